@@ -1,0 +1,169 @@
+//! Executes `Work::Apply`: every payload first, then the steps in order.
+
+pub(crate) mod payloads;
+
+use crate::install::{self, Preparation};
+use crate::logs;
+use crate::place;
+use crate::shared::{Halt, Stop};
+use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
+use crate::worker::{Engine, failed};
+use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit};
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+/// Why no step was begun.
+pub(crate) enum Unable {
+    /// The task failed; the component whose fault it is, or none.
+    Failed { code: FailureCode, component: String, message: String },
+    /// It was told to stop.
+    Stopped(Stop),
+}
+
+impl Unable {
+    pub(crate) fn other(component: &str, message: String) -> Self {
+        Self::Failed { code: FailureCode::Other, component: component.into(), message }
+    }
+}
+
+/// Executes the task to its end. Each step has its `StepFinished`, unless the task fails as a
+/// whole before the first one.
+pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step]) {
+    let components = steps.iter().map(|step| step.component.clone()).collect();
+    let begun = engine.shared.record(EventBody::TaskStarted { task: task.into(), components });
+    let ready = match begun {
+        Ok(()) => payloads::fetch_all(engine, task, steps),
+        Err(error) => Err(Unable::other("", format!("the journal cannot be written: {error}"))),
+    };
+    let stopped = match &ready {
+        Err(Unable::Stopped(stop)) => Some(*stop),
+        Ok(()) | Err(Unable::Failed { .. }) => None,
+    };
+    let ended = match ready {
+        // Where it was stopped, `steps` begins none and says why for each.
+        Ok(()) | Err(Unable::Stopped(_)) => {
+            Apply { engine, task, stopped, succeeded: BTreeSet::new() }.steps(steps)
+        }
+        Err(failure @ Unable::Failed { .. }) => Err(failure),
+    };
+    for path in [engine.place.payloads(), engine.place.work()] {
+        // What cannot be removed now shows when the engine retires.
+        drop(place::remove_tree(&path));
+    }
+    engine.report(match ended {
+        Err(Unable::Failed { code, component, message }) => failed(task, code, &component, message),
+        Ok(()) | Err(Unable::Stopped(_)) => EventBody::TaskDone { task: task.into() },
+    });
+}
+
+struct Apply<'a> {
+    engine: &'a Engine,
+    task: &'a str,
+    /// Once there was a reason to stop, no further step of the task is begun.
+    stopped: Option<Stop>,
+    succeeded: BTreeSet<&'a str>,
+}
+
+impl<'a> Apply<'a> {
+    fn steps(mut self, steps: &'a [Step]) -> Result<(), Unable> {
+        for (number, step) in steps.iter().enumerate() {
+            let (exit, output) = match self.step(number, step) {
+                Ok(ended) => ended,
+                // Only before the first step can the task as a whole be said to have failed.
+                Err(Unable::Stopped(stop)) => {
+                    self.stopped = Some(stop);
+                    (exit_of(stop), String::new())
+                }
+                Err(failure) if number == 0 => return Err(failure),
+                Err(Unable::Failed { message, .. }) => {
+                    (StepExit::NotStarted { detail: message }, String::new())
+                }
+            };
+            if exit == (StepExit::Exited { code: 0 }) {
+                self.succeeded.insert(&step.component);
+            }
+            let (task, component) = (self.task.into(), step.component.clone());
+            self.engine.report(EventBody::StepFinished { task, component, exit, output });
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, number: usize, step: &Step) -> Result<(StepExit, String), Unable> {
+        self.stopped = self.stopped.or_else(|| self.engine.shared.stop());
+        if let Some(stop) = self.stopped {
+            return Ok((exit_of(stop), String::new()));
+        }
+        if let Some(missing) = step.after.iter().find(|name| !self.succeeded.contains(name.as_str())) {
+            return Ok((StepExit::Skipped, format!("{missing} did not succeed")));
+        }
+        let (plan, lock) = match install::prepare(self.engine, number, step)? {
+            Preparation::Ready { plan, lock } => (plan, lock),
+            Preparation::Ended { exit, output } => {
+                if let Ok(mut log) = self.engine.logs.step(&step.component, &header(self.task, step)) {
+                    log.note(&output);
+                }
+                return Ok((exit, logs::last_part(&output)));
+            }
+        };
+        let ended = self.run(plan, step);
+        drop(lock);
+        ended
+    }
+
+    fn run(&self, mut plan: Plan, step: &Step) -> Result<(StepExit, String), Unable> {
+        let (task, component) = (self.task.to_owned(), step.component.clone());
+        plan.environment.push((SESSION_VARIABLE, self.engine.session.id.clone()));
+        let not_written =
+            |error: io::Error| Unable::other(&component, format!("the log cannot be written: {error}"));
+        let log = self.engine.logs.step(&component, &header(&task, step)).map_err(not_written)?;
+        let started = EventBody::StepStarted { task, component: component.clone() };
+        if let Err(error) = self.engine.shared.record(started) {
+            let detail = format!("the journal cannot be written: {error}");
+            return Ok((StepExit::NotStarted { detail }, String::new()));
+        }
+        let limit =
+            Limit { span: Duration::from_secs(step.timeout_seconds), interruptible: step.interruptible };
+        let mut watch = Watcher { apply: self, step, lease: None };
+        let exit = step::run(&plan, limit, &log, &mut watch);
+        if let Some(lease) = watch.lease {
+            self.engine.report(EventBody::LeaseReturned { id: lease.id });
+        }
+        Ok((exit, log.tail()))
+    }
+}
+
+/// Tells the runner what happens while an installer runs.
+struct Watcher<'a> {
+    apply: &'a Apply<'a>,
+    step: &'a Step,
+    lease: Option<Lease>,
+}
+
+impl Watch for Watcher<'_> {
+    fn created(&mut self, pid: u32) -> io::Result<()> {
+        let shared = &self.apply.engine.shared;
+        let lease = shared.known(|known| known.new_lease(LeaseKind::Process, pid.to_string()));
+        self.lease = Some(lease.clone());
+        shared.record(EventBody::LeaseTaken { lease })
+    }
+
+    fn overdue(&mut self) {
+        let (task, component) = (self.apply.task.into(), self.step.component.clone());
+        let ended = self.step.interruptible;
+        self.apply.engine.report(EventBody::StepOverdue { task, component, ended });
+    }
+}
+
+fn header(task: &str, step: &Step) -> String {
+    format!("{task} {} {} {:?}", step.component, step.version, step.installer)
+}
+
+fn exit_of(stop: Stop) -> StepExit {
+    match stop {
+        Stop::Cancelled => StepExit::Cancelled,
+        Stop::Halt(halt @ (Halt::LeaseExpired | Halt::Terminated)) => {
+            StepExit::NotStarted { detail: halt.text().into() }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Before the first step: is everything there that the steps need.
+
+use super::Unable;
+use crate::digest::Digest;
+use crate::payload::{self, Download};
+use crate::worker::Engine;
+use crate::{command, space};
+use farrier_protocol::{EventBody, FailureCode, Installer, Step};
+use std::path::{Path, PathBuf};
+
+/// Checks the machine, then fetches and verifies the payload of every step.
+pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(), Unable> {
+    let digests = steps.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
+    for step in steps {
+        let program = match step.installer {
+            Installer::Deb => "dpkg",
+            Installer::Rpm => "rpm",
+            Installer::Script => continue,
+        };
+        if command::find(program).is_none() {
+            let message = format!("this machine has no {program}");
+            let component = step.component.clone();
+            return Err(Unable::Failed { code: FailureCode::InstallerMissing, component, message });
+        }
+    }
+    engine.place.prepare_work().map_err(|error| {
+        let payload::FetchError { code, message } = payload::disk(&error);
+        Unable::Failed { code, component: String::new(), message }
+    })?;
+    space::check(steps, engine.place.dir()).map_err(|(code, message)| Unable::Failed {
+        code,
+        component: String::new(),
+        message,
+    })?;
+    for (step, digest) in steps.iter().zip(digests) {
+        fetch(engine, step, &digest)?;
+        let (task, component) = (task.into(), step.component.clone());
+        engine.report(EventBody::PayloadVerified { task, component, digest: digest.to_string() });
+    }
+    Ok(())
+}
+
+/// Where the payload of a step is.
+pub(crate) fn path(engine: &Engine, step: &Step) -> Result<PathBuf, Unable> {
+    Ok(engine.place.payloads().join(digest(step)?.hex()))
+}
+
+fn digest(step: &Step) -> Result<Digest, Unable> {
+    step.payload.digest.parse().map_err(|message| Unable::other(&step.component, message))
+}
+
+fn fetch(engine: &Engine, step: &Step, digest: &Digest) -> Result<(), Unable> {
+    let path = engine.place.payloads().join(digest.hex());
+    if path.exists() {
+        // Another step of this task has the same payload.
+        return Ok(());
+    }
+    let failed = |error: payload::FetchError| {
+        let component = step.component.clone();
+        Unable::Failed { code: error.code, component, message: error.message }
+    };
+    let download = create(&path, digest, step.payload.size).map_err(failed)?;
+    match engine.shared.fetch(download) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(failed(error)),
+        Err(stop) => Err(Unable::Stopped(stop)),
+    }
+}
+
+fn create(path: &Path, digest: &Digest, size: u64) -> Result<Download, payload::FetchError> {
+    Download::create(path, digest.clone(), size).map_err(|error| payload::disk(&error))
+}

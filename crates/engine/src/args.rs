@@ -1,0 +1,216 @@
+//! The command line: what the runner types.
+
+use crate::digest::Digest;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+farrier-engine: updates this machine on behalf of a Farrier operator, then removes itself.
+
+Usage:
+  farrier-engine launch --dir D --session S --run R --peer-uid U --digest sha256:HEX --lease SECONDS
+      Starts the detached engine of session S and waits until it accepts connections.
+      Needs root. Prints one line: farrier-launch-1 {JSON}. Exit status: 0 it runs, 1 it does not.
+  farrier-engine attach --dir D
+      Joins standard input and output to the engine in D, which speaks HTTP/1.1 as client.
+      Exit status: 0 the conversation ended, 3 nobody listens in D.
+  farrier-engine sweep --dir D --session S
+      Takes back what a dead engine of session S left on this machine, and D. Needs root.
+      Prints one line of JSON: what could not be taken back. Exit status: 0 nothing, 1 something.
+  farrier-engine --version | --help
+
+D is a directory of root's whose name begins with `farrier`. Journal and installer output are
+kept in /var/log/farrier/R.
+
+Example:
+  /var/lib/farrier-7f3a/engine launch --dir /var/lib/farrier-7f3a --session 7f3a --run spring \\
+      --peer-uid 1000 --digest sha256:9f86d0… --lease 900
+";
+
+/// Longest accepted name: the limit of Kubernetes for the names that these are.
+const LONGEST_NAME: usize = 253;
+
+/// One parsed command line.
+pub(crate) enum Command {
+    /// Start the detached engine.
+    Launch {
+        /// Whose engine.
+        session: Session,
+        /// What the engine's own bytes must hash to.
+        digest: Digest,
+    },
+    /// Be the detached engine.
+    Run {
+        /// Whose engine.
+        session: Session,
+    },
+    /// Join standard input and output to the engine.
+    Attach {
+        /// Where the engine lives.
+        dir: PathBuf,
+    },
+    /// Take back what a dead engine left.
+    Sweep {
+        /// Where the engine lived.
+        dir: PathBuf,
+        /// Whose it was.
+        session: String,
+    },
+    /// Wait for a word from the engine, then become `program`.
+    Step {
+        /// Program and arguments.
+        program: Vec<OsString>,
+    },
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// Whose engine it is, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    /// The directory with the engine in it.
+    pub(crate) dir: PathBuf,
+    /// Id of the session: the UID of the NodeUpdate.
+    pub(crate) id: String,
+    /// Name of the run, for the logs.
+    pub(crate) run: String,
+    /// The login user who may attach, besides root.
+    pub(crate) peer_uid: u32,
+    /// How long the engine may go without contact.
+    pub(crate) lease: Duration,
+}
+
+/// Parses the arguments after the program's name. The error says which argument is wrong.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let mut arguments = arguments.peekable();
+    let Some(word) = arguments.next() else { return Err("no command given".into()) };
+    match word.to_str() {
+        Some("-h" | "--help" | "help") => Ok(Command::Help),
+        Some("-V" | "--version") => Ok(Command::Version),
+        Some("launch") => {
+            let mut options = Options::read(arguments)?;
+            let (session, digest) = (options.session()?, options.take("digest")?.parse()?);
+            options.finish().map(|()| Command::Launch { session, digest })
+        }
+        Some("run") => {
+            let mut options = Options::read(arguments)?;
+            let session = options.session()?;
+            options.finish().map(|()| Command::Run { session })
+        }
+        Some("attach") => {
+            let mut options = Options::read(arguments)?;
+            let dir = options.take("dir")?.into();
+            options.finish().map(|()| Command::Attach { dir })
+        }
+        Some("sweep") => {
+            let mut options = Options::read(arguments)?;
+            let (dir, session) = (options.take("dir")?.into(), options.name("session")?);
+            options.finish().map(|()| Command::Sweep { dir, session })
+        }
+        Some("step") => Ok(Command::Step { program: arguments.collect() }),
+        _ => Err(format!("there is no command {}", word.display())),
+    }
+}
+
+/// `--name value` pairs that are not used up yet.
+struct Options(BTreeMap<String, String>);
+
+impl Options {
+    fn read(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let mut options = BTreeMap::new();
+        while let Some(word) = arguments.next() {
+            let word = word.into_string().map_err(|word| format!("{} is not UTF-8", word.display()))?;
+            let Some(name) = word.strip_prefix("--") else {
+                return Err(format!("unexpected argument {word}"));
+            };
+            let value = arguments.next().ok_or_else(|| format!("--{name} needs a value"))?;
+            let value = value.into_string().map_err(|_| format!("the value of --{name} is not UTF-8"))?;
+            if options.insert(name.to_owned(), value).is_some() {
+                return Err(format!("--{name} is given twice"));
+            }
+        }
+        Ok(Self(options))
+    }
+
+    fn take(&mut self, name: &str) -> Result<String, String> {
+        self.0.remove(name).ok_or_else(|| format!("--{name} is missing"))
+    }
+
+    fn number(&mut self, name: &str) -> Result<u32, String> {
+        let text = self.take(name)?;
+        text.parse().map_err(|_| format!("--{name} {text} is not a whole number"))
+    }
+
+    /// A name that becomes part of a path.
+    fn name(&mut self, name: &str) -> Result<String, String> {
+        let text = self.take(name)?;
+        let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if text.is_empty() || text.len() > LONGEST_NAME || text.starts_with('.') || !plain {
+            return Err(format!("--{name} {text:?} is not a name: use letters, digits, '.', '_' and '-'"));
+        }
+        Ok(text)
+    }
+
+    fn session(&mut self) -> Result<Session, String> {
+        Ok(Session {
+            dir: self.take("dir")?.into(),
+            id: self.name("session")?,
+            run: self.name("run")?,
+            peer_uid: self.number("peer-uid")?,
+            lease: Duration::from_secs(self.number("lease")?.into()),
+        })
+    }
+
+    fn finish(self) -> Result<(), String> {
+        match self.0.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(format!("there is no option --{name} here")),
+        }
+    }
+}
+
+impl Session {
+    /// The arguments that [`parse`] reads back as `run` of this session.
+    pub(crate) fn run_arguments(&self) -> Vec<OsString> {
+        let mut arguments = vec![OsString::from("run"), "--dir".into(), self.dir.clone().into()];
+        arguments.extend([
+            "--session".into(),
+            self.id.clone().into(),
+            "--run".into(),
+            self.run.clone().into(),
+        ]);
+        arguments.extend(["--peer-uid".into(), self.peer_uid.to_string().into()]);
+        arguments.extend(["--lease".into(), self.lease.as_secs().to_string().into()]);
+        arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> impl Iterator<Item = OsString> {
+        line.split(' ').map(OsString::from).collect::<Vec<_>>().into_iter()
+    }
+
+    #[test]
+    fn run_arguments_are_read_back() {
+        let line = "run --dir /var/lib/farrier-1 --session s-1 --run spring --peer-uid 1000 --lease 900";
+        let Ok(Command::Run { session }) = parse(words(line)) else { panic!("not read") };
+        assert_eq!(session.run_arguments(), words(line).collect::<Vec<_>>());
+    }
+
+    /// A session or run name with a slash in it would put the journal somewhere else.
+    #[test]
+    fn names_that_leave_their_folder_are_refused() {
+        for name in ["", ".", "..", "../x", "a/b", "a b"] {
+            let words = ["sweep", "--dir", "/x", "--session", name].map(OsString::from);
+            assert!(parse(words.into_iter()).is_err(), "{name:?}");
+        }
+    }
+}

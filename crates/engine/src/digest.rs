@@ -1,0 +1,76 @@
+//! SHA-256 digests, written `sha256:` and 64 lower-case hexadecimal digits.
+
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::io::{self, Read};
+use std::str::FromStr;
+
+/// A SHA-256 digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Digest {
+    hex: String,
+}
+
+impl Digest {
+    /// The 64 digits; safe as a file name.
+    pub(crate) fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// The digest of everything that `hasher` has seen.
+    pub(crate) fn of_hasher(hasher: Sha256) -> Self {
+        Self { hex: hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect() }
+    }
+
+    /// The digest of everything that `reader` yields.
+    pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<Self> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let count = reader.read(&mut buffer)?;
+            if count == 0 {
+                return Ok(Self::of_hasher(hasher));
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+        }
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        match text.strip_prefix("sha256:") {
+            Some(hex) if hex.len() == 64 && hex.bytes().all(digit) => Ok(Self { hex: hex.to_owned() }),
+            _ => Err(format!("{text:?} is not a digest: sha256: and 64 lower-case hexadecimal digits")),
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "sha256:{}", self.hex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_of_a_known_text() {
+        let digest = Digest::of_reader(&b"abc"[..]).unwrap();
+        let known = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest.to_string(), known);
+        assert_eq!(known.parse(), Ok(digest));
+    }
+
+    /// The digits become a file name on the machine.
+    #[test]
+    fn what_is_not_a_digest_is_refused() {
+        for text in ["", "sha256:", "sha256:../../etc", "md5:00", &format!("sha256:{}", "A".repeat(64))] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+    }
+}

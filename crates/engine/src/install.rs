@@ -1,0 +1,67 @@
+//! The installers: what has to be checked before one is started, and how it is started.
+
+mod deb;
+mod depends;
+mod package_lock;
+mod rpm;
+
+use crate::apply::{Unable, payloads};
+use crate::step::Plan;
+use crate::worker::Engine;
+use farrier_protocol::{Installer, Step, StepExit};
+use package_lock::PackageLock;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// What is known before an installer is started.
+pub(crate) enum Preparation {
+    /// It can be started.
+    Ready {
+        /// How.
+        plan: Plan,
+        /// Held until it has ended.
+        lock: PackageLock,
+    },
+    /// There is no need to, or no sense in it. Nothing was changed.
+    Ended {
+        /// How the step ended by that.
+        exit: StepExit,
+        /// In the package manager's words.
+        output: String,
+    },
+}
+
+/// Prepares one step of a task. The payload is there and verified.
+pub(crate) fn prepare(engine: &Engine, number: usize, step: &Step) -> Result<Preparation, Unable> {
+    let trouble = |error: io::Error| Unable::other(&step.component, format!("the payload: {error}"));
+    let payload = payloads::path(engine, step)?;
+    let dir = engine.place.work().join(number.to_string());
+    DirBuilder::new().mode(0o700).create(&dir).map_err(trouble)?;
+    let file = place_payload(&payload, &dir, &step.payload.file_name).map_err(trouble)?;
+    match step.installer {
+        Installer::Deb => deb::prepare(engine, step, dir, &file),
+        Installer::Rpm => rpm::prepare(engine, step, dir, &file),
+        Installer::Script => {
+            fs::set_permissions(&file, Permissions::from_mode(0o700)).map_err(trouble)?;
+            let environment = vec![
+                ("FARRIER_COMPONENT", step.component.clone()),
+                ("FARRIER_VERSION", step.version.clone()),
+            ];
+            let plan = Plan { program: file, arguments: Vec::new(), dir, environment };
+            Ok(Preparation::Ready { plan, lock: PackageLock::none() })
+        }
+    }
+}
+
+/// Gives the payload the name that some installers look at.
+fn place_payload(payload: &Path, dir: &Path, name: &str) -> io::Result<PathBuf> {
+    let plain = Path::new(name).file_name().filter(|last| *last == name);
+    let file = dir.join(plain.unwrap_or("payload".as_ref()));
+    if fs::hard_link(payload, &file).is_err() {
+        // Not every file system has hard links.
+        fs::copy(payload, &file)?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,167 @@
+//! The journal: everything that happened, on disk before it has an effect.
+//!
+//! One JSON [`Event`] per line, only ever appended to. It is the store of events that the
+//! runner does not have yet, and it tells an engine that takes over what its predecessor did.
+//! It stays on the machine when the engine leaves.
+
+mod known;
+
+pub(crate) use known::Known;
+
+use crate::{clock, logs};
+use farrier_protocol::{Event, EventBody};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The journal of one session.
+pub(crate) struct Journal {
+    file: File,
+    length: u64,
+    last_seq: u64,
+    index: Vec<Entry>,
+    known: Known,
+}
+
+/// Where one event is.
+struct Entry {
+    seq: u64,
+    stored: Stored,
+}
+
+enum Stored {
+    File {
+        offset: u64,
+        length: usize,
+    },
+    /// The disk did not take it; it can be delivered as long as the engine lives.
+    Memory(Vec<u8>),
+}
+
+impl Journal {
+    /// Opens or makes the journal at `path`.
+    ///
+    /// # Guarantees
+    /// A last line that was torn when the machine died is cut off. A line that cannot be
+    /// read with readable ones behind it is an error: a step could run twice otherwise.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = logs::open_append(path)?;
+        let mut journal = Self { file, length: 0, last_seq: 0, index: Vec::new(), known: Known::default() };
+        journal.read(path)?;
+        journal.file.set_len(journal.length)?;
+        if let Some(dir) = path.parent() {
+            // The file's name must survive a power failure as its content does.
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(journal)
+    }
+
+    /// What the journal says.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Number of the last event.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Makes the next event's number greater than `seq`: the runner has events that this
+    /// journal lost, and would take new ones with the same numbers for them.
+    pub(crate) fn skip_to(&mut self, seq: u64) {
+        self.last_seq = self.last_seq.max(seq);
+    }
+
+    /// Writes one event down. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// The disk did not take it. The event is kept in memory and delivered nonetheless, but
+    /// nothing may be done that relies on its being known after a crash.
+    pub(crate) fn append(&mut self, body: EventBody) -> io::Result<()> {
+        let event = Event { seq: self.last_seq + 1, at: clock::now_millis(), body };
+        let mut line = serde_json::to_vec(&event)?;
+        self.last_seq = event.seq;
+        self.known.take(&event.body);
+        let length = line.len();
+        line.push(b'\n');
+        let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
+        let stored = match &written {
+            Ok(()) => Stored::File { offset: self.length, length },
+            Err(_) => {
+                line.pop();
+                Stored::Memory(line)
+            }
+        };
+        match &stored {
+            Stored::File { length, .. } => self.length += *length as u64 + 1,
+            // Cut off what was written of it; should this fail too, it is a torn line.
+            Stored::Memory(_) => drop(self.file.set_len(self.length)),
+        }
+        self.index.push(Entry { seq: event.seq, stored });
+        written
+    }
+
+    /// The events after `seq` as a JSON array of about `limit` bytes, at least one event, and
+    /// the number of the last one in it. An empty array if there are none.
+    pub(crate) fn batch(&self, seq: u64, limit: usize) -> io::Result<(Vec<u8>, u64)> {
+        let from = self.index.partition_point(|entry| entry.seq <= seq);
+        let (mut array, mut last) = (vec![b'['], seq);
+        for entry in self.index.iter().skip(from) {
+            let line = match &entry.stored {
+                Stored::Memory(line) => line.clone(),
+                Stored::File { offset, length } => {
+                    let mut line = vec![0; *length];
+                    self.file.read_exact_at(&mut line, *offset)?;
+                    line
+                }
+            };
+            if array.len() > 1 {
+                if array.len() + line.len() > limit {
+                    break;
+                }
+                array.push(b',');
+            }
+            array.extend_from_slice(&line);
+            last = entry.seq;
+        }
+        array.push(b']');
+        Ok((array, last))
+    }
+
+    fn read(&mut self, path: &Path) -> io::Result<()> {
+        let mut reader = BufReader::new(self.file.try_clone()?);
+        let (mut line, mut offset, mut torn) = (Vec::new(), 0, None);
+        for number in 1_u64.. {
+            line.clear();
+            let count = reader.read_until(b'\n', &mut line)?;
+            if count == 0 {
+                break;
+            }
+            match (self.parse(&line), torn) {
+                (Some(event), None) => {
+                    let stored = Stored::File { offset, length: count - 1 };
+                    self.index.push(Entry { seq: event.seq, stored });
+                    self.last_seq = event.seq;
+                    self.known.take(&event.body);
+                    self.length = offset + count as u64;
+                }
+                (Some(_), Some(damaged)) => {
+                    return Err(io::Error::other(format!("{}: line {damaged} is damaged", path.display())));
+                }
+                (None, None) => torn = Some(number),
+                (None, Some(_)) => {}
+            }
+            offset += count as u64;
+        }
+        Ok(())
+    }
+
+    fn parse(&self, line: &[u8]) -> Option<Event> {
+        let event: Event = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
+        (event.seq > self.last_seq).then_some(event)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! `farrier-engine launch`: starts the detached engine, or says why not and cleans up.
+
+use crate::args::Session;
+use crate::command::ENVIRONMENT;
+use crate::digest::Digest;
+use crate::holder::{self, Holder};
+use crate::lock::MachineLock;
+use crate::place::Place;
+use farrier_protocol::{LaunchError, LaunchReport};
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdout, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long an engine that is starting or leaving is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Between two tries at the lock.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why there is no engine.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What kind of failure.
+    pub(crate) code: LaunchError,
+    /// What happened.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// A failure without a code of its own.
+    #[expect(clippy::needless_pass_by_value, reason = "it is used as `map_err(Failure::other)`")]
+    pub(crate) fn other(message: impl ToString) -> Self {
+        Self { code: LaunchError::Other, message: message.to_string() }
+    }
+
+    /// As it is printed.
+    pub(crate) fn report(self) -> LaunchReport {
+        LaunchReport::Failed { code: self.code, message: self.message }
+    }
+}
+
+/// Starts the engine and prints the one line.
+pub(crate) fn launch(session: &Session, digest: &Digest) -> ExitCode {
+    let report = match try_launch(session, digest) {
+        Ok(report) => report,
+        Err(mut failure) => {
+            let removed = Place::named(&session.dir).map(|place| (place.close(), place.remove()));
+            if let Ok((_, Err(leftover))) = removed {
+                failure.message += &format!("; {} is still there: {}", leftover.what, leftover.why);
+            }
+            failure.report()
+        }
+    };
+    let json = serde_json::to_string(&report).unwrap_or_default();
+    let printed = writeln!(io::stdout(), "{}{json}", LaunchReport::PREFIX);
+    match (report, printed) {
+        (LaunchReport::Started { .. } | LaunchReport::AlreadyRunning { .. }, Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn try_launch(session: &Session, digest: &Digest) -> Result<LaunchReport, Failure> {
+    if !rustix::process::geteuid().is_root() {
+        let message = "the engine must be started as root".into();
+        return Err(Failure { code: LaunchError::NotRoot, message });
+    }
+    let place = Place::check(&session.dir).map_err(Failure::other)?;
+    verify(digest)?;
+    let lock = MachineLock::open().map_err(context("the machine's lock"))?;
+    if let Some(pid) = wait_for_lock(&lock, session, &place)? {
+        return Ok(LaunchReport::AlreadyRunning { pid });
+    }
+    // One that a dead engine left would look like one that is accepted on.
+    place.close();
+    start(&lock, session)
+}
+
+/// The bytes that run are the bytes that the runner sent.
+fn verify(digest: &Digest) -> Result<(), Failure> {
+    let found =
+        File::open("/proc/self/exe").and_then(Digest::of_reader).map_err(context("/proc/self/exe"))?;
+    if found == *digest {
+        return Ok(());
+    }
+    let message = format!("this engine is {found}, the operator sent {digest}");
+    Err(Failure { code: LaunchError::DigestMismatch, message })
+}
+
+/// Takes the lock, or returns the engine of this very session that has it.
+fn wait_for_lock(lock: &MachineLock, session: &Session, place: &Place) -> Result<Option<u32>, Failure> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if lock.try_take().map_err(context("the machine's lock"))? {
+            return Ok(None);
+        }
+        let holder = lock.target().map(holder::find).map_err(context("the machine's lock"))?;
+        match &holder {
+            Some(holder) if holder.session == session.id && holder.dir == session.dir => {
+                // It removes its socket before it leaves.
+                if holder.command == "run" && place.socket().exists() {
+                    return Ok(Some(holder.pid));
+                }
+            }
+            Some(holder) if holder.command == "run" => return Err(busy(Some(holder))),
+            _ => {}
+        }
+        if Instant::now() >= until {
+            return Err(busy(holder.as_ref()));
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn busy(holder: Option<&Holder>) -> Failure {
+    let message = match holder {
+        Some(Holder { run, session, dir, pid, .. }) => {
+            format!(
+                "run {run} is at work on this machine: session {session}, process {pid} in {}",
+                dir.display()
+            )
+        }
+        None => "another engine is at work on this machine; its process cannot be seen from here".into(),
+    };
+    Failure { code: LaunchError::MachineBusy, message }
+}
+
+/// Starts the detached engine and waits for its word.
+fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure> {
+    let lock = lock.share().map_err(context("the machine's lock"))?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("farrier-engine").args(session.run_arguments());
+    command.env_clear().envs(ENVIRONMENT).current_dir("/");
+    command.stdin(lock).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(context("the detached engine"))?;
+    let report = child.stdout.take().map(word).transpose().map_err(context("the detached engine"))?.flatten();
+    match report {
+        Some(LaunchReport::Failed { code, message }) => {
+            child.wait().map_err(context("the detached engine"))?;
+            Err(Failure { code, message })
+        }
+        Some(report) => Ok(report),
+        None => {
+            let status = child.wait().map_err(context("the detached engine"))?;
+            Err(Failure::other(format!("the detached engine ended before it was ready: {status}")))
+        }
+    }
+}
+
+/// The one line of the detached engine; `None` if it ended without one.
+fn word(stdout: ChildStdout) -> io::Result<Option<LaunchReport>> {
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line).ok())
+}
+
+fn context<E: Display>(what: &str) -> impl Fn(E) -> Failure {
+    move |error| Failure::other(format!("{what}: {error}"))
+}

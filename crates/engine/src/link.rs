@@ -1,0 +1,101 @@
+//! The link: the conversation with the runner, over whichever connection is the newest.
+//!
+//! The engine is the HTTP client although it is the one that listens. Trouble here ends the
+//! connection and never the engine: the events are in the journal and wait for the next one.
+
+mod http;
+
+pub(crate) use http::{Body, Head, Http};
+
+use crate::shared::{LinkOrder, Pace, Shared};
+use farrier_protocol::{Ack, Next, Task, Welcome};
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// After a failed `accept`, which is a lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who may connect and what is said first.
+pub(crate) struct Link {
+    /// Shared with the worker.
+    pub(crate) shared: Arc<Shared>,
+    /// Id of the session.
+    pub(crate) session: String,
+    /// Who may connect besides root.
+    pub(crate) peer_uid: u32,
+}
+
+impl Link {
+    /// Accepts connections for ever.
+    pub(crate) fn accept(&self, listener: &UnixListener) {
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) if self.is_welcome(&stream) => self.shared.accept(stream),
+                Ok(_) => {}
+                Err(_) => thread::sleep(ACCEPT_PAUSE),
+            }
+        }
+    }
+
+    /// Serves one connection after the other for ever.
+    pub(crate) fn serve(&self) {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        loop {
+            if let Ok(stream) = self.shared.next_stream() {
+                // The error is the connection's end; the runner sees it and connects again.
+                drop(self.converse(stream, boot_id.trim()));
+            }
+        }
+    }
+
+    fn is_welcome(&self, stream: &UnixStream) -> bool {
+        let peer = rustix::net::sockopt::socket_peercred(stream);
+        peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid.as_raw() == self.peer_uid)
+    }
+
+    /// One connection from its first request to its end.
+    fn converse(&self, stream: UnixStream, boot_id: &str) -> io::Result<()> {
+        let shared = &self.shared;
+        let mut http = Http::new(stream, Arc::clone(shared))?;
+        let hello = serde_json::to_vec(&shared.hello(&self.session, boot_id))?;
+        let welcome: Welcome = http.post("/v1/hello", &hello)?.ok_or_else(unexpected)?;
+        shared.welcome(&welcome);
+        let mut pace = Pace { posted: None, asked: None };
+        loop {
+            match shared.link_order(&pace) {
+                LinkOrder::Post { events, last } => {
+                    let ack: Ack = http.post("/v1/events", &events)?.ok_or_else(unexpected)?;
+                    pace.posted = Some(Instant::now());
+                    shared.acknowledge(&ack, last)?;
+                }
+                LinkOrder::Ask(next) => {
+                    let task = self.ask(&mut http, &next)?;
+                    pace.asked = task.is_none().then(Instant::now);
+                    shared.answer(task);
+                }
+                LinkOrder::Fetch(mut download) => match download.proceed(&mut http) {
+                    Ok(result) => shared.fetched(result),
+                    Err(error) => {
+                        shared.fetch_again(download);
+                        return Err(error);
+                    }
+                },
+                LinkOrder::Leave => return Ok(()),
+            }
+            if http.is_closing() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn ask(&self, http: &mut Http, next: &Next) -> io::Result<Option<Task>> {
+        http.post("/v1/next", &serde_json::to_vec(next)?)
+    }
+}
+
+fn unexpected() -> io::Error {
+    io::Error::other("an answer without a body where there must be one")
+}

@@ -1,0 +1,218 @@
+//! A small HTTP/1.1 client on one connection: one request after the other.
+
+use crate::shared::Shared;
+use serde::de::DeserializeOwned;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+/// Longest accepted response head.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Longest accepted JSON answer: a task with hundreds of steps is well below.
+const JSON_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A connection to the runner.
+pub(crate) struct Http {
+    reader: BufReader<Watched>,
+    writer: UnixStream,
+    closing: bool,
+}
+
+/// The head of a response.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    /// Status code.
+    pub(crate) status: u16,
+    /// `Content-Length`, if given.
+    pub(crate) length: Option<u64>,
+    /// First byte of `Content-Range`, if given.
+    pub(crate) range_start: Option<u64>,
+    chunked: bool,
+    close: bool,
+}
+
+/// Tells the shared state of every byte that comes.
+struct Watched {
+    stream: UnixStream,
+    shared: Arc<Shared>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.stream.read(buffer)?;
+        if count > 0 {
+            self.shared.touch();
+        }
+        Ok(count)
+    }
+}
+
+impl Http {
+    /// Starts on a fresh connection.
+    pub(crate) fn new(stream: UnixStream, shared: Arc<Shared>) -> io::Result<Self> {
+        let writer = stream.try_clone()?;
+        Ok(Self { reader: BufReader::new(Watched { stream, shared }), writer, closing: false })
+    }
+
+    /// Whether the runner ends the connection after the last response.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Ends the connection after a response that is not read to its end.
+    pub(crate) fn abandon(&mut self) {
+        self.closing = true;
+    }
+
+    /// Posts JSON and reads the JSON answer; `None` for 204.
+    pub(crate) fn post<T: DeserializeOwned>(&mut self, path: &str, json: &[u8]) -> io::Result<Option<T>> {
+        let length = json.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: farrier\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        let mut request = head.into_bytes();
+        request.extend_from_slice(json);
+        self.writer.write_all(&request)?;
+        let head = self.head()?;
+        let mut answer = Vec::new();
+        self.body(&head).take(JSON_BYTES).read_to_end(&mut answer)?;
+        match head.status {
+            200 => Ok(Some(serde_json::from_slice(&answer)?)),
+            204 => Ok(None),
+            status => Err(io::Error::other(format!("{path} was answered with status {status}"))),
+        }
+    }
+
+    /// Asks for the bytes of `path` from `offset` on and reads the head of the response.
+    pub(crate) fn get(&mut self, path: &str, offset: u64) -> io::Result<Head> {
+        let range = if offset > 0 { format!("Range: bytes={offset}-\r\n") } else { String::new() };
+        write!(self.writer, "GET {path} HTTP/1.1\r\nHost: farrier\r\n{range}\r\n")?;
+        self.head()
+    }
+
+    /// The body of the response with this head; it must be read to its end.
+    pub(crate) fn body(&mut self, head: &Head) -> Body<'_> {
+        let left = match head {
+            Head { status: 204 | 304, .. } => Left::Bytes(0),
+            Head { chunked: true, .. } => Left::Chunk(0),
+            Head { length: Some(length), .. } => Left::Bytes(*length),
+            Head { length: None, .. } => Left::UntilClose,
+        };
+        self.closing |= head.close || matches!(left, Left::UntilClose);
+        Body { reader: &mut self.reader, left }
+    }
+
+    fn head(&mut self) -> io::Result<Head> {
+        loop {
+            let mut bytes = Vec::new();
+            while !bytes.ends_with(b"\r\n\r\n") {
+                let limit = (HEAD_BYTES - bytes.len()) as u64;
+                if self.reader.by_ref().take(limit).read_until(b'\n', &mut bytes)? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            let head = parse(&bytes)?;
+            if head.status >= 200 {
+                return Ok(head);
+            }
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> io::Result<Head> {
+    let mut headers = [httparse::EMPTY_HEADER; 64];
+    let mut response = httparse::Response::new(&mut headers);
+    response.parse(bytes).map_err(io::Error::other)?;
+    let mut head = Head { status: response.code.unwrap_or_default(), ..Head::default() };
+    for header in response.headers.iter() {
+        let value = str::from_utf8(header.value).unwrap_or_default().trim();
+        match header.name.to_ascii_lowercase().as_str() {
+            "content-length" => head.length = Some(value.parse().map_err(io::Error::other)?),
+            "transfer-encoding" => head.chunked = value.eq_ignore_ascii_case("chunked"),
+            "connection" => head.close = value.eq_ignore_ascii_case("close"),
+            "content-range" => {
+                let start = value.strip_prefix("bytes ").and_then(|range| range.split('-').next());
+                head.range_start = start.and_then(|start| start.parse().ok());
+            }
+            _ => {}
+        }
+    }
+    Ok(head)
+}
+
+/// A response's body. An end of the connection before the body's is an error.
+pub(crate) struct Body<'a> {
+    reader: &'a mut BufReader<Watched>,
+    left: Left,
+}
+
+enum Left {
+    Bytes(u64),
+    /// Bytes left of the current chunk; the next one's size follows.
+    Chunk(u64),
+    UntilClose,
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Left::Chunk(0) = self.left {
+            self.left = self.next_chunk()?;
+        }
+        let left = match &mut self.left {
+            Left::UntilClose => return self.reader.read(buffer),
+            Left::Bytes(left) | Left::Chunk(left) => left,
+        };
+        if *left == 0 || buffer.is_empty() {
+            return Ok(0);
+        }
+        let count = self.reader.by_ref().take(*left).read(buffer)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        *left -= count as u64;
+        if let Left::Chunk(0) = self.left {
+            self.line()?;
+        }
+        Ok(count)
+    }
+}
+
+impl Body<'_> {
+    fn next_chunk(&mut self) -> io::Result<Left> {
+        let line = self.line()?;
+        let digits = line.split(';').next().unwrap_or_default().trim();
+        let size = u64::from_str_radix(digits, 16).map_err(io::Error::other)?;
+        if size > 0 {
+            return Ok(Left::Chunk(size));
+        }
+        while !self.line()?.is_empty() {}
+        Ok(Left::Bytes(0))
+    }
+
+    /// One line without its end.
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        let count = self.reader.by_ref().take(HEAD_BYTES as u64).read_line(&mut line)?;
+        if count == 0 || !line.ends_with('\n') {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        line.truncate(line.trim_end().len());
+        Ok(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_read_whatever_the_case() {
+        let head = parse(
+            b"HTTP/1.1 206 Partial Content\r\ncontent-length: 5\r\nContent-Range: bytes 7-11/12\r\n\r\n",
+        );
+        let expected = Head { status: 206, length: Some(5), range_start: Some(7), ..Head::default() };
+        assert_eq!(head.unwrap(), expected);
+        assert!(parse(b"SSH-2.0-OpenSSH_9.2\r\n\r\n").is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! One engine per machine: a lock on a directory, so that no lock file is left.
+//!
+//! `launch` takes the lock and hands the locked descriptor to the detached engine as its
+//! standard input. There is no moment at which nobody holds it.
+
+use crate::logs;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// The machine's lock, or a try at it.
+pub(crate) struct MachineLock(OwnedFd);
+
+/// Which directory is locked: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Device number.
+    pub(crate) device: u64,
+    /// Inode number.
+    pub(crate) inode: u64,
+}
+
+impl MachineLock {
+    /// Opens the directory that stands for the machine, without locking it.
+    pub(crate) fn open() -> io::Result<Self> {
+        // On a machine whose `/var/log` cannot be written there may be no folder of ours.
+        let fallbacks = [Path::new("/var/log"), Path::new("/")];
+        let root = logs::root().ok();
+        let mut last = Errno::NOENT;
+        for path in root.as_deref().into_iter().chain(fallbacks) {
+            match open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(descriptor) => return Ok(Self(descriptor)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last.into())
+    }
+
+    /// Adopts a descriptor that was handed over.
+    pub(crate) fn adopt(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
+    /// Takes the lock unless someone else has it. True: we have it now.
+    pub(crate) fn try_take(&self) -> io::Result<bool> {
+        match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Which directory it is.
+    pub(crate) fn target(&self) -> io::Result<Target> {
+        let stat = fstat(&self.0)?;
+        Ok(Target { device: stat.st_dev, inode: stat.st_ino })
+    }
+
+    /// Another descriptor of the same lock, to be handed over.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+}
+
+impl AsFd for MachineLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,59 @@
+//! The engine: the small program that Farrier puts on a machine for the duration of an update.
+//!
+//! It knows how to read what is installed, how to install what it is given, and how to take
+//! back everything it made. What to install, and in which order, is decided elsewhere.
+
+mod apply;
+mod args;
+mod attach;
+mod cgroup;
+mod clock;
+mod command;
+mod digest;
+mod holder;
+mod install;
+mod journal;
+mod launch;
+mod link;
+mod lock;
+mod logs;
+mod payload;
+mod place;
+mod retire;
+mod run;
+mod shared;
+mod shim;
+mod space;
+mod step;
+mod survey;
+mod sweep;
+mod takeover;
+mod worker;
+
+use args::Command;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match args::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => print(args::HELP),
+        Ok(Command::Version) => print(&format!("farrier-engine {}\n", env!("CARGO_PKG_VERSION"))),
+        Ok(Command::Launch { session, digest }) => launch::launch(&session, &digest),
+        Ok(Command::Run { session }) => run::run(session),
+        Ok(Command::Attach { dir }) => attach::attach(&dir),
+        Ok(Command::Sweep { dir, session }) => sweep::sweep(&dir, &session),
+        Ok(Command::Step { program }) => shim::exec(&program),
+        Err(message) => {
+            eprintln!("error: {message}\nNext: farrier-engine --help");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Prints `text`; a closed standard output is the reader's choice, not a failure of ours.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,140 @@
+//! A payload on its way: written to disk and hashed as it comes, over several connections
+//! if need be.
+
+use crate::digest::Digest;
+use crate::link::{Body, Head, Http};
+use farrier_protocol::FailureCode;
+use sha2::{Digest as _, Sha256};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// How much of a refusal's body is quoted.
+const QUOTED_BYTES: u64 = 500;
+
+/// Why a payload cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FetchError {
+    /// What kind of failure.
+    pub(crate) code: FailureCode,
+    /// What happened.
+    pub(crate) message: String,
+}
+
+/// A payload, as far as it is here.
+pub(crate) struct Download {
+    digest: Digest,
+    size: u64,
+    file: File,
+    hasher: Sha256,
+    offset: u64,
+}
+
+/// A write that failed is the machine's fault, a read that failed the line's.
+enum Trouble {
+    Line(io::Error),
+    Disk(io::Error),
+}
+
+impl Download {
+    /// Makes the file at `path`, empty.
+    pub(crate) fn create(path: &Path, digest: Digest, size: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        Ok(Self { digest, size, file, hasher: Sha256::new(), offset: 0 })
+    }
+
+    /// Goes on fetching. `Err`: the connection was lost, call again with the next one.
+    pub(crate) fn proceed(&mut self, http: &mut Http) -> io::Result<Result<(), FetchError>> {
+        let head = http.get(&format!("/v1/payloads/{}", self.digest), self.offset)?;
+        match head.status {
+            // Somebody who does not know ranges starts from the beginning.
+            200 if self.offset > 0 => {
+                if let Err(error) = self.restart() {
+                    return Ok(Err(disk(&error)));
+                }
+            }
+            200 => {}
+            206 if head.range_start == Some(self.offset) => {}
+            _ => return self.refused(&head, &mut http.body(&head)),
+        }
+        let expected = self.size - self.offset;
+        if head.length.is_some_and(|length| length != expected) {
+            let length = head.length.unwrap_or_default();
+            let message =
+                format!("the runner offers {length} bytes of {} where {expected} are left", self.digest);
+            // What it offers is not read; the connection cannot be used after that.
+            http.abandon();
+            return Ok(Err(FetchError { code: FailureCode::PayloadUnavailable, message }));
+        }
+        match self.copy(&mut http.body(&head)) {
+            Ok(()) => {
+                if self.offset != self.size {
+                    http.abandon();
+                }
+                Ok(self.finish())
+            }
+            Err(Trouble::Line(error)) => Err(error),
+            Err(Trouble::Disk(error)) => {
+                http.abandon();
+                Ok(Err(disk(&error)))
+            }
+        }
+    }
+
+    fn copy(&mut self, body: &mut Body<'_>) -> Result<(), Trouble> {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let count = body.read(&mut buffer).map_err(Trouble::Line)?;
+            let bytes = buffer.get(..count).unwrap_or_default();
+            // One byte too many is enough to know.
+            if count == 0 || self.offset > self.size {
+                return Ok(());
+            }
+            self.file.write_all(bytes).map_err(Trouble::Disk)?;
+            self.hasher.update(bytes);
+            self.offset += count as u64;
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), FetchError> {
+        if self.offset != self.size {
+            let (digest, offset, size) = (&self.digest, self.offset, self.size);
+            let message = format!("{digest}: {offset} bytes came where the baseline says {size}");
+            return Err(FetchError { code: FailureCode::PayloadUnavailable, message });
+        }
+        self.file.sync_data().map_err(|error| disk(&error))?;
+        let found = Digest::of_hasher(std::mem::take(&mut self.hasher));
+        if found != self.digest {
+            let message = format!("the baseline says {}, what arrived is {found}", self.digest);
+            return Err(FetchError { code: FailureCode::DigestMismatch, message });
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.hasher = Sha256::new();
+        self.offset = 0;
+        Ok(())
+    }
+
+    fn refused(&self, head: &Head, body: &mut Body<'_>) -> io::Result<Result<(), FetchError>> {
+        let mut words = Vec::new();
+        body.by_ref().take(QUOTED_BYTES).read_to_end(&mut words)?;
+        io::copy(body, &mut io::sink())?;
+        let words = String::from_utf8_lossy(&words);
+        let message = format!("the runner answered {} for {}: {}", head.status, self.digest, words.trim());
+        Ok(Err(FetchError { code: FailureCode::PayloadUnavailable, message }))
+    }
+}
+
+/// A failure of the machine's own disk.
+pub(crate) fn disk(error: &io::Error) -> FetchError {
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureCode::DiskFull,
+        _ => FailureCode::Other,
+    };
+    FetchError { code, message: format!("a payload could not be written: {error}") }
+}

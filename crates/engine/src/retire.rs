@@ -1,0 +1,43 @@
+//! Takes back every lease, so that only the logs stay.
+
+use crate::journal::Known;
+use crate::place::Place;
+use crate::worker::Engine;
+use farrier_protocol::{EventBody, Lease, LeaseKind, Leftover};
+use std::path::Path;
+
+/// Takes everything back and tells the runner.
+pub(crate) fn retire(engine: &Engine) {
+    engine.place.close();
+    let leases = engine.shared.known(|known: &Known| known.leases.clone());
+    let mut leftovers = Vec::new();
+    for lease in leases {
+        match take_back(&lease, &engine.place) {
+            Ok(()) => engine.report(EventBody::LeaseReturned { id: lease.id }),
+            Err(leftover) => leftovers.push(leftover),
+        }
+    }
+    engine.report(EventBody::Retired { leftovers });
+    engine.shared.deliver_last_words();
+}
+
+/// Takes back one lease. A process is the engine itself, which ends right after; no installer
+/// is running when an engine retires.
+fn take_back(lease: &Lease, place: &Place) -> Result<(), Leftover> {
+    match lease.kind {
+        LeaseKind::Process => Ok(()),
+        LeaseKind::Directory => remove_directory(&lease.what, place),
+        LeaseKind::Unknown => {
+            Err(Leftover { what: lease.what.clone(), why: "this engine does not know such things".into() })
+        }
+    }
+}
+
+/// Removes the engine's directory: this one, or the one of an earlier engine of the session.
+pub(crate) fn remove_directory(what: &str, place: &Place) -> Result<(), Leftover> {
+    if Path::new(what) == place.dir() {
+        return place.remove();
+    }
+    let place = Place::named(Path::new(what)).map_err(|why| Leftover { what: what.into(), why })?;
+    place.remove()
+}

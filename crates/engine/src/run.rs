@@ -1,0 +1,127 @@
+//! `farrier-engine run`: the detached engine. Started by `launch`, never by a person.
+//!
+//! Standard input is the machine's lock, standard output the pipe on which `launch` waits for
+//! one [`LaunchReport`].
+
+use crate::args::Session;
+use crate::cgroup;
+use crate::journal::Journal;
+use crate::launch::Failure;
+use crate::link::Link;
+use crate::lock::MachineLock;
+use crate::logs::Logs;
+use crate::place::Place;
+use crate::shared::Shared;
+use crate::worker::Engine;
+use farrier_protocol::{EventBody, LaunchError, LaunchReport, Lease, LeaseKind};
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator::Signals;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+
+/// An engine that is ready, and what it must not lose while it runs.
+struct Ready {
+    engine: Engine,
+    listener: UnixListener,
+    inherited: Vec<Lease>,
+    signals: Signals,
+    /// Held as long as the process lives.
+    _lock: MachineLock,
+}
+
+/// Runs the engine until it is retired.
+pub(crate) fn run(session: Session) -> ExitCode {
+    let started = detach().map_err(Failure::other).and_then(|(lock, pipe)| Ok((start(session, lock)?, pipe)));
+    match started {
+        Ok((ready, pipe)) => {
+            let report = LaunchReport::Started { pid: std::process::id() };
+            if tell(pipe, &report).is_err() {
+                // `launch` is gone, but the engine is what was wanted: it stays until its lease ends.
+            }
+            serve(ready);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            drop(io::stdout().write_all(&line(&failure.report())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Leaves the session of the login, and everything that was inherited from it.
+fn detach() -> io::Result<(MachineLock, File)> {
+    let lock = MachineLock::adopt(io::stdin().as_fd().try_clone_to_owned()?);
+    let pipe = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    if !lock.try_take()? {
+        return Err(io::Error::other("`run` is for `launch` alone: it must be handed the machine's lock"));
+    }
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    rustix::process::setsid()?;
+    cgroup::leave_login_session();
+    std::env::set_current_dir("/")?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    Ok((lock, pipe))
+}
+
+fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
+    let place = Place::check(&session.dir).map_err(Failure::other)?;
+    // Before the first lease, so that none is forgotten.
+    let signals = Signals::new([SIGTERM]).map_err(Failure::other)?;
+    let no_journal = |error: io::Error| Failure { code: LaunchError::NoJournal, message: error.to_string() };
+    let logs = Logs::open(&session.run, &place).map_err(no_journal)?;
+    let mut journal = Journal::open(&logs.journal(&session.id)).map_err(no_journal)?;
+    let inherited = take_leases(&mut journal, &place).map_err(no_journal)?;
+    let no_socket = |error: io::Error| Failure::other(format!("{}: {error}", place.socket().display()));
+    place.prepare_link().map_err(no_socket)?;
+    let listener = place.listen(session.peer_uid).map_err(no_socket)?;
+    let shared = Arc::new(Shared::new(journal, session.lease));
+    Ok(Ready { engine: Engine { session, place, logs, shared }, listener, inherited, signals, _lock: lock })
+}
+
+/// Writes down what is on the machine. Returns the processes of a former engine.
+fn take_leases(journal: &mut Journal, place: &Place) -> io::Result<Vec<Lease>> {
+    let former = journal.known().leases.clone();
+    let dir = place.dir().display().to_string();
+    let has_dir = former.iter().any(|lease| lease.kind == LeaseKind::Directory && lease.what == dir);
+    if !has_dir {
+        let lease = journal.known().new_lease(LeaseKind::Directory, dir);
+        journal.append(EventBody::LeaseTaken { lease })?;
+    }
+    let lease = journal.known().new_lease(LeaseKind::Process, std::process::id().to_string());
+    journal.append(EventBody::LeaseTaken { lease })?;
+    Ok(former.into_iter().filter(|lease| lease.kind == LeaseKind::Process).collect())
+}
+
+fn serve(ready: Ready) {
+    let Ready { engine, listener, inherited, mut signals, _lock } = ready;
+    let link = || Link {
+        shared: Arc::clone(&engine.shared),
+        session: engine.session.id.clone(),
+        peer_uid: engine.session.peer_uid,
+    };
+    let (acceptor, server, shared) = (link(), link(), Arc::clone(&engine.shared));
+    thread::spawn(move || acceptor.accept(&listener));
+    thread::spawn(move || server.serve());
+    thread::spawn(move || signals.forever().for_each(|_| shared.terminate()));
+    engine.work(&inherited);
+}
+
+/// Tells `launch`, and closes the pipe.
+fn tell(mut pipe: File, report: &LaunchReport) -> io::Result<()> {
+    let null = OpenOptions::new().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&null)?;
+    pipe.write_all(&line(report))
+}
+
+fn line(report: &LaunchReport) -> Vec<u8> {
+    let mut line = serde_json::to_vec(report).unwrap_or_default();
+    line.push(b'\n');
+    line
+}

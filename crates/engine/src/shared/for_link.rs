@@ -1,0 +1,177 @@
+//! The link's side of the shared state.
+
+use super::{Fetch, Phase, Shared, State};
+use crate::payload::{Download, FetchError};
+use farrier_protocol::{Ack, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome};
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// Bounds what one request holds in memory, and how long a slow line is busy with it.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Between two questions for work, if the runner does not hold them: no busy loop.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the link does next.
+pub(crate) enum LinkOrder {
+    /// `POST /v1/events`.
+    Post {
+        /// A JSON array of events.
+        events: Vec<u8>,
+        /// Number of the last one.
+        last: u64,
+    },
+    /// `POST /v1/next`.
+    Ask(Next),
+    /// `GET /v1/payloads/…`.
+    Fetch(Box<Download>),
+    /// A newer connection is there, or the journal cannot be read: leave this one.
+    Leave,
+}
+
+/// When this connection last did what.
+pub(crate) struct Pace {
+    /// The last `POST /v1/events`.
+    pub(crate) posted: Option<Instant>,
+    /// The last question for work that was answered with "nothing".
+    pub(crate) asked: Option<Instant>,
+}
+
+impl Shared {
+    /// A connection was accepted. It replaces the one that is there: the runner that opened it
+    /// knows that it needs a new one, and the engine cannot tell a dead line from a silent one.
+    pub(crate) fn accept(&self, stream: UnixStream) {
+        let mut state = self.lock();
+        cut(state.current.as_ref());
+        cut(state.waiting.replace(stream).as_ref());
+        self.changed.notify_all();
+    }
+
+    /// Waits for a connection to serve.
+    pub(crate) fn next_stream(&self) -> io::Result<UnixStream> {
+        let mut state = self.lock();
+        state.current = None;
+        self.changed.notify_all();
+        loop {
+            if let Some(stream) = state.waiting.take() {
+                state.current = Some(stream.try_clone()?);
+                return Ok(stream);
+            }
+            state = self.wait(state, None);
+        }
+    }
+
+    /// What is said first.
+    pub(crate) fn hello(&self, session: &str, boot_id: &str) -> Hello {
+        let state = self.lock();
+        let known = state.journal.known();
+        let is_unknown = |kind: LeaseKind| kind == LeaseKind::Unknown;
+        Hello {
+            protocol: VERSION,
+            engine: env!("CARGO_PKG_VERSION").into(),
+            session: session.into(),
+            boot_id: boot_id.into(),
+            last_seq: state.journal.last_seq(),
+            tasks: known.records(),
+            leases: known.leases.iter().filter(|lease| !is_unknown(lease.kind)).cloned().collect(),
+        }
+    }
+
+    /// The runner answered.
+    pub(crate) fn welcome(&self, welcome: &Welcome) {
+        let mut state = self.lock();
+        state.journal.skip_to(welcome.ack);
+        state.acked = welcome.ack;
+        state.lease = Duration::from_secs(welcome.lease_seconds);
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is something to do on this connection.
+    pub(crate) fn link_order(&self, pace: &Pace) -> LinkOrder {
+        let mut state = self.lock();
+        loop {
+            match order(&mut state, pace) {
+                Ok(order) => return order,
+                Err(until) => state = self.wait(state, until),
+            }
+        }
+    }
+
+    /// The runner took events up to `last`. An error if it did not get further by that.
+    pub(crate) fn acknowledge(&self, ack: &Ack, last: u64) -> io::Result<()> {
+        let mut state = self.lock();
+        let stuck = last > state.acked && ack.ack <= state.acked;
+        state.acked = state.acked.max(ack.ack.min(last));
+        state.cancelled |= ack.cancel;
+        self.changed.notify_all();
+        if stuck { Err(io::Error::other("the runner does not take the events")) } else { Ok(()) }
+    }
+
+    /// The runner answered the question for work.
+    pub(crate) fn answer(&self, task: Option<Task>) {
+        let mut state = self.lock();
+        // The worker may have turned away meanwhile; the runner learns that from its events.
+        if let Phase::Idle { .. } = state.phase {
+            state.phase = task.map_or(Phase::Idle { done: None }, Phase::Given);
+        }
+        self.changed.notify_all();
+    }
+
+    /// A payload is there, or will never be.
+    pub(crate) fn fetched(&self, result: Result<(), FetchError>) {
+        self.end_fetch(Fetch::Ended(result));
+    }
+
+    /// The connection was lost in the middle of a payload.
+    pub(crate) fn fetch_again(&self, download: Box<Download>) {
+        self.end_fetch(Fetch::Wanted(download));
+    }
+
+    fn end_fetch(&self, next: Fetch) {
+        let mut state = self.lock();
+        // Anything but `Running` means that the worker does not want it any more.
+        if matches!(state.fetch, Fetch::Running) {
+            state.fetch = next;
+        }
+        self.changed.notify_all();
+    }
+}
+
+/// What to do now, or until when there is nothing to do.
+fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
+    if state.waiting.is_some() {
+        return Ok(LinkOrder::Leave);
+    }
+    let beat = pace.posted.map(|at| at + Duration::from_secs(HEARTBEAT_SECONDS));
+    let busy = !matches!(state.phase, Phase::Idle { .. });
+    let beat_due = busy && beat.is_none_or(|at| at <= Instant::now());
+    if state.acked < state.journal.last_seq() || beat_due {
+        return Ok(match state.journal.batch(state.acked, BATCH_BYTES) {
+            Ok((events, last)) => LinkOrder::Post { events, last },
+            Err(_) => LinkOrder::Leave,
+        });
+    }
+    match std::mem::replace(&mut state.fetch, Fetch::Running) {
+        Fetch::Wanted(download) => return Ok(LinkOrder::Fetch(download)),
+        other => state.fetch = other,
+    }
+    match &state.phase {
+        Phase::Idle { done } => {
+            let ask = pace.asked.map(|at| at + ASK_INTERVAL);
+            match ask {
+                Some(at) if at > Instant::now() => Err(Some(at)),
+                _ => Ok(LinkOrder::Ask(Next { done: done.clone() })),
+            }
+        }
+        Phase::Busy | Phase::Given(_) => Err(beat),
+    }
+}
+
+fn cut(stream: Option<&UnixStream>) {
+    if let Some(stream) = stream {
+        // One that is closed already is what we want.
+        drop(stream.shutdown(Shutdown::Both));
+    }
+}

@@ -1,0 +1,62 @@
+//! `farrier-engine step PROGRAM…`: what an installer is before it is one.
+//!
+//! The engine must know an installer's process id, and have it in the journal, before the
+//! installer does anything. So it starts itself once more; that process makes a session of
+//! its own, waits for a word on its standard input, and only then becomes the installer.
+
+use rustix::process::setsid;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+/// The engine's side of the gate.
+pub(crate) struct Gate(UnixStream);
+
+impl Gate {
+    /// A gate, and the standard input for the process behind it.
+    pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        Ok((Self(ours), theirs.into()))
+    }
+
+    /// Lets the process become the installer. The error is the operating system's, for a
+    /// program that cannot be executed.
+    pub(crate) fn open(mut self) -> io::Result<()> {
+        self.0.write_all(b"g")?;
+        // It is closed by a successful `exec`.
+        let mut error = Vec::new();
+        self.0.read_to_end(&mut error)?;
+        match error.try_into() {
+            Ok(number) => Err(io::Error::from_raw_os_error(i32::from_le_bytes(number))),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Waits for the word and becomes `program`. Returns only if that was not possible.
+pub(crate) fn exec(program: &[OsString]) -> ExitCode {
+    let [program, arguments @ ..] = program else { return ExitCode::from(2) };
+    match wait_for_word() {
+        Ok(mut gate) => {
+            let error = Command::new(program).args(arguments).exec();
+            let number = error.raw_os_error().unwrap_or_default();
+            // Without an engine at the other end there is nobody to tell.
+            drop(gate.write_all(&number.to_le_bytes()));
+            ExitCode::FAILURE
+        }
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn wait_for_word() -> io::Result<UnixStream> {
+    let mut gate = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    setsid()?;
+    // The engine's end without the word: it died, and nothing may be started.
+    gate.read_exact(&mut [0])?;
+    Ok(gate)
+}

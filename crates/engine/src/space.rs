@@ -1,0 +1,53 @@
+//! Is there enough room, before anything is fetched.
+
+use farrier_protocol::{FailureCode, Installer, Step};
+use rustix::fs::{stat, statvfs};
+use std::io;
+use std::path::Path;
+
+/// For journal, logs, and what rounding eats.
+const MARGIN: u64 = 4 * 1024 * 1024;
+
+/// A package is unpacked next to what it replaces before that is removed.
+const UNPACKED_FACTOR: u64 = 2;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Checks the file systems that the task's payloads, and the packages in them, go to.
+pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), (FailureCode, String)> {
+    let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(step.payload.size));
+    let packages = steps.iter().filter(|step| step.installer != Installer::Script);
+    let unpacked = packages
+        .fold(0, |sum: u64, step| sum.saturating_add(step.payload.size.saturating_mul(UNPACKED_FACTOR)));
+    demand(dir, payloads, "the payloads", None)?;
+    if unpacked > 0 {
+        for path in ["/usr", "/var"] {
+            demand(Path::new(path), unpacked, "the packages", Some((dir, payloads)))?;
+        }
+    }
+    Ok(())
+}
+
+/// `shared`: a directory that may be in the same file system, and what goes there.
+fn demand(
+    path: &Path,
+    bytes: u64,
+    what: &str,
+    shared: Option<(&Path, u64)>,
+) -> Result<(), (FailureCode, String)> {
+    let failed = |error: io::Error| (FailureCode::Other, format!("{}: {error}", path.display()));
+    let device = |path: &Path| Ok(stat(path)?.st_dev);
+    let mut needed = bytes.saturating_add(MARGIN);
+    if let Some((dir, more)) = shared {
+        let same = device(dir).and_then(|one| Ok(one == device(path)?)).map_err(failed)?;
+        needed = needed.saturating_add(if same { more } else { 0 });
+    }
+    let room = statvfs(path).map_err(|error| failed(error.into()))?;
+    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    if free >= needed {
+        return Ok(());
+    }
+    let (needed, free) = (needed.div_ceil(MIB), free / MIB);
+    let message = format!("{} has {free} MiB free, {what} need {needed} MiB there", path.display());
+    Err((FailureCode::DiskFull, message))
+}

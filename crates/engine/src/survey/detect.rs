@@ -1,0 +1,136 @@
+//! Reads the installed version of one component.
+
+use super::packages::{self, Found, Managers, Status};
+use crate::command::{self, Bounds, Errors};
+use farrier_protocol::Reading;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+/// A detection's output and time: it prints a version.
+const BOUNDS: Bounds = Bounds { time: Duration::from_secs(30), bytes: 64 * 1024 };
+
+/// Looks a package up in what was listed.
+pub(super) fn package(name: &str, managers: Managers, found: Result<&[Found], &String>) -> Reading {
+    if !packages::is_name(name) {
+        return unreadable(format!("{name:?} is not the name of a package"));
+    }
+    if managers.names().is_empty() {
+        return unreadable("this machine has neither dpkg nor rpm with a database".into());
+    }
+    let found = match found {
+        Ok(found) => found,
+        Err(message) => return unreadable(message.clone()),
+    };
+    let (plain, arch) = name.split_once(':').unwrap_or((name, ""));
+    let matching = |found: &&Found| {
+        found.name == name || (found.name == plain && found.arch == arch && !arch.is_empty())
+    };
+    // The last one is the one that was installed last; a good one counts more than a bad one.
+    let best = found.iter().filter(matching).max_by_key(|found| match found.status {
+        Status::Installed => 2,
+        Status::Broken(_) => 1,
+        Status::Absent => 0,
+    });
+    match best.map(|found| (&found.status, found.version.clone())) {
+        None | Some((Status::Absent, _)) => Reading::Absent,
+        Some((Status::Installed, version)) => Reading::Present { version },
+        Some((Status::Broken(detail), version)) => Reading::Broken { version, detail: detail.clone() },
+    }
+}
+
+/// Asks a command.
+pub(super) fn command(line: &str) -> Reading {
+    let output = match command::capture("sh", &["-c", line], Errors::Discard, BOUNDS) {
+        Ok(output) => output,
+        Err(message) => return unreadable(message),
+    };
+    match output.status.code() {
+        Some(0) => first_line(&output.text, "the command"),
+        Some(_) => Reading::Absent,
+        None => unreadable(format!("the command did not end by itself: {}", output.status)),
+    }
+}
+
+/// Reads a file.
+pub(super) fn file(path: &Path) -> Reading {
+    if !path.is_absolute() {
+        return unreadable(format!("{} is not an absolute path", path.display()));
+    }
+    match head(path) {
+        Ok(text) => first_line(&text, "the file"),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Reading::Absent
+        }
+        Err(error) => unreadable(format!("{}: {error}", path.display())),
+    }
+}
+
+fn head(path: &Path) -> io::Result<String> {
+    // A pipe without a writer would be waited for, for ever.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let mut bytes = Vec::new();
+    file.take(BOUNDS.bytes).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn first_line(text: &str, whose: &str) -> Reading {
+    match text.lines().next().map(str::trim) {
+        None | Some("") => unreadable(format!("the first line of {whose} is empty: it says no version")),
+        Some(version) => Reading::Present { version: version.into() },
+    }
+}
+
+fn unreadable(detail: String) -> Reading {
+    Reading::Unreadable { detail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn present(version: &str) -> Reading {
+        Reading::Present { version: version.into() }
+    }
+
+    #[test]
+    fn commands_say_a_version_or_that_there_is_none() {
+        assert_eq!(command("echo ' 2.1 '; echo more"), present("2.1"));
+        assert_eq!(command("exit 3"), Reading::Absent);
+        assert_eq!(command("no-such-program-here"), Reading::Absent);
+        assert!(matches!(command("true"), Reading::Unreadable { .. }));
+        assert!(matches!(command("kill -9 $$"), Reading::Unreadable { .. }));
+    }
+
+    #[test]
+    fn files_say_a_version_or_are_not_there() {
+        assert_eq!(file(Path::new("/no/such/file")), Reading::Absent);
+        assert!(matches!(file(Path::new("/etc")), Reading::Unreadable { .. }));
+        assert!(matches!(file(Path::new("etc/passwd")), Reading::Unreadable { .. }));
+        assert!(matches!(file(Path::new("/proc/sys/kernel/osrelease")), Reading::Present { .. }));
+    }
+
+    #[test]
+    fn the_package_that_was_installed_last_counts_unless_it_is_broken() {
+        let found = |version: &str, status| Found {
+            name: "kernel".into(),
+            version: version.into(),
+            arch: "x86_64".into(),
+            kind: "rpm",
+            status,
+        };
+        let managers = Managers { dpkg: false, rpm: true };
+        let list = [
+            found("1", Status::Installed),
+            found("2", Status::Installed),
+            found("3", Status::Broken("unpacked".into())),
+        ];
+        assert_eq!(package("kernel", managers, Ok(&list)), present("2"));
+        assert_eq!(package("kernel:i686", managers, Ok(&list)), Reading::Absent);
+        let none = Managers { dpkg: false, rpm: false };
+        assert!(matches!(package("kernel", none, Ok(&[])), Reading::Unreadable { .. }));
+    }
+}

@@ -1,0 +1,60 @@
+//! What the machine is.
+
+use super::packages::Managers;
+use farrier_protocol::Facts;
+use std::ffi::CStr;
+use std::fs;
+
+/// Reads the facts. What cannot be read is empty.
+pub(super) fn read(managers: Managers) -> Facts {
+    let release =
+        fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
+    let release = release.unwrap_or_default();
+    let uname = rustix::system::uname();
+    let text = |text: &CStr| text.to_string_lossy().into_owned();
+    Facts {
+        os: value(&release, "ID"),
+        os_version: value(&release, "VERSION_ID"),
+        os_like: value(&release, "ID_LIKE"),
+        os_name: value(&release, "PRETTY_NAME"),
+        arch: text(uname.machine()),
+        kernel: text(uname.release()),
+        hostname: text(uname.nodename()),
+        vendor: smbios("sys_vendor"),
+        model: smbios("product_name"),
+        serial: smbios("product_serial"),
+        bios_version: smbios("bios_version"),
+        package_managers: managers.names().into(),
+    }
+}
+
+fn smbios(name: &str) -> String {
+    let text = fs::read_to_string(format!("/sys/class/dmi/id/{name}")).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// One value of os-release: plain, or in quotes of the shell.
+fn value(release: &str, key: &str) -> String {
+    let raw = release.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
+    let raw = raw.unwrap_or_default().trim();
+    for quote in ['"', '\''] {
+        if let Some(inner) = raw.strip_prefix(quote).and_then(|raw| raw.strip_suffix(quote)) {
+            return inner.replace("\\\"", "\"").replace("\\$", "$").replace("\\\\", "\\");
+        }
+    }
+    raw.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_os_release_are_read_with_and_without_quotes() {
+        let release = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID='12'\nID=debian\n";
+        assert_eq!(value(release, "ID"), "debian");
+        assert_eq!(value(release, "VERSION_ID"), "12");
+        assert_eq!(value(release, "PRETTY_NAME"), "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!(value(release, "ID_LIKE"), "");
+    }
+}

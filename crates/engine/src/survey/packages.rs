@@ -1,0 +1,206 @@
+//! The package databases: one process for each, however many packages are asked for.
+
+use crate::command::{self, Errors, TOOL};
+use std::path::Path;
+
+const DPKG_FORMAT: &str =
+    "${Package}\\t${Version}\\t${Architecture}\\t${db:Status-Status}\\t${db:Status-Eflag}\\n";
+
+/// The blank first field tells a package from rpm's words about one that is not installed.
+const RPM_FORMAT: &str =
+    "\\t%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\t%{ARCH}\\t%{INSTALLTIME}\\n";
+
+/// Where rpm's database is, in its various formats.
+const RPM_DATABASES: [&str; 6] = [
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
+    "/var/lib/rpm/Packages",
+    "/var/lib/rpm/Packages.db",
+    "/usr/lib/sysimage/rpm/Packages",
+    "/usr/lib/sysimage/rpm/Packages.db",
+];
+
+/// Which package managers the machine has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Managers {
+    /// dpkg, with a database.
+    pub(super) dpkg: bool,
+    /// rpm, with a database.
+    pub(super) rpm: bool,
+}
+
+/// What to list.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// Every package.
+    All,
+    /// These, as far as they are known.
+    Named(&'a [&'a str]),
+}
+
+/// A package that a database knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) arch: String,
+    /// `deb` or `rpm`.
+    pub(super) kind: &'static str,
+    pub(super) status: Status,
+}
+
+/// In which state a package is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Status {
+    Installed,
+    /// Removed, or only its configuration is left.
+    Absent,
+    /// Neither; the manager's word for it.
+    Broken(String),
+}
+
+impl Managers {
+    /// Looks for them.
+    pub(super) fn present() -> Self {
+        let has_content =
+            |path: &str| Path::new(path).metadata().is_ok_and(|meta| meta.is_file() && meta.len() > 0);
+        Self {
+            dpkg: has_content("/var/lib/dpkg/status") && command::find("dpkg-query").is_some(),
+            rpm: RPM_DATABASES.into_iter().any(has_content) && command::find("rpm").is_some(),
+        }
+    }
+
+    /// For [`farrier_protocol::Facts`].
+    pub(super) fn names(self) -> &'static str {
+        match (self.dpkg, self.rpm) {
+            (true, true) => "dpkg rpm",
+            (true, false) => "dpkg",
+            (false, true) => "rpm",
+            (false, false) => "",
+        }
+    }
+
+    /// Lists packages of all managers. Several of one name are in the order in which they
+    /// were installed, as far as that is known.
+    pub(super) fn list(self, wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
+        let mut found = Vec::new();
+        if matches!(wanted, Wanted::Named([])) {
+            return Ok(found);
+        }
+        if self.dpkg {
+            found.append(&mut dpkg(wanted)?);
+        }
+        if self.rpm {
+            found.append(&mut rpm(wanted)?);
+        }
+        Ok(found)
+    }
+}
+
+/// Whether it is a package's name, and neither an option nor a pattern.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._:".contains(&byte);
+    name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(plain)
+}
+
+fn dpkg(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
+    let mut arguments = vec!["-W", "-f", DPKG_FORMAT];
+    if let Wanted::Named(names) = wanted {
+        arguments.push("--");
+        arguments.extend_from_slice(names);
+    }
+    let output = command::capture("dpkg-query", &arguments, Errors::Discard, TOOL)?;
+    // 1: a package that was asked for is not known.
+    match (output.status.code(), wanted) {
+        (Some(0), _) | (Some(1), Wanted::Named(_)) => {}
+        _ => return Err(format!("dpkg-query failed: {}", output.status)),
+    }
+    Ok(output.text.lines().filter_map(dpkg_line).collect())
+}
+
+fn dpkg_line(line: &str) -> Option<Found> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [name, version, arch, status, flag] = fields.as_slice() else { return None };
+    let status = match (*status, *flag) {
+        ("not-installed" | "config-files", _) => Status::Absent,
+        (_, "reinstreq") => Status::Broken(format!("{status}, must be installed again")),
+        ("installed" | "triggers-awaited" | "triggers-pending", _) => Status::Installed,
+        (other, _) => Status::Broken(other.to_owned()),
+    };
+    Some(Found {
+        name: (*name).into(),
+        version: (*version).into(),
+        arch: (*arch).into(),
+        kind: "deb",
+        status,
+    })
+}
+
+fn rpm(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
+    let mut arguments = vec!["-q", "--qf", RPM_FORMAT];
+    match wanted {
+        Wanted::All => arguments.push("-a"),
+        Wanted::Named(names) => {
+            arguments.push("--");
+            arguments.extend_from_slice(names);
+        }
+    }
+    let output = command::capture("rpm", &arguments, Errors::Discard, TOOL)?;
+    // The exit status counts the packages that are not known.
+    if matches!(wanted, Wanted::All) && !output.status.success() {
+        return Err(format!("rpm failed: {}", output.status));
+    }
+    let mut found: Vec<(u64, Found)> = output.text.lines().filter_map(rpm_line).collect();
+    found.sort_by_key(|(installed, _)| *installed);
+    Ok(found.into_iter().map(|(_, found)| found).collect())
+}
+
+fn rpm_line(line: &str) -> Option<(u64, Found)> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let ["", name, version, arch, installed] = fields.as_slice() else { return None };
+    // Keys of repositories are in the database, but are no packages.
+    if *name == "gpg-pubkey" {
+        return None;
+    }
+    let status = Status::Installed;
+    let found =
+        Found { name: (*name).into(), version: (*version).into(), arch: (*arch).into(), kind: "rpm", status };
+    Some((installed.parse().unwrap_or_default(), found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_dpkg_are_told_apart() {
+        let status = |word: &str, flag: &str| {
+            dpkg_line(&format!("a\t1\tall\t{word}\t{flag}")).map(|found| found.status)
+        };
+        assert_eq!(status("installed", "ok"), Some(Status::Installed));
+        assert_eq!(status("triggers-pending", "ok"), Some(Status::Installed));
+        assert_eq!(status("config-files", "ok"), Some(Status::Absent));
+        assert_eq!(status("half-configured", "ok"), Some(Status::Broken("half-configured".into())));
+        assert_eq!(
+            status("unpacked", "reinstreq"),
+            Some(Status::Broken("unpacked, must be installed again".into()))
+        );
+    }
+
+    #[test]
+    fn words_of_rpm_are_not_packages() {
+        assert!(rpm_line("package nothere is not installed").is_none());
+        assert!(rpm_line("\tgpg-pubkey\t8-4\t(none)\t1").is_none());
+        let (installed, found) = rpm_line("\tkernel\t1:5.14-362.el9\tx86_64\t1700000000").unwrap();
+        assert_eq!((installed, found.version.as_str()), (1_700_000_000, "1:5.14-362.el9"));
+    }
+
+    /// A name that is taken for an option or a pattern would read something else.
+    #[test]
+    fn options_and_patterns_are_not_names() {
+        for name in ["", "-i", "lib*", "a b", "[a]", "../x"] {
+            assert!(!is_name(name), "{name}");
+        }
+        assert!(is_name("libstdc++6:amd64"));
+    }
+}

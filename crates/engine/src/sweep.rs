@@ -1,0 +1,113 @@
+//! `farrier-engine sweep`: takes back what a dead engine left, and looks a second time.
+
+use crate::holder;
+use crate::journal::Journal;
+use crate::lock::MachineLock;
+use crate::logs;
+use crate::place::Place;
+use crate::retire::remove_directory;
+use crate::takeover;
+use farrier_protocol::{EventBody, Lease, LeaseKind, Leftover};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a process that was killed may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Takes back what is left of the session and prints what could not be taken back.
+pub(crate) fn sweep(dir: &Path, session: &str) -> ExitCode {
+    let place = match Place::named(dir) {
+        Ok(place) => place,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    let leftovers = take_back(&place, session);
+    let json = serde_json::to_string(&leftovers).unwrap_or_default();
+    match writeln!(io::stdout(), "{json}") {
+        Ok(()) if leftovers.is_empty() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn take_back(place: &Place, session: &str) -> Vec<Leftover> {
+    // Held so that no engine is started meanwhile; where another session's engine has it, that
+    // one is none of our business and ours is not running.
+    let lock = MachineLock::open().ok();
+    let mut leftovers = kill_engines(place);
+    drop(lock.as_ref().map(MachineLock::try_take));
+
+    let mut journal = logs::find_journal(place, session).and_then(|(_, path)| Journal::open(&path).ok());
+    let leases = journal.as_ref().map(|journal| journal.known().leases.clone()).unwrap_or_default();
+    let running: Vec<&Lease> = leases
+        .iter()
+        .filter(|lease| lease.kind == LeaseKind::Process && takeover::is_running(lease, session))
+        .collect();
+    for lease in &running {
+        let why = "an installer is still running and is left to finish; sweep again when it is gone".into();
+        leftovers.push(Leftover { what: format!("process {}", lease.what), why });
+    }
+    if running.is_empty() {
+        let directories = leases.iter().filter(|lease| lease.kind == LeaseKind::Directory);
+        let directories =
+            directories.map(|lease| lease.what.as_str()).filter(|what| Path::new(what) != place.dir());
+        leftovers.extend(directories.filter_map(|what| remove_directory(what, place).err()));
+        leftovers.extend(place.remove().err());
+    } else {
+        leftovers.push(Leftover {
+            what: place.dir().display().to_string(),
+            why: "the installer may still need it".into(),
+        });
+    }
+    if let Some(journal) = &mut journal {
+        close(journal, &leases, &leftovers);
+    }
+    leftovers
+}
+
+/// Ends every engine that runs from `place`. Installers run other programs and are left.
+fn kill_engines(place: &Place) -> Vec<Leftover> {
+    let engine = place.engine();
+    let engines: Vec<Pid> = holder::processes()
+        .into_iter()
+        .filter(|pid| holder::runs(*pid, &engine))
+        .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
+        .collect();
+    for pid in &engines {
+        // One that is gone already is what we want.
+        kill_process(*pid, Signal::KILL).ok();
+    }
+    let until = Instant::now() + PATIENCE;
+    let is_there = |pid: &&Pid| {
+        test_kill_process(**pid).is_ok() && holder::runs(pid.as_raw_nonzero().get().cast_unsigned(), &engine)
+    };
+    while engines.iter().any(|pid| is_there(&pid)) && Instant::now() < until {
+        thread::sleep(LOOK);
+    }
+    let left = engines.iter().filter(is_there);
+    left.map(|pid| Leftover {
+        what: format!("process {}", pid.as_raw_nonzero()),
+        why: "it does not end although it was killed".into(),
+    })
+    .collect()
+}
+
+/// The journal stays; it says what became of the leases.
+fn close(journal: &mut Journal, leases: &[Lease], leftovers: &[Leftover]) {
+    let is_left = |lease: &Lease| {
+        leftovers.iter().any(|left| left.what == lease.what || left.what == format!("process {}", lease.what))
+    };
+    for lease in leases.iter().filter(|lease| !is_left(lease)) {
+        // Whatever the disk takes is better than nothing; the report is on standard output.
+        drop(journal.append(EventBody::LeaseReturned { id: lease.id.clone() }));
+    }
+    drop(journal.append(EventBody::Retired { leftovers: leftovers.to_vec() }));
+}

@@ -1,0 +1,59 @@
+//! What an engine does first: bring to an end what its predecessor left open.
+//!
+//! Nothing is ever started a second time. An installer that is still running is waited for,
+//! because two installers at once are worse than a late answer.
+
+use crate::holder;
+use crate::step::SESSION_VARIABLE;
+use crate::worker::Engine;
+use farrier_protocol::{EventBody, Lease, LeaseKind, StepExit};
+use rustix::process::{Pid, test_kill_process_group};
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+/// Between two looks at a process that is not our child.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Waits for the predecessor's installers, then closes its tasks.
+pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
+    for lease in inherited.iter().filter(|lease| lease.kind == LeaseKind::Process) {
+        // It is left to finish even when the engine has to go: it is the step in progress.
+        while is_running(lease, &engine.session.id) {
+            thread::sleep(LOOK);
+        }
+        engine.report(EventBody::LeaseReturned { id: lease.id.clone() });
+    }
+    let unfinished = engine.shared.known(|known| {
+        let open = known.tasks.iter().filter(|task| !task.finished);
+        open.map(|task| (task.id.clone(), task.open.clone())).collect::<Vec<_>>()
+    });
+    for (task, steps) in unfinished {
+        for (component, started) in steps {
+            let (exit, output) = if started {
+                (StepExit::Interrupted, engine.logs.tail(&component))
+            } else {
+                let detail = "the engine ended before it was started".into();
+                (StepExit::NotStarted { detail }, String::new())
+            };
+            let task = task.clone();
+            engine.report(EventBody::StepFinished { task, component, exit, output });
+        }
+        engine.report(EventBody::TaskDone { task });
+    }
+}
+
+/// Whether the lease's process, or a process that it started in its group, still runs and is
+/// an installer of this session. Another process may have got the number since.
+pub(crate) fn is_running(lease: &Lease, session: &str) -> bool {
+    let Some(group) = lease.what.parse().ok().and_then(Pid::from_raw) else { return false };
+    if test_kill_process_group(group).is_err() {
+        return false;
+    }
+    let tag = format!("{SESSION_VARIABLE}={session}");
+    holder::processes().into_iter().any(|pid| {
+        let tagged = fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|entry| entry == tag.as_bytes()));
+        tagged && holder::group(pid) == Some(group)
+    })
+}

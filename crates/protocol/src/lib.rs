@@ -1,0 +1,92 @@
+//! What the operator and the engine say to each other: types and serde, nothing else.
+//!
+//! The engine is an HTTP/1.1 **client** that speaks JSON; the runner answers. How the
+//! engine gets its byte stream (through SSH, by dialling out, by being dialled) makes no
+//! difference here. All times are milliseconds since the Unix epoch by the *machine's*
+//! clock, which may be wrong: they order and describe, they never decide.
+//!
+//! One whole conversation, in order:
+//!
+//! ```text
+//! engine                                           runner
+//! POST /v1/hello   Hello                     ──►   Welcome {ack, lease_seconds}
+//! POST /v1/next    Next {done: null}         ──►   Task {id: "survey-1", work: Survey {..}}
+//! POST /v1/events  [SurveyDone {..}]         ──►   Ack {ack: 1, cancel: false}
+//! POST /v1/next    Next {done: "survey-1"}   ──►   Task {id: "apply-1", work: Apply {..}}
+//! GET  /v1/payloads/sha256:…  (Range)        ──►   200 or 206, the bytes
+//! POST /v1/events  [PayloadVerified, ..]     ──►   Ack
+//! POST /v1/next    Next {done: "apply-1"}    ──►   Task {id: "survey-2", work: Survey {..}}
+//! …
+//! POST /v1/next    Next {done: "survey-2"}   ──►   Task {id: "retire-1", work: Retire}
+//! POST /v1/events  [Retired {..}]            ──►   Ack          (the engine is gone)
+//! ```
+//!
+//! `POST /v1/next` is answered with 204 and no body when there is nothing to do yet (the
+//! runner holds it for up to [`NEXT_HOLD_SECONDS`]); the engine asks again. A task id that
+//! the engine has in its journal is never executed again: the recorded events are sent once
+//! more. Events carry rising sequence numbers, so a duplicate changes nothing.
+
+pub mod event;
+pub mod launch;
+pub mod survey;
+pub mod task;
+
+pub use event::{Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, StepExit};
+pub use launch::{LaunchError, LaunchReport};
+pub use survey::{Detect, Facts, Package, Reading};
+pub use task::{Installer, Next, Payload, Step, Task, Work};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol. Raised only when an older peer could misunderstand.
+pub const VERSION: u32 = 1;
+
+/// How long the runner may hold `POST /v1/next` before it answers 204, in seconds.
+/// Shorter than any idle timeout of a network device that we know of (30 s).
+pub const NEXT_HOLD_SECONDS: u64 = 10;
+
+/// How often a busy engine posts events, an empty list if there is nothing to say, in
+/// seconds. This bounds how long a cancellation takes to reach the engine.
+pub const HEARTBEAT_SECONDS: u64 = 1;
+
+/// First line on the stream of `farrier-engine attach`, before HTTP begins. Login shells
+/// print banners; everything before this line is thrown away.
+pub const ATTACH_MARKER: &str = "farrier-attached-1";
+
+/// `POST /v1/hello`: the first request on each new stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] of the engine.
+    pub protocol: u32,
+    /// Version of the engine's own package, for the log.
+    pub engine: String,
+    /// The session the engine was launched for: the UID of its NodeUpdate.
+    pub session: String,
+    /// The machine's boot id; another one than before means it was rebooted meanwhile.
+    pub boot_id: String,
+    /// Number of the last event the engine has recorded.
+    pub last_seq: u64,
+    /// Tasks of this session that the journal knows, finished or begun, oldest first.
+    pub tasks: Vec<TaskRecord>,
+    /// What is on the machine of ours right now.
+    pub leases: Vec<Lease>,
+}
+
+/// What the engine's journal says of one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Id of the task as the runner gave it.
+    pub id: String,
+    /// Whether it came to its end; a task that did not is *not* begun again by itself.
+    pub finished: bool,
+}
+
+/// Answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Number of the last event the runner has; the engine sends what comes after it.
+    pub ack: u64,
+    /// How long the engine may go without any contact before it finishes the step in
+    /// progress, takes everything back and removes itself, in seconds.
+    pub lease_seconds: u64,
+}

@@ -1,0 +1,290 @@
+//! The words of the update logic: nodes, runs, components, and how they are installed.
+//!
+//! These are the operator's kinds without Kubernetes: no metadata, no references, nothing
+//! that is optional merely because a user may leave it out.
+
+use farrier_protocol::{Detect, Installer};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// Name of a ManagedNode.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeName(pub String);
+
+/// Name of an UpdateRun.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunName(pub String);
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RunName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for NodeName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl From<&str> for RunName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+/// A point in time: milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// The point in time that is `span` later; the end of time where that is later still.
+    #[must_use]
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The time from `earlier` to this; nothing where `earlier` is not earlier.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// One component of a baseline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Component {
+    /// Its name, unique in the baseline.
+    pub name: String,
+    /// The version that nodes are brought to.
+    pub version: String,
+    /// Which machines it is meant for.
+    pub applies_to: AppliesTo,
+    /// How it is installed.
+    pub installer: InstallerKind,
+    /// How the installed version is read. Packages have a default: their own name.
+    pub detect: Option<Detect>,
+    /// The bytes.
+    pub payload: PayloadRef,
+    /// What has to be there first.
+    pub requires: Vec<Requirement>,
+    /// Whether it takes effect with a reboot only.
+    pub reboot: RebootNeed,
+    /// Whether its installer may be ended when it exceeds `timeout`.
+    pub interruptible: bool,
+    /// Limit for the installer alone.
+    pub timeout: Duration,
+}
+
+impl Component {
+    /// How the installed version of this component is read, with the defaults applied.
+    ///
+    /// `None` means that a result could not be proven: a script says nothing about what it
+    /// installed.
+    pub fn detection(&self) -> Option<Detect> {
+        match (&self.detect, self.installer) {
+            (Some(detect), _) => Some(detect.clone()),
+            (None, InstallerKind::Deb | InstallerKind::Rpm) => Some(Detect::Package(self.name.clone())),
+            (
+                None,
+                InstallerKind::Script
+                | InstallerKind::Fwupd
+                | InstallerKind::DellDup
+                | InstallerKind::HpeSmartComponent
+                | InstallerKind::WindowsComponent
+                | InstallerKind::Msi
+                | InstallerKind::RedfishImage
+                | InstallerKind::SwinstallDepot
+                | InstallerKind::Vib
+                | InstallerKind::DeviceImage,
+            ) => None,
+        }
+    }
+}
+
+/// Which machines a component is meant for. Empty means all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AppliesTo {
+    /// Types of ManagedNodes, such as `Linux`; empty: every type.
+    pub types: Vec<String>,
+    /// Facts that must all be as said here, such as `os: debian`.
+    pub match_facts: BTreeMap<String, String>,
+}
+
+/// Where the bytes of a component come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PayloadRef {
+    /// Address.
+    pub url: String,
+    /// `sha256:` and 64 lower-case hexadecimal digits.
+    pub digest: String,
+    /// Length in bytes, where the baseline names it.
+    pub size: Option<u64>,
+}
+
+/// Something that has to be there before a component is installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Requirement {
+    /// Name of another component of the same baseline.
+    pub component: String,
+    /// The least version that will do; without it any installed version does.
+    pub at_least: Option<String>,
+}
+
+/// Whether a component takes effect with a reboot only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RebootNeed {
+    /// It never does.
+    Never,
+    /// It does if its installer says so.
+    IfRequested,
+    /// It always does.
+    Always,
+}
+
+/// How a component is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum InstallerKind {
+    /// A Debian package.
+    Deb,
+    /// An RPM package.
+    Rpm,
+    /// An executable file that installs something.
+    Script,
+    /// A firmware cabinet for fwupd.
+    Fwupd,
+    /// A Dell update package.
+    DellDup,
+    /// An HPE smart component for Linux.
+    HpeSmartComponent,
+    /// An HPE component for Windows.
+    WindowsComponent,
+    /// A Windows installer package.
+    Msi,
+    /// A firmware image that a BMC takes over Redfish.
+    RedfishImage,
+    /// An HP-UX software depot.
+    SwinstallDepot,
+    /// An ESXi bundle.
+    Vib,
+    /// An image for a switch or chassis manager.
+    DeviceImage,
+}
+
+impl InstallerKind {
+    /// Every kind there is.
+    pub const ALL: [Self; 12] = [
+        Self::Deb,
+        Self::Rpm,
+        Self::Script,
+        Self::Fwupd,
+        Self::DellDup,
+        Self::HpeSmartComponent,
+        Self::WindowsComponent,
+        Self::Msi,
+        Self::RedfishImage,
+        Self::SwinstallDepot,
+        Self::Vib,
+        Self::DeviceImage,
+    ];
+
+    /// The engine's installer for this kind; `None` where this version has none.
+    pub fn engine(self) -> Option<Installer> {
+        match self {
+            Self::Deb => Some(Installer::Deb),
+            Self::Rpm => Some(Installer::Rpm),
+            Self::Script => Some(Installer::Script),
+            Self::Fwupd
+            | Self::DellDup
+            | Self::HpeSmartComponent
+            | Self::WindowsComponent
+            | Self::Msi
+            | Self::RedfishImage
+            | Self::SwinstallDepot
+            | Self::Vib
+            | Self::DeviceImage => None,
+        }
+    }
+
+    /// The name as users write it in `installer`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deb => "Deb",
+            Self::Rpm => "Rpm",
+            Self::Script => "Script",
+            Self::Fwupd => "Fwupd",
+            Self::DellDup => "DellDup",
+            Self::HpeSmartComponent => "HpeSmartComponent",
+            Self::WindowsComponent => "WindowsComponent",
+            Self::Msi => "Msi",
+            Self::RedfishImage => "RedfishImage",
+            Self::SwinstallDepot => "SwinstallDepot",
+            Self::Vib => "Vib",
+            Self::DeviceImage => "DeviceImage",
+        }
+    }
+}
+
+impl fmt::Display for InstallerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What becomes of a node whose component lacks something it requires.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailedDependency {
+    /// Nothing is installed on that node.
+    OmitNode,
+    /// That component and those which require it are left out.
+    #[default]
+    OmitComponent,
+    /// It is installed as if nothing were missing.
+    Force,
+}
+
+/// What may happen although a plain update would not do it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Force {
+    /// An older version may replace a newer one.
+    pub downgrade: bool,
+    /// A version that is there already is installed once more.
+    pub rewrite: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A time that wraps around would let a run be deleted the moment it is finished.
+    #[test]
+    fn time_stops_at_its_end_instead_of_wrapping() {
+        assert_eq!(Millis(u64::MAX).after(Duration::from_secs(1)), Millis(u64::MAX));
+        assert_eq!(Millis(1).after(Duration::MAX), Millis(u64::MAX));
+        assert_eq!(Millis(5).since(Millis(9)), Duration::ZERO);
+        assert_eq!(Millis(2000).since(Millis(500)), Duration::from_millis(1500));
+    }
+
+    /// A kind whose name differs between the API and the messages sends users searching.
+    #[test]
+    fn installer_names_are_the_ones_of_the_api() {
+        for kind in InstallerKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), serde_json::json!(kind.as_str()));
+        }
+    }
+}

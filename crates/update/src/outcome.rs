@@ -1,0 +1,255 @@
+//! What came of a component, and of a node.
+//!
+//! **The second reading decides, not the exit code**: installers say that they worked when
+//! they did not, and fail when all is well. The exit code explains a failure; it proves
+//! something only where the reading cannot, which is when the same version was to be
+//! installed once more.
+
+mod exit;
+mod installed;
+mod verdict;
+
+pub use exit::{ExitMeaning, meaning, sum_result};
+pub use verdict::{NodeVerdict, summarize};
+
+use crate::model::Millis;
+use crate::plan::{Action, PlanItem};
+use crate::reason::Reason;
+use crate::version::{Scheme, compare_installed};
+use farrier_protocol::{Reading, StepExit};
+use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
+use std::fmt;
+
+/// How a component ended on one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The version of the baseline, or a newer one, was there before.
+    UpToDate,
+    /// The version of the baseline is there now, and was not before.
+    Updated,
+    /// It is installed and takes effect with the next reboot.
+    RebootPending,
+    /// It was tried, and the version of the baseline is not there.
+    Failed,
+    /// It is not meant for this machine.
+    NotApplicable,
+    /// Something that it requires is missing.
+    DependencyMissing,
+    /// It was not tried.
+    Skipped,
+    /// It was not tried, because the run was cancelled.
+    Cancelled,
+    /// It is not known whether the version of the baseline is there.
+    Unverified,
+}
+
+impl Outcome {
+    /// Every outcome there is.
+    pub const ALL: [Self; 9] = [
+        Self::UpToDate,
+        Self::Updated,
+        Self::RebootPending,
+        Self::Failed,
+        Self::NotApplicable,
+        Self::DependencyMissing,
+        Self::Skipped,
+        Self::Cancelled,
+        Self::Unverified,
+    ];
+
+    /// The name, as it stands in the status of a NodeUpdate.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UpToDate => "UpToDate",
+            Self::Updated => "Updated",
+            Self::RebootPending => "RebootPending",
+            Self::Failed => "Failed",
+            Self::NotApplicable => "NotApplicable",
+            Self::DependencyMissing => "DependencyMissing",
+            Self::Skipped => "Skipped",
+            Self::Cancelled => "Cancelled",
+            Self::Unverified => "Unverified",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a component ended on one node, in full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentResult {
+    /// Name of the component.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The same as a reason, which tells failures apart.
+    pub reason: Reason,
+    /// The version that was found before; empty if it was not there.
+    pub before: String,
+    /// The version that was found afterwards; empty if it is not there.
+    pub after: String,
+    /// Exit code of the installer, if it ran and came to its end.
+    pub exit_code: Option<i32>,
+    /// When the installer was started.
+    pub started_at: Option<Millis>,
+    /// When it ended.
+    pub finished_at: Option<Millis>,
+    /// What happened and what to do next; empty where the outcome says it all.
+    pub message: String,
+}
+
+/// What the engine reported about one step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StepRecord {
+    /// When the installer was started, by the machine's clock.
+    pub started_at: Option<Millis>,
+    /// When it ended, by the machine's clock.
+    pub finished_at: Option<Millis>,
+    /// How it ended; `None` if the engine has not said so.
+    pub exit: Option<StepExit>,
+    /// The last part of what it printed.
+    pub output: String,
+}
+
+/// An outcome with its explanation; what `ComponentResult` is made of.
+#[derive(Debug)]
+struct Finding {
+    outcome: Outcome,
+    reason: Reason,
+    message: String,
+}
+
+impl Finding {
+    fn new(outcome: Outcome, reason: Reason, message: impl Into<String>) -> Self {
+        Self { outcome, reason, message: message.into() }
+    }
+}
+
+/// Compares what was planned with what is there now.
+///
+/// `step` is what the engine reported, if it reported anything; `after` is the second
+/// reading, if there was one.
+pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Reading>) -> ComponentResult {
+    let finding = match &item.action {
+        Action::Install { from: _, to } => installed::find(item, to, step, after),
+        Action::UpToDate { at, newer } => untouched(item, at, *newer, after),
+        Action::NotApplicable { why } => Finding::new(Outcome::NotApplicable, Reason::NotRequired, why),
+        Action::DependencyMissing { missing } => Finding::new(
+            Outcome::DependencyMissing,
+            Reason::DependencyMissing,
+            format!(
+                "{} requires {}; add it to the baseline or see onFailedDependency",
+                item.component.name,
+                missing.join(" and ")
+            ),
+        ),
+        Action::NotSupported { what } => Finding::new(
+            Outcome::Skipped,
+            Reason::NotYetSupported,
+            format!(
+                "{}: {what} is not supported in this version; leave the component out",
+                item.component.name
+            ),
+        ),
+        Action::Blocked { why, reason: Reason::NotVerified } => {
+            Finding::new(Outcome::Unverified, Reason::NotVerified, why)
+        }
+        Action::Blocked { why, reason } => Finding::new(Outcome::Skipped, *reason, why),
+    };
+    let shown_after = match (&item.action, after) {
+        (_, Some(reading)) => shown(Some(reading)),
+        (Action::Install { .. }, None) => String::new(),
+        // Nothing was done to it, so what was there is still there.
+        (
+            Action::UpToDate { .. }
+            | Action::NotApplicable { .. }
+            | Action::DependencyMissing { .. }
+            | Action::NotSupported { .. }
+            | Action::Blocked { .. },
+            None,
+        ) => shown(item.before.as_ref()),
+    };
+    ComponentResult {
+        name: item.component.name.clone(),
+        outcome: finding.outcome,
+        reason: finding.reason,
+        before: shown(item.before.as_ref()),
+        after: shown_after,
+        exit_code: step.and_then(|step| exit_code(step.exit.as_ref())),
+        started_at: step.and_then(|step| step.started_at),
+        finished_at: step.and_then(|step| step.finished_at),
+        message: finding.message,
+    }
+}
+
+/// A component that was there before: is it still?
+fn untouched(item: &PlanItem, at: &str, newer: bool, after: Option<&Reading>) -> Finding {
+    let name = &item.component.name;
+    let wanted = &item.component.version;
+    let message =
+        if newer { format!("{at} is newer than the baseline's {wanted}; left alone") } else { String::new() };
+    let good = Finding::new(Outcome::UpToDate, Reason::AlreadyCurrent, message);
+    let lost = |now: String| {
+        Finding::new(
+            Outcome::Failed,
+            Reason::VersionNotReached,
+            format!(
+                "{name} was {at} before this run and {now} now; another component of the baseline changed it"
+            ),
+        )
+    };
+    match after {
+        None => good,
+        Some(Reading::Present { version }) if is_enough(item, version) => good,
+        Some(Reading::Present { version }) => lost(format!("is {version}")),
+        Some(Reading::Absent) => lost("is not installed".to_owned()),
+        Some(Reading::Broken { version: _, detail }) => lost(format!("is {detail}")),
+        Some(Reading::Unreadable { detail }) => Finding::new(
+            Outcome::Unverified,
+            Reason::NotVerified,
+            format!("{name} was {at} before this run and cannot be read now: {detail}"),
+        ),
+    }
+}
+
+/// Whether a version is at least the baseline's.
+fn is_enough(item: &PlanItem, version: &str) -> bool {
+    let scheme = Scheme::of(item.component.installer);
+    compare_installed(scheme, version, &item.component.version) != Ordering::Less
+}
+
+/// A reading as a version for people; empty where there is nothing.
+fn shown(reading: Option<&Reading>) -> String {
+    match reading {
+        None | Some(Reading::Absent | Reading::Unreadable { .. }) => String::new(),
+        Some(Reading::Present { version }) => version.clone(),
+        Some(Reading::Broken { version, detail }) => format!("{version} ({detail})").trim_start().to_owned(),
+    }
+}
+
+/// The exit code of an installer that came to its end.
+const fn exit_code(exit: Option<&StepExit>) -> Option<i32> {
+    match exit {
+        Some(StepExit::Exited { code }) => Some(*code),
+        Some(
+            StepExit::Signalled { .. }
+            | StepExit::TimedOut
+            | StepExit::DependencyMissing
+            | StepExit::Interrupted
+            | StepExit::Cancelled
+            | StepExit::Skipped
+            | StepExit::NotStarted { .. },
+        )
+        | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

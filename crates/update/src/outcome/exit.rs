@@ -1,0 +1,214 @@
+//! What an installer's exit code means: one table per kind, because they contradict each other.
+//!
+//! 0 is "failed to install" for a Windows component and success for everybody else; 1 is
+//! success for that and failure for an RPM. Sources: HPE's return codes for components,
+//! Dell's for update packages, the manual pages of fwupd, dpkg, rpm and msiexec.
+
+use crate::model::InstallerKind;
+
+/// What an exit code means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitMeaning {
+    /// Installed.
+    Done,
+    /// Installed; takes effect with a reboot.
+    DoneRebootNeeded,
+    /// Nothing was done, and nothing had to be.
+    Nothing(&'static str),
+    /// It was cancelled at the machine.
+    Cancelled,
+    /// Not installed.
+    Failed(&'static str),
+}
+
+impl ExitMeaning {
+    /// Whether the installer says that its work is done.
+    pub const fn is_done(self) -> bool {
+        match self {
+            Self::Done | Self::DoneRebootNeeded => true,
+            Self::Nothing(_) | Self::Cancelled | Self::Failed(_) => false,
+        }
+    }
+
+    /// The meaning in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "installed",
+            Self::DoneRebootNeeded => "installed, reboot needed",
+            Self::Nothing(why) | Self::Failed(why) => why,
+            Self::Cancelled => "cancelled at the machine",
+        }
+    }
+}
+
+/// What `code` means when an installer of this kind exits with it.
+pub const fn meaning(installer: InstallerKind, code: i32) -> ExitMeaning {
+    match installer {
+        InstallerKind::Deb => deb(code),
+        InstallerKind::Rpm => rpm(code),
+        InstallerKind::Fwupd => fwupd(code),
+        InstallerKind::DellDup => dell_dup(code),
+        InstallerKind::HpeSmartComponent => hpe_linux(code),
+        InstallerKind::WindowsComponent => hpe_windows(code),
+        InstallerKind::Msi => msi(code),
+        InstallerKind::Script
+        | InstallerKind::RedfishImage
+        | InstallerKind::SwinstallDepot
+        | InstallerKind::Vib
+        | InstallerKind::DeviceImage => plain(code),
+    }
+}
+
+const fn plain(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        126 => ExitMeaning::Failed("it cannot be executed"),
+        127 => ExitMeaning::Failed("a command was not found"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
+const fn deb(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        1 => ExitMeaning::Failed("the package could not be installed"),
+        2 => ExitMeaning::Failed("dpkg met a fatal error, such as a locked or damaged database"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
+/// rpm exits with the number of packages that failed.
+const fn rpm(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        1 => ExitMeaning::Failed("the package could not be installed"),
+        9 => ExitMeaning::Failed("the package could not be verified"),
+        _ => ExitMeaning::Failed("packages could not be installed"),
+    }
+}
+
+const fn fwupd(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        2 => ExitMeaning::Nothing("nothing to do"),
+        3 => ExitMeaning::Failed("the device or file was not found"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
+const fn dell_dup(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        2 | 6 => ExitMeaning::DoneRebootNeeded,
+        3 => {
+            ExitMeaning::Nothing("the same or a newer version is installed, or a soft dependency is not met")
+        }
+        4 => ExitMeaning::Failed("a dependency is not met that cannot be forced"),
+        5 => ExitMeaning::Nothing("it does not apply to this machine"),
+        9 => ExitMeaning::Failed("the package could not be verified"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
+/// HPE smart components for Linux. Where the tables for single and for multiple devices
+/// disagree (2 and 3), neither reading says that something was installed.
+const fn hpe_linux(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        1 => ExitMeaning::DoneRebootNeeded,
+        2 => ExitMeaning::Nothing("not attempted, or the same version is installed"),
+        3 => ExitMeaning::Failed("failed, or an older version, no such hardware, or not supported"),
+        4 => ExitMeaning::Failed("the remote target was not found"),
+        5 => ExitMeaning::Cancelled,
+        6 => ExitMeaning::Failed("a dependency or a tool is missing"),
+        7 => ExitMeaning::Failed("the flash itself failed"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
+/// HPE components for Windows (`cp*.exe`), where 0 is the failure.
+const fn hpe_windows(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Failed("failed to install"),
+        1 => ExitMeaning::Done,
+        2 => ExitMeaning::DoneRebootNeeded,
+        3 => ExitMeaning::Nothing("not attempted, because it is not needed"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
+const fn msi(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        1602 => ExitMeaning::Cancelled,
+        1618 => ExitMeaning::Failed("another installation is in progress"),
+        1638 => ExitMeaning::Nothing("another version of the product is installed"),
+        1641 | 3010 => ExitMeaning::DoneRebootNeeded,
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
+/// What a whole run of HP SUM says by its result, on Windows and on Linux.
+///
+/// For those who come from SUM and want to compare: a shell on Linux sees -1 as 255.
+pub const fn sum_result(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        1 => ExitMeaning::DoneRebootNeeded,
+        3 => ExitMeaning::Nothing("not required"),
+        -1 | 255 => ExitMeaning::Failed("general failure"),
+        -2 | 254 => ExitMeaning::Failed("bad parameter"),
+        -3 | 253 => ExitMeaning::Failed("a component failed"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ExitMeaning::{Cancelled, Done, DoneRebootNeeded};
+
+    /// Compares a row of a table; `Nothing` and `Failed` are told apart, their words are not.
+    fn row(installer: InstallerKind, codes: &[i32]) -> String {
+        let letter = |&code: &i32| match meaning(installer, code) {
+            Done => 'd',
+            DoneRebootNeeded => 'r',
+            ExitMeaning::Nothing(_) => 'n',
+            Cancelled => 'c',
+            ExitMeaning::Failed(_) => 'f',
+        };
+        codes.iter().map(letter).collect()
+    }
+
+    /// The tables of domain.md 1.6. A wrong cell reports a dead firmware flash as success.
+    #[test]
+    fn the_documented_tables_hold() {
+        assert_eq!(row(InstallerKind::WindowsComponent, &[0, 1, 2, 3, 4]), "fdrnf");
+        assert_eq!(row(InstallerKind::HpeSmartComponent, &[0, 1, 2, 3, 4, 5, 6, 7, 8]), "drnffcfff");
+        assert_eq!(row(InstallerKind::Rpm, &[0, 1, 2, 9]), "dfff");
+        assert_eq!(row(InstallerKind::DellDup, &[0, 1, 2, 3, 4, 5, 6, 9]), "dfrnfnrf");
+        assert_eq!(row(InstallerKind::Fwupd, &[0, 1, 2, 3]), "dfnf");
+        assert_eq!(row(InstallerKind::Deb, &[0, 1, 2, 3]), "dfff");
+        assert_eq!(row(InstallerKind::Script, &[0, 1, 2, 3, 255, -1]), "dfffff");
+        assert_eq!(row(InstallerKind::Msi, &[0, 1602, 1603, 1618, 1638, 1641, 3010]), "dcffnrr");
+    }
+
+    /// People who come from SUM compare its results with ours.
+    #[test]
+    fn results_of_sum_are_known_on_both_systems() {
+        assert_eq!(sum_result(0), Done);
+        assert_eq!(sum_result(1), DoneRebootNeeded);
+        assert_eq!(sum_result(-3), sum_result(253));
+        assert_eq!(sum_result(-1), sum_result(255));
+        assert_eq!(sum_result(-2), sum_result(254));
+    }
+
+    /// Only one kind of installer may say "done" by anything but 0 without a reboot.
+    #[test]
+    fn zero_means_done_for_everybody_but_windows_components() {
+        for kind in InstallerKind::ALL {
+            let done = meaning(kind, 0) == Done;
+            assert_eq!(done, kind != InstallerKind::WindowsComponent, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! What came of a component that was to be installed.
+
+use super::exit::{ExitMeaning, meaning};
+use super::{Finding, Outcome, StepRecord, is_enough};
+use crate::model::RebootNeed;
+use crate::plan::PlanItem;
+use crate::reason::Reason;
+use crate::version::{Scheme, compare_installed};
+use farrier_protocol::{Reading, StepExit};
+use std::cmp::Ordering;
+
+/// Longest part of an installer's output that is put into a message, in characters.
+/// Conditions hold 32 KiB, and a line in a terminal much less.
+const LONGEST_LINE: usize = 200;
+
+/// Decides by the second reading; by the exit code where the reading cannot know.
+pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: Option<&Reading>) -> Finding {
+    let step = Seen::of(item, step);
+    match after {
+        Some(Reading::Present { version }) if is_reached(item, version) => reached(item, version, &step),
+        Some(Reading::Present { version }) => not_reached(item, to, &step, &format!("is still {version}")),
+        Some(Reading::Absent) => not_reached(item, to, &step, "is not installed"),
+        Some(Reading::Broken { version: _, detail }) => not_reached(item, to, &step, &format!("is {detail}")),
+        Some(Reading::Unreadable { detail }) => not_read(item, to, &step, detail),
+        None => not_read(item, to, &step, "the machine was not read a second time"),
+    }
+}
+
+/// What the engine said about the installer, in the words needed here.
+struct Seen<'a> {
+    exit: Option<&'a StepExit>,
+    meaning: Option<ExitMeaning>,
+    last_line: Option<String>,
+    /// Whether the engine said that it had begun.
+    begun: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn of(item: &PlanItem, step: Option<&'a StepRecord>) -> Self {
+        let exit = step.and_then(|step| step.exit.as_ref());
+        let meaning = super::exit_code(exit).map(|code| meaning(item.component.installer, code));
+        let last_line = step.and_then(|step| last_line(&step.output));
+        Self { exit, meaning, last_line, begun: step.is_some_and(|step| step.started_at.is_some()) }
+    }
+
+    /// How the installer ended, after "the installer of X".
+    fn ended(&self) -> String {
+        match (self.exit, self.meaning) {
+            (Some(StepExit::Exited { code }), Some(meaning)) => {
+                format!("exited with {code} ({})", meaning.as_str())
+            }
+            (Some(StepExit::Exited { code }), None) => format!("exited with {code}"),
+            (Some(StepExit::Signalled { signal }), _) => format!("was ended by signal {signal}"),
+            (Some(StepExit::TimedOut), _) => "exceeded its timeout and was ended".to_owned(),
+            (Some(StepExit::Interrupted), _) => {
+                "was interrupted, because the machine or the engine died".to_owned()
+            }
+            (Some(StepExit::DependencyMissing), _) => {
+                "found that a dependency of the package is missing".to_owned()
+            }
+            (Some(StepExit::Cancelled), _) => "was not started, because the run was cancelled".to_owned(),
+            (Some(StepExit::Skipped), _) => "was not started, because a required component failed".to_owned(),
+            (Some(StepExit::NotStarted { detail }), _) => format!("could not be started: {detail}"),
+            (None, _) if self.begun => "was started, and how it ended is not known".to_owned(),
+            (None, _) => "was not started".to_owned(),
+        }
+    }
+
+    /// Where to read on.
+    fn next_step(&self) -> String {
+        match &self.last_line {
+            Some(line) => format!("its last line: {line}; the whole log is on the machine, see status.logs"),
+            None => "its log is on the machine, see status.logs".to_owned(),
+        }
+    }
+
+    fn asks_for_reboot(&self) -> bool {
+        self.meaning == Some(ExitMeaning::DoneRebootNeeded)
+    }
+
+    /// Whether the installer did not run, as far as the engine said.
+    const fn never_ran(&self) -> bool {
+        match self.exit {
+            Some(
+                StepExit::Cancelled
+                | StepExit::Skipped
+                | StepExit::NotStarted { .. }
+                | StepExit::DependencyMissing,
+            ) => true,
+            Some(
+                StepExit::Exited { .. }
+                | StepExit::Signalled { .. }
+                | StepExit::TimedOut
+                | StepExit::Interrupted,
+            ) => false,
+            None => !self.begun,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.meaning.is_some_and(ExitMeaning::is_done)
+    }
+}
+
+/// Whether this version is the one to be reached.
+///
+/// A plain update is content with a newer one. Where the run allows an older version to
+/// replace a newer one, "newer" is just what may be wrong, so only the same will do.
+fn is_reached(item: &PlanItem, version: &str) -> bool {
+    if item.force.downgrade {
+        let scheme = Scheme::of(item.component.installer);
+        return compare_installed(scheme, version, &item.component.version) == Ordering::Equal;
+    }
+    is_enough(item, version)
+}
+
+/// Whether the version was there, in working order, before anything was done. Then reading
+/// it again proves nothing, and the exit code has to do.
+fn is_rewrite(item: &PlanItem) -> bool {
+    match &item.before {
+        Some(Reading::Present { version }) => is_reached(item, version),
+        Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. }) | None => false,
+    }
+}
+
+fn reached(item: &PlanItem, version: &str, step: &Seen<'_>) -> Finding {
+    let name = &item.component.name;
+    if is_rewrite(item) && !step.is_done() {
+        return not_done(
+            item,
+            step,
+            &format!("{name} {version} was there before, so reading it proves nothing"),
+        );
+    }
+    let message = match (step.is_done(), step.never_ran()) {
+        (true, _) => String::new(),
+        (false, true) => format!("{name} {version} is there, although its installer {}", step.ended()),
+        (false, false) => {
+            format!(
+                "{name} {version} is there, although its installer {}; {}",
+                step.ended(),
+                step.next_step()
+            )
+        }
+    };
+    let pending = match item.component.reboot {
+        RebootNeed::Never => false,
+        RebootNeed::IfRequested => step.asks_for_reboot(),
+        RebootNeed::Always => true,
+    };
+    if !pending {
+        return Finding::new(Outcome::Updated, Reason::Verified, message);
+    }
+    let separator = if message.is_empty() { "" } else { "; " };
+    Finding::new(
+        Outcome::RebootPending,
+        Reason::RebootPending,
+        format!("{name} {version} takes effect with the next reboot of the machine{separator}{message}"),
+    )
+}
+
+/// The version can be read and is not the wanted one.
+fn not_reached(item: &PlanItem, to: &str, step: &Seen<'_>, now: &str) -> Finding {
+    let name = &item.component.name;
+    let shows_after_reboot = match item.component.reboot {
+        RebootNeed::Never => false,
+        RebootNeed::IfRequested => step.asks_for_reboot(),
+        RebootNeed::Always => step.is_done(),
+    };
+    if shows_after_reboot {
+        return Finding::new(
+            Outcome::Unverified,
+            Reason::NotVerified,
+            format!(
+                "the installer of {name} {}, and {name} {now} before the reboot it needs; \
+                 reboot the machine, then start a run with operation Inventory to prove {to}",
+                step.ended()
+            ),
+        );
+    }
+    not_done(item, step, &format!("{name} {now}, not {to}"))
+}
+
+/// The version cannot be read.
+fn not_read(item: &PlanItem, to: &str, step: &Seen<'_>, why: &str) -> Finding {
+    if step.never_ran() {
+        return not_done(item, step, "nothing was changed");
+    }
+    let name = &item.component.name;
+    Finding::new(
+        Outcome::Unverified,
+        Reason::NotVerified,
+        format!(
+            "whether {name} {to} is there is not known: {why}; its installer {}; {}",
+            step.ended(),
+            step.next_step()
+        ),
+    )
+}
+
+/// The wanted state was not reached: how the installer ended tells why.
+fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
+    let name = &item.component.name;
+    let (outcome, reason) = match step.exit {
+        Some(StepExit::Exited { .. }) => match step.meaning {
+            Some(ExitMeaning::Done | ExitMeaning::DoneRebootNeeded | ExitMeaning::Nothing(_)) => {
+                (Outcome::Failed, Reason::VersionNotReached)
+            }
+            Some(ExitMeaning::Cancelled | ExitMeaning::Failed(_)) | None => {
+                (Outcome::Failed, Reason::InstallerFailed)
+            }
+        },
+        Some(StepExit::Signalled { .. } | StepExit::NotStarted { .. }) => {
+            (Outcome::Failed, Reason::InstallerFailed)
+        }
+        Some(StepExit::TimedOut) => (Outcome::Failed, Reason::InstallerTimedOut),
+        Some(StepExit::Interrupted) => (Outcome::Failed, Reason::InstallerInterrupted),
+        Some(StepExit::DependencyMissing) => (Outcome::DependencyMissing, Reason::DependencyMissing),
+        Some(StepExit::Cancelled) => (Outcome::Cancelled, Reason::Cancelled),
+        Some(StepExit::Skipped) => (Outcome::Skipped, Reason::DependencyFailed),
+        None if step.begun => (Outcome::Failed, Reason::EngineLost),
+        None => (Outcome::Skipped, Reason::EngineFailed),
+    };
+    let connective = if step.is_done() { "but" } else { "and" };
+    let mut message = format!("the installer of {name} {}, {connective} {state}", step.ended());
+    if !step.never_ran() || step.last_line.is_some() {
+        message = format!("{message}; {}", step.next_step());
+    }
+    Finding::new(outcome, reason, message)
+}
+
+/// The last line that says something, fit for a message.
+fn last_line(output: &str) -> Option<String> {
+    let line = output.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    let printable: String = line.chars().filter(|c| !c.is_control()).collect();
+    if printable.chars().count() <= LONGEST_LINE {
+        return Some(printable);
+    }
+    Some(printable.chars().take(LONGEST_LINE).chain(['…']).collect())
+}

@@ -1,0 +1,102 @@
+//! What came of a node, from what came of its components.
+
+use super::{ComponentResult, Outcome};
+use crate::reason::Reason;
+use std::collections::BTreeMap;
+
+/// What came of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeVerdict {
+    /// Every component is as the baseline wants it, or not meant for this machine.
+    Succeeded {
+        /// `Succeeded`, `AlreadyCurrent`, `RebootPending` or `NothingToDo`.
+        reason: Reason,
+        /// How many components ended how.
+        message: String,
+    },
+    /// At least one component is not.
+    Failed {
+        /// The gravest reason.
+        reason: Reason,
+        /// What happened to that component, and how many others did not work.
+        message: String,
+    },
+    /// The run was cancelled before everything was done, and nothing failed.
+    Cancelled {
+        /// How many components ended how.
+        message: String,
+    },
+}
+
+/// What came of a node.
+pub fn summarize(results: &[ComponentResult]) -> NodeVerdict {
+    let bad: Vec<&ComponentResult> = results.iter().filter(|result| !is_good(result.outcome)).collect();
+    let failed = bad.iter().any(|result| result.outcome == Outcome::Failed);
+    let cancelled = bad.iter().any(|result| result.outcome == Outcome::Cancelled);
+    let Some(worst) = bad.iter().copied().min_by_key(|result| severity(result)) else {
+        return NodeVerdict::Succeeded { reason: success(results), message: tally(results) };
+    };
+    if cancelled && !failed {
+        return NodeVerdict::Cancelled { message: tally(results) };
+    }
+    let others = match bad.len() {
+        0 | 1 => String::new(),
+        count => format!(" (and {} more, see status.components)", count - 1),
+    };
+    let text = if worst.message.is_empty() {
+        format!("{}: {}", worst.name, worst.outcome)
+    } else {
+        worst.message.clone()
+    };
+    NodeVerdict::Failed { reason: worst.reason, message: format!("{text}{others}") }
+}
+
+const fn is_good(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::UpToDate | Outcome::Updated | Outcome::NotApplicable | Outcome::RebootPending => true,
+        Outcome::Failed
+        | Outcome::DependencyMissing
+        | Outcome::Skipped
+        | Outcome::Cancelled
+        | Outcome::Unverified => false,
+    }
+}
+
+/// Rank of a result: the smallest is the one to tell about. What caused others comes first,
+/// and among the failures those that another attempt will not mend.
+fn severity(result: &ComponentResult) -> (u8, bool) {
+    let rank = match result.outcome {
+        Outcome::Failed => 0,
+        Outcome::Unverified => 1,
+        Outcome::DependencyMissing => 2,
+        Outcome::Skipped => 3,
+        Outcome::Cancelled => 4,
+        Outcome::RebootPending | Outcome::Updated | Outcome::UpToDate | Outcome::NotApplicable => 5,
+    };
+    (rank, result.reason.retryable())
+}
+
+fn success(results: &[ComponentResult]) -> Reason {
+    let any = |outcome| results.iter().any(|result| result.outcome == outcome);
+    if any(Outcome::RebootPending) {
+        Reason::RebootPending
+    } else if any(Outcome::Updated) {
+        Reason::Succeeded
+    } else if any(Outcome::UpToDate) {
+        Reason::AlreadyCurrent
+    } else {
+        Reason::NothingToDo
+    }
+}
+
+/// How many components ended how, as `2 Updated, 1 UpToDate`.
+fn tally(results: &[ComponentResult]) -> String {
+    let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
+    for result in results {
+        *counts.entry(result.outcome).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return "no component applies to this node".to_owned();
+    }
+    counts.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect::<Vec<_>>().join(", ")
+}

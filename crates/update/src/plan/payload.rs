@@ -1,0 +1,93 @@
+//! The name under which a payload lies on a machine.
+
+/// The longest name that is kept. File systems allow 255 bytes.
+const LONGEST: usize = 200;
+
+/// The last part of a payload's URL, made fit to be a file name.
+///
+/// Some installers look at their own name, so it is kept as far as possible: percent signs
+/// are decoded, what could leave the directory or look like an option is replaced. A URL
+/// without a last part gives `payload`.
+pub fn file_name(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
+    let Some((_, last)) = path.rsplit_once('/') else { return "payload".to_owned() };
+    let decoded = decode(last);
+    let safe: String =
+        decoded.chars().map(|c| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c }).collect();
+    let safe = match safe.strip_prefix('-') {
+        Some(rest) => format!("_{rest}"),
+        None => safe,
+    };
+    match safe.trim() {
+        "" | "." | ".." => "payload".to_owned(),
+        name => end_of(name).to_owned(),
+    }
+}
+
+/// The last [`LONGEST`] bytes, cut between characters: the extension stands at the end.
+fn end_of(name: &str) -> &str {
+    let least = name.len().saturating_sub(LONGEST);
+    (least..name.len()).find_map(|start| name.get(start..)).unwrap_or(name)
+}
+
+/// Decodes `%41` and the like. What is not UTF-8 afterwards stays as it was written.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        let escaped = behind.first_chunk::<2>().and_then(|&[high, low]| Some(hex(high)? << 4 | hex(low)?));
+        match (first, escaped) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = behind.split_at_checked(2).map_or(&[], |(_, rest)| rest);
+            }
+            (byte, Some(_) | None) => {
+                bytes.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    /// An installer that checks its own name refuses to run under another one.
+    #[test]
+    fn ordinary_names_are_kept() {
+        assert_eq!(
+            file_name("https://repo.example.net/pool/ethtool_6.1-1_amd64.deb"),
+            "ethtool_6.1-1_amd64.deb"
+        );
+        assert_eq!(file_name("file:///payloads/a%20b%2B1.rpm"), "a b+1.rpm");
+        assert_eq!(file_name("https://x/y.bin?token=a/b#c"), "y.bin");
+        assert_eq!(file_name("https://x/100%"), "100%");
+        assert_eq!(file_name("https://x/%zz"), "%zz");
+    }
+
+    /// A name that leaves the directory overwrites a file of the machine, as root.
+    #[test]
+    fn names_cannot_leave_the_directory_or_look_like_options() {
+        assert_eq!(file_name("https://x/%2e%2e%2fetc%2fpasswd"), ".._etc_passwd");
+        assert_eq!(file_name("https://x/%2e%2e"), "payload");
+        assert_eq!(file_name("https://x/a%00b%0a"), "a_b_");
+        assert_eq!(file_name("https://x/-rf"), "_rf");
+        assert_eq!(file_name("https://x/"), "payload");
+        assert_eq!(file_name("https://x"), "payload");
+        assert_eq!(file_name(""), "payload");
+    }
+
+    /// A name that the file system refuses fails a node for nothing.
+    #[test]
+    fn long_names_keep_their_end() {
+        let name = file_name(&format!("https://x/{}.deb", "ä".repeat(300)));
+        assert!(name.len() <= 200 && name.ends_with("ä.deb"), "{name}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Whether what a component requires will be there when its turn comes.
+
+use super::{Action, PlanInput, PlanItem};
+use crate::model::{Component, Requirement};
+use crate::plan::order::Order;
+use crate::version::{Scheme, compare_installed};
+use farrier_protocol::Reading;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+/// What `component` requires and will not find, each in words.
+pub(super) fn missing(
+    input: &PlanInput,
+    component: &Component,
+    order: &Order,
+    planned: &BTreeMap<&str, PlanItem>,
+) -> Vec<String> {
+    if let Some(circle) = order.circle(&component.name) {
+        return vec![format!("its requirements go in a circle: {circle}")];
+    }
+    component.requires.iter().filter_map(|need| unmet(input, need, planned)).collect()
+}
+
+/// Components that `component` requires and that are installed before it.
+pub(super) fn installed_before(component: &Component, planned: &BTreeMap<&str, PlanItem>) -> Vec<String> {
+    let mut names: Vec<String> = component
+        .requires
+        .iter()
+        .filter_map(|need| planned.get(need.component.as_str()))
+        .filter(|item| item.action.is_install())
+        .map(|item| item.component.name.clone())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Why one requirement is not met; `None` if it is.
+fn unmet(input: &PlanInput, need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<String> {
+    let Some(item) = planned.get(need.component.as_str()) else {
+        return Some(format!("{}, which the baseline does not contain", wanted(need)));
+    };
+    let scheme = Scheme::of(item.component.installer);
+    let enough = |version: &str| match &need.at_least {
+        Some(least) => compare_installed(scheme, version, least) != Ordering::Less,
+        None => true,
+    };
+    if item.action.version().is_some_and(enough) {
+        return None;
+    }
+    // It is not brought to the version by this run; it may be there all the same.
+    match input.readings.get(&need.component) {
+        Some(Reading::Present { version }) if !item.action.is_install() && enough(version) => None,
+        Some(_) | None => Some(format!("{} ({})", wanted(need), state(item))),
+    }
+}
+
+/// A requirement in words.
+fn wanted(need: &Requirement) -> String {
+    match &need.at_least {
+        Some(least) => format!("{} {least} or newer", need.component),
+        None => need.component.clone(),
+    }
+}
+
+/// How a component stands that is not good enough.
+fn state(item: &PlanItem) -> String {
+    match &item.action {
+        Action::Install { from: _, to } => format!("the baseline has {to}"),
+        Action::UpToDate { at, newer: _ } => format!("{at} is installed"),
+        Action::NotApplicable { why } => format!("not applicable: {why}"),
+        Action::DependencyMissing { missing: _ } => "lacks something itself".to_owned(),
+        Action::NotSupported { what } => format!("not supported: {what}"),
+        Action::Blocked { why, reason: _ } => why.clone(),
+    }
+}

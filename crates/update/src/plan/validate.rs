@@ -1,0 +1,153 @@
+//! What is wrong with a baseline whatever machine it meets.
+
+use super::order::Order;
+use crate::model::{Component, InstallerKind};
+use crate::reason::Reason;
+use crate::version::{Scheme, compare_installed};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
+
+/// Something that keeps a baseline from being carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// Two components have the same name.
+    #[error("spec.components: {name} is listed more than once; give each component its own name")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// Components require each other.
+    #[error("spec.components: requirements go in a circle: {path}; remove one of them")]
+    Cycle {
+        /// The names along the circle, the first one again at the end.
+        path: String,
+    },
+    /// A component requires one that the baseline does not have.
+    #[error(
+        "spec.components[{component}].requires: the baseline has no component {requires}; add it or remove the requirement"
+    )]
+    UnknownRequirement {
+        /// The component.
+        component: String,
+        /// What it requires.
+        requires: String,
+    },
+    /// A component requires a newer version than the baseline brings.
+    #[error(
+        "spec.components[{component}].requires: {requires} must be at least {at_least}, and the baseline brings {version}; raise its version or lower atLeast"
+    )]
+    RequirementTooHigh {
+        /// The component.
+        component: String,
+        /// What it requires.
+        requires: String,
+        /// The least version that will do.
+        at_least: String,
+        /// The version that the baseline brings.
+        version: String,
+    },
+    /// This version cannot install components of this kind.
+    #[error(
+        "spec.components[{component}].installer: {installer} is not supported in this version; leave the component out or use Deb, Rpm or Script"
+    )]
+    InstallerNotSupported {
+        /// The component.
+        component: String,
+        /// Its installer.
+        installer: InstallerKind,
+    },
+    /// This version cannot fetch payloads from there.
+    #[error(
+        "spec.components[{component}].payload.url: {scheme} is not supported in this version; use https:// or file://"
+    )]
+    UrlNotSupported {
+        /// The component.
+        component: String,
+        /// What stands before `://`.
+        scheme: String,
+    },
+}
+
+impl Problem {
+    /// The reason under which it is shown.
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::DuplicateName { .. }
+            | Self::Cycle { .. }
+            | Self::UnknownRequirement { .. }
+            | Self::RequirementTooHigh { .. } => Reason::BaselineInvalid,
+            Self::InstallerNotSupported { .. } | Self::UrlNotSupported { .. } => Reason::NotYetSupported,
+        }
+    }
+}
+
+/// Everything that is wrong with these components, in their order; empty if nothing is.
+pub fn validate_baseline(components: &[Component]) -> Vec<Problem> {
+    let mut problems = duplicates(components);
+    problems.extend(Order::of(components).circles().into_iter().map(|path| Problem::Cycle { path }));
+    let mut known: BTreeMap<&str, &Component> = BTreeMap::new();
+    for component in components {
+        known.entry(component.name.as_str()).or_insert(component);
+    }
+    for component in components {
+        problems.extend(requirements(component, &known));
+        problems.extend(installer(component));
+        problems.extend(url(component));
+    }
+    problems
+}
+
+fn duplicates(components: &[Component]) -> Vec<Problem> {
+    let mut seen = BTreeSet::new();
+    let mut reported = BTreeSet::new();
+    components
+        .iter()
+        .map(|component| component.name.as_str())
+        .filter(|name| !seen.insert(*name) && reported.insert(*name))
+        .map(|name| Problem::DuplicateName { name: name.to_owned() })
+        .collect()
+}
+
+fn requirements<'a>(
+    component: &'a Component,
+    known: &'a BTreeMap<&str, &Component>,
+) -> impl Iterator<Item = Problem> + 'a {
+    component.requires.iter().filter_map(|need| {
+        let Some(target) = known.get(need.component.as_str()) else {
+            return Some(Problem::UnknownRequirement {
+                component: component.name.clone(),
+                requires: need.component.clone(),
+            });
+        };
+        let least = need.at_least.as_deref()?;
+        let scheme = Scheme::of(target.installer);
+        (compare_installed(scheme, &target.version, least) == Ordering::Less).then(|| {
+            Problem::RequirementTooHigh {
+                component: component.name.clone(),
+                requires: need.component.clone(),
+                at_least: least.to_owned(),
+                version: target.version.clone(),
+            }
+        })
+    })
+}
+
+fn installer(component: &Component) -> Option<Problem> {
+    match component.installer.engine() {
+        Some(_) => None,
+        None => Some(Problem::InstallerNotSupported {
+            component: component.name.clone(),
+            installer: component.installer,
+        }),
+    }
+}
+
+fn url(component: &Component) -> Option<Problem> {
+    let scheme =
+        component.payload.url.split_once("://").map_or("a URL without a scheme", |(scheme, _)| scheme);
+    if ["https", "file"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return None;
+    }
+    Some(Problem::UrlNotSupported { component: component.name.clone(), scheme: scheme.to_owned() })
+}

@@ -1,0 +1,369 @@
+//! Why something is as it is: the closed set of reasons in conditions, events and metrics.
+//!
+//! The comment of each reason is user documentation: what it means, then what to do next.
+//! Behind its name stands its class, which says whether another attempt is worth it. No
+//! text is parsed anywhere to find a reason.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What kind of reason it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// Not a failure.
+    News,
+    /// A failure that may well be over a little later.
+    Passing,
+    /// A failure that stays until somebody does something. A wrong password belongs here,
+    /// because repeated failures lock accounts; so does a wrong host key.
+    Lasting,
+    /// The machine was not reached, which may well be over a little later.
+    Away,
+    /// The machine was not reached, and will not be until somebody does something.
+    Nowhere,
+}
+
+/// Declares the reasons once: the enum, the list, the names, the classes and the texts.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident: $class:ident,)+) => {
+        /// A reason, as it stands in conditions, events and metrics.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The name: CamelCase, stable, fit for a condition and for a metric's label.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                }
+            }
+
+            const fn class(self) -> Class {
+                match self {
+                    $(Self::$name => Class::$class,)+
+                }
+            }
+
+            /// What it means and what to do next, for users.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),+).trim_ascii(),)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    // How work stands.
+
+    /// Everything that was asked for is done and proven. Nothing is left to do.
+    Succeeded: News,
+    /// The node had every version of the baseline before. Nothing was changed on it.
+    AlreadyCurrent: News,
+    /// It is known what will be done, and nothing is changed yet. Set the run's `desiredState` to `Run`.
+    Planned: News,
+    /// Work goes on; the message names the step. Wait.
+    InProgress: News,
+    /// There was nothing to be installed. Look into `status.components` if you expected otherwise.
+    NothingToDo: News,
+    /// Components were installed; whether it worked is decided by the second reading.
+    Applied: News,
+    /// The second reading shows the versions that the baseline asks for.
+    Verified: News,
+    /// The state is not known yet. Wait for the next status.
+    Unknown: News,
+
+    // Reaching a machine.
+
+    /// A host name could not be resolved from the operator. Check `spec.addresses` and the cluster's DNS.
+    NameNotResolved: Away,
+    /// The machine refused the connection. Check that its SSH server runs, on the port of `spec.ssh.port`.
+    ConnectionRefused: Away,
+    /// The machine did not answer. Check that it is on, and that firewalls let the operator reach the SSH port.
+    ConnectionTimedOut: Away,
+    /// There is no route to any of its addresses. Check the addresses, and the routes of the operator's host.
+    NoRoute: Away,
+    /// No address is left to try. Check `spec.addresses` against `spec.addressFamilies`.
+    NoUsableAddress: Nowhere,
+    /// What answers on the port does not speak SSH. Check `spec.ssh.port`.
+    NotAnSshServer: Away,
+    /// Operator and machine have no cipher, key exchange or host key type in common. Update its SSH server.
+    SshNegotiationFailed: Lasting,
+    /// An established connection broke. Farrier connects again by itself.
+    ConnectionLost: Away,
+    /// The machine answered.
+    Reachable: News,
+
+    // Whether it is the right machine.
+
+    /// The machine shows another host key than the known one: it was reinstalled, or it is another machine.
+    /// Check it, then set the new key in `spec.ssh.hostKeys`.
+    HostKeyChanged: Lasting,
+    /// The host key is not known and `hostKeyPolicy` is `Pinned`. Put the key into `spec.ssh.hostKeys`.
+    HostKeyUnknown: Lasting,
+    /// The host key is the expected one.
+    HostKeyVerified: News,
+    /// The host key was seen for the first time and is recorded in the status; from now on it must stay.
+    HostKeyRecorded: News,
+
+    // Logging in.
+
+    /// The machine does not accept the password. Correct it in the Secret. It is not tried again by itself,
+    /// because repeated failures lock accounts.
+    PasswordRejected: Lasting,
+    /// The machine does not accept the key. Add its public half to `authorized_keys` of the account.
+    KeyRejected: Lasting,
+    /// The private key in the Secret cannot be read. Store it in OpenSSH or PEM format.
+    KeyUnreadable: Lasting,
+    /// The passphrase in the Secret does not open the private key. Correct `passphrase`.
+    KeyPassphraseWrong: Lasting,
+    /// The account is locked or expired. Unlock it on the machine.
+    AccountLocked: Lasting,
+    /// The machine refused the login for another reason; the message repeats its words.
+    AuthenticationFailed: Lasting,
+    /// The Secret of `credentialsRef` does not exist. Create it in the same namespace.
+    SecretNotFound: Lasting,
+    /// The Secret lacks a key; the message says which. Add it.
+    SecretIncomplete: Lasting,
+    /// The login worked.
+    Authenticated: News,
+
+    // Working on a machine.
+
+    /// The account's shell does not run commands, for instance because it is `nologin`. Give it a shell.
+    ShellUnusable: Lasting,
+    /// `privilege` is `Sudo` and the machine has no sudo. Install it, or use `None` as root or `Su`.
+    SudoMissing: Lasting,
+    /// sudo does not let the account become root. Add a rule to the machine's sudoers.
+    SudoDenied: Lasting,
+    /// sudo does not accept the password in the Secret. Correct it.
+    SudoPasswordRejected: Lasting,
+    /// sudo asks for another account's password (`targetpw`, `rootpw`). Switch that off, or use `Su`.
+    SudoAsksAnotherPassword: Lasting,
+    /// su does not accept the password in the Secret. Correct it.
+    SuPasswordRejected: Lasting,
+    /// su does not work for the account; the message repeats its words.
+    SuFailed: Lasting,
+    /// There is not enough room on the machine; the message says where and how much. Make room.
+    DiskFull: Passing,
+    /// No directory was found that can be written. Check that `/var` and `/tmp` are not mounted read-only.
+    NoWritableDirectory: Lasting,
+    /// No directory was found from which programs may run (`noexec`). Offer one on the machine.
+    NoExecutableDirectory: Lasting,
+    /// There is no engine for the machine's architecture. The message names it.
+    ArchitectureNotSupported: Lasting,
+    /// The engine runs on the machine.
+    EngineDeployed: News,
+    /// The engine could not do its work; the message says why.
+    EngineFailed: Passing,
+    /// The engine is gone without having taken its leave. Farrier looks for its journal and goes on.
+    EngineLost: Passing,
+    /// Another run works on the machine. Farrier tries again when that is over.
+    MachineBusy: Passing,
+
+    // Payloads.
+
+    /// There is nothing at the payload's URL. Correct the URL, which takes a new baseline.
+    PayloadNotFound: Lasting,
+    /// The payload's server cannot be reached or is in trouble. Check it; Farrier tries again.
+    PayloadUnavailable: Passing,
+    /// The payload's bytes do not have the digest of the baseline. Find out who changed them.
+    PayloadDigestMismatch: Lasting,
+    /// The payload ended early. Farrier tries again.
+    PayloadTruncated: Passing,
+    /// The payload does not have the size of the baseline. Correct `size` or the file.
+    PayloadSizeMismatch: Lasting,
+    /// The payload's server, or the operator's rules, refuse to hand it out. Check access and path.
+    PayloadRefused: Lasting,
+    /// All payloads are on the machine and have the right digest.
+    PayloadVerified: News,
+
+    // Installing.
+
+    /// Somebody else used the machine's package manager for too long. Farrier tries again.
+    PackageManagerBusy: Passing,
+    /// The machine lacks the program that installs such components. Limit the component by `appliesTo`.
+    InstallerMissing: Lasting,
+    /// An installer failed; the message has its last line. See the log on the machine.
+    InstallerFailed: Passing,
+    /// An installer exceeded `timeout` and was ended. Raise the component's `timeout`.
+    InstallerTimedOut: Passing,
+    /// An installer exceeds `timeout` and is left to finish, because it may not be interrupted. Wait.
+    InstallerOverdue: News,
+    /// The machine or the engine died while an installer ran. Check the component, then start a new run.
+    InstallerInterrupted: Lasting,
+    /// Something that a component requires is not there. Add it to the baseline, or see `onFailedDependency`.
+    DependencyMissing: Lasting,
+    /// A component that another one requires was not installed, so that other one was left out.
+    DependencyFailed: Lasting,
+    /// The installer says that it worked, and the machine still has another version. See its log.
+    VersionNotReached: Lasting,
+    /// A result could not be proven, because a version could not be read. Check the component's `detect`.
+    NotVerified: Lasting,
+    /// A component is installed and takes effect with the next reboot. Reboot the machine.
+    RebootPending: News,
+
+    // Leaving.
+
+    /// A second look at the machine found nothing of ours.
+    NothingLeftBehind: News,
+    /// Something of ours is still on the machine; `status.leftovers` says what. Remove it by hand.
+    Leftovers: Lasting,
+    /// What is on the machine is about to be taken back. Wait.
+    CleanupPending: News,
+    /// It could not be established that nothing is left on the machine. Farrier tries again until it expires.
+    CleanupFailed: Passing,
+
+    // Decisions of the user.
+
+    /// The run was cancelled.
+    Cancelled: Lasting,
+    /// The node is kept out of runs by `spec.hold`. Set it to `false` and start a new run.
+    Held: Lasting,
+    /// The run is paused. Set `desiredState` to `Run` to go on.
+    Paused: Lasting,
+    /// Everything is planned and nothing is changed. Set `desiredState` to `Run` to carry it out.
+    PlanOnly: Lasting,
+    /// This version cannot do it yet; the message names the field. Leave it out or wait for a later version.
+    NotYetSupported: Lasting,
+    /// A fault in Farrier. Please report it, with the message.
+    InternalError: Lasting,
+
+    // Runs.
+
+    /// The node does not exist any more.
+    NodeNotFound: Lasting,
+    /// The baseline does not exist. Create it, and the run goes on.
+    BaselineNotFound: Lasting,
+    /// The baseline cannot be carried out; the message says why. Create a corrected one and a new run.
+    BaselineInvalid: Lasting,
+    /// The run's selector matches no node that may be updated. Check the labels.
+    NoNodesSelected: Lasting,
+    /// The run's selector cannot be read. Start a new run with a corrected one.
+    SelectorInvalid: Lasting,
+    /// Every node succeeded.
+    AllSucceeded: News,
+    /// At least one node did not succeed; see `status.failing`.
+    SomeFailed: Lasting,
+    /// Another run works on the node. It is begun when that is over.
+    WaitingForNode: News,
+    /// As many nodes as `maxConcurrent` allows are being worked on. It is begun when one is done.
+    WaitingForSlot: News,
+    /// An attempt failed and another one follows at the time given.
+    WaitingForRetry: News,
+    /// It waits for a runner to take it. Check that the operator's pods are running.
+    WaitingForRunner: News,
+    /// The run is being cancelled: what is in progress ends and is cleaned up. Wait.
+    Cancelling: News,
+    /// This run needs no such thing.
+    NotRequired: News,
+    /// Fewer nodes failed than the run tolerates.
+    WithinBudget: News,
+}
+
+impl Reason {
+    /// The reason with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
+    }
+
+    /// Whether the same attempt may well succeed a little later.
+    pub const fn retryable(self) -> bool {
+        match self.class() {
+            Class::Passing | Class::Away => true,
+            Class::News | Class::Lasting | Class::Nowhere => false,
+        }
+    }
+
+    /// Whether it means that the machine was not reached at all.
+    ///
+    /// Such nodes are counted as `unreachable`, apart from `failed`: a machine that is
+    /// switched off says nothing about the update.
+    pub const fn unreachable(self) -> bool {
+        match self.class() {
+            Class::Away | Class::Nowhere => true,
+            Class::News | Class::Passing | Class::Lasting => false,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A reason that cannot be read back from a status is lost at the next restart.
+    #[test]
+    fn every_reason_is_read_back_by_its_name() {
+        for &reason in Reason::ALL {
+            assert_eq!(Reason::parse(reason.as_str()), Some(reason));
+            assert_eq!(serde_json::to_value(reason).unwrap(), serde_json::json!(reason.as_str()));
+        }
+        assert_eq!(Reason::parse("NoSuchReason"), None);
+        assert_eq!(Reason::parse(""), None);
+    }
+
+    /// Kubernetes refuses a condition whose reason is not CamelCase or is too long.
+    #[test]
+    fn names_fit_a_condition_and_differ() {
+        let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for name in names {
+            assert!(name.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_alphanumeric()), "{name}");
+            assert!(name.len() <= 64, "{name}");
+        }
+    }
+
+    /// A reason without an explanation helps nobody.
+    #[test]
+    fn every_reason_is_explained_in_whole_sentences() {
+        for &reason in Reason::ALL {
+            assert!(reason.meaning().ends_with('.'), "{reason}: {}", reason.meaning());
+            assert!(!reason.meaning().contains("  "), "{reason}: {}", reason.meaning());
+        }
+    }
+
+    /// Trying a wrong password again locks the account of the whole fleet.
+    #[test]
+    fn nothing_about_credentials_or_trust_is_tried_again() {
+        for reason in [
+            Reason::PasswordRejected,
+            Reason::KeyRejected,
+            Reason::AccountLocked,
+            Reason::AuthenticationFailed,
+            Reason::SudoPasswordRejected,
+            Reason::SudoAsksAnotherPassword,
+            Reason::SuPasswordRejected,
+            Reason::HostKeyChanged,
+            Reason::HostKeyUnknown,
+            Reason::PayloadDigestMismatch,
+            Reason::InstallerInterrupted,
+        ] {
+            assert!(!reason.retryable(), "{reason}");
+        }
+    }
+
+    /// A machine that reboots for five minutes must not fail its run.
+    #[test]
+    fn a_machine_that_is_away_is_tried_again() {
+        for &reason in Reason::ALL {
+            // An address list with nothing to try in it stays so until a user changes it.
+            if reason.unreachable() && reason != Reason::NoUsableAddress {
+                assert!(reason.retryable(), "{reason}");
+            }
+        }
+    }
+}

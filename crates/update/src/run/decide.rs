@@ -1,0 +1,292 @@
+//! The rules of a run, in their order.
+//!
+//! 1. A run at its end does nothing but disappear.
+//! 2. A run that must not go on is brought to its end: deleted, cancelled, not supported, or
+//!    without a usable selector or baseline.
+//! 3. Before the first node is begun, the list of nodes is recorded, and nothing else is
+//!    done in that decision.
+//! 4. Nodes are begun in the order of their names, as many as `maxConcurrent` allows.
+//! 5. When nothing is left to do the run is at its end.
+
+use super::standing::{Fleet, Obstacle, Standing};
+use super::status::{State, render};
+use super::stop::{self, Stop};
+use super::{
+    BaselineFacts, Decision, Desired, Effect, Intent, Observed, RunEnd, UpdateFacts, UpdatePhase, WaitingOn,
+    Wake,
+};
+use crate::model::{Millis, NodeName};
+use crate::reason::Reason;
+
+/// Decides what a run does next.
+///
+/// # Guarantees
+///
+/// Total and deterministic: any observation has one decision. Whatever is not at its end
+/// has an entry in `waiting` or a condition that says why.
+pub fn decide(observed: &Observed) -> Decision {
+    let fleet = Fleet::of(observed);
+    if let Some(end) = &observed.run.finished {
+        return finished(observed, &fleet, end);
+    }
+    if let Some(stop) = Stop::of(observed) {
+        return stop::decide(observed, &fleet, &stop);
+    }
+    if !observed.run.targets_recorded {
+        return select(observed, &fleet);
+    }
+    advance(observed, &fleet)
+}
+
+/// Puts a decision together; the status and the time to wake follow from the rest.
+pub(super) fn conclude(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    effects: Vec<Effect>,
+    waiting: Vec<(NodeName, WaitingOn)>,
+    state: &State,
+) -> Decision {
+    let wake = waiting
+        .iter()
+        .filter_map(|(_, waiting_on)| waiting_on.until)
+        .filter(|&until| until > observed.now)
+        .min()
+        .map_or(Wake::OnChange, Wake::At);
+    Decision { effects, waiting, status: render(observed, fleet, state), wake }
+}
+
+/// Rule 1.
+fn finished(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
+    if observed.run.deleting {
+        return stop::release(observed, fleet, end);
+    }
+    let state = State::Ended(end.clone());
+    let decision = conclude(observed, fleet, Vec::new(), Vec::new(), &state);
+    let (Some(at), Some(ttl)) = (observed.run.finished_at, observed.run.ttl) else { return decision };
+    let expires: Millis = at.after(ttl);
+    if expires > observed.now {
+        return Decision { wake: Wake::At(expires), ..decision };
+    }
+    Decision { effects: vec![Effect::DeleteRun], ..decision }
+}
+
+/// Rule 3.
+fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
+    if let Some((reason, message)) = brake(observed) {
+        return conclude(observed, fleet, Vec::new(), Vec::new(), &State::Waiting { reason, message });
+    }
+    let existing = || observed.targets.iter().filter(|(_, facts)| facts.exists || facts.update.is_some());
+    let nodes: Vec<NodeName> = existing()
+        // A NodeUpdate without a recorded list: the status was lost. What was begun stays in.
+        .filter(|(_, facts)| !facts.hold || facts.update.is_some())
+        .map(|(node, _)| node.clone())
+        .collect();
+    let left_out: Vec<NodeName> = existing()
+        .filter(|(_, facts)| facts.hold && facts.update.is_none())
+        .map(|(node, _)| node.clone())
+        .collect();
+    if !nodes.is_empty() {
+        let message = format!("{} nodes are selected; the list is being recorded", nodes.len());
+        let effects = vec![Effect::RecordTargets { nodes, left_out }];
+        let state = State::Moving { reason: Reason::InProgress, message };
+        return conclude(observed, fleet, effects, Vec::new(), &state);
+    }
+    let message = if left_out.is_empty() {
+        "spec.selector matches no node; check the labels of the ManagedNodes in this namespace".to_owned()
+    } else {
+        format!("every node that spec.selector matches has spec.hold set: {}", names(&left_out))
+    };
+    let state = match observed.run.desired {
+        Desired::Plan => State::Waiting { reason: Reason::NoNodesSelected, message },
+        Desired::Run | Desired::Pause | Desired::Cancel => {
+            State::Ended(RunEnd { succeeded: false, reason: Reason::NoNodesSelected, message })
+        }
+    };
+    conclude(observed, fleet, Vec::new(), Vec::new(), &state)
+}
+
+/// What keeps the run from beginning any node, without ending it.
+fn brake(observed: &Observed) -> Option<(Reason, String)> {
+    if observed.run.desired == Desired::Pause {
+        let message = "paused; set spec.desiredState to Run to go on".to_owned();
+        return Some((Reason::Paused, message));
+    }
+    match &observed.baseline {
+        BaselineFacts::Missing { name } => {
+            let message = format!("baseline {name} does not exist; the run goes on when it is created");
+            Some((Reason::BaselineNotFound, message))
+        }
+        BaselineFacts::NotNeeded | BaselineFacts::Ready | BaselineFacts::Invalid { .. } => None,
+    }
+}
+
+/// Rules 4 and 5.
+fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
+    let brake = brake(observed);
+    let goal = match observed.run.desired {
+        Desired::Plan => Intent::Plan,
+        Desired::Run | Desired::Pause | Desired::Cancel => Intent::Run,
+    };
+    let mut slots = fleet.slots(observed);
+    let mut effects = Vec::new();
+    let mut waiting = Vec::new();
+    for (&node, standing) in &fleet.nodes {
+        let waiting_on = match standing {
+            Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => continue,
+            Standing::InFlight(update) => in_flight(update),
+            Standing::Idle { planned: true, obstacle: _ } if goal == Intent::Plan => planned(),
+            Standing::Idle { planned: _, obstacle: Some(Obstacle::Held) } => held(node),
+            Standing::Idle { planned: _, obstacle: Some(Obstacle::Claimed(run)) } => WaitingOn {
+                reason: Reason::WaitingForNode,
+                message: format!("run {run} works on this node; it is begun when that is over"),
+                until: None,
+            },
+            Standing::Idle { planned, obstacle: None } => match (&brake, slots) {
+                (Some((reason, message)), _) => {
+                    WaitingOn { reason: *reason, message: message.clone(), until: None }
+                }
+                (None, 0) => no_slot(observed, fleet),
+                (None, _) => {
+                    slots -= 1;
+                    effects.push(begin(node, *planned, goal));
+                    waiting_on(Reason::InProgress, "is being begun")
+                }
+            },
+        };
+        waiting.push((node.clone(), waiting_on));
+    }
+    if effects.is_empty() && is_over(observed, fleet) {
+        return stop::complete(observed, fleet);
+    }
+    let state = stand(observed, fleet, brake, effects.len(), &waiting);
+    conclude(observed, fleet, effects, waiting, &state)
+}
+
+fn begin(node: &NodeName, planned: bool, intent: Intent) -> Effect {
+    let node = node.clone();
+    if planned { Effect::SetIntent { node, intent } } else { Effect::Start { node, intent } }
+}
+
+/// Whether nothing is left to do: every node is over or kept out by its user.
+///
+/// Held nodes end a run that is carried out, because one that never ends helps nobody; a
+/// run that is planned or paused waits for its user anyway.
+fn is_over(observed: &Observed, fleet: &Fleet<'_>) -> bool {
+    let left = fleet.nodes.len() - fleet.over();
+    match observed.run.desired {
+        Desired::Run => left == fleet.held(),
+        Desired::Plan | Desired::Pause | Desired::Cancel => left == 0,
+    }
+}
+
+/// How the run as a whole stands while nodes are left.
+fn stand(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    brake: Option<(Reason, String)>,
+    begun: usize,
+    waiting: &[(NodeName, WaitingOn)],
+) -> State {
+    let total = fleet.nodes.len();
+    let moving = fleet.in_flight() + begun;
+    if let Some((reason, message)) = brake {
+        return match moving {
+            0 => State::Waiting { reason, message },
+            _ => State::Moving {
+                reason,
+                message: format!("{message}; {moving} nodes in progress are finished"),
+            },
+        };
+    }
+    let all = |reason: Reason| waiting.iter().all(|(_, waiting_on)| waiting_on.reason == reason);
+    let some = |reason: Reason| waiting.iter().any(|(_, waiting_on)| waiting_on.reason == reason);
+    let over = fleet.over();
+    if moving > 0 {
+        let reason = [Reason::WaitingForRetry, Reason::WaitingForRunner]
+            .into_iter()
+            .find(|&reason| {
+                some(reason) && begun == 0 && !some(Reason::InProgress) && !some(Reason::Cancelling)
+            })
+            .unwrap_or(Reason::InProgress);
+        let message = format!("{moving} of {total} nodes in progress, {over} at their end");
+        return State::Moving { reason, message };
+    }
+    if observed.run.desired == Desired::Plan
+        && fleet.planned() > 0
+        && (all(Reason::PlanOnly) || some(Reason::Held))
+    {
+        let message = format!(
+            "{} of {total} nodes are planned and nothing is changed; set spec.desiredState to Run to carry it out",
+            fleet.planned()
+        );
+        return State::Waiting { reason: Reason::PlanOnly, message };
+    }
+    match waiting.iter().find(|(_, waiting_on)| waiting_on.reason != Reason::PlanOnly) {
+        Some((node, waiting_on)) => State::Waiting {
+            reason: waiting_on.reason,
+            message: format!("{} nodes are left; {node}: {}", total - over, waiting_on.message),
+        },
+        None => State::Waiting { reason: Reason::PlanOnly, message: planned().message },
+    }
+}
+
+/// What a node waits for whose NodeUpdate is in flight.
+pub(super) fn in_flight(update: &UpdateFacts) -> WaitingOn {
+    if update.intent == Intent::Cancel {
+        return waiting_on(Reason::Cancelling, "what is in progress ends, and everything is taken back");
+    }
+    match &update.phase {
+        UpdatePhase::Pending => waiting_on(Reason::WaitingForRunner, "waits for a runner to take it"),
+        UpdatePhase::Working { step } => waiting_on(Reason::InProgress, step),
+        UpdatePhase::WaitingForRetry { at, reason } => WaitingOn {
+            reason: Reason::WaitingForRetry,
+            message: format!("the last attempt failed with {reason}; another one follows"),
+            until: Some(*at),
+        },
+        UpdatePhase::Planned => {
+            waiting_on(Reason::WaitingForRunner, "waits for a runner to carry out its plan")
+        }
+        // Not in flight; said here so that the match is complete.
+        UpdatePhase::Done(_) => waiting_on(Reason::InProgress, "is at its end"),
+    }
+}
+
+fn planned() -> WaitingOn {
+    waiting_on(Reason::PlanOnly, "is planned and not changed; set spec.desiredState of the run to Run")
+}
+
+fn held(node: &NodeName) -> WaitingOn {
+    WaitingOn {
+        reason: Reason::Held,
+        message: format!(
+            "spec.hold of ManagedNode {node} keeps it out; it is given up when all others are done"
+        ),
+        until: None,
+    }
+}
+
+fn no_slot(observed: &Observed, fleet: &Fleet<'_>) -> WaitingOn {
+    let limit = observed.run.max_concurrent.of(fleet.nodes.len());
+    let message = match limit {
+        0 => "spec.strategy.maxConcurrent is 0, so that no node is begun; start a run with a higher one"
+            .to_owned(),
+        _ => format!(
+            "{limit} nodes may be worked on at the same time, and as many are; it is begun when one is done"
+        ),
+    };
+    WaitingOn { reason: Reason::WaitingForSlot, message, until: None }
+}
+
+/// A wait without a known end.
+pub(super) fn waiting_on(reason: Reason, message: &str) -> WaitingOn {
+    WaitingOn { reason, message: message.to_owned(), until: None }
+}
+
+/// Names for a message: the first ten, and how many more.
+pub(super) fn names(nodes: &[NodeName]) -> String {
+    let shown: Vec<&str> = nodes.iter().take(10).map(|node| node.0.as_str()).collect();
+    match nodes.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,109 @@
+//! How the nodes of a run stand, from what is observed of them.
+
+use super::{NodeEnd, Observed, TargetFacts, UpdateFacts, UpdatePhase};
+use crate::model::{NodeName, RunName};
+use std::collections::BTreeMap;
+
+/// How one node stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Standing<'a> {
+    /// Its NodeUpdate is at its end.
+    Done(&'a NodeEnd),
+    /// Its NodeUpdate works on the machine, or may begin to at any moment.
+    InFlight(&'a UpdateFacts),
+    /// Nothing is done with it.
+    Idle {
+        /// Whether there is a plan, with a NodeUpdate that waits to be carried out.
+        planned: bool,
+        /// What keeps it from being begun.
+        obstacle: Option<Obstacle<'a>>,
+    },
+}
+
+/// What keeps a node from being begun, whatever the run does.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Obstacle<'a> {
+    /// It does not exist any more.
+    Gone,
+    /// Its user keeps it out of runs.
+    Held,
+    /// Another run works on it.
+    Claimed(&'a RunName),
+}
+
+impl<'a> Standing<'a> {
+    fn of(facts: &'a TargetFacts) -> Self {
+        match &facts.update {
+            Some(UpdateFacts { intent: _, phase: UpdatePhase::Done(end) }) => Self::Done(end),
+            Some(update) if update.in_flight() => Self::InFlight(update),
+            planned => Self::Idle { planned: planned.is_some(), obstacle: obstacle(facts) },
+        }
+    }
+}
+
+fn obstacle(facts: &TargetFacts) -> Option<Obstacle<'_>> {
+    // A plan for a node that is gone is handed to the runner all the same: it ends the
+    // NodeUpdate, and says why.
+    if !facts.exists && facts.update.is_none() {
+        return Some(Obstacle::Gone);
+    }
+    if facts.hold {
+        return Some(Obstacle::Held);
+    }
+    facts.claimed_by.as_ref().map(Obstacle::Claimed)
+}
+
+/// All nodes of a run.
+#[derive(Debug)]
+pub(super) struct Fleet<'a> {
+    /// How each stands, by name.
+    pub(super) nodes: BTreeMap<&'a NodeName, Standing<'a>>,
+}
+
+impl<'a> Fleet<'a> {
+    /// The nodes of the recorded list; before there is one, those with a NodeUpdate.
+    pub(super) fn of(observed: &'a Observed) -> Self {
+        let nodes = observed
+            .targets
+            .iter()
+            .filter(|(_, facts)| observed.run.targets_recorded || facts.update.is_some())
+            .map(|(node, facts)| (node, Standing::of(facts)))
+            .collect();
+        Self { nodes }
+    }
+
+    /// How many nodes may be begun in addition to those in flight.
+    pub(super) fn slots(&self, observed: &Observed) -> usize {
+        observed.run.max_concurrent.of(self.nodes.len()).saturating_sub(self.in_flight())
+    }
+
+    /// How many nodes are being worked on.
+    pub(super) fn in_flight(&self) -> usize {
+        self.count(|standing| matches!(standing, Standing::InFlight(_)))
+    }
+
+    /// How many nodes have a plan that waits to be carried out.
+    pub(super) fn planned(&self) -> usize {
+        self.count(|standing| matches!(standing, Standing::Idle { planned: true, .. }))
+    }
+
+    /// How many nodes are kept out by their user.
+    pub(super) fn held(&self) -> usize {
+        self.count(|standing| matches!(standing, Standing::Idle { obstacle: Some(Obstacle::Held), .. }))
+    }
+
+    /// How many nodes will not be touched any more, without anybody's doing.
+    pub(super) fn over(&self) -> usize {
+        self.count(|standing| match standing {
+            Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => true,
+            Standing::InFlight(_)
+            | Standing::Idle { planned: _, obstacle: Some(Obstacle::Held | Obstacle::Claimed(_)) | None } => {
+                false
+            }
+        })
+    }
+
+    fn count(&self, wanted: impl Fn(&Standing<'_>) -> bool) -> usize {
+        self.nodes.values().filter(|standing| wanted(standing)).count()
+    }
+}

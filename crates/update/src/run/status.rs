@@ -1,0 +1,195 @@
+//! How a run is told: counts and conditions, from how it stands.
+
+use super::decide::names;
+use super::standing::{Fleet, Obstacle, Standing};
+use super::{Cond, CondStatus, Counts, Desired, Failing, NodeEnd, Observed, RunEnd, RunSummary};
+use crate::reason::Reason;
+
+/// How a run stands.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nothing moves, and it is not at its end.
+    Waiting {
+        /// Why.
+        reason: Reason,
+        /// In words, with the way out.
+        message: String,
+    },
+    /// Something moves.
+    Moving {
+        /// Why, or how.
+        reason: Reason,
+        /// In words.
+        message: String,
+    },
+    /// It is being brought to its end.
+    Stopping {
+        /// Why, and what is left to do.
+        message: String,
+    },
+    /// It is at its end.
+    Ended(RunEnd),
+}
+
+/// What becomes of nodes that were never begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Their turn may come.
+    Pending,
+    /// It will not.
+    Cancelled,
+}
+
+/// How many nodes stand how.
+pub(super) fn count(fleet: &Fleet<'_>, rest: Rest) -> Counts {
+    let mut counts = Counts::default();
+    for standing in fleet.nodes.values() {
+        let number = match (standing, rest) {
+            (Standing::Done(NodeEnd::Succeeded), _) => &mut counts.succeeded,
+            (
+                Standing::Done(NodeEnd::Failed { .. })
+                | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) },
+                _,
+            ) => &mut counts.failed,
+            (Standing::Done(NodeEnd::Unreachable { .. }), _) => &mut counts.unreachable,
+            (Standing::InFlight(_), _) => &mut counts.in_progress,
+            (Standing::Idle { planned: true, .. }, _) | (Standing::Idle { .. }, Rest::Pending) => {
+                &mut counts.pending
+            }
+            (Standing::Done(NodeEnd::Cancelled), _) | (Standing::Idle { .. }, Rest::Cancelled) => {
+                &mut counts.cancelled
+            }
+        };
+        *number = number.saturating_add(1);
+        counts.total = counts.total.saturating_add(1);
+    }
+    counts
+}
+
+/// The whole status.
+pub(super) fn render(observed: &Observed, fleet: &Fleet<'_>, state: &State) -> RunSummary {
+    let rest = match state {
+        State::Waiting { .. } | State::Moving { .. } => Rest::Pending,
+        State::Stopping { .. } | State::Ended(_) => Rest::Cancelled,
+    };
+    RunSummary {
+        counts: count(fleet, rest),
+        failing: failing(fleet),
+        planned: planned(observed, fleet, state),
+        progressing: progressing(state),
+        exposed: cond(
+            CondStatus::True,
+            Reason::NotRequired,
+            "every node is reached through its own SSH session; no port is opened",
+        ),
+        budget: cond(CondStatus::False, Reason::WithinBudget, "this run has no failure budget"),
+        succeeded: succeeded(state),
+        ready: ready(state),
+        reconciling: reconciling(state),
+        stalled: stalled(state),
+    }
+}
+
+fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
+    fleet
+        .nodes
+        .iter()
+        .filter_map(|(&node, standing)| match standing {
+            Standing::Done(
+                NodeEnd::Failed { reason, message } | NodeEnd::Unreachable { reason, message },
+            ) => Some(Failing { node: node.clone(), reason: *reason, message: message.clone() }),
+            Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => Some(Failing {
+                node: node.clone(),
+                reason: Reason::NodeNotFound,
+                message: format!("ManagedNode {node} was deleted before its turn came"),
+            }),
+            Standing::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
+            | Standing::InFlight(_)
+            | Standing::Idle { planned: _, obstacle: Some(Obstacle::Held | Obstacle::Claimed(_)) | None } => {
+                None
+            }
+        })
+        .collect()
+}
+
+fn planned(observed: &Observed, fleet: &Fleet<'_>, state: &State) -> Cond {
+    let total = fleet.nodes.len();
+    if !observed.run.targets_recorded {
+        return match state {
+            State::Waiting { reason, message } => cond(CondStatus::False, *reason, message),
+            State::Moving { reason, message } => cond(CondStatus::Unknown, *reason, message),
+            State::Stopping { message } => cond(CondStatus::False, Reason::Cancelling, message),
+            State::Ended(end) => cond(CondStatus::False, end.reason, &end.message),
+        };
+    }
+    let held = match observed.run.left_out.as_slice() {
+        [] => String::new(),
+        held => format!("; left out because of spec.hold: {}", names(held)),
+    };
+    let is_plan = observed.run.desired == Desired::Plan && !matches!(state, State::Ended(_));
+    let ready = fleet.planned() + fleet.over();
+    if is_plan && ready < total {
+        let message = format!("{ready} of {total} nodes planned{held}");
+        return cond(CondStatus::Unknown, Reason::InProgress, &message);
+    }
+    let reason = if is_plan { Reason::PlanOnly } else { Reason::Planned };
+    cond(CondStatus::True, reason, &format!("the run has {total} nodes{held}"))
+}
+
+fn progressing(state: &State) -> Cond {
+    match state {
+        State::Waiting { reason, message } => cond(CondStatus::False, *reason, message),
+        State::Moving { reason, message } => cond(CondStatus::True, *reason, message),
+        State::Stopping { message } => cond(CondStatus::True, Reason::Cancelling, message),
+        State::Ended(end) => cond(CondStatus::False, end.reason, &end.message),
+    }
+}
+
+fn succeeded(state: &State) -> Cond {
+    match state {
+        State::Waiting { reason, message } | State::Moving { reason, message } => {
+            cond(CondStatus::Unknown, *reason, message)
+        }
+        State::Stopping { message } => cond(CondStatus::Unknown, Reason::Cancelling, message),
+        State::Ended(end) => {
+            let status = if end.succeeded { CondStatus::True } else { CondStatus::False };
+            cond(status, end.reason, &end.message)
+        }
+    }
+}
+
+/// `Ready` of kstatus: it ended, and well.
+fn ready(state: &State) -> Cond {
+    let ended = succeeded(state);
+    match ended.status {
+        CondStatus::Unknown => Cond { status: CondStatus::False, ..ended },
+        CondStatus::True | CondStatus::False => ended,
+    }
+}
+
+/// `Reconciling` of kstatus: it is under way, or goes on as soon as something else happens.
+fn reconciling(state: &State) -> Cond {
+    let status = match state {
+        State::Waiting { .. } | State::Moving { .. } | State::Stopping { .. } => CondStatus::True,
+        State::Ended(_) => CondStatus::False,
+    };
+    Cond { status, ..progressing(state) }
+}
+
+/// `Stalled` of kstatus: it ended, and not well.
+fn stalled(state: &State) -> Cond {
+    match state {
+        State::Waiting { reason, message } | State::Moving { reason, message } => {
+            cond(CondStatus::False, *reason, message)
+        }
+        State::Stopping { message } => cond(CondStatus::False, Reason::Cancelling, message),
+        State::Ended(end) => {
+            let status = if end.succeeded { CondStatus::False } else { CondStatus::True };
+            cond(status, end.reason, &end.message)
+        }
+    }
+}
+
+fn cond(status: CondStatus, reason: Reason, message: &str) -> Cond {
+    Cond { status, reason, message: message.to_owned() }
+}

@@ -1,0 +1,145 @@
+//! How a run comes to its end: by having done everything, or before its time.
+
+use super::decide::{conclude, waiting_on};
+use super::standing::{Fleet, Standing};
+use super::status::{Rest, State, count};
+use super::{BaselineFacts, Counts, Decision, Desired, Effect, Intent, Observed, RunEnd, WaitingOn};
+use crate::model::NodeName;
+use crate::reason::Reason;
+
+/// Why a run must not go on.
+#[derive(Debug)]
+pub(super) struct Stop {
+    reason: Reason,
+    message: String,
+}
+
+impl Stop {
+    /// Why this run must not go on; `None` if it may.
+    pub(super) fn of(observed: &Observed) -> Option<Self> {
+        let run = &observed.run;
+        if run.deleting || run.desired == Desired::Cancel {
+            let what = if run.deleting { "the run is being deleted" } else { "spec.desiredState is Cancel" };
+            return Some(Self { reason: Reason::Cancelled, message: what.to_owned() });
+        }
+        if !run.not_supported.is_empty() {
+            let message = format!(
+                "not supported in this version: {}; start a run without, or wait for a later version",
+                run.not_supported.join(", ")
+            );
+            return Some(Self { reason: Reason::NotYetSupported, message });
+        }
+        if let (Some(error), false) = (&run.selector_error, run.targets_recorded) {
+            let message = format!("spec.selector cannot be read: {error}; start a run with a corrected one");
+            return Some(Self { reason: Reason::SelectorInvalid, message });
+        }
+        match &observed.baseline {
+            BaselineFacts::Invalid { message } => {
+                Some(Self { reason: Reason::BaselineInvalid, message: message.clone() })
+            }
+            BaselineFacts::NotNeeded | BaselineFacts::Missing { .. } | BaselineFacts::Ready => None,
+        }
+    }
+}
+
+/// Begins nothing, cancels what has begun, and ends when all of it is clean.
+pub(super) fn decide(observed: &Observed, fleet: &Fleet<'_>, stop: &Stop) -> Decision {
+    let (effects, waiting) = wind_down(fleet);
+    if !waiting.is_empty() {
+        let message =
+            format!("{}; {} nodes end what they are at and are cleaned up", stop.message, waiting.len());
+        let state = State::Stopping { message };
+        return conclude(observed, fleet, effects, waiting, &state);
+    }
+    let end = if stop.reason == Reason::Cancelled && was_complete(observed, fleet) {
+        verdict(observed, fleet)
+    } else {
+        let counts = count(fleet, Rest::Cancelled);
+        let message = if counts.total == 0 {
+            stop.message.clone()
+        } else {
+            format!("{}: {}", stop.message, tally(observed, counts))
+        };
+        RunEnd { succeeded: false, reason: stop.reason, message }
+    };
+    release(observed, fleet, &end)
+}
+
+/// Ends a run whose nodes are all over; lets go of it, too, if it is being deleted.
+pub(super) fn release(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
+    let (effects, waiting) = wind_down(fleet);
+    let state = State::Ended(end.clone());
+    if !waiting.is_empty() {
+        return conclude(observed, fleet, effects, waiting, &state);
+    }
+    let effects = if observed.run.deleting { vec![Effect::ReleaseRun] } else { Vec::new() };
+    conclude(observed, fleet, effects, Vec::new(), &state)
+}
+
+/// Rule 5: everything is done. Plans of held nodes are given up first.
+pub(super) fn complete(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
+    let (effects, waiting) = wind_down(fleet);
+    if !waiting.is_empty() {
+        let message = "all other nodes are at their end; the plans of held nodes are given up".to_owned();
+        let state = State::Moving { reason: Reason::Held, message };
+        return conclude(observed, fleet, effects, waiting, &state);
+    }
+    conclude(observed, fleet, Vec::new(), Vec::new(), &State::Ended(verdict(observed, fleet)))
+}
+
+/// Cancels everything that is not at its end.
+fn wind_down(fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeName, WaitingOn)>) {
+    let mut effects = Vec::new();
+    let mut waiting = Vec::new();
+    for (&node, standing) in &fleet.nodes {
+        let told = match standing {
+            Standing::Done(_) | Standing::Idle { planned: false, obstacle: _ } => continue,
+            Standing::Idle { planned: true, obstacle: _ } => false,
+            Standing::InFlight(update) => update.intent == Intent::Cancel,
+        };
+        if !told {
+            effects.push(Effect::SetIntent { node: node.clone(), intent: Intent::Cancel });
+        }
+        let text = "what is in progress ends, and everything is taken back";
+        waiting.push((node.clone(), waiting_on(Reason::Cancelling, text)));
+    }
+    (effects, waiting)
+}
+
+/// Whether every node had come to its own end before the run was cancelled.
+fn was_complete(observed: &Observed, fleet: &Fleet<'_>) -> bool {
+    let counts = count(fleet, Rest::Cancelled);
+    observed.run.targets_recorded && counts.total > 0 && counts.cancelled == 0
+}
+
+/// How a run ended whose nodes are all over.
+fn verdict(observed: &Observed, fleet: &Fleet<'_>) -> RunEnd {
+    let counts = count(fleet, Rest::Cancelled);
+    let succeeded = counts.succeeded == counts.total;
+    let reason = if succeeded {
+        Reason::AllSucceeded
+    } else if counts.failed + counts.unreachable > 0 {
+        Reason::SomeFailed
+    } else if fleet.held() > 0 {
+        Reason::Held
+    } else {
+        Reason::Cancelled
+    };
+    let message =
+        if succeeded { format!("all {} nodes succeeded", counts.total) } else { tally(observed, counts) };
+    RunEnd { succeeded, reason, message }
+}
+
+/// `38 of 40 nodes succeeded, 1 failed, 1 unreachable`, and where to read on.
+fn tally(observed: &Observed, counts: Counts) -> String {
+    let mut parts = vec![format!("{} of {} nodes succeeded", counts.succeeded, counts.total)];
+    for (count, what) in
+        [(counts.failed, "failed"), (counts.unreachable, "unreachable"), (counts.cancelled, "cancelled")]
+    {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    let run = &observed.run.name;
+    format!("{}; see status.failing, or: kubectl get nodeupdates -l farrier.dev/run={run}", parts.join(", "))
+}

@@ -1,0 +1,377 @@
+//! The laws of `decide`, each over a simulated fleet with bad luck, crashes and stale views.
+//!
+//! A story is a list of random steps. After each of them the laws that hold at any moment
+//! are checked; at its end the luck turns good, and the laws about ends are.
+
+#[path = "laws/world.rs"]
+mod world;
+
+use farrier_update::model::{Millis, NodeName, RunName};
+use farrier_update::run::{
+    BaselineFacts, CondStatus, Decision, Desired, Effect, Intent, Limit, Observed, UpdatePhase, Wake, decide,
+};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use world::{Luck, Run, World};
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Step {
+    /// The controller looks, decides and acts; `cut` effects are carried out before it dies.
+    Reconcile { run: usize, cut: Option<usize>, stale: Option<usize> },
+    /// A runner takes a step with one of the NodeUpdates at work.
+    Work { pick: usize, luck: Luck },
+    /// The user wants something else.
+    Desire { run: usize, wanted: Desired },
+    /// The user deletes the run.
+    Delete { run: usize },
+    /// The user keeps a node out of runs, or no longer.
+    Hold { node: usize, hold: bool },
+    /// A node is deleted, or comes back.
+    Exist { node: usize, exists: bool },
+    /// The baseline is created, or turns out to be unusable.
+    Baseline { run: usize, facts: BaselineFacts },
+    /// Time passes.
+    Tick { seconds: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let luck = prop_oneof![4 => Just(Luck::Good), 1 => Just(Luck::Bad), 1 => Just(Luck::Away), 1 => Just(Luck::Retry)];
+    let desired = prop_oneof![3 => Just(Desired::Run), 3 => Just(Desired::Pause), 1 => Just(Desired::Cancel)];
+    let stale = proptest::option::weighted(0.3, 1..12_usize);
+    prop_oneof![
+        12 => (0..3_usize, proptest::option::weighted(0.3, 0..4_usize), stale)
+            .prop_map(|(run, cut, stale)| Step::Reconcile { run, cut, stale }),
+        12 => (any::<usize>(), luck).prop_map(|(pick, luck)| Step::Work { pick, luck }),
+        2 => (0..3_usize, desired).prop_map(|(run, wanted)| Step::Desire { run, wanted }),
+        1 => (0..12_usize).prop_map(|run| Step::Delete { run }),
+        1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
+        1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
+        1 => (0..6_usize, baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
+        1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
+    ]
+}
+
+fn baseline() -> impl Strategy<Value = BaselineFacts> {
+    prop_oneof![
+        10 => Just(BaselineFacts::Ready),
+        2 => Just(BaselineFacts::Missing { name: "spring".to_owned() }),
+        1 => Just(BaselineFacts::Invalid { message: "spring goes in a circle".to_owned() }),
+    ]
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
+    let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];
+    let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.strategy.stages".to_owned()])];
+    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64)).prop_map(
+        |(desired, limit, baseline, not_supported, ttl)| Run {
+            desired,
+            limit,
+            baseline,
+            not_supported,
+            deleting: false,
+            ttl: ttl.map(Duration::from_secs),
+            recorded: None,
+            left_out: Vec::new(),
+            end: None,
+            gone: false,
+        },
+    )
+}
+
+type Check = Result<(), TestCaseError>;
+
+/// What one run said at its end, to be compared with what it says later.
+type Ends = BTreeMap<RunName, String>;
+
+/// Looks, decides, checks, and carries out what the crash lets through.
+fn reconcile(
+    world: &mut World,
+    seen: &Observed,
+    name: &RunName,
+    cut: Option<usize>,
+) -> Result<Decision, TestCaseError> {
+    let decision = decide(seen);
+    prop_assert_eq!(&decision, &decide(seen), "not deterministic");
+    check_decision(seen, &decision)?;
+    for effect in decision.effects.iter().take(cut.unwrap_or(usize::MAX)) {
+        world.apply(name, seen, effect);
+        check_world(world)?;
+        check_effect(world, name, effect)?;
+    }
+    if cut.is_none() {
+        world.publish(name, decision.status.end());
+        check_world(world)?;
+    }
+    Ok(decision)
+}
+
+/// Laws of a single decision.
+fn check_decision(seen: &Observed, decision: &Decision) -> Check {
+    let status = &decision.status;
+    let counts = status.counts;
+    let sum = counts.pending + counts.in_progress + counts.succeeded + counts.failed + counts.unreachable;
+    prop_assert_eq!(counts.total, sum + counts.cancelled, "counts do not add up");
+    let records = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
+    prop_assert!(!records || decision.effects.len() == 1, "an effect beside the record of the intent");
+    let begins = decision.effects.iter().any(|effect| match effect {
+        Effect::Start { .. } => true,
+        Effect::SetIntent { node: _, intent } => *intent != Intent::Cancel,
+        Effect::RecordTargets { .. } | Effect::ReleaseRun | Effect::DeleteRun => false,
+    });
+    let stopped = matches!(seen.run.desired, Desired::Pause | Desired::Cancel);
+    let ended = seen.run.finished.is_some() || status.end().is_some();
+    let usable = matches!(seen.baseline, BaselineFacts::Ready) && seen.run.not_supported.is_empty();
+    prop_assert!(!begins || (!stopped && !seen.run.deleting && usable && !ended), "begins what it must not");
+    prop_assert!(!begins || seen.run.targets_recorded, "begins before the list is recorded");
+    check_not_silent(seen, decision)?;
+    if let Some(end) = &seen.run.finished {
+        let says = status.end();
+        prop_assert_eq!(says.as_ref(), Some(end), "something follows the end");
+        let only_leaves = |effect: &Effect| matches!(effect, Effect::ReleaseRun | Effect::DeleteRun);
+        prop_assert!(decision.effects.iter().all(only_leaves), "{:?}", decision.effects);
+    }
+    if let Wake::At(at) = decision.wake {
+        prop_assert!(at > seen.now, "wakes in the past, which is a busy loop");
+    }
+    Ok(())
+}
+
+/// Whatever is not at its end says what it waits for.
+fn check_not_silent(seen: &Observed, decision: &Decision) -> Check {
+    let status = &decision.status;
+    let named: BTreeSet<&NodeName> = decision.waiting.iter().map(|(node, _)| node).collect();
+    prop_assert_eq!(named.len(), decision.waiting.len(), "a node waits twice");
+    prop_assert!(decision.waiting.iter().all(|(_, waiting_on)| !waiting_on.message.is_empty()));
+    for cond in [
+        &status.planned,
+        &status.progressing,
+        &status.exposed,
+        &status.budget,
+        &status.succeeded,
+        &status.ready,
+        &status.reconciling,
+        &status.stalled,
+    ] {
+        prop_assert!(!cond.message.is_empty(), "silent: {:?}", status);
+    }
+    prop_assert!(status.failing.iter().all(|failing| !failing.message.is_empty()));
+    if status.end().is_some() {
+        prop_assert_eq!(status.reconciling.status, CondStatus::False);
+        prop_assert!(seen.run.finished.is_some() || decision.waiting.is_empty(), "ends while nodes wait");
+        return Ok(());
+    }
+    prop_assert_eq!(status.stalled.status, CondStatus::False);
+    let open = status.counts.pending + status.counts.in_progress;
+    prop_assert_eq!(open as usize, named.len(), "{:?} but {:?}", status.counts, decision.waiting);
+    Ok(())
+}
+
+/// Laws of the world, at any moment.
+fn check_world(world: &World) -> Check {
+    for (key, &times) in &world.created {
+        prop_assert!(times <= 1, "{:?} was started {} times", key, times);
+    }
+    for (name, run) in &world.runs {
+        let total = run.recorded.as_ref().map_or(0, Vec::len);
+        let in_flight = world.in_flight(name);
+        prop_assert!(in_flight <= run.limit.of(total), "{} of {:?} nodes in flight", in_flight, run.limit);
+        if run.end.is_some() || run.gone {
+            let open = world
+                .updates
+                .iter()
+                .filter(|((owner, _), update)| owner == name && !update.is_done())
+                .count();
+            prop_assert_eq!(open, 0, "{} left nodes behind", name);
+        }
+    }
+    let busy = world.busy();
+    let nodes: BTreeSet<&NodeName> = busy.iter().map(|(_, node)| node).collect();
+    prop_assert_eq!(nodes.len(), busy.len(), "a node is in flight for two runs: {:?}", busy);
+    Ok(())
+}
+
+/// Laws of an effect that was carried out.
+fn check_effect(world: &World, name: &RunName, effect: &Effect) -> Check {
+    let run = &world.runs[name];
+    match effect {
+        Effect::DeleteRun => prop_assert!(run.end.is_some(), "deletes a run that is not at its end"),
+        Effect::Start { node, .. } => {
+            let recorded = run.recorded.as_ref().is_some_and(|nodes| nodes.contains(node));
+            prop_assert!(recorded, "starts a node that is not on the list");
+        }
+        Effect::RecordTargets { .. } | Effect::SetIntent { .. } | Effect::ReleaseRun => {}
+    }
+    Ok(())
+}
+
+/// The names of the runs that are still there.
+fn alive(world: &World) -> Vec<RunName> {
+    world.runs.iter().filter(|(_, run)| !run.gone).map(|(name, _)| name.clone()).collect()
+}
+
+/// Plays one step.
+fn play(world: &mut World, history: &[World], step: &Step) -> Check {
+    let runs: Vec<RunName> = world.runs.keys().cloned().collect();
+    let nodes: Vec<NodeName> = world.nodes.keys().cloned().collect();
+    match step {
+        Step::Reconcile { run, cut, stale } => {
+            let Some(name) = runs.get(*run).filter(|name| !world.runs[*name].gone) else { return Ok(()) };
+            let old =
+                stale.and_then(|back| history.len().checked_sub(back)).and_then(|index| history.get(index));
+            let seen = match old {
+                Some(old) => world.observe_stale(old, name),
+                None => world.observe(name),
+            };
+            reconcile(world, &seen, name, *cut)?;
+        }
+        Step::Work { pick, luck } => {
+            let busy = world.busy();
+            if let Some(key) = pick.checked_rem(busy.len()).and_then(|index| busy.get(index)) {
+                world.work(key, *luck);
+            }
+        }
+        Step::Desire { run, wanted } => {
+            if let Some(name) = runs.get(*run) {
+                world.desire(name, *wanted);
+            }
+        }
+        Step::Delete { run } => {
+            if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
+                run.deleting = true;
+            }
+        }
+        Step::Hold { node, hold } => {
+            if let Some(node) = nodes.get(*node).and_then(|name| world.nodes.get_mut(name)) {
+                node.hold = *hold;
+            }
+        }
+        Step::Exist { node, exists } => {
+            if let Some(node) = nodes.get(*node).and_then(|name| world.nodes.get_mut(name)) {
+                node.exists = *exists;
+            }
+        }
+        Step::Baseline { run, facts } => {
+            if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
+                run.baseline = facts.clone();
+            }
+        }
+        Step::Tick { seconds } => world.now = world.now.after(Duration::from_secs(*seconds)),
+    }
+    check_world(world)
+}
+
+/// Good luck from now on, until nothing moves any more.
+fn settle(world: &mut World, ends: &mut Ends) -> Check {
+    for _ in 0..500 {
+        let mut quiet = true;
+        for name in alive(world) {
+            let seen = world.observe(&name);
+            let ended = world.runs[&name].end.is_some();
+            let decision = reconcile(world, &seen, &name, None)?;
+            quiet &= decision.effects.is_empty() && ended == world.runs[&name].end.is_some();
+            if let Some(end) = decision.status.end() {
+                let said = ends.entry(name).or_insert_with(|| format!("{end:?}"));
+                prop_assert_eq!(&*said, &format!("{end:?}"), "the end of a run changed");
+            }
+        }
+        for key in world.busy() {
+            quiet = false;
+            world.work(&key, Luck::Good);
+            check_world(world)?;
+        }
+        if quiet {
+            return Ok(());
+        }
+    }
+    Err(TestCaseError::fail(format!("nothing comes to an end: {world:#?}")))
+}
+
+/// Runs that are not at their end although nothing moves must wait for their user.
+fn check_waits_for_user(world: &World) -> Check {
+    for name in alive(world) {
+        let run = &world.runs[&name];
+        let waits = matches!(run.desired, Desired::Plan | Desired::Pause)
+            || matches!(run.baseline, BaselineFacts::Missing { .. });
+        prop_assert!(
+            run.end.is_some() || waits,
+            "{} does nothing: {:#?}",
+            name,
+            decide(&world.observe(&name))
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+
+    /// Crashes, stale views, users and bad luck in any order: the laws hold at any moment,
+    /// whatever stops waits for its user, and cancelling ends everything.
+    #[test]
+    fn the_laws_hold_in_every_story(
+        nodes in 0..9_usize,
+        runs in proptest::collection::vec(run(), 1..4),
+        steps in proptest::collection::vec(step(), 0..120),
+    ) {
+        let mut world = World::new(nodes, runs);
+        let mut history = Vec::new();
+        for step in &steps {
+            history.push(world.clone());
+            play(&mut world, &history, step)?;
+        }
+        let mut ends = Ends::new();
+        settle(&mut world, &mut ends)?;
+        check_waits_for_user(&world)?;
+        for name in alive(&world) {
+            world.desire(&name, Desired::Cancel);
+        }
+        settle(&mut world, &mut ends)?;
+        for name in alive(&world) {
+            prop_assert!(world.runs[&name].end.is_some(), "{} survives its cancellation", name);
+            world.runs.get_mut(&name).unwrap().deleting = true;
+        }
+        settle(&mut world, &mut ends)?;
+        prop_assert_eq!(alive(&world), Vec::<RunName>::new());
+    }
+
+    /// Without faults every run succeeds on every node, and then says nothing more until
+    /// its time is over.
+    #[test]
+    fn a_world_without_faults_comes_to_rest(nodes in 1..9_usize, run in run()) {
+        let plain = Run { baseline: BaselineFacts::Ready, not_supported: vec![], desired: Desired::Run, ..run };
+        let ttl = plain.ttl;
+        let mut world = World::new(nodes, vec![plain]);
+        settle(&mut world, &mut Ends::new())?;
+        let name = RunName::from("run-0");
+        let (end, at) = world.runs[&name].end.clone().unwrap();
+        prop_assert!(end.succeeded, "{:?}", end);
+        prop_assert_eq!(world.created.len(), nodes);
+        let wake = decide(&world.observe(&name)).wake;
+        prop_assert_eq!(wake, ttl.map_or(Wake::OnChange, |ttl| Wake::At(at.after(ttl))));
+        world.now = Millis(u64::MAX);
+        settle(&mut world, &mut Ends::new())?;
+        prop_assert_eq!(world.runs[&name].gone, ttl.is_some());
+    }
+
+    /// A plan changes nothing until it is carried out, and then goes on with the same nodes.
+    #[test]
+    fn a_plan_waits_and_is_then_carried_out(nodes in 1..9_usize, run in run()) {
+        let plan = Run { baseline: BaselineFacts::Ready, not_supported: vec![], desired: Desired::Plan, ..run };
+        let mut world = World::new(nodes, vec![plan]);
+        settle(&mut world, &mut Ends::new())?;
+        let planned = |world: &World| {
+            world.updates.values().filter(|update| update.phase == UpdatePhase::Planned).count()
+        };
+        prop_assert_eq!(planned(&world), nodes);
+        let name = RunName::from("run-0");
+        let status = decide(&world.observe(&name)).status;
+        prop_assert_eq!(status.planned.status, CondStatus::True);
+        world.desire(&name, Desired::Run);
+        settle(&mut world, &mut Ends::new())?;
+        prop_assert!(world.runs[&name].end.as_ref().is_some_and(|(end, _)| end.succeeded));
+        prop_assert!(world.created.values().all(|&times| times == 1));
+    }
+}

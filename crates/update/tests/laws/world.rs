@@ -1,0 +1,238 @@
+//! A fleet that exists in memory only: runs, nodes, NodeUpdates, and what befalls them.
+//!
+//! It plays the API server (versions, monotonous intents, "already exists"), the runners,
+//! the users and bad luck. It decides nothing; what it refuses, Kubernetes refuses too.
+
+use farrier_update::model::{Millis, NodeName, RunName};
+use farrier_update::reason::Reason;
+use farrier_update::run::{
+    BaselineFacts, Desired, Effect, Intent, Limit, NodeEnd, Observed, Operation, RunEnd, RunFacts,
+    TargetFacts, UpdateFacts, UpdatePhase,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An UpdateRun, as the API server keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) desired: Desired,
+    pub(crate) limit: Limit,
+    pub(crate) baseline: BaselineFacts,
+    pub(crate) not_supported: Vec<String>,
+    pub(crate) deleting: bool,
+    pub(crate) ttl: Option<Duration>,
+    /// The status.
+    pub(crate) recorded: Option<Vec<NodeName>>,
+    pub(crate) left_out: Vec<NodeName>,
+    pub(crate) end: Option<(RunEnd, Millis)>,
+    /// The finalizer is gone.
+    pub(crate) gone: bool,
+}
+
+/// A ManagedNode.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    pub(crate) exists: bool,
+    pub(crate) hold: bool,
+}
+
+/// How a runner fares with a NodeUpdate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Luck {
+    Good,
+    Bad,
+    Away,
+    Retry,
+}
+
+/// Everything there is.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) now: Millis,
+    pub(crate) runs: BTreeMap<RunName, Run>,
+    pub(crate) nodes: BTreeMap<NodeName, Node>,
+    pub(crate) updates: BTreeMap<(RunName, NodeName), UpdateFacts>,
+    /// How often a NodeUpdate was created.
+    pub(crate) created: BTreeMap<(RunName, NodeName), u32>,
+}
+
+impl World {
+    pub(crate) fn new(nodes: usize, runs: Vec<Run>) -> Self {
+        Self {
+            now: Millis(1_000_000),
+            runs: runs.into_iter().enumerate().map(|(i, run)| (RunName(format!("run-{i}")), run)).collect(),
+            nodes: (0..nodes)
+                .map(|i| (NodeName(format!("n{i:02}")), Node { exists: true, hold: false }))
+                .collect(),
+            updates: BTreeMap::new(),
+            created: BTreeMap::new(),
+        }
+    }
+
+    /// What the controller sees of a run.
+    pub(crate) fn observe(&self, name: &RunName) -> Observed {
+        let run = &self.runs[name];
+        let targets = self
+            .nodes
+            .iter()
+            .filter(|(node, facts)| match &run.recorded {
+                Some(recorded) => recorded.contains(node),
+                None => facts.exists || self.updates.contains_key(&(name.clone(), (*node).clone())),
+            })
+            .map(|(node, facts)| (node.clone(), self.target(name, node, *facts)))
+            .collect();
+        Observed {
+            now: self.now,
+            run: RunFacts {
+                name: name.clone(),
+                desired: run.desired,
+                operation: Operation::Update,
+                max_concurrent: run.limit,
+                retries: 2,
+                deleting: run.deleting,
+                finished: run.end.as_ref().map(|(end, _)| end.clone()),
+                finished_at: run.end.as_ref().map(|&(_, at)| at),
+                ttl: run.ttl,
+                not_supported: run.not_supported.clone(),
+                targets_recorded: run.recorded.is_some(),
+                left_out: run.left_out.clone(),
+                selector_error: None,
+            },
+            baseline: run.baseline.clone(),
+            targets,
+        }
+    }
+
+    fn target(&self, run: &RunName, node: &NodeName, facts: Node) -> TargetFacts {
+        let claimed_by = self
+            .updates
+            .iter()
+            .find(|((other, on), update)| other != run && on == node && update.in_flight())
+            .map(|((other, _), _)| other.clone());
+        let update = self.updates.get(&(run.clone(), node.clone())).cloned();
+        TargetFacts { exists: facts.exists, hold: facts.hold, claimed_by, update }
+    }
+
+    /// What a controller sees whose caches are as old as `old`, apart from its own writes
+    /// and from claims, which [`Observed`] requires to be fresh.
+    pub(crate) fn observe_stale(&self, old: &Self, name: &RunName) -> Observed {
+        let fresh = self.observe(name);
+        let mut stale = old.observe(name);
+        for (node, facts) in &fresh.targets {
+            let was = stale.targets.entry(node.clone()).or_insert_with(|| facts.clone());
+            was.claimed_by.clone_from(&facts.claimed_by);
+            was.update = match (&facts.update, was.update.take()) {
+                (Some(now), Some(then)) => Some(UpdateFacts { intent: now.intent, phase: then.phase }),
+                (now, _) => now.clone(),
+            };
+        }
+        stale
+    }
+
+    /// Carries out one effect; returns false if the API server refused it.
+    pub(crate) fn apply(&mut self, name: &RunName, seen: &Observed, effect: &Effect) -> bool {
+        let run = self.runs.get_mut(name).unwrap();
+        match effect {
+            Effect::RecordTargets { nodes, left_out } => {
+                let unchanged = run.recorded.is_none() && !seen.run.targets_recorded;
+                if unchanged {
+                    run.recorded = Some(nodes.clone());
+                    run.left_out.clone_from(left_out);
+                }
+                unchanged
+            }
+            Effect::Start { node, intent } => {
+                let key = (name.clone(), node.clone());
+                if self.updates.contains_key(&key) {
+                    return false;
+                }
+                *self.created.entry(key.clone()).or_default() += 1;
+                self.updates.insert(key, UpdateFacts { intent: *intent, phase: UpdatePhase::Pending });
+                true
+            }
+            Effect::SetIntent { node, intent } => match self.updates.get_mut(&(name.clone(), node.clone())) {
+                Some(update) if update.intent < *intent => {
+                    update.intent = *intent;
+                    true
+                }
+                Some(_) | None => false,
+            },
+            Effect::ReleaseRun => {
+                run.gone |= run.deleting;
+                run.deleting
+            }
+            Effect::DeleteRun => {
+                run.deleting = true;
+                true
+            }
+        }
+    }
+
+    /// Writes the end of a run into its status; it is written once.
+    pub(crate) fn publish(&mut self, name: &RunName, end: Option<RunEnd>) {
+        let now = self.now;
+        let run = self.runs.get_mut(name).unwrap();
+        if let (Some(end), None) = (end, &run.end) {
+            run.end = Some((end, now));
+        }
+    }
+
+    /// A runner takes the next step of a NodeUpdate.
+    pub(crate) fn work(&mut self, key: &(RunName, NodeName), luck: Luck) {
+        let now = self.now;
+        let exists = self.nodes[&key.1].exists;
+        let Some(update) = self.updates.get_mut(key) else { return };
+        update.phase = next_phase(update, if exists { luck } else { Luck::Bad }, now);
+    }
+
+    /// The user asks for something; returns false if validation refuses it.
+    pub(crate) fn desire(&mut self, name: &RunName, wanted: Desired) -> bool {
+        let run = self.runs.get_mut(name).unwrap();
+        let allowed = match run.desired {
+            Desired::Plan => matches!(wanted, Desired::Run | Desired::Cancel),
+            Desired::Run => matches!(wanted, Desired::Pause | Desired::Cancel),
+            Desired::Pause => matches!(wanted, Desired::Run | Desired::Cancel),
+            Desired::Cancel => false,
+        };
+        if allowed {
+            run.desired = wanted;
+        }
+        allowed
+    }
+
+    /// How many nodes of a run are being worked on.
+    pub(crate) fn in_flight(&self, name: &RunName) -> usize {
+        self.updates.iter().filter(|((run, _), update)| run == name && update.in_flight()).count()
+    }
+
+    /// NodeUpdates that are at work.
+    pub(crate) fn busy(&self) -> Vec<(RunName, NodeName)> {
+        self.updates.iter().filter(|(_, update)| update.in_flight()).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+/// What a runner makes of a NodeUpdate.
+fn next_phase(update: &UpdateFacts, luck: Luck, now: Millis) -> UpdatePhase {
+    let failed =
+        UpdatePhase::Done(NodeEnd::Failed { reason: Reason::InstallerFailed, message: "dpkg".to_owned() });
+    let away = NodeEnd::Unreachable { reason: Reason::ConnectionTimedOut, message: "no answer".to_owned() };
+    match (&update.phase, update.intent, luck) {
+        (UpdatePhase::Done(end), _, _) => UpdatePhase::Done(end.clone()),
+        (UpdatePhase::Planned, Intent::Plan, _) => UpdatePhase::Planned,
+        // The component in progress may still succeed or fail.
+        (UpdatePhase::Working { .. }, Intent::Cancel, Luck::Bad) => failed,
+        (UpdatePhase::Working { .. }, Intent::Cancel, Luck::Retry) => UpdatePhase::Done(NodeEnd::Succeeded),
+        (_, Intent::Cancel, _) => UpdatePhase::Done(NodeEnd::Cancelled),
+        (UpdatePhase::Pending | UpdatePhase::WaitingForRetry { .. } | UpdatePhase::Planned, _, _) => {
+            UpdatePhase::Working { step: "connecting".to_owned() }
+        }
+        (UpdatePhase::Working { .. }, _, Luck::Bad) => failed,
+        (UpdatePhase::Working { .. }, _, Luck::Away) => UpdatePhase::Done(away),
+        (UpdatePhase::Working { .. }, _, Luck::Retry) => UpdatePhase::WaitingForRetry {
+            at: now.after(Duration::from_secs(5)),
+            reason: Reason::ConnectionTimedOut,
+        },
+        (UpdatePhase::Working { .. }, Intent::Plan, Luck::Good) => UpdatePhase::Planned,
+        (UpdatePhase::Working { .. }, Intent::Run, Luck::Good) => UpdatePhase::Done(NodeEnd::Succeeded),
+    }
+}

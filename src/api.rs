@@ -1,0 +1,53 @@
+//! The five kinds of `farrier.dev/v1alpha1`: types and their schema rules, no logic.
+//!
+//! The doc comments of this module are user documentation: `kubectl explain` prints them.
+
+#![expect(unreachable_pub, reason = "KubeSchema repeats the types in a place of its own to derive their schema")]
+
+pub mod baseline;
+pub mod condition;
+pub mod managed_node;
+pub mod node_inventory;
+pub mod node_update;
+pub mod quantity;
+pub mod update_run;
+
+pub use baseline::{Baseline, BaselineSpec, BaselineStatus};
+pub use managed_node::{ManagedNode, ManagedNodeSpec, ManagedNodeStatus};
+pub use node_inventory::{NodeInventory, NodeInventorySpec, NodeInventoryStatus};
+pub use node_update::{NodeUpdate, NodeUpdateSpec, NodeUpdateStatus};
+pub use update_run::{UpdateRun, UpdateRunSpec, UpdateRunStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The API group of every kind.
+pub const GROUP: &str = "farrier.dev";
+
+/// Label on a NodeUpdate: the name of its UpdateRun.
+pub const LABEL_RUN: &str = "farrier.dev/run";
+
+/// Label on a NodeUpdate and a NodeInventory: the name of its ManagedNode.
+pub const LABEL_NODE: &str = "farrier.dev/node";
+
+/// Finalizer of UpdateRuns and NodeUpdates: machines are cleaned before the object goes.
+pub const FINALIZER: &str = "farrier.dev/clean-up";
+
+/// Annotation that gives a deletion up: the object goes, whatever is left on machines stays
+/// until the engine's own lease ends.
+pub const ABANDON_ANNOTATION: &str = "farrier.dev/abandon";
+
+/// The name of another object in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LocalRef {
+    /// Name of the object.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// All definitions, in the order in which users meet them.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![ManagedNode::crd(), Baseline::crd(), UpdateRun::crd(), NodeUpdate::crd(), NodeInventory::crd()]
+}

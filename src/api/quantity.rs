@@ -1,0 +1,76 @@
+//! Durations and limits as users write them.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A span of time: numbers with the units h, m, s, ms, for instance 90s, 10m or 1h30m.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Span(#[schemars(regex(pattern = r"^([0-9]{1,9}(ms|h|m|s))+$"), length(max = 32))] pub String);
+
+impl Span {
+    /// The duration, or `None` if the text is none (the schema refuses such text).
+    pub fn duration(&self) -> Option<Duration> {
+        let mut rest = self.0.as_str();
+        let mut total = Duration::ZERO;
+        if rest.is_empty() {
+            return None;
+        }
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+            let (number, tail) = rest.split_at(digits);
+            let number: u64 = number.parse().ok()?;
+            let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(unit);
+            let millis = match unit {
+                "ms" => 1,
+                "s" => 1_000,
+                "m" => 60_000,
+                "h" => 3_600_000,
+                _ => return None,
+            };
+            total = total.checked_add(Duration::from_millis(number.checked_mul(millis)?))?;
+            rest = tail;
+        }
+        Some(total)
+    }
+}
+
+impl From<&str> for Span {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// Reads "25%" or 3. `None` for anything else.
+pub fn limit(value: &IntOrString) -> Option<farrier_update::run::Limit> {
+    use farrier_update::run::Limit;
+    match value {
+        IntOrString::Int(n) => u32::try_from(*n).ok().filter(|n| *n > 0).map(Limit::Count),
+        IntOrString::String(text) => {
+            if let Some(percent) = text.strip_suffix('%') {
+                percent.parse().ok().filter(|p| (1..=100).contains(p)).map(Limit::Percent)
+            } else {
+                text.parse().ok().filter(|n| *n > 0).map(Limit::Count)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_as_users_write_them() {
+        for (text, seconds) in [("10m", 600), ("1h30m", 5400), ("90s", 90), ("168h", 604_800)] {
+            assert_eq!(Span::from(text).duration(), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(Span::from("250ms").duration(), Some(Duration::from_millis(250)));
+        for text in ["", "10", "m", "10 m", "1d", "-5s", "99999999999999999999h"] {
+            assert_eq!(Span::from(text).duration(), None, "{text}");
+        }
+    }
+}

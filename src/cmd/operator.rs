@@ -1,0 +1,188 @@
+//! `farrier operator`: controller and runner in one process.
+
+use crate::controllers;
+use crate::engines::Engines;
+use crate::payload::Store;
+use crate::publish::Events;
+use crate::runner;
+use crate::session::Tools;
+use crate::world::{Change, Watches};
+use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Run the operator: controller and runner.
+///
+/// It finds the cluster as kubectl does: --kubeconfig, KUBECONFIG, the usual file, or the
+/// service account it runs under.
+///
+/// Example: farrier operator --payload-dir /srv/payloads
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Kubeconfig file. Without it: KUBECONFIG, the usual file, or the cluster the operator runs in.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig file.
+    #[arg(long)]
+    context: Option<String>,
+
+    /// Watch this namespace only. Without it: all.
+    #[arg(long, env = "FARRIER_NAMESPACE")]
+    namespace: Option<String>,
+
+    /// Directory that file:/// payloads are taken from.
+    #[arg(long, env = "FARRIER_PAYLOAD_DIR")]
+    payload_dir: Option<PathBuf>,
+
+    /// Directory for fetched payloads. Without it: farrier/payloads under `XDG_CACHE_HOME` or ~/.cache, or
+    /// under /var/cache.
+    #[arg(long, env = "FARRIER_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
+
+    /// Directory with the engines. Without it: engines beside this executable.
+    #[arg(long, env = "FARRIER_ENGINES")]
+    engines: Option<PathBuf>,
+
+    /// Name of this runner in spec.runner of NodeUpdates.
+    #[arg(long, env = "FARRIER_RUNNER", default_value = "farrier-0")]
+    runner_name: String,
+
+    /// Seconds that an engine waits for a silent operator before it takes everything back.
+    #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]
+    lease_seconds: u64,
+}
+
+/// Runs the operator until it is told to end.
+///
+/// # Errors
+/// When the cluster cannot be reached, its definitions are missing, or there are no engines.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let engines = engines(args.engines.as_deref())?;
+    let cache = args.cache_dir.clone().map_or_else(default_cache, Ok)?;
+    let store = Store::open(&cache, args.payload_dir.as_deref())
+        .with_context(|| format!("failed to use {} for payloads; name another directory with --cache-dir", cache.display()))?;
+    let client = client(&args).await?;
+    check_definitions(&client).await?;
+    let watches = Watches::start(&client, args.namespace.as_deref());
+    watches.ready().await.context("failed to fill the caches")?;
+    let (world, changes) = watches.into_parts();
+    let (to_controller, controller_changes) = mpsc::unbounded_channel();
+    let (to_runner, runner_changes) = mpsc::unbounded_channel();
+    let runner = Arc::new(runner::Context {
+        client: client.clone(),
+        world: world.clone(),
+        tools: Tools { engines, store },
+        events: Events::new(client.clone(), "farrier-runner"),
+        name: args.runner_name.clone(),
+        lease_seconds: args.lease_seconds,
+    });
+    let events = Events::new(client.clone(), "farrier-controller");
+    let controller = controllers::Context::new(client, world, events, args.runner_name.clone());
+    tracing::info!(runner = %args.runner_name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
+    tokio::select! {
+        () = spread(changes, to_controller, to_runner) => {}
+        () = controllers::run(controller, controller_changes) => {}
+        () = runner::run(runner, runner_changes) => {}
+        result = told_to_end() => result?,
+    }
+    // Engines go on by themselves; the next start finds them.
+    tracing::info!("farrier ends");
+    Ok(())
+}
+
+/// Gives each change to whom it concerns.
+async fn spread(
+    mut changes: mpsc::UnboundedReceiver<Change>,
+    controller: mpsc::UnboundedSender<Change>,
+    runner: mpsc::UnboundedSender<(String, String)>,
+) {
+    while let Some(change) = changes.recv().await {
+        if let Change::Update(update) = &change {
+            let key = (update.namespace.clone().unwrap_or_default(), update.name.clone());
+            if runner.send(key).is_err() {
+                return;
+            }
+        }
+        if controller.send(change).is_err() {
+            return;
+        }
+    }
+}
+
+async fn told_to_end() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        result = tokio::signal::ctrl_c() => result.context("failed to listen for signals"),
+    }
+}
+
+async fn client(args: &Args) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+    let config = match &args.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)
+                .with_context(|| format!("failed to read the kubeconfig {}; correct --kubeconfig", path.display()))?;
+            Config::from_custom_kubeconfig(file, &options).await.context("failed to use the kubeconfig")?
+        }
+        None if args.context.is_some() => {
+            Config::from_kubeconfig(&options).await.context("failed to use the kubeconfig; set KUBECONFIG")?
+        }
+        None => Config::infer().await.context(
+            "failed to find a cluster; set KUBECONFIG or --kubeconfig, or run inside a cluster with a service account",
+        )?,
+    };
+    Client::try_from(config).context("failed to set up the connection to the cluster")
+}
+
+/// Every definition must be there before anything is watched: a watch of an unknown kind only
+/// says "not found", for ever.
+async fn check_definitions(client: &Client) -> anyhow::Result<()> {
+    let group = crate::api::GROUP;
+    let known = client
+        .list_api_group_resources(&format!("{group}/v1alpha1"))
+        .await
+        .map(|list| list.resources.into_iter().map(|r| r.kind).collect::<Vec<_>>());
+    let missing: Vec<String> = match known {
+        Ok(known) => {
+            let wanted = crate::api::definitions().into_iter().map(|d| d.spec.names.kind);
+            wanted.filter(|kind| !known.contains(kind)).collect()
+        }
+        Err(error) if crate::publish::is_gone(&error) => vec![format!("every kind of {group}")],
+        Err(error) => {
+            return Err(error).context("failed to reach the cluster; check that its API server runs and that KUBECONFIG points to it");
+        }
+    };
+    anyhow::ensure!(
+        missing.is_empty(),
+        "the cluster does not know {}; install the definitions first: farrier crd | kubectl apply --server-side -f -",
+        missing.join(", ")
+    );
+    Ok(())
+}
+
+fn engines(dir: Option<&Path>) -> anyhow::Result<Engines> {
+    let dir = match dir {
+        Some(dir) => dir.to_owned(),
+        None => std::env::current_exe()
+            .context("failed to find this executable")?
+            .parent()
+            .map(|p| p.join("engines"))
+            .unwrap_or_default(),
+    };
+    Engines::load(&dir)
+        .with_context(|| format!("failed to load engines from {}; build them with hack/build, or name their directory with --engines", dir.display()))
+}
+
+fn default_cache() -> anyhow::Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+        .unwrap_or_else(|| PathBuf::from("/var/cache"));
+    Ok(base.join("farrier/payloads"))
+}

@@ -1,0 +1,147 @@
+//! The controller: to UpdateRuns what the scheduler is to Pods.
+//!
+//! All runs are decided by one loop, one after the other: two runs that want the same machine are
+//! never decided at the same time. What a decision has created is remembered until the caches
+//! show it, so that a stale view starts nothing twice.
+
+mod baseline;
+mod managed_node;
+mod pending;
+mod update_run;
+
+use crate::api::LABEL_RUN;
+use crate::failure::chain;
+use crate::publish::Events;
+use crate::world::{Change, World};
+use kube::{Client, ResourceExt};
+use pending::Pending;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// Changes that come closer together than this are decided upon once.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// After an error the run is decided anew this much later.
+const AFTER_ERROR: Duration = Duration::from_secs(5);
+
+/// What the controller works with.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What is known of the cluster.
+    pub world: World,
+    /// Writes events.
+    pub events: Events,
+    /// Name of the runner that NodeUpdates are handed to.
+    pub runner: String,
+    /// What was created and is not in the caches yet.
+    pub(crate) pending: Pending,
+}
+
+impl Context {
+    /// A controller that hands its work to this runner.
+    pub fn new(client: Client, world: World, events: Events, runner: String) -> Self {
+        Self { client, world, events, runner, pending: Pending::default() }
+    }
+}
+
+/// Namespace and name.
+type Key = (String, String);
+
+/// Decides whenever something changes or a time has come, until `changes` ends.
+pub async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<Change>) {
+    let mut due: BTreeMap<Key, Instant> = BTreeMap::new();
+    for run in context.world.runs.state() {
+        due.insert(key(&*run), Instant::now());
+    }
+    baseline::review_all(&context).await;
+    managed_node::review_all(&context).await;
+    loop {
+        let next = due.values().min().copied();
+        tokio::select! {
+            change = changes.recv() => match change {
+                Some(change) => note(&context, change, &mut due).await,
+                None => return,
+            },
+            () = until(next) => decide_due(&context, &mut due).await,
+        }
+    }
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Marks what a change concerns.
+async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant>) {
+    let soon = Instant::now() + DEBOUNCE;
+    let mut mark = |key: Key| {
+        let at = due.entry(key).or_insert(soon);
+        *at = (*at).min(soon);
+    };
+    match change {
+        Change::Run(run) => mark((run.namespace.clone().unwrap_or_default(), run.name.clone())),
+        Change::Update(update) => {
+            let namespace = update.namespace.clone().unwrap_or_default();
+            if let Some(run) = context.world.updates.get(&update).and_then(|u| u.labels().get(LABEL_RUN).cloned()) {
+                mark((namespace.clone(), run));
+            }
+            // Another run may wait for this machine.
+            for key in open_runs(context, &namespace) {
+                mark(key);
+            }
+        }
+        Change::Node(node) => {
+            if let Some(found) = context.world.nodes.get(&node) {
+                managed_node::review(context, &found).await;
+            }
+            for key in open_runs(context, &node.namespace.unwrap_or_default()) {
+                mark(key);
+            }
+        }
+        Change::Baseline(baseline) => {
+            if let Some(found) = context.world.baselines.get(&baseline) {
+                baseline::review(context, &found).await;
+            }
+            for key in open_runs(context, &baseline.namespace.unwrap_or_default()) {
+                mark(key);
+            }
+        }
+    }
+}
+
+/// Runs of a namespace that have not ended.
+fn open_runs(context: &Context, namespace: &str) -> Vec<Key> {
+    let runs = context.world.runs.state();
+    runs.iter()
+        .filter(|r| r.namespace().as_deref() == Some(namespace) && !update_run::is_finished(r))
+        .map(|r| key(&**r))
+        .collect()
+}
+
+async fn decide_due(context: &Context, due: &mut BTreeMap<Key, Instant>) {
+    let now = Instant::now();
+    let ready: Vec<Key> = due.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
+    for key in ready {
+        due.remove(&key);
+        match update_run::reconcile(context, &key.0, &key.1).await {
+            Ok(Some(after)) => {
+                due.insert(key, Instant::now() + after);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(namespace = %key.0, run = %key.1, error = %chain(&error), "a run could not be carried forward; it is tried again");
+                due.insert(key, Instant::now() + AFTER_ERROR);
+            }
+        }
+    }
+}
+
+fn key(object: &impl ResourceExt) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}

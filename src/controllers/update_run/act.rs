@@ -1,0 +1,139 @@
+//! Carries out what was decided. Every effect may be carried out twice without harm.
+
+use super::super::Context;
+use super::namespace;
+use crate::api::node_update::{Intent as ApiIntent, NodeUpdateSpec};
+use crate::api::{FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, NodeUpdate, UpdateRun};
+use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
+use crate::runner::label_value;
+use farrier_update::NodeName;
+use farrier_update::run::{Effect, Intent};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Longest name of an object that is also fit for a label and a host name.
+const LONGEST_NAME: usize = 63;
+
+/// Carries out everything but `ReleaseRun`, which comes after the status.
+pub(super) async fn act(context: &Context, run: &UpdateRun, effects: &[Effect]) -> Result<(), kube::Error> {
+    for effect in effects {
+        match effect {
+            // The list itself is written with the status. The finalizer comes first: from then on
+            // the run cannot go before its machines are clean.
+            Effect::RecordTargets { .. } => publish::finalizer(&context.client, run, FINALIZER, true).await?,
+            Effect::Start { node, intent } => start(context, run, node, *intent).await?,
+            Effect::SetIntent { node, intent } => set_intent(context, run, node, *intent).await?,
+            Effect::DeleteRun => delete(context, run).await?,
+            Effect::ReleaseRun => {}
+        }
+    }
+    Ok(())
+}
+
+/// Nothing of the run is on any machine: it may go.
+pub(super) async fn release(context: &Context, run: &UpdateRun) -> Result<(), kube::Error> {
+    let api: Api<UpdateRun> = Api::namespaced(context.client.clone(), &namespace(run));
+    match api.get(&run.name_any()).await {
+        Ok(fresh) if fresh.uid() == run.uid() => publish::finalizer(&context.client, &fresh, FINALIZER, false).await,
+        Ok(_) => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn start(context: &Context, run: &UpdateRun, node: &NodeName, intent: Intent) -> Result<(), kube::Error> {
+    let update = build(context, run, node, intent);
+    let api: Api<NodeUpdate> = Api::namespaced(context.client.clone(), &namespace(run));
+    match api.create(&PostParams { field_manager: Some(CONTROLLER.into()), ..PostParams::default() }, &update).await {
+        Ok(created) => {
+            tracing::info!(run = %run.name_any(), node = %node, "started");
+            context.pending.remember(created);
+            Ok(())
+        }
+        // An earlier decision of ours, which the cache does not show yet.
+        Err(error) if is_conflict(&error) => {
+            context.pending.remember(api.get(&update.name_any()).await?);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn build(context: &Context, run: &UpdateRun, node: &NodeName, intent: Intent) -> NodeUpdate {
+    let mut update = NodeUpdate::new(
+        &update_name(&run.name_any(), &node.0),
+        NodeUpdateSpec {
+            run_ref: LocalRef { name: run.name_any() },
+            node_ref: LocalRef { name: node.0.clone() },
+            runner: context.runner.clone(),
+            intent: api_intent(intent),
+        },
+    );
+    update.metadata.namespace = run.namespace();
+    update.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    update.metadata.owner_references = run.controller_owner_ref(&()).map(|owner| vec![owner]);
+    update.metadata.labels = Some(BTreeMap::from([
+        (LABEL_RUN.to_owned(), label_value(&run.name_any())),
+        (LABEL_NODE.to_owned(), label_value(&node.0)),
+    ]));
+    update
+}
+
+/// `<run>-<node>`, shortened with a hash where too long.
+fn update_name(run: &str, node: &str) -> String {
+    let full = format!("{run}-{node}");
+    if full.len() <= LONGEST_NAME {
+        return full;
+    }
+    let hash = crate::engines::hex(&Sha256::digest(full.as_bytes()));
+    let hash = hash.get(..10).unwrap_or_default();
+    let kept: String = full.chars().take(LONGEST_NAME - hash.len() - 1).collect();
+    format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
+}
+
+fn api_intent(intent: Intent) -> ApiIntent {
+    match intent {
+        Intent::Plan => ApiIntent::Plan,
+        Intent::Run => ApiIntent::Run,
+        Intent::Cancel => ApiIntent::Cancel,
+    }
+}
+
+async fn set_intent(context: &Context, run: &UpdateRun, node: &NodeName, intent: Intent) -> Result<(), kube::Error> {
+    let api: Api<NodeUpdate> = Api::namespaced(context.client.clone(), &namespace(run));
+    let patch = json!({"spec": {"intent": api_intent(intent)}});
+    let name = update_name(&run.name_any(), &node.0);
+    match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn delete(context: &Context, run: &UpdateRun) -> Result<(), kube::Error> {
+    let api: Api<UpdateRun> = Api::namespaced(context.client.clone(), &namespace(run));
+    let this_one = Preconditions { uid: run.uid(), resource_version: None };
+    let parameters = DeleteParams::background().preconditions(this_one);
+    match api.delete(&run.name_any(), &parameters).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_gone(&error) || is_conflict(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::update_name;
+
+    #[test]
+    fn long_names_are_shortened_and_stay_different() {
+        let run = "r".repeat(40);
+        let (a, b) = (update_name(&run, &"n".repeat(50)), update_name(&run, &format!("{}x", "n".repeat(50))));
+        assert!(a.len() <= 63 && b.len() <= 63);
+        assert_ne!(a, b);
+        assert_eq!(update_name("r12", "db-01"), "r12-db-01");
+    }
+}

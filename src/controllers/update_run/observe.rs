@@ -1,0 +1,190 @@
+//! From the caches to what the decision reads.
+
+use super::super::Context;
+use super::super::baseline::problems;
+use super::namespace;
+use crate::api::managed_node::Channel;
+use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
+use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
+use crate::api::{ABANDON_ANNOTATION, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
+use crate::convert;
+use crate::runner;
+use farrier_update::run::{
+    BaselineFacts, Intent, Limit, NodeEnd, Observed, RunEnd, RunFacts, TargetFacts, UpdateFacts, UpdatePhase,
+};
+use farrier_update::{Millis, NodeName, Reason, RunName};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::core::{Selector, SelectorExt};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a decision reads, and what its rendering needs beside.
+pub(super) struct View {
+    pub(super) observed: Observed,
+    /// Plan digests by machine, of those that have one.
+    pub(super) plan_digests: BTreeMap<NodeName, String>,
+}
+
+/// Observes a run. Reads caches only.
+pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
+    let namespace = namespace(run);
+    let updates = context.pending.updates(&context.world, &namespace);
+    let (names, selector_error) = target_names(context, run, &namespace);
+    let mut targets = BTreeMap::new();
+    let mut plan_digests = BTreeMap::new();
+    for name in names {
+        let node = context.world.nodes.get(&ObjectRef::new(&name).within(&namespace));
+        let own = updates.iter().find(|u| is_of(u, run) && u.spec.node_ref.name == name);
+        if let Some(digest) = own.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
+            plan_digests.insert(NodeName(name.clone()), digest);
+        }
+        targets.insert(
+            NodeName(name.clone()),
+            TargetFacts {
+                exists: node.is_some(),
+                hold: node.is_some_and(|n| n.spec.hold),
+                claimed_by: claim(&updates, run, &name),
+                update: own.map(|u| facts(u)),
+            },
+        );
+    }
+    let observed = Observed {
+        now: millis(&condition::now()).unwrap_or_default(),
+        run: run_facts(run, selector_error),
+        baseline: baseline_facts(context, run, &namespace),
+        targets,
+    };
+    View { observed, plan_digests }
+}
+
+/// The machines of a run: those recorded, or those that the selector matches now.
+fn target_names(context: &Context, run: &UpdateRun, namespace: &str) -> (Vec<String>, Option<String>) {
+    if let Some(nodes) = run.status.as_ref().and_then(|s| s.nodes.clone()) {
+        return (nodes, None);
+    }
+    let selector: Selector = match run.spec.selector.clone().try_into() {
+        Ok(selector) => selector,
+        Err(error) => return (Vec::new(), Some(format!("spec.selector: {error}"))),
+    };
+    let matches = |node: &Arc<ManagedNode>| {
+        node.namespace().as_deref() == Some(namespace)
+            && node.metadata.deletion_timestamp.is_none()
+            && selector.matches(node.labels())
+    };
+    (context.world.nodes.state().iter().filter(|n| matches(n)).map(|n| n.name_any()).collect(), None)
+}
+
+fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
+    update.spec.run_ref.name == run.name_any()
+        && update.owner_references().iter().any(|o| Some(&o.uid) == run.meta().uid.as_ref())
+}
+
+/// Another run that works on this machine.
+fn claim(updates: &[Arc<NodeUpdate>], run: &UpdateRun, node: &str) -> Option<RunName> {
+    updates
+        .iter()
+        .find(|u| u.spec.node_ref.name == node && !is_of(u, run) && facts(u).in_flight())
+        .map(|u| RunName(u.spec.run_ref.name.clone()))
+}
+
+fn facts(update: &NodeUpdate) -> UpdateFacts {
+    let intent = match update.spec.intent {
+        ApiIntent::Plan => Intent::Plan,
+        ApiIntent::Run => Intent::Run,
+        ApiIntent::Cancel => Intent::Cancel,
+    };
+    UpdateFacts { intent, phase: update.status.as_ref().map_or(UpdatePhase::Pending, |s| phase(update, s)) }
+}
+
+fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
+    let Some(succeeded) = condition::find(&status.conditions, "Succeeded") else { return UpdatePhase::Pending };
+    let reason = reason(&succeeded.reason);
+    if runner::is_finished(update) {
+        let message = succeeded.message.clone();
+        return UpdatePhase::Done(if succeeded.status == "True" {
+            NodeEnd::Succeeded
+        } else if reason == Reason::Cancelled {
+            NodeEnd::Cancelled
+        } else if reason.unreachable() {
+            NodeEnd::Unreachable { reason, message }
+        } else {
+            NodeEnd::Failed { reason, message }
+        });
+    }
+    if reason == Reason::PlanOnly {
+        return UpdatePhase::Planned;
+    }
+    match status.next_attempt_at.as_ref().and_then(millis) {
+        Some(at) => UpdatePhase::WaitingForRetry { at, reason },
+        None => UpdatePhase::Working { step: status.step.clone().unwrap_or_default() },
+    }
+}
+
+fn reason(text: &str) -> Reason {
+    Reason::parse(text).unwrap_or(Reason::Unknown)
+}
+
+fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
+    let spec = &run.spec;
+    let status = run.status.clone().unwrap_or_default();
+    let abandoned = run.annotations().contains_key(ABANDON_ANNOTATION);
+    let deleting = run.metadata.deletion_timestamp.is_some();
+    let succeeded = condition::find(&status.conditions, "Succeeded").filter(|_| super::is_finished(run));
+    RunFacts {
+        name: RunName(run.name_any()),
+        desired: convert::desired(spec.desired_state),
+        operation: convert::operation(spec.operation),
+        max_concurrent: quantity::limit(&spec.strategy.max_concurrent).unwrap_or(Limit::Count(1)),
+        retries: spec.strategy.retries,
+        deleting: deleting || abandoned,
+        finished: succeeded.map(|c| RunEnd {
+            succeeded: c.status == "True",
+            reason: reason(&c.reason),
+            message: c.message.clone(),
+        }),
+        finished_at: status.finished_at.as_ref().and_then(millis),
+        ttl: spec.ttl_after_finished.as_ref().and_then(quantity::Span::duration),
+        not_supported: not_supported(spec),
+        targets_recorded: status.nodes.is_some(),
+        left_out: status.left_out.iter().map(|n| NodeName(n.clone())).collect(),
+        selector_error,
+    }
+}
+
+/// Fields that ask for something that this version does not do. A run that left them out would
+/// not be the run that was asked for.
+fn not_supported(spec: &UpdateRunSpec) -> Vec<String> {
+    let asked = [
+        (spec.operation == ApiOperation::Stage, "spec.operation: Stage"),
+        (!spec.strategy.stages.is_empty(), "spec.strategy.stages"),
+        (spec.strategy.failure_budget.is_some(), "spec.strategy.failureBudget"),
+        (spec.reboot.policy != RebootWhen::Never, "spec.reboot.policy"),
+        (spec.channel != Channel::Session, "spec.channel"),
+        (spec.callback.ftp_port.is_some(), "spec.callback.ftpPort"),
+    ];
+    asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned()).collect()
+}
+
+fn baseline_facts(context: &Context, run: &UpdateRun, namespace: &str) -> BaselineFacts {
+    let Some(reference) = run.spec.baseline_ref.as_ref().filter(|_| run.spec.operation != ApiOperation::Inventory)
+    else {
+        return BaselineFacts::NotNeeded;
+    };
+    let Some(baseline) = context.world.baselines.get(&ObjectRef::new(&reference.name).within(namespace)) else {
+        return BaselineFacts::Missing { name: reference.name.clone() };
+    };
+    // What is merely not supported concerns the machines that need it; the others go on.
+    let wrong: Vec<String> = problems(&baseline)
+        .iter()
+        .filter(|p| p.reason() == Reason::BaselineInvalid)
+        .map(|p| format!("Baseline {}: {p}", reference.name))
+        .collect();
+    if wrong.is_empty() { BaselineFacts::Ready } else { BaselineFacts::Invalid { message: wrong.join("; ") } }
+}
+
+/// Milliseconds since the epoch.
+pub(super) fn millis(time: &Time) -> Option<Millis> {
+    u64::try_from(time.0.as_millisecond()).ok().map(Millis)
+}

@@ -1,0 +1,148 @@
+//! From a decision to the status of a run: pure, but for the events.
+
+use super::super::Context;
+use super::observe::View;
+use crate::api::update_run::{Counts, NodeNote, UpdateRunStatus};
+use crate::api::{UpdateRun, condition};
+use farrier_update::plan::combined_digest;
+use farrier_update::run::{Cond, CondStatus, Decision, Effect, RunSummary};
+use farrier_update::NodeName;
+use kube::Resource;
+
+/// A status names at most so many machines: details are in NodeUpdates.
+const MOST_NAMES: usize = 50;
+
+/// So many machines are named in one event.
+const NAMES_IN_EVENT: usize = 10;
+
+/// The status that shows a decision.
+pub(super) fn render(
+    run: &UpdateRun,
+    decision: &Decision,
+    recorded: Option<&(Vec<NodeName>, Vec<NodeName>)>,
+    view: &View,
+) -> UpdateRunStatus {
+    let old = run.status.clone().unwrap_or_default();
+    let summary = &decision.status;
+    let generation = run.meta().generation;
+    let now = condition::now();
+    let mut conditions = old.conditions.clone();
+    for (type_, cond) in conditions_of(summary) {
+        let status = match cond.status {
+            CondStatus::True => "True",
+            CondStatus::False => "False",
+            CondStatus::Unknown => "Unknown",
+        };
+        condition::set(&mut conditions, type_, status, cond.reason.as_str(), &cond.message, generation, &now);
+    }
+    let (nodes, left_out) = match recorded {
+        Some((nodes, left_out)) => (Some(names(nodes)), names(left_out)),
+        None => (old.nodes, old.left_out),
+    };
+    let total = view.observed.targets.len();
+    let complete = total > 0 && view.plan_digests.len() == total;
+    let started = decision.effects.iter().any(|e| matches!(e, Effect::Start { .. }));
+    let ended = summary.end().is_some();
+    UpdateRunStatus {
+        observed_generation: generation,
+        conditions,
+        plan_digest: if complete { Some(combined_digest(&view.plan_digests)) } else { old.plan_digest },
+        counts: counts(summary),
+        nodes,
+        left_out,
+        failing: summary
+            .failing
+            .iter()
+            .take(MOST_NAMES)
+            .map(|f| NodeNote { node: f.node.0.clone(), reason: f.reason.as_str().into(), message: f.message.clone() })
+            .collect(),
+        waiting: decision
+            .waiting
+            .iter()
+            .take(MOST_NAMES)
+            .map(|(node, on)| NodeNote {
+                node: node.0.clone(),
+                reason: on.reason.as_str().into(),
+                message: on.message.clone(),
+            })
+            .collect(),
+        started_at: old.started_at.or_else(|| started.then(|| now.clone())),
+        finished_at: old.finished_at.or_else(|| ended.then_some(now)),
+    }
+}
+
+fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {
+    // Without `..`: a condition that is forgotten here would never be seen.
+    let RunSummary {
+        counts: _,
+        failing: _,
+        planned,
+        progressing,
+        exposed,
+        budget,
+        succeeded,
+        ready,
+        reconciling,
+        stalled,
+    } = summary;
+    vec![
+        ("Ready", ready),
+        ("Reconciling", reconciling),
+        ("Stalled", stalled),
+        ("Planned", planned),
+        ("Exposed", exposed),
+        ("Progressing", progressing),
+        ("BudgetExceeded", budget),
+        ("Succeeded", succeeded),
+    ]
+}
+
+fn counts(summary: &RunSummary) -> Counts {
+    let farrier_update::run::Counts { total, pending, in_progress, succeeded, failed, unreachable, cancelled } =
+        summary.counts;
+    Counts { total, pending, in_progress, succeeded, failed, unreachable, cancelled }
+}
+
+fn names(nodes: &[NodeName]) -> Vec<String> {
+    nodes.iter().map(|n| n.0.clone()).collect()
+}
+
+/// Events: the beginning, each batch of starts, changes of mind, the end.
+pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Decision, was_finished: bool) {
+    let about = run.object_ref(&());
+    let summary = &decision.status;
+    let mut started = Vec::new();
+    for effect in &decision.effects {
+        match effect {
+            Effect::RecordTargets { nodes, .. } => {
+                let note = format!("{} machines: {}", nodes.len(), some_names(nodes));
+                context.events.normal(&about, summary.planned.reason.as_str(), "Plan", &note).await;
+            }
+            Effect::Start { node, .. } => started.push(node.clone()),
+            Effect::SetIntent { .. } | Effect::ReleaseRun | Effect::DeleteRun => {}
+        }
+    }
+    if !started.is_empty() {
+        let note = format!("started {}: {}", started.len(), some_names(&started));
+        context.events.normal(&about, summary.progressing.reason.as_str(), "Start", &note).await;
+    }
+    let before = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Progressing"));
+    let stopped = summary.progressing.status == CondStatus::False && summary.end().is_none();
+    if stopped && before.is_none_or(|b| b.reason != summary.progressing.reason.as_str()) {
+        let Cond { reason, message, .. } = &summary.progressing;
+        context.events.normal(&about, reason.as_str(), "Wait", message).await;
+    }
+    if let Some(end) = summary.end().filter(|_| !was_finished) {
+        if end.succeeded {
+            context.events.normal(&about, end.reason.as_str(), "Finish", &end.message).await;
+        } else {
+            context.events.warning(&about, end.reason.as_str(), "Finish", &end.message).await;
+        }
+    }
+}
+
+fn some_names(nodes: &[NodeName]) -> String {
+    let shown: Vec<&str> = nodes.iter().take(NAMES_IN_EVENT).map(|n| n.0.as_str()).collect();
+    let more = nodes.len().saturating_sub(shown.len());
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}

@@ -1,0 +1,142 @@
+//! From what users write to what the update logic reads. One way only.
+
+use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Installer, Reboot};
+use crate::api::managed_node::{AddressFamily, ManagedNode, NodeType, Privilege as ApiPrivilege};
+use crate::api::update_run::{DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation};
+use crate::drivers::linux::Privilege;
+use crate::ssh::{Family, Target};
+use farrier_protocol::Detect;
+use farrier_update::run::{Desired, Operation};
+use farrier_update::{
+    AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed, Requirement,
+};
+use kube::ResourceExt;
+use std::time::Duration;
+
+/// Where a text is no duration, which the schema refuses.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A component of a baseline.
+pub fn component(from: &ApiComponent) -> Component {
+    // Without `..`: a field that is forgotten here would be silently ignored.
+    let ApiComponent { name, version, applies_to, installer, detect, payload, requires, reboot, interruptible, timeout } =
+        from;
+    Component {
+        name: name.clone(),
+        version: version.clone(),
+        applies_to: AppliesTo {
+            types: applies_to.types.iter().map(|t| type_name(*t)).collect(),
+            match_facts: applies_to.match_.clone(),
+        },
+        installer: installer_kind(*installer),
+        detect: detect.as_ref().and_then(detection),
+        payload: PayloadRef {
+            url: payload.url.clone(),
+            digest: payload.digest.clone(),
+            size: payload.size.and_then(|s| u64::try_from(s).ok()),
+        },
+        requires: requires
+            .iter()
+            .map(|r| Requirement { component: r.component.clone(), at_least: r.at_least.clone() })
+            .collect(),
+        reboot: match reboot {
+            Reboot::Never => RebootNeed::Never,
+            Reboot::IfRequested => RebootNeed::IfRequested,
+            Reboot::Always => RebootNeed::Always,
+        },
+        interruptible: *interruptible,
+        timeout: timeout.duration().unwrap_or(DEFAULT_TIMEOUT),
+    }
+}
+
+fn detection(from: &ApiDetect) -> Option<Detect> {
+    let ApiDetect { package, command, file } = from;
+    package
+        .clone()
+        .map(Detect::Package)
+        .or_else(|| command.clone().map(Detect::Command))
+        .or_else(|| file.clone().map(Detect::File))
+}
+
+fn installer_kind(from: Installer) -> InstallerKind {
+    match from {
+        Installer::Deb => InstallerKind::Deb,
+        Installer::Rpm => InstallerKind::Rpm,
+        Installer::Script => InstallerKind::Script,
+        Installer::Fwupd => InstallerKind::Fwupd,
+        Installer::DellDup => InstallerKind::DellDup,
+        Installer::HpeSmartComponent => InstallerKind::HpeSmartComponent,
+        Installer::WindowsComponent => InstallerKind::WindowsComponent,
+        Installer::Msi => InstallerKind::Msi,
+        Installer::RedfishImage => InstallerKind::RedfishImage,
+        Installer::SwinstallDepot => InstallerKind::SwinstallDepot,
+        Installer::Vib => InstallerKind::Vib,
+        Installer::DeviceImage => InstallerKind::DeviceImage,
+    }
+}
+
+/// A type as users write it.
+pub fn type_name(type_: NodeType) -> String {
+    format!("{type_:?}")
+}
+
+/// Where a machine is.
+pub fn target(node: &ManagedNode) -> Target {
+    Target {
+        node: node.name_any(),
+        addresses: node.spec.addresses.clone(),
+        families: node
+            .spec
+            .address_families
+            .iter()
+            .map(|f| match f {
+                AddressFamily::IPv4 => Family::V4,
+                AddressFamily::IPv6 => Family::V6,
+            })
+            .collect(),
+        port: node.spec.ssh.port,
+    }
+}
+
+/// How to become root.
+pub fn privilege(from: ApiPrivilege) -> Privilege {
+    match from {
+        ApiPrivilege::None => Privilege::None,
+        ApiPrivilege::Sudo => Privilege::Sudo,
+        ApiPrivilege::Su => Privilege::Su,
+    }
+}
+
+/// What the user wants of a run.
+pub fn desired(from: DesiredState) -> Desired {
+    match from {
+        DesiredState::Run => Desired::Run,
+        DesiredState::Plan => Desired::Plan,
+        DesiredState::Pause => Desired::Pause,
+        DesiredState::Cancel => Desired::Cancel,
+    }
+}
+
+/// What is done with each machine.
+pub fn operation(from: ApiOperation) -> Operation {
+    match from {
+        ApiOperation::Inventory => Operation::Inventory,
+        ApiOperation::Stage => Operation::Stage,
+        ApiOperation::Update => Operation::Update,
+    }
+}
+
+/// What is installed although it is there already.
+pub fn force(from: ApiForce) -> Force {
+    let ApiForce { downgrade, rewrite } = from;
+    Force { downgrade, rewrite }
+}
+
+/// What becomes of a component that lacks something.
+pub fn on_failed_dependency(from: OnFailedDependency) -> FailedDependency {
+    match from {
+        OnFailedDependency::OmitNode => FailedDependency::OmitNode,
+        OnFailedDependency::OmitComponent => FailedDependency::OmitComponent,
+        OnFailedDependency::Force => FailedDependency::Force,
+    }
+}

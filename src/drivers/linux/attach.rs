@@ -1,0 +1,78 @@
+//! The byte stream between runner and engine: `farrier-engine attach` over SSH.
+
+use super::{Deployed, Machine};
+use crate::conversation::Conversation;
+use crate::failure::{Failure, chain};
+use crate::ssh::exec::Terminal;
+use farrier_protocol::ATTACH_MARKER;
+use farrier_update::Reason;
+use std::io::Cursor;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// How long `attach` may take to say that it is there.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// More than any login banner.
+const BANNER_LIMIT: usize = 256 * 1024;
+
+impl Machine {
+    /// Talks with the engine until the stream ends.
+    ///
+    /// # Errors
+    /// `EngineLost` if nobody is there to talk to. The loss of a stream that once stood is no
+    /// error: the caller knows by the conversation whether all was said.
+    pub async fn talk(&self, deployed: &Deployed, conversation: &Arc<Conversation>) -> Result<(), Failure> {
+        let command = format!("exec {0}/engine attach --dir {0}", deployed.dir);
+        let channel = self.connection.channel(&command, Terminal::No).await?;
+        let (mut reader, writer) = tokio::io::split(channel.into_stream());
+        let rest = tokio::time::timeout(LIMIT, skip_banner(&mut reader))
+            .await
+            .ok()
+            .flatten()
+            .ok_or_else(|| self.nobody_there())?;
+        let stream = tokio::io::join(Cursor::new(rest).chain(reader), writer);
+        if let Err(error) = conversation.serve(stream).await {
+            tracing::debug!(node = %self.connection.node, error = %chain(&error), "the stream to the engine ended");
+        }
+        Ok(())
+    }
+
+    fn nobody_there(&self) -> Failure {
+        Failure::new(
+            Reason::EngineLost,
+            format!("the engine on {} cannot be talked to; it is launched again where retries are left", self.connection.node),
+        )
+    }
+}
+
+/// Reads past the line of the marker; returns what was read behind it.
+async fn skip_banner(reader: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let marker = format!("{ATTACH_MARKER}\n").into_bytes();
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        if let Some(at) = seen.windows(marker.len()).position(|w| w == marker) {
+            return Some(seen.split_off(at + marker.len()));
+        }
+        let n = reader.read(&mut buffer).await.ok()?;
+        if n == 0 || seen.len() > BANNER_LIMIT {
+            return None;
+        }
+        seen.extend_from_slice(buffer.get(..n)?);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_stands_before_the_marker_is_thrown_away_and_nothing_behind_it() {
+        let mut stream: &[u8] = b"Welcome!\nfarrier-attached-1\nPOST /v1/hello";
+        assert_eq!(skip_banner(&mut stream).await, Some(b"POST /v1/hello".to_vec()));
+        let mut stream: &[u8] = b"This account is currently not available.\n";
+        assert_eq!(skip_banner(&mut stream).await, None);
+    }
+}

@@ -1,0 +1,184 @@
+//! Bringing the engine to the machine and launching it.
+//!
+//! One root shell does all of it: it takes up the engine of this session that is there already,
+//! or else chooses a place, takes the binary from its standard input, and launches it. Cut off at
+//! any point it removes what it made, and what it could not remove the next call does.
+
+use super::script::{END, one_line};
+use super::{Launch, Machine, PLACES, Probe, directory};
+use crate::failure::Failure;
+use bytes::Bytes;
+use farrier_protocol::{LaunchError, LaunchReport};
+use farrier_update::Reason;
+use std::time::Duration;
+
+/// How long bringing and launching may take: 1 MiB over a slow line, and a machine under load.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Room that a place must have for the engine itself and its journal, in KiB. Payloads are
+/// checked by the engine, which knows their size.
+const ROOM_KIB: u32 = 4096;
+
+/// An engine that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployed {
+    /// Its directory on the machine.
+    pub dir: String,
+    /// Its process id.
+    pub pid: u32,
+}
+
+impl Machine {
+    /// Brings and launches the engine; one that runs already for this session is left as it is.
+    ///
+    /// # Errors
+    /// Those of becoming root, `DiskFull`, `NoWritableDirectory`, `NoExecutableDirectory`,
+    /// `MachineBusy`, `EngineFailed`, `ConnectionLost`.
+    pub async fn deploy(&self, launch: &Launch<'_>, probe: &Probe) -> Result<Deployed, Failure> {
+        let work = async {
+            let mut shell = self.root_shell(launch.privilege, launch.credentials, probe.uid).await?;
+            let payload = if probe.gzip { launch.engine.gzip.clone() } else { launch.engine.raw.clone() };
+            shell.send(Bytes::from(self.script(launch, probe, payload.len()))).await?;
+            // The shell says whether it wants the binary, or has found the engine running.
+            let asked = shell.read_until(|o| o.stdout.contains("farrier-send-1") || o.stdout.contains(END)).await;
+            if asked && shell.so_far().stdout.contains("farrier-send-1") {
+                shell.send(payload).await?;
+            }
+            shell.read_until(|o| o.stdout.contains(END)).await;
+            shell.end_input().await?;
+            Ok(shell.so_far().stdout.clone())
+        };
+        let printed: String = tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
+            Err(Failure::new(
+                Reason::ConnectionLost,
+                format!("bringing the engine to {} took more than {} s; look at the line and the machine's load", self.connection.node, LIMIT.as_secs()),
+            ))
+        })?;
+        self.read_report(&printed)
+    }
+
+    fn script(&self, launch: &Launch<'_>, probe: &Probe, length: usize) -> String {
+        let name = directory(&self.id);
+        let Launch { engine, session, run, lease_seconds, .. } = launch;
+        let unpack = if probe.gzip { "gzip -dc" } else { "cat" };
+        let options = format!(
+            "--session {session} --run {run} --peer-uid {} --digest {} --lease {lease_seconds}",
+            probe.uid, engine.digest
+        );
+        // d: our directory. w: why a place was not taken. A place is tried for real: made, filled
+        // and executed in. The loop's first pass looks for what an earlier call has left.
+        one_line(&format!(
+            "umask 077; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; d=; w=;
+             for b in {PLACES}; do
+               if [ -x $b/{name}/engine ]; then
+                 echo farrier-dir-1 $b/{name};
+                 if $b/{name}/engine launch --dir $b/{name} {options}; then d=$b/{name}; break; fi;
+               fi;
+               rm -rf $b/{name};
+             done;
+             if [ -z \"$d\" ]; then
+               for b in {PLACES}; do
+                 [ -d $b ] || continue;
+                 t=$b/{name};
+                 mkdir -m 711 $t 2>/dev/null || {{ w=\"$w $b:readonly\"; continue; }};
+                 if cp /bin/sh $t/sh 2>/dev/null && dd if=/dev/zero of=$t/room bs=1024 count={ROOM_KIB} 2>/dev/null; then
+                   if $t/sh -c : 2>/dev/null; then rm -f $t/sh $t/room; d=$t; break; fi;
+                   w=\"$w $b:noexec\";
+                 else w=\"$w $b:full\"; fi;
+                 rm -rf $t;
+               done;
+               if [ -n \"$d\" ]; then
+                 trap 'rm -rf $d' EXIT; trap 'exit 1' HUP INT TERM PIPE;
+                 echo farrier-dir-1 $d; echo farrier-send-1;
+                 if head -c {length} | {unpack} > $d/engine && chmod 755 $d/engine; then
+                   if $d/engine launch --dir $d {options}; then trap - EXIT; fi;
+                 else echo farrier-upload-1 failed; fi;
+               else echo farrier-places-1 $w; fi;
+             fi;
+             echo {END};"
+        ))
+    }
+
+    fn read_report(&self, printed: &str) -> Result<Deployed, Failure> {
+        let node = &self.connection.node;
+        let dir = last_after(printed, "farrier-dir-1 ");
+        let report = last_after(printed, LaunchReport::PREFIX)
+            .and_then(|json| serde_json::from_str::<LaunchReport>(json).ok());
+        match (report, dir) {
+            (Some(LaunchReport::Started { pid } | LaunchReport::AlreadyRunning { pid }), Some(dir)) => {
+                Ok(Deployed { dir: dir.to_owned(), pid })
+            }
+            (Some(LaunchReport::Failed { code, message }), _) => Err(launch_failed(node, code, &message)),
+            (_, _) => Err(self.not_launched(printed)),
+        }
+    }
+
+    fn not_launched(&self, printed: &str) -> Failure {
+        let node = &self.connection.node;
+        if let Some(places) = last_after(printed, "farrier-places-1") {
+            return no_place(node, places);
+        }
+        if printed.contains("farrier-upload-1") {
+            return Failure::new(
+                Reason::EngineFailed,
+                format!("the engine could not be written on {node}; check the free space of {PLACES} there"),
+            );
+        }
+        if !printed.contains(END) {
+            return Failure::new(
+                Reason::ConnectionLost,
+                format!("the connection to {node} was lost while the engine was brought; it is tried again where retries are left"),
+            );
+        }
+        let words: String = printed.lines().rev().take(5).collect::<Vec<_>>().join(" | ").chars().take(300).collect();
+        Failure::new(Reason::EngineFailed, format!("the engine did not start on {node} ({words}); look at /var/log/farrier there"))
+    }
+}
+
+fn last_after<'a>(printed: &'a str, prefix: &str) -> Option<&'a str> {
+    printed.lines().rev().find_map(|line| line.trim_end_matches('\r').strip_prefix(prefix)).map(str::trim)
+}
+
+fn no_place(node: &str, places: &str) -> Failure {
+    let (reason, next) = if places.contains(":full") {
+        (Reason::DiskFull, format!("free at least {} MiB in one of them", ROOM_KIB / 1024))
+    } else if places.contains(":noexec") {
+        (Reason::NoExecutableDirectory, "mount one of them without noexec".to_owned())
+    } else {
+        (Reason::NoWritableDirectory, "make one of them writable".to_owned())
+    };
+    Failure::new(reason, format!("no directory of {node} can take the engine ({places}); {next}"))
+}
+
+fn launch_failed(node: &str, code: LaunchError, message: &str) -> Failure {
+    match code {
+        LaunchError::MachineBusy => Failure::new(
+            Reason::MachineBusy,
+            format!("another engine is at work on {node}: {message}; wait for that run to end"),
+        ),
+        LaunchError::DigestMismatch => Failure::new(
+            Reason::EngineFailed,
+            format!("the engine did not arrive intact on {node}: {message}; it is tried again where retries are left"),
+        ),
+        LaunchError::NotRoot => {
+            Failure::new(Reason::SudoDenied, format!("the engine is not root on {node}: {message}; check spec.ssh.privilege"))
+        }
+        LaunchError::NoJournal => Failure::new(
+            Reason::NoWritableDirectory,
+            format!("the engine cannot keep its journal on {node}: {message}; make /var/log writable"),
+        ),
+        LaunchError::Other => Failure::new(Reason::EngineFailed, format!("the engine did not start on {node}: {message}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_for_no_place_is_the_one_that_can_be_mended() {
+        assert_eq!(no_place("db-01", "/var/lib:readonly /tmp:full").reason, Reason::DiskFull);
+        assert_eq!(no_place("db-01", "/var/lib:readonly /tmp:noexec").reason, Reason::NoExecutableDirectory);
+        assert_eq!(no_place("db-01", "/var/lib:readonly").reason, Reason::NoWritableDirectory);
+    }
+}

@@ -1,0 +1,256 @@
+//! Becoming root: as root, by sudo, by su.
+//!
+//! Nothing here decides by the words of sudo or su, which depend on language and version: sudo's
+//! prompt is set to one that we recognise and that names whose password is asked for; that our
+//! shell runs is seen by its own line.
+
+use super::Machine;
+use super::probe::unusable;
+use super::script::{READER, READY, as_user};
+use crate::failure::Failure;
+use crate::ssh::exec::Terminal;
+use crate::ssh::{Credentials, Output, Running};
+use bytes::Bytes;
+use farrier_update::Reason;
+use std::time::Duration;
+
+/// How long sudo or su may take to answer: PAM modules may delay a refusal by some seconds.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Begins sudo's prompt; the user whose password is asked for follows, then a colon.
+const PROMPT: &str = "farrier-sudo-";
+
+/// How to become root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privilege {
+    /// Not at all: the user that signs in is root.
+    None,
+    /// By sudo.
+    Sudo,
+    /// By su.
+    Su,
+}
+
+impl Machine {
+    /// A shell as root that has said it is ready for its script.
+    ///
+    /// # Errors
+    /// `ShellUnusable`, `SudoMissing`, `SudoDenied`, `SudoPasswordRejected`,
+    /// `SudoAsksAnotherPassword`, `SuPasswordRejected`, `SuFailed`, `SecretIncomplete`,
+    /// `ConnectionLost`.
+    pub(super) async fn root_shell(
+        &self,
+        privilege: Privilege,
+        credentials: &Credentials,
+        uid: u32,
+    ) -> Result<Running, Failure> {
+        let work = async {
+            // Somebody who is root already needs neither.
+            match privilege {
+                _ if uid == 0 => self.plain_shell().await,
+                Privilege::None => Err(self.not_root()),
+                Privilege::Sudo => self.by_sudo(credentials).await,
+                Privilege::Su => self.by_su(credentials).await,
+            }
+        };
+        tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
+            Err(Failure::new(
+                if privilege == Privilege::Su { Reason::SuFailed } else { Reason::SudoDenied },
+                format!(
+                    "{} did not let user {} become root within {} s; look at the PAM modules of sudo and su on the machine",
+                    self.connection.node,
+                    self.connection.user,
+                    LIMIT.as_secs()
+                ),
+            ))
+        })
+    }
+
+    async fn plain_shell(&self) -> Result<Running, Failure> {
+        let mut shell = self.connection.start(&as_user(), Terminal::No).await?;
+        if shell.read_until(is_ready).await {
+            return Ok(shell);
+        }
+        Err(unusable(self, shell.so_far()))
+    }
+
+    async fn by_sudo(&self, credentials: &Credentials) -> Result<Running, Failure> {
+        let mut shell = self.connection.start(&sudo(Terminal::No), Terminal::No).await?;
+        if let Some(ready) = self.sudo_dialogue(&mut shell, credentials).await? {
+            return if ready { Ok(shell) } else { Err(self.sudo_rejected(shell.so_far(), credentials)) };
+        }
+        // Not one prompt and no shell: sudo is missing, denies, or insists on a terminal.
+        if shell.finish().await?.status == Some(127) {
+            return Err(self.sudo_missing());
+        }
+        let mut shell = self.connection.start(&sudo(Terminal::Yes), Terminal::Yes).await?;
+        match self.sudo_dialogue(&mut shell, credentials).await? {
+            Some(true) => Ok(shell),
+            Some(false) => Err(self.sudo_rejected(shell.so_far(), credentials)),
+            None => Err(self.sudo_denied()),
+        }
+    }
+
+    /// `Some(true)`: the shell is ready. `Some(false)`: the password was asked for and is wrong or
+    /// did not help. `None`: sudo ended without asking.
+    async fn sudo_dialogue(&self, shell: &mut Running, credentials: &Credentials) -> Result<Option<bool>, Failure> {
+        shell.read_until(|o| is_ready(o) || prompts(o) > 0).await;
+        if is_ready(shell.so_far()) {
+            return Ok(Some(true));
+        }
+        if prompts(shell.so_far()) == 0 {
+            return Ok(None);
+        }
+        let password = self.sudo_password(shell.so_far(), credentials)?;
+        shell.send(Bytes::from(format!("{password}\n"))).await?;
+        // A second prompt means that the password was wrong. It is not answered: every wrong
+        // answer counts with the machine's lock-out.
+        shell.read_until(|o| is_ready(o) || prompts(o) > 1).await;
+        Ok(Some(is_ready(shell.so_far())))
+    }
+
+    fn sudo_password(&self, output: &Output, credentials: &Credentials) -> Result<String, Failure> {
+        let Credentials { user, source, sudo_password, password, .. } = credentials;
+        if let Some(password) = sudo_password {
+            return Ok(password.clone());
+        }
+        let node = &self.connection.node;
+        let asked = asked_user(output);
+        if asked.as_deref().is_some_and(|asked| asked != user) {
+            return Err(Failure::new(
+                Reason::SudoAsksAnotherPassword,
+                format!(
+                    "sudo on {node} asks for the password of {}, not of {user} (rootpw, targetpw or runaspw in its configuration); put that password into secret {source} under sudo-password, or change the sudo configuration",
+                    asked.unwrap_or_default()
+                ),
+            ));
+        }
+        password.clone().ok_or_else(|| {
+            Failure::new(
+                Reason::SecretIncomplete,
+                format!("sudo on {node} asks user {user} for a password, and secret {source} has none; add the key sudo-password, or allow {user} sudo without a password"),
+            )
+        })
+    }
+
+    async fn by_su(&self, credentials: &Credentials) -> Result<Running, Failure> {
+        let Credentials { source, su_password, password, .. } = credentials;
+        let node = &self.connection.node;
+        let Some(secret) = su_password.as_ref().or(password.as_ref()) else {
+            return Err(Failure::new(
+                Reason::SecretIncomplete,
+                format!("su on {node} asks for root's password, and secret {source} has none; add the key su-password"),
+            ));
+        };
+        // su reads passwords from a terminal only.
+        let command = format!("exec env LC_ALL=C su root -s /bin/sh -c '{READER}'");
+        let mut shell = self.connection.start(&command, Terminal::Yes).await?;
+        shell.read_until(|o| is_ready(o) || o.stdout.trim_end().ends_with(':')).await;
+        if is_ready(shell.so_far()) {
+            return Ok(shell);
+        }
+        if !shell.so_far().stdout.trim_end().ends_with(':') {
+            return Err(Failure::new(
+                Reason::SuFailed,
+                format!(
+                    "su on {node} ended without asking for a password ({}); check that su is installed and that user {} may use it",
+                    last_line(&shell.so_far().stdout),
+                    self.connection.user
+                ),
+            ));
+        }
+        shell.send(Bytes::from(format!("{secret}\n"))).await?;
+        if shell.read_until(is_ready).await {
+            return Ok(shell);
+        }
+        Err(Failure::new(
+            Reason::SuPasswordRejected,
+            format!("su on {node} refused root's password; correct secret {source} (key su-password, else password), and check that user {} may use su", self.connection.user),
+        ))
+    }
+
+    fn not_root(&self) -> Failure {
+        Failure::new(
+            Reason::SudoDenied,
+            format!(
+                "user {} of {} is not root, and spec.ssh.privilege is None; set it to Sudo or Su, or sign in as root",
+                self.connection.user, self.connection.node
+            ),
+        )
+    }
+
+    fn sudo_missing(&self) -> Failure {
+        Failure::new(
+            Reason::SudoMissing,
+            format!("there is no sudo on {}; install it, set spec.ssh.privilege to Su, or sign in as root", self.connection.node),
+        )
+    }
+
+    fn sudo_denied(&self) -> Failure {
+        Failure::new(
+            Reason::SudoDenied,
+            format!(
+                "sudo on {} does not let user {} run /bin/sh as root; add a rule for it to the sudo configuration",
+                self.connection.node, self.connection.user
+            ),
+        )
+    }
+
+    fn sudo_rejected(&self, output: &Output, credentials: &Credentials) -> Failure {
+        // One prompt and no second one: the password was right, the rules say no.
+        if prompts(output) < 2 {
+            return self.sudo_denied();
+        }
+        let key = if credentials.sudo_password.is_some() { "sudo-password" } else { "password" };
+        Failure::new(
+            Reason::SudoPasswordRejected,
+            format!(
+                "sudo on {} refused the password of user {}; correct secret {} (key {key})",
+                self.connection.node,
+                asked_user(output).unwrap_or_else(|| self.connection.user.clone()),
+                credentials.source
+            ),
+        )
+    }
+}
+
+fn sudo(terminal: Terminal) -> String {
+    // On a terminal sudo must read the password from it: -S would leave the echo on.
+    let from = if terminal == Terminal::Yes { "" } else { "-S " };
+    format!("exec env LC_ALL=C sudo {from}-p '{PROMPT}%p:' /bin/sh -c '{READER}'")
+}
+
+fn is_ready(output: &Output) -> bool {
+    output.stdout.contains(READY)
+}
+
+fn prompts(output: &Output) -> usize {
+    output.stderr.matches(PROMPT).count() + output.stdout.matches(PROMPT).count()
+}
+
+/// Whose password sudo asked for.
+fn asked_user(output: &Output) -> Option<String> {
+    let text = format!("{}{}", output.stderr, output.stdout);
+    let (_, rest) = text.split_once(PROMPT)?;
+    rest.split_once(':').map(|(user, _)| user.to_owned())
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it printed nothing").trim().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(stderr: &str) -> Output {
+        Output { status: None, stdout: String::new(), stderr: stderr.into() }
+    }
+
+    #[test]
+    fn the_prompt_tells_whose_password_sudo_wants() {
+        assert_eq!(asked_user(&output("farrier-sudo-root:")).as_deref(), Some("root"));
+        assert_eq!(asked_user(&output("Sorry.\nfarrier-sudo-ops:")).as_deref(), Some("ops"));
+        assert_eq!(prompts(&output("farrier-sudo-ops:Sorry\nfarrier-sudo-ops:")), 2);
+    }
+}

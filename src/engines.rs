@@ -1,0 +1,97 @@
+//! The engines that this operator can put on machines: files beside the executable.
+
+use crate::failure::Failure;
+use bytes::Bytes;
+use farrier_update::Reason;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One engine binary.
+#[derive(Clone)]
+pub struct Engine {
+    /// `sha256:` and the digest of the binary itself.
+    pub digest: String,
+    /// The binary as it is.
+    pub raw: Bytes,
+    /// The binary, compressed: what travels to machines that have gzip.
+    pub gzip: Bytes,
+}
+
+/// All engines, by machine architecture as `uname -m` prints it.
+#[derive(Clone)]
+pub struct Engines {
+    dir: PathBuf,
+    by_arch: Arc<BTreeMap<String, Engine>>,
+}
+
+impl Engines {
+    /// Reads every `farrier-engine-ARCH-linux` in a directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or has no engine in it.
+    pub fn load(dir: &Path) -> std::io::Result<Self> {
+        let mut by_arch = BTreeMap::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let arch = name
+                .to_str()
+                .and_then(|n| n.strip_prefix("farrier-engine-"))
+                .and_then(|n| n.strip_suffix("-linux"));
+            if let Some(arch) = arch {
+                by_arch.insert(arch.to_owned(), read(&entry.path())?);
+            }
+        }
+        if by_arch.is_empty() {
+            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no file farrier-engine-ARCH-linux in it"));
+        }
+        Ok(Self { dir: dir.to_owned(), by_arch: Arc::new(by_arch) })
+    }
+
+    /// The engine for a machine.
+    ///
+    /// # Errors
+    /// `ArchitectureNotSupported` naming what there is.
+    pub fn for_machine(&self, node: &str, system: &str, arch: &str) -> Result<Engine, Failure> {
+        let canonical = match arch {
+            "amd64" => "x86_64",
+            "arm64" => "aarch64",
+            other => other,
+        };
+        let found = (system == "Linux").then(|| self.by_arch.get(canonical)).flatten();
+        found.cloned().ok_or_else(|| {
+            let known: Vec<&str> = self.by_arch.keys().map(String::as_str).collect();
+            Failure::new(
+                Reason::ArchitectureNotSupported,
+                format!(
+                    "{node} is {system} on {arch}, and there is no engine for it (there is one for Linux on {}); put one into {}, or set spec.hold on the node",
+                    known.join(", "),
+                    self.dir.display()
+                ),
+            )
+        })
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<Engine> {
+    let raw = std::fs::read(path)?;
+    let digest = format!("sha256:{}", hex(&Sha256::digest(&raw)));
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&raw)?;
+    Ok(Engine { digest, gzip: encoder.finish()?.into(), raw: raw.into() })
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}

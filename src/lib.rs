@@ -1,0 +1,26 @@
+//! The Farrier operator: a map of its modules.
+//!
+//! ```text
+//! cmd ─► controllers ─► api, update (pure)            decides
+//!    └─► runner ─► session ─► drivers ─► ssh          does
+//!                        └─► conversation, payload, engines
+//! ```
+//!
+//! `session` and everything below it know neither kube nor `api`: the runner translates. Only
+//! `act` and `publish` write to Kubernetes.
+
+pub mod api;
+pub mod cmd;
+pub mod controllers;
+pub mod conversation;
+pub mod convert;
+pub mod drivers;
+pub mod engines;
+pub mod failure;
+pub mod payload;
+pub mod publish;
+pub mod runner;
+pub mod session;
+pub mod ssh;
+pub mod telemetry;
+pub mod world;

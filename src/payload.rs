@@ -1,0 +1,143 @@
+//! Payloads: fetched once, verified, kept by digest.
+//!
+//! A payload gets its place in the store only after its digest was right; a file with the right
+//! name is therefore the right file, and is still read once by each process before it is used.
+
+mod fetch;
+
+pub use fetch::{Access, Source};
+
+use crate::failure::Failure;
+use farrier_update::Reason;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+
+/// How long a failed fetch is remembered: a thousand machines that need the same missing payload
+/// must not ask for it a thousand times, and a repaired source must not be waited for long.
+const REMEMBER_FAILURE: Duration = Duration::from_secs(10);
+
+/// The store of one operator process.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    payload_dir: Option<PathBuf>,
+    slots: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Slot>>>>,
+}
+
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Unknown,
+    Here(Stored),
+    Failed(Instant, Failure),
+}
+
+/// A verified payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The file.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl Store {
+    /// A store in this directory. `payload_dir` is where `file://` payloads may come from.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn open(dir: &Path, payload_dir: Option<&Path>) -> std::io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        for entry in std::fs::read_dir(dir)?.flatten() {
+            // Half-fetched files of a process that was killed.
+            if entry.file_name().to_string_lossy().starts_with("part-") {
+                std::fs::remove_file(entry.path()).ok();
+            }
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                dir: dir.to_owned(),
+                payload_dir: payload_dir.map(Path::to_owned),
+                slots: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The payload, fetched if need be. However many ask at once, it is fetched once.
+    ///
+    /// # Errors
+    /// `PayloadNotFound`, `PayloadUnavailable`, `PayloadRefused`, `PayloadTruncated`,
+    /// `PayloadSizeMismatch`, `PayloadDigestMismatch`, `NotYetSupported`.
+    pub async fn ensure(&self, source: &Source) -> Result<Stored, Failure> {
+        let slot = {
+            let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.entry(source.digest.clone()).or_default().clone()
+        };
+        let mut slot = slot.lock().await;
+        match &*slot {
+            Slot::Here(stored) if stored.path.exists() => return Ok(stored.clone()),
+            Slot::Failed(when, failure) if when.elapsed() < REMEMBER_FAILURE => return Err(failure.clone()),
+            Slot::Here(_) | Slot::Failed(..) | Slot::Unknown => {}
+        }
+        let result = self.bring(source).await;
+        *slot = match &result {
+            Ok(stored) => Slot::Here(stored.clone()),
+            Err(failure) => Slot::Failed(Instant::now(), failure.clone()),
+        };
+        result
+    }
+
+    /// Where a payload that was ensured is.
+    pub fn path(&self, digest: &str) -> Option<PathBuf> {
+        let hex = digest.strip_prefix("sha256:")?;
+        (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| self.inner.dir.join(hex))
+    }
+
+    async fn bring(&self, source: &Source) -> Result<Stored, Failure> {
+        let place = self.path(&source.digest).ok_or_else(|| {
+            Failure::new(Reason::PayloadDigestMismatch, format!("{} is no sha256 digest", source.digest))
+        })?;
+        if let Ok((digest, size)) = digest_of(&place).await {
+            if digest == source.digest {
+                return Ok(Stored { path: place, size });
+            }
+            tracing::warn!(path = %place.display(), "a stored payload does not have its digest any more; it is fetched again");
+        }
+        let part = self.inner.dir.join(format!("part-{}", place.file_name().unwrap_or_default().to_string_lossy()));
+        let result = fetch::fetch(source, self.inner.payload_dir.as_deref(), &part).await;
+        match result {
+            Ok(size) => match tokio::fs::rename(&part, &place).await {
+                Ok(()) => Ok(Stored { path: place, size }),
+                Err(error) => Err(fetch::local(&place, &error)),
+            },
+            Err(failure) => {
+                // Nothing of a bad payload stays; it may not exist at all.
+                tokio::fs::remove_file(&part).await.ok();
+                Err(failure)
+            }
+        }
+    }
+}
+
+async fn digest_of(path: &Path) -> std::io::Result<(String, u64)> {
+    let mut file = tokio::fs::File::open(path).await?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut size = 0;
+    loop {
+        let n = file.read(&mut buffer).await?;
+        if n == 0 {
+            return Ok((format!("sha256:{}", crate::engines::hex(&hasher.finalize())), size));
+        }
+        hasher.update(buffer.get(..n).unwrap_or_default());
+        size += n as u64;
+    }
+}

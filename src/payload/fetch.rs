@@ -1,0 +1,331 @@
+//! Bringing the bytes: https, and files of the operator's payload directory.
+
+use crate::failure::{Failure, chain};
+use farrier_update::Reason;
+use futures::StreamExt;
+use reqwest::StatusCode;
+use sha2::{Digest, Sha256};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// How long a source may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a source may be silent in the middle.
+const SILENCE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Where a payload comes from and what it must be.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Name of the component, for messages.
+    pub component: String,
+    /// `https://…` or `file:///…`.
+    pub url: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub digest: String,
+    /// Length in bytes, where the baseline gives it.
+    pub size: Option<u64>,
+    /// What the source needs of us.
+    pub access: Access,
+}
+
+/// Certificates to trust and credentials to show. Never printed.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// PEM certificates to trust beside the system's.
+    pub ca: Option<Vec<u8>>,
+    /// User name and password.
+    pub basic: Option<(String, String)>,
+    /// Bearer token.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
+/// Writes the payload to `part` and returns its length. The digest is right then.
+pub(super) async fn fetch(source: &Source, payload_dir: Option<&Path>, part: &Path) -> Result<u64, Failure> {
+    if let Some(path) = source.url.strip_prefix("file://") {
+        from_file(source, path, payload_dir, part).await
+    } else if source.url.starts_with("https://") {
+        from_https(source, part).await
+    } else {
+        let scheme = source.url.split("://").next().unwrap_or_default();
+        Err(Failure::new(
+            Reason::NotYetSupported,
+            format!("payloads by {scheme}:// (component {}) are not supported by this version; use https:// or file:///", source.component),
+        ))
+    }
+}
+
+/// A writer that counts and hashes, and stops at the size that was announced.
+struct Sink<'a> {
+    source: &'a Source,
+    file: tokio::fs::File,
+    path: &'a Path,
+    hasher: Sha256,
+    written: u64,
+}
+
+impl<'a> Sink<'a> {
+    async fn create(source: &'a Source, path: &'a Path) -> Result<Self, Failure> {
+        let file = tokio::fs::File::create(path).await.map_err(|e| local(path, &e))?;
+        Ok(Self { source, file, path, hasher: Sha256::new(), written: 0 })
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.written += bytes.len() as u64;
+        if let Some(size) = self.source.size.filter(|size| self.written > *size) {
+            return Err(Failure::new(
+                Reason::PayloadSizeMismatch,
+                format!(
+                    "the payload of component {} at {} is longer than the {size} bytes that the baseline gives; correct size, or the file at the source",
+                    self.source.component, self.source.url
+                ),
+            ));
+        }
+        self.hasher.update(bytes);
+        self.file.write_all(bytes).await.map_err(|e| local(self.path, &e))
+    }
+
+    async fn finish(mut self) -> Result<u64, Failure> {
+        let Source { component, url, digest, size, .. } = self.source;
+        if let Some(size) = size.filter(|size| self.written < *size) {
+            return Err(Failure::new(
+                Reason::PayloadTruncated,
+                format!("the payload of component {component} at {url} ended after {} of {size} bytes; check the file at the source", self.written),
+            ));
+        }
+        let found = format!("sha256:{}", crate::engines::hex(&self.hasher.finalize()));
+        if found != *digest {
+            return Err(Failure::new(
+                Reason::PayloadDigestMismatch,
+                format!(
+                    "the payload of component {component} at {url} has the digest {found}, but the baseline asks for {digest}; nothing was installed. Compare the file at the source with the baseline"
+                ),
+            ));
+        }
+        self.file.flush().await.map_err(|e| local(self.path, &e))?;
+        self.file.sync_all().await.map_err(|e| local(self.path, &e))?;
+        Ok(self.written)
+    }
+}
+
+async fn from_https(source: &Source, part: &Path) -> Result<u64, Failure> {
+    let client = client(source)?;
+    let mut request = client.get(&source.url);
+    if let Some((user, password)) = &source.access.basic {
+        request = request.basic_auth(user, Some(password));
+    } else if let Some(token) = &source.access.token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.map_err(|e| unavailable(source, &e))?;
+    refuse_status(source, response.status())?;
+    let announced = response.content_length();
+    let mut sink = Sink::create(source, part).await?;
+    let mut stream = response.bytes_stream();
+    while let Some(bytes) = stream.next().await {
+        let bytes = bytes.map_err(|e| cut_off(source, sink.written, announced, &e))?;
+        sink.write(&bytes).await?;
+    }
+    if let Some(announced) = announced.filter(|a| sink.written < *a) {
+        return Err(Failure::new(
+            Reason::PayloadTruncated,
+            format!(
+                "{} ended after {} of {announced} bytes (component {}); it is tried again where retries are left",
+                source.url, sink.written, source.component
+            ),
+        ));
+    }
+    sink.finish().await
+}
+
+fn client(source: &Source) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        .https_only(true)
+        .connect_timeout(CONNECT_LIMIT)
+        .read_timeout(SILENCE_LIMIT)
+        .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")));
+    if let Some(pem) = &source.access.ca {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| {
+            Failure::new(
+                Reason::SecretIncomplete,
+                format!("ca.crt of the payload's secret (component {}) is no PEM certificate: {}", source.component, chain(&e)),
+            )
+        })?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(|e| {
+        Failure::new(Reason::InternalError, format!("no HTTPS client could be made: {}", chain(&e)))
+    })
+}
+
+fn refuse_status(source: &Source, status: StatusCode) -> Result<(), Failure> {
+    let Source { component, url, .. } = source;
+    if status.is_success() {
+        return Ok(());
+    }
+    let (reason, next) = match status {
+        StatusCode::NOT_FOUND | StatusCode::GONE => (Reason::PayloadNotFound, "correct payload.url, or put the file there"),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            (Reason::PayloadRefused, "give credentials in payload.secretRef (username and password, or token)")
+        }
+        _ => (Reason::PayloadUnavailable, "look at the source; it is tried again where retries are left"),
+    };
+    Err(Failure::new(reason, format!("{url} answered {status} for the payload of component {component}; {next}")))
+}
+
+fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
+    Failure::new(
+        Reason::PayloadUnavailable,
+        format!(
+            "the payload of component {} could not be fetched from {} ({}); check that the operator reaches it and trusts its certificate (payload.secretRef, key ca.crt)",
+            source.component,
+            source.url,
+            chain(&error.without_url_ref())
+        ),
+    )
+}
+
+/// `reqwest`'s own text repeats the URL, which the message has already.
+trait WithoutUrl {
+    fn without_url_ref(&self) -> Words;
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Words(String);
+
+impl WithoutUrl for reqwest::Error {
+    fn without_url_ref(&self) -> Words {
+        let mut words = Vec::new();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            words.push(cause.to_string());
+            source = cause.source();
+        }
+        words.dedup();
+        Words(if words.is_empty() { self.to_string() } else { words.join(": ") })
+    }
+}
+
+fn cut_off(source: &Source, written: u64, announced: Option<u64>, error: &reqwest::Error) -> Failure {
+    let of = announced.map(|a| format!(" of {a}")).unwrap_or_default();
+    Failure::new(
+        Reason::PayloadTruncated,
+        format!(
+            "{} broke off after {written}{of} bytes (component {}: {}); it is tried again where retries are left",
+            source.url,
+            source.component,
+            chain(&error.without_url_ref())
+        ),
+    )
+}
+
+async fn from_file(source: &Source, path: &str, payload_dir: Option<&Path>, part: &Path) -> Result<u64, Failure> {
+    let place = inside(source, path, payload_dir)?;
+    let mut file = tokio::fs::File::open(&place).await.map_err(|error| {
+        let reason = if error.kind() == std::io::ErrorKind::NotFound { Reason::PayloadNotFound } else { Reason::PayloadRefused };
+        Failure::new(
+            reason,
+            format!(
+                "{} of the payload directory cannot be read for component {} ({error}); put the file there, or correct payload.url",
+                path, source.component
+            ),
+        )
+    })?;
+    let mut sink = Sink::create(source, part).await?;
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let n = file.read(&mut buffer).await.map_err(|e| local(&place, &e))?;
+        if n == 0 {
+            return sink.finish().await;
+        }
+        sink.write(buffer.get(..n).unwrap_or_default()).await?;
+    }
+}
+
+/// The file under the payload directory that a `file://` URL names. Nothing outside it.
+fn inside(source: &Source, path: &str, payload_dir: Option<&Path>) -> Result<PathBuf, Failure> {
+    let refuse = |why: &str| {
+        Err(Failure::new(
+            Reason::PayloadRefused,
+            format!("payload.url {} of component {} {why}", source.url, source.component),
+        ))
+    };
+    let Some(dir) = payload_dir else {
+        return refuse("needs a payload directory: start the operator with --payload-dir");
+    };
+    let relative = Path::new(path.trim_start_matches('/'));
+    if relative.components().any(|c| !matches!(c, Component::Normal(_))) {
+        return refuse("has . or .. in it; write the path under the payload directory");
+    }
+    let (Ok(root), Ok(place)) = (dir.canonicalize(), dir.join(relative).canonicalize()) else {
+        // Whatever is missing, opening it will say so.
+        return Ok(dir.join(relative));
+    };
+    if place.starts_with(&root) { Ok(place) } else { refuse("leads out of the payload directory") }
+}
+
+/// The operator's own disk failed us.
+pub(super) fn local(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        Reason::PayloadUnavailable,
+        format!("{} could not be written or read at the operator ({error}); give the operator's cache directory more room (--cache-dir)", path.display()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(url: &str) -> Source {
+        Source {
+            component: "ethtool".into(),
+            url: url.into(),
+            digest: format!("sha256:{}", crate::engines::hex(&Sha256::digest(b"bytes"))),
+            size: None,
+            access: Access::default(),
+        }
+    }
+
+    async fn fetch_file(url: &str, dir: &Path) -> Result<u64, Failure> {
+        fetch(&source(url), Some(dir), &dir.join("part")).await
+    }
+
+    #[tokio::test]
+    async fn a_file_of_the_payload_directory_is_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.deb"), b"bytes").unwrap();
+        assert_eq!(fetch_file("file:///a.deb", dir.path()).await, Ok(5));
+        std::fs::write(dir.path().join("a.deb"), b"other").unwrap();
+        let failure = fetch_file("file:///a.deb", dir.path()).await.unwrap_err();
+        assert_eq!(failure.reason, Reason::PayloadDigestMismatch);
+    }
+
+    #[tokio::test]
+    async fn nothing_outside_the_payload_directory_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("etc")).unwrap();
+        for url in ["file:///../etc/passwd", "file:///etc/passwd", "file:///./x"] {
+            let failure = fetch_file(url, dir.path()).await.unwrap_err();
+            assert_eq!(failure.reason, Reason::PayloadRefused, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_size_is_told_from_a_truncated_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.deb"), b"bytes").unwrap();
+        for (size, reason) in [(4, Reason::PayloadSizeMismatch), (6, Reason::PayloadTruncated)] {
+            let mut source = source("file:///a.deb");
+            source.size = Some(size);
+            let failure = fetch(&source, Some(dir.path()), &dir.path().join("part")).await.unwrap_err();
+            assert_eq!(failure.reason, reason);
+        }
+    }
+}

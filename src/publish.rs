@@ -1,0 +1,153 @@
+//! The only writers to the API server beside `act`: statuses and events.
+//!
+//! Statuses are written by server-side apply, one field manager for each part of the operator, so
+//! that nobody has to read before writing and nobody overwrites what is another's.
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::fmt::Debug;
+
+/// Field manager of the controller.
+pub const CONTROLLER: &str = "farrier-controller";
+
+/// Field manager of runners.
+pub const RUNNER: &str = "farrier-runner";
+
+/// An event's note may have this many characters at most; the API refuses longer ones.
+const LONGEST_NOTE: usize = 1024;
+
+/// A kind that lives in a namespace and has a status.
+pub trait Kind:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Writes a status. The object must exist.
+///
+/// # Errors
+/// Those of the API server; 404 when the object is gone.
+pub async fn status<K: Kind>(
+    client: &Client,
+    object: &K,
+    manager: &str,
+    status: &impl Serialize,
+) -> Result<K, kube::Error> {
+    let name = object.name_any();
+    let namespace = object.namespace().unwrap_or_default();
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name},
+        "status": status,
+    });
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    api.patch_status(&name, &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await
+}
+
+/// Writes an object without its status.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn object<K: Kind>(client: &Client, manager: &str, object: &K) -> Result<K, kube::Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    api.patch(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(object)).await
+}
+
+/// Adds or removes our finalizer. An object that is gone is no error.
+///
+/// # Errors
+/// Those of the API server; a conflict means that somebody else changed the object meanwhile.
+pub async fn finalizer<K: Kind>(client: &Client, object: &K, finalizer: &str, wanted: bool) -> Result<(), kube::Error> {
+    let has = object.finalizers().iter().any(|f| f == finalizer);
+    if has == wanted {
+        return Ok(());
+    }
+    let mut list: Vec<&str> = object.finalizers().iter().map(String::as_str).filter(|f| *f != finalizer).collect();
+    if wanted {
+        list.push(finalizer);
+    }
+    // The version makes it a comparison: a finalizer that somebody else has set meanwhile stays.
+    let patch = json!({"metadata": {"finalizers": list, "resourceVersion": object.resource_version()}});
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the API server says that there is no such object.
+pub fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether the API server says that somebody else was faster.
+pub fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Writes events. An event that cannot be written is logged and forgotten: the condition says the
+/// same.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+}
+
+impl Events {
+    /// Events in the name of this part of the operator.
+    pub fn new(client: Client, part: &str) -> Self {
+        Self { recorder: Recorder::new(client, Reporter { controller: part.to_owned(), instance: None }) }
+    }
+
+    /// Something went as it should.
+    pub async fn normal(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+        self.write(EventType::Normal, about, reason, action, note).await;
+    }
+
+    /// Something did not.
+    pub async fn warning(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+        self.write(EventType::Warning, about, reason, action, note).await;
+    }
+
+    async fn write(&self, type_: EventType, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(LONGEST_NOTE).collect()),
+            action: action.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, about).await {
+            tracing::warn!(error = %crate::failure::chain(&error), reason, "an event could not be written");
+        }
+    }
+}
+
+/// Writes the host key that was trusted on first use, and nothing else of the status.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn host_key(client: &Client, namespace: &str, node: &str, key: &str) -> Result<(), kube::Error> {
+    let api: Api<crate::api::ManagedNode> = Api::namespaced(client.clone(), namespace);
+    let patch = json!({"status": {"hostKey": key}});
+    api.patch_status(node, &PatchParams::default(), &Patch::Merge(&patch)).await.map(|_| ())
+}

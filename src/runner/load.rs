@@ -1,0 +1,186 @@
+//! Reading everything an attempt needs, before anything is done.
+
+use super::Context;
+use crate::api::managed_node::{Channel, HostKeyPolicy, ManagedNode, NodeType};
+use crate::api::update_run::{Operation, UpdateRun};
+use crate::api::{Baseline, NodeUpdate};
+use crate::convert;
+use crate::failure::{Failure, chain};
+use crate::payload::Access;
+use crate::publish::is_gone;
+use crate::session::{Goal, Job};
+use crate::ssh::Credentials;
+use crate::ssh::auth::{read_certificate, read_key};
+use farrier_update::Reason;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The user where the Secret names none.
+const DEFAULT_USER: &str = "root";
+
+impl Context {
+    /// Reads it all.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `BaselineNotFound`, `NotYetSupported`, `SecretNotFound`,
+    /// `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`, `InternalError`.
+    pub(super) async fn load(&self, update: &NodeUpdate, goal: Goal, attempt: u32, touched: bool) -> Result<Job, Failure> {
+        let namespace = update.namespace().unwrap_or_default();
+        let node = self.node(update, &namespace)?;
+        let run = self.update_run(update, &namespace)?;
+        supported(&node, &run)?;
+        let baseline = match (&run.spec.baseline_ref, goal) {
+            (Some(baseline), Goal::Plan | Goal::Update) => Some(self.baseline(&baseline.name, &namespace)?),
+            (Some(_) | None, _) => None,
+        };
+        let credentials = self.credentials(&node, &namespace).await?;
+        let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
+        let trust_first = node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse;
+        let mut host_keys = node.spec.ssh.host_keys.clone();
+        host_keys.extend(recorded.filter(|_| trust_first && host_keys.is_empty()));
+        Ok(Job {
+            session: update.uid().unwrap_or_default(),
+            run: run.name_any(),
+            node: node.name_any(),
+            node_type: convert::type_name(node.spec.type_),
+            attempt,
+            goal: if run.spec.operation == Operation::Inventory && goal == Goal::Update { Goal::Inventory } else { goal },
+            touched,
+            target: convert::target(&node),
+            host_keys,
+            trust_first,
+            credentials,
+            privilege: convert::privilege(node.spec.ssh.privilege),
+            components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
+            access: self.payload_access(baseline.as_deref(), &namespace).await?,
+            force: convert::force(run.spec.force),
+            on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
+            lease_seconds: self.lease_seconds,
+        })
+    }
+
+    fn node(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<ManagedNode>, Failure> {
+        let name = &update.spec.node_ref.name;
+        self.world.nodes.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
+            Failure::new(
+                Reason::NodeNotFound,
+                format!("ManagedNode {name} is gone; make it again, or delete the run. An engine that is still there takes everything back by itself"),
+            )
+        })
+    }
+
+    fn update_run(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<UpdateRun>, Failure> {
+        let name = &update.spec.run_ref.name;
+        self.world.runs.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
+            Failure::new(Reason::Cancelled, format!("UpdateRun {name} is gone; the machine is cleaned"))
+        })
+    }
+
+    fn baseline(&self, name: &str, namespace: &str) -> Result<Arc<Baseline>, Failure> {
+        self.world.baselines.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
+            Failure::new(Reason::BaselineNotFound, format!("Baseline {name} is gone; make it again and start a new UpdateRun"))
+        })
+    }
+
+    async fn secret(&self, name: &str, namespace: &str, asked_by: &str) -> Result<Keys, Failure> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        match api.get(name).await {
+            Ok(secret) => Ok(Keys { name: name.to_owned(), data: secret.data.unwrap_or_default() }),
+            Err(error) if is_gone(&error) => Err(Failure::new(
+                Reason::SecretNotFound,
+                format!("there is no secret {name} in namespace {namespace}, which {asked_by} refers to; create it, or correct the reference"),
+            )),
+            Err(error) => Err(Failure::new(
+                Reason::InternalError,
+                format!("secret {name} cannot be read: {}; check the operator's permissions", chain(&error)),
+            )),
+        }
+    }
+
+    async fn credentials(&self, node: &ManagedNode, namespace: &str) -> Result<Credentials, Failure> {
+        let asked_by = format!("ManagedNode {}", node.name_any());
+        let keys = self.secret(&node.spec.credentials_ref.name, namespace, &asked_by).await?;
+        let key = match keys.text("ssh-privatekey")? {
+            Some(text) => {
+                let key = read_key(&keys.name, &text, keys.text("passphrase")?.as_deref())?;
+                let certificate = keys.text("ssh-certificate")?.map(|text| read_certificate(&keys.name, &text));
+                Some((Arc::new(key), certificate.transpose()?))
+            }
+            None => None,
+        };
+        let password = keys.line("password")?;
+        if key.is_none() && password.is_none() {
+            return Err(Failure::new(
+                Reason::SecretIncomplete,
+                format!("secret {} of {asked_by} has neither password nor ssh-privatekey; add one of them", keys.name),
+            ));
+        }
+        Ok(Credentials {
+            user: keys.line("username")?.unwrap_or_else(|| DEFAULT_USER.to_owned()),
+            password,
+            key,
+            sudo_password: keys.line("sudo-password")?,
+            su_password: keys.line("su-password")?,
+            source: keys.name,
+        })
+    }
+
+    async fn payload_access(&self, baseline: Option<&Baseline>, namespace: &str) -> Result<BTreeMap<String, Access>, Failure> {
+        let mut found = BTreeMap::new();
+        for component in baseline.iter().flat_map(|b| &b.spec.components) {
+            let Some(secret) = &component.payload.secret_ref else { continue };
+            let keys = self.secret(&secret.name, namespace, &format!("component {}", component.name)).await?;
+            let user = keys.line("username")?;
+            let password = keys.line("password")?;
+            let access = Access {
+                ca: keys.data.get("ca.crt").map(|bytes| bytes.0.clone()),
+                basic: user.zip(password),
+                token: keys.line("token")?,
+            };
+            found.insert(component.name.clone(), access);
+        }
+        Ok(found)
+    }
+}
+
+/// What this version cannot do for a machine, said before anything is tried.
+fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
+    let name = node.name_any();
+    if node.spec.type_ != NodeType::Linux {
+        return Err(Failure::new(
+            Reason::NotYetSupported,
+            format!("{name} is of type {}, for which this version has no driver; set spec.hold on it, or leave it out of the run's selector", convert::type_name(node.spec.type_)),
+        ));
+    }
+    let channel = node.spec.channel.unwrap_or(run.spec.channel);
+    if channel != Channel::Session {
+        return Err(Failure::new(
+            Reason::NotYetSupported,
+            format!("{name} uses channel {channel:?}, which this version does not have; use Session"),
+        ));
+    }
+    Ok(())
+}
+
+/// A Secret's values. Never printed.
+struct Keys {
+    name: String,
+    data: BTreeMap<String, k8s_openapi::ByteString>,
+}
+
+impl Keys {
+    fn text(&self, key: &str) -> Result<Option<String>, Failure> {
+        self.data.get(key).map(|bytes| String::from_utf8(bytes.0.clone())).transpose().map_err(|_| {
+            Failure::new(Reason::SecretIncomplete, format!("key {key} of secret {} is no text; store it as UTF-8", self.name))
+        })
+    }
+
+    /// A value without the line end that `echo` and editors put behind it. Empty is as good as none.
+    fn line(&self, key: &str) -> Result<Option<String>, Failure> {
+        let text = self.text(key)?;
+        Ok(text.map(|t| t.trim_end_matches(['\n', '\r']).to_owned()).filter(|t| !t.is_empty()))
+    }
+}

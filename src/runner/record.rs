@@ -1,0 +1,198 @@
+//! What an attempt leaves in the cluster beside the NodeUpdate: inventory, machine, events.
+
+use super::Context;
+use super::render::node_conditions;
+use crate::api::managed_node::ManagedNodeStatus;
+use crate::api::node_inventory::{
+    FactsReport, InstalledPackage, NodeInventory, NodeInventorySpec, NodeInventoryStatus,
+};
+use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, condition};
+use crate::failure::{Failure, chain};
+use crate::publish::{self, RUNNER};
+use crate::session::{End, Survey, View};
+use farrier_update::{ComponentResult, NodeVerdict, Outcome, Reason};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use std::collections::BTreeMap;
+
+/// Above this many packages the list is cut: an object of the API must stay below 1.5 MiB.
+const MOST_PACKAGES: usize = 5000;
+
+impl Context {
+    /// Writes what became known about the machine.
+    pub(super) async fn record(&self, update: &NodeUpdate, view: &View, end: &End) {
+        let namespace = update.namespace().unwrap_or_default();
+        let name = &update.spec.node_ref.name;
+        let Some(node) = self.world.nodes.get(&ObjectRef::new(name).within(&namespace)) else { return };
+        let run = &update.spec.run_ref.name;
+        if let Some(survey) = &view.survey
+            && let Err(error) = self.record_inventory(&node, survey, run).await
+        {
+            tracing::warn!(node = %name, error = %chain(&error), "the inventory could not be written");
+        }
+        if let Err(error) = self.record_node(&node, view, end, run).await
+            && !publish::is_gone(&error)
+        {
+            tracing::warn!(node = %name, error = %chain(&error), "the machine's status could not be written");
+        }
+    }
+
+    async fn record_node(&self, node: &ManagedNode, view: &View, end: &End, run: &str) -> Result<(), kube::Error> {
+        let old = node.status.clone().unwrap_or_default();
+        let now = condition::now();
+        let generation = node.meta().generation;
+        let status = ManagedNodeStatus {
+            observed_generation: generation,
+            conditions: node_conditions(&old.conditions, view, end, run, generation, &now),
+            host_key: view.first_key.clone().or(old.host_key),
+            address: view.address.clone().or(old.address),
+            os: view.survey.as_ref().map(|s| s.facts.os_name.clone()).or(old.os),
+            last_run: Some(run.to_owned()),
+            last_seen: if view.authenticated { Some(now) } else { old.last_seen },
+        };
+        publish::status(&self.client, node, RUNNER, &status).await.map(|_| ())
+    }
+
+    async fn record_inventory(&self, node: &ManagedNode, survey: &Survey, run: &str) -> Result<(), kube::Error> {
+        let inventory = inventory(node);
+        let now = condition::now();
+        let mut status = NodeInventoryStatus {
+            conditions: Vec::new(),
+            taken_at: Some(now.clone()),
+            run: Some(run.to_owned()),
+            facts: facts(survey),
+            package_count: i64::try_from(survey.packages.len()).unwrap_or(i64::MAX),
+            packages: packages(survey),
+            truncated: survey.packages.len() > MOST_PACKAGES,
+        };
+        let message = format!("{} packages", survey.packages.len());
+        condition::set(&mut status.conditions, "Ready", "True", Reason::Succeeded.as_str(), &message, None, &now);
+        match publish::status(&self.client, &inventory, RUNNER, &status).await {
+            // The first time there is nothing to give a status to.
+            Err(error) if publish::is_gone(&error) => {
+                publish::object(&self.client, RUNNER, &inventory).await?;
+                publish::status(&self.client, &inventory, RUNNER, &status).await.map(|_| ())
+            }
+            written => written.map(|_| ()),
+        }
+    }
+
+    /// Records a host key that was trusted on first use, at once: the next connection counts on it.
+    pub(super) async fn record_host_key(&self, update: &NodeUpdate, key: &str) {
+        let namespace = update.namespace().unwrap_or_default();
+        let name = &update.spec.node_ref.name;
+        if let Err(error) = publish::host_key(&self.client, &namespace, name, key).await {
+            tracing::warn!(node = %name, error = %chain(&error), "the host key could not be recorded");
+        }
+        let note = format!("the host key of {name} was trusted on first use and recorded: {key}");
+        self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded.as_str(), "Connect", &note).await;
+    }
+
+    /// Tells what came of an attempt.
+    pub(super) async fn announce(&self, update: &NodeUpdate, view: &View, end: &End) {
+        let about = update.object_ref(&());
+        let node = &update.spec.node_ref.name;
+        for result in &view.results {
+            self.announce_component(&about, node, result).await;
+        }
+        if let Some(Err(failure)) = &view.clean {
+            self.events.warning(&about, failure.reason.as_str(), "CleanUp", &failure.message).await;
+        }
+        match end {
+            End::Finished(NodeVerdict::Succeeded { reason, message }) => {
+                self.events.normal(&about, reason.as_str(), "Update", &format!("{node}: {message}")).await;
+            }
+            End::Finished(NodeVerdict::Failed { reason, message }) => {
+                self.events.warning(&about, reason.as_str(), "Update", &format!("{node}: {message}")).await;
+            }
+            End::Finished(NodeVerdict::Cancelled { .. }) | End::Cancelled => {
+                let note = format!("{node}: the run was cancelled; the machine is clean");
+                self.events.normal(&about, Reason::Cancelled.as_str(), "Cancel", &note).await;
+            }
+            End::Planned => {
+                let changes = view.plan.as_ref().map_or(0, |p| p.changes());
+                let note = format!("{node}: {changes} components would be installed");
+                self.events.normal(&about, Reason::Planned.as_str(), "Plan", &note).await;
+            }
+            End::Inventoried => {
+                let count = view.survey.as_ref().map_or(0, |s| s.packages.len());
+                let note = format!("{node}: the inventory was taken, {count} packages");
+                self.events.normal(&about, Reason::Succeeded.as_str(), "Inventory", &note).await;
+            }
+            End::Failed(failure) => {
+                self.events.warning(&about, failure.reason.as_str(), "Update", &failure.message).await;
+            }
+        }
+    }
+
+    async fn announce_component(&self, about: &ObjectReference, node: &str, result: &ComponentResult) {
+        let ComponentResult { name, outcome, before, after, message, .. } = result;
+        let from = if before.is_empty() { "not installed" } else { before };
+        match outcome {
+            Outcome::Updated | Outcome::RebootPending => {
+                let note = format!("{node}: {name} {from} -> {after}");
+                self.events.normal(about, outcome.as_str(), "Install", &note).await;
+            }
+            Outcome::Failed | Outcome::DependencyMissing | Outcome::Skipped | Outcome::Unverified => {
+                self.events.warning(about, result.reason.as_str(), "Install", &format!("{node}: {name}: {message}")).await;
+            }
+            // Told by the summary of the machine.
+            Outcome::UpToDate | Outcome::NotApplicable | Outcome::Cancelled => {}
+        }
+    }
+
+    /// Tells that another attempt follows.
+    pub(super) async fn announce_retry(&self, update: &NodeUpdate, failure: &Failure, attempt: u32, at: &str) {
+        let note = format!("attempt {attempt} failed ({}: {}); the next one begins at {at}", failure.reason, failure.message);
+        self.events.warning(&update.object_ref(&()), Reason::WaitingForRetry.as_str(), "Retry", &note).await;
+    }
+}
+
+fn inventory(node: &ManagedNode) -> NodeInventory {
+    let name = node.name_any();
+    let mut inventory = NodeInventory::new(&name, NodeInventorySpec { node_ref: LocalRef { name: name.clone() } });
+    inventory.metadata.namespace = node.namespace();
+    inventory.metadata.labels = Some(BTreeMap::from([(LABEL_NODE.to_owned(), label_value(&name))]));
+    inventory.metadata.owner_references = node.controller_owner_ref(&()).map(|owner| vec![owner]);
+    inventory
+}
+
+/// A name as the value of a label: at most 63 characters.
+pub fn label_value(name: &str) -> String {
+    let cut: String = name.chars().take(63).collect();
+    cut.trim_end_matches(['-', '.', '_']).to_owned()
+}
+
+fn facts(survey: &Survey) -> FactsReport {
+    // Without `..`: a fact that is forgotten here would never be seen.
+    let farrier_protocol::Facts {
+        os,
+        os_version,
+        os_like,
+        os_name,
+        arch,
+        kernel,
+        hostname,
+        vendor,
+        model,
+        serial,
+        bios_version,
+        package_managers: _,
+    } = survey.facts.clone();
+    FactsReport { os, os_version, os_like, os_name, arch, kernel, hostname, vendor, model, serial, bios_version }
+}
+
+fn packages(survey: &Survey) -> Vec<InstalledPackage> {
+    survey
+        .packages
+        .iter()
+        .take(MOST_PACKAGES)
+        .map(|p| InstalledPackage {
+            name: p.name.clone(),
+            version: p.version.clone(),
+            arch: p.arch.clone(),
+            kind: p.kind.clone(),
+        })
+        .collect()
+}

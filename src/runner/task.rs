@@ -1,0 +1,353 @@
+//! The life of one NodeUpdate: attempts, waits between them, the end.
+
+use super::render::{Phase, Picture, status};
+use super::{Context, Wish, is_finished, release};
+use crate::api::node_update::{Intent, NodeUpdateStatus};
+use crate::api::{NodeUpdate, condition};
+use crate::failure::{Failure, chain};
+use crate::publish::{self, RUNNER};
+use crate::session::{self, End, Goal, View};
+use farrier_update::{Millis, NodeVerdict, Reason, Retry, after_failure, backoff};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Statuses are written at most this often: what happens faster nobody can read.
+const WRITE_EVERY: Duration = Duration::from_millis(400);
+
+/// How often cleaning is tried once more when a machine was lost with our engine on it. After
+/// that the engine's own lease must do.
+const CLEANING_ATTEMPTS: u32 = 3;
+
+/// What a task does next.
+enum Next {
+    /// An attempt with this number.
+    Attempt { number: u32, goal: Goal, touched: bool },
+    /// Wait, then the attempt after this one.
+    Wait { failure: Failure, number: u32, at: Time },
+    /// Planned: wait for the word.
+    Planned { number: u32 },
+    /// Over.
+    Over,
+}
+
+/// Works on one NodeUpdate until it ends, and lets it go.
+pub(super) async fn run(
+    context: &Arc<Context>,
+    update: &Arc<NodeUpdate>,
+    wish: watch::Receiver<Wish>,
+    stop: watch::Receiver<bool>,
+) {
+    let mut task = Task {
+        context,
+        update: (**update).clone(),
+        old: update.status.clone().unwrap_or_default(),
+        view: View::default(),
+        wish,
+        stop,
+    };
+    let mut next = task.resume();
+    loop {
+        next = match next {
+            Next::Attempt { number, goal, touched } => task.attempt(number, goal, touched).await,
+            Next::Wait { failure, number, at } => task.wait(failure, number, at).await,
+            Next::Planned { number } => task.wait_for_word(number).await,
+            Next::Over => break,
+        };
+    }
+    task.let_go().await;
+}
+
+struct Task<'a> {
+    context: &'a Arc<Context>,
+    update: NodeUpdate,
+    /// The status as it was written last.
+    old: NodeUpdateStatus,
+    /// The last attempt's view.
+    view: View,
+    wish: watch::Receiver<Wish>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Task<'_> {
+    /// Where an earlier process left off.
+    fn resume(&self) -> Next {
+        let number = self.old.attempt.unwrap_or(0);
+        let succeeded = condition::find(&self.old.conditions, "Succeeded");
+        let planned = succeeded.is_some_and(|c| c.reason == Reason::PlanOnly.as_str());
+        if planned {
+            return Next::Planned { number };
+        }
+        if let Some(at) = &self.old.next_attempt_at {
+            let message = succeeded.map(|c| c.message.clone()).unwrap_or_default();
+            return Next::Wait { failure: Failure::new(Reason::WaitingForRetry, message), number, at: at.clone() };
+        }
+        Next::Attempt { number: number.max(1), goal: self.goal(), touched: number > 0 && !self.was_clean() }
+    }
+
+    fn goal(&self) -> Goal {
+        match self.wish.borrow().intent {
+            Intent::Plan => Goal::Plan,
+            Intent::Run | Intent::Cancel => Goal::Update,
+        }
+    }
+
+    /// Whether the last status says that nothing of ours is on the machine.
+    fn was_clean(&self) -> bool {
+        condition::is(&self.old.conditions, "TornDown", "True")
+    }
+
+    fn is_cancelled(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Makes an attempt and decides what follows it.
+    async fn attempt(&mut self, number: u32, goal: Goal, touched: bool) -> Next {
+        self.view = View::default();
+        if self.is_cancelled() && !touched {
+            return self.end(End::Cancelled, number).await;
+        }
+        // Written before anything is done: a restart must know that something may be there.
+        self.publish(&Phase::Working, number).await;
+        let end = match self.context.load(&self.update, goal, number, touched).await {
+            Ok(job) => {
+                tracing::info!(node = %job.node, run = %job.run, attempt = number, "begins");
+                self.session(&job, number).await
+            }
+            Err(failure) => End::Failed(failure),
+        };
+        self.after(end, number, touched).await
+    }
+
+    /// Runs a session, writing statuses as it goes.
+    async fn session(&mut self, job: &session::Job, number: u32) -> End {
+        let (send, receive) = watch::channel(View::default());
+        let tools = self.context.tools.clone();
+        let stop = self.stop.clone();
+        let end = tokio::select! {
+            end = session::run(job, &tools, stop, &send) => end,
+            end = self.abandoned() => end,
+            never = self.follow(receive, number) => match never {},
+        };
+        self.view = send.borrow().clone();
+        end
+    }
+
+    /// The object's owner does not want to wait for the machine.
+    async fn abandoned(&self) -> End {
+        let mut wish = self.wish.clone();
+        if wish.wait_for(|w| w.abandon).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        End::Failed(Failure::new(
+            Reason::CleanupPending,
+            "deleted with the annotation farrier.dev/abandon: the machine was not cleaned by the operator; its engine takes everything back by itself when its lease ends",
+        ))
+    }
+
+    async fn follow(&self, mut view: watch::Receiver<View>, number: u32) -> Infallible {
+        let mut recorded = false;
+        let mut written = self.old.clone();
+        loop {
+            if view.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let now = view.borrow_and_update().clone();
+            if let Some(key) = now.first_key.as_ref().filter(|_| !recorded) {
+                recorded = true;
+                self.context.record_host_key(&self.update, key).await;
+            }
+            let status = self.render(&written, &now, &Phase::Working, number);
+            if status != written && self.write(&status).await {
+                written = status;
+                tokio::time::sleep(WRITE_EVERY).await;
+            }
+        }
+    }
+
+    /// What follows an attempt.
+    async fn after(&mut self, end: End, number: u32, touched: bool) -> Next {
+        self.context.record(&self.update, &self.view, &end).await;
+        let abandoned = self.wish.borrow().abandon;
+        let dirty = match &self.view.clean {
+            Some(Ok(())) => false,
+            Some(Err(_)) => true,
+            None => self.view.deploying || touched,
+        };
+        if self.is_cancelled() {
+            if dirty && !abandoned {
+                self.clean_up(number).await;
+            }
+            let end = match end {
+                End::Finished(_) => end,
+                End::Planned | End::Inventoried | End::Cancelled | End::Failed(_) => End::Cancelled,
+            };
+            return self.end(end, number).await;
+        }
+        if end == End::Planned {
+            self.publish(&Phase::Planned, number).await;
+            self.context.announce(&self.update, &self.view, &end).await;
+            return Next::Planned { number };
+        }
+        match self.retry(&end, number) {
+            Some((failure, Retry::At(at))) => Next::Wait { failure, number, at: time(at) },
+            Some((_, Retry::GiveUp)) | None => {
+                if dirty && self.view.deploying {
+                    self.clean_up(number).await;
+                }
+                self.end(end, number).await
+            }
+        }
+    }
+
+    /// The failure of an attempt, and whether another one follows it. `None`: it was none.
+    fn retry(&self, end: &End, number: u32) -> Option<(Failure, Retry)> {
+        let failure = match end {
+            End::Failed(failure) => failure.clone(),
+            End::Finished(NodeVerdict::Failed { reason, message }) => Failure::new(*reason, message.clone()),
+            End::Finished(NodeVerdict::Succeeded { .. } | NodeVerdict::Cancelled { .. })
+            | End::Planned
+            | End::Inventoried
+            | End::Cancelled => return None,
+        };
+        let retry = after_failure(failure.reason, number, self.retries(), self.seed(), now());
+        Some((failure, retry))
+    }
+
+    fn retries(&self) -> u32 {
+        let namespace = self.update.namespace().unwrap_or_default();
+        let run = self.context.world.runs.get(&ObjectRef::new(&self.update.spec.run_ref.name).within(&namespace));
+        run.map_or(0, |run| run.spec.strategy.retries)
+    }
+
+    /// Spreads the attempts of machines that failed together.
+    fn seed(&self) -> u64 {
+        self.update.uid().unwrap_or_default().bytes().fold(0, |seed: u64, byte| {
+            seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+        })
+    }
+
+    /// Goes back to a machine that was lost with our engine on it, some times.
+    async fn clean_up(&mut self, number: u32) {
+        for attempt in 1..=CLEANING_ATTEMPTS {
+            let kept = self.view.clone();
+            let Ok(job) = self.context.load(&self.update, Goal::CleanUp, number, true).await else { return };
+            let (send, _) = watch::channel(View { deploying: true, ..View::default() });
+            let (_stop, stop) = watch::channel(true);
+            session::run(&job, &self.context.tools, stop, &send).await;
+            let seen = send.borrow().clone();
+            self.view = View { clean: seen.clean.or(kept.clean), leases: seen.leases, leftovers: seen.leftovers, ..kept };
+            if matches!(self.view.clean, Some(Ok(()))) || attempt == CLEANING_ATTEMPTS || self.wish.borrow().abandon {
+                return;
+            }
+            tokio::time::sleep(backoff(attempt, self.seed())).await;
+        }
+    }
+
+    /// Waits for the time of the next attempt, or for the run to be cancelled.
+    async fn wait(&mut self, failure: Failure, number: u32, at: Time) -> Next {
+        if self.old.next_attempt_at.as_ref() != Some(&at) {
+            self.publish(&Phase::Retrying { failure: failure.clone(), at: at.clone() }, number).await;
+            self.context.announce_retry(&self.update, &failure, number, &at.0.to_string()).await;
+        }
+        let left = at.0.duration_since(condition::now().0);
+        let left = Duration::try_from(left).unwrap_or_default();
+        let mut stop = self.stop.clone();
+        // An end of the sender means that nobody will ever cancel.
+        let cancelled = tokio::select! {
+            () = tokio::time::sleep(left) => false,
+            Ok(_) = stop.wait_for(|stop| *stop) => true,
+        };
+        if !cancelled {
+            Next::Attempt { number: number + 1, goal: self.goal(), touched: !self.was_clean() }
+        } else if self.was_clean() {
+            self.end(End::Cancelled, number).await
+        } else {
+            Next::Attempt { number, goal: Goal::CleanUp, touched: true }
+        }
+    }
+
+    /// Waits for the run to be set going, or to be cancelled.
+    async fn wait_for_word(&mut self, number: u32) -> Next {
+        let mut wish = self.wish.clone();
+        let intent = wish.wait_for(|w| w.intent != Intent::Plan).await.map(|w| w.intent);
+        match intent {
+            Ok(Intent::Run) => Next::Attempt { number: number + 1, goal: Goal::Update, touched: false },
+            Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,
+            // The runner is going down.
+            Ok(Intent::Plan) | Err(_) => Next::Over,
+        }
+    }
+
+    async fn end(&mut self, end: End, number: u32) -> Next {
+        self.publish(&Phase::Ended(end.clone()), number).await;
+        self.context.announce(&self.update, &self.view, &end).await;
+        Next::Over
+    }
+
+    /// Renders and writes until it is written: a state that matters must not be lost because the
+    /// API server is busy or down.
+    async fn publish(&mut self, phase: &Phase, number: u32) {
+        let status = self.render(&self.old, &self.view, phase, number);
+        let mut tries = 0;
+        while status != self.old {
+            if self.write(&status).await {
+                self.old = status;
+                return;
+            }
+            tries += 1;
+            tokio::time::sleep(backoff(tries, self.seed()).min(Duration::from_secs(30))).await;
+        }
+    }
+
+    fn render(&self, old: &NodeUpdateStatus, view: &View, phase: &Phase, attempt: u32) -> NodeUpdateStatus {
+        status(&Picture {
+            old,
+            view,
+            phase,
+            attempt,
+            run: &self.update.spec.run_ref.name,
+            generation: self.update.metadata.generation,
+            now: &condition::now(),
+        })
+    }
+
+    /// True: written, or there is nothing to write to any more.
+    async fn write(&self, status: &NodeUpdateStatus) -> bool {
+        match publish::status(&self.context.client, &self.update, RUNNER, status).await {
+            Ok(_) => true,
+            Err(error) if publish::is_gone(&error) => true,
+            Err(error) => {
+                tracing::warn!(update = %self.update.name_any(), error = %chain(&error), "a status could not be written");
+                false
+            }
+        }
+    }
+
+    /// The object may go: its finalizer is taken off.
+    async fn let_go(&self) {
+        let api: Api<NodeUpdate> =
+            Api::namespaced(self.context.client.clone(), &self.update.namespace().unwrap_or_default());
+        match api.get(&self.update.name_any()).await {
+            Ok(fresh) if is_finished(&fresh) => release(self.context, &fresh).await,
+            Ok(_) => {}
+            Err(error) if publish::is_gone(&error) => {}
+            Err(error) => {
+                tracing::debug!(update = %self.update.name_any(), error = %chain(&error), "the finalizer stays for now");
+            }
+        }
+    }
+}
+
+fn now() -> Millis {
+    Millis(u64::try_from(condition::now().0.as_millisecond()).unwrap_or(0))
+}
+
+fn time(at: Millis) -> Time {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    Time(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+}

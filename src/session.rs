@@ -1,0 +1,173 @@
+//! One attempt at one machine, from the first packet to the last look.
+//!
+//! ```text
+//! keep   connect ─► probe ─► deploy ─► talk ──(lost? once more)──► … ─► retired
+//! work              survey ─► plan ─► fetch ─► apply ─► survey ─► conclude ─► retire
+//! then   look
+//! ```
+//!
+//! The two run side by side: `keep` sees to it that there is a stream, `work` hands out tasks and
+//! does not notice when the stream is another one. Whatever `work` comes to, it ends by having the
+//! engine take everything back. Knows neither Kubernetes nor the API types.
+
+mod arrive;
+mod job;
+mod view;
+mod work;
+
+pub use job::{Goal, Job, Tools};
+pub use view::{Step, Survey, View};
+
+use crate::conversation::{Conversation, PayloadFiles};
+use crate::drivers::linux::Machine;
+use crate::failure::Failure;
+use crate::payload::Store;
+use farrier_update::{NodeVerdict, Reason};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// How an attempt ended. What is left on the machine stands in the [`View`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum End {
+    /// Everything was done; the verdict says what came of it.
+    Finished(NodeVerdict),
+    /// The plan is made, nothing was changed.
+    Planned,
+    /// The inventory was taken, and nothing else was asked for.
+    Inventoried,
+    /// The run was cancelled before anything came of it.
+    Cancelled,
+    /// It could not be done.
+    Failed(Failure),
+}
+
+/// One attempt.
+pub struct Session<'a> {
+    job: &'a Job,
+    tools: &'a Tools,
+    stop: watch::Receiver<bool>,
+    view: &'a watch::Sender<View>,
+    conversation: Arc<Conversation>,
+    /// The host key that was accepted on first use in this very attempt.
+    first_key: Mutex<Option<String>>,
+}
+
+/// Makes an attempt. `stop` becomes true when the run is cancelled.
+pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &watch::Sender<View>) -> End {
+    if *stop.borrow() && !job.touched {
+        return End::Cancelled;
+    }
+    let files = Files { store: tools.store.clone(), digests: job.digests() };
+    let conversation = Arc::new(Conversation::new(&job.session, job.lease_seconds, Box::new(files)));
+    let session = Session { job, tools, stop, view, conversation, first_key: Mutex::new(None) };
+    session.run().await
+}
+
+impl Session<'_> {
+    async fn run(&self) -> End {
+        let mut keep = pin!(self.keep());
+        let mut work = pin!(self.work());
+        let mut machine = None;
+        let worked = tokio::select! {
+            () = self.stopped_before_arrival() => return End::Cancelled,
+            kept = &mut keep => match kept {
+                // The engine retired, and `work` is about to hear of it.
+                Ok(kept) => { machine = Some(kept); work.await }
+                Err(failure) => return self.given_up(failure),
+            },
+            never = self.follow() => match never {},
+            worked = &mut work => worked,
+        };
+        let machine = match machine {
+            Some(machine) => Ok(machine),
+            None => keep.await,
+        };
+        let looked = match machine {
+            Ok(machine) => self.last_look(machine).await,
+            Err(failure) => Err(failure),
+        };
+        self.conclude_cleaning(looked);
+        match worked {
+            Ok(end) => end,
+            Err(failure) => End::Failed(failure),
+        }
+    }
+
+    /// The engine is out of reach. It takes everything back by itself when its lease ends.
+    fn given_up(&self, failure: Failure) -> End {
+        if self.view.borrow().engine.is_some() {
+            let node = &self.job.node;
+            let minutes = self.job.lease_seconds.div_ceil(60);
+            self.view.send_modify(|v| {
+                v.clean = Some(Err(Failure::new(
+                    Reason::CleanupPending,
+                    format!("{node} is out of reach; its engine takes everything back by itself within {minutes} min of silence"),
+                )));
+            });
+        }
+        End::Failed(failure)
+    }
+
+    /// Cancelled before anything was put on the machine: there is nothing to take back.
+    async fn stopped_before_arrival(&self) {
+        let mut stop = self.stop.clone();
+        if stop.wait_for(|stop| *stop).await.is_err() || self.job.touched || self.view.borrow().deploying {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Looks whether anything of ours is left; connects once more if need be.
+    async fn last_look(&self, machine: Machine) -> Result<Vec<String>, Failure> {
+        let machine = if machine.connection.is_closed() { self.connect().await? } else { machine };
+        let found = machine.look().await;
+        machine.connection.close().await;
+        found
+    }
+
+    fn conclude_cleaning(&self, looked: Result<Vec<String>, Failure>) {
+        let node = &self.job.node;
+        let mut left: Vec<String> =
+            self.conversation.leftovers().iter().map(|l| format!("{} ({})", l.what, l.why)).collect();
+        let clean = match looked {
+            Ok(found) => {
+                left.extend(found);
+                if left.is_empty() {
+                    Ok(())
+                } else {
+                    Err(Failure::new(
+                        Reason::Leftovers,
+                        format!("{node} still has {}; remove it by hand", left.join(", ")),
+                    ))
+                }
+            }
+            Err(failure) => Err(Failure::new(
+                Reason::CleanupFailed,
+                format!("the engine took everything back, but the last look at {node} failed: {}", failure.message),
+            )),
+        };
+        self.view.send_modify(|v| {
+            v.leases = u32::try_from(left.len()).unwrap_or(u32::MAX);
+            v.leftovers = left;
+            v.clean = Some(clean);
+        });
+    }
+
+    /// Host keys as they are known now, the one of this attempt included.
+    fn pinned(&self) -> Option<String> {
+        self.first_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The payloads that this session may hand out.
+struct Files {
+    store: Store,
+    digests: Vec<String>,
+}
+
+impl PayloadFiles for Files {
+    fn file(&self, digest: &str) -> Option<PathBuf> {
+        self.digests.iter().any(|d| d == digest).then(|| self.store.path(digest)).flatten()
+    }
+}

@@ -1,0 +1,129 @@
+//! Getting to the machine, and back to it.
+
+use super::{Session, Step};
+use crate::drivers::linux::{Deployed, Launch, Machine};
+use crate::failure::Failure;
+use crate::ssh::connect::{Milestone, connect};
+use crate::ssh::{Connection, HostKeys};
+use farrier_update::Reason;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// How long a machine that was lost in the middle is called back before the attempt ends: longer
+/// than most machines take to reboot. The engine goes on meanwhile, and so may the next attempt.
+const CALL_BACK_FOR: Duration = Duration::from_secs(300);
+
+/// Between two calls.
+const CALL_EVERY: Duration = Duration::from_secs(5);
+
+/// A stream that ends sooner than this after it stood has done nothing.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// How many such streams in a row are enough.
+const SHORT_STREAMS: u32 = 5;
+
+impl Session<'_> {
+    /// Sees to it that the engine is there and can be talked to, until it has retired. Returns
+    /// the machine for the last look.
+    pub(super) async fn keep(&self) -> Result<Machine, Failure> {
+        let mut machine = self.connect().await?;
+        let mut deployed = self.deploy(&machine).await?;
+        let mut short = 0;
+        loop {
+            let since = Instant::now();
+            let talked = machine.talk(&deployed, &self.conversation).await;
+            if self.conversation.is_retired() {
+                return Ok(machine);
+            }
+            short = if since.elapsed() < SHORT { short + 1 } else { 0 };
+            if short >= SHORT_STREAMS {
+                return Err(talked.err().unwrap_or_else(|| self.keeps_ending()));
+            }
+            tracing::info!(node = %self.job.node, run = %self.job.run, "the stream to the engine ended; going back");
+            (machine, deployed) = self.go_back(machine).await?;
+        }
+    }
+
+    /// Connects and signs in.
+    pub(super) async fn connect(&self) -> Result<Machine, Failure> {
+        let job = self.job;
+        let pinned = self.pinned();
+        let lines = job.host_keys.iter().map(String::as_str).chain(pinned.as_deref());
+        let keys = HostKeys::parse(&job.node, lines, job.trust_first)?;
+        let connection: Connection = connect(&job.target, &keys, &job.credentials, |milestone| {
+            self.view.send_modify(|v| match milestone {
+                Milestone::Reached { address } => v.address = Some(address),
+                Milestone::HostKeyAccepted { first } => {
+                    v.host_key_accepted = true;
+                    v.first_key = first.or(v.first_key.take());
+                }
+                Milestone::SignedIn => v.authenticated = true,
+            });
+        })
+        .await?;
+        if let Some(key) = &connection.first_key {
+            *self.first_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+        }
+        Ok(Machine { connection, id: job.id() })
+    }
+
+    async fn deploy(&self, machine: &Machine) -> Result<Deployed, Failure> {
+        let job = self.job;
+        let probe = machine.probe().await?;
+        let engine = self.tools.engines.for_machine(&job.node, &probe.system, &probe.arch)?;
+        if *self.stop.borrow() && !job.touched && probe.existing.is_empty() && self.view.borrow().engine.is_none() {
+            return Err(Failure::new(Reason::Cancelled, format!("the run was cancelled before anything was put on {}", job.node)));
+        }
+        self.view.send_modify(|v| {
+            v.deploying = true;
+            if v.step == Step::Connecting {
+                v.step = Step::Deploying;
+            }
+        });
+        let launch = Launch {
+            engine: &engine,
+            session: &job.session,
+            run: &job.run,
+            privilege: job.privilege,
+            credentials: &job.credentials,
+            lease_seconds: job.lease_seconds,
+        };
+        let deployed = machine.deploy(&launch, &probe).await?;
+        self.view.send_modify(|v| v.engine = Some(deployed.dir.clone()));
+        Ok(deployed)
+    }
+
+    /// Back to a machine whose engine is not finished: over the connection that stands, or a new
+    /// one. A machine that is rebooting is called until it answers.
+    async fn go_back(&self, machine: Machine) -> Result<(Machine, Deployed), Failure> {
+        if !machine.connection.is_closed()
+            && let Ok(deployed) = self.deploy(&machine).await
+        {
+            return Ok((machine, deployed));
+        }
+        machine.connection.close().await;
+        let until = Instant::now() + CALL_BACK_FOR;
+        loop {
+            let arrived = async {
+                let machine = self.connect().await?;
+                let deployed = self.deploy(&machine).await?;
+                Ok::<_, Failure>((machine, deployed))
+            };
+            match arrived.await {
+                Ok(arrived) => return Ok(arrived),
+                Err(failure) if failure.reason.retryable() && Instant::now() < until => {
+                    tracing::info!(node = %self.job.node, run = %self.job.run, reason = %failure.reason, "not back yet");
+                    tokio::time::sleep(CALL_EVERY).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn keeps_ending(&self) -> Failure {
+        Failure::new(
+            Reason::EngineLost,
+            format!("the stream to the engine on {} keeps ending; look at /var/log/farrier/{} there", self.job.node, self.job.run),
+        )
+    }
+}

@@ -1,0 +1,92 @@
+//! What can be seen of an attempt while it goes on.
+
+use crate::failure::Failure;
+use farrier_protocol::{Facts, Package};
+use farrier_update::{ComponentResult, NodePlan};
+use std::sync::Arc;
+
+/// The state of an attempt, as far as others care. Whoever watches it may miss steps in between,
+/// never the last state.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// What is being done.
+    pub step: Step,
+    /// The address that answered.
+    pub address: Option<String>,
+    /// The host key was accepted.
+    pub host_key_accepted: bool,
+    /// The host key to be recorded, if it was trusted on first use.
+    pub first_key: Option<String>,
+    /// Signed in.
+    pub authenticated: bool,
+    /// From here on something of ours may be on the machine.
+    pub deploying: bool,
+    /// The engine's directory on the machine, once it ran.
+    pub engine: Option<String>,
+    /// The first survey of this attempt, or the last one that was made.
+    pub survey: Option<Arc<Survey>>,
+    /// What will change.
+    pub plan: Option<Arc<NodePlan>>,
+    /// How many payloads were verified on the machine.
+    pub payloads_verified: usize,
+    /// The installers have run.
+    pub applied: bool,
+    /// The component whose installer has exceeded its limit and is left to finish.
+    pub overdue: Option<String>,
+    /// What came of it.
+    pub results: Vec<ComponentResult>,
+    /// Things of ours on the machine.
+    pub leases: u32,
+    /// Things of ours that could not be taken back.
+    pub leftovers: Vec<String>,
+    /// Whether the machine is proven clean; `None`: not looked yet.
+    pub clean: Option<Result<(), Failure>>,
+}
+
+/// What is being done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Step {
+    /// On the way to the machine.
+    #[default]
+    Connecting,
+    /// The engine is brought.
+    Deploying,
+    /// The engine reads what is installed.
+    Surveying,
+    /// Payloads are fetched.
+    Fetching,
+    /// A component is installed; none yet while payloads travel.
+    Applying {
+        /// Its name, or empty.
+        component: String,
+    },
+    /// The engine reads once more what is installed.
+    Verifying,
+    /// Everything is taken back.
+    CleaningUp,
+}
+
+impl Step {
+    /// One word, or two, for a column.
+    pub fn as_text(&self) -> String {
+        match self {
+            Self::Connecting => "Connecting".into(),
+            Self::Deploying => "Deploying".into(),
+            Self::Surveying => "Surveying".into(),
+            Self::Fetching => "Fetching".into(),
+            Self::Applying { component } if component.is_empty() => "Applying".into(),
+            Self::Applying { component } => format!("Applying {component}"),
+            Self::Verifying => "Verifying".into(),
+            Self::CleaningUp => "CleaningUp".into(),
+        }
+    }
+}
+
+/// What a survey found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// What the machine is.
+    pub facts: Facts,
+    /// Every installed package.
+    pub packages: Vec<Package>,
+}

@@ -1,0 +1,198 @@
+//! The tasks of one attempt, in order.
+
+use super::{End, Goal, Session, Step, Survey};
+use crate::conversation::TaskEnd;
+use crate::failure::Failure;
+use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
+use farrier_update::plan::detections;
+use farrier_update::{Millis, NodePlan, PlanInput, Reason, StepRecord, conclude, plan_node, summarize};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+impl Session<'_> {
+    /// Does the work, and has the engine take everything back whatever came of it.
+    pub(super) async fn work(&self) -> Result<End, Failure> {
+        let last = self.conversation.greeted().await;
+        let worked = self.tasks().await;
+        self.step(Step::CleaningUp);
+        // The number makes it another task than that of an engine that was killed while retiring.
+        self.perform(&format!("retire-{last}"), Work::Retire).await?;
+        worked
+    }
+
+    async fn tasks(&self) -> Result<End, Failure> {
+        if self.job.goal == Goal::CleanUp || self.is_stopped() {
+            return Ok(End::Cancelled);
+        }
+        self.step(Step::Surveying);
+        let wanted = detections(&self.job.components, &self.job.node_type, None);
+        self.perform("survey", Work::Survey { packages: true, detect: wanted }).await?;
+        let (survey, readings) = self.survey_of("survey")?;
+        self.view.send_modify(|v| v.survey = Some(Arc::new(survey.clone())));
+        if self.job.goal == Goal::Inventory {
+            return Ok(End::Inventoried);
+        }
+        let plan = Arc::new(plan_node(&PlanInput {
+            components: &self.job.components,
+            node_type: &self.job.node_type,
+            facts: &survey.facts,
+            readings: &readings,
+            force: self.job.force,
+            on_failed_dependency: self.job.on_failed_dependency,
+        }));
+        self.view.send_modify(|v| v.plan = Some(plan.clone()));
+        if self.job.goal == Goal::Plan {
+            return Ok(End::Planned);
+        }
+        if plan.changes() == 0 {
+            // Nothing was changed, so that the first reading is the last one.
+            return Ok(self.finish(&plan, &readings));
+        }
+        self.install(&plan).await
+    }
+
+    async fn install(&self, plan: &Arc<NodePlan>) -> Result<End, Failure> {
+        self.step(Step::Fetching);
+        let mut sizes = BTreeMap::new();
+        for item in plan.installs() {
+            let stored = self.tools.store.ensure(&self.job.source(&item.component)).await?;
+            sizes.insert(item.component.payload.digest.clone(), stored.size);
+        }
+        if self.is_stopped() {
+            return Ok(End::Cancelled);
+        }
+        self.step(Step::Applying { component: String::new() });
+        self.perform("apply", Work::Apply { steps: plan.steps(&sizes) }).await?;
+        self.view.send_modify(|v| v.applied = true);
+        self.step(Step::Verifying);
+        self.perform("verify", Work::Survey { packages: true, detect: plan.detections() }).await?;
+        let (survey, readings) = self.survey_of("verify")?;
+        self.view.send_modify(|v| v.survey = Some(Arc::new(survey)));
+        Ok(self.finish(plan, &readings))
+    }
+
+    fn finish(&self, plan: &NodePlan, after: &BTreeMap<String, Reading>) -> End {
+        let steps = step_records(&self.task_id("apply"), &self.conversation.events_after(0));
+        let results: Vec<_> = plan
+            .items
+            .iter()
+            .map(|item| conclude(item, steps.get(&item.component.name), after.get(&item.component.name)))
+            .collect();
+        let verdict = summarize(&results);
+        self.view.send_modify(|v| v.results = results);
+        End::Finished(verdict)
+    }
+
+    async fn perform(&self, name: &str, work: Work) -> Result<(), Failure> {
+        match self.conversation.perform(Task { id: self.task_id(name), work }).await {
+            TaskEnd::Done => Ok(()),
+            TaskEnd::Failed { code, component, message } => Err(self.task_failed(code, &component, &message)),
+        }
+    }
+
+    fn task_id(&self, name: &str) -> String {
+        format!("a{}-{name}", self.job.attempt)
+    }
+
+    fn survey_of(&self, name: &str) -> Result<(Survey, BTreeMap<String, Reading>), Failure> {
+        let id = self.task_id(name);
+        let events = self.conversation.events_after(0);
+        events
+            .into_iter()
+            .rev()
+            .find_map(|event| match_survey(event, &id))
+            .ok_or_else(|| Failure::new(Reason::EngineFailed, format!("the engine on {} ended a survey without a result", self.job.node)))
+    }
+
+    fn task_failed(&self, code: FailureCode, component: &str, message: &str) -> Failure {
+        let reason = match code {
+            FailureCode::DiskFull => Reason::DiskFull,
+            FailureCode::DigestMismatch => Reason::PayloadDigestMismatch,
+            FailureCode::PayloadUnavailable => Reason::PayloadUnavailable,
+            FailureCode::PackageManagerBusy => Reason::PackageManagerBusy,
+            FailureCode::InstallerMissing => Reason::InstallerMissing,
+            FailureCode::Other => Reason::EngineFailed,
+        };
+        let what = if component.is_empty() { String::new() } else { format!(" (component {component})") };
+        Failure::new(reason, format!("{}{what}: {message}; nothing was installed", self.job.node))
+    }
+
+    pub(super) fn step(&self, step: Step) {
+        self.view.send_modify(|v| v.step = step);
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Passes cancellation to the engine, and what the engine reports to the view.
+    pub(super) async fn follow(&self) -> Infallible {
+        let mut stop = self.stop.clone();
+        let mut seen = 0;
+        let mut cancelled = false;
+        loop {
+            tokio::select! {
+                stopped = stop.wait_for(|stop| *stop), if !cancelled => {
+                    cancelled = true;
+                    if stopped.is_ok() {
+                        self.conversation.cancel();
+                    }
+                }
+                () = self.conversation.more_than(seen) => {
+                    for event in self.conversation.events_after(seen) {
+                        seen = event.seq;
+                        self.show(event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn show(&self, event: Event) {
+        let apply = self.task_id("apply");
+        let leases = u32::try_from(self.conversation.leases()).unwrap_or(u32::MAX);
+        self.view.send_modify(|v| {
+            v.leases = leases;
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
+            match event.body {
+                EventBody::StepStarted { task, component } if task == apply => v.step = Step::Applying { component },
+                EventBody::PayloadVerified { task, .. } if task == apply => v.payloads_verified += 1,
+                EventBody::StepOverdue { task, component, ended: false } if task == apply => v.overdue = Some(component),
+                EventBody::StepFinished { task, .. } if task == apply => v.overdue = None,
+                _ => {}
+            }
+        });
+    }
+}
+
+fn match_survey(event: Event, id: &str) -> Option<(Survey, BTreeMap<String, Reading>)> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "exactly one kind of event is looked for")]
+    match event.body {
+        EventBody::SurveyDone { task, facts, packages, readings } if task == id => {
+            Some((Survey { facts: *facts, packages }, readings.into_iter().collect()))
+        }
+        _ => None,
+    }
+}
+
+/// What the engine reported about each step of a task.
+fn step_records(task_id: &str, events: &[Event]) -> BTreeMap<String, StepRecord> {
+    let mut records: BTreeMap<String, StepRecord> = BTreeMap::new();
+    for event in events {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly two kinds of events are looked for")]
+        match &event.body {
+            EventBody::StepStarted { task, component } if task == task_id => {
+                records.entry(component.clone()).or_default().started_at = Some(Millis(event.at));
+            }
+            EventBody::StepFinished { task, component, exit, output } if task == task_id => {
+                let record = records.entry(component.clone()).or_default();
+                record.finished_at = Some(Millis(event.at));
+                record.exit = Some(exit.clone());
+                record.output.clone_from(output);
+            }
+            _ => {}
+        }
+    }
+    records
+}

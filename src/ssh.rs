@@ -1,0 +1,16 @@
+//! SSH as the drivers need it: dial, verify the host, sign in, run commands.
+//!
+//! Knows nothing of Kubernetes, of engines or of updates. Every failure carries the reason that
+//! a user will see.
+
+pub mod auth;
+pub mod connect;
+pub mod dial;
+pub mod exec;
+pub mod hostkey;
+
+pub use auth::Credentials;
+pub use connect::Connection;
+pub use dial::{Family, Target};
+pub use exec::{Output, Running};
+pub use hostkey::{HostKeys, KeyCheck};

@@ -1,0 +1,292 @@
+//! From the addresses of a machine to one TCP connection.
+//!
+//! The addresses are tried in the order the machine's owner asks for; the next one is begun when
+//! the one before has failed or has been silent for [`HEAD_START`].
+
+use crate::failure::Failure;
+use farrier_update::Reason;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long one address may take. A lost SYN is repeated after 1, 3 and 7 seconds, so that three
+/// in a row must be lost before a live machine counts as silent.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the preferred address is waited for before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(2_000);
+
+/// How long the name service may take.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Internet Protocol version 4.
+    V4,
+    /// Internet Protocol version 6.
+    V6,
+}
+
+/// Where a machine is.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Name of the machine, for messages.
+    pub node: String,
+    /// Addresses and names, in the owner's order.
+    pub addresses: Vec<String>,
+    /// Families that may be used, the preferred one first.
+    pub families: Vec<Family>,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// A connection and the address that answered.
+pub struct Dialled {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The address, with its zone, without the port.
+    pub address: String,
+}
+
+/// Connects to the machine.
+///
+/// # Errors
+/// `NameNotResolved`, `NoUsableAddress`, `ConnectionRefused`, `ConnectionTimedOut`, `NoRoute`; the
+/// message lists what happened with each address.
+pub async fn dial(target: &Target) -> Result<Dialled, Failure> {
+    let (candidates, unresolved) = candidates(target).await;
+    if candidates.is_empty() {
+        return Err(no_candidates(target, &unresolved));
+    }
+    let mut failed = Vec::new();
+    let mut waiting = candidates.into_iter();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        if under_way.is_empty() {
+            match waiting.next() {
+                Some(address) => under_way.push(try_one(address)),
+                None => return Err(all_failed(target, &failed, &unresolved)),
+            }
+        }
+        tokio::select! {
+            Some(result) = under_way.next() => match result {
+                Ok(dialled) => return Ok(dialled),
+                Err(refusal) => failed.push(refusal),
+            },
+            () = tokio::time::sleep(HEAD_START), if waiting.len() > 0 => {
+                under_way.extend(waiting.next().map(try_one));
+            }
+        }
+    }
+}
+
+/// One address that did not answer, and why.
+struct Refusal {
+    address: String,
+    reason: Reason,
+    words: String,
+}
+
+async fn try_one(address: SocketAddr) -> Result<Dialled, Refusal> {
+    let text = display(&address);
+    match tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => Ok(Dialled { stream, address: text }),
+        Ok(Err(error)) => Err(Refusal { address: text, reason: classify(&error), words: error.to_string() }),
+        Err(_) => Err(Refusal {
+            address: text,
+            reason: Reason::ConnectionTimedOut,
+            words: format!("no answer within {} s", CONNECT_LIMIT.as_secs()),
+        }),
+    }
+}
+
+fn classify(error: &io::Error) -> Reason {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "ErrorKind is non-exhaustive")]
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Reason::ConnectionRefused,
+        io::ErrorKind::TimedOut => Reason::ConnectionTimedOut,
+        _ => Reason::NoRoute,
+    }
+}
+
+/// The socket addresses to try, in order, and the names that did not resolve.
+async fn candidates(target: &Target) -> (Vec<SocketAddr>, Vec<String>) {
+    let mut found = Vec::new();
+    let mut unresolved = Vec::new();
+    for address in &target.addresses {
+        match parse(address, target.port) {
+            Parsed::Address(socket) => found.push(socket),
+            Parsed::NoSuchZone(zone) => {
+                unresolved.push(format!("{address}: there is no network interface {zone} here"));
+            }
+            Parsed::Name => match resolve(address, target.port).await {
+                Ok(sockets) => found.extend(sockets),
+                Err(words) => unresolved.push(format!("{address}: {words}")),
+            },
+        }
+    }
+    let mut ordered: Vec<SocketAddr> = Vec::new();
+    for family in &target.families {
+        for socket in found.iter().filter(|s| s.is_ipv4() == (*family == Family::V4)) {
+            if !ordered.contains(socket) {
+                ordered.push(*socket);
+            }
+        }
+    }
+    (ordered, unresolved)
+}
+
+async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    match tokio::time::timeout(RESOLVE_LIMIT, tokio::net::lookup_host((name, port))).await {
+        Ok(Ok(found)) => Ok(found.collect()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the name service did not answer within {} s", RESOLVE_LIMIT.as_secs())),
+    }
+}
+
+enum Parsed {
+    Address(SocketAddr),
+    NoSuchZone(String),
+    Name,
+}
+
+fn parse(address: &str, port: u16) -> Parsed {
+    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return Parsed::Address(SocketAddr::new(ip, port));
+    }
+    let Some((host, zone)) = bare.split_once('%') else { return Parsed::Name };
+    let Ok(ip) = host.parse::<Ipv6Addr>() else { return Parsed::Name };
+    match interface_index(zone) {
+        Some(index) => Parsed::Address(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, index))),
+        None => Parsed::NoSuchZone(zone.to_owned()),
+    }
+}
+
+/// The index of a network interface, by name or as a number.
+fn interface_index(zone: &str) -> Option<u32> {
+    if let Ok(index) = zone.parse() {
+        return Some(index);
+    }
+    if zone.is_empty() || zone.contains('/') || zone.starts_with('.') {
+        return None;
+    }
+    std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex")).ok()?.trim().parse().ok()
+}
+
+/// The address as its owner would write it: no port, the zone by name.
+fn display(address: &SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), zone_name(v6.scope_id())),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address.ip().to_string(),
+    }
+}
+
+fn zone_name(index: u32) -> String {
+    let by_index = |entry: io::Result<std::fs::DirEntry>| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        (interface_index(&name)? == index).then_some(name)
+    };
+    std::fs::read_dir("/sys/class/net")
+        .ok()
+        .and_then(|mut entries| entries.find_map(by_index))
+        .unwrap_or_else(|| index.to_string())
+}
+
+fn no_candidates(target: &Target, unresolved: &[String]) -> Failure {
+    let node = &target.node;
+    if unresolved.is_empty() {
+        return Failure::new(
+            Reason::NoUsableAddress,
+            format!(
+                "none of the addresses of {node} ({}) is of a family in spec.addressFamilies; add an address or a family",
+                target.addresses.join(", ")
+            ),
+        );
+    }
+    Failure::new(
+        Reason::NameNotResolved,
+        format!(
+            "no address of {node} could be resolved ({}); correct spec.addresses or the name service",
+            unresolved.join("; ")
+        ),
+    )
+}
+
+fn all_failed(target: &Target, failed: &[Refusal], unresolved: &[String]) -> Failure {
+    // The most telling reason: a refusal proves that the machine is alive.
+    let order = [Reason::ConnectionRefused, Reason::ConnectionTimedOut, Reason::NoRoute];
+    let reason = order
+        .into_iter()
+        .find(|r| failed.iter().any(|f| f.reason == *r))
+        .unwrap_or(Reason::ConnectionTimedOut);
+    let mut words: Vec<String> =
+        failed.iter().map(|f| format!("{} port {}: {}", f.address, target.port, f.words)).collect();
+    words.extend(unresolved.iter().cloned());
+    let next = if reason == Reason::ConnectionRefused {
+        "check that the SSH server runs and listens on this port"
+    } else if reason == Reason::ConnectionTimedOut {
+        "check that the machine is on and that no firewall drops this port"
+    } else {
+        "check the route from the operator to the machine"
+    };
+    Failure::new(reason, format!("{} did not answer ({}); {next}", target.node, words.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(addresses: &[&str], families: &[Family], port: u16) -> Target {
+        Target {
+            node: "db-01".into(),
+            addresses: addresses.iter().map(|a| (*a).to_owned()).collect(),
+            families: families.to_vec(),
+            port,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_family_that_is_left_out_is_never_tried() {
+        let (found, _) = candidates(&target(&["::1", "127.0.0.1"], &[Family::V4], 9)).await;
+        assert_eq!(found, vec!["127.0.0.1:9".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn the_preferred_family_comes_first_whatever_the_order_of_addresses() {
+        let (found, _) = candidates(&target(&["127.0.0.1", "::1"], &[Family::V6, Family::V4], 9)).await;
+        assert_eq!(found, vec!["[::1]:9".parse().unwrap(), "127.0.0.1:9".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn a_link_local_address_takes_its_zone_from_the_interface_name() {
+        let (found, unresolved) = candidates(&target(&["fe80::1%lo"], &[Family::V6], 22)).await;
+        assert_eq!(unresolved, Vec::<String>::new());
+        assert_eq!(found.first().map(display).as_deref(), Some("fe80::1%lo"));
+    }
+
+    #[tokio::test]
+    async fn an_unknown_zone_is_named() {
+        let failure = dial(&target(&["fe80::1%nosuch0"], &[Family::V6], 22)).await.err().unwrap();
+        assert_eq!(failure.reason, Reason::NameNotResolved);
+        assert!(failure.message.contains("nosuch0"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_told_from_a_silent_one() {
+        // Port 1 of loopback: nothing listens there on any machine that we know.
+        let failure = dial(&target(&["127.0.0.1"], &[Family::V4], 1)).await.err().unwrap();
+        assert_eq!(failure.reason, Reason::ConnectionRefused);
+        assert!(failure.message.contains("db-01") && failure.message.contains("port 1"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn no_address_of_an_allowed_family_is_a_reason_of_its_own() {
+        let failure = dial(&target(&["::1"], &[Family::V4], 22)).await.err().unwrap();
+        assert_eq!(failure.reason, Reason::NoUsableAddress);
+    }
+}

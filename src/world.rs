@@ -1,0 +1,112 @@
+//! What the operator knows of the cluster: one watch per kind, shared by all its parts.
+
+use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
+use crate::publish::Kind;
+use futures::StreamExt;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::WatchStreamExt as _;
+use kube::{Api, Client};
+use std::hash::Hash;
+use tokio::sync::mpsc;
+
+/// The caches.
+#[derive(Clone)]
+pub struct World {
+    /// Machines.
+    pub nodes: Store<ManagedNode>,
+    /// Baselines.
+    pub baselines: Store<Baseline>,
+    /// Runs.
+    pub runs: Store<UpdateRun>,
+    /// Machines in runs.
+    pub updates: Store<NodeUpdate>,
+}
+
+/// Something changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A machine.
+    Node(ObjectRef<ManagedNode>),
+    /// A baseline.
+    Baseline(ObjectRef<Baseline>),
+    /// A run.
+    Run(ObjectRef<UpdateRun>),
+    /// A machine in a run.
+    Update(ObjectRef<NodeUpdate>),
+}
+
+/// Watches that fill a [`World`], and the changes they see.
+pub struct Watches {
+    world: World,
+    changes: mpsc::UnboundedReceiver<Change>,
+}
+
+impl Watches {
+    /// Starts one watch per kind, in all namespaces or in one.
+    pub fn start(client: &Client, namespace: Option<&str>) -> Self {
+        let (send, changes) = mpsc::unbounded_channel();
+        let world = World {
+            nodes: watch(client, namespace, &send, Change::Node),
+            baselines: watch(client, namespace, &send, Change::Baseline),
+            runs: watch(client, namespace, &send, Change::Run),
+            updates: watch(client, namespace, &send, Change::Update),
+        };
+        Self { world, changes }
+    }
+
+    /// Waits until each cache has been filled once.
+    ///
+    /// # Errors
+    /// When a watch ended, which none does by itself.
+    pub async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
+        self.world.nodes.wait_until_ready().await?;
+        self.world.baselines.wait_until_ready().await?;
+        self.world.runs.wait_until_ready().await?;
+        self.world.updates.wait_until_ready().await
+    }
+
+    /// The caches and the changes from now on.
+    pub fn into_parts(self) -> (World, mpsc::UnboundedReceiver<Change>) {
+        (self.world, self.changes)
+    }
+}
+
+fn watch<K: Kind>(
+    client: &Client,
+    namespace: Option<&str>,
+    send: &mpsc::UnboundedSender<Change>,
+    change: impl Fn(ObjectRef<K>) -> Change + Send + 'static,
+) -> Store<K>
+where
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let api: Api<K> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let (store, writer) = reflector::store();
+    let send = send.clone();
+    let mut stream = Box::pin(
+        // Who wrote which field is of no interest here and is a third of each object.
+        watcher(api, watcher::Config::default())
+            .modify(|object| object.meta_mut().managed_fields = None)
+            .default_backoff()
+            .reflect(writer),
+    );
+    tokio::spawn(async move {
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Event::Apply(object) | Event::Delete(object) | Event::InitApply(object)) => {
+                    // Nobody listens any more when the operator ends.
+                    send.send(change(ObjectRef::from_obj(&object))).ok();
+                }
+                Ok(Event::Init | Event::InitDone) => {}
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), error = %crate::failure::chain(&error), "a watch was interrupted and is taken up again");
+                }
+            }
+        }
+    });
+    store
+}

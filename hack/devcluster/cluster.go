@@ -23,15 +23,16 @@ type cluster struct {
 	serviceCIDRs, podCIDRs string
 	runtimeEndpoint        string
 	proxyMode              string
-	apiServerArgs          []string
+	extraAPIServerArgs     []string
 	// Which of the optional components run.
 	controllerManager, scheduler, kubelet, proxy bool
 
 	credentials *credentials
 }
 
-func (c *cluster) local(port int) string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port+port))
+// local is where a component listens that only others of the cluster talk to.
+func (c *cluster) local(offset int) string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port+offset))
 }
 
 // server is the address for everybody on this machine.
@@ -117,7 +118,7 @@ func (c *cluster) etcdArgs() []string {
 	}
 }
 
-func (c *cluster) apiServerCommand() []string {
+func (c *cluster) apiServerArgs() []string {
 	cred := c.credentials
 	args := []string{
 		"--bind-address=" + c.bind,
@@ -152,7 +153,7 @@ func (c *cluster) apiServerCommand() []string {
 		// Nobody makes the service accounts that this plugin would insist on.
 		args = append(args, "--disable-admission-plugins=ServiceAccount")
 	}
-	return append(args, c.apiServerArgs...)
+	return append(args, c.extraAPIServerArgs...)
 }
 
 func (c *cluster) controllerManagerArgs() []string {
@@ -172,13 +173,13 @@ func (c *cluster) schedulerArgs() []string {
 }
 
 // controllerArgs is what kube-controller-manager and kube-scheduler have in common.
-func (c *cluster) controllerArgs(name string, port int) []string {
+func (c *cluster) controllerArgs(name string, offset int) []string {
 	cred := c.credentials
 	return []string{
 		"--kubeconfig=" + c.kubeconfig(name),
 		"--authentication-kubeconfig=" + c.kubeconfig(name),
 		"--authorization-kubeconfig=" + c.kubeconfig(name),
-		"--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(c.port+port),
+		"--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(c.port+offset),
 		"--tls-cert-file=" + cred.cert(name), "--tls-private-key-file=" + cred.key(name),
 		"--client-ca-file=" + cred.cert("ca"),
 		"--leader-elect=false", "--profiling=false",

@@ -63,12 +63,18 @@ func command(ctx context.Context, name string, args []string) error {
 }
 
 func printUsage(w io.Writer) {
+	linked := "none, name a folder that has them with --assets"
+	if len(components) > 0 {
+		linked = strings.Join(slices.Sorted(maps.Keys(components)), ", ")
+	}
 	_, _ = fmt.Fprintf(w, `A Kubernetes control plane in one executable.
 
-  devcluster up --dir D [flags]     a control plane in D, until SIGTERM ("devcluster up --help" lists the flags)
-  devcluster COMPONENT [flags]      one of: %s
+  devcluster up --dir D [flags]   a control plane in D, until SIGTERM ("devcluster up --help" lists the flags)
+  devcluster COMPONENT [flags]    a component, with its upstream flags
+
+Components in this executable: %s
 
 Example:
   devcluster up --dir /tmp/cluster --port 0
-`, strings.Join(slices.Sorted(maps.Keys(components)), ", "))
+`, linked)
 }

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -43,6 +44,10 @@ func up(ctx context.Context, args []string) error {
 	}
 	defer claim.Close()
 	c.port = port
+	// One that was killed has left its ready file behind.
+	if err := c.removeReadyFile(); err != nil {
+		return err
+	}
 
 	started := time.Now()
 	step := func(format string, values ...any) {
@@ -65,10 +70,7 @@ func up(ctx context.Context, args []string) error {
 		return err
 	}
 	<-ctx.Done()
-	if c.readyFile != "" {
-		return os.Remove(c.readyFile)
-	}
-	return nil
+	return c.removeReadyFile()
 }
 
 func parseUp(args []string) (*cluster, error) {
@@ -88,7 +90,7 @@ func parseUp(args []string) (*cluster, error) {
 	flags.StringVar(&c.runtimeEndpoint, "cri", "unix:///run/containerd/containerd.sock", "container runtime for --kubelet")
 	flags.StringVar(&c.proxyMode, "proxy-mode", "nftables", "mode of kube-proxy: nftables or iptables")
 	flags.Func("apiserver-arg", "one more flag for kube-apiserver, such as --service-node-port-range=30000-63999; may be repeated", func(arg string) error {
-		c.apiServerArgs = append(c.apiServerArgs, arg)
+		c.extraAPIServerArgs = append(c.extraAPIServerArgs, arg)
 		return nil
 	})
 	flags.BoolVar(&c.scheduler, "scheduler", false, "run kube-scheduler")
@@ -197,7 +199,7 @@ func (c *cluster) start(ctx context.Context, s *supervisor, step func(string, ..
 		return err
 	}
 	step("etcd at %s", c.local(etcdPort))
-	apiServer, err := s.start("kube-apiserver", c.apiServerCommand())
+	apiServer, err := s.start("kube-apiserver", c.apiServerArgs())
 	if err != nil {
 		return err
 	}
@@ -264,6 +266,16 @@ func (c *cluster) announce() error {
 		return err
 	}
 	return os.Rename(partial, c.readyFile)
+}
+
+func (c *cluster) removeReadyFile() error {
+	if c.readyFile == "" {
+		return nil
+	}
+	if err := os.Remove(c.readyFile); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // client speaks to etcd and the API server as admin.

@@ -55,6 +55,7 @@ impl Conversation {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        tracing::trace!(method = %request.method(), path = request.uri().path(), "the engine asks");
         let path = request.uri().path().to_owned();
         match (request.method().clone(), path.as_str()) {
             (Method::POST, "/v1/hello") => self.hello(request).await,

@@ -169,13 +169,20 @@ fn parse(address: &str, port: u16) -> Parsed {
 
 /// The index of a network interface, by name or as a number.
 fn interface_index(zone: &str) -> Option<u32> {
-    if let Ok(index) = zone.parse() {
-        return Some(index);
-    }
-    if zone.is_empty() || zone.contains('/') || zone.starts_with('.') {
-        return None;
-    }
-    std::fs::read_to_string(format!("/sys/class/net/{zone}/ifindex")).ok()?.trim().parse().ok()
+    zone.parse().ok().or_else(|| interfaces().into_iter().find(|(name, _)| name == zone).map(|(_, index)| index))
+}
+
+/// Names and indices of the interfaces that have IPv6 addresses: the others have no zone. The
+/// kernel's list for this very network namespace, which /sys is not if it was mounted in another.
+fn interfaces() -> Vec<(String, u32)> {
+    let list = std::fs::read_to_string("/proc/self/net/if_inet6").unwrap_or_default();
+    list.lines()
+        .filter_map(|line| {
+            // address index prefix scope flags name
+            let words: Vec<&str> = line.split_whitespace().collect();
+            Some(((*words.get(5)?).to_owned(), u32::from_str_radix(words.get(1)?, 16).ok()?))
+        })
+        .collect()
 }
 
 /// The address as its owner would write it: no port, the zone by name.
@@ -187,14 +194,7 @@ fn display(address: &SocketAddr) -> String {
 }
 
 fn zone_name(index: u32) -> String {
-    let by_index = |entry: io::Result<std::fs::DirEntry>| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
-        (interface_index(&name)? == index).then_some(name)
-    };
-    std::fs::read_dir("/sys/class/net")
-        .ok()
-        .and_then(|mut entries| entries.find_map(by_index))
-        .unwrap_or_else(|| index.to_string())
+    interfaces().into_iter().find(|(_, i)| *i == index).map_or_else(|| index.to_string(), |(name, _)| name)
 }
 
 fn no_candidates(target: &Target, unresolved: &[String]) -> Failure {

@@ -5,7 +5,7 @@
 use crate::place::Place;
 use farrier_protocol::ATTACH_MARKER;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -36,7 +36,6 @@ pub(crate) fn attach(dir: &Path) -> ExitCode {
 }
 
 fn join(stream: &UnixStream) -> io::Result<()> {
-    // Plain descriptors without a buffer of ours: the kernel may move the bytes by itself.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     writeln!(output, "{ATTACH_MARKER}")?;
@@ -44,9 +43,23 @@ fn join(stream: &UnixStream) -> io::Result<()> {
     let mut from_engine = stream.try_clone()?;
     thread::spawn(move || {
         // How it ended makes no difference: nothing more comes.
-        drop(io::copy(&mut input, &mut to_engine));
-        drop(to_engine.shutdown(Shutdown::Write));
+        copy(&mut input, &mut to_engine).ok();
+        to_engine.shutdown(Shutdown::Write).ok();
     });
-    io::copy(&mut from_engine, &mut output)?;
-    Ok(())
+    copy(&mut from_engine, &mut output)
+}
+
+/// Copies until the end of `from`. Not [`io::copy`]: that makes the kernel splice, and a splice
+/// that waits for the socket keeps the pipe of standard output locked meanwhile, so that sshd
+/// hangs in reading what is in the pipe already (seen with Linux 6.18).
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(buffer.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }

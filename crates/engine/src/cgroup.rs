@@ -14,7 +14,7 @@ pub(crate) fn leave_login_session() {
         return;
     };
     if let Some(procs) = target(&own, &init) {
-        drop(fs::write(procs, std::process::id().to_string()));
+        fs::write(procs, std::process::id().to_string()).ok();
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) struct Bounds {
 }
 
 /// For tools that are known to be quick and to print as much as the machine has packages.
-pub(crate) const TOOL: Bounds = Bounds { time: Duration::from_secs(120), bytes: 32 * 1024 * 1024 };
+pub(crate) const TOOL: Bounds = Bounds { time: Duration::from_mins(2), bytes: 32 * 1024 * 1024 };
 
 /// The full path of a program on this machine.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {

@@ -1,7 +1,7 @@
 //! SHA-256 digests, written `sha256:` and 64 lower-case hexadecimal digits.
 
 use sha2::{Digest as _, Sha256};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Read};
 use std::str::FromStr;
 
@@ -19,7 +19,12 @@ impl Digest {
 
     /// The digest of everything that `hasher` has seen.
     pub(crate) fn of_hasher(hasher: Sha256) -> Self {
-        Self { hex: hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect() }
+        let mut hex = String::new();
+        for byte in hasher.finalize() {
+            // Writing to a string cannot fail.
+            write!(hex, "{byte:02x}").ok();
+        }
+        Self { hex }
     }
 
     /// The digest of everything that `reader` yields.

@@ -10,8 +10,8 @@ use crate::step::Plan;
 use crate::worker::Engine;
 use farrier_protocol::{Installer, Step, StepExit};
 use package_lock::PackageLock;
-use std::fs::{self, DirBuilder, Permissions};
-use std::io;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,11 @@ pub(crate) fn prepare(engine: &Engine, number: usize, step: &Step) -> Result<Pre
         Installer::Rpm => rpm::prepare(engine, step, dir, &file),
         Installer::Script => {
             fs::set_permissions(&file, Permissions::from_mode(0o700)).map_err(trouble)?;
+            if !is_program(&file).map_err(trouble)? {
+                let detail = "the payload is neither a script that begins with #! nor an ELF program";
+                let exit = StepExit::NotStarted { detail: detail.into() };
+                return Ok(Preparation::Ended { exit, output: String::new() });
+            }
             let environment = vec![
                 ("FARRIER_COMPONENT", step.component.clone()),
                 ("FARRIER_VERSION", step.version.clone()),
@@ -64,4 +69,12 @@ fn place_payload(payload: &Path, dir: &Path, name: &str) -> io::Result<PathBuf> 
         fs::copy(payload, &file)?;
     }
     Ok(file)
+}
+
+/// Whether the kernel can execute it. Without this check the C library would hand anything
+/// else to the shell, which then executes, say, a firmware image line by line.
+fn is_program(file: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(file)?.take(4).read_to_end(&mut start)?;
+    Ok(start.starts_with(b"#!") || start.starts_with(b"\x7fELF"))
 }

@@ -86,18 +86,16 @@ impl Journal {
         let length = line.len();
         line.push(b'\n');
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
-        let stored = match &written {
-            Ok(()) => Stored::File { offset: self.length, length },
-            Err(_) => {
-                line.pop();
-                Stored::Memory(line)
-            }
-        };
-        match &stored {
-            Stored::File { length, .. } => self.length += *length as u64 + 1,
+        let stored = if written.is_ok() {
+            let offset = self.length;
+            self.length += line.len() as u64;
+            Stored::File { offset, length }
+        } else {
             // Cut off what was written of it; should this fail too, it is a torn line.
-            Stored::Memory(_) => drop(self.file.set_len(self.length)),
-        }
+            self.file.set_len(self.length).ok();
+            line.truncate(length);
+            Stored::Memory(line)
+        };
         self.index.push(Entry { seq: event.seq, stored });
         written
     }

@@ -48,9 +48,8 @@ pub(crate) fn launch(session: &Session, digest: &Digest) -> ExitCode {
     let report = match try_launch(session, digest) {
         Ok(report) => report,
         Err(mut failure) => {
-            let removed = Place::named(&session.dir).map(|place| (place.close(), place.remove()));
-            if let Ok((_, Err(leftover))) = removed {
-                failure.message += &format!("; {} is still there: {}", leftover.what, leftover.why);
+            if let Ok(Err(left)) = Place::named(&session.dir).map(|place| place.remove()) {
+                failure.message = format!("{}; {} is still there: {}", failure.message, left.what, left.why);
             }
             failure.report()
         }
@@ -92,6 +91,9 @@ fn verify(digest: &Digest) -> Result<(), Failure> {
 
 /// Takes the lock, or returns the engine of this very session that has it.
 fn wait_for_lock(lock: &MachineLock, session: &Session, place: &Place) -> Result<Option<u32>, Failure> {
+    let is_ours = |holder: &Holder| {
+        holder.command == "run" && holder.session == session.id && holder.dir == session.dir
+    };
     let until = Instant::now() + PATIENCE;
     loop {
         if lock.try_take().map_err(context("the machine's lock"))? {
@@ -99,14 +101,11 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &Place) -> Result
         }
         let holder = lock.target().map(holder::find).map_err(context("the machine's lock"))?;
         match &holder {
-            Some(holder) if holder.session == session.id && holder.dir == session.dir => {
-                // It removes its socket before it leaves.
-                if holder.command == "run" && place.socket().exists() {
-                    return Ok(Some(holder.pid));
-                }
-            }
+            // One that leaves removes its socket first.
+            Some(holder) if is_ours(holder) && place.socket().exists() => return Ok(Some(holder.pid)),
+            Some(holder) if is_ours(holder) => {}
             Some(holder) if holder.command == "run" => return Err(busy(Some(holder))),
-            _ => {}
+            Some(_) | None => {}
         }
         if Instant::now() >= until {
             return Err(busy(holder.as_ref()));

@@ -7,8 +7,9 @@ mod http;
 
 pub(crate) use http::{Body, Head, Http};
 
-use crate::shared::{LinkOrder, Pace, Shared};
-use farrier_protocol::{Ack, Next, Task, Welcome};
+use crate::shared::{Answer, LinkOrder, Pace, Shared};
+use farrier_protocol::{Ack, Next, Welcome};
+use serde::Deserialize;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -46,7 +47,7 @@ impl Link {
         loop {
             if let Ok(stream) = self.shared.next_stream() {
                 // The error is the connection's end; the runner sees it and connects again.
-                drop(self.converse(stream, boot_id.trim()));
+                self.converse(stream, boot_id.trim()).ok();
             }
         }
     }
@@ -61,20 +62,20 @@ impl Link {
         let shared = &self.shared;
         let mut http = Http::new(stream, Arc::clone(shared))?;
         let hello = serde_json::to_vec(&shared.hello(&self.session, boot_id))?;
-        let welcome: Welcome = http.post("/v1/hello", &hello)?.ok_or_else(unexpected)?;
+        let welcome: Welcome = http.post("/v1/hello", &hello)?;
         shared.welcome(&welcome);
         let mut pace = Pace { posted: None, asked: None };
         loop {
             match shared.link_order(&pace) {
                 LinkOrder::Post { events, last } => {
-                    let ack: Ack = http.post("/v1/events", &events)?.ok_or_else(unexpected)?;
+                    let ack: Ack = http.post("/v1/events", &events)?;
                     pace.posted = Some(Instant::now());
                     shared.acknowledge(&ack, last)?;
                 }
                 LinkOrder::Ask(next) => {
-                    let task = self.ask(&mut http, &next)?;
-                    pace.asked = task.is_none().then(Instant::now);
-                    shared.answer(task);
+                    let answer = ask(&mut http, &next)?;
+                    pace.asked = matches!(answer, Answer::Nothing).then(Instant::now);
+                    shared.answer(answer);
                 }
                 LinkOrder::Fetch(mut download) => match download.proceed(&mut http) {
                     Ok(result) => shared.fetched(result),
@@ -90,12 +91,24 @@ impl Link {
             }
         }
     }
-
-    fn ask(&self, http: &mut Http, next: &Next) -> io::Result<Option<Task>> {
-        http.post("/v1/next", &serde_json::to_vec(next)?)
-    }
 }
 
-fn unexpected() -> io::Error {
-    io::Error::other("an answer without a body where there must be one")
+fn ask(http: &mut Http, next: &Next) -> io::Result<Answer> {
+    /// What every version of a task has.
+    #[derive(Deserialize)]
+    struct Id {
+        id: String,
+    }
+    let Some(answer) = http.post_for_bytes("/v1/next", &serde_json::to_vec(next)?)? else {
+        return Ok(Answer::Nothing);
+    };
+    match serde_json::from_slice(&answer) {
+        Ok(task) => Ok(Answer::Task(task)),
+        Err(error) => {
+            let Id { id } = serde_json::from_slice(&answer)?;
+            let engine = env!("CARGO_PKG_VERSION");
+            let message = format!("engine {engine} does not understand this task: {error}");
+            Ok(Answer::Unintelligible { id, message })
+        }
+    }
 }

@@ -89,7 +89,7 @@ impl StepLog {
     /// Appends words of our own.
     pub(crate) fn note(&mut self, text: &str) {
         // The log is a convenience; the same words go to the runner as an event.
-        drop(writeln!(self.file, "{}", text.trim_end()));
+        writeln!(self.file, "{}", text.trim_end()).ok();
     }
 
     /// The last part of what the step printed.

@@ -132,9 +132,7 @@ impl Download {
 
 /// A failure of the machine's own disk.
 pub(crate) fn disk(error: &io::Error) -> FetchError {
-    let code = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FailureCode::DiskFull,
-        _ => FailureCode::Other,
-    };
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let code = if full { FailureCode::DiskFull } else { FailureCode::Other };
     FetchError { code, message: format!("a payload could not be written: {error}") }
 }

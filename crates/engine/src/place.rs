@@ -105,7 +105,7 @@ impl Place {
     /// Removes the socket, so that nobody new connects.
     pub(crate) fn close(&self) {
         // A socket that is gone already is what we want; any other trouble shows in `remove`.
-        drop(fs::remove_file(self.socket()));
+        fs::remove_file(self.socket()).ok();
     }
 
     /// Removes the directory with all that is in it; symbolic links are removed, not followed.

@@ -47,7 +47,7 @@ pub(crate) fn run(session: Session) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            drop(io::stdout().write_all(&line(&failure.report())));
+            io::stdout().write_all(&line(&failure.report())).ok();
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,7 @@
 
 mod for_link;
 
-pub(crate) use for_link::{LinkOrder, Pace};
+pub(crate) use for_link::{Answer, LinkOrder, Pace};
 
 use crate::journal::{Journal, Known};
 use crate::payload::{Download, FetchError};
@@ -156,7 +156,7 @@ impl Shared {
             }
             match std::mem::replace(&mut state.phase, Phase::Busy) {
                 Phase::Given(task) => return Ok(task),
-                idle => state.phase = idle,
+                idle @ (Phase::Busy | Phase::Idle { .. }) => state.phase = idle,
             }
             state = self.wait(state, None);
         }
@@ -172,7 +172,7 @@ impl Shared {
                 Fetch::Ended(result) => return Ok(result),
                 // What was asked for stays forgotten; the link notices when it is done.
                 _ if self.stop_of(&state).is_some() => {}
-                pending => state.fetch = pending,
+                pending @ (Fetch::None | Fetch::Wanted(_) | Fetch::Running) => state.fetch = pending,
             }
             if let Some(stop) = self.stop_of(&state) {
                 return Err(stop);

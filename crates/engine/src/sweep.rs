@@ -107,7 +107,7 @@ fn close(journal: &mut Journal, leases: &[Lease], leftovers: &[Leftover]) {
     };
     for lease in leases.iter().filter(|lease| !is_left(lease)) {
         // Whatever the disk takes is better than nothing; the report is on standard output.
-        drop(journal.append(EventBody::LeaseReturned { id: lease.id.clone() }));
+        journal.append(EventBody::LeaseReturned { id: lease.id.clone() }).ok();
     }
-    drop(journal.append(EventBody::Retired { leftovers: leftovers.to_vec() }));
+    journal.append(EventBody::Retired { leftovers: leftovers.to_vec() }).ok();
 }

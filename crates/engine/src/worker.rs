@@ -44,7 +44,7 @@ impl Engine {
     /// Writes down an event that has already happened. If the disk does not take it, it is
     /// delivered from memory; nothing more can be done about it.
     pub(crate) fn report(&self, body: EventBody) {
-        drop(self.shared.record(body));
+        self.shared.record(body).ok();
     }
 
     fn execute(&self, task: &Task) -> Then {

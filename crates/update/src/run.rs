@@ -27,10 +27,11 @@ use std::time::Duration;
 ///
 /// # Assumptions
 ///
-/// Our own earlier writes are seen: every NodeUpdate of this run that exists, with its
-/// intent. Read them from the API server, or wait until the cache has caught up. Otherwise
-/// more nodes than allowed may be begun. Everything else may be as old as it likes: phases,
-/// holds, the user's wishes.
+/// Our own earlier writes are seen: the recorded list and the end of the run, and every
+/// NodeUpdate of it with its intent. Read them from the API server, or wait until the cache
+/// has caught up; otherwise more nodes than allowed may be begun, or one after the end.
+/// Everything else may be as old as it likes: phases, holds, the baseline, what the user
+/// wants.
 ///
 /// Decisions about runs that share nodes are made and carried out one after the other, so
 /// that [`TargetFacts::claimed_by`] still holds when a node is begun.
@@ -179,8 +180,16 @@ impl UpdateFacts {
     }
 
     /// Whether it works on the machine, or may begin to at any moment.
+    ///
+    /// A plan that is given up is not: the machine is clean, and nothing is done there.
     pub const fn in_flight(&self) -> bool {
-        !self.is_done() && !self.is_planned()
+        match (&self.phase, self.intent) {
+            (UpdatePhase::Done(_), _) | (UpdatePhase::Planned, Intent::Plan | Intent::Cancel) => false,
+            (UpdatePhase::Planned, Intent::Run)
+            | (UpdatePhase::Pending | UpdatePhase::Working { .. } | UpdatePhase::WaitingForRetry { .. }, _) => {
+                true
+            }
+        }
     }
 }
 
@@ -251,3 +260,6 @@ pub struct RunEnd {
     /// In words.
     pub message: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,83 +3,23 @@
 //! A story is a list of random steps. After each of them the laws that hold at any moment
 //! are checked; at its end the luck turns good, and the laws about ends are.
 
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has found something")]
+
+#[path = "laws/story.rs"]
+mod story;
 #[path = "laws/world.rs"]
 mod world;
 
 use farrier_update::model::{Millis, NodeName, RunName};
 use farrier_update::run::{
-    BaselineFacts, CondStatus, Decision, Desired, Effect, Intent, Limit, Observed, UpdatePhase, Wake, decide,
+    BaselineFacts, CondStatus, Decision, Desired, Effect, Intent, NodeEnd, Observed, UpdateFacts,
+    UpdatePhase, Wake, decide,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use story::{Step, run, step};
 use world::{Luck, Run, World};
-
-/// One thing that happens.
-#[derive(Debug, Clone)]
-enum Step {
-    /// The controller looks, decides and acts; `cut` effects are carried out before it dies.
-    Reconcile { run: usize, cut: Option<usize>, stale: Option<usize> },
-    /// A runner takes a step with one of the NodeUpdates at work.
-    Work { pick: usize, luck: Luck },
-    /// The user wants something else.
-    Desire { run: usize, wanted: Desired },
-    /// The user deletes the run.
-    Delete { run: usize },
-    /// The user keeps a node out of runs, or no longer.
-    Hold { node: usize, hold: bool },
-    /// A node is deleted, or comes back.
-    Exist { node: usize, exists: bool },
-    /// The baseline is created, or turns out to be unusable.
-    Baseline { run: usize, facts: BaselineFacts },
-    /// Time passes.
-    Tick { seconds: u64 },
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let luck = prop_oneof![4 => Just(Luck::Good), 1 => Just(Luck::Bad), 1 => Just(Luck::Away), 1 => Just(Luck::Retry)];
-    let desired = prop_oneof![3 => Just(Desired::Run), 3 => Just(Desired::Pause), 1 => Just(Desired::Cancel)];
-    let stale = proptest::option::weighted(0.3, 1..12_usize);
-    prop_oneof![
-        12 => (0..3_usize, proptest::option::weighted(0.3, 0..4_usize), stale)
-            .prop_map(|(run, cut, stale)| Step::Reconcile { run, cut, stale }),
-        12 => (any::<usize>(), luck).prop_map(|(pick, luck)| Step::Work { pick, luck }),
-        2 => (0..3_usize, desired).prop_map(|(run, wanted)| Step::Desire { run, wanted }),
-        1 => (0..12_usize).prop_map(|run| Step::Delete { run }),
-        1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
-        1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
-        1 => (0..6_usize, baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
-        1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
-    ]
-}
-
-fn baseline() -> impl Strategy<Value = BaselineFacts> {
-    prop_oneof![
-        10 => Just(BaselineFacts::Ready),
-        2 => Just(BaselineFacts::Missing { name: "spring".to_owned() }),
-        1 => Just(BaselineFacts::Invalid { message: "spring goes in a circle".to_owned() }),
-    ]
-}
-
-fn run() -> impl Strategy<Value = Run> {
-    let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
-    let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];
-    let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.strategy.stages".to_owned()])];
-    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64)).prop_map(
-        |(desired, limit, baseline, not_supported, ttl)| Run {
-            desired,
-            limit,
-            baseline,
-            not_supported,
-            deleting: false,
-            ttl: ttl.map(Duration::from_secs),
-            recorded: None,
-            left_out: Vec::new(),
-            end: None,
-            gone: false,
-        },
-    )
-}
 
 type Check = Result<(), TestCaseError>;
 
@@ -126,6 +66,7 @@ fn check_decision(seen: &Observed, decision: &Decision) -> Check {
     let usable = matches!(seen.baseline, BaselineFacts::Ready) && seen.run.not_supported.is_empty();
     prop_assert!(!begins || (!stopped && !seen.run.deleting && usable && !ended), "begins what it must not");
     prop_assert!(!begins || seen.run.targets_recorded, "begins before the list is recorded");
+    check_targets(seen, decision)?;
     check_not_silent(seen, decision)?;
     if let Some(end) = &seen.run.finished {
         let says = status.end();
@@ -135,6 +76,26 @@ fn check_decision(seen: &Observed, decision: &Decision) -> Check {
     }
     if let Wake::At(at) = decision.wake {
         prop_assert!(at > seen.now, "wakes in the past, which is a busy loop");
+    }
+    Ok(())
+}
+
+/// Nodes are begun only where they may be, and told nothing that they know.
+fn check_targets(seen: &Observed, decision: &Decision) -> Check {
+    for effect in &decision.effects {
+        match effect {
+            Effect::Start { node, .. } => {
+                let facts = &seen.targets[node];
+                let free =
+                    facts.exists && !facts.hold && facts.claimed_by.is_none() && facts.update.is_none();
+                prop_assert!(free, "starts {} although {:?}", node, facts);
+            }
+            Effect::SetIntent { node, intent } => {
+                let update = seen.targets[node].update.as_ref().unwrap();
+                prop_assert!(update.intent < *intent && !update.is_done(), "{:?} from {:?}", effect, update);
+            }
+            Effect::RecordTargets { .. } | Effect::ReleaseRun | Effect::DeleteRun => {}
+        }
     }
     Ok(())
 }
@@ -178,6 +139,13 @@ fn check_world(world: &World) -> Check {
         let total = run.recorded.as_ref().map_or(0, Vec::len);
         let in_flight = world.in_flight(name);
         prop_assert!(in_flight <= run.limit.of(total), "{} of {:?} nodes in flight", in_flight, run.limit);
+        if run.end.as_ref().is_some_and(|(end, _)| end.succeeded) {
+            let good = |node: &NodeName| {
+                let update = world.updates.get(&(name.clone(), node.clone()));
+                update.is_some_and(|update| update.phase == UpdatePhase::Done(NodeEnd::Succeeded))
+            };
+            prop_assert!(run.recorded.iter().flatten().all(good), "{} claims a success that is none", name);
+        }
         if run.end.is_some() || run.gone {
             let open = world
                 .updates
@@ -228,8 +196,8 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
             reconcile(world, &seen, name, *cut)?;
         }
         Step::Work { pick, luck } => {
-            let busy = world.busy();
-            if let Some(key) = pick.checked_rem(busy.len()).and_then(|index| busy.get(index)) {
+            let moving = world.moving();
+            if let Some(key) = pick.checked_rem(moving.len()).and_then(|index| moving.get(index)) {
                 world.work(key, *luck);
             }
         }
@@ -277,7 +245,7 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
                 prop_assert_eq!(&*said, &format!("{end:?}"), "the end of a run changed");
             }
         }
-        for key in world.busy() {
+        for key in world.moving() {
             quiet = false;
             world.work(&key, Luck::Good);
             check_world(world)?;

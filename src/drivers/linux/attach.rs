@@ -32,6 +32,7 @@ impl Machine {
             .ok()
             .flatten()
             .ok_or_else(|| self.nobody_there())?;
+        tracing::trace!(node = %self.connection.node, rest = rest.len(), "attached");
         let stream = tokio::io::join(Cursor::new(rest).chain(reader), writer);
         if let Err(error) = conversation.serve(stream).await {
             tracing::debug!(node = %self.connection.node, error = %chain(&error), "the stream to the engine ended");

@@ -6,7 +6,7 @@ use crate::payload::{self, Download};
 use crate::worker::Engine;
 use crate::{command, space};
 use farrier_protocol::{EventBody, FailureCode, Installer, Step};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Checks the machine, then fetches and verifies the payload of every step.
 pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(), Unable> {
@@ -59,14 +59,7 @@ fn fetch(engine: &Engine, step: &Step, digest: &Digest) -> Result<(), Unable> {
         let component = step.component.clone();
         Unable::Failed { code: error.code, component, message: error.message }
     };
-    let download = create(&path, digest, step.payload.size).map_err(failed)?;
-    match engine.shared.fetch(download) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(failed(error)),
-        Err(stop) => Err(Unable::Stopped(stop)),
-    }
-}
-
-fn create(path: &Path, digest: &Digest, size: u64) -> Result<Download, payload::FetchError> {
-    Download::create(path, digest.clone(), size).map_err(|error| payload::disk(&error))
+    let empty = Download::create(&path, digest.clone(), step.payload.size)
+        .map_err(|error| failed(payload::disk(&error)))?;
+    engine.shared.fetch(empty).map_err(Unable::Stopped)?.map_err(failed)
 }

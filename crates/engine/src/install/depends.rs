@@ -98,9 +98,9 @@ fn offers_of(line: &str) -> Vec<Offer> {
         arch: (*arch).to_owned(),
         multi_arch: (*multi_arch).to_owned(),
     };
-    let provided = provides.split(',').map(relation).filter(|provided| !provided.name.is_empty());
-    let provided = provided.map(|provided| offer(provided.name, provided.constraint.map_or("", |(_, v)| v)));
-    std::iter::once(offer(name, version)).chain(provided).collect()
+    let virtuals = provides.split(',').map(relation).filter(|virtual_one| !virtual_one.name.is_empty());
+    let virtuals = virtuals.map(|one| offer(one.name, one.constraint.map_or("", |(_, version)| version)));
+    std::iter::once(offer(name, version)).chain(virtuals).collect()
 }
 
 fn relation(text: &str) -> Relation<'_> {

@@ -65,8 +65,15 @@ impl Http {
         self.closing = true;
     }
 
-    /// Posts JSON and reads the JSON answer; `None` for 204.
-    pub(crate) fn post<T: DeserializeOwned>(&mut self, path: &str, json: &[u8]) -> io::Result<Option<T>> {
+    /// Posts JSON and reads the JSON answer, which there must be.
+    pub(crate) fn post<T: DeserializeOwned>(&mut self, path: &str, json: &[u8]) -> io::Result<T> {
+        let answer = self.post_for_bytes(path, json)?;
+        let answer = answer.ok_or_else(|| io::Error::other(format!("{path} was answered with nothing")))?;
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
+    /// Posts JSON and reads the answer; `None` for 204.
+    pub(crate) fn post_for_bytes(&mut self, path: &str, json: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let length = json.len();
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: farrier\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
@@ -78,7 +85,7 @@ impl Http {
         let mut answer = Vec::new();
         self.body(&head).take(JSON_BYTES).read_to_end(&mut answer)?;
         match head.status {
-            200 => Ok(Some(serde_json::from_slice(&answer)?)),
+            200 => Ok(Some(answer)),
             204 => Ok(None),
             status => Err(io::Error::other(format!("{path} was answered with status {status}"))),
         }

@@ -2,7 +2,8 @@
 
 use super::{Fetch, Phase, Shared, State};
 use crate::payload::{Download, FetchError};
-use farrier_protocol::{Ack, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome};
+use crate::worker::failed;
+use farrier_protocol::{Ack, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome};
 use std::io;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -29,6 +30,21 @@ pub(crate) enum LinkOrder {
     Fetch(Box<Download>),
     /// A newer connection is there, or the journal cannot be read: leave this one.
     Leave,
+}
+
+/// What the runner answers when it is asked for work.
+pub(crate) enum Answer {
+    /// Nothing yet.
+    Nothing,
+    /// A task.
+    Task(Task),
+    /// A task of a later version of the protocol.
+    Unintelligible {
+        /// Its id.
+        id: String,
+        /// What is wrong with it.
+        message: String,
+    },
 }
 
 /// When this connection last did what.
@@ -110,11 +126,19 @@ impl Shared {
     }
 
     /// The runner answered the question for work.
-    pub(crate) fn answer(&self, task: Option<Task>) {
+    pub(crate) fn answer(&self, answer: Answer) {
         let mut state = self.lock();
         // The worker may have turned away meanwhile; the runner learns that from its events.
         if let Phase::Idle { .. } = state.phase {
-            state.phase = task.map_or(Phase::Idle { done: None }, Phase::Given);
+            state.phase = match answer {
+                Answer::Nothing => Phase::Idle { done: None },
+                Answer::Task(task) => Phase::Given(task),
+                Answer::Unintelligible { id, message } => {
+                    // Kept in memory if the disk does not take it.
+                    state.journal.append(failed(&id, FailureCode::Other, "", message)).ok();
+                    Phase::Idle { done: Some(id) }
+                }
+            };
         }
         self.changed.notify_all();
     }
@@ -155,7 +179,7 @@ fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
     }
     match std::mem::replace(&mut state.fetch, Fetch::Running) {
         Fetch::Wanted(download) => return Ok(LinkOrder::Fetch(download)),
-        other => state.fetch = other,
+        other @ (Fetch::None | Fetch::Running | Fetch::Ended(_)) => state.fetch = other,
     }
     match &state.phase {
         Phase::Idle { done } => {
@@ -172,6 +196,6 @@ fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
 fn cut(stream: Option<&UnixStream>) {
     if let Some(stream) = stream {
         // One that is closed already is what we want.
-        drop(stream.shutdown(Shutdown::Both));
+        stream.shutdown(Shutdown::Both).ok();
     }
 }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::model::{Millis, NodeName};
 use crate::reason::Reason;
+use std::time::Duration;
 
 /// Decides what a run does next.
 ///
@@ -38,6 +39,10 @@ pub fn decide(observed: &Observed) -> Decision {
     advance(observed, &fleet)
 }
 
+/// How often a run looks again that waits for another run. It does not watch that run's
+/// NodeUpdates; half a minute is little beside an update, and nothing for the API server.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
 /// Puts a decision together; the status and the time to wake follow from the rest.
 pub(super) fn conclude(
     observed: &Observed,
@@ -46,9 +51,12 @@ pub(super) fn conclude(
     waiting: Vec<(NodeName, WaitingOn)>,
     state: &State,
 ) -> Decision {
+    let look_again = |waiting_on: &WaitingOn| {
+        (waiting_on.reason == Reason::WaitingForNode).then(|| observed.now.after(LOOK_AGAIN))
+    };
     let wake = waiting
         .iter()
-        .filter_map(|(_, waiting_on)| waiting_on.until)
+        .filter_map(|(_, waiting_on)| waiting_on.until.or_else(|| look_again(waiting_on)))
         .filter(|&until| until > observed.now)
         .min()
         .map_or(Wake::OnChange, Wake::At);
@@ -72,12 +80,14 @@ fn finished(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
 
 /// Rule 3.
 fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
+    let waiting = begun(fleet);
     if let Some((reason, message)) = brake(observed) {
-        return conclude(observed, fleet, Vec::new(), Vec::new(), &State::Waiting { reason, message });
+        return conclude(observed, fleet, Vec::new(), waiting, &State::Waiting { reason, message });
     }
     let existing = || observed.targets.iter().filter(|(_, facts)| facts.exists || facts.update.is_some());
     let nodes: Vec<NodeName> = existing()
-        // A NodeUpdate without a recorded list: the status was lost. What was begun stays in.
+        // A NodeUpdate without a recorded list: the status is old, and then this write is
+        // refused, or it was lost, and then what was begun stays in.
         .filter(|(_, facts)| !facts.hold || facts.update.is_some())
         .map(|(node, _)| node.clone())
         .collect();
@@ -89,7 +99,7 @@ fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
         let message = format!("{} nodes are selected; the list is being recorded", nodes.len());
         let effects = vec![Effect::RecordTargets { nodes, left_out }];
         let state = State::Moving { reason: Reason::InProgress, message };
-        return conclude(observed, fleet, effects, Vec::new(), &state);
+        return conclude(observed, fleet, effects, waiting, &state);
     }
     let message = if left_out.is_empty() {
         "spec.selector matches no node; check the labels of the ManagedNodes in this namespace".to_owned()
@@ -102,7 +112,20 @@ fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
             State::Ended(RunEnd { succeeded: false, reason: Reason::NoNodesSelected, message })
         }
     };
-    conclude(observed, fleet, Vec::new(), Vec::new(), &state)
+    conclude(observed, fleet, Vec::new(), waiting, &state)
+}
+
+/// What the nodes wait for that have a NodeUpdate already.
+fn begun(fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
+    fleet
+        .nodes
+        .iter()
+        .filter_map(|(&node, standing)| match standing {
+            Standing::Active(update) => Some((node.clone(), in_flight(update))),
+            Standing::Idle { planned: true, obstacle: _ } => Some((node.clone(), planned())),
+            Standing::Done(_) | Standing::Idle { planned: false, obstacle: _ } => None,
+        })
+        .collect()
 }
 
 /// What keeps the run from beginning any node, without ending it.
@@ -133,7 +156,7 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     for (&node, standing) in &fleet.nodes {
         let waiting_on = match standing {
             Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => continue,
-            Standing::InFlight(update) => in_flight(update),
+            Standing::Active(update) => in_flight(update),
             Standing::Idle { planned: true, obstacle: _ } if goal == Intent::Plan => planned(),
             Standing::Idle { planned: _, obstacle: Some(Obstacle::Held) } => held(node),
             Standing::Idle { planned: _, obstacle: Some(Obstacle::Claimed(run)) } => WaitingOn {
@@ -156,7 +179,7 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
         waiting.push((node.clone(), waiting_on));
     }
     if effects.is_empty() && is_over(observed, fleet) {
-        return stop::complete(observed, fleet);
+        return stop::complete(observed, fleet, waiting);
     }
     let state = stand(observed, fleet, brake, effects.len(), &waiting);
     conclude(observed, fleet, effects, waiting, &state)
@@ -188,26 +211,21 @@ fn stand(
     waiting: &[(NodeName, WaitingOn)],
 ) -> State {
     let total = fleet.nodes.len();
-    let moving = fleet.in_flight() + begun;
+    let moving = fleet.active() + begun;
     if let Some((reason, message)) = brake {
-        return match moving {
-            0 => State::Waiting { reason, message },
-            _ => State::Moving {
-                reason,
-                message: format!("{message}; {moving} nodes in progress are finished"),
-            },
-        };
+        if moving == 0 {
+            return State::Waiting { reason, message };
+        }
+        return State::Moving { reason, message: format!("{message}; nodes in progress go on: {moving}") };
     }
     let all = |reason: Reason| waiting.iter().all(|(_, waiting_on)| waiting_on.reason == reason);
     let some = |reason: Reason| waiting.iter().any(|(_, waiting_on)| waiting_on.reason == reason);
     let over = fleet.over();
     if moving > 0 {
-        let reason = [Reason::WaitingForRetry, Reason::WaitingForRunner]
-            .into_iter()
-            .find(|&reason| {
-                some(reason) && begun == 0 && !some(Reason::InProgress) && !some(Reason::Cancelling)
-            })
-            .unwrap_or(Reason::InProgress);
+        let slow =
+            [Reason::WaitingForRunner, Reason::WaitingForRetry].into_iter().find(|&reason| some(reason));
+        let works = begun > 0 || some(Reason::InProgress) || some(Reason::Cancelling);
+        let reason = if works { Reason::InProgress } else { slow.unwrap_or(Reason::InProgress) };
         let message = format!("{moving} of {total} nodes in progress, {over} at their end");
         return State::Moving { reason, message };
     }

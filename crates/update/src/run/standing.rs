@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 pub(super) enum Standing<'a> {
     /// Its NodeUpdate is at its end.
     Done(&'a NodeEnd),
-    /// Its NodeUpdate works on the machine, or may begin to at any moment.
-    InFlight(&'a UpdateFacts),
+    /// Its NodeUpdate is in flight, or a plan that is being given up.
+    Active(&'a UpdateFacts),
     /// Nothing is done with it.
     Idle {
         /// Whether there is a plan, with a NodeUpdate that waits to be carried out.
@@ -35,7 +35,7 @@ impl<'a> Standing<'a> {
     fn of(facts: &'a TargetFacts) -> Self {
         match &facts.update {
             Some(UpdateFacts { intent: _, phase: UpdatePhase::Done(end) }) => Self::Done(end),
-            Some(update) if update.in_flight() => Self::InFlight(update),
+            Some(update) if !update.is_planned() => Self::Active(update),
             planned => Self::Idle { planned: planned.is_some(), obstacle: obstacle(facts) },
         }
     }
@@ -78,8 +78,13 @@ impl<'a> Fleet<'a> {
     }
 
     /// How many nodes are being worked on.
-    pub(super) fn in_flight(&self) -> usize {
-        self.count(|standing| matches!(standing, Standing::InFlight(_)))
+    fn in_flight(&self) -> usize {
+        self.count(|standing| matches!(standing, Standing::Active(update) if update.in_flight()))
+    }
+
+    /// How many nodes have a NodeUpdate that moves.
+    pub(super) fn active(&self) -> usize {
+        self.count(|standing| matches!(standing, Standing::Active(_)))
     }
 
     /// How many nodes have a plan that waits to be carried out.
@@ -96,7 +101,7 @@ impl<'a> Fleet<'a> {
     pub(super) fn over(&self) -> usize {
         self.count(|standing| match standing {
             Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => true,
-            Standing::InFlight(_)
+            Standing::Active(_)
             | Standing::Idle { planned: _, obstacle: Some(Obstacle::Held | Obstacle::Claimed(_)) | None } => {
                 false
             }

@@ -52,7 +52,7 @@ pub(super) fn count(fleet: &Fleet<'_>, rest: Rest) -> Counts {
                 _,
             ) => &mut counts.failed,
             (Standing::Done(NodeEnd::Unreachable { .. }), _) => &mut counts.unreachable,
-            (Standing::InFlight(_), _) => &mut counts.in_progress,
+            (Standing::Active(_), _) => &mut counts.in_progress,
             (Standing::Idle { planned: true, .. }, _) | (Standing::Idle { .. }, Rest::Pending) => {
                 &mut counts.pending
             }
@@ -104,7 +104,7 @@ fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
                 message: format!("ManagedNode {node} was deleted before its turn came"),
             }),
             Standing::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
-            | Standing::InFlight(_)
+            | Standing::Active(_)
             | Standing::Idle { planned: _, obstacle: Some(Obstacle::Held | Obstacle::Claimed(_)) | None } => {
                 None
             }

@@ -19,8 +19,8 @@ impl Stop {
     pub(super) fn of(observed: &Observed) -> Option<Self> {
         let run = &observed.run;
         if run.deleting || run.desired == Desired::Cancel {
-            let what = if run.deleting { "the run is being deleted" } else { "spec.desiredState is Cancel" };
-            return Some(Self { reason: Reason::Cancelled, message: what.to_owned() });
+            let by = if run.deleting { "the deletion of the run" } else { "spec.desiredState" };
+            return Some(Self { reason: Reason::Cancelled, message: format!("cancelled by {by}") });
         }
         if !run.not_supported.is_empty() {
             let message = format!(
@@ -46,8 +46,7 @@ impl Stop {
 pub(super) fn decide(observed: &Observed, fleet: &Fleet<'_>, stop: &Stop) -> Decision {
     let (effects, waiting) = wind_down(fleet);
     if !waiting.is_empty() {
-        let message =
-            format!("{}; {} nodes end what they are at and are cleaned up", stop.message, waiting.len());
+        let message = format!("{}; nodes that are still being cleaned up: {}", stop.message, waiting.len());
         let state = State::Stopping { message };
         return conclude(observed, fleet, effects, waiting, &state);
     }
@@ -77,14 +76,22 @@ pub(super) fn release(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> D
 }
 
 /// Rule 5: everything is done. Plans of held nodes are given up first.
-pub(super) fn complete(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
-    let (effects, waiting) = wind_down(fleet);
-    if !waiting.is_empty() {
-        let message = "all other nodes are at their end; the plans of held nodes are given up".to_owned();
-        let state = State::Moving { reason: Reason::Held, message };
-        return conclude(observed, fleet, effects, waiting, &state);
+pub(super) fn complete(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    mut waiting: Vec<(NodeName, WaitingOn)>,
+) -> Decision {
+    let (effects, ending) = wind_down(fleet);
+    if ending.is_empty() {
+        return conclude(observed, fleet, Vec::new(), Vec::new(), &State::Ended(verdict(observed, fleet)));
     }
-    conclude(observed, fleet, Vec::new(), Vec::new(), &State::Ended(verdict(observed, fleet)))
+    for (node, waiting_on) in &mut waiting {
+        if let Some((_, cancelling)) = ending.iter().find(|(other, _)| other == node) {
+            waiting_on.clone_from(cancelling);
+        }
+    }
+    let message = "all other nodes are at their end; the plans of held nodes are given up".to_owned();
+    conclude(observed, fleet, effects, waiting, &State::Moving { reason: Reason::Held, message })
 }
 
 /// Cancels everything that is not at its end.
@@ -95,7 +102,7 @@ fn wind_down(fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeName, WaitingOn)>) {
         let told = match standing {
             Standing::Done(_) | Standing::Idle { planned: false, obstacle: _ } => continue,
             Standing::Idle { planned: true, obstacle: _ } => false,
-            Standing::InFlight(update) => update.intent == Intent::Cancel,
+            Standing::Active(update) => update.intent == Intent::Cancel,
         };
         if !told {
             effects.push(Effect::SetIntent { node: node.clone(), intent: Intent::Cancel });

@@ -118,6 +118,13 @@ impl World {
     pub(crate) fn observe_stale(&self, old: &Self, name: &RunName) -> Observed {
         let fresh = self.observe(name);
         let mut stale = old.observe(name);
+        stale.run.finished.clone_from(&fresh.run.finished);
+        stale.run.finished_at = fresh.run.finished_at;
+        stale.run.targets_recorded = fresh.run.targets_recorded;
+        stale.run.left_out.clone_from(&fresh.run.left_out);
+        if fresh.run.targets_recorded {
+            stale.targets.retain(|node, _| fresh.targets.contains_key(node));
+        }
         for (node, facts) in &fresh.targets {
             let was = stale.targets.entry(node.clone()).or_insert_with(|| facts.clone());
             was.claimed_by.clone_from(&facts.claimed_by);
@@ -205,9 +212,15 @@ impl World {
         self.updates.iter().filter(|((run, _), update)| run == name && update.in_flight()).count()
     }
 
-    /// NodeUpdates that are at work.
+    /// NodeUpdates that are in flight.
     pub(crate) fn busy(&self) -> Vec<(RunName, NodeName)> {
         self.updates.iter().filter(|(_, update)| update.in_flight()).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// NodeUpdates that a runner has something to do with.
+    pub(crate) fn moving(&self) -> Vec<(RunName, NodeName)> {
+        let moves = |update: &UpdateFacts| !update.is_done() && !update.is_planned();
+        self.updates.iter().filter(|(_, update)| moves(update)).map(|(key, _)| key.clone()).collect()
     }
 }
 
@@ -218,21 +231,21 @@ fn next_phase(update: &UpdateFacts, luck: Luck, now: Millis) -> UpdatePhase {
     let away = NodeEnd::Unreachable { reason: Reason::ConnectionTimedOut, message: "no answer".to_owned() };
     match (&update.phase, update.intent, luck) {
         (UpdatePhase::Done(end), _, _) => UpdatePhase::Done(end.clone()),
-        (UpdatePhase::Planned, Intent::Plan, _) => UpdatePhase::Planned,
+        (UpdatePhase::Planned, Intent::Plan, _) | (UpdatePhase::Working { .. }, Intent::Plan, Luck::Good) => {
+            UpdatePhase::Planned
+        }
         // The component in progress may still succeed or fail.
-        (UpdatePhase::Working { .. }, Intent::Cancel, Luck::Bad) => failed,
-        (UpdatePhase::Working { .. }, Intent::Cancel, Luck::Retry) => UpdatePhase::Done(NodeEnd::Succeeded),
+        (UpdatePhase::Working { .. }, _, Luck::Bad) => failed,
+        (UpdatePhase::Working { .. }, Intent::Cancel, Luck::Retry)
+        | (UpdatePhase::Working { .. }, Intent::Run, Luck::Good) => UpdatePhase::Done(NodeEnd::Succeeded),
         (_, Intent::Cancel, _) => UpdatePhase::Done(NodeEnd::Cancelled),
         (UpdatePhase::Pending | UpdatePhase::WaitingForRetry { .. } | UpdatePhase::Planned, _, _) => {
             UpdatePhase::Working { step: "connecting".to_owned() }
         }
-        (UpdatePhase::Working { .. }, _, Luck::Bad) => failed,
         (UpdatePhase::Working { .. }, _, Luck::Away) => UpdatePhase::Done(away),
         (UpdatePhase::Working { .. }, _, Luck::Retry) => UpdatePhase::WaitingForRetry {
             at: now.after(Duration::from_secs(5)),
             reason: Reason::ConnectionTimedOut,
         },
-        (UpdatePhase::Working { .. }, Intent::Plan, Luck::Good) => UpdatePhase::Planned,
-        (UpdatePhase::Working { .. }, Intent::Run, Luck::Good) => UpdatePhase::Done(NodeEnd::Succeeded),
     }
 }

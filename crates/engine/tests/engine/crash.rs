@@ -1,0 +1,191 @@
+//! The engine is killed at every point of an Apply, and started again.
+
+use crate::machine::{Machine, digest, is_alive, until};
+use crate::runner::{Connection, Runner};
+use crate::sandbox::shell;
+use farrier_protocol::{EventBody, LaunchReport, StepExit};
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Notes that it ran, takes a while, and notes if another one runs at the same time.
+const SCRIPT: &str = "mkdir /mnt/busy || echo overlap >>/mnt/ran
+echo $FARRIER_COMPONENT >>/mnt/ran; sleep 0.03; rmdir /mnt/busy";
+
+const COMPONENTS: [&str; 3] = ["one", "two", "three"];
+
+fn runner() -> Runner {
+    let mut runner = Runner::default();
+    let steps = COMPONENTS.map(|component| runner.script(component, SCRIPT)).to_vec();
+    runner.order_apply("apply-1", steps);
+    runner
+}
+
+/// Carries a session to its end after its engine was killed, and checks what is left of it.
+fn carry_on(machine: &mut Machine, runner: &mut Runner, when: &str) {
+    let retired = machine.journal().iter().any(|event| matches!(event.body, EventBody::Retired { .. }));
+    if !retired {
+        *machine = Machine::new(&machine.session).started();
+        runner.order("retire-1", farrier_protocol::Work::Retire);
+        runner.talk(machine, Runner::retired);
+        machine.await_end();
+    }
+    let ran = fs::read_to_string("/mnt/ran").unwrap_or_default();
+    let mut lines: Vec<&str> = ran.lines().collect();
+    lines.sort_unstable();
+    let total = lines.len();
+    lines.dedup();
+    assert_eq!(lines.len(), total, "{when}: a script ran twice: {ran}");
+    assert!(!ran.contains("overlap"), "{when}: two scripts at once: {ran}");
+
+    let mut exits: BTreeMap<String, Vec<StepExit>> = BTreeMap::new();
+    let mut numbers = Vec::new();
+    for event in machine.journal() {
+        numbers.push(event.seq);
+        if let EventBody::StepFinished { component, exit, .. } = event.body {
+            exits.entry(component).or_default().push(exit);
+        }
+    }
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "{when}");
+    for component in COMPONENTS {
+        let exits = exits.get(component).map(Vec::as_slice).unwrap_or_default();
+        let [exit] = exits else { panic!("{when}: {component} ended {exits:?}") };
+        let did_run = ran.contains(component);
+        match exit {
+            StepExit::Exited { code: 0 } => assert!(did_run, "{when}: {component}"),
+            StepExit::Interrupted => {}
+            StepExit::NotStarted { detail } => assert!(!did_run, "{when}: {component}: {detail}"),
+            other => panic!("{when}: {component}: {other:?}"),
+        }
+    }
+    machine.assert_clean();
+    shell("rm -rf /mnt/ran /mnt/busy /var/log/farrier");
+}
+
+sandboxed! {
+    /// SIGKILL as soon as the journal has n lines, for every n: no step runs a second time, and
+    /// every one has exactly one end.
+    fn killed_at_every_line_of_the_journal() {
+        for lines in 3.. {
+            let mut machine = Machine::new("s1").started();
+            let mut runner = runner();
+            let over = AtomicBool::new(false);
+            let killed = thread::scope(|scope| {
+                let killer = scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let text = fs::read_to_string(machine.journal_path()).unwrap_or_default();
+                        if text.lines().count() >= lines {
+                            machine.kill();
+                            return true;
+                        }
+                        thread::sleep(Duration::from_micros(50));
+                    }
+                    false
+                });
+                let mut connection = Connection::attach(&machine);
+                runner.serve(&mut connection, |runner| runner.is_done("apply-1"));
+                over.store(true, Ordering::Relaxed);
+                killer.join().unwrap()
+            });
+            carry_on(&mut machine, &mut runner, &format!("killed at line {lines}"));
+            if !killed {
+                assert!(lines > 12, "only {lines} lines");
+                return;
+            }
+        }
+    }
+}
+
+sandboxed! {
+    /// The same, but exact: the kernel kills the engine in the middle of writing the byte that
+    /// exceeds a limit. Covers torn lines, and journals that a full line was just written to.
+    fn killed_at_bytes_of_the_journal() {
+        // Odd, so that it meets beginnings, middles and ends of lines.
+        for limit in (0..).step_by(97) {
+            let mut machine = Machine::new("s1").deploy();
+            let mut runner = runner();
+            let fsize = format!("--fsize={limit}");
+            let engine = digest(&fs::read(format!("{}/engine", machine.dir)).unwrap());
+            match machine.launch_with(&["prlimit", &fsize], &engine) {
+                LaunchReport::Started { pid } => {
+                    machine.pid = pid;
+                    let mut connection = Connection::attach(&machine);
+                    if runner.serve(&mut connection, |runner| runner.is_done("apply-1")) {
+                        machine.kill();
+                        carry_on(&mut machine, &mut runner, "killed when idle");
+                        assert!(limit > 1500, "the limit has no effect");
+                        return;
+                    }
+                    machine.await_end();
+                }
+                LaunchReport::Failed { .. } => assert!(limit < 500, "not started with {limit} bytes"),
+                LaunchReport::AlreadyRunning { .. } => panic!("nothing was running"),
+            }
+            carry_on(&mut machine, &mut runner, &format!("killed at byte {limit}"));
+        }
+    }
+}
+
+sandboxed! {
+    /// An installer outlives its engine. The next engine waits for it and starts nothing else
+    /// meanwhile; a sweep leaves it alone and says so.
+    fn an_installer_that_lost_its_engine_is_left_to_finish() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = runner.script("one", "echo $$ >/mnt/pid; until [ -e /mnt/go ]; do sleep 0.01; done; echo finished");
+        let two = runner.script("two", "echo two >>/mnt/ran");
+        runner.order_apply("apply-1", vec![one, two]);
+        let mut connection = Connection::attach(&machine);
+        assert!(runner.serve(&mut connection, |_| fs::read_to_string("/mnt/pid").is_ok_and(|pid| !pid.is_empty())));
+        let installer: u32 = fs::read_to_string("/mnt/pid").unwrap().trim().parse().unwrap();
+        machine.kill();
+        assert!(is_alive(installer));
+
+        let swept = machine.sweep();
+        let left = String::from_utf8(swept.stdout).unwrap();
+        assert!(left.contains(&format!("process {installer}")) && left.contains("left to finish"), "{left}");
+        assert_eq!(swept.status.code(), Some(1));
+
+        let machine = Machine::new("s1").started();
+        let mut connection = Connection::attach(&machine);
+        assert!(runner.serve(&mut connection, |runner| runner.hellos.len() == 2));
+        assert!(!runner.hellos[1].tasks[0].finished);
+        fs::write("/mnt/go", "").unwrap();
+        assert!(runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
+        drop(connection);
+        let detail = "the engine ended before it was started".into();
+        let expected = [("one", &StepExit::Interrupted), ("two", &StepExit::NotStarted { detail })];
+        assert_eq!(runner.exits(), expected);
+        assert_eq!(runner.output("one"), "finished\n");
+        assert!(!is_alive(installer));
+        assert!(fs::read_to_string("/mnt/ran").is_err());
+        runner.finish(&machine);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// A dead engine that is not wanted any more leaves nothing, without being started again.
+    fn a_sweep_takes_back_what_a_dead_engine_left() {
+        let machine = Machine::new("s1").started();
+        let mut runner = runner();
+        runner.talk(&machine, |runner| runner.is_done("apply-1"));
+        machine.kill();
+        let swept = machine.sweep();
+        assert_eq!((String::from_utf8(swept.stdout).unwrap().as_str(), swept.status.code()), ("[]\n", Some(0)));
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// The second look finds an engine that should not be there.
+    fn a_sweep_ends_an_engine_that_still_runs() {
+        let machine = Machine::new("s1").started();
+        let swept = machine.sweep();
+        assert_eq!(String::from_utf8(swept.stdout).unwrap(), "[]\n");
+        until("the engine's end", || !is_alive(machine.pid));
+        machine.assert_clean();
+    }
+}

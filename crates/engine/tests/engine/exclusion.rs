@@ -1,0 +1,120 @@
+//! One engine per machine, and launches that fail clean up after themselves.
+
+use crate::machine::{DIR, Machine, RUN, digest};
+use crate::runner::Runner;
+use crate::sandbox::shell;
+use farrier_protocol::{LaunchError, LaunchReport};
+use std::fs;
+use std::path::Path;
+use std::thread;
+
+fn failure(report: LaunchReport) -> (LaunchError, String) {
+    match report {
+        LaunchReport::Failed { code, message } => (code, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+sandboxed! {
+    /// Two runs on one machine would install over each other.
+    fn another_session_is_refused_and_the_same_one_is_recognised() {
+        let machine = Machine::new("s1").started();
+        let other = Machine::new("s2").in_dir("/mnt/farrier-2").deploy();
+        let (code, message) = failure(other.launch());
+        assert_eq!(code, LaunchError::MachineBusy);
+        assert!(message.contains(RUN) && message.contains(&machine.pid.to_string()), "{message}");
+        assert!(!Path::new("/mnt/farrier-2").exists());
+
+        assert_eq!(machine.launch(), LaunchReport::AlreadyRunning { pid: machine.pid });
+        assert!(Path::new(DIR).exists());
+        Runner::default().finish(&machine);
+        machine.assert_clean();
+
+        // Nothing of the lock is left.
+        let other = Machine::new("s2").in_dir("/mnt/farrier-2").started();
+        Runner::default().finish(&other);
+        assert_eq!(shell("ls /var/log/farrier"), format!("{RUN}\n"));
+    }
+}
+
+sandboxed! {
+    /// A lost answer makes a runner launch again while the first launch is still at it.
+    fn of_many_launches_at_once_one_starts_the_engine() {
+        let machine = Machine::new("s1").deploy();
+        let reports = thread::scope(|scope| {
+            let launches: Vec<_> = (0..8).map(|_| scope.spawn(|| machine.launch())).collect();
+            launches.into_iter().map(|launch| launch.join().unwrap()).collect::<Vec<_>>()
+        });
+        let started: Vec<u32> = reports
+            .iter()
+            .filter_map(|report| match report {
+                LaunchReport::Started { pid } => Some(*pid),
+                _ => None,
+            })
+            .collect();
+        let [pid] = started[..] else { panic!("{reports:?}") };
+        let running = reports.iter().filter(|report| **report == LaunchReport::AlreadyRunning { pid }).count();
+        assert_eq!(running, 7, "{reports:?}");
+        Runner::default().finish(&Machine { pid, ..machine });
+    }
+}
+
+sandboxed! {
+    /// Whoever changes the engine on its way to the machine does not get root there.
+    fn an_engine_with_other_bytes_does_not_start() {
+        let machine = Machine::new("s1").deploy();
+        let (code, message) = failure(machine.launch_with(&[], &digest(b"something else")));
+        assert_eq!(code, LaunchError::DigestMismatch);
+        assert!(message.contains("the operator sent sha256:"), "{message}");
+        assert!(!Path::new(DIR).exists());
+        assert!(!Path::new("/var/log/farrier").exists());
+    }
+}
+
+sandboxed! {
+    /// The report is the same whoever asks.
+    fn without_root_it_does_not_start() {
+        let machine = Machine::new("s1").deploy();
+        let engine = digest(&fs::read(format!("{DIR}/engine")).unwrap());
+        let prefix = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+        let (code, _) = failure(machine.launch_with(&prefix, &engine));
+        assert_eq!(code, LaunchError::NotRoot);
+    }
+}
+
+sandboxed! {
+    /// A directory that others can write to could be exchanged below the engine's feet.
+    fn a_directory_that_is_not_roots_alone_is_refused() {
+        let machine = Machine::new("s1").deploy();
+        shell("chmod 777 /mnt/farrier-1");
+        let (code, message) = failure(machine.launch());
+        assert_eq!(code, LaunchError::Other);
+        assert!(message.contains("not root's alone"), "{message}");
+    }
+}
+
+sandboxed! {
+    /// A wrong directory never costs a machine its files.
+    fn a_directory_with_another_name_is_neither_used_nor_removed() {
+        let machine = Machine::new("s1").in_dir("/mnt/precious").deploy();
+        let (code, message) = failure(machine.launch());
+        assert_eq!(code, LaunchError::Other);
+        assert!(message.contains("begins with `farrier`"), "{message}");
+        assert!(machine.sweep().stdout.is_empty());
+        assert!(Path::new("/mnt/precious/engine").exists());
+    }
+}
+
+sandboxed! {
+    /// A journal that cannot be trusted must not be built upon.
+    fn a_damaged_journal_is_refused_by_name() {
+        let machine = Machine::new("s1").started();
+        machine.kill();
+        let path = machine.journal_path();
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen("leaseTaken", "leaseT\0ken", 1).replacen('{', "", 1)).unwrap();
+        let (code, message) = failure(machine.launch());
+        assert_eq!(code, LaunchError::NoJournal);
+        assert!(message.contains("journal-s1.jsonl: line 1 is damaged"), "{message}");
+    }
+}

@@ -1,0 +1,173 @@
+//! The machine under test: where the engine is put, started, killed and looked for.
+
+use crate::sandbox::shell;
+use farrier_protocol::{Event, EventBody, Installer, LaunchReport, Payload, Step};
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where the engine is.
+pub(crate) const DIR: &str = "/mnt/farrier-1";
+
+/// The name of the run.
+pub(crate) const RUN: &str = "spring";
+
+const ENGINE: &str = env!("CARGO_BIN_EXE_farrier-engine");
+
+/// One engine's session on the machine.
+pub(crate) struct Machine {
+    pub(crate) dir: String,
+    pub(crate) session: String,
+    pub(crate) lease: u64,
+    pub(crate) pid: u32,
+}
+
+impl Machine {
+    /// A session whose engine is not there yet.
+    pub(crate) fn new(session: &str) -> Self {
+        Self { dir: DIR.into(), session: session.into(), lease: 60, pid: 0 }
+    }
+
+    pub(crate) fn in_dir(self, dir: &str) -> Self {
+        Self { dir: dir.into(), ..self }
+    }
+
+    pub(crate) fn lease(self, lease: u64) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// Puts the engine there as the runner does.
+    pub(crate) fn deploy(self) -> Self {
+        fs::create_dir_all(&self.dir).unwrap();
+        fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o711)).unwrap();
+        let engine = format!("{}/engine", self.dir);
+        if !Path::new(&engine).exists() {
+            fs::copy(ENGINE, &engine).unwrap();
+            fs::set_permissions(&engine, fs::Permissions::from_mode(0o711)).unwrap();
+        }
+        self
+    }
+
+    /// Puts the engine there and starts it.
+    pub(crate) fn started(self) -> Self {
+        let mut machine = self.deploy();
+        match machine.launch() {
+            LaunchReport::Started { pid } => machine.pid = pid,
+            other => panic!("not started: {other:?}"),
+        }
+        machine
+    }
+
+    pub(crate) fn launch(&self) -> LaunchReport {
+        self.launch_with(&[], &digest(&fs::read(ENGINE).unwrap()))
+    }
+
+    /// Launches with something in front of the command.
+    pub(crate) fn launch_with(&self, prefix: &[&str], digest: &str) -> LaunchReport {
+        let lease = self.lease.to_string();
+        let engine = format!("{}/engine", self.dir);
+        let mut words = prefix.to_vec();
+        words.extend([&engine, "launch", "--dir", &self.dir, "--session", &self.session, "--run", RUN]);
+        words.extend(["--peer-uid", "65534", "--digest", digest, "--lease", &lease]);
+        let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
+        let line = String::from_utf8(output.stdout).unwrap();
+        let json = line.strip_prefix(LaunchReport::PREFIX).unwrap_or_else(|| panic!("{line:?}"));
+        let report: LaunchReport = serde_json::from_str(json).unwrap();
+        let runs = !matches!(report, LaunchReport::Failed { .. });
+        assert_eq!(output.status.success(), runs, "{report:?}");
+        report
+    }
+
+    pub(crate) fn sweep(&self) -> Output {
+        let engine = format!("{}/engine", self.dir);
+        Command::new(engine).args(["sweep", "--dir", &self.dir, "--session", &self.session]).output().unwrap()
+    }
+
+    pub(crate) fn journal_path(&self) -> String {
+        format!("/var/log/farrier/{RUN}/journal-{}.jsonl", self.session)
+    }
+
+    pub(crate) fn journal(&self) -> Vec<Event> {
+        let text = fs::read_to_string(self.journal_path()).unwrap_or_default();
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    pub(crate) fn kill(&self) {
+        // It may have ended by itself already.
+        Command::new("kill").args(["-9", &self.pid.to_string()]).output().unwrap();
+        self.await_end();
+    }
+
+    pub(crate) fn await_end(&self) {
+        until("the engine's end", || !is_alive(self.pid));
+    }
+
+    /// Nothing of ours is left but the logs.
+    pub(crate) fn assert_clean(&self) {
+        assert!(
+            !Path::new(&self.dir).exists(),
+            "{} is still there: {}",
+            self.dir,
+            shell(&format!("ls -lR {}", self.dir))
+        );
+        let commands = shell("ps -eo args");
+        assert!(!commands.contains("farrier-engine run"), "{commands}");
+        let mut leases = Vec::new();
+        for event in self.journal() {
+            match event.body {
+                EventBody::LeaseTaken { lease } => leases.push(lease.id),
+                EventBody::LeaseReturned { id } => leases.retain(|lease| *lease != id),
+                _ => {}
+            }
+        }
+        assert_eq!(leases, Vec::<String>::new(), "leases that the journal says are still taken");
+    }
+}
+
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// Waits for a condition.
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < limit, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// A step whose payload is `bytes`.
+pub(crate) fn step(component: &str, installer: Installer, bytes: &[u8]) -> Step {
+    Step {
+        component: component.into(),
+        version: "1".into(),
+        installer,
+        payload: Payload {
+            digest: digest(bytes),
+            size: bytes.len() as u64,
+            file_name: format!("{component}.run"),
+        },
+        after: Vec::new(),
+        timeout_seconds: 60,
+        interruptible: true,
+        downgrade: false,
+        rewrite: false,
+    }
+}

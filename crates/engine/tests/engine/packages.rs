@@ -1,0 +1,201 @@
+//! Debian packages, on a package database made for the test: empty but for dpkg itself.
+
+use crate::machine::{Machine, until};
+use crate::runner::{Connection, Runner};
+use crate::sandbox::shell;
+use farrier_protocol::{EventBody, FailureCode, Installer, Step, StepExit};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+const STATUS: &str = "/var/lib/dpkg/status";
+
+/// A package database.
+pub(crate) struct Database;
+
+impl Database {
+    pub(crate) fn empty() -> Self {
+        let arch = shell("dpkg --print-architecture");
+        shell("mount -t tmpfs tmpfs /var/lib/dpkg");
+        shell(
+            "cd /var/lib/dpkg && mkdir info updates triggers parts alternatives && touch lock lock-frontend",
+        );
+        fs::write(
+            STATUS,
+            format!(
+                "Package: dpkg\nStatus: install ok installed\nArchitecture: {}\nMaintainer: x <x@x>\n\
+                 Version: 1.21\nDescription: x\n\n",
+                arch.trim()
+            ),
+        )
+        .unwrap();
+        fs::write("/var/lib/dpkg/info/dpkg.list", "").unwrap();
+        Self
+    }
+
+    pub(crate) fn add(&self, name: &str, version: &str, status: &str) {
+        let mut file = OpenOptions::new().append(true).open(STATUS).unwrap();
+        let Self = self;
+        write!(
+            file,
+            "Package: {name}\nStatus: {status}\nArchitecture: all\nMaintainer: x <x@x>\n\
+             Version: {version}\nDescription: x\n\n"
+        )
+        .unwrap();
+        fs::write(format!("/var/lib/dpkg/info/{name}.list"), "").unwrap();
+    }
+}
+
+/// Builds a package and makes it a step.
+fn deb(runner: &mut Runner, name: &str, version: &str, more: &str) -> Step {
+    shell(&format!("rm -rf /mnt/build && mkdir -p /mnt/build/DEBIAN /mnt/build/opt/{name}"));
+    fs::write(format!("/mnt/build/opt/{name}/version"), version).unwrap();
+    let control = format!(
+        "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n{more}"
+    );
+    fs::write("/mnt/build/DEBIAN/control", control).unwrap();
+    shell("dpkg-deb --root-owner-group -b /mnt/build /mnt/built.deb");
+    runner.payload(name, Installer::Deb, fs::read("/mnt/built.deb").unwrap())
+}
+
+fn installed(name: &str) -> String {
+    fs::read_to_string(format!("/opt/{name}/version")).unwrap_or_default()
+}
+
+const OK: StepExit = StepExit::Exited { code: 0 };
+
+sandboxed! {
+    /// dpkg unpacks a package before it looks at what it depends on; we must not.
+    fn a_package_whose_dependencies_are_missing_changes_nothing() {
+        let database = Database::empty();
+        database.add("old", "1", "install ok installed");
+        database.add("removed", "5", "deinstall ok config-files");
+        let before = fs::read(STATUS).unwrap();
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let steps = [
+            ("none", "Depends: nothere (>= 2) | neither\n"),
+            ("older", "Depends: dpkg,\n old (>= 2)\n"),
+            ("gone", "Pre-Depends: removed\n"),
+        ]
+        .map(|(name, more)| deb(&mut runner, name, "1", more));
+        runner.order_apply("apply-1", steps.to_vec());
+        runner.finish(&machine);
+        for (component, exit) in runner.exits() {
+            assert_eq!(exit, &StepExit::DependencyMissing, "{component}");
+        }
+        assert_eq!(runner.output("none"), "none depends on nothere (>= 2) | neither; nothere or neither is not installed");
+        assert!(runner.output("older").contains("old 1 all is installed"), "{}", runner.output("older"));
+        assert_eq!(fs::read(STATUS).unwrap(), before);
+        assert_eq!(shell("ls /opt"), "");
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// Install, upgrade in order of dependency, downgrade only if wanted, repair what is broken.
+    fn packages_are_installed_as_the_step_says() {
+        Database::empty();
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let base = deb(&mut runner, "base", "2", "Provides: virtual (= 2)\n");
+        let top = deb(&mut runner, "top", "1", "Depends: base (>= 2), virtual (>= 1)\n");
+        runner.order_apply("apply-1", vec![base, top]);
+        let base = deb(&mut runner, "base", "1", "");
+        runner.order_apply("apply-2", vec![base.clone()]);
+        runner.talk(&machine, |runner| runner.is_done("apply-2"));
+        assert_eq!(runner.exits(), [("base", &OK), ("top", &OK), ("base", &OK)]);
+        assert!(runner.output("top").contains("Setting up top (1)"), "{}", runner.output("top"));
+        assert_eq!((installed("base").as_str(), installed("top").as_str()), ("2", "1"));
+
+        runner.order_apply("apply-3", vec![Step { downgrade: true, ..base.clone() }]);
+        runner.talk(&machine, |runner| runner.is_done("apply-3"));
+        assert_eq!(installed("base"), "1");
+
+        // The same version again: only if wanted, or if the package is in a bad state.
+        let touched = || fs::exists("/opt/base/version").unwrap();
+        shell("rm /opt/base/version");
+        runner.order_apply("apply-4", vec![base.clone()]);
+        runner.talk(&machine, |runner| runner.is_done("apply-4"));
+        assert!(!touched());
+        runner.order_apply("apply-5", vec![Step { rewrite: true, ..base.clone() }]);
+        runner.talk(&machine, |runner| runner.is_done("apply-5"));
+        assert!(touched());
+        shell("rm /opt/base/version; sed -i '/^Package: base/,/^$/s/install ok installed/install ok unpacked/' /var/lib/dpkg/status");
+        runner.order_apply("apply-6", vec![base]);
+        runner.talk(&machine, |runner| runner.is_done("apply-6"));
+        assert!(touched());
+        runner.finish(&machine);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// Unattended upgrades and administrators use dpkg too.
+    fn a_package_manager_in_use_is_waited_for() {
+        Database::empty();
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = deb(&mut runner, "one", "1", "");
+        runner.order_apply("apply-1", vec![one]);
+        let lock = hold("/var/lib/dpkg/lock-frontend");
+        let mut connection = Connection::attach(&machine);
+        let verified = |body: &EventBody| matches!(body, EventBody::PayloadVerified { .. });
+        assert!(runner.serve(&mut connection, |runner| runner.bodies().any(verified)));
+        // A heartbeat goes on meanwhile, so a cancellation would get through.
+        runner.cancel = false;
+        assert!(!runner.has_started("one"));
+        drop(lock);
+        assert!(runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
+        drop(connection);
+        assert_eq!(runner.exits(), [("one", &OK)]);
+        runner.finish(&machine);
+    }
+}
+
+sandboxed! {
+    /// Waiting for ever would look like a hanging run.
+    fn a_package_manager_that_stays_in_use_fails_the_task() {
+        Database::empty();
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = deb(&mut runner, "one", "1", "");
+        runner.order_apply("apply-1", vec![one]);
+        let _lock = hold("/var/lib/dpkg/lock");
+        runner.finish(&machine);
+        let (code, component, message) = runner.failure();
+        assert_eq!((code, component), (FailureCode::PackageManagerBusy, "one"));
+        assert!(message.starts_with("/var/lib/dpkg/lock was locked by another program"), "{message}");
+        assert!(runner.exits().is_empty());
+    }
+}
+
+sandboxed! {
+    /// A machine without the tool is told apart from a package that fails.
+    fn a_missing_package_manager_is_named() {
+        if fs::exists("/usr/bin/rpm").unwrap() {
+            shell("mount --bind /dev/null /usr/bin/rpm");
+        }
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = runner.payload("one", Installer::Rpm, b"rpm".to_vec());
+        runner.order_apply("apply-1", vec![one]);
+        runner.finish(&machine);
+        let (code, component, message) = runner.failure();
+        assert_eq!((code, component), (FailureCode::InstallerMissing, "one"));
+        assert!(message.contains("no rpm"), "{message}");
+        assert!(runner.gets.is_empty());
+    }
+}
+
+/// Holds a lock as dpkg does.
+fn hold(path: &str) -> OwnedFd {
+    let file: File = OpenOptions::new().write(true).open(path).unwrap();
+    let mut taken = false;
+    until("the lock", || {
+        taken = fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        taken
+    });
+    file.into()
+}

@@ -1,0 +1,146 @@
+//! Payloads: broken lines, wrong bytes, no room.
+
+use crate::machine::{DIR, Machine};
+use crate::runner::{Connection, Runner};
+use crate::sandbox::shell;
+use farrier_protocol::{EventBody, FailureCode, Installer, StepExit};
+use std::fs;
+
+/// A script with a tail that makes it large.
+fn large() -> Vec<u8> {
+    let mut bytes = b"#!/bin/sh\necho installed; exit 0\n".to_vec();
+    bytes.extend((0..300_000_u32).flat_map(u32::to_le_bytes));
+    bytes
+}
+
+sandboxed! {
+    /// A payload of gigabytes over a bad line must not start from the beginning each time.
+    fn a_payload_is_resumed_after_a_lost_line() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner { break_after: Some(500_000), ..Runner::default() };
+        let one = runner.payload("one", Installer::Script, large());
+        runner.order_apply("apply-1", vec![one]);
+        let mut connection = Connection::attach(&machine);
+        assert!(!runner.serve(&mut connection, |_| false), "the line was not broken");
+        runner.finish(&machine);
+        let ranges: Vec<&str> = runner.gets.iter().map(|(_, range)| range.as_str()).collect();
+        assert_eq!(ranges, ["", "bytes=500000-"]);
+        assert_eq!(runner.exits(), [("one", &StepExit::Exited { code: 0 })]);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// Runners may stream what they do not have in full yet.
+    fn a_payload_may_come_in_chunks_and_is_fetched_once() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner { chunked: true, ..Runner::default() };
+        let one = runner.payload("one", Installer::Script, large());
+        let two = runner.payload("two", Installer::Script, large());
+        runner.order_apply("apply-1", vec![one, two]);
+        runner.finish(&machine);
+        assert_eq!(runner.gets.len(), 1);
+        assert_eq!(runner.exits().len(), 2);
+        let verified = runner.bodies().filter(|body| matches!(body, EventBody::PayloadVerified { .. })).count();
+        assert_eq!(verified, 2);
+    }
+}
+
+sandboxed! {
+    /// Bytes that are not the baseline's are never executed, nor are the others of the task.
+    fn wrong_bytes_start_no_step() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = runner.script("one", "echo one >>/mnt/ran");
+        let two = runner.script("two", "echo two >>/mnt/ran");
+        runner.payloads.insert(two.payload.digest.clone(), b"#!/bin/sh\necho evil >>/mnt/ran\n"[..].into());
+        let mut evil = runner.payloads[&two.payload.digest].clone();
+        evil.resize(usize::try_from(two.payload.size).unwrap(), b'\n');
+        runner.payloads.insert(two.payload.digest.clone(), evil);
+        runner.order_apply("apply-1", vec![one, two]);
+        runner.finish(&machine);
+        let (code, component, message) = runner.failure();
+        assert_eq!((code, component), (FailureCode::DigestMismatch, "two"));
+        assert!(message.contains("what arrived is sha256:"), "{message}");
+        assert!(runner.exits().is_empty());
+        assert!(fs::read_to_string("/mnt/ran").is_err());
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// The message must say which of the two is wrong: the baseline or the store.
+    fn a_payload_that_is_missing_or_of_the_wrong_length_is_unavailable() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let mut one = runner.script("one", "echo one >>/mnt/ran");
+        one.payload.size += 5;
+        runner.order_apply("apply-1", vec![one]);
+        let mut connection = Connection::attach(&machine);
+        // The body that was offered is not read, so the engine leaves the connection.
+        assert!(!runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
+        runner.talk(&machine, |runner| runner.is_done("apply-1"));
+        let (code, _, message) = runner.failure();
+        assert_eq!(code, FailureCode::PayloadUnavailable);
+        assert!(message.contains("the runner offers"), "{message}");
+
+        runner.events.clear();
+        let mut runner = Runner { events: machine.journal(), ..Runner::default() };
+        let two = runner.script("two", "echo two >>/mnt/ran");
+        runner.payloads.clear();
+        runner.order_apply("apply-2", vec![two]);
+        runner.finish(&machine);
+        let failures: Vec<_> = runner
+            .bodies()
+            .filter_map(|body| match body {
+                EventBody::TaskFailed { code, message, .. } => Some((*code, message.as_str())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(failures[1].0, FailureCode::PayloadUnavailable);
+        assert!(failures[1].1.contains("404") && failures[1].1.contains("no such payload"), "{failures:?}");
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// Known before a byte is fetched, with the figures that an administrator needs.
+    fn a_full_disk_is_found_before_anything_is_fetched() {
+        fs::create_dir("/mnt/small").unwrap();
+        shell("mount -t tmpfs -o size=6m,mode=755 tmpfs /mnt/small");
+        let machine = Machine::new("s1").in_dir("/mnt/small/farrier-1").deploy();
+        // The engine of a debug build does not fit; a hard link cannot cross file systems.
+        shell("true");
+        let mut machine = machine;
+        let farrier_protocol::LaunchReport::Started { pid } = machine.launch() else { panic!("not started") };
+        machine.pid = pid;
+        let mut runner = Runner::default();
+        let mut one = runner.script("one", "true");
+        one.payload.size = 50 * 1024 * 1024;
+        runner.order_apply("apply-1", vec![one]);
+        runner.finish(&machine);
+        let (code, _, message) = runner.failure();
+        assert_eq!(code, FailureCode::DiskFull);
+        assert!(message.contains("/mnt/small/farrier-1 has") && message.contains("need 54 MiB"), "{message}");
+        assert!(runner.gets.is_empty());
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// A name from a URL must not lead out of the engine's directory.
+    fn a_file_name_cannot_leave_the_directory() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let mut one = runner.script("one", "echo $0");
+        one.payload.file_name = "../../escaped".into();
+        let mut two = runner.payload("two", Installer::Script, b"\x7f\x01firmware\n".to_vec());
+        two.payload.file_name = String::new();
+        runner.order_apply("apply-1", vec![one, two]);
+        runner.finish(&machine);
+        assert_eq!(runner.output("one"), format!("{DIR}/work/0/payload\n"));
+        let StepExit::NotStarted { detail } = runner.exits()[1].1 else { panic!("{:?}", runner.exits()) };
+        assert!(detail.contains("#!"), "{detail}");
+        machine.assert_clean();
+    }
+}

@@ -1,0 +1,298 @@
+//! The runner's side of the conversation, for tests: it obeys the protocol and records all.
+
+use crate::machine::{Machine, digest, step};
+use farrier_protocol::{
+    ATTACH_MARKER, Ack, Event, EventBody, Hello, Installer, Next, Step, StepExit, Task, Welcome, Work,
+};
+use std::collections::{HashMap, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// The runner. It outlives its connections, as the real one's state does.
+#[derive(Default)]
+pub(crate) struct Runner {
+    pub(crate) tasks: VecDeque<Task>,
+    pub(crate) payloads: HashMap<String, Vec<u8>>,
+    /// Events by number, each once.
+    pub(crate) events: Vec<Event>,
+    pub(crate) hellos: Vec<Hello>,
+    pub(crate) dones: Vec<String>,
+    /// Path and `Range` of each GET.
+    pub(crate) gets: Vec<(String, String)>,
+    pub(crate) cancel: bool,
+    /// Acknowledgements that said that the run is cancelled.
+    pub(crate) cancels_sent: usize,
+    pub(crate) lease: Option<u64>,
+    /// How often there was nothing to do.
+    pub(crate) asked: usize,
+    /// What the next question for work is answered with.
+    pub(crate) answer_next: Option<String>,
+    /// Send payloads in chunks.
+    pub(crate) chunked: bool,
+    /// Break the connection after so many bytes of the next payload.
+    pub(crate) break_after: Option<usize>,
+}
+
+/// One connection to the engine.
+pub(crate) struct Connection {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+struct Request {
+    method: String,
+    path: String,
+    range: String,
+    body: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn attach(machine: &Machine) -> Self {
+        Self::attach_as(machine, &[])
+    }
+
+    pub(crate) fn attach_as(machine: &Machine, prefix: &[&str]) -> Self {
+        let engine = format!("{}/engine", machine.dir);
+        let mut words = prefix.to_vec();
+        words.extend([engine.as_str(), "attach", "--dir", &machine.dir]);
+        let mut child = Command::new(words[0])
+            .args(&words[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert!(line.is_empty() || line.trim_end() == ATTACH_MARKER, "{line:?}");
+        Self { child, stdin, stdout }
+    }
+
+    /// Reads until the engine ends the connection.
+    pub(crate) fn read_to_end(&mut self) -> String {
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.stdin = None;
+        self.child.wait().unwrap().code()
+    }
+
+    /// As if the network were gone.
+    pub(crate) fn cut(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn request(&mut self) -> Option<Request> {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        let mut words = line.split(' ').map(str::to_owned);
+        let (method, path) = (words.next()?, words.next()?);
+        let (mut range, mut length) = (String::new(), 0);
+        loop {
+            let mut header = String::new();
+            self.stdout.read_line(&mut header).unwrap();
+            match header.trim_end().split_once(": ") {
+                Some(("Range", value)) => range = value.to_owned(),
+                Some(("Content-Length", value)) => length = value.parse().unwrap(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        self.stdout.read_exact(&mut body).ok()?;
+        Some(Request { method, path, range, body })
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // The engine may be gone; then the next request does not come.
+        self.stdin.as_mut().unwrap().write_all(bytes).ok();
+    }
+
+    fn respond(&mut self, status: &str, headers: &str, body: &[u8]) {
+        let length = body.len();
+        self.send(format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}\r\n").as_bytes());
+        self.send(body);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Runner {
+    /// A script as the next step of `steps`, its payload handed out by this runner.
+    pub(crate) fn script(&mut self, component: &str, script: &str) -> Step {
+        let script = format!("#!/bin/sh\n{script}\n");
+        self.payload(component, Installer::Script, script.into_bytes())
+    }
+
+    pub(crate) fn payload(&mut self, component: &str, installer: Installer, bytes: Vec<u8>) -> Step {
+        let step = step(component, installer, &bytes);
+        self.payloads.insert(digest(&bytes), bytes);
+        step
+    }
+
+    pub(crate) fn order(&mut self, id: &str, work: Work) {
+        self.tasks.push_back(Task { id: id.into(), work });
+    }
+
+    pub(crate) fn order_apply(&mut self, id: &str, steps: Vec<Step>) {
+        self.order(id, Work::Apply { steps });
+    }
+
+    /// Answers requests until `done` says so. False: the engine ended the connection before.
+    pub(crate) fn serve(&mut self, connection: &mut Connection, mut done: impl FnMut(&Self) -> bool) -> bool {
+        while !done(self) {
+            match connection.request() {
+                Some(request) => self.answer(connection, &request),
+                None => return done(self),
+            }
+        }
+        true
+    }
+
+    /// Serves on a fresh connection until `done`, which must come to pass.
+    pub(crate) fn talk(&mut self, machine: &Machine, done: impl FnMut(&Self) -> bool) {
+        let mut connection = Connection::attach(machine);
+        assert!(self.serve(&mut connection, done), "the engine left: {:?}", self.events);
+    }
+
+    /// Serves until the engine has gone, with a task to retire at the end of its list.
+    pub(crate) fn finish(&mut self, machine: &Machine) {
+        self.order("retire-1", Work::Retire);
+        self.talk(machine, Self::retired);
+        machine.await_end();
+    }
+
+    fn answer(&mut self, connection: &mut Connection, request: &Request) {
+        match (request.method.as_str(), request.path.as_str()) {
+            ("POST", "/v1/hello") => {
+                self.hellos.push(serde_json::from_slice(&request.body).unwrap());
+                let welcome = Welcome { ack: self.last_seq(), lease_seconds: self.lease.unwrap_or(60) };
+                connection.respond("200 OK", "", &serde_json::to_vec(&welcome).unwrap());
+            }
+            ("POST", "/v1/events") => {
+                let events: Vec<Event> = serde_json::from_slice(&request.body).unwrap();
+                for event in events {
+                    assert!(event.seq <= self.last_seq() + 1, "a gap before {event:?}");
+                    if event.seq > self.last_seq() {
+                        self.events.push(event);
+                    }
+                }
+                let ack = Ack { ack: self.last_seq(), cancel: self.cancel };
+                self.cancels_sent += usize::from(self.cancel);
+                connection.respond("200 OK", "", &serde_json::to_vec(&ack).unwrap());
+            }
+            ("POST", "/v1/next") => {
+                let next: Next = serde_json::from_slice(&request.body).unwrap();
+                if let Some(done) = next.done {
+                    if self.tasks.front().is_some_and(|task| task.id == done) {
+                        self.tasks.pop_front();
+                    }
+                    self.dones.push(done);
+                }
+                if let Some(answer) = self.answer_next.take() {
+                    return connection.respond("200 OK", "", answer.as_bytes());
+                }
+                self.asked += usize::from(self.tasks.is_empty());
+                match self.tasks.front() {
+                    Some(task) => connection.respond("200 OK", "", &serde_json::to_vec(task).unwrap()),
+                    None => connection.send(b"HTTP/1.1 204 No Content\r\n\r\n"),
+                }
+            }
+            ("GET", path) => self.hand_out(connection, path, &request.range),
+            (method, path) => panic!("{method} {path}"),
+        }
+    }
+
+    fn hand_out(&mut self, connection: &mut Connection, path: &str, range: &str) {
+        self.gets.push((path.to_owned(), range.to_owned()));
+        let Some(bytes) = path.strip_prefix("/v1/payloads/").and_then(|name| self.payloads.get(name)) else {
+            return connection.respond("404 Not Found", "", b"no such payload");
+        };
+        let from: usize =
+            range.strip_prefix("bytes=").map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
+        let (rest, total) = (&bytes[from..], bytes.len());
+        let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
+        let headers = format!("Content-Range: bytes {from}-{}/{total}\r\n", total - 1);
+        if let Some(count) = self.break_after.take() {
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", rest.len());
+            connection.send(head.as_bytes());
+            connection.send(&rest[..count]);
+            // What was sent arrives, and then nothing more.
+            connection.stdin = None;
+            connection.child.wait().unwrap();
+        } else if self.chunked {
+            let head = format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n{headers}\r\n");
+            connection.send(head.as_bytes());
+            for chunk in rest.chunks(1000) {
+                connection.send(format!("{:x}\r\n", chunk.len()).as_bytes());
+                connection.send(chunk);
+                connection.send(b"\r\n");
+            }
+            connection.send(b"0\r\n\r\n");
+        } else {
+            connection.respond(status, &headers, rest);
+        }
+    }
+
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.events.last().map_or(0, |event| event.seq)
+    }
+
+    pub(crate) fn bodies(&self) -> impl Iterator<Item = &EventBody> {
+        self.events.iter().map(|event| &event.body)
+    }
+
+    pub(crate) fn is_done(&self, id: &str) -> bool {
+        self.dones.iter().any(|done| done == id)
+    }
+
+    pub(crate) fn retired(&self) -> bool {
+        matches!(self.events.last().map(|event| &event.body), Some(EventBody::Retired { .. }))
+    }
+
+    pub(crate) fn has_started(&self, wanted: &str) -> bool {
+        self.bodies()
+            .any(|body| matches!(body, EventBody::StepStarted { component, .. } if component == wanted))
+    }
+
+    /// How each step ended, in order.
+    pub(crate) fn exits(&self) -> Vec<(&str, &StepExit)> {
+        self.bodies()
+            .filter_map(|body| match body {
+                EventBody::StepFinished { component, exit, .. } => Some((component.as_str(), exit)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// What the step of a component printed last.
+    pub(crate) fn output(&self, wanted: &str) -> &str {
+        let output = self.bodies().find_map(|body| match body {
+            EventBody::StepFinished { component, output, .. } if component == wanted => Some(output),
+            _ => None,
+        });
+        output.unwrap_or_else(|| panic!("{wanted} has not ended: {:?}", self.events))
+    }
+
+    /// The failure of a task.
+    pub(crate) fn failure(&self) -> (farrier_protocol::FailureCode, &str, &str) {
+        let failure = self.bodies().find_map(|body| match body {
+            EventBody::TaskFailed { code, component, message, .. } => {
+                Some((*code, component.as_str(), message.as_str()))
+            }
+            _ => None,
+        });
+        failure.unwrap_or_else(|| panic!("no task has failed: {:?}", self.events))
+    }
+}

@@ -1,0 +1,64 @@
+//! Surveys with packages, on a package database made for the test.
+
+use crate::machine::Machine;
+use crate::packages::Database;
+use crate::runner::Runner;
+use farrier_protocol::{Detect, EventBody, Reading, Work};
+
+sandboxed! {
+    /// Broken packages are neither there nor not there; a fleet's plan depends on it.
+    fn packages_are_listed_and_detected_in_every_state() {
+        let database = Database::empty();
+        database.add("good", "1:2.0-1", "install ok installed");
+        database.add("half", "2", "install ok half-configured");
+        database.add("gone", "3", "deinstall ok config-files");
+        database.add("reinst", "4", "install reinstreq installed");
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let names = ["good", "half", "gone", "reinst", "never", "lib*"];
+        let detect: Vec<_> = names.map(|name| (name.to_owned(), Detect::Package(name.into()))).into();
+        runner.order("survey-1", Work::Survey { packages: true, detect: detect.clone() });
+        runner.order("survey-2", Work::Survey { packages: false, detect });
+        runner.finish(&machine);
+        let surveys: Vec<_> = runner
+            .bodies()
+            .filter_map(|body| match body {
+                EventBody::SurveyDone { facts, packages, readings, .. } => Some((facts, packages, readings)),
+                _ => None,
+            })
+            .collect();
+        let [(facts, packages, readings), (_, none, again)] = surveys[..] else { panic!("{surveys:?}") };
+        assert_eq!((facts.package_managers.as_str(), facts.arch.as_str()), ("dpkg", "x86_64"));
+        let listed: Vec<_> = packages.iter().map(|package| (package.name.as_str(), package.version.as_str())).collect();
+        assert_eq!(listed, [("dpkg", "1.21"), ("good", "1:2.0-1")]);
+        let expected = [
+            Reading::Present { version: "1:2.0-1".into() },
+            Reading::Broken { version: "2".into(), detail: "half-configured".into() },
+            Reading::Absent,
+            Reading::Broken { version: "4".into(), detail: "installed, must be installed again".into() },
+            Reading::Absent,
+            Reading::Unreadable { detail: "\"lib*\" is not the name of a package".into() },
+        ];
+        assert_eq!(readings.iter().map(|(_, reading)| reading.clone()).collect::<Vec<_>>(), expected);
+        assert_eq!((readings, none.len()), (again, 0));
+    }
+}
+
+sandboxed! {
+    /// Reading a machine must not be felt on it, nor make a fleet wait.
+    fn a_survey_of_three_hundred_packages_is_fast() {
+        let database = Database::empty();
+        for number in 0..300 {
+            database.add(&format!("package-{number}"), "1.0-1", "install ok installed");
+        }
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        runner.order("survey-1", Work::Survey { packages: true, detect: vec![] });
+        let started = std::time::Instant::now();
+        runner.talk(&machine, |runner| runner.is_done("survey-1"));
+        let elapsed = started.elapsed();
+        // A debug build on a busy machine; a release build takes 10 ms.
+        assert!(elapsed.as_millis() < 1000, "{elapsed:?}");
+        runner.finish(&machine);
+    }
+}

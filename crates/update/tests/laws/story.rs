@@ -1,0 +1,74 @@
+//! Stories: lists of random things that befall a fleet.
+
+use crate::world::{Luck, Run};
+use farrier_update::run::{BaselineFacts, Desired, Limit};
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// The controller looks, decides and acts; `cut` effects are carried out before it dies.
+    Reconcile { run: usize, cut: Option<usize>, stale: Option<usize> },
+    /// A runner takes a step with one of the NodeUpdates at work.
+    Work { pick: usize, luck: Luck },
+    /// The user wants something else.
+    Desire { run: usize, wanted: Desired },
+    /// The user deletes the run.
+    Delete { run: usize },
+    /// The user keeps a node out of runs, or no longer.
+    Hold { node: usize, hold: bool },
+    /// A node is deleted, or comes back.
+    Exist { node: usize, exists: bool },
+    /// The baseline is created, or turns out to be unusable.
+    Baseline { run: usize, facts: BaselineFacts },
+    /// Time passes.
+    Tick { seconds: u64 },
+}
+
+/// Any step; looking, deciding and working are the most frequent.
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let luck = prop_oneof![4 => Just(Luck::Good), 1 => Just(Luck::Bad), 1 => Just(Luck::Away), 1 => Just(Luck::Retry)];
+    let desired = prop_oneof![3 => Just(Desired::Run), 3 => Just(Desired::Pause), 1 => Just(Desired::Cancel)];
+    let stale = proptest::option::weighted(0.3, 1..12_usize);
+    prop_oneof![
+        12 => (0..3_usize, proptest::option::weighted(0.3, 0..4_usize), stale)
+            .prop_map(|(run, cut, stale)| Step::Reconcile { run, cut, stale }),
+        12 => (any::<usize>(), luck).prop_map(|(pick, luck)| Step::Work { pick, luck }),
+        2 => (0..3_usize, desired).prop_map(|(run, wanted)| Step::Desire { run, wanted }),
+        1 => (0..12_usize).prop_map(|run| Step::Delete { run }),
+        1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
+        1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
+        1 => (0..6_usize, baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
+        1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
+    ]
+}
+
+fn baseline() -> impl Strategy<Value = BaselineFacts> {
+    prop_oneof![
+        10 => Just(BaselineFacts::Ready),
+        2 => Just(BaselineFacts::Missing { name: "spring".to_owned() }),
+        1 => Just(BaselineFacts::Invalid { message: "spring goes in a circle".to_owned() }),
+    ]
+}
+
+/// Any run that a user may have written.
+pub(crate) fn run() -> impl Strategy<Value = Run> {
+    let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
+    let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];
+    let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.strategy.stages".to_owned()])];
+    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64)).prop_map(
+        |(desired, limit, baseline, not_supported, ttl)| Run {
+            desired,
+            limit,
+            baseline,
+            not_supported,
+            deleting: false,
+            ttl: ttl.map(Duration::from_secs),
+            recorded: None,
+            left_out: Vec::new(),
+            end: None,
+            gone: false,
+        },
+    )
+}

@@ -2,7 +2,11 @@
 //!
 //! The doc comments of this module are user documentation: `kubectl explain` prints them.
 
-#![expect(unreachable_pub, reason = "KubeSchema repeats the types in a place of its own to derive their schema")]
+#![expect(clippy::doc_markdown, reason = "the comments are printed by kubectl explain as they are")]
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema repeats the types in a place of its own to derive their schema"
+)]
 
 pub mod baseline;
 pub mod condition;

@@ -2,7 +2,9 @@
 
 use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Installer, Reboot};
 use crate::api::managed_node::{AddressFamily, ManagedNode, NodeType, Privilege as ApiPrivilege};
-use crate::api::update_run::{DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation};
+use crate::api::update_run::{
+    DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
+};
 use crate::drivers::linux::Privilege;
 use crate::ssh::{Family, Target};
 use farrier_protocol::Detect;
@@ -14,13 +16,23 @@ use kube::ResourceExt;
 use std::time::Duration;
 
 /// Where a text is no duration, which the schema refuses.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// A component of a baseline.
 pub fn component(from: &ApiComponent) -> Component {
     // Without `..`: a field that is forgotten here would be silently ignored.
-    let ApiComponent { name, version, applies_to, installer, detect, payload, requires, reboot, interruptible, timeout } =
-        from;
+    let ApiComponent {
+        name,
+        version,
+        applies_to,
+        installer,
+        detect,
+        payload,
+        requires,
+        reboot,
+        interruptible,
+        timeout,
+    } = from;
     Component {
         name: name.clone(),
         version: version.clone(),

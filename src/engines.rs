@@ -48,7 +48,10 @@ impl Engines {
             }
         }
         if by_arch.is_empty() {
-            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "no file farrier-engine-ARCH-linux in it"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::NotFound,
+                "no file farrier-engine-ARCH-linux in it",
+            ));
         }
         Ok(Self { dir: dir.to_owned(), by_arch: Arc::new(by_arch) })
     }

@@ -111,7 +111,8 @@ impl Store {
             }
             tracing::warn!(path = %place.display(), "a stored payload does not have its digest any more; it is fetched again");
         }
-        let part = self.inner.dir.join(format!("part-{}", place.file_name().unwrap_or_default().to_string_lossy()));
+        let part =
+            self.inner.dir.join(format!("part-{}", place.file_name().unwrap_or_default().to_string_lossy()));
         let result = fetch::fetch(source, self.inner.payload_dir.as_deref(), &part).await;
         match result {
             Ok(size) => match tokio::fs::rename(&part, &place).await {

@@ -24,7 +24,14 @@ const LONGEST_NOTE: usize = 1024;
 
 /// A kind that lives in a namespace and has a status.
 pub trait Kind:
-    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + Sync
+    + 'static
 {
 }
 
@@ -76,12 +83,18 @@ pub async fn object<K: Kind>(client: &Client, manager: &str, object: &K) -> Resu
 ///
 /// # Errors
 /// Those of the API server; a conflict means that somebody else changed the object meanwhile.
-pub async fn finalizer<K: Kind>(client: &Client, object: &K, finalizer: &str, wanted: bool) -> Result<(), kube::Error> {
+pub async fn finalizer<K: Kind>(
+    client: &Client,
+    object: &K,
+    finalizer: &str,
+    wanted: bool,
+) -> Result<(), kube::Error> {
     let has = object.finalizers().iter().any(|f| f == finalizer);
     if has == wanted {
         return Ok(());
     }
-    let mut list: Vec<&str> = object.finalizers().iter().map(String::as_str).filter(|f| *f != finalizer).collect();
+    let mut list: Vec<&str> =
+        object.finalizers().iter().map(String::as_str).filter(|f| *f != finalizer).collect();
     if wanted {
         list.push(finalizer);
     }

@@ -11,8 +11,8 @@ mod task;
 
 pub use record::label_value;
 
-use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
 use crate::api::node_update::Intent;
+use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
 use crate::publish::{self, Events};
 use crate::session::Tools;
 use crate::world::World;
@@ -129,7 +129,8 @@ fn wish(update: &NodeUpdate) -> Wish {
 /// Whether nothing follows any more.
 pub fn is_finished(update: &NodeUpdate) -> bool {
     update.status.as_ref().is_some_and(|s| {
-        condition::is(&s.conditions, "Succeeded", "True") || condition::is(&s.conditions, "Succeeded", "False")
+        condition::is(&s.conditions, "Succeeded", "True")
+            || condition::is(&s.conditions, "Succeeded", "False")
     })
 }
 

@@ -144,7 +144,10 @@ impl Session<'_> {
             }
             Err(failure) => Err(Failure::new(
                 Reason::CleanupFailed,
-                format!("the engine took everything back, but the last look at {node} failed: {}", failure.message),
+                format!(
+                    "the engine took everything back, but the last look at {node} failed: {}",
+                    failure.message
+                ),
             )),
         };
         self.view.send_modify(|v| {

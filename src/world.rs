@@ -3,9 +3,9 @@
 use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
 use crate::publish::Kind;
 use futures::StreamExt;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::WatchStreamExt as _;
 use kube::{Api, Client};
 use std::hash::Hash;
 use tokio::sync::mpsc;

@@ -21,8 +21,16 @@ use std::collections::BTreeMap;
     status = "BaselineStatus",
     doc = "What machines should carry: an immutable list of components.",
     printcolumn(name = "Components", type_ = "integer", json_path = ".status.components"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -149,7 +157,7 @@ pub struct Detect {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Payload {
-    /// https://…, oci://…, s3://…, or file:///PATH under the operator's payload directory.
+    /// An address that begins with https:, oci: or s3:, or file: with a path under the operator's payload directory.
     #[schemars(length(min = 8, max = 2048), regex(pattern = r"^(https|oci|s3|file)://.+"))]
     pub url: String,
 

@@ -20,10 +20,22 @@ use serde::{Deserialize, Serialize};
     selectable = ".spec.type",
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
     printcolumn(name = "Address", type_ = "string", json_path = ".spec.addresses[0]"),
-    printcolumn(name = "Reachable", type_ = "string", json_path = ".status.conditions[?(@.type==\"Reachable\")].status"),
-    printcolumn(name = "In-Baseline", type_ = "string", json_path = ".status.conditions[?(@.type==\"InBaseline\")].status"),
+    printcolumn(
+        name = "Reachable",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Reachable\")].status"
+    ),
+    printcolumn(
+        name = "In-Baseline",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"InBaseline\")].status"
+    ),
     printcolumn(name = "Run", type_ = "string", json_path = ".status.lastRun"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Hold", type_ = "boolean", json_path = ".spec.hold", priority = 1),
     printcolumn(name = "OS", type_ = "string", json_path = ".status.os", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -218,4 +230,3 @@ pub struct ManagedNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
 }
-

@@ -24,10 +24,27 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Run", type_ = "string", json_path = ".spec.runRef.name"),
     printcolumn(name = "Step", type_ = "string", json_path = ".status.step"),
     printcolumn(name = "Changed", type_ = "string", json_path = ".status.changed"),
-    printcolumn(name = "Succeeded", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason"),
-    printcolumn(name = "Clean", type_ = "string", json_path = ".status.conditions[?(@.type==\"TornDown\")].status"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Succeeded\")].message", priority = 1),
+    printcolumn(
+        name = "Succeeded",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Succeeded\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Succeeded\")].reason"
+    ),
+    printcolumn(
+        name = "Clean",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"TornDown\")].status"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Succeeded\")].message",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,7 @@
 //! `farrier crd`: the CustomResourceDefinitions.
 
 use anyhow::Context as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// Print the CustomResourceDefinitions, or write them to a directory.
@@ -21,19 +22,16 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut all = String::new();
     for definition in crate::api::definitions() {
         let name = definition.metadata.name.clone().unwrap_or_default();
-        let yaml = serde_saphyr::to_string(&definition).with_context(|| format!("failed to render {name}"))?;
-        match &args.dir {
-            Some(dir) => {
-                std::fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
-                let path = dir.join(format!("{name}.yaml"));
-                std::fs::write(&path, yaml).with_context(|| format!("failed to write {}", path.display()))?;
-            }
-            None => {
-                all.push_str("---\n");
-                all.push_str(&yaml);
-            }
+        let yaml =
+            serde_saphyr::to_string(&definition).with_context(|| format!("failed to render {name}"))?;
+        if let Some(dir) = &args.dir {
+            std::fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+            let path = dir.join(format!("{name}.yaml"));
+            std::fs::write(&path, yaml).with_context(|| format!("failed to write {}", path.display()))?;
+        } else {
+            all.push_str("---\n");
+            all.push_str(&yaml);
         }
     }
-    use std::io::Write as _;
     std::io::stdout().write_all(all.as_bytes()).context("failed to print")
 }

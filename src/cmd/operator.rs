@@ -39,8 +39,8 @@ pub struct Args {
     #[arg(long, env = "FARRIER_PAYLOAD_DIR")]
     payload_dir: Option<PathBuf>,
 
-    /// Directory for fetched payloads. Without it: farrier/payloads under `XDG_CACHE_HOME` or ~/.cache, or
-    /// under /var/cache.
+    /// Directory for fetched payloads. Without it: farrier/payloads under the cache directory of the
+    /// user, else under /var/cache.
     #[arg(long, env = "FARRIER_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
 
@@ -63,9 +63,10 @@ pub struct Args {
 /// When the cluster cannot be reached, its definitions are missing, or there are no engines.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let engines = engines(args.engines.as_deref())?;
-    let cache = args.cache_dir.clone().map_or_else(default_cache, Ok)?;
-    let store = Store::open(&cache, args.payload_dir.as_deref())
-        .with_context(|| format!("failed to use {} for payloads; name another directory with --cache-dir", cache.display()))?;
+    let cache = args.cache_dir.clone().unwrap_or_else(default_cache);
+    let store = Store::open(&cache, args.payload_dir.as_deref()).with_context(|| {
+        format!("failed to use {} for payloads; name another directory with --cache-dir", cache.display())
+    })?;
     let client = client(&args).await?;
     check_definitions(&client).await?;
     let watches = Watches::start(&client, args.namespace.as_deref());
@@ -179,10 +180,10 @@ fn engines(dir: Option<&Path>) -> anyhow::Result<Engines> {
         .with_context(|| format!("failed to load engines from {}; build them with hack/build, or name their directory with --engines", dir.display()))
 }
 
-fn default_cache() -> anyhow::Result<PathBuf> {
+fn default_cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .unwrap_or_else(|| PathBuf::from("/var/cache"));
-    Ok(base.join("farrier/payloads"))
+    base.join("farrier/payloads")
 }

@@ -34,10 +34,20 @@ fn first_status(node: &ManagedNode) -> ManagedNodeStatus {
     let (status, reason, message) = if node.spec.hold {
         ("Unknown", Reason::Held, "spec.hold keeps this machine out of every run".to_owned())
     } else if supported {
-        ("Unknown", Reason::Unknown, "not contacted yet; apply an UpdateRun, with operation Inventory to look only".to_owned())
+        (
+            "Unknown",
+            Reason::Unknown,
+            "not contacted yet; apply an UpdateRun, with operation Inventory to look only".to_owned(),
+        )
     } else {
         let type_ = convert::type_name(node.spec.type_);
-        ("False", Reason::NotYetSupported, format!("this version has no driver for type {type_}; set spec.hold to keep the machine out of runs"))
+        (
+            "False",
+            Reason::NotYetSupported,
+            format!(
+                "this version has no driver for type {type_}; set spec.hold to keep the machine out of runs"
+            ),
+        )
     };
     let generation = node.meta().generation;
     let now = condition::now();
@@ -46,5 +56,9 @@ fn first_status(node: &ManagedNode) -> ManagedNodeStatus {
     for (type_, status) in [("Ready", status), ("Reconciling", "False"), ("Stalled", stalled)] {
         condition::set(&mut conditions, type_, status, reason.as_str(), &message, generation, &now);
     }
-    ManagedNodeStatus { observed_generation: generation, conditions, ..node.status.clone().unwrap_or_default() }
+    ManagedNodeStatus {
+        observed_generation: generation,
+        conditions,
+        ..node.status.clone().unwrap_or_default()
+    }
 }

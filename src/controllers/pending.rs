@@ -24,9 +24,15 @@ impl Pending {
     /// All NodeUpdates of a namespace: those of the cache, and those it does not show yet.
     pub(super) fn updates(&self, world: &World, namespace: &str) -> Vec<Arc<NodeUpdate>> {
         let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
-        created.retain(|(namespace, name), _| world.updates.get(&ObjectRef::new(name).within(namespace)).is_none());
-        let mut all: Vec<Arc<NodeUpdate>> =
-            world.updates.state().into_iter().filter(|u| u.namespace().as_deref() == Some(namespace)).collect();
+        created.retain(|(namespace, name), _| {
+            world.updates.get(&ObjectRef::new(name).within(namespace)).is_none()
+        });
+        let mut all: Vec<Arc<NodeUpdate>> = world
+            .updates
+            .state()
+            .into_iter()
+            .filter(|u| u.namespace().as_deref() == Some(namespace))
+            .collect();
         all.extend(created.iter().filter(|((of, _), _)| of == namespace).map(|(_, update)| update.clone()));
         all
     }

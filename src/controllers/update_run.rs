@@ -5,7 +5,7 @@ mod observe;
 mod status;
 
 use super::Context;
-use crate::api::{UpdateRun, condition};
+use crate::api::{ABANDON_ANNOTATION, UpdateRun, condition};
 use crate::publish::{self, CONTROLLER};
 use farrier_update::run::{Effect, Wake, decide};
 use kube::ResourceExt;
@@ -15,7 +15,8 @@ use std::time::Duration;
 /// Whether nothing follows any more.
 pub(super) fn is_finished(run: &UpdateRun) -> bool {
     run.status.as_ref().is_some_and(|s| {
-        condition::is(&s.conditions, "Succeeded", "True") || condition::is(&s.conditions, "Succeeded", "False")
+        condition::is(&s.conditions, "Succeeded", "True")
+            || condition::is(&s.conditions, "Succeeded", "False")
     })
 }
 
@@ -26,6 +27,10 @@ pub(super) async fn reconcile(
     name: &str,
 ) -> Result<Option<Duration>, kube::Error> {
     let Some(run) = context.world.runs.get(&ObjectRef::new(name).within(namespace)) else { return Ok(None) };
+    if run.metadata.deletion_timestamp.is_some() && run.annotations().contains_key(ABANDON_ANNOTATION) {
+        act::abandon(context, &run, &observe::own_updates(context, &run)).await?;
+        return Ok(None);
+    }
     let view = observe::observe(context, &run);
     let decision = decide(&view.observed);
     // Intent before effect: the list of machines is written, and nothing else happens, until it

@@ -64,7 +64,9 @@ fn the_engine_of_another_session_is_refused() {
 async fn a_task_of_the_journal_ends_at_once() {
     let c = conversation();
     c.take(vec![event(1, survey_done("a1-survey"))]);
-    let end = c.perform(Task { id: "a1-survey".into(), work: Work::Survey { packages: false, detect: Vec::new() } }).await;
+    let end = c
+        .perform(Task { id: "a1-survey".into(), work: Work::Survey { packages: false, detect: Vec::new() } })
+        .await;
     assert_eq!(end, TaskEnd::Done);
 }
 

@@ -57,7 +57,10 @@ pub(super) async fn fetch(source: &Source, payload_dir: Option<&Path>, part: &Pa
         let scheme = source.url.split("://").next().unwrap_or_default();
         Err(Failure::new(
             Reason::NotYetSupported,
-            format!("payloads by {scheme}:// (component {}) are not supported by this version; use https:// or file:///", source.component),
+            format!(
+                "payloads by {scheme}:// (component {}) are not supported by this version; use https:// or file:///",
+                source.component
+            ),
         ))
     }
 }
@@ -97,7 +100,10 @@ impl<'a> Sink<'a> {
         if let Some(size) = size.filter(|size| self.written < *size) {
             return Err(Failure::new(
                 Reason::PayloadTruncated,
-                format!("the payload of component {component} at {url} ended after {} of {size} bytes; check the file at the source", self.written),
+                format!(
+                    "the payload of component {component} at {url} ended after {} of {size} bytes; check the file at the source",
+                    self.written
+                ),
             ));
         }
         let found = format!("sha256:{}", crate::engines::hex(&self.hasher.finalize()));
@@ -154,7 +160,11 @@ fn client(source: &Source) -> Result<reqwest::Client, Failure> {
         let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| {
             Failure::new(
                 Reason::SecretIncomplete,
-                format!("ca.crt of the payload's secret (component {}) is no PEM certificate: {}", source.component, chain(&e)),
+                format!(
+                    "ca.crt of the payload's secret (component {}) is no PEM certificate: {}",
+                    source.component,
+                    chain(&e)
+                ),
             )
         })?;
         builder = builder.tls_certs_merge(certificates);
@@ -170,13 +180,19 @@ fn refuse_status(source: &Source, status: StatusCode) -> Result<(), Failure> {
         return Ok(());
     }
     let (reason, next) = match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => (Reason::PayloadNotFound, "correct payload.url, or put the file there"),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            (Reason::PayloadRefused, "give credentials in payload.secretRef (username and password, or token)")
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            (Reason::PayloadNotFound, "correct payload.url, or put the file there")
         }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (
+            Reason::PayloadRefused,
+            "give credentials in payload.secretRef (username and password, or token)",
+        ),
         _ => (Reason::PayloadUnavailable, "look at the source; it is tried again where retries are left"),
     };
-    Err(Failure::new(reason, format!("{url} answered {status} for the payload of component {component}; {next}")))
+    Err(Failure::new(
+        reason,
+        format!("{url} answered {status} for the payload of component {component}; {next}"),
+    ))
 }
 
 fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
@@ -226,7 +242,12 @@ fn cut_off(source: &Source, written: u64, announced: Option<u64>, error: &reqwes
     )
 }
 
-async fn from_file(source: &Source, path: &str, payload_dir: Option<&Path>, part: &Path) -> Result<u64, Failure> {
+async fn from_file(
+    source: &Source,
+    path: &str,
+    payload_dir: Option<&Path>,
+    part: &Path,
+) -> Result<u64, Failure> {
     let place = inside(source, path, payload_dir)?;
     let mut file = tokio::fs::File::open(&place).await.map_err(|error| {
         let reason = if error.kind() == std::io::ErrorKind::NotFound { Reason::PayloadNotFound } else { Reason::PayloadRefused };
@@ -275,7 +296,10 @@ fn inside(source: &Source, path: &str, payload_dir: Option<&Path>) -> Result<Pat
 pub(super) fn local(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(
         Reason::PayloadUnavailable,
-        format!("{} could not be written or read at the operator ({error}); give the operator's cache directory more room (--cache-dir)", path.display()),
+        format!(
+            "{} could not be written or read at the operator ({error}); give the operator's cache directory more room (--cache-dir)",
+            path.display()
+        ),
     )
 }
 

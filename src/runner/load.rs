@@ -27,7 +27,13 @@ impl Context {
     /// # Errors
     /// `NodeNotFound`, `BaselineNotFound`, `NotYetSupported`, `SecretNotFound`,
     /// `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`, `InternalError`.
-    pub(super) async fn load(&self, update: &NodeUpdate, goal: Goal, attempt: u32, touched: bool) -> Result<Job, Failure> {
+    pub(super) async fn load(
+        &self,
+        update: &NodeUpdate,
+        goal: Goal,
+        attempt: u32,
+        touched: bool,
+    ) -> Result<Job, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace)?;
         let run = self.update_run(update, &namespace)?;
@@ -47,7 +53,11 @@ impl Context {
             node: node.name_any(),
             node_type: convert::type_name(node.spec.type_),
             attempt,
-            goal: if run.spec.operation == Operation::Inventory && goal == Goal::Update { Goal::Inventory } else { goal },
+            goal: if run.spec.operation == Operation::Inventory && goal == Goal::Update {
+                Goal::Inventory
+            } else {
+                goal
+            },
             touched,
             target: convert::target(&node),
             host_keys,
@@ -81,7 +91,10 @@ impl Context {
 
     fn baseline(&self, name: &str, namespace: &str) -> Result<Arc<Baseline>, Failure> {
         self.world.baselines.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
-            Failure::new(Reason::BaselineNotFound, format!("Baseline {name} is gone; make it again and start a new UpdateRun"))
+            Failure::new(
+                Reason::BaselineNotFound,
+                format!("Baseline {name} is gone; make it again and start a new UpdateRun"),
+            )
         })
     }
 
@@ -91,7 +104,9 @@ impl Context {
             Ok(secret) => Ok(Keys { name: name.to_owned(), data: secret.data.unwrap_or_default() }),
             Err(error) if is_gone(&error) => Err(Failure::new(
                 Reason::SecretNotFound,
-                format!("there is no secret {name} in namespace {namespace}, which {asked_by} refers to; create it, or correct the reference"),
+                format!(
+                    "there is no secret {name} in namespace {namespace}, which {asked_by} refers to; create it, or correct the reference"
+                ),
             )),
             Err(error) => Err(Failure::new(
                 Reason::InternalError,
@@ -106,7 +121,8 @@ impl Context {
         let key = match keys.text("ssh-privatekey")? {
             Some(text) => {
                 let key = read_key(&keys.name, &text, keys.text("passphrase")?.as_deref())?;
-                let certificate = keys.text("ssh-certificate")?.map(|text| read_certificate(&keys.name, &text));
+                let certificate =
+                    keys.text("ssh-certificate")?.map(|text| read_certificate(&keys.name, &text));
                 Some((Arc::new(key), certificate.transpose()?))
             }
             None => None,
@@ -115,7 +131,10 @@ impl Context {
         if key.is_none() && password.is_none() {
             return Err(Failure::new(
                 Reason::SecretIncomplete,
-                format!("secret {} of {asked_by} has neither password nor ssh-privatekey; add one of them", keys.name),
+                format!(
+                    "secret {} of {asked_by} has neither password nor ssh-privatekey; add one of them",
+                    keys.name
+                ),
             ));
         }
         Ok(Credentials {
@@ -128,7 +147,11 @@ impl Context {
         })
     }
 
-    async fn payload_access(&self, baseline: Option<&Baseline>, namespace: &str) -> Result<BTreeMap<String, Access>, Failure> {
+    async fn payload_access(
+        &self,
+        baseline: Option<&Baseline>,
+        namespace: &str,
+    ) -> Result<BTreeMap<String, Access>, Failure> {
         let mut found = BTreeMap::new();
         for component in baseline.iter().flat_map(|b| &b.spec.components) {
             let Some(secret) = &component.payload.secret_ref else { continue };
@@ -152,7 +175,10 @@ fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
     if node.spec.type_ != NodeType::Linux {
         return Err(Failure::new(
             Reason::NotYetSupported,
-            format!("{name} is of type {}, for which this version has no driver; set spec.hold on it, or leave it out of the run's selector", convert::type_name(node.spec.type_)),
+            format!(
+                "{name} is of type {}, for which this version has no driver; set spec.hold on it, or leave it out of the run's selector",
+                convert::type_name(node.spec.type_)
+            ),
         ));
     }
     let channel = node.spec.channel.unwrap_or(run.spec.channel);
@@ -174,7 +200,10 @@ struct Keys {
 impl Keys {
     fn text(&self, key: &str) -> Result<Option<String>, Failure> {
         self.data.get(key).map(|bytes| String::from_utf8(bytes.0.clone())).transpose().map_err(|_| {
-            Failure::new(Reason::SecretIncomplete, format!("key {key} of secret {} is no text; store it as UTF-8", self.name))
+            Failure::new(
+                Reason::SecretIncomplete,
+                format!("key {key} of secret {} is no text; store it as UTF-8", self.name),
+            )
         })
     }
 

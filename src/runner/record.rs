@@ -38,7 +38,13 @@ impl Context {
         }
     }
 
-    async fn record_node(&self, node: &ManagedNode, view: &View, end: &End, run: &str) -> Result<(), kube::Error> {
+    async fn record_node(
+        &self,
+        node: &ManagedNode,
+        view: &View,
+        end: &End,
+        run: &str,
+    ) -> Result<(), kube::Error> {
         let old = node.status.clone().unwrap_or_default();
         let now = condition::now();
         let generation = node.meta().generation;
@@ -54,7 +60,12 @@ impl Context {
         publish::status(&self.client, node, RUNNER, &status).await.map(|_| ())
     }
 
-    async fn record_inventory(&self, node: &ManagedNode, survey: &Survey, run: &str) -> Result<(), kube::Error> {
+    async fn record_inventory(
+        &self,
+        node: &ManagedNode,
+        survey: &Survey,
+        run: &str,
+    ) -> Result<(), kube::Error> {
         let inventory = inventory(node);
         let now = condition::now();
         let mut status = NodeInventoryStatus {
@@ -67,7 +78,15 @@ impl Context {
             truncated: survey.packages.len() > MOST_PACKAGES,
         };
         let message = format!("{} packages", survey.packages.len());
-        condition::set(&mut status.conditions, "Ready", "True", Reason::Succeeded.as_str(), &message, None, &now);
+        condition::set(
+            &mut status.conditions,
+            "Ready",
+            "True",
+            Reason::Succeeded.as_str(),
+            &message,
+            None,
+            &now,
+        );
         match publish::status(&self.client, &inventory, RUNNER, &status).await {
             // The first time there is nothing to give a status to.
             Err(error) if publish::is_gone(&error) => {
@@ -99,29 +118,13 @@ impl Context {
         if let Some(Err(failure)) = &view.clean {
             self.events.warning(&about, failure.reason.as_str(), "CleanUp", &failure.message).await;
         }
+        let (reason, action, text) = summary(node, view, end);
         match end {
-            End::Finished(NodeVerdict::Succeeded { reason, message }) => {
-                self.events.normal(&about, reason.as_str(), "Update", &format!("{node}: {message}")).await;
+            End::Finished(NodeVerdict::Failed { .. }) | End::Failed(_) => {
+                self.events.warning(&about, reason.as_str(), action, &text).await;
             }
-            End::Finished(NodeVerdict::Failed { reason, message }) => {
-                self.events.warning(&about, reason.as_str(), "Update", &format!("{node}: {message}")).await;
-            }
-            End::Finished(NodeVerdict::Cancelled { .. }) | End::Cancelled => {
-                let note = format!("{node}: the run was cancelled; the machine is clean");
-                self.events.normal(&about, Reason::Cancelled.as_str(), "Cancel", &note).await;
-            }
-            End::Planned => {
-                let changes = view.plan.as_ref().map_or(0, |p| p.changes());
-                let note = format!("{node}: {changes} components would be installed");
-                self.events.normal(&about, Reason::Planned.as_str(), "Plan", &note).await;
-            }
-            End::Inventoried => {
-                let count = view.survey.as_ref().map_or(0, |s| s.packages.len());
-                let note = format!("{node}: the inventory was taken, {count} packages");
-                self.events.normal(&about, Reason::Succeeded.as_str(), "Inventory", &note).await;
-            }
-            End::Failed(failure) => {
-                self.events.warning(&about, failure.reason.as_str(), "Update", &failure.message).await;
+            End::Finished(_) | End::Cancelled | End::Planned | End::Inventoried => {
+                self.events.normal(&about, reason.as_str(), action, &text).await;
             }
         }
     }
@@ -131,11 +134,13 @@ impl Context {
         let from = if before.is_empty() { "not installed" } else { before };
         match outcome {
             Outcome::Updated | Outcome::RebootPending => {
-                let note = format!("{node}: {name} {from} -> {after}");
-                self.events.normal(about, outcome.as_str(), "Install", &note).await;
+                let text = format!("{node}: {name} {from} -> {after}");
+                self.events.normal(about, outcome.as_str(), "Install", &text).await;
             }
             Outcome::Failed | Outcome::DependencyMissing | Outcome::Skipped | Outcome::Unverified => {
-                self.events.warning(about, result.reason.as_str(), "Install", &format!("{node}: {name}: {message}")).await;
+                self.events
+                    .warning(about, result.reason.as_str(), "Install", &format!("{node}: {name}: {message}"))
+                    .await;
             }
             // Told by the summary of the machine.
             Outcome::UpToDate | Outcome::NotApplicable | Outcome::Cancelled => {}
@@ -143,15 +148,46 @@ impl Context {
     }
 
     /// Tells that another attempt follows.
-    pub(super) async fn announce_retry(&self, update: &NodeUpdate, failure: &Failure, attempt: u32, at: &str) {
-        let note = format!("attempt {attempt} failed ({}: {}); the next one begins at {at}", failure.reason, failure.message);
+    pub(super) async fn announce_retry(
+        &self,
+        update: &NodeUpdate,
+        failure: &Failure,
+        attempt: u32,
+        at: &str,
+    ) {
+        let note = format!(
+            "attempt {attempt} failed ({}: {}); the next one begins at {at}",
+            failure.reason, failure.message
+        );
         self.events.warning(&update.object_ref(&()), Reason::WaitingForRetry.as_str(), "Retry", &note).await;
+    }
+}
+
+/// What an event says about the end of an attempt: reason, action, note.
+fn summary(node: &str, view: &View, end: &End) -> (Reason, &'static str, String) {
+    match end {
+        End::Finished(
+            NodeVerdict::Succeeded { reason, message } | NodeVerdict::Failed { reason, message },
+        ) => (*reason, "Update", format!("{node}: {message}")),
+        End::Finished(NodeVerdict::Cancelled { .. }) | End::Cancelled => {
+            (Reason::Cancelled, "Cancel", format!("{node}: the run was cancelled"))
+        }
+        End::Planned => {
+            let changes = view.plan.as_ref().map_or(0, |p| p.changes());
+            (Reason::Planned, "Plan", format!("{node}: {changes} components would be installed"))
+        }
+        End::Inventoried => {
+            let count = view.survey.as_ref().map_or(0, |s| s.packages.len());
+            (Reason::Succeeded, "Inventory", format!("{node}: the inventory was taken, {count} packages"))
+        }
+        End::Failed(failure) => (failure.reason, "Update", failure.message.clone()),
     }
 }
 
 fn inventory(node: &ManagedNode) -> NodeInventory {
     let name = node.name_any();
-    let mut inventory = NodeInventory::new(&name, NodeInventorySpec { node_ref: LocalRef { name: name.clone() } });
+    let mut inventory =
+        NodeInventory::new(&name, NodeInventorySpec { node_ref: LocalRef { name: name.clone() } });
     inventory.metadata.namespace = node.namespace();
     inventory.metadata.labels = Some(BTreeMap::from([(LABEL_NODE.to_owned(), label_value(&name))]));
     inventory.metadata.owner_references = node.controller_owner_ref(&()).map(|owner| vec![owner]);
@@ -180,7 +216,19 @@ fn facts(survey: &Survey) -> FactsReport {
         bios_version,
         package_managers: _,
     } = survey.facts.clone();
-    FactsReport { os, os_version, os_like, os_name, arch, kernel, hostname, vendor, model, serial, bios_version }
+    FactsReport {
+        os,
+        os_version,
+        os_like,
+        os_name,
+        arch,
+        kernel,
+        hostname,
+        vendor,
+        model,
+        serial,
+        bios_version,
+    }
 }
 
 fn packages(survey: &Survey) -> Vec<InstalledPackage> {

@@ -43,7 +43,15 @@ pub(super) fn status(picture: &Picture) -> NodeUpdateStatus {
     let mut conditions = old.conditions.clone();
     let verdicts = Verdicts::of(view, phase, old);
     for (type_, verdict) in verdicts.list() {
-        condition::set(&mut conditions, type_, verdict.status, verdict.reason.as_str(), &verdict.message, *generation, now);
+        condition::set(
+            &mut conditions,
+            type_,
+            verdict.status,
+            verdict.reason.as_str(),
+            &verdict.message,
+            *generation,
+            now,
+        );
     }
     let components = merge(&old.components, &view.results);
     let plan = view.plan.as_deref();
@@ -100,9 +108,12 @@ impl Verdict {
     fn pending(phase: &Phase, what: &str) -> Self {
         match phase {
             Phase::Working => Self::open(Reason::InProgress, format!("waiting for: {what}")),
-            Phase::Planned => Self::open(Reason::PlanOnly, "waiting for the run's desiredState to become Run"),
-            Phase::Retrying { failure, .. } => Self::no(failure.reason, failure.message.clone()),
-            Phase::Ended(End::Failed(failure)) => Self::no(failure.reason, failure.message.clone()),
+            Phase::Planned => {
+                Self::open(Reason::PlanOnly, "waiting for the run's desiredState to become Run")
+            }
+            Phase::Retrying { failure, .. } | Phase::Ended(End::Failed(failure)) => {
+                Self::no(failure.reason, failure.message.clone())
+            }
             Phase::Ended(End::Cancelled) => Self::no(Reason::Cancelled, "the run was cancelled before"),
             Phase::Ended(End::Inventoried | End::Planned | End::Finished(_)) => {
                 Self::yes(Reason::NotRequired, "nothing was to be done")
@@ -140,7 +151,11 @@ impl Verdicts {
 
     fn list(self) -> Vec<(&'static str, Verdict)> {
         let Self { reachable, engine, payload, applied, verified, torn_down, succeeded } = self;
-        let copy = |status: &'static str, of: &Verdict| Verdict { status, reason: of.reason, message: of.message.clone() };
+        let copy = |status: &'static str, of: &Verdict| Verdict {
+            status,
+            reason: of.reason,
+            message: of.message.clone(),
+        };
         let (ready, reconciling, stalled) = match succeeded.status {
             "True" => ("True", "False", "False"),
             "False" => ("False", "False", "True"),
@@ -191,7 +206,10 @@ fn payload(view: &View, phase: &Phase) -> Verdict {
         return Verdict::yes(Reason::NotRequired, "no payload is needed");
     }
     if wanted > 0 && view.payloads_verified >= wanted {
-        return Verdict::yes(Reason::PayloadVerified, "the digest was right at the operator and on the machine");
+        return Verdict::yes(
+            Reason::PayloadVerified,
+            "the digest was right at the operator and on the machine",
+        );
     }
     Verdict::pending(phase, "the payloads, verified on the machine")
 }
@@ -200,14 +218,19 @@ fn applied(view: &View, phase: &Phase) -> Verdict {
     if let Some(component) = &view.overdue {
         return Verdict::open(
             Reason::InstallerOverdue,
-            format!("the installer of {component} takes longer than its timeout, and is left to finish because it is not interruptible"),
+            format!(
+                "the installer of {component} takes longer than its timeout, and is left to finish because it is not interruptible"
+            ),
         );
     }
     if view.plan.as_ref().is_some_and(|p| p.changes() == 0) {
         return Verdict::yes(Reason::NothingToDo, "nothing was to be installed");
     }
     if view.applied {
-        return Verdict::yes(Reason::Applied, "the installers have run; what came of it stands under components");
+        return Verdict::yes(
+            Reason::Applied,
+            "the installers have run; what came of it stands under components",
+        );
     }
     Verdict::pending(phase, "the installers to run")
 }
@@ -217,11 +240,15 @@ fn verified(view: &View, phase: &Phase) -> Verdict {
         Phase::Ended(End::Finished(NodeVerdict::Succeeded { message, .. })) => {
             Verdict::yes(Reason::Verified, message.clone())
         }
-        Phase::Ended(End::Finished(NodeVerdict::Failed { reason, message })) => Verdict::no(*reason, message.clone()),
+        Phase::Ended(End::Finished(NodeVerdict::Failed { reason, message })) => {
+            Verdict::no(*reason, message.clone())
+        }
         Phase::Ended(End::Finished(NodeVerdict::Cancelled { message })) => {
             Verdict::no(Reason::Cancelled, message.clone())
         }
-        Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) if view.results.is_empty() => {
+        Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_)
+            if view.results.is_empty() =>
+        {
             Verdict::pending(phase, "the second inventory")
         }
         Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => {
@@ -232,11 +259,15 @@ fn verified(view: &View, phase: &Phase) -> Verdict {
 
 fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
     match &view.clean {
-        Some(Ok(())) => Verdict::yes(Reason::NothingLeftBehind, "a second look at the machine found nothing of ours but the log"),
+        Some(Ok(())) => Verdict::yes(
+            Reason::NothingLeftBehind,
+            "a second look at the machine found nothing of ours but the log",
+        ),
         Some(Err(failure)) => Verdict::no(failure.reason, failure.message.clone()),
-        None if view.deploying => {
-            Verdict::open(Reason::CleanupPending, "the engine is on the machine; it takes everything back at the end")
-        }
+        None if view.deploying => Verdict::open(
+            Reason::CleanupPending,
+            "the engine is on the machine; it takes everything back at the end",
+        ),
         None => match condition::find(&old.conditions, "TornDown") {
             Some(was) if was.status == "False" => Verdict::no(Reason::CleanupPending, was.message.clone()),
             Some(_) | None if matches!(phase, Phase::Working) => {
@@ -255,9 +286,10 @@ fn succeeded(view: &View, phase: &Phase) -> Verdict {
             Reason::PlanOnly,
             "the plan is made and nothing was changed; set the run's desiredState to Run to carry it out",
         ),
-        Phase::Retrying { failure, at } => {
-            Verdict::open(Reason::WaitingForRetry, format!("next attempt at {}: {}: {}", at.0, failure.reason, failure.message))
-        }
+        Phase::Retrying { failure, at } => Verdict::open(
+            Reason::WaitingForRetry,
+            format!("next attempt at {}: {}: {}", at.0, failure.reason, failure.message),
+        ),
         Phase::Ended(end) => ending(view, end),
     }
 }
@@ -304,7 +336,8 @@ fn merge(old: &[ComponentOutcome], new: &[ComponentResult]) -> Vec<ComponentOutc
             let before = old.iter().find(|o| o.name == result.name);
             let kept = before.filter(|o| {
                 result.outcome == Outcome::UpToDate
-                    && (o.outcome == Outcome::Updated.as_str() || o.outcome == Outcome::RebootPending.as_str())
+                    && (o.outcome == Outcome::Updated.as_str()
+                        || o.outcome == Outcome::RebootPending.as_str())
             });
             kept.cloned().unwrap_or_else(|| outcome(result))
         })
@@ -331,7 +364,9 @@ fn time(at: Millis) -> Option<Time> {
 fn planned(item: &PlanItem) -> PlannedComponent {
     let (action, message) = match &item.action {
         Action::Install { .. } => ("Install", String::new()),
-        Action::UpToDate { newer: true, at } => ("UpToDate", format!("{at} is newer than the baseline's version")),
+        Action::UpToDate { newer: true, at } => {
+            ("UpToDate", format!("{at} is newer than the baseline's version"))
+        }
         Action::UpToDate { newer: false, .. } => ("UpToDate", String::new()),
         Action::NotApplicable { why } => ("NotApplicable", why.clone()),
         Action::DependencyMissing { missing } => ("DependencyMissing", missing.join("; ")),
@@ -362,7 +397,15 @@ pub(super) fn node_conditions(
 ) -> Vec<Condition> {
     let mut conditions = old.to_vec();
     let mut set = |type_: &str, verdict: &Verdict| {
-        condition::set(&mut conditions, type_, verdict.status, verdict.reason.as_str(), &verdict.message, generation, now);
+        condition::set(
+            &mut conditions,
+            type_,
+            verdict.status,
+            verdict.reason.as_str(),
+            &verdict.message,
+            generation,
+            now,
+        );
     };
     let failure = match end {
         End::Failed(failure) => Some(failure),
@@ -382,7 +425,9 @@ pub(super) fn node_conditions(
     } else {
         failure.filter(|_| view.host_key_accepted).map(|f| Verdict::no(f.reason, f.message.clone()))
     };
-    let inventory = view.survey.as_ref().map(|s| Verdict::yes(Reason::Succeeded, format!("{} packages, taken by run {run}", s.packages.len())));
+    let inventory = view.survey.as_ref().map(|s| {
+        Verdict::yes(Reason::Succeeded, format!("{} packages, taken by run {run}", s.packages.len()))
+    });
     for (type_, verdict) in [
         ("HostKeyVerified", key),
         ("Authenticated", auth),
@@ -399,16 +444,27 @@ pub(super) fn node_conditions(
     };
     set("Ready", &ready);
     set("Reconciling", &Verdict { status: "False", ..Verdict::no(ready.reason, ready.message.clone()) });
-    set("Stalled", &Verdict { status: if failure.is_some() { "True" } else { "False" }, reason: ready.reason, message: ready.message.clone() });
+    set(
+        "Stalled",
+        &Verdict {
+            status: if failure.is_some() { "True" } else { "False" },
+            reason: ready.reason,
+            message: ready.message.clone(),
+        },
+    );
     conditions
 }
 
 fn in_baseline(view: &View, end: &End, run: &str) -> Option<Verdict> {
     if let End::Finished(verdict) = end {
         return Some(match verdict {
-            NodeVerdict::Succeeded { message, .. } => Verdict::yes(Reason::Verified, format!("run {run}: {message}")),
+            NodeVerdict::Succeeded { message, .. } => {
+                Verdict::yes(Reason::Verified, format!("run {run}: {message}"))
+            }
             NodeVerdict::Failed { reason, message } => Verdict::no(*reason, format!("run {run}: {message}")),
-            NodeVerdict::Cancelled { message } => Verdict::no(Reason::Cancelled, format!("run {run}: {message}")),
+            NodeVerdict::Cancelled { message } => {
+                Verdict::no(Reason::Cancelled, format!("run {run}: {message}"))
+            }
         });
     }
     let plan = view.plan.as_ref().filter(|_| *end == End::Planned)?;

@@ -53,7 +53,8 @@ pub(super) async fn run(
     let mut next = task.resume();
     loop {
         next = match next {
-            Next::Attempt { number, goal, touched } => task.attempt(number, goal, touched).await,
+            // Boxed: an attempt's state is some 20 KiB, and most tasks wait most of the time.
+            Next::Attempt { number, goal, touched } => Box::pin(task.attempt(number, goal, touched)).await,
             Next::Wait { failure, number, at } => task.wait(failure, number, at).await,
             Next::Planned { number } => task.wait_for_word(number).await,
             Next::Over => break,
@@ -84,7 +85,11 @@ impl Task<'_> {
         }
         if let Some(at) = &self.old.next_attempt_at {
             let message = succeeded.map(|c| c.message.clone()).unwrap_or_default();
-            return Next::Wait { failure: Failure::new(Reason::WaitingForRetry, message), number, at: at.clone() };
+            return Next::Wait {
+                failure: Failure::new(Reason::WaitingForRetry, message),
+                number,
+                at: at.clone(),
+            };
         }
         Next::Attempt { number: number.max(1), goal: self.goal(), touched: number > 0 && !self.was_clean() }
     }
@@ -116,7 +121,7 @@ impl Task<'_> {
         let end = match self.context.load(&self.update, goal, number, touched).await {
             Ok(job) => {
                 tracing::info!(node = %job.node, run = %job.run, attempt = number, "begins");
-                self.session(&job, number).await
+                Box::pin(self.session(&job, number)).await
             }
             Err(failure) => End::Failed(failure),
         };
@@ -220,15 +225,18 @@ impl Task<'_> {
 
     fn retries(&self) -> u32 {
         let namespace = self.update.namespace().unwrap_or_default();
-        let run = self.context.world.runs.get(&ObjectRef::new(&self.update.spec.run_ref.name).within(&namespace));
+        let run =
+            self.context.world.runs.get(&ObjectRef::new(&self.update.spec.run_ref.name).within(&namespace));
         run.map_or(0, |run| run.spec.strategy.retries)
     }
 
     /// Spreads the attempts of machines that failed together.
     fn seed(&self) -> u64 {
-        self.update.uid().unwrap_or_default().bytes().fold(0, |seed: u64, byte| {
-            seed.wrapping_mul(31).wrapping_add(u64::from(byte))
-        })
+        self.update
+            .uid()
+            .unwrap_or_default()
+            .bytes()
+            .fold(0, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)))
     }
 
     /// Goes back to a machine that was lost with our engine on it, some times.
@@ -240,8 +248,16 @@ impl Task<'_> {
             let (_stop, stop) = watch::channel(true);
             session::run(&job, &self.context.tools, stop, &send).await;
             let seen = send.borrow().clone();
-            self.view = View { clean: seen.clean.or(kept.clean), leases: seen.leases, leftovers: seen.leftovers, ..kept };
-            if matches!(self.view.clean, Some(Ok(()))) || attempt == CLEANING_ATTEMPTS || self.wish.borrow().abandon {
+            self.view = View {
+                clean: seen.clean.or(kept.clean),
+                leases: seen.leases,
+                leftovers: seen.leftovers,
+                ..kept
+            };
+            if matches!(self.view.clean, Some(Ok(())))
+                || attempt == CLEANING_ATTEMPTS
+                || self.wish.borrow().abandon
+            {
                 return;
             }
             tokio::time::sleep(backoff(attempt, self.seed())).await;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// How long a machine that was lost in the middle is called back before the attempt ends: longer
 /// than most machines take to reboot. The engine goes on meanwhile, and so may the next attempt.
-const CALL_BACK_FOR: Duration = Duration::from_secs(300);
+const CALL_BACK_FOR: Duration = Duration::from_mins(5);
 
 /// Between two calls.
 const CALL_EVERY: Duration = Duration::from_secs(5);
@@ -71,8 +71,15 @@ impl Session<'_> {
         let job = self.job;
         let probe = machine.probe().await?;
         let engine = self.tools.engines.for_machine(&job.node, &probe.system, &probe.arch)?;
-        if *self.stop.borrow() && !job.touched && probe.existing.is_empty() && self.view.borrow().engine.is_none() {
-            return Err(Failure::new(Reason::Cancelled, format!("the run was cancelled before anything was put on {}", job.node)));
+        if *self.stop.borrow()
+            && !job.touched
+            && probe.existing.is_empty()
+            && self.view.borrow().engine.is_none()
+        {
+            return Err(Failure::new(
+                Reason::Cancelled,
+                format!("the run was cancelled before anything was put on {}", job.node),
+            ));
         }
         self.view.send_modify(|v| {
             v.deploying = true;
@@ -123,7 +130,10 @@ impl Session<'_> {
     fn keeps_ending(&self) -> Failure {
         Failure::new(
             Reason::EngineLost,
-            format!("the stream to the engine on {} keeps ending; look at /var/log/farrier/{} there", self.job.node, self.job.run),
+            format!(
+                "the stream to the engine on {} keeps ending; look at /var/log/farrier/{} there",
+                self.job.node, self.job.run
+            ),
         )
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 /// The state of an attempt, as far as others care. Whoever watches it may miss steps in between,
 /// never the last state.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts that become independent conditions")]
 #[derive(Debug, Clone, Default)]
 pub struct View {
     /// What is being done.

@@ -98,11 +98,12 @@ impl Session<'_> {
     fn survey_of(&self, name: &str) -> Result<(Survey, BTreeMap<String, Reading>), Failure> {
         let id = self.task_id(name);
         let events = self.conversation.events_after(0);
-        events
-            .into_iter()
-            .rev()
-            .find_map(|event| match_survey(event, &id))
-            .ok_or_else(|| Failure::new(Reason::EngineFailed, format!("the engine on {} ended a survey without a result", self.job.node)))
+        events.into_iter().rev().find_map(|event| match_survey(event, &id)).ok_or_else(|| {
+            Failure::new(
+                Reason::EngineFailed,
+                format!("the engine on {} ended a survey without a result", self.job.node),
+            )
+        })
     }
 
     fn task_failed(&self, code: FailureCode, component: &str, message: &str) -> Failure {
@@ -156,9 +157,13 @@ impl Session<'_> {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
             match event.body {
-                EventBody::StepStarted { task, component } if task == apply => v.step = Step::Applying { component },
+                EventBody::StepStarted { task, component } if task == apply => {
+                    v.step = Step::Applying { component };
+                }
                 EventBody::PayloadVerified { task, .. } if task == apply => v.payloads_verified += 1,
-                EventBody::StepOverdue { task, component, ended: false } if task == apply => v.overdue = Some(component),
+                EventBody::StepOverdue { task, component, ended: false } if task == apply => {
+                    v.overdue = Some(component);
+                }
                 EventBody::StepFinished { task, .. } if task == apply => v.overdue = None,
                 _ => {}
             }

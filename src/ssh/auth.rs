@@ -31,7 +31,10 @@ pub struct Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .field("source", &self.source)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,14 +125,18 @@ pub(super) async fn sign_in(
     Err(rejected(node, credentials, refused, &methods))
 }
 
-async fn with_key(handle: &mut Handle<Client>, credentials: &Credentials) -> Result<AuthResult, russh::Error> {
+async fn with_key(
+    handle: &mut Handle<Client>,
+    credentials: &Credentials,
+) -> Result<AuthResult, russh::Error> {
     let Some((key, certificate)) = &credentials.key else {
         return Ok(AuthResult::Failure { remaining_methods: MethodSet::empty(), partial_success: false });
     };
     if let Some(certificate) = certificate {
         return handle.authenticate_openssh_cert(&credentials.user, key.clone(), certificate.clone()).await;
     }
-    let hash = if key.algorithm().is_rsa() { handle.best_supported_rsa_hash().await?.flatten() } else { None };
+    let hash =
+        if key.algorithm().is_rsa() { handle.best_supported_rsa_hash().await?.flatten() } else { None };
     handle.authenticate_publickey(&credentials.user, PrivateKeyWithHashAlg::new(key.clone(), hash)).await
 }
 
@@ -186,7 +193,9 @@ fn rejected(node: &str, credentials: &Credentials, refused: Option<Reason>, offe
         ),
         Some(Reason::KeyRejected) => Failure::new(
             Reason::KeyRejected,
-            format!("{node} refused the key of user {user} (secret {source}); add its public key to authorized_keys on the machine"),
+            format!(
+                "{node} refused the key of user {user} (secret {source}); add its public key to authorized_keys on the machine"
+            ),
         ),
         Some(_) | None => {
             let offered: Vec<String> = offered.iter().map(|m| <&'static str>::from(m).to_owned()).collect();
@@ -204,6 +213,9 @@ fn rejected(node: &str, credentials: &Credentials, refused: Option<Reason>, offe
 fn lost(node: &str, error: &russh::Error) -> Failure {
     Failure::new(
         Reason::ConnectionLost,
-        format!("the connection to {node} was lost while signing in ({}); it is tried again where retries are left", chain(error)),
+        format!(
+            "the connection to {node} was lost while signing in ({}); it is tried again where retries are left",
+            chain(error)
+        ),
     )
 }

@@ -6,8 +6,8 @@ use super::hostkey::{HostKeys, KeyCheck};
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
 use russh::client::{self, Config, Handle};
-use russh::keys::ssh_key::PublicKey;
 use russh::keys::PublicKeyOrCertificate;
+use russh::keys::ssh_key::PublicKey;
 use russh::{Preferred, cipher};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,13 +95,7 @@ pub async fn connect(
         .await
         .unwrap_or_else(|_| Err(silent_sign_in(&target.node)))?;
     tell(Milestone::SignedIn);
-    Ok(Connection {
-        handle,
-        node: target.node.clone(),
-        address,
-        user: credentials.user.clone(),
-        first_key,
-    })
+    Ok(Connection { handle, node: target.node.clone(), address, user: credentials.user.clone(), first_key })
 }
 
 async fn handshake(
@@ -138,8 +132,15 @@ async fn handshake(
 fn config(keys: &HostKeys) -> Config {
     // By processor time per byte the best first (measured: 0.85 s/GiB against 1.7 for chacha20,
     // which the library would put first); aes256-ctr for servers that have nothing better.
-    let names = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr", "aes128-ctr"];
-    let ciphers: Vec<cipher::Name> = names.into_iter().filter_map(|n| cipher::Name::try_from(n).ok()).collect();
+    let names = [
+        "aes128-gcm@openssh.com",
+        "aes256-gcm@openssh.com",
+        "chacha20-poly1305@openssh.com",
+        "aes256-ctr",
+        "aes128-ctr",
+    ];
+    let ciphers: Vec<cipher::Name> =
+        names.into_iter().filter_map(|n| cipher::Name::try_from(n).ok()).collect();
     Config {
         preferred: Preferred {
             cipher: Cow::Owned(ciphers),
@@ -168,7 +169,12 @@ fn handshake_failed(target: &Target, address: &str, error: &russh::Error) -> Fai
     };
     Failure::new(
         reason,
-        format!("the SSH handshake with {} at {address} port {} failed ({}); {next}", target.node, target.port, chain(error)),
+        format!(
+            "the SSH handshake with {} at {address} port {} failed ({}); {next}",
+            target.node,
+            target.port,
+            chain(error)
+        ),
     )
 }
 

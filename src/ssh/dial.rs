@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the preferred address is waited for before the next one is tried beside it.
-const HEAD_START: Duration = Duration::from_millis(2_000);
+const HEAD_START: Duration = Duration::from_secs(2);
 
 /// How long the name service may take.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
@@ -169,7 +169,9 @@ fn parse(address: &str, port: u16) -> Parsed {
 
 /// The index of a network interface, by name or as a number.
 fn interface_index(zone: &str) -> Option<u32> {
-    zone.parse().ok().or_else(|| interfaces().into_iter().find(|(name, _)| name == zone).map(|(_, index)| index))
+    zone.parse()
+        .ok()
+        .or_else(|| interfaces().into_iter().find(|(name, _)| name == zone).map(|(_, index)| index))
 }
 
 /// Names and indices of the interfaces that have IPv6 addresses: the others have no zone. The

@@ -103,9 +103,8 @@ impl Running {
             return Ok(());
         }
         match self.channel.data_bytes(bytes).await {
-            Ok(()) => Ok(()),
-            // The channel is closed: `finish` will see why.
-            Err(russh::Error::SendError | russh::Error::WrongChannel) => Ok(()),
+            // The channel may be closed: `finish` will see why.
+            Ok(()) | Err(russh::Error::SendError | russh::Error::WrongChannel) => Ok(()),
             Err(error) => Err(connection_lost(&self.node, &error)),
         }
     }
@@ -146,7 +145,10 @@ impl Running {
         if self.output.status.is_none() && !self.ended {
             return Err(Failure::new(
                 Reason::ConnectionLost,
-                format!("the connection to {} was lost while a command ran; it is tried again where retries are left", self.node),
+                format!(
+                    "the connection to {} was lost while a command ran; it is tried again where retries are left",
+                    self.node
+                ),
             ));
         }
         Ok(self.output.clone())
@@ -179,13 +181,19 @@ fn append(text: &mut String, data: &[u8]) {
 fn connection_lost(node: &str, error: &russh::Error) -> Failure {
     Failure::new(
         Reason::ConnectionLost,
-        format!("the connection to {node} was lost ({}); it is tried again where retries are left", chain(error)),
+        format!(
+            "the connection to {node} was lost ({}); it is tried again where retries are left",
+            chain(error)
+        ),
     )
 }
 
 fn too_slow(node: &str, limit: Duration) -> Failure {
     Failure::new(
         Reason::ConnectionLost,
-        format!("a command on {node} did not end within {} s; look at the machine's load and its login scripts", limit.as_secs()),
+        format!(
+            "a command on {node} did not end within {} s; look at the machine's load and its login scripts",
+            limit.as_secs()
+        ),
     )
 }

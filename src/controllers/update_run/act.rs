@@ -3,7 +3,7 @@
 use super::super::Context;
 use super::namespace;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateSpec};
-use crate::api::{FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, NodeUpdate, UpdateRun};
+use crate::api::{ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, NodeUpdate, UpdateRun};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
 use crate::runner::label_value;
 use farrier_update::NodeName;
@@ -13,6 +13,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Longest name of an object that is also fit for a label and a host name.
 const LONGEST_NAME: usize = 63;
@@ -37,17 +38,27 @@ pub(super) async fn act(context: &Context, run: &UpdateRun, effects: &[Effect]) 
 pub(super) async fn release(context: &Context, run: &UpdateRun) -> Result<(), kube::Error> {
     let api: Api<UpdateRun> = Api::namespaced(context.client.clone(), &namespace(run));
     match api.get(&run.name_any()).await {
-        Ok(fresh) if fresh.uid() == run.uid() => publish::finalizer(&context.client, &fresh, FINALIZER, false).await,
+        Ok(fresh) if fresh.uid() == run.uid() => {
+            publish::finalizer(&context.client, &fresh, FINALIZER, false).await
+        }
         Ok(_) => Ok(()),
         Err(error) if is_gone(&error) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-async fn start(context: &Context, run: &UpdateRun, node: &NodeName, intent: Intent) -> Result<(), kube::Error> {
+async fn start(
+    context: &Context,
+    run: &UpdateRun,
+    node: &NodeName,
+    intent: Intent,
+) -> Result<(), kube::Error> {
     let update = build(context, run, node, intent);
     let api: Api<NodeUpdate> = Api::namespaced(context.client.clone(), &namespace(run));
-    match api.create(&PostParams { field_manager: Some(CONTROLLER.into()), ..PostParams::default() }, &update).await {
+    match api
+        .create(&PostParams { field_manager: Some(CONTROLLER.into()), ..PostParams::default() }, &update)
+        .await
+    {
         Ok(created) => {
             tracing::info!(run = %run.name_any(), node = %node, "started");
             context.pending.remember(created);
@@ -102,7 +113,12 @@ fn api_intent(intent: Intent) -> ApiIntent {
     }
 }
 
-async fn set_intent(context: &Context, run: &UpdateRun, node: &NodeName, intent: Intent) -> Result<(), kube::Error> {
+async fn set_intent(
+    context: &Context,
+    run: &UpdateRun,
+    node: &NodeName,
+    intent: Intent,
+) -> Result<(), kube::Error> {
     let api: Api<NodeUpdate> = Api::namespaced(context.client.clone(), &namespace(run));
     let patch = json!({"spec": {"intent": api_intent(intent)}});
     let name = update_name(&run.name_any(), &node.0);

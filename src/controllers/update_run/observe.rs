@@ -6,7 +6,7 @@ use super::namespace;
 use crate::api::managed_node::Channel;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
-use crate::api::{ABANDON_ANNOTATION, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
+use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert;
 use crate::runner;
 use farrier_update::run::{
@@ -81,6 +81,13 @@ fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
         && update.owner_references().iter().any(|o| Some(&o.uid) == run.meta().uid.as_ref())
 }
 
+/// The NodeUpdates of a run.
+pub(super) fn own_updates(context: &Context, run: &UpdateRun) -> Vec<Arc<NodeUpdate>> {
+    let mut updates = context.pending.updates(&context.world, &namespace(run));
+    updates.retain(|u| is_of(u, run));
+    updates
+}
+
 /// Another run that works on this machine.
 fn claim(updates: &[Arc<NodeUpdate>], run: &UpdateRun, node: &str) -> Option<RunName> {
     updates
@@ -99,7 +106,9 @@ fn facts(update: &NodeUpdate) -> UpdateFacts {
 }
 
 fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
-    let Some(succeeded) = condition::find(&status.conditions, "Succeeded") else { return UpdatePhase::Pending };
+    let Some(succeeded) = condition::find(&status.conditions, "Succeeded") else {
+        return UpdatePhase::Pending;
+    };
     let reason = reason(&succeeded.reason);
     if runner::is_finished(update) {
         let message = succeeded.message.clone();
@@ -129,8 +138,6 @@ fn reason(text: &str) -> Reason {
 fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
     let spec = &run.spec;
     let status = run.status.clone().unwrap_or_default();
-    let abandoned = run.annotations().contains_key(ABANDON_ANNOTATION);
-    let deleting = run.metadata.deletion_timestamp.is_some();
     let succeeded = condition::find(&status.conditions, "Succeeded").filter(|_| super::is_finished(run));
     RunFacts {
         name: RunName(run.name_any()),
@@ -138,7 +145,7 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
         operation: convert::operation(spec.operation),
         max_concurrent: quantity::limit(&spec.strategy.max_concurrent).unwrap_or(Limit::Count(1)),
         retries: spec.strategy.retries,
-        deleting: deleting || abandoned,
+        deleting: run.metadata.deletion_timestamp.is_some(),
         finished: succeeded.map(|c| RunEnd {
             succeeded: c.status == "True",
             reason: reason(&c.reason),
@@ -168,11 +175,13 @@ fn not_supported(spec: &UpdateRunSpec) -> Vec<String> {
 }
 
 fn baseline_facts(context: &Context, run: &UpdateRun, namespace: &str) -> BaselineFacts {
-    let Some(reference) = run.spec.baseline_ref.as_ref().filter(|_| run.spec.operation != ApiOperation::Inventory)
+    let Some(reference) =
+        run.spec.baseline_ref.as_ref().filter(|_| run.spec.operation != ApiOperation::Inventory)
     else {
         return BaselineFacts::NotNeeded;
     };
-    let Some(baseline) = context.world.baselines.get(&ObjectRef::new(&reference.name).within(namespace)) else {
+    let Some(baseline) = context.world.baselines.get(&ObjectRef::new(&reference.name).within(namespace))
+    else {
         return BaselineFacts::Missing { name: reference.name.clone() };
     };
     // What is merely not supported concerns the machines that need it; the others go on.

@@ -4,9 +4,9 @@ use super::super::Context;
 use super::observe::View;
 use crate::api::update_run::{Counts, NodeNote, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
+use farrier_update::NodeName;
 use farrier_update::plan::combined_digest;
 use farrier_update::run::{Cond, CondStatus, Decision, Effect, RunSummary};
-use farrier_update::NodeName;
 use kube::Resource;
 
 /// A status names at most so many machines: details are in NodeUpdates.
@@ -54,7 +54,11 @@ pub(super) fn render(
             .failing
             .iter()
             .take(MOST_NAMES)
-            .map(|f| NodeNote { node: f.node.0.clone(), reason: f.reason.as_str().into(), message: f.message.clone() })
+            .map(|f| NodeNote {
+                node: f.node.0.clone(),
+                reason: f.reason.as_str().into(),
+                message: f.message.clone(),
+            })
             .collect(),
         waiting: decision
             .waiting
@@ -98,8 +102,15 @@ fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {
 }
 
 fn counts(summary: &RunSummary) -> Counts {
-    let farrier_update::run::Counts { total, pending, in_progress, succeeded, failed, unreachable, cancelled } =
-        summary.counts;
+    let farrier_update::run::Counts {
+        total,
+        pending,
+        in_progress,
+        succeeded,
+        failed,
+        unreachable,
+        cancelled,
+    } = summary.counts;
     Counts { total, pending, in_progress, succeeded, failed, unreachable, cancelled }
 }
 

@@ -43,7 +43,10 @@ impl Machine {
     fn nobody_there(&self) -> Failure {
         Failure::new(
             Reason::EngineLost,
-            format!("the engine on {} cannot be talked to; it is launched again where retries are left", self.connection.node),
+            format!(
+                "the engine on {} cannot be talked to; it is launched again where retries are left",
+                self.connection.node
+            ),
         )
     }
 }

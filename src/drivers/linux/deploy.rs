@@ -13,7 +13,7 @@ use farrier_update::Reason;
 use std::time::Duration;
 
 /// How long bringing and launching may take: 1 MiB over a slow line, and a machine under load.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// Room that a place must have for the engine itself and its journal, in KiB. Payloads are
 /// checked by the engine, which knows their size.
@@ -40,7 +40,8 @@ impl Machine {
             let payload = if probe.gzip { launch.engine.gzip.clone() } else { launch.engine.raw.clone() };
             shell.send(Bytes::from(self.script(launch, probe, payload.len()))).await?;
             // The shell says whether it wants the binary, or has found the engine running.
-            let asked = shell.read_until(|o| o.stdout.contains("farrier-send-1") || o.stdout.contains(END)).await;
+            let asked =
+                shell.read_until(|o| o.stdout.contains("farrier-send-1") || o.stdout.contains(END)).await;
             if asked && shell.so_far().stdout.contains("farrier-send-1") {
                 shell.send(payload).await?;
             }
@@ -51,7 +52,11 @@ impl Machine {
         let printed: String = tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
             Err(Failure::new(
                 Reason::ConnectionLost,
-                format!("bringing the engine to {} took more than {} s; look at the line and the machine's load", self.connection.node, LIMIT.as_secs()),
+                format!(
+                    "bringing the engine to {} took more than {} s; look at the line and the machine's load",
+                    self.connection.node,
+                    LIMIT.as_secs()
+                ),
             ))
         })?;
         self.read_report(&printed)
@@ -127,11 +132,17 @@ impl Machine {
         if !printed.contains(END) {
             return Failure::new(
                 Reason::ConnectionLost,
-                format!("the connection to {node} was lost while the engine was brought; it is tried again where retries are left"),
+                format!(
+                    "the connection to {node} was lost while the engine was brought; it is tried again where retries are left"
+                ),
             );
         }
-        let words: String = printed.lines().rev().take(5).collect::<Vec<_>>().join(" | ").chars().take(300).collect();
-        Failure::new(Reason::EngineFailed, format!("the engine did not start on {node} ({words}); look at /var/log/farrier there"))
+        let words: String =
+            printed.lines().rev().take(5).collect::<Vec<_>>().join(" | ").chars().take(300).collect();
+        Failure::new(
+            Reason::EngineFailed,
+            format!("the engine did not start on {node} ({words}); look at /var/log/farrier there"),
+        )
     }
 }
 
@@ -158,16 +169,21 @@ fn launch_failed(node: &str, code: LaunchError, message: &str) -> Failure {
         ),
         LaunchError::DigestMismatch => Failure::new(
             Reason::EngineFailed,
-            format!("the engine did not arrive intact on {node}: {message}; it is tried again where retries are left"),
+            format!(
+                "the engine did not arrive intact on {node}: {message}; it is tried again where retries are left"
+            ),
         ),
-        LaunchError::NotRoot => {
-            Failure::new(Reason::SudoDenied, format!("the engine is not root on {node}: {message}; check spec.ssh.privilege"))
-        }
+        LaunchError::NotRoot => Failure::new(
+            Reason::SudoDenied,
+            format!("the engine is not root on {node}: {message}; check spec.ssh.privilege"),
+        ),
         LaunchError::NoJournal => Failure::new(
             Reason::NoWritableDirectory,
             format!("the engine cannot keep its journal on {node}: {message}; make /var/log writable"),
         ),
-        LaunchError::Other => Failure::new(Reason::EngineFailed, format!("the engine did not start on {node}: {message}")),
+        LaunchError::Other => {
+            Failure::new(Reason::EngineFailed, format!("the engine did not start on {node}: {message}"))
+        }
     }
 }
 

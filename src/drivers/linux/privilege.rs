@@ -93,7 +93,11 @@ impl Machine {
 
     /// `Some(true)`: the shell is ready. `Some(false)`: the password was asked for and is wrong or
     /// did not help. `None`: sudo ended without asking.
-    async fn sudo_dialogue(&self, shell: &mut Running, credentials: &Credentials) -> Result<Option<bool>, Failure> {
+    async fn sudo_dialogue(
+        &self,
+        shell: &mut Running,
+        credentials: &Credentials,
+    ) -> Result<Option<bool>, Failure> {
         shell.read_until(|o| is_ready(o) || prompts(o) > 0).await;
         if is_ready(shell.so_far()) {
             return Ok(Some(true));
@@ -139,7 +143,9 @@ impl Machine {
         let Some(secret) = su_password.as_ref().or(password.as_ref()) else {
             return Err(Failure::new(
                 Reason::SecretIncomplete,
-                format!("su on {node} asks for root's password, and secret {source} has none; add the key su-password"),
+                format!(
+                    "su on {node} asks for root's password, and secret {source} has none; add the key su-password"
+                ),
             ));
         };
         // su reads passwords from a terminal only.
@@ -165,7 +171,10 @@ impl Machine {
         }
         Err(Failure::new(
             Reason::SuPasswordRejected,
-            format!("su on {node} refused root's password; correct secret {source} (key su-password, else password), and check that user {} may use su", self.connection.user),
+            format!(
+                "su on {node} refused root's password; correct secret {source} (key su-password, else password), and check that user {} may use su",
+                self.connection.user
+            ),
         ))
     }
 
@@ -182,7 +191,10 @@ impl Machine {
     fn sudo_missing(&self) -> Failure {
         Failure::new(
             Reason::SudoMissing,
-            format!("there is no sudo on {}; install it, set spec.ssh.privilege to Su, or sign in as root", self.connection.node),
+            format!(
+                "there is no sudo on {}; install it, set spec.ssh.privilege to Su, or sign in as root",
+                self.connection.node
+            ),
         )
     }
 
@@ -236,7 +248,14 @@ fn asked_user(output: &Output) -> Option<String> {
 }
 
 fn last_line(text: &str) -> String {
-    text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it printed nothing").trim().chars().take(200).collect()
+    text.lines()
+        .rev()
+        .find(|l| !l.trim().is_empty())
+        .unwrap_or("it printed nothing")
+        .trim()
+        .chars()
+        .take(200)
+        .collect()
 }
 
 #[cfg(test)]

@@ -82,12 +82,16 @@ mod tests {
 
     #[test]
     fn a_probe_is_read_line_by_line() {
-        let lines: Vec<String> = ["system Linux", "arch x86_64", "uid 0", "gzip yes", "existing /run/farrier-1", "noise"]
-            .iter()
-            .map(|l| (*l).to_owned())
-            .collect();
+        let lines: Vec<String> =
+            ["system Linux", "arch x86_64", "uid 0", "gzip yes", "existing /run/farrier-1", "noise"]
+                .iter()
+                .map(|l| (*l).to_owned())
+                .collect();
         let probe = read(&lines);
-        assert_eq!((probe.system.as_str(), probe.arch.as_str(), probe.uid, probe.gzip), ("Linux", "x86_64", 0, true));
+        assert_eq!(
+            (probe.system.as_str(), probe.arch.as_str(), probe.uid, probe.gzip),
+            ("Linux", "x86_64", 0, true)
+        );
         assert_eq!(probe.existing, ["/run/farrier-1"]);
     }
 }

@@ -32,7 +32,13 @@ pub(super) fn one_line(script: &str) -> String {
 pub(super) fn between(output: &str) -> Option<Vec<String>> {
     let (_, after) = output.split_once(READY)?;
     let (body, _) = after.split_once(END)?;
-    Some(body.lines().map(|l| l.trim_end_matches('\r').trim()).filter(|l| !l.is_empty()).map(str::to_owned).collect())
+    Some(
+        body.lines()
+            .map(|l| l.trim_end_matches('\r').trim())
+            .filter(|l| !l.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 #[cfg(test)]

@@ -178,8 +178,11 @@ fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
         });
     }
     match std::mem::replace(&mut state.fetch, Fetch::Running) {
-        Fetch::Wanted(download) => return Ok(LinkOrder::Fetch(download)),
-        other @ (Fetch::None | Fetch::Running | Fetch::Ended(_)) => state.fetch = other,
+        // The worker drops what is not wanted any more as soon as it wakes up.
+        Fetch::Wanted(download) if !state.cancelled && !state.terminated => {
+            return Ok(LinkOrder::Fetch(download));
+        }
+        other @ (Fetch::None | Fetch::Wanted(_) | Fetch::Running | Fetch::Ended(_)) => state.fetch = other,
     }
     match &state.phase {
         Phase::Idle { done } => {

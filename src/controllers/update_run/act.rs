@@ -47,6 +47,29 @@ pub(super) async fn release(context: &Context, run: &UpdateRun) -> Result<(), ku
     }
 }
 
+/// The owner does not want to wait for machines: every NodeUpdate is told so, and the run goes.
+pub(super) async fn abandon(
+    context: &Context,
+    run: &UpdateRun,
+    updates: &[Arc<NodeUpdate>],
+) -> Result<(), kube::Error> {
+    let api: Api<NodeUpdate> = Api::namespaced(context.client.clone(), &namespace(run));
+    let patch = json!({"metadata": {"annotations": {ABANDON_ANNOTATION: "with its run"}}});
+    for update in updates {
+        let name = update.name_any();
+        let told = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        let deleted = match told {
+            Ok(_) => api.delete(&name, &DeleteParams::default()).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        match deleted {
+            Err(error) if !is_gone(&error) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    release(context, run).await
+}
+
 async fn start(
     context: &Context,
     run: &UpdateRun,

@@ -22,7 +22,9 @@ pub use node_inventory::{NodeInventory, NodeInventorySpec, NodeInventoryStatus};
 pub use node_update::{NodeUpdate, NodeUpdateSpec, NodeUpdateStatus};
 pub use update_run::{UpdateRun, UpdateRunSpec, UpdateRunStatus};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use kube::CustomResourceExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,5 +55,35 @@ pub struct LocalRef {
 
 /// All definitions, in the order in which users meet them.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![ManagedNode::crd(), Baseline::crd(), UpdateRun::crd(), NodeUpdate::crd(), NodeInventory::crd()]
+    let mut all =
+        vec![ManagedNode::crd(), Baseline::crd(), UpdateRun::crd(), NodeUpdate::crd(), NodeInventory::crd()];
+    let schemas = all
+        .iter_mut()
+        .flat_map(|definition| &mut definition.spec.versions)
+        .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    schemas.for_each(as_the_server_reads_it);
+    all
+}
+
+/// Takes out of a derived schema what an API server understands otherwise than Rust does.
+///
+/// - Formats of unsigned integers, which no server knows and each warns of; the next larger
+///   signed one holds the same numbers.
+/// - `nullable`. Without it a server takes a null for a field that was left out, so that defaults
+///   and rules apply. With it the null is stored, an enumeration refuses it, and a field with a
+///   default comes to us as a null that nothing here can read.
+fn as_the_server_reads_it(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.format = schema.format.take().map(|format| match format.as_str() {
+        "uint8" | "uint16" => "int32".to_owned(),
+        "uint" | "uint32" | "uint64" => "int64".to_owned(),
+        _ => format,
+    });
+    schema.properties.iter_mut().flat_map(|fields| fields.values_mut()).for_each(as_the_server_reads_it);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        as_the_server_reads_it(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        as_the_server_reads_it(values);
+    }
 }

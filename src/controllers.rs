@@ -88,6 +88,9 @@ async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant
         Change::Run(run) => mark((run.namespace.clone().unwrap_or_default(), run.name.clone())),
         Change::Update(update) => {
             let namespace = update.namespace.clone().unwrap_or_default();
+            if context.world.updates.get(&update).is_none() {
+                context.pending.forget(&namespace, &update.name);
+            }
             if let Some(run) =
                 context.world.updates.get(&update).and_then(|u| u.labels().get(LABEL_RUN).cloned())
             {

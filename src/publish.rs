@@ -57,16 +57,38 @@ pub async fn status<K: Kind>(
     manager: &str,
     status: &impl Serialize,
 ) -> Result<K, kube::Error> {
-    let name = object.name_any();
-    let namespace = object.namespace().unwrap_or_default();
+    write_status(client, object, manager, status, json!({"name": object.name_any()})).await
+}
+
+/// Writes a status that was worked out from exactly this version of the object.
+///
+/// # Errors
+/// Those of the API server; 404 when the object is gone, 409 when it is another version now.
+pub async fn status_of_version<K: Kind>(
+    client: &Client,
+    object: &K,
+    manager: &str,
+    status: &impl Serialize,
+) -> Result<K, kube::Error> {
+    let metadata = json!({"name": object.name_any(), "resourceVersion": object.resource_version()});
+    write_status(client, object, manager, status, metadata).await
+}
+
+async fn write_status<K: Kind>(
+    client: &Client,
+    object: &K,
+    manager: &str,
+    status: &impl Serialize,
+    metadata: serde_json::Value,
+) -> Result<K, kube::Error> {
     let patch = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": {"name": name},
+        "metadata": metadata,
         "status": status,
     });
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    api.patch_status(&name, &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    api.patch_status(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await
 }
 
 /// Writes an object without its status.
@@ -79,7 +101,8 @@ pub async fn object<K: Kind>(client: &Client, manager: &str, object: &K) -> Resu
     api.patch(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(object)).await
 }
 
-/// Adds or removes our finalizer. An object that is gone is no error.
+/// Adds or removes our finalizer, and returns the object as it is then. `None`: nothing was to be
+/// changed, or the object is gone.
 ///
 /// # Errors
 /// Those of the API server; a conflict means that somebody else changed the object meanwhile.
@@ -88,10 +111,10 @@ pub async fn finalizer<K: Kind>(
     object: &K,
     finalizer: &str,
     wanted: bool,
-) -> Result<(), kube::Error> {
+) -> Result<Option<K>, kube::Error> {
     let has = object.finalizers().iter().any(|f| f == finalizer);
     if has == wanted {
-        return Ok(());
+        return Ok(None);
     }
     let mut list: Vec<&str> =
         object.finalizers().iter().map(String::as_str).filter(|f| *f != finalizer).collect();
@@ -102,8 +125,8 @@ pub async fn finalizer<K: Kind>(
     let patch = json!({"metadata": {"finalizers": list, "resourceVersion": object.resource_version()}});
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_gone(&error) => Ok(()),
+        Ok(changed) => Ok(Some(changed)),
+        Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }

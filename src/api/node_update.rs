@@ -58,7 +58,7 @@ pub struct NodeUpdateSpec {
     /// The runner that works on it.
     pub runner: String,
     /// What the runner should do.
-    #[x_kube(validation = Rule::new("oldSelf != 'Cancel' || self == 'Cancel'").message("Cancel is final"))]
+    #[x_kube(validation = Rule::new("self == oldSelf || self == 'Cancel' || oldSelf == 'Plan'").message("intent only moves forward: Plan, Run, Cancel"))]
     pub intent: Intent,
 }
 

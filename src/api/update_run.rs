@@ -141,7 +141,7 @@ pub struct Strategy {
     /// How many machines are worked on at the same time: a number, or a percentage of all
     /// (rounded down, at least one). Never exceeded.
     #[serde(default = "ten")]
-    #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1").message("a number from 1, or a percentage from 1% to 100%"))]
+    #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1 && self <= 1000000").message("a number from 1 to 1000000, or a percentage from 1% to 100%"))]
     pub max_concurrent: IntOrString,
 
     /// Groups of machines that are updated one after the other.
@@ -152,7 +152,7 @@ pub struct Strategy {
     /// How many machines may fail before nothing new is started: a number or a percentage.
     /// Without it: any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([0-9]|[1-9][0-9]|100)%$') : self >= 0").message("a number from 0, or a percentage from 0% to 100%"))]
+    #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([0-9]|[1-9][0-9]|100)%$') : self >= 0 && self <= 1000000").message("a number from 0 to 1000000, or a percentage from 0% to 100%"))]
     pub failure_budget: Option<IntOrString>,
 
     /// How many times a machine is tried again after a failure that may pass.
@@ -180,6 +180,7 @@ pub struct Stage {
     pub name: String,
     /// How many machines: a number or a percentage. Without it: all that are left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1 && self <= 1000000").message("a number from 1 to 1000000, or a percentage from 1% to 100%"))]
     pub count: Option<IntOrString>,
     /// How long to watch before the next stage begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,39 +1,107 @@
-//! What was created and does not show in the caches yet.
+//! What we wrote and the caches may not show yet.
+//!
+//! A decision must see what the one before it has written, or it starts a machine twice, exceeds
+//! `maxConcurrent`, or goes on with a run that has ended. So the answer to each of our writes is
+//! kept until the cache shows that version of the object or a later one.
 
-use crate::api::NodeUpdate;
+use crate::api::{NodeUpdate, UpdateRun};
+use crate::publish::Kind;
 use crate::world::World;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Every NodeUpdate that a cache may not have seen. One decision is made at a time, so that there
-/// is nothing to lock for longer than a look.
+/// Our writes of both kinds that decisions are made about.
 #[derive(Default)]
 pub(crate) struct Pending {
-    created: Mutex<BTreeMap<(String, String), Arc<NodeUpdate>>>,
+    runs: Written<UpdateRun>,
+    updates: Written<NodeUpdate>,
 }
 
 impl Pending {
-    /// Remembers an object until the cache shows it.
-    pub(super) fn remember(&self, update: NodeUpdate) {
-        let key = (update.namespace().unwrap_or_default(), update.name_any());
-        self.created.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(update));
+    /// Remembers the server's answer to a write.
+    pub(super) fn remember_run(&self, run: UpdateRun) {
+        self.runs.remember(run);
     }
 
-    /// All NodeUpdates of a namespace: those of the cache, and those it does not show yet.
+    /// Remembers the server's answer to a write.
+    pub(super) fn remember_update(&self, update: NodeUpdate) {
+        self.updates.remember(update);
+    }
+
+    /// An object is gone: what was remembered of it is, too.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        self.updates.forget(namespace, name);
+        self.runs.forget(namespace, name);
+    }
+
+    /// A run, as we wrote it last or as it is since.
+    pub(super) fn run(&self, world: &World, namespace: &str, name: &str) -> Option<Arc<UpdateRun>> {
+        let cached = world.runs.get(&ObjectRef::new(name).within(namespace));
+        // A run that the cache does not have is gone: it was there when it was decided upon.
+        cached.map(|cached| self.runs.newer(cached))
+    }
+
+    /// All NodeUpdates of a namespace, as we wrote them last or as they are since.
     pub(super) fn updates(&self, world: &World, namespace: &str) -> Vec<Arc<NodeUpdate>> {
-        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
-        created.retain(|(namespace, name), _| {
-            world.updates.get(&ObjectRef::new(name).within(namespace)).is_none()
-        });
-        let mut all: Vec<Arc<NodeUpdate>> = world
-            .updates
-            .state()
-            .into_iter()
-            .filter(|u| u.namespace().as_deref() == Some(namespace))
-            .collect();
-        all.extend(created.iter().filter(|((of, _), _)| of == namespace).map(|(_, update)| update.clone()));
+        let cached =
+            world.updates.state().into_iter().filter(|u| u.namespace().as_deref() == Some(namespace));
+        let mut all: Vec<_> = cached.map(|cached| self.updates.newer(cached)).collect();
+        all.extend(self.updates.missing(&world.updates, namespace));
         all
     }
+}
+
+type Key = (String, String);
+
+/// Answers to our writes, by namespace and name. Decisions are made one at a time, so that the
+/// lock is never held for longer than a look.
+struct Written<K> {
+    objects: Mutex<BTreeMap<Key, Arc<K>>>,
+}
+
+impl<K> Default for Written<K> {
+    fn default() -> Self {
+        Self { objects: Mutex::default() }
+    }
+}
+
+impl<K: Kind> Written<K> {
+    fn remember(&self, object: K) {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(object));
+    }
+
+    fn forget(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// The later one of the cached object and ours. Ours is dropped once the cache has caught up.
+    fn newer(&self, cached: Arc<K>) -> Arc<K> {
+        let key = (cached.namespace().unwrap_or_default(), cached.name_any());
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        match objects.get(&key) {
+            Some(ours) if ours.uid() == cached.uid() && version(&**ours) > version(&*cached) => ours.clone(),
+            Some(_) => {
+                objects.remove(&key);
+                cached
+            }
+            None => cached,
+        }
+    }
+
+    /// Ours that the cache does not have at all.
+    fn missing(&self, cache: &Store<K>, namespace: &str) -> Vec<Arc<K>> {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let absent =
+            |(of, name): &Key| of == namespace && cache.get(&ObjectRef::new(name).within(of)).is_none();
+        objects.iter().filter(|(key, _)| absent(key)).map(|(_, object)| object.clone()).collect()
+    }
+}
+
+/// Versions of one object grow as numbers (KEP-5504). One that is no number is older than all.
+fn version<K: Kind>(object: &K) -> Option<u64> {
+    object.resource_version()?.parse().ok()
 }

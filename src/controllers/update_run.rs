@@ -7,10 +7,12 @@ mod status;
 use super::Context;
 use crate::api::{ABANDON_ANNOTATION, UpdateRun, condition};
 use crate::publish::{self, CONTROLLER};
-use farrier_update::run::{Effect, Wake, decide};
+use farrier_update::run::{Decision, Effect, Wake, decide};
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
 use std::time::Duration;
+
+/// How long a cache takes to catch up with a change, with room to spare.
+const CATCH_UP: Duration = Duration::from_millis(200);
 
 /// Whether nothing follows any more.
 pub(super) fn is_finished(run: &UpdateRun) -> bool {
@@ -26,27 +28,19 @@ pub(super) async fn reconcile(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Duration>, kube::Error> {
-    let Some(run) = context.world.runs.get(&ObjectRef::new(name).within(namespace)) else { return Ok(None) };
+    let Some(run) = context.pending.run(&context.world, namespace, name) else { return Ok(None) };
     if run.metadata.deletion_timestamp.is_some() && run.annotations().contains_key(ABANDON_ANNOTATION) {
         act::abandon(context, &run, &observe::own_updates(context, &run)).await?;
         return Ok(None);
     }
     let view = observe::observe(context, &run);
     let decision = decide(&view.observed);
-    // Intent before effect: the list of machines is written, and nothing else happens, until it
-    // comes back by the cache.
-    let recorded = decision.effects.iter().find_map(|effect| match effect {
-        Effect::RecordTargets { nodes, left_out } => Some((nodes.clone(), left_out.clone())),
-        Effect::Start { .. } | Effect::SetIntent { .. } | Effect::ReleaseRun | Effect::DeleteRun => None,
-    });
-    let was_finished = is_finished(&run);
     act::act(context, &run, &decision.effects).await?;
-    let status = status::render(&run, &decision, recorded.as_ref(), &view);
-    if run.status.as_ref() != Some(&status) && !decision.effects.contains(&Effect::DeleteRun) {
-        match publish::status(&context.client, &*run, CONTROLLER, &status).await {
-            Ok(_) => status::announce(context, &run, &decision, was_finished).await,
-            Err(error) if publish::is_gone(&error) => {}
-            Err(error) => return Err(error),
+    if !decision.effects.contains(&Effect::DeleteRun) {
+        match publish_status(context, &run, &decision, &view).await {
+            // Somebody has changed the run since it was observed: decided anew when the cache knows.
+            Err(error) if publish::is_conflict(&error) => return Ok(Some(CATCH_UP)),
+            written => written?,
         }
     }
     if decision.effects.contains(&Effect::ReleaseRun) {
@@ -56,6 +50,39 @@ pub(super) async fn reconcile(
         Wake::OnChange => None,
         Wake::At(at) => Some(at.since(view.observed.now)),
     })
+}
+
+/// Writes the status if it says anything new, and tells by events what is worth telling.
+async fn publish_status(
+    context: &Context,
+    run: &UpdateRun,
+    decision: &Decision,
+    view: &observe::View,
+) -> Result<(), kube::Error> {
+    let recorded = decision.effects.iter().find_map(|effect| match effect {
+        Effect::RecordTargets { nodes, left_out } => Some((nodes.clone(), left_out.clone())),
+        Effect::Start { .. } | Effect::SetIntent { .. } | Effect::ReleaseRun | Effect::DeleteRun => None,
+    });
+    let status = status::render(run, decision, recorded.as_ref(), view);
+    if run.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let written = if recorded.is_some() {
+        // Intent before effect: the list of machines is written against the version that it was
+        // worked out from, and nothing is started in the same decision.
+        let held = context.pending.run(&context.world, &namespace(run), &run.name_any());
+        let held = held.as_deref().unwrap_or(run);
+        publish::status_of_version(&context.client, held, CONTROLLER, &status).await
+    } else {
+        publish::status(&context.client, run, CONTROLLER, &status).await
+    };
+    match written {
+        Ok(written) => context.pending.remember_run(written),
+        Err(error) if publish::is_gone(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    status::announce(context, run, decision, is_finished(run)).await;
+    Ok(())
 }
 
 /// Namespace of a run.

@@ -24,7 +24,11 @@ pub(super) async fn act(context: &Context, run: &UpdateRun, effects: &[Effect]) 
         match effect {
             // The list itself is written with the status. The finalizer comes first: from then on
             // the run cannot go before its machines are clean.
-            Effect::RecordTargets { .. } => publish::finalizer(&context.client, run, FINALIZER, true).await?,
+            Effect::RecordTargets { .. } => {
+                if let Some(held) = publish::finalizer(&context.client, run, FINALIZER, true).await? {
+                    context.pending.remember_run(held);
+                }
+            }
             Effect::Start { node, intent } => start(context, run, node, *intent).await?,
             Effect::SetIntent { node, intent } => set_intent(context, run, node, *intent).await?,
             Effect::DeleteRun => delete(context, run).await?,
@@ -39,7 +43,7 @@ pub(super) async fn release(context: &Context, run: &UpdateRun) -> Result<(), ku
     let api: Api<UpdateRun> = Api::namespaced(context.client.clone(), &namespace(run));
     match api.get(&run.name_any()).await {
         Ok(fresh) if fresh.uid() == run.uid() => {
-            publish::finalizer(&context.client, &fresh, FINALIZER, false).await
+            publish::finalizer(&context.client, &fresh, FINALIZER, false).await.map(|_| ())
         }
         Ok(_) => Ok(()),
         Err(error) if is_gone(&error) => Ok(()),
@@ -84,12 +88,12 @@ async fn start(
     {
         Ok(created) => {
             tracing::info!(run = %run.name_any(), node = %node, "started");
-            context.pending.remember(created);
+            context.pending.remember_update(created);
             Ok(())
         }
         // An earlier decision of ours, which the cache does not show yet.
         Err(error) if is_conflict(&error) => {
-            context.pending.remember(api.get(&update.name_any()).await?);
+            context.pending.remember_update(api.get(&update.name_any()).await?);
             Ok(())
         }
         Err(error) => Err(error),
@@ -146,7 +150,10 @@ async fn set_intent(
     let patch = json!({"spec": {"intent": api_intent(intent)}});
     let name = update_name(&run.name_any(), &node.0);
     match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => Ok(()),
+        Ok(patched) => {
+            context.pending.remember_update(patched);
+            Ok(())
+        }
         Err(error) if is_gone(&error) => Ok(()),
         Err(error) => Err(error),
     }

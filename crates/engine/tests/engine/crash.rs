@@ -1,6 +1,6 @@
 //! The engine is killed at every point of an Apply, and started again.
 
-use crate::machine::{Machine, digest, is_alive, until};
+use crate::machine::{Machine, engine_digest, is_alive, until};
 use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
 use farrier_protocol::{EventBody, LaunchReport, StepExit};
@@ -108,8 +108,7 @@ sandboxed! {
             let mut machine = Machine::new("s1").deploy();
             let mut runner = runner();
             let fsize = format!("--fsize={limit}");
-            let engine = digest(&fs::read(format!("{}/engine", machine.dir)).unwrap());
-            match machine.launch_with(&["prlimit", &fsize], &engine) {
+            match machine.launch_with(&["prlimit", &fsize], engine_digest()) {
                 LaunchReport::Started { pid } => {
                     machine.pid = pid;
                     let mut connection = Connection::attach(&machine);

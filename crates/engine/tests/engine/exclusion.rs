@@ -1,6 +1,6 @@
 //! One engine per machine, and launches that fail clean up after themselves.
 
-use crate::machine::{DIR, Machine, RUN, digest};
+use crate::machine::{DIR, Machine, RUN, digest, engine_digest};
 use crate::runner::Runner;
 use crate::sandbox::shell;
 use farrier_protocol::{LaunchError, LaunchReport};
@@ -75,9 +75,8 @@ sandboxed! {
     /// The report is the same whoever asks.
     fn without_root_it_does_not_start() {
         let machine = Machine::new("s1").deploy();
-        let engine = digest(&fs::read(format!("{DIR}/engine")).unwrap());
         let prefix = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
-        let (code, _) = failure(machine.launch_with(&prefix, &engine));
+        let (code, _) = failure(machine.launch_with(&prefix, engine_digest()));
         assert_eq!(code, LaunchError::NotRoot);
     }
 }

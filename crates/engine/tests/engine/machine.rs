@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ impl Machine {
     }
 
     pub(crate) fn launch(&self) -> LaunchReport {
-        self.launch_with(&[], &digest(&fs::read(ENGINE).unwrap()))
+        self.launch_with(&[], engine_digest())
     }
 
     /// Launches with something in front of the command.
@@ -130,6 +131,12 @@ impl Machine {
         }
         assert_eq!(leases, Vec::<String>::new(), "leases that the journal says are still taken");
     }
+}
+
+/// Computed once: a debug build takes its time.
+pub(crate) fn engine_digest() -> &'static str {
+    static DIGEST: OnceLock<String> = OnceLock::new();
+    DIGEST.get_or_init(|| digest(&fs::read(ENGINE).unwrap()))
 }
 
 pub(crate) fn is_alive(pid: u32) -> bool {

@@ -3,6 +3,14 @@
 //!
 //! Needs root. Without it every test says that it is skipped.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "clippy knows these exceptions for tests, but not for what tests share"
+)]
+
 #[macro_use]
 mod sandbox;
 mod conversation;

@@ -1,0 +1,298 @@
+//! One machine over the product's own SSH path, taken apart: what `hack/bench` measures with.
+//!
+//! ```text
+//! bench_machine upload  ADDRESS USER KEY FILE PATH    the file to PATH by `cat`, as engines go
+//! bench_machine payload ADDRESS USER KEY FILE         the file through the engine, as payloads go
+//! bench_machine session ADDRESS USER KEY COUNT        sessions that find nothing to do, step by step
+//! bench_machine engine  ADDRESS USER KEY              memory of an engine: idle, after a survey
+//! ```
+//!
+//! Engines are taken from the directory in `FARRIER_ENGINES`. What was measured goes to standard
+//! output, one `name value` a line.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use farrier::conversation::{Conversation, PayloadFiles, TaskEnd};
+use farrier::drivers::linux::{Deployed, Launch, Machine, Privilege};
+use farrier::engines::Engines;
+use farrier::ssh::auth::read_key;
+use farrier::ssh::connect::connect;
+use farrier::ssh::exec::Terminal;
+use farrier::ssh::{Credentials, Family, HostKeys, Target};
+use farrier_protocol::{EventBody, Installer, Payload, Step, Task, Work};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the product reads of a payload at a time.
+const CHUNK: usize = 128 * 1024;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["upload", address, user, key, file, path] => {
+            upload(&Login::new(address, user, key)?, file, path).await
+        }
+        ["payload", address, user, key, file] => payload(&Login::new(address, user, key)?, file).await,
+        ["session", address, user, key, count] => {
+            let login = Login::new(address, user, key)?;
+            for _ in 0..count.parse::<u32>().context("COUNT is a number")? {
+                session(&login).await?;
+            }
+            Ok(())
+        }
+        ["engine", address, user, key] => engine(&Login::new(address, user, key)?).await,
+        _ => bail!("see the head of examples/bench_machine.rs for how this is called"),
+    }
+}
+
+/// Where to, and as whom.
+struct Login {
+    target: Target,
+    credentials: Credentials,
+}
+
+impl Login {
+    fn new(address: &str, user: &str, key: &str) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(key).with_context(|| format!("failed to read the key {key}"))?;
+        Ok(Self {
+            target: Target {
+                node: address.to_owned(),
+                addresses: vec![address.to_owned()],
+                families: vec![Family::V4, Family::V6],
+                port: 22,
+            },
+            credentials: Credentials {
+                user: user.to_owned(),
+                source: key.to_owned(),
+                password: None,
+                key: Some((Arc::new(read_key(key, &text, None)?), None)),
+                sudo_password: None,
+                su_password: None,
+            },
+        })
+    }
+
+    async fn machine(&self, id: &str) -> anyhow::Result<Machine> {
+        let keys = HostKeys::parse(&self.target.node, std::iter::empty(), true)?;
+        let connection = connect(&self.target, &keys, &self.credentials, |_| {}).await?;
+        Ok(Machine { connection, id: id.to_owned() })
+    }
+}
+
+/// Wall and processor time since it was made.
+struct Meter {
+    begun: Instant,
+    processor: Duration,
+}
+
+impl Meter {
+    fn start() -> Self {
+        Self { begun: Instant::now(), processor: processor_time() }
+    }
+
+    fn report(&self, bytes: u64) {
+        println!("bytes {bytes}");
+        println!("seconds {:.6}", self.begun.elapsed().as_secs_f64());
+        println!("cpu {:.6}", processor_time().saturating_sub(self.processor).as_secs_f64());
+    }
+}
+
+/// What all threads of this process have used, to the nanosecond.
+fn processor_time() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let used = tasks.filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(used.sum())
+}
+
+async fn upload(login: &Login, file: &str, path: &str) -> anyhow::Result<()> {
+    let content = Bytes::from(std::fs::read(file)?);
+    // From here on it is what `scp` does, sign-in included.
+    let meter = Meter::start();
+    let machine = login.machine("bench").await?;
+    let mut running = machine.connection.start(&format!("cat > {path}"), Terminal::No).await?;
+    let mut at = 0;
+    while at < content.len() {
+        let end = content.len().min(at + CHUNK);
+        running.send(content.slice(at..end)).await?;
+        at = end;
+    }
+    running.end_input().await?;
+    let output = running.finish().await?;
+    anyhow::ensure!(output.status == Some(0), "cat failed: {}", output.stderr);
+    machine.connection.close().await;
+    meter.report(content.len() as u64);
+    Ok(())
+}
+
+/// The one file of a benchmark.
+struct OneFile(PathBuf);
+
+impl PayloadFiles for OneFile {
+    fn file(&self, _digest: &str) -> Option<PathBuf> {
+        Some(self.0.clone())
+    }
+}
+
+/// A machine with an engine on it.
+struct Ready {
+    machine: Machine,
+    deployed: Deployed,
+    conversation: Arc<Conversation>,
+}
+
+impl Ready {
+    async fn new(login: &Login, file: &Path) -> anyhow::Result<Self> {
+        let engines = PathBuf::from(std::env::var_os("FARRIER_ENGINES").context("set FARRIER_ENGINES")?);
+        let engines =
+            Engines::load(&engines).with_context(|| format!("no engines in {}", engines.display()))?;
+        let session = format!("bench-{}", std::process::id());
+        let step = Stopwatch::new();
+        let machine = login.machine(&session.replace('-', "")).await?;
+        let step = step.next("connect");
+        let probe = machine.probe().await?;
+        let step = step.next("probe");
+        let engine = engines.for_machine("bench", &probe.system, &probe.arch)?;
+        let launch = Launch {
+            engine: &engine,
+            session: &session,
+            run: "bench",
+            privilege: Privilege::Sudo,
+            credentials: &login.credentials,
+            lease_seconds: 60,
+        };
+        let deployed = machine.deploy(&launch, &probe).await?;
+        step.next("deploy");
+        let conversation = Arc::new(Conversation::new(&session, 60, Box::new(OneFile(file.to_owned()))));
+        Ok(Self { machine, deployed, conversation })
+    }
+
+    /// Has `work` done while the stream stands, retires the engine, and looks.
+    async fn during<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        let talk = self.machine.talk(&self.deployed, &self.conversation);
+        let work = async {
+            let step = Stopwatch::new();
+            self.conversation.greeted().await;
+            step.next("attach");
+            let result = work.await;
+            let step = Stopwatch::new();
+            self.perform("retire", Work::Retire).await?;
+            step.next("retire");
+            result
+        };
+        let (talked, result) = tokio::join!(talk, work);
+        talked?;
+        let step = Stopwatch::new();
+        let left = self.machine.look().await?;
+        step.next("look");
+        anyhow::ensure!(left.is_empty(), "left on the machine: {}", left.join(" "));
+        result
+    }
+
+    async fn perform(&self, id: &str, work: Work) -> anyhow::Result<()> {
+        match self.conversation.perform(Task { id: id.to_owned(), work }).await {
+            TaskEnd::Done => Ok(()),
+            TaskEnd::Failed { message, .. } => bail!("{id}: {message}"),
+        }
+    }
+
+    async fn memory(&self, field: &str) -> anyhow::Result<String> {
+        let command = format!("grep {field}: /proc/{}/status", self.deployed.pid);
+        let output = self.machine.connection.run(&command, Vec::new(), Duration::from_secs(10)).await?;
+        output.stdout.split_whitespace().nth(1).map(str::to_owned).context("the engine is gone")
+    }
+}
+
+/// Prints how long each step took.
+struct Stopwatch(Instant);
+
+impl Stopwatch {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn next(self, name: &str) -> Self {
+        println!("{name} {:.6}", self.0.elapsed().as_secs_f64());
+        Self::new()
+    }
+}
+
+async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
+    let content = std::fs::read(file)?;
+    let digest = format!("sha256:{}", farrier::engines::hex(&Sha256::digest(&content)));
+    let size = content.len() as u64;
+    drop(content);
+    let ready = Ready::new(login, Path::new(file)).await?;
+    let step = Step {
+        component: "bench".to_owned(),
+        version: "1".to_owned(),
+        installer: Installer::Script,
+        payload: Payload { digest, size, file_name: "payload".to_owned() },
+        after: Vec::new(),
+        timeout_seconds: 60,
+        interruptible: true,
+        downgrade: false,
+        rewrite: false,
+    };
+    ready
+        .during(async {
+            let meter = Meter::start();
+            let conversation = &ready.conversation;
+            let arrived = async {
+                let mut seen = 0;
+                loop {
+                    conversation.more_than(seen).await;
+                    for event in conversation.events_after(seen) {
+                        seen = event.seq;
+                        if matches!(event.body, EventBody::PayloadVerified { .. }) {
+                            meter.report(size);
+                            return;
+                        }
+                    }
+                }
+            };
+            // One that fails never arrives.
+            let apply = ready.perform("apply", Work::Apply { steps: vec![step] });
+            let (applied, ()) = tokio::join!(apply, async {
+                tokio::time::timeout(Duration::from_secs(120), arrived).await.ok();
+            });
+            applied
+        })
+        .await
+}
+
+async fn session(login: &Login) -> anyhow::Result<()> {
+    let whole = Stopwatch::new();
+    let ready = Ready::new(login, Path::new("/dev/null")).await?;
+    ready
+        .during(async {
+            let step = Stopwatch::new();
+            ready.perform("survey", Work::Survey { packages: true, detect: Vec::new() }).await?;
+            step.next("survey");
+            Ok(())
+        })
+        .await?;
+    let step = Stopwatch::new();
+    ready.machine.connection.close().await;
+    step.next("close");
+    whole.next("whole");
+    Ok(())
+}
+
+async fn engine(login: &Login) -> anyhow::Result<()> {
+    let ready = Ready::new(login, Path::new("/dev/null")).await?;
+    ready
+        .during(async {
+            println!("idle {}", ready.memory("VmRSS").await?);
+            ready.perform("survey", Work::Survey { packages: true, detect: Vec::new() }).await?;
+            println!("survey {}", ready.memory("VmHWM").await?);
+            Ok(())
+        })
+        .await
+}

@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# An operator at work in a fresh cluster, with machines that a lab has made. Source it, with
+# `work` set to a folder that goes away.
+
+# operator_start: definitions, namespace, secret, operator; sets OPERATOR to its process id.
+operator_start() {
+  "$FARRIER" crd | kubectl apply --server-side -f - >/dev/null
+  kubectl wait --for=condition=Established --timeout=30s crd --all >/dev/null
+  kubectl create namespace fleet >/dev/null
+  kubectl create secret generic root -n fleet --from-literal=username=root \
+    --from-file=ssh-privatekey="$LAB_IMAGE/keys/id_ed25519" >/dev/null
+  RUST_LOG=${RUST_LOG:-info} "$FARRIER" operator --engines "$FARRIER_ENGINES" --payload-dir "$LAB_IMAGE/payloads" \
+    --cache-dir "$work/cache" 2>"$work/operator.log" &
+  OPERATOR=$!
+  until grep -q 'farrier is at work' "$work/operator.log"; do
+    kill -0 $OPERATOR 2>/dev/null || { cat "$work/operator.log" >&2; exit 1; }
+    sleep 0.05
+  done
+}
+
+# manage GROUP NAME…: these machines as ManagedNodes with that label.
+manage() {
+  local group=$1 name
+  shift
+  for name; do
+    labctl show "$name" | jq -c --arg group "$group" '{
+      apiVersion: "farrier.dev/v1alpha1", kind: "ManagedNode",
+      metadata: {name, namespace: "fleet", labels: {group: $group}},
+      spec: {type: "Linux", addresses: [.v4], credentialsRef: {name: "root"}, ssh: {hostKeys: [.hostKey]}}}'
+  done | kubectl apply --server-side -f - >/dev/null
+}
+
+# baseline NAME VERSION: farrier-agent in that version.
+baseline() {
+  local file=farrier-agent_$2_all.deb digest
+  digest=$(sha256sum "$LAB_IMAGE/payloads/$file" | cut -d' ' -f1)
+  kubectl apply -f - >/dev/null <<YAML
+apiVersion: farrier.dev/v1alpha1
+kind: Baseline
+metadata: {name: $1, namespace: fleet}
+spec:
+  components:
+  - {name: farrier-agent, version: "$2", installer: Deb, payload: {url: "file:///$file", digest: "sha256:$digest"}}
+YAML
+}
+
+# run_of NAME GROUP BASELINE CONCURRENT: the manifest of an UpdateRun.
+run_of() {
+  cat <<YAML
+apiVersion: farrier.dev/v1alpha1
+kind: UpdateRun
+metadata: {name: $1, namespace: fleet}
+spec: {selector: {matchLabels: {group: $2}}, baselineRef: {name: $3}, strategy: {maxConcurrent: $4}}
+YAML
+}
+
+# writes: how often the API server was asked to change one of our objects or an event.
+writes() {
+  kubectl get --raw /metrics | awk -F '[{}]' '
+    /^apiserver_request_total/ && /verb="(POST|PUT|PATCH|APPLY|DELETE)"/ && /group="(farrier.dev|events.k8s.io)"/ { sum += $3 }
+    END { print sum + 0 }'
+}

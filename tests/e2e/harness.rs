@@ -1,0 +1,84 @@
+//! What every test stands on. A test is one function:
+//!
+//! ```ignore
+//! /// What breaks in the world if this fails.
+//! #[test]
+//! fn a_machine_is_brought_to_the_baseline() {
+//!     e2e("happy", async |site| {
+//!         let db = site.machine("db").up().await;               // a machine, its ManagedNode and Secret
+//!         let before = db.snapshot().await;
+//!         site.baseline("spring", &[payload::ethtool()]).await; // a Baseline
+//!         let run = site.run("r1", json!({"baselineRef": {"name": "spring"}})).await;
+//!         run.succeeds().await;                                 // waits for Succeeded, prints why not
+//!         let update = run.node("db").await;                    // the NodeUpdate r1-db
+//!         assert_eq!(outcome(&update, "ethtool"), "Updated");
+//!         before.same_but(&db.snapshot().await, &[snapshot::LOG, snapshot::ETHTOOL, snapshot::DPKG]);
+//!     });
+//! }
+//! ```
+//!
+//! `e2e` gives each test a [`Site`]: a namespace of its own, an operator process that watches only
+//! it, and whatever machines the test asks for. Their names in the lab carry the site's name, so
+//! that tests run side by side. When the test has passed, every machine that is on is searched for
+//! anything of ours, every UpdateRun is deleted and must go, and the operator must end by itself.
+//! When it has not, the operator's log, all objects and all events are printed. In both cases
+//! machines and namespace are taken away.
+//!
+//! Where things are:
+//!
+//! - [`Site`]: `baseline`, `run`, `secret`, `payload` (a file of the test's own), `node`, `events`,
+//!   `create` (any object as JSON; the answer of the API server is returned, not unwrapped);
+//!   `operator.kill()`, `operator.start()`.
+//! - [`machine::Builder`]: `lab(&["--no-v4"])` takes any option of `labctl add`; `login("ops")` is
+//!   user `ops` with its password; `secret(key, value)` and `without(key)` change the Secret;
+//!   `spec(json)` is merged over the ManagedNode's spec (RFC 7396: null removes); `label(k, v)`;
+//!   `reach(Reach::LinkLocal)`.
+//! - [`Machine`]: `sh("script")` as root on it, `file(path)`, `labctl("crash")` and the other
+//!   commands of labctl that take a name, `snapshot()`, `engines()` and `processes()` from outside.
+//! - [`payload`]: components for a Baseline out of what the lab's image has, `with(json)` changes
+//!   them.
+//! - [`Run`]: `succeeds`, `fails`, `until(what, |run| …)`, `node_until(node, what, |update| …)`,
+//!   `desire("Pause")`, `delete`, `gone`.
+//! - [`wait::until`]: any other condition. Nothing ever sleeps for a fixed time.
+//! - [`snapshot`]: what may differ after an update, as lists of path prefixes.
+//!
+//! A single run of one test, with everything of the operator's log:
+//! `E2E_LOG=trace hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e -- NAME --nocapture`
+
+pub(crate) mod lab;
+pub(crate) mod machine;
+pub(crate) mod operator;
+pub(crate) mod payload;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod site;
+pub(crate) mod snapshot;
+pub(crate) mod wait;
+
+pub(crate) use machine::{Machine, Reach};
+pub(crate) use run::{Conditions, Run, outcome};
+pub(crate) use site::Site;
+
+use futures::FutureExt;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+/// Runs a test on a site of its own. `name` becomes part of every name: lower-case, short.
+pub(crate) fn e2e(name: &str, body: impl AsyncFnOnce(&Site)) {
+    lab::require();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let site = Site::new(name).await;
+        let tested = async {
+            body(&site).await;
+            site.nothing_is_left().await;
+        };
+        let result = AssertUnwindSafe(tested).catch_unwind().await;
+        if result.is_err() {
+            report::print(&site).await;
+        }
+        site.remove().await;
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
+    });
+}

@@ -1,0 +1,120 @@
+//! The operator as a process of its own, as a user starts it.
+
+use super::{lab, wait};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+/// One operator, which may be killed and started again.
+pub(crate) struct Operator {
+    namespace: String,
+    dir: PathBuf,
+    options: Mutex<Vec<String>>,
+    child: Mutex<Option<Child>>,
+}
+
+impl Operator {
+    /// An operator for one namespace, not started yet. Everything of it is kept in `dir`.
+    pub(crate) fn new(namespace: &str, dir: &Path) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            dir: dir.to_owned(),
+            options: Mutex::default(),
+            child: Mutex::default(),
+        }
+    }
+
+    /// Options for the next start, beside the usual ones.
+    pub(crate) fn options(&self, options: &[&str]) {
+        *self.options.lock().unwrap() = options.iter().map(|&o| o.to_owned()).collect();
+    }
+
+    /// Starts it; does not wait until it is at work.
+    pub(crate) fn start(&self) {
+        let mut child = self.child.lock().unwrap();
+        assert!(child.is_none(), "the operator runs already");
+        *child = Some(self.command().spawn().expect("the operator starts"));
+    }
+
+    fn command(&self) -> Command {
+        let mut log = self.log_file();
+        writeln!(log, "---- started").expect("the log takes a line");
+        let level = std::env::var("E2E_LOG").unwrap_or_else(|_| "debug".into());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_farrier"));
+        command
+            .args(["operator", "--namespace", &self.namespace])
+            .args(["--runner-name", &format!("{}-runner", self.namespace)])
+            .arg("--engines")
+            .arg(engines())
+            .arg("--payload-dir")
+            .arg(self.dir.join("payloads"))
+            .arg("--cache-dir")
+            .arg(self.dir.join("cache"))
+            .args(&*self.options.lock().unwrap())
+            .env("RUST_LOG", format!("info,farrier={level}"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a descriptor"))
+            .stderr(log);
+        command
+    }
+
+    fn log_file(&self) -> File {
+        OpenOptions::new().create(true).append(true).open(self.dir.join("operator.log")).expect("a log file")
+    }
+
+    /// All that the operator has said, over all its starts.
+    pub(crate) fn log(&self) -> String {
+        let bytes = std::fs::read(self.dir.join("operator.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().expect("the operator runs").id()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            // It may have ended by itself, and then there is nothing to kill.
+            child.kill().ok();
+            child.wait().expect("its status");
+        }
+    }
+
+    /// Asks it to end and waits for it. It must end well, and soon.
+    pub(crate) async fn stop(&self) {
+        let Some(mut child) = self.child.lock().unwrap().take() else { return };
+        lab::output("kill", ["-TERM", &child.id().to_string()]).await;
+        let status = wait::until("the operator to end", wait::LIMIT, async || {
+            child.try_wait().expect("its status").ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        assert!(status.success(), "the operator ended with {status}");
+    }
+
+    /// Whether it runs at this moment.
+    pub(crate) fn runs(&self) -> bool {
+        self.child.lock().unwrap().as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
+    }
+}
+
+/// The engines: those of `hack/engine-build`, or of `FARRIER_ENGINES`.
+fn engines() -> PathBuf {
+    if let Some(dir) = std::env::var_os("FARRIER_ENGINES") {
+        return dir.into();
+    }
+    // target/debug/farrier → target/dist/engines
+    let target = Path::new(env!("CARGO_BIN_EXE_farrier")).ancestors().nth(2).expect("a target directory");
+    let dir = target.join("dist/engines");
+    assert!(
+        dir.is_dir(),
+        "there are no engines in {}. Next: hack/engine-build {}",
+        dir.display(),
+        dir.display()
+    );
+    dir
+}

@@ -1,0 +1,20 @@
+//! The whole path, for real: an operator process, a real API server, and machines with a real
+//! sshd. `hack/test lab` runs all of it; one test:
+//!
+//! ```text
+//! hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e -- NAME
+//! ```
+//!
+//! How a test is written: see `harness`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests and what they share: a panic is how a test fails"
+)]
+
+mod bad_input;
+mod happy;
+mod harness;

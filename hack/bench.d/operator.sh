@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # An operator at work in a fresh cluster, with machines that a lab has made. Source it, with
 # `work` set to a folder that goes away.
+work=${work:-}
 
 # operator_start: definitions, namespace, secret, operator; sets OPERATOR to its process id.
 operator_start() {

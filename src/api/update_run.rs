@@ -180,7 +180,8 @@ pub struct Stage {
     pub name: String,
     /// How many machines: a number or a percentage. Without it: all that are left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1 && self <= 1000000").message("a number from 1 to 1000000, or a percentage from 1% to 100%"))]
+    // As schema keywords: a rule for each stage would cost the server more than it allows.
+    #[schemars(extend("minimum" = 1, "maximum" = 1_000_000, "pattern" = "^([1-9][0-9]?|100)%$"))]
     pub count: Option<IntOrString>,
     /// How long to watch before the next stage begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,6 @@
 //! Who is at work: the processes of engines, as `/proc` shows them.
 
 use crate::lock::Target;
-use rustix::process::Pid;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -45,9 +44,10 @@ pub(crate) fn runs(pid: u32, path: &Path) -> bool {
     Path::new(OsStr::from_bytes(living)) == path
 }
 
-/// The process group of a process.
-pub(crate) fn group(pid: u32) -> Option<Pid> {
-    rustix::process::getpgid(Pid::from_raw(pid.cast_signed())).ok()
+/// Whether a detached engine runs in `dir`.
+pub(crate) fn is_at_work_in(dir: &Path) -> bool {
+    let engine = |pid| parse(pid, &fs::read(format!("/proc/{pid}/cmdline")).ok()?);
+    processes().into_iter().filter_map(engine).any(|engine| engine.command == "run" && engine.dir == dir)
 }
 
 fn holder(pid: u32, target: Target) -> Option<Holder> {

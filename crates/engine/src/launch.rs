@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::holder::{self, Holder};
 use crate::lock::MachineLock;
 use crate::place::Place;
-use farrier_protocol::{LaunchError, LaunchReport};
+use farrier_protocol::{LaunchError, LaunchReport, Leftover};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -48,7 +48,7 @@ pub(crate) fn launch(session: &Session, digest: &Digest) -> ExitCode {
     let report = match try_launch(session, digest) {
         Ok(report) => report,
         Err(mut failure) => {
-            if let Ok(Err(left)) = Place::named(&session.dir).map(|place| place.remove()) {
+            if let Err(left) = clean_up(session) {
                 failure.message = format!("{}; {} is still there: {}", failure.message, left.what, left.why);
             }
             failure.report()
@@ -76,6 +76,15 @@ fn try_launch(session: &Session, digest: &Digest) -> Result<LaunchReport, Failur
     // One that a dead engine left would look like one that is accepted on.
     place.close();
     start(&lock, session)
+}
+
+/// Removes the directory, unless an engine is at work in it.
+fn clean_up(session: &Session) -> Result<(), Leftover> {
+    match Place::named(&session.dir) {
+        Ok(place) if !holder::is_at_work_in(&session.dir) => place.remove(),
+        // A directory with another name is none of ours, and was said to be wrong already.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// The bytes that run are the bytes that the runner sent.

@@ -3,11 +3,9 @@
 //! Nothing is ever started a second time. An installer that is still running is waited for,
 //! because two installers at once are worse than a late answer.
 
-use crate::holder;
 use crate::step::SESSION_VARIABLE;
 use crate::worker::Engine;
 use farrier_protocol::{EventBody, Lease, LeaseKind, StepExit};
-use rustix::process::{Pid, test_kill_process_group};
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -43,17 +41,11 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
     }
 }
 
-/// Whether the lease's process, or a process that it started in its group, still runs and is
-/// an installer of this session. Another process may have got the number since.
+/// Whether the lease's process still runs and is an installer of this session; another process
+/// may have got the number since. Daemons that it started are not waited for.
 pub(crate) fn is_running(lease: &Lease, session: &str) -> bool {
-    let Some(group) = lease.what.parse().ok().and_then(Pid::from_raw) else { return false };
-    if test_kill_process_group(group).is_err() {
-        return false;
-    }
     let tag = format!("{SESSION_VARIABLE}={session}");
-    holder::processes().into_iter().any(|pid| {
-        let tagged = fs::read(format!("/proc/{pid}/environ"))
-            .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|entry| entry == tag.as_bytes()));
-        tagged && holder::group(pid) == Some(group)
-    })
+    let environment =
+        lease.what.parse::<u32>().ok().and_then(|pid| fs::read(format!("/proc/{pid}/environ")).ok());
+    environment.is_some_and(|bytes| bytes.split(|byte| *byte == 0).any(|entry| entry == tag.as_bytes()))
 }

@@ -70,6 +70,8 @@ reasons! {
     Planned: News,
     /// Work goes on; the message names the step. Wait.
     InProgress: News,
+    /// Work was begun on the machines that the message names. Wait.
+    Started: News,
     /// There was nothing to be installed. Look into `status.components` if you expected otherwise.
     NothingToDo: News,
     /// Components were installed; whether it worked is decided by the second reading.

@@ -4,7 +4,7 @@ use super::super::Context;
 use super::observe::View;
 use crate::api::update_run::{Counts, NodeNote, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
-use farrier_update::NodeName;
+use farrier_update::{NodeName, Reason};
 use farrier_update::plan::combined_digest;
 use farrier_update::run::{Cond, CondStatus, Decision, Effect, RunSummary};
 use kube::Resource;
@@ -127,7 +127,7 @@ pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Deci
         match effect {
             Effect::RecordTargets { nodes, .. } => {
                 let note = format!("{} machines: {}", nodes.len(), some_names(nodes));
-                context.events.normal(&about, summary.planned.reason.as_str(), "Plan", &note).await;
+                context.events.normal(&about, Reason::Planned.as_str(), "Plan", &note).await;
             }
             Effect::Start { node, .. } => started.push(node.clone()),
             Effect::SetIntent { .. } | Effect::ReleaseRun | Effect::DeleteRun => {}
@@ -135,7 +135,7 @@ pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Deci
     }
     if !started.is_empty() {
         let note = format!("started {}: {}", started.len(), some_names(&started));
-        context.events.normal(&about, summary.progressing.reason.as_str(), "Start", &note).await;
+        context.events.normal(&about, Reason::Started.as_str(), "Start", &note).await;
     }
     let before = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Progressing"));
     let stopped = summary.progressing.status == CondStatus::False && summary.end().is_none();

@@ -72,6 +72,19 @@ sandboxed! {
 }
 
 sandboxed! {
+    /// A launch that fails must not pull the directory from under an engine that is at work.
+    fn a_launch_that_fails_leaves_a_running_engine_alone() {
+        let machine = Machine::new("s1").started();
+        let (code, _) = failure(machine.launch_with(&[], &digest(b"a later version")));
+        assert_eq!(code, LaunchError::DigestMismatch);
+        let (code, _) = failure(Machine::new("s2").launch());
+        assert_eq!(code, LaunchError::MachineBusy);
+        Runner::default().finish(&machine);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
     /// The report is the same whoever asks.
     fn without_root_it_does_not_start() {
         let machine = Machine::new("s1").deploy();

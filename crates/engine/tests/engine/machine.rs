@@ -146,7 +146,7 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 
 /// Waits for a condition.
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_mins(1);
     while !condition() {
         assert!(Instant::now() < limit, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(2));

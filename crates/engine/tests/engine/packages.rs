@@ -11,40 +11,33 @@ use std::os::fd::OwnedFd;
 
 const STATUS: &str = "/var/lib/dpkg/status";
 
-/// A package database.
-pub(crate) struct Database;
-
-impl Database {
-    pub(crate) fn empty() -> Self {
-        let arch = shell("dpkg --print-architecture");
-        shell("mount -t tmpfs tmpfs /var/lib/dpkg");
-        shell(
-            "cd /var/lib/dpkg && mkdir info updates triggers parts alternatives && touch lock lock-frontend",
-        );
-        fs::write(
-            STATUS,
-            format!(
-                "Package: dpkg\nStatus: install ok installed\nArchitecture: {}\nMaintainer: x <x@x>\n\
+/// A database with nothing but dpkg itself in it.
+pub(crate) fn empty_database() {
+    let arch = shell("dpkg --print-architecture");
+    shell("mount -t tmpfs tmpfs /var/lib/dpkg");
+    shell("cd /var/lib/dpkg && mkdir info updates triggers parts alternatives && touch lock lock-frontend");
+    fs::write(
+        STATUS,
+        format!(
+            "Package: dpkg\nStatus: install ok installed\nArchitecture: {}\nMaintainer: x <x@x>\n\
                  Version: 1.21\nDescription: x\n\n",
-                arch.trim()
-            ),
-        )
-        .unwrap();
-        fs::write("/var/lib/dpkg/info/dpkg.list", "").unwrap();
-        Self
-    }
+            arch.trim()
+        ),
+    )
+    .unwrap();
+    fs::write("/var/lib/dpkg/info/dpkg.list", "").unwrap();
+}
 
-    pub(crate) fn add(&self, name: &str, version: &str, status: &str) {
-        let mut file = OpenOptions::new().append(true).open(STATUS).unwrap();
-        let Self = self;
-        write!(
-            file,
-            "Package: {name}\nStatus: {status}\nArchitecture: all\nMaintainer: x <x@x>\n\
+/// One more package, in some state.
+pub(crate) fn add_package(name: &str, version: &str, status: &str) {
+    let mut file = OpenOptions::new().append(true).open(STATUS).unwrap();
+    write!(
+        file,
+        "Package: {name}\nStatus: {status}\nArchitecture: all\nMaintainer: x <x@x>\n\
              Version: {version}\nDescription: x\n\n"
-        )
-        .unwrap();
-        fs::write(format!("/var/lib/dpkg/info/{name}.list"), "").unwrap();
-    }
+    )
+    .unwrap();
+    fs::write(format!("/var/lib/dpkg/info/{name}.list"), "").unwrap();
 }
 
 /// Builds a package and makes it a step.
@@ -68,9 +61,9 @@ const OK: StepExit = StepExit::Exited { code: 0 };
 sandboxed! {
     /// dpkg unpacks a package before it looks at what it depends on; we must not.
     fn a_package_whose_dependencies_are_missing_changes_nothing() {
-        let database = Database::empty();
-        database.add("old", "1", "install ok installed");
-        database.add("removed", "5", "deinstall ok config-files");
+        empty_database();
+        add_package("old", "1", "install ok installed");
+        add_package("removed", "5", "deinstall ok config-files");
         let before = fs::read(STATUS).unwrap();
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -96,7 +89,7 @@ sandboxed! {
 sandboxed! {
     /// Install, upgrade in order of dependency, downgrade only if wanted, repair what is broken.
     fn packages_are_installed_as_the_step_says() {
-        Database::empty();
+        empty_database();
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let base = deb(&mut runner, "base", "2", "Provides: virtual (= 2)\n");
@@ -134,7 +127,7 @@ sandboxed! {
 sandboxed! {
     /// Unattended upgrades and administrators use dpkg too.
     fn a_package_manager_in_use_is_waited_for() {
-        Database::empty();
+        empty_database();
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let one = deb(&mut runner, "one", "1", "");
@@ -157,7 +150,7 @@ sandboxed! {
 sandboxed! {
     /// Waiting for ever would look like a hanging run.
     fn a_package_manager_that_stays_in_use_fails_the_task() {
-        Database::empty();
+        empty_database();
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let one = deb(&mut runner, "one", "1", "");

@@ -98,7 +98,7 @@ impl Connection {
             let mut header = String::new();
             self.stdout.read_line(&mut header).unwrap();
             match header.trim_end().split_once(": ") {
-                Some(("Range", value)) => range = value.to_owned(),
+                Some(("Range", value)) => value.clone_into(&mut range),
                 Some(("Content-Length", value)) => length = value.parse().unwrap(),
                 Some(_) => {}
                 None => break,

@@ -1,18 +1,18 @@
 //! Surveys with packages, on a package database made for the test.
 
 use crate::machine::Machine;
-use crate::packages::Database;
+use crate::packages::{add_package, empty_database};
 use crate::runner::Runner;
 use farrier_protocol::{Detect, EventBody, Reading, Work};
 
 sandboxed! {
     /// Broken packages are neither there nor not there; a fleet's plan depends on it.
     fn packages_are_listed_and_detected_in_every_state() {
-        let database = Database::empty();
-        database.add("good", "1:2.0-1", "install ok installed");
-        database.add("half", "2", "install ok half-configured");
-        database.add("gone", "3", "deinstall ok config-files");
-        database.add("reinst", "4", "install reinstreq installed");
+        empty_database();
+        add_package("good", "1:2.0-1", "install ok installed");
+        add_package("half", "2", "install ok half-configured");
+        add_package("gone", "3", "deinstall ok config-files");
+        add_package("reinst", "4", "install reinstreq installed");
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let names = ["good", "half", "gone", "reinst", "never", "lib*"];
@@ -47,9 +47,9 @@ sandboxed! {
 sandboxed! {
     /// Reading a machine must not be felt on it, nor make a fleet wait.
     fn a_survey_of_three_hundred_packages_is_fast() {
-        let database = Database::empty();
+        empty_database();
         for number in 0..300 {
-            database.add(&format!("package-{number}"), "1.0-1", "install ok installed");
+            add_package(&format!("package-{number}"), "1.0-1", "install ok installed");
         }
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();

@@ -1,0 +1,295 @@
+//! Machines of the lab: made, looked at, broken.
+
+use super::site::Site;
+use super::snapshot::Snapshot;
+use super::{lab, payload, wait};
+use farrier::api::ManagedNode;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Which address stands in the ManagedNode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// IPv4, or IPv6 where there is none.
+    Any,
+    /// IPv6.
+    V6,
+    /// The link-local address with its zone.
+    LinkLocal,
+    /// The name, which resolves to all of them.
+    Name,
+}
+
+/// A machine that is to be made.
+#[must_use]
+pub(crate) struct Builder<'a> {
+    site: &'a Site,
+    name: String,
+    options: Vec<String>,
+    reach: Reach,
+    secret: BTreeMap<String, String>,
+    spec: Value,
+    labels: BTreeMap<String, String>,
+}
+
+/// A machine that is there, and managed.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    /// Name of the ManagedNode.
+    pub(crate) name: String,
+    /// Name in the lab, and host name.
+    pub(crate) host: String,
+    /// Its IPv4 address.
+    pub(crate) v4: Option<String>,
+    /// Its IPv6 address.
+    pub(crate) v6: Option<String>,
+    /// Its link-local address with zone.
+    pub(crate) link_local: Option<String>,
+    /// Its host key, type and base64.
+    pub(crate) host_key: String,
+}
+
+impl<'a> Builder<'a> {
+    pub(crate) fn new(site: &'a Site, name: &str) -> Self {
+        let builder = Self {
+            site,
+            name: name.to_owned(),
+            options: Vec::new(),
+            reach: Reach::Any,
+            secret: BTreeMap::new(),
+            spec: json!({}),
+            labels: BTreeMap::new(),
+        };
+        builder.login("root")
+    }
+
+    /// Options of `labctl add`.
+    pub(crate) fn lab(mut self, options: &[&str]) -> Self {
+        self.options.extend(options.iter().map(|&o| o.to_owned()));
+        self
+    }
+
+    /// Signs in as this user of the image, by its password, and uses sudo where it is not root.
+    pub(crate) fn login(self, user: &str) -> Self {
+        let privilege = if user == "root" { "None" } else { "Sudo" };
+        self.secret("username", user)
+            .secret("password", &format!("{user}-secret"))
+            .spec(json!({"ssh": {"privilege": privilege}}))
+    }
+
+    /// Signs in as this user by a key of the image instead of a password.
+    pub(crate) fn key(self, user: &str, key: &str) -> Self {
+        self.login(user).without("password").secret("ssh-privatekey", &lab::key(key))
+    }
+
+    /// Sets a key of the Secret.
+    pub(crate) fn secret(mut self, key: &str, value: &str) -> Self {
+        self.secret.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Takes a key out of the Secret.
+    pub(crate) fn without(mut self, key: &str) -> Self {
+        self.secret.remove(key);
+        self
+    }
+
+    /// Which address stands in the ManagedNode.
+    pub(crate) fn reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
+    }
+
+    /// Merged over the ManagedNode's spec at the end: null removes.
+    pub(crate) fn spec(mut self, patch: Value) -> Self {
+        payload::merge(&mut self.spec, patch);
+        self
+    }
+
+    /// A label of the ManagedNode. Every one has `name`.
+    pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Starts the machine, makes its Secret and its ManagedNode.
+    pub(crate) async fn up(self) -> Machine {
+        let host = format!("{}-{}", self.site.name, self.name);
+        self.site.expect_machine(&host);
+        let mut args = vec!["add", host.as_str()];
+        args.extend(self.options.iter().map(String::as_str));
+        lab::output("labctl", args).await;
+        self.manage(host).await
+    }
+
+    /// Makes `count` machines NAME-001 … at once.
+    pub(crate) async fn up_many(self, count: usize) -> Vec<Machine> {
+        let prefix = format!("{}-{}", self.site.name, self.name);
+        let names: Vec<String> = (1..=count).map(|n| format!("{prefix}-{n:03}")).collect();
+        names.iter().for_each(|name| self.site.expect_machine(name));
+        let count = count.to_string();
+        let mut args = vec!["add-many", prefix.as_str(), count.as_str()];
+        args.extend(self.options.iter().map(String::as_str));
+        lab::output("labctl", args).await;
+        let own = self.site.name.len() + 1;
+        let mut machines = Vec::new();
+        for host in names {
+            let one = Builder { name: host[own..].to_owned(), ..self.again() };
+            machines.push(one.manage(host).await);
+        }
+        machines
+    }
+
+    fn again(&self) -> Builder<'a> {
+        Builder {
+            site: self.site,
+            name: self.name.clone(),
+            options: self.options.clone(),
+            reach: self.reach,
+            secret: self.secret.clone(),
+            spec: self.spec.clone(),
+            labels: self.labels.clone(),
+        }
+    }
+
+    async fn manage(self, host: String) -> Machine {
+        let machine = Machine::find(&self.name, &host).await;
+        self.site.arrived(&machine);
+        let secret: Vec<(&str, &str)> = self.secret.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        self.site.secret(&self.name, &secret).await;
+        let mut spec = json!({
+            "type": "Linux",
+            "addresses": [machine.address(self.reach)],
+            "credentialsRef": {"name": self.name},
+            "ssh": {"hostKeys": [machine.host_key]},
+        });
+        payload::merge(&mut spec, self.spec);
+        let mut labels: Map<String, Value> =
+            self.labels.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
+        labels.insert("name".into(), json!(self.name));
+        let node = json!({
+            "apiVersion": "farrier.dev/v1alpha1",
+            "kind": "ManagedNode",
+            "metadata": {"name": self.name, "labels": labels},
+            "spec": spec,
+        });
+        self.site.create::<ManagedNode>(&node).await.expect("a ManagedNode that the API server accepts");
+        machine
+    }
+}
+
+impl Machine {
+    async fn find(name: &str, host: &str) -> Self {
+        let shown = lab::output("labctl", ["show", host]).await;
+        let shown: Value = serde_json::from_str(&shown).expect("JSON of labctl show");
+        let text = |key: &str| shown[key].as_str().map(str::to_owned);
+        Self {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            v4: text("v4"),
+            v6: text("v6"),
+            link_local: text("linkLocal"),
+            host_key: text("hostKey").expect("a host key"),
+        }
+    }
+
+    fn address(&self, reach: Reach) -> String {
+        let found = match reach {
+            Reach::Any => self.v4.clone().or_else(|| self.v6.clone()),
+            Reach::V6 => self.v6.clone(),
+            Reach::LinkLocal => self.link_local.clone(),
+            Reach::Name => Some(self.host.clone()),
+        };
+        found.unwrap_or_else(|| panic!("{} has no address for {reach:?}", self.host))
+    }
+
+    /// A command of labctl that takes a name: crash, boot, reboot, freeze, thaw, unplug, plug, …
+    pub(crate) async fn labctl(&self, command: &str) -> String {
+        lab::output("labctl", [command, &self.host]).await
+    }
+
+    /// A shell script, as root on the machine; fails if it does.
+    pub(crate) async fn sh(&self, script: &str) -> String {
+        lab::output("labctl", ["exec", &self.host, "--", "/bin/sh", "-euc", script]).await
+    }
+
+    /// What it looks like.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&self.labctl("snapshot").await)
+    }
+
+    /// A file that was written on the machine's own disk, whether the machine is on or off.
+    pub(crate) fn file(&self, path: &str) -> Option<String> {
+        let disk = lab::dir().join("m").join(&self.host).join("disk/up");
+        std::fs::read_to_string(disk.join(path.trim_start_matches('/'))).ok()
+    }
+
+    /// How often slow.sh was started.
+    pub(crate) fn slow_runs(&self) -> usize {
+        self.file("/var/log/slow.runs").map_or(0, |text| text.lines().count())
+    }
+
+    /// Its first process, as the lab numbers it; `None` while it is off.
+    pub(crate) fn init(&self) -> Option<u32> {
+        let file = lab::dir().join("m").join(&self.host).join("pid");
+        std::fs::read_to_string(file).ok()?.trim().parse().ok()
+    }
+
+    /// All processes: number in the lab, arguments.
+    pub(crate) fn processes(&self) -> Vec<(u32, Vec<String>)> {
+        let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let Some(own) = self.init().and_then(namespace) else { return Vec::new() };
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|&pid| namespace(pid).as_ref() == Some(&own))
+            .filter_map(|pid| Some((pid, std::fs::read(format!("/proc/{pid}/cmdline")).ok()?)))
+            .map(|(pid, line)| (pid, String::from_utf8_lossy(&line).split('\0').map(str::to_owned).collect()))
+            .collect()
+    }
+
+    /// The detached engines at work, as the lab numbers them.
+    pub(crate) fn engines(&self) -> Vec<u32> {
+        let is_engine = |args: &[String]| args.iter().take(2).eq(["farrier-engine", "run"]);
+        self.processes().into_iter().filter(|(_, args)| is_engine(args)).map(|(pid, _)| pid).collect()
+    }
+
+    /// Waits until an engine is at work, and returns it.
+    pub(crate) async fn engine(&self) -> u32 {
+        wait::until("an engine on the machine", wait::LIMIT, async || {
+            self.engines().first().copied().ok_or_else(|| format!("none on {}", self.host))
+        })
+        .await
+    }
+
+    /// Everything of ours that is on the machine now: paths, processes, sockets. Its log may stay.
+    pub(crate) async fn traces(&self) -> Vec<String> {
+        let Some(init) = self.init() else { return Vec::new() };
+        let mut found = Vec::new();
+        for place in ["var/lib", "var/tmp", "tmp", "run", "dev/shm", "root", "home", "etc", ""] {
+            let dir = PathBuf::from(format!("/proc/{init}/root/{place}"));
+            let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.file_name());
+            let ours = names.filter(|n| n.to_string_lossy().starts_with("farrier"));
+            found.extend(ours.map(|name| format!("/{place}/{}", name.to_string_lossy())));
+        }
+        let ours = |args: &[String]| {
+            args.iter().any(|a| a == "farrier-engine" || a.contains("/farrier-") || a.contains("farrier-ready"))
+        };
+        let processes = self.processes().into_iter().filter(|(_, args)| ours(args));
+        found.extend(processes.map(|(pid, args)| format!("process {pid}: {}", args.join(" "))));
+        let sockets = std::fs::read_to_string(format!("/proc/{init}/net/unix")).unwrap_or_default();
+        let ours = sockets.lines().filter(|line| line.contains("/farrier-"));
+        found.extend(ours.map(|line| format!("socket {line}")));
+        found
+    }
+
+    /// Waits until nothing of ours is on the machine.
+    pub(crate) async fn is_clean(&self) {
+        wait::until("a clean machine", std::time::Duration::from_secs(5), async || {
+            let traces = self.traces().await;
+            if traces.is_empty() { Ok(()) } else { Err(format!("{} has {traces:#?}", self.host)) }
+        })
+        .await;
+    }
+}
+

@@ -1,0 +1,50 @@
+//! What is printed when a test has failed: enough to understand it without running it again.
+
+use super::lab;
+use super::site::Site;
+use farrier::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
+use farrier::publish::Kind;
+use kube::ResourceExt;
+use kube::api::ListParams;
+
+/// How many lines of the operator's log are printed.
+const LOG_LINES: usize = 400;
+
+/// Prints the operator's log, all objects, all events, and the engines' journals.
+pub(crate) async fn print(site: &Site) {
+    println!("\n======== {} failed", site.name);
+    objects::<ManagedNode>(site).await;
+    objects::<Baseline>(site).await;
+    objects::<UpdateRun>(site).await;
+    objects::<NodeUpdate>(site).await;
+    println!("\n-------- events");
+    site.events().await.iter().for_each(|line| println!("{line}"));
+    for machine in site.machines() {
+        println!("\n-------- machine {}: {:?}", machine.host, machine.traces().await);
+        let script = "tail -n 25 /var/log/farrier/*/journal-* 2>/dev/null | cut -c 1-400 || true";
+        match lab::try_output("labctl", ["exec", &machine.host, "--", "/bin/sh", "-c", script]).await {
+            Ok(journal) => println!("{journal}"),
+            Err(words) => println!("it is off: {words}"),
+        }
+    }
+    println!("\n-------- the operator's log");
+    let log = site.operator.log();
+    let lines: Vec<&str> = log.lines().collect();
+    lines.iter().skip(lines.len().saturating_sub(LOG_LINES)).for_each(|line| println!("{line}"));
+    println!("======== end of {}\n", site.name);
+}
+
+async fn objects<K: Kind>(site: &Site) {
+    let list = match site.api::<K>().list(&ListParams::default()).await {
+        Ok(list) => list,
+        Err(error) => return println!("{} cannot be listed: {error}", K::plural(&())),
+    };
+    for mut object in list.items {
+        object.managed_fields_mut().clear();
+        println!("\n-------- {} {}", K::kind(&()), object.name_any());
+        match serde_saphyr::to_string(&object) {
+            Ok(text) => println!("{text}"),
+            Err(error) => println!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! One test's own part of the world: namespace, operator, machines.
+
+use super::machine::{Builder, Machine};
+use super::operator::Operator;
+use super::payload::Component;
+use super::run::Run;
+use super::{lab, payload, wait};
+use farrier::api::{Baseline, FINALIZER, ManagedNode, NodeUpdate, UpdateRun};
+use farrier::publish::{Kind, is_gone};
+use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+/// The definitions, which all tests of the process share.
+static DEFINITIONS: OnceCell<()> = OnceCell::const_new();
+
+/// One test's own part of the world.
+pub(crate) struct Site {
+    /// The namespace, and the beginning of every name in the lab.
+    pub(crate) name: String,
+    /// The API server.
+    pub(crate) client: Client,
+    /// The operator.
+    pub(crate) operator: Operator,
+    dir: TempDir,
+    hosts: Mutex<Vec<String>>,
+    machines: Mutex<Vec<Machine>>,
+}
+
+impl Site {
+    /// A namespace and an operator that watches it.
+    pub(crate) async fn new(name: &str) -> Self {
+        let client = Client::try_default().await.expect("the cluster of KUBECONFIG");
+        DEFINITIONS.get_or_init(|| define(&client)).await;
+        let name = format!("{name}-{}", random());
+        let dir = tempfile::Builder::new().prefix(&format!("e2e-{name}-")).tempdir().expect("a directory");
+        payload::fill(&dir.path().join("payloads"));
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
+        let api: Api<Namespace> = Api::all(client.clone());
+        api.create(&PostParams::default(), &namespace).await.expect("a new namespace");
+        let operator = Operator::new(&name, dir.path());
+        operator.start();
+        Self { name, client, operator, dir, hosts: Mutex::default(), machines: Mutex::default() }
+    }
+
+    /// The objects of a kind.
+    pub(crate) fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// Makes an object. The API server may say no.
+    pub(crate) async fn create<K: Kind>(&self, object: &Value) -> Result<K, kube::Error> {
+        // Sent as it is, so that wrong fields arrive at the API server.
+        let resource = kube::api::ApiResource::erase::<K>(&());
+        let api: Api<kube::api::DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.name, &resource);
+        let object = serde_json::from_value(object.clone()).expect("an object with kind and name");
+        let created = api.create(&PostParams::default(), &object).await?;
+        Ok(created.try_parse().expect("what was accepted can be read"))
+    }
+
+    /// A machine, to be made by `up`.
+    pub(crate) fn machine(&self, name: &str) -> Builder<'_> {
+        Builder::new(self, name)
+    }
+
+    /// Makes a Baseline.
+    pub(crate) async fn baseline(&self, name: &str, components: &[Component]) {
+        let components: Vec<&Value> = components.iter().map(|c| &c.0).collect();
+        let baseline = json!({
+            "apiVersion": "farrier.dev/v1alpha1",
+            "kind": "Baseline",
+            "metadata": {"name": name},
+            "spec": {"components": components},
+        });
+        self.create::<Baseline>(&baseline).await.expect("a Baseline that the API server accepts");
+    }
+
+    /// Makes an UpdateRun. Without a selector in `spec` it selects every machine of the site.
+    pub(crate) async fn run(&self, name: &str, spec: Value) -> Run<'_> {
+        let mut full = json!({"selector": {}});
+        payload::merge(&mut full, spec);
+        let run = json!({
+            "apiVersion": "farrier.dev/v1alpha1",
+            "kind": "UpdateRun",
+            "metadata": {"name": name},
+            "spec": full,
+        });
+        self.create::<UpdateRun>(&run).await.expect("an UpdateRun that the API server accepts");
+        Run::new(self, name)
+    }
+
+    /// Makes a Secret.
+    pub(crate) async fn secret(&self, name: &str, values: &[(&str, &str)]) {
+        let values: BTreeMap<&str, &str> = values.iter().copied().collect();
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values});
+        self.create::<Secret>(&secret).await.expect("a Secret that the API server accepts");
+    }
+
+    /// Puts a file of the test's own into the operator's payload directory, and makes a component
+    /// of it.
+    pub(crate) fn payload(&self, name: &str, version: &str, installer: &str, bytes: &[u8]) -> Component {
+        std::fs::write(self.path("payloads").join(name), bytes).expect("a payload");
+        payload::of_bytes(name, version, installer, name, bytes)
+    }
+
+    /// A path in the directory of this test.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A ManagedNode.
+    pub(crate) async fn node(&self, name: &str) -> ManagedNode {
+        self.api().get(name).await.expect(name)
+    }
+
+    /// All events: reason, object, note.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let list = self.api::<Event>().list(&ListParams::default()).await.expect("events");
+        let mut lines: Vec<(String, String)> = list
+            .items
+            .iter()
+            .map(|e| {
+                let when = e.event_time.as_ref().map(|t| t.0.to_string()).unwrap_or_default();
+                let kind = e.involved_object.kind.clone().unwrap_or_default();
+                let object = e.involved_object.name.clone().unwrap_or_default();
+                let reason = e.reason.clone().unwrap_or_default();
+                (when, format!("{reason} {kind}/{object}: {}", e.message.clone().unwrap_or_default()))
+            })
+            .collect();
+        lines.sort();
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    /// The machines that were made.
+    pub(crate) fn machines(&self) -> Vec<Machine> {
+        self.machines.lock().unwrap().clone()
+    }
+
+    pub(crate) fn expect_machine(&self, host: &str) {
+        self.hosts.lock().unwrap().push(host.to_owned());
+    }
+
+    pub(crate) fn arrived(&self, machine: &Machine) {
+        self.machines.lock().unwrap().push(machine.clone());
+    }
+
+    /// The end of a test that went well: machines are clean, objects go, the operator ends.
+    pub(crate) async fn nothing_is_left(&self) {
+        for machine in self.machines() {
+            machine.is_clean().await;
+        }
+        let all = ListParams::default();
+        if self.operator.runs() {
+            let background = DeleteParams::background();
+            self.api::<UpdateRun>().delete_collection(&background, &all).await.expect("deleted UpdateRuns");
+            wait::until("all UpdateRuns and NodeUpdates to go", wait::LIMIT, async || {
+                let runs = self.api::<UpdateRun>().list_metadata(&all).await.expect("UpdateRuns").items;
+                let updates = self.api::<NodeUpdate>().list_metadata(&all).await.expect("NodeUpdates").items;
+                let left: Vec<String> =
+                    runs.iter().map(ResourceExt::name_any).chain(updates.iter().map(ResourceExt::name_any)).collect();
+                if left.is_empty() { Ok(()) } else { Err(format!("there are {left:?}")) }
+            })
+            .await;
+            self.operator.stop().await;
+        }
+        let panics: Vec<String> =
+            self.operator.log().lines().filter(|l| l.contains("panicked at")).map(str::to_owned).collect();
+        assert!(panics.is_empty(), "the operator panicked: {panics:#?}");
+    }
+
+    /// Takes everything away, whatever state it is in.
+    pub(crate) async fn remove(&self) {
+        self.operator.kill();
+        self.release::<NodeUpdate>().await;
+        self.release::<UpdateRun>().await;
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        if let Err(error) = api.delete(&self.name, &DeleteParams::background()).await {
+            println!("the namespace {} could not be deleted: {error}", self.name);
+        }
+        let hosts = self.hosts.lock().unwrap().clone();
+        let removals = hosts.iter().map(|host| lab::try_output("labctl", ["rm", host.as_str()]));
+        for words in futures::future::join_all(removals).await.into_iter().filter_map(Result::err) {
+            println!("a machine could not be removed: {words}");
+        }
+    }
+
+    /// Takes the finalizers off: nobody is there any more to do it.
+    async fn release<K: Kind>(&self) {
+        let Ok(list) = self.api::<K>().list(&ListParams::default()).await else { return };
+        let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        for object in list.items.iter().filter(|o| o.finalizers().iter().any(|f| f == FINALIZER)) {
+            match self.api::<K>().patch(&object.name_any(), &PatchParams::default(), &none).await {
+                Ok(_) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) => println!("{} keeps its finalizer: {error}", object.name_any()),
+            }
+        }
+    }
+}
+
+/// Applies the definitions and waits until the API server serves them.
+async fn define(client: &Client) {
+    let api = Api::all(client.clone());
+    for definition in farrier::api::definitions() {
+        let name = definition.name_any();
+        let parameters = PatchParams::apply("farrier-e2e").force();
+        api.patch(&name, &parameters, &Patch::Apply(&definition)).await.expect("a definition");
+        let established = await_condition(api.clone(), &name, is_crd_established());
+        tokio::time::timeout(wait::LIMIT, established).await.expect("in time").expect("an established definition");
+    }
+}
+
+/// Four characters that no other test of this lab has.
+fn random() -> String {
+    let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("a random number");
+    uuid.chars().take(4).collect()
+}

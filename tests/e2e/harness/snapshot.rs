@@ -1,0 +1,92 @@
+//! What a machine looks like before and after, and what may differ.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Paths that may differ: each is the path itself and all below it; with `*` at its end, every
+/// path that begins so.
+pub(crate) type Allowed = &'static [&'static str];
+
+/// The log that Farrier leaves.
+pub(crate) const LOG: Allowed = &["/var/log/farrier"];
+
+/// Debian's package database and its log.
+pub(crate) const DPKG: Allowed =
+    &["/var/lib/dpkg/status", "/var/lib/dpkg/status-old", "/var/log/dpkg.log", "/var/log/alternatives.log"];
+
+/// What the package ethtool consists of.
+pub(crate) const ETHTOOL: Allowed = &[
+    "/usr/sbin/ethtool",
+    "/usr/share/bash-completion/completions/ethtool",
+    "/usr/share/doc/ethtool",
+    "/usr/share/man/man8/ethtool.8.gz",
+    "/var/lib/dpkg/info/ethtool.*",
+];
+
+/// What the package farrier-agent consists of, and what its postinst writes.
+pub(crate) const AGENT: Allowed =
+    &["/usr/bin/farrier-agent", "/var/log/farrier-agent.log", "/var/lib/dpkg/info/farrier-agent.*"];
+
+/// The database of RPM.
+pub(crate) const RPM: Allowed = &["/var/lib/rpm"];
+
+/// What bmc-tool.sh writes.
+pub(crate) const BMC_TOOL: Allowed = &["/etc/bmc-tool.version"];
+
+/// What slow.sh writes.
+pub(crate) const SLOW: Allowed = &["/etc/slow.version", "/var/log/slow.runs"];
+
+/// What `labctl snapshot` printed: files with mode, owner, size and digest, processes, sockets,
+/// firewall rules.
+pub(crate) struct Snapshot {
+    /// Lines, and how often each is there.
+    lines: BTreeMap<String, isize>,
+}
+
+impl Snapshot {
+    pub(crate) fn of(text: &str) -> Self {
+        let mut lines = BTreeMap::new();
+        for line in text.lines() {
+            *lines.entry(line.to_owned()).or_default() += 1;
+        }
+        Self { lines }
+    }
+
+    /// Fails unless all that differs `after` is allowed.
+    pub(crate) fn same_but(&self, after: &Self, allowed: &[Allowed]) {
+        let mut wrong = String::new();
+        for line in self.difference(after) {
+            let path = line.strip_prefix("+ file ").or_else(|| line.strip_prefix("- file "));
+            let path = path.and_then(|rest| rest.split(' ').next());
+            if !path.is_some_and(|path| allowed.iter().any(|list| list.iter().any(|a| covers(a, path)))) {
+                writeln!(wrong, "{line}").expect("a string takes it");
+            }
+        }
+        assert!(wrong.is_empty(), "the machine is not as it was before:\n{wrong}");
+    }
+
+    /// What is there no more and what is new.
+    pub(crate) fn difference(&self, after: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (line, count) in &self.lines {
+            let now = after.lines.get(line).copied().unwrap_or_default();
+            if now < *count {
+                lines.push(format!("- {line}"));
+            }
+        }
+        for (line, count) in &after.lines {
+            let before = self.lines.get(line).copied().unwrap_or_default();
+            if before < *count {
+                lines.push(format!("+ {line}"));
+            }
+        }
+        lines
+    }
+}
+
+fn covers(allowed: &str, path: &str) -> bool {
+    match allowed.strip_suffix('*') {
+        Some(beginning) => path.starts_with(beginning),
+        None => path.strip_prefix(allowed).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    }
+}

@@ -65,15 +65,18 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     all
 }
 
-/// Takes out of a derived schema what an API server understands otherwise than Rust does.
+/// Changes what an API server reads otherwise than Rust does.
 ///
-/// - Formats of unsigned integers, which no server knows and each warns of; the next larger
+/// - Formats of unsigned integers, which no server knows and each warns of: the next larger
 ///   signed one holds the same numbers.
-/// - `nullable`. Without it a server takes a null for a field that was left out, so that defaults
-///   and rules apply. With it the null is stored, an enumeration refuses it, and a field with a
-///   default comes to us as a null that nothing here can read.
+/// - `nullable` beside a default: the null would be stored, and nothing here could read it.
+///   Without it the server puts the default in its place.
+/// - `nullable` beside an enumeration, where the server refuses every null. Without it the field
+///   counts as left out.
 fn as_the_server_reads_it(schema: &mut JSONSchemaProps) {
-    schema.nullable = None;
+    if schema.default.is_some() || schema.enum_.is_some() {
+        schema.nullable = None;
+    }
     schema.format = schema.format.take().map(|format| match format.as_str() {
         "uint8" | "uint16" => "int32".to_owned(),
         "uint" | "uint32" | "uint64" => "int64".to_owned(),

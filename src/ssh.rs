@@ -4,6 +4,7 @@
 //! a user will see.
 
 pub mod auth;
+mod client;
 pub mod connect;
 pub mod dial;
 pub mod exec;

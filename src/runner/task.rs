@@ -246,7 +246,9 @@ impl Task<'_> {
             let Ok(job) = self.context.load(&self.update, Goal::CleanUp, number, true).await else { return };
             let (send, _) = watch::channel(View { deploying: true, ..View::default() });
             let (_stop, stop) = watch::channel(true);
-            session::run(&job, &self.context.tools, stop, &send).await;
+            let end = session::run(&job, &self.context.tools, stop, &send).await;
+            // A wrong password that is offered again locks the account.
+            let lasting = matches!(&end, End::Failed(failure) if !failure.reason.retryable());
             let seen = send.borrow().clone();
             self.view = View {
                 clean: seen.clean.or(kept.clean),
@@ -255,6 +257,7 @@ impl Task<'_> {
                 ..kept
             };
             if matches!(self.view.clean, Some(Ok(())))
+                || lasting
                 || attempt == CLEANING_ATTEMPTS
                 || self.wish.borrow().abandon
             {

@@ -27,7 +27,13 @@ impl Session<'_> {
     /// the machine for the last look.
     pub(super) async fn keep(&self) -> Result<Machine, Failure> {
         let mut machine = self.connect().await?;
-        let mut deployed = self.deploy(&machine).await?;
+        let mut deployed = match self.deploy(&machine).await {
+            Ok(deployed) => deployed,
+            Err(failure) => {
+                self.look_at_once(&machine).await;
+                return Err(failure);
+            }
+        };
         let mut short = 0;
         loop {
             let since = Instant::now();
@@ -82,7 +88,6 @@ impl Session<'_> {
             ));
         }
         self.view.send_modify(|v| {
-            v.deploying = true;
             if v.step == Step::Connecting {
                 v.step = Step::Deploying;
             }
@@ -95,9 +100,19 @@ impl Session<'_> {
             credentials: &job.credentials,
             lease_seconds: job.lease_seconds,
         };
-        let deployed = machine.deploy(&launch, &probe).await?;
+        let begins = || self.view.send_modify(|v| v.deploying = true);
+        let deployed = machine.deploy(&launch, &probe, begins).await?;
         self.view.send_modify(|v| v.engine = Some(deployed.dir.clone()));
         Ok(deployed)
+    }
+
+    /// The engine did not come up: mostly nothing is left of it, and then nobody needs to come
+    /// back. What is still there is left to those who clean up.
+    async fn look_at_once(&self, machine: &Machine) {
+        let deploying = self.view.borrow().deploying;
+        if deploying && machine.look().await.is_ok_and(|found| found.is_empty()) {
+            self.view.send_modify(|v| v.clean = Some(Ok(())));
+        }
     }
 
     /// Back to a machine whose engine is not finished: over the connection that stands, or a new

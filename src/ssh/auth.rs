@@ -3,7 +3,7 @@
 //! A password is offered once. Trying it again under another method would count as a second
 //! failure with the machine's lock-out.
 
-use super::connect::Client;
+use super::client::Client;
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse as Interactive};
@@ -48,10 +48,13 @@ pub fn read_key(source: &str, text: &str, passphrase: Option<&str>) -> Result<Pr
         let encrypted = text.contains("ENCRYPTED")
             || PrivateKey::from_openssh(text).is_ok_and(|key| key.is_encrypted());
         if encrypted {
-            let what = if passphrase.is_some() { "does not open" } else { "is missing for" };
+            let (what, next) = match passphrase {
+                Some(_) => ("does not open", "correct"),
+                None => ("is missing for", "add"),
+            };
             Failure::new(
                 Reason::KeyPassphraseWrong,
-                format!("the passphrase {what} ssh-privatekey of secret {source}; correct its key passphrase"),
+                format!("the passphrase {what} ssh-privatekey of secret {source}; {next} its key passphrase"),
             )
         } else {
             Failure::new(

@@ -1,12 +1,12 @@
 //! One SSH connection: handshake, host key, sign-in.
 
 use super::auth::{Credentials, sign_in};
+use super::client::Client;
 use super::dial::{Target, dial};
 use super::hostkey::{HostKeys, KeyCheck};
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
-use russh::client::{self, Config, Handle};
-use russh::keys::PublicKeyOrCertificate;
+use russh::client::{Config, Handle, connect_stream};
 use russh::keys::ssh_key::PublicKey;
 use russh::{Preferred, cipher};
 use std::borrow::Cow;
@@ -55,22 +55,6 @@ pub enum Milestone {
     SignedIn,
 }
 
-/// The client's side of the handshake: remembers the key that the server presented.
-pub(super) struct Client {
-    keys: HostKeys,
-    presented: Arc<Mutex<Option<PublicKey>>>,
-}
-
-impl client::Handler for Client {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, server: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = server else { return Ok(false) };
-        *self.presented.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
-        Ok(matches!(self.keys.check(key), KeyCheck::Known | KeyCheck::First(_)))
-    }
-}
-
 /// Connects, verifies the host, signs in.
 ///
 /// # Errors
@@ -105,10 +89,10 @@ async fn handshake(
     address: &str,
 ) -> Result<(Handle<Client>, Option<PublicKey>), Failure> {
     let presented = Arc::new(Mutex::new(None));
-    let client = Client { keys: keys.clone(), presented: presented.clone() };
+    let client = Client::new(keys.clone(), presented.clone());
     // Failing to switch Nagle's algorithm off costs some speed and nothing else.
     stream.set_nodelay(true).ok();
-    let shaken = client::connect_stream(Arc::new(config(keys)), stream, client);
+    let shaken = connect_stream(Arc::new(config(keys)), stream, client);
     let result = tokio::time::timeout(HANDSHAKE_LIMIT, shaken).await;
     let key = presented.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(refusal) = key.as_ref().and_then(|k| keys.refusal(&target.node, address, k)) {
@@ -118,7 +102,7 @@ async fn handshake(
         Ok(Ok(handle)) => Ok((handle, key)),
         Ok(Err(error)) => Err(handshake_failed(target, address, &error)),
         Err(_) => Err(Failure::new(
-            Reason::NotAnSshServer,
+            Reason::ConnectionTimedOut,
             format!(
                 "{address} port {} of {} accepted the connection but did not finish the SSH handshake within {} s; check that an SSH server answers there and is not hung",
                 target.port,

@@ -125,7 +125,8 @@ impl Running {
             if found(&self.output) {
                 return true;
             }
-            if self.ended || !self.read_one().await {
+            // A server may tell the exit status before the last of the output.
+            if !self.read_one().await {
                 return false;
             }
         }

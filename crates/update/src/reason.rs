@@ -87,7 +87,8 @@ reasons! {
     NameNotResolved: Away,
     /// The machine refused the connection. Check that its SSH server runs, on the port of `spec.ssh.port`.
     ConnectionRefused: Away,
-    /// The machine did not answer. Check that it is on, and that firewalls let the operator reach the SSH port.
+    /// The machine, or the SSH server on it, did not answer. Check that it is on and well, and that firewalls
+    /// let the operator reach the SSH port.
     ConnectionTimedOut: Away,
     /// There is no route to any of its addresses. Check the addresses, and the routes of the operator's host.
     NoRoute: Away,
@@ -140,6 +141,8 @@ reasons! {
 
     /// The account's shell does not run commands, for instance because it is `nologin`. Give it a shell.
     ShellUnusable: Lasting,
+    /// The account is not root, and `privilege` is `None`. Set it to `Sudo` or `Su`, or sign in as root.
+    NotRoot: Lasting,
     /// `privilege` is `Sudo` and the machine has no sudo. Install it, or use `None` as root or `Su`.
     SudoMissing: Lasting,
     /// sudo does not let the account become root. Add a rule to the machine's sudoers.

@@ -4,9 +4,9 @@ use super::super::Context;
 use super::observe::View;
 use crate::api::update_run::{Counts, NodeNote, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
-use farrier_update::{NodeName, Reason};
 use farrier_update::plan::combined_digest;
 use farrier_update::run::{Cond, CondStatus, Decision, Effect, RunSummary};
+use farrier_update::{NodeName, Reason};
 use kube::Resource;
 
 /// A status names at most so many machines: details are in NodeUpdates.

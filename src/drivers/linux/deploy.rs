@@ -30,13 +30,20 @@ pub struct Deployed {
 
 impl Machine {
     /// Brings and launches the engine; one that runs already for this session is left as it is.
+    /// `begins` is called when we are root, before anything is put on the machine.
     ///
     /// # Errors
     /// Those of becoming root, `DiskFull`, `NoWritableDirectory`, `NoExecutableDirectory`,
     /// `MachineBusy`, `EngineFailed`, `ConnectionLost`.
-    pub async fn deploy(&self, launch: &Launch<'_>, probe: &Probe) -> Result<Deployed, Failure> {
+    pub async fn deploy(
+        &self,
+        launch: &Launch<'_>,
+        probe: &Probe,
+        begins: impl FnOnce(),
+    ) -> Result<Deployed, Failure> {
         let work = async {
             let mut shell = self.root_shell(launch.privilege, launch.credentials, probe.uid).await?;
+            begins();
             let payload = if probe.gzip { launch.engine.gzip.clone() } else { launch.engine.raw.clone() };
             shell.send(Bytes::from(self.script(launch, probe, payload.len()))).await?;
             // The shell says whether it wants the binary, or has found the engine running.

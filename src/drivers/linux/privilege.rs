@@ -35,7 +35,7 @@ impl Machine {
     /// A shell as root that has said it is ready for its script.
     ///
     /// # Errors
-    /// `ShellUnusable`, `SudoMissing`, `SudoDenied`, `SudoPasswordRejected`,
+    /// `ShellUnusable`, `NotRoot`, `SudoMissing`, `SudoDenied`, `SudoPasswordRejected`,
     /// `SudoAsksAnotherPassword`, `SuPasswordRejected`, `SuFailed`, `SecretIncomplete`,
     /// `ConnectionLost`.
     pub(super) async fn root_shell(
@@ -180,7 +180,7 @@ impl Machine {
 
     fn not_root(&self) -> Failure {
         Failure::new(
-            Reason::SudoDenied,
+            Reason::NotRoot,
             format!(
                 "user {} of {} is not root, and spec.ssh.privilege is None; set it to Sudo or Su, or sign in as root",
                 self.connection.user, self.connection.node

@@ -1,0 +1,78 @@
+//! The components of a NodeUpdate: what was planned, what came of it.
+
+use crate::api::node_update::{ComponentOutcome, PlannedComponent};
+use farrier_protocol::Reading;
+use farrier_update::{Action, ComponentResult, Millis, NodePlan, Outcome, PlanItem};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// How many components changed, of how many.
+pub(super) fn changed(components: &[ComponentOutcome], plan: Option<&NodePlan>) -> Option<String> {
+    let total = plan.map(|p| p.items.len()).filter(|n| *n > 0)?;
+    let done = components
+        .iter()
+        .filter(|c| c.outcome == Outcome::Updated.as_str() || c.outcome == Outcome::RebootPending.as_str())
+        .count();
+    Some(format!("{done}/{total}"))
+}
+
+/// What an earlier attempt has updated was updated by this NodeUpdate, although the last attempt
+/// found it up to date.
+pub(super) fn merge(old: &[ComponentOutcome], new: &[ComponentResult]) -> Vec<ComponentOutcome> {
+    if new.is_empty() {
+        return old.to_vec();
+    }
+    new.iter()
+        .map(|result| {
+            let before = old.iter().find(|o| o.name == result.name);
+            let kept = before.filter(|o| {
+                result.outcome == Outcome::UpToDate
+                    && (o.outcome == Outcome::Updated.as_str()
+                        || o.outcome == Outcome::RebootPending.as_str())
+            });
+            kept.cloned().unwrap_or_else(|| outcome(result))
+        })
+        .collect()
+}
+
+fn outcome(result: &ComponentResult) -> ComponentOutcome {
+    ComponentOutcome {
+        name: result.name.clone(),
+        outcome: result.outcome.as_str().to_owned(),
+        before: result.before.clone(),
+        after: result.after.clone(),
+        exit_code: result.exit_code,
+        started_at: result.started_at.and_then(time),
+        finished_at: result.finished_at.and_then(time),
+        message: result.message.clone(),
+    }
+}
+
+fn time(at: Millis) -> Option<Time> {
+    jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok().map(Time)
+}
+
+/// A component of the plan.
+pub(super) fn planned(item: &PlanItem) -> PlannedComponent {
+    let (action, message) = match &item.action {
+        Action::Install { .. } => ("Install", String::new()),
+        Action::UpToDate { newer: true, at } => {
+            ("UpToDate", format!("{at} is newer than the baseline's version"))
+        }
+        Action::UpToDate { newer: false, .. } => ("UpToDate", String::new()),
+        Action::NotApplicable { why } => ("NotApplicable", why.clone()),
+        Action::DependencyMissing { missing } => ("DependencyMissing", missing.join("; ")),
+        Action::NotSupported { what } => ("NotSupported", what.clone()),
+        Action::Blocked { why, .. } => ("Blocked", why.clone()),
+    };
+    let from = match &item.before {
+        Some(Reading::Present { version } | Reading::Broken { version, .. }) => version.clone(),
+        Some(Reading::Absent | Reading::Unreadable { .. }) | None => String::new(),
+    };
+    PlannedComponent {
+        name: item.component.name.clone(),
+        action: action.to_owned(),
+        from,
+        to: item.component.version.clone(),
+        message,
+    }
+}

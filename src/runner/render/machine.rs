@@ -1,0 +1,96 @@
+//! The conditions of a ManagedNode, after an attempt.
+
+use super::Phase;
+use super::verdict::{Verdict, reachable};
+use crate::api::condition;
+use crate::session::{End, View};
+use farrier_update::{NodeVerdict, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// What a ManagedNode's conditions say after an attempt.
+pub(in crate::runner) fn node_conditions(
+    old: &[Condition],
+    view: &View,
+    end: &End,
+    run: &str,
+    generation: Option<i64>,
+    now: &Time,
+) -> Vec<Condition> {
+    let mut conditions = old.to_vec();
+    let mut set = |type_: &str, verdict: &Verdict| {
+        condition::set(
+            &mut conditions,
+            type_,
+            verdict.status,
+            verdict.reason.as_str(),
+            &verdict.message,
+            generation,
+            now,
+        );
+    };
+    let failure = match end {
+        End::Failed(failure) => Some(failure),
+        End::Finished(_) | End::Planned | End::Inventoried | End::Cancelled => None,
+    };
+    set("Reachable", &reachable(view, &Phase::Ended(end.clone())));
+    let key = if view.host_key_accepted {
+        let how = if view.first_key.is_some() { Reason::HostKeyRecorded } else { Reason::HostKeyVerified };
+        Some(Verdict::yes(how, "the machine proved that it holds an accepted host key"))
+    } else {
+        failure
+            .filter(|f| matches!(f.reason, Reason::HostKeyChanged | Reason::HostKeyUnknown))
+            .map(|f| Verdict::no(f.reason, f.message.clone()))
+    };
+    let auth = if view.authenticated {
+        Some(Verdict::yes(Reason::Authenticated, "the machine accepted the credentials"))
+    } else {
+        failure.filter(|_| view.host_key_accepted).map(|f| Verdict::no(f.reason, f.message.clone()))
+    };
+    let inventory = view.survey.as_ref().map(|s| {
+        Verdict::yes(Reason::Succeeded, format!("{} packages, taken by run {run}", s.packages.len()))
+    });
+    for (type_, verdict) in [
+        ("HostKeyVerified", key),
+        ("Authenticated", auth),
+        ("InventoryCurrent", inventory),
+        ("InBaseline", in_baseline(view, end, run)),
+    ] {
+        if let Some(verdict) = verdict {
+            set(type_, &verdict);
+        }
+    }
+    let ready = match failure {
+        Some(failure) => Verdict::no(failure.reason, failure.message.clone()),
+        None => Verdict::yes(Reason::Reachable, format!("run {run} reached it")),
+    };
+    set("Ready", &ready);
+    set("Reconciling", &Verdict { status: "False", ..Verdict::no(ready.reason, ready.message.clone()) });
+    set(
+        "Stalled",
+        &Verdict {
+            status: if failure.is_some() { "True" } else { "False" },
+            reason: ready.reason,
+            message: ready.message.clone(),
+        },
+    );
+    conditions
+}
+
+fn in_baseline(view: &View, end: &End, run: &str) -> Option<Verdict> {
+    if let End::Finished(verdict) = end {
+        return Some(match verdict {
+            NodeVerdict::Succeeded { message, .. } => {
+                Verdict::yes(Reason::Verified, format!("run {run}: {message}"))
+            }
+            NodeVerdict::Failed { reason, message } => Verdict::no(*reason, format!("run {run}: {message}")),
+            NodeVerdict::Cancelled { message } => {
+                Verdict::no(Reason::Cancelled, format!("run {run}: {message}"))
+            }
+        });
+    }
+    let plan = view.plan.as_ref().filter(|_| *end == End::Planned)?;
+    Some(match plan.changes() {
+        0 => Verdict::yes(Reason::AlreadyCurrent, format!("run {run} found nothing to install")),
+        n => Verdict::no(Reason::Planned, format!("run {run} would install {n} components")),
+    })
+}

@@ -1,0 +1,237 @@
+//! The conditions of a NodeUpdate.
+
+use super::Phase;
+use crate::api::condition;
+use crate::api::node_update::NodeUpdateStatus;
+use crate::failure::Failure;
+use crate::session::{End, View};
+use farrier_update::{NodeVerdict, Reason};
+
+/// One condition to be.
+pub(super) struct Verdict {
+    pub(super) status: &'static str,
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+impl Verdict {
+    pub(super) fn yes(reason: Reason, message: impl Into<String>) -> Self {
+        Self { status: "True", reason, message: message.into() }
+    }
+    pub(super) fn no(reason: Reason, message: impl Into<String>) -> Self {
+        Self { status: "False", reason, message: message.into() }
+    }
+    pub(super) fn open(reason: Reason, message: impl Into<String>) -> Self {
+        Self { status: "Unknown", reason, message: message.into() }
+    }
+    /// Not done, and why: because of this failure, or not yet, or not at all.
+    fn pending(phase: &Phase, what: &str) -> Self {
+        match phase {
+            Phase::Working => Self::open(Reason::InProgress, format!("waiting for: {what}")),
+            Phase::Planned => {
+                Self::open(Reason::PlanOnly, "waiting for the run's desiredState to become Run")
+            }
+            Phase::Retrying { failure, .. } | Phase::Ended(End::Failed(failure)) => {
+                Self::no(failure.reason, failure.message.clone())
+            }
+            Phase::Ended(End::Cancelled) => Self::no(Reason::Cancelled, "the run was cancelled before"),
+            Phase::Ended(End::Inventoried | End::Planned | End::Finished(_)) => {
+                Self::yes(Reason::NotRequired, "nothing was to be done")
+            }
+        }
+    }
+}
+
+/// The conditions of a NodeUpdate, in the order in which they come true.
+pub(super) struct Verdicts {
+    reachable: Verdict,
+    engine: Verdict,
+    payload: Verdict,
+    applied: Verdict,
+    verified: Verdict,
+    torn_down: Verdict,
+    succeeded: Verdict,
+}
+
+impl Verdicts {
+    pub(super) fn of(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Self {
+        Self {
+            reachable: reachable(view, phase),
+            engine: match &view.engine {
+                Some(dir) => Verdict::yes(Reason::EngineDeployed, format!("in {dir}")),
+                None => Verdict::pending(phase, "the engine to run on the machine"),
+            },
+            payload: payload(view, phase),
+            applied: applied(view, phase),
+            verified: verified(view, phase),
+            torn_down: torn_down(view, phase, old),
+            succeeded: succeeded(view, phase),
+        }
+    }
+
+    pub(super) fn list(self) -> Vec<(&'static str, Verdict)> {
+        let Self { reachable, engine, payload, applied, verified, torn_down, succeeded } = self;
+        let copy = |status: &'static str, of: &Verdict| Verdict {
+            status,
+            reason: of.reason,
+            message: of.message.clone(),
+        };
+        let (ready, reconciling, stalled) = match succeeded.status {
+            "True" => ("True", "False", "False"),
+            "False" => ("False", "False", "True"),
+            _ => ("False", "True", "False"),
+        };
+        let kstatus = [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)];
+        let mut list: Vec<_> = kstatus.map(|(type_, status)| (type_, copy(status, &succeeded))).into();
+        list.extend([
+            ("Reachable", reachable),
+            ("EngineDeployed", engine),
+            ("PayloadVerified", payload),
+            ("Applied", applied),
+            ("Verified", verified),
+            ("TornDown", torn_down),
+            ("Succeeded", succeeded),
+        ]);
+        list
+    }
+}
+
+pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
+    match &view.address {
+        // A machine that was reached and then lost is not reachable.
+        Some(_) if failure_of(phase).is_some_and(|f| f.reason.unreachable()) => Verdict::pending(phase, ""),
+        Some(address) => Verdict::yes(Reason::Reachable, format!("it answered at {address}")),
+        None => match phase {
+            Phase::Ended(End::Failed(f)) | Phase::Retrying { failure: f, .. } if !f.reason.unreachable() => {
+                Verdict::open(f.reason, f.message.clone())
+            }
+            Phase::Ended(End::Cancelled) => Verdict::open(Reason::Cancelled, "the run was cancelled before"),
+            Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => {
+                Verdict::pending(phase, "an answer from the machine")
+            }
+        },
+    }
+}
+
+fn failure_of(phase: &Phase) -> Option<&Failure> {
+    match phase {
+        Phase::Retrying { failure, .. } | Phase::Ended(End::Failed(failure)) => Some(failure),
+        Phase::Working | Phase::Planned | Phase::Ended(_) => None,
+    }
+}
+
+fn payload(view: &View, phase: &Phase) -> Verdict {
+    let wanted = view.plan.as_ref().map_or(0, |p| p.changes());
+    if view.plan.is_some() && wanted == 0 {
+        return Verdict::yes(Reason::NotRequired, "no payload is needed");
+    }
+    if wanted > 0 && view.payloads_verified >= wanted {
+        return Verdict::yes(
+            Reason::PayloadVerified,
+            "the digest was right at the operator and on the machine",
+        );
+    }
+    Verdict::pending(phase, "the payloads, verified on the machine")
+}
+
+fn applied(view: &View, phase: &Phase) -> Verdict {
+    if let Some(component) = &view.overdue {
+        return Verdict::open(
+            Reason::InstallerOverdue,
+            format!(
+                "the installer of {component} takes longer than its timeout, and is left to finish because it is not interruptible"
+            ),
+        );
+    }
+    if view.plan.as_ref().is_some_and(|p| p.changes() == 0) {
+        return Verdict::yes(Reason::NothingToDo, "nothing was to be installed");
+    }
+    if view.applied {
+        return Verdict::yes(
+            Reason::Applied,
+            "the installers have run; what came of it stands under components",
+        );
+    }
+    Verdict::pending(phase, "the installers to run")
+}
+
+fn verified(view: &View, phase: &Phase) -> Verdict {
+    match phase {
+        Phase::Ended(End::Finished(NodeVerdict::Succeeded { message, .. })) => {
+            Verdict::yes(Reason::Verified, message.clone())
+        }
+        Phase::Ended(End::Finished(NodeVerdict::Failed { reason, message })) => {
+            Verdict::no(*reason, message.clone())
+        }
+        Phase::Ended(End::Finished(NodeVerdict::Cancelled { message })) => {
+            Verdict::no(Reason::Cancelled, message.clone())
+        }
+        Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_)
+            if view.results.is_empty() =>
+        {
+            Verdict::pending(phase, "the second inventory")
+        }
+        Phase::Working | Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => {
+            Verdict::open(Reason::InProgress, "the second inventory is in; the machine is being cleaned")
+        }
+    }
+}
+
+fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
+    match &view.clean {
+        Some(Ok(())) => Verdict::yes(
+            Reason::NothingLeftBehind,
+            "a second look at the machine found nothing of ours but the log",
+        ),
+        Some(Err(failure)) => Verdict::no(failure.reason, failure.message.clone()),
+        None if view.deploying => Verdict::open(
+            Reason::CleanupPending,
+            "the engine is on the machine; it takes everything back at the end",
+        ),
+        None => match condition::find(&old.conditions, "TornDown") {
+            Some(was) if was.status == "False" => Verdict::no(Reason::CleanupPending, was.message.clone()),
+            Some(_) | None if matches!(phase, Phase::Working) => {
+                Verdict::open(Reason::InProgress, "nothing is on the machine yet")
+            }
+            Some(was) if was.status == "True" => Verdict::yes(Reason::NothingLeftBehind, was.message.clone()),
+            Some(_) | None => Verdict::yes(Reason::NothingLeftBehind, "nothing was put on the machine"),
+        },
+    }
+}
+
+fn succeeded(view: &View, phase: &Phase) -> Verdict {
+    match phase {
+        Phase::Working => Verdict::open(Reason::InProgress, view.step.as_text()),
+        Phase::Planned => Verdict::open(
+            Reason::PlanOnly,
+            "the plan is made and nothing was changed; set the run's desiredState to Run to carry it out",
+        ),
+        Phase::Retrying { failure, at } => Verdict::open(
+            Reason::WaitingForRetry,
+            format!("next attempt at {}: {}: {}", at.0, failure.reason, failure.message),
+        ),
+        Phase::Ended(end) => ending(view, end),
+    }
+}
+
+fn ending(view: &View, end: &End) -> Verdict {
+    let clean = match &view.clean {
+        Some(Err(failure)) => Some(failure),
+        Some(Ok(())) | None => None,
+    };
+    let verdict = match end {
+        End::Finished(NodeVerdict::Succeeded { reason, message }) => Verdict::yes(*reason, message.clone()),
+        End::Finished(NodeVerdict::Failed { reason, message }) => Verdict::no(*reason, message.clone()),
+        End::Finished(NodeVerdict::Cancelled { message }) => Verdict::no(Reason::Cancelled, message.clone()),
+        End::Planned => Verdict::yes(Reason::Planned, "the plan is made, nothing was changed"),
+        End::Inventoried => Verdict::yes(Reason::Succeeded, "the inventory was taken"),
+        End::Cancelled => Verdict::no(Reason::Cancelled, "the run was cancelled"),
+        End::Failed(failure) => Verdict::no(failure.reason, failure.message.clone()),
+    };
+    match clean {
+        // A success that leaves something behind is none.
+        Some(failure) if verdict.status == "True" => Verdict::no(failure.reason, failure.message.clone()),
+        Some(failure) => Verdict { message: format!("{}. {}", verdict.message, failure.message), ..verdict },
+        None => verdict,
+    }
+}

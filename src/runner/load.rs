@@ -18,6 +18,9 @@ use kube::{Api, ResourceExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// While the API server is away, it is asked this often.
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// The user where the Secret names none.
 const DEFAULT_USER: &str = "root";
 
@@ -100,18 +103,34 @@ impl Context {
 
     async fn secret(&self, name: &str, namespace: &str, asked_by: &str) -> Result<Keys, Failure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        match api.get(name).await {
-            Ok(secret) => Ok(Keys { name: name.to_owned(), data: secret.data.unwrap_or_default() }),
-            Err(error) if is_gone(&error) => Err(Failure::new(
-                Reason::SecretNotFound,
-                format!(
-                    "there is no secret {name} in namespace {namespace}, which {asked_by} refers to; create it, or correct the reference"
-                ),
-            )),
-            Err(error) => Err(Failure::new(
-                Reason::InternalError,
-                format!("secret {name} cannot be read: {}; check the operator's permissions", chain(&error)),
-            )),
+        loop {
+            match api.get(name).await {
+                Ok(secret) => {
+                    return Ok(Keys { name: name.to_owned(), data: secret.data.unwrap_or_default() });
+                }
+                Err(error) if is_gone(&error) => {
+                    return Err(Failure::new(
+                        Reason::SecretNotFound,
+                        format!(
+                            "there is no secret {name} in namespace {namespace}, which {asked_by} refers to; create it, or correct the reference"
+                        ),
+                    ));
+                }
+                Err(error @ kube::Error::Api(_)) => {
+                    return Err(Failure::new(
+                        Reason::InternalError,
+                        format!(
+                            "secret {name} cannot be read: {}; check the operator's permissions",
+                            chain(&error)
+                        ),
+                    ));
+                }
+                // The API server is away: without it nobody can be told either.
+                Err(error) => {
+                    tracing::warn!(secret = name, error = %chain(&error), "the API server does not answer; asked again");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+            }
         }
     }
 

@@ -181,7 +181,7 @@ fn launch_failed(node: &str, code: LaunchError, message: &str) -> Failure {
             ),
         ),
         LaunchError::NotRoot => Failure::new(
-            Reason::SudoDenied,
+            Reason::NotRoot,
             format!("the engine is not root on {node}: {message}; check spec.ssh.privilege"),
         ),
         LaunchError::NoJournal => Failure::new(

@@ -188,14 +188,27 @@ fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
             Reason::CleanupPending,
             "the engine is on the machine; it takes everything back at the end",
         ),
-        None => match condition::find(&old.conditions, "TornDown") {
-            Some(was) if was.status == "False" => Verdict::no(Reason::CleanupPending, was.message.clone()),
-            Some(_) | None if matches!(phase, Phase::Working) => {
-                Verdict::open(Reason::InProgress, "nothing is on the machine yet")
-            }
-            Some(was) if was.status == "True" => Verdict::yes(Reason::NothingLeftBehind, was.message.clone()),
-            Some(_) | None => Verdict::yes(Reason::NothingLeftBehind, "nothing was put on the machine"),
-        },
+        None => not_looked(phase, old),
+    }
+}
+
+/// This attempt has put nothing on the machine, as far as is known: what an earlier one left
+/// there still counts.
+fn not_looked(phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
+    let was = condition::find(&old.conditions, "TornDown");
+    let pending = was.filter(|was| was.status != "True" && was.reason == Reason::CleanupPending.as_str());
+    match (phase, pending) {
+        (Phase::Working, Some(was)) => Verdict::open(Reason::CleanupPending, was.message.clone()),
+        (Phase::Working, None) => Verdict::open(Reason::InProgress, "nothing is on the machine yet"),
+        (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), Some(_)) => Verdict::no(
+            Reason::CleanupPending,
+            "the engine may still be on the machine; it takes everything back by itself when its lease ends",
+        ),
+        (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), None) => {
+            let words = was.filter(|was| was.status == "True").map(|was| was.message.clone());
+            let words = words.unwrap_or_else(|| "nothing was put on the machine".to_owned());
+            Verdict::yes(Reason::NothingLeftBehind, words)
+        }
     }
 }
 

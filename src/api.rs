@@ -67,22 +67,23 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 
 /// Changes what an API server reads otherwise than Rust does.
 ///
-/// - Formats of unsigned integers, which no server knows and each warns of: the next larger
-///   signed one holds the same numbers.
-/// - `nullable` beside a default: the null would be stored, and nothing here could read it.
-///   Without it the server puts the default in its place.
-/// - `nullable` beside an enumeration, where the server refuses every null. Without it the field
-///   counts as left out.
+/// - Formats of unsigned integers, which no server knows and each warns of: signed ones, which it
+///   enforces, so that no number comes that does not fit.
+/// - `nullable`, which derives from every `Option`: the server would store the null, refuse it in
+///   an enumeration, and take it for a change of what is immutable when the same manifest comes
+///   once more in another way. Without it a null counts as left out.
 fn as_the_server_reads_it(schema: &mut JSONSchemaProps) {
-    if schema.default.is_some() || schema.enum_.is_some() {
-        schema.nullable = None;
-    }
+    schema.nullable = None;
     schema.format = schema.format.take().map(|format| match format.as_str() {
-        "uint8" | "uint16" => "int32".to_owned(),
-        "uint" | "uint32" | "uint64" => "int64".to_owned(),
+        "uint8" | "uint16" | "uint32" => "int32".to_owned(),
+        "uint" | "uint64" => "int64".to_owned(),
         _ => format,
     });
-    schema.properties.iter_mut().flat_map(|fields| fields.values_mut()).for_each(as_the_server_reads_it);
+    for (name, field) in schema.properties.iter_mut().flatten() {
+        as_the_server_reads_it(field);
+        // Documented as `ftpPort: null`, which server-side apply refuses without this.
+        field.nullable = (name == "ftpPort").then_some(true);
+    }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         as_the_server_reads_it(items);
     }

@@ -10,8 +10,14 @@ operator_start() {
   kubectl create namespace fleet >/dev/null
   kubectl create secret generic root -n fleet --from-literal=username=root \
     --from-file=ssh-privatekey="$LAB_IMAGE/keys/id_ed25519" >/dev/null
+  operator_run
+}
+
+# operator_run: the operator alone; sets OPERATOR.
+operator_run() {
+  : >"$work/operator.log"
   RUST_LOG=${RUST_LOG:-info} "$FARRIER" operator --engines "$FARRIER_ENGINES" --payload-dir "$LAB_IMAGE/payloads" \
-    --cache-dir "$work/cache" 2>"$work/operator.log" &
+    --cache-dir "$work/cache" 2>>"$work/operator.log" &
   OPERATOR=$!
   until grep -q 'farrier is at work' "$work/operator.log"; do
     kill -0 $OPERATOR 2>/dev/null || { cat "$work/operator.log" >&2; exit 1; }

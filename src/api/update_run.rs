@@ -99,7 +99,8 @@ pub struct UpdateRunSpec {
 
     /// How machines that must call back reach Farrier. Without effect on the channel Session.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("callback is immutable: make a new UpdateRun"))]
+    // Field by field: ftpPort may be null, which is the same as left out.
+    #[x_kube(validation = Rule::new("self.httpPort == oldSelf.httpPort && self.httpsPort == oldSelf.httpsPort && self.?ftpPort == oldSelf.?ftpPort && self.onConflict == oldSelf.onConflict && self.exposure == oldSelf.exposure").message("callback is immutable: make a new UpdateRun"))]
     pub callback: Callback,
 
     /// How long the finished run is kept, for instance 168h. Without it: until it is deleted.

@@ -11,17 +11,29 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Our writes of both kinds that decisions are made about.
 #[derive(Default)]
 pub(crate) struct Pending {
     runs: Written<UpdateRun>,
     updates: Written<NodeUpdate>,
+    /// When the status of a run was written last, by UID.
+    written: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Pending {
+    /// How much is left until the status of this run may be written again; `None`: it may be.
+    pub(super) fn too_soon(&self, run: &UpdateRun, every: Duration) -> Option<Duration> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.retain(|_, at| at.elapsed() < every);
+        written.get(&run.uid().unwrap_or_default()).map(|at| every.saturating_sub(at.elapsed()))
+    }
+
     /// Remembers the server's answer to a write.
     pub(super) fn remember_run(&self, run: UpdateRun) {
+        let uid = run.uid().unwrap_or_default();
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, Instant::now());
         self.runs.remember(run);
     }
 

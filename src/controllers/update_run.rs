@@ -11,6 +11,10 @@ use farrier_update::run::{Decision, Effect, Wake, decide};
 use kube::ResourceExt;
 use std::time::Duration;
 
+/// A run's counts change with every machine; they are written this often at most. What matters
+/// more, the list of machines and the end, is written at once.
+const WRITE_EVERY: Duration = Duration::from_millis(500);
+
 /// How long a cache takes to catch up with a change, with room to spare.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
@@ -36,36 +40,44 @@ pub(super) async fn reconcile(
     let view = observe::observe(context, &run);
     let decision = decide(&view.observed);
     act::act(context, &run, &decision.effects).await?;
+    status::announce_effects(context, &run, &decision.effects).await;
+    let mut later = None;
     if !decision.effects.contains(&Effect::DeleteRun) {
         match publish_status(context, &run, &decision, &view).await {
             // Somebody has changed the run since it was observed: decided anew when the cache knows.
             Err(error) if publish::is_conflict(&error) => return Ok(Some(CATCH_UP)),
-            written => written?,
+            written => later = written?,
         }
     }
     if decision.effects.contains(&Effect::ReleaseRun) {
         act::release(context, &run).await?;
     }
-    Ok(match decision.wake {
+    let wake = match decision.wake {
         Wake::OnChange => None,
         Wake::At(at) => Some(at.since(view.observed.now)),
-    })
+    };
+    Ok(wake.into_iter().chain(later).min())
 }
 
-/// Writes the status if it says anything new, and tells by events what is worth telling.
+/// Writes the status if it says anything new, and tells by events what is worth telling. Returns
+/// when to come again, if it was too soon for another write.
 async fn publish_status(
     context: &Context,
     run: &UpdateRun,
     decision: &Decision,
     view: &observe::View,
-) -> Result<(), kube::Error> {
+) -> Result<Option<Duration>, kube::Error> {
     let recorded = decision.effects.iter().find_map(|effect| match effect {
         Effect::RecordTargets { nodes, left_out } => Some((nodes.clone(), left_out.clone())),
         Effect::Start { .. } | Effect::SetIntent { .. } | Effect::ReleaseRun | Effect::DeleteRun => None,
     });
     let status = status::render(run, decision, recorded.as_ref(), view);
     if run.status.as_ref() == Some(&status) {
-        return Ok(());
+        return Ok(None);
+    }
+    let matters = recorded.is_some() || decision.status.end().is_some();
+    if let Some(left) = context.pending.too_soon(run, WRITE_EVERY).filter(|_| !matters) {
+        return Ok(Some(left));
     }
     let written = if recorded.is_some() {
         // Intent before effect: the list of machines is written against the version that it was
@@ -78,11 +90,11 @@ async fn publish_status(
     };
     match written {
         Ok(written) => context.pending.remember_run(written),
-        Err(error) if publish::is_gone(&error) => return Ok(()),
+        Err(error) if publish::is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),
     }
     status::announce(context, run, decision, is_finished(run)).await;
-    Ok(())
+    Ok(None)
 }
 
 /// Namespace of a run.

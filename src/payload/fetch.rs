@@ -196,8 +196,9 @@ fn refuse_status(source: &Source, status: StatusCode) -> Result<(), Failure> {
 }
 
 fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
+    let reason = if is_tls(error) { Reason::PayloadUntrusted } else { Reason::PayloadUnavailable };
     Failure::new(
-        Reason::PayloadUnavailable,
+        reason,
         format!(
             "the payload of component {} could not be fetched from {} ({}); check that the operator reaches it and trusts its certificate (payload.secretRef, key ca.crt)",
             source.component,
@@ -205,6 +206,23 @@ fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
             chain(&error.without_url_ref())
         ),
     )
+}
+
+/// Whether it was TLS that failed, and not the line: what the TLS library objects to arrives as
+/// invalid data, mostly inside of another I/O error, of which `source` does not tell.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let mut inner = error.downcast_ref::<std::io::Error>();
+        while let Some(error) = inner {
+            if error.kind() == std::io::ErrorKind::InvalidData {
+                return true;
+            }
+            inner = error.get_ref().and_then(|error| error.downcast_ref());
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// `reqwest`'s own text repeats the URL, which the message has already.

@@ -68,7 +68,7 @@ impl Context {
             credentials,
             privilege: convert::privilege(node.spec.ssh.privilege),
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
-            access: self.payload_access(baseline.as_deref(), &namespace).await?,
+            access: self.payload_access(baseline.as_deref(), &namespace).await,
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
@@ -166,25 +166,31 @@ impl Context {
         })
     }
 
+    /// By component. A Secret that is missing concerns the machines that need that component; the
+    /// others go on.
     async fn payload_access(
         &self,
         baseline: Option<&Baseline>,
         namespace: &str,
-    ) -> Result<BTreeMap<String, Access>, Failure> {
+    ) -> BTreeMap<String, Result<Access, Failure>> {
         let mut found = BTreeMap::new();
         for component in baseline.iter().flat_map(|b| &b.spec.components) {
             let Some(secret) = &component.payload.secret_ref else { continue };
-            let keys = self.secret(&secret.name, namespace, &format!("component {}", component.name)).await?;
-            let user = keys.line("username")?;
-            let password = keys.line("password")?;
-            let access = Access {
-                ca: keys.data.get("ca.crt").map(|bytes| bytes.0.clone()),
-                basic: user.zip(password),
-                token: keys.line("token")?,
-            };
+            let access = self.access_by(&secret.name, namespace, &component.name).await;
             found.insert(component.name.clone(), access);
         }
-        Ok(found)
+        found
+    }
+
+    async fn access_by(&self, secret: &str, namespace: &str, component: &str) -> Result<Access, Failure> {
+        let keys = self.secret(secret, namespace, &format!("component {component}")).await?;
+        let user = keys.line("username")?;
+        let password = keys.line("password")?;
+        Ok(Access {
+            ca: keys.data.get("ca.crt").map(|bytes| bytes.0.clone()),
+            basic: user.zip(password),
+            token: keys.line("token")?,
+        })
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) async fn run(
         view: View::default(),
         wish,
         stop,
+        planning: 0,
     };
     let mut next = task.resume();
     loop {
@@ -72,6 +73,8 @@ struct Task<'a> {
     view: View,
     wish: watch::Receiver<Wish>,
     stop: watch::Receiver<bool>,
+    /// Attempts that went into the plan: they do not count as tries to carry it out.
+    planning: u32,
 }
 
 impl Task<'_> {
@@ -219,7 +222,7 @@ impl Task<'_> {
             | End::Inventoried
             | End::Cancelled => return None,
         };
-        let retry = after_failure(failure.reason, number, self.retries(), self.seed(), now());
+        let retry = after_failure(failure.reason, number - self.planning, self.retries(), self.seed(), now());
         Some((failure, retry))
     }
 
@@ -295,7 +298,10 @@ impl Task<'_> {
         let mut wish = self.wish.clone();
         let intent = wish.wait_for(|w| w.intent != Intent::Plan).await.map(|w| w.intent);
         match intent {
-            Ok(Intent::Run) => Next::Attempt { number: number + 1, goal: Goal::Update, touched: false },
+            Ok(Intent::Run) => {
+                self.planning = number;
+                Next::Attempt { number: number + 1, goal: Goal::Update, touched: false }
+            }
             Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,
             // The runner is going down.
             Ok(Intent::Plan) | Err(_) => Next::Over,

@@ -2,6 +2,7 @@
 
 use crate::drivers::linux::Privilege;
 use crate::engines::Engines;
+use crate::failure::Failure;
 use crate::payload::{Access, Source, Store};
 use crate::ssh::{Credentials, Target};
 use farrier_update::{Component, FailedDependency, Force};
@@ -38,7 +39,7 @@ pub struct Job {
     /// The baseline's components.
     pub components: Vec<Component>,
     /// What the payloads' sources need, by component name.
-    pub access: BTreeMap<String, Access>,
+    pub access: BTreeMap<String, Result<Access, Failure>>,
     /// What is installed although it is there already.
     pub force: Force,
     /// What to do about missing requirements.
@@ -76,14 +77,17 @@ impl Job {
     }
 
     /// Where the payload of a component comes from.
-    pub(super) fn source(&self, component: &Component) -> Source {
-        Source {
+    ///
+    /// # Errors
+    /// `SecretNotFound`, `SecretIncomplete`.
+    pub(super) fn source(&self, component: &Component) -> Result<Source, Failure> {
+        Ok(Source {
             component: component.name.clone(),
             url: component.payload.url.clone(),
             digest: component.payload.digest.clone(),
             size: component.payload.size,
-            access: self.access.get(&component.name).cloned().unwrap_or_default(),
-        }
+            access: self.access.get(&component.name).cloned().transpose()?.unwrap_or_default(),
+        })
     }
 
     /// The first twelve characters of the session that are fit for a path.

@@ -5,6 +5,7 @@ use crate::conversation::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
 use farrier_update::plan::detections;
+use farrier_update::reason::remedy;
 use farrier_update::{Millis, NodePlan, PlanInput, Reason, StepRecord, conclude, plan_node, summarize};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -56,7 +57,11 @@ impl Session<'_> {
         self.step(Step::Fetching);
         let mut sizes = BTreeMap::new();
         for item in plan.installs() {
-            let stored = self.tools.store.ensure(&self.job.source(&item.component)).await?;
+            let source = self.job.source(&item.component)?;
+            let stored = tokio::select! {
+                stored = self.tools.store.ensure(&source) => stored?,
+                () = self.stopped() => return Ok(End::Cancelled),
+            };
             sizes.insert(item.component.payload.digest.clone(), stored.size);
         }
         if self.is_stopped() {
@@ -107,16 +112,9 @@ impl Session<'_> {
     }
 
     fn task_failed(&self, code: FailureCode, component: &str, message: &str) -> Failure {
-        let reason = match code {
-            FailureCode::DiskFull => Reason::DiskFull,
-            FailureCode::DigestMismatch => Reason::PayloadDigestMismatch,
-            FailureCode::PayloadUnavailable => Reason::PayloadUnavailable,
-            FailureCode::PackageManagerBusy => Reason::PackageManagerBusy,
-            FailureCode::InstallerMissing => Reason::InstallerMissing,
-            FailureCode::Other => Reason::EngineFailed,
-        };
         let what = if component.is_empty() { String::new() } else { format!(" (component {component})") };
-        Failure::new(reason, format!("{}{what}: {message}; nothing was installed", self.job.node))
+        let (node, next) = (&self.job.node, remedy(code));
+        Failure::new(Reason::from(code), format!("{node}{what}: {message}; nothing was installed; {next}"))
     }
 
     pub(super) fn step(&self, step: Step) {
@@ -125,6 +123,12 @@ impl Session<'_> {
 
     fn is_stopped(&self) -> bool {
         *self.stop.borrow()
+    }
+
+    async fn stopped(&self) {
+        if self.stop.clone().wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Passes cancellation to the engine, and what the engine reports to the view.

@@ -39,12 +39,14 @@
 //!   them.
 //! - [`Run`]: `succeeds`, `fails`, `until(what, |run| …)`, `node_until(node, what, |update| …)`,
 //!   `desire("Pause")`, `delete`, `gone`.
+//! - [`https::Server`]: payloads by https with a private authority; it counts requests, stalls, cuts off.
 //! - [`wait::until`]: any other condition. Nothing ever sleeps for a fixed time.
 //! - [`snapshot`]: what may differ after an update, as lists of path prefixes.
 //!
 //! A single run of one test, with everything of the operator's log:
 //! `E2E_LOG=trace hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e -- NAME --nocapture`
 
+pub(crate) mod https;
 pub(crate) mod lab;
 pub(crate) mod machine;
 pub(crate) mod operator;
@@ -73,7 +75,7 @@ pub(crate) fn e2e(name: &str, body: impl AsyncFnOnce(&Site)) {
             site.nothing_is_left().await;
         };
         let result = AssertUnwindSafe(tested).catch_unwind().await;
-        if result.is_err() {
+        if result.is_err() || std::env::var_os("E2E_LOG").is_some() {
             report::print(&site).await;
         }
         site.remove().await;

@@ -16,5 +16,12 @@
 )]
 
 mod bad_input;
+mod cancel;
+mod crash;
+mod current;
 mod happy;
 mod harness;
+mod limits;
+mod lost;
+mod patience;
+mod steering;

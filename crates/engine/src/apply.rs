@@ -6,6 +6,7 @@ use crate::install::{self, Preparation};
 use crate::logs;
 use crate::place;
 use crate::shared::{Halt, Stop};
+use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
 use crate::worker::{Engine, failed};
 use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit};
@@ -76,8 +77,8 @@ impl<'a> Apply<'a> {
                     (exit_of(stop), String::new())
                 }
                 Err(failure) if number == 0 => return Err(failure),
-                Err(Unable::Failed { message, .. }) => {
-                    (StepExit::NotStarted { detail: message }, String::new())
+                Err(Unable::Failed { code, message, component: _ }) => {
+                    (StepExit::NotStarted { code, detail: message }, String::new())
                 }
             };
             if exit == (StepExit::Exited { code: 0 }) {
@@ -97,6 +98,9 @@ impl<'a> Apply<'a> {
         if let Some(missing) = step.after.iter().find(|name| !self.succeeded.contains(name.as_str())) {
             return Ok((StepExit::Skipped, format!("{missing} did not succeed")));
         }
+        // What went before may have filled the disk.
+        space::check_packages(std::slice::from_ref(step), None)
+            .map_err(|(code, message)| Unable::Failed { code, component: step.component.clone(), message })?;
         let (plan, lock) = match install::prepare(self.engine, number, step)? {
             Preparation::Ready { plan, lock } => (plan, lock),
             Preparation::Ended { exit, output } => {
@@ -114,13 +118,15 @@ impl<'a> Apply<'a> {
     fn run(&self, mut plan: Plan, step: &Step) -> Result<(StepExit, String), Unable> {
         let (task, component) = (self.task.to_owned(), step.component.clone());
         plan.environment.push((SESSION_VARIABLE, self.engine.session.id.clone()));
-        let not_written =
-            |error: io::Error| Unable::other(&component, format!("the log cannot be written: {error}"));
+        let not_written = |error: io::Error| {
+            let message = format!("the log cannot be written: {error}");
+            Unable::Failed { code: space::code(&error), component: component.clone(), message }
+        };
         let log = self.engine.logs.step(&component, &header(&task, step)).map_err(not_written)?;
         let started = EventBody::StepStarted { task, component: component.clone() };
         if let Err(error) = self.engine.shared.record(started) {
             let detail = format!("the journal cannot be written: {error}");
-            return Ok((StepExit::NotStarted { detail }, String::new()));
+            return Ok((StepExit::NotStarted { code: space::code(&error), detail }, String::new()));
         }
         let limit =
             Limit { span: Duration::from_secs(step.timeout_seconds), interruptible: step.interruptible };
@@ -163,7 +169,7 @@ fn exit_of(stop: Stop) -> StepExit {
     match stop {
         Stop::Cancelled => StepExit::Cancelled,
         Stop::Halt(halt @ (Halt::LeaseExpired | Halt::Terminated)) => {
-            StepExit::NotStarted { detail: halt.text().into() }
+            StepExit::NotStarted { code: FailureCode::Other, detail: halt.text().into() }
         }
     }
 }

@@ -8,7 +8,7 @@ mod rpm;
 use crate::apply::{Unable, payloads};
 use crate::step::Plan;
 use crate::worker::Engine;
-use farrier_protocol::{Installer, Step, StepExit};
+use farrier_protocol::{FailureCode, Installer, Step, StepExit};
 use package_lock::PackageLock;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read};
@@ -47,7 +47,7 @@ pub(crate) fn prepare(engine: &Engine, number: usize, step: &Step) -> Result<Pre
             fs::set_permissions(&file, Permissions::from_mode(0o700)).map_err(trouble)?;
             if !is_program(&file).map_err(trouble)? {
                 let detail = "the payload is neither a script that begins with #! nor an ELF program";
-                let exit = StepExit::NotStarted { detail: detail.into() };
+                let exit = StepExit::NotStarted { code: FailureCode::Other, detail: detail.into() };
                 return Ok(Preparation::Ended { exit, output: String::new() });
             }
             let environment = vec![

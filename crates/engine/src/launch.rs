@@ -139,6 +139,8 @@ fn busy(holder: Option<&Holder>) -> Failure {
 /// Starts the detached engine and waits for its word.
 fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure> {
     let lock = lock.share().map_err(context("the machine's lock"))?;
+    // Whoever waits for the end of a pipe that we inherited would wait for the engine's end.
+    close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new("/proc/self/exe");
     command.arg0("farrier-engine").args(session.run_arguments());
     command.env_clear().envs(ENVIRONMENT).current_dir("/");

@@ -3,6 +3,7 @@
 
 use crate::digest::Digest;
 use crate::link::{Body, Head, Http};
+use crate::space;
 use farrier_protocol::FailureCode;
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
@@ -132,7 +133,5 @@ impl Download {
 
 /// A failure of the machine's own disk.
 pub(crate) fn disk(error: &io::Error) -> FetchError {
-    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let code = if full { FailureCode::DiskFull } else { FailureCode::Other };
-    FetchError { code, message: format!("a payload could not be written: {error}") }
+    FetchError { code: space::code(error), message: format!("a payload could not be written: {error}") }
 }

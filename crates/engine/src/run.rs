@@ -12,8 +12,9 @@ use crate::lock::MachineLock;
 use crate::logs::Logs;
 use crate::place::Place;
 use crate::shared::Shared;
+use crate::space;
 use crate::worker::Engine;
-use farrier_protocol::{EventBody, LaunchError, LaunchReport, Lease, LeaseKind};
+use farrier_protocol::{EventBody, FailureCode, LaunchError, LaunchReport, Lease, LeaseKind};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 use std::fs::{File, OpenOptions};
@@ -74,7 +75,11 @@ fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
     let place = Place::check(&session.dir).map_err(Failure::other)?;
     // Before the first lease, so that none is forgotten.
     let signals = Signals::new([SIGTERM]).map_err(Failure::other)?;
-    let no_journal = |error: io::Error| Failure { code: LaunchError::NoJournal, message: error.to_string() };
+    let no_journal = |error: io::Error| {
+        let full = space::code(&error) == FailureCode::DiskFull;
+        let code = if full { LaunchError::DiskFull } else { LaunchError::NoJournal };
+        Failure { code, message: error.to_string() }
+    };
     let logs = Logs::open(&session.run, &place).map_err(no_journal)?;
     let mut journal = Journal::open(&logs.journal(&session.id)).map_err(no_journal)?;
     let inherited = take_leases(&mut journal, &place).map_err(no_journal)?;

@@ -16,13 +16,21 @@ const MIB: u64 = 1024 * 1024;
 /// Checks the file systems that the task's payloads, and the packages in them, go to.
 pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), (FailureCode, String)> {
     let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(step.payload.size));
+    demand(dir, payloads, "the payloads", None)?;
+    check_packages(steps, Some((dir, payloads)))
+}
+
+/// Checks the file systems that packages are unpacked to. `shared`: see [`demand`].
+pub(crate) fn check_packages(
+    steps: &[Step],
+    shared: Option<(&Path, u64)>,
+) -> Result<(), (FailureCode, String)> {
     let packages = steps.iter().filter(|step| step.installer != Installer::Script);
     let unpacked = packages
         .fold(0, |sum: u64, step| sum.saturating_add(step.payload.size.saturating_mul(UNPACKED_FACTOR)));
-    demand(dir, payloads, "the payloads", None)?;
     if unpacked > 0 {
         for path in ["/usr", "/var"] {
-            demand(Path::new(path), unpacked, "the packages", Some((dir, payloads)))?;
+            demand(Path::new(path), unpacked, "the packages", shared)?;
         }
     }
     Ok(())
@@ -50,4 +58,10 @@ fn demand(
     let (needed, free) = (needed.div_ceil(MIB), free / MIB);
     let message = format!("{} has {free} MiB free, {what} need {needed} MiB there", path.display());
     Err((FailureCode::DiskFull, message))
+}
+
+/// What kind of failure it is that something could not be written.
+pub(crate) fn code(error: &io::Error) -> FailureCode {
+    let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    if full { FailureCode::DiskFull } else { FailureCode::Other }
 }

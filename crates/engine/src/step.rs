@@ -3,6 +3,7 @@
 use crate::command::ENVIRONMENT;
 use crate::logs::StepLog;
 use crate::shim::Gate;
+use crate::space;
 use farrier_protocol::StepExit;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::ffi::OsString;
@@ -119,5 +120,5 @@ fn exit(status: ExitStatus) -> StepExit {
 }
 
 fn not_started(error: &io::Error) -> StepExit {
-    StepExit::NotStarted { detail: error.to_string() }
+    StepExit::NotStarted { code: space::code(error), detail: error.to_string() }
 }

@@ -5,7 +5,7 @@
 
 use crate::step::SESSION_VARIABLE;
 use crate::worker::Engine;
-use farrier_protocol::{EventBody, Lease, LeaseKind, StepExit};
+use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, StepExit};
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
                 (StepExit::Interrupted, engine.logs.tail(&component))
             } else {
                 let detail = "the engine ended before it was started".into();
-                (StepExit::NotStarted { detail }, String::new())
+                (StepExit::NotStarted { code: FailureCode::Other, detail }, String::new())
             };
             let task = task.clone();
             engine.report(EventBody::StepFinished { task, component, exit, output });

@@ -144,6 +144,8 @@ pub enum StepExit {
     Skipped,
     /// Could not be started.
     NotStarted {
+        /// What kind of obstacle.
+        code: FailureCode,
         /// Why not.
         detail: String,
     },

@@ -39,6 +39,8 @@ pub enum LaunchError {
     MachineBusy,
     /// The engine needs root and does not have it.
     NotRoot,
+    /// There is no room for the journal.
+    DiskFull,
     /// Neither `/var/log` nor any other place for the journal can be written.
     NoJournal,
     /// Anything else; the message says what.

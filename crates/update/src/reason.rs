@@ -4,6 +4,7 @@
 //! Behind its name stands its class, which says whether another attempt is worth it. No
 //! text is parsed anywhere to find a reason.
 
+use farrier_protocol::FailureCode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -178,6 +179,9 @@ reasons! {
     PayloadNotFound: Lasting,
     /// The payload's server cannot be reached or is in trouble. Check it; Farrier tries again.
     PayloadUnavailable: Passing,
+    /// There is no TLS connection to the payload's server that can be trusted. Check its certificate, and put
+    /// the authority that signed it into `ca.crt` of the Secret in `payload.secretRef`.
+    PayloadUntrusted: Lasting,
     /// The payload's bytes do not have the digest of the baseline. Find out who changed them.
     PayloadDigestMismatch: Lasting,
     /// The payload ended early. Farrier tries again.
@@ -195,7 +199,7 @@ reasons! {
     PackageManagerBusy: Passing,
     /// The machine lacks the program that installs such components. Limit the component by `appliesTo`.
     InstallerMissing: Lasting,
-    /// An installer failed; the message has its last line. See the log on the machine.
+    /// An installer failed; the message has its last words. See the log on the machine.
     InstallerFailed: Passing,
     /// An installer exceeded `timeout` and was ended. Raise the component's `timeout`.
     InstallerTimedOut: Passing,
@@ -295,6 +299,31 @@ impl Reason {
             Class::Away | Class::Nowhere => true,
             Class::News | Class::Passing | Class::Lasting => false,
         }
+    }
+}
+
+impl From<FailureCode> for Reason {
+    fn from(code: FailureCode) -> Self {
+        match code {
+            FailureCode::DiskFull => Self::DiskFull,
+            FailureCode::DigestMismatch => Self::PayloadDigestMismatch,
+            FailureCode::PayloadUnavailable => Self::PayloadUnavailable,
+            FailureCode::PackageManagerBusy => Self::PackageManagerBusy,
+            FailureCode::InstallerMissing => Self::InstallerMissing,
+            FailureCode::Other => Self::EngineFailed,
+        }
+    }
+}
+
+/// What a user can do about a failure of the engine.
+pub const fn remedy(code: FailureCode) -> &'static str {
+    match code {
+        FailureCode::DiskFull => "make room there and start a new run",
+        FailureCode::DigestMismatch => "find out what changed the bytes on their way",
+        FailureCode::PayloadUnavailable => "look at the operator's log",
+        FailureCode::PackageManagerBusy => "wait until that program has ended, or end it",
+        FailureCode::InstallerMissing => "limit the component by appliesTo",
+        FailureCode::Other => "look at the log on the machine, see status.logs",
     }
 }
 

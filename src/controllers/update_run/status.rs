@@ -118,12 +118,11 @@ fn names(nodes: &[NodeName]) -> Vec<String> {
     nodes.iter().map(|n| n.0.clone()).collect()
 }
 
-/// Events: the beginning, each batch of starts, changes of mind, the end.
-pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Decision, was_finished: bool) {
+/// Events about what was done: the beginning, and each batch of starts.
+pub(super) async fn announce_effects(context: &Context, run: &UpdateRun, effects: &[Effect]) {
     let about = run.object_ref(&());
-    let summary = &decision.status;
     let mut started = Vec::new();
-    for effect in &decision.effects {
+    for effect in effects {
         match effect {
             Effect::RecordTargets { nodes, .. } => {
                 let note = format!("{} machines: {}", nodes.len(), some_names(nodes));
@@ -137,6 +136,12 @@ pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Deci
         let note = format!("started {}: {}", started.len(), some_names(&started));
         context.events.normal(&about, Reason::Started.as_str(), "Start", &note).await;
     }
+}
+
+/// Events about how the run stands: that it waits, that it has ended.
+pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Decision, was_finished: bool) {
+    let about = run.object_ref(&());
+    let summary = &decision.status;
     let before = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Progressing"));
     let stopped = summary.progressing.status == CondStatus::False && summary.end().is_none();
     if stopped && before.is_none_or(|b| b.reason != summary.progressing.reason.as_str()) {

@@ -184,6 +184,10 @@ fn launch_failed(node: &str, code: LaunchError, message: &str) -> Failure {
             Reason::NotRoot,
             format!("the engine is not root on {node}: {message}; check spec.ssh.privilege"),
         ),
+        LaunchError::DiskFull => Failure::new(
+            Reason::DiskFull,
+            format!("there is no room for the engine's journal on {node}: {message}; make room in /var/log"),
+        ),
         LaunchError::NoJournal => Failure::new(
             Reason::NoWritableDirectory,
             format!("the engine cannot keep its journal on {node}: {message}; make /var/log writable"),

@@ -62,8 +62,9 @@ fn read(lines: &[String]) -> Probe {
 
 /// The user's shell does not run commands.
 pub(super) fn unusable(machine: &Machine, output: &Output) -> Failure {
-    let printed = [output.stdout.trim(), output.stderr.trim()].join(" ");
-    let printed: String = printed.trim().chars().take(200).collect();
+    let printed = [output.stdout.as_str(), output.stderr.as_str()].join(" ");
+    let printed: String =
+        printed.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
     let words = if printed.is_empty() { String::new() } else { format!(", it printed \"{printed}\"") };
     Failure::new(
         Reason::ShellUnusable,

@@ -230,6 +230,26 @@ impl Machine {
         self.file("/var/log/slow.runs").map_or(0, |text| text.lines().count())
     }
 
+    /// Waits until slow.sh was started.
+    pub(crate) async fn is_slow(&self) {
+        wait::until("slow.sh to be started", wait::LIMIT, async || match self.slow_runs() {
+            0 => Err(format!("it was not on {}", self.host)),
+            _ => Ok(()),
+        })
+        .await;
+    }
+
+    /// The journals of all engines, one after the other.
+    pub(crate) fn journals(&self) -> String {
+        let logs = lab::dir().join("m").join(&self.host).join("disk/up/var/log/farrier");
+        let runs = std::fs::read_dir(logs).into_iter().flatten().flatten();
+        let files = runs.filter_map(|run| std::fs::read_dir(run.path()).ok()).flatten().flatten();
+        files
+            .filter(|file| file.file_name().to_string_lossy().starts_with("journal-"))
+            .map(|file| String::from_utf8_lossy(&std::fs::read(file.path()).unwrap_or_default()).into_owned())
+            .collect()
+    }
+
     /// Its first process, as the lab numbers it; `None` while it is off.
     pub(crate) fn init(&self) -> Option<u32> {
         let file = lab::dir().join("m").join(&self.host).join("pid");
@@ -273,7 +293,8 @@ impl Machine {
             found.extend(ours.map(|name| format!("/{place}/{}", name.to_string_lossy())));
         }
         let ours = |args: &[String]| {
-            args.iter().any(|a| a == "farrier-engine" || a.contains("/farrier-") || a.contains("farrier-ready"))
+            args.iter()
+                .any(|a| a == "farrier-engine" || a.contains("/farrier-") || a.contains("farrier-ready"))
         };
         let processes = self.processes().into_iter().filter(|(_, args)| ours(args));
         found.extend(processes.map(|(pid, args)| format!("process {pid}: {}", args.join(" "))));
@@ -292,4 +313,3 @@ impl Machine {
         .await;
     }
 }
-

@@ -29,7 +29,7 @@ pub(crate) fn agent(version: &str) -> Component {
 
 /// The same as an RPM: 1.0-1 or 2.0-1.
 pub(crate) fn agent_rpm(version: &str) -> Component {
-    component("farrier-agent", version, "Rpm", &file(&format!("farrier-agent-{version}.")))
+    component("farrier-agent", version, "Rpm", &file(&format!("farrier-agent-{version}.noarch")))
 }
 
 /// Another of the image's Debian packages, by the beginning of its file name.

@@ -12,7 +12,7 @@ const LOG_LINES: usize = 400;
 
 /// Prints the operator's log, all objects, all events, and the engines' journals.
 pub(crate) async fn print(site: &Site) {
-    println!("\n======== {} failed", site.name);
+    println!("\n======== {}", site.name);
     objects::<ManagedNode>(site).await;
     objects::<Baseline>(site).await;
     objects::<UpdateRun>(site).await;

@@ -106,6 +106,13 @@ impl<'a> Run<'a> {
         api.patch(&self.name, &PatchParams::default(), &patch).await.expect("a changed UpdateRun");
     }
 
+    /// Sets an annotation.
+    pub(crate) async fn annotate(&self, key: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {key: "true"}}}));
+        let api = self.site.api::<UpdateRun>();
+        api.patch(&self.name, &PatchParams::default(), &patch).await.expect("an annotated UpdateRun");
+    }
+
     /// Deletes it; does not wait.
     pub(crate) async fn delete(&self) {
         let api = self.site.api::<UpdateRun>();
@@ -169,10 +176,9 @@ conditions!(Baseline, ManagedNode, NodeUpdate, UpdateRun);
 /// What came of a component. Fails if the status does not say it.
 pub(crate) fn component<'a>(update: &'a NodeUpdate, name: &str) -> &'a ComponentOutcome {
     let components = update.status.as_ref().map_or(&[][..], |s| &s.components);
-    components
-        .iter()
-        .find(|c| c.name == name)
-        .unwrap_or_else(|| panic!("{} says nothing of {name}; {}", update.name_any(), update.words("Succeeded")))
+    components.iter().find(|c| c.name == name).unwrap_or_else(|| {
+        panic!("{} says nothing of {name}; {}", update.name_any(), update.words("Succeeded"))
+    })
 }
 
 /// The outcome of a component in one word.

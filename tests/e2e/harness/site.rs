@@ -9,6 +9,7 @@ use farrier::api::{Baseline, FINALIZER, ManagedNode, NodeUpdate, UpdateRun};
 use farrier::publish::{Kind, is_gone};
 use k8s_openapi::api::core::v1::{Event, Namespace, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::PartialObjectMeta;
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, ResourceExt};
@@ -102,7 +103,8 @@ impl Site {
     /// Makes a Secret.
     pub(crate) async fn secret(&self, name: &str, values: &[(&str, &str)]) {
         let values: BTreeMap<&str, &str> = values.iter().copied().collect();
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values});
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values});
         self.create::<Secret>(&secret).await.expect("a Secret that the API server accepts");
     }
 
@@ -111,6 +113,15 @@ impl Site {
     pub(crate) fn payload(&self, name: &str, version: &str, installer: &str, bytes: &[u8]) -> Component {
         std::fs::write(self.path("payloads").join(name), bytes).expect("a payload");
         payload::of_bytes(name, version, installer, name, bytes)
+    }
+
+    /// Like [`payload::slow`], but takes so many seconds.
+    pub(crate) fn slow(&self, seconds: u32) -> Component {
+        let script = format!(
+            "#!/bin/sh\necho start >>/var/log/slow.runs\nsleep {seconds}\necho 1.0 >/etc/slow.version\n"
+        );
+        let component = self.payload("slow-here.sh", "1.0", "Script", script.as_bytes());
+        component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
     }
 
     /// A path in the directory of this test.
@@ -146,6 +157,12 @@ impl Site {
         self.machines.lock().unwrap().clone()
     }
 
+    /// A machine that was taken away by the test.
+    pub(crate) fn forget(&self, machine: &Machine) {
+        self.hosts.lock().unwrap().retain(|host| *host != machine.host);
+        self.machines.lock().unwrap().retain(|other| other.host != machine.host);
+    }
+
     pub(crate) fn expect_machine(&self, host: &str) {
         self.hosts.lock().unwrap().push(host.to_owned());
     }
@@ -159,23 +176,37 @@ impl Site {
         for machine in self.machines() {
             machine.is_clean().await;
         }
-        let all = ListParams::default();
         if self.operator.runs() {
-            let background = DeleteParams::background();
-            self.api::<UpdateRun>().delete_collection(&background, &all).await.expect("deleted UpdateRuns");
-            wait::until("all UpdateRuns and NodeUpdates to go", wait::LIMIT, async || {
-                let runs = self.api::<UpdateRun>().list_metadata(&all).await.expect("UpdateRuns").items;
-                let updates = self.api::<NodeUpdate>().list_metadata(&all).await.expect("NodeUpdates").items;
-                let left: Vec<String> =
-                    runs.iter().map(ResourceExt::name_any).chain(updates.iter().map(ResourceExt::name_any)).collect();
-                if left.is_empty() { Ok(()) } else { Err(format!("there are {left:?}")) }
-            })
-            .await;
+            self.runs_go().await;
             self.operator.stop().await;
         }
         let panics: Vec<String> =
             self.operator.log().lines().filter(|l| l.contains("panicked at")).map(str::to_owned).collect();
         assert!(panics.is_empty(), "the operator panicked: {panics:#?}");
+    }
+
+    /// Deletes the UpdateRuns and waits until they are gone. What is left of them must be such that
+    /// the cluster's garbage collector takes it away; when it does is not our business (a new
+    /// cluster needs half a minute to learn of new kinds).
+    async fn runs_go(&self) {
+        let all = ListParams::default();
+        let background = DeleteParams::background();
+        self.api::<UpdateRun>().delete_collection(&background, &all).await.expect("deleted UpdateRuns");
+        wait::until("all UpdateRuns to go", wait::LIMIT, async || {
+            let runs = self.api::<UpdateRun>().list_metadata(&all).await.expect("UpdateRuns").items;
+            let left: Vec<String> = runs.iter().map(ResourceExt::name_any).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("there are {left:?}")) }
+        })
+        .await;
+        wait::until("all NodeUpdates to be free to go", wait::LIMIT, async || {
+            let updates = self.api::<NodeUpdate>().list_metadata(&all).await.expect("NodeUpdates").items;
+            let stays = |u: &&PartialObjectMeta<NodeUpdate>| {
+                !u.finalizers().is_empty() || !u.owner_references().iter().any(|o| o.kind == "UpdateRun")
+            };
+            let stay: Vec<String> = updates.iter().filter(stays).map(ResourceExt::name_any).collect();
+            if stay.is_empty() { Ok(()) } else { Err(format!("these cannot: {stay:?}")) }
+        })
+        .await;
     }
 
     /// Takes everything away, whatever state it is in.
@@ -216,7 +247,10 @@ async fn define(client: &Client) {
         let parameters = PatchParams::apply("farrier-e2e").force();
         api.patch(&name, &parameters, &Patch::Apply(&definition)).await.expect("a definition");
         let established = await_condition(api.clone(), &name, is_crd_established());
-        tokio::time::timeout(wait::LIMIT, established).await.expect("in time").expect("an established definition");
+        tokio::time::timeout(wait::LIMIT, established)
+            .await
+            .expect("in time")
+            .expect("an established definition");
     }
 }
 

@@ -1,21 +1,22 @@
 //! What a machine looks like before and after, and what may differ.
 
+use super::machine::Machine;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Paths that may differ: each is the path itself and all below it; with `*` at its end, every
 /// path that begins so.
-pub(crate) type Allowed = &'static [&'static str];
+pub(crate) type Allowed<'a> = &'a [&'static str];
 
 /// The log that Farrier leaves.
-pub(crate) const LOG: Allowed = &["/var/log/farrier"];
+pub(crate) const LOG: Allowed<'static> = &["/var/log/farrier"];
 
 /// Debian's package database and its log.
-pub(crate) const DPKG: Allowed =
+pub(crate) const DPKG: Allowed<'static> =
     &["/var/lib/dpkg/status", "/var/lib/dpkg/status-old", "/var/log/dpkg.log", "/var/log/alternatives.log"];
 
 /// What the package ethtool consists of.
-pub(crate) const ETHTOOL: Allowed = &[
+pub(crate) const ETHTOOL: Allowed<'static> = &[
     "/usr/sbin/ethtool",
     "/usr/share/bash-completion/completions/ethtool",
     "/usr/share/doc/ethtool",
@@ -24,17 +25,17 @@ pub(crate) const ETHTOOL: Allowed = &[
 ];
 
 /// What the package farrier-agent consists of, and what its postinst writes.
-pub(crate) const AGENT: Allowed =
+pub(crate) const AGENT: Allowed<'static> =
     &["/usr/bin/farrier-agent", "/var/log/farrier-agent.log", "/var/lib/dpkg/info/farrier-agent.*"];
 
 /// The database of RPM.
-pub(crate) const RPM: Allowed = &["/var/lib/rpm"];
+pub(crate) const RPM: Allowed<'static> = &["/var/lib/rpm"];
 
 /// What bmc-tool.sh writes.
-pub(crate) const BMC_TOOL: Allowed = &["/etc/bmc-tool.version"];
+pub(crate) const BMC_TOOL: Allowed<'static> = &["/etc/bmc-tool.version"];
 
 /// What slow.sh writes.
-pub(crate) const SLOW: Allowed = &["/etc/slow.version", "/var/log/slow.runs"];
+pub(crate) const SLOW: Allowed<'static> = &["/etc/slow.version", "/var/log/slow.runs"];
 
 /// What `labctl snapshot` printed: files with mode, owner, size and digest, processes, sockets,
 /// firewall rules.
@@ -53,7 +54,7 @@ impl Snapshot {
     }
 
     /// Fails unless all that differs `after` is allowed.
-    pub(crate) fn same_but(&self, after: &Self, allowed: &[Allowed]) {
+    pub(crate) fn same_but(&self, after: &Self, allowed: &[Allowed<'_>]) {
         let mut wrong = String::new();
         for line in self.difference(after) {
             let path = line.strip_prefix("+ file ").or_else(|| line.strip_prefix("- file "));
@@ -82,6 +83,17 @@ impl Snapshot {
         }
         lines
     }
+}
+
+/// Snapshots of several machines, taken at the same time.
+pub(crate) async fn of_all(machines: &[Machine]) -> Vec<Snapshot> {
+    futures::future::join_all(machines.iter().map(Machine::snapshot)).await
+}
+
+/// Compares snapshots of the same machines. Fails unless all that differs is allowed.
+pub(crate) fn all_same_but(before: &[Snapshot], after: &[Snapshot], allowed: &[Allowed<'_>]) {
+    assert_eq!(before.len(), after.len());
+    before.iter().zip(after).for_each(|(before, after)| before.same_but(after, allowed));
 }
 
 fn covers(allowed: &str, path: &str) -> bool {

@@ -29,6 +29,16 @@ pub(crate) async fn until<T>(
     }
 }
 
+/// Looks a thousand times a second: for moments that are over at once.
+pub(crate) async fn closely(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    while !is() {
+        assert!(begun.elapsed() < LIMIT, "waited {} s for: {what}", LIMIT.as_secs());
+        tick.tick().await;
+    }
+}
+
 /// Until a moment has come. For the rare test that has to act at a given time of a run.
 pub(crate) async fn pass(span: Duration) {
     // The second tick is the one that takes time.

@@ -202,3 +202,31 @@ fn cut(stream: Option<&UnixStream>) {
         stream.shutdown(Shutdown::Both).ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::journal::Journal;
+
+    /// A fetch that is begun holds the line until its end, and a cancelled run with it.
+    #[test]
+    fn a_cancelled_run_begins_no_download() {
+        let name = |what: &str| std::env::temp_dir().join(format!("farrier-{what}-{}", std::process::id()));
+        let (journal, file) = (name("journal"), name("payload"));
+        let shared = Shared::new(Journal::open(&journal).unwrap(), Duration::from_mins(1));
+        let digest = Digest::of_reader(&b""[..]).unwrap();
+        let mut state = shared.lock();
+        let pace = Pace { posted: Some(Instant::now()), asked: None };
+        for cancelled in [true, false] {
+            let download = Download::create(&file, digest.clone(), 1).unwrap();
+            state.fetch = Fetch::Wanted(Box::new(download));
+            state.cancelled = cancelled;
+            let fetches = matches!(order(&mut state, &pace), Ok(LinkOrder::Fetch(_)));
+            assert_eq!(fetches, !cancelled);
+        }
+        for path in [journal, file] {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}

@@ -10,15 +10,11 @@ const DPKG_FORMAT: &str =
 const RPM_FORMAT: &str =
     "\\t%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\t%{ARCH}\\t%{INSTALLTIME}\\n";
 
-/// Where rpm's database is, in its various formats.
-const RPM_DATABASES: [&str; 6] = [
-    "/var/lib/rpm/rpmdb.sqlite",
-    "/usr/lib/sysimage/rpm/rpmdb.sqlite",
-    "/var/lib/rpm/Packages",
-    "/var/lib/rpm/Packages.db",
-    "/usr/lib/sysimage/rpm/Packages",
-    "/usr/lib/sysimage/rpm/Packages.db",
-];
+/// Where rpm's database is on the distributions that are built on it.
+const RPM_DIRECTORIES: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
+
+/// rpm's database in its various formats.
+const RPM_DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages", "Packages.db"];
 
 /// Which package managers the machine has.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +58,9 @@ pub(super) enum Status {
 impl Managers {
     /// Looks for them.
     pub(super) fn present() -> Self {
-        let has_content =
-            |path: &str| Path::new(path).metadata().is_ok_and(|meta| meta.is_file() && meta.len() > 0);
         Self {
-            dpkg: has_content("/var/lib/dpkg/status") && command::find("dpkg-query").is_some(),
-            rpm: RPM_DATABASES.into_iter().any(has_content) && command::find("rpm").is_some(),
+            dpkg: command::find("dpkg-query").is_some() && has_content(Path::new("/var/lib/dpkg/status")),
+            rpm: command::find("rpm").is_some() && has_rpm_database(),
         }
     }
 
@@ -95,6 +89,18 @@ impl Managers {
         }
         Ok(found)
     }
+}
+
+fn has_content(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > 0)
+}
+
+/// Whether rpm has a database. Where it is a guest, as on Debian, only rpm knows its place.
+fn has_rpm_database() -> bool {
+    let is_in = |dir: &str| RPM_DATABASES.iter().any(|name| has_content(&Path::new(dir).join(name)));
+    RPM_DIRECTORIES.into_iter().any(is_in)
+        || command::capture("rpm", &["--eval", "%{_dbpath}"], Errors::Discard, TOOL)
+            .is_ok_and(|output| is_in(output.text.trim()))
 }
 
 /// Whether it is a package's name, and neither an option nor a pattern.

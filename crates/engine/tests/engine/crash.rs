@@ -3,7 +3,7 @@
 use crate::machine::{Machine, engine_digest, is_alive, until};
 use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
-use farrier_protocol::{EventBody, LaunchReport, StepExit};
+use farrier_protocol::{EventBody, FailureCode, LaunchReport, StepExit};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,7 +56,7 @@ fn carry_on(machine: &mut Machine, runner: &mut Runner, when: &str) {
         match exit {
             StepExit::Exited { code: 0 } => assert!(did_run, "{when}: {component}"),
             StepExit::Interrupted => {}
-            StepExit::NotStarted { detail } => assert!(!did_run, "{when}: {component}: {detail}"),
+            StepExit::NotStarted { detail, .. } => assert!(!did_run, "{when}: {component}: {detail}"),
             other => panic!("{when}: {component}: {other:?}"),
         }
     }
@@ -129,6 +129,40 @@ sandboxed! {
 }
 
 sandboxed! {
+    /// An installer that no journal knows of would not be waited for. So it does nothing before
+    /// its process is in the journal.
+    fn an_installer_whose_process_is_not_written_down_never_runs() {
+        let run = |machine: &Machine| {
+            let mut runner = Runner::default();
+            let one = runner.script("one", "echo ran >/mnt/ran");
+            runner.order_apply("apply-1", vec![one]);
+            let mut connection = Connection::attach(machine);
+            runner.serve(&mut connection, |runner| runner.is_done("apply-1"))
+        };
+        let machine = Machine::new("s1").started();
+        assert!(run(&machine));
+        machine.kill();
+        let text = fs::read_to_string(machine.journal_path()).unwrap();
+        let started = text.find("stepStarted").unwrap();
+        let lease = started + text[started..].find('\n').unwrap();
+        assert!(text[lease..].lines().nth(1).unwrap().contains("leaseTaken"));
+        shell("rm -r /mnt/farrier-1 /mnt/ran /var/log/farrier");
+
+        let mut machine = Machine::new("s1").deploy();
+        // In the middle of the line that says which process it is.
+        let fsize = format!("--fsize={}", lease + 30);
+        let report = machine.launch_with(&["prlimit", &fsize], engine_digest());
+        let LaunchReport::Started { pid } = report else { panic!("{report:?}") };
+        machine.pid = pid;
+        assert!(!run(&machine));
+        machine.await_end();
+        until("the installer's end", || !shell("ps -eo args").contains("farrier-engine step"));
+        assert!(matches!(machine.journal().last().unwrap().body, EventBody::StepStarted { .. }));
+        assert!(!fs::exists("/mnt/ran").unwrap());
+    }
+}
+
+sandboxed! {
     /// An installer outlives its engine. The next engine waits for it and starts nothing else
     /// meanwhile; a sweep leaves it alone and says so.
     fn an_installer_that_lost_its_engine_is_left_to_finish() {
@@ -156,7 +190,7 @@ sandboxed! {
         assert!(runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
         drop(connection);
         let detail = "the engine ended before it was started".into();
-        let expected = [("one", &StepExit::Interrupted), ("two", &StepExit::NotStarted { detail })];
+        let expected = [("one", &StepExit::Interrupted), ("two", &StepExit::NotStarted { code: FailureCode::Other, detail })];
         assert_eq!(runner.exits(), expected);
         assert!(runner.output("one").ends_with("\nfinished\n"), "{}", runner.output("one"));
         assert!(!is_alive(installer));

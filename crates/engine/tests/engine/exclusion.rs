@@ -38,6 +38,23 @@ sandboxed! {
 }
 
 sandboxed! {
+    /// An SSH session does not end before everyone has closed its pipes.
+    fn the_engine_keeps_nothing_of_the_login() {
+        let mut machine = Machine::new("s1").deploy();
+        let inherit = ["sh", "-c", "exec \"$0\" \"$@\" 9>/mnt/inherited"];
+        let LaunchReport::Started { pid } = machine.launch_with(&inherit, engine_digest()) else {
+            panic!("not started")
+        };
+        machine.pid = pid;
+        let open = shell(&format!("ls -l /proc/{pid}/fd"));
+        assert!(!open.contains("/mnt/inherited") && !open.contains("pipe:"), "{open}");
+        assert_eq!(shell(&format!("cat /proc/{pid}/stat")).split(' ').nth(5), Some(pid.to_string().as_str()));
+        assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
+        Runner::default().finish(&machine);
+    }
+}
+
+sandboxed! {
     /// A lost answer makes a runner launch again while the first launch is still at it.
     fn of_many_launches_at_once_one_starts_the_engine() {
         let machine = Machine::new("s1").deploy();

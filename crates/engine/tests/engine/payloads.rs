@@ -31,6 +31,21 @@ sandboxed! {
 }
 
 sandboxed! {
+    /// HTTP allows it, so a proxy or another runner may do it.
+    fn a_runner_that_ignores_ranges_is_listened_to_from_the_beginning() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner { break_after: Some(500_000), no_ranges: true, ..Runner::default() };
+        let one = runner.payload("one", Installer::Script, large());
+        runner.order_apply("apply-1", vec![one]);
+        let mut connection = Connection::attach(&machine);
+        assert!(!runner.serve(&mut connection, |_| false), "the line was not broken");
+        runner.finish(&machine);
+        assert_eq!(runner.gets.len(), 2);
+        assert_eq!(runner.exits(), [("one", &StepExit::Exited { code: 0 })]);
+    }
+}
+
+sandboxed! {
     /// Runners may stream what they do not have in full yet.
     fn a_payload_may_come_in_chunks_and_is_fetched_once() {
         let machine = Machine::new("s1").started();
@@ -134,7 +149,7 @@ sandboxed! {
         runner.order_apply("apply-1", vec![one, two]);
         runner.finish(&machine);
         assert_eq!(runner.output("one"), format!("{DIR}/work/0/payload\n"));
-        let StepExit::NotStarted { detail } = runner.exits()[1].1 else { panic!("{:?}", runner.exits()) };
+        let StepExit::NotStarted { detail, .. } = runner.exits()[1].1 else { panic!("{:?}", runner.exits()) };
         assert!(detail.contains("#!"), "{detail}");
         machine.assert_clean();
     }

@@ -23,12 +23,16 @@ pub(crate) struct Runner {
     /// Acknowledgements that said that the run is cancelled.
     pub(crate) cancels_sent: usize,
     pub(crate) lease: Option<u64>,
+    /// How often events were posted, be it none.
+    pub(crate) posts: usize,
     /// How often there was nothing to do.
     pub(crate) asked: usize,
     /// What the next question for work is answered with.
     pub(crate) answer_next: Option<String>,
     /// Send payloads in chunks.
     pub(crate) chunked: bool,
+    /// Send payloads from the beginning whatever was asked for.
+    pub(crate) no_ranges: bool,
     /// Break the connection after so many bytes of the next payload.
     pub(crate) break_after: Option<usize>,
 }
@@ -181,6 +185,7 @@ impl Runner {
                 connection.respond("200 OK", "", &serde_json::to_vec(&welcome).unwrap());
             }
             ("POST", "/v1/events") => {
+                self.posts += 1;
                 let events: Vec<Event> = serde_json::from_slice(&request.body).unwrap();
                 for event in events {
                     assert!(event.seq <= self.last_seq() + 1, "a gap before {event:?}");
@@ -219,6 +224,7 @@ impl Runner {
         let Some(bytes) = path.strip_prefix("/v1/payloads/").and_then(|name| self.payloads.get(name)) else {
             return connection.respond("404 Not Found", "", b"no such payload");
         };
+        let range = if self.no_ranges { "" } else { range };
         let from: usize =
             range.strip_prefix("bytes=").map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
         let (rest, total) = (&bytes[from..], bytes.len());

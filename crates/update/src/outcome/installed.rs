@@ -4,14 +4,17 @@ use super::exit::{ExitMeaning, meaning};
 use super::{Finding, Outcome, StepRecord, is_enough};
 use crate::model::RebootNeed;
 use crate::plan::PlanItem;
-use crate::reason::Reason;
+use crate::reason::{Reason, remedy};
 use crate::version::{Scheme, compare_installed};
-use farrier_protocol::{Reading, StepExit};
+use farrier_protocol::{FailureCode, Reading, StepExit};
 use std::cmp::Ordering;
 
 /// Longest part of an installer's output that is put into a message, in characters.
 /// Conditions hold 32 KiB, and a line in a terminal much less.
-const LONGEST_LINE: usize = 200;
+const LONGEST_QUOTE: usize = 400;
+
+/// How many of the last lines are quoted: dpkg tells the cause some lines before its summary.
+const LAST_LINES: usize = 5;
 
 /// Decides by the second reading; by the exit code where the reading cannot know.
 pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: Option<&Reading>) -> Finding {
@@ -30,7 +33,7 @@ pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: 
 struct Seen<'a> {
     exit: Option<&'a StepExit>,
     meaning: Option<ExitMeaning>,
-    last_line: Option<String>,
+    last_lines: Option<String>,
     /// Whether the engine said that it had begun.
     begun: bool,
 }
@@ -39,8 +42,8 @@ impl<'a> Seen<'a> {
     fn of(item: &PlanItem, step: Option<&'a StepRecord>) -> Self {
         let exit = step.and_then(|step| step.exit.as_ref());
         let meaning = super::exit_code(exit).map(|code| meaning(item.component.installer, code));
-        let last_line = step.and_then(|step| last_line(&step.output));
-        Self { exit, meaning, last_line, begun: step.is_some_and(|step| step.started_at.is_some()) }
+        let last_lines = step.and_then(|step| last_lines(&step.output));
+        Self { exit, meaning, last_lines, begun: step.is_some_and(|step| step.started_at.is_some()) }
     }
 
     /// How the installer ended, after "the installer of X".
@@ -60,7 +63,7 @@ impl<'a> Seen<'a> {
             }
             (Some(StepExit::Cancelled), _) => "was not started, because the run was cancelled".to_owned(),
             (Some(StepExit::Skipped), _) => "was not started, because a required component failed".to_owned(),
-            (Some(StepExit::NotStarted { detail }), _) => format!("could not be started: {detail}"),
+            (Some(StepExit::NotStarted { detail, .. }), _) => format!("could not be started: {detail}"),
             (None, _) if self.begun => "was started, and how it ended is not known".to_owned(),
             (None, _) => "was not started".to_owned(),
         }
@@ -68,8 +71,8 @@ impl<'a> Seen<'a> {
 
     /// Where to read on.
     fn next_step(&self) -> String {
-        match &self.last_line {
-            Some(line) => format!("its last line: {line}; the whole log is on the machine, see status.logs"),
+        match &self.last_lines {
+            Some(lines) => format!("its last words: {lines}; the whole log is on the machine, see status.logs"),
             None => "its log is on the machine, see status.logs".to_owned(),
         }
     }
@@ -210,9 +213,10 @@ fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
                 (Outcome::Failed, Reason::InstallerFailed)
             }
         },
-        Some(StepExit::Signalled { .. } | StepExit::NotStarted { .. }) => {
+        Some(StepExit::Signalled { .. } | StepExit::NotStarted { code: FailureCode::Other, .. }) => {
             (Outcome::Failed, Reason::InstallerFailed)
         }
+        Some(StepExit::NotStarted { code, .. }) => (Outcome::Failed, Reason::from(*code)),
         Some(StepExit::TimedOut) => (Outcome::Failed, Reason::InstallerTimedOut),
         Some(StepExit::Interrupted) => (Outcome::Failed, Reason::InstallerInterrupted),
         Some(StepExit::DependencyMissing) => (Outcome::DependencyMissing, Reason::DependencyMissing),
@@ -223,18 +227,20 @@ fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
     };
     let connective = if step.is_done() { "but" } else { "and" };
     let mut message = format!("the installer of {name} {}, {connective} {state}", step.ended());
-    if !step.never_ran() || step.last_line.is_some() {
+    if !step.never_ran() || step.last_lines.is_some() {
         message = format!("{message}; {}", step.next_step());
+    } else if let Some(StepExit::NotStarted { code, .. }) = step.exit {
+        message = format!("{message}; {}", remedy(*code));
     }
     Finding::new(outcome, reason, message)
 }
 
-/// The last line that says something, fit for a message.
-fn last_line(output: &str) -> Option<String> {
-    let line = output.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-    let printable: String = line.chars().filter(|c| !c.is_control()).collect();
-    if printable.chars().count() <= LONGEST_LINE {
-        return Some(printable);
-    }
-    Some(printable.chars().take(LONGEST_LINE).chain(['…']).collect())
+/// The last lines that say something, fit for a message; of a long text the end.
+fn last_lines(output: &str) -> Option<String> {
+    let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join(" / ");
+    let printable: Vec<char> = last.chars().filter(|c| !c.is_control()).collect();
+    let end = printable.get(printable.len().saturating_sub(LONGEST_QUOTE)..).unwrap_or_default();
+    let cut = (end.len() < printable.len()).then_some('…');
+    (!end.is_empty()).then(|| cut.into_iter().chain(end.iter().copied()).collect())
 }

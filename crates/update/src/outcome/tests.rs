@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::{AppliesTo, Component, Force, InstallerKind, PayloadRef, RebootNeed};
+use farrier_protocol::FailureCode;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ fn exit_code_zero_without_the_version_is_a_failure() {
     assert_eq!(
         result.message,
         "the installer of ethtool exited with 0 (installed), but ethtool is still 1.0, not 1.1; \
-         its last line: dpkg: error: no such thing; the whole log is on the machine, see status.logs"
+         its last words: Setting up / dpkg: error: no such thing; the whole log is on the machine, see status.logs"
     );
     let absent = check(&item(None), Some(&exited(0)), Some(Reading::Absent));
     assert_eq!((absent.outcome, absent.reason), (Outcome::Failed, Reason::VersionNotReached));
@@ -109,7 +110,9 @@ fn failures_are_told_apart() {
         (StepExit::Signalled { signal: 11 }, Outcome::Failed, Reason::InstallerFailed),
         (StepExit::TimedOut, Outcome::Failed, Reason::InstallerTimedOut),
         (StepExit::Interrupted, Outcome::Failed, Reason::InstallerInterrupted),
-        (StepExit::NotStarted { detail: "noexec".to_owned() }, Outcome::Failed, Reason::InstallerFailed),
+        (not_started(FailureCode::Other), Outcome::Failed, Reason::InstallerFailed),
+        (not_started(FailureCode::DiskFull), Outcome::Failed, Reason::DiskFull),
+        (not_started(FailureCode::PackageManagerBusy), Outcome::Failed, Reason::PackageManagerBusy),
         (StepExit::DependencyMissing, Outcome::DependencyMissing, Reason::DependencyMissing),
         (StepExit::Skipped, Outcome::Skipped, Reason::DependencyFailed),
         (StepExit::Cancelled, Outcome::Cancelled, Reason::Cancelled),
@@ -280,6 +283,10 @@ fn the_message_of_a_node_names_one_failure_and_counts_the_others() {
     assert_eq!(message, "Failed (and 1 more, see status.components)");
 }
 
+fn not_started(code: FailureCode) -> StepExit {
+    StepExit::NotStarted { code, detail: "noexec".to_owned() }
+}
+
 fn any_exit() -> impl Strategy<Value = Option<StepExit>> {
     prop_oneof![
         (-3..10_i32).prop_map(|code| Some(StepExit::Exited { code })),
@@ -289,7 +296,7 @@ fn any_exit() -> impl Strategy<Value = Option<StepExit>> {
         Just(Some(StepExit::Interrupted)),
         Just(Some(StepExit::Cancelled)),
         Just(Some(StepExit::Skipped)),
-        Just(Some(StepExit::NotStarted { detail: String::new() })),
+        Just(Some(not_started(FailureCode::DiskFull))),
         Just(None),
     ]
 }

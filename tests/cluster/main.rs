@@ -1,0 +1,31 @@
+//! The five definitions in a real API server: every rule with samples that pass and samples that
+//! do not, and what users of kubectl see of them. `hack/test cluster` runs all of it; one test:
+//!
+//! ```text
+//! hack/cluster run -- cargo test -p farrier --test cluster -- NAME
+//! ```
+//!
+//! Without KUBECONFIG the tests that need a server say so and are skipped, so that plain
+//! `cargo test` works anywhere. A server that is not on this machine is left alone, too, unless
+//! `FARRIER_TEST_CLUSTER=1` says that it is there for tests: they install definitions in it.
+//!
+//! A new rule in `src/api` needs samples in `rules/KIND.yaml`; a test fails until it has them.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests and what they share: a panic is how a test fails"
+)]
+
+mod columns;
+mod definitions;
+mod fields;
+mod lifecycle;
+mod manifests;
+mod rules;
+mod samples;
+mod schema;
+mod server;
+mod startup;

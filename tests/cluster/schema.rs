@@ -1,0 +1,158 @@
+//! The definitions as data: their fields, and what each field demands.
+
+use kube::api::ApiResource;
+use kube::core::GroupVersionKind;
+use serde_json::Value;
+
+/// Keywords of a schema that refuse values, besides `required` and the rules in CEL.
+const KEYWORDS: [&str; 9] = [
+    "enum",
+    "pattern",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minimum",
+    "maximum",
+    "x-kubernetes-list-type",
+];
+
+/// The definition of a kind.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    /// Its kind.
+    pub(crate) kind: String,
+    /// All of it.
+    pub(crate) all: Value,
+}
+
+/// A field, or the elements of a list or map.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    /// Where it is, with `[]` for the elements of a list and `{}` for those of a map.
+    pub(crate) path: String,
+    /// Its schema.
+    pub(crate) schema: Value,
+    /// Whether it must be given.
+    pub(crate) required: bool,
+}
+
+/// Something that a schema demands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Demand {
+    /// The path of the field.
+    pub(crate) at: String,
+    /// A keyword of the schema, or the message of a rule in CEL.
+    pub(crate) is: String,
+}
+
+impl Definition {
+    /// All definitions.
+    pub(crate) fn all() -> Vec<Self> {
+        farrier::api::definitions()
+            .into_iter()
+            .map(|definition| Self {
+                kind: definition.spec.names.kind.clone(),
+                all: serde_json::to_value(definition).expect("JSON"),
+            })
+            .collect()
+    }
+
+    /// The definition of a kind.
+    pub(crate) fn of(kind: &str) -> Self {
+        Self::all().into_iter().find(|d| d.kind == kind).expect("one of our kinds")
+    }
+
+    /// The name of the definition.
+    pub(crate) fn name(&self) -> &str {
+        self.all["metadata"]["name"].as_str().expect("a name")
+    }
+
+    /// The plural name of its kind.
+    pub(crate) fn plural(&self) -> &str {
+        self.all["spec"]["names"]["plural"].as_str().expect("a plural")
+    }
+
+    /// The only version of its kind.
+    pub(crate) fn version(&self) -> &Value {
+        &self.all["spec"]["versions"][0]
+    }
+
+    /// As a document of a YAML file.
+    pub(crate) fn as_document(&self) -> String {
+        format!("---\n{}\n", self.all)
+    }
+
+    /// How its objects are addressed.
+    pub(crate) fn resource(&self) -> ApiResource {
+        let kind = GroupVersionKind::gvk("farrier.dev", "v1alpha1", &self.kind);
+        ApiResource::from_gvk_with_plural(&kind, self.plural())
+    }
+
+    /// All fields, those of parts included.
+    pub(crate) fn fields(&self) -> Vec<Field> {
+        let mut fields = Vec::new();
+        walk(&self.version()["schema"]["openAPIV3Schema"], "", &mut fields);
+        fields
+    }
+
+    /// All that it demands, but for the parts of conditions, which are Kubernetes' own.
+    pub(crate) fn demands(&self) -> Vec<Demand> {
+        let fields = self.fields();
+        let own = fields.iter().filter(|f| !f.path.starts_with("status.conditions[]"));
+        own.flat_map(Field::demands).collect()
+    }
+}
+
+/// Puts the fields inside of a schema into a list.
+pub(crate) fn walk(schema: &Value, path: &str, fields: &mut Vec<Field>) {
+    let mut add = |path: String, schema: &Value, required: bool| {
+        fields.push(Field { path: path.clone(), schema: schema.clone(), required });
+        walk(schema, &path, fields);
+    };
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let dot = if path.is_empty() { "" } else { "." };
+        add(format!("{path}{dot}{name}"), property, required.contains(&name.as_str()));
+    }
+    if schema["items"].is_object() {
+        add(format!("{path}[]"), &schema["items"], false);
+    }
+    if schema["additionalProperties"].is_object() {
+        add(format!("{path}{{}}"), &schema["additionalProperties"], false);
+    }
+}
+
+impl Field {
+    /// All that it demands.
+    fn demands(&self) -> Vec<Demand> {
+        let rules = self.schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+        let rules = rules.map(|rule| rule["message"].as_str().expect("every rule has a message").to_owned());
+        let keywords = KEYWORDS.iter().filter(|k| !self.schema[**k].is_null()).map(|k| (*k).to_owned());
+        let required = self.required.then(|| "required".to_owned());
+        rules.chain(keywords).chain(required).map(|is| Demand { at: self.path.clone(), is }).collect()
+    }
+
+    /// What a server must say to whoever does not do as demanded.
+    pub(crate) fn words(&self, demand: &str) -> Vec<String> {
+        let value = &self.schema[demand];
+        let number = value.as_f64().unwrap_or_default();
+        match demand {
+            "required" => vec!["Required value".to_owned()],
+            "enum" => {
+                let values = value.as_array().into_iter().flatten();
+                std::iter::once("Unsupported value".to_owned()).chain(values.map(Value::to_string)).collect()
+            }
+            "pattern" => vec![format!("should match '{}'", value.as_str().unwrap_or_default())],
+            "minLength" => vec![format!("should be at least {number} chars long")],
+            "maxLength" => vec![format!("may not be more than {number} bytes")],
+            "minItems" => vec![format!("should have at least {number} items")],
+            "maxItems" => vec![format!("must have at most {number} items")],
+            "minimum" => vec![format!("should be greater than or equal to {number}")],
+            "maximum" => vec![format!("should be less than or equal to {number}")],
+            "x-kubernetes-list-type" => vec!["Duplicate value".to_owned()],
+            rule => vec![rule.to_owned()],
+        }
+    }
+}

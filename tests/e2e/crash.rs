@@ -1,0 +1,129 @@
+//! The operator is killed at any moment. What it was about is done all the same, and nothing twice.
+
+use crate::harness::payload::merge;
+use crate::harness::run::to;
+use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, snapshot, wait};
+use serde_json::json;
+use std::time::Duration;
+
+/// So many machines are at so many different points when the operator is killed.
+const MACHINES: usize = 12;
+
+/// An operator that is killed, or a node of the cluster that dies, leaves machines half done, runs
+/// an installer twice, or forgets its engines on machines.
+#[test]
+fn killed_while_machines_arrive_it_goes_on_and_does_nothing_twice() {
+    killed_at_many_points("arrive", Duration::from_millis(50));
+}
+
+/// The same, later in the run.
+#[test]
+fn killed_while_installers_run_it_goes_on_and_does_nothing_twice() {
+    killed_at_many_points("install", Duration::from_millis(250));
+}
+
+/// Each machine has a run of its own, begun one step after the one before it: a single kill meets
+/// them all at different points. Several kills follow.
+fn killed_at_many_points(name: &str, step: Duration) {
+    e2e(name, async |site| {
+        let machines = site.machine("m").up_many(MACHINES).await;
+        let before = snapshot::of_all(&machines).await;
+        site.baseline("spring", &[site.slow(1)]).await;
+        let mut runs = Vec::new();
+        for (n, machine) in machines.iter().enumerate() {
+            runs.push(site.run(&format!("r{n}"), only(machine)).await);
+            wait::pass(step).await;
+        }
+        for kill in 1..=4 {
+            site.operator.kill();
+            site.operator.start();
+            wait::pass(Duration::from_millis(400) * kill).await;
+        }
+        for (run, machine) in runs.iter().zip(&machines) {
+            went_well(run, machine).await;
+        }
+        let after = snapshot::of_all(&machines).await;
+        snapshot::all_same_but(&before, &after, &[snapshot::LOG, snapshot::SLOW]);
+    });
+}
+
+fn only(machine: &Machine) -> serde_json::Value {
+    let mut spec = to("spring");
+    merge(&mut spec, json!({"selector": {"matchLabels": {"name": machine.name}}}));
+    spec
+}
+
+async fn went_well(run: &Run<'_>, machine: &Machine) {
+    run.succeeds().await;
+    let update = run.node(&machine.name).await;
+    assert_eq!(machine.slow_runs(), 1, "{}", machine.name);
+    assert_eq!(outcome(&update, "slow"), "Updated", "{}", machine.name);
+    assert_eq!(update.state("TornDown"), "True", "{}: {}", machine.name, update.words("TornDown"));
+}
+
+/// The same at the points that are hardest to hit: they are looked for, not waited for.
+#[test]
+fn killed_at_the_points_where_something_was_just_done_it_goes_on() {
+    e2e("points", async |site| {
+        let machines = site.machine("m").up_many(6).await;
+        site.baseline("spring", &[site.slow(1)]).await;
+        let points = [
+            Point::Engine,
+            Point::Journal("\"taskStarted\""),
+            Point::Journal("\"stepStarted\""),
+            Point::Journal("\"taskDone\""),
+            Point::Journal("-verify\""),
+            Point::Journal("\"retired\""),
+        ];
+        for (n, (machine, point)) in machines.iter().zip(points).enumerate() {
+            let run = site.run(&format!("r{n}"), only(machine)).await;
+            point.is_reached(machine).await;
+            restarted(site, &run, machine).await;
+        }
+    });
+}
+
+async fn restarted(site: &Site, run: &Run<'_>, machine: &Machine) {
+    site.operator.kill();
+    site.operator.start();
+    went_well(run, machine).await;
+    machine.is_clean().await;
+}
+
+/// Something that can be seen on the machine.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// The engine's process.
+    Engine,
+    /// A text in the engine's journal.
+    Journal(&'static str),
+}
+
+impl Point {
+    async fn is_reached(self, machine: &Machine) {
+        wait::closely(&format!("{self:?}"), || match self {
+            Self::Engine => !machine.engines().is_empty(),
+            Self::Journal(text) => machine.journals().contains(text),
+        })
+        .await;
+    }
+}
+
+/// An operator that is taken away for an upgrade loses what it was about.
+#[test]
+fn an_operator_that_is_asked_to_end_leaves_engines_at_work_and_takes_them_up_again() {
+    e2e("upgrade", async |site| {
+        let db = site.machine("db").up().await;
+        site.baseline("spring", &[site.slow(3)]).await;
+        let run = site.run("r1", to("spring")).await;
+        db.engine().await;
+        site.operator.stop().await;
+        wait::until("the component to finish without an operator", wait::LIMIT, async || {
+            db.file("/etc/slow.version").map(|_| ()).ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        assert_eq!(db.engines().len(), 1, "the engine waits for somebody to hear what came of it");
+        site.operator.start();
+        went_well(&run, &db).await;
+    });
+}

@@ -1,0 +1,77 @@
+//! Work that need not be done is not done: machines that are current, payloads that are here.
+
+use crate::harness::https::{Answer, Server};
+use crate::harness::payload::{self, agent, ethtool};
+use crate::harness::run::to;
+use crate::harness::{Conditions, e2e, lab, outcome, snapshot};
+use serde_json::json;
+
+/// A fleet that is current is changed all the same, or its payloads travel for nothing.
+#[test]
+fn nothing_is_done_on_a_machine_that_needs_nothing() {
+    e2e("current", async |site| {
+        let db = site.machine("db").up().await;
+        let before = db.snapshot().await;
+        let old = payload::component("ethtool", "1:5.9-1", "Deb", &payload::file("ethtool_5.9"));
+        site.baseline("spring", &[old, agent("1.0")]).await;
+        let run = site.run("r1", to("spring")).await;
+        run.succeeds().await;
+        let update = run.node("db").await;
+        assert_eq!(update.reason("Succeeded"), "AlreadyCurrent");
+        assert_eq!(update.reason("Applied"), "NothingToDo");
+        assert_eq!(
+            (outcome(&update, "ethtool"), outcome(&update, "farrier-agent")),
+            ("UpToDate", "UpToDate")
+        );
+        before.same_but(&db.snapshot().await, &[snapshot::LOG]);
+        let fetched = std::fs::read_dir(site.path("cache")).expect("the cache").count();
+        assert_eq!(fetched, 0, "no payload was needed");
+    });
+}
+
+/// A newer version than the baseline's is replaced without anybody having asked for it, or is not
+/// when somebody has.
+#[test]
+fn a_newer_version_stays_unless_a_downgrade_is_forced() {
+    e2e("newer", async |site| {
+        let db = site.machine("db").up().await;
+        site.baseline("new", &[agent("2.0")]).await;
+        site.run("r1", to("new")).await.succeeds().await;
+        site.baseline("old", &[agent("1.1")]).await;
+        let left_alone = site.run("r2", to("old")).await;
+        left_alone.succeeds().await;
+        assert_eq!(outcome(&left_alone.node("db").await, "farrier-agent"), "UpToDate");
+        assert_eq!(db.sh("farrier-agent").await, "farrier-agent 2.0\n");
+        let mut spec = to("old");
+        payload::merge(&mut spec, json!({"force": {"downgrade": true}}));
+        let forced = site.run("r3", spec).await;
+        forced.succeeds().await;
+        assert_eq!(outcome(&forced.node("db").await, "farrier-agent"), "Updated");
+        assert_eq!(db.sh("farrier-agent").await, "farrier-agent 1.1\n");
+    });
+}
+
+/// The payload server of a site is asked by every machine for the same bytes; or a server with a
+/// certificate of the site's own authority cannot be used at all.
+#[test]
+fn a_payload_is_fetched_once_by_https_with_a_private_authority_however_many_need_it() {
+    e2e("https", async |site| {
+        let machines = site.machine("web").up_many(4).await;
+        let server = Server::start(site).await;
+        let file = payload::file("ethtool_6.1");
+        let bytes = std::fs::read(lab::image().join("payloads").join(file)).expect("a payload");
+        let url = server.at("/ethtool.deb", Answer::Whole(bytes));
+        site.secret("repository", &[("ca.crt", &server.ca)]).await;
+        let source = json!({"payload": {"url": url, "secretRef": {"name": "repository"}}});
+        site.baseline("spring", &[ethtool().with(source)]).await;
+        let run = site.run("r1", to("spring")).await;
+        run.succeeds().await;
+        for machine in &machines {
+            assert_eq!(outcome(&run.node(&machine.name).await, "ethtool"), "Updated");
+        }
+        let mut again = to("spring");
+        payload::merge(&mut again, json!({"force": {"rewrite": true}}));
+        site.run("r2", again).await.succeeds().await;
+        assert_eq!(server.asked("/ethtool.deb"), 1, "four machines, two runs, one download");
+    });
+}

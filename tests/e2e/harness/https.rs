@@ -1,0 +1,152 @@
+//! A payload server with a certificate of a private authority, that counts and misbehaves.
+
+use super::{Site, lab, wait};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// How a path is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// With these bytes.
+    Whole(Vec<u8>),
+    /// With the first half of them, and with the rest once [`Server::release`] was called.
+    Stalled(Vec<u8>),
+    /// With the first half of them; then the connection ends.
+    Cut(Vec<u8>),
+    /// With this status and nothing else.
+    Status(u16),
+}
+
+/// The server. It ends with the test.
+pub(crate) struct Server {
+    shared: Arc<Shared>,
+    port: u16,
+    /// Certificate of the authority, in PEM.
+    pub(crate) ca: String,
+}
+
+struct Shared {
+    answers: Mutex<BTreeMap<String, Answer>>,
+    asked: Mutex<BTreeMap<String, usize>>,
+    released: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Starts it on a free port of this host.
+    pub(crate) async fn start(site: &Site) -> Self {
+        let dir = site.path("tls");
+        std::fs::create_dir(&dir).expect("a directory for keys");
+        certify(&dir).await;
+        let acceptor = acceptor(&dir);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("its number").port();
+        let shared = Arc::new(Shared {
+            answers: Mutex::default(),
+            asked: Mutex::default(),
+            released: watch::channel(false).0,
+        });
+        let for_all = shared.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, shared) = (acceptor.clone(), for_all.clone());
+                // A client that goes away in the middle is what some tests are about.
+                tokio::spawn(async move { shared.serve(acceptor, stream).await.ok() });
+            }
+        });
+        let ca = std::fs::read_to_string(dir.join("ca.crt")).expect("the authority's certificate");
+        Self { shared, port, ca }
+    }
+
+    /// Answers `path`, such as `/a.deb`, in this way. Returns its URL.
+    pub(crate) fn at(&self, path: &str, answer: Answer) -> String {
+        self.shared.answers.lock().unwrap().insert(path.to_owned(), answer);
+        format!("https://localhost:{}{path}", self.port)
+    }
+
+    /// How often a path was asked for.
+    pub(crate) fn asked(&self, path: &str) -> usize {
+        self.shared.asked.lock().unwrap().get(path).copied().unwrap_or_default()
+    }
+
+    /// Waits until a path was asked for.
+    pub(crate) async fn is_asked(&self, path: &str) {
+        wait::until("the payload to be asked for", wait::LIMIT, async || {
+            if self.asked(path) > 0 { Ok(()) } else { Err("it was not".to_owned()) }
+        })
+        .await;
+    }
+
+    /// Lets stalled answers go on.
+    pub(crate) fn release(&self) {
+        self.shared.released.send_replace(true);
+    }
+}
+
+impl Shared {
+    async fn serve(&self, acceptor: TlsAcceptor, stream: TcpStream) -> std::io::Result<()> {
+        let mut stream = acceptor.accept(stream).await?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        *self.asked.lock().unwrap().entry(path.clone()).or_default() += 1;
+        let answer = self.answers.lock().unwrap().get(&path).cloned().unwrap_or(Answer::Status(404));
+        let (status, bytes) = match &answer {
+            Answer::Whole(bytes) | Answer::Stalled(bytes) | Answer::Cut(bytes) => (200, bytes.as_slice()),
+            Answer::Status(status) => (*status, &[][..]),
+        };
+        let head =
+            format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
+        stream.write_all(head.as_bytes()).await?;
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        stream.write_all(first).await?;
+        stream.flush().await?;
+        match answer {
+            Answer::Cut(_) => return stream.get_mut().0.shutdown().await,
+            Answer::Stalled(_) => {
+                let mut released = self.released.subscribe();
+                released.wait_for(|released| *released).await.map_err(std::io::Error::other)?;
+            }
+            Answer::Whole(_) | Answer::Status(_) => {}
+        }
+        stream.write_all(rest).await?;
+        stream.shutdown().await
+    }
+}
+
+/// A private authority and a certificate for localhost, as an administrator makes them.
+async fn certify(dir: &Path) {
+    std::fs::write(dir.join("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").expect("a file");
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    let script = format!(
+        "cd {}
+         openssl req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN=lab-ca
+         openssl req {key} -keyout key.pem -out csr.pem -subj /CN=localhost
+         openssl x509 -req -in csr.pem -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem",
+        dir.display()
+    );
+    lab::output("bash", ["-euc", &script]).await;
+}
+
+fn acceptor(dir: &Path) -> TlsAcceptor {
+    let certificate = CertificateDer::from_pem_file(dir.join("cert.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(dir.join("key.pem")).expect("a key");
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a certificate that fits its key");
+    TlsAcceptor::from(Arc::new(config))
+}

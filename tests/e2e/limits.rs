@@ -1,0 +1,93 @@
+//! How many machines are worked on at once, and who waits for whom.
+
+use crate::harness::payload::{agent, bmc_tool, merge};
+use crate::harness::run::to;
+use crate::harness::{Conditions, Machine, Run, e2e, outcome, wait};
+use serde_json::json;
+
+/// More machines of a cluster are down at once than its owner has allowed.
+#[test]
+fn never_more_machines_are_worked_on_than_max_concurrent_says() {
+    e2e("limit", async |site| {
+        let machines = site.machine("m").up_many(8).await;
+        site.baseline("spring", &[site.slow(1)]).await;
+        let mut spec = to("spring");
+        merge(&mut spec, json!({"strategy": {"maxConcurrent": "25%"}}));
+        let run = site.run("r1", spec).await;
+        let mut most = (0, 0);
+        loop {
+            let (open, engines) = in_progress(&run, &machines).await;
+            assert!(open <= 2, "{open} NodeUpdates in progress");
+            assert!(engines <= 2, "engines on {engines} machines");
+            most = (most.0.max(open), most.1.max(engines));
+            let now = run.get().await;
+            let counted = now.status.as_ref().map_or(0, |s| s.counts.in_progress);
+            assert!(counted <= 2, "the status counts {counted} in progress");
+            if now.state("Succeeded") == "True" {
+                break;
+            }
+            wait::pass(std::time::Duration::from_millis(100)).await;
+        }
+        assert_eq!(most, (2, 2), "two at a time were allowed, and are faster than one");
+        assert!(machines.iter().all(|m| m.slow_runs() == 1));
+    });
+}
+
+/// NodeUpdates that are not at their end, and machines with an engine on them, at this moment.
+async fn in_progress(run: &Run<'_>, machines: &[Machine]) -> (usize, usize) {
+    let engines = machines.iter().filter(|m| !m.engines().is_empty()).count();
+    let open =
+        run.nodes().await.iter().filter(|u| !["True", "False"].contains(&u.state("Succeeded"))).count();
+    (open, engines)
+}
+
+/// Two runs work on a machine at the same time; or one waits and nobody knows for what.
+#[test]
+fn a_run_waits_for_the_machine_that_another_one_works_on_and_says_so() {
+    e2e("two", async |site| {
+        let shared = site.machine("shared").up().await;
+        site.machine("free").label("only", "second").up().await;
+        site.baseline("first", &[site.slow(4)]).await;
+        site.baseline("second", &[bmc_tool("2.0")]).await;
+        let mut spec = to("first");
+        merge(&mut spec, json!({"selector": {"matchLabels": {"name": "shared"}}}));
+        let first = site.run("first", spec).await;
+        shared.engine().await;
+        let second = site.run("second", to("second")).await;
+        let waiting = second
+            .until("the second run to wait", |r| {
+                r.status.as_ref().is_some_and(|s| s.waiting.iter().any(|w| w.reason == "WaitingForNode"))
+            })
+            .await;
+        let note = waiting.status.expect("a status").waiting.remove(0);
+        assert_eq!(note.node, "shared");
+        assert!(note.message.contains("run first"), "{}", note.message);
+        assert_eq!(first.get().await.state("Succeeded"), "Unknown", "it really had to wait");
+        second
+            .node_until("free", "the other machine to be done meanwhile", |u| u.state("Succeeded") == "True")
+            .await;
+        assert!(second.nodes().await.iter().all(|u| u.spec.node_ref.name == "free"));
+        first.succeeds().await;
+        second.succeeds().await;
+        assert_eq!(shared.slow_runs(), 1);
+        assert_eq!(outcome(&second.node("shared").await, "bmc-tool"), "Updated");
+    });
+}
+
+/// A rack of machines is too much.
+#[test]
+fn thirty_machines_are_updated_in_one_run() {
+    e2e("rack", async |site| {
+        let machines = site.machine("m").up_many(30).await;
+        site.baseline("spring", &[agent("2.0")]).await;
+        let mut spec = to("spring");
+        merge(&mut spec, json!({"strategy": {"maxConcurrent": 10}}));
+        let run = site.run("r1", spec).await;
+        let done = run.succeeds().await.status.expect("a status");
+        assert_eq!((done.counts.total, done.counts.succeeded), (30, 30));
+        for update in run.nodes().await {
+            assert_eq!(outcome(&update, "farrier-agent"), "Updated", "{}", update.spec.node_ref.name);
+        }
+        assert_eq!(machines.len(), 30);
+    });
+}

@@ -1,0 +1,112 @@
+//! The machine is lost in the middle: engine killed, power cut, cable pulled, sshd killed.
+
+use crate::harness::https::{Answer, Server};
+use crate::harness::payload::bmc_tool;
+use crate::harness::run::{component, to};
+use crate::harness::{Conditions, Machine, Run, Site, e2e, lab, outcome, wait};
+use serde_json::json;
+use std::time::Duration;
+
+/// An engine that dies (out of memory, an administrator's kill) has its step done twice, or its
+/// machine forgotten.
+#[test]
+fn an_engine_that_is_killed_during_a_step_is_followed_by_one_that_does_not_repeat_it() {
+    e2e("engine", async |site| {
+        let (db, run) = slow_at_work(site, 4).await;
+        lab::output("kill", ["-9", &db.engine().await.to_string()]).await;
+        run.succeeds().await;
+        let update = run.node("db").await;
+        assert_eq!(db.slow_runs(), 1);
+        assert_eq!(outcome(&update, "slow"), "Updated", "the second reading decides");
+        assert_eq!(component(&update, "slow").exit_code, None, "nobody knows how it ended");
+        assert_eq!(outcome(&update, "bmc-tool"), "Updated");
+    });
+}
+
+/// A machine that loses its power during an update has the interrupted step repeated, which can
+/// ruin firmware; or it is reported as updated.
+#[test]
+fn a_step_that_a_power_cut_interrupted_is_not_repeated_and_not_called_a_success() {
+    e2e("power", async |site| {
+        let other = site.machine("other").up().await;
+        let (db, run) = slow_at_work(site, 4).await;
+        db.labctl("reboot").await;
+        run.fails().await;
+        let update = run.node("db").await;
+        assert_eq!(db.slow_runs(), 1);
+        assert_eq!(outcome(&update, "slow"), "Failed");
+        assert_eq!(update.reason("Succeeded"), "InstallerInterrupted", "{}", update.words("Succeeded"));
+        assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
+        assert_eq!(run.node("other").await.state("Succeeded"), "True");
+        assert_eq!(other.slow_runs(), 1);
+    });
+}
+
+/// A machine that reboots while nothing is being installed fails its update.
+#[test]
+fn a_machine_that_reboots_while_its_payload_is_awaited_is_updated_all_the_same() {
+    e2e("idle", async |site| {
+        let db = site.machine("db").up().await;
+        let server = Server::start(site).await;
+        site.secret("repository", &[("ca.crt", &server.ca)]).await;
+        let script = b"#!/bin/sh\necho 2.0 >/etc/late.version\n";
+        let url = server.at("/late.sh", Answer::Stalled(script.to_vec()));
+        let late = site.payload("late.sh", "2.0", "Script", script).with(json!({
+            "name": "late",
+            "detect": {"file": "/etc/late.version"},
+            "payload": {"url": url, "secretRef": {"name": "repository"}},
+        }));
+        site.baseline("spring", &[late]).await;
+        let run = site.run("r1", to("spring")).await;
+        db.engine().await;
+        server.is_asked("/late.sh").await;
+        db.labctl("reboot").await;
+        server.release();
+        run.succeeds().await;
+        assert_eq!(outcome(&run.node("db").await, "late"), "Updated");
+    });
+}
+
+/// A network that fails for a while fails the updates that were under way.
+#[test]
+fn a_cable_that_is_unplugged_for_a_while_during_a_step_changes_nothing() {
+    e2e("cable", async |site| {
+        let (db, run) = slow_at_work(site, 5).await;
+        db.labctl("unplug").await;
+        wait::pass(Duration::from_secs(15)).await;
+        db.labctl("plug").await;
+        run.succeeds().await;
+        let update = run.node("db").await;
+        assert_eq!(db.slow_runs(), 1);
+        assert_eq!(outcome(&update, "slow"), "Updated");
+        assert_eq!(component(&update, "slow").exit_code, Some(0), "the engine has seen its end");
+        assert_eq!(update.status.expect("a status").attempt, Some(1), "it was one attempt");
+    });
+}
+
+/// A restart of sshd on a machine, or an administrator who ends our session, fails the update.
+#[test]
+fn an_ssh_session_that_is_killed_during_a_step_is_taken_up_again() {
+    e2e("sshd", async |site| {
+        let (db, run) = slow_at_work(site, 4).await;
+        let init = db.init();
+        let sessions = db.processes().into_iter().filter(|(pid, args)| {
+            Some(*pid) != init && args.first().is_some_and(|name| name.starts_with("sshd"))
+        });
+        let pids: Vec<String> = sessions.map(|(pid, _)| pid.to_string()).collect();
+        assert!(!pids.is_empty(), "there is a session to kill");
+        lab::output("kill", [&["-9".to_owned()], pids.as_slice()].concat()).await;
+        run.succeeds().await;
+        assert_eq!(db.slow_runs(), 1);
+        assert_eq!(outcome(&run.node("db").await, "slow"), "Updated");
+    });
+}
+
+/// A machine `db` with slow.sh and then bmc-tool.sh in its baseline, at work on the first.
+async fn slow_at_work(site: &Site, seconds: u32) -> (Machine, Run<'_>) {
+    let db = site.machine("db").up().await;
+    site.baseline("spring", &[site.slow(seconds), bmc_tool("2.0")]).await;
+    let run = site.run("r1", to("spring")).await;
+    db.is_slow().await;
+    (db, run)
+}

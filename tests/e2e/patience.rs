@@ -1,0 +1,90 @@
+//! Machines that are away come back; installers that take too long are ended, or left alone.
+
+use crate::harness::payload::{bmc_tool, merge, script};
+use crate::harness::run::to;
+use crate::harness::{Conditions, e2e, outcome};
+use serde_json::json;
+
+/// A machine that is off for a moment fails its run; or nobody sees that it is tried again.
+#[test]
+fn a_machine_that_is_off_is_tried_again_and_says_when() {
+    e2e("retry", async |site| {
+        let db = site.machine("db").up().await;
+        db.labctl("crash").await;
+        site.baseline("spring", &[bmc_tool("2.0")]).await;
+        let mut spec = to("spring");
+        merge(&mut spec, json!({"strategy": {"retries": 3}}));
+        let run = site.run("r1", spec).await;
+        let update = run
+            .node_until("db", "the first attempt to fail", |u| u.reason("Succeeded") == "WaitingForRetry")
+            .await;
+        let status = update.status.clone().expect("a status");
+        assert_eq!(status.attempt, Some(1));
+        let at = status.next_attempt_at.expect("the time of the next attempt").0;
+        let wait = at.duration_since(jiff::Timestamp::now()).as_millis();
+        assert!((0..=6500).contains(&wait), "the next attempt is in {wait} ms");
+        assert!(
+            update.condition("Succeeded").message.contains(&at.to_string()),
+            "{}",
+            update.words("Succeeded")
+        );
+        assert_eq!(update.state("Reachable"), "False", "{}", update.words("Reachable"));
+        let waiting = run
+            .until("the run to say so", |r| {
+                r.status.as_ref().is_some_and(|s| s.waiting.iter().any(|w| w.reason == "WaitingForRetry"))
+            })
+            .await;
+        assert_eq!(waiting.state("Succeeded"), "Unknown");
+        db.labctl("boot").await;
+        run.succeeds().await;
+        let update = run.node("db").await;
+        assert_eq!(outcome(&update, "bmc-tool"), "Updated");
+        assert_eq!(update.status.expect("a status").attempt, Some(2));
+    });
+}
+
+/// A component that must never be interrupted is, which ruins devices; or it blocks its run without
+/// a word.
+#[test]
+fn an_overdue_installer_that_is_not_interruptible_is_left_to_finish() {
+    e2e("overdue", async |site| {
+        let db = site.machine("db").up().await;
+        let patient = site.slow(5).with(json!({"interruptible": false, "timeout": "1s"}));
+        site.baseline("spring", &[patient]).await;
+        let run = site.run("r1", to("spring")).await;
+        let update = run
+            .node_until("db", "the installer to be overdue", |u| u.reason("Applied") == "InstallerOverdue")
+            .await;
+        assert_eq!(update.state("Applied"), "Unknown");
+        assert!(update.condition("Applied").message.contains("slow"), "{}", update.words("Applied"));
+        assert_eq!(db.file("/etc/slow.version"), None, "it is still at work");
+        run.succeeds().await;
+        let update = run.node("db").await;
+        assert_eq!(outcome(&update, "slow"), "Updated");
+        assert_eq!(update.reason("Applied"), "Applied");
+        assert_eq!(db.slow_runs(), 1);
+    });
+}
+
+/// An installer that hangs keeps its run from its end, and other machines from their update.
+#[test]
+fn an_installer_that_hangs_is_ended_and_other_machines_go_on() {
+    e2e("hang", async |site| {
+        let stuck = site.machine("stuck").lab(&["--flavour", "rpm"]).up().await;
+        let other = site.machine("other").up().await;
+        let hang =
+            script("hang", "1.0").with(json!({"timeout": "2s", "appliesTo": {"match": {"os": "rpmlab"}}}));
+        site.baseline("spring", &[hang, bmc_tool("2.0")]).await;
+        let run = site.run("r1", to("spring")).await;
+        run.fails().await;
+        let update = run.node("stuck").await;
+        assert_eq!(update.reason("Succeeded"), "InstallerTimedOut", "{}", update.words("Succeeded"));
+        assert_eq!(outcome(&update, "hang"), "Failed");
+        assert_eq!(stuck.file("/var/log/hang.started").map_or(0, |text| text.lines().count()), 1);
+        let sleeps: Vec<_> =
+            stuck.processes().into_iter().filter(|(_, args)| args.iter().any(|a| a == "infinity")).collect();
+        assert!(sleeps.is_empty(), "{sleeps:?}");
+        assert_eq!(run.node("other").await.state("Succeeded"), "True");
+        assert!(other.file("/etc/bmc-tool.version").is_some());
+    });
+}

@@ -38,9 +38,9 @@ async fn main() -> anyhow::Result<()> {
         }
         ["payload", address, user, key, file] => payload(&Login::new(address, user, key)?, file).await,
         ["session", address, user, key, count] => {
-            let login = Login::new(address, user, key)?;
+            let (login, engines) = (Login::new(address, user, key)?, engines()?);
             for _ in 0..count.parse::<u32>().context("COUNT is a number")? {
-                session(&login).await?;
+                session(&login, &engines).await?;
             }
             Ok(())
         }
@@ -140,6 +140,11 @@ impl PayloadFiles for OneFile {
     }
 }
 
+fn engines() -> anyhow::Result<Engines> {
+    let dir = PathBuf::from(std::env::var_os("FARRIER_ENGINES").context("set FARRIER_ENGINES")?);
+    Engines::load(&dir).with_context(|| format!("no engines in {}", dir.display()))
+}
+
 /// A machine with an engine on it.
 struct Ready {
     machine: Machine,
@@ -148,10 +153,7 @@ struct Ready {
 }
 
 impl Ready {
-    async fn new(login: &Login, file: &Path) -> anyhow::Result<Self> {
-        let engines = PathBuf::from(std::env::var_os("FARRIER_ENGINES").context("set FARRIER_ENGINES")?);
-        let engines =
-            Engines::load(&engines).with_context(|| format!("no engines in {}", engines.display()))?;
+    async fn new(login: &Login, engines: &Engines, file: &Path) -> anyhow::Result<Self> {
         // Another one each time: the journal of an earlier one answers for it.
         let session = format!("bench{}", jiff::Timestamp::now().as_nanosecond());
         let step = Stopwatch::new();
@@ -229,7 +231,7 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
     let digest = format!("sha256:{}", farrier::engines::hex(&Sha256::digest(&content)));
     let size = content.len() as u64;
     drop(content);
-    let ready = Ready::new(login, Path::new(file)).await?;
+    let ready = Ready::new(login, &engines()?, Path::new(file)).await?;
     let step = Step {
         component: "bench".to_owned(),
         version: "1".to_owned(),
@@ -268,9 +270,9 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
         .await
 }
 
-async fn session(login: &Login) -> anyhow::Result<()> {
+async fn session(login: &Login, engines: &Engines) -> anyhow::Result<()> {
     let whole = Stopwatch::new();
-    let ready = Ready::new(login, Path::new("/dev/null")).await?;
+    let ready = Ready::new(login, engines, Path::new("/dev/null")).await?;
     ready
         .during(async {
             let step = Stopwatch::new();
@@ -287,7 +289,7 @@ async fn session(login: &Login) -> anyhow::Result<()> {
 }
 
 async fn engine(login: &Login) -> anyhow::Result<()> {
-    let ready = Ready::new(login, Path::new("/dev/null")).await?;
+    let ready = Ready::new(login, &engines()?, Path::new("/dev/null")).await?;
     ready
         .during(async {
             println!("idle {}", ready.memory("VmRSS").await?);

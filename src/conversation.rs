@@ -85,6 +85,10 @@ impl Conversation {
         retired.unwrap_or_default()
     }
 
+    async fn cancelled(&self) {
+        self.wait(|state| state.cancel.then_some(())).await;
+    }
+
     /// The engine has taken everything back and said so.
     pub fn is_retired(&self) -> bool {
         self.lock().is_clean()

@@ -37,7 +37,8 @@ enum Slot {
     #[default]
     Unknown,
     Here(Stored),
-    Failed(Instant, Failure),
+    /// When, from where, why.
+    Failed(Instant, Box<Source>, Failure),
 }
 
 /// A verified payload.
@@ -84,13 +85,15 @@ impl Store {
         let mut slot = slot.lock().await;
         match &*slot {
             Slot::Here(stored) if stored.path.exists() => return Ok(stored.clone()),
-            Slot::Failed(when, failure) if when.elapsed() < REMEMBER_FAILURE => return Err(failure.clone()),
+            Slot::Failed(when, of, failure) if when.elapsed() < REMEMBER_FAILURE && **of == *source => {
+                return Err(failure.clone());
+            }
             Slot::Here(_) | Slot::Failed(..) | Slot::Unknown => {}
         }
         let result = self.bring(source).await;
         *slot = match &result {
             Ok(stored) => Slot::Here(stored.clone()),
-            Err(failure) => Slot::Failed(Instant::now(), failure.clone()),
+            Err(failure) => Slot::Failed(Instant::now(), Box::new(source.clone()), failure.clone()),
         };
         result
     }

@@ -3,7 +3,7 @@
 use super::Conversation;
 use bytes::Bytes;
 use farrier_protocol::{Ack, Event, Hello, NEXT_HOLD_SECONDS, Next, Welcome};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -22,8 +22,9 @@ use tokio_util::io::ReaderStream;
 /// one megabyte.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
-/// How much of a payload is read at a time. Larger steps gained nothing (measured).
-const CHUNK: usize = 128 * 1024;
+/// How much of a payload is read at a time. Each step is handed to another thread and back, so
+/// that a quarter of this costs a third more processor time; twice as much gains nothing (measured).
+const CHUNK: usize = 512 * 1024;
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -54,7 +55,7 @@ impl Conversation {
             .await
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         tracing::trace!(method = %request.method(), path = request.uri().path(), "the engine asks");
         let path = request.uri().path().to_owned();
         match (request.method().clone(), path.as_str()) {
@@ -100,7 +101,7 @@ impl Conversation {
         }
     }
 
-    async fn payload(&self, digest: &str, request: &Request<Incoming>) -> Response<Body> {
+    async fn payload(self: &Arc<Self>, digest: &str, request: &Request<Incoming>) -> Response<Body> {
         let Some(path) = self.files.file(digest) else {
             return plain(StatusCode::NOT_FOUND, "no such payload in this session");
         };
@@ -110,13 +111,33 @@ impl Conversation {
             Some(None) => return plain(StatusCode::RANGE_NOT_SATISFIABLE, "only bytes=N- is understood"),
         };
         match open_at(&path, from).await {
-            Ok((file, size)) if from <= size => payload_response(file, from, size),
+            Ok((file, size)) if from <= size => self.clone().payload_response(file, from, size),
             Ok(_) => plain(StatusCode::RANGE_NOT_SATISFIABLE, "the payload is shorter"),
             Err(error) => {
                 tracing::error!(%digest, %error, "a stored payload cannot be read");
                 plain(StatusCode::SERVICE_UNAVAILABLE, "the payload cannot be read")
             }
         }
+    }
+
+    /// The bytes from `from` on. A cancellation breaks the stream off: the engine comes back with
+    /// a new one, and hears of it there.
+    fn payload_response(self: Arc<Self>, file: tokio::fs::File, from: u64, size: u64) -> Response<Body> {
+        let length = size - from;
+        let cancelled = Box::pin(async move { self.cancelled().await });
+        let stream = ReaderStream::with_capacity(file.take(length), CHUNK).take_until(cancelled);
+        let mut response = Response::new(BodyExt::boxed(StreamBody::new(stream.map_ok(Frame::data))));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, length.into());
+        headers.insert(ACCEPT_RANGES, hyper::header::HeaderValue::from_static("bytes"));
+        if from > 0 {
+            let range = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
+            if let Ok(value) = range.parse() {
+                headers.insert(CONTENT_RANGE, value);
+            }
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+        response
     }
 }
 
@@ -125,23 +146,6 @@ async fn open_at(path: &std::path::Path, from: u64) -> std::io::Result<(tokio::f
     let size = file.metadata().await?.len();
     file.seek(std::io::SeekFrom::Start(from)).await?;
     Ok((file, size))
-}
-
-fn payload_response(file: tokio::fs::File, from: u64, size: u64) -> Response<Body> {
-    let length = size - from;
-    let stream = ReaderStream::with_capacity(file.take(length), CHUNK).map_ok(Frame::data);
-    let mut response = Response::new(BodyExt::boxed(StreamBody::new(stream)));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_LENGTH, length.into());
-    headers.insert(ACCEPT_RANGES, hyper::header::HeaderValue::from_static("bytes"));
-    if from > 0 {
-        let range = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
-        if let Ok(value) = range.parse() {
-            headers.insert(CONTENT_RANGE, value);
-        }
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    }
-    response
 }
 
 /// `bytes=N-`, the only form that an engine sends.

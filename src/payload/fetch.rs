@@ -16,7 +16,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const SILENCE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Where a payload comes from and what it must be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// Name of the component, for messages.
     pub component: String,
@@ -31,7 +31,7 @@ pub struct Source {
 }
 
 /// Certificates to trust and credentials to show. Never printed.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// PEM certificates to trust beside the system's.
     pub ca: Option<Vec<u8>>,

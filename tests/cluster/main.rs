@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Without KUBECONFIG the tests that need a server say so and are skipped, so that plain
-//! `cargo test` works anywhere. A server that is not on this machine is left alone, too, unless
-//! `FARRIER_TEST_CLUSTER=1` says that it is there for tests: they install definitions in it.
+//! `cargo test` works anywhere. A server that is not on this machine is left alone, too: the tests
+//! install definitions in it. `FARRIER_TEST_CLUSTER=1` says that there is a server and that it is
+//! for tests; nothing is skipped then for want of one.
 //!
 //! A new rule in `src/api` needs samples in `rules/KIND.yaml`; a test fails until it has them.
 

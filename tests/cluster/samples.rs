@@ -109,6 +109,7 @@ pub(crate) fn put(object: &mut Value, path: &str, value: &Value) {
         place = step(place, name);
     }
     if value == LEFT_OUT {
+        step(place, last);
         place.as_object_mut().expect("a field is left out of an object").remove(last);
     } else {
         *step(place, last) = value.clone();

@@ -45,6 +45,7 @@ pub(crate) struct Server {
 pub(crate) async fn server(body: impl AsyncFnOnce(&Server)) {
     let config = match usable().await {
         Ok(config) => config,
+        Err(why) if is_for_tests() => panic!("{why}"),
         Err(why) => return skipped(&why),
     };
     let client = Client::try_from(config).expect("a client");
@@ -74,6 +75,11 @@ pub(crate) fn skipped(why: &str) {
     writeln!(std::io::stderr(), "SKIPPED: {test}: {why}").expect("standard error");
 }
 
+/// Whether somebody has said that there is a cluster, and that it is for tests.
+fn is_for_tests() -> bool {
+    std::env::var("FARRIER_TEST_CLUSTER").is_ok_and(|value| value == "1")
+}
+
 async fn usable() -> Result<Config, String> {
     let how = "hack/cluster run -- cargo test -p farrier --test cluster";
     if std::env::var_os("KUBECONFIG").is_none_or(|file| file.is_empty()) {
@@ -82,7 +88,7 @@ async fn usable() -> Result<Config, String> {
     let config = Config::infer().await.expect("KUBECONFIG names a usable file");
     let host = config.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let here = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    if here || std::env::var("FARRIER_TEST_CLUSTER").is_ok_and(|value| value == "1") {
+    if here || is_for_tests() {
         return Ok(config);
     }
     Err(format!(
@@ -96,20 +102,24 @@ async fn install() -> Installed {
     let all = Definition::all();
     let (last, others) = all.split_last().expect("definitions");
     if !served().await.is_empty() {
-        return Installed { applied: apply(&all).await, without_any: None, without_one: None };
+        return Installed {
+            applied: apply(&printed().await, &all).await,
+            without_any: None,
+            without_one: None,
+        };
     }
     let without_any = Some(startup::operator_of_the_cluster().await);
-    let mut applied = apply(others).await;
+    let documents: String = others.iter().map(Definition::as_document).collect();
+    let mut applied = apply(&documents, others).await;
     let without_one = Some((last.kind.clone(), startup::operator_of_the_cluster().await));
-    applied += &apply(&all).await;
+    applied += &apply(&printed().await, &all).await;
     Installed { applied, without_any, without_one }
 }
 
 /// Applies definitions as a user does, and waits until they are served.
-async fn apply(definitions: &[Definition]) -> String {
-    let yaml: String = definitions.iter().map(Definition::as_document).collect();
+async fn apply(yaml: &str, definitions: &[Definition]) -> String {
     let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
-    let applied = kubectl(&arguments, Some(&yaml)).await;
+    let applied = kubectl(&arguments, Some(yaml)).await;
     assert!(applied.status.success(), "the definitions are refused: {}", both(&applied));
     let names: Vec<String> = definitions.iter().map(|d| format!("crd/{}", d.name())).collect();
     let mut arguments = vec!["wait", "--for=condition=Established", "--timeout=20s"];
@@ -124,6 +134,13 @@ async fn apply(definitions: &[Definition]) -> String {
     both(&applied)
 }
 
+/// What `farrier crd` prints.
+async fn printed() -> String {
+    let output = startup::farrier(&["crd"]).output().await.expect("farrier crd");
+    assert!(output.status.success(), "farrier crd: {}", both(&output));
+    String::from_utf8(output.stdout).expect("text")
+}
+
 /// The kinds that the server knows of our group.
 async fn served() -> Vec<String> {
     let listed = kubectl(&["get", "--raw", "/apis/farrier.dev/v1alpha1"], None).await;
@@ -133,7 +150,7 @@ async fn served() -> Vec<String> {
 }
 
 /// Waits for something that comes about by itself.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
         assert!(begun.elapsed() < PATIENCE, "it does not come about that {what}");
@@ -149,6 +166,7 @@ async fn kubectl(arguments: &[&str], input: Option<&str>) -> Output {
     let mut child = Command::new("kubectl")
         .arg(cache)
         .args(arguments)
+        .env("KUBE_EDITOR", "sed -i 's/desiredState: Plan/desiredState: Run/'")
         .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,1 +1,123 @@
-//! Bad input: each kind ends in a condition with its own reason, and other machines go on.
+//! Bad input: each kind ends in a condition with its own reason and a message that names what is
+//! concerned and what to do, within half a minute; other machines in the same run go on; nothing
+//! is left behind.
+//!
+//! What works in spite of something unusual (shells, terminals, no sftp) is proven in `happy`.
+
+mod asked;
+mod canary;
+mod disk;
+mod install;
+mod login;
+mod payload;
+mod reach;
+mod root;
+
+use crate::harness::machine::Builder;
+use crate::harness::payload::{Component, merge};
+use crate::harness::{Conditions, Machine, Run, Site};
+use farrier::api::ManagedNode;
+use farrier_update::Reason;
+use futures::future::join_all;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// How long after a machine's turn has come its failure may take to be known and told.
+const SOON: f64 = 30.0;
+
+/// What must be said of a machine that could not be updated.
+struct Said {
+    node: &'static str,
+    reason: Reason,
+    /// What the message must contain.
+    words: &'static [&'static str],
+}
+
+/// `node` failed with this reason, in words that contain these.
+const fn said(node: &'static str, reason: Reason, words: &'static [&'static str]) -> Said {
+    Said { node, reason, words }
+}
+
+/// Waits until the run has ended. Fails unless the machines named failed as they must, were clean
+/// soon after, and all others succeeded.
+async fn ends_with(site: &Site, run: &Run<'_>, expected: &[Said]) {
+    let ended = run.fails().await;
+    let status = ended.status.as_ref().expect("a status");
+    let events = site.events().await;
+    let mut wrong = String::new();
+    for update in run.nodes().await {
+        let node = update.spec.node_ref.name.as_str();
+        let verdict = update.condition("Succeeded");
+        let Some(said) = expected.iter().find(|said| said.node == node) else {
+            if verdict.status != "True" {
+                writeln!(wrong, "{node} should have succeeded; {}", update.words("Succeeded")).unwrap();
+            }
+            continue;
+        };
+        let seconds = seconds(&update);
+        println!("{:<12} {:<24} {seconds:>5.1} s", node, verdict.reason);
+        let reason = said.reason.as_str();
+        let event = format!("{reason} NodeUpdate/{}", update.name_any());
+        let holds = [
+            (verdict.status == "False" && verdict.reason == reason, reason.to_owned()),
+            (said.words.iter().all(|w| verdict.message.contains(w)), format!("the words {:?}", said.words)),
+            (update.state("TornDown") == "True", format!("a clean machine, not {}", update.words("TornDown"))),
+            (update.state("Stalled") == "True", "Stalled".to_owned()),
+            (seconds <= SOON, format!("an end within {SOON} s, not {seconds} s")),
+            (status.failing.iter().any(|f| f.node == node && f.reason == reason), "to be in status.failing".into()),
+            (events.iter().any(|line| line.starts_with(&event)), "an event".to_owned()),
+        ];
+        for (_, what) in holds.iter().filter(|(holds, _)| !holds) {
+            writeln!(wrong, "{node} should have {what}; {}", update.words("Succeeded")).unwrap();
+        }
+    }
+    let missing = expected.iter().filter(|s| status.nodes.iter().flatten().all(|n| n != s.node));
+    missing.for_each(|said| writeln!(wrong, "{} was not in the run", said.node).unwrap());
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// From the first status to the last.
+fn seconds(update: &farrier::api::NodeUpdate) -> f64 {
+    let status = update.status.as_ref().expect("a status");
+    let (Some(from), Some(to)) = (&status.started_at, &status.finished_at) else { return f64::INFINITY };
+    to.0.duration_since(from.0).as_secs_f64()
+}
+
+/// Starts machines side by side.
+async fn up<const N: usize>(machines: [Builder<'_>; N]) -> [Machine; N] {
+    let machines = join_all(machines.map(Builder::up)).await;
+    machines.try_into().unwrap_or_else(|_| panic!("as many as were asked for"))
+}
+
+/// One more ManagedNode of a machine, with a Secret and a spec of its own.
+async fn door(site: &Site, machine: &Machine, name: &str, secret: &[(&str, &str)], spec: Value) {
+    site.secret(name, secret).await;
+    let mut full = json!({
+        "type": "Linux",
+        "addresses": [machine.v4],
+        "credentialsRef": {"name": name},
+        "ssh": {"hostKeys": [machine.host_key]},
+    });
+    merge(&mut full, spec);
+    let node = json!({
+        "apiVersion": "farrier.dev/v1alpha1",
+        "kind": "ManagedNode",
+        "metadata": {"name": name, "labels": {"name": name}},
+        "spec": full,
+    });
+    site.create::<ManagedNode>(&node).await.expect("a ManagedNode that the API server accepts");
+}
+
+/// The component for one machine of the run only.
+fn only(component: Component, machine: &Machine) -> Component {
+    component.with(json!({"appliesTo": {"match": {"hostname": machine.host}}}))
+}
+
+/// A run to a baseline, all machines at once.
+fn all_at_once(baseline: &str) -> Value {
+    json!({"baselineRef": {"name": baseline}, "strategy": {"maxConcurrent": "100%"}})
+}
+
+/// Root's own way in, as every machine of the image has it.
+const ROOT: &[(&str, &str)] = &[("username", "root"), ("password", "root-secret")];

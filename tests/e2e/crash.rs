@@ -116,7 +116,7 @@ fn an_operator_that_is_asked_to_end_leaves_engines_at_work_and_takes_them_up_aga
         let db = site.machine("db").up().await;
         site.baseline("spring", &[site.slow(3)]).await;
         let run = site.run("r1", to("spring")).await;
-        db.engine().await;
+        db.is_slow().await;
         site.operator.stop().await;
         wait::until("the component to finish without an operator", wait::LIMIT, async || {
             db.file("/etc/slow.version").map(|_| ()).ok_or_else(|| "it runs".to_owned())

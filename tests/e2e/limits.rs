@@ -59,8 +59,9 @@ fn a_run_waits_for_the_machine_that_another_one_works_on_and_says_so() {
                 r.status.as_ref().is_some_and(|s| s.waiting.iter().any(|w| w.reason == "WaitingForNode"))
             })
             .await;
-        let note = waiting.status.expect("a status").waiting.remove(0);
-        assert_eq!(note.node, "shared");
+        let notes = waiting.status.expect("a status").waiting;
+        let note = notes.iter().find(|w| w.node == "shared").expect("a note about the machine");
+        assert_eq!(note.reason, "WaitingForNode");
         assert!(note.message.contains("run first"), "{}", note.message);
         assert_eq!(first.get().await.state("Succeeded"), "Unknown", "it really had to wait");
         second

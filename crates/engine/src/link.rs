@@ -78,7 +78,12 @@ impl Link {
                     shared.answer(answer);
                 }
                 LinkOrder::Fetch(mut download) => match download.proceed(&mut http) {
-                    Ok(result) => shared.fetched(result),
+                    Ok(result) => {
+                        // Closed before anybody hears of it: a file that is open for writing
+                        // cannot be executed.
+                        drop(download);
+                        shared.fetched(result);
+                    }
                     Err(error) => {
                         shared.fetch_again(download);
                         return Err(error);

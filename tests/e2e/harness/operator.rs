@@ -103,7 +103,7 @@ impl Operator {
 }
 
 /// The engines: those of `hack/engine-build`, or of `FARRIER_ENGINES`.
-fn engines() -> PathBuf {
+pub(crate) fn engines() -> PathBuf {
     if let Some(dir) = std::env::var_os("FARRIER_ENGINES") {
         return dir.into();
     }

@@ -1,0 +1,223 @@
+//! Manifests as users write them: what is filled in, what is refused, what may be applied again.
+
+use crate::samples::{LEFT_OUT, Table, put};
+use crate::schema::{Definition, Field};
+use crate::server::{Server, server};
+use serde_json::{Value, json};
+
+/// The samples of the design.
+const DESIGN: &str = include_str!("design.yaml");
+
+/// Who writes only what is needed gets something else than the documentation says.
+#[tokio::test]
+async fn a_short_managed_node_gets_the_documented_defaults() {
+    let mut expected = json!({
+        "type": "Linux",
+        "addresses": ["10.0.12.7"],
+        "addressFamilies": ["IPv4", "IPv6"],
+        "credentialsRef": {"name": "db-01"},
+        "ssh": {"port": 22, "hostKeys": [], "hostKeyPolicy": "Pinned", "privilege": "None"},
+        "openFirewall": false,
+        "hold": false,
+    });
+    server(async |server| {
+        assert_eq!(completed(server, "ManagedNode", &[]).await, expected);
+        let partly = completed(server, "ManagedNode", &[("spec.ssh.privilege", json!("Sudo"))]).await;
+        expected["ssh"]["privilege"] = json!("Sudo");
+        assert_eq!(partly, expected);
+    })
+    .await;
+}
+
+/// An installer is ended too early or a machine is rebooted that should not be.
+#[tokio::test]
+async fn a_short_component_gets_the_documented_defaults() {
+    server(async |server| {
+        let spec = completed(server, "Baseline", &[]).await;
+        let mut component = spec["components"][0].clone();
+        for given in ["name", "version", "installer", "payload"] {
+            component.as_object_mut().unwrap().remove(given).expect("it was given");
+        }
+        let expected =
+            json!({"appliesTo": {}, "reboot": "IfRequested", "interruptible": true, "timeout": "10m"});
+        assert_eq!(component, expected);
+    })
+    .await;
+}
+
+/// A run takes on more machines at a time, or does more to them, than the documentation says.
+#[tokio::test]
+async fn a_short_update_run_gets_the_documented_defaults() {
+    let mut expected = json!({
+        "desiredState": "Run",
+        "operation": "Update",
+        "selector": {"matchLabels": {"rack": "r12"}},
+        "baselineRef": {"name": "spring-2026"},
+        "channel": "Session",
+        "strategy": {"maxConcurrent": 10, "retries": 0},
+        "reboot": {"policy": "Never"},
+        "onFailedDependency": "OmitComponent",
+        "force": {"downgrade": false, "rewrite": false},
+        "callback": {"httpPort": 63001, "httpsPort": 63002, "onConflict": "Next", "exposure": "HostPort"},
+    });
+    let given = [
+        ("spec.strategy.retries", json!(2)),
+        ("spec.reboot.delay", json!("1m")),
+        ("spec.force.rewrite", json!(true)),
+        ("spec.callback.exposure", json!("NodePort")),
+    ];
+    server(async |server| {
+        assert_eq!(completed(server, "UpdateRun", &[]).await, expected);
+        let partly = completed(server, "UpdateRun", &given).await;
+        for (path, value) in &given {
+            put(&mut expected, path.trim_start_matches("spec."), value);
+        }
+        assert_eq!(partly, expected);
+    })
+    .await;
+}
+
+/// The spec that the server makes out of the base object of a kind with more fields.
+async fn completed(server: &Server, kind: &str, fields: &[(&str, Value)]) -> Value {
+    let mut object = Table::of(kind).base;
+    object["metadata"] = json!({"name": "short"});
+    for (path, value) in fields {
+        put(&mut object, path, value);
+    }
+    let created = server.create(&Definition::of(kind), &object, true).await;
+    created.expect("a short object is accepted")["spec"].clone()
+}
+
+/// A template that renders an empty value as null gets a refusal nobody understands, or an object
+/// that the operator cannot read, which ends its watch for everybody.
+#[tokio::test]
+async fn a_null_is_the_same_as_leaving_the_field_out() {
+    server(async |server| {
+        let mut problems = Vec::new();
+        for definition in Definition::all() {
+            let object = whole(&definition.kind);
+            for field in definition.fields().iter().filter(|field| may_be_left_out(field)) {
+                let path = field.path.replace("[]", "[0]");
+                let with = async |value: Value| {
+                    let mut object = object.clone();
+                    put(&mut object, &path, &value);
+                    server.create(&definition, &object, true).await.map(|o| without_nulls(&o["spec"]))
+                };
+                let (left_out, null) = (with(json!(LEFT_OUT)).await, with(Value::Null).await);
+                let same = match (&left_out, &null) {
+                    (Ok(left_out), Ok(null)) => left_out == null,
+                    (left_out, null) => left_out.is_err() && null.is_err(),
+                };
+                if !same {
+                    let kind = &definition.kind;
+                    problems.push(format!("{kind} {path}: left out: {left_out:?}; null: {null:?}"));
+                }
+            }
+        }
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+    })
+    .await;
+}
+
+fn may_be_left_out(field: &Field) -> bool {
+    field.path.starts_with("spec.") && !field.required && !field.path.ends_with(['}', ']'])
+}
+
+/// An object of the kind with as much in it as there is a sample of.
+fn whole(kind: &str) -> Value {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(DESIGN).expect("YAML");
+    let mut object =
+        documents.into_iter().find(|d| d["kind"] == kind).unwrap_or_else(|| Table::of(kind).base);
+    object["metadata"] = json!({"name": "whole"});
+    object
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(_, value)| !value.is_null());
+            fields.map(|(name, value)| (name.clone(), without_nulls(value))).collect()
+        }
+        Value::Array(elements) => elements.iter().map(without_nulls).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+/// What stands in the documentation cannot be typed.
+#[tokio::test]
+async fn the_samples_of_the_design_are_accepted_as_they_stand() {
+    server(async |server| {
+        let manifest = DESIGN.replace("namespace: fleet", &format!("namespace: {}", server.namespace));
+        let ways: [&[&str]; 2] =
+            [&["create", "--dry-run=server", "-f", "-"], &["apply", "--server-side", "-f", "-"]];
+        for way in ways {
+            let said = server.kubectl(way, Some(&manifest)).await;
+            assert!(said.as_ref().is_ok_and(|words| !words.contains("Warning")), "{said:?}");
+        }
+    })
+    .await;
+}
+
+/// A pipeline that applies its manifests again and again, each in its own way, stops at a run that
+/// it has not changed.
+#[tokio::test]
+async fn an_unchanged_manifest_may_be_applied_again_in_every_way() {
+    server(async |server| {
+        let manifest = DESIGN.replace("namespace: fleet", &format!("namespace: {}", server.namespace));
+        let apply = async |arguments: &[&str]| {
+            let said = server.kubectl(arguments, Some(&manifest)).await;
+            said.unwrap_or_else(|words| panic!("{arguments:?}: {words}"))
+        };
+        apply(&["apply", "-f", "-"]).await;
+        let again = apply(&["apply", "-f", "-"]).await;
+        assert_eq!(again.matches(" unchanged").count(), 3, "{again}");
+        let ways: [&[&str]; 3] = [
+            &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            &["replace", "-f", "-"],
+            &["apply", "-f", "-"],
+        ];
+        for way in ways.iter().chain(&ways) {
+            apply(way).await;
+            let before = generations(server).await;
+            apply(way).await;
+            assert_eq!(before, generations(server).await, "{way:?}: the same again counts as a change");
+        }
+    })
+    .await;
+}
+
+async fn generations(server: &Server) -> String {
+    let path = "jsonpath={.items[*].metadata.generation}";
+    server.kubectl(&["get", "farrier", "-o", path], None).await.expect("the objects")
+}
+
+/// A misspelt field is dropped without a word, and the machine is not treated as it was meant.
+#[tokio::test]
+async fn an_unknown_field_is_refused_by_its_name() {
+    let misspelt = [
+        ("ManagedNode", "spec.adresses"),
+        ("ManagedNode", "spec.ssh.prot"),
+        ("ManagedNode", "spec.credentialsRef.namespace"),
+        ("Baseline", "spec.component"),
+        ("Baseline", "spec.components[0].instaler"),
+        ("Baseline", "spec.components[0].payload.sha256"),
+        ("UpdateRun", "spec.desiredstate"),
+        ("UpdateRun", "spec.strategy.maxConcurent"),
+        ("UpdateRun", "spec.callback.ftpport"),
+        ("NodeUpdate", "spec.node"),
+        ("NodeInventory", "spec.nodeRef.uid"),
+    ];
+    server(async |server| {
+        for (kind, path) in misspelt {
+            let mut object = Table::of(kind).base;
+            put(&mut object, path, &json!("x"));
+            object["apiVersion"] = json!("farrier.dev/v1alpha1");
+            object["kind"] = json!(kind);
+            object["metadata"] = json!({"name": "misspelt"});
+            let said = server.kubectl(&["apply", "-f", "-"], Some(&object.to_string())).await;
+            let words = said.expect_err(path);
+            assert!(words.contains(&format!("unknown field \"{path}\"")), "{kind} {path}: {words}");
+        }
+    })
+    .await;
+}

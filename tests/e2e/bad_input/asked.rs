@@ -1,0 +1,128 @@
+//! Objects that ask for what cannot be: unsupported fields, missing references, wrong selectors.
+
+use super::{all_at_once, door, ends_with, said};
+use crate::harness::payload::{agent, ethtool, merge};
+use crate::harness::run::to;
+use crate::harness::snapshot::{DPKG, ETHTOOL, LOG};
+use crate::harness::{Conditions, Run, Site, e2e, lab};
+use farrier_update::Reason;
+use serde_json::{Value, json};
+
+/// What a run must not ask for yet, and the field that its refusal must name.
+fn unsupported() -> [(&'static str, Value, &'static str); 6] {
+    [
+        ("stages", json!({"strategy": {"stages": [{"name": "canary", "count": 1}]}}), "spec.strategy.stages"),
+        ("budget", json!({"strategy": {"failureBudget": "5%"}}), "spec.strategy.failureBudget"),
+        ("reboot", json!({"reboot": {"policy": "IfRequired"}}), "spec.reboot.policy"),
+        ("stage", json!({"operation": "Stage"}), "spec.operation: Stage"),
+        ("callback", json!({"channel": "Callback"}), "spec.channel"),
+        ("ftp", json!({"callback": {"ftpPort": 63003}}), "spec.callback.ftpPort"),
+    ]
+}
+
+/// A field is silently ignored, and a run does something else than it was asked for.
+#[test]
+fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
+    e2e("asked", async |site| {
+        let machine = site.machine("idle").up().await;
+        let before = machine.snapshot().await;
+        site.baseline("spring", &[ethtool()]).await;
+        let circle = |name: &str, other: &str| {
+            agent("1.1").with(json!({"name": name, "requires": [{"component": other}]}))
+        };
+        site.baseline("circle", &[circle("one", "two"), circle("two", "one")]).await;
+        for (name, patch, field) in unsupported() {
+            refused(site, name, patch, Reason::NotYetSupported, &[field]).await;
+        }
+        let nobody = json!({"selector": {"matchLabels": {"name": "nobody"}}});
+        refused(site, "nobody", nobody, Reason::NoNodesSelected, &["spec.selector", "labels"]).await;
+        let near = json!({"selector": {"matchExpressions": [{"key": "name", "operator": "Near", "values": ["x"]}]}});
+        refused(site, "near", near, Reason::SelectorInvalid, &["spec.selector", "Near"]).await;
+        let circle = json!({"baselineRef": {"name": "circle"}});
+        refused(site, "circle", circle, Reason::BaselineInvalid, &["Baseline circle", "circle: ", "remove"]).await;
+        an_unknown_field_is_named(site).await;
+        before.same_but(&machine.snapshot().await, &[]);
+    });
+}
+
+/// Makes a run that must fail for this reason, in these words, without having begun anything.
+async fn refused(site: &Site, name: &str, patch: Value, reason: Reason, words: &[&str]) {
+    let mut spec = to("spring");
+    merge(&mut spec, patch);
+    let run = site.run(name, spec).await;
+    let ended = run.fails().await;
+    let verdict = ended.condition("Succeeded");
+    println!("{name:<12} {}", verdict.reason);
+    assert_eq!(verdict.reason, reason.as_str(), "{name}; {}", verdict.message);
+    for word in words {
+        assert!(verdict.message.contains(word), "{name}: no {word:?} in: {}", verdict.message);
+    }
+    assert_eq!(ended.state("Stalled"), "True");
+    assert!(run.nodes().await.is_empty(), "{name} began something");
+    let event = format!("{} UpdateRun/{name}", reason.as_str());
+    crate::harness::wait::until("the event", crate::harness::wait::LIMIT, async || {
+        let events = site.events().await;
+        if events.iter().any(|line| line.starts_with(&event)) { Ok(()) } else { Err(format!("{events:#?}")) }
+    })
+    .await;
+}
+
+/// A misspelt field never reaches the operator: kubectl refuses it and says which one.
+async fn an_unknown_field_is_named(site: &Site) {
+    let run = json!({
+        "apiVersion": "farrier.dev/v1alpha1",
+        "kind": "UpdateRun",
+        "metadata": {"name": "misspelt", "namespace": site.name},
+        "spec": {"selector": {}, "operation": "Inventory", "strategy": {"maxConcurent": 3}},
+    });
+    let file = site.path("misspelt.json");
+    std::fs::write(&file, run.to_string()).expect("a file");
+    let file = file.to_str().expect("a path");
+    let words = lab::try_output("kubectl", ["apply", "-f", file]).await.expect_err("a refusal");
+    assert!(words.contains(r#"unknown field "spec.strategy.maxConcurent""#), "{words}");
+}
+
+/// A run that was created before its baseline fails, or waits without a word.
+#[test]
+fn a_run_waits_for_its_baseline_and_says_so() {
+    e2e("late", async |site| {
+        let machine = site.machine("db").up().await;
+        let before = machine.snapshot().await;
+        let run = site.run("r1", to("later")).await;
+        let waits = |run: &farrier::api::UpdateRun| run.reason("Succeeded") == "BaselineNotFound";
+        let waiting = run.until("the run to say what it waits for", waits).await;
+        let verdict = waiting.condition("Succeeded");
+        assert_eq!(verdict.status, "Unknown");
+        assert!(verdict.message.contains("baseline later does not exist"), "{}", verdict.message);
+        assert!(run.nodes().await.is_empty());
+        before.same_but(&machine.snapshot().await, &[]);
+        site.baseline("later", &[ethtool()]).await;
+        run.succeeds().await;
+        before.same_but(&machine.snapshot().await, &[LOG, DPKG, ETHTOOL]);
+    });
+}
+
+/// A machine of a kind that cannot be updated yet keeps the others from being updated, or is
+/// tried as if it were another kind.
+#[test]
+fn machines_that_cannot_be_updated_yet_are_told_apart() {
+    e2e("kind", async |site| {
+        let good = site.machine("good").up().await;
+        door(site, &good, "windows", super::ROOT, json!({"type": "Windows"})).await;
+        door(site, &good, "ilo", super::ROOT, json!({"type": "ILO"})).await;
+        door(site, &good, "callback", super::ROOT, json!({"channel": "Callback"})).await;
+        door(site, &good, "listen", super::ROOT, json!({"channel": "Listen"})).await;
+        site.baseline("spring", &[ethtool()]).await;
+        let run: Run<'_> = site.run("r1", all_at_once("spring")).await;
+        let expected = [
+            said("windows", Reason::NotYetSupported, &["windows is of type Windows", "spec.hold"]),
+            said("ilo", Reason::NotYetSupported, &["ilo is of type ILO", "spec.hold"]),
+            said("callback", Reason::NotYetSupported, &["callback uses channel Callback", "use Session"]),
+            said("listen", Reason::NotYetSupported, &["listen uses channel Listen", "use Session"]),
+        ];
+        ends_with(site, &run, &expected).await;
+        let log = good.labctl("log").await;
+        let came = log.lines().filter(|line| line.starts_with("Accepted ")).count();
+        assert_eq!(came, 1, "only the good one may be contacted:\n{log}");
+    });
+}

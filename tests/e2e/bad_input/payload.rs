@@ -1,0 +1,101 @@
+//! Payloads that cannot be had, or are not what the baseline says.
+
+use super::{all_at_once, ends_with, only, said};
+use crate::harness::https::{Answer, Server};
+use crate::harness::payload::{Component, ethtool, of_bytes};
+use crate::harness::snapshot::{self, LOG};
+use crate::harness::{Machine, Site, e2e};
+use farrier_update::Reason;
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+/// Wrong bytes are installed, or a user is not told whether file, digest, address, credentials or
+/// certificate are to be corrected.
+#[test]
+fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
+    e2e("payload", async |site| {
+        let good = site.machine("good").up().await;
+        let names: Vec<&str> = EXPECTED.iter().map(|said| said.node).collect();
+        let machines = join_all(names.iter().map(|name| site.machine(name).up())).await;
+        let before = snapshot::of_all(&machines).await;
+        let server = Server::start(site).await;
+        site.secret("ca", &[("ca.crt", &server.ca)]).await;
+        site.secret("badca", &[("ca.crt", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")]).await;
+        site.secret("token", &[("ca.crt", &server.ca), ("token", "not-it")]).await;
+        let mut components = vec![only(ethtool(), &good)];
+        for machine in &machines {
+            components.push(only(component(site, &server, machine), machine));
+        }
+        site.baseline("spring", &components).await;
+        let run = site.run("r1", all_at_once("spring")).await;
+        ends_with(site, &run, EXPECTED).await;
+        snapshot::all_same_but(&before, &snapshot::of_all(&machines).await, &[LOG]);
+    });
+}
+
+/// The component of the case that the machine is named after.
+fn component(site: &Site, server: &Server, machine: &Machine) -> Component {
+    let name = machine.name.as_str();
+    // Each case has bytes of its own: what has the right digest is fetched only once.
+    let bytes = format!("#!/bin/sh\n# {name}\necho 1.0 >/etc/{name}.version\n").into_bytes();
+    let file = format!("{name}.sh");
+    let right = of_bytes(name, "1.0", "Script", &file, &bytes);
+    let detect = json!({"detect": {"file": format!("/etc/{name}.version")}});
+    let at = |answer: Answer| json!({"url": server.at(&format!("/{file}"), answer), "secretRef": {"name": "ca"}});
+    let other = [bytes.as_slice(), b"# and more"].concat();
+    let half = bytes[..bytes.len() / 2].to_vec();
+    let on_disk = |bytes: &[u8], patch: Value| {
+        site.payload(&file, "1.0", "Script", bytes);
+        patch
+    };
+    let patch = match name {
+        "digest" => at(Answer::Whole(other)),
+        "filedigest" => on_disk(&other, json!({})),
+        "cut" => at(Answer::Cut(bytes.clone())),
+        "shortfile" => on_disk(&half, json!({"size": bytes.len()})),
+        "longfile" => on_disk(&bytes, json!({"size": 5})),
+        "missing" => at(Answer::Status(404)),
+        "missingfile" => json!({}),
+        "refused" => merged(at(Answer::Status(401)), json!({"secretRef": {"name": "token"}})),
+        "forbidden" => at(Answer::Status(403)),
+        "trouble" => at(Answer::Status(500)),
+        "nobodythere" => json!({"url": "https://localhost:1/x.sh"}),
+        "untrusted" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": null})),
+        "badca" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": {"name": "badca"}})),
+        "nosecret" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": {"name": "no-such-secret"}})),
+        "dotdot" => json!({"url": "file:///../operator.log"}),
+        "symlink" => {
+            let link = site.path("payloads").join(&file);
+            std::os::unix::fs::symlink("/etc/hostname", link).expect("a link");
+            json!({})
+        }
+        "oci" => json!({"url": "oci://registry.example/x:1"}),
+        _ => unreachable!("{name}"),
+    };
+    right.with(detect).with(json!({"payload": patch}))
+}
+
+fn merged(mut value: Value, patch: Value) -> Value {
+    crate::harness::payload::merge(&mut value, patch);
+    value
+}
+
+const EXPECTED: &[super::Said] = &[
+    said("digest", Reason::PayloadDigestMismatch, &["component digest", "https://", "sha256:", "nothing was installed"]),
+    said("filedigest", Reason::PayloadDigestMismatch, &["component filedigest", "file:///filedigest.sh"]),
+    said("cut", Reason::PayloadTruncated, &["component cut", "https://", "broke off"]),
+    said("shortfile", Reason::PayloadTruncated, &["component shortfile", "bytes", "check the file"]),
+    said("longfile", Reason::PayloadSizeMismatch, &["component longfile", "5 bytes", "correct size"]),
+    said("missing", Reason::PayloadNotFound, &["component missing", "404", "correct payload.url"]),
+    said("missingfile", Reason::PayloadNotFound, &["component missingfile", "put the file there"]),
+    said("refused", Reason::PayloadRefused, &["component refused", "401", "payload.secretRef"]),
+    said("forbidden", Reason::PayloadRefused, &["component forbidden", "403", "payload.secretRef"]),
+    said("trouble", Reason::PayloadUnavailable, &["component trouble", "500", "look at the source"]),
+    said("nobodythere", Reason::PayloadUnavailable, &["component nobodythere", "https://localhost:1", "reaches it"]),
+    said("untrusted", Reason::PayloadUntrusted, &["component untrusted", "https://", "ca.crt"]),
+    said("badca", Reason::SecretIncomplete, &["component badca", "ca.crt", "PEM"]),
+    said("nosecret", Reason::SecretNotFound, &["no-such-secret", "component nosecret", "create it"]),
+    said("dotdot", Reason::PayloadRefused, &["component dotdot", "..", "payload directory"]),
+    said("symlink", Reason::PayloadRefused, &["component symlink", "out of the payload directory"]),
+    said("oci", Reason::NotYetSupported, &["component oci", "oci://", "https:// or file://"]),
+];

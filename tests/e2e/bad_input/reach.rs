@@ -1,0 +1,143 @@
+//! Machines that cannot be reached, or are not who they should be.
+
+use super::{ROOT, all_at_once, door, ends_with, said, up};
+use crate::harness::payload::ethtool;
+use crate::harness::run::to;
+use crate::harness::snapshot::{self, DPKG, ETHTOOL, LOG};
+use crate::harness::{Conditions, Site, e2e};
+use farrier_update::Reason;
+use serde_json::json;
+use std::time::Instant;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+/// A user with an unreachable machine is not told whether to look at name service, firewall, cable
+/// or SSH server.
+#[test]
+fn a_machine_that_cannot_be_reached_says_why() {
+    e2e("away", async |site| {
+        let [good, frozen, dropped, unplugged] = up([
+            site.machine("good"),
+            site.machine("frozen"),
+            site.machine("dropped").lab(&["--firewall", "ssh-only"]).spec(json!({"ssh": {"port": 2222}})),
+            site.machine("unplugged"),
+        ])
+        .await;
+        let machines = [good.clone(), frozen.clone(), dropped.clone(), unplugged.clone()];
+        let before = snapshot::of_all(&machines).await;
+        frozen.labctl("freeze").await;
+        unplugged.labctl("unplug").await;
+        door(site, &good, "nohost", ROOT, json!({"addresses": ["no-such-host.invalid"]})).await;
+        door(site, &good, "refused", ROOT, json!({"ssh": {"port": 2222}})).await;
+        let port = not_ssh().await;
+        door(site, &good, "junk", ROOT, json!({"addresses": ["127.0.0.1"], "ssh": {"port": port}})).await;
+        door(site, &good, "family", ROOT, json!({"addressFamilies": ["IPv6"]})).await;
+        site.baseline("spring", &[ethtool()]).await;
+        let run = site.run("r1", all_at_once("spring")).await;
+        let expected = [
+            said("nohost", Reason::NameNotResolved, &["nohost", "no-such-host.invalid", "spec.addresses"]),
+            said("refused", Reason::ConnectionRefused, &["refused", "port 2222", "SSH server runs"]),
+            said("dropped", Reason::ConnectionTimedOut, &["dropped", "port 2222", "firewall"]),
+            said("unplugged", Reason::ConnectionTimedOut, &["unplugged", "machine is on"]),
+            said("frozen", Reason::ConnectionTimedOut, &["frozen", "handshake", "hung"]),
+            said("junk", Reason::NotAnSshServer, &["junk", "127.0.0.1", "SSH server answers on this port"]),
+            said("family", Reason::NoUsableAddress, &["family", "spec.addressFamilies"]),
+        ];
+        ends_with(site, &run, &expected).await;
+        let ended = run.get().await.status.expect("a status").counts;
+        assert_eq!((ended.succeeded, ended.unreachable, ended.failed), (1, 7, 0));
+        for name in ["nohost", "refused", "frozen"] {
+            assert_eq!(site.node(name).await.state("Reachable"), "False", "{name}");
+        }
+        frozen.labctl("thaw").await;
+        unplugged.labctl("plug").await;
+        let after = snapshot::of_all(&machines).await;
+        before[0].same_but(&after[0], &[LOG, DPKG, ETHTOOL]);
+        snapshot::all_same_but(&before[1..], &after[1..], &[]);
+    });
+}
+
+/// A server that speaks first, and no SSH.
+async fn not_ssh() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let port = listener.local_addr().expect("its number").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // The other side hangs up when it has seen what this is.
+            stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").await.ok();
+        }
+    });
+    port
+}
+
+/// Where retries are left, the cause is hidden behind "waiting" until the last one has failed.
+#[test]
+fn the_reason_is_told_while_another_attempt_is_waited_for() {
+    e2e("again", async |site| {
+        let machine = site.machine("off").up().await;
+        machine.labctl("unplug").await;
+        let spec = json!({"operation": "Inventory", "strategy": {"retries": 5}});
+        let begun = Instant::now();
+        let run = site.run("r1", spec).await;
+        let waits = |update: &farrier::api::NodeUpdate| update.reason("Succeeded") == "WaitingForRetry";
+        let update = run.node_until("off", "the wait for the second attempt", waits).await;
+        assert!(begun.elapsed().as_secs_f64() < super::SOON);
+        assert_eq!(update.state("Succeeded"), "Unknown");
+        assert_eq!(update.reason("Reachable"), "ConnectionTimedOut");
+        assert!(update.condition("Succeeded").message.contains("ConnectionTimedOut: off did not answer"));
+        machine.labctl("plug").await;
+        run.succeeds().await;
+    });
+}
+
+/// Somebody in the way is taken for the machine, or a user does not learn which key to enter.
+#[test]
+fn a_host_key_that_is_not_the_known_one_is_refused_and_shown() {
+    e2e("keys", async |site| {
+        let nothing_known = json!({"ssh": {"hostKeys": null}});
+        let first = json!({"ssh": {"hostKeys": null, "hostKeyPolicy": "TrustOnFirstUse"}});
+        let [_good, changed, unknown, recorded] = up([
+            site.machine("good"),
+            site.machine("changed"),
+            site.machine("unknown").spec(nothing_known),
+            site.machine("recorded").spec(first),
+        ])
+        .await;
+        let only_recorded = json!({"operation": "Inventory", "selector": {"matchLabels": {"name": "recorded"}}});
+        site.run("first", only_recorded).await.succeeds().await;
+        let node = site.node("recorded").await;
+        assert_eq!(node.status.expect("a status").host_key, Some(recorded.host_key.clone()));
+        changed.labctl("rotate-hostkey").await;
+        recorded.labctl("rotate-hostkey").await;
+        let machines = [changed, unknown, recorded];
+        let before = snapshot::of_all(&machines).await;
+        door(site, &machines[0], "typo", ROOT, json!({"ssh": {"hostKeys": ["ssh-ed25519 AAAAtypo"]}})).await;
+        site.baseline("spring", &[ethtool()]).await;
+        let run = site.run("r1", all_at_once("spring")).await;
+        let expected = [
+            said("changed", Reason::HostKeyChanged, &["changed", "SHA256:", "spec.ssh.hostKeys"]),
+            said("recorded", Reason::HostKeyChanged, &["recorded", "SHA256:", "status.hostKey"]),
+            said("unknown", Reason::HostKeyUnknown, &["unknown", "compare the fingerprint"]),
+            said("typo", Reason::HostKeyUnknown, &["typo", "AAAAtypo", "known_hosts"]),
+        ];
+        ends_with(site, &run, &expected).await;
+        snapshot::all_same_but(&before, &snapshot::of_all(&machines).await, &[]);
+        for name in ["changed", "recorded", "unknown"] {
+            assert_eq!(site.node(name).await.state("HostKeyVerified"), "False", "{name}");
+        }
+        the_offered_key_is_the_right_one(site, &machines[1].host_key).await;
+    });
+}
+
+/// The key that the message offers can be pasted as it is.
+async fn the_offered_key_is_the_right_one(site: &Site, key: &str) {
+    let node = site.node("unknown").await;
+    let message = &node.condition("HostKeyVerified").message;
+    assert!(message.contains(&format!("put \"{key}\" into spec.ssh.hostKeys")), "{message}");
+    let patch = kube::api::Patch::Merge(json!({"spec": {"ssh": {"hostKeys": [key]}}}));
+    let nodes = site.api::<farrier::api::ManagedNode>();
+    nodes.patch("unknown", &kube::api::PatchParams::default(), &patch).await.expect("a changed ManagedNode");
+    let mut spec = to("spring");
+    crate::harness::payload::merge(&mut spec, json!({"selector": {"matchLabels": {"name": "unknown"}}}));
+    site.run("r2", spec).await.succeeds().await;
+}

@@ -9,7 +9,6 @@ mod managed_node;
 mod pending;
 mod update_run;
 
-use crate::api::LABEL_RUN;
 use crate::failure::chain;
 use crate::publish::Events;
 use crate::world::{Change, World};
@@ -91,9 +90,7 @@ async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant
             if context.world.updates.get(&update).is_none() {
                 context.pending.forget(&namespace, &update.name);
             }
-            if let Some(run) =
-                context.world.updates.get(&update).and_then(|u| u.labels().get(LABEL_RUN).cloned())
-            {
+            if let Some(run) = context.world.updates.get(&update).map(|u| u.spec.run_ref.name.clone()) {
                 mark((namespace.clone(), run));
             }
             // Another run may wait for this machine.

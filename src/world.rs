@@ -3,6 +3,8 @@
 use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
 use crate::publish::Kind;
 use futures::StreamExt;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
@@ -81,17 +83,21 @@ fn watch<K: Kind>(
 where
     K::DynamicType: Eq + Hash + Clone,
 {
-    let api: Api<K> = match namespace {
+    let api: Api<DeserializeGuard<K>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let (store, writer) = reflector::store();
     let send = send.clone();
+    let known = store.clone();
     let mut stream = Box::pin(
-        // Who wrote which field is of no interest here and is a third of each object.
         watcher(api, watcher::Config::default())
-            .modify(|object| object.meta_mut().managed_fields = None)
             .default_backoff()
+            .filter_map(move |event| {
+                std::future::ready(event.map(|event| readable(event, &known)).transpose())
+            })
+            // Who wrote which field is of no interest here and is a third of each object.
+            .modify(|object: &mut K| object.meta_mut().managed_fields = None)
             .reflect(writer),
     );
     tokio::spawn(async move {
@@ -109,4 +115,32 @@ where
         }
     });
     store
+}
+
+/// An event as it would be if objects that cannot be read did not exist: one such object, written
+/// by hand or by another version, must not stop the work on all others.
+fn readable<K: Kind>(event: Event<DeserializeGuard<K>>, known: &Store<K>) -> Option<Event<K>>
+where
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let gone = |object: InvalidObject| {
+        let name = object.metadata.name.unwrap_or_default();
+        let namespace = object.metadata.namespace.unwrap_or_default();
+        tracing::error!(kind = %K::kind(&()), namespace, name, error = object.error, "an object cannot be read and is left out; correct or delete it");
+        known.get(&ObjectRef::new(&name).within(&namespace)).map(|was| Event::Delete((*was).clone()))
+    };
+    match event {
+        Event::Init => Some(Event::Init),
+        Event::InitDone => Some(Event::InitDone),
+        Event::InitApply(DeserializeGuard(Ok(object))) => Some(Event::InitApply(object)),
+        Event::Apply(DeserializeGuard(Ok(object))) => Some(Event::Apply(object)),
+        Event::Delete(DeserializeGuard(Ok(object))) => Some(Event::Delete(object)),
+        Event::Apply(DeserializeGuard(Err(object))) | Event::Delete(DeserializeGuard(Err(object))) => {
+            gone(object)
+        }
+        Event::InitApply(DeserializeGuard(Err(object))) => {
+            gone(object);
+            None
+        }
+    }
 }

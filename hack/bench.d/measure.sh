@@ -11,7 +11,7 @@ heading() { printf '\n%s\n%s cores, load %s\n' "$*" "$(nproc)" "$(load)"; }
 median() { sort -g | awk '{ v[NR] = $1 } END { if (NR) print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2; else print "nan" }'; }
 
 # calc EXPRESSION [FORMAT]: floating point.
-calc() { awk "BEGIN { printf \"${2:-%.2f}\", $1 }"; }
+calc() { awk "BEGIN { printf \"${2:-%.2f}\", ($1) }"; }
 
 # row WHAT OURS PEER RATIO AIM: one line of a table; aims are compared by whoever reads.
 row() { printf '  %-34s %14s %14s %10s   %s\n' "$@"; }

@@ -12,8 +12,15 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+
+/// How long the API server may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long it may take to answer the first question.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// Run the operator: controller and runner.
 ///
@@ -67,8 +74,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let store = Store::open(&cache, args.payload_dir.as_deref()).with_context(|| {
         format!("failed to use {} for payloads; name another directory with --cache-dir", cache.display())
     })?;
-    let client = client(&args).await?;
-    check_definitions(&client).await?;
+    let (client, server) = client(&args).await?;
+    check_definitions(&client, &server).await?;
     let watches = Watches::start(&client, args.namespace.as_deref());
     watches.ready().await.context("failed to fill the caches")?;
     let (world, changes) = watches.into_parts();
@@ -123,9 +130,10 @@ async fn told_to_end() -> anyhow::Result<()> {
     }
 }
 
-async fn client(args: &Args) -> anyhow::Result<Client> {
+/// The client, and the address of the server for messages.
+async fn client(args: &Args) -> anyhow::Result<(Client, String)> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &args.kubeconfig {
+    let mut config = match &args.kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path)
                 .with_context(|| format!("failed to read the kubeconfig {}; correct --kubeconfig", path.display()))?;
@@ -138,25 +146,42 @@ async fn client(args: &Args) -> anyhow::Result<Client> {
             "failed to find a cluster; set KUBECONFIG or --kubeconfig, or run inside a cluster with a service account",
         )?,
     };
-    Client::try_from(config).context("failed to set up the connection to the cluster")
+    config.connect_timeout = Some(CONNECT_LIMIT);
+    let server = config.cluster_url.to_string();
+    let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
+    Ok((client, server))
 }
 
 /// Every definition must be there before anything is watched: a watch of an unknown kind only
 /// says "not found", for ever.
-async fn check_definitions(client: &Client) -> anyhow::Result<()> {
+async fn check_definitions(client: &Client, server: &str) -> anyhow::Result<()> {
     let group = crate::api::GROUP;
-    let known = client
-        .list_api_group_resources(&format!("{group}/v1alpha1"))
+    let asked = format!("{group}/v1alpha1");
+    let known = tokio::time::timeout(ANSWER_LIMIT, client.list_api_group_resources(&asked))
         .await
-        .map(|list| list.resources.into_iter().map(|r| r.kind).collect::<Vec<_>>());
-    let missing: Vec<String> = match known {
+        .with_context(|| {
+            format!(
+                "failed to reach the cluster: {server} did not answer within {} s",
+                ANSWER_LIMIT.as_secs()
+            )
+        })?;
+    let missing: Vec<String> = match known.map(|list| list.resources) {
         Ok(known) => {
+            let known: Vec<String> = known.into_iter().map(|r| r.kind).collect();
             let wanted = crate::api::definitions().into_iter().map(|d| d.spec.names.kind);
             wanted.filter(|kind| !known.contains(kind)).collect()
         }
         Err(error) if crate::publish::is_gone(&error) => vec![format!("every kind of {group}")],
+        Err(kube::Error::Api(status)) => {
+            anyhow::bail!(
+                "the cluster at {server} refused the operator ({}); check the user or token of the kubeconfig",
+                status.message
+            );
+        }
         Err(error) => {
-            return Err(error).context("failed to reach the cluster; check that its API server runs and that KUBECONFIG points to it");
+            return Err(error).with_context(|| {
+                format!("failed to reach the cluster at {server}; check that its API server runs and that KUBECONFIG points to it")
+            });
         }
     };
     anyhow::ensure!(

@@ -91,9 +91,9 @@ fn expand(sample: &Value) -> Value {
     if let Some(text) = sample["$text"].as_str() {
         return json!(text.repeat(times));
     }
-    match &sample["$list"] {
-        Value::Null => sample.clone(),
-        element => (0..times).map(|i| numbered(element, i)).collect(),
+    match sample.get("$list") {
+        Some(element) => (0..times).map(|i| numbered(element, i)).collect(),
+        None => sample.clone(),
     }
 }
 

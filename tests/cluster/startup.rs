@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 /// The operator ends by itself within this time, whatever it lacks.
-const SOON: Duration = Duration::from_secs(35);
+const SOON: Duration = Duration::from_secs(25);
 
 /// The program, without what the environment of the tests would tell it.
 pub(crate) fn farrier(arguments: &[&str]) -> Command {

@@ -66,7 +66,7 @@ fn target_names(context: &Context, run: &UpdateRun, namespace: &str) -> (Vec<Str
     }
     let selector: Selector = match run.spec.selector.clone().try_into() {
         Ok(selector) => selector,
-        Err(error) => return (Vec::new(), Some(format!("spec.selector: {error}"))),
+        Err(error) => return (Vec::new(), Some(error.to_string())),
     };
     let matches = |node: &Arc<ManagedNode>| {
         node.namespace().as_deref() == Some(namespace)

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How long sudo or su may take to answer: PAM modules may delay a refusal by some seconds.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// How `env` and shells exit where there is no such command.
+const NO_SUCH_COMMAND: u32 = 127;
+
 /// Begins sudo's prompt; the user whose password is asked for follows, then a colon.
 const PROMPT: &str = "farrier-sudo-";
 
@@ -80,7 +83,7 @@ impl Machine {
             return if ready { Ok(shell) } else { Err(self.sudo_rejected(shell.so_far(), credentials)) };
         }
         // Not one prompt and no shell: sudo is missing, denies, or insists on a terminal.
-        if shell.finish().await?.status == Some(127) {
+        if shell.finish().await?.status == Some(NO_SUCH_COMMAND) {
             return Err(self.sudo_missing());
         }
         let mut shell = self.connection.start(&sudo(Terminal::Yes), Terminal::Yes).await?;
@@ -156,18 +159,15 @@ impl Machine {
             return Ok(shell);
         }
         if !shell.so_far().stdout.trim_end().ends_with(':') {
-            return Err(Failure::new(
-                Reason::SuFailed,
-                format!(
-                    "su on {node} ended without asking for a password ({}); check that su is installed and that user {} may use it",
-                    last_line(&shell.so_far().stdout),
-                    self.connection.user
-                ),
-            ));
+            return Err(self.su_failed(&last_line(&shell.so_far().stdout)));
         }
         shell.send(Bytes::from(format!("{secret}\n"))).await?;
         if shell.read_until(is_ready).await {
             return Ok(shell);
+        }
+        // What looked like a prompt were the words of somebody who does not find su.
+        if shell.so_far().status == Some(NO_SUCH_COMMAND) {
+            return Err(self.su_failed("there is no su"));
         }
         Err(Failure::new(
             Reason::SuPasswordRejected,
@@ -176,6 +176,16 @@ impl Machine {
                 self.connection.user
             ),
         ))
+    }
+
+    fn su_failed(&self, words: &str) -> Failure {
+        Failure::new(
+            Reason::SuFailed,
+            format!(
+                "su on {} ended without asking for a password ({words}); check that su is installed and that user {} may use it",
+                self.connection.node, self.connection.user
+            ),
+        )
     }
 
     fn not_root(&self) -> Failure {

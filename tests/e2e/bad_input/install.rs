@@ -81,7 +81,7 @@ const EXPECTED: &[super::Said] = &[
     said("hang", Reason::InstallerTimedOut, &["hang exceeded its timeout", "was ended", "status.logs"]),
     said("liar", Reason::VersionNotReached, &["liar exited with 0", "is not installed, not 1.0", "all is well"]),
     said("noprogram", Reason::InstallerFailed, &["noprogram", "neither a script", "could not be started"]),
-    said("nopackage", Reason::InstallerFailed, &["nopackage", "not a Debian format archive", "status.logs"]),
+    said("nopackage", Reason::InstallerFailed, &["nopackage", "dpkg-deb: error", "status.logs"]),
     said("fwupd", Reason::NotYetSupported, &["fwupd", "Fwupd", "leave the component out"]),
 ];
 
@@ -112,11 +112,13 @@ fn a_package_manager_that_is_in_use_is_waited_for() {
 const HOLD: &str = r#"touch /run/hold
     perl -MFcntl -e '
         open(my $lock, "+<", "/var/lib/dpkg/lock-frontend") or die;
-        fcntl($lock, F_SETLK, pack("s s x4 q q l x4", F_WRLCK, 0, 0, 0, 0)) or die;
+        my $all = pack("s s x4 q q l x4", F_WRLCK, 0, 0, 0, 0);
+        fcntl($lock, F_SETLK, $all) or die;
         open(my $held, ">", "/run/held") or die;
         select(undef, undef, undef, 0.05) while -e "/run/hold";
         unlink "/run/held"' </dev/null >/dev/null 2>&1 &
-    until [ -e /run/held ]; do sleep 0.02; done"#;
+    for n in $(seq 100); do [ ! -e /run/held ] || exit 0; sleep 0.05; done
+    exit 1"#;
 
 /// Two operators work on one machine at the same time, or one gives up although the other is about
 /// to be done.

@@ -19,9 +19,9 @@ fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
         let machines = join_all(names.iter().map(|name| site.machine(name).up())).await;
         let before = snapshot::of_all(&machines).await;
         let server = Server::start(site).await;
-        site.secret("ca", &[("ca.crt", &server.ca)]).await;
-        site.secret("badca", &[("ca.crt", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")]).await;
-        site.secret("token", &[("ca.crt", &server.ca), ("token", "not-it")]).await;
+        site.secret("with-ca", &[("ca.crt", &server.ca)]).await;
+        site.secret("with-badca", &[("ca.crt", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")]).await;
+        site.secret("with-token", &[("ca.crt", &server.ca), ("token", "not-it")]).await;
         let mut components = vec![only(ethtool(), &good)];
         for machine in &machines {
             components.push(only(component(site, &server, machine), machine));
@@ -41,7 +41,7 @@ fn component(site: &Site, server: &Server, machine: &Machine) -> Component {
     let file = format!("{name}.sh");
     let right = of_bytes(name, "1.0", "Script", &file, &bytes);
     let detect = json!({"detect": {"file": format!("/etc/{name}.version")}});
-    let at = |answer: Answer| json!({"url": server.at(&format!("/{file}"), answer), "secretRef": {"name": "ca"}});
+    let at = |answer: Answer| json!({"url": server.at(&format!("/{file}"), answer), "secretRef": {"name": "with-ca"}});
     let other = [bytes.as_slice(), b"# and more"].concat();
     let half = bytes[..bytes.len() / 2].to_vec();
     let on_disk = |bytes: &[u8], patch: Value| {
@@ -56,12 +56,12 @@ fn component(site: &Site, server: &Server, machine: &Machine) -> Component {
         "longfile" => on_disk(&bytes, json!({"size": 5})),
         "missing" => at(Answer::Status(404)),
         "missingfile" => json!({}),
-        "refused" => merged(at(Answer::Status(401)), json!({"secretRef": {"name": "token"}})),
+        "refused" => merged(at(Answer::Status(401)), json!({"secretRef": {"name": "with-token"}})),
         "forbidden" => at(Answer::Status(403)),
         "trouble" => at(Answer::Status(500)),
         "nobodythere" => json!({"url": "https://localhost:1/x.sh"}),
         "untrusted" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": null})),
-        "badca" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": {"name": "badca"}})),
+        "badca" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": {"name": "with-badca"}})),
         "nosecret" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": {"name": "no-such-secret"}})),
         "dotdot" => json!({"url": "file:///../operator.log"}),
         "symlink" => {

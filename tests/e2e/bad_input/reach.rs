@@ -94,8 +94,8 @@ fn the_reason_is_told_while_another_attempt_is_waited_for() {
 #[test]
 fn a_host_key_that_is_not_the_known_one_is_refused_and_shown() {
     e2e("keys", async |site| {
-        let nothing_known = json!({"ssh": {"hostKeys": null}});
-        let first = json!({"ssh": {"hostKeys": null, "hostKeyPolicy": "TrustOnFirstUse"}});
+        let nothing_known = json!({"ssh": {"hostKeys": []}});
+        let first = json!({"ssh": {"hostKeys": [], "hostKeyPolicy": "TrustOnFirstUse"}});
         let [_good, changed, unknown, recorded] = up([
             site.machine("good"),
             site.machine("changed"),

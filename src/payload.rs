@@ -145,3 +145,31 @@ async fn digest_of(path: &Path) -> std::io::Result<(String, u64)> {
         size += n as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(url: &str, bytes: &[u8]) -> Source {
+        Source {
+            component: "ethtool".into(),
+            url: url.into(),
+            digest: format!("sha256:{}", crate::engines::hex(&Sha256::digest(bytes))),
+            size: None,
+            access: Access::default(),
+        }
+    }
+
+    /// Who has corrected a URL must not be told once more what was wrong with the old one.
+    #[tokio::test]
+    async fn a_failure_is_remembered_of_its_own_source_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache"), Some(dir.path())).unwrap();
+        let wrong = source("file:///typo.deb", b"bytes");
+        assert_eq!(store.ensure(&wrong).await.unwrap_err().reason, Reason::PayloadNotFound);
+        std::fs::write(dir.path().join("typo.deb"), b"bytes").unwrap();
+        assert_eq!(store.ensure(&wrong).await.unwrap_err().reason, Reason::PayloadNotFound, "remembered");
+        std::fs::write(dir.path().join("right.deb"), b"bytes").unwrap();
+        assert_eq!(store.ensure(&source("file:///right.deb", b"bytes")).await.map(|s| s.size), Ok(5));
+    }
+}

@@ -157,21 +157,26 @@ fn client(source: &Source) -> Result<reqwest::Client, Failure> {
         .read_timeout(SILENCE_LIMIT)
         .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")));
     if let Some(pem) = &source.access.ca {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|e| {
-            Failure::new(
-                Reason::SecretIncomplete,
-                format!(
-                    "ca.crt of the payload's secret (component {}) is no PEM certificate: {}",
-                    source.component,
-                    chain(&e)
-                ),
-            )
-        })?;
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(pem).map_err(|e| no_certificate(source, &e))?;
         builder = builder.tls_certs_merge(certificates);
     }
-    builder.build().map_err(|e| {
-        Failure::new(Reason::InternalError, format!("no HTTPS client could be made: {}", chain(&e)))
+    builder.build().map_err(|e| match &source.access.ca {
+        // What is inside of the PEM is looked at only here.
+        Some(_) => no_certificate(source, &e),
+        None => Failure::new(Reason::InternalError, format!("no HTTPS client could be made: {}", chain(&e))),
     })
+}
+
+fn no_certificate(source: &Source, error: &reqwest::Error) -> Failure {
+    Failure::new(
+        Reason::SecretIncomplete,
+        format!(
+            "ca.crt of the payload's secret (component {}) is no PEM certificate ({}); store the authority's certificate there",
+            source.component,
+            chain(error)
+        ),
+    )
 }
 
 fn refuse_status(source: &Source, status: StatusCode) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! From the addresses of a machine to one TCP connection.
 //!
 //! The addresses are tried in the order the machine's owner asks for; the next one is begun when
-//! the one before has failed or has been silent for [`HEAD_START`].
+//! the one before has failed or has been silent for `HEAD_START`.
 
 use crate::failure::Failure;
 use farrier_update::Reason;

@@ -62,10 +62,16 @@ async fn ends_with(site: &Site, run: &Run<'_>, expected: &[Said]) {
         let holds = [
             (verdict.status == "False" && verdict.reason == reason, reason.to_owned()),
             (said.words.iter().all(|w| verdict.message.contains(w)), format!("the words {:?}", said.words)),
-            (update.state("TornDown") == "True", format!("a clean machine, not {}", update.words("TornDown"))),
+            (
+                update.state("TornDown") == "True",
+                format!("a clean machine, not {}", update.words("TornDown")),
+            ),
             (update.state("Stalled") == "True", "Stalled".to_owned()),
             (seconds <= SOON, format!("an end within {SOON} s, not {seconds} s")),
-            (status.failing.iter().any(|f| f.node == node && f.reason == reason), "to be in status.failing".into()),
+            (
+                status.failing.iter().any(|f| f.node == node && f.reason == reason),
+                "to be in status.failing".into(),
+            ),
             (events.iter().any(|line| line.starts_with(&event)), "an event".to_owned()),
         ];
         for (_, what) in holds.iter().filter(|(holds, _)| !holds) {

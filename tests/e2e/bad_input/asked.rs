@@ -36,10 +36,19 @@ fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
         }
         let nobody = json!({"selector": {"matchLabels": {"name": "nobody"}}});
         refused(site, "nobody", nobody, Reason::NoNodesSelected, &["spec.selector", "labels"]).await;
-        let near = json!({"selector": {"matchExpressions": [{"key": "name", "operator": "Near", "values": ["x"]}]}});
-        refused(site, "near", near, Reason::SelectorInvalid, &["spec.selector", "operator", "start a run with a corrected one"]).await;
+        let near =
+            json!({"selector": {"matchExpressions": [{"key": "name", "operator": "Near", "values": ["x"]}]}});
+        refused(
+            site,
+            "near",
+            near,
+            Reason::SelectorInvalid,
+            &["spec.selector", "operator", "start a run with a corrected one"],
+        )
+        .await;
         let circle = json!({"baselineRef": {"name": "circle"}});
-        refused(site, "circle", circle, Reason::BaselineInvalid, &["Baseline circle", "circle: ", "remove"]).await;
+        refused(site, "circle", circle, Reason::BaselineInvalid, &["Baseline circle", "circle: ", "remove"])
+            .await;
         an_unknown_field_is_named(site).await;
         before.same_but(&machine.snapshot().await, &[]);
     });

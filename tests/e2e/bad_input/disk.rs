@@ -43,7 +43,8 @@ fn one_place_that_can_be_written_and_executed_is_enough() {
 fn a_machine_without_room_or_place_says_where() {
     e2e("room", async |site| {
         let machines = up(machines(site)).await;
-        let [_good, full, stuffed, _small, filling, unpack, preinst, noexec_, readonly, _var, _riscv] = &machines;
+        let [_good, full, stuffed, _small, filling, unpack, preinst, noexec_, readonly, _var, _riscv] =
+            &machines;
         full.sh(&FILL.replace("$DIRS", "/var/tmp")).await;
         stuffed.sh(&FILL.replace("$DIRS", "/var/tmp /run /dev/shm")).await;
         noexec_.sh(&noexec("/var/lib")).await;
@@ -152,7 +153,11 @@ const EXPECTED: &[super::Said] = &[
     said("unpack", Reason::DiskFull, &["ethtool-unpack", "/usr has 0 MiB free", "make room"]),
     // dpkg was at work when the room was gone: its words tell, its exit code does not.
     said("preinst", Reason::InstallerFailed, &["greedy", "No space left on device", "status.logs"]),
-    said("noexec", Reason::NoExecutableDirectory, &["no directory of noexec", "/var/lib:noexec", "without noexec"]),
+    said(
+        "noexec",
+        Reason::NoExecutableDirectory,
+        &["no directory of noexec", "/var/lib:noexec", "without noexec"],
+    ),
     said("readonly", Reason::NoWritableDirectory, &["no directory of readonly", "/run:readonly", "writable"]),
     said("var", Reason::InstallerFailed, &["agent-var", "Read-only file system", "status.logs"]),
     said("riscv", Reason::ArchitectureNotSupported, &["riscv is Linux on riscv64", "x86_64", "spec.hold"]),

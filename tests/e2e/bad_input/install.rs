@@ -52,7 +52,9 @@ fn faulty(site: &Site, name: &str) -> Component {
             let component = site.payload("nopackage.deb", "1.0", "Deb", b"no package at all");
             component.with(json!({"name": "nopackage"}))
         }
-        "fwupd" => made("firmware").with(json!({"installer": "Fwupd", "detect": {"file": null, "command": "false"}})),
+        "fwupd" => {
+            made("firmware").with(json!({"installer": "Fwupd", "detect": {"file": null, "command": "false"}}))
+        }
         _ => unreachable!("{name}"),
     }
 }
@@ -69,17 +71,29 @@ fn changed(name: &str) -> Allowed<'static> {
         ],
         "hang" => &["/var/log/hang.started"],
         // dpkg notes that it was started.
-        "nopackage" => &["/var/log/dpkg.log"],
+        "nopackage" => &["/var/lib/dpkg/status-old", "/var/log/dpkg.log"],
         _ => &[],
     }
 }
 
 const EXPECTED: &[super::Said] = &[
     said("missing", Reason::DependencyMissing, &["farrier-needs-missing", "farrier-does-not-exist"]),
-    said("fail", Reason::InstallerFailed, &["fail exited with 7", "the device refused the image", "status.logs"]),
-    said("broken", Reason::InstallerFailed, &["farrier-failing", "half-configured", "cannot configure", "status.logs"]),
+    said(
+        "fail",
+        Reason::InstallerFailed,
+        &["fail exited with 7", "the device refused the image", "status.logs"],
+    ),
+    said(
+        "broken",
+        Reason::InstallerFailed,
+        &["farrier-failing", "half-configured", "cannot configure", "status.logs"],
+    ),
     said("hang", Reason::InstallerTimedOut, &["hang exceeded its timeout", "was ended", "status.logs"]),
-    said("liar", Reason::VersionNotReached, &["liar exited with 0", "is not installed, not 1.0", "all is well"]),
+    said(
+        "liar",
+        Reason::VersionNotReached,
+        &["liar exited with 0", "is not installed, not 1.0", "all is well"],
+    ),
     said("noprogram", Reason::InstallerFailed, &["noprogram", "neither a script", "could not be started"]),
     said("nopackage", Reason::InstallerFailed, &["nopackage", "dpkg-deb: error", "status.logs"]),
     said("fwupd", Reason::NotYetSupported, &["fwupd", "Fwupd", "leave the component out"]),
@@ -96,7 +110,10 @@ fn a_package_manager_that_is_in_use_is_waited_for() {
         site.baseline("spring", &[ethtool()]).await;
         let run = site.run("r1", to("spring")).await;
         let at_it = |update: &farrier::api::NodeUpdate| {
-            update.status.as_ref().is_some_and(|s| s.step.as_deref().is_some_and(|step| step.starts_with("Applying")))
+            update
+                .status
+                .as_ref()
+                .is_some_and(|s| s.step.as_deref().is_some_and(|step| step.starts_with("Applying")))
         };
         run.node_until("shared", "the installation to be due", at_it).await;
         crate::harness::wait::pass(std::time::Duration::from_secs(2)).await;
@@ -130,7 +147,8 @@ fn a_machine_that_another_operator_works_on_is_left_alone() {
         foreign_engine(&machine).await;
         site.baseline("spring", &[ethtool()]).await;
         let run = site.run("r1", to("spring")).await;
-        let expected = said("busy", Reason::MachineBusy, &["busy", "run other", "/var/lib/farrier-foreign", "wait"]);
+        let expected =
+            said("busy", Reason::MachineBusy, &["busy", "run other", "/var/lib/farrier-foreign", "wait"]);
         ends_with(site, &run, &[expected]).await;
         assert_eq!(machine.engines().len(), 1, "the foreign engine must not be touched");
         let mut patient = to("spring");

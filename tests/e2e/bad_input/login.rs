@@ -11,7 +11,8 @@ use serde_json::json;
 #[test]
 fn credentials_that_do_not_work_say_why_and_are_tried_once() {
     e2e("creds", async |site| {
-        let interactive = ["--sshd", "PasswordAuthentication no", "--sshd", "KbdInteractiveAuthentication yes"];
+        let interactive =
+            ["--sshd", "PasswordAuthentication no", "--sshd", "KbdInteractiveAuthentication yes"];
         let [_good, gate, _prompted, _keysonly] = up([
             site.machine("good"),
             site.machine("wrongpw").login("ops").secret("password", "not-it"),
@@ -73,7 +74,11 @@ const EXPECTED: &[super::Said] = &[
     said("wrongphrase", Reason::KeyPassphraseWrong, &["secret wrongphrase", "correct its key passphrase"]),
     said("garbage", Reason::KeyUnreadable, &["secret garbage", "OpenSSH or PEM"]),
     said("nokey", Reason::KeyUnreadable, &["secret nokey", "OpenSSH or PEM"]),
-    said("keysonly", Reason::AuthenticationFailed, &["secret keysonly", "publickey", "add password or ssh-privatekey"]),
+    said(
+        "keysonly",
+        Reason::AuthenticationFailed,
+        &["secret keysonly", "publickey", "add password or ssh-privatekey"],
+    ),
     said("nosecret", Reason::SecretNotFound, &["no-such-secret", "ManagedNode nosecret", "create it"]),
     said("half", Reason::SecretIncomplete, &["secret half", "password", "ssh-privatekey", "add one"]),
 ];

@@ -20,7 +20,11 @@ fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
         let before = snapshot::of_all(&machines).await;
         let server = Server::start(site).await;
         site.secret("with-ca", &[("ca.crt", &server.ca)]).await;
-        site.secret("with-badca", &[("ca.crt", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")]).await;
+        site.secret(
+            "with-badca",
+            &[("ca.crt", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n")],
+        )
+        .await;
         site.secret("with-token", &[("ca.crt", &server.ca), ("token", "not-it")]).await;
         let mut components = vec![only(ethtool(), &good)];
         for machine in &machines {
@@ -62,7 +66,9 @@ fn component(site: &Site, server: &Server, machine: &Machine) -> Component {
         "nobodythere" => json!({"url": "https://localhost:1/x.sh"}),
         "untrusted" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": null})),
         "badca" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": {"name": "with-badca"}})),
-        "nosecret" => merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": {"name": "no-such-secret"}})),
+        "nosecret" => {
+            merged(at(Answer::Whole(bytes.clone())), json!({"secretRef": {"name": "no-such-secret"}}))
+        }
         "dotdot" => json!({"url": "file:///../operator.log"}),
         "symlink" => {
             let link = site.path("payloads").join(&file);
@@ -81,7 +87,11 @@ fn merged(mut value: Value, patch: Value) -> Value {
 }
 
 const EXPECTED: &[super::Said] = &[
-    said("digest", Reason::PayloadDigestMismatch, &["component digest", "https://", "sha256:", "nothing was installed"]),
+    said(
+        "digest",
+        Reason::PayloadDigestMismatch,
+        &["component digest", "https://", "sha256:", "nothing was installed"],
+    ),
     said("filedigest", Reason::PayloadDigestMismatch, &["component filedigest", "file:///filedigest.sh"]),
     said("cut", Reason::PayloadTruncated, &["component cut", "https://", "broke off"]),
     said("shortfile", Reason::PayloadTruncated, &["component shortfile", "bytes", "check the file"]),
@@ -91,7 +101,11 @@ const EXPECTED: &[super::Said] = &[
     said("refused", Reason::PayloadRefused, &["component refused", "401", "payload.secretRef"]),
     said("forbidden", Reason::PayloadRefused, &["component forbidden", "403", "payload.secretRef"]),
     said("trouble", Reason::PayloadUnavailable, &["component trouble", "500", "look at the source"]),
-    said("nobodythere", Reason::PayloadUnavailable, &["component nobodythere", "https://localhost:1", "reaches it"]),
+    said(
+        "nobodythere",
+        Reason::PayloadUnavailable,
+        &["component nobodythere", "https://localhost:1", "reaches it"],
+    ),
     said("untrusted", Reason::PayloadUntrusted, &["component untrusted", "https://", "ca.crt"]),
     said("badca", Reason::SecretIncomplete, &["component badca", "ca.crt", "PEM"]),
     said("nosecret", Reason::SecretNotFound, &["no-such-secret", "component nosecret", "create it"]),

@@ -103,7 +103,8 @@ fn a_host_key_that_is_not_the_known_one_is_refused_and_shown() {
             site.machine("recorded").spec(first),
         ])
         .await;
-        let only_recorded = json!({"operation": "Inventory", "selector": {"matchLabels": {"name": "recorded"}}});
+        let only_recorded =
+            json!({"operation": "Inventory", "selector": {"matchLabels": {"name": "recorded"}}});
         site.run("first", only_recorded).await.succeeds().await;
         let node = site.node("recorded").await;
         assert_eq!(node.status.expect("a status").host_key, Some(recorded.host_key.clone()));

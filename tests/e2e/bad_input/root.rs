@@ -52,7 +52,11 @@ async fn doors(site: &Site, gate: &Machine, bare: &Machine) {
 
 const EXPECTED: &[super::Said] = &[
     said("nosudo", Reason::SudoDenied, &["sudo on nosudo", "user nosudo", "add a rule"]),
-    said("asks", Reason::SudoAsksAnotherPassword, &["sudo on asks", "password of root", "secret asks", "sudo-password"]),
+    said(
+        "asks",
+        Reason::SudoAsksAnotherPassword,
+        &["sudo on asks", "password of root", "secret asks", "sudo-password"],
+    ),
     said("wrongsudo", Reason::SudoPasswordRejected, &["user ops", "secret wrongsudo", "sudo-password"]),
     said("wrongtty", Reason::SudoPasswordRejected, &["user tty", "secret wrongtty", "sudo-password"]),
     said("wrongroot", Reason::SudoPasswordRejected, &["user root", "secret wrongroot", "sudo-password"]),

@@ -80,6 +80,7 @@ sandboxed! {
                             machine.kill();
                             return true;
                         }
+                        // sleep: between two looks at the journal; faster would starve the engine.
                         thread::sleep(Duration::from_micros(50));
                     }
                     false

@@ -149,6 +149,7 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_mins(1);
     while !condition() {
         assert!(Instant::now() < limit, "waited in vain for {what}");
+        // sleep: between two looks at the condition.
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -5,12 +5,15 @@ use crate::failure::{Failure, chain};
 use bytes::Bytes;
 use farrier_update::Reason;
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg};
+use russh::{Channel, ChannelMsg, Sig};
 use std::time::Duration;
 
 /// What a command printed is kept up to this length: our own scripts print a few lines, and a
 /// machine must not be able to fill the operator's memory.
 const OUTPUT_LIMIT: usize = 256 * 1024;
+
+/// How long a command that was killed may take to be gone.
+const KILL_LIMIT: Duration = Duration::from_secs(2);
 
 /// What came of a command.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +82,11 @@ impl Connection {
             running.end_input().await?;
             running.finish().await
         };
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(too_slow(&self.node, limit)))
+        if let Ok(result) = tokio::time::timeout(limit, work).await {
+            return result;
+        }
+        running.kill().await;
+        Err(too_slow(&self.node, limit))
     }
 
     /// Says goodbye. A machine that does not listen any more is no problem.
@@ -130,6 +137,13 @@ impl Running {
                 return false;
             }
         }
+    }
+
+    /// Ends the command, as far as the server is willing to.
+    async fn kill(&mut self) {
+        // What hangs must not stay behind; a server that cannot do it leaves it to the machine.
+        self.channel.signal(Sig::KILL).await.ok();
+        tokio::time::timeout(KILL_LIMIT, self.finish()).await.ok();
     }
 
     /// What was printed so far.

@@ -110,6 +110,10 @@ fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
         return UpdatePhase::Pending;
     };
     let reason = reason(&succeeded.reason);
+    // One that is being deleted is cleaned first, and begun anew when it is gone, like a Pod.
+    if update.metadata.deletion_timestamp.is_some() {
+        return UpdatePhase::Working { step: "being deleted".into() };
+    }
     if runner::is_finished(update) {
         let message = succeeded.message.clone();
         return UpdatePhase::Done(if succeeded.status == "True" {

@@ -15,6 +15,10 @@ use std::time::Duration;
 /// How long bringing and launching may take: 1 MiB over a slow line, and a machine under load.
 const LIMIT: Duration = Duration::from_mins(2);
 
+/// How many seconds an earlier shell of the same session is waited for. One whose connection is
+/// gone notices as soon as it reads or writes.
+const PATIENCE: u32 = 30;
+
 /// Room that a place must have for the engine itself and its journal, in KiB. Payloads are
 /// checked by the engine, which knows their size.
 const ROOM_KIB: u32 = 4096;
@@ -78,13 +82,23 @@ impl Machine {
             probe.uid, engine.digest
         );
         // d: our directory. w: why a place was not taken. A place is tried for real: made, filled
-        // and executed in. The loop's first pass looks for what an earlier call has left.
+        // and executed in. The first loop looks for what an earlier call has left, or is still
+        // about to leave: the shell of an operator that was killed in the middle of this goes on
+        // until it notices, and two at once would pull the directory from under each other. From
+        // the launch on the directory is the engine's: a launch that fails removes it, one whose
+        // report nobody could read does not. 126 and 127: it could not be executed at all.
         one_line(&format!(
             "umask 077; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; d=; w=;
              for b in {PLACES}; do
+               n=0;
+               while [ -e $b/{name}/pid ] && kill -0 $(cat $b/{name}/pid) 2>/dev/null && [ $n -lt {PATIENCE} ]; do
+                 sleep 1; n=$((n+1));
+               done;
                if [ -x $b/{name}/engine ]; then
                  echo farrier-dir-1 $b/{name};
-                 if $b/{name}/engine launch --dir $b/{name} {options}; then d=$b/{name}; break; fi;
+                 trap '' HUP PIPE;
+                 $b/{name}/engine launch --dir $b/{name} {options};
+                 if [ $? -lt 126 ] && [ -d $b/{name} ]; then d=$b/{name}; break; fi;
                fi;
                rm -rf $b/{name};
              done;
@@ -93,6 +107,7 @@ impl Machine {
                  [ -d $b ] || continue;
                  t=$b/{name};
                  mkdir -m 711 $t 2>/dev/null || {{ w=\"$w $b:readonly\"; continue; }};
+                 echo $$ 2>/dev/null > $t/pid;
                  if cp /bin/sh $t/sh 2>/dev/null && dd if=/dev/zero of=$t/room bs=1024 count={ROOM_KIB} 2>/dev/null; then
                    if $t/sh -c : 2>/dev/null; then rm -f $t/sh $t/room; d=$t; break; fi;
                    w=\"$w $b:noexec\";
@@ -103,7 +118,9 @@ impl Machine {
                  trap 'rm -rf $d' EXIT; trap 'exit 1' HUP INT TERM PIPE;
                  echo farrier-dir-1 $d; echo farrier-send-1;
                  if head -c {length} | {unpack} > $d/engine && chmod 755 $d/engine; then
-                   if $d/engine launch --dir $d {options}; then trap - EXIT; fi;
+                   trap - EXIT; trap '' HUP PIPE;
+                   $d/engine launch --dir $d {options};
+                   if [ $? -lt 126 ]; then rm -f $d/pid; else rm -rf $d; fi;
                  else echo farrier-upload-1 failed; fi;
                else echo farrier-places-1 $w; fi;
              fi;

@@ -151,14 +151,15 @@ impl Machine {
                 ),
             ));
         };
-        // su reads passwords from a terminal only.
+        // su reads passwords from a terminal; some of them, where they get none, from standard input.
+        let asks = |o: &Output| [&o.stdout, &o.stderr].iter().any(|text| text.trim_end().ends_with(':'));
         let command = format!("exec env LC_ALL=C su root -s /bin/sh -c '{READER}'");
         let mut shell = self.connection.start(&command, Terminal::Yes).await?;
-        shell.read_until(|o| is_ready(o) || o.stdout.trim_end().ends_with(':')).await;
+        shell.read_until(|o| is_ready(o) || asks(o)).await;
         if is_ready(shell.so_far()) {
             return Ok(shell);
         }
-        if !shell.so_far().stdout.trim_end().ends_with(':') {
+        if !asks(shell.so_far()) {
             return Err(self.su_failed(&last_line(&shell.so_far().stdout)));
         }
         shell.send(Bytes::from(format!("{secret}\n"))).await?;

@@ -57,7 +57,9 @@ fn no_secret_is_seen_anywhere() {
             seen.extend(in_words(&format!("the log of {}", machine.name), &machine.labctl("log").await));
             let root = PathBuf::from(format!("/proc/{}/root", machine.init().expect("a machine that is on")));
             let disk = lab::dir().join("m").join(&machine.host).join("disk/up");
-            [disk, root.join("run"), root.join("dev/shm")].iter().for_each(|dir| in_files(dir, &mut seen));
+            for dir in [disk, root.join("run"), root.join("dev/shm")] {
+                in_files(&dir, &mut seen);
+            }
         }
         in_files(&site.path("cache"), &mut seen);
         assert!(seen.is_empty(), "secrets were seen: {seen:#?}");
@@ -135,6 +137,7 @@ impl Watch {
             let mut seen = BTreeSet::new();
             while !until.load(Ordering::Relaxed) {
                 look_at_processes(&mut seen);
+                // sleep: between two looks, for as long as the test lasts; there is nothing to wait for.
                 std::thread::sleep(Duration::from_millis(15));
             }
             seen

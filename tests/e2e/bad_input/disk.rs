@@ -100,14 +100,14 @@ async fn components(site: &Site, machines: &[Machine; 11]) -> Vec<Component> {
     let big = |name: &str| {
         site.payload(name, "1.0", "Script", &big).with(json!({"detect": {"file": "/etc/big.version"}}))
     };
-    let fill = "#!/bin/sh\ndd if=/dev/zero of=/var/tmp/fill bs=64k\necho 1.0 >/run/fill.version\n";
-    let fill = site.payload("fill", "1.0", "Script", fill.as_bytes());
+    let filler = "#!/bin/sh\ndd if=/dev/zero of=/var/tmp/fill bs=64k\necho 1.0 >/run/fill.version\n";
+    let filler = site.payload("fill", "1.0", "Script", filler.as_bytes());
     vec![
         only(ethtool(), good),
         only(named(agent("1.1"), "agent-full", "farrier-agent"), full),
         only(big("big-small"), small),
         only(big("big-filling"), filling),
-        only(fill.with(json!({"detect": {"file": "/run/fill.version"}})), unpack),
+        only(filler.with(json!({"detect": {"file": "/run/fill.version"}})), unpack),
         only(named(ethtool(), "ethtool-unpack", "ethtool"), unpack),
         only(greedy(site, preinst).await, preinst),
         only(named(agent("1.1"), "agent-var", "farrier-agent"), var),

@@ -16,22 +16,25 @@ use tokio::net::TcpListener;
 #[test]
 fn a_machine_that_cannot_be_reached_says_why() {
     e2e("away", async |site| {
-        let [good, frozen, dropped, unplugged] = up([
+        let machines = up([
             site.machine("good"),
             site.machine("frozen"),
             site.machine("dropped").lab(&["--firewall", "ssh-only"]).spec(json!({"ssh": {"port": 2222}})),
             site.machine("unplugged"),
+            site.machine("ancient").lab(&["--sshd", "Ciphers 3des-cbc"]),
+            site.machine("hangs").login("ops"),
         ])
         .await;
-        let machines = [good.clone(), frozen.clone(), dropped.clone(), unplugged.clone()];
+        let [good, frozen, _dropped, unplugged, _ancient, hangs] = &machines;
+        hangs.sh("echo 'sleep 600' >/home/ops/.bashrc").await;
         let before = snapshot::of_all(&machines).await;
         frozen.labctl("freeze").await;
         unplugged.labctl("unplug").await;
-        door(site, &good, "nohost", ROOT, json!({"addresses": ["no-such-host.invalid"]})).await;
-        door(site, &good, "refused", ROOT, json!({"ssh": {"port": 2222}})).await;
+        door(site, good, "nohost", ROOT, json!({"addresses": ["no-such-host.invalid"]})).await;
+        door(site, good, "refused", ROOT, json!({"ssh": {"port": 2222}})).await;
         let port = not_ssh().await;
-        door(site, &good, "junk", ROOT, json!({"addresses": ["127.0.0.1"], "ssh": {"port": port}})).await;
-        door(site, &good, "family", ROOT, json!({"addressFamilies": ["IPv6"]})).await;
+        door(site, good, "junk", ROOT, json!({"addresses": ["127.0.0.1"], "ssh": {"port": port}})).await;
+        door(site, good, "family", ROOT, json!({"addressFamilies": ["IPv6"]})).await;
         site.baseline("spring", &[ethtool()]).await;
         let run = site.run("r1", all_at_once("spring")).await;
         let expected = [
@@ -41,11 +44,13 @@ fn a_machine_that_cannot_be_reached_says_why() {
             said("unplugged", Reason::ConnectionTimedOut, &["unplugged", "machine is on"]),
             said("frozen", Reason::ConnectionTimedOut, &["frozen", "handshake", "hung"]),
             said("junk", Reason::NotAnSshServer, &["junk", "127.0.0.1", "SSH server answers on this port"]),
+            said("ancient", Reason::SshNegotiationFailed, &["ancient", "3des-cbc", "update its SSH server"]),
+            said("hangs", Reason::ConnectionLost, &["hangs", "did not end within 20 s", "login scripts"]),
             said("family", Reason::NoUsableAddress, &["family", "spec.addressFamilies"]),
         ];
         ends_with(site, &run, &expected).await;
         let ended = run.get().await.status.expect("a status").counts;
-        assert_eq!((ended.succeeded, ended.unreachable, ended.failed), (1, 7, 0));
+        assert_eq!((ended.succeeded, ended.unreachable, ended.failed), (1, 8, 1));
         for name in ["nohost", "refused", "frozen"] {
             assert_eq!(site.node(name).await.state("Reachable"), "False", "{name}");
         }

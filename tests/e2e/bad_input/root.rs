@@ -11,11 +11,17 @@ use serde_json::json;
 #[test]
 fn an_account_that_cannot_become_root_says_why_and_is_tried_once() {
     e2e("become", async |site| {
-        let [_good, gate, bare] = up([
+        let [_good, gate, bare, _notty] = up([
             // Asks for root's password, and has it.
             site.machine("good").login("rootpw").secret("sudo-password", "root-secret"),
             site.machine("nosudo").login("nosudo"),
             site.machine("bare").login("ops"),
+            // su asks on standard input where there is no terminal.
+            site.machine("notty")
+                .lab(&["--sshd", "PermitTTY no"])
+                .login("nosudo")
+                .secret("su-password", "root-secret")
+                .spec(json!({"ssh": {"privilege": "Su"}})),
         ])
         .await;
         bare.sh("rm /usr/bin/sudo /bin/su").await;

@@ -72,7 +72,9 @@ impl<'a> Seen<'a> {
     /// Where to read on.
     fn next_step(&self) -> String {
         match &self.last_lines {
-            Some(lines) => format!("its last words: {lines}; the whole log is on the machine, see status.logs"),
+            Some(lines) => {
+                format!("its last words: {lines}; the whole log is on the machine, see status.logs")
+            }
             None => "its log is on the machine, see status.logs".to_owned(),
         }
     }

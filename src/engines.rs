@@ -84,7 +84,7 @@ impl Engines {
 fn read(path: &Path) -> std::io::Result<Engine> {
     let raw = std::fs::read(path)?;
     let digest = format!("sha256:{}", hex(&Sha256::digest(&raw)));
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(&raw)?;
     Ok(Engine { digest, gzip: encoder.finish()?.into(), raw: raw.into() })
 }

@@ -16,8 +16,9 @@ use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
 use crate::publish::{self, Events};
 use crate::session::Tools;
 use crate::world::World;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -50,29 +51,35 @@ struct Task {
     stop: watch::Sender<bool>,
 }
 
+/// The tasks of a runner, by the UID of their NodeUpdate.
+struct Tasks {
+    context: Arc<Context>,
+    under_way: HashMap<String, Task>,
+    /// Let go already, although the cache may not show it yet.
+    released: HashSet<String>,
+    ended: mpsc::UnboundedSender<String>,
+}
+
+/// So many may be remembered as let go beyond those that the cache has.
+const FORGET_ABOVE: usize = 1024;
+
 /// Works on everything that is assigned, until `changed` ends.
 ///
 /// `changed` carries the namespaces and names of NodeUpdates that changed.
 pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(String, String)>) {
-    let mut tasks: HashMap<String, Task> = HashMap::new();
     let (ended_send, mut ended) = mpsc::unbounded_channel::<String>();
-    for update in context.world.updates.state() {
-        consider(&context, &update, &mut tasks, &ended_send);
+    let world = context.world.clone();
+    let mut tasks = Tasks { context, under_way: HashMap::new(), released: HashSet::new(), ended: ended_send };
+    for update in world.updates.state() {
+        tasks.consider(&update);
     }
     loop {
         tokio::select! {
-            Some(uid) = ended.recv() => {
-                tasks.remove(&uid);
-                // Something may have changed between the task's last look and its end.
-                if let Some(update) = context.world.updates.find(|u| u.uid().as_deref() == Some(uid.as_str())) {
-                    consider(&context, &update, &mut tasks, &ended_send);
-                }
-            }
+            Some(uid) = ended.recv() => tasks.end(uid),
             name = changed.recv() => match name {
                 Some((namespace, name)) => {
-                    let found = context.world.updates.find(|u| u.name_any() == name && u.namespace().as_deref() == Some(namespace.as_str()));
-                    if let Some(update) = found {
-                        consider(&context, &update, &mut tasks, &ended_send);
+                    if let Some(update) = world.updates.get(&ObjectRef::new(&name).within(&namespace)) {
+                        tasks.consider(&update);
                     }
                 }
                 None => return,
@@ -81,41 +88,47 @@ pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(St
     }
 }
 
-/// Starts a task for the object, tells the one it has, or lets the object go.
-fn consider(
-    context: &Arc<Context>,
-    update: &Arc<NodeUpdate>,
-    tasks: &mut HashMap<String, Task>,
-    ended: &mpsc::UnboundedSender<String>,
-) {
-    if update.spec.runner != context.name {
-        return;
-    }
-    let Some(uid) = update.uid() else { return };
-    let wish = wish(update);
-    if let Some(task) = tasks.get(&uid) {
-        task.stop.send_if_modified(|stop| !std::mem::replace(stop, *stop || wish.intent == Intent::Cancel));
-        task.wish.send_if_modified(|old| std::mem::replace(old, wish) != wish);
-        return;
-    }
-    let finished = is_finished(update);
-    if finished && !update.finalizers().iter().any(|f| f == FINALIZER) {
-        return;
-    }
-    let (wish_send, wish_receive) = watch::channel(wish);
-    let (stop_send, stop_receive) = watch::channel(wish.intent == Intent::Cancel);
-    tasks.insert(uid.clone(), Task { wish: wish_send, stop: stop_send });
-    let context = context.clone();
-    let update = update.clone();
-    let ended = ended.clone();
-    tokio::spawn(async move {
-        if finished {
-            release(&context, &update).await;
-        } else {
-            task::run(&context, &update, wish_receive, stop_receive).await;
+impl Tasks {
+    /// A task has ended, and has let its object go.
+    fn end(&mut self, uid: String) {
+        self.under_way.remove(&uid);
+        self.released.insert(uid);
+        let known = self.context.world.updates.state();
+        if self.released.len() > known.len() + FORGET_ABOVE {
+            let known: HashSet<String> = known.iter().filter_map(|u| u.uid()).collect();
+            self.released.retain(|uid| known.contains(uid));
         }
-        ended.send(uid).ok();
-    });
+    }
+
+    /// Starts a task for the object, tells the one it has, or lets the object go.
+    fn consider(&mut self, update: &Arc<NodeUpdate>) {
+        let Some(uid) = update.uid() else { return };
+        if update.spec.runner != self.context.name || self.released.contains(&uid) {
+            return;
+        }
+        let wish = wish(update);
+        if let Some(task) = self.under_way.get(&uid) {
+            task.stop
+                .send_if_modified(|stop| !std::mem::replace(stop, *stop || wish.intent == Intent::Cancel));
+            task.wish.send_if_modified(|old| std::mem::replace(old, wish) != wish);
+            return;
+        }
+        let finished = is_finished(update);
+        if finished && !update.finalizers().iter().any(|f| f == FINALIZER) {
+            return;
+        }
+        let (wish_send, wish_receive) = watch::channel(wish);
+        let (stop_send, stop_receive) = watch::channel(wish.intent == Intent::Cancel);
+        self.under_way.insert(uid.clone(), Task { wish: wish_send, stop: stop_send });
+        let context = self.context.clone();
+        let update = update.clone();
+        let ended = self.ended.clone();
+        tokio::spawn(async move {
+            task::run(&context, &update, finished, wish_receive, stop_receive).await;
+            // Nobody listens any more when the operator ends.
+            ended.send(uid).ok();
+        });
+    }
 }
 
 fn wish(update: &NodeUpdate) -> Wish {
@@ -135,8 +148,6 @@ pub fn is_finished(update: &NodeUpdate) -> bool {
 }
 
 /// The machine is clean, or given up: the object may go.
-async fn release(context: &Context, update: &NodeUpdate) {
-    if let Err(error) = publish::finalizer(&context.client, update, FINALIZER, false).await {
-        tracing::debug!(update = %update.name_any(), error = %crate::failure::chain(&error), "the finalizer stays for now");
-    }
+async fn release(context: &Context, update: &NodeUpdate) -> Result<(), kube::Error> {
+    publish::finalizer(&context.client, update, FINALIZER, false).await.map(|_| ())
 }

@@ -11,7 +11,6 @@ use farrier_update::{Millis, NodeVerdict, Reason, Retry, after_failure, backoff}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,6 +38,7 @@ enum Next {
 pub(super) async fn run(
     context: &Arc<Context>,
     update: &Arc<NodeUpdate>,
+    finished: bool,
     wish: watch::Receiver<Wish>,
     stop: watch::Receiver<bool>,
 ) {
@@ -51,7 +51,8 @@ pub(super) async fn run(
         stop,
         planning: 0,
     };
-    let mut next = task.resume();
+    // One that has ended only has to be let go.
+    let mut next = if finished { Next::Over } else { task.resume() };
     loop {
         next = match next {
             // Boxed: an attempt's state is some 20 KiB, and most tasks wait most of the time.
@@ -136,12 +137,20 @@ impl Task<'_> {
         let (send, receive) = watch::channel(View::default());
         let tools = self.context.tools.clone();
         let stop = self.stop.clone();
-        let end = tokio::select! {
-            end = session::run(job, &tools, stop, &send) => end,
-            end = self.abandoned() => end,
-            never = self.follow(receive, number) => match never {},
+        let work = async {
+            let end = tokio::select! {
+                end = session::run(job, &tools, stop, &send) => end,
+                end = self.abandoned() => end,
+            };
+            let view = send.borrow().clone();
+            // Ends `follow`, after the write that it may be at: one that was cut off might still
+            // reach the API server, and overwrite what comes after it.
+            drop(send);
+            (end, view)
         };
-        self.view = send.borrow().clone();
+        let ((end, view), written) = tokio::join!(work, self.follow(receive, number));
+        self.view = view;
+        self.old = written;
         end
     }
 
@@ -157,13 +166,12 @@ impl Task<'_> {
         ))
     }
 
-    async fn follow(&self, mut view: watch::Receiver<View>, number: u32) -> Infallible {
+    /// Writes a status whenever the view has changed, until nobody changes it any more. Returns the
+    /// last one that was written.
+    async fn follow(&self, mut view: watch::Receiver<View>, number: u32) -> NodeUpdateStatus {
         let mut recorded = false;
         let mut written = self.old.clone();
-        loop {
-            if view.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+        while view.changed().await.is_ok() {
             let now = view.borrow_and_update().clone();
             if let Some(key) = now.first_key.as_ref().filter(|_| !recorded) {
                 recorded = true;
@@ -172,9 +180,14 @@ impl Task<'_> {
             let status = self.render(&written, &now, &Phase::Working, number);
             if status != written && self.write(&status).await {
                 written = status;
-                tokio::time::sleep(WRITE_EVERY).await;
+                let mut end = view.clone();
+                tokio::select! {
+                    () = tokio::time::sleep(WRITE_EVERY) => {}
+                    () = async { while end.changed().await.is_ok() {} } => {}
+                }
             }
         }
+        written
     }
 
     /// What follows an attempt.
@@ -357,13 +370,20 @@ impl Task<'_> {
     async fn let_go(&self) {
         let api: Api<NodeUpdate> =
             Api::namespaced(self.context.client.clone(), &self.update.namespace().unwrap_or_default());
-        match api.get(&self.update.name_any()).await {
-            Ok(fresh) if is_finished(&fresh) => release(self.context, &fresh).await,
-            Ok(_) => {}
-            Err(error) if publish::is_gone(&error) => {}
-            Err(error) => {
-                tracing::debug!(update = %self.update.name_any(), error = %chain(&error), "the finalizer stays for now");
-            }
+        let mut tries = 0;
+        loop {
+            let released = match api.get(&self.update.name_any()).await {
+                Ok(fresh) if fresh.uid() == self.update.uid() && is_finished(&fresh) => {
+                    release(self.context, &fresh).await
+                }
+                Ok(_) => return,
+                Err(error) if publish::is_gone(&error) => return,
+                Err(error) => Err(error),
+            };
+            let Err(error) = released else { return };
+            tracing::debug!(update = %self.update.name_any(), error = %chain(&error), "the finalizer stays for now");
+            tries += 1;
+            tokio::time::sleep(backoff(tries, self.seed()).min(Duration::from_secs(30))).await;
         }
     }
 }

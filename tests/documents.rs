@@ -27,5 +27,8 @@ fn every_reason_is_documented() {
         std::fs::write(&path, &text).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(committed, text, "docs/reasons.md is out of date; run: UPDATE_EXPECT=1 cargo test --test documents");
+    assert_eq!(
+        committed, text,
+        "docs/reasons.md is out of date; run: UPDATE_EXPECT=1 cargo test --test documents"
+    );
 }

@@ -44,7 +44,8 @@
 //! - [`snapshot`]: what may differ after an update, as lists of path prefixes.
 //!
 //! A single run of one test, with everything of the operator's log:
-//! `E2E_LOG=trace hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e -- NAME --nocapture`
+//! `E2E_LOG=trace hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e -- NAME --nocapture`.
+//! With `E2E_TIMES=1` each test says how long it took.
 
 pub(crate) mod https;
 pub(crate) mod lab;
@@ -63,10 +64,12 @@ pub(crate) use site::Site;
 
 use futures::FutureExt;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::Instant;
 
 /// Runs a test on a site of its own. `name` becomes part of every name: lower-case, short.
 pub(crate) fn e2e(name: &str, body: impl AsyncFnOnce(&Site)) {
     lab::require();
+    let begun = Instant::now();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let site = Site::new(name).await;
@@ -79,6 +82,7 @@ pub(crate) fn e2e(name: &str, body: impl AsyncFnOnce(&Site)) {
             report::print(&site).await;
         }
         site.remove().await;
+        report::time(&site, begun.elapsed());
         if let Err(panic) = result {
             resume_unwind(panic);
         }

@@ -6,6 +6,8 @@ use farrier::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
 use farrier::publish::Kind;
 use kube::ResourceExt;
 use kube::api::ListParams;
+use std::io::Write;
+use std::time::Duration;
 
 /// How many lines of the operator's log are printed.
 const LOG_LINES: usize = 400;
@@ -32,6 +34,13 @@ pub(crate) async fn print(site: &Site) {
     let lines: Vec<&str> = log.lines().collect();
     lines.iter().skip(lines.len().saturating_sub(LOG_LINES)).for_each(|line| println!("{line}"));
     println!("======== end of {}\n", site.name);
+}
+
+/// Says how long a test took, past the test runner, which would keep it to itself.
+pub(crate) fn time(site: &Site, took: Duration) {
+    if std::env::var_os("E2E_TIMES").is_some() {
+        writeln!(std::io::stderr(), "time {:5.1} s {}", took.as_secs_f32(), site.name).expect("a line");
+    }
 }
 
 async fn objects<K: Kind>(site: &Site) {

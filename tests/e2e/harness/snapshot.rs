@@ -102,3 +102,35 @@ fn covers(allowed: &str, path: &str) -> bool {
         None => path.strip_prefix(allowed).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
     }
 }
+
+/// A comparison that misses something makes every "left clean" of this suite worthless.
+#[test]
+fn whatever_differs_and_is_not_allowed_is_found() {
+    let before =
+        Snapshot::of("file /a f 644 0:0 1 x\nfile /b f 644 0:0 1 x\nprocess sshd\nsocket tcp LISTEN :22\n");
+    before.same_but(
+        &Snapshot::of("file /a f 644 0:0 1 x\nfile /b f 644 0:0 1 x\nprocess sshd\nsocket tcp LISTEN :22\n"),
+        &[],
+    );
+    for (after, found) in [
+        ("file /a f 600 0:0 1 x\nfile /b f 644 0:0 1 x\nprocess sshd\nsocket tcp LISTEN :22", 2),
+        ("file /a f 644 0:0 1 x\nprocess sshd\nsocket tcp LISTEN :22", 1),
+        (
+            "file /a f 644 0:0 1 x\nfile /b f 644 0:0 1 x\nprocess sshd\nprocess sshd\nsocket tcp LISTEN :22",
+            1,
+        ),
+        ("file /a f 644 0:0 1 x\nfile /b f 644 0:0 1 x\nprocess sshd\nsocket tcp LISTEN :23", 2),
+    ] {
+        let difference = before.difference(&Snapshot::of(after));
+        assert_eq!(difference.len(), found, "{after}: {difference:?}");
+    }
+    for (allowed, path, wanted) in [
+        ("/var/log/farrier", "/var/log/farrier/r1/x.log", true),
+        ("/var/log/farrier", "/var/log/farrier", true),
+        ("/var/log/farrier", "/var/log/farrier-agent.log", false),
+        ("/var/lib/dpkg/info/ethtool.*", "/var/lib/dpkg/info/ethtool.list", true),
+        ("/var/lib/dpkg/info/ethtool.*", "/var/lib/dpkg/info/ethtools", false),
+    ] {
+        assert_eq!(covers(allowed, path), wanted, "{allowed} {path}");
+    }
+}

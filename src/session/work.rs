@@ -23,7 +23,7 @@ impl Session<'_> {
     }
 
     async fn tasks(&self) -> Result<End, Failure> {
-        if self.job.goal == Goal::CleanUp || self.is_stopped() {
+        if self.job.goal == Goal::CleanUp || (self.is_stopped() && !self.has_begun()) {
             return Ok(End::Cancelled);
         }
         self.step(Step::Surveying);
@@ -60,11 +60,11 @@ impl Session<'_> {
             let source = self.job.source(&item.component)?;
             let stored = tokio::select! {
                 stored = self.tools.store.ensure(&source) => stored?,
-                () = self.stopped() => return Ok(End::Cancelled),
+                () = self.stopped() => break,
             };
             sizes.insert(item.component.payload.digest.clone(), stored.size);
         }
-        if self.is_stopped() {
+        if self.is_stopped() && !self.has_begun() {
             return Ok(End::Cancelled);
         }
         self.step(Step::Applying { component: String::new() });
@@ -123,6 +123,14 @@ impl Session<'_> {
 
     fn is_stopped(&self) -> bool {
         *self.stop.borrow()
+    }
+
+    /// Whether installing was begun, perhaps by an operator before this one: then what came of it
+    /// must be told, though the run is cancelled.
+    fn has_begun(&self) -> bool {
+        let apply = self.task_id("apply");
+        let events = self.conversation.events_after(0);
+        events.iter().any(|e| matches!(&e.body, EventBody::TaskStarted { task, .. } if *task == apply))
     }
 
     async fn stopped(&self) {

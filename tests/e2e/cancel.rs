@@ -101,7 +101,7 @@ fn a_deleted_run_cleans_its_machines_before_it_goes() {
         db.is_slow().await;
         run.delete().await;
         run.gone().await;
-        assert_eq!(db.traces().await, Vec::<String>::new(), "it went before its machine was clean");
+        assert_eq!(db.traces(), Vec::<String>::new(), "it went before its machine was clean");
         assert!(db.file("/etc/slow.version").is_some(), "slow.sh was left to finish");
         before.same_but(&db.snapshot().await, &[snapshot::LOG, snapshot::SLOW]);
     });

@@ -1,10 +1,10 @@
 //! The operator is killed at any moment. What it was about is done all the same, and nothing twice.
 
-use crate::harness::payload::merge;
+use crate::harness::payload::{bmc_tool, ethtool, merge};
 use crate::harness::run::to;
 use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, snapshot, wait};
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So many machines are at so many different points when the operator is killed.
 const MACHINES: usize = 12;
@@ -28,7 +28,7 @@ fn killed_at_many_points(name: &str, step: Duration) {
     e2e(name, async |site| {
         let machines = site.machine("m").up_many(MACHINES).await;
         let before = snapshot::of_all(&machines).await;
-        site.baseline("spring", &[site.slow(1)]).await;
+        site.baseline("spring", &[site.slow(1), ethtool()]).await;
         let mut runs = Vec::new();
         for (n, machine) in machines.iter().enumerate() {
             runs.push(site.run(&format!("r{n}"), only(machine)).await);
@@ -41,9 +41,14 @@ fn killed_at_many_points(name: &str, step: Duration) {
         }
         for (run, machine) in runs.iter().zip(&machines) {
             went_well(run, machine).await;
+            assert_eq!(outcome(&run.node(&machine.name).await, "ethtool"), "Updated", "{}", machine.name);
         }
         let after = snapshot::of_all(&machines).await;
-        snapshot::all_same_but(&before, &after, &[snapshot::LOG, snapshot::SLOW]);
+        snapshot::all_same_but(
+            &before,
+            &after,
+            &[snapshot::LOG, snapshot::SLOW, snapshot::DPKG, snapshot::ETHTOOL],
+        );
     });
 }
 
@@ -125,5 +130,59 @@ fn an_operator_that_is_asked_to_end_leaves_engines_at_work_and_takes_them_up_aga
         assert_eq!(db.engines().len(), 1, "the engine waits for somebody to hear what came of it");
         site.operator.start();
         went_well(&run, &db).await;
+    });
+}
+
+/// A cluster that is gone for good leaves engines on machines for ever.
+#[test]
+fn an_engine_that_nobody_speaks_to_finishes_its_component_and_takes_everything_back() {
+    e2e("silent", async |site| {
+        site.operator.kill();
+        site.operator.options(&["--lease-seconds", "30"]);
+        site.operator.start();
+        let db = site.machine("db").up().await;
+        let before = db.snapshot().await;
+        site.baseline("spring", &[site.slow(3)]).await;
+        let run = site.run("r1", to("spring")).await;
+        db.is_slow().await;
+        site.operator.kill();
+        let silent = Instant::now();
+        wait::until("the engine to take everything back", wait::LIMIT, async || {
+            let traces = db.traces();
+            if traces.is_empty() { Ok(()) } else { Err(format!("{traces:?}")) }
+        })
+        .await;
+        assert!(silent.elapsed() > Duration::from_secs(25), "it gave up after {:?}", silent.elapsed());
+        before.same_but(&db.snapshot().await, &[snapshot::LOG, snapshot::SLOW]);
+        assert!(db.file("/etc/slow.version").is_some(), "the component in progress was left to finish");
+        site.operator.start();
+        went_well(&run, &db).await;
+    });
+}
+
+/// A user's Cancel is forgotten because the operator died before it acted.
+#[test]
+fn what_was_cancelled_or_deleted_while_the_operator_was_away_ends_clean() {
+    e2e("away", async |site| {
+        let machines = site.machine("m").up_many(2).await;
+        site.baseline("spring", &[site.slow(3), bmc_tool("2.0")]).await;
+        let cancelled = site.run("r1", only(&machines[0])).await;
+        let deleted = site.run("r2", only(&machines[1])).await;
+        machines[0].is_slow().await;
+        machines[1].is_slow().await;
+        site.operator.kill();
+        cancelled.desire("Cancel").await;
+        deleted.delete().await;
+        site.operator.start();
+        deleted.gone().await;
+        assert_eq!(machines[1].traces(), Vec::<String>::new(), "it went before its machine was clean");
+        assert_eq!(cancelled.fails().await.reason("Succeeded"), "Cancelled");
+        let update = cancelled.node("m-001").await;
+        assert_eq!((outcome(&update, "slow"), outcome(&update, "bmc-tool")), ("Updated", "Cancelled"));
+        for machine in &machines {
+            assert_eq!(machine.slow_runs(), 1);
+            assert!(machine.file("/etc/slow.version").is_some(), "slow.sh was left to finish");
+            assert_eq!(machine.file("/etc/bmc-tool.version"), None, "nothing was begun after it");
+        }
     });
 }

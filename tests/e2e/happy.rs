@@ -3,7 +3,7 @@
 use crate::harness::machine::Builder;
 use crate::harness::payload::{Component, agent, agent_rpm, bmc_tool, ethtool};
 use crate::harness::run::{component, to};
-use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, outcome, snapshot};
+use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, outcome, snapshot, wait};
 use farrier::api::NodeInventory;
 use futures::future::join_all;
 use serde_json::json;
@@ -39,6 +39,28 @@ fn a_machine_is_brought_to_its_baseline_proven_and_left_clean() {
     });
 }
 
+/// Whoever was not there cannot read afterwards what was done, and in which order.
+#[test]
+fn the_events_read_as_a_log_of_the_run() {
+    e2e("events", async |site| {
+        site.machine("db").up().await;
+        site.baseline("spring", &[ethtool()]).await;
+        site.run("r1", to("spring")).await.succeeds().await;
+        let wanted = [
+            "Planned UpdateRun/r1: 1 machines: db",
+            "Started UpdateRun/r1: started 1: db",
+            "Updated NodeUpdate/r1-db: db: ethtool 1:5.9-1 -> 1:6.1-1",
+            "Succeeded NodeUpdate/r1-db: db: 1 Updated",
+            "AllSucceeded UpdateRun/r1: all 1 nodes succeeded",
+        ];
+        wait::until("the events", wait::LIMIT, async || {
+            let events = site.events().await;
+            if events == wanted { Ok(()) } else { Err(format!("{events:#?}")) }
+        })
+        .await;
+    });
+}
+
 /// Machines in some networks cannot be updated: those without IPv4, those that let nothing but SSH
 /// through, those that are only reached over a link, those that are known by name.
 #[test]
@@ -66,6 +88,7 @@ fn machines_are_reached_by_every_kind_of_address_and_through_closed_firewalls() 
 #[test]
 fn every_way_to_sign_in_works() {
     e2e("login", async |site| {
+        let first_use = json!({"ssh": {"hostKeys": null, "hostKeyPolicy": "TrustOnFirstUse"}});
         let interactive =
             ["--sshd", "PasswordAuthentication no", "--sshd", "KbdInteractiveAuthentication yes"];
         let machines = up([
@@ -77,9 +100,14 @@ fn every_way_to_sign_in_works() {
                 .key("auto", "id_cert")
                 .secret("ssh-certificate", &crate::harness::lab::key("id_cert-cert.pub")),
             site.machine("asked").lab(&interactive),
+            site.machine("tofu").spec(first_use),
         ])
         .await;
         all_are_updated(site, &machines).await;
+        let tofu = site.node("tofu").await;
+        assert_eq!(tofu.reason("HostKeyVerified"), "HostKeyRecorded", "{}", tofu.words("HostKeyVerified"));
+        let recorded = tofu.status.expect("a status").host_key;
+        assert_eq!(recorded.as_ref(), machines.last().map(|m| &m.host_key));
     });
 }
 

@@ -4,6 +4,8 @@ use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{bmc_tool, merge};
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, Machine, Run, Site, e2e, lab, outcome, wait};
+use farrier::api::ManagedNode;
+use kube::api::DeleteParams;
 use serde_json::json;
 use std::time::Duration;
 
@@ -39,6 +41,37 @@ fn a_step_that_a_power_cut_interrupted_is_not_repeated_and_not_called_a_success(
         assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
         assert_eq!(run.node("other").await.state("Succeeded"), "True");
         assert_eq!(other.slow_runs(), 1);
+    });
+}
+
+/// When a whole site loses its power, nobody remembers what was being done.
+#[test]
+fn a_step_is_not_repeated_when_machine_and_operator_die_together() {
+    e2e("site", async |site| {
+        let (db, run) = slow_at_work(site, 4).await;
+        db.labctl("crash").await;
+        site.operator.kill();
+        db.labctl("boot").await;
+        site.operator.start();
+        run.fails().await;
+        let update = run.node("db").await;
+        assert_eq!(db.slow_runs(), 1);
+        assert_eq!(update.reason("Succeeded"), "InstallerInterrupted", "{}", update.words("Succeeded"));
+        assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
+    });
+}
+
+/// A machine whose description is deleted in the middle is left with an engine on it.
+#[test]
+fn a_machine_whose_managednode_is_deleted_during_a_step_is_left_clean() {
+    e2e("undescribed", async |site| {
+        let (db, run) = slow_at_work(site, 3).await;
+        let api = site.api::<ManagedNode>();
+        api.delete("db", &DeleteParams::background()).await.expect("a deleted ManagedNode");
+        run.ends(wait::LIMIT).await;
+        assert_eq!(db.slow_runs(), 1);
+        assert!(db.file("/etc/slow.version").is_some(), "slow.sh was left to finish");
+        assert_eq!(run.node("db").await.state("TornDown"), "True");
     });
 }
 

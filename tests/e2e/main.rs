@@ -23,5 +23,6 @@ mod happy;
 mod harness;
 mod limits;
 mod lost;
+mod order;
 mod patience;
 mod steering;

@@ -1,7 +1,7 @@
 //! Machines that are away come back; installers that take too long are ended, or left alone.
 
 use crate::harness::payload::{bmc_tool, merge, script};
-use crate::harness::run::to;
+use crate::harness::run::{component, to};
 use crate::harness::{Conditions, e2e, outcome};
 use serde_json::json;
 
@@ -83,5 +83,39 @@ fn an_installer_that_hangs_is_ended_and_other_machines_go_on() {
         assert!(sleeps.is_empty(), "{sleeps:?}");
         assert_eq!(run.node("other").await.state("Succeeded"), "True");
         assert!(other.file("/etc/bmc-tool.version").is_some());
+    });
+}
+
+/// An installer that fails once, as they do, fails its machine for good.
+#[test]
+fn an_installer_that_fails_is_tried_again_as_often_as_allowed_and_no_more() {
+    e2e("flaky", async |site| {
+        let db = site.machine("db").up().await;
+        let other = site.machine("other").up().await;
+        let script = b"#!/bin/sh\necho run >>/var/log/flaky\n[ $(wc -l </var/log/flaky) -gt 1 ] || exit 9\n\
+            echo 1.0 >/etc/flaky.version\n";
+        let flaky = site.payload("flaky.sh", "1.0", "Script", script);
+        let flaky = flaky.with(json!({"name": "flaky", "detect": {"file": "/etc/flaky.version"}}));
+        site.baseline("spring", &[bmc_tool("2.0"), flaky]).await;
+        let once = |name: &str, retries: u32| {
+            let mut spec = to("spring");
+            merge(
+                &mut spec,
+                json!({"strategy": {"retries": retries}, "selector": {"matchLabels": {"name": name}}}),
+            );
+            spec
+        };
+        let tried_again = site.run("r1", once("db", 1)).await;
+        let given_up = site.run("r2", once("other", 0)).await;
+        tried_again.succeeds().await;
+        let update = tried_again.node("db").await;
+        assert_eq!((outcome(&update, "bmc-tool"), outcome(&update, "flaky")), ("Updated", "Updated"));
+        assert_eq!(db.file("/var/log/flaky").map_or(0, |text| text.lines().count()), 2);
+        given_up.fails().await;
+        let update = given_up.node("other").await;
+        assert_eq!(update.reason("Succeeded"), "InstallerFailed");
+        assert_eq!((outcome(&update, "bmc-tool"), outcome(&update, "flaky")), ("Updated", "Failed"));
+        assert_eq!(component(&update, "flaky").exit_code, Some(9));
+        assert_eq!(other.file("/var/log/flaky").map_or(0, |text| text.lines().count()), 1);
     });
 }

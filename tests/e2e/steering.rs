@@ -1,5 +1,6 @@
 //! What users set on a run does what it says: operation, desiredState, hold, ttlAfterFinished.
 
+use crate::harness::machine::Machine;
 use crate::harness::payload::{agent, bmc_tool, ethtool, merge, slow};
 use crate::harness::run::to;
 use crate::harness::{Conditions, e2e, outcome, snapshot};
@@ -62,6 +63,24 @@ fn a_plan_changes_nothing_and_is_then_carried_out_as_it_was() {
     });
 }
 
+/// A plan that nobody wants cannot be got rid of.
+#[test]
+fn a_plan_that_is_given_up_changes_nothing() {
+    e2e("unplan", async |site| {
+        let db = site.machine("db").up().await;
+        let before = db.snapshot().await;
+        site.baseline("spring", &[ethtool()]).await;
+        let mut spec = to("spring");
+        merge(&mut spec, json!({"desiredState": "Plan"}));
+        let run = site.run("r1", spec).await;
+        run.until("a plan", |r| r.reason("Planned") == "PlanOnly").await;
+        run.desire("Cancel").await;
+        assert_eq!(run.fails().await.reason("Succeeded"), "Cancelled");
+        assert_eq!(run.node("db").await.reason("Succeeded"), "Cancelled");
+        before.same_but(&db.snapshot().await, &[snapshot::LOG]);
+    });
+}
+
 /// A user who sees something go wrong cannot hold the rest of the fleet back; or what was in
 /// progress is torn.
 #[test]
@@ -82,10 +101,10 @@ fn a_paused_run_finishes_what_it_began_and_begins_nothing_until_it_goes_on() {
         let status = paused.status.expect("a status");
         assert_eq!((status.counts.in_progress, status.counts.succeeded, status.counts.pending), (0, 1, 2));
         assert!(status.waiting.iter().all(|w| w.reason == "Paused"), "{:?}", status.waiting);
-        assert_eq!(machines.iter().map(|m| m.slow_runs()).collect::<Vec<_>>(), [1, 0, 0]);
+        assert_eq!(machines.iter().map(Machine::slow_runs).collect::<Vec<_>>(), [1, 0, 0]);
         run.desire("Run").await;
         run.succeeds().await;
-        assert_eq!(machines.iter().map(|m| m.slow_runs()).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!(machines.iter().map(Machine::slow_runs).collect::<Vec<_>>(), [1, 1, 1]);
     });
 }
 

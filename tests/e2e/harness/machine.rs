@@ -13,8 +13,6 @@ use std::path::PathBuf;
 pub(crate) enum Reach {
     /// IPv4, or IPv6 where there is none.
     Any,
-    /// IPv6.
-    V6,
     /// The link-local address with its zone.
     LinkLocal,
     /// The name, which resolves to all of them.
@@ -127,7 +125,9 @@ impl<'a> Builder<'a> {
     pub(crate) async fn up_many(self, count: usize) -> Vec<Machine> {
         let prefix = format!("{}-{}", self.site.name, self.name);
         let names: Vec<String> = (1..=count).map(|n| format!("{prefix}-{n:03}")).collect();
-        names.iter().for_each(|name| self.site.expect_machine(name));
+        for name in &names {
+            self.site.expect_machine(name);
+        }
         let count = count.to_string();
         let mut args = vec!["add-many", prefix.as_str(), count.as_str()];
         args.extend(self.options.iter().map(String::as_str));
@@ -141,8 +141,8 @@ impl<'a> Builder<'a> {
         machines
     }
 
-    fn again(&self) -> Builder<'a> {
-        Builder {
+    fn again(&self) -> Self {
+        Self {
             site: self.site,
             name: self.name.clone(),
             options: self.options.clone(),
@@ -197,7 +197,6 @@ impl Machine {
     fn address(&self, reach: Reach) -> String {
         let found = match reach {
             Reach::Any => self.v4.clone().or_else(|| self.v6.clone()),
-            Reach::V6 => self.v6.clone(),
             Reach::LinkLocal => self.link_local.clone(),
             Reach::Name => Some(self.host.clone()),
         };
@@ -283,7 +282,7 @@ impl Machine {
     }
 
     /// Everything of ours that is on the machine now: paths, processes, sockets. Its log may stay.
-    pub(crate) async fn traces(&self) -> Vec<String> {
+    pub(crate) fn traces(&self) -> Vec<String> {
         let Some(init) = self.init() else { return Vec::new() };
         let mut found = Vec::new();
         for place in ["var/lib", "var/tmp", "tmp", "run", "dev/shm", "root", "home", "etc", ""] {
@@ -307,7 +306,7 @@ impl Machine {
     /// Waits until nothing of ours is on the machine.
     pub(crate) async fn is_clean(&self) {
         wait::until("a clean machine", std::time::Duration::from_secs(5), async || {
-            let traces = self.traces().await;
+            let traces = self.traces();
             if traces.is_empty() { Ok(()) } else { Err(format!("{} has {traces:#?}", self.host)) }
         })
         .await;

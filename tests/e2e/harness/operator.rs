@@ -71,11 +71,6 @@ impl Operator {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Its process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.lock().unwrap().as_ref().expect("the operator runs").id()
-    }
-
     /// `kill -9`.
     pub(crate) fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {

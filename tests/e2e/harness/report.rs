@@ -22,7 +22,7 @@ pub(crate) async fn print(site: &Site) {
     println!("\n-------- events");
     site.events().await.iter().for_each(|line| println!("{line}"));
     for machine in site.machines() {
-        println!("\n-------- machine {}: {:?}", machine.host, machine.traces().await);
+        println!("\n-------- machine {}: {:?}", machine.host, machine.traces());
         let script = "tail -n 25 /var/log/farrier/*/journal-* 2>/dev/null | cut -c 1-400 || true";
         match lab::try_output("labctl", ["exec", &machine.host, "--", "/bin/sh", "-c", script]).await {
             Ok(journal) => println!("{journal}"),

@@ -1,0 +1,70 @@
+//! Components that need each other: the order they are installed in, and what becomes of those that
+//! lack something.
+
+use crate::harness::payload::{agent, bmc_tool, ethtool, merge, script};
+use crate::harness::run::{component, to};
+use crate::harness::{Conditions, e2e, outcome};
+use serde_json::json;
+
+/// Firmware is installed before what it needs.
+#[test]
+fn a_component_comes_after_what_it_requires() {
+    e2e("order", async |site| {
+        site.machine("db").up().await;
+        let last =
+            bmc_tool("2.0").with(json!({"requires": [{"component": "farrier-agent", "atLeast": "2.0"}]}));
+        let middle = agent("2.0").with(json!({"requires": [{"component": "ethtool"}]}));
+        site.baseline("spring", &[last, middle, ethtool()]).await;
+        let run = site.run("r1", to("spring")).await;
+        run.succeeds().await;
+        let update = run.node("db").await;
+        let plan: Vec<_> = update.status.iter().flat_map(|s| &s.plan).map(|p| p.name.as_str()).collect();
+        assert_eq!(plan, ["ethtool", "farrier-agent", "bmc-tool"]);
+        let ended = |name: &str| component(&update, name).finished_at.clone().expect("a time").0;
+        let begun = |name: &str| component(&update, name).started_at.clone().expect("a time").0;
+        assert!(ended("ethtool") <= begun("farrier-agent"), "one after the other");
+        assert!(ended("farrier-agent") <= begun("bmc-tool"), "one after the other");
+    });
+}
+
+/// Firmware is installed although what it needs failed.
+#[test]
+fn what_requires_a_component_that_failed_is_left_out_and_the_rest_is_done() {
+    e2e("lacking", async |site| {
+        let db = site.machine("db").up().await;
+        let needy = bmc_tool("2.0").with(json!({"requires": [{"component": "fail"}]}));
+        site.baseline("spring", &[script("fail", "1.0"), needy, ethtool()]).await;
+        let run = site.run("r1", to("spring")).await;
+        run.fails().await;
+        let update = run.node("db").await;
+        assert_eq!(update.reason("Succeeded"), "InstallerFailed", "{}", update.words("Succeeded"));
+        assert_eq!(component(&update, "fail").exit_code, Some(7));
+        assert_eq!(outcome(&update, "fail"), "Failed");
+        assert!(["Skipped", "DependencyMissing"].contains(&outcome(&update, "bmc-tool")), "{update:?}");
+        assert_eq!(outcome(&update, "ethtool"), "Updated");
+        assert_eq!(db.file("/etc/bmc-tool.version"), None);
+    });
+}
+
+/// A user who wants all or nothing gets half.
+#[test]
+fn a_machine_that_lacks_something_is_left_alone_where_that_was_asked_for() {
+    e2e("omit", async |site| {
+        let db = site.machine("db").up().await;
+        let needy =
+            bmc_tool("2.0").with(json!({"requires": [{"component": "farrier-agent", "atLeast": "9.0"}]}));
+        site.baseline("spring", &[agent("2.0"), needy]).await;
+        let mut spec = to("spring");
+        merge(&mut spec, json!({"onFailedDependency": "OmitNode"}));
+        let run = site.run("r1", spec).await;
+        run.fails().await;
+        let update = run.node("db").await;
+        assert_eq!(update.reason("Succeeded"), "DependencyMissing", "{}", update.words("Succeeded"));
+        assert_eq!(outcome(&update, "bmc-tool"), "DependencyMissing");
+        assert_eq!(db.sh("farrier-agent").await, "farrier-agent 1.0\n");
+        let rest = site.run("r2", to("spring")).await;
+        rest.fails().await;
+        assert_eq!(outcome(&rest.node("db").await, "farrier-agent"), "Updated");
+        assert_eq!(db.file("/etc/bmc-tool.version"), None);
+    });
+}

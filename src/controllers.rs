@@ -84,11 +84,17 @@ async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant
         *at = (*at).min(soon);
     };
     match change {
-        Change::Run(run) => mark((run.namespace.clone().unwrap_or_default(), run.name.clone())),
+        Change::Run(run) => {
+            let namespace = run.namespace.clone().unwrap_or_default();
+            if context.world.runs.get(&run).is_none() {
+                context.pending.forget_run(&namespace, &run.name);
+            }
+            mark((namespace, run.name));
+        }
         Change::Update(update) => {
             let namespace = update.namespace.clone().unwrap_or_default();
             if context.world.updates.get(&update).is_none() {
-                context.pending.forget(&namespace, &update.name);
+                context.pending.forget_update(&namespace, &update.name);
             }
             if let Some(run) = context.world.updates.get(&update).map(|u| u.spec.run_ref.name.clone()) {
                 mark((namespace.clone(), run));
@@ -121,7 +127,10 @@ async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant
 fn open_runs(context: &Context, namespace: &str) -> Vec<Key> {
     let runs = context.world.runs.state();
     runs.iter()
-        .filter(|r| r.namespace().as_deref() == Some(namespace) && !update_run::is_finished(r))
+        .filter(|r| {
+            r.namespace().as_deref() == Some(namespace)
+                && (r.metadata.deletion_timestamp.is_some() || !update_run::is_finished(r))
+        })
         .map(|r| key(&**r))
         .collect()
 }

@@ -145,13 +145,14 @@ pub fn is_conflict(error: &kube::Error) -> bool {
 /// same.
 #[derive(Clone)]
 pub struct Events {
-    recorder: Recorder,
+    client: Client,
+    part: String,
 }
 
 impl Events {
     /// Events in the name of this part of the operator.
     pub fn new(client: Client, part: &str) -> Self {
-        Self { recorder: Recorder::new(client, Reporter { controller: part.to_owned(), instance: None }) }
+        Self { client, part: part.to_owned() }
     }
 
     /// Something went as it should.
@@ -172,7 +173,11 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, about).await {
+        // A new one each time: a recorder takes events that differ in their note only for
+        // repetitions, and keeps the first note.
+        let reporter = Reporter { controller: self.part.clone(), instance: None };
+        let recorder = Recorder::new(self.client.clone(), reporter);
+        if let Err(error) = recorder.publish(&event, about).await {
             tracing::warn!(error = %crate::failure::chain(&error), reason, "an event could not be written");
         }
     }

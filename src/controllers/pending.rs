@@ -42,9 +42,13 @@ impl Pending {
         self.updates.remember(update);
     }
 
-    /// An object is gone: what was remembered of it is, too.
-    pub(super) fn forget(&self, namespace: &str, name: &str) {
+    /// A NodeUpdate is gone: what was remembered of it is, too.
+    pub(super) fn forget_update(&self, namespace: &str, name: &str) {
         self.updates.forget(namespace, name);
+    }
+
+    /// A run is gone: what was remembered of it is, too.
+    pub(super) fn forget_run(&self, namespace: &str, name: &str) {
         self.runs.forget(namespace, name);
     }
 

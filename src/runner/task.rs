@@ -257,12 +257,17 @@ impl Task<'_> {
 
     /// Goes back to a machine that was lost with our engine on it, some times.
     async fn clean_up(&mut self, number: u32) {
+        self.view.step = session::Step::CleaningUp;
+        self.publish(&Phase::Working, number).await;
         for attempt in 1..=CLEANING_ATTEMPTS {
             let kept = self.view.clone();
             let Ok(job) = self.context.load(&self.update, Goal::CleanUp, number, true).await else { return };
             let (send, _) = watch::channel(View { deploying: true, ..View::default() });
             let (_stop, stop) = watch::channel(true);
-            let end = session::run(&job, &self.context.tools, stop, &send).await;
+            let end = tokio::select! {
+                end = session::run(&job, &self.context.tools, stop, &send) => end,
+                end = self.abandoned() => end,
+            };
             // A wrong password that is offered again locks the account.
             let lasting = matches!(&end, End::Failed(failure) if !failure.reason.retryable());
             let seen = send.borrow().clone();

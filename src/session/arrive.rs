@@ -132,8 +132,12 @@ impl Session<'_> {
                 Ok::<_, Failure>((machine, deployed))
             };
             match arrived.await {
-                Ok(arrived) => return Ok(arrived),
+                Ok(arrived) => {
+                    self.view.send_modify(|v| v.lost = None);
+                    return Ok(arrived);
+                }
                 Err(failure) if failure.reason.retryable() && Instant::now() < until => {
+                    self.view.send_modify(|v| v.lost = Some(failure.clone()));
                     tracing::info!(node = %self.job.node, run = %self.job.run, reason = %failure.reason, "not back yet");
                     tokio::time::sleep(CALL_EVERY).await;
                 }

@@ -18,6 +18,8 @@ pub struct View {
     pub host_key_accepted: bool,
     /// The host key to be recorded, if it was trusted on first use.
     pub first_key: Option<String>,
+    /// The machine was lost in the middle and is being called back; why.
+    pub lost: Option<Failure>,
     /// Signed in.
     pub authenticated: bool,
     /// From here on something of ours may be on the machine.

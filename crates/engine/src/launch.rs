@@ -68,12 +68,11 @@ fn try_launch(session: &Session, digest: &Digest) -> Result<LaunchReport, Failur
         return Err(Failure { code: LaunchError::NotRoot, message });
     }
     let place = Place::check(&session.dir).map_err(Failure::other)?;
+    verify(digest)?;
     let lock = MachineLock::open().map_err(context("the machine's lock"))?;
-    // One that runs is not asked for its digest: an operator of another version may have sent it.
     if let Some(pid) = wait_for_lock(&lock, session, &place)? {
         return Ok(LaunchReport::AlreadyRunning { pid });
     }
-    verify(digest)?;
     // One that a dead engine left would look like one that is accepted on.
     place.close();
     start(&lock, session)

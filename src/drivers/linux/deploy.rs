@@ -84,17 +84,20 @@ impl Machine {
         // d: our directory. w: why a place was not taken. A place is tried for real: made, filled
         // and executed in. The first loop looks for what an earlier call has left, or is still
         // about to leave: the shell of an operator that was killed in the middle of this goes on
-        // until it notices, and two at once would pull the directory from under each other. From
-        // the launch on the directory is the engine's: a launch that fails removes it, one whose
+        // until it notices, and two at once would pull the directory from under each other.
+        // What is not root's own is none of ours: anybody can write to some of the places.
+        // From the launch on the directory is the engine's: a launch that fails removes it, one whose
         // report nobody could read does not. 126 and 127: it could not be executed at all.
         one_line(&format!(
             "umask 077; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; d=; w=;
              for b in {PLACES}; do
+               t=$b/{name}; [ -e $t ] || [ -L $t ] || continue;
+               if [ -L $t ] || [ ! -O $t ]; then rm -rf $t; continue; fi;
                n=0;
                while [ -e $b/{name}/pid ] && kill -0 $(cat $b/{name}/pid) 2>/dev/null && [ $n -lt {PATIENCE} ]; do
                  sleep 1; n=$((n+1));
                done;
-               if [ -x $b/{name}/engine ]; then
+               if [ -x $t/engine ] && [ ! -L $t/engine ] && [ -O $t/engine ]; then
                  echo farrier-dir-1 $b/{name};
                  trap '' HUP PIPE;
                  $b/{name}/engine launch --dir $b/{name} {options};

@@ -97,6 +97,9 @@ impl Verdicts {
 }
 
 pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
+    if let (Some(failure), Phase::Working) = (&view.lost, phase) {
+        return Verdict::no(failure.reason, failure.message.clone());
+    }
     match &view.address {
         // A machine that was reached and then lost is not reachable.
         Some(_) if failure_of(phase).is_some_and(|f| f.reason.unreachable()) => Verdict::pending(phase, ""),
@@ -184,6 +187,10 @@ fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
             "a second look at the machine found nothing of ours but the log",
         ),
         Some(Err(failure)) => Verdict::no(failure.reason, failure.message.clone()),
+        None if view.deploying && matches!(phase, Phase::Ended(_) | Phase::Retrying { .. }) => Verdict::no(
+            Reason::CleanupPending,
+            "the machine was lost before anybody could look again; an engine that is there takes everything back by itself when its lease ends",
+        ),
         None if view.deploying => Verdict::open(
             Reason::CleanupPending,
             "the engine is on the machine; it takes everything back at the end",
@@ -214,7 +221,13 @@ fn not_looked(phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
 
 fn succeeded(view: &View, phase: &Phase) -> Verdict {
     match phase {
-        Phase::Working => Verdict::open(Reason::InProgress, view.step.as_text()),
+        Phase::Working => match &view.lost {
+            Some(failure) => Verdict::open(
+                failure.reason,
+                format!("lost in the middle, and called back for 5 min at most: {}", failure.message),
+            ),
+            None => Verdict::open(Reason::InProgress, view.step.as_text()),
+        },
         Phase::Planned => Verdict::open(
             Reason::PlanOnly,
             "the plan is made and nothing was changed; set the run's desiredState to Run to carry it out",

@@ -27,7 +27,7 @@ pub(crate) struct Builder<'a> {
     options: Vec<String>,
     reach: Reach,
     secret: BTreeMap<String, String>,
-    spec: Value,
+    spec: Vec<Value>,
     labels: BTreeMap<String, String>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Builder<'a> {
             options: Vec::new(),
             reach: Reach::Any,
             secret: BTreeMap::new(),
-            spec: json!({}),
+            spec: Vec::new(),
             labels: BTreeMap::new(),
         };
         builder.login("root")
@@ -101,7 +101,7 @@ impl<'a> Builder<'a> {
 
     /// Merged over the ManagedNode's spec at the end: null removes.
     pub(crate) fn spec(mut self, patch: Value) -> Self {
-        payload::merge(&mut self.spec, patch);
+        self.spec.push(patch);
         self
     }
 
@@ -164,7 +164,7 @@ impl<'a> Builder<'a> {
             "credentialsRef": {"name": self.name},
             "ssh": {"hostKeys": [machine.host_key]},
         });
-        payload::merge(&mut spec, self.spec);
+        self.spec.into_iter().for_each(|patch| payload::merge(&mut spec, patch));
         let mut labels: Map<String, Value> =
             self.labels.into_iter().map(|(k, v)| (k, Value::String(v))).collect();
         labels.insert("name".into(), json!(self.name));

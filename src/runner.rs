@@ -44,6 +44,8 @@ struct Wish {
     intent: Intent,
     /// The object is being deleted without waiting for the machine.
     abandon: bool,
+    /// Generation of the object that says so.
+    generation: Option<i64>,
 }
 
 struct Task {
@@ -136,6 +138,7 @@ fn wish(update: &NodeUpdate) -> Wish {
     Wish {
         intent: if deleted { Intent::Cancel } else { update.spec.intent },
         abandon: deleted && update.annotations().contains_key(ABANDON_ANNOTATION),
+        generation: update.metadata.generation,
     }
 }
 

@@ -354,7 +354,7 @@ impl Task<'_> {
             phase,
             attempt,
             run: &self.update.spec.run_ref.name,
-            generation: self.update.metadata.generation,
+            generation: self.wish.borrow().generation,
             now: &condition::now(),
         })
     }

@@ -26,11 +26,13 @@
 //! the engine has in its journal is never executed again: the recorded events are sent once
 //! more. Events carry rising sequence numbers, so a duplicate changes nothing.
 
+pub mod callback;
 pub mod event;
 pub mod launch;
 pub mod survey;
 pub mod task;
 
+pub use callback::{CallbackConfig, Dialled};
 pub use event::{Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, StepExit};
 pub use launch::{LaunchError, LaunchReport};
 pub use survey::{Detect, Facts, Package, Reading};

@@ -1,0 +1,72 @@
+//! Channel `Callback`: what the engine is told about the way back to the runner.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How the engine reaches the runner, and who both of them are.
+///
+/// `farrier-engine launch --channel callback` reads one line of JSON with this from its standard
+/// input, so that the key is never in a process list. The engine keeps it in its own directory as
+/// `callback.json`, for root only, and reads it again before each dial: a launch for an engine that
+/// runs already renews it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallbackConfig {
+    /// Where to dial, most preferred first: `10.0.0.1:63002`, `[fd00::1]:63002`, or
+    /// `[fe80::1%eth0]:63002` with the machine's own name of the interface. Addresses only, since
+    /// the engine resolves no names.
+    pub addresses: Vec<String>,
+    /// Name of the server in the TLS handshake (SNI), `<session>.farrier.internal`: it tells any
+    /// runner whose engine calls before anything is decrypted.
+    pub server_name: String,
+    /// `sha256:` and 64 hexadecimal digits: digest of the server's certificate in DER. No other
+    /// certificate is accepted, whoever signed it and whatever the machine's clock says.
+    pub server_pin: String,
+    /// The engine's own certificate, PEM.
+    pub certificate: String,
+    /// Its private key, PEM (PKCS #8).
+    pub key: String,
+}
+
+impl CallbackConfig {
+    /// What the name of every server ends with.
+    pub const DOMAIN: &str = "farrier.internal";
+
+    /// [`Self::server_name`] for a session.
+    pub fn server_name_of(session: &str) -> String {
+        format!("{session}.{}", Self::DOMAIN)
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for CallbackConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallbackConfig")
+            .field("addresses", &self.addresses)
+            .field("server_name", &self.server_name)
+            .field("server_pin", &self.server_pin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What came of one attempt to open a TCP connection, seen from the one who dialled.
+///
+/// A refusal can be a closed port or a firewall that answers for it; the two are told apart by
+/// whoever knows whether somebody listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialled {
+    /// The connection stood.
+    Connected,
+    /// No answer at all: dropped on the way, or nobody is there.
+    TimedOut,
+    /// Answered with a reset.
+    Refused,
+    /// A router or firewall said that it lets nothing through.
+    Prohibited,
+    /// There is no route.
+    NoRoute,
+    /// It stood, and TLS did not come about.
+    Untrusted,
+    /// Something else.
+    Failed,
+}

@@ -40,6 +40,7 @@ fn hello(last_seq: u64) -> Hello {
         last_seq,
         tasks: Vec::new(),
         leases: Vec::new(),
+        dials: Vec::new(),
     }
 }
 

@@ -48,6 +48,18 @@ impl fmt::Debug for CallbackConfig {
     }
 }
 
+/// One attempt to open a connection. `farrier-engine reach` prints one of these as a line of JSON
+/// for each address; [`crate::Hello`] tells of those that failed on the way back to the runner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dial {
+    /// The address, as it was given.
+    pub address: String,
+    /// What came of it.
+    pub result: Dialled,
+    /// The operating system's words, or TLS's; empty where it is connected.
+    pub message: String,
+}
+
 /// What came of one attempt to open a TCP connection, seen from the one who dialled.
 ///
 /// A refusal can be a closed port or a firewall that answers for it; the two are told apart by
@@ -65,7 +77,7 @@ pub enum Dialled {
     Prohibited,
     /// There is no route.
     NoRoute,
-    /// It stood, and TLS did not come about.
+    /// It stood, and the two did not trust each other, or it was not TLS 1.3 that was spoken there.
     Untrusted,
     /// Something else.
     Failed,

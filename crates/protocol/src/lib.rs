@@ -32,7 +32,7 @@ pub mod launch;
 pub mod survey;
 pub mod task;
 
-pub use callback::{CallbackConfig, Dialled};
+pub use callback::{CallbackConfig, Dial, Dialled};
 pub use event::{Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, StepExit};
 pub use launch::{LaunchError, LaunchReport};
 pub use survey::{Detect, Facts, Package, Reading};
@@ -72,6 +72,11 @@ pub struct Hello {
     pub tasks: Vec<TaskRecord>,
     /// What is on the machine of ours right now.
     pub leases: Vec<Lease>,
+    /// Why the engine does not come back by itself: every address that it dialled in its last
+    /// round, in the order of [`CallbackConfig::addresses`]. Empty where it was not told to dial,
+    /// and after a round that ended with a conversation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dials: Vec<Dial>,
 }
 
 /// What the engine's journal says of one task.

@@ -92,6 +92,7 @@ impl Shared {
             last_seq: state.journal.last_seq(),
             tasks: known.records(),
             leases: known.leases.iter().filter(|lease| !is_unknown(lease.kind)).cloned().collect(),
+            dials: Vec::new(),
         }
     }
 

@@ -81,8 +81,8 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Conditions: Ready, Reconciling, Stalled, and Reachable, EngineDeployed, PayloadVerified,
-    /// Applied, Verified, TornDown, Succeeded.
+    /// Conditions: Ready, Reconciling, Stalled, and Reachable, CallbackReachable, EngineDeployed,
+    /// PayloadVerified, Applied, Verified, TornDown, Succeeded.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -116,6 +116,10 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub components: Vec<ComponentOutcome>,
+
+    /// How the engine talks to Farrier: Session or Callback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<super::managed_node::Channel>,
 
     /// The address that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -346,6 +346,15 @@ pub struct UpdateRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<NodeNote>,
 
+    /// The callback server of this run, while it is open or being opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackStatus>,
+
+    /// What each runner says of the ports that it was given in callback.ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["runner".into()]))]
+    pub listeners: Vec<ListenerStatus>,
+
     /// When the run began to work on machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
@@ -353,6 +362,73 @@ pub struct UpdateRunStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// The callback server of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackStatus {
+    /// When it was asked for.
+    pub since: Time,
+    /// Which ports each runner is to listen on.
+    #[serde(default)]
+    pub ports: Vec<RunnerPorts>,
+    /// Where machines call. With exposure HostPort each runner is at its own host's addresses, of
+    /// which these are the ones that are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// The port that machines call for HTTP, where it is not the runner's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_port: Option<u16>,
+    /// The port that machines call for HTTPS, where it is not the runner's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https_port: Option<u16>,
+}
+
+/// The ports of one runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunnerPorts {
+    /// Name of the runner.
+    pub runner: String,
+    /// Port for machines that cannot do TLS.
+    pub http_port: u16,
+    /// Port for engines and for machines that can do TLS.
+    pub https_port: u16,
+}
+
+/// What a runner says of its ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    /// Name of the runner.
+    pub runner: String,
+    /// Port for machines that cannot do TLS.
+    pub http_port: u16,
+    /// Port for engines and for machines that can do TLS.
+    pub https_port: u16,
+    /// Bound: it listens. Conflict: a port is taken. NotPermitted: it may not use a port. Failed:
+    /// something else; see message.
+    pub state: ListenerState,
+    /// What happened and what to do next.
+    #[serde(default)]
+    pub message: String,
+    /// Ports that were found taken on the runner's host, in the last half minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken: Vec<u16>,
+}
+
+/// What came of a runner's attempt to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ListenerState {
+    /// It listens.
+    Bound,
+    /// A port is taken.
+    Conflict,
+    /// It may not use a port.
+    NotPermitted,
+    /// Something else.
+    Failed,
 }
 
 /// How many machines are in which state.

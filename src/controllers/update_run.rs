@@ -5,6 +5,7 @@ mod observe;
 mod status;
 
 use super::Context;
+use crate::api::update_run::UpdateRunStatus;
 use crate::api::{ABANDON_ANNOTATION, UpdateRun, condition};
 use crate::publish::{self, CONTROLLER};
 use farrier_update::run::{Decision, Effect, Wake, decide};
@@ -69,10 +70,16 @@ async fn publish_status(
 ) -> Result<Option<Duration>, kube::Error> {
     let recorded = decision.effects.iter().find_map(|effect| match effect {
         Effect::RecordTargets { nodes, left_out } => Some((nodes.clone(), left_out.clone())),
-        Effect::Start { .. } | Effect::SetIntent { .. } | Effect::ReleaseRun | Effect::DeleteRun => None,
+        Effect::Start { .. }
+        | Effect::SetIntent { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun
+        | Effect::DeleteRun => None,
     });
     let status = status::render(run, decision, recorded.as_ref(), view);
-    if run.status.as_ref() == Some(&status) {
+    let before = run.status.clone().map(|old| UpdateRunStatus { listeners: Vec::new(), ..old });
+    if before.as_ref() == Some(&status) {
         return Ok(None);
     }
     let matters = recorded.is_some() || decision.status.end().is_some();

@@ -76,6 +76,7 @@ pub(super) fn status(picture: &Picture) -> NodeUpdateStatus {
         plan_digest: plan.map(NodePlan::digest).or_else(|| old.plan_digest.clone()),
         plan: plan.map_or_else(|| old.plan.clone(), |p| p.items.iter().map(planned).collect()),
         components,
+        channel: old.channel,
         address: view.address.clone().or_else(|| old.address.clone()),
         leases: view.leases,
         leftovers: view.leftovers.clone(),

@@ -272,6 +272,52 @@ reasons! {
     Cancelling: News,
     /// This run needs no such thing.
     NotRequired: News,
+    // The network.
+
+    /// The callback server of the run can be reached; the message says where.
+    Exposed: News,
+    /// The ports of the run are being opened. Wait.
+    Exposing: News,
+    /// The ports of the run are being closed. Wait.
+    Closing: News,
+    /// Nothing is open for this run.
+    Closed: News,
+    /// The ports of `spec.callback` are taken, and `onConflict` is `Fail`. Start a run with other ports.
+    PortsTaken: Lasting,
+    /// No free pair of ports is left on the host. Free one, or wait for another run to end.
+    PortsExhausted: Lasting,
+    /// The operator may not use ports below 1024. Use higher ones, or give it `NET_BIND_SERVICE`.
+    PortNotPermitted: Lasting,
+    /// The ports of `spec.callback` cannot be used; the message says why. Start a run with other ports.
+    PortsInvalid: Lasting,
+    /// This installation cannot offer what `spec.callback.exposure` asks for; the message says what to set.
+    ExposureNotPossible: Lasting,
+    /// No load balancer has given the run's Service an address. Install one, or use another exposure.
+    LoadBalancerPending: Lasting,
+    /// A Service or NetworkPolicy of the run could not be made; the message repeats the API server's words.
+    ExposureFailed: Lasting,
+    /// A machine's address lies in the cluster's own range of pods or Services. Correct `spec.addresses`.
+    AddressInClusterRange: Lasting,
+    /// The machine reaches the callback server.
+    CallbackReachable: News,
+    /// From the machine nothing answers at the callback server's address. Let it out to the port that the
+    /// message names, in its own firewall and on the way.
+    CallbackTimedOut: Passing,
+    /// A firewall answers in place of the callback server. Let the machine out to the port that the message
+    /// names.
+    CallbackRejected: Passing,
+    /// Nothing listens where the machine is told to call. Check `callbackAddress` and the exposure.
+    CallbackRefused: Passing,
+    /// The machine has no route to the callback server. Check its routes, or set `callbackAddress`.
+    CallbackNoRoute: Passing,
+    /// The engine does not get through to the callback server, although the port answers; the message says
+    /// why. Look for a proxy in between.
+    CallbackUntrusted: Passing,
+    /// There is no address at which the machine could reach the callback server. Set `callbackAddress`, or
+    /// allow another family in `addressFamilies`.
+    CallbackAddressMissing: Lasting,
+    /// Somebody who has no business there was turned away from the callback server; the message counts.
+    ConnectionsRefused: News,
     /// Fewer nodes failed than the run tolerates.
     WithinBudget: News,
 }

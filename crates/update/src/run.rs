@@ -6,7 +6,8 @@
 //!
 //! This module holds what is observed, `run/decision.rs` what comes out. `run/decide.rs` has
 //! the order of the rules, `run/stop.rs` how a run comes to its end before its time,
-//! `run/standing.rs` how one node stands, `run/status.rs` how it is told. How a node is
+//! `run/standing.rs` how one node stands, `run/ways.rs` what must be open for it,
+//! `run/status.rs` how it is told. How a node is
 //! updated is not known here: that is the runner's, with a NodeUpdate in between.
 
 mod decide;
@@ -14,9 +15,11 @@ mod decision;
 mod standing;
 mod status;
 mod stop;
+mod ways;
 
 pub use decide::decide;
 pub use decision::{Cond, CondStatus, Counts, Decision, Effect, Failing, RunSummary, WaitingOn, Wake};
+pub use ways::{Way, Ways};
 
 use crate::model::{Millis, NodeName, RunName};
 use crate::reason::Reason;
@@ -27,8 +30,8 @@ use std::time::Duration;
 ///
 /// # Assumptions
 ///
-/// Our own earlier writes are seen: the recorded list and the end of the run, and every
-/// NodeUpdate of it with its intent. Read them from the API server, or wait until the cache
+/// Our own earlier writes are seen: the recorded list and the end of the run, what was opened
+/// for it, and every NodeUpdate of it with its intent. Read them from the API server, or wait until the cache
 /// has caught up; otherwise more nodes than allowed may be begun, or one after the end.
 /// Everything else may be as old as it likes: phases, holds, the baseline, what the user
 /// wants.
@@ -43,6 +46,8 @@ pub struct Observed {
     pub run: RunFacts,
     /// Its baseline.
     pub baseline: BaselineFacts,
+    /// The ways between runners and machines.
+    pub ways: Ways,
     /// Once the list of nodes is recorded, exactly the nodes of that list; before, all nodes
     /// that the selector matches.
     pub targets: BTreeMap<NodeName, TargetFacts>,
@@ -155,6 +160,8 @@ pub struct TargetFacts {
     /// [`UpdateFacts::in_flight`]. A plan that waits for its run to be carried out claims
     /// nothing: two plans for the same node would wait for each other.
     pub claimed_by: Option<RunName>,
+    /// Whether the machine calls the callback server back.
+    pub calls_back: bool,
     /// The NodeUpdate of this run on this node, if there is one.
     pub update: Option<UpdateFacts>,
 }

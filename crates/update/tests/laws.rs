@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use story::{Step, run, step};
-use world::{Luck, Run, World};
+use world::{Luck, Opened, Run, World};
 
 type Check = Result<(), TestCaseError>;
 
@@ -59,7 +59,11 @@ fn check_decision(seen: &Observed, decision: &Decision) -> Check {
     let begins = decision.effects.iter().any(|effect| match effect {
         Effect::Start { .. } => true,
         Effect::SetIntent { node: _, intent } => *intent != Intent::Cancel,
-        Effect::RecordTargets { .. } | Effect::ReleaseRun | Effect::DeleteRun => false,
+        Effect::RecordTargets { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun
+        | Effect::DeleteRun => false,
     });
     let stopped = matches!(seen.run.desired, Desired::Pause | Desired::Cancel);
     let ended = seen.run.finished.is_some() || status.end().is_some();
@@ -71,7 +75,8 @@ fn check_decision(seen: &Observed, decision: &Decision) -> Check {
     if let Some(end) = &seen.run.finished {
         let says = status.end();
         prop_assert_eq!(says.as_ref(), Some(end), "something follows the end");
-        let only_leaves = |effect: &Effect| matches!(effect, Effect::ReleaseRun | Effect::DeleteRun);
+        let only_leaves =
+            |effect: &Effect| matches!(effect, Effect::CloseWays | Effect::ReleaseRun | Effect::DeleteRun);
         prop_assert!(decision.effects.iter().all(only_leaves), "{:?}", decision.effects);
     }
     if let Wake::At(at) = decision.wake {
@@ -94,7 +99,11 @@ fn check_targets(seen: &Observed, decision: &Decision) -> Check {
                 let update = seen.targets[node].update.as_ref().unwrap();
                 prop_assert!(update.intent < *intent && !update.is_done(), "{:?} from {:?}", effect, update);
             }
-            Effect::RecordTargets { .. } | Effect::ReleaseRun | Effect::DeleteRun => {}
+            Effect::RecordTargets { .. }
+            | Effect::OpenWays
+            | Effect::CloseWays
+            | Effect::ReleaseRun
+            | Effect::DeleteRun => {}
         }
     }
     Ok(())
@@ -147,6 +156,7 @@ fn check_world(world: &World) -> Check {
             prop_assert!(run.recorded.iter().flatten().all(good), "{} claims a success that is none", name);
         }
         if run.end.is_some() || run.gone {
+            prop_assert_eq!(run.ways, Opened::No, "{} left ways open", name);
             let open = world
                 .updates
                 .iter()
@@ -169,8 +179,14 @@ fn check_effect(world: &World, name: &RunName, effect: &Effect) -> Check {
         Effect::Start { node, .. } => {
             let recorded = run.recorded.as_ref().is_some_and(|nodes| nodes.contains(node));
             prop_assert!(recorded, "starts a node that is not on the list");
+            let needs_way = run.guarded || world.observe(name).targets[node].calls_back;
+            prop_assert!(!needs_way || run.ways == Opened::Yes, "starts {} behind closed doors", node);
         }
-        Effect::RecordTargets { .. } | Effect::SetIntent { .. } | Effect::ReleaseRun => {}
+        Effect::RecordTargets { .. }
+        | Effect::SetIntent { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun => {}
     }
     Ok(())
 }
@@ -226,6 +242,15 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
                 run.baseline = facts.clone();
             }
         }
+        Step::Stick { run } => {
+            if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
+                run.ways = match run.ways {
+                    Opened::Half => Opened::Stuck,
+                    Opened::Stuck => Opened::Half,
+                    other @ (Opened::No | Opened::Yes | Opened::Closing) => other,
+                };
+            }
+        }
         Step::Tick { seconds } => world.now = world.now.after(Duration::from_secs(*seconds)),
     }
     check_world(world)
@@ -233,13 +258,17 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
 
 /// Good luck from now on, until nothing moves any more.
 fn settle(world: &mut World, ends: &mut Ends) -> Check {
+    for run in world.runs.values_mut().filter(|run| run.ways == Opened::Stuck) {
+        run.ways = Opened::Half;
+    }
     for _ in 0..500 {
         let mut quiet = true;
         for name in alive(world) {
             let seen = world.observe(&name);
-            let ended = world.runs[&name].end.is_some();
+            let (ended, ways) = (world.runs[&name].end.is_some(), world.runs[&name].ways);
             let decision = reconcile(world, &seen, &name, None)?;
-            quiet &= decision.effects.is_empty() && ended == world.runs[&name].end.is_some();
+            let tends = |effect: &Effect| *effect == Effect::OpenWays && ways == world.runs[&name].ways;
+            quiet &= decision.effects.iter().all(tends) && ended == world.runs[&name].end.is_some();
             if let Some(end) = decision.status.end() {
                 let said = ends.entry(name).or_insert_with(|| format!("{end:?}"));
                 prop_assert_eq!(&*said, &format!("{end:?}"), "the end of a run changed");

@@ -32,7 +32,7 @@ pub(super) async fn act(context: &Context, run: &UpdateRun, effects: &[Effect]) 
             Effect::Start { node, intent } => start(context, run, node, *intent).await?,
             Effect::SetIntent { node, intent } => set_intent(context, run, node, *intent).await?,
             Effect::DeleteRun => delete(context, run).await?,
-            Effect::ReleaseRun => {}
+            Effect::OpenWays | Effect::CloseWays | Effect::ReleaseRun => {}
         }
     }
     Ok(())

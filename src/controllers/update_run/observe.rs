@@ -11,6 +11,7 @@ use crate::convert;
 use crate::runner;
 use farrier_update::run::{
     BaselineFacts, Intent, Limit, NodeEnd, Observed, RunEnd, RunFacts, TargetFacts, UpdateFacts, UpdatePhase,
+    Ways,
 };
 use farrier_update::{Millis, NodeName, Reason, RunName};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -44,8 +45,9 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
             NodeName(name.clone()),
             TargetFacts {
                 exists: node.is_some(),
-                hold: node.is_some_and(|n| n.spec.hold),
+                hold: node.as_ref().is_some_and(|n| n.spec.hold),
                 claimed_by: claim(&updates, run, &name),
+                calls_back: false,
                 update: own.map(|u| facts(u)),
             },
         );
@@ -54,6 +56,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
         now: millis(&condition::now()).unwrap_or_default(),
         run: run_facts(run, selector_error),
         baseline: baseline_facts(context, run, &namespace),
+        ways: Ways::free(),
         targets,
     };
     View { observed, plan_digests }

@@ -70,6 +70,9 @@ pub(super) fn render(
                 message: on.message.clone(),
             })
             .collect(),
+        callback: old.callback,
+        // Each runner writes its own.
+        listeners: Vec::new(),
         started_at: old.started_at.or_else(|| started.then(|| now.clone())),
         finished_at: old.finished_at.or_else(|| ended.then_some(now)),
     }
@@ -129,7 +132,11 @@ pub(super) async fn announce_effects(context: &Context, run: &UpdateRun, effects
                 context.events.normal(&about, Reason::Planned.as_str(), "Plan", &note).await;
             }
             Effect::Start { node, .. } => started.push(node.clone()),
-            Effect::SetIntent { .. } | Effect::ReleaseRun | Effect::DeleteRun => {}
+            Effect::SetIntent { .. }
+            | Effect::OpenWays
+            | Effect::CloseWays
+            | Effect::ReleaseRun
+            | Effect::DeleteRun => {}
         }
     }
     if !started.is_empty() {

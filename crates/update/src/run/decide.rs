@@ -5,12 +5,14 @@
 //!    without a usable selector or baseline.
 //! 3. Before the first node is begun, the list of nodes is recorded, and nothing else is
 //!    done in that decision.
-//! 4. Nodes are begun in the order of their names, as many as `maxConcurrent` allows.
-//! 5. When nothing is left to do the run is at its end.
+//! 4. Nodes are begun in the order of their names, as many as `maxConcurrent` allows, and none
+//!    before the ways to it are open.
+//! 5. When nothing is left to do, what was opened is closed, and then the run is at its end.
 
 use super::standing::{Fleet, Obstacle, Standing};
 use super::status::{State, render};
 use super::stop::{self, Stop};
+use super::ways;
 use super::{
     BaselineFacts, Decision, Desired, Effect, Intent, Observed, RunEnd, UpdateFacts, UpdatePhase, WaitingOn,
     Wake,
@@ -51,6 +53,29 @@ pub(super) fn conclude(
     waiting: Vec<(NodeName, WaitingOn)>,
     state: &State,
 ) -> Decision {
+    conclude_wanting(observed, fleet, effects, waiting, state, false)
+}
+
+/// The same; `wants`: a node would be begun if the ways to it were open.
+fn conclude_wanting(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    mut effects: Vec<Effect>,
+    waiting: Vec<(NodeName, WaitingOn)>,
+    state: &State,
+    wants: bool,
+) -> Decision {
+    let records = effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
+    let ways = ways::effect(observed, fleet, &effects, wants).filter(|_| !records);
+    if ways == Some(Effect::CloseWays) {
+        // Whoever lets go of the run lets go of what is open for it.
+        effects.retain(|effect| !matches!(effect, Effect::ReleaseRun | Effect::DeleteRun));
+    }
+    let ends_open = matches!(state, State::Ended(_)) && observed.run.finished.is_none();
+    let state = if ends_open && !observed.ways.are_closed() { &State::Closing } else { state };
+    if let Some(ways) = ways {
+        effects.insert(0, ways);
+    }
     let look_again = |waiting_on: &WaitingOn| {
         (waiting_on.reason == Reason::WaitingForNode).then(|| observed.now.after(LOOK_AGAIN))
     };
@@ -153,6 +178,7 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     let mut slots = fleet.slots(observed);
     let mut effects = Vec::new();
     let mut waiting = Vec::new();
+    let mut wants = false;
     for (&node, standing) in &fleet.nodes {
         let waiting_on = match standing {
             Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => continue,
@@ -164,12 +190,16 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
                 message: format!("run {run} works on this node; it is begun when that is over"),
                 until: None,
             },
-            Standing::Idle { planned, obstacle: None } => match (&brake, slots) {
-                (Some((reason, message)), _) => {
+            Standing::Idle { planned, obstacle: None } => match (&brake, slots, way_to(observed, node)) {
+                (Some((reason, message)), _, _) => {
                     WaitingOn { reason: *reason, message: message.clone(), until: None }
                 }
-                (None, 0) => no_slot(observed, fleet),
-                (None, _) => {
+                (None, 0, _) => no_slot(observed, fleet),
+                (None, _, Some(closed)) => {
+                    wants = true;
+                    closed
+                }
+                (None, _, None) => {
                     slots -= 1;
                     effects.push(begin(node, *planned, goal));
                     waiting_on(Reason::InProgress, "is being begun")
@@ -182,7 +212,13 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
         return stop::complete(observed, fleet, waiting);
     }
     let state = stand(observed, fleet, brake, effects.len(), &waiting);
-    conclude(observed, fleet, effects, waiting, &state)
+    conclude_wanting(observed, fleet, effects, waiting, &state, wants)
+}
+
+/// What keeps the way to a node closed.
+fn way_to(observed: &Observed, node: &NodeName) -> Option<WaitingOn> {
+    let calls_back = observed.targets.get(node).is_some_and(|facts| facts.calls_back);
+    observed.ways.obstacle(calls_back)
 }
 
 fn begin(node: &NodeName, planned: bool, intent: Intent) -> Effect {

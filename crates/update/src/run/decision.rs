@@ -45,6 +45,11 @@ pub enum Effect {
         /// What it is to do.
         intent: Intent,
     },
+    /// Opens what the run's nodes need, or keeps it as they need it now. What came of it is
+    /// observed, see [`super::Ways`].
+    OpenWays,
+    /// Closes all that is open for the run.
+    CloseWays,
     /// Removes the run's finalizer: nothing of it is on any machine.
     ReleaseRun,
     /// Deletes the run: its time is over.

@@ -2,8 +2,12 @@
 
 use super::decide::names;
 use super::standing::{Fleet, Obstacle, Standing};
+use super::ways;
 use super::{Cond, CondStatus, Counts, Desired, Failing, NodeEnd, Observed, RunEnd, RunSummary};
 use crate::reason::Reason;
+
+/// What a run says while it closes.
+const CLOSING: &str = "all nodes are at their end; what was opened for the run is being closed";
 
 /// How a run stands.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(super) enum State {
         /// Why, and what is left to do.
         message: String,
     },
+    /// Nothing is left to do but to close what is open for it.
+    Closing,
     /// It is at its end.
     Ended(RunEnd),
 }
@@ -70,18 +76,14 @@ pub(super) fn count(fleet: &Fleet<'_>, rest: Rest) -> Counts {
 pub(super) fn render(observed: &Observed, fleet: &Fleet<'_>, state: &State) -> RunSummary {
     let rest = match state {
         State::Waiting { .. } | State::Moving { .. } => Rest::Pending,
-        State::Stopping { .. } | State::Ended(_) => Rest::Cancelled,
+        State::Stopping { .. } | State::Closing | State::Ended(_) => Rest::Cancelled,
     };
     RunSummary {
         counts: count(fleet, rest),
         failing: failing(fleet),
         planned: planned(observed, fleet, state),
         progressing: progressing(state),
-        exposed: cond(
-            CondStatus::True,
-            Reason::NotRequired,
-            "every node is reached through its own SSH session; no port is opened",
-        ),
+        exposed: ways::exposed(observed, state),
         budget: cond(CondStatus::False, Reason::WithinBudget, "this run has no failure budget"),
         succeeded: succeeded(state),
         ready: ready(state),
@@ -119,6 +121,7 @@ fn planned(observed: &Observed, fleet: &Fleet<'_>, state: &State) -> Cond {
             State::Waiting { reason, message } => cond(CondStatus::False, *reason, message),
             State::Moving { reason, message } => cond(CondStatus::Unknown, *reason, message),
             State::Stopping { message } => cond(CondStatus::False, Reason::Cancelling, message),
+            State::Closing => cond(CondStatus::False, Reason::Closing, CLOSING),
             State::Ended(end) => cond(CondStatus::False, end.reason, &end.message),
         };
     }
@@ -141,6 +144,7 @@ fn progressing(state: &State) -> Cond {
         State::Waiting { reason, message } => cond(CondStatus::False, *reason, message),
         State::Moving { reason, message } => cond(CondStatus::True, *reason, message),
         State::Stopping { message } => cond(CondStatus::True, Reason::Cancelling, message),
+        State::Closing => cond(CondStatus::True, Reason::Closing, CLOSING),
         State::Ended(end) => cond(CondStatus::False, end.reason, &end.message),
     }
 }
@@ -151,6 +155,7 @@ fn succeeded(state: &State) -> Cond {
             cond(CondStatus::Unknown, *reason, message)
         }
         State::Stopping { message } => cond(CondStatus::Unknown, Reason::Cancelling, message),
+        State::Closing => cond(CondStatus::Unknown, Reason::Closing, CLOSING),
         State::Ended(end) => {
             let status = if end.succeeded { CondStatus::True } else { CondStatus::False };
             cond(status, end.reason, &end.message)
@@ -170,7 +175,9 @@ fn ready(state: &State) -> Cond {
 /// `Reconciling` of kstatus: it is under way, or goes on as soon as something else happens.
 fn reconciling(state: &State) -> Cond {
     let status = match state {
-        State::Waiting { .. } | State::Moving { .. } | State::Stopping { .. } => CondStatus::True,
+        State::Waiting { .. } | State::Moving { .. } | State::Stopping { .. } | State::Closing => {
+            CondStatus::True
+        }
         State::Ended(_) => CondStatus::False,
     };
     Cond { status, ..progressing(state) }
@@ -183,6 +190,7 @@ fn stalled(state: &State) -> Cond {
             cond(CondStatus::False, *reason, message)
         }
         State::Stopping { message } => cond(CondStatus::False, Reason::Cancelling, message),
+        State::Closing => cond(CondStatus::False, Reason::Closing, CLOSING),
         State::Ended(end) => {
             let status = if end.succeeded { CondStatus::False } else { CondStatus::True };
             cond(status, end.reason, &end.message)
@@ -190,6 +198,6 @@ fn stalled(state: &State) -> Cond {
     }
 }
 
-fn cond(status: CondStatus, reason: Reason, message: &str) -> Cond {
+pub(super) fn cond(status: CondStatus, reason: Reason, message: &str) -> Cond {
     Cond { status, reason, message: message.to_owned() }
 }

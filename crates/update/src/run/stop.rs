@@ -3,7 +3,7 @@
 use super::decide::{conclude, waiting_on};
 use super::standing::{Fleet, Standing};
 use super::status::{Rest, State, count};
-use super::{BaselineFacts, Counts, Decision, Desired, Effect, Intent, Observed, RunEnd, WaitingOn};
+use super::{BaselineFacts, Counts, Decision, Desired, Effect, Intent, Observed, RunEnd, WaitingOn, Way};
 use crate::model::NodeName;
 use crate::reason::Reason;
 
@@ -32,6 +32,9 @@ impl Stop {
         if let (Some(error), false) = (&run.selector_error, run.targets_recorded) {
             let message = format!("spec.selector cannot be read: {error}; start a run with a corrected one");
             return Some(Self { reason: Reason::SelectorInvalid, message });
+        }
+        if let Way::Refused { reason, message } = &observed.ways.back {
+            return Some(Self { reason: *reason, message: message.clone() });
         }
         match &observed.baseline {
             BaselineFacts::Invalid { message } => {

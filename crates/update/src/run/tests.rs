@@ -23,7 +23,7 @@ fn run(desired: Desired) -> RunFacts {
 }
 
 fn free() -> TargetFacts {
-    TargetFacts { exists: true, hold: false, claimed_by: None, update: None }
+    TargetFacts { exists: true, hold: false, claimed_by: None, calls_back: false, update: None }
 }
 
 fn with(intent: Intent, phase: UpdatePhase) -> TargetFacts {
@@ -54,7 +54,7 @@ fn held(facts: TargetFacts) -> TargetFacts {
 fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Observed {
     let names = ('a'..='z').map(|name| NodeName(name.to_string()));
     let targets = names.zip(targets).collect();
-    Observed { now: NOW, run: run(desired), baseline: BaselineFacts::Ready, targets }
+    Observed { now: NOW, run: run(desired), baseline: BaselineFacts::Ready, ways: Ways::free(), targets }
 }
 
 /// The effects in short: `a:Run` is a start, `a=Cancel` a changed intent.
@@ -63,6 +63,8 @@ fn effects(decision: &Decision) -> String {
         Effect::RecordTargets { nodes, left_out } => format!("record {}/{}", nodes.len(), left_out.len()),
         Effect::Start { node, intent } => format!("{node}:{intent:?}"),
         Effect::SetIntent { node, intent } => format!("{node}={intent:?}"),
+        Effect::OpenWays => "open".to_owned(),
+        Effect::CloseWays => "close".to_owned(),
         Effect::ReleaseRun => "release".to_owned(),
         Effect::DeleteRun => "delete".to_owned(),
     };
@@ -347,4 +349,38 @@ fn retries_and_missing_runners_are_told() {
     let decision = decide(&observed(Desired::Run, [at(5), with(Intent::Run, UpdatePhase::Pending)]));
     assert_eq!(decision.status.progressing.reason, Reason::WaitingForRunner);
     assert_eq!(decision.wake, Wake::OnChange);
+}
+
+fn caller() -> TargetFacts {
+    TargetFacts { calls_back: true, ..free() }
+}
+
+/// A node that calls back waits for the ports, one that does not goes ahead.
+#[test]
+fn only_nodes_that_call_back_wait_for_ports() {
+    let run = observed(Desired::Run, [caller(), free()]);
+    let decision = decide(&run);
+    assert_eq!(effects(&decision), "open b:Run");
+    assert_eq!(waits(&decision), "a:Exposing b:InProgress");
+    let message = || "no load balancer; use another exposure".to_owned();
+    let stuck = Way::Blocked { reason: Reason::LoadBalancerPending, message: message(), until: None };
+    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: stuck }, ..run.clone() });
+    assert_eq!(waits(&decision), "a:LoadBalancerPending b:InProgress");
+    assert_eq!(decision.status.exposed.status, CondStatus::False);
+    let taken = Way::Refused { reason: Reason::PortsTaken, message: message() };
+    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: taken }, ..run });
+    assert_eq!(end(&decision), Some((false, Reason::PortsTaken)));
+}
+
+/// The end is told when nothing is open any more, not before.
+#[test]
+fn a_run_ends_behind_closed_doors() {
+    let open = Way::Open { message: "63002".to_owned() };
+    let done = TargetFacts { calls_back: true, ..done(NodeEnd::Succeeded) };
+    let run = observed(Desired::Run, [done]);
+    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: open }, ..run.clone() });
+    assert_eq!(effects(&decision), "close");
+    assert_eq!((end(&decision), decision.status.progressing.reason), (None, Reason::Closing));
+    let decision = decide(&run);
+    assert_eq!((effects(&decision), end(&decision)), (String::new(), Some((true, Reason::AllSucceeded))));
 }

@@ -1,6 +1,6 @@
 //! Stories: lists of random things that befall a fleet.
 
-use crate::world::{Luck, Run};
+use crate::world::{Luck, Opened, Run};
 use farrier_update::run::{BaselineFacts, Desired, Limit};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub(crate) enum Step {
     Exist { node: usize, exists: bool },
     /// The baseline is created, or turns out to be unusable.
     Baseline { run: usize, facts: BaselineFacts },
+    /// The ways get stuck half open, or come loose.
+    Stick { run: usize },
     /// Time passes.
     Tick { seconds: u64 },
 }
@@ -40,6 +42,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
         1 => (0..6_usize, baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
+        1 => (0..3_usize).prop_map(|run| Step::Stick { run }),
         1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
     ]
 }
@@ -57,14 +60,16 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
     let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
     let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];
     let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.strategy.stages".to_owned()])];
-    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64)).prop_map(
-        |(desired, limit, baseline, not_supported, ttl)| Run {
+    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64), any::<bool>()).prop_map(
+        |(desired, limit, baseline, not_supported, ttl, guarded)| Run {
             desired,
             limit,
             baseline,
             not_supported,
             deleting: false,
             ttl: ttl.map(Duration::from_secs),
+            guarded,
+            ways: Opened::No,
             recorded: None,
             left_out: Vec::new(),
             end: None,

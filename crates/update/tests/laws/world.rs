@@ -7,7 +7,7 @@ use farrier_update::model::{Millis, NodeName, RunName};
 use farrier_update::reason::Reason;
 use farrier_update::run::{
     BaselineFacts, Desired, Effect, Intent, Limit, NodeEnd, Observed, Operation, RunEnd, RunFacts,
-    TargetFacts, UpdateFacts, UpdatePhase,
+    TargetFacts, UpdateFacts, UpdatePhase, Way, Ways,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,12 +21,27 @@ pub(crate) struct Run {
     pub(crate) not_supported: Vec<String>,
     pub(crate) deleting: bool,
     pub(crate) ttl: Option<Duration>,
+    /// Whether policies keep the ways to machines closed.
+    pub(crate) guarded: bool,
+    /// How far the ways are open.
+    pub(crate) ways: Opened,
     /// The status.
     pub(crate) recorded: Option<Vec<NodeName>>,
     pub(crate) left_out: Vec<NodeName>,
     pub(crate) end: Option<(RunEnd, Millis)>,
     /// The finalizer is gone.
     pub(crate) gone: bool,
+}
+
+/// How far the ways of a run are open, which takes a step each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opened {
+    No,
+    Half,
+    /// Somebody must do something first.
+    Stuck,
+    Yes,
+    Closing,
 }
 
 /// A ManagedNode.
@@ -99,6 +114,7 @@ impl World {
                 selector_error: None,
             },
             baseline: run.baseline.clone(),
+            ways: run.seen_ways(),
             targets,
         }
     }
@@ -110,14 +126,21 @@ impl World {
             .find(|((other, on), update)| other != run && on == node && update.in_flight())
             .map(|((other, _), _)| other.clone());
         let update = self.updates.get(&(run.clone(), node.clone())).cloned();
-        TargetFacts { exists: facts.exists, hold: facts.hold, claimed_by, update }
+        TargetFacts {
+            exists: facts.exists,
+            hold: facts.hold,
+            claimed_by,
+            calls_back: node.0.ends_with(['1', '4', '7']),
+            update,
+        }
     }
 
     /// What a controller sees whose caches are as old as `old`, apart from its own writes
-    /// and from claims, which [`Observed`] requires to be fresh.
+    /// and from claims and ways, which [`Observed`] requires to be fresh.
     pub(crate) fn observe_stale(&self, old: &Self, name: &RunName) -> Observed {
         let fresh = self.observe(name);
         let mut stale = old.observe(name);
+        stale.ways.clone_from(&fresh.ways);
         stale.run.finished.clone_from(&fresh.run.finished);
         stale.run.finished_at = fresh.run.finished_at;
         stale.run.targets_recorded = fresh.run.targets_recorded;
@@ -164,6 +187,21 @@ impl World {
                 }
                 Some(_) | None => false,
             },
+            Effect::OpenWays => {
+                run.ways = match run.ways {
+                    Opened::No | Opened::Closing => Opened::Half,
+                    Opened::Half | Opened::Yes => Opened::Yes,
+                    Opened::Stuck => Opened::Stuck,
+                };
+                true
+            }
+            Effect::CloseWays => {
+                run.ways = match run.ways {
+                    Opened::Half | Opened::Stuck | Opened::Yes => Opened::Closing,
+                    Opened::Closing | Opened::No => Opened::No,
+                };
+                true
+            }
             Effect::ReleaseRun => {
                 run.gone |= run.deleting;
                 run.deleting
@@ -221,6 +259,21 @@ impl World {
     pub(crate) fn moving(&self) -> Vec<(RunName, NodeName)> {
         let moves = |update: &UpdateFacts| !update.is_done() && !update.is_planned();
         self.updates.iter().filter(|(_, update)| moves(update)).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+impl Run {
+    fn seen_ways(&self) -> Ways {
+        let message = String::from("63002");
+        let back = match self.ways {
+            Opened::No => Way::Closed,
+            Opened::Half => Way::Opening { reason: Reason::Exposing, message, until: None },
+            Opened::Stuck => Way::Blocked { reason: Reason::LoadBalancerPending, message, until: None },
+            Opened::Yes => Way::Open { message },
+            Opened::Closing => Way::Closing { message },
+        };
+        let out = if self.guarded { back.clone() } else { Way::Free };
+        Ways { out, back }
     }
 }
 

@@ -1,0 +1,167 @@
+//! The ways between runners and machines: opened before a node is begun, closed before the end.
+//!
+//! How they are opened (ports, Services, NetworkPolicies) is not known here. Where nothing has to
+//! be opened, [`Ways::free`] says so and none of this matters.
+
+use super::standing::{Fleet, Standing};
+use super::status::{State, cond};
+use super::{Cond, CondStatus, Effect, Intent, Observed, WaitingOn};
+use crate::model::Millis;
+use crate::reason::Reason;
+
+/// How the ways of a run stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ways {
+    /// From the runners to the machines.
+    pub out: Way,
+    /// From the machines to the callback server.
+    pub back: Way,
+}
+
+/// How one way stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing has to be opened: nobody keeps it closed.
+    Free,
+    /// It is closed.
+    Closed,
+    /// It is being opened, and that goes on by itself.
+    Opening {
+        /// Why it takes time.
+        reason: Reason,
+        /// In words.
+        message: String,
+        /// When to look again at the latest.
+        until: Option<Millis>,
+    },
+    /// It cannot be opened until somebody does something.
+    Blocked {
+        /// Why.
+        reason: Reason,
+        /// In words, with the way out.
+        message: String,
+        /// When it is tried again.
+        until: Option<Millis>,
+    },
+    /// It will not be opened: the run's own words forbid it.
+    Refused {
+        /// Why.
+        reason: Reason,
+        /// In words, with the way out.
+        message: String,
+    },
+    /// It is open.
+    Open {
+        /// What is open, for people.
+        message: String,
+    },
+    /// It is being closed.
+    Closing {
+        /// What is still open.
+        message: String,
+    },
+}
+
+impl Ways {
+    /// Nothing is kept closed, and nobody calls back.
+    pub const fn free() -> Self {
+        Self { out: Way::Free, back: Way::Closed }
+    }
+
+    /// Whether nothing is open.
+    pub const fn are_closed(&self) -> bool {
+        self.out.is_closed() && self.back.is_closed()
+    }
+
+    /// What a node has to wait for before it is begun.
+    pub(super) fn obstacle(&self, calls_back: bool) -> Option<WaitingOn> {
+        self.out.obstacle().or_else(|| self.back.obstacle().filter(|_| calls_back))
+    }
+}
+
+impl Way {
+    /// A way that is refused was never open for long: whoever refuses it closes it.
+    const fn is_closed(&self) -> bool {
+        matches!(self, Self::Free | Self::Closed | Self::Refused { .. })
+    }
+
+    fn obstacle(&self) -> Option<WaitingOn> {
+        let (reason, message, until) = match self {
+            Self::Free | Self::Open { .. } => return None,
+            Self::Closed => (Reason::Exposing, "the ways to it are about to be opened", None),
+            Self::Closing { message } => (Reason::Exposing, message.as_str(), None),
+            Self::Opening { reason, message, until } | Self::Blocked { reason, message, until } => {
+                (*reason, message.as_str(), *until)
+            }
+            Self::Refused { reason, message } => (*reason, message.as_str(), None),
+        };
+        Some(WaitingOn { reason, message: message.to_owned(), until })
+    }
+}
+
+/// What is done about the ways: opened or kept as the nodes need them as long as any is worked on
+/// or wants to be, closed otherwise.
+pub(super) fn effect(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    effects: &[Effect],
+    wants: bool,
+) -> Option<Effect> {
+    let begins = |effect: &Effect| match effect {
+        Effect::Start { .. } => true,
+        Effect::SetIntent { node: _, intent } => *intent != Intent::Cancel,
+        Effect::RecordTargets { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun
+        | Effect::DeleteRun => false,
+    };
+    let needed = wants || fleet.active() > 0 || effects.iter().any(begins);
+    let concerned = observed.ways.out != Way::Free || calls_back(observed, fleet);
+    if needed && concerned {
+        return Some(Effect::OpenWays);
+    }
+    (!observed.ways.are_closed()).then_some(Effect::CloseWays)
+}
+
+/// Whether a node calls back whose turn is or may come.
+fn calls_back(observed: &Observed, fleet: &Fleet<'_>) -> bool {
+    observed.targets.iter().any(|(node, facts)| {
+        facts.calls_back && !matches!(fleet.nodes.get(node), None | Some(Standing::Done(_)))
+    })
+}
+
+/// The condition `Exposed`.
+pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
+    if !observed.targets.values().any(|facts| facts.calls_back) {
+        return match &observed.ways.out {
+            Way::Blocked { reason, message, .. } => cond(CondStatus::False, *reason, message),
+            Way::Free
+            | Way::Closed
+            | Way::Opening { .. }
+            | Way::Refused { .. }
+            | Way::Open { .. }
+            | Way::Closing { .. } => cond(
+                CondStatus::True,
+                Reason::NotRequired,
+                "every node is reached through its own SSH session; no port is opened",
+            ),
+        };
+    }
+    match &observed.ways.back {
+        Way::Open { message } => cond(CondStatus::True, Reason::Exposed, message),
+        Way::Opening { reason, message, .. } => cond(CondStatus::Unknown, *reason, message),
+        Way::Blocked { reason, message, .. } | Way::Refused { reason, message } => {
+            cond(CondStatus::False, *reason, message)
+        }
+        Way::Closing { message } => cond(CondStatus::False, Reason::Closing, message),
+        Way::Free | Way::Closed => match state {
+            State::Ended(_) | State::Stopping { .. } | State::Closing => {
+                cond(CondStatus::False, Reason::Closed, "every port of the run is closed")
+            }
+            State::Waiting { .. } | State::Moving { .. } => {
+                cond(CondStatus::Unknown, Reason::Closed, "ports are opened when the first node is begun")
+            }
+        },
+    }
+}

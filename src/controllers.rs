@@ -10,6 +10,8 @@ mod pending;
 mod update_run;
 
 use crate::failure::chain;
+use crate::health::{BEAT_EVERY, Beat};
+use crate::metrics::Metrics;
 use crate::publish::Events;
 use crate::world::{Change, World};
 use kube::{Client, ResourceExt};
@@ -35,14 +37,25 @@ pub struct Context {
     pub events: Events,
     /// Name of the runner that NodeUpdates are handed to.
     pub runner: String,
+    /// Counts decisions.
+    pub metrics: Metrics,
+    /// The loop's sign of life.
+    pub beat: Beat,
     /// What was created and is not in the caches yet.
     pub(crate) pending: Pending,
 }
 
 impl Context {
     /// A controller that hands its work to this runner.
-    pub fn new(client: Client, world: World, events: Events, runner: String) -> Self {
-        Self { client, world, events, runner, pending: Pending::default() }
+    pub fn new(
+        client: Client,
+        world: World,
+        events: Events,
+        runner: String,
+        metrics: Metrics,
+        beat: Beat,
+    ) -> Self {
+        Self { client, world, events, runner, metrics, beat, pending: Pending::default() }
     }
 }
 
@@ -58,6 +71,7 @@ pub async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<Change>)
     baseline::review_all(&context).await;
     managed_node::review_all(&context).await;
     loop {
+        context.beat.beat();
         let next = due.values().min().copied();
         tokio::select! {
             change = changes.recv() => match change {
@@ -65,6 +79,7 @@ pub async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<Change>)
                 None => return,
             },
             () = until(next) => decide_due(&context, &mut due).await,
+            () = tokio::time::sleep(BEAT_EVERY) => {}
         }
     }
 }
@@ -140,7 +155,12 @@ async fn decide_due(context: &Context, due: &mut BTreeMap<Key, Instant>) {
     let ready: Vec<Key> = due.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
     for key in ready {
         due.remove(&key);
-        match update_run::reconcile(context, &key.0, &key.1).await {
+        context.beat.beat();
+        let begun = Instant::now();
+        let decided = update_run::reconcile(context, &key.0, &key.1).await;
+        context.metrics.reconcile_duration.observe([], begun.elapsed());
+        context.metrics.reconciles.count([result(&decided)]);
+        match decided {
             Ok(Some(after)) => {
                 due.insert(key, Instant::now() + after);
             }
@@ -150,6 +170,14 @@ async fn decide_due(context: &Context, due: &mut BTreeMap<Key, Instant>) {
                 due.insert(key, Instant::now() + AFTER_ERROR);
             }
         }
+    }
+}
+
+fn result<T>(decided: &Result<T, kube::Error>) -> &'static str {
+    match decided {
+        Ok(_) => "ok",
+        Err(error) if crate::publish::is_conflict(error) => "conflict",
+        Err(_) => "error",
     }
 }
 

@@ -56,6 +56,11 @@ impl Engines {
         Ok(Self { dir: dir.to_owned(), by_arch: Arc::new(by_arch) })
     }
 
+    /// The architectures that there is an engine for.
+    pub fn architectures(&self) -> Vec<&str> {
+        self.by_arch.keys().map(String::as_str).collect()
+    }
+
     /// The engine for a machine.
     ///
     /// # Errors
@@ -68,7 +73,7 @@ impl Engines {
         };
         let found = (system == "Linux").then(|| self.by_arch.get(canonical)).flatten();
         found.cloned().ok_or_else(|| {
-            let known: Vec<&str> = self.by_arch.keys().map(String::as_str).collect();
+            let known = self.architectures();
             Failure::new(
                 Reason::ArchitectureNotSupported,
                 format!(

@@ -98,6 +98,23 @@ impl Store {
         result
     }
 
+    /// Where payloads are kept.
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Tries whether a payload could be stored.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub async fn try_write(&self) -> std::io::Result<()> {
+        // Named as a half-fetched file: if it stays, the next start removes it.
+        let probe = self.inner.dir.join(format!("part-probe-{}", std::process::id()));
+        let written = tokio::fs::write(&probe, [0; 4096]).await;
+        let removed = tokio::fs::remove_file(&probe).await;
+        written.and(removed)
+    }
+
     /// Where a payload that was ensured is.
     pub fn path(&self, digest: &str) -> Option<PathBuf> {
         let hex = digest.strip_prefix("sha256:")?;

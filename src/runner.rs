@@ -13,6 +13,8 @@ pub use record::label_value;
 
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
+use crate::health::{BEAT_EVERY, Beat};
+use crate::metrics::Metrics;
 use crate::publish::{self, Events};
 use crate::session::Tools;
 use crate::world::World;
@@ -36,6 +38,10 @@ pub struct Context {
     pub name: String,
     /// How long an engine may go without contact, in seconds.
     pub lease_seconds: u64,
+    /// Counts what comes of the work.
+    pub metrics: Metrics,
+    /// The loop's sign of life.
+    pub beat: Beat,
 }
 
 /// What a task is told while it works.
@@ -76,7 +82,9 @@ pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(St
         tasks.consider(&update);
     }
     loop {
+        tasks.context.beat.beat();
         tokio::select! {
+            () = tokio::time::sleep(BEAT_EVERY) => {}
             Some(uid) = ended.recv() => tasks.end(uid),
             name = changed.recv() => match name {
                 Some((namespace, name)) => {

@@ -57,6 +57,11 @@ impl Watches {
         Self { world, changes }
     }
 
+    /// The caches, which may not be filled yet.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
     /// Waits until each cache has been filled once.
     ///
     /// # Errors

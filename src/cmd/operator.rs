@@ -1,5 +1,7 @@
 //! `farrier operator`: controller and runner in one process.
 
+mod instruments;
+
 use crate::controllers;
 use crate::engines::Engines;
 use crate::payload::Store;
@@ -8,8 +10,11 @@ use crate::runner;
 use crate::session::Tools;
 use crate::world::{Change, Watches};
 use anyhow::Context as _;
+use instruments::Instruments;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +67,10 @@ pub struct Args {
     /// Seconds that an engine waits for a silent operator before it takes everything back.
     #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]
     lease_seconds: u64,
+
+    /// Address for /healthz, /readyz and /metrics. Without it: 127.0.0.1:8080, or none if that is taken.
+    #[arg(long, env = "FARRIER_HTTP_ADDR")]
+    http_addr: Option<SocketAddr>,
 }
 
 /// Runs the operator until it is told to end.
@@ -74,9 +83,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let store = Store::open(&cache, args.payload_dir.as_deref()).with_context(|| {
         format!("failed to use {} for payloads; name another directory with --cache-dir", cache.display())
     })?;
-    let (client, server) = client(&args).await?;
+    let instruments = Instruments::start(args.http_addr, &engines, &store).await?;
+    let (client, server) = client(&args, &instruments).await?;
     check_definitions(&client, &server).await?;
     let watches = Watches::start(&client, args.namespace.as_deref());
+    instruments.world(&client, watches.world());
     watches.ready().await.context("failed to fill the caches")?;
     let (world, changes) = watches.into_parts();
     let (to_controller, controller_changes) = mpsc::unbounded_channel();
@@ -88,9 +99,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         events: Events::new(client.clone(), "farrier-runner"),
         name: args.runner_name.clone(),
         lease_seconds: args.lease_seconds,
+        metrics: instruments.metrics.clone(),
+        beat: instruments.runner(),
     });
     let events = Events::new(client.clone(), "farrier-controller");
-    let controller = controllers::Context::new(client, world, events, args.runner_name.clone());
+    let controller = controllers::Context::new(
+        client,
+        world,
+        events,
+        args.runner_name.clone(),
+        instruments.metrics.clone(),
+        instruments.controller(),
+    );
+    // The only replica there is.
+    instruments.metrics.leader.set(1);
+    instruments.metrics.runners_live.set(1);
     tracing::info!(runner = %args.runner_name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
         () = spread(changes, to_controller, to_runner) => {}
@@ -131,7 +154,7 @@ async fn told_to_end() -> anyhow::Result<()> {
 }
 
 /// The client, and the address of the server for messages.
-async fn client(args: &Args) -> anyhow::Result<(Client, String)> {
+async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Client, String)> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match &args.kubeconfig {
         Some(path) => {
@@ -148,11 +171,12 @@ async fn client(args: &Args) -> anyhow::Result<(Client, String)> {
     };
     config.connect_timeout = Some(CONNECT_LIMIT);
     let server = config.cluster_url.to_string();
-    let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
-    Ok((client, server))
+    let builder =
+        ClientBuilder::try_from(config).context("failed to set up the connection to the cluster")?;
+    Ok((builder.with_layer(&instruments.api_calls()).build(), server))
 }
 
-/// Every definition must be there before anything is watched: a watch of an unknown kind only
+/// Every definition must be there before anything is instruments: a watch of an unknown kind only
 /// says "not found", for ever.
 async fn check_definitions(client: &Client, server: &str) -> anyhow::Result<()> {
     let group = crate::api::GROUP;

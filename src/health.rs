@@ -1,0 +1,183 @@
+//! Whether this process is alive, and whether it can work.
+//!
+//! Alive (`/healthz`): each loop comes round. One that does not is stuck for good, and a restart
+//! helps. Ready (`/readyz`): what work needs is there. A replica that does not decide is ready
+//! too: it works on machines.
+
+mod checks;
+
+pub use checks::Readiness;
+
+use crate::metrics::{Metrics, catalogue};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A loop that has nothing to do comes round this often nevertheless.
+pub const BEAT_EVERY: Duration = Duration::from_secs(5);
+
+/// A moment that others may read.
+#[derive(Debug, Clone)]
+struct Moment {
+    begun: Instant,
+    /// Milliseconds since `begun`.
+    at: Arc<AtomicU64>,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { begun: Instant::now(), at: Arc::default() }
+    }
+
+    fn renew(&self) {
+        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.at.store(passed, Ordering::Relaxed);
+    }
+
+    fn age(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.at.load(Ordering::Relaxed)))
+    }
+}
+
+/// When the API server answered last.
+#[derive(Debug, Clone)]
+pub struct Contact(Moment);
+
+impl Default for Contact {
+    fn default() -> Self {
+        Self(Moment::now())
+    }
+}
+
+impl Contact {
+    /// It answered just now.
+    pub fn note(&self) {
+        self.0.renew();
+    }
+
+    /// How long ago that was.
+    pub fn age(&self) -> Duration {
+        self.0.age()
+    }
+}
+
+/// The sign of life of one loop.
+#[derive(Debug, Clone)]
+pub struct Beat(Moment);
+
+impl Beat {
+    /// The loop came round.
+    pub fn beat(&self) {
+        self.0.renew();
+    }
+}
+
+#[derive(Debug)]
+struct Loop {
+    name: &'static str,
+    limit: Duration,
+    last: Moment,
+}
+
+/// The loops of this process.
+#[derive(Debug, Clone, Default)]
+pub struct Loops(Arc<Mutex<Vec<Loop>>>);
+
+impl Loops {
+    /// A loop that is about to begin, and must come round within `limit`: longer than the longest
+    /// thing that it does in one go.
+    pub fn begin(&self, name: &'static str, limit: Duration) -> Beat {
+        let last = Moment::now();
+        self.lock().push(Loop { name, limit, last: last.clone() });
+        Beat(last)
+    }
+
+    /// One line for each loop, and whether all come round.
+    pub fn report(&self) -> Report {
+        let mut report = Report::new("healthz");
+        for Loop { name, limit, last } in self.lock().iter() {
+            let (age, limit) = (last.age().as_secs(), limit.as_secs());
+            let verdict = if age <= limit {
+                Ok(format!("came round {age} s ago"))
+            } else {
+                Err(format!("the {name} loop has not come round for {age} s; its limit is {limit} s"))
+            };
+            report.line(name, &verdict);
+        }
+        report
+    }
+
+    /// Has the ages served as a metric.
+    pub fn measure(&self, metrics: &Metrics) {
+        let loops = self.clone();
+        metrics.watch(&catalogue::LOOP_AGE, move || {
+            loops.lock().iter().map(|l| ([l.name], l.last.age().as_secs_f64())).collect()
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Loop>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a probe is told: one line for each check, as `?verbose` of the API server does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Whether every check holds.
+    pub good: bool,
+    /// For people.
+    pub text: String,
+    endpoint: &'static str,
+}
+
+impl Report {
+    fn new(endpoint: &'static str) -> Self {
+        Self { good: true, text: String::new(), endpoint }
+    }
+
+    fn line(&mut self, name: &str, verdict: &Result<String, String>) {
+        self.good &= verdict.is_ok();
+        let (sign, word, why) = match verdict {
+            Ok(how) => ('+', "ok", how),
+            Err(why) => ('-', "failed", why),
+        };
+        // Writing to a String cannot fail.
+        writeln!(self.text, "[{sign}]{name} {word}: {why}").ok();
+    }
+
+    /// All lines, and the verdict behind them.
+    pub fn into_text(self) -> String {
+        let Self { good, text, endpoint } = self;
+        format!("{text}{endpoint} check {}\n", if good { "passed" } else { "failed" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A probe that passes while a loop hangs never restarts the process; one that does not name
+    /// the loop leaves nothing to report.
+    #[test]
+    fn a_loop_that_does_not_come_round_is_named() {
+        let loops = Loops::default();
+        let quick = loops.begin("runner", Duration::from_hours(1));
+        quick.beat();
+        assert!(loops.report().good);
+        let begun = Instant::now().checked_sub(Duration::from_secs(100)).unwrap();
+        let stuck = Moment { begun, at: Arc::default() };
+        loops.lock().push(Loop { name: "controller", limit: Duration::from_mins(1), last: stuck.clone() });
+        let report = loops.report();
+        assert!(!report.good);
+        let text = report.into_text();
+        assert!(text.contains("[+]runner ok"), "{text}");
+        assert!(
+            text.contains("[-]controller failed: the controller loop has not come round for 100 s"),
+            "{text}"
+        );
+        assert!(text.ends_with("healthz check failed\n"), "{text}");
+        Beat(stuck).beat();
+        assert!(loops.report().good);
+    }
+}

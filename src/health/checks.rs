@@ -1,0 +1,155 @@
+//! What work needs: the checks of `/readyz`.
+
+use super::{Contact, Report};
+use crate::engines::Engines;
+use crate::metrics::{Metrics, catalogue};
+use crate::payload::Store;
+use crate::world::World;
+use futures::FutureExt;
+use kube::Client;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The API server counts as reached this long after an answer: several renewals of a Lease.
+const REACHED_FOR: Duration = Duration::from_secs(45);
+
+/// When nothing has asked the API server for this long, it is asked for its version.
+const ASK_AFTER: Duration = Duration::from_secs(15);
+
+/// How long it may take to answer that.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// The payload directory is tried this often at most, however often somebody asks.
+const TRY_STORE_EVERY: Duration = Duration::from_secs(10);
+
+/// What is known about each check.
+#[derive(Clone)]
+pub struct Readiness {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    contact: Contact,
+    engines: Engines,
+    store: Store,
+    /// Empty until the watches are started.
+    world: OnceLock<World>,
+    tried: tokio::sync::Mutex<Option<(Instant, Result<String, String>)>>,
+    /// The last results, for the metric.
+    last: Mutex<Vec<(&'static str, bool)>>,
+}
+
+impl Readiness {
+    /// Nothing is watched yet.
+    pub fn new(contact: Contact, engines: Engines, store: Store) -> Self {
+        let inner = Inner {
+            contact,
+            engines,
+            store,
+            world: OnceLock::new(),
+            tried: tokio::sync::Mutex::default(),
+            last: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The caches are being filled from now on.
+    pub fn watching(&self, world: &World) {
+        // Told once, at the start; a second time would say the same.
+        self.inner.world.set(world.clone()).ok();
+    }
+
+    /// One line for each check, and whether all hold.
+    pub async fn report(&self) -> Report {
+        let checks = [
+            ("api-server", self.api_server()),
+            ("caches", self.caches()),
+            ("engines", Ok(format!("for {}", self.inner.engines.architectures().join(", ")))),
+            ("payload-store", self.payload_store().await),
+        ];
+        let mut report = Report::new("readyz");
+        for (name, verdict) in &checks {
+            report.line(name, verdict);
+        }
+        *self.lock() = checks.iter().map(|(name, verdict)| (*name, verdict.is_ok())).collect();
+        report
+    }
+
+    fn api_server(&self) -> Result<String, String> {
+        let age = self.inner.contact.age();
+        let (seconds, limit) = (age.as_secs(), REACHED_FOR.as_secs());
+        if age <= REACHED_FOR {
+            Ok(format!("answered {seconds} s ago"))
+        } else {
+            Err(format!(
+                "it has not answered for {seconds} s, the limit is {limit} s; check the API server and the network policies of the operator"
+            ))
+        }
+    }
+
+    fn caches(&self) -> Result<String, String> {
+        let world = self.inner.world.get().ok_or("nothing is watched yet")?;
+        let filled = [
+            ("ManagedNode", world.nodes.wait_until_ready().now_or_never().is_some()),
+            ("Baseline", world.baselines.wait_until_ready().now_or_never().is_some()),
+            ("UpdateRun", world.runs.wait_until_ready().now_or_never().is_some()),
+            ("NodeUpdate", world.updates.wait_until_ready().now_or_never().is_some()),
+        ];
+        let missing: Vec<&str> = filled.iter().filter(|(_, is)| !is).map(|(kind, _)| *kind).collect();
+        if missing.is_empty() {
+            Ok("filled".to_owned())
+        } else {
+            Err(format!("not filled yet: {}", missing.join(", ")))
+        }
+    }
+
+    async fn payload_store(&self) -> Result<String, String> {
+        let mut tried = self.inner.tried.lock().await;
+        if let Some((when, verdict)) = &*tried
+            && when.elapsed() < TRY_STORE_EVERY
+        {
+            return verdict.clone();
+        }
+        let store = &self.inner.store;
+        let dir = store.dir().display();
+        let verdict = match store.try_write().await {
+            Ok(()) => Ok(format!("{dir} can be written")),
+            Err(error) => {
+                Err(format!("{dir} cannot be written: {error}; make room or correct its permissions"))
+            }
+        };
+        *tried = Some((Instant::now(), verdict.clone()));
+        verdict
+    }
+
+    /// Keeps the checks fresh: asks an API server that nobody else asks, and looks at everything
+    /// even where nobody probes, so that the metric is right.
+    pub async fn keep(self, client: Client) -> std::convert::Infallible {
+        loop {
+            if self.inner.contact.age() >= ASK_AFTER {
+                let asked = tokio::time::timeout(ANSWER_LIMIT, client.apiserver_version()).await;
+                if !matches!(asked, Ok(Ok(_))) {
+                    tracing::debug!("the API server does not answer");
+                }
+            }
+            let was_good = self.lock().iter().all(|(_, good)| *good);
+            let report = self.report().await;
+            if was_good && !report.good {
+                tracing::warn!(checks = %report.into_text().trim().replace('\n', "; "), "not ready any more");
+            }
+            tokio::time::sleep(super::BEAT_EVERY).await;
+        }
+    }
+
+    /// Has the results served as a metric.
+    pub fn measure(&self, metrics: &Metrics) {
+        let readiness = self.clone();
+        metrics.watch(&catalogue::READY, move || {
+            readiness.lock().iter().map(|(name, good)| ([*name], f64::from(u8::from(*good)))).collect()
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(&'static str, bool)>> {
+        self.inner.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

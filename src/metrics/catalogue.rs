@@ -1,0 +1,173 @@
+//! Every metric there is: name, type, labels, meaning, and when to worry.
+//!
+//! `docs/metrics.md` is made from this list, and a test compares it with what is served. Names
+//! follow the conventions of Prometheus: base units, `_total` for what only grows. Labels have few
+//! values; the name of a machine, a run or a runner is none of them.
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// How many observations were at most so large.
+    Histogram,
+}
+
+impl Kind {
+    /// The word of the exposition format.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric with `N` labels.
+#[derive(Debug, Clone, Copy)]
+pub struct Described<const N: usize> {
+    /// Its full name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Names of its labels.
+    pub labels: &'static [&'static str; N],
+    /// What it says, in one sentence.
+    pub help: &'static str,
+    /// When to worry.
+    pub worry: &'static str,
+}
+
+/// One metric, as the documentation shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Its full name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, in one sentence.
+    pub help: &'static str,
+    /// When to worry.
+    pub worry: &'static str,
+}
+
+/// Declares the metrics once: the constants, and the list of all.
+macro_rules! catalogue {
+    ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident $name:literal [$($label:literal),*] worry $worry:literal;)+) => {
+        $(
+            $(#[doc = $help])+
+            pub const $constant: Described<{ <[&str]>::len(&[$($label),*]) }> = Described {
+                name: $name,
+                kind: Kind::$kind,
+                labels: &[$($label),*],
+                help: concat!($($help),+).trim_ascii(),
+                worry: $worry,
+            };
+        )+
+
+        /// All metrics, in the order of the documentation.
+        pub const ALL: &[Entry] = &[$(Entry {
+            name: $constant.name,
+            kind: $constant.kind,
+            labels: $constant.labels,
+            help: $constant.help,
+            worry: $constant.worry,
+        },)+];
+    };
+}
+
+catalogue! {
+    // The fleet, as the API server has it. Told by the leader only, so that a sum over all replicas is right.
+
+    /// Update runs by state.
+    RUNS: Gauge "farrier_runs" ["state"] worry "`failed` grows, or `waiting` stays above 0.";
+    /// Machines of runs that have not ended, by the count of `status.counts` that they are in.
+    RUN_NODES: Gauge "farrier_run_nodes" ["state"] worry "`failed` or `unreachable` grows.";
+    /// Runs that have not ended and whose failure budget is used up.
+    RUNS_OVER_BUDGET: Gauge "farrier_runs_over_budget" [] worry "Above 0: nothing new is started in such a run.";
+    /// Machines by state.
+    MANAGED_NODES: Gauge "farrier_managed_nodes" ["state"] worry "`unreachable` or `failing` grows.";
+    /// Machines in runs by state.
+    NODE_UPDATES: Gauge "farrier_node_updates" ["state"] worry "`retrying` stays high.";
+    /// Machines in runs that have ended without proof that nothing of ours is left on them.
+    NODE_UPDATES_UNCLEAN: Gauge "farrier_node_updates_unclean" [] worry "Above 0: something of ours may be on a machine.";
+    /// Things of ours on machines that could not be taken back, as in `status.leftovers`.
+    LEFTOVERS: Gauge "farrier_leftovers" [] worry "Above 0: somebody has to remove them by hand.";
+    /// Things of ours on machines right now, as in `status.leases`.
+    LEASES: Gauge "farrier_leases" [] worry "Above 0 while `farrier_node_updates{state=\"working\"}` is 0.";
+    /// Age of the oldest machine in a run that no runner has begun with.
+    OLDEST_UNCLAIMED: Gauge "farrier_node_update_unclaimed_age_seconds" [] worry "More than a minute: no runner takes it.";
+
+    // Attempts.
+
+    /// Machines in runs that ended, by result and reason.
+    NODE_UPDATES_ENDED: Counter "farrier_node_updates_ended_total" ["result", "reason"] worry "`failed` or `unreachable` is a large share.";
+    /// Attempts that ended, by result and reason.
+    ATTEMPTS: Counter "farrier_attempts_total" ["result", "reason"] worry "Attempts grow much faster than `farrier_node_updates_ended_total`.";
+    /// How long attempts took.
+    ATTEMPT_DURATION: Histogram "farrier_attempt_duration_seconds" ["result"] worry "The median doubles: slow machines, lines or installers.";
+    /// Time from the creation of a NodeUpdate to its first attempt.
+    FIRST_ATTEMPT_DELAY: Histogram "farrier_first_attempt_delay_seconds" [] worry "Above some seconds: runners or the API server are overloaded.";
+    /// Attempts that are under way in this process.
+    SESSIONS: Gauge "farrier_sessions_active" [] worry "At its usual height while nothing ends.";
+    /// SSH connections that were tried, by what came of it: `Connected` or the reason.
+    SSH_CONNECTS: Counter "farrier_ssh_connects_total" ["result"] worry "`HostKeyChanged` at all; others when they are a large share.";
+    /// Engines that were brought to machines, by what came of it: `EngineDeployed` or the reason.
+    ENGINE_DEPLOYS: Counter "farrier_engine_deploys_total" ["result"] worry "Anything but `EngineDeployed` grows.";
+    /// Looks at machines after the work, by what they found: `NothingLeftBehind` or the reason.
+    CLEAN_UPS: Counter "farrier_clean_ups_total" ["result"] worry "`Leftovers` or `CleanupFailed` grows.";
+
+    // Payloads.
+
+    /// Payloads that were asked for, by what the store did: `hit`, `fetched` or `failed`.
+    PAYLOAD_LOOKUPS: Counter "farrier_payload_lookups_total" ["result"] worry "`failed` grows.";
+    /// Bytes fetched from payload sources, also of fetches that failed in the end.
+    PAYLOAD_FETCHED: Counter "farrier_payload_fetched_bytes_total" [] worry "Grows with each machine: the store does not keep payloads.";
+    /// Bytes of payloads handed to engines.
+    PAYLOAD_SERVED: Counter "farrier_payload_served_bytes_total" [] worry "Zero while payloads are under way.";
+
+    // Control.
+
+    /// Decisions about runs, by what came of it: `ok`, `conflict` or `error`.
+    RECONCILES: Counter "farrier_reconciles_total" ["result"] worry "`error` grows.";
+    /// How long a decision about a run took, with its writes.
+    RECONCILE_DURATION: Histogram "farrier_reconcile_duration_seconds" [] worry "Above a second: the API server is slow.";
+    /// Requests to the API server.
+    API_REQUESTS: Counter "farrier_api_requests_total" ["verb", "resource", "result"] worry "`throttled`, `refused`, `server_error` or `no_answer` grows.";
+    /// How long the API server took until it began to answer, watches left out.
+    API_REQUEST_DURATION: Histogram "farrier_api_request_duration_seconds" ["verb"] worry "The 99th percentile is above a second.";
+    /// Watches that were interrupted and taken up again, by kind.
+    WATCH_INTERRUPTIONS: Counter "farrier_watch_interruptions_total" ["kind"] worry "Grows steadily.";
+    /// Objects that could not be read and were left out, by kind.
+    OBJECTS_UNREADABLE: Counter "farrier_objects_unreadable_total" ["kind"] worry "At all: somebody wrote an object that this version cannot read.";
+    /// Events by what became of them: `written`, `held_back` (too many of one kind about one object) or `failed`.
+    EVENTS: Counter "farrier_events_total" ["result"] worry "`held_back` grows: something flaps.";
+    /// Whether this replica decides: 1, or 0.
+    LEADER: Gauge "farrier_leader" [] worry "The sum over all replicas is not 1.";
+    /// Runners whose Lease is fresh, as this replica sees it.
+    RUNNERS_LIVE: Gauge "farrier_runners_live" [] worry "Less than there are replicas.";
+    /// Seconds since a loop of this process came round, by loop.
+    LOOP_AGE: Gauge "farrier_loop_last_beat_age_seconds" ["loop"] worry "Above a minute: the loop hangs; `/healthz` fails at its limit.";
+    /// Whether each check of `/readyz` holds: 1, or 0.
+    READY: Gauge "farrier_ready" ["check"] worry "0 for more than a minute.";
+
+    // The process.
+
+    /// 1, with the version as a label.
+    BUILD_INFO: Gauge "farrier_build_info" ["version"] worry "Replicas differ outside of an upgrade.";
+    /// Processor time that the process has used.
+    PROCESS_CPU: Counter "process_cpu_seconds_total" [] worry "Its rate is near the limit of the pod.";
+    /// Memory that the process holds.
+    PROCESS_MEMORY: Gauge "process_resident_memory_bytes" [] worry "Near the limit of the pod.";
+    /// Open file descriptors.
+    PROCESS_FDS: Gauge "process_open_fds" [] worry "Near `process_max_fds`.";
+    /// How many file descriptors may be open.
+    PROCESS_MAX_FDS: Gauge "process_max_fds" [] worry "Below some thousands.";
+    /// When the process began, in seconds of Unix time.
+    PROCESS_START: Gauge "process_start_time_seconds" [] worry "Changes often: the process is restarted.";
+}

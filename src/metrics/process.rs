@@ -1,0 +1,147 @@
+//! What the process itself costs, from `/proc/self`.
+//!
+//! What cannot be read is left out: a missing series says so better than a zero.
+
+use super::catalogue::{self as c, Described, Kind};
+use super::instrument::labels;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use std::fmt;
+use std::fs::read_to_string;
+
+/// Clock ticks per second in `/proc/self/stat`: `USER_HZ`, which Linux has fixed at 100 on all
+/// architectures that we are built for.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Collects at each scrape.
+#[derive(Debug, Default)]
+pub(super) struct Process {}
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        gauge(&mut encoder, &c::BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1.0)])?;
+        let stat = read_to_string("/proc/self/stat").unwrap_or_default();
+        if let Some(seconds) = cpu_seconds(&stat) {
+            let counter = ConstCounter::new(seconds);
+            let name = c::PROCESS_CPU.name.trim_end_matches("_total");
+            let metric = encoder.encode_descriptor(name, c::PROCESS_CPU.help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        let started = started(&stat, &read_to_string("/proc/stat").unwrap_or_default());
+        let memory = memory_bytes(&read_to_string("/proc/self/status").unwrap_or_default());
+        let limit = most_files(&read_to_string("/proc/self/limits").unwrap_or_default());
+        // One of them is that of this very listing.
+        let open = std::fs::read_dir("/proc/self/fd").ok().map(|files| number(files.count() - 1));
+        let gauges = [
+            (&c::PROCESS_MEMORY, memory),
+            (&c::PROCESS_FDS, open),
+            (&c::PROCESS_MAX_FDS, limit),
+            (&c::PROCESS_START, started),
+        ];
+        for (described, value) in gauges {
+            gauge(&mut encoder, described, value.map(|v| ([], v)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Encodes a gauge that was just worked out: values of its labels, and its own.
+pub(super) fn gauge<const N: usize>(
+    encoder: &mut DescriptorEncoder,
+    described: &Described<N>,
+    series: impl IntoIterator<Item = ([&'static str; N], f64)>,
+) -> fmt::Result {
+    debug_assert_eq!(described.kind, Kind::Gauge, "{}", described.name);
+    let mut series = series.into_iter().peekable();
+    if series.peek().is_none() {
+        return Ok(());
+    }
+    let type_ = ConstGauge::new(0.0).metric_type();
+    let mut metric = encoder.encode_descriptor(described.name, described.help, None, type_)?;
+    for (values, value) in series {
+        let gauge = ConstGauge::new(value);
+        if N == 0 {
+            return gauge.encode(metric);
+        }
+        gauge.encode(metric.encode_family(&labels(described.labels, values))?)?;
+    }
+    Ok(())
+}
+
+/// A gauge whose value somebody knows.
+pub(super) struct Watched<const N: usize, F> {
+    pub(super) described: &'static Described<N>,
+    pub(super) values: F,
+}
+
+impl<const N: usize, F> fmt::Debug for Watched<N, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("name", &self.described.name).finish_non_exhaustive()
+    }
+}
+
+impl<const N: usize, F> Collector for Watched<N, F>
+where
+    F: Fn() -> Vec<([&'static str; N], f64)> + Send + Sync + 'static,
+{
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        gauge(&mut encoder, self.described, (self.values)())
+    }
+}
+
+/// A count as a value. Counts beyond 2^52 do not occur.
+#[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
+pub(super) fn number(count: usize) -> f64 {
+    count as f64
+}
+
+/// The fields of `/proc/self/stat` behind the name of the program, which may contain anything.
+fn fields(stat: &str) -> impl Iterator<Item = &str> {
+    stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace()
+}
+
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    // 14 and 15 of proc(5): user and system time. The first field here is number 3.
+    let times: Vec<f64> = fields(stat).skip(11).take(2).filter_map(|t| t.parse().ok()).collect();
+    (times.len() == 2).then(|| times.iter().sum::<f64>() / TICKS_PER_SECOND)
+}
+
+fn started(stat: &str, system: &str) -> Option<f64> {
+    // 22 of proc(5): ticks since the machine was started.
+    let ticks: f64 = fields(stat).nth(19)?.parse().ok()?;
+    let boot: f64 = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    Some(boot + ticks / TICKS_PER_SECOND)
+}
+
+fn memory_bytes(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024.0)
+}
+
+fn most_files(limits: &str) -> Option<f64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name of a program may contain blanks and parentheses, and shifts every field then.
+    #[test]
+    fn a_strange_name_of_the_program_shifts_nothing() {
+        let stat = "7 (a) (b c) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 3 0 4200 1 1";
+        assert_eq!(cpu_seconds(stat), Some(2.0));
+        assert_eq!(started(stat, "cpu 1\nbtime 1000\n"), Some(1042.0));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out() {
+        assert_eq!(cpu_seconds(""), None);
+        assert_eq!(memory_bytes("Name: x"), None);
+        assert_eq!(most_files("Max open files unlimited unlimited files"), None);
+    }
+}

@@ -19,6 +19,8 @@ pub mod engines;
 pub mod failure;
 pub mod health;
 pub mod http;
+pub mod lease;
+pub mod membership;
 pub mod metrics;
 pub mod payload;
 pub mod publish;

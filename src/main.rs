@@ -14,7 +14,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Operator(cmd::operator::Args),
+    Operator(Box<cmd::operator::Args>),
     Crd(cmd::crd::Args),
 }
 
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             .enable_all()
             .build()
             .map_err(anyhow::Error::from)
-            .and_then(|runtime| runtime.block_on(cmd::operator::run(args))),
+            .and_then(|runtime| runtime.block_on(cmd::operator::run(*args))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

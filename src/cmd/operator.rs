@@ -1,6 +1,7 @@
 //! `farrier operator`: controller and runner in one process.
 
 mod instruments;
+mod replica;
 
 use crate::controllers;
 use crate::engines::Engines;
@@ -14,6 +15,7 @@ use instruments::Instruments;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use replica::Replica;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,9 +62,8 @@ pub struct Args {
     #[arg(long, env = "FARRIER_ENGINES")]
     engines: Option<PathBuf>,
 
-    /// Name of this runner in spec.runner of NodeUpdates.
-    #[arg(long, env = "FARRIER_RUNNER", default_value = "farrier-0")]
-    runner_name: String,
+    #[command(flatten)]
+    replica: replica::Options,
 
     /// Seconds that an engine waits for a silent operator before it takes everything back.
     #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]
@@ -84,8 +85,30 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         format!("failed to use {} for payloads; name another directory with --cache-dir", cache.display())
     })?;
     let instruments = Instruments::start(args.http_addr, &engines, &store).await?;
-    let (client, server) = client(&args, &instruments).await?;
+    let (client, server, home) = client(&args, &instruments).await?;
     check_definitions(&client, &server).await?;
+    let home = args.replica.namespace().or(args.namespace.as_deref()).unwrap_or(&home);
+    let replica = Replica::join(&client, home, &args.replica).await?;
+    let ended = tokio::select! {
+        ended = work(&args, client, &replica, &instruments, Tools { engines, store }) => ended,
+        told = told_to_end() => told,
+    };
+    replica.leave().await;
+    ended?;
+    // Engines go on by themselves; the next start finds them.
+    tracing::info!("farrier ends");
+    Ok(())
+}
+
+/// Works until something ends that should not.
+async fn work(
+    args: &Args,
+    client: Client,
+    replica: &Replica,
+    instruments: &Instruments,
+    tools: Tools,
+) -> anyhow::Result<()> {
+    replica.runner.gained().await;
     let watches = Watches::start(&client, args.namespace.as_deref());
     instruments.world(&client, watches.world());
     watches.ready().await.context("failed to fill the caches")?;
@@ -95,9 +118,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let runner = Arc::new(runner::Context {
         client: client.clone(),
         world: world.clone(),
-        tools: Tools { engines, store },
+        tools,
         events: Events::new(client.clone(), "farrier-runner"),
-        name: args.runner_name.clone(),
+        name: replica.name.clone(),
         lease_seconds: args.lease_seconds,
         metrics: instruments.metrics.clone(),
         beat: instruments.runner(),
@@ -107,22 +130,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         client,
         world,
         events,
-        args.runner_name.clone(),
+        replica.name.clone(),
         instruments.metrics.clone(),
         instruments.controller(),
     );
     // The only replica there is.
     instruments.metrics.leader.set(1);
     instruments.metrics.runners_live.set(1);
-    tracing::info!(runner = %args.runner_name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
+    tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
         () = spread(changes, to_controller, to_runner) => {}
         () = controllers::run(controller, controller_changes) => {}
         () = runner::run(runner, runner_changes) => {}
-        result = told_to_end() => result?,
     }
-    // Engines go on by themselves; the next start finds them.
-    tracing::info!("farrier ends");
     Ok(())
 }
 
@@ -153,8 +173,8 @@ async fn told_to_end() -> anyhow::Result<()> {
     }
 }
 
-/// The client, and the address of the server for messages.
-async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Client, String)> {
+/// The client, the address of the server for messages, and the namespace that we are at home in.
+async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Client, String, String)> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     let mut config = match &args.kubeconfig {
         Some(path) => {
@@ -171,12 +191,13 @@ async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Clien
     };
     config.connect_timeout = Some(CONNECT_LIMIT);
     let server = config.cluster_url.to_string();
+    let namespace = config.default_namespace.clone();
     let builder =
         ClientBuilder::try_from(config).context("failed to set up the connection to the cluster")?;
-    Ok((builder.with_layer(&instruments.api_calls()).build(), server))
+    Ok((builder.with_layer(&instruments.api_calls()).build(), server, namespace))
 }
 
-/// Every definition must be there before anything is instruments: a watch of an unknown kind only
+/// Every definition must be there before anything is watched: a watch of an unknown kind only
 /// says "not found", for ever.
 async fn check_definitions(client: &Client, server: &str) -> anyhow::Result<()> {
     let group = crate::api::GROUP;

@@ -23,6 +23,7 @@
 mod columns;
 mod definitions;
 mod fields;
+mod leases;
 mod lifecycle;
 mod manifests;
 mod rules;

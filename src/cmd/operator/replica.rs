@@ -1,0 +1,131 @@
+//! This process among its like: its name, its Leases, and the others.
+
+use crate::lease::{Hold, Keeper, Standing, Terms};
+use crate::membership::{self, Home, HostPorts, Lookout, Membership, RunnerInfo, this_host};
+use anyhow::Context as _;
+use kube::Client;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// What distinguishes this process from others of the same installation. In a pod all of it comes
+/// from the pod's environment, which the chart sets.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Name of this runner in spec.runner of NodeUpdates. Each operator process of an installation
+    /// needs its own.
+    #[arg(long, env = "FARRIER_RUNNER", default_value = "farrier-0")]
+    runner_name: String,
+
+    /// Namespace of the operator itself: its Leases, and what it makes for its own pods. Without
+    /// it: the one of --namespace, else the one of the kubeconfig's context or of the pod.
+    #[arg(long, env = "FARRIER_POD_NAMESPACE")]
+    operator_namespace: Option<String>,
+
+    /// Seconds without a sign of life after which a replica counts as dead and others take over its
+    /// work.
+    #[arg(long, env = "FARRIER_REPLICA_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..=300))]
+    replica_lease_seconds: u16,
+
+    /// Addresses of this pod.
+    #[arg(long, env = "FARRIER_POD_IPS", value_delimiter = ',', hide = true)]
+    pod_ips: Vec<IpAddr>,
+
+    /// Addresses of the host that this runs on.
+    #[arg(long, env = "FARRIER_HOST_IPS", value_delimiter = ',', hide = true)]
+    host_ips: Vec<IpAddr>,
+
+    /// Name of the node that this pod runs on.
+    #[arg(long, env = "FARRIER_NODE_NAME", default_value = "", hide = true)]
+    node_name: String,
+
+    /// Host ports that are this pod's, for instance 63001+16.
+    #[arg(long, env = "FARRIER_HOST_PORTS", hide = true)]
+    host_ports: Option<HostPorts>,
+
+    /// Labels of the operator's pods, for instance app=farrier,instance=a.
+    #[arg(long, env = "FARRIER_POD_SELECTOR", value_delimiter = ',', value_parser = label, hide = true)]
+    pod_selector: Vec<(String, String)>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is no label; write key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+impl Options {
+    /// The operator's namespace, if it was named.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.operator_namespace.as_deref()
+    }
+
+    fn info(&self) -> RunnerInfo {
+        let home = if self.pod_ips.is_empty() {
+            Home::Host { id: this_host(), addresses: self.host_ips.clone() }
+        } else {
+            Home::Pod {
+                pod_ips: self.pod_ips.clone(),
+                host_ips: self.host_ips.clone(),
+                node: self.node_name.clone(),
+                host_ports: self.host_ports,
+                selector: self.pod_selector.iter().cloned().collect::<BTreeMap<_, _>>(),
+            }
+        };
+        RunnerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), home }
+    }
+}
+
+/// This process among its like.
+pub(super) struct Replica {
+    /// Name of the runner.
+    pub(super) name: String,
+    /// Whether it may work: its own Lease.
+    pub(super) runner: Hold,
+    /// The live runners.
+    #[expect(dead_code, reason = "read by the controller from the next commit on")]
+    pub(super) members: Membership,
+    stop: CancellationToken,
+    keepers: JoinSet<()>,
+    lookout: JoinSet<()>,
+}
+
+impl Replica {
+    /// Joins the others. Does not wait until the name is free.
+    ///
+    /// # Errors
+    /// When Leases cannot be read and written in the operator's namespace.
+    pub(super) async fn join(client: &Client, namespace: &str, args: &Options) -> anyhow::Result<Self> {
+        let terms = Terms::new(args.replica_lease_seconds);
+        let name = args.runner_name.clone();
+        let claim = membership::claim(namespace, &name, &args.info());
+        let (mut keeper, runner) = Keeper::new(client, claim, terms);
+        let (mut lookout, members) = Lookout::new(client, namespace, terms);
+        let failed = || {
+            format!(
+                "failed to use Leases in namespace {namespace}, the operator's own; name an existing one with --operator-namespace, and let the operator get, list, create, update and delete leases.coordination.k8s.io there"
+            )
+        };
+        if let Standing::Other { holder } = keeper.attempt().await.with_context(failed)? {
+            tracing::warn!(
+                runner = %name, %holder,
+                "another process is runner {name} in namespace {namespace}; waiting until it ends. To work beside it, start with another --runner-name"
+            );
+        }
+        lookout.look().await.with_context(failed)?;
+        let stop = CancellationToken::new();
+        let mut keepers = JoinSet::new();
+        keepers.spawn(keeper.run(stop.clone()));
+        let mut lookouts = JoinSet::new();
+        lookouts.spawn(lookout.run());
+        Ok(Self { name, runner, members, stop, keepers, lookout: lookouts })
+    }
+
+    /// Lets the Leases go, so that others take over at once.
+    pub(super) async fn leave(mut self) {
+        self.lookout.abort_all();
+        self.stop.cancel();
+        while self.keepers.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,319 @@
+//! Holding a Lease: how a replica says that it is there, and which of them leads.
+//!
+//! No clock but our own is trusted: somebody else's Lease is dead when we have not seen it
+//! renewed for its duration, and ours is held until a while before others may think so. Every
+//! write names the version that it replaces, so that of two who want a Lease one gets it.
+//!
+//! Who acts on a Lease asks [`Hold::is_held`] each time: a process that was stopped for a minute
+//! finds that it holds nothing any more, before it has heard so from anybody.
+
+mod process;
+mod term;
+
+pub use term::Terms;
+
+use crate::failure::chain;
+use crate::publish::{is_conflict, is_gone};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use process::Process;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// The process that wrote the Lease, so that the next one on the same host need not wait for a
+/// Lease whose holder was killed.
+const PROCESS_ANNOTATION: &str = "farrier.dev/process";
+
+/// So often is looked again, in one attempt, when somebody else was faster.
+const LOOKS: u32 = 3;
+
+/// What is claimed.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Name of the Lease.
+    pub name: String,
+    /// Name of the runner that claims it.
+    pub runner: String,
+    /// Labels of the Lease.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the Lease.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How an attempt to hold the Lease went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is ours.
+    Held,
+    /// Somebody else's, who is alive as far as we know.
+    Other {
+        /// Who.
+        holder: String,
+    },
+}
+
+/// Whether a Lease is ours, as every part of this process may ask at any moment.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    until: watch::Receiver<Option<Instant>>,
+}
+
+impl Hold {
+    /// Whether it is ours right now.
+    pub fn is_held(&self) -> bool {
+        self.until.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Returns as soon as it is ours.
+    pub async fn gained(&self) {
+        let mut until = self.until.clone();
+        let held = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() < until);
+        if until.wait_for(held).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns as soon as it is not ours any more, be it that nobody could renew it.
+    pub async fn lost(&self) {
+        let mut until = self.until.clone();
+        loop {
+            let Some(end) = *until.borrow_and_update() else { return };
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => {
+                    if !self.is_held() {
+                        return;
+                    }
+                }
+                changed = until.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+/// Keeps a Lease.
+pub struct Keeper {
+    api: Api<Lease>,
+    claim: Claim,
+    terms: Terms,
+    /// Of this process: another one with the same runner name has another.
+    identity: String,
+    until: watch::Sender<Option<Instant>>,
+    /// The Lease as we wrote it last.
+    ours: Option<Lease>,
+    /// Somebody else's Lease, and since when we have seen it unchanged.
+    theirs: Option<(Mark, Instant)>,
+}
+
+/// What changes when a Lease is renewed.
+type Mark = (Option<String>, Option<MicroTime>);
+
+impl Keeper {
+    /// A keeper, which does nothing yet.
+    pub fn new(client: &Client, claim: Claim, terms: Terms) -> (Self, Hold) {
+        let (send, until) = watch::channel(None);
+        let keeper = Self {
+            api: Api::namespaced(client.clone(), &claim.namespace),
+            identity: format!("{}_{:016x}", claim.runner, RandomState::new().build_hasher().finish()),
+            claim,
+            terms,
+            until: send,
+            ours: None,
+            theirs: None,
+        };
+        (keeper, Hold { until })
+    }
+
+    /// Claims and renews until it is told to stop, and then lets the Lease go, so that nobody has
+    /// to wait until it ends by itself.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut said = None;
+        while !stop.is_cancelled() {
+            // Never cut off but by its limit: what became of a write that was is not known.
+            let tried = tokio::time::timeout(self.terms.attempt_limit(), self.attempt()).await;
+            let pause = match tried {
+                Ok(Ok(standing)) => {
+                    let pause = self.terms.pause(&standing);
+                    if said.as_ref() != Some(&standing) {
+                        self.say(&standing);
+                        said = Some(standing);
+                    }
+                    pause
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(lease = %self.claim.name, error = %chain(&error), "a Lease could not be renewed; tried again");
+                    self.terms.after_error()
+                }
+                Err(_) => {
+                    tracing::warn!(lease = %self.claim.name, "a Lease could not be renewed in time; tried again");
+                    Duration::ZERO
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        self.release().await;
+    }
+
+    /// Claims or renews it once.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn attempt(&mut self) -> Result<Standing, kube::Error> {
+        // Counted from before the write: nobody else can have seen it earlier.
+        let begun = Instant::now();
+        let standing = match self.ours.take() {
+            Some(ours) => match self.write(ours).await? {
+                Some(held) => Ok(held),
+                None => self.look().await?,
+            },
+            None => self.look().await?,
+        };
+        match standing {
+            Ok(held) => {
+                self.ours = Some(held);
+                self.theirs = None;
+                self.until.send_replace(Some(begun + self.terms.held_for()));
+                Ok(Standing::Held)
+            }
+            Err(holder) => {
+                self.until.send_replace(None);
+                Ok(Standing::Other { holder })
+            }
+        }
+    }
+
+    /// Reads the Lease, and takes it if it is free. Ours as it is then, or who holds it.
+    async fn look(&mut self) -> Result<Result<Lease, String>, kube::Error> {
+        // Somebody who only edits the Lease must not make us lose it.
+        for _ in 0..LOOKS {
+            let Some(found) = self.api.get_opt(&self.claim.name).await? else {
+                let made = self.api.create(&PostParams::default(), &self.signed(Lease::default())).await;
+                match made {
+                    Ok(made) => return Ok(Ok(made)),
+                    Err(error) if is_conflict(&error) => continue,
+                    Err(error) => return Err(error),
+                }
+            };
+            let holder = holder(&found).unwrap_or_default().to_owned();
+            if !holder.is_empty() && holder != self.identity && !self.is_dead(&found, &holder) {
+                return Ok(Err(holder));
+            }
+            if let Some(written) = self.write(found).await? {
+                return Ok(Ok(written));
+            }
+        }
+        Ok(Err("another process".to_owned()))
+    }
+
+    /// Whether its holder has not renewed it for as long as we have been looking, or is a process
+    /// of this host, with our name, that has ended.
+    fn is_dead(&mut self, found: &Lease, holder: &str) -> bool {
+        let same_runner = holder.rsplit_once('_').is_some_and(|(runner, _)| runner == self.claim.runner);
+        let process = found.annotations().get(PROCESS_ANNOTATION).and_then(|text| Process::parse(text));
+        if same_runner && process.is_some_and(|process| process.has_ended()) {
+            return true;
+        }
+        let now = Instant::now();
+        let mark = mark(found);
+        match &self.theirs {
+            Some((seen, since)) if *seen == mark => now.duration_since(*since) > duration(found),
+            Some(_) | None => {
+                self.theirs = Some((mark, now));
+                false
+            }
+        }
+    }
+
+    /// Writes it as ours over exactly this version. `None`: somebody else was faster.
+    async fn write(&self, lease: Lease) -> Result<Option<Lease>, kube::Error> {
+        match self.api.replace(&self.claim.name, &PostParams::default(), &self.signed(lease)).await {
+            Ok(written) => Ok(Some(written)),
+            Err(error) if is_conflict(&error) || is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn signed(&self, mut lease: Lease) -> Lease {
+        let metadata = &mut lease.metadata;
+        metadata.name = Some(self.claim.name.clone());
+        metadata.namespace = Some(self.claim.namespace.clone());
+        metadata.labels.get_or_insert_default().extend(self.claim.labels.clone());
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.extend(self.claim.annotations.clone());
+        if let Some(process) = Process::this() {
+            annotations.insert(PROCESS_ANNOTATION.to_owned(), process.to_string());
+        }
+        let now = MicroTime(jiff::Timestamp::now());
+        let old = lease.spec.take().unwrap_or_default();
+        let taken = old.holder_identity.as_ref() != Some(&self.identity);
+        let transitions = old.lease_transitions.unwrap_or(0).saturating_add(i32::from(taken));
+        lease.spec = Some(LeaseSpec {
+            acquire_time: if taken { Some(now.clone()) } else { old.acquire_time },
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: Some(self.terms.seconds()),
+            lease_transitions: Some(transitions),
+            renew_time: Some(now),
+            ..old
+        });
+        lease
+    }
+
+    /// Lets it go if it is ours.
+    async fn release(&mut self) {
+        self.until.send_replace(None);
+        let released = async {
+            let Some(found) = self.api.get_opt(&self.claim.name).await? else { return Ok(()) };
+            if holder(&found) != Some(&self.identity) {
+                return Ok(());
+            }
+            let this_one = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
+            let parameters = DeleteParams::default().preconditions(this_one);
+            self.api.delete(&self.claim.name, &parameters).await.map(|_| ())
+        };
+        match tokio::time::timeout(self.terms.attempt_limit(), released).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(lease = %self.claim.name, error = %chain(&error), "a Lease could not be let go; it ends by itself");
+            }
+            Err(_) => {
+                tracing::warn!(lease = %self.claim.name, "a Lease could not be let go in time; it ends by itself");
+            }
+        }
+    }
+
+    fn say(&self, standing: &Standing) {
+        match standing {
+            Standing::Held => tracing::info!(lease = %self.claim.name, "the Lease is ours"),
+            Standing::Other { holder } => {
+                tracing::info!(lease = %self.claim.name, %holder, "the Lease is somebody else's");
+            }
+        }
+    }
+}
+
+/// Who holds a Lease.
+pub fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+}
+
+/// What changes when a Lease is renewed.
+pub(crate) fn mark(lease: &Lease) -> Mark {
+    let spec = lease.spec.as_ref();
+    (spec.and_then(|s| s.holder_identity.clone()), spec.and_then(|s| s.renew_time.clone()))
+}
+
+/// How long a Lease is good for without being renewed.
+pub(crate) fn duration(lease: &Lease) -> Duration {
+    let seconds = lease.spec.as_ref().and_then(|s| s.lease_duration_seconds).unwrap_or(0);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}

@@ -1,0 +1,156 @@
+//! Replicas among themselves, on a real API server: who holds a Lease, and who sees whom.
+
+use crate::server::{Server, server};
+use farrier::lease::{Claim, Hold, Keeper, Standing, Terms};
+use farrier::membership::{Home, Lookout, RunnerInfo, claim};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Short, so that the tests are; all other spans follow from it.
+const SECONDS: u16 = 3;
+
+/// How long anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn info() -> RunnerInfo {
+    RunnerInfo { version: "0.1.0".into(), home: Home::Host { id: "test".into(), addresses: vec![] } }
+}
+
+/// A claim to one Lease in the name of a runner.
+fn to_lead(server: &Server, runner: &str) -> Claim {
+    Claim { name: "farrier-leader".into(), ..claim(&server.namespace, runner, &info()) }
+}
+
+async fn soon(what: &str, happens: impl Future<Output = ()>) {
+    tokio::time::timeout(LIMIT, happens).await.unwrap_or_else(|_| panic!("waited for: {what}"));
+}
+
+fn keep(server: &Server, claim: Claim) -> (Hold, CancellationToken, JoinSet<()>) {
+    let (keeper, hold) = Keeper::new(&server.client, claim, Terms::new(SECONDS));
+    let stop = CancellationToken::new();
+    let mut task = JoinSet::new();
+    task.spawn(keeper.run(stop.clone()));
+    (hold, stop, task)
+}
+
+/// Two replicas lead at the same time, or none does after one has died.
+#[tokio::test]
+async fn of_two_one_holds_a_lease_and_the_other_takes_it_when_that_one_falls_silent() {
+    server(async |server| {
+        let (a, _stop, mut task) = keep(server, to_lead(server, "a"));
+        soon("a to hold it", a.gained()).await;
+        let (b, _stop, _task) = keep(server, to_lead(server, "b"));
+        tokio::time::timeout(Duration::from_secs(u64::from(SECONDS) * 2), b.gained())
+            .await
+            .expect_err("b took it from a, who renews it");
+        assert!(a.is_held() && !b.is_held());
+        let silent = Instant::now();
+        task.shutdown().await;
+        // The keeper is gone: nobody tells the hold but the clock.
+        soon("b to take it over", b.gained()).await;
+        assert!(!a.is_held(), "both hold it");
+        assert!(silent.elapsed() > Duration::from_secs(1), "it was taken after {:?}", silent.elapsed());
+    })
+    .await;
+}
+
+/// Every upgrade stops the work for a quarter of a minute.
+#[tokio::test]
+async fn a_lease_that_is_let_go_is_free_at_once_and_nothing_is_left_of_it() {
+    server(async |server| {
+        let (a, stop, mut task) = keep(server, to_lead(server, "a"));
+        soon("a to hold it", a.gained()).await;
+        stop.cancel();
+        soon("a to end", async { while task.join_next().await.is_some() {} }).await;
+        assert!(!a.is_held());
+        let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
+        assert!(api.get_opt("farrier-leader").await.expect("an answer").is_none());
+        let (mut b, _) = Keeper::new(&server.client, to_lead(server, "b"), Terms::new(SECONDS));
+        assert_eq!(b.attempt().await.expect("an answer"), Standing::Held);
+    })
+    .await;
+}
+
+/// Somebody labels a Lease by hand, and the leader thinks that it is deposed.
+#[tokio::test]
+async fn a_lease_that_somebody_edits_stays_where_it_is_and_one_that_is_taken_away_is_lost() {
+    server(async |server| {
+        let (mut a, hold) = Keeper::new(&server.client, to_lead(server, "a"), Terms::new(SECONDS));
+        assert_eq!(a.attempt().await.expect("an answer"), Standing::Held);
+        let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
+        let patch = async |patch| {
+            let patch = Patch::Merge(patch);
+            api.patch("farrier-leader", &PatchParams::default(), &patch).await.expect("a patched Lease")
+        };
+        patch(json!({"metadata": {"labels": {"by": "hand"}}})).await;
+        assert_eq!(a.attempt().await.expect("an answer"), Standing::Held);
+        let kept = api.get("farrier-leader").await.expect("the Lease");
+        assert_eq!(kept.metadata.labels.expect("labels")["by"], "hand", "what others write stays");
+        patch(json!({"spec": {"holderIdentity": "b_1"}})).await;
+        assert_eq!(a.attempt().await.expect("an answer"), Standing::Other { holder: "b_1".into() });
+        assert!(!hold.is_held());
+        soon("a to know", hold.lost()).await;
+    })
+    .await;
+}
+
+/// A process that was killed keeps its successor on the same host waiting.
+#[tokio::test]
+async fn who_is_known_to_have_ended_is_not_waited_for() {
+    server(async |server| {
+        let (mut first, _) = Keeper::new(&server.client, to_lead(server, "a"), Terms::new(SECONDS));
+        assert_eq!(first.attempt().await.expect("an answer"), Standing::Held);
+        let (mut second, _) = Keeper::new(&server.client, to_lead(server, "a"), Terms::new(SECONDS));
+        let standing = second.attempt().await.expect("an answer");
+        assert!(matches!(standing, Standing::Other { .. }), "the first one is alive: {standing:?}");
+        // As if the first one had been an earlier process with our number.
+        let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
+        let lease = api.get("farrier-leader").await.expect("the Lease");
+        let mut process: serde_json::Value =
+            serde_json::from_str(&lease.metadata.annotations.expect("annotations")["farrier.dev/process"])
+                .expect("JSON");
+        process["began"] = json!(1);
+        let patch = json!({"metadata": {"annotations": {"farrier.dev/process": process.to_string()}}});
+        api.patch("farrier-leader", &PatchParams::default(), &Patch::Merge(&patch)).await.expect("a Lease");
+        assert_eq!(second.attempt().await.expect("an answer"), Standing::Held);
+    })
+    .await;
+}
+
+/// Work is handed to a runner that is gone, or to none although there is one.
+#[tokio::test]
+async fn runners_see_each_other_come_and_go() {
+    server(async |server| {
+        let (mut lookout, members) = Lookout::new(&server.client, &server.namespace, Terms::new(SECONDS));
+        let (a, _stop, mut silent) = keep(server, claim(&server.namespace, "a", &info()));
+        let (b, leave, _task) = keep(server, claim(&server.namespace, "b", &info()));
+        soon("both to be there", async {
+            a.gained().await;
+            b.gained().await;
+        })
+        .await;
+        lookout.look().await.expect("an answer");
+        let names = |members: &farrier::membership::Membership| -> Vec<String> {
+            members.live().keys().cloned().collect()
+        };
+        assert_eq!(names(&members), ["a", "b"]);
+        assert_eq!(members.live()["a"], info());
+        leave.cancel();
+        silent.shutdown().await;
+        let mut lookouts = JoinSet::new();
+        lookouts.spawn(lookout.run());
+        let mut changes = members.clone();
+        soon("b, who said so, and a, who is silent, to be gone", async {
+            while !names(&changes).is_empty() {
+                changes.changed().await;
+            }
+        })
+        .await;
+    })
+    .await;
+}

@@ -1,0 +1,134 @@
+//! Ports of the older generations: ranges with a soft end, one preferred port, one picked by chance.
+
+use super::{Claim, Conflict, Occupied, Refusal};
+use crate::table::{Overflow, Pick, Range};
+
+/// How ports are taken out of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RangeProfile {
+    /// Taken when it is free, before anything in the range.
+    pub prefer: Option<u16>,
+    /// The first one tried.
+    pub first: u16,
+    /// The last that is expected.
+    pub soft_last: u16,
+    /// Whether higher ones are taken when none up to `soft_last` is left.
+    pub may_overflow: bool,
+    /// Whether any of the range is taken, instead of the lowest.
+    pub random: bool,
+}
+
+impl From<&Range> for RangeProfile {
+    fn from(range: &Range) -> Self {
+        Self {
+            prefer: range.prefer,
+            first: range.first,
+            soft_last: range.soft_last,
+            // What a seed does not say is not allowed: a firewall is opened for what is said.
+            may_overflow: range.overflow == Overflow::Allowed,
+            random: range.pick == Some(Pick::Random),
+        }
+    }
+}
+
+/// Who asks for a port out of a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeRequest {
+    /// UID of the run.
+    pub run: String,
+    /// Who will listen: a runner, or a process of it.
+    pub runner: String,
+    /// Where.
+    pub host: String,
+    /// What it was given before.
+    pub standing: Option<u16>,
+}
+
+/// A port out of a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// The port.
+    pub port: u16,
+    /// Whether it lies above the soft end: firewalls that were opened for the range do not know it.
+    pub beyond: bool,
+}
+
+/// Gives one port out of a range. `seed` decides where chance does.
+pub fn take(
+    profile: RangeProfile,
+    request: &RangeRequest,
+    claims: &[Claim],
+    conflicts: &[Conflict],
+    seed: u64,
+) -> Result<Taken, Refusal> {
+    let RangeProfile { prefer, first, soft_last, may_overflow, random } = profile;
+    let taken = |port: u16| Taken { port, beyond: port > soft_last };
+    let own = |claim: &Claim| claim.run == request.run && claim.runner == request.runner;
+    if let Some(port) = request.standing
+        && !conflicts.iter().any(|c| c.run == request.run && c.host == request.host && c.port == port)
+    {
+        return Ok(taken(port));
+    }
+    let occupied = Occupied::of(claims, conflicts, own);
+    let free = |port: &u16| occupied.is_free(&request.host, *port);
+    if let Some(port) = prefer.filter(free) {
+        return Ok(taken(port));
+    }
+    let within = || (first..=soft_last).filter(free);
+    let count = u64::try_from(within().count()).unwrap_or(u64::MAX);
+    let skip = if random { seed.checked_rem(count).unwrap_or(0) } else { 0 };
+    let beyond = (soft_last.saturating_add(1)..=u16::MAX).filter(|_| may_overflow && soft_last < u16::MAX);
+    let mut chosen = within().skip(usize::try_from(skip).unwrap_or(0)).chain(beyond.filter(free));
+    let last = if may_overflow { u16::MAX } else { soft_last };
+    chosen.next().map(taken).ok_or_else(|| occupied.exhausted(&request.host, first, last))
+}
+
+/// What the way back of the SOAP era depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WayBack {
+    /// Whether the host has an IPv6 address besides IPv4.
+    pub ipv6: bool,
+    /// How many network interfaces it has, the loopback not counted.
+    pub interfaces: usize,
+}
+
+/// The ports out of the range for messages from nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReturnPorts {
+    /// For messages between the processes of the host itself, where they need a port.
+    pub local: Option<Taken>,
+    /// For the nodes.
+    pub nodes: Taken,
+}
+
+/// Gives the ports for messages from nodes.
+///
+/// With IPv4 only and one interface the lowest free port serves the processes of the host itself and
+/// the next one the nodes; otherwise the nodes get the lowest. `standing` of the request is the
+/// nodes' port, `standing_local` that of the processes.
+pub fn take_return(
+    profile: RangeProfile,
+    request: &RangeRequest,
+    standing_local: Option<u16>,
+    way: WayBack,
+    claims: &[Claim],
+    conflicts: &[Conflict],
+) -> Result<ReturnPorts, Refusal> {
+    if way.ipv6 || way.interfaces != 1 {
+        return Ok(ReturnPorts { local: None, nodes: take(profile, request, claims, conflicts, 0)? });
+    }
+    let holder = |who: &str, port: u16| Claim {
+        run: request.run.clone(),
+        runner: format!("{}, {who}", request.runner),
+        host: request.host.clone(),
+        port,
+    };
+    // Both have the same holder, so each is hidden from the other unless it is named anew.
+    let with = |given: Option<Claim>| claims.iter().cloned().chain(given).collect::<Vec<_>>();
+    let nodes_claim = request.standing.map(|port| holder("nodes", port));
+    let for_local = RangeRequest { standing: standing_local, ..request.clone() };
+    let local = take(profile, &for_local, &with(nodes_claim), conflicts, 0)?;
+    let local_claim = holder("local", local.port);
+    let nodes = take(profile, request, &with(Some(local_claim)), conflicts, 0)?;
+    Ok(ReturnPorts { local: Some(local), nodes })
+}

@@ -1,0 +1,234 @@
+//! What must be open for a machine: by Farrier's own rules, or by the words of one generation.
+
+use super::{CatalogueEntry, Generation, NodeKind, Range, Row, table};
+use crate::words::{Channel, Direction, MachineType, Phase, Transport};
+
+/// Port on which an engine listens on channel `Listen`, unless something else has it there: the
+/// SOAP engine's, range `internal` of the table.
+pub const LISTEN_PORT: u16 = 62286;
+
+/// Something that must be open.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    /// Who opens the connection.
+    pub direction: Direction,
+    /// On which port the other side listens.
+    pub port: PortOf,
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// What is spoken.
+    pub protocol: String,
+    /// The text has it in parentheses: our reading is that only devices without HTTPS need it.
+    pub optional: bool,
+    /// What for.
+    pub purpose: String,
+}
+
+/// A port, before it is known which number it has in this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PortOf {
+    /// Always this one.
+    Fixed(u16),
+    /// The machine's SSH server, usually 22.
+    Ssh,
+    /// The run's port for devices without TLS, usually 63001.
+    Http,
+    /// The run's port with TLS, usually 63002.
+    Https,
+    /// The engine's own, usually [`LISTEN_PORT`].
+    Listen,
+    /// One of these. The upper end is soft where `overflow` is set.
+    Range {
+        /// The lowest.
+        first: u16,
+        /// The highest that is expected.
+        last: u16,
+        /// Whether there may be higher ones.
+        overflow: bool,
+    },
+}
+
+/// The numbers that ports have for one machine in one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Actual {
+    /// The machine's SSH server.
+    pub ssh: u16,
+    /// The run's port for devices without TLS.
+    pub http: u16,
+    /// The run's port with TLS.
+    pub https: u16,
+    /// The engine's own.
+    pub listen: u16,
+}
+
+impl Default for Actual {
+    fn default() -> Self {
+        let crate::ledger::Pair { http, https } = crate::ledger::Pair::USUAL;
+        Self { ssh: 22, http, https, listen: LISTEN_PORT }
+    }
+}
+
+/// Port numbers, from the lowest to the highest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resolved {
+    /// The lowest.
+    pub first: u16,
+    /// The highest; the same for a single port.
+    pub last: u16,
+    /// Whether there may be higher ones.
+    pub overflow: bool,
+}
+
+impl PortOf {
+    /// The numbers it has.
+    pub fn resolve(self, actual: &Actual) -> Resolved {
+        let one = |port| Resolved { first: port, last: port, overflow: false };
+        match self {
+            Self::Fixed(port) => one(port),
+            Self::Ssh => one(actual.ssh),
+            Self::Http => one(actual.http),
+            Self::Https => one(actual.https),
+            Self::Listen => one(actual.listen),
+            Self::Range { first, last, overflow } => Resolved { first, last, overflow },
+        }
+    }
+}
+
+/// A generation does not list a type of machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{generation} does not list {machine}; {}", instead(*.machine))]
+pub struct Unlisted {
+    /// The type.
+    pub machine: MachineType,
+    /// The generation.
+    pub generation: Generation,
+}
+
+fn instead(machine: MachineType) -> String {
+    let listed: Vec<&str> = Generation::ALL
+        .into_iter()
+        .filter(|generation| seed_needs(machine, *generation, Phase::Deployment).is_ok())
+        .map(Generation::id)
+        .collect();
+    match listed.as_slice() {
+        [] => "no generation does: leave it out to get Farrier's own rules".to_owned(),
+        listed => format!("these do: {}", listed.join(", ")),
+    }
+}
+
+/// What must be open for a machine of this type in this phase, by Farrier's own rules.
+///
+/// Devices: the cells of the generation that [`Generation::of`] names, whatever the channel, since no
+/// engine is put on them. iDRAC and other Redfish services: 443 towards them, and 63002 back to pull
+/// an image (DMTF DSP0266, `SimpleUpdate`; a BMC that takes a push needs no way back).
+///
+/// Linux and Windows:
+/// - `Session`: the cells of 7.3.0 and later, which have nothing on the way back.
+/// - `Callback`: the cells of 7.2.1 and earlier, but of the way back only the port with TLS, for
+///   Farrier's engine speaks nothing else. (The old one posted its state by plain HTTP, too.)
+/// - `Listen`: as `Session`, and the port on which the engine listens ([`LISTEN_PORT`]).
+pub fn needs(machine: MachineType, channel: Channel, phase: Phase) -> Vec<Need> {
+    let Some(newest) = Generation::of(machine) else { return redfish(phase) };
+    let called_back = machine.carries_engine() && channel == Channel::Callback;
+    let generation = if called_back { Generation::HpsumLe721 } else { newest };
+    let mut needs = seed_needs(machine, generation, phase).unwrap_or_default();
+    if called_back {
+        needs.retain(|need| need.direction == Direction::ToTarget || need.port == PortOf::Https);
+        for need in needs.iter_mut().filter(|need| need.port == PortOf::Https) {
+            "the engine fetches its orders and payloads, and reports".clone_into(&mut need.purpose);
+        }
+    }
+    if machine.carries_engine() && channel == Channel::Listen {
+        needs.push(Need {
+            direction: Direction::ToTarget,
+            port: PortOf::Listen,
+            transport: Transport::Tcp,
+            protocol: "https".to_owned(),
+            optional: false,
+            purpose: "Farrier dials the engine".to_owned(),
+        });
+    }
+    needs
+}
+
+/// Redfish: `SimpleUpdate` names a URI and the service fetches it (DSP0266, clause on `UpdateService`).
+fn redfish(phase: Phase) -> Vec<Need> {
+    let need = |direction, port, purpose: &str| Need {
+        direction,
+        port,
+        transport: Transport::Tcp,
+        protocol: "https".to_owned(),
+        optional: false,
+        purpose: purpose.to_owned(),
+    };
+    let api = need(Direction::ToTarget, PortOf::Fixed(443), "Redfish API");
+    match phase {
+        Phase::Inventory => vec![api],
+        Phase::Deployment => {
+            vec![api, need(Direction::FromTarget, PortOf::Https, "the BMC fetches its image")]
+        }
+    }
+}
+
+/// What must be open in the words of one generation, nothing added and nothing left out.
+///
+/// The ports of the old HTTP and HTTPS servers are those of the run, for they could be moved.
+pub fn seed_needs(machine: MachineType, generation: Generation, phase: Phase) -> Result<Vec<Need>, Unlisted> {
+    let unlisted = Unlisted { machine, generation };
+    let kind = NodeKind::of(machine).ok_or(unlisted)?;
+    let of_kind = |row: &&Row| row.node == kind && row.generations.contains(&generation);
+    if !table().rows.iter().any(|row| of_kind(&row)) {
+        return Err(unlisted);
+    }
+    let rows = table().rows.iter().filter(|row| row.speaks_of(kind, generation, phase));
+    Ok(rows.flat_map(of_row).collect())
+}
+
+fn of_row(row: &Row) -> Vec<Need> {
+    let mut needs = Vec::new();
+    for direction in row.direction.directions() {
+        if let Some(range) = row.range.as_deref().and_then(|id| table().range(id)) {
+            needs.extend(of_range(range, *direction));
+        }
+        for port in row.ports.iter().flatten() {
+            let entry = table().entry(*port);
+            needs.extend(entry.map(|entry| of_port(entry, *direction, row.optional.contains(port))));
+        }
+    }
+    needs
+}
+
+fn of_port(entry: &CatalogueEntry, direction: Direction, optional: bool) -> Need {
+    let port = match (entry.port, direction) {
+        (22, Direction::ToTarget) => PortOf::Ssh,
+        (63001, Direction::FromTarget) => PortOf::Http,
+        (63002, Direction::FromTarget) => PortOf::Https,
+        (other, Direction::ToTarget | Direction::FromTarget) => PortOf::Fixed(other),
+    };
+    Need {
+        direction,
+        port,
+        transport: entry.transport,
+        protocol: entry.protocol.clone(),
+        optional,
+        purpose: entry.role.clone(),
+    }
+}
+
+/// A range and the port that is taken before it.
+///
+/// The direction is the cell's. Of `controller_to_target` the text says both that its messages go to
+/// the machine and that its ports are the controller's; the purpose repeats that.
+fn of_range(range: &Range, direction: Direction) -> Vec<Need> {
+    let need = |port| Need {
+        direction,
+        port,
+        transport: Transport::Tcp,
+        protocol: range.protocol.clone(),
+        optional: false,
+        purpose: range.purpose.clone(),
+    };
+    let overflow = range.overflow == super::Overflow::Allowed;
+    let all = PortOf::Range { first: range.first, last: range.soft_last, overflow };
+    range.prefer.map(PortOf::Fixed).into_iter().chain([all]).map(need).collect()
+}

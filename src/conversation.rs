@@ -6,7 +6,8 @@
 
 mod serve;
 
-pub use serve::PayloadFiles;
+pub use crate::payload::PayloadFiles;
+pub(crate) use serve::http;
 
 use farrier_protocol::{Event, EventBody, FailureCode, Hello, Lease, Task, Work};
 use std::collections::{BTreeMap, HashSet};

@@ -10,6 +10,7 @@
 //! `act` and `publish` write to Kubernetes.
 
 pub mod api;
+pub mod callback;
 pub mod cmd;
 pub mod controllers;
 pub mod conversation;

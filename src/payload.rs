@@ -3,8 +3,11 @@
 //! A payload gets its place in the store only after its digest was right; a file with the right
 //! name is therefore the right file, and is still read once by each process before it is used.
 
+mod answer;
+mod body;
 mod fetch;
 
+pub use answer::{Body, PayloadFiles, answer, plain};
 pub use fetch::{Access, Source};
 
 use crate::failure::Failure;

@@ -1,37 +1,39 @@
 //! The HTTP face of a conversation: routes, bodies, ranges.
 
 use super::Conversation;
+use crate::payload::{self, Body, plain};
 use bytes::Bytes;
 use farrier_protocol::{Ack, Event, Hello, NEXT_HOLD_SECONDS, Next, Welcome};
-use futures::{StreamExt, TryStreamExt};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite};
-use tokio_util::io::ReaderStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What an engine may post at once. A survey of a machine with ten thousand packages is about
 /// one megabyte.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
-/// How much of a payload is read at a time. Each step is handed to another thread and back, so
-/// that a quarter of this costs a third more processor time; twice as much gains nothing (measured).
-const CHUNK: usize = 512 * 1024;
+/// How long a stream may be without a request. An engine asks every [`NEXT_HOLD_SECONDS`], and
+/// more often while it is at work; one that is silent for longer is gone and calls again.
+const SILENCE: Duration = Duration::from_secs(90);
 
-type Body = BoxBody<Bytes, std::io::Error>;
+/// What one connection may hold in memory of what it reads or has to write. More gains nothing,
+/// and the default is four times as much (measured with a thousand connections).
+const BUFFER: usize = 64 * 1024;
 
-/// Where payloads are, by digest. Only those that this conversation may hand out.
-pub trait PayloadFiles: Send + Sync {
-    /// The file with this digest, `None` if the engine has no business with it.
-    fn file(&self, digest: &str) -> Option<PathBuf>;
+/// An HTTP server for one connection, which closes it when a request takes longer than this.
+pub(crate) fn http(patience: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(BUFFER);
+    builder.keep_alive(true).half_close(false);
+    builder
 }
 
 impl Conversation {
@@ -48,11 +50,7 @@ impl Conversation {
             let conversation = conversation.clone();
             async move { Ok::<_, Infallible>(conversation.answer(request).await) }
         });
-        hyper::server::conn::http1::Builder::new()
-            .keep_alive(true)
-            .half_close(false)
-            .serve_connection(TokioIo::new(stream), service)
-            .await
+        http(SILENCE).serve_connection(TokioIo::new(stream), service).await
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
@@ -105,52 +103,12 @@ impl Conversation {
         let Some(path) = self.files.file(digest) else {
             return plain(StatusCode::NOT_FOUND, "no such payload in this session");
         };
-        let from = match request.headers().get(RANGE).map(|v| range_start(v.to_str().unwrap_or_default())) {
-            None => 0,
-            Some(Some(from)) => from,
-            Some(None) => return plain(StatusCode::RANGE_NOT_SATISFIABLE, "only bytes=N- is understood"),
-        };
-        match open_at(&path, from).await {
-            Ok((file, size)) if from <= size => self.clone().payload_response(file, from, size),
-            Ok(_) => plain(StatusCode::RANGE_NOT_SATISFIABLE, "the payload is shorter"),
-            Err(error) => {
-                tracing::error!(%digest, %error, "a stored payload cannot be read");
-                plain(StatusCode::SERVICE_UNAVAILABLE, "the payload cannot be read")
-            }
-        }
+        // A cancellation breaks the stream off: the engine comes back with a new one, and hears of
+        // it there.
+        let conversation = self.clone();
+        let cancelled = Box::pin(async move { conversation.cancelled().await });
+        payload::answer(path, digest, request, Some(cancelled)).await
     }
-
-    /// The bytes from `from` on. A cancellation breaks the stream off: the engine comes back with
-    /// a new one, and hears of it there.
-    fn payload_response(self: Arc<Self>, file: tokio::fs::File, from: u64, size: u64) -> Response<Body> {
-        let length = size - from;
-        let cancelled = Box::pin(async move { self.cancelled().await });
-        let stream = ReaderStream::with_capacity(file.take(length), CHUNK).take_until(cancelled);
-        let mut response = Response::new(BodyExt::boxed(StreamBody::new(stream.map_ok(Frame::data))));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_LENGTH, length.into());
-        headers.insert(ACCEPT_RANGES, hyper::header::HeaderValue::from_static("bytes"));
-        if from > 0 {
-            let range = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
-            if let Ok(value) = range.parse() {
-                headers.insert(CONTENT_RANGE, value);
-            }
-            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-        }
-        response
-    }
-}
-
-async fn open_at(path: &std::path::Path, from: u64) -> std::io::Result<(tokio::fs::File, u64)> {
-    let mut file = tokio::fs::File::open(path).await?;
-    let size = file.metadata().await?.len();
-    file.seek(std::io::SeekFrom::Start(from)).await?;
-    Ok((file, size))
-}
-
-/// `bytes=N-`, the only form that an engine sends.
-fn range_start(header: &str) -> Option<u64> {
-    header.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
 }
 
 async fn read<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Result<T, Response<Body>> {
@@ -174,25 +132,6 @@ fn json(value: &impl serde::Serialize) -> Response<Body> {
     }
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Body> {
-    let mut response = Response::new(full(text.as_bytes().to_vec()));
-    *response.status_mut() = status;
-    response
-}
-
 fn full(bytes: Vec<u8>) -> Body {
-    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::range_start;
-
-    #[test]
-    fn only_open_ranges_are_understood() {
-        assert_eq!(range_start("bytes=17-"), Some(17));
-        for header in ["bytes=0-5", "bytes=-5", "17-", "bytes=x-"] {
-            assert_eq!(range_start(header), None, "{header}");
-        }
-    }
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }

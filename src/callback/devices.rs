@@ -1,0 +1,107 @@
+//! What is offered without a client certificate: payloads of the run's baseline, below a path that
+//! nobody can guess.
+//!
+//! `GET` or `HEAD /<path token>/payloads/<digest>`, compared byte by byte: nothing is decoded,
+//! normalised or looked up in a file system, so there is no path to play tricks with.
+
+use super::counters::Cause;
+use super::gate::{Seat, Standing};
+use super::server::Door;
+use crate::conversation::http;
+use crate::payload::{self, Body, plain};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Status and words of a refusal.
+type Refused = (StatusCode, &'static str);
+
+/// One connection of a device.
+struct Visit<'a> {
+    door: &'a Door,
+    source: IpAddr,
+    seat: &'a Seat,
+    /// It has asked for something that there is.
+    known: AtomicBool,
+}
+
+/// Answers a device until it leaves.
+pub(super) async fn serve(
+    door: &Door,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    source: IpAddr,
+    seat: &Seat,
+) {
+    let visit = Visit { door, source, seat, known: AtomicBool::new(false) };
+    let visit = &visit;
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(visit.answer(&request).await) });
+    let patience = door.gate.limits().request;
+    let Err(error) = http(patience).serve_connection(TokioIo::new(stream), service).await else { return };
+    if error.is_parse() {
+        door.gate.refuse(Cause::Path, source);
+    } else if error.is_timeout() && !visit.known.load(Ordering::Relaxed) {
+        door.gate.refuse(Cause::TooSlow, source);
+    }
+}
+
+impl Visit<'_> {
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        match self.wanted(request) {
+            Ok((digest, path)) => {
+                if !self.known.swap(true, Ordering::Relaxed) {
+                    self.seat.rise(Standing::Device);
+                }
+                payload::answer(path, digest, request, None).await
+            }
+            Err((status, words)) => {
+                self.door.gate.refuse(Cause::Path, self.source);
+                let mut refused = plain(status, words);
+                refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                if status == StatusCode::METHOD_NOT_ALLOWED {
+                    refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                }
+                refused
+            }
+        }
+    }
+
+    /// Digest and file of what is wanted, or the refusal.
+    fn wanted<'r, B>(&self, request: &'r Request<B>) -> Result<(&'r str, PathBuf), Refused> {
+        let uri = request.uri();
+        if uri.scheme().is_some() || uri.authority().is_some() {
+            return Err((StatusCode::BAD_REQUEST, "this is no proxy"));
+        }
+        let headers = request.headers();
+        let empty = headers.get_all(CONTENT_LENGTH).iter().all(|length| length == "0");
+        if headers.contains_key(TRANSFER_ENCODING) || !empty {
+            return Err((StatusCode::BAD_REQUEST, "a request with a body is not understood"));
+        }
+        let path = uri.path();
+        if path == "/v1" || path.starts_with("/v1/") {
+            return Err((StatusCode::FORBIDDEN, "this needs the certificate of an engine"));
+        }
+        let nothing = || (StatusCode::NOT_FOUND, "there is nothing here");
+        let mut parts = path.split('/');
+        let (root, token, folder) = (parts.next(), parts.next(), parts.next());
+        if root != Some("") || !self.door.identity.is_path_token(token.unwrap_or_default()) {
+            return Err(nothing());
+        }
+        let (digest, end) = (parts.next().unwrap_or_default(), parts.next());
+        let file = self.door.files.file(digest);
+        let Some(file) =
+            file.filter(|_| folder == Some("payloads") && end.is_none() && uri.query().is_none())
+        else {
+            return Err(nothing());
+        };
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"));
+        }
+        Ok((digest, file))
+    }
+}

@@ -1,0 +1,238 @@
+//! Who is let in, and how many at once.
+//!
+//! Whoever has not proven to be a session's engine counts against a budget per source address, and
+//! while its handshake lasts, against one for all. Where a budget is used up, the oldest handshake
+//! of that address goes: an honest one takes milliseconds and is through before it is the oldest.
+//! Engines that have proven who they are need no budget, as each session has one stream.
+
+use super::counters::{Cause, Counters, Refusals};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Budgets and patience.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From the first byte to the end of a TLS handshake.
+    pub handshake: Duration,
+    /// From one request's end to the next one's last header, for those without a certificate.
+    pub request: Duration,
+    /// Connections without a proven engine, per source address. Generous, since several machines
+    /// may share an address.
+    pub per_source: usize,
+    /// Handshakes at once.
+    pub handshakes: usize,
+    /// Connections at once, engines included.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    /// One core does some 4,000 handshakes a second, so that a fleet of thousands is through before
+    /// the first one's patience ends. Thirty-two is what a rack of devices behind one address may
+    /// fetch at once.
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(5),
+            request: Duration::from_secs(20),
+            per_source: 32,
+            handshakes: 1024,
+            connections: 16 * 1024,
+        }
+    }
+}
+
+/// What a connection is, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Has said nothing that proves anything.
+    Unproven,
+    /// Without a certificate, and served.
+    Device,
+    /// A session's engine, or a stream on its way to another runner.
+    Proven,
+}
+
+/// The door of one run.
+pub(super) struct Gate {
+    limits: Limits,
+    counters: Arc<Counters>,
+    refusals: Arc<Refusals>,
+    closed: CancellationToken,
+    guests: Mutex<Guests>,
+}
+
+#[derive(Default)]
+struct Guests {
+    next: u64,
+    all: HashMap<u64, Guest>,
+    /// Numbers of those that have proven nothing, oldest first.
+    unproven: BTreeMap<u64, IpAddr>,
+    sources: HashMap<IpAddr, Source>,
+}
+
+struct Guest {
+    source: IpAddr,
+    runner: bool,
+    standing: Standing,
+    leave: CancellationToken,
+}
+
+/// Those of one address that have not proven to be engines.
+#[derive(Default)]
+struct Source {
+    unproven: VecDeque<u64>,
+    devices: usize,
+}
+
+/// A connection's place; dropping it frees the place.
+pub(super) struct Seat {
+    gate: Arc<Gate>,
+    number: u64,
+    leave: CancellationToken,
+}
+
+impl Gate {
+    pub(super) fn new(limits: Limits, counters: Arc<Counters>, closed: CancellationToken) -> Arc<Self> {
+        let refusals = Arc::default();
+        Arc::new(Self { limits, counters, refusals, closed, guests: Mutex::default() })
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    pub(super) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
+    }
+
+    /// Counts a refusal, and remembers it for the run's events.
+    pub(super) fn refuse(&self, cause: Cause, source: IpAddr) {
+        self.counters.count_refused(cause);
+        self.refusals.gather(cause, source);
+    }
+
+    /// A place for a connection from an address that may connect, or `None` if there is none.
+    /// Another runner passes on the connections of many machines, and has no budget of its own.
+    pub(super) fn enter(self: &Arc<Self>, source: IpAddr, runner: bool) -> Option<Seat> {
+        let mut guests = self.lock();
+        let (evicted, room) = guests.make_room(source, runner, &self.limits);
+        let seat = room.then(|| {
+            let (number, leave) = (guests.next, self.closed.child_token());
+            guests.next += 1;
+            let guest = Guest { source, runner, standing: Standing::Unproven, leave: leave.clone() };
+            guests.add(number, guest);
+            Seat { gate: self.clone(), number, leave }
+        });
+        drop(guests);
+        if let Some((source, leave)) = evicted {
+            self.refuse(Cause::TooMany, source);
+            leave.cancel();
+        }
+        if seat.is_some() {
+            self.counters.count_opened();
+        } else {
+            self.refuse(Cause::TooMany, source);
+        }
+        seat
+    }
+
+    /// Closes the connections of all who may not be here any more.
+    pub(super) fn keep(&self, may_stay: impl Fn(IpAddr, bool) -> bool) {
+        let guests = self.lock();
+        for guest in guests.all.values().filter(|guest| !may_stay(guest.source, guest.runner)) {
+            guest.leave.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Guests> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guests {
+    /// Sees to it that one more has a place. Returns who has to go for it, and whether there is
+    /// one.
+    fn make_room(
+        &mut self,
+        source: IpAddr,
+        runner: bool,
+        limits: &Limits,
+    ) -> (Option<(IpAddr, CancellationToken)>, bool) {
+        let of_source = self.sources.get(&source);
+        let held = of_source.map_or(0, |s| s.unproven.len() + s.devices);
+        let over_budget = !runner && held >= limits.per_source;
+        let over_all = self.unproven.len() >= limits.handshakes || self.all.len() >= limits.connections;
+        if !over_budget && !over_all {
+            return (None, true);
+        }
+        let own = of_source.and_then(|s| s.unproven.front().copied());
+        let oldest = if over_budget { own } else { own.or_else(|| self.unproven.keys().next().copied()) };
+        let evicted = oldest.and_then(|number| self.remove(number));
+        let room = evicted.is_some();
+        (evicted.map(|guest| (guest.source, guest.leave)), room)
+    }
+
+    fn add(&mut self, number: u64, guest: Guest) {
+        self.unproven.insert(number, guest.source);
+        self.sources.entry(guest.source).or_default().unproven.push_back(number);
+        self.all.insert(number, guest);
+    }
+
+    fn rise(&mut self, number: u64, standing: Standing) {
+        let Some(guest) = self.all.get_mut(&number) else { return };
+        let before = std::mem::replace(&mut guest.standing, standing);
+        let source = guest.source;
+        self.account(number, source, before);
+        if standing == Standing::Device {
+            self.sources.entry(source).or_default().devices += 1;
+        }
+    }
+
+    fn remove(&mut self, number: u64) -> Option<Guest> {
+        let guest = self.all.remove(&number)?;
+        self.account(number, guest.source, guest.standing);
+        Some(guest)
+    }
+
+    /// Takes one of this standing off its budgets.
+    fn account(&mut self, number: u64, address: IpAddr, standing: Standing) {
+        let Some(source) = self.sources.get_mut(&address) else { return };
+        match standing {
+            Standing::Unproven => {
+                source.unproven.retain(|n| *n != number);
+                self.unproven.remove(&number);
+            }
+            Standing::Device => source.devices = source.devices.saturating_sub(1),
+            Standing::Proven => {}
+        }
+        if source.unproven.is_empty() && source.devices == 0 {
+            self.sources.remove(&address);
+        }
+    }
+}
+
+impl Seat {
+    /// What the connection turned out to be.
+    pub(super) fn rise(&self, standing: Standing) {
+        self.gate.lock().rise(self.number, standing);
+    }
+
+    /// When the connection has to end: the run closed, its address is not the run's any more, or
+    /// it was in the way of a newer one.
+    pub(super) fn leave(&self) -> CancellationToken {
+        self.leave.clone()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.gate.lock().remove(self.number);
+        self.gate.counters.count_closed();
+    }
+}

@@ -1,0 +1,99 @@
+//! The first words of a TLS connection: who is called, before anything is decided.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+/// What the name of every server ends with.
+const DOMAIN: &str = farrier_protocol::CallbackConfig::DOMAIN;
+
+/// Whom the caller wants to talk to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Called {
+    /// The one who answers this session.
+    Session(String),
+    /// Nobody by name: a device that fetches a payload.
+    Anybody,
+}
+
+/// A connection whose first words were read.
+pub(super) struct Greeted<S> {
+    pub(super) called: Called,
+    /// Exactly what was read so far, for whoever is to read it again.
+    pub(super) words: Vec<u8>,
+    pub(super) start: StartHandshake<S>,
+}
+
+/// Reads the first words. Says whether anything at all was said.
+pub(super) async fn read<S>(stream: S) -> Result<Greeted<S>, (io::Error, bool)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Heard::new(stream));
+    match (&mut acceptor).await {
+        Ok(start) => {
+            let called = called(start.client_hello().server_name());
+            let StartHandshake { accepted, io: Heard { inner, words }, .. } = start;
+            Ok(Greeted { called, words, start: StartHandshake::from_parts(accepted, inner) })
+        }
+        Err(error) => {
+            let anything = acceptor.take_io().is_some_and(|heard| !heard.words.is_empty());
+            Err((error, anything))
+        }
+    }
+}
+
+fn called(name: Option<&str>) -> Called {
+    let session = name.and_then(|name| name.strip_suffix(DOMAIN)?.strip_suffix('.'));
+    match session {
+        Some(session) => Called::Session(session.to_owned()),
+        None => Called::Anybody,
+    }
+}
+
+/// A stream that keeps what was read from it. The acceptor reads no more than one `ClientHello`
+/// wants, which is 64 KiB at most.
+struct Heard<S> {
+    inner: S,
+    words: Vec<u8>,
+}
+
+impl<S> Heard<S> {
+    fn new(inner: S) -> Self {
+        Self { inner, words: Vec::new() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        self.words.extend_from_slice(new);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,317 @@
+//! Who a run is on the wire: its own CA, the server's certificate, one certificate per session,
+//! and the path token.
+//!
+//! All of it is made when the run needs call-backs, kept in one Secret, and gone with the run.
+//! Every runner that answers for the run loads the same Secret, so that any of them can answer any
+//! engine. Nothing here knows what a Secret is: it comes and goes as a map of names to bytes.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, SystemTime};
+use subtle::ConstantTimeEq;
+
+/// What the name of every server ends with.
+const DOMAIN: &str = farrier_protocol::CallbackConfig::DOMAIN;
+
+/// A certificate is valid from a while before it was made: the clocks of two runners differ.
+const BACKDATED: Duration = Duration::from_mins(10);
+
+/// How long CA and server certificate are valid, longer than any run lasts. The engine pins the
+/// server's certificate by digest and does not look at its dates.
+const RUN_LIFETIME: Duration = Duration::from_hours(400 * 24);
+
+/// Random bytes of the path token: as hard to guess as a key.
+const TOKEN_BYTES: usize = 32;
+
+const CA_CERTIFICATE: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
+const SERVER_CERTIFICATE: &str = "tls.crt";
+const SERVER_KEY: &str = "tls.key";
+const PATH_TOKEN: &str = "path-token";
+
+/// The identity of a run. `Debug` shows no key and no token.
+pub struct RunIdentity {
+    run: String,
+    issuer: Issuer<'static, KeyPair>,
+    ca: Certificate,
+    server: Certificate,
+    server_key: KeyPair,
+    token: String,
+}
+
+/// A certificate in both of its forms.
+struct Certificate {
+    der: CertificateDer<'static>,
+    pem: String,
+}
+
+/// The certificate of one session, and its key, as PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key (PKCS #8).
+    pub key: String,
+}
+
+/// Why an identity cannot be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Something is not in the map.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Something is there and is not what its name says.
+    #[error("{name} is damaged: {why}")]
+    Damaged {
+        /// Its name in the map.
+        name: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Two things do not belong together.
+    #[error("{0} and {1} do not belong together")]
+    Mismatch(&'static str, &'static str),
+    /// Made for another run.
+    #[error("{CA_CERTIFICATE} and {SERVER_CERTIFICATE} are not of run {0}")]
+    OtherRun(String),
+    /// A key or certificate could not be made.
+    #[error("cannot make a certificate: {0}")]
+    Make(#[from] rcgen::Error),
+    /// The system gave no random numbers.
+    #[error("the system gives no random numbers")]
+    NoRandomness,
+}
+
+impl RunIdentity {
+    /// A new identity for the run with this UID.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn generate(run: &str) -> Result<Self, IdentityError> {
+        let ca_key = KeyPair::generate()?;
+        let params = ca_params(run);
+        let ca = params.self_signed(&ca_key)?.into();
+        let issuer = Issuer::new(params, ca_key);
+        let server_key = KeyPair::generate()?;
+        let server = server_params(run)?.signed_by(&server_key, &issuer)?.into();
+        let mut bytes = [0; TOKEN_BYTES];
+        let random = super::tls::provider().secure_random;
+        random.fill(&mut bytes).map_err(|_| IdentityError::NoRandomness)?;
+        let token = crate::engines::hex(&bytes);
+        Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token })
+    }
+
+    /// As it is kept: `ca.crt`, `ca.key`, `tls.crt`, `tls.key` (PEM) and `path-token` (text).
+    pub fn to_map(&self) -> BTreeMap<String, Vec<u8>> {
+        [
+            (CA_CERTIFICATE, self.ca.pem.clone()),
+            (CA_KEY, self.issuer.key().serialize_pem()),
+            (SERVER_CERTIFICATE, self.server.pem.clone()),
+            (SERVER_KEY, self.server_key.serialize_pem()),
+            (PATH_TOKEN, self.token.clone()),
+        ]
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), text.into_bytes()))
+        .collect()
+    }
+
+    /// Reads what [`to_map`](Self::to_map) gave. Everything is checked against everything else, so
+    /// that a damaged Secret is found here and not when the first engine calls.
+    ///
+    /// # Errors
+    /// Which part is missing, damaged, or of another run.
+    pub fn from_map(run: &str, map: &BTreeMap<String, Vec<u8>>) -> Result<Self, IdentityError> {
+        let ca = certificate(map, CA_CERTIFICATE)?;
+        let ca_key = key(map, CA_KEY)?;
+        let server = certificate(map, SERVER_CERTIFICATE)?;
+        let server_key = key(map, SERVER_KEY)?;
+        let token = text(map, PATH_TOKEN)?.trim().to_owned();
+        if token.len() != TOKEN_BYTES * 2 || !token.bytes().all(|b| b.is_ascii_hexdigit()) {
+            let why = format!("it is not {} hexadecimal digits", TOKEN_BYTES * 2);
+            return Err(IdentityError::Damaged { name: PATH_TOKEN, why });
+        }
+        if public_key(&ca.der, CA_CERTIFICATE)? != ca_key.subject_public_key_info() {
+            return Err(IdentityError::Mismatch(CA_CERTIFICATE, CA_KEY));
+        }
+        if public_key(&server.der, SERVER_CERTIFICATE)? != server_key.subject_public_key_info() {
+            return Err(IdentityError::Mismatch(SERVER_CERTIFICATE, SERVER_KEY));
+        }
+        if !names(&server.der).contains(&run_name(run)) {
+            return Err(IdentityError::OtherRun(run.to_owned()));
+        }
+        super::tls::check_signed_by(&server.der, &ca.der)
+            .map_err(|_| IdentityError::Mismatch(SERVER_CERTIFICATE, CA_CERTIFICATE))?;
+        let issuer = Issuer::new(ca_params(run), ca_key);
+        Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token })
+    }
+
+    /// A certificate for the engine of one session, valid for so long from now on.
+    ///
+    /// # Errors
+    /// When the system gives no randomness, or the session's name is not ASCII.
+    pub fn client_certificate(
+        &self,
+        session: &str,
+        lifetime: Duration,
+    ) -> Result<ClientCertificate, IdentityError> {
+        self.client_certificate_at(session, SystemTime::now(), lifetime)
+    }
+
+    /// The same, as if it were made at another time.
+    pub(super) fn client_certificate_at(
+        &self,
+        session: &str,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<ClientCertificate, IdentityError> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::default();
+        params.not_before = (now - BACKDATED).into();
+        params.not_after = (now + lifetime).into();
+        params.distinguished_name = common_name(&format!("engine of session {session}"));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.subject_alt_names = vec![
+            SanType::URI(session_name(session).try_into()?),
+            SanType::URI(run_name(&self.run).try_into()?),
+        ];
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(ClientCertificate { certificate, key: key.serialize_pem() })
+    }
+
+    /// What the engine must find: `sha256:` and the digest of the server's certificate in DER.
+    pub fn server_pin(&self) -> String {
+        format!("sha256:{}", crate::engines::hex(&Sha256::digest(&self.server.der)))
+    }
+
+    /// The first part of the path under which payloads are handed out without a certificate.
+    pub fn path_token(&self) -> &str {
+        &self.token
+    }
+
+    /// Whether this is the path token. Takes as long for a nearly right one as for a wrong one.
+    pub fn is_path_token(&self, candidate: &str) -> bool {
+        self.token.as_bytes().ct_eq(candidate.as_bytes()).into()
+    }
+
+    /// UID of the run.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    pub(super) fn ca(&self) -> &CertificateDer<'static> {
+        &self.ca.der
+    }
+
+    pub(super) fn server(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = PrivateKeyDer::Pkcs8(self.server_key.serialize_der().into());
+        (self.server.der.clone(), key)
+    }
+}
+
+/// What a session is called in its certificate.
+pub(super) fn session_name(session: &str) -> String {
+    format!("farrier:session:{session}")
+}
+
+/// What a run is called in its certificates.
+pub(super) fn run_name(run: &str) -> String {
+    format!("farrier:run:{run}")
+}
+
+/// The URIs that a certificate is made out to; none if it cannot be read.
+pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    webpki::EndEntityCert::try_from(certificate)
+        .map(|cert| cert.valid_uri_names().map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+fn ca_params(run: &str) -> CertificateParams {
+    let mut params = params_for_run();
+    params.distinguished_name = common_name(&format!("farrier run {run}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+fn server_params(run: &str) -> Result<CertificateParams, IdentityError> {
+    let mut params = params_for_run();
+    params.distinguished_name = common_name(DOMAIN);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.subject_alt_names = vec![
+        SanType::DnsName(DOMAIN.try_into()?),
+        SanType::DnsName(format!("*.{DOMAIN}").try_into()?),
+        SanType::URI(run_name(run).try_into()?),
+    ];
+    Ok(params)
+}
+
+fn params_for_run() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let now = SystemTime::now();
+    params.not_before = (now - BACKDATED).into();
+    params.not_after = (now + RUN_LIFETIME).into();
+    params
+}
+
+fn common_name(name: &str) -> DistinguishedName {
+    let mut dn = DistinguishedName::new();
+    dn.push(DnType::CommonName, name);
+    dn
+}
+
+impl From<rcgen::Certificate> for Certificate {
+    fn from(made: rcgen::Certificate) -> Self {
+        Self { der: made.der().clone(), pem: made.pem() }
+    }
+}
+
+fn text<'a>(map: &'a BTreeMap<String, Vec<u8>>, name: &'static str) -> Result<&'a str, IdentityError> {
+    let bytes = map.get(name).ok_or(IdentityError::Missing(name))?;
+    std::str::from_utf8(bytes).map_err(|e| IdentityError::Damaged { name, why: e.to_string() })
+}
+
+fn certificate(map: &BTreeMap<String, Vec<u8>>, name: &'static str) -> Result<Certificate, IdentityError> {
+    let pem = text(map, name)?.to_owned();
+    let der = CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|e| IdentityError::Damaged { name, why: e.to_string() })?;
+    Ok(Certificate { der, pem })
+}
+
+fn key(map: &BTreeMap<String, Vec<u8>>, name: &'static str) -> Result<KeyPair, IdentityError> {
+    KeyPair::from_pem(text(map, name)?).map_err(|e| IdentityError::Damaged { name, why: e.to_string() })
+}
+
+fn public_key(certificate: &CertificateDer<'_>, name: &'static str) -> Result<Vec<u8>, IdentityError> {
+    webpki::EndEntityCert::try_from(certificate)
+        .map(|cert| cert.subject_public_key_info().to_vec())
+        .map_err(|e| IdentityError::Damaged { name, why: e.to_string() })
+}
+
+/// Without keys and token.
+impl fmt::Debug for RunIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunIdentity")
+            .field("run", &self.run)
+            .field("server_pin", &self.server_pin())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

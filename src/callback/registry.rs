@@ -1,0 +1,183 @@
+//! Which session is answered here, which elsewhere.
+
+use crate::conversation::Conversation;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// Who answers a session's engine.
+#[derive(Clone)]
+pub enum Owner {
+    /// This process.
+    Here(Entry),
+    /// Another runner, at this address: its pod's, with its HTTPS port for this run.
+    Elsewhere(SocketAddr),
+}
+
+/// The sessions that runners answer for.
+#[derive(Default)]
+pub struct Registry {
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    here: HashMap<String, Entry>,
+    elsewhere: HashMap<String, SocketAddr>,
+}
+
+/// A session that is answered here.
+#[derive(Clone)]
+pub struct Entry {
+    conversation: Arc<Conversation>,
+    streams: Arc<watch::Sender<Streams>>,
+}
+
+/// The streams of one session: each has a number, and the newest counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Streams {
+    newest: u64,
+    source: Option<SocketAddr>,
+}
+
+/// Keeps a session in the registry; dropping it takes the session out and ends its stream.
+pub struct Registration {
+    registry: Arc<Registry>,
+    session: String,
+    seen: u64,
+    streams: watch::Receiver<Streams>,
+}
+
+/// An engine's stream that stands.
+#[derive(Debug)]
+pub struct Stream {
+    number: u64,
+    source: SocketAddr,
+    streams: watch::Receiver<Streams>,
+}
+
+impl Registry {
+    /// An empty one.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// From now on this session's engine is answered here, by this conversation. One that was
+    /// registered for the same session before is answered no more.
+    pub fn register(self: &Arc<Self>, session: &str, conversation: Arc<Conversation>) -> Registration {
+        let (sender, streams) = watch::channel(Streams::default());
+        let entry = Entry { conversation, streams: Arc::new(sender) };
+        self.lock().here.insert(session.to_owned(), entry);
+        Registration { registry: self.clone(), session: session.to_owned(), seen: 0, streams }
+    }
+
+    /// All the sessions that other runners answer for, and where. Replaces what was said before.
+    /// What is registered here goes first.
+    pub fn set_elsewhere(&self, sessions: HashMap<String, SocketAddr>) {
+        self.lock().elsewhere = sessions;
+    }
+
+    /// Who answers this session.
+    pub fn find(&self, session: &str) -> Option<Owner> {
+        let sessions = self.lock();
+        let here = sessions.here.get(session).cloned().map(Owner::Here);
+        here.or_else(|| sessions.elsewhere.get(session).copied().map(Owner::Elsewhere))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Notes that a stream begins; the one before is to end. Takes the entry, since whoever keeps
+    /// one keeps a session that is no longer registered.
+    pub(super) fn begin(self, source: SocketAddr) -> (Serving, Arc<Conversation>) {
+        let mut number = 0;
+        self.streams.send_modify(|streams| {
+            streams.newest += 1;
+            streams.source = Some(source);
+            number = streams.newest;
+        });
+        let replaced = self.streams.subscribe();
+        (Serving { streams: Arc::downgrade(&self.streams), number, replaced }, self.conversation)
+    }
+}
+
+/// A stream that is being answered. It does not keep the session registered.
+pub(super) struct Serving {
+    streams: std::sync::Weak<watch::Sender<Streams>>,
+    number: u64,
+    replaced: watch::Receiver<Streams>,
+}
+
+impl Serving {
+    /// Waits until there is a newer stream of the session, or the session is not answered here
+    /// any more.
+    pub(super) async fn over(&mut self) {
+        let number = self.number;
+        // An error says that nobody is registered any more.
+        self.replaced.wait_for(|streams| streams.newest != number).await.ok();
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let Some(streams) = self.streams.upgrade() else { return };
+        streams.send_if_modified(|streams| {
+            let current = streams.newest == self.number && streams.source.is_some();
+            if current {
+                streams.source = None;
+            }
+            current
+        });
+    }
+}
+
+impl Registration {
+    /// Waits for a stream of the engine that this registration has not told of yet. Never ends
+    /// once the session was registered anew by someone else.
+    pub async fn next_stream(&mut self) -> Stream {
+        let seen = self.seen;
+        let found = self.streams.wait_for(|s| s.newest > seen && s.source.is_some()).await.map(|s| *s);
+        match found {
+            Ok(Streams { newest, source: Some(source) }) => {
+                self.seen = newest;
+                Stream { number: newest, source, streams: self.streams.clone() }
+            }
+            Ok(_) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether a stream of the engine stands now.
+    pub fn is_connected(&self) -> bool {
+        self.streams.borrow().source.is_some()
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut sessions = self.registry.lock();
+        let ours = sessions
+            .here
+            .get(&self.session)
+            .is_some_and(|entry| entry.streams.subscribe().same_channel(&self.streams));
+        if ours {
+            sessions.here.remove(&self.session);
+        }
+    }
+}
+
+impl Stream {
+    /// Where the engine called from: its own address, or that of the runner that passed it on.
+    pub fn source(&self) -> SocketAddr {
+        self.source
+    }
+
+    /// Waits until it has ended, or was replaced by a newer one.
+    pub async fn ended(&mut self) {
+        let number = self.number;
+        self.streams.wait_for(|s| s.newest != number || s.source.is_none()).await.ok();
+    }
+}

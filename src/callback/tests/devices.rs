@@ -1,0 +1,157 @@
+//! Devices without a certificate, and those who try paths.
+
+use super::engine::Engine;
+use super::site::{LOOPBACK, Site, anonymous, ask, get, tls, until};
+use crate::callback::{Cause, Limits};
+use farrier_protocol::CallbackConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+impl Site {
+    fn path(&self) -> String {
+        format!("/{}/payloads/{}", self.identity.path_token(), self.digest)
+    }
+}
+
+async fn fetches_everything(of: &Site, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let (path, size) = (of.path(), of.payload.len());
+    let whole = get(stream, &path, "").await.unwrap();
+    assert_eq!((whole.status, whole.body == of.payload), (200, true));
+    let etag = whole.header("etag").unwrap().to_owned();
+
+    let head = ask(stream, format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    assert_eq!((head.status, head.header("content-length")), (200, Some(size.to_string().as_str())));
+
+    for (range, from, end) in [("5-9", 5, 10), ("2999999-", 2_999_999, size), ("-7", size - 7, size)] {
+        let part = get(stream, &path, &format!("Range: bytes={range}\r\n")).await.unwrap();
+        assert_eq!((part.status, part.body == of.payload[from..end]), (206, true), "{range}");
+        let expected = format!("bytes {from}-{}/{size}", end - 1);
+        assert_eq!(part.header("content-range"), Some(expected.as_str()));
+    }
+    let part = get(stream, &path, &format!("Range: bytes=5-9\r\nIf-Range: {etag}\r\n")).await.unwrap();
+    assert_eq!(part.status, 206);
+    let whole = get(stream, &path, "Range: bytes=5-9\r\nIf-Range: \"sha256:00\"\r\n").await.unwrap();
+    assert_eq!((whole.status, whole.body.len()), (200, size));
+    let beyond = get(stream, &path, &format!("Range: bytes={size}-\r\n")).await.unwrap();
+    assert_eq!(
+        (beyond.status, beyond.header("content-range")),
+        (416, Some(format!("bytes */{size}").as_str()))
+    );
+    let unchanged = get(stream, &path, &format!("If-None-Match: {etag}\r\n")).await.unwrap();
+    assert_eq!(unchanged.status, 304);
+}
+
+#[tokio::test]
+async fn a_device_fetches_payloads_in_the_clear_and_over_tls() {
+    let site = Site::open(Limits::default());
+    fetches_everything(&site, &mut TcpStream::connect(site.http()).await.unwrap()).await;
+    let stream = TcpStream::connect(site.https()).await.unwrap();
+    let config = anonymous(&site.identity.server_pin());
+    // Addresses are not sent as a name: nobody in particular is called.
+    let mut stream = tls(&config, &LOOPBACK.to_string(), stream).await.unwrap();
+    fetches_everything(&site, &mut stream).await;
+    assert_eq!(site.refusals(), Vec::new());
+}
+
+/// Requests that must get nothing, and the status that says so; `None` where no answer is fine too.
+fn tricks(site: &Site) -> Vec<(String, &'static [u16])> {
+    let (token, digest) = (site.identity.path_token(), &site.digest);
+    let wrong = format!("{}{}", &token[1..], &token[..1]);
+    let other = format!("sha256:{}", "0".repeat(64));
+    let mut requests: Vec<(String, &'static [u16])> = [
+        "/".to_owned(),
+        format!("/{wrong}/payloads/{digest}"),
+        format!("/{}/payloads/{digest}", token.to_uppercase()),
+        format!("/{token}/payloads/{other}"),
+        format!("/{token}/payloads/"),
+        format!("/{token}/payloads"),
+        format!("/{token}/other/{digest}"),
+        format!("/{token}/payloads/{digest}/"),
+        format!("/{token}/payloads/{digest}?x=1"),
+        format!("//{token}/payloads/{digest}"),
+        format!("/{token}//payloads/{digest}"),
+        format!("/{token}/payloads/../payloads/{digest}"),
+        format!("/{token}/payloads/../../../../../../etc/passwd"),
+        format!("/{token}/payloads/%2e%2e%2f%2e%2e%2fetc%2fpasswd"),
+        format!("/{token}/payloads/..%5c..%5cetc"),
+        format!("/%2e/{token}/payloads/{digest}"),
+        format!("/{token}/payloads/{}", digest.replace(':', "%3a")),
+        format!("/{token}/payloads/{digest}%00"),
+    ]
+    .into_iter()
+    .map(|path| (format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"), [404].as_slice()))
+    .collect();
+    let path = site.path();
+    requests.extend([
+        ("POST /v1/hello HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), [403].as_slice()),
+        (format!("POST {path} HTTP/1.1\r\nHost: x\r\n\r\n"), &[405]),
+        (format!("DELETE {path} HTTP/1.1\r\nHost: x\r\n\r\n"), &[405]),
+        (format!("GET http://evil{path} HTTP/1.1\r\nHost: x\r\n\r\n"), &[400]),
+        ("CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), &[400]),
+        ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), &[404]),
+        (format!("GET {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /"), &[400]),
+        (
+            format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
+            &[400],
+        ),
+        (format!("GET {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n"), &[400]),
+        (format!("GET {path} HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"), &[400]),
+        (format!("GET {path}\0 HTTP/1.1\r\nHost: x\r\n\r\n"), &[400]),
+        (format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(200_000)), &[400, 404, 414, 431]),
+        (format!("GET {path} HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(200_000)), &[400, 431]),
+        (format!("GET {path} HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1000)), &[400, 431]),
+        ("\x16\x03\x01\x02\x00 is no request\r\n\r\n".to_owned(), &[400]),
+    ]);
+    requests
+}
+
+/// Each of them gets its refusal and nothing after it, and is counted once.
+#[tokio::test]
+async fn no_path_and_no_malformed_request_gets_anything() {
+    let site = Site::open(Limits::default());
+    let (_conversation, _registration) = site.session("s1");
+    let mut good = Engine::call(&site, "s1").await;
+    for (number, (request, statuses)) in tricks(&site).into_iter().enumerate() {
+        let shown: String = request.chars().take(100).collect();
+        let mut stream = TcpStream::connect(site.http()).await.unwrap();
+        let answer = ask(&mut stream, request.as_bytes()).await;
+        if let Some(answer) = answer {
+            assert!(statuses.contains(&answer.status), "{shown:?} gets {}", answer.status);
+        }
+        let mut rest = Vec::new();
+        // A reset is as good an end as any.
+        stream.read_to_end(&mut rest).await.ok();
+        assert!(rest.is_empty(), "{shown:?} is followed by {} bytes", rest.len());
+        site.refused(Cause::Path, number as u64 + 1).await;
+        good.is_well().await;
+    }
+    let told = site.server.refusals().next().await;
+    assert_eq!(told.iter().map(|r| r.cause).collect::<Vec<_>>(), [Cause::Path], "one for all");
+}
+
+/// The name of a session is what asks for the certificate: without one there is no conversation.
+#[tokio::test]
+async fn without_a_certificate_there_is_no_conversation() {
+    let site = Site::open(Limits::default());
+    let (_conversation, _registration) = site.session("s1");
+    let mut good = Engine::call(&site, "s1").await;
+    let config = anonymous(&site.identity.server_pin());
+    let stream = TcpStream::connect(site.https()).await.unwrap();
+    let named = tls(&config, &CallbackConfig::server_name_of("s1"), stream).await;
+    let refused = match named {
+        Ok(mut stream) => ask(&mut stream, b"POST /v1/next HTTP/1.1\r\nHost: x\r\n\r\n").await.is_none(),
+        Err(_) => true,
+    };
+    assert!(refused);
+    site.refused(Cause::Certificate, 1).await;
+    let stream = TcpStream::connect(site.https()).await.unwrap();
+    let mut unnamed = tls(&config, "127.0.0.1", stream).await.unwrap();
+    let answer = ask(&mut unnamed, b"POST /v1/next HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(answer.status, 403);
+    site.refused(Cause::Path, 1).await;
+    good.is_well().await;
+    drop(good);
+    until(|| site.counters.open() == 0).await;
+}

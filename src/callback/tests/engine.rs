@@ -1,0 +1,170 @@
+//! A good engine: the whole conversation, also when it calls again.
+
+use super::site::{LONG, Site, ask, dial_from, engine_tls, get, host, post, until};
+use crate::callback::{AddressSet, Limits, Registration};
+use crate::conversation::{Conversation, TaskEnd};
+use farrier_protocol::{Ack, Event, EventBody, Hello, Next, Task, Welcome, Work};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// The engine of a session, played by the test.
+pub(super) struct Engine<S> {
+    session: String,
+    seq: u64,
+    stream: S,
+}
+
+impl Engine<TlsStream<TcpStream>> {
+    pub(super) async fn call(site: &Site, session: &str) -> Self {
+        let config = site.config(session);
+        let stream = engine_tls(&config, TcpStream::connect(site.https()).await.unwrap()).await.unwrap();
+        Self::on(stream, session).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Engine<S> {
+    pub(super) async fn on(stream: S, session: &str) -> Self {
+        let mut engine = Self { session: session.to_owned(), seq: 0, stream };
+        let hello = engine.hello();
+        let answer = post(&mut engine.stream, "/v1/hello", &hello).await.expect("an answer to hello");
+        assert_eq!(answer.status, 200);
+        engine.seq = answer.json::<Welcome>().ack;
+        engine
+    }
+
+    fn hello(&self) -> Hello {
+        Hello {
+            protocol: farrier_protocol::VERSION,
+            engine: "0".into(),
+            session: self.session.clone(),
+            boot_id: String::new(),
+            last_seq: self.seq,
+            tasks: Vec::new(),
+            leases: Vec::new(),
+            dials: Vec::new(),
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Task {
+        post(&mut self.stream, "/v1/next", &Next { done: None }).await.expect("a task").json()
+    }
+
+    pub(super) async fn post(&mut self, body: EventBody) {
+        self.seq += 1;
+        let answer = post(&mut self.stream, "/v1/events", &vec![Event { seq: self.seq, at: 0, body }]).await;
+        assert_eq!(answer.expect("an acknowledgement").json::<Ack>().ack, self.seq);
+    }
+
+    /// Nothing has happened to it: it can still say something and is understood.
+    pub(super) async fn is_well(&mut self) {
+        let answer = post(&mut self.stream, "/v1/events", &Vec::<Event>::new()).await;
+        assert_eq!(answer.expect("the stream stands").json::<Ack>().ack, self.seq);
+    }
+
+    pub(super) async fn payload(&mut self, site: &Site, from: usize) {
+        let path = format!("/v1/payloads/{}", site.digest);
+        let more = if from > 0 { format!("Range: bytes={from}-\r\n") } else { String::new() };
+        let answer = get(&mut self.stream, &path, &more).await.expect("a payload");
+        assert_eq!(answer.status, if from > 0 { 206 } else { 200 });
+        assert!(answer.body == site.payload[from..], "the bytes are right");
+    }
+
+    /// The stream was ended by the other side.
+    pub(super) async fn cut_off(mut self) {
+        let read = tokio::time::timeout(LONG, self.stream.read_u8()).await.expect("an end");
+        assert!(read.is_err(), "nothing more comes");
+    }
+}
+
+/// The work that a session does with an engine, from hello to the end.
+pub(super) async fn whole_conversation<S: AsyncRead + AsyncWrite + Unpin>(
+    site: &Site,
+    conversation: &Arc<Conversation>,
+    engine: &mut Engine<S>,
+) {
+    let task = Task { id: "retire".into(), work: Work::Retire };
+    let ((), end) = tokio::join!(
+        async {
+            assert_eq!(engine.next().await.id, "retire");
+            engine.payload(site, 0).await;
+            engine.payload(site, 1_234_567).await;
+            engine.post(EventBody::Retired { leftovers: Vec::new() }).await;
+        },
+        conversation.perform(task)
+    );
+    assert_eq!(end, TaskEnd::Done);
+}
+
+#[tokio::test]
+async fn an_engine_calls_works_and_leaves() {
+    let site = Site::open(Limits::default());
+    let (conversation, mut registration) = site.session("s1");
+    let mut engine = Engine::call(&site, "s1").await;
+    let mut stream = registration.next_stream().await;
+    assert!(stream.source().ip().is_loopback());
+    whole_conversation(&site, &conversation, &mut engine).await;
+    drop(engine);
+    stream.ended().await;
+    assert!(!registration.is_connected());
+    assert!(site.counters.sent_bytes() > 4_000_000);
+    assert_eq!((site.counters.engines(), site.refusals()), (1, Vec::new()));
+    until(|| site.counters.open() == 0).await;
+}
+
+/// A machine that was cut off calls again before the runner has noticed.
+#[tokio::test]
+async fn the_newer_stream_of_a_session_replaces_the_older() {
+    let site = Site::open(Limits::default());
+    let (conversation, mut registration) = site.session("s1");
+    let older = Engine::call(&site, "s1").await;
+    let mut first = registration.next_stream().await;
+    let mut newer = Engine::call(&site, "s1").await;
+    registration.next_stream().await;
+    first.ended().await;
+    older.cut_off().await;
+    assert!(registration.is_connected());
+    whole_conversation(&site, &conversation, &mut newer).await;
+}
+
+async fn connected(site: &Site, session: &str) -> (Engine<TlsStream<TcpStream>>, Registration) {
+    let (_, mut registration) = site.session(session);
+    let engine = Engine::call(site, session).await;
+    registration.next_stream().await;
+    (engine, registration)
+}
+
+/// A policy does not end what is open, so the server does.
+#[tokio::test]
+async fn whoever_is_taken_out_of_the_run_cut_off() {
+    let site = Site::open(Limits::default());
+    let (engine, _registration) = connected(&site, "s1").await;
+    site.sources.send_replace(Arc::new(AddressSet::from_iter([host(2)])));
+    engine.cut_off().await;
+    let late = dial_from(host(1), site.https()).await;
+    assert!(late.is_err() || ask(&mut late.unwrap(), b"x").await.is_none());
+}
+
+#[tokio::test]
+async fn closing_ends_every_connection_and_frees_the_ports() {
+    let site = Site::open(Limits::default());
+    let (engine, _registration) = connected(&site, "s1").await;
+    let pair = site.server.pair();
+    site.server.close().await;
+    engine.cut_off().await;
+    crate::callback::bind(pair, &[crate::callback::Family::V4, crate::callback::Family::V6])
+        .expect("free again");
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_is_answered_no_more() {
+    let site = Site::open(Limits::default());
+    let (engine, registration) = connected(&site, "s1").await;
+    drop(registration);
+    engine.cut_off().await;
+    let config = site.config("s1");
+    let again = engine_tls(&config, TcpStream::connect(site.https()).await.unwrap()).await;
+    assert!(again.is_err());
+    site.refused(crate::callback::Cause::UnknownSession, 1).await;
+}

@@ -1,0 +1,304 @@
+//! A run with a server on loopback, and who calls it.
+
+use crate::callback::{
+    AddressSet, Cause, Counters, Family, Limits, Pair, Registration, Registry, RunIdentity, RunSide, Server,
+    bind, serve,
+};
+use crate::conversation::Conversation;
+use crate::payload::PayloadFiles;
+use farrier_protocol::CallbackConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Nothing in these tests takes that long, unless it never ends.
+pub(super) const LONG: Duration = Duration::from_secs(30);
+
+pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Addresses of loopback that stand for other hosts.
+pub(super) fn host(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
+}
+
+/// One run and its server.
+pub(super) struct Site {
+    pub(super) server: Server,
+    pub(super) identity: Arc<RunIdentity>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) sources: watch::Sender<Arc<AddressSet>>,
+    pub(super) peers: watch::Sender<Arc<[IpAddr]>>,
+    /// Digest and bytes of the payload of the run.
+    pub(super) digest: String,
+    pub(super) payload: Vec<u8>,
+    _dir: tempfile::TempDir,
+    files: HashMap<String, PathBuf>,
+}
+
+struct Files(HashMap<String, PathBuf>);
+
+impl PayloadFiles for Files {
+    fn file(&self, digest: &str) -> Option<PathBuf> {
+        self.0.get(digest).cloned()
+    }
+}
+
+impl Site {
+    /// A server of the run `r1`, which only 127.0.0.1 may call.
+    pub(super) fn open(limits: Limits) -> Self {
+        Self::with_identity(RunIdentity::generate("r1").unwrap(), limits)
+    }
+
+    pub(super) fn with_identity(identity: RunIdentity, limits: Limits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // Not a multiple of anything, and more than any buffer holds.
+        let payload: Vec<u8> =
+            (0..3_000_007_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+        let digest = format!("sha256:{}", crate::engines::hex(&Sha256::digest(&payload)));
+        let path = dir.path().join("payload");
+        std::fs::write(&path, &payload).unwrap();
+        let files = HashMap::from([(digest.clone(), path)]);
+        let (sources, of_run) = watch::channel(Arc::new(AddressSet::from_iter([LOOPBACK])));
+        let (peers, runners) = watch::channel(Arc::from([]));
+        let (identity, registry) = (Arc::new(identity), Registry::new());
+        let counters = Arc::<Counters>::default();
+        let side = RunSide {
+            identity: identity.clone(),
+            sources: of_run,
+            peers: runners,
+            registry: registry.clone(),
+            files: Arc::new(Files(files.clone())),
+            counters: counters.clone(),
+            limits,
+        };
+        let bound = bind(Pair { http: 0, https: 0 }, &[Family::V4, Family::V6]).unwrap();
+        let server = serve(bound, side).unwrap();
+        Self { server, identity, registry, counters, sources, peers, digest, payload, _dir: dir, files }
+    }
+
+    /// A session whose engine may call.
+    pub(super) fn session(&self, name: &str) -> (Arc<Conversation>, Registration) {
+        let files = Box::new(Files(self.files.clone()));
+        let conversation = Arc::new(Conversation::new(name, 60, files));
+        let registration = self.registry.register(name, conversation.clone());
+        (conversation, registration)
+    }
+
+    pub(super) fn https(&self) -> SocketAddr {
+        (LOOPBACK, self.server.pair().https).into()
+    }
+
+    pub(super) fn http(&self) -> SocketAddr {
+        (LOOPBACK, self.server.pair().http).into()
+    }
+
+    /// What the engine of a session is told.
+    pub(super) fn config(&self, session: &str) -> CallbackConfig {
+        let client = self.identity.client_certificate(session, Duration::from_hours(1)).unwrap();
+        CallbackConfig {
+            addresses: vec![self.https().to_string()],
+            server_name: CallbackConfig::server_name_of(session),
+            server_pin: self.identity.server_pin(),
+            certificate: client.certificate,
+            key: client.key,
+        }
+    }
+
+    /// Waits until so many connections were refused for this cause.
+    pub(super) async fn refused(&self, cause: Cause, times: u64) {
+        until(|| self.counters.refused(cause) >= times).await;
+        assert_eq!(self.counters.refused(cause), times, "{cause:?}");
+    }
+
+    /// All refusals so far, but for those who went away without a word.
+    pub(super) fn refusals(&self) -> Vec<(Cause, u64)> {
+        let causes = Cause::ALL.into_iter().filter(|cause| *cause != Cause::Silent);
+        causes.map(|cause| (cause, self.counters.refused(cause))).filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+/// Waits for a condition that no channel tells of.
+pub(super) async fn until(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, met).await.expect("the condition came about");
+}
+
+/// A TCP connection from an address of this host.
+pub(super) async fn dial_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to).await
+}
+
+/// TLS as an engine does it.
+pub(super) async fn engine_tls(
+    config: &CallbackConfig,
+    stream: TcpStream,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    tls(&client_config(config, &[&rustls::version::TLS13]), &config.server_name, stream).await
+}
+
+pub(super) async fn tls(
+    config: &Arc<ClientConfig>,
+    name: &str,
+    stream: TcpStream,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(config.clone()).connect(name, stream).await
+}
+
+pub(super) fn client_config(
+    config: &CallbackConfig,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
+    let certificate = CertificateDer::from_pem_slice(config.certificate.as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(config.key.as_bytes()).unwrap();
+    let config = pinning(&config.server_pin, versions).with_client_auth_cert(vec![certificate], key).unwrap();
+    Arc::new(config)
+}
+
+/// A client without a certificate of its own.
+pub(super) fn anonymous(pin: &str) -> Arc<ClientConfig> {
+    Arc::new(pinning(pin, &[&rustls::version::TLS13]).with_no_client_auth())
+}
+
+fn pinning(
+    pin: &str,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pin { pin: pin.to_owned(), provider }))
+}
+
+/// Accepts one certificate by its digest, as the engine does.
+#[derive(Debug)]
+struct Pin {
+    pin: String,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pin {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if format!("sha256:{}", crate::engines::hex(&Sha256::digest(end_entity))) == self.pin {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// An answer, as it came over the wire.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    head: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let line = |line: &str| line.split_once(": ").is_some_and(|(n, _)| n.eq_ignore_ascii_case(name));
+        self.head.lines().find(|l| line(l)).and_then(|l| l.split_once(": ")).map(|(_, value)| value)
+    }
+
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
+
+/// Sends a request as it stands and reads one answer. `None` if the connection ends instead.
+pub(super) async fn ask(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &[u8],
+) -> Option<Answer> {
+    stream.write_all(request).await.ok()?;
+    stream.flush().await.ok()?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let mut answer = Answer { status, head, body: Vec::new() };
+    let bodiless = request.starts_with(b"HEAD ") || status == 304;
+    let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+    if !bodiless {
+        answer.body = vec![0; length];
+        stream.read_exact(&mut answer.body).await.ok()?;
+    }
+    Some(answer)
+}
+
+/// GET of a path, with more header lines.
+pub(super) async fn get(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    path: &str,
+    more: &str,
+) -> Option<Answer> {
+    ask(stream, format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n").as_bytes()).await
+}
+
+/// POST of JSON.
+pub(super) async fn post(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    path: &str,
+    value: &impl serde::Serialize,
+) -> Option<Answer> {
+    let body = serde_json::to_vec(value).unwrap();
+    let mut request =
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    request.extend(body);
+    ask(stream, &request).await
+}

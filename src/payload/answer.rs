@@ -1,0 +1,187 @@
+//! The answer to a request for one payload: whole, a range of it, or why not.
+
+use super::body::{Reading, Stop};
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_NONE_MATCH, IF_RANGE, RANGE,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use std::fs::File;
+use std::path::PathBuf;
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Where payloads are, by digest. Only those that the one who asks may have.
+pub trait PayloadFiles: Send + Sync {
+    /// The file with this digest, `None` if the one who asks has no business with it.
+    fn file(&self, digest: &str) -> Option<PathBuf>;
+}
+
+/// Answers GET or HEAD for the payload with this digest, whose file this is. The body breaks off
+/// as soon as `stop` is ready.
+pub async fn answer<B>(
+    path: PathBuf,
+    digest: &str,
+    request: &Request<B>,
+    stop: Option<Stop>,
+) -> Response<Body> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        Ok::<_, std::io::Error>((file, size))
+    });
+    let (file, size) = match opened.await.map_err(std::io::Error::other).flatten() {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::error!(%digest, %error, "a stored payload cannot be read");
+            return plain(StatusCode::SERVICE_UNAVAILABLE, "the payload cannot be read");
+        }
+    };
+    let etag = format!("\"{digest}\"");
+    let selected = selected(request.headers(), &etag, size);
+    let body = match selected {
+        _ if request.method() == Method::HEAD => empty(),
+        Selected::Unchanged | Selected::None => empty(),
+        Selected::Whole => Reading::new(file, 0, size, stop).boxed_unsync(),
+        Selected::Part { from, end } => Reading::new(file, from, end, stop).boxed_unsync(),
+    };
+    let mut response = Response::new(body);
+    describe(&mut response, selected, size);
+    set(response.headers_mut(), ETAG, &etag);
+    response
+}
+
+/// Status and headers that follow from what was selected.
+fn describe(response: &mut Response<Body>, selected: Selected, size: u64) {
+    response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let (status, length) = match selected {
+        Selected::Unchanged => (StatusCode::NOT_MODIFIED, None),
+        Selected::Whole => (StatusCode::OK, Some(size)),
+        Selected::Part { from, end } => {
+            set(response.headers_mut(), CONTENT_RANGE, &format!("bytes {from}-{}/{size}", end - 1));
+            (StatusCode::PARTIAL_CONTENT, Some(end - from))
+        }
+        Selected::None => {
+            set(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{size}"));
+            (StatusCode::RANGE_NOT_SATISFIABLE, None)
+        }
+    };
+    *response.status_mut() = status;
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        let kind = HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+}
+
+/// What of a payload is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Selected {
+    Whole,
+    /// From here up to, not including, there.
+    Part {
+        from: u64,
+        end: u64,
+    },
+    /// The one who asks has it.
+    Unchanged,
+    /// A range that begins after the end.
+    None,
+}
+
+/// What the headers ask for (RFC 9110, sections 13 and 14). A range that is not understood, or
+/// several at once, are as if there were none.
+fn selected(headers: &HeaderMap, etag: &str, size: u64) -> Selected {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(IF_NONE_MATCH).is_some_and(|tags| tags == "*" || tags.split(',').any(|tag| tag.trim() == etag)) {
+        return Selected::Unchanged;
+    }
+    let whole_after_all = headers.contains_key(IF_RANGE) && text(IF_RANGE) != Some(etag);
+    if whole_after_all || headers.get_all(RANGE).iter().count() > 1 {
+        return Selected::Whole;
+    }
+    text(RANGE).and_then(|range| range_of(range, size)).unwrap_or(Selected::Whole)
+}
+
+/// One range, `None` if it is not understood.
+fn range_of(header: &str, size: u64) -> Option<Selected> {
+    let (first, last) = header.strip_prefix("bytes=")?.trim().split_once('-')?;
+    let number = |text: &str| {
+        // `parse` would take a sign.
+        text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let part = |from: u64, end: u64| if from < end { Selected::Part { from, end } } else { Selected::None };
+    if first.is_empty() {
+        return Some(part(size.saturating_sub(number(last)?), size));
+    }
+    let from = number(first)?;
+    if last.is_empty() {
+        return Some(part(from, size));
+    }
+    let last = number(last)?;
+    (from <= last).then(|| part(from, last.saturating_add(1).min(size)))
+}
+
+/// A short answer in plain words.
+pub fn plain(status: StatusCode, words: &str) -> Response<Body> {
+    let body = Full::new(Bytes::copy_from_slice(words.as_bytes())).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Sets a header from text that is known to fit.
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = text.parse() {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(range: &str, size: u64) -> Selected {
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, range.parse().unwrap());
+        selected(&headers, "\"e\"", size)
+    }
+
+    #[test]
+    fn ranges_are_read_as_the_standard_says() {
+        let part = |from, end| Selected::Part { from, end };
+        assert_eq!(of("bytes=0-", 10), part(0, 10));
+        assert_eq!(of("bytes=3-5", 10), part(3, 6));
+        assert_eq!(of("bytes=3-99999999999999999999", 10), Selected::Whole, "no number that fits");
+        assert_eq!(of("bytes=3-18446744073709551615", 10), part(3, 10));
+        assert_eq!(of("bytes=-4", 10), part(6, 10));
+        assert_eq!(of("bytes=-40", 10), part(0, 10));
+        for unsatisfiable in ["bytes=10-", "bytes=10-12", "bytes=-0"] {
+            assert_eq!(of(unsatisfiable, 10), Selected::None, "{unsatisfiable}");
+        }
+        for unknown in
+            ["bytes=5-3", "bytes=0-1,3-4", "lines=1-2", "bytes=", "bytes=-", "bytes=+1-", "bytes=a-"]
+        {
+            assert_eq!(of(unknown, 10), Selected::Whole, "{unknown}");
+        }
+        assert_eq!(of("bytes=0-", 0), Selected::None);
+    }
+
+    #[test]
+    fn a_range_of_another_file_is_not_mixed_with_this_one() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, "bytes=3-".parse().unwrap());
+        headers.insert(IF_RANGE, "\"e\"".parse().unwrap());
+        assert_eq!(selected(&headers, "\"e\"", 10), Selected::Part { from: 3, end: 10 });
+        headers.insert(IF_RANGE, "\"other\"".parse().unwrap());
+        assert_eq!(selected(&headers, "\"e\"", 10), Selected::Whole);
+    }
+}

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// Changes that come closer together than this are decided upon once.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -157,7 +158,8 @@ async fn decide_due(context: &Context, due: &mut BTreeMap<Key, Instant>) {
         due.remove(&key);
         context.beat.beat();
         let begun = Instant::now();
-        let decided = update_run::reconcile(context, &key.0, &key.1).await;
+        let span = tracing::info_span!("reconcile", namespace = %key.0, run = %key.1);
+        let decided = update_run::reconcile(context, &key.0, &key.1).instrument(span.clone()).await;
         context.metrics.reconcile_duration.observe([], begun.elapsed());
         context.metrics.reconciles.count([result(&decided)]);
         match decided {
@@ -166,7 +168,7 @@ async fn decide_due(context: &Context, due: &mut BTreeMap<Key, Instant>) {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(namespace = %key.0, run = %key.1, error = %chain(&error), "a run could not be carried forward; it is tried again");
+                tracing::warn!(parent: &span, error = %chain(&error), "a run could not be carried forward; it is tried again");
                 due.insert(key, Instant::now() + AFTER_ERROR);
             }
         }

@@ -11,6 +11,7 @@ pub use answer::{Body, PayloadFiles, answer, plain};
 pub use fetch::{Access, Source};
 
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use farrier_update::Reason;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ const REMEMBER_FAILURE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    metrics: Metrics,
 }
 
 struct Inner {
@@ -72,7 +74,14 @@ impl Store {
                 payload_dir: payload_dir.map(Path::to_owned),
                 slots: Mutex::default(),
             }),
+            metrics: Metrics::default(),
         })
+    }
+
+    /// The same store, counting here what is asked of it.
+    #[must_use]
+    pub fn counted_by(self, metrics: &Metrics) -> Self {
+        Self { metrics: metrics.clone(), ..self }
     }
 
     /// The payload, fetched if need be. However many ask at once, it is fetched once.
@@ -87,8 +96,12 @@ impl Store {
         };
         let mut slot = slot.lock().await;
         match &*slot {
-            Slot::Here(stored) if stored.path.exists() => return Ok(stored.clone()),
+            Slot::Here(stored) if stored.path.exists() => {
+                self.metrics.payload_lookups.count(["hit"]);
+                return Ok(stored.clone());
+            }
             Slot::Failed(when, of, failure) if when.elapsed() < REMEMBER_FAILURE && **of == *source => {
+                self.metrics.payload_lookups.count(["failed"]);
                 return Err(failure.clone());
             }
             Slot::Here(_) | Slot::Failed(..) | Slot::Unknown => {}
@@ -130,13 +143,16 @@ impl Store {
         })?;
         if let Ok((digest, size)) = digest_of(&place).await {
             if digest == source.digest {
+                self.metrics.payload_lookups.count(["hit"]);
                 return Ok(Stored { path: place, size });
             }
             tracing::warn!(path = %place.display(), "a stored payload does not have its digest any more; it is fetched again");
         }
         let part =
             self.inner.dir.join(format!("part-{}", place.file_name().unwrap_or_default().to_string_lossy()));
-        let result = fetch::fetch(source, self.inner.payload_dir.as_deref(), &part).await;
+        let fetched = &self.metrics.payload_fetched;
+        let result = fetch::fetch(source, self.inner.payload_dir.as_deref(), &part, fetched).await;
+        self.metrics.payload_lookups.count([if result.is_ok() { "fetched" } else { "failed" }]);
         match result {
             Ok(size) => match tokio::fs::rename(&part, &place).await {
                 Ok(()) => Ok(Stored { path: place, size }),

@@ -3,10 +3,12 @@
 //! Statuses are written by server-side apply, one field manager for each part of the operator, so
 //! that nobody has to read before writing and nobody overwrites what is another's.
 
+mod events;
+
+pub use events::{Action, Events};
+
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,9 +20,6 @@ pub const CONTROLLER: &str = "farrier-controller";
 
 /// Field manager of runners.
 pub const RUNNER: &str = "farrier-runner";
-
-/// An event's note may have this many characters at most; the API refuses longer ones.
-const LONGEST_NOTE: usize = 1024;
 
 /// A kind that lives in a namespace and has a status.
 pub trait Kind:
@@ -139,48 +138,6 @@ pub fn is_gone(error: &kube::Error) -> bool {
 /// Whether the API server says that somebody else was faster.
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
-}
-
-/// Writes events. An event that cannot be written is logged and forgotten: the condition says the
-/// same.
-#[derive(Clone)]
-pub struct Events {
-    client: Client,
-    part: String,
-}
-
-impl Events {
-    /// Events in the name of this part of the operator.
-    pub fn new(client: Client, part: &str) -> Self {
-        Self { client, part: part.to_owned() }
-    }
-
-    /// Something went as it should.
-    pub async fn normal(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
-        self.write(EventType::Normal, about, reason, action, note).await;
-    }
-
-    /// Something did not.
-    pub async fn warning(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
-        self.write(EventType::Warning, about, reason, action, note).await;
-    }
-
-    async fn write(&self, type_: EventType, about: &ObjectReference, reason: &str, action: &str, note: &str) {
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(LONGEST_NOTE).collect()),
-            action: action.to_owned(),
-            secondary: None,
-        };
-        // A new one each time: a recorder takes events that differ in their note only for
-        // repetitions, and keeps the first note.
-        let reporter = Reporter { controller: self.part.clone(), instance: None };
-        let recorder = Recorder::new(self.client.clone(), reporter);
-        if let Err(error) = recorder.publish(&event, about).await {
-            tracing::warn!(error = %crate::failure::chain(&error), reason, "an event could not be written");
-        }
-    }
 }
 
 /// Writes the host key that was trusted on first use, and nothing else of the status.

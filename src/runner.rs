@@ -4,6 +4,7 @@
 //! from attempt to attempt until it ends. The object is the only state: after a restart the tasks
 //! are simply begun again, and find on the machines what the engines have done meanwhile.
 
+mod count;
 mod load;
 mod record;
 mod render;
@@ -23,6 +24,7 @@ use kube::{Client, ResourceExt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
+use tracing::Instrument as _;
 
 /// What the tasks of a runner share.
 pub struct Context {
@@ -133,11 +135,20 @@ impl Tasks {
         let context = self.context.clone();
         let update = update.clone();
         let ended = self.ended.clone();
-        tokio::spawn(async move {
+        // Everything that is said below carries these.
+        let span = tracing::info_span!(
+            "node_update",
+            namespace = update.namespace(),
+            run = update.spec.run_ref.name,
+            node = update.spec.node_ref.name,
+            runner = context.name,
+        );
+        let work = async move {
             task::run(&context, &update, finished, wish_receive, stop_receive).await;
             // Nobody listens any more when the operator ends.
             ended.send(uid).ok();
-        });
+        };
+        tokio::spawn(work.instrument(span));
     }
 }
 

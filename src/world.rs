@@ -1,6 +1,7 @@
 //! What the operator knows of the cluster: one watch per kind, shared by all its parts.
 
 use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
+use crate::metrics::{Counters, Metrics};
 use crate::publish::Kind;
 use futures::StreamExt;
 use kube::core::DeserializeGuard;
@@ -9,6 +10,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
+use std::borrow::Cow;
 use std::hash::Hash;
 use tokio::sync::mpsc;
 
@@ -46,13 +48,13 @@ pub struct Watches {
 
 impl Watches {
     /// Starts one watch per kind, in all namespaces or in one.
-    pub fn start(client: &Client, namespace: Option<&str>) -> Self {
+    pub fn start(client: &Client, namespace: Option<&str>, metrics: &Metrics) -> Self {
         let (send, changes) = mpsc::unbounded_channel();
         let world = World {
-            nodes: watch(client, namespace, &send, Change::Node),
-            baselines: watch(client, namespace, &send, Change::Baseline),
-            runs: watch(client, namespace, &send, Change::Run),
-            updates: watch(client, namespace, &send, Change::Update),
+            nodes: watch(client, namespace, &send, metrics, Change::Node),
+            baselines: watch(client, namespace, &send, metrics, Change::Baseline),
+            runs: watch(client, namespace, &send, metrics, Change::Run),
+            updates: watch(client, namespace, &send, metrics, Change::Update),
         };
         Self { world, changes }
     }
@@ -83,6 +85,7 @@ fn watch<K: Kind>(
     client: &Client,
     namespace: Option<&str>,
     send: &mpsc::UnboundedSender<Change>,
+    metrics: &Metrics,
     change: impl Fn(ObjectRef<K>) -> Change + Send + 'static,
 ) -> Store<K>
 where
@@ -95,11 +98,13 @@ where
     let (store, writer) = reflector::store();
     let send = send.clone();
     let known = store.clone();
+    let (interruptions, unreadable) =
+        (metrics.watch_interruptions.clone(), metrics.objects_unreadable.clone());
     let mut stream = Box::pin(
         watcher(api, watcher::Config::default())
             .default_backoff()
             .filter_map(move |event| {
-                std::future::ready(event.map(|event| readable(event, &known)).transpose())
+                std::future::ready(event.map(|event| readable(event, &known, &unreadable)).transpose())
             })
             // Who wrote which field is of no interest here and is a third of each object.
             .modify(|object: &mut K| object.meta_mut().managed_fields = None)
@@ -114,6 +119,7 @@ where
                 }
                 Ok(Event::Init | Event::InitDone) => {}
                 Err(error) => {
+                    interruptions.count([kind::<K>()]);
                     tracing::warn!(kind = %K::kind(&()), error = %crate::failure::chain(&error), "a watch was interrupted and is taken up again");
                 }
             }
@@ -124,13 +130,18 @@ where
 
 /// An event as it would be if objects that cannot be read did not exist: one such object, written
 /// by hand or by another version, must not stop the work on all others.
-fn readable<K: Kind>(event: Event<DeserializeGuard<K>>, known: &Store<K>) -> Option<Event<K>>
+fn readable<K: Kind>(
+    event: Event<DeserializeGuard<K>>,
+    known: &Store<K>,
+    unreadable: &Counters<1>,
+) -> Option<Event<K>>
 where
     K::DynamicType: Eq + Hash + Clone,
 {
     let gone = |object: InvalidObject| {
         let name = object.metadata.name.unwrap_or_default();
         let namespace = object.metadata.namespace.unwrap_or_default();
+        unreadable.count([kind::<K>()]);
         tracing::error!(kind = %K::kind(&()), namespace, name, error = object.error, "an object cannot be read and is left out; correct or delete it");
         known.get(&ObjectRef::new(&name).within(&namespace)).map(|was| Event::Delete((*was).clone()))
     };
@@ -147,5 +158,13 @@ where
             gone(object);
             None
         }
+    }
+}
+
+/// The name of a kind as the value of a label.
+fn kind<K: Kind>() -> &'static str {
+    match K::kind(&()) {
+        Cow::Borrowed(kind) => kind,
+        Cow::Owned(_) => "other",
     }
 }

@@ -5,6 +5,7 @@ mod replica;
 
 use crate::controllers;
 use crate::engines::Engines;
+use crate::metrics::Metrics;
 use crate::payload::Store;
 use crate::publish::Events;
 use crate::runner;
@@ -81,16 +82,19 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let engines = engines(args.engines.as_deref())?;
     let cache = args.cache_dir.clone().unwrap_or_else(default_cache);
+    let metrics = Metrics::new();
     let store = Store::open(&cache, args.payload_dir.as_deref()).with_context(|| {
         format!("failed to use {} for payloads; name another directory with --cache-dir", cache.display())
     })?;
-    let instruments = Instruments::start(args.http_addr, &engines, &store).await?;
+    let store = store.counted_by(&metrics);
+    let instruments = Instruments::start(metrics, args.http_addr, &engines, &store).await?;
     let (client, server, home) = client(&args, &instruments).await?;
     check_definitions(&client, &server).await?;
     let home = args.replica.namespace().or(args.namespace.as_deref()).unwrap_or(&home);
     let replica = Replica::join(&client, home, &args.replica).await?;
+    let tools = Tools { engines, store, metrics: instruments.metrics.clone() };
     let ended = tokio::select! {
-        ended = work(&args, client, &replica, &instruments, Tools { engines, store }) => ended,
+        ended = work(&args, client, &replica, &instruments, tools) => ended,
         told = told_to_end() => told,
     };
     replica.leave().await;
@@ -109,7 +113,7 @@ async fn work(
     tools: Tools,
 ) -> anyhow::Result<()> {
     replica.runner.gained().await;
-    let watches = Watches::start(&client, args.namespace.as_deref());
+    let watches = Watches::start(&client, args.namespace.as_deref(), &instruments.metrics);
     instruments.world(&client, watches.world());
     watches.ready().await.context("failed to fill the caches")?;
     let (world, changes) = watches.into_parts();
@@ -119,13 +123,13 @@ async fn work(
         client: client.clone(),
         world: world.clone(),
         tools,
-        events: Events::new(client.clone(), "farrier-runner"),
+        events: Events::new(client.clone(), "farrier-runner", &instruments.metrics),
         name: replica.name.clone(),
         lease_seconds: args.lease_seconds,
         metrics: instruments.metrics.clone(),
         beat: instruments.runner(),
     });
-    let events = Events::new(client.clone(), "farrier-controller");
+    let events = Events::new(client.clone(), "farrier-controller", &instruments.metrics);
     let controller = controllers::Context::new(
         client,
         world,

@@ -26,7 +26,7 @@ pub(super) async fn review(context: &Context, baseline: &Baseline) {
     if let Err(error) = publish::status(&context.client, baseline, CONTROLLER, &status).await
         && !publish::is_gone(&error)
     {
-        tracing::warn!(baseline = %baseline.name_any(), error = %chain(&error), "a baseline's status could not be written");
+        tracing::warn!(namespace = baseline.namespace(), baseline = %baseline.name_any(), error = %chain(&error), "a baseline's status could not be written");
     }
 }
 

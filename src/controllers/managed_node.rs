@@ -25,7 +25,7 @@ pub(super) async fn review(context: &Context, node: &ManagedNode) {
     if let Err(error) = publish::status(&context.client, node, CONTROLLER, &status).await
         && !publish::is_gone(&error)
     {
-        tracing::warn!(node = %node.name_any(), error = %chain(&error), "a machine's status could not be written");
+        tracing::warn!(namespace = node.namespace(), node = %node.name_any(), error = %chain(&error), "a machine's status could not be written");
     }
 }
 

@@ -1,1 +1,171 @@
 //! What is served and what is documented are the same.
+
+use super::catalogue::{ALL, Kind};
+use super::process::gauge;
+use super::*;
+use prometheus_client::encoding::DescriptorEncoder;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// One metric, as a scraper sees it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    type_: String,
+    help: String,
+    labels: BTreeSet<String>,
+}
+
+/// What is only served while somebody else's numbers are collected.
+#[derive(Debug)]
+struct Elsewhere;
+
+impl Collector for Elsewhere {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        let e = &mut encoder;
+        for described in
+            [&c::RUNS, &c::RUN_NODES, &c::MANAGED_NODES, &c::NODE_UPDATES, &c::LOOP_AGE, &c::READY]
+        {
+            gauge(e, described, [(["x"], 0.0)])?;
+        }
+        for described in
+            [&c::RUNS_OVER_BUDGET, &c::NODE_UPDATES_UNCLEAN, &c::LEFTOVERS, &c::LEASES, &c::OLDEST_UNCLAIMED]
+        {
+            gauge(e, described, [([], 0.0)])?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything, each with one series at least.
+fn everything() -> String {
+    let metrics = Metrics::new();
+    // Without `..`: a metric that is forgotten here would never be documented.
+    let Metrics {
+        registry: _,
+        node_updates_ended,
+        attempts,
+        attempt_duration,
+        first_attempt_delay,
+        sessions: _,
+        ssh_connects,
+        engine_deploys,
+        clean_ups,
+        payload_lookups,
+        payload_fetched,
+        payload_served,
+        reconciles,
+        reconcile_duration,
+        api_requests,
+        api_request_duration,
+        watch_interruptions,
+        objects_unreadable,
+        events,
+        leader: _,
+        runners_live: _,
+    } = &metrics;
+    for two in [node_updates_ended, attempts] {
+        two.count(["x", "y"]);
+    }
+    for one in [
+        ssh_connects,
+        engine_deploys,
+        clean_ups,
+        payload_lookups,
+        reconciles,
+        watch_interruptions,
+        objects_unreadable,
+        events,
+    ] {
+        one.count(["x"]);
+    }
+    for none in [payload_fetched, payload_served] {
+        none.count([]);
+    }
+    api_requests.count(["x", "y", "z"]);
+    for one in [attempt_duration, api_request_duration] {
+        one.observe(["x"], Duration::from_secs(1));
+    }
+    for none in [first_attempt_delay, reconcile_duration] {
+        none.observe([], Duration::from_secs(1));
+    }
+    metrics.collect(Elsewhere);
+    metrics.encode().unwrap()
+}
+
+/// Reads the text format: only as much of it as we write.
+fn read(text: &str) -> BTreeMap<String, Seen> {
+    let mut all: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut current = String::new();
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            assert!(!all.contains_key(name), "{name} is served twice");
+            name.clone_into(&mut current);
+            all.entry(current.clone()).or_default().help = help.to_owned();
+        } else if let Some((name, type_)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            assert_eq!(name, current);
+            all.entry(current.clone()).or_default().type_ = type_.to_owned();
+        } else {
+            assert!(line.starts_with(&current), "{line} does not belong to {current}");
+            let inside =
+                line.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(l, _)| l);
+            let names = inside.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name);
+            let seen = all.entry(current.clone()).or_default();
+            seen.labels.extend(names.filter(|name| *name != "le").map(str::to_owned));
+        }
+    }
+    all
+}
+
+/// An alert on a metric that does not exist never fires, and nobody notices.
+#[test]
+fn what_is_served_is_what_is_documented() {
+    let served = read(&everything());
+    let documented: BTreeMap<String, Seen> = ALL
+        .iter()
+        .map(|entry| {
+            let seen = Seen {
+                type_: entry.kind.as_str().to_owned(),
+                help: entry.help.to_owned(),
+                labels: entry.labels.iter().map(|&label| label.to_owned()).collect(),
+            };
+            (entry.name.trim_end_matches("_total").to_owned(), seen)
+        })
+        .collect();
+    for (name, seen) in &served {
+        assert_eq!(documented.get(name), Some(seen), "{name}: documented on the left, served on the right");
+    }
+    for name in documented.keys() {
+        assert!(served.contains_key(name), "{name} is documented and not served");
+    }
+}
+
+/// A name against the conventions is looked for in vain, and does not work with what others made.
+#[test]
+fn names_follow_the_conventions() {
+    for entry in ALL {
+        let name = entry.name;
+        let ours = name.starts_with("farrier_") || name.starts_with("process_");
+        assert!(ours && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+        assert_eq!(name.ends_with("_total"), entry.kind == Kind::Counter, "{name}");
+        assert!(entry.kind != Kind::Histogram || name.ends_with("_seconds"), "{name} has no base unit");
+        assert!(entry.help.ends_with('.') && entry.worry.ends_with('.'), "{name}: whole sentences");
+        for label in entry.labels {
+            let known = [
+                "state", "result", "reason", "kind", "verb", "resource", "loop", "check", "version", "cause",
+            ];
+            assert!(known.contains(label), "{name}: the label {label} may have too many values");
+        }
+    }
+}
+
+/// A sum that is wrong by one series is worse than none.
+#[test]
+fn a_held_gauge_goes_down_again() {
+    let metrics = Metrics::new();
+    let held = metrics.sessions.hold();
+    let other = metrics.clone().sessions.hold();
+    assert_eq!(metrics.sessions.get(), 2);
+    drop((held, other));
+    assert_eq!(metrics.sessions.get(), 0);
+}

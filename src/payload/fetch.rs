@@ -1,6 +1,7 @@
 //! Bringing the bytes: https, and files of the operator's payload directory.
 
 use crate::failure::{Failure, chain};
+use crate::metrics::Counters;
 use farrier_update::Reason;
 use futures::StreamExt;
 use reqwest::StatusCode;
@@ -48,11 +49,16 @@ impl std::fmt::Debug for Access {
 }
 
 /// Writes the payload to `part` and returns its length. The digest is right then.
-pub(super) async fn fetch(source: &Source, payload_dir: Option<&Path>, part: &Path) -> Result<u64, Failure> {
+pub(super) async fn fetch(
+    source: &Source,
+    payload_dir: Option<&Path>,
+    part: &Path,
+    fetched: &Counters<0>,
+) -> Result<u64, Failure> {
     if let Some(path) = source.url.strip_prefix("file://") {
-        from_file(source, path, payload_dir, part).await
+        from_file(source, path, payload_dir, part, fetched).await
     } else if source.url.starts_with("https://") {
-        from_https(source, part).await
+        from_https(source, part, fetched).await
     } else {
         let scheme = source.url.split("://").next().unwrap_or_default();
         Err(Failure::new(
@@ -72,16 +78,18 @@ struct Sink<'a> {
     path: &'a Path,
     hasher: Sha256,
     written: u64,
+    fetched: &'a Counters<0>,
 }
 
 impl<'a> Sink<'a> {
-    async fn create(source: &'a Source, path: &'a Path) -> Result<Self, Failure> {
+    async fn create(source: &'a Source, path: &'a Path, fetched: &'a Counters<0>) -> Result<Self, Failure> {
         let file = tokio::fs::File::create(path).await.map_err(|e| local(path, &e))?;
-        Ok(Self { source, file, path, hasher: Sha256::new(), written: 0 })
+        Ok(Self { source, file, path, hasher: Sha256::new(), written: 0, fetched })
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.written += bytes.len() as u64;
+        self.fetched.add([], bytes.len() as u64);
         if let Some(size) = self.source.size.filter(|size| self.written > *size) {
             return Err(Failure::new(
                 Reason::PayloadSizeMismatch,
@@ -121,7 +129,7 @@ impl<'a> Sink<'a> {
     }
 }
 
-async fn from_https(source: &Source, part: &Path) -> Result<u64, Failure> {
+async fn from_https(source: &Source, part: &Path, fetched: &Counters<0>) -> Result<u64, Failure> {
     let client = client(source)?;
     let mut request = client.get(&source.url);
     if let Some((user, password)) = &source.access.basic {
@@ -132,7 +140,7 @@ async fn from_https(source: &Source, part: &Path) -> Result<u64, Failure> {
     let response = request.send().await.map_err(|e| unavailable(source, &e))?;
     refuse_status(source, response.status())?;
     let announced = response.content_length();
-    let mut sink = Sink::create(source, part).await?;
+    let mut sink = Sink::create(source, part, fetched).await?;
     let mut stream = response.bytes_stream();
     while let Some(bytes) = stream.next().await {
         let bytes = bytes.map_err(|e| cut_off(source, sink.written, announced, &e))?;
@@ -270,6 +278,7 @@ async fn from_file(
     path: &str,
     payload_dir: Option<&Path>,
     part: &Path,
+    fetched: &Counters<0>,
 ) -> Result<u64, Failure> {
     let place = inside(source, path, payload_dir)?;
     let mut file = tokio::fs::File::open(&place).await.map_err(|error| {
@@ -282,7 +291,7 @@ async fn from_file(
             ),
         )
     })?;
-    let mut sink = Sink::create(source, part).await?;
+    let mut sink = Sink::create(source, part, fetched).await?;
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let n = file.read(&mut buffer).await.map_err(|e| local(&place, &e))?;
@@ -329,6 +338,7 @@ pub(super) fn local(path: &Path, error: &std::io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
 
     fn source(url: &str) -> Source {
         Source {
@@ -341,7 +351,7 @@ mod tests {
     }
 
     async fn fetch_file(url: &str, dir: &Path) -> Result<u64, Failure> {
-        fetch(&source(url), Some(dir), &dir.join("part")).await
+        fetch(&source(url), Some(dir), &dir.join("part"), &Metrics::new().payload_fetched).await
     }
 
     #[tokio::test]
@@ -371,7 +381,10 @@ mod tests {
         for (size, reason) in [(4, Reason::PayloadSizeMismatch), (6, Reason::PayloadTruncated)] {
             let mut source = source("file:///a.deb");
             source.size = Some(size);
-            let failure = fetch(&source, Some(dir.path()), &dir.path().join("part")).await.unwrap_err();
+            let failure =
+                fetch(&source, Some(dir.path()), &dir.path().join("part"), &Metrics::new().payload_fetched)
+                    .await
+                    .unwrap_err();
             assert_eq!(failure.reason, reason);
         }
     }

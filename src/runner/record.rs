@@ -8,7 +8,7 @@ use crate::api::node_inventory::{
 };
 use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, condition};
 use crate::failure::{Failure, chain};
-use crate::publish::{self, RUNNER};
+use crate::publish::{self, Action, RUNNER};
 use crate::session::{End, Survey, View};
 use farrier_update::{ComponentResult, NodeVerdict, Outcome, Reason};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -29,12 +29,12 @@ impl Context {
         if let Some(survey) = &view.survey
             && let Err(error) = self.record_inventory(&node, survey, run).await
         {
-            tracing::warn!(node = %name, error = %chain(&error), "the inventory could not be written");
+            tracing::warn!(error = %chain(&error), "the inventory could not be written");
         }
         if let Err(error) = self.record_node(&node, view, end, run).await
             && !publish::is_gone(&error)
         {
-            tracing::warn!(node = %name, error = %chain(&error), "the machine's status could not be written");
+            tracing::warn!(error = %chain(&error), "the machine's status could not be written");
         }
     }
 
@@ -102,48 +102,40 @@ impl Context {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
         if let Err(error) = publish::host_key(&self.client, &namespace, name, key).await {
-            tracing::warn!(node = %name, error = %chain(&error), "the host key could not be recorded");
+            tracing::warn!(error = %chain(&error), "the host key could not be recorded");
         }
         let note = format!("the host key of {name} was trusted on first use and recorded: {key}");
-        self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded.as_str(), "Connect", &note).await;
+        self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded, Action::Connect, &note).await;
     }
 
     /// Tells what came of an attempt.
     pub(super) async fn announce(&self, update: &NodeUpdate, view: &View, end: &End) {
         let about = update.object_ref(&());
         let node = &update.spec.node_ref.name;
-        for result in &view.results {
-            self.announce_component(&about, node, result).await;
-        }
+        self.announce_components(&about, node, &view.results).await;
         if let Some(Err(failure)) = &view.clean {
-            self.events.warning(&about, failure.reason.as_str(), "CleanUp", &failure.message).await;
+            self.events.warning(&about, failure.reason, Action::CleanUp, &failure.message).await;
         }
         let (reason, action, text) = summary(node, view, end);
         match end {
             End::Finished(NodeVerdict::Failed { .. }) | End::Failed(_) => {
-                self.events.warning(&about, reason.as_str(), action, &text).await;
+                self.events.warning(&about, reason, action, &text).await;
             }
             End::Finished(_) | End::Cancelled | End::Planned | End::Inventoried => {
-                self.events.normal(&about, reason.as_str(), action, &text).await;
+                self.events.normal(&about, reason, action, &text).await;
             }
         }
     }
 
-    async fn announce_component(&self, about: &ObjectReference, node: &str, result: &ComponentResult) {
-        let ComponentResult { name, outcome, before, after, message, .. } = result;
-        let from = if before.is_empty() { "not installed" } else { before };
-        match outcome {
-            Outcome::Updated | Outcome::RebootPending => {
-                let text = format!("{node}: {name} {from} -> {after}");
-                self.events.normal(about, outcome.as_str(), "Install", &text).await;
+    /// One event for each reason: what happened to ten components at once is one thing to read.
+    async fn announce_components(&self, about: &ObjectReference, node: &str, results: &[ComponentResult]) {
+        for ((good, reason), words) in components_by_reason(results) {
+            let text = format!("{node}: {}", words.join("; "));
+            if good {
+                self.events.normal(about, reason, Action::Install, &text).await;
+            } else {
+                self.events.warning(about, reason, Action::Install, &text).await;
             }
-            Outcome::Failed | Outcome::DependencyMissing | Outcome::Skipped | Outcome::Unverified => {
-                self.events
-                    .warning(about, result.reason.as_str(), "Install", &format!("{node}: {name}: {message}"))
-                    .await;
-            }
-            // Told by the summary of the machine.
-            Outcome::UpToDate | Outcome::NotApplicable | Outcome::Cancelled => {}
         }
     }
 
@@ -159,28 +151,51 @@ impl Context {
             "attempt {attempt} failed ({}: {}); the next one begins at {at}",
             failure.reason, failure.message
         );
-        self.events.warning(&update.object_ref(&()), Reason::WaitingForRetry.as_str(), "Retry", &note).await;
+        self.events.warning(&update.object_ref(&()), Reason::WaitingForRetry, Action::Retry, &note).await;
     }
 }
 
+/// What came of components that is worth an event, by whether it is good and by reason.
+fn components_by_reason(results: &[ComponentResult]) -> BTreeMap<(bool, Reason), Vec<String>> {
+    let mut told: BTreeMap<(bool, Reason), Vec<String>> = BTreeMap::new();
+    for ComponentResult { name, outcome, reason, before, after, message, .. } in results {
+        let from = if before.is_empty() { "not installed" } else { before };
+        let (key, words) = match outcome {
+            Outcome::Updated => ((true, Reason::Updated), format!("{name} {from} -> {after}")),
+            Outcome::RebootPending => ((true, Reason::RebootPending), format!("{name} {from} -> {after}")),
+            Outcome::Failed | Outcome::DependencyMissing | Outcome::Skipped | Outcome::Unverified => {
+                ((false, *reason), format!("{name}: {message}"))
+            }
+            // Told by the summary of the machine.
+            Outcome::UpToDate | Outcome::NotApplicable | Outcome::Cancelled => continue,
+        };
+        told.entry(key).or_default().push(words);
+    }
+    told
+}
+
 /// What an event says about the end of an attempt: reason, action, note.
-fn summary(node: &str, view: &View, end: &End) -> (Reason, &'static str, String) {
+fn summary(node: &str, view: &View, end: &End) -> (Reason, Action, String) {
     match end {
         End::Finished(
             NodeVerdict::Succeeded { reason, message } | NodeVerdict::Failed { reason, message },
-        ) => (*reason, "Update", format!("{node}: {message}")),
+        ) => (*reason, Action::Update, format!("{node}: {message}")),
         End::Finished(NodeVerdict::Cancelled { .. }) | End::Cancelled => {
-            (Reason::Cancelled, "Cancel", format!("{node}: the run was cancelled"))
+            (Reason::Cancelled, Action::Cancel, format!("{node}: the run was cancelled"))
         }
         End::Planned => {
             let changes = view.plan.as_ref().map_or(0, |p| p.changes());
-            (Reason::Planned, "Plan", format!("{node}: {changes} components would be installed"))
+            (Reason::Planned, Action::Plan, format!("{node}: {changes} components would be installed"))
         }
         End::Inventoried => {
             let count = view.survey.as_ref().map_or(0, |s| s.packages.len());
-            (Reason::Succeeded, "Inventory", format!("{node}: the inventory was taken, {count} packages"))
+            (
+                Reason::Succeeded,
+                Action::Inventory,
+                format!("{node}: the inventory was taken, {count} packages"),
+            )
         }
-        End::Failed(failure) => (failure.reason, "Update", failure.message.clone()),
+        End::Failed(failure) => (failure.reason, Action::Update, failure.message.clone()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The life of one NodeUpdate: attempts, waits between them, the end.
 
 use super::render::{Phase, Picture, status};
-use super::{Context, Wish, is_finished, release};
+use super::{Context, Wish, count, is_finished, release};
 use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, condition};
 use crate::failure::{Failure, chain};
@@ -12,8 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 /// Statuses are written at most this often: what happens faster nobody can read.
 const WRITE_EVERY: Duration = Duration::from_millis(400);
@@ -56,7 +57,10 @@ pub(super) async fn run(
     loop {
         next = match next {
             // Boxed: an attempt's state is some 20 KiB, and most tasks wait most of the time.
-            Next::Attempt { number, goal, touched } => Box::pin(task.attempt(number, goal, touched)).await,
+            Next::Attempt { number, goal, touched } => {
+                let span = tracing::info_span!("attempt", attempt = number);
+                Box::pin(task.attempt(number, goal, touched)).instrument(span).await
+            }
             Next::Wait { failure, number, at } => task.wait(failure, number, at).await,
             Next::Planned { number } => task.wait_for_word(number).await,
             Next::Over => break,
@@ -120,16 +124,33 @@ impl Task<'_> {
         if self.is_cancelled() && !touched {
             return self.end(End::Cancelled, number).await;
         }
+        self.note_first_attempt();
         // Written before anything is done: a restart must know that something may be there.
         self.publish(&Phase::Working, number).await;
+        let begun = Instant::now();
+        let active = self.context.metrics.sessions.hold();
         let end = match self.context.load(&self.update, goal, number, touched).await {
             Ok(job) => {
-                tracing::info!(node = %job.node, run = %job.run, attempt = number, "begins");
+                tracing::info!("begins");
                 Box::pin(self.session(&job, number)).await
             }
             Err(failure) => End::Failed(failure),
         };
+        drop(active);
+        count::attempt(&self.context.metrics, &end, begun.elapsed());
+        count::looked(&self.context.metrics, self.view.clean.as_ref());
         self.after(end, number, touched).await
+    }
+
+    /// Measures how long the object waited for somebody to begin with it.
+    fn note_first_attempt(&self) {
+        if self.old.started_at.is_none()
+            && let Some(created) = self.update.creation_timestamp()
+        {
+            let waited = condition::now().0.duration_since(created.0);
+            let waited = Duration::try_from(waited).unwrap_or_default();
+            self.context.metrics.first_attempt_delay.observe([], waited);
+        }
     }
 
     /// Runs a session, writing statuses as it goes.
@@ -271,6 +292,7 @@ impl Task<'_> {
             // A wrong password that is offered again locks the account.
             let lasting = matches!(&end, End::Failed(failure) if !failure.reason.retryable());
             let seen = send.borrow().clone();
+            count::looked(&self.context.metrics, seen.clean.as_ref());
             self.view = View {
                 clean: seen.clean.or(kept.clean),
                 leases: seen.leases,
@@ -328,6 +350,9 @@ impl Task<'_> {
 
     async fn end(&mut self, end: End, number: u32) -> Next {
         self.publish(&Phase::Ended(end.clone()), number).await;
+        count::ended(&self.context.metrics, &end);
+        let (result, reason) = count::result(&end);
+        tracing::info!(result, %reason, "ends");
         self.context.announce(&self.update, &self.view, &end).await;
         Next::Over
     }
@@ -365,7 +390,7 @@ impl Task<'_> {
             Ok(_) => true,
             Err(error) if publish::is_gone(&error) => true,
             Err(error) => {
-                tracing::warn!(update = %self.update.name_any(), error = %chain(&error), "a status could not be written");
+                tracing::warn!(error = %chain(&error), "a status could not be written");
                 false
             }
         }
@@ -386,7 +411,7 @@ impl Task<'_> {
                 Err(error) => Err(error),
             };
             let Err(error) = released else { return };
-            tracing::debug!(update = %self.update.name_any(), error = %chain(&error), "the finalizer stays for now");
+            tracing::debug!(error = %chain(&error), "the finalizer stays for now");
             tries += 1;
             tokio::time::sleep(backoff(tries, self.seed()).min(Duration::from_secs(30))).await;
         }

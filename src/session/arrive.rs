@@ -3,6 +3,7 @@
 use super::{Session, Step};
 use crate::drivers::linux::{Deployed, Launch, Machine};
 use crate::failure::Failure;
+use crate::metrics::result_of;
 use crate::ssh::connect::{Milestone, connect};
 use crate::ssh::{Connection, HostKeys};
 use farrier_update::Reason;
@@ -45,7 +46,7 @@ impl Session<'_> {
             if short >= SHORT_STREAMS {
                 return Err(talked.err().unwrap_or_else(|| self.keeps_ending()));
             }
-            tracing::info!(node = %self.job.node, run = %self.job.run, "the stream to the engine ended; going back");
+            tracing::info!("the stream to the engine ended; going back");
             (machine, deployed) = self.go_back(machine).await?;
         }
     }
@@ -56,7 +57,7 @@ impl Session<'_> {
         let pinned = self.pinned();
         let lines = job.host_keys.iter().map(String::as_str).chain(pinned.as_deref());
         let keys = HostKeys::parse(&job.node, lines, job.trust_first)?;
-        let connection: Connection = connect(&job.target, &keys, &job.credentials, |milestone| {
+        let connected = connect(&job.target, &keys, &job.credentials, |milestone| {
             self.view.send_modify(|v| match milestone {
                 Milestone::Reached { address } => v.address = Some(address),
                 Milestone::HostKeyAccepted { first } => {
@@ -66,7 +67,9 @@ impl Session<'_> {
                 Milestone::SignedIn => v.authenticated = true,
             });
         })
-        .await?;
+        .await;
+        self.tools.metrics.ssh_connects.count([result_of(&connected, "Connected")]);
+        let connection: Connection = connected?;
         if let Some(key) = &connection.first_key {
             *self.first_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
         }
@@ -101,7 +104,10 @@ impl Session<'_> {
             lease_seconds: job.lease_seconds,
         };
         let begins = || self.view.send_modify(|v| v.deploying = true);
-        let deployed = machine.deploy(&launch, &probe, begins).await?;
+        let deployed = machine.deploy(&launch, &probe, begins).await;
+        let result = result_of(&deployed, Reason::EngineDeployed.as_str());
+        self.tools.metrics.engine_deploys.count([result]);
+        let deployed = deployed?;
         self.view.send_modify(|v| v.engine = Some(deployed.dir.clone()));
         Ok(deployed)
     }
@@ -138,7 +144,7 @@ impl Session<'_> {
                 }
                 Err(failure) if failure.reason.retryable() && Instant::now() < until => {
                     self.view.send_modify(|v| v.lost = Some(failure.clone()));
-                    tracing::info!(node = %self.job.node, run = %self.job.run, reason = %failure.reason, "not back yet");
+                    tracing::info!(reason = %failure.reason, "not back yet");
                     tokio::time::sleep(CALL_EVERY).await;
                 }
                 Err(failure) => return Err(failure),

@@ -3,6 +3,7 @@
 use crate::drivers::linux::Privilege;
 use crate::engines::Engines;
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use crate::ssh::{Credentials, Target};
 use farrier_update::{Component, FailedDependency, Force};
@@ -68,6 +69,8 @@ pub struct Tools {
     pub engines: Engines,
     /// Payloads.
     pub store: Store,
+    /// Counts connections and engines.
+    pub metrics: Metrics,
 }
 
 impl Job {

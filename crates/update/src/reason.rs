@@ -79,6 +79,8 @@ reasons! {
     Applied: News,
     /// The second reading shows the versions that the baseline asks for.
     Verified: News,
+    /// Components were installed, and the second reading shows their versions; the message names them.
+    Updated: News,
     /// The state is not known yet. Wait for the next status.
     Unknown: News,
 

@@ -31,11 +31,11 @@ pub(super) struct Instruments {
 impl Instruments {
     /// Begins to answer on the HTTP endpoint, before anything else can take its time.
     pub(super) async fn start(
+        metrics: Metrics,
         address: Option<SocketAddr>,
         engines: &Engines,
         store: &Store,
     ) -> anyhow::Result<Self> {
-        let metrics = Metrics::new();
         let loops = Loops::default();
         let contact = Contact::default();
         let readiness = Readiness::new(contact.clone(), engines.clone(), store.clone());

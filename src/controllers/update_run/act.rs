@@ -87,7 +87,7 @@ async fn start(
         .await
     {
         Ok(created) => {
-            tracing::info!(run = %run.name_any(), node = %node, "started");
+            tracing::info!(node = %node, "started");
             context.pending.remember_update(created);
             Ok(())
         }

@@ -4,6 +4,7 @@ use super::super::Context;
 use super::observe::View;
 use crate::api::update_run::{Counts, NodeNote, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
+use crate::publish::Action;
 use farrier_update::plan::combined_digest;
 use farrier_update::run::{Cond, CondStatus, Decision, Effect, RunSummary};
 use farrier_update::{NodeName, Reason};
@@ -129,7 +130,7 @@ pub(super) async fn announce_effects(context: &Context, run: &UpdateRun, effects
         match effect {
             Effect::RecordTargets { nodes, .. } => {
                 let note = format!("{} machines: {}", nodes.len(), some_names(nodes));
-                context.events.normal(&about, Reason::Planned.as_str(), "Plan", &note).await;
+                context.events.normal(&about, Reason::Planned, Action::Plan, &note).await;
             }
             Effect::Start { node, .. } => started.push(node.clone()),
             Effect::SetIntent { .. }
@@ -141,7 +142,7 @@ pub(super) async fn announce_effects(context: &Context, run: &UpdateRun, effects
     }
     if !started.is_empty() {
         let note = format!("started {}: {}", started.len(), some_names(&started));
-        context.events.normal(&about, Reason::Started.as_str(), "Start", &note).await;
+        context.events.normal(&about, Reason::Started, Action::Start, &note).await;
     }
 }
 
@@ -153,13 +154,13 @@ pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Deci
     let stopped = summary.progressing.status == CondStatus::False && summary.end().is_none();
     if stopped && before.is_none_or(|b| b.reason != summary.progressing.reason.as_str()) {
         let Cond { reason, message, .. } = &summary.progressing;
-        context.events.normal(&about, reason.as_str(), "Wait", message).await;
+        context.events.normal(&about, *reason, Action::Wait, message).await;
     }
     if let Some(end) = summary.end().filter(|_| !was_finished) {
         if end.succeeded {
-            context.events.normal(&about, end.reason.as_str(), "Finish", &end.message).await;
+            context.events.normal(&about, end.reason, Action::Finish, &end.message).await;
         } else {
-            context.events.warning(&about, end.reason.as_str(), "Finish", &end.message).await;
+            context.events.warning(&about, end.reason, Action::Finish, &end.message).await;
         }
     }
 }

@@ -1,0 +1,141 @@
+//! Events: what a user reads with `kubectl describe` and `kubectl get events`.
+//!
+//! Reasons and actions are closed lists. A machine that flaps, and a run of a thousand machines,
+//! would write one event after the other into the cluster's database: about one object there is at
+//! most one write a minute for each reason and action, and the next one says how many were left out.
+
+mod action;
+mod pace;
+
+pub use action::Action;
+
+use crate::metrics::Metrics;
+use farrier_update::Reason;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use pace::{Pace, Verdict};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// An event's note may have this many characters at most; the API refuses longer ones.
+const LONGEST_NOTE: usize = 1024;
+
+/// Writes events. An event that cannot be written is logged and forgotten: the condition says the
+/// same.
+#[derive(Clone)]
+pub struct Events {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    part: String,
+    metrics: Metrics,
+    pace: Mutex<Pace<Told>>,
+}
+
+/// An event, and what it is about.
+#[derive(Clone)]
+struct Told {
+    good: bool,
+    about: ObjectReference,
+    reason: Reason,
+    action: Action,
+    note: String,
+}
+
+/// What may be told once a minute: something of this kind about this object.
+type Key = (String, Reason, Action);
+
+impl Events {
+    /// Events in the name of this part of the operator.
+    pub fn new(client: Client, part: &str, metrics: &Metrics) -> Self {
+        let inner = Inner { client, part: part.to_owned(), metrics: metrics.clone(), pace: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Something went as it should.
+    pub async fn normal(&self, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
+        self.tell(true, about, reason, action, note).await;
+    }
+
+    /// Something did not.
+    pub async fn warning(&self, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
+        self.tell(false, about, reason, action, note).await;
+    }
+
+    async fn tell(&self, good: bool, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
+        let told = Told { good, about: about.clone(), reason, action, note: note.to_owned() };
+        let key = key(about, reason, action);
+        let verdict = self.pace().ask(&key, told.clone(), Instant::now());
+        match verdict {
+            Verdict::Now => self.write(&told, 0).await,
+            Verdict::Held => self.inner.metrics.events.count(["held_back"]),
+            Verdict::First { until } => {
+                self.inner.metrics.events.count(["held_back"]);
+                let events = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(until).await;
+                    let held = events.pace().take(&key, Instant::now());
+                    if let Some((told, others)) = held {
+                        events.write(&told, others).await;
+                    }
+                });
+            }
+        }
+    }
+
+    /// Writes one that stands for `others` beside itself.
+    async fn write(&self, told: &Told, others: u32) {
+        let event = Event {
+            type_: if told.good { EventType::Normal } else { EventType::Warning },
+            reason: told.reason.as_str().to_owned(),
+            note: Some(noted(&told.note, others)),
+            action: told.action.as_str().to_owned(),
+            secondary: None,
+        };
+        // A new one each time: a recorder takes events that differ in their note only for
+        // repetitions, and keeps the first note.
+        let reporter = Reporter { controller: self.inner.part.clone(), instance: None };
+        let recorder = Recorder::new(self.inner.client.clone(), reporter);
+        match recorder.publish(&event, &told.about).await {
+            Ok(()) => self.inner.metrics.events.count(["written"]),
+            Err(error) => {
+                self.inner.metrics.events.count(["failed"]);
+                tracing::warn!(error = %crate::failure::chain(&error), reason = %told.reason, "an event could not be written");
+            }
+        }
+    }
+
+    fn pace(&self) -> std::sync::MutexGuard<'_, Pace<Told>> {
+        self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(about: &ObjectReference, reason: Reason, action: Action) -> Key {
+    // The UID tells an object from a later one of the same name.
+    (about.uid.clone().or_else(|| about.name.clone()).unwrap_or_default(), reason, action)
+}
+
+/// The note, within the limit, with the number of others that it stands for.
+fn noted(note: &str, others: u32) -> String {
+    let more =
+        if others == 0 { String::new() } else { format!(" (and {others} more like it within a minute)") };
+    let room = LONGEST_NOTE.saturating_sub(more.chars().count());
+    note.chars().take(room).chain(more.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::noted;
+
+    /// A note that is too long is refused by the API, and with it the number at its end.
+    #[test]
+    fn a_long_note_is_cut_and_keeps_the_number() {
+        let cut = noted(&"ä".repeat(2000), 7);
+        assert_eq!(cut.chars().count(), 1024);
+        assert!(cut.ends_with("(and 7 more like it within a minute)"));
+        assert_eq!(noted("short", 0), "short");
+    }
+}

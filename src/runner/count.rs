@@ -1,0 +1,40 @@
+//! What is counted of the life of a NodeUpdate.
+
+use crate::failure::Failure;
+use crate::metrics::{Metrics, result_of};
+use crate::session::End;
+use farrier_update::{NodeVerdict, Reason};
+use std::time::Duration;
+
+/// An attempt has ended.
+pub(super) fn attempt(metrics: &Metrics, end: &End, took: Duration) {
+    let (result, reason) = result(end);
+    metrics.attempts.count([result, reason.as_str()]);
+    metrics.attempt_duration.observe([result], took);
+}
+
+/// Nothing follows any more.
+pub(super) fn ended(metrics: &Metrics, end: &End) {
+    let (result, reason) = result(end);
+    metrics.node_updates_ended.count([result, reason.as_str()]);
+}
+
+/// Somebody has looked whether the machine is clean.
+pub(super) fn looked(metrics: &Metrics, clean: Option<&Result<(), Failure>>) {
+    if let Some(clean) = clean {
+        metrics.clean_ups.count([result_of(clean, Reason::NothingLeftBehind.as_str())]);
+    }
+}
+
+/// The same words as in `status.counts` of a run, and why.
+pub(super) fn result(end: &End) -> (&'static str, Reason) {
+    match end {
+        End::Finished(NodeVerdict::Succeeded { reason, .. }) => ("succeeded", *reason),
+        End::Inventoried => ("succeeded", Reason::Succeeded),
+        End::Planned => ("planned", Reason::Planned),
+        End::Cancelled | End::Finished(NodeVerdict::Cancelled { .. }) => ("cancelled", Reason::Cancelled),
+        End::Finished(NodeVerdict::Failed { reason, .. }) | End::Failed(Failure { reason, .. }) => {
+            (if reason.unreachable() { "unreachable" } else { "failed" }, *reason)
+        }
+    }
+}

@@ -121,7 +121,7 @@ pub enum Occupant {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The ports that were asked for are taken, and no others are wanted.
-    #[error("on {host} {} taken", taken_list(.taken))]
+    #[error("on {host} {}", taken_list(.taken))]
     PortsTaken {
         /// Where.
         host: String,
@@ -141,7 +141,9 @@ pub enum Refusal {
         last: u16,
     },
     /// Nothing is left.
-    #[error("on {host} none of the ports {first} to {last} is left: {} by runs, {} by others", .by_runs, .by_others)]
+    #[error(
+        "on {host} nothing that fits is left of the ports {first} to {last}: {by_runs} are had by runs, {by_others} by others"
+    )]
     Exhausted {
         /// Where.
         host: String,
@@ -165,11 +167,14 @@ pub enum Refusal {
 }
 
 fn taken_list(taken: &[(u16, Occupant)]) -> String {
-    let one = |(port, by): &(u16, Occupant)| match by {
-        Occupant::Run(uid) => format!("port {port} is (by run {uid})"),
-        Occupant::Foreign => format!("port {port} is (by something that is not Farrier's)"),
+    let one = |(n, (port, by)): (usize, &(u16, Occupant))| {
+        let is = if n == 0 { "is taken " } else { "" };
+        match by {
+            Occupant::Run(uid) => format!("port {port} {is}by run {uid}"),
+            Occupant::Foreign => format!("port {port} {is}by something that is not Farrier's"),
+        }
     };
-    taken.iter().map(one).collect::<Vec<_>>().join(" and ")
+    taken.iter().enumerate().map(one).collect::<Vec<_>>().join(", and ")
 }
 
 /// What is taken, seen by one who asks.

@@ -1,1 +1,229 @@
-//! Tests.
+//! Cases that a reader would ask about; the laws are beside.
+
+use super::*;
+use crate::table::{Range, table};
+
+mod laws;
+mod model;
+mod race;
+
+fn seat(runner: &str, host: &str, block: Option<Block>) -> Seat {
+    Seat { runner: runner.to_owned(), host: host.to_owned(), block }
+}
+
+fn request(run: &str, seats: Vec<Seat>, sharing: Sharing) -> PairRequest {
+    PairRequest {
+        run: run.to_owned(),
+        seats,
+        wanted: Pair::USUAL,
+        on_conflict: OnConflict::Next,
+        sharing,
+        standing: BTreeMap::new(),
+    }
+}
+
+fn conflict(run: &str, host: &str, port: u16) -> Conflict {
+    Conflict { run: run.to_owned(), host: host.to_owned(), port }
+}
+
+fn pair(http: u16, https: u16) -> Pair {
+    Pair { http, https }
+}
+
+/// The chart's block of sixteen.
+const BLOCK: Block = Block { first: 63001, count: 16 };
+
+/// With Fail a site gets the ports that its firewall knows, or a reason that names who has them.
+#[test]
+fn a_run_that_wants_its_ports_only_is_told_who_has_them() {
+    let mut request = request("b", vec![seat("r0", "h0", None)], Sharing::Each);
+    request.on_conflict = OnConflict::Fail;
+    let claims = Claim::both("a", "r0", "h0", pair(63002, 63003));
+    let refused = allocate(&request, &claims, &[conflict("b", "h0", 63001)]).refused;
+    assert_eq!(
+        refused["r0"].to_string(),
+        "on h0 port 63001 is taken by something that is not Farrier's, and port 63002 by run a"
+    );
+}
+
+/// The same ports in two pods are no conflict: each has its own.
+#[test]
+fn runs_in_different_pods_have_the_same_pair() {
+    let request = request("b", vec![seat("r1", "h1", Some(BLOCK))], Sharing::Each);
+    let claims = Claim::both("a", "r0", "h0", Pair::USUAL);
+    assert_eq!(allocate(&request, &claims, &[]).pairs["r1"], Pair::USUAL);
+}
+
+/// Two processes on one machine, as in a test without pods.
+#[test]
+fn two_runners_of_a_run_on_one_host_have_different_pairs() {
+    let request = request("a", vec![seat("r1", "h", None), seat("r0", "h", None)], Sharing::Each);
+    let pairs = allocate(&request, &[], &[]).pairs;
+    assert_eq!((pairs["r0"], pairs["r1"]), (Pair::USUAL, pair(63003, 63004)));
+}
+
+/// A host port that the pod does not declare does not exist.
+#[test]
+fn ports_outside_the_block_are_not_given() {
+    let block = Block { first: 40000, count: 4 };
+    let mut request = request("a", vec![seat("r0", "h0", Some(block))], Sharing::Each);
+    assert_eq!(allocate(&request, &[], &[]).pairs["r0"], pair(40000, 40001));
+    // The distance of 80 and 443 does not fit into four ports.
+    request.wanted = pair(80, 443);
+    assert_eq!(allocate(&request, &[], &[]).pairs["r0"], pair(40000, 40001));
+    request.on_conflict = OnConflict::Fail;
+    assert_eq!(
+        allocate(&request, &[], &[]).refused["r0"].to_string(),
+        "on h0 only the ports 40000 to 40003 are set aside, and 80/443 are not among them"
+    );
+}
+
+/// A run that asks for ports in the middle of the block is served from its beginning, too.
+#[test]
+fn the_search_goes_on_at_the_beginning_of_the_block() {
+    let block = Block { first: 63001, count: 4 };
+    let mut request = request("a", vec![seat("r0", "h0", Some(block))], Sharing::Each);
+    request.wanted = pair(63003, 63004);
+    let claims = Claim::both("b", "r0", "h0", pair(63003, 63004));
+    assert_eq!(allocate(&request, &claims, &[]).pairs["r0"], Pair::USUAL);
+}
+
+/// The message of a host that is full says how many ports are whose.
+#[test]
+fn a_full_block_is_named() {
+    let request = request("z", vec![seat("r0", "h0", Some(BLOCK))], Sharing::Each);
+    let mut claims: Vec<Claim> = Claim::both("a", "r0", "h0", Pair::USUAL).to_vec();
+    claims.extend(Claim::both("b", "r0", "h0", pair(63003, 63004)));
+    let conflicts: Vec<Conflict> = (63005..=63015).map(|port| conflict("z", "h0", port)).collect();
+    let refused = &allocate(&request, &claims, &conflicts).refused["r0"];
+    assert_eq!(
+        refused.to_string(),
+        "on h0 nothing that fits is left of the ports 63001 to 63016: 4 are had by runs, 11 by others"
+    );
+}
+
+/// At the very end of the numbers nothing wraps around.
+#[test]
+fn there_is_nothing_above_65535() {
+    let mut request = request("a", vec![seat("r0", "h0", None)], Sharing::Each);
+    request.wanted = pair(65534, 65535);
+    let refused = &allocate(&request, &[], &[conflict("a", "h0", 65535)]).refused["r0"];
+    assert!(matches!(
+        refused,
+        Refusal::Exhausted { first: 65534, last: 65535, by_runs: 0, by_others: 1, .. }
+    ));
+    let block = Block { first: 65530, count: 100 };
+    assert_eq!(block.last(), Some(65535));
+    assert_eq!(Block { first: 1, count: 0 }.last(), None);
+}
+
+/// One Service stands before all pods: a pod with other ports would not be reached.
+#[test]
+fn runners_behind_one_service_have_the_same_pair() {
+    let seats = vec![seat("r0", "h0", None), seat("r1", "h1", None)];
+    let mut request = request("b", seats, Sharing::Same);
+    let claims = Claim::both("a", "r1", "h1", Pair::USUAL);
+    let both = allocate(&request, &claims, &[]).pairs;
+    assert_eq!((both["r0"], both["r1"]), (pair(63003, 63004), pair(63003, 63004)));
+
+    // One of them cannot have it: all move.
+    request.standing = both;
+    let moved = allocate(&request, &claims, &[conflict("b", "h0", 63004)]).pairs;
+    assert_eq!((moved["r0"], moved["r1"]), (pair(63005, 63006), pair(63005, 63006)));
+}
+
+/// Engines are in the middle of their work: a replica more must not cut them off.
+#[test]
+fn a_runner_that_comes_later_does_not_move_the_others() {
+    let seats = vec![seat("r0", "h0", None), seat("r1", "h1", None)];
+    let mut request = request("b", seats, Sharing::Same);
+    request.standing.insert("r0".to_owned(), Pair::USUAL);
+    let claims = Claim::both("a", "r1", "h1", Pair::USUAL);
+    let allocation = allocate(&request, &claims, &[]);
+    assert_eq!(allocation.pairs["r0"], Pair::USUAL);
+    assert!(matches!(allocation.refused["r1"], Refusal::PortsTaken { .. }));
+    assert_eq!(allocate(&request, &[], &[]).pairs["r1"], Pair::USUAL);
+}
+
+/// Two processes on one machine cannot listen on the same port.
+#[test]
+fn runners_that_need_the_same_pair_are_not_on_one_host() {
+    let seats = vec![seat("r0", "h", None), seat("r1", "h", None)];
+    let allocation = allocate(&request("b", seats, Sharing::Same), &[], &[]);
+    assert_eq!(allocation.pairs["r0"], Pair::USUAL);
+    assert_eq!(allocation.refused["r1"].to_string(), "on h r0 has the ports already, and both need the same");
+}
+
+/// What is given up can be given again.
+#[test]
+fn released_ports_come_back() {
+    let block = Some(BLOCK);
+    let mut claims = Vec::new();
+    for run in 0..8_u16 {
+        let request = request(&format!("run-{run}"), vec![seat("r0", "h0", block)], Sharing::Each);
+        let given = allocate(&request, &claims, &[]).pairs["r0"];
+        claims.extend(Claim::both(&request.run, "r0", "h0", given));
+    }
+    let late = request("late", vec![seat("r0", "h0", block)], Sharing::Each);
+    assert!(matches!(allocate(&late, &claims, &[]).refused["r0"], Refusal::Exhausted { by_runs: 16, .. }));
+    claims.retain(|claim| claim.run != "run-5");
+    assert_eq!(allocate(&late, &claims, &[]).pairs["r0"], pair(63011, 63012));
+}
+
+fn profile(id: &str) -> RangeProfile {
+    let range: &Range = table().range(id).unwrap();
+    range.into()
+}
+
+fn asks(runner: &str) -> RangeRequest {
+    RangeRequest { run: "a".to_owned(), runner: runner.to_owned(), host: "h0".to_owned(), standing: None }
+}
+
+/// Row E5: who is on the lowest port depends on the interfaces.
+#[test]
+fn with_one_interface_and_no_ipv6_the_nodes_get_the_second_port() {
+    let range = profile("target_to_controller");
+    let one = WayBack { ipv6: false, interfaces: 1 };
+    let given = |way, conflicts: &[Conflict]| {
+        let ports = take_return(range, &asks("r0"), None, way, &[], conflicts).unwrap();
+        (ports.local.map(|taken| taken.port), ports.nodes.port)
+    };
+    assert_eq!(given(one, &[]), (Some(61000), 61001));
+    assert_eq!(given(one, &[conflict("a", "h0", 61000)]), (Some(61001), 61002));
+    assert_eq!(given(one, &[conflict("a", "h0", 61001)]), (Some(61000), 61002));
+    assert_eq!(given(WayBack { ipv6: true, interfaces: 1 }, &[]), (None, 61000));
+    assert_eq!(given(WayBack { ipv6: false, interfaces: 2 }, &[]), (None, 61000));
+}
+
+/// The nodes were told their port; only that of the local processes may change.
+#[test]
+fn a_conflict_on_the_local_port_leaves_the_nodes_theirs() {
+    let request = RangeRequest { standing: Some(61001), ..asks("r0") };
+    let one = WayBack { ipv6: false, interfaces: 1 };
+    let range = profile("target_to_controller");
+    let reported = [conflict("a", "h0", 61000)];
+    let ports = take_return(range, &request, Some(61000), one, &[], &reported).unwrap();
+    assert_eq!((ports.local.map(|t| t.port), ports.nodes.port), (Some(61002), 61001));
+}
+
+/// The text gives six ports and no more; a seventh is behind somebody's firewall.
+#[test]
+fn the_log_server_does_not_leave_its_range() {
+    let taken: Vec<Conflict> =
+        [80].into_iter().chain(63000..=63005).map(|port| conflict("a", "h0", port)).collect();
+    let refused = take(profile("log_server"), &asks("r0"), &[], &taken, 7).unwrap_err();
+    assert!(matches!(refused, Refusal::Exhausted { first: 63000, last: 63005, by_others: 6, .. }));
+    assert_eq!(take(profile("log_server"), &asks("r0"), &[], &[], 7).unwrap().port, 80);
+}
+
+/// Row E6: above 1024 means 1025 at least.
+#[test]
+fn a_dedicated_port_is_a_high_one() {
+    let mut claims = Vec::new();
+    for session in 0..200_u16 {
+        let asks = asks(&format!("session-{session}"));
+        let Taken { port, beyond } = take(profile("dedicated_high"), &asks, &claims, &[], 0).unwrap();
+        assert_eq!((port, beyond), (1025 + session, false));
+        claims.push(Claim { run: asks.run, runner: asks.runner, host: asks.host, port });
+    }
+}

@@ -1,1 +1,206 @@
-//! Tests.
+//! What is open is what is needed, for whom it is needed, while it is needed.
+
+use super::*;
+use proptest::prelude::*;
+
+const PAIR: Pair = Pair { http: 63003, https: 63004 };
+
+fn machine(kind: MachineType, channel: Channel, stage: Stage, address: &str) -> Machine {
+    Machine {
+        kind,
+        addresses: vec![address.parse().unwrap()],
+        ssh_port: 22,
+        listen_port: crate::table::LISTEN_PORT,
+        channel,
+        stage,
+    }
+}
+
+fn input(machines: Vec<Machine>) -> Input {
+    Input { machines, pairs: BTreeSet::from([PAIR]), peers: Vec::new() }
+}
+
+/// Rules as one would read them out: `in 10.0.0.1/32 tcp 63004`.
+fn spoken(input: &Input) -> Vec<String> {
+    let one = |rule: &Rule| {
+        let way = match rule.way {
+            Way::Ingress => "in",
+            Way::Egress => "out",
+        };
+        let cidrs: Vec<String> = rule.cidrs.iter().map(ToString::to_string).collect();
+        let ports: Vec<String> = rule.ports.iter().map(|p| format!("{} {}", p.transport, p.port)).collect();
+        format!("{way} {} {}", cidrs.join(","), ports.join(",").to_lowercase())
+    };
+    rules(input, CIDRS_PER_RULE).iter().map(one).collect()
+}
+
+const INVENTORY: Stage = Stage::In(Phase::Inventory);
+const DEPLOYMENT: Stage = Stage::In(Phase::Deployment);
+
+/// Row W1: an iLO fetches its image in deployment; before that its way back stays closed.
+#[test]
+fn a_puller_reaches_us_while_it_pulls() {
+    let ilo = |stage| spoken(&input(vec![machine(MachineType::ILO, Channel::Session, stage, "10.0.0.1")]));
+    assert_eq!(ilo(Stage::Waiting), [""; 0]);
+    assert_eq!(ilo(INVENTORY), ["out 10.0.0.1/32 tcp 22,tcp 443"]);
+    assert_eq!(ilo(DEPLOYMENT), ["in 10.0.0.1/32 tcp 63003", "out 10.0.0.1/32 tcp 22,tcp 443"]);
+    assert_eq!(ilo(Stage::Ended), [""; 0]);
+}
+
+/// A run on Session alone opens no way in at all.
+#[test]
+fn only_a_machine_that_calls_back_may_call() {
+    let linux = |channel| spoken(&input(vec![machine(MachineType::Linux, channel, INVENTORY, "10.0.0.1")]));
+    assert_eq!(linux(Channel::Session), ["out 10.0.0.1/32 tcp 22"]);
+    assert_eq!(linux(Channel::Callback), ["in 10.0.0.1/32 tcp 63004", "out 10.0.0.1/32 tcp 22"]);
+    assert_eq!(linux(Channel::Listen), ["out 10.0.0.1/32 tcp 22,tcp 62286"]);
+}
+
+/// Before any port is bound there is nothing to open, and the usual numbers are not opened instead.
+#[test]
+fn without_a_listener_no_way_in_is_open() {
+    let mut input = input(vec![machine(MachineType::Linux, Channel::Callback, INVENTORY, "10.0.0.1")]);
+    input.pairs.clear();
+    input.peers = vec!["10.244.0.9".parse().unwrap()];
+    assert_eq!(spoken(&input), ["out 10.0.0.1/32 tcp 22"]);
+}
+
+/// Replicas hand streams to each other, on the port with TLS only, while anybody may call at all.
+#[test]
+fn runners_reach_each_other_while_engines_call() {
+    let peers = vec!["10.244.0.8".parse().unwrap(), "10.244.0.9".parse().unwrap()];
+    let mut calling = input(vec![machine(MachineType::ILO, Channel::Callback, DEPLOYMENT, "10.0.0.1")]);
+    calling.peers = peers.clone();
+    assert_eq!(
+        spoken(&calling),
+        [
+            "in 10.0.0.1/32 tcp 63003",
+            "in 10.244.0.8/31 tcp 63004",
+            "out 10.0.0.1/32 tcp 22,tcp 443",
+            "out 10.244.0.8/31 tcp 63004",
+        ]
+    );
+    let mut silent = input(vec![machine(MachineType::Linux, Channel::Session, DEPLOYMENT, "10.0.0.1")]);
+    silent.peers = peers;
+    assert_eq!(spoken(&silent), ["out 10.0.0.1/32 tcp 22"]);
+}
+
+/// A machine with its SSH server elsewhere does not share a rule with those on 22.
+#[test]
+fn machines_with_the_same_ports_share_a_rule() {
+    let mut odd = machine(MachineType::Linux, Channel::Session, INVENTORY, "10.0.0.2");
+    odd.ssh_port = 2222;
+    let machines = vec![
+        machine(MachineType::Linux, Channel::Session, INVENTORY, "10.0.0.0"),
+        odd,
+        machine(MachineType::Linux, Channel::Session, DEPLOYMENT, "10.0.0.1"),
+        machine(MachineType::Windows, Channel::Session, DEPLOYMENT, "fd00::1"),
+    ];
+    assert_eq!(
+        spoken(&input(machines)),
+        [
+            "out 10.0.0.0/31 tcp 22",
+            "out fd00::1/128 tcp 135,tcp 139,tcp 445,udp 137,udp 138",
+            "out 10.0.0.2/32 tcp 2222",
+        ]
+    );
+}
+
+/// A policy that the API server refuses for its size would leave the run closed.
+#[test]
+fn large_rules_are_split() {
+    let far = |n: u32| format!("10.{}.{}.1", n / 256, n % 256);
+    let machines =
+        (0..2500).map(|n| machine(MachineType::Linux, Channel::Callback, INVENTORY, &far(n))).collect();
+    let rules = rules(&input(machines), 1000);
+    let sizes: Vec<_> = rules.iter().map(|rule| (rule.way, rule.cidrs.len())).collect();
+    let expected = [Way::Ingress, Way::Egress].map(|way| [(way, 1000), (way, 1000), (way, 500)]);
+    assert_eq!(sizes, expected.concat());
+}
+
+fn any_machine() -> impl Strategy<Value = Machine> {
+    (
+        prop::sample::select(MachineType::ALL.to_vec()),
+        prop::sample::select(Channel::ALL.to_vec()),
+        prop::sample::select(vec![Stage::Waiting, INVENTORY, DEPLOYMENT, Stage::Ended]),
+        0..32_u8,
+        prop_oneof![Just(22_u16), Just(2222)],
+    )
+        .prop_map(|(kind, channel, stage, n, ssh_port)| Machine {
+            ssh_port,
+            ..machine(kind, channel, stage, &format!("10.0.0.{n}"))
+        })
+}
+
+proptest! {
+    /// Over a mixed fleet: each connection that is needed is open, and no other is.
+    #[test]
+    fn what_is_open_is_what_is_needed(
+        machines in prop::collection::vec(any_machine(), 0..40),
+        at_most in 1..5_usize,
+    ) {
+        let mut needed: BTreeSet<(Way, IpAddr, Port)> = BTreeSet::new();
+        for machine in &machines {
+            let (Stage::In(phase), Some(address)) = (machine.stage, machine.addresses.first()) else { continue };
+            let actual = Actual { ssh: machine.ssh_port, http: PAIR.http, https: PAIR.https, listen: machine.listen_port };
+            for need in needs(machine.kind, machine.channel, phase).iter().filter(|need| !need.optional) {
+                let way = if need.direction == Direction::ToTarget { Way::Egress } else { Way::Ingress };
+                needed.insert((way, *address, Port { transport: need.transport, port: need.port.resolve(&actual).first }));
+            }
+        }
+        let mut input = input(machines);
+        let rules = rules(&input, at_most);
+        let mut open = BTreeSet::new();
+        for rule in &rules {
+            prop_assert!(rule.cidrs.len() <= at_most);
+            for address in rule.cidrs.iter().flat_map(|cidr| cidr.subnets(32).unwrap()).map(|one| one.addr()) {
+                open.extend(rule.ports.iter().map(|port| (rule.way, address, *port)));
+            }
+        }
+        prop_assert_eq!(open, needed);
+        input.machines.reverse();
+        prop_assert_eq!(super::rules(&input, at_most), rules);
+    }
+}
+
+/// What the messages of conditions are made of.
+#[test]
+fn addresses_that_cannot_be_a_machines_are_named() {
+    let ranges = Ranges {
+        pods: vec!["10.244.0.0/16".parse().unwrap(), "fd00:10:244::/56".parse().unwrap()],
+        services: vec!["10.96.0.0/12".parse().unwrap()],
+    };
+    let said = |address: &str| {
+        check_machine(&[address.parse().unwrap()], &ranges)
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said("10.0.0.1"), [""; 0]);
+    assert_eq!(said("10.244.3.4"), ["address 10.244.3.4 lies inside the pod range 10.244.0.0/16"]);
+    assert_eq!(said("::ffff:10.244.3.4"), said("10.244.3.4"));
+    assert_eq!(said("fd00:10:244::5"), ["address fd00:10:244::5 lies inside the pod range fd00:10:244::/56"]);
+    assert_eq!(said("10.97.0.1"), ["address 10.97.0.1 lies inside the service range 10.96.0.0/12"]);
+    assert_eq!(said("127.0.0.5"), ["127.0.0.5 is a loopback address, which no machine can be reached by"]);
+    assert_eq!(said("::1").len() + said("ff02::1").len() + said("0.0.0.0").len() + said("::").len(), 4);
+    assert_eq!(
+        said("255.255.255.255"),
+        ["255.255.255.255 is the broadcast address, which no machine can be reached by"]
+    );
+}
+
+/// Equal ports and those below 1024, each once.
+#[test]
+fn ports_that_cannot_be_are_named() {
+    let said =
+        |http, https, ftp| check_ports(http, https, ftp).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(said(63001, 63002, None), [""; 0]);
+    assert_eq!(
+        said(80, 443, Some(80)),
+        [
+            "port 80 is asked for twice",
+            "port 80 is below 1024, which needs the capability NET_BIND_SERVICE",
+            "port 443 is below 1024, which needs the capability NET_BIND_SERVICE",
+        ]
+    );
+}

@@ -1,0 +1,49 @@
+{{/* What the operator may do in the namespaces that it watches, each with its reason. */}}
+{{- define "farrier.watchedRules" -}}
+# One watch per kind fills its caches; the uncached reads come before a write that must not be
+# decided on old news.
+- apiGroups: [farrier.dev]
+  resources: [managednodes, baselines, updateruns, nodeupdates]
+  verbs: [get, list, watch]
+# Its own finalizer on a run.
+- apiGroups: [farrier.dev]
+  resources: [updateruns]
+  verbs: [patch]
+# A run goes by itself when spec.ttlAfterFinished is over.
+- apiGroups: [farrier.dev]
+  resources: [updateruns]
+  verbs: [delete]
+# Children of a run carry an ownerReference that blocks its deletion; some clusters ask for this.
+- apiGroups: [farrier.dev]
+  resources: [updateruns/finalizers]
+  verbs: [update]
+# One NodeUpdate for each machine of a run: made, told what to do, and taken away if the run is
+# deleted before it has begun.
+- apiGroups: [farrier.dev]
+  resources: [nodeupdates]
+  verbs: [create, patch, delete]
+# What was found on a machine, by server-side apply, which creates as well.
+- apiGroups: [farrier.dev]
+  resources: [nodeinventories]
+  verbs: [create, patch]
+# Conditions, counts, outcomes. The spec of what users write is never written.
+- apiGroups: [farrier.dev]
+  resources: [managednodes/status, baselines/status, updateruns/status, nodeupdates/status, nodeinventories/status]
+  verbs: [patch]
+# Credentials of machines and of payloads, each by the name that a spec refers to; never listed.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+# What happened, beside the object that it happened to.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* What it may do in its own namespace, where its pods are. */}}
+{{- define "farrier.ownRules" -}}
+# Who leads, and which runners live.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, create, update, patch, delete]
+{{- end }}

@@ -158,7 +158,7 @@ async fn decide_due(context: &Context, due: &mut BTreeMap<Key, Instant>) {
         due.remove(&key);
         context.beat.beat();
         let begun = Instant::now();
-        let span = tracing::info_span!("reconcile", namespace = %key.0, run = %key.1);
+        let span = tracing::error_span!("reconcile", namespace = %key.0, run = %key.1);
         let decided = update_run::reconcile(context, &key.0, &key.1).instrument(span.clone()).await;
         context.metrics.reconcile_duration.observe([], begun.elapsed());
         context.metrics.reconciles.count([result(&decided)]);

@@ -21,6 +21,8 @@ pub struct Conversation {
     files: Box<dyn PayloadFiles>,
     state: Mutex<State>,
     changed: Notify,
+    /// Of the task that it belongs to: streams come in elsewhere, and their lines belong to it too.
+    span: tracing::Span,
 }
 
 #[derive(Default)]
@@ -59,6 +61,7 @@ impl Conversation {
             files,
             state: Mutex::default(),
             changed: Notify::new(),
+            span: tracing::Span::current(),
         }
     }
 

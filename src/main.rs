@@ -10,6 +10,9 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    #[command(flatten)]
+    log: telemetry::Options,
 }
 
 #[derive(Debug, Subcommand)]
@@ -20,7 +23,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init();
+    if let Err(error) = telemetry::init(cli.log) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     let result = match cli.command {
         Command::Crd(args) => cmd::crd::run(&args),
         Command::Operator(args) => tokio::runtime::Builder::new_multi_thread()

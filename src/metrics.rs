@@ -5,6 +5,7 @@
 //! that they agree with what the objects' statuses say.
 
 pub mod api_calls;
+mod calls_back;
 pub mod catalogue;
 mod fleet;
 mod instrument;
@@ -73,6 +74,8 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Runners with a fresh Lease.
     pub runners_live: Gauge,
+    /// What the callback servers of all runs count.
+    pub callback: Arc<crate::callback::Counters>,
 }
 
 impl Default for Metrics {
@@ -107,7 +110,9 @@ impl Metrics {
             events: Counters::register(&mut r, &c::EVENTS),
             leader: Gauge::register(&mut r, &c::LEADER),
             runners_live: Gauge::register(&mut r, &c::RUNNERS_LIVE),
+            callback: Arc::default(),
         };
+        r.register_collector(Box::new(calls_back::CallsBack(metrics.callback.clone())));
         r.register_collector(Box::new(process::Process::default()));
         *metrics.lock() = r;
         metrics

@@ -135,8 +135,9 @@ impl Tasks {
         let context = self.context.clone();
         let update = update.clone();
         let ended = self.ended.clone();
-        // Everything that is said below carries these.
-        let span = tracing::info_span!(
+        // Everything that is said below carries these, however little is logged: a span of a lower
+        // level would be missing where only warnings are.
+        let span = tracing::error_span!(
             "node_update",
             namespace = update.namespace(),
             run = update.spec.run_ref.name,

@@ -21,6 +21,7 @@ pub use view::{Step, Survey, View};
 use crate::conversation::{Conversation, PayloadFiles};
 use crate::drivers::linux::Machine;
 use crate::failure::Failure;
+use crate::metrics::Counters;
 use crate::payload::Store;
 use farrier_update::{NodeVerdict, Reason};
 use std::path::PathBuf;
@@ -59,7 +60,8 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
     if *stop.borrow() && !job.touched {
         return End::Cancelled;
     }
-    let files = Files { store: tools.store.clone(), digests: job.digests() };
+    let served = tools.metrics.payload_served.clone();
+    let files = Files { store: tools.store.clone(), digests: job.digests(), served };
     let conversation = Arc::new(Conversation::new(&job.session, job.lease_seconds, Box::new(files)));
     let session = Session { job, tools, stop, view, conversation, first_key: Mutex::new(None) };
     session.run().await
@@ -167,10 +169,15 @@ impl Session<'_> {
 struct Files {
     store: Store,
     digests: Vec<String>,
+    served: Counters<0>,
 }
 
 impl PayloadFiles for Files {
     fn file(&self, digest: &str) -> Option<PathBuf> {
         self.digests.iter().any(|d| d == digest).then(|| self.store.path(digest)).flatten()
+    }
+
+    fn handed_out(&self, bytes: usize) {
+        self.served.add([], bytes as u64);
     }
 }

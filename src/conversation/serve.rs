@@ -15,6 +15,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::Instrument as _;
 
 /// What an engine may post at once. A survey of a machine with ten thousand packages is about
 /// one megabyte.
@@ -50,7 +51,8 @@ impl Conversation {
             let conversation = conversation.clone();
             async move { Ok::<_, Infallible>(conversation.answer(request).await) }
         });
-        http(SILENCE).serve_connection(TokioIo::new(stream), service).await
+        let served = http(SILENCE).serve_connection(TokioIo::new(stream), service);
+        served.instrument(self.span.clone()).await
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
@@ -107,7 +109,15 @@ impl Conversation {
         // it there.
         let conversation = self.clone();
         let cancelled = Box::pin(async move { conversation.cancelled().await });
-        payload::answer(path, digest, request, Some(cancelled)).await
+        let answer = payload::answer(path, digest, request, Some(cancelled)).await;
+        let conversation = self.clone();
+        answer.map(|body| {
+            let counted = body.map_frame(move |frame| {
+                conversation.files.handed_out(frame.data_ref().map_or(0, Bytes::len));
+                frame
+            });
+            counted.boxed_unsync()
+        })
     }
 }
 

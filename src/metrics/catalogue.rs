@@ -131,6 +131,21 @@ catalogue! {
     /// Bytes of payloads handed to engines.
     PAYLOAD_SERVED: Counter "farrier_payload_served_bytes_total" [] worry "Zero while payloads are under way.";
 
+    // The callback server.
+
+    /// Connections to the callback server that were let in by their source address.
+    CALLBACK_CONNECTIONS: Counter "farrier_callback_connections_total" [] worry "Grows much faster than `farrier_callback_engines_total`.";
+    /// Connections and requests that the callback server refused, by cause.
+    CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "`certificate`, `wrong_session`, `expired` or `source` at all: somebody tries.";
+    /// Connections to the callback server that are open.
+    CALLBACK_OPEN: Gauge "farrier_callback_connections_open" [] worry "At its limit.";
+    /// Streams of engines that proved who they are.
+    CALLBACK_ENGINES: Counter "farrier_callback_engines_total" [] worry "Grows without new attempts: streams break.";
+    /// Streams of engines that were passed on to another replica.
+    CALLBACK_RELAYED: Counter "farrier_callback_relayed_total" [] worry "Nearly all streams are: machines reach the wrong replica.";
+    /// Bytes that the callback server sent, TLS included.
+    CALLBACK_SENT: Counter "farrier_callback_sent_bytes_total" [] worry "Its rate is that of the network card.";
+
     // Control.
 
     /// Decisions about runs, by what came of it: `ok`, `conflict` or `error`.

@@ -24,10 +24,7 @@ impl Collector for Process {
         gauge(&mut encoder, &c::BUILD_INFO, [([env!("CARGO_PKG_VERSION")], 1.0)])?;
         let stat = read_to_string("/proc/self/stat").unwrap_or_default();
         if let Some(seconds) = cpu_seconds(&stat) {
-            let counter = ConstCounter::new(seconds);
-            let name = c::PROCESS_CPU.name.trim_end_matches("_total");
-            let metric = encoder.encode_descriptor(name, c::PROCESS_CPU.help, None, counter.metric_type())?;
-            counter.encode(metric)?;
+            counter(&mut encoder, &c::PROCESS_CPU, [([], seconds)])?;
         }
         let started = started(&stat, &read_to_string("/proc/stat").unwrap_or_default());
         let memory = memory_bytes(&read_to_string("/proc/self/status").unwrap_or_default());
@@ -54,18 +51,34 @@ pub(super) fn gauge<const N: usize>(
     series: impl IntoIterator<Item = ([&'static str; N], f64)>,
 ) -> fmt::Result {
     debug_assert_eq!(described.kind, Kind::Gauge, "{}", described.name);
-    let mut series = series.into_iter().peekable();
-    if series.peek().is_none() {
-        return Ok(());
-    }
-    let type_ = ConstGauge::new(0.0).metric_type();
-    let mut metric = encoder.encode_descriptor(described.name, described.help, None, type_)?;
+    encode(encoder, described, series.into_iter().map(|(values, value)| (values, ConstGauge::new(value))))
+}
+
+/// Encodes a counter that somebody else keeps.
+pub(super) fn counter<const N: usize>(
+    encoder: &mut DescriptorEncoder,
+    described: &Described<N>,
+    series: impl IntoIterator<Item = ([&'static str; N], f64)>,
+) -> fmt::Result {
+    debug_assert_eq!(described.kind, Kind::Counter, "{}", described.name);
+    encode(encoder, described, series.into_iter().map(|(values, value)| (values, ConstCounter::new(value))))
+}
+
+fn encode<const N: usize, M: EncodeMetric>(
+    encoder: &mut DescriptorEncoder,
+    described: &Described<N>,
+    series: impl Iterator<Item = ([&'static str; N], M)>,
+) -> fmt::Result {
+    let mut series = series.peekable();
+    let Some((_, first)) = series.peek() else { return Ok(()) };
+    // The encoder adds the suffix of counters again.
+    let name = described.name.trim_end_matches("_total");
+    let mut metric = encoder.encode_descriptor(name, described.help, None, first.metric_type())?;
     for (values, value) in series {
-        let gauge = ConstGauge::new(value);
         if N == 0 {
-            return gauge.encode(metric);
+            return value.encode(metric);
         }
-        gauge.encode(metric.encode_family(&labels(described.labels, values))?)?;
+        value.encode(metric.encode_family(&labels(described.labels, values))?)?;
     }
     Ok(())
 }

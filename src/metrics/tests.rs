@@ -62,6 +62,7 @@ fn everything() -> String {
         events,
         leader: _,
         runners_live: _,
+        callback: _,
     } = &metrics;
     for two in [node_updates_ended, attempts] {
         two.count(["x", "y"]);

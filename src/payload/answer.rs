@@ -19,6 +19,9 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub trait PayloadFiles: Send + Sync {
     /// The file with this digest, `None` if the one who asks has no business with it.
     fn file(&self, digest: &str) -> Option<PathBuf>;
+
+    /// So many bytes of one were handed out. Whoever counts them says so.
+    fn handed_out(&self, _bytes: usize) {}
 }
 
 /// Answers GET or HEAD for the payload with this digest, whose file this is. The body breaks off

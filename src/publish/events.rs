@@ -17,6 +17,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use pace::{Pace, Verdict};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// An event's note may have this many characters at most; the API refuses longer ones.
 const LONGEST_NOTE: usize = 1024;
@@ -75,13 +76,14 @@ impl Events {
             Verdict::First { until } => {
                 self.inner.metrics.events.count(["held_back"]);
                 let events = self.clone();
-                tokio::spawn(async move {
+                let later = async move {
                     tokio::time::sleep_until(until).await;
                     let held = events.pace().take(&key, Instant::now());
                     if let Some((told, others)) = held {
                         events.write(&told, others).await;
                     }
-                });
+                };
+                tokio::spawn(later.in_current_span());
             }
         }
     }

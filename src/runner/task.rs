@@ -58,7 +58,7 @@ pub(super) async fn run(
         next = match next {
             // Boxed: an attempt's state is some 20 KiB, and most tasks wait most of the time.
             Next::Attempt { number, goal, touched } => {
-                let span = tracing::info_span!("attempt", attempt = number);
+                let span = tracing::error_span!("attempt", attempt = number);
                 Box::pin(task.attempt(number, goal, touched)).instrument(span).await
             }
             Next::Wait { failure, number, at } => task.wait(failure, number, at).await,

@@ -22,6 +22,7 @@ mod current;
 mod happy;
 mod harness;
 mod limits;
+mod logged;
 mod lost;
 mod order;
 mod patience;

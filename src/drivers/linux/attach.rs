@@ -35,7 +35,7 @@ impl Machine {
         tracing::trace!(node = %self.connection.node, rest = rest.len(), "attached");
         let stream = tokio::io::join(Cursor::new(rest).chain(reader), writer);
         if let Err(error) = conversation.serve(stream).await {
-            tracing::debug!(node = %self.connection.node, error = %chain(&error), "the stream to the engine ended");
+            tracing::debug!(error = %chain(&error), "the stream to the engine ended");
         }
         Ok(())
     }

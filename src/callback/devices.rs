@@ -27,8 +27,8 @@ struct Visit<'a> {
     door: &'a Door,
     source: IpAddr,
     seat: &'a Seat,
-    /// It has asked for something that there is.
-    known: AtomicBool,
+    /// It has asked for something.
+    asked: AtomicBool,
 }
 
 /// Answers a device until it leaves.
@@ -38,25 +38,26 @@ pub(super) async fn serve(
     source: IpAddr,
     seat: &Seat,
 ) {
-    let visit = Visit { door, source, seat, known: AtomicBool::new(false) };
+    let visit = Visit { door, source, seat, asked: AtomicBool::new(false) };
     let visit = &visit;
     let service = service_fn(|request| async move { Ok::<_, Infallible>(visit.answer(&request).await) });
     let patience = door.gate.limits().request;
-    let Err(error) = http(patience).serve_connection(TokioIo::new(stream), service).await else { return };
-    if error.is_parse() {
-        door.gate.refuse(Cause::Path, source);
-    } else if error.is_timeout() && !visit.known.load(Ordering::Relaxed) {
-        door.gate.refuse(Cause::TooSlow, source);
+    let served = http(patience).serve_connection(TokioIo::new(stream), service).await;
+    let asked = visit.asked.load(Ordering::Relaxed);
+    match served {
+        Err(error) if error.is_parse() => seat.refuse(Cause::Path),
+        Err(error) if error.is_timeout() && !asked => seat.refuse(Cause::TooSlow),
+        Ok(()) | Err(_) if !asked => seat.refuse(Cause::Silent),
+        Ok(()) | Err(_) => {}
     }
 }
 
 impl Visit<'_> {
     async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+        self.asked.store(true, Ordering::Relaxed);
         match self.wanted(request) {
             Ok((digest, path)) => {
-                if !self.known.swap(true, Ordering::Relaxed) {
-                    self.seat.rise(Standing::Device);
-                }
+                self.seat.rise(Standing::Device);
                 payload::answer(path, digest, request, None).await
             }
             Err((status, words)) => {

@@ -19,6 +19,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// From one request's end to the next one's last header, for those without a certificate.
     pub request: Duration,
+    /// How long a reader may keep the server waiting, all in all, until it has taken 16 KiB.
+    pub reader: Duration,
     /// Connections without a proven engine, per source address. Generous, since several machines
     /// may share an address.
     pub per_source: usize,
@@ -31,11 +33,13 @@ pub struct Limits {
 impl Default for Limits {
     /// One core does some 4,000 handshakes a second, so that a fleet of thousands is through before
     /// the first one's patience ends. Thirty-two is what a rack of devices behind one address may
-    /// fetch at once.
+    /// fetch at once. A reader that takes less than 550 bytes a second would need three weeks for a
+    /// gigabyte.
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(5),
             request: Duration::from_secs(20),
+            reader: Duration::from_secs(30),
             per_source: 32,
             handshakes: 1024,
             connections: 16 * 1024,
@@ -221,6 +225,14 @@ impl Seat {
     /// What the connection turned out to be.
     pub(super) fn rise(&self, standing: Standing) {
         self.gate.lock().rise(self.number, standing);
+    }
+
+    /// Gives the place up for a reason, which is counted unless the place was taken away before.
+    pub(super) fn refuse(&self, cause: Cause) {
+        let removed = self.gate.lock().remove(self.number);
+        if let Some(guest) = removed {
+            self.gate.refuse(cause, guest.source);
+        }
     }
 
     /// When the connection has to end: the run closed, its address is not the run's any more, or

@@ -12,10 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long a reader may keep us waiting, all in all, until it has taken [`PROGRESS`] bytes.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// At least 550 bytes a second: less than any line on which an update would ever end.
+/// A reader's patience is renewed each time it has taken so many bytes.
 const PROGRESS: usize = 16 * 1024;
 
 /// Counts what is sent, and gives up on readers that take next to nothing.
@@ -47,7 +44,7 @@ impl<S> Paced<S> {
     ) -> Poll<io::Result<usize>> {
         match written {
             Poll::Pending => {
-                let left = PATIENCE.saturating_sub(self.waited);
+                let left = self.gate.limits().reader.saturating_sub(self.waited);
                 let (_, patience) =
                     self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
                 if patience.as_mut().poll(context).is_pending() {

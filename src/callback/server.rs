@@ -189,9 +189,9 @@ impl Door {
             Ok(Ok(greeted)) => greeted,
             Ok(Err((_, anything))) => {
                 let cause = if anything { Cause::Handshake } else { Cause::Silent };
-                return self.gate.refuse(cause, source);
+                return seat.refuse(cause);
             }
-            Err(_) => return self.gate.refuse(Cause::TooSlow, source),
+            Err(_) => return seat.refuse(Cause::TooSlow),
         };
         settle(greeted.start.io.get_ref());
         let owner = match &greeted.called {
@@ -201,8 +201,8 @@ impl Door {
         match owner {
             Some(Owner::Here(entry)) => self.attend_engine(greeted, entry, deadline, from, seat).await,
             // What another runner passed on is not passed on once more: it might come back.
-            Some(Owner::Elsewhere(to)) if !runner => self.pass_on(greeted, to, deadline, source, seat).await,
-            Some(Owner::Elsewhere(_)) | None => self.gate.refuse(Cause::UnknownSession, source),
+            Some(Owner::Elsewhere(to)) if !runner => self.pass_on(greeted, to, deadline, seat).await,
+            Some(Owner::Elsewhere(_)) | None => seat.refuse(Cause::UnknownSession),
         }
     }
 
@@ -214,7 +214,6 @@ impl Door {
         from: SocketAddr,
         seat: &Seat,
     ) {
-        let source = from.ip().to_canonical();
         let Called::Session(session) = &greeted.called else { return };
         let config = match self.tls.for_session(session) {
             Ok(config) => config,
@@ -225,8 +224,8 @@ impl Door {
         };
         let stream = match timeout_at(deadline, greeted.start.into_stream(config)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.gate.refuse(tls::cause(&error), source),
-            Err(_) => return self.gate.refuse(Cause::TooSlow, source),
+            Ok(Err(error)) => return seat.refuse(tls::cause(&error)),
+            Err(_) => return seat.refuse(Cause::TooSlow),
         };
         seat.rise(Standing::Proven);
         self.gate.counters().count_engine();
@@ -250,8 +249,8 @@ impl Door {
     ) {
         match timeout_at(deadline, start.into_stream(self.tls.for_devices())).await {
             Ok(Ok(stream)) => devices::serve(self, stream, source, seat).await,
-            Ok(Err(error)) => self.gate.refuse(tls::cause(&error), source),
-            Err(_) => self.gate.refuse(Cause::TooSlow, source),
+            Ok(Err(error)) => seat.refuse(tls::cause(&error)),
+            Err(_) => seat.refuse(Cause::TooSlow),
         }
     }
 
@@ -260,14 +259,13 @@ impl Door {
         greeted: Greeted<Paced<TcpStream>>,
         to: SocketAddr,
         deadline: Instant,
-        source: IpAddr,
         seat: &Seat,
     ) {
         let other = match relay::dial(to, &greeted.words).await {
             Ok(other) => other,
             Err(error) => {
                 tracing::warn!(run = self.identity.run(), %to, %error, "cannot pass on an engine's stream");
-                return self.gate.refuse(Cause::Relay, source);
+                return seat.refuse(Cause::Relay);
             }
         };
         self.gate.counters().count_relayed();

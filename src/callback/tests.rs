@@ -2,6 +2,8 @@
 
 mod devices;
 mod engine;
+mod flood;
 mod relay;
 mod site;
 mod trust;
+mod wire;

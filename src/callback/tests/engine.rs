@@ -137,7 +137,7 @@ async fn connected(site: &Site, session: &str) -> (Engine<TlsStream<TcpStream>>,
 
 /// A policy does not end what is open, so the server does.
 #[tokio::test]
-async fn whoever_is_taken_out_of_the_run_cut_off() {
+async fn whoever_is_taken_out_of_the_run_is_cut_off() {
     let site = Site::open(Limits::default());
     let (engine, _registration) = connected(&site, "s1").await;
     site.sources.send_replace(Arc::new(AddressSet::from_iter([host(2)])));

@@ -1,23 +1,43 @@
 //! Those who pretend to be an engine, or to be the server.
 
 use super::engine::{Engine, whole_conversation};
-use super::site::{Site, ask, engine_tls};
+use super::site::{Site, ask, client_config, engine_tls, tls};
+use super::wire::{Tamper, Wire};
 use crate::callback::{Cause, Limits, RunIdentity};
-use farrier_protocol::CallbackConfig;
+use farrier_protocol::{CallbackConfig, EventBody};
+use rcgen::{CertificateParams, KeyPair, SanType};
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+const HOUR: Duration = Duration::from_hours(1);
 
 /// In TLS 1.3 a client believes that it is through before the server has seen its certificate; it
 /// hears of the refusal when it first wants something.
-async fn refused(config: &CallbackConfig, site: &Site) -> bool {
-    let stream = TcpStream::connect(site.https()).await.unwrap();
+async fn refused(config: &CallbackConfig, to: SocketAddr) -> bool {
+    let stream = TcpStream::connect(to).await.unwrap();
     match engine_tls(config, stream).await {
         Ok(mut stream) => ask(&mut stream, b"POST /v1/next HTTP/1.1\r\nHost: x\r\n\r\n").await.is_none(),
         Err(_) => true,
     }
 }
 
-/// The engine of one machine can do nothing in the name of another one.
+/// What the engine of session s1 is told, with a certificate that somebody else made.
+fn with(site: &Site, certificate: String, key: String) -> CallbackConfig {
+    CallbackConfig { certificate, key, ..site.config("s1") }
+}
+
+/// Self-signed, with the names that an engine's certificate has.
+fn self_signed() -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    let names = ["farrier:session:s1", "farrier:run:r1"];
+    params.subject_alt_names = names.map(|name| SanType::URI(name.try_into().unwrap())).to_vec();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// Each of them is turned away, and the engine that has the right certificate notices nothing.
 #[tokio::test]
 async fn a_certificate_opens_the_door_of_its_own_session_only() {
     let site = Site::open(Limits::default());
@@ -25,24 +45,121 @@ async fn a_certificate_opens_the_door_of_its_own_session_only() {
     let (_other, _other_registration) = site.session("s2");
     let mut good = Engine::call(&site, "s1").await;
 
-    let of_s2 = site.config("s2");
-    let neighbour = CallbackConfig { server_name: CallbackConfig::server_name_of("s1"), ..of_s2 };
-    assert!(refused(&neighbour, &site).await);
-    site.refused(Cause::WrongSession, 1).await;
-    good.is_well().await;
+    let neighbour = CallbackConfig { server_name: CallbackConfig::server_name_of("s1"), ..site.config("s2") };
+    let of_other_run = RunIdentity::generate("r1").unwrap().client_certificate("s1", HOUR).unwrap();
+    let long_ago = SystemTime::now() - 2 * HOUR;
+    let expired = site.identity.client_certificate_at("s1", long_ago, HOUR).unwrap();
+    let far_off = SystemTime::now() + 2 * HOUR;
+    let early = site.identity.client_certificate_at("s1", far_off, HOUR).unwrap();
+    let own = self_signed();
+    let map = site.identity.to_map();
+    let pem = |name: &str| String::from_utf8(map[name].clone()).unwrap();
+    for (what, config, cause, times) in [
+        ("another machine's", neighbour, Cause::WrongSession, 1),
+        ("another run's", with(&site, of_other_run.certificate, of_other_run.key), Cause::Certificate, 1),
+        ("an expired one", with(&site, expired.certificate, expired.key), Cause::Expired, 1),
+        ("one from the future", with(&site, early.certificate, early.key), Cause::Expired, 2),
+        ("a self-signed one", with(&site, own.0, own.1), Cause::Certificate, 2),
+        ("the server's own", with(&site, pem("tls.crt"), pem("tls.key")), Cause::Certificate, 3),
+        ("the CA's", with(&site, pem("ca.crt"), pem("ca.key")), Cause::Certificate, 4),
+    ] {
+        assert!(refused(&config, site.https()).await, "{what}");
+        site.refused(cause, times).await;
+        good.is_well().await;
+    }
+    whole_conversation(&site, &conversation, &mut good).await;
+}
 
-    let other_run = RunIdentity::generate("r1").unwrap();
-    let client = other_run.client_certificate("s1", Duration::from_hours(1)).unwrap();
-    let of_s1 = site.config("s1");
-    let foreign = CallbackConfig { certificate: client.certificate, key: client.key, ..of_s1.clone() };
-    assert!(refused(&foreign, &site).await);
-    site.refused(Cause::Certificate, 1).await;
-    good.is_well().await;
+#[tokio::test]
+async fn nothing_older_than_tls_1_3_is_spoken() {
+    let site = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let mut good = Engine::call(&site, "s1").await;
+    let config = site.config("s1");
+    let old = client_config(&config, &[&rustls::version::TLS12]);
+    for (times, name) in [(1, config.server_name.as_str()), (2, "127.0.0.1")] {
+        let stream = TcpStream::connect(site.https()).await.unwrap();
+        assert!(tls(&old, name, stream).await.is_err());
+        site.refused(Cause::Handshake, times).await;
+    }
+    whole_conversation(&site, &conversation, &mut good).await;
+}
 
-    let long_ago = SystemTime::now() - Duration::from_hours(2);
-    let client = site.identity.client_certificate_at("s1", long_ago, Duration::from_hours(1)).unwrap();
-    let expired = CallbackConfig { certificate: client.certificate, key: client.key, ..of_s1.clone() };
-    assert!(refused(&expired, &site).await);
-    site.refused(Cause::Expired, 1).await;
+/// A tap has a whole conversation and says it once more, word by word.
+#[tokio::test]
+async fn what_was_recorded_is_worth_nothing() {
+    let site = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let wire = Wire::to(site.https(), Tamper::Nothing).await;
+    let stream =
+        engine_tls(&site.config("s1"), TcpStream::connect(wire.address).await.unwrap()).await.unwrap();
+    let mut recorded = Engine::on(stream, "s1").await;
+    recorded.post(EventBody::TaskDone { task: "t".into() }).await;
+    drop(recorded);
+    let words = wire.heard.lock().unwrap().clone();
+    assert!(words.len() > 1000, "hello, certificate, two requests");
+
+    let mut good = Engine::call(&site, "s1").await;
+    let (engines, events) = (site.counters.engines(), conversation.events_after(0));
+    let first = 5 + usize::from(u16::from_be_bytes([words[3], words[4]]));
+    let mut replay = TcpStream::connect(site.https()).await.unwrap();
+    replay.write_all(&words[..first]).await.unwrap();
+    replay.read_u8().await.expect("an answer to the first words");
+    replay.write_all(&words[first..]).await.unwrap();
+    // Whatever it gets, the keys to read it are not the recorded ones.
+    replay.read_to_end(&mut Vec::new()).await.ok();
+    site.refused(Cause::Handshake, 1).await;
+    assert_eq!((site.counters.engines(), conversation.events_after(0)), (engines, events));
+    whole_conversation(&site, &conversation, &mut good).await;
+}
+
+/// Somebody answers for the server, with a certificate for the right names by a CA of their own.
+#[tokio::test]
+async fn an_engine_does_not_talk_to_somebody_else() {
+    let site = Site::open(Limits::default());
+    let middle = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let (_stolen, _stolen_registration) = middle.session("s1");
+    let mut good = Engine::call(&site, "s1").await;
+    assert!(refused(&site.config("s1"), middle.https()).await);
+    middle.refused(Cause::Handshake, 1).await;
+    assert_eq!((middle.counters.engines(), site.refusals()), (0, Vec::new()));
+    whole_conversation(&site, &conversation, &mut good).await;
+}
+
+/// One bit is turned on the way, wherever it is: the stream ends, nothing wrong is believed.
+#[tokio::test]
+async fn a_turned_bit_ends_the_stream() {
+    let site = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let (_tampered, _tampered_registration) = site.session("s2");
+    let mut good = Engine::call(&site, "s1").await;
+    let tampers = [20, 200, 700].map(Tamper::Engine).into_iter().chain([20, 90, 500].map(Tamper::Server));
+    for (number, tamper) in tampers.enumerate() {
+        let wire = Wire::to(site.https(), tamper).await;
+        assert!(refused(&site.config("s2"), wire.address).await, "bit {number}");
+        good.is_well().await;
+    }
+    whole_conversation(&site, &conversation, &mut good).await;
+}
+
+/// Somebody sends resets into a connection: the engine calls again and goes on where it was.
+#[tokio::test]
+async fn injected_resets_cost_a_call_and_nothing_else() {
+    let site = Site::open(Limits::default());
+    let (conversation, mut registration) = site.session("s1");
+    let wire = Wire::to(site.https(), Tamper::Nothing).await;
+    let config = site.config("s1");
+    for seq in 0..5 {
+        let stream = engine_tls(&config, TcpStream::connect(wire.address).await.unwrap()).await.unwrap();
+        let mut engine = Engine::on(stream, "s1").await;
+        let mut stream = registration.next_stream().await;
+        engine.post(EventBody::TaskDone { task: format!("t{seq}") }).await;
+        wire.cut();
+        stream.ended().await;
+        engine.cut_off().await;
+    }
+    assert_eq!(conversation.events_after(0).len(), 5, "nothing is lost and nothing is there twice");
+    let mut good = Engine::call(&site, "s1").await;
     whole_conversation(&site, &conversation, &mut good).await;
 }

@@ -1,0 +1,133 @@
+//! Too many, too slow, from the wrong place: and what a good engine notices of it.
+
+use super::engine::{Engine, whole_conversation};
+use super::site::{LOOPBACK, Site, ask, dial_from, host, until};
+use crate::callback::{AddressSet, Cause, Limits};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Long enough for a good engine in a slow build, short enough to wait for.
+const SOON: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn ten_thousand_connects_from_outside_cost_nobody_anything() {
+    let site = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let mut good = Engine::call(&site, "s1").await;
+    for number in 0..10_000 {
+        let to = if number % 2 == 0 { site.https() } else { site.http() };
+        // The reset may come before the connect is over, or after.
+        drop(dial_from(host(2), to).await);
+        if number % 1000 == 0 {
+            good.is_well().await;
+        }
+    }
+    site.refused(Cause::Source, 10_000).await;
+    assert_eq!((site.counters.accepted(), site.counters.open()), (1, 1));
+    let told = site.server.refusals().next().await;
+    assert_eq!(
+        told.iter().map(|r| (r.cause, r.count, r.source)).collect::<Vec<_>>(),
+        [(Cause::Source, 10_000, host(2))]
+    );
+    whole_conversation(&site, &conversation, &mut good).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_connects_from_inside_are_counted_and_forgotten() {
+    let site = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let mut good = Engine::call(&site, "s1").await;
+    for number in 0..10_000 {
+        let to = if number % 2 == 0 { site.https() } else { site.http() };
+        drop(TcpStream::connect(to).await);
+        if number % 1000 == 0 {
+            good.is_well().await;
+        }
+    }
+    let seen = || site.counters.refused(Cause::Silent) + site.counters.refused(Cause::TooMany);
+    until(|| seen() == 10_000 && site.counters.open() == 1).await;
+    whole_conversation(&site, &conversation, &mut good).await;
+}
+
+/// One of the run's machines opens a thousand connections and says next to nothing on them.
+#[tokio::test]
+async fn a_thousand_slow_handshakes_keep_no_engine_waiting() {
+    let site = Site::open(Limits { handshake: SOON, ..Limits::default() });
+    site.sources.send_replace(Arc::new(AddressSet::from_iter([LOOPBACK, host(2)])));
+    let (conversation, _registration) = site.session("s1");
+    let (late, _late_registration) = site.session("s2");
+    let mut good = Engine::call(&site, "s1").await;
+    let mut slow = Vec::new();
+    for _ in 0..1000 {
+        let mut stream = dial_from(host(2), site.https()).await.unwrap();
+        // The beginning of a handshake; the rest never comes.
+        stream.write_all(&[22, 3, 1]).await.ok();
+        slow.push(stream);
+    }
+    until(|| site.counters.refused(Cause::TooMany) >= 1000 - Limits::default().per_source as u64).await;
+    good.is_well().await;
+    let mut newcomer = Engine::call(&site, "s2").await;
+    whole_conversation(&site, &late, &mut newcomer).await;
+    until(|| site.counters.refused(Cause::TooMany) + site.counters.refused(Cause::TooSlow) == 1000).await;
+    whole_conversation(&site, &conversation, &mut good).await;
+}
+
+/// Even from the address that the slow ones come from an engine gets through.
+#[tokio::test]
+async fn the_oldest_handshake_gives_way_to_the_newest() {
+    let site = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let mut slow = Vec::new();
+    for _ in 0..Limits::default().per_source {
+        slow.push(TcpStream::connect(site.https()).await.unwrap());
+    }
+    until(|| site.counters.open() == slow.len() as u64).await;
+    let mut good = Engine::call(&site, "s1").await;
+    site.refused(Cause::TooMany, 1).await;
+    assert!(slow[0].read_u8().await.is_err(), "the oldest was reset");
+    whole_conversation(&site, &conversation, &mut good).await;
+}
+
+/// What devices have begun to fetch is not taken from them by newer connections.
+#[tokio::test]
+async fn a_fetch_does_not_give_way() {
+    let site = Site::open(Limits { per_source: 1, ..Limits::default() });
+    let mut device = TcpStream::connect(site.http()).await.unwrap();
+    let path = format!("/{}/payloads/{}", site.identity.path_token(), site.digest);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(ask(&mut device, request.as_bytes()).await.unwrap().status, 200);
+    let mut second = TcpStream::connect(site.http()).await.unwrap();
+    assert!(second.read_u8().await.is_err());
+    site.refused(Cause::TooMany, 1).await;
+    assert_eq!(ask(&mut device, request.as_bytes()).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn whoever_is_too_slow_is_not_waited_for() {
+    let brief = Duration::from_secs(1);
+    let site = Site::open(Limits { request: brief, reader: brief, ..Limits::default() });
+    let (conversation, _registration) = site.session("s1");
+    let mut good = Engine::call(&site, "s1").await;
+
+    let mut headers = TcpStream::connect(site.http()).await.unwrap();
+    headers.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+    site.refused(Cause::TooSlow, 1).await;
+
+    let mut reader = dial_small(site.http()).await;
+    let path = format!("/{}/payloads/{}", site.identity.path_token(), site.digest);
+    for _ in 0..8 {
+        // Eight times three megabytes fit into no socket.
+        reader.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    }
+    site.refused(Cause::TooSlow, 2).await;
+    whole_conversation(&site, &conversation, &mut good).await;
+}
+
+/// A connection with a receive buffer that is full at once.
+async fn dial_small(to: std::net::SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(to).await.unwrap()
+}

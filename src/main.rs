@@ -27,6 +27,9 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
+    // rustls of the engine stands on another library. Where both are built at once it would not
+    // choose between them; an error means that the choice was made already.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let result = match cli.command {
         Command::Crd(args) => cmd::crd::run(&args),
         Command::Operator(args) => tokio::runtime::Builder::new_multi_thread()

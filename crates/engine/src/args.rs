@@ -1,5 +1,6 @@
 //! The command line: what the runner types.
 
+use crate::callback::address::{Address, MOST_ADDRESSES};
 use crate::digest::Digest;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,7 +13,10 @@ farrier-engine: updates this machine on behalf of a Farrier operator, then remov
 
 Usage:
   farrier-engine launch --dir D --session S --run R --peer-uid U --digest sha256:HEX --lease SECONDS
+                         [--channel session|callback]
       Starts the detached engine of session S and waits until it accepts connections.
+      Channel callback: first reads one line of JSON from standard input that says where the engine
+      shall dial the operator. Without it the engine does not dial.
       Needs root. Prints one line: farrier-launch-1 {JSON}. Exit status: 0 it runs, 1 it does not.
   farrier-engine attach --dir D
       Joins standard input and output to the engine in D, which speaks HTTP/1.1 as client.
@@ -20,6 +24,10 @@ Usage:
   farrier-engine sweep --dir D --session S
       Takes back what a dead engine of session S left on this machine, and D. Needs root.
       Prints one line of JSON: what could not be taken back. Exit status: 0 nothing, 1 something.
+  farrier-engine reach [--timeout-ms N] ADDRESS...
+      Tries to open a TCP connection to each ADDRESS, like 10.0.0.1:63002 or [fe80::1%eth0]:63002,
+      all at once, for at most N milliseconds (3000). Prints one line of JSON for each, in order.
+      Exit status: 0 each one stood, 1 one did not.
   farrier-engine --version | --help
 
 D is a directory of root's whose name begins with `farrier`. Journal and installer output are
@@ -32,6 +40,9 @@ Example:
 
 /// Longest accepted name: the limit of Kubernetes for the names that these are.
 const LONGEST_NAME: usize = 253;
+
+/// How long `reach` waits unless told otherwise: two lost packets are made up for within it.
+const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One parsed command line.
 pub(crate) enum Command {
@@ -51,6 +62,13 @@ pub(crate) enum Command {
     Attach {
         /// Where the engine lives.
         dir: PathBuf,
+    },
+    /// Try to open connections.
+    Reach {
+        /// Where to.
+        addresses: Vec<Address>,
+        /// How long at most.
+        timeout: Duration,
     },
     /// Take back what a dead engine left.
     Sweep {
@@ -95,6 +113,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         Some("launch") => {
             let mut options = Options::read(arguments)?;
             let (session, digest) = (options.session()?, options.take("digest")?.parse()?);
+            options.channel()?;
             options.finish().map(|()| Command::Launch { session, digest })
         }
         Some("run") => {
@@ -107,6 +126,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             let dir = options.take("dir")?.into();
             options.finish().map(|()| Command::Attach { dir })
         }
+        Some("reach") => reach(arguments),
         Some("sweep") => {
             let mut options = Options::read(arguments)?;
             let (dir, session) = (options.take("dir")?.into(), options.name("session")?);
@@ -115,6 +135,33 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         Some("step") => Ok(Command::Step { program: arguments.collect() }),
         _ => Err(format!("there is no command {}", word.display())),
     }
+}
+
+/// Whether the command line says that a line on standard input follows it. Asked before anything
+/// is checked, so that the line is never left for the shell that started us.
+pub(crate) fn announces_line(words: &[OsString]) -> bool {
+    let pairs = words.windows(2);
+    words.first().is_some_and(|word| word == "launch")
+        && pairs
+            .into_iter()
+            .any(|pair| matches!(pair, [name, value] if name == "--channel" && value == "callback"))
+}
+
+fn reach(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let mut arguments = arguments.peekable();
+    let mut timeout = REACH_TIMEOUT;
+    if arguments.next_if(|word| word == "--timeout-ms").is_some() {
+        let text = arguments.next().unwrap_or_default();
+        let millis = text.to_str().and_then(|text| text.parse().ok()).filter(|millis| *millis > 0);
+        let wrong = || format!("--timeout-ms {} is not a number of milliseconds", text.display());
+        timeout = Duration::from_millis(u32::into(millis.ok_or_else(wrong)?));
+    }
+    let addresses = arguments.map(|word| word.to_string_lossy().parse());
+    let addresses: Vec<Address> = addresses.collect::<Result<_, _>>()?;
+    if addresses.is_empty() || addresses.len() > MOST_ADDRESSES {
+        return Err(format!("{} addresses: between 1 and {MOST_ADDRESSES} are tried", addresses.len()));
+    }
+    Ok(Command::Reach { addresses, timeout })
 }
 
 /// `--name value` pairs that are not used up yet.
@@ -164,6 +211,14 @@ impl Options {
             peer_uid: self.number("peer-uid")?,
             lease: Duration::from_secs(self.number("lease")?.into()),
         })
+    }
+
+    /// The value itself was seen by [`announces_line`] already.
+    fn channel(&mut self) -> Result<(), String> {
+        match self.0.remove("channel").as_deref() {
+            None | Some("session" | "callback") => Ok(()),
+            Some(other) => Err(format!("--channel {other}: there are `session` and `callback`")),
+        }
     }
 
     fn finish(self) -> Result<(), String> {

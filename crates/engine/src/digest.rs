@@ -1,6 +1,6 @@
 //! SHA-256 digests, written `sha256:` and 64 lower-case hexadecimal digits.
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{Context, SHA256};
 use std::fmt::{self, Write as _};
 use std::io::{self, Read};
 use std::str::FromStr;
@@ -17,19 +17,31 @@ impl Digest {
         &self.hex
     }
 
+    /// Takes bytes piece by piece, for [`Self::of_hasher`].
+    pub(crate) fn hasher() -> Context {
+        Context::new(&SHA256)
+    }
+
     /// The digest of everything that `hasher` has seen.
-    pub(crate) fn of_hasher(hasher: Sha256) -> Self {
+    pub(crate) fn of_hasher(hasher: Context) -> Self {
         let mut hex = String::new();
-        for byte in hasher.finalize() {
+        for byte in hasher.finish().as_ref() {
             // Writing to a string cannot fail.
             write!(hex, "{byte:02x}").ok();
         }
         Self { hex }
     }
 
+    /// The digest of `bytes`.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut hasher = Self::hasher();
+        hasher.update(bytes);
+        Self::of_hasher(hasher)
+    }
+
     /// The digest of everything that `reader` yields.
     pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<Self> {
-        let mut hasher = Sha256::new();
+        let mut hasher = Self::hasher();
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let count = reader.read(&mut buffer)?;

@@ -1,12 +1,14 @@
 //! `farrier-engine launch`: starts the detached engine, or says why not and cleans up.
 
 use crate::args::Session;
+use crate::callback::config::{self, Channel};
 use crate::command::ENVIRONMENT;
 use crate::digest::Digest;
 use crate::holder::{self, Holder};
 use crate::lock::MachineLock;
 use crate::place::Place;
-use farrier_protocol::{LaunchError, LaunchReport, Leftover};
+use crate::space;
+use farrier_protocol::{FailureCode, LaunchError, LaunchReport, Leftover};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -43,9 +45,14 @@ impl Failure {
     }
 }
 
-/// Starts the engine and prints the one line.
-pub(crate) fn launch(session: &Session, digest: &Digest) -> ExitCode {
-    let report = match try_launch(session, digest) {
+/// Starts the engine and prints the one line. `callback` is what standard input said of channel
+/// `Callback`, if that is the channel.
+pub(crate) fn launch(
+    session: &Session,
+    digest: &Digest,
+    callback: Option<Result<Vec<u8>, String>>,
+) -> ExitCode {
+    let report = match try_launch(session, digest, callback) {
         Ok(report) => report,
         Err(mut failure) => {
             if let Err(left) = clean_up(session) {
@@ -62,20 +69,44 @@ pub(crate) fn launch(session: &Session, digest: &Digest) -> ExitCode {
     }
 }
 
-fn try_launch(session: &Session, digest: &Digest) -> Result<LaunchReport, Failure> {
+fn try_launch(
+    session: &Session,
+    digest: &Digest,
+    callback: Option<Result<Vec<u8>, String>>,
+) -> Result<LaunchReport, Failure> {
     if !rustix::process::geteuid().is_root() {
         let message = "the engine must be started as root".into();
         return Err(Failure { code: LaunchError::NotRoot, message });
     }
     let place = Place::check(&session.dir).map_err(Failure::other)?;
-    verify(digest)?;
-    let lock = MachineLock::open().map_err(context("the machine's lock"))?;
+    let callback = callback.transpose().map_err(Failure::other)?;
+    if let Some(json) = &callback {
+        Channel::parse(json).map_err(Failure::other)?;
+    }
+    let verified = verify(digest);
+    // Bytes that nobody sent leave no trace. They may still say that an engine is at work: one
+    // that a former version of the operator has started is as good as ours.
+    let lock = if verified.is_ok() { MachineLock::open() } else { MachineLock::open_existing() };
+    let lock = lock.map_err(context("the machine's lock"))?;
     if let Some(pid) = wait_for_lock(&lock, session, &place)? {
+        keep(&place, callback.as_deref())?;
         return Ok(LaunchReport::AlreadyRunning { pid });
     }
+    verified?;
+    keep(&place, callback.as_deref())?;
     // One that a dead engine left would look like one that is accepted on.
     place.close();
     start(&lock, session)
+}
+
+/// Keeps what the engine is told about the way back, or nothing of it on channel `Session`.
+fn keep(place: &Place, callback: Option<&[u8]>) -> Result<(), Failure> {
+    let kept = callback.map_or_else(|| config::forget(place), |json| config::store(place, json));
+    kept.map_err(|error| {
+        let full = space::code(&error) == FailureCode::DiskFull;
+        let code = if full { LaunchError::DiskFull } else { LaunchError::Other };
+        Failure { code, message: format!("{}: {error}", place.callback().display()) }
+    })
 }
 
 /// Removes the directory, unless an engine is at work in it.

@@ -1,12 +1,13 @@
 //! The link: the conversation with the runner, over whichever connection is the newest.
 //!
-//! The engine is the HTTP client although it is the one that listens. Trouble here ends the
+//! The engine is the HTTP client, whether it was attached to or has dialled. Trouble here ends the
 //! connection and never the engine: the events are in the journal and wait for the next one.
 
 mod http;
 
 pub(crate) use http::{Body, Head, Http};
 
+use crate::callback::Stream;
 use crate::shared::{Answer, LinkOrder, Pace, Shared};
 use farrier_protocol::{Ack, Next, Welcome};
 use serde::Deserialize;
@@ -34,7 +35,7 @@ impl Link {
     pub(crate) fn accept(&self, listener: &UnixListener) {
         loop {
             match listener.accept() {
-                Ok((stream, _)) if self.is_welcome(&stream) => self.shared.accept(stream),
+                Ok((stream, _)) if self.is_welcome(&stream) => self.shared.accept(Stream::Attached(stream)),
                 Ok(_) => {}
                 Err(_) => thread::sleep(ACCEPT_PAUSE),
             }
@@ -46,8 +47,7 @@ impl Link {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         loop {
             if let Ok(stream) = self.shared.next_stream() {
-                // The error is the connection's end; the runner sees it and connects again.
-                self.converse(stream, boot_id.trim()).ok();
+                self.hold(stream, boot_id.trim());
             }
         }
     }
@@ -58,12 +58,27 @@ impl Link {
     }
 
     /// One connection from its first request to its end.
-    fn converse(&self, stream: UnixStream, boot_id: &str) -> io::Result<()> {
-        let shared = &self.shared;
-        let mut http = Http::new(stream, Arc::clone(shared))?;
-        let hello = serde_json::to_vec(&shared.hello(&self.session, boot_id))?;
+    fn hold(&self, stream: Stream, boot_id: &str) {
+        let dialled = stream.address().map(str::to_owned);
+        let mut http = Http::new(stream, Arc::clone(&self.shared));
+        let greeted = self.greet(&mut http, boot_id);
+        if let Some(address) = dialled {
+            self.shared.greeted(&address, greeted.as_ref().err());
+        }
+        // The error is the connection's end; the runner sees it and connects again, or we do.
+        greeted.and_then(|()| self.converse(&mut http)).ok();
+        http.end();
+    }
+
+    fn greet(&self, http: &mut Http, boot_id: &str) -> io::Result<()> {
+        let hello = serde_json::to_vec(&self.shared.hello(&self.session, boot_id))?;
         let welcome: Welcome = http.post("/v1/hello", &hello)?;
-        shared.welcome(&welcome);
+        self.shared.welcome(&welcome);
+        Ok(())
+    }
+
+    fn converse(&self, http: &mut Http) -> io::Result<()> {
+        let shared = &self.shared;
         let mut pace = Pace { posted: None, asked: None };
         loop {
             match shared.link_order(&pace) {
@@ -73,11 +88,11 @@ impl Link {
                     shared.acknowledge(&ack, last)?;
                 }
                 LinkOrder::Ask(next) => {
-                    let answer = ask(&mut http, &next)?;
+                    let answer = ask(http, &next)?;
                     pace.asked = matches!(answer, Answer::Nothing).then(Instant::now);
                     shared.answer(answer);
                 }
-                LinkOrder::Fetch(mut download) => match download.proceed(&mut http) {
+                LinkOrder::Fetch(mut download) => match download.proceed(http) {
                     Ok(result) => {
                         // Closed before anybody hears of it: a file that is open for writing
                         // cannot be executed.

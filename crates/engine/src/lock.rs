@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 
 /// The machine's lock, or a try at it.
 pub(crate) struct MachineLock(OwnedFd);
@@ -23,13 +23,21 @@ pub(crate) struct Target {
 }
 
 impl MachineLock {
-    /// Opens the directory that stands for the machine, without locking it.
+    /// Opens the directory that stands for the machine, without locking it. Makes it if need be.
     pub(crate) fn open() -> io::Result<Self> {
-        // On a machine whose `/var/log` cannot be written there may be no folder of ours.
-        let fallbacks = [Path::new("/var/log"), Path::new("/")];
-        let root = logs::root().ok();
+        Self::open_first(logs::root().ok())
+    }
+
+    /// Opens the directory that an engine would have locked, and makes nothing.
+    pub(crate) fn open_existing() -> io::Result<Self> {
+        Self::open_first(logs::existing_root().ok())
+    }
+
+    fn open_first(root: Option<PathBuf>) -> io::Result<Self> {
         let mut last = Errno::NOENT;
-        for path in root.as_deref().into_iter().chain(fallbacks) {
+        // On a machine whose `/var/log` cannot be written there may be no folder of ours.
+        let fallbacks = [PathBuf::from("/var/log"), PathBuf::from("/")];
+        for path in root.into_iter().chain(fallbacks) {
             match open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
                 Ok(descriptor) => return Ok(Self(descriptor)),
                 Err(error) => last = error,

@@ -27,6 +27,12 @@ pub(crate) struct StepLog {
     start: u64,
 }
 
+/// The root of all logs, if there is one that is fit for it.
+pub(crate) fn existing_root() -> io::Result<PathBuf> {
+    check(Path::new(ROOT))?;
+    Ok(PathBuf::from(ROOT))
+}
+
 /// The root of all logs; made if it is not there.
 pub(crate) fn root() -> io::Result<PathBuf> {
     make(Path::new(ROOT), 0o755)?;
@@ -127,6 +133,10 @@ fn make(path: &Path, mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
+    check(path)
+}
+
+fn check(path: &Path) -> io::Result<()> {
     let meta = fs::symlink_metadata(path)?;
     if meta.is_dir() && meta.uid() == 0 {
         return Ok(());

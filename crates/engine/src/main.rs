@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod attach;
+mod callback;
 mod cgroup;
 mod clock;
 mod command;
@@ -19,6 +20,7 @@ mod lock;
 mod logs;
 mod payload;
 mod place;
+mod reach;
 mod retire;
 mod run;
 mod shared;
@@ -34,12 +36,15 @@ use args::Command;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match args::parse(std::env::args_os().skip(1)) {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let line = args::announces_line(&words).then(callback::config::read_line);
+    match args::parse(words.into_iter()) {
         Ok(Command::Help) => print(args::HELP),
         Ok(Command::Version) => print(&format!("farrier-engine {}\n", env!("CARGO_PKG_VERSION"))),
-        Ok(Command::Launch { session, digest }) => launch::launch(&session, &digest),
+        Ok(Command::Launch { session, digest }) => launch::launch(&session, &digest, line),
         Ok(Command::Run { session }) => run::run(session),
         Ok(Command::Attach { dir }) => attach::attach(&dir),
+        Ok(Command::Reach { addresses, timeout }) => reach::reach(&addresses, timeout),
         Ok(Command::Sweep { dir, session }) => sweep::sweep(&dir, &session),
         Ok(Command::Step { program }) => shim::exec(&program),
         Err(message) => {

@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::link::{Body, Head, Http};
 use crate::space;
 use farrier_protocol::FailureCode;
-use sha2::{Digest as _, Sha256};
+use ring::digest::Context;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,7 +28,7 @@ pub(crate) struct Download {
     digest: Digest,
     size: u64,
     file: File,
-    hasher: Sha256,
+    hasher: Context,
     offset: u64,
 }
 
@@ -42,7 +42,7 @@ impl Download {
     /// Makes the file at `path`, empty.
     pub(crate) fn create(path: &Path, digest: Digest, size: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        Ok(Self { digest, size, file, hasher: Sha256::new(), offset: 0 })
+        Ok(Self { digest, size, file, hasher: Digest::hasher(), offset: 0 })
     }
 
     /// Goes on fetching. `Err`: the connection was lost, call again with the next one.
@@ -105,7 +105,7 @@ impl Download {
             return Err(FetchError { code: FailureCode::PayloadUnavailable, message });
         }
         self.file.sync_data().map_err(|error| disk(&error))?;
-        let found = Digest::of_hasher(std::mem::take(&mut self.hasher));
+        let found = Digest::of_hasher(std::mem::replace(&mut self.hasher, Digest::hasher()));
         if found != self.digest {
             let message = format!("the baseline says {}, what arrived is {found}", self.digest);
             return Err(FetchError { code: FailureCode::DigestMismatch, message });
@@ -116,7 +116,7 @@ impl Download {
     fn restart(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;
-        self.hasher = Sha256::new();
+        self.hasher = Digest::hasher();
         self.offset = 0;
         Ok(())
     }

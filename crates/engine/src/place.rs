@@ -63,6 +63,11 @@ impl Place {
         self.dir.join("link").join("socket")
     }
 
+    /// What the engine was told about the way back to the runner.
+    pub(crate) fn callback(&self) -> PathBuf {
+        self.dir.join("callback.json")
+    }
+
     /// Where payloads are kept until their task ends.
     pub(crate) fn payloads(&self) -> PathBuf {
         self.dir.join("payload")

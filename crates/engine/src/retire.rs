@@ -8,6 +8,7 @@ use std::path::Path;
 
 /// Takes everything back and tells the runner.
 pub(crate) fn retire(engine: &Engine) {
+    engine.shared.retire();
     engine.place.close();
     let leases = engine.shared.known(|known: &Known| known.leases.clone());
     let mut leftovers = Vec::new();

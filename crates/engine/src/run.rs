@@ -4,6 +4,7 @@
 //! one [`LaunchReport`].
 
 use crate::args::Session;
+use crate::callback::Dialler;
 use crate::cgroup;
 use crate::journal::Journal;
 use crate::launch::Failure;
@@ -112,8 +113,10 @@ fn serve(ready: Ready) {
         peer_uid: engine.session.peer_uid,
     };
     let (acceptor, server, shared) = (link(), link(), Arc::clone(&engine.shared));
+    let dialler = Dialler::new(Arc::clone(&engine.shared), engine.place.clone());
     thread::spawn(move || acceptor.accept(&listener));
     thread::spawn(move || server.serve());
+    thread::spawn(move || dialler.run());
     thread::spawn(move || signals.forever().for_each(|_| shared.terminate()));
     engine.work(&inherited);
 }

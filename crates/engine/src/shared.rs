@@ -3,15 +3,16 @@
 //! The worker executes tasks and records events; the link talks to the runner. Neither calls
 //! the other: both look at this state and wait for it to change.
 
+mod for_dialler;
 mod for_link;
 
 pub(crate) use for_link::{Answer, LinkOrder, Pace};
 
+use crate::callback::{Cut, Stream};
 use crate::journal::{Journal, Known};
 use crate::payload::{Download, FetchError};
-use farrier_protocol::{EventBody, Task};
+use farrier_protocol::{Dial, EventBody, Task};
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,9 +67,13 @@ struct State {
     phase: Phase,
     fetch: Fetch,
     /// A connection that was accepted and is not served yet.
-    waiting: Option<UnixStream>,
+    waiting: Option<Stream>,
     /// The connection that is being served, to be cut when a newer one comes.
-    current: Option<UnixStream>,
+    current: Option<Cut>,
+    /// The engine was told where to dial.
+    has_callback: bool,
+    /// What came of the last round of dialling.
+    dials: Vec<Dial>,
 }
 
 /// What the worker does.
@@ -80,6 +85,8 @@ enum Phase {
     },
     /// The link has brought a task that the worker has not picked up yet.
     Given(Task),
+    /// It takes everything back; the engine ends after that.
+    Leaving,
 }
 
 /// A payload on its way.
@@ -91,6 +98,13 @@ enum Fetch {
     Running,
     /// The link is done with it.
     Ended(Result<(), FetchError>),
+}
+
+impl State {
+    /// Whether there is a connection.
+    fn is_served(&self) -> bool {
+        self.waiting.is_some() || self.current.is_some()
+    }
 }
 
 impl Shared {
@@ -106,6 +120,8 @@ impl Shared {
             fetch: Fetch::None,
             waiting: None,
             current: None,
+            has_callback: false,
+            dials: Vec::new(),
         };
         Self {
             state: Mutex::new(state),
@@ -124,6 +140,12 @@ impl Shared {
     /// SIGTERM came.
     pub(crate) fn terminate(&self) {
         self.lock().terminated = true;
+        self.changed.notify_all();
+    }
+
+    /// The engine begins to take everything back.
+    pub(crate) fn retire(&self) {
+        self.lock().phase = Phase::Leaving;
         self.changed.notify_all();
     }
 
@@ -156,7 +178,7 @@ impl Shared {
             }
             match std::mem::replace(&mut state.phase, Phase::Busy) {
                 Phase::Given(task) => return Ok(task),
-                idle @ (Phase::Busy | Phase::Idle { .. }) => state.phase = idle,
+                other @ (Phase::Busy | Phase::Idle { .. } | Phase::Leaving) => state.phase = other,
             }
             state = self.wait(state, None);
         }
@@ -199,7 +221,7 @@ impl Shared {
         let until = Instant::now() + LAST_WORDS;
         let mut state = self.lock();
         while state.acked < state.journal.last_seq() && Instant::now() < until {
-            if state.current.is_none() && state.waiting.is_none() {
+            if !state.is_served() && !state.has_callback {
                 return;
             }
             state = self.wait(state, Some(until));

@@ -1,9 +1,9 @@
 //! A small HTTP/1.1 client on one connection: one request after the other.
 
+use crate::callback::Stream;
 use crate::shared::Shared;
 use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// Longest accepted response head.
@@ -15,7 +15,6 @@ const JSON_BYTES: u64 = 4 * 1024 * 1024;
 /// A connection to the runner.
 pub(crate) struct Http {
     reader: BufReader<Watched>,
-    writer: UnixStream,
     closing: bool,
 }
 
@@ -34,7 +33,7 @@ pub(crate) struct Head {
 
 /// Tells the shared state of every byte that comes.
 struct Watched {
-    stream: UnixStream,
+    stream: Stream,
     shared: Arc<Shared>,
 }
 
@@ -50,9 +49,18 @@ impl Read for Watched {
 
 impl Http {
     /// Starts on a fresh connection.
-    pub(crate) fn new(stream: UnixStream, shared: Arc<Shared>) -> io::Result<Self> {
-        let writer = stream.try_clone()?;
-        Ok(Self { reader: BufReader::new(Watched { stream, shared }), writer, closing: false })
+    pub(crate) fn new(stream: Stream, shared: Arc<Shared>) -> Self {
+        Self { reader: BufReader::new(Watched { stream, shared }), closing: false }
+    }
+
+    /// Ends the connection in good order.
+    pub(crate) fn end(mut self) {
+        self.writer().end();
+    }
+
+    /// To be written to; what was read ahead stays.
+    fn writer(&mut self) -> &mut Stream {
+        &mut self.reader.get_mut().stream
     }
 
     /// Whether the runner ends the connection after the last response.
@@ -80,7 +88,7 @@ impl Http {
         );
         let mut request = head.into_bytes();
         request.extend_from_slice(json);
-        self.writer.write_all(&request)?;
+        self.writer().write_all(&request)?;
         let head = self.head()?;
         let mut answer = Vec::new();
         self.body(&head).take(JSON_BYTES).read_to_end(&mut answer)?;
@@ -94,7 +102,8 @@ impl Http {
     /// Asks for the bytes of `path` from `offset` on and reads the head of the response.
     pub(crate) fn get(&mut self, path: &str, offset: u64) -> io::Result<Head> {
         let range = if offset > 0 { format!("Range: bytes={offset}-\r\n") } else { String::new() };
-        write!(self.writer, "GET {path} HTTP/1.1\r\nHost: farrier\r\n{range}\r\n")?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: farrier\r\n{range}\r\n");
+        self.writer().write_all(request.as_bytes())?;
         self.head()
     }
 

@@ -1,12 +1,11 @@
 //! The link's side of the shared state.
 
 use super::{Fetch, Phase, Shared, State};
+use crate::callback::{Stream, fruitless};
 use crate::payload::{Download, FetchError};
 use crate::worker::failed;
 use farrier_protocol::{Ack, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome};
 use std::io;
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// Bounds what one request holds in memory, and how long a slow line is busy with it.
@@ -58,21 +57,24 @@ pub(crate) struct Pace {
 impl Shared {
     /// A connection was accepted. It replaces the one that is there: the runner that opened it
     /// knows that it needs a new one, and the engine cannot tell a dead line from a silent one.
-    pub(crate) fn accept(&self, stream: UnixStream) {
+    pub(crate) fn accept(&self, stream: Stream) {
         let mut state = self.lock();
-        cut(state.current.as_ref());
-        cut(state.waiting.replace(stream).as_ref());
+        if let Some(current) = &state.current {
+            current.now();
+        }
+        // One that nobody has served yet ends by being dropped.
+        state.waiting = Some(stream);
         self.changed.notify_all();
     }
 
     /// Waits for a connection to serve.
-    pub(crate) fn next_stream(&self) -> io::Result<UnixStream> {
+    pub(crate) fn next_stream(&self) -> io::Result<Stream> {
         let mut state = self.lock();
         state.current = None;
         self.changed.notify_all();
         loop {
             if let Some(stream) = state.waiting.take() {
-                state.current = Some(stream.try_clone()?);
+                state.current = Some(stream.cut()?);
                 return Ok(stream);
             }
             state = self.wait(state, None);
@@ -92,7 +94,7 @@ impl Shared {
             last_seq: state.journal.last_seq(),
             tasks: known.records(),
             leases: known.leases.iter().filter(|lease| !is_unknown(lease.kind)).cloned().collect(),
-            dials: Vec::new(),
+            dials: state.dials.clone(),
         }
     }
 
@@ -103,6 +105,17 @@ impl Shared {
         state.acked = welcome.ack;
         state.lease = Duration::from_secs(welcome.lease_seconds);
         self.changed.notify_all();
+    }
+
+    /// A connection that we dialled came to the runner's first word, or ended with `error` before.
+    pub(crate) fn greeted(&self, address: &str, error: Option<&io::Error>) {
+        let mut state = self.lock();
+        match error {
+            None => state.dials.clear(),
+            // Cut for a newer one: that says nothing about the way.
+            Some(_) if state.waiting.is_some() => {}
+            Some(error) => state.dials.push(fruitless(address, error)),
+        }
     }
 
     /// Waits until there is something to do on this connection.
@@ -193,14 +206,7 @@ fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
                 _ => Ok(LinkOrder::Ask(Next { done: done.clone() })),
             }
         }
-        Phase::Busy | Phase::Given(_) => Err(beat),
-    }
-}
-
-fn cut(stream: Option<&UnixStream>) {
-    if let Some(stream) = stream {
-        // One that is closed already is what we want.
-        stream.shutdown(Shutdown::Both).ok();
+        Phase::Busy | Phase::Given(_) | Phase::Leaving => Err(beat),
     }
 }
 

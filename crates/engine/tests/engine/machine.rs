@@ -1,13 +1,14 @@
 //! The machine under test: where the engine is put, started, killed and looked for.
 
 use crate::sandbox::shell;
-use farrier_protocol::{Event, EventBody, Installer, LaunchReport, Payload, Step};
+use farrier_protocol::{CallbackConfig, Event, EventBody, Installer, LaunchReport, Payload, Step};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,12 +57,23 @@ impl Machine {
 
     /// Puts the engine there and starts it.
     pub(crate) fn started(self) -> Self {
-        let mut machine = self.deploy();
-        match machine.launch() {
-            LaunchReport::Started { pid } => machine.pid = pid,
+        let machine = self.deploy();
+        let report = machine.launch();
+        machine.of(&report)
+    }
+
+    /// The same on channel `Callback`.
+    pub(crate) fn calling(self, config: &CallbackConfig) -> Self {
+        let machine = self.deploy();
+        let report = machine.launch_callback(config);
+        machine.of(&report)
+    }
+
+    fn of(self, report: &LaunchReport) -> Self {
+        match report {
+            LaunchReport::Started { pid } => Self { pid: *pid, ..self },
             other => panic!("not started: {other:?}"),
         }
-        machine
     }
 
     pub(crate) fn launch(&self) -> LaunchReport {
@@ -70,18 +82,27 @@ impl Machine {
 
     /// Launches with something in front of the command.
     pub(crate) fn launch_with(&self, prefix: &[&str], digest: &str) -> LaunchReport {
-        let lease = self.lease.to_string();
-        let engine = format!("{}/engine", self.dir);
-        let mut words = prefix.to_vec();
-        words.extend([&engine, "launch", "--dir", &self.dir, "--session", &self.session, "--run", RUN]);
-        words.extend(["--peer-uid", "65534", "--digest", digest, "--lease", &lease]);
-        let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
-        let line = String::from_utf8(output.stdout).unwrap();
-        let json = line.strip_prefix(LaunchReport::PREFIX).unwrap_or_else(|| panic!("{line:?}"));
-        let report: LaunchReport = serde_json::from_str(json).unwrap();
-        let runs = !matches!(report, LaunchReport::Failed { .. });
-        assert_eq!(output.status.success(), runs, "{report:?}");
-        report
+        report(&self.launch_line(prefix, digest, ""), "")
+    }
+
+    /// Launches on channel `Callback`.
+    pub(crate) fn launch_callback(&self, config: &CallbackConfig) -> LaunchReport {
+        self.launch_line_of_input(&serde_json::to_string(config).unwrap())
+    }
+
+    /// The same, with any words where the configuration should be.
+    pub(crate) fn launch_line_of_input(&self, input: &str) -> LaunchReport {
+        report(&self.launch_line(&[], engine_digest(), "--channel callback"), &format!("{input}\n"))
+    }
+
+    /// The command as it stands in a shell; nothing in it needs quotes.
+    pub(crate) fn launch_line(&self, prefix: &[&str], digest: &str, more: &str) -> String {
+        let Self { dir, session, lease, .. } = self;
+        let prefix: String = prefix.iter().fold(String::new(), |line, word| format!("{line}'{word}' "));
+        format!(
+            "{prefix}{dir}/engine launch --dir {dir} --session {session} --run {RUN} --peer-uid 65534 \
+             --digest {digest} --lease {lease} {more}"
+        )
     }
 
     pub(crate) fn sweep(&self) -> Output {
@@ -131,6 +152,22 @@ impl Machine {
         }
         assert_eq!(leases, Vec::<String>::new(), "leases that the journal says are still taken");
     }
+}
+
+/// What a launch prints, with `input` as its standard input.
+fn report(line: &str, input: &str) -> LaunchReport {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec {line}")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    // One that does not read it ends before.
+    shell.stdin.take().unwrap().write_all(input.as_bytes()).ok();
+    let output = shell.wait_with_output().unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    let json = line.strip_prefix(LaunchReport::PREFIX).unwrap_or_else(|| panic!("{line:?}"));
+    let report: LaunchReport = serde_json::from_str(json).unwrap();
+    let runs = !matches!(report, LaunchReport::Failed { .. });
+    assert_eq!(output.status.success(), runs, "{report:?}");
+    report
 }
 
 /// Computed once: a debug build takes its time.

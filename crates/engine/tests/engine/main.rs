@@ -13,6 +13,7 @@
 
 #[macro_use]
 mod sandbox;
+mod callback;
 mod conversation;
 mod crash;
 mod exclusion;
@@ -23,3 +24,4 @@ mod packages;
 mod payloads;
 mod runner;
 mod survey;
+mod tls;

@@ -1,12 +1,13 @@
 //! The runner's side of the conversation, for tests: it obeys the protocol and records all.
 
 use crate::machine::{Machine, digest, step};
+use crate::tls::Server;
 use farrier_protocol::{
     ATTACH_MARKER, Ack, Event, EventBody, Hello, Installer, Next, Step, StepExit, Task, Welcome, Work,
 };
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// The runner. It outlives its connections, as the real one's state does.
 #[derive(Default)]
@@ -39,9 +40,10 @@ pub(crate) struct Runner {
 
 /// One connection to the engine.
 pub(crate) struct Connection {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
+    input: BufReader<Box<dyn Read>>,
+    output: Option<Box<dyn Write>>,
+    /// Of one that attached.
+    child: Option<Child>,
 }
 
 struct Request {
@@ -66,41 +68,55 @@ impl Connection {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdin = child.stdin.take();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let output: Box<dyn Write> = Box::new(child.stdin.take().unwrap());
+        let mut input: BufReader<Box<dyn Read>> = BufReader::new(Box::new(child.stdout.take().unwrap()));
         let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
+        input.read_line(&mut line).unwrap();
         assert!(line.is_empty() || line.trim_end() == ATTACH_MARKER, "{line:?}");
-        Self { child, stdin, stdout }
+        Self { input, output: Some(output), child: Some(child) }
+    }
+
+    /// On a stream that the engine opened. It ends when both halves are dropped.
+    pub(crate) fn on(input: impl Read + 'static, output: impl Write + 'static) -> Self {
+        Self { input: BufReader::new(Box::new(input)), output: Some(Box::new(output)), child: None }
     }
 
     /// Reads until the engine ends the connection.
     pub(crate) fn read_to_end(&mut self) -> String {
         let mut text = String::new();
-        self.stdout.read_to_string(&mut text).unwrap();
+        self.input.read_to_string(&mut text).unwrap();
         text
     }
 
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        self.stdin = None;
-        self.child.wait().unwrap().code()
+        self.output = None;
+        self.child.as_mut().unwrap().wait().unwrap().code()
     }
 
     /// As if the network were gone.
     pub(crate) fn cut(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        let child = self.child.as_mut().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// What was sent arrives, and then nothing more.
+    fn end(&mut self) {
+        self.output = None;
+        if let Some(child) = &mut self.child {
+            child.wait().unwrap();
+        }
     }
 
     fn request(&mut self) -> Option<Request> {
         let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
+        self.input.read_line(&mut line).ok()?;
         let mut words = line.split(' ').map(str::to_owned);
         let (method, path) = (words.next()?, words.next()?);
         let (mut range, mut length) = (String::new(), 0);
         loop {
             let mut header = String::new();
-            self.stdout.read_line(&mut header).unwrap();
+            self.input.read_line(&mut header).ok()?;
             match header.trim_end().split_once(": ") {
                 Some(("Range", value)) => value.clone_into(&mut range),
                 Some(("Content-Length", value)) => length = value.parse().unwrap(),
@@ -109,13 +125,13 @@ impl Connection {
             }
         }
         let mut body = vec![0; length];
-        self.stdout.read_exact(&mut body).ok()?;
+        self.input.read_exact(&mut body).ok()?;
         Some(Request { method, path, range, body })
     }
 
     fn send(&mut self, bytes: &[u8]) {
         // The engine may be gone; then the next request does not come.
-        self.stdin.as_mut().unwrap().write_all(bytes).ok();
+        self.output.as_mut().unwrap().write_all(bytes).ok();
     }
 
     fn respond(&mut self, status: &str, headers: &str, body: &[u8]) {
@@ -127,8 +143,10 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        if let Some(child) = &mut self.child {
+            child.kill().ok();
+            child.wait().ok();
+        }
     }
 }
 
@@ -168,6 +186,18 @@ impl Runner {
     pub(crate) fn talk(&mut self, machine: &Machine, done: impl FnMut(&Self) -> bool) {
         let mut connection = Connection::attach(machine);
         assert!(self.serve(&mut connection, done), "the engine left: {:?}", self.events);
+    }
+
+    /// Serves the engine's calls until `done`, which must come to pass.
+    pub(crate) fn answer_calls(&mut self, server: &Server, mut done: impl FnMut(&Self) -> bool) {
+        while !self.serve(&mut server.connection(), &mut done) {}
+    }
+
+    /// The same until the engine has gone, with a task to retire at the end of its list.
+    pub(crate) fn finish_calls(&mut self, server: &Server, machine: &Machine) {
+        self.order("retire-1", Work::Retire);
+        self.answer_calls(server, Self::retired);
+        machine.await_end();
     }
 
     /// Serves until the engine has gone, with a task to retire at the end of its list.
@@ -234,9 +264,7 @@ impl Runner {
             let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n", rest.len());
             connection.send(head.as_bytes());
             connection.send(&rest[..count]);
-            // What was sent arrives, and then nothing more.
-            connection.stdin = None;
-            connection.child.wait().unwrap();
+            connection.end();
         } else if self.chunked {
             let head = format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n{headers}\r\n");
             connection.send(head.as_bytes());

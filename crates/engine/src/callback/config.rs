@@ -1,0 +1,156 @@
+//! What the engine is told about the way back: read from standard input, kept for root alone.
+
+use super::address::{Address, MOST_ADDRESSES};
+use super::tls;
+use crate::digest::Digest;
+use crate::place::Place;
+use farrier_protocol::CallbackConfig;
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::Arc;
+
+/// Longest accepted line: two certificates with room for hundreds of addresses.
+const LINE_BYTES: usize = 64 * 1024;
+
+/// Where to dial and whom to trust there, checked.
+pub(crate) struct Channel {
+    /// Most preferred first; at least one.
+    pub(crate) addresses: Vec<Address>,
+    /// What the server is asked for.
+    pub(crate) server_name: ServerName<'static>,
+    /// Digest of the server's certificate.
+    pub(crate) server_pin: Digest,
+    /// The engine's own certificate and key.
+    pub(crate) own: Arc<CertifiedKey>,
+}
+
+/// Tells one version of the file from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+/// Reads exactly one line from standard input and not a byte more: what follows belongs to the
+/// shell that started us. The error says what was wrong with it, and nothing of what was in it.
+pub(crate) fn read_line() -> Result<Vec<u8>, String> {
+    let input = io::stdin().as_fd().try_clone_to_owned();
+    let input = input.map_err(|error| format!("standard input: {error}"))?;
+    // Not `io::stdin()`, which reads as much as there is.
+    line_of(File::from(input))
+}
+
+fn line_of(mut input: impl Read) -> Result<Vec<u8>, String> {
+    let (mut line, mut is_too_long) = (Vec::new(), false);
+    loop {
+        let mut byte = [0];
+        match input.read(&mut byte) {
+            Ok(0) => {
+                return Err("standard input ended before the line with the channel's configuration".into());
+            }
+            Ok(_) if byte == *b"\n" => break,
+            // The rest of a line that is too long is still not for the shell.
+            Ok(_) if line.len() == LINE_BYTES => is_too_long = true,
+            Ok(_) => line.extend(byte),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(format!("standard input: {error}")),
+        }
+    }
+    if is_too_long {
+        return Err(format!("the line with the channel's configuration is longer than {LINE_BYTES} bytes"));
+    }
+    Ok(line)
+}
+
+impl Channel {
+    /// Checks what was given. The error names what is wrong and never quotes a secret.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
+        let config: CallbackConfig = serde_json::from_slice(json).map_err(|error| {
+            // Its own words would quote what is there.
+            format!("the channel's configuration is not as agreed, at byte {}", error.column())
+        })?;
+        let addresses: Vec<Address> =
+            config.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        if addresses.is_empty() || addresses.len() > MOST_ADDRESSES {
+            let count = addresses.len();
+            return Err(format!("{count} addresses to dial: there must be between 1 and {MOST_ADDRESSES}"));
+        }
+        let name = &config.server_name;
+        let Ok(server_name @ ServerName::DnsName(_)) = ServerName::try_from(name.clone()) else {
+            return Err(format!("{name:?} is not a server's name"));
+        };
+        let server_pin = config.server_pin.parse()?;
+        let own = Arc::new(tls::identity(&config.certificate, &config.key)?);
+        Ok(Self { addresses, server_name, server_pin, own })
+    }
+
+    /// Reads what is kept in `place`.
+    pub(crate) fn load(place: &Place) -> Result<Self, String> {
+        let json = fs::read(place.callback()).map_err(|error| error.to_string())?;
+        Self::parse(&json)
+    }
+}
+
+/// Keeps `json` in `place`, in one step: a reader sees the old one or the new one.
+pub(crate) fn store(place: &Place, json: &[u8]) -> io::Result<()> {
+    let path = place.callback();
+    // Several launches may be at it at once.
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    let stored = file.write_all(json).and_then(|()| fs::rename(&fresh, &path));
+    if stored.is_err() {
+        // A half-written key is no use to anyone; it goes with the directory at the latest.
+        fs::remove_file(&fresh).ok();
+    }
+    stored
+}
+
+/// Forgets what is kept in `place`; the engine then stops dialling.
+pub(crate) fn forget(place: &Place) -> io::Result<()> {
+    match fs::remove_file(place.callback()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Which version is kept in `place`, if any.
+pub(crate) fn version(place: &Place) -> Option<Version> {
+    let of =
+        |meta: Metadata| Version { inode: meta.ino(), seconds: meta.mtime(), nanoseconds: meta.mtime_nsec() };
+    fs::symlink_metadata(place.callback()).ok().map(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_one_line_is_taken() {
+        let mut input = &b"{}\necho after\n"[..];
+        assert_eq!(line_of(&mut input).unwrap(), b"{}");
+        assert_eq!(input, b"echo after\n");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_taken_to_its_end_and_refused() {
+        let long = [vec![b'x'; LINE_BYTES + 1], b"\nrest".to_vec()].concat();
+        let mut input = &long[..];
+        assert!(line_of(&mut input).unwrap_err().contains("longer than"));
+        assert_eq!(input, b"rest");
+        assert!(line_of(&mut &b"no end"[..]).unwrap_err().contains("ended before"));
+    }
+
+    /// The message travels to the operator's log and to a status.
+    #[test]
+    fn what_is_wrong_is_said_without_quoting_it() {
+        for json in [r#"{"addresses":"SECRET"}"#, "SECRET", r#"{"key":["SECRET"]}"#] {
+            let Err(message) = Channel::parse(json.as_bytes()) else { panic!("{json}") };
+            assert!(!message.contains("SECRET") && message.contains("not as agreed"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Dials the runner whenever there is a configuration and nobody is served.
+
+use super::config::{self, Channel, Version};
+use super::stream::{Stream, fruitless};
+use super::tls;
+use crate::place::Place;
+use crate::shared::Shared;
+use farrier_protocol::Dial;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long one address may take to answer. Two lost packets are made up for within it.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Between the beginnings of the first two rounds.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+
+/// Between the beginnings of two rounds at most. A thousand machines whose runner is gone make a
+/// hundred connections a second.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// A stream that was there for so long was a good one.
+const GOOD: Duration = LONGEST_DELAY;
+
+/// Between two looks whether the configuration was renewed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Dials.
+pub(crate) struct Dialler {
+    shared: Arc<Shared>,
+    place: Place,
+    version: Option<Version>,
+    channel: Option<Channel>,
+    due: Instant,
+    delay: Duration,
+    /// When the last dial that came through did so.
+    connected: Option<Instant>,
+    is_last_chance: bool,
+}
+
+impl Dialler {
+    /// One that has not looked yet.
+    pub(crate) fn new(shared: Arc<Shared>, place: Place) -> Self {
+        Self {
+            shared,
+            place,
+            version: None,
+            channel: None,
+            due: Instant::now(),
+            delay: FIRST_DELAY,
+            connected: None,
+            is_last_chance: false,
+        }
+    }
+
+    /// Dials for ever.
+    pub(crate) fn run(mut self) {
+        loop {
+            self.look();
+            let due = self.channel.as_ref().map(|_| self.due);
+            if self.shared.await_turn(due, Instant::now() + LOOK) {
+                self.dial();
+            }
+        }
+    }
+
+    /// Takes up a configuration that was renewed, and drops one that is gone.
+    fn look(&mut self) {
+        if self.shared.is_retiring() {
+            // The directory goes, but the last words are still to be delivered.
+            if !std::mem::replace(&mut self.is_last_chance, true) {
+                self.begin_anew();
+            }
+            return;
+        }
+        let version = config::version(&self.place);
+        if version == self.version {
+            return;
+        }
+        self.version = version;
+        // `launch` has checked it; if it is unreadable all the same, there is nobody to dial.
+        self.channel = version.and_then(|_| Channel::load(&self.place).ok());
+        self.shared.renew_callback(self.channel.is_some());
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
+        (self.due, self.delay, self.connected) = (Instant::now(), FIRST_DELAY, None);
+    }
+
+    /// One round, and when the next one is due.
+    fn dial(&mut self) {
+        if self.connected.take().is_some_and(|at| at.elapsed() >= GOOD) {
+            self.delay = FIRST_DELAY;
+        }
+        let start = Instant::now();
+        let Some((stream, dials)) = self.channel.as_ref().and_then(|channel| self.round(channel)) else {
+            return;
+        };
+        self.shared.note_dials(dials);
+        if let Some(stream) = stream {
+            self.connected = Some(Instant::now());
+            self.shared.offer(stream);
+        }
+        self.due = start + jittered(self.delay);
+        self.delay = (self.delay * 2).min(LONGEST_DELAY);
+    }
+
+    /// Tries one address after the other until a stream stands, and returns it with what did not
+    /// stand before. `None`: there is something better to do.
+    fn round(&self, channel: &Channel) -> Option<(Option<Stream>, Vec<Dial>)> {
+        let mut dials = Vec::new();
+        for address in &channel.addresses {
+            if self.shared.is_served() || self.is_outdated() {
+                return None;
+            }
+            let stream = address.connect(CONNECT).and_then(|tcp| {
+                let secured = tls::secure(tcp, channel);
+                let stream = secured.and_then(|tls| Stream::dialled(address.text(), tls));
+                stream.map_err(|error| fruitless(address.text(), &error))
+            });
+            match stream {
+                Ok(stream) => return Some((Some(stream), dials)),
+                Err(dial) => dials.push(dial),
+            }
+        }
+        Some((None, dials))
+    }
+
+    fn is_outdated(&self) -> bool {
+        !self.shared.is_retiring() && config::version(&self.place) != self.version
+    }
+}
+
+/// Between half of `delay` and all of it, so that a fleet does not come all at once.
+fn jittered(delay: Duration) -> Duration {
+    let mut bytes = [0; 2];
+    // Without randomness it is half: a worse spread, but no reason not to call.
+    SystemRandom::new().fill(&mut bytes).ok();
+    let half = delay / 2;
+    half + half * u32::from(u16::from_le_bytes(bytes)) / (u32::from(u16::MAX) + 1)
+}

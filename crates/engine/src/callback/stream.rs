@@ -1,0 +1,128 @@
+//! The stream below the conversation: of a local caller, or one that we dialled.
+
+use super::tls::{self, TlsStream};
+use farrier_protocol::{Dial, Dialled, NEXT_HOLD_SECONDS};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// A runner that says nothing for so long is not there any more: it answers each request within
+/// [`NEXT_HOLD_SECONDS`], and the engine has always one under way or sends one each second.
+const SILENCE: Duration = Duration::from_secs(3 * NEXT_HOLD_SECONDS);
+
+/// A stream to the runner.
+pub(crate) enum Stream {
+    /// Somebody connected to our socket.
+    Attached(UnixStream),
+    /// We dialled.
+    Dialled {
+        /// The address.
+        address: String,
+        /// TLS on it.
+        tls: Box<TlsStream>,
+    },
+}
+
+/// Ends a stream while somebody else reads from it.
+pub(crate) enum Cut {
+    /// Of [`Stream::Attached`].
+    Attached(UnixStream),
+    /// Of [`Stream::Dialled`].
+    Dialled(TcpStream),
+}
+
+impl Stream {
+    /// A dialled stream; from here on silence ends it.
+    pub(crate) fn dialled(address: &str, tls: TlsStream) -> io::Result<Self> {
+        tls.sock.set_read_timeout(Some(SILENCE))?;
+        tls.sock.set_write_timeout(Some(SILENCE))?;
+        Ok(Self::Dialled { address: address.to_owned(), tls: Box::new(tls) })
+    }
+
+    /// To cut it with.
+    pub(crate) fn cut(&self) -> io::Result<Cut> {
+        match self {
+            Self::Attached(stream) => stream.try_clone().map(Cut::Attached),
+            Self::Dialled { tls, .. } => tls.sock.try_clone().map(Cut::Dialled),
+        }
+    }
+
+    /// The address, if we dialled.
+    pub(crate) fn address(&self) -> Option<&str> {
+        match self {
+            Self::Attached(_) => None,
+            Self::Dialled { address, .. } => Some(address),
+        }
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn end(&mut self) {
+        if let Self::Dialled { tls, .. } = self {
+            tls.conn.send_close_notify();
+            // A runner that is gone already does not mind.
+            tls.flush().ok();
+        }
+    }
+}
+
+/// What became of a dial that stood, but never came to a word of the runner.
+pub(crate) fn fruitless(address: &str, error: &io::Error) -> Dial {
+    let is_any = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
+    let (result, message) = if tls::is_distrust(error) {
+        (Dialled::Untrusted, error.to_string())
+    } else if is_any(&[io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut]) {
+        // A read that times out would have blocked.
+        (Dialled::TimedOut, "the connection was accepted, and then nothing came".into())
+    } else if is_any(&[
+        io::ErrorKind::UnexpectedEof,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::BrokenPipe,
+    ]) {
+        (Dialled::Failed, "the connection was accepted and closed again".into())
+    } else {
+        (Dialled::Failed, error.to_string())
+    };
+    Dial { address: address.to_owned(), result, message }
+}
+
+impl Cut {
+    /// Whether it is of a stream that we dialled.
+    pub(crate) fn is_dialled(&self) -> bool {
+        matches!(self, Self::Dialled(_))
+    }
+
+    /// Ends it. One that has ended already is what we want.
+    pub(crate) fn now(&self) {
+        match self {
+            Self::Attached(stream) => stream.shutdown(Shutdown::Both).ok(),
+            Self::Dialled(stream) => stream.shutdown(Shutdown::Both).ok(),
+        };
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Attached(stream) => stream.read(buffer),
+            Self::Dialled { tls, .. } => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Attached(stream) => stream.write(bytes),
+            Self::Dialled { tls, .. } => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Attached(stream) => stream.flush(),
+            Self::Dialled { tls, .. } => tls.flush(),
+        }
+    }
+}

@@ -7,7 +7,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -99,7 +99,8 @@ impl RunIdentity {
         let params = ca_params(run);
         let ca = params.self_signed(&ca_key)?.into();
         let issuer = Issuer::new(params, ca_key);
-        let server_key = KeyPair::generate()?;
+        // The one kind of key that engines know.
+        let server_key = KeyPair::generate_for(&PKCS_ED25519)?;
         let server = server_params(run)?.signed_by(&server_key, &issuer)?.into();
         let mut bytes = [0; TOKEN_BYTES];
         let random = super::tls::provider().secure_random;
@@ -171,7 +172,8 @@ impl RunIdentity {
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<ClientCertificate, IdentityError> {
-        let key = KeyPair::generate()?;
+        // As the engine's: see `CallbackConfig`.
+        let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let mut params = CertificateParams::default();
         params.not_before = (now - BACKDATED).into();
         params.not_after = (now + lifetime).into();

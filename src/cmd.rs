@@ -2,3 +2,4 @@
 
 pub mod crd;
 pub mod operator;
+pub mod uninstall;

@@ -19,6 +19,7 @@ struct Cli {
 enum Command {
     Operator(Box<cmd::operator::Args>),
     Crd(cmd::crd::Args),
+    Uninstall(cmd::uninstall::Args),
 }
 
 fn main() -> ExitCode {
@@ -32,11 +33,8 @@ fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let result = match cli.command {
         Command::Crd(args) => cmd::crd::run(&args),
-        Command::Operator(args) => tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(anyhow::Error::from)
-            .and_then(|runtime| runtime.block_on(cmd::operator::run(*args))),
+        Command::Operator(args) => block_on(cmd::operator::run(*args)),
+        Command::Uninstall(args) => block_on(cmd::uninstall::run(&args)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +43,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(work)
 }
 
 /// The chain of causes in one line, without repetitions.

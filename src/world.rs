@@ -1,15 +1,19 @@
-//! What the operator knows of the cluster: one watch per kind, shared by all its parts.
+//! What the operator knows of the cluster: one watch per kind and namespace, shared by all its parts.
+
+mod several;
 
 use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
 use crate::metrics::{Counters, Metrics};
 use crate::publish::Kind;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
+use several::Several;
 use std::borrow::Cow;
 use std::hash::Hash;
 use tokio::sync::mpsc;
@@ -47,14 +51,14 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Starts one watch per kind, in all namespaces or in one.
-    pub fn start(client: &Client, namespace: Option<&str>, metrics: &Metrics) -> Self {
+    /// Starts the watches: of all namespaces if none is named.
+    pub fn start(client: &Client, namespaces: &[String], metrics: &Metrics) -> Self {
         let (send, changes) = mpsc::unbounded_channel();
         let world = World {
-            nodes: watch(client, namespace, &send, metrics, Change::Node),
-            baselines: watch(client, namespace, &send, metrics, Change::Baseline),
-            runs: watch(client, namespace, &send, metrics, Change::Run),
-            updates: watch(client, namespace, &send, metrics, Change::Update),
+            nodes: watch(client, namespaces, &send, metrics, Change::Node),
+            baselines: watch(client, namespaces, &send, metrics, Change::Baseline),
+            runs: watch(client, namespaces, &send, metrics, Change::Run),
+            updates: watch(client, namespaces, &send, metrics, Change::Update),
         };
         Self { world, changes }
     }
@@ -83,7 +87,7 @@ impl Watches {
 
 fn watch<K: Kind>(
     client: &Client,
-    namespace: Option<&str>,
+    namespaces: &[String],
     send: &mpsc::UnboundedSender<Change>,
     metrics: &Metrics,
     change: impl Fn(ObjectRef<K>) -> Change + Send + 'static,
@@ -91,21 +95,13 @@ fn watch<K: Kind>(
 where
     K::DynamicType: Eq + Hash + Clone,
 {
-    let api: Api<DeserializeGuard<K>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
     let (store, writer) = reflector::store();
     let send = send.clone();
     let known = store.clone();
-    let (interruptions, unreadable) =
-        (metrics.watch_interruptions.clone(), metrics.objects_unreadable.clone());
+    let interruptions = metrics.watch_interruptions.clone();
+    let unreadable = metrics.objects_unreadable.clone();
     let mut stream = Box::pin(
-        watcher(api, watcher::Config::default())
-            .default_backoff()
-            .filter_map(move |event| {
-                std::future::ready(event.map(|event| readable(event, &known, &unreadable)).transpose())
-            })
+        events(client, namespaces, &known, &unreadable)
             // Who wrote which field is of no interest here and is a third of each object.
             .modify(|object: &mut K| object.meta_mut().managed_fields = None)
             .reflect(writer),
@@ -126,6 +122,42 @@ where
         }
     });
     store
+}
+
+/// What happens to a kind in the namespaces, as one watch.
+fn events<K: Kind>(
+    client: &Client,
+    namespaces: &[String],
+    known: &Store<K>,
+    unreadable: &Counters<1>,
+) -> BoxStream<'static, watcher::Result<Event<K>>>
+where
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let one = |api: Api<DeserializeGuard<K>>| {
+        let (known, unreadable) = (known.clone(), unreadable.clone());
+        watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+            std::future::ready(event.map(|event| readable(event, &known, &unreadable)).transpose())
+        })
+    };
+    match namespaces {
+        [] => one(Api::all(client.clone())).boxed(),
+        [namespace] => one(Api::namespaced(client.clone(), namespace)).boxed(),
+        _ => {
+            let mut several = Several::new(namespaces, known.clone());
+            let parts = namespaces.iter().enumerate().map(|(number, namespace)| {
+                one(Api::namespaced(client.clone(), namespace)).map(move |event| (number, event)).boxed()
+            });
+            futures::stream::select_all(parts)
+                .flat_map(move |(number, event)| {
+                    futures::stream::iter(match event {
+                        Ok(event) => several.event(number, event).into_iter().map(Ok).collect(),
+                        Err(error) => vec![Err(error)],
+                    })
+                })
+                .boxed()
+        }
+    }
 }
 
 /// An event as it would be if objects that cannot be read did not exist: one such object, written

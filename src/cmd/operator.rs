@@ -46,9 +46,9 @@ pub struct Args {
     #[arg(long)]
     context: Option<String>,
 
-    /// Watch this namespace only. Without it: all.
-    #[arg(long, env = "FARRIER_NAMESPACE")]
-    namespace: Option<String>,
+    /// Watch these namespaces only, separated by commas. Without it: all.
+    #[arg(long, env = "FARRIER_NAMESPACE", value_delimiter = ',')]
+    namespace: Vec<String>,
 
     /// Directory that file:/// payloads are taken from.
     #[arg(long, env = "FARRIER_PAYLOAD_DIR")]
@@ -90,7 +90,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let instruments = Instruments::start(metrics, args.http_addr, &engines, &store).await?;
     let (client, server, home) = client(&args, &instruments).await?;
     check_definitions(&client, &server).await?;
-    let home = args.replica.namespace().or(args.namespace.as_deref()).unwrap_or(&home);
+    let home = args.replica.namespace().or(args.namespace.first().map(String::as_str)).unwrap_or(&home);
     let replica = Replica::join(&client, home, &args.replica).await?;
     let tools = Tools { engines, store, metrics: instruments.metrics.clone() };
     let ended = tokio::select! {
@@ -113,7 +113,7 @@ async fn work(
     tools: Tools,
 ) -> anyhow::Result<()> {
     replica.runner.gained().await;
-    let watches = Watches::start(&client, args.namespace.as_deref(), &instruments.metrics);
+    let watches = Watches::start(&client, &args.namespace, &instruments.metrics);
     instruments.world(&client, watches.world());
     watches.ready().await.context("failed to fill the caches")?;
     let (world, changes) = watches.into_parts();

@@ -1,0 +1,167 @@
+//! `farrier uninstall`: what the chart's hooks run before and after the operator goes.
+//!
+//! Before: nothing may be under way, because nobody would clean up after it. After: what the
+//! operator has made for itself goes, and helm does not know of it. Definitions, machines, baselines
+//! and runs stay: they are the users'.
+
+mod act;
+
+use crate::api::{FINALIZER, NodeUpdate, UpdateRun, condition};
+use crate::failure::chain;
+use crate::publish::Kind;
+use anyhow::Context as _;
+use kube::api::ListParams;
+use kube::{Api, Client, ResourceExt as _};
+use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many objects a message names; the others it counts.
+const NAMED: usize = 10;
+
+/// Between two looks at what is left.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Used by the chart: refuse to uninstall while runs are under way, and clean up afterwards.
+///
+/// Example: farrier uninstall before --namespace fleet
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    when: When,
+
+    /// The namespaces that the operator watches, separated by commas. Without it: all.
+    #[arg(long, env = "FARRIER_NAMESPACE", value_delimiter = ',', global = true)]
+    namespace: Vec<String>,
+
+    /// Seconds to wait for the API server, and for what ends by itself.
+    #[arg(long, default_value_t = 60, global = true)]
+    wait: u64,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum When {
+    /// Succeed if no run is under way and no machine waits to be cleaned; otherwise name them.
+    Before,
+    /// Remove the Leases, Services and NetworkPolicies that the operator has made for itself.
+    After {
+        /// Namespace of the operator.
+        #[arg(long, env = "FARRIER_POD_NAMESPACE")]
+        operator_namespace: String,
+
+        /// Also let go of runs that are under way: nobody cleans up after them but the engines
+        /// themselves, when they have not heard of the operator for long enough.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When runs are under way, or the cluster does not let us look or clean up.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context("failed to find a cluster")?;
+    let until = Instant::now() + Duration::from_secs(args.wait);
+    match &args.when {
+        When::Before => before(&client, &args.namespace, until).await,
+        When::After { operator_namespace, force } => {
+            patiently(until, || act::own_objects(&client, operator_namespace)).await?;
+            if *force {
+                patiently(until, || act::let_go(&client, &args.namespace)).await?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A pod is shut off from everything until its policies are in place, so that the first attempts may
+/// fail.
+async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
+    until: Instant,
+    mut attempt: impl FnMut() -> F,
+) -> anyhow::Result<T> {
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) if Instant::now() >= until || matches!(error, kube::Error::Api(_)) => {
+                return Err(error).context("failed to ask the API server");
+            }
+            Err(error) => tracing::info!(error = %chain(&error), "the API server cannot be asked yet"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn before(client: &Client, namespaces: &[String], until: Instant) -> anyhow::Result<()> {
+    loop {
+        let runs: Vec<UpdateRun> = patiently(until, || all(client, namespaces)).await?;
+        let open: Vec<String> = runs.iter().filter(|run| is_open(run)).map(describe).collect();
+        anyhow::ensure!(
+            open.is_empty(),
+            "runs are under way: {}. Nothing was uninstalled. Next: wait until they have ended (kubectl wait --for=condition=Succeeded), or cancel them (kubectl patch updaterun NAME --type=merge --patch '{{\"spec\":{{\"desiredState\":\"Cancel\"}}}}'), and uninstall again. To leave their machines to the engines' own clean-up: helm upgrade --reuse-values --set uninstall.force=true, then uninstall",
+            listed(&open)
+        );
+        let updates: Vec<NodeUpdate> = patiently(until, || all(client, namespaces)).await?;
+        let held: Vec<String> = updates.iter().filter_map(held).chain(runs.iter().filter_map(held)).collect();
+        if held.is_empty() {
+            tracing::info!("no run is under way and no machine waits to be cleaned");
+            return Ok(());
+        }
+        anyhow::ensure!(
+            Instant::now() < until,
+            "machines wait to be cleaned: {}. Nothing was uninstalled. Next: see the condition TornDown of these NodeUpdates and uninstall again; to leave the machines to the engines' own clean-up: helm upgrade --reuse-values --set uninstall.force=true, then uninstall",
+            listed(&held)
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// All objects of a kind in the namespaces.
+async fn all<K: Kind>(client: &Client, namespaces: &[String]) -> Result<Vec<K>, kube::Error> {
+    let everything = ListParams::default();
+    if namespaces.is_empty() {
+        return Ok(Api::all(client.clone()).list(&everything).await?.items);
+    }
+    let mut found = Vec::new();
+    for namespace in namespaces {
+        found.extend(Api::namespaced(client.clone(), namespace).list(&everything).await?.items);
+    }
+    Ok(found)
+}
+
+fn is_open(run: &UpdateRun) -> bool {
+    let ended = run.status.as_ref().is_some_and(|status| {
+        condition::is(&status.conditions, "Succeeded", "True")
+            || condition::is(&status.conditions, "Succeeded", "False")
+    });
+    !ended
+}
+
+fn describe(run: &UpdateRun) -> String {
+    let mut text = place(run);
+    if let Some(counts) = run.status.as_ref().map(|status| &status.counts) {
+        // Writing into a string does not fail.
+        write!(text, " ({} of {} machines at work)", counts.in_progress, counts.total).ok();
+    }
+    text
+}
+
+/// The name of an object that may not go yet.
+fn held<K: Kind>(object: &K) -> Option<String> {
+    let held = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
+    held.then(|| format!("{} {}", K::kind(&()), place(object)))
+}
+
+fn place<K: Kind>(object: &K) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn listed(names: &[String]) -> String {
+    let mut text = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if let Some(more) = names.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        // Writing into a string does not fail.
+        write!(text, " and {more} more").ok();
+    }
+    text
+}

@@ -1,0 +1,53 @@
+//! What uninstalling changes in the cluster.
+
+use crate::api::{FINALIZER, NodeUpdate, UpdateRun};
+use crate::publish::{self, Kind};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, ListParams};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+
+/// The label on everything that operators make for themselves in their namespace.
+const OURS: &str = "farrier.dev/part";
+
+/// Removes what the operator has made for itself in its namespace.
+pub(super) async fn own_objects(client: &Client, namespace: &str) -> Result<(), kube::Error> {
+    labelled::<Lease>(client, namespace).await?;
+    labelled::<Service>(client, namespace).await?;
+    labelled::<NetworkPolicy>(client, namespace).await
+}
+
+async fn labelled<K>(client: &Client, namespace: &str) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    for object in api.list(&ListParams::default().labels(OURS)).await? {
+        match api.delete(&object.name_any(), &DeleteParams::default()).await {
+            Ok(_) => tracing::info!(kind = %K::kind(&()), name = %object.name_any(), "removed"),
+            Err(error) if publish::is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Lets go of every run, so that users can delete them though nobody cleans up any more.
+pub(super) async fn let_go(client: &Client, namespaces: &[String]) -> Result<(), kube::Error> {
+    unbind::<NodeUpdate>(client, namespaces).await?;
+    unbind::<UpdateRun>(client, namespaces).await
+}
+
+async fn unbind<K: Kind>(client: &Client, namespaces: &[String]) -> Result<(), kube::Error> {
+    for object in super::all::<K>(client, namespaces).await? {
+        if publish::finalizer(client, &object, FINALIZER, false).await?.is_some() {
+            let namespace = object.namespace().unwrap_or_default();
+            tracing::warn!(kind = %K::kind(&()), namespace, name = %object.name_any(), "let go; its machines are left to the engines' own clean-up");
+        }
+    }
+    Ok(())
+}

@@ -15,7 +15,9 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use several::Several;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
 /// The caches.
@@ -47,6 +49,7 @@ pub enum Change {
 /// Watches that fill a [`World`], and the changes they see.
 pub struct Watches {
     world: World,
+    unfilled: Unfilled,
     changes: mpsc::UnboundedReceiver<Change>,
 }
 
@@ -54,18 +57,25 @@ impl Watches {
     /// Starts the watches: of all namespaces if none is named.
     pub fn start(client: &Client, namespaces: &[String], metrics: &Metrics) -> Self {
         let (send, changes) = mpsc::unbounded_channel();
+        let unfilled = Unfilled::default();
+        let means = Means { client, namespaces, send: &send, metrics, unfilled: &unfilled };
         let world = World {
-            nodes: watch(client, namespaces, &send, metrics, Change::Node),
-            baselines: watch(client, namespaces, &send, metrics, Change::Baseline),
-            runs: watch(client, namespaces, &send, metrics, Change::Run),
-            updates: watch(client, namespaces, &send, metrics, Change::Update),
+            nodes: watch(&means, Change::Node),
+            baselines: watch(&means, Change::Baseline),
+            runs: watch(&means, Change::Run),
+            updates: watch(&means, Change::Update),
         };
-        Self { world, changes }
+        Self { world, unfilled, changes }
     }
 
     /// The caches, which may not be filled yet.
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// The caches that are still empty.
+    pub fn unfilled(&self) -> &Unfilled {
+        &self.unfilled
     }
 
     /// Waits until each cache has been filled once.
@@ -85,18 +95,42 @@ impl Watches {
     }
 }
 
-fn watch<K: Kind>(
-    client: &Client,
-    namespaces: &[String],
-    send: &mpsc::UnboundedSender<Change>,
-    metrics: &Metrics,
-    change: impl Fn(ObjectRef<K>) -> Change + Send + 'static,
-) -> Store<K>
+/// Kinds whose cache has not been filled yet.
+///
+/// Kept apart from the caches: a cache wakes one of those who wait for it only, so that nobody
+/// else may ask it whether it is ready.
+#[derive(Debug, Clone, Default)]
+pub struct Unfilled(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Unfilled {
+    /// Their names.
+    pub fn kinds(&self) -> Vec<&'static str> {
+        self.lock().iter().copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What each watch needs.
+struct Means<'a> {
+    client: &'a Client,
+    namespaces: &'a [String],
+    send: &'a mpsc::UnboundedSender<Change>,
+    metrics: &'a Metrics,
+    unfilled: &'a Unfilled,
+}
+
+fn watch<K: Kind>(means: &Means<'_>, change: impl Fn(ObjectRef<K>) -> Change + Send + 'static) -> Store<K>
 where
     K::DynamicType: Eq + Hash + Clone,
 {
+    let Means { client, namespaces, send, metrics, unfilled } = means;
     let (store, writer) = reflector::store();
-    let send = send.clone();
+    let send = (*send).clone();
+    unfilled.lock().insert(kind::<K>());
+    let unfilled = (*unfilled).clone();
     let known = store.clone();
     let interruptions = metrics.watch_interruptions.clone();
     let unreadable = metrics.objects_unreadable.clone();
@@ -113,7 +147,10 @@ where
                     // Nobody listens any more when the operator ends.
                     send.send(change(ObjectRef::from_obj(&object))).ok();
                 }
-                Ok(Event::Init | Event::InitDone) => {}
+                Ok(Event::InitDone) => {
+                    unfilled.lock().remove(kind::<K>());
+                }
+                Ok(Event::Init) => {}
                 Err(error) => {
                     interruptions.count([kind::<K>()]);
                     tracing::warn!(kind = %K::kind(&()), error = %crate::failure::chain(&error), "a watch was interrupted and is taken up again");

@@ -114,7 +114,7 @@ async fn work(
 ) -> anyhow::Result<()> {
     replica.runner.gained().await;
     let watches = Watches::start(&client, &args.namespace, &instruments.metrics);
-    instruments.world(&client, watches.world());
+    instruments.watching(&client, &watches);
     watches.ready().await.context("failed to fill the caches")?;
     let (world, changes) = watches.into_parts();
     let (to_controller, controller_changes) = mpsc::unbounded_channel();

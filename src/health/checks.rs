@@ -4,8 +4,7 @@ use super::{Contact, Report};
 use crate::engines::Engines;
 use crate::metrics::{Metrics, catalogue};
 use crate::payload::Store;
-use crate::world::World;
-use futures::FutureExt;
+use crate::world::Unfilled;
 use kube::Client;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +32,7 @@ struct Inner {
     engines: Engines,
     store: Store,
     /// Empty until the watches are started.
-    world: OnceLock<World>,
+    unfilled: OnceLock<Unfilled>,
     tried: tokio::sync::Mutex<Option<(Instant, Result<String, String>)>>,
     /// The last results, for the metric.
     last: Mutex<Vec<(&'static str, bool)>>,
@@ -46,7 +45,7 @@ impl Readiness {
             contact,
             engines,
             store,
-            world: OnceLock::new(),
+            unfilled: OnceLock::new(),
             tried: tokio::sync::Mutex::default(),
             last: Mutex::default(),
         };
@@ -54,9 +53,9 @@ impl Readiness {
     }
 
     /// The caches are being filled from now on.
-    pub fn watching(&self, world: &World) {
+    pub fn watching(&self, unfilled: &Unfilled) {
         // Told once, at the start; a second time would say the same.
-        self.inner.world.set(world.clone()).ok();
+        self.inner.unfilled.set(unfilled.clone()).ok();
     }
 
     /// One line for each check, and whether all hold.
@@ -88,18 +87,11 @@ impl Readiness {
     }
 
     fn caches(&self) -> Result<String, String> {
-        let world = self.inner.world.get().ok_or("nothing is watched yet")?;
-        let filled = [
-            ("ManagedNode", world.nodes.wait_until_ready().now_or_never().is_some()),
-            ("Baseline", world.baselines.wait_until_ready().now_or_never().is_some()),
-            ("UpdateRun", world.runs.wait_until_ready().now_or_never().is_some()),
-            ("NodeUpdate", world.updates.wait_until_ready().now_or_never().is_some()),
-        ];
-        let missing: Vec<&str> = filled.iter().filter(|(_, is)| !is).map(|(kind, _)| *kind).collect();
-        if missing.is_empty() {
+        let unfilled = self.inner.unfilled.get().ok_or("nothing is watched yet")?.kinds();
+        if unfilled.is_empty() {
             Ok("filled".to_owned())
         } else {
-            Err(format!("not filled yet: {}", missing.join(", ")))
+            Err(format!("not filled yet: {}; check the rights of the operator", unfilled.join(", ")))
         }
     }
 
@@ -132,9 +124,9 @@ impl Readiness {
                     tracing::debug!("the API server does not answer");
                 }
             }
-            let was_good = self.lock().iter().all(|(_, good)| *good);
+            let was_good = self.lock().iter().map(|(_, good)| *good).reduce(|a, b| a && b);
             let report = self.report().await;
-            if was_good && !report.good {
+            if was_good == Some(true) && !report.good {
                 tracing::warn!(checks = %report.into_text().trim().replace('\n', "; "), "not ready any more");
             }
             tokio::time::sleep(super::BEAT_EVERY).await;

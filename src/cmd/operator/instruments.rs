@@ -6,7 +6,7 @@ use crate::http::{self, Endpoint};
 use crate::metrics::api_calls::ApiCalls;
 use crate::metrics::{Fleet, Metrics};
 use crate::payload::Store;
-use crate::world::World;
+use crate::world::Watches;
 use anyhow::Context as _;
 use kube::Client;
 use std::net::SocketAddr;
@@ -62,9 +62,9 @@ impl Instruments {
     }
 
     /// The caches are being filled from now on.
-    pub(super) fn world(&self, client: &Client, world: &World) {
-        self.readiness.watching(world);
-        self.metrics.collect(Fleet { world: world.clone(), leader: self.metrics.leader.clone() });
+    pub(super) fn watching(&self, client: &Client, watches: &Watches) {
+        self.readiness.watching(watches.unfilled());
+        self.metrics.collect(Fleet { world: watches.world().clone(), leader: self.metrics.leader.clone() });
         tokio::spawn(self.readiness.clone().keep(client.clone()));
     }
 

@@ -7,7 +7,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SanType,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -95,11 +95,10 @@ impl RunIdentity {
     /// # Errors
     /// When the system gives no randomness.
     pub fn generate(run: &str) -> Result<Self, IdentityError> {
-        let ca_key = KeyPair::generate()?;
+        let ca_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let params = ca_params(run);
         let ca = params.self_signed(&ca_key)?.into();
         let issuer = Issuer::new(params, ca_key);
-        // The one kind of key that engines know.
         let server_key = KeyPair::generate_for(&PKCS_ED25519)?;
         let server = server_params(run)?.signed_by(&server_key, &issuer)?.into();
         let mut bytes = [0; TOKEN_BYTES];
@@ -172,7 +171,6 @@ impl RunIdentity {
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<ClientCertificate, IdentityError> {
-        // As the engine's: see `CallbackConfig`.
         let key = KeyPair::generate_for(&PKCS_ED25519)?;
         let mut params = CertificateParams::default();
         params.not_before = (now - BACKDATED).into();
@@ -212,9 +210,18 @@ impl RunIdentity {
         &self.ca.der
     }
 
+    /// What engines see, and its key.
     pub(super) fn server(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-        let key = PrivateKeyDer::Pkcs8(self.server_key.serialize_der().into());
-        (self.server.der.clone(), key)
+        (self.server.der.clone(), private(&self.server_key))
+    }
+
+    /// What devices see, and its key. Signed by the same CA, and not kept: they do not pin it.
+    pub(super) fn for_devices(
+        &self,
+    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), IdentityError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let certificate = server_params(&self.run)?.signed_by(&key, &self.issuer)?;
+        Ok((certificate.der().clone(), private(&key)))
     }
 }
 
@@ -233,6 +240,10 @@ pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     webpki::EndEntityCert::try_from(certificate)
         .map(|cert| cert.valid_uri_names().map(str::to_owned).collect())
         .unwrap_or_default()
+}
+
+fn private(key: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::Pkcs8(key.serialize_der().into())
 }
 
 fn ca_params(run: &str) -> CertificateParams {

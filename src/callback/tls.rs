@@ -41,9 +41,12 @@ pub(super) fn provider() -> CryptoProvider {
 impl Tls {
     pub(super) fn new(identity: &RunIdentity) -> Result<Self, Error> {
         let provider = Arc::new(provider());
-        let (certificate, key) = identity.server();
-        let certified = CertifiedKey::from_der(vec![certificate], key, &provider)?;
-        let certificate = Arc::new(SingleCertAndKey::from(certified));
+        let certified = |(certificate, key)| {
+            let certified = CertifiedKey::from_der(vec![certificate], key, &provider)?;
+            Ok::<_, Error>(Arc::new(SingleCertAndKey::from(certified)))
+        };
+        let certificate = certified(identity.server())?;
+        let for_devices = identity.for_devices().map_err(|error| Error::General(error.to_string()))?;
         let mut roots = RootCertStore::empty();
         roots.add(identity.ca().clone())?;
         let of_this_run =
@@ -52,7 +55,7 @@ impl Tls {
         let for_devices = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
-            .with_cert_resolver(certificate.clone());
+            .with_cert_resolver(certified(for_devices)?);
         let for_devices = Arc::new(strict(for_devices));
         Ok(Self { run: identity.run().to_owned(), provider, certificate, of_this_run, for_devices })
     }

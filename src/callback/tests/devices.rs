@@ -1,7 +1,7 @@
 //! Devices without a certificate, and those who try paths.
 
 use super::engine::Engine;
-use super::site::{LOOPBACK, Site, anonymous, ask, get, tls, until};
+use super::site::{Site, anonymous, ask, device, get, tls, until};
 use crate::callback::{Cause, Limits};
 use farrier_protocol::CallbackConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -46,9 +46,7 @@ async fn a_device_fetches_payloads_in_the_clear_and_over_tls() {
     let site = Site::open(Limits::default());
     fetches_everything(&site, &mut TcpStream::connect(site.http()).await.unwrap()).await;
     let stream = TcpStream::connect(site.https()).await.unwrap();
-    let config = anonymous(&site.identity.server_pin());
-    // Addresses are not sent as a name: nobody in particular is called.
-    let mut stream = tls(&config, &LOOPBACK.to_string(), stream).await.unwrap();
+    let mut stream = tls(&device(&site), "farrier.internal", stream).await.unwrap();
     fetches_everything(&site, &mut stream).await;
     assert_eq!(site.refusals(), Vec::new());
 }
@@ -147,7 +145,7 @@ async fn without_a_certificate_there_is_no_conversation() {
     assert!(refused);
     site.refused(Cause::Certificate, 1).await;
     let stream = TcpStream::connect(site.https()).await.unwrap();
-    let mut unnamed = tls(&config, "127.0.0.1", stream).await.unwrap();
+    let mut unnamed = tls(&device(&site), "farrier.internal", stream).await.unwrap();
     let answer = ask(&mut unnamed, b"POST /v1/next HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert_eq!(answer.status, 403);
     site.refused(Cause::Path, 1).await;

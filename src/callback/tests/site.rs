@@ -8,9 +8,10 @@ use crate::conversation::Conversation;
 use crate::payload::PayloadFiles;
 use farrier_protocol::CallbackConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,6 +28,18 @@ use tokio_rustls::client::TlsStream;
 pub(super) const LONG: Duration = Duration::from_secs(30);
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The signatures that an engine understands.
+static ED25519: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[webpki::aws_lc_rs::ED25519],
+    mapping: &[(SignatureScheme::ED25519, &[webpki::aws_lc_rs::ED25519])],
+};
+
+/// And those that many a device is limited to.
+static P256: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[webpki::aws_lc_rs::ECDSA_P256_SHA256],
+    mapping: &[(SignatureScheme::ECDSA_NISTP256_SHA256, &[webpki::aws_lc_rs::ECDSA_P256_SHA256])],
+};
 
 /// Addresses of loopback that stand for other hosts.
 pub(super) fn host(last: u8) -> IpAddr {
@@ -174,21 +187,49 @@ pub(super) fn client_config(
     Arc::new(config)
 }
 
-/// A client without a certificate of its own.
+/// An engine without a certificate of its own.
 pub(super) fn anonymous(pin: &str) -> Arc<ClientConfig> {
     Arc::new(pinning(pin, &[&rustls::version::TLS13]).with_no_client_auth())
+}
+
+/// A device, which knows the run's CA.
+pub(super) fn device(site: &Site) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(&site.identity.to_map()["ca.crt"]).unwrap()).unwrap();
+    let mut provider = aws_lc_rs::default_provider();
+    provider.signature_verification_algorithms = P256;
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    // As a device that was given an address: it does not say whom it calls.
+    config.enable_sni = false;
+    Arc::new(config)
 }
 
 fn pinning(
     pin: &str,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider.clone())
+    let provider = Arc::new(of_an_engine());
+    let verifier = Pin { pin: pin.to_owned(), provider: provider.clone() };
+    ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pin { pin: pin.to_owned(), provider }))
+        .with_custom_certificate_verifier(Arc::new(verifier))
+}
+
+/// The little that an engine knows of cryptography, and the suites of TLS 1.2 for those who try
+/// that.
+fn of_an_engine() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| {
+        suite.suite() == rustls::CipherSuite::TLS13_AES_128_GCM_SHA256 || suite.tls13().is_none()
+    });
+    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
+    provider.signature_verification_algorithms = ED25519;
+    provider
 }
 
 /// Accepts one certificate by its digest, as the engine does.

@@ -34,6 +34,11 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
+# The certificates and the unguessable path of a run's call-backs, in a Secret beside the run, made
+# and taken away with it. Its name is not known before, so that a rule cannot name it.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, patch, delete]
 # What happened, beside the object that it happened to.
 - apiGroups: [events.k8s.io]
   resources: [events]
@@ -46,4 +51,12 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, list, create, update, patch, delete]
+# How machines reach the pods for the time of a run: exposure NodePort or LoadBalancer.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+# Who may come in to the pods, and where they may connect, for the time of a run.
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
 {{- end }}

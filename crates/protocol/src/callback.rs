@@ -10,7 +10,9 @@ use std::fmt;
 /// machine. A server that does not ask for the engine's certificate is refused.
 ///
 /// `farrier-engine launch --channel callback` reads one line of JSON with this from its standard
-/// input, so that the key is never in a process list. The engine keeps it in its own directory as
+/// input, so that the key is never in a process list. It takes that line and not a byte more, but a
+/// shell may have read ahead (dash does, a block at a time): the line goes to a script that is waiting
+/// for it, after a word that says so. The engine keeps it in its own directory as
 /// `callback.json`, for root only, and reads it again before each dial: a launch for an engine that
 /// runs already renews it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,23 +1,25 @@
 //! Channel `Callback`: the conversation over TLS, on a stream that the engine opened.
 
-use crate::machine::{Machine, digest};
-use crate::runner::Runner;
+use crate::machine::{Machine, digest, engine_digest, until};
+use crate::runner::{Connection, Runner};
+use crate::sandbox::shell;
 use crate::tls::{SESSION, Server};
-use farrier_protocol::{Detect, EventBody, Installer, StepExit, Work};
+use farrier_protocol::{Detect, Dialled, EventBody, Installer, LaunchReport, StepExit, Work};
+use std::net::TcpListener;
 
 /// A payload that needs many TLS records and is no repetition.
 fn payload() -> Vec<u8> {
     let mut bytes = b"#!/bin/sh\nexit 0\n#".to_vec();
-    bytes.extend((0_u32..100_000).flat_map(|number| digest(&number.to_le_bytes()).into_bytes()));
+    bytes.extend((0_u32..20_000).flat_map(|number| digest(&number.to_le_bytes()).into_bytes()));
     bytes
 }
 
 sandboxed! {
-    /// The main job, with lines that break in the middle of a payload: it goes on where it was.
+    /// The main job, with a line that breaks in the middle of a payload: it goes on where it was.
     fn a_session_over_tls_from_launch_to_retirement() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
-        let mut runner = Runner { break_after: Some(3_000_000), ..Runner::default() };
+        let mut runner = Runner { break_after: Some(1_000_000), ..Runner::default() };
         let one = runner.payload("one", Installer::Script, payload());
         let detect = vec![("one".into(), Detect::File("/mnt/one".into()))];
         runner.order("survey-1", Work::Survey { packages: false, detect });
@@ -27,12 +29,182 @@ sandboxed! {
         assert_eq!(runner.exits(), [("one", &StepExit::Exited { code: 0 })]);
         assert_eq!(runner.dones, ["survey-1", "apply-1"]);
         let ranges: Vec<_> = runner.gets.iter().map(|(_, range)| range.as_str()).collect();
-        let [first, second] = ranges[..] else { panic!("{ranges:?}") };
-        assert_eq!((first, second.starts_with("bytes=")), ("", true), "{ranges:?}");
+        assert_eq!(ranges.len(), 2, "{ranges:?}");
+        assert_eq!((ranges[0], ranges[1].starts_with("bytes=")), ("", true), "{ranges:?}");
         assert_eq!(runner.hellos.len(), 2);
-        assert_eq!(runner.hellos[0].dials, []);
-        assert!(matches!(runner.events.last().unwrap().body, EventBody::Retired { .. }));
+        assert!(runner.hellos.iter().all(|hello| hello.dials.is_empty()), "{:?}", runner.hellos);
         assert_eq!(machine.journal(), runner.events);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// A machine may reach only one of the runner's networks.
+    fn addresses_are_tried_in_turn_until_one_answers() {
+        let server = Server::on("127.0.0.1:0");
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let config = server.callback_at(&[&closed, "192.0.2.1:63002", &server.address()]);
+        let machine = Machine::new(SESSION).calling(&config);
+        let mut runner = Runner::default();
+        runner.finish_calls(&server, &machine);
+        let dials: Vec<_> = runner.hellos[0].dials.iter().map(|dial| (dial.address.as_str(), dial.result)).collect();
+        assert_eq!(dials, [(closed.as_str(), Dialled::Refused), ("192.0.2.1:63002", Dialled::NoRoute)]);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    fn ipv6_and_link_local_addresses_are_dialled() {
+        shell("ip link add front type veth peer name back && ip link set front up && ip link set back up");
+        shell("ip address add fe80::1/64 dev front nodad");
+        let server = Server::on("[::]:0");
+        for host in ["::1", "fe80::1%front"] {
+            let config = server.callback_at(&[&format!("[{host}]:{}", server.port())]);
+            let machine = Machine::new(SESSION).calling(&config);
+            Runner::default().finish_calls(&server, &machine);
+            machine.assert_clean();
+            shell("rm -r /var/log/farrier");
+        }
+        let config = server.callback_at(&["[fe80::1%gone]:1", &format!("[::1]:{}", server.port())]);
+        let machine = Machine::new(SESSION).calling(&config);
+        let mut runner = Runner::default();
+        runner.finish_calls(&server, &machine);
+        assert_eq!(runner.hellos[0].dials[0].result, Dialled::NoRoute, "{:?}", runner.hellos);
+    }
+}
+
+sandboxed! {
+    /// A runner that cannot be called attaches instead, and gives way to nobody while it is there.
+    /// As soon as it leaves, the engine calls again.
+    fn attaching_and_calling_take_turns() {
+        let server = Server::on("127.0.0.1:0");
+        let machine = Machine::new(SESSION).calling(&server.callback());
+        let mut runner = Runner::default();
+        let mut called = server.connection();
+        assert!(runner.serve(&mut called, |runner| runner.asked == 1));
+        let mut attached = Connection::attach(&machine);
+        assert!(runner.serve(&mut attached, |runner| runner.hellos.len() == 2));
+        called.read_what_comes();
+        // Time enough to look twice whether there is somebody to call.
+        assert!(runner.serve(&mut attached, |runner| runner.asked == 4));
+        server.listener.set_nonblocking(true).unwrap();
+        assert!(server.listener.accept().is_err());
+        server.listener.set_nonblocking(false).unwrap();
+        drop(attached);
+        runner.finish_calls(&server, &machine);
+        assert_eq!(runner.hellos.len(), 3);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// The runner that launches is the one that is to be called, whoever was before.
+    fn a_configuration_that_is_renewed_is_taken_up_at_once() {
+        let (old, new) = (Server::on("127.0.0.1:0"), Server::on("127.0.0.1:0"));
+        let machine = Machine::new(SESSION).calling(&old.callback());
+        let mut runner = Runner::default();
+        let mut first = old.connection();
+        assert!(runner.serve(&mut first, |runner| runner.asked == 1));
+        let again = machine.launch_callback(&new.callback());
+        assert_eq!(again, LaunchReport::AlreadyRunning { pid: machine.pid });
+        let mut second = new.connection();
+        assert!(runner.serve(&mut second, |runner| runner.hellos.len() == 2));
+        first.read_what_comes();
+
+        // Channel Session: the engine calls nobody any more.
+        assert_eq!(machine.launch(), LaunchReport::AlreadyRunning { pid: machine.pid });
+        second.read_what_comes();
+        assert!(!std::fs::exists("/mnt/farrier-1/callback.json").unwrap());
+        new.listener.set_nonblocking(true).unwrap();
+        runner.finish(&machine);
+        assert!(new.listener.accept().is_err());
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// A peer that vanished without a word must not hold the engine for ever.
+    fn a_silent_runner_is_left_and_called_again() {
+        let server = Server::on("127.0.0.1:0");
+        let machine = Machine::new(SESSION).calling(&server.callback());
+        let mut runner = Runner::default();
+        let mut silent = server.connection();
+        assert!(runner.serve(&mut silent, |runner| runner.asked == 1));
+        runner.finish_calls(&server, &machine);
+        assert_eq!(runner.hellos.len(), 2);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// The order to retire is the last one: a line that breaks after it must not cost the runner
+    /// the news of what is left, although the configuration is gone by then.
+    fn last_words_are_delivered_on_another_call() {
+        let server = Server::on("127.0.0.1:0");
+        let machine = Machine::new(SESSION).calling(&server.callback());
+        let mut runner = Runner::default();
+        runner.order("retire-1", Work::Retire);
+        let mut first = server.connection();
+        // The task is handed out with the first answer that is neither a greeting nor an
+        // acknowledgement; what it says of that is not read any more.
+        assert!(runner.serve(&mut first, |runner| runner.given == 1));
+        drop(first);
+        runner.answer_calls(&server, Runner::retired);
+        machine.await_end();
+        assert!(matches!(runner.events.last().unwrap().body, EventBody::Retired { .. }));
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// Contact is contact, however it came about; without any the engine leaves.
+    fn the_lease_counts_calls_as_well() {
+        let server = Server::on("127.0.0.1:0");
+        let machine = Machine::new(SESSION).calling(&server.callback());
+        let mut runner = Runner { lease: Some(2), ..Runner::default() };
+        let mut connection = server.connection();
+        // Longer than the lease: each answer renews it.
+        assert!(runner.serve(&mut connection, |runner| runner.asked == 4));
+        drop((connection, server));
+        machine.await_end();
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// Whatever dies when: the next launch goes on with the same session.
+    fn killed_engines_and_launches_are_followed_by_others() {
+        let server = Server::on("127.0.0.1:0");
+        let config = server.callback();
+        let machine = Machine::new(SESSION).calling(&config);
+        let mut runner = Runner::default();
+        let one = runner.script("one", "echo ran >>/mnt/ran");
+        runner.order_apply("apply-1", vec![one]);
+        runner.answer_calls(&server, |runner| runner.is_done("apply-1"));
+        machine.kill();
+
+        std::fs::write("/mnt/line", format!("{}\n", serde_json::to_string(&config).unwrap())).unwrap();
+        // Killed before, while and after it keeps the configuration and starts the engine.
+        for milliseconds in (5..).step_by(5) {
+            let machine = Machine::new(SESSION).deploy();
+            let line = machine.launch_line(&[], engine_digest(), "--channel callback");
+            let seconds = format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000);
+            let said = shell(&format!("timeout -s KILL {seconds} {line} </mnt/line || true"));
+            if said.contains("farrier-launch-1") {
+                break;
+            }
+        }
+        let machine = Machine::new(SESSION).deploy();
+        let pid = match machine.launch_callback(&config) {
+            LaunchReport::Started { pid } | LaunchReport::AlreadyRunning { pid } => pid,
+            LaunchReport::Failed { message, .. } => panic!("{message}"),
+        };
+        let machine = Machine { pid, ..machine };
+        until("a call", || {
+            runner.serve(&mut server.connection(), |runner| runner.asked > 0)
+        });
+        runner.finish_calls(&server, &machine);
+        assert_eq!(std::fs::read_to_string("/mnt/ran").unwrap(), "ran\n");
         machine.assert_clean();
     }
 }

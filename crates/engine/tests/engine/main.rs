@@ -1,5 +1,5 @@
 //! The real program against a runner written for the test, on a machine of its own: each test
-//! runs in fresh mount and process namespaces, so nothing of the real machine is touched.
+//! runs in fresh mount, process and network namespaces, so nothing of the real machine is touched.
 //!
 //! Needs root. Without it every test says that it is skipped.
 
@@ -14,6 +14,7 @@
 #[macro_use]
 mod sandbox;
 mod callback;
+mod config;
 mod conversation;
 mod crash;
 mod exclusion;
@@ -22,6 +23,8 @@ mod limits;
 mod machine;
 mod packages;
 mod payloads;
+mod reach;
 mod runner;
 mod survey;
 mod tls;
+mod trust;

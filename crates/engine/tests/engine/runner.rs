@@ -28,6 +28,8 @@ pub(crate) struct Runner {
     pub(crate) posts: usize,
     /// How often there was nothing to do.
     pub(crate) asked: usize,
+    /// Tasks that were handed out.
+    pub(crate) given: usize,
     /// What the next question for work is answered with.
     pub(crate) answer_next: Option<String>,
     /// Send payloads in chunks.
@@ -86,6 +88,13 @@ impl Connection {
         let mut text = String::new();
         self.input.read_to_string(&mut text).unwrap();
         text
+    }
+
+    /// Reads until the stream ends, in whichever way.
+    pub(crate) fn read_what_comes(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.input.read_to_end(&mut bytes).ok();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
@@ -240,7 +249,10 @@ impl Runner {
                 }
                 self.asked += usize::from(self.tasks.is_empty());
                 match self.tasks.front() {
-                    Some(task) => connection.respond("200 OK", "", &serde_json::to_vec(task).unwrap()),
+                    Some(task) => {
+                        self.given += 1;
+                        connection.respond("200 OK", "", &serde_json::to_vec(task).unwrap());
+                    }
                     None => connection.send(b"HTTP/1.1 204 No Content\r\n\r\n"),
                 }
             }

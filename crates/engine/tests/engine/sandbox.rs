@@ -28,6 +28,7 @@ pub(crate) fn run(name: &str, body: impl FnOnce()) {
         for dir in SCRATCH {
             shell(&format!("mount -t tmpfs tmpfs {dir} && chmod 755 {dir}"));
         }
+        shell("ip link set lo up");
         return body();
     }
     if !rustix::process::geteuid().is_root() {
@@ -37,7 +38,7 @@ pub(crate) fn run(name: &str, body: impl FnOnce()) {
     let name = name.split_once("::").map_or(name, |(_, name)| name);
     let status = Command::new("timeout")
         .args(["--kill-after=5", LIMIT_SECONDS])
-        .args(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        .args(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         // The shell is process 1 in there: it reaps what the engine leaves to it.
         .args(["sh", "-c", "\"$0\" \"$@\"; exit $?"])
         .arg(std::env::current_exe().unwrap())

@@ -92,6 +92,15 @@ impl Server {
         self.listener.local_addr().unwrap().to_string()
     }
 
+    /// The same, with TLS of another kind.
+    pub(crate) fn with(self, config: ServerConfig) -> Self {
+        Self { config: Arc::new(config), ..self }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().port()
+    }
+
     /// What the engine is told.
     pub(crate) fn callback(&self) -> CallbackConfig {
         self.callback_at(&[&self.address()])

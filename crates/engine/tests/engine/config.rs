@@ -1,0 +1,157 @@
+//! What the engine is told about the way back: how it comes, and where it must never be seen.
+
+use crate::machine::{DIR, Machine, engine_digest};
+use crate::runner::{Connection, Runner};
+use crate::sandbox::shell;
+use crate::tls::{SESSION, Server};
+use farrier_protocol::{CallbackConfig, LaunchError, LaunchReport};
+use rcgen::KeyPair;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+sandboxed! {
+    /// The script that launches is read from the same standard input.
+    fn what_follows_the_line_is_left_for_the_shell() {
+        let server = Server::on("127.0.0.1:0");
+        let machine = Machine::new(SESSION).deploy();
+        let config = serde_json::to_string(&server.callback()).unwrap();
+        let launch = |more: &str| machine.launch_line(&[], engine_digest(), &format!("--channel {more}"));
+        let mut shell = Command::new("sh").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        let mut output = BufReader::new(shell.stdout.take().unwrap()).lines();
+        let mut said = || output.next().unwrap().unwrap();
+        let mut report = String::new();
+        for more in ["callback --levitate yes", "callback --lease 7", "callback", "callback"] {
+            // The shell may read ahead as far as there is something to read: the configuration goes
+            // after a word of the script, as the runner sends it.
+            writeln!(input, "echo ready; {} || echo farrier-launch-0", launch(more)).unwrap();
+            assert_eq!(said(), "ready");
+            write!(input, "{config}\necho after\n").unwrap();
+            report = said();
+            assert!(report.starts_with("farrier-launch-"), "{report}");
+            // Also where it came to nothing: a key must not be taken for a command.
+            assert_eq!(said(), "after", "{report}");
+        }
+        assert!(report.contains("alreadyRunning"), "{report}");
+        write!(input, "{}\necho after\n", launch("session")).unwrap();
+        assert!(said().contains("alreadyRunning"));
+        assert_eq!(said(), "after");
+        drop(input);
+        shell.wait().unwrap();
+    }
+}
+
+sandboxed! {
+    /// Others can log in to the machine as well.
+    fn the_key_is_seen_by_root_alone() {
+        let server = Server::on("127.0.0.1:0");
+        let config = server.callback();
+        let machine = Machine::new(SESSION).calling(&config);
+        let path = format!("{DIR}/callback.json");
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.mode() & 0o7777, meta.uid()), (0o600, 0));
+        let mut connection = server.connection();
+        let mut runner = Runner::default();
+        assert!(runner.serve(&mut connection, |runner| runner.asked == 1));
+        let secret = config.key.lines().nth(1).unwrap();
+        for place in ["/proc/[0-9]*/cmdline", "/proc/[0-9]*/environ"] {
+            let found = shell(&format!("cat {place} 2>/dev/null | tr '\\0' '\\n'"));
+            assert!(!found.contains(secret), "{place}");
+        }
+        let files = shell("find /mnt /var/log /opt -type f");
+        let holders: Vec<_> = files
+            .lines()
+            .filter(|file| fs::read(file).is_ok_and(|bytes| bytes.windows(secret.len()).any(|part| part == secret.as_bytes())))
+            .collect();
+        assert_eq!(holders, [path]);
+        drop(connection);
+        runner.finish_calls(&server, &machine);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// A mode that is wrong for a moment is wrong: the file is never there with another one.
+    fn a_file_that_is_there_already_does_not_lend_its_mode() {
+        let server = Server::on("127.0.0.1:0");
+        let machine = Machine::new(SESSION).deploy();
+        let path = format!("{DIR}/callback.json");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let report = machine.launch_callback(&server.callback());
+        assert!(matches!(report, LaunchReport::Started { .. }), "{report:?}");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+    }
+}
+
+sandboxed! {
+    /// What an earlier operator left must not make the engine call anybody.
+    fn on_channel_session_nothing_is_kept() {
+        let machine = Machine::new(SESSION).deploy();
+        let path = format!("{DIR}/callback.json");
+        fs::write(&path, "{}").unwrap();
+        let machine = machine.started();
+        assert!(!Path::new(&path).exists());
+        let mut runner = Runner::default();
+        let mut connection = Connection::attach(&machine);
+        assert!(runner.serve(&mut connection, |runner| runner.hellos.len() == 1));
+        assert_eq!(runner.hellos[0].dials, []);
+    }
+}
+
+sandboxed! {
+    /// The machine is left as it was, and the operator reads what is wrong; but not the key.
+    fn a_configuration_that_cannot_work_is_refused_by_name() {
+        let server = Server::on("127.0.0.1:0");
+        let good = server.callback();
+        let p256 = KeyPair::generate().unwrap().serialize_pem();
+        let other = server.callback().key;
+        let variant = |change: &dyn Fn(&mut CallbackConfig)| {
+            let mut config = good.clone();
+            change(&mut config);
+            serde_json::to_string(&config).unwrap()
+        };
+        let long = "x".repeat(70_000);
+        for (line, message) in [
+            (String::new(), "not as agreed"),
+            ("rm -rf /".into(), "not as agreed"),
+            (long, "longer than 65536 bytes"),
+            (variant(&|config| config.addresses.clear()), "0 addresses"),
+            (variant(&|config| config.addresses = vec!["runner.example:63002".into()]), "runner.example:63002"),
+            (variant(&|config| config.server_name = "10.0.0.1".into()), "not a server's name"),
+            (variant(&|config| config.server_pin = "sha256:0".into()), "is not a digest"),
+            (variant(&|config| config.certificate = "none".into()), "certificate is not PEM"),
+            (variant(&|config| config.key = "none".into()), "key is not PEM"),
+            (variant(&|config| config.key.clone_from(&p256)), "not an Ed25519 key"),
+            (variant(&|config| config.key.clone_from(&other)), "not that of its certificate"),
+        ] {
+            let machine = Machine::new(SESSION).deploy();
+            match machine.launch_line_of_input(&line) {
+                LaunchReport::Failed { code: LaunchError::Other, message: found } => {
+                    assert!(found.contains(message), "{found}");
+                    assert!(!found.contains(good.key.lines().nth(1).unwrap()), "{found}");
+                }
+                report => panic!("{line}: {report:?}"),
+            }
+            assert!(!Path::new(DIR).exists() && !Path::new("/var/log/farrier").exists());
+        }
+    }
+}
+
+sandboxed! {
+    /// A launch that is refused must not change what an engine at work was told.
+    fn a_running_engine_keeps_its_configuration_when_another_is_refused() {
+        let server = Server::on("127.0.0.1:0");
+        let machine = Machine::new(SESSION).calling(&server.callback());
+        let before = fs::read(format!("{DIR}/callback.json")).unwrap();
+        for report in [machine.launch_line_of_input("{}"), Machine::new("s2").launch_callback(&server.callback())] {
+            assert!(matches!(report, LaunchReport::Failed { .. }), "{report:?}");
+        }
+        assert_eq!(fs::read(format!("{DIR}/callback.json")).unwrap(), before);
+        Runner::default().finish_calls(&server, &machine);
+        machine.assert_clean();
+    }
+}

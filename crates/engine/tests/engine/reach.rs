@@ -1,0 +1,81 @@
+//! `farrier-engine reach` tells apart why an address cannot be had.
+
+use crate::sandbox::shell;
+use farrier_protocol::{Dial, Dialled};
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+const ENGINE: &str = env!("CARGO_BIN_EXE_farrier-engine");
+
+fn reach(words: &[&str]) -> Output {
+    // Anybody may ask.
+    let anybody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", ENGINE, "reach"];
+    Command::new("setpriv").args(anybody).args(words).output().unwrap()
+}
+
+fn results(words: &[&str]) -> Vec<(String, Dialled)> {
+    let output = reach(words);
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str::<Dial>(line).unwrap())
+        .map(|dial| {
+            assert_eq!(dial.result == Dialled::Connected, dial.message.is_empty(), "{dial:?}");
+            (dial.address, dial.result)
+        })
+        .collect()
+}
+
+sandboxed! {
+    fn each_obstacle_has_its_own_word() {
+        shell("ip link add front type veth peer name back && ip link set front up && ip link set back up");
+        shell("ip address add 10.0.0.1/24 dev front && ip address add fe80::1/64 dev front nodad");
+        shell("ip address add fd00::1/64 dev front nodad");
+        shell("ip route add prohibit 10.1.0.0/24 && ip -6 route add prohibit fd01::/64");
+        shell(
+            "nft 'add table inet t; add chain inet t in { type filter hook input priority 0; }
+             add rule inet t in tcp dport 1001 drop
+             add rule inet t in tcp dport 1002 reject with icmpx type admin-prohibited
+             add rule inet t in tcp dport 1003 reject with tcp reset
+             add rule inet t in tcp dport 1004 reject with icmpx type port-unreachable'",
+        );
+        let (v4, v6) = (TcpListener::bind("10.0.0.1:0").unwrap(), TcpListener::bind("[::]:0").unwrap());
+        let (open4, port6) = (v4.local_addr().unwrap().to_string(), v6.local_addr().unwrap().port());
+        let (open6, zoned) = (format!("[fd00::1]:{port6}"), format!("[fe80::1%front]:{port6}"));
+        let expected = [
+            (open4.as_str(), Dialled::Connected),
+            (&open6, Dialled::Connected),
+            (&zoned, Dialled::Connected),
+            ("10.0.0.1:1", Dialled::Refused),
+            ("[fd00::1]:1", Dialled::Refused),
+            ("10.0.0.1:1003", Dialled::Refused),
+            ("10.0.0.1:1004", Dialled::Refused),
+            ("10.0.0.1:1001", Dialled::TimedOut),
+            ("[fd00::1]:1001", Dialled::TimedOut),
+            ("10.0.0.1:1002", Dialled::Prohibited),
+            ("[fd00::1]:1002", Dialled::Prohibited),
+            ("10.1.0.1:1", Dialled::Prohibited),
+            ("[fd01::1]:1", Dialled::Prohibited),
+            ("10.2.0.1:1", Dialled::NoRoute),
+            ("[fd02::1]:1", Dialled::NoRoute),
+            ("[fe80::1%gone]:1", Dialled::NoRoute),
+            // Nobody is there: the kernel's own three questions take three seconds.
+            ("10.0.0.9:1", Dialled::TimedOut),
+            ("[fd00::9]:1", Dialled::TimedOut),
+        ];
+        let mut words = vec!["--timeout-ms", "5000"];
+        words.extend(expected.iter().map(|(address, _)| *address));
+        let expected: Vec<_> = expected.iter().map(|(address, result)| ((*address).to_owned(), *result)).collect();
+        assert_eq!(results(&words), expected);
+        assert_eq!(reach(&["--timeout-ms", "5000", &open4, &open6]).status.code(), Some(0));
+        assert_eq!(reach(&[&open4, "10.0.0.1:1"]).status.code(), Some(1));
+    }
+}
+
+sandboxed! {
+    fn nonsense_is_refused_before_anything_is_dialled() {
+        for words in [&[][..], &["10.0.0.1"], &["runner:1"], &["--timeout-ms"], &["--timeout-ms", "0", "10.0.0.1:1"]] {
+            let output = reach(words);
+            assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "{words:?}");
+        }
+    }
+}

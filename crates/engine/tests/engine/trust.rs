@@ -1,0 +1,161 @@
+//! Servers that are not the runner: the engine tells them nothing, and says later what they were.
+
+use crate::machine::{Machine, digest};
+use crate::runner::{Connection, Runner};
+use crate::tls::{Certified, SESSION, Server};
+use farrier_protocol::{Dial, Dialled};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+/// Has the runner's certificate, which is no secret, and not its key.
+#[derive(Debug)]
+struct Impostor(Arc<CertifiedKey>);
+
+impl Impostor {
+    fn of(certified: &Certified, other: &Certified) -> Self {
+        let key = any_supported_type(&other.key()).unwrap();
+        Self(Arc::new(CertifiedKey::new(vec![certified.certificate.der().clone()], key)))
+    }
+}
+
+impl ResolvesServerCert for Impostor {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+}
+
+fn tls(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    who: Arc<dyn ResolvesServerCert>,
+) -> ServerConfig {
+    ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(who)
+}
+
+/// The engine's word on servers that answer with `act`, one call each.
+fn dial(server: Server, act: fn(&Server, TcpStream, &Sender<String>)) -> (Dial, Vec<String>) {
+    let config = server.callback();
+    let (words, heard) = channel();
+    let (called, calls) = channel();
+    thread::spawn(move || {
+        loop {
+            let (tcp, _) = server.listener.accept().unwrap();
+            called.send(()).ok();
+            act(&server, tcp, &words);
+        }
+    });
+    let machine = Machine::new(SESSION).calling(&config);
+    // The second call says that the first one has come to its end.
+    calls.recv().unwrap();
+    calls.recv().unwrap();
+    let mut runner = Runner::default();
+    let mut connection = Connection::attach(&machine);
+    assert!(runner.serve(&mut connection, |runner| runner.hellos.len() == 1));
+    drop(connection);
+    machine.kill();
+    let dials = &runner.hellos[0].dials;
+    assert_eq!(dials.len(), 1, "{dials:?}");
+    (dials[0].clone(), heard.try_iter().collect())
+}
+
+/// A handshake as far as it goes, and what the engine says after it.
+fn shake(server: &Server, tcp: TcpStream, heard: &Sender<String>) {
+    if let Ok(mut connection) = server.shake(tcp) {
+        heard.send(connection.read_what_comes()).ok();
+    }
+}
+
+fn assert_untrusted(server: Server, message: &str) {
+    let (dial, heard) = dial(server, shake);
+    assert_eq!(dial.result, Dialled::Untrusted, "{dial:?}");
+    assert!(dial.message.contains(message), "{dial:?}");
+    assert!(heard.iter().all(String::is_empty), "the engine talked to a stranger: {heard:?}");
+}
+
+sandboxed! {
+    /// A man in the middle with a certificate that looks right: the run's own authority signed it.
+    fn another_certificate_is_refused() {
+        let server = Server::on("127.0.0.1:0");
+        let other = server.authority.issue("runner");
+        let config = server.authority.server_config(&other);
+        assert_untrusted(server.with(config), &format!("certificate is {}", digest(other.certificate.der())));
+    }
+}
+
+sandboxed! {
+    fn a_server_without_the_key_is_refused() {
+        let server = Server::on("127.0.0.1:0");
+        let impostor = Impostor::of(&server.own, &server.authority.issue("runner"));
+        let config = tls(&[&rustls::version::TLS13], Arc::new(impostor));
+        assert_untrusted(server.with(config), "BadSignature");
+    }
+}
+
+sandboxed! {
+    fn a_server_that_speaks_tls_1_2_only_is_refused() {
+        let server = Server::on("127.0.0.1:0");
+        let config = tls(&[&rustls::version::TLS12], Arc::new(Impostor::of(&server.own, &server.own)));
+        assert_untrusted(server.with(config), "ProtocolVersion");
+    }
+}
+
+sandboxed! {
+    /// It would take any machine for this one.
+    fn a_server_that_does_not_ask_who_calls_is_refused() {
+        let server = Server::on("127.0.0.1:0");
+        let config = tls(&[&rustls::version::TLS13], Arc::new(Impostor::of(&server.own, &server.own)));
+        assert_untrusted(server.with(config), "does not ask who calls");
+    }
+}
+
+sandboxed! {
+    /// The runner of another run: TLS 1.3 lets the engine speak before it hears of that.
+    fn a_server_that_does_not_know_the_engine_is_named() {
+        let server = Server::on("127.0.0.1:0");
+        let stranger = crate::tls::Authority::new().server_config(&server.own);
+        let (dial, _) = dial(server.with(stranger), shake);
+        assert_eq!(dial.result, Dialled::Untrusted, "{dial:?}");
+        assert!(dial.message.contains("alert"), "{dial:?}");
+    }
+}
+
+sandboxed! {
+    fn something_else_than_tls_is_refused() {
+        let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, mut tcp, _| {
+            tcp.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
+            tcp.read_to_end(&mut Vec::new()).ok();
+        });
+        assert_eq!(dial.result, Dialled::Untrusted, "{dial:?}");
+    }
+}
+
+sandboxed! {
+    /// What a port forwarding does whose target is gone, and the runner with an address that is
+    /// not of the run.
+    fn a_door_that_shuts_is_told_from_a_wall() {
+        let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, tcp, _| drop(tcp));
+        assert_eq!(dial.result, Dialled::Failed, "{dial:?}");
+        assert!(dial.message.contains("closed again"), "{dial:?}");
+    }
+}
+
+sandboxed! {
+    /// Neither silence nor a byte now and then holds the engine for longer than a handshake takes.
+    fn a_server_that_says_nothing_is_left() {
+        let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, mut tcp, _| {
+            tcp.read_to_end(&mut Vec::new()).ok();
+        });
+        assert_eq!(dial.result, Dialled::TimedOut, "{dial:?}");
+        assert!(dial.message.contains("nothing came"), "{dial:?}");
+    }
+}

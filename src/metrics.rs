@@ -18,6 +18,7 @@ pub use instrument::{Counters, Gauge, Held, Histograms};
 
 use crate::failure::Failure;
 use catalogue as c;
+use farrier_update::Reason;
 use instrument::Buckets;
 use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
@@ -114,8 +115,31 @@ impl Metrics {
         };
         r.register_collector(Box::new(calls_back::CallsBack(metrics.callback.clone())));
         r.register_collector(Box::new(process::Process::default()));
+        metrics.begin_at_zero();
         *metrics.lock() = r;
         metrics
+    }
+
+    /// Series that alerts ask for: an increase from nothing to one is seen only where there was a
+    /// zero before.
+    fn begin_at_zero(&self) {
+        let name = Reason::as_str;
+        for reason in [Reason::HostKeyChanged, Reason::HostKeyUnknown] {
+            self.ssh_connects.add([name(reason)], 0);
+        }
+        for reason in [Reason::NothingLeftBehind, Reason::Leftovers, Reason::CleanupFailed] {
+            self.clean_ups.add([name(reason)], 0);
+        }
+        for result in ["hit", "fetched", "failed"] {
+            self.payload_lookups.add([result], 0);
+        }
+        for result in ["ok", "conflict", "error"] {
+            self.reconciles.add([result], 0);
+        }
+        for kind in ["ManagedNode", "Baseline", "UpdateRun", "NodeUpdate"] {
+            self.objects_unreadable.add([kind], 0);
+            self.watch_interruptions.add([kind], 0);
+        }
     }
 
     /// Has somebody else's numbers served too; they are asked for at each scrape.

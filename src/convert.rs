@@ -1,12 +1,15 @@
 //! From what users write to what the update logic reads. One way only.
 
 use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Installer, Reboot};
-use crate::api::managed_node::{AddressFamily, ManagedNode, NodeType, Privilege as ApiPrivilege};
+use crate::api::managed_node::{
+    AddressFamily, Channel as ApiChannel, ManagedNode, NodeType, Privilege as ApiPrivilege,
+};
 use crate::api::update_run::{
     DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
 };
 use crate::drivers::linux::Privilege;
 use crate::ssh::{Family, Target};
+use farrier_network::{Channel, MachineType};
 use farrier_protocol::Detect;
 use farrier_update::run::{Desired, Operation};
 use farrier_update::{
@@ -150,5 +153,35 @@ pub fn on_failed_dependency(from: OnFailedDependency) -> FailedDependency {
         OnFailedDependency::OmitNode => FailedDependency::OmitNode,
         OnFailedDependency::OmitComponent => FailedDependency::OmitComponent,
         OnFailedDependency::Force => FailedDependency::Force,
+    }
+}
+
+/// A type of machine, as the table of ports calls it.
+pub fn machine_type(from: NodeType) -> MachineType {
+    match from {
+        NodeType::Linux => MachineType::Linux,
+        NodeType::Windows => MachineType::Windows,
+        NodeType::HPUX => MachineType::HPUX,
+        NodeType::VMware => MachineType::VMware,
+        NodeType::ILO => MachineType::ILO,
+        NodeType::IDRAC => MachineType::IDRAC,
+        NodeType::Redfish => MachineType::Redfish,
+        NodeType::OnboardAdministrator => MachineType::OnboardAdministrator,
+        NodeType::VirtualConnect => MachineType::VirtualConnect,
+        NodeType::FCSwitch => MachineType::FCSwitch,
+        NodeType::SASSwitch => MachineType::SASSwitch,
+        NodeType::Moonshot => MachineType::Moonshot,
+        NodeType::Superdome2 => MachineType::Superdome2,
+        NodeType::SuperdomeX => MachineType::SuperdomeX,
+        NodeType::SuperdomeFlex => MachineType::SuperdomeFlex,
+    }
+}
+
+/// How an engine talks.
+pub fn channel(from: ApiChannel) -> Channel {
+    match from {
+        ApiChannel::Session => Channel::Session,
+        ApiChannel::Callback => Channel::Callback,
+        ApiChannel::Listen => Channel::Listen,
     }
 }

@@ -19,6 +19,7 @@ struct Cli {
 enum Command {
     Operator(Box<cmd::operator::Args>),
     Crd(cmd::crd::Args),
+    Ports(Box<cmd::ports::Args>),
     Uninstall(cmd::uninstall::Args),
 }
 
@@ -31,11 +32,27 @@ fn main() -> ExitCode {
     // rustls of the engine stands on another library. Where both are built at once it would not
     // choose between them; an error means that the choice was made already.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let result = match cli.command {
-        Command::Crd(args) => cmd::crd::run(&args),
-        Command::Operator(args) => block_on(cmd::operator::run(*args)),
-        Command::Uninstall(args) => block_on(cmd::uninstall::run(&args)),
-    };
+    match cli.command {
+        Command::Crd(args) => said(cmd::crd::run(&args)),
+        Command::Ports(args) => said(block_on(cmd::ports::run(&args))),
+        Command::Operator(args) => logged(block_on(cmd::operator::run(*args))),
+        Command::Uninstall(args) => logged(block_on(cmd::uninstall::run(&args))),
+    }
+}
+
+/// For commands that a person types.
+fn said(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// For those whose last words belong to a log.
+fn logged(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

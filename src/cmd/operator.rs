@@ -3,6 +3,7 @@
 mod instruments;
 mod replica;
 
+use super::cluster;
 use crate::controllers;
 use crate::engines::Engines;
 use crate::metrics::Metrics;
@@ -13,9 +14,8 @@ use crate::session::Tools;
 use crate::world::{Change, Watches};
 use anyhow::Context as _;
 use instruments::Instruments;
+use kube::Client;
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use replica::Replica;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-
-/// How long the API server may take to accept a connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long it may take to answer the first question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -38,13 +35,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// Example: farrier operator --payload-dir /srv/payloads
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kubeconfig file. Without it: KUBECONFIG, the usual file, or the cluster the operator runs in.
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-
-    /// Context of the kubeconfig file.
-    #[arg(long)]
-    context: Option<String>,
+    #[command(flatten)]
+    cluster: cluster::Options,
 
     /// Watch these namespaces only, separated by commas. Without it: all.
     #[arg(long, env = "FARRIER_NAMESPACE", value_delimiter = ',')]
@@ -179,21 +171,7 @@ async fn told_to_end() -> anyhow::Result<()> {
 
 /// The client, the address of the server for messages, and the namespace that we are at home in.
 async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Client, String, String)> {
-    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    let mut config = match &args.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path)
-                .with_context(|| format!("failed to read the kubeconfig {}; correct --kubeconfig", path.display()))?;
-            Config::from_custom_kubeconfig(file, &options).await.context("failed to use the kubeconfig")?
-        }
-        None if args.context.is_some() => {
-            Config::from_kubeconfig(&options).await.context("failed to use the kubeconfig; set KUBECONFIG")?
-        }
-        None => Config::infer().await.context(
-            "failed to find a cluster; set KUBECONFIG or --kubeconfig, or run inside a cluster with a service account",
-        )?,
-    };
-    config.connect_timeout = Some(CONNECT_LIMIT);
+    let config = args.cluster.config().await?;
     let server = config.cluster_url.to_string();
     let namespace = config.default_namespace.clone();
     let builder =

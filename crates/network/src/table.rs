@@ -116,6 +116,13 @@ impl Table {
         self.ranges.iter().find(|range| range.id == id)
     }
 
+    /// Whether machines of this type may have IPv6: all do of which it is not said that they do not.
+    pub fn has_ipv6(&self, machine: MachineType) -> bool {
+        let Some(kind) = NodeKind::of(machine) else { return true };
+        let speaks_of = |family: &&IpFamily| family.nodes.as_ref().is_some_and(|nodes| nodes.contains(&kind));
+        !self.ip_families.iter().filter(speaks_of).any(|family| family.ipv6 == Statement::Is(false))
+    }
+
     /// Transport and protocol of a port.
     pub fn entry(&self, port: u16) -> Option<&CatalogueEntry> {
         self.catalogue.iter().find(|entry| entry.port == port)

@@ -134,8 +134,10 @@ pub fn needs(machine: MachineType, channel: Channel, phase: Phase) -> Vec<Need> 
     let mut needs = seed_needs(machine, generation, phase).unwrap_or_default();
     if called_back {
         needs.retain(|need| need.direction == Direction::ToTarget || need.port == PortOf::Https);
-        for need in needs.iter_mut().filter(|need| need.port == PortOf::Https) {
-            "the engine fetches its orders and payloads, and reports".clone_into(&mut need.purpose);
+    }
+    for need in &mut needs {
+        if let Some(purpose) = own_purpose(need.port, machine) {
+            purpose.clone_into(&mut need.purpose);
         }
     }
     if machine.carries_engine() && channel == Channel::Listen {
@@ -149,6 +151,19 @@ pub fn needs(machine: MachineType, channel: Channel, phase: Phase) -> Vec<Need> 
         });
     }
     needs
+}
+
+/// What Farrier does on a port, where the old tools did something else on it.
+fn own_purpose(port: PortOf, machine: MachineType) -> Option<&'static str> {
+    match port {
+        PortOf::Ssh => Some("Farrier signs in"),
+        PortOf::Https if machine.carries_engine() => {
+            Some("the engine fetches its orders and payloads, and reports")
+        }
+        PortOf::Http | PortOf::Https => Some("the machine fetches what is installed on it"),
+        PortOf::Fixed(80) => Some("web interface, where there is none with HTTPS"),
+        PortOf::Fixed(_) | PortOf::Listen | PortOf::Range { .. } => None,
+    }
 }
 
 /// Redfish: `SimpleUpdate` names a URI and the service fetches it (DSP0266, clause on `UpdateService`).

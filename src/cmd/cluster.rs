@@ -1,0 +1,47 @@
+//! How a command finds the cluster: as kubectl does.
+
+use anyhow::Context as _;
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long the API server may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Which cluster is meant.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Kubeconfig file. Without it: KUBECONFIG, the usual file, or the cluster that this runs in.
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig file.
+    #[arg(long)]
+    context: Option<String>,
+}
+
+impl Options {
+    /// How to reach it.
+    ///
+    /// # Errors
+    /// When there is no kubeconfig, or it cannot be used.
+    pub async fn config(&self) -> anyhow::Result<Config> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let mut config = match &self.kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path)
+                    .with_context(|| format!("failed to read the kubeconfig {}; correct --kubeconfig", path.display()))?;
+                Config::from_custom_kubeconfig(file, &options).await.context("failed to use the kubeconfig")?
+            }
+            None if self.context.is_some() => {
+                Config::from_kubeconfig(&options).await.context("failed to use the kubeconfig; set KUBECONFIG")?
+            }
+            None => Config::infer().await.context(
+                "failed to find a cluster; set KUBECONFIG or --kubeconfig, or run inside a cluster with a service account",
+            )?,
+        };
+        config.connect_timeout = Some(CONNECT_LIMIT);
+        Ok(config)
+    }
+}

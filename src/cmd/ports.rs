@@ -1,0 +1,236 @@
+//! `farrier ports`: which ports must be open, in which direction, in which phase.
+//!
+//! The text that a network team is handed: everything that Farrier does on the wire is in it, and
+//! nothing else. What is needed comes from `farrier_network::table`.
+
+mod demand;
+mod files;
+mod live;
+mod network_policy;
+mod nftables;
+mod subject;
+mod text;
+
+use super::cluster;
+use anyhow::Context as _;
+use demand::{Demand, Scope};
+use farrier_network::{Channel, MachineType, Phase};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::str::FromStr;
+use subject::{Place, Ports, Subject};
+
+/// Print which ports must be open, in which direction, in which phase.
+///
+/// For a type of machine or for YAML files no cluster is needed.
+///
+/// Examples:
+///   farrier ports --type ILO --address 10.0.12.7 --from 10.0.9.4
+///   farrier ports -f machines.yaml -f run.yaml -o nftables | nft -c -f -
+///   farrier ports --run r12-spring -n fleet -o networkpolicy
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["types", "files", "node", "selector", "run"]))]
+pub struct Args {
+    /// A type of machine, such as Linux or ILO; may be given several times.
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+
+    /// An address or a name of that machine; may be given several times.
+    #[arg(long = "address", value_name = "ADDRESS", conflicts_with_all = ["files", "node", "selector", "run"])]
+    addresses: Vec<String>,
+
+    /// A YAML file with ManagedNodes, and UpdateRuns if wanted; - is standard input.
+    #[arg(short, long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// A ManagedNode of the cluster.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+
+    /// ManagedNodes of the cluster by their labels, such as rack=r12.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    selector: Option<String>,
+
+    /// An UpdateRun of the cluster. The ports that it was given are used where it has them.
+    #[arg(long, value_name = "NAME")]
+    run: Option<String>,
+
+    /// Namespace. Without it: that of the kubeconfig; with --file: all that are in the files.
+    #[arg(short, long)]
+    namespace: Option<String>,
+
+    #[command(flatten)]
+    cluster: cluster::Options,
+
+    /// How the engines talk: Session, Callback or Listen. Without it: as the machine or its run says.
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Option<String>,
+
+    #[doc = "The words of one manual instead of Farrier's own rules: psp_soap, hpsum_le_7_2_1, \
+             hpsum_ge_7_3_0 or sum_ge_7_3_0"]
+    #[arg(long, value_name = "GENERATION", conflicts_with = "channel")]
+    generation: Option<String>,
+
+    /// Inventory or Deployment. Without it: both.
+    #[arg(long, value_name = "PHASE")]
+    phase: Option<String>,
+
+    /// IPv4 or IPv6. Without it: both.
+    #[arg(long, value_name = "FAMILY")]
+    family: Option<String>,
+
+    /// An address of Farrier's, as the machines see it; may be given several times.
+    #[arg(long, value_name = "ADDRESS")]
+    from: Vec<String>,
+
+    /// Port of the callback server for machines without TLS, instead of the run's.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    http_port: Option<u16>,
+
+    /// Port of the callback server with TLS, instead of the run's.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    https_port: Option<u16>,
+
+    /// Look names up and use the addresses that they have now.
+    #[arg(long)]
+    resolve: bool,
+
+    /// Open ports in rules that only devices without HTTPS need. The table always shows them.
+    #[arg(long)]
+    optional: bool,
+
+    /// Labels of the operator's pods, for -o networkpolicy.
+    #[arg(
+        long,
+        env = "FARRIER_POD_SELECTOR",
+        value_name = "LABELS",
+        default_value = "app.kubernetes.io/name=farrier"
+    )]
+    pod_selector: String,
+
+    /// Namespace of the operator, for -o networkpolicy.
+    #[arg(long, env = "FARRIER_POD_NAMESPACE", value_name = "NAME")]
+    operator_namespace: Option<String>,
+
+    /// table, json, nftables or networkpolicy.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: String,
+}
+
+/// How it is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Table,
+    Json,
+    Nftables,
+    NetworkPolicy,
+}
+
+impl FromStr for Format {
+    type Err = anyhow::Error;
+
+    fn from_str(word: &str) -> anyhow::Result<Self> {
+        Ok(match word.to_ascii_lowercase().as_str() {
+            "table" => Self::Table,
+            "json" => Self::Json,
+            "nftables" => Self::Nftables,
+            "networkpolicy" => Self::NetworkPolicy,
+            _ => anyhow::bail!("`{word}` is no format; known are: table, json, nftables, networkpolicy"),
+        })
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the input is not understood, a file or an object is not there, or a name has no address.
+pub async fn run(args: &Args) -> anyhow::Result<()> {
+    let text = answer(args).await?;
+    std::io::stdout().write_all(text.as_bytes()).context("failed to print")
+}
+
+async fn answer(args: &Args) -> anyhow::Result<String> {
+    let format: Format = args.output.parse().context("--output")?;
+    let scope = Scope {
+        generation: read(args.generation.as_deref(), "--generation")?,
+        phase: read(args.phase.as_deref(), "--phase")?,
+        family: read(args.family.as_deref(), "--family")?,
+        from: args.from.iter().map(|text| Place::parse(text).context("--from")).collect::<Result<_, _>>()?,
+    };
+    let channel: Option<Channel> = read(args.channel.as_deref(), "--channel")?;
+    let (mut subjects, mut notes) = subjects(args, channel).await?;
+    for subject in &mut subjects {
+        subject.use_ports(args.http_port, args.https_port)?;
+        if args.resolve {
+            subject.resolve().await?;
+        }
+    }
+    if format == Format::NetworkPolicy {
+        // Policies match after services are translated, so they name what the pods have.
+        for subject in &mut subjects {
+            subject.called.clone_from(&subject.pods);
+        }
+    }
+    let mut demand = Demand::of(&subjects, &scope)?;
+    notes.append(&mut demand.notes);
+    demand.notes = notes;
+    match format {
+        Format::Table => Ok(text::render(&demand)),
+        Format::Json => demand.json(),
+        Format::Nftables => nftables::render(&demand, args.optional),
+        Format::NetworkPolicy => {
+            let pods = network_policy::Pods::parse(&args.pod_selector, args.operator_namespace.as_deref())?;
+            network_policy::render(&demand, args.optional, &pods)
+        }
+    }
+}
+
+fn read<T: FromStr>(word: Option<&str>, option: &'static str) -> anyhow::Result<Option<T>>
+where
+    T::Err: Into<anyhow::Error>,
+{
+    word.map(str::parse).transpose().map_err(|error: T::Err| error.into().context(option))
+}
+
+/// What is asked for, and what there is to say about it.
+async fn subjects(args: &Args, channel: Option<Channel>) -> anyhow::Result<(Vec<Subject>, Vec<String>)> {
+    if !args.types.is_empty() {
+        return Ok((by_type(args, channel)?, Vec::new()));
+    }
+    let found = if args.files.is_empty() {
+        let query = match (&args.node, &args.selector, &args.run) {
+            (Some(node), _, _) => live::Query::Node(node),
+            (_, Some(selector), _) => live::Query::Selector(selector),
+            (_, _, Some(run)) => live::Query::Run(run),
+            (None, None, None) => anyhow::bail!("name --type, --file, --node, --selector or --run"),
+        };
+        live::find(&args.cluster, args.namespace.as_deref(), &query).await?
+    } else {
+        files::read(&args.files, args.namespace.as_deref())?
+    };
+    found.subjects(channel)
+}
+
+fn by_type(args: &Args, channel: Option<Channel>) -> anyhow::Result<Vec<Subject>> {
+    let places = args.addresses.iter().map(|text| Place::parse(text).context("--address"));
+    let places = places.collect::<anyhow::Result<Vec<_>>>()?;
+    args.types
+        .iter()
+        .map(|word| {
+            let kind: MachineType = word.parse().context("--type")?;
+            Ok(Subject {
+                node: kind.to_string(),
+                run: None,
+                kind,
+                channel: channel.unwrap_or(Channel::Session),
+                places: (!places.is_empty()).then(|| places.clone()),
+                ssh_port: 22,
+                phases: Phase::ALL.to_vec(),
+                callback: Vec::new(),
+                called: vec![Ports::USUAL],
+                pods: vec![Ports::USUAL],
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,252 @@
+//! What must be open, line by line.
+
+use super::subject::{Family, Place, Subject};
+use anyhow::Context as _;
+use farrier_network::table::{Actual, Generation, Need, PortOf, Resolved, needs, seed_needs, table};
+use farrier_network::{Direction, MachineType, Phase, Transport};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is asked about the machines.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    /// The words of one manual instead of our own rules.
+    pub(super) generation: Option<Generation>,
+    /// One phase instead of both.
+    pub(super) phase: Option<Phase>,
+    /// One family of addresses instead of both.
+    pub(super) family: Option<Family>,
+    /// Where Farrier is.
+    pub(super) from: Vec<Place>,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Name of the machine.
+    pub(super) node: String,
+    /// Its run.
+    pub(super) run: Option<String>,
+    /// What it is.
+    pub(super) kind: MachineType,
+    /// When it is needed.
+    pub(super) phases: Vec<Phase>,
+    /// Who opens the connection.
+    pub(super) direction: Direction,
+    /// The machine's addresses and names; empty where none were given.
+    pub(super) machine: Vec<Place>,
+    /// Farrier's; empty where none were given.
+    pub(super) farrier: Vec<Place>,
+    /// What is open; `None`: nothing, in this direction.
+    pub(super) open: Option<Open>,
+}
+
+/// What is open.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Open {
+    /// On the side that listens.
+    pub(super) port: Resolved,
+    /// TCP or UDP.
+    pub(super) transport: Transport,
+    /// What is spoken.
+    pub(super) protocol: String,
+    /// Whether only devices without HTTPS need it.
+    pub(super) optional: bool,
+    /// What for.
+    pub(super) reason: String,
+}
+
+impl Open {
+    /// The numbers: `443`, `60000-60007`.
+    pub(super) fn numbers(&self) -> String {
+        let Resolved { first, last, overflow: _ } = self.port;
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    }
+}
+
+/// All lines.
+#[derive(Debug, Default)]
+pub(super) struct Demand {
+    /// In the order in which the machines were given.
+    pub(super) rows: Vec<Row>,
+    /// What else there is to know.
+    pub(super) notes: Vec<String>,
+    generation: Option<Generation>,
+}
+
+impl Demand {
+    /// Works out what must be open for the machines.
+    pub(super) fn of(subjects: &[Subject], scope: &Scope) -> anyhow::Result<Self> {
+        let mut demand = Self { generation: scope.generation, ..Self::default() };
+        for subject in subjects {
+            demand.add(subject, scope)?;
+        }
+        if scope.generation.is_none() {
+            let kinds: BTreeSet<MachineType> = subjects.iter().map(|subject| subject.kind).collect();
+            demand.notes.extend(kinds.into_iter().filter_map(disagreement));
+        }
+        demand.notes.dedup();
+        Ok(demand)
+    }
+
+    fn add(&mut self, subject: &Subject, scope: &Scope) -> anyhow::Result<()> {
+        let Some(machine) = self.places(subject, scope) else { return Ok(()) };
+        let shared = |place: &&Place| {
+            let family = place.address.map(Family::of);
+            let here = |family| machine.is_empty() || machine.iter().any(|end| end.is_of(family));
+            family.is_none_or(|family| here(family) && scope.family.is_none_or(|only| only == family))
+        };
+        let given = if subject.callback.is_empty() { &scope.from } else { &subject.callback };
+        let [farrier, called]: [Vec<Place>; 2] =
+            [&scope.from, given].map(|places| places.iter().filter(shared).cloned().collect());
+        let phases: Vec<Phase> = subject
+            .phases
+            .iter()
+            .copied()
+            .filter(|phase| scope.phase.is_none_or(|only| only == *phase))
+            .collect();
+        let open = opened(subject, scope.generation, &phases)?;
+        for direction in [Direction::ToTarget, Direction::FromTarget] {
+            let row = |phases: Vec<Phase>, open: Option<Open>| Row {
+                node: subject.node.clone(),
+                run: subject.run.clone(),
+                kind: subject.kind,
+                phases,
+                direction,
+                machine: machine.clone(),
+                farrier: if direction == Direction::ToTarget { farrier.clone() } else { called.clone() },
+                open,
+            };
+            let of_direction = || open.iter().filter(|((way, _), _)| *way == direction);
+            let used: BTreeSet<Phase> = of_direction().flat_map(|(_, phases)| phases).copied().collect();
+            let rows = of_direction().map(|((_, open), phases)| row(phases.clone(), Some(open.clone())));
+            self.rows.extend(rows);
+            let closed: Vec<Phase> = phases.iter().copied().filter(|phase| !used.contains(phase)).collect();
+            if !closed.is_empty() {
+                self.rows.push(row(closed, None));
+            }
+        }
+        Ok(())
+    }
+
+    /// The places of a machine that are asked about; `None` if there are none left.
+    fn places(&mut self, subject: &Subject, scope: &Scope) -> Option<Vec<Place>> {
+        let Some(all) = &subject.places else { return Some(Vec::new()) };
+        let no_ipv6 = !table().has_ipv6(subject.kind);
+        let good = |place: &&Place| {
+            scope.family.is_none_or(|family| place.is_of(family)) && (!no_ipv6 || place.is_of(Family::V4))
+        };
+        let places: Vec<Place> = all.iter().filter(good).cloned().collect();
+        let node = &subject.node;
+        if no_ipv6 && all.iter().any(|place| !place.is_of(Family::V4)) {
+            self.notes.push(format!("{node} is left out over IPv6: {} machines have none", subject.kind));
+        }
+        if places.is_empty() {
+            self.notes.push(format!("{node} has no address of a family that is asked for"));
+            return None;
+        }
+        for name in places.iter().filter(|place| place.address.is_none()) {
+            self.notes.push(format!(
+                "{node}: {} is a name, which rules cannot hold; resolve it, or repeat with --resolve",
+                name.text
+            ));
+        }
+        Some(places)
+    }
+
+    /// For programs. What is closed is left out.
+    pub(super) fn json(&self) -> anyhow::Result<String> {
+        let rows: Vec<Value> = self.rows.iter().filter_map(|row| self.json_row(row)).collect();
+        let mut text = serde_json::to_string_pretty(&json!({"rows": rows, "notes": self.notes}))
+            .context("failed to render JSON")?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    fn json_row(&self, row: &Row) -> Option<Value> {
+        let open = row.open.as_ref()?;
+        let texts = |places: &[Place]| places.iter().map(|place| place.text.clone()).collect::<Vec<_>>();
+        let (machine, farrier) = (texts(&row.machine), texts(&row.farrier));
+        let (direction, from, to) = match row.direction {
+            Direction::ToTarget => ("toMachine", farrier, machine),
+            Direction::FromTarget => ("fromMachine", machine, farrier),
+        };
+        Some(json!({
+            "node": row.node,
+            "run": row.run,
+            "type": row.kind.to_string(),
+            "phases": row.phases.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "direction": direction,
+            "from": from,
+            "to": to,
+            "transport": open.transport.to_string(),
+            "port": open.port.first,
+            "endPort": open.port.last,
+            "mayGoOn": open.port.overflow,
+            "protocol": open.protocol,
+            "optional": open.optional,
+            "reason": open.reason,
+            "generation": self.generation.map(Generation::id),
+        }))
+    }
+}
+
+/// What there is to say where the two newest manuals disagree about a type of machine.
+fn disagreement(kind: MachineType) -> Option<String> {
+    let ports = |generation| {
+        let needs =
+            Phase::ALL.into_iter().flat_map(|phase| seed_needs(kind, generation, phase).unwrap_or_default());
+        let back = needs.filter(|need| need.direction == Direction::FromTarget);
+        let ports: BTreeSet<u16> = back.map(|need| need.port.resolve(&Actual::default()).first).collect();
+        ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+    };
+    let (older, newer) = (Generation::HpsumGe730, Generation::SumGe730);
+    let listed = |generation| seed_needs(kind, generation, Phase::Inventory).is_ok();
+    let (one, other) = (ports(older), ports(newer));
+    (listed(older) && listed(newer) && one != other).then(|| {
+        format!("{kind}: {older} has {one} on the way back and {newer} has {other}, which is followed here; --generation picks one")
+    })
+}
+
+/// What is open, and in which of the phases.
+type Opened = BTreeMap<(Direction, Open), Vec<Phase>>;
+
+fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -> anyhow::Result<Opened> {
+    let mut opened = Opened::new();
+    for phase in phases {
+        let needs = match generation {
+            Some(generation) => {
+                seed_needs(subject.kind, generation, *phase).with_context(|| subject.node.clone())?
+            }
+            None => needs(subject.kind, subject.channel, *phase),
+        };
+        let lines: BTreeSet<(Direction, Open)> = needs.iter().flat_map(|need| lines(need, subject)).collect();
+        for line in lines {
+            opened.entry(line).or_default().push(*phase);
+        }
+    }
+    Ok(opened)
+}
+
+/// A need with its numbers: one line for each runner's port, if they have different ones.
+fn lines(need: &Need, subject: &Subject) -> Vec<(Direction, Open)> {
+    let actual = Actual { ssh: subject.ssh_port, ..Actual::default() };
+    let ports: BTreeSet<Resolved> = match need.port {
+        PortOf::Http | PortOf::Https => subject
+            .called
+            .iter()
+            .map(|ports| need.port.resolve(&Actual { http: ports.http, https: ports.https, ..actual }))
+            .collect(),
+        PortOf::Fixed(_) | PortOf::Ssh | PortOf::Listen | PortOf::Range { .. } => {
+            BTreeSet::from([need.port.resolve(&actual)])
+        }
+    };
+    let open = |port| Open {
+        port,
+        transport: need.transport,
+        protocol: need.protocol.clone(),
+        optional: need.optional,
+        reason: need.purpose.clone(),
+    };
+    ports.into_iter().map(|port| (need.direction, open(port))).collect()
+}

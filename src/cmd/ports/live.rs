@@ -1,0 +1,61 @@
+//! Machines and runs out of a cluster.
+
+use super::subject::Found;
+use crate::api::{ManagedNode, UpdateRun};
+use crate::cmd::cluster;
+use anyhow::Context as _;
+use kube::api::ListParams;
+use kube::{Api, Client};
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Query<'a> {
+    /// One machine.
+    Node(&'a str),
+    /// Machines by their labels.
+    Selector(&'a str),
+    /// A run and its machines.
+    Run(&'a str),
+}
+
+/// Asks the cluster.
+pub(super) async fn find(
+    cluster: &cluster::Options,
+    namespace: Option<&str>,
+    query: &Query<'_>,
+) -> anyhow::Result<Found> {
+    let config = cluster.config().await?;
+    let server = config.cluster_url.to_string();
+    let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
+    let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
+    let nodes: Api<ManagedNode> = Api::namespaced(client.clone(), &namespace);
+    let asking = || format!("failed to ask the cluster at {server}");
+    match query {
+        Query::Node(name) => {
+            let node = nodes.get_opt(name).await.with_context(asking)?;
+            let node = node.with_context(|| missing("ManagedNode", name, &namespace))?;
+            Ok(Found { nodes: vec![node], ..Found::default() })
+        }
+        Query::Selector(labels) => {
+            let params = ListParams::default().labels(labels);
+            let nodes = nodes.list(&params).await.with_context(asking)?.items;
+            anyhow::ensure!(
+                !nodes.is_empty(),
+                "no ManagedNode in the namespace {namespace} has the labels {labels}; see kubectl get managednodes -n {namespace} --show-labels"
+            );
+            Ok(Found { nodes, ..Found::default() })
+        }
+        Query::Run(name) => {
+            let runs: Api<UpdateRun> = Api::namespaced(client, &namespace);
+            let run = runs.get_opt(name).await.with_context(asking)?;
+            let run = run.with_context(|| missing("UpdateRun", name, &namespace))?;
+            let nodes = nodes.list(&ListParams::default()).await.with_context(asking)?.items;
+            Ok(Found { nodes, runs: vec![run], of_runs_only: true })
+        }
+    }
+}
+
+fn missing(kind: &str, name: &str, namespace: &str) -> String {
+    let plural = format!("{}s", kind.to_lowercase());
+    format!("there is no {kind} {name} in the namespace {namespace}; see kubectl get {plural} -n {namespace}")
+}

@@ -1,0 +1,304 @@
+//! A machine that is asked about: where it is, how it is talked to, and which ports it is told.
+
+use crate::api::update_run::{CallbackStatus, Operation};
+use crate::api::{ManagedNode, UpdateRun};
+use crate::convert;
+use anyhow::Context as _;
+use farrier_network::cidr;
+use farrier_network::ledger::Pair;
+use farrier_network::{Channel, MachineType, Phase, UnknownWord};
+use kube::ResourceExt as _;
+use kube::core::{Selector, SelectorExt as _};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// The ports of a callback server.
+pub(super) type Ports = Pair;
+
+/// A family of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// The one of an address.
+    pub(super) fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// As users write it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+}
+
+impl FromStr for Family {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word.to_ascii_lowercase().as_str() {
+            "ipv4" => Ok(Self::V4),
+            "ipv6" => Ok(Self::V6),
+            _ => Err(UnknownWord {
+                word: word.to_owned(),
+                what: "address family",
+                known: "IPv4, IPv6".to_owned(),
+            }),
+        }
+    }
+}
+
+/// One end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// As it was written, with its zone.
+    pub(super) text: String,
+    /// The address; without one it is a name.
+    pub(super) address: Option<IpAddr>,
+}
+
+impl Place {
+    /// Reads an address or a name. What it accepts can stand in a comment and in quotes anywhere.
+    pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
+        let address = cidr::parse(text);
+        let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let zone = |c: char| named(c) || matches!(c, ':' | '%' | '@');
+        let like_a_number = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let good = match address {
+            Some(_) => text.chars().all(zone),
+            None => !text.is_empty() && text.len() <= 253 && text.chars().all(named) && !like_a_number,
+        };
+        anyhow::ensure!(good, "{text:?} is neither an address nor a name; example: 10.0.12.7");
+        Ok(Self { text: text.to_owned(), address })
+    }
+
+    /// Whether it may be used where only this family is.
+    pub(super) fn is_of(&self, family: Family) -> bool {
+        self.address.is_none_or(|address| Family::of(address) == family)
+    }
+}
+
+/// A machine that is asked about.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    /// Its name; its type where it has none.
+    pub(super) node: String,
+    /// The run that it is in.
+    pub(super) run: Option<String>,
+    /// What it is.
+    pub(super) kind: MachineType,
+    /// How its engine talks.
+    pub(super) channel: Channel,
+    /// Where it is; `None` where that was not said.
+    pub(super) places: Option<Vec<Place>>,
+    /// Port of its SSH server.
+    pub(super) ssh_port: u16,
+    /// What is done with it.
+    pub(super) phases: Vec<Phase>,
+    /// Where it reaches the callback server, if that is known.
+    pub(super) callback: Vec<Place>,
+    /// The ports that it calls, one pair for each runner that has its own.
+    pub(super) called: Vec<Ports>,
+    /// The ports of the runners' pods, which may be others.
+    pub(super) pods: Vec<Ports>,
+}
+
+impl Subject {
+    /// Takes other ports than the run's.
+    pub(super) fn use_ports(&mut self, http: Option<u16>, https: Option<u16>) -> anyhow::Result<()> {
+        for ports in self.called.iter_mut().chain(&mut self.pods) {
+            ports.http = http.unwrap_or(ports.http);
+            ports.https = https.unwrap_or(ports.https);
+            anyhow::ensure!(
+                ports.http != ports.https,
+                "port {} is that of HTTP and of HTTPS; name two ports with --http-port and --https-port",
+                ports.http
+            );
+        }
+        self.called.dedup();
+        self.pods.dedup();
+        Ok(())
+    }
+
+    /// Takes the addresses that the names have now, in place of the names.
+    pub(super) async fn resolve(&mut self) -> anyhow::Result<()> {
+        for places in self.places.iter_mut().chain([&mut self.callback]) {
+            let mut resolved = Vec::new();
+            for place in places.drain(..) {
+                if place.address.is_some() {
+                    resolved.push(place);
+                    continue;
+                }
+                let found = tokio::net::lookup_host((place.text.as_str(), 0)).await.with_context(|| {
+                    format!(
+                        "failed to look up {} of {}; leave --resolve out, or write addresses",
+                        place.text, self.node
+                    )
+                })?;
+                let found: BTreeSet<IpAddr> = found.map(|socket| socket.ip().to_canonical()).collect();
+                resolved
+                    .extend(found.into_iter().map(|ip| Place { text: ip.to_string(), address: Some(ip) }));
+            }
+            *places = resolved;
+        }
+        Ok(())
+    }
+}
+
+/// Machines and runs, from files or from a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The machines.
+    pub(super) nodes: Vec<ManagedNode>,
+    /// The runs. A machine that is in none is asked about by itself.
+    pub(super) runs: Vec<UpdateRun>,
+    /// Whether machines that are in none of the runs are of no interest.
+    pub(super) of_runs_only: bool,
+}
+
+impl Found {
+    /// One subject for each machine in each run, and what there is to say about them.
+    pub(super) fn subjects(self, channel: Option<Channel>) -> anyhow::Result<(Vec<Subject>, Vec<String>)> {
+        let mut subjects = Vec::new();
+        let mut notes = Vec::new();
+        let mut in_a_run = BTreeSet::new();
+        for run in &self.runs {
+            let members = members(run, &self.nodes)?;
+            for node in &members {
+                in_a_run.insert(key(*node));
+                if node.spec.hold {
+                    notes.push(format!(
+                        "{} is left out of {}: spec.hold is set",
+                        node.name_any(),
+                        run.name_any()
+                    ));
+                } else {
+                    subjects.push(subject(node, Some(run), channel)?);
+                }
+            }
+            notes.extend(notes_of(run, &members));
+        }
+        if !self.of_runs_only {
+            for node in self.nodes.iter().filter(|node| !in_a_run.contains(&key(*node))) {
+                subjects.push(subject(node, None, channel)?);
+            }
+        }
+        Ok((subjects, notes))
+    }
+}
+
+fn key(object: &impl kube::ResourceExt) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// The machines of a run: those that it has recorded, or those that it would choose now.
+fn members<'a>(run: &UpdateRun, nodes: &'a [ManagedNode]) -> anyhow::Result<Vec<&'a ManagedNode>> {
+    let here = nodes.iter().filter(|node| node.namespace() == run.namespace());
+    if let Some(recorded) = run.status.as_ref().and_then(|status| status.nodes.as_ref()) {
+        return Ok(here.filter(|node| recorded.contains(&node.name_any())).collect());
+    }
+    let selector: Selector = run
+        .spec
+        .selector
+        .clone()
+        .try_into()
+        .with_context(|| format!("spec.selector of {}", run.name_any()))?;
+    Ok(here.filter(|node| selector.matches(node.labels())).collect())
+}
+
+fn notes_of(run: &UpdateRun, members: &[&ManagedNode]) -> Vec<String> {
+    let name = run.name_any();
+    let mut notes = Vec::new();
+    if members.is_empty() {
+        notes.push(format!("{name} has no machines"));
+    }
+    if called(run).is_none() {
+        let Pair { http, https } = asked(run);
+        notes.push(format!(
+            "{name} has no ports yet: {http} and {https} are those that it asks for, and may become the next free pair"
+        ));
+    }
+    notes
+}
+
+fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>) -> anyhow::Result<Subject> {
+    let name = node.name_any();
+    let families: Vec<Family> = convert::target(node)
+        .families
+        .iter()
+        .map(|family| match family {
+            crate::ssh::Family::V4 => Family::V4,
+            crate::ssh::Family::V6 => Family::V6,
+        })
+        .collect();
+    let places = |texts: &[String], field: &str| {
+        texts
+            .iter()
+            .map(|text| Place::parse(text).with_context(|| format!("ManagedNode {name}, {field}")))
+            .collect::<anyhow::Result<Vec<Place>>>()
+    };
+    let usable = |place: &Place| families.iter().any(|family| place.is_of(*family));
+    let callback = match (&node.spec.callback_address, run.and_then(given)) {
+        (Some(address), _) => places(std::slice::from_ref(address), "spec.callbackAddress")?,
+        (None, Some(status)) => places(&status.addresses, "status.callback.addresses of its run")?,
+        (None, None) => Vec::new(),
+    };
+    let usual = vec![run.map_or(Ports::USUAL, asked)];
+    let channel = channel
+        .or(node.spec.channel.map(convert::channel))
+        .or(run.map(|run| convert::channel(run.spec.channel)))
+        .unwrap_or(Channel::Session);
+    Ok(Subject {
+        kind: convert::machine_type(node.spec.type_),
+        channel,
+        places: Some(places(&node.spec.addresses, "spec.addresses")?.into_iter().filter(usable).collect()),
+        ssh_port: node.spec.ssh.port,
+        phases: phases(run),
+        callback: callback.into_iter().filter(usable).collect(),
+        called: run.and_then(called).unwrap_or_else(|| usual.clone()),
+        pods: run.and_then(pods).unwrap_or(usual),
+        run: run.map(kube::ResourceExt::name_any),
+        node: name,
+    })
+}
+
+fn phases(run: Option<&UpdateRun>) -> Vec<Phase> {
+    match run.map(|run| run.spec.operation) {
+        Some(Operation::Inventory) => vec![Phase::Inventory],
+        Some(Operation::Stage | Operation::Update) | None => Phase::ALL.to_vec(),
+    }
+}
+
+fn asked(run: &UpdateRun) -> Ports {
+    Ports { http: run.spec.callback.http_port, https: run.spec.callback.https_port }
+}
+
+fn given(run: &UpdateRun) -> Option<&CallbackStatus> {
+    run.status.as_ref()?.callback.as_ref()
+}
+
+/// The ports of the runners, if the run has any.
+fn pods(run: &UpdateRun) -> Option<Vec<Ports>> {
+    let ports: BTreeSet<Ports> = given(run)?
+        .ports
+        .iter()
+        .map(|runner| Ports { http: runner.http_port, https: runner.https_port })
+        .collect();
+    (!ports.is_empty()).then(|| ports.into_iter().collect())
+}
+
+/// The ports that machines call: those of a Service where there is one.
+fn called(run: &UpdateRun) -> Option<Vec<Ports>> {
+    let status = given(run)?;
+    let ports = pods(run)?.into_iter().map(|ports| Ports {
+        http: status.http_port.unwrap_or(ports.http),
+        https: status.https_port.unwrap_or(ports.https),
+    });
+    Some(ports.collect::<BTreeSet<_>>().into_iter().collect())
+}

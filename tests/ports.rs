@@ -1,0 +1,261 @@
+//! What `farrier ports` prints, beside what it printed when somebody last looked at it.
+//!
+//! `UPDATE_EXPECT=1` writes the files anew; read the difference before it is committed. That a
+//! firewall and an API server take the rules is shown in the lab and in a cluster.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests and what they share: a panic is how a test fails"
+)]
+
+use farrier_network::table::{Actual, Generation, Need, needs, seed_needs};
+use farrier_network::{Channel, Direction, MachineType, Phase};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+const SITE: &str = "tests/ports/site.yaml";
+
+/// The program, without what the environment would tell it.
+fn farrier(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farrier"));
+    command.arg("ports").args(arguments).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for name in ["FARRIER_POD_SELECTOR", "FARRIER_POD_NAMESPACE", "KUBECONFIG", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command.env("HOME", "/nonexistent").output().unwrap()
+}
+
+fn prints(arguments: &[&str]) -> String {
+    let output = farrier(arguments);
+    let (text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && errors.is_empty(), "{arguments:?}: {errors}");
+    text
+}
+
+/// What it says when it fails, which it must by 1.
+fn refuses(arguments: &[&str]) -> String {
+    let output = farrier(arguments);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?} prints rules although it fails");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// Compares with a committed file; `UPDATE_EXPECT=1` writes it.
+fn expect(path: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&file, text).unwrap();
+    }
+    let committed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(committed == text, "{path} is out of date; run: UPDATE_EXPECT=1 cargo test --test ports\n{text}");
+}
+
+/// The page that a network team reads before there is any machine.
+#[test]
+fn every_type_is_documented() {
+    let mut page = String::from(
+        "# Ports\n\n\
+         What `farrier ports` prints for each type of machine; for machines of a site it also has their addresses.\n\
+         `farrier ports --help` shows how to get it as nftables rules, as NetworkPolicies, or as JSON.\n\
+         63001 and 63002 are the ports that a run asks for; it may be given others, and `farrier ports --run NAME` prints those.\n\
+         Between Farrier and a machine nothing else is needed, and nothing else is used.\n",
+    );
+    for kind in MachineType::ALL {
+        let channels = if kind.carries_engine() { &Channel::ALL[..] } else { &Channel::ALL[..1] };
+        for channel in channels {
+            let of = if kind.carries_engine() { format!(", channel {channel}") } else { String::new() };
+            let text = prints(&["--type", &kind.to_string(), "--channel", &channel.to_string()]);
+            writeln!(page, "\n## {kind}{of}\n\n```text\n{text}```").unwrap();
+        }
+    }
+    expect("docs/ports.md", &page);
+}
+
+/// A whole site, in each format.
+#[test]
+fn a_site_in_every_format() {
+    for (format, file) in [
+        ("table", "site.txt"),
+        ("json", "site.json"),
+        ("nftables", "site.nft"),
+        ("networkpolicy", "policy.yaml"),
+    ] {
+        let text = prints(&["-f", SITE, "--from", "10.0.9.4", "-o", format]);
+        expect(&format!("tests/ports/{file}"), &text);
+    }
+}
+
+fn rows(arguments: &[&str]) -> Vec<Value> {
+    let text = prints(&[arguments, &["-o", "json"]].concat());
+    let value: Value = serde_json::from_str(&text).unwrap();
+    value["rows"].as_array().unwrap().clone()
+}
+
+/// Type, phase, direction and port of each row.
+fn spoken(rows: &[Value]) -> BTreeSet<(String, String, String, u64)> {
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    rows.iter()
+        .flat_map(|row| {
+            let phases = row["phases"].as_array().unwrap();
+            let one = |phase: &Value| {
+                (word(&row["type"]), word(phase), word(&row["direction"]), row["port"].as_u64().unwrap())
+            };
+            phases.iter().map(one).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// The same, out of the table itself.
+fn wanted(
+    kinds: &[MachineType],
+    needs: impl Fn(MachineType, Phase) -> Vec<Need>,
+) -> BTreeSet<(String, String, String, u64)> {
+    let mut all = BTreeSet::new();
+    for (kind, phase) in kinds.iter().flat_map(|kind| Phase::ALL.map(|phase| (*kind, phase))) {
+        for need in needs(kind, phase) {
+            let way = if need.direction == Direction::ToTarget { "toMachine" } else { "fromMachine" };
+            let port = need.port.resolve(&Actual::default()).first;
+            all.insert((kind.to_string(), phase.to_string(), way.to_owned(), port.into()));
+        }
+    }
+    all
+}
+
+/// What is printed is what the operator goes by, for each type, channel and manual.
+#[test]
+fn it_prints_the_table_and_nothing_else() {
+    let rows_of = |kinds: &[MachineType], option: &str, value: &str| {
+        let names: Vec<String> = kinds.iter().map(|kind| format!("--type={kind}")).collect();
+        let mut arguments: Vec<&str> = names.iter().map(String::as_str).collect();
+        arguments.extend([option, value]);
+        spoken(&rows(&arguments))
+    };
+    for channel in Channel::ALL {
+        let printed = rows_of(&MachineType::ALL, "--channel", &channel.to_string());
+        assert_eq!(
+            printed,
+            wanted(&MachineType::ALL, |kind, phase| needs(kind, channel, phase)),
+            "{channel}"
+        );
+    }
+    for generation in Generation::ALL {
+        let lists = |kind: &MachineType| seed_needs(*kind, generation, Phase::Inventory).is_ok();
+        let (listed, others): (Vec<_>, Vec<_>) = MachineType::ALL.into_iter().partition(lists);
+        let printed = rows_of(&listed, "--generation", generation.id());
+        assert_eq!(printed, wanted(&listed, |kind, phase| seed_needs(kind, generation, phase).unwrap()));
+        for kind in others {
+            let said = refuses(&["--type", &kind.to_string(), "--generation", generation.id()]);
+            assert!(said.contains(&format!("{generation} does not list {kind}")), "{said}");
+        }
+    }
+}
+
+/// The ports that a run was given, those that it asks for, and those that the command line names.
+#[test]
+fn ports_are_those_of_the_run() {
+    let ways_back = |arguments: &[&str]| -> BTreeSet<u64> {
+        let all = rows(arguments);
+        let back = all.iter().filter(|row| row["direction"] == "fromMachine" && row["node"] == "db-01");
+        back.map(|row| row["port"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(ways_back(&["-f", SITE]), BTreeSet::from([63002, 63004]));
+    assert_eq!(ways_back(&["-f", SITE, "--https-port", "443"]), BTreeSet::from([443]));
+    let all = rows(&["-f", SITE]);
+    let of = |node: &str, way: &str| {
+        all.iter().find(|r| r["node"] == node && r["direction"] == way).unwrap().clone()
+    };
+    assert_eq!(of("db-03", "fromMachine")["to"], serde_json::json!(["10.9.0.4"]));
+    assert_eq!(of("db-02", "toMachine")["port"], 2222);
+    assert_eq!(
+        of("db-02", "toMachine")["to"],
+        serde_json::json!(["10.0.12.7"]),
+        "IPv6 is left out of its families"
+    );
+}
+
+/// A phase or a family that is left out is nowhere in the answer.
+#[test]
+fn what_is_left_out_is_left_out() {
+    let all = rows(&["-f", SITE, "--phase", "Inventory", "--family", "IPv6"]);
+    assert!(!all.is_empty());
+    for row in &all {
+        assert_eq!(row["phases"], serde_json::json!(["Inventory"]));
+        assert_eq!(row["node"], "db-01");
+        assert_eq!(
+            row["from"].as_array().unwrap().iter().filter(|ip| ip.as_str().unwrap().contains("10.")).count(),
+            0
+        );
+    }
+}
+
+/// What can be wrong, and what is said then.
+#[test]
+fn mistakes_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let node = |name: &str, address: &str| {
+        format!(
+            "apiVersion: farrier.dev/v1alpha1\nkind: ManagedNode\nmetadata: {{name: {name}}}\n\
+             spec: {{type: Linux, addresses: [{address:?}], credentialsRef: {{name: x}}}}\n"
+        )
+    };
+    let says = |arguments: &[&str], wanted: &[&str]| {
+        let said = refuses(arguments);
+        for part in wanted {
+            assert!(said.contains(part), "{arguments:?} says {said:?}, which lacks {part:?}");
+        }
+    };
+    says(&["--type", "Toaster"], &["`Toaster` is no machine type", "Linux", "SuperdomeFlex"]);
+    says(&["--type", "ILO", "--channel", "Radio"], &["--channel", "Session, Callback, Listen"]);
+    says(&["--type", "ILO", "--generation", "8"], &["--generation", "psp_soap", "sum_ge_7_3_0"]);
+    says(&["--type", "ILO", "--phase", "Lunch"], &["--phase", "Inventory, Deployment"]);
+    says(&["--type", "ILO", "--family", "IPX"], &["--family", "IPv4, IPv6"]);
+    says(&["--type", "ILO", "-o", "excel"], &["--output", "networkpolicy"]);
+    says(&["--type", "ILO", "--address", "10.0.0"], &["--address", "neither an address nor a name"]);
+    says(&["--type", "ILO", "-o", "nftables"], &["ILO", "--address"]);
+    says(&["--type", "ILO", "--http-port", "63002"], &["63002", "--https-port"]);
+    says(
+        &["--type", "ILO", "--address", "10.0.0.1", "-o", "networkpolicy", "--pod-selector", "x"],
+        &["--pod-selector"],
+    );
+    says(&["-f", "/nonexistent/site.yaml"], &["/nonexistent/site.yaml"]);
+    says(&["-f", &file("none.yaml", "kind: Pod\n")], &["there is no ManagedNode"]);
+    says(&["-f", &file("torn.yaml", "a: [")], &["torn.yaml", "YAML"]);
+    says(
+        &["-f", &file("type.yaml", &node("db-01", "10.0.0.1").replace("Linux", "Toaster"))],
+        &["ManagedNode db-01", "Toaster"],
+    );
+    says(&["--node", "db-01"], &["cluster", "KUBECONFIG"]);
+    let resolve = ["--type", "ILO", "--address", "no-such-host.invalid", "--resolve"];
+    says(&resolve, &["no-such-host.invalid", "--resolve"]);
+}
+
+/// A ruleset is loaded as root: nothing that stands in somebody's YAML becomes a rule.
+#[test]
+fn no_text_of_a_file_becomes_a_rule() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, address) in [
+        ("db-01", "10.0.0.1\nflush ruleset"),
+        ("db-01", "x; flush ruleset"),
+        ("db-01", "fe80::1%eth0\nflush ruleset"),
+        ("\"db-01\\nflush ruleset\"", "10.0.0.1"),
+        ("'db-01\" accept; flush ruleset'", "10.0.0.1"),
+    ] {
+        let path = dir.path().join("site.yaml");
+        let text = format!(
+            "apiVersion: farrier.dev/v1alpha1\nkind: ManagedNode\nmetadata: {{name: {name}}}\n\
+             spec: {{type: Linux, addresses: [{address:?}], credentialsRef: {{name: x}}}}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let said = refuses(&["-f", path.to_str().unwrap(), "-o", "nftables"]);
+        assert!(said.contains("name"), "{said}");
+    }
+}

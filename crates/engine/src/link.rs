@@ -7,7 +7,7 @@ mod http;
 
 pub(crate) use http::{Body, Head, Http};
 
-use crate::callback::Stream;
+use crate::callback::{Route, Stream};
 use crate::shared::{Answer, LinkOrder, Pace, Shared};
 use farrier_protocol::{Ack, Next, Welcome};
 use serde::Deserialize;
@@ -59,19 +59,19 @@ impl Link {
 
     /// One connection from its first request to its end.
     fn hold(&self, stream: Stream, boot_id: &str) {
-        let dialled = stream.address().map(str::to_owned);
+        let route = stream.route().cloned();
         let mut http = Http::new(stream, Arc::clone(&self.shared));
-        let greeted = self.greet(&mut http, boot_id);
-        if let Some(address) = dialled {
-            self.shared.greeted(&address, greeted.as_ref().err());
+        let greeted = self.greet(&mut http, boot_id, route.as_ref());
+        if let Some(route) = route {
+            self.shared.greeted(route, greeted.as_ref().err());
         }
         // The error is the connection's end; the runner sees it and connects again, or we do.
         greeted.and_then(|()| self.converse(&mut http)).ok();
         http.end();
     }
 
-    fn greet(&self, http: &mut Http, boot_id: &str) -> io::Result<()> {
-        let hello = serde_json::to_vec(&self.shared.hello(&self.session, boot_id))?;
+    fn greet(&self, http: &mut Http, boot_id: &str, route: Option<&Route>) -> io::Result<()> {
+        let hello = serde_json::to_vec(&self.shared.hello(&self.session, boot_id, route))?;
         let welcome: Welcome = http.post("/v1/hello", &hello)?;
         self.shared.welcome(&welcome);
         Ok(())

@@ -72,9 +72,10 @@ pub struct Hello {
     pub tasks: Vec<TaskRecord>,
     /// What is on the machine of ours right now.
     pub leases: Vec<Lease>,
-    /// Why the engine does not come back by itself: every address that it dialled in its last
-    /// round, in the order of [`CallbackConfig::addresses`]. Empty where it was not told to dial,
-    /// and after a round that ended with a conversation.
+    /// To a runner that attached: why the engine does not call, with every address that it dialled
+    /// in its last round, in the order of [`CallbackConfig::addresses`]. Empty where it was not told
+    /// to, or has not come to the end of a round, or its last call led to a conversation.
+    /// To a runner that it called: the addresses that it tried in vain before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dials: Vec<Dial>,
 }

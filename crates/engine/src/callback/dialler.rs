@@ -1,7 +1,7 @@
 //! Dials the runner whenever there is a configuration and nobody is served.
 
 use super::config::{self, Channel, Version};
-use super::stream::{Stream, fruitless};
+use super::stream::{Route, Stream, fruitless};
 use super::tls;
 use crate::place::Place;
 use crate::shared::Shared;
@@ -25,6 +25,16 @@ const GOOD: Duration = LONGEST_DELAY;
 
 /// Between two looks whether the configuration was renewed.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What came of trying every address once.
+enum Round {
+    /// A stream stands.
+    Through(Stream),
+    /// None does, and why.
+    InVain(Vec<Dial>),
+    /// There was something better to do.
+    BrokenOff,
+}
 
 /// Dials.
 pub(crate) struct Dialler {
@@ -95,37 +105,37 @@ impl Dialler {
             self.delay = FIRST_DELAY;
         }
         let start = Instant::now();
-        let Some((stream, dials)) = self.channel.as_ref().and_then(|channel| self.round(channel)) else {
-            return;
-        };
-        self.shared.note_dials(dials);
-        if let Some(stream) = stream {
-            self.connected = Some(Instant::now());
-            self.shared.offer(stream);
+        match self.channel.as_ref().map(|channel| self.round(channel)) {
+            None | Some(Round::BrokenOff) => return,
+            Some(Round::InVain(dials)) => self.shared.note_dials(dials),
+            Some(Round::Through(stream)) => {
+                self.connected = Some(Instant::now());
+                self.shared.offer(stream);
+            }
         }
         self.due = start + jittered(self.delay);
         self.delay = (self.delay * 2).min(LONGEST_DELAY);
     }
 
-    /// Tries one address after the other until a stream stands, and returns it with what did not
-    /// stand before. `None`: there is something better to do.
-    fn round(&self, channel: &Channel) -> Option<(Option<Stream>, Vec<Dial>)> {
+    /// Tries one address after the other until a stream stands.
+    fn round(&self, channel: &Channel) -> Round {
         let mut dials = Vec::new();
         for address in &channel.addresses {
             if self.shared.is_served() || self.is_outdated() {
-                return None;
+                return Round::BrokenOff;
             }
-            let stream = address.connect(CONNECT).and_then(|tcp| {
-                let secured = tls::secure(tcp, channel);
-                let stream = secured.and_then(|tls| Stream::dialled(address.text(), tls));
-                stream.map_err(|error| fruitless(address.text(), &error))
-            });
-            match stream {
-                Ok(stream) => return Some((Some(stream), dials)),
+            let secured = address
+                .connect(CONNECT)
+                .and_then(|tcp| tls::secure(tcp, channel).map_err(|error| fruitless(address.text(), &error)));
+            match secured {
+                Ok(tls) => {
+                    let route = Route { address: address.text().to_owned(), before: dials };
+                    return Round::Through(Stream::Dialled { route, tls: Box::new(tls) });
+                }
                 Err(dial) => dials.push(dial),
             }
         }
-        Some((None, dials))
+        Round::InVain(dials)
     }
 
     fn is_outdated(&self) -> bool {
@@ -140,4 +150,18 @@ fn jittered(delay: Duration) -> Duration {
     SystemRandom::new().fill(&mut bytes).ok();
     let half = delay / 2;
     half + half * u32::from(u16::from_le_bytes(bytes)) / (u32::from(u16::MAX) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a spread a thousand machines that lost one runner would come back as one.
+    #[test]
+    fn delays_are_spread_over_half_of_their_length() {
+        let delays: Vec<_> = (0..1000).map(|_| jittered(LONGEST_DELAY)).collect();
+        assert!(delays.iter().all(|delay| (LONGEST_DELAY / 2..LONGEST_DELAY).contains(delay)));
+        let spread = delays.iter().max().unwrap().abs_diff(*delays.iter().min().unwrap());
+        assert!(spread > LONGEST_DELAY / 4, "{spread:?}");
+    }
 }

@@ -1,16 +1,11 @@
 //! The stream below the conversation: of a local caller, or one that we dialled.
 
 use super::tls::{self, TlsStream};
-use farrier_protocol::{Dial, Dialled, NEXT_HOLD_SECONDS};
+use farrier_protocol::{Dial, Dialled};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
-
-/// A runner that says nothing for so long is not there any more: it answers each request within
-/// [`NEXT_HOLD_SECONDS`], and the engine has always one under way or sends one each second.
-const SILENCE: Duration = Duration::from_secs(3 * NEXT_HOLD_SECONDS);
 
 /// A stream to the runner.
 pub(crate) enum Stream {
@@ -18,11 +13,20 @@ pub(crate) enum Stream {
     Attached(UnixStream),
     /// We dialled.
     Dialled {
-        /// The address.
-        address: String,
+        /// How we came to it.
+        route: Route,
         /// TLS on it.
         tls: Box<TlsStream>,
     },
+}
+
+/// How a round of dialling came to a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// The address that answered.
+    pub(crate) address: String,
+    /// What came of those before it.
+    pub(crate) before: Vec<Dial>,
 }
 
 /// Ends a stream while somebody else reads from it.
@@ -34,13 +38,6 @@ pub(crate) enum Cut {
 }
 
 impl Stream {
-    /// A dialled stream; from here on silence ends it.
-    pub(crate) fn dialled(address: &str, tls: TlsStream) -> io::Result<Self> {
-        tls.sock.set_read_timeout(Some(SILENCE))?;
-        tls.sock.set_write_timeout(Some(SILENCE))?;
-        Ok(Self::Dialled { address: address.to_owned(), tls: Box::new(tls) })
-    }
-
     /// To cut it with.
     pub(crate) fn cut(&self) -> io::Result<Cut> {
         match self {
@@ -49,11 +46,11 @@ impl Stream {
         }
     }
 
-    /// The address, if we dialled.
-    pub(crate) fn address(&self) -> Option<&str> {
+    /// How we came to it, if we dialled.
+    pub(crate) fn route(&self) -> Option<&Route> {
         match self {
             Self::Attached(_) => None,
-            Self::Dialled { address, .. } => Some(address),
+            Self::Dialled { route, .. } => Some(route),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::config::Channel;
 use crate::digest::Digest;
+use farrier_protocol::NEXT_HOLD_SECONDS;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -35,6 +36,10 @@ pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 /// than a millisecond of arithmetic; a crowded server takes its time.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// A runner that says nothing for so long is not there any more: it answers each request within
+/// [`NEXT_HOLD_SECONDS`], and the engine has always one under way or sends one each second.
+const SILENCE: Duration = Duration::from_secs(3 * NEXT_HOLD_SECONDS);
+
 /// The one way in which certificates of ours are signed.
 static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[webpki::ring::ED25519],
@@ -53,7 +58,7 @@ pub(crate) fn identity(certificate: &str, key: &str) -> Result<CertifiedKey, Str
     Ok(own)
 }
 
-/// Shakes hands. An error that is TLS's own has a [`rustls::Error`] in it.
+/// Shakes hands; from then on silence ends the stream. An error that is TLS's own has a [`rustls::Error`] in it.
 pub(crate) fn secure(mut tcp: TcpStream, channel: &Channel) -> io::Result<TlsStream> {
     let until = Instant::now() + HANDSHAKE;
     let caller = Arc::new(Caller { own: Arc::clone(&channel.own), was_asked: AtomicBool::new(false) });
@@ -82,10 +87,12 @@ pub(crate) fn secure(mut tcp: TcpStream, channel: &Channel) -> io::Result<TlsStr
             return Err(tls_error(error));
         }
     }
-    if caller.was_asked.load(Ordering::Relaxed) {
-        return Ok(StreamOwned::new(tls, tcp));
+    if !caller.was_asked.load(Ordering::Relaxed) {
+        return Err(tls_error(Error::General("the server does not ask who calls".into())));
     }
-    Err(tls_error(Error::General("the server does not ask who calls".into())))
+    tcp.set_read_timeout(Some(SILENCE))?;
+    tcp.set_write_timeout(Some(SILENCE))?;
+    Ok(StreamOwned::new(tls, tcp))
 }
 
 /// Whether the two did not understand or not trust each other, unlike a line that broke.

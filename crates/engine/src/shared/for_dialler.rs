@@ -38,7 +38,7 @@ impl Shared {
         let mut state = self.lock();
         state.has_callback = is_there;
         state.dials.clear();
-        state.waiting = state.waiting.take().filter(|stream| stream.address().is_none());
+        state.waiting = state.waiting.take().filter(|stream| stream.route().is_none());
         if let Some(current) = state.current.as_ref().filter(|current| current.is_dialled()) {
             current.now();
         }
@@ -54,7 +54,7 @@ impl Shared {
         }
     }
 
-    /// What of the last round of dialling was in vain.
+    /// A whole round of dialling was in vain.
     pub(crate) fn note_dials(&self, dials: Vec<Dial>) {
         self.lock().dials = dials;
     }

@@ -1,7 +1,7 @@
 //! The link's side of the shared state.
 
 use super::{Fetch, Phase, Shared, State};
-use crate::callback::{Stream, fruitless};
+use crate::callback::{Route, Stream, fruitless};
 use crate::payload::{Download, FetchError};
 use crate::worker::failed;
 use farrier_protocol::{Ack, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome};
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     /// What is said first.
-    pub(crate) fn hello(&self, session: &str, boot_id: &str) -> Hello {
+    pub(crate) fn hello(&self, session: &str, boot_id: &str, route: Option<&Route>) -> Hello {
         let state = self.lock();
         let known = state.journal.known();
         let is_unknown = |kind: LeaseKind| kind == LeaseKind::Unknown;
@@ -94,7 +94,7 @@ impl Shared {
             last_seq: state.journal.last_seq(),
             tasks: known.records(),
             leases: known.leases.iter().filter(|lease| !is_unknown(lease.kind)).cloned().collect(),
-            dials: state.dials.clone(),
+            dials: route.map_or_else(|| state.dials.clone(), |route| route.before.clone()),
         }
     }
 
@@ -108,13 +108,17 @@ impl Shared {
     }
 
     /// A connection that we dialled came to the runner's first word, or ended with `error` before.
-    pub(crate) fn greeted(&self, address: &str, error: Option<&io::Error>) {
+    pub(crate) fn greeted(&self, route: Route, error: Option<&io::Error>) {
         let mut state = self.lock();
         match error {
             None => state.dials.clear(),
             // Cut for a newer one: that says nothing about the way.
             Some(_) if state.waiting.is_some() => {}
-            Some(error) => state.dials.push(fruitless(address, error)),
+            Some(error) => {
+                let last = fruitless(&route.address, error);
+                state.dials = route.before;
+                state.dials.push(last);
+            }
         }
     }
 

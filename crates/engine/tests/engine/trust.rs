@@ -13,6 +13,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 /// Has the runner's certificate, which is no secret, and not its key.
 #[derive(Debug)]
@@ -149,13 +150,32 @@ sandboxed! {
     }
 }
 
+fn assert_timed_out(act: fn(&Server, TcpStream, &Sender<String>)) {
+    let (dial, _) = dial(Server::on("127.0.0.1:0"), act);
+    assert_eq!(dial.result, Dialled::TimedOut, "{dial:?}");
+    assert!(dial.message.contains("nothing came"), "{dial:?}");
+}
+
 sandboxed! {
-    /// Neither silence nor a byte now and then holds the engine for longer than a handshake takes.
     fn a_server_that_says_nothing_is_left() {
-        let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, mut tcp, _| {
+        assert_timed_out(|_, mut tcp, _| {
             tcp.read_to_end(&mut Vec::new()).ok();
         });
-        assert_eq!(dial.result, Dialled::TimedOut, "{dial:?}");
-        assert!(dial.message.contains("nothing came"), "{dial:?}");
+    }
+}
+
+sandboxed! {
+    /// A byte now and then does not make a handshake longer.
+    fn a_server_that_trickles_is_left() {
+        assert_timed_out(|_, mut tcp, _| {
+            tcp.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+            // The head of a record, and then a record without end.
+            let record = [0x16, 3, 3, 0x40, 0].into_iter().chain(std::iter::repeat(2));
+            for byte in record {
+                if tcp.write_all(&[byte]).is_err() || matches!(tcp.read(&mut [0; 1024]), Ok(0)) {
+                    break;
+                }
+            }
+        });
     }
 }

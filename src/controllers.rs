@@ -4,17 +4,22 @@
 //! never decided at the same time. What a decision has created is remembered until the caches
 //! show it, so that a stale view starts nothing twice.
 
+mod assign;
 mod baseline;
+mod lead;
 mod managed_node;
 mod pending;
 mod update_run;
 
 use crate::failure::chain;
 use crate::health::{BEAT_EVERY, Beat};
+use crate::lease::Hold;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::publish::Events;
 use crate::world::{Change, World};
 use kube::{Client, ResourceExt};
+pub use lead::lead;
 use pending::Pending;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +33,9 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 /// After an error the run is decided anew this much later.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 
+/// After something could not be handed over it is tried again this much later.
+const HAND_OVER_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the controller works with.
 pub struct Context {
     /// The API server.
@@ -36,8 +44,12 @@ pub struct Context {
     pub world: World,
     /// Writes events.
     pub events: Events,
-    /// Name of the runner that NodeUpdates are handed to.
-    pub runner: String,
+    /// Name of this replica.
+    pub name: String,
+    /// Whether this replica is the one that decides.
+    pub leads: Hold,
+    /// The runners that there are.
+    pub members: Membership,
     /// Counts decisions.
     pub metrics: Metrics,
     /// The loop's sign of life.
@@ -47,16 +59,16 @@ pub struct Context {
 }
 
 impl Context {
-    /// A controller that hands its work to this runner.
+    /// A controller of one of the replicas, which decides while it leads.
     pub fn new(
         client: Client,
         world: World,
         events: Events,
-        runner: String,
+        (name, leads, members): (String, Hold, Membership),
         metrics: Metrics,
         beat: Beat,
     ) -> Self {
-        Self { client, world, events, runner, metrics, beat, pending: Pending::default() }
+        Self { client, world, events, name, leads, members, metrics, beat, pending: Pending::default() }
     }
 }
 
@@ -64,24 +76,51 @@ impl Context {
 type Key = (String, String);
 
 /// Decides whenever something changes or a time has come, until `changes` ends.
-pub async fn run(context: Context, mut changes: mpsc::UnboundedReceiver<Change>) {
+async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
+    let mut members = context.members.clone();
+    let mut hand_over = Some(Instant::now());
     let mut due: BTreeMap<Key, Instant> = BTreeMap::new();
     for run in context.world.runs.state() {
         due.insert(key(&*run), Instant::now());
     }
-    baseline::review_all(&context).await;
-    managed_node::review_all(&context).await;
+    baseline::review_all(context).await;
+    managed_node::review_all(context).await;
     loop {
         context.beat.beat();
         let next = due.values().min().copied();
         tokio::select! {
             change = changes.recv() => match change {
-                Some(change) => note(&context, change, &mut due).await,
+                Some(change) => {
+                    if concerns_orphan(context, &change) {
+                        hand_over = hand_over.or(Some(Instant::now() + DEBOUNCE));
+                    }
+                    note(context, change, &mut due).await;
+                }
                 None => return,
             },
-            () = until(next) => decide_due(&context, &mut due).await,
+            () = members.changed() => {
+                hand_over = Some(Instant::now());
+                // Nodes may have waited for a runner.
+                for run in context.world.runs.state().iter().filter(|run| !update_run::is_finished(run)) {
+                    due.insert(key(&**run), Instant::now());
+                }
+            }
+            () = until(hand_over) => {
+                hand_over = if assign::hand_over(context).await { None } else { Some(Instant::now() + HAND_OVER_AGAIN) };
+            }
+            () = until(next) => decide_due(context, &mut due).await,
             () = tokio::time::sleep(BEAT_EVERY) => {}
         }
+    }
+}
+
+/// Whether a machine is in the hands of a runner that is gone.
+fn concerns_orphan(context: &Context, change: &Change) -> bool {
+    match change {
+        Change::Update(update) => {
+            context.world.updates.get(update).is_some_and(|update| assign::is_orphaned(context, &update))
+        }
+        Change::Node(_) | Change::Baseline(_) | Change::Run(_) => false,
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     /// Machines in runs that ended: result and reason.
     pub node_updates_ended: Counters<2>,
+    /// Handed to another runner.
+    pub hand_overs: Counters<0>,
     /// Attempts that ended: result and reason.
     pub attempts: Counters<2>,
     /// How long they took: result.
@@ -92,6 +94,7 @@ impl Metrics {
         let metrics = Self {
             registry: Arc::default(),
             node_updates_ended: Counters::register(&mut r, &c::NODE_UPDATES_ENDED),
+            hand_overs: Counters::register(&mut r, &c::HAND_OVERS),
             attempts: Counters::register(&mut r, &c::ATTEMPTS),
             attempt_duration: Histograms::register(&mut r, &c::ATTEMPT_DURATION, WORK),
             first_attempt_delay: Histograms::register(&mut r, &c::FIRST_ATTEMPT_DELAY, ANSWER),

@@ -7,6 +7,7 @@ mod events;
 
 pub use events::{Action, Events};
 
+use crate::api::{NodeUpdate, UpdateRun};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -14,6 +15,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Debug;
+
+/// Says of a run which replica decides about it, and since when.
+const LEADER_ANNOTATION: &str = "farrier.dev/leader";
 
 /// Field manager of the controller.
 pub const CONTROLLER: &str = "farrier-controller";
@@ -49,14 +53,19 @@ impl<K> Kind for K where
 /// Writes a status. The object must exist.
 ///
 /// # Errors
-/// Those of the API server; 404 when the object is gone.
+/// Those of the API server; 404 when the object is gone, 409 when it is another one now.
 pub async fn status<K: Kind>(
     client: &Client,
     object: &K,
     manager: &str,
     status: &impl Serialize,
 ) -> Result<K, kube::Error> {
-    write_status(client, object, manager, status, json!({"name": object.name_any()})).await
+    // The UID, where it is known, keeps it from an object that was made anew under the same name.
+    let metadata = match object.uid() {
+        Some(uid) => json!({"name": object.name_any(), "uid": uid}),
+        None => json!({"name": object.name_any()}),
+    };
+    write_status(client, object, manager, status, metadata).await
 }
 
 /// Writes a status that was worked out from exactly this version of the object.
@@ -128,6 +137,32 @@ pub async fn finalizer<K: Kind>(
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Writes into a run who decides about it from now on. Whatever was to be written about the version
+/// before is refused from then on.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn decider(client: &Client, run: &UpdateRun, who: &str) -> Result<UpdateRun, kube::Error> {
+    let api: Api<UpdateRun> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
+    let patch = json!({"metadata": {"annotations": {LEADER_ANNOTATION: who}}});
+    api.patch(&run.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await
+}
+
+/// Hands a machine in a run to another runner.
+///
+/// # Errors
+/// Those of the API server; 409 when it is another version now.
+pub async fn hand_over(
+    client: &Client,
+    update: &NodeUpdate,
+    runner: &str,
+) -> Result<NodeUpdate, kube::Error> {
+    let api: Api<NodeUpdate> = Api::namespaced(client.clone(), &update.namespace().unwrap_or_default());
+    let version = update.resource_version();
+    let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"runner": runner}});
+    api.patch(&update.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await
 }
 
 /// Whether the API server says that there is no such object.

@@ -15,6 +15,7 @@ pub use record::label_value;
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
 use crate::health::{BEAT_EVERY, Beat};
+use crate::lease::Hold;
 use crate::metrics::Metrics;
 use crate::publish::{self, Events};
 use crate::session::Tools;
@@ -24,6 +25,7 @@ use kube::{Client, ResourceExt};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 /// What the tasks of a runner share.
@@ -38,6 +40,8 @@ pub struct Context {
     pub events: Events,
     /// Name of this runner, as in `spec.runner`.
     pub name: String,
+    /// Whether it may work. Others take over the machines of a runner that may not.
+    pub holds: Hold,
     /// How long an engine may go without contact, in seconds.
     pub lease_seconds: u64,
     /// Counts what comes of the work.
@@ -59,6 +63,9 @@ struct Wish {
 struct Task {
     wish: watch::Sender<Wish>,
     stop: watch::Sender<bool>,
+    /// Cuts the work off where it is when the task is dropped. The engine goes on, and what this
+    /// runner may still have on its way to the API server is refused when another one has written.
+    _work: AbortOnDropHandle<()>,
 }
 
 /// The tasks of a runner, by the UID of their NodeUpdate.
@@ -79,18 +86,28 @@ const FORGET_ABOVE: usize = 1024;
 pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(String, String)>) {
     let (ended_send, mut ended) = mpsc::unbounded_channel::<String>();
     let world = context.world.clone();
+    let holds = context.holds.clone();
     let mut tasks = Tasks { context, under_way: HashMap::new(), released: HashSet::new(), ended: ended_send };
-    for update in world.updates.state() {
-        tasks.consider(&update);
-    }
+    let mut holding = false;
     loop {
         tasks.context.beat.beat();
         tokio::select! {
+            () = holds.gained(), if !holding => {
+                holding = true;
+                for update in world.updates.state() {
+                    tasks.consider(&update);
+                }
+            }
+            () = holds.lost(), if holding => {
+                holding = false;
+                tasks.leave_all();
+            }
             () = tokio::time::sleep(BEAT_EVERY) => {}
             Some(uid) = ended.recv() => tasks.end(uid),
             name = changed.recv() => match name {
                 Some((namespace, name)) => {
-                    if let Some(update) = world.updates.get(&ObjectRef::new(&name).within(&namespace)) {
+                    let update = world.updates.get(&ObjectRef::new(&name).within(&namespace));
+                    if let Some(update) = update.filter(|_| holding) {
                         tasks.consider(&update);
                     }
                 }
@@ -112,10 +129,27 @@ impl Tasks {
         }
     }
 
+    /// Leaves every machine as it is: perhaps others work on them by now.
+    fn leave_all(&mut self) {
+        if !self.under_way.is_empty() {
+            tracing::warn!(
+                machines = self.under_way.len(),
+                "this runner could not renew its Lease; it leaves its machines to others until it can"
+            );
+        }
+        self.under_way.clear();
+    }
+
     /// Starts a task for the object, tells the one it has, or lets the object go.
     fn consider(&mut self, update: &Arc<NodeUpdate>) {
         let Some(uid) = update.uid() else { return };
-        if update.spec.runner != self.context.name || self.released.contains(&uid) {
+        if update.spec.runner != self.context.name {
+            if self.under_way.remove(&uid).is_some() {
+                tracing::warn!(node = %update.spec.node_ref.name, run = %update.spec.run_ref.name, to = %update.spec.runner, "another runner has taken over");
+            }
+            return;
+        }
+        if self.released.contains(&uid) {
             return;
         }
         let wish = wish(update);
@@ -131,7 +165,6 @@ impl Tasks {
         }
         let (wish_send, wish_receive) = watch::channel(wish);
         let (stop_send, stop_receive) = watch::channel(wish.intent == Intent::Cancel);
-        self.under_way.insert(uid.clone(), Task { wish: wish_send, stop: stop_send });
         let context = self.context.clone();
         let update = update.clone();
         let ended = self.ended.clone();
@@ -144,12 +177,14 @@ impl Tasks {
             node = update.spec.node_ref.name,
             runner = context.name,
         );
+        let key = uid.clone();
         let work = async move {
             task::run(&context, &update, finished, wish_receive, stop_receive).await;
             // Nobody listens any more when the operator ends.
             ended.send(uid).ok();
         };
-        tokio::spawn(work.instrument(span));
+        let work = AbortOnDropHandle::new(tokio::spawn(work.instrument(span)));
+        self.under_way.insert(key, Task { wish: wish_send, stop: stop_send, _work: work });
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the operator knows of the cluster: one watch per kind and namespace, shared by all its parts.
 
+mod fresh;
 mod several;
 
 use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
@@ -31,6 +32,8 @@ pub struct World {
     pub runs: Store<UpdateRun>,
     /// Machines in runs.
     pub updates: Store<NodeUpdate>,
+    /// The namespaces that are watched; none: all.
+    scope: Vec<String>,
 }
 
 /// Something changed.
@@ -64,6 +67,7 @@ impl Watches {
             baselines: watch(&means, Change::Baseline),
             runs: watch(&means, Change::Run),
             updates: watch(&means, Change::Update),
+            scope: namespaces.to_vec(),
         };
         Self { world, unfilled, changes }
     }

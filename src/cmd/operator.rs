@@ -83,7 +83,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (client, server, home) = client(&args, &instruments).await?;
     check_definitions(&client, &server).await?;
     let home = args.replica.namespace().or(args.namespace.first().map(String::as_str)).unwrap_or(&home);
-    let replica = Replica::join(&client, home, &args.replica).await?;
+    let replica = Replica::join(&client, home, &args.replica, &instruments.metrics).await?;
     let tools = Tools { engines, store, metrics: instruments.metrics.clone() };
     let ended = tokio::select! {
         ended = work(&args, client, &replica, &instruments, tools) => ended,
@@ -117,6 +117,7 @@ async fn work(
         tools,
         events: Events::new(client.clone(), "farrier-runner", &instruments.metrics),
         name: replica.name.clone(),
+        holds: replica.runner.clone(),
         lease_seconds: args.lease_seconds,
         metrics: instruments.metrics.clone(),
         beat: instruments.runner(),
@@ -126,17 +127,14 @@ async fn work(
         client,
         world,
         events,
-        replica.name.clone(),
+        (replica.name.clone(), replica.leader.clone(), replica.members.clone()),
         instruments.metrics.clone(),
         instruments.controller(),
     );
-    // The only replica there is.
-    instruments.metrics.leader.set(1);
-    instruments.metrics.runners_live.set(1);
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
         () = spread(changes, to_controller, to_runner) => {}
-        () = controllers::run(controller, controller_changes) => {}
+        () = controllers::lead(controller, controller_changes) => {}
         () = runner::run(runner, runner_changes) => {}
     }
     Ok(())

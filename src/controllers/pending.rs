@@ -59,12 +59,29 @@ impl Pending {
         cached.map(|cached| self.runs.newer(cached))
     }
 
+    /// All runs, as we wrote them last or as they are since.
+    pub(super) fn runs(&self, world: &World) -> Vec<Arc<UpdateRun>> {
+        world.runs.state().into_iter().map(|cached| self.runs.newer(cached)).collect()
+    }
+
+    /// Nothing of what is remembered counts any more.
+    pub(super) fn clear(&self) {
+        self.runs.clear();
+        self.updates.clear();
+    }
+
+    /// All NodeUpdates, as we wrote them last or as they are since.
+    pub(super) fn all_updates(&self, world: &World) -> Vec<Arc<NodeUpdate>> {
+        let mut all: Vec<_> =
+            world.updates.state().into_iter().map(|cached| self.updates.newer(cached)).collect();
+        all.extend(self.updates.missing(&world.updates));
+        all
+    }
+
     /// All NodeUpdates of a namespace, as we wrote them last or as they are since.
     pub(super) fn updates(&self, world: &World, namespace: &str) -> Vec<Arc<NodeUpdate>> {
-        let cached =
-            world.updates.state().into_iter().filter(|u| u.namespace().as_deref() == Some(namespace));
-        let mut all: Vec<_> = cached.map(|cached| self.updates.newer(cached)).collect();
-        all.extend(self.updates.missing(&world.updates, namespace));
+        let mut all = self.all_updates(world);
+        all.retain(|update| update.namespace().as_deref() == Some(namespace));
         all
     }
 }
@@ -89,6 +106,10 @@ impl<K: Kind> Written<K> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(object));
     }
 
+    fn clear(&self) {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn forget(&self, namespace: &str, name: &str) {
         let key = (namespace.to_owned(), name.to_owned());
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -109,10 +130,9 @@ impl<K: Kind> Written<K> {
     }
 
     /// Ours that the cache does not have at all.
-    fn missing(&self, cache: &Store<K>, namespace: &str) -> Vec<Arc<K>> {
+    fn missing(&self, cache: &Store<K>) -> Vec<Arc<K>> {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        let absent =
-            |(of, name): &Key| of == namespace && cache.get(&ObjectRef::new(name).within(of)).is_none();
+        let absent = |(namespace, name): &Key| cache.get(&ObjectRef::new(name).within(namespace)).is_none();
         objects.iter().filter(|(key, _)| absent(key)).map(|(_, object)| object.clone()).collect()
     }
 }

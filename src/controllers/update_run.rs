@@ -4,6 +4,8 @@ mod act;
 mod observe;
 mod status;
 
+pub(super) use observe::facts;
+
 use super::Context;
 use crate::api::update_run::UpdateRunStatus;
 use crate::api::{ABANDON_ANNOTATION, UpdateRun, condition};
@@ -13,7 +15,7 @@ use kube::ResourceExt;
 use std::time::Duration;
 
 /// A run's counts change with every machine; they are written this often at most. What matters
-/// more, the list of machines and the end, is written at once.
+/// more, the list of machines, whose turn it is and the end, is written at once.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a cache takes to catch up with a change, with room to spare.
@@ -40,7 +42,8 @@ pub(super) async fn reconcile(
     }
     let view = observe::observe(context, &run);
     let decision = decide(&view.observed);
-    act::act(context, &run, &decision.effects).await?;
+    // Whoever does not lead any more begins nothing, and has nothing to say.
+    let Some(run) = act::act(context, run, &decision.effects).await? else { return Ok(None) };
     status::announce_effects(context, &run, &decision.effects).await;
     let mut later = None;
     if !decision.effects.contains(&Effect::DeleteRun) {
@@ -57,7 +60,9 @@ pub(super) async fn reconcile(
         Wake::OnChange => None,
         Wake::At(at) => Some(at.since(view.observed.now)),
     };
-    Ok(wake.into_iter().chain(later).min())
+    // Whose turn was recorded is begun at once.
+    let records = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordStarts { .. }));
+    Ok(wake.into_iter().chain(later).chain(records.then_some(Duration::ZERO)).min())
 }
 
 /// Writes the status if it says anything new, and tells by events what is worth telling. Returns
@@ -70,7 +75,8 @@ async fn publish_status(
 ) -> Result<Option<Duration>, kube::Error> {
     let recorded = decision.effects.iter().find_map(|effect| match effect {
         Effect::RecordTargets { nodes, left_out } => Some((nodes.clone(), left_out.clone())),
-        Effect::Start { .. }
+        Effect::RecordStarts { .. }
+        | Effect::Start { .. }
         | Effect::SetIntent { .. }
         | Effect::OpenWays
         | Effect::CloseWays
@@ -82,20 +88,14 @@ async fn publish_status(
     if before.as_ref() == Some(&status) {
         return Ok(None);
     }
-    let matters = recorded.is_some() || decision.status.end().is_some();
+    let starts = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordStarts { .. }));
+    let matters = recorded.is_some() || starts || decision.status.end().is_some();
     if let Some(left) = context.pending.too_soon(run, WRITE_EVERY).filter(|_| !matters) {
         return Ok(Some(left));
     }
-    let written = if recorded.is_some() {
-        // Intent before effect: the list of machines is written against the version that it was
-        // worked out from, and nothing is started in the same decision.
-        let held = context.pending.run(&context.world, &namespace(run), &run.name_any());
-        let held = held.as_deref().unwrap_or(run);
-        publish::status_of_version(&context.client, held, CONTROLLER, &status).await
-    } else {
-        publish::status(&context.client, run, CONTROLLER, &status).await
-    };
-    match written {
+    // Against the version that it was worked out from: a late write of a replica that does not lead
+    // any more, or of a decision that the user has overtaken, is refused.
+    match publish::status_of_version(&context.client, run, CONTROLLER, &status).await {
         Ok(written) => context.pending.remember_run(written),
         Err(error) if publish::is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),

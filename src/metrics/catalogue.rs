@@ -107,6 +107,8 @@ catalogue! {
 
     /// Machines in runs that ended, by result and reason.
     NODE_UPDATES_ENDED: Counter "farrier_node_updates_ended_total" ["result", "reason"] worry "`failed` or `unreachable` is a large share.";
+    /// Machines in runs that were handed to another runner because theirs was gone.
+    HAND_OVERS: Counter "farrier_node_updates_handed_over_total" [] worry "At all, unless a replica was ended on purpose.";
     /// Attempts that ended, by result and reason.
     ATTEMPTS: Counter "farrier_attempts_total" ["result", "reason"] worry "Attempts grow much faster than `farrier_node_updates_ended_total`.";
     /// How long attempts took.

@@ -43,6 +43,7 @@ fn everything() -> String {
     let Metrics {
         registry: _,
         node_updates_ended,
+        hand_overs,
         attempts,
         attempt_duration,
         first_attempt_delay,
@@ -79,7 +80,7 @@ fn everything() -> String {
     ] {
         one.count(["x"]);
     }
-    for none in [payload_fetched, payload_served] {
+    for none in [payload_fetched, payload_served, hand_overs] {
         none.count([]);
     }
     api_requests.count(["x", "y", "z"]);

@@ -11,7 +11,7 @@ use farrier_update::{Millis, NodeVerdict, Reason, Retry, after_failure, backoff}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::Instrument as _;
@@ -46,6 +46,7 @@ pub(super) async fn run(
     let mut task = Task {
         context,
         update: (**update).clone(),
+        latest: Mutex::new((**update).clone()),
         old: update.status.clone().unwrap_or_default(),
         view: View::default(),
         wish,
@@ -69,9 +70,21 @@ pub(super) async fn run(
     task.let_go().await;
 }
 
+/// Whose object it is.
+enum Whose {
+    /// This runner's.
+    Ours,
+    /// Another runner's. This task is about to be ended.
+    Anothers,
+    /// It is gone, even if there is another one with its name.
+    Nobodys,
+}
+
 struct Task<'a> {
     context: &'a Arc<Context>,
     update: NodeUpdate,
+    /// The object as the API server had it last: each write names the version that it follows.
+    latest: Mutex<NodeUpdate>,
     /// The status as it was written last.
     old: NodeUpdateStatus,
     /// The last attempt's view.
@@ -386,14 +399,44 @@ impl Task<'_> {
 
     /// True: written, or there is nothing to write to any more.
     async fn write(&self, status: &NodeUpdateStatus) -> bool {
-        match publish::status(&self.context.client, &self.update, RUNNER, status).await {
-            Ok(_) => true,
+        let mut written = self.write_once(status).await;
+        if written.as_ref().is_err_and(publish::is_conflict) {
+            written = match self.look_again().await {
+                Ok(Whose::Ours) => self.write_once(status).await,
+                Ok(Whose::Nobodys) => return true,
+                Ok(Whose::Anothers) => return false,
+                Err(error) => Err(error),
+            };
+        }
+        match written {
+            Ok(()) => true,
             Err(error) if publish::is_gone(&error) => true,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "a status could not be written");
                 false
             }
         }
+    }
+
+    /// Writes over the version that is known. Whoever has taken over meanwhile has made another.
+    async fn write_once(&self, status: &NodeUpdateStatus) -> Result<(), kube::Error> {
+        let known = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let written = publish::status_of_version(&self.context.client, &known, RUNNER, status).await?;
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = written;
+        Ok(())
+    }
+
+    /// Somebody else has written: reads what there is now, and whether it is ours to write to.
+    async fn look_again(&self) -> Result<Whose, kube::Error> {
+        let namespace = self.update.namespace().unwrap_or_default();
+        let api: Api<NodeUpdate> = Api::namespaced(self.context.client.clone(), &namespace);
+        let Some(fresh) = api.get_opt(&self.update.name_any()).await? else { return Ok(Whose::Nobodys) };
+        if fresh.uid() != self.update.uid() {
+            return Ok(Whose::Nobodys);
+        }
+        let whose = if fresh.spec.runner == self.context.name { Whose::Ours } else { Whose::Anothers };
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(whose)
     }
 
     /// The object may go: its finalizer is taken off.

@@ -19,6 +19,11 @@ pub struct NodeName(pub String);
 #[serde(transparent)]
 pub struct RunName(pub String);
 
+/// Name of a runner.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunnerName(pub String);
+
 impl fmt::Display for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -28,6 +33,18 @@ impl fmt::Display for NodeName {
 impl fmt::Display for RunName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RunnerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for RunnerName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
     }
 }
 

@@ -270,6 +270,9 @@ reasons! {
     WaitingForRetry: News,
     /// It waits for a runner to take it. Check that the operator's pods are running.
     WaitingForRunner: News,
+    /// The runner that worked on the machine does not answer any more, and another one goes on where it was.
+    /// Nothing is done twice. Look at why it ended.
+    RunnerLost: News,
     /// The run is being cancelled: what is in progress ends and is cleaned up. Wait.
     Cancelling: News,
     /// This run needs no such thing.

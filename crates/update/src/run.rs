@@ -6,12 +6,14 @@
 //!
 //! This module holds what is observed, `run/decision.rs` what comes out. `run/decide.rs` has
 //! the order of the rules, `run/stop.rs` how a run comes to its end before its time,
-//! `run/standing.rs` how one node stands, `run/ways.rs` what must be open for it,
+//! `run/begin.rs` how nodes are begun, `run/standing.rs` how one node stands, `run/runners.rs` who works on it, `run/ways.rs` what must be open for it,
 //! `run/status.rs` how it is told. How a node is
 //! updated is not known here: that is the runner's, with a NodeUpdate in between.
 
+mod begin;
 mod decide;
 mod decision;
+mod runners;
 mod standing;
 mod status;
 mod stop;
@@ -19,19 +21,20 @@ mod ways;
 
 pub use decide::decide;
 pub use decision::{Cond, CondStatus, Counts, Decision, Effect, Failing, RunSummary, WaitingOn, Wake};
+pub use runners::{Runners, reassign};
 pub use ways::{Way, Ways};
 
-use crate::model::{Millis, NodeName, RunName};
+use crate::model::{Millis, NodeName, RunName, RunnerName};
 use crate::reason::Reason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Everything that a decision depends on.
 ///
 /// # Assumptions
 ///
-/// Our own earlier writes are seen: the recorded list and the end of the run, what was opened
-/// for it, and every NodeUpdate of it with its intent. Read them from the API server, or wait until the cache
+/// Our own earlier writes are seen, those of earlier leaders among them: the recorded list, the
+/// recorded turns and the end of the run, what was opened for it, and every NodeUpdate of it with its intent. Read them from the API server, or wait until the cache
 /// has caught up; otherwise more nodes than allowed may be begun, or one after the end.
 /// Everything else may be as old as it likes: phases, holds, the baseline, what the user
 /// wants.
@@ -48,6 +51,9 @@ pub struct Observed {
     pub baseline: BaselineFacts,
     /// The ways between runners and machines.
     pub ways: Ways,
+    /// The live runners. May be as old as it likes, too: what is handed to one that is gone is
+    /// handed on, see [`reassign`].
+    pub runners: Runners,
     /// Once the list of nodes is recorded, exactly the nodes of that list; before, all nodes
     /// that the selector matches.
     pub targets: BTreeMap<NodeName, TargetFacts>,
@@ -78,6 +84,8 @@ pub struct RunFacts {
     pub not_supported: Vec<String>,
     /// Whether the list of nodes is in the run's status.
     pub targets_recorded: bool,
+    /// Nodes whose turn is recorded in the run's status, see [`Effect::RecordStarts`].
+    pub starting: BTreeSet<NodeName>,
     /// Nodes that were left out of the recorded list because of `spec.hold`.
     pub left_out: Vec<NodeName>,
     /// Why the selector cannot be read.
@@ -157,7 +165,7 @@ pub struct TargetFacts {
     /// Its `spec.hold`.
     pub hold: bool,
     /// Another run whose NodeUpdate on this node is in flight, see
-    /// [`UpdateFacts::in_flight`]. A plan that waits for its run to be carried out claims
+    /// [`UpdateFacts::in_flight`], or for which its turn is recorded. A plan that waits for its run to be carried out claims
     /// nothing: two plans for the same node would wait for each other.
     pub claimed_by: Option<RunName>,
     /// Whether the machine calls the callback server back.
@@ -173,12 +181,21 @@ pub struct UpdateFacts {
     pub intent: Intent,
     /// How it stands.
     pub phase: UpdatePhase,
+    /// The runner that it is handed to.
+    pub runner: RunnerName,
+    /// Whether it cannot go before its runner has let it go.
+    pub kept: bool,
 }
 
 impl UpdateFacts {
     /// Whether it is at its end: nothing of it is on the machine, and nothing follows.
     pub const fn is_done(&self) -> bool {
         matches!(self.phase, UpdatePhase::Done(_))
+    }
+
+    /// Whether a runner has something to do with it, now or when it is told.
+    pub const fn needs_runner(&self) -> bool {
+        !self.is_done() || self.kept
     }
 
     /// Whether it waits for its run to be carried out, with nothing of it on the machine.

@@ -10,7 +10,7 @@ mod story;
 #[path = "laws/world.rs"]
 mod world;
 
-use farrier_update::model::{Millis, NodeName, RunName};
+use farrier_update::model::{Millis, NodeName, RunName, RunnerName};
 use farrier_update::run::{
     BaselineFacts, CondStatus, Decision, Desired, Effect, Intent, NodeEnd, Observed, UpdateFacts,
     UpdatePhase, Wake, decide,
@@ -18,8 +18,8 @@ use farrier_update::run::{
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use story::{Step, run, step};
-use world::{Luck, Opened, Run, World};
+use story::{Step, Upset, run, step};
+use world::{Late, Luck, Opened, Run, World, Write};
 
 type Check = Result<(), TestCaseError>;
 
@@ -33,16 +33,17 @@ fn reconcile(
     name: &RunName,
     cut: Option<usize>,
 ) -> Result<Decision, TestCaseError> {
+    let version = world.runs[name].version;
     let decision = decide(seen);
     prop_assert_eq!(&decision, &decide(seen), "not deterministic");
     check_decision(seen, &decision)?;
     for effect in decision.effects.iter().take(cut.unwrap_or(usize::MAX)) {
-        world.apply(name, seen, effect);
+        world.apply(name, effect);
         check_world(world)?;
         check_effect(world, name, effect)?;
     }
     if cut.is_none() {
-        world.publish(name, decision.status.end());
+        world.publish(name, version, &decision);
         check_world(world)?;
     }
     Ok(decision)
@@ -57,19 +58,24 @@ fn check_decision(seen: &Observed, decision: &Decision) -> Check {
     let records = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
     prop_assert!(!records || decision.effects.len() == 1, "an effect beside the record of the intent");
     let begins = decision.effects.iter().any(|effect| match effect {
-        Effect::Start { .. } => true,
-        Effect::SetIntent { node: _, intent } => *intent != Intent::Cancel,
+        Effect::Start { node: _, intent, runner: _ } | Effect::SetIntent { node: _, intent } => {
+            *intent != Intent::Cancel
+        }
         Effect::RecordTargets { .. }
+        | Effect::RecordStarts { .. }
         | Effect::OpenWays
         | Effect::CloseWays
         | Effect::ReleaseRun
         | Effect::DeleteRun => false,
     });
-    let stopped = matches!(seen.run.desired, Desired::Pause | Desired::Cancel);
+    let gives = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordStarts { .. }));
     let ended = seen.run.finished.is_some() || status.end().is_some();
-    let usable = matches!(seen.baseline, BaselineFacts::Ready) && seen.run.not_supported.is_empty();
-    prop_assert!(!begins || (!stopped && !seen.run.deleting && usable && !ended), "begins what it must not");
-    prop_assert!(!begins || seen.run.targets_recorded, "begins before the list is recorded");
+    let stopped = seen.run.desired == Desired::Cancel || seen.run.deleting || ended;
+    let broken = matches!(seen.baseline, BaselineFacts::Invalid { .. }) || !seen.run.not_supported.is_empty();
+    prop_assert!(!(begins || gives) || (!stopped && !broken), "begins what it must not");
+    let braked = seen.run.desired == Desired::Pause || seen.baseline != BaselineFacts::Ready;
+    prop_assert!(!gives || !braked, "gives a node its turn although {:?}", seen.run.desired);
+    prop_assert!(!(begins || gives) || seen.run.targets_recorded, "begins before the list is recorded");
     check_targets(seen, decision)?;
     check_not_silent(seen, decision)?;
     if let Some(end) = &seen.run.finished {
@@ -89,13 +95,25 @@ fn check_decision(seen: &Observed, decision: &Decision) -> Check {
 fn check_targets(seen: &Observed, decision: &Decision) -> Check {
     for effect in &decision.effects {
         match effect {
-            Effect::Start { node, .. } => {
+            Effect::RecordStarts { nodes } => {
+                for node in nodes {
+                    let facts = &seen.targets[node];
+                    let idle = facts.update.as_ref().is_none_or(UpdateFacts::is_planned);
+                    // A plan for a node that is gone is carried out, and says so.
+                    let exists = facts.exists || facts.update.is_some();
+                    let free = exists && !facts.hold && facts.claimed_by.is_none() && idle;
+                    prop_assert!(free, "gives {} its turn although {:?}", node, facts);
+                }
+            }
+            Effect::Start { node, intent: _, runner } => {
                 let facts = &seen.targets[node];
-                let free =
-                    facts.exists && !facts.hold && facts.claimed_by.is_none() && facts.update.is_none();
-                prop_assert!(free, "starts {} although {:?}", node, facts);
+                let due = facts.update.is_none() && seen.run.starting.contains(node);
+                prop_assert!(due, "starts {} although {:?}", node, facts);
+                prop_assert!(seen.runners.has(runner), "hands {} to {}, who is gone", node, runner);
             }
             Effect::SetIntent { node, intent } => {
+                let due = *intent == Intent::Cancel || seen.run.starting.contains(node);
+                prop_assert!(due, "sets {} going although its turn is not recorded", node);
                 let update = seen.targets[node].update.as_ref().unwrap();
                 prop_assert!(update.intent < *intent && !update.is_done(), "{:?} from {:?}", effect, update);
             }
@@ -176,13 +194,15 @@ fn check_effect(world: &World, name: &RunName, effect: &Effect) -> Check {
     let run = &world.runs[name];
     match effect {
         Effect::DeleteRun => prop_assert!(run.end.is_some(), "deletes a run that is not at its end"),
-        Effect::Start { node, .. } => {
+        Effect::Start { node, intent, .. } => {
             let recorded = run.recorded.as_ref().is_some_and(|nodes| nodes.contains(node));
             prop_assert!(recorded, "starts a node that is not on the list");
             let needs_way = run.guarded || world.observe(name).targets[node].calls_back;
+            let needs_way = needs_way && *intent != Intent::Cancel;
             prop_assert!(!needs_way || run.ways == Opened::Yes, "starts {} behind closed doors", node);
         }
         Effect::RecordTargets { .. }
+        | Effect::RecordStarts { .. }
         | Effect::SetIntent { .. }
         | Effect::OpenWays
         | Effect::CloseWays
@@ -194,6 +214,84 @@ fn check_effect(world: &World, name: &RunName, effect: &Effect) -> Check {
 /// The names of the runs that are still there.
 fn alive(world: &World) -> Vec<RunName> {
     world.runs.iter().filter(|(_, run)| !run.gone).map(|(name, _)| name.clone()).collect()
+}
+
+/// A leader decides, and loses its Lease: some of what it has sent arrives later, in any order.
+fn depose(world: &mut World, name: &RunName, landed: usize) -> Check {
+    let version = world.runs[name].version;
+    let seen = world.observe(name);
+    let decision = decide(&seen);
+    check_decision(&seen, &decision)?;
+    // What is opened and closed late is put right by the next decision and by the sweep.
+    let arrives_late = |effect: &&Effect| !matches!(effect, Effect::OpenWays | Effect::CloseWays);
+    let effects = decision.effects.iter().filter(arrives_late).cloned().map(Write::Effect);
+    let writes: Vec<Write> = effects.chain([Write::Status(Box::new(decision.clone()))]).collect();
+    let mut writes = writes.into_iter().map(|what| Late { run: name.clone(), version, what });
+    for write in writes.by_ref().take(landed) {
+        land(world, &write)?;
+    }
+    world.late.extend(writes);
+    world.take_over();
+    Ok(())
+}
+
+fn land(world: &mut World, late: &Late) -> Check {
+    let landed = world.land(late);
+    check_world(world)?;
+    match &late.what {
+        Write::Effect(effect) if landed => check_effect(world, &late.run, effect),
+        Write::Effect(_) | Write::Status(_) => Ok(()),
+    }
+}
+
+/// Work goes from runners that are gone to some that live, and nothing else changes.
+fn reassign(world: &mut World) -> Result<usize, TestCaseError> {
+    let before = world.updates.clone();
+    let handed = world.reassign();
+    for (key, runner) in &handed {
+        let was = &before[key];
+        prop_assert!(was.needs_runner() && !world.live.contains(&was.runner), "{:?} had a runner", was);
+        prop_assert!(world.live.contains(runner), "{} is gone, too", runner);
+    }
+    for (key, update) in &world.updates {
+        let orphaned = update.needs_runner() && !world.live.contains(&update.runner);
+        prop_assert!(!orphaned || world.live.is_empty(), "{:?} is left with {}", key, update.runner);
+    }
+    Ok(handed.len())
+}
+
+/// Plays what happens among the replicas.
+fn play_upset(world: &mut World, runs: &[RunName], upset: &Upset) -> Check {
+    match upset {
+        Upset::Depose { run, landed } => {
+            if let Some(name) = runs.get(*run).filter(|name| !world.runs[*name].gone) {
+                depose(world, name, *landed)?;
+            }
+        }
+        Upset::Land { pick } => {
+            if let Some(index) = pick.checked_rem(world.late.len()) {
+                let late = world.late.remove(index);
+                land(world, &late)?;
+            }
+        }
+        Upset::Lose { pick } => {
+            if let Some(index) = pick.checked_rem(world.late.len()) {
+                world.late.remove(index);
+            }
+        }
+        Upset::Runner { number, lives } => {
+            let name = RunnerName(format!("r{number}"));
+            if *lives {
+                world.live.insert(name);
+            } else {
+                world.live.remove(&name);
+            }
+        }
+        Upset::Reassign => {
+            reassign(world)?;
+        }
+    }
+    Ok(())
 }
 
 /// Plays one step.
@@ -242,6 +340,7 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
                 run.baseline = facts.clone();
             }
         }
+        Step::Replicas(upset) => play_upset(world, &runs, upset)?,
         Step::Stick { run } => {
             if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
                 run.ways = match run.ways {
@@ -258,6 +357,12 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
 
 /// Good luck from now on, until nothing moves any more.
 fn settle(world: &mut World, ends: &mut Ends) -> Check {
+    for late in std::mem::take(&mut world.late) {
+        land(world, &late)?;
+    }
+    if world.live.is_empty() {
+        world.live.insert(RunnerName::from("r9"));
+    }
     for run in world.runs.values_mut().filter(|run| run.ways == Opened::Stuck) {
         run.ways = Opened::Half;
     }
@@ -274,6 +379,7 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
                 prop_assert_eq!(&*said, &format!("{end:?}"), "the end of a run changed");
             }
         }
+        quiet &= reassign(world)? == 0;
         for key in world.moving() {
             quiet = false;
             world.work(&key, Luck::Good);

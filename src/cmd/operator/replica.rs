@@ -1,7 +1,8 @@
 //! This process among its like: its name, its Leases, and the others.
 
-use crate::lease::{Hold, Keeper, Standing, Terms};
+use crate::lease::{Claim, Hold, Keeper, Standing, Terms};
 use crate::membership::{self, Home, HostPorts, Lookout, Membership, RunnerInfo, this_host};
+use crate::metrics::Metrics;
 use anyhow::Context as _;
 use kube::Client;
 use std::collections::BTreeMap;
@@ -77,14 +78,41 @@ impl Options {
     }
 }
 
+/// Of all replicas one decides.
+fn claim_to_lead(namespace: &str, runner: &str) -> Claim {
+    Claim {
+        namespace: namespace.to_owned(),
+        name: "farrier-leader".to_owned(),
+        runner: runner.to_owned(),
+        labels: BTreeMap::from([("farrier.dev/part".to_owned(), "leader".to_owned())]),
+        annotations: BTreeMap::new(),
+    }
+}
+
+/// A replica whose name is somebody else's does not stand.
+async fn stand_for_lead(runner: Hold, keeper: Keeper, stop: CancellationToken) {
+    tokio::select! {
+        () = runner.gained() => keeper.run(stop).await,
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn count(mut members: Membership, metrics: Metrics) {
+    loop {
+        metrics.runners_live.set(i64::try_from(members.live().len()).unwrap_or(i64::MAX));
+        members.changed().await;
+    }
+}
+
 /// This process among its like.
 pub(super) struct Replica {
     /// Name of the runner.
     pub(super) name: String,
     /// Whether it may work: its own Lease.
     pub(super) runner: Hold,
+    /// Whether it decides.
+    pub(super) leader: Hold,
     /// The live runners.
-    #[expect(dead_code, reason = "read by the controller from the next commit on")]
     pub(super) members: Membership,
     stop: CancellationToken,
     keepers: JoinSet<()>,
@@ -96,7 +124,12 @@ impl Replica {
     ///
     /// # Errors
     /// When Leases cannot be read and written in the operator's namespace.
-    pub(super) async fn join(client: &Client, namespace: &str, args: &Options) -> anyhow::Result<Self> {
+    pub(super) async fn join(
+        client: &Client,
+        namespace: &str,
+        args: &Options,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
         let terms = Terms::new(args.replica_lease_seconds);
         let name = args.runner_name.clone();
         let claim = membership::claim(namespace, &name, &args.info());
@@ -117,9 +150,12 @@ impl Replica {
         let stop = CancellationToken::new();
         let mut keepers = JoinSet::new();
         keepers.spawn(keeper.run(stop.clone()));
+        let (keeper, leader) = Keeper::new(client, claim_to_lead(namespace, &name), terms);
+        keepers.spawn(stand_for_lead(runner.clone(), keeper, stop.clone()));
         let mut lookouts = JoinSet::new();
         lookouts.spawn(lookout.run());
-        Ok(Self { name, runner, members, stop, keepers, lookout: lookouts })
+        lookouts.spawn(count(members.clone(), metrics.clone()));
+        Ok(Self { name, runner, leader, members, stop, keepers, lookout: lookouts })
     }
 
     /// Lets the Leases go, so that others take over at once.

@@ -7,6 +7,7 @@ use crate::api::{ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef,
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
 use crate::runner::label_value;
 use farrier_update::NodeName;
+use farrier_update::model::RunnerName;
 use farrier_update::run::{Effect, Intent};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
@@ -18,24 +19,34 @@ use std::sync::Arc;
 /// Longest name of an object that is also fit for a label and a host name.
 const LONGEST_NAME: usize = 63;
 
-/// Carries out everything but `ReleaseRun`, which comes after the status.
-pub(super) async fn act(context: &Context, run: &UpdateRun, effects: &[Effect]) -> Result<(), kube::Error> {
+/// Carries out everything but `ReleaseRun`, which comes after the status. The run as it is after
+/// our own writes; `None`: we do not lead any more, and the rest was not done.
+pub(super) async fn act(
+    context: &Context,
+    mut run: Arc<UpdateRun>,
+    effects: &[Effect],
+) -> Result<Option<Arc<UpdateRun>>, kube::Error> {
     for effect in effects {
+        if !context.leads.is_held() {
+            return Ok(None);
+        }
         match effect {
             // The list itself is written with the status. The finalizer comes first: from then on
             // the run cannot go before its machines are clean.
             Effect::RecordTargets { .. } => {
-                if let Some(held) = publish::finalizer(&context.client, run, FINALIZER, true).await? {
-                    context.pending.remember_run(held);
+                if let Some(held) = publish::finalizer(&context.client, &*run, FINALIZER, true).await? {
+                    context.pending.remember_run(held.clone());
+                    run = Arc::new(held);
                 }
             }
-            Effect::Start { node, intent } => start(context, run, node, *intent).await?,
-            Effect::SetIntent { node, intent } => set_intent(context, run, node, *intent).await?,
-            Effect::DeleteRun => delete(context, run).await?,
-            Effect::OpenWays | Effect::CloseWays | Effect::ReleaseRun => {}
+            Effect::Start { node, intent, runner } => start(context, &run, node, *intent, runner).await?,
+            Effect::SetIntent { node, intent } => set_intent(context, &run, node, *intent).await?,
+            Effect::DeleteRun => delete(context, &run).await?,
+            // Turns are written with the status.
+            Effect::RecordStarts { .. } | Effect::OpenWays | Effect::CloseWays | Effect::ReleaseRun => {}
         }
     }
-    Ok(())
+    Ok(context.leads.is_held().then_some(run))
 }
 
 /// Nothing of the run is on any machine: it may go.
@@ -79,8 +90,9 @@ async fn start(
     run: &UpdateRun,
     node: &NodeName,
     intent: Intent,
+    runner: &RunnerName,
 ) -> Result<(), kube::Error> {
-    let update = build(context, run, node, intent);
+    let update = build(run, node, intent, runner);
     let api: Api<NodeUpdate> = Api::namespaced(context.client.clone(), &namespace(run));
     match api
         .create(&PostParams { field_manager: Some(CONTROLLER.into()), ..PostParams::default() }, &update)
@@ -100,13 +112,13 @@ async fn start(
     }
 }
 
-fn build(context: &Context, run: &UpdateRun, node: &NodeName, intent: Intent) -> NodeUpdate {
+fn build(run: &UpdateRun, node: &NodeName, intent: Intent, runner: &RunnerName) -> NodeUpdate {
     let mut update = NodeUpdate::new(
         &update_name(&run.name_any(), &node.0),
         NodeUpdateSpec {
             run_ref: LocalRef { name: run.name_any() },
             node_ref: LocalRef { name: node.0.clone() },
-            runner: context.runner.clone(),
+            runner: runner.0.clone(),
             intent: api_intent(intent),
         },
     );

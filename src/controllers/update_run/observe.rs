@@ -1,14 +1,16 @@
 //! From the caches to what the decision reads.
 
 use super::super::Context;
+use super::super::assign;
 use super::super::baseline::problems;
 use super::namespace;
 use crate::api::managed_node::Channel;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
-use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
+use crate::api::{FINALIZER, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert;
 use crate::runner;
+use farrier_update::model::RunnerName;
 use farrier_update::run::{
     BaselineFacts, Intent, Limit, NodeEnd, Observed, RunEnd, RunFacts, TargetFacts, UpdateFacts, UpdatePhase,
     Ways,
@@ -32,6 +34,7 @@ pub(super) struct View {
 pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
     let namespace = namespace(run);
     let updates = context.pending.updates(&context.world, &namespace);
+    let turns = turns(context, run, &updates);
     let (names, selector_error) = target_names(context, run, &namespace);
     let mut targets = BTreeMap::new();
     let mut plan_digests = BTreeMap::new();
@@ -46,7 +49,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
             TargetFacts {
                 exists: node.is_some(),
                 hold: node.as_ref().is_some_and(|n| n.spec.hold),
-                claimed_by: claim(&updates, run, &name),
+                claimed_by: claim(&updates, run, &name).or_else(|| turns.get(&name).cloned()),
                 calls_back: false,
                 update: own.map(|u| facts(u)),
             },
@@ -57,6 +60,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
         run: run_facts(run, selector_error),
         baseline: baseline_facts(context, run, &namespace),
         ways: Ways::free(),
+        runners: assign::runners(context),
         targets,
     };
     View { observed, plan_digests }
@@ -99,13 +103,34 @@ fn claim(updates: &[Arc<NodeUpdate>], run: &UpdateRun, node: &str) -> Option<Run
         .map(|u| RunName(u.spec.run_ref.name.clone()))
 }
 
-fn facts(update: &NodeUpdate) -> UpdateFacts {
+/// Machines whose turn is recorded in another run and not over yet, with that run.
+fn turns(context: &Context, run: &UpdateRun, updates: &[Arc<NodeUpdate>]) -> BTreeMap<String, RunName> {
+    let others = context.pending.runs(&context.world).into_iter();
+    let others = others.filter(|other| other.namespace() == run.namespace() && other.uid() != run.uid());
+    let mut turns = BTreeMap::new();
+    for other in others {
+        for node in other.status.iter().flat_map(|status| &status.starting) {
+            let mut of_turn = updates.iter().filter(|u| is_of(u, &other) && u.spec.node_ref.name == *node);
+            if !of_turn.any(|update| facts(update).is_done()) {
+                turns.insert(node.clone(), RunName(other.name_any()));
+            }
+        }
+    }
+    turns
+}
+
+pub(crate) fn facts(update: &NodeUpdate) -> UpdateFacts {
     let intent = match update.spec.intent {
         ApiIntent::Plan => Intent::Plan,
         ApiIntent::Run => Intent::Run,
         ApiIntent::Cancel => Intent::Cancel,
     };
-    UpdateFacts { intent, phase: update.status.as_ref().map_or(UpdatePhase::Pending, |s| phase(update, s)) }
+    UpdateFacts {
+        intent,
+        phase: update.status.as_ref().map_or(UpdatePhase::Pending, |s| phase(update, s)),
+        runner: RunnerName(update.spec.runner.clone()),
+        kept: update.finalizers().iter().any(|f| f == FINALIZER),
+    }
 }
 
 fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
@@ -162,6 +187,7 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
         ttl: spec.ttl_after_finished.as_ref().and_then(quantity::Span::duration),
         not_supported: not_supported(spec),
         targets_recorded: status.nodes.is_some(),
+        starting: status.starting.iter().map(|n| NodeName(n.clone())).collect(),
         left_out: status.left_out.iter().map(|n| NodeName(n.clone())).collect(),
         selector_error,
     }

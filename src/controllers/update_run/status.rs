@@ -50,6 +50,7 @@ pub(super) fn render(
         plan_digest: if complete { Some(combined_digest(&view.plan_digests)) } else { old.plan_digest },
         counts: counts(summary),
         nodes,
+        starting: names(&summary.starting),
         left_out,
         failing: summary
             .failing
@@ -83,6 +84,7 @@ fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {
     // Without `..`: a condition that is forgotten here would never be seen.
     let RunSummary {
         counts: _,
+        starting: _,
         failing: _,
         planned,
         progressing,
@@ -133,7 +135,8 @@ pub(super) async fn announce_effects(context: &Context, run: &UpdateRun, effects
                 context.events.normal(&about, Reason::Planned, Action::Plan, &note).await;
             }
             Effect::Start { node, .. } => started.push(node.clone()),
-            Effect::SetIntent { .. }
+            Effect::RecordStarts { .. }
+            | Effect::SetIntent { .. }
             | Effect::OpenWays
             | Effect::CloseWays
             | Effect::ReleaseRun

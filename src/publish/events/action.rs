@@ -59,6 +59,8 @@ actions! {
     Install on "NodeUpdate" because "`Updated`, `RebootPending`, or why it failed",
     /// The second look at the machine found something, or could not be taken.
     CleanUp on "NodeUpdate" because "`Leftovers`, `CleanupFailed`, `CleanupPending`",
+    /// The runner of the machine is gone; the note says which one takes over.
+    HandOver on "NodeUpdate" because "`RunnerLost`",
     /// An attempt failed and another one follows; the note says when.
     Retry on "NodeUpdate" because "`WaitingForRetry`",
     /// Work on the machine has ended, well or not.

@@ -6,16 +6,17 @@
 //! 3. Before the first node is begun, the list of nodes is recorded, and nothing else is
 //!    done in that decision.
 //! 4. Nodes are begun in the order of their names, as many as `maxConcurrent` allows, and none
-//!    before the ways to it are open.
+//!    before the ways to it are open, nor before it is recorded that its turn has come.
 //! 5. When nothing is left to do, what was opened is closed, and then the run is at its end.
 
+use super::begin::Begin;
 use super::standing::{Fleet, Obstacle, Standing};
 use super::status::{State, render};
 use super::stop::{self, Stop};
 use super::ways;
 use super::{
-    BaselineFacts, Decision, Desired, Effect, Intent, Observed, RunEnd, UpdateFacts, UpdatePhase, WaitingOn,
-    Wake,
+    BaselineFacts, Decision, Desired, Effect, Intent, Observed, RunEnd, Runners, UpdateFacts, UpdatePhase,
+    WaitingOn, Wake,
 };
 use crate::model::{Millis, NodeName};
 use crate::reason::Reason;
@@ -85,7 +86,18 @@ fn conclude_wanting(
         .filter(|&until| until > observed.now)
         .min()
         .map_or(Wake::OnChange, Wake::At);
-    Decision { effects, waiting, status: render(observed, fleet, state), wake }
+    let begun = effects.iter().flat_map(|effect| match effect {
+        Effect::RecordStarts { nodes } => nodes.as_slice(),
+        Effect::RecordTargets { .. }
+        | Effect::Start { .. }
+        | Effect::SetIntent { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun
+        | Effect::DeleteRun => &[],
+    });
+    let status = render(observed, fleet, begun.cloned(), state);
+    Decision { effects, waiting, status, wake }
 }
 
 /// Rule 1.
@@ -105,7 +117,7 @@ fn finished(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
 
 /// Rule 3.
 fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
-    let waiting = begun(fleet);
+    let waiting = begun(observed, fleet);
     if let Some((reason, message)) = brake(observed) {
         return conclude(observed, fleet, Vec::new(), waiting, &State::Waiting { reason, message });
     }
@@ -141,14 +153,14 @@ fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
 }
 
 /// What the nodes wait for that have a NodeUpdate already.
-fn begun(fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
+fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
     fleet
         .nodes
         .iter()
         .filter_map(|(&node, standing)| match standing {
-            Standing::Active(update) => Some((node.clone(), in_flight(update))),
+            Standing::Active(update) => Some((node.clone(), in_flight(update, &observed.runners))),
             Standing::Idle { planned: true, obstacle: _ } => Some((node.clone(), planned())),
-            Standing::Done(_) | Standing::Idle { planned: false, obstacle: _ } => None,
+            Standing::Done(_) | Standing::Due { .. } | Standing::Idle { planned: false, obstacle: _ } => None,
         })
         .collect()
 }
@@ -171,59 +183,30 @@ fn brake(observed: &Observed) -> Option<(Reason, String)> {
 /// Rules 4 and 5.
 fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     let brake = brake(observed);
-    let goal = match observed.run.desired {
-        Desired::Plan => Intent::Plan,
-        Desired::Run | Desired::Pause | Desired::Cancel => Intent::Run,
-    };
-    let mut slots = fleet.slots(observed);
-    let mut effects = Vec::new();
+    let mut begin = Begin::new(observed, fleet, brake.as_ref());
     let mut waiting = Vec::new();
-    let mut wants = false;
     for (&node, standing) in &fleet.nodes {
         let waiting_on = match standing {
             Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => continue,
-            Standing::Active(update) => in_flight(update),
-            Standing::Idle { planned: true, obstacle: _ } if goal == Intent::Plan => planned(),
+            Standing::Active(update) => in_flight(update, &observed.runners),
+            Standing::Due { planned } => begin.carry_out(node, *planned),
+            Standing::Idle { planned: true, obstacle: _ } if begin.goal == Intent::Plan => planned(),
             Standing::Idle { planned: _, obstacle: Some(Obstacle::Held) } => held(node),
             Standing::Idle { planned: _, obstacle: Some(Obstacle::Claimed(run)) } => WaitingOn {
                 reason: Reason::WaitingForNode,
                 message: format!("run {run} works on this node; it is begun when that is over"),
                 until: None,
             },
-            Standing::Idle { planned, obstacle: None } => match (&brake, slots, way_to(observed, node)) {
-                (Some((reason, message)), _, _) => {
-                    WaitingOn { reason: *reason, message: message.clone(), until: None }
-                }
-                (None, 0, _) => no_slot(observed, fleet),
-                (None, _, Some(closed)) => {
-                    wants = true;
-                    closed
-                }
-                (None, _, None) => {
-                    slots -= 1;
-                    effects.push(begin(node, *planned, goal));
-                    waiting_on(Reason::InProgress, "is being begun")
-                }
-            },
+            Standing::Idle { planned: _, obstacle: None } => begin.take_turn(node),
         };
         waiting.push((node.clone(), waiting_on));
     }
+    let Begin { wants, begun, effects, .. } = begin.end();
     if effects.is_empty() && is_over(observed, fleet) {
         return stop::complete(observed, fleet, waiting);
     }
-    let state = stand(observed, fleet, brake, effects.len(), &waiting);
+    let state = stand(observed, fleet, brake, begun.len(), &waiting);
     conclude_wanting(observed, fleet, effects, waiting, &state, wants)
-}
-
-/// What keeps the way to a node closed.
-fn way_to(observed: &Observed, node: &NodeName) -> Option<WaitingOn> {
-    let calls_back = observed.targets.get(node).is_some_and(|facts| facts.calls_back);
-    observed.ways.obstacle(calls_back)
-}
-
-fn begin(node: &NodeName, planned: bool, intent: Intent) -> Effect {
-    let node = node.clone();
-    if planned { Effect::SetIntent { node, intent } } else { Effect::Start { node, intent } }
 }
 
 /// Whether nothing is left to do: every node is over or kept out by its user.
@@ -285,7 +268,10 @@ fn stand(
 }
 
 /// What a node waits for whose NodeUpdate is in flight.
-pub(super) fn in_flight(update: &UpdateFacts) -> WaitingOn {
+pub(super) fn in_flight(update: &UpdateFacts, runners: &Runners) -> WaitingOn {
+    if let Some(missing) = runners.missing(update) {
+        return missing;
+    }
     if update.intent == Intent::Cancel {
         return waiting_on(Reason::Cancelling, "what is in progress ends, and everything is taken back");
     }
@@ -317,18 +303,6 @@ fn held(node: &NodeName) -> WaitingOn {
         ),
         until: None,
     }
-}
-
-fn no_slot(observed: &Observed, fleet: &Fleet<'_>) -> WaitingOn {
-    let limit = observed.run.max_concurrent.of(fleet.nodes.len());
-    let message = match limit {
-        0 => "spec.strategy.maxConcurrent is 0, so that no node is begun; start a run with a higher one"
-            .to_owned(),
-        _ => format!(
-            "{limit} nodes may be worked on at the same time, and as many are; it is begun when one is done"
-        ),
-    };
-    WaitingOn { reason: Reason::WaitingForSlot, message, until: None }
 }
 
 /// A wait without a known end.

@@ -1,7 +1,7 @@
 //! What comes out of a decision: effects, waits, status, and when to decide again.
 
 use super::{Intent, RunEnd};
-use crate::model::{Millis, NodeName};
+use crate::model::{Millis, NodeName, RunnerName};
 use crate::reason::Reason;
 
 /// What a run does next.
@@ -31,12 +31,22 @@ pub enum Effect {
         /// Nodes that match the selector and are left out because of `spec.hold`.
         left_out: Vec<NodeName>,
     },
+    /// Adds nodes to those whose turn has come, in the run's status: see [`RunSummary::starting`].
+    /// They are begun by a later decision, when this is seen to be written.
+    ///
+    /// Like the list of nodes, to be written against the version of the run that was observed.
+    RecordStarts {
+        /// The nodes that are added.
+        nodes: Vec<NodeName>,
+    },
     /// Creates the NodeUpdate of a node. If there is one already, that is left as it is.
     Start {
         /// The node.
         node: NodeName,
         /// What it is to do.
         intent: Intent,
+        /// The runner that it is handed to.
+        runner: RunnerName,
     },
     /// Changes what a NodeUpdate is to do. Never backward: see [`Intent`].
     SetIntent {
@@ -81,6 +91,9 @@ pub enum Wake {
 pub struct RunSummary {
     /// How many nodes stand how.
     pub counts: Counts,
+    /// Nodes whose turn has come and whose NodeUpdate was not seen yet, sorted by name. Each
+    /// counts as being worked on.
+    pub starting: Vec<NodeName>,
     /// Every node that failed or was not reached, sorted by name.
     pub failing: Vec<Failing>,
     /// Whether it is known what will be done.

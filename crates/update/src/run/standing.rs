@@ -1,6 +1,6 @@
 //! How the nodes of a run stand, from what is observed of them.
 
-use super::{NodeEnd, Observed, TargetFacts, UpdateFacts, UpdatePhase};
+use super::{Desired, NodeEnd, Observed, TargetFacts, UpdateFacts, UpdatePhase};
 use crate::model::{NodeName, RunName};
 use std::collections::BTreeMap;
 
@@ -11,6 +11,11 @@ pub(super) enum Standing<'a> {
     Done(&'a NodeEnd),
     /// Its NodeUpdate is in flight, or a plan that is being given up.
     Active(&'a UpdateFacts),
+    /// Its turn is recorded. It may be begun at any moment, by a leader before this one, too.
+    Due {
+        /// Whether there is a plan, with a NodeUpdate that waits to be carried out.
+        planned: bool,
+    },
     /// Nothing is done with it.
     Idle {
         /// Whether there is a plan, with a NodeUpdate that waits to be carried out.
@@ -32,10 +37,11 @@ pub(super) enum Obstacle<'a> {
 }
 
 impl<'a> Standing<'a> {
-    fn of(facts: &'a TargetFacts) -> Self {
+    fn of(facts: &'a TargetFacts, due: bool) -> Self {
         match &facts.update {
-            Some(UpdateFacts { intent: _, phase: UpdatePhase::Done(end) }) => Self::Done(end),
+            Some(UpdateFacts { phase: UpdatePhase::Done(end), .. }) => Self::Done(end),
             Some(update) if !update.is_planned() => Self::Active(update),
+            planned if due => Self::Due { planned: planned.is_some() },
             planned => Self::Idle { planned: planned.is_some(), obstacle: obstacle(facts) },
         }
     }
@@ -53,6 +59,13 @@ fn obstacle(facts: &TargetFacts) -> Option<Obstacle<'_>> {
     facts.claimed_by.as_ref().map(Obstacle::Claimed)
 }
 
+/// Whether the turn of a node is recorded and not taken yet. A plan that is made is taken, as long
+/// as the run is only planned.
+fn is_due(observed: &Observed, node: &NodeName, facts: &TargetFacts) -> bool {
+    let is_made = facts.update.as_ref().is_some_and(UpdateFacts::is_planned);
+    observed.run.starting.contains(node) && !(is_made && observed.run.desired == Desired::Plan)
+}
+
 /// All nodes of a run.
 #[derive(Debug)]
 pub(super) struct Fleet<'a> {
@@ -67,24 +80,41 @@ impl<'a> Fleet<'a> {
             .targets
             .iter()
             .filter(|(_, facts)| observed.run.targets_recorded || facts.update.is_some())
-            .map(|(node, facts)| (node, Standing::of(facts)))
+            .map(|(node, facts)| (node, Standing::of(facts, is_due(observed, node, facts))))
             .collect();
         Self { nodes }
     }
 
+    /// How many nodes may be worked on at the same time.
+    pub(super) fn limit(&self, observed: &Observed) -> usize {
+        observed.run.max_concurrent.of(self.nodes.len())
+    }
+
     /// How many nodes may be begun in addition to those in flight.
     pub(super) fn slots(&self, observed: &Observed) -> usize {
-        observed.run.max_concurrent.of(self.nodes.len()).saturating_sub(self.in_flight())
+        self.limit(observed).saturating_sub(self.in_flight())
     }
 
     /// How many nodes are being worked on.
     fn in_flight(&self) -> usize {
-        self.count(|standing| matches!(standing, Standing::Active(update) if update.in_flight()))
+        self.count(|standing| match standing {
+            Standing::Active(update) => update.in_flight(),
+            Standing::Due { planned: _ } => true,
+            Standing::Done(_) | Standing::Idle { .. } => false,
+        })
     }
 
-    /// How many nodes have a NodeUpdate that moves.
+    /// How many nodes have a NodeUpdate that moves, or are about to.
     pub(super) fn active(&self) -> usize {
-        self.count(|standing| matches!(standing, Standing::Active(_)))
+        self.count(|standing| matches!(standing, Standing::Active(_) | Standing::Due { .. }))
+    }
+
+    /// The nodes whose turn is recorded and not taken yet.
+    pub(super) fn due(&self) -> impl Iterator<Item = &'a NodeName> {
+        self.nodes
+            .iter()
+            .filter(|(_, standing)| matches!(standing, Standing::Due { .. }))
+            .map(|(node, _)| *node)
     }
 
     /// How many nodes have a plan that waits to be carried out.
@@ -102,6 +132,7 @@ impl<'a> Fleet<'a> {
         self.count(|standing| match standing {
             Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => true,
             Standing::Active(_)
+            | Standing::Due { planned: _ }
             | Standing::Idle { planned: _, obstacle: Some(Obstacle::Held | Obstacle::Claimed(_)) | None } => {
                 false
             }

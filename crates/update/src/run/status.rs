@@ -4,7 +4,9 @@ use super::decide::names;
 use super::standing::{Fleet, Obstacle, Standing};
 use super::ways;
 use super::{Cond, CondStatus, Counts, Desired, Failing, NodeEnd, Observed, RunEnd, RunSummary};
+use crate::model::NodeName;
 use crate::reason::Reason;
+use std::collections::BTreeSet;
 
 /// What a run says while it closes.
 const CLOSING: &str = "all nodes are at their end; what was opened for the run is being closed";
@@ -58,7 +60,7 @@ pub(super) fn count(fleet: &Fleet<'_>, rest: Rest) -> Counts {
                 _,
             ) => &mut counts.failed,
             (Standing::Done(NodeEnd::Unreachable { .. }), _) => &mut counts.unreachable,
-            (Standing::Active(_), _) => &mut counts.in_progress,
+            (Standing::Active(_) | Standing::Due { planned: _ }, _) => &mut counts.in_progress,
             (Standing::Idle { planned: true, .. }, _) | (Standing::Idle { .. }, Rest::Pending) => {
                 &mut counts.pending
             }
@@ -73,13 +75,19 @@ pub(super) fn count(fleet: &Fleet<'_>, rest: Rest) -> Counts {
 }
 
 /// The whole status.
-pub(super) fn render(observed: &Observed, fleet: &Fleet<'_>, state: &State) -> RunSummary {
+pub(super) fn render(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    begun: impl Iterator<Item = NodeName>,
+    state: &State,
+) -> RunSummary {
     let rest = match state {
         State::Waiting { .. } | State::Moving { .. } => Rest::Pending,
         State::Stopping { .. } | State::Closing | State::Ended(_) => Rest::Cancelled,
     };
     RunSummary {
         counts: count(fleet, rest),
+        starting: begun.chain(fleet.due().cloned()).collect::<BTreeSet<_>>().into_iter().collect(),
         failing: failing(fleet),
         planned: planned(observed, fleet, state),
         progressing: progressing(state),
@@ -107,6 +115,7 @@ fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
             }),
             Standing::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
             | Standing::Active(_)
+            | Standing::Due { planned: _ }
             | Standing::Idle { planned: _, obstacle: Some(Obstacle::Held | Obstacle::Claimed(_)) | None } => {
                 None
             }

@@ -1,5 +1,6 @@
 //! How a run comes to its end: by having done everything, or before its time.
 
+use super::begin::no_runner;
 use super::decide::{conclude, waiting_on};
 use super::standing::{Fleet, Standing};
 use super::status::{Rest, State, count};
@@ -47,7 +48,7 @@ impl Stop {
 
 /// Begins nothing, cancels what has begun, and ends when all of it is clean.
 pub(super) fn decide(observed: &Observed, fleet: &Fleet<'_>, stop: &Stop) -> Decision {
-    let (effects, waiting) = wind_down(fleet);
+    let (effects, waiting) = wind_down(observed, fleet);
     if !waiting.is_empty() {
         let message = format!("{}; nodes that are still being cleaned up: {}", stop.message, waiting.len());
         let state = State::Stopping { message };
@@ -69,7 +70,7 @@ pub(super) fn decide(observed: &Observed, fleet: &Fleet<'_>, stop: &Stop) -> Dec
 
 /// Ends a run whose nodes are all over; lets go of it, too, if it is being deleted.
 pub(super) fn release(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
-    let (effects, waiting) = wind_down(fleet);
+    let (effects, waiting) = wind_down(observed, fleet);
     let state = State::Ended(end.clone());
     if !waiting.is_empty() {
         return conclude(observed, fleet, effects, waiting, &state);
@@ -84,7 +85,7 @@ pub(super) fn complete(
     fleet: &Fleet<'_>,
     mut waiting: Vec<(NodeName, WaitingOn)>,
 ) -> Decision {
-    let (effects, ending) = wind_down(fleet);
+    let (effects, ending) = wind_down(observed, fleet);
     if ending.is_empty() {
         return conclude(observed, fleet, Vec::new(), Vec::new(), &State::Ended(verdict(observed, fleet)));
     }
@@ -98,20 +99,33 @@ pub(super) fn complete(
 }
 
 /// Cancels everything that is not at its end.
-fn wind_down(fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeName, WaitingOn)>) {
+fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeName, WaitingOn)>) {
+    let mut runners = observed.runners.clone();
     let mut effects = Vec::new();
     let mut waiting = Vec::new();
     for (&node, standing) in &fleet.nodes {
-        let told = match standing {
+        let intent = Intent::Cancel;
+        let mut waits =
+            waiting_on(Reason::Cancelling, "what is in progress ends, and everything is taken back");
+        match standing {
             Standing::Done(_) | Standing::Idle { planned: false, obstacle: _ } => continue,
-            Standing::Idle { planned: true, obstacle: _ } => false,
-            Standing::Active(update) => update.intent == Intent::Cancel,
-        };
-        if !told {
-            effects.push(Effect::SetIntent { node: node.clone(), intent: Intent::Cancel });
+            // Its creation may still be on the way from an earlier leader: it is created before that
+            // arrives, to be ended.
+            Standing::Due { planned: false } => match runners.pick() {
+                Some(runner) => effects.push(Effect::Start { node: node.clone(), intent, runner }),
+                None => waits = no_runner(),
+            },
+            Standing::Due { planned: true } | Standing::Idle { planned: true, obstacle: _ } => {
+                effects.push(Effect::SetIntent { node: node.clone(), intent });
+            }
+            Standing::Active(update) => {
+                if update.intent != intent {
+                    effects.push(Effect::SetIntent { node: node.clone(), intent });
+                }
+                waits = observed.runners.missing(update).unwrap_or(waits);
+            }
         }
-        let text = "what is in progress ends, and everything is taken back";
-        waiting.push((node.clone(), waiting_on(Reason::Cancelling, text)));
+        waiting.push((node.clone(), waits));
     }
     (effects, waiting)
 }

@@ -18,6 +18,7 @@ fn run(desired: Desired) -> RunFacts {
         not_supported: Vec::new(),
         targets_recorded: true,
         left_out: Vec::new(),
+        starting: BTreeSet::new(),
         selector_error: None,
     }
 }
@@ -27,7 +28,10 @@ fn free() -> TargetFacts {
 }
 
 fn with(intent: Intent, phase: UpdatePhase) -> TargetFacts {
-    TargetFacts { update: Some(UpdateFacts { intent, phase }), ..free() }
+    TargetFacts {
+        update: Some(UpdateFacts { intent, phase, runner: RunnerName::from("r0"), kept: true }),
+        ..free()
+    }
 }
 
 fn working() -> TargetFacts {
@@ -54,14 +58,19 @@ fn held(facts: TargetFacts) -> TargetFacts {
 fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Observed {
     let names = ('a'..='z').map(|name| NodeName(name.to_string()));
     let targets = names.zip(targets).collect();
-    Observed { now: NOW, run: run(desired), baseline: BaselineFacts::Ready, ways: Ways::free(), targets }
+    let runners = Runners::new([RunnerName::from("r0")], []);
+    let (run, baseline) = (run(desired), BaselineFacts::Ready);
+    Observed { now: NOW, run, baseline, ways: Ways::free(), runners, targets }
 }
 
-/// The effects in short: `a:Run` is a start, `a=Cancel` a changed intent.
+/// The effects in short: `+a` gives a node its turn, `a:Run` starts it, `a=Cancel` changes its intent.
 fn effects(decision: &Decision) -> String {
     let short = |effect: &Effect| match effect {
         Effect::RecordTargets { nodes, left_out } => format!("record {}/{}", nodes.len(), left_out.len()),
-        Effect::Start { node, intent } => format!("{node}:{intent:?}"),
+        Effect::RecordStarts { nodes } => {
+            nodes.iter().map(|node| format!("+{node}")).collect::<Vec<_>>().join(" ")
+        }
+        Effect::Start { node, intent, runner: _ } => format!("{node}:{intent:?}"),
         Effect::SetIntent { node, intent } => format!("{node}={intent:?}"),
         Effect::OpenWays => "open".to_owned(),
         Effect::CloseWays => "close".to_owned(),
@@ -93,7 +102,7 @@ fn the_list_of_nodes_is_recorded_first_and_leaves_out_held_ones() {
     seen.run.left_out = vec![NodeName::from("b")];
     seen.targets.retain(|name, _| name.0 == "a");
     let decision = decide(&seen);
-    assert_eq!(effects(&decision), "a:Run");
+    assert_eq!(effects(&decision), "+a");
     assert_eq!(decision.status.planned.message, "the run has 1 nodes; left out because of spec.hold: b");
 }
 
@@ -114,16 +123,16 @@ fn what_has_begun_stays_in_a_list_that_is_recorded_again() {
 #[test]
 fn nodes_are_begun_by_name_and_never_more_than_allowed() {
     let decision = decide(&observed(Desired::Run, [done(NodeEnd::Succeeded), working(), free(), free()]));
-    assert_eq!(effects(&decision), "c:Run");
+    assert_eq!(effects(&decision), "+c");
     assert_eq!(waits(&decision), "b:InProgress c:InProgress d:WaitingForSlot");
     assert_eq!(decision.waiting[0].1.message, "installing ethtool");
     let mut seen = observed(Desired::Run, [free(), free(), free()]);
     for (limit, expected) in [
-        (Limit::Percent(1), "a:Run"),
-        (Limit::Percent(67), "a:Run b:Run"),
-        (Limit::Percent(100), "a:Run b:Run c:Run"),
-        (Limit::Percent(u32::MAX), "a:Run b:Run c:Run"),
-        (Limit::Count(u32::MAX), "a:Run b:Run c:Run"),
+        (Limit::Percent(1), "+a"),
+        (Limit::Percent(67), "+a +b"),
+        (Limit::Percent(100), "+a +b +c"),
+        (Limit::Percent(u32::MAX), "+a +b +c"),
+        (Limit::Count(u32::MAX), "+a +b +c"),
         (Limit::Count(0), ""),
     ] {
         seen.run.max_concurrent = limit;
@@ -187,7 +196,7 @@ fn what_is_not_supported_ends_the_run_before_anything_is_touched() {
     seen.run.selector_error = Some("values must not be empty".to_owned());
     assert_eq!(end(&decide(&seen)), Some((false, Reason::SelectorInvalid)));
     seen.run.targets_recorded = true;
-    assert_eq!(effects(&decide(&seen)), "a:Run");
+    assert_eq!(effects(&decide(&seen)), "+a");
 }
 
 /// A typing error in a label must not look like success.
@@ -214,7 +223,7 @@ fn a_selector_that_matches_nothing_is_told() {
 #[test]
 fn a_plan_waits_for_its_user() {
     let decision = decide(&observed(Desired::Plan, [planned(), free(), free(), working()]));
-    assert_eq!(effects(&decision), "b:Plan");
+    assert_eq!(effects(&decision), "+b");
     assert_eq!(decision.status.planned.status, CondStatus::Unknown);
     let decision = decide(&observed(Desired::Plan, [planned(), failed(), held(planned())]));
     assert_eq!((effects(&decision).as_str(), end(&decision)), ("", None));
@@ -226,7 +235,7 @@ fn a_plan_waits_for_its_user() {
         "2 of 3 nodes are planned and nothing is changed; set spec.desiredState to Run to carry it out"
     );
     let decision = decide(&observed(Desired::Run, [planned(), planned(), planned(), free()]));
-    assert_eq!(effects(&decision), "a=Run b=Run");
+    assert_eq!(effects(&decision), "+a +b");
     assert_eq!(waits(&decision), "a:InProgress b:InProgress c:WaitingForSlot d:WaitingForSlot");
     let decision = decide(&observed(Desired::Plan, [failed(), failed()]));
     assert_eq!(end(&decision), Some((false, Reason::SomeFailed)));
@@ -360,7 +369,7 @@ fn caller() -> TargetFacts {
 fn only_nodes_that_call_back_wait_for_ports() {
     let run = observed(Desired::Run, [caller(), free()]);
     let decision = decide(&run);
-    assert_eq!(effects(&decision), "open b:Run");
+    assert_eq!(effects(&decision), "open +b");
     assert_eq!(waits(&decision), "a:Exposing b:InProgress");
     let message = || "no load balancer; use another exposure".to_owned();
     let stuck = Way::Blocked { reason: Reason::LoadBalancerPending, message: message(), until: None };
@@ -383,4 +392,50 @@ fn a_run_ends_behind_closed_doors() {
     assert_eq!((end(&decision), decision.status.progressing.reason), (None, Reason::Closing));
     let decision = decide(&run);
     assert_eq!((effects(&decision), end(&decision)), (String::new(), Some((true, Reason::AllSucceeded))));
+}
+
+/// A NodeUpdate that an earlier leader has sent, and that arrives when nobody counts on it any
+/// more, is one too many.
+#[test]
+fn a_node_whose_turn_is_recorded_counts_and_is_begun() {
+    let mut seen = observed(Desired::Run, [planned(), free(), free()]);
+    seen.run.starting = BTreeSet::from([NodeName::from("a"), NodeName::from("b")]);
+    let decision = decide(&seen);
+    assert_eq!((effects(&decision), decision.status.counts.in_progress), ("a=Run b:Run".to_owned(), 2));
+    assert_eq!(waits(&decision), "a:InProgress b:InProgress c:WaitingForSlot");
+    assert_eq!(decision.status.starting, ["a", "b"].map(NodeName::from));
+    seen.run.desired = Desired::Pause;
+    let decision = decide(&seen);
+    assert_eq!(effects(&decision), "a=Run b:Run", "a pause leaves alone what is begun");
+    assert_eq!(waits(&decision), "a:InProgress b:InProgress c:Paused");
+    seen.run.desired = Desired::Cancel;
+    assert_eq!(effects(&decide(&seen)), "a=Cancel b:Cancel");
+    seen.targets.insert(NodeName::from("b"), working());
+    seen.run.desired = Desired::Run;
+    assert_eq!(decide(&seen).status.starting, [NodeName::from("a")]);
+}
+
+/// What a gone runner had is left lying, or all of it falls to the same one.
+#[test]
+fn work_goes_to_the_runner_with_the_least_and_stays_with_who_lives() {
+    let with = |runner: &str, phase| UpdateFacts {
+        intent: Intent::Run,
+        phase,
+        runner: RunnerName::from(runner),
+        kept: true,
+    };
+    let works = |runner| with(runner, UpdatePhase::Working { step: String::new() });
+    let ended = |kept| UpdateFacts { kept, ..with("gone", UpdatePhase::Done(NodeEnd::Succeeded)) };
+    let updates = [works("gone"), works("b"), works("gone"), works("gone"), ended(true), ended(false)];
+    let runners = Runners::new(["a", "b"].map(RunnerName::from), &updates);
+    let handed = reassign(updates.iter().enumerate(), runners.clone());
+    let short: Vec<_> = handed.iter().map(|(n, runner)| format!("{n}:{runner}")).collect();
+    assert_eq!(short, ["0:a", "2:a", "3:b", "4:a"]);
+    assert_eq!(reassign(updates.iter().enumerate(), Runners::default()), []);
+    let mut seen = observed(Desired::Run, [working(), free()]);
+    seen.runners = Runners::default();
+    assert_eq!(waits(&decide(&seen)), "a:WaitingForRunner b:WaitingForRunner");
+    assert_eq!(effects(&decide(&seen)), "");
+    seen.runners = runners;
+    assert_eq!(waits(&decide(&seen)), "a:WaitingForRunner b:InProgress");
 }

@@ -108,8 +108,10 @@ pub(super) fn effect(
     wants: bool,
 ) -> Option<Effect> {
     let begins = |effect: &Effect| match effect {
-        Effect::Start { .. } => true,
-        Effect::SetIntent { node: _, intent } => *intent != Intent::Cancel,
+        Effect::RecordStarts { .. } => true,
+        Effect::Start { node: _, intent, runner: _ } | Effect::SetIntent { node: _, intent } => {
+            *intent != Intent::Cancel
+        }
         Effect::RecordTargets { .. }
         | Effect::OpenWays
         | Effect::CloseWays

@@ -3,6 +3,7 @@
 use crate::world::{Luck, Opened, Run};
 use farrier_update::run::{BaselineFacts, Desired, Limit};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// One thing that happens.
@@ -22,10 +23,28 @@ pub(crate) enum Step {
     Exist { node: usize, exists: bool },
     /// The baseline is created, or turns out to be unusable.
     Baseline { run: usize, facts: BaselineFacts },
+    /// Something happens among the replicas.
+    Replicas(Upset),
     /// The ways get stuck half open, or come loose.
     Stick { run: usize },
     /// Time passes.
     Tick { seconds: u64 },
+}
+
+/// What happens among the replicas.
+#[derive(Debug, Clone)]
+pub(crate) enum Upset {
+    /// A leader decides and acts, but loses its Lease: its writes after the first `landed` arrive
+    /// later or never.
+    Depose { run: usize, landed: usize },
+    /// A write of an earlier leader arrives.
+    Land { pick: usize },
+    /// A write of an earlier leader is lost.
+    Lose { pick: usize },
+    /// A runner comes or goes.
+    Runner { number: usize, lives: bool },
+    /// The leader hands over what gone runners had.
+    Reassign,
 }
 
 /// Any step; looking, deciding and working are the most frequent.
@@ -42,8 +61,19 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
         1 => (0..6_usize, baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
+        8 => upset().prop_map(Step::Replicas),
         1 => (0..3_usize).prop_map(|run| Step::Stick { run }),
         1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
+    ]
+}
+
+fn upset() -> impl Strategy<Value = Upset> {
+    prop_oneof![
+        2 => (0..3_usize, 0..4_usize).prop_map(|(run, landed)| Upset::Depose { run, landed }),
+        2 => any::<usize>().prop_map(|pick| Upset::Land { pick }),
+        1 => any::<usize>().prop_map(|pick| Upset::Lose { pick }),
+        1 => (0..4_usize, any::<bool>()).prop_map(|(number, lives)| Upset::Runner { number, lives }),
+        2 => Just(Upset::Reassign),
     ]
 }
 
@@ -70,6 +100,8 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
             ttl: ttl.map(Duration::from_secs),
             guarded,
             ways: Opened::No,
+            version: 0,
+            starting: BTreeSet::new(),
             recorded: None,
             left_out: Vec::new(),
             end: None,

@@ -3,13 +3,13 @@
 //! It plays the API server (versions, monotonous intents, "already exists"), the runners,
 //! the users and bad luck. It decides nothing; what it refuses, Kubernetes refuses too.
 
-use farrier_update::model::{Millis, NodeName, RunName};
+use farrier_update::model::{Millis, NodeName, RunName, RunnerName};
 use farrier_update::reason::Reason;
 use farrier_update::run::{
-    BaselineFacts, Desired, Effect, Intent, Limit, NodeEnd, Observed, Operation, RunEnd, RunFacts,
-    TargetFacts, UpdateFacts, UpdatePhase, Way, Ways,
+    BaselineFacts, Decision, Desired, Effect, Intent, Limit, NodeEnd, Observed, Operation, RunEnd, RunFacts,
+    Runners, TargetFacts, UpdateFacts, UpdatePhase, Way, Ways,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// An UpdateRun, as the API server keeps it.
@@ -25,7 +25,10 @@ pub(crate) struct Run {
     pub(crate) guarded: bool,
     /// How far the ways are open.
     pub(crate) ways: Opened,
+    /// How often the status was written.
+    pub(crate) version: u64,
     /// The status.
+    pub(crate) starting: BTreeSet<NodeName>,
     pub(crate) recorded: Option<Vec<NodeName>>,
     pub(crate) left_out: Vec<NodeName>,
     pub(crate) end: Option<(RunEnd, Millis)>,
@@ -69,6 +72,28 @@ pub(crate) struct World {
     pub(crate) updates: BTreeMap<(RunName, NodeName), UpdateFacts>,
     /// How often a NodeUpdate was created.
     pub(crate) created: BTreeMap<(RunName, NodeName), u32>,
+    /// The runners that live.
+    pub(crate) live: BTreeSet<RunnerName>,
+    /// What leaders that are none any more have sent and what has not arrived yet.
+    pub(crate) late: Vec<Late>,
+}
+
+/// A write on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Late {
+    pub(crate) run: RunName,
+    /// The version of the run that it was decided about.
+    pub(crate) version: u64,
+    pub(crate) what: Write,
+}
+
+/// What is written.
+#[derive(Debug, Clone)]
+pub(crate) enum Write {
+    /// One effect.
+    Effect(Effect),
+    /// The status of the run.
+    Status(Box<Decision>),
 }
 
 impl World {
@@ -81,6 +106,8 @@ impl World {
                 .collect(),
             updates: BTreeMap::new(),
             created: BTreeMap::new(),
+            live: BTreeSet::from([RunnerName::from("r0"), RunnerName::from("r1")]),
+            late: Vec::new(),
         }
     }
 
@@ -110,21 +137,24 @@ impl World {
                 ttl: run.ttl,
                 not_supported: run.not_supported.clone(),
                 targets_recorded: run.recorded.is_some(),
+                starting: run.starting.clone(),
                 left_out: run.left_out.clone(),
                 selector_error: None,
             },
             baseline: run.baseline.clone(),
             ways: run.seen_ways(),
+            runners: Runners::new(self.live.iter().cloned(), self.updates.values()),
             targets,
         }
     }
 
     fn target(&self, run: &RunName, node: &NodeName, facts: Node) -> TargetFacts {
-        let claimed_by = self
-            .updates
-            .iter()
-            .find(|((other, on), update)| other != run && on == node && update.in_flight())
-            .map(|((other, _), _)| other.clone());
+        let claims = |other: &&RunName| {
+            let update = self.updates.get(&((*other).clone(), node.clone()));
+            update.is_some_and(UpdateFacts::in_flight)
+                || (self.runs[*other].starting.contains(node) && !update.is_some_and(UpdateFacts::is_done))
+        };
+        let claimed_by = self.runs.keys().filter(|other| *other != run).find(claims).cloned();
         let update = self.updates.get(&(run.clone(), node.clone())).cloned();
         TargetFacts {
             exists: facts.exists,
@@ -145,6 +175,7 @@ impl World {
         stale.run.finished_at = fresh.run.finished_at;
         stale.run.targets_recorded = fresh.run.targets_recorded;
         stale.run.left_out.clone_from(&fresh.run.left_out);
+        stale.run.starting.clone_from(&fresh.run.starting);
         if fresh.run.targets_recorded {
             stale.targets.retain(|node, _| fresh.targets.contains_key(node));
         }
@@ -152,7 +183,7 @@ impl World {
             let was = stale.targets.entry(node.clone()).or_insert_with(|| facts.clone());
             was.claimed_by.clone_from(&facts.claimed_by);
             was.update = match (&facts.update, was.update.take()) {
-                (Some(now), Some(then)) => Some(UpdateFacts { intent: now.intent, phase: then.phase }),
+                (Some(now), Some(then)) => Some(UpdateFacts { intent: now.intent, ..then }),
                 (now, _) => now.clone(),
             };
         }
@@ -160,24 +191,19 @@ impl World {
     }
 
     /// Carries out one effect; returns false if the API server refused it.
-    pub(crate) fn apply(&mut self, name: &RunName, seen: &Observed, effect: &Effect) -> bool {
+    pub(crate) fn apply(&mut self, name: &RunName, effect: &Effect) -> bool {
         let run = self.runs.get_mut(name).unwrap();
         match effect {
-            Effect::RecordTargets { nodes, left_out } => {
-                let unchanged = run.recorded.is_none() && !seen.run.targets_recorded;
-                if unchanged {
-                    run.recorded = Some(nodes.clone());
-                    run.left_out.clone_from(left_out);
-                }
-                unchanged
-            }
-            Effect::Start { node, intent } => {
+            // Written with the status.
+            Effect::RecordTargets { .. } | Effect::RecordStarts { .. } => true,
+            Effect::Start { node, intent, runner } => {
                 let key = (name.clone(), node.clone());
                 if self.updates.contains_key(&key) {
                     return false;
                 }
                 *self.created.entry(key.clone()).or_default() += 1;
-                self.updates.insert(key, UpdateFacts { intent: *intent, phase: UpdatePhase::Pending });
+                let (intent, phase, runner) = (*intent, UpdatePhase::Pending, runner.clone());
+                self.updates.insert(key, UpdateFacts { intent, phase, runner, kept: true });
                 true
             }
             Effect::SetIntent { node, intent } => match self.updates.get_mut(&(name.clone(), node.clone())) {
@@ -213,13 +239,52 @@ impl World {
         }
     }
 
-    /// Writes the end of a run into its status; it is written once.
-    pub(crate) fn publish(&mut self, name: &RunName, end: Option<RunEnd>) {
+    /// Writes the status of a run over one version of it; returns false if the API server refused.
+    pub(crate) fn publish(&mut self, name: &RunName, version: u64, decision: &Decision) -> bool {
         let now = self.now;
         let run = self.runs.get_mut(name).unwrap();
-        if let (Some(end), None) = (end, &run.end) {
+        if run.version != version {
+            return false;
+        }
+        run.version += 1;
+        for effect in &decision.effects {
+            if let Effect::RecordTargets { nodes, left_out } = effect {
+                run.recorded = Some(nodes.clone());
+                run.left_out.clone_from(left_out);
+            }
+        }
+        run.starting = decision.status.starting.iter().cloned().collect();
+        if let (Some(end), None) = (decision.status.end(), &run.end) {
             run.end = Some((end, now));
         }
+        true
+    }
+
+    /// The next leader begins by writing to every run, so that what the one before it may still
+    /// write about them is refused.
+    pub(crate) fn take_over(&mut self) {
+        for run in self.runs.values_mut() {
+            run.version += 1;
+        }
+    }
+
+    /// A write of an earlier leader arrives.
+    pub(crate) fn land(&mut self, late: &Late) -> bool {
+        match &late.what {
+            Write::Effect(effect) => self.apply(&late.run, effect),
+            Write::Status(decision) => self.publish(&late.run, late.version, decision),
+        }
+    }
+
+    /// The leader hands to live runners what others had.
+    pub(crate) fn reassign(&mut self) -> Vec<((RunName, NodeName), RunnerName)> {
+        let runners = Runners::new(self.live.iter().cloned(), self.updates.values());
+        let updates = self.updates.iter().map(|(key, update)| (key.clone(), update));
+        let handed = farrier_update::run::reassign(updates, runners);
+        for (key, runner) in &handed {
+            self.updates.get_mut(key).unwrap().runner = runner.clone();
+        }
+        handed
     }
 
     /// A runner takes the next step of a NodeUpdate.
@@ -227,6 +292,12 @@ impl World {
         let now = self.now;
         let exists = self.nodes[&key.1].exists;
         let Some(update) = self.updates.get_mut(key) else { return };
+        if !self.live.contains(&update.runner) {
+            return;
+        }
+        if update.is_done() {
+            update.kept = false;
+        }
         update.phase = next_phase(update, if exists { luck } else { Luck::Bad }, now);
     }
 
@@ -255,9 +326,11 @@ impl World {
         self.updates.iter().filter(|(_, update)| update.in_flight()).map(|(key, _)| key.clone()).collect()
     }
 
-    /// NodeUpdates that a runner has something to do with.
+    /// NodeUpdates that a live runner has something to do with.
     pub(crate) fn moving(&self) -> Vec<(RunName, NodeName)> {
-        let moves = |update: &UpdateFacts| !update.is_done() && !update.is_planned();
+        let moves = |update: &UpdateFacts| {
+            update.needs_runner() && !update.is_planned() && self.live.contains(&update.runner)
+        };
         self.updates.iter().filter(|(_, update)| moves(update)).map(|(key, _)| key.clone()).collect()
     }
 }

@@ -1,0 +1,123 @@
+//! Beginning nodes: first it is recorded whose turn it is, then they are begun.
+//!
+//! The record is what makes a change of leader safe. The creation of a NodeUpdate that a leader
+//! sent before it lost its Lease may arrive at any later time. The record is written against the
+//! version of the run that the decision was made about: either it is there when the next leader
+//! looks, and the node counts as begun, or it is refused, and nothing was begun.
+
+use super::decide::waiting_on;
+use super::standing::Fleet;
+use super::{Desired, Effect, Intent, Observed, Runners, WaitingOn};
+use crate::model::NodeName;
+use crate::reason::Reason;
+
+/// What a decision begins.
+#[derive(Debug)]
+pub(super) struct Begin<'a> {
+    observed: &'a Observed,
+    brake: Option<&'a (Reason, String)>,
+    limit: usize,
+    slots: usize,
+    runners: Runners,
+    /// What is done with a node that is begun.
+    pub(super) goal: Intent,
+    /// A node would be begun if the ways to it were open.
+    pub(super) wants: bool,
+    /// Nodes whose turn has come.
+    pub(super) begun: Vec<NodeName>,
+    /// What carries out what was recorded, and records the next.
+    pub(super) effects: Vec<Effect>,
+}
+
+impl<'a> Begin<'a> {
+    pub(super) fn new(
+        observed: &'a Observed,
+        fleet: &Fleet<'_>,
+        brake: Option<&'a (Reason, String)>,
+    ) -> Self {
+        Self {
+            observed,
+            brake,
+            limit: fleet.limit(observed),
+            slots: fleet.slots(observed),
+            runners: observed.runners.clone(),
+            goal: match observed.run.desired {
+                Desired::Plan => Intent::Plan,
+                Desired::Run | Desired::Pause | Desired::Cancel => Intent::Run,
+            },
+            wants: false,
+            begun: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Begins a node whose turn is recorded. It counts as begun, so that a pause leaves it alone.
+    pub(super) fn carry_out(&mut self, node: &NodeName, planned: bool) -> WaitingOn {
+        if let Some(closed) = self.closed(node) {
+            return closed;
+        }
+        let (node, intent) = (node.clone(), self.goal);
+        let effect = if planned {
+            Effect::SetIntent { node, intent }
+        } else {
+            let Some(runner) = self.runners.pick() else { return no_runner() };
+            Effect::Start { node, intent, runner }
+        };
+        self.effects.push(effect);
+        waiting_on(Reason::InProgress, "is being begun")
+    }
+
+    /// Gives a node its turn, if there is room for it.
+    pub(super) fn take_turn(&mut self, node: &NodeName) -> WaitingOn {
+        if let Some((reason, message)) = self.brake {
+            return waiting_on(*reason, message);
+        }
+        if self.slots == 0 {
+            return self.no_slot();
+        }
+        if let Some(closed) = self.closed(node) {
+            return closed;
+        }
+        if self.runners.is_empty() {
+            return no_runner();
+        }
+        self.slots -= 1;
+        self.begun.push(node.clone());
+        waiting_on(Reason::InProgress, "is about to be begun")
+    }
+
+    /// Everything is seen.
+    pub(super) fn end(mut self) -> Self {
+        if !self.begun.is_empty() {
+            self.effects.push(Effect::RecordStarts { nodes: self.begun.clone() });
+        }
+        self
+    }
+
+    /// What keeps the way to a node closed.
+    fn closed(&mut self, node: &NodeName) -> Option<WaitingOn> {
+        let calls_back = self.observed.targets.get(node).is_some_and(|facts| facts.calls_back);
+        let closed = self.observed.ways.obstacle(calls_back);
+        self.wants |= closed.is_some();
+        closed
+    }
+
+    fn no_slot(&self) -> WaitingOn {
+        let message = match self.limit {
+            0 => "spec.strategy.maxConcurrent is 0, so that no node is begun; start a run with a higher one"
+                .to_owned(),
+            limit => format!(
+                "{limit} nodes may be worked on at the same time, and as many are; it is begun when one is done"
+            ),
+        };
+        WaitingOn { reason: Reason::WaitingForSlot, message, until: None }
+    }
+}
+
+/// There is nobody to hand a node to.
+pub(super) fn no_runner() -> WaitingOn {
+    waiting_on(
+        Reason::WaitingForRunner,
+        "no runner answers; start the operator, or look at why its pods do not run",
+    )
+}

@@ -1,0 +1,72 @@
+//! Handing machines to other runners when theirs is gone.
+
+use super::Context;
+use super::update_run::facts;
+use crate::api::NodeUpdate;
+use crate::failure::chain;
+use crate::publish::{self, Action, is_conflict, is_gone};
+use farrier_update::Reason;
+use farrier_update::model::RunnerName;
+use farrier_update::run::{Runners, UpdateFacts, reassign};
+use kube::{Resource, ResourceExt};
+use std::sync::Arc;
+
+/// The live runners, with what each has in flight.
+pub(super) fn runners(context: &Context) -> Runners {
+    let updates: Vec<UpdateFacts> =
+        context.pending.all_updates(&context.world).iter().map(|update| facts(update)).collect();
+    Runners::new(live(context), &updates)
+}
+
+fn live(context: &Context) -> impl Iterator<Item = RunnerName> {
+    context.members.live().keys().cloned().map(RunnerName).collect::<Vec<_>>().into_iter()
+}
+
+/// Whether the runner of this machine is gone.
+pub(super) fn is_orphaned(context: &Context, update: &NodeUpdate) -> bool {
+    !context.members.live().contains_key(&update.spec.runner) && facts(update).needs_runner()
+}
+
+/// Hands over everything whose runner is gone. False: something is left to be tried again.
+pub(super) async fn hand_over(context: &Context) -> bool {
+    let updates: Vec<(Arc<NodeUpdate>, UpdateFacts)> = context
+        .pending
+        .all_updates(&context.world)
+        .into_iter()
+        .map(|update| {
+            let facts = facts(&update);
+            (update, facts)
+        })
+        .collect();
+    let runners = Runners::new(live(context), updates.iter().map(|(_, facts)| facts));
+    let mut done = true;
+    for (update, runner) in reassign(updates.iter().map(|(update, facts)| (update, facts)), runners) {
+        if !context.leads.is_held() {
+            return false;
+        }
+        match publish::hand_over(&context.client, update, &runner.0).await {
+            Ok(written) => {
+                tell(context, &written, &update.spec.runner).await;
+                context.pending.remember_update(written);
+            }
+            Err(error) if is_gone(&error) => {}
+            // It has changed since; or the API server is away. Either way it is looked at again.
+            Err(error) => {
+                done = false;
+                if !is_conflict(&error) {
+                    tracing::warn!(update = %update.name_any(), error = %chain(&error), "could not be handed to another runner; tried again");
+                }
+            }
+        }
+    }
+    done
+}
+
+async fn tell(context: &Context, update: &NodeUpdate, before: &str) {
+    let now = &update.spec.runner;
+    let node = &update.spec.node_ref.name;
+    context.metrics.hand_overs.count([]);
+    tracing::warn!(%node, run = %update.spec.run_ref.name, from = before, to = %now, "handed to another runner");
+    let words = format!("{node}: runner {before} does not answer; {now} goes on where it was");
+    context.events.warning(&update.object_ref(&()), Reason::RunnerLost, Action::HandOver, &words).await;
+}

@@ -1,0 +1,67 @@
+//! Only the leader decides.
+//!
+//! What a leader before this one has written must be seen, and what it may still write must be
+//! refused. So a term begins with a write to every open run, against whose version all statuses
+//! are written, and then waits for the caches.
+
+use super::{AFTER_ERROR, Context, run, update_run};
+use crate::failure::chain;
+use crate::health::BEAT_EVERY;
+use crate::publish::{self, is_gone};
+use crate::world::Change;
+use kube::ResourceExt;
+use tokio::sync::mpsc;
+
+/// Decides whenever it is our turn to lead, until `changes` ends.
+pub async fn lead(context: Context, mut changes: mpsc::UnboundedReceiver<Change>) {
+    while wait(&context, &mut changes).await {
+        tracing::info!("this replica leads");
+        context.metrics.leader.set(1);
+        tokio::select! {
+            () = term(&context, &mut changes) => return,
+            () = context.leads.lost() => {}
+        }
+        context.metrics.leader.set(0);
+        // Nothing that was only remembered is true any more when somebody else has decided.
+        context.pending.clear();
+        tracing::warn!("this replica does not lead any more; it begins nothing");
+    }
+}
+
+/// Waits for the Lease. False: there are no changes any more.
+async fn wait(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) -> bool {
+    loop {
+        context.beat.beat();
+        tokio::select! {
+            () = context.leads.gained() => return true,
+            // What changes is the leader's business; a term begins with a look at everything.
+            change = changes.recv() => if change.is_none() { return false },
+            () = tokio::time::sleep(BEAT_EVERY) => {}
+        }
+    }
+}
+
+async fn term(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
+    while let Err(error) = take_over(context).await {
+        tracing::warn!(error = %chain(&error), "the lead could not be taken over; tried again");
+        tokio::time::sleep(AFTER_ERROR).await;
+    }
+    run(context, changes).await;
+}
+
+/// Sees to it that nothing of an earlier leader is overlooked or comes in between.
+async fn take_over(context: &Context) -> Result<(), kube::Error> {
+    context.world.catch_up(&context.client).await?;
+    let who = format!("{} since {}", context.name, jiff::Timestamp::now());
+    for open in context.world.runs.state().iter().filter(|run| !update_run::is_finished(run)) {
+        match publish::decider(&context.client, open, &who).await {
+            Ok(written) => context.pending.remember_run(written),
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+        context.beat.beat();
+        tracing::debug!(run = %open.name_any(), "is decided here from now on");
+    }
+    // What was written until then, the answers above do not show: machines in runs.
+    context.world.catch_up(&context.client).await
+}

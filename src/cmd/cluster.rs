@@ -11,6 +11,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Which cluster is meant.
 #[derive(Debug, clap::Args)]
+#[group(id = "cluster")]
 pub struct Options {
     /// Kubeconfig file. Without it: KUBECONFIG, the usual file, or the cluster that this runs in.
     #[arg(long)]

@@ -102,7 +102,7 @@ class Rendered(unittest.TestCase):
         self.assertEqual(of_kind(template("crds.install=false"), "CustomResourceDefinition"), [])
 
     def test_every_object_says_which_release_it_belongs_to(self):
-        everything = template("serviceMonitor.enabled=true", "serviceMonitor.interval=10s",
+        everything = template("serviceMonitor.enabled=true", "alerts.enabled=true", "dashboard.enabled=true",
                               'networkPolicy.metricsFrom=[{"podSelector": {}}]', "replicas=2", "uninstall.force=true", flags=MONITORING)
         for object in everything:
             if object["kind"] != "CustomResourceDefinition":
@@ -148,6 +148,30 @@ class Rendered(unittest.TestCase):
         self.assertEqual(of_kind(template(), "PodDisruptionBudget"), [])
         self.assertEqual(one(template("replicas=2"), "PodDisruptionBudget")["spec"]["maxUnavailable"], 1)
 
+    def test_monitoring_comes_where_the_cluster_knows_its_kinds(self):
+        asked = ["serviceMonitor.enabled=true", "alerts.enabled=true", 'networkPolicy.metricsFrom=[{"podSelector": {}}]']
+        kinds = {o["kind"] for o in template(*asked)}
+        self.assertEqual(kinds & {"PodMonitor", "ServiceMonitor", "PrometheusRule"}, set())
+        kinds = {o["kind"] for o in template(*asked, flags=MONITORING)}
+        self.assertLessEqual({"ServiceMonitor", "PrometheusRule"}, kinds)
+
+    def test_every_alert_leads_to_a_runbook_that_is_there(self):
+        rule = one(template("alerts.enabled=true", flags=MONITORING), "PrometheusRule")
+        alerts = [r for group in rule["spec"]["groups"] for r in group["rules"] if "alert" in r]
+        self.assertGreater(len(alerts), 0)
+        for alert in alerts:
+            page = re.search(r"docs/runbooks/([\w-]+\.md)$", alert["annotations"]["runbook_url"])
+            self.assertTrue(page and (ROOT / page[0]).is_file(), alert["annotations"])
+        moved = one(template("alerts.enabled=true", "alerts.runbookURL=https://wiki.example.net/r", flags=MONITORING), "PrometheusRule")
+        for alert in (r for group in moved["spec"]["groups"] for r in group["rules"] if "alert" in r):
+            self.assertRegex(alert["annotations"]["runbook_url"], r"^https://wiki\.example\.net/r/[\w-]+\.md$")
+
+    def test_the_dashboard_is_json_in_a_config_map(self):
+        found = one(template("dashboard.enabled=true"), "ConfigMap", "farrier-dashboard")
+        self.assertEqual(found["metadata"]["labels"]["grafana_dashboard"], "1")
+        (content,) = found["data"].values()
+        self.assertIn("panels", json.loads(content))
+
     def test_nothing_is_let_in_and_out_but_what_is_needed(self):
         objects = template('networkPolicy.apiServer.cidrs=["192.0.2.1/32"]', "networkPolicy.apiServer.port=443",
                            'networkPolicy.egress=[{"cidrs": ["198.51.100.0/24"], "ports": [8443]}]')
@@ -182,7 +206,8 @@ class Rendered(unittest.TestCase):
 
     def test_long_names_are_cut(self):
         done = helm("template", "r" * 53, str(CHART), "--set", "hostPorts.enabled=false")
-        for object in yaml.safe_load_all(done.stdout):
+        # Those of roles may be longer.
+        for object in (o for o in yaml.safe_load_all(done.stdout) if o and "Role" not in o["kind"]):
             self.assertLessEqual(len(object["metadata"]["name"]), 63)
 
 

@@ -43,16 +43,12 @@ pub struct Args {
 enum When {
     /// Succeed if no run is under way and no machine waits to be cleaned; otherwise name them.
     Before,
-    /// Remove the Leases, Services and NetworkPolicies that the operator has made for itself.
+    /// Remove the Leases, Services and NetworkPolicies that the operator has made for itself, and
+    /// let go of runs, so that they can be deleted though nobody is there any more to clean up.
     After {
         /// Namespace of the operator.
         #[arg(long, env = "FARRIER_POD_NAMESPACE")]
         operator_namespace: String,
-
-        /// Also let go of runs that are under way: nobody cleans up after them but the engines
-        /// themselves, when they have not heard of the operator for long enough.
-        #[arg(long)]
-        force: bool,
     },
 }
 
@@ -65,12 +61,9 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let until = Instant::now() + Duration::from_secs(args.wait);
     match &args.when {
         When::Before => before(&client, &args.namespace, until).await,
-        When::After { operator_namespace, force } => {
+        When::After { operator_namespace } => {
             patiently(until, || act::own_objects(&client, operator_namespace)).await?;
-            if *force {
-                patiently(until, || act::let_go(&client, &args.namespace)).await?;
-            }
-            Ok(())
+            patiently(until, || act::let_go(&client, &args.namespace)).await
         }
     }
 }
@@ -103,7 +96,7 @@ async fn before(client: &Client, namespaces: &[String], until: Instant) -> anyho
             listed(&open)
         );
         let updates: Vec<NodeUpdate> = patiently(until, || all(client, namespaces)).await?;
-        let held: Vec<String> = updates.iter().filter_map(held).chain(runs.iter().filter_map(held)).collect();
+        let held: Vec<String> = updates.iter().filter_map(held).collect();
         if held.is_empty() {
             tracing::info!("no run is under way and no machine waits to be cleaned");
             return Ok(());
@@ -147,10 +140,9 @@ fn describe(run: &UpdateRun) -> String {
     text
 }
 
-/// The name of an object that may not go yet.
-fn held<K: Kind>(object: &K) -> Option<String> {
-    let held = object.finalizers().iter().any(|finalizer| finalizer == FINALIZER);
-    held.then(|| format!("{} {}", K::kind(&()), place(object)))
+/// The name of a `NodeUpdate` whose machine is not clean yet.
+fn held(update: &NodeUpdate) -> Option<String> {
+    update.finalizers().iter().any(|finalizer| finalizer == FINALIZER).then(|| place(update))
 }
 
 fn place<K: Kind>(object: &K) -> String {

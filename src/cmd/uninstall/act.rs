@@ -11,22 +11,25 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// The label on everything that operators make for themselves in their namespace.
-const OURS: &str = "farrier.dev/part";
+/// The label on the Leases of operators.
+const PART: &str = "farrier.dev/part";
+
+/// The label on what is made for a run.
+const RUN: &str = "farrier.dev/run-uid";
 
 /// Removes what the operator has made for itself in its namespace.
 pub(super) async fn own_objects(client: &Client, namespace: &str) -> Result<(), kube::Error> {
-    labelled::<Lease>(client, namespace).await?;
-    labelled::<Service>(client, namespace).await?;
-    labelled::<NetworkPolicy>(client, namespace).await
+    labelled::<Lease>(client, namespace, PART).await?;
+    labelled::<Service>(client, namespace, RUN).await?;
+    labelled::<NetworkPolicy>(client, namespace, RUN).await
 }
 
-async fn labelled<K>(client: &Client, namespace: &str) -> Result<(), kube::Error>
+async fn labelled<K>(client: &Client, namespace: &str, label: &str) -> Result<(), kube::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    for object in api.list(&ListParams::default().labels(OURS)).await? {
+    for object in api.list(&ListParams::default().labels(label)).await? {
         match api.delete(&object.name_any(), &DeleteParams::default()).await {
             Ok(_) => tracing::info!(kind = %K::kind(&()), name = %object.name_any(), "removed"),
             Err(error) if publish::is_gone(&error) => {}
@@ -46,7 +49,7 @@ async fn unbind<K: Kind>(client: &Client, namespaces: &[String]) -> Result<(), k
     for object in super::all::<K>(client, namespaces).await? {
         if publish::finalizer(client, &object, FINALIZER, false).await?.is_some() {
             let namespace = object.namespace().unwrap_or_default();
-            tracing::warn!(kind = %K::kind(&()), namespace, name = %object.name_any(), "let go; its machines are left to the engines' own clean-up");
+            tracing::info!(kind = %K::kind(&()), namespace, name = %object.name_any(), "let go");
         }
     }
     Ok(())

@@ -39,6 +39,13 @@ pub(crate) struct Site {
 impl Site {
     /// A namespace and an operator that watches it.
     pub(crate) async fn new(name: &str) -> Self {
+        let site = Self::without_operator(name).await;
+        site.operator.start();
+        site
+    }
+
+    /// A namespace whose operator does not run.
+    pub(crate) async fn without_operator(name: &str) -> Self {
         let client = Client::try_default().await.expect("the cluster of KUBECONFIG");
         DEFINITIONS.get_or_init(|| define(&client)).await;
         let name = format!("{name}-{}", random());
@@ -49,7 +56,6 @@ impl Site {
         let api: Api<Namespace> = Api::all(client.clone());
         api.create(&PostParams::default(), &namespace).await.expect("a new namespace");
         let operator = Operator::new(&name, dir.path());
-        operator.start();
         Self { name, client, operator, dir, hosts: Mutex::default(), machines: Mutex::default() }
     }
 

@@ -1,0 +1,29 @@
+//! The chart on a real node: pods with the rights and behind the policies that it installs, machines
+//! outside of the cluster. `hack/test node` runs all of it; one test:
+//!
+//! ```text
+//! hack/node run -- bash -c 'hack/node load target/image-dev && cargo test -p farrier --test node -- NAME'
+//! ```
+//!
+//! A test is written as those of tests/e2e are, whose machines and runs it uses; only the operator
+//! is not a process beside the test, but a [`release::Release`] of the chart.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests and what they share: a panic is how a test fails"
+)]
+
+#[path = "../e2e"]
+mod e2e {
+    #[expect(dead_code, unused_imports, reason = "each test target uses its part of what tests share")]
+    pub(crate) mod harness;
+}
+mod release;
+mod rights;
+mod uninstall;
+mod upgrade;
+
+use e2e::harness;

@@ -1,0 +1,177 @@
+//! A release of the chart, as `helm install` makes it.
+
+use crate::harness::lab::{output, try_output};
+use crate::harness::{Site, payload, report, wait};
+use futures::FutureExt;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// What a namespace may have anyway.
+const EVERY_NAMESPACE_HAS: [&str; 2] = ["serviceaccount/default", "configmap/kube-root-ca.crt"];
+
+/// Kinds that a release, or the operator, makes or might make.
+const KINDS: &str = "all,serviceaccounts,secrets,configmaps,roles,rolebindings,networkpolicies,leases,poddisruptionbudgets,endpointslices,persistentvolumeclaims";
+
+/// A release of the chart in a namespace of its own, which watches the site's namespace.
+pub(crate) struct Release<'a> {
+    site: &'a Site,
+    /// The operator's namespace.
+    pub(crate) namespace: String,
+}
+
+/// Runs a test with a site, and a namespace for a release. Like `harness::e2e`, without an operator
+/// process.
+pub(crate) fn on_node(name: &str, body: impl AsyncFnOnce(&Site, &Release<'_>)) {
+    let set = std::env::var_os("LAB").is_some_and(|lab| Path::new(&lab).join("node").is_dir());
+    assert!(set, "this test needs machines and a node. Next: hack/test node");
+    let begun = Instant::now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let site = Site::without_operator(name).await;
+        let release = Release { site: &site, namespace: format!("{}-op", site.name) };
+        output("kubectl", ["create", "namespace", &release.namespace]).await;
+        let tested = async {
+            body(&site, &release).await;
+            for machine in site.machines() {
+                machine.is_clean().await;
+            }
+        };
+        let result = AssertUnwindSafe(tested).catch_unwind().await;
+        if result.is_err() || std::env::var_os("E2E_LOG").is_some() {
+            report::print(&site).await;
+            release.print().await;
+        }
+        release.remove().await;
+        site.remove().await;
+        report::time(&site, begun.elapsed());
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
+    });
+}
+
+impl Release<'_> {
+    /// Where the chart is.
+    pub(crate) fn chart() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/farrier")
+    }
+
+    /// Arguments of helm for a chart with these settings, each as for `--set`.
+    fn arguments(&self, verb: &str, chart: &Path, settings: &[&str]) -> Vec<String> {
+        let chart = chart.display().to_string();
+        let mut arguments: Vec<String> = [verb, "farrier", &chart, "--namespace", &self.namespace]
+            .iter()
+            .chain(&["--wait", "--timeout", "90s"])
+            .map(|&word| word.to_owned())
+            .collect();
+        let watched = format!("watchNamespaces={{{}}}", self.site.name);
+        // The definitions are the site's: all tests share them.
+        let ssh =
+            ["networkPolicy.egress[0].cidrs={10.77.0.0/16,fd77::/64}", "networkPolicy.egress[0].ports={22}"];
+        let usual =
+            ["crds.install=false", "operator.log=debug", "payloads.volume.configMap.name=payloads", &watched];
+        for setting in usual.iter().chain(&ssh).chain(settings) {
+            arguments.extend(["--set".to_owned(), (*setting).to_owned()]);
+        }
+        arguments
+    }
+
+    /// `helm install`, and waits until its pods are ready.
+    pub(crate) async fn install(&self, chart: &Path, settings: &[&str]) {
+        self.payloads().await;
+        output("helm", self.arguments("install", chart, settings)).await;
+    }
+
+    /// `helm upgrade`, and waits until its pods are ready.
+    pub(crate) async fn upgrade(&self, chart: &Path, settings: &[&str]) {
+        output("helm", self.arguments("upgrade", chart, settings)).await;
+    }
+
+    /// `helm uninstall`; its words where it refuses.
+    pub(crate) async fn uninstall(&self) -> Result<String, String> {
+        try_output(
+            "helm",
+            ["uninstall", "farrier", "--namespace", &self.namespace, "--wait", "--timeout", "90s"],
+        )
+        .await
+    }
+
+    /// The payloads of the lab's image that fit, as the chart's payload volume.
+    async fn payloads(&self) {
+        let scratch = self.site.path("small");
+        std::fs::create_dir_all(&scratch).expect("a directory");
+        for name in ["bmc-tool.sh", "slow.sh"] {
+            let from = self.site.path("payloads").join(payload::file(name));
+            std::fs::copy(from, scratch.join(name)).expect("a copy of a payload");
+        }
+        let from = format!("--from-file={}", scratch.display());
+        output("kubectl", ["create", "configmap", "payloads", &from, "--namespace", &self.namespace]).await;
+    }
+
+    /// All that is in the operator's namespace but what every namespace has, and what of it is in the whole cluster.
+    pub(crate) async fn objects(&self) -> Vec<String> {
+        let listed = output("kubectl", ["get", KINDS, "--namespace", &self.namespace, "--output=name"]).await;
+        let ours = ["payloads"];
+        let cluster = output("kubectl", ["get", "clusterroles,clusterrolebindings", "--output=name"]).await;
+        let cluster = cluster.lines().filter(|line| line.contains(&self.namespace));
+        let mut objects: Vec<String> = listed
+            .lines()
+            .filter(|line| !EVERY_NAMESPACE_HAS.contains(line) && !ours.iter().any(|own| line.ends_with(own)))
+            .chain(cluster)
+            .map(str::to_owned)
+            .collect();
+        objects.sort();
+        objects
+    }
+
+    /// The log of all operator pods.
+    pub(crate) async fn log(&self) -> String {
+        let selector = "--selector=app.kubernetes.io/component=operator";
+        let asked =
+            ["logs", selector, "--namespace", &self.namespace, "--tail=-1", "--prefix", "--ignore-errors"];
+        output("kubectl", asked).await
+    }
+
+    /// Waits until the pods are all there is of the Deployment, and ready.
+    pub(crate) async fn is_rolled_out(&self) {
+        let asked =
+            ["rollout", "status", "deployment/farrier", "--namespace", &self.namespace, "--timeout=90s"];
+        output("kubectl", asked).await;
+    }
+
+    async fn print(&self) {
+        println!("-------- the release: {:#?}", self.objects().await);
+        for asked in [
+            &["describe", "pods", "--namespace", &self.namespace][..],
+            &["get", "networkpolicies,services,leases", "--namespace", &self.namespace, "--output=yaml"],
+        ] {
+            println!("{}", try_output("kubectl", asked).await.unwrap_or_else(|words| words));
+        }
+        let log = AssertUnwindSafe(self.log()).catch_unwind().await.unwrap_or_default();
+        println!("-------- the log of its pods\n{log}");
+    }
+
+    /// Takes everything away, whatever state it is in.
+    async fn remove(&self) {
+        let quick =
+            ["uninstall", "farrier", "--namespace", &self.namespace, "--no-hooks", "--ignore-not-found"];
+        for (program, asked) in
+            [("helm", &quick[..]), ("kubectl", &["delete", "namespace", &self.namespace, "--wait=false"])]
+        {
+            if let Err(words) = try_output(program, asked).await {
+                println!("{words}");
+            }
+        }
+    }
+
+    /// Waits until the namespace has nothing but these.
+    pub(crate) async fn has_only(&self, wanted: &[String]) {
+        wait::until("nothing else in the operator's namespace", wait::LIMIT, async || {
+            let found = self.objects().await;
+            let more: Vec<&String> = found.iter().filter(|object| !wanted.contains(object)).collect();
+            if more.is_empty() { Ok(()) } else { Err(format!("{more:#?}")) }
+        })
+        .await;
+    }
+}

@@ -1,0 +1,52 @@
+//! What the chart lets the operator do is enough, and its pods are as confined as they claim.
+
+use crate::harness::lab::output;
+use crate::harness::payload::bmc_tool;
+use crate::harness::run::to;
+use crate::harness::{Conditions, outcome};
+use crate::release::{Release, on_node};
+
+/// What an operator without a right, or behind a policy that is too narrow, would say.
+const REFUSALS: [&str; 3] = ["403", "forbidden", "Forbidden"];
+
+/// The chart's rights, policies or pod security keep the operator from its work, and only a user finds
+/// out.
+#[test]
+fn a_run_goes_well_with_the_charts_rights_in_a_restricted_namespace() {
+    on_node("rights", async |site, release| {
+        let label = "pod-security.kubernetes.io/enforce=restricted";
+        output("kubectl", ["label", "namespace", &release.namespace, label]).await;
+        site.machine("v4").lab(&["--no-v6"]).up().await;
+        site.machine("v6").lab(&["--no-v4"]).up().await;
+        release.install(&Release::chart(), &["hostPorts.enabled=false"]).await;
+        site.baseline("spring", &[bmc_tool("2.0")]).await;
+        let run = site.run("r1", to("spring")).await;
+        run.succeeds().await;
+        for node in ["v4", "v6"] {
+            assert_eq!(outcome(&run.node(node).await, "bmc-tool"), "Updated");
+        }
+        run.delete().await;
+        run.gone().await;
+        let log = release.log().await;
+        let refused: Vec<&str> =
+            log.lines().filter(|line| REFUSALS.iter().any(|word| line.contains(word))).collect();
+        assert!(refused.is_empty(), "the operator was refused: {refused:#?}");
+    });
+}
+
+/// The `ClusterRole` that watches all namespaces has other words than the Roles of one, and may lack one.
+#[test]
+fn a_run_goes_well_with_the_rights_for_all_namespaces() {
+    on_node("wide", async |site, release| {
+        site.machine("a").up().await;
+        release.install(&Release::chart(), &["hostPorts.enabled=false", "watchNamespaces=null"]).await;
+        site.baseline("spring", &[bmc_tool("2.0")]).await;
+        let run = site.run("r1", to("spring")).await;
+        let ended = run.succeeds().await;
+        assert_eq!(ended.reason("Succeeded"), "AllSucceeded");
+        let log = release.log().await;
+        let own = |line: &&str| line.contains(&site.name) && REFUSALS.iter().any(|word| line.contains(word));
+        let refused: Vec<&str> = log.lines().filter(own).collect();
+        assert!(refused.is_empty(), "the operator was refused: {refused:#?}");
+    });
+}

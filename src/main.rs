@@ -25,10 +25,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = telemetry::init(cli.log) {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
+    // Dropped at the end: what is left of traces is sent then.
+    let _telemetry = match telemetry::init(cli.log) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            return ExitCode::FAILURE;
+        }
+    };
     // rustls of the engine stands on another library. Where both are built at once it would not
     // choose between them; an error means that the choice was made already.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();

@@ -19,6 +19,7 @@ use crate::lease::Hold;
 use crate::metrics::Metrics;
 use crate::publish::{self, Events};
 use crate::session::Tools;
+use crate::telemetry;
 use crate::world::World;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
@@ -177,6 +178,9 @@ impl Tasks {
             node = update.spec.node_ref.name,
             runner = context.name,
         );
+        if let Some(run) = update.owner_references().first() {
+            telemetry::join_run(&span, &run.uid);
+        }
         let key = uid.clone();
         let work = async move {
             task::run(&context, &update, finished, wish_receive, stop_receive).await;

@@ -5,12 +5,16 @@
 //! who writes a line has to think of it, and nobody can forget it.
 
 mod json;
+#[cfg(feature = "otlp")]
+mod traces;
 
 use json::Json;
 use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// How the log looks, and how much of it there is.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -34,19 +38,55 @@ pub enum Format {
     Json,
 }
 
-/// Sets logging up.
+/// What must live as long as the process: with traces, what sends them.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    #[cfg(feature = "otlp")]
+    #[expect(dead_code, reason = "sends what is left when it is dropped")]
+    traces: Option<traces::Traces>,
+}
+
+/// Sets logging up, and traces where a collector is named. Not to be called from async code.
 ///
 /// # Errors
-/// When `RUST_LOG` cannot be read.
-pub fn init(options: Options) -> anyhow::Result<()> {
+/// When `RUST_LOG` or the collector's address cannot be read.
+pub fn init(options: Options) -> anyhow::Result<Telemetry> {
     let terminal = std::io::stderr().is_terminal();
     let usual = if terminal { Format::Text } else { Format::Json };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(options)?).with_writer(std::io::stderr);
-    match options.log_format.unwrap_or(usual) {
-        Format::Text => builder.with_target(false).with_ansi(terminal).init(),
-        Format::Json => builder.fmt_fields(JsonFields::new()).event_format(Json).init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match options.log_format.unwrap_or(usual) {
+        Format::Text => lines.with_target(false).with_ansi(terminal).boxed(),
+        Format::Json => lines.fmt_fields(JsonFields::new()).event_format(Json).boxed(),
+    };
+    let logged = tracing_subscriber::registry().with(lines.with_filter(filter(options)?));
+    let wanted = COLLECTOR.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    #[cfg(feature = "otlp")]
+    {
+        let traces = wanted.then(traces::Traces::start).transpose()?;
+        logged.with(traces.as_ref().map(traces::Traces::layer)).init();
+        Ok(Telemetry { traces })
     }
-    Ok(())
+    #[cfg(not(feature = "otlp"))]
+    {
+        logged.init();
+        if wanted {
+            tracing::warn!(
+                "a collector of traces is named, and this build has no traces; build with --features otlp"
+            );
+        }
+        Ok(Telemetry::default())
+    }
+}
+
+/// The variables that name a collector; others of OpenTelemetry are read by its library.
+const COLLECTOR: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+
+/// Puts a span into the trace of the run with this UID, where there are traces.
+pub fn join_run(span: &tracing::Span, run: &str) {
+    #[cfg(feature = "otlp")]
+    traces::join(span, run);
+    #[cfg(not(feature = "otlp"))]
+    let _ = (span, run);
 }
 
 /// What is shown: what `RUST_LOG` says, or ours from this level on. Of others warnings, and

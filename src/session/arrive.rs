@@ -52,6 +52,7 @@ impl Session<'_> {
     }
 
     /// Connects and signs in.
+    #[tracing::instrument(name = "step", skip_all, fields(step = "connect"))]
     pub(super) async fn connect(&self) -> Result<Machine, Failure> {
         let job = self.job;
         let pinned = self.pinned();
@@ -76,6 +77,7 @@ impl Session<'_> {
         Ok(Machine { connection, id: job.id() })
     }
 
+    #[tracing::instrument(name = "step", skip_all, fields(step = "deploy"))]
     async fn deploy(&self, machine: &Machine) -> Result<Deployed, Failure> {
         let job = self.job;
         let probe = machine.probe().await?;

@@ -89,6 +89,7 @@ impl Session<'_> {
         End::Finished(verdict)
     }
 
+    #[tracing::instrument(name = "step", skip_all, fields(step = name))]
     async fn perform(&self, name: &str, work: Work) -> Result<(), Failure> {
         match self.conversation.perform(Task { id: self.task_id(name), work }).await {
             TaskEnd::Done => Ok(()),

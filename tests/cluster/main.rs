@@ -26,6 +26,7 @@ mod fields;
 mod leases;
 mod lifecycle;
 mod manifests;
+mod ports;
 mod rules;
 mod samples;
 mod schema;

@@ -42,7 +42,16 @@ fn text(path: &Path) -> anyhow::Result<String> {
 }
 
 fn add(text: &str, found: &mut Found) -> anyhow::Result<()> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("failed to read the YAML")?;
+    // A fleet in one file is as large as it is; the reader's own limits end at 1,024 machines.
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_documents: usize::MAX,
+            max_events: usize::MAX,
+            max_nodes: usize::MAX,
+        },
+    };
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(text, options).context("failed to read the YAML")?;
     for (n, document) in documents.into_iter().enumerate() {
         add_object(document, found).with_context(|| format!("document {}", n + 1))?;
     }

@@ -1,7 +1,7 @@
 //! What the operator counts and measures, for Prometheus.
 //!
 //! One [`Metrics`] is made at the start and handed to whoever counts; there is nothing global.
-//! Numbers about objects are worked out from the caches when they are asked for ([`fleet`]), so
+//! Numbers about objects are worked out from the caches when they are asked for ([`Fleet`]), so
 //! that they agree with what the objects' statuses say.
 
 pub mod api_calls;

@@ -26,4 +26,5 @@ mod logged;
 mod lost;
 mod order;
 mod patience;
+mod ports;
 mod steering;

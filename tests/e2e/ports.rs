@@ -1,0 +1,145 @@
+//! `farrier ports` beside what is on the wire: a firewall takes its rules, and its counters say
+//! that nothing else was used.
+
+use crate::harness::lab::output;
+use crate::harness::payload::ethtool;
+use crate::harness::run::to;
+use crate::harness::{Machine, e2e};
+use farrier_network::table::Generation;
+use farrier_network::{Channel, MachineType};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+async fn ports(arguments: &[&str]) -> String {
+    output(env!("CARGO_BIN_EXE_farrier"), [&["ports"], arguments].concat()).await
+}
+
+/// A ruleset that the firewall of a site refuses is no use to its network team.
+#[test]
+fn a_firewall_takes_the_rules_of_every_type() {
+    e2e("nft", async |site| {
+        let path = site.path("rules.nft");
+        let file = path.to_str().expect("a path");
+        let places = [
+            "--address",
+            "10.0.0.1",
+            "--address",
+            "fd00::1",
+            "--address",
+            "fe80::1%eth0",
+            "--address",
+            "db-01",
+        ];
+        for from in [&[][..], &["--from", "10.9.0.4"], &["--from", "10.9.0.4", "--from", "fd00:9::4"]] {
+            for kind in MachineType::ALL {
+                let kind = kind.to_string();
+                let channels = Channel::ALL.map(|channel| ("--channel", channel.to_string()));
+                let manuals = Generation::ALL.map(|generation| ("--generation", generation.to_string()));
+                for (option, value) in channels.iter().chain(&manuals) {
+                    let arguments = [
+                        &["--type", &kind, option, value, "--optional", "-o", "nftables"],
+                        &places[..],
+                        from,
+                    ];
+                    let all = [&["ports"], &arguments.concat()[..]].concat();
+                    // A manual that does not list the type has no rules for it.
+                    let Ok(rules) = crate::harness::lab::try_output(env!("CARGO_BIN_EXE_farrier"), all).await
+                    else {
+                        assert_eq!(*option, "--generation", "{kind} {value}");
+                        continue;
+                    };
+                    std::fs::write(&path, rules).expect("a file");
+                    output("nft", ["-c", "-f", file]).await;
+                }
+            }
+        }
+    });
+}
+
+/// The address that a machine sees us under.
+async fn our_address(there: &str) -> String {
+    let routes: Value =
+        serde_json::from_str(&output("ip", ["-j", "route", "get", there]).await).expect("JSON");
+    routes[0]["prefsrc"].as_str().expect("a source address").to_owned()
+}
+
+/// Loads rules of our own; other tests have theirs.
+struct Counted(String);
+
+impl Counted {
+    async fn new(rules: &str, at: &Path) -> Self {
+        let table = format!("ports_{}", std::process::id());
+        let path = at.join("counted.nft");
+        std::fs::write(&path, rules.replace("farrier_ports", &table)).expect("a file");
+        output("nft", ["-f", path.to_str().expect("a path")]).await;
+        Self(table)
+    }
+
+    /// Packets by comment.
+    async fn packets(&self) -> BTreeMap<String, u64> {
+        let listed = output("nft", ["-j", "list", "table", "inet", &self.0]).await;
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        let rules =
+            listed["nftables"].as_array().expect("a ruleset").iter().filter_map(|item| item.get("rule"));
+        let mut packets = BTreeMap::new();
+        for rule in rules.filter(|rule| rule["comment"].is_string()) {
+            let count = rule["expr"]
+                .as_array()
+                .expect("expressions")
+                .iter()
+                .find_map(|expr| expr["counter"]["packets"].as_u64());
+            *packets.entry(rule["comment"].as_str().unwrap_or_default().to_owned()).or_default() +=
+                count.unwrap_or(0);
+        }
+        packets
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let ended = std::process::Command::new("nft").args(["delete", "table", "inet", &self.0]).status();
+        assert!(ended.is_ok_and(|status| status.success()) || std::thread::panicking(), "the table stays");
+    }
+}
+
+/// A site opens what it is told to open, and the operator uses something else.
+#[test]
+fn nothing_flows_on_a_port_that_was_not_named() {
+    e2e("counters", async |site| {
+        let db: Machine = site.machine("db").up().await;
+        site.baseline("spring", &[ethtool()]).await;
+        let (v4, v6) = (db.v4.clone().expect("IPv4"), db.v6.clone().expect("IPv6"));
+        let (from4, from6) = (our_address(&v4).await, our_address(&v6).await);
+        let rules = ports(&[
+            "--type",
+            "Linux",
+            "--address",
+            &v4,
+            "--address",
+            &v6,
+            "--from",
+            &from4,
+            "--from",
+            &from6,
+            "-o",
+            "nftables",
+        ])
+        .await;
+        let counted = Counted::new(&rules, &site.path("")).await;
+        site.run("r1", to("spring")).await.succeeds().await;
+        let packets = counted.packets().await;
+        assert!(packets["Linux, Inventory, Deployment: ssh"] > 0, "{packets:?}");
+        assert_eq!(
+            (packets["not named, to machines"], packets["not named, from machines"]),
+            (0, 0),
+            "{packets:?}"
+        );
+        // That it would have been seen.
+        let other = format!("{v4}:9").parse().expect("an address");
+        TcpStream::connect_timeout(&other, Duration::from_secs(1)).expect_err("nobody is there");
+        assert_eq!(counted.packets().await["not named, to machines"], 1);
+    });
+}

@@ -28,7 +28,7 @@
 //!
 //! - [`Site`]: `baseline`, `run`, `secret`, `payload` (a file of the test's own), `node`, `events`,
 //!   `create` (any object as JSON; the answer of the API server is returned, not unwrapped);
-//!   `operator.kill()`, `operator.start()`.
+//!   `operator.kill()`, `operator.start()`; `replica` is one more operator.
 //! - [`machine::Builder`]: `lab(&["--no-v4"])` takes any option of `labctl add`; `login("ops")` is
 //!   user `ops` with its password; `secret(key, value)` and `without(key)` change the Secret;
 //!   `spec(json)` is merged over the ManagedNode's spec (RFC 7396: null removes); `label(k, v)`;

@@ -27,4 +27,5 @@ mod lost;
 mod order;
 mod patience;
 mod ports;
+mod replicas;
 mod steering;

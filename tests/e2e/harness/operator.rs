@@ -10,6 +10,8 @@ use std::sync::Mutex;
 /// One operator, which may be killed and started again.
 pub(crate) struct Operator {
     namespace: String,
+    /// Name of its runner.
+    pub(crate) runner: String,
     dir: PathBuf,
     options: Mutex<Vec<String>>,
     child: Mutex<Option<Child>>,
@@ -17,9 +19,10 @@ pub(crate) struct Operator {
 
 impl Operator {
     /// An operator for one namespace, not started yet. Everything of it is kept in `dir`.
-    pub(crate) fn new(namespace: &str, dir: &Path) -> Self {
+    pub(crate) fn new(namespace: &str, name: &str, dir: &Path) -> Self {
         Self {
             namespace: namespace.to_owned(),
+            runner: format!("{namespace}-{name}"),
             dir: dir.to_owned(),
             options: Mutex::default(),
             child: Mutex::default(),
@@ -45,13 +48,13 @@ impl Operator {
         let mut command = Command::new(env!("CARGO_BIN_EXE_farrier"));
         command
             .args(["operator", "--namespace", &self.namespace])
-            .args(["--runner-name", &format!("{}-runner", self.namespace)])
+            .args(["--runner-name", &self.runner])
             .arg("--engines")
             .arg(engines())
             .arg("--payload-dir")
             .arg(self.dir.join("payloads"))
             .arg("--cache-dir")
-            .arg(self.dir.join("cache"))
+            .arg(self.dir.join(format!("cache-{}", self.runner)))
             .args(&*self.options.lock().unwrap())
             .env("RUST_LOG", format!("info,farrier={level}"))
             .env("NO_COLOR", "1")
@@ -62,12 +65,16 @@ impl Operator {
     }
 
     fn log_file(&self) -> File {
-        OpenOptions::new().create(true).append(true).open(self.dir.join("operator.log")).expect("a log file")
+        OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.log", self.runner))
     }
 
     /// All that the operator has said, over all its starts.
     pub(crate) fn log(&self) -> String {
-        let bytes = std::fs::read(self.dir.join("operator.log")).unwrap_or_default();
+        let bytes = std::fs::read(self.log_path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -78,6 +85,21 @@ impl Operator {
             child.kill().ok();
             child.wait().expect("its status");
         }
+    }
+
+    /// Stops it where it is, as a host that hangs does.
+    pub(crate) async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets it go on from there.
+    pub(crate) async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.lock().unwrap().as_ref().expect("the operator runs").id().to_string();
+        lab::output("kill", [signal, &pid]).await;
     }
 
     /// Asks it to end and waits for it. It must end well, and soon.

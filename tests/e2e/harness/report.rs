@@ -10,7 +10,7 @@ use std::io::Write;
 use std::time::Duration;
 
 /// How many lines of the operator's log are printed.
-const LOG_LINES: usize = 400;
+const LOG_LINES: usize = 800;
 
 /// Prints the operator's log, all objects, all events, and the engines' journals.
 pub(crate) async fn print(site: &Site) {
@@ -30,7 +30,7 @@ pub(crate) async fn print(site: &Site) {
         }
     }
     println!("\n-------- the operator's log");
-    let log = site.operator.log();
+    let log = site.logs();
     let lines: Vec<&str> = log.lines().collect();
     lines.iter().skip(lines.len().saturating_sub(LOG_LINES)).for_each(|line| println!("{line}"));
     println!("======== end of {}\n", site.name);

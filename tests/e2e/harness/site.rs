@@ -16,7 +16,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -31,6 +31,7 @@ pub(crate) struct Site {
     pub(crate) client: Client,
     /// The operator.
     pub(crate) operator: Operator,
+    replicas: Mutex<Vec<Arc<Operator>>>,
     dir: TempDir,
     hosts: Mutex<Vec<String>>,
     machines: Mutex<Vec<Machine>>,
@@ -55,8 +56,22 @@ impl Site {
         let namespace: Namespace = serde_json::from_value(namespace).expect("a namespace");
         let api: Api<Namespace> = Api::all(client.clone());
         api.create(&PostParams::default(), &namespace).await.expect("a new namespace");
-        let operator = Operator::new(&name, dir.path());
-        Self { name, client, operator, dir, hosts: Mutex::default(), machines: Mutex::default() }
+        let operator = Operator::new(&name, "runner", dir.path());
+        let (hosts, machines, replicas) = Default::default();
+        Self { name, client, operator, replicas, dir, hosts, machines }
+    }
+
+    /// Another operator process for the same namespace, not started yet.
+    pub(crate) fn replica(&self, name: &str) -> Arc<Operator> {
+        let replica = Arc::new(Operator::new(&self.name, name, self.dir.path()));
+        self.replicas.lock().unwrap().push(replica.clone());
+        replica
+    }
+
+    /// All that its operators have said.
+    pub(crate) fn logs(&self) -> String {
+        let others = self.replicas.lock().unwrap().clone();
+        std::iter::once(self.operator.log()).chain(others.iter().map(|o| o.log())).collect()
     }
 
     /// The objects of a kind.
@@ -182,12 +197,16 @@ impl Site {
         for machine in self.machines() {
             machine.is_clean().await;
         }
-        if self.operator.runs() {
+        let others = self.replicas.lock().unwrap().clone();
+        if self.operator.runs() || others.iter().any(|o| o.runs()) {
             self.runs_go().await;
             self.operator.stop().await;
         }
+        for other in others {
+            other.stop().await;
+        }
         let panics: Vec<String> =
-            self.operator.log().lines().filter(|l| l.contains("panicked at")).map(str::to_owned).collect();
+            self.logs().lines().filter(|l| l.contains("panicked at")).map(str::to_owned).collect();
         assert!(panics.is_empty(), "the operator panicked: {panics:#?}");
     }
 
@@ -218,6 +237,9 @@ impl Site {
     /// Takes everything away, whatever state it is in.
     pub(crate) async fn remove(&self) {
         self.operator.kill();
+        for other in self.replicas.lock().unwrap().iter() {
+            other.kill();
+        }
         self.release::<NodeUpdate>().await;
         self.release::<UpdateRun>().await;
         let api: Api<Namespace> = Api::all(self.client.clone());

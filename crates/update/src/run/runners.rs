@@ -8,10 +8,25 @@ use crate::model::RunnerName;
 use crate::reason::Reason;
 use std::collections::BTreeMap;
 
-/// The live runners, and how many nodes each has in flight.
+/// The live runners, and what each has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Runners {
-    load: BTreeMap<RunnerName, usize>,
+    load: BTreeMap<RunnerName, Load>,
+}
+
+/// Compared in this order: where few nodes are in flight, all runners get their turn nevertheless.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Load {
+    in_flight: usize,
+    /// Those that are over included.
+    all: usize,
+}
+
+impl Load {
+    fn add(&mut self, in_flight: bool) {
+        self.in_flight += usize::from(in_flight);
+        self.all += 1;
+    }
 }
 
 impl Runners {
@@ -20,10 +35,10 @@ impl Runners {
         live: impl IntoIterator<Item = RunnerName>,
         updates: impl IntoIterator<Item = &'a UpdateFacts>,
     ) -> Self {
-        let mut load: BTreeMap<_, _> = live.into_iter().map(|name| (name, 0)).collect();
-        for update in updates.into_iter().filter(|update| update.in_flight()) {
+        let mut load: BTreeMap<_, Load> = live.into_iter().map(|name| (name, Load::default())).collect();
+        for update in updates {
             if let Some(load) = load.get_mut(&update.runner) {
-                *load += 1;
+                load.add(update.in_flight());
             }
         }
         Self { load }
@@ -39,11 +54,12 @@ impl Runners {
         self.load.is_empty()
     }
 
-    /// The runner with the least in flight, the first by name of several. Counts what it gets.
+    /// The runner with the least in flight; of several the one that has had the least, and the first
+    /// by name of those. Counts what it gets.
     pub fn pick(&mut self) -> Option<RunnerName> {
-        let (name, load) = self.load.iter_mut().min_by_key(|(_, load)| **load)?;
-        *load += 1;
-        Some(name.clone())
+        let name = self.load.iter().min_by_key(|(_, load)| *load)?.0.clone();
+        self.load.get_mut(&name)?.add(true);
+        Some(name)
     }
 
     /// What a NodeUpdate waits for whose runner is gone; `None`: it is there.

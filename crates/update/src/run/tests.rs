@@ -432,6 +432,9 @@ fn work_goes_to_the_runner_with_the_least_and_stays_with_who_lives() {
     let short: Vec<_> = handed.iter().map(|(n, runner)| format!("{n}:{runner}")).collect();
     assert_eq!(short, ["0:a", "2:a", "3:b", "4:a"]);
     assert_eq!(reassign(updates.iter().enumerate(), Runners::default()), []);
+    let over = with("a", UpdatePhase::Done(NodeEnd::Succeeded));
+    let mut later = Runners::new(["a", "b"].map(RunnerName::from), [&over]);
+    assert_eq!(later.pick(), Some(RunnerName::from("b")), "one that came later gets its turn");
     let mut seen = observed(Desired::Run, [working(), free()]);
     seen.runners = Runners::default();
     assert_eq!(waits(&decide(&seen)), "a:WaitingForRunner b:WaitingForRunner");

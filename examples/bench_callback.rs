@@ -1,7 +1,7 @@
 //! The callback server by itself, and who calls it: what `hack/bench callback` measures with.
 //!
 //! ```text
-//! bench_callback serve   DIR SESSIONS          the product's server, for DIR/payload
+//! bench_callback serve   DIR N                 the product's server, for DIR/payload
 //! bench_callback fetch   DIR ADDRESS PATH N    N clients fetch the same thing at once
 //! bench_callback idle    DIR N                 N engines that wait for a task, until input ends
 //! bench_callback latency DIR SECONDS           one engine that says something all the time
@@ -9,8 +9,7 @@
 //! ```
 //!
 //! `serve` leaves in DIR what the others need: `https` (the address), `engines` (a line of JSON
-//! for each session), `ca.crt`, `tls.crt` and `tls.key` (for another server to be measured with the
-//! same certificates). What was measured goes to standard output, one `name value` a line.
+//! for each session) and `ca.crt` (for another server that knows the same engines). What was measured goes to standard output, one `name value` a line.
 
 use anyhow::{Context as _, bail};
 use farrier::callback::{
@@ -68,7 +67,8 @@ async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
     let mut configs = String::new();
     let bound = bind(Pair { http: 0, https: 0 }, &[Family::V4])?;
     let https = SocketAddr::from((Ipv4Addr::LOCALHOST, bound.pair().https));
-    for number in 0..sessions {
+    // The last one is for `latency`.
+    for number in 0..=sessions {
         let session = format!("s{number}");
         let conversation = Conversation::new(&session, 900, Box::new(OneFile(file.clone())));
         registrations.push(registry.register(&session, Arc::new(conversation)));
@@ -95,9 +95,7 @@ async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
         limits: Limits::default(),
     };
     let _server = serve(bound, side)?;
-    for (name, bytes) in identity.to_map() {
-        std::fs::write(dir.join(name), bytes)?;
-    }
+    std::fs::write(dir.join("ca.crt"), identity.to_map().remove("ca.crt").context("a CA")?)?;
     std::fs::write(dir.join("engines"), configs)?;
     // Last, and at once: whoever sees it may begin.
     std::fs::write(dir.join("https.part"), https.to_string())?;

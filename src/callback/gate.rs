@@ -32,15 +32,16 @@ pub struct Limits {
 
 impl Default for Limits {
     /// One core does some 4,000 handshakes a second, so that a fleet of thousands is through before
-    /// the first one's patience ends. Thirty-two is what a rack of devices behind one address may
-    /// fetch at once. A reader that takes less than 550 bytes a second would need three weeks for a
+    /// the first one's patience ends. A hundred and twenty-eight is more than a site behind one
+    /// address begins in the milliseconds that a handshake takes, and costs an attacker's victim
+    /// two megabytes. A reader that takes less than 550 bytes a second would need three weeks for a
     /// gigabyte.
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(5),
             request: Duration::from_secs(20),
             reader: Duration::from_secs(30),
-            per_source: 32,
+            per_source: 128,
             handshakes: 1024,
             connections: 16 * 1024,
         }

@@ -113,6 +113,20 @@ async fn an_engine_calls_works_and_leaves() {
     until(|| site.counters.open() == 0).await;
 }
 
+#[tokio::test]
+async fn an_engine_calls_over_ipv6() {
+    let site = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let address = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, site.server.pair().https));
+    let outside = TcpStream::connect(address).await;
+    assert!(outside.is_err() || ask(&mut outside.unwrap(), b"x").await.is_none());
+    site.sources.send_replace(Arc::new(AddressSet::from_iter([address.ip()])));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut engine = Engine::on(engine_tls(&site.config("s1"), stream).await.unwrap(), "s1").await;
+    whole_conversation(&site, &conversation, &mut engine).await;
+    site.refused(crate::callback::Cause::Source, 1).await;
+}
+
 /// A machine that was cut off calls again before the runner has noticed.
 #[tokio::test]
 async fn the_newer_stream_of_a_session_replaces_the_older() {

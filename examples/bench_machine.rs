@@ -167,6 +167,7 @@ impl Ready {
         let step = step.next("probe");
         let engine = engines.for_machine("bench", &probe.system, &probe.arch)?;
         let launch = Launch {
+            callback: None,
             engine: &engine,
             session: &session,
             run: "bench",

@@ -11,6 +11,7 @@ mod managed_node;
 mod pending;
 mod update_run;
 
+use crate::exposure::Exposer;
 use crate::failure::chain;
 use crate::health::{BEAT_EVERY, Beat};
 use crate::lease::Hold;
@@ -35,6 +36,8 @@ const AFTER_ERROR: Duration = Duration::from_secs(5);
 
 /// After something could not be handed over it is tried again this much later.
 const HAND_OVER_AGAIN: Duration = Duration::from_secs(1);
+/// How often what is left over from runs that are over is looked for.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// What the controller works with.
 pub struct Context {
@@ -54,6 +57,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The loop's sign of life.
     pub beat: Beat,
+    /// Opens and closes what runs need.
+    pub exposer: Exposer,
     /// What was created and is not in the caches yet.
     pub(crate) pending: Pending,
 }
@@ -67,8 +72,20 @@ impl Context {
         (name, leads, members): (String, Hold, Membership),
         metrics: Metrics,
         beat: Beat,
+        exposer: Exposer,
     ) -> Self {
-        Self { client, world, events, name, leads, members, metrics, beat, pending: Pending::default() }
+        Self {
+            client,
+            world,
+            events,
+            name,
+            leads,
+            members,
+            metrics,
+            beat,
+            exposer,
+            pending: Pending::default(),
+        }
     }
 }
 
@@ -85,6 +102,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     }
     baseline::review_all(context).await;
     managed_node::review_all(context).await;
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         context.beat.beat();
         let next = due.values().min().copied();
@@ -100,7 +118,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
             },
             () = members.changed() => {
                 hand_over = Some(Instant::now());
-                // Nodes may have waited for a runner.
+                // Nodes may have waited for a runner, or for its ports.
                 for run in context.world.runs.state().iter().filter(|run| !update_run::is_finished(run)) {
                     due.insert(key(&**run), Instant::now());
                 }
@@ -109,6 +127,11 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
                 hand_over = if assign::hand_over(context).await { None } else { Some(Instant::now() + HAND_OVER_AGAIN) };
             }
             () = until(next) => decide_due(context, &mut due).await,
+            _ = sweep.tick() => {
+                if let Err(error) = context.exposer.sweep().await {
+                    tracing::warn!(error = %chain(&error), "what was made for runs that are over could not be deleted; tried again");
+                }
+            }
             () = tokio::time::sleep(BEAT_EVERY) => {}
         }
     }
@@ -120,7 +143,7 @@ fn concerns_orphan(context: &Context, change: &Change) -> bool {
         Change::Update(update) => {
             context.world.updates.get(update).is_some_and(|update| assign::is_orphaned(context, &update))
         }
-        Change::Node(_) | Change::Baseline(_) | Change::Run(_) => false,
+        Change::Node(_) | Change::Baseline(_) | Change::Run(_) | Change::Made(_) => false,
     }
 }
 
@@ -165,6 +188,12 @@ async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant
             }
             for key in open_runs(context, &node.namespace.unwrap_or_default()) {
                 mark(key);
+            }
+        }
+        Change::Made(uid) => {
+            let run = context.world.runs.state().into_iter().find(|run| run.uid().as_deref() == Some(&uid));
+            if let Some(run) = run {
+                mark(key(&*run));
             }
         }
         Change::Baseline(baseline) => {

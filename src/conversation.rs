@@ -9,7 +9,7 @@ mod serve;
 pub use crate::payload::PayloadFiles;
 pub(crate) use serve::http;
 
-use farrier_protocol::{Event, EventBody, FailureCode, Hello, Lease, Task, Work};
+use farrier_protocol::{Dial, Event, EventBody, FailureCode, Hello, Lease, Task, Work};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -34,6 +34,8 @@ struct State {
     /// Number of the last event that the engine had when it said hello; `None` before.
     promised: Option<u64>,
     leases: BTreeMap<String, Lease>,
+    /// What came of the engine's calls, as it said when it was last greeted.
+    dials: Vec<Dial>,
 }
 
 /// How a task ended.
@@ -114,6 +116,11 @@ impl Conversation {
         self.wait(|state| state.events.range(seq.saturating_add(1)..).next().map(|_| ())).await;
     }
 
+    /// What came of the engine's last calls, if it talks through another channel.
+    pub fn dials(&self) -> Vec<Dial> {
+        self.lock().dials.clone()
+    }
+
     /// How many things of ours are on the machine.
     pub fn leases(&self) -> usize {
         self.lock().leases.len()
@@ -152,6 +159,7 @@ impl Conversation {
         state.leases = hello.leases.iter().map(|l| (l.id.clone(), l.clone())).collect();
         let ack = state.ack();
         state.promised = Some(hello.last_seq);
+        state.dials.clone_from(&hello.dials);
         drop(state);
         self.changed.notify_waiters();
         Ok(ack)

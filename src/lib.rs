@@ -17,6 +17,7 @@ pub mod conversation;
 pub mod convert;
 pub mod drivers;
 pub mod engines;
+pub mod exposure;
 pub mod failure;
 pub mod health;
 pub mod http;

@@ -7,6 +7,7 @@ mod events;
 
 pub use events::{Action, Events};
 
+use crate::api::update_run::ListenerStatus;
 use crate::api::{NodeUpdate, UpdateRun};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Patch, PatchParams};
@@ -24,6 +25,9 @@ pub const CONTROLLER: &str = "farrier-controller";
 
 /// Field manager of runners.
 pub const RUNNER: &str = "farrier-runner";
+
+/// The API server takes field managers of this length at most.
+const LONGEST_MANAGER: usize = 128;
 
 /// A kind that lives in a namespace and has a status.
 pub trait Kind:
@@ -97,6 +101,25 @@ async fn write_status<K: Kind>(
     });
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     api.patch_status(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await
+}
+
+/// Writes what a runner says of its ports for a run; `None` takes it back. Each runner is a field
+/// manager of its own, so that none touches what another says.
+///
+/// # Errors
+/// Those of the API server; 404 when the run is gone.
+pub async fn listener(
+    client: &Client,
+    run: &UpdateRun,
+    runner: &str,
+    report: Option<&ListenerStatus>,
+) -> Result<(), kube::Error> {
+    let manager: String = format!("{RUNNER}-{runner}").chars().take(LONGEST_MANAGER).collect();
+    let status = match report {
+        Some(report) => json!({"listeners": [report]}),
+        None => json!({}),
+    };
+    write_status(client, run, &manager, &status, json!({"name": run.name_any()})).await.map(|_| ())
 }
 
 /// Writes an object without its status.

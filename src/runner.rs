@@ -4,18 +4,23 @@
 //! from attempt to attempt until it ends. The object is the only state: after a restart the tasks
 //! are simply begun again, and find on the machines what the engines have done meanwhile.
 
+mod callback;
 mod count;
+mod doors;
 mod load;
 mod record;
 mod render;
 mod task;
 
+pub use doors::{Doors, keep as keep_doors};
 pub use record::label_value;
 
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
+use crate::exposure::Names;
 use crate::health::{BEAT_EVERY, Beat};
 use crate::lease::Hold;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::publish::{self, Events};
 use crate::session::Tools;
@@ -45,6 +50,12 @@ pub struct Context {
     pub holds: Hold,
     /// How long an engine may go without contact, in seconds.
     pub lease_seconds: u64,
+    /// Who else is there.
+    pub membership: Membership,
+    /// What names mean.
+    pub names: Arc<Names>,
+    /// The callback servers of this runner.
+    pub doors: Doors,
     /// Counts what comes of the work.
     pub metrics: Metrics,
     /// The loop's sign of life.

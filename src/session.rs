@@ -7,16 +7,19 @@
 //! ```
 //!
 //! The two run side by side: `keep` sees to it that there is a stream, `work` hands out tasks and
-//! does not notice when the stream is another one. Whatever `work` comes to, it ends by having the
+//! does not notice when the stream is another one. A stream is an SSH channel, or a call of the
+//! engine (`call`). Whatever `work` comes to, it ends by having the
 //! engine take everything back. Knows neither Kubernetes nor the API types.
 
 mod arrive;
+mod call;
 mod job;
 mod view;
 mod work;
 
+pub use call::Callback;
 pub use job::{Goal, Job, Tools};
-pub use view::{Step, Survey, View};
+pub use view::{Step, Survey, View, WayBack};
 
 use crate::conversation::{Conversation, PayloadFiles};
 use crate::drivers::linux::Machine;

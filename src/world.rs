@@ -4,6 +4,7 @@ mod fresh;
 mod several;
 
 use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
+use crate::exposure::{LABEL_RUN_UID, Objects};
 use crate::metrics::{Counters, Metrics};
 use crate::publish::Kind;
 use futures::StreamExt;
@@ -20,6 +21,9 @@ use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
+
+/// Length of a UID as the API server makes them: 32 hexadecimal digits in five groups.
+const UID_LENGTH: usize = 36;
 
 /// The caches.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ pub enum Change {
     Run(ObjectRef<UpdateRun>),
     /// A machine in a run.
     Update(ObjectRef<NodeUpdate>),
+    /// A Service or policy that was made for the run with this UID.
+    Made(String),
 }
 
 /// Watches that fill a [`World`], and the changes they see.
@@ -54,14 +60,16 @@ pub struct Watches {
     world: World,
     unfilled: Unfilled,
     changes: mpsc::UnboundedReceiver<Change>,
+    made: Option<Objects>,
 }
 
 impl Watches {
-    /// Starts the watches: of all namespaces if none is named.
-    pub fn start(client: &Client, namespaces: &[String], metrics: &Metrics) -> Self {
+    /// Starts the watches: of all namespaces if none is named. `own`: the operator's namespace, if
+    /// Services and policies are made for runs there.
+    pub fn start(client: &Client, namespaces: &[String], own: Option<&str>, metrics: &Metrics) -> Self {
         let (send, changes) = mpsc::unbounded_channel();
         let unfilled = Unfilled::default();
-        let means = Means { client, namespaces, send: &send, metrics, unfilled: &unfilled };
+        let means = Means { client, namespaces, labels: None, send: &send, metrics, unfilled: &unfilled };
         let world = World {
             nodes: watch(&means, Change::Node),
             baselines: watch(&means, Change::Baseline),
@@ -69,7 +77,14 @@ impl Watches {
             updates: watch(&means, Change::Update),
             scope: namespaces.to_vec(),
         };
-        Self { world, unfilled, changes }
+        let made = own.map(|own| {
+            let means = Means { namespaces: &[own.to_owned()], labels: Some(LABEL_RUN_UID), ..means };
+            Objects {
+                services: watch(&means, |service| made_for(&service.name)),
+                policies: watch(&means, |policy| made_for(&policy.name)),
+            }
+        });
+        Self { world, unfilled, changes, made }
     }
 
     /// The caches, which may not be filled yet.
@@ -90,12 +105,17 @@ impl Watches {
         self.world.nodes.wait_until_ready().await?;
         self.world.baselines.wait_until_ready().await?;
         self.world.runs.wait_until_ready().await?;
-        self.world.updates.wait_until_ready().await
+        self.world.updates.wait_until_ready().await?;
+        if let Some(made) = &self.made {
+            made.services.wait_until_ready().await?;
+            made.policies.wait_until_ready().await?;
+        }
+        Ok(())
     }
 
     /// The caches and the changes from now on.
-    pub fn into_parts(self) -> (World, mpsc::UnboundedReceiver<Change>) {
-        (self.world, self.changes)
+    pub fn into_parts(self) -> (World, Option<Objects>, mpsc::UnboundedReceiver<Change>) {
+        (self.world, self.made, self.changes)
     }
 }
 
@@ -117,10 +137,18 @@ impl Unfilled {
     }
 }
 
+/// What is made for a run is called `farrier-<UID>`, policies with something behind it.
+fn made_for(name: &str) -> Change {
+    let uid = name.strip_prefix("farrier-").unwrap_or_default();
+    Change::Made(uid.chars().take(UID_LENGTH).collect())
+}
+
 /// What each watch needs.
 struct Means<'a> {
     client: &'a Client,
     namespaces: &'a [String],
+    /// Only objects that this selector matches.
+    labels: Option<&'static str>,
     send: &'a mpsc::UnboundedSender<Change>,
     metrics: &'a Metrics,
     unfilled: &'a Unfilled,
@@ -130,7 +158,8 @@ fn watch<K: Kind>(means: &Means<'_>, change: impl Fn(ObjectRef<K>) -> Change + S
 where
     K::DynamicType: Eq + Hash + Clone,
 {
-    let Means { client, namespaces, send, metrics, unfilled } = means;
+    let Means { client, namespaces, labels, send, metrics, unfilled } = means;
+    let config = labels.map_or_else(watcher::Config::default, |l| watcher::Config::default().labels(l));
     let (store, writer) = reflector::store();
     let send = (*send).clone();
     unfilled.lock().insert(kind::<K>());
@@ -139,7 +168,7 @@ where
     let interruptions = metrics.watch_interruptions.clone();
     let unreadable = metrics.objects_unreadable.clone();
     let mut stream = Box::pin(
-        events(client, namespaces, &known, &unreadable)
+        events(client, namespaces, &config, &known, &unreadable)
             // Who wrote which field is of no interest here and is a third of each object.
             .modify(|object: &mut K| object.meta_mut().managed_fields = None)
             .reflect(writer),
@@ -169,6 +198,7 @@ where
 fn events<K: Kind>(
     client: &Client,
     namespaces: &[String],
+    config: &watcher::Config,
     known: &Store<K>,
     unreadable: &Counters<1>,
 ) -> BoxStream<'static, watcher::Result<Event<K>>>
@@ -177,7 +207,7 @@ where
 {
     let one = |api: Api<DeserializeGuard<K>>| {
         let (known, unreadable) = (known.clone(), unreadable.clone());
-        watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+        watcher(api, config.clone()).default_backoff().filter_map(move |event| {
             std::future::ready(event.map(|event| readable(event, &known, &unreadable)).transpose())
         })
     };

@@ -2,14 +2,18 @@
 
 mod instruments;
 mod replica;
+mod site;
 
 use super::cluster;
+use crate::callback::Registry;
 use crate::controllers;
 use crate::engines::Engines;
+use crate::exposure::{Exposer, Names};
+use crate::membership::Home;
 use crate::metrics::Metrics;
 use crate::payload::Store;
 use crate::publish::Events;
-use crate::runner;
+use crate::runner::{self, Doors};
 use crate::session::Tools;
 use crate::world::{Change, Watches};
 use anyhow::Context as _;
@@ -22,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// How long it may take to answer the first question.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -58,6 +62,9 @@ pub struct Args {
     #[command(flatten)]
     replica: replica::Options,
 
+    #[command(flatten)]
+    site: site::Options,
+
     /// Seconds that an engine waits for a silent operator before it takes everything back.
     #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]
     lease_seconds: u64,
@@ -84,7 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     check_definitions(&client, &server).await?;
     let home = args.replica.namespace().or(args.namespace.first().map(String::as_str)).unwrap_or(&home);
     let replica = Replica::join(&client, home, &args.replica, &instruments.metrics).await?;
-    let tools = Tools { engines, store, metrics: instruments.metrics.clone() };
+    let tools = Tools { engines, store, metrics: instruments.metrics.clone(), calls: Registry::new() };
     let ended = tokio::select! {
         ended = work(&args, client, &replica, &instruments, tools) => ended,
         told = told_to_end() => told,
@@ -105,10 +112,20 @@ async fn work(
     tools: Tools,
 ) -> anyhow::Result<()> {
     replica.runner.gained().await;
-    let watches = Watches::start(&client, &args.namespace, &instruments.metrics);
+    let own = matches!(replica.info.home, Home::Pod { .. }).then_some(replica.namespace.as_str());
+    let watches = Watches::start(&client, &args.namespace, own, &instruments.metrics);
     instruments.watching(&client, &watches);
     watches.ready().await.context("failed to fill the caches")?;
-    let (world, changes) = watches.into_parts();
+    let (world, made, changes) = watches.into_parts();
+    let names = Arc::new(Names::default());
+    let exposer = Exposer::new(
+        client.clone(),
+        world.clone(),
+        args.site.site(replica, made),
+        names.clone(),
+        replica.members.clone(),
+    );
+    let doors_changed = Arc::new(Notify::new());
     let (to_controller, controller_changes) = mpsc::unbounded_channel();
     let (to_runner, runner_changes) = mpsc::unbounded_channel();
     let runner = Arc::new(runner::Context {
@@ -119,6 +136,9 @@ async fn work(
         name: replica.name.clone(),
         holds: replica.runner.clone(),
         lease_seconds: args.lease_seconds,
+        membership: replica.members.clone(),
+        names,
+        doors: Doors::default(),
         metrics: instruments.metrics.clone(),
         beat: instruments.runner(),
     });
@@ -130,10 +150,12 @@ async fn work(
         (replica.name.clone(), replica.leader.clone(), replica.members.clone()),
         instruments.metrics.clone(),
         instruments.controller(),
+        exposer,
     );
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
-        () = spread(changes, to_controller, to_runner) => {}
+        () = spread(changes, to_controller, to_runner, &doors_changed) => {}
+        () = runner::keep_doors(runner.clone(), &doors_changed) => {}
         () = controllers::lead(controller, controller_changes) => {}
         () = runner::run(runner, runner_changes) => {}
     }
@@ -145,8 +167,10 @@ async fn spread(
     mut changes: mpsc::UnboundedReceiver<Change>,
     controller: mpsc::UnboundedSender<Change>,
     runner: mpsc::UnboundedSender<(String, String)>,
+    doors: &Notify,
 ) {
     while let Some(change) = changes.recv().await {
+        doors.notify_one();
         if let Change::Update(update) = &change {
             let key = (update.namespace.clone().unwrap_or_default(), update.name.clone());
             if runner.send(key).is_err() {

@@ -43,7 +43,11 @@ pub(super) async fn reconcile(
     let view = observe::observe(context, &run);
     let decision = decide(&view.observed);
     // Whoever does not lead any more begins nothing, and has nothing to say.
-    let Some(run) = act::act(context, run, &decision.effects).await? else { return Ok(None) };
+    let run = match act::act(context, run, &decision.effects, &view.machines).await {
+        Err(error) if publish::is_conflict(&error) => return Ok(Some(CATCH_UP)),
+        acted => acted?,
+    };
+    let Some(run) = run else { return Ok(None) };
     status::announce_effects(context, &run, &decision.effects).await;
     let mut later = None;
     if !decision.effects.contains(&Effect::DeleteRun) {

@@ -9,6 +9,7 @@ mod deploy;
 mod look;
 mod privilege;
 mod probe;
+mod reach;
 mod script;
 
 pub use deploy::Deployed;
@@ -18,6 +19,7 @@ pub use probe::Probe;
 
 use crate::engines::Engine;
 use crate::ssh::{Connection, Credentials};
+use farrier_protocol::CallbackConfig;
 
 /// A machine that we are signed in on, for one session.
 pub struct Machine {
@@ -41,6 +43,8 @@ pub struct Launch<'a> {
     pub credentials: &'a Credentials,
     /// How long the engine may go without contact at first, in seconds.
     pub lease_seconds: u64,
+    /// Where the engine calls back, if it does.
+    pub callback: Option<&'a CallbackConfig>,
 }
 
 /// Name of our directory on a machine.

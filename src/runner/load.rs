@@ -72,6 +72,7 @@ impl Context {
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
+            callback: self.callback(&node, &run, goal).await,
         })
     }
 
@@ -207,10 +208,12 @@ fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
         ));
     }
     let channel = node.spec.channel.unwrap_or(run.spec.channel);
-    if channel != Channel::Session {
+    if channel == Channel::Listen {
         return Err(Failure::new(
             Reason::NotYetSupported,
-            format!("{name} uses channel {channel:?}, which this version does not have; use Session"),
+            format!(
+                "{name} uses channel {channel:?}, which this version does not have; use Session or Callback"
+            ),
         ));
     }
     Ok(())

@@ -7,9 +7,10 @@ mod verdict;
 pub(super) use machine::node_conditions;
 
 use crate::api::condition;
+use crate::api::managed_node::Channel;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::failure::Failure;
-use crate::session::{End, View};
+use crate::session::{End, View, WayBack};
 use components::{changed, merge, planned};
 use farrier_update::NodePlan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -76,13 +77,22 @@ pub(super) fn status(picture: &Picture) -> NodeUpdateStatus {
         plan_digest: plan.map(NodePlan::digest).or_else(|| old.plan_digest.clone()),
         plan: plan.map_or_else(|| old.plan.clone(), |p| p.items.iter().map(planned).collect()),
         components,
-        channel: old.channel,
+        channel: channel(view).or(old.channel),
         address: view.address.clone().or_else(|| old.address.clone()),
         leases: view.leases,
         leftovers: view.leftovers.clone(),
         logs: view.engine.as_ref().map(|_| format!("/var/log/farrier/{run}")).or_else(|| old.logs.clone()),
         started_at: old.started_at.clone().or_else(|| Some((*now).clone())),
         finished_at: if ended { old.finished_at.clone().or_else(|| Some((*now).clone())) } else { None },
+    }
+}
+
+/// How the engine talks, once that is known.
+fn channel(view: &View) -> Option<Channel> {
+    match &view.way_back {
+        WayBack::Open { .. } => Some(Channel::Callback),
+        WayBack::NotNeeded | WayBack::Blocked { .. } => view.engine.as_ref().map(|_| Channel::Session),
+        WayBack::Untried => None,
     }
 }
 

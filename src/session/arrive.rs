@@ -27,6 +27,7 @@ impl Session<'_> {
     /// Sees to it that the engine is there and can be talked to, until it has retired. Returns
     /// the machine for the last look.
     pub(super) async fn keep(&self) -> Result<Machine, Failure> {
+        let mut calls = self.expect_calls();
         let mut machine = self.connect().await?;
         let mut deployed = match self.deploy(&machine).await {
             Ok(deployed) => deployed,
@@ -35,19 +36,43 @@ impl Session<'_> {
                 return Err(failure);
             }
         };
+        let mut call = None;
         let mut short = 0;
         loop {
             let since = Instant::now();
-            let talked = machine.talk(&deployed, &self.conversation).await;
+            let talked = match calls.as_mut().filter(|_| deployed.calls_back) {
+                Some(calls) => self.be_called(&machine, calls, call.take()).await,
+                None => machine.talk(&deployed, &self.conversation).await,
+            };
             if self.conversation.is_retired() {
                 return Ok(machine);
+            }
+            if let (Err(failure), true, false) = (&talked, deployed.calls_back, self.has_called()) {
+                // The connection by which it was brought still stands.
+                self.block(failure.clone());
+                deployed = self.deploy(&machine).await?;
+                continue;
             }
             short = if since.elapsed() < SHORT { short + 1 } else { 0 };
             if short >= SHORT_STREAMS {
                 return Err(talked.err().unwrap_or_else(|| self.keeps_ending()));
             }
             tracing::info!("the stream to the engine ended; going back");
-            (machine, deployed) = self.go_back(machine).await?;
+            let called = async {
+                match calls.as_mut().filter(|_| deployed.calls_back) {
+                    Some(calls) => calls.next_stream().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                back = self.go_back(&machine) => {
+                    let (other, now) = back?;
+                    machine = other.unwrap_or(machine);
+                    deployed = now;
+                }
+                // The engine was faster.
+                stream = called => call = Some(stream),
+            }
         }
     }
 
@@ -97,6 +122,7 @@ impl Session<'_> {
                 v.step = Step::Deploying;
             }
         });
+        let callback = self.way_back(machine, &probe).await?;
         let launch = Launch {
             engine: &engine,
             session: &job.session,
@@ -104,6 +130,7 @@ impl Session<'_> {
             privilege: job.privilege,
             credentials: &job.credentials,
             lease_seconds: job.lease_seconds,
+            callback: callback.as_ref(),
         };
         let begins = || self.view.send_modify(|v| v.deploying = true);
         let deployed = machine.deploy(&launch, &probe, begins).await;
@@ -124,12 +151,12 @@ impl Session<'_> {
     }
 
     /// Back to a machine whose engine is not finished: over the connection that stands, or a new
-    /// one. A machine that is rebooting is called until it answers.
-    async fn go_back(&self, machine: Machine) -> Result<(Machine, Deployed), Failure> {
+    /// one, which is returned. A machine that is rebooting is called until it answers.
+    async fn go_back(&self, machine: &Machine) -> Result<(Option<Machine>, Deployed), Failure> {
         if !machine.connection.is_closed()
-            && let Ok(deployed) = self.deploy(&machine).await
+            && let Ok(deployed) = self.deploy(machine).await
         {
-            return Ok((machine, deployed));
+            return Ok((None, deployed));
         }
         machine.connection.close().await;
         let until = Instant::now() + CALL_BACK_FOR;
@@ -137,7 +164,7 @@ impl Session<'_> {
             let arrived = async {
                 let machine = self.connect().await?;
                 let deployed = self.deploy(&machine).await?;
-                Ok::<_, Failure>((machine, deployed))
+                Ok::<_, Failure>((Some(machine), deployed))
             };
             match arrived.await {
                 Ok(arrived) => {
@@ -154,7 +181,7 @@ impl Session<'_> {
         }
     }
 
-    fn keeps_ending(&self) -> Failure {
+    pub(super) fn keeps_ending(&self) -> Failure {
         Failure::new(
             Reason::EngineLost,
             format!(

@@ -1,5 +1,7 @@
 //! What one attempt is given.
 
+use super::Callback;
+use crate::callback::Registry;
 use crate::drivers::linux::Privilege;
 use crate::engines::Engines;
 use crate::failure::Failure;
@@ -8,6 +10,7 @@ use crate::payload::{Access, Source, Store};
 use crate::ssh::{Credentials, Target};
 use farrier_update::{Component, FailedDependency, Force};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Everything about the machine and what is to be done, read beforehand.
 #[derive(Debug, Clone)]
@@ -47,6 +50,9 @@ pub struct Job {
     pub on_failed_dependency: FailedDependency,
     /// How long the engine may go without contact, in seconds.
     pub lease_seconds: u64,
+    /// Where the engine calls back; `None` where it is talked to through the SSH session. A failure:
+    /// it should call and cannot.
+    pub callback: Option<Result<Callback, Failure>>,
 }
 
 /// How far an attempt goes.
@@ -71,6 +77,8 @@ pub struct Tools {
     pub store: Store,
     /// Counts connections and engines.
     pub metrics: Metrics,
+    /// The sessions whose engines call.
+    pub calls: Arc<Registry>,
 }
 
 impl Job {

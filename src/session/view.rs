@@ -3,6 +3,7 @@
 use crate::failure::Failure;
 use farrier_protocol::{Facts, Package};
 use farrier_update::{ComponentResult, NodePlan};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The state of an attempt, as far as others care. Whoever watches it may miss steps in between,
@@ -18,6 +19,8 @@ pub struct View {
     pub host_key_accepted: bool,
     /// The host key to be recorded, if it was trusted on first use.
     pub first_key: Option<String>,
+    /// Whether the engine can call back.
+    pub way_back: WayBack,
     /// The machine was lost in the middle and is being called back; why.
     pub lost: Option<Failure>,
     /// Signed in.
@@ -44,6 +47,28 @@ pub struct View {
     pub leftovers: Vec<String>,
     /// Whether the machine is proven clean; `None`: not looked yet.
     pub clean: Option<Result<(), Failure>>,
+}
+
+/// Whether the engine can call back.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum WayBack {
+    /// It need not.
+    #[default]
+    NotNeeded,
+    /// It is not known yet.
+    Untried,
+    /// It has called.
+    Open {
+        /// From this address.
+        from: IpAddr,
+    },
+    /// It cannot.
+    Blocked {
+        /// What is in the way.
+        failure: Failure,
+        /// The engine is talked to through the SSH session instead; if not, nothing is installed.
+        instead: bool,
+    },
 }
 
 /// What is being done.

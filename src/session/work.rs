@@ -6,7 +6,9 @@ use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
 use farrier_update::plan::detections;
 use farrier_update::reason::remedy;
-use farrier_update::{Millis, NodePlan, PlanInput, Reason, StepRecord, conclude, plan_node, summarize};
+use farrier_update::{
+    Action, Millis, NodePlan, PlanInput, PlanItem, Reason, StepRecord, conclude, plan_node, summarize,
+};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ impl Session<'_> {
     /// Does the work, and has the engine take everything back whatever came of it.
     pub(super) async fn work(&self) -> Result<End, Failure> {
         let last = self.conversation.greeted().await;
+        self.learn_of_calls();
         let worked = self.tasks().await;
         self.step(Step::CleaningUp);
         // The number makes it another task than that of an engine that was killed while retiring.
@@ -50,6 +53,9 @@ impl Session<'_> {
             // Nothing was changed, so that the first reading is the last one.
             return Ok(self.finish(&plan, &readings));
         }
+        if let Some(failure) = self.withheld() {
+            return Ok(self.withhold(&plan, &readings, &failure));
+        }
         self.install(&plan).await
     }
 
@@ -75,6 +81,24 @@ impl Session<'_> {
         let (survey, readings) = self.survey_of("verify")?;
         self.view.send_modify(|v| v.survey = Some(Arc::new(survey)));
         Ok(self.finish(plan, &readings))
+    }
+
+    /// What can be read is read, and nothing is installed.
+    fn withhold(&self, plan: &NodePlan, readings: &BTreeMap<String, Reading>, failure: &Failure) -> End {
+        let blocked = Action::Blocked { why: failure.message.clone(), reason: failure.reason };
+        let results: Vec<_> = plan
+            .items
+            .iter()
+            .map(|item| {
+                let installs = matches!(item.action, Action::Install { .. });
+                let item =
+                    if installs { &PlanItem { action: blocked.clone(), ..item.clone() } } else { item };
+                conclude(item, None, readings.get(&item.component.name))
+            })
+            .collect();
+        let verdict = summarize(&results);
+        self.view.send_modify(|v| v.results = results);
+        End::Finished(verdict)
     }
 
     fn finish(&self, plan: &NodePlan, after: &BTreeMap<String, Reading>) -> End {

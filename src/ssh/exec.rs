@@ -90,7 +90,7 @@ impl Connection {
     }
 
     /// Says goodbye. A machine that does not listen any more is no problem.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         self.handle.disconnect(russh::Disconnect::ByApplication, "done", "en").await.ok();
     }
 

@@ -112,6 +112,10 @@ pub(super) struct Replica {
     pub(super) runner: Hold,
     /// Whether it decides.
     pub(super) leader: Hold,
+    /// The operator's namespace.
+    pub(super) namespace: String,
+    /// What this runner says of itself.
+    pub(super) info: RunnerInfo,
     /// The live runners.
     pub(super) members: Membership,
     stop: CancellationToken,
@@ -132,7 +136,8 @@ impl Replica {
     ) -> anyhow::Result<Self> {
         let terms = Terms::new(args.replica_lease_seconds);
         let name = args.runner_name.clone();
-        let claim = membership::claim(namespace, &name, &args.info());
+        let info = args.info();
+        let claim = membership::claim(namespace, &name, &info);
         let (mut keeper, runner) = Keeper::new(client, claim, terms);
         let (mut lookout, members) = Lookout::new(client, namespace, terms);
         let failed = || {
@@ -155,7 +160,17 @@ impl Replica {
         let mut lookouts = JoinSet::new();
         lookouts.spawn(lookout.run());
         lookouts.spawn(count(members.clone(), metrics.clone()));
-        Ok(Self { name, runner, leader, members, stop, keepers, lookout: lookouts })
+        Ok(Self {
+            name,
+            runner,
+            leader,
+            namespace: namespace.to_owned(),
+            info,
+            members,
+            stop,
+            keepers,
+            lookout: lookouts,
+        })
     }
 
     /// Lets the Leases go, so that others take over at once.

@@ -3,7 +3,9 @@
 use super::super::Context;
 use super::namespace;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateSpec};
-use crate::api::{ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, NodeUpdate, UpdateRun};
+use crate::api::{
+    ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, ManagedNode, NodeUpdate, UpdateRun,
+};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
 use crate::runner::label_value;
 use farrier_update::NodeName;
@@ -25,6 +27,7 @@ pub(super) async fn act(
     context: &Context,
     mut run: Arc<UpdateRun>,
     effects: &[Effect],
+    machines: &[Arc<ManagedNode>],
 ) -> Result<Option<Arc<UpdateRun>>, kube::Error> {
     for effect in effects {
         if !context.leads.is_held() {
@@ -42,8 +45,20 @@ pub(super) async fn act(
             Effect::Start { node, intent, runner } => start(context, &run, node, *intent, runner).await?,
             Effect::SetIntent { node, intent } => set_intent(context, &run, node, *intent).await?,
             Effect::DeleteRun => delete(context, &run).await?,
+            Effect::OpenWays => {
+                if let Some(written) = context.exposer.open(&run, machines).await? {
+                    context.pending.remember_run(written.clone());
+                    run = Arc::new(written);
+                }
+            }
+            Effect::CloseWays => {
+                if let Some(written) = context.exposer.close(&run).await? {
+                    context.pending.remember_run(written.clone());
+                    run = Arc::new(written);
+                }
+            }
             // Turns are written with the status.
-            Effect::RecordStarts { .. } | Effect::OpenWays | Effect::CloseWays | Effect::ReleaseRun => {}
+            Effect::RecordStarts { .. } | Effect::ReleaseRun => {}
         }
     }
     Ok(context.leads.is_held().then_some(run))
@@ -82,6 +97,7 @@ pub(super) async fn abandon(
             Ok(()) | Err(_) => {}
         }
     }
+    context.exposer.close(run).await?;
     release(context, run).await
 }
 

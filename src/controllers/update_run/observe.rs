@@ -9,11 +9,11 @@ use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
 use crate::api::{FINALIZER, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert;
+use crate::exposure;
 use crate::runner;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{
     BaselineFacts, Intent, Limit, NodeEnd, Observed, RunEnd, RunFacts, TargetFacts, UpdateFacts, UpdatePhase,
-    Ways,
 };
 use farrier_update::{Millis, NodeName, Reason, RunName};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -28,6 +28,8 @@ pub(super) struct View {
     pub(super) observed: Observed,
     /// Plan digests by machine, of those that have one.
     pub(super) plan_digests: BTreeMap<NodeName, String>,
+    /// The machines that the run is not done with.
+    pub(super) machines: Vec<Arc<ManagedNode>>,
 }
 
 /// Observes a run. Reads caches only.
@@ -38,11 +40,15 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
     let (names, selector_error) = target_names(context, run, &namespace);
     let mut targets = BTreeMap::new();
     let mut plan_digests = BTreeMap::new();
+    let mut machines = Vec::new();
     for name in names {
         let node = context.world.nodes.get(&ObjectRef::new(&name).within(&namespace));
         let own = updates.iter().find(|u| is_of(u, run) && u.spec.node_ref.name == name);
         if let Some(digest) = own.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
             plan_digests.insert(NodeName(name.clone()), digest);
+        }
+        if let Some(node) = node.as_ref().filter(|_| !own.is_some_and(|u| runner::is_finished(u))) {
+            machines.push(node.clone());
         }
         targets.insert(
             NodeName(name.clone()),
@@ -50,20 +56,21 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
                 exists: node.is_some(),
                 hold: node.as_ref().is_some_and(|n| n.spec.hold),
                 claimed_by: claim(&updates, run, &name).or_else(|| turns.get(&name).cloned()),
-                calls_back: false,
+                calls_back: node.as_ref().is_some_and(|n| exposure::calls_back(n, run)),
                 update: own.map(|u| facts(u)),
             },
         );
     }
+    let now = millis(&condition::now()).unwrap_or_default();
     let observed = Observed {
-        now: millis(&condition::now()).unwrap_or_default(),
+        now,
         run: run_facts(run, selector_error),
         baseline: baseline_facts(context, run, &namespace),
-        ways: Ways::free(),
+        ways: context.exposer.observe(run, &machines, now),
         runners: assign::runners(context),
         targets,
     };
-    View { observed, plan_digests }
+    View { observed, plan_digests, machines }
 }
 
 /// The machines of a run: those recorded, or those that the selector matches now.
@@ -201,7 +208,7 @@ fn not_supported(spec: &UpdateRunSpec) -> Vec<String> {
         (!spec.strategy.stages.is_empty(), "spec.strategy.stages"),
         (spec.strategy.failure_budget.is_some(), "spec.strategy.failureBudget"),
         (spec.reboot.policy != RebootWhen::Never, "spec.reboot.policy"),
-        (spec.channel != Channel::Session, "spec.channel"),
+        (spec.channel == Channel::Listen, "spec.channel: Listen"),
         (spec.callback.ftp_port.is_some(), "spec.callback.ftpPort"),
     ];
     asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned()).collect()

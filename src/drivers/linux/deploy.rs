@@ -7,8 +7,9 @@
 use super::script::{END, one_line};
 use super::{Launch, Machine, PLACES, Probe, directory};
 use crate::failure::Failure;
+use crate::ssh::{Output, Running};
 use bytes::Bytes;
-use farrier_protocol::{LaunchError, LaunchReport};
+use farrier_protocol::{CallbackConfig, LaunchError, LaunchReport};
 use farrier_update::Reason;
 use std::time::Duration;
 
@@ -23,6 +24,12 @@ const PATIENCE: u32 = 30;
 /// checked by the engine, which knows their size.
 const ROOM_KIB: u32 = 4096;
 
+/// Printed when the script waits for the binary.
+const ASKS_ENGINE: &str = "farrier-send-1";
+
+/// Printed when a launch waits for the way back.
+const ASKS_CONFIG: &str = "farrier-config-1";
+
 /// An engine that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployed {
@@ -30,6 +37,8 @@ pub struct Deployed {
     pub dir: String,
     /// Its process id.
     pub pid: u32,
+    /// Whether it was told to call back.
+    pub calls_back: bool,
 }
 
 impl Machine {
@@ -50,13 +59,7 @@ impl Machine {
             begins();
             let payload = if probe.gzip { launch.engine.gzip.clone() } else { launch.engine.raw.clone() };
             shell.send(Bytes::from(self.script(launch, probe, payload.len()))).await?;
-            // The shell says whether it wants the binary, or has found the engine running.
-            let asked =
-                shell.read_until(|o| o.stdout.contains("farrier-send-1") || o.stdout.contains(END)).await;
-            if asked && shell.so_far().stdout.contains("farrier-send-1") {
-                shell.send(payload).await?;
-            }
-            shell.read_until(|o| o.stdout.contains(END)).await;
+            answer(&mut shell, payload, launch.callback).await?;
             shell.end_input().await?;
             Ok(shell.so_far().stdout.clone())
         };
@@ -70,15 +73,21 @@ impl Machine {
                 ),
             ))
         })?;
-        self.read_report(&printed)
+        let deployed = self.read_report(&printed)?;
+        Ok(Deployed { calls_back: launch.callback.is_some(), ..deployed })
     }
 
     fn script(&self, launch: &Launch<'_>, probe: &Probe, length: usize) -> String {
         let name = directory(&self.id);
-        let Launch { engine, session, run, lease_seconds, .. } = launch;
+        let Launch { engine, session, run, lease_seconds, callback, .. } = launch;
+        // Each launch reads one line with the way back: it is sent when it is asked for.
+        let (ask, channel) = match callback {
+            Some(_) => (format!("echo {ASKS_CONFIG};"), "callback"),
+            None => (String::new(), "session"),
+        };
         let unpack = if probe.gzip { "gzip -dc" } else { "cat" };
         let options = format!(
-            "--session {session} --run {run} --peer-uid {} --digest {} --lease {lease_seconds}",
+            "--session {session} --run {run} --peer-uid {} --digest {} --lease {lease_seconds} --channel {channel}",
             probe.uid, engine.digest
         );
         // d: our directory. w: why a place was not taken. A place is tried for real: made, filled
@@ -99,7 +108,7 @@ impl Machine {
                done;
                if [ -x $t/engine ] && [ ! -L $t/engine ] && [ -O $t/engine ]; then
                  echo farrier-dir-1 $b/{name};
-                 trap '' HUP PIPE;
+                 trap '' HUP PIPE; {ask}
                  $b/{name}/engine launch --dir $b/{name} {options};
                  if [ $? -lt 126 ] && [ -d $b/{name} ]; then d=$b/{name}; break; fi;
                fi;
@@ -119,9 +128,9 @@ impl Machine {
                done;
                if [ -n \"$d\" ]; then
                  trap 'rm -rf $d' EXIT; trap 'exit 1' HUP INT TERM PIPE;
-                 echo farrier-dir-1 $d; echo farrier-send-1;
+                 echo farrier-dir-1 $d; echo {ASKS_ENGINE};
                  if head -c {length} | {unpack} > $d/engine && chmod 755 $d/engine; then
-                   trap - EXIT; trap '' HUP PIPE;
+                   trap - EXIT; trap '' HUP PIPE; {ask}
                    $d/engine launch --dir $d {options};
                    if [ $? -lt 126 ]; then rm -f $d/pid; else rm -rf $d; fi;
                  else echo farrier-upload-1 failed; fi;
@@ -138,7 +147,7 @@ impl Machine {
             .and_then(|json| serde_json::from_str::<LaunchReport>(json).ok());
         match (report, dir) {
             (Some(LaunchReport::Started { pid } | LaunchReport::AlreadyRunning { pid }), Some(dir)) => {
-                Ok(Deployed { dir: dir.to_owned(), pid })
+                Ok(Deployed { dir: dir.to_owned(), pid, calls_back: false })
             }
             (Some(LaunchReport::Failed { code, message }), _) => Err(launch_failed(node, code, &message)),
             (_, _) => Err(self.not_launched(printed)),
@@ -170,6 +179,36 @@ impl Machine {
             Reason::EngineFailed,
             format!("the engine did not start on {node} ({words}); look at /var/log/farrier there"),
         )
+    }
+}
+
+/// Sends what the script asks for, until it has come to its end: the binary unless it has found the
+/// engine running, and the way back for each launch.
+async fn answer(
+    shell: &mut Running,
+    payload: Bytes,
+    callback: Option<&CallbackConfig>,
+) -> Result<(), Failure> {
+    let config = match callback {
+        Some(callback) => serde_json::to_string(callback).unwrap_or_default() + "\n",
+        None => String::new(),
+    };
+    let mut payload = Some(payload);
+    let mut configs = 0;
+    loop {
+        let (waits, given) = (payload.is_some(), configs);
+        let asks = |o: &Output| {
+            (waits && o.stdout.contains(ASKS_ENGINE)) || o.stdout.matches(ASKS_CONFIG).count() > given
+        };
+        if !shell.read_until(|o| asks(o) || o.stdout.contains(END)).await || !asks(shell.so_far()) {
+            return Ok(());
+        }
+        if let Some(payload) = payload.take_if(|_| shell.so_far().stdout.contains(ASKS_ENGINE)) {
+            shell.send(payload).await?;
+        } else {
+            configs += 1;
+            shell.send(Bytes::from(config.clone())).await?;
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Probe {
     pub uid: u32,
     /// Whether `gzip` is there.
     pub gzip: bool,
+    /// The address that the machine sees us come from, with the zone where it is link-local.
+    pub seen_from: Option<String>,
     /// Directories of this session that are there already.
     pub existing: Vec<String>,
 }
@@ -34,7 +36,7 @@ impl Machine {
     pub async fn probe(&self) -> Result<Probe, Failure> {
         let name = directory(&self.id);
         let script = one_line(&format!(
-            "echo system $(uname -s); echo arch $(uname -m); echo uid $(id -u);
+            "echo from ${{SSH_CONNECTION%% *}}; echo system $(uname -s); echo arch $(uname -m); echo uid $(id -u);
              command -v gzip >/dev/null 2>&1 && echo gzip yes;
              for b in {PLACES}; do [ -d $b/{name} ] && echo existing $b/{name}; done;
              echo {END};"
@@ -49,6 +51,7 @@ fn read(lines: &[String]) -> Probe {
     let mut probe = Probe { uid: u32::MAX, ..Probe::default() };
     for line in lines {
         match line.split_once(' ') {
+            Some(("from", value)) => probe.seen_from = Some(value.to_owned()),
             Some(("system", value)) => value.clone_into(&mut probe.system),
             Some(("arch", value)) => value.clone_into(&mut probe.arch),
             Some(("uid", value)) => probe.uid = value.parse().unwrap_or(u32::MAX),
@@ -83,16 +86,24 @@ mod tests {
 
     #[test]
     fn a_probe_is_read_line_by_line() {
-        let lines: Vec<String> =
-            ["system Linux", "arch x86_64", "uid 0", "gzip yes", "existing /run/farrier-1", "noise"]
-                .iter()
-                .map(|l| (*l).to_owned())
-                .collect();
+        let lines: Vec<String> = [
+            "from fe80::1%eth0",
+            "system Linux",
+            "arch x86_64",
+            "uid 0",
+            "gzip yes",
+            "existing /run/farrier-1",
+            "noise",
+        ]
+        .iter()
+        .map(|l| (*l).to_owned())
+        .collect();
         let probe = read(&lines);
         assert_eq!(
             (probe.system.as_str(), probe.arch.as_str(), probe.uid, probe.gzip),
             ("Linux", "x86_64", 0, true)
         );
         assert_eq!(probe.existing, ["/run/farrier-1"]);
+        assert_eq!(probe.seen_from.as_deref(), Some("fe80::1%eth0"));
     }
 }

@@ -53,6 +53,8 @@ actions! {
     Wait on "UpdateRun" because "what it waits for",
     /// The run has ended.
     Finish on "UpdateRun" because "as in the condition `Succeeded`",
+    /// Connections to the run's callback server were turned away; one event for each cause and minute.
+    Refuse on "UpdateRun" because "`ConnectionsRefused`",
     /// A host key was seen for the first time and is trusted from now on.
     Connect on "NodeUpdate" because "`HostKeyRecorded`",
     /// Components were installed, or failed; one event for each reason, naming the components.

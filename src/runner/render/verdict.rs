@@ -4,7 +4,7 @@ use super::Phase;
 use crate::api::condition;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::failure::Failure;
-use crate::session::{End, View};
+use crate::session::{End, View, WayBack};
 use farrier_update::{NodeVerdict, Reason};
 
 /// One condition to be.
@@ -45,6 +45,8 @@ impl Verdict {
 /// The conditions of a NodeUpdate, in the order in which they come true.
 pub(super) struct Verdicts {
     reachable: Verdict,
+    /// Where the engine is to call back.
+    way_back: Option<Verdict>,
     engine: Verdict,
     payload: Verdict,
     applied: Verdict,
@@ -57,6 +59,7 @@ impl Verdicts {
     pub(super) fn of(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Self {
         Self {
             reachable: reachable(view, phase),
+            way_back: way_back(view, phase),
             engine: match &view.engine {
                 Some(dir) => Verdict::yes(Reason::EngineDeployed, format!("in {dir}")),
                 None => Verdict::pending(phase, "the engine to run on the machine"),
@@ -70,7 +73,7 @@ impl Verdicts {
     }
 
     pub(super) fn list(self) -> Vec<(&'static str, Verdict)> {
-        let Self { reachable, engine, payload, applied, verified, torn_down, succeeded } = self;
+        let Self { reachable, way_back, engine, payload, applied, verified, torn_down, succeeded } = self;
         let copy = |status: &'static str, of: &Verdict| Verdict {
             status,
             reason: of.reason,
@@ -83,8 +86,9 @@ impl Verdicts {
         };
         let kstatus = [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)];
         let mut list: Vec<_> = kstatus.map(|(type_, status)| (type_, copy(status, &succeeded))).into();
+        list.push(("Reachable", reachable));
+        list.extend(way_back.map(|verdict| ("CallbackReachable", verdict)));
         list.extend([
-            ("Reachable", reachable),
             ("EngineDeployed", engine),
             ("PayloadVerified", payload),
             ("Applied", applied),
@@ -113,6 +117,28 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
                 Verdict::pending(phase, "an answer from the machine")
             }
         },
+    }
+}
+
+/// Whether the engine can call back; `None` where it need not.
+fn way_back(view: &View, phase: &Phase) -> Option<Verdict> {
+    match &view.way_back {
+        WayBack::NotNeeded => None,
+        WayBack::Untried => Some(Verdict::pending(phase, "a call of the engine")),
+        WayBack::Open { from } => {
+            Some(Verdict::yes(Reason::CallbackReachable, format!("the engine called from {from}")))
+        }
+        WayBack::Blocked { failure, instead: true } => Some(Verdict::no(
+            failure.reason,
+            format!("{}. The engine is talked to through the SSH session instead", failure.message),
+        )),
+        WayBack::Blocked { failure, instead: false } => Some(Verdict::no(
+            failure.reason,
+            format!(
+                "{}. Nothing is installed, since spec.channel of the ManagedNode is Callback",
+                failure.message
+            ),
+        )),
     }
 }
 

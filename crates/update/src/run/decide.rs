@@ -74,6 +74,8 @@ fn conclude_wanting(
     }
     let ends_open = matches!(state, State::Ended(_)) && observed.run.finished.is_none();
     let state = if ends_open && !observed.ways.are_closed() { &State::Closing } else { state };
+    // What a name means may change without anybody saying so.
+    let tends = ways == Some(Effect::OpenWays);
     if let Some(ways) = ways {
         effects.insert(0, ways);
     }
@@ -83,6 +85,7 @@ fn conclude_wanting(
     let wake = waiting
         .iter()
         .filter_map(|(_, waiting_on)| waiting_on.until.or_else(|| look_again(waiting_on)))
+        .chain(tends.then(|| observed.now.after(LOOK_AGAIN)))
         .filter(|&until| until > observed.now)
         .min()
         .map_or(Wake::OnChange, Wake::At);

@@ -34,7 +34,16 @@ pub enum Way {
         /// When to look again at the latest.
         until: Option<Millis>,
     },
-    /// It cannot be opened until somebody does something.
+    /// It is partly open, and gets no further until somebody does something.
+    Stuck {
+        /// Why.
+        reason: Reason,
+        /// In words, with the way out.
+        message: String,
+        /// When it is tried again.
+        until: Option<Millis>,
+    },
+    /// Nothing of it is open, and cannot be until somebody does something.
     Blocked {
         /// Why.
         reason: Reason,
@@ -82,7 +91,7 @@ impl Ways {
 impl Way {
     /// A way that is refused was never open for long: whoever refuses it closes it.
     const fn is_closed(&self) -> bool {
-        matches!(self, Self::Free | Self::Closed | Self::Refused { .. })
+        matches!(self, Self::Free | Self::Closed | Self::Blocked { .. } | Self::Refused { .. })
     }
 
     fn obstacle(&self) -> Option<WaitingOn> {
@@ -90,9 +99,9 @@ impl Way {
             Self::Free | Self::Open { .. } => return None,
             Self::Closed => (Reason::Exposing, "the ways to it are about to be opened", None),
             Self::Closing { message } => (Reason::Exposing, message.as_str(), None),
-            Self::Opening { reason, message, until } | Self::Blocked { reason, message, until } => {
-                (*reason, message.as_str(), *until)
-            }
+            Self::Opening { reason, message, until }
+            | Self::Stuck { reason, message, until }
+            | Self::Blocked { reason, message, until } => (*reason, message.as_str(), *until),
             Self::Refused { reason, message } => (*reason, message.as_str(), None),
         };
         Some(WaitingOn { reason, message: message.to_owned(), until })
@@ -118,7 +127,8 @@ pub(super) fn effect(
         | Effect::ReleaseRun
         | Effect::DeleteRun => false,
     };
-    let needed = wants || fleet.active() > 0 || effects.iter().any(begins);
+    let needed =
+        observed.run.finished.is_none() && (wants || fleet.active() > 0 || effects.iter().any(begins));
     let concerned = observed.ways.out != Way::Free || calls_back(observed, fleet);
     if needed && concerned {
         return Some(Effect::OpenWays);
@@ -137,7 +147,9 @@ fn calls_back(observed: &Observed, fleet: &Fleet<'_>) -> bool {
 pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
     if !observed.targets.values().any(|facts| facts.calls_back) {
         return match &observed.ways.out {
-            Way::Blocked { reason, message, .. } => cond(CondStatus::False, *reason, message),
+            Way::Blocked { reason, message, .. } | Way::Stuck { reason, message, .. } => {
+                cond(CondStatus::False, *reason, message)
+            }
             Way::Free
             | Way::Closed
             | Way::Opening { .. }
@@ -153,9 +165,9 @@ pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
     match &observed.ways.back {
         Way::Open { message } => cond(CondStatus::True, Reason::Exposed, message),
         Way::Opening { reason, message, .. } => cond(CondStatus::Unknown, *reason, message),
-        Way::Blocked { reason, message, .. } | Way::Refused { reason, message } => {
-            cond(CondStatus::False, *reason, message)
-        }
+        Way::Stuck { reason, message, .. }
+        | Way::Blocked { reason, message, .. }
+        | Way::Refused { reason, message } => cond(CondStatus::False, *reason, message),
         Way::Closing { message } => cond(CondStatus::False, Reason::Closing, message),
         Way::Free | Way::Closed => match state {
             State::Ended(_) | State::Stopping { .. } | State::Closing => {

@@ -341,7 +341,7 @@ impl Run {
         let back = match self.ways {
             Opened::No => Way::Closed,
             Opened::Half => Way::Opening { reason: Reason::Exposing, message, until: None },
-            Opened::Stuck => Way::Blocked { reason: Reason::LoadBalancerPending, message, until: None },
+            Opened::Stuck => Way::Stuck { reason: Reason::LoadBalancerPending, message, until: None },
             Opened::Yes => Way::Open { message },
             Opened::Closing => Way::Closing { message },
         };

@@ -1,0 +1,101 @@
+//! What is open for a run while it lasts: ports, Services, NetworkPolicies, the identity on the wire.
+//!
+//! ```text
+//! decide ─► OpenWays ─► open:  the identity (a Secret), then ports for runners (status.callback)
+//!                              policies; the Service, and the address that it got
+//!                       runners take the ports, and say Bound or Conflict (status.listeners)
+//!           ways ◄───── observe: what of that is there
+//! decide ─► CloseWays ─► close: delete all of it; runners give the ports back
+//! ```
+//!
+//! Services and policies select the operator's own pods and so live in the operator's namespace,
+//! marked with the run's UID; `sweep` removes those whose run is gone. Outside a cluster there is
+//! nothing to select, and only ports and identity remain.
+
+mod act;
+mod addresses;
+mod objects;
+mod ports;
+mod secret;
+mod sweep;
+mod ways;
+
+pub use addresses::Names;
+pub use objects::LABEL_RUN_UID;
+pub use secret::identity;
+
+use crate::api::managed_node::Channel;
+use crate::api::{ManagedNode, UpdateRun};
+use crate::membership::{Home, Membership};
+use crate::world::World;
+use farrier_network::policy::Ranges;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Client;
+use kube::runtime::reflector::Store;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Where the operator itself is.
+#[derive(Clone)]
+pub struct Site {
+    /// The operator's namespace.
+    pub namespace: String,
+    /// Where this process is.
+    pub home: Home,
+    /// Ranges that belong to the cluster: no machine can have an address there.
+    pub ranges: Ranges,
+    /// What was made for runs; `None` outside a cluster, where there is nothing to make.
+    pub objects: Option<Objects>,
+}
+
+/// What was made for runs, as the API server shows it.
+#[derive(Clone)]
+pub struct Objects {
+    /// Services.
+    pub services: Store<Service>,
+    /// Policies.
+    pub policies: Store<NetworkPolicy>,
+}
+
+/// Opens and closes the ways of runs.
+pub struct Exposer {
+    /// The API server.
+    pub client: Client,
+    /// What is known of the cluster.
+    pub world: World,
+    /// Where the operator is.
+    pub site: Site,
+    /// What names mean.
+    pub names: Arc<Names>,
+    /// Who else is there.
+    pub membership: Membership,
+    /// By UID of the run. After a restart everything is written once more, which changes nothing.
+    progress: Mutex<BTreeMap<String, Progress>>,
+}
+
+/// What this process has done for a run.
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    /// When its policies were first complete.
+    policies: Option<Instant>,
+    /// Why the last attempt failed, and when.
+    trouble: Option<(String, Instant)>,
+}
+
+impl Exposer {
+    /// One that has done nothing yet.
+    pub fn new(client: Client, world: World, site: Site, names: Arc<Names>, membership: Membership) -> Self {
+        Self { client, world, site, names, membership, progress: Mutex::default() }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, BTreeMap<String, Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the engine on this machine calls back in this run.
+pub fn calls_back(node: &ManagedNode, run: &UpdateRun) -> bool {
+    node.spec.channel.unwrap_or(run.spec.channel) == Channel::Callback
+}

@@ -1,0 +1,323 @@
+//! Opening and closing. Every step may be done twice without harm.
+
+use super::objects::{Frame, is_same};
+use super::ways::{bound, impossible};
+use super::{Exposer, LABEL_RUN_UID, ports, secret};
+use crate::api::update_run::{CallbackStatus, Exposure, ListenerStatus, RunnerPorts, UpdateRunStatus};
+use crate::api::{ManagedNode, UpdateRun, condition};
+use crate::convert;
+use crate::failure::chain;
+use crate::membership::{Home, Runners};
+use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
+use farrier_network::ledger::Pair;
+use farrier_network::policy::{Input, Machine, Stage};
+use farrier_network::table::LISTEN_PORT;
+use farrier_network::{Channel, Phase};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A status names at most so many addresses.
+const MOST_ADDRESSES: usize = 64;
+
+impl Exposer {
+    /// Opens what the run's machines need, or keeps it as they need it now. Returns the run if its
+    /// status was written.
+    ///
+    /// # Errors
+    /// A conflict: the run was changed meanwhile. Whatever else fails is kept, and shows in
+    /// [`Self::observe`].
+    pub async fn open(
+        &self,
+        run: &UpdateRun,
+        machines: &[Arc<ManagedNode>],
+    ) -> Result<Option<UpdateRun>, kube::Error> {
+        let uid = run.uid().unwrap_or_default();
+        let done = self.try_open(run, machines).await;
+        let mut progress = self.progress();
+        let progress = progress.entry(uid).or_default();
+        match done {
+            Ok(written) => {
+                progress.trouble = None;
+                progress.policies.get_or_insert_with(Instant::now);
+                Ok(written)
+            }
+            Err(Trouble::Server(error)) if is_conflict(&error) => Err(error),
+            Err(trouble) => {
+                let message = trouble.in_words();
+                tracing::warn!(run = %run.name_any(), "{message}");
+                progress.trouble = Some((message, Instant::now()));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn try_open(
+        &self,
+        run: &UpdateRun,
+        machines: &[Arc<ManagedNode>],
+    ) -> Result<Option<UpdateRun>, Trouble> {
+        let runners = self.membership.live();
+        let calls = machines.iter().any(|node| super::calls_back(node, run));
+        let exposure = run.spec.callback.exposure;
+        let mut written = None;
+        if calls && impossible(exposure, &runners).is_none() {
+            secret::ensure(&self.client, run).await.map_err(Trouble::Words)?;
+            written = self.give_ports(run, &runners).await?;
+        }
+        let current = written.as_ref().unwrap_or(run);
+        self.make_policies(current, machines, &runners).await?;
+        if calls && exposure != Exposure::HostPort {
+            self.make_service(current).await?;
+        }
+        Ok(written)
+    }
+
+    /// Writes which runner is to listen where, and where machines are to call.
+    async fn give_ports(&self, run: &UpdateRun, runners: &Runners) -> Result<Option<UpdateRun>, Trouble> {
+        let allocation = ports::allocation(run, &self.world.runs.state(), runners);
+        let given: Vec<RunnerPorts> = allocation
+            .pairs
+            .iter()
+            .map(|(runner, pair)| RunnerPorts {
+                runner: runner.clone(),
+                http_port: pair.http,
+                https_port: pair.https,
+            })
+            .collect();
+        let status = run.status.clone().unwrap_or_default();
+        let since = status.callback.as_ref().map_or_else(condition::now, |old| old.since.clone());
+        let reached = self.reached(run, &given, runners).await;
+        let callback = CallbackStatus { since, ports: given, ..reached };
+        if status.callback.as_ref() == Some(&callback) {
+            return Ok(None);
+        }
+        let status = UpdateRunStatus { callback: Some(callback), listeners: Vec::new(), ..status };
+        // Intent before effect, and against the version that it was worked out from.
+        let written = publish::status_of_version(&self.client, run, CONTROLLER, &status).await;
+        written.map(Some).map_err(Trouble::Server)
+    }
+
+    /// Where machines call.
+    async fn reached(&self, run: &UpdateRun, given: &[RunnerPorts], runners: &Runners) -> CallbackStatus {
+        let mut found = CallbackStatus {
+            since: condition::now(),
+            ports: Vec::new(),
+            addresses: Vec::new(),
+            http_port: None,
+            https_port: None,
+        };
+        let homes = given.iter().filter_map(|ports| runners.get(&ports.runner)).map(|info| &info.home);
+        let mut addresses: Vec<IpAddr> = homes
+            .flat_map(|home| match home {
+                Home::Host { addresses, .. } => addresses.clone(),
+                Home::Pod { host_ips, .. } => host_ips.clone(),
+            })
+            .collect();
+        if run.spec.callback.exposure != Exposure::HostPort {
+            let service = self.service_of(&run.uid().unwrap_or_default());
+            let Some(service) = service else { return found };
+            let Some((http, https)) = outer_ports(&service, run.spec.callback.exposure) else { return found };
+            (found.http_port, found.https_port) = (Some(http), Some(https));
+            if run.spec.callback.exposure == Exposure::LoadBalancer {
+                addresses = self.balancer(&service).await;
+            }
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(MOST_ADDRESSES);
+        found.addresses = addresses.iter().map(ToString::to_string).collect();
+        found
+    }
+
+    async fn balancer(&self, service: &Service) -> Vec<IpAddr> {
+        let ingress = service.status.as_ref().and_then(|s| s.load_balancer.as_ref()?.ingress.as_ref());
+        let mut found = Vec::new();
+        for entry in ingress.into_iter().flatten() {
+            found.extend(entry.ip.as_ref().and_then(|ip| ip.parse::<IpAddr>().ok()));
+            if let Some(name) = &entry.hostname {
+                found.extend(self.names.look_up(name).await);
+            }
+        }
+        found
+    }
+
+    async fn make_service(&self, run: &UpdateRun) -> Result<(), Trouble> {
+        let Some((frame, pair)) = self.frame(run).zip(bound_pairs(run).into_iter().next()) else {
+            return Ok(());
+        };
+        let Some(wanted) = frame.service(run.spec.callback.exposure, pair) else { return Ok(()) };
+        let there = self.service_of(&run.uid().unwrap_or_default());
+        if there.is_some_and(|there| is_same(&*there, &wanted)) {
+            return Ok(());
+        }
+        self.apply(&wanted).await
+    }
+
+    async fn make_policies(
+        &self,
+        run: &UpdateRun,
+        machines: &[Arc<ManagedNode>],
+        runners: &Runners,
+    ) -> Result<(), Trouble> {
+        let (Some(objects), Some(frame)) = (&self.site.objects, self.frame(run)) else { return Ok(()) };
+        let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
+        for node in machines {
+            input.machines.push(Machine {
+                kind: convert::machine_type(node.spec.type_),
+                addresses: self.names.of(node).await,
+                ssh_port: node.spec.ssh.port,
+                listen_port: LISTEN_PORT,
+                channel: if super::calls_back(node, run) { Channel::Callback } else { Channel::Session },
+                stage: Stage::In(Phase::Deployment),
+            });
+        }
+        input.peers = runners.values().flat_map(|info| pod_ips(&info.home)).collect();
+        let wanted = frame.policies(&input);
+        let uid = run.uid().unwrap_or_default();
+        let there: BTreeMap<String, Arc<NetworkPolicy>> = objects
+            .policies
+            .state()
+            .into_iter()
+            .filter(|p| p.labels().get(LABEL_RUN_UID) == Some(&uid))
+            .map(|p| (p.name_any(), p))
+            .collect();
+        for policy in &wanted {
+            if !there.get(&policy.name_any()).is_some_and(|there| is_same(&**there, policy)) {
+                self.apply(policy).await?;
+            }
+        }
+        for (name, policy) in there {
+            if !wanted.iter().any(|wanted| wanted.name_any() == name) {
+                self.delete(&*policy).await.map_err(Trouble::Server)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes all that is open for a run. Returns the run if its status was written.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn close(&self, run: &UpdateRun) -> Result<Option<UpdateRun>, kube::Error> {
+        let uid = run.uid().unwrap_or_default();
+        self.remove_objects(&uid).await?;
+        self.progress().remove(&uid);
+        let status = run.status.clone().unwrap_or_default();
+        if status.callback.is_none() {
+            return Ok(None);
+        }
+        secret::remove(&self.client, run).await?;
+        let status = UpdateRunStatus { callback: None, listeners: Vec::new(), ..status };
+        publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map(Some)
+    }
+
+    /// Deletes the Services and policies that were made for the run with this UID.
+    pub(super) async fn remove_objects(&self, uid: &str) -> Result<(), kube::Error> {
+        let Some(objects) = &self.site.objects else { return Ok(()) };
+        for service in objects.services.state() {
+            if service.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid) {
+                self.delete(&*service).await?;
+            }
+        }
+        for policy in objects.policies.state() {
+            if policy.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid) {
+                self.delete(&*policy).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame<'a>(&'a self, run: &'a UpdateRun) -> Option<Frame<'a>> {
+        match &self.site.home {
+            Home::Pod { selector, .. } => Some(Frame { run, namespace: &self.site.namespace, selector }),
+            Home::Host { .. } => None,
+        }
+    }
+
+    async fn apply<K>(&self, object: &K) -> Result<(), Trouble>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &self.site.namespace);
+        let name = object.name_any();
+        let params = PatchParams::apply(CONTROLLER).force();
+        match api.patch(&name, &params, &Patch::Apply(object)).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Trouble::Words(format!(
+                "{} {name} in namespace {} cannot be made: {}; check the operator's permissions and the cluster's admission",
+                K::kind(&()),
+                self.site.namespace,
+                chain(&error)
+            ))),
+        }
+    }
+
+    async fn delete<K>(&self, object: &K) -> Result<(), kube::Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &self.site.namespace);
+        let only = Preconditions { uid: object.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+        match api.delete(&object.name_any(), &params).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) || is_conflict(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What went wrong while opening.
+enum Trouble {
+    Server(kube::Error),
+    Words(String),
+}
+
+impl Trouble {
+    fn in_words(&self) -> String {
+        match self {
+            Self::Server(error) => chain(error),
+            Self::Words(words) => words.clone(),
+        }
+    }
+}
+
+/// The pairs that runners listen on.
+fn bound_pairs(run: &UpdateRun) -> Vec<Pair> {
+    let status = run.status.clone().unwrap_or_default();
+    let listeners: Vec<&ListenerStatus> = status.listeners.iter().collect();
+    let Some(callback) = &status.callback else { return Vec::new() };
+    bound(callback, &listeners).map(|p| Pair { http: p.http_port, https: p.https_port }).collect()
+}
+
+/// The ports of a Service as they are called from outside.
+fn outer_ports(service: &Service, exposure: Exposure) -> Option<(u16, u16)> {
+    let ports = service.spec.as_ref()?.ports.as_ref()?;
+    let outer = |name: &str| {
+        let port = ports.iter().find(|port| port.name.as_deref() == Some(name))?;
+        let number = if exposure == Exposure::NodePort { port.node_port? } else { port.port };
+        u16::try_from(number).ok()
+    };
+    outer("http").zip(outer("https"))
+}
+
+fn pod_ips(home: &Home) -> Vec<IpAddr> {
+    match home {
+        Home::Pod { pod_ips, .. } => pod_ips.clone(),
+        Home::Host { .. } => Vec::new(),
+    }
+}

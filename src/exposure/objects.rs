@@ -1,0 +1,172 @@
+//! The Service and the NetworkPolicies of a run, as they should be: pure.
+
+use crate::api::update_run::Exposure;
+use crate::api::{LABEL_RUN, UpdateRun};
+use crate::runner::label_value;
+use farrier_network::ledger::Pair;
+use farrier_network::policy::{CIDRS_PER_RULE, Input, Rule, Way, rules};
+use farrier_network::{IpNet, Transport};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+    NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Label on everything that is made for a run: the run's UID.
+pub const LABEL_RUN_UID: &str = "farrier.dev/run-uid";
+
+/// Which run it is, for people: namespace and name.
+const ANNOTATION_RUN: &str = "farrier.dev/run";
+
+/// Digest of what was asked for, so that it is written only when it changes.
+const ANNOTATION_DIGEST: &str = "farrier.dev/digest";
+
+/// How many rules a policy has at most, so that it stays below what the API server takes.
+const RULES_PER_POLICY: usize = 10;
+
+/// What the objects of a run are made for.
+pub(super) struct Frame<'a> {
+    /// The run.
+    pub(super) run: &'a UpdateRun,
+    /// The operator's namespace.
+    pub(super) namespace: &'a str,
+    /// Labels of the operator's pods.
+    pub(super) selector: &'a BTreeMap<String, String>,
+}
+
+impl Frame<'_> {
+    /// Name of what is made for the run. Not the run's own: that may be longer than allowed.
+    pub(super) fn name(&self) -> String {
+        format!("farrier-{}", self.run.uid().unwrap_or_default())
+    }
+
+    fn meta(&self, name: String, digest: String) -> ObjectMeta {
+        let run = (self.run.namespace().unwrap_or_default(), self.run.name_any());
+        let same_namespace = self.namespace == run.0;
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace.to_owned()),
+            labels: Some(BTreeMap::from([
+                (LABEL_RUN_UID.to_owned(), self.run.uid().unwrap_or_default()),
+                (LABEL_RUN.to_owned(), label_value(&run.1)),
+                ("app.kubernetes.io/managed-by".to_owned(), "farrier".to_owned()),
+            ])),
+            annotations: Some(BTreeMap::from([
+                (ANNOTATION_RUN.to_owned(), format!("{}/{}", run.0, run.1)),
+                (ANNOTATION_DIGEST.to_owned(), digest),
+            ])),
+            // An owner in another namespace is not allowed; there the sweep does it.
+            owner_references: same_namespace
+                .then(|| self.run.controller_owner_ref(&()))
+                .flatten()
+                .map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// The Service, for those exposures that have one.
+    pub(super) fn service(&self, exposure: Exposure, pair: Pair) -> Option<Service> {
+        let type_ = match exposure {
+            Exposure::HostPort => return None,
+            Exposure::NodePort => "NodePort",
+            Exposure::LoadBalancer => "LoadBalancer",
+        };
+        let port = |name: &str, number: u16| ServicePort {
+            name: Some(name.to_owned()),
+            port: i32::from(number),
+            target_port: Some(IntOrString::Int(i32::from(number))),
+            protocol: Some("TCP".to_owned()),
+            ..ServicePort::default()
+        };
+        let spec = ServiceSpec {
+            type_: Some(type_.to_owned()),
+            selector: Some(self.selector.clone()),
+            // The machine's own address must be seen: it is what policies and the door go by.
+            external_traffic_policy: Some("Local".to_owned()),
+            ip_family_policy: Some("PreferDualStack".to_owned()),
+            ports: Some(vec![port("http", pair.http), port("https", pair.https)]),
+            ..ServiceSpec::default()
+        };
+        let meta = self.meta(self.name(), digest(&spec));
+        Some(Service { metadata: meta, spec: Some(spec), ..Service::default() })
+    }
+
+    /// The policies: what may come in to the operator's pods for this run, and where they may go.
+    pub(super) fn policies(&self, input: &Input) -> Vec<NetworkPolicy> {
+        let rules = rules(input, CIDRS_PER_RULE);
+        let of = |way: Way| rules.iter().filter(|rule| rule.way == way).cloned().collect::<Vec<_>>();
+        let out = of(Way::Egress);
+        let into = of(Way::Ingress);
+        let outs = out.chunks(RULES_PER_POLICY).enumerate().map(|(i, rules)| {
+            let egress = rules
+                .iter()
+                .map(|r| NetworkPolicyEgressRule { ports: Some(ports(r)), to: Some(peers(r)) })
+                .collect();
+            self.policy(format!("{}-out-{i}", self.name()), "Egress", None, Some(egress))
+        });
+        let ins = into.chunks(RULES_PER_POLICY).enumerate().map(|(i, rules)| {
+            let ingress = rules
+                .iter()
+                .map(|r| NetworkPolicyIngressRule { ports: Some(ports(r)), from: Some(peers(r)) })
+                .collect();
+            self.policy(format!("{}-in-{i}", self.name()), "Ingress", Some(ingress), None)
+        });
+        outs.chain(ins).collect()
+    }
+
+    fn policy(
+        &self,
+        name: String,
+        type_: &str,
+        ingress: Option<Vec<NetworkPolicyIngressRule>>,
+        egress: Option<Vec<NetworkPolicyEgressRule>>,
+    ) -> NetworkPolicy {
+        let spec = NetworkPolicySpec {
+            pod_selector: Some(LabelSelector {
+                match_labels: Some(self.selector.clone()),
+                match_expressions: None,
+            }),
+            policy_types: Some(vec![type_.to_owned()]),
+            ingress,
+            egress,
+        };
+        let meta = self.meta(name, digest(&spec));
+        NetworkPolicy { metadata: meta, spec: Some(spec) }
+    }
+}
+
+/// Whether an object was made from the same words as this one.
+pub(super) fn is_same<K: ResourceExt>(made: &K, wanted: &K) -> bool {
+    made.annotations().get(ANNOTATION_DIGEST) == wanted.annotations().get(ANNOTATION_DIGEST)
+}
+
+fn digest(spec: &impl Serialize) -> String {
+    let json = serde_json::to_vec(spec).unwrap_or_default();
+    crate::engines::hex(&Sha256::digest(json))
+}
+
+fn ports(rule: &Rule) -> Vec<NetworkPolicyPort> {
+    let port = |port: &farrier_network::policy::Port| NetworkPolicyPort {
+        port: Some(IntOrString::Int(i32::from(port.port))),
+        protocol: Some(match port.transport {
+            Transport::Tcp => "TCP".to_owned(),
+            Transport::Udp => "UDP".to_owned(),
+        }),
+        end_port: None,
+    };
+    rule.ports.iter().map(port).collect()
+}
+
+fn peers(rule: &Rule) -> Vec<NetworkPolicyPeer> {
+    let peer = |cidr: &IpNet| NetworkPolicyPeer {
+        ip_block: Some(IPBlock { cidr: cidr.to_string(), except: None }),
+        ..NetworkPolicyPeer::default()
+    };
+    rule.cidrs.iter().map(peer).collect()
+}

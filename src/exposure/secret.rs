@@ -1,0 +1,96 @@
+//! The Secret that holds who a run is on the wire. It lives beside the run and goes with it.
+
+use crate::api::UpdateRun;
+use crate::callback::RunIdentity;
+use crate::failure::chain;
+use crate::publish::{CONTROLLER, is_conflict, is_gone};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt};
+
+/// Type of the Secret, so that nobody takes it for something else.
+const TYPE: &str = "farrier.dev/callback";
+
+/// Longest name of a Secret.
+const LONGEST_NAME: usize = 253;
+
+/// Name of a run's Secret.
+pub(super) fn name_of(run: &UpdateRun) -> String {
+    let run = run.name_any();
+    let room = LONGEST_NAME - "-callback".len();
+    let cut: String = run.chars().take(room).collect();
+    format!("{cut}-callback")
+}
+
+/// Who the run is on the wire.
+///
+/// # Errors
+/// `None`: it is not made yet. Otherwise why it cannot be used.
+pub async fn identity(client: &Client, run: &UpdateRun) -> Result<RunIdentity, Option<String>> {
+    let (name, namespace) = (name_of(run), run.namespace().unwrap_or_default());
+    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    let secret = match api.get(&name).await {
+        Ok(secret) => secret,
+        Err(error) if is_gone(&error) => return Err(None),
+        Err(error) => return Err(Some(format!("Secret {name} cannot be read: {}", chain(&error)))),
+    };
+    if !is_of(&secret, run) {
+        return Err(Some(format!(
+            "Secret {name} in namespace {namespace} is not Farrier's; delete or rename it"
+        )));
+    }
+    let data = secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, bytes.0)).collect();
+    let uid = run.uid().unwrap_or_default();
+    RunIdentity::from_map(&uid, &data).map_err(|error| {
+        Some(format!("Secret {name} cannot be used: {error}; delete it, and it is made anew"))
+    })
+}
+
+/// Makes the identity unless it is there.
+pub(super) async fn ensure(client: &Client, run: &UpdateRun) -> Result<(), String> {
+    let (name, namespace) = (name_of(run), run.namespace().unwrap_or_default());
+    let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+    match api.get_metadata_opt(&name).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(error) => return Err(format!("Secret {name} cannot be read: {}", chain(&error))),
+    }
+    let identity =
+        RunIdentity::generate(&run.uid().unwrap_or_default()).map_err(|error| error.to_string())?;
+    let mut secret = Secret {
+        type_: Some(TYPE.to_owned()),
+        data: Some(identity.to_map().into_iter().map(|(key, bytes)| (key, ByteString(bytes))).collect()),
+        ..Secret::default()
+    };
+    secret.metadata.name = Some(name.clone());
+    secret.metadata.namespace = Some(namespace);
+    secret.metadata.owner_references = run.controller_owner_ref(&()).map(|owner| vec![owner]);
+    let params = PostParams { field_manager: Some(CONTROLLER.into()), ..PostParams::default() };
+    match api.create(&params, &secret).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_conflict(&error) => Ok(()),
+        Err(error) => Err(format!("Secret {name} cannot be made: {}", chain(&error))),
+    }
+}
+
+/// Deletes the identity, if it is this run's.
+pub(super) async fn remove(client: &Client, run: &UpdateRun) -> Result<(), kube::Error> {
+    let name = name_of(run);
+    let api: Api<Secret> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
+    let Some(found) = api.get_metadata_opt(&name).await? else { return Ok(()) };
+    let ours = found.owner_references().iter().any(|owner| Some(&owner.uid) == run.meta().uid.as_ref());
+    if !ours {
+        return Ok(());
+    }
+    let only = Preconditions { uid: found.uid(), resource_version: None };
+    match api.delete(&name, &DeleteParams { preconditions: Some(only), ..DeleteParams::default() }).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_gone(&error) || is_conflict(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_of(secret: &Secret, run: &UpdateRun) -> bool {
+    secret.owner_references().iter().any(|owner| Some(&owner.uid) == run.meta().uid.as_ref())
+}

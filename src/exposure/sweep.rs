@@ -1,0 +1,41 @@
+//! What was made for runs that are gone.
+
+use super::{Exposer, LABEL_RUN_UID};
+use crate::api::condition;
+use kube::ResourceExt;
+use std::collections::BTreeSet;
+
+impl Exposer {
+    /// Deletes what was made for runs that do not exist any more, or have ended: after a crash, or
+    /// after an owner did not want to wait.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn sweep(&self) -> Result<(), kube::Error> {
+        let Some(objects) = &self.site.objects else { return Ok(()) };
+        let labels = |labels: &std::collections::BTreeMap<String, String>| labels.get(LABEL_RUN_UID).cloned();
+        let services = objects.services.state();
+        let policies = objects.policies.state();
+        let made: BTreeSet<String> = services
+            .iter()
+            .filter_map(|s| labels(s.labels()))
+            .chain(policies.iter().filter_map(|p| labels(p.labels())))
+            .collect();
+        for uid in made {
+            if !self.is_open(&uid) {
+                tracing::info!(run_uid = %uid, "what was made for a run that is over is deleted");
+                self.remove_objects(&uid).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_open(&self, uid: &str) -> bool {
+        self.world.runs.state().iter().any(|run| {
+            let ended = run.status.as_ref().is_some_and(|s| {
+                ["True", "False"].iter().any(|end| condition::is(&s.conditions, "Succeeded", end))
+            });
+            run.uid().as_deref() == Some(uid) && !ended
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! How the ways of a run stand, from what is there.
+
+use super::{Exposer, LABEL_RUN_UID, Progress, ports};
+use crate::api::condition;
+use crate::api::update_run::{
+    CallbackStatus, Exposure, ListenerState, ListenerStatus, OnConflict, RunnerPorts,
+};
+use crate::api::{ManagedNode, UpdateRun};
+use crate::membership::{Home, Runners};
+use farrier_network::cidr;
+use farrier_network::ledger::{Allocation, Refusal};
+use farrier_network::policy::{Finding, check_machine};
+use farrier_update::run::{Way, Ways};
+use farrier_update::{Millis, Reason};
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long policies may take from being written to being enforced: 0.16 s were measured with
+/// kube-router; others take longer.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long the runners may take to bind before the run goes on with those that have.
+const BIND_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a load balancer may take before its absence is called by its name.
+const BALANCER_PATIENCE: Duration = Duration::from_mins(2);
+
+/// When something is looked at again that no change of an object tells of.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+impl Exposer {
+    /// How the ways of a run stand. `machines`: those that the run is not done with.
+    pub fn observe(&self, run: &UpdateRun, machines: &[Arc<ManagedNode>], now: Millis) -> Ways {
+        let uid = run.uid().unwrap_or_default();
+        let progress = self.progress().get(&uid).cloned().unwrap_or_default();
+        let calls = machines.iter().any(|node| super::calls_back(node, run));
+        Ways {
+            out: self.out(&uid, &progress, machines, now),
+            back: self.back(run, &uid, &progress, calls, now),
+        }
+    }
+
+    fn out(&self, uid: &str, progress: &Progress, machines: &[Arc<ManagedNode>], now: Millis) -> Way {
+        if let Some(message) = self.misplaced(machines) {
+            return Way::Blocked { reason: Reason::AddressInClusterRange, message, until: None };
+        }
+        let Some(objects) = &self.site.objects else { return Way::Free };
+        let there = objects
+            .policies
+            .state()
+            .iter()
+            .any(|p| p.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid));
+        match (there, progress.policies, &progress.trouble) {
+            (_, _, Some((message, _))) => {
+                stuck(there, Reason::ExposureFailed, message.clone(), now.after(LOOK_AGAIN))
+            }
+            (false, _, None) => Way::Closed,
+            (true, Some(at), None) if at.elapsed() >= SETTLE => {
+                Way::Open { message: "the operator's pods may go to the run's machines".to_owned() }
+            }
+            (true, _, None) => Way::Opening {
+                reason: Reason::Exposing,
+                message: "NetworkPolicies for the run's machines were made and take effect".to_owned(),
+                until: Some(now.after(SETTLE)),
+            },
+        }
+    }
+
+    /// A machine whose address cannot be a machine's.
+    fn misplaced(&self, machines: &[Arc<ManagedNode>]) -> Option<String> {
+        machines.iter().find_map(|node| {
+            let addresses: Vec<_> = node.spec.addresses.iter().filter_map(|text| cidr::parse(text)).collect();
+            let wrong = check_machine(&addresses, &self.site.ranges).into_iter().find(|finding| match finding {
+                Finding::InsidePodRange { .. } | Finding::InsideServiceRange { .. } => true,
+                Finding::Unusable { .. } | Finding::EqualPorts { .. } | Finding::Privileged { .. } => false,
+            })?;
+            let name = node.name_any();
+            Some(format!("ManagedNode {name}: {wrong}; no machine can be there, correct spec.addresses, or the ranges that the operator was told"))
+        })
+    }
+
+    fn back(&self, run: &UpdateRun, uid: &str, progress: &Progress, calls: bool, now: Millis) -> Way {
+        let runners = self.membership.live();
+        let status = run.status.clone().unwrap_or_default();
+        let listeners: Vec<&ListenerStatus> =
+            status.listeners.iter().filter(|l| runners.contains_key(&l.runner)).collect();
+        let service = self.service_of(uid);
+        let Some(callback) = &status.callback else {
+            let open = listeners.iter().filter(|l| l.state == ListenerState::Bound).count();
+            if open > 0 || service.is_some() {
+                return Way::Closing { message: format!("{open} runners still listen") };
+            }
+            return if calls { possible(run, &runners, now) } else { Way::Closed };
+        };
+        if let Some((message, _)) = &progress.trouble {
+            return stuck(true, Reason::ExposureFailed, message.clone(), now.after(LOOK_AGAIN));
+        }
+        let allocation = ports::allocation(run, &self.world.runs.state(), &runners);
+        let since = u64::try_from(callback.since.0.as_millisecond()).map_or(now, Millis);
+        if let Some(way) = unbound(run, callback, &listeners, &allocation, since, now) {
+            return way;
+        }
+        let bound: Vec<&RunnerPorts> = bound(callback, &listeners).collect();
+        self.reachable(run, callback, service.as_deref(), &bound, since, now)
+    }
+
+    /// Whether machines find the runners that listen.
+    fn reachable(
+        &self,
+        run: &UpdateRun,
+        callback: &CallbackStatus,
+        service: Option<&Service>,
+        bound: &[&RunnerPorts],
+        since: Millis,
+        now: Millis,
+    ) -> Way {
+        let exposing = |message: String| Way::Opening {
+            reason: Reason::Exposing,
+            message,
+            until: Some(now.after(LOOK_AGAIN)),
+        };
+        if run.spec.callback.exposure == Exposure::HostPort {
+            let list: Vec<String> =
+                bound.iter().map(|p| format!("{} on {}/{}", p.runner, p.http_port, p.https_port)).collect();
+            return Way::Open { message: format!("the callback server listens: {}", list.join(", ")) };
+        }
+        let Some(service) = service else { return exposing("the run's Service is being made".to_owned()) };
+        let name = format!("{}/{}", self.site.namespace, service.name_any());
+        if let (Some(https), false) = (callback.https_port, callback.addresses.is_empty()) {
+            let to = callback.addresses.join(", ");
+            return Way::Open {
+                message: format!("machines call {to} port {https}, which is Service {name}"),
+            };
+        }
+        let waited = since.after(BALANCER_PATIENCE);
+        if run.spec.callback.exposure == Exposure::LoadBalancer && waited <= now {
+            let message = format!(
+                "no load balancer has given Service {name} an address within {} s; install one, or start a run with another spec.callback.exposure",
+                BALANCER_PATIENCE.as_secs()
+            );
+            return stuck(true, Reason::LoadBalancerPending, message, now.after(LOOK_AGAIN));
+        }
+        Way::Opening {
+            reason: Reason::Exposing,
+            message: format!("Service {name} has no address for machines yet"),
+            until: Some(waited.max(now.after(Duration::from_secs(1)))),
+        }
+    }
+
+    pub(super) fn service_of(&self, uid: &str) -> Option<Arc<Service>> {
+        let services = self.site.objects.as_ref()?.services.state();
+        services.into_iter().find(|s| s.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid))
+    }
+}
+
+/// Before anything is opened: whether it can be.
+fn possible(run: &UpdateRun, runners: &Runners, now: Millis) -> Way {
+    let told = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Exposed"));
+    let fails = run.spec.callback.on_conflict == OnConflict::Fail;
+    if let Some(told) = told.filter(|told| fails && told.reason == Reason::PortsTaken.as_str()) {
+        return Way::Refused { reason: Reason::PortsTaken, message: told.message.clone() };
+    }
+    match impossible(run.spec.callback.exposure, runners) {
+        Some(message) => {
+            Way::Blocked { reason: Reason::ExposureNotPossible, message, until: Some(now.after(LOOK_AGAIN)) }
+        }
+        None => Way::Closed,
+    }
+}
+
+/// The ports of those runners that listen on them.
+pub(super) fn bound<'a>(
+    callback: &'a CallbackStatus,
+    listeners: &'a [&ListenerStatus],
+) -> impl Iterator<Item = &'a RunnerPorts> {
+    callback.ports.iter().filter(|ports| {
+        said_of(ports, listeners).is_some_and(|listener| listener.state == ListenerState::Bound)
+    })
+}
+
+/// What a runner says of these very ports.
+fn said_of<'a>(ports: &RunnerPorts, listeners: &[&'a ListenerStatus]) -> Option<&'a ListenerStatus> {
+    listeners.iter().copied().find(|listener| {
+        listener.runner == ports.runner
+            && (listener.http_port, listener.https_port) == (ports.http_port, ports.https_port)
+    })
+}
+
+/// What keeps the runners from listening; `None`: enough of them do.
+fn unbound(
+    run: &UpdateRun,
+    callback: &CallbackStatus,
+    listeners: &[&ListenerStatus],
+    allocation: &Allocation,
+    since: Millis,
+    now: Millis,
+) -> Option<Way> {
+    let bound = bound(callback, listeners).count();
+    let patient = now < since.after(BIND_PATIENCE);
+    let waits = callback
+        .ports
+        .iter()
+        .filter(|ports| allocation.pairs.contains_key(&ports.runner) && said_of(ports, listeners).is_none());
+    let late: Vec<&str> = waits.map(|ports| ports.runner.as_str()).collect();
+    if bound > 0 && (late.is_empty() || !patient) {
+        return None;
+    }
+    if let Some(refusal) = allocation.refused.values().next().filter(|_| allocation.pairs.is_empty()) {
+        return Some(refused(run, refusal, now));
+    }
+    let failed = callback
+        .ports
+        .iter()
+        .filter_map(|ports| said_of(ports, listeners))
+        .find(|listener| matches!(listener.state, ListenerState::NotPermitted | ListenerState::Failed));
+    if let Some(listener) = failed.filter(|_| bound == 0) {
+        let reason = if listener.state == ListenerState::NotPermitted {
+            Reason::PortNotPermitted
+        } else {
+            Reason::ExposureFailed
+        };
+        let message = format!("runner {}: {}", listener.runner, listener.message);
+        return Some(stuck(true, reason, message, now.after(LOOK_AGAIN)));
+    }
+    let who = if late.is_empty() { "runners".to_owned() } else { late.join(", ") };
+    Some(Way::Opening {
+        reason: Reason::Exposing,
+        message: format!("waiting for {who} to listen on the ports of status.callback"),
+        until: Some(now.after(LOOK_AGAIN)),
+    })
+}
+
+fn refused(run: &UpdateRun, refusal: &Refusal, now: Millis) -> Way {
+    let until = now.after(LOOK_AGAIN);
+    match refusal {
+        Refusal::PortsTaken { .. } => Way::Refused {
+            reason: Reason::PortsTaken,
+            message: format!(
+                "{refusal}, and spec.callback.onConflict is Fail; start a run with other ports, or with onConflict: Next"
+            ),
+        },
+        Refusal::OutsideBlock { .. } => stuck(
+            true,
+            Reason::PortsInvalid,
+            format!(
+                "{refusal}; start a run with ports among them, or change hostPorts of the operator's installation"
+            ),
+            until,
+        ),
+        Refusal::Exhausted { .. } | Refusal::HostShared { .. } => stuck(
+            true,
+            Reason::PortsExhausted,
+            format!(
+                "{refusal}; end what uses them, or wait for another run to end. It is tried again every half minute (run {})",
+                run.name_any()
+            ),
+            until,
+        ),
+    }
+}
+
+/// Why this exposure cannot be had here; `None`: it can.
+pub(super) fn impossible(exposure: Exposure, runners: &Runners) -> Option<String> {
+    let any = |fits: fn(&Home) -> bool| runners.values().any(|info| fits(&info.home));
+    match exposure {
+        Exposure::HostPort => {
+            let possible = any(|home| match home {
+                Home::Host { .. } => true,
+                Home::Pod { host_ports, .. } => host_ports.is_some(),
+            });
+            (!possible).then(|| "the operator's pods have no host ports; set hostPorts.enabled=true in the chart's values, or start a run with spec.callback.exposure NodePort".to_owned())
+        }
+        Exposure::NodePort | Exposure::LoadBalancer => {
+            let possible = any(|home| matches!(home, Home::Pod { .. }));
+            (!possible).then(|| "the operator runs outside the cluster, where no Service leads to it; start a run with spec.callback.exposure HostPort".to_owned())
+        }
+    }
+}
+
+fn stuck(open: bool, reason: Reason, message: String, until: Millis) -> Way {
+    let until = Some(until);
+    if open { Way::Stuck { reason, message, until } } else { Way::Blocked { reason, message, until } }
+}

@@ -1,0 +1,284 @@
+//! Channel `Callback`: the engine calls, instead of being called on.
+//!
+//! ```text
+//! plan ─► reach (from the machine, before anything is brought) ─► launch with the way back ─► called
+//!                    │ blocked                                           │ no call
+//!                    └──────────────► by Session, and said so ◄──────────┘
+//! ```
+
+use super::{Job, Session, WayBack};
+use crate::callback::{Registration, RunIdentity, Stream};
+use crate::drivers::linux::{Machine, Probe};
+use crate::failure::Failure;
+use farrier_protocol::{CallbackConfig, Dial, Dialled};
+use farrier_update::Reason;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long the first call may take after the launch: some connection attempts of 3 s each.
+const FIRST_CALL: Duration = Duration::from_secs(20);
+
+/// How long the next one may take after a stream has ended, before the machine is looked for by
+/// SSH: the engine waits up to 10 s between two attempts.
+const NEXT_CALL: Duration = Duration::from_secs(30);
+
+/// A stream that ends sooner than this has done nothing.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// How many such streams in a row are enough.
+const SHORT_STREAMS: u32 = 5;
+
+/// How long the engine's certificate is valid, longer than any run lasts.
+const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+/// Where the engine of one machine is to call.
+#[derive(Debug, Clone)]
+pub struct Callback {
+    /// Who the run is on the wire.
+    pub identity: Arc<RunIdentity>,
+    /// Addresses to call, the most preferred first; those of families that the machine may use.
+    pub addresses: Vec<SocketAddr>,
+    /// The runner's own port, where the machine may call it at the address that it sees the runner
+    /// come from. `None`: only `addresses` count.
+    pub seen_port: Option<u16>,
+    /// Whether a call may go to an IPv4, an IPv6 address.
+    pub families: (bool, bool),
+    /// Whether the engine may be talked to through the SSH session if it cannot call.
+    pub may_fall_back: bool,
+}
+
+impl Callback {
+    /// Where to call: first the address that the machine itself sees.
+    fn targets(&self, seen_from: Option<&str>) -> Vec<(String, u16)> {
+        let mut targets = Vec::new();
+        if let (Some(seen), Some(port)) = (seen_from, self.seen_port)
+            && self.may_use(seen)
+        {
+            targets.push((seen.to_owned(), port));
+        }
+        for address in &self.addresses {
+            let target = (address.ip().to_string(), address.port());
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        targets
+    }
+
+    fn may_use(&self, address: &str) -> bool {
+        let plain = address.split('%').next().unwrap_or_default();
+        match plain.parse() {
+            Ok(IpAddr::V4(_)) => self.families.0,
+            Ok(IpAddr::V6(_)) => self.families.1,
+            Err(_) => false,
+        }
+    }
+}
+
+impl Job {
+    /// How the engine is to call back; `None` where it is not to.
+    fn calls(&self) -> Option<&Result<Callback, Failure>> {
+        self.callback.as_ref().filter(|_| self.goal != super::Goal::CleanUp)
+    }
+}
+
+impl Session<'_> {
+    /// From now on calls of the engine come to this session.
+    pub(super) fn expect_calls(&self) -> Option<Registration> {
+        if self.job.calls().is_some() {
+            self.view.send_modify(|v| v.way_back = WayBack::Untried);
+        }
+        let register = |_| self.tools.calls.register(&self.job.session, self.conversation.clone());
+        self.job.calls().map(register)
+    }
+
+    /// What the engine is told about the way back, after it was tried. `None`: it is talked to
+    /// through the SSH session.
+    pub(super) async fn way_back(
+        &self,
+        machine: &Machine,
+        probe: &Probe,
+    ) -> Result<Option<CallbackConfig>, Failure> {
+        let Some(planned) = self.job.calls() else { return Ok(None) };
+        if self.blocked().is_some() {
+            return Ok(None);
+        }
+        let plan = match planned {
+            Ok(plan) => plan,
+            Err(failure) => {
+                self.block(failure.clone());
+                return Ok(None);
+            }
+        };
+        let targets = plan.targets(probe.seen_from.as_deref());
+        if targets.is_empty() {
+            self.block(self.no_address());
+            return Ok(None);
+        }
+        let tried = machine.reach(&targets).await?;
+        let works =
+            |address: &String| tried.iter().any(|d| d.address == *address && d.result == Dialled::Connected);
+        let mut addresses: Vec<String> = targets.iter().map(shown).collect();
+        if !tried.is_empty() && !addresses.iter().any(works) {
+            self.block(blocked(&self.job.node, &tried));
+            return Ok(None);
+        }
+        // Those that work now first; the others may work when a runner has taken over.
+        addresses.sort_by_key(|address| !works(address));
+        self.config(&plan.identity, addresses).map(Some)
+    }
+
+    fn config(&self, identity: &RunIdentity, addresses: Vec<String>) -> Result<CallbackConfig, Failure> {
+        let session = &self.job.session;
+        let made = identity.client_certificate(session, CERTIFICATE_LIFETIME).map_err(|error| {
+            Failure::new(Reason::InternalError, format!("no certificate for {}: {error}", self.job.node))
+        })?;
+        Ok(CallbackConfig {
+            addresses,
+            server_name: CallbackConfig::server_name_of(session),
+            server_pin: identity.server_pin(),
+            certificate: made.certificate,
+            key: made.key,
+        })
+    }
+
+    /// Waits while the engine calls and is answered; returns when it has retired, or has not called
+    /// for too long. The SSH connection is closed as soon as it is not needed any more.
+    pub(super) async fn be_called(
+        &self,
+        machine: &Machine,
+        calls: &mut Registration,
+        mut next: Option<Stream>,
+    ) -> Result<(), Failure> {
+        let mut patience = FIRST_CALL;
+        let mut short = 0;
+        loop {
+            let stream = match next.take() {
+                Some(stream) => Ok(stream),
+                None => tokio::time::timeout(patience, calls.next_stream()).await,
+            };
+            let Ok(mut stream) = stream else { return Err(self.no_call(patience)) };
+            let source = stream.source();
+            tracing::info!(from = %source.ip(), "the engine calls");
+            self.view.send_modify(|v| {
+                v.lost = None;
+                v.way_back = WayBack::Open { from: source.ip() };
+            });
+            machine.connection.close().await;
+            let since = Instant::now();
+            stream.ended().await;
+            if self.conversation.is_retired() {
+                return Ok(());
+            }
+            short = if since.elapsed() < SHORT { short + 1 } else { 0 };
+            if short >= SHORT_STREAMS {
+                return Err(self.keeps_ending());
+            }
+            patience = NEXT_CALL;
+        }
+    }
+
+    /// Whether the engine has called in this attempt.
+    pub(super) fn has_called(&self) -> bool {
+        matches!(self.view.borrow().way_back, WayBack::Open { .. })
+    }
+
+    /// Why the engine cannot call, if that is known in this attempt.
+    pub(super) fn blocked(&self) -> Option<Failure> {
+        match &self.view.borrow().way_back {
+            WayBack::Blocked { failure, .. } => Some(failure.clone()),
+            WayBack::NotNeeded | WayBack::Untried | WayBack::Open { .. } => None,
+        }
+    }
+
+    /// What is not to be installed because the engine cannot call and nothing else is allowed.
+    pub(super) fn withheld(&self) -> Option<Failure> {
+        let may_fall_back = matches!(self.job.calls(), Some(Ok(plan)) if plan.may_fall_back);
+        self.blocked().filter(|_| !may_fall_back)
+    }
+
+    /// The engine cannot call: it is talked to through the SSH session instead.
+    pub(super) fn block(&self, failure: Failure) {
+        let may_fall_back = matches!(self.job.calls(), Some(Ok(plan)) if plan.may_fall_back);
+        tracing::warn!(reason = %failure.reason, "{}", failure.message);
+        self.view.send_modify(|v| v.way_back = WayBack::Blocked { failure, instead: may_fall_back });
+    }
+
+    /// The engine, talked to through the SSH session, has said what came of its calls.
+    pub(super) fn learn_of_calls(&self) {
+        let dials = self.conversation.dials();
+        if self.blocked().is_some() && !dials.is_empty() {
+            self.block(blocked(&self.job.node, &dials));
+        }
+    }
+
+    fn no_call(&self, patience: Duration) -> Failure {
+        Failure::new(
+            Reason::CallbackTimedOut,
+            format!("the engine on {} has not called for {} s", self.job.node, patience.as_secs()),
+        )
+    }
+
+    fn no_address(&self) -> Failure {
+        Failure::new(
+            Reason::CallbackAddressMissing,
+            format!(
+                "there is no address at which {} could reach the callback server; set spec.callbackAddress of the ManagedNode, or allow another family in spec.addressFamilies",
+                self.job.node
+            ),
+        )
+    }
+}
+
+fn shown((host, port): &(String, u16)) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// What is in the way, by what came of the attempts: the reason is that of the first address.
+fn blocked(node: &str, dials: &[Dial]) -> Failure {
+    let told: Vec<String> =
+        dials.iter().map(|dial| format!("TCP {}: {}", dial.address, in_words(dial))).collect();
+    let first = dials.first();
+    let (reason, next) = match first.map(|dial| dial.result) {
+        Some(Dialled::TimedOut) | None => (
+            Reason::CallbackTimedOut,
+            "a firewall drops it, most likely the machine's own for outgoing connections or one on the way; let it pass",
+        ),
+        Some(Dialled::Refused) => (
+            Reason::CallbackRejected,
+            "the callback server listens, so that a firewall refuses in its place, or another host has this address; let it pass, or set spec.callbackAddress",
+        ),
+        Some(Dialled::Prohibited) => (
+            Reason::CallbackRejected,
+            "a firewall or router refuses it, or nobody has this address; let it pass, or correct spec.callbackAddress",
+        ),
+        Some(Dialled::NoRoute) => {
+            (Reason::CallbackNoRoute, "give the machine a route there, or set spec.callbackAddress")
+        }
+        Some(Dialled::Connected | Dialled::Untrusted) => (
+            Reason::CallbackUntrusted,
+            "something in between answers in place of the callback server; find it, or set spec.callbackAddress",
+        ),
+        Some(Dialled::Failed) => (Reason::CallbackRefused, "look at the machine's network"),
+    };
+    Failure::new(
+        reason,
+        format!(
+            "{node} cannot reach the callback server (from the machine to the runner): {}; {next}",
+            told.join(", ")
+        ),
+    )
+}
+
+fn in_words(dial: &Dial) -> String {
+    match dial.result {
+        Dialled::Connected => "answers, and no call came".to_owned(),
+        Dialled::TimedOut => "no answer".to_owned(),
+        Dialled::Refused => "refused".to_owned(),
+        Dialled::Prohibited => "rejected on the way".to_owned(),
+        Dialled::NoRoute => "no route".to_owned(),
+        Dialled::Untrusted => format!("not trusted ({})", dial.message),
+        Dialled::Failed => dial.message.clone(),
+    }
+}

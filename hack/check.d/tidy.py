@@ -165,12 +165,13 @@ def manifests():
     path = "crates/engine/Cargo.toml"
     for name in dependencies("engine").keys() & {"farrier", "farrier-update"}:
         yield path, 1, f"{name}: the engine knows the protocol and nothing else of ours"
-    path = "crates/update/Cargo.toml"
-    for name, wanted in dependencies("update").items():
-        if IMPURE.match(name) or name in {"farrier", "farrier-engine"}:
-            yield path, 1, f"{name}: the update logic is pure"
-        if name == "jiff" and (not isinstance(wanted, dict) or wanted.get("default-features", True)):
-            yield path, 1, "jiff: without default-features = false it can ask for the time"
+    for crate in ("update", "network"):
+        path = f"crates/{crate}/Cargo.toml"
+        for name, wanted in dependencies(crate).items():
+            if IMPURE.match(name) or name in {"farrier", "farrier-engine"}:
+                yield path, 1, f"{name}: the crates that decide are pure"
+            if name == "jiff" and (not isinstance(wanted, dict) or wanted.get("default-features", True)):
+                yield path, 1, "jiff: without default-features = false it can ask for the time"
 
 
 def git_files() -> list[str]:

@@ -78,6 +78,15 @@ fn ports_outside_the_block_are_not_given() {
     );
 }
 
+/// A pod that comes back with other host ports cannot use those that it had.
+#[test]
+fn a_pair_outside_a_new_block_is_given_up() {
+    let block = Block { first: 40000, count: 4 };
+    let mut request = request("a", vec![seat("r0", "h0", Some(block))], Sharing::Each);
+    request.standing.insert("r0".to_owned(), Pair::USUAL);
+    assert_eq!(allocate(&request, &[], &[]).pairs["r0"], pair(40000, 40001));
+}
+
 /// A run that asks for ports in the middle of the block is served from its beginning, too.
 #[test]
 fn the_search_goes_on_at_the_beginning_of_the_block() {

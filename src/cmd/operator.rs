@@ -63,7 +63,7 @@ pub struct Args {
     replica: replica::Options,
 
     #[command(flatten)]
-    site: site::Options,
+    site: site::Surroundings,
 
     /// Seconds that an engine waits for a silent operator before it takes everything back.
     #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]

@@ -93,7 +93,10 @@ async fn publish_status(
         return Ok(None);
     }
     let starts = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordStarts { .. }));
-    let matters = recorded.is_some() || starts || decision.status.end().is_some();
+    let told = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Exposed"));
+    // What is said of the ports decides how it goes on after them.
+    let ports = told.is_none_or(|told| told.reason != decision.status.exposed.reason.as_str());
+    let matters = recorded.is_some() || starts || ports || decision.status.end().is_some();
     if let Some(left) = context.pending.too_soon(run, WRITE_EVERY).filter(|_| !matters) {
         return Ok(Some(left));
     }

@@ -160,7 +160,7 @@ fn possible(run: &UpdateRun, runners: &Runners, now: Millis) -> Way {
     let told = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Exposed"));
     let fails = run.spec.callback.on_conflict == OnConflict::Fail;
     if let Some(told) = told.filter(|told| fails && told.reason == Reason::PortsTaken.as_str()) {
-        return Way::Refused { reason: Reason::PortsTaken, message: told.message.clone() };
+        return Way::Refused { reason: Reason::PortsTaken, message: told.message.clone(), open: false };
     }
     match impossible(run.spec.callback.exposure, runners) {
         Some(message) => {
@@ -237,6 +237,7 @@ fn refused(run: &UpdateRun, refusal: &Refusal, now: Millis) -> Way {
     match refusal {
         Refusal::PortsTaken { .. } => Way::Refused {
             reason: Reason::PortsTaken,
+            open: true,
             message: format!(
                 "{refusal}, and spec.callback.onConflict is Fail; start a run with other ports, or with onConflict: Next"
             ),

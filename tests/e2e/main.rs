@@ -16,6 +16,7 @@
 )]
 
 mod bad_input;
+mod callback;
 mod cancel;
 mod crash;
 mod current;

@@ -7,7 +7,7 @@ use farrier_network::policy::Ranges;
 
 /// What is told of the cluster.
 #[derive(Debug, clap::Args)]
-pub(super) struct Options {
+pub(super) struct Surroundings {
     /// Address ranges of the cluster's pods: no machine can have an address there.
     #[arg(long, env = "FARRIER_POD_RANGES", value_delimiter = ',')]
     pod_ranges: Vec<IpNet>,
@@ -17,7 +17,7 @@ pub(super) struct Options {
     service_ranges: Vec<IpNet>,
 }
 
-impl Options {
+impl Surroundings {
     /// Where this replica is.
     pub(super) fn site(&self, replica: &Replica, objects: Option<Objects>) -> Site {
         Site {

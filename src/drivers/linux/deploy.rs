@@ -82,12 +82,12 @@ impl Machine {
         let Launch { engine, session, run, lease_seconds, callback, .. } = launch;
         // Each launch reads one line with the way back: it is sent when it is asked for.
         let (ask, channel) = match callback {
-            Some(_) => (format!("echo {ASKS_CONFIG};"), "callback"),
-            None => (String::new(), "session"),
+            Some(_) => (format!("echo {ASKS_CONFIG};"), " --channel callback"),
+            None => (String::new(), ""),
         };
         let unpack = if probe.gzip { "gzip -dc" } else { "cat" };
         let options = format!(
-            "--session {session} --run {run} --peer-uid {} --digest {} --lease {lease_seconds} --channel {channel}",
+            "--session {session} --run {run} --peer-uid {} --digest {} --lease {lease_seconds}{channel}",
             probe.uid, engine.digest
         );
         // d: our directory. w: why a place was not taken. A place is tried for real: made, filled

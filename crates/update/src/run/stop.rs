@@ -34,7 +34,7 @@ impl Stop {
             let message = format!("spec.selector cannot be read: {error}; start a run with a corrected one");
             return Some(Self { reason: Reason::SelectorInvalid, message });
         }
-        if let Way::Refused { reason, message } = &observed.ways.back {
+        if let Way::Refused { reason, message, .. } = &observed.ways.back {
             return Some(Self { reason: *reason, message: message.clone() });
         }
         match &observed.baseline {

@@ -376,8 +376,10 @@ fn only_nodes_that_call_back_wait_for_ports() {
     let decision = decide(&Observed { ways: Ways { out: Way::Free, back: stuck }, ..run.clone() });
     assert_eq!(waits(&decision), "a:LoadBalancerPending b:InProgress");
     assert_eq!(decision.status.exposed.status, CondStatus::False);
-    let taken = Way::Refused { reason: Reason::PortsTaken, message: message() };
-    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: taken }, ..run });
+    let taken = |open| Way::Refused { reason: Reason::PortsTaken, message: message(), open };
+    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: taken(true) }, ..run.clone() });
+    assert_eq!((effects(&decision), end(&decision)), ("close".to_owned(), None));
+    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: taken(false) }, ..run });
     assert_eq!(end(&decision), Some((false, Reason::PortsTaken)));
 }
 

@@ -58,6 +58,8 @@ pub enum Way {
         reason: Reason,
         /// In words, with the way out.
         message: String,
+        /// Whether something of it is open all the same.
+        open: bool,
     },
     /// It is open.
     Open {
@@ -89,9 +91,8 @@ impl Ways {
 }
 
 impl Way {
-    /// A way that is refused was never open for long: whoever refuses it closes it.
     const fn is_closed(&self) -> bool {
-        matches!(self, Self::Free | Self::Closed | Self::Blocked { .. } | Self::Refused { .. })
+        matches!(self, Self::Free | Self::Closed | Self::Blocked { .. } | Self::Refused { open: false, .. })
     }
 
     fn obstacle(&self) -> Option<WaitingOn> {
@@ -102,7 +103,7 @@ impl Way {
             Self::Opening { reason, message, until }
             | Self::Stuck { reason, message, until }
             | Self::Blocked { reason, message, until } => (*reason, message.as_str(), *until),
-            Self::Refused { reason, message } => (*reason, message.as_str(), None),
+            Self::Refused { reason, message, open: _ } => (*reason, message.as_str(), None),
         };
         Some(WaitingOn { reason, message: message.to_owned(), until })
     }
@@ -167,7 +168,7 @@ pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
         Way::Opening { reason, message, .. } => cond(CondStatus::Unknown, *reason, message),
         Way::Stuck { reason, message, .. }
         | Way::Blocked { reason, message, .. }
-        | Way::Refused { reason, message } => cond(CondStatus::False, *reason, message),
+        | Way::Refused { reason, message, .. } => cond(CondStatus::False, *reason, message),
         Way::Closing { message } => cond(CondStatus::False, Reason::Closing, message),
         Way::Free | Way::Closed => match state {
             State::Ended(_) | State::Stopping { .. } | State::Closing => {

@@ -371,9 +371,12 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
         for name in alive(world) {
             let seen = world.observe(&name);
             let (ended, ways) = (world.runs[&name].end.is_some(), world.runs[&name].ways);
+            let starting = world.runs[&name].starting.clone();
             let decision = reconcile(world, &seen, &name, None)?;
             let tends = |effect: &Effect| *effect == Effect::OpenWays && ways == world.runs[&name].ways;
             quiet &= decision.effects.iter().all(tends) && ended == world.runs[&name].end.is_some();
+            // A turn that is given back lets another run begin.
+            quiet &= starting == world.runs[&name].starting;
             if let Some(end) = decision.status.end() {
                 let said = ends.entry(name).or_insert_with(|| format!("{end:?}"));
                 prop_assert_eq!(&*said, &format!("{end:?}"), "the end of a run changed");

@@ -29,7 +29,7 @@ use crate::payload::Store;
 use farrier_update::{NodeVerdict, Reason};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
 /// How an attempt ended. What is left on the machine stands in the [`View`].
@@ -56,6 +56,8 @@ pub struct Session<'a> {
     conversation: Arc<Conversation>,
     /// The host key that was accepted on first use in this very attempt.
     first_key: Mutex<Option<String>>,
+    /// What the ids of all tasks begin with, once the engine's journal is known.
+    series: OnceLock<String>,
 }
 
 /// Makes an attempt. `stop` becomes true when the run is cancelled.
@@ -66,7 +68,15 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
     let served = tools.metrics.payload_served.clone();
     let files = Files { store: tools.store.clone(), digests: job.digests(), served };
     let conversation = Arc::new(Conversation::new(&job.session, job.lease_seconds, Box::new(files)));
-    let session = Session { job, tools, stop, view, conversation, first_key: Mutex::new(None) };
+    let session = Session {
+        job,
+        tools,
+        stop,
+        view,
+        conversation,
+        first_key: Mutex::default(),
+        series: OnceLock::new(),
+    };
     session.run().await
 }
 

@@ -121,8 +121,13 @@ impl Session<'_> {
         }
     }
 
+    /// The id of a task, which says which work is the same. Only when the engine's journal is known.
     fn task_id(&self, name: &str) -> String {
-        format!("a{}-{name}", self.job.attempt)
+        let series = self.series.get_or_init(|| {
+            let open = unfinished_series(&self.conversation.events_after(0));
+            open.unwrap_or_else(|| format!("a{}", self.job.attempt))
+        });
+        format!("{series}-{name}")
     }
 
     fn survey_of(&self, name: &str) -> Result<(Survey, BTreeMap<String, Reading>), Failure> {
@@ -169,6 +174,7 @@ impl Session<'_> {
         let mut stop = self.stop.clone();
         let mut seen = 0;
         let mut cancelled = false;
+        let mut greeted = false;
         loop {
             tokio::select! {
                 stopped = stop.wait_for(|stop| *stop), if !cancelled => {
@@ -177,7 +183,8 @@ impl Session<'_> {
                         self.conversation.cancel();
                     }
                 }
-                () = self.conversation.more_than(seen) => {
+                _ = self.conversation.greeted(), if !greeted => greeted = true,
+                () = self.conversation.more_than(seen), if greeted => {
                     for event in self.conversation.events_after(seen) {
                         seen = event.seq;
                         self.show(event);
@@ -206,6 +213,22 @@ impl Session<'_> {
             }
         });
     }
+}
+
+/// The series of tasks that an earlier attempt has begun with this engine and not brought to its
+/// end: the machine was lost meanwhile, and what the engine has done since is still to be told. One
+/// that failed is not gone on with.
+fn unfinished_series(events: &[Event]) -> Option<String> {
+    let mut open: Option<&str> = None;
+    for event in events {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these kinds open and close a series")]
+        match &event.body {
+            EventBody::TaskStarted { task, .. } => open = task.split_once('-').map(|(series, _)| series),
+            EventBody::Retired { .. } | EventBody::TaskFailed { .. } => open = None,
+            _ => {}
+        }
+    }
+    open.map(str::to_owned)
 }
 
 fn match_survey(event: Event, id: &str) -> Option<(Survey, BTreeMap<String, Reading>)> {

@@ -4,8 +4,8 @@ use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{bmc_tool, merge};
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, Machine, Run, Site, e2e, lab, outcome, wait};
-use farrier::api::ManagedNode;
-use kube::api::DeleteParams;
+use farrier::api::{ManagedNode, NodeUpdate};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use std::time::Duration;
 
@@ -132,6 +132,30 @@ fn an_ssh_session_that_is_killed_during_a_step_is_taken_up_again() {
         run.succeeds().await;
         assert_eq!(db.slow_runs(), 1);
         assert_eq!(outcome(&run.node("db").await, "slow"), "Updated");
+    });
+}
+
+/// What the engine did while nobody heard of it is told as if it had been there before.
+#[test]
+fn an_attempt_that_follows_a_lost_one_tells_what_that_one_did() {
+    e2e("later", async |site| {
+        let (db, run) = slow_at_work(site, 3).await;
+        // As after five minutes in vain: the next attempt finds the engine of the one before it.
+        site.operator.kill();
+        let lost = Patch::Merge(json!({"status": {"attempt": 2}}));
+        let api = site.api::<NodeUpdate>();
+        api.patch_status("r1-db", &PatchParams::default(), &lost).await.expect("a patched NodeUpdate");
+        wait::until("slow.sh to end unheard", wait::LIMIT, async || {
+            db.file("/etc/slow.version").map(|_| ()).ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        site.operator.start();
+        run.succeeds().await;
+        let update = run.node("db").await;
+        assert_eq!((db.slow_runs(), outcome(&update, "slow")), (1, "Updated"));
+        assert_eq!(component(&update, "slow").exit_code, Some(0));
+        assert_eq!(update.state("PayloadVerified"), "True", "{}", update.words("PayloadVerified"));
+        assert_eq!(update.status.expect("a status").attempt, Some(2));
     });
 }
 

@@ -217,8 +217,19 @@ impl Exposer {
             return Ok(None);
         }
         secret::remove(&self.client, run).await?;
+        self.forget_the_dead(run).await?;
         let status = UpdateRunStatus { callback: None, listeners: Vec::new(), ..status };
         publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map(Some)
+    }
+
+    /// Takes back what runners have said that are not there any more to do it.
+    async fn forget_the_dead(&self, run: &UpdateRun) -> Result<(), kube::Error> {
+        let runners = self.membership.live();
+        let listeners = run.status.iter().flat_map(|status| &status.listeners);
+        for listener in listeners.filter(|listener| !runners.contains_key(&listener.runner)) {
+            publish::listener(&self.client, run, &listener.runner, None).await?;
+        }
+        Ok(())
     }
 
     /// Deletes the Services and policies that were made for the run with this UID.

@@ -108,6 +108,17 @@ impl Context {
         self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded, Action::Connect, &note).await;
     }
 
+    /// Tells that the machine cannot call back, and how it goes on.
+    pub(super) async fn announce_blocked(&self, update: &NodeUpdate, failure: &Failure, instead: bool) {
+        let next = if instead {
+            "the engine is talked to through the SSH session instead"
+        } else {
+            "nothing is installed"
+        };
+        let note = format!("{}; {next}", failure.message);
+        self.events.warning(&update.object_ref(&()), failure.reason, Action::Preflight, &note).await;
+    }
+
     /// Tells what came of an attempt.
     pub(super) async fn announce(&self, update: &NodeUpdate, view: &View, end: &End) {
         let about = update.object_ref(&());

@@ -6,7 +6,7 @@ use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, condition};
 use crate::failure::{Failure, chain};
 use crate::publish::{self, RUNNER};
-use crate::session::{self, End, Goal, View};
+use crate::session::{self, End, Goal, View, WayBack};
 use farrier_update::{Millis, NodeVerdict, Reason, Retry, after_failure, backoff};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::reflector::ObjectRef;
@@ -203,13 +203,19 @@ impl Task<'_> {
     /// Writes a status whenever the view has changed, until nobody changes it any more. Returns the
     /// last one that was written.
     async fn follow(&self, mut view: watch::Receiver<View>, number: u32) -> NodeUpdateStatus {
-        let mut recorded = false;
+        let (mut recorded, mut blocked) = (false, false);
         let mut written = self.old.clone();
         while view.changed().await.is_ok() {
             let now = view.borrow_and_update().clone();
             if let Some(key) = now.first_key.as_ref().filter(|_| !recorded) {
                 recorded = true;
                 self.context.record_host_key(&self.update, key).await;
+            }
+            if let WayBack::Blocked { failure, instead } = &now.way_back
+                && !blocked
+            {
+                blocked = true;
+                self.context.announce_blocked(&self.update, failure, *instead).await;
             }
             let status = self.render(&written, &now, &Phase::Working, number);
             if status != written && self.write(&status).await {

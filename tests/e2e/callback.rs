@@ -3,8 +3,10 @@
 use crate::harness::payload::{bmc_tool, ethtool, merge};
 use crate::harness::run::to;
 use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, lab, outcome, wait};
-use farrier::api::UpdateRun;
 use farrier::api::managed_node::Channel;
+use farrier::api::{ManagedNode, UpdateRun};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
@@ -236,5 +238,133 @@ fn a_stranger_is_refused_and_named_while_the_run_goes_on() {
         })
         .await;
         run.succeeds().await;
+    });
+}
+
+/// An operator that believes it is a pod: the cluster of these tests has no nodes, so that nobody
+/// enforces its policies, but they are made as they would be.
+fn as_pod(site: &Site, host_ports: &str) {
+    site.operator.options(&[
+        "--pod-ips=10.77.0.1",
+        "--host-ips=10.77.0.1,fd77::1",
+        &format!("--host-ports={host_ports}"),
+        "--pod-selector=app=farrier",
+        "--service-ranges=10.96.0.0/16",
+    ]);
+}
+
+async fn policies(site: &Site) -> Vec<NetworkPolicy> {
+    let made = ListParams::default().labels("farrier.dev/run-uid");
+    site.api::<NetworkPolicy>().list(&made).await.expect("policies").items
+}
+
+/// Policies let in more than the run's machines, or stay when it is over.
+#[test]
+fn policies_name_the_runs_machines_and_go_with_it() {
+    e2e("policies", async |site| {
+        site.operator.kill();
+        as_pod(site, "64301+4");
+        site.operator.start();
+        let db = site.machine("db").up().await;
+        site.baseline("spring", &[site.slow(4)]).await;
+        let run = site.run("r1", calling("spring")).await;
+        db.is_slow().await;
+        let made = policies(site).await;
+        let specs: Vec<_> = made.iter().filter_map(|policy| policy.spec.as_ref()).collect();
+        let ingress: Vec<_> = specs.iter().flat_map(|spec| spec.ingress.iter().flatten()).collect();
+        let egress: Vec<_> = specs.iter().flat_map(|spec| spec.egress.iter().flatten()).collect();
+        let from: Vec<String> = ingress
+            .iter()
+            .flat_map(|rule| rule.from.iter().flatten())
+            .filter_map(|peer| Some(peer.ip_block.as_ref()?.cidr.clone()))
+            .collect();
+        let node = site.node("db").await;
+        for address in &node.spec.addresses {
+            let single = [format!("{address}/32"), format!("{address}/128")];
+            assert!(from.iter().any(|cidr| single.contains(cidr)), "{address} in {from:?}");
+        }
+        assert!(from.iter().all(|cidr| cidr.ends_with("/32") || cidr.ends_with("/128")), "{from:?}");
+        assert!(!ingress.is_empty() && !egress.is_empty());
+        let ports = run.get().await.status.expect("a status").callback.expect("ports").ports;
+        assert!(ports.iter().all(|p| (64301..64305).contains(&p.https_port)), "{ports:?}");
+        nothing_is_open(&run.succeeds().await);
+        assert_eq!(policies(site).await, []);
+    });
+}
+
+/// What somebody else had made, or a crash had left, stays for ever.
+#[test]
+fn what_a_dead_operator_left_open_is_closed_by_the_next_one() {
+    e2e("swept", async |site| {
+        site.operator.kill();
+        as_pod(site, "64311+4");
+        site.operator.start();
+        let db = site.machine("db").up().await;
+        site.baseline("spring", &[site.slow(2)]).await;
+        let run = site.run("r1", calling("spring")).await;
+        db.is_slow().await;
+        site.operator.kill();
+        run.annotate("farrier.dev/abandon").await;
+        run.delete().await;
+        assert!(!policies(site).await.is_empty());
+        site.operator.start();
+        run.gone().await;
+        wait::until("the policies to go", wait::LIMIT, async || {
+            let left = policies(site).await.len();
+            if left == 0 { Ok(()) } else { Err(format!("{left} are there")) }
+        })
+        .await;
+        wait::until("the engine to end by itself", wait::LIMIT, async || {
+            let left = db.engines();
+            left.iter()
+                .for_each(|pid| drop(std::process::Command::new("kill").arg(pid.to_string()).status()));
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
+    });
+}
+
+/// A host with all of its ports taken: the run waits, says so, and goes on when one is free.
+#[test]
+fn a_run_waits_for_ports_and_goes_on_when_there_are_some() {
+    e2e("exhausted", async |site| {
+        site.operator.kill();
+        as_pod(site, "64321+2");
+        site.operator.start();
+        let foreign = TcpListener::bind("[::]:64321").expect("a free port");
+        site.machine("db").up().await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let mut spec = calling("spring");
+        merge(&mut spec, json!({"callback": {"httpPort": 64321, "httpsPort": 64322}}));
+        let run = site.run("r1", spec).await;
+        let told = run.until("the reason", |run| run.reason("Progressing") == "PortsExhausted").await;
+        assert_eq!((told.state("Exposed"), told.reason("Exposed")), ("False", "PortsExhausted"));
+        assert!(told.words("Exposed").contains("64321"), "{}", told.words("Exposed"));
+        drop(foreign);
+        nothing_is_open(&run.succeeds().await);
+    });
+}
+
+/// A machine's address that is the cluster's own would open the way to pods.
+#[test]
+fn an_address_in_the_clusters_own_range_stops_the_run_until_it_is_corrected() {
+    e2e("range", async |site| {
+        site.operator.kill();
+        as_pod(site, "64331+4");
+        site.operator.start();
+        let db = site.machine("db").up().await;
+        let good = site.node("db").await.spec.addresses;
+        let set = async |addresses: &[String]| {
+            let patch = Patch::Merge(json!({"spec": {"addresses": addresses}}));
+            site.api::<ManagedNode>().patch("db", &PatchParams::default(), &patch).await.expect("patched");
+        };
+        set(&["10.96.0.10".to_owned()]).await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let run = site.run("r1", to("spring")).await;
+        let told = run.until("the reason", |run| run.reason("Progressing") == "AddressInClusterRange").await;
+        assert!(told.words("Exposed").contains("ManagedNode db"), "{}", told.words("Exposed"));
+        set(&good).await;
+        run.succeeds().await;
+        assert_eq!(db.file("/etc/bmc-tool.version").as_deref(), Some("3.1\n"));
     });
 }

@@ -246,6 +246,7 @@ class Refused(unittest.TestCase):
         ("serviceMonitor.interval=often", "/serviceMonitor/interval"),
         ("alerts.runbookURL=wiki", "/alerts/runbookURL"),
         ('podLabels={"app.kubernetes.io/name": "other"}', "invalid propertyName 'app.kubernetes.io/name'"),
+        ('clusterRanges.pods=["10.244.0.0"]', "/clusterRanges/pods/0"),
         ("dnsPolicy=ClusterFirstWithHostNet", "/dnsPolicy"),
         ("hostNetwork=true", "hostNetwork"),
     ]

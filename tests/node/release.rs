@@ -1,7 +1,7 @@
 //! A release of the chart, as `helm install` makes it.
 
 use crate::harness::lab::{output, try_output};
-use crate::harness::{Site, payload, report, wait};
+use crate::harness::{Site, report, wait};
 use futures::FutureExt;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,9 @@ const EVERY_NAMESPACE_HAS: [&str; 2] = ["serviceaccount/default", "configmap/kub
 
 /// Kinds that a release, or the operator, makes or might make.
 const KINDS: &str = "all,serviceaccounts,secrets,configmaps,roles,rolebindings,networkpolicies,leases,poddisruptionbudgets,endpointslices,persistentvolumeclaims";
+
+/// The names of Services that want a load balancer.
+const SERVICE_NAMES: &str = r#"jsonpath={.items[?(@.spec.type=="LoadBalancer")].metadata.name}"#;
 
 /// A release of the chart in a namespace of its own, which watches the site's namespace.
 pub(crate) struct Release<'a> {
@@ -67,11 +70,9 @@ impl Release<'_> {
             .collect();
         let watched = format!("watchNamespaces={{{}}}", self.site.name);
         // The definitions are the site's: all tests share them.
-        let ssh =
-            ["networkPolicy.egress[0].cidrs={10.77.0.0/16,fd77::/64}", "networkPolicy.egress[0].ports={22}"];
         let usual =
             ["crds.install=false", "operator.log=debug", "payloads.volume.configMap.name=payloads", &watched];
-        for setting in usual.iter().chain(&ssh).chain(settings) {
+        for setting in usual.iter().chain(settings) {
             arguments.extend(["--set".to_owned(), (*setting).to_owned()]);
         }
         arguments
@@ -97,13 +98,14 @@ impl Release<'_> {
         .await
     }
 
-    /// The payloads of the lab's image that fit, as the chart's payload volume.
+    /// The payloads that are scripts, which are small, as the chart's payload volume.
     async fn payloads(&self) {
         let scratch = self.site.path("small");
         std::fs::create_dir_all(&scratch).expect("a directory");
-        for name in ["bmc-tool.sh", "slow.sh"] {
-            let from = self.site.path("payloads").join(payload::file(name));
-            std::fs::copy(from, scratch.join(name)).expect("a copy of a payload");
+        for entry in std::fs::read_dir(self.site.path("payloads")).expect("payloads").flatten() {
+            if entry.path().extension().is_some_and(|kind| kind == "sh") {
+                std::fs::copy(entry.path(), scratch.join(entry.file_name())).expect("a copy of a payload");
+            }
         }
         let from = format!("--from-file={}", scratch.display());
         output("kubectl", ["create", "configmap", "payloads", &from, "--namespace", &self.namespace]).await;
@@ -138,6 +140,25 @@ impl Release<'_> {
         let asked =
             ["rollout", "status", "deployment/farrier", "--namespace", &self.namespace, "--timeout=90s"];
         output("kubectl", asked).await;
+    }
+
+    /// Kills every operator pod at once, without warning.
+    pub(crate) async fn kill_pods(&self) {
+        let selector = "--selector=app.kubernetes.io/component=operator";
+        let asked =
+            ["delete", "pods", selector, "--namespace", &self.namespace, "--grace-period=0", "--force"];
+        output("kubectl", asked).await;
+    }
+
+    /// Waits for a Service that wants a load balancer, and gives it one.
+    pub(crate) async fn balance(&self) {
+        let asked = ["get", "services", "--namespace", &self.namespace, "--output", SERVICE_NAMES];
+        let name = wait::until("a Service of type LoadBalancer", wait::LIMIT, async || {
+            let listed = output("kubectl", asked).await;
+            listed.split_whitespace().next().map(str::to_owned).ok_or_else(|| "there is none".to_owned())
+        })
+        .await;
+        output("hack/node", ["balance", &self.namespace, &name]).await;
     }
 
     async fn print(&self) {

@@ -117,6 +117,13 @@ class Rendered(unittest.TestCase):
         self.assertNotIn("FARRIER_NAMESPACE", found)
         self.assertEqual(environment(template('watchNamespaces=["a","b"]'))["FARRIER_NAMESPACE"], "a,b")
 
+    def test_what_belongs_to_the_cluster_is_said_if_it_is_known(self):
+        known = environment(template('clusterRanges.pods=["10.244.0.0/16","fd00:1::/48"]', 'clusterRanges.services=["10.96.0.0/12"]'))
+        self.assertEqual((known["FARRIER_POD_RANGES"], known["FARRIER_SERVICE_RANGES"]), ("10.244.0.0/16,fd00:1::/48", "10.96.0.0/12"))
+        unknown = environment(template())
+        self.assertNotIn("FARRIER_POD_RANGES", unknown)
+        self.assertNotIn("FARRIER_SERVICE_RANGES", unknown)
+
     def test_host_ports_are_declared_one_by_one(self):
         objects = template("hostPorts.first=64000", "hostPorts.count=4")
         declared = [(p["containerPort"], p["hostPort"]) for p in container(objects)["ports"] if "hostPort" in p]
@@ -234,6 +241,9 @@ class Refused(unittest.TestCase):
         ("operator.replicaLeaseSeconds=1", "/operator/replicaLeaseSeconds"),
         ("operator.otlpEndpoint=collector:4317", "/operator/otlpEndpoint"),
         ('operator.env=[{"name": "FARRIER_RUNNER", "value": "x"}]', "/operator/env/0/name"),
+        ('clusterRanges.pods=["10.244.0.0"]', "/clusterRanges/pods/0"),
+        ('clusterRanges.services=["10.96.0.0/12","10.96.0.0/12"]', "/clusterRanges/services"),
+        ('operator.env=[{"name": "FARRIER_SERVICE_RANGES", "value": "x"}]', "/operator/env/0/name"),
         ('payloads.volume={"hostPath": {"path": "/"}}', "hostPath"),
         ('payloads.volume={"secret": {}, "configMap": {}}', "/payloads/volume"),
         ("payloads.cacheSize=lots", "/payloads/cacheSize"),
@@ -321,6 +331,22 @@ class Served(unittest.TestCase):
             kubectl("delete", "endpointslice", "-n", "default", "kubernetes-test")
         self.assertIn("cidr: \"2001:db8::1/128\"", done.stdout, done.stderr)
         self.assertNotIn("0.0.0.0/0", done.stdout)
+
+    def test_the_ranges_of_the_cluster_are_looked_up_where_all_namespaces_are_watched(self):
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "ranges"},
+                "spec": {"podCIDR": "10.244.7.0/24", "podCIDRs": ["10.244.7.0/24", "fd00:7::/64"]}}
+        served = json.loads(kubectl("get", "servicecidrs", "--output=json").stdout)["items"]
+        services = ",".join(sorted(cidr for item in served for cidr in item["spec"]["cidrs"]))
+        self.assertEqual(kubectl("create", "--filename=-", stdin=node).returncode, 0)
+        try:
+            install = ("install", "farrier", str(CHART), "--namespace", "tools", "--dry-run=server")
+            everywhere, some = helm(*install), helm(*install, "--set-json", 'watchNamespaces=["a"]')
+        finally:
+            kubectl("delete", "node", "ranges")
+        self.assertRegex(everywhere.stdout, r'FARRIER_POD_RANGES\n +value: "10\.244\.7\.0/24,fd00:7::/64"', everywhere.stderr)
+        self.assertRegex(everywhere.stdout, rf'FARRIER_SERVICE_RANGES\n +value: "{re.escape(services)}"')
+        self.assertEqual(some.returncode, 0, some.stderr)
+        self.assertNotIn("_RANGES", some.stdout)
 
     def rights(self, account: str, namespace: str) -> list[str]:
         listed = kubectl("auth", "can-i", "--list", f"--as=system:serviceaccount:tools:{account}", f"--namespace={namespace}").stdout

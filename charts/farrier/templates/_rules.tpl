@@ -1,10 +1,13 @@
 {{/* What the operator may do in the namespaces that it watches, each with its reason. */}}
 {{- define "farrier.watchedRules" -}}
-# One watch per kind fills its caches; the uncached reads come before a write that must not be
-# decided on old news.
+# One watch per kind fills its caches.
 - apiGroups: [farrier.dev]
   resources: [managednodes, baselines, updateruns, nodeupdates]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
+# Read uncached before a write that must not be decided on old news.
+- apiGroups: [farrier.dev]
+  resources: [updateruns, nodeupdates]
+  verbs: [get]
 # Its own finalizer on a run.
 - apiGroups: [farrier.dev]
   resources: [updateruns]
@@ -38,7 +41,7 @@
 # and taken away with it. Its name is not known before, so that a rule cannot name it.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [create, patch, delete]
+  verbs: [create, delete]
 # What happened, beside the object that it happened to.
 - apiGroups: [events.k8s.io]
   resources: [events]
@@ -50,13 +53,13 @@
 # Who leads, and which runners live.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, list, create, update, patch, delete]
+  verbs: [get, list, create, update, delete]
 # How machines reach the pods for the time of a run: exposure NodePort or LoadBalancer.
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 # Who may come in to the pods, and where they may connect, for the time of a run.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 {{- end }}

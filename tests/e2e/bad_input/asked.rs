@@ -15,7 +15,7 @@ fn unsupported() -> [(&'static str, Value, &'static str); 6] {
         ("budget", json!({"strategy": {"failureBudget": "5%"}}), "spec.strategy.failureBudget"),
         ("reboot", json!({"reboot": {"policy": "IfRequired"}}), "spec.reboot.policy"),
         ("stage", json!({"operation": "Stage"}), "spec.operation: Stage"),
-        ("callback", json!({"channel": "Callback"}), "spec.channel"),
+        ("listen", json!({"channel": "Listen"}), "spec.channel: Listen"),
         ("ftp", json!({"callback": {"ftpPort": 63003}}), "spec.callback.ftpPort"),
     ]
 }
@@ -119,14 +119,12 @@ fn machines_that_cannot_be_updated_yet_are_told_apart() {
         let good = site.machine("good").up().await;
         door(site, &good, "windows", super::ROOT, json!({"type": "Windows"})).await;
         door(site, &good, "ilo", super::ROOT, json!({"type": "ILO"})).await;
-        door(site, &good, "callback", super::ROOT, json!({"channel": "Callback"})).await;
         door(site, &good, "listen", super::ROOT, json!({"channel": "Listen"})).await;
         site.baseline("spring", &[ethtool()]).await;
         let run: Run<'_> = site.run("r1", all_at_once("spring")).await;
         let expected = [
             said("windows", Reason::NotYetSupported, &["windows is of type Windows", "spec.hold"]),
             said("ilo", Reason::NotYetSupported, &["ilo is of type ILO", "spec.hold"]),
-            said("callback", Reason::NotYetSupported, &["callback uses channel Callback", "use Session"]),
             said("listen", Reason::NotYetSupported, &["listen uses channel Listen", "use Session"]),
         ];
         ends_with(site, &run, &expected).await;

@@ -20,6 +20,7 @@ mod secret;
 mod sweep;
 mod ways;
 
+pub use act::Opened;
 pub use addresses::Names;
 pub use objects::LABEL_RUN_UID;
 pub use secret::identity;
@@ -28,12 +29,16 @@ use crate::api::managed_node::Channel;
 use crate::api::{ManagedNode, UpdateRun};
 use crate::membership::{Home, Membership};
 use crate::world::World;
-use farrier_network::policy::Ranges;
+use farrier_network::Phase;
+use farrier_network::cidr;
+use farrier_network::ledger::Pair;
+use farrier_network::policy::{Finding, Ranges, check_machine};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::Client;
 use kube::runtime::reflector::Store;
-use std::collections::BTreeMap;
+use kube::{Client, ResourceExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -75,11 +80,24 @@ pub struct Exposer {
     progress: Mutex<BTreeMap<String, Progress>>,
 }
 
+/// A machine that a run is not done with.
+#[derive(Clone)]
+pub struct Concerned {
+    /// The machine.
+    pub node: Arc<ManagedNode>,
+    /// How far it is.
+    pub phase: Phase,
+}
+
 /// What this process has done for a run.
 #[derive(Debug, Clone, Default)]
 struct Progress {
     /// When its policies were first complete.
     policies: Option<Instant>,
+    /// Whether no policy is needed, because no machine has an address.
+    nothing_to_open: bool,
+    /// The pairs that the way in was opened to, and when.
+    way_in: Option<(BTreeSet<Pair>, Instant)>,
     /// Why the last attempt failed, and when.
     trouble: Option<(String, Instant)>,
 }
@@ -92,6 +110,27 @@ impl Exposer {
 
     fn progress(&self) -> MutexGuard<'_, BTreeMap<String, Progress>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Site {
+    /// Whether a machine can have this address: it is one, and not the cluster's own.
+    fn admits(&self, address: IpAddr) -> bool {
+        check_machine(&[address], &self.ranges).is_empty()
+    }
+
+    /// What is wrong with the addresses of a machine, for its owner.
+    pub fn misplaced(&self, node: &ManagedNode) -> Option<String> {
+        let addresses: Vec<_> = node.spec.addresses.iter().filter_map(|text| cidr::parse(text)).collect();
+        let wrong = check_machine(&addresses, &self.ranges).into_iter().find(|finding| match finding {
+            Finding::InsidePodRange { .. } | Finding::InsideServiceRange { .. } => true,
+            // Where nothing can be reached, the attempt says so.
+            Finding::Unusable { .. } | Finding::EqualPorts { .. } | Finding::Privileged { .. } => false,
+        })?;
+        let name = node.name_any();
+        Some(format!(
+            "ManagedNode {name}: {wrong}; no machine can be there, correct spec.addresses, or the ranges that the operator was told"
+        ))
     }
 }
 

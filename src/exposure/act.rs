@@ -1,18 +1,18 @@
 //! Opening and closing. Every step may be done twice without harm.
 
-use super::objects::{Frame, is_same};
+use super::objects::{Frame, is_same_policy, is_same_service};
 use super::ways::{bound, impossible};
-use super::{Exposer, LABEL_RUN_UID, ports, secret};
+use super::{Concerned, Exposer, LABEL_RUN_UID, ports, secret};
 use crate::api::update_run::{CallbackStatus, Exposure, ListenerStatus, RunnerPorts, UpdateRunStatus};
-use crate::api::{ManagedNode, UpdateRun, condition};
+use crate::api::{UpdateRun, condition};
 use crate::convert;
 use crate::failure::chain;
 use crate::membership::{Home, Runners};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
+use farrier_network::Channel;
 use farrier_network::ledger::Pair;
 use farrier_network::policy::{Input, Machine, Stage};
 use farrier_network::table::LISTEN_PORT;
-use farrier_network::{Channel, Phase};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -30,8 +30,8 @@ use std::time::Instant;
 const MOST_ADDRESSES: usize = 64;
 
 impl Exposer {
-    /// Opens what the run's machines need, or keeps it as they need it now. Returns the run if its
-    /// status was written.
+    /// Opens what the run's machines need, or keeps it as they need it now. `runs`: all there are,
+    /// as they are after our own writes.
     ///
     /// # Errors
     /// A conflict: the run was changed meanwhile. Whatever else fails is kept, and shows in
@@ -39,24 +39,25 @@ impl Exposer {
     pub async fn open(
         &self,
         run: &UpdateRun,
-        machines: &[Arc<ManagedNode>],
-    ) -> Result<Option<UpdateRun>, kube::Error> {
+        runs: &[Arc<UpdateRun>],
+        machines: &[Concerned],
+    ) -> Result<Opened, kube::Error> {
         let uid = run.uid().unwrap_or_default();
-        let done = self.try_open(run, machines).await;
+        let done = self.try_open(run, runs, machines).await;
         let mut progress = self.progress();
         let progress = progress.entry(uid).or_default();
         match done {
             Ok(written) => {
                 progress.trouble = None;
                 progress.policies.get_or_insert_with(Instant::now);
-                Ok(written)
+                Ok(written.map_or(Opened::AsItWas, |run| Opened::Written(Box::new(run))))
             }
             Err(Trouble::Server(error)) if is_conflict(&error) => Err(error),
             Err(trouble) => {
                 let message = trouble.in_words();
                 tracing::warn!(run = %run.name_any(), "{message}");
                 progress.trouble = Some((message, Instant::now()));
-                Ok(None)
+                Ok(Opened::Failed)
             }
         }
     }
@@ -64,15 +65,16 @@ impl Exposer {
     async fn try_open(
         &self,
         run: &UpdateRun,
-        machines: &[Arc<ManagedNode>],
+        runs: &[Arc<UpdateRun>],
+        machines: &[Concerned],
     ) -> Result<Option<UpdateRun>, Trouble> {
         let runners = self.membership.live();
-        let calls = machines.iter().any(|node| super::calls_back(node, run));
+        let calls = machines.iter().any(|machine| super::calls_back(&machine.node, run));
         let exposure = run.spec.callback.exposure;
         let mut written = None;
         if calls && impossible(exposure, &runners).is_none() {
             secret::ensure(&self.client, run).await.map_err(Trouble::Words)?;
-            written = self.give_ports(run, &runners).await?;
+            written = self.give_ports(run, runs, &runners).await?;
         }
         let current = written.as_ref().unwrap_or(run);
         self.make_policies(current, machines, &runners).await?;
@@ -83,8 +85,13 @@ impl Exposer {
     }
 
     /// Writes which runner is to listen where, and where machines are to call.
-    async fn give_ports(&self, run: &UpdateRun, runners: &Runners) -> Result<Option<UpdateRun>, Trouble> {
-        let allocation = ports::allocation(run, &self.world.runs.state(), runners);
+    async fn give_ports(
+        &self,
+        run: &UpdateRun,
+        runs: &[Arc<UpdateRun>],
+        runners: &Runners,
+    ) -> Result<Option<UpdateRun>, Trouble> {
+        let allocation = ports::allocation(run, runs, runners);
         let given: Vec<RunnerPorts> = allocation
             .pairs
             .iter()
@@ -157,7 +164,7 @@ impl Exposer {
         };
         let Some(wanted) = frame.service(run.spec.callback.exposure, pair) else { return Ok(()) };
         let there = self.service_of(&run.uid().unwrap_or_default());
-        if there.is_some_and(|there| is_same(&*there, &wanted)) {
+        if there.is_some_and(|there| is_same_service(&there, &wanted)) {
             return Ok(());
         }
         self.apply(&wanted).await
@@ -166,19 +173,22 @@ impl Exposer {
     async fn make_policies(
         &self,
         run: &UpdateRun,
-        machines: &[Arc<ManagedNode>],
+        machines: &[Concerned],
         runners: &Runners,
     ) -> Result<(), Trouble> {
         let (Some(objects), Some(frame)) = (&self.site.objects, self.frame(run)) else { return Ok(()) };
         let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
-        for node in machines {
+        for Concerned { node, phase } in machines {
+            let mut addresses = self.names.of(node).await;
+            // A name may mean anything, and a policy must not open the cluster's own addresses.
+            addresses.retain(|address| self.site.admits(*address));
             input.machines.push(Machine {
                 kind: convert::machine_type(node.spec.type_),
-                addresses: self.names.of(node).await,
+                addresses,
                 ssh_port: node.spec.ssh.port,
                 listen_port: LISTEN_PORT,
                 channel: if super::calls_back(node, run) { Channel::Callback } else { Channel::Session },
-                stage: Stage::In(Phase::Deployment),
+                stage: Stage::In(*phase),
             });
         }
         input.peers = runners.values().flat_map(|info| pod_ips(&info.home)).collect();
@@ -192,7 +202,7 @@ impl Exposer {
             .map(|p| (p.name_any(), p))
             .collect();
         for policy in &wanted {
-            if !there.get(&policy.name_any()).is_some_and(|there| is_same(&**there, policy)) {
+            if !there.get(&policy.name_any()).is_some_and(|there| is_same_policy(there, policy)) {
                 self.apply(policy).await?;
             }
         }
@@ -200,6 +210,12 @@ impl Exposer {
             if !wanted.iter().any(|wanted| wanted.name_any() == name) {
                 self.delete(&*policy).await.map_err(Trouble::Server)?;
             }
+        }
+        let mut all = self.progress();
+        let progress = all.entry(uid).or_default();
+        progress.nothing_to_open = wanted.is_empty();
+        if progress.way_in.as_ref().is_none_or(|(pairs, _)| *pairs != input.pairs) {
+            progress.way_in = Some((input.pairs, Instant::now()));
         }
         Ok(())
     }
@@ -290,6 +306,16 @@ impl Exposer {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What came of opening.
+pub enum Opened {
+    /// Nothing of the run was written.
+    AsItWas,
+    /// The run's status was written.
+    Written(Box<UpdateRun>),
+    /// Something failed, and shows in the ways: nothing may be begun on the strength of them.
+    Failed,
 }
 
 /// What went wrong while opening.

@@ -141,9 +141,14 @@ impl Frame<'_> {
     }
 }
 
-/// Whether an object was made from the same words as this one.
-pub(super) fn is_same<K: ResourceExt>(made: &K, wanted: &K) -> bool {
+/// Whether a Service was made from the same words as this one.
+pub(super) fn is_same_service(made: &Service, wanted: &Service) -> bool {
     made.annotations().get(ANNOTATION_DIGEST) == wanted.annotations().get(ANNOTATION_DIGEST)
+}
+
+/// Whether a policy says the same as this one: what somebody else has changed counts.
+pub(super) fn is_same_policy(made: &NetworkPolicy, wanted: &NetworkPolicy) -> bool {
+    made.spec == wanted.spec
 }
 
 fn digest(spec: &impl Serialize) -> String {

@@ -1,19 +1,19 @@
 //! How the ways of a run stand, from what is there.
 
-use super::{Exposer, LABEL_RUN_UID, Progress, ports};
+use super::{Concerned, Exposer, LABEL_RUN_UID, Progress, ports};
+use crate::api::UpdateRun;
 use crate::api::condition;
 use crate::api::update_run::{
     CallbackStatus, Exposure, ListenerState, ListenerStatus, OnConflict, RunnerPorts,
 };
-use crate::api::{ManagedNode, UpdateRun};
 use crate::membership::{Home, Runners};
-use farrier_network::cidr;
-use farrier_network::ledger::{Allocation, Refusal};
-use farrier_network::policy::{Finding, check_machine};
+use farrier_network::ledger::{Allocation, Pair, Refusal};
+use farrier_update::model::RunnerName;
 use farrier_update::run::{Way, Ways};
 use farrier_update::{Millis, Reason};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,21 +31,25 @@ const BALANCER_PATIENCE: Duration = Duration::from_mins(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Exposer {
-    /// How the ways of a run stand. `machines`: those that the run is not done with.
-    pub fn observe(&self, run: &UpdateRun, machines: &[Arc<ManagedNode>], now: Millis) -> Ways {
+    /// How the ways of a run stand. `runs`: all there are, as they are after our own writes.
+    pub fn observe(
+        &self,
+        run: &UpdateRun,
+        runs: &[Arc<UpdateRun>],
+        machines: &[Concerned],
+        now: Millis,
+    ) -> Ways {
         let uid = run.uid().unwrap_or_default();
         let progress = self.progress().get(&uid).cloned().unwrap_or_default();
-        let calls = machines.iter().any(|node| super::calls_back(node, run));
+        let calls = machines.iter().any(|machine| super::calls_back(&machine.node, run));
         Ways {
-            out: self.out(&uid, &progress, machines, now),
-            back: self.back(run, &uid, &progress, calls, now),
+            out: self.out(&uid, &progress, now),
+            back: self.back(run, runs, &progress, calls, now),
+            listening: self.listening(run),
         }
     }
 
-    fn out(&self, uid: &str, progress: &Progress, machines: &[Arc<ManagedNode>], now: Millis) -> Way {
-        if let Some(message) = self.misplaced(machines) {
-            return Way::Blocked { reason: Reason::AddressInClusterRange, message, until: None };
-        }
+    fn out(&self, uid: &str, progress: &Progress, now: Millis) -> Way {
         let Some(objects) = &self.site.objects else { return Way::Free };
         let there = objects
             .policies
@@ -56,6 +60,7 @@ impl Exposer {
             (_, _, Some((message, _))) => {
                 stuck(there, Reason::ExposureFailed, message.clone(), now.after(LOOK_AGAIN))
             }
+            (false, Some(_), None) if progress.nothing_to_open => Way::Free,
             (false, _, None) => Way::Closed,
             (true, Some(at), None) if at.elapsed() >= SETTLE => {
                 Way::Open { message: "the operator's pods may go to the run's machines".to_owned() }
@@ -68,25 +73,29 @@ impl Exposer {
         }
     }
 
-    /// A machine whose address cannot be a machine's.
-    fn misplaced(&self, machines: &[Arc<ManagedNode>]) -> Option<String> {
-        machines.iter().find_map(|node| {
-            let addresses: Vec<_> = node.spec.addresses.iter().filter_map(|text| cidr::parse(text)).collect();
-            let wrong = check_machine(&addresses, &self.site.ranges).into_iter().find(|finding| match finding {
-                Finding::InsidePodRange { .. } | Finding::InsideServiceRange { .. } => true,
-                Finding::Unusable { .. } | Finding::EqualPorts { .. } | Finding::Privileged { .. } => false,
-            })?;
-            let name = node.name_any();
-            Some(format!("ManagedNode {name}: {wrong}; no machine can be there, correct spec.addresses, or the ranges that the operator was told"))
-        })
+    /// Runners that listen on the ports that they were given.
+    fn listening(&self, run: &UpdateRun) -> BTreeSet<RunnerName> {
+        let Some(status) = &run.status else { return BTreeSet::new() };
+        let live = self.membership.live();
+        let listeners: Vec<_> = status.listeners.iter().filter(|l| live.contains_key(&l.runner)).collect();
+        let ports = status.callback.iter().flat_map(|callback| bound(callback, &listeners));
+        ports.map(|ports| RunnerName(ports.runner.clone())).collect()
     }
 
-    fn back(&self, run: &UpdateRun, uid: &str, progress: &Progress, calls: bool, now: Millis) -> Way {
+    fn back(
+        &self,
+        run: &UpdateRun,
+        runs: &[Arc<UpdateRun>],
+        progress: &Progress,
+        calls: bool,
+        now: Millis,
+    ) -> Way {
+        let uid = run.uid().unwrap_or_default();
         let runners = self.membership.live();
         let status = run.status.clone().unwrap_or_default();
         let listeners: Vec<&ListenerStatus> =
             status.listeners.iter().filter(|l| runners.contains_key(&l.runner)).collect();
-        let service = self.service_of(uid);
+        let service = self.service_of(&uid);
         let Some(callback) = &status.callback else {
             let open = listeners.iter().filter(|l| l.state == ListenerState::Bound).count();
             if open > 0 || service.is_some() {
@@ -97,13 +106,31 @@ impl Exposer {
         if let Some((message, _)) = &progress.trouble {
             return stuck(true, Reason::ExposureFailed, message.clone(), now.after(LOOK_AGAIN));
         }
-        let allocation = ports::allocation(run, &self.world.runs.state(), &runners);
+        let allocation = ports::allocation(run, runs, &runners);
         let since = u64::try_from(callback.since.0.as_millisecond()).map_or(now, Millis);
         if let Some(way) = unbound(run, callback, &listeners, &allocation, since, now) {
             return way;
         }
         let bound: Vec<&RunnerPorts> = bound(callback, &listeners).collect();
+        if let Some(way) = self.way_in(&bound, progress, now) {
+            return way;
+        }
         self.reachable(run, callback, service.as_deref(), &bound, since, now)
+    }
+
+    /// What keeps the policies closed that let machines in; `None`: they are open.
+    fn way_in(&self, bound: &[&RunnerPorts], progress: &Progress, now: Millis) -> Option<Way> {
+        self.site.objects.as_ref()?;
+        let pairs = bound.iter().map(|p| Pair { http: p.http_port, https: p.https_port }).collect();
+        let opened = progress.way_in.as_ref().filter(|(to, _)| *to == pairs);
+        if opened.is_some_and(|(_, at)| at.elapsed() >= SETTLE) {
+            return None;
+        }
+        Some(Way::Opening {
+            reason: Reason::Exposing,
+            message: "NetworkPolicies that let the run's machines in are made and take effect".to_owned(),
+            until: Some(now.after(SETTLE)),
+        })
     }
 
     /// Whether machines find the runners that listen.

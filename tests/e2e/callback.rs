@@ -285,6 +285,7 @@ fn policies_name_the_runs_machines_and_go_with_it() {
         }
         assert!(from.iter().all(|cidr| cidr.ends_with("/32") || cidr.ends_with("/128")), "{from:?}");
         assert!(!ingress.is_empty() && !egress.is_empty());
+        assert!(made.iter().all(|policy| policy.metadata.generation == Some(1)), "written once: {made:?}");
         let ports = run.get().await.status.expect("a status").callback.expect("ports").ports;
         assert!(ports.iter().all(|p| (64301..64305).contains(&p.https_port)), "{ports:?}");
         nothing_is_open(&run.succeeds().await);
@@ -362,7 +363,7 @@ fn an_address_in_the_clusters_own_range_stops_the_run_until_it_is_corrected() {
         site.baseline("spring", &[bmc_tool("3.1")]).await;
         let run = site.run("r1", to("spring")).await;
         let told = run.until("the reason", |run| run.reason("Progressing") == "AddressInClusterRange").await;
-        assert!(told.words("Exposed").contains("ManagedNode db"), "{}", told.words("Exposed"));
+        assert!(told.words("Progressing").contains("ManagedNode db"), "{}", told.words("Progressing"));
         set(&good).await;
         run.succeeds().await;
         assert_eq!(db.file("/etc/bmc-tool.version").as_deref(), Some("3.1\n"));

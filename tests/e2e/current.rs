@@ -24,7 +24,7 @@ fn nothing_is_done_on_a_machine_that_needs_nothing() {
             ("UpToDate", "UpToDate")
         );
         before.same_but(&db.snapshot().await, &[snapshot::LOG]);
-        let fetched = std::fs::read_dir(site.path("cache")).expect("the cache").count();
+        let fetched = std::fs::read_dir(site.path("cache")).map_or(0, Iterator::count);
         assert_eq!(fetched, 0, "no payload was needed");
     });
 }

@@ -168,6 +168,8 @@ pub struct TargetFacts {
     /// [`UpdateFacts::in_flight`], or for which its turn is recorded. A plan that waits for its run to be carried out claims
     /// nothing: two plans for the same node would wait for each other.
     pub claimed_by: Option<RunName>,
+    /// Why nothing can be done with it until its owner corrects what is written of it, and what.
+    pub unfit: Option<(Reason, String)>,
     /// Whether the machine calls the callback server back.
     pub calls_back: bool,
     /// The NodeUpdate of this run on this node, if there is one.

@@ -3,9 +3,8 @@
 use super::super::Context;
 use super::namespace;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateSpec};
-use crate::api::{
-    ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, ManagedNode, NodeUpdate, UpdateRun,
-};
+use crate::api::{ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, NodeUpdate, UpdateRun};
+use crate::exposure::{Concerned, Opened};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
 use crate::runner::label_value;
 use farrier_update::NodeName;
@@ -27,7 +26,7 @@ pub(super) async fn act(
     context: &Context,
     mut run: Arc<UpdateRun>,
     effects: &[Effect],
-    machines: &[Arc<ManagedNode>],
+    machines: &[Concerned],
 ) -> Result<Option<Arc<UpdateRun>>, kube::Error> {
     for effect in effects {
         if !context.leads.is_held() {
@@ -46,9 +45,14 @@ pub(super) async fn act(
             Effect::SetIntent { node, intent } => set_intent(context, &run, node, *intent).await?,
             Effect::DeleteRun => delete(context, &run).await?,
             Effect::OpenWays => {
-                if let Some(written) = context.exposer.open(&run, machines).await? {
-                    context.pending.remember_run(written.clone());
-                    run = Arc::new(written);
+                let runs = context.pending.runs(&context.world);
+                match context.exposer.open(&run, &runs, machines).await? {
+                    Opened::AsItWas => {}
+                    Opened::Written(written) => {
+                        context.pending.remember_run((*written).clone());
+                        run = Arc::new(*written);
+                    }
+                    Opened::Failed => break,
                 }
             }
             Effect::CloseWays => {

@@ -9,8 +9,9 @@ use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
 use crate::api::{FINALIZER, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert;
-use crate::exposure;
+use crate::exposure::{self, Concerned};
 use crate::runner;
+use farrier_network::Phase;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{
     BaselineFacts, Intent, Limit, NodeEnd, Observed, RunEnd, RunFacts, TargetFacts, UpdateFacts, UpdatePhase,
@@ -29,7 +30,7 @@ pub(super) struct View {
     /// Plan digests by machine, of those that have one.
     pub(super) plan_digests: BTreeMap<NodeName, String>,
     /// The machines that the run is not done with.
-    pub(super) machines: Vec<Arc<ManagedNode>>,
+    pub(super) machines: Vec<Concerned>,
 }
 
 /// Observes a run. Reads caches only.
@@ -47,15 +48,21 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
         if let Some(digest) = own.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
             plan_digests.insert(NodeName(name.clone()), digest);
         }
-        if let Some(node) = node.as_ref().filter(|_| !own.is_some_and(|u| runner::is_finished(u))) {
-            machines.push(node.clone());
+        let claimed_by = claim(&updates, run, &name).or_else(|| turns.get(&name).cloned());
+        let unfit = node.as_ref().and_then(|n| context.exposer.site.misplaced(n));
+        let unfit = unfit.map(|message| (Reason::AddressInClusterRange, message));
+        if let Some(node) = &node
+            && concerns(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
+        {
+            machines.push(Concerned { node: node.clone(), phase: phase_of(own.map(|u| &**u)) });
         }
         targets.insert(
             NodeName(name.clone()),
             TargetFacts {
                 exists: node.is_some(),
                 hold: node.as_ref().is_some_and(|n| n.spec.hold),
-                claimed_by: claim(&updates, run, &name).or_else(|| turns.get(&name).cloned()),
+                claimed_by,
+                unfit,
                 calls_back: node.as_ref().is_some_and(|n| exposure::calls_back(n, run)),
                 update: own.map(|u| facts(u)),
             },
@@ -66,11 +73,26 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
         now,
         run: run_facts(run, selector_error),
         baseline: baseline_facts(context, run, &namespace),
-        ways: context.exposer.observe(run, &machines, now),
+        ways: context.exposer.observe(run, &context.pending.runs(&context.world), &machines, now),
         runners: assign::runners(context),
         targets,
     };
     View { observed, plan_digests, machines }
+}
+
+/// Whether something must be open for a machine: it is worked on, or its turn may come at any moment.
+fn concerns(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> bool {
+    match update {
+        Some(update) => !runner::is_finished(update),
+        None => !node.spec.hold && !kept,
+    }
+}
+
+/// How far a machine is.
+fn phase_of(update: Option<&NodeUpdate>) -> Phase {
+    let step = update.and_then(|u| u.status.as_ref()?.step.as_deref()).unwrap_or_default();
+    let deploys = ["Fetching", "Applying", "Verifying"].iter().any(|begins| step.starts_with(begins));
+    if deploys { Phase::Deployment } else { Phase::Inventory }
 }
 
 /// The machines of a run: those recorded, or those that the selector matches now.

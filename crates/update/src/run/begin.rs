@@ -8,7 +8,7 @@
 use super::decide::waiting_on;
 use super::standing::Fleet;
 use super::{Desired, Effect, Intent, Observed, Runners, WaitingOn};
-use crate::model::NodeName;
+use crate::model::{NodeName, RunnerName};
 use crate::reason::Reason;
 
 /// What a decision begins.
@@ -60,7 +60,7 @@ impl<'a> Begin<'a> {
         let effect = if planned {
             Effect::SetIntent { node, intent }
         } else {
-            let Some(runner) = self.runners.pick() else { return no_runner() };
+            let Some(runner) = self.pick(&node) else { return no_runner() };
             Effect::Start { node, intent, runner }
         };
         self.effects.push(effect);
@@ -92,6 +92,14 @@ impl<'a> Begin<'a> {
             self.effects.push(Effect::RecordStarts { nodes: self.begun.clone() });
         }
         self
+    }
+
+    /// The runner for a node: one that the machine can call, if it calls.
+    fn pick(&mut self, node: &NodeName) -> Option<RunnerName> {
+        let listening = &self.observed.ways.listening;
+        let calls_back = self.observed.targets.get(node).is_some_and(|facts| facts.calls_back);
+        let fits = |name: &RunnerName| !calls_back || listening.is_empty() || listening.contains(name);
+        self.runners.pick(fits)
     }
 
     /// What keeps the way to a node closed.

@@ -195,6 +195,9 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
             Standing::Due { planned } => begin.carry_out(node, *planned),
             Standing::Idle { planned: true, obstacle: _ } if begin.goal == Intent::Plan => planned(),
             Standing::Idle { planned: _, obstacle: Some(Obstacle::Held) } => held(node),
+            Standing::Idle { planned: _, obstacle: Some(Obstacle::Unfit(reason, message)) } => {
+                waiting_on(*reason, message)
+            }
             Standing::Idle { planned: _, obstacle: Some(Obstacle::Claimed(run)) } => WaitingOn {
                 reason: Reason::WaitingForNode,
                 message: format!("run {run} works on this node; it is begun when that is over"),

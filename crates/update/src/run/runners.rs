@@ -54,10 +54,11 @@ impl Runners {
         self.load.is_empty()
     }
 
-    /// The runner with the least in flight; of several the one that has had the least, and the first
+    /// Of those that fit, the runner with the least in flight; of several the one that has had the least, and the first
     /// by name of those. Counts what it gets.
-    pub fn pick(&mut self) -> Option<RunnerName> {
-        let name = self.load.iter().min_by_key(|(_, load)| *load)?.0.clone();
+    pub fn pick(&mut self, fits: impl Fn(&RunnerName) -> bool) -> Option<RunnerName> {
+        let fitting = self.load.iter().filter(|(name, _)| fits(name));
+        let name = fitting.min_by_key(|(_, load)| *load)?.0.clone();
         self.load.get_mut(&name)?.add(true);
         Some(name)
     }
@@ -94,7 +95,7 @@ pub fn reassign<'a, K>(
         if !update.needs_runner() || runners.has(&update.runner) {
             continue;
         }
-        let Some(runner) = runners.pick() else { break };
+        let Some(runner) = runners.pick(|_| true) else { break };
         handed.push((key, runner));
     }
     handed

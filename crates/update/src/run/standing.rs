@@ -2,6 +2,7 @@
 
 use super::{Desired, NodeEnd, Observed, TargetFacts, UpdateFacts, UpdatePhase};
 use crate::model::{NodeName, RunName};
+use crate::reason::Reason;
 use std::collections::BTreeMap;
 
 /// How one node stands.
@@ -32,6 +33,8 @@ pub(super) enum Obstacle<'a> {
     Gone,
     /// Its user keeps it out of runs.
     Held,
+    /// Its owner must correct something first.
+    Unfit(Reason, &'a str),
     /// Another run works on it.
     Claimed(&'a RunName),
 }
@@ -55,6 +58,9 @@ fn obstacle(facts: &TargetFacts) -> Option<Obstacle<'_>> {
     }
     if facts.hold {
         return Some(Obstacle::Held);
+    }
+    if let Some((reason, message)) = &facts.unfit {
+        return Some(Obstacle::Unfit(*reason, message));
     }
     facts.claimed_by.as_ref().map(Obstacle::Claimed)
 }
@@ -133,9 +139,10 @@ impl<'a> Fleet<'a> {
             Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => true,
             Standing::Active(_)
             | Standing::Due { planned: _ }
-            | Standing::Idle { planned: _, obstacle: Some(Obstacle::Held | Obstacle::Claimed(_)) | None } => {
-                false
-            }
+            | Standing::Idle {
+                planned: _,
+                obstacle: Some(Obstacle::Held | Obstacle::Unfit(..) | Obstacle::Claimed(_)) | None,
+            } => false,
         })
     }
 

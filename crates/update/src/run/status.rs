@@ -116,9 +116,10 @@ fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
             Standing::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
             | Standing::Active(_)
             | Standing::Due { planned: _ }
-            | Standing::Idle { planned: _, obstacle: Some(Obstacle::Held | Obstacle::Claimed(_)) | None } => {
-                None
-            }
+            | Standing::Idle {
+                planned: _,
+                obstacle: Some(Obstacle::Held | Obstacle::Unfit(..) | Obstacle::Claimed(_)) | None,
+            } => None,
         })
         .collect()
 }

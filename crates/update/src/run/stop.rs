@@ -111,7 +111,7 @@ fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeN
             Standing::Done(_) | Standing::Idle { planned: false, obstacle: _ } => continue,
             // Its creation may still be on the way from an earlier leader: it is created before that
             // arrives, to be ended.
-            Standing::Due { planned: false } => match runners.pick() {
+            Standing::Due { planned: false } => match runners.pick(|_| true) {
                 Some(runner) => effects.push(Effect::Start { node: node.clone(), intent, runner }),
                 None => waits = no_runner(),
             },

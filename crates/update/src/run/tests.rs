@@ -24,7 +24,7 @@ fn run(desired: Desired) -> RunFacts {
 }
 
 fn free() -> TargetFacts {
-    TargetFacts { exists: true, hold: false, claimed_by: None, calls_back: false, update: None }
+    TargetFacts { exists: true, hold: false, claimed_by: None, unfit: None, calls_back: false, update: None }
 }
 
 fn with(intent: Intent, phase: UpdatePhase) -> TargetFacts {
@@ -373,13 +373,13 @@ fn only_nodes_that_call_back_wait_for_ports() {
     assert_eq!(waits(&decision), "a:Exposing b:InProgress");
     let message = || "no load balancer; use another exposure".to_owned();
     let stuck = Way::Blocked { reason: Reason::LoadBalancerPending, message: message(), until: None };
-    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: stuck }, ..run.clone() });
+    let decision = decide(&Observed { ways: Ways { back: stuck, ..Ways::free() }, ..run.clone() });
     assert_eq!(waits(&decision), "a:LoadBalancerPending b:InProgress");
     assert_eq!(decision.status.exposed.status, CondStatus::False);
     let taken = |open| Way::Refused { reason: Reason::PortsTaken, message: message(), open };
-    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: taken(true) }, ..run.clone() });
+    let decision = decide(&Observed { ways: Ways { back: taken(true), ..Ways::free() }, ..run.clone() });
     assert_eq!((effects(&decision), end(&decision)), ("close".to_owned(), None));
-    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: taken(false) }, ..run });
+    let decision = decide(&Observed { ways: Ways { back: taken(false), ..Ways::free() }, ..run });
     assert_eq!(end(&decision), Some((false, Reason::PortsTaken)));
 }
 
@@ -389,7 +389,7 @@ fn a_run_ends_behind_closed_doors() {
     let open = Way::Open { message: "63002".to_owned() };
     let done = TargetFacts { calls_back: true, ..done(NodeEnd::Succeeded) };
     let run = observed(Desired::Run, [done]);
-    let decision = decide(&Observed { ways: Ways { out: Way::Free, back: open }, ..run.clone() });
+    let decision = decide(&Observed { ways: Ways { back: open, ..Ways::free() }, ..run.clone() });
     assert_eq!(effects(&decision), "close");
     assert_eq!((end(&decision), decision.status.progressing.reason), (None, Reason::Closing));
     let decision = decide(&run);
@@ -436,11 +436,24 @@ fn work_goes_to_the_runner_with_the_least_and_stays_with_who_lives() {
     assert_eq!(reassign(updates.iter().enumerate(), Runners::default()), []);
     let over = with("a", UpdatePhase::Done(NodeEnd::Succeeded));
     let mut later = Runners::new(["a", "b"].map(RunnerName::from), [&over]);
-    assert_eq!(later.pick(), Some(RunnerName::from("b")), "one that came later gets its turn");
+    assert_eq!(later.pick(|_| true), Some(RunnerName::from("b")), "one that came later gets its turn");
     let mut seen = observed(Desired::Run, [working(), free()]);
     seen.runners = Runners::default();
     assert_eq!(waits(&decide(&seen)), "a:WaitingForRunner b:WaitingForRunner");
     assert_eq!(effects(&decide(&seen)), "");
     seen.runners = runners;
     assert_eq!(waits(&decide(&seen)), "a:WaitingForRunner b:InProgress");
+}
+
+/// What is wrong with one machine is told of that one; the others are not kept waiting.
+#[test]
+fn a_node_that_must_be_corrected_first_keeps_nobody_else() {
+    let wrong = (Reason::AddressInClusterRange, "a lies inside the service range".to_owned());
+    let run = observed(Desired::Run, [TargetFacts { unfit: Some(wrong), ..free() }, free()]);
+    let decision = decide(&run);
+    assert_eq!(waits(&decision), "a:AddressInClusterRange b:InProgress");
+    let run = observed(Desired::Run, [run.targets[&NodeName("a".to_owned())].clone()]);
+    let decision = decide(&run);
+    assert_eq!((effects(&decision), end(&decision)), (String::new(), None));
+    assert_eq!(decision.status.progressing.reason, Reason::AddressInClusterRange);
 }

@@ -6,8 +6,9 @@
 use super::standing::{Fleet, Standing};
 use super::status::{State, cond};
 use super::{Cond, CondStatus, Effect, Intent, Observed, WaitingOn};
-use crate::model::Millis;
+use crate::model::{Millis, RunnerName};
 use crate::reason::Reason;
+use std::collections::BTreeSet;
 
 /// How the ways of a run stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Ways {
     pub out: Way,
     /// From the machines to the callback server.
     pub back: Way,
+    /// Runners that the machines can call. Where there are some, only they get nodes that call.
+    pub listening: BTreeSet<RunnerName>,
 }
 
 /// How one way stands.
@@ -76,7 +79,7 @@ pub enum Way {
 impl Ways {
     /// Nothing is kept closed, and nobody calls back.
     pub const fn free() -> Self {
-        Self { out: Way::Free, back: Way::Closed }
+        Self { out: Way::Free, back: Way::Closed, listening: BTreeSet::new() }
     }
 
     /// Whether nothing is open.
@@ -162,6 +165,9 @@ pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
                 "every node is reached through its own SSH session; no port is opened",
             ),
         };
+    }
+    if let Way::Blocked { reason, message, .. } | Way::Stuck { reason, message, .. } = &observed.ways.out {
+        return cond(CondStatus::False, *reason, message);
     }
     match &observed.ways.back {
         Way::Open { message } => cond(CondStatus::True, Reason::Exposed, message),

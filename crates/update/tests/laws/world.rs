@@ -160,6 +160,7 @@ impl World {
             exists: facts.exists,
             hold: facts.hold,
             claimed_by,
+            unfit: None,
             calls_back: node.0.ends_with(['1', '4', '7']),
             update,
         }
@@ -346,7 +347,7 @@ impl Run {
             Opened::Closing => Way::Closing { message },
         };
         let out = if self.guarded { back.clone() } else { Way::Free };
-        Ways { out, back }
+        Ways { out, back, ..Ways::free() }
     }
 }
 

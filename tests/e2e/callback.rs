@@ -285,7 +285,8 @@ fn policies_name_the_runs_machines_and_go_with_it() {
         }
         assert!(from.iter().all(|cidr| cidr.ends_with("/32") || cidr.ends_with("/128")), "{from:?}");
         assert!(!ingress.is_empty() && !egress.is_empty());
-        assert!(made.iter().all(|policy| policy.metadata.generation == Some(1)), "written once: {made:?}");
+        // Once before the ports are bound, and once when they are.
+        assert!(made.iter().all(|policy| policy.metadata.generation <= Some(2)), "{made:?}");
         let ports = run.get().await.status.expect("a status").callback.expect("ports").ports;
         assert!(ports.iter().all(|p| (64301..64305).contains(&p.https_port)), "{ports:?}");
         nothing_is_open(&run.succeeds().await);

@@ -107,7 +107,7 @@ async fn write_status<K: Kind>(
 /// manager of its own, so that none touches what another says.
 ///
 /// # Errors
-/// Those of the API server; 404 when the run is gone.
+/// Those of the API server; 404 when the run is gone, 409 when it is another one now.
 pub async fn listener(
     client: &Client,
     run: &UpdateRun,
@@ -119,7 +119,7 @@ pub async fn listener(
         Some(report) => json!({"listeners": [report]}),
         None => json!({}),
     };
-    write_status(client, run, &manager, &status, json!({"name": run.name_any()})).await.map(|_| ())
+    self::status(client, run, &manager, &status).await.map(|_| ())
 }
 
 /// Writes an object without its status.

@@ -3,26 +3,31 @@
 //! The controller writes which ports a runner is to listen on; the runner takes them, holds them,
 //! and says what came of it. A door is open as long as the run's status names its ports.
 
+mod door;
+mod peers;
+mod refusals;
+
 use super::{Context, is_finished};
-use crate::api::update_run::{ListenerState, ListenerStatus};
+use crate::api::update_run::ListenerStatus;
 use crate::api::{NodeUpdate, UpdateRun};
-use crate::callback::{
-    self, AddressSet, BindErrorKind, Family, Limits, Pair, Refusals, RunIdentity, RunSide, Server,
-};
+use crate::callback::{self, AddressSet, Family, Limits, Pair, RunIdentity, RunSide};
 use crate::exposure;
 use crate::failure::chain;
-use crate::membership::{Home, Runners};
+use crate::membership::Runners;
 use crate::payload::{PayloadFiles, Store};
-use crate::publish::{self, Action};
-use farrier_update::Reason;
+use crate::publish;
+use door::{Door, Listening};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(super) use peers::peers;
 
 /// Changes that come closer together than this are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(50);
@@ -30,12 +35,6 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 /// How often everything is looked at although nothing changed: names may mean other addresses, and
 /// what could not be written is written.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// How long a port counts as taken after it was found so.
-const TAKEN_FOR: Duration = Duration::from_secs(30);
-
-/// How often a run is told of refused connections at most.
-const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// What sessions need of the doors.
 #[derive(Default)]
@@ -75,18 +74,6 @@ impl Doors {
     }
 }
 
-/// One door, or the attempt at one.
-struct Door {
-    pair: Pair,
-    server: Option<Server>,
-    sources: watch::Sender<Arc<AddressSet>>,
-    peers: watch::Sender<Arc<[IpAddr]>>,
-    /// Ports that were found taken, and when.
-    taken: Vec<(u16, Instant)>,
-    /// What was written last.
-    told: Option<ListenerStatus>,
-}
-
 /// Keeps the doors of this runner as the runs' statuses want them, for ever.
 pub async fn keep(context: Arc<Context>, changed: &Notify) {
     let mut keeper = Keeper { context, doors: HashMap::new() };
@@ -108,86 +95,96 @@ struct Keeper {
     doors: HashMap<String, (Arc<UpdateRun>, Door)>,
 }
 
+/// What every door is looked at with.
+struct Scene {
+    runners: Runners,
+    updates: Vec<Arc<NodeUpdate>>,
+    /// UID of the run and name of the machine, for each machine that a run is done with.
+    ended: HashSet<(String, String)>,
+}
+
 impl Keeper {
     async fn look(&mut self) {
         let runs = self.context.world.runs.state();
-        let wanted: HashMap<String, (Arc<UpdateRun>, Pair)> = runs
+        let open: HashMap<String, Arc<UpdateRun>> = runs
             .iter()
-            .filter_map(|run| Some((run.uid()?, (run.clone(), pair_of(run, &self.context.name)?))))
+            .filter(|run| run.status.as_ref().is_some_and(|s| s.callback.is_some()))
+            .filter_map(|run| Some((run.uid()?, run.clone())))
             .collect();
-        let gone: Vec<String> = self.doors.keys().filter(|uid| !wanted.contains_key(*uid)).cloned().collect();
+        let gone: Vec<String> = self.doors.keys().filter(|uid| !open.contains_key(*uid)).cloned().collect();
         for uid in gone {
-            self.shut(&uid).await;
+            if let Some((run, mut door)) = self.doors.remove(&uid) {
+                self.shut(&uid, &run, &mut door).await;
+            }
         }
-        let runners = self.context.membership.live();
         let updates = self.context.world.updates.state();
-        self.tell_where_else(&wanted, &updates, &runners);
-        for (uid, (run, pair)) in wanted {
-            self.tend(&uid, run, pair, &updates, &runners).await;
+        let ended = updates.iter().filter(|u| is_finished(u));
+        let scene = Scene {
+            runners: Runners::clone(&self.context.membership.live()),
+            ended: ended
+                .filter_map(|u| Some((run_of(u)?.to_owned(), u.spec.node_ref.name.clone())))
+                .collect(),
+            updates,
+        };
+        self.tell_where_else(&open, &scene);
+        for (uid, run) in open {
+            match pair_of(&run, &self.context.name) {
+                Some(pair) => self.tend(&uid, run, pair, &scene).await,
+                None => self.rest(&uid, run).await,
+            }
         }
         self.forget_reports(&runs).await;
     }
 
     /// Opens a door, or moves it to other ports, and says what came of it.
-    async fn tend(
-        &mut self,
-        uid: &str,
-        run: Arc<UpdateRun>,
-        pair: Pair,
-        updates: &[Arc<NodeUpdate>],
-        runners: &Runners,
-    ) {
-        let sources = self.sources(&run, updates).await;
-        let peers = peers(runners, &self.context.name);
-        let (old, mut door) = self.doors.remove(uid).unwrap_or_else(|| (run.clone(), Door::new(pair)));
-        drop(old);
-        let moved = door.pair != pair;
-        if moved && let Some(server) = door.server.take() {
-            self.context.doors.lock().remove(uid);
-            server.close().await;
+    async fn tend(&mut self, uid: &str, run: Arc<UpdateRun>, pair: Pair, scene: &Scene) {
+        let sources = self.sources(uid, &run, scene).await;
+        let peers: Arc<[IpAddr]> =
+            peers(&scene.runners, &self.context.name).into_iter().map(|(address, _)| address).collect();
+        let old = self.doors.remove(uid).map(|(_, door)| door);
+        let mut door = old.unwrap_or_else(|| Door::new(pair, self.said(&run), Instant::now()));
+        if door.pair != pair {
+            self.shut(uid, &run, &mut door).await;
+            door.move_to(pair);
         }
-        door.pair = pair;
-        door.taken.retain(|(_, at)| at.elapsed() < TAKEN_FOR);
+        door.forget_old(Instant::now());
         send_if_new(&door.sources, sources);
         send_if_new(&door.peers, peers);
-        if door.server.is_none() {
-            self.open(uid, &run, &mut door, moved).await;
+        if door.listening.is_none() && door.is_due(Instant::now()) {
+            self.open(uid, &run, &mut door).await;
         }
+        self.tell_news(&run, &mut door).await;
         self.doors.insert(uid.to_owned(), (run, door));
     }
 
-    async fn open(&self, uid: &str, run: &Arc<UpdateRun>, door: &mut Door, moved: bool) {
-        // A pair that failed is not tried again before the controller has answered.
-        let failed = door.told.as_ref().is_some_and(|told| told.state != ListenerState::Bound);
-        let again = door.told.as_ref().is_some_and(|told| told.taken.len() != door.taken.len());
-        if failed && !moved && !again {
-            return;
+    /// No ports are given to this runner, perhaps because it found all of them taken: that is
+    /// still said for a while, and then the controller tries again.
+    async fn rest(&mut self, uid: &str, run: Arc<UpdateRun>) {
+        let now = Instant::now();
+        let said = self
+            .said(&run)
+            .map(|said| Door::new(Pair { http: said.http_port, https: said.https_port }, Some(said), now));
+        let Some(mut door) = self.doors.remove(uid).map(|(_, door)| door).or(said) else { return };
+        self.shut(uid, &run, &mut door).await;
+        if door.rest(now) {
+            self.tell_news(&run, &mut door).await;
+            self.doors.insert(uid.to_owned(), (run, door));
         }
-        let report = match callback::bind(door.pair, &[Family::V4, Family::V6]) {
-            Ok(bound) => match self.serve(uid, run, door, bound).await {
-                Ok(server) => {
-                    door.server = Some(server);
-                    door.report(&self.context.name, ListenerState::Bound, String::new())
-                }
-                // Without the identity nobody can be answered: it is being made.
-                Err(None) => return,
-                Err(Some(message)) => door.report(&self.context.name, ListenerState::Failed, message),
-            },
-            Err(error) => {
-                let state = match error.kind {
-                    BindErrorKind::InUse => {
-                        door.taken.retain(|(port, _)| *port != error.port);
-                        door.taken.push((error.port, Instant::now()));
-                        ListenerState::Conflict
-                    }
-                    BindErrorKind::NotPermitted => ListenerState::NotPermitted,
-                    BindErrorKind::NoFamily | BindErrorKind::Other(_) => ListenerState::Failed,
-                };
-                door.report(&self.context.name, state, error.to_string())
-            }
+    }
+
+    async fn open(&self, uid: &str, run: &Arc<UpdateRun>, door: &mut Door) {
+        let bound = match callback::bind(door.pair, &[Family::V4, Family::V6]) {
+            Ok(bound) => bound,
+            Err(error) => return door.refused(&error, Instant::now()),
         };
-        if door.told.as_ref() != Some(&report) && self.tell(run, Some(&report)).await {
-            door.told = Some(report);
+        match self.serve(uid, run, door, bound).await {
+            Ok(listening) => door.opened(listening, Instant::now()),
+            // Without the identity nobody can be answered: it is being made.
+            Err(None) => {}
+            Err(Some(message)) => {
+                tracing::warn!(run = %run.name_any(), "the callback server cannot begin yet: {message}");
+                door.troubled(message, Instant::now());
+            }
         }
     }
 
@@ -197,7 +194,7 @@ impl Keeper {
         run: &Arc<UpdateRun>,
         door: &Door,
         bound: callback::Bound,
-    ) -> Result<Server, Option<String>> {
+    ) -> Result<Listening, Option<String>> {
         let identity = exposure::identity(&self.context.client, run).await?;
         let identity = Arc::new(identity);
         let side = RunSide {
@@ -212,29 +209,40 @@ impl Keeper {
         let server = callback::serve(bound, side).map_err(|error| Some(error.to_string()))?;
         self.context.doors.lock().insert(uid.to_owned(), Open { identity, pair: door.pair });
         self.context.doors.changed.notify_waiters();
-        tokio::spawn(tell_of_refusals(self.context.clone(), run.clone(), server.refusals().clone()));
+        let closed = CancellationToken::new();
+        let refusals = server.refusals().clone();
+        tokio::spawn(refusals::tell(self.context.clone(), run.clone(), refusals, closed.clone()));
         tracing::info!(run = %run.name_any(), http = door.pair.http, https = door.pair.https, "the callback server listens");
-        Ok(server)
+        Ok(Listening { server, teller: closed.drop_guard() })
     }
 
-    async fn shut(&mut self, uid: &str) {
-        let Some((run, door)) = self.doors.remove(uid) else { return };
+    async fn shut(&self, uid: &str, run: &UpdateRun, door: &mut Door) {
+        let Some(Listening { server, teller }) = door.listening.take() else { return };
         self.context.doors.lock().remove(uid);
-        if let Some(server) = door.server {
-            server.close().await;
-            tracing::info!(run = %run.name_any(), http = door.pair.http, https = door.pair.https, "the callback server is closed");
-        }
+        server.close().await;
+        drop(teller);
+        tracing::info!(run = %run.name_any(), http = door.pair.http, https = door.pair.https, "the callback server is closed");
+    }
+
+    /// What this runner has said of the run's ports.
+    fn said<'a>(&self, run: &'a UpdateRun) -> Option<&'a ListenerStatus> {
+        run.status.iter().flat_map(|s| &s.listeners).find(|said| said.runner == self.context.name)
     }
 
     /// Takes back what is said of ports that are not ours any more, by an earlier process too.
     async fn forget_reports(&self, runs: &[Arc<UpdateRun>]) {
         for run in runs {
-            let reported =
-                run.status.iter().flat_map(|s| &s.listeners).any(|l| l.runner == self.context.name);
             let open = run.uid().is_some_and(|uid| self.doors.contains_key(&uid));
-            if reported && !open {
+            if self.said(run).is_some() && !open {
                 self.tell(run, None).await;
             }
+        }
+    }
+
+    async fn tell_news(&self, run: &Arc<UpdateRun>, door: &mut Door) {
+        let report = door.report(&self.context.name);
+        if report.is_some() && report != door.told && self.tell(run, report.as_ref()).await {
+            door.told = report;
         }
     }
 
@@ -250,42 +258,28 @@ impl Keeper {
     }
 
     /// Addresses of the machines that may call.
-    async fn sources(&self, run: &UpdateRun, updates: &[Arc<NodeUpdate>]) -> Arc<AddressSet> {
+    async fn sources(&self, uid: &str, run: &UpdateRun, scene: &Scene) -> Arc<AddressSet> {
         let namespace = run.namespace().unwrap_or_default();
-        let mut found = Vec::new();
-        let ended = |name: &String| {
-            updates.iter().any(|u| is_of(u, run) && is_finished(u) && u.spec.node_ref.name == *name)
-        };
-        for name in run.status.iter().flat_map(|s| s.nodes.iter().flatten()).filter(|name| !ended(name)) {
-            let node = self.context.world.nodes.get(&ObjectRef::new(name).within(&namespace));
-            if let Some(node) = node.filter(|node| exposure::calls_back(node, run)) {
-                found.extend(self.context.names.of(&node).await);
-            }
-        }
-        Arc::new(found.into_iter().collect())
+        let names = run.status.iter().flat_map(|s| s.nodes.iter().flatten());
+        let nodes: Vec<_> = names
+            .filter(|name| !scene.ended.contains(&(uid.to_owned(), (*name).clone())))
+            .filter_map(|name| self.context.world.nodes.get(&ObjectRef::new(name).within(&namespace)))
+            .filter(|node| exposure::calls_back(node, run))
+            .collect();
+        let found = futures::future::join_all(nodes.iter().map(|node| self.context.names.of(node))).await;
+        Arc::new(found.into_iter().flatten().collect())
     }
 
     /// Which sessions other runners answer for, and where.
-    fn tell_where_else(
-        &self,
-        wanted: &HashMap<String, (Arc<UpdateRun>, Pair)>,
-        updates: &[Arc<NodeUpdate>],
-        runners: &Runners,
-    ) {
-        let mut elsewhere = HashMap::new();
-        for (run, _) in wanted.values() {
-            for update in updates
-                .iter()
-                .filter(|u| is_of(u, run) && !is_finished(u) && u.spec.runner != self.context.name)
-            {
-                let owner = &update.spec.runner;
-                let address = runners.get(owner).and_then(|info| inner_address(&info.home));
-                if let (Some(ip), Some(pair), Some(uid)) = (address, pair_of(run, owner), update.uid()) {
-                    elsewhere.insert(uid, SocketAddr::new(ip, pair.https));
-                }
-            }
-        }
-        self.context.tools.calls.set_elsewhere(elsewhere);
+    fn tell_where_else(&self, open: &HashMap<String, Arc<UpdateRun>>, scene: &Scene) {
+        let others = scene.updates.iter().filter(|u| !is_finished(u) && u.spec.runner != self.context.name);
+        let elsewhere = others.filter_map(|update| {
+            let owner = &update.spec.runner;
+            let pair = pair_of(open.get(run_of(update)?)?, owner)?;
+            let address = peers::address_of(&scene.runners, &self.context.name, owner)?;
+            Some((update.uid()?, SocketAddr::new(address, pair.https)))
+        });
+        self.context.tools.calls.set_elsewhere(elsewhere.collect());
     }
 
     fn files(&self, run: &UpdateRun) -> Files {
@@ -296,50 +290,6 @@ impl Keeper {
         let digests =
             baseline.iter().flat_map(|b| &b.spec.components).map(|c| c.payload.digest.clone()).collect();
         Files { store: self.context.tools.store.clone(), digests }
-    }
-}
-
-impl Door {
-    fn new(pair: Pair) -> Self {
-        Self {
-            pair,
-            server: None,
-            sources: watch::channel(Arc::default()).0,
-            peers: watch::channel(Arc::from([])).0,
-            taken: Vec::new(),
-            told: None,
-        }
-    }
-
-    fn report(&self, runner: &str, state: ListenerState, message: String) -> ListenerStatus {
-        let taken: BTreeSet<u16> = self.taken.iter().map(|(port, _)| *port).collect();
-        ListenerStatus {
-            runner: runner.to_owned(),
-            http_port: self.pair.http,
-            https_port: self.pair.https,
-            state,
-            message,
-            taken: taken.into_iter().collect(),
-        }
-    }
-}
-
-/// Writes an event whenever somebody was refused, at most once a minute for each cause.
-async fn tell_of_refusals(context: Arc<Context>, run: Arc<UpdateRun>, refusals: Arc<Refusals>) {
-    let about = run.object_ref(&());
-    // Ends with the server: nobody else refuses.
-    while Arc::strong_count(&refusals) > 1 {
-        let Ok(news) = tokio::time::timeout(TELL_EVERY, refusals.next()).await else { continue };
-        for refusal in news {
-            let note = format!(
-                "{} connections refused: {}; the last one came from {}",
-                refusal.count,
-                refusal.cause.describe(),
-                refusal.source
-            );
-            context.events.warning(&about, Reason::ConnectionsRefused, Action::Refuse, &note).await;
-        }
-        tokio::time::sleep(TELL_EVERY).await;
     }
 }
 
@@ -362,28 +312,10 @@ pub(super) fn pair_of(run: &UpdateRun, runner: &str) -> Option<Pair> {
     Some(Pair { http: ports.http_port, https: ports.https_port })
 }
 
-fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
-    update.namespace() == run.namespace()
-        && update.spec.run_ref.name == run.name_any()
-        && update.owner_references().iter().any(|owner| Some(&owner.uid) == run.meta().uid.as_ref())
-}
-
-/// Where other runners reach a runner.
-fn inner_address(home: &Home) -> Option<IpAddr> {
-    match home {
-        Home::Pod { pod_ips, .. } => pod_ips.first().copied(),
-        Home::Host { addresses, .. } => addresses.first().copied(),
-    }
-}
-
-fn peers(runners: &Runners, own: &str) -> Arc<[IpAddr]> {
-    let others = runners.iter().filter(|(name, _)| *name != own);
-    others
-        .flat_map(|(_, info)| match &info.home {
-            Home::Pod { pod_ips, .. } => pod_ips.clone(),
-            Home::Host { addresses, .. } => addresses.clone(),
-        })
-        .collect()
+/// UID of the run that a machine is updated in.
+fn run_of(update: &NodeUpdate) -> Option<&str> {
+    let owner = update.owner_references().iter().find(|owner| owner.kind == UpdateRun::kind(&()));
+    owner.map(|owner| owner.uid.as_str())
 }
 
 fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, new: T) {

@@ -5,8 +5,10 @@ use crate::harness::run::to;
 use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, lab, outcome, wait};
 use farrier::api::managed_node::Channel;
 use farrier::api::{ManagedNode, UpdateRun};
+use futures::StreamExt;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
@@ -334,17 +336,46 @@ fn a_run_waits_for_ports_and_goes_on_when_there_are_some() {
         as_pod(site, "64321+2");
         site.operator.start();
         let foreign = TcpListener::bind("[::]:64321").expect("a free port");
-        site.machine("db").up().await;
-        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        site.machine("db").label("rack", "r1").up().await;
+        site.machine("other").label("rack", "r2").up().await;
+        site.baseline("spring", &[site.slow(4), bmc_tool("3.1")]).await;
         let mut spec = calling("spring");
         merge(&mut spec, json!({"callback": {"httpPort": 64321, "httpsPort": 64322}}));
+        merge(&mut spec, json!({"selector": {"matchLabels": {"rack": "r1"}}}));
         let run = site.run("r1", spec).await;
         let told = run.until("the reason", |run| run.reason("Progressing") == "PortsExhausted").await;
         assert_eq!((told.state("Exposed"), told.reason("Exposed")), ("False", "PortsExhausted"));
         assert!(told.words("Exposed").contains("64321"), "{}", told.words("Exposed"));
+        // While another run does all of its work, hardly anything is written of this one.
+        let mut spec = to("spring");
+        merge(&mut spec, json!({"selector": {"matchLabels": {"rack": "r2"}}}));
+        let versions = written_meanwhile(site, &run, async {
+            site.run("other", spec).await.succeeds().await;
+        })
+        .await;
+        assert!(versions.len() <= 12, "written all the time: {versions:#?}");
         drop(foreign);
         nothing_is_open(&run.succeeds().await);
     });
+}
+
+/// How a run's way back stood in each version of the run that is written while something goes on.
+async fn written_meanwhile(site: &Site, run: &Run<'_>, work: impl Future<Output = ()>) -> Vec<String> {
+    let name = format!("metadata.name={}", run.name);
+    let params = WatchParams::default().fields(&name);
+    let since = run.get().await.resource_version().expect("a version");
+    let mut changes = site.api::<UpdateRun>().watch(&params, &since).await.expect("a watch").boxed();
+    let mut versions = Vec::new();
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            () = &mut work => return versions,
+            change = changes.next() => match change.expect("the watch lasts").expect("a change") {
+                WatchEvent::Modified(run) => versions.push(run.words("Exposed")),
+                other => assert!(matches!(other, WatchEvent::Added(_)), "{other:?}"),
+            },
+        }
+    }
 }
 
 /// A machine's address that is the cluster's own would open the way to pods.

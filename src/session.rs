@@ -17,7 +17,7 @@ mod job;
 mod view;
 mod work;
 
-pub use call::Callback;
+pub use call::{Callback, Calls};
 pub use job::{Goal, Job, Tools};
 pub use view::{Step, Survey, View, WayBack};
 

@@ -8,11 +8,11 @@ use crate::api::{ManagedNode, UpdateRun};
 use crate::exposure;
 use crate::failure::Failure;
 use crate::membership::Home;
-use crate::session::{Callback, Goal};
+use crate::session::{Callback, Calls, Goal};
 use farrier_network::cidr;
 use farrier_update::Reason;
 use kube::ResourceExt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long this runner's own callback server is waited for. It listens before the first machine is
@@ -21,18 +21,19 @@ const DOOR_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Context {
     /// Where the engine on this machine is to call; `None` where it is talked to through SSH.
-    pub(super) async fn callback(
-        &self,
-        node: &ManagedNode,
-        run: &UpdateRun,
-        goal: Goal,
-    ) -> Option<Result<Callback, Failure>> {
+    pub(super) async fn callback(&self, node: &ManagedNode, run: &UpdateRun, goal: Goal) -> Option<Calls> {
         if !exposure::calls_back(node, run) || goal == Goal::CleanUp {
             return None;
         }
+        // What the owner of the machine has written is kept to; what the run says is a wish.
+        let may_fall_back = node.spec.channel.is_none();
+        Some(Calls { may_fall_back, plan: self.plan(node, run).await })
+    }
+
+    async fn plan(&self, node: &ManagedNode, run: &UpdateRun) -> Result<Callback, Failure> {
         let uid = run.uid().unwrap_or_default();
         let Some(door) = self.doors.of(&uid, DOOR_PATIENCE).await else {
-            return Some(Err(Failure::new(
+            return Err(Failure::new(
                 Reason::CallbackRefused,
                 format!(
                     "runner {} does not listen for {}; see status.listeners of UpdateRun {}",
@@ -40,69 +41,105 @@ impl Context {
                     node.name_any(),
                     run.name_any()
                 ),
-            )));
+            ));
         };
-        let (addresses, seen_port) = match &node.spec.callback_address {
+        let (mut addresses, seen_port) = match &node.spec.callback_address {
             Some(address) => (self.named(address, run, &door).await, None),
             None => self.advertised(run, &door),
         };
         let families = &node.spec.address_families;
-        let rank = |address: &SocketAddr| families.iter().position(|f| *f == family(address.ip()));
-        let mut addresses: Vec<SocketAddr> = addresses.into_iter().filter(|a| rank(a).is_some()).collect();
-        addresses.sort_by_key(rank);
-        Some(Ok(Callback {
+        let rank = |target: &Target| families.iter().position(|f| Some(*f) == family(&target.host));
+        addresses.retain(|target| rank(target).is_some());
+        addresses.sort_by_key(|target| (!target.ours, rank(target)));
+        Ok(Callback {
             identity: door.identity,
-            addresses,
+            addresses: addresses.into_iter().map(|target| (target.host, target.port)).collect(),
             seen_port,
             families: (families.contains(&AddressFamily::IPv4), families.contains(&AddressFamily::IPv6)),
-            // What the owner of the machine has written is kept to; what the run says is a wish.
-            may_fall_back: node.spec.channel.is_none(),
-        }))
+            peers: super::doors::peers(&self.membership.live(), &self.name),
+        })
     }
 
     /// The address that the machine's owner has written down.
-    async fn named(&self, text: &str, run: &UpdateRun, door: &Open) -> Vec<SocketAddr> {
+    async fn named(&self, text: &str, run: &UpdateRun, door: &Open) -> Vec<Target> {
         let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
         let port = callback.and_then(|c| c.https_port).unwrap_or(door.pair.https);
-        let addresses = match cidr::parse(text) {
-            Some(address) => vec![address],
-            None => self.names.look_up(text).await,
+        let hosts = match cidr::parse(text) {
+            Some(address) => vec![with_zone(address, text)],
+            None => self.names.look_up(text).await.iter().map(ToString::to_string).collect(),
         };
-        addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+        hosts.into_iter().map(|host| Target { ours: true, host, port }).collect()
     }
 
     /// What the exposure offers: its addresses, and the port where the address counts that the
     /// machine sees us come from.
-    fn advertised(&self, run: &UpdateRun, door: &Open) -> (Vec<SocketAddr>, Option<u16>) {
+    fn advertised(&self, run: &UpdateRun, door: &Open) -> (Vec<Target>, Option<u16>) {
         let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
         if let (Exposure::NodePort | Exposure::LoadBalancer, Some(callback)) =
             (run.spec.callback.exposure, callback)
         {
             let port = callback.https_port.unwrap_or(door.pair.https);
             let addresses = callback.addresses.iter().filter_map(|text| cidr::parse(text));
-            return (addresses.map(|address| SocketAddr::new(address, port)).collect(), None);
+            let target = |address: IpAddr| Target { ours: true, host: address.to_string(), port };
+            return (addresses.map(target).collect(), None);
         }
         let runners = self.membership.live();
-        // This runner first; the others pass a call on, or take the machine over.
-        let mut names: Vec<&String> = runners.keys().collect();
-        names.sort_by_key(|name| **name != self.name);
         let mut found = Vec::new();
-        for name in names {
-            let pair = super::doors::pair_of(run, name);
-            let home = runners.get(name).map(|info| &info.home);
-            if let (Some(pair), Some(Home::Host { addresses, .. } | Home::Pod { host_ips: addresses, .. })) =
-                (pair, home)
-            {
-                found.extend(addresses.iter().map(|ip| SocketAddr::new(*ip, pair.https)));
-            }
+        for (name, info) in runners.iter() {
+            let Some(pair) = super::doors::pair_of(run, name) else { continue };
+            let (Home::Host { addresses, .. } | Home::Pod { host_ips: addresses, .. }) = &info.home;
+            found.extend(addresses.iter().map(|ip| Target {
+                ours: *name == self.name,
+                host: ip.to_string(),
+                port: pair.https,
+            }));
         }
         (found, Some(door.pair.https))
     }
 }
 
-fn family(address: IpAddr) -> AddressFamily {
-    match address {
+/// Where a machine may call.
+struct Target {
+    /// It leads to this runner, or to whichever there is. The others pass a call on, or take the
+    /// machine over.
+    ours: bool,
+    /// An address, with its zone on the machine if it has one.
+    host: String,
+    port: u16,
+}
+
+/// A zone is the machine's own business, and must reach it as it was written.
+fn with_zone(address: IpAddr, text: &str) -> String {
+    match text.split_once('%') {
+        Some((_, zone)) => format!("{address}%{zone}"),
+        None => address.to_string(),
+    }
+}
+
+fn family(host: &str) -> Option<AddressFamily> {
+    cidr::parse(host).map(|address| match address {
         IpAddr::V4(_) => AddressFamily::IPv4,
         IpAddr::V6(_) => AddressFamily::IPv6,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A link-local address without its zone leads nowhere.
+    #[test]
+    fn a_zone_stays_with_its_address() {
+        for (text, host) in [
+            ("fe80::1%mgmt0", "fe80::1%mgmt0"),
+            ("FE80:0::1%mgmt0", "fe80::1%mgmt0"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            let shown = with_zone(cidr::parse(text).unwrap(), text);
+            assert_eq!(shown, host);
+            assert_eq!(cidr::parse(&shown), cidr::parse(text));
+        }
+        assert_eq!(family("fe80::1%mgmt0"), Some(AddressFamily::IPv6));
     }
 }

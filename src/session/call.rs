@@ -12,12 +12,21 @@ use crate::drivers::linux::{Machine, Probe};
 use crate::failure::Failure;
 use farrier_protocol::{CallbackConfig, Dial, Dialled};
 use farrier_update::Reason;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long the first call may take after the launch: some connection attempts of 3 s each.
+/// How long the first call may take after the launch at least.
 const FIRST_CALL: Duration = Duration::from_secs(20);
+
+/// How long the engine tries one address.
+const ONE_ATTEMPT: Duration = Duration::from_secs(3);
+
+/// How long the engine takes to begin, and a call to be answered.
+const BEGINNING: Duration = Duration::from_secs(5);
+
+/// How many addresses an engine is given at most: more would only keep it from calling soon.
+const MOST_TARGETS: usize = 8;
 
 /// How long the next one may take after a stream has ended, before the machine is looked for by
 /// SSH: the engine waits up to 10 s between two attempts.
@@ -32,20 +41,45 @@ const SHORT_STREAMS: u32 = 5;
 /// How long the engine's certificate is valid, longer than any run lasts.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
+/// How the engine of one machine calls back.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    /// Whether the engine may be talked to through the SSH session if it cannot call.
+    pub may_fall_back: bool,
+    /// Where it is to call. A failure: it should call and cannot.
+    pub plan: Result<Callback, Failure>,
+}
+
 /// Where the engine of one machine is to call.
 #[derive(Debug, Clone)]
 pub struct Callback {
     /// Who the run is on the wire.
     pub identity: Arc<RunIdentity>,
-    /// Addresses to call, the most preferred first; those of families that the machine may use.
-    pub addresses: Vec<SocketAddr>,
+    /// Addresses to call, each with its zone if it has one, and ports; the most preferred first.
+    /// Those of families that the machine may use.
+    pub addresses: Vec<(String, u16)>,
     /// The runner's own port, where the machine may call it at the address that it sees the runner
     /// come from. `None`: only `addresses` count.
     pub seen_port: Option<u16>,
     /// Whether a call may go to an IPv4, an IPv6 address.
     pub families: (bool, bool),
-    /// Whether the engine may be talked to through the SSH session if it cannot call.
-    pub may_fall_back: bool,
+    /// From where other runners pass calls on, and their names.
+    pub peers: Vec<(IpAddr, String)>,
+}
+
+impl Calls {
+    /// How long the first call may take: every address may have to be tried.
+    fn first_call(&self) -> Duration {
+        let known = self.plan.as_ref().map_or(0, |plan| plan.addresses.len().saturating_add(1));
+        let attempts = u32::try_from(known.min(MOST_TARGETS)).unwrap_or_default();
+        FIRST_CALL.max(ONE_ATTEMPT * attempts + BEGINNING)
+    }
+
+    /// The runners that pass calls on from this address.
+    fn through(&self, from: IpAddr) -> Vec<String> {
+        let peers = self.plan.iter().flat_map(|plan| &plan.peers);
+        peers.filter(|(address, _)| *address == from).map(|(_, name)| name.clone()).collect()
+    }
 }
 
 impl Callback {
@@ -58,11 +92,11 @@ impl Callback {
             targets.push((seen.to_owned(), port));
         }
         for address in &self.addresses {
-            let target = (address.ip().to_string(), address.port());
-            if !targets.contains(&target) {
-                targets.push(target);
+            if !targets.contains(address) {
+                targets.push(address.clone());
             }
         }
+        targets.truncate(MOST_TARGETS);
         targets
     }
 
@@ -78,7 +112,7 @@ impl Callback {
 
 impl Job {
     /// How the engine is to call back; `None` where it is not to.
-    fn calls(&self) -> Option<&Result<Callback, Failure>> {
+    fn calls(&self) -> Option<&Calls> {
         self.callback.as_ref().filter(|_| self.goal != super::Goal::CleanUp)
     }
 }
@@ -104,7 +138,7 @@ impl Session<'_> {
         if self.blocked().is_some() {
             return Ok(None);
         }
-        let plan = match planned {
+        let plan = match &planned.plan {
             Ok(plan) => plan,
             Err(failure) => {
                 self.block(failure.clone());
@@ -151,7 +185,7 @@ impl Session<'_> {
         calls: &mut Registration,
         mut next: Option<Stream>,
     ) -> Result<(), Failure> {
-        let mut patience = FIRST_CALL;
+        let mut patience = self.job.calls().map_or(FIRST_CALL, Calls::first_call);
         let mut short = 0;
         loop {
             let stream = match next.take() {
@@ -159,11 +193,12 @@ impl Session<'_> {
                 None => tokio::time::timeout(patience, calls.next_stream()).await,
             };
             let Ok(mut stream) = stream else { return Err(self.no_call(patience)) };
-            let source = stream.source();
-            tracing::info!(from = %source.ip(), "the engine calls");
+            let from = stream.source().ip().to_canonical();
+            let through = self.job.calls().map(|calls| calls.through(from)).unwrap_or_default();
+            tracing::info!(%from, ?through, "the engine calls");
             self.view.send_modify(|v| {
                 v.lost = None;
-                v.way_back = WayBack::Open { from: source.ip() };
+                v.way_back = WayBack::Open { from, through: through.clone() };
             });
             machine.connection.close().await;
             let since = Instant::now();
@@ -194,13 +229,12 @@ impl Session<'_> {
 
     /// What is not to be installed because the engine cannot call and nothing else is allowed.
     pub(super) fn withheld(&self) -> Option<Failure> {
-        let may_fall_back = matches!(self.job.calls(), Some(Ok(plan)) if plan.may_fall_back);
-        self.blocked().filter(|_| !may_fall_back)
+        self.blocked().filter(|_| !self.may_fall_back())
     }
 
     /// The engine cannot call: it is talked to through the SSH session instead.
     pub(super) fn block(&self, failure: Failure) {
-        let may_fall_back = matches!(self.job.calls(), Some(Ok(plan)) if plan.may_fall_back);
+        let may_fall_back = self.may_fall_back();
         tracing::warn!(reason = %failure.reason, "{}", failure.message);
         self.view.send_modify(|v| v.way_back = WayBack::Blocked { failure, instead: may_fall_back });
     }
@@ -211,6 +245,10 @@ impl Session<'_> {
         if self.blocked().is_some() && !dials.is_empty() {
             self.block(blocked(&self.job.node, &dials));
         }
+    }
+
+    fn may_fall_back(&self) -> bool {
+        self.job.calls().is_some_and(|calls| calls.may_fall_back)
     }
 
     fn no_call(&self, patience: Duration) -> Failure {

@@ -1,6 +1,6 @@
 //! What one attempt is given.
 
-use super::Callback;
+use super::Calls;
 use crate::callback::Registry;
 use crate::drivers::linux::Privilege;
 use crate::engines::Engines;
@@ -50,9 +50,8 @@ pub struct Job {
     pub on_failed_dependency: FailedDependency,
     /// How long the engine may go without contact, in seconds.
     pub lease_seconds: u64,
-    /// Where the engine calls back; `None` where it is talked to through the SSH session. A failure:
-    /// it should call and cannot.
-    pub callback: Option<Result<Callback, Failure>>,
+    /// How the engine calls back; `None` where it is talked to through the SSH session.
+    pub callback: Option<Calls>,
 }
 
 /// How far an attempt goes.

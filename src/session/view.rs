@@ -61,6 +61,9 @@ pub enum WayBack {
     Open {
         /// From this address.
         from: IpAddr,
+        /// The runners that have this address, if it is not the machine's: one of them has passed
+        /// the call on.
+        through: Vec<String>,
     },
     /// It cannot.
     Blocked {

@@ -125,8 +125,13 @@ fn way_back(view: &View, phase: &Phase) -> Option<Verdict> {
     match &view.way_back {
         WayBack::NotNeeded => None,
         WayBack::Untried => Some(Verdict::pending(phase, "a call of the engine")),
-        WayBack::Open { from } => {
-            Some(Verdict::yes(Reason::CallbackReachable, format!("the engine called from {from}")))
+        WayBack::Open { from, through } => {
+            let how = match through.as_slice() {
+                [] => format!("the engine called from {from}"),
+                [runner] => format!("the engine called through runner {runner} at {from}"),
+                [_, ..] => format!("the engine called through another runner at {from}"),
+            };
+            Some(Verdict::yes(Reason::CallbackReachable, how))
         }
         WayBack::Blocked { failure, instead: true } => Some(Verdict::no(
             failure.reason,

@@ -23,7 +23,7 @@ mod ways;
 pub use act::Opened;
 pub use addresses::Names;
 pub use objects::LABEL_RUN_UID;
-pub use secret::identity;
+pub use secret::{identity, remove as remove_identity};
 
 use crate::api::managed_node::Channel;
 use crate::api::{ManagedNode, UpdateRun};

@@ -216,7 +216,7 @@ impl Keeper {
     }
 
     /// Whether its holder has not renewed it for as long as we have been looking, or is a process
-    /// of this host, with our name, that has ended.
+    /// of this host or pod, with our name, that has ended.
     fn is_dead(&mut self, found: &Lease, holder: &str) -> bool {
         let same_runner = holder.rsplit_once('_').is_some_and(|(runner, _)| runner == self.claim.runner);
         let process = found.annotations().get(PROCESS_ANNOTATION).and_then(|text| Process::parse(text));

@@ -3,18 +3,19 @@
 //! The Leases are read rather than watched: they change every few seconds anyway, and a Lease may
 //! only be called dead by who has just read it. A watch that hangs looks like runners that died.
 
+mod act;
 mod info;
 mod sightings;
 
 pub use info::{Home, HostPorts, RunnerInfo, this_host};
 
 use crate::failure::chain;
-use crate::lease::{Claim, Terms};
+use crate::lease::{Claim, Hold, Terms};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use sightings::Sightings;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -31,18 +32,32 @@ pub type Runners = BTreeMap<String, RunnerInfo>;
 /// The live runners, this one among them.
 #[derive(Debug, Clone)]
 pub struct Membership {
-    live: watch::Receiver<Arc<Runners>>,
+    known: watch::Receiver<Known>,
+}
+
+/// What was seen of the runners.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Known {
+    live: Arc<Runners>,
+    doubted: BTreeSet<String>,
 }
 
 impl Membership {
     /// The runners that are alive as far as this one knows.
     pub fn live(&self) -> Arc<Runners> {
-        self.live.borrow().clone()
+        self.known.borrow().live.clone()
+    }
+
+    /// Whether a runner is neither alive nor one of whom that is still to be seen: its work is for
+    /// others.
+    pub fn is_gone(&self, runner: &str) -> bool {
+        let known = self.known.borrow();
+        !known.live.contains_key(runner) && !known.doubted.contains(runner)
     }
 
     /// Returns when a runner has come, gone, or moved.
     pub async fn changed(&mut self) {
-        if self.live.changed().await.is_err() {
+        if self.known.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -65,46 +80,53 @@ pub struct Lookout {
     api: Api<Lease>,
     terms: Terms,
     sightings: Sightings,
-    live: watch::Sender<Arc<Runners>>,
+    known: watch::Sender<Known>,
 }
 
 impl Lookout {
     /// A lookout in the operator's namespace, which does nothing yet.
     pub fn new(client: &Client, namespace: &str, terms: Terms) -> (Self, Membership) {
-        let (send, live) = watch::channel(Arc::default());
+        let (send, known) = watch::channel(Known::default());
         let api = Api::namespaced(client.clone(), namespace);
-        (Self { api, terms, sightings: Sightings::default(), live: send }, Membership { live })
+        (Self { api, terms, sightings: Sightings::default(), known: send }, Membership { known })
     }
 
-    /// Reads the Leases once.
+    /// Reads the Leases once, and returns those that are left over from runners that were killed.
     ///
     /// # Errors
     /// Those of the API server.
-    pub async fn look(&mut self) -> Result<(), kube::Error> {
+    pub async fn look(&mut self) -> Result<Vec<Lease>, kube::Error> {
         let (part, of) = PART_LABEL;
         // Taken before the question: what the answer shows is at least as new.
         let asked = Instant::now();
         let leases = self.api.list(&ListParams::default().labels(&format!("{part}={of}"))).await?.items;
-        let live = self.sightings.live(&leases, asked);
-        self.live.send_if_modified(|known| {
-            let differs = **known != live;
+        let sight = self.sightings.look(&leases, asked, jiff::Timestamp::now());
+        let dead = sight.dead.into_iter().cloned().collect();
+        let now = Known { live: Arc::new(sight.live), doubted: sight.doubted };
+        self.known.send_if_modified(|known| {
+            let differs = *known != now;
             if differs {
-                tell(known, &live);
-                *known = Arc::new(live);
+                tell(&known.live, &now.live);
+                *known = now;
             }
             differs
         });
-        Ok(())
+        Ok(dead)
     }
 
-    /// Reads them for ever.
-    pub async fn run(mut self) {
+    /// Reads them for ever. Who leads takes away what is left over.
+    pub async fn run(mut self, leads: Hold) {
+        let every = self.terms.look_every();
         loop {
-            tokio::time::sleep(self.terms.look_every()).await;
-            match tokio::time::timeout(self.terms.look_every(), self.look()).await {
+            tokio::time::sleep(every).await;
+            let work = async {
+                let dead = self.look().await?;
+                if leads.is_held() { act::remove(&self.api, &dead).await } else { Ok(()) }
+            };
+            match tokio::time::timeout(every, work).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(error = %chain(&error), "the Leases of the runners could not be read; tried again");
+                    tracing::warn!(error = %chain(&error), "the Leases of the runners could not be read, or left over ones not deleted; tried again");
                 }
                 Err(_) => tracing::warn!("the Leases of the runners could not be read in time; tried again"),
             }

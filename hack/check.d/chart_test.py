@@ -110,7 +110,7 @@ class Rendered(unittest.TestCase):
 
     def test_the_pods_environment_says_where_they_are(self):
         found = environment(template())
-        for name in ("RUNNER", "POD_NAMESPACE", "POD_IPS", "HOST_IPS", "NODE_NAME"):
+        for name in ("RUNNER", "POD_UID", "POD_NAMESPACE", "POD_IPS", "HOST_IPS", "NODE_NAME"):
             self.assertIn(f"FARRIER_{name}", found)
         selector = one(template(), "Deployment")["spec"]["selector"]["matchLabels"]
         self.assertEqual(dict(pair.split("=") for pair in found["FARRIER_POD_SELECTOR"].split(",")), selector)

@@ -43,8 +43,8 @@ pub struct Args {
 enum When {
     /// Succeed if no run is under way and no machine waits to be cleaned; otherwise name them.
     Before,
-    /// Remove the Leases, Services and NetworkPolicies that the operator has made for itself, and
-    /// let go of runs, so that they can be deleted though nobody is there any more to clean up.
+    /// Remove the Leases, Services and NetworkPolicies that the operator has made for itself and the
+    /// Secrets that it has made for call-backs, and let go of runs, so that they can be deleted though nobody is there any more to clean up.
     After {
         /// Namespace of the operator.
         #[arg(long, env = "FARRIER_POD_NAMESPACE")]

@@ -24,7 +24,7 @@ fn live(context: &Context) -> impl Iterator<Item = RunnerName> {
 
 /// Whether the runner of this machine is gone.
 pub(super) fn is_orphaned(context: &Context, update: &NodeUpdate) -> bool {
-    !context.members.live().contains_key(&update.spec.runner) && facts(update).needs_runner()
+    context.members.is_gone(&update.spec.runner) && facts(update).needs_runner()
 }
 
 /// Hands over everything whose runner is gone. False: something is left to be tried again.
@@ -40,7 +40,8 @@ pub(super) async fn hand_over(context: &Context) -> bool {
         .collect();
     let runners = Runners::new(live(context), updates.iter().map(|(_, facts)| facts));
     let mut done = true;
-    for (update, runner) in reassign(updates.iter().map(|(update, facts)| (update, facts)), runners) {
+    let orphans = updates.iter().filter(|(update, _)| context.members.is_gone(&update.spec.runner));
+    for (update, runner) in reassign(orphans.map(|(update, facts)| (update, facts)), runners) {
         if !context.leads.is_held() {
             return false;
         }

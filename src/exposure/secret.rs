@@ -75,7 +75,10 @@ pub(super) async fn ensure(client: &Client, run: &UpdateRun) -> Result<(), Strin
 }
 
 /// Deletes the identity, if it is this run's.
-pub(super) async fn remove(client: &Client, run: &UpdateRun) -> Result<(), kube::Error> {
+///
+/// # Errors
+/// Those of the API server.
+pub async fn remove(client: &Client, run: &UpdateRun) -> Result<(), kube::Error> {
     let name = name_of(run);
     let api: Api<Secret> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
     let Some(found) = api.get_metadata_opt(&name).await? else { return Ok(()) };

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// Where the chart says which pod this is.
+const POD_UID: &str = "FARRIER_POD_UID";
+
 /// A process of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Process {
@@ -14,6 +17,9 @@ pub(super) struct Process {
     pid: u32,
     /// When it began, in ticks since the host did: numbers are used again.
     began: u64,
+    /// UID of its pod, if it is in one. Of a pod's operators only one runs at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pod: Option<String>,
 }
 
 impl Process {
@@ -21,7 +27,8 @@ impl Process {
     pub(super) fn this() -> Option<Self> {
         let pid = std::process::id();
         let (boot, room) = here()?;
-        Some(Self { boot, room, pid, began: began(pid)? })
+        let pod = std::env::var(POD_UID).ok().filter(|uid| !uid.is_empty());
+        Some(Self { boot, room, pid, began: began(pid)?, pod })
     }
 
     /// Reads what [`fmt::Display`] wrote.
@@ -29,10 +36,18 @@ impl Process {
         serde_json::from_str(text).ok()
     }
 
-    /// Whether it has ended for certain. A process of another host or container never has.
+    /// Whether it has ended for certain. One of another host has not, as far as we know, nor one of
+    /// another container, unless that was our own pod's: it ended before this one was started.
     pub(super) fn has_ended(&self) -> bool {
-        here().is_some_and(|(boot, room)| boot == self.boot && room == self.room)
-            && began(self.pid) != Some(self.began)
+        Self::this().is_some_and(|this| self.has_ended_before(&this))
+    }
+
+    fn has_ended_before(&self, this: &Self) -> bool {
+        if self.boot == this.boot && self.room == this.room {
+            began(self.pid) != Some(self.began)
+        } else {
+            self.pod.is_some() && self.pod == this.pod
+        }
     }
 }
 
@@ -90,5 +105,23 @@ mod tests {
         assert!(Process { began: 1, ..this.clone() }.has_ended(), "another process with our number");
         assert!(!Process { began: 1, boot: "other".into(), ..this.clone() }.has_ended());
         assert!(!Process { began: 1, room: "pid:[1]".into(), ..this }.has_ended());
+    }
+
+    /// A container that is started again waits for itself.
+    #[test]
+    fn an_earlier_container_of_the_same_pod_has_ended() {
+        let this = Process { pod: Some("a".into()), ..Process::this().unwrap() };
+        let earlier = Process { room: "pid:[1]".into(), ..this.clone() };
+        assert!(Process::parse(&earlier.to_string()).unwrap().has_ended_before(&this));
+        assert!(
+            Process { boot: "before the node was started again".into(), ..this.clone() }
+                .has_ended_before(&this)
+        );
+        assert!(!Process { pod: Some("b".into()), ..earlier.clone() }.has_ended_before(&this));
+        assert!(
+            !Process { pod: None, ..earlier.clone() }
+                .has_ended_before(&Process { pod: None, ..this.clone() })
+        );
+        assert!(!this.has_ended_before(&this), "it is running");
     }
 }

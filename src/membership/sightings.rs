@@ -2,10 +2,12 @@
 
 use super::{INFO_ANNOTATION, RunnerInfo, Runners};
 use crate::lease::{duration, holder, mark};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// When each Lease was first seen as it is now.
@@ -18,14 +20,32 @@ pub(super) struct Sightings {
 struct Sighting {
     mark: (Option<String>, Option<MicroTime>),
     since: Instant,
+    /// Whether it was old already when it was seen first, and has not been renewed since.
+    doubted: bool,
 }
 
+/// What Leases say of their holders.
+#[derive(Debug, Default)]
+pub(super) struct Sight<'a> {
+    /// Who lives.
+    pub(super) live: Runners,
+    /// Who may live, and has not been seen to.
+    pub(super) doubted: BTreeSet<String>,
+    /// What nobody has renewed for so long that nobody will.
+    pub(super) dead: Vec<&'a Lease>,
+}
+
+/// After so many of its durations a Lease that is not renewed is left over from somebody who was
+/// killed: a live one has tried to renew it a good many times.
+const FORGOTTEN: u32 = 4;
+
 impl Sightings {
-    /// Who lives, by Leases that were asked for at `asked`. One that is seen for the first time
-    /// counts as alive: whether it is shows within its duration.
-    pub(super) fn live(&mut self, leases: &[Lease], asked: Instant) -> Runners {
+    /// Who lives, by Leases that were asked for at `asked`, `now` by the clock. One that is seen for
+    /// the first time counts as alive: whether it is shows within its duration. If it looks as if
+    /// nobody had renewed it for long, that is doubted until somebody does: clocks may differ.
+    pub(super) fn look<'a>(&mut self, leases: &'a [Lease], asked: Instant, now: Timestamp) -> Sight<'a> {
         self.seen.retain(|name, _| leases.iter().any(|lease| lease.name_any() == *name));
-        let mut live = Runners::new();
+        let mut sight = Sight::default();
         for lease in leases {
             let mark = mark(lease);
             let sighting = self
@@ -33,17 +53,34 @@ impl Sightings {
                 .entry(lease.name_any())
                 .and_modify(|seen| {
                     if seen.mark != mark {
-                        *seen = Sighting { mark: mark.clone(), since: asked };
+                        *seen = Sighting { mark: mark.clone(), since: asked, doubted: false };
                     }
                 })
-                .or_insert_with(|| Sighting { mark: mark.clone(), since: asked });
+                .or_insert_with(|| Sighting {
+                    mark: mark.clone(),
+                    since: asked,
+                    doubted: looks_forgotten(lease, now),
+                });
             let silent = asked.duration_since(sighting.since);
-            if let Some((name, info)) = runner(lease).filter(|_| silent < duration(lease)) {
-                live.insert(name, info);
+            if silent >= duration(lease) * FORGOTTEN {
+                sight.dead.push(lease);
+            }
+            let Some((name, info)) = runner(lease).filter(|_| silent < duration(lease)) else { continue };
+            if sighting.doubted {
+                sight.doubted.insert(name);
+            } else {
+                sight.live.insert(name, info);
             }
         }
-        live
+        sight
     }
+}
+
+/// Whether nobody has renewed it for long, by a clock that need not be the holder's.
+fn looks_forgotten(lease: &Lease, now: Timestamp) -> bool {
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+    let age = renewed.and_then(|renewed| Duration::try_from(now.duration_since(renewed.0)).ok());
+    age.is_some_and(|age| age > duration(lease) * FORGOTTEN)
 }
 
 /// The runner that holds a Lease.
@@ -65,7 +102,6 @@ mod tests {
     use crate::lease::Claim;
     use crate::membership::{Home, claim};
     use k8s_openapi::api::coordination::v1::LeaseSpec;
-    use std::time::Duration;
 
     fn lease(runner: &str, renewed: i64) -> Lease {
         let home = Home::Host { id: "h".into(), addresses: vec![] };
@@ -87,17 +123,54 @@ mod tests {
         runners.keys().map(String::as_str).collect()
     }
 
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
     /// A runner whose clock is a day off is taken for dead, or for alive for ever.
     #[test]
     fn only_what_we_see_change_counts_not_what_a_clock_says() {
         let mut sightings = Sightings::default();
         let begun = Instant::now();
-        let at = |seconds| begun + Duration::from_secs(seconds);
         let day = 86_400;
-        assert_eq!(names(&sightings.live(&[lease("a", day), lease("b", -day)], at(0))), ["a", "b"]);
-        assert_eq!(names(&sightings.live(&[lease("a", day), lease("b", 1 - day)], at(14))), ["a", "b"]);
-        assert_eq!(names(&sightings.live(&[lease("a", day), lease("b", 1 - day)], at(15))), ["b"]);
-        assert_eq!(names(&sightings.live(&[lease("a", day + 1), lease("b", 1 - day)], at(30))), ["a"]);
+        let mut look = |a, b, seconds| {
+            let leases = [lease("a", a), lease("b", b)];
+            let sight = sightings.look(&leases, begun + Duration::from_secs(seconds), at(0));
+            (names(&sight.live).join(" "), sight.doubted.into_iter().collect::<String>())
+        };
+        let both = |live: &str, doubted: &str| (live.to_owned(), doubted.to_owned());
+        assert_eq!(look(day, -60, 0), both("a b", ""));
+        assert_eq!(look(day, 1 - day, 14), both("a b", ""));
+        assert_eq!(look(day, 1 - day, 15), both("b", ""));
+        assert_eq!(look(day + 1, 1 - day, 30), both("a", ""));
+    }
+
+    /// After a restart machines are given to a pod that was killed long ago; or, because clocks
+    /// differ, those of a live one are taken from it.
+    #[test]
+    fn who_seems_to_be_gone_for_long_is_doubted_until_it_is_seen_to_live() {
+        let mut sightings = Sightings::default();
+        let begun = Instant::now();
+        let mut look = |a, b, seconds| {
+            let leases = [lease("a", a), lease("b", b)];
+            let sight = sightings.look(&leases, begun + Duration::from_secs(seconds), at(0));
+            (names(&sight.live).join(" "), sight.doubted.into_iter().collect::<String>())
+        };
+        let both = |live: &str, doubted: &str| (live.to_owned(), doubted.to_owned());
+        assert_eq!(look(-61, -3600, 0), both("", "ab"));
+        assert_eq!(look(-58, -3600, 3), both("a", "b"));
+        assert_eq!(look(-46, -3600, 15), both("a", ""));
+    }
+
+    /// Leases of pods that were killed pile up.
+    #[test]
+    fn what_nobody_renews_is_dead_after_several_durations_of_ours() {
+        let mut sightings = Sightings::default();
+        let begun = Instant::now();
+        let leases = [lease("a", -86_400)];
+        let mut dead =
+            |seconds| sightings.look(&leases, begun + Duration::from_secs(seconds), at(0)).dead.len();
+        assert_eq!([dead(0), dead(59), dead(60)], [0, 0, 1]);
     }
 
     /// A reader that was away takes everybody for dead when it comes back.
@@ -105,9 +178,9 @@ mod tests {
     fn who_was_not_looked_at_is_not_dead() {
         let mut sightings = Sightings::default();
         let begun = Instant::now();
-        sightings.live(&[lease("a", 0)], begun);
+        sightings.look(&[lease("a", 0)], begun, at(0));
         let late = begun + Duration::from_mins(10);
-        assert_eq!(names(&sightings.live(&[lease("a", 599)], late)), ["a"]);
+        assert_eq!(names(&sightings.look(&[lease("a", 599)], late, at(600)).live), ["a"]);
     }
 
     #[test]
@@ -118,7 +191,7 @@ mod tests {
         free.spec.as_mut().unwrap().holder_identity = None;
         let mut odd = lease("c", 0);
         odd.metadata.annotations = Some(BTreeMap::from([(INFO_ANNOTATION.to_owned(), "{}".to_owned())]));
-        assert_eq!(names(&sightings.live(&[lease("a", 0), free, odd], now)), ["a"]);
-        assert_eq!(names(&sightings.live(&[], now)), Vec::<&str>::new());
+        assert_eq!(names(&sightings.look(&[lease("a", 0), free, odd], now, at(0)).live), ["a"]);
+        assert_eq!(names(&sightings.look(&[], now, at(0)).live), Vec::<&str>::new());
     }
 }

@@ -4,8 +4,10 @@ use crate::server::{Server, server};
 use farrier::lease::{Claim, Hold, Keeper, Standing, Terms};
 use farrier::membership::{Home, Lookout, RunnerInfo, claim};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::conditions::is_deleted;
+use kube::runtime::wait::await_condition;
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -143,7 +145,8 @@ async fn runners_see_each_other_come_and_go() {
         leave.cancel();
         silent.shutdown().await;
         let mut lookouts = JoinSet::new();
-        lookouts.spawn(lookout.run());
+        let (_, nobody_leads) = Keeper::new(&server.client, to_lead(server, "c"), Terms::new(SECONDS));
+        lookouts.spawn(lookout.run(nobody_leads));
         let mut changes = members.clone();
         soon("b, who said so, and a, who is silent, to be gone", async {
             while !names(&changes).is_empty() {
@@ -151,6 +154,32 @@ async fn runners_see_each_other_come_and_go() {
             }
         })
         .await;
+    })
+    .await;
+}
+
+/// The Leases of pods that were killed pile up, or those of live ones go with them.
+#[tokio::test]
+async fn who_leads_deletes_the_leases_of_runners_that_were_killed() {
+    server(async |server| {
+        let short = Terms::new(1);
+        let (mut killed, _) = Keeper::new(&server.client, claim(&server.namespace, "killed", &info()), short);
+        assert_eq!(killed.attempt().await.expect("an answer"), Standing::Held);
+        let (alive, _stop, _task) = keep(server, claim(&server.namespace, "alive", &info()));
+        let (leads, _stop, _task) = keep(server, to_lead(server, "alive"));
+        soon("the live one to lead", leads.gained()).await;
+        let (lookout, members) = Lookout::new(&server.client, &server.namespace, short);
+        let mut lookouts = JoinSet::new();
+        lookouts.spawn(lookout.run(leads));
+        let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
+        let uid = api.get("farrier-runner-killed").await.expect("the Lease").uid().expect("its UID");
+        let is_gone = is_deleted(&uid);
+        let gone = await_condition(api.clone(), "farrier-runner-killed", is_gone);
+        let gone = Box::pin(async { drop(gone.await.expect("a watch")) });
+        soon("the Lease to be deleted", gone).await;
+        assert!(api.get_opt("farrier-runner-alive").await.expect("an answer").is_some());
+        assert!(alive.is_held() && members.live().contains_key("alive"));
+        assert!(members.is_gone("killed"));
     })
     .await;
 }

@@ -158,7 +158,7 @@ impl Replica {
         let (keeper, leader) = Keeper::new(client, claim_to_lead(namespace, &name), terms);
         keepers.spawn(stand_for_lead(runner.clone(), keeper, stop.clone()));
         let mut lookouts = JoinSet::new();
-        lookouts.spawn(lookout.run());
+        lookouts.spawn(lookout.run(leader.clone()));
         lookouts.spawn(count(members.clone(), metrics.clone()));
         Ok(Self {
             name,

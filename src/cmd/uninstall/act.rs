@@ -1,6 +1,7 @@
 //! What uninstalling changes in the cluster.
 
 use crate::api::{FINALIZER, NodeUpdate, UpdateRun};
+use crate::exposure;
 use crate::publish::{self, Kind};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -39,8 +40,12 @@ where
     Ok(())
 }
 
-/// Lets go of every run, so that users can delete them though nobody cleans up any more.
+/// Lets go of every run, so that users can delete them though nobody cleans up any more. The keys of
+/// those that are not over are of no use to anybody from now on.
 pub(super) async fn let_go(client: &Client, namespaces: &[String]) -> Result<(), kube::Error> {
+    for run in super::all::<UpdateRun>(client, namespaces).await?.iter().filter(|run| super::is_open(run)) {
+        exposure::remove_identity(client, run).await?;
+    }
     unbind::<NodeUpdate>(client, namespaces).await?;
     unbind::<UpdateRun>(client, namespaces).await
 }

@@ -36,6 +36,7 @@ const AFTER_ERROR: Duration = Duration::from_secs(5);
 
 /// After something could not be handed over it is tried again this much later.
 const HAND_OVER_AGAIN: Duration = Duration::from_secs(1);
+
 /// How often what is left over from runs that are over is looked for.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 

@@ -13,6 +13,7 @@ use farrier_network::Channel;
 use farrier_network::ledger::Pair;
 use farrier_network::policy::{Input, Machine, Stage};
 use farrier_network::table::LISTEN_PORT;
+use futures::future::join_all;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -178,8 +179,8 @@ impl Exposer {
     ) -> Result<(), Trouble> {
         let (Some(objects), Some(frame)) = (&self.site.objects, self.frame(run)) else { return Ok(()) };
         let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
-        for Concerned { node, phase } in machines {
-            let mut addresses = self.names.of(node).await;
+        let looked_up = join_all(machines.iter().map(|machine| self.names.of(&machine.node))).await;
+        for (Concerned { node, phase }, mut addresses) in machines.iter().zip(looked_up) {
             // A name may mean anything, and a policy must not open the cluster's own addresses.
             addresses.retain(|address| self.site.admits(*address));
             input.machines.push(Machine {

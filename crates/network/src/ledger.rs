@@ -86,8 +86,8 @@ impl Claim {
 
 /// A runner could not bind a port that it was given.
 ///
-/// Reports are kept for as long as the run that they were made for: one that is forgotten early makes
-/// the ledger give the same port again.
+/// A report counts as long as its runner makes it. When it is taken back the same port is given again,
+/// and the runner finds out whether it is free by then.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
     /// UID of the run that it should have served.

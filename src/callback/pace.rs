@@ -45,6 +45,7 @@ impl<S> Paced<S> {
         match written {
             Poll::Pending => {
                 let left = self.gate.limits().reader.saturating_sub(self.waited);
+                // sleep: the limit of the reader's patience, polled beside the write and dropped with it.
                 let (_, patience) =
                     self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
                 if patience.as_mut().poll(context).is_pending() {

@@ -141,6 +141,7 @@ impl Door {
                 Ok((stream, from)) => self.admit(stream, from, port),
                 Err(error) => {
                     tracing::warn!(run = self.identity.run(), %error, "cannot accept a connection");
+                    // sleep: without it a lack of descriptors is a busy loop.
                     tokio::time::sleep(OUT_OF_RESOURCES).await;
                 }
             }
@@ -273,6 +274,7 @@ impl Door {
         // The other runner closes what has not proven itself by the deadline. Until then it counts
         // against the budget here.
         let proven = async {
+            // sleep: only the passing of the deadline proves it; the stream ends this if it ends first.
             tokio::time::sleep_until(deadline).await;
             seat.rise(Standing::Proven);
             std::future::pending::<()>().await;

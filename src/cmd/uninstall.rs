@@ -82,6 +82,7 @@ async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
             }
             Err(error) => tracing::info!(error = %chain(&error), "the API server cannot be asked yet"),
         }
+        // sleep: between two questions to an API server that does not answer.
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -106,6 +107,7 @@ async fn before(client: &Client, namespaces: &[String], until: Instant) -> anyho
             "machines wait to be cleaned: {}. Nothing was uninstalled. Next: see the condition TornDown of these NodeUpdates and uninstall again; to leave the machines to the engines' own clean-up: helm upgrade --reuse-values --set uninstall.force=true, then uninstall",
             listed(&held)
         );
+        // sleep: between two looks; a hook that runs once needs no watch.
         tokio::time::sleep(PAUSE).await;
     }
 }

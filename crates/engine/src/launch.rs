@@ -150,6 +150,7 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &Place) -> Result
         if Instant::now() >= until {
             return Err(busy(holder.as_ref()));
         }
+        // sleep: a lock that another process holds cannot be awaited with a limit.
         thread::sleep(LOOK);
     }
 }

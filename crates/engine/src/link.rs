@@ -37,6 +37,7 @@ impl Link {
             match listener.accept() {
                 Ok((stream, _)) if self.is_welcome(&stream) => self.shared.accept(Stream::Attached(stream)),
                 Ok(_) => {}
+                // sleep: without it a lack of descriptors is a busy loop.
                 Err(_) => thread::sleep(ACCEPT_PAUSE),
             }
         }

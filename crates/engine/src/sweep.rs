@@ -90,6 +90,7 @@ fn kill_engines(place: &Place) -> Vec<Leftover> {
         test_kill_process(**pid).is_ok() && holder::runs(pid.as_raw_nonzero().get().cast_unsigned(), &engine)
     };
     while engines.iter().any(|pid| is_there(&pid)) && Instant::now() < until {
+        // sleep: processes that are not our children cannot be awaited.
         thread::sleep(LOOK);
     }
     let left = engines.iter().filter(is_there);

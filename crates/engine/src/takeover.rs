@@ -18,6 +18,7 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
     for lease in inherited.iter().filter(|lease| lease.kind == LeaseKind::Process) {
         // It is left to finish even when the engine has to go: it is the step in progress.
         while is_running(lease, &engine.session.id) {
+            // sleep: a process that is not our child cannot be awaited.
             thread::sleep(LOOK);
         }
         engine.report(EventBody::LeaseReturned { id: lease.id.clone() });

@@ -1,14 +1,12 @@
 //! Channel `Callback`: the engine calls the runner, over every kind of address, or says why it cannot.
 
+mod pod;
+
 use crate::harness::payload::{bmc_tool, ethtool, merge};
 use crate::harness::run::to;
-use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, lab, outcome, wait};
+use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, outcome, wait};
+use farrier::api::UpdateRun;
 use farrier::api::managed_node::Channel;
-use farrier::api::{ManagedNode, UpdateRun};
-use futures::StreamExt;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
@@ -197,10 +195,18 @@ fn an_operator_that_is_killed_and_started_again_is_called_again() {
 fn a_call_that_breaks_off_is_taken_up_by_the_next_one() {
     e2e("cut", async |site| {
         let (db, run) = slow_at_work(site).await;
-        // Every connection of the engine's is reset.
-        lab::output("ss", ["-K", "sport", "=", "63002"]).await;
-        db.sh("ss -K dport gt 63000 || true").await;
+        let calls = || site.operator.log().matches("the engine calls").count();
+        let before = calls();
+        // Every packet of the engine's is answered with a reset, until it has noticed.
+        block(&db, "counter reject with tcp reset").await;
+        wait::until("the engine to be cut off", wait::LIMIT, async || {
+            let rules = db.sh("nft list table inet way").await;
+            if rules.contains("packets 0 ") { Err(rules) } else { Ok(()) }
+        })
+        .await;
+        db.sh("nft delete table inet way").await;
         is_updated_once(&run, &db).await;
+        assert!(calls() > before, "the same call as before: {}", site.operator.log());
     });
 }
 
@@ -240,166 +246,5 @@ fn a_stranger_is_refused_and_named_while_the_run_goes_on() {
         })
         .await;
         run.succeeds().await;
-    });
-}
-
-/// An operator that believes it is a pod: the cluster of these tests has no nodes, so that nobody
-/// enforces its policies, but they are made as they would be.
-fn as_pod(site: &Site, host_ports: &str) {
-    site.operator.options(&[
-        "--pod-ips=10.77.0.1",
-        "--host-ips=10.77.0.1,fd77::1",
-        &format!("--host-ports={host_ports}"),
-        "--pod-selector=app=farrier",
-        "--service-ranges=10.96.0.0/16",
-    ]);
-}
-
-async fn policies(site: &Site) -> Vec<NetworkPolicy> {
-    let made = ListParams::default().labels("farrier.dev/run-uid");
-    site.api::<NetworkPolicy>().list(&made).await.expect("policies").items
-}
-
-/// Policies let in more than the run's machines, or stay when it is over.
-#[test]
-fn policies_name_the_runs_machines_and_go_with_it() {
-    e2e("policies", async |site| {
-        site.operator.kill();
-        as_pod(site, "64301+4");
-        site.operator.start();
-        let db = site.machine("db").up().await;
-        site.baseline("spring", &[site.slow(4)]).await;
-        let run = site.run("r1", calling("spring")).await;
-        db.is_slow().await;
-        let made = policies(site).await;
-        let specs: Vec<_> = made.iter().filter_map(|policy| policy.spec.as_ref()).collect();
-        let ingress: Vec<_> = specs.iter().flat_map(|spec| spec.ingress.iter().flatten()).collect();
-        let egress: Vec<_> = specs.iter().flat_map(|spec| spec.egress.iter().flatten()).collect();
-        let from: Vec<String> = ingress
-            .iter()
-            .flat_map(|rule| rule.from.iter().flatten())
-            .filter_map(|peer| Some(peer.ip_block.as_ref()?.cidr.clone()))
-            .collect();
-        let node = site.node("db").await;
-        for address in &node.spec.addresses {
-            let single = [format!("{address}/32"), format!("{address}/128")];
-            assert!(from.iter().any(|cidr| single.contains(cidr)), "{address} in {from:?}");
-        }
-        assert!(from.iter().all(|cidr| cidr.ends_with("/32") || cidr.ends_with("/128")), "{from:?}");
-        assert!(!ingress.is_empty() && !egress.is_empty());
-        // Once before the ports are bound, and once when they are.
-        assert!(made.iter().all(|policy| policy.metadata.generation <= Some(2)), "{made:?}");
-        let ports = run.get().await.status.expect("a status").callback.expect("ports").ports;
-        assert!(ports.iter().all(|p| (64301..64305).contains(&p.https_port)), "{ports:?}");
-        nothing_is_open(&run.succeeds().await);
-        assert_eq!(policies(site).await, []);
-    });
-}
-
-/// What somebody else had made, or a crash had left, stays for ever.
-#[test]
-fn what_a_dead_operator_left_open_is_closed_by_the_next_one() {
-    e2e("swept", async |site| {
-        site.operator.kill();
-        as_pod(site, "64311+4");
-        site.operator.start();
-        let db = site.machine("db").up().await;
-        site.baseline("spring", &[site.slow(2)]).await;
-        let run = site.run("r1", calling("spring")).await;
-        db.is_slow().await;
-        site.operator.kill();
-        run.annotate("farrier.dev/abandon").await;
-        run.delete().await;
-        assert!(!policies(site).await.is_empty());
-        site.operator.start();
-        run.gone().await;
-        wait::until("the policies to go", wait::LIMIT, async || {
-            let left = policies(site).await.len();
-            if left == 0 { Ok(()) } else { Err(format!("{left} are there")) }
-        })
-        .await;
-        wait::until("the engine to end by itself", wait::LIMIT, async || {
-            let left = db.engines();
-            for pid in &left {
-                lab::try_output("kill", [pid.to_string()]).await.ok();
-            }
-            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-        })
-        .await;
-    });
-}
-
-/// A host with all of its ports taken: the run waits, says so, and goes on when one is free.
-#[test]
-fn a_run_waits_for_ports_and_goes_on_when_there_are_some() {
-    e2e("exhausted", async |site| {
-        site.operator.kill();
-        as_pod(site, "64321+2");
-        site.operator.start();
-        let foreign = TcpListener::bind("[::]:64321").expect("a free port");
-        site.machine("db").label("rack", "r1").up().await;
-        site.machine("other").label("rack", "r2").up().await;
-        site.baseline("spring", &[site.slow(4), bmc_tool("3.1")]).await;
-        let mut spec = calling("spring");
-        merge(&mut spec, json!({"callback": {"httpPort": 64321, "httpsPort": 64322}}));
-        merge(&mut spec, json!({"selector": {"matchLabels": {"rack": "r1"}}}));
-        let run = site.run("r1", spec).await;
-        let told = run.until("the reason", |run| run.reason("Progressing") == "PortsExhausted").await;
-        assert_eq!((told.state("Exposed"), told.reason("Exposed")), ("False", "PortsExhausted"));
-        assert!(told.words("Exposed").contains("64321"), "{}", told.words("Exposed"));
-        // While another run does all of its work, hardly anything is written of this one.
-        let mut spec = to("spring");
-        merge(&mut spec, json!({"selector": {"matchLabels": {"rack": "r2"}}}));
-        let versions = written_meanwhile(site, &run, async {
-            site.run("other", spec).await.succeeds().await;
-        })
-        .await;
-        assert!(versions.len() <= 12, "written all the time: {versions:#?}");
-        drop(foreign);
-        nothing_is_open(&run.succeeds().await);
-    });
-}
-
-/// How a run's way back stood in each version of the run that is written while something goes on.
-async fn written_meanwhile(site: &Site, run: &Run<'_>, work: impl Future<Output = ()>) -> Vec<String> {
-    let name = format!("metadata.name={}", run.name);
-    let params = WatchParams::default().fields(&name);
-    let since = run.get().await.resource_version().expect("a version");
-    let mut changes = site.api::<UpdateRun>().watch(&params, &since).await.expect("a watch").boxed();
-    let mut versions = Vec::new();
-    tokio::pin!(work);
-    loop {
-        tokio::select! {
-            () = &mut work => return versions,
-            change = changes.next() => match change.expect("the watch lasts").expect("a change") {
-                WatchEvent::Modified(run) => versions.push(run.words("Exposed")),
-                WatchEvent::Added(_) | WatchEvent::Bookmark(_) => {}
-                WatchEvent::Deleted(_) | WatchEvent::Error(_) => panic!("the run is gone, or the watch is"),
-            },
-        }
-    }
-}
-
-/// A machine's address that is the cluster's own would open the way to pods.
-#[test]
-fn an_address_in_the_clusters_own_range_stops_the_run_until_it_is_corrected() {
-    e2e("range", async |site| {
-        site.operator.kill();
-        as_pod(site, "64331+4");
-        site.operator.start();
-        let db = site.machine("db").up().await;
-        let good = site.node("db").await.spec.addresses;
-        let set = async |addresses: &[String]| {
-            let patch = Patch::Merge(json!({"spec": {"addresses": addresses}}));
-            site.api::<ManagedNode>().patch("db", &PatchParams::default(), &patch).await.expect("patched");
-        };
-        set(&["10.96.0.10".to_owned()]).await;
-        site.baseline("spring", &[bmc_tool("3.1")]).await;
-        let run = site.run("r1", to("spring")).await;
-        let told = run.until("the reason", |run| run.reason("Progressing") == "AddressInClusterRange").await;
-        assert!(told.words("Progressing").contains("ManagedNode db"), "{}", told.words("Progressing"));
-        set(&good).await;
-        run.succeeds().await;
-        assert_eq!(db.file("/etc/bmc-tool.version").as_deref(), Some("3.1\n"));
     });
 }

@@ -28,6 +28,13 @@ struct Line<'a> {
 /// What the line has at its top already; a field of such a name would make the object ambiguous.
 const TAKEN: [&str; 4] = ["timestamp", "level", "message", "target"];
 
+/// What `tracing-log` adds to the line of a library that logs with `log`; one of them is a path in
+/// the source as it was on the machine that built this.
+const OF_LIBRARIES: &str = "log.";
+
+/// Where such a line really comes from.
+const TARGET_OF_LIBRARY: &str = "log.target";
+
 impl<S> FormatEvent<S, JsonFields> for Json
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -50,16 +57,22 @@ where
         event.record(&mut fields);
         let message = fields.0.remove("message").unwrap_or_default();
         let meta = event.metadata();
+        let of_library = fields.0.remove(TARGET_OF_LIBRARY);
+        let target = of_library.as_ref().and_then(Value::as_str).unwrap_or(meta.target());
         let line = Line {
             timestamp: jiff::Timestamp::now().to_string(),
             level: meta.level().as_str(),
             message,
-            fields: fields.0.into_iter().filter(|(name, _)| !TAKEN.contains(&name.as_str())).collect(),
-            target: meta.target(),
+            fields: fields.0.into_iter().filter(|(name, _)| wanted(name)).collect(),
+            target,
         };
         let text = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
         writeln!(writer, "{text}")
     }
+}
+
+fn wanted(name: &str) -> bool {
+    !TAKEN.contains(&name) && !name.starts_with(OF_LIBRARIES)
 }
 
 /// The fields of a line.
@@ -151,8 +164,16 @@ mod tests {
             tracing::info!(reason = %farrier_update::Reason::ConnectionLost, seconds = 1.5, "not back yet\nat all");
             // A line that is about another object than what is around it says so.
             tracing::warn!(node = "db-02", target = "confusing", "claimed");
+            tracing::error!(
+                log.target = "rustls",
+                log.file = "/build/rustls.rs",
+                log.line = 1,
+                "unknown issuer"
+            );
         });
-        assert_eq!(lines.len(), 2);
+        assert_eq!(lines.len(), 3);
+        assert_eq!((&lines[2]["target"], &lines[2]["node"]), (&Value::from("rustls"), &Value::from("db-01")));
+        assert!(lines[2].get("log.file").is_none(), "{}", lines[2]);
         let first = lines[0].as_object().unwrap();
         assert_eq!(first["message"], "not back yet\nat all");
         assert_eq!((&first["node"], &first["run"]), (&Value::from("db-01"), &Value::from("r12")));

@@ -239,12 +239,7 @@ fn a_stranger_is_refused_and_named_while_the_run_goes_on() {
             .sh(&format!("(timeout 5 bash -c 'exec 3<>/dev/tcp/10.77.0.1/{port}; cat <&3' 2>&1) || true"))
             .await;
         assert!(tried.contains("reset") || tried.is_empty(), "{tried}");
-        wait::until("the event", wait::LIMIT, async || {
-            let events = site.events().await;
-            let told = events.iter().any(|e| e.starts_with("ConnectionsRefused UpdateRun/r1"));
-            if told { Ok(()) } else { Err(format!("{events:#?}")) }
-        })
-        .await;
+        site.told("ConnectionsRefused UpdateRun/r1").await;
         run.succeeds().await;
     });
 }

@@ -188,8 +188,7 @@ fn the_leader_and_a_runner_are_killed_while_they_install_and_others_go_on() {
         })
         .await;
         all_went_well(&run, &machines).await;
-        let events = site.events().await;
-        assert!(events.iter().any(|e| e.starts_with("RunnerLost")), "nobody says so: {events:#?}");
+        site.told("RunnerLost").await;
     });
 }
 
@@ -238,15 +237,7 @@ fn a_runner_that_was_frozen_leaves_its_machines_to_others_and_gets_new_ones() {
             let runner = &others[0];
             installs(&run, &machines, &runner.runner).await;
             runner.freeze().await;
-            wait::until("its machines to be handed over", wait::LIMIT, async || {
-                let events = site.events().await;
-                if events.iter().any(|e| e.starts_with("RunnerLost")) {
-                    Ok(())
-                } else {
-                    Err("not yet".to_owned())
-                }
-            })
-            .await;
+            site.told("RunnerLost").await;
             runner.thaw().await;
         })
         .await;

@@ -68,12 +68,7 @@ async fn refused(site: &Site, name: &str, patch: Value, reason: Reason, words: &
     }
     assert_eq!(ended.state("Stalled"), "True");
     assert!(run.nodes().await.is_empty(), "{name} began something");
-    let event = format!("{} UpdateRun/{name}", reason.as_str());
-    crate::harness::wait::until("the event", crate::harness::wait::LIMIT, async || {
-        let events = site.events().await;
-        if events.iter().any(|line| line.starts_with(&event)) { Ok(()) } else { Err(format!("{events:#?}")) }
-    })
-    .await;
+    site.told(&format!("{} UpdateRun/{name}", reason.as_str())).await;
 }
 
 /// A misspelt field never reaches the operator: kubectl refuses it and says which one.

@@ -173,6 +173,16 @@ impl Site {
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
+    /// Waits for an event that begins like this: reason, object, and as much of the note as is known.
+    /// One may come a moment after the status that it speaks of.
+    pub(crate) async fn told(&self, beginning: &str) {
+        wait::until(&format!("the event {beginning}"), wait::LIMIT, async || {
+            let events = self.events().await;
+            if events.iter().any(|e| e.starts_with(beginning)) { Ok(()) } else { Err(format!("{events:#?}")) }
+        })
+        .await;
+    }
+
     /// The machines that were made.
     pub(crate) fn machines(&self) -> Vec<Machine> {
         self.machines.lock().unwrap().clone()

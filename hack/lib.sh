@@ -24,6 +24,17 @@ need_cargo() {
   command -v cc >/dev/null || ensure_packages gcc libc6-dev
 }
 
+# need_cross MACHINE: what Rust needs to build for another processor, x86_64 or aarch64.
+need_cross() {
+  local target=$1-unknown-linux-gnu debian tool
+  case $1 in x86_64) debian=amd64 ;; aarch64) debian=arm64 ;; esac
+  ensure_packages "gcc-${1//_/-}-linux-gnu" "libc6-dev-$debian-cross"
+  rustup target add "$target" >/dev/null 2>&1 ||
+    die "the Rust library for $target cannot be installed. Next: rustup target add $target"
+  tool=${target//-/_}
+  export "CARGO_TARGET_${tool^^}_LINKER=$1-linux-gnu-gcc" "CC_$tool=$1-linux-gnu-gcc" "AR_$tool=$1-linux-gnu-ar"
+}
+
 # need_go DIR: a Go that can build the module in DIR.
 need_go() {
   local wanted problem

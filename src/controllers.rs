@@ -21,7 +21,7 @@ use crate::publish::Events;
 use crate::world::{Change, World};
 use kube::{Client, ResourceExt};
 pub use lead::lead;
-use pending::Pending;
+pub(crate) use pending::Pending;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -62,32 +62,6 @@ pub struct Context {
     pub exposer: Exposer,
     /// What was created and is not in the caches yet.
     pub(crate) pending: Pending,
-}
-
-impl Context {
-    /// A controller of one of the replicas, which decides while it leads.
-    pub fn new(
-        client: Client,
-        world: World,
-        events: Events,
-        (name, leads, members): (String, Hold, Membership),
-        metrics: Metrics,
-        beat: Beat,
-        exposer: Exposer,
-    ) -> Self {
-        Self {
-            client,
-            world,
-            events,
-            name,
-            leads,
-            members,
-            metrics,
-            beat,
-            exposer,
-            pending: Pending::default(),
-        }
-    }
 }
 
 /// Namespace and name.

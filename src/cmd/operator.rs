@@ -143,15 +143,18 @@ async fn work(
         beat: instruments.runner(),
     });
     let events = Events::new(client.clone(), "farrier-controller", &instruments.metrics);
-    let controller = controllers::Context::new(
+    let controller = controllers::Context {
         client,
         world,
         events,
-        (replica.name.clone(), replica.leader.clone(), replica.members.clone()),
-        instruments.metrics.clone(),
-        instruments.controller(),
+        name: replica.name.clone(),
+        leads: replica.leader.clone(),
+        members: replica.members.clone(),
+        metrics: instruments.metrics.clone(),
+        beat: instruments.controller(),
         exposer,
-    );
+        pending: controllers::Pending::default(),
+    };
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
         () = spread(changes, to_controller, to_runner, &doors_changed) => {}

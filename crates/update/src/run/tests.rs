@@ -1,5 +1,7 @@
 //! Single decisions: what is done, what is said, and when to look again.
 
+mod around;
+
 use super::*;
 
 const NOW: Millis = Millis(1_000_000);
@@ -358,102 +360,4 @@ fn retries_and_missing_runners_are_told() {
     let decision = decide(&observed(Desired::Run, [at(5), with(Intent::Run, UpdatePhase::Pending)]));
     assert_eq!(decision.status.progressing.reason, Reason::WaitingForRunner);
     assert_eq!(decision.wake, Wake::OnChange);
-}
-
-fn caller() -> TargetFacts {
-    TargetFacts { calls_back: true, ..free() }
-}
-
-/// A node that calls back waits for the ports, one that does not goes ahead.
-#[test]
-fn only_nodes_that_call_back_wait_for_ports() {
-    let run = observed(Desired::Run, [caller(), free()]);
-    let decision = decide(&run);
-    assert_eq!(effects(&decision), "open +b");
-    assert_eq!(waits(&decision), "a:Exposing b:InProgress");
-    let message = || "no load balancer; use another exposure".to_owned();
-    let stuck = Way::Blocked { reason: Reason::LoadBalancerPending, message: message(), until: None };
-    let decision = decide(&Observed { ways: Ways { back: stuck, ..Ways::free() }, ..run.clone() });
-    assert_eq!(waits(&decision), "a:LoadBalancerPending b:InProgress");
-    assert_eq!(decision.status.exposed.status, CondStatus::False);
-    let taken = |open| Way::Refused { reason: Reason::PortsTaken, message: message(), open };
-    let decision = decide(&Observed { ways: Ways { back: taken(true), ..Ways::free() }, ..run.clone() });
-    assert_eq!((effects(&decision), end(&decision)), ("close".to_owned(), None));
-    let decision = decide(&Observed { ways: Ways { back: taken(false), ..Ways::free() }, ..run });
-    assert_eq!(end(&decision), Some((false, Reason::PortsTaken)));
-}
-
-/// The end is told when nothing is open any more, not before.
-#[test]
-fn a_run_ends_behind_closed_doors() {
-    let open = Way::Open { message: "63002".to_owned() };
-    let done = TargetFacts { calls_back: true, ..done(NodeEnd::Succeeded) };
-    let run = observed(Desired::Run, [done]);
-    let decision = decide(&Observed { ways: Ways { back: open, ..Ways::free() }, ..run.clone() });
-    assert_eq!(effects(&decision), "close");
-    assert_eq!((end(&decision), decision.status.progressing.reason), (None, Reason::Closing));
-    let decision = decide(&run);
-    assert_eq!((effects(&decision), end(&decision)), (String::new(), Some((true, Reason::AllSucceeded))));
-}
-
-/// A NodeUpdate that an earlier leader has sent, and that arrives when nobody counts on it any
-/// more, is one too many.
-#[test]
-fn a_node_whose_turn_is_recorded_counts_and_is_begun() {
-    let mut seen = observed(Desired::Run, [planned(), free(), free()]);
-    seen.run.starting = BTreeSet::from([NodeName::from("a"), NodeName::from("b")]);
-    let decision = decide(&seen);
-    assert_eq!((effects(&decision), decision.status.counts.in_progress), ("a=Run b:Run".to_owned(), 2));
-    assert_eq!(waits(&decision), "a:InProgress b:InProgress c:WaitingForSlot");
-    assert_eq!(decision.status.starting, ["a", "b"].map(NodeName::from));
-    seen.run.desired = Desired::Pause;
-    let decision = decide(&seen);
-    assert_eq!(effects(&decision), "a=Run b:Run", "a pause leaves alone what is begun");
-    assert_eq!(waits(&decision), "a:InProgress b:InProgress c:Paused");
-    seen.run.desired = Desired::Cancel;
-    assert_eq!(effects(&decide(&seen)), "a=Cancel b:Cancel");
-    seen.targets.insert(NodeName::from("b"), working());
-    seen.run.desired = Desired::Run;
-    assert_eq!(decide(&seen).status.starting, [NodeName::from("a")]);
-}
-
-/// What a gone runner had is left lying, or all of it falls to the same one.
-#[test]
-fn work_goes_to_the_runner_with_the_least_and_stays_with_who_lives() {
-    let with = |runner: &str, phase| UpdateFacts {
-        intent: Intent::Run,
-        phase,
-        runner: RunnerName::from(runner),
-        kept: true,
-    };
-    let works = |runner| with(runner, UpdatePhase::Working { step: String::new() });
-    let ended = |kept| UpdateFacts { kept, ..with("gone", UpdatePhase::Done(NodeEnd::Succeeded)) };
-    let updates = [works("gone"), works("b"), works("gone"), works("gone"), ended(true), ended(false)];
-    let runners = Runners::new(["a", "b"].map(RunnerName::from), &updates);
-    let handed = reassign(updates.iter().enumerate(), runners.clone());
-    let short: Vec<_> = handed.iter().map(|(n, runner)| format!("{n}:{runner}")).collect();
-    assert_eq!(short, ["0:a", "2:a", "3:b", "4:a"]);
-    assert_eq!(reassign(updates.iter().enumerate(), Runners::default()), []);
-    let over = with("a", UpdatePhase::Done(NodeEnd::Succeeded));
-    let mut later = Runners::new(["a", "b"].map(RunnerName::from), [&over]);
-    assert_eq!(later.pick(|_| true), Some(RunnerName::from("b")), "one that came later gets its turn");
-    let mut seen = observed(Desired::Run, [working(), free()]);
-    seen.runners = Runners::default();
-    assert_eq!(waits(&decide(&seen)), "a:WaitingForRunner b:WaitingForRunner");
-    assert_eq!(effects(&decide(&seen)), "");
-    seen.runners = runners;
-    assert_eq!(waits(&decide(&seen)), "a:WaitingForRunner b:InProgress");
-}
-
-/// What is wrong with one machine is told of that one; the others are not kept waiting.
-#[test]
-fn a_node_that_must_be_corrected_first_keeps_nobody_else() {
-    let wrong = (Reason::AddressInClusterRange, "a lies inside the service range".to_owned());
-    let run = observed(Desired::Run, [TargetFacts { unfit: Some(wrong), ..free() }, free()]);
-    let decision = decide(&run);
-    assert_eq!(waits(&decision), "a:AddressInClusterRange b:InProgress");
-    let run = observed(Desired::Run, [run.targets[&NodeName("a".to_owned())].clone()]);
-    let decision = decide(&run);
-    assert_eq!((effects(&decision), end(&decision)), (String::new(), None));
-    assert_eq!(decision.status.progressing.reason, Reason::AddressInClusterRange);
 }

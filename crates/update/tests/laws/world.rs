@@ -317,6 +317,11 @@ impl World {
         allowed
     }
 
+    /// The names of the runs that are still there.
+    pub(crate) fn alive(&self) -> Vec<RunName> {
+        self.runs.iter().filter(|(_, run)| !run.gone).map(|(name, _)| name.clone()).collect()
+    }
+
     /// How many nodes of a run are being worked on.
     pub(crate) fn in_flight(&self, name: &RunName) -> usize {
         self.updates.iter().filter(|((run, _), update)| run == name && update.in_flight()).count()

@@ -1,0 +1,196 @@
+//! What must hold of each decision, of each effect, and of the world at any moment.
+
+use crate::world::{Opened, World};
+use farrier_update::model::{NodeName, RunName};
+use farrier_update::run::{
+    BaselineFacts, CondStatus, Decision, Desired, Effect, Intent, NodeEnd, Observed, UpdateFacts,
+    UpdatePhase, Wake, decide,
+};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+/// What is wrong, if anything.
+pub(crate) type Check = Result<(), TestCaseError>;
+
+/// Laws of a single decision.
+pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
+    let status = &decision.status;
+    let counts = status.counts;
+    let sum = counts.pending + counts.in_progress + counts.succeeded + counts.failed + counts.unreachable;
+    prop_assert_eq!(counts.total, sum + counts.cancelled, "counts do not add up");
+    let records = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
+    prop_assert!(!records || decision.effects.len() == 1, "an effect beside the record of the intent");
+    let begins = decision.effects.iter().any(|effect| match effect {
+        Effect::Start { node: _, intent, runner: _ } | Effect::SetIntent { node: _, intent } => {
+            *intent != Intent::Cancel
+        }
+        Effect::RecordTargets { .. }
+        | Effect::RecordStarts { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun
+        | Effect::DeleteRun => false,
+    });
+    let gives = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordStarts { .. }));
+    let ended = seen.run.finished.is_some() || status.end().is_some();
+    let stopped = seen.run.desired == Desired::Cancel || seen.run.deleting || ended;
+    let broken = matches!(seen.baseline, BaselineFacts::Invalid { .. }) || !seen.run.not_supported.is_empty();
+    prop_assert!(!(begins || gives) || (!stopped && !broken), "begins what it must not");
+    let braked = seen.run.desired == Desired::Pause || seen.baseline != BaselineFacts::Ready;
+    prop_assert!(!gives || !braked, "gives a node its turn although {:?}", seen.run.desired);
+    prop_assert!(!(begins || gives) || seen.run.targets_recorded, "begins before the list is recorded");
+    targets(seen, decision)?;
+    not_silent(seen, decision)?;
+    if let Some(end) = &seen.run.finished {
+        let says = status.end();
+        prop_assert_eq!(says.as_ref(), Some(end), "something follows the end");
+        let only_leaves =
+            |effect: &Effect| matches!(effect, Effect::CloseWays | Effect::ReleaseRun | Effect::DeleteRun);
+        prop_assert!(decision.effects.iter().all(only_leaves), "{:?}", decision.effects);
+    }
+    if let Wake::At(at) = decision.wake {
+        prop_assert!(at > seen.now, "wakes in the past, which is a busy loop");
+    }
+    Ok(())
+}
+
+/// Nodes are begun only where they may be, and told nothing that they know.
+fn targets(seen: &Observed, decision: &Decision) -> Check {
+    for effect in &decision.effects {
+        match effect {
+            Effect::RecordStarts { nodes } => {
+                for node in nodes {
+                    let facts = &seen.targets[node];
+                    let idle = facts.update.as_ref().is_none_or(UpdateFacts::is_planned);
+                    // A plan for a node that is gone is carried out, and says so.
+                    let exists = facts.exists || facts.update.is_some();
+                    let free = exists && !facts.hold && facts.claimed_by.is_none() && idle;
+                    prop_assert!(free, "gives {} its turn although {:?}", node, facts);
+                }
+            }
+            Effect::Start { node, intent: _, runner } => {
+                let facts = &seen.targets[node];
+                let due = facts.update.is_none() && seen.run.starting.contains(node);
+                prop_assert!(due, "starts {} although {:?}", node, facts);
+                prop_assert!(seen.runners.has(runner), "hands {} to {}, who is gone", node, runner);
+            }
+            Effect::SetIntent { node, intent } => {
+                let due = *intent == Intent::Cancel || seen.run.starting.contains(node);
+                prop_assert!(due, "sets {} going although its turn is not recorded", node);
+                let update = seen.targets[node].update.as_ref().unwrap();
+                prop_assert!(update.intent < *intent && !update.is_done(), "{:?} from {:?}", effect, update);
+            }
+            Effect::RecordTargets { .. }
+            | Effect::OpenWays
+            | Effect::CloseWays
+            | Effect::ReleaseRun
+            | Effect::DeleteRun => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whatever is not at its end says what it waits for.
+fn not_silent(seen: &Observed, decision: &Decision) -> Check {
+    let status = &decision.status;
+    let named: BTreeSet<&NodeName> = decision.waiting.iter().map(|(node, _)| node).collect();
+    prop_assert_eq!(named.len(), decision.waiting.len(), "a node waits twice");
+    prop_assert!(decision.waiting.iter().all(|(_, waiting_on)| !waiting_on.message.is_empty()));
+    for cond in [
+        &status.planned,
+        &status.progressing,
+        &status.exposed,
+        &status.budget,
+        &status.succeeded,
+        &status.ready,
+        &status.reconciling,
+        &status.stalled,
+    ] {
+        prop_assert!(!cond.message.is_empty(), "silent: {:?}", status);
+    }
+    prop_assert!(status.failing.iter().all(|failing| !failing.message.is_empty()));
+    if status.end().is_some() {
+        prop_assert_eq!(status.reconciling.status, CondStatus::False);
+        prop_assert!(seen.run.finished.is_some() || decision.waiting.is_empty(), "ends while nodes wait");
+        return Ok(());
+    }
+    prop_assert_eq!(status.stalled.status, CondStatus::False);
+    let open = status.counts.pending + status.counts.in_progress;
+    prop_assert_eq!(open as usize, named.len(), "{:?} but {:?}", status.counts, decision.waiting);
+    Ok(())
+}
+
+/// Laws of the world, at any moment.
+pub(crate) fn world(world: &World) -> Check {
+    for (key, &times) in &world.created {
+        prop_assert!(times <= 1, "{:?} was started {} times", key, times);
+    }
+    for (name, run) in &world.runs {
+        let total = run.recorded.as_ref().map_or(0, Vec::len);
+        let in_flight = world.in_flight(name);
+        prop_assert!(in_flight <= run.limit.of(total), "{} of {:?} nodes in flight", in_flight, run.limit);
+        if run.end.as_ref().is_some_and(|(end, _)| end.succeeded) {
+            let good = |node: &NodeName| {
+                let update = world.updates.get(&(name.clone(), node.clone()));
+                update.is_some_and(|update| update.phase == UpdatePhase::Done(NodeEnd::Succeeded))
+            };
+            prop_assert!(run.recorded.iter().flatten().all(good), "{} claims a success that is none", name);
+        }
+        if run.end.is_some() || run.gone {
+            prop_assert_eq!(run.ways, Opened::No, "{} left ways open", name);
+            let open = world
+                .updates
+                .iter()
+                .filter(|((owner, _), update)| owner == name && !update.is_done())
+                .count();
+            prop_assert_eq!(open, 0, "{} left nodes behind", name);
+        }
+    }
+    let busy = world.busy();
+    let nodes: BTreeSet<&NodeName> = busy.iter().map(|(_, node)| node).collect();
+    prop_assert_eq!(nodes.len(), busy.len(), "a node is in flight for two runs: {:?}", busy);
+    Ok(())
+}
+
+/// Laws of an effect that was carried out.
+pub(crate) fn effect(world: &World, name: &RunName, effect: &Effect) -> Check {
+    let run = &world.runs[name];
+    match effect {
+        Effect::DeleteRun => prop_assert!(run.end.is_some(), "deletes a run that is not at its end"),
+        Effect::Start { node, intent, .. } => {
+            let recorded = run.recorded.as_ref().is_some_and(|nodes| nodes.contains(node));
+            prop_assert!(recorded, "starts a node that is not on the list");
+            let needs_way = run.guarded || world.observe(name).targets[node].calls_back;
+            let needs_way = needs_way && *intent != Intent::Cancel;
+            prop_assert!(!needs_way || run.ways == Opened::Yes, "starts {} behind closed doors", node);
+        }
+        Effect::RecordTargets { .. }
+        | Effect::RecordStarts { .. }
+        | Effect::SetIntent { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun => {}
+    }
+    Ok(())
+}
+
+/// Runs that are not at their end although nothing moves must wait for their user.
+pub(crate) fn waits_for_user(world: &World) -> Check {
+    for name in world.alive() {
+        let run = &world.runs[&name];
+        let waits = matches!(run.desired, Desired::Plan | Desired::Pause)
+            || matches!(run.baseline, BaselineFacts::Missing { .. });
+        let done = |node: &NodeName| {
+            world.updates.get(&(name.clone(), node.clone())).is_some_and(UpdateFacts::is_done)
+        };
+        let all_done = run.recorded.as_ref().is_some_and(|nodes| nodes.iter().all(done));
+        let waits = waits && !all_done;
+        prop_assert!(
+            run.end.is_some() || waits,
+            "{} does nothing: {:#?}",
+            name,
+            decide(&world.observe(&name))
+        );
+    }
+    Ok(())
+}

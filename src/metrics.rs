@@ -133,6 +133,10 @@ impl Metrics {
         for reason in [Reason::NothingLeftBehind, Reason::Leftovers, Reason::CleanupFailed] {
             self.clean_ups.add([name(reason)], 0);
         }
+        for reason in Reason::ALL {
+            let result = if reason.unreachable() { "unreachable" } else { "failed" };
+            self.node_updates_ended.add([result, reason.as_str()], 0);
+        }
         for result in ["hit", "fetched", "failed"] {
             self.payload_lookups.add([result], 0);
         }

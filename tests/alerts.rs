@@ -1,4 +1,5 @@
-//! Alerts and dashboard of the chart use metrics that exist, and each alert has a page that helps.
+//! Alerts and dashboard of the chart are `PromQL` about metrics that exist, and each alert has a page
+//! that helps. Whether an alert fires when it should is what `hack/test alerts` asks Prometheus.
 
 #![expect(
     clippy::expect_used,
@@ -6,7 +7,10 @@
     reason = "tests and what they share: a panic is how a test fails"
 )]
 
-use farrier::metrics::catalogue::{ALL, Entry, Kind};
+#[path = "alerts/expression.rs"]
+mod expression;
+
+use expression::read as read_expression;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,64 +48,56 @@ fn alerts() -> Vec<Alert> {
     rules.groups.into_iter().flat_map(|group| group.rules).collect()
 }
 
-/// The metric that a name in an expression means: a histogram is asked for by its parts.
-fn metric(name: &str) -> Option<&'static Entry> {
-    let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| name.strip_suffix(part));
-    let whole = ALL.iter().find(|entry| entry.name == name && entry.kind != Kind::Histogram);
-    whole.or_else(|| {
-        parts.into_iter().find_map(|base| ALL.iter().find(|e| e.name == base && e.kind == Kind::Histogram))
-    })
-}
-
-/// Words of an expression, each with what stands in braces behind it.
-fn words(expr: &str) -> Vec<(&str, &str)> {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut rest = expr;
-    let mut found = Vec::new();
-    while let Some(begin) = rest.find(is_word) {
-        let (_, from) = rest.split_at(begin);
-        let end = from.find(|c| !is_word(c)).unwrap_or(from.len());
-        let (word, behind) = from.split_at(end);
-        let braces =
-            behind.strip_prefix('{').and_then(|b| b.split_once('}')).map_or("", |(inside, _)| inside);
-        found.push((word, braces));
-        rest = behind;
-    }
-    found
-}
-
-/// Metrics and labels of an expression that do not exist.
-fn unknown(expr: &str) -> Vec<String> {
-    let mut unknown = Vec::new();
-    for (word, braces) in words(expr) {
-        if !word.starts_with("farrier_") && !word.starts_with("process_") {
-            continue;
-        }
-        let Some(entry) = metric(word) else {
-            unknown.push(word.to_owned());
-            continue;
-        };
-        // Values in quotes contain no comma and no equals sign here.
-        for matcher in braces.split(',').filter(|m| !m.is_empty()) {
-            let label = matcher.split(['=', '!']).next().unwrap_or_default();
-            // Of the target, put there by Prometheus.
-            if !entry.labels.contains(&label) && !["namespace", "pod"].contains(&label) {
-                unknown.push(format!("{word}{{{label}}}"));
+/// An alert on a metric, a label or a value that was renamed never fires.
+#[test]
+fn alerts_are_about_metrics_that_exist() {
+    for Alert { name, expr, annotations, .. } in alerts() {
+        let reading = read_expression(&expr);
+        assert_eq!(reading.findings, Vec::<String>::new(), "{name}: {expr}");
+        let there = reading.labels.expect("a vector");
+        for text in annotations.values() {
+            for label in placeholders(text) {
+                assert!(there.contains(label), "{name}: the result has no label {label}: {there:?}");
             }
         }
     }
-    unknown
 }
 
-/// An alert on a metric that was renamed never fires.
+/// The labels that an annotation asks for.
+fn placeholders(text: &str) -> Vec<&str> {
+    let end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    text.split("$labels.").skip(1).filter_map(|rest| rest.split(end).next()).collect()
+}
+
+/// The reader of expressions finds nothing because it looks at nothing.
 #[test]
-fn alerts_are_about_metrics_that_exist() {
-    assert!(unknown("sum(rate(farrier_attempts_total{result=\"x\"}[5m]))").is_empty());
-    assert_eq!(unknown("farrier_attempts{result=\"x\"} > farrier_leader{run=\"x\"}").len(), 2);
-    assert_eq!(unknown("farrier_attempt_duration_seconds").len(), 1, "a histogram has no value of its own");
-    for Alert { name, expr, .. } in alerts() {
-        assert_eq!(unknown(&expr), Vec::<String>::new(), "{name}: {expr}");
+fn what_does_not_exist_is_found() {
+    for good in [
+        "sum(rate(farrier_attempts_total{result=\"failed\"}[5m]))",
+        "histogram_quantile(0.5, sum by (le) (rate(farrier_attempt_duration_seconds_bucket[5m])))",
+        "farrier_leader > 0 and on (pod) farrier_ready{check=\"caches\"}",
+    ] {
+        assert_eq!(read_expression(good).findings, Vec::<String>::new(), "{good}");
     }
+    for (bad, words) in [
+        ("farrier_attempts", "no such metric"),
+        ("farrier_attempt_duration_seconds", "no such metric"),
+        ("farrier_leader{run=\"x\"}", "no label run"),
+        ("farrier_runs{state=\"stuck\"}", "never stuck"),
+        ("sum by (reason) (farrier_leader)", "no label reason to group by"),
+        ("sum(farrier_leader) == on (pod) farrier_leader", "no label pod"),
+        ("sum by (pod) (farrier_leader) > sum(farrier_leader)", "never match"),
+        ("increase(farrier_leader[5m])", "a gauge over time"),
+        (
+            "histogram_quantile(0.5, sum(rate(farrier_attempt_duration_seconds_bucket[5m])))",
+            "buckets are gone",
+        ),
+        ("sum(farrier_leader", "no PromQL"),
+    ] {
+        let findings = read_expression(bad).findings.join("; ");
+        assert!(findings.contains(words), "{bad}: {findings}");
+    }
+    assert_eq!(placeholders("{{ $labels.pod }} and {{ $labels.loop | x }}"), ["pod", "loop"]);
 }
 
 /// Whoever is woken at night needs to know what to do next.
@@ -129,10 +125,13 @@ fn each_alert_has_its_page_and_each_page_its_alert() {
     assert_eq!(files, pages);
 }
 
-fn expressions(value: &Value, into: &mut Vec<String>) {
+/// Each expression of the dashboard, with its legend.
+fn expressions(value: &Value, into: &mut Vec<(String, String)>) {
     match value {
         Value::Object(map) => {
-            into.extend(map.get("expr").and_then(Value::as_str).map(str::to_owned));
+            let legend = map.get("legendFormat").and_then(Value::as_str).unwrap_or_default();
+            let expr = map.get("expr").and_then(Value::as_str);
+            into.extend(expr.map(|expr| (expr.to_owned(), legend.to_owned())));
             map.values().for_each(|v| expressions(v, into));
         }
         Value::Array(list) => list.iter().for_each(|v| expressions(v, into)),
@@ -147,8 +146,13 @@ fn the_dashboard_shows_metrics_that_exist() {
     let mut found = Vec::new();
     expressions(&board, &mut found);
     assert!(found.len() > 30, "{} expressions", found.len());
-    for expr in found {
-        assert_eq!(unknown(&expr), Vec::<String>::new(), "{expr}");
+    for (expr, legend) in found {
+        let reading = read_expression(&expr);
+        assert_eq!(reading.findings, Vec::<String>::new(), "{expr}");
+        let there = reading.labels.expect("a vector");
+        for label in legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
+            assert!(there.contains(label.trim()), "{expr}: the legend asks for {label}");
+        }
     }
     let ids: Vec<i64> =
         board["panels"].as_array().expect("panels").iter().filter_map(|p| p["id"].as_i64()).collect();

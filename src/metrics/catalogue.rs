@@ -84,15 +84,15 @@ macro_rules! catalogue {
 catalogue! {
     // The fleet, as the API server has it. Told by the leader only, so that a sum over all replicas is right.
 
-    /// Update runs by state.
+    /// Update runs by state: `pending`, `waiting`, `running`, `paused`, `planned`, `cancelling`, `succeeded`, `failed` or `cancelled`.
     RUNS: Gauge "farrier_runs" ["state"] worry "`failed` grows, or `waiting` stays above 0.";
-    /// Machines of runs that have not ended, by the count of `status.counts` that they are in.
+    /// Machines of runs that have not ended, by the count of `status.counts` that they are in: `pending`, `in_progress`, `succeeded`, `failed`, `unreachable` or `cancelled`.
     RUN_NODES: Gauge "farrier_run_nodes" ["state"] worry "`failed` or `unreachable` grows.";
     /// Runs that have not ended and whose failure budget is used up.
     RUNS_OVER_BUDGET: Gauge "farrier_runs_over_budget" [] worry "Above 0: nothing new is started in such a run.";
-    /// Machines by state.
+    /// Machines by state: `held`, `unknown`, `unreachable`, `failing` or `ready`.
     MANAGED_NODES: Gauge "farrier_managed_nodes" ["state"] worry "`unreachable` or `failing` grows.";
-    /// Machines in runs by state.
+    /// Machines in runs by state: `pending`, `working`, `retrying`, `planned`, `succeeded`, `failed`, `unreachable` or `cancelled`.
     NODE_UPDATES: Gauge "farrier_node_updates" ["state"] worry "`retrying` stays high.";
     /// Machines in runs that have ended without proof that nothing of ours is left on them.
     NODE_UPDATES_UNCLEAN: Gauge "farrier_node_updates_unclean" [] worry "Above 0: something of ours may be on a machine.";
@@ -105,13 +105,13 @@ catalogue! {
 
     // Attempts.
 
-    /// Machines in runs that ended, by result and reason.
+    /// Machines in runs that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or `unreachable`) and reason.
     NODE_UPDATES_ENDED: Counter "farrier_node_updates_ended_total" ["result", "reason"] worry "`failed` or `unreachable` is a large share.";
     /// Machines in runs that were handed to another runner because theirs was gone.
     HAND_OVERS: Counter "farrier_node_updates_handed_over_total" [] worry "At all, unless a replica was ended on purpose.";
-    /// Attempts that ended, by result and reason.
+    /// Attempts that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or `unreachable`) and reason.
     ATTEMPTS: Counter "farrier_attempts_total" ["result", "reason"] worry "Attempts grow much faster than `farrier_node_updates_ended_total`.";
-    /// How long attempts took.
+    /// How long attempts took, by result as above.
     ATTEMPT_DURATION: Histogram "farrier_attempt_duration_seconds" ["result"] worry "The median doubles: slow machines, lines or installers.";
     /// Time from the creation of a NodeUpdate to its first attempt.
     FIRST_ATTEMPT_DELAY: Histogram "farrier_first_attempt_delay_seconds" [] worry "Above some seconds: runners or the API server are overloaded.";
@@ -137,7 +137,7 @@ catalogue! {
 
     /// Connections to the callback server that were let in by their source address.
     CALLBACK_CONNECTIONS: Counter "farrier_callback_connections_total" [] worry "Grows much faster than `farrier_callback_engines_total`.";
-    /// Connections and requests that the callback server refused, by cause.
+    /// Connections and requests that the callback server refused, by cause: `source`, `handshake`, `certificate`, `wrong_session`, `expired`, `unknown_session`, `relay`, `too_slow`, `too_many`, `path` or `silent`.
     CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "`certificate`, `wrong_session`, `expired` or `source` at all: somebody tries.";
     /// Connections to the callback server that are open.
     CALLBACK_OPEN: Gauge "farrier_callback_connections_open" [] worry "At its limit.";
@@ -154,7 +154,7 @@ catalogue! {
     RECONCILES: Counter "farrier_reconciles_total" ["result"] worry "`error` grows.";
     /// How long a decision about a run took, with its writes.
     RECONCILE_DURATION: Histogram "farrier_reconcile_duration_seconds" [] worry "Above a second: the API server is slow.";
-    /// Requests to the API server.
+    /// Requests to the API server, by what came of it: `ok`, `not_found`, `conflict`, `throttled`, `server_error`, `refused` or `no_answer`.
     API_REQUESTS: Counter "farrier_api_requests_total" ["verb", "resource", "result"] worry "`throttled`, `refused`, `server_error` or `no_answer` grows.";
     /// How long the API server took until it began to answer, watches left out.
     API_REQUEST_DURATION: Histogram "farrier_api_request_duration_seconds" ["verb"] worry "The 99th percentile is above a second.";
@@ -168,9 +168,9 @@ catalogue! {
     LEADER: Gauge "farrier_leader" [] worry "The sum over all replicas is not 1.";
     /// Runners whose Lease is fresh, as this replica sees it.
     RUNNERS_LIVE: Gauge "farrier_runners_live" [] worry "Less than there are replicas.";
-    /// Seconds since a loop of this process came round, by loop.
+    /// Seconds since a loop of this process came round, by loop: `controller` or `runner`.
     LOOP_AGE: Gauge "farrier_loop_last_beat_age_seconds" ["loop"] worry "Above a minute: the loop hangs; `/healthz` fails at its limit.";
-    /// Whether each check of `/readyz` holds: 1, or 0.
+    /// Whether each check of `/readyz` holds (`api-server`, `caches`, `payload-store`): 1, or 0.
     READY: Gauge "farrier_ready" ["check"] worry "0 for more than a minute.";
 
     // The process.

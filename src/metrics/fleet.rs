@@ -62,12 +62,12 @@ impl Collector for Fleet {
     }
 }
 
-const RUN_STATES: &[&str] =
+pub(super) const RUN_STATES: &[&str] =
     &["pending", "waiting", "running", "paused", "planned", "cancelling", "succeeded", "failed", "cancelled"];
 
-const NODE_STATES: &[&str] = &["held", "unknown", "unreachable", "failing", "ready"];
+pub(super) const NODE_STATES: &[&str] = &["held", "unknown", "unreachable", "failing", "ready"];
 
-const UPDATE_STATES: &[&str] =
+pub(super) const UPDATE_STATES: &[&str] =
     &["pending", "working", "retrying", "planned", "succeeded", "failed", "unreachable", "cancelled"];
 
 /// How many objects are in each state; a state without any is told as 0, so that a graph has no holes.
@@ -84,7 +84,7 @@ fn by_state(
     gauge(encoder, described, counts.into_iter().map(|(state, count)| ([state], number(count))))
 }
 
-fn run_nodes(all: impl Iterator<Item = Counts>) -> [([&'static str; 1], f64); 6] {
+pub(super) fn run_nodes(all: impl Iterator<Item = Counts>) -> [([&'static str; 1], f64); 6] {
     let mut sums = [
         (["pending"], 0.0),
         (["in_progress"], 0.0),

@@ -1,6 +1,7 @@
 //! What is served and what is documented are the same.
 
 use super::catalogue::{ALL, Kind};
+use super::fleet;
 use super::process::gauge;
 use super::*;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -158,6 +159,25 @@ fn names_follow_the_conventions() {
             ];
             assert!(known.contains(label), "{name}: the label {label} may have too many values");
         }
+    }
+}
+
+/// Whoever writes an alert on a value that he guessed never hears from it.
+#[test]
+fn values_of_labels_are_documented() {
+    let run_nodes: Vec<&str> = fleet::run_nodes([].into_iter()).map(|([state], _)| state).into();
+    let causes: Vec<&str> = crate::callback::Cause::ALL.map(crate::callback::Cause::label).into();
+    for (help, values) in [
+        (c::RUNS.help, fleet::RUN_STATES),
+        (c::RUN_NODES.help, &run_nodes),
+        (c::MANAGED_NODES.help, fleet::NODE_STATES),
+        (c::NODE_UPDATES.help, fleet::UPDATE_STATES),
+        (c::CALLBACK_REFUSED.help, &causes),
+    ] {
+        for value in values {
+            assert!(help.contains(&format!("`{value}`")), "{value} is not in: {help}");
+        }
+        assert_eq!(help.matches('`').count() / 2, values.len() + help.matches("status.").count(), "{help}");
     }
 }
 

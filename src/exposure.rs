@@ -14,9 +14,11 @@
 
 mod act;
 mod addresses;
+mod make;
 mod objects;
 mod ports;
 mod secret;
+mod service;
 mod sweep;
 mod ways;
 
@@ -28,6 +30,7 @@ pub use secret::{identity, remove as remove_identity};
 use crate::api::managed_node::Channel;
 use crate::api::{ManagedNode, UpdateRun};
 use crate::membership::{Home, Membership};
+use crate::publish::Events;
 use crate::world::World;
 use farrier_network::Phase;
 use farrier_network::cidr;
@@ -40,7 +43,7 @@ use kube::{Client, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where the operator itself is.
 #[derive(Clone)]
@@ -51,6 +54,8 @@ pub struct Site {
     pub home: Home,
     /// Ranges that belong to the cluster: no machine can have an address there.
     pub ranges: Ranges,
+    /// How long a load balancer may take before its absence is called by its name.
+    pub balancer_patience: Duration,
     /// What was made for runs; `None` outside a cluster, where there is nothing to make.
     pub objects: Option<Objects>,
 }
@@ -76,6 +81,8 @@ pub struct Exposer {
     pub names: Arc<Names>,
     /// Who else is there.
     pub membership: Membership,
+    /// Tells of what somebody else did to what was made.
+    pub events: Events,
     /// By UID of the run. After a restart everything is written once more, which changes nothing.
     progress: Mutex<BTreeMap<String, Progress>>,
 }
@@ -98,14 +105,25 @@ struct Progress {
     nothing_to_open: bool,
     /// The pairs that the way in was opened to, and when.
     way_in: Option<(BTreeSet<Pair>, Instant)>,
+    /// Names of objects that were there as they should be: one that is missing was deleted by somebody.
+    seen: BTreeSet<String>,
+    /// Node ports that machines were told, and that cannot be had any more.
+    ports_lost: Option<Pair>,
     /// Why the last attempt failed, and when.
     trouble: Option<(String, Instant)>,
 }
 
 impl Exposer {
     /// One that has done nothing yet.
-    pub fn new(client: Client, world: World, site: Site, names: Arc<Names>, membership: Membership) -> Self {
-        Self { client, world, site, names, membership, progress: Mutex::default() }
+    pub fn new(
+        client: Client,
+        world: World,
+        site: Site,
+        names: Arc<Names>,
+        membership: Membership,
+        events: Events,
+    ) -> Self {
+        Self { client, world, site, names, membership, events, progress: Mutex::default() }
     }
 
     fn progress(&self) -> MutexGuard<'_, BTreeMap<String, Progress>> {

@@ -17,7 +17,7 @@ mod job;
 mod view;
 mod work;
 
-pub use call::{Callback, Calls};
+pub use call::{Callback, Calls, Plan};
 pub use job::{Goal, Job, Tools};
 pub use view::{Step, Survey, View, WayBack};
 
@@ -56,6 +56,8 @@ pub struct Session<'a> {
     conversation: Arc<Conversation>,
     /// The host key that was accepted on first use in this very attempt.
     first_key: Mutex<Option<String>>,
+    /// Where the engine was told to call.
+    told: Mutex<Vec<(String, u16)>>,
     /// What the ids of all tasks begin with, once the engine's journal is known.
     series: OnceLock<String>,
 }
@@ -75,6 +77,7 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
         view,
         conversation,
         first_key: Mutex::default(),
+        told: Mutex::default(),
         series: OnceLock::new(),
     };
     session.run().await

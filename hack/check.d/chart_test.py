@@ -239,6 +239,7 @@ class Refused(unittest.TestCase):
         ("http.port=63005", "63005 is one of the ports of hostPorts (63001 to 63016)"),
         ("operator.engineLeaseSeconds=5", "/operator/engineLeaseSeconds"),
         ("operator.replicaLeaseSeconds=1", "/operator/replicaLeaseSeconds"),
+        ("operator.loadBalancerSeconds=0", "/operator/loadBalancerSeconds"),
         ("operator.otlpEndpoint=collector:4317", "/operator/otlpEndpoint"),
         ('operator.env=[{"name": "FARRIER_RUNNER", "value": "x"}]', "/operator/env/0/name"),
         ('clusterRanges.pods=["10.244.0.0"]', "/clusterRanges/pods/0"),

@@ -124,6 +124,7 @@ async fn work(
         args.site.site(replica, made),
         names.clone(),
         replica.members.clone(),
+        Events::new(client.clone(), "farrier-controller", &instruments.metrics),
     );
     let doors_changed = Arc::new(Notify::new());
     let (to_controller, controller_changes) = mpsc::unbounded_channel();

@@ -1,27 +1,20 @@
-//! Opening and closing. Every step may be done twice without harm.
+//! Opening and closing, and all that is written for it. Every step may be done twice without harm.
 
-use super::objects::{Frame, is_same_policy, is_same_service};
-use super::ways::{bound, impossible};
+use super::service::{mend, outer_ports};
+use super::ways::impossible;
 use super::{Concerned, Exposer, LABEL_RUN_UID, ports, secret};
-use crate::api::update_run::{CallbackStatus, Exposure, ListenerStatus, RunnerPorts, UpdateRunStatus};
+use crate::api::update_run::{CallbackStatus, Exposure, RunnerPorts, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
-use crate::convert;
 use crate::failure::chain;
 use crate::membership::{Home, Runners};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
-use farrier_network::Channel;
 use farrier_network::ledger::Pair;
-use farrier_network::policy::{Input, Machine, Stage};
-use farrier_network::table::LISTEN_PORT;
-use futures::future::join_all;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -133,11 +126,14 @@ impl Exposer {
             .collect();
         if run.spec.callback.exposure != Exposure::HostPort {
             let service = self.service_of(&run.uid().unwrap_or_default());
-            let Some(service) = service else { return found };
-            let Some((http, https)) = outer_ports(&service, run.spec.callback.exposure) else { return found };
+            let outer = self.outer_ports(run, service.as_deref());
+            let Some(Pair { http, https }) = outer else { return found };
             (found.http_port, found.https_port) = (Some(http), Some(https));
             if run.spec.callback.exposure == Exposure::LoadBalancer {
-                addresses = self.balancer(&service).await;
+                addresses = match service {
+                    Some(service) => self.balancer(&service).await,
+                    None => Vec::new(),
+                };
             }
         }
         addresses.sort_unstable();
@@ -157,68 +153,6 @@ impl Exposer {
             }
         }
         found
-    }
-
-    async fn make_service(&self, run: &UpdateRun) -> Result<(), Trouble> {
-        let Some((frame, pair)) = self.frame(run).zip(bound_pairs(run).into_iter().next()) else {
-            return Ok(());
-        };
-        let Some(wanted) = frame.service(run.spec.callback.exposure, pair) else { return Ok(()) };
-        let there = self.service_of(&run.uid().unwrap_or_default());
-        if there.is_some_and(|there| is_same_service(&there, &wanted)) {
-            return Ok(());
-        }
-        self.apply(&wanted).await
-    }
-
-    async fn make_policies(
-        &self,
-        run: &UpdateRun,
-        machines: &[Concerned],
-        runners: &Runners,
-    ) -> Result<(), Trouble> {
-        let (Some(objects), Some(frame)) = (&self.site.objects, self.frame(run)) else { return Ok(()) };
-        let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
-        let looked_up = join_all(machines.iter().map(|machine| self.names.of(&machine.node))).await;
-        for (Concerned { node, phase }, mut addresses) in machines.iter().zip(looked_up) {
-            // A name may mean anything, and a policy must not open the cluster's own addresses.
-            addresses.retain(|address| self.site.admits(*address));
-            input.machines.push(Machine {
-                kind: convert::machine_type(node.spec.type_),
-                addresses,
-                ssh_port: node.spec.ssh.port,
-                listen_port: LISTEN_PORT,
-                channel: if super::calls_back(node, run) { Channel::Callback } else { Channel::Session },
-                stage: Stage::In(*phase),
-            });
-        }
-        input.peers = runners.values().flat_map(|info| pod_ips(&info.home)).collect();
-        let wanted = frame.policies(&input);
-        let uid = run.uid().unwrap_or_default();
-        let there: BTreeMap<String, Arc<NetworkPolicy>> = objects
-            .policies
-            .state()
-            .into_iter()
-            .filter(|p| p.labels().get(LABEL_RUN_UID) == Some(&uid))
-            .map(|p| (p.name_any(), p))
-            .collect();
-        for policy in &wanted {
-            if !there.get(&policy.name_any()).is_some_and(|there| is_same_policy(there, policy)) {
-                self.apply(policy).await?;
-            }
-        }
-        for (name, policy) in there {
-            if !wanted.iter().any(|wanted| wanted.name_any() == name) {
-                self.delete(&*policy).await.map_err(Trouble::Server)?;
-            }
-        }
-        let mut all = self.progress();
-        let progress = all.entry(uid).or_default();
-        progress.nothing_to_open = wanted.is_empty();
-        if progress.way_in.as_ref().is_none_or(|(pairs, _)| *pairs != input.pairs) {
-            progress.way_in = Some((input.pairs, Instant::now()));
-        }
-        Ok(())
     }
 
     /// Closes all that is open for a run. Returns the run if its status was written.
@@ -254,25 +188,46 @@ impl Exposer {
         let Some(objects) = &self.site.objects else { return Ok(()) };
         for service in objects.services.state() {
             if service.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid) {
-                self.delete(&*service).await?;
+                self.take_away(&*service).await?;
             }
         }
         for policy in objects.policies.state() {
             if policy.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid) {
-                self.delete(&*policy).await?;
+                self.take_away(&*policy).await?;
             }
         }
         Ok(())
     }
 
-    fn frame<'a>(&'a self, run: &'a UpdateRun) -> Option<Frame<'a>> {
-        match &self.site.home {
-            Home::Pod { selector, .. } => Some(Frame { run, namespace: &self.site.namespace, selector }),
-            Home::Host { .. } => None,
+    /// Writes a Service; whether that has changed anything. Where what is there cannot become what it
+    /// should be, it is deleted, and made anew by the next decision.
+    pub(super) async fn write_service(
+        &self,
+        there: Option<&Service>,
+        wanted: &Service,
+    ) -> Result<bool, kube::Error> {
+        let api: Api<Service> = Api::namespaced(self.client.clone(), &self.site.namespace);
+        let name = wanted.name_any();
+        let Some(there) = there else {
+            let params = PatchParams::apply(CONTROLLER).force();
+            return api.patch(&name, &params, &Patch::Apply(wanted)).await.map(|_| true);
+        };
+        let params = PatchParams { field_manager: Some(CONTROLLER.to_owned()), ..PatchParams::default() };
+        match api.patch(&name, &params, &Patch::Merge(mend(there, wanted))).await {
+            Ok(now) => Ok(now.resource_version() != there.resource_version()),
+            // Decided anew when the cache shows what it is now.
+            Err(error) if is_conflict(&error) || is_gone(&error) => Ok(false),
+            Err(error) => {
+                let keeps_ports = outer_ports(wanted, Exposure::NodePort).is_some();
+                if is_invalid(&error) && !keeps_ports {
+                    self.take_away(there).await?;
+                }
+                Err(error)
+            }
         }
     }
 
-    async fn apply<K>(&self, object: &K) -> Result<(), Trouble>
+    pub(super) async fn apply<K>(&self, object: &K) -> Result<(), Trouble>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -285,16 +240,11 @@ impl Exposer {
         let params = PatchParams::apply(CONTROLLER).force();
         match api.patch(&name, &params, &Patch::Apply(object)).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(Trouble::Words(format!(
-                "{} {name} in namespace {} cannot be made: {}; check the operator's permissions and the cluster's admission",
-                K::kind(&()),
-                self.site.namespace,
-                chain(&error)
-            ))),
+            Err(error) => Err(self.in_words(&K::kind(&()), &name, &error)),
         }
     }
 
-    async fn delete<K>(&self, object: &K) -> Result<(), kube::Error>
+    pub(super) async fn take_away<K>(&self, object: &K) -> Result<(), kube::Error>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
@@ -320,7 +270,7 @@ pub enum Opened {
 }
 
 /// What went wrong while opening.
-enum Trouble {
+pub(super) enum Trouble {
     Server(kube::Error),
     Words(String),
 }
@@ -334,28 +284,7 @@ impl Trouble {
     }
 }
 
-/// The pairs that runners listen on.
-fn bound_pairs(run: &UpdateRun) -> Vec<Pair> {
-    let status = run.status.clone().unwrap_or_default();
-    let listeners: Vec<&ListenerStatus> = status.listeners.iter().collect();
-    let Some(callback) = &status.callback else { return Vec::new() };
-    bound(callback, &listeners).map(|p| Pair { http: p.http_port, https: p.https_port }).collect()
-}
-
-/// The ports of a Service as they are called from outside.
-fn outer_ports(service: &Service, exposure: Exposure) -> Option<(u16, u16)> {
-    let ports = service.spec.as_ref()?.ports.as_ref()?;
-    let outer = |name: &str| {
-        let port = ports.iter().find(|port| port.name.as_deref() == Some(name))?;
-        let number = if exposure == Exposure::NodePort { port.node_port? } else { port.port };
-        u16::try_from(number).ok()
-    };
-    outer("http").zip(outer("https"))
-}
-
-fn pod_ips(home: &Home) -> Vec<IpAddr> {
-    match home {
-        Home::Pod { pod_ips, .. } => pod_ips.clone(),
-        Home::Host { .. } => Vec::new(),
-    }
+/// Whether the API server cannot take an object as it is.
+pub(super) fn is_invalid(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 422)
 }

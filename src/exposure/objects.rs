@@ -1,12 +1,9 @@
-//! The Service and the NetworkPolicies of a run, as they should be: pure.
+//! The NetworkPolicies of a run, as they should be, and what its Service has in common with them: pure.
 
-use crate::api::update_run::Exposure;
 use crate::api::{LABEL_RUN, UpdateRun};
 use crate::runner::label_value;
-use farrier_network::ledger::Pair;
 use farrier_network::policy::{CIDRS_PER_RULE, Input, Rule, Way, rules};
 use farrier_network::{IpNet, Transport};
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
     NetworkPolicyPort, NetworkPolicySpec,
@@ -46,7 +43,7 @@ impl Frame<'_> {
         format!("farrier-{}", self.run.uid().unwrap_or_default())
     }
 
-    fn meta(&self, name: String, digest: String) -> ObjectMeta {
+    pub(super) fn meta(&self, name: String, digest: String) -> ObjectMeta {
         let run = (self.run.namespace().unwrap_or_default(), self.run.name_any());
         let same_namespace = self.namespace == run.0;
         ObjectMeta {
@@ -68,33 +65,6 @@ impl Frame<'_> {
                 .map(|owner| vec![owner]),
             ..ObjectMeta::default()
         }
-    }
-
-    /// The Service, for those exposures that have one.
-    pub(super) fn service(&self, exposure: Exposure, pair: Pair) -> Option<Service> {
-        let type_ = match exposure {
-            Exposure::HostPort => return None,
-            Exposure::NodePort => "NodePort",
-            Exposure::LoadBalancer => "LoadBalancer",
-        };
-        let port = |name: &str, number: u16| ServicePort {
-            name: Some(name.to_owned()),
-            port: i32::from(number),
-            target_port: Some(IntOrString::Int(i32::from(number))),
-            protocol: Some("TCP".to_owned()),
-            ..ServicePort::default()
-        };
-        let spec = ServiceSpec {
-            type_: Some(type_.to_owned()),
-            selector: Some(self.selector.clone()),
-            // The machine's own address must be seen: it is what policies and the door go by.
-            external_traffic_policy: Some("Local".to_owned()),
-            ip_family_policy: Some("PreferDualStack".to_owned()),
-            ports: Some(vec![port("http", pair.http), port("https", pair.https)]),
-            ..ServiceSpec::default()
-        };
-        let meta = self.meta(self.name(), digest(&spec));
-        Some(Service { metadata: meta, spec: Some(spec), ..Service::default() })
     }
 
     /// The policies: what may come in to the operator's pods for this run, and where they may go.
@@ -141,8 +111,9 @@ impl Frame<'_> {
     }
 }
 
-/// Whether a Service was made from the same words as this one.
-pub(super) fn is_same_service(made: &Service, wanted: &Service) -> bool {
+/// Whether an object was made from the same words as this one: where it says something else all the
+/// same, somebody else has changed it.
+pub(super) fn is_of_same_words(made: &impl ResourceExt, wanted: &impl ResourceExt) -> bool {
     made.annotations().get(ANNOTATION_DIGEST) == wanted.annotations().get(ANNOTATION_DIGEST)
 }
 
@@ -151,7 +122,7 @@ pub(super) fn is_same_policy(made: &NetworkPolicy, wanted: &NetworkPolicy) -> bo
     made.spec == wanted.spec
 }
 
-fn digest(spec: &impl Serialize) -> String {
+pub(super) fn digest(spec: &impl Serialize) -> String {
     let json = serde_json::to_vec(spec).unwrap_or_default();
     crate::engines::hex(&Sha256::digest(json))
 }

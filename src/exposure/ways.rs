@@ -24,9 +24,6 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How long the runners may take to bind before the run goes on with those that have.
 const BIND_PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long a load balancer may take before its absence is called by its name.
-const BALANCER_PATIENCE: Duration = Duration::from_mins(2);
-
 /// When something is looked at again that no change of an object tells of.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -155,30 +152,45 @@ impl Exposer {
         }
         let Some(service) = service else { return exposing("the run's Service is being made".to_owned()) };
         let name = format!("{}/{}", self.site.namespace, service.name_any());
-        if let (Some(https), false) = (callback.https_port, callback.addresses.is_empty()) {
-            let to = callback.addresses.join(", ");
-            return Way::Open {
-                message: format!("machines call {to} port {https}, which is Service {name}"),
-            };
-        }
-        let waited = since.after(BALANCER_PATIENCE);
-        if run.spec.callback.exposure == Exposure::LoadBalancer && waited <= now {
-            let message = format!(
-                "no load balancer has given Service {name} an address within {} s; install one, or start a run with another spec.callback.exposure",
-                BALANCER_PATIENCE.as_secs()
-            );
-            return stuck(true, Reason::LoadBalancerPending, message, now.after(LOOK_AGAIN));
-        }
-        Way::Opening {
-            reason: Reason::Exposing,
-            message: format!("Service {name} has no address for machines yet"),
-            until: Some(waited.max(now.after(Duration::from_secs(1)))),
-        }
+        let waits = Waits { since, patience: self.site.balancer_patience, now };
+        addressed(callback, run.spec.callback.exposure, &name, waits)
     }
 
     pub(super) fn service_of(&self, uid: &str) -> Option<Arc<Service>> {
         let services = self.site.objects.as_ref()?.services.state();
         services.into_iter().find(|s| s.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid))
+    }
+}
+
+/// How long an address is waited for.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// Since when.
+    since: Millis,
+    /// For so long nothing is said of it.
+    patience: Duration,
+    now: Millis,
+}
+
+/// Whether the Service of this name has an address that machines can call.
+fn addressed(callback: &CallbackStatus, exposure: Exposure, name: &str, waits: Waits) -> Way {
+    let Waits { since, patience, now } = waits;
+    if let (Some(https), false) = (callback.https_port, callback.addresses.is_empty()) {
+        let to = callback.addresses.join(", ");
+        return Way::Open { message: format!("machines call {to} port {https}, which is Service {name}") };
+    }
+    let over = since.after(patience);
+    if exposure == Exposure::LoadBalancer && over <= now {
+        let message = format!(
+            "no load balancer has given Service {name} an address within {} s; install one, or start a run with another spec.callback.exposure",
+            patience.as_secs()
+        );
+        return stuck(true, Reason::LoadBalancerPending, message, now.after(LOOK_AGAIN));
+    }
+    Way::Opening {
+        reason: Reason::Exposing,
+        message: format!("Service {name} has no address for machines yet"),
+        until: Some(over.max(now.after(Duration::from_secs(1)))),
     }
 }
 
@@ -311,3 +323,6 @@ fn stuck(open: bool, reason: Reason, message: String, until: Millis) -> Way {
     let until = Some(until);
     if open { Way::Stuck { reason, message, until } } else { Way::Blocked { reason, message, until } }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,29 +8,65 @@ use crate::api::{ManagedNode, UpdateRun};
 use crate::exposure;
 use crate::failure::Failure;
 use crate::membership::Home;
-use crate::session::{Callback, Calls, Goal};
+use crate::session::{Callback, Calls, Goal, Plan};
 use farrier_network::cidr;
 use farrier_update::Reason;
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long this runner's own callback server is waited for. It listens before the first machine is
 /// begun, but not at once after a restart.
 const DOOR_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How often it is looked where an engine is to call. An engine that has lost its stream is waited for
+/// half a minute before it is told anything new.
+const PLAN_AGAIN: Duration = Duration::from_secs(5);
+
 impl Context {
     /// Where the engine on this machine is to call; `None` where it is talked to through SSH.
-    pub(super) async fn callback(&self, node: &ManagedNode, run: &UpdateRun, goal: Goal) -> Option<Calls> {
+    pub(super) async fn callback(
+        self: &Arc<Self>,
+        node: &ManagedNode,
+        run: &UpdateRun,
+        goal: Goal,
+    ) -> Option<Calls> {
         if !exposure::calls_back(node, run) || goal == Goal::CleanUp {
             return None;
         }
         // What the owner of the machine has written is kept to; what the run says is a wish.
         let may_fall_back = node.spec.channel.is_none();
-        Some(Calls { may_fall_back, plan: self.plan(node, run).await })
+        let (send, plan) = watch::channel(self.plan(node, run).await);
+        tokio::spawn(self.clone().keep_planning(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send));
+        Some(Calls { may_fall_back, plan })
     }
 
-    async fn plan(&self, node: &ManagedNode, run: &UpdateRun) -> Result<Callback, Failure> {
+    /// Keeps a plan as the cluster wants it, for as long as somebody looks at it.
+    async fn keep_planning(
+        self: Arc<Self>,
+        node: ObjectRef<ManagedNode>,
+        run: ObjectRef<UpdateRun>,
+        plan: watch::Sender<Plan>,
+    ) {
+        loop {
+            tokio::select! {
+                () = plan.closed() => return,
+                // sleep: names may mean something else without anybody telling.
+                () = tokio::time::sleep(PLAN_AGAIN) => {}
+            }
+            let found = (self.world.nodes.get(&node), self.world.runs.get(&run));
+            let (Some(node), Some(run)) = found else { continue };
+            // What was known is better than nothing.
+            if let Ok(new) = self.plan(&node, &run).await {
+                plan.send_modify(|plan| *plan = Ok(new));
+            }
+        }
+    }
+
+    async fn plan(&self, node: &ManagedNode, run: &UpdateRun) -> Plan {
         let uid = run.uid().unwrap_or_default();
         let Some(door) = self.doors.of(&uid, DOOR_PATIENCE).await else {
             return Err(Failure::new(

@@ -31,7 +31,7 @@ impl Context {
     /// `NodeNotFound`, `BaselineNotFound`, `NotYetSupported`, `SecretNotFound`,
     /// `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`, `InternalError`.
     pub(super) async fn load(
-        &self,
+        self: &Arc<Self>,
         update: &NodeUpdate,
         goal: Goal,
         attempt: u32,

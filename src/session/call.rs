@@ -13,8 +13,9 @@ use crate::failure::Failure;
 use farrier_protocol::{CallbackConfig, Dial, Dialled};
 use farrier_update::Reason;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How long the first call may take after the launch at least.
 const FIRST_CALL: Duration = Duration::from_secs(20);
@@ -27,6 +28,14 @@ const BEGINNING: Duration = Duration::from_secs(5);
 
 /// How many addresses an engine is given at most: more would only keep it from calling soon.
 const MOST_TARGETS: usize = 8;
+
+/// How long a way back is tried that nobody answers on: rules for a new Service, a new address of a
+/// load balancer, and policies take effect some time after they were made, on each node of the
+/// cluster by itself. Up to about 2 s were seen on a busy node.
+const REACH_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Between two tries.
+const REACH_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the next one may take after a stream has ended, before the machine is looked for by
 /// SSH: the engine waits up to 10 s between two attempts.
@@ -46,9 +55,12 @@ const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
 pub struct Calls {
     /// Whether the engine may be talked to through the SSH session if it cannot call.
     pub may_fall_back: bool,
-    /// Where it is to call. A failure: it should call and cannot.
-    pub plan: Result<Callback, Failure>,
+    /// Where it is to call, as far as that is known now: a load balancer may change its address.
+    pub plan: watch::Receiver<Plan>,
 }
+
+/// Where an engine is to call. A failure: it should call and cannot.
+pub type Plan = Result<Callback, Failure>;
 
 /// Where the engine of one machine is to call.
 #[derive(Debug, Clone)]
@@ -70,14 +82,15 @@ pub struct Callback {
 impl Calls {
     /// How long the first call may take: every address may have to be tried.
     fn first_call(&self) -> Duration {
-        let known = self.plan.as_ref().map_or(0, |plan| plan.addresses.len().saturating_add(1));
+        let known = self.plan.borrow().as_ref().map_or(0, |plan| plan.addresses.len().saturating_add(1));
         let attempts = u32::try_from(known.min(MOST_TARGETS)).unwrap_or_default();
         FIRST_CALL.max(ONE_ATTEMPT * attempts + BEGINNING)
     }
 
     /// The runners that pass calls on from this address.
     fn through(&self, from: IpAddr) -> Vec<String> {
-        let peers = self.plan.iter().flat_map(|plan| &plan.peers);
+        let plan = self.plan.borrow();
+        let peers = plan.iter().flat_map(|plan| &plan.peers);
         peers.filter(|(address, _)| *address == from).map(|(_, name)| name.clone()).collect()
     }
 }
@@ -98,6 +111,12 @@ impl Callback {
         }
         targets.truncate(MOST_TARGETS);
         targets
+    }
+
+    /// Whether none of these addresses is right any more.
+    fn is_elsewhere(&self, told: &[(String, u16)]) -> bool {
+        let known = !told.is_empty() && !self.addresses.is_empty();
+        known && !self.addresses.iter().any(|address| told.contains(address))
     }
 
     fn may_use(&self, address: &str) -> bool {
@@ -138,10 +157,11 @@ impl Session<'_> {
         if self.blocked().is_some() {
             return Ok(None);
         }
-        let plan = match &planned.plan {
+        let plan = planned.plan.borrow().clone();
+        let plan = match plan {
             Ok(plan) => plan,
             Err(failure) => {
-                self.block(failure.clone());
+                self.block(failure);
                 return Ok(None);
             }
         };
@@ -150,9 +170,8 @@ impl Session<'_> {
             self.block(self.no_address());
             return Ok(None);
         }
-        let tried = machine.reach(&targets).await?;
-        let works =
-            |address: &String| tried.iter().any(|d| d.address == *address && d.result == Dialled::Connected);
+        let tried = self.reach(machine, &targets).await?;
+        let works = |address: &String| tried.iter().any(|dial| dial.address == *address && stands(dial));
         let mut addresses: Vec<String> = targets.iter().map(shown).collect();
         if !tried.is_empty() && !addresses.iter().any(works) {
             self.block(blocked(&self.job.node, &tried));
@@ -160,7 +179,36 @@ impl Session<'_> {
         }
         // Those that work now first; the others may work when a runner has taken over.
         addresses.sort_by_key(|address| !works(address));
+        *self.told() = plan.addresses;
         self.config(&plan.identity, addresses).map(Some)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<(String, u16)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all addresses are others than those that the engine was told. It may not notice
+    /// for minutes that nobody is there any more.
+    async fn moved(&self) {
+        let Some(calls) = self.job.calls() else { return std::future::pending().await };
+        let told = self.told().clone();
+        let mut plan = calls.plan.clone();
+        if plan.wait_for(|plan| plan.as_ref().is_ok_and(|plan| plan.is_elsewhere(&told))).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Tries the way back from the machine; again for a while where it may yet open.
+    async fn reach(&self, machine: &Machine, targets: &[(String, u16)]) -> Result<Vec<Dial>, Failure> {
+        let begun = Instant::now();
+        loop {
+            let tried = machine.reach(targets).await?;
+            if !may_yet_open(&tried) || begun.elapsed() >= REACH_PATIENCE {
+                return Ok(tried);
+            }
+            // sleep: nothing tells of rules that take effect somewhere in the cluster.
+            tokio::time::sleep(REACH_AGAIN).await;
+        }
     }
 
     fn config(&self, identity: &RunIdentity, addresses: Vec<String>) -> Result<CallbackConfig, Failure> {
@@ -202,7 +250,13 @@ impl Session<'_> {
             });
             machine.connection.close().await;
             let since = Instant::now();
-            stream.ended().await;
+            tokio::select! {
+                () = stream.ended() => {}
+                () = self.moved() => {
+                    tracing::info!("the callback server has other addresses, and the engine is told");
+                    return Ok(());
+                }
+            }
             if self.conversation.is_retired() {
                 return Ok(());
             }
@@ -267,6 +321,20 @@ impl Session<'_> {
             ),
         )
     }
+}
+
+fn stands(dial: &Dial) -> bool {
+    dial.result == Dialled::Connected
+}
+
+/// Whether another try may show something else: no way stands, and one of them is closed by somebody
+/// who may be about to open it. A machine without a route stays without one.
+fn may_yet_open(tried: &[Dial]) -> bool {
+    let closed = |dial: &Dial| match dial.result {
+        Dialled::TimedOut | Dialled::Refused | Dialled::Prohibited => true,
+        Dialled::Connected | Dialled::NoRoute | Dialled::Untrusted | Dialled::Failed => false,
+    };
+    !tried.iter().any(stands) && tried.iter().any(closed)
 }
 
 fn shown((host, port): &(String, u16)) -> String {

@@ -1,5 +1,6 @@
 //! Channel `Callback`: the engine calls the runner, over every kind of address, or says why it cannot.
 
+mod balancer;
 mod pod;
 
 use crate::harness::payload::{bmc_tool, ethtool, merge};

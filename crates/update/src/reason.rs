@@ -301,6 +301,9 @@ reasons! {
     LoadBalancerPending: Lasting,
     /// A Service or NetworkPolicy of the run could not be made; the message repeats the API server's words.
     ExposureFailed: Lasting,
+    /// Somebody has changed or deleted a Service or NetworkPolicy of the run, and it was put right. Find out
+    /// who or what does that, and leave it out of it.
+    ExposureRestored: News,
     /// A machine's address lies in the cluster's own range of pods or Services. Correct `spec.addresses`.
     AddressInClusterRange: Lasting,
     /// The machine reaches the callback server.

@@ -4,6 +4,7 @@ use super::replica::Replica;
 use crate::exposure::{Objects, Site};
 use farrier_network::IpNet;
 use farrier_network::policy::Ranges;
+use std::time::Duration;
 
 /// What is told of the cluster.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,11 @@ pub(super) struct Surroundings {
     /// Address ranges of the cluster's Services: no machine can have an address there.
     #[arg(long, env = "FARRIER_SERVICE_RANGES", value_delimiter = ',')]
     service_ranges: Vec<IpNet>,
+
+    /// Seconds that a load balancer may take to give a run's Service an address, before the run says
+    /// that it waits for one.
+    #[arg(long, env = "FARRIER_LOAD_BALANCER_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    load_balancer_seconds: u16,
 }
 
 impl Surroundings {
@@ -24,6 +30,7 @@ impl Surroundings {
             namespace: replica.namespace.clone(),
             home: replica.info.home.clone(),
             ranges: Ranges { pods: self.pod_ranges.clone(), services: self.service_ranges.clone() },
+            balancer_patience: Duration::from_secs(self.load_balancer_seconds.into()),
             objects,
         }
     }

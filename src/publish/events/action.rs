@@ -55,6 +55,8 @@ actions! {
     Finish on "UpdateRun" because "as in the condition `Succeeded`",
     /// Connections to the run's callback server were turned away; one event for each cause and minute.
     Refuse on "UpdateRun" because "`ConnectionsRefused`",
+    /// A Service or NetworkPolicy of the run was put right; the note says what somebody did to it.
+    Restore on "UpdateRun" because "`ExposureRestored`",
     /// The machine cannot call back; the note says what is in the way and how it goes on.
     Preflight on "NodeUpdate" because "what is in the way, as in the condition `CallbackReachable`",
     /// A host key was seen for the first time and is trusted from now on.

@@ -1,0 +1,121 @@
+//! The Service of a run: as it should be, how one that is there differs, and what puts that right. Pure.
+
+use super::objects::{Frame, digest, is_of_same_words};
+use crate::api::update_run::Exposure;
+use farrier_network::ledger::Pair;
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
+use serde_json::{Map, Value, json};
+
+/// How people call the ports that devices and engines dial.
+const NAMES: [&str; 2] = ["http", "https"];
+
+impl Frame<'_> {
+    /// The Service, for those exposures that have one. `nodes`: the ports of the nodes that machines
+    /// were told already, which it is to have again.
+    pub(super) fn service(&self, exposure: Exposure, pair: Pair, nodes: Option<Pair>) -> Option<Service> {
+        let type_ = match exposure {
+            Exposure::HostPort => return None,
+            Exposure::NodePort => "NodePort",
+            Exposure::LoadBalancer => "LoadBalancer",
+        };
+        let port = |name: &str, number: u16| ServicePort {
+            name: Some(name.to_owned()),
+            port: i32::from(number),
+            target_port: Some(IntOrString::Int(i32::from(number))),
+            protocol: Some("TCP".to_owned()),
+            ..ServicePort::default()
+        };
+        let mut spec = ServiceSpec {
+            type_: Some(type_.to_owned()),
+            selector: Some(self.selector.clone()),
+            // The machine's own address must be seen: it is what policies and the door go by.
+            external_traffic_policy: Some("Local".to_owned()),
+            ip_family_policy: Some("PreferDualStack".to_owned()),
+            ports: Some(vec![port(NAMES[0], pair.http), port(NAMES[1], pair.https)]),
+            ..ServiceSpec::default()
+        };
+        let meta = self.meta(self.name(), digest(&spec));
+        if let (Some(nodes), Some(ports)) = (nodes, &mut spec.ports) {
+            for (port, node) in ports.iter_mut().zip([nodes.http, nodes.https]) {
+                port.node_port = Some(i32::from(node));
+            }
+        }
+        Some(Service { metadata: meta, spec: Some(spec), ..Service::default() })
+    }
+}
+
+/// What of a Service is not as it should be, in the names of its fields; empty: nothing. What the
+/// API server and load balancers add to it is theirs.
+pub(super) fn differences(made: &Service, wanted: &Service) -> Vec<&'static str> {
+    let (Some(is), Some(should)) = (&made.spec, &wanted.spec) else { return vec!["spec"] };
+    let mut found = Vec::new();
+    let mut note = |differs: bool, field| {
+        if differs {
+            found.push(field);
+        }
+    };
+    note(is.type_ != should.type_, "type");
+    note(is.selector != should.selector, "selector");
+    note(is.external_traffic_policy != should.external_traffic_policy, "externalTrafficPolicy");
+    // A cluster of one family keeps the wish, and gives what it has.
+    note(is.ip_family_policy != should.ip_family_policy, "ipFamilyPolicy");
+    note(!are_same_ports(is, should), "ports");
+    note(!is_of_same_words(made, wanted), "annotations");
+    found
+}
+
+fn are_same_ports(is: &ServiceSpec, should: &ServiceSpec) -> bool {
+    let (is, should) = (is.ports.as_deref().unwrap_or_default(), should.ports.as_deref().unwrap_or_default());
+    is.len() == should.len()
+        && is.iter().zip(should).all(|(is, should)| {
+            let node_port = should.node_port.is_none() || is.node_port == should.node_port;
+            let given = ServicePort { node_port: None, ..is.clone() };
+            node_port && given == ServicePort { node_port: None, ..should.clone() }
+        })
+}
+
+/// A merge patch that makes what is there what it should be, if it is still as it was seen. Lists are
+/// replaced by such a patch, and so are foreign ports; what is not named stays. Node ports that are not
+/// named stay with the names of their ports.
+pub(super) fn mend(made: &Service, wanted: &Service) -> Value {
+    let spec = wanted.spec.clone().unwrap_or_default();
+    let mut selector: Map<String, Value> = made
+        .spec
+        .iter()
+        .flat_map(|spec| spec.selector.iter().flatten())
+        .map(|(key, _)| (key.clone(), Value::Null))
+        .collect();
+    selector.extend(spec.selector.into_iter().flatten().map(|(key, value)| (key, json!(value))));
+    json!({
+        "metadata": {
+            "resourceVersion": made.resource_version(),
+            "labels": wanted.labels(),
+            "annotations": wanted.annotations(),
+        },
+        "spec": {
+            "type": spec.type_,
+            "selector": selector,
+            "externalTrafficPolicy": spec.external_traffic_policy,
+            "externalName": null,
+            "ipFamilyPolicy": spec.ip_family_policy,
+            "ports": spec.ports,
+        },
+    })
+}
+
+/// The ports of a Service as they are called from outside.
+pub(super) fn outer_ports(service: &Service, exposure: Exposure) -> Option<Pair> {
+    let ports = service.spec.as_ref()?.ports.as_ref()?;
+    let outer = |name: &str| {
+        let port = ports.iter().find(|port| port.name.as_deref() == Some(name))?;
+        let number = if exposure == Exposure::NodePort { port.node_port? } else { port.port };
+        u16::try_from(number).ok()
+    };
+    let [http, https] = NAMES.map(outer);
+    Some(Pair { http: http?, https: https? })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! A Service as somebody else has left it.
+
+use super::*;
+use crate::api::UpdateRun;
+use std::collections::BTreeMap;
+
+const PAIR: Pair = Pair { http: 63001, https: 63002 };
+const NODES: Pair = Pair { http: 30101, https: 30102 };
+
+fn wanted(exposure: Exposure, nodes: Option<Pair>) -> Service {
+    let run: UpdateRun = serde_json::from_value(json!({
+        "apiVersion": "farrier.dev/v1alpha1",
+        "kind": "UpdateRun",
+        "metadata": {"name": "r1", "namespace": "fleet", "uid": "0001"},
+        "spec": {"selector": {}},
+    }))
+    .unwrap();
+    let selector = BTreeMap::from([("app".to_owned(), "farrier".to_owned())]);
+    let frame = Frame { run: &run, namespace: "operators", selector: &selector };
+    frame.service(exposure, PAIR, nodes).unwrap()
+}
+
+/// As the API server gives it back: with defaults, addresses and node ports.
+fn made() -> Service {
+    let mut service = wanted(Exposure::NodePort, Some(NODES));
+    let spec = service.spec.as_mut().unwrap();
+    spec.cluster_ip = Some("10.96.7.7".to_owned());
+    spec.ip_families = Some(vec!["IPv4".to_owned()]);
+    spec.session_affinity = Some("None".to_owned());
+    spec.internal_traffic_policy = Some("Cluster".to_owned());
+    service.metadata.resource_version = Some("7".to_owned());
+    service.metadata.annotations.as_mut().unwrap().insert("cloud/balancer".to_owned(), "x".to_owned());
+    service
+}
+
+fn changed(change: impl FnOnce(&mut ServiceSpec)) -> Service {
+    let mut service = made();
+    change(service.spec.as_mut().unwrap());
+    service
+}
+
+/// A merge patch of RFC 7396.
+fn merged(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let object = target.as_object_mut().unwrap();
+    for (key, value) in patch {
+        if value.is_null() {
+            object.remove(key);
+        } else {
+            merged(object.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Otherwise the operator and the API server, or a cloud's controller, would write against each other
+/// for ever.
+#[test]
+fn what_the_cluster_adds_is_no_difference() {
+    assert_eq!(differences(&made(), &wanted(Exposure::NodePort, None)), [""; 0]);
+    assert_eq!(differences(&made(), &wanted(Exposure::NodePort, Some(NODES))), [""; 0]);
+}
+
+/// Machines find another pod, or none, and nobody notices.
+#[test]
+fn what_somebody_has_changed_is_named_and_put_right() {
+    let port = |spec: &mut ServiceSpec| spec.ports.as_mut().unwrap()[1].clone();
+    let cases: [(&str, Service); 9] = [
+        ("type", changed(|s| s.type_ = Some("ClusterIP".to_owned()))),
+        ("externalTrafficPolicy", changed(|s| s.external_traffic_policy = Some("Cluster".to_owned()))),
+        ("ipFamilyPolicy", changed(|s| s.ip_family_policy = Some("SingleStack".to_owned()))),
+        ("selector", changed(|s| s.selector = Some(BTreeMap::from([("app".to_owned(), "x".to_owned())])))),
+        (
+            "selector",
+            changed(|s| {
+                s.selector.as_mut().unwrap().insert("and".to_owned(), "x".to_owned());
+            }),
+        ),
+        ("ports", changed(|s| s.ports.as_mut().unwrap()[1].port = 9999)),
+        ("ports", changed(|s| s.ports.as_mut().unwrap()[1].target_port = Some(IntOrString::Int(22)))),
+        ("ports", changed(|s| s.ports.as_mut().unwrap()[1].node_port = Some(31000))),
+        (
+            "ports",
+            changed(|s| {
+                let more = ServicePort { name: Some("more".to_owned()), port: 22, ..port(s) };
+                s.ports.as_mut().unwrap().push(more);
+            }),
+        ),
+    ];
+    let wanted = wanted(Exposure::NodePort, Some(NODES));
+    for (field, service) in cases {
+        assert_eq!(differences(&service, &wanted), [field]);
+        let mut object = serde_json::to_value(&service).unwrap();
+        merged(&mut object, &mend(&service, &wanted));
+        let mended: Service = serde_json::from_value(object).unwrap();
+        assert_eq!(mended, made(), "{field}");
+    }
+}
+
+/// A patch worked out from what is no longer there would undo what somebody has done since.
+#[test]
+fn a_patch_names_the_version_that_it_was_made_for() {
+    assert_eq!(mend(&made(), &wanted(Exposure::NodePort, None))["metadata"]["resourceVersion"], "7");
+}
+
+/// Where other ports of the pods were given to the run it is our own change, and shows as one.
+#[test]
+fn a_service_of_other_words_is_written_anew() {
+    let mut old = made();
+    let annotations = old.metadata.annotations.as_mut().unwrap();
+    annotations.insert("farrier.dev/digest".to_owned(), "old".to_owned());
+    assert_eq!(differences(&old, &wanted(Exposure::NodePort, None)), ["annotations"]);
+}
+
+#[test]
+fn machines_call_the_port_of_the_node_or_of_the_balancer() {
+    assert_eq!(outer_ports(&made(), Exposure::NodePort), Some(NODES));
+    assert_eq!(outer_ports(&made(), Exposure::LoadBalancer), Some(PAIR));
+    assert_eq!(outer_ports(&wanted(Exposure::NodePort, None), Exposure::NodePort), None);
+}

@@ -1,0 +1,171 @@
+//! Exposure `LoadBalancer`, as the operator sees it. The test is the load balancer: it gives the Service
+//! addresses, which are the host's, where the operator listens.
+
+use super::{block, calling, channel, is_updated_once, nothing_is_open};
+use crate::harness::payload::{bmc_tool, merge};
+use crate::harness::{Conditions, Run, Site, e2e, lab, outcome, wait};
+use farrier::api::managed_node::Channel;
+use k8s_openapi::api::core::v1::{ResourceQuota, Service};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+/// An operator that believes it is a pod, and soon says that it waits for an address.
+fn as_pod(site: &Site) {
+    site.operator.kill();
+    site.operator.options(&[
+        "--pod-ips=10.77.0.1",
+        "--host-ips=10.77.0.1,fd77::1",
+        "--pod-selector=app=farrier",
+        "--load-balancer-seconds=3",
+    ]);
+    site.operator.start();
+}
+
+async fn balanced<'a>(site: &'a Site, exposure: &str) -> Run<'a> {
+    let mut spec = calling("spring");
+    merge(&mut spec, json!({"callback": {"exposure": exposure}}));
+    site.run("r1", spec).await
+}
+
+/// Gives the run's Service these addresses, and takes others away.
+async fn give(site: &Site, ingress: &[Value]) {
+    let api = site.api::<Service>();
+    let name = wait::until("the run's Service", wait::LIMIT, async || {
+        let of_run = ListParams::default().labels("farrier.dev/run-uid");
+        let made = api.list(&of_run).await.expect("Services").items;
+        made.first().map(ResourceExt::name_any).ok_or_else(|| "there is none".to_owned())
+    })
+    .await;
+    let patch = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": ingress}}}));
+    api.patch_status(&name, &PatchParams::default(), &patch).await.expect("a Service with addresses");
+}
+
+fn at(address: &str) -> Value {
+    json!({"ip": address, "ipMode": "VIP"})
+}
+
+async fn says_that_it_waits(site: &Site, run: &Run<'_>) {
+    let told = run.until("the reason", |run| run.reason("Progressing") == "LoadBalancerPending").await;
+    assert_eq!((told.state("Exposed"), told.reason("Exposed")), ("False", "LoadBalancerPending"));
+    let words = told.words("Exposed");
+    assert!(words.contains(&format!("Service {}/farrier-", site.name)), "{words}");
+    assert!(words.contains("within 3 s") && words.contains("spec.callback.exposure"), "{words}");
+    site.told("LoadBalancerPending UpdateRun/r1: 1 nodes are left; db: no load balancer").await;
+}
+
+/// A cluster without a load balancer: the user waits and does not know for what; and when there is one
+/// at last, it was in vain. Some give a name in place of an address.
+#[test]
+fn a_run_says_that_no_address_comes_and_goes_on_when_one_does() {
+    e2e("pending", async |site| {
+        as_pod(site);
+        site.machine("db").up().await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let run = balanced(site, "LoadBalancer").await;
+        says_that_it_waits(site, &run).await;
+        let name = format!("balancer.{}.test", site.name);
+        let learn = format!("echo '10.77.0.1 {name}' | flock \"$LAB/hosts\" tee -a /etc/hosts");
+        lab::output("sh", ["-euc", &learn]).await;
+        give(site, &[json!({"hostname": name})]).await;
+        nothing_is_open(&run.succeeds().await);
+        let update = run.node("db").await;
+        assert_eq!(update.reason("CallbackReachable"), "CallbackReachable");
+        assert_eq!(channel(&run, "db").await, Some(Channel::Callback));
+    });
+}
+
+/// Whoever does not want to wait any longer cannot get rid of the run, or its Service stays.
+#[test]
+fn a_run_that_waits_for_an_address_is_cancelled_at_once() {
+    e2e("unwanted", async |site| {
+        as_pod(site);
+        let db = site.machine("db").up().await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let run = balanced(site, "LoadBalancer").await;
+        says_that_it_waits(site, &run).await;
+        run.desire("Cancel").await;
+        nothing_is_open(&run.fails().await);
+        let left = site.api::<Service>().list(&ListParams::default()).await.expect("Services").items;
+        assert_eq!(left, [], "the Service is still there");
+        assert_eq!(db.file("/etc/bmc-tool.version"), None);
+    });
+}
+
+/// A load balancer of one family: machines of the other one are silently left out.
+#[test]
+fn machines_of_a_family_that_the_balancer_lacks_are_talked_to_through_ssh_and_it_is_said() {
+    e2e("onefamily", async |site| {
+        as_pod(site);
+        site.machine("v4").lab(&["--no-v6"]).up().await;
+        site.machine("v6").lab(&["--no-v4"]).up().await;
+        let pinned = site.machine("pinned").lab(&["--no-v4"]).spec(json!({"channel": "Callback"})).up().await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let run = balanced(site, "LoadBalancer").await;
+        give(site, &[at("10.77.0.1")]).await;
+        nothing_is_open(&run.fails().await);
+        assert_eq!(channel(&run, "v4").await, Some(Channel::Callback));
+        let update = run.node("v6").await;
+        assert_eq!(update.reason("CallbackReachable"), "CallbackNoRoute");
+        assert_eq!(outcome(&update, "bmc-tool"), "Updated", "by Session");
+        let update = run.node("pinned").await;
+        assert_eq!(update.reason("Succeeded"), "CallbackNoRoute", "{}", update.words("Succeeded"));
+        assert_eq!(outcome(&update, "bmc-tool"), "Skipped");
+        assert_eq!(pinned.file("/etc/bmc-tool.version"), None);
+    });
+}
+
+/// Engines call for ever where nobody is any more.
+#[test]
+fn an_engine_learns_that_the_balancer_has_another_address() {
+    e2e("moved", async |site| {
+        as_pod(site);
+        let old = "10.77.0.201";
+        lab::output("ip", ["address", "replace", &format!("{old}/32"), "dev", "lab0"]).await;
+        let db = site.machine("db").lab(&["--no-v6"]).up().await;
+        site.baseline("spring", &[site.slow(4), bmc_tool("3.1")]).await;
+        let run = balanced(site, "LoadBalancer").await;
+        give(site, &[at(old)]).await;
+        db.is_slow().await;
+        // What goes to the old address is refused from now on.
+        block(&db, &format!("ip daddr {old} reject with tcp reset")).await;
+        give(site, &[at("10.77.0.1")]).await;
+        is_updated_once(&run, &db).await;
+        assert_eq!(channel(&run, "db").await, Some(Channel::Callback));
+        let update = run.node("db").await;
+        assert_eq!(update.reason("CallbackReachable"), "CallbackReachable");
+    });
+}
+
+/// The cluster has no node ports left, or does not give any: the run does nothing and does not say why.
+#[test]
+fn what_the_api_server_says_of_a_service_is_passed_on_and_the_run_goes_on_when_it_can() {
+    e2e("quota", async |site| {
+        as_pod(site);
+        site.machine("v6").lab(&["--no-v4"]).up().await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let quota = json!({
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "none"},
+            "spec": {"hard": {"services.nodeports": "0"}},
+        });
+        let quota: ResourceQuota = site.create(&quota).await.expect("a quota");
+        wait::until("the quota to be in force", wait::LIMIT, async || {
+            let now = site.api::<ResourceQuota>().get(&quota.name_any()).await.expect("the quota");
+            now.status.and_then(|status| status.used).map(|_| ()).ok_or_else(|| "it is not".to_owned())
+        })
+        .await;
+        let run = balanced(site, "NodePort").await;
+        let told = run.until("the reason", |run| run.reason("Progressing") == "ExposureFailed").await;
+        assert_eq!((told.state("Exposed"), told.reason("Exposed")), ("False", "ExposureFailed"));
+        let words = told.words("Exposed");
+        assert!(words.contains("exceeded quota: none"), "the API server's words: {words}");
+        let api = site.api::<ResourceQuota>();
+        api.delete("none", &DeleteParams::default()).await.expect("no quota");
+        let ended = run.succeeds().await;
+        nothing_is_open(&ended);
+        // No node is behind the Service here: the machine was told so, and talked to through SSH.
+        assert_eq!(run.node("v6").await.state("CallbackReachable"), "False");
+    });
+}

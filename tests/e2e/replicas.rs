@@ -3,9 +3,8 @@
 
 use crate::harness::operator::Operator;
 use crate::harness::payload::merge;
-use crate::harness::run::to;
+use crate::harness::run::{to, watched};
 use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, wait};
-use farrier::api::NodeUpdate;
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -81,33 +80,6 @@ fn at_once(limit: usize) -> Value {
     let mut spec = to("spring");
     merge(&mut spec, json!({"strategy": {"maxConcurrent": limit}}));
     spec
-}
-
-/// Does something while the run goes on, until it has ended well; fails as soon as too many
-/// machines are in progress.
-async fn watched(run: &Run<'_>, limit: usize, meanwhile: impl Future<Output = ()>) {
-    let ended = |u: &NodeUpdate| matches!(u.state("Succeeded"), "True" | "False");
-    let watch = async {
-        loop {
-            let busy: Vec<String> = run
-                .nodes()
-                .await
-                .iter()
-                .filter(|update| !ended(update))
-                .map(|update| update.spec.node_ref.name.clone())
-                .collect();
-            assert!(busy.len() <= limit, "more than {limit} at once: {busy:?}");
-            wait::pass(Duration::from_millis(20)).await;
-        }
-    };
-    let work = async {
-        meanwhile.await;
-        run.succeeds().await;
-    };
-    tokio::select! {
-        () = watch => {}
-        () = work => {}
-    }
 }
 
 /// Every machine is updated, once, and clean.

@@ -22,8 +22,12 @@ mod e2e {
     pub(crate) mod harness;
 }
 mod matrix;
+mod mended;
+mod pods;
 mod release;
+mod replicas;
 mod rights;
+mod traces;
 mod uninstall;
 mod upgrade;
 

@@ -1,15 +1,14 @@
 //! Channel × exposure × address family × end: each run does what it should, nobody else gets in, and
 //! afterwards everything is as it was before.
 
-use crate::harness::lab::output;
 use crate::harness::payload::bmc_tool;
 use crate::harness::{Conditions, Machine, Run, Site, outcome, wait};
 use crate::release::{Release, on_node};
+use crate::traces::{connect, is_as_before, traces};
 use farrier::api::UpdateRun;
 use farrier::api::managed_node::Channel;
 use futures::future::join_all;
 use serde_json::json;
-use std::time::Duration;
 
 /// How a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +33,6 @@ const ENDS: [End; 4] = [End::Done, End::Failed, End::Cancelled, End::RunnerKille
 const HOST_PORTS: [&str; 3] =
     ["hostPorts.first=63001", "hostPorts.count=6", "operator.replicaLeaseSeconds=5"];
 
-/// What may be open after a run: what was open before. `Ok` if so within moments.
-const MOMENTS: Duration = Duration::from_secs(15);
-
 /// One machine for each family that is in the run, and one that is not.
 struct Cast {
     v4: Machine,
@@ -57,36 +53,10 @@ impl Cast {
     fn in_run(&self) -> [&Machine; 2] {
         [&self.v4, &self.v6]
     }
-}
 
-/// Everything in the cluster and on the wire that a run might leave behind.
-async fn traces(site: &Site, release: &Release<'_>, cast: &Cast) -> String {
-    let mut text = String::new();
-    for namespace in [&release.namespace, &site.name] {
-        let kinds = "services,networkpolicies,secrets";
-        text += &output("kubectl", ["get", kinds, "--namespace", namespace, "--output=name"]).await;
+    fn all(&self) -> [Machine; 3] {
+        [self.v4.clone(), self.v6.clone(), self.stranger.clone()]
     }
-    // What processes of machines hold, and listeners of the operator's pods. A connection whose
-    // other end was killed is nobody's: the kernel goes on saying good-bye for a while.
-    for machine in [&cast.v4, &cast.v6, &cast.stranger] {
-        let netns = format!("--net=/run/netns/{}", machine.host);
-        let held = ["listening", "established", "close-wait", "syn-sent"].map(|state| ["state", state]);
-        let ss = [&netns, "ss", "-Htan"].into_iter().chain(held.as_flattened().iter().copied());
-        let sockets = output("nsenter", ss).await;
-        for line in sockets.lines() {
-            text.extend([&machine.name, ": ", &line.split_whitespace().collect::<Vec<_>>().join(" "), "\n"]);
-        }
-    }
-    let pods = "for process in /proc/[0-9]*; do [ \"$(readlink $process/exe)\" = /farrier ] || continue; nsenter --net=$process/ns/net ss -Hltn | awk '{ print $4 }'; done | sort -u";
-    text + &output("hack/node", ["exec", "sh", "-c", pods]).await
-}
-
-/// Opens a connection from a machine; what came of it in one word.
-async fn connect(machine: &Machine, address: &str, port: u16) -> &'static str {
-    let script = format!(
-        "timeout 4 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"
-    );
-    if machine.sh(&script).await.trim() == "open" { "open" } else { "closed" }
 }
 
 /// Where a machine finds the run's listener.
@@ -183,7 +153,7 @@ impl Cell<'_> {
         for machine in self.cast.in_run() {
             machine.sh("rm -f /etc/slow.version /etc/bmc-tool.version").await;
         }
-        let before = traces(self.site, self.release, self.cast).await;
+        let before = traces(self.site, self.release, &self.cast.all()).await;
         let started: Vec<usize> = self.cast.in_run().iter().map(|machine| machine.slow_runs()).collect();
         let run = self.begin().await;
         let mut doors = Vec::new();
@@ -195,11 +165,7 @@ impl Cell<'_> {
         judge(&run, &ended, self.channel, self.end).await;
         self.knock(&doors, "closed").await;
         self.release.is_rolled_out().await;
-        wait::until("everything as it was before", MOMENTS, async || {
-            let now = traces(self.site, self.release, self.cast).await;
-            if now == before { Ok(()) } else { Err(format!("{}\nbefore: {before}\nnow: {now}", self.name())) }
-        })
-        .await;
+        is_as_before(&before, self.site, self.release, &self.cast.all(), &self.name()).await;
         run.delete().await;
         run.gone().await;
     }

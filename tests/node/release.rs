@@ -18,7 +18,8 @@ const SERVICE_NAMES: &str = r#"jsonpath={.items[?(@.spec.type=="LoadBalancer")].
 
 /// A release of the chart in a namespace of its own, which watches the site's namespace.
 pub(crate) struct Release<'a> {
-    site: &'a Site,
+    /// What it works for.
+    pub(crate) site: &'a Site,
     /// The operator's namespace.
     pub(crate) namespace: String,
 }

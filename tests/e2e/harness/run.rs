@@ -132,6 +132,33 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Does something while the run goes on, until it has ended well; fails as soon as too many
+/// machines are in progress.
+pub(crate) async fn watched(run: &Run<'_>, limit: usize, meanwhile: impl Future<Output = ()>) {
+    let ended = |u: &NodeUpdate| matches!(u.state("Succeeded"), "True" | "False");
+    let watch = async {
+        loop {
+            let busy: Vec<String> = run
+                .nodes()
+                .await
+                .iter()
+                .filter(|update| !ended(update))
+                .map(|update| update.spec.node_ref.name.clone())
+                .collect();
+            assert!(busy.len() <= limit, "more than {limit} at once: {busy:?}");
+            wait::pass(Duration::from_millis(20)).await;
+        }
+    };
+    let work = async {
+        meanwhile.await;
+        run.succeeds().await;
+    };
+    tokio::select! {
+        () = watch => {}
+        () = work => {}
+    }
+}
+
 /// What kinds with conditions have in common.
 pub(crate) trait Conditions: ResourceExt {
     /// All conditions.

@@ -1,0 +1,212 @@
+//! Several operator pods behind one Service: a machine's call arrives at any of them, and is passed on
+//! to the one that works on the machine.
+
+use crate::harness::payload::Component;
+use crate::harness::run::watched;
+use crate::harness::{Conditions, Machine, Run, Site, outcome, wait};
+use crate::pods::{connect_from, kill_process};
+use crate::release::{Release, on_node};
+use crate::traces::{is_as_before, traces};
+use farrier::api::NodeUpdate;
+use futures::future::{join, join_all};
+use serde_json::json;
+
+/// Three pods whose work others take over soon after they are lost.
+const THREE: [&str; 3] = ["replicas=3", "hostPorts.enabled=false", "operator.replicaLeaseSeconds=5"];
+
+/// Machines at once in each run, of six. Each call arrives at a pod by chance: that none of ten machines'
+/// calls is passed on happens once in 60,000 times.
+const AT_ONCE: usize = 5;
+
+/// A script that ends when the test says so.
+fn held(site: &Site) -> Component {
+    let script = b"#!/bin/sh\necho start >>/var/log/slow.runs\nuntil [ -e /run/go ]; do sleep 0.2; done\necho 1.0 >/etc/slow.version\n";
+    let component = site.payload("held.sh", "1.0", "Script", script);
+    component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
+}
+
+async fn let_go(machines: &[Machine]) {
+    join_all(machines.iter().map(|machine| machine.sh("touch /run/go"))).await;
+}
+
+/// Machines of one family each, for a run with this exposure.
+async fn six(site: &Site, exposure: &str) -> Vec<Machine> {
+    let v4 = format!("{exposure}-v4");
+    let v6 = format!("{exposure}-v6");
+    let mut machines = site.machine(&v4).lab(&["--no-v6"]).label("in", exposure).up_many(3).await;
+    machines.extend(site.machine(&v6).lab(&["--no-v4"]).label("in", exposure).up_many(3).await);
+    machines
+}
+
+async fn calling<'a>(site: &'a Site, name: &str, exposure: &str) -> Run<'a> {
+    let spec = json!({
+        "baselineRef": {"name": "slow"},
+        "selector": {"matchLabels": {"in": name}},
+        "channel": "Callback",
+        "strategy": {"maxConcurrent": AT_ONCE},
+        "callback": {"exposure": exposure},
+    });
+    site.run(name, spec).await
+}
+
+/// A run with its machines.
+type Part<'a> = (&'a Run<'a>, &'a [Machine]);
+
+/// The NodeUpdates of machines that the script runs on right now.
+async fn at_work(runs: &[Part<'_>]) -> Vec<NodeUpdate> {
+    let mut found = Vec::new();
+    for (run, machines) in runs {
+        for update in run.nodes().await {
+            let of = machines.iter().find(|machine| machine.name == update.spec.node_ref.name);
+            if of.is_some_and(|of| of.slow_runs() > 0 && of.file("/etc/slow.version").is_none()) {
+                found.push(update);
+            }
+        }
+    }
+    found
+}
+
+/// The runner that passes on the calls of a machine which is being worked on.
+fn relay(update: &NodeUpdate) -> Option<String> {
+    let words = update.words("CallbackReachable");
+    let (_, after) = words.split_once("called through runner ")?;
+    after.split(' ').next().map(str::to_owned)
+}
+
+/// Waits until as many machines as may be are at work.
+async fn all_at_work(runs: &[Part<'_>]) {
+    wait::until("machines to be at work", wait::LIMIT, async || {
+        let busy = at_work(runs).await.len();
+        if busy == AT_ONCE * runs.len() { Ok(()) } else { Err(format!("{busy} are")) }
+    })
+    .await;
+}
+
+/// Waits until a machine is at work for which `which` has an answer.
+async fn some<T>(what: &str, runs: &[Part<'_>], which: impl Fn(&NodeUpdate) -> Option<T>) -> T {
+    wait::until(what, wait::LIMIT, async || {
+        let updates = at_work(runs).await;
+        let words: Vec<String> = updates.iter().map(|u| u.words("CallbackReachable")).collect();
+        updates.iter().find_map(&which).ok_or_else(|| format!("{words:#?}"))
+    })
+    .await
+}
+
+/// What pods may reach while runs go on: each other on the ports that engines call, and nothing more.
+async fn pods_reach_only_what_they_must(release: &Release<'_>, run: &Run<'_>, stranger: &Machine) {
+    let pods = release.pods().await;
+    let ports = run.get().await.status.expect("a status").callback.expect("ports").ports;
+    let (from, to) = (&pods[0].name, &pods[1]);
+    let pair = ports.iter().find(|ports| ports.runner == to.name).expect("the pod's ports");
+    for &address in &to.addresses {
+        assert_eq!(connect_from(from, address, pair.https_port).await, "open", "{address}");
+        assert_eq!(connect_from(from, address, pair.http_port).await, "closed", "{address}");
+        assert_eq!(connect_from(from, address, 8080).await, "closed", "{address}");
+    }
+    let stranger = stranger.v4.as_ref().expect("an address").parse().expect("an address");
+    assert_eq!(connect_from(from, stranger, 22).await, "closed", "a machine of no run");
+}
+
+/// Kills, one after the other, a pod that passes calls on, one that works on machines, and the leader.
+async fn kills(release: &Release<'_>, runs: &[Part<'_>]) {
+    let relays = some("a call that was passed on", runs, relay).await;
+    let counted = release.counted(&relays, "farrier_callback_relayed_total").await;
+    assert!(counted.as_ref().is_ok_and(|streams| *streams > 0.0), "{counted:?}");
+    kill_process(&relays).await;
+    let leader = release.leader().await;
+    let working = |update: &NodeUpdate| (update.spec.runner != leader).then(|| update.spec.runner.clone());
+    let lost = some("a runner that works and does not lead", runs, working).await;
+    release.lose(&lost).await;
+    wait::until("its machines to be handed over", wait::LIMIT, async || {
+        let left = at_work(runs).await.into_iter().filter(|update| update.spec.runner == lost).count();
+        if left == 0 { Ok(()) } else { Err(format!("{left} are not")) }
+    })
+    .await;
+    let leader = release.leader().await;
+    release.lose(&leader).await;
+    wait::until("another leader", wait::LIMIT, async || {
+        let now = release.leader().await;
+        if now == leader { Err(now) } else { Ok(()) }
+    })
+    .await;
+}
+
+/// Every machine is updated, once, by its own calls, and clean.
+async fn went_well(run: &Run<'_>, machines: &[Machine]) {
+    for machine in machines {
+        let update = run.node(&machine.name).await;
+        assert_eq!(machine.slow_runs(), 1, "{}", machine.name);
+        assert_eq!(outcome(&update, "slow"), "Updated", "{}", machine.name);
+        assert_eq!(update.state("TornDown"), "True", "{}: {}", machine.name, update.words("TornDown"));
+    }
+}
+
+/// With more than one pod most calls arrive at the wrong one: they are lost, or policies keep pods
+/// from each other, or a pod that is lost takes the machines of others with it.
+#[test]
+fn calls_are_passed_on_between_pods_whichever_of_them_is_killed() {
+    on_node("relay", async |site, release| {
+        site.baseline("slow", &[held(site)]).await;
+        let stranger = site.machine("stranger").spec(json!({"hold": true})).up().await;
+        let (by_node, by_balancer) = (six(site, "port").await, six(site, "balancer").await);
+        release.install(&Release::chart(), &THREE).await;
+        let before = traces(site, release, &site.machines()).await;
+        let first = calling(site, "port", "NodePort").await;
+        let second = calling(site, "balancer", "LoadBalancer").await;
+        release.balance().await;
+        let runs = [(&first, &by_node[..]), (&second, &by_balancer[..])];
+        let meanwhile = async {
+            all_at_work(&runs).await;
+            pods_reach_only_what_they_must(release, &first, &stranger).await;
+            kills(release, &runs).await;
+            let_go(&site.machines()).await;
+        };
+        join(watched(&first, AT_ONCE, meanwhile), watched(&second, AT_ONCE, async {})).await;
+        went_well(&first, &by_node).await;
+        went_well(&second, &by_balancer).await;
+        release.is_rolled_out().await;
+        is_as_before(&before, site, release, &site.machines(), "after both runs").await;
+        release.uninstall().await.expect("an uninstallation");
+    });
+}
+
+/// Pods go one after the other, as a drain of nodes has them go: never two at once.
+async fn evictions(release: &Release<'_>) {
+    release.is_rolled_out().await;
+    release.may_lose_one().await;
+    let pods = release.pods().await;
+    assert_eq!(pods.len(), 3, "{pods:?}");
+    assert!(release.evict(&pods[0].name).await, "all pods were there");
+    assert!(!release.evict(&pods[1].name).await, "the budget allows one at a time");
+    for pod in &pods[1..] {
+        wait::until("the next one to be allowed to go", wait::LIMIT, async || {
+            if release.evict(&pod.name).await { Ok(()) } else { Err(format!("{} must stay", pod.name)) }
+        })
+        .await;
+    }
+}
+
+/// Every upgrade and every maintenance of the cluster's own nodes disturbs the runs under way.
+#[test]
+fn a_run_goes_on_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
+    on_node("replaced", async |site, release| {
+        site.baseline("slow", &[held(site)]).await;
+        let machines = six(site, "port").await;
+        release.install(&Release::chart(), &THREE).await;
+        let before = traces(site, release, &machines).await;
+        let run = calling(site, "port", "NodePort").await;
+        let meanwhile = async {
+            all_at_work(&[(&run, &machines)]).await;
+            // New pods: a value that they see has changed.
+            let changed = ["operator.engineLeaseSeconds=800"];
+            release.upgrade(&Release::chart(), &[&THREE[..], &changed].concat()).await;
+            evictions(release).await;
+            let_go(&machines).await;
+        };
+        watched(&run, AT_ONCE, meanwhile).await;
+        went_well(&run, &machines).await;
+        release.is_rolled_out().await;
+        is_as_before(&before, site, release, &machines, "after the run").await;
+        release.uninstall().await.expect("an uninstallation");
+    });
+}

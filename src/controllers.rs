@@ -6,6 +6,7 @@
 
 mod assign;
 mod baseline;
+mod concerns;
 mod lead;
 mod managed_node;
 mod pending;
@@ -19,6 +20,7 @@ use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::publish::Events;
 use crate::world::{Change, World};
+use concerns::{Concerns, waits_for_ports};
 use kube::{Client, ResourceExt};
 pub use lead::lead;
 pub(crate) use pending::Pending;
@@ -72,8 +74,10 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     let mut members = context.members.clone();
     let mut hand_over = Some(Instant::now());
     let mut due: BTreeMap<Key, Instant> = BTreeMap::new();
+    let mut concerns = Concerns::default();
     for run in context.world.runs.state() {
         due.insert(key(&*run), Instant::now());
+        concerns.ports_are_freed(&key(&*run), Some(&run));
     }
     baseline::review_all(context).await;
     managed_node::review_all(context).await;
@@ -87,7 +91,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
                     if concerns_orphan(context, &change) {
                         hand_over = hand_over.or(Some(Instant::now() + DEBOUNCE));
                     }
-                    note(context, change, &mut due).await;
+                    note(context, change, &mut concerns, &mut due).await;
                 }
                 None => return,
             },
@@ -130,7 +134,7 @@ async fn until(when: Option<Instant>) {
 }
 
 /// Marks what a change concerns.
-async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant>) {
+async fn note(context: &Context, change: Change, concerns: &mut Concerns, due: &mut BTreeMap<Key, Instant>) {
     let soon = Instant::now() + DEBOUNCE;
     let mut mark = |key: Key| {
         let at = due.entry(key).or_insert(soon);
@@ -139,22 +143,28 @@ async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant
     match change {
         Change::Run(run) => {
             let namespace = run.namespace.clone().unwrap_or_default();
-            if context.world.runs.get(&run).is_none() {
+            let found = context.world.runs.get(&run);
+            if found.is_none() {
                 context.pending.forget_run(&namespace, &run.name);
             }
-            mark((namespace, run.name));
+            let key = (namespace, run.name);
+            if concerns.ports_are_freed(&key, found.as_deref()) {
+                waiting_for_ports(context).into_iter().for_each(&mut mark);
+            }
+            mark(key);
         }
         Change::Update(update) => {
             let namespace = update.namespace.clone().unwrap_or_default();
-            if context.world.updates.get(&update).is_none() {
+            let found = context.world.updates.get(&update);
+            if found.is_none() {
                 context.pending.forget_update(&namespace, &update.name);
             }
-            if let Some(run) = context.world.updates.get(&update).map(|u| u.spec.run_ref.name.clone()) {
-                mark((namespace.clone(), run));
+            let key = (namespace.clone(), update.name);
+            if concerns.machine_changes_hands(&key, found.as_deref()) {
+                open_runs(context, &namespace).into_iter().for_each(&mut mark);
             }
-            // Another run may wait for this machine.
-            for key in open_runs(context, &namespace) {
-                mark(key);
+            if let Some(update) = found {
+                mark((namespace, update.spec.run_ref.name.clone()));
             }
         }
         Change::Node(node) => {
@@ -180,6 +190,13 @@ async fn note(context: &Context, change: Change, due: &mut BTreeMap<Key, Instant
             }
         }
     }
+}
+
+/// Runs that have asked for ports and have not got all of them.
+fn waiting_for_ports(context: &Context) -> Vec<Key> {
+    let runners = context.members.live().len();
+    let runs = context.pending.runs(&context.world);
+    runs.iter().filter(|run| waits_for_ports(run, runners)).map(|run| key(&**run)).collect()
 }
 
 /// Runs of a namespace that have not ended.

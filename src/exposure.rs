@@ -99,6 +99,8 @@ pub struct Concerned {
 /// What this process has done for a run.
 #[derive(Debug, Clone, Default)]
 struct Progress {
+    /// When its identity was seen to be there.
+    identity: Option<Instant>,
     /// When its policies were first complete.
     policies: Option<Instant>,
     /// Whether no policy is needed, because no machine has an address.

@@ -18,7 +18,11 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether somebody has deleted a run's identity: runs that wait for ports
+/// are decided many times, and runners that were restarted cannot answer without it.
+const IDENTITY_LOOK: Duration = Duration::from_secs(30);
 
 /// A status names at most so many addresses.
 const MOST_ADDRESSES: usize = 64;
@@ -67,7 +71,7 @@ impl Exposer {
         let exposure = run.spec.callback.exposure;
         let mut written = None;
         if calls && impossible(exposure, &runners).is_none() {
-            secret::ensure(&self.client, run).await.map_err(Trouble::Words)?;
+            self.identify(run).await?;
             written = self.give_ports(run, runs, &runners).await?;
         }
         let current = written.as_ref().unwrap_or(run);
@@ -76,6 +80,17 @@ impl Exposer {
             self.make_service(current).await?;
         }
         Ok(written)
+    }
+
+    /// Makes the run's identity, and looks now and then whether it is still there.
+    async fn identify(&self, run: &UpdateRun) -> Result<(), Trouble> {
+        let uid = run.uid().unwrap_or_default();
+        let seen = self.progress().get(&uid).and_then(|progress| progress.identity);
+        if seen.is_none_or(|at| at.elapsed() >= IDENTITY_LOOK) {
+            secret::ensure(&self.client, run).await.map_err(Trouble::Words)?;
+            self.progress().entry(uid).or_default().identity = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// Writes which runner is to listen where, and where machines are to call.

@@ -1,23 +1,45 @@
 //! Which runner gets which ports for a run, worked out from what all runs have and runners say.
 
 use crate::api::UpdateRun;
-use crate::api::update_run::{Exposure, OnConflict as ApiOnConflict};
+use crate::api::update_run::{Exposure, ListenerState, OnConflict as ApiOnConflict};
 use crate::membership::{Home, Runners};
 use farrier_network::ledger::{
-    Allocation, Block, Claim, Conflict, OnConflict, Pair, PairRequest, Seat, Sharing, allocate,
+    Allocation, Block, Claim, Conflict, OnConflict, Pair, PairRequest, Seat, Sharing, allocate_after,
 };
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The pairs of a run's runners, and why some have none.
+/// The pairs of a run's runners, and why some have none. Runs that are older and want ports, too,
+/// have theirs first.
 pub(super) fn allocation(run: &UpdateRun, runs: &[Arc<UpdateRun>], runners: &Runners) -> Allocation {
+    let age = |run: &UpdateRun| (run.creation_timestamp(), run.namespace(), run.name_any());
+    let own = age(run);
+    let mut elders: Vec<_> = runs.iter().filter(|other| wants(other) && age(other) < own).collect();
+    elders.sort_by_cached_key(|other| age(other));
+    let before: Vec<PairRequest> = elders.into_iter().map(|other| request(other, runners)).collect();
+    let claims: Vec<Claim> = runs.iter().flat_map(|run| claims(run, runners)).collect();
+    let wanting = runs.iter().filter(|run| wants(run));
+    let conflicts: Vec<Conflict> = wanting.flat_map(|run| conflicts(run, runners)).collect();
+    allocate_after(&before, &request(run, runners), &claims, &conflicts)
+}
+
+/// What the ledger knows a run by; messages name it so.
+fn id(run: &UpdateRun) -> String {
+    format!("{}/{}", run.namespace().unwrap_or_default(), run.name_any())
+}
+
+/// Whether a run wants ports, or has some.
+fn wants(run: &UpdateRun) -> bool {
+    run.status.as_ref().is_some_and(|s| s.callback.is_some())
+}
+
+fn request(run: &UpdateRun, runners: &Runners) -> PairRequest {
     let spec = &run.spec.callback;
     let shared = spec.exposure != Exposure::HostPort;
-    let seats = runners.iter().map(|(name, info)| seat(name, &info.home, shared)).collect();
-    let request = PairRequest {
-        run: run.uid().unwrap_or_default(),
-        seats,
+    PairRequest {
+        run: id(run),
+        seats: runners.iter().map(|(name, info)| seat(name, &info.home, shared)).collect(),
         wanted: Pair { http: spec.http_port, https: spec.https_port },
         on_conflict: match spec.on_conflict {
             ApiOnConflict::Next => OnConflict::Next,
@@ -25,11 +47,7 @@ pub(super) fn allocation(run: &UpdateRun, runs: &[Arc<UpdateRun>], runners: &Run
         },
         sharing: if shared { Sharing::Same } else { Sharing::Each },
         standing: standing(run, runners),
-    };
-    let open = || runs.iter().filter(|run| run.status.as_ref().is_some_and(|s| s.callback.is_some()));
-    let claims: Vec<Claim> = open().flat_map(|run| claims(run, runners)).collect();
-    let conflicts: Vec<Conflict> = open().flat_map(|run| conflicts(run, runners)).collect();
-    allocate(&request, &claims, &conflicts)
+    }
 }
 
 fn seat(name: &str, home: &Home, shared: bool) -> Seat {
@@ -61,17 +79,22 @@ fn standing(run: &UpdateRun, runners: &Runners) -> BTreeMap<String, Pair> {
         .collect()
 }
 
+/// What a run's runners were given, and what they still hold: a run that is over has not let its
+/// ports go before its runners say so.
 fn claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
-    let uid = run.uid().unwrap_or_default();
-    let all = standing(run, runners).into_iter().filter_map(|(runner, pair)| {
+    let id = id(run);
+    let listeners = run.status.iter().flat_map(|s| &s.listeners);
+    let held = listeners.filter(|said| said.state == ListenerState::Bound);
+    let held = held.map(|said| (said.runner.clone(), Pair { http: said.http_port, https: said.https_port }));
+    let all = standing(run, runners).into_iter().chain(held).filter_map(|(runner, pair)| {
         let host = host_of(&runner, &runners.get(&runner)?.home);
-        Some(Claim::both(&uid, &runner, &host, pair))
+        Some(Claim::both(&id, &runner, &host, pair))
     });
     all.flatten().collect()
 }
 
 fn conflicts(run: &UpdateRun, runners: &Runners) -> Vec<Conflict> {
-    let uid = run.uid().unwrap_or_default();
+    let id = id(run);
     let listeners = run.status.iter().flat_map(|s| &s.listeners);
     listeners
         .filter_map(|listener| {
@@ -79,6 +102,6 @@ fn conflicts(run: &UpdateRun, runners: &Runners) -> Vec<Conflict> {
             Some(listener.taken.iter().map(move |port| (host.clone(), *port)))
         })
         .flatten()
-        .map(|(host, port)| Conflict { run: uid.clone(), host, port })
+        .map(|(host, port)| Conflict { run: id.clone(), host, port })
         .collect()
 }

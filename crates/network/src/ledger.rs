@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 mod pair;
 mod range;
 
-pub use pair::{Allocation, PairRequest, Seat, Sharing, allocate};
+pub use pair::{Allocation, PairRequest, Seat, Sharing, allocate, allocate_after};
 pub use range::{RangeProfile, RangeRequest, ReturnPorts, Taken, WayBack, take, take_return};
 
 /// The two ports of the callback server for one run.
@@ -62,7 +62,7 @@ impl Block {
 /// A port that was given to somebody and not given back.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
-    /// UID of the run that has it.
+    /// Which run has it. Messages name it as it stands here.
     pub run: String,
     /// Name of the runner that listens on it.
     pub runner: String,
@@ -90,7 +90,7 @@ impl Claim {
 /// and the runner finds out whether it is free by then.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
-    /// UID of the run that it should have served.
+    /// The run that it should have served.
     pub run: String,
     /// Where.
     pub host: String,
@@ -111,7 +111,7 @@ pub enum OnConflict {
 /// Who has a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Occupant {
-    /// A run, by its UID.
+    /// A run.
     Run(String),
     /// Somebody else on that host, as a runner found out.
     Foreign,
@@ -170,7 +170,7 @@ fn taken_list(taken: &[(u16, Occupant)]) -> String {
     let one = |(n, (port, by)): (usize, &(u16, Occupant))| {
         let is = if n == 0 { "is taken " } else { "" };
         match by {
-            Occupant::Run(uid) => format!("port {port} {is}by run {uid}"),
+            Occupant::Run(run) => format!("port {port} {is}by run {run}"),
             Occupant::Foreign => format!("port {port} {is}by something that is not Farrier's"),
         }
     };

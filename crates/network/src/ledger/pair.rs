@@ -26,7 +26,7 @@ pub enum Sharing {
 /// What a run needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairRequest {
-    /// UID of the run.
+    /// Which run.
     pub run: String,
     /// The runners that serve it. Their order plays no part.
     pub seats: Vec<Seat>,
@@ -64,6 +64,44 @@ pub fn allocate(request: &PairRequest, claims: &[Claim], conflicts: &[Conflict])
         Sharing::Each => each(request, &seats, occupied, conflicts),
         Sharing::Same => same(request, &seats, &occupied, conflicts),
     }
+}
+
+/// Gives a pair to each runner of a run, after all those that asked before it have had theirs:
+/// `before`, the first one first. What they have not been given yet is kept free for them, so that
+/// a run that asks later never passes one that waits.
+pub fn allocate_after<'a>(
+    before: impl IntoIterator<Item = &'a PairRequest>,
+    request: &PairRequest,
+    claims: &[Claim],
+    conflicts: &[Conflict],
+) -> Allocation {
+    let mut claims = claims.to_vec();
+    let mut in_vain: Vec<&PairRequest> = Vec::new();
+    for other in before {
+        // What is nobody's turn costs next to nothing: mostly all ask for the same.
+        if in_vain.iter().any(|told| asks_the_same(told, other)) {
+            continue;
+        }
+        let given = allocate(other, &claims, conflicts).pairs;
+        if given == other.standing {
+            in_vain.extend(given.is_empty().then_some(other));
+            continue;
+        }
+        for seat in &other.seats {
+            let Some(pair) = given.get(&seat.runner) else { continue };
+            claims.extend(Claim::both(&other.run, &seat.runner, &seat.host, *pair));
+        }
+    }
+    allocate(request, &claims, conflicts)
+}
+
+/// Whether two runs that have nothing would be given the same.
+fn asks_the_same(one: &PairRequest, other: &PairRequest) -> bool {
+    let PairRequest { run: _, seats, wanted, on_conflict, sharing, standing } = one;
+    standing.is_empty()
+        && other.standing.is_empty()
+        && (seats, wanted, on_conflict, sharing)
+            == (&other.seats, &other.wanted, &other.on_conflict, &other.sharing)
 }
 
 fn each(
@@ -192,7 +230,9 @@ fn fits(pair: Pair, seats: &[&Seat], occupied: &Occupied) -> bool {
 
 /// All pairs that may be given instead of `wanted`, best first.
 fn candidates(wanted: Pair, block: Option<Block>) -> impl Iterator<Item = Pair> {
-    let above = (wanted.http.saturating_add(1)..=u16::MAX).filter_map(move |http| moved(wanted, http));
+    // Nothing above the block is looked at: runs that wait ask again and again.
+    let highest = block.map_or(u16::MAX, |block| block.last().unwrap_or(0));
+    let above = (wanted.http.saturating_add(1)..=highest).filter_map(move |http| moved(wanted, http));
     let (below, neighbours) = match block {
         // Anything in the block is as good; outside of one, ports below are somebody's for a reason.
         Some(block) => (block.first..wanted.http, block.first..block.last().unwrap_or(block.first)),

@@ -34,7 +34,7 @@ impl From<&Range> for RangeProfile {
 /// Who asks for a port out of a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeRequest {
-    /// UID of the run.
+    /// Which run.
     pub run: String,
     /// Who will listen: a runner, or a process of it.
     pub runner: String,

@@ -166,6 +166,41 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whoever asks later takes nothing that somebody who waits could have had, and whatever is
+    /// left over goes to the first who can use it.
+    #[test]
+    fn nobody_passes_one_who_waits(
+        count in 1..20_u16,
+        foreign in taken(63001),
+        asked in prop::collection::vec((0..4_usize, any::<bool>()), 1..12),
+    ) {
+        let block = Some(Block { first: 63001, count });
+        let wishes = [Pair::USUAL, Pair { http: 63003, https: 63004 }, Pair { http: 63001, https: 63005 }, Pair { http: 80, https: 443 }];
+        let requests: Vec<PairRequest> = asked.iter().enumerate().map(|(n, (wish, fails))| {
+            let mut request = request(&format!("run-{n}"), vec![seat("r0", "h0", block)], Sharing::Each);
+            request.wanted = wishes[*wish];
+            if *fails {
+                request.on_conflict = OnConflict::Fail;
+            }
+            request
+        }).collect();
+        let (claims, conflicts) = split(&foreign);
+        // One after the other, each after its elders were really given theirs …
+        let mut one_by_one = claims.clone();
+        let mut expected = Vec::new();
+        for request in &requests {
+            let given = allocate(request, &one_by_one, &conflicts);
+            one_by_one.extend(given.pairs.get("r0").into_iter().flat_map(|pair| Claim::both(&request.run, "r0", "h0", *pair)));
+            expected.push(given);
+        }
+        // … is the same as if any of them is asked first.
+        for (n, request) in requests.iter().enumerate() {
+            prop_assert_eq!(&allocate_after(&requests[..n], request, &claims, &conflicts).pairs, &expected[n].pairs);
+        }
+    }
+}
+
 /// Sixty-four runs begin in the same second; each gets its own pair, in order.
 #[test]
 fn sixty_four_runs_at_once() {

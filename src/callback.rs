@@ -44,6 +44,7 @@ mod counters;
 mod devices;
 mod gate;
 mod hello;
+mod holder;
 mod identity;
 mod listen;
 mod pace;

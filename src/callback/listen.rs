@@ -3,6 +3,7 @@
 //! Nobody looks whether a port is free before taking it: taking it is the look. Both ports of a
 //! pair are taken for all families at once, and given back together.
 
+use super::holder;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -53,9 +54,9 @@ pub struct BindError {
 /// What hinders.
 #[derive(Debug, thiserror::Error)]
 pub enum BindErrorKind {
-    /// Another run or another program has it.
-    #[error("it is in use")]
-    InUse,
+    /// Another run or another program has it, as far as can be seen from here.
+    #[error("it is in use by {0}")]
+    InUse(String),
     /// Ports below the system's limit (1024 mostly) need a capability.
     #[error("it needs the capability NET_BIND_SERVICE")]
     NotPermitted,
@@ -105,7 +106,7 @@ fn listeners(wanted: u16, families: &[Family]) -> Result<Listeners, BindError> {
                 had.push(*family);
             }
             Err(error) if lacks_family(&error) => {}
-            Err(error) => return Err(BindError { port, kind: kind(error) }),
+            Err(error) => return Err(BindError { port, kind: kind(port, error) }),
         }
     }
     if bound.is_empty() {
@@ -137,10 +138,10 @@ fn lacks_family(error: &io::Error) -> bool {
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }
 
-fn kind(error: io::Error) -> BindErrorKind {
+fn kind(port: u16, error: io::Error) -> BindErrorKind {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the list of io::ErrorKind is open")]
     match error.kind() {
-        io::ErrorKind::AddrInUse => BindErrorKind::InUse,
+        io::ErrorKind::AddrInUse => BindErrorKind::InUse(holder::of(port)),
         io::ErrorKind::PermissionDenied => BindErrorKind::NotPermitted,
         _ => BindErrorKind::Other(error),
     }
@@ -159,7 +160,7 @@ mod tests {
         let pair = bound.pair();
         let error = bind(pair, &BOTH).unwrap_err();
         assert!(
-            matches!(error, BindError { port, kind: BindErrorKind::InUse } if port == pair.http),
+            matches!(error, BindError { port, kind: BindErrorKind::InUse(_) } if port == pair.http),
             "{error}"
         );
         drop(bound);
@@ -173,7 +174,10 @@ mod tests {
         let taken = foreign.local_addr().unwrap().port();
         let free = bind(ANY, &BOTH).unwrap().pair().http;
         let error = bind(Pair { http: free, https: taken }, &BOTH).unwrap_err();
-        assert!(matches!(error, BindError { port, kind: BindErrorKind::InUse } if port == taken), "{error}");
+        assert!(
+            matches!(error, BindError { port, kind: BindErrorKind::InUse(_) } if port == taken),
+            "{error}"
+        );
         bind(Pair { http: free, https: 0 }, &BOTH).expect("the first port of the pair was given back");
     }
 }

@@ -7,7 +7,7 @@ use crate::api::update_run::{
     CallbackStatus, Exposure, ListenerState, ListenerStatus, OnConflict, RunnerPorts,
 };
 use crate::membership::{Home, Runners};
-use farrier_network::ledger::{Allocation, Pair, Refusal};
+use farrier_network::ledger::{Allocation, Occupant, Pair, Refusal};
 use farrier_update::model::RunnerName;
 use farrier_update::run::{Way, Ways};
 use farrier_update::{Millis, Reason};
@@ -105,7 +105,7 @@ impl Exposer {
         }
         let allocation = ports::allocation(run, runs, &runners);
         let since = u64::try_from(callback.since.0.as_millisecond()).map_or(now, Millis);
-        if let Some(way) = unbound(run, callback, &listeners, &allocation, since, now) {
+        if let Some(way) = unbound(run, runs, &listeners, &allocation, since, now) {
             return way;
         }
         let bound: Vec<&RunnerPorts> = bound(callback, &listeners).collect();
@@ -230,12 +230,13 @@ fn said_of<'a>(ports: &RunnerPorts, listeners: &[&'a ListenerStatus]) -> Option<
 /// What keeps the runners from listening; `None`: enough of them do.
 fn unbound(
     run: &UpdateRun,
-    callback: &CallbackStatus,
+    runs: &[Arc<UpdateRun>],
     listeners: &[&ListenerStatus],
     allocation: &Allocation,
     since: Millis,
     now: Millis,
 ) -> Option<Way> {
+    let callback = run.status.as_ref()?.callback.as_ref()?;
     let bound = bound(callback, listeners).count();
     let patient = now < since.after(BIND_PATIENCE);
     let waits = callback
@@ -247,7 +248,7 @@ fn unbound(
         return None;
     }
     if let Some(refusal) = allocation.refused.values().next().filter(|_| allocation.pairs.is_empty()) {
-        return Some(refused(run, refusal, now));
+        return Some(refused(run, runs, refusal, now));
     }
     let failed = callback
         .ports
@@ -255,12 +256,13 @@ fn unbound(
         .filter_map(|ports| said_of(ports, listeners))
         .find(|listener| matches!(listener.state, ListenerState::NotPermitted | ListenerState::Failed));
     if let Some(listener) = failed.filter(|_| bound == 0) {
-        let reason = if listener.state == ListenerState::NotPermitted {
-            Reason::PortNotPermitted
+        let (reason, next) = if listener.state == ListenerState::NotPermitted {
+            let next = "; start a run with ports from 1024 up in spec.callback, or let the operator have the capability";
+            (Reason::PortNotPermitted, next)
         } else {
-            Reason::ExposureFailed
+            (Reason::ExposureFailed, "")
         };
-        let message = format!("runner {}: {}", listener.runner, listener.message);
+        let message = format!("runner {}: {}{next}", listener.runner, listener.message);
         return Some(stuck(true, reason, message, now.after(LOOK_AGAIN)));
     }
     let who = if late.is_empty() { "runners".to_owned() } else { late.join(", ") };
@@ -271,14 +273,15 @@ fn unbound(
     })
 }
 
-fn refused(run: &UpdateRun, refusal: &Refusal, now: Millis) -> Way {
+fn refused(run: &UpdateRun, runs: &[Arc<UpdateRun>], refusal: &Refusal, now: Millis) -> Way {
     let until = now.after(LOOK_AGAIN);
     match refusal {
-        Refusal::PortsTaken { .. } => Way::Refused {
+        Refusal::PortsTaken { host: _, taken } => Way::Refused {
             reason: Reason::PortsTaken,
             open: true,
             message: format!(
-                "{refusal}, and spec.callback.onConflict is Fail; start a run with other ports, or with onConflict: Next"
+                "{refusal}, and spec.callback.onConflict is Fail; start a run with other ports, or with onConflict: Next{}",
+                found(runs, taken)
             ),
         },
         Refusal::OutsideBlock { .. } => stuck(
@@ -299,6 +302,18 @@ fn refused(run: &UpdateRun, refusal: &Refusal, now: Millis) -> Way {
             until,
         ),
     }
+}
+
+/// What runners found out of those who have these ports and are no runs.
+fn found(runs: &[Arc<UpdateRun>], taken: &[(u16, Occupant)]) -> String {
+    let foreign = |port: u16| taken.contains(&(port, Occupant::Foreign));
+    let said = runs.iter().flat_map(|run| run.status.iter().flat_map(|s| &s.listeners));
+    let told: BTreeSet<String> = said
+        .filter(|said| said.state == ListenerState::Conflict && said.taken.iter().any(|port| foreign(*port)))
+        .filter(|said| foreign(said.http_port) || foreign(said.https_port))
+        .map(|said| format!(". Runner {}: {}", said.runner, said.message))
+        .collect();
+    told.into_iter().collect()
 }
 
 /// Why this exposure cannot be had here; `None`: it can.

@@ -92,7 +92,7 @@ impl Door {
     /// The ports could not be had.
     pub(super) fn refused(&mut self, error: &BindError, now: Instant) {
         let state = match error.kind {
-            BindErrorKind::InUse => {
+            BindErrorKind::InUse(_) => {
                 self.taken.retain(|(port, _)| *port != error.port);
                 self.taken.push((error.port, now));
                 ListenerState::Conflict

@@ -20,12 +20,19 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Options {
     /// How the log is written. Without it: text on a terminal, json elsewhere.
-    #[arg(long, env = "FARRIER_LOG_FORMAT", global = true, value_enum, value_name = "FORMAT")]
+    #[arg(
+        long,
+        env = "FARRIER_LOG_FORMAT",
+        global = true,
+        help_heading = "Log",
+        value_enum,
+        value_name = "FORMAT"
+    )]
     log_format: Option<Format>,
 
     /// How much is logged: off, error, warn, info, debug or trace. For single modules, set
     /// `RUST_LOG` instead, for instance to `info,farrier::ssh=debug`.
-    #[arg(long, env = "FARRIER_LOG_LEVEL", global = true, value_name = "LEVEL")]
+    #[arg(long, env = "FARRIER_LOG_LEVEL", global = true, help_heading = "Log", value_name = "LEVEL")]
     log_level: Option<LevelFilter>,
 }
 

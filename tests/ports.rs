@@ -61,6 +61,7 @@ fn every_type_is_documented() {
         "# Ports\n\n\
          What `farrier ports` prints for each type of machine; for machines of a site it also has their addresses.\n\
          `farrier ports --help` shows how to get it as nftables rules, as NetworkPolicies, or as JSON.\n\
+         [What the JSON has](#json) is at the end.\n\
          63001 and 63002 are the ports that a run asks for; it may be given others, and `farrier ports --run NAME` prints those.\n\
          Between Farrier and a machine nothing else is needed, and nothing else is used.\n",
     );
@@ -72,7 +73,73 @@ fn every_type_is_documented() {
             writeln!(page, "\n## {kind}{of}\n\n```text\n{text}```").unwrap();
         }
     }
+    page.push_str(JSON);
     expect("docs/ports.md", &page);
+}
+
+/// What a program may rely on. The test below holds it to what is printed.
+const JSON: &str = "
+## JSON
+
+`-o json` prints one object with `rows` and `notes`.
+A row is one port or range that has to be open; what stays closed has none.
+
+| field | is |
+| --- | --- |
+| `node` | name of the ManagedNode; the type where `--type` was asked for |
+| `run` | name of its UpdateRun, or null |
+| `type` | as in `spec.type` |
+| `phases` | when it is needed: `Inventory`, `Deployment` |
+| `direction` | who opens the connection: `toMachine` or `fromMachine` |
+| `from`, `to` | addresses and names of the two ends; an empty list: not known, so any |
+| `transport` | `TCP` or `UDP` |
+| `port`, `endPort` | the first and the last port, on the side of `to` |
+| `mayGoOn` | true: where all of these are taken, ports after `endPort` are used |
+| `protocol` | what is spoken, such as `ssh` |
+| `optional` | true: only devices without HTTPS need it |
+| `reason` | what for, in words |
+| `generation` | the manual of `--generation`, or null |
+
+`notes` has what else there is to know, in words: names that rules cannot hold, machines that are left out.
+Fields may be added; those that are there stay.
+";
+
+/// A network team's program breaks on a field that was renamed.
+#[test]
+fn json_has_the_fields_that_are_documented() {
+    let documented: BTreeSet<&str> = JSON
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once(" | "))
+        .flat_map(|(names, _)| names.split(", "))
+        .map(|name| name.trim_matches('`'))
+        .collect();
+    for kind in MachineType::ALL {
+        for row in rows(&["--type", &kind.to_string(), "--channel", "Callback"]) {
+            let found: BTreeSet<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(found, documented, "{kind}");
+        }
+    }
+}
+
+/// A rule is wider than it looks, or never matches, and nobody was told.
+#[test]
+fn what_rules_cannot_say_is_said_beside_them() {
+    let callback = ["--type", "Linux", "--channel", "Callback"];
+    for (more, words) in [
+        (
+            &["--address", "fd00::7", "--from", "10.0.0.1"][..],
+            "--from has no address of the machine's family",
+        ),
+        (&["--address", "fe80::1%mgmt0"], "fe80::1%mgmt0 is of one link only"),
+        (&["--address", "db-01"], "db-01 is a name"),
+    ] {
+        for format in ["table", "nftables", "networkpolicy"] {
+            let text = prints(&[&callback[..], more, &["-o", format]].concat());
+            assert!(text.contains(words), "{more:?} as {format}: {text}");
+        }
+    }
+    let text = prints(&[&callback[..], &["--address", "fd00::7", "--from", "fd00::1"]].concat());
+    assert!(!text.contains("note:"), "{text}");
 }
 
 /// A whole site, in each format.

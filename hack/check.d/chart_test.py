@@ -321,6 +321,29 @@ class Served(unittest.TestCase):
         done = helm("install", "farrier", str(CHART), "--namespace", "a", "--dry-run=server")
         self.assertIn("kubectl label namespace a pod-security.kubernetes.io/enforce=privileged", done.stderr)
 
+    def test_a_second_release_has_to_keep_out_of_the_way_of_the_first(self):
+        """Two operators over one namespace would decide about the same runs; two in one would share a leader."""
+        some = ("--set", "hostPorts.enabled=false", "--set", "crds.install=false")
+        done = helm("install", "one", str(CHART), "--namespace", "tools", *some, "--set-json", 'watchNamespaces=["a"]')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        try:
+            def second(namespace: str, watched: str) -> str:
+                return helm("install", "two", str(CHART), "--namespace", namespace, "--dry-run=server", *some,
+                            "--set-json", f"watchNamespaces={watched}").stderr
+            self.assertIn("the namespace tools has the release one of Farrier", second("tools", '["b"]'))
+            watched = "the namespace a is watched by the release one in the namespace tools"
+            self.assertIn(watched, second("b", '["a"]'))
+            self.assertIn(watched, second("b", "[]"))
+            self.assertEqual("", second("b", '["b"]'))
+            again = helm("upgrade", "one", str(CHART), "--namespace", "tools", "--dry-run=server", "--reset-then-reuse-values")
+            self.assertEqual(again.returncode, 0, again.stderr)
+        finally:
+            helm("uninstall", "one", "--namespace", "tools", "--no-hooks")
+
+    def test_a_watched_namespace_has_to_be_there(self):
+        done = helm("install", "farrier", str(CHART), "--namespace", "tools", "--dry-run=server", "--set-json", 'watchNamespaces=["a","nowhere"]')
+        self.assertIn("there is no namespace nowhere", done.stderr)
+
     def test_the_address_of_the_api_server_is_looked_up(self):
         slice = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv6",
                  "metadata": {"name": "kubernetes-test", "namespace": "default", "labels": {"kubernetes.io/service-name": "kubernetes"}},

@@ -49,6 +49,10 @@ enum When {
         /// Namespace of the operator.
         #[arg(long, env = "FARRIER_POD_NAMESPACE")]
         operator_namespace: String,
+
+        /// The operator's Deployment there: while it exists, nothing is removed.
+        #[arg(long, env = "FARRIER_DEPLOYMENT")]
+        deployment: Option<String>,
     },
 }
 
@@ -61,7 +65,15 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     let until = Instant::now() + Duration::from_secs(args.wait);
     match &args.when {
         When::Before => before(&client, &args.namespace, until).await,
-        When::After { operator_namespace } => {
+        When::After { operator_namespace, deployment } => {
+            if let Some(name) = deployment {
+                let exists =
+                    patiently(until, || act::is_installed(&client, operator_namespace, name)).await?;
+                anyhow::ensure!(
+                    !exists,
+                    "the Deployment {operator_namespace}/{name} exists: the operator is not uninstalled, and nothing was removed. Next: where its objects were made by helm template, make them anew with --no-hooks, and delete this Job"
+                );
+            }
             patiently(until, || act::own_objects(&client, operator_namespace)).await?;
             patiently(until, || act::let_go(&client, &args.namespace)).await
         }
@@ -93,7 +105,7 @@ async fn before(client: &Client, namespaces: &[String], until: Instant) -> anyho
         let open: Vec<String> = runs.iter().filter(|run| is_open(run)).map(describe).collect();
         anyhow::ensure!(
             open.is_empty(),
-            "runs are under way: {}. Nothing was uninstalled. Next: wait until they have ended (kubectl wait --for=condition=Succeeded), or cancel them (kubectl patch updaterun NAME --type=merge --patch '{{\"spec\":{{\"desiredState\":\"Cancel\"}}}}'), and uninstall again. To leave their machines to the engines' own clean-up: helm upgrade --reuse-values --set uninstall.force=true, then uninstall",
+            "runs are under way: {}. Nothing was uninstalled. Next: wait until they have ended (kubectl wait --for=jsonpath='{{.status.finishedAt}}'), or cancel them (kubectl patch updaterun NAME --type=merge --patch '{{\"spec\":{{\"desiredState\":\"Cancel\"}}}}'), and uninstall again. To leave their machines to the engines' own clean-up: helm upgrade --reset-then-reuse-values --set uninstall.force=true, then uninstall",
             listed(&open)
         );
         let updates: Vec<NodeUpdate> = patiently(until, || all(client, namespaces)).await?;
@@ -104,7 +116,7 @@ async fn before(client: &Client, namespaces: &[String], until: Instant) -> anyho
         }
         anyhow::ensure!(
             Instant::now() < until,
-            "machines wait to be cleaned: {}. Nothing was uninstalled. Next: see the condition TornDown of these NodeUpdates and uninstall again; to leave the machines to the engines' own clean-up: helm upgrade --reuse-values --set uninstall.force=true, then uninstall",
+            "machines wait to be cleaned: {}. Nothing was uninstalled. Next: see the condition TornDown of these NodeUpdates and uninstall again; to leave the machines to the engines' own clean-up: helm upgrade --reset-then-reuse-values --set uninstall.force=true, then uninstall",
             listed(&held)
         );
         // sleep: between two looks; a hook that runs once needs no watch.

@@ -32,3 +32,4 @@ mod samples;
 mod schema;
 mod server;
 mod startup;
+mod uninstall;

@@ -85,9 +85,14 @@ impl Release<'_> {
         output("helm", self.arguments("install", chart, settings)).await;
     }
 
-    /// `helm upgrade`, and waits until its pods are ready.
-    pub(crate) async fn upgrade(&self, chart: &Path, settings: &[&str]) {
-        output("helm", self.arguments("upgrade", chart, settings)).await;
+    /// `helm upgrade` as docs/install.md has it, with what changes only, and waits until its pods are ready.
+    pub(crate) async fn upgrade(&self, chart: &Path, changes: &[&str]) {
+        let chart = chart.display().to_string();
+        let mut arguments =
+            vec!["upgrade", "farrier", &chart, "--namespace", &self.namespace, "--reset-then-reuse-values"];
+        arguments.extend(["--wait", "--timeout", "90s"]);
+        arguments.extend(changes.iter().flat_map(|change| ["--set", change]));
+        output("helm", arguments).await;
     }
 
     /// `helm uninstall`; its words where it refuses.

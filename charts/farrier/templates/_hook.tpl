@@ -32,6 +32,8 @@ template:
       env:
       - name: FARRIER_POD_NAMESPACE
         valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+      - name: FARRIER_DEPLOYMENT
+        value: {{ include "farrier.name" .root }}
       {{- with .root.Values.watchNamespaces }}
       - name: FARRIER_NAMESPACE
         value: {{ join "," . | quote }}

@@ -99,6 +99,16 @@ impl Demand {
         let given = if subject.callback.is_empty() { &scope.from } else { &subject.callback };
         let [farrier, called]: [Vec<Place>; 2] =
             [&scope.from, given].map(|places| places.iter().filter(shared).cloned().collect());
+        for (ours, all, field) in
+            [(&farrier, &scope.from, "--from"), (&called, &subject.callback, "callbackAddress")]
+        {
+            if ours.is_empty() && !all.is_empty() {
+                self.notes.push(format!(
+                    "{}: {field} has no address of the machine's family; rules leave Farrier's address out",
+                    subject.node
+                ));
+            }
+        }
         let phases: Vec<Phase> = subject
             .phases
             .iter()
@@ -144,6 +154,12 @@ impl Demand {
         if places.is_empty() {
             self.notes.push(format!("{node} has no address of a family that is asked for"));
             return None;
+        }
+        for place in places.iter().filter(|place| place.is_link_local()) {
+            self.notes.push(format!(
+                "{node}: {} is of one link only; no router passes it on, and rules do not say which link",
+                place.text
+            ));
         }
         for name in places.iter().filter(|place| place.address.is_none()) {
             self.notes.push(format!(

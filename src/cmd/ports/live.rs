@@ -3,6 +3,7 @@
 use super::subject::Found;
 use crate::api::{ManagedNode, UpdateRun};
 use crate::cmd::cluster;
+use crate::failure::chain;
 use anyhow::Context as _;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -29,16 +30,17 @@ pub(super) async fn find(
     let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
     let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
     let nodes: Api<ManagedNode> = Api::namespaced(client.clone(), &namespace);
-    let asking = || format!("failed to ask the cluster at {server}");
+    let asking =
+        |error| anyhow::Error::msg(plain(error)).context(format!("failed to ask the cluster at {server}"));
     match query {
         Query::Node(name) => {
-            let node = nodes.get_opt(name).await.with_context(asking)?;
+            let node = nodes.get_opt(name).await.map_err(asking)?;
             let node = node.with_context(|| missing("ManagedNode", name, &namespace))?;
             Ok(Found { nodes: vec![node], ..Found::default() })
         }
         Query::Selector(labels) => {
             let params = ListParams::default().labels(labels);
-            let nodes = nodes.list(&params).await.with_context(asking)?.items;
+            let nodes = nodes.list(&params).await.map_err(asking)?.items;
             anyhow::ensure!(
                 !nodes.is_empty(),
                 "no ManagedNode in the namespace {namespace} has the labels {labels}; see kubectl get managednodes -n {namespace} --show-labels"
@@ -47,12 +49,17 @@ pub(super) async fn find(
         }
         Query::Run(name) => {
             let runs: Api<UpdateRun> = Api::namespaced(client, &namespace);
-            let run = runs.get_opt(name).await.with_context(asking)?;
+            let run = runs.get_opt(name).await.map_err(asking)?;
             let run = run.with_context(|| missing("UpdateRun", name, &namespace))?;
-            let nodes = nodes.list(&ListParams::default()).await.with_context(asking)?.items;
+            let nodes = nodes.list(&ListParams::default()).await.map_err(asking)?.items;
             Ok(Found { nodes, runs: vec![run], of_runs_only: true })
         }
     }
+}
+
+/// What the API server says, without how the client remembers it.
+fn plain(error: kube::Error) -> String {
+    if let kube::Error::Api(status) = error { status.message } else { chain(&error) }
 }
 
 fn missing(kind: &str, name: &str, namespace: &str) -> String {

@@ -82,6 +82,15 @@ impl Place {
     pub(super) fn is_of(&self, family: Family) -> bool {
         self.address.is_none_or(|address| Family::of(address) == family)
     }
+
+    /// Whether it has a meaning on one link only.
+    pub(super) fn is_link_local(&self) -> bool {
+        match self.address {
+            Some(IpAddr::V4(address)) => address.is_link_local(),
+            Some(IpAddr::V6(address)) => address.is_unicast_link_local(),
+            None => false,
+        }
+    }
 }
 
 /// A machine that is asked about.
@@ -220,9 +229,12 @@ fn notes_of(run: &UpdateRun, members: &[&ManagedNode]) -> Vec<String> {
     }
     if called(run).is_none() {
         let Pair { http, https } = asked(run);
-        notes.push(format!(
-            "{name} has no ports yet: {http} and {https} are those that it asks for, and may become the next free pair"
-        ));
+        let over = run.status.as_ref().is_some_and(|status| status.finished_at.is_some());
+        notes.push(if over {
+            format!("{name} is over and nothing is open for it: {http} and {https} are those that it asked for")
+        } else {
+            format!("{name} has no ports yet: {http} and {https} are those that it asks for, and may become the next free pair")
+        });
     }
     notes
 }

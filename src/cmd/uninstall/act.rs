@@ -4,6 +4,7 @@ use crate::api::{FINALIZER, NodeUpdate, UpdateRun};
 use crate::exposure;
 use crate::publish::{self, Kind};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -17,6 +18,13 @@ const PART: &str = "farrier.dev/part";
 
 /// The label on what is made for a run.
 const RUN: &str = "farrier.dev/run-uid";
+
+/// Whether the operator's Deployment is there and is not being deleted. `helm template` prints hooks
+/// as if they were objects like others: applied with them, they would clean up under a living operator.
+pub(super) async fn is_installed(client: &Client, namespace: &str, name: &str) -> Result<bool, kube::Error> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(name).await?.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
+}
 
 /// Removes what the operator has made for itself in its namespace.
 pub(super) async fn own_objects(client: &Client, namespace: &str) -> Result<(), kube::Error> {

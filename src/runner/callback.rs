@@ -26,6 +26,11 @@ const DOOR_PATIENCE: Duration = Duration::from_secs(15);
 /// half a minute before it is told anything new.
 const PLAN_AGAIN: Duration = Duration::from_secs(5);
 
+/// The same where the machine may not be talked to in another way and nothing is on it yet: an engine
+/// that is there is asked through the SSH session what it has done. Ports that are all taken are tried
+/// again every half minute.
+const LONG_DOOR_PATIENCE: Duration = Duration::from_mins(2);
+
 impl Context {
     /// Where the engine on this machine is to call; `None` where it is talked to through SSH.
     pub(super) async fn callback(
@@ -33,13 +38,14 @@ impl Context {
         node: &ManagedNode,
         run: &UpdateRun,
         goal: Goal,
+        touched: bool,
     ) -> Option<Calls> {
         if !exposure::calls_back(node, run) || goal == Goal::CleanUp {
             return None;
         }
         // What the owner of the machine has written is kept to; what the run says is a wish.
         let may_fall_back = node.spec.channel.is_none();
-        let (send, plan) = watch::channel(self.plan(node, run).await);
+        let (send, plan) = watch::channel(self.plan(node, run, patience(node, touched)).await);
         tokio::spawn(self.clone().keep_planning(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send));
         Some(Calls { may_fall_back, plan })
     }
@@ -60,19 +66,38 @@ impl Context {
             let found = (self.world.nodes.get(&node), self.world.runs.get(&run));
             let (Some(node), Some(run)) = found else { continue };
             // What was known is better than nothing.
-            if let Ok(new) = self.plan(&node, &run).await {
+            if let Ok(new) = self.plan(&node, &run, DOOR_PATIENCE).await {
                 plan.send_modify(|plan| *plan = Ok(new));
             }
         }
     }
 
-    async fn plan(&self, node: &ManagedNode, run: &UpdateRun) -> Plan {
+    /// What an attempt at this machine waits for before anything else, in words: this runner has lost
+    /// its ports while it was away, and is about to have them again, or others.
+    pub(super) async fn awaited_door(
+        &self,
+        node: &ManagedNode,
+        run: &UpdateRun,
+        touched: bool,
+    ) -> Option<String> {
+        let open = self.doors.of(&run.uid().unwrap_or_default(), Duration::ZERO).await;
+        (open.is_none() && exposure::calls_back(node, run)).then(|| {
+            format!(
+                "runner {} waits up to {} s for ports of the run; see the condition Exposed of UpdateRun {}",
+                self.name,
+                patience(node, touched).as_secs(),
+                run.name_any()
+            )
+        })
+    }
+
+    async fn plan(&self, node: &ManagedNode, run: &UpdateRun, patience: Duration) -> Plan {
         let uid = run.uid().unwrap_or_default();
-        let Some(door) = self.doors.of(&uid, DOOR_PATIENCE).await else {
+        let Some(door) = self.doors.of(&uid, patience).await else {
             return Err(Failure::new(
                 Reason::CallbackRefused,
                 format!(
-                    "runner {} does not listen for {}; see status.listeners of UpdateRun {}",
+                    "runner {} does not listen for {}; see the condition Exposed and status.listeners of UpdateRun {}",
                     self.name,
                     node.name_any(),
                     run.name_any()
@@ -132,6 +157,11 @@ impl Context {
         }
         (found, Some(door.pair.https))
     }
+}
+
+/// How long an attempt at this machine waits for the callback server.
+fn patience(node: &ManagedNode, touched: bool) -> Duration {
+    if node.spec.channel.is_none() || touched { DOOR_PATIENCE } else { LONG_DOOR_PATIENCE }
 }
 
 /// Where a machine may call.

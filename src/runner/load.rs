@@ -72,8 +72,15 @@ impl Context {
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
-            callback: self.callback(&node, &run, goal).await,
+            callback: self.callback(&node, &run, goal, touched).await,
         })
+    }
+
+    /// What the attempt waits for before it begins, if that is the ports of the run.
+    pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal, touched: bool) -> Option<String> {
+        let namespace = update.namespace().unwrap_or_default();
+        let (node, run) = (self.node(update, &namespace).ok()?, self.update_run(update, &namespace).ok()?);
+        if goal == Goal::CleanUp { None } else { self.awaited_door(&node, &run, touched).await }
     }
 
     fn node(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<ManagedNode>, Failure> {

@@ -92,7 +92,7 @@ fn channel(view: &View) -> Option<Channel> {
     match &view.way_back {
         WayBack::Open { .. } => Some(Channel::Callback),
         WayBack::NotNeeded | WayBack::Blocked { .. } => view.engine.as_ref().map(|_| Channel::Session),
-        WayBack::Untried => None,
+        WayBack::Shut { .. } | WayBack::Untried => None,
     }
 }
 

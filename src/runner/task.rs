@@ -122,6 +122,14 @@ impl Task<'_> {
         *self.stop.borrow()
     }
 
+    /// Returns when the run is cancelled, if nothing can be on the machine.
+    async fn cancelled_untouched(&self, touched: bool) {
+        let mut stop = self.stop.clone();
+        if touched || stop.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Makes an attempt and decides what follows it.
     async fn attempt(&mut self, number: u32, goal: Goal, touched: bool) -> Next {
         self.view = View::default();
@@ -129,11 +137,20 @@ impl Task<'_> {
             return self.end(End::Cancelled, number).await;
         }
         self.note_first_attempt();
+        if let Some(message) = self.context.awaited(&self.update, goal, touched).await {
+            self.view.way_back = WayBack::Shut { message };
+        }
         // Written before anything is done: a restart must know that something may be there.
         self.publish(&Phase::Working, number).await;
         let begun = Instant::now();
         let active = self.context.metrics.sessions.hold();
-        let end = match self.context.load(&self.update, goal, number, touched).await {
+        let loaded = tokio::select! {
+            loaded = self.context.load(&self.update, goal, number, touched) => loaded,
+            () = self.cancelled_untouched(touched) => {
+                Err(Failure::new(Reason::Cancelled, "cancelled before anything was put on the machine"))
+            }
+        };
+        let end = match loaded {
             Ok(job) => {
                 tracing::info!("begins");
                 Box::pin(self.session(&job, number)).await

@@ -277,7 +277,7 @@ impl Session<'_> {
     pub(super) fn blocked(&self) -> Option<Failure> {
         match &self.view.borrow().way_back {
             WayBack::Blocked { failure, .. } => Some(failure.clone()),
-            WayBack::NotNeeded | WayBack::Untried | WayBack::Open { .. } => None,
+            WayBack::NotNeeded | WayBack::Shut { .. } | WayBack::Untried | WayBack::Open { .. } => None,
         }
     }
 

@@ -55,6 +55,11 @@ pub enum WayBack {
     /// It need not.
     #[default]
     NotNeeded,
+    /// The runner does not listen yet: it waits for its ports.
+    Shut {
+        /// What it waits for, and how long.
+        message: String,
+    },
     /// It is not known yet.
     Untried,
     /// It has called.

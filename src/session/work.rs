@@ -1,6 +1,6 @@
 //! The tasks of one attempt, in order.
 
-use super::{End, Goal, Session, Step, Survey};
+use super::{End, Goal, Session, Step, Survey, WayBack};
 use crate::conversation::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
@@ -54,7 +54,11 @@ impl Session<'_> {
             return Ok(self.finish(&plan, &readings));
         }
         if let Some(failure) = self.withheld() {
-            return Ok(self.withhold(&plan, &readings, &failure));
+            if !self.has_begun() {
+                return Ok(self.withhold(&plan, &readings, &failure));
+            }
+            // It began while the engine could call, and stopping in the middle helps nobody.
+            self.view.send_modify(|v| v.way_back = WayBack::Blocked { failure, instead: true });
         }
         self.install(&plan).await
     }

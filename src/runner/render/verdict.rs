@@ -124,6 +124,7 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
 fn way_back(view: &View, phase: &Phase) -> Option<Verdict> {
     match &view.way_back {
         WayBack::NotNeeded => None,
+        WayBack::Shut { message } => Some(Verdict::open(Reason::Exposing, message)),
         WayBack::Untried => Some(Verdict::pending(phase, "a call of the engine")),
         WayBack::Open { from, through } => {
             let how = match through.as_slice() {

@@ -1,5 +1,12 @@
 //! `farrier ports` beside what is on the wire: a firewall takes its rules, and its counters say
-//! that nothing else was used.
+//! that nothing else was used. Below: who gets which port when many want them (`crowd`, `rivals`),
+//! when others have them (`foreign`), and when they cannot be had at all (`refused`).
+
+mod crowd;
+mod foreign;
+mod refused;
+mod rivals;
+mod sockets;
 
 use crate::harness::lab::output;
 use crate::harness::payload::ethtool;

@@ -238,6 +238,11 @@ impl Machine {
         .await;
     }
 
+    /// Lets the step of [`Site::held`] end.
+    pub(crate) async fn let_go(&self) {
+        self.sh("touch /run/let-go").await;
+    }
+
     /// The journals of all engines, one after the other.
     pub(crate) fn journals(&self) -> String {
         let logs = lab::dir().join("m").join(&self.host).join("disk/up/var/log/farrier");

@@ -14,6 +14,8 @@ pub(crate) struct Operator {
     pub(crate) runner: String,
     dir: PathBuf,
     options: Mutex<Vec<String>>,
+    /// A program that starts it, with its arguments; mostly none.
+    through: Mutex<Vec<String>>,
     child: Mutex<Option<Child>>,
 }
 
@@ -25,6 +27,7 @@ impl Operator {
             runner: format!("{namespace}-{name}"),
             dir: dir.to_owned(),
             options: Mutex::default(),
+            through: Mutex::default(),
             child: Mutex::default(),
         }
     }
@@ -32,6 +35,11 @@ impl Operator {
     /// Options for the next start, beside the usual ones.
     pub(crate) fn options(&self, options: &[&str]) {
         *self.options.lock().unwrap() = options.iter().map(|&o| o.to_owned()).collect();
+    }
+
+    /// A program that becomes the operator at the next start, with its arguments.
+    pub(crate) fn through(&self, program: &[&str]) {
+        *self.through.lock().unwrap() = program.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// Starts it; does not wait until it is at work.
@@ -45,8 +53,11 @@ impl Operator {
         let mut log = self.log_file();
         writeln!(log, "---- started").expect("the log takes a line");
         let level = std::env::var("E2E_LOG").unwrap_or_else(|_| "debug".into());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_farrier"));
+        let through = self.through.lock().unwrap().clone();
+        let mut words = through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_farrier")]);
+        let mut command = Command::new(words.next().expect("there is one at least"));
         command
+            .args(words)
             .args(["operator", "--namespace", &self.namespace])
             .args(["--runner-name", &self.runner])
             .arg("--engines")
@@ -111,6 +122,17 @@ impl Operator {
         })
         .await;
         assert!(status.success(), "the operator ended with {status}");
+    }
+
+    /// How much processor time it has used since it was started, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let pid = self.child.lock().unwrap().as_ref().expect("the operator runs").id();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its times");
+        // After the name, which is in parentheses: utime and stime are the 12th and 13th.
+        let numbers = stat.rsplit_once(") ").expect("a name").1.split(' ').skip(11).take(2);
+        let ticks: f64 = numbers.map(|n| n.parse::<f64>().expect("a number")).sum();
+        // USER_HZ, which is 100 on every Linux that there is.
+        ticks / 100.0
     }
 
     /// Whether it runs at this moment.

@@ -145,6 +145,14 @@ impl Site {
         component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
     }
 
+    /// Like [`payload::slow`], but takes until [`Machine::let_go`].
+    pub(crate) fn held(&self) -> Component {
+        // It ends by itself in the end, so that a test that fails leaves no machine behind.
+        let script = "#!/bin/sh\necho start >>/var/log/slow.runs\nn=0\nwhile [ ! -e /run/let-go ] && [ $n -lt 1500 ]; do sleep 0.2; n=$((n + 1)); done\necho 1.0 >/etc/slow.version\n";
+        let component = self.payload("held-here.sh", "1.0", "Script", script.as_bytes());
+        component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
+    }
+
     /// A path in the directory of this test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

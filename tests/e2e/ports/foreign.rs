@@ -1,0 +1,197 @@
+//! Ports that somebody has who is not Farrier: before a run, between two, and while the operator is away.
+
+use super::sockets::{free_again, listening, remains};
+use crate::harness::payload::{bmc_tool, merge};
+use crate::harness::run::to;
+use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, wait};
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+
+fn wants(machine: &str, http: u16) -> Value {
+    json!({
+        "channel": "Callback",
+        "operation": "Inventory",
+        "selector": {"matchLabels": {"name": machine}},
+        "callback": {"httpPort": http, "httpsPort": http + 1},
+    })
+}
+
+/// A foreign listener, in one family only and with whatever options it likes.
+fn listener(address: &str, options: impl Fn(&Socket)) -> Socket {
+    let address: SocketAddr = address.parse().expect("an address");
+    let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::STREAM, None).expect("a socket");
+    if address.is_ipv6() {
+        socket.set_only_v6(true).expect("IPv6 only");
+    }
+    options(&socket);
+    socket.bind(&address.into()).expect("a free port");
+    socket.listen(1).expect("a listener");
+    socket
+}
+
+/// The pairs that the operator has listened on for a run, one after the other.
+fn pairs(site: &Site, run: &str) -> Vec<(u16, u16)> {
+    let log = site.operator.log();
+    let lines = log.lines().filter(|line| line.contains("the callback server listens"));
+    let lines =
+        lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|line| line["run"] == run);
+    let port = |line: &Value, name: &str| line[name].as_u64().and_then(|n| u16::try_from(n).ok());
+    lines.filter_map(|line| port(&line, "http").zip(port(&line, "https"))).collect()
+}
+
+/// Whatever part of a pair somebody has, in whatever way: the next pair that is really free is taken.
+#[test]
+fn a_pair_of_which_anything_is_taken_is_passed_over() {
+    e2e("foreign", async |site| {
+        let plain = |_: &Socket| {};
+        let shares = |socket: &Socket| {
+            socket.set_reuse_address(true).expect("an option");
+            socket.set_reuse_port(true).expect("an option");
+        };
+        // Each with eight ports to itself. Who has what, and what is left: distance from the first.
+        let cases: Vec<(Vec<Socket>, u16)> = vec![
+            (vec![listener("0.0.0.0:64601", plain)], 1),
+            (vec![listener("0.0.0.0:64610", plain)], 2),
+            (vec![listener("[::]:64617", plain)], 1),
+            (vec![listener("127.0.0.1:64625", plain)], 1),
+            (vec![listener("[::1]:64634", plain)], 2),
+            (vec![listener("10.77.0.1:64641", shares)], 1),
+            (vec![listener("[::]:64650", shares), listener("127.0.0.1:64651", plain)], 3),
+            (vec![], 0),
+        ];
+        let before = listening(64601..=64664);
+        let machines = site.machine("m").up_many(cases.len()).await;
+        let mut runs = Vec::new();
+        for (n, machine) in machines.iter().enumerate() {
+            let first = 64601 + 8 * u16::try_from(n).expect("few");
+            runs.push((site.run(&format!("r{n}"), wants(&machine.name, first)).await, first));
+        }
+        for ((run, first), (_, distance)) in runs.iter().zip(&cases) {
+            run.succeeds().await;
+            assert_eq!(pairs(site, &run.name), [(first + distance, first + distance + 1)], "{}", run.name);
+        }
+        free_again(&(64601..=64664), &before).await;
+
+        // Somebody comes between two runs, and goes again.
+        let between = listener("0.0.0.0:64657", plain);
+        let second = site.run("second", wants("m-001", 64657)).await;
+        second.succeeds().await;
+        assert_eq!(pairs(site, "second"), [(64658, 64659)]);
+        drop(between);
+        let third = site.run("third", wants("m-001", 64657)).await;
+        third.succeeds().await;
+        assert_eq!(pairs(site, "third"), [(64657, 64658)], "what one run found is not held against the next");
+    });
+}
+
+/// A run in the middle of a slow step, on a machine that may fall back to the session and on one
+/// that may not.
+async fn at_work<'a>(site: &'a Site, http: u16) -> (Vec<Machine>, Run<'a>) {
+    let machines = vec![
+        site.machine("free").up().await,
+        site.machine("pinned").spec(json!({"channel": "Callback"})).up().await,
+    ];
+    site.baseline("spring", &[site.held(), bmc_tool("3.1")]).await;
+    let mut spec = to("spring");
+    merge(&mut spec, json!({"channel": "Callback", "callback": {"httpPort": http, "httpsPort": http + 1}}));
+    let run = site.run("r1", spec).await;
+    for machine in &machines {
+        machine.is_slow().await;
+    }
+    assert_eq!(pairs(site, "r1"), [(http, http + 1)]);
+    (machines, run)
+}
+
+async fn all_is_installed_once(run: &Run<'_>, machines: &[Machine]) {
+    for machine in machines {
+        machine.let_go().await;
+    }
+    run.succeeds().await;
+    for machine in machines {
+        let update = run.node(&machine.name).await;
+        assert_eq!(machine.slow_runs(), 1, "{}", machine.name);
+        for component in ["slow", "bmc-tool"] {
+            assert_eq!(
+                outcome(&update, component),
+                "Updated",
+                "{}: {}",
+                machine.name,
+                update.words("Succeeded")
+            );
+        }
+    }
+}
+
+/// Connections that the killed operator had stay behind in the kernel, and keep nobody from its ports.
+#[test]
+fn a_restarted_operator_has_the_same_ports_at_once() {
+    e2e("again", async |site| {
+        let (machines, run) = at_work(site, 64671).await;
+        site.operator.kill();
+        assert!(remains(64672) > 0, "nothing is left of the connections");
+        site.operator.start();
+        wait::until("the ports to be held again", wait::LIMIT, async || {
+            let held = listening(64671..=64690);
+            if held.len() == 4 { Ok(()) } else { Err(format!("{held:?}")) }
+        })
+        .await;
+        all_is_installed_once(&run, &machines).await;
+        assert_eq!(pairs(site, "r1"), [(64671, 64672); 2]);
+    });
+}
+
+/// The operator's port is somebody else's when it comes back: engines at work were told a port where
+/// nobody answers them any more.
+#[test]
+fn engines_are_told_the_new_port_when_the_old_one_is_lost() {
+    e2e("moved", async |site| {
+        let (machines, run) = at_work(site, 64691).await;
+        site.operator.kill();
+        let thief = TcpListener::bind("[::]:64692").expect("the port of the operator that is gone");
+        site.operator.start();
+        run.until("other ports", |run| {
+            let status = run.status.clone().unwrap_or_default();
+            let ports = status.callback.map(|c| c.ports).unwrap_or_default();
+            ports.first().is_some_and(|p| (p.http_port, p.https_port) == (64693, 64694))
+        })
+        .await;
+        wait::until("both engines to call again", wait::LIMIT, async || {
+            let calls = site.operator.log().matches("the engine calls").count();
+            if calls >= 2 * machines.len() { Ok(()) } else { Err(format!("{calls} calls")) }
+        })
+        .await;
+        all_is_installed_once(&run, &machines).await;
+        drop(thief);
+        free_again(&(64691..=64710), &BTreeSet::new()).await;
+    });
+}
+
+/// There is no other port either: what was begun is finished and told all the same.
+#[test]
+fn what_is_begun_is_told_when_all_ports_are_lost() {
+    e2e("bereft", async |site| {
+        site.operator.kill();
+        site.operator.options(&[
+            "--pod-ips=10.77.0.1",
+            "--host-ips=10.77.0.1,fd77::1",
+            "--host-ports=64711+2",
+        ]);
+        site.operator.start();
+        let (machines, run) = at_work(site, 64711).await;
+        site.operator.kill();
+        let thief = TcpListener::bind("[::]:64711").expect("the port of the operator that is gone");
+        site.operator.start();
+        let told = run.until("the reason", |run| run.reason("Exposed") == "PortsExhausted").await;
+        assert!(told.words("Exposed").contains("64711"), "{}", told.words("Exposed"));
+        run.node_until("pinned", "what it waits for", |update| {
+            update.reason("CallbackReachable") == "Exposing"
+        })
+        .await;
+        all_is_installed_once(&run, &machines).await;
+        drop(thief);
+        free_again(&(64711..=64712), &BTreeSet::new()).await;
+    });
+}

@@ -72,8 +72,13 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 /// - `nullable`, which derives from every `Option`: the server would store the null, refuse it in
 ///   an enumeration, and take it for a change of what is immutable when the same manifest comes
 ///   once more in another way. Without it a null counts as left out.
+/// - Line breaks within a paragraph, which `kubectl explain` would repeat in the middle of its own.
 fn as_the_server_reads_it(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    schema.description = schema.description.take().map(|text| {
+        let paragraphs: Vec<String> = text.split("\n\n").map(|lines| lines.replace('\n', " ")).collect();
+        paragraphs.join("\n\n")
+    });
     schema.format = schema.format.take().map(|format| match format.as_str() {
         "uint8" | "uint16" | "uint32" => "int32".to_owned(),
         "uint" | "uint64" => "int64".to_owned(),

@@ -170,7 +170,7 @@ catalogue! {
     RUNNERS_LIVE: Gauge "farrier_runners_live" [] worry "Less than there are replicas.";
     /// Seconds since a loop of this process came round, by loop: `controller` or `runner`.
     LOOP_AGE: Gauge "farrier_loop_last_beat_age_seconds" ["loop"] worry "Above a minute: the loop hangs; `/healthz` fails at its limit.";
-    /// Whether each check of `/readyz` holds (`api-server`, `caches`, `payload-store`): 1, or 0.
+    /// Whether each check of `/readyz` holds (`api-server`, `caches`, `engines`, `payload-store`): 1, or 0.
     READY: Gauge "farrier_ready" ["check"] worry "0 for more than a minute.";
 
     // The process.

@@ -13,7 +13,7 @@
 //! ```no_run
 //! # use farrier::callback::*; use std::sync::Arc; use tokio::sync::watch;
 //! # async fn doc(files: Arc<dyn farrier::payload::PayloadFiles>, conversation: Arc<farrier::conversation::Conversation>,
-//! #     identity: RunIdentity, sources: watch::Receiver<Arc<AddressSet>>, peers: watch::Receiver<Arc<[std::net::IpAddr]>>)
+//! #     lately_told: std::collections::BTreeSet<Cause>, identity: RunIdentity, sources: watch::Receiver<Arc<AddressSet>>, peers: watch::Receiver<Arc<[std::net::IpAddr]>>)
 //! #     -> anyhow::Result<()> {
 //! // Taken or not taken: nobody looks first whether the ports are free.
 //! let bound = bind(Pair { http: 63001, https: 63002 }, &[Family::V4, Family::V6])?;
@@ -27,8 +27,9 @@
 //! let mut registration = registry.register("7d1c…", conversation);
 //! let mut stream = registration.next_stream().await;
 //! stream.ended().await;
-//! // Each minute, an event per cause.
-//! for refusal in server.refusals().next().await {
+//! // At most once a minute an event for each cause.
+//! server.refusals().gathered(&lately_told).await;
+//! for refusal in server.refusals().take(&lately_told) {
 //!     println!("{} connections were refused: {}", refusal.count, refusal.cause.describe());
 //! }
 //! server.close().await;

@@ -3,10 +3,10 @@
 //! Counting is for metrics and belongs to the process. Telling is for the run's events: refusals
 //! are gathered by cause, so that ten thousand of them are one event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::sync::Notify;
 
@@ -33,6 +33,9 @@ pub enum Cause {
     TooMany,
     /// A path, method or request that is not offered.
     Path,
+    /// An engine that has proven who it is asked for what nobody has, sent what cannot be read, or
+    /// more than one machine has to say.
+    Request,
     /// Connected and went away without a word: a preflight, or a scan from one of the run's
     /// machines. Counted, not told.
     Silent,
@@ -40,7 +43,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in a fixed order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Source,
         Self::Handshake,
         Self::Certificate,
@@ -51,6 +54,7 @@ impl Cause {
         Self::TooSlow,
         Self::TooMany,
         Self::Path,
+        Self::Request,
         Self::Silent,
     ];
 
@@ -67,6 +71,7 @@ impl Cause {
             Self::TooSlow => "too_slow",
             Self::TooMany => "too_many",
             Self::Path => "path",
+            Self::Request => "request",
             Self::Silent => "silent",
         }
     }
@@ -84,6 +89,7 @@ impl Cause {
             Self::TooSlow => "the other side was too slow",
             Self::TooMany => "too many connections at once",
             Self::Path => "a path or request that is not offered",
+            Self::Request => "an engine with the right certificate that asks what no engine of ours does",
             Self::Silent => "the other side went away without a word",
         }
     }
@@ -190,17 +196,22 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Waits until there is one, then takes them all. A caller that lets a minute pass between two
-    /// calls gets at most one per cause and minute.
-    pub async fn next(&self) -> Vec<Refusal> {
+    /// Waits until there is one whose cause is not among those that are to wait.
+    pub async fn gathered(&self, waiting: &BTreeSet<Cause>) {
         loop {
             let news = self.news.notified();
-            let taken = std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner));
-            if !taken.is_empty() {
-                return taken.into_values().collect();
+            let any = self.lock().keys().any(|cause| !waiting.contains(cause));
+            if any {
+                return;
             }
             news.await;
         }
+    }
+
+    /// Takes what there is, but for causes that are to wait: those go on being gathered. At most one
+    /// for each cause.
+    pub fn take(&self, waiting: &BTreeSet<Cause>) -> Vec<Refusal> {
+        self.lock().extract_if(.., |cause, _| !waiting.contains(cause)).map(|(_, refusal)| refusal).collect()
     }
 
     pub(super) fn gather(&self, cause: Cause, source: IpAddr) {
@@ -208,10 +219,18 @@ impl Refusals {
             return;
         }
         let at = SystemTime::now();
-        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gathered = self.lock();
         let entry = gathered.entry(cause).or_insert(Refusal { cause, count: 0, source, at });
         *entry = Refusal { cause, count: entry.count.saturating_add(1), source, at };
+        let first = entry.count == 1;
         drop(gathered);
-        self.news.notify_one();
+        // The others of its kind are found with it.
+        if first {
+            self.news.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Cause, Refusal>> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -43,11 +43,13 @@ struct Told {
     about: ObjectReference,
     reason: Reason,
     action: Action,
+    /// What tells it from others of the same reason and action; empty where nothing has to.
+    kind: &'static str,
     note: String,
 }
 
 /// What may be told once a minute: something of this kind about this object.
-type Key = (String, Reason, Action);
+type Key = (String, Reason, Action, &'static str);
 
 impl Events {
     /// Events in the name of this part of the operator.
@@ -58,17 +60,30 @@ impl Events {
 
     /// Something went as it should.
     pub async fn normal(&self, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
-        self.tell(true, about, reason, action, note).await;
+        let (about, note) = (about.clone(), note.to_owned());
+        self.tell(Told { good: true, about, reason, action, kind: "", note }).await;
     }
 
     /// Something did not.
     pub async fn warning(&self, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
-        self.tell(false, about, reason, action, note).await;
+        self.warning_of(about, reason, action, "", note).await;
     }
 
-    async fn tell(&self, good: bool, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
-        let told = Told { good, about: about.clone(), reason, action, note: note.to_owned() };
-        let key = key(about, reason, action);
+    /// The same, where there are several kinds, none of which hides another one.
+    pub async fn warning_of(
+        &self,
+        about: &ObjectReference,
+        reason: Reason,
+        action: Action,
+        kind: &'static str,
+        note: &str,
+    ) {
+        let (about, note) = (about.clone(), note.to_owned());
+        self.tell(Told { good: false, about, reason, action, kind, note }).await;
+    }
+
+    async fn tell(&self, told: Told) {
+        let key = key(&told);
         let verdict = self.pace().ask(&key, told.clone(), Instant::now());
         match verdict {
             Verdict::Now => self.write(&told, 0).await,
@@ -115,9 +130,10 @@ impl Events {
     }
 }
 
-fn key(about: &ObjectReference, reason: Reason, action: Action) -> Key {
+fn key(told: &Told) -> Key {
     // The UID tells an object from a later one of the same name.
-    (about.uid.clone().or_else(|| about.name.clone()).unwrap_or_default(), reason, action)
+    let object = told.about.uid.clone().or_else(|| told.about.name.clone()).unwrap_or_default();
+    (object, told.reason, told.action, told.kind)
 }
 
 /// The note, within the limit, with the number of others that it stands for.

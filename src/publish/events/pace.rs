@@ -91,7 +91,7 @@ mod tests {
     use farrier_update::Reason;
 
     fn key(uid: &str) -> Key {
-        (uid.to_owned(), Reason::WaitingForRetry, Action::Retry)
+        (uid.to_owned(), Reason::WaitingForRetry, Action::Retry, "")
     }
 
     /// A machine that flaps for an hour writes 3,600 events; or, told too little, its last state is

@@ -4,14 +4,17 @@
 //! events, hands out tasks and payloads. It survives the loss of a stream: the next one goes on
 //! where the last one ended. It knows neither Kubernetes nor SSH.
 
+mod bounds;
 mod serve;
 
 pub use crate::payload::PayloadFiles;
 pub(crate) use serve::http;
 
-use farrier_protocol::{Dial, Event, EventBody, FailureCode, Hello, Lease, Task, Work};
+use crate::allowance::Allowance;
+use farrier_protocol::{Dial, Dialled, Event, EventBody, FailureCode, Hello, Lease, Task, Work};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// The conversation of one NodeUpdate with its engine.
@@ -21,14 +24,19 @@ pub struct Conversation {
     files: Box<dyn PayloadFiles>,
     state: Mutex<State>,
     changed: Notify,
+    allowance: Mutex<Allowance>,
+    /// How long one body may take.
+    patience: Duration,
     /// Of the task that it belongs to: streams come in elsewhere, and their lines belong to it too.
     span: tracing::Span,
 }
 
 #[derive(Default)]
 struct State {
-    /// By sequence number, so that a duplicate changes nothing.
+    /// By sequence number from 1, without a gap, so that a duplicate changes nothing.
     events: BTreeMap<u64, Event>,
+    /// What they took on the wire.
+    bytes: usize,
     task: Option<Task>,
     cancel: bool,
     /// Number of the last event that the engine had when it said hello; `None` before.
@@ -36,6 +44,15 @@ struct State {
     leases: BTreeMap<String, Lease>,
     /// What came of the engine's calls, as it said when it was last greeted.
     dials: Vec<Dial>,
+}
+
+/// Why events are not taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    /// The one after this number is missing.
+    Gap(u64),
+    /// More than one machine has to say.
+    TooMuch,
 }
 
 /// How a task ended.
@@ -63,6 +80,8 @@ impl Conversation {
             files,
             state: Mutex::default(),
             changed: Notify::new(),
+            patience: serve::BODY_PATIENCE,
+            allowance: Mutex::new(bounds::allowance(Instant::now())),
             span: tracing::Span::current(),
         }
     }
@@ -121,6 +140,12 @@ impl Conversation {
         self.lock().dials.clone()
     }
 
+    /// Waits until the engine has said that somebody else answered in the runner's place.
+    pub async fn impostor(&self) -> Dial {
+        let untrusted = |dial: &&Dial| dial.result == Dialled::Untrusted;
+        self.wait(|state| state.dials.iter().find(untrusted).cloned()).await
+    }
+
     /// How many things of ours are on the machine.
     pub fn leases(&self) -> usize {
         self.lock().leases.len()
@@ -160,25 +185,49 @@ impl Conversation {
         let ack = state.ack();
         state.promised = Some(hello.last_seq);
         state.dials.clone_from(&hello.dials);
+        bounds::bound_dials(&mut state.dials);
         drop(state);
         self.changed.notify_waiters();
         Ok(ack)
     }
 
-    /// Takes events; returns the number of the last one without a gap, and whether to cancel.
-    fn take(&self, events: Vec<Event>) -> (u64, bool) {
+    /// Takes events that took so many bytes; returns the number of the last one, and whether to
+    /// cancel. Refuses those that leave a number out, which no engine does, and more than one
+    /// machine has to say.
+    fn take(&self, events: Vec<Event>, bytes: usize) -> Result<(u64, bool), Refused> {
         let mut state = self.lock();
-        let any = !events.is_empty();
-        for event in events {
+        let mut fresh = events.into_iter().filter(|event| event.seq > state.ack()).peekable();
+        if fresh.peek().is_none() {
+            return Ok((state.ack(), state.cancel));
+        }
+        let fresh: Vec<Event> = fresh.collect();
+        let numbers = state.ack().saturating_add(1)..;
+        if fresh.iter().zip(numbers).any(|(event, number)| event.seq != number) {
+            return Err(Refused::Gap(state.ack()));
+        }
+        if state.bytes + bytes > bounds::MOST_BYTES || state.events.len() + fresh.len() > bounds::MOST_EVENTS
+        {
+            return Err(Refused::TooMuch);
+        }
+        state.bytes += bytes;
+        for mut event in fresh {
+            bounds::bound(&mut event);
             state.apply(&event);
-            state.events.entry(event.seq).or_insert(event);
+            state.events.insert(event.seq, event);
         }
         let answer = (state.ack(), state.cancel);
         drop(state);
-        if any {
-            self.changed.notify_waiters();
-        }
-        answer
+        self.changed.notify_waiters();
+        Ok(answer)
+    }
+
+    /// How long an engine that asks for more than its share waits for the answer to a request with
+    /// so many bytes.
+    fn charge(&self, bytes: usize) -> Duration {
+        self.allowance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .charge(bounds::cost(bytes), Instant::now())
     }
 
     /// The task to hand out now: the current one unless it has ended.
@@ -193,22 +242,12 @@ impl Conversation {
 }
 
 impl State {
-    /// Number of the last event up to which none is missing.
+    /// Number of the last event; none before it is missing.
     fn ack(&self) -> u64 {
-        let mut ack = 0;
-        for seq in self.events.keys() {
-            if *seq != ack + 1 {
-                break;
-            }
-            ack = *seq;
-        }
-        ack
+        self.events.last_key_value().map_or(0, |(seq, _)| *seq)
     }
 
     fn apply(&mut self, event: &Event) {
-        if self.events.contains_key(&event.seq) {
-            return;
-        }
         if let EventBody::LeaseTaken { lease } = &event.body {
             self.leases.insert(lease.id.clone(), lease.clone());
         } else if let EventBody::LeaseReturned { id } = &event.body {

@@ -9,6 +9,7 @@
 //! `session` and everything below it know neither kube nor `api`: the runner translates. Only
 //! `act` and `publish` write to Kubernetes.
 
+mod allowance;
 pub mod api;
 pub mod callback;
 pub mod cmd;

@@ -231,8 +231,9 @@ impl Door {
         seat.rise(Standing::Proven);
         self.gate.counters().count_engine();
         let (mut serving, conversation) = entry.begin(from);
+        let source = from.ip().to_canonical();
         tokio::select! {
-            served = conversation.serve(stream) => {
+            served = conversation.serve(stream, || self.gate.refuse(Cause::Request, source)) => {
                 if let Err(error) = served {
                     tracing::debug!(run = self.identity.run(), %session, %error, "a stream broke");
                 }

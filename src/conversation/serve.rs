@@ -1,11 +1,12 @@
 //! The HTTP face of a conversation: routes, bodies, ranges.
 
-use super::Conversation;
+use super::bounds::Batch;
+use super::{Conversation, Refused};
 use crate::payload::{self, Body, plain};
 use bytes::Bytes;
-use farrier_protocol::{Ack, Event, Hello, NEXT_HOLD_SECONDS, Next, Welcome};
+use farrier_protocol::{Ack, Hello, NEXT_HOLD_SECONDS, Next, Welcome};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,7 +20,11 @@ use tracing::Instrument as _;
 
 /// What an engine may post at once. A survey of a machine with ten thousand packages is about
 /// one megabyte.
-const BODY_LIMIT: usize = 16 * 1024 * 1024;
+const BODY_LIMIT: usize = 8 * 1024 * 1024;
+
+/// How long a body may take: the largest one at 70 kB a second, a common one at a tenth of that. A
+/// stream with a body that never ends would count as one that stands.
+pub(super) const BODY_PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long a stream may be without a request. An engine asks every [`NEXT_HOLD_SECONDS`], and
 /// more often while it is at work; one that is silent for longer is gone and calls again.
@@ -38,21 +43,37 @@ pub(crate) fn http(patience: Duration) -> http1::Builder {
 }
 
 impl Conversation {
-    /// Answers the engine on one stream, until it ends.
+    /// Answers the engine on one stream, until it ends. `refused` hears of each request that no
+    /// engine of ours makes.
     ///
     /// # Errors
     /// When the stream breaks in the middle of a message.
     pub async fn serve(
         self: &Arc<Self>,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        refused: impl Fn() + Send + Sync,
     ) -> Result<(), hyper::Error> {
-        let conversation = self.clone();
-        let service = service_fn(move |request| {
-            let conversation = conversation.clone();
-            async move { Ok::<_, Infallible>(conversation.answer(request).await) }
+        let refused = &refused;
+        let service = service_fn(move |request: Request<Incoming>| async move {
+            let bytes = request
+                .body()
+                .size_hint()
+                .exact()
+                .map_or(BODY_LIMIT, |b| usize::try_from(b).unwrap_or(usize::MAX));
+            let answer = self.answer(request).await;
+            if answer.status().is_client_error() {
+                refused();
+            }
+            // sleep: whoever asks for more than its share is answered later, and nobody else is.
+            tokio::time::sleep(self.charge(bytes)).await;
+            Ok::<_, Infallible>(answer)
         });
         let served = http(SILENCE).serve_connection(TokioIo::new(stream), service);
-        served.instrument(self.span.clone()).await
+        let served = served.instrument(self.span.clone()).await;
+        if served.as_ref().is_err_and(hyper::Error::is_parse) {
+            refused();
+        }
+        served
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
@@ -71,8 +92,8 @@ impl Conversation {
     }
 
     async fn hello(&self, request: Request<Incoming>) -> Response<Body> {
-        match read::<Hello>(request).await {
-            Ok(hello) => match self.greet(&hello) {
+        match read::<Hello>(request, self.patience).await {
+            Ok((hello, _)) => match self.greet(&hello) {
                 Ok(ack) => json(&Welcome { ack, lease_seconds: self.lease_seconds }),
                 Err(why) => plain(StatusCode::CONFLICT, &why),
             },
@@ -81,8 +102,8 @@ impl Conversation {
     }
 
     async fn next(&self, request: Request<Incoming>) -> Response<Body> {
-        let next = match read::<Next>(request).await {
-            Ok(next) => next,
+        let next = match read::<Next>(request, self.patience).await {
+            Ok((next, _)) => next,
             Err(answer) => return answer,
         };
         match tokio::time::timeout(Duration::from_secs(NEXT_HOLD_SECONDS), self.next_task(next.done)).await {
@@ -92,11 +113,16 @@ impl Conversation {
     }
 
     async fn events(&self, request: Request<Incoming>) -> Response<Body> {
-        match read::<Vec<Event>>(request).await {
-            Ok(events) => {
-                let (ack, cancel) = self.take(events);
-                json(&Ack { ack, cancel })
-            }
+        match read::<Batch>(request, self.patience).await {
+            Ok((Batch(events), bytes)) => match self.take(events, bytes) {
+                Ok((ack, cancel)) => json(&Ack { ack, cancel }),
+                Err(Refused::Gap(ack)) => {
+                    plain(StatusCode::CONFLICT, &format!("the event after number {ack} is missing"))
+                }
+                Err(Refused::TooMuch) => {
+                    plain(StatusCode::PAYLOAD_TOO_LARGE, "these are more events than one machine has")
+                }
+            },
             Err(answer) => answer,
         }
     }
@@ -121,12 +147,21 @@ impl Conversation {
     }
 }
 
-async fn read<T: serde::de::DeserializeOwned>(request: Request<Incoming>) -> Result<T, Response<Body>> {
-    let body = Limited::new(request.into_body(), BODY_LIMIT)
-        .collect()
-        .await
-        .map_err(|_| plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or was cut off"))?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|e| plain(StatusCode::BAD_REQUEST, &e.to_string()))
+/// What was sent, and how many bytes it took.
+async fn read<T: serde::de::DeserializeOwned>(
+    request: Request<Incoming>,
+    patience: Duration,
+) -> Result<(T, usize), Response<Body>> {
+    let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
+    let body = match tokio::time::timeout(patience, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or was cut off"));
+        }
+        Err(_) => return Err(plain(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+    };
+    let value = serde_json::from_slice(&body);
+    value.map(|value| (value, body.len())).map_err(|e| plain(StatusCode::BAD_REQUEST, &e.to_string()))
 }
 
 fn json(value: &impl serde::Serialize) -> Response<Body> {

@@ -45,13 +45,34 @@ fn hello(last_seq: u64) -> Hello {
 }
 
 #[test]
-fn a_duplicate_or_a_gap_changes_nothing() {
+fn a_duplicate_changes_nothing_and_a_gap_is_refused() {
     let c = conversation();
-    assert_eq!(c.take(vec![event(1, lease("a"))]).0, 1);
-    assert_eq!(c.take(vec![event(1, lease("b"))]).0, 1, "the same number once more");
+    assert_eq!(c.take(vec![event(1, lease("a"))], 0).unwrap().0, 1);
+    assert_eq!(c.take(vec![event(1, lease("b"))], 0).unwrap().0, 1, "the same number once more");
     assert_eq!(c.leases(), 1);
-    assert_eq!(c.take(vec![event(3, lease("c"))]).0, 1, "a gap is not acknowledged");
-    assert_eq!(c.take(vec![event(2, lease("b"))]).0, 3);
+    assert_eq!(c.take(vec![event(3, lease("c"))], 0), Err(Refused::Gap(1)));
+    assert_eq!(
+        c.take(vec![event(1, lease("b")), event(2, lease("b")), event(3, lease("c"))], 0).unwrap().0,
+        3
+    );
+    // Whoever waits for events after the greatest number of all would never stop finding one.
+    assert_eq!(c.take(vec![event(u64::MAX, lease("d"))], 0), Err(Refused::Gap(3)));
+    assert_eq!(c.leases(), 3);
+}
+
+/// Root on one machine fills the operator's memory, and all other machines lose theirs.
+#[test]
+fn an_engine_cannot_say_more_than_one_machine_has_to_say() {
+    let c = conversation();
+    for seq in 1..=16 {
+        c.take(vec![event(seq, lease("a"))], bounds::MOST_BYTES / 16).unwrap();
+    }
+    assert_eq!(c.take(vec![event(17, lease("a"))], 1), Err(Refused::TooMuch));
+    assert_eq!(c.take(vec![event(16, lease("a"))], bounds::MOST_BYTES).unwrap().0, 16, "nothing new");
+    let c = conversation();
+    let many = |count| (1..=count as u64).map(|seq| event(seq, lease("a"))).collect();
+    assert_eq!(c.take(many(bounds::MOST_EVENTS + 1), 0), Err(Refused::TooMuch));
+    c.take(many(bounds::MOST_EVENTS), 0).unwrap();
 }
 
 #[test]
@@ -64,7 +85,7 @@ fn the_engine_of_another_session_is_refused() {
 #[tokio::test]
 async fn a_task_of_the_journal_ends_at_once() {
     let c = conversation();
-    c.take(vec![event(1, survey_done("a1-survey"))]);
+    c.take(vec![event(1, survey_done("a1-survey"))], 0).unwrap();
     let end = c
         .perform(Task { id: "a1-survey".into(), work: Work::Survey { packages: false, detect: Vec::new() } })
         .await;
@@ -74,9 +95,9 @@ async fn a_task_of_the_journal_ends_at_once() {
 #[tokio::test]
 async fn an_engine_that_was_started_anew_must_retire_again() {
     let c = conversation();
-    c.take(vec![event(1, lease("a")), event(2, EventBody::Retired { leftovers: Vec::new() })]);
+    c.take(vec![event(1, lease("a")), event(2, EventBody::Retired { leftovers: Vec::new() })], 0).unwrap();
     assert!(c.is_retired());
-    c.take(vec![event(3, lease("b"))]);
+    c.take(vec![event(3, lease("b"))], 0).unwrap();
     assert!(!c.is_retired(), "it has leases again");
 }
 
@@ -84,9 +105,37 @@ async fn an_engine_that_was_started_anew_must_retire_again() {
 async fn what_the_journal_holds_must_have_arrived_before_work_begins() {
     let c = conversation();
     c.greet(&hello(2)).unwrap();
-    c.take(vec![event(1, lease("a"))]);
+    c.take(vec![event(1, lease("a"))], 0).unwrap();
     let early = tokio::time::timeout(std::time::Duration::from_millis(20), c.greeted()).await;
     assert!(early.is_err(), "one event of two has arrived");
-    c.take(vec![event(1, lease("a")), event(2, survey_done("x"))]);
+    c.take(vec![event(1, lease("a")), event(2, survey_done("x"))], 0).unwrap();
     assert_eq!(c.greeted().await, 2);
+}
+
+/// A request that never ends would count as an engine that is there, and its run would never end.
+#[tokio::test]
+async fn a_body_that_never_ends_ends_the_stream() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let c = Conversation { patience: Duration::from_millis(300), ..conversation() };
+    let c = std::sync::Arc::new(c);
+    let (mut engine, runner) = tokio::io::duplex(4096);
+    let refused = std::sync::atomic::AtomicUsize::new(0);
+    let served = c.serve(runner, || {
+        refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    let said = async {
+        let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        engine.write_all(head.as_bytes()).await.unwrap();
+        while engine.write_all(b"1\r\n \r\n").await.is_ok() {
+            // sleep: whoever keeps a stream open says next to nothing on it.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut answer = String::new();
+        engine.read_to_string(&mut answer).await.ok();
+        answer
+    };
+    let (served, answer) = tokio::join!(served, said);
+    served.ok();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(refused.load(std::sync::atomic::Ordering::Relaxed), 1);
 }

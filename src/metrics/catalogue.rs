@@ -137,8 +137,8 @@ catalogue! {
 
     /// Connections to the callback server that were let in by their source address.
     CALLBACK_CONNECTIONS: Counter "farrier_callback_connections_total" [] worry "Grows much faster than `farrier_callback_engines_total`.";
-    /// Connections and requests that the callback server refused, by cause: `source`, `handshake`, `certificate`, `wrong_session`, `expired`, `unknown_session`, `relay`, `too_slow`, `too_many`, `path` or `silent`.
-    CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "`certificate`, `wrong_session`, `expired` or `source` at all: somebody tries.";
+    /// Connections and requests that the callback server refused, by cause: `source`, `handshake`, `certificate`, `wrong_session`, `expired`, `unknown_session`, `relay`, `too_slow`, `too_many`, `path`, `request` or `silent`.
+    CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "`certificate`, `wrong_session`, `expired`, `request` or `source` at all: somebody tries.";
     /// Connections to the callback server that are open.
     CALLBACK_OPEN: Gauge "farrier_callback_connections_open" [] worry "At its limit.";
     /// Streams of engines that proved who they are.

@@ -182,3 +182,23 @@ async fn a_session_that_is_over_is_answered_no_more() {
     assert!(again.is_err());
     site.refused(crate::callback::Cause::UnknownSession, 1).await;
 }
+
+/// Root on a machine has its engine's certificate: what no engine asks is counted and told of.
+#[tokio::test]
+async fn what_no_engine_asks_is_counted() {
+    let site = Site::open(Limits::default());
+    let (conversation, _registration) = site.session("s1");
+    let mut engine = Engine::call(&site, "s1").await;
+    let seq = |seq| vec![Event { seq, at: 0, body: EventBody::Unknown }];
+    let answer = post(&mut engine.stream, "/v1/events", &seq(u64::MAX)).await.unwrap();
+    assert_eq!((answer.status, conversation.events_after(0).len()), (409, 0));
+    let answer = get(&mut engine.stream, "/v1/payloads/../../etc/passwd", "").await.unwrap();
+    assert_eq!(answer.status, 404);
+    let answer = post(&mut engine.stream, "/v1/next", &"no Next").await.unwrap();
+    assert_eq!(answer.status, 400);
+    site.refused(crate::callback::Cause::Request, 3).await;
+    assert!(ask(&mut engine.stream, b"no HTTP\r\n\r\n").await.is_none_or(|answer| answer.status == 400));
+    site.refused(crate::callback::Cause::Request, 4).await;
+    let mut good = Engine::call(&site, "s1").await;
+    whole_conversation(&site, &conversation, &mut good).await;
+}

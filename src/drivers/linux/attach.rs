@@ -34,7 +34,7 @@ impl Machine {
             .ok_or_else(|| self.nobody_there())?;
         tracing::trace!(node = %self.connection.node, rest = rest.len(), "attached");
         let stream = tokio::io::join(Cursor::new(rest).chain(reader), writer);
-        if let Err(error) = conversation.serve(stream).await {
+        if let Err(error) = conversation.serve(stream, || {}).await {
             tracing::debug!(error = %chain(&error), "the stream to the engine ended");
         }
         Ok(())

@@ -92,7 +92,8 @@ async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
         registry,
         files: Arc::new(OneFile(file)),
         counters: Arc::<Counters>::default(),
-        limits: Limits::default(),
+        // All engines of the bench have one address.
+        limits: Limits { begins: (u32::MAX, u32::MAX), ..Limits::default() },
     };
     let _server = serve(bound, side)?;
     std::fs::write(dir.join("ca.crt"), identity.to_map().remove("ca.crt").context("a CA")?)?;

@@ -16,6 +16,7 @@ pub mod cmd;
 pub mod controllers;
 pub mod conversation;
 pub mod convert;
+mod descriptors;
 pub mod drivers;
 pub mod engines;
 pub mod exposure;

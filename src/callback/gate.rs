@@ -3,13 +3,15 @@
 //! Whoever has not proven to be a session's engine counts against a budget per source address, and
 //! while its handshake lasts, against one for all. Where a budget is used up, the oldest handshake
 //! of that address goes: an honest one takes milliseconds and is through before it is the oldest.
+//! Where that of all is used up, it is the oldest one of the address that has the most.
 //! Engines that have proven who they are need no budget, as each session has one stream.
 
 use super::counters::{Cause, Counters, Refusals};
+use crate::allowance::Allowance;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Budgets and patience.
@@ -24,17 +26,37 @@ pub struct Limits {
     /// Connections without a proven engine, per source address. Generous, since several machines
     /// may share an address.
     pub per_source: usize,
+    /// Connections that a source address may begin at once, without having been there for a while,
+    /// and in each second after that. Who begins more is refused before anything is read.
+    pub begins: (u32, u32),
     /// Handshakes at once.
     pub handshakes: usize,
-    /// Connections at once, engines included.
+    /// Connections at once, engines included, over all runs of the process.
     pub connections: usize,
+}
+
+impl Limits {
+    /// So that a process with so many descriptors always has half of them left for the rest of its
+    /// work: SSH, the API server, payloads.
+    pub fn for_descriptors(descriptors: usize) -> Self {
+        let usual = Self::default();
+        let handshakes = usual.handshakes.min(descriptors / 8);
+        Self {
+            per_source: usual.per_source.min(handshakes / 4).max(1),
+            handshakes: handshakes.max(1),
+            connections: usual.connections.min(descriptors / 2),
+            ..usual
+        }
+    }
 }
 
 impl Default for Limits {
     /// One core does some 4,000 handshakes a second, so that a fleet of thousands is through before
     /// the first one's patience ends. A hundred and twenty-eight is more than a site behind one
     /// address begins in the milliseconds that a handshake takes, and costs an attacker's victim
-    /// two megabytes. A reader that takes less than 550 bytes a second would need three weeks for a
+    /// two megabytes. A site of a thousand machines behind one address has all of them back five
+    /// seconds after a runner was lost, and an attacker who does nothing but shake hands takes a
+    /// fortieth of a core. A reader that takes less than 550 bytes a second would need three weeks for a
     /// gigabyte.
     fn default() -> Self {
         Self {
@@ -42,11 +64,15 @@ impl Default for Limits {
             request: Duration::from_secs(20),
             reader: Duration::from_secs(30),
             per_source: 128,
+            begins: (512, 100),
             handshakes: 1024,
             connections: 16 * 1024,
         }
     }
 }
+
+/// Above so many addresses, those that have begun nothing of late are forgotten.
+const FORGET_ABOVE: usize = 1024;
 
 /// What a connection is, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +101,9 @@ struct Guests {
     /// Numbers of those that have proven nothing, oldest first.
     unproven: BTreeMap<u64, IpAddr>,
     sources: HashMap<IpAddr, Source>,
+    /// Who has begun how many of late. Only addresses of the run get here.
+    begins: HashMap<IpAddr, Allowance>,
+    forget_above: usize,
 }
 
 struct Guest {
@@ -125,8 +154,13 @@ impl Gate {
     /// A place for a connection from an address that may connect, or `None` if there is none.
     /// Another runner passes on the connections of many machines, and has no budget of its own.
     pub(super) fn enter(self: &Arc<Self>, source: IpAddr, runner: bool) -> Option<Seat> {
+        let is_full = self.counters.open() >= self.limits.connections as u64;
         let mut guests = self.lock();
-        let (evicted, room) = guests.make_room(source, runner, &self.limits);
+        let (evicted, room) = if runner || guests.may_begin(source, &self.limits) {
+            guests.make_room(source, runner, is_full, &self.limits)
+        } else {
+            (None, false)
+        };
         let seat = room.then(|| {
             let (number, leave) = (guests.next, self.closed.child_token());
             guests.next += 1;
@@ -161,26 +195,47 @@ impl Gate {
 }
 
 impl Guests {
+    /// Whether this address has not begun too many of late.
+    fn may_begin(&mut self, source: IpAddr, limits: &Limits) -> bool {
+        let now = Instant::now();
+        if self.begins.len() > self.forget_above {
+            self.begins.retain(|_, allowance| !allowance.is_full(now));
+            // Where all are needed, looking again each time would cost more than it frees.
+            self.forget_above = FORGET_ABOVE.max(self.begins.len() * 2);
+        }
+        let (at_once, per_second) = limits.begins;
+        self.begins.entry(source).or_insert_with(|| Allowance::new(at_once, per_second, now)).take(now)
+    }
+
     /// Sees to it that one more has a place. Returns who has to go for it, and whether there is
     /// one.
     fn make_room(
         &mut self,
         source: IpAddr,
         runner: bool,
+        is_full: bool,
         limits: &Limits,
     ) -> (Option<(IpAddr, CancellationToken)>, bool) {
         let of_source = self.sources.get(&source);
         let held = of_source.map_or(0, |s| s.unproven.len() + s.devices);
         let over_budget = !runner && held >= limits.per_source;
-        let over_all = self.unproven.len() >= limits.handshakes || self.all.len() >= limits.connections;
+        let over_all = self.unproven.len() >= limits.handshakes || is_full;
         if !over_budget && !over_all {
             return (None, true);
         }
         let own = of_source.and_then(|s| s.unproven.front().copied());
-        let oldest = if over_budget { own } else { own.or_else(|| self.unproven.keys().next().copied()) };
+        let oldest = if over_budget { own } else { self.oldest_of_the_greediest() };
         let evicted = oldest.and_then(|number| self.remove(number));
         let room = evicted.is_some();
         (evicted.map(|guest| (guest.source, guest.leave)), room)
+    }
+
+    /// The oldest handshake of the address that has the most of them: however many addresses flood
+    /// together, one that has a single handshake keeps it. As many are looked through as there may
+    /// be handshakes at once, which takes some microseconds.
+    fn oldest_of_the_greediest(&self) -> Option<u64> {
+        let greediest = self.sources.values().max_by_key(|source| source.unproven.len())?;
+        greediest.unproven.front().copied()
     }
 
     fn add(&mut self, number: u64, guest: Guest) {

@@ -79,6 +79,7 @@ pub struct Args {
 /// # Errors
 /// When the cluster cannot be reached, its definitions are missing, or there are no engines.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    crate::descriptors::raise();
     let engines = engines(args.engines.as_deref())?;
     let cache = args.cache_dir.clone().unwrap_or_else(default_cache);
     let metrics = Metrics::new();

@@ -204,7 +204,7 @@ impl Keeper {
             registry: self.context.tools.calls.clone(),
             files: Arc::new(self.files(run)),
             counters: self.context.metrics.callback.clone(),
-            limits: Limits::default(),
+            limits: Limits::for_descriptors(crate::descriptors::limit()),
         };
         let server = callback::serve(bound, side).map_err(|error| Some(error.to_string()))?;
         self.context.doors.lock().insert(uid.to_owned(), Open { identity, pair: door.pair });

@@ -69,7 +69,7 @@ fn every_event_is_documented() {
         "# Events\n\n\
          `kubectl describe` shows them beside an object; `kubectl get events` in the order of time.\n\
          The reason is one of [reasons.md](reasons.md), the action one of this table.\n\
-         About one object there is at most one event a minute for each reason and action; one that stands for others says how many.\n\
+         About one object there is at most one event a minute for each reason and action (and cause, where connections are refused); one that stands for others says how many.\n\
          Everything that lasts is in the conditions too: events are for reading along.\n\n\
          | action | about | reason | when |\n| --- | --- | --- | --- |\n",
     );

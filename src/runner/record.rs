@@ -119,6 +119,12 @@ impl Context {
         self.events.warning(&update.object_ref(&()), failure.reason, Action::Preflight, &note).await;
     }
 
+    /// Tells that somebody else answered the engine.
+    pub(super) async fn announce_impostor(&self, update: &NodeUpdate, failure: &Failure) {
+        let about = update.object_ref(&());
+        self.events.warning(&about, failure.reason, Action::Distrust, &failure.message).await;
+    }
+
     /// Tells what came of an attempt.
     pub(super) async fn announce(&self, update: &NodeUpdate, view: &View, end: &End) {
         let about = update.object_ref(&());

@@ -211,7 +211,7 @@ impl Task<'_> {
     /// Writes a status whenever the view has changed, until nobody changes it any more. Returns the
     /// last one that was written.
     async fn follow(&self, mut view: watch::Receiver<View>, number: u32) -> NodeUpdateStatus {
-        let (mut recorded, mut blocked) = (false, false);
+        let (mut recorded, mut blocked, mut warned) = (false, false, false);
         let mut written = self.old.clone();
         while view.changed().await.is_ok() {
             let now = view.borrow_and_update().clone();
@@ -224,6 +224,10 @@ impl Task<'_> {
             {
                 blocked = true;
                 self.context.announce_blocked(&self.update, failure, *instead).await;
+            }
+            if let Some(failure) = now.impostor.as_ref().filter(|_| !warned) {
+                warned = true;
+                self.context.announce_impostor(&self.update, failure).await;
             }
             let status = self.render(&written, &now, &Phase::Working, number);
             if status != written && self.write(&status).await {

@@ -301,6 +301,19 @@ impl Session<'_> {
         }
     }
 
+    /// The engine met somebody else where the runner should have been.
+    pub(super) fn warn_of(&self, dial: &Dial) {
+        let failure = Failure::new(
+            Reason::CallbackUntrusted,
+            format!(
+                "somebody else answered the engine on {} at {} and was not talked to: {}; find out who has that address",
+                self.job.node, dial.address, dial.message
+            ),
+        );
+        tracing::warn!(reason = %failure.reason, "{}", failure.message);
+        self.view.send_modify(|v| v.impostor = Some(failure));
+    }
+
     fn may_fall_back(&self) -> bool {
         self.job.calls().is_some_and(|calls| calls.may_fall_back)
     }

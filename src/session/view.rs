@@ -21,6 +21,8 @@ pub struct View {
     pub first_key: Option<String>,
     /// Whether the engine can call back.
     pub way_back: WayBack,
+    /// Somebody else answered the engine in the runner's place, and was not talked to.
+    pub impostor: Option<Failure>,
     /// The machine was lost in the middle and is being called back; why.
     pub lost: Option<Failure>,
     /// Signed in.

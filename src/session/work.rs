@@ -178,7 +178,7 @@ impl Session<'_> {
         let mut stop = self.stop.clone();
         let mut seen = 0;
         let mut cancelled = false;
-        let mut greeted = false;
+        let (mut greeted, mut warned) = (false, false);
         loop {
             tokio::select! {
                 stopped = stop.wait_for(|stop| *stop), if !cancelled => {
@@ -188,6 +188,10 @@ impl Session<'_> {
                     }
                 }
                 _ = self.conversation.greeted(), if !greeted => greeted = true,
+                dial = self.conversation.impostor(), if !warned => {
+                    warned = true;
+                    self.warn_of(&dial);
+                }
                 () = self.conversation.more_than(seen), if greeted => {
                     for event in self.conversation.events_after(seen) {
                         seen = event.seq;

@@ -74,6 +74,8 @@ struct State {
     has_callback: bool,
     /// What came of the last round of dialling.
     dials: Vec<Dial>,
+    /// Who answered in the runner's place since the runner last heard of it, once for each address.
+    impostors: Vec<Dial>,
 }
 
 /// What the worker does.
@@ -122,6 +124,7 @@ impl Shared {
             current: None,
             has_callback: false,
             dials: Vec::new(),
+            impostors: Vec::new(),
         };
         Self {
             state: Mutex::new(state),

@@ -75,7 +75,8 @@ pub struct Hello {
     /// To a runner that attached: why the engine does not call, with every address that it dialled
     /// in its last round, in the order of [`CallbackConfig::addresses`]. Empty where it was not told
     /// to, or has not come to the end of a round, or its last call led to a conversation.
-    /// To a runner that it called: the addresses that it tried in vain before.
+    /// To a runner that it called: the addresses that it tried in vain in the same round, and those
+    /// where somebody else answered since it was last greeted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dials: Vec<Dial>,
 }

@@ -59,6 +59,8 @@ actions! {
     Restore on "UpdateRun" because "`ExposureRestored`",
     /// The machine cannot call back; the note says what is in the way and how it goes on.
     Preflight on "NodeUpdate" because "what is in the way, as in the condition `CallbackReachable`",
+    /// Somebody else answered the engine in place of the callback server, and was not talked to.
+    Distrust on "NodeUpdate" because "`CallbackUntrusted`",
     /// A host key was seen for the first time and is trusted from now on.
     Connect on "NodeUpdate" because "`HostKeyRecorded`",
     /// Components were installed, or failed; one event for each reason, naming the components.

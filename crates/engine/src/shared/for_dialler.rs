@@ -2,7 +2,7 @@
 
 use super::{Phase, Shared};
 use crate::callback::Stream;
-use farrier_protocol::Dial;
+use farrier_protocol::{Dial, Dialled};
 use std::time::Instant;
 
 impl Shared {
@@ -56,6 +56,12 @@ impl Shared {
 
     /// A whole round of dialling was in vain.
     pub(crate) fn note_dials(&self, dials: Vec<Dial>) {
-        self.lock().dials = dials;
+        let mut state = self.lock();
+        for dial in dials.iter().filter(|dial| dial.result == Dialled::Untrusted) {
+            if !state.impostors.iter().any(|known| known.address == dial.address) {
+                state.impostors.push(dial.clone());
+            }
+        }
+        state.dials = dials;
     }
 }

@@ -4,7 +4,9 @@ use super::{Fetch, Phase, Shared, State};
 use crate::callback::{Route, Stream, fruitless};
 use crate::payload::{Download, FetchError};
 use crate::worker::failed;
-use farrier_protocol::{Ack, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome};
+use farrier_protocol::{
+    Ack, Dial, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome,
+};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -94,7 +96,7 @@ impl Shared {
             last_seq: state.journal.last_seq(),
             tasks: known.records(),
             leases: known.leases.iter().filter(|lease| !is_unknown(lease.kind)).cloned().collect(),
-            dials: route.map_or_else(|| state.dials.clone(), |route| route.before.clone()),
+            dials: route.map_or_else(|| state.dials.clone(), |route| state.in_vain(route)),
         }
     }
 
@@ -111,7 +113,10 @@ impl Shared {
     pub(crate) fn greeted(&self, route: Route, error: Option<&io::Error>) {
         let mut state = self.lock();
         match error {
-            None => state.dials.clear(),
+            None => {
+                state.dials.clear();
+                state.impostors.clear();
+            }
             // Cut for a newer one: that says nothing about the way.
             Some(_) if state.waiting.is_some() => {}
             Some(error) => {
@@ -181,6 +186,15 @@ impl Shared {
     }
 }
 
+impl State {
+    /// What was dialled in vain before this route was found: in the same round, and, where somebody
+    /// else answered, at any time before.
+    fn in_vain(&self, route: &Route) -> Vec<Dial> {
+        let earlier = self.impostors.iter().filter(|dial| !route.before.contains(dial));
+        route.before.iter().chain(earlier).cloned().collect()
+    }
+}
+
 /// What to do now, or until when there is nothing to do.
 fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
     if state.waiting.is_some() {
@@ -217,6 +231,25 @@ fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use farrier_protocol::Dialled;
+
+    /// Somebody who answers in the runner's place and goes away again would never be heard of.
+    #[test]
+    fn who_answered_in_the_runners_place_is_told_once_the_runner_answers() {
+        let path = std::env::temp_dir().join(format!("farrier-impostor-{}", std::process::id()));
+        let shared = Shared::new(Journal::open(&path).unwrap(), Duration::from_mins(1));
+        let dial = |result| Dial { address: "10.0.0.1:1".into(), result, message: String::new() };
+        for result in [Dialled::Untrusted, Dialled::TimedOut, Dialled::Untrusted] {
+            shared.note_dials(vec![dial(result)]);
+        }
+        let route = Route { address: "10.0.0.1:1".into(), before: Vec::new() };
+        let told = |shared: &Shared| shared.hello("s", "b", Some(&route)).dials;
+        assert_eq!(told(&shared), [dial(Dialled::Untrusted)]);
+        assert_eq!(told(&shared), [dial(Dialled::Untrusted)], "until the runner has answered");
+        shared.greeted(route.clone(), None);
+        assert_eq!(told(&shared), []);
+        std::fs::remove_file(path).unwrap();
+    }
     use crate::digest::Digest;
     use crate::journal::Journal;
 

@@ -109,8 +109,12 @@ impl Operator {
     }
 
     async fn signal(&self, signal: &str) {
-        let pid = self.child.lock().unwrap().as_ref().expect("the operator runs").id().to_string();
-        lab::output("kill", [signal, &pid]).await;
+        lab::output("kill", [signal, &self.pid().to_string()]).await;
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().expect("the operator runs").id()
     }
 
     /// Asks it to end and waits for it. It must end well, and soon.

@@ -1,0 +1,124 @@
+//! Trust on the wire, attacked: by whoever is on the machines' network, and by a machine of the run.
+//!
+//! The attackers are `attacks/attacker.py` in a machine's network namespace, and whatever is done
+//! happens while an installer is at work that ends when it is told to.
+
+mod inside;
+mod meter;
+mod outside;
+mod papers;
+
+use crate::harness::payload::{Component, merge};
+use crate::harness::{Machine, Run, Site, lab, outcome};
+use meter::Meter;
+use serde_json::{Value, json};
+use std::process::Stdio;
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// The operator's address for machines.
+const OPERATOR: &str = "10.77.0.1";
+
+/// Where the attacker's program is.
+const ATTACKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/attacks/attacker.py");
+
+/// How the attacker's program is run on a machine's network, or on the operator's own. What it is to
+/// do is more than an argument may hold.
+fn arguments(from: Option<&Machine>, command: &str, how: &NamedTempFile) -> Vec<String> {
+    let mut words: Vec<String> = from
+        .iter()
+        .flat_map(|from| ["nsenter".to_owned(), format!("--net=/run/netns/{}", from.host)])
+        .collect();
+    words.extend(["python3", "-B", ATTACKER, command].map(str::to_owned));
+    words.push(how.path().to_str().expect("a path").to_owned());
+    words
+}
+
+fn order(how: &Value) -> NamedTempFile {
+    let file = NamedTempFile::new().expect("a file");
+    std::fs::write(&file, how.to_string()).expect("it takes the order");
+    file
+}
+
+/// Does this from a machine's network, and says what came of it.
+async fn attack(from: &Machine, command: &str, how: Value) -> Value {
+    let how = order(&how);
+    let words = arguments(Some(from), command, &how);
+    let said = lab::output(&words[0], &words[1..]).await;
+    serde_json::from_str(&said).expect("JSON")
+}
+
+/// Does this from the operator's own network, where every machine's packets can be read.
+async fn attack_from_the_switch(command: &str, how: Value) -> Value {
+    let how = order(&how);
+    let words = arguments(None, command, &how);
+    let said = lab::output(&words[0], &words[1..]).await;
+    serde_json::from_str(&said).expect("JSON")
+}
+
+/// Begins something that goes on until it is dropped, and waits for its first word.
+async fn begin(from: &Machine, command: &str, how: Value) -> Child {
+    let how = order(&how);
+    let words = arguments(Some(from), command, &how);
+    let mut child = Command::new(&words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let mut first = String::new();
+    let mut out = BufReader::new(child.stdout.take().expect("its output"));
+    out.read_line(&mut first).await.expect("its first word");
+    assert!(!first.is_empty(), "{command} ended at once");
+    child
+}
+
+/// An installer that is at work until [`release`]: it writes a line into `/var/log/slow.runs` when it
+/// begins. Two minutes at most, so that nothing stays on a machine when a test fails.
+fn held(site: &Site) -> Component {
+    let script = "#!/bin/sh\necho start >>/var/log/slow.runs\nn=0\n\
+        until [ -e /run/let-go ] || [ $n -gt 1200 ]; do n=$((n + 1)); sleep 0.1; done\n\
+        echo 1.0 >/etc/slow.version\n";
+    let component = site.payload("held.sh", "1.0", "Script", script.as_bytes());
+    component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
+}
+
+/// Lets the installer on these machines end.
+async fn release(machines: &[&Machine]) {
+    for machine in machines {
+        machine.sh("touch /run/let-go").await;
+    }
+}
+
+/// A run on these ports, whose machines of this rack call back.
+fn calling(baseline: &str, rack: &str, http_port: u16) -> Value {
+    let mut spec =
+        json!({"baselineRef": {"name": baseline}, "channel": "Callback", "strategy": {"retries": 2}});
+    merge(&mut spec, json!({"selector": {"matchLabels": {"rack": rack}}}));
+    merge(&mut spec, json!({"callback": {"httpPort": http_port, "httpsPort": http_port + 1}}));
+    spec
+}
+
+/// The ports that a run got, HTTP and HTTPS.
+async fn ports(run: &Run<'_>) -> (u16, u16) {
+    let callback = run.get().await.status.expect("a status").callback.expect("ports");
+    let first = callback.ports.first().expect("a runner");
+    (first.http_port, first.https_port)
+}
+
+/// How often the engine of a machine was heard to call.
+fn calls(site: &Site, node: &str) -> usize {
+    let of_node = format!("\"node\":\"{node}\"");
+    let log = site.operator.log();
+    log.lines().filter(|line| line.contains("the engine calls") && line.contains(&of_node)).count()
+}
+
+/// The machine was updated, and its installer ran once.
+async fn is_updated_once(run: &Run<'_>, machine: &Machine) {
+    let update = run.node(&machine.name).await;
+    assert_eq!(machine.slow_runs(), 1, "{}", machine.name);
+    assert_eq!(outcome(&update, "slow"), "Updated");
+    assert_eq!(update.status.expect("a status").leftovers, Vec::<String>::new());
+}

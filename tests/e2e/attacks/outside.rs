@@ -1,0 +1,139 @@
+//! Those who are on the machines' network and have no business with the run.
+
+use super::{
+    ATTACKER, Meter, OPERATOR, attack, attack_from_the_switch, calling, calls, held, is_updated_once, papers,
+    ports, release,
+};
+use crate::harness::payload::bmc_tool;
+use crate::harness::{Machine, e2e, lab, wait};
+use serde_json::json;
+
+/// What a scan of ten thousand connects may cost the operator beside what it has anyway.
+const MEMORY: u64 = 64;
+
+/// A scanner that finds the ports while a fleet is updated; then somebody on the way who ends the
+/// engine's connections with resets that fit.
+#[test]
+fn a_scan_and_resets_on_the_way_cost_a_run_nothing() {
+    e2e("outside", async |site| {
+        let meter = Meter::start(site).await;
+        let stranger = site.machine("stranger").label("rack", "none").up().await;
+        let db = site.machine("db").label("rack", "r1").up().await;
+        site.baseline("spring", &[held(site), bmc_tool("3.1")]).await;
+        let run = site.run("r1", calling("spring", "r1", 64521)).await;
+        db.is_slow().await;
+        let (http, https) = ports(&run).await;
+        let (before, memory) = (meter.read().await, meter.most_memory());
+
+        for (host, count) in [(OPERATOR, 10_000), ("fd77::1", 100)] {
+            let scanned =
+                attack(&stranger, "scan", json!({"host": host, "ports": [http, https], "count": count}));
+            assert_eq!(scanned.await["answered"], 0, "{host}");
+        }
+        let token = papers::secret(site, &run, "path-token").await;
+        let guesses = ["/".to_owned(), "/v1/hello".into(), format!("/{token}/payloads/sha256:0")];
+        let requests: Vec<String> =
+            guesses.iter().map(|path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
+        let said =
+            attack(&stranger, "say", json!({"host": OPERATOR, "port": http, "requests": requests})).await;
+        for answer in said.as_array().expect("answers") {
+            assert!(
+                ["", "ConnectionResetError", "BrokenPipeError"].contains(&answer.as_str().expect("words")),
+                "{answer}"
+            );
+        }
+        // Even with a certificate that would be the right one.
+        let own = papers::steal(site, &db);
+        let callers = json!([{"what": "stolen", "name": own.config.server_name, "certificate": own.pem}]);
+        let tried =
+            attack(&stranger, "calls", json!({"host": OPERATOR, "port": https, "callers": callers})).await;
+        assert_eq!(tried, json!({"stolen": ""}));
+
+        meter.refused(&before, "source", 10_104).await;
+        let after = meter.read().await;
+        let accepted = "farrier_callback_connections_total";
+        assert_eq!(after.of(accepted), before.of(accepted), "nobody was let in");
+        assert_eq!(calls(site, "db"), 1, "the engine noticed nothing: {}", site.operator.log());
+        assert!(meter.most_memory() < memory + MEMORY, "{} MiB after {memory}", meter.most_memory());
+        assert!(meter.most_descriptors() < 300, "{} descriptors", meter.most_descriptors());
+        site.told("ConnectionsRefused UpdateRun/r1: ").await;
+        let events = site.events().await;
+        assert!(
+            events.iter().any(|event| event.contains("the source address is not one of the run's machines")),
+            "{events:#?}"
+        );
+
+        let victim = db.v4.clone().expect("an address");
+        let reset = json!({"interface": "lab0", "victim": victim, "port": https, "times": 2});
+        assert_eq!(attack_from_the_switch("resets", reset).await, 2);
+        wait::until("the engine to call again", wait::LIMIT, async || {
+            let calls = calls(site, "db");
+            if calls > 2 { Ok(()) } else { Err(format!("{calls} calls")) }
+        })
+        .await;
+        release(&[&db]).await;
+        run.succeeds().await;
+        is_updated_once(&run, &db).await;
+    });
+}
+
+/// Takes the operator's address over on one machine's network: from then on what that machine sends
+/// there comes to the other one.
+async fn take_over(by: &Machine, victim: &Machine) {
+    let (address, mac) = (victim.v4.as_deref().expect("an address"), hardware(victim));
+    lab::output("ip", ["-n", &by.host, "address", "add", &format!("{OPERATOR}/32"), "dev", "lo"]).await;
+    // Nobody else's idea of where the operator is may change: other tests are at work.
+    by.sh("echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce")
+        .await;
+    let neighbour = ["neighbour", "replace", address, "lladdr", &mac, "dev", "eth0", "nud", "permanent"];
+    lab::output("ip", [&["-n", by.host.as_str()], &neighbour[..]].concat()).await;
+}
+
+fn hardware(machine: &Machine) -> String {
+    let conf =
+        std::fs::read_to_string(lab::dir().join("m").join(&machine.host).join("conf")).expect("its conf");
+    let line = conf.lines().find_map(|line| line.strip_prefix("mac=")).expect("its hardware address");
+    line.trim_matches('\'').to_owned()
+}
+
+/// Somebody answers ARP for the operator, shows a certificate with all the right names, and waits
+/// for the engine's secrets.
+#[test]
+fn whoever_takes_the_operators_address_over_learns_nothing_and_is_named() {
+    e2e("middle", async |site| {
+        assert!(std::path::Path::new(ATTACKER).exists());
+        let stranger = site.machine("stranger").lab(&["--no-v6"]).label("rack", "none").up().await;
+        let db = site.machine("db").lab(&["--no-v6"]).label("rack", "r1").up().await;
+        site.baseline("spring", &[held(site), bmc_tool("3.1")]).await;
+        let run = site.run("r1", calling("spring", "r1", 64531)).await;
+        db.is_slow().await;
+        let (_, https) = ports(&run).await;
+        let certificate = papers::valid_looking(site, &run).await;
+        take_over(&stranger, &db).await;
+        let how = json!({
+            "interface": "eth0",
+            "victim": {"mac": hardware(&db), "ip": db.v4},
+            "claimed": OPERATOR,
+            "true_mac": "02:77:00:00:00:00",
+            "port": https,
+            "certificate": certificate,
+            "times": 2,
+        });
+        let came = attack(&stranger, "middle", how).await;
+        let own = papers::steal(site, &db);
+        assert_eq!(came["named"], json!([own.config.server_name, own.config.server_name]));
+        for met in came["met"].as_array().expect("callers") {
+            assert_eq!(
+                (&met["trusted"], &met["certificate"], &met["said"]),
+                (&json!(false), &json!(false), &json!(0)),
+                "{came}"
+            );
+        }
+        site.told("CallbackUntrusted NodeUpdate/r1-db: somebody else answered the engine on db at 10.77.0.1")
+            .await;
+        release(&[&db]).await;
+        run.succeeds().await;
+        is_updated_once(&run, &db).await;
+        assert_eq!(run.node("db").await.status.expect("a status").attempt, Some(1));
+    });
+}

@@ -23,6 +23,7 @@ mod e2e {
 }
 mod matrix;
 mod mended;
+mod nodes;
 mod pods;
 mod release;
 mod replicas;

@@ -14,6 +14,8 @@ const SELECTOR: &str = "--selector=app.kubernetes.io/component=operator";
 pub(crate) struct Pod {
     /// Its name, which is its runner's.
     pub(crate) name: String,
+    /// The node that it is on.
+    pub(crate) node: String,
     /// Its addresses.
     pub(crate) addresses: Vec<IpAddr>,
 }
@@ -111,6 +113,7 @@ fn pod(object: &Value) -> Pod {
     let addresses = object["status"]["podIPs"].as_array().cloned().unwrap_or_default();
     Pod {
         name: object["metadata"]["name"].as_str().expect("a name").to_owned(),
+        node: object["spec"]["nodeName"].as_str().unwrap_or_default().to_owned(),
         addresses: addresses.iter().filter_map(|ip| ip["ip"].as_str()?.parse().ok()).collect(),
     }
 }

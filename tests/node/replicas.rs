@@ -16,21 +16,21 @@ const THREE: [&str; 3] = ["replicas=3", "hostPorts.enabled=false", "operator.rep
 
 /// Machines at once in each run, of six. Each call arrives at a pod by chance: that none of ten machines'
 /// calls is passed on happens once in 60,000 times.
-const AT_ONCE: usize = 5;
+pub(crate) const AT_ONCE: usize = 5;
 
 /// A script that ends when the test says so.
-fn held(site: &Site) -> Component {
+pub(crate) fn held(site: &Site) -> Component {
     let script = b"#!/bin/sh\necho start >>/var/log/slow.runs\nuntil [ -e /run/go ]; do sleep 0.2; done\necho 1.0 >/etc/slow.version\n";
     let component = site.payload("held.sh", "1.0", "Script", script);
     component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
 }
 
-async fn let_go(machines: &[Machine]) {
+pub(crate) async fn let_go(machines: &[Machine]) {
     join_all(machines.iter().map(|machine| machine.sh("touch /run/go"))).await;
 }
 
 /// Machines of one family each, for a run with this exposure.
-async fn six(site: &Site, exposure: &str) -> Vec<Machine> {
+pub(crate) async fn six(site: &Site, exposure: &str) -> Vec<Machine> {
     let v4 = format!("{exposure}-v4");
     let v6 = format!("{exposure}-v6");
     let mut machines = site.machine(&v4).lab(&["--no-v6"]).label("in", exposure).up_many(3).await;
@@ -38,7 +38,7 @@ async fn six(site: &Site, exposure: &str) -> Vec<Machine> {
     machines
 }
 
-async fn calling<'a>(site: &'a Site, name: &str, exposure: &str) -> Run<'a> {
+pub(crate) async fn calling<'a>(site: &'a Site, name: &str, exposure: &str) -> Run<'a> {
     let spec = json!({
         "baselineRef": {"name": "slow"},
         "selector": {"matchLabels": {"in": name}},
@@ -50,10 +50,10 @@ async fn calling<'a>(site: &'a Site, name: &str, exposure: &str) -> Run<'a> {
 }
 
 /// A run with its machines.
-type Part<'a> = (&'a Run<'a>, &'a [Machine]);
+pub(crate) type Part<'a> = (&'a Run<'a>, &'a [Machine]);
 
 /// The NodeUpdates of machines that the script runs on right now.
-async fn at_work(runs: &[Part<'_>]) -> Vec<NodeUpdate> {
+pub(crate) async fn at_work(runs: &[Part<'_>]) -> Vec<NodeUpdate> {
     let mut found = Vec::new();
     for (run, machines) in runs {
         for update in run.nodes().await {
@@ -67,14 +67,14 @@ async fn at_work(runs: &[Part<'_>]) -> Vec<NodeUpdate> {
 }
 
 /// The runner that passes on the calls of a machine which is being worked on.
-fn relay(update: &NodeUpdate) -> Option<String> {
+pub(crate) fn relay(update: &NodeUpdate) -> Option<String> {
     let words = update.words("CallbackReachable");
     let (_, after) = words.split_once("called through runner ")?;
     after.split(' ').next().map(str::to_owned)
 }
 
 /// Waits until as many machines as may be are at work.
-async fn all_at_work(runs: &[Part<'_>]) {
+pub(crate) async fn all_at_work(runs: &[Part<'_>]) {
     wait::until("machines to be at work", wait::LIMIT, async || {
         let busy = at_work(runs).await.len();
         if busy == AT_ONCE * runs.len() { Ok(()) } else { Err(format!("{busy} are")) }
@@ -83,7 +83,7 @@ async fn all_at_work(runs: &[Part<'_>]) {
 }
 
 /// Waits until a machine is at work for which `which` has an answer.
-async fn some<T>(what: &str, runs: &[Part<'_>], which: impl Fn(&NodeUpdate) -> Option<T>) -> T {
+pub(crate) async fn some<T>(what: &str, runs: &[Part<'_>], which: impl Fn(&NodeUpdate) -> Option<T>) -> T {
     wait::until(what, wait::LIMIT, async || {
         let updates = at_work(runs).await;
         let words: Vec<String> = updates.iter().map(|u| u.words("CallbackReachable")).collect();
@@ -107,6 +107,15 @@ async fn pods_reach_only_what_they_must(release: &Release<'_>, run: &Run<'_>, st
     assert_eq!(connect_from(from, stranger, 22).await, "closed", "a machine of no run");
 }
 
+/// Waits until no machine is in the hands of this runner any more.
+pub(crate) async fn handed_over(runs: &[Part<'_>], lost: &str) {
+    wait::until("its machines to be handed over", wait::LIMIT, async || {
+        let left = at_work(runs).await.into_iter().filter(|update| update.spec.runner == lost).count();
+        if left == 0 { Ok(()) } else { Err(format!("{left} are not")) }
+    })
+    .await;
+}
+
 /// Kills, one after the other, a pod that passes calls on, one that works on machines, and the leader.
 async fn kills(release: &Release<'_>, runs: &[Part<'_>]) {
     let relays = some("a call that was passed on", runs, relay).await;
@@ -117,11 +126,7 @@ async fn kills(release: &Release<'_>, runs: &[Part<'_>]) {
     let working = |update: &NodeUpdate| (update.spec.runner != leader).then(|| update.spec.runner.clone());
     let lost = some("a runner that works and does not lead", runs, working).await;
     release.lose(&lost).await;
-    wait::until("its machines to be handed over", wait::LIMIT, async || {
-        let left = at_work(runs).await.into_iter().filter(|update| update.spec.runner == lost).count();
-        if left == 0 { Ok(()) } else { Err(format!("{left} are not")) }
-    })
-    .await;
+    handed_over(runs, &lost).await;
     let leader = release.leader().await;
     release.lose(&leader).await;
     wait::until("another leader", wait::LIMIT, async || {
@@ -132,7 +137,7 @@ async fn kills(release: &Release<'_>, runs: &[Part<'_>]) {
 }
 
 /// Every machine is updated, once, by its own calls, and clean.
-async fn went_well(run: &Run<'_>, machines: &[Machine]) {
+pub(crate) async fn went_well(run: &Run<'_>, machines: &[Machine]) {
     for machine in machines {
         let update = run.node(&machine.name).await;
         assert_eq!(machine.slow_runs(), 1, "{}", machine.name);

@@ -1,0 +1,88 @@
+//! Two nodes of the cluster, and one of them breaks down with all that runs on it.
+
+use crate::harness::lab::{output, try_output};
+use crate::harness::run::watched;
+use crate::harness::{Conditions, Machine, Run, wait};
+use crate::release::{Release, on_node};
+use crate::replicas::{
+    AT_ONCE, all_at_work, at_work, calling, handed_over, held, let_go, relay, six, some, went_well,
+};
+use crate::traces::{is_as_before, traces};
+use futures::future::join;
+use std::collections::BTreeSet;
+
+/// With host ports each pod has a node of its own.
+const TWO: [&str; 4] =
+    ["replicas=2", "hostPorts.first=63001", "hostPorts.count=6", "operator.replicaLeaseSeconds=5"];
+
+/// A second node, with the operator's image.
+async fn second_node() {
+    let image = std::env::var("IMAGE").expect("IMAGE, the operator's image. Next: hack/test node");
+    output("hack/node", ["add"]).await;
+    output("hack/node", ["load", &image]).await;
+}
+
+/// The second node is no more, nor what the cluster believes to be on it.
+async fn forget_second_node(release: &Release<'_>, lost: &str) {
+    output("kubectl", ["delete", "node", "node2", "--ignore-not-found"]).await;
+    // The cluster's own controllers may have been faster.
+    let gone = ["delete", "pod", lost, "--namespace", &release.namespace, "--grace-period=0", "--force"];
+    try_output("kubectl", gone.iter().copied().chain(["--ignore-not-found"]))
+        .await
+        .expect("a pod that is gone");
+}
+
+/// From which addresses the engines of a run have called, as it is said of its machines.
+async fn callers(run: &Run<'_>, machines: &[Machine]) -> Vec<String> {
+    let mut said = Vec::new();
+    for machine in machines {
+        said.push(run.node(&machine.name).await.words("CallbackReachable"));
+    }
+    said
+}
+
+/// A node of the cluster loses its power: the machines that its pod worked on are lost, or installed
+/// twice; or pods on two nodes do not find each other to begin with.
+#[test]
+fn a_node_breaks_down_and_the_pod_on_the_other_one_takes_over() {
+    on_node("nodes", async |site, release| {
+        second_node().await;
+        site.baseline("slow", &[held(site)]).await;
+        let (by_host, by_service) = (six(site, "host").await, six(site, "port").await);
+        release.install(&Release::chart(), &TWO).await;
+        let before = traces(site, release, &site.machines()).await;
+        let first = calling(site, "host", "HostPort").await;
+        let second = calling(site, "port", "NodePort").await;
+        let runs = [(&first, &by_host[..]), (&second, &by_service[..])];
+        let pods = release.pods().await;
+        let nodes: BTreeSet<&str> = pods.iter().map(|pod| pod.node.as_str()).collect();
+        assert_eq!(nodes, BTreeSet::from(["node", "node2"]));
+        let lost = pods.iter().find(|pod| pod.node == "node2").expect("a pod on the second node");
+        let meanwhile = async {
+            all_at_work(&runs).await;
+            let busy: BTreeSet<String> =
+                at_work(&runs[..1]).await.into_iter().map(|u| u.spec.runner).collect();
+            assert!(busy.contains(&lost.name), "{busy:?}");
+            // A Service's port of one node leads to that node's pod, and from there to the other's.
+            some("a call that was passed on between nodes", &runs[1..], relay).await;
+            output("hack/node", ["lose"]).await;
+            handed_over(&runs, &lost.name).await;
+            let_go(&site.machines()).await;
+        };
+        join(watched(&first, AT_ONCE, meanwhile), watched(&second, AT_ONCE, async {})).await;
+        went_well(&first, &by_host).await;
+        went_well(&second, &by_service).await;
+        site.told("RunnerLost").await;
+        for words in callers(&first, &by_host).await {
+            assert!(words.starts_with("CallbackReachable=True"), "{words}");
+        }
+        wait::until("the Lease of the lost pod to go", wait::LIMIT, async || {
+            let leases = output("kubectl", ["get", "leases", "--namespace", &release.namespace]).await;
+            if leases.contains(&lost.name) { Err(leases) } else { Ok(()) }
+        })
+        .await;
+        forget_second_node(release, &lost.name).await;
+        is_as_before(&before, site, release, &site.machines(), "after both runs").await;
+        release.uninstall().await.expect("an uninstallation");
+    });
+}

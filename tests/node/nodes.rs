@@ -8,7 +8,7 @@ use crate::replicas::{
     AT_ONCE, all_at_work, at_work, calling, handed_over, held, let_go, relay, six, some, went_well,
 };
 use crate::traces::{is_as_before, traces};
-use futures::future::join;
+use futures::future::{join, join3};
 use std::collections::BTreeSet;
 
 /// With host ports each pod has a node of its own.
@@ -48,8 +48,9 @@ fn a_node_breaks_down_and_the_pod_on_the_other_one_takes_over() {
     on_node("nodes", async |site, release| {
         second_node().await;
         site.baseline("slow", &[held(site)]).await;
-        let (by_host, by_service) = (six(site, "host").await, six(site, "port").await);
-        release.install(&Release::chart(), &TWO).await;
+        let chart = Release::chart();
+        let install = release.install(&chart, &TWO);
+        let (by_host, by_service, ()) = join3(six(site, "host"), six(site, "port"), install).await;
         let before = traces(site, release, &site.machines()).await;
         let first = calling(site, "host", "HostPort").await;
         let second = calling(site, "port", "NodePort").await;

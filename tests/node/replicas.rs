@@ -8,7 +8,7 @@ use crate::pods::{connect_from, kill_process};
 use crate::release::{Release, on_node};
 use crate::traces::{is_as_before, traces};
 use farrier::api::NodeUpdate;
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, join3};
 use serde_json::json;
 
 /// Three pods whose work others take over soon after they are lost.
@@ -33,9 +33,10 @@ pub(crate) async fn let_go(machines: &[Machine]) {
 pub(crate) async fn six(site: &Site, exposure: &str) -> Vec<Machine> {
     let v4 = format!("{exposure}-v4");
     let v6 = format!("{exposure}-v6");
-    let mut machines = site.machine(&v4).lab(&["--no-v6"]).label("in", exposure).up_many(3).await;
-    machines.extend(site.machine(&v6).lab(&["--no-v4"]).label("in", exposure).up_many(3).await);
-    machines
+    let v4 = site.machine(&v4).lab(&["--no-v6"]).label("in", exposure);
+    let v6 = site.machine(&v6).lab(&["--no-v4"]).label("in", exposure);
+    let (v4, v6) = join(v4.up_many(3), v6.up_many(3)).await;
+    [v4, v6].concat()
 }
 
 pub(crate) async fn calling<'a>(site: &'a Site, name: &str, exposure: &str) -> Run<'a> {
@@ -153,8 +154,9 @@ fn calls_are_passed_on_between_pods_whichever_of_them_is_killed() {
     on_node("relay", async |site, release| {
         site.baseline("slow", &[held(site)]).await;
         let stranger = site.machine("stranger").spec(json!({"hold": true})).up().await;
-        let (by_node, by_balancer) = (six(site, "port").await, six(site, "balancer").await);
-        release.install(&Release::chart(), &THREE).await;
+        let chart = Release::chart();
+        let install = release.install(&chart, &THREE);
+        let (by_node, by_balancer, ()) = join3(six(site, "port"), six(site, "balancer"), install).await;
         let before = traces(site, release, &site.machines()).await;
         let first = calling(site, "port", "NodePort").await;
         let second = calling(site, "balancer", "LoadBalancer").await;
@@ -196,8 +198,9 @@ async fn evictions(release: &Release<'_>) {
 fn a_run_goes_on_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
     on_node("replaced", async |site, release| {
         site.baseline("slow", &[held(site)]).await;
-        let machines = six(site, "port").await;
-        release.install(&Release::chart(), &THREE).await;
+        let chart = Release::chart();
+        let install = release.install(&chart, &THREE);
+        let (machines, ()) = join(six(site, "port"), install).await;
         let before = traces(site, release, &machines).await;
         let run = calling(site, "port", "NodePort").await;
         let meanwhile = async {

@@ -12,10 +12,15 @@ use serde_json::{Value, json};
 
 /// An operator that believes it is a pod, and soon says that it waits for an address.
 fn as_pod(site: &Site) {
+    as_pod_on(site, "10.77.0.1,fd77::1");
+}
+
+/// The same on a node with these addresses.
+fn as_pod_on(site: &Site, node: &str) {
     site.operator.kill();
     site.operator.options(&[
         "--pod-ips=10.77.0.1",
-        "--host-ips=10.77.0.1,fd77::1",
+        &format!("--host-ips={node}"),
         "--pod-selector=app=farrier",
         "--load-balancer-seconds=3",
     ]);
@@ -141,7 +146,7 @@ fn an_engine_learns_that_the_balancer_has_another_address() {
 #[test]
 fn what_the_api_server_says_of_a_service_is_passed_on_and_the_run_goes_on_when_it_can() {
     e2e("quota", async |site| {
-        as_pod(site);
+        as_pod_on(site, "10.77.0.1");
         site.machine("v6").lab(&["--no-v4"]).up().await;
         site.baseline("spring", &[bmc_tool("3.1")]).await;
         let quota = json!({
@@ -163,9 +168,11 @@ fn what_the_api_server_says_of_a_service_is_passed_on_and_the_run_goes_on_when_i
         assert!(words.contains("exceeded quota: none"), "the API server's words: {words}");
         let api = site.api::<ResourceQuota>();
         api.delete("none", &DeleteParams::default()).await.expect("no quota");
-        let ended = run.succeeds().await;
-        nothing_is_open(&ended);
-        // No node is behind the Service here: the machine was told so, and talked to through SSH.
-        assert_eq!(run.node("v6").await.state("CallbackReachable"), "False");
+        nothing_is_open(&run.succeeds().await);
+        // The node has no address of the machine's family: that is said, and it is talked to through SSH.
+        let update = run.node("v6").await;
+        assert_eq!(update.reason("CallbackReachable"), "CallbackNoRoute");
+        assert!(update.words("CallbackReachable").contains("10.77.0.1:3"), "the node's port");
+        assert_eq!(channel(&run, "v6").await, Some(Channel::Session));
     });
 }

@@ -4,6 +4,7 @@ use crate::harness::lab::output;
 use crate::harness::{Conditions, Machine, Run, Site, outcome, wait};
 use crate::pods::kill_process;
 use crate::release::{Release, on_node};
+use crate::replicas::{held, let_go};
 use crate::traces::connect;
 use farrier::api::managed_node::Channel;
 use serde_json::{Value, json};
@@ -97,7 +98,7 @@ fn a_service_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a
             site.machine("v4").lab(&["--no-v6"]).up().await,
             site.machine("v6").lab(&["--no-v4"]).up().await,
         ];
-        site.baseline("slow", &[site.slow(15)]).await;
+        site.baseline("slow", &[held(site)]).await;
         release.install(&Release::chart(), &["hostPorts.enabled=false"]).await;
         let spec = json!({
             "baselineRef": {"name": "slow"},
@@ -123,6 +124,7 @@ fn a_service_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a
         kill_process(&pod.name).await;
         hands.delete().await;
         hands.becomes(&wanted).await;
+        let_go(&machines).await;
         went_well(site, &run, &machines).await;
         release.uninstall().await.expect("an uninstallation");
     });

@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod fetch;
+mod sink;
 
 pub use answer::{Body, PayloadFiles, answer, plain};
 pub use fetch::{Access, Source};

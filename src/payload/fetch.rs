@@ -1,14 +1,14 @@
 //! Bringing the bytes: https, and files of the operator's payload directory.
 
+use super::sink::Sink;
 use crate::failure::{Failure, chain};
 use crate::metrics::Counters;
 use farrier_update::Reason;
 use futures::StreamExt;
 use reqwest::StatusCode;
-use sha2::{Digest, Sha256};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 /// How long a source may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -68,64 +68,6 @@ pub(super) async fn fetch(
                 source.component
             ),
         ))
-    }
-}
-
-/// A writer that counts and hashes, and stops at the size that was announced.
-struct Sink<'a> {
-    source: &'a Source,
-    file: tokio::fs::File,
-    path: &'a Path,
-    hasher: Sha256,
-    written: u64,
-    fetched: &'a Counters<0>,
-}
-
-impl<'a> Sink<'a> {
-    async fn create(source: &'a Source, path: &'a Path, fetched: &'a Counters<0>) -> Result<Self, Failure> {
-        let file = tokio::fs::File::create(path).await.map_err(|e| local(path, &e))?;
-        Ok(Self { source, file, path, hasher: Sha256::new(), written: 0, fetched })
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.written += bytes.len() as u64;
-        self.fetched.add([], bytes.len() as u64);
-        if let Some(size) = self.source.size.filter(|size| self.written > *size) {
-            return Err(Failure::new(
-                Reason::PayloadSizeMismatch,
-                format!(
-                    "the payload of component {} at {} is longer than the {size} bytes that the baseline gives; correct size, or the file at the source",
-                    self.source.component, self.source.url
-                ),
-            ));
-        }
-        self.hasher.update(bytes);
-        self.file.write_all(bytes).await.map_err(|e| local(self.path, &e))
-    }
-
-    async fn finish(mut self) -> Result<u64, Failure> {
-        let Source { component, url, digest, size, .. } = self.source;
-        if let Some(size) = size.filter(|size| self.written < *size) {
-            return Err(Failure::new(
-                Reason::PayloadTruncated,
-                format!(
-                    "the payload of component {component} at {url} ended after {} of {size} bytes; check the file at the source",
-                    self.written
-                ),
-            ));
-        }
-        let found = format!("sha256:{}", crate::engines::hex(&self.hasher.finalize()));
-        if found != *digest {
-            return Err(Failure::new(
-                Reason::PayloadDigestMismatch,
-                format!(
-                    "the payload of component {component} at {url} has the digest {found}, but the baseline asks for {digest}; nothing was installed. Compare the file at the source with the baseline"
-                ),
-            ));
-        }
-        self.file.flush().await.map_err(|e| local(self.path, &e))?;
-        self.file.sync_all().await.map_err(|e| local(self.path, &e))?;
-        Ok(self.written)
     }
 }
 
@@ -339,6 +281,7 @@ pub(super) fn local(path: &Path, error: &std::io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::metrics::Metrics;
+    use sha2::{Digest, Sha256};
 
     fn source(url: &str) -> Source {
         Source {

@@ -51,6 +51,7 @@ mod listen;
 mod pace;
 mod registry;
 mod relay;
+mod seal;
 mod server;
 mod tls;
 

@@ -19,7 +19,8 @@ use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
 /// How much is read at once. It is encrypted and sent while it is still in the processor's second
-/// cache: four times as much costs a tenth more (measured). A thousand readers hold 64 MiB.
+/// cache: four times as much, or a quarter, costs a tenth more or worse (measured). A thousand
+/// readers hold 64 MiB.
 const CHUNK: usize = 64 * 1024;
 
 /// Buffers that are kept for the next read. More readers than that are rare, and theirs are freed.

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 
 /// How much is written at once, and so on whole multiples of it. The system keeps in one piece in
 /// memory what is written in one piece, and it is read many times: from a file that was written by
-/// the 8 KiB that come from the wire, reading and sending costs a fifth more (measured).
+/// the 8 KiB that come from the wire, reading and sending costs up to a fifth more (measured).
 const GATHER: usize = 1024 * 1024;
 
 /// A writer that counts and hashes, and stops at the size that was announced.

@@ -1,4 +1,5 @@
-//! Says of each ManagedNode that nobody has contacted yet what it waits for.
+//! Says of each ManagedNode what it waits for, until a run has contacted it; and afterwards what a
+//! change of its spec means for what is known.
 
 use super::Context;
 use crate::api::managed_node::{ManagedNodeStatus, NodeType};
@@ -7,6 +8,7 @@ use crate::convert;
 use crate::failure::chain;
 use crate::publish::{self, CONTROLLER};
 use farrier_update::Reason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Resource, ResourceExt};
 
 /// Reviews every machine.
@@ -16,12 +18,10 @@ pub(super) async fn review_all(context: &Context) {
     }
 }
 
-/// Writes the first status of a machine. What a runner has found out is the runner's to say.
+/// Writes what the spec says, where the status does not say it yet. What a runner has found out is
+/// the runner's to say, and stays.
 pub(super) async fn review(context: &Context, node: &ManagedNode) {
-    if node.status.as_ref().is_some_and(|s| !s.conditions.is_empty()) {
-        return;
-    }
-    let status = first_status(node);
+    let Some(status) = due(node, &condition::now()) else { return };
     if let Err(error) = publish::status(&context.client, node, CONTROLLER, &status).await
         && !publish::is_gone(&error)
     {
@@ -29,36 +29,132 @@ pub(super) async fn review(context: &Context, node: &ManagedNode) {
     }
 }
 
-fn first_status(node: &ManagedNode) -> ManagedNodeStatus {
-    let supported = node.spec.type_ == NodeType::Linux;
-    let (status, reason, message) = if node.spec.hold {
-        ("Unknown", Reason::Held, "spec.hold keeps this machine out of every run".to_owned())
-    } else if supported {
-        (
-            "Unknown",
-            Reason::Unknown,
-            "not contacted yet; apply an UpdateRun, with operation Inventory to look only".to_owned(),
-        )
-    } else {
+/// What stands in `Ready`.
+struct Verdict {
+    status: &'static str,
+    reason: Reason,
+    message: String,
+}
+
+/// The status to be written; `None`: it is as it should be. Only what changes is in it.
+fn due(node: &ManagedNode, now: &Time) -> Option<ManagedNodeStatus> {
+    let generation = node.meta().generation;
+    let old = node.status.clone().unwrap_or_default();
+    let ready = condition::find(&old.conditions, "Ready");
+    let is_held = ready.is_some_and(|ready| ready.reason == Reason::Held.as_str());
+    if ready.is_some() && is_held == node.spec.hold && old.observed_generation == generation {
+        return None;
+    }
+    let Verdict { status, reason, message } = verdict(node, &old.conditions);
+    let stalled = if reason == Reason::NotYetSupported { "True" } else { "False" };
+    let mut conditions = old.conditions;
+    for (type_, status) in [("Ready", status), ("Reconciling", "False"), ("Stalled", stalled)] {
+        condition::set(&mut conditions, type_, status, reason.as_str(), &message, generation, now);
+    }
+    conditions.retain(|c| ["Ready", "Reconciling", "Stalled"].contains(&c.type_.as_str()));
+    Some(ManagedNodeStatus { observed_generation: generation, conditions, ..ManagedNodeStatus::default() })
+}
+
+fn verdict(node: &ManagedNode, known: &[Condition]) -> Verdict {
+    let open = |reason: Reason, message: &str| Verdict { status: "Unknown", reason, message: message.into() };
+    if node.spec.hold {
+        return open(Reason::Held, "spec.hold keeps this machine out of every run that is begun from now on");
+    }
+    if node.spec.type_ != NodeType::Linux {
         let type_ = convert::type_name(node.spec.type_);
-        (
-            "False",
-            Reason::NotYetSupported,
-            format!(
+        return Verdict {
+            status: "False",
+            reason: Reason::NotYetSupported,
+            message: format!(
                 "this version has no driver for type {type_}; set spec.hold to keep the machine out of runs"
             ),
-        )
-    };
-    let generation = node.meta().generation;
-    let now = condition::now();
-    let mut conditions = Vec::new();
-    let stalled = if supported { "False" } else { "True" };
-    for (type_, status) in [("Ready", status), ("Reconciling", "False"), ("Stalled", stalled)] {
-        condition::set(&mut conditions, type_, status, reason.as_str(), &message, generation, &now);
+        };
     }
-    ManagedNodeStatus {
-        observed_generation: generation,
-        conditions,
-        ..node.status.clone().unwrap_or_default()
+    if condition::find(known, "Reachable").is_none() {
+        return open(
+            Reason::Unknown,
+            "not contacted yet; apply an UpdateRun, with operation Inventory to look only",
+        );
+    }
+    let is = |type_: &str| condition::is(known, type_, "True");
+    if is("Reachable") && is("Authenticated") && !condition::is(known, "Ready", "False") {
+        return Verdict {
+            status: "True",
+            reason: Reason::Reachable,
+            message: "a run reached it before its spec was changed last".into(),
+        };
+    }
+    open(
+        Reason::Unknown,
+        "what the other conditions say is of before the spec was changed; the next UpdateRun finds out, with operation Inventory it only looks",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A machine of this generation and type; `conditions` is what is known, of generation 1.
+    fn node(generation: i64, type_: &str, hold: bool, conditions: &[(&str, &str, &str)]) -> ManagedNode {
+        let conditions: Vec<_> = conditions
+            .iter()
+            .map(|(type_, status, reason)| {
+                json!({"type": type_, "status": status, "reason": reason, "message": "m",
+                    "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+            })
+            .collect();
+        let mut node = json!({
+            "metadata": {"name": "db", "namespace": "n", "generation": generation},
+            "spec": {"type": type_, "addresses": ["10.0.0.1"], "credentialsRef": {"name": "db"}, "hold": hold},
+        });
+        if !conditions.is_empty() {
+            node["status"] = json!({"observedGeneration": 1, "conditions": conditions});
+        }
+        serde_json::from_value(node).unwrap()
+    }
+
+    /// What is written, as type, status, reason.
+    fn written(node: &ManagedNode) -> Option<Vec<(String, String, String)>> {
+        let status = due(node, &condition::now())?;
+        assert_eq!(status.observed_generation, node.meta().generation);
+        Some(status.conditions.into_iter().map(|c| (c.type_, c.status, c.reason)).collect())
+    }
+
+    fn three(ready: &str, stalled: &str, reason: &str) -> Vec<(String, String, String)> {
+        let all = [("Ready", ready), ("Reconciling", "False"), ("Stalled", stalled)];
+        all.map(|(type_, status)| (type_.into(), status.into(), reason.into())).to_vec()
+    }
+
+    const WELL: [(&str, &str, &str); 3] = [
+        ("Ready", "True", "Reachable"),
+        ("Reachable", "True", "Reachable"),
+        ("Authenticated", "True", "Authenticated"),
+    ];
+
+    /// After `kubectl patch mn db -p '{"spec":{"hold":true}}'` nothing said that it is held, and
+    /// tools that wait for `observedGeneration` waited until the next run.
+    #[test]
+    fn a_hold_is_seen_when_it_is_set_and_when_it_is_lifted() {
+        assert_eq!(written(&node(1, "Linux", false, &[])), Some(three("Unknown", "False", "Unknown")));
+        assert_eq!(written(&node(1, "Linux", true, &[])), Some(three("Unknown", "False", "Held")));
+        assert_eq!(written(&node(2, "Linux", true, &WELL)), Some(three("Unknown", "False", "Held")));
+        // A run that was under way has written its own words over it.
+        assert_eq!(written(&node(1, "Linux", true, &WELL)), Some(three("Unknown", "False", "Held")));
+        let held = [("Ready", "Unknown", "Held"), WELL[1], WELL[2]];
+        assert_eq!(written(&node(1, "Linux", true, &held)), None);
+        assert_eq!(written(&node(2, "Linux", false, &held)), Some(three("True", "False", "Reachable")));
+    }
+
+    /// A machine counts as stalled for a mistake that was corrected, or forgets what is known.
+    #[test]
+    fn a_change_of_the_spec_is_taken_note_of() {
+        assert_eq!(written(&node(1, "Linux", false, &WELL)), None);
+        assert_eq!(written(&node(2, "Linux", false, &WELL)), Some(three("True", "False", "Reachable")));
+        let wrong =
+            [("Ready", "False", "PasswordRejected"), WELL[1], ("Authenticated", "False", "PasswordRejected")];
+        assert_eq!(written(&node(1, "Linux", false, &wrong)), None);
+        assert_eq!(written(&node(2, "Linux", false, &wrong)), Some(three("Unknown", "False", "Unknown")));
+        assert_eq!(written(&node(1, "Windows", false, &[])), Some(three("False", "True", "NotYetSupported")));
     }
 }

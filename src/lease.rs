@@ -13,7 +13,7 @@ mod term;
 pub use term::Terms;
 
 use crate::failure::chain;
-use crate::publish::{is_conflict, is_gone};
+use crate::publish::{is_conflict, is_gone, is_of_dying_namespace};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -134,12 +134,15 @@ impl Keeper {
     /// Claims and renews until it is told to stop, and then lets the Lease go, so that nobody has
     /// to wait until it ends by itself.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut said = None;
+        let (mut said, mut failing) = (None, false);
         while !stop.is_cancelled() {
             // Never cut off but by its limit: what became of a write that was is not known.
             let tried = tokio::time::timeout(self.terms.attempt_limit(), self.attempt()).await;
             let pause = match tried {
                 Ok(Ok(standing)) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(lease = %self.claim.name, "the Lease can be renewed again");
+                    }
                     let pause = self.terms.pause(&standing);
                     if said.as_ref() != Some(&standing) {
                         self.say(&standing);
@@ -148,11 +151,11 @@ impl Keeper {
                     pause
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(lease = %self.claim.name, error = %chain(&error), "a Lease could not be renewed; tried again");
+                    self.complain(&mut failing, &chain(&error));
                     self.terms.after_error()
                 }
                 Err(_) => {
-                    tracing::warn!(lease = %self.claim.name, "a Lease could not be renewed in time; tried again");
+                    self.complain(&mut failing, "no answer in time");
                     Duration::ZERO
                 }
             };
@@ -173,10 +176,20 @@ impl Keeper {
         let begun = Instant::now();
         let standing = match self.ours.take() {
             Some(ours) => match self.write(ours).await? {
-                Some(held) => Ok(held),
-                None => self.look().await?,
+                Some(held) => Ok(Ok(held)),
+                None => self.look().await,
             },
-            None => self.look().await?,
+            None => self.look().await,
+        };
+        let standing = match standing {
+            Ok(standing) => standing,
+            // It was deleted with its namespace, where nobody can make another one. Until everything
+            // of that namespace is cleaned, whoever held it last goes on.
+            Err(error) if is_of_dying_namespace(&error) && self.holds_at(begun) => {
+                self.until.send_replace(Some(begun + self.terms.held_for()));
+                return Ok(Standing::Held);
+            }
+            Err(error) => return Err(error),
         };
         match standing {
             Ok(held) => {
@@ -190,6 +203,10 @@ impl Keeper {
                 Ok(Standing::Other { holder })
             }
         }
+    }
+
+    fn holds_at(&self, now: Instant) -> bool {
+        self.until.borrow().is_some_and(|until| now < until)
     }
 
     /// Reads the Lease, and takes it if it is free. Ours as it is then, or who holds it.
@@ -288,6 +305,15 @@ impl Keeper {
             Err(_) => {
                 tracing::warn!(lease = %self.claim.name, "a Lease could not be let go in time; it ends by itself");
             }
+        }
+    }
+
+    /// Says once that it cannot be renewed, and not several times a second.
+    fn complain(&self, failing: &mut bool, error: &str) {
+        if std::mem::replace(failing, true) {
+            tracing::debug!(lease = %self.claim.name, error, "a Lease could not be renewed again");
+        } else {
+            tracing::warn!(lease = %self.claim.name, error, "a Lease could not be renewed; tried until it can");
         }
     }
 

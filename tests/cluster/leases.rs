@@ -4,7 +4,8 @@ use crate::server::{Server, server};
 use farrier::lease::{Claim, Hold, Keeper, Standing, Terms};
 use farrier::membership::{Home, Lookout, RunnerInfo, claim};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::conditions::is_deleted;
 use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt as _};
@@ -97,6 +98,33 @@ async fn a_lease_that_somebody_edits_stays_where_it_is_and_one_that_is_taken_awa
         assert_eq!(a.attempt().await.expect("an answer"), Standing::Other { holder: "b_1".into() });
         assert!(!hold.is_held());
         soon("a to know", hold.lost()).await;
+    })
+    .await;
+}
+
+/// A namespace that is deleted with a run in it never goes: its Leases go first, nobody can make new
+/// ones, and so there is nobody who may clean.
+#[tokio::test]
+async fn whoever_holds_a_lease_goes_on_while_its_namespace_is_deleted() {
+    server(async |server| {
+        let kept: Api<ConfigMap> = Api::namespaced(server.client.clone(), &server.namespace);
+        let kept_back = json!({"metadata": {"name": "kept", "finalizers": ["farrier.dev/test"]}});
+        let kept_back = serde_json::from_value(kept_back).expect("a ConfigMap");
+        kept.create(&PostParams::default(), &kept_back).await.expect("a ConfigMap");
+        let (hold, _stop, _task) = keep(server, to_lead(server, "a"));
+        soon("a to hold it", hold.gained()).await;
+        let leases: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
+        let uid = leases.get("farrier-leader").await.expect("the Lease").uid().expect("a UID");
+        let namespaces: Api<Namespace> = Api::all(server.client.clone());
+        namespaces.delete(&server.namespace, &DeleteParams::default()).await.expect("deleted");
+        let gone = Box::pin(await_condition(leases, "farrier-leader", is_deleted(&uid)));
+        soon("the Lease to go", async { drop(gone.await.expect("a watch")) }).await;
+        let twice = Duration::from_secs(u64::from(SECONDS) * 2);
+        tokio::time::timeout(twice, hold.lost()).await.expect_err("a has lost it, and nobody has it");
+        let (mut other, _) = Keeper::new(&server.client, to_lead(server, "b"), Terms::new(SECONDS));
+        other.attempt().await.expect_err("nobody else gets it");
+        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        kept.patch("kept", &PatchParams::default(), &free).await.expect("a ConfigMap without finalizer");
     })
     .await;
 }

@@ -122,7 +122,12 @@ impl Conversation {
     /// Waits until the engine has said hello and all that its journal held then has arrived.
     /// Returns the number of the last event.
     pub async fn greeted(&self) -> u64 {
-        self.wait(|state| Some(state.ack()).filter(|ack| state.promised.is_some_and(|p| *ack >= p))).await
+        self.wait(|state| Some(state.ack()).filter(|_| state.is_greeted())).await
+    }
+
+    /// Whether all that the engine's journal held has arrived.
+    pub fn is_greeted(&self) -> bool {
+        self.lock().is_greeted()
     }
 
     /// The events that a reader has not seen: those with a greater number.
@@ -245,6 +250,10 @@ impl State {
     /// Number of the last event; none before it is missing.
     fn ack(&self) -> u64 {
         self.events.last_key_value().map_or(0, |(seq, _)| *seq)
+    }
+
+    fn is_greeted(&self) -> bool {
+        self.promised.is_some_and(|promised| self.ack() >= promised)
     }
 
     fn apply(&mut self, event: &Event) {

@@ -14,6 +14,7 @@
 mod arrive;
 mod call;
 mod job;
+mod obstacle;
 mod view;
 mod work;
 

@@ -3,11 +3,11 @@
 //! Counting is for metrics and belongs to the process. Telling is for the run's events: refusals
 //! are gathered by cause, so that ten thousand of them are one event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 use tokio::sync::Notify;
 
 /// Why a connection or a request was refused.
@@ -36,8 +36,8 @@ pub enum Cause {
     /// An engine that has proven who it is asked for what nobody has, sent what cannot be read, or
     /// more than one machine has to say.
     Request,
-    /// Connected and went away without a word: a preflight, or a scan from one of the run's
-    /// machines. Counted, not told.
+    /// Connected and went away without a word, or with that of a preflight: a scan from one of the
+    /// run's machines, or a preflight. Counted, not told.
     Silent,
 }
 
@@ -188,14 +188,36 @@ pub struct Refusal {
     pub at: SystemTime,
 }
 
+/// How many strangers are remembered. A preflight asks for those of the last seconds; during a scan
+/// the answer would be worth nothing anyway.
+const MOST_STRANGERS: usize = 64;
+
 /// The refusals of one run that nobody has been told of yet: at most one entry per cause.
 #[derive(Debug, Default)]
 pub struct Refusals {
     gathered: Mutex<BTreeMap<Cause, Refusal>>,
+    /// Addresses that are not the run's, and when each was refused last; the newest at the end.
+    strangers: Mutex<VecDeque<(IpAddr, Instant)>>,
     news: Notify,
 }
 
 impl Refusals {
+    /// Addresses that were refused since then because they are not the run's. Not all of them if
+    /// there were very many.
+    pub fn strangers_since(&self, since: Instant) -> Vec<IpAddr> {
+        let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        strangers.iter().filter(|(_, at)| *at >= since).map(|(address, _)| *address).collect()
+    }
+
+    fn remember(&self, stranger: IpAddr) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        strangers.retain(|(address, _)| *address != stranger);
+        if strangers.len() >= MOST_STRANGERS {
+            strangers.pop_front();
+        }
+        strangers.push_back((stranger, Instant::now()));
+    }
+
     /// Waits until there is one whose cause is not among those that are to wait.
     pub async fn gathered(&self, waiting: &BTreeSet<Cause>) {
         loop {
@@ -217,6 +239,9 @@ impl Refusals {
     pub(super) fn gather(&self, cause: Cause, source: IpAddr) {
         if cause == Cause::Silent {
             return;
+        }
+        if cause == Cause::Source {
+            self.remember(source);
         }
         let at = SystemTime::now();
         let mut gathered = self.lock();

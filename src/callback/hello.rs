@@ -26,23 +26,34 @@ pub(super) struct Greeted<S> {
     pub(super) start: StartHandshake<S>,
 }
 
-/// Reads the first words. Says whether anything at all was said.
-pub(super) async fn read<S>(stream: S) -> Result<Greeted<S>, (io::Error, bool)>
+/// What was said instead of the first words of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Instead {
+    /// Nothing.
+    Nothing,
+    /// What a preflight says. The alert that TLS has for whatever is none is its answer.
+    Preflight,
+    /// Something else.
+    Nonsense,
+}
+
+/// Reads the first words, or tells what was said instead.
+pub(super) async fn read<S>(stream: S) -> Result<Greeted<S>, Instead>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), Heard::new(stream));
-    match (&mut acceptor).await {
-        Ok(start) => {
-            let called = called(start.client_hello().server_name());
-            let StartHandshake { accepted, io: Heard { inner, words }, .. } = start;
-            Ok(Greeted { called, words, start: StartHandshake::from_parts(accepted, inner) })
-        }
-        Err(error) => {
-            let anything = acceptor.take_io().is_some_and(|heard| !heard.words.is_empty());
-            Err((error, anything))
-        }
-    }
+    let Ok(start) = (&mut acceptor).await else {
+        let words = acceptor.take_io().map(|heard| heard.words).unwrap_or_default();
+        return Err(match words.as_slice() {
+            [] => Instead::Nothing,
+            words if words.starts_with(farrier_protocol::PREFLIGHT.as_bytes()) => Instead::Preflight,
+            _ => Instead::Nonsense,
+        });
+    };
+    let called = called(start.client_hello().server_name());
+    let StartHandshake { accepted, io: Heard { inner, words }, .. } = start;
+    Ok(Greeted { called, words, start: StartHandshake::from_parts(accepted, inner) })
 }
 
 fn called(name: Option<&str>) -> Called {

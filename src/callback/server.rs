@@ -2,7 +2,7 @@
 
 use super::counters::{Cause, Counters, Refusals};
 use super::gate::{Gate, Limits, Seat, Standing};
-use super::hello::{self, Called, Greeted};
+use super::hello::{self, Called, Greeted, Instead};
 use super::identity::RunIdentity;
 use super::listen::{Bound, Pair};
 use super::pace::Paced;
@@ -188,10 +188,8 @@ impl Door {
         let stream = Paced::new(stream, self.gate.clone(), source);
         let greeted = match timeout_at(deadline, hello::read(stream)).await {
             Ok(Ok(greeted)) => greeted,
-            Ok(Err((_, anything))) => {
-                let cause = if anything { Cause::Handshake } else { Cause::Silent };
-                return seat.refuse(cause);
-            }
+            Ok(Err(Instead::Nonsense)) => return seat.refuse(Cause::Handshake),
+            Ok(Err(Instead::Nothing | Instead::Preflight)) => return seat.refuse(Cause::Silent),
             Err(_) => return seat.refuse(Cause::TooSlow),
         };
         settle(greeted.start.io.get_ref());

@@ -27,8 +27,9 @@ const BODY_LIMIT: usize = 8 * 1024 * 1024;
 pub(super) const BODY_PATIENCE: Duration = Duration::from_mins(2);
 
 /// How long a stream may be without a request. An engine asks every [`NEXT_HOLD_SECONDS`], and
-/// more often while it is at work; one that is silent for longer is gone and calls again.
-const SILENCE: Duration = Duration::from_secs(90);
+/// more often while it is at work. It gives its runner up after three times as long and calls
+/// again; the runner is more patient than that, so that it is the engine that decides.
+const SILENCE: Duration = Duration::from_secs(45);
 
 /// What one connection may hold in memory of what it reads or has to write. More gains nothing,
 /// and the default is four times as much (measured with a thousand connections).

@@ -118,6 +118,9 @@ impl Context {
             seen_port,
             families: (families.contains(&AddressFamily::IPv4), families.contains(&AddressFamily::IPv6)),
             peers: super::doors::peers(&self.membership.live(), &self.name),
+            own: self.names.of(node).await,
+            refusals: door.refusals,
+            closed: door.closed,
         })
     }
 

@@ -10,7 +10,7 @@ mod refusals;
 use super::{Context, is_finished};
 use crate::api::update_run::ListenerStatus;
 use crate::api::{NodeUpdate, UpdateRun};
-use crate::callback::{self, AddressSet, Family, Limits, Pair, RunIdentity, RunSide};
+use crate::callback::{self, AddressSet, Family, Limits, Pair, Refusals, RunIdentity, RunSide};
 use crate::exposure;
 use crate::failure::chain;
 use crate::membership::Runners;
@@ -50,6 +50,10 @@ pub(super) struct Open {
     pub(super) identity: Arc<RunIdentity>,
     /// Where this runner listens.
     pub(super) pair: Pair,
+    /// Whom it has turned away.
+    pub(super) refusals: Arc<Refusals>,
+    /// It is not open any more.
+    pub(super) closed: CancellationToken,
 }
 
 impl Doors {
@@ -207,10 +211,11 @@ impl Keeper {
             limits: Limits::for_descriptors(crate::descriptors::limit()),
         };
         let server = callback::serve(bound, side).map_err(|error| Some(error.to_string()))?;
-        self.context.doors.lock().insert(uid.to_owned(), Open { identity, pair: door.pair });
-        self.context.doors.changed.notify_waiters();
-        let closed = CancellationToken::new();
         let refusals = server.refusals().clone();
+        let closed = CancellationToken::new();
+        let open = Open { identity, pair: door.pair, refusals: refusals.clone(), closed: closed.clone() };
+        self.context.doors.lock().insert(uid.to_owned(), open);
+        self.context.doors.changed.notify_waiters();
         tokio::spawn(refusals::tell(self.context.clone(), run.clone(), refusals, closed.clone()));
         tracing::info!(run = %run.name_any(), http = door.pair.http, https = door.pair.https, "the callback server listens");
         Ok(Listening { server, teller: closed.drop_guard() })

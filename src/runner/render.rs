@@ -90,7 +90,7 @@ pub(super) fn status(picture: &Picture) -> NodeUpdateStatus {
 /// How the engine talks, once that is known.
 fn channel(view: &View) -> Option<Channel> {
     match &view.way_back {
-        WayBack::Open { .. } => Some(Channel::Callback),
+        WayBack::Open { .. } | WayBack::BrokenOff { .. } => Some(Channel::Callback),
         WayBack::NotNeeded | WayBack::Blocked { .. } => view.engine.as_ref().map(|_| Channel::Session),
         WayBack::Shut { .. } | WayBack::Untried => None,
     }

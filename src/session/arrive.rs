@@ -1,5 +1,6 @@
 //! Getting to the machine, and back to it.
 
+use super::call::Directions;
 use super::{Session, Step};
 use crate::drivers::linux::{Deployed, Launch, Machine};
 use crate::failure::Failure;
@@ -122,7 +123,7 @@ impl Session<'_> {
                 v.step = Step::Deploying;
             }
         });
-        let callback = self.way_back(machine, &probe).await?;
+        let told = self.way_back(machine, &probe).await?;
         let launch = Launch {
             engine: &engine,
             session: &job.session,
@@ -130,7 +131,7 @@ impl Session<'_> {
             privilege: job.privilege,
             credentials: &job.credentials,
             lease_seconds: job.lease_seconds,
-            callback: callback.as_ref(),
+            callback: told.as_ref().map(|told| &told.config),
         };
         let begins = || self.view.send_modify(|v| v.deploying = true);
         let deployed = machine.deploy(&launch, &probe, begins).await;
@@ -138,6 +139,12 @@ impl Session<'_> {
         self.tools.metrics.engine_deploys.count([result]);
         let deployed = deployed?;
         self.view.send_modify(|v| v.engine = Some(deployed.dir.clone()));
+        if let Some(Directions { config, tried: false }) = &told
+            && !self.engine_reaches(machine, &deployed.dir, &config.addresses).await
+        {
+            // Once more: the engine is told not to call any more.
+            return Box::pin(self.deploy(machine)).await;
+        }
         Ok(deployed)
     }
 

@@ -6,8 +6,9 @@
 //!                    └──────────────► by Session, and said so ◄──────────┘
 //! ```
 
+use super::obstacle::{self, Attempts};
 use super::{Job, Session, WayBack};
-use crate::callback::{Registration, RunIdentity, Stream};
+use crate::callback::{Refusals, Registration, RunIdentity, Stream};
 use crate::drivers::linux::{Machine, Probe};
 use crate::failure::Failure;
 use farrier_protocol::{CallbackConfig, Dial, Dialled};
@@ -16,6 +17,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// How long the first call may take after the launch at least.
 const FIRST_CALL: Duration = Duration::from_secs(20);
@@ -40,6 +42,10 @@ const REACH_AGAIN: Duration = Duration::from_secs(1);
 /// How long the next one may take after a stream has ended, before the machine is looked for by
 /// SSH: the engine waits up to 10 s between two attempts.
 const NEXT_CALL: Duration = Duration::from_secs(30);
+
+/// How long ago a refused connection may have been the engine's last call: it tries every ten
+/// seconds at least.
+const RECENT: Duration = Duration::from_secs(20);
 
 /// A stream that ends sooner than this has done nothing.
 const SHORT: Duration = Duration::from_secs(2);
@@ -77,6 +83,19 @@ pub struct Callback {
     pub families: (bool, bool),
     /// From where other runners pass calls on, and their names.
     pub peers: Vec<(IpAddr, String)>,
+    /// The addresses that the machine's owner has written down.
+    pub own: Vec<IpAddr>,
+    /// Whom the callback server has turned away.
+    pub refusals: Arc<Refusals>,
+    /// The callback server does not listen any more.
+    pub closed: CancellationToken,
+}
+
+/// What the engine is told about the way back.
+pub(super) struct Directions {
+    pub(super) config: CallbackConfig,
+    /// The machine got an answer.
+    pub(super) tried: bool,
 }
 
 impl Calls {
@@ -152,7 +171,7 @@ impl Session<'_> {
         &self,
         machine: &Machine,
         probe: &Probe,
-    ) -> Result<Option<CallbackConfig>, Failure> {
+    ) -> Result<Option<Directions>, Failure> {
         let Some(planned) = self.job.calls() else { return Ok(None) };
         if self.blocked().is_some() {
             return Ok(None);
@@ -165,22 +184,49 @@ impl Session<'_> {
                 return Ok(None);
             }
         };
+        if plan.closed.is_cancelled() {
+            self.block(self.closed());
+            return Ok(None);
+        }
         let targets = plan.targets(probe.seen_from.as_deref());
         if targets.is_empty() {
             self.block(self.no_address());
             return Ok(None);
         }
+        let since = Instant::now();
         let tried = self.reach(machine, &targets).await?;
         let works = |address: &String| tried.iter().any(|dial| dial.address == *address && stands(dial));
         let mut addresses: Vec<String> = targets.iter().map(shown).collect();
         if !tried.is_empty() && !addresses.iter().any(works) {
-            self.block(blocked(&self.job.node, &tried));
+            self.block(self.in_the_way(&tried, since));
             return Ok(None);
         }
         // Those that work now first; the others may work when a runner has taken over.
         addresses.sort_by_key(|address| !works(address));
         *self.told() = plan.addresses;
-        self.config(&plan.identity, addresses).map(Some)
+        let config = self.config(&plan.identity, addresses)?;
+        Ok(Some(Directions { config, tried: !tried.is_empty() }))
+    }
+
+    /// The machine had nothing to try the way back with, and the engine is there now. Returns
+    /// whether it can call, as far as is known.
+    pub(super) async fn engine_reaches(&self, machine: &Machine, dir: &str, addresses: &[String]) -> bool {
+        let since = Instant::now();
+        // Should it not work, the first call is waited for.
+        let tried = machine.reach_by_engine(dir, addresses).await.unwrap_or_default();
+        let blocked = !tried.is_empty() && tried.iter().all(|dial| dial.result != Dialled::Connected);
+        if blocked {
+            self.block(self.in_the_way(&tried, since));
+        }
+        !blocked
+    }
+
+    /// What keeps the engine from calling, by what came of attempts since then.
+    fn in_the_way(&self, dials: &[Dial], since: Instant) -> Failure {
+        let plan = self.job.calls().and_then(|calls| calls.plan.borrow().clone().ok());
+        let (own, strangers) =
+            plan.map(|plan| (plan.own, plan.refusals.strangers_since(since))).unwrap_or_default();
+        obstacle::of(&Attempts { node: &self.job.node, dials, own: &own, strangers: &strangers })
     }
 
     fn told(&self) -> MutexGuard<'_, Vec<(String, u16)>> {
@@ -260,6 +306,9 @@ impl Session<'_> {
             if self.conversation.is_retired() {
                 return Ok(());
             }
+            if !calls.is_connected() {
+                self.view.send_modify(|v| v.way_back = WayBack::BrokenOff { from });
+            }
             short = if since.elapsed() < SHORT { short + 1 } else { 0 };
             if short >= SHORT_STREAMS {
                 return Err(self.keeps_ending());
@@ -270,34 +319,47 @@ impl Session<'_> {
 
     /// Whether the engine has called in this attempt.
     pub(super) fn has_called(&self) -> bool {
-        matches!(self.view.borrow().way_back, WayBack::Open { .. })
+        matches!(self.view.borrow().way_back, WayBack::Open { .. } | WayBack::BrokenOff { .. })
     }
 
     /// Why the engine cannot call, if that is known in this attempt.
     pub(super) fn blocked(&self) -> Option<Failure> {
         match &self.view.borrow().way_back {
             WayBack::Blocked { failure, .. } => Some(failure.clone()),
-            WayBack::NotNeeded | WayBack::Shut { .. } | WayBack::Untried | WayBack::Open { .. } => None,
+            WayBack::NotNeeded
+            | WayBack::Shut { .. }
+            | WayBack::Untried
+            | WayBack::Open { .. }
+            | WayBack::BrokenOff { .. } => None,
         }
     }
 
     /// What is not to be installed because the engine cannot call and nothing else is allowed.
     pub(super) fn withheld(&self) -> Option<Failure> {
-        self.blocked().filter(|_| !self.may_fall_back())
+        self.blocked().filter(|_| !self.may_be_talked_to())
     }
 
     /// The engine cannot call: it is talked to through the SSH session instead.
     pub(super) fn block(&self, failure: Failure) {
-        let may_fall_back = self.may_fall_back();
-        tracing::warn!(reason = %failure.reason, "{}", failure.message);
-        self.view.send_modify(|v| v.way_back = WayBack::Blocked { failure, instead: may_fall_back });
+        let instead = self.may_be_talked_to();
+        if self.blocked().as_ref() != Some(&failure) {
+            tracing::warn!(reason = %failure.reason, "{}", failure.message);
+        }
+        self.view.send_modify(|v| v.way_back = WayBack::Blocked { failure, instead });
+    }
+
+    /// Whether the SSH session may be used for more than looking. What was begun is brought to its
+    /// end in any case: nobody is served by half an installation that nobody tells of.
+    fn may_be_talked_to(&self) -> bool {
+        self.may_fall_back() || self.conversation.is_greeted() && self.has_begun()
     }
 
     /// The engine, talked to through the SSH session, has said what came of its calls.
     pub(super) fn learn_of_calls(&self) {
         let dials = self.conversation.dials();
-        if self.blocked().is_some() && !dials.is_empty() {
-            self.block(blocked(&self.job.node, &dials));
+        if let Some(failure) = self.blocked() {
+            let recent = Instant::now().checked_sub(RECENT).unwrap_or_else(Instant::now);
+            self.block(if dials.is_empty() { failure } else { self.in_the_way(&dials, recent) });
         }
     }
 
@@ -325,6 +387,16 @@ impl Session<'_> {
         )
     }
 
+    fn closed(&self) -> Failure {
+        let node = &self.job.node;
+        Failure::new(
+            Reason::CallbackRefused,
+            format!(
+                "the callback server of the run does not listen any more, since no machine of the run is to call: ManagedNode {node} was deleted or its channel was changed while the engine was at work"
+            ),
+        )
+    }
+
     fn no_address(&self) -> Failure {
         Failure::new(
             Reason::CallbackAddressMissing,
@@ -345,59 +417,16 @@ fn stands(dial: &Dial) -> bool {
 fn may_yet_open(tried: &[Dial]) -> bool {
     let closed = |dial: &Dial| match dial.result {
         Dialled::TimedOut | Dialled::Refused | Dialled::Prohibited => true,
-        Dialled::Connected | Dialled::NoRoute | Dialled::Untrusted | Dialled::Failed => false,
+        Dialled::Connected
+        | Dialled::NoRoute
+        | Dialled::Closed
+        | Dialled::Silent
+        | Dialled::Untrusted
+        | Dialled::Failed => false,
     };
     !tried.iter().any(stands) && tried.iter().any(closed)
 }
 
 fn shown((host, port): &(String, u16)) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-/// What is in the way, by what came of the attempts: the reason is that of the first address.
-fn blocked(node: &str, dials: &[Dial]) -> Failure {
-    let told: Vec<String> =
-        dials.iter().map(|dial| format!("TCP {}: {}", dial.address, in_words(dial))).collect();
-    let first = dials.first();
-    let (reason, next) = match first.map(|dial| dial.result) {
-        Some(Dialled::TimedOut) | None => (
-            Reason::CallbackTimedOut,
-            "a firewall drops it, most likely the machine's own for outgoing connections or one on the way; let it pass",
-        ),
-        Some(Dialled::Refused) => (
-            Reason::CallbackRejected,
-            "the callback server listens, so that a firewall refuses in its place, or another host has this address; let it pass, or set spec.callbackAddress",
-        ),
-        Some(Dialled::Prohibited) => (
-            Reason::CallbackRejected,
-            "a firewall or router refuses it, or nobody has this address; let it pass, or correct spec.callbackAddress",
-        ),
-        Some(Dialled::NoRoute) => {
-            (Reason::CallbackNoRoute, "give the machine a route there, or set spec.callbackAddress")
-        }
-        Some(Dialled::Connected | Dialled::Untrusted) => (
-            Reason::CallbackUntrusted,
-            "something in between answers in place of the callback server; find it, or set spec.callbackAddress",
-        ),
-        Some(Dialled::Failed) => (Reason::CallbackRefused, "look at the machine's network"),
-    };
-    Failure::new(
-        reason,
-        format!(
-            "{node} cannot reach the callback server (from the machine to the runner): {}; {next}",
-            told.join(", ")
-        ),
-    )
-}
-
-fn in_words(dial: &Dial) -> String {
-    match dial.result {
-        Dialled::Connected => "answers, and no call came".to_owned(),
-        Dialled::TimedOut => "no answer".to_owned(),
-        Dialled::Refused => "refused".to_owned(),
-        Dialled::Prohibited => "rejected on the way".to_owned(),
-        Dialled::NoRoute => "no route".to_owned(),
-        Dialled::Untrusted => format!("not trusted ({})", dial.message),
-        Dialled::Failed => dial.message.clone(),
-    }
 }

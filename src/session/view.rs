@@ -72,6 +72,11 @@ pub enum WayBack {
         /// the call on.
         through: Vec<String>,
     },
+    /// It has called, and that call has ended before its time. The next one is waited for.
+    BrokenOff {
+        /// From this address.
+        from: IpAddr,
+    },
     /// It cannot.
     Blocked {
         /// What is in the way.

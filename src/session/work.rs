@@ -161,7 +161,7 @@ impl Session<'_> {
 
     /// Whether installing was begun, perhaps by an operator before this one: then what came of it
     /// must be told, though the run is cancelled.
-    fn has_begun(&self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         let apply = self.task_id("apply");
         let events = self.conversation.events_after(0);
         events.iter().any(|e| matches!(&e.body, EventBody::TaskStarted { task, .. } if *task == apply))

@@ -12,20 +12,20 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 
 /// A run whose machines call back.
-fn calling(baseline: &str) -> Value {
+pub(crate) fn calling(baseline: &str) -> Value {
     let mut spec = to(baseline);
     merge(&mut spec, json!({"channel": "Callback"}));
     spec
 }
 
 /// What is said of the ports is gone with them.
-fn nothing_is_open(run: &UpdateRun) {
+pub(crate) fn nothing_is_open(run: &UpdateRun) {
     let status = run.status.clone().unwrap_or_default();
     assert_eq!(status.callback, None);
     assert!(status.listeners.is_empty(), "{:?}", status.listeners);
 }
 
-async fn channel(run: &Run<'_>, node: &str) -> Option<Channel> {
+pub(crate) async fn channel(run: &Run<'_>, node: &str) -> Option<Channel> {
     run.node(node).await.status.expect("a status").channel
 }
 

@@ -40,6 +40,7 @@
 //! - [`Run`]: `succeeds`, `fails`, `until(what, |run| …)`, `node_until(node, what, |update| …)`,
 //!   `desire("Pause")`, `delete`, `gone`.
 //! - [`https::Server`]: payloads by https with a private authority; it counts requests, stalls, cuts off.
+//! - [`api_server::ApiServer`]: what stands between the site's operator and the API server, to be away.
 //! - [`wait::until`]: any other condition. Nothing ever sleeps for a fixed time.
 //! - [`snapshot`]: what may differ after an update, as lists of path prefixes.
 //!
@@ -47,6 +48,7 @@
 //! `E2E_LOG=trace hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e -- NAME --nocapture`.
 //! With `E2E_TIMES=1` each test says how long it took.
 
+pub(crate) mod api_server;
 pub(crate) mod https;
 pub(crate) mod lab;
 pub(crate) mod machine;

@@ -21,6 +21,7 @@ mod callback;
 mod cancel;
 mod crash;
 mod current;
+mod field;
 mod happy;
 mod harness;
 mod limits;

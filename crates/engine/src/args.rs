@@ -25,9 +25,9 @@ Usage:
       Takes back what a dead engine of session S left on this machine, and D. Needs root.
       Prints one line of JSON: what could not be taken back. Exit status: 0 nothing, 1 something.
   farrier-engine reach [--timeout-ms N] ADDRESS...
-      Tries to open a TCP connection to each ADDRESS, like 10.0.0.1:63002 or [fe80::1%eth0]:63002,
+      Tries to get an answer by TCP from each ADDRESS, like 10.0.0.1:63002 or [fe80::1%eth0]:63002,
       all at once, for at most N milliseconds (3000). Prints one line of JSON for each, in order.
-      Exit status: 0 each one stood, 1 one did not.
+      Exit status: 0 each one answered, 1 one did not.
   farrier-engine --version | --help
 
 D is a directory of root's whose name begins with `farrier`. Journal and installer output are

@@ -1,11 +1,13 @@
-//! `farrier-engine reach`: whether a TCP connection to somewhere can be opened from this machine.
+//! `farrier-engine reach`: whether this machine gets an answer from somewhere by TCP.
 
 use crate::callback::address::Address;
-use farrier_protocol::{Dial, Dialled};
-use std::io::{self, Write};
+use crate::callback::fruitless;
+use farrier_protocol::{Dial, Dialled, PREFLIGHT};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Tries all at once and prints what came of each, in the order in which they were given.
 pub(crate) fn reach(addresses: &[Address], timeout: Duration) -> ExitCode {
@@ -23,10 +25,28 @@ pub(crate) fn reach(addresses: &[Address], timeout: Duration) -> ExitCode {
 }
 
 fn dial(address: &Address, timeout: Duration) -> Dial {
-    match address.connect(timeout) {
-        Ok(_) => {
-            Dial { address: address.text().to_owned(), result: Dialled::Connected, message: String::new() }
-        }
-        Err(dial) => dial,
+    let until = Instant::now() + timeout;
+    let stream = match address.connect(timeout) {
+        Ok(stream) => stream,
+        Err(dial) => return dial,
+    };
+    let from = stream.local_addr().ok().map(|own| own.ip());
+    match is_answered(stream, until) {
+        Ok(()) => Dial {
+            address: address.text().to_owned(),
+            result: Dialled::Connected,
+            message: String::new(),
+            from,
+        },
+        Err(error) => fruitless(address.text(), from, &error),
     }
+}
+
+/// Says something and waits for an answer, whatever it is.
+fn is_answered(mut stream: TcpStream, until: Instant) -> io::Result<()> {
+    stream.write_all(format!("{PREFLIGHT}\n").as_bytes())?;
+    // Zero would mean for ever.
+    let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    stream.set_read_timeout(Some(left))?;
+    stream.read_exact(&mut [0])
 }

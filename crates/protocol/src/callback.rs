@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::IpAddr;
 
 /// How the engine reaches the runner, and who both of them are.
 ///
@@ -64,7 +65,16 @@ pub struct Dial {
     pub result: Dialled,
     /// The operating system's words, or TLS's; empty where it is connected.
     pub message: String,
+    /// The machine's own address on that way, without a port, where it is known. What the other side
+    /// sees may differ, if addresses are translated in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
 }
+
+/// What a preflight says on a connection that stands, with a line end. It is no TLS, so that a
+/// callback server answers at once, with an alert: an answer proves more than an open connection,
+/// which a firewall, a proxy, or a server that knows nobody at this address may give as well.
+pub const PREFLIGHT: &str = "farrier-preflight";
 
 /// What came of one attempt to open a TCP connection, seen from the one who dialled.
 ///
@@ -73,7 +83,7 @@ pub struct Dial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dialled {
-    /// The connection stood.
+    /// The connection stood, and where it was tried out, the other side said something.
     Connected,
     /// No answer at all: dropped on the way, or nobody is there.
     TimedOut,
@@ -83,6 +93,10 @@ pub enum Dialled {
     Prohibited,
     /// There is no route.
     NoRoute,
+    /// It stood, and was closed or reset before the other side said anything.
+    Closed,
+    /// It stood, and then nothing came.
+    Silent,
     /// It stood, and the two did not trust each other, or it was not TLS 1.3 that was spoken there.
     Untrusted,
     /// Something else.

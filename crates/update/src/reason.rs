@@ -321,6 +321,9 @@ reasons! {
     /// The engine does not get through to the callback server, although the port answers; the message says
     /// why. Look for a proxy in between.
     CallbackUntrusted: Passing,
+    /// The machine calls from an address that is not in its `spec.addresses`, so that the callback server turns
+    /// it away; the message names the address. Add it there, or have the machine call from one that is there.
+    CallbackSourceNotListed: Lasting,
     /// There is no address at which the machine could reach the callback server. Set `callbackAddress`, or
     /// allow another family in `addressFamilies`.
     CallbackAddressMissing: Lasting,

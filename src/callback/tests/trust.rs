@@ -1,13 +1,13 @@
 //! Those who pretend to be an engine, or to be the server.
 
 use super::engine::{Engine, whole_conversation};
-use super::site::{Site, ask, client_config, engine_tls, tls};
+use super::site::{Site, ask, client_config, dial_from, engine_tls, host, tls, until};
 use super::wire::{Tamper, Wire};
 use crate::callback::{Cause, Limits, RunIdentity};
-use farrier_protocol::{CallbackConfig, EventBody};
+use farrier_protocol::{CallbackConfig, EventBody, PREFLIGHT};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -68,6 +68,28 @@ async fn a_certificate_opens_the_door_of_its_own_session_only() {
         good.is_well().await;
     }
     whole_conversation(&site, &conversation, &mut good).await;
+}
+
+/// A preflight counts as an attack, a server that answers looks like a wall, or nobody knows who was
+/// turned away.
+#[tokio::test]
+async fn a_preflight_is_answered_and_a_stranger_is_remembered() {
+    let site = Site::open(Limits::default());
+    let begun = Instant::now();
+    let word = format!("{PREFLIGHT}\n");
+    let mut machine = TcpStream::connect(site.https()).await.unwrap();
+    machine.write_all(word.as_bytes()).await.unwrap();
+    assert!(machine.read(&mut [0; 16]).await.unwrap() > 0, "an answer");
+    site.refused(Cause::Silent, 1).await;
+    assert_eq!(site.refusals(), []);
+    let refusals = site.server.refusals();
+    assert!(refusals.strangers_since(begun).is_empty());
+    let mut stranger = dial_from(host(9), site.https()).await.unwrap();
+    // It may be gone before the word is.
+    stranger.write_all(word.as_bytes()).await.ok();
+    assert!(matches!(stranger.read(&mut [0; 16]).await, Ok(0) | Err(_)), "no answer");
+    until(|| refusals.strangers_since(begun) == [host(9)]).await;
+    assert!(refusals.strangers_since(Instant::now()).is_empty());
 }
 
 #[tokio::test]

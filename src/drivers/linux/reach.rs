@@ -1,14 +1,15 @@
-//! Whether a connection from the machine gets anywhere, tried by what the machine has.
+//! Whether a connection from the machine gets an answer, tried by what the machine has.
 //!
-//! bash can open connections by itself and is nearly everywhere; Python is the second choice. A
-//! machine that has neither is not asked: there the engine finds out.
+//! bash can open connections by itself and is nearly everywhere; Python is the second choice. On a
+//! machine that has neither the engine is asked, once it is there.
 
 use super::Machine;
 use super::probe::unusable;
 use super::script::{END, as_user, between, one_line};
 use crate::failure::Failure;
 use bytes::Bytes;
-use farrier_protocol::{Dial, Dialled};
+use farrier_protocol::{Dial, Dialled, PREFLIGHT};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// How long one address is tried: three SYNs of Linux, sent after 0, 1 and 3 seconds.
@@ -24,33 +25,57 @@ const TIMED_OUT: &str = "124";
 const NO_TOOL: &str = "127";
 
 impl Machine {
-    /// Tries to open a TCP connection from the machine to each of these. Empty: the machine has
-    /// nothing to try it with.
+    /// Tries to get an answer by TCP from each of these. Empty: the machine has nothing to try it
+    /// with.
     ///
     /// # Errors
     /// `ShellUnusable`, `ConnectionLost`.
     pub async fn reach(&self, targets: &[(String, u16)]) -> Result<Vec<Dial>, Failure> {
         let targets = targets.iter().filter(|(host, _)| is_plain(host));
         let calls: Vec<String> = targets.map(|(host, port)| format!("t {host} {port} &")).collect();
-        let calls = calls.join(" ");
-        // Words of the system are in English, and in one line.
-        let script = one_line(&format!(
-            "export LC_ALL=C;
-             t() {{
-               s={NO_TOOL}; m=;
-               if command -v timeout >/dev/null 2>&1 && command -v bash >/dev/null 2>&1; then
-                 m=$(timeout {TRY} bash -c 'exec 3<>/dev/tcp/$0/$1' $1 $2 2>&1 </dev/null); s=$?;
-               elif command -v python3 >/dev/null 2>&1; then
-                 m=$(python3 -c 'import socket,sys;socket.create_connection((sys.argv[1],int(sys.argv[2])),{TRY})' $1 $2 2>&1 </dev/null); s=$?;
-               fi;
-               echo reach $1 $2 $s $m;
-             }};
-             {calls} wait; echo {END};"
-        ));
-        let output = self.connection.run(&as_user(), vec![Bytes::from(script)], LIMIT).await?;
-        let lines = between(&output.stdout).ok_or_else(|| unusable(self, &output))?;
+        let lines = self.lines_of(&script(&calls.join(" "))).await?;
         Ok(lines.iter().filter_map(|line| read(line)).collect())
     }
+
+    /// The same by the engine in this directory. Empty: it could not be run.
+    ///
+    /// # Errors
+    /// `ShellUnusable`, `ConnectionLost`.
+    pub async fn reach_by_engine(&self, dir: &str, addresses: &[String]) -> Result<Vec<Dial>, Failure> {
+        let quoted: Vec<String> = addresses.iter().map(|address| format!("'{address}'")).collect();
+        let lines = self.lines_of(&format!("{dir}/engine reach {}; echo {END};", quoted.join(" "))).await?;
+        Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    async fn lines_of(&self, script: &str) -> Result<Vec<String>, Failure> {
+        let output = self.connection.run(&as_user(), vec![Bytes::from(one_line(script))], LIMIT).await?;
+        between(&output.stdout).ok_or_else(|| unusable(self, &output))
+    }
+}
+
+/// Prints a line for each call: how it ended, the machine's own address, `up` once the connection
+/// stands, the words of the system. The own address is that of a UDP socket to the same place,
+/// through which nothing is sent: it is known whatever becomes of the connection.
+fn script(calls: &str) -> String {
+    // Words of the system are in English, and in one line.
+    format!(
+        "export LC_ALL=C;
+         t() {{
+           s={NO_TOOL}; m=;
+           if command -v timeout >/dev/null 2>&1 && command -v bash >/dev/null 2>&1; then
+             m=$(timeout {TRY} bash -c 'trap \"\" PIPE; printf -v p %04X $1;
+               (exec 4<>/dev/udp/$0/$1; for f in udp udp6; do
+                 while read -r _ l r _; do case $r in *:$p) echo own $l $r;; esac; done </proc/net/$f;
+               done) 2>/dev/null;
+               exec 3<>/dev/tcp/$0/$1 || exit 1; echo up;
+               echo {PREFLIGHT} >&3; read -r -n 1 -u 3 x' $1 $2 2>&1 </dev/null); s=$?;
+           elif command -v python3 >/dev/null 2>&1; then
+             m=$(python3 -c 'import socket,sys;a=(sys.argv[1],int(sys.argv[2]));f=socket.getaddrinfo(*a)[0];u=socket.socket(f[0],socket.SOCK_DGRAM);u.connect_ex(f[4]);print(\"own\",u.getsockname()[0],\"here\");c=socket.create_connection(a,{TRY});print(\"up\");c.sendall(b\"{PREFLIGHT}\\n\");sys.exit(0 if c.recv(1) else 1)' $1 $2 2>&1 </dev/null); s=$?;
+           fi;
+           echo reach $1 $2 $s $m;
+         }};
+         {calls} wait; echo {END};"
+    )
 }
 
 /// Whether a text is an address or a name and nothing else: it becomes part of a script.
@@ -62,22 +87,67 @@ fn is_plain(host: &str) -> bool {
 fn read(line: &str) -> Option<Dial> {
     let mut words = line.strip_prefix("reach ")?.splitn(4, ' ');
     let (host, port, status) = (words.next()?, words.next()?, words.next()?);
-    let said = words.next().unwrap_or_default();
+    let (from, stood, said) = told(words.next().unwrap_or_default(), host);
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let says = |words: &str| said.to_ascii_lowercase().contains(words);
+    let over = status == TIMED_OUT || says("timed out");
     let result = match status {
         NO_TOOL => return None,
         "0" => Dialled::Connected,
-        TIMED_OUT => Dialled::TimedOut,
-        _ if says("timed out") => Dialled::TimedOut,
+        _ if stood && over => Dialled::Silent,
+        _ if stood => Dialled::Closed,
+        _ if over => Dialled::TimedOut,
         _ if says("refused") => Dialled::Refused,
         // By a router or firewall, or for want of anybody with that address.
         _ if says("no route to host") || says("permission denied") => Dialled::Prohibited,
         _ if says("network is unreachable") => Dialled::NoRoute,
         _ => Dialled::Failed,
     };
-    let message = if result == Dialled::Connected { "" } else { said };
-    Some(Dial { address, result, message: message.chars().take(200).collect() })
+    let message = if result == Dialled::Connected { "" } else { &said };
+    Some(Dial { address, result, message: message.chars().take(200).collect(), from })
+}
+
+/// What a try has printed: the machine's own address, whether the connection stood, and the rest.
+fn told(text: &str, host: &str) -> (Option<IpAddr>, bool, String) {
+    let (mut from, mut stood, mut rest) = (None, false, Vec::new());
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        match word {
+            "own" => {
+                let pair = words.next().zip(words.next());
+                from = from.or_else(|| pair.and_then(|(own, other)| own_address(own, other, host)));
+            }
+            "up" if !stood => stood = true,
+            _ => rest.push(word),
+        }
+    }
+    (from, stood, rest.join(" "))
+}
+
+/// The machine's own address, as Python or the kernel's table of sockets writes it. There may be
+/// other sockets to the same port, but not to the same place.
+fn own_address(own: &str, other: &str, host: &str) -> Option<IpAddr> {
+    let plain = |text: &str| text.split('%').next().and_then(|ip| ip.parse::<IpAddr>().ok());
+    let own = match other {
+        "here" => plain(own)?,
+        other if from_table(other) == plain(host) => from_table(own)?,
+        _ => return None,
+    };
+    Some(own).filter(|own| !own.is_unspecified())
+}
+
+/// An address of `/proc/net/udp` or `udp6`: words of 32 bits as the processor reads them, which is
+/// backwards on every processor that there is an engine for.
+fn from_table(text: &str) -> Option<IpAddr> {
+    let (hex, _port) = text.split_once(':')?;
+    let mut bytes = Vec::new();
+    for word in hex.as_bytes().chunks(8) {
+        let word = std::str::from_utf8(word).ok().filter(|word| word.len() == 8)?;
+        bytes.extend(u32::from_str_radix(word, 16).ok()?.to_le_bytes());
+    }
+    let v4 = <[u8; 4]>::try_from(bytes.as_slice()).map(IpAddr::from);
+    let v6 = <[u8; 16]>::try_from(bytes.as_slice()).map(|bytes| IpAddr::from(bytes).to_canonical());
+    v4.or(v6).ok()
 }
 
 #[cfg(test)]
@@ -87,8 +157,15 @@ mod tests {
     #[test]
     fn the_words_of_bash_and_python_are_understood() {
         for (line, result) in [
-            ("reach 10.0.0.1 63002 0", Dialled::Connected),
+            ("reach 10.0.0.1 63002 0 up", Dialled::Connected),
             ("reach 10.0.0.1 63002 124", Dialled::TimedOut),
+            ("reach 10.0.0.1 63002 124 up", Dialled::Silent),
+            ("reach 10.0.0.1 63002 1 up TimeoutError: timed out", Dialled::Silent),
+            (
+                "reach 10.0.0.1 63002 1 up bash: line 1: read: read error: 3: Connection reset by peer",
+                Dialled::Closed,
+            ),
+            ("reach 10.0.0.1 63002 1 up", Dialled::Closed),
             (
                 "reach ::1 63002 1 bash: connect: Connection refused bash: line 1: /dev/tcp/::1/63002: Connection refused",
                 Dialled::Refused,
@@ -100,8 +177,27 @@ mod tests {
         ] {
             assert_eq!(read(line).map(|dial| dial.result), Some(result), "{line}");
         }
-        assert_eq!(read("reach ::1 63002 0").map(|dial| dial.address), Some("[::1]:63002".to_owned()));
+        assert_eq!(read("reach ::1 63002 0 up").map(|dial| dial.address), Some("[::1]:63002".to_owned()));
         assert_eq!(read("reach 10.0.0.1 63002 127"), None, "nothing to try it with");
+    }
+
+    /// The address that the machine calls from is told wrongly, or that of another connection.
+    #[test]
+    fn the_own_address_is_read_as_the_kernel_and_python_write_it() {
+        let from = |line: &str| read(line).and_then(|dial| dial.from).map(|ip| ip.to_string());
+        let v4 = "own 0263A8C0:9C40 0100000A:F61A";
+        assert_eq!(from(&format!("reach 10.0.0.1 63002 1 {v4} up")), Some("192.168.99.2".into()));
+        assert_eq!(from(&format!("reach 10.0.0.2 63002 1 {v4} up")), None, "to somebody else");
+        let v6 = "own 000077FD000000000000000001000100:9C40 000077FD000000000000000001000000:F61A";
+        assert_eq!(from(&format!("reach fd77::1 63002 124 {v6}")), Some("fd77::1:1".into()));
+        assert_eq!(
+            from("reach fe80::1%eth0 63002 0 own fe80::2%eth0 here up"),
+            Some("fe80::2".into()),
+            "by Python"
+        );
+        assert_eq!(from("reach 10.0.0.1 63002 1 own 0.0.0.0 here"), None, "no route");
+        assert_eq!(from("reach 10.0.0.1 63002 1 own x"), None);
+        assert_eq!(from("reach 10.0.0.1 63002 1 own zz:1 yy:2"), None);
     }
 
     #[test]

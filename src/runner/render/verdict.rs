@@ -134,6 +134,18 @@ fn way_back(view: &View, phase: &Phase) -> Option<Verdict> {
             };
             Some(Verdict::yes(Reason::CallbackReachable, how))
         }
+        WayBack::BrokenOff { from } => Some(match phase {
+            Phase::Working => Verdict::open(
+                Reason::ConnectionLost,
+                format!(
+                    "the engine's call from {from} broke off; the next one is waited for, then the machine is looked for by SSH; what is being installed goes on meanwhile"
+                ),
+            ),
+            Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => Verdict::no(
+                Reason::ConnectionLost,
+                format!("the engine's call from {from} broke off, and no other one came"),
+            ),
+        }),
         WayBack::Blocked { failure, instead: true } => Some(Verdict::no(
             failure.reason,
             format!("{}. The engine is talked to through the SSH session instead", failure.message),

@@ -6,7 +6,7 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketType};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,18 @@ impl Address {
 
     /// What is reported of this address.
     pub(crate) fn failed(&self, result: Dialled, error: &io::Error) -> Dial {
-        Dial { address: self.text.clone(), result, message: error.to_string() }
+        Dial { address: self.text.clone(), result, message: error.to_string(), from: self.own() }
+    }
+
+    /// The address of this machine from which this one is called. Nothing is sent for it.
+    pub(crate) fn own(&self) -> Option<IpAddr> {
+        let any: IpAddr = match self.socket {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect(self.scoped().ok()?).ok()?;
+        Some(socket.local_addr().ok()?.ip())
     }
 
     /// With the number of the interface in it.

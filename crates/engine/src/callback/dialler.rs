@@ -124,12 +124,14 @@ impl Dialler {
             if self.shared.is_served() || self.is_outdated() {
                 return Round::BrokenOff;
             }
-            let secured = address
-                .connect(CONNECT)
-                .and_then(|tcp| tls::secure(tcp, channel).map_err(|error| fruitless(address.text(), &error)));
+            let secured = address.connect(CONNECT).and_then(|tcp| {
+                let from = tcp.local_addr().ok().map(|own| own.ip());
+                let secured = tls::secure(tcp, channel);
+                secured.map(|tls| (tls, from)).map_err(|error| fruitless(address.text(), from, &error))
+            });
             match secured {
-                Ok(tls) => {
-                    let route = Route { address: address.text().to_owned(), before: dials };
+                Ok((tls, from)) => {
+                    let route = Route { address: address.text().to_owned(), from, before: dials };
                     return Round::Through(Stream::Dialled { route, tls: Box::new(tls) });
                 }
                 Err(dial) => dials.push(dial),

@@ -3,8 +3,7 @@
 use super::tls::{self, TlsStream};
 use farrier_protocol::{Dial, Dialled};
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::net::TcpStream;
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 
 /// A stream to the runner.
@@ -25,6 +24,8 @@ pub(crate) enum Stream {
 pub(crate) struct Route {
     /// The address that answered.
     pub(crate) address: String,
+    /// The address of ours that it was called from.
+    pub(crate) from: Option<IpAddr>,
     /// What came of those before it.
     pub(crate) before: Vec<Dial>,
 }
@@ -65,23 +66,23 @@ impl Stream {
 }
 
 /// What became of a dial that stood, but never came to a word of the runner.
-pub(crate) fn fruitless(address: &str, error: &io::Error) -> Dial {
+pub(crate) fn fruitless(address: &str, from: Option<IpAddr>, error: &io::Error) -> Dial {
     let is_any = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     let (result, message) = if tls::is_distrust(error) {
         (Dialled::Untrusted, error.to_string())
     } else if is_any(&[io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut]) {
         // A read that times out would have blocked.
-        (Dialled::TimedOut, "the connection was accepted, and then nothing came".into())
+        (Dialled::Silent, "the connection was accepted, and then nothing came".into())
     } else if is_any(&[
         io::ErrorKind::UnexpectedEof,
         io::ErrorKind::ConnectionReset,
         io::ErrorKind::BrokenPipe,
     ]) {
-        (Dialled::Failed, "the connection was accepted and closed again".into())
+        (Dialled::Closed, "the connection was accepted and closed again".into())
     } else {
         (Dialled::Failed, error.to_string())
     };
-    Dial { address: address.to_owned(), result, message }
+    Dial { address: address.to_owned(), result, message, from }
 }
 
 impl Cut {

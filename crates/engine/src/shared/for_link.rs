@@ -120,7 +120,7 @@ impl Shared {
             // Cut for a newer one: that says nothing about the way.
             Some(_) if state.waiting.is_some() => {}
             Some(error) => {
-                let last = fruitless(&route.address, error);
+                let last = fruitless(&route.address, route.from, error);
                 state.dials = route.before;
                 state.dials.push(last);
             }
@@ -238,11 +238,11 @@ mod tests {
     fn who_answered_in_the_runners_place_is_told_once_the_runner_answers() {
         let path = std::env::temp_dir().join(format!("farrier-impostor-{}", std::process::id()));
         let shared = Shared::new(Journal::open(&path).unwrap(), Duration::from_mins(1));
-        let dial = |result| Dial { address: "10.0.0.1:1".into(), result, message: String::new() };
+        let dial = |result| Dial { address: "10.0.0.1:1".into(), result, message: String::new(), from: None };
         for result in [Dialled::Untrusted, Dialled::TimedOut, Dialled::Untrusted] {
             shared.note_dials(vec![dial(result)]);
         }
-        let route = Route { address: "10.0.0.1:1".into(), before: Vec::new() };
+        let route = Route { address: "10.0.0.1:1".into(), from: None, before: Vec::new() };
         let told = |shared: &Shared| shared.hello("s", "b", Some(&route)).dials;
         assert_eq!(told(&shared), [dial(Dialled::Untrusted)]);
         assert_eq!(told(&shared), [dial(Dialled::Untrusted)], "until the runner has answered");

@@ -2,7 +2,8 @@
 
 use crate::sandbox::shell;
 use farrier_protocol::{Dial, Dialled};
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 
 const ENGINE: &str = env!("CARGO_BIN_EXE_farrier-engine");
@@ -20,9 +21,38 @@ fn results(words: &[&str]) -> Vec<(String, Dialled)> {
         .map(|line| serde_json::from_str::<Dial>(line).unwrap())
         .map(|dial| {
             assert_eq!(dial.result == Dialled::Connected, dial.message.is_empty(), "{dial:?}");
+            assert!(dial.from.is_some() || dial.result != Dialled::Connected, "{dial:?}");
             (dial.address, dial.result)
         })
         .collect()
+}
+
+/// A server that answers whoever says something.
+fn answers(at: &str) -> SocketAddr {
+    let listener = TcpListener::bind(at).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+            stream.write_all(b"?").unwrap();
+        }
+    });
+    address
+}
+
+sandboxed! {
+    /// A machine with several addresses is turned away without knowing from which one it calls.
+    fn the_address_that_is_called_from_is_told() {
+        shell("ip link add front type veth peer name back && ip link set front up && ip link set back up");
+        shell("ip address add 10.0.0.1/24 dev front && ip address add 10.0.0.2/24 dev front");
+        shell("ip route add 10.3.0.0/24 dev front src 10.0.0.2");
+        shell("nft 'add table inet t; add chain inet t out { type filter hook output priority 0; }
+             add rule inet t out ip daddr 10.3.0.0/24 drop'");
+        let output = reach(&["--timeout-ms", "300", "10.3.0.1:1"]);
+        let dial: Dial = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(dial.from, "10.0.0.2".parse().ok(), "{dial:?}");
+    }
 }
 
 sandboxed! {
@@ -38,13 +68,18 @@ sandboxed! {
              add rule inet t in tcp dport 1003 reject with tcp reset
              add rule inet t in tcp dport 1004 reject with icmpx type port-unreachable'",
         );
-        let (v4, v6) = (TcpListener::bind("10.0.0.1:0").unwrap(), TcpListener::bind("[::]:0").unwrap());
-        let (open4, port6) = (v4.local_addr().unwrap().to_string(), v6.local_addr().unwrap().port());
+        let (open4, port6) = (answers("10.0.0.1:0").to_string(), answers("[::]:0").port());
+        // A firewall that lets in whomever it knows, and a proxy with nothing behind it.
+        let (shut, mute) = (TcpListener::bind("10.0.0.1:0").unwrap(), TcpListener::bind("10.0.0.1:0").unwrap());
+        let (shut_at, mute_at) = (shut.local_addr().unwrap().to_string(), mute.local_addr().unwrap().to_string());
+        std::thread::spawn(move || shut.incoming().for_each(drop));
         let (open6, zoned) = (format!("[fd00::1]:{port6}"), format!("[fe80::1%front]:{port6}"));
         let expected = [
             (open4.as_str(), Dialled::Connected),
             (&open6, Dialled::Connected),
             (&zoned, Dialled::Connected),
+            (&shut_at, Dialled::Closed),
+            (&mute_at, Dialled::Silent),
             ("10.0.0.1:1", Dialled::Refused),
             ("[fd00::1]:1", Dialled::Refused),
             ("10.0.0.1:1003", Dialled::Refused),

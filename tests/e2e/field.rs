@@ -1,0 +1,186 @@
+//! Networks as data centres have them: several addresses, translation of addresses, firewalls that
+//! come in the middle, and an API server that is away.
+
+use crate::callback::{calling, channel, nothing_is_open};
+use crate::harness::api_server::{ApiServer, Line};
+use crate::harness::payload::{bmc_tool, merge};
+use crate::harness::{Conditions, Machine, Site, e2e, outcome, wait};
+use farrier::api::ManagedNode;
+use farrier::api::managed_node::Channel;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Another address of the machine's own, from which it calls. Of the lab's network, and no machine's.
+async fn calls_from(machine: &Machine, v4: &str) {
+    machine
+        .sh(&format!("ip address add {v4}/16 dev eth0; ip route replace 10.77.0.1 dev eth0 src {v4}"))
+        .await;
+}
+
+async fn change(node: &str, site: &Site, spec: Value) {
+    let patch = Patch::Merge(json!({ "spec": spec }));
+    site.api::<ManagedNode>().patch(node, &PatchParams::default(), &patch).await.expect("patched");
+}
+
+/// The user reads "connection reset", looks for a firewall, and it is an address that is missing.
+#[test]
+fn a_machine_that_calls_from_an_unlisted_address_is_told_which_one() {
+    e2e("source", async |site| {
+        let other = site.machine("other").up().await;
+        calls_from(&other, "10.77.240.1").await;
+        // Neither bash nor Python: there the engine tries.
+        let small = site.machine("small").lab(&["--flavour", "minimal"]).up().await;
+        calls_from(&small, "10.77.240.2").await;
+        let temporary = site.machine("temporary").lab(&["--no-v4"]).up().await;
+        temporary
+            .sh("ip address add fd77::f0:4/64 dev eth0 nodad;
+                 ip -6 route replace fd77::1 dev eth0 src fd77::f0:4")
+            .await;
+        let listed = site.machine("listed").up().await;
+        calls_from(&listed, "10.77.240.5").await;
+        let own = listed.v4.clone().expect("an address");
+        change("listed", site, json!({"addresses": [own, "10.77.240.5"]})).await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let run = site.run("r1", calling("spring")).await;
+        nothing_is_open(&run.succeeds().await);
+        for (node, address) in
+            [("other", "10.77.240.1"), ("small", "10.77.240.2"), ("temporary", "fd77::f0:4")]
+        {
+            let update = run.node(node).await;
+            let words = update.words("CallbackReachable");
+            assert_eq!(update.reason("CallbackReachable"), "CallbackSourceNotListed", "{node}: {words}");
+            assert!(words.contains(&format!("add {address} to spec.addresses")), "{node}: {words}");
+            assert_eq!(channel(&run, node).await, Some(Channel::Session), "{node}");
+        }
+        assert!(run.node("temporary").await.words("CallbackReachable").contains("use_tempaddr"));
+        assert_eq!(run.node("listed").await.reason("CallbackReachable"), "CallbackReachable");
+        // What the message asks for is what helps.
+        change("other", site, json!({"addresses": [other.v4, "10.77.240.1"]})).await;
+        let mut spec = calling("spring");
+        merge(&mut spec, json!({"selector": {"matchLabels": {"name": "other"}}}));
+        let again = site.run("r2", spec).await;
+        again.succeeds().await;
+        assert_eq!(again.node("other").await.reason("CallbackReachable"), "CallbackReachable");
+    });
+}
+
+/// Behind a translation of addresses neither machine nor user knows how the machine arrives. And
+/// where the machine's owner wants no other way, nothing is installed.
+#[test]
+fn a_machine_behind_nat_is_told_as_whom_it_arrives() {
+    e2e("nat", async |site| {
+        let db = site.machine("db").spec(json!({"channel": "Callback"})).up().await;
+        db.sh("ip address add 10.77.240.3/16 dev eth0; nft add table ip n;
+               nft add chain ip n p '{ type nat hook postrouting priority 100; }';
+               nft add rule ip n p tcp dport 63000-65535 snat to 10.77.240.3")
+            .await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let run = site.run("r1", calling("spring")).await;
+        nothing_is_open(&run.fails().await);
+        let update = run.node("db").await;
+        assert_eq!(update.reason("Succeeded"), "CallbackSourceNotListed", "{}", update.words("Succeeded"));
+        let words = update.words("CallbackReachable");
+        assert!(words.contains("arrives as 10.77.240.3"), "{words}");
+        assert_eq!(outcome(&update, "bmc-tool"), "Skipped");
+        assert_eq!(db.file("/etc/bmc-tool.version"), None);
+        change("db", site, json!({"addresses": [db.v4, "10.77.240.3"]})).await;
+        let again = site.run("r2", calling("spring")).await;
+        again.succeeds().await;
+        assert_eq!(again.node("db").await.reason("CallbackReachable"), "CallbackReachable");
+    });
+}
+
+/// The way back is shut in the middle of an installation, for good, on a machine whose owner wants
+/// no other way: half of what was begun is never told, or done twice.
+#[test]
+fn what_was_begun_is_brought_to_its_end_when_the_way_back_is_shut() {
+    e2e("shut", async |site| {
+        let db = site.machine("db").spec(json!({"channel": "Callback"})).up().await;
+        site.baseline("spring", &[site.slow(6), bmc_tool("3.1")]).await;
+        let run = site.run("r1", calling("spring")).await;
+        db.is_slow().await;
+        db.sh("nft 'add table inet way; add chain inet way out { type filter hook output priority 0; };
+               add rule inet way out tcp dport 63000-65535 reject with tcp reset'")
+            .await;
+        let broken = run
+            .node_until("db", "the broken call to be told", |u| {
+                u.reason("CallbackReachable") == "ConnectionLost"
+            })
+            .await;
+        assert_eq!(broken.state("CallbackReachable"), "Unknown");
+        nothing_is_open(&run.succeeds().await);
+        let update = run.node("db").await;
+        assert_eq!(update.reason("CallbackReachable"), "CallbackRejected");
+        let words = update.words("CallbackReachable");
+        assert!(words.contains("through the SSH session instead"), "{words}");
+        assert_eq!((outcome(&update, "slow"), outcome(&update, "bmc-tool")), ("Updated", "Updated"));
+        assert_eq!(db.slow_runs(), 1);
+        assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
+    });
+}
+
+/// The API server is away for longer than every Lease, first silent and then gone, while machines are
+/// at work that call back: something is done twice, or too much at once, or the run never ends.
+#[test]
+fn a_run_goes_on_when_the_api_server_is_back() {
+    e2e("apiless", async |site| {
+        let port = free_port();
+        let http = format!("--http-addr=127.0.0.1:{port}");
+        let server = ApiServer::of(site, &["--replica-lease-seconds=6", &http]).await;
+        let machines = site.machine("m").up_many(4).await;
+        site.baseline("spring", &[site.slow(5), bmc_tool("3.1")]).await;
+        let mut spec = calling("spring");
+        merge(&mut spec, json!({"strategy": {"maxConcurrent": 2}}));
+        let run = site.run("r1", spec).await;
+        let at_work = || machines.iter().filter(|machine| machine.slow_runs() > 0).count();
+        wait::closely("two machines at work", || at_work() == 2).await;
+        server.line(Line::Silent);
+        wait::until("the runner to leave its machines", wait::LIMIT, async || {
+            let log = site.operator.log();
+            if log.contains("it leaves its machines to others") { Ok(()) } else { Err(log) }
+        })
+        .await;
+        server.line(Line::Cut);
+        wait::until("an operator that is not ready", wait::LIMIT, async || {
+            let said = get(port, "/readyz").await;
+            if said.contains("[-]api-server failed") { Ok(()) } else { Err(said) }
+        })
+        .await;
+        assert!(get(port, "/healthz").await.contains("200 OK"), "it lives, and is not to be restarted");
+        assert_eq!(at_work(), 2, "nothing is begun meanwhile");
+        server.line(Line::Good);
+        let ended = run.succeeds().await;
+        nothing_is_open(&ended);
+        assert!(machines.iter().all(|machine| machine.slow_runs() == 1), "nothing is done twice");
+        wait::until("an operator that is ready", wait::LIMIT, async || {
+            let said = get(port, "/readyz").await;
+            if said.contains("200 OK") { Ok(()) } else { Err(said) }
+        })
+        .await;
+        for machine in &machines {
+            let update = run.node(&machine.name).await;
+            assert_eq!(outcome(&update, "bmc-tool"), "Updated", "{}", update.words("Succeeded"));
+            assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
+        }
+    });
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    listener.local_addr().expect("its number").port()
+}
+
+/// What a path of the operator's own server answers, status line and all.
+async fn get(port: u16, path: &str) -> String {
+    let asked = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+            .await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.map(|_| answer)
+    };
+    asked.await.unwrap_or_else(|error| error.to_string())
+}

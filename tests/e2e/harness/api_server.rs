@@ -1,0 +1,103 @@
+//! An API server that can be away, for one operator and nobody else: what stands between them.
+
+use super::Site;
+use kube::config::Kubeconfig;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+/// What becomes of the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// They arrive.
+    Good,
+    /// Connections stand, and nothing comes.
+    Silent,
+    /// Connections are closed, and new ones too.
+    Cut,
+}
+
+/// The line between an operator and the API server. It ends with the test.
+pub(crate) struct ApiServer {
+    line: Arc<watch::Sender<Line>>,
+}
+
+impl ApiServer {
+    /// Puts a line between the site's operator, which starts anew, and the API server.
+    pub(crate) async fn of(site: &Site, options: &[&str]) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("its number").port();
+        let upstream = kubeconfig(&site.path("kubeconfig"), port);
+        let line = Arc::new(watch::channel(Line::Good).0);
+        let kept = line.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(carry(stream, upstream.clone(), kept.subscribe()));
+            }
+        });
+        site.operator.kill();
+        let config = format!("--kubeconfig={}", site.path("kubeconfig").display());
+        let all: Vec<&str> = options.iter().copied().chain([config.as_str()]).collect();
+        site.operator.options(&all);
+        site.operator.start();
+        Self { line }
+    }
+
+    /// From now on the line is like this.
+    pub(crate) fn line(&self, line: Line) {
+        self.line.send_replace(line);
+    }
+}
+
+/// Writes a kubeconfig by which the cluster is found at this port, and returns where it really is.
+fn kubeconfig(path: &std::path::Path, port: u16) -> String {
+    let file = std::env::var_os("KUBECONFIG").expect("KUBECONFIG");
+    let mut config = Kubeconfig::read_from(file).expect("a kubeconfig");
+    let mut upstream = String::new();
+    for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+        let server = cluster.server.take().expect("a server");
+        let address = server.trim_start_matches("https://").trim_end_matches('/').to_owned();
+        cluster.tls_server_name.get_or_insert(address.rsplit_once(':').expect("a port").0.to_owned());
+        cluster.server = Some(format!("https://127.0.0.1:{port}"));
+        upstream = address;
+    }
+    // JSON is YAML.
+    std::fs::write(path, serde_json::to_string(&config).expect("JSON")).expect("a written kubeconfig");
+    upstream
+}
+
+/// One connection, until either side or the line ends it.
+async fn carry(from: TcpStream, upstream: String, line: watch::Receiver<Line>) {
+    let mut cut = line.clone();
+    let carried = async {
+        if line.clone().wait_for(|line| *line == Line::Good).await.is_err() {
+            return;
+        }
+        let Ok(to) = TcpStream::connect(upstream).await else { return };
+        let ((up_read, up_write), (down_read, down_write)) = (from.into_split(), to.into_split());
+        tokio::join!(pass(up_read, down_write, line.clone()), pass(down_read, up_write, line.clone()));
+    };
+    tokio::select! {
+        () = carried => {}
+        // An error says that the test is over.
+        _ = cut.wait_for(|line| *line == Line::Cut) => {}
+    }
+}
+
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut line: watch::Receiver<Line>,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        if line.wait_for(|line| *line == Line::Good).await.is_err()
+            || to.write_all(&buffer[..count]).await.is_err()
+        {
+            return;
+        }
+    }
+    // The other side may have gone first.
+    to.shutdown().await.ok();
+}

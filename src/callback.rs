@@ -51,7 +51,6 @@ mod listen;
 mod pace;
 mod registry;
 mod relay;
-mod seal;
 mod server;
 mod tls;
 

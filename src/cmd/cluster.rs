@@ -9,6 +9,12 @@ use std::time::Duration;
 /// How long the API server may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a connection may be silent while something is awaited from it. One whose other end is
+/// gone without a word, as when the API server's host fails behind a load balancer, would else be
+/// waited for as long as the kernel sends its packets again: a quarter of an hour. Watches end
+/// by themselves before that ([`crate::world::WATCH_LIMIT`]).
+const SILENCE_LIMIT: Duration = Duration::from_mins(1);
+
 /// Which cluster is meant.
 #[derive(Debug, clap::Args)]
 #[group(id = "cluster")]
@@ -43,6 +49,9 @@ impl Options {
             )?,
         };
         config.connect_timeout = Some(CONNECT_LIMIT);
+        config.read_timeout = Some(SILENCE_LIMIT);
+        // The time that a connection lay in the pool does not count.
+        config.reset_reader_on_write = true;
         Ok(config)
     }
 }

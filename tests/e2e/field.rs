@@ -9,6 +9,7 @@ use farrier::api::ManagedNode;
 use farrier::api::managed_node::Channel;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -166,6 +167,27 @@ fn a_run_goes_on_when_the_api_server_is_back() {
         }
     });
 }
+
+/// The host of the API server fails, and another one takes its place: no connection is closed, and the
+/// operator waits for the rest of its life for an answer.
+#[test]
+fn an_api_server_that_moves_without_a_word_is_found_again() {
+    e2e("moved-api", async |site| {
+        let server = ApiServer::of(site, &[]).await;
+        let machine = site.machine("m").up().await;
+        site.baseline("spring", &[site.slow(5)]).await;
+        let run = site.run("r1", calling("spring")).await;
+        machine.is_slow().await;
+        server.lose_connections();
+        let ended = run.ends(SILENCE + wait::LIMIT).await;
+        assert_eq!(ended.state("Succeeded"), "True", "{}", ended.words("Succeeded"));
+        nothing_is_open(&ended);
+        assert_eq!(machine.slow_runs(), 1, "nothing is done twice");
+    });
+}
+
+/// After so long a connection that says nothing is given up (`SILENCE_LIMIT`, src/cmd/cluster.rs).
+const SILENCE: Duration = Duration::from_mins(1);
 
 fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");

@@ -21,6 +21,8 @@ pub(crate) enum Line {
 /// The line between an operator and the API server. It ends with the test.
 pub(crate) struct ApiServer {
     line: Arc<watch::Sender<Line>>,
+    /// How often all connections were lost.
+    lost: Arc<watch::Sender<u32>>,
 }
 
 impl ApiServer {
@@ -30,10 +32,13 @@ impl ApiServer {
         let port = listener.local_addr().expect("its number").port();
         let upstream = kubeconfig(&site.path("kubeconfig"), port);
         let line = Arc::new(watch::channel(Line::Good).0);
-        let kept = line.clone();
+        let lost = Arc::new(watch::channel(0).0);
+        let (kept, losses) = (line.clone(), lost.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(carry(stream, upstream.clone(), kept.subscribe()));
+                let (line, mut lost) = (kept.subscribe(), losses.subscribe());
+                lost.mark_unchanged();
+                tokio::spawn(carry(stream, upstream.clone(), line, lost));
             }
         });
         site.operator.kill();
@@ -41,7 +46,13 @@ impl ApiServer {
         let all: Vec<&str> = options.iter().copied().chain([config.as_str()]).collect();
         site.operator.options(&all);
         site.operator.start();
-        Self { line }
+        Self { line, lost }
+    }
+
+    /// Of the connections that there are none says a word again, and none is closed; new ones are
+    /// good. So it is when the host fails that they lead to, and another one takes its place.
+    pub(crate) fn lose_connections(&self) {
+        self.lost.send_modify(|times| *times += 1);
     }
 
     /// From now on the line is like this.
@@ -68,15 +79,27 @@ fn kubeconfig(path: &std::path::Path, port: u16) -> String {
 }
 
 /// One connection, until either side or the line ends it.
-async fn carry(from: TcpStream, upstream: String, line: watch::Receiver<Line>) {
+async fn carry(
+    from: TcpStream,
+    upstream: String,
+    line: watch::Receiver<Line>,
+    mut lost: watch::Receiver<u32>,
+) {
     let mut cut = line.clone();
     let carried = async {
         if line.clone().wait_for(|line| *line == Line::Good).await.is_err() {
             return;
         }
         let Ok(to) = TcpStream::connect(upstream).await else { return };
-        let ((up_read, up_write), (down_read, down_write)) = (from.into_split(), to.into_split());
-        tokio::join!(pass(up_read, down_write, line.clone()), pass(down_read, up_write, line.clone()));
+        let ((mut up_read, mut up_write), (mut down_read, mut down_write)) =
+            (from.into_split(), to.into_split());
+        tokio::select! {
+            _ = async { tokio::join!(
+                pass(&mut up_read, &mut down_write, line.clone()),
+                pass(&mut down_read, &mut up_write, line.clone())
+            ) } => {}
+            _ = lost.changed() => std::future::pending().await,
+        }
     };
     tokio::select! {
         () = carried => {}
@@ -86,8 +109,8 @@ async fn carry(from: TcpStream, upstream: String, line: watch::Receiver<Line>) {
 }
 
 async fn pass(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
     mut line: watch::Receiver<Line>,
 ) {
     let mut buffer = vec![0; 64 * 1024];

@@ -8,7 +8,7 @@ mod meter;
 mod outside;
 mod papers;
 
-use crate::harness::payload::{Component, merge};
+use crate::harness::payload::merge;
 use crate::harness::{Machine, Run, Site, lab, outcome};
 use meter::Meter;
 use serde_json::{Value, json};
@@ -73,23 +73,6 @@ async fn begin(from: &Machine, command: &str, how: Value) -> Child {
     out.read_line(&mut first).await.expect("its first word");
     assert!(!first.is_empty(), "{command} ended at once");
     child
-}
-
-/// An installer that is at work until [`release`]: it writes a line into `/var/log/slow.runs` when it
-/// begins. Two minutes at most, so that nothing stays on a machine when a test fails.
-fn held(site: &Site) -> Component {
-    let script = "#!/bin/sh\necho start >>/var/log/slow.runs\nn=0\n\
-        until [ -e /run/let-go ] || [ $n -gt 1200 ]; do n=$((n + 1)); sleep 0.1; done\n\
-        echo 1.0 >/etc/slow.version\n";
-    let component = site.payload("held.sh", "1.0", "Script", script.as_bytes());
-    component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
-}
-
-/// Lets the installer on these machines end.
-async fn release(machines: &[&Machine]) {
-    for machine in machines {
-        machine.sh("touch /run/let-go").await;
-    }
 }
 
 /// A run on these ports, whose machines of this rack call back.

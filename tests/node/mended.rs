@@ -4,7 +4,7 @@ use crate::harness::lab::output;
 use crate::harness::{Conditions, Machine, Run, Site, outcome, wait};
 use crate::pods::kill_process;
 use crate::release::{Release, on_node};
-use crate::replicas::{held, let_go};
+use crate::replicas::let_go;
 use crate::traces::connect;
 use farrier::api::managed_node::Channel;
 use serde_json::{Value, json};
@@ -98,7 +98,7 @@ fn a_service_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a
             site.machine("v4").lab(&["--no-v6"]).up().await,
             site.machine("v6").lab(&["--no-v4"]).up().await,
         ];
-        site.baseline("slow", &[held(site)]).await;
+        site.baseline("slow", &[site.held()]).await;
         release.install(&Release::chart(), &["hostPorts.enabled=false"]).await;
         let spec = json!({
             "baselineRef": {"name": "slow"},

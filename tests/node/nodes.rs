@@ -5,7 +5,7 @@ use crate::harness::run::watched;
 use crate::harness::{Conditions, Machine, Run, wait};
 use crate::release::{Release, on_node};
 use crate::replicas::{
-    AT_ONCE, all_at_work, at_work, calling, handed_over, held, let_go, relay, six, some, went_well,
+    AT_ONCE, all_at_work, at_work, calling, handed_over, let_go, relay, six, some, went_well,
 };
 use crate::traces::{is_as_before, traces};
 use futures::future::{join, join3};
@@ -47,7 +47,7 @@ async fn callers(run: &Run<'_>, machines: &[Machine]) -> Vec<String> {
 fn a_node_breaks_down_and_the_pod_on_the_other_one_takes_over() {
     on_node("nodes", async |site, release| {
         second_node().await;
-        site.baseline("slow", &[held(site)]).await;
+        site.baseline("slow", &[site.held()]).await;
         let chart = Release::chart();
         let install = release.install(&chart, &TWO);
         let (by_host, by_service, ()) = join3(six(site, "host"), six(site, "port"), install).await;

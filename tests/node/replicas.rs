@@ -1,7 +1,6 @@
 //! Several operator pods behind one Service: a machine's call arrives at any of them, and is passed on
 //! to the one that works on the machine.
 
-use crate::harness::payload::Component;
 use crate::harness::run::watched;
 use crate::harness::{Conditions, Machine, Run, Site, outcome, wait};
 use crate::pods::{connect_from, kill_process};
@@ -18,15 +17,9 @@ const THREE: [&str; 3] = ["replicas=3", "hostPorts.enabled=false", "operator.rep
 /// calls is passed on happens once in 60,000 times.
 pub(crate) const AT_ONCE: usize = 5;
 
-/// A script that ends when the test says so.
-pub(crate) fn held(site: &Site) -> Component {
-    let script = b"#!/bin/sh\necho start >>/var/log/slow.runs\nuntil [ -e /run/go ]; do sleep 0.2; done\necho 1.0 >/etc/slow.version\n";
-    let component = site.payload("held.sh", "1.0", "Script", script);
-    component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
-}
-
+/// Lets the step of [`Site::held`] end on all of them.
 pub(crate) async fn let_go(machines: &[Machine]) {
-    join_all(machines.iter().map(|machine| machine.sh("touch /run/go"))).await;
+    join_all(machines.iter().map(Machine::let_go)).await;
 }
 
 /// Machines of one family each, for a run with this exposure.
@@ -152,7 +145,7 @@ pub(crate) async fn went_well(run: &Run<'_>, machines: &[Machine]) {
 #[test]
 fn calls_are_passed_on_between_pods_whichever_of_them_is_killed() {
     on_node("relay", async |site, release| {
-        site.baseline("slow", &[held(site)]).await;
+        site.baseline("slow", &[site.held()]).await;
         let stranger = site.machine("stranger").spec(json!({"hold": true})).up().await;
         let chart = Release::chart();
         let install = release.install(&chart, &THREE);
@@ -197,7 +190,7 @@ async fn evictions(release: &Release<'_>) {
 #[test]
 fn a_run_goes_on_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
     on_node("replaced", async |site, release| {
-        site.baseline("slow", &[held(site)]).await;
+        site.baseline("slow", &[site.held()]).await;
         let chart = Release::chart();
         let install = release.install(&chart, &THREE);
         let (machines, ()) = join(six(site, "port"), install).await;

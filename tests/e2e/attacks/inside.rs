@@ -2,7 +2,7 @@
 //! certificate, key and configuration.
 
 use super::papers::{self, Own};
-use super::{Meter, OPERATOR, attack, begin, calling, calls, held, is_updated_once, ports, release};
+use super::{Meter, OPERATOR, attack, begin, calling, calls, is_updated_once, ports};
 use crate::harness::payload::bmc_tool;
 use crate::harness::{Machine, Run, Site, e2e, lab};
 use serde_json::{Value, json};
@@ -44,8 +44,8 @@ async fn scene(site: &Site, http: u16) -> Scene<'_> {
     let recorded = site.path("recorded");
     let proxy = json!({"listen": http + 1, "host": OPERATOR, "port": http + 1, "into": recorded});
     let proxy = begin(&mallory, "proxy", proxy).await;
-    site.baseline("spring", &[held(site)]).await;
-    site.baseline("summer", &[held(site), bmc_tool("3.1")]).await;
+    site.baseline("spring", &[site.held()]).await;
+    site.baseline("summer", &[site.held(), bmc_tool("3.1")]).await;
     let run = site.run("r1", calling("spring", "r1", http)).await;
     let second = site.run("r2", calling("summer", "r2", http + 2)).await;
     for machine in [&mallory, &db, &other] {
@@ -67,7 +67,9 @@ impl Scene<'_> {
 
     /// The attacks are over: the runs end well and soon, and what was refused is told.
     async fn ends_well(&self, told: &[&str]) {
-        release(&[&self.mallory, &self.db, &self.other]).await;
+        for machine in [&self.mallory, &self.db, &self.other] {
+            machine.let_go().await;
+        }
         let begun = Instant::now();
         self.run.succeeds().await;
         self.second.succeeds().await;

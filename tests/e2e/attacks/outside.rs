@@ -1,8 +1,7 @@
 //! Those who are on the machines' network and have no business with the run.
 
 use super::{
-    ATTACKER, Meter, OPERATOR, attack, attack_from_the_switch, calling, calls, held, is_updated_once, papers,
-    ports, release,
+    ATTACKER, Meter, OPERATOR, attack, attack_from_the_switch, calling, calls, is_updated_once, papers, ports,
 };
 use crate::harness::payload::bmc_tool;
 use crate::harness::{Machine, e2e, lab, wait};
@@ -19,7 +18,7 @@ fn a_scan_and_resets_on_the_way_cost_a_run_nothing() {
         let meter = Meter::start(site).await;
         let stranger = site.machine("stranger").label("rack", "none").up().await;
         let db = site.machine("db").label("rack", "r1").up().await;
-        site.baseline("spring", &[held(site), bmc_tool("3.1")]).await;
+        site.baseline("spring", &[site.held(), bmc_tool("3.1")]).await;
         let run = site.run("r1", calling("spring", "r1", 64521)).await;
         db.is_slow().await;
         let (http, https) = ports(&run).await;
@@ -71,7 +70,7 @@ fn a_scan_and_resets_on_the_way_cost_a_run_nothing() {
             if calls > 2 { Ok(()) } else { Err(format!("{calls} calls")) }
         })
         .await;
-        release(&[&db]).await;
+        db.let_go().await;
         run.succeeds().await;
         is_updated_once(&run, &db).await;
     });
@@ -104,7 +103,7 @@ fn whoever_takes_the_operators_address_over_learns_nothing_and_is_named() {
         assert!(std::path::Path::new(ATTACKER).exists());
         let stranger = site.machine("stranger").lab(&["--no-v6"]).label("rack", "none").up().await;
         let db = site.machine("db").lab(&["--no-v6"]).label("rack", "r1").up().await;
-        site.baseline("spring", &[held(site), bmc_tool("3.1")]).await;
+        site.baseline("spring", &[site.held(), bmc_tool("3.1")]).await;
         let run = site.run("r1", calling("spring", "r1", 64531)).await;
         db.is_slow().await;
         let (_, https) = ports(&run).await;
@@ -131,7 +130,7 @@ fn whoever_takes_the_operators_address_over_learns_nothing_and_is_named() {
         }
         site.told("CallbackUntrusted NodeUpdate/r1-db: somebody else answered the engine on db at 10.77.0.1")
             .await;
-        release(&[&db]).await;
+        db.let_go().await;
         run.succeeds().await;
         is_updated_once(&run, &db).await;
         assert_eq!(run.node("db").await.status.expect("a status").attempt, Some(1));

@@ -9,7 +9,11 @@ use std::path::Path;
 /// State `LISTEN` in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
+/// The kernel keeps 15 bytes of a process' name.
+const LONGEST_NAME: usize = 15;
+
 /// Who has this port, in words that follow on "in use by", with the next step where it is not known.
+/// Reads the open files of every process, and so takes long on a host that has many.
 pub(super) fn of(port: u16) -> String {
     let ask = || format!("`ss -tanp 'sport = :{port}'` as root on its host names it");
     let Some((inode, user)) = socket(port) else {
@@ -50,9 +54,16 @@ fn process(inode: &str) -> Option<(u32, String)> {
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         has(&entry.path())?;
-        let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        Some((pid, name.trim().to_owned()))
+        let name = fs::read(entry.path().join("comm")).unwrap_or_default();
+        Some((pid, shown(&name)))
     })
+}
+
+/// The name of a process for a status. It may say of itself what it likes.
+fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name.trim_ascii());
+    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    name.chars().map(clean).take(LONGEST_NAME).collect()
 }
 
 #[cfg(test)]
@@ -77,6 +88,18 @@ mod tests {
             said.starts_with("something that does not listen") && said.contains(&format!(":{port}'")),
             "{said}"
         );
+    }
+
+    /// A process may call itself what it likes, and the status ends up on a terminal.
+    #[test]
+    fn a_name_is_shown_without_what_a_terminal_would_obey() {
+        for (name, wanted) in [
+            (&b"nginx\n"[..], "nginx"),
+            (b"\x1b[2J\nx\xff", "\u{fffd}[2J\u{fffd}x\u{fffd}"),
+            (b"0123456789abcdefghi", "0123456789abcde"),
+        ] {
+            assert_eq!(shown(name), wanted);
+        }
     }
 
     /// A process of somebody else cannot be seen; its user can.

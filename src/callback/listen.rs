@@ -54,7 +54,7 @@ pub struct BindError {
 /// What hinders.
 #[derive(Debug, thiserror::Error)]
 pub enum BindErrorKind {
-    /// Another run or another program has it, as far as can be seen from here.
+    /// Another run or another program has it; who, once [`BindError::named`] has looked.
     #[error("it is in use by {0}")]
     InUse(String),
     /// Ports below the system's limit (1024 mostly) need a capability.
@@ -93,6 +93,20 @@ impl Bound {
     }
 }
 
+impl BindError {
+    /// The same with the name of whoever has the port, as far as can be seen from here. Other threads
+    /// look for it: on a host with many processes that takes long.
+    pub async fn named(mut self) -> Self {
+        let port = self.port;
+        if let BindErrorKind::InUse(by) = &mut self.kind
+            && let Ok(found) = tokio::task::spawn_blocking(move || holder::of(port)).await
+        {
+            *by = found;
+        }
+        self
+    }
+}
+
 type Listeners = (Vec<TcpListener>, u16, Vec<Family>);
 
 fn listeners(wanted: u16, families: &[Family]) -> Result<Listeners, BindError> {
@@ -106,7 +120,7 @@ fn listeners(wanted: u16, families: &[Family]) -> Result<Listeners, BindError> {
                 had.push(*family);
             }
             Err(error) if lacks_family(&error) => {}
-            Err(error) => return Err(BindError { port, kind: kind(port, error) }),
+            Err(error) => return Err(BindError { port, kind: kind(error) }),
         }
     }
     if bound.is_empty() {
@@ -138,10 +152,10 @@ fn lacks_family(error: &io::Error) -> bool {
     [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL].iter().any(|e| error.raw_os_error() == Some(e.raw_os_error()))
 }
 
-fn kind(port: u16, error: io::Error) -> BindErrorKind {
+fn kind(error: io::Error) -> BindErrorKind {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the list of io::ErrorKind is open")]
     match error.kind() {
-        io::ErrorKind::AddrInUse => BindErrorKind::InUse(holder::of(port)),
+        io::ErrorKind::AddrInUse => BindErrorKind::InUse("somebody".to_owned()),
         io::ErrorKind::PermissionDenied => BindErrorKind::NotPermitted,
         _ => BindErrorKind::Other(error),
     }
@@ -163,6 +177,8 @@ mod tests {
             matches!(error, BindError { port, kind: BindErrorKind::InUse(_) } if port == pair.http),
             "{error}"
         );
+        let named = error.named().await.to_string();
+        assert!(named.contains(&format!("in use by process {} (", std::process::id())), "{named}");
         drop(bound);
         assert_eq!(bind(pair, &BOTH).unwrap().pair(), pair);
     }

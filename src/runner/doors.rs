@@ -179,7 +179,7 @@ impl Keeper {
     async fn open(&self, uid: &str, run: &Arc<UpdateRun>, door: &mut Door) {
         let bound = match callback::bind(door.pair, &[Family::V4, Family::V6]) {
             Ok(bound) => bound,
-            Err(error) => return door.refused(&error, Instant::now()),
+            Err(error) => return door.refused(&error.named().await, Instant::now()),
         };
         match self.serve(uid, run, door, bound).await {
             Ok(listening) => door.opened(listening, Instant::now()),

@@ -4,19 +4,22 @@ use super::Context;
 use super::doors::Open;
 use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::Exposure;
-use crate::api::{ManagedNode, UpdateRun};
+use crate::api::{ManagedNode, UpdateRun, condition};
 use crate::exposure;
 use crate::failure::Failure;
 use crate::membership::Home;
 use crate::session::{Callback, Calls, Goal, Plan};
 use farrier_network::cidr;
 use farrier_update::Reason;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 /// How long this runner's own callback server is waited for. It listens before the first machine is
 /// begun, but not at once after a restart.
@@ -46,8 +49,9 @@ impl Context {
         // What the owner of the machine has written is kept to; what the run says is a wish.
         let may_fall_back = node.spec.channel.is_none();
         let (send, plan) = watch::channel(self.plan(node, run, patience(node, touched)).await);
-        tokio::spawn(self.clone().keep_planning(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send));
-        Some(Calls { may_fall_back, plan })
+        let planner = self.clone().keep_planning(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send);
+        let planner = Arc::new(AbortOnDropHandle::new(tokio::spawn(planner.in_current_span())));
+        Some(Calls { may_fall_back, plan, planner })
     }
 
     /// Keeps a plan as the cluster wants it, for as long as somebody looks at it.
@@ -83,9 +87,9 @@ impl Context {
         let open = self.doors.of(&run.uid().unwrap_or_default(), Duration::ZERO).await;
         (open.is_none() && exposure::calls_back(node, run)).then(|| {
             format!(
-                "runner {} waits up to {} s for ports of the run; see the condition Exposed of UpdateRun {}",
+                "runner {} waits until {} for ports of the run; see the condition Exposed of UpdateRun {}",
                 self.name,
-                patience(node, touched).as_secs(),
+                until(&condition::now(), patience(node, touched)),
                 run.name_any()
             )
         })
@@ -167,6 +171,12 @@ fn patience(node: &ManagedNode, touched: bool) -> Duration {
     if node.spec.channel.is_none() || touched { DOOR_PATIENCE } else { LONG_DOOR_PATIENCE }
 }
 
+/// When a wait that begins now ends, as statuses show times.
+fn until(now: &Time, patience: Duration) -> jiff::Timestamp {
+    let end = now.0.checked_add(patience).unwrap_or(now.0);
+    end.round(jiff::Unit::Second).unwrap_or(end)
+}
+
 /// Where a machine may call.
 struct Target {
     /// It leads to this runner, or to whichever there is. The others pass a call on, or take the
@@ -195,6 +205,14 @@ fn family(host: &str) -> Option<AddressFamily> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever reads a condition cannot know when "up to 15 s" began.
+    #[test]
+    fn a_wait_is_told_with_its_end() {
+        let now = Time("2026-11-21T11:30:00.4Z".parse().unwrap());
+        assert_eq!(until(&now, DOOR_PATIENCE).to_string(), "2026-11-21T11:30:15Z");
+        assert_eq!(until(&now, LONG_DOOR_PATIENCE).to_string(), "2026-11-21T11:32:00Z");
+    }
 
     /// A link-local address without its zone leads nowhere.
     #[test]

@@ -18,6 +18,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long the first call may take after the launch at least.
 const FIRST_CALL: Duration = Duration::from_secs(20);
@@ -63,6 +64,8 @@ pub struct Calls {
     pub may_fall_back: bool,
     /// Where it is to call, as far as that is known now: a load balancer may change its address.
     pub plan: watch::Receiver<Plan>,
+    /// Keeps `plan` as the cluster wants it, and ends with the last of these.
+    pub planner: Arc<AbortOnDropHandle<()>>,
 }
 
 /// Where an engine is to call. A failure: it should call and cannot.

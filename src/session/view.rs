@@ -59,7 +59,7 @@ pub enum WayBack {
     NotNeeded,
     /// The runner does not listen yet: it waits for its ports.
     Shut {
-        /// What it waits for, and how long.
+        /// What it waits for, and until when.
         message: String,
     },
     /// It is not known yet.

@@ -16,6 +16,7 @@ mod act;
 mod addresses;
 mod make;
 mod objects;
+mod policies;
 mod ports;
 mod secret;
 mod service;
@@ -83,7 +84,8 @@ pub struct Exposer {
     pub membership: Membership,
     /// Tells of what somebody else did to what was made.
     pub events: Events,
-    /// By UID of the run. After a restart everything is written once more, which changes nothing.
+    /// By UID of the run, for one term as leader. After that and after a restart everything is looked
+    /// at once more, which changes nothing.
     progress: Mutex<BTreeMap<String, Progress>>,
 }
 
@@ -109,8 +111,6 @@ struct Progress {
     way_in: Option<(BTreeSet<Pair>, Instant)>,
     /// Names of objects that were there as they should be: one that is missing was deleted by somebody.
     seen: BTreeSet<String>,
-    /// Node ports that machines were told, and that cannot be had any more.
-    ports_lost: Option<Pair>,
     /// Why the last attempt failed, and when.
     trouble: Option<(String, Instant)>,
 }
@@ -126,6 +126,12 @@ impl Exposer {
         events: Events,
     ) -> Self {
         Self { client, world, site, names, membership, events, progress: Mutex::default() }
+    }
+
+    /// Forgets what was done for runs: somebody else decides meanwhile, and deletes what is not needed
+    /// any more.
+    pub fn forget(&self) {
+        self.progress().clear();
     }
 
     fn progress(&self) -> MutexGuard<'_, BTreeMap<String, Progress>> {

@@ -24,6 +24,7 @@ pub async fn lead(context: Context, mut changes: mpsc::UnboundedReceiver<Change>
         context.metrics.leader.set(0);
         // Nothing that was only remembered is true any more when somebody else has decided.
         context.pending.clear();
+        context.exposer.forget();
         tracing::warn!("this replica does not lead any more; it begins nothing");
     }
 }

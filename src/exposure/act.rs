@@ -1,6 +1,6 @@
 //! Opening and closing, and all that is written for it. Every step may be done twice without harm.
 
-use super::service::{mend, outer_ports};
+use super::service::mend;
 use super::ways::impossible;
 use super::{Concerned, Exposer, LABEL_RUN_UID, ports, secret};
 use crate::api::update_run::{CallbackStatus, Exposure, RunnerPorts, UpdateRunStatus};
@@ -11,6 +11,7 @@ use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
 use farrier_network::ledger::Pair;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
@@ -51,6 +52,8 @@ impl Exposer {
                 Ok(written.map_or(Opened::AsItWas, |run| Opened::Written(Box::new(run))))
             }
             Err(Trouble::Server(error)) if is_conflict(&error) => Err(error),
+            // Decided anew when the caches show it.
+            Err(Trouble::Meanwhile) => Ok(Opened::Failed),
             Err(trouble) => {
                 let message = trouble.in_words();
                 tracing::warn!(run = %run.name_any(), "{message}");
@@ -76,8 +79,11 @@ impl Exposer {
         }
         let current = written.as_ref().unwrap_or(run);
         self.make_policies(current, machines, &runners).await?;
-        if calls && exposure != Exposure::HostPort {
-            self.make_service(current).await?;
+        if calls
+            && exposure != Exposure::HostPort
+            && let Some(without_ports) = self.make_service(current).await?
+        {
+            written = Some(without_ports);
         }
         Ok(written)
     }
@@ -214,31 +220,43 @@ impl Exposer {
         Ok(())
     }
 
-    /// Writes a Service; whether that has changed anything. Where what is there cannot become what it
-    /// should be, it is deleted, and made anew by the next decision.
+    /// Writes a Service. Where what is there cannot become what it should be, it is deleted, and made
+    /// anew by the next decision.
     pub(super) async fn write_service(
         &self,
         there: Option<&Service>,
         wanted: &Service,
-    ) -> Result<bool, kube::Error> {
+    ) -> Result<Wrote, kube::Error> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), &self.site.namespace);
-        let name = wanted.name_any();
         let Some(there) = there else {
             let params = PatchParams::apply(CONTROLLER).force();
-            return api.patch(&name, &params, &Patch::Apply(wanted)).await.map(|_| true);
+            return api
+                .patch(&wanted.name_any(), &params, &Patch::Apply(wanted))
+                .await
+                .map(|_| Wrote::Object);
         };
-        let params = PatchParams { field_manager: Some(CONTROLLER.to_owned()), ..PatchParams::default() };
-        match api.patch(&name, &params, &Patch::Merge(mend(there, wanted))).await {
-            Ok(now) => Ok(now.resource_version() != there.resource_version()),
-            // Decided anew when the cache shows what it is now.
-            Err(error) if is_conflict(&error) || is_gone(&error) => Ok(false),
-            Err(error) => {
-                let keeps_ports = outer_ports(wanted, Exposure::NodePort).is_some();
-                if is_invalid(&error) && !keeps_ports {
-                    self.take_away(there).await?;
-                }
-                Err(error)
+        match replace(&api, there, &mend(there, wanted)).await {
+            Err(error) if is_invalid(&error) && !lacks_node_port(&error) => {
+                let fields = chain(&error);
+                tracing::warn!(service = %there.name_any(), error = %fields, "it cannot be changed into what it should be, and is made anew");
+                self.take_away(there).await?;
+                Ok(Wrote::Object)
             }
+            written => written,
+        }
+    }
+
+    /// Writes a policy over the one that is there.
+    pub(super) async fn write_policy(
+        &self,
+        there: &NetworkPolicy,
+        patch: &serde_json::Value,
+    ) -> Result<(), Trouble> {
+        let api: Api<NetworkPolicy> = Api::namespaced(self.client.clone(), &self.site.namespace);
+        match replace(&api, there, patch).await {
+            Ok(Wrote::Object) => Ok(()),
+            Ok(Wrote::Nothing) => Err(Trouble::Meanwhile),
+            Err(error) => Err(self.in_words("NetworkPolicy", &there.name_any(), &error)),
         }
     }
 
@@ -274,6 +292,30 @@ impl Exposer {
     }
 }
 
+/// Writes a merge patch that names the version that it was made for over what is there.
+async fn replace<K>(api: &Api<K>, there: &K, patch: &serde_json::Value) -> Result<Wrote, kube::Error>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let params = PatchParams { field_manager: Some(CONTROLLER.to_owned()), ..PatchParams::default() };
+    match api.patch(&there.name_any(), &params, &Patch::Merge(patch)).await {
+        Ok(now) if now.resource_version() != there.resource_version() => Ok(Wrote::Object),
+        Ok(_) => Ok(Wrote::Nothing),
+        // Decided anew when the cache shows what it is now.
+        Err(error) if is_conflict(&error) || is_gone(&error) => Ok(Wrote::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrote {
+    /// What is there is not what it was.
+    Object,
+    /// Nothing: somebody was faster, and the cache does not show it yet.
+    Nothing,
+}
+
 /// What came of opening.
 pub enum Opened {
     /// Nothing of the run was written.
@@ -288,6 +330,8 @@ pub enum Opened {
 pub(super) enum Trouble {
     Server(kube::Error),
     Words(String),
+    /// Somebody was faster, and the caches do not show it yet.
+    Meanwhile,
 }
 
 impl Trouble {
@@ -295,11 +339,24 @@ impl Trouble {
         match self {
             Self::Server(error) => chain(error),
             Self::Words(words) => words.clone(),
+            Self::Meanwhile => "it was changed meanwhile".to_owned(),
         }
     }
 }
 
 /// Whether the API server cannot take an object as it is.
-pub(super) fn is_invalid(error: &kube::Error) -> bool {
+fn is_invalid(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 422)
 }
+
+/// Whether that is because a Service cannot have a node port that it asks for: somebody else has it,
+/// or the cluster gives others.
+pub(super) fn lacks_node_port(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let named = |field: &str| field.starts_with("spec.ports[") && field.ends_with("].nodePort");
+    is_invalid(error) && causes.into_iter().any(|cause| named(&cause.field))
+}
+
+#[cfg(test)]
+mod tests;

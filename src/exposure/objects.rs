@@ -117,11 +117,6 @@ pub(super) fn is_of_same_words(made: &impl ResourceExt, wanted: &impl ResourceEx
     made.annotations().get(ANNOTATION_DIGEST) == wanted.annotations().get(ANNOTATION_DIGEST)
 }
 
-/// Whether a policy says the same as this one: what somebody else has changed counts.
-pub(super) fn is_same_policy(made: &NetworkPolicy, wanted: &NetworkPolicy) -> bool {
-    made.spec == wanted.spec
-}
-
 pub(super) fn digest(spec: &impl Serialize) -> String {
     let json = serde_json::to_vec(spec).unwrap_or_default();
     crate::engines::hex(&Sha256::digest(json))

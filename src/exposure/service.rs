@@ -118,4 +118,7 @@ pub(super) fn outer_ports(service: &Service, exposure: Exposure) -> Option<Pair>
 }
 
 #[cfg(test)]
+pub(super) use tests::merged;
+
+#[cfg(test)]
 mod tests;

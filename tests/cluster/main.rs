@@ -22,6 +22,7 @@
 
 mod columns;
 mod definitions;
+mod exposed;
 mod fields;
 mod leases;
 mod lifecycle;

@@ -40,7 +40,7 @@ fn changed(change: impl FnOnce(&mut ServiceSpec)) -> Service {
 }
 
 /// A merge patch of RFC 7396.
-fn merged(target: &mut Value, patch: &Value) {
+pub(in crate::exposure) fn merged(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;

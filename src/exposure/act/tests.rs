@@ -1,0 +1,48 @@
+//! What the API server says of a Service that it cannot take, as a server of version 1.33 has said it.
+
+use super::*;
+use kube::core::Status;
+use serde_json::json;
+
+fn refused(field: &str, words: &str) -> kube::Error {
+    let status: Status = serde_json::from_value(json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": format!("Service \"c\" is invalid: {field}: {words}"),
+        "reason": "Invalid",
+        "details": {
+            "name": "c",
+            "kind": "Service",
+            "causes": [{"reason": "FieldValueInvalid", "message": words, "field": field}],
+        },
+        "code": 422,
+    }))
+    .unwrap();
+    kube::Error::Api(status.boxed())
+}
+
+/// Any refusal had machines told another port, and the Service that could not be changed stayed.
+#[test]
+fn only_a_node_port_that_cannot_be_had_is_given_up() {
+    for (field, words, lost) in [
+        ("spec.ports[0].nodePort", "Invalid value: 30101: provided port is already allocated", true),
+        (
+            "spec.ports[1].nodePort",
+            "Invalid value: 101: provided port is not in the valid range. The range of valid ports is 30000-32767",
+            true,
+        ),
+        (
+            "spec.clusterIPs[0]",
+            "Invalid value: \"None\": may not be set to 'None' for NodePort services",
+            false,
+        ),
+        ("spec.clusterIPs[0]", "Invalid value: [\"10.0.0.9\"]: may not change once set", false),
+        ("spec.ports[0].port", "Invalid value: 0: must be between 1 and 65535, inclusive", false),
+    ] {
+        let error = refused(field, words);
+        assert!(is_invalid(&error));
+        assert_eq!(lacks_node_port(&error), lost, "{field}: {words}");
+    }
+}

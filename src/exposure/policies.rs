@@ -1,0 +1,186 @@
+//! The NetworkPolicies of a run: what is wanted, how that differs from what is there (pure), and what
+//! puts it right.
+
+use super::act::Trouble;
+use super::make::bound_pairs;
+use super::objects::is_of_same_words;
+use super::{Concerned, Exposer, LABEL_RUN_UID};
+use crate::api::UpdateRun;
+use crate::convert;
+use crate::membership::{Home, Runners};
+use farrier_network::Channel;
+use farrier_network::policy::{Input, Machine, Stage};
+use farrier_network::table::LISTEN_PORT;
+use futures::future::join_all;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt;
+use serde_json::{Map, Value, json};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is to be done about one policy.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// It is there as it should be.
+    Keep(String),
+    /// It is not there.
+    Make(NetworkPolicy),
+    /// It is there, and in these fields not as it should be.
+    Mend { there: Arc<NetworkPolicy>, wanted: NetworkPolicy, fields: Vec<&'static str> },
+    /// It is there and not wanted any more.
+    TakeAway(Arc<NetworkPolicy>),
+}
+
+/// What leads from the policies that are there to those that are wanted. What is not wanted goes last:
+/// machines may be in use that were listed there until now.
+fn steps(there: &[Arc<NetworkPolicy>], wanted: Vec<NetworkPolicy>) -> Vec<Step> {
+    let names: Vec<String> = wanted.iter().map(ResourceExt::name_any).collect();
+    let surplus = there.iter().filter(|policy| !names.contains(&policy.name_any()));
+    let surplus: Vec<Step> = surplus.map(|policy| Step::TakeAway(policy.clone())).collect();
+    let needed = wanted.into_iter().zip(names).map(|(wanted, name)| {
+        let Some(there) = there.iter().find(|policy| policy.name_any() == name) else {
+            return Step::Make(wanted);
+        };
+        let fields = differences(there, &wanted);
+        if fields.is_empty() { Step::Keep(name) } else { Step::Mend { there: there.clone(), wanted, fields } }
+    });
+    needed.chain(surplus).collect()
+}
+
+/// What of a policy is not exactly as it should be, in the names of its fields; empty: nothing. A rule
+/// that somebody else has added opens a way, and counts.
+fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str> {
+    let (Some(is), Some(should)) = (&made.spec, &wanted.spec) else { return vec!["spec"] };
+    // No rules and an empty list of them are the same.
+    let ingress = is.ingress.iter().flatten().eq(should.ingress.iter().flatten());
+    let egress = is.egress.iter().flatten().eq(should.egress.iter().flatten());
+    [
+        ("podSelector", is.pod_selector == should.pod_selector),
+        ("policyTypes", is.policy_types == should.policy_types),
+        ("ingress", ingress),
+        ("egress", egress),
+        ("annotations", is_of_same_words(made, wanted)),
+    ]
+    .into_iter()
+    .filter_map(|(field, same)| (!same).then_some(field))
+    .collect()
+}
+
+/// A merge patch that makes what is there exactly what it should be, if it is still as it was seen.
+/// Every field of the spec is named: with server-side apply, one that somebody else has set would stay.
+fn mend(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Value {
+    let spec = wanted.spec.clone().unwrap_or_default();
+    let is = made.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref());
+    let should = spec.pod_selector.unwrap_or_default();
+    let foreign = is.iter().flat_map(|selector| selector.match_labels.iter().flatten());
+    let mut labels: Map<String, Value> = foreign.map(|(key, _)| (key.clone(), Value::Null)).collect();
+    labels.extend(should.match_labels.into_iter().flatten().map(|(key, value)| (key, json!(value))));
+    json!({
+        "metadata": {
+            "resourceVersion": made.resource_version(),
+            "labels": wanted.labels(),
+            "annotations": wanted.annotations(),
+        },
+        "spec": {
+            "podSelector": {"matchLabels": labels, "matchExpressions": should.match_expressions},
+            "policyTypes": spec.policy_types,
+            "ingress": spec.ingress,
+            "egress": spec.egress,
+        },
+    })
+}
+
+impl Exposer {
+    /// Makes the run's policies what they should be.
+    pub(super) async fn make_policies(
+        &self,
+        run: &UpdateRun,
+        machines: &[Concerned],
+        runners: &Runners,
+    ) -> Result<(), Trouble> {
+        let Some(frame) = self.frame(run) else { return Ok(()) };
+        let uid = run.uid().unwrap_or_default();
+        let Some(there) = self.policies_of(&uid) else { return Ok(()) };
+        let input = self.needed(run, machines, runners).await;
+        let wanted = frame.policies(&input);
+        let nothing_to_open = wanted.is_empty();
+        for step in steps(&there, wanted) {
+            self.take(run, &uid, step).await?;
+        }
+        let mut all = self.progress();
+        let progress = all.entry(uid).or_default();
+        progress.nothing_to_open = nothing_to_open;
+        if progress.way_in.as_ref().is_none_or(|(pairs, _)| *pairs != input.pairs) {
+            progress.way_in = Some((input.pairs, Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// The policies of a run that are there; `None` where there is nothing to make.
+    fn policies_of(&self, uid: &str) -> Option<Vec<Arc<NetworkPolicy>>> {
+        let mut policies = self.site.objects.as_ref()?.policies.state();
+        policies.retain(|policy| policy.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid));
+        Some(policies)
+    }
+
+    /// Who is to be let in and gone to.
+    async fn needed(&self, run: &UpdateRun, machines: &[Concerned], runners: &Runners) -> Input {
+        let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
+        let looked_up = join_all(machines.iter().map(|machine| self.names.of(&machine.node))).await;
+        for (Concerned { node, phase }, mut addresses) in machines.iter().zip(looked_up) {
+            // A name may mean anything, and a policy must not open the cluster's own addresses.
+            addresses.retain(|address| self.site.admits(*address));
+            input.machines.push(Machine {
+                kind: convert::machine_type(node.spec.type_),
+                addresses,
+                ssh_port: node.spec.ssh.port,
+                listen_port: LISTEN_PORT,
+                channel: if super::calls_back(node, run) { Channel::Callback } else { Channel::Session },
+                stage: Stage::In(*phase),
+            });
+        }
+        input.peers = runners.values().flat_map(|info| pod_ips(&info.home)).collect();
+        input
+    }
+
+    async fn take(&self, run: &UpdateRun, uid: &str, step: Step) -> Result<(), Trouble> {
+        let (name, touched) = match step {
+            Step::Keep(name) => {
+                self.saw(uid, &name);
+                return Ok(());
+            }
+            Step::TakeAway(policy) => {
+                self.take_away(&*policy).await.map_err(Trouble::Server)?;
+                (policy.name_any(), None)
+            }
+            Step::Make(wanted) => {
+                let name = wanted.name_any();
+                self.apply(&wanted).await?;
+                let deleted = self.was_seen(uid, &name);
+                (name, deleted.then(|| "deleted by somebody".to_owned()))
+            }
+            Step::Mend { there, wanted, fields } => {
+                self.write_policy(&there, &mend(&there, &wanted)).await?;
+                let theirs = is_of_same_words(&*there, &wanted);
+                (there.name_any(), theirs.then(|| format!("changed by somebody ({})", fields.join(", "))))
+            }
+        };
+        // Only now: what could not be written is told when it can be.
+        self.lost_sight_of(uid, &name);
+        if let Some(touched) = touched {
+            self.tell(run, &format!("NetworkPolicy {}/{name} was {touched}", self.site.namespace)).await;
+        }
+        Ok(())
+    }
+}
+
+fn pod_ips(home: &Home) -> Vec<IpAddr> {
+    match home {
+        Home::Pod { pod_ips, .. } => pod_ips.clone(),
+        Home::Host { .. } => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Policies as somebody else has left them.
+
+use super::*;
+use crate::exposure::objects::Frame;
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
+use std::collections::BTreeMap;
+
+/// A policy for what goes out, as it was made.
+fn wanted() -> NetworkPolicy {
+    let run: UpdateRun = serde_json::from_value(json!({
+        "apiVersion": "farrier.dev/v1alpha1",
+        "kind": "UpdateRun",
+        "metadata": {"name": "r1", "namespace": "fleet", "uid": "0001"},
+        "spec": {"selector": {}},
+    }))
+    .unwrap();
+    let selector = BTreeMap::from([("app".to_owned(), "farrier".to_owned())]);
+    let frame = Frame { run: &run, namespace: "operators", selector: &selector };
+    let node: crate::api::ManagedNode = serde_json::from_value(json!({
+        "apiVersion": "farrier.dev/v1alpha1",
+        "kind": "ManagedNode",
+        "metadata": {"name": "n1"},
+        "spec": {"type": "Linux", "addresses": ["192.0.2.7"], "credentialsRef": {"name": "c"}},
+    }))
+    .unwrap();
+    let input = Input {
+        machines: vec![Machine {
+            kind: convert::machine_type(node.spec.type_),
+            addresses: vec![[192, 0, 2, 7].into()],
+            ssh_port: 22,
+            listen_port: LISTEN_PORT,
+            channel: Channel::Session,
+            stage: Stage::In(farrier_network::Phase::Inventory),
+        }],
+        ..Input::default()
+    };
+    frame.policies(&input).remove(0)
+}
+
+/// As the API server gives it back.
+fn made() -> NetworkPolicy {
+    let mut policy = wanted();
+    policy.metadata.resource_version = Some("7".to_owned());
+    policy
+}
+
+fn changed(change: impl FnOnce(&mut NetworkPolicySpec)) -> NetworkPolicy {
+    let mut policy = made();
+    change(policy.spec.as_mut().unwrap());
+    policy
+}
+
+/// Every way in which somebody may open more, or something else.
+fn touched() -> [(&'static str, NetworkPolicy); 7] {
+    let requirement =
+        LabelSelectorRequirement { key: "x".to_owned(), operator: "Exists".to_owned(), values: None };
+    [
+        ("egress", changed(|s| s.egress.as_mut().unwrap().push(NetworkPolicyEgressRule::default()))),
+        ("egress", changed(|s| s.egress = None)),
+        ("ingress", changed(|s| s.ingress = Some(vec![NetworkPolicyIngressRule::default()]))),
+        ("policyTypes", changed(|s| s.policy_types.as_mut().unwrap().push("Ingress".to_owned()))),
+        (
+            "podSelector",
+            changed(|s| {
+                let labels = s.pod_selector.as_mut().unwrap().match_labels.as_mut().unwrap();
+                labels.insert("and".to_owned(), "x".to_owned());
+            }),
+        ),
+        (
+            "podSelector",
+            changed(|s| s.pod_selector.as_mut().unwrap().match_expressions = Some(vec![requirement])),
+        ),
+        ("podSelector", changed(|s| s.pod_selector = None)),
+    ]
+}
+
+/// A rule of somebody else's opens a way to or from the operator's pods.
+#[test]
+fn what_somebody_has_added_or_taken_is_named_and_nothing_of_it_is_left() {
+    for (field, policy) in touched() {
+        assert_eq!(differences(&policy, &wanted()), [field]);
+        let mut object = serde_json::to_value(&policy).unwrap();
+        crate::exposure::service::merged(&mut object, &mend(&policy, &wanted()));
+        let mended: NetworkPolicy = serde_json::from_value(object).unwrap();
+        assert_eq!(mended, made(), "{field}");
+    }
+}
+
+/// Otherwise the operator writes, and says so, with every decision.
+#[test]
+fn a_policy_as_it_was_made_is_left_alone() {
+    assert_eq!(differences(&made(), &wanted()), [""; 0]);
+    assert_eq!(differences(&changed(|s| s.ingress = Some(Vec::new())), &wanted()), [""; 0]);
+}
+
+/// A cache that lags behind must not have the same thing mended, and told, a second time.
+#[test]
+fn a_patch_names_the_version_that_it_was_made_for() {
+    assert_eq!(mend(&made(), &wanted())["metadata"]["resourceVersion"], "7");
+}
+
+#[test]
+fn each_policy_is_kept_made_mended_or_taken_away() {
+    let named = |name: &str, mut policy: NetworkPolicy| {
+        policy.metadata.name = Some(name.to_owned());
+        policy
+    };
+    let broken = Arc::new(named("b", changed(|s| s.egress = None)));
+    let surplus = Arc::new(named("z", made()));
+    let there = [surplus.clone(), Arc::new(named("a", made())), broken.clone()];
+    let wanted = ["a", "b", "c"].map(|name| named(name, wanted()));
+    let [_, b, c] = wanted.clone();
+    assert_eq!(
+        steps(&there, wanted.to_vec()),
+        [
+            Step::Keep("a".to_owned()),
+            Step::Mend { there: broken, wanted: b, fields: vec!["egress"] },
+            Step::Make(c),
+            Step::TakeAway(surplus),
+        ]
+    );
+}

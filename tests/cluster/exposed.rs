@@ -1,0 +1,308 @@
+//! Somebody has his hands in what was made for a run, on a real API server: what a decision does then.
+
+use crate::server::{Server, server, until};
+use farrier::api::update_run::{ListenerState, ListenerStatus};
+use farrier::api::{ManagedNode, UpdateRun};
+use farrier::exposure::{Concerned, Exposer, Names, Objects, Opened, Site};
+use farrier::lease::{Keeper, Terms};
+use farrier::membership::{Home, Lookout, RunnerInfo, claim};
+use farrier::metrics::Metrics;
+use farrier::publish::{self, Events};
+use farrier::world::Watches;
+use farrier_network::Phase;
+use farrier_network::policy::Ranges;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, Client, Config, ResourceExt as _};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const RUNNER: &str = "pod-1";
+
+/// A leader's hand in a pod, and a run with one machine.
+struct Stage<'a> {
+    server: &'a Server,
+    exposer: Exposer,
+    made: Objects,
+    run: UpdateRun,
+    machines: [Concerned; 1],
+}
+
+impl<'a> Stage<'a> {
+    async fn new(server: &'a Server, spec: Value) -> Self {
+        let (client, namespace) = (&server.client, &server.namespace);
+        let metrics = Metrics::default();
+        let watches = Watches::start(client, std::slice::from_ref(namespace), Some(namespace), &metrics);
+        watches.ready().await.unwrap();
+        let (world, made, _) = watches.into_parts();
+        let made = made.unwrap();
+        let home = Home::Pod {
+            pod_ips: vec!["10.0.0.9".parse().unwrap()],
+            host_ips: vec!["192.0.2.9".parse().unwrap()],
+            node: "n".to_owned(),
+            host_ports: None,
+            selector: BTreeMap::from([("app".to_owned(), "farrier".to_owned())]),
+        };
+        let info = RunnerInfo { version: "0.1.0".to_owned(), home: home.clone() };
+        let (mut keeper, _) = Keeper::new(client, claim(namespace, RUNNER, &info), Terms::new(600));
+        keeper.attempt().await.unwrap();
+        let (mut lookout, membership) = Lookout::new(client, namespace, Terms::new(600));
+        lookout.look().await.unwrap();
+        assert!(membership.live().contains_key(RUNNER));
+        let site = Site {
+            namespace: namespace.clone(),
+            home,
+            ranges: Ranges::default(),
+            balancer_patience: Duration::from_mins(2),
+            objects: Some(made.clone()),
+        };
+        let events = Events::new(client.clone(), "farrier-controller", &metrics);
+        let exposer =
+            Exposer::new(client.clone(), world, site, Arc::new(Names::default()), membership, events);
+        let run = json!({
+            "apiVersion": "farrier.dev/v1alpha1",
+            "kind": "UpdateRun",
+            "metadata": {"name": "r1"},
+            "spec": spec,
+        });
+        let runs: Api<UpdateRun> = Api::namespaced(client.clone(), namespace);
+        let run = runs.create(&PostParams::default(), &serde_json::from_value(run).unwrap()).await.unwrap();
+        let node: ManagedNode = serde_json::from_value(json!({
+            "apiVersion": "farrier.dev/v1alpha1",
+            "kind": "ManagedNode",
+            "metadata": {"name": "m1", "namespace": namespace},
+            "spec": {"type": "Linux", "addresses": ["192.0.2.7"], "credentialsRef": {"name": "c"}},
+        }))
+        .unwrap();
+        let machines = [Concerned { node: Arc::new(node), phase: Phase::Deployment }];
+        Self { server, exposer, made, run, machines }
+    }
+
+    /// What every decision does while machines are worked on; whether all of it could be done.
+    async fn open(&mut self) -> bool {
+        let runs = [Arc::new(self.run.clone())];
+        match self.exposer.open(&self.run, &runs, &self.machines).await.unwrap() {
+            Opened::AsItWas => true,
+            Opened::Written(run) => {
+                self.run = *run;
+                true
+            }
+            Opened::Failed => false,
+        }
+    }
+
+    fn policies(&self) -> Api<NetworkPolicy> {
+        Api::namespaced(self.server.client.clone(), &self.server.namespace)
+    }
+
+    fn services(&self) -> Api<Service> {
+        Api::namespaced(self.server.client.clone(), &self.server.namespace)
+    }
+
+    /// The run's only policy, as the API server has it.
+    async fn policy(&self) -> NetworkPolicy {
+        let mut all = self.policies().list(&ListParams::default()).await.unwrap().items;
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
+    /// Waits until the cache shows what the API server has.
+    async fn caches_show_it(&self) {
+        until("the caches show what is there", async || {
+            let policies = self.policies().list(&ListParams::default()).await.unwrap().items;
+            let services = self.services().list(&ListParams::default()).await.unwrap().items;
+            versions(policies.iter()) == versions(self.made.policies.state().iter().map(|p| &**p))
+                && versions(services.iter().filter(|s| s.labels().contains_key("farrier.dev/run-uid")))
+                    == versions(self.made.services.state().iter().map(|s| &**s))
+        })
+        .await;
+    }
+
+    /// What the run's owner was told.
+    async fn told(&self) -> Vec<String> {
+        let api: Api<Event> = Api::namespaced(self.server.client.clone(), &self.server.namespace);
+        let events = api.list(&ListParams::default()).await.unwrap().items;
+        let told = events.into_iter().filter(|event| event.reason.as_deref() == Some("ExposureRestored"));
+        told.filter_map(|event| event.note).collect()
+    }
+}
+
+fn versions<'a, K: kube::Resource<DynamicType = ()> + 'a>(
+    objects: impl Iterator<Item = &'a K>,
+) -> BTreeMap<String, Option<String>> {
+    objects.map(|object| (object.name_any(), object.resource_version())).collect()
+}
+
+fn plain() -> Value {
+    json!({"selector": {}, "operation": "Inventory"})
+}
+
+/// Ways to break a policy by hand, as merge patches.
+fn edits() -> [Value; 6] {
+    [
+        json!({"spec": {"egress": [{}]}}),
+        json!({"spec": {"egress": null}}),
+        json!({"spec": {"ingress": [{}]}}),
+        json!({"spec": {"policyTypes": ["Egress", "Ingress"], "ingress": [{}]}}),
+        json!({"spec": {"podSelector": {"matchLabels": {"and": "x"}}}}),
+        json!({"spec": {"podSelector": {"matchExpressions": [{"key": "x", "operator": "Exists"}]}}}),
+    ]
+}
+
+/// What somebody had added stayed, and each decision wrote and said that it was put right.
+#[tokio::test]
+async fn a_policy_is_exactly_ours_again_whatever_somebody_has_made_of_it() {
+    server(async |server| {
+        let mut stage = Stage::new(server, plain()).await;
+        assert!(stage.open().await);
+        stage.caches_show_it().await;
+        let wanted = stage.policy().await;
+        for edit in edits() {
+            let patch = format!("--patch={edit}");
+            let name = wanted.name_any();
+            server.kubectl(&["patch", "netpol", &name, "--type=merge", &patch], None).await.unwrap();
+            assert_ne!(stage.policy().await.spec, wanted.spec, "{edit}");
+            stage.caches_show_it().await;
+            assert!(stage.open().await);
+            let mended = stage.policy().await;
+            assert_eq!(mended.spec, wanted.spec, "{edit}");
+            stage.caches_show_it().await;
+            assert!(stage.open().await);
+            assert_eq!(stage.policy().await.resource_version(), mended.resource_version(), "{edit}");
+        }
+        let told = stage.told().await;
+        assert!(
+            told.first().is_some_and(|note| note.contains("was changed by somebody (egress)")),
+            "{told:?}"
+        );
+    })
+    .await;
+}
+
+/// Whoever decides upon a cache that lags behind must not undo what is newer.
+#[tokio::test]
+async fn what_was_changed_since_it_was_seen_is_not_written_over() {
+    server(async |server| {
+        let mut stage = Stage::new(server, plain()).await;
+        assert!(stage.open().await);
+        stage.caches_show_it().await;
+        let name = stage.policy().await.name_any();
+        // A cache that stands still.
+        let (still, mut writer) = kube::runtime::reflector::store();
+        for policy in stage.made.policies.state() {
+            let mut policy = (*policy).clone();
+            policy.spec.as_mut().unwrap().egress = None;
+            writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(policy));
+        }
+        stage.exposer.site.objects = Some(Objects { policies: still, ..stage.made.clone() });
+        let patch =
+            ["patch", "netpol", &name, "--type=merge", "--patch={\"metadata\":{\"labels\":{\"a\":\"b\"}}}"];
+        server.kubectl(&patch, None).await.unwrap();
+        let before = stage.policy().await.resource_version();
+        assert!(!stage.open().await, "nothing is begun upon what is not known to be right");
+        assert_eq!(stage.policy().await.resource_version(), before);
+        assert!(stage.told().await.is_empty());
+    })
+    .await;
+}
+
+/// A policy that is gone closes the way to machines, and its owner is to hear of it, once it is back.
+#[tokio::test]
+async fn a_policy_that_was_deleted_is_back_and_told_even_if_that_fails_at_first() {
+    server(async |server| {
+        let mut stage = Stage::new(server, plain()).await;
+        for _ in 0..2 {
+            assert!(stage.open().await);
+            stage.caches_show_it().await;
+        }
+        let wanted = stage.policy().await;
+        stage.policies().delete(&wanted.name_any(), &DeleteParams::default()).await.unwrap();
+        stage.caches_show_it().await;
+        // Nobody listens there.
+        let nobody = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let client = std::mem::replace(&mut stage.exposer.client, nobody);
+        assert!(!stage.open().await);
+        stage.exposer.client = client;
+        assert!(stage.open().await);
+        assert_eq!(stage.policy().await.spec, wanted.spec);
+        let told = stage.told().await;
+        assert!(told.len() == 1 && told[0].contains("was deleted by somebody"), "{told:?}");
+    })
+    .await;
+}
+
+/// Another leader has taken a policy away in between.
+#[tokio::test]
+async fn a_new_term_takes_nothing_for_deleted_that_an_earlier_one_has_seen() {
+    server(async |server| {
+        let mut stage = Stage::new(server, plain()).await;
+        for _ in 0..2 {
+            assert!(stage.open().await);
+            stage.caches_show_it().await;
+        }
+        let name = stage.policy().await.name_any();
+        stage.policies().delete(&name, &DeleteParams::default()).await.unwrap();
+        stage.caches_show_it().await;
+        stage.exposer.forget();
+        assert!(stage.open().await);
+        assert_eq!(stage.policy().await.name_any(), name);
+        assert!(stage.told().await.is_empty());
+    })
+    .await;
+}
+
+/// Machines are told where to call; when that cannot be had again, nobody but the run's status says so
+/// to the next leader.
+#[tokio::test]
+async fn node_ports_that_cannot_be_had_again_go_from_the_status_before_others_come() {
+    server(async |server| {
+        let spec = json!({
+            "selector": {}, "operation": "Inventory", "channel": "Callback", "callback": {"exposure": "NodePort"},
+        });
+        let mut stage = Stage::new(server, spec).await;
+        assert!(stage.open().await);
+        let given = stage.run.status.clone().unwrap().callback.unwrap().ports.remove(0);
+        let said = ListenerStatus {
+            runner: RUNNER.to_owned(),
+            http_port: given.http_port,
+            https_port: given.https_port,
+            state: ListenerState::Bound,
+            message: String::new(),
+            taken: Vec::new(),
+        };
+        publish::listener(&server.client, &stage.run, RUNNER, Some(&said)).await.unwrap();
+        let runs: Api<UpdateRun> = Api::namespaced(server.client.clone(), &server.namespace);
+        stage.run = runs.get("r1").await.unwrap();
+        for _ in 0..3 {
+            assert!(stage.open().await);
+            stage.caches_show_it().await;
+        }
+        let ports = |run: &UpdateRun| run.status.clone().unwrap().callback.unwrap().https_port;
+        let old = ports(&stage.run).expect("a node port");
+        let name = format!("farrier-{}", stage.run.uid().unwrap());
+        stage.services().delete(&name, &DeleteParams::default()).await.unwrap();
+        let theirs = json!({
+            "metadata": {"name": "theirs"},
+            "spec": {"type": "NodePort", "ports": [{"port": 1, "nodePort": old}]},
+        });
+        let theirs: Service = serde_json::from_value(theirs).unwrap();
+        stage.services().create(&PostParams::default(), &theirs).await.unwrap();
+        stage.caches_show_it().await;
+        assert!(stage.open().await);
+        assert_eq!(ports(&stage.run), None);
+        stage.caches_show_it().await;
+        // Whoever comes next knows nothing but what is written.
+        stage.exposer.forget();
+        let before = stage.services().get(&name).await.unwrap().resource_version();
+        assert!(stage.open().await);
+        assert!(ports(&stage.run).is_some_and(|new| new != old));
+        assert_eq!(stage.services().get(&name).await.unwrap().resource_version(), before);
+        let told = stage.told().await;
+        assert!(told.len() == 1 && told[0].contains("was deleted by somebody"), "{told:?}");
+    })
+    .await;
+}

@@ -234,6 +234,7 @@ class Refused(unittest.TestCase):
         ('watchNamespaces=["a","a"]', "/watchNamespaces"),
         ("hostPorts.first=80", "/hostPorts/first"),
         ("hostPorts.count=1", "/hostPorts/count"),
+        ("hostPorts.count=5", "/hostPorts/count"),
         ("hostPorts.first=65530", "ends at 65545, after the last port"),
         ("http.port=80", "/http/port"),
         ("http.port=63005", "63005 is one of the ports of hostPorts (63001 to 63016)"),

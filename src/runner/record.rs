@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 const MOST_PACKAGES: usize = 5000;
 
 impl Context {
-    /// Writes what became known about the machine.
-    pub(super) async fn record(&self, update: &NodeUpdate, view: &View, end: &End) {
+    /// Writes what became known about the machine, of the generation of its spec that was worked with.
+    pub(super) async fn record(&self, update: &NodeUpdate, view: &View, end: &End, generation: Option<i64>) {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
         let Some(node) = self.world.nodes.get(&ObjectRef::new(name).within(&namespace)) else { return };
@@ -31,7 +31,7 @@ impl Context {
         {
             tracing::warn!(error = %chain(&error), "the inventory could not be written");
         }
-        if let Err(error) = self.record_node(&node, view, end, run).await
+        if let Err(error) = self.record_node(&node, view, end, run, generation).await
             && !publish::is_gone(&error)
         {
             tracing::warn!(error = %chain(&error), "the machine's status could not be written");
@@ -44,10 +44,10 @@ impl Context {
         view: &View,
         end: &End,
         run: &str,
+        generation: Option<i64>,
     ) -> Result<(), kube::Error> {
         let old = node.status.clone().unwrap_or_default();
         let now = condition::now();
-        let generation = node.meta().generation;
         let status = ManagedNodeStatus {
             observed_generation: generation,
             conditions: node_conditions(&old.conditions, view, end, run, generation, &now),

@@ -1,5 +1,6 @@
 //! The life of one NodeUpdate: attempts, waits between them, the end.
 
+mod login;
 mod write;
 
 use super::render::Phase;
@@ -53,6 +54,7 @@ pub(super) async fn run(
         wish,
         stop,
         planning: 0,
+        generation: None,
     };
     // One that has ended only has to be let go.
     let mut next = if finished { Next::Over } else { task.resume() };
@@ -84,6 +86,8 @@ struct Task<'a> {
     stop: watch::Receiver<bool>,
     /// Attempts that went into the plan: they do not count as tries to carry it out.
     planning: u32,
+    /// Generation of the ManagedNode that the last attempt worked with.
+    generation: Option<i64>,
 }
 
 impl Task<'_> {
@@ -144,22 +148,30 @@ impl Task<'_> {
         self.publish(&Phase::Working, number).await;
         let begun = Instant::now();
         let active = self.context.metrics.sessions.hold();
+        // Before it is read: an edit that falls in between is not claimed.
+        self.generation = self.context.generation(&self.update);
         let loaded = tokio::select! {
             loaded = self.context.load(&self.update, goal, number, touched) => loaded,
             () = self.cancelled_untouched(touched) => {
                 Err(Failure::new(Reason::Cancelled, "cancelled before anything was put on the machine"))
             }
         };
-        let end = match loaded {
+        let end = match &loaded {
             Ok(job) => {
                 tracing::info!("begins");
-                Box::pin(self.session(&job, number)).await
+                Box::pin(self.session(job, number)).await
             }
-            Err(failure) => End::Failed(failure),
+            Err(failure) => End::Failed(failure.clone()),
         };
         drop(active);
         count::attempt(&self.context.metrics, &end, begun.elapsed());
         count::looked(&self.context.metrics, self.view.clean.as_ref());
+        if let Ok(job) = &loaded
+            && self.has_new_credentials(&end, &job.credentials).await
+        {
+            tracing::info!("the Secret was changed meanwhile; the attempt goes on with what is in it now");
+            return Next::Attempt { number, goal, touched: touched || self.view.deploying };
+        }
         self.after(end, number, touched).await
     }
 
@@ -244,7 +256,7 @@ impl Task<'_> {
 
     /// What follows an attempt.
     async fn after(&mut self, end: End, number: u32, touched: bool) -> Next {
-        self.context.record(&self.update, &self.view, &end).await;
+        self.context.record(&self.update, &self.view, &end, self.generation).await;
         let abandoned = self.wish.borrow().abandon;
         let dirty = match &self.view.clean {
             Some(Ok(())) => false,

@@ -50,15 +50,15 @@ fn elsewhere(result: Dialled) -> (Reason, &'static str) {
     match result {
         Dialled::TimedOut => (
             Reason::CallbackTimedOut,
-            "a firewall drops it, most likely the machine's own for outgoing connections, one on the way, or that of the operator's host for incoming ones; let it pass",
+            "a firewall drops it, most likely the machine's own for outgoing connections, one on the way, or that of the operator's host for incoming ones; let it pass (`farrier ports` prints the rules)",
         ),
         Dialled::Refused => (
             Reason::CallbackRejected,
-            "the callback server listens, so that a firewall refuses in its place, or another host has this address; let it pass, or set spec.callbackAddress",
+            "the callback server listens, so that a firewall refuses in its place, the machine's own, one on the way, or that of the operator's host for incoming connections, or another host has this address; let it pass (`farrier ports` prints the rules), or set spec.callbackAddress",
         ),
         Dialled::Prohibited => (
             Reason::CallbackRejected,
-            "a firewall or router refuses it, or nobody has this address; let it pass, or correct spec.callbackAddress",
+            "a firewall or router refuses it, the machine's own, one on the way, or that of the operator's host for incoming connections, or nobody has this address; let it pass (`farrier ports` prints the rules), or correct spec.callbackAddress",
         ),
         Dialled::NoRoute => {
             (Reason::CallbackNoRoute, "give the machine a route there, or set spec.callbackAddress")

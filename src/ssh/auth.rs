@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// What to sign in with. Never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Credentials {
     /// User name on the machine.
     pub user: String,
@@ -221,4 +221,33 @@ fn lost(node: &str, error: &russh::Error) -> Failure {
             chain(error)
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use russh::keys::ssh_key::LineEnding;
+    use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+
+    /// A Secret that nobody has changed counts as changed, and what the machine has refused is offered
+    /// until the account is locked.
+    #[test]
+    fn credentials_that_are_read_twice_are_the_same() {
+        let key = |seed: u8| {
+            let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[seed; 32]));
+            PrivateKey::new(pair, "").unwrap().to_openssh(LineEnding::LF).unwrap()
+        };
+        let read = |text: &str, password: &str| Credentials {
+            user: "ops".into(),
+            source: "db".into(),
+            password: Some(password.into()),
+            key: Some((Arc::new(read_key("db", text, None).unwrap()), None)),
+            sudo_password: None,
+            su_password: None,
+        };
+        let (one, other) = (key(1), key(2));
+        assert!(read(&one, "a") == read(&one, "a"));
+        assert!(read(&one, "a") != read(&one, "b"));
+        assert!(read(&one, "a") != read(&other, "a"));
+    }
 }

@@ -19,6 +19,7 @@ mod attacks;
 mod bad_input;
 mod callback;
 mod cancel;
+mod changed;
 mod crash;
 mod current;
 mod field;

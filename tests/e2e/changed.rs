@@ -1,0 +1,175 @@
+//! What others change while an engine is at work: the machine's password, its name's meaning, what is
+//! written of it; and a firewall on the operator's own host.
+
+use crate::callback::{calling, channel, nothing_is_open};
+use crate::harness::payload::{bmc_tool, merge};
+use crate::harness::run::{component, to};
+use crate::harness::{Conditions, Machine, Reach, Site, e2e, lab, outcome, wait};
+use farrier::api::managed_node::Channel;
+use farrier::api::{ManagedNode, condition};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+/// Passwords that are changed every night fail whatever is under way then, and half an installation
+/// stays that nobody tells of.
+#[test]
+fn a_password_that_is_rotated_during_a_step_is_taken_from_the_secret_anew() {
+    e2e("rotated", async |site| {
+        let db = site.machine("db").up().await;
+        site.baseline("spring", &[site.held(), bmc_tool("2.0")]).await;
+        let run = site.run("r1", to("spring")).await;
+        db.is_slow().await;
+        db.sh("echo root:another-secret | chpasswd").await;
+        let patch = Patch::Merge(json!({"stringData": {"password": "another-secret"}}));
+        site.api::<Secret>().patch("db", &PatchParams::default(), &patch).await.expect("a patched Secret");
+        end_ssh(&db).await;
+        wait::until("another login", wait::LIMIT, async || {
+            let log = db.labctl("log").await;
+            if log.matches("Accepted password for root").count() > 1 { Ok(()) } else { Err(log) }
+        })
+        .await;
+        db.let_go().await;
+        run.succeeds().await;
+        let update = run.node("db").await;
+        assert_eq!((db.slow_runs(), outcome(&update, "slow")), (1, "Updated"));
+        assert_eq!(component(&update, "slow").exit_code, Some(0), "the engine has seen its end");
+        assert_eq!(outcome(&update, "bmc-tool"), "Updated");
+        assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
+        let refused = db.labctl("log").await.matches("Failed password for root").count();
+        assert_eq!(refused, 1, "the old password was offered again");
+    });
+}
+
+/// Kills every SSH session on the machine.
+async fn end_ssh(machine: &Machine) {
+    let init = machine.init();
+    let sessions = machine.processes().into_iter().filter(|(pid, args)| {
+        Some(*pid) != init && args.first().is_some_and(|name| name.starts_with("sshd"))
+    });
+    let pids: Vec<String> = sessions.map(|(pid, _)| pid.to_string()).collect();
+    assert!(!pids.is_empty(), "there is a session to kill");
+    lab::output("kill", [&["-9".to_owned()], pids.as_slice()].concat()).await;
+}
+
+/// A tool that waits for `observedGeneration` takes what was found out about the old spec for what is
+/// true of the new one.
+#[test]
+fn what_a_run_has_found_out_is_told_of_the_spec_that_it_worked_with() {
+    e2e("edited", async |site| {
+        let db = site.machine("db").up().await;
+        site.baseline("spring", &[site.held()]).await;
+        let run = site.run("r1", to("spring")).await;
+        db.is_slow().await;
+        let before = site.node("db").await.metadata.generation;
+        let patch = Patch::Merge(json!({"spec": {"addresses": [db.v4, "10.77.255.254"]}}));
+        let api = site.api::<ManagedNode>();
+        let edited = api.patch("db", &PatchParams::default(), &patch).await.expect("patched");
+        assert_ne!(edited.metadata.generation, before);
+        let generation = |node: &ManagedNode, type_: &str| {
+            let conditions = node.status.as_ref().map(|status| status.conditions.as_slice());
+            condition::find(conditions.unwrap_or_default(), type_).and_then(|c| c.observed_generation)
+        };
+        wait::until("the edit to be taken note of", wait::LIMIT, async || {
+            let node = site.node("db").await;
+            if generation(&node, "Ready") == edited.metadata.generation {
+                Ok(())
+            } else {
+                Err(format!("{node:?}"))
+            }
+        })
+        .await;
+        db.let_go().await;
+        run.succeeds().await;
+        let node = wait::until("what the run says, and the edit after it", wait::LIMIT, async || {
+            let node = site.node("db").await;
+            let status = node.status.clone().unwrap_or_default();
+            let is_told = node.state("InBaseline") == "True";
+            let is_observed = status.observed_generation == edited.metadata.generation;
+            if is_told && is_observed { Ok(node) } else { Err(format!("{status:#?}")) }
+        })
+        .await;
+        for type_ in ["Reachable", "Authenticated", "HostKeyVerified", "InBaseline"] {
+            assert_eq!(generation(&node, type_), before, "{type_}");
+        }
+        assert!(node.words("Ready").contains("before its spec was changed"), "{}", node.words("Ready"));
+    });
+}
+
+/// A machine gets another address from DHCP, and the name service knows it a little later: its engine
+/// is turned away for the rest of the run.
+#[test]
+fn an_engine_whose_machine_has_another_address_is_let_in_once_its_name_means_that() {
+    e2e("renamed", async |site| {
+        let db = site.machine("db").lab(&["--no-v6"]).reach(Reach::Name).up().await;
+        site.baseline("spring", &[site.held(), bmc_tool("3.1")]).await;
+        let run = site.run("r1", calling("spring")).await;
+        db.is_slow().await;
+        run.node_until("db", "the engine's call", |u| u.reason("CallbackReachable") == "CallbackReachable")
+            .await;
+        let (old, new) = (db.v4.clone().expect("an address"), "10.77.241.1");
+        db.sh(&format!("ip address del {old}/16 dev eth0; ip address add {new}/16 dev eth0")).await;
+        let learn = format!(
+            "flock \"$LAB/hosts\" sh -c 'kept=$(grep -v \" {host}$\" /etc/hosts); printf \"%s\\n%s\\n\" \"$kept\" \"{new} {host}\" >/etc/hosts'",
+            host = db.host
+        );
+        lab::output("sh", ["-euc", &learn]).await;
+        run.node_until("db", "a call from the new address", |u| {
+            u.state("CallbackReachable") == "True" && u.words("CallbackReachable").contains(new)
+        })
+        .await;
+        db.let_go().await;
+        nothing_is_open(&run.succeeds().await);
+        let update = run.node("db").await;
+        assert_eq!((db.slow_runs(), outcome(&update, "slow")), (1, "Updated"));
+        assert_eq!(channel(&run, "db").await, Some(Channel::Callback));
+        assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
+    });
+}
+
+/// Rules on the operator's own host, for this run's port alone.
+async fn host_firewall(site: &Site, port: u16, verdict: &str) {
+    let table = site.name.replace('-', "_");
+    let rules = format!(
+        "add table inet {table}; add chain inet {table} in {{ type filter hook input priority 0; }};
+         add rule inet {table} in tcp dport {port} {verdict}"
+    );
+    lab::output("nft", [rules]).await;
+}
+
+/// The machines' firewalls are looked through for days, and it is the operator's host that drops.
+#[test]
+fn a_firewall_of_the_operators_own_host_is_among_the_suspects() {
+    e2e("hostfw", async |site| {
+        let runs = [
+            ("silent", 64571, "drop", "CallbackTimedOut"),
+            ("rejected", 64573, "reject with icmpx admin-prohibited", "CallbackRejected"),
+            ("reset", 64575, "reject with tcp reset", "CallbackRejected"),
+        ];
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let mut begun = Vec::new();
+        for (name, port, verdict, reason) in runs {
+            site.machine(name).label("rack", name).up().await;
+            host_firewall(site, port + 1, verdict).await;
+            let mut spec = calling("spring");
+            merge(&mut spec, json!({"selector": {"matchLabels": {"rack": name}}}));
+            merge(&mut spec, json!({"callback": {"httpPort": port, "httpsPort": port + 1}}));
+            begun.push((site.run(name, spec).await, name, port + 1, reason));
+        }
+        for (run, name, port, reason) in begun {
+            run.succeeds().await;
+            let update = run.node(name).await;
+            let words = update.words("CallbackReachable");
+            assert_eq!(update.reason("CallbackReachable"), reason, "{words}");
+            for word in [
+                format!("TCP 10.77.0.1:{port}").as_str(),
+                "from the machine to the runner",
+                "that of the operator's host for incoming",
+                "farrier ports",
+            ] {
+                assert!(words.contains(word), "{name}: {word}: {words}");
+            }
+            assert_eq!(channel(&run, name).await, Some(Channel::Session), "{name}");
+        }
+    });
+}

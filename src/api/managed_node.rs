@@ -48,7 +48,10 @@ pub struct ManagedNodeSpec {
 
     /// Where the machine is reached: IPv4 or IPv6 addresses, link-local ones with their zone
     /// (fe80::1%eth0), or names. They are tried in the order given, sorted by addressFamilies.
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 253)))]
+    #[schemars(
+        length(min = 1, max = 16),
+        inner(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9_.:-]+(%[A-Za-z0-9_.-]{1,15})?$"))
+    )]
     pub addresses: Vec<String>,
 
     /// Address families that may be used, the preferred one first. A family that is left out is
@@ -79,7 +82,7 @@ pub struct ManagedNodeSpec {
     /// Where this machine reaches the callback server, if it is not where the others reach it.
     /// Only the channel Callback and machines that fetch their payloads need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9_.:-]+(%[A-Za-z0-9_.-]{1,15})?$"))]
     pub callback_address: Option<String>,
 
     /// Keep this machine out of every run.

@@ -5,19 +5,28 @@
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr};
 
+/// Bytes of the name of an interface: `IFNAMSIZ` of Linux without the end.
+const LONGEST_ZONE: usize = 15;
+
 /// Reads an address as it stands in `ManagedNode.spec.addresses`.
 ///
 /// A zone (`fe80::1%eth0`) is taken off: no NetworkPolicy and no set can name one. An IPv4 address
-/// that is written as IPv6 (`::ffff:10.0.0.1`) becomes what it is on the wire. Names are `None`.
+/// that is written as IPv6 (`::ffff:10.0.0.1`) becomes what it is on the wire. Names are `None`, and
+/// so is an address whose zone is not the name of an interface: zones get as far as machines do.
 pub fn parse(text: &str) -> Option<IpAddr> {
     match text.split_once('%') {
-        // Only IPv6 has zones, and an empty one is a mistake.
-        Some((address, zone)) if !zone.is_empty() => {
-            address.parse::<Ipv6Addr>().ok().map(|a| a.to_canonical())
-        }
+        // Only IPv6 has zones.
+        Some((address, zone)) if is_zone(zone) => address.parse::<Ipv6Addr>().ok().map(|a| a.to_canonical()),
         Some(_) => None,
         None => text.parse::<IpAddr>().ok().map(|a| a.to_canonical()),
     }
+}
+
+/// Whether this is the name or the number of an interface. Linux itself takes more (anything but
+/// blanks, slashes and colons, up to 15 bytes), which nobody uses and much of which a shell obeys.
+fn is_zone(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    (1..=LONGEST_ZONE).contains(&text.len()) && text != "." && text != ".." && text.bytes().all(fits)
 }
 
 /// The shortest list of CIDRs that holds exactly these addresses and no other.

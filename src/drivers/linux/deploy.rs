@@ -4,7 +4,7 @@
 //! or else chooses a place, takes the binary from its standard input, and launches it. Cut off at
 //! any point it removes what it made, and what it could not remove the next call does.
 
-use super::script::{END, one_line};
+use super::script::{END, is_word, one_line};
 use super::{Launch, Machine, PLACES, Probe, directory};
 use crate::failure::Failure;
 use crate::ssh::{Output, Running};
@@ -54,6 +54,16 @@ impl Machine {
         probe: &Probe,
         begins: impl FnOnce(),
     ) -> Result<Deployed, Failure> {
+        // The API server vouches for both; they stand in a script that root runs.
+        if !is_word(launch.session) || !is_word(launch.run) {
+            return Err(Failure::new(
+                Reason::InternalError,
+                format!(
+                    "{:?} or {:?} is no id or name and cannot be given to {}",
+                    launch.session, launch.run, self.connection.node
+                ),
+            ));
+        }
         let work = async {
             let mut shell = self.root_shell(launch.privilege, launch.credentials, probe.uid).await?;
             begins();
@@ -142,7 +152,7 @@ impl Machine {
 
     fn read_report(&self, printed: &str) -> Result<Deployed, Failure> {
         let node = &self.connection.node;
-        let dir = last_after(printed, "farrier-dir-1 ");
+        let dir = last_after(printed, "farrier-dir-1 ").filter(|dir| is_ours(dir, &self.id));
         let report = last_after(printed, LaunchReport::PREFIX)
             .and_then(|json| serde_json::from_str::<LaunchReport>(json).ok());
         match (report, dir) {
@@ -212,6 +222,14 @@ async fn answer(
     }
 }
 
+/// Whether this may be our directory. Its name becomes part of further commands.
+fn is_ours(dir: &str, id: &str) -> bool {
+    let name = directory(id);
+    PLACES
+        .split(' ')
+        .any(|place| dir.strip_prefix(place).and_then(|rest| rest.strip_prefix('/')) == Some(&*name))
+}
+
 fn last_after<'a>(printed: &'a str, prefix: &str) -> Option<&'a str> {
     printed.lines().rev().find_map(|line| line.trim_end_matches('\r').strip_prefix(prefix)).map(str::trim)
 }
@@ -260,6 +278,15 @@ fn launch_failed(node: &str, code: LaunchError, message: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_in_one_of_the_places_and_has_the_name_of_the_session() {
+        assert!(is_ours("/run/farrier-a1", "a1") && is_ours("/var/lib/farrier-a1", "a1"));
+        for wrong in ["/run/farrier-a2", "/etc/farrier-a1", "/run/farrier-a1; reboot", "/run//farrier-a1", ""]
+        {
+            assert!(!is_ours(wrong, "a1"), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_reason_for_no_place_is_the_one_that_can_be_mended() {

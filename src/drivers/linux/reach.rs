@@ -5,7 +5,7 @@
 
 use super::Machine;
 use super::probe::unusable;
-use super::script::{END, as_user, between, one_line};
+use super::script::{END, as_user, between, is_word, one_line};
 use crate::failure::Failure;
 use bytes::Bytes;
 use farrier_protocol::{Dial, Dialled, PREFLIGHT};
@@ -31,9 +31,7 @@ impl Machine {
     /// # Errors
     /// `ShellUnusable`, `ConnectionLost`.
     pub async fn reach(&self, targets: &[(String, u16)]) -> Result<Vec<Dial>, Failure> {
-        let targets = targets.iter().filter(|(host, _)| is_plain(host));
-        let calls: Vec<String> = targets.map(|(host, port)| format!("t {host} {port} &")).collect();
-        let lines = self.lines_of(&script(&calls.join(" "))).await?;
+        let lines = self.lines_of(&script(targets)).await?;
         Ok(lines.iter().filter_map(|line| read(line)).collect())
     }
 
@@ -42,8 +40,7 @@ impl Machine {
     /// # Errors
     /// `ShellUnusable`, `ConnectionLost`.
     pub async fn reach_by_engine(&self, dir: &str, addresses: &[String]) -> Result<Vec<Dial>, Failure> {
-        let quoted: Vec<String> = addresses.iter().map(|address| format!("'{address}'")).collect();
-        let lines = self.lines_of(&format!("{dir}/engine reach {}; echo {END};", quoted.join(" "))).await?;
+        let lines = self.lines_of(&by_engine(dir, addresses)).await?;
         Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
@@ -56,7 +53,9 @@ impl Machine {
 /// Prints a line for each call: how it ended, the machine's own address, `up` once the connection
 /// stands, the words of the system. The own address is that of a UDP socket to the same place,
 /// through which nothing is sent: it is known whatever becomes of the connection.
-fn script(calls: &str) -> String {
+fn script(targets: &[(String, u16)]) -> String {
+    let targets = targets.iter().filter(|(host, _)| is_word(host));
+    let calls = targets.map(|(host, port)| format!("t {host} {port} &")).collect::<Vec<_>>().join(" ");
     // Words of the system are in English, and in one line.
     format!(
         "export LC_ALL=C;
@@ -78,9 +77,13 @@ fn script(calls: &str) -> String {
     )
 }
 
-/// Whether a text is an address or a name and nothing else: it becomes part of a script.
-fn is_plain(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:%-_".contains(&b))
+/// The engine tries them. An address of IPv6 stands in brackets, which a shell would take for a
+/// pattern.
+fn by_engine(dir: &str, addresses: &[String]) -> String {
+    let unbracketed = |address: &str| address.replace(['[', ']'], "");
+    let plain = addresses.iter().filter(|address| is_word(&unbracketed(address)));
+    let quoted: Vec<String> = plain.map(|address| format!("'{address}'")).collect();
+    format!("{dir}/engine reach {}; echo {END};", quoted.join(" "))
 }
 
 /// One line of the script's; `None` where nothing was tried.
@@ -152,6 +155,7 @@ fn from_table(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::script::WRONG_WORDS;
     use super::*;
 
     #[test]
@@ -200,11 +204,19 @@ mod tests {
         assert_eq!(from("reach 10.0.0.1 63002 1 own zz:1 yy:2"), None);
     }
 
+    /// Whoever may write a ManagedNode would be root on every machine that it names.
     #[test]
     fn nothing_but_addresses_and_names_gets_into_a_script() {
-        for host in ["", "10.0.0.1; reboot", "$(reboot)", "a b", "`x`", "a'b"] {
-            assert!(!is_plain(host), "{host}");
+        let fits = "fe80::1%eth0.7";
+        assert!(script(&[(fits.into(), 1)]).contains("t fe80::1%eth0.7 1 &"));
+        assert!(by_engine("/run/x", &[format!("[{fits}]:1")]).contains("reach '[fe80::1%eth0.7]:1';"));
+        for wrong in WRONG_WORDS {
+            assert_eq!(script(&[((*wrong).into(), 1)]), script(&[]), "{wrong}");
+            for address in [format!("{wrong}:1"), format!("[fe80::1%{wrong}]:1")] {
+                let harmless =
+                    wrong.is_empty() || by_engine("/run/x", &[address]) == by_engine("/run/x", &[]);
+                assert!(harmless, "{wrong}");
+            }
         }
-        assert!(is_plain("fe80::1%eth0.7") && is_plain("runner-1.example.net"));
     }
 }

@@ -28,6 +28,12 @@ pub(super) fn one_line(script: &str) -> String {
     line
 }
 
+/// Whether a text is an address, a name or an id and nothing else, so that it may become part of a
+/// script.
+pub(super) fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".:%-_".contains(&b))
+}
+
 /// What a script printed: the lines between [`READY`] and [`END`]; `None` if either is missing.
 pub(super) fn between(output: &str) -> Option<Vec<String>> {
     let (_, after) = output.split_once(READY)?;
@@ -41,9 +47,37 @@ pub(super) fn between(output: &str) -> Option<Vec<String>> {
     )
 }
 
+/// Words that a shell would obey.
+#[cfg(test)]
+pub(super) const WRONG_WORDS: &[&str] = &[
+    "",
+    "10.0.0.1; reboot",
+    "$(reboot)",
+    "a b",
+    "`x`",
+    "a'b",
+    "x';reboot;'",
+    "a\nb",
+    "a&b",
+    "a|b",
+    "*",
+    "~",
+    "ä",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_addresses_names_and_ids() {
+        for word in ["fe80::1%eth0.7", "runner-1.example.net", "0b3ee0c4-3c0e-4f6e-8ff6-3f0f7ad1a3d1"] {
+            assert!(is_word(word), "{word}");
+        }
+        for wrong in WRONG_WORDS {
+            assert!(!is_word(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_means_the_same_in_every_shell() {

@@ -140,4 +140,16 @@ fn addresses_as_they_are_written() {
     {
         assert_eq!(read(name), None, "{name}");
     }
+    assert_eq!(read("fe80::1%br-0.lan_7").as_deref(), Some("fe80::1"));
+    assert_eq!(read("fe80::1%2").as_deref(), Some("fe80::1"));
+}
+
+/// A zone is passed on to machines as it was written, and there a shell may read it.
+#[test]
+fn a_zone_is_the_name_of_an_interface_and_nothing_else() {
+    for zone in
+        ["x';reboot;'", "$(id)", "a b", "a\nb", "a/b", "a%b", "a:b", "é", ".", "..", "0123456789abcdef"]
+    {
+        assert_eq!(parse(&format!("fe80::1%{zone}")), None, "{zone}");
+    }
 }

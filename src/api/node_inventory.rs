@@ -61,7 +61,8 @@ pub struct NodeInventoryStatus {
     #[serde(default)]
     pub package_count: i64,
 
-    /// Every installed package. Above 5000 the list ends and truncated is true.
+    /// Every installed package. Above 5000 packages or 1 MiB the list ends, truncated is true, and
+    /// the condition Ready says how many were left out.
     #[serde(default)]
     pub packages: Vec<InstalledPackage>,
 

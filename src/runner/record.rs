@@ -16,8 +16,12 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
 
-/// Above this many packages the list is cut: an object of the API must stay below 1.5 MiB.
+/// Above this many packages the list is cut: nobody reads more in one object.
 const MOST_PACKAGES: usize = 5000;
+
+/// Nor may the list be longer than this, as JSON: etcd takes 1.5 MiB for a request, and an object has
+/// more than its packages. A common package takes 100 bytes, the longest that is let in 2 KiB.
+const MOST_BYTES: usize = 1024 * 1024;
 
 impl Context {
     /// Writes what became known about the machine, of the generation of its spec that was worked with.
@@ -68,16 +72,24 @@ impl Context {
     ) -> Result<(), kube::Error> {
         let inventory = inventory(node);
         let now = condition::now();
+        let packages = packages(survey);
+        let left_out = survey.packages.len() - packages.len();
         let mut status = NodeInventoryStatus {
             conditions: Vec::new(),
             taken_at: Some(now.clone()),
             run: Some(run.to_owned()),
             facts: facts(survey),
             package_count: i64::try_from(survey.packages.len()).unwrap_or(i64::MAX),
-            packages: packages(survey),
-            truncated: survey.packages.len() > MOST_PACKAGES,
+            packages,
+            truncated: left_out > 0,
         };
-        let message = format!("{} packages", survey.packages.len());
+        let message = match left_out {
+            0 => format!("{} packages", survey.packages.len()),
+            more => format!(
+                "{} packages, of which the last {more} are not listed: the object would become too large",
+                survey.packages.len()
+            ),
+        };
         condition::set(
             &mut status.conditions,
             "Ready",
@@ -263,16 +275,42 @@ fn facts(survey: &Survey) -> FactsReport {
     }
 }
 
+/// As many packages as an object may have.
 fn packages(survey: &Survey) -> Vec<InstalledPackage> {
-    survey
-        .packages
-        .iter()
-        .take(MOST_PACKAGES)
-        .map(|p| InstalledPackage {
-            name: p.name.clone(),
-            version: p.version.clone(),
-            arch: p.arch.clone(),
-            kind: p.kind.clone(),
-        })
-        .collect()
+    let mut room = MOST_BYTES;
+    let all = survey.packages.iter().take(MOST_PACKAGES).map(|p| InstalledPackage {
+        name: p.name.clone(),
+        version: p.version.clone(),
+        arch: p.arch.clone(),
+        kind: p.kind.clone(),
+    });
+    all.take_while(|package| {
+        let taken = serde_json::to_vec(package).map_or(usize::MAX, |json| json.len().saturating_add(1));
+        room.checked_sub(taken).inspect(|left| room = *left).is_some()
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_protocol::Package;
+
+    fn listed(count: usize, word: &str) -> Vec<InstalledPackage> {
+        let word = || word.to_owned();
+        let package = Package { name: word(), version: word(), arch: word(), kind: word() };
+        packages(&Survey { packages: vec![package; count], ..Survey::default() })
+    }
+
+    /// The longest words that an engine may say made an object that no API server takes.
+    #[test]
+    fn a_list_of_packages_fits_into_an_object() {
+        for word in ["x".repeat(512), "\"".repeat(512), "\n".repeat(512), "ä".repeat(256)] {
+            let list = listed(5000, &word);
+            let bytes = serde_json::to_vec(&list).unwrap().len();
+            assert!((MOST_BYTES - 5000..=MOST_BYTES + 2).contains(&bytes), "{bytes}");
+        }
+        assert_eq!(listed(5001, "openssl-3.0.15-1").len(), MOST_PACKAGES);
+        assert_eq!(listed(4999, "openssl-3.0.15-1").len(), 4999);
+    }
 }

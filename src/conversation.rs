@@ -185,6 +185,9 @@ impl Conversation {
                 farrier_protocol::VERSION
             ));
         }
+        if hello.last_seq > bounds::MOST_EVENTS as u64 {
+            return Err(format!("a journal of {} events is longer than any may be", hello.last_seq));
+        }
         let mut state = self.lock();
         state.leases = hello.leases.iter().map(|l| (l.id.clone(), l.clone())).collect();
         let ack = state.ack();

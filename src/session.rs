@@ -14,7 +14,9 @@
 mod arrive;
 mod call;
 mod job;
+mod limits;
 mod obstacle;
+mod preflight;
 mod view;
 mod work;
 
@@ -99,9 +101,18 @@ impl Session<'_> {
             never = self.follow() => match never {},
             worked = &mut work => worked,
         };
+        if !self.conversation.is_retired() {
+            // Boxed, as what is rarely needed is no part of what each attempt holds.
+            Box::pin(self.left_alone(&worked)).await;
+            return worked.unwrap_or_else(End::Failed);
+        }
         let machine = match machine {
             Some(machine) => Ok(machine),
-            None => keep.await,
+            // An engine that retires and stays must not keep us.
+            None => match limits::within(limits::LEAVING, &self.stop, keep).await {
+                Some(kept) => kept,
+                None => Box::pin(self.connect()).await,
+            },
         };
         let looked = match machine {
             Ok(machine) => self.last_look(machine).await,
@@ -112,6 +123,35 @@ impl Session<'_> {
             Ok(end) => end,
             Err(failure) => End::Failed(failure),
         }
+    }
+
+    /// The engine does not get on with its work and has not retired: what is there can be seen, and
+    /// whether it goes cannot be waited for.
+    async fn left_alone(&self, worked: &Result<End, Failure>) {
+        self.step(Step::CleaningUp);
+        let look = async { self.last_look(self.connect().await?).await };
+        let looked = limits::within(limits::LEAVING, &self.stop, look).await;
+        let (node, minutes) = (&self.job.node, self.job.lease_seconds.div_ceil(60));
+        let (left, seen) = match looked {
+            Some(Ok(found)) if found.is_empty() => {
+                self.view.send_modify(|v| v.clean = Some(Ok(())));
+                return;
+            }
+            Some(Ok(found)) => (found.clone(), format!("{} is still there", found.join(", "))),
+            Some(Err(failure)) => (Vec::new(), format!("and the last look failed: {}", failure.message)),
+            None => (Vec::new(), "and the last look did not end".to_owned()),
+        };
+        let why = worked.as_ref().err().map(|failure| format!(" ({})", failure.message)).unwrap_or_default();
+        self.view.send_modify(|v| {
+            v.leases = u32::try_from(left.len()).unwrap_or(u32::MAX);
+            v.leftovers = left;
+            v.clean = Some(Err(Failure::new(
+                Reason::CleanupFailed,
+                format!(
+                    "the engine on {node} has not taken everything back, {seen}; an engine that works does so by itself after {minutes} min of silence, else remove it by hand, or look at who else is root there{why}"
+                ),
+            )));
+        });
     }
 
     /// The engine is out of reach. It takes everything back by itself when its lease ends.

@@ -75,6 +75,16 @@ fn an_engine_cannot_say_more_than_one_machine_has_to_say() {
     c.take(many(bounds::MOST_EVENTS), 0).unwrap();
 }
 
+/// It would be waited for until the events have all arrived, which they never do.
+#[test]
+fn a_journal_that_cannot_be_is_refused() {
+    let c = conversation();
+    for last in [u64::MAX, bounds::MOST_EVENTS as u64 + 1] {
+        assert!(c.greet(&hello(last)).is_err());
+    }
+    c.greet(&hello(bounds::MOST_EVENTS as u64)).unwrap();
+}
+
 #[test]
 fn the_engine_of_another_session_is_refused() {
     let mut other = hello(0);

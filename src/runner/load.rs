@@ -43,8 +43,11 @@ impl Context {
         supported(&node, &run)?;
         let baseline = match (&run.spec.baseline_ref, goal) {
             (Some(baseline), Goal::Plan | Goal::Update) => Some(self.baseline(&baseline.name, &namespace)?),
-            (Some(_) | None, _) => None,
+            // Only to know how long an installer may take that is still at work.
+            (Some(baseline), Goal::CleanUp) => self.baseline(&baseline.name, &namespace).ok(),
+            (Some(_), Goal::Inventory) | (None, _) => None,
         };
+        let fetches = baseline.as_deref().filter(|_| goal != Goal::CleanUp);
         let credentials = self.credentials(&node, &namespace).await?;
         let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
         let trust_first = node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse;
@@ -68,7 +71,7 @@ impl Context {
             credentials,
             privilege: convert::privilege(node.spec.ssh.privilege),
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
-            access: self.payload_access(baseline.as_deref(), &namespace).await,
+            access: self.payload_access(fetches, &namespace).await,
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,

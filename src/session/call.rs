@@ -7,11 +7,12 @@
 //! ```
 
 use super::obstacle::{self, Attempts};
+use super::preflight::stands;
 use super::{Job, Session, WayBack};
 use crate::callback::{Refusals, Registration, RunIdentity, Stream};
 use crate::drivers::linux::{Machine, Probe};
 use crate::failure::Failure;
-use farrier_protocol::{CallbackConfig, Dial, Dialled};
+use farrier_protocol::{CallbackConfig, Dial};
 use farrier_update::Reason;
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -31,14 +32,6 @@ const BEGINNING: Duration = Duration::from_secs(5);
 
 /// How many addresses an engine is given at most: more would only keep it from calling soon.
 const MOST_TARGETS: usize = 8;
-
-/// How long a way back is tried that nobody answers on: rules for a new Service, a new address of a
-/// load balancer, and policies take effect some time after they were made, on each node of the
-/// cluster by itself. Up to about 2 s were seen on a busy node.
-const REACH_PATIENCE: Duration = Duration::from_secs(6);
-
-/// Between two tries.
-const REACH_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the next one may take after a stream has ended, before the machine is looked for by
 /// SSH: the engine waits up to 10 s between two attempts.
@@ -211,21 +204,8 @@ impl Session<'_> {
         Ok(Some(Directions { config, tried: !tried.is_empty() }))
     }
 
-    /// The machine had nothing to try the way back with, and the engine is there now. Returns
-    /// whether it can call, as far as is known.
-    pub(super) async fn engine_reaches(&self, machine: &Machine, dir: &str, addresses: &[String]) -> bool {
-        let since = Instant::now();
-        // Should it not work, the first call is waited for.
-        let tried = machine.reach_by_engine(dir, addresses).await.unwrap_or_default();
-        let blocked = !tried.is_empty() && tried.iter().all(|dial| dial.result != Dialled::Connected);
-        if blocked {
-            self.block(self.in_the_way(&tried, since));
-        }
-        !blocked
-    }
-
     /// What keeps the engine from calling, by what came of attempts since then.
-    fn in_the_way(&self, dials: &[Dial], since: Instant) -> Failure {
+    pub(super) fn in_the_way(&self, dials: &[Dial], since: Instant) -> Failure {
         let plan = self.job.calls().and_then(|calls| calls.plan.borrow().clone().ok());
         let (own, strangers) =
             plan.map(|plan| (plan.own, plan.refusals.strangers_since(since))).unwrap_or_default();
@@ -244,19 +224,6 @@ impl Session<'_> {
         let mut plan = calls.plan.clone();
         if plan.wait_for(|plan| plan.as_ref().is_ok_and(|plan| plan.is_elsewhere(&told))).await.is_err() {
             std::future::pending::<()>().await;
-        }
-    }
-
-    /// Tries the way back from the machine; again for a while where it may yet open.
-    async fn reach(&self, machine: &Machine, targets: &[(String, u16)]) -> Result<Vec<Dial>, Failure> {
-        let begun = Instant::now();
-        loop {
-            let tried = machine.reach(targets).await?;
-            if !may_yet_open(&tried) || begun.elapsed() >= REACH_PATIENCE {
-                return Ok(tried);
-            }
-            // sleep: nothing tells of rules that take effect somewhere in the cluster.
-            tokio::time::sleep(REACH_AGAIN).await;
         }
     }
 
@@ -409,25 +376,6 @@ impl Session<'_> {
             ),
         )
     }
-}
-
-fn stands(dial: &Dial) -> bool {
-    dial.result == Dialled::Connected
-}
-
-/// Whether another try may show something else: no way stands, and one of them is closed by somebody
-/// who may be about to open it. A machine without a route stays without one.
-fn may_yet_open(tried: &[Dial]) -> bool {
-    let closed = |dial: &Dial| match dial.result {
-        Dialled::TimedOut | Dialled::Refused | Dialled::Prohibited => true,
-        Dialled::Connected
-        | Dialled::NoRoute
-        | Dialled::Closed
-        | Dialled::Silent
-        | Dialled::Untrusted
-        | Dialled::Failed => false,
-    };
-    !tried.iter().any(stands) && tried.iter().any(closed)
 }
 
 fn shown((host, port): &(String, u16)) -> String {

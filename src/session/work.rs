@@ -1,5 +1,6 @@
 //! The tasks of one attempt, in order.
 
+use super::limits::{self, Limit};
 use super::{End, Goal, Session, Step, Survey, WayBack};
 use crate::conversation::TaskEnd;
 use crate::failure::Failure;
@@ -14,15 +15,52 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 impl Session<'_> {
-    /// Does the work, and has the engine take everything back whatever came of it.
+    /// Does the work, and has the engine take everything back whatever came of it. Whether it did,
+    /// the conversation knows: an engine that does not get on with its work is left.
     pub(super) async fn work(&self) -> Result<End, Failure> {
-        let last = self.conversation.greeted().await;
+        let last = self.greeting().await?;
         self.learn_of_calls();
         let worked = self.tasks().await;
+        if worked.as_ref().is_err_and(|failure| failure.reason == Reason::EngineStalled) {
+            // It does one thing after the other, and is not done with this.
+            return worked;
+        }
         self.step(Step::CleaningUp);
         // The number makes it another task than that of an engine that was killed while retiring.
-        self.perform(&format!("retire-{last}"), Work::Retire).await?;
+        if let Err(stalled) = self.perform(&format!("retire-{last}"), Work::Retire).await {
+            // What came of the work is known all the same; that it has not retired shows.
+            tracing::warn!(reason = %stalled.reason, "{}", stalled.message);
+        }
         worked
+    }
+
+    /// Waits for the engine's greeting; returns the number of the last event of its journal. The time
+    /// counts from the launch: how long it takes to get there is limited by those who go.
+    async fn greeting(&self) -> Result<u64, Failure> {
+        let mut view = self.view.subscribe();
+        let launched = async { view.wait_for(|v| v.engine.is_some()).await.map(|_| ()) };
+        tokio::select! {
+            last = self.conversation.greeted() => return Ok(last),
+            _ = launched => {}
+        }
+        let greeted = limits::within(limits::GREETING, &self.stop, self.conversation.greeted()).await;
+        greeted.ok_or_else(|| self.stalled("greeting", limits::GREETING))
+    }
+
+    /// The engine did not bring it to its end.
+    fn stalled(&self, name: &str, limit: Limit) -> Failure {
+        let (node, run) = (&self.job.node, &self.job.run);
+        let limit = if self.is_stopped() {
+            format!("{} min of the cancel", limit.after_cancel.as_secs() / 60)
+        } else {
+            format!("{} min", limit.at_most.as_secs() / 60)
+        };
+        Failure::new(
+            Reason::EngineStalled,
+            format!(
+                "the engine on {node} answers, and did not end its task {name} within {limit}, longer than it may take; look at /var/log/farrier/{run} and at the processes there, and at who else is root on {node}"
+            ),
+        )
     }
 
     async fn tasks(&self) -> Result<End, Failure> {
@@ -119,7 +157,10 @@ impl Session<'_> {
 
     #[tracing::instrument(name = "step", skip_all, fields(step = name))]
     async fn perform(&self, name: &str, work: Work) -> Result<(), Failure> {
-        match self.conversation.perform(Task { id: self.task_id(name), work }).await {
+        let limit = limits::of(&work, &self.conversation.events_after(0), &self.job.components);
+        let performed = self.conversation.perform(Task { id: self.task_id(name), work });
+        let ended = limits::within(limit, &self.stop, performed).await;
+        match ended.ok_or_else(|| self.stalled(name, limit))? {
             TaskEnd::Done => Ok(()),
             TaskEnd::Failed { code, component, message } => Err(self.task_failed(code, &component, &message)),
         }

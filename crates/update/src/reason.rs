@@ -172,6 +172,9 @@ reasons! {
     EngineFailed: Passing,
     /// The engine is gone without having taken its leave. Farrier looks for its journal and goes on.
     EngineLost: Passing,
+    /// The engine answers, and has not done its work within the longest time that it may take. Look at what
+    /// runs on the machine, and at who controls it.
+    EngineStalled: Passing,
     /// Another run works on the machine. Farrier tries again when that is over.
     MachineBusy: Passing,
 

@@ -1,0 +1,144 @@
+//! Engines that are there and do nothing.
+
+use super::*;
+use crate::conversation::{Conversation, PayloadFiles};
+use farrier_protocol::{FailureCode, Hello, Installer, Payload, Task};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+struct NoFiles;
+impl PayloadFiles for NoFiles {
+    fn file(&self, _: &str) -> Option<PathBuf> {
+        None
+    }
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+const SHORT: Duration = Duration::from_millis(300);
+
+async fn post(stream: &mut DuplexStream, path: &str, body: &str) -> std::io::Result<String> {
+    let head = format!("POST /v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    let mut answer = vec![0; 4096];
+    let n = stream.read(&mut answer).await?;
+    answer.truncate(n);
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// An engine that says hello and from then on nothing but that it is there.
+async fn only_alive(mut stream: DuplexStream, last_seq: u64) -> std::io::Result<()> {
+    let hello = Hello {
+        protocol: farrier_protocol::VERSION,
+        engine: "0".into(),
+        session: "s1".into(),
+        boot_id: String::new(),
+        last_seq,
+        tasks: Vec::new(),
+        leases: Vec::new(),
+        dials: Vec::new(),
+    };
+    let hello = serde_json::to_string(&hello).unwrap();
+    let answer = post(&mut stream, "hello", &hello).await?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    loop {
+        post(&mut stream, "events", "[]").await?;
+        // sleep: a heartbeat has a rhythm.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn beside_an_engine<T>(
+    last_seq: u64,
+    work: impl AsyncFnOnce(Arc<Conversation>, watch::Sender<bool>) -> T,
+) -> T {
+    let conversation = Arc::new(Conversation::new("s1", 60, Box::new(NoFiles)));
+    let (engine, runner) = tokio::io::duplex(4096);
+    let (stop, _) = watch::channel(false);
+    tokio::select! {
+        done = work(conversation.clone(), stop) => done,
+        ended = conversation.serve(runner, || {}) => panic!("{ended:?}"),
+        ended = only_alive(engine, last_seq) => panic!("{ended:?}"),
+    }
+}
+
+/// A run with such a machine never ended, and could not be cancelled.
+#[tokio::test]
+async fn an_engine_that_only_says_that_it_is_there_is_waited_for_as_long_as_its_task_may_take() {
+    let task = || Task { id: "a1-retire-0".into(), work: Work::Retire };
+    beside_an_engine(0, async |conversation, stop| {
+        let stop = stop.subscribe();
+        let limit = Limit::of(SHORT, HOUR);
+        assert_eq!(within(limit, &stop, conversation.greeted()).await, Some(0), "it was greeted");
+        assert_eq!(within(limit, &stop, conversation.perform(task())).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancel_ends_though_the_engine_does_nothing() {
+    let task = || Task { id: "a1-retire-0".into(), work: Work::Retire };
+    beside_an_engine(0, async |conversation, stop| {
+        let stopped = stop.subscribe();
+        let limit = Limit::of(HOUR, SHORT);
+        let cancel = async {
+            conversation.greeted().await;
+            stop.send_replace(true);
+        };
+        let (performed, ()) = tokio::join!(within(limit, &stopped, conversation.perform(task())), cancel);
+        assert_eq!(performed, None);
+    })
+    .await;
+}
+
+/// Events that were promised and never come are not waited for either.
+#[tokio::test]
+async fn a_greeting_that_does_not_come_to_its_end_is_not_waited_for() {
+    beside_an_engine(7, async |conversation, stop| {
+        let greeted = within(Limit::of(SHORT, HOUR), &stop.subscribe(), conversation.greeted()).await;
+        assert_eq!(greeted, None);
+    })
+    .await;
+}
+
+fn step(timeout_seconds: u64, interruptible: bool, size: u64) -> Step {
+    let payload = Payload { digest: String::new(), size, file_name: String::new() };
+    let (component, version) = ("c".to_owned(), "1".to_owned());
+    let installer = Installer::Script;
+    Step {
+        component,
+        version,
+        installer,
+        payload,
+        after: Vec::new(),
+        timeout_seconds,
+        interruptible,
+        downgrade: false,
+        rewrite: false,
+    }
+}
+
+#[test]
+fn an_installation_may_take_what_its_steps_may_and_what_comes_beside_them() {
+    let limit = |steps: &[Step]| of(&Work::Apply { steps: steps.to_vec() }, &[], &[]).at_most;
+    let two = limit(&[step(3600, true, 0), step(7200, true, 0)]);
+    assert_eq!(two, 3 * HOUR + 2 * PREPARATION + SLACK);
+    assert_eq!(limit(&[step(3600, false, 0)]), HOUR + OVERTIME + PREPARATION + SLACK);
+    assert_eq!(limit(&[step(0, true, SLOWEST * 60)]), Duration::from_mins(1) + PREPARATION + SLACK);
+    assert_eq!(limit(&[step(u64::MAX, false, u64::MAX), step(u64::MAX, true, u64::MAX)]), Duration::MAX);
+}
+
+#[test]
+fn an_engine_that_is_still_installing_retires_later() {
+    let event = |seq, body| Event { seq, at: 0, body };
+    let begun = event(1, EventBody::TaskStarted { task: "a1-apply".into(), components: Vec::new() });
+    let ended = event(2, EventBody::TaskDone { task: "a1-apply".into() });
+    let failed = EventBody::TaskFailed {
+        task: "a1-apply".into(),
+        code: FailureCode::Other,
+        component: String::new(),
+        message: String::new(),
+    };
+    assert!(is_busy(std::slice::from_ref(&begun)));
+    assert!(!is_busy(&[]) && !is_busy(&[begun.clone(), ended]) && !is_busy(&[begun, event(2, failed)]));
+}

@@ -1,0 +1,109 @@
+//! Trying the way back before the engine is counted on to call.
+
+use super::Session;
+use crate::drivers::linux::Machine;
+use crate::failure::Failure;
+use farrier_protocol::{Dial, Dialled};
+use std::time::{Duration, Instant};
+
+/// How long a way back is tried that nobody answers on: rules for a new Service, a new address of a
+/// load balancer, and policies take effect some time after they were made, on each node of the
+/// cluster by itself. Up to about 2 s were seen on a busy node.
+const REACH_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Between two tries.
+const REACH_AGAIN: Duration = Duration::from_secs(1);
+
+impl Session<'_> {
+    /// Tries the way back from the machine; again for a while where it may yet open.
+    pub(super) async fn reach(
+        &self,
+        machine: &Machine,
+        targets: &[(String, u16)],
+    ) -> Result<Vec<Dial>, Failure> {
+        until_open(REACH_PATIENCE, REACH_AGAIN, || machine.reach(targets)).await
+    }
+
+    /// The machine had nothing to try the way back with, and the engine is there now. Returns
+    /// whether it can call, as far as is known.
+    pub(super) async fn engine_reaches(&self, machine: &Machine, dir: &str, addresses: &[String]) -> bool {
+        let since = Instant::now();
+        let attempt = || machine.reach_by_engine(dir, addresses);
+        // Should it not work, the first call is waited for.
+        let tried = until_open(REACH_PATIENCE, REACH_AGAIN, attempt).await.unwrap_or_default();
+        let blocked = !tried.is_empty() && !tried.iter().any(stands);
+        if blocked {
+            self.block(self.in_the_way(&tried, since));
+        }
+        !blocked
+    }
+}
+
+/// Makes attempts until one shows what is to stay so, or for so long. An attempt that was begun is
+/// brought to its end.
+async fn until_open<F: Future<Output = Result<Vec<Dial>, Failure>>>(
+    patience: Duration,
+    pause: Duration,
+    attempt: impl Fn() -> F,
+) -> Result<Vec<Dial>, Failure> {
+    let begun = Instant::now();
+    loop {
+        let tried = attempt().await?;
+        if !may_yet_open(&tried) || begun.elapsed() >= patience {
+            return Ok(tried);
+        }
+        // sleep: nothing tells of rules that take effect somewhere in the cluster.
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Whether this attempt had an answer.
+pub(super) fn stands(dial: &Dial) -> bool {
+    dial.result == Dialled::Connected
+}
+
+/// Whether another try may show something else: no way stands, and one of them is closed by somebody
+/// who may be about to open it. A machine without a route stays without one.
+fn may_yet_open(tried: &[Dial]) -> bool {
+    let closed = |dial: &Dial| match dial.result {
+        Dialled::TimedOut | Dialled::Refused | Dialled::Prohibited => true,
+        Dialled::Connected
+        | Dialled::NoRoute
+        | Dialled::Closed
+        | Dialled::Silent
+        | Dialled::Untrusted
+        | Dialled::Failed => false,
+    };
+    !tried.iter().any(stands) && tried.iter().any(closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    async fn tried(patience: Duration, results: &[Dialled]) -> (Vec<Dialled>, usize) {
+        let left = RefCell::new(results.to_vec());
+        let attempt = || {
+            let result = left.borrow_mut().remove(0);
+            let dial = Dial { address: "10.0.0.1:1".into(), result, message: String::new(), from: None };
+            std::future::ready(Ok(vec![dial]))
+        };
+        let last = until_open(patience, Duration::ZERO, attempt).await.unwrap();
+        let unused = left.borrow().len();
+        (last.into_iter().map(|dial| dial.result).collect(), results.len() - unused)
+    }
+
+    /// A policy that takes a moment kept the engine from being counted on for the whole attempt.
+    #[tokio::test]
+    async fn a_way_that_is_about_to_open_is_tried_again_and_one_that_is_not_is_not() {
+        use Dialled::{Connected, NoRoute, Prohibited, Refused, TimedOut};
+        let long = Duration::from_mins(5);
+        assert_eq!(
+            tried(long, &[TimedOut, Refused, Prohibited, Connected, Refused]).await,
+            (vec![Connected], 4)
+        );
+        assert_eq!(tried(long, &[NoRoute, Connected]).await, (vec![NoRoute], 1));
+        assert_eq!(tried(Duration::ZERO, &[Refused, Connected]).await, (vec![Refused], 1));
+    }
+}

@@ -8,8 +8,9 @@ use farrier::api::{ManagedNode, UpdateRun};
 use futures::StreamExt;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 
 /// An operator that believes it is a pod: the cluster of these tests has no nodes, so that nobody
@@ -60,6 +61,48 @@ fn policies_name_the_runs_machines_and_go_with_it() {
         assert!(made.iter().all(|policy| policy.metadata.generation <= Some(2)), "{made:?}");
         let ports = run.get().await.status.expect("a status").callback.expect("ports").ports;
         assert!(ports.iter().all(|p| (64301..64305).contains(&p.https_port)), "{ports:?}");
+        nothing_is_open(&run.succeeds().await);
+        assert_eq!(policies(site).await, []);
+    });
+}
+
+/// Whoever tidies up in the middle of a run cuts it off, or opens more than it needs, for as long as it
+/// goes on.
+#[test]
+fn a_policy_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a_run() {
+    e2e("policy-hands", async |site| {
+        site.operator.kill();
+        as_pod(site, "64321+4");
+        site.operator.start();
+        let db = site.machine("db").up().await;
+        site.baseline("spring", &[site.held()]).await;
+        let run = site.run("r1", calling("spring")).await;
+        db.is_slow().await;
+        let specs = async || {
+            let named = policies(site).await.into_iter().map(|policy| (policy.name_any(), policy.spec));
+            named.collect::<BTreeMap<_, _>>()
+        };
+        let wanted = specs().await;
+        assert!(wanted.len() > 1, "one for each way: {wanted:?}");
+        let put_right = async || {
+            wait::until("the policies to be put right", wait::LIMIT, async || {
+                let now = specs().await;
+                if now == wanted { Ok(()) } else { Err(format!("{now:?} instead of {wanted:?}")) }
+            })
+            .await;
+        };
+        let api = site.api::<NetworkPolicy>();
+        let all = json!({"spec": {"policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]}});
+        for name in wanted.keys() {
+            api.patch(name, &PatchParams::default(), &Patch::Merge(&all)).await.expect("a change");
+            put_right().await;
+        }
+        site.told("ExposureRestored UpdateRun/r1: ").await;
+        for name in wanted.keys() {
+            api.delete(name, &DeleteParams::default()).await.expect("a deletion");
+            put_right().await;
+        }
+        db.let_go().await;
         nothing_is_open(&run.succeeds().await);
         assert_eq!(policies(site).await, []);
     });

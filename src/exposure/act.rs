@@ -1,5 +1,6 @@
 //! Opening and closing, and all that is written for it. Every step may be done twice without harm.
 
+use super::make::called_ports;
 use super::service::mend;
 use super::ways::impossible;
 use super::{Concerned, Exposer, LABEL_RUN_UID, ports, secret};
@@ -147,7 +148,7 @@ impl Exposer {
             .collect();
         if run.spec.callback.exposure != Exposure::HostPort {
             let service = self.service_of(&run.uid().unwrap_or_default());
-            let outer = self.outer_ports(run, service.as_deref());
+            let outer = called_ports(run, service.as_deref());
             let Some(Pair { http, https }) = outer else { return found };
             (found.http_port, found.https_port) = (Some(http), Some(https));
             if run.spec.callback.exposure == Exposure::LoadBalancer {

@@ -68,11 +68,6 @@ impl Exposer {
         publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map_err(Trouble::Server)
     }
 
-    /// The ports of a run's Service as machines call them.
-    pub(super) fn outer_ports(&self, run: &UpdateRun, service: Option<&Service>) -> Option<Pair> {
-        recorded(run).or_else(|| outer_ports(service?, run.spec.callback.exposure))
-    }
-
     /// An object of the run is there as it should be.
     pub(super) fn saw(&self, uid: &str, name: &str) {
         self.progress().entry(uid.to_owned()).or_default().seen.insert(name.to_owned());
@@ -110,6 +105,11 @@ impl Exposer {
             Home::Host { .. } => None,
         }
     }
+}
+
+/// The ports of a run's Service as machines call them.
+pub(super) fn called_ports(run: &UpdateRun, service: Option<&Service>) -> Option<Pair> {
+    recorded(run).or_else(|| outer_ports(service?, run.spec.callback.exposure))
 }
 
 /// The node ports that machines were told: the Service is to have these, whatever somebody makes

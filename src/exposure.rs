@@ -111,6 +111,8 @@ struct Progress {
     way_in: Option<(BTreeSet<Pair>, Instant)>,
     /// Names of objects that were there as they should be: one that is missing was deleted by somebody.
     seen: BTreeSet<String>,
+    /// When objects were put right that somebody had changed, by name.
+    mended: BTreeMap<String, Vec<Instant>>,
     /// Why the last attempt failed, and when.
     trouble: Option<(String, Instant)>,
 }

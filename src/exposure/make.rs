@@ -1,10 +1,10 @@
 //! The Service of a run, and what somebody else has done to it. `act` writes it.
 
-use super::Exposer;
 use super::act::{Trouble, Wrote, lacks_node_port};
 use super::objects::{Frame, is_of_same_words};
 use super::service::{differences, outer_ports};
 use super::ways::bound;
+use super::{Exposer, LABEL_RUN_UID};
 use crate::api::UpdateRun;
 use crate::api::update_run::{CallbackStatus, Exposure, ListenerStatus, UpdateRunStatus};
 use crate::failure::chain;
@@ -14,6 +14,14 @@ use farrier_network::ledger::Pair;
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
+use std::time::{Duration, Instant};
+
+/// How often an object is put right within [`MEND_SPAN`]. Whoever changes it more often does so at once,
+/// as an admission policy would, and each round is a write and a decision.
+const MOST_MENDS: usize = 10;
+
+/// The time in which that is counted.
+const MEND_SPAN: Duration = Duration::from_mins(1);
 
 impl Exposer {
     /// Makes the run's Service, or makes it what it should be. Returns the run if its status was
@@ -34,8 +42,12 @@ impl Exposer {
                     self.saw(&uid, &name);
                     return Ok(None);
                 }
-                let theirs = is_of_same_words(there, &wanted);
-                theirs.then(|| format!("{full} was changed by somebody ({})", fields.join(", ")))
+                if is_of_same_words(there, &wanted) {
+                    self.may_mend(&uid, "Service", &name, &fields)?;
+                    Some(format!("{full} was changed by somebody ({})", fields.join(", ")))
+                } else {
+                    None
+                }
             }
             None => self.was_seen(&uid, &name).then(|| format!("{full} was deleted by somebody")),
         };
@@ -82,6 +94,22 @@ impl Exposer {
     /// that lags behind.
     pub(super) fn lost_sight_of(&self, uid: &str, name: &str) {
         self.progress().entry(uid.to_owned()).or_default().seen.remove(name);
+    }
+
+    /// Whether what somebody has changed is put right once more, or left until there is less of it.
+    pub(super) fn may_mend(&self, uid: &str, kind: &str, name: &str, fields: &[&str]) -> Result<(), Trouble> {
+        let mut all = self.progress();
+        let mended = all.entry(uid.to_owned()).or_default().mended.entry(name.to_owned()).or_default();
+        mended.retain(|at| at.elapsed() < MEND_SPAN);
+        if mended.len() < MOST_MENDS {
+            mended.push(Instant::now());
+            return Ok(());
+        }
+        Err(Trouble::Words(format!(
+            "{kind} {}/{name} is changed by somebody ({}) as often as it is put right; find out who does that, an admission policy perhaps, and leave objects with the label {LABEL_RUN_UID} out of it",
+            self.site.namespace,
+            fields.join(", ")
+        )))
     }
 
     /// Tells the run's owner that somebody had his hands in it.

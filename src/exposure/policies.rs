@@ -161,9 +161,12 @@ impl Exposer {
                 (name, deleted.then(|| "deleted by somebody".to_owned()))
             }
             Step::Mend { there, wanted, fields } => {
+                let (name, theirs) = (there.name_any(), is_of_same_words(&*there, &wanted));
+                if theirs {
+                    self.may_mend(uid, "NetworkPolicy", &name, &fields)?;
+                }
                 self.write_policy(&there, &mend(&there, &wanted)).await?;
-                let theirs = is_of_same_words(&*there, &wanted);
-                (there.name_any(), theirs.then(|| format!("changed by somebody ({})", fields.join(", "))))
+                (name, theirs.then(|| format!("changed by somebody ({})", fields.join(", "))))
             }
         };
         // Only now: what could not be written is told when it can be.

@@ -11,6 +11,7 @@ use farrier::publish::{self, Events};
 use farrier::world::Watches;
 use farrier_network::Phase;
 use farrier_network::policy::Ranges;
+use farrier_update::model::Millis;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -179,6 +180,37 @@ async fn a_policy_is_exactly_ours_again_whatever_somebody_has_made_of_it() {
             told.first().is_some_and(|note| note.contains("was changed by somebody (egress)")),
             "{told:?}"
         );
+    })
+    .await;
+}
+
+/// An admission policy that changes each of our policies would be written against as fast as the API
+/// server answers.
+#[tokio::test]
+async fn what_is_changed_as_often_as_it_is_put_right_is_left_for_a_while_and_named() {
+    server(async |server| {
+        let mut stage = Stage::new(server, plain()).await;
+        assert!(stage.open().await);
+        stage.caches_show_it().await;
+        let name = stage.policy().await.name_any();
+        let mut times = 0;
+        loop {
+            let patch = ["patch", "netpol", &name, "--type=merge", "--patch={\"spec\":{\"egress\":[{}]}}"];
+            server.kubectl(&patch, None).await.unwrap();
+            stage.caches_show_it().await;
+            if !stage.open().await {
+                break;
+            }
+            times += 1;
+            assert!(times < 30, "it goes on for ever");
+        }
+        let before = stage.policy().await.resource_version();
+        assert!(!stage.open().await);
+        assert_eq!(stage.policy().await.resource_version(), before);
+        let runs = [Arc::new(stage.run.clone())];
+        let seen = stage.exposer.observe(&stage.run, &runs, &stage.machines, Millis(0));
+        let words = format!("{seen:?}");
+        assert!(words.contains("as often as it is put right") && words.contains(&name), "{words}");
     })
     .await;
 }

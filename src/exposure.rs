@@ -14,6 +14,8 @@
 
 mod act;
 mod addresses;
+#[cfg(test)]
+mod fixtures;
 mod make;
 mod objects;
 mod policies;

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -26,6 +27,25 @@ const ANNOTATION_DIGEST: &str = "farrier.dev/digest";
 
 /// How many rules a policy has at most, so that it stays below what the API server takes.
 const RULES_PER_POLICY: usize = 10;
+
+/// What a merge patch says of an object's metadata. It holds for the version that was seen, and for no
+/// later one.
+pub(super) fn head_of_patch<K: Resource>(seen: &K, wanted: &K) -> Value {
+    json!({
+        "resourceVersion": seen.resource_version(),
+        "labels": wanted.labels(),
+        "annotations": wanted.annotations(),
+    })
+}
+
+/// A merge patch that leaves exactly these labels: what is there besides is named with null.
+pub(super) fn labels_patch(
+    seen: Option<&BTreeMap<String, String>>,
+    wanted: Option<&BTreeMap<String, String>>,
+) -> Map<String, Value> {
+    let foreign = seen.into_iter().flatten().map(|(key, _)| (key.clone(), Value::Null));
+    foreign.chain(wanted.into_iter().flatten().map(|(key, value)| (key.clone(), json!(value)))).collect()
+}
 
 /// What the objects of a run are made for.
 pub(super) struct Frame<'a> {

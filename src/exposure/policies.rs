@@ -3,7 +3,7 @@
 
 use super::act::Trouble;
 use super::make::bound_pairs;
-use super::objects::is_of_same_words;
+use super::objects::{head_of_patch, is_of_same_words, labels_patch};
 use super::{Concerned, Exposer, LABEL_RUN_UID};
 use crate::api::UpdateRun;
 use crate::convert;
@@ -14,7 +14,7 @@ use farrier_network::table::LISTEN_PORT;
 use futures::future::join_all;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -71,19 +71,12 @@ fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str
 /// Every field of the spec is named: with server-side apply, one that somebody else has set would stay.
 fn mend(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Value {
     let spec = wanted.spec.clone().unwrap_or_default();
-    let is = made.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref());
+    let is = made.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()?.match_labels.as_ref());
     let should = spec.pod_selector.unwrap_or_default();
-    let foreign = is.iter().flat_map(|selector| selector.match_labels.iter().flatten());
-    let mut labels: Map<String, Value> = foreign.map(|(key, _)| (key.clone(), Value::Null)).collect();
-    labels.extend(should.match_labels.into_iter().flatten().map(|(key, value)| (key, json!(value))));
     json!({
-        "metadata": {
-            "resourceVersion": made.resource_version(),
-            "labels": wanted.labels(),
-            "annotations": wanted.annotations(),
-        },
+        "metadata": head_of_patch(made, wanted),
         "spec": {
-            "podSelector": {"matchLabels": labels, "matchExpressions": should.match_expressions},
+            "podSelector": {"matchLabels": labels_patch(is, should.match_labels.as_ref()), "matchExpressions": should.match_expressions},
             "policyTypes": spec.policy_types,
             "ingress": spec.ingress,
             "egress": spec.egress,

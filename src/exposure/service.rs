@@ -1,12 +1,11 @@
 //! The Service of a run: as it should be, how one that is there differs, and what puts that right. Pure.
 
-use super::objects::{Frame, digest, is_of_same_words};
+use super::objects::{Frame, digest, head_of_patch, is_of_same_words, labels_patch};
 use crate::api::update_run::Exposure;
 use farrier_network::ledger::Pair;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::ResourceExt;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// How people call the ports that devices and engines dial.
 const NAMES: [&str; 2] = ["http", "https"];
@@ -81,22 +80,12 @@ fn are_same_ports(is: &ServiceSpec, should: &ServiceSpec) -> bool {
 /// named stay with the names of their ports.
 pub(super) fn mend(made: &Service, wanted: &Service) -> Value {
     let spec = wanted.spec.clone().unwrap_or_default();
-    let mut selector: Map<String, Value> = made
-        .spec
-        .iter()
-        .flat_map(|spec| spec.selector.iter().flatten())
-        .map(|(key, _)| (key.clone(), Value::Null))
-        .collect();
-    selector.extend(spec.selector.into_iter().flatten().map(|(key, value)| (key, json!(value))));
+    let seen = made.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     json!({
-        "metadata": {
-            "resourceVersion": made.resource_version(),
-            "labels": wanted.labels(),
-            "annotations": wanted.annotations(),
-        },
+        "metadata": head_of_patch(made, wanted),
         "spec": {
             "type": spec.type_,
-            "selector": selector,
+            "selector": labels_patch(seen, spec.selector.as_ref()),
             "externalTrafficPolicy": spec.external_traffic_policy,
             "externalName": null,
             "ipFamilyPolicy": spec.ip_family_policy,
@@ -116,9 +105,6 @@ pub(super) fn outer_ports(service: &Service, exposure: Exposure) -> Option<Pair>
     let [http, https] = NAMES.map(outer);
     Some(Pair { http: http?, https: https? })
 }
-
-#[cfg(test)]
-pub(super) use tests::merged;
 
 #[cfg(test)]
 mod tests;

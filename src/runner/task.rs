@@ -1,5 +1,6 @@
 //! The life of one NodeUpdate: attempts, waits between them, the end.
 
+mod between;
 mod login;
 mod write;
 
@@ -9,10 +10,10 @@ use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, condition};
 use crate::failure::Failure;
 use crate::session::{self, End, Goal, View, WayBack};
-use farrier_update::{Millis, NodeVerdict, Reason, Retry, after_failure, backoff};
+use between::time;
+use farrier_update::{Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -20,10 +21,6 @@ use tracing::Instrument as _;
 
 /// Statuses are written at most this often: what happens faster nobody can read.
 const WRITE_EVERY: Duration = Duration::from_millis(400);
-
-/// How often cleaning is tried once more when a machine was lost with our engine on it. After
-/// that the engine's own lease must do.
-const CLEANING_ATTEMPTS: u32 = 3;
 
 /// What a task does next.
 enum Next {
@@ -246,6 +243,7 @@ impl Task<'_> {
                 written = status;
                 let mut end = view.clone();
                 tokio::select! {
+                    // sleep: the pace of writing; the end of the session ends it.
                     () = tokio::time::sleep(WRITE_EVERY) => {}
                     () = async { while end.changed().await.is_ok() {} } => {}
                 }
@@ -289,108 +287,6 @@ impl Task<'_> {
         }
     }
 
-    /// The failure of an attempt, and whether another one follows it. `None`: it was none.
-    fn retry(&self, end: &End, number: u32) -> Option<(Failure, Retry)> {
-        let failure = match end {
-            End::Failed(failure) => failure.clone(),
-            End::Finished(NodeVerdict::Failed { reason, message }) => Failure::new(*reason, message.clone()),
-            End::Finished(NodeVerdict::Succeeded { .. } | NodeVerdict::Cancelled { .. })
-            | End::Planned
-            | End::Inventoried
-            | End::Cancelled => return None,
-        };
-        let retry = after_failure(failure.reason, number - self.planning, self.retries(), self.seed(), now());
-        Some((failure, retry))
-    }
-
-    fn retries(&self) -> u32 {
-        let namespace = self.update.namespace().unwrap_or_default();
-        let run =
-            self.context.world.runs.get(&ObjectRef::new(&self.update.spec.run_ref.name).within(&namespace));
-        run.map_or(0, |run| run.spec.strategy.retries)
-    }
-
-    /// Spreads the attempts of machines that failed together.
-    fn seed(&self) -> u64 {
-        self.update
-            .uid()
-            .unwrap_or_default()
-            .bytes()
-            .fold(0, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)))
-    }
-
-    /// Goes back to a machine that was lost with our engine on it, some times.
-    async fn clean_up(&mut self, number: u32) {
-        self.view.step = session::Step::CleaningUp;
-        self.publish(&Phase::Working, number).await;
-        for attempt in 1..=CLEANING_ATTEMPTS {
-            let kept = self.view.clone();
-            let Ok(job) = self.context.load(&self.update, Goal::CleanUp, number, true).await else { return };
-            let (send, _) = watch::channel(View { deploying: true, ..View::default() });
-            let (_stop, stop) = watch::channel(true);
-            let end = tokio::select! {
-                end = session::run(&job, &self.context.tools, stop, &send) => end,
-                end = self.abandoned() => end,
-            };
-            // A wrong password that is offered again locks the account.
-            let lasting = matches!(&end, End::Failed(failure) if !failure.reason.retryable());
-            let seen = send.borrow().clone();
-            count::looked(&self.context.metrics, seen.clean.as_ref());
-            self.view = View {
-                clean: seen.clean.or(kept.clean),
-                leases: seen.leases,
-                leftovers: seen.leftovers,
-                ..kept
-            };
-            if matches!(self.view.clean, Some(Ok(())))
-                || lasting
-                || attempt == CLEANING_ATTEMPTS
-                || self.wish.borrow().abandon
-            {
-                return;
-            }
-            tokio::time::sleep(backoff(attempt, self.seed())).await;
-        }
-    }
-
-    /// Waits for the time of the next attempt, or for the run to be cancelled.
-    async fn wait(&mut self, failure: Failure, number: u32, at: Time) -> Next {
-        if self.old.next_attempt_at.as_ref() != Some(&at) {
-            self.publish(&Phase::Retrying { failure: failure.clone(), at: at.clone() }, number).await;
-            self.context.announce_retry(&self.update, &failure, number, &at.0.to_string()).await;
-        }
-        let left = at.0.duration_since(condition::now().0);
-        let left = Duration::try_from(left).unwrap_or_default();
-        let mut stop = self.stop.clone();
-        // An end of the sender means that nobody will ever cancel.
-        let cancelled = tokio::select! {
-            () = tokio::time::sleep(left) => false,
-            Ok(_) = stop.wait_for(|stop| *stop) => true,
-        };
-        if !cancelled {
-            Next::Attempt { number: number + 1, goal: self.goal(), touched: !self.was_clean() }
-        } else if self.was_clean() {
-            self.end(End::Cancelled, number).await
-        } else {
-            Next::Attempt { number, goal: Goal::CleanUp, touched: true }
-        }
-    }
-
-    /// Waits for the run to be set going, or to be cancelled.
-    async fn wait_for_word(&mut self, number: u32) -> Next {
-        let mut wish = self.wish.clone();
-        let intent = wish.wait_for(|w| w.intent != Intent::Plan).await.map(|w| w.intent);
-        match intent {
-            Ok(Intent::Run) => {
-                self.planning = number;
-                Next::Attempt { number: number + 1, goal: Goal::Update, touched: false }
-            }
-            Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,
-            // The runner is going down.
-            Ok(Intent::Plan) | Err(_) => Next::Over,
-        }
-    }
-
     async fn end(&mut self, end: End, number: u32) -> Next {
         self.publish(&Phase::Ended(end.clone()), number).await;
         count::ended(&self.context.metrics, &end);
@@ -399,13 +295,4 @@ impl Task<'_> {
         self.context.announce(&self.update, &self.view, &end).await;
         Next::Over
     }
-}
-
-fn now() -> Millis {
-    Millis(u64::try_from(condition::now().0.as_millisecond()).unwrap_or(0))
-}
-
-fn time(at: Millis) -> Time {
-    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
-    Time(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
 }

@@ -1,34 +1,20 @@
 //! Policies as somebody else has left them.
 
 use super::*;
+use crate::exposure::fixtures::{run, selector};
 use crate::exposure::objects::Frame;
 use k8s_openapi::api::networking::v1::{
     NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicySpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
-use std::collections::BTreeMap;
 
 /// A policy for what goes out, as it was made.
 fn wanted() -> NetworkPolicy {
-    let run: UpdateRun = serde_json::from_value(json!({
-        "apiVersion": "farrier.dev/v1alpha1",
-        "kind": "UpdateRun",
-        "metadata": {"name": "r1", "namespace": "fleet", "uid": "0001"},
-        "spec": {"selector": {}},
-    }))
-    .unwrap();
-    let selector = BTreeMap::from([("app".to_owned(), "farrier".to_owned())]);
+    let (run, selector) = (run(), selector());
     let frame = Frame { run: &run, namespace: "operators", selector: &selector };
-    let node: crate::api::ManagedNode = serde_json::from_value(json!({
-        "apiVersion": "farrier.dev/v1alpha1",
-        "kind": "ManagedNode",
-        "metadata": {"name": "n1"},
-        "spec": {"type": "Linux", "addresses": ["192.0.2.7"], "credentialsRef": {"name": "c"}},
-    }))
-    .unwrap();
     let input = Input {
         machines: vec![Machine {
-            kind: convert::machine_type(node.spec.type_),
+            kind: farrier_network::MachineType::Linux,
             addresses: vec![[192, 0, 2, 7].into()],
             ssh_port: 22,
             listen_port: LISTEN_PORT,
@@ -83,7 +69,7 @@ fn what_somebody_has_added_or_taken_is_named_and_nothing_of_it_is_left() {
     for (field, policy) in touched() {
         assert_eq!(differences(&policy, &wanted()), [field]);
         let mut object = serde_json::to_value(&policy).unwrap();
-        crate::exposure::service::merged(&mut object, &mend(&policy, &wanted()));
+        json_patch::merge(&mut object, &mend(&policy, &wanted()));
         let mended: NetworkPolicy = serde_json::from_value(object).unwrap();
         assert_eq!(mended, made(), "{field}");
     }

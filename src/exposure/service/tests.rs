@@ -1,21 +1,14 @@
 //! A Service as somebody else has left it.
 
 use super::*;
-use crate::api::UpdateRun;
+use crate::exposure::fixtures::{run, selector};
 use std::collections::BTreeMap;
 
 const PAIR: Pair = Pair { http: 63001, https: 63002 };
 const NODES: Pair = Pair { http: 30101, https: 30102 };
 
 fn wanted(exposure: Exposure, nodes: Option<Pair>) -> Service {
-    let run: UpdateRun = serde_json::from_value(json!({
-        "apiVersion": "farrier.dev/v1alpha1",
-        "kind": "UpdateRun",
-        "metadata": {"name": "r1", "namespace": "fleet", "uid": "0001"},
-        "spec": {"selector": {}},
-    }))
-    .unwrap();
-    let selector = BTreeMap::from([("app".to_owned(), "farrier".to_owned())]);
+    let (run, selector) = (run(), selector());
     let frame = Frame { run: &run, namespace: "operators", selector: &selector };
     frame.service(exposure, PAIR, nodes).unwrap()
 }
@@ -37,25 +30,6 @@ fn changed(change: impl FnOnce(&mut ServiceSpec)) -> Service {
     let mut service = made();
     change(service.spec.as_mut().unwrap());
     service
-}
-
-/// A merge patch of RFC 7396.
-pub(in crate::exposure) fn merged(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let object = target.as_object_mut().unwrap();
-    for (key, value) in patch {
-        if value.is_null() {
-            object.remove(key);
-        } else {
-            merged(object.entry(key).or_insert(Value::Null), value);
-        }
-    }
 }
 
 /// Otherwise the operator and the API server, or a cloud's controller, would write against each other
@@ -96,7 +70,7 @@ fn what_somebody_has_changed_is_named_and_put_right() {
     for (field, service) in cases {
         assert_eq!(differences(&service, &wanted), [field]);
         let mut object = serde_json::to_value(&service).unwrap();
-        merged(&mut object, &mend(&service, &wanted));
+        json_patch::merge(&mut object, &mend(&service, &wanted));
         let mended: Service = serde_json::from_value(object).unwrap();
         assert_eq!(mended, made(), "{field}");
     }

@@ -13,9 +13,9 @@
 
 use anyhow::{Context as _, bail};
 use farrier::callback::{
-    AddressSet, Counters, Family, Limits, Pair, Registry, RunIdentity, RunSide, bind, serve,
+    AddressSet, Counters, Family, Limits, Pair, Registry, RunIdentity, ServerOptions, bind, serve,
 };
-use farrier::conversation::{Conversation, PayloadFiles};
+use farrier::engine_api::{EngineApi, PayloadFiles};
 use farrier_protocol::{CallbackConfig, Event, Hello, Next};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
@@ -70,8 +70,8 @@ async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
     // The last one is for `latency`.
     for number in 0..=sessions {
         let session = format!("s{number}");
-        let conversation = Conversation::new(&session, 900, Box::new(OneFile(file.clone())));
-        registrations.push(registry.register(&session, Arc::new(conversation)));
+        let engine_api = EngineApi::new(&session, 900, Box::new(OneFile(file.clone())));
+        registrations.push(registry.register(&session, Arc::new(engine_api)));
         let client = identity.client_certificate(&session, Duration::from_hours(24))?;
         let config = CallbackConfig {
             addresses: vec![https.to_string()],
@@ -85,7 +85,7 @@ async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
     }
     let (_sources, of_run) = watch::channel(Arc::new(AddressSet::from_iter([https.ip()])));
     let (_peers, runners) = watch::channel(Arc::from([]));
-    let side = RunSide {
+    let side = ServerOptions {
         identity: identity.clone(),
         sources: of_run,
         peers: runners,

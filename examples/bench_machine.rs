@@ -12,8 +12,8 @@
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use farrier::conversation::{Conversation, PayloadFiles, TaskEnd};
 use farrier::drivers::linux::{Deployed, Launch, Machine, Privilege};
+use farrier::engine_api::{EngineApi, PayloadFiles, TaskEnd};
 use farrier::engines::Engines;
 use farrier::ssh::auth::read_key;
 use farrier::ssh::connect::connect;
@@ -153,7 +153,7 @@ fn engines() -> anyhow::Result<Engines> {
 struct Ready {
     machine: Machine,
     deployed: Deployed,
-    conversation: Arc<Conversation>,
+    engine_api: Arc<EngineApi>,
 }
 
 impl Ready {
@@ -177,16 +177,16 @@ impl Ready {
         };
         let deployed = machine.deploy(&launch, &probe, || ()).await?;
         step.next("deploy");
-        let conversation = Arc::new(Conversation::new(&session, 60, Box::new(OneFile(file.to_owned()))));
-        Ok(Self { machine, deployed, conversation })
+        let engine_api = Arc::new(EngineApi::new(&session, 60, Box::new(OneFile(file.to_owned()))));
+        Ok(Self { machine, deployed, engine_api })
     }
 
     /// Has `work` done while the stream stands, retires the engine, and looks.
     async fn during<T>(&self, work: impl Future<Output = anyhow::Result<T>> + Send) -> anyhow::Result<T> {
-        let talk = self.machine.talk(&self.deployed, &self.conversation);
+        let talk = self.machine.talk(&self.deployed, &self.engine_api);
         let work = async {
             let step = Stopwatch::new();
-            self.conversation.greeted().await;
+            self.engine_api.greeted().await;
             step.next("attach");
             let result = work.await;
             let step = Stopwatch::new();
@@ -204,7 +204,7 @@ impl Ready {
     }
 
     async fn perform(&self, id: &str, work: Work) -> anyhow::Result<()> {
-        match self.conversation.perform(Task { id: id.to_owned(), work }).await {
+        match self.engine_api.perform(Task { id: id.to_owned(), work }).await {
             TaskEnd::Done => Ok(()),
             TaskEnd::Failed { message, .. } => bail!("{id}: {message}"),
         }
@@ -251,12 +251,12 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
     ready
         .during(async {
             let meter = Meter::start();
-            let conversation = &ready.conversation;
+            let engine_api = &ready.engine_api;
             let arrived = async {
                 let mut seen = 0;
                 loop {
-                    conversation.more_than(seen).await;
-                    for event in conversation.events_after(seen) {
+                    engine_api.more_than(seen).await;
+                    for event in engine_api.events_after(seen) {
                         seen = event.seq;
                         if matches!(event.body, EventBody::PayloadVerified { .. }) {
                             meter.report(size);

@@ -3,7 +3,7 @@
 //! ```text
 //! bind ─► serve ─► accept ─► the run's address? ─► a budget left? ─┬─ http ──► devices
 //!                                                                  └─ https ─► first words: who is called?
-//!     <session>.farrier.internal, answered here      ─► mutual TLS 1.3 ─► Conversation
+//!     <session>.farrier.internal, answered here      ─► mutual TLS 1.3 ─► EngineApi
 //!     <session>.farrier.internal, another runner's   ─► passed on, still encrypted
 //!     any other name, or none                        ─► TLS 1.3 ─► devices
 //! ```
@@ -12,7 +12,7 @@
 //!
 //! ```no_run
 //! # use farrier::callback::*; use std::sync::Arc; use tokio::sync::watch;
-//! # async fn doc(files: Arc<dyn farrier::payload::PayloadFiles>, conversation: Arc<farrier::conversation::Conversation>,
+//! # async fn doc(files: Arc<dyn farrier::payload::PayloadFiles>, conversation: Arc<farrier::engine_api::EngineApi>,
 //! #     lately_told: std::collections::BTreeSet<Cause>, identity: RunIdentity, sources: watch::Receiver<Arc<AddressSet>>, peers: watch::Receiver<Arc<[std::net::IpAddr]>>)
 //! #     -> anyhow::Result<()> {
 //! // Taken or not taken: nobody looks first whether the ports are free.
@@ -21,7 +21,7 @@
 //! let counters = Arc::new(Counters::default());
 //! let server = serve(
 //!     bound,
-//!     RunSide { identity: Arc::new(identity), sources, peers, registry: registry.clone(), files, counters, limits: Limits::default() },
+//!     ServerOptions { identity: Arc::new(identity), sources, peers, registry: registry.clone(), files, counters, limits: Limits::default() },
 //! )?;
 //! // A session waits for its engine.
 //! let mut registration = registry.register("7d1c…", conversation);
@@ -41,27 +41,27 @@
 //! HTTP port: the payloads of the run, below the path token. Knows neither Kubernetes nor the API
 //! types.
 
+mod admission;
+mod client_hello;
 mod counters;
 mod devices;
-mod gate;
-mod hello;
-mod holder;
 mod identity;
-mod listen;
-mod pace;
+mod listeners;
+mod port_holder;
 mod registry;
 mod relay;
 mod server;
 mod tls;
+mod write_timeout;
 
 pub use farrier_network::cidr::AddressSet;
 
+pub use admission::Limits;
 pub use counters::{Cause, Counters, Refusal, Refusals};
-pub use gate::Limits;
 pub use identity::{ClientCertificate, IdentityError, RunIdentity};
-pub use listen::{BindError, BindErrorKind, Bound, Family, Pair, bind};
-pub use registry::{Owner, Registration, Registry, Stream};
-pub use server::{RunSide, Server, serve};
+pub use listeners::{BindError, BindErrorKind, BoundListeners, Family, Pair, bind};
+pub use registry::{Registration, Registry, Route, Stream};
+pub use server::{Server, ServerOptions, serve};
 
 #[cfg(test)]
 mod tests;

@@ -6,24 +6,24 @@
 
 mod assign;
 mod baseline;
-mod concerns;
+mod dependents;
 mod lead;
 mod managed_node;
-mod pending;
+mod own_writes;
 mod update_run;
 
+use crate::caches::{Caches, Change};
 use crate::exposure::Exposer;
 use crate::failure::chain;
-use crate::health::{BEAT_EVERY, Beat};
+use crate::health::{HEARTBEAT_INTERVAL, Heartbeat};
 use crate::lease::Hold;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::publish::Events;
-use crate::world::{Change, World};
-use concerns::{Concerns, waits_for_ports};
+use dependents::{Dependents, waits_for_ports};
 use kube::{Client, ResourceExt};
 pub use lead::lead;
-pub(crate) use pending::Pending;
+pub(crate) use own_writes::OwnWrites;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -37,17 +37,17 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 
 /// After something could not be handed over it is tried again this much later.
-const HAND_OVER_AGAIN: Duration = Duration::from_secs(1);
+const HAND_OVER_RETRY: Duration = Duration::from_secs(1);
 
 /// How often what is left over from runs that are over is looked for.
-const SWEEP_EVERY: Duration = Duration::from_mins(1);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the controller works with.
 pub struct Context {
     /// The API server.
     pub client: Client,
     /// What is known of the cluster.
-    pub world: World,
+    pub caches: Caches,
     /// Writes events.
     pub events: Events,
     /// Name of this replica.
@@ -59,11 +59,11 @@ pub struct Context {
     /// Counts decisions.
     pub metrics: Metrics,
     /// The loop's sign of life.
-    pub beat: Beat,
+    pub heartbeat: Heartbeat,
     /// Opens and closes what runs need.
     pub exposer: Exposer,
     /// What was created and is not in the caches yet.
-    pub(crate) pending: Pending,
+    pub(crate) own_writes: OwnWrites,
 }
 
 /// Namespace and name.
@@ -74,16 +74,16 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     let mut members = context.members.clone();
     let mut hand_over = Some(Instant::now());
     let mut due: BTreeMap<Key, Instant> = BTreeMap::new();
-    let mut concerns = Concerns::default();
-    for run in context.world.runs.state() {
+    let mut dependents = Dependents::default();
+    for run in context.caches.runs.state() {
         due.insert(key(&*run), Instant::now());
-        concerns.ports_are_freed(&key(&*run), Some(&run));
+        dependents.ports_are_freed(&key(&*run), Some(&run));
     }
     baseline::review_all(context).await;
     managed_node::review_all(context).await;
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     loop {
-        context.beat.beat();
+        context.heartbeat.heartbeat();
         let next = due.values().min().copied();
         tokio::select! {
             change = changes.recv() => match change {
@@ -91,19 +91,19 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
                     if concerns_orphan(context, &change) {
                         hand_over = hand_over.or(Some(Instant::now() + DEBOUNCE));
                     }
-                    note(context, change, &mut concerns, &mut due).await;
+                    note(context, change, &mut dependents, &mut due).await;
                 }
                 None => return,
             },
             () = members.changed() => {
                 hand_over = Some(Instant::now());
                 // Nodes may have waited for a runner, or for its ports.
-                for run in context.world.runs.state().iter().filter(|run| !update_run::is_finished(run)) {
+                for run in context.caches.runs.state().iter().filter(|run| !update_run::is_finished(run)) {
                     due.insert(key(&**run), Instant::now());
                 }
             }
             () = until(hand_over) => {
-                hand_over = if assign::hand_over(context).await { None } else { Some(Instant::now() + HAND_OVER_AGAIN) };
+                hand_over = if assign::hand_over(context).await { None } else { Some(Instant::now() + HAND_OVER_RETRY) };
             }
             () = until(next) => decide_due(context, &mut due).await,
             _ = sweep.tick() => {
@@ -111,7 +111,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
                     tracing::warn!(error = %chain(&error), "what was made for runs that are over could not be deleted; tried again");
                 }
             }
-            () = tokio::time::sleep(BEAT_EVERY) => {}
+            () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
         }
     }
 }
@@ -120,9 +120,9 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
 fn concerns_orphan(context: &Context, change: &Change) -> bool {
     match change {
         Change::Update(update) => {
-            context.world.updates.get(update).is_some_and(|update| assign::is_orphaned(context, &update))
+            context.caches.updates.get(update).is_some_and(|update| assign::is_orphaned(context, &update))
         }
-        Change::Node(_) | Change::Baseline(_) | Change::Run(_) | Change::Made(_) => false,
+        Change::Node(_) | Change::Baseline(_) | Change::Run(_) | Change::RunObject(_) => false,
     }
 }
 
@@ -134,7 +134,12 @@ async fn until(when: Option<Instant>) {
 }
 
 /// Marks what a change concerns.
-async fn note(context: &Context, change: Change, concerns: &mut Concerns, due: &mut BTreeMap<Key, Instant>) {
+async fn note(
+    context: &Context,
+    change: Change,
+    dependents: &mut Dependents,
+    due: &mut BTreeMap<Key, Instant>,
+) {
     let soon = Instant::now() + DEBOUNCE;
     let mut mark = |key: Key| {
         let at = due.entry(key).or_insert(soon);
@@ -143,24 +148,24 @@ async fn note(context: &Context, change: Change, concerns: &mut Concerns, due: &
     match change {
         Change::Run(run) => {
             let namespace = run.namespace.clone().unwrap_or_default();
-            let found = context.world.runs.get(&run);
+            let found = context.caches.runs.get(&run);
             if found.is_none() {
-                context.pending.forget_run(&namespace, &run.name);
+                context.own_writes.forget_run(&namespace, &run.name);
             }
             let key = (namespace, run.name);
-            if concerns.ports_are_freed(&key, found.as_deref()) {
+            if dependents.ports_are_freed(&key, found.as_deref()) {
                 waiting_for_ports(context).into_iter().for_each(&mut mark);
             }
             mark(key);
         }
         Change::Update(update) => {
             let namespace = update.namespace.clone().unwrap_or_default();
-            let found = context.world.updates.get(&update);
+            let found = context.caches.updates.get(&update);
             if found.is_none() {
-                context.pending.forget_update(&namespace, &update.name);
+                context.own_writes.forget_update(&namespace, &update.name);
             }
             let key = (namespace.clone(), update.name);
-            if concerns.machine_changes_hands(&key, found.as_deref()) {
+            if dependents.machine_changes_hands(&key, found.as_deref()) {
                 open_runs(context, &namespace).into_iter().for_each(&mut mark);
             }
             if let Some(update) = found {
@@ -168,21 +173,21 @@ async fn note(context: &Context, change: Change, concerns: &mut Concerns, due: &
             }
         }
         Change::Node(node) => {
-            if let Some(found) = context.world.nodes.get(&node) {
+            if let Some(found) = context.caches.nodes.get(&node) {
                 managed_node::review(context, &found).await;
             }
             for key in open_runs(context, &node.namespace.unwrap_or_default()) {
                 mark(key);
             }
         }
-        Change::Made(uid) => {
-            let run = context.world.runs.state().into_iter().find(|run| run.uid().as_deref() == Some(&uid));
+        Change::RunObject(uid) => {
+            let run = context.caches.runs.state().into_iter().find(|run| run.uid().as_deref() == Some(&uid));
             if let Some(run) = run {
                 mark(key(&*run));
             }
         }
         Change::Baseline(baseline) => {
-            if let Some(found) = context.world.baselines.get(&baseline) {
+            if let Some(found) = context.caches.baselines.get(&baseline) {
                 baseline::review(context, &found).await;
             }
             for key in open_runs(context, &baseline.namespace.unwrap_or_default()) {
@@ -195,13 +200,13 @@ async fn note(context: &Context, change: Change, concerns: &mut Concerns, due: &
 /// Runs that have asked for ports and have not got all of them.
 fn waiting_for_ports(context: &Context) -> Vec<Key> {
     let runners = context.members.live().len();
-    let runs = context.pending.runs(&context.world);
+    let runs = context.own_writes.runs(&context.caches);
     runs.iter().filter(|run| waits_for_ports(run, runners)).map(|run| key(&**run)).collect()
 }
 
 /// Runs of a namespace that have not ended.
 fn open_runs(context: &Context, namespace: &str) -> Vec<Key> {
-    let runs = context.world.runs.state();
+    let runs = context.caches.runs.state();
     runs.iter()
         .filter(|r| {
             r.namespace().as_deref() == Some(namespace)
@@ -216,7 +221,7 @@ async fn decide_due(context: &Context, due: &mut BTreeMap<Key, Instant>) {
     let ready: Vec<Key> = due.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
     for key in ready {
         due.remove(&key);
-        context.beat.beat();
+        context.heartbeat.heartbeat();
         let begun = Instant::now();
         let span = tracing::error_span!("reconcile", namespace = %key.0, run = %key.1);
         let decided = update_run::reconcile(context, &key.0, &key.1).instrument(span.clone()).await;

@@ -13,28 +13,28 @@
 //! nothing to select, and only ports and identity remain.
 
 mod act;
-mod addresses;
 #[cfg(test)]
 mod fixtures;
 mod make;
 mod objects;
+mod paths;
 mod policies;
 mod ports;
+mod resolver;
 mod secret;
 mod service;
 mod sweep;
-mod ways;
 
-pub use act::Opened;
-pub use addresses::Names;
+pub use act::ExposeOutcome;
 pub use objects::LABEL_RUN_UID;
+pub use resolver::Resolver;
 pub use secret::{identity, remove as remove_identity};
 
 use crate::api::managed_node::Channel;
 use crate::api::{ManagedNode, UpdateRun};
-use crate::membership::{Home, Membership};
+use crate::caches::Caches;
+use crate::membership::{Membership, RunnerLocation};
 use crate::publish::Events;
-use crate::world::World;
 use farrier_network::Phase;
 use farrier_network::cidr;
 use farrier_network::ledger::Pair;
@@ -54,7 +54,7 @@ pub struct Site {
     /// The operator's namespace.
     pub namespace: String,
     /// Where this process is.
-    pub home: Home,
+    pub location: RunnerLocation,
     /// Ranges that belong to the cluster: no machine can have an address there.
     pub ranges: Ranges,
     /// How long a load balancer may take before its absence is called by its name.
@@ -77,11 +77,11 @@ pub struct Exposer {
     /// The API server.
     pub client: Client,
     /// What is known of the cluster.
-    pub world: World,
+    pub caches: Caches,
     /// Where the operator is.
     pub site: Site,
     /// What names mean.
-    pub names: Arc<Names>,
+    pub names: Arc<Resolver>,
     /// Who else is there.
     pub membership: Membership,
     /// Tells of what somebody else did to what was made.
@@ -93,7 +93,7 @@ pub struct Exposer {
 
 /// A machine that a run is not done with.
 #[derive(Clone)]
-pub struct Concerned {
+pub struct ActiveMachine {
     /// The machine.
     pub node: Arc<ManagedNode>,
     /// How far it is.
@@ -114,22 +114,22 @@ struct Progress {
     /// Names of objects that were there as they should be: one that is missing was deleted by somebody.
     seen: BTreeSet<String>,
     /// When objects were put right that somebody had changed, by name.
-    mended: BTreeMap<String, Vec<Instant>>,
+    repaired: BTreeMap<String, Vec<Instant>>,
     /// Why the last attempt failed, and when.
-    trouble: Option<(String, Instant)>,
+    error_since: Option<(String, Instant)>,
 }
 
 impl Exposer {
     /// One that has done nothing yet.
     pub fn new(
         client: Client,
-        world: World,
+        caches: Caches,
         site: Site,
-        names: Arc<Names>,
+        names: Arc<Resolver>,
         membership: Membership,
         events: Events,
     ) -> Self {
-        Self { client, world, site, names, membership, events, progress: Mutex::default() }
+        Self { client, caches, site, names, membership, events, progress: Mutex::default() }
     }
 
     /// Forgets what was done for runs: somebody else decides meanwhile, and deletes what is not needed

@@ -15,17 +15,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A loop that has nothing to do comes round this often nevertheless.
-pub const BEAT_EVERY: Duration = Duration::from_secs(5);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A moment that others may read.
 #[derive(Debug, Clone)]
-struct Moment {
+struct SharedInstant {
     begun: Instant,
     /// Milliseconds since `begun`.
     at: Arc<AtomicU64>,
 }
 
-impl Moment {
+impl SharedInstant {
     fn now() -> Self {
         Self { begun: Instant::now(), at: Arc::default() }
     }
@@ -42,15 +42,15 @@ impl Moment {
 
 /// When the API server answered last.
 #[derive(Debug, Clone)]
-pub struct Contact(Moment);
+pub struct LastContact(SharedInstant);
 
-impl Default for Contact {
+impl Default for LastContact {
     fn default() -> Self {
-        Self(Moment::now())
+        Self(SharedInstant::now())
     }
 }
 
-impl Contact {
+impl LastContact {
     /// It answered just now.
     pub fn note(&self) {
         self.0.renew();
@@ -64,11 +64,11 @@ impl Contact {
 
 /// The sign of life of one loop.
 #[derive(Debug, Clone)]
-pub struct Beat(Moment);
+pub struct Heartbeat(SharedInstant);
 
-impl Beat {
+impl Heartbeat {
     /// The loop came round.
-    pub fn beat(&self) {
+    pub fn heartbeat(&self) {
         self.0.renew();
     }
 }
@@ -77,7 +77,7 @@ impl Beat {
 struct Loop {
     name: &'static str,
     limit: Duration,
-    last: Moment,
+    last: SharedInstant,
 }
 
 /// The loops of this process.
@@ -87,10 +87,10 @@ pub struct Loops(Arc<Mutex<Vec<Loop>>>);
 impl Loops {
     /// A loop that is about to begin, and must come round within `limit`: longer than the longest
     /// thing that it does in one go.
-    pub fn begin(&self, name: &'static str, limit: Duration) -> Beat {
-        let last = Moment::now();
+    pub fn begin(&self, name: &'static str, limit: Duration) -> Heartbeat {
+        let last = SharedInstant::now();
         self.lock().push(Loop { name, limit, last: last.clone() });
-        Beat(last)
+        Heartbeat(last)
     }
 
     /// One line for each loop, and whether all come round.
@@ -163,10 +163,10 @@ mod tests {
     fn a_loop_that_does_not_come_round_is_named() {
         let loops = Loops::default();
         let quick = loops.begin("runner", Duration::from_hours(1));
-        quick.beat();
+        quick.heartbeat();
         assert!(loops.report().good);
         let begun = Instant::now().checked_sub(Duration::from_secs(100)).unwrap();
-        let stuck = Moment { begun, at: Arc::default() };
+        let stuck = SharedInstant { begun, at: Arc::default() };
         loops.lock().push(Loop { name: "controller", limit: Duration::from_mins(1), last: stuck.clone() });
         let report = loops.report();
         assert!(!report.good);
@@ -177,7 +177,7 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("healthz check failed\n"), "{text}");
-        Beat(stuck).beat();
+        Heartbeat(stuck).heartbeat();
         assert!(loops.report().good);
     }
 }

@@ -31,7 +31,7 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 const HEAD_LIMIT: usize = 8 * 1024;
 
 /// How many connections there may be at once: a handful of scrapers and probes, with room.
-const MOST_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 64;
 
 /// After an accept that failed: mostly there are no file descriptors, which passes.
 const AFTER_ERROR: Duration = Duration::from_millis(200);
@@ -88,7 +88,7 @@ impl Endpoint {
                 }
             };
             open.retain(|connection| !connection.is_finished());
-            if open.len() >= MOST_CONNECTIONS
+            if open.len() >= MAX_CONNECTIONS
                 && let Some(oldest) = open.pop_front()
             {
                 oldest.abort();

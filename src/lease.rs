@@ -7,10 +7,10 @@
 //! Who acts on a Lease asks [`Hold::is_held`] each time: a process that was stopped for a minute
 //! finds that it holds nothing any more, before it has heard so from anybody.
 
+mod durations;
 mod process;
-mod term;
 
-pub use term::Terms;
+pub use durations::LeaseDurations;
 
 use crate::failure::chain;
 use crate::publish::{is_conflict, is_gone, is_of_dying_namespace};
@@ -31,11 +31,11 @@ use tokio_util::sync::CancellationToken;
 const PROCESS_ANNOTATION: &str = "farrier.dev/process";
 
 /// So often is looked again, in one attempt, when somebody else was faster.
-const LOOKS: u32 = 3;
+const MAX_READS: u32 = 3;
 
 /// What is claimed.
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub struct LeaseConfig {
     /// Namespace of the Lease.
     pub namespace: String,
     /// Name of the Lease.
@@ -50,7 +50,7 @@ pub struct Claim {
 
 /// How an attempt to hold the Lease went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseState {
     /// It is ours.
     Held,
     /// Somebody else's, who is alive as far as we know.
@@ -99,10 +99,10 @@ impl Hold {
 }
 
 /// Keeps a Lease.
-pub struct Keeper {
+pub struct LeaseManager {
     api: Api<Lease>,
-    claim: Claim,
-    terms: Terms,
+    claim: LeaseConfig,
+    terms: LeaseDurations,
     /// Of this process: another one with the same runner name has another.
     identity: String,
     until: watch::Sender<Option<Instant>>,
@@ -115,9 +115,9 @@ pub struct Keeper {
 /// What changes when a Lease is renewed.
 type Mark = (Option<String>, Option<MicroTime>);
 
-impl Keeper {
+impl LeaseManager {
     /// A keeper, which does nothing yet.
-    pub fn new(client: &Client, claim: Claim, terms: Terms) -> (Self, Hold) {
+    pub fn new(client: &Client, claim: LeaseConfig, terms: LeaseDurations) -> (Self, Hold) {
         let (send, until) = watch::channel(None);
         let keeper = Self {
             api: Api::namespaced(client.clone(), &claim.namespace),
@@ -139,14 +139,14 @@ impl Keeper {
             // Never cut off but by its limit: what became of a write that was is not known.
             let tried = tokio::time::timeout(self.terms.attempt_limit(), self.attempt()).await;
             let pause = match tried {
-                Ok(Ok(standing)) => {
+                Ok(Ok(state)) => {
                     if std::mem::take(&mut failing) {
                         tracing::info!(lease = %self.claim.name, "the Lease can be renewed again");
                     }
-                    let pause = self.terms.pause(&standing);
-                    if said.as_ref() != Some(&standing) {
-                        self.say(&standing);
-                        said = Some(standing);
+                    let pause = self.terms.pause(&state);
+                    if said.as_ref() != Some(&state) {
+                        self.say(&state);
+                        said = Some(state);
                     }
                     pause
                 }
@@ -171,36 +171,36 @@ impl Keeper {
     ///
     /// # Errors
     /// Those of the API server.
-    pub async fn attempt(&mut self) -> Result<Standing, kube::Error> {
+    pub async fn attempt(&mut self) -> Result<LeaseState, kube::Error> {
         // Counted from before the write: nobody else can have seen it earlier.
         let begun = Instant::now();
-        let standing = match self.ours.take() {
+        let state = match self.ours.take() {
             Some(ours) => match self.write(ours).await? {
                 Some(held) => Ok(Ok(held)),
                 None => self.look().await,
             },
             None => self.look().await,
         };
-        let standing = match standing {
-            Ok(standing) => standing,
+        let state = match state {
+            Ok(state) => state,
             // It was deleted with its namespace, where nobody can make another one. Until everything
             // of that namespace is cleaned, whoever held it last goes on.
             Err(error) if is_of_dying_namespace(&error) && self.holds_at(begun) => {
                 self.until.send_replace(Some(begun + self.terms.held_for()));
-                return Ok(Standing::Held);
+                return Ok(LeaseState::Held);
             }
             Err(error) => return Err(error),
         };
-        match standing {
+        match state {
             Ok(held) => {
                 self.ours = Some(held);
                 self.theirs = None;
                 self.until.send_replace(Some(begun + self.terms.held_for()));
-                Ok(Standing::Held)
+                Ok(LeaseState::Held)
             }
             Err(holder) => {
                 self.until.send_replace(None);
-                Ok(Standing::Other { holder })
+                Ok(LeaseState::Other { holder })
             }
         }
     }
@@ -212,7 +212,7 @@ impl Keeper {
     /// Reads the Lease, and takes it if it is free. Ours as it is then, or who holds it.
     async fn look(&mut self) -> Result<Result<Lease, String>, kube::Error> {
         // Somebody who only edits the Lease must not make us lose it.
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_READS {
             let Some(found) = self.api.get_opt(&self.claim.name).await? else {
                 let made = self.api.create(&PostParams::default(), &self.signed(Lease::default())).await;
                 match made {
@@ -317,10 +317,10 @@ impl Keeper {
         }
     }
 
-    fn say(&self, standing: &Standing) {
-        match standing {
-            Standing::Held => tracing::info!(lease = %self.claim.name, "the Lease is ours"),
-            Standing::Other { holder } => {
+    fn say(&self, state: &LeaseState) {
+        match state {
+            LeaseState::Held => tracing::info!(lease = %self.claim.name, "the Lease is ours"),
+            LeaseState::Other { holder } => {
                 tracing::info!(lease = %self.claim.name, %holder, "the Lease is somebody else's");
             }
         }

@@ -9,15 +9,15 @@
 //! `session` and everything below it know neither kube nor `api`: the runner translates. Only
 //! `act` and `publish` write to Kubernetes.
 
-mod allowance;
 pub mod api;
+pub mod caches;
 pub mod callback;
 pub mod cmd;
 pub mod controllers;
-pub mod conversation;
 pub mod convert;
 mod descriptors;
 pub mod drivers;
+pub mod engine_api;
 pub mod engines;
 pub mod exposure;
 pub mod failure;
@@ -32,4 +32,4 @@ pub mod runner;
 pub mod session;
 pub mod ssh;
 pub mod telemetry;
-pub mod world;
+mod token_bucket;

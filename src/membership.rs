@@ -5,16 +5,16 @@
 
 mod act;
 mod info;
-mod sightings;
+mod liveness;
 
-pub use info::{Home, HostPorts, RunnerInfo, this_host};
+pub use info::{HostPorts, RunnerInfo, RunnerLocation, this_host};
 
 use crate::failure::chain;
-use crate::lease::{Claim, Hold, Terms};
+use crate::lease::{Hold, LeaseConfig, LeaseDurations};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::ListParams;
 use kube::{Api, Client};
-use sightings::Sightings;
+use liveness::LivenessTracker;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -32,14 +32,14 @@ pub type Runners = BTreeMap<String, RunnerInfo>;
 /// The live runners, this one among them.
 #[derive(Debug, Clone)]
 pub struct Membership {
-    known: watch::Receiver<Known>,
+    known: watch::Receiver<Snapshot>,
 }
 
 /// What was seen of the runners.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Known {
+struct Snapshot {
     live: Arc<Runners>,
-    doubted: BTreeSet<String>,
+    unconfirmed: BTreeSet<String>,
 }
 
 impl Membership {
@@ -52,7 +52,7 @@ impl Membership {
     /// others.
     pub fn is_gone(&self, runner: &str) -> bool {
         let known = self.known.borrow();
-        !known.live.contains_key(runner) && !known.doubted.contains(runner)
+        !known.live.contains_key(runner) && !known.unconfirmed.contains(runner)
     }
 
     /// Returns when a runner has come, gone, or moved.
@@ -64,9 +64,9 @@ impl Membership {
 }
 
 /// What a runner claims to be there.
-pub fn claim(namespace: &str, runner: &str, info: &RunnerInfo) -> Claim {
+pub fn claim(namespace: &str, runner: &str, info: &RunnerInfo) -> LeaseConfig {
     let (part, of) = PART_LABEL;
-    Claim {
+    LeaseConfig {
         namespace: namespace.to_owned(),
         name: format!("farrier-runner-{runner}"),
         runner: runner.to_owned(),
@@ -76,19 +76,19 @@ pub fn claim(namespace: &str, runner: &str, info: &RunnerInfo) -> Claim {
 }
 
 /// Reads the Leases of runners again and again.
-pub struct Lookout {
+pub struct MembershipWatcher {
     api: Api<Lease>,
-    terms: Terms,
-    sightings: Sightings,
-    known: watch::Sender<Known>,
+    terms: LeaseDurations,
+    tracker: LivenessTracker,
+    known: watch::Sender<Snapshot>,
 }
 
-impl Lookout {
+impl MembershipWatcher {
     /// A lookout in the operator's namespace, which does nothing yet.
-    pub fn new(client: &Client, namespace: &str, terms: Terms) -> (Self, Membership) {
-        let (send, known) = watch::channel(Known::default());
+    pub fn new(client: &Client, namespace: &str, terms: LeaseDurations) -> (Self, Membership) {
+        let (send, known) = watch::channel(Snapshot::default());
         let api = Api::namespaced(client.clone(), namespace);
-        (Self { api, terms, sightings: Sightings::default(), known: send }, Membership { known })
+        (Self { api, terms, tracker: LivenessTracker::default(), known: send }, Membership { known })
     }
 
     /// Reads the Leases once, and returns those that are left over from runners that were killed.
@@ -100,9 +100,9 @@ impl Lookout {
         // Taken before the question: what the answer shows is at least as new.
         let asked = Instant::now();
         let leases = self.api.list(&ListParams::default().labels(&format!("{part}={of}"))).await?.items;
-        let sight = self.sightings.look(&leases, asked, jiff::Timestamp::now());
-        let dead = sight.dead.into_iter().cloned().collect();
-        let now = Known { live: Arc::new(sight.live), doubted: sight.doubted };
+        let liveness = self.tracker.look(&leases, asked, jiff::Timestamp::now());
+        let dead = liveness.dead.into_iter().cloned().collect();
+        let now = Snapshot { live: Arc::new(liveness.live), unconfirmed: liveness.unconfirmed };
         self.known.send_if_modified(|known| {
             let differs = *known != now;
             if differs {

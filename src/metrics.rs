@@ -5,7 +5,7 @@
 //! that they agree with what the objects' statuses say.
 
 pub mod api_calls;
-mod calls_back;
+mod callback;
 pub mod catalogue;
 mod fleet;
 mod instrument;
@@ -14,7 +14,7 @@ mod process;
 mod tests;
 
 pub use fleet::Fleet;
-pub use instrument::{Counters, Gauge, Held, Histograms};
+pub use instrument::{Counters, Gauge, GaugeGuard, Histograms};
 
 use crate::failure::Failure;
 use catalogue as c;
@@ -116,7 +116,7 @@ impl Metrics {
             runners_live: Gauge::register(&mut r, &c::RUNNERS_LIVE),
             callback: Arc::default(),
         };
-        r.register_collector(Box::new(calls_back::CallsBack(metrics.callback.clone())));
+        r.register_collector(Box::new(callback::CallbackCollector(metrics.callback.clone())));
         r.register_collector(Box::new(process::Process::default()));
         metrics.begin_at_zero();
         *metrics.lock() = r;
@@ -157,7 +157,7 @@ impl Metrics {
     /// Has a gauge served that is worked out at each scrape.
     pub fn watch<const N: usize>(
         &self,
-        described: &'static c::Described<N>,
+        described: &'static c::MetricDescription<N>,
         values: impl Fn() -> Vec<([&'static str; N], f64)> + Send + Sync + 'static,
     ) {
         self.collect(process::Watched { described, values });

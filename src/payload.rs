@@ -23,7 +23,7 @@ use tokio::io::AsyncReadExt;
 
 /// How long a failed fetch is remembered: a thousand machines that need the same missing payload
 /// must not ask for it a thousand times, and a repaired source must not be waited for long.
-const REMEMBER_FAILURE: Duration = Duration::from_secs(10);
+const FAILURE_TTL: Duration = Duration::from_secs(10);
 
 /// The store of one operator process.
 #[derive(Clone)]
@@ -101,7 +101,7 @@ impl Store {
                 self.metrics.payload_lookups.count(["hit"]);
                 return Ok(stored.clone());
             }
-            Slot::Failed(when, of, failure) if when.elapsed() < REMEMBER_FAILURE && **of == *source => {
+            Slot::Failed(when, of, failure) if when.elapsed() < FAILURE_TTL && **of == *source => {
                 self.metrics.payload_lookups.count(["failed"]);
                 return Err(failure.clone());
             }

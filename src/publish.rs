@@ -27,7 +27,7 @@ pub const CONTROLLER: &str = "farrier-controller";
 pub const RUNNER: &str = "farrier-runner";
 
 /// The API server takes field managers of this length at most.
-const LONGEST_MANAGER: usize = 128;
+const MAX_MANAGER_LEN: usize = 128;
 
 /// A kind that lives in a namespace and has a status.
 pub trait Kind:
@@ -114,7 +114,7 @@ pub async fn listener(
     runner: &str,
     report: Option<&ListenerStatus>,
 ) -> Result<(), kube::Error> {
-    let manager: String = format!("{RUNNER}-{runner}").chars().take(LONGEST_MANAGER).collect();
+    let manager: String = format!("{RUNNER}-{runner}").chars().take(MAX_MANAGER_LEN).collect();
     let status = match report {
         Some(report) => json!({"listeners": [report]}),
         None => json!({}),

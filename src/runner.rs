@@ -6,26 +6,26 @@
 
 mod callback;
 mod count;
-mod doors;
+mod listeners;
 mod load;
 mod record;
 mod render;
-mod task;
+mod worker;
 
-pub use doors::{Doors, keep as keep_doors};
+pub use listeners::{Listeners, keep as run_listeners};
 pub use record::label_value;
 
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
-use crate::exposure::Names;
-use crate::health::{BEAT_EVERY, Beat};
+use crate::caches::Caches;
+use crate::exposure::Resolver;
+use crate::health::{HEARTBEAT_INTERVAL, Heartbeat};
 use crate::lease::Hold;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::publish::{self, Events};
 use crate::session::Tools;
 use crate::telemetry;
-use crate::world::World;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use std::collections::{HashMap, HashSet};
@@ -39,7 +39,7 @@ pub struct Context {
     /// The API server.
     pub client: Client,
     /// What is known of the cluster.
-    pub world: World,
+    pub caches: Caches,
     /// Engines and payloads.
     pub tools: Tools,
     /// Writes events.
@@ -53,18 +53,18 @@ pub struct Context {
     /// Who else is there.
     pub membership: Membership,
     /// What names mean.
-    pub names: Arc<Names>,
+    pub names: Arc<Resolver>,
     /// The callback servers of this runner.
-    pub doors: Doors,
+    pub listeners: Listeners,
     /// Counts what comes of the work.
     pub metrics: Metrics,
     /// The loop's sign of life.
-    pub beat: Beat,
+    pub heartbeat: Heartbeat,
 }
 
 /// What a task is told while it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Wish {
+struct TaskControl {
     intent: Intent,
     /// The object is being deleted without waiting for the machine.
     abandon: bool,
@@ -72,8 +72,8 @@ struct Wish {
     generation: Option<i64>,
 }
 
-struct Task {
-    wish: watch::Sender<Wish>,
+struct TaskHandle {
+    control: watch::Sender<TaskControl>,
     stop: watch::Sender<bool>,
     /// Cuts the work off where it is when the task is dropped. The engine goes on, and what this
     /// runner may still have on its way to the API server is refused when another one has written.
@@ -83,30 +83,30 @@ struct Task {
 /// The tasks of a runner, by the UID of their NodeUpdate.
 struct Tasks {
     context: Arc<Context>,
-    under_way: HashMap<String, Task>,
+    under_way: HashMap<String, TaskHandle>,
     /// Let go already, although the cache may not show it yet.
     released: HashSet<String>,
     ended: mpsc::UnboundedSender<String>,
 }
 
 /// So many may be remembered as let go beyond those that the cache has.
-const FORGET_ABOVE: usize = 1024;
+const PRUNE_THRESHOLD: usize = 1024;
 
 /// Works on everything that is assigned, until `changed` ends.
 ///
 /// `changed` carries the namespaces and names of NodeUpdates that changed.
 pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(String, String)>) {
     let (ended_send, mut ended) = mpsc::unbounded_channel::<String>();
-    let world = context.world.clone();
+    let caches = context.caches.clone();
     let holds = context.holds.clone();
     let mut tasks = Tasks { context, under_way: HashMap::new(), released: HashSet::new(), ended: ended_send };
     let mut holding = false;
     loop {
-        tasks.context.beat.beat();
+        tasks.context.heartbeat.heartbeat();
         tokio::select! {
             () = holds.gained(), if !holding => {
                 holding = true;
-                for update in world.updates.state() {
+                for update in caches.updates.state() {
                     tasks.consider(&update);
                 }
             }
@@ -114,11 +114,11 @@ pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(St
                 holding = false;
                 tasks.leave_all();
             }
-            () = tokio::time::sleep(BEAT_EVERY) => {}
+            () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
             Some(uid) = ended.recv() => tasks.end(uid),
             name = changed.recv() => match name {
                 Some((namespace, name)) => {
-                    let update = world.updates.get(&ObjectRef::new(&name).within(&namespace));
+                    let update = caches.updates.get(&ObjectRef::new(&name).within(&namespace));
                     if let Some(update) = update.filter(|_| holding) {
                         tasks.consider(&update);
                     }
@@ -134,8 +134,8 @@ impl Tasks {
     fn end(&mut self, uid: String) {
         self.under_way.remove(&uid);
         self.released.insert(uid);
-        let known = self.context.world.updates.state();
-        if self.released.len() > known.len() + FORGET_ABOVE {
+        let known = self.context.caches.updates.state();
+        if self.released.len() > known.len() + PRUNE_THRESHOLD {
             let known: HashSet<String> = known.iter().filter_map(|u| u.uid()).collect();
             self.released.retain(|uid| known.contains(uid));
         }
@@ -164,19 +164,19 @@ impl Tasks {
         if self.released.contains(&uid) {
             return;
         }
-        let wish = wish(update);
+        let control = control(update);
         if let Some(task) = self.under_way.get(&uid) {
             task.stop
-                .send_if_modified(|stop| !std::mem::replace(stop, *stop || wish.intent == Intent::Cancel));
-            task.wish.send_if_modified(|old| std::mem::replace(old, wish) != wish);
+                .send_if_modified(|stop| !std::mem::replace(stop, *stop || control.intent == Intent::Cancel));
+            task.control.send_if_modified(|old| std::mem::replace(old, control) != control);
             return;
         }
         let finished = is_finished(update);
         if finished && !update.finalizers().iter().any(|f| f == FINALIZER) {
             return;
         }
-        let (wish_send, wish_receive) = watch::channel(wish);
-        let (stop_send, stop_receive) = watch::channel(wish.intent == Intent::Cancel);
+        let (wish_send, wish_receive) = watch::channel(control);
+        let (stop_send, stop_receive) = watch::channel(control.intent == Intent::Cancel);
         let context = self.context.clone();
         let update = update.clone();
         let ended = self.ended.clone();
@@ -194,18 +194,18 @@ impl Tasks {
         }
         let key = uid.clone();
         let work = async move {
-            task::run(&context, &update, finished, wish_receive, stop_receive).await;
+            worker::run(&context, &update, finished, wish_receive, stop_receive).await;
             // Nobody listens any more when the operator ends.
             ended.send(uid).ok();
         };
         let work = AbortOnDropHandle::new(tokio::spawn(work.instrument(span)));
-        self.under_way.insert(key, Task { wish: wish_send, stop: stop_send, _work: work });
+        self.under_way.insert(key, TaskHandle { control: wish_send, stop: stop_send, _work: work });
     }
 }
 
-fn wish(update: &NodeUpdate) -> Wish {
+fn control(update: &NodeUpdate) -> TaskControl {
     let deleted = update.metadata.deletion_timestamp.is_some();
-    Wish {
+    TaskControl {
         intent: if deleted { Intent::Cancel } else { update.spec.intent },
         abandon: deleted && update.annotations().contains_key(ABANDON_ANNOTATION),
         generation: update.metadata.generation,

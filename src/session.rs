@@ -11,21 +11,21 @@
 //! engine (`call`). Whatever `work` comes to, it ends by having the
 //! engine take everything back. Knows neither Kubernetes nor the API types.
 
-mod arrive;
-mod call;
+mod connect;
+mod diagnosis;
 mod job;
 mod limits;
-mod obstacle;
 mod preflight;
+mod return_path;
 mod view;
 mod work;
 
-pub use call::{Callback, Calls, Plan};
 pub use job::{Goal, Job, Tools};
-pub use view::{Step, Survey, View, WayBack};
+pub use return_path::{CallbackOptions, CallbackTarget, ResolvedTarget};
+pub use view::{ReturnPath, Step, Survey, View};
 
-use crate::conversation::{Conversation, PayloadFiles};
 use crate::drivers::linux::Machine;
+use crate::engine_api::{EngineApi, PayloadFiles};
 use crate::failure::Failure;
 use crate::metrics::Counters;
 use crate::payload::Store;
@@ -56,7 +56,7 @@ pub struct Session<'a> {
     tools: &'a Tools,
     stop: watch::Receiver<bool>,
     view: &'a watch::Sender<View>,
-    conversation: Arc<Conversation>,
+    engine_api: Arc<EngineApi>,
     /// The host key that was accepted on first use in this very attempt.
     first_key: Mutex<Option<String>>,
     /// Where the engine was told to call.
@@ -72,13 +72,13 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
     }
     let served = tools.metrics.payload_served.clone();
     let files = Files { store: tools.store.clone(), digests: job.digests(), served };
-    let conversation = Arc::new(Conversation::new(&job.session, job.lease_seconds, Box::new(files)));
+    let engine_api = Arc::new(EngineApi::new(&job.session, job.lease_seconds, Box::new(files)));
     let session = Session {
         job,
         tools,
         stop,
         view,
-        conversation,
+        engine_api,
         first_key: Mutex::default(),
         told: Mutex::default(),
         series: OnceLock::new(),
@@ -101,7 +101,7 @@ impl Session<'_> {
             never = self.follow() => match never {},
             worked = &mut work => worked,
         };
-        if !self.conversation.is_retired() {
+        if !self.engine_api.is_retired() {
             // Boxed, as what is rarely needed is no part of what each attempt holds.
             Box::pin(self.left_alone(&worked)).await;
             return worked.unwrap_or_else(End::Failed);
@@ -188,7 +188,7 @@ impl Session<'_> {
     fn conclude_cleaning(&self, looked: Result<Vec<String>, Failure>) {
         let node = &self.job.node;
         let mut left: Vec<String> =
-            self.conversation.leftovers().iter().map(|l| format!("{} ({})", l.what, l.why)).collect();
+            self.engine_api.leftovers().iter().map(|l| format!("{} ({})", l.what, l.why)).collect();
         let clean = match looked {
             Ok(found) => {
                 left.extend(found);

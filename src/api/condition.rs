@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// The longest message that the API's condition type takes is 32768; a screen is shorter.
-const LONGEST_MESSAGE: usize = 2048;
+const MAX_MESSAGE_LEN: usize = 2048;
 
 /// Sets a condition. The time of transition changes only when the status does.
 pub fn set(
@@ -15,7 +15,7 @@ pub fn set(
     generation: Option<i64>,
     now: &Time,
 ) {
-    let message: String = message.chars().take(LONGEST_MESSAGE).collect();
+    let message: String = message.chars().take(MAX_MESSAGE_LEN).collect();
     let since = conditions
         .iter()
         .find(|c| c.type_ == type_ && c.status == status)

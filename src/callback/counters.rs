@@ -190,32 +190,32 @@ pub struct Refusal {
 
 /// How many strangers are remembered. A preflight asks for those of the last seconds; during a scan
 /// the answer would be worth nothing anyway.
-const MOST_STRANGERS: usize = 64;
+const MAX_UNKNOWN_SOURCES: usize = 64;
 
 /// The refusals of one run that nobody has been told of yet: at most one entry per cause.
 #[derive(Debug, Default)]
 pub struct Refusals {
     gathered: Mutex<BTreeMap<Cause, Refusal>>,
     /// Addresses that are not the run's, and when each was refused last; the newest at the end.
-    strangers: Mutex<VecDeque<(IpAddr, Instant)>>,
+    unknown_sources: Mutex<VecDeque<(IpAddr, Instant)>>,
     news: Notify,
 }
 
 impl Refusals {
     /// Addresses that were refused since then because they are not the run's. Not all of them if
     /// there were very many.
-    pub fn strangers_since(&self, since: Instant) -> Vec<IpAddr> {
-        let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        strangers.iter().filter(|(_, at)| *at >= since).map(|(address, _)| *address).collect()
+    pub fn unknown_sources_since(&self, since: Instant) -> Vec<IpAddr> {
+        let unknown_sources = self.unknown_sources.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown_sources.iter().filter(|(_, at)| *at >= since).map(|(address, _)| *address).collect()
     }
 
     fn remember(&self, stranger: IpAddr) {
-        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        strangers.retain(|(address, _)| *address != stranger);
-        if strangers.len() >= MOST_STRANGERS {
-            strangers.pop_front();
+        let mut unknown_sources = self.unknown_sources.lock().unwrap_or_else(PoisonError::into_inner);
+        unknown_sources.retain(|(address, _)| *address != stranger);
+        if unknown_sources.len() >= MAX_UNKNOWN_SOURCES {
+            unknown_sources.pop_front();
         }
-        strangers.push_back((stranger, Instant::now()));
+        unknown_sources.push_back((stranger, Instant::now()));
     }
 
     /// Waits until there is one whose cause is not among those that are to wait.

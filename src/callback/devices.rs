@@ -4,10 +4,10 @@
 //! `GET` or `HEAD /<path token>/payloads/<digest>`, compared byte by byte: nothing is decoded,
 //! normalised or looked up in a file system, so there is no path to play tricks with.
 
+use super::admission::{PeerState, Permit};
 use super::counters::Cause;
-use super::gate::{Seat, Standing};
-use super::server::Door;
-use crate::conversation::http;
+use super::server::ServerState;
+use crate::engine_api::http;
 use crate::payload::{self, Body, plain};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use hyper::service::service_fn;
@@ -20,48 +20,48 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Status and words of a refusal.
-type Refused = (StatusCode, &'static str);
+type Rejection = (StatusCode, &'static str);
 
 /// One connection of a device.
-struct Visit<'a> {
-    door: &'a Door,
+struct DeviceConnection<'a> {
+    server: &'a ServerState,
     source: IpAddr,
-    seat: &'a Seat,
+    permit: &'a Permit,
     /// It has asked for something.
     asked: AtomicBool,
 }
 
 /// Answers a device until it leaves.
 pub(super) async fn serve(
-    door: &Door,
+    server: &ServerState,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     source: IpAddr,
-    seat: &Seat,
+    permit: &Permit,
 ) {
-    let visit = Visit { door, source, seat, asked: AtomicBool::new(false) };
-    let visit = &visit;
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(visit.answer(&request).await) });
-    let patience = door.gate.limits().request;
+    let connection = DeviceConnection { server, source, permit, asked: AtomicBool::new(false) };
+    let connection = &connection;
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(connection.answer(&request).await) });
+    let patience = server.admission.limits().request;
     let served = http(patience).serve_connection(TokioIo::new(stream), service).await;
-    let asked = visit.asked.load(Ordering::Relaxed);
+    let asked = connection.asked.load(Ordering::Relaxed);
     match served {
-        Err(error) if error.is_parse() => seat.refuse(Cause::Path),
-        Err(error) if error.is_timeout() && !asked => seat.refuse(Cause::TooSlow),
-        Ok(()) | Err(_) if !asked => seat.refuse(Cause::Silent),
+        Err(error) if error.is_parse() => permit.refuse(Cause::Path),
+        Err(error) if error.is_timeout() && !asked => permit.refuse(Cause::TooSlow),
+        Ok(()) | Err(_) if !asked => permit.refuse(Cause::Silent),
         Ok(()) | Err(_) => {}
     }
 }
 
-impl Visit<'_> {
+impl DeviceConnection<'_> {
     async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         self.asked.store(true, Ordering::Relaxed);
         match self.wanted(request) {
             Ok((digest, path)) => {
-                self.seat.rise(Standing::Device);
+                self.permit.set_state(PeerState::Device);
                 payload::answer(path, digest, request, None).await
             }
             Err((status, words)) => {
-                self.door.gate.refuse(Cause::Path, self.source);
+                self.server.admission.refuse(Cause::Path, self.source);
                 let mut refused = plain(status, words);
                 refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -73,7 +73,7 @@ impl Visit<'_> {
     }
 
     /// Digest and file of what is wanted, or the refusal.
-    fn wanted<'r, B>(&self, request: &'r Request<B>) -> Result<(&'r str, PathBuf), Refused> {
+    fn wanted<'r, B>(&self, request: &'r Request<B>) -> Result<(&'r str, PathBuf), Rejection> {
         let uri = request.uri();
         if uri.scheme().is_some() || uri.authority().is_some() {
             return Err((StatusCode::BAD_REQUEST, "this is no proxy"));
@@ -90,11 +90,11 @@ impl Visit<'_> {
         let nothing = || (StatusCode::NOT_FOUND, "there is nothing here");
         let mut parts = path.split('/');
         let (root, token, folder) = (parts.next(), parts.next(), parts.next());
-        if root != Some("") || !self.door.identity.is_path_token(token.unwrap_or_default()) {
+        if root != Some("") || !self.server.identity.is_path_token(token.unwrap_or_default()) {
             return Err(nothing());
         }
         let (digest, end) = (parts.next().unwrap_or_default(), parts.next());
-        let file = self.door.files.file(digest);
+        let file = self.server.files.file(digest);
         let Some(file) =
             file.filter(|_| folder == Some("payloads") && end.is_none() && uri.query().is_none())
         else {

@@ -1,6 +1,6 @@
 //! Which session is answered here, which elsewhere.
 
-use crate::conversation::Conversation;
+use crate::engine_api::EngineApi;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,11 +8,11 @@ use tokio::sync::watch;
 
 /// Who answers a session's engine.
 #[derive(Clone)]
-pub enum Owner {
+pub enum Route {
     /// This process.
-    Here(Entry),
+    Local(LocalSession),
     /// Another runner, at this address: its pod's, with its HTTPS port for this run.
-    Elsewhere(SocketAddr),
+    Remote(SocketAddr),
 }
 
 /// The sessions that runners answer for.
@@ -23,20 +23,20 @@ pub struct Registry {
 
 #[derive(Default)]
 struct Sessions {
-    here: HashMap<String, Entry>,
-    elsewhere: HashMap<String, SocketAddr>,
+    local: HashMap<String, LocalSession>,
+    remote: HashMap<String, SocketAddr>,
 }
 
 /// A session that is answered here.
 #[derive(Clone)]
-pub struct Entry {
-    conversation: Arc<Conversation>,
-    streams: Arc<watch::Sender<Streams>>,
+pub struct LocalSession {
+    engine_api: Arc<EngineApi>,
+    streams: Arc<watch::Sender<StreamState>>,
 }
 
 /// The streams of one session: each has a number, and the newest counts.
 #[derive(Debug, Clone, Copy, Default)]
-struct Streams {
+struct StreamState {
     newest: u64,
     source: Option<SocketAddr>,
 }
@@ -46,7 +46,7 @@ pub struct Registration {
     registry: Arc<Registry>,
     session: String,
     seen: u64,
-    streams: watch::Receiver<Streams>,
+    streams: watch::Receiver<StreamState>,
 }
 
 /// An engine's stream that stands.
@@ -54,7 +54,7 @@ pub struct Registration {
 pub struct Stream {
     number: u64,
     source: SocketAddr,
-    streams: watch::Receiver<Streams>,
+    streams: watch::Receiver<StreamState>,
 }
 
 impl Registry {
@@ -65,24 +65,24 @@ impl Registry {
 
     /// From now on this session's engine is answered here, by this conversation. One that was
     /// registered for the same session before is answered no more.
-    pub fn register(self: &Arc<Self>, session: &str, conversation: Arc<Conversation>) -> Registration {
-        let (sender, streams) = watch::channel(Streams::default());
-        let entry = Entry { conversation, streams: Arc::new(sender) };
-        self.lock().here.insert(session.to_owned(), entry);
+    pub fn register(self: &Arc<Self>, session: &str, engine_api: Arc<EngineApi>) -> Registration {
+        let (sender, streams) = watch::channel(StreamState::default());
+        let entry = LocalSession { engine_api, streams: Arc::new(sender) };
+        self.lock().local.insert(session.to_owned(), entry);
         Registration { registry: self.clone(), session: session.to_owned(), seen: 0, streams }
     }
 
     /// All the sessions that other runners answer for, and where. Replaces what was said before.
     /// What is registered here goes first.
     pub fn set_elsewhere(&self, sessions: HashMap<String, SocketAddr>) {
-        self.lock().elsewhere = sessions;
+        self.lock().remote = sessions;
     }
 
     /// Who answers this session.
-    pub fn find(&self, session: &str) -> Option<Owner> {
+    pub fn find(&self, session: &str) -> Option<Route> {
         let sessions = self.lock();
-        let here = sessions.here.get(session).cloned().map(Owner::Here);
-        here.or_else(|| sessions.elsewhere.get(session).copied().map(Owner::Elsewhere))
+        let local = sessions.local.get(session).cloned().map(Route::Local);
+        local.or_else(|| sessions.remote.get(session).copied().map(Route::Remote))
     }
 
     fn lock(&self) -> MutexGuard<'_, Sessions> {
@@ -90,10 +90,10 @@ impl Registry {
     }
 }
 
-impl Entry {
+impl LocalSession {
     /// Notes that a stream begins; the one before is to end. Takes the entry, since whoever keeps
     /// one keeps a session that is no longer registered.
-    pub(super) fn begin(self, source: SocketAddr) -> (Serving, Arc<Conversation>) {
+    pub(super) fn begin(self, source: SocketAddr) -> (ActiveStream, Arc<EngineApi>) {
         let mut number = 0;
         self.streams.send_modify(|streams| {
             streams.newest += 1;
@@ -101,18 +101,18 @@ impl Entry {
             number = streams.newest;
         });
         let replaced = self.streams.subscribe();
-        (Serving { streams: Arc::downgrade(&self.streams), number, replaced }, self.conversation)
+        (ActiveStream { streams: Arc::downgrade(&self.streams), number, replaced }, self.engine_api)
     }
 }
 
 /// A stream that is being answered. It does not keep the session registered.
-pub(super) struct Serving {
-    streams: std::sync::Weak<watch::Sender<Streams>>,
+pub(super) struct ActiveStream {
+    streams: std::sync::Weak<watch::Sender<StreamState>>,
     number: u64,
-    replaced: watch::Receiver<Streams>,
+    replaced: watch::Receiver<StreamState>,
 }
 
-impl Serving {
+impl ActiveStream {
     /// Waits until there is a newer stream of the session, or the session is not answered here
     /// any more.
     pub(super) async fn over(&mut self) {
@@ -122,7 +122,7 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for ActiveStream {
     fn drop(&mut self) {
         let Some(streams) = self.streams.upgrade() else { return };
         streams.send_if_modified(|streams| {
@@ -142,7 +142,7 @@ impl Registration {
         let seen = self.seen;
         let found = self.streams.wait_for(|s| s.newest > seen && s.source.is_some()).await.map(|s| *s);
         match found {
-            Ok(Streams { newest, source: Some(source) }) => {
+            Ok(StreamState { newest, source: Some(source) }) => {
                 self.seen = newest;
                 Stream { number: newest, source, streams: self.streams.clone() }
             }
@@ -160,11 +160,11 @@ impl Drop for Registration {
     fn drop(&mut self) {
         let mut sessions = self.registry.lock();
         let ours = sessions
-            .here
+            .local
             .get(&self.session)
             .is_some_and(|entry| entry.streams.subscribe().same_channel(&self.streams));
         if ours {
-            sessions.here.remove(&self.session);
+            sessions.local.remove(&self.session);
         }
     }
 }

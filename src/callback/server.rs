@@ -1,13 +1,13 @@
-//! The door: who is let in on which port, and what becomes of each connection.
+//! The server: who is let in on which port, and what becomes of each connection.
 
+use super::admission::{Admission, Limits, PeerState, Permit};
+use super::client_hello::{self, Destination, NotTls, PeekedHello};
 use super::counters::{Cause, Counters, Refusals};
-use super::gate::{Gate, Limits, Seat, Standing};
-use super::hello::{self, Called, Greeted, Instead};
 use super::identity::RunIdentity;
-use super::listen::{Bound, Pair};
-use super::pace::Paced;
-use super::registry::{Entry, Owner, Registry};
+use super::listeners::{BoundListeners, Pair};
+use super::registry::{LocalSession, Registry, Route};
 use super::tls::{self, Tls};
+use super::write_timeout::WriteTimeout;
 use super::{AddressSet, devices, relay};
 use crate::payload::PayloadFiles;
 use socket2::{SockRef, TcpKeepalive};
@@ -23,15 +23,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long nothing is accepted after the system said that it can give no more connections.
-const OUT_OF_RESOURCES: Duration = Duration::from_millis(100);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// A machine that is off or cut off is noticed after two minutes of silence.
 const KEEPALIVE: Duration = Duration::from_mins(1);
-const KEEPALIVE_AGAIN: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMES: u32 = 3;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Everything that the server knows of a run.
-pub struct RunSide {
+pub struct ServerOptions {
     /// Who the run is on the wire.
     pub identity: Arc<RunIdentity>,
     /// Addresses of the run's machines: only they may connect. Whoever is taken out is cut off.
@@ -51,16 +51,16 @@ pub struct RunSide {
 /// A server that is running. Dropping it closes all of its connections and gives the ports back.
 pub struct Server {
     pair: Pair,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     closed: CancellationToken,
     tasks: TaskTracker,
 }
 
 /// What each connection of a run needs.
-pub(super) struct Door {
+pub(super) struct ServerState {
     pub(super) identity: Arc<RunIdentity>,
     pub(super) files: Arc<dyn PayloadFiles>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) admission: Arc<Admission>,
     tls: Tls,
     sources: watch::Receiver<Arc<AddressSet>>,
     peers: watch::Receiver<Arc<[IpAddr]>>,
@@ -81,27 +81,27 @@ enum Port {
 ///
 /// # Errors
 /// When the identity's certificate cannot be used.
-pub fn serve(bound: Bound, side: RunSide) -> Result<Server, rustls::Error> {
+pub fn serve(bound: BoundListeners, options: ServerOptions) -> Result<Server, rustls::Error> {
     let (pair, closed, tasks) = (bound.pair(), CancellationToken::new(), TaskTracker::new());
-    let gate = Gate::new(side.limits, side.counters, closed.clone());
-    let door = Arc::new(Door {
-        tls: Tls::new(&side.identity)?,
-        identity: side.identity,
-        files: side.files,
-        gate: gate.clone(),
-        sources: side.sources,
-        peers: side.peers,
-        registry: side.registry,
+    let admission = Admission::new(options.limits, options.counters, closed.clone());
+    let server = Arc::new(ServerState {
+        tls: Tls::new(&options.identity)?,
+        identity: options.identity,
+        files: options.files,
+        admission: admission.clone(),
+        sources: options.sources,
+        peers: options.peers,
+        registry: options.registry,
         closed: closed.clone(),
         tasks: tasks.clone(),
     });
     let http = bound.http.into_iter().map(|listener| (listener, Port::Http));
     let https = bound.https.into_iter().map(|listener| (listener, Port::Https));
     for (listener, port) in http.chain(https) {
-        tasks.spawn(door.clone().accept(listener, port));
+        tasks.spawn(server.clone().accept(listener, port));
     }
-    tasks.spawn(door.watch_addresses());
-    Ok(Server { pair, gate, closed, tasks })
+    tasks.spawn(server.watch_addresses());
+    Ok(Server { pair, admission, closed, tasks })
 }
 
 impl Server {
@@ -112,7 +112,7 @@ impl Server {
 
     /// Refusals that the run has not been told of yet.
     pub fn refusals(&self) -> &Arc<Refusals> {
-        self.gate.refusals()
+        self.admission.refusals()
     }
 
     /// Closes everything, and waits until ports and connections are gone.
@@ -129,7 +129,7 @@ impl Drop for Server {
     }
 }
 
-impl Door {
+impl ServerState {
     async fn accept(self: Arc<Self>, listener: TcpListener, port: Port) {
         loop {
             let accepted = tokio::select! {
@@ -142,7 +142,7 @@ impl Door {
                 Err(error) => {
                     tracing::warn!(run = self.identity.run(), %error, "cannot accept a connection");
                     // sleep: without it a lack of descriptors is a busy loop.
-                    tokio::time::sleep(OUT_OF_RESOURCES).await;
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
@@ -156,64 +156,64 @@ impl Door {
         let source = from.ip().to_canonical();
         let runner = port == Port::Https && self.is_runner(source);
         if !runner && !self.is_of_run(source) {
-            self.gate.refuse(Cause::Source, source);
+            self.admission.refuse(Cause::Source, source);
             return;
         }
-        let Some(seat) = self.gate.enter(source, runner) else { return };
-        self.gate.counters().count_accepted();
-        let door = self.clone();
+        let Some(permit) = self.admission.enter(source, runner) else { return };
+        self.admission.counters().count_accepted();
+        let server = self.clone();
         self.tasks.spawn(async move {
-            let leave = seat.leave();
+            let leave = permit.leave();
             // Each stage has its own memory, so that a connection holds what its present stage
             // needs and not what the largest one would.
             let attended: Pin<Box<dyn Future<Output = ()> + Send>> = match port {
-                Port::Http => Box::pin(door.attend_http(stream, source, &seat)),
-                Port::Https => Box::pin(door.attend_https(stream, from, &seat, runner)),
+                Port::Http => Box::pin(server.handle_http(stream, source, &permit)),
+                Port::Https => Box::pin(server.handle_https(stream, from, &permit, runner)),
             };
             // A place that was taken while the addresses changed is looked at once more.
-            if runner && door.is_runner(source) || !runner && door.is_of_run(source) {
+            if runner && server.is_runner(source) || !runner && server.is_of_run(source) {
                 leave.run_until_cancelled(attended).await;
             }
         });
     }
 
-    async fn attend_http(&self, stream: TcpStream, source: IpAddr, seat: &Seat) {
+    async fn handle_http(&self, stream: TcpStream, source: IpAddr, permit: &Permit) {
         settle(&stream);
-        devices::serve(self, Paced::new(stream, self.gate.clone(), source), source, seat).await;
+        devices::serve(self, WriteTimeout::new(stream, self.admission.clone(), source), source, permit).await;
     }
 
-    async fn attend_https(&self, stream: TcpStream, from: SocketAddr, seat: &Seat, runner: bool) {
+    async fn handle_https(&self, stream: TcpStream, from: SocketAddr, permit: &Permit, runner: bool) {
         let source = from.ip().to_canonical();
-        let deadline = Instant::now() + self.gate.limits().handshake;
-        let stream = Paced::new(stream, self.gate.clone(), source);
-        let greeted = match timeout_at(deadline, hello::read(stream)).await {
-            Ok(Ok(greeted)) => greeted,
-            Ok(Err(Instead::Nonsense)) => return seat.refuse(Cause::Handshake),
-            Ok(Err(Instead::Nothing | Instead::Preflight)) => return seat.refuse(Cause::Silent),
-            Err(_) => return seat.refuse(Cause::TooSlow),
+        let deadline = Instant::now() + self.admission.limits().handshake;
+        let stream = WriteTimeout::new(stream, self.admission.clone(), source);
+        let hello = match timeout_at(deadline, client_hello::read(stream)).await {
+            Ok(Ok(hello)) => hello,
+            Ok(Err(NotTls::Other)) => return permit.refuse(Cause::Handshake),
+            Ok(Err(NotTls::Nothing | NotTls::Preflight)) => return permit.refuse(Cause::Silent),
+            Err(_) => return permit.refuse(Cause::TooSlow),
         };
-        settle(greeted.start.io.get_ref());
-        let owner = match &greeted.called {
-            Called::Anybody => return self.attend_device(greeted.start, deadline, source, seat).await,
-            Called::Session(session) => self.registry.find(session),
+        settle(hello.start.io.get_ref());
+        let route = match &hello.destination {
+            Destination::Any => return self.handle_device(hello.start, deadline, source, permit).await,
+            Destination::Session(session) => self.registry.find(session),
         };
-        match owner {
-            Some(Owner::Here(entry)) => self.attend_engine(greeted, entry, deadline, from, seat).await,
+        match route {
+            Some(Route::Local(entry)) => self.handle_engine(hello, entry, deadline, from, permit).await,
             // What another runner passed on is not passed on once more: it might come back.
-            Some(Owner::Elsewhere(to)) if !runner => self.pass_on(greeted, to, deadline, seat).await,
-            Some(Owner::Elsewhere(_)) | None => seat.refuse(Cause::UnknownSession),
+            Some(Route::Remote(to)) if !runner => self.pass_on(hello, to, deadline, permit).await,
+            Some(Route::Remote(_)) | None => permit.refuse(Cause::UnknownSession),
         }
     }
 
-    async fn attend_engine(
+    async fn handle_engine(
         &self,
-        greeted: Greeted<Paced<TcpStream>>,
-        entry: Entry,
+        hello: PeekedHello<WriteTimeout<TcpStream>>,
+        entry: LocalSession,
         deadline: Instant,
         from: SocketAddr,
-        seat: &Seat,
+        permit: &Permit,
     ) {
-        let Called::Session(session) = &greeted.called else { return };
+        let Destination::Session(session) = &hello.destination else { return };
         let config = match self.tls.for_session(session) {
             Ok(config) => config,
             Err(error) => {
@@ -221,17 +221,17 @@ impl Door {
                 return;
             }
         };
-        let stream = match timeout_at(deadline, greeted.start.into_stream(config)).await {
+        let stream = match timeout_at(deadline, hello.start.into_stream(config)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return seat.refuse(tls::cause(&error)),
-            Err(_) => return seat.refuse(Cause::TooSlow),
+            Ok(Err(error)) => return permit.refuse(tls::cause(&error)),
+            Err(_) => return permit.refuse(Cause::TooSlow),
         };
-        seat.rise(Standing::Proven);
-        self.gate.counters().count_engine();
-        let (mut serving, conversation) = entry.begin(from);
+        permit.set_state(PeerState::Authenticated);
+        self.admission.counters().count_engine();
+        let (mut serving, engine_api) = entry.begin(from);
         let source = from.ip().to_canonical();
         tokio::select! {
-            served = conversation.serve(stream, || self.gate.refuse(Cause::Request, source)) => {
+            served = engine_api.serve(stream, || self.admission.refuse(Cause::Request, source)) => {
                 if let Err(error) = served {
                     tracing::debug!(run = self.identity.run(), %session, %error, "a stream broke");
                 }
@@ -240,42 +240,42 @@ impl Door {
         }
     }
 
-    async fn attend_device(
+    async fn handle_device(
         &self,
-        start: StartHandshake<Paced<TcpStream>>,
+        start: StartHandshake<WriteTimeout<TcpStream>>,
         deadline: Instant,
         source: IpAddr,
-        seat: &Seat,
+        permit: &Permit,
     ) {
         match timeout_at(deadline, start.into_stream(self.tls.for_devices())).await {
-            Ok(Ok(stream)) => devices::serve(self, stream, source, seat).await,
-            Ok(Err(error)) => seat.refuse(tls::cause(&error)),
-            Err(_) => seat.refuse(Cause::TooSlow),
+            Ok(Ok(stream)) => devices::serve(self, stream, source, permit).await,
+            Ok(Err(error)) => permit.refuse(tls::cause(&error)),
+            Err(_) => permit.refuse(Cause::TooSlow),
         }
     }
 
     async fn pass_on(
         &self,
-        greeted: Greeted<Paced<TcpStream>>,
+        hello: PeekedHello<WriteTimeout<TcpStream>>,
         to: SocketAddr,
         deadline: Instant,
-        seat: &Seat,
+        permit: &Permit,
     ) {
-        let other = match relay::dial(to, &greeted.words).await {
+        let other = match relay::dial(to, &hello.words).await {
             Ok(other) => other,
             Err(error) => {
                 tracing::warn!(run = self.identity.run(), %to, %error, "cannot pass on an engine's stream");
-                return seat.refuse(Cause::Relay);
+                return permit.refuse(Cause::Relay);
             }
         };
-        self.gate.counters().count_relayed();
-        let engine = greeted.start.io;
+        self.admission.counters().count_relayed();
+        let engine = hello.start.io;
         // The other runner closes what has not proven itself by the deadline. Until then it counts
         // against the budget here.
         let proven = async {
             // sleep: only the passing of the deadline proves it; the stream ends this if it ends first.
             tokio::time::sleep_until(deadline).await;
-            seat.rise(Standing::Proven);
+            permit.set_state(PeerState::Authenticated);
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -299,7 +299,7 @@ impl Door {
                 // Nobody is left who could change them.
                 else => return,
             }
-            self.gate
+            self.admission
                 .keep(|source, runner| if runner { self.is_runner(source) } else { self.is_of_run(source) });
         }
     }
@@ -318,7 +318,9 @@ fn settle(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
     let socket = SockRef::from(stream);
     socket.set_linger(None).ok();
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_AGAIN).with_retries(KEEPALIVE_TIMES);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&keepalive).ok();
 }

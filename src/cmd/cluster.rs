@@ -12,7 +12,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection may be silent while something is awaited from it. One whose other end is
 /// gone without a word, as when the API server's host fails behind a load balancer, would else be
 /// waited for as long as the kernel sends its packets again: a quarter of an hour. Watches end
-/// by themselves before that ([`crate::world::WATCH_LIMIT`]).
+/// by themselves before that ([`crate::caches::WATCH_LIMIT`]).
 const SILENCE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Which cluster is meant.

@@ -1,21 +1,21 @@
 //! `farrier operator`: controller and runner in one process.
 
+mod cluster_args;
 mod instruments;
 mod replica;
-mod site;
 
 use super::cluster;
+use crate::caches::{Change, Watches};
 use crate::callback::Registry;
 use crate::controllers;
 use crate::engines::Engines;
-use crate::exposure::{Exposer, Names};
-use crate::membership::Home;
+use crate::exposure::{Exposer, Resolver};
+use crate::membership::RunnerLocation;
 use crate::metrics::Metrics;
 use crate::payload::Store;
 use crate::publish::Events;
-use crate::runner::{self, Doors};
+use crate::runner::{self, Listeners};
 use crate::session::Tools;
-use crate::world::{Change, Watches};
 use anyhow::Context as _;
 use instruments::Instruments;
 use kube::Client;
@@ -63,7 +63,7 @@ pub struct Args {
     replica: replica::Options,
 
     #[command(flatten)]
-    site: site::Surroundings,
+    site: cluster_args::ClusterArgs,
 
     /// Seconds that an engine waits for a silent operator before it takes everything back.
     #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]
@@ -88,10 +88,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     })?;
     let store = store.counted_by(&metrics);
     let instruments = Instruments::start(metrics, args.http_addr, &engines, &store).await?;
-    let (client, server, home) = client(&args, &instruments).await?;
+    let (client, server, location) = client(&args, &instruments).await?;
     check_definitions(&client, &server).await?;
-    let home = args.replica.namespace().or(args.namespace.first().map(String::as_str)).unwrap_or(&home);
-    let replica = Replica::join(&client, home, &args.replica, &instruments.metrics).await?;
+    let location =
+        args.replica.namespace().or(args.namespace.first().map(String::as_str)).unwrap_or(&location);
+    let replica = Replica::join(&client, location, &args.replica, &instruments.metrics).await?;
     let tools = Tools { engines, store, metrics: instruments.metrics.clone(), calls: Registry::new() };
     let ended = tokio::select! {
         ended = work(&args, client, &replica, &instruments, tools) => ended,
@@ -113,15 +114,16 @@ async fn work(
     tools: Tools,
 ) -> anyhow::Result<()> {
     replica.runner.gained().await;
-    let own = matches!(replica.info.home, Home::Pod { .. }).then_some(replica.namespace.as_str());
+    let own =
+        matches!(replica.info.location, RunnerLocation::Pod { .. }).then_some(replica.namespace.as_str());
     let watches = Watches::start(&client, &args.namespace, own, &instruments.metrics);
     instruments.watching(&client, &watches);
     watches.ready().await.context("failed to fill the caches")?;
-    let (world, made, changes) = watches.into_parts();
-    let names = Arc::new(Names::default());
+    let (caches, made, changes) = watches.into_parts();
+    let names = Arc::new(Resolver::default());
     let exposer = Exposer::new(
         client.clone(),
-        world.clone(),
+        caches.clone(),
         args.site.site(replica, made),
         names.clone(),
         replica.members.clone(),
@@ -132,7 +134,7 @@ async fn work(
     let (to_runner, runner_changes) = mpsc::unbounded_channel();
     let runner = Arc::new(runner::Context {
         client: client.clone(),
-        world: world.clone(),
+        caches: caches.clone(),
         tools,
         events: Events::new(client.clone(), "farrier-runner", &instruments.metrics),
         name: replica.name.clone(),
@@ -140,27 +142,27 @@ async fn work(
         lease_seconds: args.lease_seconds,
         membership: replica.members.clone(),
         names,
-        doors: Doors::default(),
+        listeners: Listeners::default(),
         metrics: instruments.metrics.clone(),
-        beat: instruments.runner(),
+        heartbeat: instruments.runner(),
     });
     let events = Events::new(client.clone(), "farrier-controller", &instruments.metrics);
     let controller = controllers::Context {
         client,
-        world,
+        caches,
         events,
         name: replica.name.clone(),
         leads: replica.leader.clone(),
         members: replica.members.clone(),
         metrics: instruments.metrics.clone(),
-        beat: instruments.controller(),
+        heartbeat: instruments.controller(),
         exposer,
-        pending: controllers::Pending::default(),
+        own_writes: controllers::OwnWrites::default(),
     };
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
         () = spread(changes, to_controller, to_runner, &doors_changed) => {}
-        () = runner::keep_doors(runner.clone(), &doors_changed) => {}
+        () = runner::run_listeners(runner.clone(), &doors_changed) => {}
         () = controllers::lead(controller, controller_changes) => {}
         () = runner::run(runner, runner_changes) => {}
     }
@@ -172,10 +174,10 @@ async fn spread(
     mut changes: mpsc::UnboundedReceiver<Change>,
     controller: mpsc::UnboundedSender<Change>,
     runner: mpsc::UnboundedSender<(String, String)>,
-    doors: &Notify,
+    listeners: &Notify,
 ) {
     while let Some(change) = changes.recv().await {
-        doors.notify_one();
+        listeners.notify_one();
         if let Change::Update(update) = &change {
             let key = (update.namespace.clone().unwrap_or_default(), update.name.clone());
             if runner.send(key).is_err() {
@@ -262,7 +264,7 @@ fn engines(dir: Option<&Path>) -> anyhow::Result<Engines> {
 fn default_cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+        .or_else(|| std::env::var_os("HOME").map(|location| Path::new(&location).join(".cache")))
         .unwrap_or_else(|| PathBuf::from("/var/cache"));
     base.join("farrier/payloads")
 }

@@ -13,12 +13,12 @@ mod text;
 
 use super::cluster;
 use anyhow::Context as _;
-use demand::{Demand, Scope};
+use demand::{PortRequirements, Scope};
 use farrier_network::{Channel, MachineType, Phase};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
-use subject::{Place, Ports, Subject};
+use subject::{Endpoint, Ports, Subject};
 
 /// Print which ports must be open, in which direction, in which phase.
 ///
@@ -156,7 +156,11 @@ async fn answer(args: &Args) -> anyhow::Result<String> {
         generation: read(args.generation.as_deref(), "--generation")?,
         phase: read(args.phase.as_deref(), "--phase")?,
         family: read(args.family.as_deref(), "--family")?,
-        from: args.from.iter().map(|text| Place::parse(text).context("--from")).collect::<Result<_, _>>()?,
+        from: args
+            .from
+            .iter()
+            .map(|text| Endpoint::parse(text).context("--from"))
+            .collect::<Result<_, _>>()?,
     };
     let channel: Option<Channel> = read(args.channel.as_deref(), "--channel")?;
     let (mut subjects, mut notes) = subjects(args, channel).await?;
@@ -172,7 +176,7 @@ async fn answer(args: &Args) -> anyhow::Result<String> {
             subject.called.clone_from(&subject.pods);
         }
     }
-    let mut demand = Demand::of(&subjects, &scope)?;
+    let mut demand = PortRequirements::of(&subjects, &scope)?;
     notes.append(&mut demand.notes);
     demand.notes = notes;
     match format {
@@ -213,7 +217,7 @@ async fn subjects(args: &Args, channel: Option<Channel>) -> anyhow::Result<(Vec<
 }
 
 fn by_type(args: &Args, channel: Option<Channel>) -> anyhow::Result<Vec<Subject>> {
-    let places = args.addresses.iter().map(|text| Place::parse(text).context("--address"));
+    let places = args.addresses.iter().map(|text| Endpoint::parse(text).context("--address"));
     let places = places.collect::<anyhow::Result<Vec<_>>>()?;
     args.types
         .iter()

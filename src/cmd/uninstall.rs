@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many objects a message names; the others it counts.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
 /// Between two looks at what is left.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -164,8 +164,8 @@ fn place<K: Kind>(object: &K) -> String {
 }
 
 fn listed(names: &[String]) -> String {
-    let mut text = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if let Some(more) = names.len().checked_sub(NAMED).filter(|more| *more > 0) {
+    let mut text = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if let Some(more) = names.len().checked_sub(MAX_NAMED).filter(|more| *more > 0) {
         // Writing into a string does not fail.
         write!(text, " and {more} more").ok();
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// The live runners, with what each has in flight.
 pub(super) fn runners(context: &Context) -> Runners {
     let updates: Vec<UpdateFacts> =
-        context.pending.all_updates(&context.world).iter().map(|update| facts(update)).collect();
+        context.own_writes.all_updates(&context.caches).iter().map(|update| facts(update)).collect();
     Runners::new(live(context), &updates)
 }
 
@@ -30,8 +30,8 @@ pub(super) fn is_orphaned(context: &Context, update: &NodeUpdate) -> bool {
 /// Hands over everything whose runner is gone. False: something is left to be tried again.
 pub(super) async fn hand_over(context: &Context) -> bool {
     let updates: Vec<(Arc<NodeUpdate>, UpdateFacts)> = context
-        .pending
-        .all_updates(&context.world)
+        .own_writes
+        .all_updates(&context.caches)
         .into_iter()
         .map(|update| {
             let facts = facts(&update);
@@ -48,7 +48,7 @@ pub(super) async fn hand_over(context: &Context) -> bool {
         match publish::hand_over(&context.client, update, &runner.0).await {
             Ok(written) => {
                 tell(context, &written, &update.spec.runner).await;
-                context.pending.remember_update(written);
+                context.own_writes.remember_update(written);
             }
             Err(error) if is_gone(&error) => {}
             // It has changed since; or the API server is away. Either way it is looked at again.

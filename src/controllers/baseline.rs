@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 
 /// Reviews every baseline.
 pub(super) async fn review_all(context: &Context) {
-    for baseline in context.world.baselines.state() {
+    for baseline in context.caches.baselines.state() {
         review(context, &baseline).await;
     }
 }

@@ -5,10 +5,10 @@
 //! are written, and then waits for the caches.
 
 use super::{AFTER_ERROR, Context, run, update_run};
+use crate::caches::Change;
 use crate::failure::chain;
-use crate::health::BEAT_EVERY;
+use crate::health::HEARTBEAT_INTERVAL;
 use crate::publish::{self, is_gone};
-use crate::world::Change;
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 
@@ -23,7 +23,7 @@ pub async fn lead(context: Context, mut changes: mpsc::UnboundedReceiver<Change>
         }
         context.metrics.leader.set(0);
         // Nothing that was only remembered is true any more when somebody else has decided.
-        context.pending.clear();
+        context.own_writes.clear();
         context.exposer.forget();
         tracing::warn!("this replica does not lead any more; it begins nothing");
     }
@@ -32,12 +32,12 @@ pub async fn lead(context: Context, mut changes: mpsc::UnboundedReceiver<Change>
 /// Waits for the Lease. False: there are no changes any more.
 async fn wait(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) -> bool {
     loop {
-        context.beat.beat();
+        context.heartbeat.heartbeat();
         tokio::select! {
             () = context.leads.gained() => return true,
             // What changes is the leader's business; a term begins with a look at everything.
             change = changes.recv() => if change.is_none() { return false },
-            () = tokio::time::sleep(BEAT_EVERY) => {}
+            () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
         }
     }
 }
@@ -52,17 +52,17 @@ async fn term(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) 
 
 /// Sees to it that nothing of an earlier leader is overlooked or comes in between.
 async fn take_over(context: &Context) -> Result<(), kube::Error> {
-    context.world.catch_up(&context.client).await?;
+    context.caches.catch_up(&context.client).await?;
     let who = format!("{} since {}", context.name, jiff::Timestamp::now());
-    for open in context.world.runs.state().iter().filter(|run| !update_run::is_finished(run)) {
+    for open in context.caches.runs.state().iter().filter(|run| !update_run::is_finished(run)) {
         match publish::decider(&context.client, open, &who).await {
-            Ok(written) => context.pending.remember_run(written),
+            Ok(written) => context.own_writes.remember_run(written),
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error),
         }
-        context.beat.beat();
+        context.heartbeat.heartbeat();
         tracing::debug!(run = %open.name_any(), "is decided here from now on");
     }
     // What was written until then, the answers above do not show: machines in runs.
-    context.world.catch_up(&context.client).await
+    context.caches.catch_up(&context.client).await
 }

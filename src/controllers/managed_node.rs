@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 
 /// Reviews every machine.
 pub(super) async fn review_all(context: &Context) {
-    for node in context.world.nodes.state() {
+    for node in context.caches.nodes.state() {
         review(context, &node).await;
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// A run's counts change with every machine; they are written this often at most. What matters
 /// more, the list of machines, whose turn it is and the end, is written at once.
-const WRITE_EVERY: Duration = Duration::from_millis(500);
+const WRITE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long a cache takes to catch up with a change, with room to spare.
 const CATCH_UP: Duration = Duration::from_millis(200);
@@ -35,7 +35,7 @@ pub(super) async fn reconcile(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Duration>, kube::Error> {
-    let Some(run) = context.pending.run(&context.world, namespace, name) else { return Ok(None) };
+    let Some(run) = context.own_writes.run(&context.caches, namespace, name) else { return Ok(None) };
     if run.metadata.deletion_timestamp.is_some() && run.annotations().contains_key(ABANDON_ANNOTATION) {
         act::abandon(context, &run, &observe::own_updates(context, &run)).await?;
         return Ok(None);
@@ -97,13 +97,13 @@ async fn publish_status(
     // What is said of the ports decides how it goes on after them.
     let ports = told.is_none_or(|told| told.reason != decision.status.exposed.reason.as_str());
     let matters = recorded.is_some() || starts || ports || decision.status.end().is_some();
-    if let Some(left) = context.pending.too_soon(run, WRITE_EVERY).filter(|_| !matters) {
+    if let Some(left) = context.own_writes.too_soon(run, WRITE_INTERVAL).filter(|_| !matters) {
         return Ok(Some(left));
     }
     // Against the version that it was worked out from: a late write of a replica that does not lead
     // any more, or of a decision that the user has overtaken, is refused.
     match publish::status_of_version(&context.client, run, CONTROLLER, &status).await {
-        Ok(written) => context.pending.remember_run(written),
+        Ok(written) => context.own_writes.remember_run(written),
         Err(error) if publish::is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),
     }

@@ -1,13 +1,13 @@
 //! Opening and closing, and all that is written for it. Every step may be done twice without harm.
 
 use super::make::called_ports;
-use super::service::mend;
-use super::ways::impossible;
-use super::{Concerned, Exposer, LABEL_RUN_UID, ports, secret};
+use super::paths::impossible;
+use super::service::repair;
+use super::{ActiveMachine, Exposer, LABEL_RUN_UID, ports, secret};
 use crate::api::update_run::{CallbackStatus, Exposure, RunnerPorts, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
 use crate::failure::chain;
-use crate::membership::{Home, Runners};
+use crate::membership::{RunnerLocation, Runners};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
 use farrier_network::ledger::Pair;
 use k8s_openapi::NamespaceResourceScope;
@@ -24,10 +24,10 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether somebody has deleted a run's identity: runs that wait for ports
 /// are decided many times, and runners that were restarted cannot answer without it.
-const IDENTITY_LOOK: Duration = Duration::from_secs(30);
+const IDENTITY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A status names at most so many addresses.
-const MOST_ADDRESSES: usize = 64;
+const MAX_ADDRESSES: usize = 64;
 
 impl Exposer {
     /// Opens what the run's machines need, or keeps it as they need it now. `runs`: all there are,
@@ -40,26 +40,26 @@ impl Exposer {
         &self,
         run: &UpdateRun,
         runs: &[Arc<UpdateRun>],
-        machines: &[Concerned],
-    ) -> Result<Opened, kube::Error> {
+        machines: &[ActiveMachine],
+    ) -> Result<ExposeOutcome, kube::Error> {
         let uid = run.uid().unwrap_or_default();
         let done = self.try_open(run, runs, machines).await;
         let mut progress = self.progress();
         let progress = progress.entry(uid).or_default();
         match done {
             Ok(written) => {
-                progress.trouble = None;
+                progress.error_since = None;
                 progress.policies.get_or_insert_with(Instant::now);
-                Ok(written.map_or(Opened::AsItWas, |run| Opened::Written(Box::new(run))))
+                Ok(written.map_or(ExposeOutcome::Unchanged, |run| ExposeOutcome::Written(Box::new(run))))
             }
-            Err(Trouble::Server(error)) if is_conflict(&error) => Err(error),
+            Err(ExposeError::Server(error)) if is_conflict(&error) => Err(error),
             // Decided anew when the caches show it.
-            Err(Trouble::Meanwhile) => Ok(Opened::Failed),
-            Err(trouble) => {
-                let message = trouble.in_words();
+            Err(ExposeError::Meanwhile) => Ok(ExposeOutcome::Failed),
+            Err(error_since) => {
+                let message = error_since.message();
                 tracing::warn!(run = %run.name_any(), "{message}");
-                progress.trouble = Some((message, Instant::now()));
-                Ok(Opened::Failed)
+                progress.error_since = Some((message, Instant::now()));
+                Ok(ExposeOutcome::Failed)
             }
         }
     }
@@ -68,8 +68,8 @@ impl Exposer {
         &self,
         run: &UpdateRun,
         runs: &[Arc<UpdateRun>],
-        machines: &[Concerned],
-    ) -> Result<Option<UpdateRun>, Trouble> {
+        machines: &[ActiveMachine],
+    ) -> Result<Option<UpdateRun>, ExposeError> {
         let runners = self.membership.live();
         let calls = machines.iter().any(|machine| super::calls_back(&machine.node, run));
         let exposure = run.spec.callback.exposure;
@@ -90,11 +90,11 @@ impl Exposer {
     }
 
     /// Makes the run's identity, and looks now and then whether it is still there.
-    async fn identify(&self, run: &UpdateRun) -> Result<(), Trouble> {
+    async fn identify(&self, run: &UpdateRun) -> Result<(), ExposeError> {
         let uid = run.uid().unwrap_or_default();
         let seen = self.progress().get(&uid).and_then(|progress| progress.identity);
-        if seen.is_none_or(|at| at.elapsed() >= IDENTITY_LOOK) {
-            secret::ensure(&self.client, run).await.map_err(Trouble::Words)?;
+        if seen.is_none_or(|at| at.elapsed() >= IDENTITY_CHECK_INTERVAL) {
+            secret::ensure(&self.client, run).await.map_err(ExposeError::Words)?;
             self.progress().entry(uid).or_default().identity = Some(Instant::now());
         }
         Ok(())
@@ -106,7 +106,7 @@ impl Exposer {
         run: &UpdateRun,
         runs: &[Arc<UpdateRun>],
         runners: &Runners,
-    ) -> Result<Option<UpdateRun>, Trouble> {
+    ) -> Result<Option<UpdateRun>, ExposeError> {
         let allocation = ports::allocation(run, runs, runners);
         let given: Vec<RunnerPorts> = allocation
             .pairs
@@ -127,7 +127,7 @@ impl Exposer {
         let status = UpdateRunStatus { callback: Some(callback), listeners: Vec::new(), ..status };
         // Intent before effect, and against the version that it was worked out from.
         let written = publish::status_of_version(&self.client, run, CONTROLLER, &status).await;
-        written.map(Some).map_err(Trouble::Server)
+        written.map(Some).map_err(ExposeError::Server)
     }
 
     /// Where machines call.
@@ -139,11 +139,11 @@ impl Exposer {
             http_port: None,
             https_port: None,
         };
-        let homes = given.iter().filter_map(|ports| runners.get(&ports.runner)).map(|info| &info.home);
+        let homes = given.iter().filter_map(|ports| runners.get(&ports.runner)).map(|info| &info.location);
         let mut addresses: Vec<IpAddr> = homes
-            .flat_map(|home| match home {
-                Home::Host { addresses, .. } => addresses.clone(),
-                Home::Pod { host_ips, .. } => host_ips.clone(),
+            .flat_map(|location| match location {
+                RunnerLocation::Host { addresses, .. } => addresses.clone(),
+                RunnerLocation::Pod { host_ips, .. } => host_ips.clone(),
             })
             .collect();
         if run.spec.callback.exposure != Exposure::HostPort {
@@ -160,7 +160,7 @@ impl Exposer {
         }
         addresses.sort_unstable();
         addresses.dedup();
-        addresses.truncate(MOST_ADDRESSES);
+        addresses.truncate(MAX_ADDRESSES);
         found.addresses = addresses.iter().map(ToString::to_string).collect();
         found
     }
@@ -227,21 +227,21 @@ impl Exposer {
         &self,
         there: Option<&Service>,
         wanted: &Service,
-    ) -> Result<Wrote, kube::Error> {
+    ) -> Result<WriteOutcome, kube::Error> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), &self.site.namespace);
         let Some(there) = there else {
             let params = PatchParams::apply(CONTROLLER).force();
             return api
                 .patch(&wanted.name_any(), &params, &Patch::Apply(wanted))
                 .await
-                .map(|_| Wrote::Object);
+                .map(|_| WriteOutcome::Object);
         };
-        match replace(&api, there, &mend(there, wanted)).await {
+        match replace(&api, there, &repair(there, wanted)).await {
             Err(error) if is_invalid(&error) && !lacks_node_port(&error) => {
                 let fields = chain(&error);
                 tracing::warn!(service = %there.name_any(), error = %fields, "it cannot be changed into what it should be, and is made anew");
                 self.take_away(there).await?;
-                Ok(Wrote::Object)
+                Ok(WriteOutcome::Object)
             }
             written => written,
         }
@@ -252,16 +252,16 @@ impl Exposer {
         &self,
         there: &NetworkPolicy,
         patch: &serde_json::Value,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ExposeError> {
         let api: Api<NetworkPolicy> = Api::namespaced(self.client.clone(), &self.site.namespace);
         match replace(&api, there, patch).await {
-            Ok(Wrote::Object) => Ok(()),
-            Ok(Wrote::Nothing) => Err(Trouble::Meanwhile),
-            Err(error) => Err(self.in_words("NetworkPolicy", &there.name_any(), &error)),
+            Ok(WriteOutcome::Object) => Ok(()),
+            Ok(WriteOutcome::Nothing) => Err(ExposeError::Meanwhile),
+            Err(error) => Err(self.message("NetworkPolicy", &there.name_any(), &error)),
         }
     }
 
-    pub(super) async fn apply<K>(&self, object: &K) -> Result<(), Trouble>
+    pub(super) async fn apply<K>(&self, object: &K) -> Result<(), ExposeError>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
@@ -274,7 +274,7 @@ impl Exposer {
         let params = PatchParams::apply(CONTROLLER).force();
         match api.patch(&name, &params, &Patch::Apply(object)).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.in_words(&K::kind(&()), &name, &error)),
+            Err(error) => Err(self.message(&K::kind(&()), &name, &error)),
         }
     }
 
@@ -294,23 +294,23 @@ impl Exposer {
 }
 
 /// Writes a merge patch that names the version that it was made for over what is there.
-async fn replace<K>(api: &Api<K>, there: &K, patch: &serde_json::Value) -> Result<Wrote, kube::Error>
+async fn replace<K>(api: &Api<K>, there: &K, patch: &serde_json::Value) -> Result<WriteOutcome, kube::Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let params = PatchParams { field_manager: Some(CONTROLLER.to_owned()), ..PatchParams::default() };
     match api.patch(&there.name_any(), &params, &Patch::Merge(patch)).await {
-        Ok(now) if now.resource_version() != there.resource_version() => Ok(Wrote::Object),
-        Ok(_) => Ok(Wrote::Nothing),
+        Ok(now) if now.resource_version() != there.resource_version() => Ok(WriteOutcome::Object),
+        Ok(_) => Ok(WriteOutcome::Nothing),
         // Decided anew when the cache shows what it is now.
-        Err(error) if is_conflict(&error) || is_gone(&error) => Ok(Wrote::Nothing),
+        Err(error) if is_conflict(&error) || is_gone(&error) => Ok(WriteOutcome::Nothing),
         Err(error) => Err(error),
     }
 }
 
 /// What came of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wrote {
+pub(super) enum WriteOutcome {
     /// What is there is not what it was.
     Object,
     /// Nothing: somebody was faster, and the cache does not show it yet.
@@ -318,9 +318,9 @@ pub(super) enum Wrote {
 }
 
 /// What came of opening.
-pub enum Opened {
+pub enum ExposeOutcome {
     /// Nothing of the run was written.
-    AsItWas,
+    Unchanged,
     /// The run's status was written.
     Written(Box<UpdateRun>),
     /// Something failed, and shows in the ways: nothing may be begun on the strength of them.
@@ -328,15 +328,15 @@ pub enum Opened {
 }
 
 /// What went wrong while opening.
-pub(super) enum Trouble {
+pub(super) enum ExposeError {
     Server(kube::Error),
     Words(String),
     /// Somebody was faster, and the caches do not show it yet.
     Meanwhile,
 }
 
-impl Trouble {
-    fn in_words(&self) -> String {
+impl ExposeError {
+    fn message(&self) -> String {
         match self {
             Self::Server(error) => chain(error),
             Self::Words(words) => words.clone(),

@@ -1,14 +1,14 @@
 //! The Service of a run, and what somebody else has done to it. `act` writes it.
 
-use super::act::{Trouble, Wrote, lacks_node_port};
-use super::objects::{Frame, is_of_same_words};
+use super::act::{ExposeError, WriteOutcome, lacks_node_port};
+use super::objects::{ObjectTemplate, is_of_same_words};
+use super::paths::bound;
 use super::service::{differences, outer_ports};
-use super::ways::bound;
 use super::{Exposer, LABEL_RUN_UID};
 use crate::api::UpdateRun;
 use crate::api::update_run::{CallbackStatus, Exposure, ListenerStatus, UpdateRunStatus};
 use crate::failure::chain;
-use crate::membership::Home;
+use crate::membership::RunnerLocation;
 use crate::publish::{self, Action, CONTROLLER};
 use farrier_network::ledger::Pair;
 use farrier_update::Reason;
@@ -16,23 +16,23 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
 use std::time::{Duration, Instant};
 
-/// How often an object is put right within [`MEND_SPAN`]. Whoever changes it more often does so at once,
+/// How often an object is put right within [`REPAIR_WINDOW`]. Whoever changes it more often does so at once,
 /// as an admission policy would, and each round is a write and a decision.
-const MOST_MENDS: usize = 10;
+const MAX_REPAIRS: usize = 10;
 
 /// The time in which that is counted.
-const MEND_SPAN: Duration = Duration::from_mins(1);
+const REPAIR_WINDOW: Duration = Duration::from_mins(1);
 
 impl Exposer {
     /// Makes the run's Service, or makes it what it should be. Returns the run if its status was
     /// written: the ports that machines were told cannot be had any more.
-    pub(super) async fn make_service(&self, run: &UpdateRun) -> Result<Option<UpdateRun>, Trouble> {
-        let Some((frame, pair)) = self.frame(run).zip(bound_pairs(run).into_iter().next()) else {
+    pub(super) async fn make_service(&self, run: &UpdateRun) -> Result<Option<UpdateRun>, ExposeError> {
+        let Some((template, pair)) = self.template(run).zip(bound_pairs(run).into_iter().next()) else {
             return Ok(None);
         };
         let (exposure, uid) = (run.spec.callback.exposure, run.uid().unwrap_or_default());
         let nodes = recorded(run);
-        let Some(wanted) = frame.service(exposure, pair, nodes) else { return Ok(None) };
+        let Some(wanted) = template.service(exposure, pair, nodes) else { return Ok(None) };
         let (there, name) = (self.service_of(&uid), wanted.name_any());
         let full = format!("Service {}/{name}", self.site.namespace);
         let touched = match there.as_deref() {
@@ -43,7 +43,7 @@ impl Exposer {
                     return Ok(None);
                 }
                 if is_of_same_words(there, &wanted) {
-                    self.may_mend(&uid, "Service", &name, &fields)?;
+                    self.may_repair(&uid, "Service", &name, &fields)?;
                     Some(format!("{full} was changed by somebody ({})", fields.join(", ")))
                 } else {
                     None
@@ -59,11 +59,11 @@ impl Exposer {
             // comes next must not take the new ones for somebody's doing.
             tracing::warn!(run = %run.name_any(), error = %chain(error), "the Service cannot have its node ports again");
             lost = Some(self.forget_ports(run).await?);
-            let Some(other) = frame.service(exposure, pair, None) else { return Ok(lost) };
+            let Some(other) = template.service(exposure, pair, None) else { return Ok(lost) };
             written = self.write_service(there.as_deref(), &other).await;
         }
-        let changed = written.map_err(|error| self.in_words("Service", &name, &error))?;
-        if changed != Wrote::Nothing {
+        let changed = written.map_err(|error| self.message("Service", &name, &error))?;
+        if changed != WriteOutcome::Nothing {
             self.lost_sight_of(&uid, &name);
             if let Some(touched) = touched {
                 self.tell(run, &touched).await;
@@ -73,11 +73,11 @@ impl Exposer {
     }
 
     /// Writes that machines cannot call any more where they were told.
-    async fn forget_ports(&self, run: &UpdateRun) -> Result<UpdateRun, Trouble> {
+    async fn forget_ports(&self, run: &UpdateRun) -> Result<UpdateRun, ExposeError> {
         let status = run.status.clone().unwrap_or_default();
         let callback = status.callback.map(without_ports);
         let status = UpdateRunStatus { callback, ..status };
-        publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map_err(Trouble::Server)
+        publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map_err(ExposeError::Server)
     }
 
     /// An object of the run is there as it should be.
@@ -97,15 +97,21 @@ impl Exposer {
     }
 
     /// Whether what somebody has changed is put right once more, or left until there is less of it.
-    pub(super) fn may_mend(&self, uid: &str, kind: &str, name: &str, fields: &[&str]) -> Result<(), Trouble> {
+    pub(super) fn may_repair(
+        &self,
+        uid: &str,
+        kind: &str,
+        name: &str,
+        fields: &[&str],
+    ) -> Result<(), ExposeError> {
         let mut all = self.progress();
-        let mended = all.entry(uid.to_owned()).or_default().mended.entry(name.to_owned()).or_default();
-        mended.retain(|at| at.elapsed() < MEND_SPAN);
-        if mended.len() < MOST_MENDS {
-            mended.push(Instant::now());
+        let repaired = all.entry(uid.to_owned()).or_default().repaired.entry(name.to_owned()).or_default();
+        repaired.retain(|at| at.elapsed() < REPAIR_WINDOW);
+        if repaired.len() < MAX_REPAIRS {
+            repaired.push(Instant::now());
             return Ok(());
         }
-        Err(Trouble::Words(format!(
+        Err(ExposeError::Words(format!(
             "{kind} {}/{name} is changed by somebody ({}) as often as it is put right; find out who does that, an admission policy perhaps, and leave objects with the label {LABEL_RUN_UID} out of it",
             self.site.namespace,
             fields.join(", ")
@@ -119,18 +125,20 @@ impl Exposer {
         self.events.warning(&run.object_ref(&()), Reason::ExposureRestored, Action::Restore, &note).await;
     }
 
-    pub(super) fn in_words(&self, kind: &str, name: &str, error: &kube::Error) -> Trouble {
-        Trouble::Words(format!(
+    pub(super) fn message(&self, kind: &str, name: &str, error: &kube::Error) -> ExposeError {
+        ExposeError::Words(format!(
             "{kind} {name} in namespace {} cannot be made: {}; check the operator's permissions and the cluster's admission",
             self.site.namespace,
             chain(error)
         ))
     }
 
-    pub(super) fn frame<'a>(&'a self, run: &'a UpdateRun) -> Option<Frame<'a>> {
-        match &self.site.home {
-            Home::Pod { selector, .. } => Some(Frame { run, namespace: &self.site.namespace, selector }),
-            Home::Host { .. } => None,
+    pub(super) fn template<'a>(&'a self, run: &'a UpdateRun) -> Option<ObjectTemplate<'a>> {
+        match &self.site.location {
+            RunnerLocation::Pod { selector, .. } => {
+                Some(ObjectTemplate { run, namespace: &self.site.namespace, selector })
+            }
+            RunnerLocation::Host { .. } => None,
         }
     }
 }

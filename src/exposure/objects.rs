@@ -2,7 +2,7 @@
 
 use crate::api::{LABEL_RUN, UpdateRun};
 use crate::runner::label_value;
-use farrier_network::policy::{CIDRS_PER_RULE, Input, Rule, Way, rules};
+use farrier_network::policy::{CIDRS_PER_RULE, Input, PolicyType, Rule, rules};
 use farrier_network::{IpNet, Transport};
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -48,7 +48,7 @@ pub(super) fn labels_patch(
 }
 
 /// What the objects of a run are made for.
-pub(super) struct Frame<'a> {
+pub(super) struct ObjectTemplate<'a> {
     /// The run.
     pub(super) run: &'a UpdateRun,
     /// The operator's namespace.
@@ -57,7 +57,7 @@ pub(super) struct Frame<'a> {
     pub(super) selector: &'a BTreeMap<String, String>,
 }
 
-impl Frame<'_> {
+impl ObjectTemplate<'_> {
     /// Name of what is made for the run. Not the run's own: that may be longer than allowed.
     pub(super) fn name(&self) -> String {
         format!("farrier-{}", self.run.uid().unwrap_or_default())
@@ -90,9 +90,9 @@ impl Frame<'_> {
     /// The policies: what may come in to the operator's pods for this run, and where they may go.
     pub(super) fn policies(&self, input: &Input) -> Vec<NetworkPolicy> {
         let rules = rules(input, CIDRS_PER_RULE);
-        let of = |way: Way| rules.iter().filter(|rule| rule.way == way).cloned().collect::<Vec<_>>();
-        let out = of(Way::Egress);
-        let into = of(Way::Ingress);
+        let of = |way: PolicyType| rules.iter().filter(|rule| rule.way == way).cloned().collect::<Vec<_>>();
+        let out = of(PolicyType::Egress);
+        let into = of(PolicyType::Ingress);
         let outs = out.chunks(RULES_PER_POLICY).enumerate().map(|(i, rules)| {
             let egress = rules
                 .iter()

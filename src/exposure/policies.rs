@@ -1,13 +1,13 @@
 //! The NetworkPolicies of a run: what is wanted, how that differs from what is there (pure), and what
 //! puts it right.
 
-use super::act::Trouble;
+use super::act::ExposeError;
 use super::make::bound_pairs;
 use super::objects::{head_of_patch, is_of_same_words, labels_patch};
-use super::{Concerned, Exposer, LABEL_RUN_UID};
+use super::{ActiveMachine, Exposer, LABEL_RUN_UID};
 use crate::api::UpdateRun;
 use crate::convert;
-use crate::membership::{Home, Runners};
+use crate::membership::{RunnerLocation, Runners};
 use farrier_network::Channel;
 use farrier_network::policy::{Input, Machine, Stage};
 use farrier_network::table::LISTEN_PORT;
@@ -21,29 +21,33 @@ use std::time::Instant;
 
 /// What is to be done about one policy.
 #[derive(Debug, PartialEq)]
-enum Step {
+enum PolicyChange {
     /// It is there as it should be.
     Keep(String),
     /// It is not there.
-    Make(NetworkPolicy),
+    Create(NetworkPolicy),
     /// It is there, and in these fields not as it should be.
-    Mend { there: Arc<NetworkPolicy>, wanted: NetworkPolicy, fields: Vec<&'static str> },
+    Repair { there: Arc<NetworkPolicy>, wanted: NetworkPolicy, fields: Vec<&'static str> },
     /// It is there and not wanted any more.
-    TakeAway(Arc<NetworkPolicy>),
+    Delete(Arc<NetworkPolicy>),
 }
 
 /// What leads from the policies that are there to those that are wanted. What is not wanted goes last:
 /// machines may be in use that were listed there until now.
-fn steps(there: &[Arc<NetworkPolicy>], wanted: Vec<NetworkPolicy>) -> Vec<Step> {
+fn changes(there: &[Arc<NetworkPolicy>], wanted: Vec<NetworkPolicy>) -> Vec<PolicyChange> {
     let names: Vec<String> = wanted.iter().map(ResourceExt::name_any).collect();
     let surplus = there.iter().filter(|policy| !names.contains(&policy.name_any()));
-    let surplus: Vec<Step> = surplus.map(|policy| Step::TakeAway(policy.clone())).collect();
+    let surplus: Vec<PolicyChange> = surplus.map(|policy| PolicyChange::Delete(policy.clone())).collect();
     let needed = wanted.into_iter().zip(names).map(|(wanted, name)| {
         let Some(there) = there.iter().find(|policy| policy.name_any() == name) else {
-            return Step::Make(wanted);
+            return PolicyChange::Create(wanted);
         };
         let fields = differences(there, &wanted);
-        if fields.is_empty() { Step::Keep(name) } else { Step::Mend { there: there.clone(), wanted, fields } }
+        if fields.is_empty() {
+            PolicyChange::Keep(name)
+        } else {
+            PolicyChange::Repair { there: there.clone(), wanted, fields }
+        }
     });
     needed.chain(surplus).collect()
 }
@@ -69,7 +73,7 @@ fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str
 
 /// A merge patch that makes what is there exactly what it should be, if it is still as it was seen.
 /// Every field of the spec is named: with server-side apply, one that somebody else has set would stay.
-fn mend(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Value {
+fn repair(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Value {
     let spec = wanted.spec.clone().unwrap_or_default();
     let is = made.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()?.match_labels.as_ref());
     let should = spec.pod_selector.unwrap_or_default();
@@ -89,16 +93,16 @@ impl Exposer {
     pub(super) async fn make_policies(
         &self,
         run: &UpdateRun,
-        machines: &[Concerned],
+        machines: &[ActiveMachine],
         runners: &Runners,
-    ) -> Result<(), Trouble> {
-        let Some(frame) = self.frame(run) else { return Ok(()) };
+    ) -> Result<(), ExposeError> {
+        let Some(template) = self.template(run) else { return Ok(()) };
         let uid = run.uid().unwrap_or_default();
         let Some(there) = self.policies_of(&uid) else { return Ok(()) };
         let input = self.needed(run, machines, runners).await;
-        let wanted = frame.policies(&input);
+        let wanted = template.policies(&input);
         let nothing_to_open = wanted.is_empty();
-        for step in steps(&there, wanted) {
+        for step in changes(&there, wanted) {
             self.take(run, &uid, step).await?;
         }
         let mut all = self.progress();
@@ -118,10 +122,10 @@ impl Exposer {
     }
 
     /// Who is to be let in and gone to.
-    async fn needed(&self, run: &UpdateRun, machines: &[Concerned], runners: &Runners) -> Input {
+    async fn needed(&self, run: &UpdateRun, machines: &[ActiveMachine], runners: &Runners) -> Input {
         let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
         let looked_up = join_all(machines.iter().map(|machine| self.names.of(&machine.node))).await;
-        for (Concerned { node, phase }, mut addresses) in machines.iter().zip(looked_up) {
+        for (ActiveMachine { node, phase }, mut addresses) in machines.iter().zip(looked_up) {
             // A name may mean anything, and a policy must not open the cluster's own addresses.
             addresses.retain(|address| self.site.admits(*address));
             input.machines.push(Machine {
@@ -133,32 +137,32 @@ impl Exposer {
                 stage: Stage::In(*phase),
             });
         }
-        input.peers = runners.values().flat_map(|info| pod_ips(&info.home)).collect();
+        input.peers = runners.values().flat_map(|info| pod_ips(&info.location)).collect();
         input
     }
 
-    async fn take(&self, run: &UpdateRun, uid: &str, step: Step) -> Result<(), Trouble> {
+    async fn take(&self, run: &UpdateRun, uid: &str, step: PolicyChange) -> Result<(), ExposeError> {
         let (name, touched) = match step {
-            Step::Keep(name) => {
+            PolicyChange::Keep(name) => {
                 self.saw(uid, &name);
                 return Ok(());
             }
-            Step::TakeAway(policy) => {
-                self.take_away(&*policy).await.map_err(Trouble::Server)?;
+            PolicyChange::Delete(policy) => {
+                self.take_away(&*policy).await.map_err(ExposeError::Server)?;
                 (policy.name_any(), None)
             }
-            Step::Make(wanted) => {
+            PolicyChange::Create(wanted) => {
                 let name = wanted.name_any();
                 self.apply(&wanted).await?;
                 let deleted = self.was_seen(uid, &name);
                 (name, deleted.then(|| "deleted by somebody".to_owned()))
             }
-            Step::Mend { there, wanted, fields } => {
+            PolicyChange::Repair { there, wanted, fields } => {
                 let (name, theirs) = (there.name_any(), is_of_same_words(&*there, &wanted));
                 if theirs {
-                    self.may_mend(uid, "NetworkPolicy", &name, &fields)?;
+                    self.may_repair(uid, "NetworkPolicy", &name, &fields)?;
                 }
-                self.write_policy(&there, &mend(&there, &wanted)).await?;
+                self.write_policy(&there, &repair(&there, &wanted)).await?;
                 (name, theirs.then(|| format!("changed by somebody ({})", fields.join(", "))))
             }
         };
@@ -171,10 +175,10 @@ impl Exposer {
     }
 }
 
-fn pod_ips(home: &Home) -> Vec<IpAddr> {
-    match home {
-        Home::Pod { pod_ips, .. } => pod_ips.clone(),
-        Home::Host { .. } => Vec::new(),
+fn pod_ips(location: &RunnerLocation) -> Vec<IpAddr> {
+    match location {
+        RunnerLocation::Pod { pod_ips, .. } => pod_ips.clone(),
+        RunnerLocation::Host { .. } => Vec::new(),
     }
 }
 

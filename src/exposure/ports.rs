@@ -2,9 +2,10 @@
 
 use crate::api::UpdateRun;
 use crate::api::update_run::{Exposure, ListenerState, OnConflict as ApiOnConflict};
-use crate::membership::{Home, Runners};
+use crate::membership::{RunnerLocation, Runners};
 use farrier_network::ledger::{
-    Allocation, Block, Claim, Conflict, OnConflict, Pair, PairRequest, Seat, Sharing, allocate_after,
+    Allocation, Block, Claim, Conflict, OnConflict, Pair, PairRequest, PairSharing, RunnerHost,
+    allocate_after,
 };
 use kube::ResourceExt;
 use std::collections::BTreeMap;
@@ -39,37 +40,37 @@ fn request(run: &UpdateRun, runners: &Runners) -> PairRequest {
     let shared = spec.exposure != Exposure::HostPort;
     PairRequest {
         run: id(run),
-        seats: runners.iter().map(|(name, info)| seat(name, &info.home, shared)).collect(),
+        runners: runners.iter().map(|(name, info)| runner_host(name, &info.location, shared)).collect(),
         wanted: Pair { http: spec.http_port, https: spec.https_port },
         on_conflict: match spec.on_conflict {
             ApiOnConflict::Next => OnConflict::Next,
             ApiOnConflict::Fail => OnConflict::Fail,
         },
-        sharing: if shared { Sharing::Same } else { Sharing::Each },
-        standing: standing(run, runners),
+        sharing: if shared { PairSharing::Shared } else { PairSharing::PerRunner },
+        previous: previous(run, runners),
     }
 }
 
-fn seat(name: &str, home: &Home, shared: bool) -> Seat {
-    let block = match home {
-        Home::Pod { host_ports: Some(ports), .. } if !shared => {
+fn runner_host(name: &str, location: &RunnerLocation, shared: bool) -> RunnerHost {
+    let block = match location {
+        RunnerLocation::Pod { host_ports: Some(ports), .. } if !shared => {
             Some(Block { first: ports.first, count: ports.count })
         }
-        Home::Pod { .. } | Home::Host { .. } => None,
+        RunnerLocation::Pod { .. } | RunnerLocation::Host { .. } => None,
     };
-    Seat { runner: name.to_owned(), host: host_of(name, home), block }
+    RunnerHost { runner: name.to_owned(), host: host_of(name, location), block }
 }
 
 /// Runners with the same host cannot have the same port: a pod has its ports to itself.
-fn host_of(name: &str, home: &Home) -> String {
-    match home {
-        Home::Host { id, .. } => id.clone(),
-        Home::Pod { .. } => format!("pod {name}"),
+fn host_of(name: &str, location: &RunnerLocation) -> String {
+    match location {
+        RunnerLocation::Host { id, .. } => id.clone(),
+        RunnerLocation::Pod { .. } => format!("pod {name}"),
     }
 }
 
 /// What each live runner has for a run.
-fn standing(run: &UpdateRun, runners: &Runners) -> BTreeMap<String, Pair> {
+fn previous(run: &UpdateRun, runners: &Runners) -> BTreeMap<String, Pair> {
     let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
     callback
         .iter()
@@ -86,8 +87,8 @@ fn claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
     let listeners = run.status.iter().flat_map(|s| &s.listeners);
     let held = listeners.filter(|said| said.state == ListenerState::Bound);
     let held = held.map(|said| (said.runner.clone(), Pair { http: said.http_port, https: said.https_port }));
-    let all = standing(run, runners).into_iter().chain(held).filter_map(|(runner, pair)| {
-        let host = host_of(&runner, &runners.get(&runner)?.home);
+    let all = previous(run, runners).into_iter().chain(held).filter_map(|(runner, pair)| {
+        let host = host_of(&runner, &runners.get(&runner)?.location);
         Some(Claim::both(&id, &runner, &host, pair))
     });
     all.flatten().collect()
@@ -98,7 +99,7 @@ fn conflicts(run: &UpdateRun, runners: &Runners) -> Vec<Conflict> {
     let listeners = run.status.iter().flat_map(|s| &s.listeners);
     listeners
         .filter_map(|listener| {
-            let host = host_of(&listener.runner, &runners.get(&listener.runner)?.home);
+            let host = host_of(&listener.runner, &runners.get(&listener.runner)?.location);
             Some(listener.taken.iter().map(move |port| (host.clone(), *port)))
         })
         .flatten()

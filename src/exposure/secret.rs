@@ -13,12 +13,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 const TYPE: &str = "farrier.dev/callback";
 
 /// Longest name of a Secret.
-const LONGEST_NAME: usize = 253;
+const MAX_NAME_LEN: usize = 253;
 
 /// Name of a run's Secret.
 pub(super) fn name_of(run: &UpdateRun) -> String {
     let run = run.name_any();
-    let room = LONGEST_NAME - "-callback".len();
+    let room = MAX_NAME_LEN - "-callback".len();
     let cut: String = run.chars().take(room).collect();
     format!("{cut}-callback")
 }

@@ -1,6 +1,6 @@
 //! The Service of a run: as it should be, how one that is there differs, and what puts that right. Pure.
 
-use super::objects::{Frame, digest, head_of_patch, is_of_same_words, labels_patch};
+use super::objects::{ObjectTemplate, digest, head_of_patch, is_of_same_words, labels_patch};
 use crate::api::update_run::Exposure;
 use farrier_network::ledger::Pair;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// How people call the ports that devices and engines dial.
 const NAMES: [&str; 2] = ["http", "https"];
 
-impl Frame<'_> {
+impl ObjectTemplate<'_> {
     /// The Service, for those exposures that have one. `nodes`: the ports of the nodes that machines
     /// were told already, which it is to have again.
     pub(super) fn service(&self, exposure: Exposure, pair: Pair, nodes: Option<Pair>) -> Option<Service> {
@@ -78,7 +78,7 @@ fn are_same_ports(is: &ServiceSpec, should: &ServiceSpec) -> bool {
 /// A merge patch that makes what is there what it should be, if it is still as it was seen. Lists are
 /// replaced by such a patch, and so are foreign ports; what is not named stays. Node ports that are not
 /// named stay with the names of their ports.
-pub(super) fn mend(made: &Service, wanted: &Service) -> Value {
+pub(super) fn repair(made: &Service, wanted: &Service) -> Value {
     let spec = wanted.spec.clone().unwrap_or_default();
     let seen = made.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     json!({

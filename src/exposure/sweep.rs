@@ -31,7 +31,7 @@ impl Exposer {
     }
 
     fn is_open(&self, uid: &str) -> bool {
-        self.world.runs.state().iter().any(|run| {
+        self.caches.runs.state().iter().any(|run| {
             let ended = run.status.as_ref().is_some_and(|s| {
                 ["True", "False"].iter().any(|end| condition::is(&s.conditions, "Succeeded", end))
             });

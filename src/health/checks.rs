@@ -1,10 +1,10 @@
 //! What work needs: the checks of `/readyz`.
 
-use super::{Contact, Report};
+use super::{LastContact, Report};
+use crate::caches::UnsyncedKinds;
 use crate::engines::Engines;
 use crate::metrics::{Metrics, catalogue};
 use crate::payload::Store;
-use crate::world::Unfilled;
 use kube::Client;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const ASK_AFTER: Duration = Duration::from_secs(15);
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// The payload directory is tried this often at most, however often somebody asks.
-const TRY_STORE_EVERY: Duration = Duration::from_secs(10);
+const TRY_STORE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is known about each check.
 #[derive(Clone)]
@@ -28,11 +28,11 @@ pub struct Readiness {
 }
 
 struct Inner {
-    contact: Contact,
+    contact: LastContact,
     engines: Engines,
     store: Store,
     /// Empty until the watches are started.
-    unfilled: OnceLock<Unfilled>,
+    unsynced: OnceLock<UnsyncedKinds>,
     tried: tokio::sync::Mutex<Option<(Instant, Result<String, String>)>>,
     /// The last results, for the metric.
     last: Mutex<Vec<(&'static str, bool)>>,
@@ -40,12 +40,12 @@ struct Inner {
 
 impl Readiness {
     /// Nothing is watched yet.
-    pub fn new(contact: Contact, engines: Engines, store: Store) -> Self {
+    pub fn new(contact: LastContact, engines: Engines, store: Store) -> Self {
         let inner = Inner {
             contact,
             engines,
             store,
-            unfilled: OnceLock::new(),
+            unsynced: OnceLock::new(),
             tried: tokio::sync::Mutex::default(),
             last: Mutex::default(),
         };
@@ -53,9 +53,9 @@ impl Readiness {
     }
 
     /// The caches are being filled from now on.
-    pub fn watching(&self, unfilled: &Unfilled) {
+    pub fn watching(&self, unsynced: &UnsyncedKinds) {
         // Told once, at the start; a second time would say the same.
-        self.inner.unfilled.set(unfilled.clone()).ok();
+        self.inner.unsynced.set(unsynced.clone()).ok();
     }
 
     /// One line for each check, and whether all hold.
@@ -87,18 +87,18 @@ impl Readiness {
     }
 
     fn caches(&self) -> Result<String, String> {
-        let unfilled = self.inner.unfilled.get().ok_or("nothing is watched yet")?.kinds();
-        if unfilled.is_empty() {
+        let unsynced = self.inner.unsynced.get().ok_or("nothing is watched yet")?.kinds();
+        if unsynced.is_empty() {
             Ok("filled".to_owned())
         } else {
-            Err(format!("not filled yet: {}; check the rights of the operator", unfilled.join(", ")))
+            Err(format!("not filled yet: {}; check the rights of the operator", unsynced.join(", ")))
         }
     }
 
     async fn payload_store(&self) -> Result<String, String> {
         let mut tried = self.inner.tried.lock().await;
         if let Some((when, verdict)) = &*tried
-            && when.elapsed() < TRY_STORE_EVERY
+            && when.elapsed() < TRY_STORE_INTERVAL
         {
             return verdict.clone();
         }
@@ -129,7 +129,7 @@ impl Readiness {
             if was_good == Some(true) && !report.good {
                 tracing::warn!(checks = %report.into_text().trim().replace('\n', "; "), "not ready any more");
             }
-            tokio::time::sleep(super::BEAT_EVERY).await;
+            tokio::time::sleep(super::HEARTBEAT_INTERVAL).await;
         }
     }
 

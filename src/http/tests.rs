@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engines::Engines;
-use crate::health::Contact;
+use crate::health::LastContact;
 use crate::payload::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -18,7 +18,7 @@ async fn served() -> Served {
     let engines = Engines::load(dir.path()).unwrap();
     let store = Store::open(&dir.path().join("cache"), None).unwrap();
     let loops = Loops::default();
-    let readiness = Readiness::new(Contact::default(), engines, store);
+    let readiness = Readiness::new(LastContact::default(), engines, store);
     let endpoint = Endpoint { metrics: Metrics::new(), loops: loops.clone(), readiness };
     let listener = bind(Some((Ipv4Addr::LOCALHOST, 0).into())).await.unwrap().unwrap();
     let address = listener.local_addr().unwrap();
@@ -77,7 +77,7 @@ async fn a_store_that_cannot_be_written_is_named() {
 async fn silent_connections_do_not_keep_probes_out() {
     let served = served().await;
     let mut silent = Vec::new();
-    for _ in 0..MOST_CONNECTIONS * 3 {
+    for _ in 0..MAX_CONNECTIONS * 3 {
         silent.push(TcpStream::connect(served.address).await.unwrap());
     }
     assert!(served.ask("GET /healthz").await.starts_with("HTTP/1.1 200"));

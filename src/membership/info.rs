@@ -12,14 +12,15 @@ use std::net::IpAddr;
 pub struct RunnerInfo {
     /// Its version.
     pub version: String,
-    /// Where it is.
-    pub home: Home,
+    /// Where it is. The key is older than the name of the field.
+    #[serde(rename = "home")]
+    pub location: RunnerLocation,
 }
 
 /// Where a runner is, and so how machines may reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Home {
+pub enum RunnerLocation {
     /// A process on a host, outside of any cluster.
     Host {
         /// Runners with the same share their ports: one room of network names on one host.
@@ -100,8 +101,8 @@ mod tests {
             r#"{"version":"0.1.0","home":{"host":{"id":"b/net:[1]","addresses":["10.0.0.1"]}},"later":1}"#;
         let info: RunnerInfo = serde_json::from_str(host).unwrap();
         assert_eq!(
-            info.home,
-            Home::Host { id: "b/net:[1]".into(), addresses: vec!["10.0.0.1".parse().unwrap()] }
+            info.location,
+            RunnerLocation::Host { id: "b/net:[1]".into(), addresses: vec!["10.0.0.1".parse().unwrap()] }
         );
         let pod = r#"{"version":"0.1.0","home":{"pod":{"podIps":["10.244.0.7"],"hostIps":["192.0.2.1","2001:db8::1"],"node":"n1","hostPorts":{"first":63001,"count":16},"selector":{"app":"farrier"}}}}"#;
         let info: RunnerInfo = serde_json::from_str(pod).unwrap();

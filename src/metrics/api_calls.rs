@@ -1,7 +1,7 @@
 //! Counts every request to the API server, below the client: nobody who asks can forget it.
 
 use super::Metrics;
-use crate::health::Contact;
+use crate::health::LastContact;
 use hyper::{Method, Request, Response, StatusCode};
 use std::future::Future;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ pub struct ApiCalls {
     /// Where they are counted.
     pub metrics: Metrics,
     /// Where an answer is noted.
-    pub contact: Contact,
+    pub contact: LastContact,
 }
 
 impl<S> Layer<S> for ApiCalls {

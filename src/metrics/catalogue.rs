@@ -28,7 +28,7 @@ impl Kind {
 
 /// One metric with `N` labels.
 #[derive(Debug, Clone, Copy)]
-pub struct Described<const N: usize> {
+pub struct MetricDescription<const N: usize> {
     /// Its full name.
     pub name: &'static str,
     /// What it is.
@@ -61,7 +61,7 @@ macro_rules! catalogue {
     ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident $name:literal [$($label:literal),*] worry $worry:literal;)+) => {
         $(
             $(#[doc = $help])+
-            pub const $constant: Described<{ <[&str]>::len(&[$($label),*]) }> = Described {
+            pub const $constant: MetricDescription<{ <[&str]>::len(&[$($label),*]) }> = MetricDescription {
                 name: $name,
                 kind: Kind::$kind,
                 labels: &[$($label),*],

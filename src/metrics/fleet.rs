@@ -8,7 +8,7 @@ use super::catalogue as c;
 use super::process::{gauge, number};
 use crate::api::update_run::{Counts, DesiredState};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition};
-use crate::world::World;
+use crate::caches::Caches;
 use farrier_update::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -20,7 +20,7 @@ use std::fmt;
 /// Counts the objects of a world.
 pub struct Fleet {
     /// What is known of the cluster.
-    pub world: World,
+    pub caches: Caches,
     /// Whether this replica decides.
     pub leader: Gauge,
 }
@@ -37,16 +37,16 @@ impl Collector for Fleet {
             return Ok(());
         }
         let to = &mut encoder;
-        let runs = self.world.runs.state();
+        let runs = self.caches.runs.state();
         by_state(to, &c::RUNS, RUN_STATES, runs.iter().map(|run| run_state(run)))?;
         let open = || runs.iter().filter(|run| !is_over(run_conditions(run)));
         let counts = open().filter_map(|run| run.status.as_ref()).map(|s| s.counts);
         gauge(to, &c::RUN_NODES, run_nodes(counts))?;
         let over = open().filter(|run| condition::is(run_conditions(run), "BudgetExceeded", "True"));
         gauge(to, &c::RUNS_OVER_BUDGET, [([], number(over.count()))])?;
-        let nodes = self.world.nodes.state();
+        let nodes = self.caches.nodes.state();
         by_state(to, &c::MANAGED_NODES, NODE_STATES, nodes.iter().map(|node| node_state(node)))?;
-        let updates = self.world.updates.state();
+        let updates = self.caches.updates.state();
         by_state(to, &c::NODE_UPDATES, UPDATE_STATES, updates.iter().map(|update| update_state(update)))?;
         gauge(
             to,
@@ -73,7 +73,7 @@ pub(super) const UPDATE_STATES: &[&str] =
 /// How many objects are in each state; a state without any is told as 0, so that a graph has no holes.
 fn by_state(
     encoder: &mut DescriptorEncoder,
-    described: &c::Described<1>,
+    described: &c::MetricDescription<1>,
     states: &'static [&'static str],
     found: impl Iterator<Item = &'static str>,
 ) -> fmt::Result {

@@ -3,7 +3,7 @@
 //! Values of labels are `&'static str`: what is only known at run time, such as the name of a
 //! machine, cannot become one, and the number of series stays bounded.
 
-use super::catalogue::{Described, Kind};
+use super::catalogue::{Kind, MetricDescription};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge as PlainGauge;
@@ -31,7 +31,7 @@ pub struct Counters<const N: usize> {
 }
 
 impl<const N: usize> Counters<N> {
-    pub(super) fn register(registry: &mut Registry, described: &Described<N>) -> Self {
+    pub(super) fn register(registry: &mut Registry, described: &MetricDescription<N>) -> Self {
         debug_assert_eq!(described.kind, Kind::Counter, "{}", described.name);
         let family = Family::default();
         // The encoder adds the suffix again.
@@ -61,7 +61,7 @@ impl<const N: usize> Counters<N> {
 pub struct Gauge(PlainGauge);
 
 impl Gauge {
-    pub(super) fn register(registry: &mut Registry, described: &Described<0>) -> Self {
+    pub(super) fn register(registry: &mut Registry, described: &MetricDescription<0>) -> Self {
         debug_assert_eq!(described.kind, Kind::Gauge, "{}", described.name);
         let gauge = Self::default();
         registry.register(described.name, help(described.help), gauge.0.clone());
@@ -80,17 +80,17 @@ impl Gauge {
 
     /// One more, until what is returned is dropped.
     #[must_use = "the gauge goes down again when this is dropped"]
-    pub fn hold(&self) -> Held {
+    pub fn hold(&self) -> GaugeGuard {
         self.0.inc();
-        Held(self.0.clone())
+        GaugeGuard(self.0.clone())
     }
 }
 
 /// One more in a gauge, as long as it lives.
 #[derive(Debug)]
-pub struct Held(PlainGauge);
+pub struct GaugeGuard(PlainGauge);
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -114,7 +114,11 @@ impl MetricConstructor<Histogram> for Buckets {
 }
 
 impl<const N: usize> Histograms<N> {
-    pub(super) fn register(registry: &mut Registry, described: &Described<N>, buckets: Buckets) -> Self {
+    pub(super) fn register(
+        registry: &mut Registry,
+        described: &MetricDescription<N>,
+        buckets: Buckets,
+    ) -> Self {
         debug_assert_eq!(described.kind, Kind::Histogram, "{}", described.name);
         let family = Family::new_with_constructor(buckets);
         registry.register(described.name, help(described.help), family.clone());

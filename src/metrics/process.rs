@@ -2,7 +2,7 @@
 //!
 //! What cannot be read is left out: a missing series says so better than a zero.
 
-use super::catalogue::{self as c, Described, Kind};
+use super::catalogue::{self as c, Kind, MetricDescription};
 use super::instrument::labels;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -47,7 +47,7 @@ impl Collector for Process {
 /// Encodes a gauge that was just worked out: values of its labels, and its own.
 pub(super) fn gauge<const N: usize>(
     encoder: &mut DescriptorEncoder,
-    described: &Described<N>,
+    described: &MetricDescription<N>,
     series: impl IntoIterator<Item = ([&'static str; N], f64)>,
 ) -> fmt::Result {
     debug_assert_eq!(described.kind, Kind::Gauge, "{}", described.name);
@@ -57,7 +57,7 @@ pub(super) fn gauge<const N: usize>(
 /// Encodes a counter that somebody else keeps.
 pub(super) fn counter<const N: usize>(
     encoder: &mut DescriptorEncoder,
-    described: &Described<N>,
+    described: &MetricDescription<N>,
     series: impl IntoIterator<Item = ([&'static str; N], f64)>,
 ) -> fmt::Result {
     debug_assert_eq!(described.kind, Kind::Counter, "{}", described.name);
@@ -66,7 +66,7 @@ pub(super) fn counter<const N: usize>(
 
 fn encode<const N: usize, M: EncodeMetric>(
     encoder: &mut DescriptorEncoder,
-    described: &Described<N>,
+    described: &MetricDescription<N>,
     series: impl Iterator<Item = ([&'static str; N], M)>,
 ) -> fmt::Result {
     let mut series = series.peekable();
@@ -85,7 +85,7 @@ fn encode<const N: usize, M: EncodeMetric>(
 
 /// A gauge whose value somebody knows.
 pub(super) struct Watched<const N: usize, F> {
-    pub(super) described: &'static Described<N>,
+    pub(super) described: &'static MetricDescription<N>,
     pub(super) values: F,
 }
 

@@ -1,6 +1,6 @@
 //! The answer to a request for one payload: whole, a range of it, or why not.
 
-use super::body::{Reading, Stop};
+use super::body::{FileBody, Stop};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -49,8 +49,8 @@ pub async fn answer<B>(
     let body = match selected {
         _ if request.method() == Method::HEAD => empty(),
         Selected::Unchanged | Selected::None => empty(),
-        Selected::Whole => Reading::new(file, 0, size, stop).boxed_unsync(),
-        Selected::Part { from, end } => Reading::new(file, from, end, stop).boxed_unsync(),
+        Selected::Whole => FileBody::new(file, 0, size, stop).boxed_unsync(),
+        Selected::Part { from, end } => FileBody::new(file, from, end, stop).boxed_unsync(),
     };
     let mut response = Response::new(body);
     describe(&mut response, selected, size);

@@ -36,73 +36,73 @@ static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 pub(super) type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Part of a file as the body of an answer.
-pub(super) struct Reading {
+pub(super) struct FileBody {
     file: Arc<File>,
-    way: Way,
+    mode: ReadMode,
     at: u64,
     end: u64,
     /// A piece that another thread fetches from the disk.
-    fetching: Option<JoinHandle<io::Result<Piece>>>,
+    fetching: Option<JoinHandle<io::Result<Chunk>>>,
     stop: Option<Stop>,
 }
 
 /// How the file can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum ReadMode {
     /// What is in memory at once, the rest by another thread.
-    AtHand,
+    NoWait,
     /// It is all in memory.
-    Memory,
+    Direct,
     /// The file system cannot say what is in memory.
-    Thread,
+    Blocking,
 }
 
 /// Bytes that were read, in a buffer that is used again.
-struct Piece {
+struct Chunk {
     buffer: Vec<u8>,
     length: usize,
 }
 
-impl Reading {
+impl FileBody {
     /// The bytes from `at` up to `end`. Whoever polls it gets an error as soon as `stop` is ready.
     pub(super) fn new(file: File, at: u64, end: u64, stop: Option<Stop>) -> Self {
         let in_memory = fstatfs(&file).is_ok_and(|system| u64::try_from(system.f_type) == Ok(TMPFS));
-        let way = if in_memory { Way::Memory } else { Way::AtHand };
-        Self { file: Arc::new(file), way, at, end, fetching: None, stop }
+        let mode = if in_memory { ReadMode::Direct } else { ReadMode::NoWait };
+        Self { file: Arc::new(file), mode, at, end, fetching: None, stop }
     }
 
     /// The next piece, if it can be had without waiting.
-    fn read_now(&mut self) -> io::Result<Option<Piece>> {
-        let mut piece = Piece::of(self.end - self.at);
-        let read = match self.way {
-            Way::Thread => return Ok(None),
-            Way::Memory => self.file.read_at(piece.room(), self.at),
-            Way::AtHand => {
-                let mut room = [IoSliceMut::new(piece.room())];
+    fn read_now(&mut self) -> io::Result<Option<Chunk>> {
+        let mut chunk = Chunk::of(self.end - self.at);
+        let read = match self.mode {
+            ReadMode::Blocking => return Ok(None),
+            ReadMode::Direct => self.file.read_at(chunk.room(), self.at),
+            ReadMode::NoWait => {
+                let mut room = [IoSliceMut::new(chunk.room())];
                 match preadv2(&self.file, &mut room, self.at, ReadWriteFlags::NOWAIT) {
                     Err(Errno::AGAIN) => return Ok(None),
                     Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => {
-                        self.way = Way::Thread;
+                        self.mode = ReadMode::Blocking;
                         return Ok(None);
                     }
                     other => other.map_err(io::Error::from),
                 }
             }
         };
-        piece.filled(read?).map(Some)
+        chunk.filled(read?).map(Some)
     }
 
-    fn fetch(&self) -> JoinHandle<io::Result<Piece>> {
+    fn fetch(&self) -> JoinHandle<io::Result<Chunk>> {
         let (file, at, left) = (self.file.clone(), self.at, self.end - self.at);
         tokio::task::spawn_blocking(move || {
-            let mut piece = Piece::of(left);
-            let read = file.read_at(piece.room(), at)?;
-            piece.filled(read)
+            let mut chunk = Chunk::of(left);
+            let read = file.read_at(chunk.room(), at)?;
+            chunk.filled(read)
         })
     }
 }
 
-impl Body for Reading {
+impl Body for FileBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -120,7 +120,7 @@ impl Body for Reading {
         }
         if self.fetching.is_none() {
             match self.read_now() {
-                Ok(Some(piece)) => return Poll::Ready(Some(Ok(self.hand_out(piece)))),
+                Ok(Some(chunk)) => return Poll::Ready(Some(Ok(self.hand_out(chunk)))),
                 Ok(None) => self.fetching = Some(self.fetch()),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
@@ -128,8 +128,8 @@ impl Body for Reading {
         let Some(fetching) = &mut self.fetching else { return Poll::Ready(None) };
         let fetched = ready!(Pin::new(fetching).poll(context));
         self.fetching = None;
-        let piece = fetched.map_err(io::Error::other).flatten();
-        Poll::Ready(Some(piece.map(|piece| self.hand_out(piece))))
+        let chunk = fetched.map_err(io::Error::other).flatten();
+        Poll::Ready(Some(chunk.map(|chunk| self.hand_out(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -141,14 +141,14 @@ impl Body for Reading {
     }
 }
 
-impl Reading {
-    fn hand_out(&mut self, piece: Piece) -> Frame<Bytes> {
-        self.at += piece.length as u64;
-        Frame::data(Bytes::from_owner(piece))
+impl FileBody {
+    fn hand_out(&mut self, chunk: Chunk) -> Frame<Bytes> {
+        self.at += chunk.length as u64;
+        Frame::data(Bytes::from_owner(chunk))
     }
 }
 
-impl Piece {
+impl Chunk {
     /// Room for the next piece when so many bytes are left.
     fn of(left: u64) -> Self {
         let buffer = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -170,13 +170,13 @@ impl Piece {
     }
 }
 
-impl AsRef<[u8]> for Piece {
+impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
         self.buffer.get(..self.length).unwrap_or_default()
     }
 }
 
-impl Drop for Piece {
+impl Drop for Chunk {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
         let mut buffers = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -198,11 +198,11 @@ mod tests {
         (0..SIZE).map(|at| byte.wrapping_add((at / 251).to_le_bytes()[0])).collect()
     }
 
-    fn reading(path: &std::path::Path, at: usize, end: usize) -> Reading {
-        Reading::new(File::open(path).unwrap(), at as u64, end as u64, None)
+    fn reading(path: &std::path::Path, at: usize, end: usize) -> FileBody {
+        FileBody::new(File::open(path).unwrap(), at as u64, end as u64, None)
     }
 
-    async fn frame(reading: &mut Reading) -> Option<Bytes> {
+    async fn frame(reading: &mut FileBody) -> Option<Bytes> {
         reading.frame().await.map(|frame| frame.unwrap().into_data().unwrap())
     }
 
@@ -229,8 +229,8 @@ mod tests {
         std::fs::rename(&next, &path).unwrap();
         let mut after = reading(&path, 0, SIZE);
         let mut read_after = Vec::new();
-        while let Some(piece) = frame(&mut after).await {
-            read_after.extend_from_slice(&piece);
+        while let Some(chunk) = frame(&mut after).await {
+            read_after.extend_from_slice(&chunk);
             read.extend_from_slice(&frame(&mut before).await.unwrap_or_default());
         }
         assert!(read == of(1), "the first one");
@@ -244,9 +244,9 @@ mod tests {
         let path = dir.path().join("payload");
         std::fs::write(&path, of(1)).unwrap();
         let mut reading = reading(&path, 0, SIZE);
-        assert_eq!(frame(&mut reading).await.map(|piece| piece.len()), Some(CHUNK));
+        assert_eq!(frame(&mut reading).await.map(|chunk| chunk.len()), Some(CHUNK));
         File::options().write(true).open(&path).unwrap().set_len(CHUNK as u64 + 1).unwrap();
-        assert_eq!(frame(&mut reading).await.map(|piece| piece.len()), Some(1));
+        assert_eq!(frame(&mut reading).await.map(|chunk| chunk.len()), Some(1));
         let error = reading.frame().await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
@@ -254,7 +254,7 @@ mod tests {
     /// A thousand readers come and go; what is kept for the next ones stays small.
     #[test]
     fn few_buffers_are_kept() {
-        drop((0..3 * KEPT).map(|_| Piece::of(1)).collect::<Vec<_>>());
+        drop((0..3 * KEPT).map(|_| Chunk::of(1)).collect::<Vec<_>>());
         let kept = BUFFERS.lock().unwrap();
         assert!(kept.len() <= KEPT && kept.iter().all(|buffer| buffer.len() == CHUNK));
     }

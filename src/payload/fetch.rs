@@ -182,15 +182,15 @@ fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// `reqwest`'s own text repeats the URL, which the message has already.
 trait WithoutUrl {
-    fn without_url_ref(&self) -> Words;
+    fn without_url_ref(&self) -> CauseText;
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Words(String);
+struct CauseText(String);
 
 impl WithoutUrl for reqwest::Error {
-    fn without_url_ref(&self) -> Words {
+    fn without_url_ref(&self) -> CauseText {
         let mut words = Vec::new();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
@@ -198,7 +198,7 @@ impl WithoutUrl for reqwest::Error {
             source = cause.source();
         }
         words.dedup();
-        Words(if words.is_empty() { self.to_string() } else { words.join(": ") })
+        CauseText(if words.is_empty() { self.to_string() } else { words.join(": ") })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 /// How much is written at once, and so on whole multiples of it. The system keeps in one piece in
 /// memory what is written in one piece, and it is read many times: from a file that was written by
 /// the 8 KiB that come from the wire, reading and sending costs up to a fifth more (measured).
-const GATHER: usize = 1024 * 1024;
+const WRITE_BUFFER: usize = 1024 * 1024;
 
 /// A writer that counts and hashes, and stops at the size that was announced.
 pub(super) struct Sink<'a> {
@@ -33,7 +33,7 @@ impl<'a> Sink<'a> {
         fetched: &'a Counters<0>,
     ) -> Result<Self, Failure> {
         let file = tokio::fs::File::create(path).await.map_err(|e| local(path, &e))?;
-        let gathered = Vec::with_capacity(GATHER);
+        let gathered = Vec::with_capacity(WRITE_BUFFER);
         Ok(Self { source, file, path, hasher: Sha256::new(), gathered, written: 0, fetched })
     }
 
@@ -50,7 +50,7 @@ impl<'a> Sink<'a> {
             ));
         }
         self.hasher.update(bytes);
-        while let Some((fits, rest)) = bytes.split_at_checked(GATHER - self.gathered.len()) {
+        while let Some((fits, rest)) = bytes.split_at_checked(WRITE_BUFFER - self.gathered.len()) {
             self.gathered.extend_from_slice(fits);
             self.put().await?;
             bytes = rest;
@@ -103,7 +103,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_gathered_is_written_in_order_and_wholly() {
         let dir = tempfile::tempdir().unwrap();
-        let bytes: Vec<u8> = (0..GATHER * 5 / 2).map(|at| (at / 253).to_le_bytes()[0]).collect();
+        let bytes: Vec<u8> = (0..WRITE_BUFFER * 5 / 2).map(|at| (at / 253).to_le_bytes()[0]).collect();
         let source = Source {
             component: "ethtool".into(),
             url: "https://example.net/ethtool.deb".into(),
@@ -111,11 +111,11 @@ mod tests {
             size: Some(bytes.len() as u64),
             access: Access::default(),
         };
-        for width in [8_191, GATHER - 1, GATHER, GATHER + 1, bytes.len()] {
+        for width in [8_191, WRITE_BUFFER - 1, WRITE_BUFFER, WRITE_BUFFER + 1, bytes.len()] {
             let (path, metrics) = (dir.path().join("part"), Metrics::new());
             let mut sink = Sink::create(&source, &path, &metrics.payload_fetched).await.unwrap();
-            for piece in bytes.chunks(width) {
-                sink.write(piece).await.unwrap();
+            for chunk in bytes.chunks(width) {
+                sink.write(chunk).await.unwrap();
             }
             assert_eq!(sink.finish().await, Ok(bytes.len() as u64));
             assert!(std::fs::read(&path).unwrap() == bytes, "in pieces of {width}");

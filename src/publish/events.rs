@@ -5,7 +5,7 @@
 //! most one write a minute for each reason and action, and the next one says how many were left out.
 
 mod action;
-mod pace;
+mod rate_limit;
 
 pub use action::Action;
 
@@ -14,13 +14,13 @@ use farrier_update::Reason;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use pace::{Pace, Verdict};
+use rate_limit::{Admission, RateLimiter};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 /// An event's note may have this many characters at most; the API refuses longer ones.
-const LONGEST_NOTE: usize = 1024;
+const MAX_NOTE_LEN: usize = 1024;
 
 /// Writes events. An event that cannot be written is logged and forgotten: the condition says the
 /// same.
@@ -33,12 +33,12 @@ struct Inner {
     client: Client,
     part: String,
     metrics: Metrics,
-    pace: Mutex<Pace<Told>>,
+    limiter: Mutex<RateLimiter<EventRecord>>,
 }
 
 /// An event, and what it is about.
 #[derive(Clone)]
-struct Told {
+struct EventRecord {
     good: bool,
     about: ObjectReference,
     reason: Reason,
@@ -54,14 +54,15 @@ type Key = (String, Reason, Action, &'static str);
 impl Events {
     /// Events in the name of this part of the operator.
     pub fn new(client: Client, part: &str, metrics: &Metrics) -> Self {
-        let inner = Inner { client, part: part.to_owned(), metrics: metrics.clone(), pace: Mutex::default() };
+        let inner =
+            Inner { client, part: part.to_owned(), metrics: metrics.clone(), limiter: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
     /// Something went as it should.
     pub async fn normal(&self, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
         let (about, note) = (about.clone(), note.to_owned());
-        self.tell(Told { good: true, about, reason, action, kind: "", note }).await;
+        self.tell(EventRecord { good: true, about, reason, action, kind: "", note }).await;
     }
 
     /// Something did not.
@@ -79,21 +80,21 @@ impl Events {
         note: &str,
     ) {
         let (about, note) = (about.clone(), note.to_owned());
-        self.tell(Told { good: false, about, reason, action, kind, note }).await;
+        self.tell(EventRecord { good: false, about, reason, action, kind, note }).await;
     }
 
-    async fn tell(&self, told: Told) {
+    async fn tell(&self, told: EventRecord) {
         let key = key(&told);
-        let verdict = self.pace().ask(&key, told.clone(), Instant::now());
+        let verdict = self.limiter().ask(&key, told.clone(), Instant::now());
         match verdict {
-            Verdict::Now => self.write(&told, 0).await,
-            Verdict::Held => self.inner.metrics.events.count(["held_back"]),
-            Verdict::First { until } => {
+            Admission::Publish => self.write(&told, 0).await,
+            Admission::Coalesce => self.inner.metrics.events.count(["held_back"]),
+            Admission::Defer { until } => {
                 self.inner.metrics.events.count(["held_back"]);
                 let events = self.clone();
                 let later = async move {
                     tokio::time::sleep_until(until).await;
-                    let held = events.pace().take(&key, Instant::now());
+                    let held = events.limiter().take(&key, Instant::now());
                     if let Some((told, others)) = held {
                         events.write(&told, others).await;
                     }
@@ -104,7 +105,7 @@ impl Events {
     }
 
     /// Writes one that stands for `others` beside itself.
-    async fn write(&self, told: &Told, others: u32) {
+    async fn write(&self, told: &EventRecord, others: u32) {
         let event = Event {
             type_: if told.good { EventType::Normal } else { EventType::Warning },
             reason: told.reason.as_str().to_owned(),
@@ -125,12 +126,12 @@ impl Events {
         }
     }
 
-    fn pace(&self) -> std::sync::MutexGuard<'_, Pace<Told>> {
-        self.inner.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn limiter(&self) -> std::sync::MutexGuard<'_, RateLimiter<EventRecord>> {
+        self.inner.limiter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn key(told: &Told) -> Key {
+fn key(told: &EventRecord) -> Key {
     // The UID tells an object from a later one of the same name.
     let object = told.about.uid.clone().or_else(|| told.about.name.clone()).unwrap_or_default();
     (object, told.reason, told.action, told.kind)
@@ -140,7 +141,7 @@ fn key(told: &Told) -> Key {
 fn noted(note: &str, others: u32) -> String {
     let more =
         if others == 0 { String::new() } else { format!(" (and {others} more like it within a minute)") };
-    let room = LONGEST_NOTE.saturating_sub(more.chars().count());
+    let room = MAX_NOTE_LEN.saturating_sub(more.chars().count());
     note.chars().take(room).chain(more.chars()).collect()
 }
 

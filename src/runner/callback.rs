@@ -1,14 +1,14 @@
 //! Where the engine of one machine is to call.
 
 use super::Context;
-use super::doors::Open;
+use super::listeners::OpenListener;
 use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::Exposure;
 use crate::api::{ManagedNode, UpdateRun, condition};
 use crate::exposure;
 use crate::failure::Failure;
-use crate::membership::Home;
-use crate::session::{Callback, Calls, Goal, Plan};
+use crate::membership::RunnerLocation;
+use crate::session::{CallbackOptions, CallbackTarget, Goal, ResolvedTarget};
 use farrier_network::cidr;
 use farrier_update::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -23,16 +23,16 @@ use tracing::Instrument as _;
 
 /// How long this runner's own callback server is waited for. It listens before the first machine is
 /// begun, but not at once after a restart.
-const DOOR_PATIENCE: Duration = Duration::from_secs(15);
+const LISTENER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How often it is looked where an engine is to call. An engine that has lost its stream is waited for
 /// half a minute before it is told anything new.
-const PLAN_AGAIN: Duration = Duration::from_secs(5);
+const REPLAN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The same where the machine may not be talked to in another way and nothing is on it yet: an engine
 /// that is there is asked through the SSH session what it has done. Ports that are all taken are tried
 /// again every half minute.
-const LONG_DOOR_PATIENCE: Duration = Duration::from_mins(2);
+const LONG_LISTENER_TIMEOUT: Duration = Duration::from_mins(2);
 
 impl Context {
     /// Where the engine on this machine is to call; `None` where it is talked to through SSH.
@@ -42,16 +42,16 @@ impl Context {
         run: &UpdateRun,
         goal: Goal,
         touched: bool,
-    ) -> Option<Calls> {
+    ) -> Option<CallbackOptions> {
         if !exposure::calls_back(node, run) || goal == Goal::CleanUp {
             return None;
         }
-        // What the owner of the machine has written is kept to; what the run says is a wish.
+        // What the owner of the machine has written is kept to; what the run says is a control.
         let may_fall_back = node.spec.channel.is_none();
         let (send, plan) = watch::channel(self.plan(node, run, patience(node, touched)).await);
         let planner = self.clone().keep_planning(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send);
         let planner = Arc::new(AbortOnDropHandle::new(tokio::spawn(planner.in_current_span())));
-        Some(Calls { may_fall_back, plan, planner })
+        Some(CallbackOptions { may_fall_back, plan, planner })
     }
 
     /// Keeps a plan as the cluster wants it, for as long as somebody looks at it.
@@ -59,18 +59,18 @@ impl Context {
         self: Arc<Self>,
         node: ObjectRef<ManagedNode>,
         run: ObjectRef<UpdateRun>,
-        plan: watch::Sender<Plan>,
+        plan: watch::Sender<ResolvedTarget>,
     ) {
         loop {
             tokio::select! {
                 () = plan.closed() => return,
                 // sleep: names may mean something else without anybody telling.
-                () = tokio::time::sleep(PLAN_AGAIN) => {}
+                () = tokio::time::sleep(REPLAN_INTERVAL) => {}
             }
-            let found = (self.world.nodes.get(&node), self.world.runs.get(&run));
+            let found = (self.caches.nodes.get(&node), self.caches.runs.get(&run));
             let (Some(node), Some(run)) = found else { continue };
             // What was known is better than nothing.
-            if let Ok(new) = self.plan(&node, &run, DOOR_PATIENCE).await {
+            if let Ok(new) = self.plan(&node, &run, LISTENER_TIMEOUT).await {
                 plan.send_modify(|plan| *plan = Ok(new));
             }
         }
@@ -78,13 +78,13 @@ impl Context {
 
     /// What an attempt at this machine waits for before anything else, in words: this runner has lost
     /// its ports while it was away, and is about to have them again, or others.
-    pub(super) async fn awaited_door(
+    pub(super) async fn awaited_listener(
         &self,
         node: &ManagedNode,
         run: &UpdateRun,
         touched: bool,
     ) -> Option<String> {
-        let open = self.doors.of(&run.uid().unwrap_or_default(), Duration::ZERO).await;
+        let open = self.listeners.of(&run.uid().unwrap_or_default(), Duration::ZERO).await;
         (open.is_none() && exposure::calls_back(node, run)).then(|| {
             format!(
                 "runner {} waits until {} for ports of the run; see the condition Exposed of UpdateRun {}",
@@ -95,9 +95,9 @@ impl Context {
         })
     }
 
-    async fn plan(&self, node: &ManagedNode, run: &UpdateRun, patience: Duration) -> Plan {
+    async fn plan(&self, node: &ManagedNode, run: &UpdateRun, patience: Duration) -> ResolvedTarget {
         let uid = run.uid().unwrap_or_default();
-        let Some(door) = self.doors.of(&uid, patience).await else {
+        let Some(listener) = self.listeners.of(&uid, patience).await else {
             return Err(Failure::new(
                 Reason::CallbackRefused,
                 format!(
@@ -109,29 +109,29 @@ impl Context {
             ));
         };
         let (mut addresses, seen_port) = match &node.spec.callback_address {
-            Some(address) => (self.named(address, run, &door).await, None),
-            None => self.advertised(run, &door),
+            Some(address) => (self.named(address, run, &listener).await, None),
+            None => self.advertised(run, &listener),
         };
         let families = &node.spec.address_families;
         let rank = |target: &Target| families.iter().position(|f| Some(*f) == family(&target.host));
         addresses.retain(|target| rank(target).is_some());
         addresses.sort_by_key(|target| (!target.ours, rank(target)));
-        Ok(Callback {
-            identity: door.identity,
+        Ok(CallbackTarget {
+            identity: listener.identity,
             addresses: addresses.into_iter().map(|target| (target.host, target.port)).collect(),
             seen_port,
             families: (families.contains(&AddressFamily::IPv4), families.contains(&AddressFamily::IPv6)),
-            peers: super::doors::peers(&self.membership.live(), &self.name),
+            peers: super::listeners::peers(&self.membership.live(), &self.name),
             own: self.names.of(node).await,
-            refusals: door.refusals,
-            closed: door.closed,
+            refusals: listener.refusals,
+            closed: listener.closed,
         })
     }
 
     /// The address that the machine's owner has written down.
-    async fn named(&self, text: &str, run: &UpdateRun, door: &Open) -> Vec<Target> {
+    async fn named(&self, text: &str, run: &UpdateRun, listener: &OpenListener) -> Vec<Target> {
         let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
-        let port = callback.and_then(|c| c.https_port).unwrap_or(door.pair.https);
+        let port = callback.and_then(|c| c.https_port).unwrap_or(listener.pair.https);
         let hosts = match cidr::parse(text) {
             Some(address) => vec![with_zone(address, text)],
             None => self.names.look_up(text).await.iter().map(ToString::to_string).collect(),
@@ -141,12 +141,12 @@ impl Context {
 
     /// What the exposure offers: its addresses, and the port where the address counts that the
     /// machine sees us come from.
-    fn advertised(&self, run: &UpdateRun, door: &Open) -> (Vec<Target>, Option<u16>) {
+    fn advertised(&self, run: &UpdateRun, listener: &OpenListener) -> (Vec<Target>, Option<u16>) {
         let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
         if let (Exposure::NodePort | Exposure::LoadBalancer, Some(callback)) =
             (run.spec.callback.exposure, callback)
         {
-            let port = callback.https_port.unwrap_or(door.pair.https);
+            let port = callback.https_port.unwrap_or(listener.pair.https);
             let addresses = callback.addresses.iter().filter_map(|text| cidr::parse(text));
             let target = |address: IpAddr| Target { ours: true, host: address.to_string(), port };
             return (addresses.map(target).collect(), None);
@@ -154,21 +154,22 @@ impl Context {
         let runners = self.membership.live();
         let mut found = Vec::new();
         for (name, info) in runners.iter() {
-            let Some(pair) = super::doors::pair_of(run, name) else { continue };
-            let (Home::Host { addresses, .. } | Home::Pod { host_ips: addresses, .. }) = &info.home;
+            let Some(pair) = super::listeners::pair_of(run, name) else { continue };
+            let (RunnerLocation::Host { addresses, .. } | RunnerLocation::Pod { host_ips: addresses, .. }) =
+                &info.location;
             found.extend(addresses.iter().map(|ip| Target {
                 ours: *name == self.name,
                 host: ip.to_string(),
                 port: pair.https,
             }));
         }
-        (found, Some(door.pair.https))
+        (found, Some(listener.pair.https))
     }
 }
 
 /// How long an attempt at this machine waits for the callback server.
 fn patience(node: &ManagedNode, touched: bool) -> Duration {
-    if node.spec.channel.is_none() || touched { DOOR_PATIENCE } else { LONG_DOOR_PATIENCE }
+    if node.spec.channel.is_none() || touched { LISTENER_TIMEOUT } else { LONG_LISTENER_TIMEOUT }
 }
 
 /// When a wait that begins now ends, as statuses show times.
@@ -210,8 +211,8 @@ mod tests {
     #[test]
     fn a_wait_is_told_with_its_end() {
         let now = Time("2026-11-21T11:30:00.4Z".parse().unwrap());
-        assert_eq!(until(&now, DOOR_PATIENCE).to_string(), "2026-11-21T11:30:15Z");
-        assert_eq!(until(&now, LONG_DOOR_PATIENCE).to_string(), "2026-11-21T11:32:00Z");
+        assert_eq!(until(&now, LISTENER_TIMEOUT).to_string(), "2026-11-21T11:30:15Z");
+        assert_eq!(until(&now, LONG_LISTENER_TIMEOUT).to_string(), "2026-11-21T11:32:00Z");
     }
 
     /// A link-local address without its zone leads nowhere.

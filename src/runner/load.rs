@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// While the API server is away, it is asked this often.
-const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
+const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The user where the Secret names none.
 const DEFAULT_USER: &str = "root";
@@ -100,12 +100,12 @@ impl Context {
     pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal, touched: bool) -> Option<String> {
         let namespace = update.namespace().unwrap_or_default();
         let (node, run) = (self.node(update, &namespace).ok()?, self.update_run(update, &namespace).ok()?);
-        if goal == Goal::CleanUp { None } else { self.awaited_door(&node, &run, touched).await }
+        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, &run, touched).await }
     }
 
     fn node(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<ManagedNode>, Failure> {
         let name = &update.spec.node_ref.name;
-        self.world.nodes.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
+        self.caches.nodes.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
             Failure::new(
                 Reason::NodeNotFound,
                 format!("ManagedNode {name} is gone; make it again, or delete the run. An engine that is still there takes everything back by itself"),
@@ -115,13 +115,13 @@ impl Context {
 
     fn update_run(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<UpdateRun>, Failure> {
         let name = &update.spec.run_ref.name;
-        self.world.runs.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
+        self.caches.runs.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
             Failure::new(Reason::Cancelled, format!("UpdateRun {name} is gone; the machine is cleaned"))
         })
     }
 
     fn baseline(&self, name: &str, namespace: &str) -> Result<Arc<Baseline>, Failure> {
-        self.world.baselines.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
+        self.caches.baselines.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
             Failure::new(
                 Reason::BaselineNotFound,
                 format!("Baseline {name} is gone; make it again and start a new UpdateRun"),
@@ -156,7 +156,7 @@ impl Context {
                 // The API server is away: without it nobody can be told either.
                 Err(error) => {
                     tracing::warn!(secret = name, error = %chain(&error), "the API server does not answer; asked again");
-                    tokio::time::sleep(ASK_AGAIN).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }

@@ -17,18 +17,18 @@ use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
 
 /// Above this many packages the list is cut: nobody reads more in one object.
-const MOST_PACKAGES: usize = 5000;
+const MAX_PACKAGES: usize = 5000;
 
 /// Nor may the list be longer than this, as JSON: etcd takes 1.5 MiB for a request, and an object has
 /// more than its packages. A common package takes 100 bytes, the longest that is let in 2 KiB.
-const MOST_BYTES: usize = 1024 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
 
 impl Context {
     /// Writes what became known about the machine, of the generation of its spec that was worked with.
     pub(super) async fn record(&self, update: &NodeUpdate, view: &View, end: &End, generation: Option<i64>) {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
-        let Some(node) = self.world.nodes.get(&ObjectRef::new(name).within(&namespace)) else { return };
+        let Some(node) = self.caches.nodes.get(&ObjectRef::new(name).within(&namespace)) else { return };
         let run = &update.spec.run_ref.name;
         if let Some(survey) = &view.survey
             && let Err(error) = self.record_inventory(&node, survey, run).await
@@ -121,8 +121,8 @@ impl Context {
     }
 
     /// Tells that the machine cannot call back, and how it goes on.
-    pub(super) async fn announce_blocked(&self, update: &NodeUpdate, failure: &Failure, instead: bool) {
-        let next = if instead {
+    pub(super) async fn announce_blocked(&self, update: &NodeUpdate, failure: &Failure, fallback: bool) {
+        let next = if fallback {
             "the engine is talked to through the SSH session instead"
         } else {
             "nothing is installed"
@@ -132,7 +132,7 @@ impl Context {
     }
 
     /// Tells that somebody else answered the engine.
-    pub(super) async fn announce_impostor(&self, update: &NodeUpdate, failure: &Failure) {
+    pub(super) async fn announce_untrusted_peer(&self, update: &NodeUpdate, failure: &Failure) {
         let about = update.object_ref(&());
         self.events.warning(&about, failure.reason, Action::Distrust, &failure.message).await;
     }
@@ -277,8 +277,8 @@ fn facts(survey: &Survey) -> FactsReport {
 
 /// As many packages as an object may have.
 fn packages(survey: &Survey) -> Vec<InstalledPackage> {
-    let mut room = MOST_BYTES;
-    let all = survey.packages.iter().take(MOST_PACKAGES).map(|p| InstalledPackage {
+    let mut room = MAX_BYTES;
+    let all = survey.packages.iter().take(MAX_PACKAGES).map(|p| InstalledPackage {
         name: p.name.clone(),
         version: p.version.clone(),
         arch: p.arch.clone(),
@@ -308,9 +308,9 @@ mod tests {
         for word in ["x".repeat(512), "\"".repeat(512), "\n".repeat(512), "ä".repeat(256)] {
             let list = listed(5000, &word);
             let bytes = serde_json::to_vec(&list).unwrap().len();
-            assert!((MOST_BYTES - 5000..=MOST_BYTES + 2).contains(&bytes), "{bytes}");
+            assert!((MAX_BYTES - 5000..=MAX_BYTES + 2).contains(&bytes), "{bytes}");
         }
-        assert_eq!(listed(5001, "openssl-3.0.15-1").len(), MOST_PACKAGES);
+        assert_eq!(listed(5001, "openssl-3.0.15-1").len(), MAX_PACKAGES);
         assert_eq!(listed(4999, "openssl-3.0.15-1").len(), 4999);
     }
 }

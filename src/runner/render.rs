@@ -10,7 +10,7 @@ use crate::api::condition;
 use crate::api::managed_node::Channel;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::failure::Failure;
-use crate::session::{End, View, WayBack};
+use crate::session::{End, ReturnPath, View};
 use components::{changed, merge, planned};
 use farrier_update::NodePlan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -35,7 +35,7 @@ pub(super) enum Phase {
 }
 
 /// What is rendered.
-pub(super) struct Picture<'a> {
+pub(super) struct RenderInput<'a> {
     pub(super) old: &'a NodeUpdateStatus,
     pub(super) view: &'a View,
     pub(super) phase: &'a Phase,
@@ -46,8 +46,8 @@ pub(super) struct Picture<'a> {
 }
 
 /// The status that shows this.
-pub(super) fn status(picture: &Picture) -> NodeUpdateStatus {
-    let Picture { old, view, phase, attempt, run, generation, now } = picture;
+pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
+    let RenderInput { old, view, phase, attempt, run, generation, now } = picture;
     let mut conditions = old.conditions.clone();
     let verdicts = Verdicts::of(view, phase, old);
     for (type_, verdict) in verdicts.list() {
@@ -89,10 +89,10 @@ pub(super) fn status(picture: &Picture) -> NodeUpdateStatus {
 
 /// How the engine talks, once that is known.
 fn channel(view: &View) -> Option<Channel> {
-    match &view.way_back {
-        WayBack::Open { .. } | WayBack::BrokenOff { .. } => Some(Channel::Callback),
-        WayBack::NotNeeded | WayBack::Blocked { .. } => view.engine.as_ref().map(|_| Channel::Session),
-        WayBack::Shut { .. } | WayBack::Untried => None,
+    match &view.return_path {
+        ReturnPath::Open { .. } | ReturnPath::Lost { .. } => Some(Channel::Callback),
+        ReturnPath::NotNeeded | ReturnPath::Blocked { .. } => view.engine.as_ref().map(|_| Channel::Session),
+        ReturnPath::Pending { .. } | ReturnPath::Untried => None,
     }
 }
 

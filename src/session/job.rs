@@ -1,6 +1,6 @@
 //! What one attempt is given.
 
-use super::Calls;
+use super::CallbackOptions;
 use crate::callback::Registry;
 use crate::drivers::linux::Privilege;
 use crate::engines::Engines;
@@ -51,7 +51,7 @@ pub struct Job {
     /// How long the engine may go without contact, in seconds.
     pub lease_seconds: u64,
     /// How the engine calls back; `None` where it is talked to through the SSH session.
-    pub callback: Option<Calls>,
+    pub callback: Option<CallbackOptions>,
 }
 
 /// How far an attempt goes.

@@ -3,16 +3,16 @@
 use super::Session;
 use crate::drivers::linux::Machine;
 use crate::failure::Failure;
-use farrier_protocol::{Dial, Dialled};
+use farrier_protocol::{Dial, DialOutcome};
 use std::time::{Duration, Instant};
 
 /// How long a way back is tried that nobody answers on: rules for a new Service, a new address of a
 /// load balancer, and policies take effect some time after they were made, on each node of the
 /// cluster by itself. Up to about 2 s were seen on a busy node.
-const REACH_PATIENCE: Duration = Duration::from_secs(6);
+const REACH_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Between two tries.
-const REACH_AGAIN: Duration = Duration::from_secs(1);
+const REACH_RETRY: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
     /// Tries the way back from the machine; again for a while where it may yet open.
@@ -21,7 +21,7 @@ impl Session<'_> {
         machine: &Machine,
         targets: &[(String, u16)],
     ) -> Result<Vec<Dial>, Failure> {
-        until_open(REACH_PATIENCE, REACH_AGAIN, || machine.reach(targets)).await
+        until_open(REACH_TIMEOUT, REACH_RETRY, || machine.reach(targets)).await
     }
 
     /// The machine had nothing to try the way back with, and the engine is there now. Returns
@@ -30,10 +30,10 @@ impl Session<'_> {
         let since = Instant::now();
         let attempt = || machine.reach_by_engine(dir, addresses);
         // Should it not work, the first call is waited for.
-        let tried = until_open(REACH_PATIENCE, REACH_AGAIN, attempt).await.unwrap_or_default();
+        let tried = until_open(REACH_TIMEOUT, REACH_RETRY, attempt).await.unwrap_or_default();
         let blocked = !tried.is_empty() && !tried.iter().any(stands);
         if blocked {
-            self.block(self.in_the_way(&tried, since));
+            self.block(self.diagnose(&tried, since));
         }
         !blocked
     }
@@ -59,20 +59,20 @@ async fn until_open<F: Future<Output = Result<Vec<Dial>, Failure>>>(
 
 /// Whether this attempt had an answer.
 pub(super) fn stands(dial: &Dial) -> bool {
-    dial.result == Dialled::Connected
+    dial.result == DialOutcome::Connected
 }
 
 /// Whether another try may show something else: no way stands, and one of them is closed by somebody
 /// who may be about to open it. A machine without a route stays without one.
 fn may_yet_open(tried: &[Dial]) -> bool {
     let closed = |dial: &Dial| match dial.result {
-        Dialled::TimedOut | Dialled::Refused | Dialled::Prohibited => true,
-        Dialled::Connected
-        | Dialled::NoRoute
-        | Dialled::Closed
-        | Dialled::Silent
-        | Dialled::Untrusted
-        | Dialled::Failed => false,
+        DialOutcome::TimedOut | DialOutcome::Refused | DialOutcome::Prohibited => true,
+        DialOutcome::Connected
+        | DialOutcome::NoRoute
+        | DialOutcome::Closed
+        | DialOutcome::Silent
+        | DialOutcome::Untrusted
+        | DialOutcome::Failed => false,
     };
     !tried.iter().any(stands) && tried.iter().any(closed)
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    async fn tried(patience: Duration, results: &[Dialled]) -> (Vec<Dialled>, usize) {
+    async fn tried(patience: Duration, results: &[DialOutcome]) -> (Vec<DialOutcome>, usize) {
         let left = RefCell::new(results.to_vec());
         let attempt = || {
             let result = left.borrow_mut().remove(0);
@@ -97,7 +97,7 @@ mod tests {
     /// A policy that takes a moment kept the engine from being counted on for the whole attempt.
     #[tokio::test]
     async fn a_way_that_is_about_to_open_is_tried_again_and_one_that_is_not_is_not() {
-        use Dialled::{Connected, NoRoute, Prohibited, Refused, TimedOut};
+        use DialOutcome::{Connected, NoRoute, Prohibited, Refused, TimedOut};
         let long = Duration::from_mins(5);
         assert_eq!(
             tried(long, &[TimedOut, Refused, Prohibited, Connected, Refused]).await,

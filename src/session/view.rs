@@ -20,9 +20,9 @@ pub struct View {
     /// The host key to be recorded, if it was trusted on first use.
     pub first_key: Option<String>,
     /// Whether the engine can call back.
-    pub way_back: WayBack,
+    pub return_path: ReturnPath,
     /// Somebody else answered the engine in the runner's place, and was not talked to.
-    pub impostor: Option<Failure>,
+    pub untrusted_peer: Option<Failure>,
     /// The machine was lost in the middle and is being called back; why.
     pub lost: Option<Failure>,
     /// Signed in.
@@ -53,12 +53,12 @@ pub struct View {
 
 /// Whether the engine can call back.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub enum WayBack {
+pub enum ReturnPath {
     /// It need not.
     #[default]
     NotNeeded,
     /// The runner does not listen yet: it waits for its ports.
-    Shut {
+    Pending {
         /// What it waits for, and until when.
         message: String,
     },
@@ -73,7 +73,7 @@ pub enum WayBack {
         through: Vec<String>,
     },
     /// It has called, and that call has ended before its time. The next one is waited for.
-    BrokenOff {
+    Lost {
         /// From this address.
         from: IpAddr,
     },
@@ -82,7 +82,7 @@ pub enum WayBack {
         /// What is in the way.
         failure: Failure,
         /// The engine is talked to through the SSH session instead; if not, nothing is installed.
-        instead: bool,
+        fallback: bool,
     },
 }
 

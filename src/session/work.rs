@@ -1,8 +1,8 @@
 //! The tasks of one attempt, in order.
 
 use super::limits::{self, Limit};
-use super::{End, Goal, Session, Step, Survey, WayBack};
-use crate::conversation::TaskEnd;
+use super::{End, Goal, ReturnPath, Session, Step, Survey};
+use crate::engine_api::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
 use farrier_update::plan::detections;
@@ -19,7 +19,7 @@ impl Session<'_> {
     /// the conversation knows: an engine that does not get on with its work is left.
     pub(super) async fn work(&self) -> Result<End, Failure> {
         let last = self.greeting().await?;
-        self.learn_of_calls();
+        self.update_blocked();
         let worked = self.tasks().await;
         if worked.as_ref().is_err_and(|failure| failure.reason == Reason::EngineStalled) {
             // It does one thing after the other, and is not done with this.
@@ -40,10 +40,10 @@ impl Session<'_> {
         let mut view = self.view.subscribe();
         let launched = async { view.wait_for(|v| v.engine.is_some()).await.map(|_| ()) };
         tokio::select! {
-            last = self.conversation.greeted() => return Ok(last),
+            last = self.engine_api.greeted() => return Ok(last),
             _ = launched => {}
         }
-        let greeted = limits::within(limits::GREETING, &self.stop, self.conversation.greeted()).await;
+        let greeted = limits::within(limits::GREETING, &self.stop, self.engine_api.greeted()).await;
         greeted.ok_or_else(|| self.stalled("greeting", limits::GREETING))
     }
 
@@ -96,7 +96,7 @@ impl Session<'_> {
                 return Ok(self.withhold(&plan, &readings, &failure));
             }
             // It began while the engine could call, and stopping in the middle helps nobody.
-            self.view.send_modify(|v| v.way_back = WayBack::Blocked { failure, instead: true });
+            self.view.send_modify(|v| v.return_path = ReturnPath::Blocked { failure, fallback: true });
         }
         self.install(&plan).await
     }
@@ -144,7 +144,7 @@ impl Session<'_> {
     }
 
     fn finish(&self, plan: &NodePlan, after: &BTreeMap<String, Reading>) -> End {
-        let steps = step_records(&self.task_id("apply"), &self.conversation.events_after(0));
+        let steps = step_records(&self.task_id("apply"), &self.engine_api.events_after(0));
         let results: Vec<_> = plan
             .items
             .iter()
@@ -157,8 +157,8 @@ impl Session<'_> {
 
     #[tracing::instrument(name = "step", skip_all, fields(step = name))]
     async fn perform(&self, name: &str, work: Work) -> Result<(), Failure> {
-        let limit = limits::of(&work, &self.conversation.events_after(0), &self.job.components);
-        let performed = self.conversation.perform(Task { id: self.task_id(name), work });
+        let limit = limits::of(&work, &self.engine_api.events_after(0), &self.job.components);
+        let performed = self.engine_api.perform(Task { id: self.task_id(name), work });
         let ended = limits::within(limit, &self.stop, performed).await;
         match ended.ok_or_else(|| self.stalled(name, limit))? {
             TaskEnd::Done => Ok(()),
@@ -169,7 +169,7 @@ impl Session<'_> {
     /// The id of a task, which says which work is the same. Only when the engine's journal is known.
     fn task_id(&self, name: &str) -> String {
         let series = self.series.get_or_init(|| {
-            let open = unfinished_series(&self.conversation.events_after(0));
+            let open = unfinished_series(&self.engine_api.events_after(0));
             open.unwrap_or_else(|| format!("a{}", self.job.attempt))
         });
         format!("{series}-{name}")
@@ -177,7 +177,7 @@ impl Session<'_> {
 
     fn survey_of(&self, name: &str) -> Result<(Survey, BTreeMap<String, Reading>), Failure> {
         let id = self.task_id(name);
-        let events = self.conversation.events_after(0);
+        let events = self.engine_api.events_after(0);
         events.into_iter().rev().find_map(|event| match_survey(event, &id)).ok_or_else(|| {
             Failure::new(
                 Reason::EngineFailed,
@@ -204,7 +204,7 @@ impl Session<'_> {
     /// must be told, though the run is cancelled.
     pub(super) fn has_begun(&self) -> bool {
         let apply = self.task_id("apply");
-        let events = self.conversation.events_after(0);
+        let events = self.engine_api.events_after(0);
         events.iter().any(|e| matches!(&e.body, EventBody::TaskStarted { task, .. } if *task == apply))
     }
 
@@ -225,16 +225,16 @@ impl Session<'_> {
                 stopped = stop.wait_for(|stop| *stop), if !cancelled => {
                     cancelled = true;
                     if stopped.is_ok() {
-                        self.conversation.cancel();
+                        self.engine_api.cancel();
                     }
                 }
-                _ = self.conversation.greeted(), if !greeted => greeted = true,
-                dial = self.conversation.impostor(), if !warned => {
+                _ = self.engine_api.greeted(), if !greeted => greeted = true,
+                dial = self.engine_api.untrusted_peer(), if !warned => {
                     warned = true;
-                    self.warn_of(&dial);
+                    self.report_untrusted_peer(&dial);
                 }
-                () = self.conversation.more_than(seen), if greeted => {
-                    for event in self.conversation.events_after(seen) {
+                () = self.engine_api.more_than(seen), if greeted => {
+                    for event in self.engine_api.events_after(seen) {
                         seen = event.seq;
                         self.show(event);
                     }
@@ -245,7 +245,7 @@ impl Session<'_> {
 
     fn show(&self, event: Event) {
         let apply = self.task_id("apply");
-        let leases = u32::try_from(self.conversation.leases()).unwrap_or(u32::MAX);
+        let leases = u32::try_from(self.engine_api.leases()).unwrap_or(u32::MAX);
         self.view.send_modify(|v| {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]

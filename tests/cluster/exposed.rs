@@ -3,12 +3,12 @@
 use crate::server::{Server, server, until};
 use farrier::api::update_run::{ListenerState, ListenerStatus};
 use farrier::api::{ManagedNode, UpdateRun};
-use farrier::exposure::{Concerned, Exposer, Names, Objects, Opened, Site};
-use farrier::lease::{Keeper, Terms};
-use farrier::membership::{Home, Lookout, RunnerInfo, claim};
+use farrier::caches::Watches;
+use farrier::exposure::{ActiveMachine, ExposeOutcome, Exposer, Objects, Resolver, Site};
+use farrier::lease::{LeaseDurations, LeaseManager};
+use farrier::membership::{MembershipWatcher, RunnerInfo, RunnerLocation, claim};
 use farrier::metrics::Metrics;
 use farrier::publish::{self, Events};
-use farrier::world::Watches;
 use farrier_network::Phase;
 use farrier_network::policy::Ranges;
 use farrier_update::model::Millis;
@@ -30,7 +30,7 @@ struct Stage<'a> {
     exposer: Exposer,
     made: Objects,
     run: UpdateRun,
-    machines: [Concerned; 1],
+    machines: [ActiveMachine; 1],
 }
 
 impl<'a> Stage<'a> {
@@ -41,29 +41,30 @@ impl<'a> Stage<'a> {
         watches.ready().await.unwrap();
         let (world, made, _) = watches.into_parts();
         let made = made.unwrap();
-        let home = Home::Pod {
+        let location = RunnerLocation::Pod {
             pod_ips: vec!["10.0.0.9".parse().unwrap()],
             host_ips: vec!["192.0.2.9".parse().unwrap()],
             node: "n".to_owned(),
             host_ports: None,
             selector: BTreeMap::from([("app".to_owned(), "farrier".to_owned())]),
         };
-        let info = RunnerInfo { version: "0.1.0".to_owned(), home: home.clone() };
-        let (mut keeper, _) = Keeper::new(client, claim(namespace, RUNNER, &info), Terms::new(600));
+        let info = RunnerInfo { version: "0.1.0".to_owned(), location: location.clone() };
+        let (mut keeper, _) =
+            LeaseManager::new(client, claim(namespace, RUNNER, &info), LeaseDurations::new(600));
         keeper.attempt().await.unwrap();
-        let (mut lookout, membership) = Lookout::new(client, namespace, Terms::new(600));
+        let (mut lookout, membership) = MembershipWatcher::new(client, namespace, LeaseDurations::new(600));
         lookout.look().await.unwrap();
         assert!(membership.live().contains_key(RUNNER));
         let site = Site {
             namespace: namespace.clone(),
-            home,
+            location,
             ranges: Ranges::default(),
             balancer_patience: Duration::from_mins(2),
             objects: Some(made.clone()),
         };
         let events = Events::new(client.clone(), "farrier-controller", &metrics);
         let exposer =
-            Exposer::new(client.clone(), world, site, Arc::new(Names::default()), membership, events);
+            Exposer::new(client.clone(), world, site, Arc::new(Resolver::default()), membership, events);
         let run = json!({
             "apiVersion": "farrier.dev/v1alpha1",
             "kind": "UpdateRun",
@@ -79,7 +80,7 @@ impl<'a> Stage<'a> {
             "spec": {"type": "Linux", "addresses": ["192.0.2.7"], "credentialsRef": {"name": "c"}},
         }))
         .unwrap();
-        let machines = [Concerned { node: Arc::new(node), phase: Phase::Deployment }];
+        let machines = [ActiveMachine { node: Arc::new(node), phase: Phase::Deployment }];
         Self { server, exposer, made, run, machines }
     }
 
@@ -87,12 +88,12 @@ impl<'a> Stage<'a> {
     async fn open(&mut self) -> bool {
         let runs = [Arc::new(self.run.clone())];
         match self.exposer.open(&self.run, &runs, &self.machines).await.unwrap() {
-            Opened::AsItWas => true,
-            Opened::Written(run) => {
+            ExposeOutcome::Unchanged => true,
+            ExposeOutcome::Written(run) => {
                 self.run = *run;
                 true
             }
-            Opened::Failed => false,
+            ExposeOutcome::Failed => false,
         }
     }
 

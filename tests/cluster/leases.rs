@@ -1,8 +1,8 @@
 //! Replicas among themselves, on a real API server: who holds a Lease, and who sees whom.
 
 use crate::server::{Server, server};
-use farrier::lease::{Claim, Hold, Keeper, Standing, Terms};
-use farrier::membership::{Home, Lookout, RunnerInfo, claim};
+use farrier::lease::{Hold, LeaseConfig, LeaseDurations, LeaseManager, LeaseState};
+use farrier::membership::{MembershipWatcher, RunnerInfo, RunnerLocation, claim};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -21,20 +21,23 @@ const SECONDS: u16 = 3;
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn info() -> RunnerInfo {
-    RunnerInfo { version: "0.1.0".into(), home: Home::Host { id: "test".into(), addresses: vec![] } }
+    RunnerInfo {
+        version: "0.1.0".into(),
+        location: RunnerLocation::Host { id: "test".into(), addresses: vec![] },
+    }
 }
 
 /// A claim to one Lease in the name of a runner.
-fn to_lead(server: &Server, runner: &str) -> Claim {
-    Claim { name: "farrier-leader".into(), ..claim(&server.namespace, runner, &info()) }
+fn to_lead(server: &Server, runner: &str) -> LeaseConfig {
+    LeaseConfig { name: "farrier-leader".into(), ..claim(&server.namespace, runner, &info()) }
 }
 
 async fn soon(what: &str, happens: impl Future<Output = ()>) {
     tokio::time::timeout(LIMIT, happens).await.unwrap_or_else(|_| panic!("waited for: {what}"));
 }
 
-fn keep(server: &Server, claim: Claim) -> (Hold, CancellationToken, JoinSet<()>) {
-    let (keeper, hold) = Keeper::new(&server.client, claim, Terms::new(SECONDS));
+fn keep(server: &Server, claim: LeaseConfig) -> (Hold, CancellationToken, JoinSet<()>) {
+    let (keeper, hold) = LeaseManager::new(&server.client, claim, LeaseDurations::new(SECONDS));
     let stop = CancellationToken::new();
     let mut task = JoinSet::new();
     task.spawn(keeper.run(stop.clone()));
@@ -73,8 +76,9 @@ async fn a_lease_that_is_let_go_is_free_at_once_and_nothing_is_left_of_it() {
         assert!(!a.is_held());
         let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
         assert!(api.get_opt("farrier-leader").await.expect("an answer").is_none());
-        let (mut b, _) = Keeper::new(&server.client, to_lead(server, "b"), Terms::new(SECONDS));
-        assert_eq!(b.attempt().await.expect("an answer"), Standing::Held);
+        let (mut b, _) =
+            LeaseManager::new(&server.client, to_lead(server, "b"), LeaseDurations::new(SECONDS));
+        assert_eq!(b.attempt().await.expect("an answer"), LeaseState::Held);
     })
     .await;
 }
@@ -83,19 +87,20 @@ async fn a_lease_that_is_let_go_is_free_at_once_and_nothing_is_left_of_it() {
 #[tokio::test]
 async fn a_lease_that_somebody_edits_stays_where_it_is_and_one_that_is_taken_away_is_lost() {
     server(async |server| {
-        let (mut a, hold) = Keeper::new(&server.client, to_lead(server, "a"), Terms::new(SECONDS));
-        assert_eq!(a.attempt().await.expect("an answer"), Standing::Held);
+        let (mut a, hold) =
+            LeaseManager::new(&server.client, to_lead(server, "a"), LeaseDurations::new(SECONDS));
+        assert_eq!(a.attempt().await.expect("an answer"), LeaseState::Held);
         let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
         let patch = async |patch| {
             let patch = Patch::Merge(patch);
             api.patch("farrier-leader", &PatchParams::default(), &patch).await.expect("a patched Lease")
         };
         patch(json!({"metadata": {"labels": {"by": "hand"}}})).await;
-        assert_eq!(a.attempt().await.expect("an answer"), Standing::Held);
+        assert_eq!(a.attempt().await.expect("an answer"), LeaseState::Held);
         let kept = api.get("farrier-leader").await.expect("the Lease");
         assert_eq!(kept.metadata.labels.expect("labels")["by"], "hand", "what others write stays");
         patch(json!({"spec": {"holderIdentity": "b_1"}})).await;
-        assert_eq!(a.attempt().await.expect("an answer"), Standing::Other { holder: "b_1".into() });
+        assert_eq!(a.attempt().await.expect("an answer"), LeaseState::Other { holder: "b_1".into() });
         assert!(!hold.is_held());
         soon("a to know", hold.lost()).await;
     })
@@ -121,7 +126,8 @@ async fn whoever_holds_a_lease_goes_on_while_its_namespace_is_deleted() {
         soon("the Lease to go", async { drop(gone.await.expect("a watch")) }).await;
         let twice = Duration::from_secs(u64::from(SECONDS) * 2);
         tokio::time::timeout(twice, hold.lost()).await.expect_err("a has lost it, and nobody has it");
-        let (mut other, _) = Keeper::new(&server.client, to_lead(server, "b"), Terms::new(SECONDS));
+        let (mut other, _) =
+            LeaseManager::new(&server.client, to_lead(server, "b"), LeaseDurations::new(SECONDS));
         other.attempt().await.expect_err("nobody else gets it");
         let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
         kept.patch("kept", &PatchParams::default(), &free).await.expect("a ConfigMap without finalizer");
@@ -133,11 +139,13 @@ async fn whoever_holds_a_lease_goes_on_while_its_namespace_is_deleted() {
 #[tokio::test]
 async fn who_is_known_to_have_ended_is_not_waited_for() {
     server(async |server| {
-        let (mut first, _) = Keeper::new(&server.client, to_lead(server, "a"), Terms::new(SECONDS));
-        assert_eq!(first.attempt().await.expect("an answer"), Standing::Held);
-        let (mut second, _) = Keeper::new(&server.client, to_lead(server, "a"), Terms::new(SECONDS));
-        let standing = second.attempt().await.expect("an answer");
-        assert!(matches!(standing, Standing::Other { .. }), "the first one is alive: {standing:?}");
+        let (mut first, _) =
+            LeaseManager::new(&server.client, to_lead(server, "a"), LeaseDurations::new(SECONDS));
+        assert_eq!(first.attempt().await.expect("an answer"), LeaseState::Held);
+        let (mut second, _) =
+            LeaseManager::new(&server.client, to_lead(server, "a"), LeaseDurations::new(SECONDS));
+        let state = second.attempt().await.expect("an answer");
+        assert!(matches!(state, LeaseState::Other { .. }), "the first one is alive: {state:?}");
         // As if the first one had been an earlier process with our number.
         let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
         let lease = api.get("farrier-leader").await.expect("the Lease");
@@ -147,7 +155,7 @@ async fn who_is_known_to_have_ended_is_not_waited_for() {
         process["began"] = json!(1);
         let patch = json!({"metadata": {"annotations": {"farrier.dev/process": process.to_string()}}});
         api.patch("farrier-leader", &PatchParams::default(), &Patch::Merge(&patch)).await.expect("a Lease");
-        assert_eq!(second.attempt().await.expect("an answer"), Standing::Held);
+        assert_eq!(second.attempt().await.expect("an answer"), LeaseState::Held);
     })
     .await;
 }
@@ -156,7 +164,8 @@ async fn who_is_known_to_have_ended_is_not_waited_for() {
 #[tokio::test]
 async fn runners_see_each_other_come_and_go() {
     server(async |server| {
-        let (mut lookout, members) = Lookout::new(&server.client, &server.namespace, Terms::new(SECONDS));
+        let (mut lookout, members) =
+            MembershipWatcher::new(&server.client, &server.namespace, LeaseDurations::new(SECONDS));
         let (a, _stop, mut silent) = keep(server, claim(&server.namespace, "a", &info()));
         let (b, leave, _task) = keep(server, claim(&server.namespace, "b", &info()));
         soon("both to be there", async {
@@ -173,7 +182,8 @@ async fn runners_see_each_other_come_and_go() {
         leave.cancel();
         silent.shutdown().await;
         let mut lookouts = JoinSet::new();
-        let (_, nobody_leads) = Keeper::new(&server.client, to_lead(server, "c"), Terms::new(SECONDS));
+        let (_, nobody_leads) =
+            LeaseManager::new(&server.client, to_lead(server, "c"), LeaseDurations::new(SECONDS));
         lookouts.spawn(lookout.run(nobody_leads));
         let mut changes = members.clone();
         soon("b, who said so, and a, who is silent, to be gone", async {
@@ -190,13 +200,14 @@ async fn runners_see_each_other_come_and_go() {
 #[tokio::test]
 async fn who_leads_deletes_the_leases_of_runners_that_were_killed() {
     server(async |server| {
-        let short = Terms::new(1);
-        let (mut killed, _) = Keeper::new(&server.client, claim(&server.namespace, "killed", &info()), short);
-        assert_eq!(killed.attempt().await.expect("an answer"), Standing::Held);
+        let short = LeaseDurations::new(1);
+        let (mut killed, _) =
+            LeaseManager::new(&server.client, claim(&server.namespace, "killed", &info()), short);
+        assert_eq!(killed.attempt().await.expect("an answer"), LeaseState::Held);
         let (alive, _stop, _task) = keep(server, claim(&server.namespace, "alive", &info()));
         let (leads, _stop, _task) = keep(server, to_lead(server, "alive"));
         soon("the live one to lead", leads.gained()).await;
-        let (lookout, members) = Lookout::new(&server.client, &server.namespace, short);
+        let (lookout, members) = MembershipWatcher::new(&server.client, &server.namespace, short);
         let mut lookouts = JoinSet::new();
         lookouts.spawn(lookout.run(leads));
         let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);

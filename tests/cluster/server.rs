@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 static INSTALLED: OnceCell<Installed> = OnceCell::const_new();
 
 /// How long anything may take that a server does in the background.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What was seen while the definitions were installed.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ async fn served() -> Vec<String> {
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "it does not come about that {what}");
+        assert!(begun.elapsed() < TIMEOUT, "it does not come about that {what}");
         // sleep: what a server serves cannot be watched
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -5,7 +5,7 @@ use crate::harness::run::watched;
 use crate::harness::{Conditions, Machine, Run, wait};
 use crate::release::{Release, on_node};
 use crate::replicas::{
-    AT_ONCE, all_at_work, at_work, calling, handed_over, let_go, relay, six, some, went_well,
+    MAX_CONCURRENT, all_at_work, at_work, calling, handed_over, let_go, relay, six, some, went_well,
 };
 use crate::traces::{is_as_before, traces};
 use futures::future::{join, join3};
@@ -70,7 +70,7 @@ fn a_node_breaks_down_and_the_pod_on_the_other_one_takes_over() {
             handed_over(&runs, &lost.name).await;
             let_go(&site.machines()).await;
         };
-        join(watched(&first, AT_ONCE, meanwhile), watched(&second, AT_ONCE, async {})).await;
+        join(watched(&first, MAX_CONCURRENT, meanwhile), watched(&second, MAX_CONCURRENT, async {})).await;
         went_well(&first, &by_host).await;
         went_well(&second, &by_service).await;
         site.told("RunnerLost").await;

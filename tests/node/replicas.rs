@@ -15,7 +15,7 @@ const THREE: [&str; 3] = ["replicas=3", "hostPorts.enabled=false", "operator.rep
 
 /// Machines at once in each run, of six. Each call arrives at a pod by chance: that none of ten machines'
 /// calls is passed on happens once in 60,000 times.
-pub(crate) const AT_ONCE: usize = 5;
+pub(crate) const MAX_CONCURRENT: usize = 5;
 
 /// Lets the step of [`Site::held`] end on all of them.
 pub(crate) async fn let_go(machines: &[Machine]) {
@@ -37,7 +37,7 @@ pub(crate) async fn calling<'a>(site: &'a Site, name: &str, exposure: &str) -> R
         "baselineRef": {"name": "slow"},
         "selector": {"matchLabels": {"in": name}},
         "channel": "Callback",
-        "strategy": {"maxConcurrent": AT_ONCE},
+        "strategy": {"maxConcurrent": MAX_CONCURRENT},
         "callback": {"exposure": exposure},
     });
     site.run(name, spec).await
@@ -71,7 +71,7 @@ pub(crate) fn relay(update: &NodeUpdate) -> Option<String> {
 pub(crate) async fn all_at_work(runs: &[Part<'_>]) {
     wait::until("machines to be at work", wait::LIMIT, async || {
         let busy = at_work(runs).await.len();
-        if busy == AT_ONCE * runs.len() { Ok(()) } else { Err(format!("{busy} are")) }
+        if busy == MAX_CONCURRENT * runs.len() { Ok(()) } else { Err(format!("{busy} are")) }
     })
     .await;
 }
@@ -161,7 +161,7 @@ fn calls_are_passed_on_between_pods_whichever_of_them_is_killed() {
             kills(release, &runs).await;
             let_go(&site.machines()).await;
         };
-        join(watched(&first, AT_ONCE, meanwhile), watched(&second, AT_ONCE, async {})).await;
+        join(watched(&first, MAX_CONCURRENT, meanwhile), watched(&second, MAX_CONCURRENT, async {})).await;
         went_well(&first, &by_node).await;
         went_well(&second, &by_balancer).await;
         release.is_rolled_out().await;
@@ -204,7 +204,7 @@ fn a_run_goes_on_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
             evictions(release).await;
             let_go(&machines).await;
         };
-        watched(&run, AT_ONCE, meanwhile).await;
+        watched(&run, MAX_CONCURRENT, meanwhile).await;
         went_well(&run, &machines).await;
         release.is_rolled_out().await;
         is_as_before(&before, site, release, &machines, "after the run").await;

@@ -4,10 +4,10 @@ pub(crate) mod payloads;
 
 use crate::install::{self, Preparation};
 use crate::logs;
-use crate::place;
 use crate::shared::{Halt, Stop};
 use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
+use crate::work_dir;
 use crate::worker::{Engine, failed};
 use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit};
 use std::collections::BTreeSet;
@@ -15,14 +15,14 @@ use std::io;
 use std::time::Duration;
 
 /// Why no step was begun.
-pub(crate) enum Unable {
+pub(crate) enum ApplyError {
     /// The task failed; the component whose fault it is, or none.
     Failed { code: FailureCode, component: String, message: String },
     /// It was told to stop.
     Stopped(Stop),
 }
 
-impl Unable {
+impl ApplyError {
     pub(crate) fn other(component: &str, message: String) -> Self {
         Self::Failed { code: FailureCode::Other, component: component.into(), message }
     }
@@ -35,26 +35,26 @@ pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step]) {
     let begun = engine.shared.record(EventBody::TaskStarted { task: task.into(), components });
     let ready = match begun {
         Ok(()) => payloads::fetch_all(engine, task, steps),
-        Err(error) => Err(Unable::other("", format!("the journal cannot be written: {error}"))),
+        Err(error) => Err(ApplyError::other("", format!("the journal cannot be written: {error}"))),
     };
     let stopped = match &ready {
-        Err(Unable::Stopped(stop)) => Some(*stop),
-        Ok(()) | Err(Unable::Failed { .. }) => None,
+        Err(ApplyError::Stopped(stop)) => Some(*stop),
+        Ok(()) | Err(ApplyError::Failed { .. }) => None,
     };
     let ended = match ready {
         // Where it was stopped, `steps` begins none and says why for each.
-        Ok(()) | Err(Unable::Stopped(_)) => {
+        Ok(()) | Err(ApplyError::Stopped(_)) => {
             Apply { engine, task, stopped, succeeded: BTreeSet::new() }.steps(steps)
         }
-        Err(failure @ Unable::Failed { .. }) => Err(failure),
+        Err(failure @ ApplyError::Failed { .. }) => Err(failure),
     };
     for path in [engine.place.payloads(), engine.place.work()] {
         // What cannot be removed now shows when the engine retires.
-        place::remove_tree(&path).ok();
+        work_dir::remove_tree(&path).ok();
     }
     engine.report(match ended {
-        Err(Unable::Failed { code, component, message }) => failed(task, code, &component, message),
-        Ok(()) | Err(Unable::Stopped(_)) => EventBody::TaskDone { task: task.into() },
+        Err(ApplyError::Failed { code, component, message }) => failed(task, code, &component, message),
+        Ok(()) | Err(ApplyError::Stopped(_)) => EventBody::TaskDone { task: task.into() },
     });
 }
 
@@ -67,17 +67,17 @@ struct Apply<'a> {
 }
 
 impl<'a> Apply<'a> {
-    fn steps(mut self, steps: &'a [Step]) -> Result<(), Unable> {
+    fn steps(mut self, steps: &'a [Step]) -> Result<(), ApplyError> {
         for (number, step) in steps.iter().enumerate() {
             let (exit, output) = match self.step(number, step) {
                 Ok(ended) => ended,
                 // Only before the first step can the task as a whole be said to have failed.
-                Err(Unable::Stopped(stop)) => {
+                Err(ApplyError::Stopped(stop)) => {
                     self.stopped = Some(stop);
                     (exit_of(stop), String::new())
                 }
                 Err(failure) if number == 0 => return Err(failure),
-                Err(Unable::Failed { code, message, component: _ }) => {
+                Err(ApplyError::Failed { code, message, component: _ }) => {
                     (StepExit::NotStarted { code, detail: message }, String::new())
                 }
             };
@@ -90,7 +90,7 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    fn step(&mut self, number: usize, step: &Step) -> Result<(StepExit, String), Unable> {
+    fn step(&mut self, number: usize, step: &Step) -> Result<(StepExit, String), ApplyError> {
         self.stopped = self.stopped.or_else(|| self.engine.shared.stop());
         if let Some(stop) = self.stopped {
             return Ok((exit_of(stop), String::new()));
@@ -99,8 +99,9 @@ impl<'a> Apply<'a> {
             return Ok((StepExit::Skipped, format!("{missing} did not succeed")));
         }
         // What went before may have filled the disk.
-        space::check_packages(std::slice::from_ref(step), None)
-            .map_err(|(code, message)| Unable::Failed { code, component: step.component.clone(), message })?;
+        space::check_packages(std::slice::from_ref(step), None).map_err(|(code, message)| {
+            ApplyError::Failed { code, component: step.component.clone(), message }
+        })?;
         let (plan, lock) = match install::prepare(self.engine, number, step)? {
             Preparation::Ready { plan, lock } => (plan, lock),
             Preparation::Ended { exit, output } => {
@@ -115,12 +116,12 @@ impl<'a> Apply<'a> {
         ended
     }
 
-    fn run(&self, mut plan: Plan, step: &Step) -> Result<(StepExit, String), Unable> {
+    fn run(&self, mut plan: Plan, step: &Step) -> Result<(StepExit, String), ApplyError> {
         let (task, component) = (self.task.to_owned(), step.component.clone());
         plan.environment.push((SESSION_VARIABLE, self.engine.session.id.clone()));
         let not_written = |error: io::Error| {
             let message = format!("the log cannot be written: {error}");
-            Unable::Failed { code: space::code(&error), component: component.clone(), message }
+            ApplyError::Failed { code: space::code(&error), component: component.clone(), message }
         };
         let log = self.engine.logs.step(&component, &header(&task, step)).map_err(not_written)?;
         let started = EventBody::StepStarted { task, component: component.clone() };

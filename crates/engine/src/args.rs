@@ -1,6 +1,6 @@
 //! The command line: what the runner types.
 
-use crate::callback::address::{Address, MOST_ADDRESSES};
+use crate::callback::address::{Address, MAX_ADDRESSES};
 use crate::digest::Digest;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ Example:
 ";
 
 /// Longest accepted name: the limit of Kubernetes for the names that these are.
-const LONGEST_NAME: usize = 253;
+const MAX_NAME_LEN: usize = 253;
 
 /// How long `reach` waits unless told otherwise: two lost packets are made up for within it.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -158,8 +158,8 @@ fn reach(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
     }
     let addresses = arguments.map(|word| word.to_string_lossy().parse());
     let addresses: Vec<Address> = addresses.collect::<Result<_, _>>()?;
-    if addresses.is_empty() || addresses.len() > MOST_ADDRESSES {
-        return Err(format!("{} addresses: between 1 and {MOST_ADDRESSES} are tried", addresses.len()));
+    if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
+        return Err(format!("{} addresses: between 1 and {MAX_ADDRESSES} are tried", addresses.len()));
     }
     Ok(Command::Reach { addresses, timeout })
 }
@@ -197,7 +197,7 @@ impl Options {
     fn name(&mut self, name: &str) -> Result<String, String> {
         let text = self.take(name)?;
         let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        if text.is_empty() || text.len() > LONGEST_NAME || text.starts_with('.') || !plain {
+        if text.is_empty() || text.len() > MAX_NAME_LEN || text.starts_with('.') || !plain {
             return Err(format!("--{name} {text:?} is not a name: use letters, digits, '.', '_' and '-'"));
         }
         Ok(text)

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what is said. Needs no privilege but the one to open the socket.
 
-use crate::place::Place;
+use crate::work_dir::WorkDir;
 use farrier_protocol::ATTACH_MARKER;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ const NOBODY: u8 = 3;
 
 /// Copies both ways until the engine closes its side, or nobody reads ours.
 pub(crate) fn attach(dir: &Path) -> ExitCode {
-    let socket = match Place::named(dir) {
+    let socket = match WorkDir::named(dir) {
         Ok(place) => place.socket(),
         Err(message) => {
             eprintln!("error: {message}");

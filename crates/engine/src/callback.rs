@@ -10,4 +10,4 @@ mod stream;
 mod tls;
 
 pub(crate) use dialler::Dialler;
-pub(crate) use stream::{Cut, Route, Stream, fruitless};
+pub(crate) use stream::{Route, Stream, StreamCloser, fruitless};

@@ -5,7 +5,7 @@ mod depends;
 mod package_lock;
 mod rpm;
 
-use crate::apply::{Unable, payloads};
+use crate::apply::{ApplyError, payloads};
 use crate::step::Plan;
 use crate::worker::Engine;
 use farrier_protocol::{FailureCode, Installer, Step, StepExit};
@@ -34,8 +34,8 @@ pub(crate) enum Preparation {
 }
 
 /// Prepares one step of a task. The payload is there and verified.
-pub(crate) fn prepare(engine: &Engine, number: usize, step: &Step) -> Result<Preparation, Unable> {
-    let trouble = |error: io::Error| Unable::other(&step.component, format!("the payload: {error}"));
+pub(crate) fn prepare(engine: &Engine, number: usize, step: &Step) -> Result<Preparation, ApplyError> {
+    let trouble = |error: io::Error| ApplyError::other(&step.component, format!("the payload: {error}"));
     let payload = payloads::path(engine, step)?;
     let dir = engine.place.work().join(number.to_string());
     DirBuilder::new().mode(0o700).create(&dir).map_err(trouble)?;

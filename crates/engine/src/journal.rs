@@ -4,9 +4,9 @@
 //! runner does not have yet, and it tells an engine that takes over what its predecessor did.
 //! It stays on the machine when the engine leaves.
 
-mod known;
+mod state;
 
-pub(crate) use known::Known;
+pub(crate) use state::SessionState;
 
 use crate::{clock, logs};
 use farrier_protocol::{Event, EventBody};
@@ -21,7 +21,7 @@ pub(crate) struct Journal {
     length: u64,
     last_seq: u64,
     index: Vec<Entry>,
-    known: Known,
+    known: SessionState,
 }
 
 /// Where one event is.
@@ -47,7 +47,8 @@ impl Journal {
     /// read with readable ones behind it is an error: a step could run twice otherwise.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = logs::open_append(path)?;
-        let mut journal = Self { file, length: 0, last_seq: 0, index: Vec::new(), known: Known::default() };
+        let mut journal =
+            Self { file, length: 0, last_seq: 0, index: Vec::new(), known: SessionState::default() };
         journal.read(path)?;
         journal.file.set_len(journal.length)?;
         if let Some(dir) = path.parent() {
@@ -58,7 +59,7 @@ impl Journal {
     }
 
     /// What the journal says.
-    pub(crate) fn known(&self) -> &Known {
+    pub(crate) fn known(&self) -> &SessionState {
         &self.known
     }
 

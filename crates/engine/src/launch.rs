@@ -4,10 +4,10 @@ use crate::args::Session;
 use crate::callback::config::{self, Channel};
 use crate::command::ENVIRONMENT;
 use crate::digest::Digest;
-use crate::holder::{self, Holder};
 use crate::lock::MachineLock;
-use crate::place::Place;
+use crate::lock_holder::{self, LockHolder};
 use crate::space;
+use crate::work_dir::WorkDir;
 use farrier_protocol::{FailureCode, LaunchError, LaunchReport, Leftover};
 use std::fmt::Display;
 use std::fs::File;
@@ -18,10 +18,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long an engine that is starting or leaving is waited for.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Between two tries at the lock.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why there is no engine.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ fn try_launch(
         let message = "the engine must be started as root".into();
         return Err(Failure { code: LaunchError::NotRoot, message });
     }
-    let place = Place::check(&session.dir).map_err(Failure::other)?;
+    let place = WorkDir::check(&session.dir).map_err(Failure::other)?;
     let callback = callback.transpose().map_err(Failure::other)?;
     if let Some(json) = &callback {
         Channel::parse(json).map_err(Failure::other)?;
@@ -100,7 +100,7 @@ fn try_launch(
 }
 
 /// Keeps what the engine is told about the way back, or nothing of it on channel `Session`.
-fn keep(place: &Place, callback: Option<&[u8]>) -> Result<(), Failure> {
+fn keep(place: &WorkDir, callback: Option<&[u8]>) -> Result<(), Failure> {
     let kept = callback.map_or_else(|| config::forget(place), |json| config::store(place, json));
     kept.map_err(|error| {
         let full = space::code(&error) == FailureCode::DiskFull;
@@ -111,8 +111,8 @@ fn keep(place: &Place, callback: Option<&[u8]>) -> Result<(), Failure> {
 
 /// Removes the directory, unless an engine is at work in it.
 fn clean_up(session: &Session) -> Result<(), Leftover> {
-    match Place::named(&session.dir) {
-        Ok(place) if !holder::is_at_work_in(&session.dir) => place.remove(),
+    match WorkDir::named(&session.dir) {
+        Ok(place) if !lock_holder::is_at_work_in(&session.dir) => place.remove(),
         // A directory with another name is none of ours, and was said to be wrong already.
         Ok(_) | Err(_) => Ok(()),
     }
@@ -130,16 +130,16 @@ fn verify(digest: &Digest) -> Result<(), Failure> {
 }
 
 /// Takes the lock, or returns the engine of this very session that has it.
-fn wait_for_lock(lock: &MachineLock, session: &Session, place: &Place) -> Result<Option<u32>, Failure> {
-    let is_ours = |holder: &Holder| {
+fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Result<Option<u32>, Failure> {
+    let is_ours = |holder: &LockHolder| {
         holder.command == "run" && holder.session == session.id && holder.dir == session.dir
     };
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     loop {
         if lock.try_take().map_err(context("the machine's lock"))? {
             return Ok(None);
         }
-        let holder = lock.target().map(holder::find).map_err(context("the machine's lock"))?;
+        let holder = lock.target().map(lock_holder::find).map_err(context("the machine's lock"))?;
         match &holder {
             // One that leaves removes its socket first.
             Some(holder) if is_ours(holder) && place.socket().exists() => return Ok(Some(holder.pid)),
@@ -151,13 +151,13 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &Place) -> Result
             return Err(busy(holder.as_ref()));
         }
         // sleep: a lock that another process holds cannot be awaited with a limit.
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn busy(holder: Option<&Holder>) -> Failure {
+fn busy(holder: Option<&LockHolder>) -> Failure {
     let message = match holder {
-        Some(Holder { run, session, dir, pid, .. }) => {
+        Some(LockHolder { run, session, dir, pid, .. }) => {
             format!(
                 "run {run} is at work on this machine: session {session}, process {pid} in {}",
                 dir.display()

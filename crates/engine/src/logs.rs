@@ -1,7 +1,7 @@
 //! What stays on the machine: the journal and what the installers printed.
 
 use crate::clock;
-use crate::place::Place;
+use crate::work_dir::WorkDir;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ pub(crate) fn root() -> io::Result<PathBuf> {
 }
 
 /// Finds the journal of `session` whatever its run is.
-pub(crate) fn find_journal(place: &Place, session: &str) -> Option<(Logs, PathBuf)> {
+pub(crate) fn find_journal(place: &WorkDir, session: &str) -> Option<(Logs, PathBuf)> {
     let runs = fs::read_dir(ROOT).into_iter().flatten().flatten().map(|entry| entry.path());
     runs.chain([place.logs()]).find_map(|dir| {
         let logs = Logs { dir };
@@ -51,7 +51,7 @@ pub(crate) fn find_journal(place: &Place, session: &str) -> Option<(Logs, PathBu
 
 impl Logs {
     /// Makes the folder: below `/var/log`, or in `place` where that cannot be written.
-    pub(crate) fn open(run: &str, place: &Place) -> io::Result<Self> {
+    pub(crate) fn open(run: &str, place: &WorkDir) -> io::Result<Self> {
         let below_root = || {
             let dir = root()?.join(run);
             make(&dir, 0o700)?;

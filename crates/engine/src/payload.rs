@@ -33,7 +33,7 @@ pub(crate) struct Download {
 }
 
 /// A write that failed is the machine's fault, a read that failed the line's.
-enum Trouble {
+enum CopyError {
     Line(io::Error),
     Disk(io::Error),
 }
@@ -75,24 +75,24 @@ impl Download {
                 }
                 Ok(self.finish())
             }
-            Err(Trouble::Line(error)) => Err(error),
-            Err(Trouble::Disk(error)) => {
+            Err(CopyError::Line(error)) => Err(error),
+            Err(CopyError::Disk(error)) => {
                 http.abandon();
                 Ok(Err(disk(&error)))
             }
         }
     }
 
-    fn copy(&mut self, body: &mut Body<'_>) -> Result<(), Trouble> {
+    fn copy(&mut self, body: &mut Body<'_>) -> Result<(), CopyError> {
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            let count = body.read(&mut buffer).map_err(Trouble::Line)?;
+            let count = body.read(&mut buffer).map_err(CopyError::Line)?;
             let bytes = buffer.get(..count).unwrap_or_default();
             // One byte too many is enough to know.
             if count == 0 || self.offset > self.size {
                 return Ok(());
             }
-            self.file.write_all(bytes).map_err(Trouble::Disk)?;
+            self.file.write_all(bytes).map_err(CopyError::Disk)?;
             self.hasher.update(bytes);
             self.offset += count as u64;
         }

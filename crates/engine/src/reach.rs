@@ -2,7 +2,7 @@
 
 use crate::callback::address::Address;
 use crate::callback::fruitless;
-use farrier_protocol::{Dial, Dialled, PREFLIGHT};
+use farrier_protocol::{Dial, DialOutcome, PREFLIGHT};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ pub(crate) fn reach(addresses: &[Address], timeout: Duration) -> ExitCode {
         let json = serde_json::to_string(dial)?;
         writeln!(output, "{json}")
     });
-    let all_stood = dials.iter().all(|dial| dial.result == Dialled::Connected);
+    let all_stood = dials.iter().all(|dial| dial.result == DialOutcome::Connected);
     if all_stood && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -34,7 +34,7 @@ fn dial(address: &Address, timeout: Duration) -> Dial {
     match is_answered(stream, until) {
         Ok(()) => Dial {
             address: address.text().to_owned(),
-            result: Dialled::Connected,
+            result: DialOutcome::Connected,
             message: String::new(),
             from,
         },

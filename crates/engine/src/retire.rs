@@ -1,7 +1,7 @@
 //! Takes back every lease, so that only the logs stay.
 
-use crate::journal::Known;
-use crate::place::Place;
+use crate::journal::SessionState;
+use crate::work_dir::WorkDir;
 use crate::worker::Engine;
 use farrier_protocol::{EventBody, Lease, LeaseKind, Leftover};
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) fn retire(engine: &Engine) {
     engine.shared.retire();
     engine.place.close();
-    let leases = engine.shared.known(|known: &Known| known.leases.clone());
+    let leases = engine.shared.known(|known: &SessionState| known.leases.clone());
     let mut leftovers = Vec::new();
     for lease in leases {
         match take_back(&lease, &engine.place) {
@@ -24,7 +24,7 @@ pub(crate) fn retire(engine: &Engine) {
 
 /// Takes back one lease. A process is the engine itself, which ends right after; no installer
 /// is running when an engine retires.
-fn take_back(lease: &Lease, place: &Place) -> Result<(), Leftover> {
+fn take_back(lease: &Lease, place: &WorkDir) -> Result<(), Leftover> {
     match lease.kind {
         LeaseKind::Process => Ok(()),
         LeaseKind::Directory => remove_directory(&lease.what, place),
@@ -35,10 +35,10 @@ fn take_back(lease: &Lease, place: &Place) -> Result<(), Leftover> {
 }
 
 /// Removes the engine's directory: this one, or the one of an earlier engine of the session.
-pub(crate) fn remove_directory(what: &str, place: &Place) -> Result<(), Leftover> {
+pub(crate) fn remove_directory(what: &str, place: &WorkDir) -> Result<(), Leftover> {
     if Path::new(what) == place.dir() {
         return place.remove();
     }
-    let place = Place::named(Path::new(what)).map_err(|why| Leftover { what: what.into(), why })?;
+    let place = WorkDir::named(Path::new(what)).map_err(|why| Leftover { what: what.into(), why })?;
     place.remove()
 }

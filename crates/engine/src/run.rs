@@ -11,9 +11,9 @@ use crate::launch::Failure;
 use crate::link::Link;
 use crate::lock::MachineLock;
 use crate::logs::Logs;
-use crate::place::Place;
 use crate::shared::Shared;
 use crate::space;
+use crate::work_dir::WorkDir;
 use crate::worker::Engine;
 use farrier_protocol::{EventBody, FailureCode, LaunchError, LaunchReport, Lease, LeaseKind};
 use signal_hook::consts::SIGTERM;
@@ -73,7 +73,7 @@ fn detach() -> io::Result<(MachineLock, File)> {
 }
 
 fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
-    let place = Place::check(&session.dir).map_err(Failure::other)?;
+    let place = WorkDir::check(&session.dir).map_err(Failure::other)?;
     // Before the first lease, so that none is forgotten.
     let signals = Signals::new([SIGTERM]).map_err(Failure::other)?;
     let no_journal = |error: io::Error| {
@@ -92,7 +92,7 @@ fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
 }
 
 /// Writes down what is on the machine. Returns the processes of a former engine.
-fn take_leases(journal: &mut Journal, place: &Place) -> io::Result<Vec<Lease>> {
+fn take_leases(journal: &mut Journal, place: &WorkDir) -> io::Result<Vec<Lease>> {
     let former = journal.known().leases.clone();
     let dir = place.dir().display().to_string();
     let has_dir = former.iter().any(|lease| lease.kind == LeaseKind::Directory && lease.what == dir);

@@ -8,8 +8,8 @@ mod for_link;
 
 pub(crate) use for_link::{Answer, LinkOrder, Pace};
 
-use crate::callback::{Cut, Stream};
-use crate::journal::{Journal, Known};
+use crate::callback::{Stream, StreamCloser};
+use crate::journal::{Journal, SessionState};
 use crate::payload::{Download, FetchError};
 use farrier_protocol::{Dial, EventBody, Task};
 use std::io;
@@ -69,7 +69,7 @@ struct State {
     /// A connection that was accepted and is not served yet.
     waiting: Option<Stream>,
     /// The connection that is being served, to be cut when a newer one comes.
-    current: Option<Cut>,
+    current: Option<StreamCloser>,
     /// The engine was told where to dial.
     has_callback: bool,
     /// What came of the last round of dialling.
@@ -160,7 +160,7 @@ impl Shared {
     }
 
     /// Asks the journal.
-    pub(crate) fn known<T>(&self, ask: impl FnOnce(&Known) -> T) -> T {
+    pub(crate) fn known<T>(&self, ask: impl FnOnce(&SessionState) -> T) -> T {
         ask(self.lock().journal.known())
     }
 

@@ -14,9 +14,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 /// The engine's side of the gate.
-pub(crate) struct Gate(UnixStream);
+pub(crate) struct StartGate(UnixStream);
 
-impl Gate {
+impl StartGate {
     /// A gate, and the standard input for the process behind it.
     pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = UnixStream::pair()?;

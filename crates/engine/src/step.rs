@@ -2,7 +2,7 @@
 
 use crate::command::ENVIRONMENT;
 use crate::logs::StepLog;
-use crate::shim::Gate;
+use crate::shim::StartGate;
 use crate::space;
 use farrier_protocol::StepExit;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -67,7 +67,7 @@ struct Installer {
 }
 
 fn start(plan: &Plan, log: &StepLog, watch: &mut impl Watch) -> io::Result<Installer> {
-    let (gate, stdin) = Gate::new()?;
+    let (gate, stdin) = StartGate::new()?;
     let mut command = Command::new("/proc/self/exe");
     command.arg0("farrier-engine").arg("step").arg(&plan.program).args(&plan.arguments);
     command.env_clear().envs(ENVIRONMENT).envs(plan.environment.iter().map(|(name, value)| (name, value)));

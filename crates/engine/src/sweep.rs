@@ -1,12 +1,12 @@
 //! `farrier-engine sweep`: takes back what a dead engine left, and looks a second time.
 
-use crate::holder;
 use crate::journal::Journal;
 use crate::lock::MachineLock;
+use crate::lock_holder;
 use crate::logs;
-use crate::place::Place;
 use crate::retire::remove_directory;
 use crate::takeover;
+use crate::work_dir::WorkDir;
 use farrier_protocol::{EventBody, Lease, LeaseKind, Leftover};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::io::{self, Write};
@@ -16,14 +16,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a process that was killed may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Takes back what is left of the session and prints what could not be taken back.
 pub(crate) fn sweep(dir: &Path, session: &str) -> ExitCode {
-    let place = match Place::named(dir) {
+    let place = match WorkDir::named(dir) {
         Ok(place) => place,
         Err(message) => {
             eprintln!("error: {message}");
@@ -38,7 +38,7 @@ pub(crate) fn sweep(dir: &Path, session: &str) -> ExitCode {
     }
 }
 
-fn take_back(place: &Place, session: &str) -> Vec<Leftover> {
+fn take_back(place: &WorkDir, session: &str) -> Vec<Leftover> {
     // Held so that no engine is started meanwhile; where another session's engine has it, that
     // one is none of our business and ours is not running.
     let lock = MachineLock::open().ok();
@@ -74,24 +74,25 @@ fn take_back(place: &Place, session: &str) -> Vec<Leftover> {
 }
 
 /// Ends every engine that runs from `place`. Installers run other programs and are left.
-fn kill_engines(place: &Place) -> Vec<Leftover> {
+fn kill_engines(place: &WorkDir) -> Vec<Leftover> {
     let engine = place.engine();
-    let engines: Vec<Pid> = holder::processes()
+    let engines: Vec<Pid> = lock_holder::processes()
         .into_iter()
-        .filter(|pid| holder::runs(*pid, &engine))
+        .filter(|pid| lock_holder::runs(*pid, &engine))
         .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
         .collect();
     for pid in &engines {
         // One that is gone already is what we want.
         kill_process(*pid, Signal::KILL).ok();
     }
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     let is_there = |pid: &&Pid| {
-        test_kill_process(**pid).is_ok() && holder::runs(pid.as_raw_nonzero().get().cast_unsigned(), &engine)
+        test_kill_process(**pid).is_ok()
+            && lock_holder::runs(pid.as_raw_nonzero().get().cast_unsigned(), &engine)
     };
     while engines.iter().any(|pid| is_there(&pid)) && Instant::now() < until {
         // sleep: processes that are not our children cannot be awaited.
-        thread::sleep(LOOK);
+        thread::sleep(POLL_INTERVAL);
     }
     let left = engines.iter().filter(is_there);
     left.map(|pid| Leftover {

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Between two looks at a process that is not our child.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Waits for the predecessor's installers, then closes its tasks.
 pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
@@ -19,7 +19,7 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
         // It is left to finish even when the engine has to go: it is the step in progress.
         while is_running(lease, &engine.session.id) {
             // sleep: a process that is not our child cannot be awaited.
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         engine.report(EventBody::LeaseReturned { id: lease.id.clone() });
     }

@@ -2,8 +2,8 @@
 
 use crate::args::Session;
 use crate::logs::Logs;
-use crate::place::Place;
 use crate::shared::Shared;
+use crate::work_dir::WorkDir;
 use crate::{apply, retire, survey, takeover};
 use farrier_protocol::{EventBody, FailureCode, Lease, Task, Work};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(crate) struct Engine {
     /// Whose engine it is.
     pub(crate) session: Session,
     /// Its directory.
-    pub(crate) place: Place,
+    pub(crate) place: WorkDir,
     /// Its logs.
     pub(crate) logs: Logs,
     /// Shared with the link.
@@ -21,7 +21,7 @@ pub(crate) struct Engine {
 }
 
 /// Whether there is another task after this one.
-enum Then {
+enum AfterTask {
     Next,
     Leave,
 }
@@ -34,8 +34,8 @@ impl Engine {
         let mut done = None;
         while let Ok(task) = self.shared.next_task(done) {
             match self.execute(&task) {
-                Then::Next => done = Some(task.id),
-                Then::Leave => break,
+                AfterTask::Next => done = Some(task.id),
+                AfterTask::Leave => break,
             }
         }
         retire::retire(self);
@@ -47,9 +47,9 @@ impl Engine {
         self.shared.record(body).ok();
     }
 
-    fn execute(&self, task: &Task) -> Then {
+    fn execute(&self, task: &Task) -> AfterTask {
         if self.shared.known(|known| known.is_finished(&task.id)) {
-            return Then::Next;
+            return AfterTask::Next;
         }
         match &task.work {
             Work::Survey { packages, detect } => {
@@ -57,9 +57,9 @@ impl Engine {
                 self.report(body);
             }
             Work::Apply { steps } => apply::apply(self, &task.id, steps),
-            Work::Retire => return Then::Leave,
+            Work::Retire => return AfterTask::Leave,
         }
-        Then::Next
+        AfterTask::Next
     }
 }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Bytes of the name of an interface: `IFNAMSIZ` of Linux without the end.
-const LONGEST_ZONE: usize = 15;
+const MAX_ZONE_LEN: usize = 15;
 
 /// Reads an address as it stands in `ManagedNode.spec.addresses`.
 ///
@@ -26,7 +26,7 @@ pub fn parse(text: &str) -> Option<IpAddr> {
 /// blanks, slashes and colons, up to 15 bytes), which nobody uses and much of which a shell obeys.
 fn is_zone(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    (1..=LONGEST_ZONE).contains(&text.len()) && text != "." && text != ".." && text.bytes().all(fits)
+    (1..=MAX_ZONE_LEN).contains(&text.len()) && text != "." && text != ".." && text.bytes().all(fits)
 }
 
 /// The shortest list of CIDRs that holds exactly these addresses and no other.

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 mod pair;
 mod range;
 
-pub use pair::{Allocation, PairRequest, Seat, Sharing, allocate, allocate_after};
-pub use range::{RangeProfile, RangeRequest, ReturnPorts, Taken, WayBack, take, take_return};
+pub use pair::{Allocation, PairRequest, PairSharing, RunnerHost, allocate, allocate_after};
+pub use range::{HostNetwork, RangePort, RangeProfile, RangeRequest, ReturnPorts, take, take_return};
 
 /// The two ports of the callback server for one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -110,7 +110,7 @@ pub enum OnConflict {
 
 /// Who has a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Occupant {
+pub enum PortOwner {
     /// A run.
     Run(String),
     /// Somebody else on that host, as a runner found out.
@@ -126,7 +126,7 @@ pub enum Refusal {
         /// Where.
         host: String,
         /// Which, and by whom.
-        taken: Vec<(u16, Occupant)>,
+        taken: Vec<(u16, PortOwner)>,
     },
     /// The ports that were asked for are not among those set aside, and no others are wanted.
     #[error("on {host} only the ports {} to {} are set aside, and {}/{} are not among them", .first, .last, .wanted.http, .wanted.https)]
@@ -166,12 +166,12 @@ pub enum Refusal {
     },
 }
 
-fn taken_list(taken: &[(u16, Occupant)]) -> String {
-    let one = |(n, (port, by)): (usize, &(u16, Occupant))| {
+fn taken_list(taken: &[(u16, PortOwner)]) -> String {
+    let one = |(n, (port, by)): (usize, &(u16, PortOwner))| {
         let is = if n == 0 { "is taken " } else { "" };
         match by {
-            Occupant::Run(run) => format!("port {port} {is}by run {run}"),
-            Occupant::Foreign => format!("port {port} {is}by something that is not Farrier's"),
+            PortOwner::Run(run) => format!("port {port} {is}by run {run}"),
+            PortOwner::Foreign => format!("port {port} {is}by something that is not Farrier's"),
         }
     };
     taken.iter().enumerate().map(one).collect::<Vec<_>>().join(", and ")
@@ -179,29 +179,29 @@ fn taken_list(taken: &[(u16, Occupant)]) -> String {
 
 /// What is taken, seen by one who asks.
 #[derive(Debug, Default)]
-struct Occupied {
-    by_host: BTreeMap<String, BTreeMap<u16, Occupant>>,
+struct OccupiedPorts {
+    by_host: BTreeMap<String, BTreeMap<u16, PortOwner>>,
 }
 
-impl Occupied {
+impl OccupiedPorts {
     /// Everything but what the one who asks has itself.
     fn of(claims: &[Claim], conflicts: &[Conflict], except: impl Fn(&Claim) -> bool) -> Self {
         let mut taken = Self::default();
         for conflict in conflicts {
-            taken.add(&conflict.host, conflict.port, Occupant::Foreign);
+            taken.add(&conflict.host, conflict.port, PortOwner::Foreign);
         }
         // Last, so that a port that both are said of is the run's: it says more.
         for claim in claims.iter().filter(|c| !except(c)) {
-            taken.add(&claim.host, claim.port, Occupant::Run(claim.run.clone()));
+            taken.add(&claim.host, claim.port, PortOwner::Run(claim.run.clone()));
         }
         taken
     }
 
-    fn add(&mut self, host: &str, port: u16, by: Occupant) {
+    fn add(&mut self, host: &str, port: u16, by: PortOwner) {
         self.by_host.entry(host.to_owned()).or_default().insert(port, by);
     }
 
-    fn by(&self, host: &str, port: u16) -> Option<&Occupant> {
+    fn by(&self, host: &str, port: u16) -> Option<&PortOwner> {
         self.by_host.get(host).and_then(|ports| ports.get(&port))
     }
 
@@ -211,7 +211,7 @@ impl Occupied {
 
     fn exhausted(&self, host: &str, first: u16, last: u16) -> Refusal {
         let within = || self.by_host.get(host).into_iter().flat_map(|ports| ports.range(first..=last));
-        let by_runs = within().filter(|(_, by)| matches!(by, Occupant::Run(_))).count();
+        let by_runs = within().filter(|(_, by)| matches!(by, PortOwner::Run(_))).count();
         let by_others = within().count().saturating_sub(by_runs);
         Refusal::Exhausted { host: host.to_owned(), first, last, by_runs, by_others }
     }

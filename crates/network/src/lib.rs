@@ -22,7 +22,7 @@
 //!     seats: vec![seat(0), seat(1)],
 //!     wanted: Pair::USUAL,
 //!     on_conflict: OnConflict::Next,
-//!     sharing: Sharing::Each,
+//!     sharing: PairSharing::PerRunner,
 //!     standing: [].into(),
 //! };
 //!

@@ -64,7 +64,7 @@ pub struct Input {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     /// In or out, seen from the operator's pods.
-    pub way: Way,
+    pub way: PolicyType,
     /// The other end.
     pub cidrs: Vec<IpNet>,
     /// On which ports, of the pod (in) or of the other end (out).
@@ -73,7 +73,7 @@ pub struct Rule {
 
 /// In or out, seen from the operator's pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
+pub enum PolicyType {
     /// The other end opens the connection.
     Ingress,
     /// The pod opens it.
@@ -95,17 +95,17 @@ pub struct Port {
 /// Ports in parentheses (`Need::optional`) are not opened. Machines that wait or have ended have
 /// nothing open, nor has the way back of a machine that does not need one in its phase.
 pub fn rules(input: &Input, at_most: usize) -> Vec<Rule> {
-    let mut open: BTreeMap<(Way, BTreeSet<Port>), BTreeSet<IpAddr>> = BTreeMap::new();
-    let mut way_back = false;
+    let mut open: BTreeMap<(PolicyType, BTreeSet<Port>), BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut return_port = false;
     for machine in &input.machines {
         for (way, ports) in ports_of(machine, &input.pairs) {
-            way_back |= way == Way::Ingress;
+            return_port |= way == PolicyType::Ingress;
             open.entry((way, ports)).or_default().extend(machine.addresses.iter().copied());
         }
     }
-    if way_back {
+    if return_port {
         let ports: BTreeSet<Port> = input.pairs.iter().map(|pair| tcp(pair.https)).collect();
-        for way in [Way::Ingress, Way::Egress] {
+        for way in [PolicyType::Ingress, PolicyType::Egress] {
             open.entry((way, ports.clone())).or_default().extend(input.peers.iter().copied());
         }
     }
@@ -118,31 +118,31 @@ pub fn rules(input: &Input, at_most: usize) -> Vec<Rule> {
     rules
 }
 
-fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(Way, BTreeSet<Port>)> {
+fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTreeSet<Port>)> {
     let phase = match machine.stage {
         Stage::In(phase) => phase,
         Stage::Waiting | Stage::Ended => return Vec::new(),
     };
-    let mut ports: BTreeMap<Way, BTreeSet<Port>> = BTreeMap::new();
+    let mut ports: BTreeMap<PolicyType, BTreeSet<Port>> = BTreeMap::new();
     for need in needs(machine.kind, machine.channel, phase).into_iter().filter(|need| !need.optional) {
         match need.direction {
             Direction::ToTarget => {
                 let actual =
                     Actual { ssh: machine.ssh_port, listen: machine.listen_port, ..Actual::default() };
                 let port = Port { transport: need.transport, port: need.port.resolve(&actual).first };
-                ports.entry(Way::Egress).or_default().insert(port);
+                ports.entry(PolicyType::Egress).or_default().insert(port);
             }
             // Without a listener there is nothing to open, whatever the usual numbers are.
             Direction::FromTarget => {
-                let open = pairs.iter().filter_map(|pair| way_back(need.port, *pair)).map(tcp);
-                ports.entry(Way::Ingress).or_default().extend(open);
+                let open = pairs.iter().filter_map(|pair| return_port(need.port, *pair)).map(tcp);
+                ports.entry(PolicyType::Ingress).or_default().extend(open);
             }
         }
     }
     ports.into_iter().filter(|(_, ports)| !ports.is_empty()).collect()
 }
 
-fn way_back(port: PortOf, pair: Pair) -> Option<u16> {
+fn return_port(port: PortOf, pair: Pair) -> Option<u16> {
     match port {
         PortOf::Http => Some(pair.http),
         PortOf::Https => Some(pair.https),

@@ -62,7 +62,7 @@ pub struct Dial {
     /// The address, as it was given.
     pub address: String,
     /// What came of it.
-    pub result: Dialled,
+    pub result: DialOutcome,
     /// The operating system's words, or TLS's; empty where it is connected.
     pub message: String,
     /// The machine's own address on that way, without a port, where it is known. What the other side
@@ -82,7 +82,7 @@ pub const PREFLIGHT: &str = "farrier-preflight";
 /// whoever knows whether somebody listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Dialled {
+pub enum DialOutcome {
     /// The connection stood, and where it was tried out, the other side said something.
     Connected,
     /// No answer at all: dropped on the way, or nobody is there.

@@ -32,7 +32,7 @@ pub mod launch;
 pub mod survey;
 pub mod task;
 
-pub use callback::{CallbackConfig, Dial, Dialled, PREFLIGHT};
+pub use callback::{CallbackConfig, Dial, DialOutcome, PREFLIGHT};
 pub use event::{Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, StepExit};
 pub use launch::{LaunchError, LaunchReport};
 pub use survey::{Detect, Facts, Package, Reading};

@@ -159,8 +159,8 @@ fn plan_component(
     order: &Order,
     planned: &BTreeMap<&str, PlanItem>,
 ) -> PlanItem {
-    let obstacle = applies::obstacle(component, input.node_type, input.facts);
-    let action = obstacle.unwrap_or_else(|| compare_reading(input, component));
+    let blocker = applies::blocker(component, input.node_type, input.facts);
+    let action = blocker.unwrap_or_else(|| compare_reading(input, component));
     if !action.is_install() {
         return item(input, component, action);
     }

@@ -8,14 +8,14 @@ use crate::reason::Reason;
 use std::time::Duration;
 
 /// The first wait. A restart of an SSH server or a moved link takes this long.
-const FIRST: Duration = Duration::from_secs(5);
+const FIRST_DELAY: Duration = Duration::from_secs(5);
 
 /// Factor from one wait to the next.
 const FACTOR: u32 = 3;
 
 /// The longest wait before jitter. A server's firmware start takes this long; longer waits
 /// would only keep people waiting who have just repaired something.
-const LONGEST: Duration = Duration::from_mins(5);
+const MAX_DELAY: Duration = Duration::from_mins(5);
 
 /// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Retry {
 /// The jitter depends on `seed` and `attempt` alone: the same question has the same answer.
 pub fn backoff(attempt: u32, seed: u64) -> Duration {
     let factor = FACTOR.saturating_pow(attempt.max(1) - 1);
-    let middle = FIRST.saturating_mul(factor).min(LONGEST);
+    let middle = FIRST_DELAY.saturating_mul(factor).min(MAX_DELAY);
     // 800 to 1200 thousandths.
     let thousandths = 800 + u32::try_from(scramble(seed ^ u64::from(attempt)) % 401).unwrap_or(200);
     middle.saturating_mul(thousandths) / 1000

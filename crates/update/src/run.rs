@@ -6,23 +6,23 @@
 //!
 //! This module holds what is observed, `run/decision.rs` what comes out. `run/decide.rs` has
 //! the order of the rules, `run/stop.rs` how a run comes to its end before its time,
-//! `run/begin.rs` how nodes are begun, `run/standing.rs` how one node stands, `run/runners.rs` who works on it, `run/ways.rs` what must be open for it,
+//! `run/begin.rs` how nodes are begun, `run/progress.rs` how one node stands, `run/runners.rs` who works on it, `run/paths.rs` what must be open for it,
 //! `run/status.rs` how it is told. How a node is
 //! updated is not known here: that is the runner's, with a NodeUpdate in between.
 
 mod begin;
 mod decide;
 mod decision;
+mod paths;
+mod progress;
 mod runners;
-mod standing;
 mod status;
 mod stop;
-mod ways;
 
 pub use decide::decide;
 pub use decision::{Cond, CondStatus, Counts, Decision, Effect, Failing, RunSummary, WaitingOn, Wake};
+pub use paths::{NetworkPaths, PathState};
 pub use runners::{Runners, reassign};
-pub use ways::{Way, Ways};
 
 use crate::model::{Millis, NodeName, RunName, RunnerName};
 use crate::reason::Reason;
@@ -50,7 +50,7 @@ pub struct Observed {
     /// Its baseline.
     pub baseline: BaselineFacts,
     /// The ways between runners and machines.
-    pub ways: Ways,
+    pub paths: NetworkPaths,
     /// The live runners. May be as old as it likes, too: what is handed to one that is gone is
     /// handed on, see [`reassign`].
     pub runners: Runners,

@@ -176,7 +176,7 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
         Step::Replicas(upset) => play_upset(world, &runs, upset)?,
         Step::Stick { run } => {
             if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
-                run.ways = match run.ways {
+                run.paths = match run.paths {
                     Opened::Half => Opened::Stuck,
                     Opened::Stuck => Opened::Half,
                     other @ (Opened::No | Opened::Yes | Opened::Closing) => other,
@@ -196,17 +196,17 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
     if world.live.is_empty() {
         world.live.insert(RunnerName::from("r9"));
     }
-    for run in world.runs.values_mut().filter(|run| run.ways == Opened::Stuck) {
-        run.ways = Opened::Half;
+    for run in world.runs.values_mut().filter(|run| run.paths == Opened::Stuck) {
+        run.paths = Opened::Half;
     }
     for _ in 0..500 {
         let mut quiet = true;
         for name in world.alive() {
             let seen = world.observe(&name);
-            let (ended, ways) = (world.runs[&name].end.is_some(), world.runs[&name].ways);
+            let (ended, paths) = (world.runs[&name].end.is_some(), world.runs[&name].paths);
             let starting = world.runs[&name].starting.clone();
             let decision = reconcile(world, &seen, &name, None)?;
-            let tends = |effect: &Effect| *effect == Effect::OpenWays && ways == world.runs[&name].ways;
+            let tends = |effect: &Effect| *effect == Effect::OpenWays && paths == world.runs[&name].paths;
             quiet &= decision.effects.iter().all(tends) && ended == world.runs[&name].end.is_some();
             // A turn that is given back lets another run begin.
             quiet &= starting == world.runs[&name].starting;

@@ -2,7 +2,7 @@
 
 use super::site::{LONG, Site, ask, dial_from, engine_tls, get, host, post, until};
 use crate::callback::{AddressSet, Limits, Registration};
-use crate::conversation::{Conversation, TaskEnd};
+use crate::engine_api::{EngineApi, TaskEnd};
 use farrier_protocol::{Ack, Event, EventBody, Hello, Next, Task, Welcome, Work};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Engine<S> {
 /// The work that a session does with an engine, from hello to the end.
 pub(super) async fn whole_conversation<S: AsyncRead + AsyncWrite + Unpin>(
     site: &Site,
-    conversation: &Arc<Conversation>,
+    engine_api: &Arc<EngineApi>,
     engine: &mut Engine<S>,
 ) {
     let task = Task { id: "retire".into(), work: Work::Retire };
@@ -92,7 +92,7 @@ pub(super) async fn whole_conversation<S: AsyncRead + AsyncWrite + Unpin>(
             engine.payload(site, 1_234_567).await;
             engine.post(EventBody::Retired { leftovers: Vec::new() }).await;
         },
-        conversation.perform(task)
+        engine_api.perform(task)
     );
     assert_eq!(end, TaskEnd::Done);
 }
@@ -100,11 +100,11 @@ pub(super) async fn whole_conversation<S: AsyncRead + AsyncWrite + Unpin>(
 #[tokio::test]
 async fn an_engine_calls_works_and_leaves() {
     let site = Site::open(Limits::default());
-    let (conversation, mut registration) = site.session("s1");
+    let (engine_api, mut registration) = site.session("s1");
     let mut engine = Engine::call(&site, "s1").await;
     let mut stream = registration.next_stream().await;
     assert!(stream.source().ip().is_loopback());
-    whole_conversation(&site, &conversation, &mut engine).await;
+    whole_conversation(&site, &engine_api, &mut engine).await;
     drop(engine);
     stream.ended().await;
     assert!(!registration.is_connected());
@@ -116,14 +116,14 @@ async fn an_engine_calls_works_and_leaves() {
 #[tokio::test]
 async fn an_engine_calls_over_ipv6() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let address = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, site.server.pair().https));
     let outside = TcpStream::connect(address).await;
     assert!(outside.is_err() || ask(&mut outside.unwrap(), b"x").await.is_none());
     site.sources.send_replace(Arc::new(AddressSet::from_iter([address.ip()])));
     let stream = TcpStream::connect(address).await.unwrap();
     let mut engine = Engine::on(engine_tls(&site.config("s1"), stream).await.unwrap(), "s1").await;
-    whole_conversation(&site, &conversation, &mut engine).await;
+    whole_conversation(&site, &engine_api, &mut engine).await;
     site.refused(crate::callback::Cause::Source, 1).await;
 }
 
@@ -131,7 +131,7 @@ async fn an_engine_calls_over_ipv6() {
 #[tokio::test]
 async fn the_newer_stream_of_a_session_replaces_the_older() {
     let site = Site::open(Limits::default());
-    let (conversation, mut registration) = site.session("s1");
+    let (engine_api, mut registration) = site.session("s1");
     let older = Engine::call(&site, "s1").await;
     let mut first = registration.next_stream().await;
     let mut newer = Engine::call(&site, "s1").await;
@@ -139,7 +139,7 @@ async fn the_newer_stream_of_a_session_replaces_the_older() {
     first.ended().await;
     older.cut_off().await;
     assert!(registration.is_connected());
-    whole_conversation(&site, &conversation, &mut newer).await;
+    whole_conversation(&site, &engine_api, &mut newer).await;
 }
 
 async fn connected(site: &Site, session: &str) -> (Engine<TlsStream<TcpStream>>, Registration) {
@@ -187,11 +187,11 @@ async fn a_session_that_is_over_is_answered_no_more() {
 #[tokio::test]
 async fn what_no_engine_asks_is_counted() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let mut engine = Engine::call(&site, "s1").await;
     let seq = |seq| vec![Event { seq, at: 0, body: EventBody::Unknown }];
     let answer = post(&mut engine.stream, "/v1/events", &seq(u64::MAX)).await.unwrap();
-    assert_eq!((answer.status, conversation.events_after(0).len()), (409, 0));
+    assert_eq!((answer.status, engine_api.events_after(0).len()), (409, 0));
     let answer = get(&mut engine.stream, "/v1/payloads/../../etc/passwd", "").await.unwrap();
     assert_eq!(answer.status, 404);
     let answer = post(&mut engine.stream, "/v1/next", &"no Next").await.unwrap();
@@ -200,5 +200,5 @@ async fn what_no_engine_asks_is_counted() {
     assert!(ask(&mut engine.stream, b"no HTTP\r\n\r\n").await.is_none_or(|answer| answer.status == 400));
     site.refused(crate::callback::Cause::Request, 4).await;
     let mut good = Engine::call(&site, "s1").await;
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }

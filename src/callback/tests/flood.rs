@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(2);
 #[tokio::test]
 async fn ten_thousand_connects_from_outside_cost_nobody_anything() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let mut good = Engine::call(&site, "s1").await;
     for number in 0..10_000 {
         let to = if number % 2 == 0 { site.https() } else { site.http() };
@@ -32,13 +32,13 @@ async fn ten_thousand_connects_from_outside_cost_nobody_anything() {
         told.iter().map(|r| (r.cause, r.count, r.source)).collect::<Vec<_>>(),
         [(Cause::Source, 10_000, host(2))]
     );
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 #[tokio::test]
 async fn ten_thousand_connects_from_inside_are_counted_and_forgotten() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let mut good = Engine::call(&site, "s1").await;
     for number in 0..10_000 {
         let to = if number % 2 == 0 { site.https() } else { site.http() };
@@ -49,7 +49,7 @@ async fn ten_thousand_connects_from_inside_are_counted_and_forgotten() {
     }
     let seen = || site.counters.refused(Cause::Silent) + site.counters.refused(Cause::TooMany);
     until(|| seen() == 10_000 && site.counters.open() == 1).await;
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// One of the run's machines opens a thousand connections and says next to nothing on them.
@@ -57,7 +57,7 @@ async fn ten_thousand_connects_from_inside_are_counted_and_forgotten() {
 async fn a_thousand_slow_handshakes_keep_no_engine_waiting() {
     let site = Site::open(Limits { handshake: SOON, ..Limits::default() });
     site.sources.send_replace(Arc::new(AddressSet::from_iter([LOOPBACK, host(2)])));
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let (late, _late_registration) = site.session("s2");
     let mut good = Engine::call(&site, "s1").await;
     let mut slow = Vec::new();
@@ -73,14 +73,14 @@ async fn a_thousand_slow_handshakes_keep_no_engine_waiting() {
     let mut newcomer = Engine::call(&site, "s2").await;
     whole_conversation(&site, &late, &mut newcomer).await;
     until(|| site.counters.refused(Cause::TooMany) + site.counters.refused(Cause::TooSlow) == 1000).await;
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// Even from the address that the slow ones come from an engine gets through.
 #[tokio::test]
 async fn the_oldest_handshake_gives_way_to_the_newest() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let mut slow = Vec::new();
     for _ in 0..Limits::default().per_source {
         slow.push(TcpStream::connect(site.https()).await.unwrap());
@@ -89,7 +89,7 @@ async fn the_oldest_handshake_gives_way_to_the_newest() {
     let mut good = Engine::call(&site, "s1").await;
     site.refused(Cause::TooMany, 1).await;
     assert!(slow[0].read_u8().await.is_err(), "the oldest was reset");
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// Fifty machines of the run hold all the handshakes that there may be: none of them is the one that
@@ -101,7 +101,7 @@ async fn many_addresses_together_keep_no_engine_out() {
     let site = Site::open(limits);
     let hosts: Vec<_> = (2..52).map(host).collect();
     site.sources.send_replace(Arc::new(hosts.iter().copied().chain([LOOPBACK]).collect()));
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let mut honest = TcpStream::connect(site.https()).await.unwrap();
     until(|| site.counters.open() == 1).await;
     let mut held = Vec::new();
@@ -116,14 +116,14 @@ async fn many_addresses_together_keep_no_engine_out() {
     let read = tokio::time::timeout(Duration::from_millis(50), honest.read_u8()).await;
     assert!(read.is_err(), "the one handshake of an address stays");
     let mut good = Engine::call(&site, "s1").await;
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// A machine that does nothing but shake hands, with a certificate or without.
 #[tokio::test]
 async fn whoever_begins_too_often_is_refused_before_a_byte_is_read() {
     let site = Site::open(Limits { begins: (3, 1), ..Limits::default() });
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     for _ in 0..2 {
         drop(Engine::call(&site, "s1").await);
     }
@@ -134,7 +134,7 @@ async fn whoever_begins_too_often_is_refused_before_a_byte_is_read() {
     }
     until(|| site.counters.refused(Cause::TooMany) >= 90).await;
     assert!(site.counters.accepted() < accepted + 10, "a second or two of waiting at most");
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// What devices have begun to fetch is not taken from them by newer connections.
@@ -155,7 +155,7 @@ async fn a_fetch_does_not_give_way() {
 async fn whoever_is_too_slow_is_not_waited_for() {
     let brief = Duration::from_secs(1);
     let site = Site::open(Limits { request: brief, reader: brief, ..Limits::default() });
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let mut good = Engine::call(&site, "s1").await;
 
     let mut headers = TcpStream::connect(site.http()).await.unwrap();
@@ -169,7 +169,7 @@ async fn whoever_is_too_slow_is_not_waited_for() {
         reader.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
     }
     site.refused(Cause::TooSlow, 2).await;
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// A connection with a receive buffer that is full at once.

@@ -22,10 +22,10 @@ fn second(of: &Site) -> Site {
 async fn an_engine_that_calls_the_wrong_runner_is_passed_on() {
     let first = Site::open(Limits::default());
     let second = second(&first);
-    let (conversation, mut registration) = second.session("s1");
+    let (engine_api, mut registration) = second.session("s1");
     let mut engine = Engine::call(&first, "s1").await;
     let mut stream = registration.next_stream().await;
-    whole_conversation(&second, &conversation, &mut engine).await;
+    whole_conversation(&second, &engine_api, &mut engine).await;
     assert_eq!((first.counters.relayed(), first.counters.engines()), (1, 0), "the first cannot read it");
     assert_eq!((second.counters.relayed(), second.counters.engines()), (0, 1));
     // The runner that passed it on is gone from the list of runners: so is its stream.

@@ -1,10 +1,10 @@
 //! A run with a server on loopback, and who calls it.
 
 use crate::callback::{
-    AddressSet, Cause, Counters, Family, Limits, Pair, Registration, Registry, RunIdentity, RunSide, Server,
-    bind, serve,
+    AddressSet, Cause, Counters, Family, Limits, Pair, Registration, Registry, RunIdentity, Server,
+    ServerOptions, bind, serve,
 };
-use crate::conversation::Conversation;
+use crate::engine_api::EngineApi;
 use crate::payload::PayloadFiles;
 use farrier_protocol::CallbackConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -88,7 +88,7 @@ impl Site {
         let (peers, runners) = watch::channel(Arc::from([]));
         let (identity, registry) = (Arc::new(identity), Registry::new());
         let counters = Arc::<Counters>::default();
-        let side = RunSide {
+        let options = ServerOptions {
             identity: identity.clone(),
             sources: of_run,
             peers: runners,
@@ -98,16 +98,16 @@ impl Site {
             limits,
         };
         let bound = bind(Pair { http: 0, https: 0 }, &[Family::V4, Family::V6]).unwrap();
-        let server = serve(bound, side).unwrap();
+        let server = serve(bound, options).unwrap();
         Self { server, identity, registry, counters, sources, peers, digest, payload, _dir: dir, files }
     }
 
     /// A session whose engine may call.
-    pub(super) fn session(&self, name: &str) -> (Arc<Conversation>, Registration) {
+    pub(super) fn session(&self, name: &str) -> (Arc<EngineApi>, Registration) {
         let files = Box::new(Files(self.files.clone()));
-        let conversation = Arc::new(Conversation::new(name, 60, files));
-        let registration = self.registry.register(name, conversation.clone());
-        (conversation, registration)
+        let engine_api = Arc::new(EngineApi::new(name, 60, files));
+        let registration = self.registry.register(name, engine_api.clone());
+        (engine_api, registration)
     }
 
     pub(super) fn https(&self) -> SocketAddr {

@@ -41,7 +41,7 @@ fn self_signed() -> (String, String) {
 #[tokio::test]
 async fn a_certificate_opens_the_door_of_its_own_session_only() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let (_other, _other_registration) = site.session("s2");
     let mut good = Engine::call(&site, "s1").await;
 
@@ -67,7 +67,7 @@ async fn a_certificate_opens_the_door_of_its_own_session_only() {
         site.refused(cause, times).await;
         good.is_well().await;
     }
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// A preflight counts as an attack, a server that answers looks like a wall, or nobody knows who was
@@ -83,19 +83,19 @@ async fn a_preflight_is_answered_and_a_stranger_is_remembered() {
     site.refused(Cause::Silent, 1).await;
     assert_eq!(site.refusals(), []);
     let refusals = site.server.refusals();
-    assert!(refusals.strangers_since(begun).is_empty());
+    assert!(refusals.unknown_sources_since(begun).is_empty());
     let mut stranger = dial_from(host(9), site.https()).await.unwrap();
     // It may be gone before the word is.
     stranger.write_all(word.as_bytes()).await.ok();
     assert!(matches!(stranger.read(&mut [0; 16]).await, Ok(0) | Err(_)), "no answer");
-    until(|| refusals.strangers_since(begun) == [host(9)]).await;
-    assert!(refusals.strangers_since(Instant::now()).is_empty());
+    until(|| refusals.unknown_sources_since(begun) == [host(9)]).await;
+    assert!(refusals.unknown_sources_since(Instant::now()).is_empty());
 }
 
 #[tokio::test]
 async fn nothing_older_than_tls_1_3_is_spoken() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let mut good = Engine::call(&site, "s1").await;
     let config = site.config("s1");
     let old = client_config(&config, &[&rustls::version::TLS12]);
@@ -104,14 +104,14 @@ async fn nothing_older_than_tls_1_3_is_spoken() {
         assert!(tls(&old, name, stream).await.is_err());
         site.refused(Cause::Handshake, times).await;
     }
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// A tap has a whole conversation and says it once more, word by word.
 #[tokio::test]
 async fn what_was_recorded_is_worth_nothing() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let wire = Wire::to(site.https(), Tamper::Nothing).await;
     let stream =
         engine_tls(&site.config("s1"), TcpStream::connect(wire.address).await.unwrap()).await.unwrap();
@@ -122,7 +122,7 @@ async fn what_was_recorded_is_worth_nothing() {
     assert!(words.len() > 1000, "hello, certificate, two requests");
 
     let mut good = Engine::call(&site, "s1").await;
-    let (engines, events) = (site.counters.engines(), conversation.events_after(0));
+    let (engines, events) = (site.counters.engines(), engine_api.events_after(0));
     let first = 5 + usize::from(u16::from_be_bytes([words[3], words[4]]));
     let mut replay = TcpStream::connect(site.https()).await.unwrap();
     replay.write_all(&words[..first]).await.unwrap();
@@ -131,8 +131,8 @@ async fn what_was_recorded_is_worth_nothing() {
     // Whatever it gets, the keys to read it are not the recorded ones.
     replay.read_to_end(&mut Vec::new()).await.ok();
     site.refused(Cause::Handshake, 1).await;
-    assert_eq!((site.counters.engines(), conversation.events_after(0)), (engines, events));
-    whole_conversation(&site, &conversation, &mut good).await;
+    assert_eq!((site.counters.engines(), engine_api.events_after(0)), (engines, events));
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// Somebody answers for the server, with a certificate for the right names by a CA of their own.
@@ -140,20 +140,20 @@ async fn what_was_recorded_is_worth_nothing() {
 async fn an_engine_does_not_talk_to_somebody_else() {
     let site = Site::open(Limits::default());
     let middle = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let (_stolen, _stolen_registration) = middle.session("s1");
     let mut good = Engine::call(&site, "s1").await;
     assert!(refused(&site.config("s1"), middle.https()).await);
     middle.refused(Cause::Handshake, 1).await;
     assert_eq!((middle.counters.engines(), site.refusals()), (0, Vec::new()));
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// One bit is turned on the way, wherever it is: the stream ends, nothing wrong is believed.
 #[tokio::test]
 async fn a_turned_bit_ends_the_stream() {
     let site = Site::open(Limits::default());
-    let (conversation, _registration) = site.session("s1");
+    let (engine_api, _registration) = site.session("s1");
     let (_tampered, _tampered_registration) = site.session("s2");
     let mut good = Engine::call(&site, "s1").await;
     let tampers = [20, 200, 700].map(Tamper::Engine).into_iter().chain([20, 90, 500].map(Tamper::Server));
@@ -162,14 +162,14 @@ async fn a_turned_bit_ends_the_stream() {
         assert!(refused(&site.config("s2"), wire.address).await, "bit {number}");
         good.is_well().await;
     }
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }
 
 /// Somebody sends resets into a connection: the engine calls again and goes on where it was.
 #[tokio::test]
 async fn injected_resets_cost_a_call_and_nothing_else() {
     let site = Site::open(Limits::default());
-    let (conversation, mut registration) = site.session("s1");
+    let (engine_api, mut registration) = site.session("s1");
     let wire = Wire::to(site.https(), Tamper::Nothing).await;
     let config = site.config("s1");
     for seq in 0..5 {
@@ -181,7 +181,7 @@ async fn injected_resets_cost_a_call_and_nothing_else() {
         stream.ended().await;
         engine.cut_off().await;
     }
-    assert_eq!(conversation.events_after(0).len(), 5, "nothing is lost and nothing is there twice");
+    assert_eq!(engine_api.events_after(0).len(), 5, "nothing is lost and nothing is there twice");
     let mut good = Engine::call(&site, "s1").await;
-    whole_conversation(&site, &conversation, &mut good).await;
+    whole_conversation(&site, &engine_api, &mut good).await;
 }

@@ -1,12 +1,12 @@
 //! What others see of the operator: its metrics, its health, its HTTP endpoint.
 
+use crate::caches::Watches;
 use crate::engines::Engines;
-use crate::health::{Beat, Contact, Loops, Readiness};
+use crate::health::{Heartbeat, LastContact, Loops, Readiness};
 use crate::http::{self, Endpoint};
 use crate::metrics::api_calls::ApiCalls;
 use crate::metrics::{Fleet, Metrics};
 use crate::payload::Store;
-use crate::world::Watches;
 use anyhow::Context as _;
 use kube::Client;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub(super) struct Instruments {
     pub(super) metrics: Metrics,
     loops: Loops,
     readiness: Readiness,
-    contact: Contact,
+    contact: LastContact,
 }
 
 impl Instruments {
@@ -37,7 +37,7 @@ impl Instruments {
         store: &Store,
     ) -> anyhow::Result<Self> {
         let loops = Loops::default();
-        let contact = Contact::default();
+        let contact = LastContact::default();
         let readiness = Readiness::new(contact.clone(), engines.clone(), store.clone());
         loops.measure(&metrics);
         readiness.measure(&metrics);
@@ -63,18 +63,18 @@ impl Instruments {
 
     /// The caches are being filled from now on.
     pub(super) fn watching(&self, client: &Client, watches: &Watches) {
-        self.readiness.watching(watches.unfilled());
-        self.metrics.collect(Fleet { world: watches.world().clone(), leader: self.metrics.leader.clone() });
+        self.readiness.watching(watches.unsynced());
+        self.metrics.collect(Fleet { caches: watches.caches().clone(), leader: self.metrics.leader.clone() });
         tokio::spawn(self.readiness.clone().keep(client.clone()));
     }
 
     /// The controller's sign of life.
-    pub(super) fn controller(&self) -> Beat {
+    pub(super) fn controller(&self) -> Heartbeat {
         self.loops.begin("controller", CONTROLLER_LIMIT)
     }
 
     /// The runner's sign of life.
-    pub(super) fn runner(&self) -> Beat {
+    pub(super) fn runner(&self) -> Heartbeat {
         self.loops.begin("runner", RUNNER_LIMIT)
     }
 }

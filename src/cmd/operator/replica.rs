@@ -1,7 +1,9 @@
 //! This process among its like: its name, its Leases, and the others.
 
-use crate::lease::{Claim, Hold, Keeper, Standing, Terms};
-use crate::membership::{self, Home, HostPorts, Lookout, Membership, RunnerInfo, this_host};
+use crate::lease::{Hold, LeaseConfig, LeaseDurations, LeaseManager, LeaseState};
+use crate::membership::{
+    self, HostPorts, Membership, MembershipWatcher, RunnerInfo, RunnerLocation, this_host,
+};
 use crate::metrics::Metrics;
 use anyhow::Context as _;
 use kube::Client;
@@ -63,10 +65,10 @@ impl Options {
     }
 
     fn info(&self) -> RunnerInfo {
-        let home = if self.pod_ips.is_empty() {
-            Home::Host { id: this_host(), addresses: self.host_ips.clone() }
+        let location = if self.pod_ips.is_empty() {
+            RunnerLocation::Host { id: this_host(), addresses: self.host_ips.clone() }
         } else {
-            Home::Pod {
+            RunnerLocation::Pod {
                 pod_ips: self.pod_ips.clone(),
                 host_ips: self.host_ips.clone(),
                 node: self.node_name.clone(),
@@ -74,13 +76,13 @@ impl Options {
                 selector: self.pod_selector.iter().cloned().collect::<BTreeMap<_, _>>(),
             }
         };
-        RunnerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), home }
+        RunnerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), location }
     }
 }
 
 /// Of all replicas one decides.
-fn claim_to_lead(namespace: &str, runner: &str) -> Claim {
-    Claim {
+fn claim_to_lead(namespace: &str, runner: &str) -> LeaseConfig {
+    LeaseConfig {
         namespace: namespace.to_owned(),
         name: "farrier-leader".to_owned(),
         runner: runner.to_owned(),
@@ -90,7 +92,7 @@ fn claim_to_lead(namespace: &str, runner: &str) -> Claim {
 }
 
 /// A replica whose name is somebody else's does not stand.
-async fn stand_for_lead(runner: Hold, keeper: Keeper, stop: CancellationToken) {
+async fn stand_for_lead(runner: Hold, keeper: LeaseManager, stop: CancellationToken) {
     tokio::select! {
         () = runner.gained() => keeper.run(stop).await,
         () = stop.cancelled() => {}
@@ -134,18 +136,18 @@ impl Replica {
         args: &Options,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let terms = Terms::new(args.replica_lease_seconds);
+        let terms = LeaseDurations::new(args.replica_lease_seconds);
         let name = args.runner_name.clone();
         let info = args.info();
         let claim = membership::claim(namespace, &name, &info);
-        let (mut keeper, runner) = Keeper::new(client, claim, terms);
-        let (mut lookout, members) = Lookout::new(client, namespace, terms);
+        let (mut keeper, runner) = LeaseManager::new(client, claim, terms);
+        let (mut lookout, members) = MembershipWatcher::new(client, namespace, terms);
         let failed = || {
             format!(
                 "failed to use Leases in namespace {namespace}, the operator's own; name an existing one with --operator-namespace, and let the operator get, list, create, update and delete leases.coordination.k8s.io there"
             )
         };
-        if let Standing::Other { holder } = keeper.attempt().await.with_context(failed)? {
+        if let LeaseState::Other { holder } = keeper.attempt().await.with_context(failed)? {
             tracing::warn!(
                 runner = %name, %holder,
                 "another process is runner {name} in namespace {namespace}; waiting until it ends. To work beside it, start with another --runner-name"
@@ -155,7 +157,7 @@ impl Replica {
         let stop = CancellationToken::new();
         let mut keepers = JoinSet::new();
         keepers.spawn(keeper.run(stop.clone()));
-        let (keeper, leader) = Keeper::new(client, claim_to_lead(namespace, &name), terms);
+        let (keeper, leader) = LeaseManager::new(client, claim_to_lead(namespace, &name), terms);
         keepers.spawn(stand_for_lead(runner.clone(), keeper, stop.clone()));
         let mut lookouts = JoinSet::new();
         lookouts.spawn(lookout.run(leader.clone()));

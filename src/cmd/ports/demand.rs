@@ -1,6 +1,6 @@
 //! What must be open, line by line.
 
-use super::subject::{Family, Place, Subject};
+use super::subject::{Endpoint, Family, Subject};
 use anyhow::Context as _;
 use farrier_network::table::{Actual, Generation, Need, PortOf, Resolved, needs, seed_needs, table};
 use farrier_network::{Direction, MachineType, Phase, Transport};
@@ -17,7 +17,7 @@ pub(super) struct Scope {
     /// One family of addresses instead of both.
     pub(super) family: Option<Family>,
     /// Where Farrier is.
-    pub(super) from: Vec<Place>,
+    pub(super) from: Vec<Endpoint>,
 }
 
 /// One line.
@@ -34,9 +34,9 @@ pub(super) struct Row {
     /// Who opens the connection.
     pub(super) direction: Direction,
     /// The machine's addresses and names; empty where none were given.
-    pub(super) machine: Vec<Place>,
+    pub(super) machine: Vec<Endpoint>,
     /// Farrier's; empty where none were given.
-    pub(super) farrier: Vec<Place>,
+    pub(super) farrier: Vec<Endpoint>,
     /// What is open; `None`: nothing, in this direction.
     pub(super) open: Option<Open>,
 }
@@ -66,7 +66,7 @@ impl Open {
 
 /// All lines.
 #[derive(Debug, Default)]
-pub(super) struct Demand {
+pub(super) struct PortRequirements {
     /// In the order in which the machines were given.
     pub(super) rows: Vec<Row>,
     /// What else there is to know.
@@ -74,7 +74,7 @@ pub(super) struct Demand {
     generation: Option<Generation>,
 }
 
-impl Demand {
+impl PortRequirements {
     /// Works out what must be open for the machines.
     pub(super) fn of(subjects: &[Subject], scope: &Scope) -> anyhow::Result<Self> {
         let mut demand = Self { generation: scope.generation, ..Self::default() };
@@ -91,13 +91,13 @@ impl Demand {
 
     fn add(&mut self, subject: &Subject, scope: &Scope) -> anyhow::Result<()> {
         let Some(machine) = self.places(subject, scope) else { return Ok(()) };
-        let shared = |place: &&Place| {
+        let shared = |place: &&Endpoint| {
             let family = place.address.map(Family::of);
             let here = |family| machine.is_empty() || machine.iter().any(|end| end.is_of(family));
             family.is_none_or(|family| here(family) && scope.family.is_none_or(|only| only == family))
         };
         let given = if subject.callback.is_empty() { &scope.from } else { &subject.callback };
-        let [farrier, called]: [Vec<Place>; 2] =
+        let [farrier, called]: [Vec<Endpoint>; 2] =
             [&scope.from, given].map(|places| places.iter().filter(shared).cloned().collect());
         for (ours, all, field) in
             [(&farrier, &scope.from, "--from"), (&called, &subject.callback, "callbackAddress")]
@@ -140,13 +140,13 @@ impl Demand {
     }
 
     /// The places of a machine that are asked about; `None` if there are none left.
-    fn places(&mut self, subject: &Subject, scope: &Scope) -> Option<Vec<Place>> {
+    fn places(&mut self, subject: &Subject, scope: &Scope) -> Option<Vec<Endpoint>> {
         let Some(all) = &subject.places else { return Some(Vec::new()) };
         let no_ipv6 = !table().has_ipv6(subject.kind);
-        let good = |place: &&Place| {
+        let good = |place: &&Endpoint| {
             scope.family.is_none_or(|family| place.is_of(family)) && (!no_ipv6 || place.is_of(Family::V4))
         };
-        let places: Vec<Place> = all.iter().filter(good).cloned().collect();
+        let places: Vec<Endpoint> = all.iter().filter(good).cloned().collect();
         let node = &subject.node;
         if no_ipv6 && all.iter().any(|place| !place.is_of(Family::V4)) {
             self.notes.push(format!("{node} is left out over IPv6: {} machines have none", subject.kind));
@@ -181,7 +181,7 @@ impl Demand {
 
     fn json_row(&self, row: &Row) -> Option<Value> {
         let open = row.open.as_ref()?;
-        let texts = |places: &[Place]| places.iter().map(|place| place.text.clone()).collect::<Vec<_>>();
+        let texts = |places: &[Endpoint]| places.iter().map(|place| place.text.clone()).collect::<Vec<_>>();
         let (machine, farrier) = (texts(&row.machine), texts(&row.farrier));
         let (direction, from, to) = match row.direction {
             Direction::ToTarget => ("toMachine", farrier, machine),

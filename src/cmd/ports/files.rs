@@ -1,6 +1,6 @@
 //! Machines and runs out of YAML files.
 
-use super::subject::Found;
+use super::subject::Input;
 use anyhow::Context as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -8,8 +8,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Reads all files. Objects of other kinds are passed over, so that whole sites can be given.
-pub(super) fn read(files: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Found> {
-    let mut found = Found::default();
+pub(super) fn read(files: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Input> {
+    let mut found = Input::default();
     for path in files {
         add(&text(path)?, &mut found).with_context(|| path.display().to_string())?;
     }
@@ -41,7 +41,7 @@ fn text(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn add(text: &str, found: &mut Found) -> anyhow::Result<()> {
+fn add(text: &str, found: &mut Input) -> anyhow::Result<()> {
     // A fleet in one file is as large as it is; the reader's own limits end at 1,024 machines.
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -58,7 +58,7 @@ fn add(text: &str, found: &mut Found) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn add_object(object: Value, found: &mut Found) -> anyhow::Result<()> {
+fn add_object(object: Value, found: &mut Input) -> anyhow::Result<()> {
     let word = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     if word("/apiVersion").split('/').next() != Some(crate::api::GROUP) {
         // A list, as kubectl prints it.

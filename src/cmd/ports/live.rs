@@ -1,6 +1,6 @@
 //! Machines and runs out of a cluster.
 
-use super::subject::Found;
+use super::subject::Input;
 use crate::api::{ManagedNode, UpdateRun};
 use crate::cmd::cluster;
 use crate::failure::chain;
@@ -24,7 +24,7 @@ pub(super) async fn find(
     cluster: &cluster::Options,
     namespace: Option<&str>,
     query: &Query<'_>,
-) -> anyhow::Result<Found> {
+) -> anyhow::Result<Input> {
     let config = cluster.config().await?;
     let server = config.cluster_url.to_string();
     let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
@@ -36,7 +36,7 @@ pub(super) async fn find(
         Query::Node(name) => {
             let node = nodes.get_opt(name).await.map_err(asking)?;
             let node = node.with_context(|| missing("ManagedNode", name, &namespace))?;
-            Ok(Found { nodes: vec![node], ..Found::default() })
+            Ok(Input { nodes: vec![node], ..Input::default() })
         }
         Query::Selector(labels) => {
             let params = ListParams::default().labels(labels);
@@ -45,14 +45,14 @@ pub(super) async fn find(
                 !nodes.is_empty(),
                 "no ManagedNode in the namespace {namespace} has the labels {labels}; see kubectl get managednodes -n {namespace} --show-labels"
             );
-            Ok(Found { nodes, ..Found::default() })
+            Ok(Input { nodes, ..Input::default() })
         }
         Query::Run(name) => {
             let runs: Api<UpdateRun> = Api::namespaced(client, &namespace);
             let run = runs.get_opt(name).await.map_err(asking)?;
             let run = run.with_context(|| missing("UpdateRun", name, &namespace))?;
             let nodes = nodes.list(&ListParams::default()).await.map_err(asking)?.items;
-            Ok(Found { nodes, runs: vec![run], of_runs_only: true })
+            Ok(Input { nodes, runs: vec![run], of_runs_only: true })
         }
     }
 }

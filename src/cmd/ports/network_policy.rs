@@ -1,6 +1,6 @@
 //! NetworkPolicies for the operator's pods.
 
-use super::demand::{Demand, Open, Row};
+use super::demand::{Open, PortRequirements, Row};
 use super::nftables::need_addresses;
 use anyhow::Context as _;
 use farrier_network::policy::CIDRS_PER_RULE;
@@ -57,7 +57,7 @@ struct Members {
 }
 
 /// One policy for each phase, or one for both where they need the same.
-pub(super) fn render(demand: &Demand, optional: bool, pods: &Pods) -> anyhow::Result<String> {
+pub(super) fn render(demand: &PortRequirements, optional: bool, pods: &Pods) -> anyhow::Result<String> {
     need_addresses(demand)?;
     let mut text = String::from(
         "# Connections of Farrier's pods, as `farrier ports` worked them out.\n\
@@ -84,7 +84,7 @@ pub(super) fn render(demand: &Demand, optional: bool, pods: &Pods) -> anyhow::Re
     Ok(text)
 }
 
-fn groups(demand: &Demand, phase: Phase, optional: bool) -> Groups {
+fn groups(demand: &PortRequirements, phase: Phase, optional: bool) -> Groups {
     let of_phase: Vec<(&Row, &Open)> = demand
         .rows
         .iter()

@@ -1,7 +1,7 @@
 //! Rules for nftables.
 
-use super::demand::{Demand, Open, Row};
-use super::subject::{Family, Place};
+use super::demand::{Open, PortRequirements, Row};
+use super::subject::{Endpoint, Family};
 use super::text;
 use farrier_network::{Direction, IpNet, Transport, cidr};
 use std::fmt::Write as _;
@@ -40,7 +40,7 @@ const FOOT: &str = "	}
 const COMMENT_LIMIT: usize = 120;
 
 /// A ruleset that `nft -f` takes.
-pub(super) fn render(demand: &Demand, optional: bool) -> anyhow::Result<String> {
+pub(super) fn render(demand: &PortRequirements, optional: bool) -> anyhow::Result<String> {
     need_addresses(demand)?;
     let mut text = String::new();
     for note in &demand.notes {
@@ -56,7 +56,7 @@ pub(super) fn render(demand: &Demand, optional: bool) -> anyhow::Result<String> 
 }
 
 /// Rules without a machine's address would open ports for everybody.
-pub(super) fn need_addresses(demand: &Demand) -> anyhow::Result<()> {
+pub(super) fn need_addresses(demand: &PortRequirements) -> anyhow::Result<()> {
     let without = demand.rows.iter().find(|row| row.machine.is_empty());
     if let Some(row) = without {
         anyhow::bail!("{}: rules need the machine's address; give --address", row.node);
@@ -102,9 +102,10 @@ fn add(text: &mut String, row: &Row, optional: bool) -> std::fmt::Result {
 }
 
 /// Counts what was not named, between the ends that are known.
-fn add_rest(text: &mut String, demand: &Demand) -> std::fmt::Result {
-    let all =
-        |of: fn(&Row) -> &Vec<Place>| -> Vec<Place> { demand.rows.iter().flat_map(of).cloned().collect() };
+fn add_rest(text: &mut String, demand: &PortRequirements) -> std::fmt::Result {
+    let all = |of: fn(&Row) -> &Vec<Endpoint>| -> Vec<Endpoint> {
+        demand.rows.iter().flat_map(of).cloned().collect()
+    };
     let (machines, farrier) = (all(|row| &row.machine), all(|row| &row.farrier));
     for family in [Family::V4, Family::V6] {
         let (Some(machines), Some(farrier)) = (set(&machines, family), set(&farrier, family)) else {
@@ -155,7 +156,7 @@ impl Family {
     }
 }
 
-fn set(places: &[Place], family: Family) -> Option<String> {
+fn set(places: &[Endpoint], family: Family) -> Option<String> {
     let addresses: Vec<IpAddr> =
         places.iter().filter_map(|place| place.address).filter(|ip| Family::of(*ip) == family).collect();
     let one = |net: &IpNet| {

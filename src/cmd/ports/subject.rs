@@ -56,14 +56,14 @@ impl FromStr for Family {
 
 /// One end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     /// As it was written, with its zone.
     pub(super) text: String,
     /// The address; without one it is a name.
     pub(super) address: Option<IpAddr>,
 }
 
-impl Place {
+impl Endpoint {
     /// Reads an address or a name. What it accepts can stand in a comment and in quotes anywhere.
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let address = cidr::parse(text);
@@ -105,13 +105,13 @@ pub(super) struct Subject {
     /// How its engine talks.
     pub(super) channel: Channel,
     /// Where it is; `None` where that was not said.
-    pub(super) places: Option<Vec<Place>>,
+    pub(super) places: Option<Vec<Endpoint>>,
     /// Port of its SSH server.
     pub(super) ssh_port: u16,
     /// What is done with it.
     pub(super) phases: Vec<Phase>,
     /// Where it reaches the callback server, if that is known.
-    pub(super) callback: Vec<Place>,
+    pub(super) callback: Vec<Endpoint>,
     /// The ports that it calls, one pair for each runner that has its own.
     pub(super) called: Vec<Ports>,
     /// The ports of the runners' pods, which may be others.
@@ -152,7 +152,7 @@ impl Subject {
                 })?;
                 let found: BTreeSet<IpAddr> = found.map(|socket| socket.ip().to_canonical()).collect();
                 resolved
-                    .extend(found.into_iter().map(|ip| Place { text: ip.to_string(), address: Some(ip) }));
+                    .extend(found.into_iter().map(|ip| Endpoint { text: ip.to_string(), address: Some(ip) }));
             }
             *places = resolved;
         }
@@ -162,7 +162,7 @@ impl Subject {
 
 /// Machines and runs, from files or from a cluster.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct Input {
     /// The machines.
     pub(super) nodes: Vec<ManagedNode>,
     /// The runs. A machine that is in none is asked about by itself.
@@ -171,7 +171,7 @@ pub(super) struct Found {
     pub(super) of_runs_only: bool,
 }
 
-impl Found {
+impl Input {
     /// One subject for each machine in each run, and what there is to say about them.
     pub(super) fn subjects(self, channel: Option<Channel>) -> anyhow::Result<(Vec<Subject>, Vec<String>)> {
         let mut subjects = Vec::new();
@@ -252,10 +252,10 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
     let places = |texts: &[String], field: &str| {
         texts
             .iter()
-            .map(|text| Place::parse(text).with_context(|| format!("ManagedNode {name}, {field}")))
-            .collect::<anyhow::Result<Vec<Place>>>()
+            .map(|text| Endpoint::parse(text).with_context(|| format!("ManagedNode {name}, {field}")))
+            .collect::<anyhow::Result<Vec<Endpoint>>>()
     };
-    let usable = |place: &Place| families.iter().any(|family| place.is_of(*family));
+    let usable = |place: &Endpoint| families.iter().any(|family| place.is_of(*family));
     let callback = match (&node.spec.callback_address, run.and_then(given)) {
         (Some(address), _) => places(std::slice::from_ref(address), "spec.callbackAddress")?,
         (None, Some(status)) => places(&status.addresses, "status.callback.addresses of its run")?,

@@ -1,14 +1,14 @@
 //! The table for people.
 
-use super::demand::{Demand, Row};
-use super::subject::Place;
+use super::demand::{PortRequirements, Row};
+use super::subject::Endpoint;
 use farrier_network::Direction;
 use std::fmt::Write as _;
 
 const HEAD: [&str; 9] = ["NODE", "TYPE", "PHASE", "FROM", "TO", "PROTO", "PORT", "SPEAKS", "REASON"];
 
 /// One line for each port, and the notes.
-pub(super) fn render(demand: &Demand) -> String {
+pub(super) fn render(demand: &PortRequirements) -> String {
     let mut lines: Vec<[String; 9]> = vec![HEAD.map(str::to_owned)];
     lines.extend(demand.rows.iter().map(line));
     let mut widths = [0; 9];
@@ -79,14 +79,14 @@ pub(super) fn phases(row: &Row) -> String {
     row.phases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn places(places: &[Place], otherwise: &str) -> String {
+fn places(places: &[Endpoint], otherwise: &str) -> String {
     if places.is_empty() {
         return otherwise.to_owned();
     }
     places.iter().map(|place| place.text.as_str()).collect::<Vec<_>>().join(",")
 }
 
-fn notes(demand: &Demand) -> Vec<String> {
+fn notes(demand: &PortRequirements) -> Vec<String> {
     let mut notes = demand.notes.clone();
     let open = || demand.rows.iter().filter_map(|row| row.open.as_ref());
     if open().any(|open| open.optional) {

@@ -4,7 +4,7 @@ use super::super::Context;
 use super::namespace;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateSpec};
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, NodeUpdate, UpdateRun};
-use crate::exposure::{Concerned, Opened};
+use crate::exposure::{ActiveMachine, ExposeOutcome};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
 use crate::runner::label_value;
 use farrier_update::NodeName;
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Longest name of an object that is also fit for a label and a host name.
-const LONGEST_NAME: usize = 63;
+const MAX_NAME_LEN: usize = 63;
 
 /// Carries out everything but `ReleaseRun`, which comes after the status. The run as it is after
 /// our own writes; `None`: we do not lead any more, and the rest was not done.
@@ -26,7 +26,7 @@ pub(super) async fn act(
     context: &Context,
     mut run: Arc<UpdateRun>,
     effects: &[Effect],
-    machines: &[Concerned],
+    machines: &[ActiveMachine],
 ) -> Result<Option<Arc<UpdateRun>>, kube::Error> {
     for effect in effects {
         if !context.leads.is_held() {
@@ -37,7 +37,7 @@ pub(super) async fn act(
             // the run cannot go before its machines are clean.
             Effect::RecordTargets { .. } => {
                 if let Some(held) = publish::finalizer(&context.client, &*run, FINALIZER, true).await? {
-                    context.pending.remember_run(held.clone());
+                    context.own_writes.remember_run(held.clone());
                     run = Arc::new(held);
                 }
             }
@@ -45,19 +45,19 @@ pub(super) async fn act(
             Effect::SetIntent { node, intent } => set_intent(context, &run, node, *intent).await?,
             Effect::DeleteRun => delete(context, &run).await?,
             Effect::OpenWays => {
-                let runs = context.pending.runs(&context.world);
+                let runs = context.own_writes.runs(&context.caches);
                 match context.exposer.open(&run, &runs, machines).await? {
-                    Opened::AsItWas => {}
-                    Opened::Written(written) => {
-                        context.pending.remember_run((*written).clone());
+                    ExposeOutcome::Unchanged => {}
+                    ExposeOutcome::Written(written) => {
+                        context.own_writes.remember_run((*written).clone());
                         run = Arc::new(*written);
                     }
-                    Opened::Failed => break,
+                    ExposeOutcome::Failed => break,
                 }
             }
             Effect::CloseWays => {
                 if let Some(written) = context.exposer.close(&run).await? {
-                    context.pending.remember_run(written.clone());
+                    context.own_writes.remember_run(written.clone());
                     run = Arc::new(written);
                 }
             }
@@ -120,12 +120,12 @@ async fn start(
     {
         Ok(created) => {
             tracing::info!(node = %node, "started");
-            context.pending.remember_update(created);
+            context.own_writes.remember_update(created);
             Ok(())
         }
         // An earlier decision of ours, which the cache does not show yet.
         Err(error) if is_conflict(&error) => {
-            context.pending.remember_update(api.get(&update.name_any()).await?);
+            context.own_writes.remember_update(api.get(&update.name_any()).await?);
             Ok(())
         }
         Err(error) => Err(error),
@@ -155,12 +155,12 @@ fn build(run: &UpdateRun, node: &NodeName, intent: Intent, runner: &RunnerName) 
 /// `<run>-<node>`, shortened with a hash where too long.
 fn update_name(run: &str, node: &str) -> String {
     let full = format!("{run}-{node}");
-    if full.len() <= LONGEST_NAME {
+    if full.len() <= MAX_NAME_LEN {
         return full;
     }
     let hash = crate::engines::hex(&Sha256::digest(full.as_bytes()));
     let hash = hash.get(..10).unwrap_or_default();
-    let kept: String = full.chars().take(LONGEST_NAME - hash.len() - 1).collect();
+    let kept: String = full.chars().take(MAX_NAME_LEN - hash.len() - 1).collect();
     format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
 }
 
@@ -183,7 +183,7 @@ async fn set_intent(
     let name = update_name(&run.name_any(), &node.0);
     match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(patched) => {
-            context.pending.remember_update(patched);
+            context.own_writes.remember_update(patched);
             Ok(())
         }
         Err(error) if is_gone(&error) => Ok(()),

@@ -9,7 +9,7 @@ use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
 use crate::api::{FINALIZER, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert;
-use crate::exposure::{self, Concerned};
+use crate::exposure::{self, ActiveMachine};
 use crate::runner;
 use farrier_network::Phase;
 use farrier_update::model::RunnerName;
@@ -30,20 +30,20 @@ pub(super) struct View {
     /// Plan digests by machine, of those that have one.
     pub(super) plan_digests: BTreeMap<NodeName, String>,
     /// The machines that the run is not done with.
-    pub(super) machines: Vec<Concerned>,
+    pub(super) machines: Vec<ActiveMachine>,
 }
 
 /// Observes a run. Reads caches only.
 pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
     let namespace = namespace(run);
-    let updates = context.pending.updates(&context.world, &namespace);
+    let updates = context.own_writes.updates(&context.caches, &namespace);
     let turns = turns(context, run, &updates);
     let (names, selector_error) = target_names(context, run, &namespace);
     let mut targets = BTreeMap::new();
     let mut plan_digests = BTreeMap::new();
     let mut machines = Vec::new();
     for name in names {
-        let node = context.world.nodes.get(&ObjectRef::new(&name).within(&namespace));
+        let node = context.caches.nodes.get(&ObjectRef::new(&name).within(&namespace));
         let own = updates.iter().find(|u| is_of(u, run) && u.spec.node_ref.name == name);
         if let Some(digest) = own.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
             plan_digests.insert(NodeName(name.clone()), digest);
@@ -52,9 +52,9 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
         let unfit = node.as_ref().and_then(|n| context.exposer.site.misplaced(n));
         let unfit = unfit.map(|message| (Reason::AddressInClusterRange, message));
         if let Some(node) = &node
-            && concerns(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
+            && dependents(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
         {
-            machines.push(Concerned { node: node.clone(), phase: phase_of(own.map(|u| &**u)) });
+            machines.push(ActiveMachine { node: node.clone(), phase: phase_of(own.map(|u| &**u)) });
         }
         targets.insert(
             NodeName(name.clone()),
@@ -73,7 +73,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
         now,
         run: run_facts(run, selector_error),
         baseline: baseline_facts(context, run, &namespace),
-        ways: context.exposer.observe(run, &context.pending.runs(&context.world), &machines, now),
+        paths: context.exposer.observe(run, &context.own_writes.runs(&context.caches), &machines, now),
         runners: assign::runners(context),
         targets,
     };
@@ -81,7 +81,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
 }
 
 /// Whether something must be open for a machine: it is worked on, or its turn may come at any moment.
-fn concerns(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> bool {
+fn dependents(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> bool {
     match update {
         Some(update) => !runner::is_finished(update),
         None => !node.spec.hold && !kept,
@@ -109,7 +109,7 @@ fn target_names(context: &Context, run: &UpdateRun, namespace: &str) -> (Vec<Str
             && node.metadata.deletion_timestamp.is_none()
             && selector.matches(node.labels())
     };
-    (context.world.nodes.state().iter().filter(|n| matches(n)).map(|n| n.name_any()).collect(), None)
+    (context.caches.nodes.state().iter().filter(|n| matches(n)).map(|n| n.name_any()).collect(), None)
 }
 
 fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
@@ -119,7 +119,7 @@ fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
 
 /// The NodeUpdates of a run.
 pub(super) fn own_updates(context: &Context, run: &UpdateRun) -> Vec<Arc<NodeUpdate>> {
-    let mut updates = context.pending.updates(&context.world, &namespace(run));
+    let mut updates = context.own_writes.updates(&context.caches, &namespace(run));
     updates.retain(|u| is_of(u, run));
     updates
 }
@@ -134,7 +134,7 @@ fn claim(updates: &[Arc<NodeUpdate>], run: &UpdateRun, node: &str) -> Option<Run
 
 /// Machines whose turn is recorded in another run and not over yet, with that run.
 fn turns(context: &Context, run: &UpdateRun, updates: &[Arc<NodeUpdate>]) -> BTreeMap<String, RunName> {
-    let others = context.pending.runs(&context.world).into_iter();
+    let others = context.own_writes.runs(&context.caches).into_iter();
     let others = others.filter(|other| other.namespace() == run.namespace() && other.uid() != run.uid());
     let mut turns = BTreeMap::new();
     for other in others {
@@ -242,7 +242,7 @@ fn baseline_facts(context: &Context, run: &UpdateRun, namespace: &str) -> Baseli
     else {
         return BaselineFacts::NotNeeded;
     };
-    let Some(baseline) = context.world.baselines.get(&ObjectRef::new(&reference.name).within(namespace))
+    let Some(baseline) = context.caches.baselines.get(&ObjectRef::new(&reference.name).within(namespace))
     else {
         return BaselineFacts::Missing { name: reference.name.clone() };
     };

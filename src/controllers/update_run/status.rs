@@ -11,7 +11,7 @@ use farrier_update::{NodeName, Reason};
 use kube::Resource;
 
 /// A status names at most so many machines: details are in NodeUpdates.
-const MOST_NAMES: usize = 50;
+const MAX_NAMES: usize = 50;
 
 /// So many machines are named in one event.
 const NAMES_IN_EVENT: usize = 10;
@@ -55,7 +55,7 @@ pub(super) fn render(
         failing: summary
             .failing
             .iter()
-            .take(MOST_NAMES)
+            .take(MAX_NAMES)
             .map(|f| NodeNote {
                 node: f.node.0.clone(),
                 reason: f.reason.as_str().into(),
@@ -65,7 +65,7 @@ pub(super) fn render(
         waiting: decision
             .waiting
             .iter()
-            .take(MOST_NAMES)
+            .take(MAX_NAMES)
             .map(|(node, on)| NodeNote {
                 node: node.0.clone(),
                 reason: on.reason.as_str().into(),

@@ -1,7 +1,7 @@
 //! The byte stream between runner and engine: `farrier-engine attach` over SSH.
 
 use super::{Deployed, Machine};
-use crate::conversation::Conversation;
+use crate::engine_api::EngineApi;
 use crate::failure::{Failure, chain};
 use crate::ssh::exec::Terminal;
 use farrier_protocol::ATTACH_MARKER;
@@ -23,7 +23,7 @@ impl Machine {
     /// # Errors
     /// `EngineLost` if nobody is there to talk to. The loss of a stream that once stood is no
     /// error: the caller knows by the conversation whether all was said.
-    pub async fn talk(&self, deployed: &Deployed, conversation: &Arc<Conversation>) -> Result<(), Failure> {
+    pub async fn talk(&self, deployed: &Deployed, engine_api: &Arc<EngineApi>) -> Result<(), Failure> {
         let command = format!("exec {0}/engine attach --dir {0}", deployed.dir);
         let channel = self.connection.channel(&command, Terminal::No).await?;
         let (mut reader, writer) = tokio::io::split(channel.into_stream());
@@ -34,7 +34,7 @@ impl Machine {
             .ok_or_else(|| self.nobody_there())?;
         tracing::trace!(node = %self.connection.node, rest = rest.len(), "attached");
         let stream = tokio::io::join(Cursor::new(rest).chain(reader), writer);
-        if let Err(error) = conversation.serve(stream, || {}).await {
+        if let Err(error) = engine_api.serve(stream, || {}).await {
             tracing::debug!(error = %chain(&error), "the stream to the engine ended");
         }
         Ok(())

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// How many seconds an earlier shell of the same session is waited for. One whose connection is
 /// gone notices as soon as it reads or writes.
-const PATIENCE: u32 = 30;
+const TIMEOUT: u32 = 30;
 
 /// Room that a place must have for the engine itself and its journal, in KiB. Payloads are
 /// checked by the engine, which knows their size.
@@ -113,7 +113,7 @@ impl Machine {
                t=$b/{name}; [ -e $t ] || [ -L $t ] || continue;
                if [ -L $t ] || [ ! -O $t ]; then rm -rf $t; continue; fi;
                n=0;
-               while [ -e $b/{name}/pid ] && kill -0 $(cat $b/{name}/pid) 2>/dev/null && [ $n -lt {PATIENCE} ]; do
+               while [ -e $b/{name}/pid ] && kill -0 $(cat $b/{name}/pid) 2>/dev/null && [ $n -lt {TIMEOUT} ]; do
                  sleep 1; n=$((n+1));
                done;
                if [ -x $t/engine ] && [ ! -L $t/engine ] && [ -O $t/engine ]; then

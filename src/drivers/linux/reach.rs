@@ -8,7 +8,7 @@ use super::probe::unusable;
 use super::script::{END, as_user, between, is_word, one_line};
 use crate::failure::Failure;
 use bytes::Bytes;
-use farrier_protocol::{Dial, Dialled, PREFLIGHT};
+use farrier_protocol::{Dial, DialOutcome, PREFLIGHT};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -96,17 +96,17 @@ fn read(line: &str) -> Option<Dial> {
     let over = status == TIMED_OUT || says("timed out");
     let result = match status {
         NO_TOOL => return None,
-        "0" => Dialled::Connected,
-        _ if stood && over => Dialled::Silent,
-        _ if stood => Dialled::Closed,
-        _ if over => Dialled::TimedOut,
-        _ if says("refused") => Dialled::Refused,
+        "0" => DialOutcome::Connected,
+        _ if stood && over => DialOutcome::Silent,
+        _ if stood => DialOutcome::Closed,
+        _ if over => DialOutcome::TimedOut,
+        _ if says("refused") => DialOutcome::Refused,
         // By a router or firewall, or for want of anybody with that address.
-        _ if says("no route to host") || says("permission denied") => Dialled::Prohibited,
-        _ if says("network is unreachable") => Dialled::NoRoute,
-        _ => Dialled::Failed,
+        _ if says("no route to host") || says("permission denied") => DialOutcome::Prohibited,
+        _ if says("network is unreachable") => DialOutcome::NoRoute,
+        _ => DialOutcome::Failed,
     };
-    let message = if result == Dialled::Connected { "" } else { &said };
+    let message = if result == DialOutcome::Connected { "" } else { &said };
     Some(Dial { address, result, message: message.chars().take(200).collect(), from })
 }
 
@@ -161,23 +161,23 @@ mod tests {
     #[test]
     fn the_words_of_bash_and_python_are_understood() {
         for (line, result) in [
-            ("reach 10.0.0.1 63002 0 up", Dialled::Connected),
-            ("reach 10.0.0.1 63002 124", Dialled::TimedOut),
-            ("reach 10.0.0.1 63002 124 up", Dialled::Silent),
-            ("reach 10.0.0.1 63002 1 up TimeoutError: timed out", Dialled::Silent),
+            ("reach 10.0.0.1 63002 0 up", DialOutcome::Connected),
+            ("reach 10.0.0.1 63002 124", DialOutcome::TimedOut),
+            ("reach 10.0.0.1 63002 124 up", DialOutcome::Silent),
+            ("reach 10.0.0.1 63002 1 up TimeoutError: timed out", DialOutcome::Silent),
             (
                 "reach 10.0.0.1 63002 1 up bash: line 1: read: read error: 3: Connection reset by peer",
-                Dialled::Closed,
+                DialOutcome::Closed,
             ),
-            ("reach 10.0.0.1 63002 1 up", Dialled::Closed),
+            ("reach 10.0.0.1 63002 1 up", DialOutcome::Closed),
             (
                 "reach ::1 63002 1 bash: connect: Connection refused bash: line 1: /dev/tcp/::1/63002: Connection refused",
-                Dialled::Refused,
+                DialOutcome::Refused,
             ),
-            ("reach 10.0.0.1 63002 1 OSError: [Errno 113] No route to host", Dialled::Prohibited),
-            ("reach 10.0.0.1 63002 1 bash: connect: Network is unreachable", Dialled::NoRoute),
-            ("reach 10.0.0.1 63002 1 TimeoutError: timed out", Dialled::TimedOut),
-            ("reach 10.0.0.1 63002 1 bash: name: Name or service not known", Dialled::Failed),
+            ("reach 10.0.0.1 63002 1 OSError: [Errno 113] No route to host", DialOutcome::Prohibited),
+            ("reach 10.0.0.1 63002 1 bash: connect: Network is unreachable", DialOutcome::NoRoute),
+            ("reach 10.0.0.1 63002 1 TimeoutError: timed out", DialOutcome::TimedOut),
+            ("reach 10.0.0.1 63002 1 bash: name: Name or service not known", DialOutcome::Failed),
         ] {
             assert_eq!(read(line).map(|dial| dial.result), Some(result), "{line}");
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::exposure::fixtures::{run, selector};
-use crate::exposure::objects::Frame;
+use crate::exposure::objects::ObjectTemplate;
 use k8s_openapi::api::networking::v1::{
     NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicySpec,
 };
@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 /// A policy for what goes out, as it was made.
 fn wanted() -> NetworkPolicy {
     let (run, selector) = (run(), selector());
-    let frame = Frame { run: &run, namespace: "operators", selector: &selector };
+    let template = ObjectTemplate { run: &run, namespace: "operators", selector: &selector };
     let input = Input {
         machines: vec![Machine {
             kind: farrier_network::MachineType::Linux,
@@ -23,7 +23,7 @@ fn wanted() -> NetworkPolicy {
         }],
         ..Input::default()
     };
-    frame.policies(&input).remove(0)
+    template.policies(&input).remove(0)
 }
 
 /// As the API server gives it back.
@@ -69,9 +69,9 @@ fn what_somebody_has_added_or_taken_is_named_and_nothing_of_it_is_left() {
     for (field, policy) in touched() {
         assert_eq!(differences(&policy, &wanted()), [field]);
         let mut object = serde_json::to_value(&policy).unwrap();
-        json_patch::merge(&mut object, &mend(&policy, &wanted()));
-        let mended: NetworkPolicy = serde_json::from_value(object).unwrap();
-        assert_eq!(mended, made(), "{field}");
+        json_patch::merge(&mut object, &repair(&policy, &wanted()));
+        let repaired: NetworkPolicy = serde_json::from_value(object).unwrap();
+        assert_eq!(repaired, made(), "{field}");
     }
 }
 
@@ -85,7 +85,7 @@ fn a_policy_as_it_was_made_is_left_alone() {
 /// A cache that lags behind must not have the same thing mended, and told, a second time.
 #[test]
 fn a_patch_names_the_version_that_it_was_made_for() {
-    assert_eq!(mend(&made(), &wanted())["metadata"]["resourceVersion"], "7");
+    assert_eq!(repair(&made(), &wanted())["metadata"]["resourceVersion"], "7");
 }
 
 #[test]
@@ -100,12 +100,12 @@ fn each_policy_is_kept_made_mended_or_taken_away() {
     let wanted = ["a", "b", "c"].map(|name| named(name, wanted()));
     let [_, b, c] = wanted.clone();
     assert_eq!(
-        steps(&there, wanted.to_vec()),
+        changes(&there, wanted.to_vec()),
         [
-            Step::Keep("a".to_owned()),
-            Step::Mend { there: broken, wanted: b, fields: vec!["egress"] },
-            Step::Make(c),
-            Step::TakeAway(surplus),
+            PolicyChange::Keep("a".to_owned()),
+            PolicyChange::Repair { there: broken, wanted: b, fields: vec!["egress"] },
+            PolicyChange::Create(c),
+            PolicyChange::Delete(surplus),
         ]
     );
 }

@@ -9,8 +9,8 @@ const NODES: Pair = Pair { http: 30101, https: 30102 };
 
 fn wanted(exposure: Exposure, nodes: Option<Pair>) -> Service {
     let (run, selector) = (run(), selector());
-    let frame = Frame { run: &run, namespace: "operators", selector: &selector };
-    frame.service(exposure, PAIR, nodes).unwrap()
+    let template = ObjectTemplate { run: &run, namespace: "operators", selector: &selector };
+    template.service(exposure, PAIR, nodes).unwrap()
 }
 
 /// As the API server gives it back: with defaults, addresses and node ports.
@@ -70,16 +70,16 @@ fn what_somebody_has_changed_is_named_and_put_right() {
     for (field, service) in cases {
         assert_eq!(differences(&service, &wanted), [field]);
         let mut object = serde_json::to_value(&service).unwrap();
-        json_patch::merge(&mut object, &mend(&service, &wanted));
-        let mended: Service = serde_json::from_value(object).unwrap();
-        assert_eq!(mended, made(), "{field}");
+        json_patch::merge(&mut object, &repair(&service, &wanted));
+        let repaired: Service = serde_json::from_value(object).unwrap();
+        assert_eq!(repaired, made(), "{field}");
     }
 }
 
 /// A patch worked out from what is no longer there would undo what somebody has done since.
 #[test]
 fn a_patch_names_the_version_that_it_was_made_for() {
-    assert_eq!(mend(&made(), &wanted(Exposure::NodePort, None))["metadata"]["resourceVersion"], "7");
+    assert_eq!(repair(&made(), &wanted(Exposure::NodePort, None))["metadata"]["resourceVersion"], "7");
 }
 
 /// Where other ports of the pods were given to the run it is our own change, and shows as one.

@@ -4,7 +4,7 @@ use super::Phase;
 use crate::api::condition;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::failure::Failure;
-use crate::session::{End, View, WayBack};
+use crate::session::{End, ReturnPath, View};
 use farrier_update::{NodeVerdict, Reason};
 
 /// One condition to be.
@@ -46,7 +46,7 @@ impl Verdict {
 pub(super) struct Verdicts {
     reachable: Verdict,
     /// Where the engine is to call back.
-    way_back: Option<Verdict>,
+    return_path: Option<Verdict>,
     engine: Verdict,
     payload: Verdict,
     applied: Verdict,
@@ -59,7 +59,7 @@ impl Verdicts {
     pub(super) fn of(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Self {
         Self {
             reachable: reachable(view, phase),
-            way_back: way_back(view, phase),
+            return_path: return_path(view, phase),
             engine: match &view.engine {
                 Some(dir) => Verdict::yes(Reason::EngineDeployed, format!("in {dir}")),
                 None => Verdict::pending(phase, "the engine to run on the machine"),
@@ -73,7 +73,7 @@ impl Verdicts {
     }
 
     pub(super) fn list(self) -> Vec<(&'static str, Verdict)> {
-        let Self { reachable, way_back, engine, payload, applied, verified, torn_down, succeeded } = self;
+        let Self { reachable, return_path, engine, payload, applied, verified, torn_down, succeeded } = self;
         let copy = |status: &'static str, of: &Verdict| Verdict {
             status,
             reason: of.reason,
@@ -87,7 +87,7 @@ impl Verdicts {
         let kstatus = [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)];
         let mut list: Vec<_> = kstatus.map(|(type_, status)| (type_, copy(status, &succeeded))).into();
         list.push(("Reachable", reachable));
-        list.extend(way_back.map(|verdict| ("CallbackReachable", verdict)));
+        list.extend(return_path.map(|verdict| ("CallbackReachable", verdict)));
         list.extend([
             ("EngineDeployed", engine),
             ("PayloadVerified", payload),
@@ -121,12 +121,12 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
 }
 
 /// Whether the engine can call back; `None` where it need not.
-fn way_back(view: &View, phase: &Phase) -> Option<Verdict> {
-    match &view.way_back {
-        WayBack::NotNeeded => None,
-        WayBack::Shut { message } => Some(Verdict::open(Reason::Exposing, message)),
-        WayBack::Untried => Some(Verdict::pending(phase, "a call of the engine")),
-        WayBack::Open { from, through } => {
+fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
+    match &view.return_path {
+        ReturnPath::NotNeeded => None,
+        ReturnPath::Pending { message } => Some(Verdict::open(Reason::Exposing, message)),
+        ReturnPath::Untried => Some(Verdict::pending(phase, "a call of the engine")),
+        ReturnPath::Open { from, through } => {
             let how = match through.as_slice() {
                 [] => format!("the engine called from {from}"),
                 [runner] => format!("the engine called through runner {runner} at {from}"),
@@ -134,7 +134,7 @@ fn way_back(view: &View, phase: &Phase) -> Option<Verdict> {
             };
             Some(Verdict::yes(Reason::CallbackReachable, how))
         }
-        WayBack::BrokenOff { from } => Some(match phase {
+        ReturnPath::Lost { from } => Some(match phase {
             Phase::Working => Verdict::open(
                 Reason::ConnectionLost,
                 format!(
@@ -146,11 +146,11 @@ fn way_back(view: &View, phase: &Phase) -> Option<Verdict> {
                 format!("the engine's call from {from} broke off, and no other one came"),
             ),
         }),
-        WayBack::Blocked { failure, instead: true } => Some(Verdict::no(
+        ReturnPath::Blocked { failure, fallback: true } => Some(Verdict::no(
             failure.reason,
             format!("{}. The engine is talked to through the SSH session instead", failure.message),
         )),
-        WayBack::Blocked { failure, instead: false } => Some(Verdict::no(
+        ReturnPath::Blocked { failure, fallback: false } => Some(Verdict::no(
             failure.reason,
             format!(
                 "{}. Nothing is installed, since spec.channel of the ManagedNode is Callback",

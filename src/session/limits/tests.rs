@@ -1,7 +1,7 @@
 //! Engines that are there and do nothing.
 
 use super::*;
-use crate::conversation::{Conversation, PayloadFiles};
+use crate::engine_api::{EngineApi, PayloadFiles};
 use farrier_protocol::{FailureCode, Hello, Installer, Payload, Task};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ impl PayloadFiles for NoFiles {
 }
 
 const HOUR: Duration = Duration::from_hours(1);
-const SHORT: Duration = Duration::from_millis(300);
+const SHORT_STREAM: Duration = Duration::from_millis(300);
 
 async fn post(stream: &mut DuplexStream, path: &str, body: &str) -> std::io::Result<String> {
     let head = format!("POST /v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -50,14 +50,14 @@ async fn only_alive(mut stream: DuplexStream, last_seq: u64) -> std::io::Result<
 
 async fn beside_an_engine<T>(
     last_seq: u64,
-    work: impl AsyncFnOnce(Arc<Conversation>, watch::Sender<bool>) -> T,
+    work: impl AsyncFnOnce(Arc<EngineApi>, watch::Sender<bool>) -> T,
 ) -> T {
-    let conversation = Arc::new(Conversation::new("s1", 60, Box::new(NoFiles)));
+    let engine_api = Arc::new(EngineApi::new("s1", 60, Box::new(NoFiles)));
     let (engine, runner) = tokio::io::duplex(4096);
     let (stop, _) = watch::channel(false);
     tokio::select! {
-        done = work(conversation.clone(), stop) => done,
-        ended = conversation.serve(runner, || {}) => panic!("{ended:?}"),
+        done = work(engine_api.clone(), stop) => done,
+        ended = engine_api.serve(runner, || {}) => panic!("{ended:?}"),
         ended = only_alive(engine, last_seq) => panic!("{ended:?}"),
     }
 }
@@ -66,11 +66,11 @@ async fn beside_an_engine<T>(
 #[tokio::test]
 async fn an_engine_that_only_says_that_it_is_there_is_waited_for_as_long_as_its_task_may_take() {
     let task = || Task { id: "a1-retire-0".into(), work: Work::Retire };
-    beside_an_engine(0, async |conversation, stop| {
+    beside_an_engine(0, async |engine_api, stop| {
         let stop = stop.subscribe();
-        let limit = Limit::of(SHORT, HOUR);
-        assert_eq!(within(limit, &stop, conversation.greeted()).await, Some(0), "it was greeted");
-        assert_eq!(within(limit, &stop, conversation.perform(task())).await, None);
+        let limit = Limit::of(SHORT_STREAM, HOUR);
+        assert_eq!(within(limit, &stop, engine_api.greeted()).await, Some(0), "it was greeted");
+        assert_eq!(within(limit, &stop, engine_api.perform(task())).await, None);
     })
     .await;
 }
@@ -78,14 +78,14 @@ async fn an_engine_that_only_says_that_it_is_there_is_waited_for_as_long_as_its_
 #[tokio::test]
 async fn a_cancel_ends_though_the_engine_does_nothing() {
     let task = || Task { id: "a1-retire-0".into(), work: Work::Retire };
-    beside_an_engine(0, async |conversation, stop| {
+    beside_an_engine(0, async |engine_api, stop| {
         let stopped = stop.subscribe();
-        let limit = Limit::of(HOUR, SHORT);
+        let limit = Limit::of(HOUR, SHORT_STREAM);
         let cancel = async {
-            conversation.greeted().await;
+            engine_api.greeted().await;
             stop.send_replace(true);
         };
-        let (performed, ()) = tokio::join!(within(limit, &stopped, conversation.perform(task())), cancel);
+        let (performed, ()) = tokio::join!(within(limit, &stopped, engine_api.perform(task())), cancel);
         assert_eq!(performed, None);
     })
     .await;
@@ -94,8 +94,8 @@ async fn a_cancel_ends_though_the_engine_does_nothing() {
 /// Events that were promised and never come are not waited for either.
 #[tokio::test]
 async fn a_greeting_that_does_not_come_to_its_end_is_not_waited_for() {
-    beside_an_engine(7, async |conversation, stop| {
-        let greeted = within(Limit::of(SHORT, HOUR), &stop.subscribe(), conversation.greeted()).await;
+    beside_an_engine(7, async |engine_api, stop| {
+        let greeted = within(Limit::of(SHORT_STREAM, HOUR), &stop.subscribe(), engine_api.greeted()).await;
         assert_eq!(greeted, None);
     })
     .await;

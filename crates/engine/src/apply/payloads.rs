@@ -1,6 +1,6 @@
 //! Before the first step: is everything there that the steps need.
 
-use super::Unable;
+use super::ApplyError;
 use crate::digest::Digest;
 use crate::payload::{self, Download};
 use crate::worker::Engine;
@@ -9,7 +9,7 @@ use farrier_protocol::{EventBody, FailureCode, Installer, Step};
 use std::path::PathBuf;
 
 /// Checks the machine, then fetches and verifies the payload of every step.
-pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(), Unable> {
+pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(), ApplyError> {
     let digests = steps.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
     for step in steps {
         let program = match step.installer {
@@ -20,14 +20,14 @@ pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(
         if command::find(program).is_none() {
             let message = format!("this machine has no {program}");
             let component = step.component.clone();
-            return Err(Unable::Failed { code: FailureCode::InstallerMissing, component, message });
+            return Err(ApplyError::Failed { code: FailureCode::InstallerMissing, component, message });
         }
     }
     engine.place.prepare_work().map_err(|error| {
         let payload::FetchError { code, message } = payload::disk(&error);
-        Unable::Failed { code, component: String::new(), message }
+        ApplyError::Failed { code, component: String::new(), message }
     })?;
-    space::check(steps, engine.place.dir()).map_err(|(code, message)| Unable::Failed {
+    space::check(steps, engine.place.dir()).map_err(|(code, message)| ApplyError::Failed {
         code,
         component: String::new(),
         message,
@@ -41,15 +41,15 @@ pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(
 }
 
 /// Where the payload of a step is.
-pub(crate) fn path(engine: &Engine, step: &Step) -> Result<PathBuf, Unable> {
+pub(crate) fn path(engine: &Engine, step: &Step) -> Result<PathBuf, ApplyError> {
     Ok(engine.place.payloads().join(digest(step)?.hex()))
 }
 
-fn digest(step: &Step) -> Result<Digest, Unable> {
-    step.payload.digest.parse().map_err(|message| Unable::other(&step.component, message))
+fn digest(step: &Step) -> Result<Digest, ApplyError> {
+    step.payload.digest.parse().map_err(|message| ApplyError::other(&step.component, message))
 }
 
-fn fetch(engine: &Engine, step: &Step, digest: &Digest) -> Result<(), Unable> {
+fn fetch(engine: &Engine, step: &Step, digest: &Digest) -> Result<(), ApplyError> {
     let path = engine.place.payloads().join(digest.hex());
     if path.exists() {
         // Another step of this task has the same payload.
@@ -57,9 +57,9 @@ fn fetch(engine: &Engine, step: &Step, digest: &Digest) -> Result<(), Unable> {
     }
     let failed = |error: payload::FetchError| {
         let component = step.component.clone();
-        Unable::Failed { code: error.code, component, message: error.message }
+        ApplyError::Failed { code: error.code, component, message: error.message }
     };
     let empty = Download::create(&path, digest.clone(), step.payload.size)
         .map_err(|error| failed(payload::disk(&error)))?;
-    engine.shared.fetch(empty).map_err(Unable::Stopped)?.map_err(failed)
+    engine.shared.fetch(empty).map_err(ApplyError::Stopped)?.map_err(failed)
 }

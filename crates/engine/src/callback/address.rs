@@ -1,6 +1,6 @@
 //! Where to dial, and what came of it in the kernel's words.
 
-use farrier_protocol::{Dial, Dialled};
+use farrier_protocol::{Dial, DialOutcome};
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketType};
@@ -11,14 +11,14 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 /// More than any runner has.
-pub(crate) const MOST_ADDRESSES: usize = 64;
+pub(crate) const MAX_ADDRESSES: usize = 64;
 
 /// Longest name of an interface: `IFNAMSIZ` of Linux less the zero at its end.
-const LONGEST_ZONE: usize = 15;
+const MAX_ZONE_LEN: usize = 15;
 
 /// Whoever forbids a connection says so at once. That nobody is there is known to a router, or to
 /// ourselves, after three unanswered questions, one second apart (`mcast_solicit` in Linux).
-const AT_ONCE: Duration = Duration::from_secs(2);
+const MAX_CONCURRENT: Duration = Duration::from_secs(2);
 
 /// One address to dial: `10.0.0.1:63002`, `[fd00::1]:63002`, `[fe80::1%eth0]:63002`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Address {
     }
 
     /// What is reported of this address.
-    pub(crate) fn failed(&self, result: Dialled, error: &io::Error) -> Dial {
+    pub(crate) fn failed(&self, result: DialOutcome, error: &io::Error) -> Dial {
         Dial { address: self.text.clone(), result, message: error.to_string(), from: self.own() }
     }
 
@@ -68,20 +68,20 @@ impl Address {
 
     /// ICMP reaches us as one of the errors of `icmp_err_convert` in Linux' `net/ipv4/icmp.c`, and
     /// of `tab_unreach` in `net/ipv6/icmp.c`.
-    fn meaning(&self, error: &io::Error, after: Duration) -> Dialled {
+    fn meaning(&self, error: &io::Error, after: Duration) -> DialOutcome {
         if error.kind() == io::ErrorKind::TimedOut {
-            return Dialled::TimedOut;
+            return DialOutcome::TimedOut;
         }
         match Errno::from_io_error(error) {
-            Some(Errno::CONNREFUSED | Errno::CONNRESET) => Dialled::Refused,
-            Some(Errno::HOSTUNREACH | Errno::HOSTDOWN) if self.is_absent(after) => Dialled::TimedOut,
-            Some(Errno::ACCESS | Errno::PERM | Errno::HOSTUNREACH) => Dialled::Prohibited,
+            Some(Errno::CONNREFUSED | Errno::CONNRESET) => DialOutcome::Refused,
+            Some(Errno::HOSTUNREACH | Errno::HOSTDOWN) if self.is_absent(after) => DialOutcome::TimedOut,
+            Some(Errno::ACCESS | Errno::PERM | Errno::HOSTUNREACH) => DialOutcome::Prohibited,
             Some(
                 Errno::NETUNREACH | Errno::NETDOWN | Errno::NONET | Errno::NODEV | Errno::NXIO
                 // No address of our own, or nothing at all, of this family.
                 | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT,
-            ) => Dialled::NoRoute,
-            _ => Dialled::Failed,
+            ) => DialOutcome::NoRoute,
+            _ => DialOutcome::Failed,
         }
     }
 
@@ -91,7 +91,7 @@ impl Address {
             SocketAddr::V6(_) => true,
             SocketAddr::V4(socket) => {
                 let neighbours = fs::read_to_string("/proc/net/arp").unwrap_or_default();
-                after > AT_ONCE || is_unanswered(&neighbours, *socket.ip())
+                after > MAX_CONCURRENT || is_unanswered(&neighbours, *socket.ip())
             }
         }
     }
@@ -133,7 +133,7 @@ impl FromStr for Address {
 /// The kernel's own rule, `dev_valid_name`.
 fn is_zone(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"/:".contains(&byte);
-    !name.is_empty() && name.len() <= LONGEST_ZONE && name != "." && name != ".." && name.bytes().all(plain)
+    !name.is_empty() && name.len() <= MAX_ZONE_LEN && name != "." && name != ".." && name.bytes().all(plain)
 }
 
 #[cfg(test)]

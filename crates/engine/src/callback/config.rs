@@ -1,9 +1,9 @@
 //! What the engine is told about the way back: read from standard input, kept for root alone.
 
-use super::address::{Address, MOST_ADDRESSES};
+use super::address::{Address, MAX_ADDRESSES};
 use super::tls;
 use crate::digest::Digest;
-use crate::place::Place;
+use crate::work_dir::WorkDir;
 use farrier_protocol::CallbackConfig;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
@@ -76,9 +76,9 @@ impl Channel {
         })?;
         let addresses: Vec<Address> =
             config.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        if addresses.is_empty() || addresses.len() > MOST_ADDRESSES {
+        if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
             let count = addresses.len();
-            return Err(format!("{count} addresses to dial: there must be between 1 and {MOST_ADDRESSES}"));
+            return Err(format!("{count} addresses to dial: there must be between 1 and {MAX_ADDRESSES}"));
         }
         let name = &config.server_name;
         let Ok(server_name @ ServerName::DnsName(_)) = ServerName::try_from(name.clone()) else {
@@ -90,14 +90,14 @@ impl Channel {
     }
 
     /// Reads what is kept in `place`.
-    pub(crate) fn load(place: &Place) -> Result<Self, String> {
+    pub(crate) fn load(place: &WorkDir) -> Result<Self, String> {
         let json = fs::read(place.callback()).map_err(|error| error.to_string())?;
         Self::parse(&json)
     }
 }
 
 /// Keeps `json` in `place`, in one step: a reader sees the old one or the new one.
-pub(crate) fn store(place: &Place, json: &[u8]) -> io::Result<()> {
+pub(crate) fn store(place: &WorkDir, json: &[u8]) -> io::Result<()> {
     let path = place.callback();
     // Several launches may be at it at once.
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
@@ -111,7 +111,7 @@ pub(crate) fn store(place: &Place, json: &[u8]) -> io::Result<()> {
 }
 
 /// Forgets what is kept in `place`; the engine then stops dialling.
-pub(crate) fn forget(place: &Place) -> io::Result<()> {
+pub(crate) fn forget(place: &WorkDir) -> io::Result<()> {
     match fs::remove_file(place.callback()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -119,7 +119,7 @@ pub(crate) fn forget(place: &Place) -> io::Result<()> {
 }
 
 /// Which version is kept in `place`, if any.
-pub(crate) fn version(place: &Place) -> Option<Version> {
+pub(crate) fn version(place: &WorkDir) -> Option<Version> {
     let of =
         |meta: Metadata| Version { inode: meta.ino(), seconds: meta.mtime(), nanoseconds: meta.mtime_nsec() };
     fs::symlink_metadata(place.callback()).ok().map(of)

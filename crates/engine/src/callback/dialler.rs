@@ -3,8 +3,8 @@
 use super::config::{self, Channel, Version};
 use super::stream::{Route, Stream, fruitless};
 use super::tls;
-use crate::place::Place;
 use crate::shared::Shared;
+use crate::work_dir::WorkDir;
 use farrier_protocol::Dial;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
@@ -18,16 +18,16 @@ const FIRST_DELAY: Duration = Duration::from_millis(500);
 
 /// Between the beginnings of two rounds at most. A thousand machines whose runner is gone make a
 /// hundred connections a second.
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// A stream that was there for so long was a good one.
-const GOOD: Duration = LONGEST_DELAY;
+const GOOD: Duration = MAX_DELAY;
 
 /// Between two looks whether the configuration was renewed.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What came of trying every address once.
-enum Round {
+enum DialRound {
     /// A stream stands.
     Through(Stream),
     /// None does, and why.
@@ -39,7 +39,7 @@ enum Round {
 /// Dials.
 pub(crate) struct Dialler {
     shared: Arc<Shared>,
-    place: Place,
+    place: WorkDir,
     version: Option<Version>,
     channel: Option<Channel>,
     due: Instant,
@@ -51,7 +51,7 @@ pub(crate) struct Dialler {
 
 impl Dialler {
     /// One that has not looked yet.
-    pub(crate) fn new(shared: Arc<Shared>, place: Place) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, place: WorkDir) -> Self {
         Self {
             shared,
             place,
@@ -69,7 +69,7 @@ impl Dialler {
         loop {
             self.look();
             let due = self.channel.as_ref().map(|_| self.due);
-            if self.shared.await_turn(due, Instant::now() + LOOK) {
+            if self.shared.await_turn(due, Instant::now() + POLL_INTERVAL) {
                 self.dial();
             }
         }
@@ -106,23 +106,23 @@ impl Dialler {
         }
         let start = Instant::now();
         match self.channel.as_ref().map(|channel| self.round(channel)) {
-            None | Some(Round::BrokenOff) => return,
-            Some(Round::InVain(dials)) => self.shared.note_dials(dials),
-            Some(Round::Through(stream)) => {
+            None | Some(DialRound::BrokenOff) => return,
+            Some(DialRound::InVain(dials)) => self.shared.note_dials(dials),
+            Some(DialRound::Through(stream)) => {
                 self.connected = Some(Instant::now());
                 self.shared.offer(stream);
             }
         }
         self.due = start + jittered(self.delay);
-        self.delay = (self.delay * 2).min(LONGEST_DELAY);
+        self.delay = (self.delay * 2).min(MAX_DELAY);
     }
 
     /// Tries one address after the other until a stream stands.
-    fn round(&self, channel: &Channel) -> Round {
+    fn round(&self, channel: &Channel) -> DialRound {
         let mut dials = Vec::new();
         for address in &channel.addresses {
             if self.shared.is_served() || self.is_outdated() {
-                return Round::BrokenOff;
+                return DialRound::BrokenOff;
             }
             let secured = address.connect(CONNECT).and_then(|tcp| {
                 let from = tcp.local_addr().ok().map(|own| own.ip());
@@ -132,12 +132,12 @@ impl Dialler {
             match secured {
                 Ok((tls, from)) => {
                     let route = Route { address: address.text().to_owned(), from, before: dials };
-                    return Round::Through(Stream::Dialled { route, tls: Box::new(tls) });
+                    return DialRound::Through(Stream::Dialled { route, tls: Box::new(tls) });
                 }
                 Err(dial) => dials.push(dial),
             }
         }
-        Round::InVain(dials)
+        DialRound::InVain(dials)
     }
 
     fn is_outdated(&self) -> bool {
@@ -161,9 +161,9 @@ mod tests {
     /// Without a spread a thousand machines that lost one runner would come back as one.
     #[test]
     fn delays_are_spread_over_half_of_their_length() {
-        let delays: Vec<_> = (0..1000).map(|_| jittered(LONGEST_DELAY)).collect();
-        assert!(delays.iter().all(|delay| (LONGEST_DELAY / 2..LONGEST_DELAY).contains(delay)));
+        let delays: Vec<_> = (0..1000).map(|_| jittered(MAX_DELAY)).collect();
+        assert!(delays.iter().all(|delay| (MAX_DELAY / 2..MAX_DELAY).contains(delay)));
         let spread = delays.iter().max().unwrap().abs_diff(*delays.iter().min().unwrap());
-        assert!(spread > LONGEST_DELAY / 4, "{spread:?}");
+        assert!(spread > MAX_DELAY / 4, "{spread:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! The stream below the conversation: of a local caller, or one that we dialled.
 
 use super::tls::{self, TlsStream};
-use farrier_protocol::{Dial, Dialled};
+use farrier_protocol::{Dial, DialOutcome};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -31,7 +31,7 @@ pub(crate) struct Route {
 }
 
 /// Ends a stream while somebody else reads from it.
-pub(crate) enum Cut {
+pub(crate) enum StreamCloser {
     /// Of [`Stream::Attached`].
     Attached(UnixStream),
     /// Of [`Stream::Dialled`].
@@ -40,10 +40,10 @@ pub(crate) enum Cut {
 
 impl Stream {
     /// To cut it with.
-    pub(crate) fn cut(&self) -> io::Result<Cut> {
+    pub(crate) fn cut(&self) -> io::Result<StreamCloser> {
         match self {
-            Self::Attached(stream) => stream.try_clone().map(Cut::Attached),
-            Self::Dialled { tls, .. } => tls.sock.try_clone().map(Cut::Dialled),
+            Self::Attached(stream) => stream.try_clone().map(StreamCloser::Attached),
+            Self::Dialled { tls, .. } => tls.sock.try_clone().map(StreamCloser::Dialled),
         }
     }
 
@@ -69,23 +69,23 @@ impl Stream {
 pub(crate) fn fruitless(address: &str, from: Option<IpAddr>, error: &io::Error) -> Dial {
     let is_any = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     let (result, message) = if tls::is_distrust(error) {
-        (Dialled::Untrusted, error.to_string())
+        (DialOutcome::Untrusted, error.to_string())
     } else if is_any(&[io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut]) {
         // A read that times out would have blocked.
-        (Dialled::Silent, "the connection was accepted, and then nothing came".into())
+        (DialOutcome::Silent, "the connection was accepted, and then nothing came".into())
     } else if is_any(&[
         io::ErrorKind::UnexpectedEof,
         io::ErrorKind::ConnectionReset,
         io::ErrorKind::BrokenPipe,
     ]) {
-        (Dialled::Closed, "the connection was accepted and closed again".into())
+        (DialOutcome::Closed, "the connection was accepted and closed again".into())
     } else {
-        (Dialled::Failed, error.to_string())
+        (DialOutcome::Failed, error.to_string())
     };
     Dial { address: address.to_owned(), result, message, from }
 }
 
-impl Cut {
+impl StreamCloser {
     /// Whether it is of a stream that we dialled.
     pub(crate) fn is_dialled(&self) -> bool {
         matches!(self, Self::Dialled(_))

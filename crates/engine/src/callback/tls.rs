@@ -61,7 +61,8 @@ pub(crate) fn identity(certificate: &str, key: &str) -> Result<CertifiedKey, Str
 /// Shakes hands; from then on silence ends the stream. An error that is TLS's own has a [`rustls::Error`] in it.
 pub(crate) fn secure(mut tcp: TcpStream, channel: &Channel) -> io::Result<TlsStream> {
     let until = Instant::now() + HANDSHAKE;
-    let caller = Arc::new(Caller { own: Arc::clone(&channel.own), was_asked: AtomicBool::new(false) });
+    let caller =
+        Arc::new(ClientCertResolver { own: Arc::clone(&channel.own), was_asked: AtomicBool::new(false) });
     let config = Arc::new(config(channel, Arc::clone(&caller)).map_err(tls_error)?);
     let mut tls = ClientConnection::new(config, channel.server_name.clone()).map_err(tls_error)?;
     tcp.set_nodelay(true)?;
@@ -97,33 +98,33 @@ pub(crate) fn secure(mut tcp: TcpStream, channel: &Channel) -> io::Result<TlsStr
 
 /// Whether the two did not understand or not trust each other, unlike a line that broke.
 pub(crate) fn is_distrust(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<Error>() || inner.is::<Distrust>())
+    error.get_ref().is_some_and(|inner| inner.is::<Error>() || inner.is::<UntrustedPeer>())
 }
 
 /// In our own words where there are some.
 #[derive(Debug)]
-struct Distrust(String);
+struct UntrustedPeer(String);
 
-impl std::fmt::Display for Distrust {
+impl std::fmt::Display for UntrustedPeer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Distrust {}
+impl std::error::Error for UntrustedPeer {}
 
 fn tls_error(error: Error) -> io::Error {
     let text = if let Error::General(text) = error { text } else { error.to_string() };
-    io::Error::other(Distrust(text))
+    io::Error::other(UntrustedPeer(text))
 }
 
-fn config(channel: &Channel, caller: Arc<Caller>) -> Result<ClientConfig, Error> {
+fn config(channel: &Channel, caller: Arc<ClientCertResolver>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(CryptoProvider {
         cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
         kx_groups: vec![kx_group::X25519],
         signature_verification_algorithms: ALGORITHMS,
-        secure_random: &Os,
-        key_provider: &Os,
+        secure_random: &RingProvider,
+        key_provider: &RingProvider,
     });
     let verifier = Arc::new(Pinned(channel.server_pin.clone()));
     let mut config = ClientConfig::builder_with_details(provider, Arc::new(NoTime))
@@ -138,15 +139,15 @@ fn config(channel: &Channel, caller: Arc<Caller>) -> Result<ClientConfig, Error>
 /// Randomness and keys by *ring*. Not from its provider in rustls: naming that one keeps every
 /// algorithm in the binary.
 #[derive(Debug)]
-struct Os;
+struct RingProvider;
 
-impl SecureRandom for Os {
+impl SecureRandom for RingProvider {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
         SystemRandom::new().fill(bytes).map_err(|_| GetRandomFailed)
     }
 }
 
-impl KeyProvider for Os {
+impl KeyProvider for RingProvider {
     fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
         let PrivateKeyDer::Pkcs8(key) = key else {
             return Err(Error::General("the key is not PKCS #8".into()));
@@ -212,12 +213,12 @@ impl ServerCertVerifier for Pinned {
 /// Shows our certificate, and remembers whether anybody wanted to see it: a runner that does not
 /// would take any machine for this one.
 #[derive(Debug)]
-struct Caller {
+struct ClientCertResolver {
     own: Arc<CertifiedKey>,
     was_asked: AtomicBool,
 }
 
-impl ResolvesClientCert for Caller {
+impl ResolvesClientCert for ClientCertResolver {
     fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.was_asked.store(true, Ordering::Relaxed);
         Some(Arc::clone(&self.own))

@@ -7,7 +7,7 @@
 use super::Preparation;
 use super::depends;
 use super::package_lock::{Locks, PackageLock};
-use crate::apply::Unable;
+use crate::apply::ApplyError;
 use crate::step::Plan;
 use crate::worker::Engine;
 use farrier_protocol::{Step, StepExit};
@@ -21,7 +21,7 @@ pub(super) fn prepare(
     step: &Step,
     dir: PathBuf,
     file: &Path,
-) -> Result<Preparation, Unable> {
+) -> Result<Preparation, ApplyError> {
     let lock = PackageLock::wait(engine, step, &LOCKS)?;
     let check = depends::check(file);
     if let Ok(check) = &check
@@ -41,7 +41,7 @@ pub(super) fn prepare(
     if lock.is_front_end() {
         environment.push(("DPKG_FRONTEND_LOCKED", "true".into()));
     }
-    let program =
-        crate::command::find("dpkg").ok_or_else(|| Unable::other(&step.component, "dpkg is gone".into()))?;
+    let program = crate::command::find("dpkg")
+        .ok_or_else(|| ApplyError::other(&step.component, "dpkg is gone".into()))?;
     Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment }, lock })
 }

@@ -18,7 +18,7 @@ pub(super) struct Check {
 }
 
 /// Something that a dependency can be met by.
-struct Offer {
+struct Provider {
     name: String,
     /// Empty: a virtual package without a version.
     version: String,
@@ -42,7 +42,7 @@ pub(super) fn check(file: &Path) -> Result<Check, String> {
     };
     let (package, arch) = (field("Package"), field("Architecture"));
     let listing = command::capture("dpkg-query", &["-W", "-f", FORMAT], Errors::Discard, TOOL)?.text;
-    let mut offers: Vec<Offer> = listing.lines().flat_map(offers_of).collect();
+    let mut offers: Vec<Provider> = listing.lines().flat_map(offers_of).collect();
     let native = offers.iter().find(|offer| offer.name == "dpkg").map(|offer| offer.arch.clone());
     let native = native.unwrap_or_default();
     let is_installed = offers.iter().any(|offer| offer.name == package);
@@ -86,13 +86,13 @@ fn control(file: &Path) -> Result<Vec<(String, String)>, String> {
 }
 
 /// The package of one line of the listing, and what it provides.
-fn offers_of(line: &str) -> Vec<Offer> {
+fn offers_of(line: &str) -> Vec<Provider> {
     let fields: Vec<&str> = line.split('\t').collect();
     let [name, version, arch, multi_arch, status, provides] = fields.as_slice() else { return Vec::new() };
     if !matches!(*status, "installed" | "triggers-awaited" | "triggers-pending") {
         return Vec::new();
     }
-    let offer = |name: &str, version: &str| Offer {
+    let offer = |name: &str, version: &str| Provider {
         name: name.to_owned(),
         version: version.to_owned(),
         arch: (*arch).to_owned(),
@@ -118,7 +118,7 @@ fn relation(text: &str) -> Relation<'_> {
     Relation { name, arch, constraint }
 }
 
-impl Offer {
+impl Provider {
     /// The name is right, and the architecture does.
     fn is_for(&self, wanted: &Relation<'_>, arch: &str, native: &str) -> bool {
         // Packages for every architecture count as ones for the machine's own.
@@ -145,7 +145,7 @@ impl Offer {
 }
 
 /// What there is instead, in words.
-fn found(group: &str, offers: &[Offer]) -> String {
+fn found(group: &str, offers: &[Provider]) -> String {
     let names: Vec<&str> = group.split('|').map(|text| relation(text).name).collect();
     match offers.iter().find(|offer| names.contains(&offer.name.as_str())) {
         Some(offer) => format!("{} {} {} is installed", offer.name, offer.version, offer.arch),

@@ -1,6 +1,6 @@
 //! Waits for other users of the package manager, and keeps them out.
 
-use crate::apply::Unable;
+use crate::apply::ApplyError;
 use crate::worker::Engine;
 use farrier_protocol::{FailureCode, Step};
 use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, open};
@@ -9,10 +9,10 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How long somebody else may keep the package manager.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Between two tries.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps other front ends out of the package manager as long as it lives. It belongs to the
 /// whole process, as all locks of this kind do.
@@ -38,21 +38,21 @@ impl PackageLock {
     }
 
     /// Waits until nobody uses the package manager.
-    pub(super) fn wait(engine: &Engine, step: &Step, locks: &Locks) -> Result<Self, Unable> {
-        let until = Instant::now() + PATIENCE;
+    pub(super) fn wait(engine: &Engine, step: &Step, locks: &Locks) -> Result<Self, ApplyError> {
+        let until = Instant::now() + TIMEOUT;
         loop {
             let held = match take(locks) {
                 Ok(lock) => return Ok(lock),
                 Err(held) => held,
             };
             if Instant::now() >= until {
-                let seconds = PATIENCE.as_secs();
+                let seconds = TIMEOUT.as_secs();
                 let message = format!("{held} was locked by another program for {seconds} s");
                 let (code, component) = (FailureCode::PackageManagerBusy, step.component.clone());
-                return Err(Unable::Failed { code, component, message });
+                return Err(ApplyError::Failed { code, component, message });
             }
-            if let Some(stop) = engine.shared.pause(LOOK) {
-                return Err(Unable::Stopped(stop));
+            if let Some(stop) = engine.shared.pause(POLL_INTERVAL) {
+                return Err(ApplyError::Stopped(stop));
             }
         }
     }

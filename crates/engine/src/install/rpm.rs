@@ -2,7 +2,7 @@
 
 use super::Preparation;
 use super::package_lock::{Locks, PackageLock};
-use crate::apply::Unable;
+use crate::apply::ApplyError;
 use crate::command::{self, Errors, Output, TOOL};
 use crate::step::Plan;
 use crate::worker::Engine;
@@ -19,7 +19,7 @@ pub(super) fn prepare(
     step: &Step,
     dir: PathBuf,
     file: &Path,
-) -> Result<Preparation, Unable> {
+) -> Result<Preparation, ApplyError> {
     let lock = PackageLock::wait(engine, step, &LOCKS)?;
     let mut arguments: Vec<OsString> = vec!["-U".into()];
     if step.downgrade {
@@ -28,11 +28,11 @@ pub(super) fn prepare(
     if step.rewrite {
         arguments.push("--replacepkgs".into());
     }
-    let trial = |more: &[&str]| -> Result<Output, Unable> {
+    let trial = |more: &[&str]| -> Result<Output, ApplyError> {
         let more = more.iter().map(OsString::from);
         let all: Vec<OsString> = arguments.iter().cloned().chain(more).chain([file.into()]).collect();
         command::capture("rpm", &all, Errors::Merge, TOOL)
-            .map_err(|message| Unable::other(&step.component, message))
+            .map_err(|message| ApplyError::other(&step.component, message))
     };
     let tested = trial(&["--test"])?;
     if !tested.status.success() {
@@ -48,6 +48,7 @@ pub(super) fn prepare(
         return Ok(Preparation::Ended { exit, output: tested.text });
     }
     arguments.push(file.into());
-    let program = command::find("rpm").ok_or_else(|| Unable::other(&step.component, "rpm is gone".into()))?;
+    let program =
+        command::find("rpm").ok_or_else(|| ApplyError::other(&step.component, "rpm is gone".into()))?;
     Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment: Vec::new() }, lock })
 }

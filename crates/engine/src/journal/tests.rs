@@ -1,6 +1,6 @@
 //! The journal after power failures and full disks.
 
-use super::known::TaskState;
+use super::state::TaskState;
 use super::*;
 use farrier_protocol::StepExit;
 use std::fs;

@@ -14,7 +14,7 @@ const JSON_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A connection to the runner.
 pub(crate) struct Http {
-    reader: BufReader<Watched>,
+    reader: BufReader<ContactReader>,
     closing: bool,
 }
 
@@ -32,12 +32,12 @@ pub(crate) struct Head {
 }
 
 /// Tells the shared state of every byte that comes.
-struct Watched {
+struct ContactReader {
     stream: Stream,
     shared: Arc<Shared>,
 }
 
-impl Read for Watched {
+impl Read for ContactReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
         if count > 0 {
@@ -50,7 +50,7 @@ impl Read for Watched {
 impl Http {
     /// Starts on a fresh connection.
     pub(crate) fn new(stream: Stream, shared: Arc<Shared>) -> Self {
-        Self { reader: BufReader::new(Watched { stream, shared }), closing: false }
+        Self { reader: BufReader::new(ContactReader { stream, shared }), closing: false }
     }
 
     /// Ends the connection in good order.
@@ -110,12 +110,12 @@ impl Http {
     /// The body of the response with this head; it must be read to its end.
     pub(crate) fn body(&mut self, head: &Head) -> Body<'_> {
         let left = match head {
-            Head { status: 204 | 304, .. } => Left::Bytes(0),
-            Head { chunked: true, .. } => Left::Chunk(0),
-            Head { length: Some(length), .. } => Left::Bytes(*length),
-            Head { length: None, .. } => Left::UntilClose,
+            Head { status: 204 | 304, .. } => Remaining::Bytes(0),
+            Head { chunked: true, .. } => Remaining::Chunk(0),
+            Head { length: Some(length), .. } => Remaining::Bytes(*length),
+            Head { length: None, .. } => Remaining::UntilClose,
         };
-        self.closing |= head.close || matches!(left, Left::UntilClose);
+        self.closing |= head.close || matches!(left, Remaining::UntilClose);
         Body { reader: &mut self.reader, left }
     }
 
@@ -159,11 +159,11 @@ fn parse(bytes: &[u8]) -> io::Result<Head> {
 
 /// A response's body. An end of the connection before the body's is an error.
 pub(crate) struct Body<'a> {
-    reader: &'a mut BufReader<Watched>,
-    left: Left,
+    reader: &'a mut BufReader<ContactReader>,
+    left: Remaining,
 }
 
-enum Left {
+enum Remaining {
     Bytes(u64),
     /// Bytes left of the current chunk; the next one's size follows.
     Chunk(u64),
@@ -172,12 +172,12 @@ enum Left {
 
 impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if let Left::Chunk(0) = self.left {
+        if let Remaining::Chunk(0) = self.left {
             self.left = self.next_chunk()?;
         }
         let left = match &mut self.left {
-            Left::UntilClose => return self.reader.read(buffer),
-            Left::Bytes(left) | Left::Chunk(left) => left,
+            Remaining::UntilClose => return self.reader.read(buffer),
+            Remaining::Bytes(left) | Remaining::Chunk(left) => left,
         };
         if *left == 0 || buffer.is_empty() {
             return Ok(0);
@@ -187,7 +187,7 @@ impl Read for Body<'_> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         *left -= count as u64;
-        if let Left::Chunk(0) = self.left {
+        if let Remaining::Chunk(0) = self.left {
             self.line()?;
         }
         Ok(count)
@@ -195,15 +195,15 @@ impl Read for Body<'_> {
 }
 
 impl Body<'_> {
-    fn next_chunk(&mut self) -> io::Result<Left> {
+    fn next_chunk(&mut self) -> io::Result<Remaining> {
         let line = self.line()?;
         let digits = line.split(';').next().unwrap_or_default().trim();
         let size = u64::from_str_radix(digits, 16).map_err(io::Error::other)?;
         if size > 0 {
-            return Ok(Left::Chunk(size));
+            return Ok(Remaining::Chunk(size));
         }
         while !self.line()?.is_empty() {}
-        Ok(Left::Bytes(0))
+        Ok(Remaining::Bytes(0))
     }
 
     /// One line without its end.

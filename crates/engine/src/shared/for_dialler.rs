@@ -2,7 +2,7 @@
 
 use super::{Phase, Shared};
 use crate::callback::Stream;
-use farrier_protocol::{Dial, Dialled};
+use farrier_protocol::{Dial, DialOutcome};
 use std::time::Instant;
 
 impl Shared {
@@ -57,7 +57,7 @@ impl Shared {
     /// A whole round of dialling was in vain.
     pub(crate) fn note_dials(&self, dials: Vec<Dial>) {
         let mut state = self.lock();
-        for dial in dials.iter().filter(|dial| dial.result == Dialled::Untrusted) {
+        for dial in dials.iter().filter(|dial| dial.result == DialOutcome::Untrusted) {
             if !state.impostors.iter().any(|known| known.address == dial.address) {
                 state.impostors.push(dial.clone());
             }

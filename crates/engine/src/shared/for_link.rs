@@ -231,7 +231,7 @@ fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farrier_protocol::Dialled;
+    use farrier_protocol::DialOutcome;
 
     /// Somebody who answers in the runner's place and goes away again would never be heard of.
     #[test]
@@ -239,13 +239,13 @@ mod tests {
         let path = std::env::temp_dir().join(format!("farrier-impostor-{}", std::process::id()));
         let shared = Shared::new(Journal::open(&path).unwrap(), Duration::from_mins(1));
         let dial = |result| Dial { address: "10.0.0.1:1".into(), result, message: String::new(), from: None };
-        for result in [Dialled::Untrusted, Dialled::TimedOut, Dialled::Untrusted] {
+        for result in [DialOutcome::Untrusted, DialOutcome::TimedOut, DialOutcome::Untrusted] {
             shared.note_dials(vec![dial(result)]);
         }
         let route = Route { address: "10.0.0.1:1".into(), from: None, before: Vec::new() };
         let told = |shared: &Shared| shared.hello("s", "b", Some(&route)).dials;
-        assert_eq!(told(&shared), [dial(Dialled::Untrusted)]);
-        assert_eq!(told(&shared), [dial(Dialled::Untrusted)], "until the runner has answered");
+        assert_eq!(told(&shared), [dial(DialOutcome::Untrusted)]);
+        assert_eq!(told(&shared), [dial(DialOutcome::Untrusted)], "until the runner has answered");
         shared.greeted(route.clone(), None);
         assert_eq!(told(&shared), []);
         std::fs::remove_file(path).unwrap();

@@ -4,7 +4,7 @@ use crate::machine::{Machine, digest, engine_digest, until};
 use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
 use crate::tls::{SESSION, Server};
-use farrier_protocol::{Detect, Dialled, EventBody, Installer, LaunchReport, StepExit, Work};
+use farrier_protocol::{Detect, DialOutcome, EventBody, Installer, LaunchReport, StepExit, Work};
 use std::net::TcpListener;
 
 /// A payload that needs many TLS records and is no repetition.
@@ -48,7 +48,7 @@ sandboxed! {
         let mut runner = Runner::default();
         runner.finish_calls(&server, &machine);
         let dials: Vec<_> = runner.hellos[0].dials.iter().map(|dial| (dial.address.as_str(), dial.result)).collect();
-        assert_eq!(dials, [(closed.as_str(), Dialled::Refused), ("192.0.2.1:63002", Dialled::NoRoute)]);
+        assert_eq!(dials, [(closed.as_str(), DialOutcome::Refused), ("192.0.2.1:63002", DialOutcome::NoRoute)]);
         machine.assert_clean();
     }
 }
@@ -69,7 +69,7 @@ sandboxed! {
         let machine = Machine::new(SESSION).calling(&config);
         let mut runner = Runner::default();
         runner.finish_calls(&server, &machine);
-        assert_eq!(runner.hellos[0].dials[0].result, Dialled::NoRoute, "{:?}", runner.hellos);
+        assert_eq!(runner.hellos[0].dials[0].result, DialOutcome::NoRoute, "{:?}", runner.hellos);
     }
 }
 

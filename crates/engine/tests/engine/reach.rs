@@ -1,7 +1,7 @@
 //! `farrier-engine reach` tells apart why an address cannot be had.
 
 use crate::sandbox::shell;
-use farrier_protocol::{Dial, Dialled};
+use farrier_protocol::{Dial, DialOutcome};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
@@ -14,14 +14,14 @@ fn reach(words: &[&str]) -> Output {
     Command::new("setpriv").args(anybody).args(words).output().unwrap()
 }
 
-fn results(words: &[&str]) -> Vec<(String, Dialled)> {
+fn results(words: &[&str]) -> Vec<(String, DialOutcome)> {
     let output = reach(words);
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines()
         .map(|line| serde_json::from_str::<Dial>(line).unwrap())
         .map(|dial| {
-            assert_eq!(dial.result == Dialled::Connected, dial.message.is_empty(), "{dial:?}");
-            assert!(dial.from.is_some() || dial.result != Dialled::Connected, "{dial:?}");
+            assert_eq!(dial.result == DialOutcome::Connected, dial.message.is_empty(), "{dial:?}");
+            assert!(dial.from.is_some() || dial.result != DialOutcome::Connected, "{dial:?}");
             (dial.address, dial.result)
         })
         .collect()
@@ -75,27 +75,27 @@ sandboxed! {
         std::thread::spawn(move || shut.incoming().for_each(drop));
         let (open6, zoned) = (format!("[fd00::1]:{port6}"), format!("[fe80::1%front]:{port6}"));
         let expected = [
-            (open4.as_str(), Dialled::Connected),
-            (&open6, Dialled::Connected),
-            (&zoned, Dialled::Connected),
-            (&shut_at, Dialled::Closed),
-            (&mute_at, Dialled::Silent),
-            ("10.0.0.1:1", Dialled::Refused),
-            ("[fd00::1]:1", Dialled::Refused),
-            ("10.0.0.1:1003", Dialled::Refused),
-            ("10.0.0.1:1004", Dialled::Refused),
-            ("10.0.0.1:1001", Dialled::TimedOut),
-            ("[fd00::1]:1001", Dialled::TimedOut),
-            ("10.0.0.1:1002", Dialled::Prohibited),
-            ("[fd00::1]:1002", Dialled::Prohibited),
-            ("10.1.0.1:1", Dialled::Prohibited),
-            ("[fd01::1]:1", Dialled::Prohibited),
-            ("10.2.0.1:1", Dialled::NoRoute),
-            ("[fd02::1]:1", Dialled::NoRoute),
-            ("[fe80::1%gone]:1", Dialled::NoRoute),
+            (open4.as_str(), DialOutcome::Connected),
+            (&open6, DialOutcome::Connected),
+            (&zoned, DialOutcome::Connected),
+            (&shut_at, DialOutcome::Closed),
+            (&mute_at, DialOutcome::Silent),
+            ("10.0.0.1:1", DialOutcome::Refused),
+            ("[fd00::1]:1", DialOutcome::Refused),
+            ("10.0.0.1:1003", DialOutcome::Refused),
+            ("10.0.0.1:1004", DialOutcome::Refused),
+            ("10.0.0.1:1001", DialOutcome::TimedOut),
+            ("[fd00::1]:1001", DialOutcome::TimedOut),
+            ("10.0.0.1:1002", DialOutcome::Prohibited),
+            ("[fd00::1]:1002", DialOutcome::Prohibited),
+            ("10.1.0.1:1", DialOutcome::Prohibited),
+            ("[fd01::1]:1", DialOutcome::Prohibited),
+            ("10.2.0.1:1", DialOutcome::NoRoute),
+            ("[fd02::1]:1", DialOutcome::NoRoute),
+            ("[fe80::1%gone]:1", DialOutcome::NoRoute),
             // Nobody is there: the kernel's own three questions take three seconds.
-            ("10.0.0.9:1", Dialled::TimedOut),
-            ("[fd00::9]:1", Dialled::TimedOut),
+            ("10.0.0.9:1", DialOutcome::TimedOut),
+            ("[fd00::9]:1", DialOutcome::TimedOut),
         ];
         let mut words = vec!["--timeout-ms", "5000"];
         words.extend(expected.iter().map(|(address, _)| *address));

@@ -3,7 +3,7 @@
 use crate::machine::{Machine, digest};
 use crate::runner::{Connection, Runner};
 use crate::tls::{Certified, SESSION, Server};
-use farrier_protocol::{Dial, Dialled};
+use farrier_protocol::{Dial, DialOutcome};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -78,7 +78,7 @@ fn shake(server: &Server, tcp: TcpStream, heard: &Sender<String>) {
 
 fn assert_untrusted(server: Server, message: &str) {
     let (dial, heard) = dial(server, shake);
-    assert_eq!(dial.result, Dialled::Untrusted, "{dial:?}");
+    assert_eq!(dial.result, DialOutcome::Untrusted, "{dial:?}");
     assert!(dial.message.contains(message), "{dial:?}");
     assert!(heard.iter().all(String::is_empty), "the engine talked to a stranger: {heard:?}");
 }
@@ -125,7 +125,7 @@ sandboxed! {
         let server = Server::on("127.0.0.1:0");
         let stranger = crate::tls::Authority::new().server_config(&server.own);
         let (dial, _) = dial(server.with(stranger), shake);
-        assert_eq!(dial.result, Dialled::Untrusted, "{dial:?}");
+        assert_eq!(dial.result, DialOutcome::Untrusted, "{dial:?}");
         assert!(dial.message.contains("alert"), "{dial:?}");
     }
 }
@@ -136,7 +136,7 @@ sandboxed! {
             tcp.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
             tcp.read_to_end(&mut Vec::new()).ok();
         });
-        assert_eq!(dial.result, Dialled::Untrusted, "{dial:?}");
+        assert_eq!(dial.result, DialOutcome::Untrusted, "{dial:?}");
     }
 }
 
@@ -145,14 +145,14 @@ sandboxed! {
     /// not of the run.
     fn a_door_that_shuts_is_told_from_a_wall() {
         let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, tcp, _| drop(tcp));
-        assert_eq!(dial.result, Dialled::Closed, "{dial:?}");
+        assert_eq!(dial.result, DialOutcome::Closed, "{dial:?}");
         assert!(dial.message.contains("closed again"), "{dial:?}");
     }
 }
 
 fn assert_timed_out(act: fn(&Server, TcpStream, &Sender<String>)) {
     let (dial, _) = dial(Server::on("127.0.0.1:0"), act);
-    assert_eq!(dial.result, Dialled::Silent, "{dial:?}");
+    assert_eq!(dial.result, DialOutcome::Silent, "{dial:?}");
     assert!(dial.message.contains("nothing came"), "{dial:?}");
 }
 

@@ -1,11 +1,11 @@
 //! Pairs of ports for the callback servers of a run.
 
-use super::{Block, Claim, Conflict, Occupied, OnConflict, Pair, Refusal};
+use super::{Block, Claim, Conflict, OccupiedPorts, OnConflict, Pair, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A runner that needs a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seat {
+pub struct RunnerHost {
     /// Its name.
     pub runner: String,
     /// Where it is.
@@ -16,11 +16,11 @@ pub struct Seat {
 
 /// Whether runners may have different pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
+pub enum PairSharing {
     /// Each its own: host ports.
-    Each,
+    PerRunner,
     /// All the same: one Service stands before them.
-    Same,
+    Shared,
 }
 
 /// What a run needs.
@@ -29,15 +29,15 @@ pub struct PairRequest {
     /// Which run.
     pub run: String,
     /// The runners that serve it. Their order plays no part.
-    pub seats: Vec<Seat>,
+    pub runners: Vec<RunnerHost>,
     /// The ports that it asks for.
     pub wanted: Pair,
     /// What to do when they are taken.
     pub on_conflict: OnConflict,
     /// Whether the runners may have different ones.
-    pub sharing: Sharing,
+    pub sharing: PairSharing,
     /// What was given before, by name of the runner.
-    pub standing: BTreeMap<String, Pair>,
+    pub previous: BTreeMap<String, Pair>,
 }
 
 /// What came of a request: every seat is in one of the two.
@@ -55,14 +55,14 @@ pub struct Allocation {
 /// the same distance between them. Within a block the search goes on at its beginning, and takes
 /// neighbours where the distance does not fit. `claims` are everybody's, the run's own included.
 pub fn allocate(request: &PairRequest, claims: &[Claim], conflicts: &[Conflict]) -> Allocation {
-    let mut seats: Vec<&Seat> = request.seats.iter().collect();
-    seats.sort_by(|a, b| a.runner.cmp(&b.runner));
-    seats.dedup_by(|a, b| a.runner == b.runner);
+    let mut runners: Vec<&RunnerHost> = request.runners.iter().collect();
+    runners.sort_by(|a, b| a.runner.cmp(&b.runner));
+    runners.dedup_by(|a, b| a.runner == b.runner);
     // What this run had is either given again below, or given up.
-    let occupied = Occupied::of(claims, conflicts, |claim| claim.run == request.run);
+    let occupied = OccupiedPorts::of(claims, conflicts, |claim| claim.run == request.run);
     match request.sharing {
-        Sharing::Each => each(request, &seats, occupied, conflicts),
-        Sharing::Same => same(request, &seats, &occupied, conflicts),
+        PairSharing::PerRunner => each(request, &runners, occupied, conflicts),
+        PairSharing::Shared => same(request, &runners, &occupied, conflicts),
     }
 }
 
@@ -83,13 +83,13 @@ pub fn allocate_after<'a>(
             continue;
         }
         let given = allocate(other, &claims, conflicts).pairs;
-        if given == other.standing {
+        if given == other.previous {
             in_vain.extend(given.is_empty().then_some(other));
             continue;
         }
-        for seat in &other.seats {
-            let Some(pair) = given.get(&seat.runner) else { continue };
-            claims.extend(Claim::both(&other.run, &seat.runner, &seat.host, *pair));
+        for runner_host in &other.runners {
+            let Some(pair) = given.get(&runner_host.runner) else { continue };
+            claims.extend(Claim::both(&other.run, &runner_host.runner, &runner_host.host, *pair));
         }
     }
     allocate(request, &claims, conflicts)
@@ -97,47 +97,47 @@ pub fn allocate_after<'a>(
 
 /// Whether two runs that have nothing would be given the same.
 fn asks_the_same(one: &PairRequest, other: &PairRequest) -> bool {
-    let PairRequest { run: _, seats, wanted, on_conflict, sharing, standing } = one;
-    standing.is_empty()
-        && other.standing.is_empty()
-        && (seats, wanted, on_conflict, sharing)
-            == (&other.seats, &other.wanted, &other.on_conflict, &other.sharing)
+    let PairRequest { run: _, runners, wanted, on_conflict, sharing, previous } = one;
+    previous.is_empty()
+        && other.previous.is_empty()
+        && (runners, wanted, on_conflict, sharing)
+            == (&other.runners, &other.wanted, &other.on_conflict, &other.sharing)
 }
 
 fn each(
     request: &PairRequest,
-    seats: &[&Seat],
-    mut occupied: Occupied,
+    runners: &[&RunnerHost],
+    mut occupied: OccupiedPorts,
     conflicts: &[Conflict],
 ) -> Allocation {
     let mut allocation = Allocation::default();
-    let mut keep = |seat: &Seat, pair: Pair, occupied: &mut Occupied| {
+    let mut keep = |runner_host: &RunnerHost, pair: Pair, occupied: &mut OccupiedPorts| {
         for port in pair.ports() {
-            occupied.add(&seat.host, port, super::Occupant::Run(request.run.clone()));
+            occupied.add(&runner_host.host, port, super::PortOwner::Run(request.run.clone()));
         }
-        allocation.pairs.insert(seat.runner.clone(), pair);
+        allocation.pairs.insert(runner_host.runner.clone(), pair);
     };
     let mut new = Vec::new();
     let mut standing_on: BTreeSet<(&str, u16)> = BTreeSet::new();
-    for seat in seats {
+    for runner_host in runners {
         // Of two runners of one run on one host, only one can have a port.
-        let stands = standing(request, seat, conflicts).filter(|pair| {
-            pair.ports().iter().all(|port| !standing_on.contains(&(seat.host.as_str(), *port)))
+        let stands = previous(request, runner_host, conflicts).filter(|pair| {
+            pair.ports().iter().all(|port| !standing_on.contains(&(runner_host.host.as_str(), *port)))
         });
         match stands {
             Some(pair) => {
-                standing_on.extend(pair.ports().map(|port| (seat.host.as_str(), port)));
-                keep(seat, pair, &mut occupied);
+                standing_on.extend(pair.ports().map(|port| (runner_host.host.as_str(), port)));
+                keep(runner_host, pair, &mut occupied);
             }
-            None => new.push(*seat),
+            None => new.push(*runner_host),
         }
     }
     let mut refused = BTreeMap::new();
-    for seat in new {
-        match search(request, &[seat], &occupied) {
-            Ok(pair) => keep(seat, pair, &mut occupied),
+    for runner_host in new {
+        match search(request, &[runner_host], &occupied) {
+            Ok(pair) => keep(runner_host, pair, &mut occupied),
             Err(refusal) => {
-                refused.insert(seat.runner.clone(), refusal);
+                refused.insert(runner_host.runner.clone(), refusal);
             }
         }
     }
@@ -145,35 +145,42 @@ fn each(
     allocation
 }
 
-fn same(request: &PairRequest, seats: &[&Seat], occupied: &Occupied, conflicts: &[Conflict]) -> Allocation {
+fn same(
+    request: &PairRequest,
+    runners: &[&RunnerHost],
+    occupied: &OccupiedPorts,
+    conflicts: &[Conflict],
+) -> Allocation {
     let mut allocation = Allocation::default();
     let mut hosts: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut served: Vec<&Seat> = Vec::new();
-    for seat in seats {
-        if let Some(other) = hosts.insert(&seat.host, &seat.runner) {
-            let refusal = Refusal::HostShared { host: seat.host.clone(), other: other.to_owned() };
-            allocation.refused.insert(seat.runner.clone(), refusal);
-            hosts.insert(&seat.host, other);
+    let mut served: Vec<&RunnerHost> = Vec::new();
+    for runner_host in runners {
+        if let Some(other) = hosts.insert(&runner_host.host, &runner_host.runner) {
+            let refusal = Refusal::HostShared { host: runner_host.host.clone(), other: other.to_owned() };
+            allocation.refused.insert(runner_host.runner.clone(), refusal);
+            hosts.insert(&runner_host.host, other);
         } else {
-            served.push(seat);
+            served.push(runner_host);
         }
     }
     if let Some(pair) = common(request, &served, conflicts) {
-        for seat in served {
-            let had = request.standing.contains_key(&seat.runner);
-            if had || fits(pair, &[seat], occupied) {
-                allocation.pairs.insert(seat.runner.clone(), pair);
+        for runner_host in served {
+            let had = request.previous.contains_key(&runner_host.runner);
+            if had || fits(pair, &[runner_host], occupied) {
+                allocation.pairs.insert(runner_host.runner.clone(), pair);
             } else {
                 // The others are in use; moving them all for one that came later would cut engines off.
-                allocation.refused.insert(seat.runner.clone(), taken(pair, seat, occupied));
+                allocation.refused.insert(runner_host.runner.clone(), taken(pair, runner_host, occupied));
             }
         }
         return allocation;
     }
     match search(request, &served, occupied) {
-        Ok(pair) => allocation.pairs.extend(served.iter().map(|seat| (seat.runner.clone(), pair))),
+        Ok(pair) => {
+            allocation.pairs.extend(served.iter().map(|runner_host| (runner_host.runner.clone(), pair)))
+        }
         Err(refusal) => {
-            let all = served.iter().map(|seat| (seat.runner.clone(), refusal.clone()));
+            let all = served.iter().map(|runner_host| (runner_host.runner.clone(), refusal.clone()));
             allocation.refused.extend(all);
         }
     }
@@ -181,10 +188,11 @@ fn same(request: &PairRequest, seats: &[&Seat], occupied: &Occupied, conflicts: 
 }
 
 /// The pair that all who have one have, if it still stands for each of them.
-fn common(request: &PairRequest, seats: &[&Seat], conflicts: &[Conflict]) -> Option<Pair> {
+fn common(request: &PairRequest, runners: &[&RunnerHost], conflicts: &[Conflict]) -> Option<Pair> {
     let mut common = None;
-    for seat in seats.iter().filter(|seat| request.standing.contains_key(&seat.runner)) {
-        let pair = standing(request, seat, conflicts)?;
+    for runner_host in runners.iter().filter(|runner_host| request.previous.contains_key(&runner_host.runner))
+    {
+        let pair = previous(request, runner_host, conflicts)?;
         if *common.get_or_insert(pair) != pair {
             return None;
         }
@@ -193,37 +201,38 @@ fn common(request: &PairRequest, seats: &[&Seat], conflicts: &[Conflict]) -> Opt
 }
 
 /// What the runner was given before, unless it cannot have it any more.
-fn standing(request: &PairRequest, seat: &Seat, conflicts: &[Conflict]) -> Option<Pair> {
-    let pair = *request.standing.get(&seat.runner)?;
+fn previous(request: &PairRequest, runner_host: &RunnerHost, conflicts: &[Conflict]) -> Option<Pair> {
+    let pair = *request.previous.get(&runner_host.runner)?;
     let reported = conflicts
         .iter()
-        .any(|c| c.run == request.run && c.host == seat.host && pair.ports().contains(&c.port));
-    let allowed = pair.ports().iter().all(|port| seat.block.is_none_or(|block| block.contains(*port)));
+        .any(|c| c.run == request.run && c.host == runner_host.host && pair.ports().contains(&c.port));
+    let allowed = pair.ports().iter().all(|port| runner_host.block.is_none_or(|block| block.contains(*port)));
     (allowed && !reported).then_some(pair)
 }
 
 /// A pair that all the seats can have.
-fn search(request: &PairRequest, seats: &[&Seat], occupied: &Occupied) -> Result<Pair, Refusal> {
+fn search(request: &PairRequest, runners: &[&RunnerHost], occupied: &OccupiedPorts) -> Result<Pair, Refusal> {
     let wanted = request.wanted;
-    if fits(wanted, seats, occupied) {
+    if fits(wanted, runners, occupied) {
         return Ok(wanted);
     }
-    let Some(seat) = seats.iter().find(|seat| !fits(wanted, &[seat], occupied)) else {
+    let Some(runner_host) = runners.iter().find(|runner_host| !fits(wanted, &[runner_host], occupied)) else {
         // No seat at all: nobody is there to take it.
         return Ok(wanted);
     };
     match request.on_conflict {
-        OnConflict::Fail => Err(taken(wanted, seat, occupied)),
-        OnConflict::Next => candidates(wanted, seat.block)
-            .find(|pair| fits(*pair, seats, occupied))
-            .ok_or_else(|| exhausted(wanted, seats, occupied)),
+        OnConflict::Fail => Err(taken(wanted, runner_host, occupied)),
+        OnConflict::Next => candidates(wanted, runner_host.block)
+            .find(|pair| fits(*pair, runners, occupied))
+            .ok_or_else(|| exhausted(wanted, runners, occupied)),
     }
 }
 
-fn fits(pair: Pair, seats: &[&Seat], occupied: &Occupied) -> bool {
-    seats.iter().all(|seat| {
+fn fits(pair: Pair, runners: &[&RunnerHost], occupied: &OccupiedPorts) -> bool {
+    runners.iter().all(|runner_host| {
         pair.ports().iter().all(|port| {
-            occupied.is_free(&seat.host, *port) && seat.block.is_none_or(|block| block.contains(*port))
+            occupied.is_free(&runner_host.host, *port)
+                && runner_host.block.is_none_or(|block| block.contains(*port))
         })
     })
 }
@@ -249,9 +258,9 @@ fn moved(wanted: Pair, http: u16) -> Option<Pair> {
     u16::try_from(https).ok().filter(|https| *https > 0).map(|https| Pair { http, https })
 }
 
-fn taken(wanted: Pair, seat: &Seat, occupied: &Occupied) -> Refusal {
-    let host = seat.host.clone();
-    if let Some(block) = seat.block
+fn taken(wanted: Pair, runner_host: &RunnerHost, occupied: &OccupiedPorts) -> Refusal {
+    let host = runner_host.host.clone();
+    if let Some(block) = runner_host.block
         && wanted.ports().iter().any(|port| !block.contains(*port))
     {
         return Refusal::OutsideBlock {
@@ -264,24 +273,24 @@ fn taken(wanted: Pair, seat: &Seat, occupied: &Occupied) -> Refusal {
     let taken = wanted
         .ports()
         .into_iter()
-        .filter_map(|port| Some((port, occupied.by(&seat.host, port)?.clone())))
+        .filter_map(|port| Some((port, occupied.by(&runner_host.host, port)?.clone())))
         .collect();
     Refusal::PortsTaken { host, taken }
 }
 
-fn exhausted(wanted: Pair, seats: &[&Seat], occupied: &Occupied) -> Refusal {
-    let range = |seat: &Seat| match seat.block {
+fn exhausted(wanted: Pair, runners: &[&RunnerHost], occupied: &OccupiedPorts) -> Refusal {
+    let range = |runner_host: &RunnerHost| match runner_host.block {
         Some(block) => (block.first, block.last().unwrap_or(block.first)),
         None => (wanted.http.min(wanted.https), u16::MAX),
     };
     // The host that has least left is the one to look at.
-    let worst = seats
+    let worst = runners
         .iter()
-        .max_by_key(|seat| {
-            let (first, last) = range(seat);
-            (first..=last).filter(|port| !occupied.is_free(&seat.host, *port)).count()
+        .max_by_key(|runner_host| {
+            let (first, last) = range(runner_host);
+            (first..=last).filter(|port| !occupied.is_free(&runner_host.host, *port)).count()
         })
-        .map(|seat| (seat.host.as_str(), range(seat)));
+        .map(|runner_host| (runner_host.host.as_str(), range(runner_host)));
     let (host, (first, last)) = worst.unwrap_or_default();
     occupied.exhausted(host, first, last)
 }

@@ -1,6 +1,6 @@
 //! Ports of the older generations: ranges with a soft end, one preferred port, one picked by chance.
 
-use super::{Claim, Conflict, Occupied, Refusal};
+use super::{Claim, Conflict, OccupiedPorts, Refusal};
 use crate::table::{Overflow, Pick, Range};
 
 /// How ports are taken out of a range.
@@ -41,12 +41,12 @@ pub struct RangeRequest {
     /// Where.
     pub host: String,
     /// What it was given before.
-    pub standing: Option<u16>,
+    pub previous: Option<u16>,
 }
 
 /// A port out of a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+pub struct RangePort {
     /// The port.
     pub port: u16,
     /// Whether it lies above the soft end: firewalls that were opened for the range do not know it.
@@ -60,16 +60,16 @@ pub fn take(
     claims: &[Claim],
     conflicts: &[Conflict],
     seed: u64,
-) -> Result<Taken, Refusal> {
+) -> Result<RangePort, Refusal> {
     let RangeProfile { prefer, first, soft_last, may_overflow, random } = profile;
-    let taken = |port: u16| Taken { port, beyond: port > soft_last };
+    let taken = |port: u16| RangePort { port, beyond: port > soft_last };
     let own = |claim: &Claim| claim.run == request.run && claim.runner == request.runner;
-    if let Some(port) = request.standing
+    if let Some(port) = request.previous
         && !conflicts.iter().any(|c| c.run == request.run && c.host == request.host && c.port == port)
     {
         return Ok(taken(port));
     }
-    let occupied = Occupied::of(claims, conflicts, own);
+    let occupied = OccupiedPorts::of(claims, conflicts, own);
     let free = |port: &u16| occupied.is_free(&request.host, *port);
     if let Some(port) = prefer.filter(free) {
         return Ok(taken(port));
@@ -85,7 +85,7 @@ pub fn take(
 
 /// What the way back of the SOAP era depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WayBack {
+pub struct HostNetwork {
     /// Whether the host has an IPv6 address besides IPv4.
     pub ipv6: bool,
     /// How many network interfaces it has, the loopback not counted.
@@ -96,21 +96,21 @@ pub struct WayBack {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReturnPorts {
     /// For messages between the processes of the host itself, where they need a port.
-    pub local: Option<Taken>,
+    pub local: Option<RangePort>,
     /// For the nodes.
-    pub nodes: Taken,
+    pub nodes: RangePort,
 }
 
 /// Gives the ports for messages from nodes.
 ///
 /// With IPv4 only and one interface the lowest free port serves the processes of the host itself and
-/// the next one the nodes; otherwise the nodes get the lowest. `standing` of the request is the
-/// nodes' port, `standing_local` that of the processes.
+/// the next one the nodes; otherwise the nodes get the lowest. `previous` of the request is the
+/// nodes' port, `previous_local` that of the processes.
 pub fn take_return(
     profile: RangeProfile,
     request: &RangeRequest,
-    standing_local: Option<u16>,
-    way: WayBack,
+    previous_local: Option<u16>,
+    way: HostNetwork,
     claims: &[Claim],
     conflicts: &[Conflict],
 ) -> Result<ReturnPorts, Refusal> {
@@ -125,8 +125,8 @@ pub fn take_return(
     };
     // Both have the same holder, so each is hidden from the other unless it is named anew.
     let with = |given: Option<Claim>| claims.iter().cloned().chain(given).collect::<Vec<_>>();
-    let nodes_claim = request.standing.map(|port| holder("nodes", port));
-    let for_local = RangeRequest { standing: standing_local, ..request.clone() };
+    let nodes_claim = request.previous.map(|port| holder("nodes", port));
+    let for_local = RangeRequest { previous: previous_local, ..request.clone() };
     let local = take(profile, &for_local, &with(nodes_claim), conflicts, 0)?;
     let local_claim = holder("local", local.port);
     let nodes = take(profile, request, &with(Some(local_claim)), conflicts, 0)?;

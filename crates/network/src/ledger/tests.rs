@@ -7,18 +7,18 @@ mod laws;
 mod model;
 mod race;
 
-fn seat(runner: &str, host: &str, block: Option<Block>) -> Seat {
-    Seat { runner: runner.to_owned(), host: host.to_owned(), block }
+fn runner_host(runner: &str, host: &str, block: Option<Block>) -> RunnerHost {
+    RunnerHost { runner: runner.to_owned(), host: host.to_owned(), block }
 }
 
-fn request(run: &str, seats: Vec<Seat>, sharing: Sharing) -> PairRequest {
+fn request(run: &str, runners: Vec<RunnerHost>, sharing: PairSharing) -> PairRequest {
     PairRequest {
         run: run.to_owned(),
-        seats,
+        runners,
         wanted: Pair::USUAL,
         on_conflict: OnConflict::Next,
         sharing,
-        standing: BTreeMap::new(),
+        previous: BTreeMap::new(),
     }
 }
 
@@ -36,7 +36,7 @@ const BLOCK: Block = Block { first: 63001, count: 16 };
 /// With Fail a site gets the ports that its firewall knows, or a reason that names who has them.
 #[test]
 fn a_run_that_wants_its_ports_only_is_told_who_has_them() {
-    let mut request = request("b", vec![seat("r0", "h0", None)], Sharing::Each);
+    let mut request = request("b", vec![runner_host("r0", "h0", None)], PairSharing::PerRunner);
     request.on_conflict = OnConflict::Fail;
     let claims = Claim::both("a", "r0", "h0", pair(63002, 63003));
     let refused = allocate(&request, &claims, &[conflict("b", "h0", 63001)]).refused;
@@ -49,7 +49,7 @@ fn a_run_that_wants_its_ports_only_is_told_who_has_them() {
 /// The same ports in two pods are no conflict: each has its own.
 #[test]
 fn runs_in_different_pods_have_the_same_pair() {
-    let request = request("b", vec![seat("r1", "h1", Some(BLOCK))], Sharing::Each);
+    let request = request("b", vec![runner_host("r1", "h1", Some(BLOCK))], PairSharing::PerRunner);
     let claims = Claim::both("a", "r0", "h0", Pair::USUAL);
     assert_eq!(allocate(&request, &claims, &[]).pairs["r1"], Pair::USUAL);
 }
@@ -57,7 +57,11 @@ fn runs_in_different_pods_have_the_same_pair() {
 /// Two processes on one machine, as in a test without pods.
 #[test]
 fn two_runners_of_a_run_on_one_host_have_different_pairs() {
-    let request = request("a", vec![seat("r1", "h", None), seat("r0", "h", None)], Sharing::Each);
+    let request = request(
+        "a",
+        vec![runner_host("r1", "h", None), runner_host("r0", "h", None)],
+        PairSharing::PerRunner,
+    );
     let pairs = allocate(&request, &[], &[]).pairs;
     assert_eq!((pairs["r0"], pairs["r1"]), (Pair::USUAL, pair(63003, 63004)));
 }
@@ -66,7 +70,7 @@ fn two_runners_of_a_run_on_one_host_have_different_pairs() {
 #[test]
 fn ports_outside_the_block_are_not_given() {
     let block = Block { first: 40000, count: 4 };
-    let mut request = request("a", vec![seat("r0", "h0", Some(block))], Sharing::Each);
+    let mut request = request("a", vec![runner_host("r0", "h0", Some(block))], PairSharing::PerRunner);
     assert_eq!(allocate(&request, &[], &[]).pairs["r0"], pair(40000, 40001));
     // The distance of 80 and 443 does not fit into four ports.
     request.wanted = pair(80, 443);
@@ -82,8 +86,8 @@ fn ports_outside_the_block_are_not_given() {
 #[test]
 fn a_pair_outside_a_new_block_is_given_up() {
     let block = Block { first: 40000, count: 4 };
-    let mut request = request("a", vec![seat("r0", "h0", Some(block))], Sharing::Each);
-    request.standing.insert("r0".to_owned(), Pair::USUAL);
+    let mut request = request("a", vec![runner_host("r0", "h0", Some(block))], PairSharing::PerRunner);
+    request.previous.insert("r0".to_owned(), Pair::USUAL);
     assert_eq!(allocate(&request, &[], &[]).pairs["r0"], pair(40000, 40001));
 }
 
@@ -91,7 +95,7 @@ fn a_pair_outside_a_new_block_is_given_up() {
 #[test]
 fn the_search_goes_on_at_the_beginning_of_the_block() {
     let block = Block { first: 63001, count: 4 };
-    let mut request = request("a", vec![seat("r0", "h0", Some(block))], Sharing::Each);
+    let mut request = request("a", vec![runner_host("r0", "h0", Some(block))], PairSharing::PerRunner);
     request.wanted = pair(63003, 63004);
     let claims = Claim::both("b", "r0", "h0", pair(63003, 63004));
     assert_eq!(allocate(&request, &claims, &[]).pairs["r0"], Pair::USUAL);
@@ -100,7 +104,7 @@ fn the_search_goes_on_at_the_beginning_of_the_block() {
 /// The message of a host that is full says how many ports are whose.
 #[test]
 fn a_full_block_is_named() {
-    let request = request("z", vec![seat("r0", "h0", Some(BLOCK))], Sharing::Each);
+    let request = request("z", vec![runner_host("r0", "h0", Some(BLOCK))], PairSharing::PerRunner);
     let mut claims: Vec<Claim> = Claim::both("a", "r0", "h0", Pair::USUAL).to_vec();
     claims.extend(Claim::both("b", "r0", "h0", pair(63003, 63004)));
     let conflicts: Vec<Conflict> = (63005..=63015).map(|port| conflict("z", "h0", port)).collect();
@@ -114,7 +118,7 @@ fn a_full_block_is_named() {
 /// At the very end of the numbers nothing wraps around.
 #[test]
 fn there_is_nothing_above_65535() {
-    let mut request = request("a", vec![seat("r0", "h0", None)], Sharing::Each);
+    let mut request = request("a", vec![runner_host("r0", "h0", None)], PairSharing::PerRunner);
     request.wanted = pair(65534, 65535);
     let refused = &allocate(&request, &[], &[conflict("a", "h0", 65535)]).refused["r0"];
     assert!(matches!(
@@ -129,14 +133,14 @@ fn there_is_nothing_above_65535() {
 /// One Service stands before all pods: a pod with other ports would not be reached.
 #[test]
 fn runners_behind_one_service_have_the_same_pair() {
-    let seats = vec![seat("r0", "h0", None), seat("r1", "h1", None)];
-    let mut request = request("b", seats, Sharing::Same);
+    let runners = vec![runner_host("r0", "h0", None), runner_host("r1", "h1", None)];
+    let mut request = request("b", runners, PairSharing::Shared);
     let claims = Claim::both("a", "r1", "h1", Pair::USUAL);
     let both = allocate(&request, &claims, &[]).pairs;
     assert_eq!((both["r0"], both["r1"]), (pair(63003, 63004), pair(63003, 63004)));
 
     // One of them cannot have it: all move.
-    request.standing = both;
+    request.previous = both;
     let moved = allocate(&request, &claims, &[conflict("b", "h0", 63004)]).pairs;
     assert_eq!((moved["r0"], moved["r1"]), (pair(63005, 63006), pair(63005, 63006)));
 }
@@ -144,9 +148,9 @@ fn runners_behind_one_service_have_the_same_pair() {
 /// Engines are in the middle of their work: a replica more must not cut them off.
 #[test]
 fn a_runner_that_comes_later_does_not_move_the_others() {
-    let seats = vec![seat("r0", "h0", None), seat("r1", "h1", None)];
-    let mut request = request("b", seats, Sharing::Same);
-    request.standing.insert("r0".to_owned(), Pair::USUAL);
+    let runners = vec![runner_host("r0", "h0", None), runner_host("r1", "h1", None)];
+    let mut request = request("b", runners, PairSharing::Shared);
+    request.previous.insert("r0".to_owned(), Pair::USUAL);
     let claims = Claim::both("a", "r1", "h1", Pair::USUAL);
     let allocation = allocate(&request, &claims, &[]);
     assert_eq!(allocation.pairs["r0"], Pair::USUAL);
@@ -157,8 +161,8 @@ fn a_runner_that_comes_later_does_not_move_the_others() {
 /// Two processes on one machine cannot listen on the same port.
 #[test]
 fn runners_that_need_the_same_pair_are_not_on_one_host() {
-    let seats = vec![seat("r0", "h", None), seat("r1", "h", None)];
-    let allocation = allocate(&request("b", seats, Sharing::Same), &[], &[]);
+    let runners = vec![runner_host("r0", "h", None), runner_host("r1", "h", None)];
+    let allocation = allocate(&request("b", runners, PairSharing::Shared), &[], &[]);
     assert_eq!(allocation.pairs["r0"], Pair::USUAL);
     assert_eq!(allocation.refused["r1"].to_string(), "on h r0 has the ports already, and both need the same");
 }
@@ -169,11 +173,12 @@ fn released_ports_come_back() {
     let block = Some(BLOCK);
     let mut claims = Vec::new();
     for run in 0..8_u16 {
-        let request = request(&format!("run-{run}"), vec![seat("r0", "h0", block)], Sharing::Each);
+        let request =
+            request(&format!("run-{run}"), vec![runner_host("r0", "h0", block)], PairSharing::PerRunner);
         let given = allocate(&request, &claims, &[]).pairs["r0"];
         claims.extend(Claim::both(&request.run, "r0", "h0", given));
     }
-    let late = request("late", vec![seat("r0", "h0", block)], Sharing::Each);
+    let late = request("late", vec![runner_host("r0", "h0", block)], PairSharing::PerRunner);
     assert!(matches!(allocate(&late, &claims, &[]).refused["r0"], Refusal::Exhausted { by_runs: 16, .. }));
     claims.retain(|claim| claim.run != "run-5");
     assert_eq!(allocate(&late, &claims, &[]).pairs["r0"], pair(63011, 63012));
@@ -185,14 +190,14 @@ fn profile(id: &str) -> RangeProfile {
 }
 
 fn asks(runner: &str) -> RangeRequest {
-    RangeRequest { run: "a".to_owned(), runner: runner.to_owned(), host: "h0".to_owned(), standing: None }
+    RangeRequest { run: "a".to_owned(), runner: runner.to_owned(), host: "h0".to_owned(), previous: None }
 }
 
 /// Row E5: who is on the lowest port depends on the interfaces.
 #[test]
 fn with_one_interface_and_no_ipv6_the_nodes_get_the_second_port() {
     let range = profile("target_to_controller");
-    let one = WayBack { ipv6: false, interfaces: 1 };
+    let one = HostNetwork { ipv6: false, interfaces: 1 };
     let given = |way, conflicts: &[Conflict]| {
         let ports = take_return(range, &asks("r0"), None, way, &[], conflicts).unwrap();
         (ports.local.map(|taken| taken.port), ports.nodes.port)
@@ -200,15 +205,15 @@ fn with_one_interface_and_no_ipv6_the_nodes_get_the_second_port() {
     assert_eq!(given(one, &[]), (Some(61000), 61001));
     assert_eq!(given(one, &[conflict("a", "h0", 61000)]), (Some(61001), 61002));
     assert_eq!(given(one, &[conflict("a", "h0", 61001)]), (Some(61000), 61002));
-    assert_eq!(given(WayBack { ipv6: true, interfaces: 1 }, &[]), (None, 61000));
-    assert_eq!(given(WayBack { ipv6: false, interfaces: 2 }, &[]), (None, 61000));
+    assert_eq!(given(HostNetwork { ipv6: true, interfaces: 1 }, &[]), (None, 61000));
+    assert_eq!(given(HostNetwork { ipv6: false, interfaces: 2 }, &[]), (None, 61000));
 }
 
 /// The nodes were told their port; only that of the local processes may change.
 #[test]
 fn a_conflict_on_the_local_port_leaves_the_nodes_theirs() {
-    let request = RangeRequest { standing: Some(61001), ..asks("r0") };
-    let one = WayBack { ipv6: false, interfaces: 1 };
+    let request = RangeRequest { previous: Some(61001), ..asks("r0") };
+    let one = HostNetwork { ipv6: false, interfaces: 1 };
     let range = profile("target_to_controller");
     let reported = [conflict("a", "h0", 61000)];
     let ports = take_return(range, &request, Some(61000), one, &[], &reported).unwrap();
@@ -231,7 +236,7 @@ fn a_dedicated_port_is_a_high_one() {
     let mut claims = Vec::new();
     for session in 0..200_u16 {
         let asks = asks(&format!("session-{session}"));
-        let Taken { port, beyond } = take(profile("dedicated_high"), &asks, &claims, &[], 0).unwrap();
+        let RangePort { port, beyond } = take(profile("dedicated_high"), &asks, &claims, &[], 0).unwrap();
         assert_eq!((port, beyond), (1025 + session, false));
         claims.push(Claim { run: asks.run, runner: asks.runner, host: asks.host, port });
     }

@@ -24,8 +24,8 @@ fn input(machines: Vec<Machine>) -> Input {
 fn spoken(input: &Input) -> Vec<String> {
     let one = |rule: &Rule| {
         let way = match rule.way {
-            Way::Ingress => "in",
-            Way::Egress => "out",
+            PolicyType::Ingress => "in",
+            PolicyType::Egress => "out",
         };
         let cidrs: Vec<String> = rule.cidrs.iter().map(ToString::to_string).collect();
         let ports: Vec<String> = rule.ports.iter().map(|p| format!("{} {}", p.transport, p.port)).collect();
@@ -114,7 +114,8 @@ fn large_rules_are_split() {
         (0..2500).map(|n| machine(MachineType::Linux, Channel::Callback, INVENTORY, &far(n))).collect();
     let rules = rules(&input(machines), 1000);
     let sizes: Vec<_> = rules.iter().map(|rule| (rule.way, rule.cidrs.len())).collect();
-    let expected = [Way::Ingress, Way::Egress].map(|way| [(way, 1000), (way, 1000), (way, 500)]);
+    let expected =
+        [PolicyType::Ingress, PolicyType::Egress].map(|way| [(way, 1000), (way, 1000), (way, 500)]);
     assert_eq!(sizes, expected.concat());
 }
 
@@ -139,12 +140,12 @@ proptest! {
         machines in prop::collection::vec(any_machine(), 0..40),
         at_most in 1..5_usize,
     ) {
-        let mut needed: BTreeSet<(Way, IpAddr, Port)> = BTreeSet::new();
+        let mut needed: BTreeSet<(PolicyType, IpAddr, Port)> = BTreeSet::new();
         for machine in &machines {
             let (Stage::In(phase), Some(address)) = (machine.stage, machine.addresses.first()) else { continue };
             let actual = Actual { ssh: machine.ssh_port, http: PAIR.http, https: PAIR.https, listen: machine.listen_port };
             for need in needs(machine.kind, machine.channel, phase).iter().filter(|need| !need.optional) {
-                let way = if need.direction == Direction::ToTarget { Way::Egress } else { Way::Ingress };
+                let way = if need.direction == Direction::ToTarget { PolicyType::Egress } else { PolicyType::Ingress };
                 needed.insert((way, *address, Port { transport: need.transport, port: need.port.resolve(&actual).first }));
             }
         }

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 
 /// Longest part of an installer's output that is put into a message, in characters.
 /// Conditions hold 32 KiB, and a line in a terminal much less.
-const LONGEST_QUOTE: usize = 400;
+const MAX_QUOTE_LEN: usize = 400;
 
 /// How many of the last lines are quoted: dpkg tells the cause some lines before its summary.
 const LAST_LINES: usize = 5;
@@ -242,7 +242,7 @@ fn last_lines(output: &str) -> Option<String> {
     let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join(" / ");
     let printable: Vec<char> = last.chars().filter(|c| !c.is_control()).collect();
-    let end = printable.get(printable.len().saturating_sub(LONGEST_QUOTE)..).unwrap_or_default();
+    let end = printable.get(printable.len().saturating_sub(MAX_QUOTE_LEN)..).unwrap_or_default();
     let cut = (end.len() < printable.len()).then_some('…');
     (!end.is_empty()).then(|| cut.into_iter().chain(end.iter().copied()).collect())
 }

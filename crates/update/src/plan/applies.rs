@@ -11,7 +11,7 @@ use farrier_protocol::{Detect, Facts};
 /// the machine are better not run there.
 pub fn detections(components: &[Component], node_type: &str, facts: Option<&Facts>) -> Vec<(String, Detect)> {
     let wanted = |component: &&Component| match facts {
-        Some(facts) => obstacle(component, node_type, facts).is_none(),
+        Some(facts) => blocker(component, node_type, facts).is_none(),
         None => wrong_type(component, node_type).is_none(),
     };
     components
@@ -22,7 +22,7 @@ pub fn detections(components: &[Component], node_type: &str, facts: Option<&Fact
 }
 
 /// Why a component is left alone whatever is installed; `None` if nothing speaks against it.
-pub(super) fn obstacle(component: &Component, node_type: &str, facts: &Facts) -> Option<Action> {
+pub(super) fn blocker(component: &Component, node_type: &str, facts: &Facts) -> Option<Action> {
     wrong_type(component, node_type)
         .or_else(|| wrong_fact(component, facts))
         .or_else(|| no_installer(component, facts))

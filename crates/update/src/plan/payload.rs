@@ -1,7 +1,7 @@
 //! The name under which a payload lies on a machine.
 
 /// The longest name that is kept. File systems allow 255 bytes.
-const LONGEST: usize = 200;
+const MAX_LEN: usize = 200;
 
 /// The last part of a payload's URL, made fit to be a file name.
 ///
@@ -25,9 +25,9 @@ pub fn file_name(url: &str) -> String {
     }
 }
 
-/// The last [`LONGEST`] bytes, cut between characters: the extension stands at the end.
+/// The last [`MAX_LEN`] bytes, cut between characters: the extension stands at the end.
 fn end_of(name: &str) -> &str {
-    let least = name.len().saturating_sub(LONGEST);
+    let least = name.len().saturating_sub(MAX_LEN);
     (least..name.len()).find_map(|start| name.get(start..)).unwrap_or(name)
 }
 

@@ -6,7 +6,7 @@
 //! looks, and the node counts as begun, or it is refused, and nothing was begun.
 
 use super::decide::waiting_on;
-use super::standing::Fleet;
+use super::progress::Fleet;
 use super::{Desired, Effect, Intent, Observed, Runners, WaitingOn};
 use crate::model::{NodeName, RunnerName};
 use crate::reason::Reason;
@@ -96,7 +96,7 @@ impl<'a> Begin<'a> {
 
     /// The runner for a node: one that the machine can call, if it calls.
     fn pick(&mut self, node: &NodeName) -> Option<RunnerName> {
-        let listening = &self.observed.ways.listening;
+        let listening = &self.observed.paths.listening;
         let calls_back = self.observed.targets.get(node).is_some_and(|facts| facts.calls_back);
         let fits = |name: &RunnerName| !calls_back || listening.is_empty() || listening.contains(name);
         self.runners.pick(fits)
@@ -105,7 +105,7 @@ impl<'a> Begin<'a> {
     /// What keeps the way to a node closed.
     fn closed(&mut self, node: &NodeName) -> Option<WaitingOn> {
         let calls_back = self.observed.targets.get(node).is_some_and(|facts| facts.calls_back);
-        let closed = self.observed.ways.obstacle(calls_back);
+        let closed = self.observed.paths.blocker(calls_back);
         self.wants |= closed.is_some();
         closed
     }

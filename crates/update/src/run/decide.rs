@@ -10,10 +10,10 @@
 //! 5. When nothing is left to do, what was opened is closed, and then the run is at its end.
 
 use super::begin::Begin;
-use super::standing::{Fleet, Obstacle, Standing};
+use super::paths;
+use super::progress::{Blocker, Fleet, NodeProgress};
 use super::status::{State, render};
 use super::stop::{self, Stop};
-use super::ways;
 use super::{
     BaselineFacts, Decision, Desired, Effect, Intent, Observed, RunEnd, Runners, UpdateFacts, UpdatePhase,
     WaitingOn, Wake,
@@ -44,7 +44,7 @@ pub fn decide(observed: &Observed) -> Decision {
 
 /// How often a run looks again that waits for another run. It does not watch that run's
 /// NodeUpdates; half a minute is little beside an update, and nothing for the API server.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+const RESYNC_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Puts a decision together; the status and the time to wake follow from the rest.
 pub(super) fn conclude(
@@ -67,25 +67,25 @@ fn conclude_wanting(
     wants: bool,
 ) -> Decision {
     let records = effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
-    let ways = ways::effect(observed, fleet, &effects, wants).filter(|_| !records);
-    if ways == Some(Effect::CloseWays) {
+    let paths = paths::effect(observed, fleet, &effects, wants).filter(|_| !records);
+    if paths == Some(Effect::CloseWays) {
         // Whoever lets go of the run lets go of what is open for it.
         effects.retain(|effect| !matches!(effect, Effect::ReleaseRun | Effect::DeleteRun));
     }
     let ends_open = matches!(state, State::Ended(_)) && observed.run.finished.is_none();
-    let state = if ends_open && !observed.ways.are_closed() { &State::Closing } else { state };
+    let state = if ends_open && !observed.paths.are_closed() { &State::Closing } else { state };
     // What a name means may change without anybody saying so.
-    let tends = ways == Some(Effect::OpenWays);
-    if let Some(ways) = ways {
-        effects.insert(0, ways);
+    let tends = paths == Some(Effect::OpenWays);
+    if let Some(paths) = paths {
+        effects.insert(0, paths);
     }
     let look_again = |waiting_on: &WaitingOn| {
-        (waiting_on.reason == Reason::WaitingForNode).then(|| observed.now.after(LOOK_AGAIN))
+        (waiting_on.reason == Reason::WaitingForNode).then(|| observed.now.after(RESYNC_INTERVAL))
     };
     let wake = waiting
         .iter()
         .filter_map(|(_, waiting_on)| waiting_on.until.or_else(|| look_again(waiting_on)))
-        .chain(tends.then(|| observed.now.after(LOOK_AGAIN)))
+        .chain(tends.then(|| observed.now.after(RESYNC_INTERVAL)))
         .filter(|&until| until > observed.now)
         .min()
         .map_or(Wake::OnChange, Wake::At);
@@ -160,10 +160,12 @@ fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
     fleet
         .nodes
         .iter()
-        .filter_map(|(&node, standing)| match standing {
-            Standing::Active(update) => Some((node.clone(), in_flight(update, &observed.runners))),
-            Standing::Idle { planned: true, obstacle: _ } => Some((node.clone(), planned())),
-            Standing::Done(_) | Standing::Due { .. } | Standing::Idle { planned: false, obstacle: _ } => None,
+        .filter_map(|(&node, progress)| match progress {
+            NodeProgress::Active(update) => Some((node.clone(), in_flight(update, &observed.runners))),
+            NodeProgress::Idle { planned: true, blocker: _ } => Some((node.clone(), planned())),
+            NodeProgress::Done(_)
+            | NodeProgress::Due { .. }
+            | NodeProgress::Idle { planned: false, blocker: _ } => None,
         })
         .collect()
 }
@@ -188,22 +190,24 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     let brake = brake(observed);
     let mut begin = Begin::new(observed, fleet, brake.as_ref());
     let mut waiting = Vec::new();
-    for (&node, standing) in &fleet.nodes {
-        let waiting_on = match standing {
-            Standing::Done(_) | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => continue,
-            Standing::Active(update) => in_flight(update, &observed.runners),
-            Standing::Due { planned } => begin.carry_out(node, *planned),
-            Standing::Idle { planned: true, obstacle: _ } if begin.goal == Intent::Plan => planned(),
-            Standing::Idle { planned: _, obstacle: Some(Obstacle::Held) } => held(node),
-            Standing::Idle { planned: _, obstacle: Some(Obstacle::Unfit(reason, message)) } => {
+    for (&node, progress) in &fleet.nodes {
+        let waiting_on = match progress {
+            NodeProgress::Done(_) | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => {
+                continue;
+            }
+            NodeProgress::Active(update) => in_flight(update, &observed.runners),
+            NodeProgress::Due { planned } => begin.carry_out(node, *planned),
+            NodeProgress::Idle { planned: true, blocker: _ } if begin.goal == Intent::Plan => planned(),
+            NodeProgress::Idle { planned: _, blocker: Some(Blocker::Held) } => held(node),
+            NodeProgress::Idle { planned: _, blocker: Some(Blocker::Unfit(reason, message)) } => {
                 waiting_on(*reason, message)
             }
-            Standing::Idle { planned: _, obstacle: Some(Obstacle::Claimed(run)) } => WaitingOn {
+            NodeProgress::Idle { planned: _, blocker: Some(Blocker::Claimed(run)) } => WaitingOn {
                 reason: Reason::WaitingForNode,
                 message: format!("run {run} works on this node; it is begun when that is over"),
                 until: None,
             },
-            Standing::Idle { planned: _, obstacle: None } => begin.take_turn(node),
+            NodeProgress::Idle { planned: _, blocker: None } => begin.take_turn(node),
         };
         waiting.push((node.clone(), waiting_on));
     }

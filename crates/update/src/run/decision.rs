@@ -56,7 +56,7 @@ pub enum Effect {
         intent: Intent,
     },
     /// Opens what the run's nodes need, or keeps it as they need it now. What came of it is
-    /// observed, see [`super::Ways`].
+    /// observed, see [`super::NetworkPaths`].
     OpenWays,
     /// Closes all that is open for the run.
     CloseWays,

@@ -1,8 +1,8 @@
 //! How a run is told: counts and conditions, from how it stands.
 
 use super::decide::names;
-use super::standing::{Fleet, Obstacle, Standing};
-use super::ways;
+use super::paths;
+use super::progress::{Blocker, Fleet, NodeProgress};
 use super::{Cond, CondStatus, Counts, Desired, Failing, NodeEnd, Observed, RunEnd, RunSummary};
 use crate::model::NodeName;
 use crate::reason::Reason;
@@ -41,7 +41,7 @@ pub(super) enum State {
 
 /// What becomes of nodes that were never begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum Unstarted {
     /// Their turn may come.
     Pending,
     /// It will not.
@@ -49,24 +49,22 @@ pub(super) enum Rest {
 }
 
 /// How many nodes stand how.
-pub(super) fn count(fleet: &Fleet<'_>, rest: Rest) -> Counts {
+pub(super) fn count(fleet: &Fleet<'_>, rest: Unstarted) -> Counts {
     let mut counts = Counts::default();
-    for standing in fleet.nodes.values() {
-        let number = match (standing, rest) {
-            (Standing::Done(NodeEnd::Succeeded), _) => &mut counts.succeeded,
+    for progress in fleet.nodes.values() {
+        let number = match (progress, rest) {
+            (NodeProgress::Done(NodeEnd::Succeeded), _) => &mut counts.succeeded,
             (
-                Standing::Done(NodeEnd::Failed { .. })
-                | Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) },
+                NodeProgress::Done(NodeEnd::Failed { .. })
+                | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) },
                 _,
             ) => &mut counts.failed,
-            (Standing::Done(NodeEnd::Unreachable { .. }), _) => &mut counts.unreachable,
-            (Standing::Active(_) | Standing::Due { planned: _ }, _) => &mut counts.in_progress,
-            (Standing::Idle { planned: true, .. }, _) | (Standing::Idle { .. }, Rest::Pending) => {
-                &mut counts.pending
-            }
-            (Standing::Done(NodeEnd::Cancelled), _) | (Standing::Idle { .. }, Rest::Cancelled) => {
-                &mut counts.cancelled
-            }
+            (NodeProgress::Done(NodeEnd::Unreachable { .. }), _) => &mut counts.unreachable,
+            (NodeProgress::Active(_) | NodeProgress::Due { planned: _ }, _) => &mut counts.in_progress,
+            (NodeProgress::Idle { planned: true, .. }, _)
+            | (NodeProgress::Idle { .. }, Unstarted::Pending) => &mut counts.pending,
+            (NodeProgress::Done(NodeEnd::Cancelled), _)
+            | (NodeProgress::Idle { .. }, Unstarted::Cancelled) => &mut counts.cancelled,
         };
         *number = number.saturating_add(1);
         counts.total = counts.total.saturating_add(1);
@@ -82,8 +80,8 @@ pub(super) fn render(
     state: &State,
 ) -> RunSummary {
     let rest = match state {
-        State::Waiting { .. } | State::Moving { .. } => Rest::Pending,
-        State::Stopping { .. } | State::Closing | State::Ended(_) => Rest::Cancelled,
+        State::Waiting { .. } | State::Moving { .. } => Unstarted::Pending,
+        State::Stopping { .. } | State::Closing | State::Ended(_) => Unstarted::Cancelled,
     };
     RunSummary {
         counts: count(fleet, rest),
@@ -91,7 +89,7 @@ pub(super) fn render(
         failing: failing(fleet),
         planned: planned(observed, fleet, state),
         progressing: progressing(state),
-        exposed: ways::exposed(observed, state),
+        exposed: paths::exposed(observed, state),
         budget: cond(CondStatus::False, Reason::WithinBudget, "this run has no failure budget"),
         succeeded: succeeded(state),
         ready: ready(state),
@@ -104,21 +102,21 @@ fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
     fleet
         .nodes
         .iter()
-        .filter_map(|(&node, standing)| match standing {
-            Standing::Done(
+        .filter_map(|(&node, progress)| match progress {
+            NodeProgress::Done(
                 NodeEnd::Failed { reason, message } | NodeEnd::Unreachable { reason, message },
             ) => Some(Failing { node: node.clone(), reason: *reason, message: message.clone() }),
-            Standing::Idle { planned: _, obstacle: Some(Obstacle::Gone) } => Some(Failing {
+            NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => Some(Failing {
                 node: node.clone(),
                 reason: Reason::NodeNotFound,
                 message: format!("ManagedNode {node} was deleted before its turn came"),
             }),
-            Standing::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
-            | Standing::Active(_)
-            | Standing::Due { planned: _ }
-            | Standing::Idle {
+            NodeProgress::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
+            | NodeProgress::Active(_)
+            | NodeProgress::Due { planned: _ }
+            | NodeProgress::Idle {
                 planned: _,
-                obstacle: Some(Obstacle::Held | Obstacle::Unfit(..) | Obstacle::Claimed(_)) | None,
+                blocker: Some(Blocker::Held | Blocker::Unfit(..) | Blocker::Claimed(_)) | None,
             } => None,
         })
         .collect()

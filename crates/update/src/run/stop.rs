@@ -2,9 +2,11 @@
 
 use super::begin::no_runner;
 use super::decide::{conclude, waiting_on};
-use super::standing::{Fleet, Standing};
-use super::status::{Rest, State, count};
-use super::{BaselineFacts, Counts, Decision, Desired, Effect, Intent, Observed, RunEnd, WaitingOn, Way};
+use super::progress::{Fleet, NodeProgress};
+use super::status::{State, Unstarted, count};
+use super::{
+    BaselineFacts, Counts, Decision, Desired, Effect, Intent, Observed, PathState, RunEnd, WaitingOn,
+};
 use crate::model::NodeName;
 use crate::reason::Reason;
 
@@ -34,7 +36,7 @@ impl Stop {
             let message = format!("spec.selector cannot be read: {error}; start a run with a corrected one");
             return Some(Self { reason: Reason::SelectorInvalid, message });
         }
-        if let Way::Refused { reason, message, .. } = &observed.ways.back {
+        if let PathState::Refused { reason, message, .. } = &observed.paths.back {
             return Some(Self { reason: *reason, message: message.clone() });
         }
         match &observed.baseline {
@@ -57,7 +59,7 @@ pub(super) fn decide(observed: &Observed, fleet: &Fleet<'_>, stop: &Stop) -> Dec
     let end = if stop.reason == Reason::Cancelled && was_complete(observed, fleet) {
         verdict(observed, fleet)
     } else {
-        let counts = count(fleet, Rest::Cancelled);
+        let counts = count(fleet, Unstarted::Cancelled);
         let message = if counts.total == 0 {
             stop.message.clone()
         } else {
@@ -103,22 +105,22 @@ fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeN
     let mut runners = observed.runners.clone();
     let mut effects = Vec::new();
     let mut waiting = Vec::new();
-    for (&node, standing) in &fleet.nodes {
+    for (&node, progress) in &fleet.nodes {
         let intent = Intent::Cancel;
         let mut waits =
             waiting_on(Reason::Cancelling, "what is in progress ends, and everything is taken back");
-        match standing {
-            Standing::Done(_) | Standing::Idle { planned: false, obstacle: _ } => continue,
+        match progress {
+            NodeProgress::Done(_) | NodeProgress::Idle { planned: false, blocker: _ } => continue,
             // Its creation may still be on the way from an earlier leader: it is created before that
             // arrives, to be ended.
-            Standing::Due { planned: false } => match runners.pick(|_| true) {
+            NodeProgress::Due { planned: false } => match runners.pick(|_| true) {
                 Some(runner) => effects.push(Effect::Start { node: node.clone(), intent, runner }),
                 None => waits = no_runner(),
             },
-            Standing::Due { planned: true } | Standing::Idle { planned: true, obstacle: _ } => {
+            NodeProgress::Due { planned: true } | NodeProgress::Idle { planned: true, blocker: _ } => {
                 effects.push(Effect::SetIntent { node: node.clone(), intent });
             }
-            Standing::Active(update) => {
+            NodeProgress::Active(update) => {
                 if update.intent != intent {
                     effects.push(Effect::SetIntent { node: node.clone(), intent });
                 }
@@ -132,13 +134,13 @@ fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeN
 
 /// Whether every node had come to its own end before the run was cancelled.
 fn was_complete(observed: &Observed, fleet: &Fleet<'_>) -> bool {
-    let counts = count(fleet, Rest::Cancelled);
+    let counts = count(fleet, Unstarted::Cancelled);
     observed.run.targets_recorded && counts.total > 0 && counts.cancelled == 0
 }
 
 /// How a run ended whose nodes are all over.
 fn verdict(observed: &Observed, fleet: &Fleet<'_>) -> RunEnd {
-    let counts = count(fleet, Rest::Cancelled);
+    let counts = count(fleet, Unstarted::Cancelled);
     let succeeded = counts.succeeded == counts.total;
     let reason = if succeeded {
         Reason::AllSucceeded

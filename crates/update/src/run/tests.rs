@@ -62,7 +62,7 @@ fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Obse
     let targets = names.zip(targets).collect();
     let runners = Runners::new([RunnerName::from("r0")], []);
     let (run, baseline) = (run(desired), BaselineFacts::Ready);
-    Observed { now: NOW, run, baseline, ways: Ways::free(), runners, targets }
+    Observed { now: NOW, run, baseline, paths: NetworkPaths::free(), runners, targets }
 }
 
 /// The effects in short: `+a` gives a node its turn, `a:Run` starts it, `a=Cancel` changes its intent.

@@ -137,7 +137,7 @@ pub(crate) fn world(world: &World) -> Check {
             prop_assert!(run.recorded.iter().flatten().all(good), "{} claims a success that is none", name);
         }
         if run.end.is_some() || run.gone {
-            prop_assert_eq!(run.ways, Opened::No, "{} left ways open", name);
+            prop_assert_eq!(run.paths, Opened::No, "{} left ways open", name);
             let open = world
                 .updates
                 .iter()
@@ -162,7 +162,7 @@ pub(crate) fn effect(world: &World, name: &RunName, effect: &Effect) -> Check {
             prop_assert!(recorded, "starts a node that is not on the list");
             let needs_way = run.guarded || world.observe(name).targets[node].calls_back;
             let needs_way = needs_way && *intent != Intent::Cancel;
-            prop_assert!(!needs_way || run.ways == Opened::Yes, "starts {} behind closed doors", node);
+            prop_assert!(!needs_way || run.paths == Opened::Yes, "starts {} behind closed doors", node);
         }
         Effect::RecordTargets { .. }
         | Effect::RecordStarts { .. }

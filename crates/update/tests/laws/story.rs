@@ -99,7 +99,7 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
             deleting: false,
             ttl: ttl.map(Duration::from_secs),
             guarded,
-            ways: Opened::No,
+            paths: Opened::No,
             version: 0,
             starting: BTreeSet::new(),
             recorded: None,

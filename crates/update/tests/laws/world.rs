@@ -6,8 +6,8 @@
 use farrier_update::model::{Millis, NodeName, RunName, RunnerName};
 use farrier_update::reason::Reason;
 use farrier_update::run::{
-    BaselineFacts, Decision, Desired, Effect, Intent, Limit, NodeEnd, Observed, Operation, RunEnd, RunFacts,
-    Runners, TargetFacts, UpdateFacts, UpdatePhase, Way, Ways,
+    BaselineFacts, Decision, Desired, Effect, Intent, Limit, NetworkPaths, NodeEnd, Observed, Operation,
+    PathState, RunEnd, RunFacts, Runners, TargetFacts, UpdateFacts, UpdatePhase,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) struct Run {
     /// Whether policies keep the ways to machines closed.
     pub(crate) guarded: bool,
     /// How far the ways are open.
-    pub(crate) ways: Opened,
+    pub(crate) paths: Opened,
     /// How often the status was written.
     pub(crate) version: u64,
     /// The status.
@@ -142,7 +142,7 @@ impl World {
                 selector_error: None,
             },
             baseline: run.baseline.clone(),
-            ways: run.seen_ways(),
+            paths: run.seen_ways(),
             runners: Runners::new(self.live.iter().cloned(), self.updates.values()),
             targets,
         }
@@ -171,7 +171,7 @@ impl World {
     pub(crate) fn observe_stale(&self, old: &Self, name: &RunName) -> Observed {
         let fresh = self.observe(name);
         let mut stale = old.observe(name);
-        stale.ways.clone_from(&fresh.ways);
+        stale.paths.clone_from(&fresh.paths);
         stale.run.finished.clone_from(&fresh.run.finished);
         stale.run.finished_at = fresh.run.finished_at;
         stale.run.targets_recorded = fresh.run.targets_recorded;
@@ -215,7 +215,7 @@ impl World {
                 Some(_) | None => false,
             },
             Effect::OpenWays => {
-                run.ways = match run.ways {
+                run.paths = match run.paths {
                     Opened::No | Opened::Closing => Opened::Half,
                     Opened::Half | Opened::Yes => Opened::Yes,
                     Opened::Stuck => Opened::Stuck,
@@ -223,7 +223,7 @@ impl World {
                 true
             }
             Effect::CloseWays => {
-                run.ways = match run.ways {
+                run.paths = match run.paths {
                     Opened::Half | Opened::Stuck | Opened::Yes => Opened::Closing,
                     Opened::Closing | Opened::No => Opened::No,
                 };
@@ -342,17 +342,17 @@ impl World {
 }
 
 impl Run {
-    fn seen_ways(&self) -> Ways {
+    fn seen_ways(&self) -> NetworkPaths {
         let message = String::from("63002");
-        let back = match self.ways {
-            Opened::No => Way::Closed,
-            Opened::Half => Way::Opening { reason: Reason::Exposing, message, until: None },
-            Opened::Stuck => Way::Stuck { reason: Reason::LoadBalancerPending, message, until: None },
-            Opened::Yes => Way::Open { message },
-            Opened::Closing => Way::Closing { message },
+        let back = match self.paths {
+            Opened::No => PathState::Closed,
+            Opened::Half => PathState::Opening { reason: Reason::Exposing, message, until: None },
+            Opened::Stuck => PathState::Stuck { reason: Reason::LoadBalancerPending, message, until: None },
+            Opened::Yes => PathState::Open { message },
+            Opened::Closing => PathState::Closing { message },
         };
-        let out = if self.guarded { back.clone() } else { Way::Free };
-        Ways { out, back, ..Ways::free() }
+        let out = if self.guarded { back.clone() } else { PathState::Free };
+        NetworkPaths { out, back, ..NetworkPaths::free() }
     }
 }
 

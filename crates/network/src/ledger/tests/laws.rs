@@ -1,7 +1,7 @@
 //! The ledger beside the model, over whatever is taken.
 
 use super::super::*;
-use super::{BLOCK, conflict, model, profile, request, seat};
+use super::{BLOCK, conflict, model, profile, request, runner_host};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -65,7 +65,7 @@ proptest! {
         taken.extend((at_wanted & 1 != 0).then_some((wanted.http, true)));
         taken.extend((at_wanted & 2 != 0).then_some((wanted.https, false)));
         let (claims, conflicts) = split(&taken);
-        let mut request = request("run", vec![seat("r0", "h0", block)], Sharing::Each);
+        let mut request = request("run", vec![runner_host("r0", "h0", block)], PairSharing::PerRunner);
         request.wanted = wanted;
         let given = allocate(&request, &claims, &conflicts);
         let of = i64::from;
@@ -88,7 +88,7 @@ proptest! {
         let mut claims = Vec::new();
         let mut served = 0;
         for run in 0..9 {
-            let request = request(&format!("run-{run}"), vec![seat("r0", "h0", Some(BLOCK))], Sharing::Each);
+            let request = request(&format!("run-{run}"), vec![runner_host("r0", "h0", Some(BLOCK))], PairSharing::PerRunner);
             if let Some(pair) = allocate(&request, &claims, &conflicts).pairs.get("r0") {
                 served += 1;
                 claims.extend(Claim::both(&request.run, "r0", "h0", *pair));
@@ -106,13 +106,13 @@ proptest! {
     /// Whatever others claim or report afterwards, nobody is moved who did not complain.
     #[test]
     fn what_stands_stays(block in block(), before in taken(63001), after in taken(63001), same: bool) {
-        let sharing = if same { Sharing::Same } else { Sharing::Each };
-        let seats = vec![seat("r0", "h0", block), seat("r1", "h1", block)];
-        let mut request = request("run", seats, sharing);
+        let sharing = if same { PairSharing::Shared } else { PairSharing::PerRunner };
+        let runners = vec![runner_host("r0", "h0", block), runner_host("r1", "h1", block)];
+        let mut request = request("run", runners, sharing);
         let (claims, conflicts) = split(&before);
         let first = allocate(&request, &claims, &conflicts);
         prop_assert_eq!(&first, &allocate(&request, &claims, &conflicts));
-        request.standing = first.pairs.clone();
+        request.previous = first.pairs.clone();
         let (claims, conflicts) = split(&after);
         let second = allocate(&request, &claims, &conflicts);
         for (runner, pair) in first.pairs {
@@ -123,11 +123,11 @@ proptest! {
     /// The order in which anything is listed changes nothing.
     #[test]
     fn order_plays_no_part(taken in taken(63001), block in block()) {
-        let seats = vec![seat("r0", "h0", block), seat("r1", "h0", block), seat("r2", "h1", block)];
-        let mut request = request("run", seats, Sharing::Each);
+        let runners = vec![runner_host("r0", "h0", block), runner_host("r1", "h0", block), runner_host("r2", "h1", block)];
+        let mut request = request("run", runners, PairSharing::PerRunner);
         let (mut claims, mut conflicts) = split(&taken);
         let one = allocate(&request, &claims, &conflicts);
-        request.seats.reverse();
+        request.runners.reverse();
         claims.reverse();
         conflicts.reverse();
         prop_assert_eq!(one, allocate(&request, &claims, &conflicts));
@@ -142,7 +142,7 @@ proptest! {
         let conflicts: Vec<Conflict> = taken.iter().map(|port| conflict("x", "h0", *port)).collect();
         let mut claims = Vec::new();
         for node in 0..nodes {
-            let request = RangeRequest { run: "a".into(), runner: format!("node-{node}"), host: "h0".into(), standing: None };
+            let request = RangeRequest { run: "a".into(), runner: format!("node-{node}"), host: "h0".into(), previous: None };
             let given = take(profile(id), &request, &claims, &conflicts, 0).unwrap();
             prop_assert_eq!(Some(given.port), model::next_available(first, &taken));
             prop_assert_eq!(given.beyond, given.port > soft_last);
@@ -157,7 +157,7 @@ proptest! {
         let all = [80, 63000, 63001, 63002, 63003, 63004, 63005];
         let taken: BTreeSet<u16> = all.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, p)| *p).collect();
         let conflicts: Vec<Conflict> = taken.iter().map(|port| conflict("x", "h0", *port)).collect();
-        let request = RangeRequest { run: "a".into(), runner: "r0".into(), host: "h0".into(), standing: None };
+        let request = RangeRequest { run: "a".into(), runner: "r0".into(), host: "h0".into(), previous: None };
         let given: BTreeSet<u16> = (0..60)
             .filter_map(|seed| take(profile("log_server"), &request, &[], &conflicts, seed).ok())
             .map(|taken| taken.port)
@@ -178,7 +178,7 @@ proptest! {
         let block = Some(Block { first: 63001, count });
         let wishes = [Pair::USUAL, Pair { http: 63003, https: 63004 }, Pair { http: 63001, https: 63005 }, Pair { http: 80, https: 443 }];
         let requests: Vec<PairRequest> = asked.iter().enumerate().map(|(n, (wish, fails))| {
-            let mut request = request(&format!("run-{n}"), vec![seat("r0", "h0", block)], Sharing::Each);
+            let mut request = request(&format!("run-{n}"), vec![runner_host("r0", "h0", block)], PairSharing::PerRunner);
             request.wanted = wishes[*wish];
             if *fails {
                 request.on_conflict = OnConflict::Fail;
@@ -206,8 +206,8 @@ proptest! {
 fn sixty_four_runs_at_once() {
     let mut claims = Vec::new();
     for run in 0..64_u16 {
-        let seats = vec![seat("r0", "h0", None), seat("r1", "h1", None)];
-        let request = request(&format!("run-{run:02}"), seats, Sharing::Each);
+        let runners = vec![runner_host("r0", "h0", None), runner_host("r1", "h1", None)];
+        let request = request(&format!("run-{run:02}"), runners, PairSharing::PerRunner);
         let expected = Pair { http: 63001 + 2 * run, https: 63002 + 2 * run };
         for (runner, host) in [("r0", "h0"), ("r1", "h1")] {
             let given = allocate(&request, &claims, &[]).pairs[runner];

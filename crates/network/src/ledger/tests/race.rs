@@ -1,7 +1,7 @@
 //! Runners that bind what they were given, in any order, on hosts where others listen, too.
 
 use super::super::*;
-use super::{request, seat};
+use super::{request, runner_host};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +29,9 @@ impl World {
     }
 
     fn ask(&self, run: &str, block: Option<Block>, claims: &[Claim]) -> Allocation {
-        let mut request = request(run, HOSTS.map(|host| seat(host, host, block)).to_vec(), Sharing::Each);
-        request.standing = HOSTS
+        let mut request =
+            request(run, HOSTS.map(|host| runner_host(host, host, block)).to_vec(), PairSharing::PerRunner);
+        request.previous = HOSTS
             .iter()
             .filter_map(|host| Some(((*host).to_owned(), *self.given.get(&place(run, host))?)))
             .collect();

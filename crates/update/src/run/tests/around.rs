@@ -14,24 +14,30 @@ fn only_nodes_that_call_back_wait_for_ports() {
     assert_eq!(effects(&decision), "open +b");
     assert_eq!(waits(&decision), "a:Exposing b:InProgress");
     let message = || "no load balancer; use another exposure".to_owned();
-    let stuck = Way::Blocked { reason: Reason::LoadBalancerPending, message: message(), until: None };
-    let decision = decide(&Observed { ways: Ways { back: stuck, ..Ways::free() }, ..run.clone() });
+    let stuck = PathState::Blocked { reason: Reason::LoadBalancerPending, message: message(), until: None };
+    let decision =
+        decide(&Observed { paths: NetworkPaths { back: stuck, ..NetworkPaths::free() }, ..run.clone() });
     assert_eq!(waits(&decision), "a:LoadBalancerPending b:InProgress");
     assert_eq!(decision.status.exposed.status, CondStatus::False);
-    let taken = |open| Way::Refused { reason: Reason::PortsTaken, message: message(), open };
-    let decision = decide(&Observed { ways: Ways { back: taken(true), ..Ways::free() }, ..run.clone() });
+    let taken = |open| PathState::Refused { reason: Reason::PortsTaken, message: message(), open };
+    let decision = decide(&Observed {
+        paths: NetworkPaths { back: taken(true), ..NetworkPaths::free() },
+        ..run.clone()
+    });
     assert_eq!((effects(&decision), end(&decision)), ("close".to_owned(), None));
-    let decision = decide(&Observed { ways: Ways { back: taken(false), ..Ways::free() }, ..run });
+    let decision =
+        decide(&Observed { paths: NetworkPaths { back: taken(false), ..NetworkPaths::free() }, ..run });
     assert_eq!(end(&decision), Some((false, Reason::PortsTaken)));
 }
 
 /// The end is told when nothing is open any more, not before.
 #[test]
 fn a_run_ends_behind_closed_doors() {
-    let open = Way::Open { message: "63002".to_owned() };
+    let open = PathState::Open { message: "63002".to_owned() };
     let done = TargetFacts { calls_back: true, ..done(NodeEnd::Succeeded) };
     let run = observed(Desired::Run, [done]);
-    let decision = decide(&Observed { ways: Ways { back: open, ..Ways::free() }, ..run.clone() });
+    let decision =
+        decide(&Observed { paths: NetworkPaths { back: open, ..NetworkPaths::free() }, ..run.clone() });
     assert_eq!(effects(&decision), "close");
     assert_eq!((end(&decision), decision.status.progressing.reason), (None, Reason::Closing));
     let decision = decide(&run);

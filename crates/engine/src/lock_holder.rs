@@ -1,0 +1,95 @@
+//! Who is at work: the processes of engines, as `/proc` shows them.
+
+use crate::lock::Target;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A process of an engine that has the machine's lock open.
+#[derive(Debug)]
+pub(crate) struct LockHolder {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// `run`, `launch` or `sweep`.
+    pub(crate) command: String,
+    /// Its `--dir`.
+    pub(crate) dir: PathBuf,
+    /// Its `--session`.
+    pub(crate) session: String,
+    /// Its `--run`; empty for `sweep`.
+    pub(crate) run: String,
+}
+
+/// The engine that holds the lock on `target`, a running one before one that is starting.
+pub(crate) fn find(target: Target) -> Option<LockHolder> {
+    let holders = processes().into_iter().filter_map(|pid| holder(pid, target));
+    holders.max_by_key(|holder| holder.command == "run")
+}
+
+/// Every process but this one.
+pub(crate) fn processes() -> Vec<u32> {
+    let own = std::process::id();
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| *pid != own).collect()
+}
+
+/// Whether the process runs the program at `path`, or ran it before it was removed.
+pub(crate) fn runs(pid: u32, path: &Path) -> bool {
+    let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else { return false };
+    let bytes = exe.as_os_str().as_bytes();
+    let living = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+    Path::new(OsStr::from_bytes(living)) == path
+}
+
+/// Whether a detached engine runs in `dir`.
+pub(crate) fn is_at_work_in(dir: &Path) -> bool {
+    let engine = |pid| parse(pid, &fs::read(format!("/proc/{pid}/cmdline")).ok()?);
+    processes().into_iter().filter_map(engine).any(|engine| engine.command == "run" && engine.dir == dir)
+}
+
+fn holder(pid: u32, target: Target) -> Option<LockHolder> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let holder = parse(pid, &line)?;
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let holds = descriptors.flatten().any(|entry| {
+        fs::metadata(entry.path()).is_ok_and(|meta| meta.dev() == target.device && meta.ino() == target.inode)
+    });
+    holds.then_some(holder)
+}
+
+fn parse(pid: u32, line: &[u8]) -> Option<LockHolder> {
+    let words: Vec<&str> =
+        line.split(|byte| *byte == 0).map(str::from_utf8).collect::<Result<_, _>>().ok()?;
+    let command = *words.get(1)?;
+    if !matches!(command, "run" | "launch" | "sweep") {
+        return None;
+    }
+    let value = |name: &str| {
+        let at = words.iter().position(|word| *word == name)?;
+        words.get(at + 1).map(|word| (*word).to_owned())
+    };
+    Some(LockHolder {
+        pid,
+        command: command.to_owned(),
+        dir: value("--dir")?.into(),
+        session: value("--session")?,
+        run: value("--run").unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_known_by_its_command_line() {
+        let line = b"farrier-engine\0run\0--dir\0/var/lib/farrier-1\0--session\0s\0--run\0spring\0";
+        let holder = parse(7, line).unwrap();
+        assert_eq!((holder.pid, holder.session.as_str(), holder.run.as_str()), (7, "s", "spring"));
+        assert!(parse(7, b"vim\0run\0").is_none());
+        assert!(parse(7, b"").is_none());
+    }
+}

@@ -1,0 +1,162 @@
+//! The engine's own directory on the machine, and what is where in it.
+
+use farrier_protocol::Leftover;
+use rustix::fs::{Gid, Uid};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Component, Path, PathBuf};
+
+/// What the directory's name begins with. A wrong `--dir` must never cost a machine its
+/// `/usr`, so nothing else is ever removed.
+const PREFIX: &str = "farrier";
+
+/// The engine's own directory: root's, not writable by anyone else.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkDir {
+    dir: PathBuf,
+}
+
+impl WorkDir {
+    /// Accepts `dir` if it is a directory that may be ours. The error says why not.
+    pub(crate) fn check(dir: &Path) -> Result<Self, String> {
+        let place = Self::named(dir)?;
+        let shown = dir.display();
+        let meta = fs::symlink_metadata(dir).map_err(|error| format!("{shown}: {error}"))?;
+        if !meta.is_dir() {
+            return Err(format!("{shown} is not a directory"));
+        }
+        if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            return Err(format!(
+                "{shown} is not root's alone: it must be owned by root and writable by nobody else"
+            ));
+        }
+        Ok(place)
+    }
+
+    /// Accepts `dir` by its name alone; it need not exist.
+    pub(crate) fn named(dir: &Path) -> Result<Self, String> {
+        let ours = dir.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+        let plain = dir.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        if !dir.is_absolute() || !plain || !ours {
+            return Err(format!(
+                "{} is not an absolute path whose last part begins with `{PREFIX}`",
+                dir.display()
+            ));
+        }
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// The directory itself.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The engine's binary.
+    pub(crate) fn engine(&self) -> PathBuf {
+        self.dir.join("engine")
+    }
+
+    /// Where the engine accepts connections.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("link").join("socket")
+    }
+
+    /// What the engine was told about the way back to the runner.
+    pub(crate) fn callback(&self) -> PathBuf {
+        self.dir.join("callback.json")
+    }
+
+    /// Where payloads are kept until their task ends.
+    pub(crate) fn payloads(&self) -> PathBuf {
+        self.dir.join("payload")
+    }
+
+    /// Where scripts run.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
+    /// Where the journal is if `/var/log` cannot be written.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// Makes the folder for the socket anew.
+    pub(crate) fn prepare_link(&self) -> io::Result<()> {
+        make_empty(&self.dir.join("link"), 0o711)
+    }
+
+    /// Makes the folders for payloads and scripts anew; what a former engine had in them is
+    /// removed, so none of its installers may be running any more.
+    pub(crate) fn prepare_work(&self) -> io::Result<()> {
+        make_empty(&self.payloads(), 0o700)?;
+        make_empty(&self.work(), 0o700)
+    }
+
+    /// Listens on the socket, which only root and `peer_uid` can connect to.
+    pub(crate) fn listen(&self, peer_uid: u32) -> io::Result<UnixListener> {
+        let path = self.socket();
+        // The mode must be right from the start: a connection is never taken back.
+        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(&path);
+        rustix::process::umask(before);
+        let listener = bound?;
+        rustix::fs::chown(&path, Some(Uid::from_raw(peer_uid)), None::<Gid>)?;
+        Ok(listener)
+    }
+
+    /// Removes the socket, so that nobody new connects.
+    pub(crate) fn close(&self) {
+        // A socket that is gone already is what we want; any other trouble shows in `remove`.
+        fs::remove_file(self.socket()).ok();
+    }
+
+    /// Removes the directory with all that is in it; symbolic links are removed, not followed.
+    pub(crate) fn remove(&self) -> Result<(), Leftover> {
+        self.remove_checked().map_err(|why| Leftover { what: self.dir.display().to_string(), why })
+    }
+
+    fn remove_checked(&self) -> Result<(), String> {
+        match fs::symlink_metadata(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+            Ok(meta) if !is_roots_directory(&meta) => return Err("not a directory of root's".into()),
+            Ok(_) => {}
+        }
+        remove_tree(&self.dir).map_err(|error| error.to_string())
+    }
+}
+
+fn is_roots_directory(meta: &Metadata) -> bool {
+    meta.is_dir() && meta.uid() == 0
+}
+
+fn make_empty(path: &Path, mode: u32) -> io::Result<()> {
+    remove_tree(path)?;
+    DirBuilder::new().mode(mode).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Removes a folder with all that is in it, if it is there.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The directory is removed by name at the end of every session.
+    #[test]
+    fn only_absolute_paths_with_our_name_are_accepted() {
+        for dir in ["/", "/usr", "farrier-1", "/var/lib/farrier-1/..", "/var/farrier/../lib", ""] {
+            assert!(WorkDir::named(Path::new(dir)).is_err(), "{dir}");
+        }
+        assert!(WorkDir::named(Path::new("/var/lib/farrier-7f3a")).is_ok());
+    }
+}

@@ -1,0 +1,143 @@
+//! What we wrote and the caches may not show yet.
+//!
+//! A decision must see what the one before it has written, or it starts a machine twice, exceeds
+//! `maxConcurrent`, or goes on with a run that has ended. So the answer to each of our writes is
+//! kept until the cache shows that version of the object or a later one.
+
+use crate::api::{NodeUpdate, UpdateRun};
+use crate::caches::Caches;
+use crate::publish::Kind;
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Our writes of both kinds that decisions are made about.
+#[derive(Default)]
+pub(crate) struct OwnWrites {
+    runs: WriteCache<UpdateRun>,
+    updates: WriteCache<NodeUpdate>,
+    /// When the status of a run was written last, by UID.
+    written: Mutex<BTreeMap<String, Instant>>,
+}
+
+impl OwnWrites {
+    /// How much is left until the status of this run may be written again; `None`: it may be.
+    pub(super) fn too_soon(&self, run: &UpdateRun, every: Duration) -> Option<Duration> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.retain(|_, at| at.elapsed() < every);
+        written.get(&run.uid().unwrap_or_default()).map(|at| every.saturating_sub(at.elapsed()))
+    }
+
+    /// Remembers the server's answer to a write.
+    pub(super) fn remember_run(&self, run: UpdateRun) {
+        let uid = run.uid().unwrap_or_default();
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, Instant::now());
+        self.runs.remember(run);
+    }
+
+    /// Remembers the server's answer to a write.
+    pub(super) fn remember_update(&self, update: NodeUpdate) {
+        self.updates.remember(update);
+    }
+
+    /// A NodeUpdate is gone: what was remembered of it is, too.
+    pub(super) fn forget_update(&self, namespace: &str, name: &str) {
+        self.updates.forget(namespace, name);
+    }
+
+    /// A run is gone: what was remembered of it is, too.
+    pub(super) fn forget_run(&self, namespace: &str, name: &str) {
+        self.runs.forget(namespace, name);
+    }
+
+    /// A run, as we wrote it last or as it is since.
+    pub(super) fn run(&self, caches: &Caches, namespace: &str, name: &str) -> Option<Arc<UpdateRun>> {
+        let cached = caches.runs.get(&ObjectRef::new(name).within(namespace));
+        // A run that the cache does not have is gone: it was there when it was decided upon.
+        cached.map(|cached| self.runs.newer(cached))
+    }
+
+    /// All runs, as we wrote them last or as they are since.
+    pub(super) fn runs(&self, caches: &Caches) -> Vec<Arc<UpdateRun>> {
+        caches.runs.state().into_iter().map(|cached| self.runs.newer(cached)).collect()
+    }
+
+    /// Nothing of what is remembered counts any more.
+    pub(super) fn clear(&self) {
+        self.runs.clear();
+        self.updates.clear();
+    }
+
+    /// All NodeUpdates, as we wrote them last or as they are since.
+    pub(super) fn all_updates(&self, caches: &Caches) -> Vec<Arc<NodeUpdate>> {
+        let mut all: Vec<_> =
+            caches.updates.state().into_iter().map(|cached| self.updates.newer(cached)).collect();
+        all.extend(self.updates.missing(&caches.updates));
+        all
+    }
+
+    /// All NodeUpdates of a namespace, as we wrote them last or as they are since.
+    pub(super) fn updates(&self, caches: &Caches, namespace: &str) -> Vec<Arc<NodeUpdate>> {
+        let mut all = self.all_updates(caches);
+        all.retain(|update| update.namespace().as_deref() == Some(namespace));
+        all
+    }
+}
+
+type Key = (String, String);
+
+/// Answers to our writes, by namespace and name. Decisions are made one at a time, so that the
+/// lock is never held for longer than a look.
+struct WriteCache<K> {
+    objects: Mutex<BTreeMap<Key, Arc<K>>>,
+}
+
+impl<K> Default for WriteCache<K> {
+    fn default() -> Self {
+        Self { objects: Mutex::default() }
+    }
+}
+
+impl<K: Kind> WriteCache<K> {
+    fn remember(&self, object: K) {
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::new(object));
+    }
+
+    fn clear(&self) {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn forget(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// The later one of the cached object and ours. Ours is dropped once the cache has caught up.
+    fn newer(&self, cached: Arc<K>) -> Arc<K> {
+        let key = (cached.namespace().unwrap_or_default(), cached.name_any());
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        match objects.get(&key) {
+            Some(ours) if ours.uid() == cached.uid() && version(&**ours) > version(&*cached) => ours.clone(),
+            Some(_) => {
+                objects.remove(&key);
+                cached
+            }
+            None => cached,
+        }
+    }
+
+    /// Ours that the cache does not have at all.
+    fn missing(&self, cache: &Store<K>) -> Vec<Arc<K>> {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let absent = |(namespace, name): &Key| cache.get(&ObjectRef::new(name).within(namespace)).is_none();
+        objects.iter().filter(|(key, _)| absent(key)).map(|(_, object)| object.clone()).collect()
+    }
+}
+
+/// Versions of one object grow as numbers (KEP-5504). One that is no number is older than all.
+fn version<K: Kind>(object: &K) -> Option<u64> {
+    object.resource_version()?.parse().ok()
+}

@@ -1,0 +1,232 @@
+//! How much one engine may say, and how long its words may be.
+//!
+//! Whoever is root on a machine has the engine's certificate and speaks in its name. What it says of
+//! its own machine cannot be checked, but it is kept within what an honest engine has to say: the
+//! words end up in statuses and logs, and a status that the API server refuses would never be
+//! written, so that the run would never end.
+
+use crate::token_bucket::TokenBucket;
+use farrier_protocol::{Dial, Event, EventBody, Leftover, Package, Reading, StepExit};
+use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
+use std::fmt;
+use std::time::Instant;
+
+/// What the events of one attempt may take, as they come over the wire. Surveys make up most of it:
+/// three of a machine with ten thousand packages are three megabytes.
+pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// How many events there may be in one attempt. A component has some six.
+pub(super) const MAX_EVENTS: usize = 50_000;
+
+/// How many of them one request may bring. An engine sends a quarter of a megabyte at once.
+const MAX_AT_ONCE: usize = 10_000;
+
+/// The engine's own limit for the output of an installer, in bytes.
+const OUTPUT: usize = 4096;
+
+/// For a message to people. The API server takes a condition of 32 KiB.
+const MESSAGE: usize = 1000;
+
+/// For a name, a version, an id, a path.
+const NAME: usize = 512;
+
+/// How many things may be left over by name. Whoever has more to remove sees the folder.
+const MAX_LEFTOVERS: usize = 50;
+
+/// Addresses that an engine may have tried.
+const MAX_DIALS: usize = 64;
+
+/// A request costs one unit, and one more for each so many bytes.
+const BYTES_PER_UNIT: usize = 16 * 1024;
+
+/// Units that may be used at once, and how many come back in a second. An engine at work makes a few
+/// requests a second, and a survey of a megabyte now and then.
+const MAX_CONCURRENT: u32 = 300;
+const PER_SECOND: u32 = 100;
+
+/// The events of one request. A small body could otherwise become a large list.
+pub(super) struct Batch(pub(super) Vec<Event>);
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Events;
+        impl<'de> Visitor<'de> for Events {
+            type Value = Batch;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_AT_ONCE} events")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Batch, A::Error> {
+                let mut events = Vec::new();
+                while let Some(event) = all.next_element()? {
+                    if events.len() == MAX_AT_ONCE {
+                        return Err(serde::de::Error::invalid_length(MAX_AT_ONCE + 1, &self));
+                    }
+                    events.push(event);
+                }
+                Ok(Batch(events))
+            }
+        }
+        from.deserialize_seq(Events)
+    }
+}
+
+/// What an engine may ask for before it has to wait for its answers.
+pub(super) fn bucket(now: Instant) -> TokenBucket {
+    TokenBucket::new(MAX_CONCURRENT, PER_SECOND, now)
+}
+
+/// What a request with so many bytes costs.
+pub(super) fn cost(bytes: usize) -> u32 {
+    u32::try_from(bytes / BYTES_PER_UNIT).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// Cuts words to their lengths and takes out what a terminal would obey.
+pub(super) fn bound(event: &mut Event) {
+    match &mut event.body {
+        EventBody::LeaseTaken { lease } => names([&mut lease.id, &mut lease.what]),
+        EventBody::LeaseReturned { id } => names([id]),
+        EventBody::SurveyDone { task, facts, packages, readings } => {
+            let facts = &mut **facts;
+            names([task, &mut facts.os, &mut facts.os_version, &mut facts.os_like, &mut facts.os_name]);
+            names([&mut facts.arch, &mut facts.kernel, &mut facts.hostname, &mut facts.vendor]);
+            names([
+                &mut facts.model,
+                &mut facts.serial,
+                &mut facts.bios_version,
+                &mut facts.package_managers,
+            ]);
+            for Package { name, version, arch, kind } in packages {
+                names([name, version, arch, kind]);
+            }
+            for (component, reading) in readings {
+                names([component]);
+                bound_reading(reading);
+            }
+        }
+        EventBody::TaskStarted { task, components } => names(std::iter::once(task).chain(components)),
+        EventBody::PayloadVerified { task, component, digest } => names([task, component, digest]),
+        EventBody::StepStarted { task, component } | EventBody::StepOverdue { task, component, .. } => {
+            names([task, component]);
+        }
+        EventBody::StepFinished { task, component, exit, output } => {
+            names([task, component]);
+            cut(output, OUTPUT);
+            if let StepExit::NotStarted { detail, .. } = exit {
+                cut(detail, MESSAGE);
+            }
+        }
+        EventBody::TaskDone { task } => names([task]),
+        EventBody::TaskFailed { task, component, message, .. } => {
+            names([task, component]);
+            cut(message, MESSAGE);
+        }
+        EventBody::Retired { leftovers } => bound_leftovers(leftovers),
+        EventBody::Unknown => {}
+    }
+}
+
+/// The same for what came of an engine's calls.
+pub(super) fn bound_dials(dials: &mut Vec<Dial>) {
+    dials.truncate(MAX_DIALS);
+    for dial in dials {
+        cut(&mut dial.address, NAME);
+        cut(&mut dial.message, MESSAGE);
+    }
+}
+
+fn bound_reading(reading: &mut Reading) {
+    match reading {
+        Reading::Absent => {}
+        Reading::Present { version } => cut(version, NAME),
+        Reading::Broken { version, detail } => {
+            cut(version, NAME);
+            cut(detail, MESSAGE);
+        }
+        Reading::Unreadable { detail } => cut(detail, MESSAGE),
+    }
+}
+
+fn bound_leftovers(leftovers: &mut Vec<Leftover>) {
+    let more = leftovers.len().saturating_sub(MAX_LEFTOVERS);
+    leftovers.truncate(MAX_LEFTOVERS);
+    for Leftover { what, why } in &mut *leftovers {
+        names([what, why]);
+    }
+    if more > 0 {
+        leftovers.push(Leftover { what: format!("{more} more"), why: "too many to name".into() });
+    }
+}
+
+fn names<'a>(texts: impl IntoIterator<Item = &'a mut String>) {
+    texts.into_iter().for_each(|text| cut(text, NAME));
+}
+
+/// At most so many bytes, without control characters other than line feed and tab.
+fn cut(text: &mut String, bytes: usize) {
+    text.truncate(text.floor_char_boundary(bytes));
+    if text.chars().any(is_forbidden) {
+        *text = text
+            .chars()
+            .map(|c| match c {
+                '\r' => '\n',
+                c if is_forbidden(c) => char::REPLACEMENT_CHARACTER,
+                c => c,
+            })
+            .collect();
+    }
+}
+
+fn is_forbidden(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn failed(message: &str) -> Event {
+        let (task, component, code) = ("t".into(), String::new(), farrier_protocol::FailureCode::Other);
+        Event {
+            seq: 1,
+            at: 0,
+            body: EventBody::TaskFailed { task, code, component, message: message.into() },
+        }
+    }
+
+    /// A message of 40 KB was a status that the API server refused for ever.
+    #[test]
+    fn words_are_cut_and_cannot_move_a_cursor() {
+        let mut event = failed(&"ä".repeat(40_000));
+        bound(&mut event);
+        assert_eq!(event, failed(&"ä".repeat(500)));
+        let mut event = failed("10 %\r20 %\x1b[2J\n\tdone\0");
+        bound(&mut event);
+        assert_eq!(event, failed("10 %\n20 %\u{fffd}[2J\n\tdone\u{fffd}"));
+    }
+
+    #[test]
+    fn of_many_leftovers_some_are_named_and_the_others_counted() {
+        let leftover = |what: &str| Leftover { what: what.into(), why: "busy".into() };
+        let mut many: Vec<Leftover> = (0..1000).map(|n| leftover(&n.to_string())).collect();
+        bound_leftovers(&mut many);
+        assert_eq!((many.len(), many.last().map(|l| l.what.as_str())), (51, Some("950 more")));
+    }
+
+    /// What an honest engine does is never slowed down; what floods is.
+    #[test]
+    fn an_engine_that_floods_waits_for_its_answers() {
+        let start = Instant::now();
+        let mut bucket = bucket(start);
+        for request in 0..600 {
+            let at = start + Duration::from_millis(50 * request);
+            assert_eq!(bucket.charge(cost(4096), at), Duration::ZERO);
+        }
+        let later = start + Duration::from_mins(10);
+        assert_eq!(bucket.charge(cost(2 * 1024 * 1024), later), Duration::ZERO, "a large survey");
+        let waits: Vec<_> = (0..1000).map(|_| bucket.charge(cost(0), later)).collect();
+        assert!(waits.is_sorted() && waits.last() == Some(&Duration::from_secs(3)), "{:?}", waits.last());
+    }
+}

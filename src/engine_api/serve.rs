@@ -1,0 +1,183 @@
+//! The HTTP face of a conversation: routes, bodies, ranges.
+
+use super::limits::Batch;
+use super::{EngineApi, Refused};
+use crate::payload::{self, Body, plain};
+use bytes::Bytes;
+use farrier_protocol::{Ack, Hello, NEXT_HOLD_SECONDS, Next, Welcome};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::Instrument as _;
+
+/// What an engine may post at once. A survey of a machine with ten thousand packages is about
+/// one megabyte.
+const BODY_LIMIT: usize = 8 * 1024 * 1024;
+
+/// How long a body may take: the largest one at 70 kB a second, a common one at a tenth of that. A
+/// stream with a body that never ends would count as one that stands.
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// How long a stream may be without a request. An engine asks every [`NEXT_HOLD_SECONDS`], and
+/// more often while it is at work. It gives its runner up after three times as long and calls
+/// again; the runner is more patient than that, so that it is the engine that decides.
+const SILENCE: Duration = Duration::from_secs(45);
+
+/// What one connection may hold in memory of what it reads or has to write. More gains nothing,
+/// and the default is four times as much (measured with a thousand connections).
+const BUFFER: usize = 64 * 1024;
+
+/// An HTTP server for one connection, which closes it when a request takes longer than this.
+pub(crate) fn http(patience: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(BUFFER);
+    builder.keep_alive(true).half_close(false);
+    builder
+}
+
+impl EngineApi {
+    /// Answers the engine on one stream, until it ends. `refused` hears of each request that no
+    /// engine of ours makes.
+    ///
+    /// # Errors
+    /// When the stream breaks in the middle of a message.
+    pub async fn serve(
+        self: &Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        refused: impl Fn() + Send + Sync,
+    ) -> Result<(), hyper::Error> {
+        let refused = &refused;
+        let service = service_fn(move |request: Request<Incoming>| async move {
+            let bytes = request
+                .body()
+                .size_hint()
+                .exact()
+                .map_or(BODY_LIMIT, |b| usize::try_from(b).unwrap_or(usize::MAX));
+            let answer = self.answer(request).await;
+            if answer.status().is_client_error() {
+                refused();
+            }
+            // sleep: whoever asks for more than its share is answered later, and nobody else is.
+            tokio::time::sleep(self.charge(bytes)).await;
+            Ok::<_, Infallible>(answer)
+        });
+        let served = http(SILENCE).serve_connection(TokioIo::new(stream), service);
+        let served = served.instrument(self.span.clone()).await;
+        if served.as_ref().is_err_and(hyper::Error::is_parse) {
+            refused();
+        }
+        served
+    }
+
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        tracing::trace!(method = %request.method(), path = request.uri().path(), "the engine asks");
+        let path = request.uri().path().to_owned();
+        match (request.method().clone(), path.as_str()) {
+            (Method::POST, "/v1/hello") => self.hello(request).await,
+            (Method::POST, "/v1/next") => self.next(request).await,
+            (Method::POST, "/v1/events") => self.events(request).await,
+            (Method::GET, path) => match path.strip_prefix("/v1/payloads/") {
+                Some(digest) => self.payload(digest, &request).await,
+                None => plain(StatusCode::NOT_FOUND, "no such path"),
+            },
+            _ => plain(StatusCode::NOT_FOUND, "no such path"),
+        }
+    }
+
+    async fn hello(&self, request: Request<Incoming>) -> Response<Body> {
+        match read::<Hello>(request, self.patience).await {
+            Ok((hello, _)) => match self.greet(&hello) {
+                Ok(ack) => json(&Welcome { ack, lease_seconds: self.lease_seconds }),
+                Err(why) => plain(StatusCode::CONFLICT, &why),
+            },
+            Err(answer) => answer,
+        }
+    }
+
+    async fn next(&self, request: Request<Incoming>) -> Response<Body> {
+        let next = match read::<Next>(request, self.patience).await {
+            Ok((next, _)) => next,
+            Err(answer) => return answer,
+        };
+        match tokio::time::timeout(Duration::from_secs(NEXT_HOLD_SECONDS), self.next_task(next.done)).await {
+            Ok(task) => json(&task),
+            Err(_) => plain(StatusCode::NO_CONTENT, ""),
+        }
+    }
+
+    async fn events(&self, request: Request<Incoming>) -> Response<Body> {
+        match read::<Batch>(request, self.patience).await {
+            Ok((Batch(events), bytes)) => match self.take(events, bytes) {
+                Ok((ack, cancel)) => json(&Ack { ack, cancel }),
+                Err(Refused::Gap(ack)) => {
+                    plain(StatusCode::CONFLICT, &format!("the event after number {ack} is missing"))
+                }
+                Err(Refused::TooMuch) => {
+                    plain(StatusCode::PAYLOAD_TOO_LARGE, "these are more events than one machine has")
+                }
+            },
+            Err(answer) => answer,
+        }
+    }
+
+    async fn payload(self: &Arc<Self>, digest: &str, request: &Request<Incoming>) -> Response<Body> {
+        let Some(path) = self.files.file(digest) else {
+            return plain(StatusCode::NOT_FOUND, "no such payload in this session");
+        };
+        // A cancellation breaks the stream off: the engine comes back with a new one, and hears of
+        // it there.
+        let engine_api = self.clone();
+        let cancelled = Box::pin(async move { engine_api.cancelled().await });
+        let answer = payload::answer(path, digest, request, Some(cancelled)).await;
+        let engine_api = self.clone();
+        answer.map(|body| {
+            let counted = body.map_frame(move |frame| {
+                engine_api.files.handed_out(frame.data_ref().map_or(0, Bytes::len));
+                frame
+            });
+            counted.boxed_unsync()
+        })
+    }
+}
+
+/// What was sent, and how many bytes it took.
+async fn read<T: serde::de::DeserializeOwned>(
+    request: Request<Incoming>,
+    patience: Duration,
+) -> Result<(T, usize), Response<Body>> {
+    let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
+    let body = match tokio::time::timeout(patience, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or was cut off"));
+        }
+        Err(_) => return Err(plain(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+    };
+    let value = serde_json::from_slice(&body);
+    value.map(|value| (value, body.len())).map_err(|e| plain(StatusCode::BAD_REQUEST, &e.to_string()))
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Body> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => {
+            let mut response = Response::new(full(bytes));
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn full(bytes: Vec<u8>) -> Body {
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
+}

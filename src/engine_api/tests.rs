@@ -1,0 +1,151 @@
+//! The conversation as a state: what arrives twice, late or after a restart.
+
+use super::*;
+use farrier_protocol::{Facts, LeaseKind};
+
+struct NoFiles;
+impl PayloadFiles for NoFiles {
+    fn file(&self, _: &str) -> Option<std::path::PathBuf> {
+        None
+    }
+}
+
+fn engine_api() -> EngineApi {
+    EngineApi::new("s1", 60, Box::new(NoFiles))
+}
+
+fn event(seq: u64, body: EventBody) -> Event {
+    Event { seq, at: 0, body }
+}
+
+fn survey_done(task: &str) -> EventBody {
+    EventBody::SurveyDone {
+        task: task.into(),
+        facts: Box::new(Facts::default()),
+        packages: Vec::new(),
+        readings: Vec::new(),
+    }
+}
+
+fn lease(id: &str) -> EventBody {
+    EventBody::LeaseTaken { lease: Lease { id: id.into(), kind: LeaseKind::Directory, what: "/x".into() } }
+}
+
+fn hello(last_seq: u64) -> Hello {
+    Hello {
+        protocol: farrier_protocol::VERSION,
+        engine: "0".into(),
+        session: "s1".into(),
+        boot_id: String::new(),
+        last_seq,
+        tasks: Vec::new(),
+        leases: Vec::new(),
+        dials: Vec::new(),
+    }
+}
+
+#[test]
+fn a_duplicate_changes_nothing_and_a_gap_is_refused() {
+    let c = engine_api();
+    assert_eq!(c.take(vec![event(1, lease("a"))], 0).unwrap().0, 1);
+    assert_eq!(c.take(vec![event(1, lease("b"))], 0).unwrap().0, 1, "the same number once more");
+    assert_eq!(c.leases(), 1);
+    assert_eq!(c.take(vec![event(3, lease("c"))], 0), Err(Refused::Gap(1)));
+    assert_eq!(
+        c.take(vec![event(1, lease("b")), event(2, lease("b")), event(3, lease("c"))], 0).unwrap().0,
+        3
+    );
+    // Whoever waits for events after the greatest number of all would never stop finding one.
+    assert_eq!(c.take(vec![event(u64::MAX, lease("d"))], 0), Err(Refused::Gap(3)));
+    assert_eq!(c.leases(), 3);
+}
+
+/// Root on one machine fills the operator's memory, and all other machines lose theirs.
+#[test]
+fn an_engine_cannot_say_more_than_one_machine_has_to_say() {
+    let c = engine_api();
+    for seq in 1..=16 {
+        c.take(vec![event(seq, lease("a"))], limits::MAX_BYTES / 16).unwrap();
+    }
+    assert_eq!(c.take(vec![event(17, lease("a"))], 1), Err(Refused::TooMuch));
+    assert_eq!(c.take(vec![event(16, lease("a"))], limits::MAX_BYTES).unwrap().0, 16, "nothing new");
+    let c = engine_api();
+    let many = |count| (1..=count as u64).map(|seq| event(seq, lease("a"))).collect();
+    assert_eq!(c.take(many(limits::MAX_EVENTS + 1), 0), Err(Refused::TooMuch));
+    c.take(many(limits::MAX_EVENTS), 0).unwrap();
+}
+
+/// It would be waited for until the events have all arrived, which they never do.
+#[test]
+fn a_journal_that_cannot_be_is_refused() {
+    let c = engine_api();
+    for last in [u64::MAX, limits::MAX_EVENTS as u64 + 1] {
+        assert!(c.greet(&hello(last)).is_err());
+    }
+    c.greet(&hello(limits::MAX_EVENTS as u64)).unwrap();
+}
+
+#[test]
+fn the_engine_of_another_session_is_refused() {
+    let mut other = hello(0);
+    other.session = "s2".into();
+    assert!(engine_api().greet(&other).is_err());
+}
+
+#[tokio::test]
+async fn a_task_of_the_journal_ends_at_once() {
+    let c = engine_api();
+    c.take(vec![event(1, survey_done("a1-survey"))], 0).unwrap();
+    let end = c
+        .perform(Task { id: "a1-survey".into(), work: Work::Survey { packages: false, detect: Vec::new() } })
+        .await;
+    assert_eq!(end, TaskEnd::Done);
+}
+
+#[tokio::test]
+async fn an_engine_that_was_started_anew_must_retire_again() {
+    let c = engine_api();
+    c.take(vec![event(1, lease("a")), event(2, EventBody::Retired { leftovers: Vec::new() })], 0).unwrap();
+    assert!(c.is_retired());
+    c.take(vec![event(3, lease("b"))], 0).unwrap();
+    assert!(!c.is_retired(), "it has leases again");
+}
+
+#[tokio::test]
+async fn what_the_journal_holds_must_have_arrived_before_work_begins() {
+    let c = engine_api();
+    c.greet(&hello(2)).unwrap();
+    c.take(vec![event(1, lease("a"))], 0).unwrap();
+    let early = tokio::time::timeout(std::time::Duration::from_millis(20), c.greeted()).await;
+    assert!(early.is_err(), "one event of two has arrived");
+    c.take(vec![event(1, lease("a")), event(2, survey_done("x"))], 0).unwrap();
+    assert_eq!(c.greeted().await, 2);
+}
+
+/// A request that never ends would count as an engine that is there, and its run would never end.
+#[tokio::test]
+async fn a_body_that_never_ends_ends_the_stream() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let c = EngineApi { patience: Duration::from_millis(300), ..engine_api() };
+    let c = std::sync::Arc::new(c);
+    let (mut engine, runner) = tokio::io::duplex(4096);
+    let refused = std::sync::atomic::AtomicUsize::new(0);
+    let served = c.serve(runner, || {
+        refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    });
+    let said = async {
+        let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        engine.write_all(head.as_bytes()).await.unwrap();
+        while engine.write_all(b"1\r\n \r\n").await.is_ok() {
+            // sleep: whoever keeps a stream open says next to nothing on it.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let mut answer = String::new();
+        engine.read_to_string(&mut answer).await.ok();
+        answer
+    };
+    let (served, answer) = tokio::join!(served, said);
+    served.ok();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(refused.load(std::sync::atomic::Ordering::Relaxed), 1);
+}

@@ -1,0 +1,343 @@
+//! The callback server of this runner: a listener for each run that needs one.
+//!
+//! The controller writes which ports a runner is to listen on; the runner takes them, holds them,
+//! and says what came of it. A listener is open as long as the run's status names its ports.
+
+mod listener;
+mod peers;
+mod refusals;
+
+use super::{Context, is_finished};
+use crate::api::update_run::ListenerStatus;
+use crate::api::{NodeUpdate, UpdateRun};
+use crate::callback::{self, AddressSet, Family, Limits, Pair, Refusals, RunIdentity, ServerOptions};
+use crate::exposure;
+use crate::failure::chain;
+use crate::membership::Runners;
+use crate::payload::{PayloadFiles, Store};
+use crate::publish;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use listener::{ActiveListener, Listener};
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(super) use peers::peers;
+
+/// Changes that come closer together than this are looked at once.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// How often everything is looked at although nothing changed: names may mean other addresses, and
+/// what could not be written is written.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What sessions need of the listeners.
+#[derive(Default)]
+pub struct Listeners {
+    open: Mutex<HashMap<String, OpenListener>>,
+    changed: Notify,
+}
+
+/// A listener that is open.
+#[derive(Clone)]
+pub(super) struct OpenListener {
+    /// Who the run is on the wire.
+    pub(super) identity: Arc<RunIdentity>,
+    /// Where this runner listens.
+    pub(super) pair: Pair,
+    /// Whom it has turned away.
+    pub(super) refusals: Arc<Refusals>,
+    /// It is not open any more.
+    pub(super) closed: CancellationToken,
+}
+
+impl Listeners {
+    /// The listener of a run, as soon as it is open; `None`: it was not for as long as this.
+    pub(super) async fn of(&self, run: &str, patience: Duration) -> Option<OpenListener> {
+        let opened = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if let Some(open) = self.lock().get(run) {
+                    return open.clone();
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(patience, opened).await.ok()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, OpenListener>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the listeners of this runner as the runs' statuses want them, for ever.
+pub async fn keep(context: Arc<Context>, changed: &Notify) {
+    let mut keeper = ListenerReconciler { context, listeners: HashMap::new() };
+    let mut membership = keeper.context.membership.clone();
+    loop {
+        keeper.look().await;
+        tokio::select! {
+            () = changed.notified() => {}
+            () = membership.changed() => {}
+            () = tokio::time::sleep(RESYNC_INTERVAL) => {}
+        }
+        tokio::time::sleep(DEBOUNCE).await;
+    }
+}
+
+struct ListenerReconciler {
+    context: Arc<Context>,
+    /// By UID of the run.
+    listeners: HashMap<String, (Arc<UpdateRun>, Listener)>,
+}
+
+/// What every listener is looked at with.
+struct Snapshot {
+    runners: Runners,
+    updates: Vec<Arc<NodeUpdate>>,
+    /// UID of the run and name of the machine, for each machine that a run is done with.
+    ended: HashSet<(String, String)>,
+}
+
+impl ListenerReconciler {
+    async fn look(&mut self) {
+        let runs = self.context.caches.runs.state();
+        let open: HashMap<String, Arc<UpdateRun>> = runs
+            .iter()
+            .filter(|run| run.status.as_ref().is_some_and(|s| s.callback.is_some()))
+            .filter_map(|run| Some((run.uid()?, run.clone())))
+            .collect();
+        let gone: Vec<String> =
+            self.listeners.keys().filter(|uid| !open.contains_key(*uid)).cloned().collect();
+        for uid in gone {
+            if let Some((run, mut listener)) = self.listeners.remove(&uid) {
+                self.shut(&uid, &run, &mut listener).await;
+            }
+        }
+        let updates = self.context.caches.updates.state();
+        let ended = updates.iter().filter(|u| is_finished(u));
+        let snapshot = Snapshot {
+            runners: Runners::clone(&self.context.membership.live()),
+            ended: ended
+                .filter_map(|u| Some((run_of(u)?.to_owned(), u.spec.node_ref.name.clone())))
+                .collect(),
+            updates,
+        };
+        self.tell_where_else(&open, &snapshot);
+        for (uid, run) in open {
+            match pair_of(&run, &self.context.name) {
+                Some(pair) => self.tend(&uid, run, pair, &snapshot).await,
+                None => self.rest(&uid, run).await,
+            }
+        }
+        self.forget_reports(&runs).await;
+    }
+
+    /// Opens a listener, or moves it to other ports, and says what came of it.
+    async fn tend(&mut self, uid: &str, run: Arc<UpdateRun>, pair: Pair, snapshot: &Snapshot) {
+        let sources = self.sources(uid, &run, snapshot).await;
+        let peers: Arc<[IpAddr]> =
+            peers(&snapshot.runners, &self.context.name).into_iter().map(|(address, _)| address).collect();
+        let old = self.listeners.remove(uid).map(|(_, listener)| listener);
+        let mut listener = old.unwrap_or_else(|| Listener::new(pair, self.said(&run), Instant::now()));
+        if listener.pair != pair {
+            self.shut(uid, &run, &mut listener).await;
+            listener.move_to(pair);
+        }
+        listener.forget_old(Instant::now());
+        send_if_new(&listener.sources, sources);
+        send_if_new(&listener.peers, peers);
+        if listener.active.is_none() && listener.is_due(Instant::now()) {
+            self.open(uid, &run, &mut listener).await;
+        }
+        self.tell_news(&run, &mut listener).await;
+        self.listeners.insert(uid.to_owned(), (run, listener));
+    }
+
+    /// No ports are given to this runner, perhaps because it found all of them taken: that is
+    /// still said for a while, and then the controller tries again.
+    async fn rest(&mut self, uid: &str, run: Arc<UpdateRun>) {
+        let now = Instant::now();
+        let said = self.said(&run).map(|said| {
+            Listener::new(Pair { http: said.http_port, https: said.https_port }, Some(said), now)
+        });
+        let Some(mut listener) = self.listeners.remove(uid).map(|(_, listener)| listener).or(said) else {
+            return;
+        };
+        self.shut(uid, &run, &mut listener).await;
+        if listener.rest(now) {
+            self.tell_news(&run, &mut listener).await;
+            self.listeners.insert(uid.to_owned(), (run, listener));
+        }
+    }
+
+    async fn open(&self, uid: &str, run: &Arc<UpdateRun>, listener: &mut Listener) {
+        let bound = match callback::bind(listener.pair, &[Family::V4, Family::V6]) {
+            Ok(bound) => bound,
+            Err(error) => return listener.refused(&error.named().await, Instant::now()),
+        };
+        match self.serve(uid, run, listener, bound).await {
+            Ok(active) => listener.opened(active, Instant::now()),
+            // Without the identity nobody can be answered: it is being made.
+            Err(None) => {}
+            Err(Some(message)) => {
+                tracing::warn!(run = %run.name_any(), "the callback server cannot begin yet: {message}");
+                listener.failed(message, Instant::now());
+            }
+        }
+    }
+
+    async fn serve(
+        &self,
+        uid: &str,
+        run: &Arc<UpdateRun>,
+        listener: &Listener,
+        bound: callback::BoundListeners,
+    ) -> Result<ActiveListener, Option<String>> {
+        let identity = exposure::identity(&self.context.client, run).await?;
+        let identity = Arc::new(identity);
+        let side = ServerOptions {
+            identity: identity.clone(),
+            sources: listener.sources.subscribe(),
+            peers: listener.peers.subscribe(),
+            registry: self.context.tools.calls.clone(),
+            files: Arc::new(self.files(run)),
+            counters: self.context.metrics.callback.clone(),
+            limits: Limits::for_descriptors(crate::descriptors::limit()),
+        };
+        let server = callback::serve(bound, side).map_err(|error| Some(error.to_string()))?;
+        let refusals = server.refusals().clone();
+        let closed = CancellationToken::new();
+        let open = OpenListener {
+            identity,
+            pair: listener.pair,
+            refusals: refusals.clone(),
+            closed: closed.clone(),
+        };
+        self.context.listeners.lock().insert(uid.to_owned(), open);
+        self.context.listeners.changed.notify_waiters();
+        tokio::spawn(refusals::tell(self.context.clone(), run.clone(), refusals, closed.clone()));
+        tracing::info!(run = %run.name_any(), http = listener.pair.http, https = listener.pair.https, "the callback server listens");
+        Ok(ActiveListener { server, reporter: closed.drop_guard() })
+    }
+
+    async fn shut(&self, uid: &str, run: &UpdateRun, listener: &mut Listener) {
+        let Some(ActiveListener { server, reporter }) = listener.active.take() else { return };
+        self.context.listeners.lock().remove(uid);
+        server.close().await;
+        drop(reporter);
+        tracing::info!(run = %run.name_any(), http = listener.pair.http, https = listener.pair.https, "the callback server is closed");
+    }
+
+    /// What this runner has said of the run's ports.
+    fn said<'a>(&self, run: &'a UpdateRun) -> Option<&'a ListenerStatus> {
+        run.status.iter().flat_map(|s| &s.listeners).find(|said| said.runner == self.context.name)
+    }
+
+    /// Takes back what is said of ports that are not ours any more, by an earlier process too.
+    async fn forget_reports(&self, runs: &[Arc<UpdateRun>]) {
+        for run in runs {
+            let open = run.uid().is_some_and(|uid| self.listeners.contains_key(&uid));
+            if self.said(run).is_some() && !open {
+                self.tell(run, None).await;
+            }
+        }
+    }
+
+    async fn tell_news(&self, run: &Arc<UpdateRun>, listener: &mut Listener) {
+        let report = listener.report(&self.context.name);
+        if report.is_some() && report != listener.told && self.tell(run, report.as_ref()).await {
+            listener.told = report;
+        }
+    }
+
+    async fn tell(&self, run: &Arc<UpdateRun>, report: Option<&ListenerStatus>) -> bool {
+        match publish::listener(&self.context.client, run, &self.context.name, report).await {
+            Ok(()) => true,
+            Err(error) if publish::is_gone(&error) => true,
+            Err(error) => {
+                tracing::warn!(run = %run.name_any(), error = %chain(&error), "the state of the ports could not be written; tried again");
+                false
+            }
+        }
+    }
+
+    /// Addresses of the machines that may call.
+    async fn sources(&self, uid: &str, run: &UpdateRun, snapshot: &Snapshot) -> Arc<AddressSet> {
+        let namespace = run.namespace().unwrap_or_default();
+        let names = run.status.iter().flat_map(|s| s.nodes.iter().flatten());
+        let nodes: Vec<_> = names
+            .filter(|name| !snapshot.ended.contains(&(uid.to_owned(), (*name).clone())))
+            .filter_map(|name| self.context.caches.nodes.get(&ObjectRef::new(name).within(&namespace)))
+            .filter(|node| exposure::calls_back(node, run))
+            .collect();
+        let found = futures::future::join_all(nodes.iter().map(|node| self.context.names.of(node))).await;
+        Arc::new(found.into_iter().flatten().collect())
+    }
+
+    /// Which sessions other runners answer for, and where.
+    fn tell_where_else(&self, open: &HashMap<String, Arc<UpdateRun>>, snapshot: &Snapshot) {
+        let others =
+            snapshot.updates.iter().filter(|u| !is_finished(u) && u.spec.runner != self.context.name);
+        let elsewhere = others.filter_map(|update| {
+            let owner = &update.spec.runner;
+            let pair = pair_of(open.get(run_of(update)?)?, owner)?;
+            let address = peers::address_of(&snapshot.runners, &self.context.name, owner)?;
+            Some((update.uid()?, SocketAddr::new(address, pair.https)))
+        });
+        self.context.tools.calls.set_elsewhere(elsewhere.collect());
+    }
+
+    fn files(&self, run: &UpdateRun) -> BaselinePayloads {
+        let namespace = run.namespace().unwrap_or_default();
+        let baseline = run.spec.baseline_ref.as_ref();
+        let baseline = baseline
+            .and_then(|b| self.context.caches.baselines.get(&ObjectRef::new(&b.name).within(&namespace)));
+        let digests =
+            baseline.iter().flat_map(|b| &b.spec.components).map(|c| c.payload.digest.clone()).collect();
+        BaselinePayloads { store: self.context.tools.store.clone(), digests }
+    }
+}
+
+/// The payloads of a run's baseline.
+struct BaselinePayloads {
+    store: Store,
+    digests: Vec<String>,
+}
+
+impl PayloadFiles for BaselinePayloads {
+    fn file(&self, digest: &str) -> Option<PathBuf> {
+        self.digests.iter().any(|d| d == digest).then(|| self.store.path(digest)).flatten()
+    }
+}
+
+/// The ports that a runner is to listen on for a run.
+pub(super) fn pair_of(run: &UpdateRun, runner: &str) -> Option<Pair> {
+    let callback = run.status.as_ref()?.callback.as_ref()?;
+    let ports = callback.ports.iter().find(|ports| ports.runner == runner)?;
+    Some(Pair { http: ports.http_port, https: ports.https_port })
+}
+
+/// UID of the run that a machine is updated in.
+fn run_of(update: &NodeUpdate) -> Option<&str> {
+    let owner = update.owner_references().iter().find(|owner| owner.kind == UpdateRun::kind(&()));
+    owner.map(|owner| owner.uid.as_str())
+}
+
+fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, new: T) {
+    to.send_if_modified(|old| {
+        let differs = *old != new;
+        if differs {
+            *old = new;
+        }
+        differs
+    });
+}

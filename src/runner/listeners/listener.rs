@@ -1,0 +1,187 @@
+//! One listener, and what is remembered of the attempts at it.
+
+use crate::api::update_run::{ListenerState, ListenerStatus};
+use crate::callback::{AddressSet, BindError, BindErrorKind, Pair, Server};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::DropGuard;
+
+/// How long a port counts as taken after it was found so.
+const TAKEN_TTL: Duration = Duration::from_secs(30);
+
+/// How long after a failure that is no conflict the same ports are tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long what stands behind the ports may be missing before it is reported: a read that fails
+/// once is nobody's concern.
+const FAILURE_GRACE: Duration = Duration::from_secs(10);
+
+/// One listener, or the attempt at one.
+pub(super) struct Listener {
+    /// The ports that were given last.
+    pub(super) pair: Pair,
+    pub(super) active: Option<ActiveListener>,
+    pub(super) sources: watch::Sender<Arc<AddressSet>>,
+    pub(super) peers: watch::Sender<Arc<[IpAddr]>>,
+    /// What came of the last attempt at these ports.
+    found: Option<BindOutcome>,
+    /// Ports that were found taken, and when.
+    taken: Vec<(u16, Instant)>,
+    /// Since when what stands behind the ports is missing.
+    trouble: Option<Instant>,
+    /// What was written last.
+    pub(super) told: Option<ListenerStatus>,
+}
+
+/// A listener that is open.
+pub(super) struct ActiveListener {
+    pub(super) server: Server,
+    /// Those who tell of refusals tell of the last ones when it is dropped.
+    pub(super) reporter: DropGuard,
+}
+
+struct BindOutcome {
+    state: ListenerState,
+    message: String,
+    at: Instant,
+}
+
+impl Listener {
+    /// `said`: what this runner has said of the run's ports, perhaps in an earlier process.
+    pub(super) fn new(pair: Pair, said: Option<&ListenerStatus>, now: Instant) -> Self {
+        Self {
+            pair,
+            active: None,
+            sources: watch::channel(Arc::default()).0,
+            peers: watch::channel(Arc::from([])).0,
+            found: None,
+            taken: said.iter().flat_map(|said| &said.taken).map(|port| (*port, now)).collect(),
+            trouble: None,
+            told: None,
+        }
+    }
+
+    /// These ports from now on. The listener must be shut.
+    pub(super) fn move_to(&mut self, pair: Pair) {
+        (self.pair, self.found, self.trouble) = (pair, None, None);
+    }
+
+    /// Whether the ports are to be tried now. A pair that was taken is not tried again before it
+    /// may have become free: the controller gives another one meanwhile.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        match &self.found {
+            None => true,
+            Some(BindOutcome { state: ListenerState::Bound | ListenerState::Conflict, .. }) => {
+                !self.taken.iter().any(|(port, _)| [self.pair.http, self.pair.https].contains(port))
+            }
+            Some(BindOutcome { state: ListenerState::NotPermitted | ListenerState::Failed, at, .. }) => {
+                now.duration_since(*at) >= RETRY_INTERVAL
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, active: ActiveListener, now: Instant) {
+        self.active = Some(active);
+        self.trouble = None;
+        self.find(ListenerState::Bound, String::new(), now);
+    }
+
+    /// The ports could not be had.
+    pub(super) fn refused(&mut self, error: &BindError, now: Instant) {
+        let state = match error.kind {
+            BindErrorKind::InUse(_) => {
+                self.taken.retain(|(port, _)| *port != error.port);
+                self.taken.push((error.port, now));
+                ListenerState::Conflict
+            }
+            BindErrorKind::NotPermitted => ListenerState::NotPermitted,
+            BindErrorKind::NoFamily | BindErrorKind::Other(_) => ListenerState::Failed,
+        };
+        self.find(state, error.to_string(), now);
+    }
+
+    /// The ports could be had, but nobody can be answered there. Becomes a failure when it lasts.
+    pub(super) fn failed(&mut self, message: String, now: Instant) {
+        let since = *self.trouble.get_or_insert(now);
+        if now.duration_since(since) >= FAILURE_GRACE {
+            self.find(ListenerState::Failed, message, now);
+        }
+    }
+
+    /// Nothing is given to us at the moment. Returns whether there is still something to remember:
+    /// without it the same ports would be given again at once.
+    pub(super) fn rest(&mut self, now: Instant) -> bool {
+        self.forget_old(now);
+        if let Some(found) = &mut self.found {
+            found.state = ListenerState::Conflict;
+        }
+        !self.taken.is_empty()
+    }
+
+    pub(super) fn forget_old(&mut self, now: Instant) {
+        self.taken.retain(|(_, at)| now.duration_since(*at) < TAKEN_TTL);
+    }
+
+    /// What is to be said of the ports; `None`: nothing is known yet.
+    pub(super) fn report(&self, runner: &str) -> Option<ListenerStatus> {
+        let found = self.found.as_ref()?;
+        let taken: BTreeSet<u16> = self.taken.iter().map(|(port, _)| *port).collect();
+        Some(ListenerStatus {
+            runner: runner.to_owned(),
+            http_port: self.pair.http,
+            https_port: self.pair.https,
+            state: found.state,
+            message: found.message.clone(),
+            taken: taken.into_iter().collect(),
+        })
+    }
+
+    fn find(&mut self, state: ListenerState, message: String, at: Instant) {
+        self.found = Some(BindOutcome { state, message, at });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::callback::{Family, bind};
+    use std::net::TcpListener;
+
+    /// A taken pair was given and found taken many times a second.
+    #[test]
+    fn a_taken_port_is_remembered_for_half_a_minute_whether_or_not_another_is_given() {
+        let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = foreign.local_addr().unwrap().port();
+        let now = Instant::now();
+        let mut listener = Listener::new(Pair { http: port, https: 1 }, None, now);
+        let error = bind(listener.pair, &[Family::V4]).map(|_| ()).unwrap_err();
+        listener.refused(&error, now);
+        assert!(!listener.is_due(now));
+        assert!(listener.rest(now));
+        let said = listener.report("r").unwrap();
+        assert_eq!((said.state, said.taken.clone()), (ListenerState::Conflict, vec![port]));
+        let mut after_restart = Listener::new(listener.pair, Some(&said), now);
+        let soon = now + TAKEN_TTL.saturating_sub(Duration::from_secs(1));
+        assert!(listener.rest(soon) && after_restart.rest(soon));
+        assert!(!listener.rest(now + TAKEN_TTL) && !after_restart.rest(now + TAKEN_TTL));
+        assert!(listener.is_due(now + TAKEN_TTL));
+    }
+
+    /// One failed read of a Secret disabled a runner for the rest of the run.
+    #[test]
+    fn trouble_is_told_when_it_lasts_and_tried_again() {
+        let now = Instant::now();
+        let mut listener = Listener::new(Pair { http: 1, https: 2 }, None, now);
+        listener.failed("no answer".into(), now);
+        assert!(listener.is_due(now));
+        assert_eq!(listener.report("r"), None);
+        let later = now + FAILURE_GRACE;
+        listener.failed("no answer".into(), later);
+        assert_eq!(listener.report("r").map(|said| said.state), Some(ListenerState::Failed));
+        assert!(!listener.is_due(later));
+        assert!(listener.is_due(later + RETRY_INTERVAL));
+    }
+}

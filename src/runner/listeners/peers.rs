@@ -1,0 +1,62 @@
+//! Where runners reach each other.
+
+use crate::membership::{RunnerLocation, Runners};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Two processes that share a host reach each other there, whatever addresses it has.
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+/// Addresses at which runner `own` reaches another, and from which that one calls it.
+fn addresses(runners: &Runners, own: &str, other: &str) -> Vec<IpAddr> {
+    match (runners.get(own).map(|info| &info.location), runners.get(other).map(|info| &info.location)) {
+        (Some(RunnerLocation::Host { id, .. }), Some(RunnerLocation::Host { id: same, .. }))
+            if id == same =>
+        {
+            LOOPBACK.to_vec()
+        }
+        (_, Some(RunnerLocation::Host { addresses, .. })) => addresses.clone(),
+        (_, Some(RunnerLocation::Pod { pod_ips, .. })) => pod_ips.clone(),
+        (_, None) => Vec::new(),
+    }
+}
+
+/// Where runner `own` reaches another.
+pub(super) fn address_of(runners: &Runners, own: &str, other: &str) -> Option<IpAddr> {
+    addresses(runners, own, other).into_iter().next()
+}
+
+/// From where the other runners call runner `own`, each with its name.
+pub(in crate::runner) fn peers(runners: &Runners, own: &str) -> Vec<(IpAddr, String)> {
+    let others = runners.keys().filter(|name| *name != own);
+    others.flat_map(|name| addresses(runners, own, name).into_iter().map(|ip| (ip, name.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::RunnerInfo;
+
+    fn host(id: &str, addresses: &[&str]) -> RunnerInfo {
+        let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        RunnerInfo { version: "0.1.0".into(), location: RunnerLocation::Host { id: id.into(), addresses } }
+    }
+
+    /// Two processes that nobody has told an address could not pass a call on.
+    #[test]
+    fn runners_on_one_host_reach_each_other_without_an_address() {
+        let runners: Runners = [
+            ("a".to_owned(), host("here", &[])),
+            ("b".to_owned(), host("here", &["192.0.2.1"])),
+            ("c".to_owned(), host("there", &["192.0.2.2"])),
+        ]
+        .into();
+        assert_eq!(address_of(&runners, "a", "b"), Some(LOOPBACK[0]));
+        assert_eq!(address_of(&runners, "a", "c"), "192.0.2.2".parse().ok());
+        assert_eq!(address_of(&runners, "c", "a"), None);
+        let found = peers(&runners, "a");
+        let named =
+            |name: &str| found.iter().filter(|(_, n)| n == name).map(|(ip, _)| *ip).collect::<Vec<_>>();
+        assert_eq!(named("b"), LOOPBACK);
+        assert_eq!(named("c"), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+    }
+}

@@ -1,0 +1,298 @@
+//! The life of one NodeUpdate: attempts, waits between them, the end.
+
+mod credentials;
+mod retry;
+mod status;
+
+use super::render::Phase;
+use super::{Context, TaskControl, count};
+use crate::api::node_update::{Intent, NodeUpdateStatus};
+use crate::api::{NodeUpdate, condition};
+use crate::failure::Failure;
+use crate::session::{self, End, Goal, ReturnPath, View};
+use farrier_update::{Reason, Retry};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use retry::time;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tracing::Instrument as _;
+
+/// Statuses are written at most this often: what happens faster nobody can read.
+const WRITE_INTERVAL: Duration = Duration::from_millis(400);
+
+/// What a task does next.
+enum Next {
+    /// An attempt with this number.
+    Attempt { number: u32, goal: Goal, touched: bool },
+    /// Wait, then the attempt after this one.
+    Wait { failure: Failure, number: u32, at: Time },
+    /// Planned: wait for the word.
+    Planned { number: u32 },
+    /// Over.
+    Over,
+}
+
+/// Works on one NodeUpdate until it ends, and lets it go.
+pub(super) async fn run(
+    context: &Arc<Context>,
+    update: &Arc<NodeUpdate>,
+    finished: bool,
+    control: watch::Receiver<TaskControl>,
+    stop: watch::Receiver<bool>,
+) {
+    let mut task = UpdateWorker {
+        context,
+        update: (**update).clone(),
+        latest: Mutex::new((**update).clone()),
+        old: update.status.clone().unwrap_or_default(),
+        view: View::default(),
+        control,
+        stop,
+        planning: 0,
+        generation: None,
+    };
+    // One that has ended only has to be let go.
+    let mut next = if finished { Next::Over } else { task.resume() };
+    loop {
+        next = match next {
+            // Boxed: an attempt's state is some 20 KiB, and most tasks wait most of the time.
+            Next::Attempt { number, goal, touched } => {
+                let span = tracing::error_span!("attempt", attempt = number);
+                Box::pin(task.attempt(number, goal, touched)).instrument(span).await
+            }
+            Next::Wait { failure, number, at } => task.wait(failure, number, at).await,
+            Next::Planned { number } => task.wait_for_approval(number).await,
+            Next::Over => break,
+        };
+    }
+    task.release().await;
+}
+
+struct UpdateWorker<'a> {
+    context: &'a Arc<Context>,
+    update: NodeUpdate,
+    /// The object as the API server had it last: each write names the version that it follows.
+    latest: Mutex<NodeUpdate>,
+    /// The status as it was written last.
+    old: NodeUpdateStatus,
+    /// The last attempt's view.
+    view: View,
+    control: watch::Receiver<TaskControl>,
+    stop: watch::Receiver<bool>,
+    /// Attempts that went into the plan: they do not count as tries to carry it out.
+    planning: u32,
+    /// Generation of the ManagedNode that the last attempt worked with.
+    generation: Option<i64>,
+}
+
+impl UpdateWorker<'_> {
+    /// Where an earlier process left off.
+    fn resume(&self) -> Next {
+        let number = self.old.attempt.unwrap_or(0);
+        let succeeded = condition::find(&self.old.conditions, "Succeeded");
+        let planned = succeeded.is_some_and(|c| c.reason == Reason::PlanOnly.as_str());
+        if planned {
+            return Next::Planned { number };
+        }
+        if let Some(at) = &self.old.next_attempt_at {
+            let message = succeeded.map(|c| c.message.clone()).unwrap_or_default();
+            return Next::Wait {
+                failure: Failure::new(Reason::WaitingForRetry, message),
+                number,
+                at: at.clone(),
+            };
+        }
+        Next::Attempt { number: number.max(1), goal: self.goal(), touched: number > 0 && !self.was_clean() }
+    }
+
+    fn goal(&self) -> Goal {
+        match self.control.borrow().intent {
+            Intent::Plan => Goal::Plan,
+            Intent::Run | Intent::Cancel => Goal::Update,
+        }
+    }
+
+    /// Whether the last status says that nothing of ours is on the machine.
+    fn was_clean(&self) -> bool {
+        condition::is(&self.old.conditions, "TornDown", "True")
+    }
+
+    fn is_cancelled(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Returns when the run is cancelled, if nothing can be on the machine.
+    async fn cancelled_untouched(&self, touched: bool) {
+        let mut stop = self.stop.clone();
+        if touched || stop.wait_for(|stop| *stop).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Makes an attempt and decides what follows it.
+    async fn attempt(&mut self, number: u32, goal: Goal, touched: bool) -> Next {
+        self.view = View::default();
+        if self.is_cancelled() && !touched {
+            return self.end(End::Cancelled, number).await;
+        }
+        self.note_first_attempt();
+        if let Some(message) = self.context.awaited(&self.update, goal, touched).await {
+            self.view.return_path = ReturnPath::Pending { message };
+        }
+        // Written before anything is done: a restart must know that something may be there.
+        self.publish(&Phase::Working, number).await;
+        let begun = Instant::now();
+        let active = self.context.metrics.sessions.hold();
+        // Before it is read: an edit that falls in between is not claimed.
+        self.generation = self.context.generation(&self.update);
+        let loaded = tokio::select! {
+            loaded = self.context.load(&self.update, goal, number, touched) => loaded,
+            () = self.cancelled_untouched(touched) => {
+                Err(Failure::new(Reason::Cancelled, "cancelled before anything was put on the machine"))
+            }
+        };
+        let end = match &loaded {
+            Ok(job) => {
+                tracing::info!("begins");
+                Box::pin(self.session(job, number)).await
+            }
+            Err(failure) => End::Failed(failure.clone()),
+        };
+        drop(active);
+        count::attempt(&self.context.metrics, &end, begun.elapsed());
+        count::looked(&self.context.metrics, self.view.clean.as_ref());
+        if let Ok(job) = &loaded
+            && self.has_new_credentials(&end, &job.credentials).await
+        {
+            tracing::info!("the Secret was changed meanwhile; the attempt goes on with what is in it now");
+            return Next::Attempt { number, goal, touched: touched || self.view.deploying };
+        }
+        self.after(end, number, touched).await
+    }
+
+    /// Measures how long the object waited for somebody to begin with it.
+    fn note_first_attempt(&self) {
+        if self.old.started_at.is_none()
+            && let Some(created) = self.update.creation_timestamp()
+        {
+            let waited = condition::now().0.duration_since(created.0);
+            let waited = Duration::try_from(waited).unwrap_or_default();
+            self.context.metrics.first_attempt_delay.observe([], waited);
+        }
+    }
+
+    /// Runs a session, writing statuses as it goes.
+    async fn session(&mut self, job: &session::Job, number: u32) -> End {
+        let (send, receive) = watch::channel(View::default());
+        let tools = self.context.tools.clone();
+        let stop = self.stop.clone();
+        let work = async {
+            let end = tokio::select! {
+                end = session::run(job, &tools, stop, &send) => end,
+                end = self.abandoned() => end,
+            };
+            let view = send.borrow().clone();
+            // Ends `follow`, after the write that it may be at: one that was cut off might still
+            // reach the API server, and overwrite what comes after it.
+            drop(send);
+            (end, view)
+        };
+        let ((end, view), written) = tokio::join!(work, self.follow(receive, number));
+        self.view = view;
+        self.old = written;
+        end
+    }
+
+    /// The object's owner does not want to wait for the machine.
+    async fn abandoned(&self) -> End {
+        let mut control = self.control.clone();
+        if control.wait_for(|w| w.abandon).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        End::Failed(Failure::new(
+            Reason::CleanupPending,
+            "deleted with the annotation farrier.dev/abandon: the machine was not cleaned by the operator; its engine takes everything back by itself when its lease ends",
+        ))
+    }
+
+    /// Writes a status whenever the view has changed, until nobody changes it any more. Returns the
+    /// last one that was written.
+    async fn follow(&self, mut view: watch::Receiver<View>, number: u32) -> NodeUpdateStatus {
+        let (mut recorded, mut blocked, mut warned) = (false, false, false);
+        let mut written = self.old.clone();
+        while view.changed().await.is_ok() {
+            let now = view.borrow_and_update().clone();
+            if let Some(key) = now.first_key.as_ref().filter(|_| !recorded) {
+                recorded = true;
+                self.context.record_host_key(&self.update, key).await;
+            }
+            if let ReturnPath::Blocked { failure, fallback } = &now.return_path
+                && !blocked
+            {
+                blocked = true;
+                self.context.announce_blocked(&self.update, failure, *fallback).await;
+            }
+            if let Some(failure) = now.untrusted_peer.as_ref().filter(|_| !warned) {
+                warned = true;
+                self.context.announce_untrusted_peer(&self.update, failure).await;
+            }
+            let status = self.render(&written, &now, &Phase::Working, number);
+            if status != written && self.write(&status).await {
+                written = status;
+                let mut end = view.clone();
+                tokio::select! {
+                    // sleep: the pace of writing; the end of the session ends it.
+                    () = tokio::time::sleep(WRITE_INTERVAL) => {}
+                    () = async { while end.changed().await.is_ok() {} } => {}
+                }
+            }
+        }
+        written
+    }
+
+    /// What follows an attempt.
+    async fn after(&mut self, end: End, number: u32, touched: bool) -> Next {
+        self.context.record(&self.update, &self.view, &end, self.generation).await;
+        let abandoned = self.control.borrow().abandon;
+        let dirty = match &self.view.clean {
+            Some(Ok(())) => false,
+            Some(Err(_)) => true,
+            None => self.view.deploying || touched,
+        };
+        if self.is_cancelled() {
+            if dirty && !abandoned {
+                self.clean_up(number).await;
+            }
+            let end = match end {
+                End::Finished(_) => end,
+                End::Planned | End::Inventoried | End::Cancelled | End::Failed(_) => End::Cancelled,
+            };
+            return self.end(end, number).await;
+        }
+        if end == End::Planned {
+            self.publish(&Phase::Planned, number).await;
+            self.context.announce(&self.update, &self.view, &end).await;
+            return Next::Planned { number };
+        }
+        match self.retry(&end, number) {
+            Some((failure, Retry::At(at))) => Next::Wait { failure, number, at: time(at) },
+            Some((_, Retry::GiveUp)) | None => {
+                if dirty && self.view.deploying {
+                    self.clean_up(number).await;
+                }
+                self.end(end, number).await
+            }
+        }
+    }
+
+    async fn end(&mut self, end: End, number: u32) -> Next {
+        self.publish(&Phase::Ended(end.clone()), number).await;
+        count::ended(&self.context.metrics, &end);
+        let (result, reason) = count::result(&end);
+        tracing::info!(result, %reason, "ends");
+        self.context.announce(&self.update, &self.view, &end).await;
+        Next::Over
+    }
+}

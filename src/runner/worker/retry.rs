@@ -1,0 +1,134 @@
+//! Between attempts: whether another one follows, going back to a machine that was lost, and waits.
+
+use super::{Next, UpdateWorker};
+use crate::api::condition;
+use crate::api::node_update::Intent;
+use crate::failure::Failure;
+use crate::runner::count;
+use crate::runner::render::Phase;
+use crate::session::{self, End, Goal, View};
+use farrier_update::{Millis, NodeVerdict, Retry, after_failure, backoff};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often cleaning is tried once more when a machine was lost with our engine on it. After
+/// that the engine's own lease must do.
+const CLEANING_ATTEMPTS: u32 = 3;
+
+impl UpdateWorker<'_> {
+    /// The failure of an attempt, and whether another one follows it. `None`: it was none.
+    pub(super) fn retry(&self, end: &End, number: u32) -> Option<(Failure, Retry)> {
+        let failure = match end {
+            End::Failed(failure) => failure.clone(),
+            End::Finished(NodeVerdict::Failed { reason, message }) => Failure::new(*reason, message.clone()),
+            End::Finished(NodeVerdict::Succeeded { .. } | NodeVerdict::Cancelled { .. })
+            | End::Planned
+            | End::Inventoried
+            | End::Cancelled => return None,
+        };
+        let retry = after_failure(failure.reason, number - self.planning, self.retries(), self.seed(), now());
+        Some((failure, retry))
+    }
+
+    fn retries(&self) -> u32 {
+        let namespace = self.update.namespace().unwrap_or_default();
+        let run =
+            self.context.caches.runs.get(&ObjectRef::new(&self.update.spec.run_ref.name).within(&namespace));
+        run.map_or(0, |run| run.spec.strategy.retries)
+    }
+
+    /// Spreads the attempts of machines that failed together.
+    pub(super) fn seed(&self) -> u64 {
+        self.update
+            .uid()
+            .unwrap_or_default()
+            .bytes()
+            .fold(0, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)))
+    }
+
+    /// Goes back to a machine that was lost with our engine on it, some times.
+    pub(super) async fn clean_up(&mut self, number: u32) {
+        self.view.step = session::Step::CleaningUp;
+        self.publish(&Phase::Working, number).await;
+        for attempt in 1..=CLEANING_ATTEMPTS {
+            let kept = self.view.clone();
+            let Ok(job) = self.context.load(&self.update, Goal::CleanUp, number, true).await else { return };
+            let (send, _) = watch::channel(View { deploying: true, ..View::default() });
+            let (_stop, stop) = watch::channel(true);
+            let end = tokio::select! {
+                end = session::run(&job, &self.context.tools, stop, &send) => end,
+                end = self.abandoned() => end,
+            };
+            // A wrong password that is offered again locks the account.
+            let lasting = matches!(&end, End::Failed(failure) if !failure.reason.retryable());
+            let seen = send.borrow().clone();
+            count::looked(&self.context.metrics, seen.clean.as_ref());
+            self.view = View {
+                clean: seen.clean.or(kept.clean),
+                leases: seen.leases,
+                leftovers: seen.leftovers,
+                ..kept
+            };
+            if matches!(self.view.clean, Some(Ok(())))
+                || lasting
+                || attempt == CLEANING_ATTEMPTS
+                || self.control.borrow().abandon
+            {
+                return;
+            }
+            // sleep: a machine that was lost says nothing when it is back.
+            tokio::time::sleep(backoff(attempt, self.seed())).await;
+        }
+    }
+
+    /// Waits for the time of the next attempt, or for the run to be cancelled.
+    pub(super) async fn wait(&mut self, failure: Failure, number: u32, at: Time) -> Next {
+        if self.old.next_attempt_at.as_ref() != Some(&at) {
+            self.publish(&Phase::Retrying { failure: failure.clone(), at: at.clone() }, number).await;
+            self.context.announce_retry(&self.update, &failure, number, &at.0.to_string()).await;
+        }
+        let left = at.0.duration_since(condition::now().0);
+        let left = Duration::try_from(left).unwrap_or_default();
+        let mut stop = self.stop.clone();
+        // An end of the sender means that nobody will ever cancel.
+        let cancelled = tokio::select! {
+            // sleep: the time of the next attempt, which the status tells; a cancel ends it.
+            () = tokio::time::sleep(left) => false,
+            Ok(_) = stop.wait_for(|stop| *stop) => true,
+        };
+        if !cancelled {
+            Next::Attempt { number: number + 1, goal: self.goal(), touched: !self.was_clean() }
+        } else if self.was_clean() {
+            self.end(End::Cancelled, number).await
+        } else {
+            Next::Attempt { number, goal: Goal::CleanUp, touched: true }
+        }
+    }
+
+    /// Waits for the run to be set going, or to be cancelled.
+    pub(super) async fn wait_for_approval(&mut self, number: u32) -> Next {
+        let mut control = self.control.clone();
+        let intent = control.wait_for(|w| w.intent != Intent::Plan).await.map(|w| w.intent);
+        match intent {
+            Ok(Intent::Run) => {
+                self.planning = number;
+                Next::Attempt { number: number + 1, goal: Goal::Update, touched: false }
+            }
+            Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,
+            // The runner is going down.
+            Ok(Intent::Plan) | Err(_) => Next::Over,
+        }
+    }
+}
+
+fn now() -> Millis {
+    Millis(u64::try_from(condition::now().0.as_millisecond()).unwrap_or(0))
+}
+
+pub(super) fn time(at: Millis) -> Time {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    Time(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+}

@@ -1,0 +1,200 @@
+//! Getting to the machine, and back to it.
+
+use super::return_path::EngineCallback;
+use super::{Session, Step};
+use crate::drivers::linux::{Deployed, Launch, Machine};
+use crate::failure::Failure;
+use crate::metrics::result_of;
+use crate::ssh::connect::{Milestone, connect};
+use crate::ssh::{Connection, HostKeys};
+use farrier_update::Reason;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// How long a machine that was lost in the middle is called back before the attempt ends: longer
+/// than most machines take to reboot. The engine goes on meanwhile, and so may the next attempt.
+const RECONNECT_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Between two calls.
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A stream that ends sooner than this after it stood has done nothing.
+const SHORT_STREAM: Duration = Duration::from_secs(2);
+
+/// How many such streams in a row are enough.
+const MAX_SHORT_STREAMS: u32 = 5;
+
+impl Session<'_> {
+    /// Sees to it that the engine is there and can be talked to, until it has retired. Returns
+    /// the machine for the last look.
+    pub(super) async fn keep(&self) -> Result<Machine, Failure> {
+        let mut calls = self.register_callback();
+        let mut machine = self.connect().await?;
+        let mut deployed = match self.deploy(&machine).await {
+            Ok(deployed) => deployed,
+            Err(failure) => {
+                self.look_at_once(&machine).await;
+                return Err(failure);
+            }
+        };
+        let mut call = None;
+        let mut short = 0;
+        loop {
+            let since = Instant::now();
+            let talked = match calls.as_mut().filter(|_| deployed.calls_back) {
+                Some(calls) => self.serve_callbacks(&machine, calls, call.take()).await,
+                None => machine.talk(&deployed, &self.engine_api).await,
+            };
+            if self.engine_api.is_retired() {
+                return Ok(machine);
+            }
+            if let (Err(failure), true, false) = (&talked, deployed.calls_back, self.has_called()) {
+                // The connection by which it was brought still stands.
+                self.block(failure.clone());
+                deployed = self.deploy(&machine).await?;
+                continue;
+            }
+            short = if since.elapsed() < SHORT_STREAM { short + 1 } else { 0 };
+            if short >= MAX_SHORT_STREAMS {
+                return Err(talked.err().unwrap_or_else(|| self.keeps_ending()));
+            }
+            tracing::info!("the stream to the engine ended; going back");
+            let called = async {
+                match calls.as_mut().filter(|_| deployed.calls_back) {
+                    Some(calls) => calls.next_stream().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                back = self.go_back(&machine) => {
+                    let (other, now) = back?;
+                    machine = other.unwrap_or(machine);
+                    deployed = now;
+                }
+                // The engine was faster.
+                stream = called => call = Some(stream),
+            }
+        }
+    }
+
+    /// Connects and signs in.
+    #[tracing::instrument(name = "step", skip_all, fields(step = "connect"))]
+    pub(super) async fn connect(&self) -> Result<Machine, Failure> {
+        let job = self.job;
+        let pinned = self.pinned();
+        let lines = job.host_keys.iter().map(String::as_str).chain(pinned.as_deref());
+        let keys = HostKeys::parse(&job.node, lines, job.trust_first)?;
+        let connected = connect(&job.target, &keys, &job.credentials, |milestone| {
+            self.view.send_modify(|v| match milestone {
+                Milestone::Reached { address } => v.address = Some(address),
+                Milestone::HostKeyAccepted { first } => {
+                    v.host_key_accepted = true;
+                    v.first_key = first.or(v.first_key.take());
+                }
+                Milestone::SignedIn => v.authenticated = true,
+            });
+        })
+        .await;
+        self.tools.metrics.ssh_connects.count([result_of(&connected, "Connected")]);
+        let connection: Connection = connected?;
+        if let Some(key) = &connection.first_key {
+            *self.first_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+        }
+        Ok(Machine { connection, id: job.id() })
+    }
+
+    #[tracing::instrument(name = "step", skip_all, fields(step = "deploy"))]
+    async fn deploy(&self, machine: &Machine) -> Result<Deployed, Failure> {
+        let job = self.job;
+        let probe = machine.probe().await?;
+        let engine = self.tools.engines.for_machine(&job.node, &probe.system, &probe.arch)?;
+        if *self.stop.borrow()
+            && !job.touched
+            && probe.existing.is_empty()
+            && self.view.borrow().engine.is_none()
+        {
+            return Err(Failure::new(
+                Reason::Cancelled,
+                format!("the run was cancelled before anything was put on {}", job.node),
+            ));
+        }
+        self.view.send_modify(|v| {
+            if v.step == Step::Connecting {
+                v.step = Step::Deploying;
+            }
+        });
+        let told = self.return_path(machine, &probe).await?;
+        let launch = Launch {
+            engine: &engine,
+            session: &job.session,
+            run: &job.run,
+            privilege: job.privilege,
+            credentials: &job.credentials,
+            lease_seconds: job.lease_seconds,
+            callback: told.as_ref().map(|told| &told.config),
+        };
+        let begins = || self.view.send_modify(|v| v.deploying = true);
+        let deployed = machine.deploy(&launch, &probe, begins).await;
+        let result = result_of(&deployed, Reason::EngineDeployed.as_str());
+        self.tools.metrics.engine_deploys.count([result]);
+        let deployed = deployed?;
+        self.view.send_modify(|v| v.engine = Some(deployed.dir.clone()));
+        if let Some(EngineCallback { config, tried: false }) = &told
+            && !self.engine_reaches(machine, &deployed.dir, &config.addresses).await
+        {
+            // Once more: the engine is told not to call any more.
+            return Box::pin(self.deploy(machine)).await;
+        }
+        Ok(deployed)
+    }
+
+    /// The engine did not come up: mostly nothing is left of it, and then nobody needs to come
+    /// back. What is still there is left to those who clean up.
+    async fn look_at_once(&self, machine: &Machine) {
+        let deploying = self.view.borrow().deploying;
+        if deploying && machine.look().await.is_ok_and(|found| found.is_empty()) {
+            self.view.send_modify(|v| v.clean = Some(Ok(())));
+        }
+    }
+
+    /// Back to a machine whose engine is not finished: over the connection that stands, or a new
+    /// one, which is returned. A machine that is rebooting is called until it answers.
+    async fn go_back(&self, machine: &Machine) -> Result<(Option<Machine>, Deployed), Failure> {
+        if !machine.connection.is_closed()
+            && let Ok(deployed) = self.deploy(machine).await
+        {
+            return Ok((None, deployed));
+        }
+        machine.connection.close().await;
+        let until = Instant::now() + RECONNECT_TIMEOUT;
+        loop {
+            let arrived = async {
+                let machine = self.connect().await?;
+                let deployed = self.deploy(&machine).await?;
+                Ok::<_, Failure>((Some(machine), deployed))
+            };
+            match arrived.await {
+                Ok(arrived) => {
+                    self.view.send_modify(|v| v.lost = None);
+                    return Ok(arrived);
+                }
+                Err(failure) if failure.reason.retryable() && Instant::now() < until => {
+                    self.view.send_modify(|v| v.lost = Some(failure.clone()));
+                    tracing::info!(reason = %failure.reason, "not back yet");
+                    tokio::time::sleep(RECONNECT_INTERVAL).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    pub(super) fn keeps_ending(&self) -> Failure {
+        Failure::new(
+            Reason::EngineLost,
+            format!(
+                "the stream to the engine on {} keeps ending; look at /var/log/farrier/{} there",
+                self.job.node, self.job.run
+            ),
+        )
+    }
+}

@@ -1,0 +1,388 @@
+//! Channel `Callback`: the engine calls, instead of being called on.
+//!
+//! ```text
+//! plan ─► reach (from the machine, before anything is brought) ─► launch with the way back ─► called
+//!                    │ blocked                                           │ no call
+//!                    └──────────────► by Session, and said so ◄──────────┘
+//! ```
+
+use super::diagnosis::{self, FailedDials};
+use super::preflight::stands;
+use super::{Job, ReturnPath, Session};
+use crate::callback::{Refusals, Registration, RunIdentity, Stream};
+use crate::drivers::linux::{Machine, Probe};
+use crate::failure::Failure;
+use farrier_protocol::{CallbackConfig, Dial};
+use farrier_update::Reason;
+use std::net::IpAddr;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long the first call may take after the launch at least.
+const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long the engine tries one address.
+const ONE_ATTEMPT: Duration = Duration::from_secs(3);
+
+/// How long the engine takes to begin, and a call to be answered.
+const BEGINNING: Duration = Duration::from_secs(5);
+
+/// How many addresses an engine is given at most: more would only keep it from calling soon.
+const MAX_TARGETS: usize = 8;
+
+/// How long the next one may take after a stream has ended, before the machine is looked for by
+/// SSH: the engine waits up to 10 s between two attempts.
+const NEXT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long ago a refused connection may have been the engine's last call: it tries every ten
+/// seconds at least.
+const RECENT: Duration = Duration::from_secs(20);
+
+/// A stream that ends sooner than this has done nothing.
+const SHORT_STREAM: Duration = Duration::from_secs(2);
+
+/// How many such streams in a row are enough.
+const MAX_SHORT_STREAMS: u32 = 5;
+
+/// How long the engine's certificate is valid, longer than any run lasts.
+const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+/// How the engine of one machine calls back.
+#[derive(Debug, Clone)]
+pub struct CallbackOptions {
+    /// Whether the engine may be talked to through the SSH session if it cannot call.
+    pub may_fall_back: bool,
+    /// Where it is to call, as far as that is known now: a load balancer may change its address.
+    pub plan: watch::Receiver<ResolvedTarget>,
+    /// Keeps `plan` as the cluster wants it, and ends with the last of these.
+    pub planner: Arc<AbortOnDropHandle<()>>,
+}
+
+/// Where an engine is to call. A failure: it should call and cannot.
+pub type ResolvedTarget = Result<CallbackTarget, Failure>;
+
+/// Where the engine of one machine is to call.
+#[derive(Debug, Clone)]
+pub struct CallbackTarget {
+    /// Who the run is on the wire.
+    pub identity: Arc<RunIdentity>,
+    /// Addresses to call, each with its zone if it has one, and ports; the most preferred first.
+    /// Those of families that the machine may use.
+    pub addresses: Vec<(String, u16)>,
+    /// The runner's own port, where the machine may call it at the address that it sees the runner
+    /// come from. `None`: only `addresses` count.
+    pub seen_port: Option<u16>,
+    /// Whether a call may go to an IPv4, an IPv6 address.
+    pub families: (bool, bool),
+    /// From where other runners pass calls on, and their names.
+    pub peers: Vec<(IpAddr, String)>,
+    /// The addresses that the machine's owner has written down.
+    pub own: Vec<IpAddr>,
+    /// Whom the callback server has turned away.
+    pub refusals: Arc<Refusals>,
+    /// The callback server does not listen any more.
+    pub closed: CancellationToken,
+}
+
+/// What the engine is told about the way back.
+pub(super) struct EngineCallback {
+    pub(super) config: CallbackConfig,
+    /// The machine got an answer.
+    pub(super) tried: bool,
+}
+
+impl CallbackOptions {
+    /// How long the first call may take: every address may have to be tried.
+    fn first_call(&self) -> Duration {
+        let known = self.plan.borrow().as_ref().map_or(0, |plan| plan.addresses.len().saturating_add(1));
+        let attempts = u32::try_from(known.min(MAX_TARGETS)).unwrap_or_default();
+        FIRST_CALL_TIMEOUT.max(ONE_ATTEMPT * attempts + BEGINNING)
+    }
+
+    /// The runners that pass calls on from this address.
+    fn through(&self, from: IpAddr) -> Vec<String> {
+        let plan = self.plan.borrow();
+        let peers = plan.iter().flat_map(|plan| &plan.peers);
+        peers.filter(|(address, _)| *address == from).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+impl CallbackTarget {
+    /// Where to call: first the address that the machine itself sees.
+    fn targets(&self, seen_from: Option<&str>) -> Vec<(String, u16)> {
+        let mut targets = Vec::new();
+        if let (Some(seen), Some(port)) = (seen_from, self.seen_port)
+            && self.may_use(seen)
+        {
+            targets.push((seen.to_owned(), port));
+        }
+        for address in &self.addresses {
+            if !targets.contains(address) {
+                targets.push(address.clone());
+            }
+        }
+        targets.truncate(MAX_TARGETS);
+        targets
+    }
+
+    /// Whether none of these addresses is right any more.
+    fn is_elsewhere(&self, told: &[(String, u16)]) -> bool {
+        let known = !told.is_empty() && !self.addresses.is_empty();
+        known && !self.addresses.iter().any(|address| told.contains(address))
+    }
+
+    fn may_use(&self, address: &str) -> bool {
+        let plain = address.split('%').next().unwrap_or_default();
+        match plain.parse() {
+            Ok(IpAddr::V4(_)) => self.families.0,
+            Ok(IpAddr::V6(_)) => self.families.1,
+            Err(_) => false,
+        }
+    }
+}
+
+impl Job {
+    /// How the engine is to call back; `None` where it is not to.
+    fn calls(&self) -> Option<&CallbackOptions> {
+        self.callback.as_ref().filter(|_| self.goal != super::Goal::CleanUp)
+    }
+}
+
+impl Session<'_> {
+    /// From now on calls of the engine come to this session.
+    pub(super) fn register_callback(&self) -> Option<Registration> {
+        if self.job.calls().is_some() {
+            self.view.send_modify(|v| v.return_path = ReturnPath::Untried);
+        }
+        let register = |_| self.tools.calls.register(&self.job.session, self.engine_api.clone());
+        self.job.calls().map(register)
+    }
+
+    /// What the engine is told about the way back, after it was tried. `None`: it is talked to
+    /// through the SSH session.
+    pub(super) async fn return_path(
+        &self,
+        machine: &Machine,
+        probe: &Probe,
+    ) -> Result<Option<EngineCallback>, Failure> {
+        let Some(planned) = self.job.calls() else { return Ok(None) };
+        if self.blocked().is_some() {
+            return Ok(None);
+        }
+        let plan = planned.plan.borrow().clone();
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(failure) => {
+                self.block(failure);
+                return Ok(None);
+            }
+        };
+        if plan.closed.is_cancelled() {
+            self.block(self.closed());
+            return Ok(None);
+        }
+        let targets = plan.targets(probe.seen_from.as_deref());
+        if targets.is_empty() {
+            self.block(self.no_address());
+            return Ok(None);
+        }
+        let since = Instant::now();
+        let tried = self.reach(machine, &targets).await?;
+        let works = |address: &String| tried.iter().any(|dial| dial.address == *address && stands(dial));
+        let mut addresses: Vec<String> = targets.iter().map(shown).collect();
+        if !tried.is_empty() && !addresses.iter().any(works) {
+            self.block(self.diagnose(&tried, since));
+            return Ok(None);
+        }
+        // Those that work now first; the others may work when a runner has taken over.
+        addresses.sort_by_key(|address| !works(address));
+        *self.told() = plan.addresses;
+        let config = self.config(&plan.identity, addresses)?;
+        Ok(Some(EngineCallback { config, tried: !tried.is_empty() }))
+    }
+
+    /// What keeps the engine from calling, by what came of attempts since then.
+    pub(super) fn diagnose(&self, dials: &[Dial], since: Instant) -> Failure {
+        let plan = self.job.calls().and_then(|calls| calls.plan.borrow().clone().ok());
+        let (own, unknown_sources) =
+            plan.map(|plan| (plan.own, plan.refusals.unknown_sources_since(since))).unwrap_or_default();
+        diagnosis::of(&FailedDials {
+            node: &self.job.node,
+            dials,
+            own: &own,
+            unknown_sources: &unknown_sources,
+        })
+    }
+
+    fn told(&self) -> MutexGuard<'_, Vec<(String, u16)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all addresses are others than those that the engine was told. It may not notice
+    /// for minutes that nobody is there any more.
+    async fn addresses_changed(&self) {
+        let Some(calls) = self.job.calls() else { return std::future::pending().await };
+        let told = self.told().clone();
+        let mut plan = calls.plan.clone();
+        if plan.wait_for(|plan| plan.as_ref().is_ok_and(|plan| plan.is_elsewhere(&told))).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn config(&self, identity: &RunIdentity, addresses: Vec<String>) -> Result<CallbackConfig, Failure> {
+        let session = &self.job.session;
+        let made = identity.client_certificate(session, CERTIFICATE_LIFETIME).map_err(|error| {
+            Failure::new(Reason::InternalError, format!("no certificate for {}: {error}", self.job.node))
+        })?;
+        Ok(CallbackConfig {
+            addresses,
+            server_name: CallbackConfig::server_name_of(session),
+            server_pin: identity.server_pin(),
+            certificate: made.certificate,
+            key: made.key,
+        })
+    }
+
+    /// Waits while the engine calls and is answered; returns when it has retired, or has not called
+    /// for too long. The SSH connection is closed as soon as it is not needed any more.
+    pub(super) async fn serve_callbacks(
+        &self,
+        machine: &Machine,
+        calls: &mut Registration,
+        mut next: Option<Stream>,
+    ) -> Result<(), Failure> {
+        let mut patience = self.job.calls().map_or(FIRST_CALL_TIMEOUT, CallbackOptions::first_call);
+        let mut short = 0;
+        loop {
+            let stream = match next.take() {
+                Some(stream) => Ok(stream),
+                None => tokio::time::timeout(patience, calls.next_stream()).await,
+            };
+            let Ok(mut stream) = stream else { return Err(self.no_call(patience)) };
+            let from = stream.source().ip().to_canonical();
+            let through = self.job.calls().map(|calls| calls.through(from)).unwrap_or_default();
+            tracing::info!(%from, ?through, "the engine calls");
+            self.view.send_modify(|v| {
+                v.lost = None;
+                v.return_path = ReturnPath::Open { from, through: through.clone() };
+            });
+            machine.connection.close().await;
+            let since = Instant::now();
+            tokio::select! {
+                () = stream.ended() => {}
+                () = self.addresses_changed() => {
+                    tracing::info!("the callback server has other addresses, and the engine is told");
+                    return Ok(());
+                }
+            }
+            if self.engine_api.is_retired() {
+                return Ok(());
+            }
+            if !calls.is_connected() {
+                self.view.send_modify(|v| v.return_path = ReturnPath::Lost { from });
+            }
+            short = if since.elapsed() < SHORT_STREAM { short + 1 } else { 0 };
+            if short >= MAX_SHORT_STREAMS {
+                return Err(self.keeps_ending());
+            }
+            patience = NEXT_CALL_TIMEOUT;
+        }
+    }
+
+    /// Whether the engine has called in this attempt.
+    pub(super) fn has_called(&self) -> bool {
+        matches!(self.view.borrow().return_path, ReturnPath::Open { .. } | ReturnPath::Lost { .. })
+    }
+
+    /// Why the engine cannot call, if that is known in this attempt.
+    pub(super) fn blocked(&self) -> Option<Failure> {
+        match &self.view.borrow().return_path {
+            ReturnPath::Blocked { failure, .. } => Some(failure.clone()),
+            ReturnPath::NotNeeded
+            | ReturnPath::Pending { .. }
+            | ReturnPath::Untried
+            | ReturnPath::Open { .. }
+            | ReturnPath::Lost { .. } => None,
+        }
+    }
+
+    /// What is not to be installed because the engine cannot call and nothing else is allowed.
+    pub(super) fn withheld(&self) -> Option<Failure> {
+        self.blocked().filter(|_| !self.may_be_talked_to())
+    }
+
+    /// The engine cannot call: it is talked to through the SSH session instead.
+    pub(super) fn block(&self, failure: Failure) {
+        let fallback = self.may_be_talked_to();
+        if self.blocked().as_ref() != Some(&failure) {
+            tracing::warn!(reason = %failure.reason, "{}", failure.message);
+        }
+        self.view.send_modify(|v| v.return_path = ReturnPath::Blocked { failure, fallback });
+    }
+
+    /// Whether the SSH session may be used for more than looking. What was begun is brought to its
+    /// end in any case: nobody is served by half an installation that nobody tells of.
+    fn may_be_talked_to(&self) -> bool {
+        self.may_fall_back() || self.engine_api.is_greeted() && self.has_begun()
+    }
+
+    /// The engine, talked to through the SSH session, has said what came of its calls.
+    pub(super) fn update_blocked(&self) {
+        let dials = self.engine_api.dials();
+        if let Some(failure) = self.blocked() {
+            let recent = Instant::now().checked_sub(RECENT).unwrap_or_else(Instant::now);
+            self.block(if dials.is_empty() { failure } else { self.diagnose(&dials, recent) });
+        }
+    }
+
+    /// The engine met somebody else where the runner should have been.
+    pub(super) fn report_untrusted_peer(&self, dial: &Dial) {
+        let failure = Failure::new(
+            Reason::CallbackUntrusted,
+            format!(
+                "somebody else answered the engine on {} at {} and was not talked to: {}; find out who has that address",
+                self.job.node, dial.address, dial.message
+            ),
+        );
+        tracing::warn!(reason = %failure.reason, "{}", failure.message);
+        self.view.send_modify(|v| v.untrusted_peer = Some(failure));
+    }
+
+    fn may_fall_back(&self) -> bool {
+        self.job.calls().is_some_and(|calls| calls.may_fall_back)
+    }
+
+    fn no_call(&self, patience: Duration) -> Failure {
+        Failure::new(
+            Reason::CallbackTimedOut,
+            format!("the engine on {} has not called for {} s", self.job.node, patience.as_secs()),
+        )
+    }
+
+    fn closed(&self) -> Failure {
+        let node = &self.job.node;
+        Failure::new(
+            Reason::CallbackRefused,
+            format!(
+                "the callback server of the run does not listen any more, since no machine of the run is to call: ManagedNode {node} was deleted or its channel was changed while the engine was at work"
+            ),
+        )
+    }
+
+    fn no_address(&self) -> Failure {
+        Failure::new(
+            Reason::CallbackAddressMissing,
+            format!(
+                "there is no address at which {} could reach the callback server; set spec.callbackAddress of the ManagedNode, or allow another family in spec.addressFamilies",
+                self.job.node
+            ),
+        )
+    }
+}
+
+fn shown((host, port): &(String, u16)) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}

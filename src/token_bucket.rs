@@ -1,0 +1,70 @@
+//! How much somebody may ask for: some at once, and more as time passes. Pure, with the time as a
+//! parameter.
+
+use std::time::{Duration, Instant};
+
+/// What somebody may still ask for.
+#[derive(Debug)]
+pub(crate) struct TokenBucket {
+    most: f64,
+    per_second: f64,
+    left: f64,
+    since: Instant,
+}
+
+impl TokenBucket {
+    /// A full one: so many units at once, and so many back in a second.
+    pub(crate) fn new(most: u32, per_second: u32, now: Instant) -> Self {
+        let most = f64::from(most);
+        Self { most, per_second: f64::from(per_second), left: most, since: now }
+    }
+
+    /// Takes one unit, if there is one.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        let has = self.left >= 1.0;
+        if has {
+            self.left -= 1.0;
+        }
+        has
+    }
+
+    /// Takes so many units, and more than there are. Returns how long it takes until they are back;
+    /// nobody owes more than an allowance.
+    pub(crate) fn charge(&mut self, units: u32, now: Instant) -> Duration {
+        self.refill(now);
+        self.left = (self.left - f64::from(units)).max(-self.most);
+        Duration::from_secs_f64((-self.left / self.per_second).max(0.0))
+    }
+
+    /// Whether nothing of it is used up, so that it may be forgotten.
+    pub(crate) fn is_full(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.left >= self.most
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let back = now.saturating_duration_since(self.since).as_secs_f64() * self.per_second;
+        self.left = (self.left + back).min(self.most);
+        self.since = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_up_comes_back_with_time_and_debts_have_an_end() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut bucket = TokenBucket::new(10, 100, start);
+        assert_eq!((0..20).filter(|_| bucket.take(start)).count(), 10);
+        assert_eq!((0..20).filter(|_| bucket.take(at(50))).count(), 5);
+        assert!(bucket.is_full(at(1000)));
+        assert_eq!(bucket.charge(10, at(1000)), Duration::ZERO);
+        assert_eq!(bucket.charge(5, at(1000)), Duration::from_millis(50));
+        assert_eq!(bucket.charge(1_000_000, at(1000)), Duration::from_millis(100));
+        assert!(!bucket.take(at(1100)) && bucket.take(at(1110)));
+    }
+}

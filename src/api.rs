@@ -38,6 +38,9 @@ pub const LABEL_RUN: &str = "farrier.dev/run";
 /// Label on a NodeUpdate and a NodeInventory: the name of its ManagedNode.
 pub const LABEL_NODE: &str = "farrier.dev/node";
 
+/// Label on every object that the operator creates for an UpdateRun: the UID of the run.
+pub const LABEL_RUN_UID: &str = "farrier.dev/run-uid";
+
 /// Finalizer of UpdateRuns and NodeUpdates: machines are cleaned before the object goes.
 pub const FINALIZER: &str = "farrier.dev/clean-up";
 
@@ -51,6 +54,13 @@ pub struct LocalRef {
     /// Name of the object.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+}
+
+/// Shortens the name of an object to what a label value may hold: 63 characters, the last one
+/// alphanumeric.
+pub fn label_value(name: &str) -> String {
+    let cut: String = name.chars().take(63).collect();
+    cut.trim_end_matches(['-', '.', '_']).to_owned()
 }
 
 /// All definitions, in the order in which users meet them.

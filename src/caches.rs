@@ -3,12 +3,13 @@
 mod fresh;
 mod merged;
 
-use crate::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun};
-use crate::exposure::{LABEL_RUN_UID, Objects};
+use crate::api::{Baseline, LABEL_RUN_UID, ManagedNode, NodeUpdate, UpdateRun};
 use crate::metrics::{Counters, Metrics};
 use crate::publish::Kind;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::WatchStreamExt as _;
@@ -45,6 +46,15 @@ pub struct Caches {
     scope: Vec<String>,
 }
 
+/// Services and NetworkPolicies that the operator created for UpdateRuns.
+#[derive(Clone)]
+pub struct RunObjects {
+    /// Services.
+    pub services: Store<Service>,
+    /// NetworkPolicies.
+    pub policies: Store<NetworkPolicy>,
+}
+
 /// Something changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -65,7 +75,7 @@ pub struct Watches {
     caches: Caches,
     unsynced: UnsyncedKinds,
     changes: mpsc::UnboundedReceiver<Change>,
-    made: Option<Objects>,
+    made: Option<RunObjects>,
 }
 
 impl Watches {
@@ -86,7 +96,7 @@ impl Watches {
         let made = own.map(|own| {
             let context =
                 WatchContext { namespaces: &[own.to_owned()], labels: Some(LABEL_RUN_UID), ..context };
-            Objects {
+            RunObjects {
                 services: watch(&context, |service| made_for(&service.name)),
                 policies: watch(&context, |policy| made_for(&policy.name)),
             }
@@ -121,7 +131,7 @@ impl Watches {
     }
 
     /// The caches and the changes from now on.
-    pub fn into_parts(self) -> (Caches, Option<Objects>, mpsc::UnboundedReceiver<Change>) {
+    pub fn into_parts(self) -> (Caches, Option<RunObjects>, mpsc::UnboundedReceiver<Change>) {
         (self.caches, self.made, self.changes)
     }
 }

@@ -43,7 +43,9 @@
 
 mod admission;
 mod client_hello;
+mod collector;
 mod counters;
+mod crypto;
 mod devices;
 mod identity;
 mod listeners;
@@ -51,12 +53,14 @@ mod port_holder;
 mod registry;
 mod relay;
 mod server;
+mod state;
 mod tls;
 mod write_timeout;
 
 pub use farrier_network::cidr::AddressSet;
 
 pub use admission::Limits;
+pub use collector::CallbackCollector;
 pub use counters::{Cause, Counters, Refusal, Refusals};
 pub use identity::{ClientCertificate, IdentityError, RunIdentity};
 pub use listeners::{BindError, BindErrorKind, BoundListeners, Family, Pair, bind};

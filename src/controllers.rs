@@ -15,7 +15,7 @@ mod update_run;
 use crate::caches::{Caches, Change};
 use crate::exposure::Exposer;
 use crate::failure::chain;
-use crate::health::{HEARTBEAT_INTERVAL, Heartbeat};
+use crate::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat};
 use crate::lease::Hold;
 use crate::membership::Membership;
 use crate::metrics::Metrics;

@@ -13,6 +13,7 @@
 //! nothing to select, and only ports and identity remain.
 
 mod act;
+mod error;
 #[cfg(test)]
 mod fixtures;
 mod make;
@@ -26,22 +27,18 @@ mod service;
 mod sweep;
 
 pub use act::ExposeOutcome;
-pub use objects::LABEL_RUN_UID;
 pub use resolver::Resolver;
 pub use secret::{identity, remove as remove_identity};
 
 use crate::api::managed_node::Channel;
 use crate::api::{ManagedNode, UpdateRun};
-use crate::caches::Caches;
+use crate::caches::{Caches, RunObjects};
 use crate::membership::{Membership, RunnerLocation};
 use crate::publish::Events;
 use farrier_network::Phase;
 use farrier_network::cidr;
 use farrier_network::ledger::Pair;
 use farrier_network::policy::{Finding, Ranges, check_machine};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -60,16 +57,7 @@ pub struct Site {
     /// How long a load balancer may take before its absence is called by its name.
     pub balancer_patience: Duration,
     /// What was made for runs; `None` outside a cluster, where there is nothing to make.
-    pub objects: Option<Objects>,
-}
-
-/// What was made for runs, as the API server shows it.
-#[derive(Clone)]
-pub struct Objects {
-    /// Services.
-    pub services: Store<Service>,
-    /// Policies.
-    pub policies: Store<NetworkPolicy>,
+    pub objects: Option<RunObjects>,
 }
 
 /// Opens and closes the ways of runs.

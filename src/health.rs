@@ -8,76 +8,17 @@ mod checks;
 
 pub use checks::Readiness;
 
+use crate::heartbeat::Heartbeat;
 use crate::metrics::{Metrics, catalogue};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// A loop that has nothing to do comes round this often nevertheless.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A moment that others may read.
-#[derive(Debug, Clone)]
-struct SharedInstant {
-    begun: Instant,
-    /// Milliseconds since `begun`.
-    at: Arc<AtomicU64>,
-}
-
-impl SharedInstant {
-    fn now() -> Self {
-        Self { begun: Instant::now(), at: Arc::default() }
-    }
-
-    fn renew(&self) {
-        let passed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.at.store(passed, Ordering::Relaxed);
-    }
-
-    fn age(&self) -> Duration {
-        self.begun.elapsed().saturating_sub(Duration::from_millis(self.at.load(Ordering::Relaxed)))
-    }
-}
-
-/// When the API server answered last.
-#[derive(Debug, Clone)]
-pub struct LastContact(SharedInstant);
-
-impl Default for LastContact {
-    fn default() -> Self {
-        Self(SharedInstant::now())
-    }
-}
-
-impl LastContact {
-    /// It answered just now.
-    pub fn note(&self) {
-        self.0.renew();
-    }
-
-    /// How long ago that was.
-    pub fn age(&self) -> Duration {
-        self.0.age()
-    }
-}
-
-/// The sign of life of one loop.
-#[derive(Debug, Clone)]
-pub struct Heartbeat(SharedInstant);
-
-impl Heartbeat {
-    /// The loop came round.
-    pub fn heartbeat(&self) {
-        self.0.renew();
-    }
-}
+use std::time::Duration;
 
 #[derive(Debug)]
 struct Loop {
     name: &'static str,
     limit: Duration,
-    last: SharedInstant,
+    last: Heartbeat,
 }
 
 /// The loops of this process.
@@ -88,9 +29,9 @@ impl Loops {
     /// A loop that is about to begin, and must come round within `limit`: longer than the longest
     /// thing that it does in one go.
     pub fn begin(&self, name: &'static str, limit: Duration) -> Heartbeat {
-        let last = SharedInstant::now();
+        let last = Heartbeat::new();
         self.lock().push(Loop { name, limit, last: last.clone() });
-        Heartbeat(last)
+        last
     }
 
     /// One line for each loop, and whether all come round.
@@ -165,8 +106,7 @@ mod tests {
         let quick = loops.begin("runner", Duration::from_hours(1));
         quick.heartbeat();
         assert!(loops.report().good);
-        let begun = Instant::now().checked_sub(Duration::from_secs(100)).unwrap();
-        let stuck = SharedInstant { begun, at: Arc::default() };
+        let stuck = Heartbeat::aged(Duration::from_secs(100));
         loops.lock().push(Loop { name: "controller", limit: Duration::from_mins(1), last: stuck.clone() });
         let report = loops.report();
         assert!(!report.good);
@@ -177,7 +117,7 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("healthz check failed\n"), "{text}");
-        Heartbeat(stuck).heartbeat();
+        stuck.heartbeat();
         assert!(loops.report().good);
     }
 }

@@ -1,20 +1,18 @@
 //! What the operator counts and measures, for Prometheus.
 //!
 //! One [`Metrics`] is made at the start and handed to whoever counts; there is nothing global.
-//! Numbers about objects are worked out from the caches when they are asked for ([`Fleet`]), so
+//! Numbers about objects are worked out from the caches when they are asked for (`fleet_metrics`), so
 //! that they agree with what the objects' statuses say.
 
 pub mod api_calls;
-mod callback;
 pub mod catalogue;
-mod fleet;
 mod instrument;
 mod process;
 #[cfg(test)]
 mod tests;
 
-pub use fleet::Fleet;
 pub use instrument::{Counters, Gauge, GaugeGuard, Histograms};
+pub(crate) use process::{counter, gauge, number};
 
 use crate::failure::Failure;
 use catalogue as c;
@@ -77,8 +75,6 @@ pub struct Metrics {
     pub leader: Gauge,
     /// Runners with a fresh Lease.
     pub runners_live: Gauge,
-    /// What the callback servers of all runs count.
-    pub callback: Arc<crate::callback::Counters>,
 }
 
 impl Default for Metrics {
@@ -114,9 +110,7 @@ impl Metrics {
             events: Counters::register(&mut r, &c::EVENTS),
             leader: Gauge::register(&mut r, &c::LEADER),
             runners_live: Gauge::register(&mut r, &c::RUNNERS_LIVE),
-            callback: Arc::default(),
         };
-        r.register_collector(Box::new(callback::CallbackCollector(metrics.callback.clone())));
         r.register_collector(Box::new(process::Process::default()));
         metrics.begin_at_zero();
         *metrics.lock() = r;

@@ -13,13 +13,12 @@ mod render;
 mod worker;
 
 pub use listeners::{Listeners, keep as run_listeners};
-pub use record::label_value;
 
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
 use crate::caches::Caches;
 use crate::exposure::Resolver;
-use crate::health::{HEARTBEAT_INTERVAL, Heartbeat};
+use crate::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat};
 use crate::lease::Hold;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -56,6 +55,8 @@ pub struct Context {
     pub names: Arc<Resolver>,
     /// The callback servers of this runner.
     pub listeners: Listeners,
+    /// Counts what the callback servers of all runs accept and refuse.
+    pub callback_counters: Arc<crate::callback::Counters>,
     /// Counts what comes of the work.
     pub metrics: Metrics,
     /// The loop's sign of life.

@@ -11,6 +11,7 @@
 //! engine (`call`). Whatever `work` comes to, it ends by having the
 //! engine take everything back. Knows neither Kubernetes nor the API types.
 
+mod callback;
 mod connect;
 mod diagnosis;
 mod job;
@@ -20,8 +21,8 @@ mod return_path;
 mod view;
 mod work;
 
+pub use callback::{CallbackOptions, CallbackTarget, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
-pub use return_path::{CallbackOptions, CallbackTarget, ResolvedTarget};
 pub use view::{ReturnPath, Step, Survey, View};
 
 use crate::drivers::linux::Machine;

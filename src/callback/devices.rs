@@ -6,7 +6,7 @@
 
 use super::admission::{PeerState, Permit};
 use super::counters::Cause;
-use super::server::ServerState;
+use super::state::ServerState;
 use crate::engine_api::http;
 use crate::payload::{self, Body, plain};
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};

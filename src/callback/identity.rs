@@ -102,7 +102,7 @@ impl RunIdentity {
         let server_key = KeyPair::generate_for(&PKCS_ED25519)?;
         let server = server_params(run)?.signed_by(&server_key, &issuer)?.into();
         let mut bytes = [0; TOKEN_BYTES];
-        let random = super::tls::provider().secure_random;
+        let random = super::crypto::provider().secure_random;
         random.fill(&mut bytes).map_err(|_| IdentityError::NoRandomness)?;
         let token = crate::engines::hex(&bytes);
         Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token })
@@ -146,7 +146,7 @@ impl RunIdentity {
         if !names(&server.der).contains(&run_name(run)) {
             return Err(IdentityError::OtherRun(run.to_owned()));
         }
-        super::tls::check_signed_by(&server.der, &ca.der)
+        super::crypto::check_signed_by(&server.der, &ca.der)
             .map_err(|_| IdentityError::Mismatch(SERVER_CERTIFICATE, CA_CERTIFICATE))?;
         let issuer = Issuer::new(ca_params(run), ca_key);
         Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token })

@@ -6,6 +6,7 @@ use super::counters::{Cause, Counters, Refusals};
 use super::identity::RunIdentity;
 use super::listeners::{BoundListeners, Pair};
 use super::registry::{LocalSession, Registry, Route};
+use super::state::ServerState;
 use super::tls::{self, Tls};
 use super::write_timeout::WriteTimeout;
 use super::{AddressSet, devices, relay};
@@ -52,19 +53,6 @@ pub struct ServerOptions {
 pub struct Server {
     pair: Pair,
     admission: Arc<Admission>,
-    closed: CancellationToken,
-    tasks: TaskTracker,
-}
-
-/// What each connection of a run needs.
-pub(super) struct ServerState {
-    pub(super) identity: Arc<RunIdentity>,
-    pub(super) files: Arc<dyn PayloadFiles>,
-    pub(super) admission: Arc<Admission>,
-    tls: Tls,
-    sources: watch::Receiver<Arc<AddressSet>>,
-    peers: watch::Receiver<Arc<[IpAddr]>>,
-    registry: Arc<Registry>,
     closed: CancellationToken,
     tasks: TaskTracker,
 }

@@ -4,9 +4,10 @@
 //! that was recorded is worth anything later.
 
 use super::counters::Cause;
+use super::crypto::provider;
 use super::identity::{RunIdentity, names, run_name, session_name};
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -24,18 +25,6 @@ pub(super) struct Tls {
     certificate: Arc<SingleCertAndKey>,
     of_this_run: Arc<dyn ClientCertVerifier>,
     for_devices: Arc<ServerConfig>,
-}
-
-/// The library's cryptography. AES-128 goes first: it is as good here and costs a third less than
-/// AES-256 per byte.
-pub(super) fn provider() -> CryptoProvider {
-    let mut provider = aws_lc_rs::default_provider();
-    provider.cipher_suites = vec![
-        aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
-        aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
-        aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    ];
-    provider
 }
 
 impl Tls {
@@ -156,16 +145,4 @@ pub(super) fn cause(error: &std::io::Error) -> Cause {
         },
         _ => Cause::Handshake,
     }
-}
-
-/// Whether the CA signed this server certificate.
-pub(super) fn check_signed_by(
-    server: &CertificateDer<'_>,
-    ca: &CertificateDer<'_>,
-) -> Result<(), webpki::Error> {
-    let anchor = webpki::anchor_from_trusted_cert(ca)?;
-    let algorithms = provider().signature_verification_algorithms.all;
-    let usage = webpki::KeyUsage::server_auth();
-    let certificate = webpki::EndEntityCert::try_from(server)?;
-    certificate.verify_for_usage(algorithms, &[anchor], &[], UnixTime::now(), usage, None, None).map(|_| ())
 }

@@ -143,6 +143,7 @@ async fn work(
         membership: replica.members.clone(),
         names,
         listeners: Listeners::default(),
+        callback_counters: instruments.callback_counters(),
         metrics: instruments.metrics.clone(),
         heartbeat: instruments.runner(),
     });

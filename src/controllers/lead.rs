@@ -7,7 +7,7 @@
 use super::{AFTER_ERROR, Context, run, update_run};
 use crate::caches::Change;
 use crate::failure::chain;
-use crate::health::HEARTBEAT_INTERVAL;
+use crate::heartbeat::HEARTBEAT_INTERVAL;
 use crate::publish::{self, is_gone};
 use kube::ResourceExt;
 use tokio::sync::mpsc;

@@ -1,9 +1,11 @@
 //! Opening and closing, and all that is written for it. Every step may be done twice without harm.
 
+use super::error::{ExposeError, WriteOutcome, is_invalid, lacks_node_port};
 use super::make::called_ports;
 use super::paths::impossible;
 use super::service::repair;
-use super::{ActiveMachine, Exposer, LABEL_RUN_UID, ports, secret};
+use super::{ActiveMachine, Exposer, ports, secret};
+use crate::api::LABEL_RUN_UID;
 use crate::api::update_run::{CallbackStatus, Exposure, RunnerPorts, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
 use crate::failure::chain;
@@ -308,15 +310,6 @@ where
     }
 }
 
-/// What came of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WriteOutcome {
-    /// What is there is not what it was.
-    Object,
-    /// Nothing: somebody was faster, and the cache does not show it yet.
-    Nothing,
-}
-
 /// What came of opening.
 pub enum ExposeOutcome {
     /// Nothing of the run was written.
@@ -325,38 +318,6 @@ pub enum ExposeOutcome {
     Written(Box<UpdateRun>),
     /// Something failed, and shows in the ways: nothing may be begun on the strength of them.
     Failed,
-}
-
-/// What went wrong while opening.
-pub(super) enum ExposeError {
-    Server(kube::Error),
-    Words(String),
-    /// Somebody was faster, and the caches do not show it yet.
-    Meanwhile,
-}
-
-impl ExposeError {
-    fn message(&self) -> String {
-        match self {
-            Self::Server(error) => chain(error),
-            Self::Words(words) => words.clone(),
-            Self::Meanwhile => "it was changed meanwhile".to_owned(),
-        }
-    }
-}
-
-/// Whether the API server cannot take an object as it is.
-fn is_invalid(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 422)
-}
-
-/// Whether that is because a Service cannot have a node port that it asks for: somebody else has it,
-/// or the cluster gives others.
-pub(super) fn lacks_node_port(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    let named = |field: &str| field.starts_with("spec.ports[") && field.ends_with("].nodePort");
-    is_invalid(error) && causes.into_iter().any(|cause| named(&cause.field))
 }
 
 #[cfg(test)]

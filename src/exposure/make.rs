@@ -1,10 +1,11 @@
 //! The Service of a run, and what somebody else has done to it. `act` writes it.
 
-use super::act::{ExposeError, WriteOutcome, lacks_node_port};
+use super::Exposer;
+use super::error::{ExposeError, WriteOutcome, lacks_node_port};
 use super::objects::{ObjectTemplate, is_of_same_words};
 use super::paths::bound;
 use super::service::{differences, outer_ports};
-use super::{Exposer, LABEL_RUN_UID};
+use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
 use crate::api::update_run::{CallbackStatus, Exposure, ListenerStatus, UpdateRunStatus};
 use crate::failure::chain;

@@ -1,7 +1,6 @@
 //! The NetworkPolicies of a run, as they should be, and what its Service has in common with them: pure.
 
-use crate::api::{LABEL_RUN, UpdateRun};
-use crate::runner::label_value;
+use crate::api::{LABEL_RUN, LABEL_RUN_UID, UpdateRun, label_value};
 use farrier_network::policy::{CIDRS_PER_RULE, Input, PolicyType, Rule, rules};
 use farrier_network::{IpNet, Transport};
 use k8s_openapi::api::networking::v1::{
@@ -15,9 +14,6 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-
-/// Label on everything that is made for a run: the run's UID.
-pub const LABEL_RUN_UID: &str = "farrier.dev/run-uid";
 
 /// Which run it is, for people: namespace and name.
 const ANNOTATION_RUN: &str = "farrier.dev/run";

@@ -1,6 +1,7 @@
 //! How the ways of a run stand, from what is there.
 
-use super::{ActiveMachine, Exposer, LABEL_RUN_UID, Progress, ports};
+use super::{ActiveMachine, Exposer, Progress, ports};
+use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
 use crate::api::condition;
 use crate::api::update_run::{

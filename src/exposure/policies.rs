@@ -1,10 +1,11 @@
 //! The NetworkPolicies of a run: what is wanted, how that differs from what is there (pure), and what
 //! puts it right.
 
-use super::act::ExposeError;
+use super::error::ExposeError;
 use super::make::bound_pairs;
 use super::objects::{head_of_patch, is_of_same_words, labels_patch};
-use super::{ActiveMachine, Exposer, LABEL_RUN_UID};
+use super::{ActiveMachine, Exposer};
+use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
 use crate::convert;
 use crate::membership::{RunnerLocation, Runners};

@@ -1,6 +1,7 @@
 //! What was made for runs that are gone.
 
-use super::{Exposer, LABEL_RUN_UID};
+use super::Exposer;
+use crate::api::LABEL_RUN_UID;
 use crate::api::condition;
 use kube::ResourceExt;
 use std::collections::BTreeSet;

@@ -1,8 +1,9 @@
 //! What work needs: the checks of `/readyz`.
 
-use super::{LastContact, Report};
+use super::Report;
 use crate::caches::UnsyncedKinds;
 use crate::engines::Engines;
+use crate::heartbeat::LastContact;
 use crate::metrics::{Metrics, catalogue};
 use crate::payload::Store;
 use kube::Client;
@@ -129,7 +130,7 @@ impl Readiness {
             if was_good == Some(true) && !report.good {
                 tracing::warn!(checks = %report.into_text().trim().replace('\n', "; "), "not ready any more");
             }
-            tokio::time::sleep(super::HEARTBEAT_INTERVAL).await;
+            tokio::time::sleep(crate::heartbeat::HEARTBEAT_INTERVAL).await;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engines::Engines;
-use crate::health::LastContact;
+use crate::heartbeat::LastContact;
 use crate::payload::Store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,7 +1,7 @@
 //! Counts every request to the API server, below the client: nobody who asks can forget it.
 
 use super::Metrics;
-use crate::health::LastContact;
+use crate::heartbeat::LastContact;
 use hyper::{Method, Request, Response, StatusCode};
 use std::future::Future;
 use std::pin::Pin;

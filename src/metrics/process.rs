@@ -45,7 +45,7 @@ impl Collector for Process {
 }
 
 /// Encodes a gauge that was just worked out: values of its labels, and its own.
-pub(super) fn gauge<const N: usize>(
+pub(crate) fn gauge<const N: usize>(
     encoder: &mut DescriptorEncoder,
     described: &MetricDescription<N>,
     series: impl IntoIterator<Item = ([&'static str; N], f64)>,
@@ -55,7 +55,7 @@ pub(super) fn gauge<const N: usize>(
 }
 
 /// Encodes a counter that somebody else keeps.
-pub(super) fn counter<const N: usize>(
+pub(crate) fn counter<const N: usize>(
     encoder: &mut DescriptorEncoder,
     described: &MetricDescription<N>,
     series: impl IntoIterator<Item = ([&'static str; N], f64)>,
@@ -106,7 +106,7 @@ where
 
 /// A count as a value. Counts beyond 2^52 do not occur.
 #[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
-pub(super) fn number(count: usize) -> f64 {
+pub(crate) fn number(count: usize) -> f64 {
     count as f64
 }
 

@@ -210,7 +210,7 @@ impl ListenerReconciler {
             peers: listener.peers.subscribe(),
             registry: self.context.tools.calls.clone(),
             files: Arc::new(self.files(run)),
-            counters: self.context.metrics.callback.clone(),
+            counters: self.context.callback_counters.clone(),
             limits: Limits::for_descriptors(crate::descriptors::limit()),
         };
         let server = callback::serve(bound, side).map_err(|error| Some(error.to_string()))?;

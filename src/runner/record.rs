@@ -6,7 +6,7 @@ use crate::api::managed_node::ManagedNodeStatus;
 use crate::api::node_inventory::{
     FactsReport, InstalledPackage, NodeInventory, NodeInventorySpec, NodeInventoryStatus,
 };
-use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, condition};
+use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, condition, label_value};
 use crate::failure::{Failure, chain};
 use crate::publish::{self, Action, RUNNER};
 use crate::session::{End, Survey, View};
@@ -236,12 +236,6 @@ fn inventory(node: &ManagedNode) -> NodeInventory {
     inventory.metadata.labels = Some(BTreeMap::from([(LABEL_NODE.to_owned(), label_value(&name))]));
     inventory.metadata.owner_references = node.controller_owner_ref(&()).map(|owner| vec![owner]);
     inventory
-}
-
-/// A name as the value of a label: at most 63 characters.
-pub fn label_value(name: &str) -> String {
-    let cut: String = name.chars().take(63).collect();
-    cut.trim_end_matches(['-', '.', '_']).to_owned()
 }
 
 fn facts(survey: &Survey) -> FactsReport {

@@ -6,20 +6,18 @@
 //!                    └──────────────► by Session, and said so ◄──────────┘
 //! ```
 
+use super::callback::{CallbackOptions, CallbackTarget};
 use super::diagnosis::{self, FailedDials};
 use super::preflight::stands;
 use super::{Job, ReturnPath, Session};
-use crate::callback::{Refusals, Registration, RunIdentity, Stream};
+use crate::callback::{Registration, RunIdentity, Stream};
 use crate::drivers::linux::{Machine, Probe};
 use crate::failure::Failure;
 use farrier_protocol::{CallbackConfig, Dial};
 use farrier_update::Reason;
 use std::net::IpAddr;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 /// How long the first call may take after the launch at least.
 const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,43 +47,6 @@ const MAX_SHORT_STREAMS: u32 = 5;
 
 /// How long the engine's certificate is valid, longer than any run lasts.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
-
-/// How the engine of one machine calls back.
-#[derive(Debug, Clone)]
-pub struct CallbackOptions {
-    /// Whether the engine may be talked to through the SSH session if it cannot call.
-    pub may_fall_back: bool,
-    /// Where it is to call, as far as that is known now: a load balancer may change its address.
-    pub plan: watch::Receiver<ResolvedTarget>,
-    /// Keeps `plan` as the cluster wants it, and ends with the last of these.
-    pub planner: Arc<AbortOnDropHandle<()>>,
-}
-
-/// Where an engine is to call. A failure: it should call and cannot.
-pub type ResolvedTarget = Result<CallbackTarget, Failure>;
-
-/// Where the engine of one machine is to call.
-#[derive(Debug, Clone)]
-pub struct CallbackTarget {
-    /// Who the run is on the wire.
-    pub identity: Arc<RunIdentity>,
-    /// Addresses to call, each with its zone if it has one, and ports; the most preferred first.
-    /// Those of families that the machine may use.
-    pub addresses: Vec<(String, u16)>,
-    /// The runner's own port, where the machine may call it at the address that it sees the runner
-    /// come from. `None`: only `addresses` count.
-    pub seen_port: Option<u16>,
-    /// Whether a call may go to an IPv4, an IPv6 address.
-    pub families: (bool, bool),
-    /// From where other runners pass calls on, and their names.
-    pub peers: Vec<(IpAddr, String)>,
-    /// The addresses that the machine's owner has written down.
-    pub own: Vec<IpAddr>,
-    /// Whom the callback server has turned away.
-    pub refusals: Arc<Refusals>,
-    /// The callback server does not listen any more.
-    pub closed: CancellationToken,
-}
 
 /// What the engine is told about the way back.
 pub(super) struct EngineCallback {

@@ -3,8 +3,9 @@
 use crate::server::{Server, server, until};
 use farrier::api::update_run::{ListenerState, ListenerStatus};
 use farrier::api::{ManagedNode, UpdateRun};
+use farrier::caches::RunObjects;
 use farrier::caches::Watches;
-use farrier::exposure::{ActiveMachine, ExposeOutcome, Exposer, Objects, Resolver, Site};
+use farrier::exposure::{ActiveMachine, ExposeOutcome, Exposer, Resolver, Site};
 use farrier::lease::{LeaseDurations, LeaseManager};
 use farrier::membership::{MembershipWatcher, RunnerInfo, RunnerLocation, claim};
 use farrier::metrics::Metrics;
@@ -28,7 +29,7 @@ const RUNNER: &str = "pod-1";
 struct Stage<'a> {
     server: &'a Server,
     exposer: Exposer,
-    made: Objects,
+    made: RunObjects,
     run: UpdateRun,
     machines: [ActiveMachine; 1],
 }
@@ -231,7 +232,7 @@ async fn what_was_changed_since_it_was_seen_is_not_written_over() {
             policy.spec.as_mut().unwrap().egress = None;
             writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(policy));
         }
-        stage.exposer.site.objects = Some(Objects { policies: still, ..stage.made.clone() });
+        stage.exposer.site.objects = Some(RunObjects { policies: still, ..stage.made.clone() });
         let patch =
             ["patch", "netpol", &name, "--type=merge", "--patch={\"metadata\":{\"labels\":{\"a\":\"b\"}}}"];
         server.kubectl(&patch, None).await.unwrap();

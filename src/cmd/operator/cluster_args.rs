@@ -1,7 +1,8 @@
 //! Where the operator is, and what of the cluster it must know for that.
 
 use super::replica::Replica;
-use crate::exposure::{Objects, Site};
+use crate::caches::RunObjects;
+use crate::exposure::Site;
 use farrier_network::IpNet;
 use farrier_network::policy::Ranges;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub(super) struct ClusterArgs {
 
 impl ClusterArgs {
     /// Where this replica is.
-    pub(super) fn site(&self, replica: &Replica, objects: Option<Objects>) -> Site {
+    pub(super) fn site(&self, replica: &Replica, objects: Option<RunObjects>) -> Site {
         Site {
             namespace: replica.namespace.clone(),
             location: replica.info.location.clone(),

@@ -1,15 +1,19 @@
 //! What others see of the operator: its metrics, its health, its HTTP endpoint.
 
 use crate::caches::Watches;
+use crate::callback::{CallbackCollector, Counters};
 use crate::engines::Engines;
-use crate::health::{Heartbeat, LastContact, Loops, Readiness};
+use crate::fleet_metrics::Fleet;
+use crate::health::{Loops, Readiness};
+use crate::heartbeat::{Heartbeat, LastContact};
 use crate::http::{self, Endpoint};
+use crate::metrics::Metrics;
 use crate::metrics::api_calls::ApiCalls;
-use crate::metrics::{Fleet, Metrics};
 use crate::payload::Store;
 use anyhow::Context as _;
 use kube::Client;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The controller's loop makes requests, and a run of ten thousand machines takes a minute of
@@ -54,6 +58,13 @@ impl Instruments {
             tokio::spawn(endpoint.serve(listener));
         }
         Ok(Self { metrics, loops, readiness, contact })
+    }
+
+    /// Counters that all callback servers of this process share, exported as metrics.
+    pub(super) fn callback_counters(&self) -> Arc<Counters> {
+        let counters = Arc::<Counters>::default();
+        self.metrics.collect(CallbackCollector(counters.clone()));
+        counters
     }
 
     /// What counts the requests of a client.

@@ -3,10 +3,11 @@
 use super::super::Context;
 use super::namespace;
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateSpec};
-use crate::api::{ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, NodeUpdate, UpdateRun};
+use crate::api::{
+    ABANDON_ANNOTATION, FINALIZER, LABEL_NODE, LABEL_RUN, LocalRef, NodeUpdate, UpdateRun, label_value,
+};
 use crate::exposure::{ActiveMachine, ExposeOutcome};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
-use crate::runner::label_value;
 use farrier_update::NodeName;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{Effect, Intent};

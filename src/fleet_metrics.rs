@@ -3,12 +3,10 @@
 //! Only the replica that decides tells them: each replica knows all objects, and a sum over
 //! replicas would count every machine several times.
 
-use super::Gauge;
-use super::catalogue as c;
-use super::process::{gauge, number};
 use crate::api::update_run::{Counts, DesiredState};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition};
 use crate::caches::Caches;
+use crate::metrics::{Gauge, catalogue as c, gauge, number};
 use farrier_update::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -62,12 +60,12 @@ impl Collector for Fleet {
     }
 }
 
-pub(super) const RUN_STATES: &[&str] =
+pub(crate) const RUN_STATES: &[&str] =
     &["pending", "waiting", "running", "paused", "planned", "cancelling", "succeeded", "failed", "cancelled"];
 
-pub(super) const NODE_STATES: &[&str] = &["held", "unknown", "unreachable", "failing", "ready"];
+pub(crate) const NODE_STATES: &[&str] = &["held", "unknown", "unreachable", "failing", "ready"];
 
-pub(super) const UPDATE_STATES: &[&str] =
+pub(crate) const UPDATE_STATES: &[&str] =
     &["pending", "working", "retrying", "planned", "succeeded", "failed", "unreachable", "cancelled"];
 
 /// How many objects are in each state; a state without any is told as 0, so that a graph has no holes.
@@ -84,7 +82,7 @@ fn by_state(
     gauge(encoder, described, counts.into_iter().map(|(state, count)| ([state], number(count))))
 }
 
-pub(super) fn run_nodes(all: impl Iterator<Item = Counts>) -> [([&'static str; 1], f64); 6] {
+pub(crate) fn run_nodes(all: impl Iterator<Item = Counts>) -> [([&'static str; 1], f64); 6] {
     let mut sums = [
         (["pending"], 0.0),
         (["in_progress"], 0.0),
@@ -188,4 +186,32 @@ fn is_unclean(update: &NodeUpdate) -> bool {
 fn age(object: &impl ResourceExt) -> Option<f64> {
     let created = object.creation_timestamp()?;
     Some(condition::now().0.duration_since(created.0).as_secs_f64().max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever writes an alert on a value that he guessed never hears from it.
+    #[test]
+    fn values_of_labels_are_documented() {
+        let run_nodes: Vec<&str> = run_nodes([].into_iter()).map(|([state], _)| state).into();
+        let causes: Vec<&str> = crate::callback::Cause::ALL.map(crate::callback::Cause::label).into();
+        for (help, values) in [
+            (c::RUNS.help, RUN_STATES),
+            (c::RUN_NODES.help, &run_nodes),
+            (c::MANAGED_NODES.help, NODE_STATES),
+            (c::NODE_UPDATES.help, UPDATE_STATES),
+            (c::CALLBACK_REFUSED.help, &causes),
+        ] {
+            for value in values {
+                assert!(help.contains(&format!("`{value}`")), "{value} is not in: {help}");
+            }
+            assert_eq!(
+                help.matches('`').count() / 2,
+                values.len() + help.matches("status.").count(),
+                "{help}"
+            );
+        }
+    }
 }

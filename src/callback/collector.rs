@@ -1,8 +1,7 @@
 //! What the callback servers count, read at each scrape.
 
-use super::catalogue as c;
-use super::process::{counter, gauge};
-use crate::callback::{Cause, Counters};
+use super::counters::{Cause, Counters};
+use crate::metrics::{catalogue as c, counter, gauge};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use std::fmt;
@@ -10,7 +9,7 @@ use std::sync::Arc;
 
 /// The counters of all callback servers of this process.
 #[derive(Debug)]
-pub(super) struct CallbackCollector(pub(super) Arc<Counters>);
+pub struct CallbackCollector(pub Arc<Counters>);
 
 impl Collector for CallbackCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {

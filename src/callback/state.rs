@@ -1,0 +1,26 @@
+//! What all connections of one callback server share.
+
+use super::AddressSet;
+use super::admission::Admission;
+use super::identity::RunIdentity;
+use super::registry::Registry;
+use super::tls::Tls;
+use crate::payload::PayloadFiles;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What all connections of one callback server share.
+pub(super) struct ServerState {
+    pub(super) identity: Arc<RunIdentity>,
+    pub(super) files: Arc<dyn PayloadFiles>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) tls: Tls,
+    pub(super) sources: watch::Receiver<Arc<AddressSet>>,
+    pub(super) peers: watch::Receiver<Arc<[IpAddr]>>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) closed: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}

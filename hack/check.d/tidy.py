@@ -11,6 +11,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import imports
+
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 600
 
@@ -32,7 +34,7 @@ WRITE_CALLS = re.compile(
 )
 
 # What knows a class of machine, or talks to one, knows nothing of Kubernetes.
-BELOW_KUBERNETES = re.compile(r"^src/(?:drivers|callback)(?:\.rs$|/)")
+BELOW_KUBERNETES = re.compile(r"^src/(?:session|drivers|ssh|callback|engine_api|payload|engines)(?:\.rs$|/)")
 KUBERNETES = re.compile(
     r"\bkube\b|\bk8s_openapi\b|\bcrate::api\b|\buse crate::\{[^;]*\bapi\b|\bsuper::(?:super::)*api\b"
 )
@@ -113,7 +115,7 @@ def tests(source: Source):
 def layers(source: Source):
     if BELOW_KUBERNETES.match(source.path):
         for line in source.find(KUBERNETES):
-            yield line, "drivers and callback know neither kube nor crate::api"
+            yield line, "session and everything below it know neither kube nor crate::api"
     if not source.path.startswith("src/") or source.name in WRITERS or source.path in OTHER_WRITERS:
         return
     pattern = WRITE_PARAMETERS
@@ -174,6 +176,21 @@ def manifests():
                 yield path, 1, "jiff: without default-features = false it can ask for the time"
 
 
+def import_order(sources: list[Source]):
+    """Imports point from higher layers to lower ones, and never in a circle (imports.py)."""
+    layers = imports.layers((ROOT / "ARCHITECTURE.md").read_text())
+    if not layers:
+        yield "ARCHITECTURE.md", 1, "has no block ```layers: the order of the operator's modules"
+    for root in ["src/", *(f"crates/{crate}/src/" for crate in ("protocol", "update", "network", "engine"))]:
+        files = {s.path.removeprefix(root): s.code for s in sources if s.path.startswith(root)}
+        crate = imports.Crate(files)
+        for circle in crate.circles():
+            yield root + circle[0], 1, f"imports in a circle: {', '.join(circle)}"
+        if root == "src/":
+            for path, problem in crate.above(layers):
+                yield root + path, 1, problem
+
+
 def git_files() -> list[str]:
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -197,6 +214,7 @@ def findings():
             for line, what in rule(source):
                 yield source.path, line, what
     yield from orphans(sources)
+    yield from import_order(sources)
     yield from manifests()
 
 

@@ -2,6 +2,7 @@
 
 import unittest
 
+import imports
 import tidy
 
 ABOUT = "//! What it is.\n"
@@ -53,6 +54,28 @@ class Rules(unittest.TestCase):
         self.keeps(tidy.layers, "src/run/act.rs", kube + "api.patch(name, &p, &x)")
         self.keeps(tidy.layers, "src/a.rs", ABOUT + "map.replace(x)")
         self.keeps(tidy.layers, "src/a.rs", kube + "#[cfg(test)]\nmod tests { fn f() { api.create(&p, &x) } }")
+
+    def test_circles_of_imports(self):
+        circle = {"a.rs": "use crate::b::x;", "b.rs": "fn f() { crate::a::y() }", "c.rs": "use crate::a::z;"}
+        self.assertEqual(imports.Crate(circle).circles(), [["a.rs", "b.rs"]])
+        through_a_parent = {
+            "a.rs": "mod b;\nmod c;\npub use b::{f as g, h};",
+            "a/b.rs": "use super::c::x;",
+            "a/c.rs": "use crate::a::{\n    h, Y};",
+        }
+        self.assertEqual(imports.Crate(through_a_parent).circles(), [["a/b.rs", "a/c.rs"]])
+        parent_and_child = {"a.rs": "mod b;\npub struct A;\nfn f() { b::g() }", "a/b.rs": "use super::A;"}
+        self.assertEqual(imports.Crate(parent_and_child).circles(), [])
+        in_tests = {"a.rs": "use crate::b::x;", "b.rs": "#[cfg(test)]\nmod tests { use crate::a::y; }"}
+        self.assertEqual(imports.Crate(in_tests).circles(), [])
+
+    def test_layers_of_modules(self):
+        order = imports.layers("text\n```layers\nhigh   the top\nleft  right\nlow\n```\n")
+        files = {"high.rs": "use crate::left::x;", "left/a.rs": "use crate::right::y;", "low.rs": "use crate::high;", "new.rs": ""}
+        self.assertEqual(
+            [path for path, _ in imports.Crate({**files, "left.rs": "", "right.rs": ""}).above(order)],
+            ["left/a.rs", "low.rs", "new.rs"],
+        )
 
     def test_machine_paths(self):
         host = "deb.debian" + ".org"

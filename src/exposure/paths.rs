@@ -252,8 +252,9 @@ fn unbound(
     if bound > 0 && (late.is_empty() || !patient) {
         return None;
     }
-    if let Some(refusal) = allocation.refused.values().next().filter(|_| allocation.pairs.is_empty()) {
-        return Some(refused(run, runs, refusal, now));
+    if let Some((runner, refusal)) = allocation.refused.iter().next().filter(|_| allocation.pairs.is_empty())
+    {
+        return Some(refused(run, runs, runner, refusal, now));
     }
     let failed = callback
         .ports
@@ -278,14 +279,21 @@ fn unbound(
     })
 }
 
-fn refused(run: &UpdateRun, runs: &[Arc<UpdateRun>], refusal: &Refusal, now: Millis) -> PathState {
+fn refused(
+    run: &UpdateRun,
+    runs: &[Arc<UpdateRun>],
+    runner: &str,
+    refusal: &Refusal,
+    now: Millis,
+) -> PathState {
     let until = now.after(RESYNC_INTERVAL);
+    let text = refusal.at(&format!("the host of runner {runner}"));
     match refusal {
         Refusal::PortsTaken { host: _, taken } => PathState::Refused {
             reason: Reason::PortsTaken,
             open: true,
             message: format!(
-                "{refusal}, and spec.callback.onConflict is Fail; start a run with other ports, or with onConflict: Next{}",
+                "{text}, and spec.callback.onConflict is Fail; start a run with other ports, or with onConflict: Next{}",
                 found(runs, taken)
             ),
         },
@@ -293,7 +301,7 @@ fn refused(run: &UpdateRun, runs: &[Arc<UpdateRun>], refusal: &Refusal, now: Mil
             true,
             Reason::PortsInvalid,
             format!(
-                "{refusal}; start a run with ports among them, or change hostPorts of the operator's installation"
+                "{text}; start a run with ports among them, or change hostPorts of the operator's installation"
             ),
             until,
         ),
@@ -301,7 +309,7 @@ fn refused(run: &UpdateRun, runs: &[Arc<UpdateRun>], refusal: &Refusal, now: Mil
             true,
             Reason::PortsExhausted,
             format!(
-                "{refusal}; end what uses them, or wait for another run to end. It is tried again every half minute (run {})",
+                "{text}; end what uses them, or wait for another run to end. It is tried again every half minute (run {})",
                 run.name_any()
             ),
             until,

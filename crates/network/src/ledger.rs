@@ -166,6 +166,19 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// The refusal as text, with `place` in place of the host's identifier, which people do not know.
+    pub fn at(&self, place: &str) -> String {
+        let mut refusal = self.clone();
+        let (Self::PortsTaken { host, .. }
+        | Self::OutsideBlock { host, .. }
+        | Self::Exhausted { host, .. }
+        | Self::HostShared { host, .. }) = &mut refusal;
+        place.clone_into(host);
+        refusal.to_string()
+    }
+}
+
 fn taken_list(taken: &[(u16, PortOwner)]) -> String {
     let one = |(n, (port, by)): (usize, &(u16, PortOwner))| {
         let is = if n == 0 { "is taken " } else { "" };

@@ -241,3 +241,15 @@ fn a_dedicated_port_is_a_high_one() {
         claims.push(Claim { run: asks.run, runner: asks.runner, host: asks.host, port });
     }
 }
+
+/// A message that names a host by the identifiers of its boot and network namespace names no host that
+/// anybody knows.
+#[test]
+fn a_refusal_names_the_place_that_the_caller_knows() {
+    let taken = vec![(63001, PortOwner::Run("fleet/other".to_owned()))];
+    let refusal = Refusal::PortsTaken { host: "d7a3b3c5/net:[4026532251]".to_owned(), taken };
+    assert_eq!(
+        refusal.at("the host of runner a"),
+        "on the host of runner a port 63001 is taken by run fleet/other"
+    );
+}

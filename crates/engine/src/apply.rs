@@ -1,32 +1,19 @@
 //! Executes `Work::Apply`: every payload first, then the steps in order.
 
-pub(crate) mod payloads;
+mod payloads;
 
+use crate::apply_error::ApplyError;
+use crate::engine::{Engine, failed};
 use crate::install::{self, Preparation};
 use crate::logs;
 use crate::shared::{Halt, Stop};
 use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
 use crate::work_dir;
-use crate::worker::{Engine, failed};
 use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
-
-/// Why no step was begun.
-pub(crate) enum ApplyError {
-    /// The task failed; the component whose fault it is, or none.
-    Failed { code: FailureCode, component: String, message: String },
-    /// It was told to stop.
-    Stopped(Stop),
-}
-
-impl ApplyError {
-    pub(crate) fn other(component: &str, message: String) -> Self {
-        Self::Failed { code: FailureCode::Other, component: component.into(), message }
-    }
-}
 
 /// Executes the task to its end. Each step has its `StepFinished`, unless the task fails as a
 /// whole before the first one.

@@ -4,6 +4,7 @@
 //! [`farrier_protocol::callback`]. Above the stream nothing is different from channel `Session`.
 
 pub(crate) mod address;
+pub(crate) mod channel;
 pub(crate) mod config;
 mod dialler;
 mod stream;

@@ -5,9 +5,9 @@ mod depends;
 mod package_lock;
 mod rpm;
 
-use crate::apply::{ApplyError, payloads};
+use crate::apply_error::ApplyError;
+use crate::engine::Engine;
 use crate::step::Plan;
-use crate::worker::Engine;
 use farrier_protocol::{FailureCode, Installer, Step, StepExit};
 use package_lock::PackageLock;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -36,7 +36,7 @@ pub(crate) enum Preparation {
 /// Prepares one step of a task. The payload is there and verified.
 pub(crate) fn prepare(engine: &Engine, number: usize, step: &Step) -> Result<Preparation, ApplyError> {
     let trouble = |error: io::Error| ApplyError::other(&step.component, format!("the payload: {error}"));
-    let payload = payloads::path(engine, step)?;
+    let payload = engine.payload(step)?;
     let dir = engine.place.work().join(number.to_string());
     DirBuilder::new().mode(0o700).create(&dir).map_err(trouble)?;
     let file = place_payload(&payload, &dir, &step.payload.file_name).map_err(trouble)?;

@@ -1,7 +1,8 @@
 //! `farrier-engine launch`: starts the detached engine, or says why not and cleans up.
 
 use crate::args::Session;
-use crate::callback::config::{self, Channel};
+use crate::callback::channel::Channel;
+use crate::callback::config;
 use crate::command::ENVIRONMENT;
 use crate::digest::Digest;
 use crate::lock::MachineLock;

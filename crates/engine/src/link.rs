@@ -61,7 +61,7 @@ impl Link {
     /// One connection from its first request to its end.
     fn hold(&self, stream: Stream, boot_id: &str) {
         let route = stream.route().cloned();
-        let mut http = Http::new(stream, Arc::clone(&self.shared));
+        let mut http = Http::new(stream, self.shared.contact());
         let greeted = self.greet(&mut http, boot_id, route.as_ref());
         if let Some(route) = route {
             self.shared.greeted(route, greeted.as_ref().err());

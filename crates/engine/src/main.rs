@@ -4,13 +4,16 @@
 //! back everything it made. What to install, and in which order, is decided elsewhere.
 
 mod apply;
+mod apply_error;
 mod args;
 mod attach;
 mod callback;
 mod cgroup;
 mod clock;
 mod command;
+mod contact;
 mod digest;
+mod engine;
 mod install;
 mod journal;
 mod launch;

@@ -1,8 +1,8 @@
 //! Takes back every lease, so that only the logs stay.
 
+use crate::engine::Engine;
 use crate::journal::SessionState;
 use crate::work_dir::WorkDir;
-use crate::worker::Engine;
 use farrier_protocol::{EventBody, Lease, LeaseKind, Leftover};
 use std::path::Path;
 

@@ -6,6 +6,7 @@
 use crate::args::Session;
 use crate::callback::Dialler;
 use crate::cgroup;
+use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::launch::Failure;
 use crate::link::Link;
@@ -14,7 +15,6 @@ use crate::logs::Logs;
 use crate::shared::Shared;
 use crate::space;
 use crate::work_dir::WorkDir;
-use crate::worker::Engine;
 use farrier_protocol::{EventBody, FailureCode, LaunchError, LaunchReport, Lease, LeaseKind};
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;

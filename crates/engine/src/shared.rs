@@ -9,12 +9,12 @@ mod for_link;
 pub(crate) use for_link::{Answer, LinkOrder, Pace};
 
 use crate::callback::{Stream, StreamCloser};
+use crate::contact::Contact;
 use crate::journal::{Journal, SessionState};
 use crate::payload::{Download, FetchError};
 use farrier_protocol::{Dial, EventBody, Task};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the last events are waited for: the runner is there and answers, or it is not.
@@ -52,9 +52,7 @@ impl Halt {
 pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    started: Instant,
-    /// Milliseconds from `started` to the last byte that came from the runner.
-    contact: AtomicU64,
+    contact: Arc<Contact>,
 }
 
 struct State {
@@ -126,18 +124,12 @@ impl Shared {
             dials: Vec::new(),
             impostors: Vec::new(),
         };
-        Self {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            started: Instant::now(),
-            contact: AtomicU64::new(0),
-        }
+        Self { state: Mutex::new(state), changed: Condvar::new(), contact: Arc::new(Contact::new()) }
     }
 
-    /// Bytes came from the runner.
-    pub(crate) fn touch(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.contact.store(elapsed, Ordering::Relaxed);
+    /// The time of the last contact, for whoever reads from the runner.
+    pub(crate) fn contact(&self) -> Arc<Contact> {
+        Arc::clone(&self.contact)
     }
 
     /// SIGTERM came.
@@ -251,8 +243,7 @@ impl Shared {
     }
 
     fn lease_end(&self, state: &State) -> Option<Instant> {
-        let contact = Duration::from_millis(self.contact.load(Ordering::Relaxed));
-        self.started.checked_add(contact)?.checked_add(state.lease)
+        self.contact.last()?.checked_add(state.lease)
     }
 
     fn halt_of(&self, state: &State) -> Option<Halt> {

@@ -4,7 +4,7 @@ mod detect;
 mod facts;
 mod packages;
 
-use crate::worker::failed;
+use crate::engine::failed;
 use farrier_protocol::{Detect, EventBody, FailureCode, Package, Reading};
 use packages::{Found, Managers, Status, Wanted};
 

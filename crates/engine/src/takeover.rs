@@ -3,8 +3,8 @@
 //! Nothing is ever started a second time. An installer that is still running is waited for,
 //! because two installers at once are worse than a late answer.
 
+use crate::engine::Engine;
 use crate::step::SESSION_VARIABLE;
-use crate::worker::Engine;
 use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, StepExit};
 use std::fs;
 use std::thread;

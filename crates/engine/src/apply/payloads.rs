@@ -1,16 +1,15 @@
 //! Before the first step: is everything there that the steps need.
 
-use super::ApplyError;
+use crate::apply_error::ApplyError;
 use crate::digest::Digest;
+use crate::engine::{Engine, payload_digest};
 use crate::payload::{self, Download};
-use crate::worker::Engine;
 use crate::{command, space};
 use farrier_protocol::{EventBody, FailureCode, Installer, Step};
-use std::path::PathBuf;
 
 /// Checks the machine, then fetches and verifies the payload of every step.
 pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(), ApplyError> {
-    let digests = steps.iter().map(digest).collect::<Result<Vec<_>, _>>()?;
+    let digests = steps.iter().map(payload_digest).collect::<Result<Vec<_>, _>>()?;
     for step in steps {
         let program = match step.installer {
             Installer::Deb => "dpkg",
@@ -38,15 +37,6 @@ pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(
         engine.report(EventBody::PayloadVerified { task, component, digest: digest.to_string() });
     }
     Ok(())
-}
-
-/// Where the payload of a step is.
-pub(crate) fn path(engine: &Engine, step: &Step) -> Result<PathBuf, ApplyError> {
-    Ok(engine.place.payloads().join(digest(step)?.hex()))
-}
-
-fn digest(step: &Step) -> Result<Digest, ApplyError> {
-    step.payload.digest.parse().map_err(|message| ApplyError::other(&step.component, message))
 }
 
 fn fetch(engine: &Engine, step: &Step, digest: &Digest) -> Result<(), ApplyError> {

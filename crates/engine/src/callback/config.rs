@@ -1,12 +1,11 @@
 //! What the engine is told about the way back: read from standard input, kept for root alone.
 
 use super::address::{Address, MAX_ADDRESSES};
+use super::channel::Channel;
 use super::tls;
-use crate::digest::Digest;
 use crate::work_dir::WorkDir;
 use farrier_protocol::CallbackConfig;
 use rustls::pki_types::ServerName;
-use rustls::sign::CertifiedKey;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -15,18 +14,6 @@ use std::sync::Arc;
 
 /// Longest accepted line: two certificates with room for hundreds of addresses.
 const LINE_BYTES: usize = 64 * 1024;
-
-/// Where to dial and whom to trust there, checked.
-pub(crate) struct Channel {
-    /// Most preferred first; at least one.
-    pub(crate) addresses: Vec<Address>,
-    /// What the server is asked for.
-    pub(crate) server_name: ServerName<'static>,
-    /// Digest of the server's certificate.
-    pub(crate) server_pin: Digest,
-    /// The engine's own certificate and key.
-    pub(crate) own: Arc<CertifiedKey>,
-}
 
 /// Tells one version of the file from the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

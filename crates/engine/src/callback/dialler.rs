@@ -1,6 +1,7 @@
 //! Dials the runner whenever there is a configuration and nobody is served.
 
-use super::config::{self, Channel, Version};
+use super::channel::Channel;
+use super::config::{self, Version};
 use super::stream::{Route, Stream, fruitless};
 use super::tls;
 use crate::shared::Shared;

@@ -3,7 +3,7 @@
 //! The runner's certificate is known by its digest, so there are no chains and no times to check;
 //! the machine's clock may be years off.
 
-use super::config::Channel;
+use super::channel::Channel;
 use crate::digest::Digest;
 use farrier_protocol::NEXT_HOLD_SECONDS;
 use ring::rand::{SecureRandom as _, SystemRandom};

@@ -7,9 +7,9 @@
 use super::Preparation;
 use super::depends;
 use super::package_lock::{Locks, PackageLock};
-use crate::apply::ApplyError;
+use crate::apply_error::ApplyError;
+use crate::engine::Engine;
 use crate::step::Plan;
-use crate::worker::Engine;
 use farrier_protocol::{Step, StepExit};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! Waits for other users of the package manager, and keeps them out.
 
-use crate::apply::ApplyError;
-use crate::worker::Engine;
+use crate::apply_error::ApplyError;
+use crate::engine::Engine;
 use farrier_protocol::{FailureCode, Step};
 use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, open};
 use rustix::io::Errno;

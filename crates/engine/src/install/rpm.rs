@@ -2,10 +2,10 @@
 
 use super::Preparation;
 use super::package_lock::{Locks, PackageLock};
-use crate::apply::ApplyError;
+use crate::apply_error::ApplyError;
 use crate::command::{self, Errors, Output, TOOL};
+use crate::engine::Engine;
 use crate::step::Plan;
-use crate::worker::Engine;
 use farrier_protocol::{Step, StepExit};
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;

@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 client on one connection: one request after the other.
 
 use crate::callback::Stream;
-use crate::shared::Shared;
+use crate::contact::Contact;
 use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
@@ -31,17 +31,17 @@ pub(crate) struct Head {
     close: bool,
 }
 
-/// Tells the shared state of every byte that comes.
+/// Records every byte that comes from the runner as a contact.
 struct ContactReader {
     stream: Stream,
-    shared: Arc<Shared>,
+    contact: Arc<Contact>,
 }
 
 impl Read for ContactReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.stream.read(buffer)?;
         if count > 0 {
-            self.shared.touch();
+            self.contact.touch();
         }
         Ok(count)
     }
@@ -49,8 +49,8 @@ impl Read for ContactReader {
 
 impl Http {
     /// Starts on a fresh connection.
-    pub(crate) fn new(stream: Stream, shared: Arc<Shared>) -> Self {
-        Self { reader: BufReader::new(ContactReader { stream, shared }), closing: false }
+    pub(crate) fn new(stream: Stream, contact: Arc<Contact>) -> Self {
+        Self { reader: BufReader::new(ContactReader { stream, contact }), closing: false }
     }
 
     /// Ends the connection in good order.

@@ -2,8 +2,8 @@
 
 use super::{Fetch, Phase, Shared, State};
 use crate::callback::{Route, Stream, fruitless};
+use crate::engine::failed;
 use crate::payload::{Download, FetchError};
-use crate::worker::failed;
 use farrier_protocol::{
     Ack, Dial, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome,
 };

@@ -11,7 +11,9 @@
 //!
 //! ```
 //! use farrier_network::cidr::{self, AddressSet};
-//! use farrier_network::ledger::{self, Block, Claim, Conflict, OnConflict, Pair, PairRequest, PairSharing, RunnerHost};
+//! use farrier_network::ledger::{
+//!     self, Block, Claim, Conflict, OnConflict, Pair, PairRequest, PairSharing, RunnerHost,
+//! };
 //! use farrier_network::policy::{self, Machine, PolicyType, Stage};
 //! use farrier_network::{Channel, MachineType, Phase};
 //!

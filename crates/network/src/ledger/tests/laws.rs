@@ -107,7 +107,7 @@ proptest! {
     /// Whatever others claim or report afterwards, a runner that reported no conflict keeps its
     /// pair.
     #[test]
-    fn an_allocation_without_a_conflict_stays(block in block(), before in taken(63001), after in taken(63001), same: bool) {
+    fn undisputed_pairs_stay(block in block(), before in taken(63001), after in taken(63001), same: bool) {
         let sharing = if same { PairSharing::Shared } else { PairSharing::PerRunner };
         let runners = vec![runner_host("r0", "h0", block), runner_host("r1", "h1", block)];
         let mut request = request("run", runners, sharing);

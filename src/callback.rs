@@ -1,21 +1,21 @@
-//! The callback server: where engines dial in and devices fetch their payloads.
+//! The callback server: engines connect to it, and devices fetch their payloads from it.
 //!
 //! ```text
-//! bind ─► serve ─► accept ─► the run's address? ─► a budget left? ─┬─ http ──► devices
-//!                                                                  └─ https ─► first words: who is called?
-//!     <session>.farrier.internal, answered here      ─► mutual TLS 1.3 ─► EngineApi
-//!     <session>.farrier.internal, another runner's   ─► passed on, still encrypted
-//!     any other name, or none                        ─► TLS 1.3 ─► devices
+//! bind ─► serve ─► accept ─► source of the run? ─► within limits? ─┬─ http ──► devices
+//!                                                                  └─ https ─► ClientHello: server name?
+//!     <session>.farrier.internal, served here        ─► mutual TLS 1.3 ─► EngineApi
+//!     <session>.farrier.internal, another runner's   ─► relayed, still encrypted
+//!     any other name, or no name                     ─► TLS 1.3 ─► devices
 //! ```
 //!
-//! A runner makes one server per run that needs call-backs:
+//! A runner starts one server per run that needs callbacks:
 //!
 //! ```no_run
 //! # use farrier::callback::*; use std::sync::Arc; use tokio::sync::watch;
 //! # async fn doc(files: Arc<dyn farrier::payload::PayloadFiles>, conversation: Arc<farrier::engine_api::EngineApi>,
 //! #     lately_told: std::collections::BTreeSet<Cause>, identity: RunIdentity, sources: watch::Receiver<Arc<AddressSet>>, peers: watch::Receiver<Arc<[std::net::IpAddr]>>)
 //! #     -> anyhow::Result<()> {
-//! // Taken or not taken: nobody looks first whether the ports are free.
+//! // `bind` either takes both ports or fails; there is no separate check whether they are free.
 //! let bound = bind(Pair { http: 63001, https: 63002 }, &[Family::V4, Family::V6])?;
 //! let registry = Registry::new();
 //! let counters = Arc::new(Counters::default());
@@ -23,11 +23,11 @@
 //!     bound,
 //!     ServerOptions { identity: Arc::new(identity), sources, peers, registry: registry.clone(), files, counters, limits: Limits::default() },
 //! )?;
-//! // A session waits for its engine.
+//! // A session waits for its engine to connect.
 //! let mut registration = registry.register("7d1c…", conversation);
 //! let mut stream = registration.next_stream().await;
 //! stream.ended().await;
-//! // At most once a minute an event for each cause.
+//! // The caller publishes at most one event per cause and minute.
 //! server.refusals().gathered(&lately_told).await;
 //! for refusal in server.refusals().take(&lately_told) {
 //!     println!("{} connections were refused: {}", refusal.count, refusal.cause.describe());
@@ -36,10 +36,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What an engine may do needs the certificate of its session. Devices that can do TLS 1.3 but have
-//! no certificate call the HTTPS port without a session's name, and get what they would get on the
-//! HTTP port: the payloads of the run, below the path token. Knows neither Kubernetes nor the API
-//! types.
+//! Every engine request requires the certificate of the engine's session. Devices that speak TLS 1.3
+//! but have no certificate connect to the HTTPS port without a session's name and are served the same
+//! as on the HTTP port: the payloads of the run, below the path token. This module knows neither
+//! Kubernetes nor the API types.
 
 mod admission;
 mod client_hello;

@@ -1,16 +1,16 @@
-//! What is open for a run while it lasts: ports, Services, NetworkPolicies, the identity on the wire.
+//! The exposure of a run while it lasts: ports, Services, NetworkPolicies and the TLS identity.
 //!
 //! ```text
-//! decide ─► OpenWays ─► open:  the identity (a Secret), then ports for runners (status.callback)
-//!                              policies; the Service, and the address that it got
-//!                       runners take the ports, and say Bound or Conflict (status.listeners)
-//!           ways ◄───── observe: what of that is there
-//! decide ─► CloseWays ─► close: delete all of it; runners give the ports back
+//! decide ─► OpenWays ─► open:  the identity (a Secret), then ports for runners (status.callback),
+//!                              policies, the Service and the address that it got
+//!                       runners bind the ports and report Bound or Conflict (status.listeners)
+//!          paths ◄───── observe: which of these exist
+//! decide ─► CloseWays ─► close: delete all of it; runners release the ports
 //! ```
 //!
-//! Services and policies select the operator's own pods and so live in the operator's namespace,
-//! marked with the run's UID; `sweep` removes those whose run is gone. Outside a cluster there is
-//! nothing to select, and only ports and identity remain.
+//! Services and policies select the operator's own pods and therefore live in the operator's namespace,
+//! labelled with the run's UID; `sweep` removes those whose run is gone. Outside a cluster there are
+//! no pods to select, so only ports and identity remain.
 
 mod act;
 mod error;
@@ -45,70 +45,71 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Where the operator itself is.
+/// The location of the operator and the network it is in.
 #[derive(Clone)]
 pub struct Site {
     /// The operator's namespace.
     pub namespace: String,
-    /// Where this process is.
+    /// The location of this process.
     pub location: RunnerLocation,
-    /// Ranges that belong to the cluster: no machine can have an address there.
+    /// Address ranges of the cluster: no machine can have an address in them.
     pub ranges: Ranges,
-    /// How long a load balancer may take before its absence is called by its name.
+    /// How long a load balancer may take before the status says that it is missing.
     pub balancer_patience: Duration,
-    /// What was made for runs; `None` outside a cluster, where there is nothing to make.
+    /// Objects that were created for runs; `None` outside a cluster, where no objects are created.
     pub objects: Option<RunObjects>,
 }
 
-/// Opens and closes the ways of runs.
+/// Opens and closes the network paths of runs.
 pub struct Exposer {
-    /// The API server.
+    /// Client of the API server.
     pub client: Client,
-    /// What is known of the cluster.
+    /// The caches of the cluster's objects.
     pub caches: Caches,
-    /// Where the operator is.
+    /// The location of the operator.
     pub site: Site,
-    /// What names mean.
+    /// Resolves the names of machines.
     pub names: Arc<Resolver>,
-    /// Who else is there.
+    /// The other runners.
     pub membership: Membership,
-    /// Tells of what somebody else did to what was made.
+    /// Publishes events about changes that others made to our objects.
     pub events: Events,
-    /// By UID of the run, for one term as leader. After that and after a restart everything is looked
-    /// at once more, which changes nothing.
+    /// Progress by UID of the run, for one term as leader. After that and after a restart
+    /// everything is checked again, which changes nothing.
     progress: Mutex<BTreeMap<String, Progress>>,
 }
 
-/// A machine that a run is not done with.
+/// A machine that a run has not finished with.
 #[derive(Clone)]
 pub struct ActiveMachine {
     /// The machine.
     pub node: Arc<ManagedNode>,
-    /// How far it is.
+    /// The phase of its update.
     pub phase: Phase,
 }
 
 /// What this process has done for a run.
 #[derive(Debug, Clone, Default)]
 struct Progress {
-    /// When its identity was seen to be there.
+    /// When its identity was last seen to exist.
     identity: Option<Instant>,
     /// When its policies were first complete.
     policies: Option<Instant>,
-    /// Whether no policy is needed, because no machine has an address.
+    /// No policy is needed, because no machine has an address.
     nothing_to_open: bool,
-    /// The pairs that the way in was opened to, and when.
+    /// The pairs that ingress was opened for, and when.
     way_in: Option<(BTreeSet<Pair>, Instant)>,
-    /// Names of objects that were there as they should be: one that is missing was deleted by somebody.
+    /// Names of objects that were found in their desired state: if such an object is missing,
+    /// somebody deleted it.
     seen: BTreeSet<String>,
-    /// When objects were put right that somebody had changed, by name.
+    /// When objects that somebody had changed were repaired, by name.
     repaired: BTreeMap<String, Vec<Instant>>,
-    /// Why the last attempt failed, and when.
+    /// Error of the last attempt, and when it failed.
     error_since: Option<(String, Instant)>,
 }
 
 impl Exposer {
-    /// One that has done nothing yet.
+    /// Creates an exposer without any progress.
     pub fn new(
         client: Client,
         caches: Caches,
@@ -120,8 +121,8 @@ impl Exposer {
         Self { client, caches, site, names, membership, events, progress: Mutex::default() }
     }
 
-    /// Forgets what was done for runs: somebody else decides meanwhile, and deletes what is not needed
-    /// any more.
+    /// Drops the progress of all runs: meanwhile another replica decides, and deletes what is no
+    /// longer needed.
     pub fn forget(&self) {
         self.progress().clear();
     }
@@ -132,17 +133,18 @@ impl Exposer {
 }
 
 impl Site {
-    /// Whether a machine can have this address: it is one, and not the cluster's own.
+    /// Reports whether a machine can have this address: it is usable and not in a range of the
+    /// cluster.
     fn admits(&self, address: IpAddr) -> bool {
         check_machine(&[address], &self.ranges).is_empty()
     }
 
-    /// What is wrong with the addresses of a machine, for its owner.
+    /// Describes what is wrong with the addresses of a machine, for the user.
     pub fn misplaced(&self, node: &ManagedNode) -> Option<String> {
         let addresses: Vec<_> = node.spec.addresses.iter().filter_map(|text| cidr::parse(text)).collect();
         let wrong = check_machine(&addresses, &self.ranges).into_iter().find(|finding| match finding {
             Finding::InsidePodRange { .. } | Finding::InsideServiceRange { .. } => true,
-            // Where nothing can be reached, the attempt says so.
+            // An attempt to connect reports unusable addresses itself.
             Finding::Unusable { .. } | Finding::EqualPorts { .. } | Finding::Privileged { .. } => false,
         })?;
         let name = node.name_any();
@@ -152,7 +154,7 @@ impl Site {
     }
 }
 
-/// Whether the engine on this machine calls back in this run.
+/// Reports whether the engine on this machine connects to the callback server in this run.
 pub fn calls_back(node: &ManagedNode, run: &UpdateRun) -> bool {
     node.spec.channel.unwrap_or(run.spec.channel) == Channel::Callback
 }

@@ -1,8 +1,8 @@
-//! Whether this process is alive, and whether it can work.
+//! Health of this process: whether it is alive, and whether it can work.
 //!
-//! Alive (`/healthz`): each loop comes round. One that does not is stuck for good, and a restart
-//! helps. Ready (`/readyz`): what work needs is there. A replica that does not decide is ready
-//! too: it works on machines.
+//! Alive (`/healthz`): each loop completes its iterations. A loop that does not is stuck for good,
+//! and a restart helps. Ready (`/readyz`): the dependencies of the work are available. A replica
+//! that is not the leader is ready too: it works on machines.
 
 mod checks;
 
@@ -26,15 +26,15 @@ struct Loop {
 pub struct Loops(Arc<Mutex<Vec<Loop>>>);
 
 impl Loops {
-    /// A loop that is about to begin, and must come round within `limit`: longer than the longest
-    /// thing that it does in one go.
+    /// Registers a loop that is about to start and must complete an iteration within `limit`, which
+    /// is longer than the longest iteration.
     pub fn begin(&self, name: &'static str, limit: Duration) -> Heartbeat {
         let last = Heartbeat::new();
         self.lock().push(Loop { name, limit, last: last.clone() });
         last
     }
 
-    /// One line for each loop, and whether all come round.
+    /// Returns one line for each loop, and whether all loops are within their limits.
     pub fn report(&self) -> Report {
         let mut report = Report::new("healthz");
         for Loop { name, limit, last } in self.lock().iter() {
@@ -49,7 +49,7 @@ impl Loops {
         report
     }
 
-    /// Has the ages served as a metric.
+    /// Exports the ages as a metric.
     pub fn measure(&self, metrics: &Metrics) {
         let loops = self.clone();
         metrics.watch(&catalogue::LOOP_AGE, move || {
@@ -62,12 +62,12 @@ impl Loops {
     }
 }
 
-/// What a probe is told: one line for each check, as `?verbose` of the API server does it.
+/// The answer to a probe: one line for each check, like `?verbose` of the API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Whether every check holds.
+    /// Whether every check passed.
     pub good: bool,
-    /// For people.
+    /// The lines, for people.
     pub text: String,
     endpoint: &'static str,
 }
@@ -87,7 +87,7 @@ impl Report {
         writeln!(self.text, "[{sign}]{name} {word}: {why}").ok();
     }
 
-    /// All lines, and the verdict behind them.
+    /// Returns all lines, followed by the verdict.
     pub fn into_text(self) -> String {
         let Self { good, text, endpoint } = self;
         format!("{text}{endpoint} check {}\n", if good { "passed" } else { "failed" })
@@ -98,10 +98,10 @@ impl Report {
 mod tests {
     use super::*;
 
-    /// A probe that passes while a loop hangs never restarts the process; one that does not name
-    /// the loop leaves nothing to report.
+    /// If this fails, a probe passes while a loop hangs and never restarts the process, or it does
+    /// not name the loop and leaves nothing to report.
     #[test]
-    fn a_loop_that_does_not_come_round_is_named() {
+    fn a_stuck_loop_is_named() {
         let loops = Loops::default();
         let quick = loops.begin("runner", Duration::from_hours(1));
         quick.heartbeat();

@@ -1,9 +1,9 @@
 //! The operator's own HTTP endpoint: `/healthz`, `/readyz`, `/metrics`.
 //!
-//! It stands on the network, so that everything is bounded: one small request for each connection,
-//! a time limit, and a number of connections above which the oldest one goes. A probe that
-//! is answered in milliseconds gets through however many others hang. Nothing that it says is
-//! secret, and nothing can be changed through it.
+//! The endpoint is reachable over the network, so everything is bounded: one small request per
+//! connection, a timeout, and a maximum number of connections above which the oldest one is closed.
+//! A probe that is answered in milliseconds gets through however many other connections hang. None
+//! of the data is secret, and nothing can be changed through the endpoint.
 
 use crate::health::{Loops, Readiness};
 use crate::metrics::Metrics;
@@ -21,25 +21,26 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// Where it listens when nobody says: for this host only.
+/// The default address: reachable from this host only.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// How long one connection may last. A scrape of ten thousand machines takes some milliseconds.
+/// Timeout of a connection. A scrape of ten thousand machines takes some milliseconds.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
-/// The least that the server accepts as a limit of a request's head, and plenty for a scraper's.
+/// The smallest limit for a request's head that the server accepts, and plenty for a scraper's
+/// request.
 const HEAD_LIMIT: usize = 8 * 1024;
 
-/// How many connections there may be at once: a handful of scrapers and probes, with room.
+/// Maximum number of connections: a handful of scrapers and probes, with room to spare.
 const MAX_CONNECTIONS: usize = 64;
 
-/// After an accept that failed: mostly there are no file descriptors, which passes.
+/// Pause after a failed accept: mostly file descriptors are exhausted, which passes.
 const AFTER_ERROR: Duration = Duration::from_millis(200);
 
 /// "Address family not supported", on Linux.
 const EAFNOSUPPORT: i32 = 97;
 
-/// What the endpoint tells.
+/// What the endpoint serves.
 #[derive(Clone)]
 pub struct Endpoint {
     /// For `/metrics`.
@@ -50,15 +51,15 @@ pub struct Endpoint {
     pub readiness: Readiness,
 }
 
-/// Binds the address that was asked for, or the usual one. `None`: the usual one is taken, and
-/// the operator works without.
+/// Binds the requested address, or the default one. Returns `None` if the default address is in
+/// use; the operator works without the endpoint then.
 ///
 /// # Errors
-/// When an address that was asked for cannot be bound.
+/// When a requested address cannot be bound.
 pub async fn bind(asked: Option<SocketAddr>) -> std::io::Result<Option<TcpListener>> {
     match asked {
         Some(address) => match TcpListener::bind(address).await {
-            // A host without IPv6: all of its addresses are those of IPv4.
+            // On a host without IPv6, all addresses are IPv4 addresses.
             Err(error) if error.raw_os_error() == Some(EAFNOSUPPORT) && address.ip().is_unspecified() => {
                 TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map(Some)
             }
@@ -75,7 +76,7 @@ pub async fn bind(asked: Option<SocketAddr>) -> std::io::Result<Option<TcpListen
 }
 
 impl Endpoint {
-    /// Answers for ever.
+    /// Serves requests for ever.
     pub async fn serve(self, listener: TcpListener) -> Infallible {
         let mut open: VecDeque<AbortHandle> = VecDeque::new();
         loop {

@@ -1,11 +1,12 @@
-//! Holding a Lease: how a replica says that it is there, and which of them leads.
+//! Leases: how a replica shows that it is alive, and how the replicas elect a leader.
 //!
-//! No clock but our own is trusted: somebody else's Lease is dead when we have not seen it
-//! renewed for its duration, and ours is held until a while before others may think so. Every
-//! write names the version that it replaces, so that of two who want a Lease one gets it.
+//! Only the local clock is trusted: another holder's Lease has expired when this process has not
+//! seen a renewal for the Lease's duration, and our own Lease counts as lost some time before
+//! others may consider it expired. Every write names the version that it replaces, so that only one
+//! of two contenders gets a Lease.
 //!
-//! Who acts on a Lease asks [`Hold::is_held`] each time: a process that was stopped for a minute
-//! finds that it holds nothing any more, before it has heard so from anybody.
+//! Code that acts on a Lease calls [`Hold::is_held`] each time: a process that was suspended for a
+//! minute finds that it no longer holds the Lease, without having to communicate first.
 
 mod durations;
 mod process;
@@ -26,21 +27,21 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The process that wrote the Lease, so that the next one on the same host need not wait for a
-/// Lease whose holder was killed.
+/// The process that wrote the Lease. A successor on the same host need not wait for the Lease of a
+/// holder that was killed.
 const PROCESS_ANNOTATION: &str = "farrier.dev/process";
 
-/// So often is looked again, in one attempt, when somebody else was faster.
+/// How often one attempt reads the Lease again after another writer was faster.
 const MAX_READS: u32 = 3;
 
-/// What is claimed.
+/// Configuration of a Lease.
 #[derive(Debug, Clone)]
 pub struct LeaseConfig {
     /// Namespace of the Lease.
     pub namespace: String,
     /// Name of the Lease.
     pub name: String,
-    /// Name of the runner that claims it.
+    /// Name of the runner that acquires the Lease.
     pub runner: String,
     /// Labels of the Lease.
     pub labels: BTreeMap<String, String>,
@@ -48,31 +49,31 @@ pub struct LeaseConfig {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// How an attempt to hold the Lease went.
+/// The outcome of an attempt to hold the Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseState {
-    /// It is ours.
+    /// This process holds the Lease.
     Held,
-    /// Somebody else's, who is alive as far as we know.
+    /// Another process holds the Lease, and is alive as far as is known.
     Other {
-        /// Who.
+        /// The holder.
         holder: String,
     },
 }
 
-/// Whether a Lease is ours, as every part of this process may ask at any moment.
+/// Shows every part of this process whether it holds the Lease.
 #[derive(Debug, Clone)]
 pub struct Hold {
     until: watch::Receiver<Option<Instant>>,
 }
 
 impl Hold {
-    /// Whether it is ours right now.
+    /// Reports whether the Lease is held right now.
     pub fn is_held(&self) -> bool {
         self.until.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Returns as soon as it is ours.
+    /// Waits until the Lease is held.
     pub async fn gained(&self) {
         let mut until = self.until.clone();
         let held = |until: &Option<Instant>| until.is_some_and(|until| Instant::now() < until);
@@ -81,7 +82,7 @@ impl Hold {
         }
     }
 
-    /// Returns as soon as it is not ours any more, be it that nobody could renew it.
+    /// Waits until the Lease is no longer held, also if it expires without a renewal.
     pub async fn lost(&self) {
         let mut until = self.until.clone();
         loop {
@@ -98,25 +99,25 @@ impl Hold {
     }
 }
 
-/// Keeps a Lease.
+/// Acquires and renews a Lease.
 pub struct LeaseManager {
     api: Api<Lease>,
     claim: LeaseConfig,
     terms: LeaseDurations,
-    /// Of this process: another one with the same runner name has another.
+    /// Identity of this process: another process with the same runner name has a different one.
     identity: String,
     until: watch::Sender<Option<Instant>>,
-    /// The Lease as we wrote it last.
+    /// The Lease as this process last wrote it.
     ours: Option<Lease>,
-    /// Somebody else's Lease, and since when we have seen it unchanged.
+    /// The Lease of another holder, and since when it has been seen unchanged.
     theirs: Option<(Mark, Instant)>,
 }
 
-/// What changes when a Lease is renewed.
+/// The fields that change when a Lease is renewed.
 type Mark = (Option<String>, Option<MicroTime>);
 
 impl LeaseManager {
-    /// A keeper, which does nothing yet.
+    /// Creates a manager that does nothing yet.
     pub fn new(client: &Client, claim: LeaseConfig, terms: LeaseDurations) -> (Self, Hold) {
         let (send, until) = watch::channel(None);
         let keeper = Self {
@@ -131,12 +132,13 @@ impl LeaseManager {
         (keeper, Hold { until })
     }
 
-    /// Claims and renews until it is told to stop, and then lets the Lease go, so that nobody has
-    /// to wait until it ends by itself.
+    /// Acquires and renews the Lease until `stop` is cancelled, and then releases it, so that other
+    /// replicas need not wait for it to expire.
     pub async fn run(mut self, stop: CancellationToken) {
         let (mut said, mut failing) = (None, false);
         while !stop.is_cancelled() {
-            // Never cut off but by its limit: what became of a write that was is not known.
+            // Only the timeout interrupts an attempt, because the outcome of an interrupted write
+            // is unknown.
             let tried = tokio::time::timeout(self.terms.attempt_limit(), self.attempt()).await;
             let pause = match tried {
                 Ok(Ok(state)) => {
@@ -167,12 +169,12 @@ impl LeaseManager {
         self.release().await;
     }
 
-    /// Claims or renews it once.
+    /// Acquires or renews the Lease once.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn attempt(&mut self) -> Result<LeaseState, kube::Error> {
-        // Counted from before the write: nobody else can have seen it earlier.
+        // Measured from before the write: no other process can have seen the renewal earlier.
         let begun = Instant::now();
         let state = match self.ours.take() {
             Some(ours) => match self.write(ours).await? {
@@ -183,8 +185,8 @@ impl LeaseManager {
         };
         let state = match state {
             Ok(state) => state,
-            // It was deleted with its namespace, where nobody can make another one. Until everything
-            // of that namespace is cleaned, whoever held it last goes on.
+            // The Lease was deleted with its namespace, in which no process can create another one.
+            // Until everything in that namespace is cleaned up, the last holder continues.
             Err(error) if is_of_dying_namespace(&error) && self.holds_at(begun) => {
                 self.until.send_replace(Some(begun + self.terms.held_for()));
                 return Ok(LeaseState::Held);
@@ -209,9 +211,9 @@ impl LeaseManager {
         self.until.borrow().is_some_and(|until| now < until)
     }
 
-    /// Reads the Lease, and takes it if it is free. Ours as it is then, or who holds it.
+    /// Reads the Lease, and acquires it if it is free. Returns our Lease, or the holder.
     async fn look(&mut self) -> Result<Result<Lease, String>, kube::Error> {
-        // Somebody who only edits the Lease must not make us lose it.
+        // A client that only edits the Lease must not make us lose it.
         for _ in 0..MAX_READS {
             let Some(found) = self.api.get_opt(&self.claim.name).await? else {
                 let made = self.api.create(&PostParams::default(), &self.signed(Lease::default())).await;
@@ -232,8 +234,8 @@ impl LeaseManager {
         Ok(Err("another process".to_owned()))
     }
 
-    /// Whether its holder has not renewed it for as long as we have been looking, or is a process
-    /// of this host or pod, with our name, that has ended.
+    /// Reports whether the holder has not renewed the Lease for its duration, as observed by this
+    /// process, or is a process of this host or pod, with our runner name, that has ended.
     fn is_dead(&mut self, found: &Lease, holder: &str) -> bool {
         let same_runner = holder.rsplit_once('_').is_some_and(|(runner, _)| runner == self.claim.runner);
         let process = found.annotations().get(PROCESS_ANNOTATION).and_then(|text| Process::parse(text));
@@ -251,7 +253,8 @@ impl LeaseManager {
         }
     }
 
-    /// Writes it as ours over exactly this version. `None`: somebody else was faster.
+    /// Writes the Lease as ours over exactly this version. Returns `None` if another writer was
+    /// faster.
     async fn write(&self, lease: Lease) -> Result<Option<Lease>, kube::Error> {
         match self.api.replace(&self.claim.name, &PostParams::default(), &self.signed(lease)).await {
             Ok(written) => Ok(Some(written)),
@@ -285,7 +288,7 @@ impl LeaseManager {
         lease
     }
 
-    /// Lets it go if it is ours.
+    /// Releases the Lease if it is ours.
     async fn release(&mut self) {
         self.until.send_replace(None);
         let released = async {
@@ -308,7 +311,7 @@ impl LeaseManager {
         }
     }
 
-    /// Says once that it cannot be renewed, and not several times a second.
+    /// Logs once, and not several times a second, that the Lease cannot be renewed.
     fn complain(&self, failing: &mut bool, error: &str) {
         if std::mem::replace(failing, true) {
             tracing::debug!(lease = %self.claim.name, error, "a Lease could not be renewed again");
@@ -327,18 +330,18 @@ impl LeaseManager {
     }
 }
 
-/// Who holds a Lease.
+/// Returns the holder of a Lease.
 pub fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-/// What changes when a Lease is renewed.
+/// Returns the fields that change when a Lease is renewed.
 pub(crate) fn mark(lease: &Lease) -> Mark {
     let spec = lease.spec.as_ref();
     (spec.and_then(|s| s.holder_identity.clone()), spec.and_then(|s| s.renew_time.clone()))
 }
 
-/// How long a Lease is good for without being renewed.
+/// Returns how long a Lease is valid without a renewal.
 pub(crate) fn duration(lease: &Lease) -> Duration {
     let seconds = lease.spec.as_ref().and_then(|s| s.lease_duration_seconds).unwrap_or(0);
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))

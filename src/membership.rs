@@ -1,7 +1,8 @@
-//! Who else is there: every operator process is a runner, and says so with a Lease.
+//! Membership: every operator process is a runner and reports its liveness with a Lease.
 //!
-//! The Leases are read rather than watched: they change every few seconds anyway, and a Lease may
-//! only be called dead by who has just read it. A watch that hangs looks like runners that died.
+//! The Leases are read rather than watched: they change every few seconds anyway, and only a
+//! process that has just read a Lease may consider it expired. A watch that hangs would look like
+//! runners that died.
 
 mod act;
 mod info;
@@ -20,22 +21,22 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Marks the Leases of runners.
+/// The label of the runners' Leases.
 const PART_LABEL: (&str, &str) = ("farrier.dev/part", "runner");
 
-/// Where a runner's Lease says what it is: a [`RunnerInfo`] as JSON.
+/// The annotation of a runner's Lease with its [`RunnerInfo`] as JSON.
 const INFO_ANNOTATION: &str = "farrier.dev/runner";
 
-/// Every live runner, by name.
+/// All live runners, by name.
 pub type Runners = BTreeMap<String, RunnerInfo>;
 
-/// The live runners, this one among them.
+/// The live runners, this one included.
 #[derive(Debug, Clone)]
 pub struct Membership {
     known: watch::Receiver<Snapshot>,
 }
 
-/// What was seen of the runners.
+/// The observed state of the runners.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Snapshot {
     live: Arc<Runners>,
@@ -43,19 +44,18 @@ struct Snapshot {
 }
 
 impl Membership {
-    /// The runners that are alive as far as this one knows.
+    /// Returns the runners that are alive as far as this process knows.
     pub fn live(&self) -> Arc<Runners> {
         self.known.borrow().live.clone()
     }
 
-    /// Whether a runner is neither alive nor one of whom that is still to be seen: its work is for
-    /// others.
+    /// Reports whether a runner is neither alive nor unconfirmed: other runners take over its work.
     pub fn is_gone(&self, runner: &str) -> bool {
         let known = self.known.borrow();
         !known.live.contains_key(runner) && !known.unconfirmed.contains(runner)
     }
 
-    /// Returns when a runner has come, gone, or moved.
+    /// Waits until a runner has appeared, disappeared, or moved.
     pub async fn changed(&mut self) {
         if self.known.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -63,7 +63,7 @@ impl Membership {
     }
 }
 
-/// What a runner claims to be there.
+/// Returns the configuration of a runner's Lease.
 pub fn claim(namespace: &str, runner: &str, info: &RunnerInfo) -> LeaseConfig {
     let (part, of) = PART_LABEL;
     LeaseConfig {
@@ -75,7 +75,7 @@ pub fn claim(namespace: &str, runner: &str, info: &RunnerInfo) -> LeaseConfig {
     }
 }
 
-/// Reads the Leases of runners again and again.
+/// Reads the Leases of the runners periodically.
 pub struct MembershipWatcher {
     api: Api<Lease>,
     terms: LeaseDurations,
@@ -84,20 +84,20 @@ pub struct MembershipWatcher {
 }
 
 impl MembershipWatcher {
-    /// A lookout in the operator's namespace, which does nothing yet.
+    /// Creates a watcher in the operator's namespace that does nothing yet.
     pub fn new(client: &Client, namespace: &str, terms: LeaseDurations) -> (Self, Membership) {
         let (send, known) = watch::channel(Snapshot::default());
         let api = Api::namespaced(client.clone(), namespace);
         (Self { api, terms, tracker: LivenessTracker::default(), known: send }, Membership { known })
     }
 
-    /// Reads the Leases once, and returns those that are left over from runners that were killed.
+    /// Reads the Leases once, and returns those of runners that were killed.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn look(&mut self) -> Result<Vec<Lease>, kube::Error> {
         let (part, of) = PART_LABEL;
-        // Taken before the question: what the answer shows is at least as new.
+        // Taken before the request: the state in the answer is at least as new.
         let asked = Instant::now();
         let leases = self.api.list(&ListParams::default().labels(&format!("{part}={of}"))).await?.items;
         let liveness = self.tracker.look(&leases, asked, jiff::Timestamp::now());
@@ -114,7 +114,7 @@ impl MembershipWatcher {
         Ok(dead)
     }
 
-    /// Reads them for ever. Who leads takes away what is left over.
+    /// Reads the Leases for ever. The leader deletes those of killed runners.
     pub async fn run(mut self, leads: Hold) {
         let every = self.terms.look_every();
         loop {

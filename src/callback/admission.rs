@@ -1,10 +1,11 @@
-//! Who is let in, and how many at once.
+//! Admission control: which connections are accepted, and how many at once.
 //!
-//! Whoever has not proven to be a session's engine counts against a budget per source address, and
-//! while its handshake lasts, against one for all. Where a budget is used up, the oldest handshake
-//! of that address goes: an honest one takes milliseconds and is through before it is the oldest.
-//! Where that of all is used up, it is the oldest one of the address that has the most.
-//! Engines that have proven who they are need no budget, as each session has one stream.
+//! A connection whose peer has not authenticated as a session's engine counts against a limit per
+//! source address and, during its handshake, against a limit for all addresses. When the limit of
+//! an address is reached, the oldest handshake of that address is closed: an honest handshake takes
+//! milliseconds and is complete before it is the oldest. When the overall limit is reached, the
+//! oldest handshake of the address with the most handshakes is closed. Authenticated engines need
+//! no limit because each session has one stream.
 
 use super::counters::{Cause, Counters, Refusals};
 use crate::token_bucket::TokenBucket;
@@ -14,30 +15,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Budgets and patience.
+/// Limits and timeouts of a callback server.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// From the first byte to the end of a TLS handshake.
+    /// Timeout from the first byte to the end of a TLS handshake.
     pub handshake: Duration,
-    /// From one request's end to the next one's last header, for those without a certificate.
+    /// Timeout from the end of a request to the last header of the next request, for peers without
+    /// a certificate.
     pub request: Duration,
-    /// How long a reader may keep the server waiting, all in all, until it has taken 16 KiB.
+    /// Total time that a reader may block the server until it has accepted 16 KiB.
     pub reader: Duration,
-    /// Connections without a proven engine, per source address. Generous, since several machines
-    /// may share an address.
+    /// Connections without an authenticated engine, per source address. The value is generous
+    /// because several machines may share an address.
     pub per_source: usize,
-    /// Connections that a source address may begin at once, without having been there for a while,
-    /// and in each second after that. Who begins more is refused before anything is read.
+    /// Connections that a source address may open at once after a pause, and per second after that.
+    /// Connections beyond this are refused before anything is read.
     pub begins: (u32, u32),
-    /// Handshakes at once.
+    /// Concurrent handshakes.
     pub handshakes: usize,
-    /// Connections at once, engines included, over all runs of the process.
+    /// Concurrent connections, engines included, over all runs of the process.
     pub connections: usize,
 }
 
 impl Limits {
-    /// So that a process with so many descriptors always has half of them left for the rest of its
-    /// work: SSH, the API server, payloads.
+    /// Returns limits with which a process that has `descriptors` file descriptors keeps half of
+    /// them for the rest of its work: SSH, the API server, payloads.
     pub fn for_descriptors(descriptors: usize) -> Self {
         let usual = Self::default();
         let handshakes = usual.handshakes.min(descriptors / 8);
@@ -51,13 +53,13 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// One core does some 4,000 handshakes a second, so that a fleet of thousands is through before
-    /// the first one's patience ends. A hundred and twenty-eight is more than a site behind one
-    /// address begins in the milliseconds that a handshake takes, and costs an attacker's victim
-    /// two megabytes. A site of a thousand machines behind one address has all of them back five
-    /// seconds after a runner was lost, and an attacker who does nothing but shake hands takes a
-    /// fortieth of a core. A reader that takes less than 550 bytes a second would need three weeks for a
-    /// gigabyte.
+    /// One core does about 4,000 handshakes a second, so a fleet of thousands is connected before
+    /// the first handshake times out. 128 connections per source are more than a site behind one
+    /// address opens in the milliseconds that a handshake takes, and cost the victim of an attack
+    /// two megabytes. A site of a thousand machines behind one address is completely reconnected
+    /// five seconds after a runner was lost, and an attacker that only performs handshakes takes a
+    /// fortieth of a core. A reader that accepts less than 550 bytes a second would need three
+    /// weeks for a gigabyte.
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(5),
@@ -71,21 +73,22 @@ impl Default for Limits {
     }
 }
 
-/// Above so many addresses, those that have begun nothing of late are forgotten.
+/// With more addresses than this, the token buckets of addresses without recent connections are
+/// dropped.
 const PRUNE_THRESHOLD: usize = 1024;
 
-/// What a connection is, as far as that is known.
+/// What is known about the peer of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PeerState {
-    /// Has said nothing that proves anything.
+    /// The peer has not authenticated.
     Unauthenticated,
-    /// Without a certificate, and served.
+    /// The peer has no certificate and is served as a device.
     Device,
-    /// A session's engine, or a stream on its way to another runner.
+    /// The peer is a session's engine, or the connection is relayed to another runner.
     Authenticated,
 }
 
-/// The server of one run.
+/// Admission control of one run's server.
 pub(super) struct Admission {
     limits: Limits,
     counters: Arc<Counters>,
@@ -98,10 +101,11 @@ pub(super) struct Admission {
 struct Connections {
     next: u64,
     all: HashMap<u64, Connection>,
-    /// Numbers of those that have proven nothing, oldest first.
+    /// Numbers of the unauthenticated connections, oldest first.
     unauthenticated: BTreeMap<u64, IpAddr>,
     sources: HashMap<IpAddr, Source>,
-    /// Who has begun how many of late. Only addresses of the run get here.
+    /// How many connections each address has opened recently. Only addresses of the run are
+    /// entered.
     begins: HashMap<IpAddr, TokenBucket>,
     prune_threshold: usize,
 }
@@ -113,14 +117,14 @@ struct Connection {
     leave: CancellationToken,
 }
 
-/// Those of one address that have not proven to be engines.
+/// The connections of one address that have not authenticated as engines.
 #[derive(Default)]
 struct Source {
     unauthenticated: VecDeque<u64>,
     devices: usize,
 }
 
-/// A connection's place; dropping it frees the place.
+/// A connection's permit; dropping the permit releases it.
 pub(super) struct Permit {
     admission: Arc<Admission>,
     number: u64,
@@ -145,14 +149,15 @@ impl Admission {
         &self.refusals
     }
 
-    /// Counts a refusal, and remembers it for the run's events.
+    /// Counts a refusal and records it for the run's events.
     pub(super) fn refuse(&self, cause: Cause, source: IpAddr) {
         self.counters.count_refused(cause);
         self.refusals.gather(cause, source);
     }
 
-    /// A place for a connection from an address that may connect, or `None` if there is none.
-    /// Another runner passes on the connections of many machines, and has no budget of its own.
+    /// Returns a permit for a connection from an allowed address, or `None` if a limit is reached.
+    /// The relayed connections of another runner come from many machines, so a runner has no limit
+    /// of its own.
     pub(super) fn enter(self: &Arc<Self>, source: IpAddr, runner: bool) -> Option<Permit> {
         let is_full = self.counters.open() >= self.limits.connections as u64;
         let mut connections = self.lock();
@@ -182,7 +187,7 @@ impl Admission {
         permit
     }
 
-    /// Closes the connections of all who may not be here any more.
+    /// Closes all connections whose peer is no longer allowed.
     pub(super) fn keep(&self, may_stay: impl Fn(IpAddr, bool) -> bool) {
         let connections = self.lock();
         for connection in
@@ -198,20 +203,21 @@ impl Admission {
 }
 
 impl Connections {
-    /// Whether this address has not begun too many of late.
+    /// Reports whether this address has not opened too many connections recently.
     fn may_begin(&mut self, source: IpAddr, limits: &Limits) -> bool {
         let now = Instant::now();
         if self.begins.len() > self.prune_threshold {
             self.begins.retain(|_, bucket| !bucket.is_full(now));
-            // Where all are needed, looking again each time would cost more than it frees.
+            // If all buckets are still needed, pruning again for each connection would cost more
+            // than it frees.
             self.prune_threshold = PRUNE_THRESHOLD.max(self.begins.len() * 2);
         }
         let (at_once, per_second) = limits.begins;
         self.begins.entry(source).or_insert_with(|| TokenBucket::new(at_once, per_second, now)).take(now)
     }
 
-    /// Sees to it that one more has a place. Returns who has to go for it, and whether there is
-    /// one.
+    /// Makes room for one more connection. Returns the connection to close for it, and whether
+    /// there is room.
     fn make_room(
         &mut self,
         source: IpAddr,
@@ -233,9 +239,9 @@ impl Connections {
         (evicted.map(|connection| (connection.source, connection.leave)), room)
     }
 
-    /// The oldest handshake of the address that has the most of them: however many addresses flood
-    /// together, one that has a single handshake keeps it. As many are looked through as there may
-    /// be handshakes at once, which takes some microseconds.
+    /// Returns the oldest handshake of the address with the most handshakes: however many addresses
+    /// take part in a flood, an address with a single handshake keeps it. The search is bounded by
+    /// the limit on concurrent handshakes and takes some microseconds.
     fn oldest_of_the_greediest(&self) -> Option<u64> {
         let greediest = self.sources.values().max_by_key(|source| source.unauthenticated.len())?;
         greediest.unauthenticated.front().copied()
@@ -263,7 +269,7 @@ impl Connections {
         Some(connection)
     }
 
-    /// Takes one of this standing off its budgets.
+    /// Removes a connection in this state from the limits that it counts against.
     fn account(&mut self, number: u64, address: IpAddr, state: PeerState) {
         let Some(source) = self.sources.get_mut(&address) else { return };
         match state {
@@ -281,12 +287,13 @@ impl Connections {
 }
 
 impl Permit {
-    /// What the connection turned out to be.
+    /// Sets the state of the peer.
     pub(super) fn set_state(&self, state: PeerState) {
         self.admission.lock().set_state(self.number, state);
     }
 
-    /// Gives the place up for a reason, which is counted unless the place was taken away before.
+    /// Releases the permit for a reason. The reason is counted unless the permit was revoked
+    /// before.
     pub(super) fn refuse(&self, cause: Cause) {
         let removed = self.admission.lock().remove(self.number);
         if let Some(connection) = removed {
@@ -294,8 +301,8 @@ impl Permit {
         }
     }
 
-    /// When the connection has to end: the run closed, its address is not the run's any more, or
-    /// it was in the way of a newer one.
+    /// Returns the token that is cancelled when the connection has to end: the run closed, its
+    /// address is no longer part of the run, or it was evicted for a newer connection.
     pub(super) fn leave(&self) -> CancellationToken {
         self.leave.clone()
     }

@@ -1,4 +1,5 @@
-//! The first words of a TLS connection: who is called, before anything is decided.
+//! Reads the `ClientHello` of a TLS connection to find the requested server name before the
+//! handshake continues.
 
 use std::io;
 use std::pin::Pin;
@@ -6,38 +7,38 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-/// What the name of every server ends with.
+/// Suffix of every server name.
 const DOMAIN: &str = farrier_protocol::CallbackConfig::DOMAIN;
 
-/// Whom the caller wants to talk to.
+/// What the peer wants to reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Destination {
-    /// The one who answers this session.
+    /// The runner that serves this session.
     Session(String),
-    /// Nobody by name: a device that fetches a payload.
+    /// No session: a device that fetches a payload.
     Any,
 }
 
-/// A connection whose first words were read.
+/// A connection whose `ClientHello` has been read.
 pub(super) struct PeekedHello<S> {
     pub(super) destination: Destination,
-    /// Exactly what was read so far, for whoever is to read it again.
+    /// The bytes read so far, unchanged, so that they can be sent to another runner.
     pub(super) words: Vec<u8>,
     pub(super) start: StartHandshake<S>,
 }
 
-/// What was said instead of the first words of TLS.
+/// What the peer sent instead of a `ClientHello`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotTls {
     /// Nothing.
     Nothing,
-    /// What a preflight says. The alert that TLS has for whatever is none is its answer.
+    /// The preflight message. The TLS alert for input that is not TLS serves as its answer.
     Preflight,
     /// Something else.
     Other,
 }
 
-/// Reads the first words, or tells what was said instead.
+/// Reads the `ClientHello`, or returns what the peer sent instead.
 pub(super) async fn read<S>(stream: S) -> Result<PeekedHello<S>, NotTls>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -65,8 +66,8 @@ fn destination(name: Option<&str>) -> Destination {
     }
 }
 
-/// A stream that keeps what was read from it. The acceptor reads no more than one `ClientHello`
-/// wants, which is 64 KiB at most.
+/// A stream that records what is read from it. The acceptor reads at most one `ClientHello`, which
+/// is at most 64 KiB.
 struct RecordingStream<S> {
     inner: S,
     words: Vec<u8>,

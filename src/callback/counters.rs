@@ -1,7 +1,7 @@
-//! What the callback server counts, and what it tells the run about refusals.
+//! Counters of the callback server, and the refusals that it reports to the run.
 //!
-//! Counting is for metrics and belongs to the process. Telling is for the run's events: refusals
-//! are gathered by cause, so that ten thousand of them are one event.
+//! The counters are for metrics and belong to the process. The refusals are for the run's events:
+//! they are aggregated by cause, so that ten thousand refusals are one event.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -13,36 +13,38 @@ use tokio::sync::Notify;
 /// Why a connection or a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// The source address is not one of the run's.
+    /// The source address is not an address of the run.
     Source,
-    /// What came was no TLS 1.3, was recorded earlier, or was tampered with on the way.
+    /// The data was not TLS 1.3, was a replay, or was tampered with in transit.
     Handshake,
-    /// No client certificate, or not one that the run's CA signed for an engine.
+    /// The peer sent no client certificate, or a certificate that the run's CA did not sign for an
+    /// engine.
     Certificate,
-    /// A certificate of the run, for another session than the one that was asked for.
+    /// The certificate is of the run, but for another session than the requested one.
     WrongSession,
-    /// A certificate that is no longer, or not yet, valid.
+    /// The certificate is no longer, or not yet, valid.
     Expired,
-    /// A session that no runner answers for.
+    /// No runner serves the session.
     UnknownSession,
-    /// The runner that answers for the session could not be reached.
+    /// The runner that serves the session could not be reached.
     Relay,
-    /// Handshake, request or reader was too slow.
+    /// The handshake, the request or the reader was too slow.
     TooSlow,
-    /// More connections at once than one address, or all of them, may have.
+    /// The limit of concurrent connections of one address, or of all addresses, was reached.
     TooMany,
-    /// A path, method or request that is not offered.
+    /// The path, method or request is not offered.
     Path,
-    /// An engine that has proven who it is asked for what nobody has, sent what cannot be read, or
-    /// more than one machine has to say.
+    /// An authenticated engine requested something that does not exist, sent data that cannot be
+    /// parsed, or sent more than one machine has to report.
     Request,
-    /// Connected and went away without a word, or with that of a preflight: a scan from one of the
-    /// run's machines, or a preflight. Counted, not told.
+    /// The peer connected and closed without sending anything, or sent only the preflight message:
+    /// a port scan from one of the run's machines, or a preflight. This is counted but not
+    /// reported.
     Silent,
 }
 
 impl Cause {
-    /// All of them, in a fixed order.
+    /// All causes, in a fixed order.
     pub const ALL: [Self; 12] = [
         Self::Source,
         Self::Handshake,
@@ -58,7 +60,7 @@ impl Cause {
         Self::Silent,
     ];
 
-    /// A name for labels of metrics.
+    /// Returns the value for metric labels.
     pub fn label(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -76,7 +78,7 @@ impl Cause {
         }
     }
 
-    /// What happened, for people; goes after "connections were refused: ".
+    /// Describes the cause for users; follows "connections were refused: ".
     pub fn describe(self) -> &'static str {
         match self {
             Self::Source => "the source address is not one of the run's machines",
@@ -95,7 +97,7 @@ impl Cause {
     }
 }
 
-/// Totals of one process, over all runs. Only ever growing, but for `open`.
+/// Totals of one process, over all runs. All values except `open` only increase.
 #[derive(Debug, Default)]
 pub struct Counters {
     accepted: AtomicU64,
@@ -108,33 +110,33 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// TCP connections that were accepted and let in by their source address.
+    /// Returns the number of TCP connections that were admitted by their source address.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Streams of engines that proved who they are.
+    /// Returns the number of streams of authenticated engines.
     pub fn engines(&self) -> u64 {
         self.engines.load(Ordering::Relaxed)
     }
 
-    /// Streams that were passed on to another runner.
+    /// Returns the number of streams that were relayed to another runner.
     pub fn relayed(&self) -> u64 {
         self.relayed.load(Ordering::Relaxed)
     }
 
-    /// Bytes written to sockets, TLS included.
+    /// Returns the bytes written to sockets, TLS included.
     pub fn sent_bytes(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Connections that are open now.
+    /// Returns the number of connections that are open now.
     pub fn open(&self) -> u64 {
         let closed = self.closed.load(Ordering::Relaxed);
         self.opened.load(Ordering::Relaxed).saturating_sub(closed)
     }
 
-    /// Refusals for this cause.
+    /// Returns the number of refusals for this cause.
     pub fn refused(&self, cause: Cause) -> u64 {
         self.of(cause).map_or(0, |counter| counter.load(Ordering::Relaxed))
     }
@@ -175,35 +177,35 @@ impl Counters {
     }
 }
 
-/// Refusals of one cause since they were last asked for.
+/// The refusals of one cause since they were last taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why.
+    /// The cause.
     pub cause: Cause,
-    /// How many.
+    /// The number of refusals.
     pub count: u64,
-    /// Where the last one came from.
+    /// The source address of the last refusal.
     pub source: IpAddr,
-    /// When the last one was.
+    /// The time of the last refusal.
     pub at: SystemTime,
 }
 
-/// How many strangers are remembered. A preflight asks for those of the last seconds; during a scan
-/// the answer would be worth nothing anyway.
+/// How many unknown source addresses are remembered. A preflight asks for the addresses of the last
+/// seconds; during a scan the answer would be worth nothing anyway.
 const MAX_UNKNOWN_SOURCES: usize = 64;
 
-/// The refusals of one run that nobody has been told of yet: at most one entry per cause.
+/// The refusals of one run that have not been reported yet: at most one entry per cause.
 #[derive(Debug, Default)]
 pub struct Refusals {
     gathered: Mutex<BTreeMap<Cause, Refusal>>,
-    /// Addresses that are not the run's, and when each was refused last; the newest at the end.
+    /// Addresses that are not the run's, and when each was last refused; the newest is at the end.
     unknown_sources: Mutex<VecDeque<(IpAddr, Instant)>>,
     news: Notify,
 }
 
 impl Refusals {
-    /// Addresses that were refused since then because they are not the run's. Not all of them if
-    /// there were very many.
+    /// Returns the addresses that were refused since `since` because they are not the run's. The
+    /// list is incomplete if there were very many.
     pub fn unknown_sources_since(&self, since: Instant) -> Vec<IpAddr> {
         let unknown_sources = self.unknown_sources.lock().unwrap_or_else(PoisonError::into_inner);
         unknown_sources.iter().filter(|(_, at)| *at >= since).map(|(address, _)| *address).collect()
@@ -218,7 +220,7 @@ impl Refusals {
         unknown_sources.push_back((stranger, Instant::now()));
     }
 
-    /// Waits until there is one whose cause is not among those that are to wait.
+    /// Waits until there is a refusal whose cause is not in `waiting`.
     pub async fn gathered(&self, waiting: &BTreeSet<Cause>) {
         loop {
             let news = self.news.notified();
@@ -230,8 +232,8 @@ impl Refusals {
         }
     }
 
-    /// Takes what there is, but for causes that are to wait: those go on being gathered. At most one
-    /// for each cause.
+    /// Takes all refusals except those whose cause is in `waiting`, which continue to be
+    /// aggregated. Returns at most one refusal per cause.
     pub fn take(&self, waiting: &BTreeSet<Cause>) -> Vec<Refusal> {
         self.lock().extract_if(.., |cause, _| !waiting.contains(cause)).map(|(_, refusal)| refusal).collect()
     }
@@ -249,7 +251,7 @@ impl Refusals {
         *entry = Refusal { cause, count: entry.count.saturating_add(1), source, at };
         let first = entry.count == 1;
         drop(gathered);
-        // The others of its kind are found with it.
+        // The notification for the first refusal of a cause covers all later ones.
         if first {
             self.news.notify_one();
         }

@@ -3,8 +3,8 @@
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, UnixTime};
 
-/// The library's cryptography. AES-128 goes first: it is as good here and costs a third less than
-/// AES-256 per byte.
+/// Returns the library's cryptography. AES-128 comes first: it is as good here and costs a third
+/// less than AES-256 per byte.
 pub(super) fn provider() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites = vec![
@@ -15,7 +15,7 @@ pub(super) fn provider() -> CryptoProvider {
     provider
 }
 
-/// Whether the CA signed this server certificate.
+/// Checks that the CA signed this server certificate.
 pub(super) fn check_signed_by(
     server: &CertificateDer<'_>,
     ca: &CertificateDer<'_>,

@@ -1,8 +1,8 @@
-//! What is offered without a client certificate: payloads of the run's baseline, below a path that
-//! nobody can guess.
+//! What is served without a client certificate: payloads of the run's baseline, below a path that
+//! cannot be guessed.
 //!
-//! `GET` or `HEAD /<path token>/payloads/<digest>`, compared byte by byte: nothing is decoded,
-//! normalised or looked up in a file system, so there is no path to play tricks with.
+//! `GET` or `HEAD /<path token>/payloads/<digest>` is compared byte by byte: nothing is decoded,
+//! normalised or looked up in a file system, so path traversal is impossible.
 
 use super::admission::{PeerState, Permit};
 use super::counters::Cause;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Status and words of a refusal.
+/// Status and body of a refusal.
 type Rejection = (StatusCode, &'static str);
 
 /// One connection of a device.
@@ -27,11 +27,11 @@ struct DeviceConnection<'a> {
     server: &'a ServerState,
     source: IpAddr,
     permit: &'a Permit,
-    /// It has asked for something.
+    /// The device has sent a request.
     asked: AtomicBool,
 }
 
-/// Answers a device until it leaves.
+/// Serves a device until it disconnects.
 pub(super) async fn serve(
     server: &ServerState,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -72,7 +72,7 @@ impl DeviceConnection<'_> {
         }
     }
 
-    /// Digest and file of what is wanted, or the refusal.
+    /// Returns digest and file of the requested payload, or the refusal.
     fn wanted<'r, B>(&self, request: &'r Request<B>) -> Result<(&'r str, PathBuf), Rejection> {
         let uri = request.uri();
         if uri.scheme().is_some() || uri.authority().is_some() {

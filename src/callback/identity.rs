@@ -1,9 +1,9 @@
-//! Who a run is on the wire: its own CA, the server's certificate, one certificate per session,
+//! The TLS identity of a run: its own CA, the server's certificate, one certificate per session,
 //! and the path token.
 //!
-//! All of it is made when the run needs call-backs, kept in one Secret, and gone with the run.
-//! Every runner that answers for the run loads the same Secret, so that any of them can answer any
-//! engine. Nothing here knows what a Secret is: it comes and goes as a map of names to bytes.
+//! The identity is created when the run needs callbacks, stored in one Secret, and deleted with the
+//! run. Every runner that serves the run loads the same Secret, so that any runner can answer any
+//! engine. This module does not know Secrets: it reads and writes a map of names to bytes.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -17,14 +17,15 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 use subtle::ConstantTimeEq;
 
-/// What the name of every server ends with.
+/// Suffix of every server name.
 const DOMAIN: &str = farrier_protocol::CallbackConfig::DOMAIN;
 
-/// A certificate is valid from a while before it was made: the clocks of two runners differ.
+/// A certificate is valid from this long before its creation, because the clocks of two runners
+/// differ.
 const BACKDATED: Duration = Duration::from_mins(10);
 
-/// How long CA and server certificate are valid, longer than any run lasts. The engine pins the
-/// server's certificate by digest and does not look at its dates.
+/// How long the certificates of CA and server are valid, longer than any run lasts. The engine pins
+/// the server's certificate by digest and does not check its dates.
 const RUN_LIFETIME: Duration = Duration::from_hours(400 * 24);
 
 /// Random bytes of the path token: as hard to guess as a key.
@@ -46,13 +47,13 @@ pub struct RunIdentity {
     token: String,
 }
 
-/// A certificate in both of its forms.
+/// A certificate in DER and in PEM.
 struct Certificate {
     der: CertificateDer<'static>,
     pem: String,
 }
 
-/// The certificate of one session, and its key, as PEM.
+/// The certificate of one session and its key, as PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The certificate.
@@ -61,39 +62,39 @@ pub struct ClientCertificate {
     pub key: String,
 }
 
-/// Why an identity cannot be made or read.
+/// Why an identity cannot be created or read.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// Something is not in the map.
+    /// An entry is missing from the map.
     #[error("{0} is missing")]
     Missing(&'static str),
-    /// Something is there and is not what its name says.
+    /// An entry is not what its name says.
     #[error("{name} is damaged: {why}")]
     Damaged {
-        /// Its name in the map.
+        /// The name of the entry in the map.
         name: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// Two things do not belong together.
+    /// Two entries do not belong together.
     #[error("{0} and {1} do not belong together")]
     Mismatch(&'static str, &'static str),
-    /// Made for another run.
+    /// The identity was created for another run.
     #[error("{CA_CERTIFICATE} and {SERVER_CERTIFICATE} are not of run {0}")]
     OtherRun(String),
-    /// A key or certificate could not be made.
+    /// A key or certificate could not be created.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
-    /// The system gave no random numbers.
+    /// The operating system returned no random numbers.
     #[error("the system gives no random numbers")]
     NoRandomness,
 }
 
 impl RunIdentity {
-    /// A new identity for the run with this UID.
+    /// Creates an identity for the run with this UID.
     ///
     /// # Errors
-    /// When the system gives no randomness.
+    /// When the operating system returns no random numbers.
     pub fn generate(run: &str) -> Result<Self, IdentityError> {
         let ca_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let params = ca_params(run);
@@ -108,7 +109,8 @@ impl RunIdentity {
         Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token })
     }
 
-    /// As it is kept: `ca.crt`, `ca.key`, `tls.crt`, `tls.key` (PEM) and `path-token` (text).
+    /// Returns the stored form: `ca.crt`, `ca.key`, `tls.crt`, `tls.key` (PEM) and `path-token`
+    /// (text).
     pub fn to_map(&self) -> BTreeMap<String, Vec<u8>> {
         [
             (CA_CERTIFICATE, self.ca.pem.clone()),
@@ -122,11 +124,11 @@ impl RunIdentity {
         .collect()
     }
 
-    /// Reads what [`to_map`](Self::to_map) gave. Everything is checked against everything else, so
-    /// that a damaged Secret is found here and not when the first engine calls.
+    /// Reads the map that [`to_map`](Self::to_map) returned. All entries are checked against each
+    /// other, so that a damaged Secret is found here and not when the first engine connects.
     ///
     /// # Errors
-    /// Which part is missing, damaged, or of another run.
+    /// The entry that is missing, damaged, or of another run.
     pub fn from_map(run: &str, map: &BTreeMap<String, Vec<u8>>) -> Result<Self, IdentityError> {
         let ca = certificate(map, CA_CERTIFICATE)?;
         let ca_key = key(map, CA_KEY)?;
@@ -152,10 +154,10 @@ impl RunIdentity {
         Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token })
     }
 
-    /// A certificate for the engine of one session, valid for so long from now on.
+    /// Creates a certificate for the engine of one session, valid for `lifetime` from now on.
     ///
     /// # Errors
-    /// When the system gives no randomness, or the session's name is not ASCII.
+    /// When the operating system returns no random numbers, or the session's name is not ASCII.
     pub fn client_certificate(
         &self,
         session: &str,
@@ -164,7 +166,7 @@ impl RunIdentity {
         self.client_certificate_at(session, SystemTime::now(), lifetime)
     }
 
-    /// The same, as if it were made at another time.
+    /// Creates the certificate as of the time `now`.
     pub(super) fn client_certificate_at(
         &self,
         session: &str,
@@ -186,22 +188,23 @@ impl RunIdentity {
         Ok(ClientCertificate { certificate, key: key.serialize_pem() })
     }
 
-    /// What the engine must find: `sha256:` and the digest of the server's certificate in DER.
+    /// Returns the pin that the engine checks: `sha256:` and the digest of the server's certificate
+    /// in DER.
     pub fn server_pin(&self) -> String {
         format!("sha256:{}", crate::engines::hex(&Sha256::digest(&self.server.der)))
     }
 
-    /// The first part of the path under which payloads are handed out without a certificate.
+    /// Returns the first part of the path under which payloads are served without a certificate.
     pub fn path_token(&self) -> &str {
         &self.token
     }
 
-    /// Whether this is the path token. Takes as long for a nearly right one as for a wrong one.
+    /// Reports whether this is the path token. The comparison takes constant time.
     pub fn is_path_token(&self, candidate: &str) -> bool {
         self.token.as_bytes().ct_eq(candidate.as_bytes()).into()
     }
 
-    /// UID of the run.
+    /// Returns the UID of the run.
     pub fn run(&self) -> &str {
         &self.run
     }
@@ -210,12 +213,13 @@ impl RunIdentity {
         &self.ca.der
     }
 
-    /// What engines see, and its key.
+    /// Returns the certificate that engines see, and its key.
     pub(super) fn server(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         (self.server.der.clone(), private(&self.server_key))
     }
 
-    /// What devices see, and its key. Signed by the same CA, and not kept: they do not pin it.
+    /// Creates the certificate that devices see, and its key. It is signed by the same CA and not
+    /// stored, because devices do not pin it.
     pub(super) fn for_devices(
         &self,
     ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), IdentityError> {
@@ -225,17 +229,17 @@ impl RunIdentity {
     }
 }
 
-/// What a session is called in its certificate.
+/// Returns the name of a session in its certificate.
 pub(super) fn session_name(session: &str) -> String {
     format!("farrier:session:{session}")
 }
 
-/// What a run is called in its certificates.
+/// Returns the name of a run in its certificates.
 pub(super) fn run_name(run: &str) -> String {
     format!("farrier:run:{run}")
 }
 
-/// The URIs that a certificate is made out to; none if it cannot be read.
+/// Returns the URI names of a certificate; none if the certificate cannot be parsed.
 pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     webpki::EndEntityCert::try_from(certificate)
         .map(|cert| cert.valid_uri_names().map(str::to_owned).collect())
@@ -309,7 +313,7 @@ fn public_key(certificate: &CertificateDer<'_>, name: &'static str) -> Result<Ve
         .map_err(|e| IdentityError::Damaged { name, why: e.to_string() })
 }
 
-/// Without keys and token.
+/// Omits the keys and the token.
 impl fmt::Debug for RunIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunIdentity")
@@ -319,7 +323,7 @@ impl fmt::Debug for RunIdentity {
     }
 }
 
-/// Without the key.
+/// Omits the key.
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientCertificate").field("certificate", &self.certificate).finish_non_exhaustive()

@@ -1,7 +1,7 @@
-//! The two ports of a run: bound and held, or not had at all.
+//! The two ports of a run: either both are bound and held, or none.
 //!
-//! Nobody looks whether a port is free before taking it: taking it is the look. Both ports of a
-//! pair are taken for all families at once, and given back together.
+//! There is no check whether a port is free before binding it: binding is the check. Both ports of
+//! a pair are bound for all families at once and released together.
 
 use super::port_holder;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -9,8 +9,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpListener;
 
-/// How many connections may wait to be accepted. Beyond that the kernel lets the callers try
-/// again, and a whole fleet that calls at the same moment does not get that far.
+/// How many connections may wait to be accepted. Beyond that the kernel makes the clients retry; a
+/// whole fleet that connects at the same moment does not reach this number.
 const BACKLOG: i32 = 1024;
 
 /// An address family.
@@ -18,21 +18,20 @@ const BACKLOG: i32 = 1024;
 pub enum Family {
     /// IPv4.
     V4,
-    /// IPv6, and nothing but that: IPv4 has its own socket, so that addresses look the same
-    /// everywhere.
+    /// IPv6 only: IPv4 has its own socket, so that addresses look the same everywhere.
     V6,
 }
 
 /// A pair of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pair {
-    /// For devices that cannot do TLS.
+    /// The port for devices that cannot do TLS.
     pub http: u16,
-    /// For engines.
+    /// The port for engines.
     pub https: u16,
 }
 
-/// The ports of a run, taken. Dropping it gives them back.
+/// The bound ports of a run. Dropping it releases them.
 #[derive(Debug)]
 pub struct BoundListeners {
     pub(super) http: Vec<TcpListener>,
@@ -41,40 +40,41 @@ pub struct BoundListeners {
     families: Vec<Family>,
 }
 
-/// Why a pair could not be taken. Nothing of it is held then.
+/// Why a pair could not be bound. No port of the pair is held after this error.
 #[derive(Debug, thiserror::Error)]
 #[error("port {port} cannot be bound: {kind}")]
 pub struct BindError {
     /// The port.
     pub port: u16,
-    /// What kind of hindrance.
+    /// The reason.
     pub kind: BindErrorKind,
 }
 
-/// What hinders.
+/// Why a port could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindErrorKind {
-    /// Another run or another program has it; who, once [`BindError::named`] has looked.
+    /// Another run or another program has the port; [`BindError::named`] finds its name.
     #[error("it is in use by {0}")]
     InUse(String),
-    /// Ports below the system's limit (1024 mostly) need a capability.
+    /// Ports below the system's limit (mostly 1024) need a capability.
     #[error("it needs the capability NET_BIND_SERVICE")]
     NotPermitted,
     /// The host has none of the families.
     #[error("the host has none of the wanted address families")]
     NoFamily,
-    /// Something else.
+    /// Any other error.
     #[error("{0}")]
     Other(io::Error),
 }
 
-/// Takes both ports of a pair in all of these families. A family that the host does not have is
-/// left out, unless it has none of them; [`BoundListeners::families`] says which there are. Port 0 takes any.
+/// Binds both ports of a pair in all of these families. A family that the host does not have is
+/// left out, unless the host has none of them; [`BoundListeners::families`] returns the bound
+/// families. Port 0 binds any free port.
 ///
 /// Must be called within a tokio runtime.
 ///
 /// # Errors
-/// The first port that could not be had, and why.
+/// The first port that could not be bound, and why.
 pub fn bind(pair: Pair, families: &[Family]) -> Result<BoundListeners, BindError> {
     let (http, first, _) = listeners(pair.http, families)?;
     let (https, second, families) = listeners(pair.https, families)?;
@@ -82,20 +82,20 @@ pub fn bind(pair: Pair, families: &[Family]) -> Result<BoundListeners, BindError
 }
 
 impl BoundListeners {
-    /// The ports.
+    /// Returns the ports.
     pub fn pair(&self) -> Pair {
         self.pair
     }
 
-    /// The families that they are bound in.
+    /// Returns the families that the ports are bound in.
     pub fn families(&self) -> &[Family] {
         &self.families
     }
 }
 
 impl BindError {
-    /// The same with the name of whoever has the port, as far as can be seen from here. Other threads
-    /// look for it: on a host with many processes that takes long.
+    /// Adds the name of the process that has the port, as far as this process can see it. The
+    /// search runs on a blocking thread because it takes long on a host with many processes.
     pub async fn named(mut self) -> Self {
         let port = self.port;
         if let BindErrorKind::InUse(by) = &mut self.kind
@@ -114,7 +114,7 @@ fn listeners(wanted: u16, families: &[Family]) -> Result<BoundPort, BindError> {
     for family in families {
         match listener(port, *family) {
             Ok(listener) => {
-                // Where any port will do, all families get the same one.
+                // With port 0, all families get the same port.
                 port = listener.local_addr().map_or(port, |address| address.port());
                 bound.push(listener);
                 had.push(*family);
@@ -138,8 +138,8 @@ fn listener(port: u16, family: Family) -> io::Result<TcpListener> {
     if family == Family::V6 {
         socket.set_only_v6(true)?;
     }
-    // Connections of a run that ended a moment ago do not keep the port from the next one. On
-    // Linux a second listener is refused all the same, here or by `listen` below.
+    // Connections of a run that ended a moment ago do not block the port for the next run. On Linux
+    // a second listener is refused all the same, here or by `listen` below.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -183,9 +183,9 @@ mod tests {
         assert_eq!(bind(pair, &BOTH).unwrap().pair(), pair);
     }
 
-    /// A program that has the port on one address only, as most do, is in the way too.
+    /// A program that has the port on one address only, as most do, is a conflict too.
     #[tokio::test]
-    async fn a_foreign_listener_on_one_address_is_a_conflict_and_nothing_is_kept() {
+    async fn a_foreign_listener_on_one_address_is_a_conflict_and_no_port_is_kept() {
         let foreign = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let taken = foreign.local_addr().unwrap().port();
         let free = bind(ANY, &BOTH).unwrap().pair().http;

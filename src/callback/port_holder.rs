@@ -1,7 +1,8 @@
-//! Who has a port that could not be bound, as far as this process can see.
+//! Finds the process that has a port that could not be bound, as far as this process can see.
 //!
-//! The kernel lists every socket of these network namespaces with its owner's user. Which process
-//! it belongs to shows in that process's open files, which only its own user and root may read.
+//! The kernel lists every socket of this network namespace with its owner's user. The process that
+//! a socket belongs to is found in the open files of the processes, which only their own user and
+//! root may read.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +10,11 @@ use std::path::Path;
 /// State `LISTEN` in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// The kernel keeps 15 bytes of a process' name.
+/// The kernel keeps 15 bytes of a process's name.
 const MAX_NAME_LEN: usize = 15;
 
-/// Who has this port, in words that follow on "in use by", with the next step where it is not known.
-/// Reads the open files of every process, and so takes long on a host that has many.
+/// Names the holder of this port in words that follow "in use by", with the next step if the holder
+/// is not known. Reads the open files of every process, and so takes long on a host that has many.
 pub(super) fn of(port: u16) -> String {
     let ask = || format!("`ss -tanp 'sport = :{port}'` as root on its host names it");
     let Some((inode, user)) = socket(port) else {
@@ -25,7 +26,7 @@ pub(super) fn of(port: u16) -> String {
     }
 }
 
-/// Inode and user of a socket that listens on this port.
+/// Returns inode and user of a socket that listens on this port.
 fn socket(port: u16) -> Option<(String, String)> {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().find_map(|table| {
         let text = fs::read_to_string(table).ok()?;
@@ -33,7 +34,7 @@ fn socket(port: u16) -> Option<(String, String)> {
     })
 }
 
-/// Inode and user in a line of the kernel's list, if it is a listener on this port.
+/// Parses a line of the kernel's list; returns inode and user if it is a listener on this port.
 fn listener(line: &str, port: u16) -> Option<(String, String)> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [_, local, _, state, _, _, _, user, _, inode, ..] = words.as_slice() else { return None };
@@ -41,7 +42,7 @@ fn listener(line: &str, port: u16) -> Option<(String, String)> {
     (number == port && *state == LISTEN).then(|| ((*inode).to_owned(), (*user).to_owned()))
 }
 
-/// The process that has this socket, and its name.
+/// Returns the process that has this socket, and its name.
 fn process(inode: &str) -> Option<(u32, String)> {
     let wanted = format!("socket:[{inode}]");
     let has = |process: &Path| {
@@ -59,7 +60,7 @@ fn process(inode: &str) -> Option<(u32, String)> {
     })
 }
 
-/// The name of a process for a status. It may say of itself what it likes.
+/// Cleans the name of a process for a status: a process may choose any name.
 fn shown(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name.trim_ascii());
     let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// Somebody who is told that a port is taken has to find out by whom on a host that is not theirs.
+    /// A user who reads that a port is in use cannot find the holder on a host that is not theirs.
     #[test]
     fn the_process_that_listens_is_named() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
@@ -79,7 +80,7 @@ mod tests {
             let said = of(listener.local_addr().unwrap().port());
             assert!(said.starts_with(&format!("process {} (", std::process::id())), "{said}");
         }
-        // One that is bound and does not listen is no listener.
+        // A socket that is bound but does not listen is not a listener.
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let port = socket.local_addr().unwrap().as_socket().unwrap().port();
@@ -90,9 +91,9 @@ mod tests {
         );
     }
 
-    /// A process may call itself what it likes, and the status ends up on a terminal.
+    /// A process may choose any name, and the status is printed on terminals.
     #[test]
-    fn a_name_is_shown_without_what_a_terminal_would_obey() {
+    fn a_name_is_shown_without_control_characters() {
         for (name, wanted) in [
             (&b"nginx\n"[..], "nginx"),
             (b"\x1b[2J\nx\xff", "\u{fffd}[2J\u{fffd}x\u{fffd}"),
@@ -102,9 +103,9 @@ mod tests {
         }
     }
 
-    /// A process of somebody else cannot be seen; its user can.
+    /// A process of another user cannot be seen; its user can.
     #[test]
-    fn the_kernels_list_says_whose_a_socket_is() {
+    fn the_kernels_list_names_the_user_of_a_socket() {
         let line = "   3: 0100007F:F619 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 123456 1 0000000000000000 100 0 0 10 0";
         assert_eq!(listener(line, 0xF619), Some(("123456".into(), "1000".into())));
         assert_eq!(listener(line, 80), None);

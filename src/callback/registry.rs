@@ -1,4 +1,4 @@
-//! Which session is answered here, which elsewhere.
+//! The registry: which sessions this process serves, and which are served by other runners.
 
 use crate::engine_api::EngineApi;
 use std::collections::HashMap;
@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// Who answers a session's engine.
+/// Where a session's engine is served.
 #[derive(Clone)]
 pub enum Route {
-    /// This process.
+    /// By this process.
     Local(LocalSession),
-    /// Another runner, at this address: its pod's, with its HTTPS port for this run.
+    /// By another runner, at its pod's address with its HTTPS port for this run.
     Remote(SocketAddr),
 }
 
-/// The sessions that runners answer for.
+/// The sessions that runners serve.
 #[derive(Default)]
 pub struct Registry {
     sessions: Mutex<Sessions>,
@@ -27,21 +27,21 @@ struct Sessions {
     remote: HashMap<String, SocketAddr>,
 }
 
-/// A session that is answered here.
+/// A session that this process serves.
 #[derive(Clone)]
 pub struct LocalSession {
     engine_api: Arc<EngineApi>,
     streams: Arc<watch::Sender<StreamState>>,
 }
 
-/// The streams of one session: each has a number, and the newest counts.
+/// The streams of one session: each stream has a number, and the newest is the valid one.
 #[derive(Debug, Clone, Copy, Default)]
 struct StreamState {
     newest: u64,
     source: Option<SocketAddr>,
 }
 
-/// Keeps a session in the registry; dropping it takes the session out and ends its stream.
+/// Keeps a session in the registry; dropping it removes the session and ends its stream.
 pub struct Registration {
     registry: Arc<Registry>,
     session: String,
@@ -49,7 +49,7 @@ pub struct Registration {
     streams: watch::Receiver<StreamState>,
 }
 
-/// An engine's stream that stands.
+/// An established stream of an engine.
 #[derive(Debug)]
 pub struct Stream {
     number: u64,
@@ -58,13 +58,13 @@ pub struct Stream {
 }
 
 impl Registry {
-    /// An empty one.
+    /// Creates an empty registry.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// From now on this session's engine is answered here, by this conversation. One that was
-    /// registered for the same session before is answered no more.
+    /// Serves this session's engine with `engine_api` from now on. An earlier registration of the
+    /// same session is no longer served.
     pub fn register(self: &Arc<Self>, session: &str, engine_api: Arc<EngineApi>) -> Registration {
         let (sender, streams) = watch::channel(StreamState::default());
         let entry = LocalSession { engine_api, streams: Arc::new(sender) };
@@ -72,13 +72,13 @@ impl Registry {
         Registration { registry: self.clone(), session: session.to_owned(), seen: 0, streams }
     }
 
-    /// All the sessions that other runners answer for, and where. Replaces what was said before.
-    /// What is registered here goes first.
+    /// Sets all sessions that other runners serve, and their addresses. Replaces the previous map.
+    /// Local registrations take precedence.
     pub fn set_elsewhere(&self, sessions: HashMap<String, SocketAddr>) {
         self.lock().remote = sessions;
     }
 
-    /// Who answers this session.
+    /// Returns where this session is served.
     pub fn find(&self, session: &str) -> Option<Route> {
         let sessions = self.lock();
         let local = sessions.local.get(session).cloned().map(Route::Local);
@@ -91,8 +91,8 @@ impl Registry {
 }
 
 impl LocalSession {
-    /// Notes that a stream begins; the one before is to end. Takes the entry, since whoever keeps
-    /// one keeps a session that is no longer registered.
+    /// Records that a stream begins; the previous stream has to end. Consumes the entry, because
+    /// holding an entry keeps a session that is no longer registered.
     pub(super) fn begin(self, source: SocketAddr) -> (ActiveStream, Arc<EngineApi>) {
         let mut number = 0;
         self.streams.send_modify(|streams| {
@@ -105,7 +105,7 @@ impl LocalSession {
     }
 }
 
-/// A stream that is being answered. It does not keep the session registered.
+/// A stream that is being served. It does not keep the session registered.
 pub(super) struct ActiveStream {
     streams: std::sync::Weak<watch::Sender<StreamState>>,
     number: u64,
@@ -113,11 +113,10 @@ pub(super) struct ActiveStream {
 }
 
 impl ActiveStream {
-    /// Waits until there is a newer stream of the session, or the session is not answered here
-    /// any more.
+    /// Waits until there is a newer stream of the session, or the session is no longer served here.
     pub(super) async fn over(&mut self) {
         let number = self.number;
-        // An error says that nobody is registered any more.
+        // An error means that the session is no longer registered.
         self.replaced.wait_for(|streams| streams.newest != number).await.ok();
     }
 }
@@ -136,8 +135,8 @@ impl Drop for ActiveStream {
 }
 
 impl Registration {
-    /// Waits for a stream of the engine that this registration has not told of yet. Never ends
-    /// once the session was registered anew by someone else.
+    /// Waits for a stream of the engine that this registration has not returned yet. Never
+    /// completes after the session was registered again elsewhere.
     pub async fn next_stream(&mut self) -> Stream {
         let seen = self.seen;
         let found = self.streams.wait_for(|s| s.newest > seen && s.source.is_some()).await.map(|s| *s);
@@ -150,7 +149,7 @@ impl Registration {
         }
     }
 
-    /// Whether a stream of the engine stands now.
+    /// Reports whether the engine has an established stream.
     pub fn is_connected(&self) -> bool {
         self.streams.borrow().source.is_some()
     }
@@ -170,12 +169,13 @@ impl Drop for Registration {
 }
 
 impl Stream {
-    /// Where the engine called from: its own address, or that of the runner that passed it on.
+    /// Returns the address that the engine connected from: its own, or that of the runner that
+    /// relayed the stream.
     pub fn source(&self) -> SocketAddr {
         self.source
     }
 
-    /// Waits until it has ended, or was replaced by a newer one.
+    /// Waits until the stream has ended or was replaced by a newer one.
     pub async fn ended(&mut self) {
         let number = self.number;
         self.streams.wait_for(|s| s.newest != number || s.source.is_none()).await.ok();

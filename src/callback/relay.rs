@@ -1,4 +1,4 @@
-//! A stream whose session another runner answers: passed on as it is, still encrypted.
+//! Relays a stream whose session another runner serves, still encrypted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,16 +7,16 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Runners are in one cluster: one that does not answer within this is not there.
+/// Runners are in one cluster: a runner that does not answer within this time is unreachable.
 const DIAL: Duration = Duration::from_secs(3);
 
-/// Buffered from the engine to its runner: requests and events.
+/// Buffer size from the engine to its runner: requests and events.
 const UP: usize = 8 * 1024;
 
-/// Buffered from the runner to its engine: payloads.
+/// Buffer size from the runner to its engine: payloads.
 const DOWN: usize = 32 * 1024;
 
-/// Dials the other runner and repeats the first words to it.
+/// Connects to the other runner and sends the recorded `ClientHello` to it.
 pub(super) async fn dial(to: SocketAddr, words: &[u8]) -> io::Result<TcpStream> {
     let dialled = async {
         let mut other = TcpStream::connect(to).await?;

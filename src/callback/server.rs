@@ -1,4 +1,4 @@
-//! The server: who is let in on which port, and what becomes of each connection.
+//! The server: admits connections on its ports and handles each of them.
 
 use super::admission::{Admission, Limits, PeerState, Permit};
 use super::client_hello::{self, Destination, NotTls, PeekedHello};
@@ -23,33 +23,35 @@ use tokio_rustls::StartHandshake;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long nothing is accepted after the system said that it can give no more connections.
+/// How long the server accepts nothing after the operating system returned an error for `accept`.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// A machine that is off or cut off is noticed after two minutes of silence.
+/// A machine that is off or disconnected is noticed after two minutes of silence.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_RETRIES: u32 = 3;
 
-/// Everything that the server knows of a run.
+/// What the server knows about a run.
 pub struct ServerOptions {
-    /// Who the run is on the wire.
+    /// The run's TLS identity.
     pub identity: Arc<RunIdentity>,
-    /// Addresses of the run's machines: only they may connect. Whoever is taken out is cut off.
+    /// Addresses of the run's machines: only they may connect. The connections of an address that
+    /// is removed are closed.
     pub sources: watch::Receiver<Arc<AddressSet>>,
-    /// Addresses of the other runners' pods: they may pass on what is answered here.
+    /// Addresses of the other runners' pods: they may relay streams of sessions that are served
+    /// here.
     pub peers: watch::Receiver<Arc<[IpAddr]>>,
-    /// Which session is answered where.
+    /// Where each session is served.
     pub registry: Arc<Registry>,
     /// Payloads for devices that have no certificate.
     pub files: Arc<dyn PayloadFiles>,
-    /// Where to count.
+    /// The counters.
     pub counters: Arc<Counters>,
-    /// Budgets.
+    /// The limits.
     pub limits: Limits,
 }
 
-/// A server that is running. Dropping it closes all of its connections and gives the ports back.
+/// A running server. Dropping it closes all of its connections and releases the ports.
 pub struct Server {
     pair: Pair,
     admission: Arc<Admission>,
@@ -63,7 +65,7 @@ enum Port {
     Https,
 }
 
-/// Begins to answer on ports that are bound.
+/// Starts serving on bound ports.
 ///
 /// Must be called within a tokio runtime.
 ///
@@ -93,17 +95,17 @@ pub fn serve(bound: BoundListeners, options: ServerOptions) -> Result<Server, ru
 }
 
 impl Server {
-    /// The ports that it answers on.
+    /// Returns the ports of the server.
     pub fn pair(&self) -> Pair {
         self.pair
     }
 
-    /// Refusals that the run has not been told of yet.
+    /// Returns the refusals that have not been reported to the run yet.
     pub fn refusals(&self) -> &Arc<Refusals> {
         self.admission.refusals()
     }
 
-    /// Closes everything, and waits until ports and connections are gone.
+    /// Closes everything, and waits until ports and connections are released.
     pub async fn close(self) {
         self.closed.cancel();
         self.tasks.close();
@@ -129,17 +131,17 @@ impl ServerState {
                 Ok((stream, from)) => self.admit(stream, from, port),
                 Err(error) => {
                     tracing::warn!(run = self.identity.run(), %error, "cannot accept a connection");
-                    // sleep: without it a lack of descriptors is a busy loop.
+                    // sleep: without it a lack of descriptors causes a busy loop.
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             }
         }
     }
 
-    /// Lets a connection in or resets it, before a byte was read.
+    /// Admits a connection or resets it before a byte is read.
     fn admit(self: &Arc<Self>, stream: TcpStream, from: SocketAddr, port: Port) {
-        // Until it has said something sensible it is closed by a reset, which leaves nothing
-        // behind in the kernel. Should this fail, closing takes longer.
+        // Until the peer has sent valid data, the connection is closed by a reset, which leaves
+        // nothing behind in the kernel. If this call fails, closing takes longer.
         stream.set_zero_linger().ok();
         let source = from.ip().to_canonical();
         let runner = port == Port::Https && self.is_runner(source);
@@ -152,13 +154,14 @@ impl ServerState {
         let server = self.clone();
         self.tasks.spawn(async move {
             let leave = permit.leave();
-            // Each stage has its own memory, so that a connection holds what its present stage
-            // needs and not what the largest one would.
+            // Each stage has its own allocation, so that a connection holds the memory of its
+            // present stage and not that of the largest one.
             let attended: Pin<Box<dyn Future<Output = ()> + Send>> = match port {
                 Port::Http => Box::pin(server.handle_http(stream, source, &permit)),
                 Port::Https => Box::pin(server.handle_https(stream, from, &permit, runner)),
             };
-            // A place that was taken while the addresses changed is looked at once more.
+            // The addresses may have changed while the permit was taken, so they are checked once
+            // more.
             if runner && server.is_runner(source) || !runner && server.is_of_run(source) {
                 leave.run_until_cancelled(attended).await;
             }
@@ -187,7 +190,7 @@ impl ServerState {
         };
         match route {
             Some(Route::Local(entry)) => self.handle_engine(hello, entry, deadline, from, permit).await,
-            // What another runner passed on is not passed on once more: it might come back.
+            // A stream that another runner relayed is not relayed again: it might come back.
             Some(Route::Remote(to)) if !runner => self.pass_on(hello, to, deadline, permit).await,
             Some(Route::Remote(_)) | None => permit.refuse(Cause::UnknownSession),
         }
@@ -258,10 +261,10 @@ impl ServerState {
         };
         self.admission.counters().count_relayed();
         let engine = hello.start.io;
-        // The other runner closes what has not proven itself by the deadline. Until then it counts
-        // against the budget here.
+        // The other runner closes connections that have not authenticated by the deadline. Until
+        // then the connection counts against the limit here.
         let proven = async {
-            // sleep: only the passing of the deadline proves it; the stream ends this if it ends first.
+            // sleep: the deadline has to pass; if the stream ends first, this future is dropped.
             tokio::time::sleep_until(deadline).await;
             permit.set_state(PeerState::Authenticated);
             std::future::pending::<()>().await;
@@ -276,7 +279,7 @@ impl ServerState {
         }
     }
 
-    /// Cuts off whoever may not be here any more.
+    /// Closes the connections of addresses that are no longer allowed.
     async fn watch_addresses(self: Arc<Self>) {
         let (mut sources, mut peers) = (self.sources.clone(), self.peers.clone());
         loop {
@@ -284,7 +287,7 @@ impl ServerState {
                 () = self.closed.cancelled() => return,
                 Ok(()) = sources.changed() => {}
                 Ok(()) = peers.changed() => {}
-                // Nobody is left who could change them.
+                // Both senders are dropped: the addresses cannot change any more.
                 else => return,
             }
             self.admission
@@ -301,7 +304,7 @@ impl ServerState {
     }
 }
 
-/// From here on it is a connection like any other. None of this is needed for it to work.
+/// Sets the usual socket options. All of them are optional, so errors are ignored.
 fn settle(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
     let socket = SockRef::from(stream);

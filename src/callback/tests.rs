@@ -1,4 +1,4 @@
-//! The callback server over real sockets: engines, devices, and those who are neither.
+//! The callback server over real sockets: engines, devices, and peers that are neither.
 
 mod devices;
 mod engine;

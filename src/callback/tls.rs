@@ -1,7 +1,7 @@
-//! TLS: what is offered, and whose certificate is accepted.
+//! TLS: what the server offers, and which client certificates it accepts.
 //!
-//! TLS 1.3 only, full handshakes only: no tickets, no resumption, no early data, so that nothing
-//! that was recorded is worth anything later.
+//! TLS 1.3 only, full handshakes only: no tickets, no resumption, no early data, so that recorded
+//! traffic is of no use later.
 
 use super::counters::Cause;
 use super::crypto::provider;
@@ -18,7 +18,7 @@ use rustls::{
 };
 use std::sync::Arc;
 
-/// Makes the TLS configurations of one run.
+/// Creates the TLS configurations of one run.
 pub(super) struct Tls {
     run: String,
     provider: Arc<CryptoProvider>,
@@ -49,12 +49,12 @@ impl Tls {
         Ok(Self { run: identity.run().to_owned(), provider, certificate, of_this_run, for_devices })
     }
 
-    /// For those who have no certificate.
+    /// Returns the configuration for peers without a certificate.
     pub(super) fn for_devices(&self) -> Arc<ServerConfig> {
         self.for_devices.clone()
     }
 
-    /// For the engine of one session, and nobody else.
+    /// Returns the configuration for the engine of one session only.
     pub(super) fn for_session(&self, session: &str) -> Result<Arc<ServerConfig>, Error> {
         let verifier = SessionVerifier {
             run: run_name(&self.run),
@@ -77,8 +77,8 @@ fn strict(mut config: ServerConfig) -> ServerConfig {
     config
 }
 
-/// Accepts the certificate of one session only: signed by the run's CA, valid now, made out to
-/// the session that the caller asked for.
+/// Accepts the certificate of one session only: signed by the run's CA, valid now, issued for the
+/// session that the peer asked for.
 #[derive(Debug)]
 struct SessionVerifier {
     run: String,
@@ -129,7 +129,7 @@ impl ClientCertVerifier for SessionVerifier {
     }
 }
 
-/// What kind of refusal a failed handshake is.
+/// Maps the error of a failed handshake to a cause.
 pub(super) fn cause(error: &std::io::Error) -> Cause {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     #[expect(clippy::wildcard_enum_match_arm, reason = "both lists of rustls are open")]

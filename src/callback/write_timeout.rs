@@ -1,4 +1,4 @@
-//! A socket that does not wait for ever for a reader who reads too little.
+//! A socket that ends connections whose peer reads too slowly.
 
 use super::admission::Admission;
 use super::counters::Cause;
@@ -12,19 +12,19 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A reader's patience is renewed each time it has taken so many bytes.
+/// The timeout of a reader starts again each time it has accepted this many bytes.
 const PROGRESS: usize = 16 * 1024;
 
-/// Counts what is sent, and gives up on readers that take next to nothing.
+/// Counts the bytes sent, and fails writes to readers that accept next to nothing.
 pub(super) struct WriteTimeout<S> {
     inner: S,
     admission: Arc<Admission>,
     source: IpAddr,
-    /// Sent since the patience was renewed.
+    /// Bytes sent since the timeout started.
     taken: usize,
-    /// How much of the patience is used up.
+    /// How much of the timeout is used up.
     waited: Duration,
-    /// Waiting since then, until the patience ends.
+    /// Start of the current wait, and the timer that ends it.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -45,7 +45,7 @@ impl<S> WriteTimeout<S> {
         match written {
             Poll::Pending => {
                 let left = self.admission.limits().reader.saturating_sub(self.waited);
-                // sleep: the limit of the reader's patience, polled beside the write and dropped with it.
+                // sleep: the reader's timeout, polled beside the write and dropped with it.
                 let (_, patience) =
                     self.blocked.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
                 if patience.as_mut().poll(context).is_pending() {

@@ -1,4 +1,5 @@
-//! Opening and closing, and all that is written for it. Every step may be done twice without harm.
+//! Opens and closes the network paths of a run, and performs the writes for it. Every step is
+//! idempotent.
 
 use super::error::{ExposeError, WriteOutcome, is_invalid, lacks_node_port};
 use super::make::called_ports;
@@ -24,19 +25,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether somebody has deleted a run's identity: runs that wait for ports
-/// are decided many times, and runners that were restarted cannot answer without it.
+/// How often the operator checks whether a run's identity was deleted: runs that wait for ports are
+/// reconciled many times, and restarted runners cannot answer engines without the identity.
 const IDENTITY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A status names at most so many addresses.
+/// A status lists at most this many addresses.
 const MAX_ADDRESSES: usize = 64;
 
 impl Exposer {
-    /// Opens what the run's machines need, or keeps it as they need it now. `runs`: all there are,
-    /// as they are after our own writes.
+    /// Opens what the run's machines need, or updates it to what they need now. `runs` are all
+    /// runs, as they are after our own writes.
     ///
     /// # Errors
-    /// A conflict: the run was changed meanwhile. Whatever else fails is kept, and shows in
+    /// A conflict: the run was changed meanwhile. All other errors are kept and reported by
     /// [`Self::observe`].
     pub async fn open(
         &self,
@@ -55,7 +56,7 @@ impl Exposer {
                 Ok(written.map_or(ExposeOutcome::Unchanged, |run| ExposeOutcome::Written(Box::new(run))))
             }
             Err(ExposeError::Server(error)) if is_conflict(&error) => Err(error),
-            // Decided anew when the caches show it.
+            // The run is reconciled again when the caches show the change.
             Err(ExposeError::Meanwhile) => Ok(ExposeOutcome::Failed),
             Err(error_since) => {
                 let message = error_since.message();
@@ -91,7 +92,7 @@ impl Exposer {
         Ok(written)
     }
 
-    /// Makes the run's identity, and looks now and then whether it is still there.
+    /// Creates the run's identity, and checks from time to time that it still exists.
     async fn identify(&self, run: &UpdateRun) -> Result<(), ExposeError> {
         let uid = run.uid().unwrap_or_default();
         let seen = self.progress().get(&uid).and_then(|progress| progress.identity);
@@ -102,7 +103,7 @@ impl Exposer {
         Ok(())
     }
 
-    /// Writes which runner is to listen where, and where machines are to call.
+    /// Writes the ports of each runner and the addresses that machines connect to.
     async fn give_ports(
         &self,
         run: &UpdateRun,
@@ -127,12 +128,12 @@ impl Exposer {
             return Ok(None);
         }
         let status = UpdateRunStatus { callback: Some(callback), listeners: Vec::new(), ..status };
-        // Intent before effect, and against the version that it was worked out from.
+        // Intent before effect, and against the version that the intent was computed from.
         let written = publish::status_of_version(&self.client, run, CONTROLLER, &status).await;
         written.map(Some).map_err(ExposeError::Server)
     }
 
-    /// Where machines call.
+    /// Returns the addresses and ports that machines connect to.
     async fn reached(&self, run: &UpdateRun, given: &[RunnerPorts], runners: &Runners) -> CallbackStatus {
         let mut found = CallbackStatus {
             since: condition::now(),
@@ -179,10 +180,10 @@ impl Exposer {
         found
     }
 
-    /// Closes all that is open for a run. Returns the run if its status was written.
+    /// Closes everything that is open for a run. Returns the run if its status was written.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn close(&self, run: &UpdateRun) -> Result<Option<UpdateRun>, kube::Error> {
         let uid = run.uid().unwrap_or_default();
         self.remove_objects(&uid).await?;
@@ -197,7 +198,7 @@ impl Exposer {
         publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map(Some)
     }
 
-    /// Takes back what runners have said that are not there any more to do it.
+    /// Removes the listener states of runners that are gone and cannot remove them themselves.
     async fn forget_the_dead(&self, run: &UpdateRun) -> Result<(), kube::Error> {
         let runners = self.membership.live();
         let listeners = run.status.iter().flat_map(|status| &status.listeners);
@@ -207,7 +208,7 @@ impl Exposer {
         Ok(())
     }
 
-    /// Deletes the Services and policies that were made for the run with this UID.
+    /// Deletes the Services and policies that were created for the run with this UID.
     pub(super) async fn remove_objects(&self, uid: &str) -> Result<(), kube::Error> {
         let Some(objects) = &self.site.objects else { return Ok(()) };
         for service in objects.services.state() {
@@ -223,8 +224,8 @@ impl Exposer {
         Ok(())
     }
 
-    /// Writes a Service. Where what is there cannot become what it should be, it is deleted, and made
-    /// anew by the next decision.
+    /// Writes a Service. If the existing Service cannot be changed into the desired one, it is
+    /// deleted, and the next reconciliation creates it again.
     pub(super) async fn write_service(
         &self,
         there: Option<&Service>,
@@ -249,7 +250,7 @@ impl Exposer {
         }
     }
 
-    /// Writes a policy over the one that is there.
+    /// Writes a policy over the existing one.
     pub(super) async fn write_policy(
         &self,
         there: &NetworkPolicy,
@@ -295,7 +296,8 @@ impl Exposer {
     }
 }
 
-/// Writes a merge patch that names the version that it was made for over what is there.
+/// Writes a merge patch over an existing object. The patch names the version that it was computed
+/// from.
 async fn replace<K>(api: &Api<K>, there: &K, patch: &serde_json::Value) -> Result<WriteOutcome, kube::Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -304,19 +306,19 @@ where
     match api.patch(&there.name_any(), &params, &Patch::Merge(patch)).await {
         Ok(now) if now.resource_version() != there.resource_version() => Ok(WriteOutcome::Object),
         Ok(_) => Ok(WriteOutcome::Nothing),
-        // Decided anew when the cache shows what it is now.
+        // The run is reconciled again when the cache shows the current object.
         Err(error) if is_conflict(&error) || is_gone(&error) => Ok(WriteOutcome::Nothing),
         Err(error) => Err(error),
     }
 }
 
-/// What came of opening.
+/// The outcome of opening.
 pub enum ExposeOutcome {
     /// Nothing of the run was written.
     Unchanged,
     /// The run's status was written.
     Written(Box<UpdateRun>),
-    /// Something failed, and shows in the ways: nothing may be begun on the strength of them.
+    /// Opening failed, and the paths report it: no work may start on them.
     Failed,
 }
 

@@ -2,20 +2,20 @@
 
 use crate::failure::chain;
 
-/// What came of a write.
+/// The outcome of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
-    /// What is there is not what it was.
+    /// The object has changed.
     Object,
-    /// Nothing: somebody was faster, and the cache does not show it yet.
+    /// Nothing was written: another writer was faster, and the cache does not show it yet.
     Nothing,
 }
 
-/// What went wrong while opening.
+/// Why opening failed.
 pub(super) enum ExposeError {
     Server(kube::Error),
     Words(String),
-    /// Somebody was faster, and the caches do not show it yet.
+    /// Another writer was faster, and the caches do not show it yet.
     Meanwhile,
 }
 
@@ -30,13 +30,13 @@ impl ExposeError {
     }
 }
 
-/// Whether the API server cannot take an object as it is.
+/// Reports whether the API server rejects an object as invalid.
 pub(super) fn is_invalid(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 422)
 }
 
-/// Whether that is because a Service cannot have a node port that it asks for: somebody else has it,
-/// or the cluster gives others.
+/// Reports whether the error says that a Service cannot have the node port it asks for: the port is
+/// taken, or outside the range of the cluster.
 pub(super) fn lacks_node_port(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);

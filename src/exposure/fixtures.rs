@@ -1,10 +1,10 @@
-//! What tests of what is made for a run have in common.
+//! Fixtures of the tests of objects that are created for a run.
 
 use crate::api::UpdateRun;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// A run that something is made for.
+/// A run that objects are created for.
 pub(super) fn run() -> UpdateRun {
     serde_json::from_value(json!({
         "apiVersion": "farrier.dev/v1alpha1",

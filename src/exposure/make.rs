@@ -1,4 +1,4 @@
-//! The Service of a run, and what somebody else has done to it. `act` writes it.
+//! Creates and repairs the Service of a run. `act` writes it.
 
 use super::Exposer;
 use super::error::{ExposeError, WriteOutcome, lacks_node_port};
@@ -17,16 +17,17 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
 use std::time::{Duration, Instant};
 
-/// How often an object is put right within [`REPAIR_WINDOW`]. Whoever changes it more often does so at once,
-/// as an admission policy would, and each round is a write and a decision.
+/// How often an object is repaired within [`REPAIR_WINDOW`]. A client that changes the object more
+/// often does so immediately, as an admission policy would, and each round costs a write and a
+/// reconciliation.
 const MAX_REPAIRS: usize = 10;
 
-/// The time in which that is counted.
+/// The window in which repairs are counted.
 const REPAIR_WINDOW: Duration = Duration::from_mins(1);
 
 impl Exposer {
-    /// Makes the run's Service, or makes it what it should be. Returns the run if its status was
-    /// written: the ports that machines were told cannot be had any more.
+    /// Creates the run's Service or repairs it. Returns the run if its status was written because
+    /// the ports that machines were given are no longer available.
     pub(super) async fn make_service(&self, run: &UpdateRun) -> Result<Option<UpdateRun>, ExposeError> {
         let Some((template, pair)) = self.template(run).zip(bound_pairs(run).into_iter().next()) else {
             return Ok(None);
@@ -56,8 +57,8 @@ impl Exposer {
         if let (Err(error), Some(_)) = (&written, nodes)
             && lacks_node_port(error)
         {
-            // Somebody else has the ports now that machines were told. Intent before effect: whoever
-            // comes next must not take the new ones for somebody's doing.
+            // Another Service has the ports that machines were given. Intent before effect: the
+            // next reconciliation must not take the new ports for a foreign change.
             tracing::warn!(run = %run.name_any(), error = %chain(error), "the Service cannot have its node ports again");
             lost = Some(self.forget_ports(run).await?);
             let Some(other) = template.service(exposure, pair, None) else { return Ok(lost) };
@@ -73,7 +74,7 @@ impl Exposer {
         Ok(lost)
     }
 
-    /// Writes that machines cannot call any more where they were told.
+    /// Removes from the status the ports that machines can no longer connect to.
     async fn forget_ports(&self, run: &UpdateRun) -> Result<UpdateRun, ExposeError> {
         let status = run.status.clone().unwrap_or_default();
         let callback = status.callback.map(without_ports);
@@ -81,23 +82,23 @@ impl Exposer {
         publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map_err(ExposeError::Server)
     }
 
-    /// An object of the run is there as it should be.
+    /// Records that an object of the run is in its desired state.
     pub(super) fn saw(&self, uid: &str, name: &str) {
         self.progress().entry(uid.to_owned()).or_default().seen.insert(name.to_owned());
     }
 
-    /// Whether an object of the run was there as it should be.
+    /// Reports whether an object of the run was seen in its desired state.
     pub(super) fn was_seen(&self, uid: &str, name: &str) -> bool {
         self.progress().get(uid).is_some_and(|progress| progress.seen.contains(name))
     }
 
-    /// An object of the run was written or taken away: whoever does not find it there looks at a cache
-    /// that lags behind.
+    /// Records that an object of the run was written or deleted: until the cache shows that, a
+    /// missing object does not mean that somebody deleted it.
     pub(super) fn lost_sight_of(&self, uid: &str, name: &str) {
         self.progress().entry(uid.to_owned()).or_default().seen.remove(name);
     }
 
-    /// Whether what somebody has changed is put right once more, or left until there is less of it.
+    /// Checks whether a foreign change is repaired again, or left until there are fewer of them.
     pub(super) fn may_repair(
         &self,
         uid: &str,
@@ -119,7 +120,7 @@ impl Exposer {
         )))
     }
 
-    /// Tells the run's owner that somebody had his hands in it.
+    /// Publishes an event that tells the user about a foreign change.
     pub(super) async fn tell(&self, run: &UpdateRun, what: &str) {
         let note = format!("{what}, and is put right; it is the operator's, and goes with the run");
         tracing::warn!(run = %run.name_any(), "{note}");
@@ -144,25 +145,25 @@ impl Exposer {
     }
 }
 
-/// The ports of a run's Service as machines call them.
+/// Returns the ports of a run's Service that machines connect to.
 pub(super) fn called_ports(run: &UpdateRun, service: Option<&Service>) -> Option<Pair> {
     recorded(run).or_else(|| outer_ports(service?, run.spec.callback.exposure))
 }
 
-/// The node ports that machines were told: the Service is to have these, whatever somebody makes
-/// of it. The status does not name them any more once they cannot be had.
+/// Returns the node ports that machines were given: the Service keeps them, whatever others change.
+/// The status no longer names them once they are unavailable.
 fn recorded(run: &UpdateRun) -> Option<Pair> {
     let callback = run.status.as_ref()?.callback.as_ref()?;
     let told = Pair { http: callback.http_port?, https: callback.https_port? };
     (run.spec.callback.exposure == Exposure::NodePort).then_some(told)
 }
 
-/// The same without what machines were told: it is not there any more.
+/// Removes the addresses and ports that machines were given, because they no longer exist.
 fn without_ports(callback: CallbackStatus) -> CallbackStatus {
     CallbackStatus { addresses: Vec::new(), http_port: None, https_port: None, ..callback }
 }
 
-/// The pairs that runners listen on.
+/// Returns the pairs that runners listen on.
 pub(super) fn bound_pairs(run: &UpdateRun) -> Vec<Pair> {
     let status = run.status.clone().unwrap_or_default();
     let listeners: Vec<&ListenerStatus> = status.listeners.iter().collect();

@@ -1,4 +1,4 @@
-//! The NetworkPolicies of a run, as they should be, and what its Service has in common with them: pure.
+//! The desired NetworkPolicies of a run, and what its Service has in common with them. Pure.
 
 use crate::api::{LABEL_RUN, LABEL_RUN_UID, UpdateRun, label_value};
 use farrier_network::policy::{CIDRS_PER_RULE, Input, PolicyType, Rule, rules};
@@ -15,16 +15,16 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Which run it is, for people: namespace and name.
+/// The run, for users: namespace and name.
 const ANNOTATION_RUN: &str = "farrier.dev/run";
 
-/// Digest of what was asked for, so that it is written only when it changes.
+/// Digest of the desired spec, so that the object is written only when the spec changes.
 const ANNOTATION_DIGEST: &str = "farrier.dev/digest";
 
-/// How many rules a policy has at most, so that it stays below what the API server takes.
+/// Maximum number of rules of a policy, so that it stays below the size limit of the API server.
 const RULES_PER_POLICY: usize = 10;
 
-/// What a merge patch says of an object's metadata. It holds for the version that was seen, and for no
+/// Builds the metadata of a merge patch. The patch applies to the version that was seen, and to no
 /// later one.
 pub(super) fn head_of_patch<K: Resource>(seen: &K, wanted: &K) -> Value {
     json!({
@@ -34,7 +34,8 @@ pub(super) fn head_of_patch<K: Resource>(seen: &K, wanted: &K) -> Value {
     })
 }
 
-/// A merge patch that leaves exactly these labels: what is there besides is named with null.
+/// Builds a merge patch that leaves exactly these labels: all other existing labels are set to
+/// null.
 pub(super) fn labels_patch(
     seen: Option<&BTreeMap<String, String>>,
     wanted: Option<&BTreeMap<String, String>>,
@@ -43,7 +44,7 @@ pub(super) fn labels_patch(
     foreign.chain(wanted.into_iter().flatten().map(|(key, value)| (key.clone(), json!(value)))).collect()
 }
 
-/// What the objects of a run are made for.
+/// What the objects of a run are built from.
 pub(super) struct ObjectTemplate<'a> {
     /// The run.
     pub(super) run: &'a UpdateRun,
@@ -54,7 +55,8 @@ pub(super) struct ObjectTemplate<'a> {
 }
 
 impl ObjectTemplate<'_> {
-    /// Name of what is made for the run. Not the run's own: that may be longer than allowed.
+    /// Returns the name of the objects of the run. It is not the run's own name, which may be too
+    /// long.
     pub(super) fn name(&self) -> String {
         format!("farrier-{}", self.run.uid().unwrap_or_default())
     }
@@ -74,7 +76,7 @@ impl ObjectTemplate<'_> {
                 (ANNOTATION_RUN.to_owned(), format!("{}/{}", run.0, run.1)),
                 (ANNOTATION_DIGEST.to_owned(), digest),
             ])),
-            // An owner in another namespace is not allowed; there the sweep does it.
+            // An owner in another namespace is not allowed; there the sweep deletes the object.
             owner_references: same_namespace
                 .then(|| self.run.controller_owner_ref(&()))
                 .flatten()
@@ -83,7 +85,7 @@ impl ObjectTemplate<'_> {
         }
     }
 
-    /// The policies: what may come in to the operator's pods for this run, and where they may go.
+    /// Builds the policies: ingress to the operator's pods for this run, and their egress.
     pub(super) fn policies(&self, input: &Input) -> Vec<NetworkPolicy> {
         let rules = rules(input, CIDRS_PER_RULE);
         let of = |way: PolicyType| rules.iter().filter(|rule| rule.way == way).cloned().collect::<Vec<_>>();
@@ -127,8 +129,8 @@ impl ObjectTemplate<'_> {
     }
 }
 
-/// Whether an object was made from the same words as this one: where it says something else all the
-/// same, somebody else has changed it.
+/// Reports whether an object was created from the same desired spec: if it differs all the same,
+/// somebody else has changed it.
 pub(super) fn is_of_same_words(made: &impl ResourceExt, wanted: &impl ResourceExt) -> bool {
     made.annotations().get(ANNOTATION_DIGEST) == wanted.annotations().get(ANNOTATION_DIGEST)
 }

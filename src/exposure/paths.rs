@@ -1,4 +1,4 @@
-//! How the ways of a run stand, from what is there.
+//! The state of a run's network paths, derived from the existing objects and listeners.
 
 use super::{ActiveMachine, Exposer, Progress, ports};
 use crate::api::LABEL_RUN_UID;
@@ -18,18 +18,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long policies may take from being written to being enforced: 0.16 s were measured with
-/// kube-router; others take longer.
+/// How long policies may take from being written to being enforced: kube-router took 0.16 s in a
+/// measurement; other implementations take longer.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How long the runners may take to bind before the run goes on with those that have.
+/// How long the runners may take to bind before the run continues with those that have.
 const BIND_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// When something is looked at again that no change of an object tells of.
+/// Interval for checks of state whose changes no object reports.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Exposer {
-    /// How the ways of a run stand. `runs`: all there are, as they are after our own writes.
+    /// Returns the state of a run's network paths. `runs` are all runs, as they are after our own
+    /// writes.
     pub fn observe(
         &self,
         run: &UpdateRun,
@@ -71,7 +72,7 @@ impl Exposer {
         }
     }
 
-    /// Runners that listen on the ports that they were given.
+    /// Returns the runners that listen on the ports they were given.
     fn listening(&self, run: &UpdateRun) -> BTreeSet<RunnerName> {
         let Some(status) = &run.status else { return BTreeSet::new() };
         let live = self.membership.live();
@@ -116,7 +117,8 @@ impl Exposer {
         self.reachable(run, callback, service.as_deref(), &bound, since, now)
     }
 
-    /// What keeps the policies closed that let machines in; `None`: they are open.
+    /// Returns the state of the policies that allow ingress from machines, or `None` if they are in
+    /// effect.
     fn way_in(&self, bound: &[&RunnerPorts], progress: &Progress, now: Millis) -> Option<PathState> {
         self.site.objects.as_ref()?;
         let pairs = bound.iter().map(|p| Pair { http: p.http_port, https: p.https_port }).collect();
@@ -131,7 +133,7 @@ impl Exposer {
         })
     }
 
-    /// Whether machines find the runners that listen.
+    /// Returns whether machines can reach the runners that listen.
     fn reachable(
         &self,
         run: &UpdateRun,
@@ -163,17 +165,17 @@ impl Exposer {
     }
 }
 
-/// How long an address is waited for.
+/// How long the run waits for an address.
 #[derive(Clone, Copy)]
 struct AddressWait {
-    /// Since when.
+    /// Start of the wait.
     since: Millis,
-    /// For so long nothing is said of it.
+    /// How long a missing address is not reported.
     patience: Duration,
     now: Millis,
 }
 
-/// Whether the Service of this name has an address that machines can call.
+/// Returns whether the Service of this name has an address that machines can connect to.
 fn addressed(callback: &CallbackStatus, exposure: Exposure, name: &str, wait: AddressWait) -> PathState {
     let AddressWait { since, patience, now } = wait;
     if let (Some(https), false) = (callback.https_port, callback.addresses.is_empty()) {
@@ -197,7 +199,7 @@ fn addressed(callback: &CallbackStatus, exposure: Exposure, name: &str, wait: Ad
     }
 }
 
-/// Before anything is opened: whether it can be.
+/// Checks, before anything is opened, whether the exposure is possible.
 fn possible(run: &UpdateRun, runners: &Runners, now: Millis) -> PathState {
     let told = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Exposed"));
     let fails = run.spec.callback.on_conflict == OnConflict::Fail;
@@ -214,7 +216,7 @@ fn possible(run: &UpdateRun, runners: &Runners, now: Millis) -> PathState {
     }
 }
 
-/// The ports of those runners that listen on them.
+/// Returns the ports of the runners that listen on them.
 pub(super) fn bound<'a>(
     callback: &'a CallbackStatus,
     listeners: &'a [&ListenerStatus],
@@ -224,7 +226,7 @@ pub(super) fn bound<'a>(
     })
 }
 
-/// What a runner says of these very ports.
+/// Returns the state that a runner reports for exactly these ports.
 fn said_of<'a>(ports: &RunnerPorts, listeners: &[&'a ListenerStatus]) -> Option<&'a ListenerStatus> {
     listeners.iter().copied().find(|listener| {
         listener.runner == ports.runner
@@ -232,7 +234,7 @@ fn said_of<'a>(ports: &RunnerPorts, listeners: &[&'a ListenerStatus]) -> Option<
     })
 }
 
-/// What keeps the runners from listening; `None`: enough of them do.
+/// Returns what keeps the runners from listening, or `None` if enough of them listen.
 fn unbound(
     run: &UpdateRun,
     runs: &[Arc<UpdateRun>],
@@ -317,7 +319,7 @@ fn refused(
     }
 }
 
-/// What runners found out of those who have these ports and are no runs.
+/// Describes what runners found out about foreign owners of these ports.
 fn found(runs: &[Arc<UpdateRun>], taken: &[(u16, PortOwner)]) -> String {
     let foreign = |port: u16| taken.contains(&(port, PortOwner::Foreign));
     let said = runs.iter().flat_map(|run| run.status.iter().flat_map(|s| &s.listeners));
@@ -329,7 +331,7 @@ fn found(runs: &[Arc<UpdateRun>], taken: &[(u16, PortOwner)]) -> String {
     told.into_iter().collect()
 }
 
-/// Why this exposure cannot be had here; `None`: it can.
+/// Returns why this exposure is not possible here, or `None` if it is.
 pub(super) fn impossible(exposure: Exposure, runners: &Runners) -> Option<String> {
     let any = |fits: fn(&RunnerLocation) -> bool| runners.values().any(|info| fits(&info.location));
     match exposure {

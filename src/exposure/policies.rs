@@ -1,5 +1,5 @@
-//! The NetworkPolicies of a run: what is wanted, how that differs from what is there (pure), and what
-//! puts it right.
+//! The NetworkPolicies of a run: the desired policies, how the existing ones differ (pure), and
+//! their repair.
 
 use super::error::ExposeError;
 use super::make::bound_pairs;
@@ -20,21 +20,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is to be done about one policy.
+/// The change that one policy needs.
 #[derive(Debug, PartialEq)]
 enum PolicyChange {
-    /// It is there as it should be.
+    /// The policy exists in its desired state.
     Keep(String),
-    /// It is not there.
+    /// The policy does not exist.
     Create(NetworkPolicy),
-    /// It is there, and in these fields not as it should be.
+    /// The policy exists, but these fields differ from the desired state.
     Repair { there: Arc<NetworkPolicy>, wanted: NetworkPolicy, fields: Vec<&'static str> },
-    /// It is there and not wanted any more.
+    /// The policy exists and is no longer wanted.
     Delete(Arc<NetworkPolicy>),
 }
 
-/// What leads from the policies that are there to those that are wanted. What is not wanted goes last:
-/// machines may be in use that were listed there until now.
+/// Computes the changes from the existing policies to the desired ones. Deletions come last: a
+/// machine of a surplus policy may still be in use, and may have moved to another policy.
 fn changes(there: &[Arc<NetworkPolicy>], wanted: Vec<NetworkPolicy>) -> Vec<PolicyChange> {
     let names: Vec<String> = wanted.iter().map(ResourceExt::name_any).collect();
     let surplus = there.iter().filter(|policy| !names.contains(&policy.name_any()));
@@ -53,11 +53,11 @@ fn changes(there: &[Arc<NetworkPolicy>], wanted: Vec<NetworkPolicy>) -> Vec<Poli
     needed.chain(surplus).collect()
 }
 
-/// What of a policy is not exactly as it should be, in the names of its fields; empty: nothing. A rule
-/// that somebody else has added opens a way, and counts.
+/// Returns the names of the fields that differ from the desired policy; empty if none does. A rule
+/// that somebody else has added opens a path, and counts as a difference.
 fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str> {
     let (Some(is), Some(should)) = (&made.spec, &wanted.spec) else { return vec!["spec"] };
-    // No rules and an empty list of them are the same.
+    // No rules and an empty list of rules are the same.
     let ingress = is.ingress.iter().flatten().eq(should.ingress.iter().flatten());
     let egress = is.egress.iter().flatten().eq(should.egress.iter().flatten());
     [
@@ -72,8 +72,9 @@ fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str
     .collect()
 }
 
-/// A merge patch that makes what is there exactly what it should be, if it is still as it was seen.
-/// Every field of the spec is named: with server-side apply, one that somebody else has set would stay.
+/// Builds a merge patch that turns the existing policy into exactly the desired one, if it has not
+/// changed since it was seen. The patch names every field of the spec: with server-side apply, a
+/// field that another manager set would stay.
 fn repair(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Value {
     let spec = wanted.spec.clone().unwrap_or_default();
     let is = made.spec.as_ref().and_then(|spec| spec.pod_selector.as_ref()?.match_labels.as_ref());
@@ -90,7 +91,7 @@ fn repair(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Value {
 }
 
 impl Exposer {
-    /// Makes the run's policies what they should be.
+    /// Creates, repairs and deletes policies until they are the desired ones.
     pub(super) async fn make_policies(
         &self,
         run: &UpdateRun,
@@ -115,19 +116,20 @@ impl Exposer {
         Ok(())
     }
 
-    /// The policies of a run that are there; `None` where there is nothing to make.
+    /// Returns the existing policies of a run; `None` outside a cluster.
     fn policies_of(&self, uid: &str) -> Option<Vec<Arc<NetworkPolicy>>> {
         let mut policies = self.site.objects.as_ref()?.policies.state();
         policies.retain(|policy| policy.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid));
         Some(policies)
     }
 
-    /// Who is to be let in and gone to.
+    /// Returns the machines and peers that the policies have to allow.
     async fn needed(&self, run: &UpdateRun, machines: &[ActiveMachine], runners: &Runners) -> Input {
         let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
         let looked_up = join_all(machines.iter().map(|machine| self.names.of(&machine.node))).await;
         for (ActiveMachine { node, phase }, mut addresses) in machines.iter().zip(looked_up) {
-            // A name may mean anything, and a policy must not open the cluster's own addresses.
+            // A name may resolve to any address, and a policy must not open the cluster's own
+            // addresses.
             addresses.retain(|address| self.site.admits(*address));
             input.machines.push(Machine {
                 kind: convert::machine_type(node.spec.type_),
@@ -167,7 +169,8 @@ impl Exposer {
                 (name, theirs.then(|| format!("changed by somebody ({})", fields.join(", "))))
             }
         };
-        // Only now: what could not be written is told when it can be.
+        // Recorded only after the write: if the write fails, the change is reported with the next
+        // successful one.
         self.lost_sight_of(uid, &name);
         if let Some(touched) = touched {
             self.tell(run, &format!("NetworkPolicy {}/{name} was {touched}", self.site.namespace)).await;

@@ -1,4 +1,5 @@
-//! Which runner gets which ports for a run, worked out from what all runs have and runners say.
+//! The ports of each runner for a run, computed from the ports of all runs and the reports of
+//! runners.
 
 use crate::api::UpdateRun;
 use crate::api::update_run::{Exposure, ListenerState, OnConflict as ApiOnConflict};
@@ -11,8 +12,8 @@ use kube::ResourceExt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The pairs of a run's runners, and why some have none. Runs that are older and want ports, too,
-/// have theirs first.
+/// Computes the pairs of a run's runners, and why some have none. Older runs that want ports too
+/// come first.
 pub(super) fn allocation(run: &UpdateRun, runs: &[Arc<UpdateRun>], runners: &Runners) -> Allocation {
     let age = |run: &UpdateRun| (run.creation_timestamp(), run.namespace(), run.name_any());
     let own = age(run);
@@ -25,12 +26,12 @@ pub(super) fn allocation(run: &UpdateRun, runs: &[Arc<UpdateRun>], runners: &Run
     allocate_after(&before, &request(run, runners), &claims, &conflicts)
 }
 
-/// What the ledger knows a run by; messages name it so.
+/// Returns the name of a run in the ledger, which messages show.
 fn id(run: &UpdateRun) -> String {
     format!("{}/{}", run.namespace().unwrap_or_default(), run.name_any())
 }
 
-/// Whether a run wants ports, or has some.
+/// Reports whether a run wants ports or has some.
 fn wants(run: &UpdateRun) -> bool {
     run.status.as_ref().is_some_and(|s| s.callback.is_some())
 }
@@ -61,7 +62,8 @@ fn runner_host(name: &str, location: &RunnerLocation, shared: bool) -> RunnerHos
     RunnerHost { runner: name.to_owned(), host: host_of(name, location), block }
 }
 
-/// Runners with the same host cannot have the same port: a pod has its ports to itself.
+/// Returns the host of a runner. Runners with the same host cannot have the same port; a pod has
+/// its ports to itself.
 fn host_of(name: &str, location: &RunnerLocation) -> String {
     match location {
         RunnerLocation::Host { id, .. } => id.clone(),
@@ -69,7 +71,7 @@ fn host_of(name: &str, location: &RunnerLocation) -> String {
     }
 }
 
-/// What each live runner has for a run.
+/// Returns the pair that each live runner has for a run.
 fn previous(run: &UpdateRun, runners: &Runners) -> BTreeMap<String, Pair> {
     let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
     callback
@@ -80,8 +82,8 @@ fn previous(run: &UpdateRun, runners: &Runners) -> BTreeMap<String, Pair> {
         .collect()
 }
 
-/// What a run's runners were given, and what they still hold: a run that is over has not let its
-/// ports go before its runners say so.
+/// Returns the pairs that a run's runners were given, and those that they still hold: the ports of
+/// a run that has ended are released only when its runners report it.
 fn claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
     let id = id(run);
     let listeners = run.status.iter().flat_map(|s| &s.listeners);

@@ -1,8 +1,8 @@
-//! The addresses of machines, names among them.
+//! Resolves the addresses of machines, names included.
 //!
-//! A policy and the callback server's door know addresses only. Names are looked up once in a
-//! while; what a name has meant lately still counts, because the machine may call from there.
-//! Nobody who decides waits for the name service, but for a moment when a name is new.
+//! Policies and the callback server's admission know addresses only. Names are looked up
+//! periodically; recent answers for a name still count, because the machine may connect from them.
+//! A reconciliation does not wait for the name service, except for a moment when a name is new.
 
 use crate::api::ManagedNode;
 use farrier_network::cidr;
@@ -14,25 +14,26 @@ use std::time::{Duration, Instant};
 use tokio::net::lookup_host;
 use tokio::sync::{Semaphore, watch};
 
-/// How long an answer of the name service is used before it is asked again.
+/// How long an answer of the name service is used before the name is looked up again.
 const REFRESH_AFTER: Duration = Duration::from_secs(30);
 
-/// How long an address counts after the name service has last given it.
+/// How long an address counts after the name service last returned it.
 const ANSWER_TTL: Duration = Duration::from_mins(10);
 
-/// How long the first answer is waited for.
+/// Timeout for the first answer.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a name is known that nobody asks for.
+/// How long an unused name is remembered.
 const ENTRY_TTL: Duration = Duration::from_hours(1);
 
-/// How often it is looked for such names.
+/// Interval of the search for unused names.
 const PRUNE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How many names are looked up at once. Each takes a thread while the name service is silent.
+/// Maximum number of concurrent lookups. Each takes a thread while the name service does not
+/// answer.
 const MAX_CONCURRENT: usize = 32;
 
-/// Looks names up and remembers the answers.
+/// Resolves names and caches the answers.
 #[derive(Debug)]
 pub struct Resolver {
     shared: Arc<Shared>,
@@ -52,16 +53,16 @@ struct ResolverCache {
 
 #[derive(Debug)]
 struct CacheEntry {
-    /// When somebody has asked for it first, and last.
+    /// When the name was requested first, and last.
     first: Instant,
     last: Instant,
-    /// When the name service has answered, or failed to; `None`: not yet.
+    /// When the name service answered or failed; `None` if it has not yet.
     answered: Option<Instant>,
-    /// The name service is being asked.
+    /// A lookup is in progress.
     asking: bool,
     /// Becomes true with the first answer.
     has_answer: watch::Sender<bool>,
-    /// What it means or meant, and when that was said.
+    /// The addresses of the name, present and past, and when each was last returned.
     seen: Vec<(IpAddr, Instant)>,
 }
 
@@ -73,8 +74,8 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// Every address that a machine's owner has written down, and those that its names mean. Takes
-    /// 2 s at most.
+    /// Returns every address of a machine's spec, and the addresses that its names resolve to.
+    /// Takes at most 2 s.
     pub async fn of(&self, node: &ManagedNode) -> Vec<IpAddr> {
         let look_up = async |text: &String| match cidr::parse(text) {
             Some(address) => vec![address],
@@ -87,8 +88,9 @@ impl Resolver {
         found
     }
 
-    /// What a name means, or meant lately. Empty where the name service does not know it, or has
-    /// not answered yet. Takes 2 s at most, and nothing once the name is known.
+    /// Returns the addresses that a name resolves to, or recently did. Empty if the name service
+    /// does not know the name, or has not answered yet. Takes at most 2 s, and no time once the
+    /// name is known.
     pub async fn look_up(&self, name: &str) -> Vec<IpAddr> {
         if let Some((mut known, until)) = self.ask(name, Instant::now()) {
             tokio::time::timeout_at(until.into(), known.wait_for(|known| *known)).await.ok();
@@ -96,8 +98,8 @@ impl Resolver {
         self.shared.lock().known.get(name).map(CacheEntry::addresses).unwrap_or_default()
     }
 
-    /// Sees to it that the name service is asked, unless it was lately. Returns what to wait for if
-    /// there was no answer yet, and until when.
+    /// Starts a lookup unless there was one recently. If there is no answer yet, returns what to
+    /// wait for and until when.
     fn ask(&self, name: &str, now: Instant) -> Option<(watch::Receiver<bool>, Instant)> {
         let mut cache = self.shared.lock();
         cache.tidy(now);
@@ -113,8 +115,8 @@ impl Resolver {
 }
 
 impl Shared {
-    /// Asks the name service. Without a limit of ours: a thread waits for the answer as long as the
-    /// system says, and has its turn until then.
+    /// Looks the name up. There is no timeout of our own: a thread waits as long as the system
+    /// resolver does, and holds its permit until then.
     async fn refresh(self: Arc<Self>, name: String) {
         let Ok(_turn) = self.turns.acquire().await else { return };
         let answer: Vec<IpAddr> = match lookup_host((name.as_str(), 0)).await {
@@ -175,7 +177,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_a_name_meant_is_remembered() {
+    async fn the_addresses_of_a_name_are_remembered() {
         let names = Resolver::default();
         let found = names.look_up("localhost").await;
         assert!(found.iter().any(IpAddr::is_loopback), "{found:?}");
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_counts_for_ten_minutes_after_it_was_last_given() {
+    fn an_address_counts_for_ten_minutes_after_the_last_answer_with_it() {
         let (old, new) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         let now = Instant::now();
         let mut known = CacheEntry::new(now);
@@ -194,9 +196,9 @@ mod tests {
         assert_eq!(known.addresses(), [new]);
     }
 
-    /// With a name service that is away, every decision about a thousand machines took hours.
+    /// While the name service was down, every reconciliation of a thousand machines took hours.
     #[tokio::test]
-    async fn a_name_service_that_is_silent_is_waited_for_once() {
+    async fn a_silent_name_service_is_waited_for_once() {
         let names = Resolver::default();
         let taken = names.shared.turns.acquire_many(u32::try_from(MAX_CONCURRENT).unwrap()).await.unwrap();
         let now = Instant::now();
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn names_that_nobody_asks_for_are_forgotten() {
+    async fn unused_names_are_forgotten() {
         let names = Resolver::default();
         let now = Instant::now();
         names.shared.lock().known.insert("old.test".into(), CacheEntry::new(now));

@@ -1,4 +1,5 @@
-//! The Secret that holds who a run is on the wire. It lives beside the run and goes with it.
+//! The Secret that holds a run's TLS identity. It lives in the run's namespace and is deleted with
+//! the run.
 
 use crate::api::UpdateRun;
 use crate::callback::RunIdentity;
@@ -9,13 +10,13 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 
-/// Type of the Secret, so that nobody takes it for something else.
+/// Type of the Secret, so that it is not mistaken for another Secret.
 const TYPE: &str = "farrier.dev/callback";
 
-/// Longest name of a Secret.
+/// Maximum length of a Secret's name.
 const MAX_NAME_LEN: usize = 253;
 
-/// Name of a run's Secret.
+/// Returns the name of a run's Secret.
 pub(super) fn name_of(run: &UpdateRun) -> String {
     let run = run.name_any();
     let room = MAX_NAME_LEN - "-callback".len();
@@ -23,10 +24,10 @@ pub(super) fn name_of(run: &UpdateRun) -> String {
     format!("{cut}-callback")
 }
 
-/// Who the run is on the wire.
+/// Reads the run's TLS identity.
 ///
 /// # Errors
-/// `None`: it is not made yet. Otherwise why it cannot be used.
+/// `None` if the identity does not exist yet; otherwise why it cannot be used.
 pub async fn identity(client: &Client, run: &UpdateRun) -> Result<RunIdentity, Option<String>> {
     let (name, namespace) = (name_of(run), run.namespace().unwrap_or_default());
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
@@ -47,7 +48,7 @@ pub async fn identity(client: &Client, run: &UpdateRun) -> Result<RunIdentity, O
     })
 }
 
-/// Makes the identity unless it is there.
+/// Creates the identity unless it exists.
 pub(super) async fn ensure(client: &Client, run: &UpdateRun) -> Result<(), String> {
     let (name, namespace) = (name_of(run), run.namespace().unwrap_or_default());
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
@@ -74,10 +75,10 @@ pub(super) async fn ensure(client: &Client, run: &UpdateRun) -> Result<(), Strin
     }
 }
 
-/// Deletes the identity, if it is this run's.
+/// Deletes the identity if it belongs to this run.
 ///
 /// # Errors
-/// Those of the API server.
+/// Errors of the API server.
 pub async fn remove(client: &Client, run: &UpdateRun) -> Result<(), kube::Error> {
     let name = name_of(run);
     let api: Api<Secret> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());

@@ -1,4 +1,5 @@
-//! The Service of a run: as it should be, how one that is there differs, and what puts that right. Pure.
+//! The Service of a run: the desired Service, how an existing one differs, and the patch that
+//! repairs it. Pure.
 
 use super::objects::{ObjectTemplate, digest, head_of_patch, is_of_same_words, labels_patch};
 use crate::api::update_run::Exposure;
@@ -7,12 +8,12 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
-/// How people call the ports that devices and engines dial.
+/// Names of the ports that devices and engines connect to.
 const NAMES: [&str; 2] = ["http", "https"];
 
 impl ObjectTemplate<'_> {
-    /// The Service, for those exposures that have one. `nodes`: the ports of the nodes that machines
-    /// were told already, which it is to have again.
+    /// Builds the Service, for exposures that have one. `nodes` are the node ports that machines
+    /// were given before, which the Service keeps.
     pub(super) fn service(&self, exposure: Exposure, pair: Pair, nodes: Option<Pair>) -> Option<Service> {
         let type_ = match exposure {
             Exposure::HostPort => return None,
@@ -29,7 +30,7 @@ impl ObjectTemplate<'_> {
         let mut spec = ServiceSpec {
             type_: Some(type_.to_owned()),
             selector: Some(self.selector.clone()),
-            // The machine's own address must be seen: it is what policies and the door go by.
+            // The machine's own address must stay visible: policies and the admission check it.
             external_traffic_policy: Some("Local".to_owned()),
             ip_family_policy: Some("PreferDualStack".to_owned()),
             ports: Some(vec![port(NAMES[0], pair.http), port(NAMES[1], pair.https)]),
@@ -45,8 +46,8 @@ impl ObjectTemplate<'_> {
     }
 }
 
-/// What of a Service is not as it should be, in the names of its fields; empty: nothing. What the
-/// API server and load balancers add to it is theirs.
+/// Returns the names of the fields that differ from the desired Service; empty if none does. Fields
+/// that the API server and load balancers add are ignored.
 pub(super) fn differences(made: &Service, wanted: &Service) -> Vec<&'static str> {
     let (Some(is), Some(should)) = (&made.spec, &wanted.spec) else { return vec!["spec"] };
     let mut found = Vec::new();
@@ -58,7 +59,7 @@ pub(super) fn differences(made: &Service, wanted: &Service) -> Vec<&'static str>
     note(is.type_ != should.type_, "type");
     note(is.selector != should.selector, "selector");
     note(is.external_traffic_policy != should.external_traffic_policy, "externalTrafficPolicy");
-    // A cluster of one family keeps the wish, and gives what it has.
+    // A single-family cluster keeps this field, and assigns the family that it has.
     note(is.ip_family_policy != should.ip_family_policy, "ipFamilyPolicy");
     note(!are_same_ports(is, should), "ports");
     note(!is_of_same_words(made, wanted), "annotations");
@@ -75,9 +76,9 @@ fn are_same_ports(is: &ServiceSpec, should: &ServiceSpec) -> bool {
         })
 }
 
-/// A merge patch that makes what is there what it should be, if it is still as it was seen. Lists are
-/// replaced by such a patch, and so are foreign ports; what is not named stays. Node ports that are not
-/// named stay with the names of their ports.
+/// Builds a merge patch that repairs the existing Service, if it has not changed since it was seen.
+/// Such a patch replaces lists, and with them foreign ports; fields that it does not name stay.
+/// Node ports that it does not name stay with the names of their ports.
 pub(super) fn repair(made: &Service, wanted: &Service) -> Value {
     let spec = wanted.spec.clone().unwrap_or_default();
     let seen = made.spec.as_ref().and_then(|spec| spec.selector.as_ref());
@@ -94,7 +95,7 @@ pub(super) fn repair(made: &Service, wanted: &Service) -> Value {
     })
 }
 
-/// The ports of a Service as they are called from outside.
+/// Returns the ports of a Service that clients outside the cluster connect to.
 pub(super) fn outer_ports(service: &Service, exposure: Exposure) -> Option<Pair> {
     let ports = service.spec.as_ref()?.ports.as_ref()?;
     let outer = |name: &str| {

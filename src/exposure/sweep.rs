@@ -1,4 +1,4 @@
-//! What was made for runs that are gone.
+//! Deletes the objects of runs that are gone.
 
 use super::Exposer;
 use crate::api::LABEL_RUN_UID;
@@ -7,11 +7,11 @@ use kube::ResourceExt;
 use std::collections::BTreeSet;
 
 impl Exposer {
-    /// Deletes what was made for runs that do not exist any more, or have ended: after a crash, or
-    /// after an owner did not want to wait.
+    /// Deletes the objects of runs that no longer exist or have ended: after a crash, or after a
+    /// user removed a run without waiting.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn sweep(&self) -> Result<(), kube::Error> {
         let Some(objects) = &self.site.objects else { return Ok(()) };
         let labels = |labels: &std::collections::BTreeMap<String, String>| labels.get(LABEL_RUN_UID).cloned();

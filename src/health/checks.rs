@@ -1,4 +1,4 @@
-//! What work needs: the checks of `/readyz`.
+//! The checks of `/readyz`: the dependencies of the work.
 
 use super::Report;
 use crate::caches::UnsyncedKinds;
@@ -10,19 +10,19 @@ use kube::Client;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The API server counts as reached this long after an answer: several renewals of a Lease.
+/// The API server counts as reachable this long after an answer: several renewals of a Lease.
 const REACHED_FOR: Duration = Duration::from_secs(45);
 
-/// When nothing has asked the API server for this long, it is asked for its version.
+/// After this long without a request, the API server is asked for its version.
 const ASK_AFTER: Duration = Duration::from_secs(15);
 
-/// How long it may take to answer that.
+/// Timeout of that request.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// The payload directory is tried this often at most, however often somebody asks.
+/// Minimum interval of write tests of the payload directory, however often it is probed.
 const TRY_STORE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is known about each check.
+/// The results of the checks and what they need.
 #[derive(Clone)]
 pub struct Readiness {
     inner: Arc<Inner>,
@@ -40,7 +40,7 @@ struct Inner {
 }
 
 impl Readiness {
-    /// Nothing is watched yet.
+    /// Creates the checks before any cache is filled.
     pub fn new(contact: LastContact, engines: Engines, store: Store) -> Self {
         let inner = Inner {
             contact,
@@ -53,13 +53,13 @@ impl Readiness {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The caches are being filled from now on.
+    /// Sets the caches, which are being filled from now on.
     pub fn watching(&self, unsynced: &UnsyncedKinds) {
-        // Told once, at the start; a second time would say the same.
+        // Set once, at the start; a second call would set the same value.
         self.inner.unsynced.set(unsynced.clone()).ok();
     }
 
-    /// One line for each check, and whether all hold.
+    /// Returns one line for each check, and whether all of them pass.
     pub async fn report(&self) -> Report {
         let checks = [
             ("api-server", self.api_server()),
@@ -115,8 +115,8 @@ impl Readiness {
         verdict
     }
 
-    /// Keeps the checks fresh: asks an API server that nobody else asks, and looks at everything
-    /// even where nobody probes, so that the metric is right.
+    /// Keeps the results current: sends a request to the API server if nothing else does, and runs
+    /// all checks even without probes, so that the metric is correct.
     pub async fn keep(self, client: Client) -> std::convert::Infallible {
         loop {
             if self.inner.contact.age() >= ASK_AFTER {
@@ -134,7 +134,7 @@ impl Readiness {
         }
     }
 
-    /// Has the results served as a metric.
+    /// Exports the results as a metric.
     pub fn measure(&self, metrics: &Metrics) {
         let readiness = self.clone();
         metrics.watch(&catalogue::READY, move || {

@@ -1,4 +1,4 @@
-//! The endpoint as others see it: over TCP.
+//! The endpoint from outside: over TCP.
 
 use super::*;
 use crate::engines::Engines;
@@ -36,9 +36,9 @@ impl Served {
     }
 }
 
-/// Probes, scrapers and people each find what they look for, and what is wrong is named.
+/// Probes, scrapers and people each find what they need, and failed checks are named.
 #[tokio::test]
-async fn each_path_says_what_it_is_for() {
+async fn each_path_returns_its_content() {
     let served = served().await;
     let _beat = served.loops.begin("runner", Duration::from_hours(1));
     let healthy = served.ask("GET /healthz").await;
@@ -63,7 +63,7 @@ async fn each_path_says_what_it_is_for() {
     assert!(!served.ask(&head).await.contains(" 200 "), "a request of any length is read");
 }
 
-/// A payload volume that is full or read-only lets every run fail, one machine after the other.
+/// A payload volume that is full or read-only makes every run fail, one machine after the other.
 #[tokio::test]
 async fn a_store_that_cannot_be_written_is_named() {
     let served = served().await;
@@ -72,7 +72,8 @@ async fn a_store_that_cannot_be_written_is_named() {
     assert!(ready.contains("[-]payload-store failed: ") && ready.contains("cannot be written"), "{ready}");
 }
 
-/// Somebody who opens connections and says nothing has Kubernetes restart a healthy operator.
+/// A client that opens connections and sends nothing would make Kubernetes restart a healthy
+/// operator.
 #[tokio::test]
 async fn silent_connections_do_not_keep_probes_out() {
     let served = served().await;
@@ -81,13 +82,13 @@ async fn silent_connections_do_not_keep_probes_out() {
         silent.push(TcpStream::connect(served.address).await.unwrap());
     }
     assert!(served.ask("GET /healthz").await.starts_with("HTTP/1.1 200"));
-    // The oldest one had to go.
+    // The oldest connection was closed.
     let mut oldest = silent.swap_remove(0);
     assert!(matches!(oldest.read(&mut [0]).await, Ok(0) | Err(_)));
 }
 
-/// Two operators on one host: the second one works, and says that its numbers are not served. One
-/// that was given an address does not pretend.
+/// Two operators on one host: the second one works, and logs that its metrics are not served. An
+/// operator with a configured address fails instead.
 #[tokio::test]
 async fn only_the_usual_address_may_be_taken() {
     let _first = bind(None).await.unwrap();

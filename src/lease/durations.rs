@@ -1,9 +1,9 @@
-//! How long a Lease is good for, and what follows from it.
+//! The duration of a Lease, and the intervals derived from it.
 
 use super::LeaseState;
 use std::time::Duration;
 
-/// How long a Lease is good for. The other spans are parts of it, in the proportions that
+/// The duration of a Lease. The other intervals are fractions of it, in the proportions that
 /// Kubernetes' own components use (15 s, 10 s, 2 s).
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseDurations {
@@ -11,12 +11,12 @@ pub struct LeaseDurations {
 }
 
 impl LeaseDurations {
-    /// Leases that are good for so many seconds without being renewed.
+    /// Durations of Leases that are valid for this many seconds without a renewal.
     pub const fn new(seconds: u16) -> Self {
         Self { seconds }
     }
 
-    /// So long others wait until they take it.
+    /// Returns how long others wait before they acquire the Lease.
     pub(super) fn seconds(self) -> i32 {
         i32::from(self.seconds)
     }
@@ -25,18 +25,19 @@ impl LeaseDurations {
         Duration::from_secs(u64::from(self.seconds))
     }
 
-    /// So long it is held after it was renewed: a third less than others wait, for clocks that
-    /// run at different speeds and for what was begun just before.
+    /// Returns how long the Lease is held after a renewal: a third less than others wait, to allow
+    /// for clocks that run at different speeds and for work that began just before.
     pub(super) fn held_for(self) -> Duration {
         self.duration() * 2 / 3
     }
 
-    /// So long an attempt may take: there is time for another two before the Lease is lost.
+    /// Returns the timeout of an attempt: there is time for two more attempts before the Lease is
+    /// lost.
     pub(super) fn attempt_limit(self) -> Duration {
         self.duration() / 5
     }
 
-    /// The pause after an attempt: four fit into the time that it is held.
+    /// Returns the pause after an attempt: four attempts fit into the time that the Lease is held.
     pub(super) fn pause(self, state: &LeaseState) -> Duration {
         match state {
             LeaseState::Held => self.duration() / 6,
@@ -44,12 +45,12 @@ impl LeaseDurations {
         }
     }
 
-    /// The pause after an attempt that failed.
+    /// Returns the pause after a failed attempt.
     pub(super) fn after_error(self) -> Duration {
         self.duration() / 15
     }
 
-    /// How often the Leases of all runners are read.
+    /// Returns the interval at which the Leases of all runners are read.
     pub(crate) fn look_every(self) -> Duration {
         self.duration() / 8
     }

@@ -1,29 +1,29 @@
-//! A process, told apart from every other one that its host has had.
+//! Identifies a process uniquely among all processes that its host has had.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where the chart says which pod this is.
+/// The environment variable in which the chart passes the pod's UID.
 const POD_UID: &str = "FARRIER_POD_UID";
 
 /// A process of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Process {
-    /// Which start of which host.
+    /// The boot ID of the host.
     boot: String,
-    /// Which room of process numbers of that host.
+    /// The PID namespace on that host.
     room: String,
-    /// Its number there.
+    /// The process ID in that namespace.
     pid: u32,
-    /// When it began, in ticks since the host did: numbers are used again.
+    /// When the process started, in ticks since boot: process IDs are reused.
     began: u64,
-    /// UID of its pod, if it is in one. Of a pod's operators only one runs at a time.
+    /// UID of the pod, if the process is in one. Only one operator process of a pod runs at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pod: Option<String>,
 }
 
 impl Process {
-    /// This one; `None` where the system does not tell.
+    /// Returns this process; `None` if the system does not provide the data.
     pub(super) fn this() -> Option<Self> {
         let pid = std::process::id();
         let (boot, room) = here()?;
@@ -31,13 +31,14 @@ impl Process {
         Some(Self { boot, room, pid, began: began(pid)?, pod })
     }
 
-    /// Reads what [`fmt::Display`] wrote.
+    /// Parses the output of [`fmt::Display`].
     pub(super) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
-    /// Whether it has ended for certain. One of another host has not, as far as we know, nor one of
-    /// another container, unless that was our own pod's: it ended before this one was started.
+    /// Reports whether the process has certainly ended. For a process of another host or another
+    /// container this is unknown, unless the container is of our own pod: it ended before this one
+    /// was started.
     pub(super) fn has_ended(&self) -> bool {
         Self::this().is_some_and(|this| self.has_ended_before(&this))
     }
@@ -57,17 +58,17 @@ impl fmt::Display for Process {
     }
 }
 
-/// This start of this host, and the room of process numbers that we are in.
+/// Returns the boot ID of this host and our PID namespace.
 fn here() -> Option<(String, String)> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let room = std::fs::read_link("/proc/self/ns/pid").ok()?;
     Some((boot.trim().to_owned(), room.to_string_lossy().into_owned()))
 }
 
-/// When a process began; `None` if there is none, or only what its parent has not asked for yet.
+/// Returns when a process started; `None` if it does not exist or is a zombie.
 fn began(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in brackets, may hold anything; behind it the fields are counted from the third.
+    // The name in parentheses may contain anything; the fields after it are counted from the third.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     if matches!(fields.next()?, "Z" | "X") {
         return None;
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_ended_when_it_was_killed_even_if_its_parent_does_not_know() {
+    fn a_killed_process_has_ended_even_before_its_parent_reaps_it() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let process = Process::parse(&of(child.id()).to_string()).unwrap();
         assert!(!process.has_ended());
@@ -107,7 +108,7 @@ mod tests {
         assert!(!Process { began: 1, room: "pid:[1]".into(), ..this }.has_ended());
     }
 
-    /// A container that is started again waits for itself.
+    /// A restarted container would wait for its own predecessor.
     #[test]
     fn an_earlier_container_of_the_same_pod_has_ended() {
         let this = Process { pod: Some("a".into()), ..Process::this().unwrap() };

@@ -1,11 +1,11 @@
-//! Taking away what runners that were killed have left.
+//! Deletes the Leases of runners that were killed.
 
 use crate::publish::{is_conflict, is_gone};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
 
-/// Deletes Leases, each only as it was seen.
+/// Deletes Leases, each only in the version that was seen.
 pub(super) async fn remove(api: &Api<Lease>, dead: &[Lease]) -> Result<(), kube::Error> {
     for lease in dead {
         let name = lease.name_any();

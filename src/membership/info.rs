@@ -1,31 +1,31 @@
-//! What a runner says of itself.
+//! The data that a runner publishes about itself.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// What a runner says of itself. Versions that run beside each other read each other's: fields
-/// are only ever added.
+/// The data that a runner publishes about itself. Versions that run side by side read each other's
+/// data: fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunnerInfo {
-    /// Its version.
+    /// The runner's version.
     pub version: String,
-    /// Where it is. The key is older than the name of the field.
+    /// The runner's location. The key is older than the name of the field.
     #[serde(rename = "home")]
     pub location: RunnerLocation,
 }
 
-/// Where a runner is, and so how machines may reach it.
+/// Where a runner is, and thus how machines may reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum RunnerLocation {
     /// A process on a host, outside of any cluster.
     Host {
-        /// Runners with the same share their ports: one room of network names on one host.
+        /// Runners with the same ID share their ports: one network namespace on one host.
         id: String,
-        /// Addresses of the host, as far as they were named.
+        /// Addresses of the host, as far as they were configured.
         addresses: Vec<IpAddr>,
     },
     /// A pod.
@@ -36,7 +36,7 @@ pub enum RunnerLocation {
         host_ips: Vec<IpAddr>,
         /// Name of its node.
         node: String,
-        /// Ports of the node that are the pod's, each under the same number.
+        /// Ports of the node that are mapped to the pod, each under the same number.
         host_ports: Option<HostPorts>,
         /// Labels that select the operator's pods, and no others.
         selector: BTreeMap<String, String>,
@@ -46,9 +46,9 @@ pub enum RunnerLocation {
 /// A block of ports: `first` to `first + count - 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostPorts {
-    /// The first one.
+    /// The first port.
     pub first: u16,
-    /// How many.
+    /// The number of ports.
     pub count: u16,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for RunnerInfo {
 impl std::str::FromStr for HostPorts {
     type Err = String;
 
-    /// `63001+16`: sixteen ports from 63001 on.
+    /// Parses `63001+16`: sixteen ports from 63001 on.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let block = text.split_once('+').and_then(|(first, count)| {
             let (first, count): (u16, u16) = (first.parse().ok()?, count.parse().ok()?);
@@ -74,7 +74,7 @@ impl std::str::FromStr for HostPorts {
     }
 }
 
-/// This host, and this room of network names on it.
+/// Returns an ID of this host and of our network namespace on it.
 pub fn this_host() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let room = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
@@ -94,9 +94,10 @@ mod tests {
         }
     }
 
-    /// Replicas of two versions, which every upgrade has, do not know each other.
+    /// If this fails, replicas of two versions, which every upgrade has, do not recognise each
+    /// other.
     #[test]
-    fn what_a_runner_says_stays_readable() {
+    fn the_data_of_a_runner_stays_readable() {
         let host =
             r#"{"version":"0.1.0","home":{"host":{"id":"b/net:[1]","addresses":["10.0.0.1"]}},"later":1}"#;
         let info: RunnerInfo = serde_json::from_str(host).unwrap();

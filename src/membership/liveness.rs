@@ -1,4 +1,4 @@
-//! Which runners live, from when their Leases were seen to change.
+//! Derives the liveness of runners from observed changes of their Leases.
 
 use super::{INFO_ANNOTATION, RunnerInfo, Runners};
 use crate::lease::{duration, holder, mark};
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// When each Lease was first seen as it is now.
+/// When each Lease was first seen in its present state.
 #[derive(Debug, Default)]
 pub(super) struct LivenessTracker {
     seen: BTreeMap<String, Observation>,
@@ -20,29 +20,30 @@ pub(super) struct LivenessTracker {
 struct Observation {
     mark: (Option<String>, Option<MicroTime>),
     since: Instant,
-    /// Whether it was old already when it was seen first, and has not been renewed since.
+    /// The Lease was already old when it was first seen, and has not been renewed since.
     unconfirmed: bool,
 }
 
-/// What Leases say of their holders.
+/// The liveness of the holders of the Leases.
 #[derive(Debug, Default)]
 pub(super) struct Liveness<'a> {
-    /// Who lives.
+    /// The live runners.
     pub(super) live: Runners,
-    /// Who may live, and has not been seen to.
+    /// Runners that may be alive but have not been seen to renew their Leases.
     pub(super) unconfirmed: BTreeSet<String>,
-    /// What nobody has renewed for so long that nobody will.
+    /// Leases that have not been renewed for so long that they never will be.
     pub(super) dead: Vec<&'a Lease>,
 }
 
-/// After so many of its durations a Lease that is not renewed is left over from somebody who was
-/// killed: a live one has tried to renew it a good many times.
+/// After this many of its durations, a Lease without a renewal belongs to a runner that was killed:
+/// a live runner would have made many attempts to renew it.
 const FORGOTTEN: u32 = 4;
 
 impl LivenessTracker {
-    /// Who lives, by Leases that were asked for at `asked`, `now` by the clock. One that is seen for
-    /// the first time counts as alive: whether it is shows within its duration. If it looks as if
-    /// nobody had renewed it for long, that is doubted until somebody does: clocks may differ.
+    /// Returns the liveness for Leases that were requested at `asked`, with `now` on the wall
+    /// clock. A Lease that is seen for the first time counts as live: a renewal within its duration
+    /// confirms that. A Lease that seems not to have been renewed for long is unconfirmed until a
+    /// renewal is seen, because clocks may differ.
     pub(super) fn look<'a>(&mut self, leases: &'a [Lease], asked: Instant, now: Timestamp) -> Liveness<'a> {
         self.seen.retain(|name, _| leases.iter().any(|lease| lease.name_any() == *name));
         let mut liveness = Liveness::default();
@@ -76,14 +77,15 @@ impl LivenessTracker {
     }
 }
 
-/// Whether nobody has renewed it for long, by a clock that need not be the holder's.
+/// Reports whether the Lease has not been renewed for long, by a clock that may differ from the
+/// holder's.
 fn looks_forgotten(lease: &Lease, now: Timestamp) -> bool {
     let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
     let age = renewed.and_then(|renewed| Duration::try_from(now.duration_since(renewed.0)).ok());
     age.is_some_and(|age| age > duration(lease) * FORGOTTEN)
 }
 
-/// The runner that holds a Lease.
+/// Returns the runner that holds a Lease.
 fn runner(lease: &Lease) -> Option<(String, RunnerInfo)> {
     let (name, _) = holder(lease)?.rsplit_once('_')?;
     let text = lease.annotations().get(INFO_ANNOTATION)?;
@@ -127,9 +129,9 @@ mod tests {
         Timestamp::from_second(seconds).unwrap()
     }
 
-    /// A runner whose clock is a day off is taken for dead, or for alive for ever.
+    /// If this fails, a runner whose clock is a day off counts as dead, or as alive for ever.
     #[test]
-    fn only_what_we_see_change_counts_not_what_a_clock_says() {
+    fn only_observed_changes_count_and_not_clocks() {
         let mut tracker = LivenessTracker::default();
         let begun = Instant::now();
         let day = 86_400;
@@ -145,10 +147,10 @@ mod tests {
         assert_eq!(look(day + 1, 1 - day, 30), both("a", ""));
     }
 
-    /// After a restart machines are given to a pod that was killed long ago; or, because clocks
-    /// differ, those of a live one are taken from it.
+    /// If this fails, after a restart machines are given to a pod that was killed long ago; or,
+    /// because clocks differ, those of a live runner are taken from it.
     #[test]
-    fn who_seems_to_be_gone_for_long_is_doubted_until_it_is_seen_to_live() {
+    fn an_old_lease_is_unconfirmed_until_a_renewal_is_seen() {
         let mut tracker = LivenessTracker::default();
         let begun = Instant::now();
         let mut look = |a, b, seconds| {
@@ -162,9 +164,9 @@ mod tests {
         assert_eq!(look(-46, -3600, 15), both("a", ""));
     }
 
-    /// Leases of pods that were killed pile up.
+    /// If this fails, Leases of killed pods accumulate.
     #[test]
-    fn what_nobody_renews_is_dead_after_several_durations_of_ours() {
+    fn a_lease_without_renewals_is_dead_after_several_durations() {
         let mut tracker = LivenessTracker::default();
         let begun = Instant::now();
         let leases = [lease("a", -86_400)];
@@ -173,9 +175,9 @@ mod tests {
         assert_eq!([dead(0), dead(59), dead(60)], [0, 0, 1]);
     }
 
-    /// A reader that was away takes everybody for dead when it comes back.
+    /// If this fails, a reader that was suspended considers all runners dead when it resumes.
     #[test]
-    fn who_was_not_looked_at_is_not_dead() {
+    fn a_runner_that_was_not_observed_is_not_dead() {
         let mut tracker = LivenessTracker::default();
         let begun = Instant::now();
         tracker.look(&[lease("a", 0)], begun, at(0));
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn who_let_its_lease_go_or_cannot_be_read_is_gone_at_once() {
+    fn a_runner_with_a_released_or_unreadable_lease_is_gone_at_once() {
         let mut tracker = LivenessTracker::default();
         let now = Instant::now();
         let mut free = lease("b", 0);

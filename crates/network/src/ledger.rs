@@ -1,14 +1,14 @@
-//! Who gets which port: a pure function of what is claimed and of what was reported.
+//! The port ledger: a pure function of claims and reported conflicts that allocates ports.
 //!
-//! Nobody looks whether a port is free before it is given away, for the answer would be old when it
-//! is used. A port that is claimed by nobody is free until a runner that tried to bind it reports
-//! that it is not. Then the next one is given, and so on until the bind succeeds.
+//! The ledger does not check whether a port is free, because the answer would be outdated when the
+//! port is used. A port without a claim is free until a runner that tried to bind it reports a
+//! conflict. Then the next port is allocated, and so on until the bind succeeds.
 //!
-//! Ports are counted per host. A host is whatever has its own port numbers: a pod, or a machine that
-//! runners share. Two pods on one machine are two hosts.
+//! Ports are counted per host. A host is anything with its own port numbers: a pod, or a machine
+//! that runners share. Two pods on one machine are two hosts.
 //!
-//! An allocation that stands is given again as it is, whatever others claim, until its own run
-//! reports a conflict: only then is it known that somebody else was first.
+//! An existing allocation is returned unchanged, whatever others claim, until its own run reports a
+//! conflict: only that report shows that somebody else was first.
 
 use std::collections::BTreeMap;
 
@@ -21,59 +21,58 @@ pub use range::{HostNetwork, RangePort, RangeProfile, RangeRequest, ReturnPorts,
 /// The two ports of the callback server for one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Pair {
-    /// For devices that cannot do TLS.
+    /// The port for devices that cannot do TLS.
     pub http: u16,
-    /// For engines, and for devices that can.
+    /// The port for engines, and for devices that can do TLS.
     pub https: u16,
 }
 
 impl Pair {
-    /// What every run asks for unless it says otherwise: the ports that sites have opened for
-    /// HP SUM since 6.x.
+    /// The default of every run: the ports that sites have opened for HP SUM since 6.x.
     pub const USUAL: Self = Self { http: 63001, https: 63002 };
 
-    /// Both, in no particular order.
+    /// Returns both ports, in no particular order.
     pub fn ports(self) -> [u16; 2] {
         [self.http, self.https]
     }
 }
 
-/// Ports of a host that are set aside for Farrier: those that the pod declares.
+/// Ports of a host that are reserved for Farrier: those that the pod declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Block {
-    /// The lowest.
+    /// The lowest port.
     pub first: u16,
-    /// How many. What would lie above 65535 does not exist.
+    /// The number of ports. Ports above 65535 do not exist.
     pub count: u16,
 }
 
 impl Block {
-    /// The highest port; `None` where there is none.
+    /// Returns the highest port; `None` for an empty block.
     pub fn last(self) -> Option<u16> {
         Some(self.first.saturating_add(self.count.checked_sub(1)?))
     }
 
-    /// Whether the port is one of them.
+    /// Reports whether the port is in the block.
     pub fn contains(self, port: u16) -> bool {
         self.last().is_some_and(|last| (self.first..=last).contains(&port))
     }
 }
 
-/// A port that was given to somebody and not given back.
+/// A port that was allocated and has not been released.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
-    /// Which run has it. Messages name it as it stands here.
+    /// The run that has the port. Messages show it as it is here.
     pub run: String,
-    /// Name of the runner that listens on it.
+    /// The runner that listens on the port.
     pub runner: String,
-    /// Where.
+    /// The host.
     pub host: String,
-    /// Which.
+    /// The port.
     pub port: u16,
 }
 
 impl Claim {
-    /// The claims that go with a pair.
+    /// Returns the claims of a pair.
     pub fn both(run: &str, runner: &str, host: &str, pair: Pair) -> [Self; 2] {
         pair.ports().map(|port| Self {
             run: run.to_owned(),
@@ -86,82 +85,82 @@ impl Claim {
 
 /// A runner could not bind a port that it was given.
 ///
-/// A report counts as long as its runner makes it. When it is taken back the same port is given again,
-/// and the runner finds out whether it is free by then.
+/// A report counts as long as its runner makes it. When the runner withdraws it, the same port is
+/// allocated again, and the runner finds out whether it is free by then.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Conflict {
-    /// The run that it should have served.
+    /// The run that the port was for.
     pub run: String,
-    /// Where.
+    /// The host.
     pub host: String,
-    /// Which.
+    /// The port.
     pub port: u16,
 }
 
-/// What to do when the ports that were asked for are taken.
+/// What to do when the requested ports are taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Give the next that are free.
+    /// Allocate the next free ports.
     #[default]
     Next,
-    /// Give none.
+    /// Allocate no ports.
     Fail,
 }
 
-/// Who has a port.
+/// The owner of a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortOwner {
     /// A run.
     Run(String),
-    /// Somebody else on that host, as a runner found out.
+    /// Another program on that host, as a runner found out.
     Foreign,
 }
 
-/// Why no port could be given.
+/// Why no port could be allocated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The ports that were asked for are taken, and no others are wanted.
+    /// The requested ports are taken, and the run accepts no others.
     #[error("on {host} {}", taken_list(.taken))]
     PortsTaken {
-        /// Where.
+        /// The host.
         host: String,
-        /// Which, and by whom.
+        /// The taken ports and their owners.
         taken: Vec<(u16, PortOwner)>,
     },
-    /// The ports that were asked for are not among those set aside, and no others are wanted.
+    /// The requested ports are not among the reserved ones, and the run accepts no others.
     #[error("on {host} only the ports {} to {} are set aside, and {}/{} are not among them", .first, .last, .wanted.http, .wanted.https)]
     OutsideBlock {
-        /// Where.
+        /// The host.
         host: String,
-        /// What was asked for.
+        /// The requested pair.
         wanted: Pair,
-        /// The lowest port that is set aside.
+        /// The lowest reserved port.
         first: u16,
-        /// The highest.
+        /// The highest reserved port.
         last: u16,
     },
-    /// Nothing is left.
+    /// No free port is left.
     #[error(
         "on {host} nothing that fits is left of the ports {first} to {last}: {by_runs} are had by runs, {by_others} by others"
     )]
     Exhausted {
-        /// Where.
+        /// The host.
         host: String,
         /// The lowest port that was considered.
         first: u16,
-        /// The highest.
+        /// The highest port that was considered.
         last: u16,
-        /// How many of them runs have.
+        /// How many of these ports runs have.
         by_runs: usize,
-        /// How many of them somebody else has.
+        /// How many of these ports other programs have.
         by_others: usize,
     },
-    /// All runners of the run need the same ports, and another of them is on the same host.
+    /// All runners of the run need the same ports, and another runner is on the same host.
     #[error("on {host} {other} has the ports already, and both need the same")]
     HostShared {
-        /// Where.
+        /// The host.
         host: String,
-        /// The runner that has them.
+        /// The runner that has the ports.
         other: String,
     },
 }
@@ -190,20 +189,21 @@ fn taken_list(taken: &[(u16, PortOwner)]) -> String {
     taken.iter().enumerate().map(one).collect::<Vec<_>>().join(", and ")
 }
 
-/// What is taken, seen by one who asks.
+/// The taken ports, from the view of one requester.
 #[derive(Debug, Default)]
 struct OccupiedPorts {
     by_host: BTreeMap<String, BTreeMap<u16, PortOwner>>,
 }
 
 impl OccupiedPorts {
-    /// Everything but what the one who asks has itself.
+    /// Collects all claims and conflicts except the requester's own claims.
     fn of(claims: &[Claim], conflicts: &[Conflict], except: impl Fn(&Claim) -> bool) -> Self {
         let mut taken = Self::default();
         for conflict in conflicts {
             taken.add(&conflict.host, conflict.port, PortOwner::Foreign);
         }
-        // Last, so that a port that both are said of is the run's: it says more.
+        // Claims come last, so that a port with both a claim and a conflict belongs to the run,
+        // which is the more specific owner.
         for claim in claims.iter().filter(|c| !except(c)) {
             taken.add(&claim.host, claim.port, PortOwner::Run(claim.run.clone()));
         }

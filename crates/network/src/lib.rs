@@ -1,29 +1,31 @@
-//! Which ports must be open, who gets which port, and which addresses may pass.
+//! Port requirements, port allocation, and the addresses that may connect.
 //!
 //! Pure, like `farrier-update`: no clock, no files, no sockets, no Kubernetes.
 //!
-//! - [`table`]: what the manuals say of every machine type, and Farrier's own rules on top.
-//! - [`ledger`]: port pairs for runs, and ports out of the ranges of older generations.
+//! - [`table`]: the ports of every machine type in the manuals, and Farrier's own rules on top.
+//! - [`ledger`]: port pairs for runs, and ports from the ranges of older generations.
 //! - [`cidr`]: sets of addresses.
-//! - [`policy`]: what may connect to what, as data, and what is wrong with addresses and ports.
+//! - [`policy`]: the allowed connections, as data, and checks of addresses and ports.
 //!
 //! One run on two runners, from ports to rules:
 //!
 //! ```
 //! use farrier_network::cidr::{self, AddressSet};
-//! use farrier_network::ledger::{self, Block, Claim, Conflict, OnConflict, Pair, PairRequest, Seat, Sharing};
-//! use farrier_network::policy::{self, Machine, Stage, Way};
+//! use farrier_network::ledger::{
+//!     self, Block, Claim, Conflict, OnConflict, Pair, PairRequest, PairSharing, RunnerHost,
+//! };
+//! use farrier_network::policy::{self, Machine, PolicyType, Stage};
 //! use farrier_network::{Channel, MachineType, Phase};
 //!
 //! let block = Some(Block { first: 63001, count: 16 });
-//! let seat = |n: u8| Seat { runner: format!("farrier-{n}"), host: format!("pod-{n}"), block };
+//! let runner = |n: u8| RunnerHost { runner: format!("farrier-{n}"), host: format!("pod-{n}"), block };
 //! let mut request = PairRequest {
 //!     run: "run-b".to_owned(),
-//!     seats: vec![seat(0), seat(1)],
+//!     runners: vec![runner(0), runner(1)],
 //!     wanted: Pair::USUAL,
 //!     on_conflict: OnConflict::Next,
 //!     sharing: PairSharing::PerRunner,
-//!     standing: [].into(),
+//!     previous: [].into(),
 //! };
 //!
 //! // Another run has the usual pair on pod-0.
@@ -32,14 +34,14 @@
 //! assert_eq!(first.pairs["farrier-0"], Pair { http: 63003, https: 63004 });
 //! assert_eq!(first.pairs["farrier-1"], Pair::USUAL);
 //!
-//! // On pod-1 something else has 63002, as the runner finds out. What stands elsewhere stays.
-//! request.standing = first.pairs;
+//! // On pod-1 another program has 63002, as the runner reports. The pair on pod-0 stays.
+//! request.previous = first.pairs;
 //! let report = Conflict { run: "run-b".to_owned(), host: "pod-1".to_owned(), port: 63002 };
 //! let second = ledger::allocate(&request, &claims, &[report]);
 //! assert_eq!(second.pairs["farrier-0"], Pair { http: 63003, https: 63004 });
 //! assert_eq!(second.pairs["farrier-1"], Pair { http: 63003, https: 63004 });
 //!
-//! // A Linux machine that calls back may reach the port with TLS, and nothing else may.
+//! // A Linux machine on channel `Callback` may connect to the HTTPS port, and to no other.
 //! let addresses: Vec<_> = ["10.0.12.6", "10.0.12.7", "fe80::1%mgmt0"].iter().filter_map(|a| cidr::parse(a)).collect();
 //! let machine = Machine {
 //!     kind: MachineType::Linux,
@@ -55,11 +57,11 @@
 //!     peers: vec![],
 //! };
 //! let rules = policy::rules(&input, policy::CIDRS_PER_RULE);
-//! let ingress = rules.iter().find(|rule| rule.way == Way::Ingress).unwrap();
+//! let ingress = rules.iter().find(|rule| rule.way == PolicyType::Ingress).unwrap();
 //! assert_eq!(ingress.ports.iter().map(|p| p.port).collect::<Vec<_>>(), [63004]);
 //! assert_eq!(ingress.cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.12.6/31", "fe80::1/128"]);
 //!
-//! // The listener asks again, before TLS.
+//! // The listener checks the address once more, before TLS.
 //! let allowed: AddressSet = addresses.into_iter().collect();
 //! assert!(allowed.contains("::ffff:10.0.12.7".parse().unwrap()));
 //! assert!(!allowed.contains("10.0.12.8".parse().unwrap()));

@@ -1,9 +1,10 @@
-//! Which connections a run's machines and runners may open, as data to make NetworkPolicies of.
+//! Which connections a run's machines and runners may open, as data from which NetworkPolicies are
+//! built.
 //!
-//! Rules are written for the pods of the operator: ingress is what may come in to them, egress what
-//! they may open. They name the pod's own ports, since policies match after services are translated.
-//! Nothing here knows Kubernetes, and the same input always gives the same rules, so that they can be
-//! compared with what is there.
+//! Rules are written for the pods of the operator: ingress is what they accept, egress what they
+//! open. Rules name the pod's own ports, since policies match after Services are translated. This
+//! module does not know Kubernetes, and the same input always gives the same rules, so that they
+//! can be compared with the existing ones.
 
 use crate::cidr;
 use crate::ledger::Pair;
@@ -17,66 +18,67 @@ mod checks;
 
 pub use checks::{Finding, Ranges, Unusable, check_machine, check_ports};
 
-/// How many CIDRs a rule has at most, where nothing else is wanted: a policy of ten such rules stays
-/// far below the 1.5 MB that the API server takes.
+/// Default for the maximum number of CIDRs of a rule: a policy of ten such rules stays far below
+/// the 1.5 MB that the API server accepts.
 pub const CIDRS_PER_RULE: usize = 1000;
 
-/// What is being done with a machine.
+/// The progress of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Not begun: nothing is open for it.
+    /// The update has not started: nothing is open for the machine.
     Waiting,
-    /// In a phase.
+    /// The machine is in this phase.
     In(Phase),
-    /// Done with: nothing is open for it any more.
+    /// The update has ended: nothing is open for the machine any more.
     Ended,
 }
 
 /// A machine of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    /// Its type.
+    /// The type of the machine.
     pub kind: MachineType,
-    /// Its addresses; [`cidr::parse`] makes them of text.
+    /// The addresses of the machine; [`cidr::parse`] parses them.
     pub addresses: Vec<IpAddr>,
-    /// Port of its SSH server.
+    /// Port of the SSH server.
     pub ssh_port: u16,
-    /// Port of its engine, on channel `Listen`.
+    /// Port of the engine, on channel `Listen`.
     pub listen_port: u16,
-    /// How its engine talks.
+    /// The channel of the engine.
     pub channel: Channel,
-    /// What is being done with it.
+    /// The progress of the machine.
     pub stage: Stage,
 }
 
-/// What rules are made of.
+/// The input that rules are computed from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Input {
     /// The machines of the run.
     pub machines: Vec<Machine>,
     /// The pairs that the run's listeners are bound to, as numbered inside their pods.
     pub pairs: BTreeSet<Pair>,
-    /// Addresses of the operator's pods: a runner hands an engine's stream to the one that has it.
+    /// Addresses of the operator's pods: a runner relays an engine's stream to the runner of its
+    /// session.
     pub peers: Vec<IpAddr>,
 }
 
-/// A way that is open.
+/// A path that is open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
-    /// In or out, seen from the operator's pods.
+    /// Ingress or egress, from the view of the operator's pods.
     pub way: PolicyType,
-    /// The other end.
+    /// The addresses of the other end.
     pub cidrs: Vec<IpNet>,
-    /// On which ports, of the pod (in) or of the other end (out).
+    /// The ports: of the pod (ingress) or of the other end (egress).
     pub ports: BTreeSet<Port>,
 }
 
-/// In or out, seen from the operator's pods.
+/// Ingress or egress, from the view of the operator's pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PolicyType {
     /// The other end opens the connection.
     Ingress,
-    /// The pod opens it.
+    /// The pod opens the connection.
     Egress,
 }
 
@@ -85,15 +87,15 @@ pub enum PolicyType {
 pub struct Port {
     /// TCP or UDP.
     pub transport: Transport,
-    /// Its number.
+    /// The port number.
     pub port: u16,
 }
 
-/// The rules for a run, in a fixed order.
+/// Returns the rules for a run, in a fixed order.
 ///
-/// What needs the same ports shares a rule; no rule has more than `at_most` CIDRs (at least one).
-/// Ports in parentheses (`Need::optional`) are not opened. Machines that wait or have ended have
-/// nothing open, nor has the way back of a machine that does not need one in its phase.
+/// Addresses that need the same ports share a rule; no rule has more than `at_most` CIDRs (at least
+/// one). Ports in parentheses (`Need::optional`) are not opened. Nothing is open for machines that
+/// wait or have ended, and the return path of a machine is open only in phases that need it.
 pub fn rules(input: &Input, at_most: usize) -> Vec<Rule> {
     let mut open: BTreeMap<(PolicyType, BTreeSet<Port>), BTreeSet<IpAddr>> = BTreeMap::new();
     let mut return_port = false;
@@ -132,7 +134,7 @@ fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTree
                 let port = Port { transport: need.transport, port: need.port.resolve(&actual).first };
                 ports.entry(PolicyType::Egress).or_default().insert(port);
             }
-            // Without a listener there is nothing to open, whatever the usual numbers are.
+            // Without a listener there is no port to open, whatever the usual numbers are.
             Direction::FromTarget => {
                 let open = pairs.iter().filter_map(|pair| return_port(need.port, *pair)).map(tcp);
                 ports.entry(PolicyType::Ingress).or_default().extend(open);

@@ -1,7 +1,8 @@
-//! Every port that the manuals of the older tools name, as data, and what Farrier makes of it.
+//! Every port that the manuals of the older tools name, as data, and Farrier's interpretation of
+//! it.
 //!
-//! `ports.yaml` is compiled in. The manuals disagree in places (`conflicts`): what they say is never
-//! merged. A [`Generation`] is picked by the user, or is the one that [`Generation::of`] documents.
+//! `ports.yaml` is compiled in. The manuals disagree in places (`conflicts`); their statements are
+//! never merged. The user picks a [`Generation`], or [`Generation::of`] applies.
 
 use crate::words::{MachineType, UnknownWord};
 use serde::Deserialize;
@@ -18,7 +19,7 @@ pub use rows::{Conflicts, Coverage, NodeKind, PhaseOf, Row, RowDirection, RowNum
 
 const TEXT: &str = include_str!("../ports.yaml");
 
-/// The table.
+/// Returns the table.
 pub fn table() -> &'static Table {
     static TABLE: LazyLock<Table> = LazyLock::new(|| {
         #[expect(clippy::expect_used, reason = "the text is part of the program, and a test reads it")]
@@ -28,28 +29,28 @@ pub fn table() -> &'static Table {
     &TABLE
 }
 
-/// A generation of the tool whose manual is spoken of.
+/// A generation of the tool, as its manual describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Generation {
-    /// HP SUM of the Support Pack era: a SOAP engine on the machine, ranges of ports.
+    /// HP SUM of the Support Pack era: a SOAP engine on the machine, port ranges.
     PspSoap,
-    /// HP SUM 7.2.1 and earlier: every machine calls back.
+    /// HP SUM 7.2.1 and earlier: every machine connects back.
     #[serde(rename = "hpsum_le_7_2_1")]
     HpsumLe721,
-    /// HP SUM 7.3.0 and later: Linux and Windows do not call back any more.
+    /// HP SUM 7.3.0 and later: Linux and Windows no longer connect back.
     #[serde(rename = "hpsum_ge_7_3_0")]
     HpsumGe730,
-    /// SUM, as it was called afterwards.
+    /// SUM, the later name of the tool.
     #[serde(rename = "sum_ge_7_3_0")]
     SumGe730,
 }
 
 impl Generation {
-    /// All of them, oldest first.
+    /// All generations, oldest first.
     pub const ALL: [Self; 4] = [Self::PspSoap, Self::HpsumLe721, Self::HpsumGe730, Self::SumGe730];
 
-    /// As it is called in the table.
+    /// Returns the name of the generation in the table.
     pub fn id(self) -> &'static str {
         match self {
             Self::PspSoap => "psp_soap",
@@ -84,58 +85,59 @@ impl FromStr for Generation {
 pub struct Table {
     /// Version of the format.
     pub schema: String,
-    /// Which text each short name stands for.
+    /// The title of each seed document, by its short name.
     pub seeds: BTreeMap<String, String>,
-    /// What there is to say of each generation.
+    /// Notes on each generation.
     pub generations: BTreeMap<Generation, GenerationNote>,
     /// Transport and protocol of each single port.
     pub catalogue: Vec<CatalogueEntry>,
-    /// Ranges out of which ports are taken.
+    /// Ranges that ports are taken from.
     pub ranges: Vec<Range>,
-    /// What the old controllers served.
+    /// Services of the old controllers.
     pub services: Vec<Service>,
-    /// Which firewalls were opened, and how.
+    /// Firewalls that the old tools opened, and how.
     pub firewall: Vec<Firewall>,
     /// The channel between a system and its own BMC.
     pub ism_channel: IsmChannel,
-    /// One cell of one manual's table each.
+    /// The cells of the manuals' tables.
     pub rows: Vec<Row>,
-    /// Which machines speak IPv6.
+    /// Which machines support IPv6.
     pub ip_families: Vec<IpFamily>,
     /// Rules that are in no table.
     pub not_in_a_table: Vec<Rule>,
-    /// Where two texts disagree.
+    /// Disagreements between two texts.
     pub conflicts: Vec<Conflicts>,
-    /// How many of what there are.
+    /// The number of entries of each kind.
     pub coverage: Coverage,
 }
 
 impl Table {
-    /// A range by its name.
+    /// Returns a range by its name.
     pub fn range(&self, id: &str) -> Option<&Range> {
         self.ranges.iter().find(|range| range.id == id)
     }
 
-    /// Whether machines of this type may have IPv6: all do of which it is not said that they do not.
+    /// Reports whether machines of this type may have IPv6: all do unless a text says that they do
+    /// not.
     pub fn has_ipv6(&self, machine: MachineType) -> bool {
         let Some(kind) = NodeKind::of(machine) else { return true };
         let speaks_of = |family: &&IpFamily| family.nodes.as_ref().is_some_and(|nodes| nodes.contains(&kind));
         !self.ip_families.iter().filter(speaks_of).any(|family| family.ipv6 == Statement::Is(false))
     }
 
-    /// Transport and protocol of a port.
+    /// Returns transport and protocol of a port.
     pub fn entry(&self, port: u16) -> Option<&CatalogueEntry> {
         self.catalogue.iter().find(|entry| entry.port == port)
     }
 }
 
-/// What there is to say of a generation.
+/// Notes on a generation.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenerationNote {
-    /// Whose words these are.
+    /// The seed document.
     pub seed: String,
-    /// For people.
+    /// The label for users.
     pub label: String,
     /// Whether its ports could be changed.
     pub configurable: bool,
@@ -145,79 +147,79 @@ pub struct GenerationNote {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogueEntry {
-    /// Its number.
+    /// The port number.
     pub port: u16,
     /// TCP or UDP.
     pub transport: crate::words::Transport,
-    /// What is spoken on it.
+    /// The protocol.
     pub protocol: String,
-    /// What for.
+    /// The purpose.
     pub role: String,
-    /// Who says so, where it is not the seed.
+    /// The source of the protocol, if it is not the seed.
     pub protocol_source: Option<String>,
-    /// The option that moves it.
+    /// The option that changes the port.
     pub option: Option<String>,
 }
 
-/// A range out of which ports are taken.
+/// A range that ports are taken from.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
-    /// Its name.
+    /// The name of the range.
     pub id: String,
-    /// Whose it is.
+    /// The generation that uses it.
     pub generation: Generation,
-    /// Taken before anything else when it is free.
+    /// Taken first if it is free.
     pub prefer: Option<u16>,
-    /// The first one tried.
+    /// The first port that is tried.
     pub first: u16,
-    /// The last that is expected.
+    /// The last port that is expected.
     pub soft_last: u16,
     /// Which side listens.
     pub listens_on: Side,
-    /// What is spoken.
+    /// The protocol.
     pub protocol: String,
-    /// What for.
+    /// The purpose.
     pub purpose: String,
     /// Whether higher ports are taken when the range is used up.
     pub overflow: Overflow,
-    /// How one is picked, where it is not the lowest.
+    /// How a port is picked, if it is not the lowest.
     pub pick: Option<Pick>,
-    /// What else the text says.
+    /// Other remarks of the text.
     pub note: Option<String>,
 }
 
-/// Who listens.
+/// The side that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
-    /// Farrier's.
+    /// Farrier's side.
     Controller,
-    /// The machine.
+    /// The machine's side.
     Target,
     /// The text does not say.
     Unspecified,
 }
 
-/// Whether a range may be left upwards.
+/// Whether ports above the range may be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Overflow {
-    /// It may.
+    /// Higher ports may be taken.
     Allowed,
     /// The text does not say.
     Unspecified,
 }
 
-/// How one of a range is picked.
+/// How a port of a range is picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pick {
-    /// By chance.
+    /// At random.
     Random,
 }
 
-/// What an old controller served.
+/// A service of an old controller.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the words of the file")]
@@ -248,7 +250,7 @@ pub struct Firewall {
     pub note: Option<String>,
 }
 
-/// A port by its number or by what it serves.
+/// A port by its number or by the name of its service.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum PortOrName {
@@ -274,7 +276,7 @@ pub struct IsmChannel {
     pub since: String,
 }
 
-/// Which machines speak IPv6.
+/// Which machines support IPv6.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the words of the file")]
@@ -298,11 +300,12 @@ pub struct Rule {
 }
 
 impl Generation {
-    /// Whose words Farrier goes by for a machine type, unless the user picks another generation.
+    /// Returns the generation that Farrier follows for a machine type, unless the user picks
+    /// another one.
     ///
-    /// The newest that lists the type: SUM, else HP SUM 7.3.0 and later (HP-UX, Moonshot and
-    /// Superdome 2 were dropped afterwards). So a Superdome X also gets 63002, as SUM says and HP SUM
-    /// does not. No text lists Redfish and iDRAC: `None`.
+    /// This is the newest generation that lists the type: SUM, else HP SUM 7.3.0 and later (HP-UX,
+    /// Moonshot and Superdome 2 were dropped afterwards). So a Superdome X also gets 63002, as SUM
+    /// says and HP SUM does not. No text lists Redfish and iDRAC: `None`.
     pub fn of(machine: MachineType) -> Option<Self> {
         let kind = NodeKind::of(machine)?;
         let lists = |generation| {

@@ -1,4 +1,4 @@
-//! The words that ports are spoken of in: machine types, phases, directions, channels.
+//! The vocabulary of ports: machine types, phases, directions, channels.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,7 +26,7 @@ pub enum MachineType {
 }
 
 impl MachineType {
-    /// All of them, in the order of the API.
+    /// All types, in the order of the API.
     pub const ALL: [Self; 15] = [
         Self::Linux,
         Self::Windows,
@@ -45,7 +45,7 @@ impl MachineType {
         Self::SuperdomeFlex,
     ];
 
-    /// Whether an engine is put on such a machine, so that the channel makes a difference.
+    /// Reports whether an engine runs on such a machine, so that the channel makes a difference.
     pub fn carries_engine(self) -> bool {
         matches!(self, Self::Linux | Self::Windows)
     }
@@ -57,15 +57,15 @@ impl fmt::Display for MachineType {
     }
 }
 
-/// A word that is none of those known.
+/// The error for an unknown word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is no {what}; known are: {known}")]
 pub struct UnknownWord {
     /// The word.
     pub word: String,
-    /// What it should have been.
+    /// The kind of word that was expected.
     pub what: &'static str,
-    /// What there is, separated by commas.
+    /// The known words, separated by commas.
     pub known: String,
 }
 
@@ -86,18 +86,18 @@ impl FromStr for MachineType {
     }
 }
 
-/// A part of the work that has its own needs.
+/// A phase of an update, which has its own port requirements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// The machine is read.
+    /// The machine is surveyed.
     Inventory,
-    /// Something is installed.
+    /// Components are installed.
     Deployment,
 }
 
 impl Phase {
-    /// Both, in the order in which they come.
+    /// Both phases, in their order.
     pub const ALL: [Self; 2] = [Self::Inventory, Self::Deployment];
 }
 
@@ -115,17 +115,17 @@ impl FromStr for Phase {
     }
 }
 
-/// Who opens a connection.
+/// The side that opens a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// Farrier opens it, the machine listens.
+    /// Farrier opens the connection, the machine listens.
     ToTarget,
-    /// The machine opens it, Farrier listens.
+    /// The machine opens the connection, Farrier listens.
     FromTarget,
 }
 
-/// What a port number belongs to.
+/// The transport protocol of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
@@ -144,19 +144,19 @@ impl fmt::Display for Transport {
     }
 }
 
-/// How the engine on a machine gets its byte stream.
+/// How the engine on a machine is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Channel {
-    /// Inside the session that Farrier opened.
+    /// The stream is inside the session that Farrier opened.
     Session,
-    /// The engine dials the callback server.
+    /// The engine connects to the callback server.
     Callback,
-    /// The engine listens and Farrier dials it.
+    /// The engine listens and Farrier connects to it.
     Listen,
 }
 
 impl Channel {
-    /// All three.
+    /// All channels.
     pub const ALL: [Self; 3] = [Self::Session, Self::Callback, Self::Listen];
 }
 

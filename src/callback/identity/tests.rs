@@ -1,9 +1,9 @@
-//! An identity survives being kept, and a damaged one is named.
+//! An identity survives storage, and the error for a damaged identity names the damaged entry.
 
 use super::*;
 
 #[test]
-fn an_identity_is_the_same_after_it_was_kept() {
+fn an_identity_is_the_same_after_it_was_stored() {
     let made = RunIdentity::generate("r1").unwrap();
     let kept = RunIdentity::from_map("r1", &made.to_map()).unwrap();
     assert_eq!(kept.server_pin(), made.server_pin());
@@ -19,7 +19,7 @@ fn two_runs_have_nothing_in_common() {
 }
 
 #[test]
-fn whatever_is_damaged_is_named() {
+fn the_error_names_the_damaged_entry() {
     let (good, other) =
         (RunIdentity::generate("r1").unwrap().to_map(), RunIdentity::generate("r1").unwrap().to_map());
     for name in [CA_CERTIFICATE, CA_KEY, SERVER_CERTIFICATE, SERVER_KEY, PATH_TOKEN] {

@@ -1,4 +1,4 @@
-//! Devices without a certificate, and those who try paths.
+//! Devices without a certificate, and peers that try paths.
 
 use super::engine::Engine;
 use super::site::{Site, anonymous, ask, device, get, tls, until};
@@ -52,7 +52,7 @@ async fn a_device_fetches_payloads_in_the_clear_and_over_tls() {
     assert_eq!(site.refusals(), Vec::new());
 }
 
-/// Requests that must get nothing, and the status that says so; `None` where no answer is fine too.
+/// Requests that must get nothing, and the statuses that say so. No answer at all is accepted too.
 fn tricks(site: &Site) -> Vec<(String, &'static [u16])> {
     let (token, digest) = (site.identity.path_token(), &site.digest);
     let wrong = format!("{}{}", &token[1..], &token[..1]);
@@ -106,7 +106,7 @@ fn tricks(site: &Site) -> Vec<(String, &'static [u16])> {
     requests
 }
 
-/// Each of them gets its refusal and nothing after it, and is counted once.
+/// Each request gets its refusal and nothing after it, and is counted once.
 #[tokio::test]
 async fn no_path_and_no_malformed_request_gets_anything() {
     let site = Site::open(Limits::default());
@@ -120,7 +120,7 @@ async fn no_path_and_no_malformed_request_gets_anything() {
             assert!(statuses.contains(&answer.status), "{shown:?} gets {}", answer.status);
         }
         let mut rest = Vec::new();
-        // A reset is as good an end as any.
+        // A reset is accepted as an end too.
         stream.read_to_end(&mut rest).await.ok();
         assert!(rest.is_empty(), "{shown:?} is followed by {} bytes", rest.len());
         site.refused(Cause::Path, number as u64 + 1).await;
@@ -130,9 +130,10 @@ async fn no_path_and_no_malformed_request_gets_anything() {
     assert_eq!(told.iter().map(|r| r.cause).collect::<Vec<_>>(), [Cause::Path], "one for all");
 }
 
-/// The name of a session is what asks for the certificate: without one there is no conversation.
+/// The name of a session makes the server ask for the certificate: without a certificate the engine
+/// API is not served.
 #[tokio::test]
-async fn without_a_certificate_there_is_no_conversation() {
+async fn without_a_certificate_the_engine_api_is_not_served() {
     let site = Site::open(Limits::default());
     let (_conversation, _registration) = site.session("s1");
     let mut good = Engine::call(&site, "s1").await;

@@ -1,4 +1,4 @@
-//! A good engine: the whole conversation, also when it calls again.
+//! A good engine: all exchanges of a session, also after a reconnect.
 
 use super::site::{LONG, Site, ask, dial_from, engine_tls, get, host, post, until};
 use crate::callback::{AddressSet, Limits, Registration};
@@ -57,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Engine<S> {
         assert_eq!(answer.expect("an acknowledgement").json::<Ack>().ack, self.seq);
     }
 
-    /// Nothing has happened to it: it can still say something and is understood.
+    /// Asserts that the stream still works: the engine can send and is answered.
     pub(super) async fn is_well(&mut self) {
         let answer = post(&mut self.stream, "/v1/events", &Vec::<Event>::new()).await;
         assert_eq!(answer.expect("the stream stands").json::<Ack>().ack, self.seq);
@@ -71,14 +71,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Engine<S> {
         assert!(answer.body == site.payload[from..], "the bytes are right");
     }
 
-    /// The stream was ended by the other side.
+    /// Asserts that the server ended the stream.
     pub(super) async fn cut_off(mut self) {
         let read = tokio::time::timeout(LONG, self.stream.read_u8()).await.expect("an end");
         assert!(read.is_err(), "nothing more comes");
     }
 }
 
-/// The work that a session does with an engine, from hello to the end.
+/// All that a session does with an engine, from hello to the end.
 pub(super) async fn whole_conversation<S: AsyncRead + AsyncWrite + Unpin>(
     site: &Site,
     engine_api: &Arc<EngineApi>,
@@ -98,7 +98,7 @@ pub(super) async fn whole_conversation<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 #[tokio::test]
-async fn an_engine_calls_works_and_leaves() {
+async fn an_engine_connects_works_and_disconnects() {
     let site = Site::open(Limits::default());
     let (engine_api, mut registration) = site.session("s1");
     let mut engine = Engine::call(&site, "s1").await;
@@ -114,7 +114,7 @@ async fn an_engine_calls_works_and_leaves() {
 }
 
 #[tokio::test]
-async fn an_engine_calls_over_ipv6() {
+async fn an_engine_connects_over_ipv6() {
     let site = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
     let address = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, site.server.pair().https));
@@ -127,7 +127,7 @@ async fn an_engine_calls_over_ipv6() {
     site.refused(crate::callback::Cause::Source, 1).await;
 }
 
-/// A machine that was cut off calls again before the runner has noticed.
+/// A machine whose network failed reconnects before the runner has noticed.
 #[tokio::test]
 async fn the_newer_stream_of_a_session_replaces_the_older() {
     let site = Site::open(Limits::default());
@@ -149,9 +149,9 @@ async fn connected(site: &Site, session: &str) -> (Engine<TlsStream<TcpStream>>,
     (engine, registration)
 }
 
-/// A policy does not end what is open, so the server does.
+/// A NetworkPolicy does not end open connections, so the server does.
 #[tokio::test]
-async fn whoever_is_taken_out_of_the_run_is_cut_off() {
+async fn the_connections_of_a_removed_address_are_closed() {
     let site = Site::open(Limits::default());
     let (engine, _registration) = connected(&site, "s1").await;
     site.sources.send_replace(Arc::new(AddressSet::from_iter([host(2)])));
@@ -172,7 +172,7 @@ async fn closing_ends_every_connection_and_frees_the_ports() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_over_is_answered_no_more() {
+async fn a_session_that_has_ended_is_no_longer_served() {
     let site = Site::open(Limits::default());
     let (engine, registration) = connected(&site, "s1").await;
     drop(registration);
@@ -183,9 +183,10 @@ async fn a_session_that_is_over_is_answered_no_more() {
     site.refused(crate::callback::Cause::UnknownSession, 1).await;
 }
 
-/// Root on a machine has its engine's certificate: what no engine asks is counted and told of.
+/// Root on a machine has its engine's certificate: requests that no engine sends are counted and
+/// reported.
 #[tokio::test]
-async fn what_no_engine_asks_is_counted() {
+async fn requests_that_no_engine_sends_are_counted() {
     let site = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
     let mut engine = Engine::call(&site, "s1").await;

@@ -1,4 +1,5 @@
-//! Too many, too slow, from the wrong place: and what a good engine notices of it.
+//! Too many connections, slow ones, and ones from foreign addresses: a good engine must not notice
+//! them.
 
 use super::engine::{Engine, whole_conversation};
 use super::site::{LOOPBACK, Site, ask, dial_from, host, until};
@@ -13,13 +14,13 @@ use tokio::net::TcpStream;
 const SOON: Duration = Duration::from_secs(2);
 
 #[tokio::test]
-async fn ten_thousand_connects_from_outside_cost_nobody_anything() {
+async fn ten_thousand_connects_from_outside_do_no_harm() {
     let site = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
     let mut good = Engine::call(&site, "s1").await;
     for number in 0..10_000 {
         let to = if number % 2 == 0 { site.https() } else { site.http() };
-        // The reset may come before the connect is over, or after.
+        // The reset may arrive before or after the connect completes.
         drop(dial_from(host(2), to).await);
         if number % 1000 == 0 {
             good.is_well().await;
@@ -52,7 +53,7 @@ async fn ten_thousand_connects_from_inside_are_counted_and_forgotten() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// One of the run's machines opens a thousand connections and says next to nothing on them.
+/// One of the run's machines opens a thousand connections and sends next to nothing on them.
 #[tokio::test]
 async fn a_thousand_slow_handshakes_keep_no_engine_waiting() {
     let site = Site::open(Limits { handshake: SOON, ..Limits::default() });
@@ -62,7 +63,7 @@ async fn a_thousand_slow_handshakes_keep_no_engine_waiting() {
     let mut good = Engine::call(&site, "s1").await;
     let mut slow = Vec::new();
     for _ in 0..1000 {
-        // The reset may come before the connect is over.
+        // The reset may arrive before the connect completes.
         let Ok(mut stream) = dial_from(host(2), site.https()).await else { continue };
         // The beginning of a handshake; the rest never comes.
         stream.write_all(&[22, 3, 1]).await.ok();
@@ -76,9 +77,9 @@ async fn a_thousand_slow_handshakes_keep_no_engine_waiting() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// Even from the address that the slow ones come from an engine gets through.
+/// An engine gets through even from the address that the slow connections come from.
 #[tokio::test]
-async fn the_oldest_handshake_gives_way_to_the_newest() {
+async fn the_oldest_handshake_is_evicted_for_the_newest() {
     let site = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
     let mut slow = Vec::new();
@@ -92,8 +93,8 @@ async fn the_oldest_handshake_gives_way_to_the_newest() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// Fifty machines of the run hold all the handshakes that there may be: none of them is the one that
-/// gives way to an honest engine, nor is the honest one that gives way to them.
+/// Fifty machines of the run hold all the handshakes that there may be: a new engine still gets in,
+/// and an honest handshake is not evicted for them.
 #[tokio::test]
 async fn many_addresses_together_keep_no_engine_out() {
     let limits = Limits::for_descriptors(1024);
@@ -119,9 +120,9 @@ async fn many_addresses_together_keep_no_engine_out() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// A machine that does nothing but shake hands, with a certificate or without.
+/// A machine that does nothing but handshakes, with or without a certificate.
 #[tokio::test]
-async fn whoever_begins_too_often_is_refused_before_a_byte_is_read() {
+async fn an_address_that_connects_too_often_is_refused_before_a_byte_is_read() {
     let site = Site::open(Limits { begins: (3, 1), ..Limits::default() });
     let (engine_api, _registration) = site.session("s1");
     for _ in 0..2 {
@@ -137,9 +138,9 @@ async fn whoever_begins_too_often_is_refused_before_a_byte_is_read() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// What devices have begun to fetch is not taken from them by newer connections.
+/// The fetches of devices are not evicted for newer connections.
 #[tokio::test]
-async fn a_fetch_does_not_give_way() {
+async fn a_fetch_is_not_evicted() {
     let site = Site::open(Limits { per_source: 1, ..Limits::default() });
     let mut device = TcpStream::connect(site.http()).await.unwrap();
     let path = format!("/{}/payloads/{}", site.identity.path_token(), site.digest);
@@ -152,7 +153,7 @@ async fn a_fetch_does_not_give_way() {
 }
 
 #[tokio::test]
-async fn whoever_is_too_slow_is_not_waited_for() {
+async fn slow_peers_time_out() {
     let brief = Duration::from_secs(1);
     let site = Site::open(Limits { request: brief, reader: brief, ..Limits::default() });
     let (engine_api, _registration) = site.session("s1");
@@ -172,7 +173,7 @@ async fn whoever_is_too_slow_is_not_waited_for() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// A connection with a receive buffer that is full at once.
+/// Opens a connection with a receive buffer that is full at once.
 async fn dial_small(to: std::net::SocketAddr) -> TcpStream {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();

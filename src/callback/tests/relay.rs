@@ -1,4 +1,4 @@
-//! Two runners of one run: any of them answers any engine.
+//! Two runners of one run: any of them serves any engine.
 
 use super::engine::{Engine, whole_conversation};
 use super::site::{LOOPBACK, Site, engine_tls};
@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 
-/// The second runner's server, with the same identity, for connections that the first passes on.
+/// Starts the second runner's server, with the same identity, for connections that the first
+/// relays.
 fn second(of: &Site) -> Site {
     let identity = RunIdentity::from_map("r1", &of.identity.to_map()).unwrap();
     let second = Site::with_identity(identity, Limits::default());
@@ -19,7 +20,7 @@ fn second(of: &Site) -> Site {
 }
 
 #[tokio::test]
-async fn an_engine_that_calls_the_wrong_runner_is_passed_on() {
+async fn an_engine_that_connects_to_the_wrong_runner_is_relayed() {
     let first = Site::open(Limits::default());
     let second = second(&first);
     let (engine_api, mut registration) = second.session("s1");
@@ -28,15 +29,15 @@ async fn an_engine_that_calls_the_wrong_runner_is_passed_on() {
     whole_conversation(&second, &engine_api, &mut engine).await;
     assert_eq!((first.counters.relayed(), first.counters.engines()), (1, 0), "the first cannot read it");
     assert_eq!((second.counters.relayed(), second.counters.engines()), (0, 1));
-    // The runner that passed it on is gone from the list of runners: so is its stream.
+    // The runner that relayed the stream is removed from the list of runners, so the stream ends.
     second.peers.send_replace(Arc::from(Vec::<IpAddr>::new()));
     stream.ended().await;
     engine.cut_off().await;
 }
 
-/// Two runners that believe of each other that they answer must not send a stream round and round.
+/// Two runners that each believe the other one serves a session must not relay a stream in a loop.
 #[tokio::test]
-async fn what_was_passed_on_is_not_passed_on_again() {
+async fn a_relayed_stream_is_not_relayed_again() {
     let first = Site::open(Limits::default());
     let second = second(&first);
     second.registry.set_elsewhere(HashMap::from([("s1".to_owned(), first.https())]));
@@ -47,7 +48,7 @@ async fn what_was_passed_on_is_not_passed_on_again() {
 }
 
 #[tokio::test]
-async fn a_runner_that_is_not_there_is_said_to_be_missing() {
+async fn an_unreachable_runner_is_a_relay_refusal() {
     let first = Site::open(Limits::default());
     let gone = second(&first);
     gone.server.close().await;

@@ -1,4 +1,4 @@
-//! A run with a server on loopback, and who calls it.
+//! A run with a server on loopback, and clients of it.
 
 use crate::callback::{
     AddressSet, Cause, Counters, Family, Limits, Pair, Registration, Registry, RunIdentity, Server,
@@ -24,24 +24,24 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Nothing in these tests takes that long, unless it never ends.
+/// Nothing in these tests takes this long, unless it never ends.
 pub(super) const LONG: Duration = Duration::from_mins(2);
 
 pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// The signatures that an engine understands.
+/// The signature algorithms that an engine supports.
 static ED25519: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[webpki::aws_lc_rs::ED25519],
     mapping: &[(SignatureScheme::ED25519, &[webpki::aws_lc_rs::ED25519])],
 };
 
-/// And those that many a device is limited to.
+/// The signature algorithms that many devices are limited to.
 static P256: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[webpki::aws_lc_rs::ECDSA_P256_SHA256],
     mapping: &[(SignatureScheme::ECDSA_NISTP256_SHA256, &[webpki::aws_lc_rs::ECDSA_P256_SHA256])],
 };
 
-/// Addresses of loopback that stand for other hosts.
+/// Loopback addresses that stand for other hosts.
 pub(super) fn host(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
 }
@@ -54,7 +54,7 @@ pub(super) struct Site {
     pub(super) counters: Arc<Counters>,
     pub(super) sources: watch::Sender<Arc<AddressSet>>,
     pub(super) peers: watch::Sender<Arc<[IpAddr]>>,
-    /// Digest and bytes of the payload of the run.
+    /// Digest and bytes of the run's payload.
     pub(super) digest: String,
     pub(super) payload: Vec<u8>,
     _dir: tempfile::TempDir,
@@ -70,14 +70,14 @@ impl PayloadFiles for Files {
 }
 
 impl Site {
-    /// A server of the run `r1`, which only 127.0.0.1 may call.
+    /// Starts a server of the run `r1`, which accepts only 127.0.0.1.
     pub(super) fn open(limits: Limits) -> Self {
         Self::with_identity(RunIdentity::generate("r1").unwrap(), limits)
     }
 
     pub(super) fn with_identity(identity: RunIdentity, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Not a multiple of anything, and more than any buffer holds.
+        // Not a multiple of any buffer size, and more than any buffer holds.
         let payload: Vec<u8> =
             (0..3_000_007_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
         let digest = format!("sha256:{}", crate::engines::hex(&Sha256::digest(&payload)));
@@ -102,7 +102,7 @@ impl Site {
         Self { server, identity, registry, counters, sources, peers, digest, payload, _dir: dir, files }
     }
 
-    /// A session whose engine may call.
+    /// Registers a session whose engine may connect.
     pub(super) fn session(&self, name: &str) -> (Arc<EngineApi>, Registration) {
         let files = Box::new(Files(self.files.clone()));
         let engine_api = Arc::new(EngineApi::new(name, 60, files));
@@ -118,7 +118,7 @@ impl Site {
         (LOOPBACK, self.server.pair().http).into()
     }
 
-    /// What the engine of a session is told.
+    /// Returns the configuration that the engine of a session gets.
     pub(super) fn config(&self, session: &str) -> CallbackConfig {
         let client = self.identity.client_certificate(session, Duration::from_hours(1)).unwrap();
         CallbackConfig {
@@ -130,20 +130,20 @@ impl Site {
         }
     }
 
-    /// Waits until so many connections were refused for this cause.
+    /// Waits until this many connections were refused for this cause.
     pub(super) async fn refused(&self, cause: Cause, times: u64) {
         until(|| self.counters.refused(cause) >= times).await;
         assert_eq!(self.counters.refused(cause), times, "{cause:?}");
     }
 
-    /// All refusals so far, but for those who went away without a word.
+    /// Returns all refusals so far except [`Cause::Silent`].
     pub(super) fn refusals(&self) -> Vec<(Cause, u64)> {
         let causes = Cause::ALL.into_iter().filter(|cause| *cause != Cause::Silent);
         causes.map(|cause| (cause, self.counters.refused(cause))).filter(|(_, count)| *count > 0).collect()
     }
 }
 
-/// Waits for a condition that no channel tells of.
+/// Waits for a condition that no channel reports.
 pub(super) async fn until(condition: impl Fn() -> bool) {
     let met = async {
         while !condition() {
@@ -153,14 +153,14 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
     tokio::time::timeout(LONG, met).await.expect("the condition came about");
 }
 
-/// A TCP connection from an address of this host.
+/// Opens a TCP connection from an address of this host.
 pub(super) async fn dial_from(from: IpAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
     socket.connect(to).await
 }
 
-/// TLS as an engine does it.
+/// Connects with TLS as an engine does.
 pub(super) async fn engine_tls(
     config: &CallbackConfig,
     stream: TcpStream,
@@ -187,12 +187,12 @@ pub(super) fn client_config(
     Arc::new(config)
 }
 
-/// An engine without a certificate of its own.
+/// Configuration of an engine without a certificate.
 pub(super) fn anonymous(pin: &str) -> Arc<ClientConfig> {
     Arc::new(pinning(pin, &[&rustls::version::TLS13]).with_no_client_auth())
 }
 
-/// A device, which knows the run's CA.
+/// Configuration of a device that knows the run's CA.
 pub(super) fn device(site: &Site) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(&site.identity.to_map()["ca.crt"]).unwrap()).unwrap();
@@ -202,7 +202,7 @@ pub(super) fn device(site: &Site) -> Arc<ClientConfig> {
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
-    // As a device that was given an address: it does not say whom it calls.
+    // As a device that was configured with an address: it sends no server name.
     config.enable_sni = false;
     Arc::new(config)
 }
@@ -220,8 +220,7 @@ fn pinning(
         .with_custom_certificate_verifier(Arc::new(verifier))
 }
 
-/// The little that an engine knows of cryptography, and the suites of TLS 1.2 for those who try
-/// that.
+/// The few algorithms that an engine supports, and the suites of TLS 1.2 for tests that try them.
 fn of_an_engine() -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| {
@@ -280,7 +279,7 @@ impl ServerCertVerifier for Pin {
     }
 }
 
-/// An answer, as it came over the wire.
+/// An answer as it arrived.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -299,7 +298,7 @@ impl Answer {
     }
 }
 
-/// Sends a request as it stands and reads one answer. `None` if the connection ends instead.
+/// Sends a request unchanged and reads one answer. `None` if the connection ends instead.
 pub(super) async fn ask(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     request: &[u8],
@@ -322,7 +321,7 @@ pub(super) async fn ask(
     Some(answer)
 }
 
-/// GET of a path, with more header lines.
+/// Sends a GET of a path, with more header lines.
 pub(super) async fn get(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     path: &str,
@@ -331,7 +330,7 @@ pub(super) async fn get(
     ask(stream, format!("GET {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n").as_bytes()).await
 }
 
-/// POST of JSON.
+/// Sends a POST with a JSON body.
 pub(super) async fn post(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     path: &str,

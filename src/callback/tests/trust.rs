@@ -1,4 +1,4 @@
-//! Those who pretend to be an engine, or to be the server.
+//! Peers that impersonate an engine or the server.
 
 use super::engine::{Engine, whole_conversation};
 use super::site::{Site, ask, client_config, dial_from, engine_tls, host, tls, until};
@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// In TLS 1.3 a client believes that it is through before the server has seen its certificate; it
-/// hears of the refusal when it first wants something.
+/// Reports whether the server refuses this configuration. In TLS 1.3 a client's handshake completes
+/// before the server has verified the certificate; the client sees the refusal with its first
+/// request.
 async fn refused(config: &CallbackConfig, to: SocketAddr) -> bool {
     let stream = TcpStream::connect(to).await.unwrap();
     match engine_tls(config, stream).await {
@@ -23,12 +24,12 @@ async fn refused(config: &CallbackConfig, to: SocketAddr) -> bool {
     }
 }
 
-/// What the engine of session s1 is told, with a certificate that somebody else made.
+/// Returns the configuration of the engine of session s1 with another certificate.
 fn with(site: &Site, certificate: String, key: String) -> CallbackConfig {
     CallbackConfig { certificate, key, ..site.config("s1") }
 }
 
-/// Self-signed, with the names that an engine's certificate has.
+/// Creates a self-signed certificate with the names of an engine's certificate.
 fn self_signed() -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
@@ -37,9 +38,9 @@ fn self_signed() -> (String, String) {
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-/// Each of them is turned away, and the engine that has the right certificate notices nothing.
+/// Each certificate is refused, and the engine with the right certificate notices nothing.
 #[tokio::test]
-async fn a_certificate_opens_the_door_of_its_own_session_only() {
+async fn a_certificate_is_valid_for_its_own_session_only() {
     let site = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
     let (_other, _other_registration) = site.session("s2");
@@ -70,8 +71,8 @@ async fn a_certificate_opens_the_door_of_its_own_session_only() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// A preflight counts as an attack, a server that answers looks like a wall, or nobody knows who was
-/// turned away.
+/// If this fails, a preflight counts as an attack, a server that answers looks like a firewall, or
+/// rejected addresses are unknown.
 #[tokio::test]
 async fn a_preflight_is_answered_and_a_stranger_is_remembered() {
     let site = Site::open(Limits::default());
@@ -85,7 +86,7 @@ async fn a_preflight_is_answered_and_a_stranger_is_remembered() {
     let refusals = site.server.refusals();
     assert!(refusals.unknown_sources_since(begun).is_empty());
     let mut stranger = dial_from(host(9), site.https()).await.unwrap();
-    // It may be gone before the word is.
+    // The connection may be closed before the message is sent.
     stranger.write_all(word.as_bytes()).await.ok();
     assert!(matches!(stranger.read(&mut [0; 16]).await, Ok(0) | Err(_)), "no answer");
     until(|| refusals.unknown_sources_since(begun) == [host(9)]).await;
@@ -93,7 +94,7 @@ async fn a_preflight_is_answered_and_a_stranger_is_remembered() {
 }
 
 #[tokio::test]
-async fn nothing_older_than_tls_1_3_is_spoken() {
+async fn nothing_older_than_tls_1_3_is_accepted() {
     let site = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
     let mut good = Engine::call(&site, "s1").await;
@@ -107,9 +108,9 @@ async fn nothing_older_than_tls_1_3_is_spoken() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// A tap has a whole conversation and says it once more, word by word.
+/// An eavesdropper records a whole connection and replays it byte by byte.
 #[tokio::test]
-async fn what_was_recorded_is_worth_nothing() {
+async fn a_replay_is_refused() {
     let site = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
     let wire = Wire::to(site.https(), Tamper::Nothing).await;
@@ -128,16 +129,17 @@ async fn what_was_recorded_is_worth_nothing() {
     replay.write_all(&words[..first]).await.unwrap();
     replay.read_u8().await.expect("an answer to the first words");
     replay.write_all(&words[first..]).await.unwrap();
-    // Whatever it gets, the keys to read it are not the recorded ones.
+    // Whatever the client receives, it cannot be read with the recorded keys.
     replay.read_to_end(&mut Vec::new()).await.ok();
     site.refused(Cause::Handshake, 1).await;
     assert_eq!((site.counters.engines(), engine_api.events_after(0)), (engines, events));
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// Somebody answers for the server, with a certificate for the right names by a CA of their own.
+/// An impostor answers in place of the server, with a certificate for the right names by its own
+/// CA.
 #[tokio::test]
-async fn an_engine_does_not_talk_to_somebody_else() {
+async fn an_engine_does_not_talk_to_an_impostor() {
     let site = Site::open(Limits::default());
     let middle = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
@@ -149,9 +151,9 @@ async fn an_engine_does_not_talk_to_somebody_else() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// One bit is turned on the way, wherever it is: the stream ends, nothing wrong is believed.
+/// One bit is flipped in transit, wherever it is: the stream ends, and no wrong data is accepted.
 #[tokio::test]
-async fn a_turned_bit_ends_the_stream() {
+async fn a_flipped_bit_ends_the_stream() {
     let site = Site::open(Limits::default());
     let (engine_api, _registration) = site.session("s1");
     let (_tampered, _tampered_registration) = site.session("s2");
@@ -165,9 +167,9 @@ async fn a_turned_bit_ends_the_stream() {
     whole_conversation(&site, &engine_api, &mut good).await;
 }
 
-/// Somebody sends resets into a connection: the engine calls again and goes on where it was.
+/// Injected resets end a connection: the engine reconnects and resumes.
 #[tokio::test]
-async fn injected_resets_cost_a_call_and_nothing_else() {
+async fn injected_resets_cost_a_reconnect_and_nothing_else() {
     let site = Site::open(Limits::default());
     let (engine_api, mut registration) = site.session("s1");
     let wire = Wire::to(site.https(), Tamper::Nothing).await;

@@ -1,4 +1,4 @@
-//! Somebody who sits between an engine and the server: listens, keeps, changes, cuts.
+//! A man in the middle between an engine and the server: it records, modifies and cuts.
 
 use super::site::LOOPBACK;
 use std::net::SocketAddr;
@@ -7,20 +7,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What is done to the bytes on their way.
+/// What is done to the bytes in transit.
 #[derive(Clone, Copy)]
 pub(super) enum Tamper {
     Nothing,
-    /// One bit of what the engine says is turned, after so many bytes.
+    /// Flips one bit of the engine's data, after this many bytes.
     Engine(usize),
-    /// The same for the server.
+    /// Flips one bit of the server's data, after this many bytes.
     Server(usize),
 }
 
 /// A proxy for one connection after the other.
 pub(super) struct Wire {
     pub(super) address: SocketAddr,
-    /// Everything that the engine said, over all connections.
+    /// All data that the engine sent, over all connections.
     pub(super) heard: Arc<Mutex<Vec<u8>>>,
     cut: watch::Sender<u32>,
 }
@@ -40,7 +40,7 @@ impl Wire {
         Self { address, heard, cut }
     }
 
-    /// Sends a reset to both sides of all connections.
+    /// Resets both sides of all connections.
     pub(super) fn cut(&self) {
         self.cut.send_modify(|n| *n += 1);
     }

@@ -1,4 +1,4 @@
-//! What the API server says of a Service that it cannot take, as a server of version 1.33 has said it.
+//! Errors of the API server about a Service that it rejects, as version 1.33 returns them.
 
 use super::*;
 use kube::core::Status;
@@ -23,9 +23,10 @@ fn refused(field: &str, words: &str) -> kube::Error {
     kube::Error::Api(status.boxed())
 }
 
-/// Any refusal had machines told another port, and the Service that could not be changed stayed.
+/// If this fails, any error makes machines learn another port, and a Service that cannot be changed
+/// is never replaced.
 #[test]
-fn only_a_node_port_that_cannot_be_had_is_given_up() {
+fn only_an_unavailable_node_port_is_given_up() {
     for (field, words, lost) in [
         ("spec.ports[0].nodePort", "Invalid value: 30101: provided port is already allocated", true),
         (

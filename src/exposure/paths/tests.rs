@@ -1,4 +1,4 @@
-//! What is said of the address of a run, and when.
+//! When the address of a run is reported as missing.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn told(addresses: &[&str], https_port: Option<u16>) -> CallbackStatus {
     }
 }
 
-/// How it stands so many seconds after the ports were given, with a patience of two minutes.
+/// The state this many seconds after the ports were given, with a timeout of two minutes.
 fn after(seconds: u64, callback: &CallbackStatus, exposure: Exposure) -> PathState {
     let since = Millis(1_000_000);
     let now = since.after(Duration::from_secs(seconds));
@@ -24,9 +24,10 @@ fn after(seconds: u64, callback: &CallbackStatus, exposure: Exposure) -> PathSta
     )
 }
 
-/// A cluster without a load balancer: the run waits for ever and does not say for what.
+/// If this fails, the run waits for ever in a cluster without a load balancer and does not say for
+/// what.
 #[test]
-fn an_address_that_does_not_come_is_called_by_its_name_when_its_time_is_over() {
+fn a_missing_address_is_reported_after_the_timeout() {
     let none = told(&[], Some(63002));
     let PathState::Opening { reason, until, .. } = after(119, &none, Exposure::LoadBalancer) else {
         panic!("opening")
@@ -45,15 +46,15 @@ fn an_address_that_does_not_come_is_called_by_its_name_when_its_time_is_over() {
     assert_eq!(until, Some(Millis(1_130_000)));
 }
 
-/// No load balancer is concerned.
+/// No load balancer is involved.
 #[test]
 fn a_service_on_node_ports_only_waits() {
     assert!(matches!(after(999, &told(&[], None), Exposure::NodePort), PathState::Opening { .. }));
 }
 
-/// An address that came late opens the way, and one that went away closes it.
+/// A late address opens the path, and an address that disappears closes it.
 #[test]
-fn an_address_opens_the_way_whenever_it_comes() {
+fn an_address_opens_the_path_whenever_it_appears() {
     for (addresses, port, open) in [
         (&["192.0.2.7"][..], Some(63002), true),
         (&["192.0.2.7"][..], None, false),

@@ -1,4 +1,4 @@
-//! Policies as somebody else has left them.
+//! Policies that somebody else has changed.
 
 use super::*;
 use crate::exposure::fixtures::{run, selector};
@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 
-/// A policy for what goes out, as it was made.
+/// An egress policy as it was created.
 fn wanted() -> NetworkPolicy {
     let (run, selector) = (run(), selector());
     let template = ObjectTemplate { run: &run, namespace: "operators", selector: &selector };
@@ -26,7 +26,7 @@ fn wanted() -> NetworkPolicy {
     template.policies(&input).remove(0)
 }
 
-/// As the API server gives it back.
+/// The policy as the API server returns it.
 fn made() -> NetworkPolicy {
     let mut policy = wanted();
     policy.metadata.resource_version = Some("7".to_owned());
@@ -39,7 +39,7 @@ fn changed(change: impl FnOnce(&mut NetworkPolicySpec)) -> NetworkPolicy {
     policy
 }
 
-/// Every way in which somebody may open more, or something else.
+/// Every change by which somebody may open more, or something else.
 fn touched() -> [(&'static str, NetworkPolicy); 7] {
     let requirement =
         LabelSelectorRequirement { key: "x".to_owned(), operator: "Exists".to_owned(), values: None };
@@ -63,9 +63,9 @@ fn touched() -> [(&'static str, NetworkPolicy); 7] {
     ]
 }
 
-/// A rule of somebody else's opens a way to or from the operator's pods.
+/// A foreign rule opens a path to or from the operator's pods.
 #[test]
-fn what_somebody_has_added_or_taken_is_named_and_nothing_of_it_is_left() {
+fn a_foreign_change_is_named_and_completely_undone() {
     for (field, policy) in touched() {
         assert_eq!(differences(&policy, &wanted()), [field]);
         let mut object = serde_json::to_value(&policy).unwrap();
@@ -75,21 +75,21 @@ fn what_somebody_has_added_or_taken_is_named_and_nothing_of_it_is_left() {
     }
 }
 
-/// Otherwise the operator writes, and says so, with every decision.
+/// Otherwise the operator writes the policy and publishes an event with every reconciliation.
 #[test]
 fn a_policy_as_it_was_made_is_left_alone() {
     assert_eq!(differences(&made(), &wanted()), [""; 0]);
     assert_eq!(differences(&changed(|s| s.ingress = Some(Vec::new())), &wanted()), [""; 0]);
 }
 
-/// A cache that lags behind must not have the same thing mended, and told, a second time.
+/// A stale cache must not cause a second repair and a second event.
 #[test]
-fn a_patch_names_the_version_that_it_was_made_for() {
+fn a_patch_names_the_version_that_it_was_computed_from() {
     assert_eq!(repair(&made(), &wanted())["metadata"]["resourceVersion"], "7");
 }
 
 #[test]
-fn each_policy_is_kept_made_mended_or_taken_away() {
+fn each_policy_is_kept_created_repaired_or_deleted() {
     let named = |name: &str, mut policy: NetworkPolicy| {
         policy.metadata.name = Some(name.to_owned());
         policy

@@ -1,4 +1,4 @@
-//! A Service as somebody else has left it.
+//! A Service that somebody else has changed.
 
 use super::*;
 use crate::exposure::fixtures::{run, selector};
@@ -13,7 +13,7 @@ fn wanted(exposure: Exposure, nodes: Option<Pair>) -> Service {
     template.service(exposure, PAIR, nodes).unwrap()
 }
 
-/// As the API server gives it back: with defaults, addresses and node ports.
+/// The Service as the API server returns it: with defaults, addresses and node ports.
 fn made() -> Service {
     let mut service = wanted(Exposure::NodePort, Some(NODES));
     let spec = service.spec.as_mut().unwrap();
@@ -32,17 +32,17 @@ fn changed(change: impl FnOnce(&mut ServiceSpec)) -> Service {
     service
 }
 
-/// Otherwise the operator and the API server, or a cloud's controller, would write against each other
-/// for ever.
+/// Otherwise the operator and the API server, or a cloud's controller, would overwrite each other's
+/// changes for ever.
 #[test]
-fn what_the_cluster_adds_is_no_difference() {
+fn fields_that_the_cluster_adds_are_no_difference() {
     assert_eq!(differences(&made(), &wanted(Exposure::NodePort, None)), [""; 0]);
     assert_eq!(differences(&made(), &wanted(Exposure::NodePort, Some(NODES))), [""; 0]);
 }
 
-/// Machines find another pod, or none, and nobody notices.
+/// If this fails, machines reach another pod, or none, and nothing reports it.
 #[test]
-fn what_somebody_has_changed_is_named_and_put_right() {
+fn a_foreign_change_is_named_and_repaired() {
     let port = |spec: &mut ServiceSpec| spec.ports.as_mut().unwrap()[1].clone();
     let cases: [(&str, Service); 9] = [
         ("type", changed(|s| s.type_ = Some("ClusterIP".to_owned()))),
@@ -76,15 +76,15 @@ fn what_somebody_has_changed_is_named_and_put_right() {
     }
 }
 
-/// A patch worked out from what is no longer there would undo what somebody has done since.
+/// A patch computed from an outdated version would undo changes that were made since.
 #[test]
-fn a_patch_names_the_version_that_it_was_made_for() {
+fn a_patch_names_the_version_that_it_was_computed_from() {
     assert_eq!(repair(&made(), &wanted(Exposure::NodePort, None))["metadata"]["resourceVersion"], "7");
 }
 
-/// Where other ports of the pods were given to the run it is our own change, and shows as one.
+/// If the run was given other pod ports, that is our own change, and is recognised as one.
 #[test]
-fn a_service_of_other_words_is_written_anew() {
+fn a_service_of_another_desired_spec_is_written_again() {
     let mut old = made();
     let annotations = old.metadata.annotations.as_mut().unwrap();
     annotations.insert("farrier.dev/digest".to_owned(), "old".to_owned());
@@ -92,7 +92,7 @@ fn a_service_of_other_words_is_written_anew() {
 }
 
 #[test]
-fn machines_call_the_port_of_the_node_or_of_the_balancer() {
+fn machines_connect_to_the_port_of_the_node_or_of_the_load_balancer() {
     assert_eq!(outer_ports(&made(), Exposure::NodePort), Some(NODES));
     assert_eq!(outer_ports(&made(), Exposure::LoadBalancer), Some(PAIR));
     assert_eq!(outer_ports(&wanted(Exposure::NodePort, None), Exposure::NodePort), None);

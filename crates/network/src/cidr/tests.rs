@@ -1,4 +1,4 @@
-//! Never wider, never narrower, never longer than it must be.
+//! A cover is never wider, never narrower and never longer than necessary.
 
 use super::*;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-/// Addresses that have neighbours: close together, at both ends of the numbers, in both families.
+/// Addresses that have neighbours: close together, at both ends of the number range, in both
+/// families.
 fn address() -> impl Strategy<Value = IpAddr> {
     let v4 = |base: u32| (0..64_u32).prop_map(move |n| IpAddr::V4(Ipv4Addr::from(base.wrapping_add(n))));
     let v6 = |base: u128| (0..64_u128).prop_map(move |n| IpAddr::V6(Ipv6Addr::from(base.wrapping_add(n))));
@@ -27,7 +28,7 @@ fn addresses() -> impl Strategy<Value = Vec<IpAddr>> {
     prop::collection::vec(address(), 0..120)
 }
 
-/// Every address in a list of CIDRs, one by one.
+/// Lists every address of the CIDRs.
 fn listed(cidrs: &[IpNet]) -> Vec<IpAddr> {
     cidrs
         .iter()
@@ -43,8 +44,8 @@ fn listed(cidrs: &[IpNet]) -> Vec<IpAddr> {
         .collect()
 }
 
-/// How many blocks an exact cover needs, worked out without any arithmetic on ranges: a block is one
-/// of the cover if all of it is wanted and not all of the block twice its size is.
+/// Counts the blocks of an exact cover without any arithmetic on ranges: a block belongs to the
+/// cover if all of its addresses are wanted and not all of the block twice its size are.
 fn fewest(wanted: &BTreeSet<IpAddr>) -> usize {
     let whole = |net: IpNet| {
         let bits = u32::from(net.max_prefix_len() - net.prefix_len());
@@ -56,7 +57,8 @@ fn fewest(wanted: &BTreeSet<IpAddr>) -> usize {
     };
     let mut blocks = BTreeSet::new();
     for address in wanted {
-        // Half of a whole block is whole, so the search ends with the first that is not.
+        // Half of a complete block is complete, so the search ends with the first block that is
+        // not.
         let largest = (0..10).map(|bits| net(*address, bits)).take_while(|net| whole(*net)).last();
         blocks.insert(largest.unwrap());
     }
@@ -64,9 +66,9 @@ fn fewest(wanted: &BTreeSet<IpAddr>) -> usize {
 }
 
 proptest! {
-    /// A wider cover lets a machine in that is not in the run; a narrower one keeps one out.
+    /// A wider cover admits a machine that is not in the run; a narrower one excludes one that is.
     #[test]
-    fn a_cover_holds_exactly_what_it_was_made_of(addresses in addresses()) {
+    fn a_cover_contains_exactly_its_addresses(addresses in addresses()) {
         let wanted: BTreeSet<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
         let cover = cover(addresses);
         let listed = listed(&cover);
@@ -75,7 +77,7 @@ proptest! {
         prop_assert_eq!(cover.len(), fewest(&wanted));
     }
 
-    /// A cover that depends on the order would be written anew at every look.
+    /// A cover that depends on the order would be written again with every reconciliation.
     #[test]
     fn the_order_of_addresses_changes_nothing(addresses in addresses(), by in any::<prop::sample::Index>()) {
         let expected = cover(addresses.clone());
@@ -89,9 +91,9 @@ proptest! {
         prop_assert_eq!(cover(other), expected);
     }
 
-    /// The filter in the listener and the policy in the cluster say the same.
+    /// The filter in the listener and the policy in the cluster must agree.
     #[test]
-    fn a_set_says_what_the_list_says(addresses in addresses(), asked in addresses()) {
+    fn a_set_agrees_with_the_list(addresses in addresses(), asked in addresses()) {
         let list: BTreeSet<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
         let set: AddressSet = addresses.iter().copied().collect();
         for address in addresses.iter().chain(&asked) {
@@ -101,9 +103,9 @@ proptest! {
     }
 }
 
-/// All there are, at both ends: nothing overflows.
+/// Both ends of both address families do not overflow.
 #[test]
-fn the_ends_of_the_numbers_are_numbers() {
+fn the_ends_of_the_address_ranges_do_not_overflow() {
     let ends = ["0.0.0.0", "255.255.255.255", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"];
     let ends: Vec<IpAddr> = ends.iter().map(|text| text.parse().unwrap()).collect();
     let cover: Vec<String> = cover(ends.clone()).iter().map(ToString::to_string).collect();
@@ -116,7 +118,8 @@ fn the_ends_of_the_numbers_are_numbers() {
     assert!(!set.contains("0.0.0.1".parse().unwrap()));
 }
 
-/// Ten thousand machines in a row are a handful of CIDRs, and every second one is as many as they are.
+/// Ten thousand consecutive machines are a handful of CIDRs; with every second address there are as
+/// many CIDRs as machines.
 #[test]
 fn ten_thousand_addresses() {
     let base = u32::from(Ipv4Addr::new(10, 0, 0, 0));
@@ -128,7 +131,7 @@ fn ten_thousand_addresses() {
     assert!(row.iter().enumerate().all(|(n, address)| set.contains(*address) == (n % 2 == 0)));
 }
 
-/// What a user writes, and what it is on the wire.
+/// Addresses as a user writes them, and as they are on the wire.
 #[test]
 fn addresses_as_they_are_written() {
     let read = |text| parse(text).map(|address| address.to_string());
@@ -144,7 +147,7 @@ fn addresses_as_they_are_written() {
     assert_eq!(read("fe80::1%2").as_deref(), Some("fe80::1"));
 }
 
-/// A zone is passed on to machines as it was written, and there a shell may read it.
+/// A zone is passed on to machines as it was written, and a shell there may interpret it.
 #[test]
 fn a_zone_is_the_name_of_an_interface_and_nothing_else() {
     for zone in

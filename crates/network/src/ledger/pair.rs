@@ -6,59 +6,60 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A runner that needs a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerHost {
-    /// Its name.
+    /// The name of the runner.
     pub runner: String,
-    /// Where it is.
+    /// The host of the runner.
     pub host: String,
-    /// The ports that it may have; without it: any.
+    /// The ports that the runner may use; `None` allows all.
     pub block: Option<Block>,
 }
 
 /// Whether runners may have different pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PairSharing {
-    /// Each its own: host ports.
+    /// Each runner has its own pair: host ports.
     PerRunner,
-    /// All the same: one Service stands before them.
+    /// All runners have the same pair: one Service is in front of them.
     Shared,
 }
 
-/// What a run needs.
+/// A run's request for pairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairRequest {
-    /// Which run.
+    /// The run.
     pub run: String,
-    /// The runners that serve it. Their order plays no part.
+    /// The runners that serve the run. Their order does not matter.
     pub runners: Vec<RunnerHost>,
-    /// The ports that it asks for.
+    /// The requested ports.
     pub wanted: Pair,
-    /// What to do when they are taken.
+    /// What to do when the ports are taken.
     pub on_conflict: OnConflict,
-    /// Whether the runners may have different ones.
+    /// Whether the runners may have different pairs.
     pub sharing: PairSharing,
-    /// What was given before, by name of the runner.
+    /// The previous pairs, by name of the runner.
     pub previous: BTreeMap<String, Pair>,
 }
 
-/// What came of a request: every seat is in one of the two.
+/// The outcome of a request: every runner is in one of the two maps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allocation {
     /// Pairs, by name of the runner.
     pub pairs: BTreeMap<String, Pair>,
-    /// Why some have none, by name of the runner.
+    /// Why runners have no pair, by name of the runner.
     pub refused: BTreeMap<String, Refusal>,
 }
 
-/// Gives a pair to each runner of a run.
+/// Allocates a pair for each runner of a run.
 ///
-/// First what was asked for, then the next free pair above it: both ports free on that host, with
-/// the same distance between them. Within a block the search goes on at its beginning, and takes
-/// neighbours where the distance does not fit. `claims` are everybody's, the run's own included.
+/// The requested pair comes first, then the next free pair above it: both ports free on that host,
+/// with the same distance between them. Within a block the search continues at its beginning, and
+/// takes adjacent ports if the distance does not fit. `claims` are the claims of all runs, the
+/// run's own included.
 pub fn allocate(request: &PairRequest, claims: &[Claim], conflicts: &[Conflict]) -> Allocation {
     let mut runners: Vec<&RunnerHost> = request.runners.iter().collect();
     runners.sort_by(|a, b| a.runner.cmp(&b.runner));
     runners.dedup_by(|a, b| a.runner == b.runner);
-    // What this run had is either given again below, or given up.
+    // The run's own previous pairs are either allocated again below, or given up.
     let occupied = OccupiedPorts::of(claims, conflicts, |claim| claim.run == request.run);
     match request.sharing {
         PairSharing::PerRunner => each(request, &runners, occupied, conflicts),
@@ -66,9 +67,9 @@ pub fn allocate(request: &PairRequest, claims: &[Claim], conflicts: &[Conflict])
     }
 }
 
-/// Gives a pair to each runner of a run, after all those that asked before it have had theirs:
-/// `before`, the first one first. What they have not been given yet is kept free for them, so that
-/// a run that asks later never passes one that waits.
+/// Allocates a pair for each runner of a run, after the requests in `before`, in their order. Pairs
+/// that these requests have not been given yet are kept free for them, so that a later run never
+/// overtakes a waiting one.
 pub fn allocate_after<'a>(
     before: impl IntoIterator<Item = &'a PairRequest>,
     request: &PairRequest,
@@ -78,7 +79,8 @@ pub fn allocate_after<'a>(
     let mut claims = claims.to_vec();
     let mut in_vain: Vec<&PairRequest> = Vec::new();
     for other in before {
-        // What is nobody's turn costs next to nothing: mostly all ask for the same.
+        // Requests that cannot be served cost next to nothing, because mostly all of them ask for
+        // the same.
         if in_vain.iter().any(|told| asks_the_same(told, other)) {
             continue;
         }
@@ -95,7 +97,7 @@ pub fn allocate_after<'a>(
     allocate(request, &claims, conflicts)
 }
 
-/// Whether two runs that have nothing would be given the same.
+/// Reports whether two runs without previous pairs would be given the same.
 fn asks_the_same(one: &PairRequest, other: &PairRequest) -> bool {
     let PairRequest { run: _, runners, wanted, on_conflict, sharing, previous } = one;
     previous.is_empty()
@@ -169,7 +171,8 @@ fn same(
             if had || fits(pair, &[runner_host], occupied) {
                 allocation.pairs.insert(runner_host.runner.clone(), pair);
             } else {
-                // The others are in use; moving them all for one that came later would cut engines off.
+                // The other runners' pairs are in use; moving all of them for a later runner would
+                // disconnect engines.
                 allocation.refused.insert(runner_host.runner.clone(), taken(pair, runner_host, occupied));
             }
         }
@@ -187,7 +190,8 @@ fn same(
     allocation
 }
 
-/// The pair that all who have one have, if it still stands for each of them.
+/// Returns the pair that all runners with a previous pair share, if it is still valid for each of
+/// them.
 fn common(request: &PairRequest, runners: &[&RunnerHost], conflicts: &[Conflict]) -> Option<Pair> {
     let mut common = None;
     for runner_host in runners.iter().filter(|runner_host| request.previous.contains_key(&runner_host.runner))
@@ -200,7 +204,7 @@ fn common(request: &PairRequest, runners: &[&RunnerHost], conflicts: &[Conflict]
     common
 }
 
-/// What the runner was given before, unless it cannot have it any more.
+/// Returns the runner's previous pair, unless it is no longer possible.
 fn previous(request: &PairRequest, runner_host: &RunnerHost, conflicts: &[Conflict]) -> Option<Pair> {
     let pair = *request.previous.get(&runner_host.runner)?;
     let reported = conflicts
@@ -210,14 +214,14 @@ fn previous(request: &PairRequest, runner_host: &RunnerHost, conflicts: &[Confli
     (allowed && !reported).then_some(pair)
 }
 
-/// A pair that all the seats can have.
+/// Searches for a pair that is free for all of these runners.
 fn search(request: &PairRequest, runners: &[&RunnerHost], occupied: &OccupiedPorts) -> Result<Pair, Refusal> {
     let wanted = request.wanted;
     if fits(wanted, runners, occupied) {
         return Ok(wanted);
     }
     let Some(runner_host) = runners.iter().find(|runner_host| !fits(wanted, &[runner_host], occupied)) else {
-        // No seat at all: nobody is there to take it.
+        // There is no runner at all.
         return Ok(wanted);
     };
     match request.on_conflict {
@@ -237,13 +241,14 @@ fn fits(pair: Pair, runners: &[&RunnerHost], occupied: &OccupiedPorts) -> bool {
     })
 }
 
-/// All pairs that may be given instead of `wanted`, best first.
+/// Returns all pairs that may be allocated instead of `wanted`, best first.
 fn candidates(wanted: Pair, block: Option<Block>) -> impl Iterator<Item = Pair> {
-    // Nothing above the block is looked at: runs that wait ask again and again.
+    // Ports above the block are not searched, because waiting runs ask again and again.
     let highest = block.map_or(u16::MAX, |block| block.last().unwrap_or(0));
     let above = (wanted.http.saturating_add(1)..=highest).filter_map(move |http| moved(wanted, http));
     let (below, neighbours) = match block {
-        // Anything in the block is as good; outside of one, ports below are somebody's for a reason.
+        // Within a block all ports are equal; outside of a block, ports below the wanted ones
+        // usually belong to something else.
         Some(block) => (block.first..wanted.http, block.first..block.last().unwrap_or(block.first)),
         None => (0..0, 0..0),
     };
@@ -252,7 +257,7 @@ fn candidates(wanted: Pair, block: Option<Block>) -> impl Iterator<Item = Pair> 
         .chain(neighbours.map(|http| Pair { http, https: http.saturating_add(1) }))
 }
 
-/// `wanted`, moved so that it begins at `http`, with the distance kept.
+/// Returns `wanted`, moved so that it begins at `http`, with the distance kept.
 fn moved(wanted: Pair, http: u16) -> Option<Pair> {
     let https = i32::from(http) + i32::from(wanted.https) - i32::from(wanted.http);
     u16::try_from(https).ok().filter(|https| *https > 0).map(|https| Pair { http, https })
@@ -283,7 +288,7 @@ fn exhausted(wanted: Pair, runners: &[&RunnerHost], occupied: &OccupiedPorts) ->
         Some(block) => (block.first, block.last().unwrap_or(block.first)),
         None => (wanted.http.min(wanted.https), u16::MAX),
     };
-    // The host that has least left is the one to look at.
+    // The host with the fewest free ports is the one to report.
     let worst = runners
         .iter()
         .max_by_key(|runner_host| {

@@ -1,20 +1,20 @@
-//! Ports of the older generations: ranges with a soft end, one preferred port, one picked by chance.
+//! Ports of the older generations: ranges with a soft end, a preferred port, or a random pick.
 
 use super::{Claim, Conflict, OccupiedPorts, Refusal};
 use crate::table::{Overflow, Pick, Range};
 
-/// How ports are taken out of a range.
+/// How ports are taken from a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RangeProfile {
-    /// Taken when it is free, before anything in the range.
+    /// Taken first if it is free.
     pub prefer: Option<u16>,
-    /// The first one tried.
+    /// The first port that is tried.
     pub first: u16,
-    /// The last that is expected.
+    /// The last port that is expected.
     pub soft_last: u16,
-    /// Whether higher ones are taken when none up to `soft_last` is left.
+    /// Whether higher ports are taken when no port up to `soft_last` is left.
     pub may_overflow: bool,
-    /// Whether any of the range is taken, instead of the lowest.
+    /// Whether a random port of the range is taken instead of the lowest.
     pub random: bool,
 }
 
@@ -24,36 +24,38 @@ impl From<&Range> for RangeProfile {
             prefer: range.prefer,
             first: range.first,
             soft_last: range.soft_last,
-            // What a seed does not say is not allowed: a firewall is opened for what is said.
+            // Overflow that a seed does not mention is not allowed: firewalls are opened for the
+            // ports that it mentions.
             may_overflow: range.overflow == Overflow::Allowed,
             random: range.pick == Some(Pick::Random),
         }
     }
 }
 
-/// Who asks for a port out of a range.
+/// A request for a port from a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeRequest {
-    /// Which run.
+    /// The run.
     pub run: String,
-    /// Who will listen: a runner, or a process of it.
+    /// The listener: a runner, or a process of it.
     pub runner: String,
-    /// Where.
+    /// The host.
     pub host: String,
-    /// What it was given before.
+    /// The port that it was given before.
     pub previous: Option<u16>,
 }
 
-/// A port out of a range.
+/// A port from a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RangePort {
     /// The port.
     pub port: u16,
-    /// Whether it lies above the soft end: firewalls that were opened for the range do not know it.
+    /// Whether the port is above the soft end: firewalls that were opened for the range do not
+    /// admit it.
     pub beyond: bool,
 }
 
-/// Gives one port out of a range. `seed` decides where chance does.
+/// Takes one port from a range. `seed` decides where a random port is picked.
 pub fn take(
     profile: RangeProfile,
     request: &RangeRequest,
@@ -83,28 +85,28 @@ pub fn take(
     chosen.next().map(taken).ok_or_else(|| occupied.exhausted(&request.host, first, last))
 }
 
-/// What the way back of the SOAP era depends on.
+/// The properties of a host on which the return path of the SOAP era depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostNetwork {
     /// Whether the host has an IPv6 address besides IPv4.
     pub ipv6: bool,
-    /// How many network interfaces it has, the loopback not counted.
+    /// How many network interfaces the host has, the loopback not counted.
     pub interfaces: usize,
 }
 
-/// The ports out of the range for messages from nodes.
+/// The ports from the range for messages from nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReturnPorts {
-    /// For messages between the processes of the host itself, where they need a port.
+    /// The port for messages between the processes of the host itself, if they need one.
     pub local: Option<RangePort>,
-    /// For the nodes.
+    /// The port for the nodes.
     pub nodes: RangePort,
 }
 
-/// Gives the ports for messages from nodes.
+/// Takes the ports for messages from nodes.
 ///
-/// With IPv4 only and one interface the lowest free port serves the processes of the host itself and
-/// the next one the nodes; otherwise the nodes get the lowest. `previous` of the request is the
+/// With IPv4 only and one interface, the lowest free port serves the processes of the host itself
+/// and the next one the nodes; otherwise the nodes get the lowest. `previous` of the request is the
 /// nodes' port, `previous_local` that of the processes.
 pub fn take_return(
     profile: RangeProfile,
@@ -123,7 +125,8 @@ pub fn take_return(
         host: request.host.clone(),
         port,
     };
-    // Both have the same holder, so each is hidden from the other unless it is named anew.
+    // Both ports have the same holder, so each is ignored for the other unless it is claimed under
+    // another name.
     let with = |given: Option<Claim>| claims.iter().cloned().chain(given).collect::<Vec<_>>();
     let nodes_claim = request.previous.map(|port| holder("nodes", port));
     let for_local = RangeRequest { previous: previous_local, ..request.clone() };

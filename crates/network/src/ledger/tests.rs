@@ -1,4 +1,4 @@
-//! Cases that a reader would ask about; the laws are beside.
+//! Typical cases of the ledger; the laws are in their own module.
 
 use super::*;
 use crate::table::{Range, table};
@@ -30,12 +30,12 @@ fn pair(http: u16, https: u16) -> Pair {
     Pair { http, https }
 }
 
-/// The chart's block of sixteen.
+/// The chart's block of sixteen ports.
 const BLOCK: Block = Block { first: 63001, count: 16 };
 
-/// With Fail a site gets the ports that its firewall knows, or a reason that names who has them.
+/// With Fail a site gets the ports that its firewall allows, or a reason that names their owners.
 #[test]
-fn a_run_that_wants_its_ports_only_is_told_who_has_them() {
+fn with_fail_the_refusal_names_the_owners_of_the_ports() {
     let mut request = request("b", vec![runner_host("r0", "h0", None)], PairSharing::PerRunner);
     request.on_conflict = OnConflict::Fail;
     let claims = Claim::both("a", "r0", "h0", pair(63002, 63003));
@@ -46,7 +46,7 @@ fn a_run_that_wants_its_ports_only_is_told_who_has_them() {
     );
 }
 
-/// The same ports in two pods are no conflict: each has its own.
+/// The same ports in two pods are no conflict: each pod has its own.
 #[test]
 fn runs_in_different_pods_have_the_same_pair() {
     let request = request("b", vec![runner_host("r1", "h1", Some(BLOCK))], PairSharing::PerRunner);
@@ -82,7 +82,7 @@ fn ports_outside_the_block_are_not_given() {
     );
 }
 
-/// A pod that comes back with other host ports cannot use those that it had.
+/// A pod that comes back with other host ports cannot use its previous ones.
 #[test]
 fn a_pair_outside_a_new_block_is_given_up() {
     let block = Block { first: 40000, count: 4 };
@@ -91,9 +91,9 @@ fn a_pair_outside_a_new_block_is_given_up() {
     assert_eq!(allocate(&request, &[], &[]).pairs["r0"], pair(40000, 40001));
 }
 
-/// A run that asks for ports in the middle of the block is served from its beginning, too.
+/// A run that asks for ports in the middle of the block also gets ports from its beginning.
 #[test]
-fn the_search_goes_on_at_the_beginning_of_the_block() {
+fn the_search_continues_at_the_beginning_of_the_block() {
     let block = Block { first: 63001, count: 4 };
     let mut request = request("a", vec![runner_host("r0", "h0", Some(block))], PairSharing::PerRunner);
     request.wanted = pair(63003, 63004);
@@ -101,7 +101,7 @@ fn the_search_goes_on_at_the_beginning_of_the_block() {
     assert_eq!(allocate(&request, &claims, &[]).pairs["r0"], Pair::USUAL);
 }
 
-/// The message of a host that is full says how many ports are whose.
+/// The message for a full host says how many ports belong to runs and to others.
 #[test]
 fn a_full_block_is_named() {
     let request = request("z", vec![runner_host("r0", "h0", Some(BLOCK))], PairSharing::PerRunner);
@@ -115,7 +115,7 @@ fn a_full_block_is_named() {
     );
 }
 
-/// At the very end of the numbers nothing wraps around.
+/// Port numbers do not wrap around.
 #[test]
 fn there_is_nothing_above_65535() {
     let mut request = request("a", vec![runner_host("r0", "h0", None)], PairSharing::PerRunner);
@@ -130,7 +130,7 @@ fn there_is_nothing_above_65535() {
     assert_eq!(Block { first: 1, count: 0 }.last(), None);
 }
 
-/// One Service stands before all pods: a pod with other ports would not be reached.
+/// One Service is in front of all pods: a pod with other ports would be unreachable.
 #[test]
 fn runners_behind_one_service_have_the_same_pair() {
     let runners = vec![runner_host("r0", "h0", None), runner_host("r1", "h1", None)];
@@ -139,13 +139,13 @@ fn runners_behind_one_service_have_the_same_pair() {
     let both = allocate(&request, &claims, &[]).pairs;
     assert_eq!((both["r0"], both["r1"]), (pair(63003, 63004), pair(63003, 63004)));
 
-    // One of them cannot have it: all move.
+    // One runner cannot have the pair, so all of them move.
     request.previous = both;
     let moved = allocate(&request, &claims, &[conflict("b", "h0", 63004)]).pairs;
     assert_eq!((moved["r0"], moved["r1"]), (pair(63005, 63006), pair(63005, 63006)));
 }
 
-/// Engines are in the middle of their work: a replica more must not cut them off.
+/// Engines are in the middle of their work: an additional replica must not disconnect them.
 #[test]
 fn a_runner_that_comes_later_does_not_move_the_others() {
     let runners = vec![runner_host("r0", "h0", None), runner_host("r1", "h1", None)];
@@ -167,9 +167,9 @@ fn runners_that_need_the_same_pair_are_not_on_one_host() {
     assert_eq!(allocation.refused["r1"].to_string(), "on h r0 has the ports already, and both need the same");
 }
 
-/// What is given up can be given again.
+/// Released ports can be allocated again.
 #[test]
-fn released_ports_come_back() {
+fn released_ports_are_allocated_again() {
     let block = Some(BLOCK);
     let mut claims = Vec::new();
     for run in 0..8_u16 {
@@ -193,7 +193,7 @@ fn asks(runner: &str) -> RangeRequest {
     RangeRequest { run: "a".to_owned(), runner: runner.to_owned(), host: "h0".to_owned(), previous: None }
 }
 
-/// Row E5: who is on the lowest port depends on the interfaces.
+/// Row E5: the owner of the lowest port depends on the interfaces.
 #[test]
 fn with_one_interface_and_no_ipv6_the_nodes_get_the_second_port() {
     let range = profile("target_to_controller");
@@ -209,7 +209,7 @@ fn with_one_interface_and_no_ipv6_the_nodes_get_the_second_port() {
     assert_eq!(given(HostNetwork { ipv6: false, interfaces: 2 }, &[]), (None, 61000));
 }
 
-/// The nodes were told their port; only that of the local processes may change.
+/// The nodes were given their port; only that of the local processes may change.
 #[test]
 fn a_conflict_on_the_local_port_leaves_the_nodes_theirs() {
     let request = RangeRequest { previous: Some(61001), ..asks("r0") };
@@ -220,7 +220,7 @@ fn a_conflict_on_the_local_port_leaves_the_nodes_theirs() {
     assert_eq!((ports.local.map(|t| t.port), ports.nodes.port), (Some(61002), 61001));
 }
 
-/// The text gives six ports and no more; a seventh is behind somebody's firewall.
+/// The text gives six ports and no more; firewalls block a seventh.
 #[test]
 fn the_log_server_does_not_leave_its_range() {
     let taken: Vec<Conflict> =
@@ -230,7 +230,7 @@ fn the_log_server_does_not_leave_its_range() {
     assert_eq!(take(profile("log_server"), &asks("r0"), &[], &[], 7).unwrap().port, 80);
 }
 
-/// Row E6: above 1024 means 1025 at least.
+/// Row E6: above 1024 means at least 1025.
 #[test]
 fn a_dedicated_port_is_a_high_one() {
     let mut claims = Vec::new();

@@ -1,4 +1,4 @@
-//! What is wrong with addresses and ports before anything is opened for them.
+//! Checks of addresses and ports before anything is opened for them.
 
 use ipnet::IpNet;
 use std::fmt;
@@ -7,23 +7,23 @@ use std::net::IpAddr;
 /// Address ranges of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ranges {
-    /// Of its pods.
+    /// Ranges of pods.
     pub pods: Vec<IpNet>,
-    /// Of its services.
+    /// Ranges of Services.
     pub services: Vec<IpNet>,
 }
 
-/// Something that is wrong.
+/// A problem with an address or a port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Finding {
-    /// A machine's address is one that pods have: a rule for it would let pods in.
+    /// A machine's address is in a pod range: a rule for it would admit pods.
     InsidePodRange {
         /// The address.
         address: IpAddr,
         /// The range.
         range: IpNet,
     },
-    /// A machine's address is one that services have: it leads to a pod.
+    /// A machine's address is in a Service range: it leads to a pod.
     InsideServiceRange {
         /// The address.
         address: IpAddr,
@@ -34,7 +34,7 @@ pub enum Finding {
     Unusable {
         /// The address.
         address: IpAddr,
-        /// Why.
+        /// The reason.
         why: Unusable,
     },
     /// Two services of the run have the same port.
@@ -52,13 +52,13 @@ pub enum Finding {
 /// Why no machine can have an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unusable {
-    /// It is whoever asks.
+    /// The address is the local host.
     Loopback,
-    /// It is many.
+    /// The address is a group of hosts.
     Multicast,
-    /// It is all.
+    /// The address is all hosts.
     Broadcast,
-    /// It is none.
+    /// The address is no host.
     Unspecified,
 }
 
@@ -88,7 +88,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is wrong with a machine's addresses.
+/// Checks a machine's addresses.
 pub fn check_machine(addresses: &[IpAddr], ranges: &Ranges) -> Vec<Finding> {
     let mut findings = Vec::new();
     for address in addresses.iter().map(IpAddr::to_canonical) {
@@ -118,9 +118,10 @@ fn unusable(address: IpAddr) -> Option<Unusable> {
     .find_map(|(is, why)| is.then_some(why))
 }
 
-/// What is wrong with the ports that a run asks for: HTTP, HTTPS, and FTP where it is wanted.
+/// Checks the ports that a run asks for: HTTP, HTTPS, and optionally FTP.
 ///
-/// Privileged ports are named once each; whether they are allowed, the runner's capabilities say.
+/// Privileged ports are reported once each; whether they are allowed depends on the runner's
+/// capabilities.
 pub fn check_ports(http: u16, https: u16, ftp: Option<u16>) -> Vec<Finding> {
     let mut ports: Vec<u16> = [http, https].into_iter().chain(ftp).collect();
     ports.sort_unstable();

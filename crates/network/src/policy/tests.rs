@@ -1,4 +1,4 @@
-//! What is open is what is needed, for whom it is needed, while it is needed.
+//! Exactly the needed ports are open, for the machines that need them, while they need them.
 
 use super::*;
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ fn input(machines: Vec<Machine>) -> Input {
     Input { machines, pairs: BTreeSet::from([PAIR]), peers: Vec::new() }
 }
 
-/// Rules as one would read them out: `in 10.0.0.1/32 tcp 63004`.
+/// Renders rules as text: `in 10.0.0.1/32 tcp 63004`.
 fn spoken(input: &Input) -> Vec<String> {
     let one = |rule: &Rule| {
         let way = match rule.way {
@@ -37,9 +37,9 @@ fn spoken(input: &Input) -> Vec<String> {
 const INVENTORY: Stage = Stage::In(Phase::Inventory);
 const DEPLOYMENT: Stage = Stage::In(Phase::Deployment);
 
-/// Row W1: an iLO fetches its image in deployment; before that its way back stays closed.
+/// Row W1: an iLO fetches its image in deployment; before that its return path stays closed.
 #[test]
-fn a_puller_reaches_us_while_it_pulls() {
+fn a_device_that_pulls_may_connect_while_it_pulls() {
     let ilo = |stage| spoken(&input(vec![machine(MachineType::ILO, Channel::Session, stage, "10.0.0.1")]));
     assert_eq!(ilo(Stage::Waiting), [""; 0]);
     assert_eq!(ilo(INVENTORY), ["out 10.0.0.1/32 tcp 22,tcp 443"]);
@@ -47,27 +47,28 @@ fn a_puller_reaches_us_while_it_pulls() {
     assert_eq!(ilo(Stage::Ended), [""; 0]);
 }
 
-/// A run on Session alone opens no way in at all.
+/// A run on channel Session alone opens no ingress at all.
 #[test]
-fn only_a_machine_that_calls_back_may_call() {
+fn only_a_machine_on_channel_callback_may_connect() {
     let linux = |channel| spoken(&input(vec![machine(MachineType::Linux, channel, INVENTORY, "10.0.0.1")]));
     assert_eq!(linux(Channel::Session), ["out 10.0.0.1/32 tcp 22"]);
     assert_eq!(linux(Channel::Callback), ["in 10.0.0.1/32 tcp 63004", "out 10.0.0.1/32 tcp 22"]);
     assert_eq!(linux(Channel::Listen), ["out 10.0.0.1/32 tcp 22,tcp 62286"]);
 }
 
-/// Before any port is bound there is nothing to open, and the usual numbers are not opened instead.
+/// Before any port is bound nothing is opened; the usual numbers are not opened instead.
 #[test]
-fn without_a_listener_no_way_in_is_open() {
+fn without_a_listener_no_ingress_is_open() {
     let mut input = input(vec![machine(MachineType::Linux, Channel::Callback, INVENTORY, "10.0.0.1")]);
     input.pairs.clear();
     input.peers = vec!["10.244.0.9".parse().unwrap()];
     assert_eq!(spoken(&input), ["out 10.0.0.1/32 tcp 22"]);
 }
 
-/// Replicas hand streams to each other, on the port with TLS only, while anybody may call at all.
+/// Replicas relay streams to each other, on the HTTPS port only, while any machine may connect at
+/// all.
 #[test]
-fn runners_reach_each_other_while_engines_call() {
+fn runners_reach_each_other_while_engines_connect() {
     let peers = vec!["10.244.0.8".parse().unwrap(), "10.244.0.9".parse().unwrap()];
     let mut calling = input(vec![machine(MachineType::ILO, Channel::Callback, DEPLOYMENT, "10.0.0.1")]);
     calling.peers = peers.clone();
@@ -85,7 +86,7 @@ fn runners_reach_each_other_while_engines_call() {
     assert_eq!(spoken(&silent), ["out 10.0.0.1/32 tcp 22"]);
 }
 
-/// A machine with its SSH server elsewhere does not share a rule with those on 22.
+/// A machine with its SSH server on another port does not share a rule with those on 22.
 #[test]
 fn machines_with_the_same_ports_share_a_rule() {
     let mut odd = machine(MachineType::Linux, Channel::Session, INVENTORY, "10.0.0.2");
@@ -106,7 +107,7 @@ fn machines_with_the_same_ports_share_a_rule() {
     );
 }
 
-/// A policy that the API server refuses for its size would leave the run closed.
+/// A policy that the API server rejects for its size would leave the run closed.
 #[test]
 fn large_rules_are_split() {
     let far = |n: u32| format!("10.{}.{}.1", n / 256, n % 256);
@@ -134,9 +135,9 @@ fn any_machine() -> impl Strategy<Value = Machine> {
 }
 
 proptest! {
-    /// Over a mixed fleet: each connection that is needed is open, and no other is.
+    /// In a mixed fleet each needed connection is open, and no other is.
     #[test]
-    fn what_is_open_is_what_is_needed(
+    fn exactly_the_needed_connections_are_open(
         machines in prop::collection::vec(any_machine(), 0..40),
         at_most in 1..5_usize,
     ) {
@@ -164,9 +165,9 @@ proptest! {
     }
 }
 
-/// What the messages of conditions are made of.
+/// The messages of conditions contain these texts.
 #[test]
-fn addresses_that_cannot_be_a_machines_are_named() {
+fn unusable_addresses_are_reported() {
     let ranges = Ranges {
         pods: vec!["10.244.0.0/16".parse().unwrap(), "fd00:10:244::/56".parse().unwrap()],
         services: vec!["10.96.0.0/12".parse().unwrap()],
@@ -190,9 +191,9 @@ fn addresses_that_cannot_be_a_machines_are_named() {
     );
 }
 
-/// Equal ports and those below 1024, each once.
+/// Equal ports and those below 1024 are reported once each.
 #[test]
-fn ports_that_cannot_be_are_named() {
+fn invalid_ports_are_reported() {
     let said =
         |http, https, ftp| check_ports(http, https, ftp).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(said(63001, 63002, None), [""; 0]);

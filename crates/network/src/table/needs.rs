@@ -1,33 +1,35 @@
-//! What must be open for a machine: by Farrier's own rules, or by the words of one generation.
+//! The ports that must be open for a machine: by Farrier's own rules, or by the text of one
+//! generation.
 
 use super::{CatalogueEntry, Generation, NodeKind, Range, Row, table};
 use crate::words::{Channel, Direction, MachineType, Phase, Transport};
 
-/// Port on which an engine listens on channel `Listen`, unless something else has it there: the
-/// SOAP engine's, range `internal` of the table.
+/// Default port on which an engine listens on channel `Listen`: the SOAP engine's, range `internal`
+/// of the table.
 pub const LISTEN_PORT: u16 = 62286;
 
-/// Something that must be open.
+/// A port that must be open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
-    /// Who opens the connection.
+    /// The side that opens the connection.
     pub direction: Direction,
-    /// On which port the other side listens.
+    /// The port on which the other side listens.
     pub port: PortOf,
     /// TCP or UDP.
     pub transport: Transport,
-    /// What is spoken.
+    /// The protocol.
     pub protocol: String,
-    /// The text has it in parentheses: our reading is that only devices without HTTPS need it.
+    /// The port is in parentheses in the text: our interpretation is that only devices without
+    /// HTTPS need it.
     pub optional: bool,
-    /// What for.
+    /// The purpose.
     pub purpose: String,
 }
 
-/// A port, before it is known which number it has in this run.
+/// A port before its number in this run is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PortOf {
-    /// Always this one.
+    /// A fixed number.
     Fixed(u16),
     /// The machine's SSH server, usually 22.
     Ssh,
@@ -35,29 +37,29 @@ pub enum PortOf {
     Http,
     /// The run's port with TLS, usually 63002.
     Https,
-    /// The engine's own, usually [`LISTEN_PORT`].
+    /// The engine's port, usually [`LISTEN_PORT`].
     Listen,
-    /// One of these. The upper end is soft where `overflow` is set.
+    /// A range of ports. The upper end is soft if `overflow` is set.
     Range {
-        /// The lowest.
+        /// The lowest port.
         first: u16,
-        /// The highest that is expected.
+        /// The highest port that is expected.
         last: u16,
-        /// Whether there may be higher ones.
+        /// Whether there may be higher ports.
         overflow: bool,
     },
 }
 
-/// The numbers that ports have for one machine in one run.
+/// The port numbers of one machine in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Actual {
-    /// The machine's SSH server.
+    /// The port of the machine's SSH server.
     pub ssh: u16,
     /// The run's port for devices without TLS.
     pub http: u16,
     /// The run's port with TLS.
     pub https: u16,
-    /// The engine's own.
+    /// The engine's port.
     pub listen: u16,
 }
 
@@ -71,16 +73,16 @@ impl Default for Actual {
 /// Port numbers, from the lowest to the highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resolved {
-    /// The lowest.
+    /// The lowest port.
     pub first: u16,
-    /// The highest; the same for a single port.
+    /// The highest port; equals `first` for a single port.
     pub last: u16,
-    /// Whether there may be higher ones.
+    /// Whether there may be higher ports.
     pub overflow: bool,
 }
 
 impl PortOf {
-    /// The numbers it has.
+    /// Returns the port numbers for these actual ports.
     pub fn resolve(self, actual: &Actual) -> Resolved {
         let one = |port| Resolved { first: port, last: port, overflow: false };
         match self {
@@ -94,7 +96,7 @@ impl PortOf {
     }
 }
 
-/// A generation does not list a type of machine.
+/// The error that a generation does not list a type of machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{generation} does not list {machine}; {}", instead(*.machine))]
 pub struct Unlisted {
@@ -116,16 +118,18 @@ fn instead(machine: MachineType) -> String {
     }
 }
 
-/// What must be open for a machine of this type in this phase, by Farrier's own rules.
+/// Returns the ports that must be open for a machine of this type in this phase, by Farrier's own
+/// rules.
 ///
-/// Devices: the cells of the generation that [`Generation::of`] names, whatever the channel, since no
-/// engine is put on them. iDRAC and other Redfish services: 443 towards them, and 63002 back to pull
-/// an image (DMTF DSP0266, `SimpleUpdate`; a BMC that takes a push needs no way back).
+/// Devices: the cells of the generation that [`Generation::of`] names, whatever the channel, since
+/// no engine runs on them. iDRAC and other Redfish services: 443 towards them, and 63002 back to
+/// pull an image (DMTF DSP0266, `SimpleUpdate`; a BMC that accepts a push needs no return path).
 ///
 /// Linux and Windows:
-/// - `Session`: the cells of 7.3.0 and later, which have nothing on the way back.
-/// - `Callback`: the cells of 7.2.1 and earlier, but of the way back only the port with TLS, for
-///   Farrier's engine speaks nothing else. (The old one posted its state by plain HTTP, too.)
+/// - `Session`: the cells of 7.3.0 and later, which have no return path.
+/// - `Callback`: the cells of 7.2.1 and earlier, but only the HTTPS port of the return path,
+///   because Farrier's engine speaks nothing else. (The old one also posted its state by plain
+///   HTTP.)
 /// - `Listen`: as `Session`, and the port on which the engine listens ([`LISTEN_PORT`]).
 pub fn needs(machine: MachineType, channel: Channel, phase: Phase) -> Vec<Need> {
     let Some(newest) = Generation::of(machine) else { return redfish(phase) };
@@ -153,7 +157,7 @@ pub fn needs(machine: MachineType, channel: Channel, phase: Phase) -> Vec<Need> 
     needs
 }
 
-/// What Farrier does on a port, where the old tools did something else on it.
+/// Returns Farrier's purpose of a port, if the old tools used the port for something else.
 fn own_purpose(port: PortOf, machine: MachineType) -> Option<&'static str> {
     match port {
         PortOf::Ssh => Some("Farrier signs in"),
@@ -166,7 +170,8 @@ fn own_purpose(port: PortOf, machine: MachineType) -> Option<&'static str> {
     }
 }
 
-/// Redfish: `SimpleUpdate` names a URI and the service fetches it (DSP0266, clause on `UpdateService`).
+/// Redfish: `SimpleUpdate` names a URI and the service fetches it (DSP0266, clause on
+/// `UpdateService`).
 fn redfish(phase: Phase) -> Vec<Need> {
     let need = |direction, port, purpose: &str| Need {
         direction,
@@ -185,9 +190,11 @@ fn redfish(phase: Phase) -> Vec<Need> {
     }
 }
 
-/// What must be open in the words of one generation, nothing added and nothing left out.
+/// Returns the ports that must be open according to one generation, with nothing added and nothing
+/// left out.
 ///
-/// The ports of the old HTTP and HTTPS servers are those of the run, for they could be moved.
+/// The ports of the old HTTP and HTTPS servers are those of the run, because they were
+/// configurable.
 pub fn seed_needs(machine: MachineType, generation: Generation, phase: Phase) -> Result<Vec<Need>, Unlisted> {
     let unlisted = Unlisted { machine, generation };
     let kind = NodeKind::of(machine).ok_or(unlisted)?;
@@ -230,10 +237,10 @@ fn of_port(entry: &CatalogueEntry, direction: Direction, optional: bool) -> Need
     }
 }
 
-/// A range and the port that is taken before it.
+/// Returns the needs of a range and of its preferred port.
 ///
-/// The direction is the cell's. Of `controller_to_target` the text says both that its messages go to
-/// the machine and that its ports are the controller's; the purpose repeats that.
+/// The direction is the cell's. For `controller_to_target` the text says both that its messages go
+/// to the machine and that its ports are the controller's; the purpose repeats that.
 fn of_range(range: &Range, direction: Direction) -> Vec<Need> {
     let need = |port| Need {
         direction,

@@ -1,10 +1,10 @@
-//! The cells of the tables, and where the texts disagree.
+//! The cells of the tables, and the disagreements between the texts.
 
 use super::Generation;
 use crate::words::{Direction, MachineType, Phase};
 use serde::Deserialize;
 
-/// A machine, as the table calls it.
+/// A machine type as the table names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the words of the file")]
@@ -28,8 +28,8 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
-    /// What the table calls a type of machine. No text knows Redfish; of iDRAC only the channel that
-    /// its own host has is known, which is not ours to open.
+    /// Returns the table's name of a machine type. No text lists Redfish; for iDRAC the texts list
+    /// only the channel from its own host, which Farrier does not open.
     pub fn of(machine: MachineType) -> Option<Self> {
         match machine {
             MachineType::Linux => Some(Self::Linux),
@@ -50,7 +50,7 @@ impl NodeKind {
     }
 }
 
-/// One cell.
+/// One cell of a table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the words of the file")]
@@ -62,22 +62,22 @@ pub struct Row {
     pub phase: PhaseOf,
     pub direction: RowDirection,
     pub generations: Vec<Generation>,
-    /// None at all: nothing is needed that way, so it stays closed.
+    /// Empty: nothing is needed in this direction, so it stays closed.
     pub ports: Option<Vec<u16>>,
-    /// Instead of `ports`.
+    /// Used instead of `ports`.
     pub range: Option<String>,
     pub protocols: Vec<String>,
-    /// In parentheses in the text.
+    /// Ports in parentheses in the text.
     #[serde(default)]
     pub optional: Vec<u16>,
-    /// What the port is for, where the text gives no number.
+    /// The purpose of the port, if the text gives no number.
     pub port_is: Option<String>,
     pub ip: Option<Vec<String>>,
     pub note: Option<String>,
 }
 
 impl Row {
-    /// Whether it speaks of this.
+    /// Reports whether the cell applies to this machine, generation and phase.
     pub fn speaks_of(&self, kind: NodeKind, generation: Generation, phase: Phase) -> bool {
         let phases = match self.phase {
             PhaseOf::Any => true,
@@ -88,7 +88,7 @@ impl Row {
     }
 }
 
-/// Where a cell stands.
+/// The position of a cell.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum RowNumber {
@@ -119,7 +119,7 @@ pub enum RowDirection {
 }
 
 impl RowDirection {
-    /// The directions that it stands for.
+    /// Returns the directions that it covers.
     pub fn directions(self) -> &'static [Direction] {
         match self {
             Self::ToTarget => &[Direction::ToTarget],
@@ -129,7 +129,7 @@ impl RowDirection {
     }
 }
 
-/// What a text says where another says something else.
+/// A statement of a text that another text contradicts.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Statement {
@@ -137,11 +137,11 @@ pub enum Statement {
     Is(bool),
     /// These ports.
     Ports(Vec<u16>),
-    /// In words.
+    /// A text.
     Words(String),
 }
 
-/// Where two texts disagree.
+/// A disagreement between two texts.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the words of the file")]
@@ -159,7 +159,7 @@ pub struct Conflicts {
     pub added: Option<Vec<NodeKind>>,
 }
 
-/// How many of what there are, for the test that reads the file.
+/// The number of entries of each kind, for the test that reads the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the words of the file")]

@@ -1,4 +1,4 @@
-//! The table is whole, and what follows from it.
+//! Checks that the table is complete, and what Farrier derives from it.
 
 use super::*;
 use crate::words::{Channel, Direction, Phase};
@@ -19,7 +19,7 @@ fn the_table_has_as_many_cells_as_the_texts() {
 
 /// A cell whose port has no transport, or whose range does not exist, would be silently left out.
 #[test]
-fn every_cell_says_something_that_is_known() {
+fn every_cell_refers_to_known_entries() {
     let table = table();
     for row in &table.rows {
         assert!(table.seeds.contains_key(&row.seed), "{row:?}");
@@ -37,7 +37,7 @@ fn every_cell_says_something_that_is_known() {
     }
 }
 
-/// Where texts disagree the user decides; each disagreement must still be there to be decided on.
+/// The user decides where texts disagree; each disagreement must still be recorded.
 #[test]
 fn the_disagreements_are_as_recorded() {
     let ids: Vec<&str> = table().conflicts.iter().map(|conflict| conflict.id.as_str()).collect();
@@ -56,7 +56,7 @@ fn the_disagreements_are_as_recorded() {
         ]
     );
     let conflict = |id: &str| table().conflicts.iter().find(|conflict| conflict.id == id).unwrap();
-    // The rows say the same as the list of disagreements.
+    // The rows agree with the list of disagreements.
     let back = |generation| {
         ports(
             &seed_needs(MachineType::SuperdomeX, generation, Phase::Deployment).unwrap(),
@@ -75,7 +75,7 @@ fn the_disagreements_are_as_recorded() {
     assert!(initial.iter().all(|port| ports(&psp, Direction::ToTarget).contains(port)));
 }
 
-/// Port numbers of single ports, as they are without a run, in order.
+/// Returns the numbers of the single ports, with their defaults, in order.
 fn ports(needs: &[Need], direction: Direction) -> Vec<u16> {
     let of_direction = needs.iter().filter(|need| need.direction == direction);
     let mut ports: Vec<u16> = of_direction.map(|need| need.port.resolve(&Actual::default()).first).collect();
@@ -83,7 +83,7 @@ fn ports(needs: &[Need], direction: Direction) -> Vec<u16> {
     ports
 }
 
-/// The newest text that knows a machine is followed; one that nobody knows has our own rule.
+/// The newest text that lists a machine applies; a machine that no text lists has our own rule.
 #[test]
 fn each_type_follows_the_newest_text_that_lists_it() {
     use MachineType::{HPUX, IDRAC, Moonshot, Redfish, Superdome2};
@@ -99,7 +99,7 @@ fn each_type_follows_the_newest_text_that_lists_it() {
     }
 }
 
-/// What a site has to open, written out by hand from the two manuals and the design.
+/// The ports that a site has to open, written by hand from the two manuals and the design.
 #[test]
 fn what_each_type_needs() {
     use MachineType::*;
@@ -135,7 +135,7 @@ fn what_each_type_needs() {
     }
 }
 
-/// Only port 80 stands in parentheses, and names and datagrams of `NetBIOS` are no TCP.
+/// Only port 80 is in parentheses, and names and datagrams of `NetBIOS` are not TCP.
 #[test]
 fn parentheses_and_transports_are_kept() {
     for machine in MachineType::ALL {
@@ -147,9 +147,9 @@ fn parentheses_and_transports_are_kept() {
     }
 }
 
-/// The SOAP era has ranges, with their soft ends, and one port that is taken before its range.
+/// The SOAP era has ranges, with their soft ends, and one preferred port.
 #[test]
-fn the_soap_era_is_spoken_of_in_ranges() {
+fn the_soap_era_has_ranges() {
     let needs = seed_needs(MachineType::Linux, Generation::PspSoap, Phase::Inventory).unwrap();
     let range = |first, last, overflow| PortOf::Range { first, last, overflow };
     let of =
@@ -160,7 +160,7 @@ fn the_soap_era_is_spoken_of_in_ranges() {
     assert_eq!(of(Direction::FromTarget), [&[range(61000, 61007, true)][..], &log].concat());
 }
 
-/// A refusal says where to look instead.
+/// A refusal names the generations that list the type.
 #[test]
 fn a_generation_that_does_not_list_a_type_names_those_that_do() {
     let said =

@@ -1,4 +1,4 @@
-//! The ledger beside the model, over whatever is taken.
+//! Compares the ledger with the model, whichever ports are taken.
 
 use super::super::*;
 use super::{BLOCK, conflict, model, profile, request, runner_host};
@@ -26,7 +26,8 @@ fn block() -> impl Strategy<Value = Option<Block>> {
     ]
 }
 
-/// Ports near the beginning of the block or of the usual ones, each had by a run or by somebody else.
+/// Ports near the beginning of the block or of the usual pair, each owned by a run or by another
+/// program.
 fn taken(near: u16) -> impl Strategy<Value = Vec<(u16, bool)>> {
     prop::collection::vec((0..24_u16, any::<bool>()), 0..30)
         .prop_map(move |some| some.into_iter().map(|(n, run)| (near.saturating_add(n), run)).collect())
@@ -51,9 +52,9 @@ fn split(taken: &[(u16, bool)]) -> (Vec<Claim>, Vec<Conflict>) {
 }
 
 proptest! {
-    /// What the ledger gives is what the words say, wherever ports are missing.
+    /// The ledger allocates what the model allows, whichever ports are missing.
     #[test]
-    fn a_pair_is_the_first_that_the_words_allow(
+    fn a_pair_is_the_first_that_the_model_allows(
         wanted in wanted(),
         (block, taken) in block().prop_flat_map(|block| {
             (Just(block), taken(block.map_or(63001, |block| block.first)))
@@ -61,7 +62,7 @@ proptest! {
         at_wanted in 0..4_u8,
     ) {
         let mut taken = taken;
-        // Both, one or none of those that are wanted.
+        // Both, one or none of the wanted ports are taken.
         taken.extend((at_wanted & 1 != 0).then_some((wanted.http, true)));
         taken.extend((at_wanted & 2 != 0).then_some((wanted.https, false)));
         let (claims, conflicts) = split(&taken);
@@ -79,7 +80,7 @@ proptest! {
         prop_assert_eq!(given.refused.contains_key("r0"), expected.is_none());
     }
 
-    /// Any subset of the sixteen host ports, foreign to the last one.
+    /// Any subset of the sixteen host ports may be foreign.
     #[test]
     fn any_subset_of_the_block_may_be_taken(mask: u16) {
         let foreign: BTreeSet<u16> = (0..16).filter(|bit| mask & (1 << bit) != 0).map(|bit| 63001 + bit).collect();
@@ -97,15 +98,16 @@ proptest! {
         let held: BTreeSet<u16> = claims.iter().map(|claim| claim.port).collect();
         prop_assert_eq!(held.len(), claims.len());
         prop_assert!(held.is_disjoint(&foreign));
-        // As many as go into the gaps.
+        // As many pairs as fit into the gaps.
         let free: Vec<bool> = (63001..=63016).map(|port| !foreign.contains(&port)).collect();
         let possible: usize = free.split(|is_free| !is_free).map(|gap| gap.len() / 2).sum();
         prop_assert_eq!(served, possible);
     }
 
-    /// Whatever others claim or report afterwards, nobody is moved who did not complain.
+    /// Whatever others claim or report afterwards, a runner that reported no conflict keeps its
+    /// pair.
     #[test]
-    fn what_stands_stays(block in block(), before in taken(63001), after in taken(63001), same: bool) {
+    fn undisputed_pairs_stay(block in block(), before in taken(63001), after in taken(63001), same: bool) {
         let sharing = if same { PairSharing::Shared } else { PairSharing::PerRunner };
         let runners = vec![runner_host("r0", "h0", block), runner_host("r1", "h1", block)];
         let mut request = request("run", runners, sharing);
@@ -120,9 +122,9 @@ proptest! {
         }
     }
 
-    /// The order in which anything is listed changes nothing.
+    /// The order of all lists is irrelevant.
     #[test]
-    fn order_plays_no_part(taken in taken(63001), block in block()) {
+    fn the_order_does_not_matter(taken in taken(63001), block in block()) {
         let runners = vec![runner_host("r0", "h0", block), runner_host("r1", "h0", block), runner_host("r2", "h1", block)];
         let mut request = request("run", runners, PairSharing::PerRunner);
         let (mut claims, mut conflicts) = split(&taken);
@@ -133,7 +135,7 @@ proptest! {
         prop_assert_eq!(one, allocate(&request, &claims, &conflicts));
     }
 
-    /// The ranges of the SOAP era go on above their soft end, however many nodes are chosen.
+    /// The ranges of the SOAP era continue above their soft end, however many nodes there are.
     #[test]
     fn a_range_gives_the_next_available_port(mask: u16, id in 0..3_usize, nodes in 1..64_usize) {
         let (id, first, soft_last) =
@@ -151,9 +153,9 @@ proptest! {
         }
     }
 
-    /// 80 if available, else any of the six: each of them for some chance, none but those.
+    /// 80 if available, else any of the six: each of them for some seed, and no other port.
     #[test]
-    fn the_log_server_is_where_the_words_say(mask: u8) {
+    fn the_log_server_is_where_the_text_says(mask: u8) {
         let all = [80, 63000, 63001, 63002, 63003, 63004, 63005];
         let taken: BTreeSet<u16> = all.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, p)| *p).collect();
         let conflicts: Vec<Conflict> = taken.iter().map(|port| conflict("x", "h0", *port)).collect();
@@ -167,10 +169,10 @@ proptest! {
 }
 
 proptest! {
-    /// Whoever asks later takes nothing that somebody who waits could have had, and whatever is
-    /// left over goes to the first who can use it.
+    /// A later run takes nothing that a waiting run could have had, and the first run that can use
+    /// a remaining port gets it.
     #[test]
-    fn nobody_passes_one_who_waits(
+    fn a_later_run_does_not_overtake_a_waiting_one(
         count in 1..20_u16,
         foreign in taken(63001),
         asked in prop::collection::vec((0..4_usize, any::<bool>()), 1..12),
@@ -186,7 +188,7 @@ proptest! {
             request
         }).collect();
         let (claims, conflicts) = split(&foreign);
-        // One after the other, each after its elders were really given theirs …
+        // One request after the other, each after the earlier ones were really given their pairs …
         let mut one_by_one = claims.clone();
         let mut expected = Vec::new();
         for request in &requests {
@@ -194,7 +196,7 @@ proptest! {
             one_by_one.extend(given.pairs.get("r0").into_iter().flat_map(|pair| Claim::both(&request.run, "r0", "h0", *pair)));
             expected.push(given);
         }
-        // … is the same as if any of them is asked first.
+        // … gives the same result as any of them alone after its predecessors.
         for (n, request) in requests.iter().enumerate() {
             prop_assert_eq!(&allocate_after(&requests[..n], request, &claims, &conflicts).pairs, &expected[n].pairs);
         }

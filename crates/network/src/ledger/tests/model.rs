@@ -1,4 +1,4 @@
-//! What the texts say, in the plainest code that says it. Shares nothing with the ledger.
+//! The rules of the texts in the simplest possible code. Shares nothing with the ledger.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +36,7 @@ pub(super) fn next_available(first: u16, taken: &BTreeSet<u16>) -> Option<u16> {
     Some(port)
 }
 
-/// "Port 80 (if available) or a random port between 63000 and 63005": all that it may be.
+/// "Port 80 (if available) or a random port between 63000 and 63005": all possible ports.
 pub(super) fn log_server(taken: &BTreeSet<u16>) -> BTreeSet<u16> {
     if !taken.contains(&80) {
         return BTreeSet::from([80]);

@@ -1,4 +1,4 @@
-//! Runners that bind what they were given, in any order, on hosts where others listen, too.
+//! Runners bind the ports that they were given, in any order, on hosts with foreign listeners.
 
 use super::super::*;
 use super::{request, runner_host};
@@ -7,19 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const HOSTS: [&str; 2] = ["h0", "h1"];
 
-/// One listener that a run needs on a host.
+/// The listener of one run on one host.
 type Place = (String, String);
 
-/// What the operating systems and the API server know.
+/// The state of the operating systems and the API server.
 #[derive(Debug, Default)]
 struct World {
-    /// Ports that somebody else listens on.
+    /// Ports that other programs listen on.
     foreign: BTreeSet<(String, u16)>,
-    /// What each listener was given.
+    /// The pair of each listener.
     given: BTreeMap<Place, Pair>,
-    /// Which of them hold what they were given.
+    /// The listeners that are bound.
     bound: BTreeSet<Place>,
-    /// What runners reported.
+    /// The conflicts that runners reported.
     conflicts: Vec<Conflict>,
 }
 
@@ -38,7 +38,7 @@ impl World {
         allocate(&request, claims, &self.conflicts)
     }
 
-    /// A leader with this view of the claims decides for a run. Says whether anything changed.
+    /// A leader with this view of the claims allocates for a run. Returns whether anything changed.
     fn decide(&mut self, run: &str, block: Option<Block>, claims: &[Claim]) -> bool {
         let before = self.given.clone();
         let allocation = self.ask(run, block, claims);
@@ -54,7 +54,8 @@ impl World {
         self.given != before
     }
 
-    /// A runner tries to listen, and reports what it could not have. Says whether anything changed.
+    /// A runner tries to bind, and reports the ports that it could not bind. Returns whether
+    /// anything changed.
     fn bind(&mut self, place: &Place) -> bool {
         let Some(pair) = self.given.get(place).copied() else { return false };
         if self.bound.contains(place) {
@@ -89,9 +90,9 @@ fn place(run: &str, host: &str) -> Place {
 
 proptest! {
     /// Two leaders that do not see each other's writes, runners in any order, foreign listeners: in
-    /// the end no two hold one port on a host, and who has none could not have any.
+    /// the end no port of a host has two owners, and a run without a pair could not have one.
     #[test]
-    fn whoever_can_be_served_is(
+    fn every_run_that_can_be_served_is_served(
         runs in 2..7_usize,
         count in prop_oneof![Just(None), (2..16_u16).prop_map(Some)],
         foreign in prop::collection::btree_set((0..HOSTS.len(), 63001..63020_u16), 0..10),
@@ -101,7 +102,7 @@ proptest! {
         let mut world = World::default();
         world.foreign.extend(foreign.into_iter().map(|(host, port)| (HOSTS[host].to_owned(), port)));
         let runs: Vec<String> = (0..runs).map(|n| format!("run-{n}")).collect();
-        // First a while in which anything goes, blind leaders included.
+        // First a phase in which anything goes, blind leaders included.
         for (which, decides, blind) in order {
             let run = which.get(&runs).clone();
             if decides {

@@ -1,4 +1,4 @@
-//! The commands. Only these know everything; only these use `anyhow`.
+//! The commands. Only these modules depend on all others; only these use `anyhow`.
 
 pub mod cluster;
 pub mod crd;

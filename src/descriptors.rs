@@ -1,15 +1,14 @@
-//! How many files and sockets this process may have open.
+//! The limit of open files and sockets of this process.
 //!
-//! Many systems start a process with 1024 and let it have more when it asks: a program that uses
-//! `select` could not cope with them. This one does not use it.
+//! Many systems start a process with a soft limit of 1024 and allow it to raise the limit, because
+//! programs that use `select` could not handle more. This program does not use `select`.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Where there is no limit, or none that fits.
+/// The assumed limit if there is none, or if it does not fit the type.
 const MANY: usize = 1 << 20;
 
-/// Takes as many as the system gives without being asked by an administrator. Where it does not,
-/// what there is must do.
+/// Raises the soft limit to the hard limit. On failure the current limit stays.
 pub(crate) fn raise() {
     let mut limits = getrlimit(Resource::Nofile);
     limits.current = limits.maximum;
@@ -18,7 +17,7 @@ pub(crate) fn raise() {
     }
 }
 
-/// How many there may be now.
+/// Returns the current limit.
 pub(crate) fn limit() -> usize {
     let current = getrlimit(Resource::Nofile).current;
     current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MANY)

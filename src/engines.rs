@@ -1,4 +1,4 @@
-//! The engines that this operator can put on machines: files beside the executable.
+//! The engine binaries that this operator can deploy: files beside the executable.
 
 use crate::failure::Failure;
 use bytes::Bytes;
@@ -14,11 +14,11 @@ use std::sync::Arc;
 /// One engine binary.
 #[derive(Clone)]
 pub struct Engine {
-    /// `sha256:` and the digest of the binary itself.
+    /// `sha256:` and the digest of the uncompressed binary.
     pub digest: String,
-    /// The binary as it is.
+    /// The uncompressed binary.
     pub raw: Bytes,
-    /// The binary, compressed: what travels to machines that have gzip.
+    /// The binary compressed with gzip, sent to machines that have gzip.
     pub gzip: Bytes,
 }
 
@@ -33,7 +33,7 @@ impl Engines {
     /// Reads every `farrier-engine-ARCH-linux` in a directory.
     ///
     /// # Errors
-    /// When the directory cannot be read or has no engine in it.
+    /// When the directory cannot be read or contains no engine.
     pub fn load(dir: &Path) -> std::io::Result<Self> {
         let mut by_arch = BTreeMap::new();
         for entry in std::fs::read_dir(dir)? {
@@ -56,15 +56,15 @@ impl Engines {
         Ok(Self { dir: dir.to_owned(), by_arch: Arc::new(by_arch) })
     }
 
-    /// The architectures that there is an engine for.
+    /// Returns the architectures that have an engine.
     pub fn architectures(&self) -> Vec<&str> {
         self.by_arch.keys().map(String::as_str).collect()
     }
 
-    /// The engine for a machine.
+    /// Returns the engine for a machine.
     ///
     /// # Errors
-    /// `ArchitectureNotSupported` naming what there is.
+    /// `ArchitectureNotSupported`, naming the available architectures.
     pub fn for_machine(&self, node: &str, system: &str, arch: &str) -> Result<Engine, Failure> {
         let canonical = match arch {
             "amd64" => "x86_64",
@@ -94,7 +94,7 @@ fn read(path: &Path) -> std::io::Result<Engine> {
     Ok(Engine { digest, gzip: encoder.finish()?.into(), raw: raw.into() })
 }
 
-/// Lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {

@@ -1,28 +1,28 @@
-//! Why something could not be done on a machine: a closed reason and a message for people.
+//! Why an operation on a machine failed: a closed reason and a message for users.
 
 use farrier_update::Reason;
 
 /// A failure that ends an attempt.
 ///
-/// The reason becomes the condition's reason and a metric label; it alone decides what happens
-/// next. The message names the object and the next step.
+/// The reason becomes the condition's reason and a metric label; it alone decides what happens next.
+/// The message names the object and the next step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What kind of failure.
+    /// The kind of failure.
     pub reason: Reason,
-    /// What happened, on which object, what to do next.
+    /// What happened, to which object, and what to do next.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure of this kind.
+    /// Creates a failure.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }
 
-/// The text of an error and of all its sources, joined once.
+/// Joins the texts of an error and its sources, without repetitions.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,7 +1,7 @@
-//! Numbers about objects, worked out from the caches at each scrape.
+//! Metrics about objects, computed from the caches at each scrape.
 //!
-//! Only the replica that decides tells them: each replica knows all objects, and a sum over
-//! replicas would count every machine several times.
+//! Only the leader exports them: each replica caches all objects, so a sum over replicas would count
+//! every machine several times.
 
 use crate::api::update_run::{Counts, DesiredState};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition};
@@ -15,11 +15,11 @@ use prometheus_client::encoding::DescriptorEncoder;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Counts the objects of a world.
+/// Collector of the metrics about the cached objects.
 pub struct Fleet {
-    /// What is known of the cluster.
+    /// The caches of the cluster's objects.
     pub caches: Caches,
-    /// Whether this replica decides.
+    /// 1 while this replica is the leader.
     pub leader: Gauge,
 }
 
@@ -68,7 +68,8 @@ pub(crate) const NODE_STATES: &[&str] = &["held", "unknown", "unreachable", "fai
 pub(crate) const UPDATE_STATES: &[&str] =
     &["pending", "working", "retrying", "planned", "succeeded", "failed", "unreachable", "cancelled"];
 
-/// How many objects are in each state; a state without any is told as 0, so that a graph has no holes.
+/// Encodes the number of objects in each state. A state without objects is exported as 0, so that
+/// graphs have no gaps.
 fn by_state(
     encoder: &mut DescriptorEncoder,
     described: &c::MetricDescription<1>,
@@ -175,14 +176,15 @@ fn update_state(update: &NodeUpdate) -> &'static str {
     }
 }
 
-/// Ended, and not proven clean: work was begun on the machine and the last look is missing, or found something.
+/// Reports whether the NodeUpdate has ended without proof that the machine is clean: work was started
+/// and the final check is missing, or found leftovers.
 fn is_unclean(update: &NodeUpdate) -> bool {
     let Some(status) = &update.status else { return false };
     is_over(&status.conditions)
         && (!status.leftovers.is_empty() || condition::is(&status.conditions, "TornDown", "False"))
 }
 
-/// Seconds since an object was made.
+/// Seconds since the object was created.
 fn age(object: &impl ResourceExt) -> Option<f64> {
     let created = object.creation_timestamp()?;
     Some(condition::now().0.duration_since(created.0).as_secs_f64().max(0.0))
@@ -192,7 +194,7 @@ fn age(object: &impl ResourceExt) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Whoever writes an alert on a value that he guessed never hears from it.
+    /// An alert on a guessed label value would never fire.
     #[test]
     fn values_of_labels_are_documented() {
         let run_nodes: Vec<&str> = run_nodes([].into_iter()).map(|([state], _)| state).into();

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! cmd ─► controllers ─► api, update (pure)            decides
-//!    └─► runner ─► session ─► drivers ─► ssh          does
-//!                        └─► conversation, payload, engines
+//!    └─► runner ─► session ─► drivers ─► ssh          acts on machines
+//!                        └─► engine_api, payload, engines
 //! ```
 //!
-//! `session` and everything below it know neither kube nor `api`: the runner translates. Only
+//! `session` and everything below it depend on neither kube nor `api`: the runner translates. Only
 //! `act` and `publish` write to Kubernetes.
 
 pub mod api;

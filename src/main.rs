@@ -1,4 +1,4 @@
-//! Parses the command line, dispatches, prints the chain of an error.
+//! Parses the command line, dispatches the command, and prints the error chain on failure.
 
 use clap::{Parser, Subcommand};
 use farrier::{cmd, telemetry};
@@ -25,7 +25,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // Dropped at the end: what is left of traces is sent then.
+    // Dropped at the end of main, which sends the spans that are still buffered.
     let _telemetry = match telemetry::init(cli.log) {
         Ok(telemetry) => telemetry,
         Err(error) => {
@@ -33,8 +33,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // rustls of the engine stands on another library. Where both are built at once it would not
-    // choose between them; an error means that the choice was made already.
+    // The engine's rustls uses another crypto library. If both are built at once, rustls does not
+    // choose between them, so the choice is made here. An error means that a provider is already
+    // installed.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     match cli.command {
         Command::Crd(args) => said(cmd::crd::run(&args)),
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// For commands that a person types.
+/// Reports the result of a command that a user runs in a terminal.
 fn said(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,7 +56,7 @@ fn said(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// For those whose last words belong to a log.
+/// Reports the result of a command whose final error belongs in the log.
 fn logged(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,7 +72,7 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     runtime.block_on(work)
 }
 
-/// The chain of causes in one line, without repetitions.
+/// Returns the chain of causes in one line, without repetitions.
 fn chain(error: &anyhow::Error) -> String {
     farrier::failure::chain(error.as_ref())
 }
@@ -81,7 +82,7 @@ mod tests {
     use super::Cli;
     use clap::CommandFactory as _;
 
-    /// A command line that contradicts itself ends every command before it begins.
+    /// An inconsistent definition of the command line would make every command fail at startup.
     #[test]
     fn the_command_line_holds_together() {
         Cli::command().debug_assert();

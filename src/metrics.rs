@@ -1,8 +1,8 @@
-//! What the operator counts and measures, for Prometheus.
+//! Prometheus metrics of the operator.
 //!
-//! One [`Metrics`] is made at the start and handed to whoever counts; there is nothing global.
-//! Numbers about objects are worked out from the caches when they are asked for (`fleet_metrics`), so
-//! that they agree with what the objects' statuses say.
+//! One [`Metrics`] is created at startup and passed to each component that counts; there is no global
+//! state. Metrics about objects are computed from the caches at scrape time (`fleet_metrics`), so that
+//! they agree with the objects' statuses.
 
 pub mod api_calls;
 pub mod catalogue;
@@ -22,56 +22,56 @@ use prometheus_client::collector::Collector;
 use prometheus_client::registry::Registry;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// From a quick look to an installer that takes hours.
+/// Buckets for work on machines: from a short check to an installer that runs for hours.
 const WORK: Buckets =
     Buckets(&[1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0]);
 
-/// From a local answer to a server in trouble.
+/// Buckets for requests: from a local response to an overloaded server.
 const ANSWER: Buckets = Buckets(&[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
 
-/// What the parts of the operator count. Clones count together.
+/// The metrics of all components. Clones share the same counters.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
-    /// Machines in runs that ended: result and reason.
+    /// NodeUpdates that ended, by result and reason.
     pub node_updates_ended: Counters<2>,
-    /// Handed to another runner.
+    /// NodeUpdates that were handed over to another runner.
     pub hand_overs: Counters<0>,
-    /// Attempts that ended: result and reason.
+    /// Attempts that ended, by result and reason.
     pub attempts: Counters<2>,
-    /// How long they took: result.
+    /// Duration of attempts, by result.
     pub attempt_duration: Histograms<1>,
-    /// From creation to the first attempt.
+    /// Time from the creation of a NodeUpdate to its first attempt.
     pub first_attempt_delay: Histograms<0>,
-    /// Attempts under way.
+    /// Attempts in progress.
     pub sessions: Gauge,
-    /// SSH connections: result.
+    /// SSH connections, by result.
     pub ssh_connects: Counters<1>,
-    /// Engines brought: result.
+    /// Engine deployments, by result.
     pub engine_deploys: Counters<1>,
-    /// Looks after the work: result.
+    /// Clean-up checks after the work, by result.
     pub clean_ups: Counters<1>,
-    /// Payloads asked for: result.
+    /// Payload lookups, by result.
     pub payload_lookups: Counters<1>,
-    /// Bytes fetched.
+    /// Payload bytes fetched from sources.
     pub payload_fetched: Counters<0>,
-    /// Bytes handed to engines.
+    /// Payload bytes served to engines.
     pub payload_served: Counters<0>,
-    /// Decisions: result.
+    /// Reconciliations of runs, by result.
     pub reconciles: Counters<1>,
-    /// How long they took.
+    /// Duration of reconciliations.
     pub reconcile_duration: Histograms<0>,
-    /// Requests to the API server: verb, resource, result.
+    /// Requests to the API server, by verb, resource and result.
     pub api_requests: Counters<3>,
-    /// How long they took: verb.
+    /// Duration of requests to the API server, by verb.
     pub api_request_duration: Histograms<1>,
-    /// Watches interrupted: kind.
+    /// Interrupted watches, by kind.
     pub watch_interruptions: Counters<1>,
-    /// Objects left out: kind.
+    /// Objects that were skipped because they could not be parsed, by kind.
     pub objects_unreadable: Counters<1>,
-    /// Events: result.
+    /// Events, by result.
     pub events: Counters<1>,
-    /// Whether this replica decides.
+    /// 1 while this replica is the leader.
     pub leader: Gauge,
     /// Runners with a fresh Lease.
     pub runners_live: Gauge,
@@ -84,7 +84,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Nothing counted yet.
+    /// Creates and registers all metrics, with no observations.
     pub fn new() -> Self {
         let mut r = Registry::default();
         let metrics = Self {
@@ -117,8 +117,8 @@ impl Metrics {
         metrics
     }
 
-    /// Series that alerts ask for: an increase from nothing to one is seen only where there was a
-    /// zero before.
+    /// Creates series that alerts use with the value zero: Prometheus sees an increase to one only if
+    /// it scraped a zero before.
     fn begin_at_zero(&self) {
         let name = Reason::as_str;
         for reason in [Reason::HostKeyChanged, Reason::HostKeyUnknown] {
@@ -143,12 +143,12 @@ impl Metrics {
         }
     }
 
-    /// Has somebody else's numbers served too; they are asked for at each scrape.
+    /// Registers a collector, which is called at each scrape.
     pub fn collect(&self, collector: impl Collector) {
         self.lock().register_collector(Box::new(collector));
     }
 
-    /// Has a gauge served that is worked out at each scrape.
+    /// Registers a gauge whose values are computed at each scrape.
     pub fn watch<const N: usize>(
         &self,
         described: &'static c::MetricDescription<N>,
@@ -157,7 +157,7 @@ impl Metrics {
         self.collect(process::Watched { described, values });
     }
 
-    /// Everything in the text format of `OpenMetrics`.
+    /// Encodes all metrics in the text format of `OpenMetrics`.
     ///
     /// # Errors
     /// None in practice: writing to a string does not fail.
@@ -172,7 +172,7 @@ impl Metrics {
     }
 }
 
-/// The value of a label `result` for something that has a reason when it fails.
+/// Returns the value of the label `result`: `good` on success, the reason on failure.
 pub fn result_of<T>(result: &Result<T, Failure>, good: &'static str) -> &'static str {
     match result {
         Ok(_) => good,

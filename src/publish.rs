@@ -1,7 +1,7 @@
-//! The only writers to the API server beside `act`: statuses and events.
+//! The only writers to the API server besides `act`: statuses and events.
 //!
-//! Statuses are written by server-side apply, one field manager for each part of the operator, so
-//! that nobody has to read before writing and nobody overwrites what is another's.
+//! Statuses are written by server-side apply with one field manager for each part of the operator, so
+//! that no part has to read before it writes and no part overwrites the fields of another.
 
 mod events;
 
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fmt::Debug;
 
-/// Says of a run which replica decides about it, and since when.
+/// Annotation of a run that names the replica that decides about it, and since when.
 const LEADER_ANNOTATION: &str = "farrier.dev/leader";
 
 /// Field manager of the controller.
@@ -26,10 +26,10 @@ pub const CONTROLLER: &str = "farrier-controller";
 /// Field manager of runners.
 pub const RUNNER: &str = "farrier-runner";
 
-/// The API server takes field managers of this length at most.
+/// Maximum length of a field manager's name in the API server.
 const MAX_MANAGER_LEN: usize = 128;
 
-/// A kind that lives in a namespace and has a status.
+/// A namespaced kind that has a status.
 pub trait Kind:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone
@@ -57,14 +57,14 @@ impl<K> Kind for K where
 /// Writes a status. The object must exist.
 ///
 /// # Errors
-/// Those of the API server; 404 when the object is gone, 409 when it is another one now.
+/// Errors of the API server; 404 when the object is gone, 409 when it was replaced by another object.
 pub async fn status<K: Kind>(
     client: &Client,
     object: &K,
     manager: &str,
     status: &impl Serialize,
 ) -> Result<K, kube::Error> {
-    // The UID, where it is known, keeps it from an object that was made anew under the same name.
+    // The UID, if known, prevents writes to a new object of the same name.
     let metadata = match object.uid() {
         Some(uid) => json!({"name": object.name_any(), "uid": uid}),
         None => json!({"name": object.name_any()}),
@@ -72,10 +72,10 @@ pub async fn status<K: Kind>(
     write_status(client, object, manager, status, metadata).await
 }
 
-/// Writes a status that was worked out from exactly this version of the object.
+/// Writes a status that was computed from exactly this version of the object.
 ///
 /// # Errors
-/// Those of the API server; 404 when the object is gone, 409 when it is another version now.
+/// Errors of the API server; 404 when the object is gone, 409 when it has another version now.
 pub async fn status_of_version<K: Kind>(
     client: &Client,
     object: &K,
@@ -103,11 +103,11 @@ async fn write_status<K: Kind>(
     api.patch_status(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(&patch)).await
 }
 
-/// Writes what a runner says of its ports for a run; `None` takes it back. Each runner is a field
-/// manager of its own, so that none touches what another says.
+/// Writes a runner's report about its listeners for a run; `None` removes the report. Each runner uses
+/// a field manager of its own, so that runners do not touch each other's reports.
 ///
 /// # Errors
-/// Those of the API server; 404 when the run is gone, 409 when it is another one now.
+/// Errors of the API server; 404 when the run is gone, 409 when it was replaced by another object.
 pub async fn listener(
     client: &Client,
     run: &UpdateRun,
@@ -125,18 +125,18 @@ pub async fn listener(
 /// Writes an object without its status.
 ///
 /// # Errors
-/// Those of the API server.
+/// Errors of the API server.
 pub async fn object<K: Kind>(client: &Client, manager: &str, object: &K) -> Result<K, kube::Error> {
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     api.patch(&object.name_any(), &PatchParams::apply(manager).force(), &Patch::Apply(object)).await
 }
 
-/// Adds or removes our finalizer, and returns the object as it is then. `None`: nothing was to be
-/// changed, or the object is gone.
+/// Adds or removes our finalizer, and returns the changed object. Returns `None` if no change was
+/// needed, or if the object is gone.
 ///
 /// # Errors
-/// Those of the API server; a conflict means that somebody else changed the object meanwhile.
+/// Errors of the API server; a conflict means that another client changed the object meanwhile.
 pub async fn finalizer<K: Kind>(
     client: &Client,
     object: &K,
@@ -152,7 +152,8 @@ pub async fn finalizer<K: Kind>(
     if wanted {
         list.push(finalizer);
     }
-    // The version makes it a comparison: a finalizer that somebody else has set meanwhile stays.
+    // The resource version makes the patch a compare-and-swap: a finalizer that another client added
+    // meanwhile is kept.
     let patch = json!({"metadata": {"finalizers": list, "resourceVersion": object.resource_version()}});
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
@@ -162,21 +163,21 @@ pub async fn finalizer<K: Kind>(
     }
 }
 
-/// Writes into a run who decides about it from now on. Whatever was to be written about the version
-/// before is refused from then on.
+/// Records in the run which replica decides about it from now on. The API server then rejects writes
+/// that are based on an earlier version.
 ///
 /// # Errors
-/// Those of the API server.
+/// Errors of the API server.
 pub async fn decider(client: &Client, run: &UpdateRun, who: &str) -> Result<UpdateRun, kube::Error> {
     let api: Api<UpdateRun> = Api::namespaced(client.clone(), &run.namespace().unwrap_or_default());
     let patch = json!({"metadata": {"annotations": {LEADER_ANNOTATION: who}}});
     api.patch(&run.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await
 }
 
-/// Hands a machine in a run to another runner.
+/// Hands a NodeUpdate over to another runner.
 ///
 /// # Errors
-/// Those of the API server; 409 when it is another version now.
+/// Errors of the API server; 409 when the object has another version now.
 pub async fn hand_over(
     client: &Client,
     update: &NodeUpdate,
@@ -188,27 +189,27 @@ pub async fn hand_over(
     api.patch(&update.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await
 }
 
-/// Whether the API server says that there is no such object.
+/// Reports whether the API server says that the object does not exist.
 pub fn is_gone(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// Whether nothing can be made any more because the namespace is being deleted.
+/// Reports whether the object could not be created because its namespace is being deleted.
 pub fn is_of_dying_namespace(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
     status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// Whether the API server says that somebody else was faster.
+/// Reports whether the API server says that another client changed the object first.
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-/// Writes the host key that was trusted on first use, and nothing else of the status.
+/// Writes the host key that was trusted on first use, and no other field of the status.
 ///
 /// # Errors
-/// Those of the API server.
+/// Errors of the API server.
 pub async fn host_key(client: &Client, namespace: &str, node: &str, key: &str) -> Result<(), kube::Error> {
     let api: Api<crate::api::ManagedNode> = Api::namespaced(client.clone(), namespace);
     let patch = json!({"status": {"hostKey": key}});

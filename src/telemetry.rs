@@ -1,8 +1,8 @@
 //! Logs: plain lines on a terminal, JSON elsewhere, both on standard error.
 //!
-//! What a line is about stands in the spans around it: the task of a NodeUpdate carries
-//! `namespace`, `run`, `node`, `runner` and `attempt`, a decision `namespace` and `run`. So nobody
-//! who writes a line has to think of it, and nobody can forget it.
+//! The spans around a line carry its context: the task of a NodeUpdate has the fields `namespace`,
+//! `run`, `node`, `runner` and `attempt`, a reconciliation has `namespace` and `run`. Individual log
+//! statements do not have to repeat these fields.
 
 mod json;
 #[cfg(feature = "otlp")]
@@ -16,10 +16,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-/// How the log looks, and how much of it there is.
+/// Format and level of the log.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Options {
-    /// How the log is written. Without it: text on a terminal, json elsewhere.
+    /// Format of the log. Default: text on a terminal, json elsewhere.
     #[arg(
         long,
         env = "FARRIER_LOG_FORMAT",
@@ -30,22 +30,22 @@ pub struct Options {
     )]
     log_format: Option<Format>,
 
-    /// How much is logged: off, error, warn, info, debug or trace. For single modules, set
-    /// `RUST_LOG` instead, for instance to `info,farrier::ssh=debug`.
+    /// Level of the log: off, error, warn, info, debug or trace. For single modules, set `RUST_LOG`
+    /// instead, for instance to `info,farrier::ssh=debug`.
     #[arg(long, env = "FARRIER_LOG_LEVEL", global = true, help_heading = "Log", value_name = "LEVEL")]
     log_level: Option<LevelFilter>,
 }
 
-/// How the log is written.
+/// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Lines for people.
+    /// Plain lines for terminals.
     Text,
-    /// One JSON object a line; fields of spans stand beside those of the line itself.
+    /// One JSON object per line; fields of spans are merged into the object.
     Json,
 }
 
-/// What must live as long as the process: with traces, what sends them.
+/// Must live as long as the process; with traces, it owns the exporter.
 #[derive(Debug, Default)]
 pub struct Telemetry {
     #[cfg(feature = "otlp")]
@@ -53,10 +53,10 @@ pub struct Telemetry {
     traces: Option<traces::Traces>,
 }
 
-/// Sets logging up, and traces where a collector is named. Not to be called from async code.
+/// Sets up logging, and traces if a collector is configured. Must not be called from async code.
 ///
 /// # Errors
-/// When `RUST_LOG` or the collector's address cannot be read.
+/// When `RUST_LOG` or the collector's address cannot be parsed.
 pub fn init(options: Options) -> anyhow::Result<Telemetry> {
     let terminal = std::io::stderr().is_terminal();
     let usual = if terminal { Format::Text } else { Format::Json };
@@ -85,10 +85,10 @@ pub fn init(options: Options) -> anyhow::Result<Telemetry> {
     }
 }
 
-/// The variables that name a collector; others of OpenTelemetry are read by its library.
+/// The environment variables that name a collector; the OpenTelemetry library reads the others.
 const COLLECTOR: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 
-/// Puts a span into the trace of the run with this UID, where there are traces.
+/// Adds a span to the trace of the run with this UID, if traces are enabled.
 pub fn join_run(span: &tracing::Span, run: &str) {
     #[cfg(feature = "otlp")]
     traces::join(span, run);
@@ -96,8 +96,9 @@ pub fn join_run(span: &tracing::Span, run: &str) {
     let _ = (span, run);
 }
 
-/// What is shown: what `RUST_LOG` says, or ours from this level on. Of others warnings, and
-/// nothing of the client library, which repeats what we say and prints whole responses.
+/// Builds the filter: `RUST_LOG` if set, otherwise our own modules from the configured level on. Other
+/// crates log warnings only, and the client library nothing, because it repeats our messages and prints
+/// whole responses.
 fn filter(options: Options) -> anyhow::Result<EnvFilter> {
     let said = std::env::var("RUST_LOG").unwrap_or_default();
     let words = match options.log_level {

@@ -1,9 +1,8 @@
-//! How much somebody may ask for: some at once, and more as time passes. Pure, with the time as a
-//! parameter.
+//! A token bucket: a burst at once, and a refill over time. Pure, with the time as a parameter.
 
 use std::time::{Duration, Instant};
 
-/// What somebody may still ask for.
+/// The tokens that are left.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
     most: f64,
@@ -13,13 +12,13 @@ pub(crate) struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// A full one: so many units at once, and so many back in a second.
+    /// Creates a full bucket with `most` tokens and a refill rate per second.
     pub(crate) fn new(most: u32, per_second: u32, now: Instant) -> Self {
         let most = f64::from(most);
         Self { most, per_second: f64::from(per_second), left: most, since: now }
     }
 
-    /// Takes one unit, if there is one.
+    /// Takes one token, if available.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.refill(now);
         let has = self.left >= 1.0;
@@ -29,15 +28,15 @@ impl TokenBucket {
         has
     }
 
-    /// Takes so many units, and more than there are. Returns how long it takes until they are back;
-    /// nobody owes more than an allowance.
+    /// Charges `units`, even beyond the available tokens, and returns how long the refill of the debt
+    /// takes. The debt is limited to the size of the bucket.
     pub(crate) fn charge(&mut self, units: u32, now: Instant) -> Duration {
         self.refill(now);
         self.left = (self.left - f64::from(units)).max(-self.most);
         Duration::from_secs_f64((-self.left / self.per_second).max(0.0))
     }
 
-    /// Whether nothing of it is used up, so that it may be forgotten.
+    /// Reports whether the bucket is full, so that it may be dropped.
     pub(crate) fn is_full(&mut self, now: Instant) -> bool {
         self.refill(now);
         self.left >= self.most

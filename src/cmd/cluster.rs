@@ -1,4 +1,4 @@
-//! How a command finds the cluster: as kubectl does.
+//! Finds the cluster as kubectl does.
 
 use anyhow::Context as _;
 use kube::Config;
@@ -6,20 +6,20 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long the API server may take to accept a connection.
+/// Timeout for connecting to the API server.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a connection may be silent while something is awaited from it. One whose other end is
-/// gone without a word, as when the API server's host fails behind a load balancer, would else be
-/// waited for as long as the kernel sends its packets again: a quarter of an hour. Watches end
-/// by themselves before that ([`crate::caches::WATCH_LIMIT`]).
+/// How long a connection may be silent while a response is expected. Without this timeout, a peer that
+/// vanished without closing the connection, as when the API server's host fails behind a load balancer,
+/// would be awaited for as long as the kernel retransmits: a quarter of an hour. Watches end by
+/// themselves before this timeout ([`crate::caches::WATCH_LIMIT`]).
 const SILENCE_LIMIT: Duration = Duration::from_mins(1);
 
-/// Which cluster is meant.
+/// Options that select the cluster.
 #[derive(Debug, clap::Args)]
 #[group(id = "cluster")]
 pub struct Options {
-    /// Kubeconfig file. Without it: KUBECONFIG, the usual file, or the cluster that this runs in.
+    /// Kubeconfig file. Default: KUBECONFIG, the usual file, or the cluster that this runs in.
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
 
@@ -29,7 +29,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// How to reach it.
+    /// Returns the configuration of the client.
     ///
     /// # Errors
     /// When there is no kubeconfig, or it cannot be used.
@@ -50,7 +50,7 @@ impl Options {
         };
         config.connect_timeout = Some(CONNECT_LIMIT);
         config.read_timeout = Some(SILENCE_LIMIT);
-        // The time that a connection lay in the pool does not count.
+        // The time that a connection was idle in the pool does not count.
         config.reset_reader_on_write = true;
         Ok(config)
     }

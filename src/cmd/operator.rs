@@ -28,12 +28,12 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 
-/// How long it may take to answer the first question.
+/// Timeout for the first response of the API server.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
 /// Run the operator: controller and runner.
 ///
-/// It finds the cluster as kubectl does: --kubeconfig, KUBECONFIG, the usual file, or the
+/// The operator finds the cluster as kubectl does: --kubeconfig, KUBECONFIG, the usual file, or the
 /// service account it runs under.
 ///
 /// Example: farrier operator --payload-dir /srv/payloads
@@ -42,20 +42,20 @@ pub struct Args {
     #[command(flatten)]
     cluster: cluster::Options,
 
-    /// Watch these namespaces only, separated by commas. Without it: all.
+    /// Watch only these namespaces, separated by commas. Default: all.
     #[arg(long, env = "FARRIER_NAMESPACE", value_delimiter = ',')]
     namespace: Vec<String>,
 
-    /// Directory that file:/// payloads are taken from.
+    /// Directory that file:/// payloads are read from.
     #[arg(long, env = "FARRIER_PAYLOAD_DIR")]
     payload_dir: Option<PathBuf>,
 
-    /// Directory for fetched payloads. Without it: farrier/payloads under the cache directory of the
-    /// user, else under /var/cache.
+    /// Directory for fetched payloads. Default: farrier/payloads under the cache directory of the user,
+    /// or under /var/cache.
     #[arg(long, env = "FARRIER_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
 
-    /// Directory with the engines. Without it: engines beside this executable.
+    /// Directory with the engines. Default: engines beside this executable.
     #[arg(long, env = "FARRIER_ENGINES")]
     engines: Option<PathBuf>,
 
@@ -65,19 +65,21 @@ pub struct Args {
     #[command(flatten)]
     site: cluster_args::ClusterArgs,
 
-    /// Seconds that an engine waits for a silent operator before it takes everything back.
+    /// Seconds that an engine waits for a silent operator before it removes everything from its
+    /// machine.
     #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]
     lease_seconds: u64,
 
-    /// Address for /healthz, /readyz and /metrics. Without it: 127.0.0.1:8080, or none if that is taken.
+    /// Address for /healthz, /readyz and /metrics. Default: 127.0.0.1:8080, or no endpoint if that is
+    /// taken.
     #[arg(long, env = "FARRIER_HTTP_ADDR")]
     http_addr: Option<SocketAddr>,
 }
 
-/// Runs the operator until it is told to end.
+/// Runs the operator until it receives a signal to stop.
 ///
 /// # Errors
-/// When the cluster cannot be reached, its definitions are missing, or there are no engines.
+/// When the cluster cannot be reached, the CRDs are missing, or there are no engines.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     crate::descriptors::raise();
     let engines = engines(args.engines.as_deref())?;
@@ -100,12 +102,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     replica.leave().await;
     ended?;
-    // Engines go on by themselves; the next start finds them.
+    // Engines continue on their own; the next process resumes their sessions.
     tracing::info!("farrier ends");
     Ok(())
 }
 
-/// Works until something ends that should not.
+/// Runs controller and runner until one of them ends unexpectedly.
 async fn work(
     args: &Args,
     client: Client,
@@ -170,7 +172,7 @@ async fn work(
     Ok(())
 }
 
-/// Gives each change to whom it concerns.
+/// Dispatches each change to the loops that depend on it.
 async fn spread(
     mut changes: mpsc::UnboundedReceiver<Change>,
     controller: mpsc::UnboundedSender<Change>,
@@ -199,7 +201,7 @@ async fn told_to_end() -> anyhow::Result<()> {
     }
 }
 
-/// The client, the address of the server for messages, and the namespace that we are at home in.
+/// Returns the client, the server's address for messages, and the default namespace.
 async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Client, String, String)> {
     let config = args.cluster.config().await?;
     let server = config.cluster_url.to_string();
@@ -209,8 +211,8 @@ async fn client(args: &Args, instruments: &Instruments) -> anyhow::Result<(Clien
     Ok((builder.with_layer(&instruments.api_calls()).build(), server, namespace))
 }
 
-/// Every definition must be there before anything is watched: a watch of an unknown kind only
-/// says "not found", for ever.
+/// Checks that every CRD exists before any watch starts: a watch of an unknown kind would return "not
+/// found" forever.
 async fn check_definitions(client: &Client, server: &str) -> anyhow::Result<()> {
     let group = crate::api::GROUP;
     let asked = format!("{group}/v1alpha1");

@@ -1,7 +1,7 @@
 //! `farrier ports`: which ports must be open, in which direction, in which phase.
 //!
-//! The text that a network team is handed: everything that Farrier does on the wire is in it, and
-//! nothing else. What is needed comes from `farrier_network::table`.
+//! The output is meant for a network team: it lists all of Farrier's network traffic and nothing else.
+//! The rules come from `farrier_network::table`.
 
 mod demand;
 mod files;
@@ -22,7 +22,7 @@ use subject::{Endpoint, Ports, Subject};
 
 /// Print which ports must be open, in which direction, in which phase.
 ///
-/// For a type of machine or for YAML files no cluster is needed.
+/// With --type or YAML files no cluster is needed.
 ///
 /// Examples:
 ///   farrier ports --type ILO --address 10.0.12.7 --from 10.0.9.4
@@ -52,18 +52,19 @@ pub struct Args {
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<String>,
 
-    /// An UpdateRun of the cluster. The ports that it was given are used where it has them.
+    /// An UpdateRun of the cluster. If ports are assigned to the run, they are used.
     #[arg(long, value_name = "NAME")]
     run: Option<String>,
 
-    /// Namespace. Without it: that of the kubeconfig; with --file: all that are in the files.
+    /// Namespace. Default: that of the kubeconfig; with --file: all namespaces in the files.
     #[arg(short, long)]
     namespace: Option<String>,
 
     #[command(flatten)]
     cluster: cluster::Options,
 
-    /// How the engines talk: Session, Callback or Listen. Without it: as the machine or its run says.
+    /// How the engines communicate: Session, Callback or Listen. Default: as the machine or its run
+    /// specifies.
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
 
@@ -72,15 +73,15 @@ pub struct Args {
     #[arg(long, value_name = "GENERATION", conflicts_with = "channel")]
     generation: Option<String>,
 
-    /// Inventory or Deployment. Without it: both.
+    /// Inventory or Deployment. Default: both.
     #[arg(long, value_name = "PHASE")]
     phase: Option<String>,
 
-    /// IPv4 or IPv6. Without it: both.
+    /// IPv4 or IPv6. Default: both.
     #[arg(long, value_name = "FAMILY")]
     family: Option<String>,
 
-    /// An address of Farrier's, as the machines see it; may be given several times.
+    /// An address of Farrier, as the machines see it; may be given several times.
     #[arg(long, value_name = "ADDRESS")]
     from: Vec<String>,
 
@@ -92,11 +93,11 @@ pub struct Args {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     https_port: Option<u16>,
 
-    /// Look names up and use the addresses that they have now.
+    /// Resolve names and use their current addresses.
     #[arg(long)]
     resolve: bool,
 
-    /// Open ports in rules that only devices without HTTPS need. The table always shows them.
+    /// Include ports that only devices without HTTPS need in rules. The table always shows them.
     #[arg(long)]
     optional: bool,
 
@@ -113,12 +114,12 @@ pub struct Args {
     #[arg(long, env = "FARRIER_POD_NAMESPACE", value_name = "NAME")]
     operator_namespace: Option<String>,
 
-    /// table, json, nftables or networkpolicy.
+    /// Output format: table, json, nftables or networkpolicy.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: String,
 }
 
-/// How it is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Table,
@@ -144,7 +145,7 @@ impl FromStr for Format {
 /// Runs the command.
 ///
 /// # Errors
-/// When the input is not understood, a file or an object is not there, or a name has no address.
+/// When an option is invalid, a file or an object does not exist, or a name has no address.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let text = answer(args).await?;
     std::io::stdout().write_all(text.as_bytes()).context("failed to print")
@@ -171,7 +172,7 @@ async fn answer(args: &Args) -> anyhow::Result<String> {
         }
     }
     if format == Format::NetworkPolicy {
-        // Policies match after services are translated, so they name what the pods have.
+        // Policies apply after the translation of Services, so they need the ports of the pods.
         for subject in &mut subjects {
             subject.called.clone_from(&subject.pods);
         }
@@ -197,7 +198,7 @@ where
     word.map(str::parse).transpose().map_err(|error: T::Err| error.into().context(option))
 }
 
-/// What is asked for, and what there is to say about it.
+/// Returns the machines of the query, and notes about them.
 async fn subjects(args: &Args, channel: Option<Channel>) -> anyhow::Result<(Vec<Subject>, Vec<String>)> {
     if !args.types.is_empty() {
         return Ok((by_type(args, channel)?, Vec::new()));

@@ -1,8 +1,8 @@
-//! `farrier uninstall`: what the chart's hooks run before and after the operator goes.
+//! `farrier uninstall`: the chart's hooks before and after the operator is removed.
 //!
-//! Before: nothing may be under way, because nobody would clean up after it. After: what the
-//! operator has made for itself goes, and helm does not know of it. Definitions, machines, baselines
-//! and runs stay: they are the users'.
+//! Before: no run may be in progress, because there would be no operator to clean up after it. After:
+//! the hook removes the objects that the operator created for itself, which helm does not know. CRDs,
+//! machines, baselines and runs stay: they belong to the users.
 
 mod act;
 
@@ -16,10 +16,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many objects a message names; the others it counts.
+/// Maximum number of objects that a message names; the rest is counted.
 const MAX_NAMED: usize = 10;
 
-/// Between two looks at what is left.
+/// Polling interval.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Used by the chart: refuse to uninstall while runs are under way, and clean up afterwards.
@@ -34,23 +34,24 @@ pub struct Args {
     #[arg(long, env = "FARRIER_NAMESPACE", value_delimiter = ',', global = true)]
     namespace: Vec<String>,
 
-    /// Seconds to wait for the API server, and for what ends by itself.
+    /// Seconds to wait for the API server, and for work that ends by itself.
     #[arg(long, default_value_t = 60, global = true)]
     wait: u64,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum When {
-    /// Succeed if no run is under way and no machine waits to be cleaned; otherwise name them.
+    /// Succeed if no run is in progress and no machine waits for clean-up; otherwise name them.
     Before,
-    /// Remove the Leases, Services and NetworkPolicies that the operator has made for itself and the
-    /// Secrets that it has made for call-backs, and let go of runs, so that they can be deleted though nobody is there any more to clean up.
+    /// Remove the Leases, Services and NetworkPolicies that the operator created for itself and the
+    /// Secrets that it created for callbacks, and remove its finalizers from runs, so that the runs can
+    /// be deleted without an operator.
     After {
         /// Namespace of the operator.
         #[arg(long, env = "FARRIER_POD_NAMESPACE")]
         operator_namespace: String,
 
-        /// The operator's Deployment there: while it exists, nothing is removed.
+        /// The operator's Deployment in that namespace: while it exists, nothing is removed.
         #[arg(long, env = "FARRIER_DEPLOYMENT")]
         deployment: Option<String>,
     },
@@ -59,7 +60,7 @@ enum When {
 /// Runs the command.
 ///
 /// # Errors
-/// When runs are under way, or the cluster does not let us look or clean up.
+/// When runs are in progress, or the cluster denies access or clean-up.
 pub async fn run(args: &Args) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("failed to find a cluster")?;
     let until = Instant::now() + Duration::from_secs(args.wait);
@@ -80,8 +81,8 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-/// A pod is shut off from everything until its policies are in place, so that the first attempts may
-/// fail.
+/// Retries an attempt until the deadline. A pod has no network until its policies are in place, so the
+/// first attempts may fail.
 async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
     until: Instant,
     mut attempt: impl FnMut() -> F,
@@ -94,7 +95,7 @@ async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
             }
             Err(error) => tracing::info!(error = %chain(&error), "the API server cannot be asked yet"),
         }
-        // sleep: between two questions to an API server that does not answer.
+        // sleep: backoff between two requests to an API server that does not respond.
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -119,12 +120,12 @@ async fn before(client: &Client, namespaces: &[String], until: Instant) -> anyho
             "machines wait to be cleaned: {}. Nothing was uninstalled. Next: see the condition TornDown of these NodeUpdates and uninstall again; to leave the machines to the engines' own clean-up: helm upgrade --reset-then-reuse-values --set uninstall.force=true, then uninstall",
             listed(&held)
         );
-        // sleep: between two looks; a hook that runs once needs no watch.
+        // sleep: polling interval; a hook that runs once needs no watch.
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// All objects of a kind in the namespaces.
+/// Returns all objects of a kind in the namespaces.
 async fn all<K: Kind>(client: &Client, namespaces: &[String]) -> Result<Vec<K>, kube::Error> {
     let everything = ListParams::default();
     if namespaces.is_empty() {
@@ -154,7 +155,7 @@ fn describe(run: &UpdateRun) -> String {
     text
 }
 
-/// The name of a `NodeUpdate` whose machine is not clean yet.
+/// Returns the name of a `NodeUpdate` whose machine is not clean yet.
 fn held(update: &NodeUpdate) -> Option<String> {
     update.finalizers().iter().any(|finalizer| finalizer == FINALIZER).then(|| place(update))
 }

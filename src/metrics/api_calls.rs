@@ -1,4 +1,4 @@
-//! Counts every request to the API server, below the client: nobody who asks can forget it.
+//! Counts every request to the API server in a layer below the client, so that no caller can bypass it.
 
 use super::Metrics;
 use crate::heartbeat::LastContact;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 use tower::{Layer, Service};
 
-/// Resources that are told apart; all others are `other`.
+/// Resources that have a label value of their own; all others are counted as `other`.
 const RESOURCES: &[&str] = &[
     "managednodes",
     "baselines",
@@ -25,12 +25,12 @@ const RESOURCES: &[&str] = &[
     "pods",
 ];
 
-/// Counts requests, and notes when the server answered last.
+/// Layer that counts requests and records the time of the server's last response.
 #[derive(Clone)]
 pub struct ApiCalls {
-    /// Where they are counted.
+    /// The metrics that count the requests.
     pub metrics: Metrics,
-    /// Where an answer is noted.
+    /// Time of the last response.
     pub contact: LastContact,
 }
 
@@ -42,7 +42,7 @@ impl<S> Layer<S> for ApiCalls {
     }
 }
 
-/// A service whose requests are counted.
+/// The service that [`ApiCalls`] wraps around the inner service.
 #[derive(Clone)]
 pub struct Counted<S> {
     inner: S,
@@ -84,8 +84,8 @@ where
     }
 }
 
-/// What is asked for, in the words of Kubernetes. `get` stands for lists too: they differ by the
-/// resource's name in the path only.
+/// Returns the Kubernetes verb of a request. `get` includes lists, because they differ only in the
+/// resource's name in the path.
 fn verb<B>(request: &Request<B>) -> &'static str {
     let watches = request.uri().query().is_some_and(|q| q.split('&').any(|p| p == "watch=true"));
     match *request.method() {
@@ -99,8 +99,8 @@ fn verb<B>(request: &Request<B>) -> &'static str {
     }
 }
 
-/// Which resource a path is about: `/api/v1/…` or `/apis/GROUP/VERSION/…`, then
-/// `namespaces/NAME/` perhaps, then the resource.
+/// Returns the resource of a path: `/api/v1/…` or `/apis/GROUP/VERSION/…`, then optionally
+/// `namespaces/NAME/`, then the resource.
 fn resource(path: &str) -> &'static str {
     let mut parts = path.trim_matches('/').split('/');
     let behind = match parts.next() {
@@ -133,7 +133,7 @@ fn result(status: Option<StatusCode>) -> &'static str {
 mod tests {
     use super::*;
 
-    /// A name in a path that became a label would make a series for each object.
+    /// If an object's name in a path became a label value, each object would create a new series.
     #[test]
     fn only_the_resource_of_a_path_becomes_a_label() {
         for (path, wanted) in [

@@ -1,22 +1,22 @@
-//! Every metric there is: name, type, labels, meaning, and when to worry.
+//! Catalogue of all metrics: name, type, labels, meaning, and when to worry.
 //!
-//! `docs/metrics.md` is made from this list, and a test compares it with what is served. Names
-//! follow the conventions of Prometheus: base units, `_total` for what only grows. Labels have few
-//! values; the name of a machine, a run or a runner is none of them.
+//! `docs/metrics.md` is generated from this list, and a test compares the list with the served metrics.
+//! Names follow the conventions of Prometheus: base units, and `_total` for counters. Labels have few
+//! values; names of machines, runs or runners are never label values.
 
-/// What a metric is.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows while the process lives.
+    /// Only increases while the process lives.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
-    /// How many observations were at most so large.
+    /// Counts observations in buckets with upper bounds.
     Histogram,
 }
 
 impl Kind {
-    /// The word of the exposition format.
+    /// The type's name in the exposition format.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -29,34 +29,34 @@ impl Kind {
 /// One metric with `N` labels.
 #[derive(Debug, Clone, Copy)]
 pub struct MetricDescription<const N: usize> {
-    /// Its full name.
+    /// Full name.
     pub name: &'static str,
-    /// What it is.
+    /// Type.
     pub kind: Kind,
-    /// Names of its labels.
+    /// Names of the labels.
     pub labels: &'static [&'static str; N],
-    /// What it says, in one sentence.
+    /// Help text, one sentence.
     pub help: &'static str,
     /// When to worry.
     pub worry: &'static str,
 }
 
-/// One metric, as the documentation shows it.
+/// One metric, as the documentation lists it.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
-    /// Its full name.
+    /// Full name.
     pub name: &'static str,
-    /// What it is.
+    /// Type.
     pub kind: Kind,
-    /// Names of its labels.
+    /// Names of the labels.
     pub labels: &'static [&'static str],
-    /// What it says, in one sentence.
+    /// Help text, one sentence.
     pub help: &'static str,
     /// When to worry.
     pub worry: &'static str,
 }
 
-/// Declares the metrics once: the constants, and the list of all.
+/// Declares each metric once: its constant and its entry in the list of all metrics.
 macro_rules! catalogue {
     ($($(#[doc = $help:literal])+ $constant:ident: $kind:ident $name:literal [$($label:literal),*] worry $worry:literal;)+) => {
         $(
@@ -82,109 +82,116 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    // The fleet, as the API server has it. Told by the leader only, so that a sum over all replicas is right.
+    // The fleet, from the API server's objects. Only the leader exports these metrics, so that a sum
+    // over all replicas is correct.
 
     /// Update runs by state: `pending`, `waiting`, `running`, `paused`, `planned`, `cancelling`, `succeeded`, `failed` or `cancelled`.
     RUNS: Gauge "farrier_runs" ["state"] worry "`failed` grows, or `waiting` stays above 0.";
-    /// Machines of runs that have not ended, by the count of `status.counts` that they are in: `pending`, `in_progress`, `succeeded`, `failed`, `unreachable` or `cancelled`.
+    /// Machines of runs that have not ended, by their count in `status.counts`: `pending`,
+    /// `in_progress`, `succeeded`, `failed`, `unreachable` or `cancelled`.
     RUN_NODES: Gauge "farrier_run_nodes" ["state"] worry "`failed` or `unreachable` grows.";
-    /// Runs that have not ended and whose failure budget is used up.
+    /// Runs that have not ended and whose failure budget is exhausted.
     RUNS_OVER_BUDGET: Gauge "farrier_runs_over_budget" [] worry "Above 0: nothing new is started in such a run.";
     /// Machines by state: `held`, `unknown`, `unreachable`, `failing` or `ready`.
     MANAGED_NODES: Gauge "farrier_managed_nodes" ["state"] worry "`unreachable` or `failing` grows.";
-    /// Machines in runs by state: `pending`, `working`, `retrying`, `planned`, `succeeded`, `failed`, `unreachable` or `cancelled`.
+    /// NodeUpdates by state: `pending`, `working`, `retrying`, `planned`, `succeeded`, `failed`,
+    /// `unreachable` or `cancelled`.
     NODE_UPDATES: Gauge "farrier_node_updates" ["state"] worry "`retrying` stays high.";
-    /// Machines in runs that have ended without proof that nothing of ours is left on them.
+    /// NodeUpdates that have ended without proof that the machine was cleaned up.
     NODE_UPDATES_UNCLEAN: Gauge "farrier_node_updates_unclean" [] worry "Above 0: something of ours may be on a machine.";
-    /// Things of ours on machines that could not be taken back, as in `status.leftovers`.
+    /// Files, processes and settings of Farrier on machines that could not be removed, as in
+    /// `status.leftovers`.
     LEFTOVERS: Gauge "farrier_leftovers" [] worry "Above 0: somebody has to remove them by hand.";
-    /// Things of ours on machines right now, as in `status.leases`.
+    /// Files, processes and settings of Farrier on machines at present, as in `status.leases`.
     LEASES: Gauge "farrier_leases" [] worry "Above 0 while `farrier_node_updates{state=\"working\"}` is 0.";
-    /// Age of the oldest machine in a run that no runner has begun with.
+    /// Age of the oldest NodeUpdate that no runner has claimed.
     OLDEST_UNCLAIMED: Gauge "farrier_node_update_unclaimed_age_seconds" [] worry "More than a minute: no runner takes it.";
 
     // Attempts.
 
-    /// Machines in runs that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or `unreachable`) and reason.
+    /// NodeUpdates that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or
+    /// `unreachable`) and reason.
     NODE_UPDATES_ENDED: Counter "farrier_node_updates_ended_total" ["result", "reason"] worry "`failed` or `unreachable` is a large share.";
-    /// Machines in runs that were handed to another runner because theirs was gone.
+    /// NodeUpdates that were handed over to another runner because their runner was gone.
     HAND_OVERS: Counter "farrier_node_updates_handed_over_total" [] worry "At all, unless a replica was ended on purpose.";
     /// Attempts that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or `unreachable`) and reason.
     ATTEMPTS: Counter "farrier_attempts_total" ["result", "reason"] worry "Attempts grow much faster than `farrier_node_updates_ended_total`.";
-    /// How long attempts took, by result as above.
+    /// Duration of attempts, by result as above.
     ATTEMPT_DURATION: Histogram "farrier_attempt_duration_seconds" ["result"] worry "The median doubles: slow machines, lines or installers.";
     /// Time from the creation of a NodeUpdate to its first attempt.
     FIRST_ATTEMPT_DELAY: Histogram "farrier_first_attempt_delay_seconds" [] worry "Above some seconds: runners or the API server are overloaded.";
-    /// Attempts that are under way in this process.
+    /// Attempts in progress in this process.
     SESSIONS: Gauge "farrier_sessions_active" [] worry "At its usual height while nothing ends.";
-    /// SSH connections that were tried, by what came of it: `Connected` or the reason.
+    /// SSH connection attempts, by result: `Connected` or the reason of the failure.
     SSH_CONNECTS: Counter "farrier_ssh_connects_total" ["result"] worry "`HostKeyChanged` at all; others when they are a large share.";
-    /// Engines that were brought to machines, by what came of it: `EngineDeployed` or the reason.
+    /// Engine deployments to machines, by result: `EngineDeployed` or the reason of the failure.
     ENGINE_DEPLOYS: Counter "farrier_engine_deploys_total" ["result"] worry "Anything but `EngineDeployed` grows.";
-    /// Looks at machines after the work, by what they found: `NothingLeftBehind` or the reason.
+    /// Clean-up checks on machines after the work, by result: `NothingLeftBehind` or the reason.
     CLEAN_UPS: Counter "farrier_clean_ups_total" ["result"] worry "`Leftovers` or `CleanupFailed` grows.";
 
     // Payloads.
 
-    /// Payloads that were asked for, by what the store did: `hit`, `fetched` or `failed`.
+    /// Payload lookups in the store, by result: `hit`, `fetched` or `failed`.
     PAYLOAD_LOOKUPS: Counter "farrier_payload_lookups_total" ["result"] worry "`failed` grows.";
-    /// Bytes fetched from payload sources, also of fetches that failed in the end.
+    /// Bytes fetched from payload sources, including fetches that failed.
     PAYLOAD_FETCHED: Counter "farrier_payload_fetched_bytes_total" [] worry "Grows with each machine: the store does not keep payloads.";
-    /// Bytes of payloads handed to engines.
+    /// Bytes of payloads served to engines.
     PAYLOAD_SERVED: Counter "farrier_payload_served_bytes_total" [] worry "Zero while payloads are under way.";
 
     // The callback server.
 
-    /// Connections to the callback server that were let in by their source address.
+    /// Connections to the callback server whose source address was admitted.
     CALLBACK_CONNECTIONS: Counter "farrier_callback_connections_total" [] worry "Grows much faster than `farrier_callback_engines_total`.";
     /// Connections and requests that the callback server refused, by cause: `source`, `handshake`, `certificate`, `wrong_session`, `expired`, `unknown_session`, `relay`, `too_slow`, `too_many`, `path`, `request` or `silent`.
     CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "`certificate`, `wrong_session`, `expired`, `request` or `source` at all: somebody tries.";
-    /// Connections to the callback server that are open.
+    /// Open connections to the callback server.
     CALLBACK_OPEN: Gauge "farrier_callback_connections_open" [] worry "At its limit.";
-    /// Streams of engines that proved who they are.
+    /// Engine streams that authenticated with a client certificate.
     CALLBACK_ENGINES: Counter "farrier_callback_engines_total" [] worry "Grows without new attempts: streams break.";
-    /// Streams of engines that were passed on to another replica.
+    /// Engine streams that were relayed to another replica.
     CALLBACK_RELAYED: Counter "farrier_callback_relayed_total" [] worry "Nearly all streams are: machines reach the wrong replica.";
-    /// Bytes that the callback server sent, TLS included.
+    /// Bytes that the callback server sent, including TLS.
     CALLBACK_SENT: Counter "farrier_callback_sent_bytes_total" [] worry "Its rate is that of the network card.";
 
     // Control.
 
-    /// Decisions about runs, by what came of it: `ok`, `conflict` or `error`.
+    /// Reconciliations of runs, by result: `ok`, `conflict` or `error`.
     RECONCILES: Counter "farrier_reconciles_total" ["result"] worry "`error` grows.";
-    /// How long a decision about a run took, with its writes.
+    /// Duration of a reconciliation of a run, including its writes.
     RECONCILE_DURATION: Histogram "farrier_reconcile_duration_seconds" [] worry "Above a second: the API server is slow.";
-    /// Requests to the API server, by what came of it: `ok`, `not_found`, `conflict`, `throttled`, `server_error`, `refused` or `no_answer`.
+    /// Requests to the API server, by result: `ok`, `not_found`, `conflict`, `throttled`,
+    /// `server_error`, `refused` or `no_answer`.
     API_REQUESTS: Counter "farrier_api_requests_total" ["verb", "resource", "result"] worry "`throttled`, `refused`, `server_error` or `no_answer` grows.";
-    /// How long the API server took until it began to answer, watches left out.
+    /// Time until the API server began to respond, without watches.
     API_REQUEST_DURATION: Histogram "farrier_api_request_duration_seconds" ["verb"] worry "The 99th percentile is above a second.";
-    /// Watches that were interrupted and taken up again, by kind.
+    /// Watches that were interrupted and resumed, by kind.
     WATCH_INTERRUPTIONS: Counter "farrier_watch_interruptions_total" ["kind"] worry "Grows steadily.";
-    /// Objects that could not be read and were left out, by kind.
+    /// Objects that could not be parsed and were skipped, by kind.
     OBJECTS_UNREADABLE: Counter "farrier_objects_unreadable_total" ["kind"] worry "At all: somebody wrote an object that this version cannot read.";
-    /// Events by what became of them: `written`, `held_back` (too many of one kind about one object) or `failed`.
+    /// Events by result: `written`, `held_back` (too many of one kind about one object) or `failed`.
     EVENTS: Counter "farrier_events_total" ["result"] worry "`held_back` grows: something flaps.";
-    /// Whether this replica decides: 1, or 0.
+    /// 1 if this replica is the leader, otherwise 0.
     LEADER: Gauge "farrier_leader" [] worry "The sum over all replicas is not 1.";
     /// Runners whose Lease is fresh, as this replica sees it.
     RUNNERS_LIVE: Gauge "farrier_runners_live" [] worry "Less than there are replicas.";
-    /// Seconds since a loop of this process came round, by loop: `controller` or `runner`.
+    /// Seconds since the last iteration of a loop of this process, by loop: `controller` or `runner`.
     LOOP_AGE: Gauge "farrier_loop_last_beat_age_seconds" ["loop"] worry "Above a minute: the loop hangs; `/healthz` fails at its limit.";
-    /// Whether each check of `/readyz` holds (`api-server`, `caches`, `engines`, `payload-store`): 1, or 0.
+    /// 1 if the check of `/readyz` passes, otherwise 0, by check: `api-server`, `caches`, `engines` or
+    /// `payload-store`.
     READY: Gauge "farrier_ready" ["check"] worry "0 for more than a minute.";
 
     // The process.
 
-    /// 1, with the version as a label.
+    /// Always 1; the label carries the version.
     BUILD_INFO: Gauge "farrier_build_info" ["version"] worry "Replicas differ outside of an upgrade.";
-    /// Processor time that the process has used.
+    /// CPU time that the process has used.
     PROCESS_CPU: Counter "process_cpu_seconds_total" [] worry "Its rate is near the limit of the pod.";
-    /// Memory that the process holds.
+    /// Resident memory of the process.
     PROCESS_MEMORY: Gauge "process_resident_memory_bytes" [] worry "Near the limit of the pod.";
     /// Open file descriptors.
     PROCESS_FDS: Gauge "process_open_fds" [] worry "Near `process_max_fds`.";
-    /// How many file descriptors may be open.
+    /// Limit of open file descriptors.
     PROCESS_MAX_FDS: Gauge "process_max_fds" [] worry "Below some thousands.";
-    /// When the process began, in seconds of Unix time.
+    /// Start time of the process, in seconds of Unix time.
     PROCESS_START: Gauge "process_start_time_seconds" [] worry "Changes often: the process is restarted.";
 }

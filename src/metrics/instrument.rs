@@ -1,7 +1,7 @@
-//! Counters, gauges and histograms whose name and labels come from the catalogue.
+//! Counters, gauges and histograms whose names and labels come from the catalogue.
 //!
-//! Values of labels are `&'static str`: what is only known at run time, such as the name of a
-//! machine, cannot become one, and the number of series stays bounded.
+//! Label values are `&'static str`: a value that is known only at run time, such as the name of a
+//! machine, cannot become a label, so the number of series stays bounded.
 
 use super::catalogue::{Kind, MetricDescription};
 use prometheus_client::metrics::counter::Counter;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The labels of one series.
 pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// The series of a metric for these values of its labels.
+/// Pairs the label names of a metric with values.
 pub(super) fn labels<const N: usize>(
     names: &'static [&'static str; N],
     values: [&'static str; N],
@@ -34,29 +34,29 @@ impl<const N: usize> Counters<N> {
     pub(super) fn register(registry: &mut Registry, described: &MetricDescription<N>) -> Self {
         debug_assert_eq!(described.kind, Kind::Counter, "{}", described.name);
         let family = Family::default();
-        // The encoder adds the suffix again.
+        // The encoder appends the suffix again.
         let name = described.name.trim_end_matches("_total");
         registry.register(name, help(described.help), family.clone());
         Self { names: described.labels, family }
     }
 
-    /// One more.
+    /// Adds one.
     pub fn count(&self, values: [&'static str; N]) {
         self.add(values, 1);
     }
 
-    /// So many more.
+    /// Adds `by`.
     pub fn add(&self, values: [&'static str; N], by: u64) {
         self.family.get_or_create(&labels(self.names, values)).inc_by(by);
     }
 
-    /// How many there are.
+    /// Returns the current count.
     pub fn get(&self, values: [&'static str; N]) -> u64 {
         self.family.get(&labels(self.names, values)).map_or(0, |counter| counter.get())
     }
 }
 
-/// One number that goes up and down.
+/// A number that increases and decreases.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(PlainGauge);
 
@@ -68,17 +68,17 @@ impl Gauge {
         gauge
     }
 
-    /// Sets it.
+    /// Sets the value.
     pub fn set(&self, value: i64) {
         self.0.set(value);
     }
 
-    /// What it is.
+    /// Returns the value.
     pub fn get(&self) -> i64 {
         self.0.get()
     }
 
-    /// One more, until what is returned is dropped.
+    /// Increments the gauge until the returned guard is dropped.
     #[must_use = "the gauge goes down again when this is dropped"]
     pub fn hold(&self) -> GaugeGuard {
         self.0.inc();
@@ -86,7 +86,7 @@ impl Gauge {
     }
 }
 
-/// One more in a gauge, as long as it lives.
+/// Keeps a gauge incremented while it lives.
 #[derive(Debug)]
 pub struct GaugeGuard(PlainGauge);
 
@@ -125,13 +125,13 @@ impl<const N: usize> Histograms<N> {
         Self { names: described.labels, family }
     }
 
-    /// One more observation.
+    /// Records an observation.
     pub fn observe(&self, values: [&'static str; N], took: Duration) {
         self.family.get_or_create(&labels(self.names, values)).observe(took.as_secs_f64());
     }
 }
 
-/// The library ends each help text with a full stop of its own.
+/// Removes the trailing full stop, because the library appends its own.
 fn help(text: &'static str) -> &'static str {
     text.trim_end_matches('.')
 }

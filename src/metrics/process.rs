@@ -1,6 +1,6 @@
-//! What the process itself costs, from `/proc/self`.
+//! Resource usage of the process, from `/proc/self`.
 //!
-//! What cannot be read is left out: a missing series says so better than a zero.
+//! A value that cannot be read is omitted: a missing series is clearer than a zero.
 
 use super::catalogue::{self as c, Kind, MetricDescription};
 use super::instrument::labels;
@@ -11,11 +11,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
 use std::fs::read_to_string;
 
-/// Clock ticks per second in `/proc/self/stat`: `USER_HZ`, which Linux has fixed at 100 on all
-/// architectures that we are built for.
+/// Clock ticks per second in `/proc/self/stat`: `USER_HZ`, which Linux fixes at 100 on all
+/// architectures that Farrier is built for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Collects at each scrape.
+/// Collects the metrics of the process at each scrape.
 #[derive(Debug, Default)]
 pub(super) struct Process {}
 
@@ -29,7 +29,7 @@ impl Collector for Process {
         let started = started(&stat, &read_to_string("/proc/stat").unwrap_or_default());
         let memory = memory_bytes(&read_to_string("/proc/self/status").unwrap_or_default());
         let limit = most_files(&read_to_string("/proc/self/limits").unwrap_or_default());
-        // One of them is that of this very listing.
+        // Subtract the descriptor of this directory listing.
         let open = std::fs::read_dir("/proc/self/fd").ok().map(|files| number(files.count() - 1));
         let gauges = [
             (&c::PROCESS_MEMORY, memory),
@@ -44,7 +44,7 @@ impl Collector for Process {
     }
 }
 
-/// Encodes a gauge that was just worked out: values of its labels, and its own.
+/// Encodes a gauge that was computed at scrape time, from pairs of label values and value.
 pub(crate) fn gauge<const N: usize>(
     encoder: &mut DescriptorEncoder,
     described: &MetricDescription<N>,
@@ -54,7 +54,7 @@ pub(crate) fn gauge<const N: usize>(
     encode(encoder, described, series.into_iter().map(|(values, value)| (values, ConstGauge::new(value))))
 }
 
-/// Encodes a counter that somebody else keeps.
+/// Encodes a counter whose value is kept elsewhere.
 pub(crate) fn counter<const N: usize>(
     encoder: &mut DescriptorEncoder,
     described: &MetricDescription<N>,
@@ -71,7 +71,7 @@ fn encode<const N: usize, M: EncodeMetric>(
 ) -> fmt::Result {
     let mut series = series.peekable();
     let Some((_, first)) = series.peek() else { return Ok(()) };
-    // The encoder adds the suffix of counters again.
+    // The encoder appends the suffix of counters again.
     let name = described.name.trim_end_matches("_total");
     let mut metric = encoder.encode_descriptor(name, described.help, None, first.metric_type())?;
     for (values, value) in series {
@@ -83,7 +83,7 @@ fn encode<const N: usize, M: EncodeMetric>(
     Ok(())
 }
 
-/// A gauge whose value somebody knows.
+/// A gauge whose values a closure returns at each scrape.
 pub(super) struct Watched<const N: usize, F> {
     pub(super) described: &'static MetricDescription<N>,
     pub(super) values: F,
@@ -104,25 +104,25 @@ where
     }
 }
 
-/// A count as a value. Counts beyond 2^52 do not occur.
+/// Converts a count to a metric value. Counts beyond 2^52 do not occur.
 #[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
 pub(crate) fn number(count: usize) -> f64 {
     count as f64
 }
 
-/// The fields of `/proc/self/stat` behind the name of the program, which may contain anything.
+/// Returns the fields of `/proc/self/stat` after the program's name, which may contain any character.
 fn fields(stat: &str) -> impl Iterator<Item = &str> {
     stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace()
 }
 
 fn cpu_seconds(stat: &str) -> Option<f64> {
-    // 14 and 15 of proc(5): user and system time. The first field here is number 3.
+    // Fields 14 and 15 of proc(5): user and system time. The first field here is number 3.
     let times: Vec<f64> = fields(stat).skip(11).take(2).filter_map(|t| t.parse().ok()).collect();
     (times.len() == 2).then(|| times.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
 fn started(stat: &str, system: &str) -> Option<f64> {
-    // 22 of proc(5): ticks since the machine was started.
+    // Field 22 of proc(5): ticks from boot to the start of the process.
     let ticks: f64 = fields(stat).nth(19)?.parse().ok()?;
     let boot: f64 = system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
     Some(boot + ticks / TICKS_PER_SECOND)
@@ -143,7 +143,7 @@ fn most_files(limits: &str) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// The name of a program may contain blanks and parentheses, and shifts every field then.
+    /// A program's name may contain blanks and parentheses, which would shift every field.
     #[test]
     fn a_strange_name_of_the_program_shifts_nothing() {
         let stat = "7 (a) (b c) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 3 0 4200 1 1";

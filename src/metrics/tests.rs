@@ -1,4 +1,4 @@
-//! What is served and what is documented are the same.
+//! The served metrics and the documented metrics are the same.
 
 use super::catalogue::{ALL, Kind};
 use super::process::gauge;
@@ -15,7 +15,7 @@ struct Seen {
     labels: BTreeSet<String>,
 }
 
-/// What is only served while somebody else's numbers are collected.
+/// Stands in for the collectors of other modules, whose metrics are served only at scrape time.
 #[derive(Debug)]
 struct Elsewhere;
 
@@ -36,10 +36,10 @@ impl Collector for Elsewhere {
     }
 }
 
-/// Everything, each with one series at least.
+/// Returns the encoding of all metrics, each with at least one series.
 fn everything() -> String {
     let metrics = Metrics::new();
-    // Without `..`: a metric that is forgotten here would never be documented.
+    // Without `..`: a metric that is missing here would never be documented.
     let Metrics {
         registry: _,
         node_updates_ended,
@@ -94,7 +94,7 @@ fn everything() -> String {
     metrics.encode().unwrap()
 }
 
-/// Reads the text format: only as much of it as we write.
+/// Parses the text format, limited to the subset that we write.
 fn read(text: &str) -> BTreeMap<String, Seen> {
     let mut all: BTreeMap<String, Seen> = BTreeMap::new();
     let mut current = String::new();
@@ -119,7 +119,7 @@ fn read(text: &str) -> BTreeMap<String, Seen> {
     all
 }
 
-/// An alert on a metric that does not exist never fires, and nobody notices.
+/// An alert on a metric that does not exist never fires, without any error.
 #[test]
 fn what_is_served_is_what_is_documented() {
     let served = read(&everything());
@@ -142,7 +142,7 @@ fn what_is_served_is_what_is_documented() {
     }
 }
 
-/// A name against the conventions is looked for in vain, and does not work with what others made.
+/// Users would not find a name that breaks the conventions, and other tools would not handle it.
 #[test]
 fn names_follow_the_conventions() {
     for entry in ALL {
@@ -161,7 +161,7 @@ fn names_follow_the_conventions() {
     }
 }
 
-/// A sum that is wrong by one series is worse than none.
+/// A gauge that is off by one series misleads more than a missing gauge.
 #[test]
 fn a_held_gauge_goes_down_again() {
     let metrics = Metrics::new();

@@ -1,8 +1,8 @@
 //! Events: what a user reads with `kubectl describe` and `kubectl get events`.
 //!
-//! Reasons and actions are closed lists. A machine that flaps, and a run of a thousand machines,
-//! would write one event after the other into the cluster's database: about one object there is at
-//! most one write a minute for each reason and action, and the next one says how many were left out.
+//! Reasons and actions are closed lists. A flapping machine, or a run of a thousand machines, would
+//! fill the cluster's database with events. Therefore at most one event per minute is written for each
+//! object, reason and action, and the next event says how many were left out.
 
 mod action;
 mod rate_limit;
@@ -19,11 +19,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-/// An event's note may have this many characters at most; the API refuses longer ones.
+/// Maximum number of characters of an event's note; the API server rejects longer notes.
 const MAX_NOTE_LEN: usize = 1024;
 
-/// Writes events. An event that cannot be written is logged and forgotten: the condition says the
-/// same.
+/// Writes events. If an event cannot be written, the failure is logged and the event is dropped: the
+/// condition carries the same information.
 #[derive(Clone)]
 pub struct Events {
     inner: Arc<Inner>,
@@ -36,41 +36,42 @@ struct Inner {
     limiter: Mutex<RateLimiter<EventRecord>>,
 }
 
-/// An event, and what it is about.
+/// An event and the object that it is about.
 #[derive(Clone)]
 struct EventRecord {
     good: bool,
     about: ObjectReference,
     reason: Reason,
     action: Action,
-    /// What tells it from others of the same reason and action; empty where nothing has to.
+    /// Distinguishes the event from others of the same reason and action; usually empty.
     kind: &'static str,
     note: String,
 }
 
-/// What may be told once a minute: something of this kind about this object.
+/// The unit of rate limiting: object, reason, action and kind.
 type Key = (String, Reason, Action, &'static str);
 
 impl Events {
-    /// Events in the name of this part of the operator.
+    /// Creates a writer that reports events as this part of the operator.
     pub fn new(client: Client, part: &str, metrics: &Metrics) -> Self {
         let inner =
             Inner { client, part: part.to_owned(), metrics: metrics.clone(), limiter: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Something went as it should.
+    /// Publishes a Normal event.
     pub async fn normal(&self, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
         let (about, note) = (about.clone(), note.to_owned());
         self.tell(EventRecord { good: true, about, reason, action, kind: "", note }).await;
     }
 
-    /// Something did not.
+    /// Publishes a Warning event.
     pub async fn warning(&self, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
         self.warning_of(about, reason, action, "", note).await;
     }
 
-    /// The same, where there are several kinds, none of which hides another one.
+    /// Publishes a Warning event of a kind. Kinds are rate-limited separately, so that one does not
+    /// hide another.
     pub async fn warning_of(
         &self,
         about: &ObjectReference,
@@ -104,7 +105,7 @@ impl Events {
         }
     }
 
-    /// Writes one that stands for `others` beside itself.
+    /// Writes an event that also stands for `others` suppressed events.
     async fn write(&self, told: &EventRecord, others: u32) {
         let event = Event {
             type_: if told.good { EventType::Normal } else { EventType::Warning },
@@ -113,7 +114,7 @@ impl Events {
             action: told.action.as_str().to_owned(),
             secondary: None,
         };
-        // A new one each time: a recorder takes events that differ in their note only for
+        // Use a new recorder for each event: a recorder treats events that differ only in their note as
         // repetitions, and keeps the first note.
         let reporter = Reporter { controller: self.inner.part.clone(), instance: None };
         let recorder = Recorder::new(self.inner.client.clone(), reporter);
@@ -132,12 +133,12 @@ impl Events {
 }
 
 fn key(told: &EventRecord) -> Key {
-    // The UID tells an object from a later one of the same name.
+    // The UID distinguishes the object from a later object of the same name.
     let object = told.about.uid.clone().or_else(|| told.about.name.clone()).unwrap_or_default();
     (object, told.reason, told.action, told.kind)
 }
 
-/// The note, within the limit, with the number of others that it stands for.
+/// Truncates the note to the limit and appends the number of suppressed events.
 fn noted(note: &str, others: u32) -> String {
     let more =
         if others == 0 { String::new() } else { format!(" (and {others} more like it within a minute)") };
@@ -149,7 +150,7 @@ fn noted(note: &str, others: u32) -> String {
 mod tests {
     use super::noted;
 
-    /// A note that is too long is refused by the API, and with it the number at its end.
+    /// The API server rejects a note that is too long; the truncation must keep the number at its end.
     #[test]
     fn a_long_note_is_cut_and_keeps_the_number() {
         let cut = noted(&"ä".repeat(2000), 7);

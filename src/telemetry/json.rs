@@ -1,7 +1,8 @@
 //! A log line as one flat JSON object.
 //!
-//! The format of the library keeps the fields of spans in a list of its own, which makes of "all
-//! lines of this machine" a program. Here they stand at the top: `jq 'select(.node == "db-01")'`.
+//! The library's own format keeps the fields of spans in a separate list, so that selecting all lines
+//! of a machine would need a program. Here the fields are at the top level: `jq 'select(.node ==
+//! "db-01")'`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -12,7 +13,7 @@ use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-/// Writes lines.
+/// Formats log lines as flat JSON.
 pub(super) struct Json;
 
 #[derive(Serialize)]
@@ -25,14 +26,14 @@ struct Line<'a> {
     target: &'a str,
 }
 
-/// What the line has at its top already; a field of such a name would make the object ambiguous.
+/// Top-level keys of every line; a field of the same name would make the object ambiguous.
 const TAKEN: [&str; 4] = ["timestamp", "level", "message", "target"];
 
-/// What `tracing-log` adds to the line of a library that logs with `log`; one of them is a path in
-/// the source as it was on the machine that built this.
+/// Prefix of the fields that `tracing-log` adds to lines of libraries that use `log`; one of them is a
+/// source path on the build machine.
 const OF_LIBRARIES: &str = "log.";
 
-/// Where such a line really comes from.
+/// The field with the real origin of such a line.
 const TARGET_OF_LIBRARY: &str = "log.target";
 
 impl<S> FormatEvent<S, JsonFields> for Json
@@ -46,7 +47,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut fields = Fields::default();
-        // From the outermost on: what is nearer to the line is more exact.
+        // From the outermost span inward: the innermost value wins.
         for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             let extensions = span.extensions();
             let Some(of_span) = extensions.get::<FormattedFields<JsonFields>>() else { continue };
@@ -152,7 +153,8 @@ mod tests {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Who looks for one machine in the log of a thousand must find each of its lines by one field.
+    /// A user who filters the log of a thousand machines by one field must find every line of the
+    /// machine.
     #[test]
     fn fields_of_spans_stand_at_the_top_of_each_line() {
         let lines = logged(|| {
@@ -162,7 +164,7 @@ mod tests {
             let attempt = tracing::info_span!("attempt", attempt = 2_u32);
             let _attempt = attempt.enter();
             tracing::info!(reason = %farrier_update::Reason::ConnectionLost, seconds = 1.5, "not back yet\nat all");
-            // A line that is about another object than what is around it says so.
+            // A line's own field overrides the field of the enclosing span.
             tracing::warn!(node = "db-02", target = "confusing", "claimed");
             tracing::error!(
                 log.target = "rustls",

@@ -1,7 +1,7 @@
-//! Traces: each NodeUpdate with its attempts and their steps, to an OpenTelemetry collector.
+//! Traces: each NodeUpdate with its attempts and their steps, exported to an OpenTelemetry collector.
 //!
-//! The trace's id is made of the run's UID, so that whatever replica works on a machine, its spans
-//! are found in the one trace of the run. Configured by the usual variables of OpenTelemetry.
+//! The trace ID is derived from the run's UID, so that the spans of all replicas that work on a run
+//! belong to one trace. The standard OpenTelemetry variables configure the exporter.
 
 use anyhow::Context as _;
 use opentelemetry::trace::{SpanContext, TraceContextExt, TraceFlags, TraceState, TracerProvider as _};
@@ -15,13 +15,12 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, layer};
 
-/// Sends what is left when it is dropped.
+/// Flushes buffered spans when it is dropped.
 #[derive(Debug)]
 pub(super) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Begins to gather spans. It has a thread of its own and must be made outside of the async
-    /// runtime.
+    /// Starts the exporter. It has its own thread and must be created outside the async runtime.
     pub(super) fn start() -> anyhow::Result<Self> {
         let exporter = SpanExporter::builder()
             .with_http()
@@ -33,7 +32,7 @@ impl Traces {
         Ok(Self(provider.build()))
     }
 
-    /// What hands our spans over, whatever is logged.
+    /// Returns the layer that exports our spans, independent of the log filter.
     pub(super) fn layer<S>(&self) -> impl layer::Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -51,18 +50,18 @@ impl Drop for Traces {
     }
 }
 
-/// Puts a span into the trace of the run with this UID.
+/// Adds a span to the trace of the run with this UID.
 pub(super) fn join(span: &Span, run: &str) {
     let Some(id) = number(run) else { return };
-    // The lower half, as the span that all others of the run hang from.
+    // The lower half of the UID is the ID of the run's root span, the parent of all its spans.
     let half = u64::try_from(id & u128::from(u64::MAX)).unwrap_or_default();
     let (trace, root) = (TraceId::from_bytes(id.to_be_bytes()), SpanId::from_bytes(half.to_be_bytes()));
     let parent = SpanContext::new(trace, root, TraceFlags::SAMPLED, true, TraceState::default());
-    // It fails where the span is not gathered, and then there is nothing to join.
+    // Fails if the span is disabled; then there is no span to add.
     span.set_parent(Context::new().with_remote_span_context(parent)).ok();
 }
 
-/// A UID without its dashes.
+/// Parses a UID without its dashes as a number.
 fn number(uid: &str) -> Option<u128> {
     u128::from_str_radix(&uid.replace('-', ""), 16).ok().filter(|number| *number != 0)
 }
@@ -74,7 +73,7 @@ mod tests {
     use std::net::TcpListener;
     use tracing_subscriber::layer::SubscriberExt as _;
 
-    /// Reads one request with its body and says that it is well.
+    /// Reads one request with its body and responds with success.
     fn collect(listener: &TcpListener) -> (String, Vec<u8>) {
         let (mut stream, _) = listener.accept().unwrap();
         let mut bytes = Vec::new();
@@ -95,7 +94,7 @@ mod tests {
         }
     }
 
-    /// Spans that do not arrive, or in another trace than their run's, are of no use to anybody.
+    /// Spans that are lost, or that belong to another trace than their run's, are useless.
     #[test]
     fn a_collector_gets_the_spans_of_a_run_in_one_trace() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

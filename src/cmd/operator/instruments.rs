@@ -1,4 +1,4 @@
-//! What others see of the operator: its metrics, its health, its HTTP endpoint.
+//! The observable side of the operator: its metrics, its health and its HTTP endpoint.
 
 use crate::caches::Watches;
 use crate::callback::{CallbackCollector, Counters};
@@ -16,16 +16,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The controller's loop makes requests, and a run of ten thousand machines takes a minute of
-/// them. One that hangs this long hangs for good.
+/// Liveness limit of the controller's loop. The loop makes requests, which take a minute for a run of
+/// ten thousand machines. A loop that hangs for this long does not recover.
 const CONTROLLER_LIMIT: Duration = Duration::from_mins(5);
 
-/// The runner's loop only hands out work.
+/// Liveness limit of the runner's loop, which only hands out work.
 const RUNNER_LIMIT: Duration = Duration::from_mins(1);
 
-/// Everything that is measured and asked for.
+/// Metrics, health and readiness of this process.
 pub(super) struct Instruments {
-    /// What is counted.
+    /// The metrics.
     pub(super) metrics: Metrics,
     loops: Loops,
     readiness: Readiness,
@@ -33,7 +33,7 @@ pub(super) struct Instruments {
 }
 
 impl Instruments {
-    /// Begins to answer on the HTTP endpoint, before anything else can take its time.
+    /// Starts the HTTP endpoint, before any step of the startup that can take long.
     pub(super) async fn start(
         metrics: Metrics,
         address: Option<SocketAddr>,
@@ -60,31 +60,31 @@ impl Instruments {
         Ok(Self { metrics, loops, readiness, contact })
     }
 
-    /// Counters that all callback servers of this process share, exported as metrics.
+    /// Returns the counters that all callback servers of this process share, exported as metrics.
     pub(super) fn callback_counters(&self) -> Arc<Counters> {
         let counters = Arc::<Counters>::default();
         self.metrics.collect(CallbackCollector(counters.clone()));
         counters
     }
 
-    /// What counts the requests of a client.
+    /// Returns the layer that counts the requests of a client.
     pub(super) fn api_calls(&self) -> ApiCalls {
         ApiCalls { metrics: self.metrics.clone(), contact: self.contact.clone() }
     }
 
-    /// The caches are being filled from now on.
+    /// Reports the caches in the readiness and the metrics from now on.
     pub(super) fn watching(&self, client: &Client, watches: &Watches) {
         self.readiness.watching(watches.unsynced());
         self.metrics.collect(Fleet { caches: watches.caches().clone(), leader: self.metrics.leader.clone() });
         tokio::spawn(self.readiness.clone().keep(client.clone()));
     }
 
-    /// The controller's sign of life.
+    /// Registers the heartbeat of the controller.
     pub(super) fn controller(&self) -> Heartbeat {
         self.loops.begin("controller", CONTROLLER_LIMIT)
     }
 
-    /// The runner's sign of life.
+    /// Registers the heartbeat of the runner.
     pub(super) fn runner(&self) -> Heartbeat {
         self.loops.begin("runner", RUNNER_LIMIT)
     }

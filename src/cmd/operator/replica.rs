@@ -1,4 +1,4 @@
-//! This process among its like: its name, its Leases, and the others.
+//! This replica: its name, its Leases, and its view of the other replicas.
 
 use crate::lease::{Hold, LeaseConfig, LeaseDurations, LeaseManager, LeaseState};
 use crate::membership::{
@@ -12,22 +12,21 @@ use std::net::IpAddr;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// What distinguishes this process from others of the same installation. In a pod all of it comes
-/// from the pod's environment, which the chart sets.
+/// Options that distinguish this process from other replicas of the installation. In a pod they come
+/// from the environment that the chart sets.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// Name of this runner in spec.runner of NodeUpdates. Each operator process of an installation
-    /// needs its own.
+    /// needs its own name.
     #[arg(long, env = "FARRIER_RUNNER", default_value = "farrier-0")]
     runner_name: String,
 
-    /// Namespace of the operator itself: its Leases, and what it makes for its own pods. Without
-    /// it: the one of --namespace, else the one of the kubeconfig's context or of the pod.
+    /// Namespace of the operator itself, for its Leases and the objects that it creates for its own
+    /// pods. Default: the one of --namespace, or the one of the kubeconfig's context or of the pod.
     #[arg(long, env = "FARRIER_POD_NAMESPACE")]
     operator_namespace: Option<String>,
 
-    /// Seconds without a sign of life after which a replica counts as dead and others take over its
-    /// work.
+    /// Seconds without a heartbeat after which a replica counts as dead and others take over its work.
     #[arg(long, env = "FARRIER_REPLICA_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..=300))]
     replica_lease_seconds: u16,
 
@@ -35,7 +34,7 @@ pub(super) struct Options {
     #[arg(long, env = "FARRIER_POD_IPS", value_delimiter = ',', hide = true)]
     pod_ips: Vec<IpAddr>,
 
-    /// Addresses of the host that this runs on.
+    /// Addresses of the host that this process runs on.
     #[arg(long, env = "FARRIER_HOST_IPS", value_delimiter = ',', hide = true)]
     host_ips: Vec<IpAddr>,
 
@@ -43,7 +42,7 @@ pub(super) struct Options {
     #[arg(long, env = "FARRIER_NODE_NAME", default_value = "", hide = true)]
     node_name: String,
 
-    /// Host ports that are this pod's, for instance 63001+16.
+    /// Host ports that belong to this pod, for instance 63001+16.
     #[arg(long, env = "FARRIER_HOST_PORTS", hide = true)]
     host_ports: Option<HostPorts>,
 
@@ -59,7 +58,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 impl Options {
-    /// The operator's namespace, if it was named.
+    /// Returns the operator's namespace, if configured.
     pub(super) fn namespace(&self) -> Option<&str> {
         self.operator_namespace.as_deref()
     }
@@ -80,7 +79,7 @@ impl Options {
     }
 }
 
-/// Of all replicas one decides.
+/// Returns the configuration of the Lease by which the replicas elect their leader.
 fn claim_to_lead(namespace: &str, runner: &str) -> LeaseConfig {
     LeaseConfig {
         namespace: namespace.to_owned(),
@@ -91,7 +90,8 @@ fn claim_to_lead(namespace: &str, runner: &str) -> LeaseConfig {
     }
 }
 
-/// A replica whose name is somebody else's does not stand.
+/// Competes for leadership as soon as this replica holds its own Lease. A replica whose name is taken
+/// does not compete.
 async fn stand_for_lead(runner: Hold, keeper: LeaseManager, stop: CancellationToken) {
     tokio::select! {
         () = runner.gained() => keeper.run(stop).await,
@@ -106,17 +106,17 @@ async fn count(mut members: Membership, metrics: Metrics) {
     }
 }
 
-/// This process among its like.
+/// This process as one of the replicas.
 pub(super) struct Replica {
     /// Name of the runner.
     pub(super) name: String,
-    /// Whether it may work: its own Lease.
+    /// Held while this process may work: its own Lease.
     pub(super) runner: Hold,
-    /// Whether it decides.
+    /// Held while this process is the leader.
     pub(super) leader: Hold,
     /// The operator's namespace.
     pub(super) namespace: String,
-    /// What this runner says of itself.
+    /// What this runner publishes about itself.
     pub(super) info: RunnerInfo,
     /// The live runners.
     pub(super) members: Membership,
@@ -126,10 +126,10 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// Joins the others. Does not wait until the name is free.
+    /// Joins the other replicas. Does not wait until the name is free.
     ///
     /// # Errors
-    /// When Leases cannot be read and written in the operator's namespace.
+    /// When the Leases in the operator's namespace cannot be read or written.
     pub(super) async fn join(
         client: &Client,
         namespace: &str,
@@ -175,7 +175,7 @@ impl Replica {
         })
     }
 
-    /// Lets the Leases go, so that others take over at once.
+    /// Releases the Leases, so that other replicas take over at once.
     pub(super) async fn leave(mut self) {
         self.lookout.abort_all();
         self.stop.cancel();

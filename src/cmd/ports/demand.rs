@@ -1,4 +1,4 @@
-//! What must be open, line by line.
+//! The required ports, row by row.
 
 use super::subject::{Endpoint, Family, Subject};
 use anyhow::Context as _;
@@ -7,75 +7,75 @@ use farrier_network::{Direction, MachineType, Phase, Transport};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is asked about the machines.
+/// Restricts the query.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
-    /// The words of one manual instead of our own rules.
+    /// The rules of one manual instead of our own.
     pub(super) generation: Option<Generation>,
     /// One phase instead of both.
     pub(super) phase: Option<Phase>,
     /// One family of addresses instead of both.
     pub(super) family: Option<Family>,
-    /// Where Farrier is.
+    /// Addresses of Farrier.
     pub(super) from: Vec<Endpoint>,
 }
 
-/// One line.
+/// One row of the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     /// Name of the machine.
     pub(super) node: String,
-    /// Its run.
+    /// Run of the machine.
     pub(super) run: Option<String>,
-    /// What it is.
+    /// Type of the machine.
     pub(super) kind: MachineType,
-    /// When it is needed.
+    /// Phases that need the port.
     pub(super) phases: Vec<Phase>,
-    /// Who opens the connection.
+    /// Which side opens the connection.
     pub(super) direction: Direction,
-    /// The machine's addresses and names; empty where none were given.
+    /// Addresses and names of the machine; empty if none were given.
     pub(super) machine: Vec<Endpoint>,
-    /// Farrier's; empty where none were given.
+    /// Addresses and names of Farrier; empty if none were given.
     pub(super) farrier: Vec<Endpoint>,
-    /// What is open; `None`: nothing, in this direction.
+    /// The open port; `None` if no port is open in this direction.
     pub(super) open: Option<Open>,
 }
 
-/// What is open.
+/// An open port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Open {
-    /// On the side that listens.
+    /// Ports on the listening side.
     pub(super) port: Resolved,
     /// TCP or UDP.
     pub(super) transport: Transport,
-    /// What is spoken.
+    /// Application protocol.
     pub(super) protocol: String,
-    /// Whether only devices without HTTPS need it.
+    /// Whether only devices without HTTPS need the port.
     pub(super) optional: bool,
-    /// What for.
+    /// Why the port is needed.
     pub(super) reason: String,
 }
 
 impl Open {
-    /// The numbers: `443`, `60000-60007`.
+    /// Formats the port numbers: `443`, `60000-60007`.
     pub(super) fn numbers(&self) -> String {
         let Resolved { first, last, overflow: _ } = self.port;
         if first == last { first.to_string() } else { format!("{first}-{last}") }
     }
 }
 
-/// All lines.
+/// All rows and notes.
 #[derive(Debug, Default)]
 pub(super) struct PortRequirements {
-    /// In the order in which the machines were given.
+    /// Rows in the order of the given machines.
     pub(super) rows: Vec<Row>,
-    /// What else there is to know.
+    /// Notes for the user.
     pub(super) notes: Vec<String>,
     generation: Option<Generation>,
 }
 
 impl PortRequirements {
-    /// Works out what must be open for the machines.
+    /// Computes which ports must be open for the machines.
     pub(super) fn of(subjects: &[Subject], scope: &Scope) -> anyhow::Result<Self> {
         let mut demand = Self { generation: scope.generation, ..Self::default() };
         for subject in subjects {
@@ -139,7 +139,7 @@ impl PortRequirements {
         Ok(())
     }
 
-    /// The places of a machine that are asked about; `None` if there are none left.
+    /// Returns the endpoints of a machine that match the scope; `None` if none are left.
     fn places(&mut self, subject: &Subject, scope: &Scope) -> Option<Vec<Endpoint>> {
         let Some(all) = &subject.places else { return Some(Vec::new()) };
         let no_ipv6 = !table().has_ipv6(subject.kind);
@@ -170,7 +170,7 @@ impl PortRequirements {
         Some(places)
     }
 
-    /// For programs. What is closed is left out.
+    /// Renders the rows as JSON. Closed rows are left out.
     pub(super) fn json(&self) -> anyhow::Result<String> {
         let rows: Vec<Value> = self.rows.iter().filter_map(|row| self.json_row(row)).collect();
         let mut text = serde_json::to_string_pretty(&json!({"rows": rows, "notes": self.notes}))
@@ -207,7 +207,7 @@ impl PortRequirements {
     }
 }
 
-/// What there is to say where the two newest manuals disagree about a type of machine.
+/// Returns a note if the two newest manuals disagree about a type of machine.
 fn disagreement(kind: MachineType) -> Option<String> {
     let ports = |generation| {
         let needs =
@@ -224,7 +224,7 @@ fn disagreement(kind: MachineType) -> Option<String> {
     })
 }
 
-/// What is open, and in which of the phases.
+/// The open ports, with the phases that need them.
 type Opened = BTreeMap<(Direction, Open), Vec<Phase>>;
 
 fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -> anyhow::Result<Opened> {
@@ -244,7 +244,7 @@ fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -
     Ok(opened)
 }
 
-/// A need with its numbers: one line for each runner's port, if they have different ones.
+/// Resolves a need to port numbers: one entry for each distinct port of the runners.
 fn lines(need: &Need, subject: &Subject) -> Vec<(Direction, Open)> {
     let actual = Actual { ssh: subject.ssh_port, ..Actual::default() };
     let ports: BTreeSet<Resolved> = match need.port {

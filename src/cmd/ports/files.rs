@@ -1,4 +1,4 @@
-//! Machines and runs out of YAML files.
+//! Reads machines and runs from YAML files.
 
 use super::subject::Input;
 use anyhow::Context as _;
@@ -7,13 +7,13 @@ use serde_json::Value;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Reads all files. Objects of other kinds are passed over, so that whole sites can be given.
+/// Reads all files. Objects of other kinds are skipped, so that the files of a whole site can be given.
 pub(super) fn read(files: &[PathBuf], namespace: Option<&str>) -> anyhow::Result<Input> {
     let mut found = Input::default();
     for path in files {
         add(&text(path)?, &mut found).with_context(|| path.display().to_string())?;
     }
-    // As with kubectl, what names no namespace is in the one that is asked for.
+    // As with kubectl, objects without a namespace belong to the requested namespace.
     let wanted = namespace.unwrap_or("default");
     let metadata = found.nodes.iter_mut().map(|node| &mut node.metadata);
     for metadata in metadata.chain(found.runs.iter_mut().map(|run| &mut run.metadata)) {
@@ -42,7 +42,7 @@ fn text(path: &Path) -> anyhow::Result<String> {
 }
 
 fn add(text: &str, found: &mut Input) -> anyhow::Result<()> {
-    // A fleet in one file is as large as it is; the reader's own limits end at 1,024 machines.
+    // A file may hold a whole fleet; the parser's default limits end at 1,024 machines.
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_documents: usize::MAX,
@@ -81,7 +81,7 @@ fn typed<T: DeserializeOwned>(object: Value, kind: &str, name: &str) -> anyhow::
     serde_json::from_value(object).with_context(|| format!("{kind} {name}"))
 }
 
-/// What the API server accepts as a name; nothing else may reach a ruleset.
+/// Reports whether the API server accepts the name; no other text may reach a ruleset.
 fn is_a_name(name: &str) -> bool {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     !name.is_empty() && name.len() <= 253 && name.chars().all(good)

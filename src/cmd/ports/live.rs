@@ -1,4 +1,4 @@
-//! Machines and runs out of a cluster.
+//! Reads machines and runs from a cluster.
 
 use super::subject::Input;
 use crate::api::{ManagedNode, UpdateRun};
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use kube::api::ListParams;
 use kube::{Api, Client};
 
-/// What is looked for.
+/// The objects to look up.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Query<'a> {
     /// One machine.
@@ -19,7 +19,7 @@ pub(super) enum Query<'a> {
     Run(&'a str),
 }
 
-/// Asks the cluster.
+/// Reads the objects from the cluster.
 pub(super) async fn find(
     cluster: &cluster::Options,
     namespace: Option<&str>,
@@ -57,7 +57,7 @@ pub(super) async fn find(
     }
 }
 
-/// What the API server says, without how the client remembers it.
+/// Returns the API server's message without the client's decoration.
 fn plain(error: kube::Error) -> String {
     if let kube::Error::Api(status) = error { status.message } else { chain(&error) }
 }

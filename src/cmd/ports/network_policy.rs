@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-/// Names in a comment; more are counted.
+/// Maximum number of names in a comment; the rest is counted.
 const NAMES_SHOWN: usize = 20;
 
-/// For which pods.
+/// The pods that the policies select.
 #[derive(Debug)]
 pub(super) struct Pods {
     labels: Vec<(String, String)>,
@@ -46,7 +46,7 @@ impl Pods {
     }
 }
 
-/// What shares a rule: the same ports in the same direction.
+/// The members that share a rule: the same ports in the same direction.
 type Groups = BTreeMap<(Direction, BTreeSet<Open>), Members>;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ struct Members {
     names: BTreeSet<String>,
 }
 
-/// One policy for each phase, or one for both where they need the same.
+/// Renders one policy for each phase, or one for both phases if they need the same ports.
 pub(super) fn render(demand: &PortRequirements, optional: bool, pods: &Pods) -> anyhow::Result<String> {
     need_addresses(demand)?;
     let mut text = String::from(
@@ -128,7 +128,7 @@ fn policy(text: &mut String, phases: &[Phase], groups: &Groups, pods: &Pods) -> 
         [(Direction::FromTarget, "ingress", "from"), (Direction::ToTarget, "egress", "to")]
     {
         let of_direction: Vec<_> = groups.iter().filter(|((way, _), _)| *way == direction).collect();
-        // A group of names alone has no rule yet.
+        // A group that has only names, and no addresses, gets no rule.
         if of_direction.iter().all(|(_, members)| members.addresses.is_empty()) {
             writeln!(text, "  {field}: []")?;
         } else {

@@ -1,4 +1,4 @@
-//! Rules for nftables.
+//! Renders nftables rules.
 
 use super::demand::{Open, PortRequirements, Row};
 use super::subject::{Endpoint, Family};
@@ -36,10 +36,10 @@ const FOOT: &str = "	}
 }
 ";
 
-/// nft takes 128 bytes at most, the one at the end included.
+/// nft accepts comments of at most 128 bytes, including the terminating byte.
 const COMMENT_LIMIT: usize = 120;
 
-/// A ruleset that `nft -f` takes.
+/// Renders a ruleset for `nft -f`.
 pub(super) fn render(demand: &PortRequirements, optional: bool) -> anyhow::Result<String> {
     need_addresses(demand)?;
     let mut text = String::new();
@@ -55,7 +55,7 @@ pub(super) fn render(demand: &PortRequirements, optional: bool) -> anyhow::Resul
     Ok(text)
 }
 
-/// Rules without a machine's address would open ports for everybody.
+/// Fails if a row has no machine address: rules without an address would open ports for every host.
 pub(super) fn need_addresses(demand: &PortRequirements) -> anyhow::Result<()> {
     let without = demand.rows.iter().find(|row| row.machine.is_empty());
     if let Some(row) = without {
@@ -101,7 +101,7 @@ fn add(text: &mut String, row: &Row, optional: bool) -> std::fmt::Result {
     Ok(())
 }
 
-/// Counts what was not named, between the ends that are known.
+/// Adds counters for all other traffic between the known endpoints.
 fn add_rest(text: &mut String, demand: &PortRequirements) -> std::fmt::Result {
     let all = |of: fn(&Row) -> &Vec<Endpoint>| -> Vec<Endpoint> {
         demand.rows.iter().flat_map(of).cloned().collect()
@@ -125,10 +125,10 @@ fn add_rest(text: &mut String, demand: &PortRequirements) -> std::fmt::Result {
     Ok(())
 }
 
-/// The rule of one family; `None` where one of the two ends has none of its addresses.
+/// Returns the rule of one address family; `None` if an endpoint has no address of that family.
 fn rule(row: &Row, open: &Open, family: Family) -> Option<String> {
     let machine = set(&row.machine, family)?;
-    // Where Farrier is not known, its end is left open. A name is one that is not known.
+    // If no address of Farrier is known, the rule leaves that side open. A name has no known address.
     let known = row.farrier.iter().any(|place| place.address.is_some());
     let farrier = if known { Some(set(&row.farrier, family)?) } else { None };
     let (from, to) = match row.direction {

@@ -1,4 +1,4 @@
-//! A machine that is asked about: where it is, how it is talked to, and which ports it is told.
+//! A machine of the query: its endpoints, its channel, and the ports that it calls.
 
 use crate::api::update_run::{CallbackStatus, Operation};
 use crate::api::{ManagedNode, UpdateRun};
@@ -24,12 +24,12 @@ pub(super) enum Family {
 }
 
 impl Family {
-    /// The one of an address.
+    /// Returns the family of an address.
     pub(super) fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// As users write it.
+    /// Returns the name, as users write it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::V4 => "IPv4",
@@ -57,14 +57,14 @@ impl FromStr for Family {
 /// One end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Endpoint {
-    /// As it was written, with its zone.
+    /// The text as the user wrote it, with the zone.
     pub(super) text: String,
-    /// The address; without one it is a name.
+    /// The address; `None` for a name.
     pub(super) address: Option<IpAddr>,
 }
 
 impl Endpoint {
-    /// Reads an address or a name. What it accepts can stand in a comment and in quotes anywhere.
+    /// Parses an address or a name. Accepted text is safe inside comments and quotes.
     pub(super) fn parse(text: &str) -> anyhow::Result<Self> {
         let address = cidr::parse(text);
         let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -78,12 +78,12 @@ impl Endpoint {
         Ok(Self { text: text.to_owned(), address })
     }
 
-    /// Whether it may be used where only this family is.
+    /// Reports whether the endpoint may be used for this family; names match every family.
     pub(super) fn is_of(&self, family: Family) -> bool {
         self.address.is_none_or(|address| Family::of(address) == family)
     }
 
-    /// Whether it has a meaning on one link only.
+    /// Reports whether the address is valid on one link only.
     pub(super) fn is_link_local(&self) -> bool {
         match self.address {
             Some(IpAddr::V4(address)) => address.is_link_local(),
@@ -93,33 +93,33 @@ impl Endpoint {
     }
 }
 
-/// A machine that is asked about.
+/// A machine of the query.
 #[derive(Debug, Clone)]
 pub(super) struct Subject {
-    /// Its name; its type where it has none.
+    /// Name of the machine, or its type if it has no name.
     pub(super) node: String,
-    /// The run that it is in.
+    /// Run of the machine.
     pub(super) run: Option<String>,
-    /// What it is.
+    /// Type of the machine.
     pub(super) kind: MachineType,
-    /// How its engine talks.
+    /// Channel of the engine.
     pub(super) channel: Channel,
-    /// Where it is; `None` where that was not said.
+    /// Addresses and names; `None` if none were given.
     pub(super) places: Option<Vec<Endpoint>>,
     /// Port of its SSH server.
     pub(super) ssh_port: u16,
-    /// What is done with it.
+    /// Phases of the run.
     pub(super) phases: Vec<Phase>,
-    /// Where it reaches the callback server, if that is known.
+    /// Addresses of the callback server, if known.
     pub(super) callback: Vec<Endpoint>,
-    /// The ports that it calls, one pair for each runner that has its own.
+    /// The ports that the machine calls, one pair for each runner with distinct ports.
     pub(super) called: Vec<Ports>,
-    /// The ports of the runners' pods, which may be others.
+    /// The ports of the runners' pods, which may differ.
     pub(super) pods: Vec<Ports>,
 }
 
 impl Subject {
-    /// Takes other ports than the run's.
+    /// Replaces the run's ports.
     pub(super) fn use_ports(&mut self, http: Option<u16>, https: Option<u16>) -> anyhow::Result<()> {
         for ports in self.called.iter_mut().chain(&mut self.pods) {
             ports.http = http.unwrap_or(ports.http);
@@ -135,7 +135,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Takes the addresses that the names have now, in place of the names.
+    /// Replaces names by their current addresses.
     pub(super) async fn resolve(&mut self) -> anyhow::Result<()> {
         for places in self.places.iter_mut().chain([&mut self.callback]) {
             let mut resolved = Vec::new();
@@ -165,14 +165,14 @@ impl Subject {
 pub(super) struct Input {
     /// The machines.
     pub(super) nodes: Vec<ManagedNode>,
-    /// The runs. A machine that is in none is asked about by itself.
+    /// The runs. A machine without a run is treated on its own.
     pub(super) runs: Vec<UpdateRun>,
-    /// Whether machines that are in none of the runs are of no interest.
+    /// Whether machines without a run are ignored.
     pub(super) of_runs_only: bool,
 }
 
 impl Input {
-    /// One subject for each machine in each run, and what there is to say about them.
+    /// Returns one subject for each machine in each run, and notes about them.
     pub(super) fn subjects(self, channel: Option<Channel>) -> anyhow::Result<(Vec<Subject>, Vec<String>)> {
         let mut subjects = Vec::new();
         let mut notes = Vec::new();
@@ -206,7 +206,7 @@ fn key(object: &impl kube::ResourceExt) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// The machines of a run: those that it has recorded, or those that it would choose now.
+/// Returns the machines of a run: those recorded in its status, or those that its selector matches now.
 fn members<'a>(run: &UpdateRun, nodes: &'a [ManagedNode]) -> anyhow::Result<Vec<&'a ManagedNode>> {
     let here = nodes.iter().filter(|node| node.namespace() == run.namespace());
     if let Some(recorded) = run.status.as_ref().and_then(|status| status.nodes.as_ref()) {
@@ -295,7 +295,7 @@ fn given(run: &UpdateRun) -> Option<&CallbackStatus> {
     run.status.as_ref()?.callback.as_ref()
 }
 
-/// The ports of the runners, if the run has any.
+/// Returns the ports of the runners, if the run has any.
 fn pods(run: &UpdateRun) -> Option<Vec<Ports>> {
     let ports: BTreeSet<Ports> = given(run)?
         .ports
@@ -305,7 +305,7 @@ fn pods(run: &UpdateRun) -> Option<Vec<Ports>> {
     (!ports.is_empty()).then(|| ports.into_iter().collect())
 }
 
-/// The ports that machines call: those of a Service where there is one.
+/// Returns the ports that machines call: those of the Service if there is one.
 fn called(run: &UpdateRun) -> Option<Vec<Ports>> {
     let status = given(run)?;
     let ports = pods(run)?.into_iter().map(|ports| Ports {

@@ -1,4 +1,4 @@
-//! The table for people.
+//! Renders the table for users.
 
 use super::demand::{PortRequirements, Row};
 use super::subject::Endpoint;
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 const HEAD: [&str; 9] = ["NODE", "TYPE", "PHASE", "FROM", "TO", "PROTO", "PORT", "SPEAKS", "REASON"];
 
-/// One line for each port, and the notes.
+/// Renders one line for each port, and the notes.
 pub(super) fn render(demand: &PortRequirements) -> String {
     let mut lines: Vec<[String; 9]> = vec![HEAD.map(str::to_owned)];
     lines.extend(demand.rows.iter().map(line));
@@ -74,7 +74,7 @@ fn line(row: &Row) -> [String; 9] {
     ]
 }
 
-/// The phases of a row, for people.
+/// Formats the phases of a row for users.
 pub(super) fn phases(row: &Row) -> String {
     row.phases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

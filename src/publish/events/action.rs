@@ -1,40 +1,40 @@
-//! What was being done when an event came about: a closed list, and its documentation.
+//! The action of an event: a closed list, and its documentation.
 
-/// Declares the actions once: the enum, the list, and the texts.
+/// Declares each action once: its variant, its entry in the list, and its texts.
 macro_rules! actions {
     ($($(#[doc = $when:literal])+ $name:ident on $about:literal because $reasons:literal,)+) => {
-        /// The action of an event.
+        /// The action during which an event occurred.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Action {
             $($(#[doc = $when])+ $name,)+
         }
 
         impl Action {
-            /// Every action there is.
+            /// All actions.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// The name, as it stands in the event.
+            /// The name, as written in the event.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
                 }
             }
 
-            /// The kind of object that such events are about.
+            /// The kinds of the objects that events with this action are about.
             pub const fn about(self) -> &'static str {
                 match self {
                     $(Self::$name => $about,)+
                 }
             }
 
-            /// The reasons that such events have.
+            /// The reasons of events with this action.
             pub const fn reasons(self) -> &'static str {
                 match self {
                     $(Self::$name => $reasons,)+
                 }
             }
 
-            /// When there is such an event, for users.
+            /// When events with this action are published, for users.
             pub const fn when(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!($($when),+).trim_ascii(),)+
@@ -45,35 +45,36 @@ macro_rules! actions {
 }
 
 actions! {
-    /// The list of machines is decided, or a machine is planned.
+    /// The list of machines was decided, or a machine was planned.
     Plan on "UpdateRun, NodeUpdate" because "`Planned`",
-    /// Machines are begun; the note names them.
+    /// Machines were started; the note names them.
     Start on "UpdateRun" because "`Started`",
-    /// The run stands still; the note says what it waits for.
+    /// The run is waiting; the note says for what.
     Wait on "UpdateRun" because "what it waits for",
     /// The run has ended.
     Finish on "UpdateRun" because "as in the condition `Succeeded`",
-    /// Connections to the run's callback server were turned away; one event for each cause and minute.
+    /// Connections to the run's callback server were rejected; one event for each cause and minute.
     Refuse on "UpdateRun" because "`ConnectionsRefused`",
-    /// A Service or NetworkPolicy of the run was put right; the note says what somebody did to it.
+    /// A Service or NetworkPolicy of the run was restored; the note says how it had been changed.
     Restore on "UpdateRun" because "`ExposureRestored`",
-    /// The machine cannot call back; the note says what is in the way and how it goes on.
+    /// The machine cannot call back; the note names the obstacle and says how the update continues.
     Preflight on "NodeUpdate" because "what is in the way, as in the condition `CallbackReachable`",
-    /// Somebody else answered the engine in place of the callback server, and was not talked to.
+    /// Another server answered the engine in place of the callback server, and the engine refused to
+    /// talk to it.
     Distrust on "NodeUpdate" because "`CallbackUntrusted`",
-    /// A host key was seen for the first time and is trusted from now on.
+    /// A host key was seen for the first time and will be trusted from now on.
     Connect on "NodeUpdate" because "`HostKeyRecorded`",
-    /// Components were installed, or failed; one event for each reason, naming the components.
+    /// Components were installed or failed; one event for each reason, naming the components.
     Install on "NodeUpdate" because "`Updated`, `RebootPending`, or why it failed",
-    /// The second look at the machine found something, or could not be taken.
+    /// The clean-up check on the machine found leftovers, or could not run.
     CleanUp on "NodeUpdate" because "`Leftovers`, `CleanupFailed`, `CleanupPending`",
-    /// The runner of the machine is gone; the note says which one takes over.
+    /// The runner of the machine is gone; the note names the runner that takes over.
     HandOver on "NodeUpdate" because "`RunnerLost`",
-    /// An attempt failed and another one follows; the note says when.
+    /// An attempt failed and will be retried; the note says when.
     Retry on "NodeUpdate" because "`WaitingForRetry`",
-    /// Work on the machine has ended, well or not.
+    /// Work on the machine has ended, successfully or not.
     Update on "NodeUpdate" because "as in the condition `Succeeded`",
-    /// The inventory was taken and nothing else was asked for.
+    /// The inventory was taken and no other work was requested.
     Inventory on "NodeUpdate" because "`Succeeded`",
     /// Work on the machine has ended because the run was cancelled.
     Cancel on "NodeUpdate" because "`Cancelled`",

@@ -1,17 +1,17 @@
-//! How often something may be told: pure, with the time as a parameter.
+//! Rate limit of events. Pure, with the time as a parameter.
 
 use super::Key;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The least time between two events of one kind about one object.
+/// Minimum interval between two events of one kind about one object.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// Above so many, what is over is forgotten.
+/// Above this number of windows, expired windows are removed.
 const PRUNE_THRESHOLD: usize = 4096;
 
-/// What was told lately, and what waits.
+/// Recently published keys, and the events that wait for the end of their window.
 pub(super) struct RateLimiter<T> {
     open: HashMap<Key, Window<T>>,
     prune_threshold: usize,
@@ -19,21 +19,21 @@ pub(super) struct RateLimiter<T> {
 
 struct Window<T> {
     until: Instant,
-    /// The last one that was held back, and how many there were before it.
+    /// The last event that was held back, and the number of events before it.
     held: Option<(T, u32)>,
 }
 
-/// What becomes of something.
+/// The decision about an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It is told at once.
+    /// Publish the event now.
     Publish,
-    /// It is held back. It is the first one, so that somebody must come back at that time.
+    /// The event is held back. It is the first of its window, so the caller must return at `until`.
     Defer {
-        /// When.
+        /// End of the window.
         until: Instant,
     },
-    /// It is held back, in the place of another one.
+    /// The event is held back and replaces the one that was held before.
     Coalesce,
 }
 
@@ -44,7 +44,7 @@ impl<T> Default for RateLimiter<T> {
 }
 
 impl<T> RateLimiter<T> {
-    /// Whether this may be told now.
+    /// Decides whether the event may be published now.
     pub(super) fn ask(&mut self, key: &Key, told: T, now: Instant) -> Admission {
         self.forget(now);
         let Some(window) = self.open.get_mut(key) else {
@@ -68,7 +68,7 @@ impl<T> RateLimiter<T> {
         }
     }
 
-    /// What was held back, to be told now, and how many others it stands for.
+    /// Takes the held event, to be published now, and the number of other events that it stands for.
     pub(super) fn take(&mut self, key: &Key, now: Instant) -> Option<(T, u32)> {
         let window = self.open.get_mut(key)?;
         window.until = now + EVERY;
@@ -78,7 +78,7 @@ impl<T> RateLimiter<T> {
     fn forget(&mut self, now: Instant) {
         if self.open.len() > self.prune_threshold {
             self.open.retain(|_, window| window.held.is_some() || now < window.until);
-            // Where all are needed, looking again each time would cost more than it frees.
+            // If no window could be removed, pruning on each call would cost more than it frees.
             self.prune_threshold = PRUNE_THRESHOLD.max(self.open.len() * 2);
         }
     }
@@ -94,8 +94,8 @@ mod tests {
         (uid.to_owned(), Reason::WaitingForRetry, Action::Retry, "")
     }
 
-    /// A machine that flaps for an hour writes 3,600 events; or, told too little, its last state is
-    /// never seen.
+    /// Without a limit, a machine that flaps for an hour writes 3,600 events; with too strict a limit,
+    /// its last state is never published.
     #[test]
     fn a_flood_becomes_one_a_minute_and_the_last_one_is_told() {
         let begun = Instant::now();

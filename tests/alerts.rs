@@ -1,5 +1,5 @@
-//! Alerts and dashboard of the chart are `PromQL` about metrics that exist, and each alert has a page
-//! that helps. Whether an alert fires when it should is what `hack/test alerts` asks Prometheus.
+//! Alerts and dashboard of the chart are `PromQL` about metrics that exist, and each alert has a help
+//! page. `hack/test alerts` checks with Prometheus that alerts fire when they should.
 
 #![expect(
     clippy::expect_used,
@@ -63,13 +63,13 @@ fn alerts_are_about_metrics_that_exist() {
     }
 }
 
-/// The labels that an annotation asks for.
+/// Returns the labels that an annotation refers to.
 fn placeholders(text: &str) -> Vec<&str> {
     let end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     text.split("$labels.").skip(1).filter_map(|rest| rest.split(end).next()).collect()
 }
 
-/// The reader of expressions finds nothing because it looks at nothing.
+/// Proves that the parser of expressions reports unknown names at all.
 #[test]
 fn what_does_not_exist_is_found() {
     for good in [
@@ -100,7 +100,7 @@ fn what_does_not_exist_is_found() {
     assert_eq!(placeholders("{{ $labels.pod }} and {{ $labels.loop | x }}"), ["pod", "loop"]);
 }
 
-/// Whoever is woken at night needs to know what to do next.
+/// A user who is woken at night needs to know what to do next.
 #[test]
 fn each_alert_has_its_page_and_each_page_its_alert() {
     let mut pages = BTreeSet::new();
@@ -125,7 +125,7 @@ fn each_alert_has_its_page_and_each_page_its_alert() {
     assert_eq!(files, pages);
 }
 
-/// Each expression of the dashboard, with its legend.
+/// Collects each expression of the dashboard, with its legend.
 fn expressions(value: &Value, into: &mut Vec<(String, String)>) {
     match value {
         Value::Object(map) => {

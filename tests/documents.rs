@@ -1,4 +1,4 @@
-//! Documents that are made from the code say what the code says.
+//! Generated documents agree with the code.
 
 use farrier::metrics::catalogue::ALL;
 use farrier::publish::Action;
@@ -6,8 +6,7 @@ use farrier_update::Reason;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// A reason that is in no document leaves a user alone with a word. `UPDATE_EXPECT=1` writes the
-/// document anew.
+/// An undocumented reason does not help a user. `UPDATE_EXPECT=1` regenerates the document.
 #[test]
 fn every_reason_is_documented() {
     let mut text = String::from(
@@ -27,7 +26,7 @@ fn every_reason_is_documented() {
     document("reasons.md", &text);
 }
 
-/// Compares a document with what the code says; `UPDATE_EXPECT=1` writes it anew.
+/// Compares a document with the generated text; `UPDATE_EXPECT=1` writes it.
 fn document(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
     if std::env::var_os("UPDATE_EXPECT").is_some() {
@@ -41,7 +40,7 @@ fn document(name: &str, text: &str) {
     );
 }
 
-/// Who builds an alert or a panel must find what there is without reading code.
+/// A user who builds an alert or a panel must find all metrics without reading code.
 #[test]
 fn every_metric_is_documented() {
     let mut text = String::from(
@@ -62,7 +61,7 @@ fn every_metric_is_documented() {
     document("metrics.md", &text);
 }
 
-/// Who filters events must know which there are.
+/// A user who filters events must know all actions and reasons.
 #[test]
 fn every_event_is_documented() {
     let mut text = String::from(

@@ -1,7 +1,7 @@
-//! What `farrier ports` prints, beside what it printed when somebody last looked at it.
+//! Snapshots of the output of `farrier ports`.
 //!
-//! `UPDATE_EXPECT=1` writes the files anew; read the difference before it is committed. That a
-//! firewall and an API server take the rules is shown in the lab and in a cluster.
+//! `UPDATE_EXPECT=1` rewrites the files; review the difference before committing it. The lab and a
+//! cluster prove that a firewall and an API server accept the rules.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use std::process::{Command, Output, Stdio};
 
 const SITE: &str = "tests/ports/site.yaml";
 
-/// The program, without what the environment would tell it.
+/// The program, without environment variables that would influence it.
 fn farrier(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farrier"));
     command.arg("ports").args(arguments).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -36,7 +36,7 @@ fn prints(arguments: &[&str]) -> String {
     text
 }
 
-/// What it says when it fails, which it must by 1.
+/// Returns the error output of a call that must fail with exit code 1.
 fn refuses(arguments: &[&str]) -> String {
     let output = farrier(arguments);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}");
@@ -54,7 +54,7 @@ fn expect(path: &str, text: &str) {
     assert!(committed == text, "{path} is out of date; run: UPDATE_EXPECT=1 cargo test --test ports\n{text}");
 }
 
-/// The page that a network team reads before there is any machine.
+/// The page that a network team reads before any machine exists.
 #[test]
 fn every_type_is_documented() {
     let mut page = String::from(
@@ -77,7 +77,7 @@ fn every_type_is_documented() {
     expect("docs/ports.md", &page);
 }
 
-/// What a program may rely on. The test below holds it to what is printed.
+/// Documentation of the JSON that programs may rely on. The test below compares it with the output.
 const JSON: &str = "
 ## JSON
 
@@ -104,7 +104,7 @@ A row is one port or range that has to be open; what stays closed has none.
 Fields may be added; those that are there stay.
 ";
 
-/// A network team's program breaks on a field that was renamed.
+/// A renamed field would break a network team's programs.
 #[test]
 fn json_has_the_fields_that_are_documented() {
     let documented: BTreeSet<&str> = JSON
@@ -121,7 +121,7 @@ fn json_has_the_fields_that_are_documented() {
     }
 }
 
-/// A rule is wider than it looks, or never matches, and nobody was told.
+/// If a rule is wider than it looks, or never matches, the output must say so.
 #[test]
 fn what_rules_cannot_say_is_said_beside_them() {
     let callback = ["--type", "Linux", "--channel", "Callback"];
@@ -142,7 +142,7 @@ fn what_rules_cannot_say_is_said_beside_them() {
     assert!(!text.contains("note:"), "{text}");
 }
 
-/// A whole site, in each format.
+/// A whole site, in every format.
 #[test]
 fn a_site_in_every_format() {
     for (format, file) in [
@@ -162,7 +162,7 @@ fn rows(arguments: &[&str]) -> Vec<Value> {
     value["rows"].as_array().unwrap().clone()
 }
 
-/// Type, phase, direction and port of each row.
+/// Returns type, phase, direction and port of each row.
 fn spoken(rows: &[Value]) -> BTreeSet<(String, String, String, u64)> {
     let word = |value: &Value| value.as_str().unwrap().to_owned();
     rows.iter()
@@ -176,7 +176,7 @@ fn spoken(rows: &[Value]) -> BTreeSet<(String, String, String, u64)> {
         .collect()
 }
 
-/// The same, out of the table itself.
+/// Returns the same from the table itself.
 fn wanted(
     kinds: &[MachineType],
     needs: impl Fn(MachineType, Phase) -> Vec<Need>,
@@ -192,7 +192,7 @@ fn wanted(
     all
 }
 
-/// What is printed is what the operator goes by, for each type, channel and manual.
+/// The output agrees with the operator's own rules, for each type, channel and manual.
 #[test]
 fn it_prints_the_table_and_nothing_else() {
     let rows_of = |kinds: &[MachineType], option: &str, value: &str| {
@@ -221,7 +221,7 @@ fn it_prints_the_table_and_nothing_else() {
     }
 }
 
-/// The ports that a run was given, those that it asks for, and those that the command line names.
+/// Assigned ports, requested ports, and ports of the command line.
 #[test]
 fn ports_are_those_of_the_run() {
     let ways_back = |arguments: &[&str]| -> BTreeSet<u64> {
@@ -244,7 +244,7 @@ fn ports_are_those_of_the_run() {
     );
 }
 
-/// A phase or a family that is left out is nowhere in the answer.
+/// An excluded phase or address family must not appear in the output.
 #[test]
 fn what_is_left_out_is_left_out() {
     let all = rows(&["-f", SITE, "--phase", "Inventory", "--family", "IPv6"]);
@@ -259,7 +259,7 @@ fn what_is_left_out_is_left_out() {
     }
 }
 
-/// What can be wrong, and what is said then.
+/// All user errors and their messages.
 #[test]
 fn mistakes_are_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -305,7 +305,7 @@ fn mistakes_are_named() {
     says(&resolve, &["no-such-host.invalid", "--resolve"]);
 }
 
-/// A ruleset is loaded as root: nothing that stands in somebody's YAML becomes a rule.
+/// A ruleset is loaded as root: text from a YAML file must never become a rule.
 #[test]
 fn no_text_of_a_file_becomes_a_rule() {
     let dir = tempfile::tempdir().unwrap();

@@ -85,7 +85,8 @@ catalogue! {
     // The fleet, from the API server's objects. Only the leader exports these metrics, so that a sum
     // over all replicas is correct.
 
-    /// Update runs by state: `pending`, `waiting`, `running`, `paused`, `planned`, `cancelling`, `succeeded`, `failed` or `cancelled`.
+    /// Update runs by state: `pending`, `waiting`, `running`, `paused`, `planned`, `cancelling`,
+    /// `succeeded`, `failed` or `cancelled`.
     RUNS: Gauge "farrier_runs" ["state"] worry "`failed` grows, or `waiting` stays above 0.";
     /// Machines of runs that have not ended, by their count in `status.counts`: `pending`,
     /// `in_progress`, `succeeded`, `failed`, `unreachable` or `cancelled`.
@@ -114,7 +115,8 @@ catalogue! {
     NODE_UPDATES_ENDED: Counter "farrier_node_updates_ended_total" ["result", "reason"] worry "`failed` or `unreachable` is a large share.";
     /// NodeUpdates that were handed over to another runner because their runner was gone.
     HAND_OVERS: Counter "farrier_node_updates_handed_over_total" [] worry "At all, unless a replica was ended on purpose.";
-    /// Attempts that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or `unreachable`) and reason.
+    /// Attempts that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or `unreachable`)
+    /// and reason.
     ATTEMPTS: Counter "farrier_attempts_total" ["result", "reason"] worry "Attempts grow much faster than `farrier_node_updates_ended_total`.";
     /// Duration of attempts, by result as above.
     ATTEMPT_DURATION: Histogram "farrier_attempt_duration_seconds" ["result"] worry "The median doubles: slow machines, lines or installers.";
@@ -142,7 +144,9 @@ catalogue! {
 
     /// Connections to the callback server whose source address was admitted.
     CALLBACK_CONNECTIONS: Counter "farrier_callback_connections_total" [] worry "Grows much faster than `farrier_callback_engines_total`.";
-    /// Connections and requests that the callback server refused, by cause: `source`, `handshake`, `certificate`, `wrong_session`, `expired`, `unknown_session`, `relay`, `too_slow`, `too_many`, `path`, `request` or `silent`.
+    /// Connections and requests that the callback server refused, by cause: `source`, `handshake`,
+    /// `certificate`, `wrong_session`, `expired`, `unknown_session`, `relay`, `too_slow`, `too_many`,
+    /// `path`, `request` or `silent`.
     CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "`certificate`, `wrong_session`, `expired`, `request` or `source` at all: somebody tries.";
     /// Open connections to the callback server.
     CALLBACK_OPEN: Gauge "farrier_callback_connections_open" [] worry "At its limit.";

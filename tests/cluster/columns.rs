@@ -1,4 +1,4 @@
-//! What `kubectl get` prints: columns, short names, the category.
+//! The output of `kubectl get`: columns, short names, the category.
 
 use crate::fields::declared_conditions;
 use crate::samples::Table;
@@ -7,7 +7,7 @@ use crate::server::server;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// A column stays empty for ever, because nothing is where it looks.
+/// A column whose path matches no field stays empty forever.
 #[test]
 fn each_column_shows_a_field_or_a_condition_that_there_is() {
     for definition in Definition::all() {
@@ -32,13 +32,13 @@ fn each_column_shows_a_field_or_a_condition_that_there_is() {
     }
 }
 
-/// Type and field of `status.conditions[?(@.type=="Ready")].reason`.
+/// Returns type and field of a path like `status.conditions[?(@.type=="Ready")].reason`.
 fn condition(path: &str) -> Option<(String, String)> {
     let (type_, field) = path.strip_prefix("status.conditions[?(@.type==\"")?.split_once("\")].")?;
     Some((type_.to_owned(), field.to_owned()))
 }
 
-/// Whether the operator's sources, but for the definitions themselves, name this condition.
+/// Reports whether the operator's sources, except the definitions themselves, mention this condition.
 fn is_written(type_: &str) -> bool {
     fn search(dir: &Path, wanted: &str) -> bool {
         std::fs::read_dir(dir).expect("sources").any(|entry| {
@@ -56,7 +56,7 @@ fn columns(definition: &Definition) -> Vec<Value> {
     definition.version()["additionalPrinterColumns"].as_array().expect("columns").clone()
 }
 
-/// Users who look get a table without what they look for, or type a name that is not known.
+/// Users must see all columns filled, and the short names must work.
 #[tokio::test]
 async fn every_kind_is_printed_under_its_short_name_with_all_its_columns_filled() {
     let short = [
@@ -93,7 +93,7 @@ async fn every_kind_is_printed_under_its_short_name_with_all_its_columns_filled(
     .await;
 }
 
-/// A status in which everything is filled in.
+/// Returns a status in which every field is set.
 fn status_of(definition: &Definition) -> Value {
     let conditions = declared_conditions(definition).into_iter().map(|type_| {
         json!({
@@ -127,7 +127,7 @@ fn status_of(definition: &Definition) -> Value {
     status
 }
 
-/// `kubectl get farrier` leaves out a kind.
+/// `kubectl get farrier` must not miss a kind.
 #[tokio::test]
 async fn the_category_lists_every_kind() {
     server(async |server| {

@@ -1,4 +1,4 @@
-//! The definitions themselves: as a server takes them, and as `farrier crd` writes them.
+//! The CRDs: accepted by a server, and written by `farrier crd`.
 
 use crate::schema::Definition;
 use crate::server::{installed, server};
@@ -6,7 +6,7 @@ use crate::startup::farrier;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Whoever installs Farrier is refused, or warned of what nobody can do anything about.
+/// An installation must not be refused, nor print warnings that a user cannot act on.
 #[tokio::test]
 async fn the_server_takes_the_definitions_without_a_warning() {
     server(async |_| {
@@ -16,7 +16,7 @@ async fn the_server_takes_the_definitions_without_a_warning() {
     .await;
 }
 
-/// A definition is stored and not served, or served without any check of its schema.
+/// A definition that is stored but not served, or served without schema validation, is useless.
 #[tokio::test]
 async fn the_definitions_are_established_and_structural() {
     server(async |server| {
@@ -36,7 +36,7 @@ async fn the_definitions_are_established_and_structural() {
     .await;
 }
 
-/// Who installs the definitions from the repository gets others than the operator works with.
+/// Users who install the committed CRDs must get those that the operator works with.
 #[tokio::test]
 async fn the_command_prints_the_definitions_that_are_committed() {
     let printed = farrier(&["crd"]).output().await.expect("farrier crd");
@@ -50,7 +50,7 @@ async fn the_command_prints_the_definitions_that_are_committed() {
     assert!(printed == committed, "run `cargo run -p farrier -- crd --dir crds`, and commit what it writes");
 }
 
-/// Who writes the definitions to a directory gets others than who prints them.
+/// `--dir` must write the same definitions as the command prints.
 #[tokio::test]
 async fn the_command_writes_the_definitions_that_are_committed() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -61,7 +61,7 @@ async fn the_command_writes_the_definitions_that_are_committed() {
     assert!(files(&into) == committed(), "run `cargo run -p farrier -- crd --dir crds`, and commit it");
 }
 
-/// A directory that cannot be written gets no word of why.
+/// If a directory cannot be written, the message must name it.
 #[tokio::test]
 async fn the_command_says_where_it_cannot_write() {
     let written = farrier(&["crd", "--dir", "/proc/no"]).output().await.expect("farrier crd");

@@ -1,4 +1,4 @@
-//! Somebody has his hands in what was made for a run, on a real API server: what a decision does then.
+//! Users change the objects of a run on a real API server: how the next reconciliation repairs them.
 
 use crate::server::{Server, server, until};
 use farrier::api::update_run::{ListenerState, ListenerStatus};
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 const RUNNER: &str = "pod-1";
 
-/// A leader's hand in a pod, and a run with one machine.
+/// The exposure of a leader in a pod, and a run with one machine.
 struct Stage<'a> {
     server: &'a Server,
     exposer: Exposer,
@@ -85,7 +85,8 @@ impl<'a> Stage<'a> {
         Self { server, exposer, made, run, machines }
     }
 
-    /// What every decision does while machines are worked on; whether all of it could be done.
+    /// Does what every reconciliation does while machines are worked on, and returns whether all of it
+    /// succeeded.
     async fn open(&mut self) -> bool {
         let runs = [Arc::new(self.run.clone())];
         match self.exposer.open(&self.run, &runs, &self.machines).await.unwrap() {
@@ -106,14 +107,14 @@ impl<'a> Stage<'a> {
         Api::namespaced(self.server.client.clone(), &self.server.namespace)
     }
 
-    /// The run's only policy, as the API server has it.
+    /// Returns the run's only policy from the API server.
     async fn policy(&self) -> NetworkPolicy {
         let mut all = self.policies().list(&ListParams::default()).await.unwrap().items;
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
 
-    /// Waits until the cache shows what the API server has.
+    /// Waits until the caches agree with the API server.
     async fn caches_show_it(&self) {
         until("the caches show what is there", async || {
             let policies = self.policies().list(&ListParams::default()).await.unwrap().items;
@@ -125,7 +126,7 @@ impl<'a> Stage<'a> {
         .await;
     }
 
-    /// What the run's owner was told.
+    /// Returns the notes of the events that report a restored object.
     async fn told(&self) -> Vec<String> {
         let api: Api<Event> = Api::namespaced(self.server.client.clone(), &self.server.namespace);
         let events = api.list(&ListParams::default()).await.unwrap().items;
@@ -144,7 +145,7 @@ fn plain() -> Value {
     json!({"selector": {}, "operation": "Inventory"})
 }
 
-/// Ways to break a policy by hand, as merge patches.
+/// Manual changes that break a policy, as merge patches.
 fn edits() -> [Value; 6] {
     [
         json!({"spec": {"egress": [{}]}}),
@@ -156,7 +157,7 @@ fn edits() -> [Value; 6] {
     ]
 }
 
-/// What somebody had added stayed, and each decision wrote and said that it was put right.
+/// Additions of a user must not stay, and must not cause a write and an event at each reconciliation.
 #[tokio::test]
 async fn a_policy_is_exactly_ours_again_whatever_somebody_has_made_of_it() {
     server(async |server| {
@@ -186,8 +187,8 @@ async fn a_policy_is_exactly_ours_again_whatever_somebody_has_made_of_it() {
     .await;
 }
 
-/// An admission policy that changes each of our policies would be written against as fast as the API
-/// server answers.
+/// If an admission policy changed each of our policies, the operator would otherwise rewrite them as
+/// fast as the API server responds.
 #[tokio::test]
 async fn what_is_changed_as_often_as_it_is_put_right_is_left_for_a_while_and_named() {
     server(async |server| {
@@ -217,7 +218,7 @@ async fn what_is_changed_as_often_as_it_is_put_right_is_left_for_a_while_and_nam
     .await;
 }
 
-/// Whoever decides upon a cache that lags behind must not undo what is newer.
+/// A reconciliation based on a stale cache must not undo newer changes.
 #[tokio::test]
 async fn what_was_changed_since_it_was_seen_is_not_written_over() {
     server(async |server| {
@@ -225,7 +226,7 @@ async fn what_was_changed_since_it_was_seen_is_not_written_over() {
         assert!(stage.open().await);
         stage.caches_show_it().await;
         let name = stage.policy().await.name_any();
-        // A cache that stands still.
+        // A cache that no longer changes.
         let (still, mut writer) = kube::runtime::reflector::store();
         for policy in stage.made.policies.state() {
             let mut policy = (*policy).clone();
@@ -244,7 +245,8 @@ async fn what_was_changed_since_it_was_seen_is_not_written_over() {
     .await;
 }
 
-/// A policy that is gone closes the way to machines, and its owner is to hear of it, once it is back.
+/// A deleted policy closes the path to the machines. The operator must recreate it, and then report the
+/// deletion in an event.
 #[tokio::test]
 async fn a_policy_that_was_deleted_is_back_and_told_even_if_that_fails_at_first() {
     server(async |server| {
@@ -256,7 +258,7 @@ async fn a_policy_that_was_deleted_is_back_and_told_even_if_that_fails_at_first(
         let wanted = stage.policy().await;
         stage.policies().delete(&wanted.name_any(), &DeleteParams::default()).await.unwrap();
         stage.caches_show_it().await;
-        // Nobody listens there.
+        // No server listens on this address.
         let nobody = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
         let client = std::mem::replace(&mut stage.exposer.client, nobody);
         assert!(!stage.open().await);
@@ -269,7 +271,7 @@ async fn a_policy_that_was_deleted_is_back_and_told_even_if_that_fails_at_first(
     .await;
 }
 
-/// Another leader has taken a policy away in between.
+/// Another leader has deleted a policy in the meantime.
 #[tokio::test]
 async fn a_new_term_takes_nothing_for_deleted_that_an_earlier_one_has_seen() {
     server(async |server| {
@@ -289,8 +291,8 @@ async fn a_new_term_takes_nothing_for_deleted_that_an_earlier_one_has_seen() {
     .await;
 }
 
-/// Machines are told where to call; when that cannot be had again, nobody but the run's status says so
-/// to the next leader.
+/// Machines know the port that they call. If the port cannot be assigned again, only the run's status
+/// tells the next leader.
 #[tokio::test]
 async fn node_ports_that_cannot_be_had_again_go_from_the_status_before_others_come() {
     server(async |server| {
@@ -329,7 +331,7 @@ async fn node_ports_that_cannot_be_had_again_go_from_the_status_before_others_co
         assert!(stage.open().await);
         assert_eq!(ports(&stage.run), None);
         stage.caches_show_it().await;
-        // Whoever comes next knows nothing but what is written.
+        // The next leader knows only what is written in the status.
         stage.exposer.forget();
         let before = stage.services().get(&name).await.unwrap().resource_version();
         assert!(stage.open().await);

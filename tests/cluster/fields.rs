@@ -1,14 +1,14 @@
-//! Fields as users meet them: described by `kubectl explain`, selected by `--field-selector`.
+//! Fields as users see them: described by `kubectl explain`, selected by `--field-selector`.
 
 use crate::samples::{Table, put};
 use crate::schema::{Definition, Field, walk};
 use crate::server::{server, until};
 use serde_json::{Value, json};
 
-/// What a user of `kubectl explain` cannot know: names and marks of the source.
+/// Rust identifiers and markup, which mean nothing to a user of `kubectl explain`.
 const OF_THE_SOURCE: [&str; 7] = ["[`", "`]", "crate::", "Option<", "Vec<", "BTreeMap", "#["];
 
-/// The condition types that a definition declares in the description of its conditions, which
+/// Returns the condition types that a definition declares in the description of its conditions, which
 /// reads `Conditions: Ready, Reconciling, …`.
 pub(crate) fn declared_conditions(definition: &Definition) -> Vec<String> {
     let fields = definition.fields();
@@ -19,7 +19,7 @@ pub(crate) fn declared_conditions(definition: &Definition) -> Vec<String> {
     words.filter(|word| word.starts_with(char::is_uppercase)).map(str::to_owned).collect()
 }
 
-/// `kubectl explain` says nothing about a field, or speaks Rust.
+/// `kubectl explain` must describe every field, without Rust terms.
 #[test]
 fn every_field_is_described_for_its_users() {
     for definition in Definition::all() {
@@ -27,12 +27,12 @@ fn every_field_is_described_for_its_users() {
     }
 }
 
-/// The server keeps descriptions for itself, and `kubectl explain` is empty.
+/// If the server did not publish the descriptions, `kubectl explain` would be empty.
 #[tokio::test]
 async fn the_server_publishes_the_descriptions() {
     server(async |server| {
         let mut published = Value::Null;
-        // It is published some time after the definition is served.
+        // The schema is published some time after the definition is served.
         until("the server publishes all kinds", async || {
             let path = "/openapi/v3/apis/farrier.dev/v1alpha1";
             let text = server.kubectl(&["get", "--raw", path], None).await.unwrap_or_default();
@@ -66,7 +66,8 @@ fn described(kind: &str, fields: &[Field]) {
     }
 }
 
-/// A dashboard or a script that asks for the updates of one machine gets those of all, or none.
+/// A dashboard or a script that selects the updates of one machine must not get those of all machines,
+/// or none.
 #[tokio::test]
 async fn objects_are_selected_by_every_selectable_field() {
     let selectable = [

@@ -1,4 +1,4 @@
-//! Replicas among themselves, on a real API server: who holds a Lease, and who sees whom.
+//! Replicas on a real API server: which replica holds a Lease, and which replicas see each other.
 
 use crate::server::{Server, server};
 use farrier::lease::{Hold, LeaseConfig, LeaseDurations, LeaseManager, LeaseState};
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Short, so that the tests are; all other spans follow from it.
+/// Lease duration. It is short to keep the tests short; all other durations derive from it.
 const SECONDS: u16 = 3;
 
-/// How long anything may take on a busy machine.
+/// Timeout for each wait, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn info() -> RunnerInfo {
@@ -27,7 +27,7 @@ fn info() -> RunnerInfo {
     }
 }
 
-/// A claim to one Lease in the name of a runner.
+/// Returns the configuration of a runner that competes for one Lease.
 fn to_lead(server: &Server, runner: &str) -> LeaseConfig {
     LeaseConfig { name: "farrier-leader".into(), ..claim(&server.namespace, runner, &info()) }
 }
@@ -44,7 +44,7 @@ fn keep(server: &Server, claim: LeaseConfig) -> (Hold, CancellationToken, JoinSe
     (hold, stop, task)
 }
 
-/// Two replicas lead at the same time, or none does after one has died.
+/// Two replicas must never lead at the same time, and one must take over after the leader has died.
 #[tokio::test]
 async fn of_two_one_holds_a_lease_and_the_other_takes_it_when_that_one_falls_silent() {
     server(async |server| {
@@ -57,7 +57,7 @@ async fn of_two_one_holds_a_lease_and_the_other_takes_it_when_that_one_falls_sil
         assert!(a.is_held() && !b.is_held());
         let silent = Instant::now();
         task.shutdown().await;
-        // The keeper is gone: nobody tells the hold but the clock.
+        // The manager is gone: only the clock ends the hold.
         soon("b to take it over", b.gained()).await;
         assert!(!a.is_held(), "both hold it");
         assert!(silent.elapsed() > Duration::from_secs(1), "it was taken after {:?}", silent.elapsed());
@@ -65,7 +65,7 @@ async fn of_two_one_holds_a_lease_and_the_other_takes_it_when_that_one_falls_sil
     .await;
 }
 
-/// Every upgrade stops the work for a quarter of a minute.
+/// If a Lease were not released, every upgrade would stop the work for a quarter of a minute.
 #[tokio::test]
 async fn a_lease_that_is_let_go_is_free_at_once_and_nothing_is_left_of_it() {
     server(async |server| {
@@ -83,7 +83,7 @@ async fn a_lease_that_is_let_go_is_free_at_once_and_nothing_is_left_of_it() {
     .await;
 }
 
-/// Somebody labels a Lease by hand, and the leader thinks that it is deposed.
+/// A label that a user adds to a Lease must not depose the leader.
 #[tokio::test]
 async fn a_lease_that_somebody_edits_stays_where_it_is_and_one_that_is_taken_away_is_lost() {
     server(async |server| {
@@ -107,8 +107,8 @@ async fn a_lease_that_somebody_edits_stays_where_it_is_and_one_that_is_taken_awa
     .await;
 }
 
-/// A namespace that is deleted with a run in it never goes: its Leases go first, nobody can make new
-/// ones, and so there is nobody who may clean.
+/// When a namespace with a run in it is deleted, its Leases go first and cannot be created again. If
+/// the holder stopped then, no runner would clean up, and the namespace could never be deleted.
 #[tokio::test]
 async fn whoever_holds_a_lease_goes_on_while_its_namespace_is_deleted() {
     server(async |server| {
@@ -135,7 +135,7 @@ async fn whoever_holds_a_lease_goes_on_while_its_namespace_is_deleted() {
     .await;
 }
 
-/// A process that was killed keeps its successor on the same host waiting.
+/// A process that was killed must not delay its successor on the same host.
 #[tokio::test]
 async fn who_is_known_to_have_ended_is_not_waited_for() {
     server(async |server| {
@@ -146,7 +146,7 @@ async fn who_is_known_to_have_ended_is_not_waited_for() {
             LeaseManager::new(&server.client, to_lead(server, "a"), LeaseDurations::new(SECONDS));
         let state = second.attempt().await.expect("an answer");
         assert!(matches!(state, LeaseState::Other { .. }), "the first one is alive: {state:?}");
-        // As if the first one had been an earlier process with our number.
+        // Simulates an earlier process with the same process ID.
         let api: Api<Lease> = Api::namespaced(server.client.clone(), &server.namespace);
         let lease = api.get("farrier-leader").await.expect("the Lease");
         let mut process: serde_json::Value =
@@ -160,7 +160,7 @@ async fn who_is_known_to_have_ended_is_not_waited_for() {
     .await;
 }
 
-/// Work is handed to a runner that is gone, or to none although there is one.
+/// Work must not be assigned to a runner that is gone, and must be assigned to a runner that is there.
 #[tokio::test]
 async fn runners_see_each_other_come_and_go() {
     server(async |server| {
@@ -196,7 +196,7 @@ async fn runners_see_each_other_come_and_go() {
     .await;
 }
 
-/// The Leases of pods that were killed pile up, or those of live ones go with them.
+/// The Leases of killed pods must not pile up, and the Leases of live pods must stay.
 #[tokio::test]
 async fn who_leads_deletes_the_leases_of_runners_that_were_killed() {
     server(async |server| {

@@ -1,11 +1,11 @@
-//! How objects change: what users do to a run while it works, and who may write which part.
+//! How objects change: user changes to a run while it works, and who may write which part.
 
 use crate::samples::Table;
 use crate::schema::Definition;
 use crate::server::{Server, server};
 use serde_json::{Value, json};
 
-/// A run cannot be started, stopped or cancelled in the way the documentation says.
+/// Users must be able to start, pause and cancel a run as documented.
 #[tokio::test]
 async fn a_run_is_planned_started_paused_and_cancelled_by_hand() {
     server(async |server| {
@@ -21,7 +21,8 @@ async fn a_run_is_planned_started_paused_and_cancelled_by_hand() {
     .await;
 }
 
-/// A cancelled run comes back to life, or one that has changed machines claims to be only a plan.
+/// A cancelled run must not restart, and a run that has changed machines must not claim to be only a
+/// plan.
 #[tokio::test]
 async fn a_run_does_not_go_back() {
     let back =
@@ -55,8 +56,7 @@ async fn desired(server: &Server, name: &str) -> String {
     server.kubectl(&["get", "ur", name, "-o", path], None).await.expect("the run")
 }
 
-/// A user's manifest with a status in it claims what is not so, or the operator's report changes
-/// what the user asked for.
+/// A user's manifest must not set the status, and the operator's status must not change the spec.
 #[tokio::test]
 async fn spec_and_status_are_written_apart() {
     let statuses = [
@@ -96,7 +96,7 @@ async fn spec_and_status_are_written_apart() {
     .await;
 }
 
-/// Another right value of a field.
+/// Returns another valid value of a field.
 fn other(value: &Value) -> Value {
     match value {
         Value::Bool(value) => json!(!value),

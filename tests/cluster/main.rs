@@ -1,14 +1,14 @@
-//! The five definitions in a real API server: every rule with samples that pass and samples that
-//! do not, and what users of kubectl see of them. `hack/test cluster` runs all of it; one test:
+//! Tests of the five CRDs on a real API server: every rule with samples that pass and samples that do
+//! not, and what users of kubectl see of them. `hack/test cluster` runs all of them; one test:
 //!
 //! ```text
 //! hack/cluster run -- cargo test -p farrier --test cluster -- NAME
 //! ```
 //!
-//! Without KUBECONFIG the tests that need a server say so and are skipped, so that plain
-//! `cargo test` works anywhere. A server that is not on this machine is left alone, too: the tests
-//! install definitions in it. `FARRIER_TEST_CLUSTER=1` says that there is a server and that it is
-//! for tests; nothing is skipped then for want of one.
+//! Without KUBECONFIG, tests that need a server print a message and are skipped, so that plain `cargo
+//! test` works anywhere. A server on another host is not used either, because the tests install CRDs.
+//! `FARRIER_TEST_CLUSTER=1` asserts that there is a server and that it is for tests; then no test is
+//! skipped for lack of a server.
 //!
 //! A new rule in `src/api` needs samples in `rules/KIND.yaml`; a test fails until it has them.
 

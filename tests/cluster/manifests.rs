@@ -1,14 +1,14 @@
-//! Manifests as users write them: what is filled in, what is refused, what may be applied again.
+//! Manifests as users write them: which defaults are set, what is refused, what may be applied again.
 
 use crate::samples::{LEFT_OUT, Table, put};
 use crate::schema::{Definition, Field};
 use crate::server::{Server, server};
 use serde_json::{Value, json};
 
-/// The samples of the design.
+/// The samples of the design document.
 const DESIGN: &str = include_str!("design.yaml");
 
-/// Who writes only what is needed gets something else than the documentation says.
+/// A manifest with only the required fields must get the documented defaults.
 #[tokio::test]
 async fn a_short_managed_node_gets_the_documented_defaults() {
     let mut expected = json!({
@@ -29,7 +29,7 @@ async fn a_short_managed_node_gets_the_documented_defaults() {
     .await;
 }
 
-/// An installer is ended too early or a machine is rebooted that should not be.
+/// A wrong default would end an installer too early, or reboot a machine that should not be rebooted.
 #[tokio::test]
 async fn a_short_component_gets_the_documented_defaults() {
     server(async |server| {
@@ -45,7 +45,7 @@ async fn a_short_component_gets_the_documented_defaults() {
     .await;
 }
 
-/// A run takes on more machines at a time, or does more to them, than the documentation says.
+/// A run must not update more machines at a time, or do more to them, than documented.
 #[tokio::test]
 async fn a_short_update_run_gets_the_documented_defaults() {
     let mut expected = json!({
@@ -77,7 +77,7 @@ async fn a_short_update_run_gets_the_documented_defaults() {
     .await;
 }
 
-/// The spec that the server makes out of the base object of a kind with more fields.
+/// Returns the spec that the server completes from the base object of a kind with more fields.
 async fn completed(server: &Server, kind: &str, fields: &[(&str, Value)]) -> Value {
     let mut object = Table::of(kind).base;
     object["metadata"] = json!({"name": "short"});
@@ -88,8 +88,8 @@ async fn completed(server: &Server, kind: &str, fields: &[(&str, Value)]) -> Val
     created.expect("a short object is accepted")["spec"].clone()
 }
 
-/// A template that renders an empty value as null gets a refusal nobody understands, or an object
-/// that the operator cannot read, which ends its watch for everybody.
+/// Templates render empty values as null. The server must not answer with an incomprehensible refusal,
+/// nor store an object that the operator cannot parse, which would end the watch of its kind.
 #[tokio::test]
 async fn a_null_is_the_same_as_leaving_the_field_out() {
     server(async |server| {
@@ -123,7 +123,7 @@ fn may_be_left_out(field: &Field) -> bool {
     field.path.starts_with("spec.") && !field.required && !field.path.ends_with(['}', ']'])
 }
 
-/// An object of the kind with as much in it as there is a sample of.
+/// Returns an object of the kind with as many fields as there are samples for.
 fn whole(kind: &str) -> Value {
     let documents: Vec<Value> = serde_saphyr::from_multiple(DESIGN).expect("YAML");
     let mut object =
@@ -143,7 +143,7 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// What stands in the documentation cannot be typed.
+/// The samples in the documentation must work.
 #[tokio::test]
 async fn the_samples_of_the_design_are_accepted_as_they_stand() {
     server(async |server| {
@@ -158,8 +158,8 @@ async fn the_samples_of_the_design_are_accepted_as_they_stand() {
     .await;
 }
 
-/// A pipeline that applies its manifests again and again, each in its own way, stops at a run that
-/// it has not changed.
+/// A pipeline that applies its manifests repeatedly, by any of these methods, must not fail at a run
+/// that it has not changed.
 #[tokio::test]
 async fn an_unchanged_manifest_may_be_applied_again_in_every_way() {
     server(async |server| {
@@ -191,7 +191,7 @@ async fn generations(server: &Server) -> String {
     server.kubectl(&["get", "farrier", "-o", path], None).await.expect("the objects")
 }
 
-/// A misspelt field is dropped without a word, and the machine is not treated as it was meant.
+/// If a misspelt field were dropped silently, the machine would not be treated as intended.
 #[tokio::test]
 async fn an_unknown_field_is_refused_by_its_name() {
     let misspelt = [

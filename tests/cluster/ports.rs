@@ -1,11 +1,11 @@
-//! `farrier ports` with a cluster: what it reads there, and that the server takes its policies.
+//! `farrier ports` with a cluster: it reads machines and runs, and the server accepts its policies.
 
 use crate::server::{Server, both, server};
 use crate::startup::farrier;
 use serde_json::{Value, json};
 use std::process::Output;
 
-/// The command, in the test's namespace.
+/// Runs the command in the test's namespace.
 async fn ports(server: &Server, arguments: &[&str]) -> Output {
     let mut command = farrier(&["ports", "--namespace", &server.namespace]);
     command.args(arguments).env("KUBECONFIG", std::env::var_os("KUBECONFIG").unwrap_or_default());
@@ -24,7 +24,7 @@ async fn refuses(server: &Server, arguments: &[&str]) -> String {
     both(&output)
 }
 
-/// Machines and a run, without what only the operator writes.
+/// Machines and a run, without the fields that only the operator writes.
 const FLEET: &str = r#"
 apiVersion: farrier.dev/v1alpha1
 kind: ManagedNode
@@ -51,7 +51,7 @@ async fn fleet(server: &Server) {
     server.kubectl(&["apply", "-f", "-"], Some(FLEET)).await.expect("the fleet");
 }
 
-/// Node, direction and port of each row.
+/// Returns node, direction and port of each row.
 fn spoken(text: &str) -> Vec<String> {
     let value: Value = serde_json::from_str(text).expect("JSON");
     let rows = value["rows"].as_array().expect("rows");
@@ -62,7 +62,7 @@ fn spoken(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// A network team opens ports that the run does not use, and those that it uses stay closed.
+/// A network team must not open ports that the run does not use, and must open those that it uses.
 #[tokio::test]
 async fn the_ports_of_a_run_are_those_that_it_was_given() {
     server(async |server| {
@@ -103,7 +103,7 @@ async fn the_ports_of_a_run_are_those_that_it_was_given() {
     .await;
 }
 
-/// Machines by name and by label, and what is said about those that are not there.
+/// Selects machines by name and by label, and reports machines that do not exist.
 #[tokio::test]
 async fn machines_are_found_by_name_and_by_label() {
     server(async |server| {
@@ -124,7 +124,7 @@ async fn machines_are_found_by_name_and_by_label() {
     .await;
 }
 
-/// Policies that the server refuses are no use to anybody, whatever the machine.
+/// The server must accept the policies of every type of machine.
 #[tokio::test]
 async fn the_server_takes_the_policies_of_every_type() {
     server(async |server| {
@@ -160,7 +160,7 @@ async fn the_server_takes_the_policies_of_every_type() {
             ];
             let output = ports(server, &arguments).await;
             let text = String::from_utf8(output.stdout).expect("text");
-            // Every policy has the same name; each of these is to be asked about.
+            // All policies have the same name; rename them so that the server checks each one.
             all += &text.replace("name: farrier-ports", &format!("name: case-{n}-ports"));
         }
         let dry = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
@@ -173,7 +173,7 @@ async fn the_server_takes_the_policies_of_every_type() {
     .await;
 }
 
-/// A thousand machines are one request that the server still takes.
+/// The policies of a thousand machines must fit in one request.
 #[tokio::test]
 async fn the_policy_of_a_large_fleet_is_taken() {
     server(async |server| {

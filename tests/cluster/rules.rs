@@ -1,14 +1,14 @@
-//! Every demand of every definition, with samples that pass and samples that do not.
+//! Every rule of every CRD, with samples that pass and samples that do not.
 //!
-//! The samples are in `rules/KIND.yaml`, one line for a demand:
+//! The samples are in `rules/KIND.yaml`, one line for a rule:
 //!
 //! ```yaml
 //! - {at: spec.ssh.port, is: maximum, accept: [65535], refuse: [65536]}
 //! ```
 //!
-//! `at` is the field that makes the demand, `is` the keyword of the schema or the message of a
-//! rule. A refusal must name the field and say what the definition demands of it. `required` needs
-//! no samples. Further keys: see [`samples::Row`](crate::samples::Row).
+//! `at` is the field with the rule, `is` the keyword of the schema or the message of a CEL rule. A
+//! refusal must name the field and say what the definition requires. `required` needs no samples.
+//! Further keys: see [`samples::Row`](crate::samples::Row).
 
 use crate::samples::{Row, Table};
 use crate::schema::{Definition, Demand};
@@ -16,7 +16,7 @@ use crate::server::{Server, server};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// A rule without samples may refuse what it should not, or nothing at all, and nobody would know.
+/// A rule without samples may refuse valid values, or nothing at all, unnoticed.
 #[test]
 fn every_rule_has_samples_that_pass_and_samples_that_do_not() {
     let mut problems = Vec::new();
@@ -43,37 +43,37 @@ fn every_rule_has_samples_that_pass_and_samples_that_do_not() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// A machine that cannot be reached as described is accepted, or one that can be is refused.
+/// A machine that cannot be reached as described must be refused, and a valid one accepted.
 #[tokio::test]
 async fn a_managed_node_is_refused_for_each_wrong_field_and_for_no_right_one() {
     server(async |server| check(server, "ManagedNode").await).await;
 }
 
-/// A wrong digest, a second component of the same name or a later change gets onto machines.
+/// A wrong digest, a second component of the same name or a later change must not reach machines.
 #[tokio::test]
 async fn a_baseline_is_refused_for_each_wrong_field_and_for_no_right_one() {
     server(async |server| check(server, "Baseline").await).await;
 }
 
-/// A run can be turned into another one while it works, or a cancelled one can be started again.
+/// A run must not become another run while it works, and a cancelled run must not restart.
 #[tokio::test]
 async fn an_update_run_is_refused_for_each_wrong_field_and_for_no_right_one() {
     server(async |server| check(server, "UpdateRun").await).await;
 }
 
-/// A runner loses a cancelled machine to a late write, or its record to a wrong one.
+/// A runner must not lose a cancelled machine to a late write, nor its record to a wrong one.
 #[tokio::test]
 async fn a_node_update_is_refused_for_each_wrong_field_and_for_no_right_one() {
     server(async |server| check(server, "NodeUpdate").await).await;
 }
 
-/// An inventory is taken for that of another machine.
+/// An inventory must not be taken for that of another machine.
 #[tokio::test]
 async fn a_node_inventory_is_refused_for_each_wrong_field_and_for_no_right_one() {
     server(async |server| check(server, "NodeInventory").await).await;
 }
 
-/// Sends every sample for a kind, and reports all that went wrong at once.
+/// Sends every sample for a kind, and reports all failures at once.
 async fn check(server: &Server, kind: &str) {
     let definition = Definition::of(kind);
     let table = Table::of(kind);
@@ -105,7 +105,7 @@ async fn check(server: &Server, kind: &str) {
     assert!(problems.is_empty(), "{} of {kind}:\n{}", problems.len(), problems.join("\n"));
 }
 
-/// Whether a refusal names the field and says all these words.
+/// Reports whether a refusal names the field and contains all these words.
 fn says(message: &str, field: &str, words: &[String]) -> bool {
     message.contains(field) && words.iter().all(|word| message.contains(word.as_str()))
 }
@@ -114,19 +114,19 @@ fn short(sample: &Value) -> String {
     sample.to_string().chars().take(120).collect()
 }
 
-/// Where the samples of one row go.
+/// The target of the samples of one row.
 struct Sent<'a> {
     server: &'a Server,
     definition: &'a Definition,
     table: &'a Table,
     row: &'a Row,
     name: String,
-    /// Of the object that is to be changed. `None`: it is to be new.
+    /// Resource version of the object to be changed. `None`: the object is new.
     version: Option<Value>,
 }
 
 impl<'a> Sent<'a> {
-    /// Makes the object that is to be changed, if it is not to be new.
+    /// Creates the object to be changed, unless the samples are new objects.
     async fn prepare(
         server: &'a Server,
         definition: &'a Definition,

@@ -1,33 +1,33 @@
-//! Samples: the tables in `rules/`, read, and how a value is put into an object.
+//! Reads the sample tables in `rules/`, and puts values into objects.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// In place of a value: the field is left out.
+/// Stands for a value: the field is left out.
 pub(crate) const LEFT_OUT: &str = "(left out)";
 
 /// The samples for one kind.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Table {
-    /// An object that is right.
+    /// A valid object.
     pub(crate) base: Value,
-    /// Samples for all that the definition demands.
+    /// Samples for all rules of the definition.
     pub(crate) rules: Vec<Row>,
 }
 
-/// Samples for one demand of a definition.
+/// Samples for one rule of a definition.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Row {
-    /// The field that makes the demand.
+    /// The field with the rule.
     pub(crate) at: String,
-    /// The demand: a keyword of the schema, or the message of a rule.
+    /// The rule: a keyword of the schema, or the message of a CEL rule.
     pub(crate) is: String,
-    /// The field that gets the samples, if it is another one.
+    /// The field that gets the samples, if it is another field.
     field: Option<String>,
-    /// The field's value in the cluster. Without it the object is new.
+    /// The field's value in the cluster. If absent, the object is new.
     pub(crate) was: Option<Value>,
     /// Other fields of the object, by path.
     #[serde(default)]
@@ -41,7 +41,7 @@ pub(crate) struct Row {
 }
 
 impl Table {
-    /// The samples for a kind.
+    /// Returns the samples for a kind.
     pub(crate) fn of(kind: &str) -> Self {
         let text = match kind {
             "ManagedNode" => include_str!("rules/managed_node.yaml"),
@@ -62,7 +62,7 @@ impl Table {
         table
     }
 
-    /// The object with a sample in it.
+    /// Returns the base object with a sample in it.
     pub(crate) fn object(&self, row: &Row, name: &str, sample: &Value) -> Value {
         let mut object = self.base.clone();
         for (path, value) in &row.with {
@@ -75,7 +75,7 @@ impl Table {
 }
 
 impl Row {
-    /// The path as the schema has it: without numbers.
+    /// Returns the path as in the schema, without indexes.
     pub(crate) fn schema_path(&self) -> String {
         let mut path = String::new();
         for part in self.at.split_inclusive('[') {
@@ -85,7 +85,7 @@ impl Row {
     }
 }
 
-/// `{$text: a, $times: 3}` is `aaa`; `{$list: n$i, $times: 2}` is `[n0, n1]`.
+/// Expands `{$text: a, $times: 3}` to `aaa`, and `{$list: n$i, $times: 2}` to `[n0, n1]`.
 fn expand(sample: &Value) -> Value {
     let times = sample["$times"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_default();
     if let Some(text) = sample["$text"].as_str() {
@@ -101,7 +101,7 @@ fn numbered(element: &Value, i: usize) -> Value {
     serde_json::from_str(&element.to_string().replace("$i", &i.to_string())).expect("JSON")
 }
 
-/// Puts a value at a path like `spec.components[0].name`, or takes away what is there.
+/// Puts a value at a path like `spec.components[0].name`, or removes the value that is there.
 pub(crate) fn put(object: &mut Value, path: &str, value: &Value) {
     let (parent, last) = path.rsplit_once('.').unwrap_or(("", path));
     let mut place = object;

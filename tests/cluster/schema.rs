@@ -1,10 +1,10 @@
-//! The definitions as data: their fields, and what each field demands.
+//! The CRDs as data: their fields, and the rules of each field.
 
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 use serde_json::Value;
 
-/// Keywords of a schema that refuse values, besides `required` and the rules in CEL.
+/// Keywords of a schema that reject values, besides `required` and CEL rules.
 const KEYWORDS: [&str; 9] = [
     "enum",
     "pattern",
@@ -20,34 +20,34 @@ const KEYWORDS: [&str; 9] = [
 /// The definition of a kind.
 #[derive(Debug)]
 pub(crate) struct Definition {
-    /// Its kind.
+    /// Name of the kind.
     pub(crate) kind: String,
-    /// All of it.
+    /// The whole definition as JSON.
     pub(crate) all: Value,
 }
 
 /// A field, or the elements of a list or map.
 #[derive(Debug, Clone)]
 pub(crate) struct Field {
-    /// Where it is, with `[]` for the elements of a list and `{}` for those of a map.
+    /// Path, with `[]` for the elements of a list and `{}` for those of a map.
     pub(crate) path: String,
     /// Its schema.
     pub(crate) schema: Value,
-    /// Whether it must be given.
+    /// Whether the field is required.
     pub(crate) required: bool,
 }
 
-/// Something that a schema demands.
+/// A rule of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Demand {
     /// The path of the field.
     pub(crate) at: String,
-    /// A keyword of the schema, or the message of a rule in CEL.
+    /// A keyword of the schema, or the message of a CEL rule.
     pub(crate) is: String,
 }
 
 impl Definition {
-    /// All definitions.
+    /// Returns all definitions.
     pub(crate) fn all() -> Vec<Self> {
         farrier::api::definitions()
             .into_iter()
@@ -58,45 +58,45 @@ impl Definition {
             .collect()
     }
 
-    /// The definition of a kind.
+    /// Returns the definition of a kind.
     pub(crate) fn of(kind: &str) -> Self {
         Self::all().into_iter().find(|d| d.kind == kind).expect("one of our kinds")
     }
 
-    /// The name of the definition.
+    /// Returns the name of the definition.
     pub(crate) fn name(&self) -> &str {
         self.all["metadata"]["name"].as_str().expect("a name")
     }
 
-    /// The plural name of its kind.
+    /// Returns the plural name of the kind.
     pub(crate) fn plural(&self) -> &str {
         self.all["spec"]["names"]["plural"].as_str().expect("a plural")
     }
 
-    /// The only version of its kind.
+    /// Returns the only version of the kind.
     pub(crate) fn version(&self) -> &Value {
         &self.all["spec"]["versions"][0]
     }
 
-    /// As a document of a YAML file.
+    /// Returns the definition as a document of a YAML file.
     pub(crate) fn as_document(&self) -> String {
         format!("---\n{}\n", self.all)
     }
 
-    /// How its objects are addressed.
+    /// Returns the API resource of the kind.
     pub(crate) fn resource(&self) -> ApiResource {
         let kind = GroupVersionKind::gvk("farrier.dev", "v1alpha1", &self.kind);
         ApiResource::from_gvk_with_plural(&kind, self.plural())
     }
 
-    /// All fields, those of parts included.
+    /// Returns all fields, including nested ones.
     pub(crate) fn fields(&self) -> Vec<Field> {
         let mut fields = Vec::new();
         walk(&self.version()["schema"]["openAPIV3Schema"], "", &mut fields);
         fields
     }
 
-    /// All that it demands, but for the parts of conditions, which are Kubernetes' own.
+    /// Returns all rules, except those of the fields of conditions, which are Kubernetes' own.
     pub(crate) fn demands(&self) -> Vec<Demand> {
         let fields = self.fields();
         let own = fields.iter().filter(|f| !f.path.starts_with("status.conditions[]"));
@@ -104,7 +104,7 @@ impl Definition {
     }
 }
 
-/// Puts the fields inside of a schema into a list.
+/// Adds the fields of a schema to a list.
 pub(crate) fn walk(schema: &Value, path: &str, fields: &mut Vec<Field>) {
     let mut add = |path: String, schema: &Value, required: bool| {
         fields.push(Field { path: path.clone(), schema: schema.clone(), required });
@@ -125,7 +125,7 @@ pub(crate) fn walk(schema: &Value, path: &str, fields: &mut Vec<Field>) {
 }
 
 impl Field {
-    /// All that it demands.
+    /// Returns all rules of the field.
     fn demands(&self) -> Vec<Demand> {
         let rules = self.schema["x-kubernetes-validations"].as_array().into_iter().flatten();
         let rules = rules.map(|rule| rule["message"].as_str().expect("every rule has a message").to_owned());
@@ -134,7 +134,7 @@ impl Field {
         rules.chain(keywords).chain(required).map(|is| Demand { at: self.path.clone(), is }).collect()
     }
 
-    /// What a server must say to whoever does not do as demanded.
+    /// Returns the words that the server's message must contain when the rule is violated.
     pub(crate) fn words(&self, demand: &str) -> Vec<String> {
         let value = &self.schema[demand];
         let number = value.as_f64().unwrap_or_default();

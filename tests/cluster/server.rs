@@ -1,4 +1,4 @@
-//! The API server that the tests run against, and a namespace in it for each test.
+//! The API server that the tests use, and a namespace in it for each test.
 
 use crate::schema::Definition;
 use crate::startup;
@@ -16,32 +16,32 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-/// What happened when the definitions were installed, which is done once for all tests.
+/// The result of installing the CRDs, which is done once for all tests.
 static INSTALLED: OnceCell<Installed> = OnceCell::const_new();
 
-/// How long anything may take that a server does in the background.
+/// Timeout for work that the server does in the background.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What was seen while the definitions were installed.
+/// The result of installing the CRDs.
 #[derive(Debug)]
 pub(crate) struct Installed {
-    /// What kubectl said to it.
+    /// Output of `kubectl apply`.
     pub(crate) applied: String,
-    /// The operator's end before there was any definition, if there was none.
+    /// Output of the operator when no CRD was installed, if that was the case.
     pub(crate) without_any: Option<Output>,
-    /// The operator's end when one definition was missing, and which.
+    /// Output of the operator when one CRD was missing, and the kind of that CRD.
     pub(crate) without_one: Option<(String, Output)>,
 }
 
 /// The API server, for one test.
 pub(crate) struct Server {
-    /// The way to it.
+    /// Client of the server.
     pub(crate) client: Client,
-    /// A namespace of the test's own.
+    /// The test's own namespace.
     pub(crate) namespace: String,
 }
 
-/// Runs a test in a namespace of its own. Without a server it says so and does nothing.
+/// Runs a test in a namespace of its own. Without a server it prints a message and skips the test.
 pub(crate) async fn server(body: impl AsyncFnOnce(&Server)) {
     let config = match usable().await {
         Ok(config) => config,
@@ -62,25 +62,25 @@ pub(crate) async fn server(body: impl AsyncFnOnce(&Server)) {
     }
     match removed {
         Ok(_) => {}
-        // A test may delete its own.
+        // A test may delete its own namespace.
         Err(error) if farrier::publish::is_gone(&error) => {}
         Err(error) => panic!("the namespace can be deleted: {error}"),
     }
 }
 
-/// What was seen while the definitions were installed. Only inside of [`server`].
+/// Returns the result of installing the CRDs. Call it only inside [`server`].
 pub(crate) fn installed() -> &'static Installed {
     INSTALLED.get().expect("the definitions are installed")
 }
 
-/// Says where nobody can overhear it that the running test was not run.
+/// Prints, visibly, that the running test was skipped.
 pub(crate) fn skipped(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // Unlike `eprintln!` this is not kept back by the test runner.
+    // Unlike `eprintln!`, the test runner does not capture this output.
     writeln!(std::io::stderr(), "SKIPPED: {test}: {why}").expect("standard error");
 }
 
-/// Whether somebody has said that there is a cluster, and that it is for tests.
+/// Reports whether the environment says that there is a cluster for tests.
 fn is_for_tests() -> bool {
     std::env::var("FARRIER_TEST_CLUSTER").is_ok_and(|value| value == "1")
 }
@@ -102,7 +102,7 @@ async fn usable() -> Result<Config, String> {
     ))
 }
 
-/// Installs the definitions, the last one apart from the others where none was there before.
+/// Installs the CRDs; if none was installed before, installs the last one separately from the others.
 async fn install() -> Installed {
     let all = Definition::all();
     let (last, others) = all.split_last().expect("definitions");
@@ -121,7 +121,7 @@ async fn install() -> Installed {
     Installed { applied, without_any, without_one }
 }
 
-/// Applies definitions as a user does, and waits until they are served.
+/// Applies CRDs as a user does, and waits until they are served.
 async fn apply(yaml: &str, definitions: &[Definition]) -> String {
     let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     let applied = kubectl(&arguments, Some(yaml)).await;
@@ -139,14 +139,14 @@ async fn apply(yaml: &str, definitions: &[Definition]) -> String {
     both(&applied)
 }
 
-/// What `farrier crd` prints.
+/// Returns the output of `farrier crd`.
 async fn printed() -> String {
     let output = startup::farrier(&["crd"]).output().await.expect("farrier crd");
     assert!(output.status.success(), "farrier crd: {}", both(&output));
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The kinds that the server knows of our group.
+/// Returns the kinds of our group that the server knows.
 async fn served() -> Vec<String> {
     let listed = kubectl(&["get", "--raw", "/apis/farrier.dev/v1alpha1"], None).await;
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
@@ -154,7 +154,7 @@ async fn served() -> Vec<String> {
     resources.iter().filter_map(|r| r["kind"].as_str().map(str::to_owned)).collect()
 }
 
-/// Waits for something that comes about by itself.
+/// Waits until a condition holds.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
@@ -166,7 +166,7 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// Runs kubectl against the cluster of KUBECONFIG.
 async fn kubectl(arguments: &[&str], input: Option<&str>) -> Output {
-    // Not the user's: what kubectl remembers of another cluster under this address is wrong.
+    // Not the user's cache: kubectl may have cached another cluster under this address.
     let cache = concat!("--cache-dir=", env!("CARGO_TARGET_TMPDIR"), "/kubectl");
     let mut child = Command::new("kubectl")
         .arg(cache)
@@ -184,13 +184,13 @@ async fn kubectl(arguments: &[&str], input: Option<&str>) -> Output {
     child.wait_with_output().await.expect("kubectl ends")
 }
 
-/// All that a program said.
+/// Returns all output of a program.
 pub(crate) fn both(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
 impl Server {
-    /// Runs kubectl in the test's namespace; what it printed, or why it failed.
+    /// Runs kubectl in the test's namespace, and returns its output or the reason of its failure.
     pub(crate) async fn kubectl(&self, arguments: &[&str], input: Option<&str>) -> Result<String, String> {
         let mut all = vec!["--namespace", &self.namespace];
         all.extend(arguments);
@@ -198,12 +198,12 @@ impl Server {
         if output.status.success() { Ok(both(&output)) } else { Err(both(&output)) }
     }
 
-    /// The objects of a kind, as JSON.
+    /// Returns the API of a kind's objects, as JSON.
     pub(crate) fn objects(&self, definition: &Definition) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &definition.resource())
     }
 
-    /// Makes an object; or, `dry`, asks whether it could be made.
+    /// Creates an object, or checks with `dry` whether it could be created.
     pub(crate) async fn create(
         &self,
         definition: &Definition,
@@ -215,7 +215,7 @@ impl Server {
         answer(self.objects(definition).create(&parameters, &object).await)
     }
 
-    /// Asks whether an object could be replaced by this one.
+    /// Checks whether an object could be replaced by this one.
     pub(crate) async fn try_replace(&self, definition: &Definition, object: &Value) -> Result<Value, String> {
         let parameters = PostParams { dry_run: true, ..PostParams::default() };
         let name = object["metadata"]["name"].as_str().expect("a name");
@@ -223,7 +223,7 @@ impl Server {
         answer(self.objects(definition).replace(name, &parameters, &object).await)
     }
 
-    /// Replaces the status of an object; or, `dry`, asks whether it could be replaced.
+    /// Replaces the status of an object, or checks with `dry` whether it could be replaced.
     pub(crate) async fn replace_status(
         &self,
         definition: &Definition,
@@ -244,8 +244,8 @@ fn as_object(definition: &Definition, object: &Value) -> DynamicObject {
     serde_json::from_value(object).expect("an object")
 }
 
-/// What the server made of a request. What it accepts the operator must be able to read: one
-/// object that it cannot read ends its watch of the kind.
+/// Returns the object or the refusal of the server. The operator must be able to parse every accepted
+/// object, because one that it cannot parse ends its watch of the kind.
 fn answer(result: Result<DynamicObject, kube::Error>) -> Result<Value, String> {
     match result {
         Ok(object) => {

@@ -1,4 +1,4 @@
-//! The operator where it cannot work: it ends, and says what is to be done.
+//! The operator in environments where it cannot work: it ends, and says what to do.
 
 use crate::server::{both, installed, server, skipped};
 use kube::config::Kubeconfig;
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// The operator ends by itself within this time, whatever it lacks.
+/// Timeout within which the operator must end by itself.
 const SOON: Duration = Duration::from_secs(25);
 
-/// The program, without what the environment of the tests would tell it.
+/// The program, without environment variables of the tests that would influence it.
 pub(crate) fn farrier(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farrier"));
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
@@ -26,7 +26,7 @@ pub(crate) fn farrier(arguments: &[&str]) -> Command {
     command
 }
 
-/// A place where the operator has all that it needs but a cluster.
+/// A directory with everything that the operator needs except a cluster.
 struct Place(TempDir);
 
 impl Place {
@@ -42,7 +42,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// The operator, about to be started.
+    /// Returns a command that starts the operator.
     fn operator(&self) -> Command {
         let mut command = farrier(&["operator", "--engines"]);
         command.arg(self.path("engines")).arg("--cache-dir").arg(self.path("cache"));
@@ -50,7 +50,7 @@ impl Place {
         command
     }
 
-    /// A kubeconfig for a server.
+    /// Writes a kubeconfig for a server.
     fn kubeconfig(&self, server: &str) -> PathBuf {
         let config = json!({
             "apiVersion": "v1",
@@ -66,7 +66,7 @@ impl Place {
     }
 }
 
-/// Waits for the operator's end, which must be soon and a failure.
+/// Waits for the operator to end, which must be soon and with a failure.
 async fn ends(mut operator: Command) -> Output {
     let begun = Instant::now();
     let output = tokio::time::timeout(SOON, operator.output()).await;
@@ -83,7 +83,7 @@ fn says(output: &Output, wanted: &[&str]) {
     }
 }
 
-/// The operator on the cluster of KUBECONFIG. It must end by itself.
+/// Runs the operator with the cluster of KUBECONFIG. It must end by itself.
 pub(crate) async fn operator_of_the_cluster() -> Output {
     let place = Place::new();
     let mut operator = place.operator();
@@ -91,7 +91,7 @@ pub(crate) async fn operator_of_the_cluster() -> Output {
     ends(operator).await
 }
 
-/// Who forgets the definitions sees an operator that runs and does nothing.
+/// Without this error, a user who forgets the CRDs would see an operator that runs and does nothing.
 #[tokio::test]
 async fn without_the_definitions_the_operator_says_what_to_type() {
     server(async |_| {
@@ -103,7 +103,7 @@ async fn without_the_definitions_the_operator_says_what_to_type() {
     .await;
 }
 
-/// After an upgrade that brings a kind, the operator waits for it for ever without a word.
+/// Without this error, an operator would silently wait forever for a kind that an upgrade adds.
 #[tokio::test]
 async fn with_one_definition_missing_the_operator_names_it() {
     server(async |_| {
@@ -115,7 +115,7 @@ async fn with_one_definition_missing_the_operator_names_it() {
     .await;
 }
 
-/// An operator whose cluster is down looks as if it were at work.
+/// An operator whose cluster is down must not look as if it were working.
 #[tokio::test]
 async fn with_nothing_at_the_address_the_operator_says_so() {
     let place = Place::new();
@@ -125,7 +125,7 @@ async fn with_nothing_at_the_address_the_operator_says_so() {
     says(&ends(operator).await, &["failed to reach the cluster", "Connection refused"]);
 }
 
-/// An operator behind a firewall that swallows everything hangs without a word.
+/// An operator behind a firewall that drops all packets must not hang silently.
 #[tokio::test]
 async fn with_a_server_that_never_answers_the_operator_gives_up() {
     let place = Place::new();
@@ -136,7 +136,7 @@ async fn with_a_server_that_never_answers_the_operator_gives_up() {
     says(&ends(operator).await, &["failed to reach the cluster"]);
 }
 
-/// An operator whose token has expired blames the network, or hangs.
+/// An operator whose token has expired must not blame the network, nor hang.
 #[tokio::test]
 async fn with_credentials_that_are_refused_the_operator_says_so() {
     server(async |_| {
@@ -154,8 +154,8 @@ async fn with_credentials_that_are_refused_the_operator_says_so() {
     .await;
 }
 
-/// A mistyped path of a kubeconfig: the operator works with another cluster, or does not say which
-/// file it misses.
+/// If the path of the kubeconfig is mistyped, the operator must not use another cluster, and must name
+/// the missing file.
 #[tokio::test]
 async fn without_the_kubeconfig_that_was_named_the_operator_names_it() {
     let place = Place::new();
@@ -169,7 +169,7 @@ async fn without_the_kubeconfig_that_was_named_the_operator_names_it() {
     says(&ends(operator).await, &[name, "KUBECONFIG"]);
 }
 
-/// A kubeconfig that is cut off: the operator says neither which file nor that it is the file.
+/// If a kubeconfig is truncated, the operator must say so and name the file.
 #[tokio::test]
 async fn with_a_kubeconfig_that_is_none_the_operator_names_it() {
     let place = Place::new();
@@ -180,13 +180,13 @@ async fn with_a_kubeconfig_that_is_none_the_operator_names_it() {
     says(&ends(operator).await, &[broken.to_str().unwrap(), "line 1"]);
 }
 
-/// Started with nothing at all, the operator does not say what it looks for.
+/// Started without any configuration, the operator must say what it looked for.
 #[tokio::test]
 async fn without_any_cluster_the_operator_says_how_to_name_one() {
     says(&ends(Place::new().operator()).await, &["failed to find a cluster", "KUBECONFIG", "--kubeconfig"]);
 }
 
-/// An installation without engines fails at the first machine instead of at the start.
+/// An installation without engines must fail at startup instead of at the first machine.
 #[tokio::test]
 async fn without_engines_the_operator_says_where_it_looked_and_how_to_get_them() {
     let place = Place::new();

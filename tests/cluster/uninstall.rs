@@ -17,8 +17,8 @@ async fn after(server: &Server) -> Output {
     command.output().await.expect("farrier uninstall after")
 }
 
-/// `helm template` prints hooks among the objects: whoever applies them all has the clean-up run under
-/// the living operator, which loses its Leases and its hold on runs.
+/// `helm template` prints hooks among the other objects: a user who applies them all would run the
+/// clean-up under the running operator, which would lose its Leases and its finalizers on runs.
 #[tokio::test]
 async fn nothing_is_cleaned_up_while_the_operator_is_installed() {
     server(async |server| {

@@ -1,12 +1,12 @@
-//! The chart on a real node: pods with the rights and behind the policies that it installs, machines
-//! outside of the cluster. `hack/test node` runs all of it; one test:
+//! Tests of the chart on a real node: pods with the rights and policies that the chart installs,
+//! machines outside the cluster. `hack/test node` runs all of them; one test:
 //!
 //! ```text
 //! hack/node run -- bash -c 'hack/node load target/image-dev && cargo test -p farrier --test node -- NAME'
 //! ```
 //!
-//! A test is written as those of tests/e2e are, whose machines and runs it uses; only the operator
-//! is not a process beside the test, but a [`release::Release`] of the chart.
+//! A test is written like those of tests/e2e, whose machines and runs it uses; only the operator is not
+//! a process beside the test, but a [`release::Release`] of the chart.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Channel × exposure × address family × end: each run does what it should, nobody else gets in, and
+//! Channel × exposure × address family × end: each run does its work, no other host gets in, and
 //! afterwards everything is as it was before.
 
 use crate::harness::payload::bmc_tool;
@@ -29,11 +29,11 @@ enum Exposure {
 
 const ENDS: [End; 4] = [End::Done, End::Failed, End::Cancelled, End::RunnerKilled];
 
-/// Host ports of these tests, away from those of others.
+/// Host ports of these tests, which other tests do not use.
 const HOST_PORTS: [&str; 3] =
     ["hostPorts.first=63001", "hostPorts.count=6", "operator.replicaLeaseSeconds=5"];
 
-/// One machine for each family that is in the run, and one that is not.
+/// One machine of each address family in the run, and one outside of it.
 struct Cast {
     v4: Machine,
     v6: Machine,
@@ -59,7 +59,7 @@ impl Cast {
     }
 }
 
-/// Where a machine finds the run's listener.
+/// Returns address and port of the run's listener for a machine.
 async fn door(run: &Run<'_>, exposure: Exposure, machine: &Machine) -> (String, u16) {
     let status = run.get().await.status.expect("a status").callback.expect("ports");
     let port = status.https_port.unwrap_or(status.ports[0].https_port);
@@ -81,7 +81,7 @@ struct Cell<'a> {
     end: End,
 }
 
-/// Where each machine finds the run.
+/// Address and port of the run's listener for each machine.
 type Doors<'a> = Vec<(&'a Machine, (String, u16))>;
 
 impl Cell<'_> {
@@ -109,7 +109,7 @@ impl Cell<'_> {
         run
     }
 
-    /// Waits until the machines are at work. The script has been started so often before.
+    /// Waits until the machines are working. `before`: how often the script had been started before.
     async fn at_work(&self, run: &Run<'_>, before: &[usize]) {
         for (machine, before) in self.cast.in_run().into_iter().zip(before) {
             wait::until("the script to be started", wait::LIMIT, async || {
@@ -121,7 +121,7 @@ impl Cell<'_> {
         }
     }
 
-    /// In the middle of the run: who gets in, and then what happens to it.
+    /// During the run: checks who can connect, then causes the end of the run.
     async fn middle(&self, run: &Run<'_>) -> Doors<'_> {
         let mut doors = Vec::new();
         if self.channel == Channel::Callback {
@@ -138,7 +138,8 @@ impl Cell<'_> {
         doors
     }
 
-    /// What a machine of the run finds at its door; a stranger never finds it open.
+    /// Checks what the run's machines get when they connect to their listeners; a stranger can never
+    /// connect.
     async fn knock(&self, doors: &Doors<'_>, wanted: &str) {
         let knocks = doors.iter().map(async |(machine, (address, port))| {
             let name = format!("{} {}", self.name(), machine.name);
@@ -148,7 +149,7 @@ impl Cell<'_> {
         join_all(knocks).await;
     }
 
-    /// All of it.
+    /// Runs the whole cell.
     async fn play(&self) {
         for machine in self.cast.in_run() {
             machine.sh("rm -f /etc/slow.version /etc/bmc-tool.version").await;
@@ -207,7 +208,7 @@ async fn row(site: &Site, release: &Release<'_>, channel: Channel, exposure: Exp
     release.uninstall().await.expect("an uninstallation");
 }
 
-/// Machines that are only talked to through SSH need no way in, and get none.
+/// Machines that are reached only through SSH need no listener, and get none.
 #[test]
 fn session() {
     on_node("session", async |site, release| {
@@ -215,7 +216,8 @@ fn session() {
     });
 }
 
-/// The default way back does not work in a cluster, lets others in, or stays open.
+/// The default return path must work in a cluster, must admit no other host, and must be closed
+/// afterwards.
 #[test]
 fn callback_by_host_ports() {
     on_node("hostport", async |site, release| {
@@ -223,7 +225,7 @@ fn callback_by_host_ports() {
     });
 }
 
-/// A cluster that forbids host ports has no way back.
+/// A cluster that forbids host ports needs node ports for its return path.
 #[test]
 fn callback_by_node_ports() {
     on_node("nodeport", async |site, release| {
@@ -231,7 +233,7 @@ fn callback_by_node_ports() {
     });
 }
 
-/// A cluster whose nodes cannot be reached has no way back.
+/// A cluster whose nodes cannot be reached needs a load balancer for its return path.
 #[test]
 fn callback_by_a_load_balancer() {
     on_node("balancer", async |site, release| {

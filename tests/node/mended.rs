@@ -1,4 +1,4 @@
-//! Somebody has his hands in what the operator made for a run: it is put right, and engines come back.
+//! A user changes or deletes the objects of a run: the operator restores them, and engines reconnect.
 
 use crate::harness::lab::output;
 use crate::harness::{Conditions, Machine, Run, Site, outcome, wait};
@@ -9,7 +9,7 @@ use crate::traces::connect;
 use farrier::api::managed_node::Channel;
 use serde_json::{Value, json};
 
-/// Ways to break a Service by hand, as merge patches.
+/// Manual changes that break a Service, as merge patches.
 fn changes() -> [Value; 4] {
     [
         json!({"spec": {"type": "ClusterIP"}}),
@@ -31,7 +31,7 @@ impl Hands<'_> {
         output("kubectl", words.iter().copied().chain(own)).await
     }
 
-    /// What of it concerns machines and pods.
+    /// Returns the parts of the Service that matter to machines and pods.
     async fn service(&self) -> Value {
         let asked = ["get", "service", &self.name, "--ignore-not-found", "--output=json"];
         let found: Value = serde_json::from_str(&self.kubectl(&asked).await).unwrap_or_default();
@@ -57,7 +57,7 @@ impl Hands<'_> {
     }
 }
 
-/// The run's Service, and the port of the node that engines call.
+/// Returns the run's Service, and the node port that engines call.
 async fn made<'a>(release: &'a Release<'a>, run: &Run<'_>) -> (Hands<'a>, u16) {
     let run = run.get().await;
     let uid = run.metadata.uid.clone().expect("a UID");
@@ -90,7 +90,8 @@ async fn went_well(site: &Site, run: &Run<'_>, machines: &[Machine]) {
     site.told(&format!("ExposureRestored UpdateRun/{}: ", run.name)).await;
 }
 
-/// A colleague who tidies up, or another controller, cuts a run off from its machines for good.
+/// If the operator did not restore the Service, a user who tidies up, or another controller, would cut
+/// a run off from its machines for good.
 #[test]
 fn a_service_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a_run() {
     on_node("hands", async |site, release| {
@@ -118,8 +119,8 @@ fn a_service_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a
         hands.delete().await;
         hands.becomes(&wanted).await;
         doors_are_open(&machines, port).await;
-        // Nobody is there to see it deleted: whoever comes next reads in the run's status what
-        // machines were told. Engines have lost their streams, and call where they called before.
+        // No operator sees the deletion: the next process reads in the run's status which port the
+        // machines know. The engines have lost their streams, and reconnect to the same port.
         let pod = release.pods().await.remove(0);
         kill_process(&pod.name).await;
         hands.delete().await;

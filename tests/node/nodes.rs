@@ -1,4 +1,4 @@
-//! Two nodes of the cluster, and one of them breaks down with all that runs on it.
+//! A cluster of two nodes, one of which fails with all its pods.
 
 use crate::harness::lab::{output, try_output};
 use crate::harness::run::watched;
@@ -11,28 +11,28 @@ use crate::traces::{is_as_before, traces};
 use futures::future::{join, join3};
 use std::collections::BTreeSet;
 
-/// With host ports each pod has a node of its own.
+/// With host ports each pod needs a node of its own.
 const TWO: [&str; 4] =
     ["replicas=2", "hostPorts.first=63001", "hostPorts.count=6", "operator.replicaLeaseSeconds=5"];
 
-/// A second node, with the operator's image.
+/// Adds a second node and loads the operator's image on it.
 async fn second_node() {
     let image = std::env::var("IMAGE").expect("IMAGE, the operator's image. Next: hack/test node");
     output("hack/node", ["add"]).await;
     output("hack/node", ["load", &image]).await;
 }
 
-/// The second node is no more, nor what the cluster believes to be on it.
+/// Removes the second node and the pods that the cluster believes to be on it.
 async fn forget_second_node(release: &Release<'_>, lost: &str) {
     output("kubectl", ["delete", "node", "node2", "--ignore-not-found"]).await;
-    // The cluster's own controllers may have been faster.
+    // The cluster's own controllers may have deleted the pod already.
     let gone = ["delete", "pod", lost, "--namespace", &release.namespace, "--grace-period=0", "--force"];
     try_output("kubectl", gone.iter().copied().chain(["--ignore-not-found"]))
         .await
         .expect("a pod that is gone");
 }
 
-/// From which addresses the engines of a run have called, as it is said of its machines.
+/// Returns the conditions that name the addresses from which the engines of a run connected.
 async fn callers(run: &Run<'_>, machines: &[Machine]) -> Vec<String> {
     let mut said = Vec::new();
     for machine in machines {
@@ -41,8 +41,8 @@ async fn callers(run: &Run<'_>, machines: &[Machine]) -> Vec<String> {
     said
 }
 
-/// A node of the cluster loses its power: the machines that its pod worked on are lost, or installed
-/// twice; or pods on two nodes do not find each other to begin with.
+/// A node of the cluster loses its power. The machines of its pod must be neither lost nor updated
+/// twice, and pods on two nodes must reach each other before that.
 #[test]
 fn a_node_breaks_down_and_the_pod_on_the_other_one_takes_over() {
     on_node("nodes", async |site, release| {
@@ -64,7 +64,8 @@ fn a_node_breaks_down_and_the_pod_on_the_other_one_takes_over() {
             let busy: BTreeSet<String> =
                 at_work(&runs[..1]).await.into_iter().map(|u| u.spec.runner).collect();
             assert!(busy.contains(&lost.name), "{busy:?}");
-            // A Service's port of one node leads to that node's pod, and from there to the other's.
+            // The Service's port on a node leads to that node's pod, which relays to the other node's
+            // pod.
             some("a call that was passed on between nodes", &runs[1..], relay).await;
             output("hack/node", ["lose"]).await;
             handed_over(&runs, &lost.name).await;

@@ -1,4 +1,4 @@
-//! The operator's pods, one by one: who leads, what they count, what ends them.
+//! The operator's pods: which one leads, what they count, and how they end.
 
 use crate::harness::lab::{output, try_output};
 use crate::harness::wait;
@@ -6,22 +6,22 @@ use crate::release::Release;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
-/// Selects the operator's pods.
+/// Selector of the operator's pods.
 const SELECTOR: &str = "--selector=app.kubernetes.io/component=operator";
 
 /// A pod of the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Pod {
-    /// Its name, which is its runner's.
+    /// Name, which is also the name of its runner.
     pub(crate) name: String,
-    /// The node that it is on.
+    /// Node of the pod.
     pub(crate) node: String,
-    /// Its addresses.
+    /// Addresses of the pod.
     pub(crate) addresses: Vec<IpAddr>,
 }
 
 impl Release<'_> {
-    /// The pods that there are and that are not about to end.
+    /// Returns the existing pods that are not terminating.
     pub(crate) async fn pods(&self) -> Vec<Pod> {
         let asked = ["get", "pods", SELECTOR, "--namespace", &self.namespace, "--output=json"];
         let listed: Value = serde_json::from_str(&output("kubectl", asked).await).expect("JSON");
@@ -30,7 +30,7 @@ impl Release<'_> {
         items.iter().filter(stays).map(pod).collect()
     }
 
-    /// The runner that leads.
+    /// Returns the name of the runner that leads.
     pub(crate) async fn leader(&self) -> String {
         wait::until("a leader", wait::LIMIT, async || {
             let asked = ["get", "lease", "farrier-leader", "--namespace", &self.namespace];
@@ -41,7 +41,7 @@ impl Release<'_> {
         .await
     }
 
-    /// What a counter of a pod's `/metrics` has come to. Its words where it does not say.
+    /// Returns the value of a counter in a pod's `/metrics`; the error is the text of the response.
     pub(crate) async fn counted(&self, pod: &str, name: &str) -> Result<f64, String> {
         let path = format!("/api/v1/namespaces/{}/pods/{pod}:8080/proxy/metrics", self.namespace);
         let text = try_output("kubectl", ["get", "--raw", &path]).await?;
@@ -49,7 +49,7 @@ impl Release<'_> {
         value.ok_or_else(|| format!("no {name} in {text}"))
     }
 
-    /// Waits until the disruption budget has counted three pods, and allows one to go.
+    /// Waits until the disruption budget counts three pods, and allows the eviction of one.
     pub(crate) async fn may_lose_one(&self) {
         let counts = "--output=jsonpath={.status.currentHealthy} {.status.disruptionsAllowed}";
         let asked = ["get", "poddisruptionbudget", "farrier", "--namespace", &self.namespace, counts];
@@ -60,8 +60,8 @@ impl Release<'_> {
         .await;
     }
 
-    /// Asks for a pod to be evicted, as `kubectl drain` does; whether that was granted. Not by our own
-    /// client, which asks again by itself until it is.
+    /// Requests the eviction of a pod, as `kubectl drain` does, and returns whether it was granted.
+    /// Does not use our own client, which retries by itself until it is granted.
     pub(crate) async fn evict(&self, pod: &str) -> bool {
         let wanted = json!({
             "apiVersion": "policy/v1",
@@ -79,20 +79,20 @@ impl Release<'_> {
         }
     }
 
-    /// Takes a pod away without a warning, as when its node is lost.
+    /// Deletes a pod without a grace period, as when its node is lost.
     pub(crate) async fn lose(&self, pod: &str) {
         let asked = ["delete", "pod", pod, "--namespace", &self.namespace, "--grace-period=0", "--force"];
         output("kubectl", asked).await;
     }
 }
 
-/// SIGKILL to the process in a pod: the kubelet starts it again.
+/// Sends SIGKILL to the process in a pod: the kubelet restarts it.
 pub(crate) async fn kill_process(pod: &str) {
     let script = format!("kill -KILL $({})", process(pod));
     output("hack/node", ["exec", "bash", "-euc", &script]).await;
 }
 
-/// Opens a connection from inside of a pod; what came of it in one word.
+/// Opens a connection from inside a pod, and returns the result as one word.
 pub(crate) async fn connect_from(pod: &str, address: IpAddr, port: u16) -> &'static str {
     let script = format!(
         "nsenter --net=/proc/$({})/ns/net timeout 4 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed",
@@ -102,7 +102,7 @@ pub(crate) async fn connect_from(pod: &str, address: IpAddr, port: u16) -> &'sta
     if said.trim() == "open" { "open" } else { "closed" }
 }
 
-/// A command that prints the process id of the operator in a pod.
+/// Returns a command that prints the process ID of the operator in a pod.
 fn process(pod: &str) -> String {
     format!(
         "for of in /proc/[0-9]*; do [ \"$(readlink $of/exe)\" = /farrier ] && grep -qzx FARRIER_RUNNER={pod} $of/environ && basename $of; done"

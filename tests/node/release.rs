@@ -1,4 +1,4 @@
-//! A release of the chart, as `helm install` makes it.
+//! A release of the chart, as `helm install` creates it.
 
 use crate::harness::lab::{output, try_output};
 use crate::harness::{Site, report, wait};
@@ -7,18 +7,18 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// What a namespace may have anyway.
+/// Objects that every namespace has.
 const EVERY_NAMESPACE_HAS: [&str; 2] = ["serviceaccount/default", "configmap/kube-root-ca.crt"];
 
-/// Kinds that a release, or the operator, makes or might make.
+/// Kinds that a release or the operator creates or might create.
 const KINDS: &str = "all,serviceaccounts,secrets,configmaps,roles,rolebindings,networkpolicies,leases,poddisruptionbudgets,endpointslices,persistentvolumeclaims";
 
-/// The names of Services that want a load balancer.
+/// Prints the names of Services of type LoadBalancer.
 const SERVICE_NAMES: &str = r#"jsonpath={.items[?(@.spec.type=="LoadBalancer")].metadata.name}"#;
 
 /// A release of the chart in a namespace of its own, which watches the site's namespace.
 pub(crate) struct Release<'a> {
-    /// What it works for.
+    /// The site whose machines it updates.
     pub(crate) site: &'a Site,
     /// The operator's namespace.
     pub(crate) namespace: String,
@@ -56,12 +56,12 @@ pub(crate) fn on_node(name: &str, body: impl AsyncFnOnce(&Site, &Release<'_>)) {
 }
 
 impl Release<'_> {
-    /// Where the chart is.
+    /// Returns the path of the chart.
     pub(crate) fn chart() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/farrier")
     }
 
-    /// Arguments of helm for a chart with these settings, each as for `--set`.
+    /// Returns the arguments of helm for a chart with these settings, each as for `--set`.
     fn arguments(&self, verb: &str, chart: &Path, settings: &[&str]) -> Vec<String> {
         let chart = chart.display().to_string();
         let mut arguments: Vec<String> = [verb, "farrier", &chart, "--namespace", &self.namespace]
@@ -70,7 +70,7 @@ impl Release<'_> {
             .map(|&word| word.to_owned())
             .collect();
         let watched = format!("watchNamespaces={{{}}}", self.site.name);
-        // The definitions are the site's: all tests share them.
+        // The CRDs belong to the site: all tests share them.
         let usual =
             ["crds.install=false", "operator.log=debug", "payloads.volume.configMap.name=payloads", &watched];
         for setting in usual.iter().chain(settings) {
@@ -79,13 +79,14 @@ impl Release<'_> {
         arguments
     }
 
-    /// `helm install`, and waits until its pods are ready.
+    /// Runs `helm install` and waits until the pods are ready.
     pub(crate) async fn install(&self, chart: &Path, settings: &[&str]) {
         self.payloads().await;
         output("helm", self.arguments("install", chart, settings)).await;
     }
 
-    /// `helm upgrade` as docs/install.md has it, with what changes only, and waits until its pods are ready.
+    /// Runs `helm upgrade` as in docs/install.md, with the changed settings only, and waits until the
+    /// pods are ready.
     pub(crate) async fn upgrade(&self, chart: &Path, changes: &[&str]) {
         let chart = chart.display().to_string();
         let mut arguments =
@@ -95,7 +96,7 @@ impl Release<'_> {
         output("helm", arguments).await;
     }
 
-    /// `helm uninstall`; its words where it refuses.
+    /// Runs `helm uninstall`; the error is its output.
     pub(crate) async fn uninstall(&self) -> Result<String, String> {
         try_output(
             "helm",
@@ -104,7 +105,7 @@ impl Release<'_> {
         .await
     }
 
-    /// The payloads that are scripts, which are small, as the chart's payload volume.
+    /// Creates the chart's payload volume from the payloads that are scripts, because these are small.
     async fn payloads(&self) {
         let scratch = self.site.path("small");
         std::fs::create_dir_all(&scratch).expect("a directory");
@@ -117,7 +118,8 @@ impl Release<'_> {
         output("kubectl", ["create", "configmap", "payloads", &from, "--namespace", &self.namespace]).await;
     }
 
-    /// All that is in the operator's namespace but what every namespace has, and what of it is in the whole cluster.
+    /// Returns the objects in the operator's namespace without those that every namespace has, and the
+    /// release's cluster-wide objects.
     pub(crate) async fn objects(&self) -> Vec<String> {
         let listed = output("kubectl", ["get", KINDS, "--namespace", &self.namespace, "--output=name"]).await;
         let ours = ["payloads"];
@@ -133,7 +135,7 @@ impl Release<'_> {
         objects
     }
 
-    /// The log of all operator pods.
+    /// Returns the log of all operator pods.
     pub(crate) async fn log(&self) -> String {
         let selector = "--selector=app.kubernetes.io/component=operator";
         let asked =
@@ -141,7 +143,7 @@ impl Release<'_> {
         output("kubectl", asked).await
     }
 
-    /// Waits until the pods are all there is of the Deployment, and ready.
+    /// Waits until the Deployment has only new pods, and all are ready.
     pub(crate) async fn is_rolled_out(&self) {
         let asked =
             ["rollout", "status", "deployment/farrier", "--namespace", &self.namespace, "--timeout=90s"];
@@ -156,7 +158,7 @@ impl Release<'_> {
         output("kubectl", asked).await;
     }
 
-    /// Waits for a Service that wants a load balancer, and gives it one.
+    /// Waits for a Service of type LoadBalancer, and assigns an address to it.
     pub(crate) async fn balance(&self) {
         let asked = ["get", "services", "--namespace", &self.namespace, "--output", SERVICE_NAMES];
         let name = wait::until("a Service of type LoadBalancer", wait::LIMIT, async || {
@@ -179,7 +181,7 @@ impl Release<'_> {
         println!("-------- the log of its pods\n{log}");
     }
 
-    /// Takes everything away, whatever state it is in.
+    /// Removes everything, in whatever state it is.
     async fn remove(&self) {
         let quick =
             ["uninstall", "farrier", "--namespace", &self.namespace, "--no-hooks", "--ignore-not-found"];
@@ -192,7 +194,7 @@ impl Release<'_> {
         }
     }
 
-    /// Waits until the namespace has nothing but these.
+    /// Waits until the namespace has no other objects than these.
     pub(crate) async fn has_only(&self, wanted: &[String]) {
         wait::until("nothing else in the operator's namespace", wait::LIMIT, async || {
             let found = self.objects().await;

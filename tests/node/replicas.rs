@@ -1,5 +1,5 @@
-//! Several operator pods behind one Service: a machine's call arrives at any of them, and is passed on
-//! to the one that works on the machine.
+//! Several operator pods behind one Service: an engine's connection arrives at any of them, and is
+//! relayed to the pod that works on the machine.
 
 use crate::harness::run::watched;
 use crate::harness::{Conditions, Machine, Run, Site, outcome, wait};
@@ -10,19 +10,19 @@ use farrier::api::NodeUpdate;
 use futures::future::{join, join_all, join3};
 use serde_json::json;
 
-/// Three pods whose work others take over soon after they are lost.
+/// Settings for three pods whose work is taken over soon after they are lost.
 const THREE: [&str; 3] = ["replicas=3", "hostPorts.enabled=false", "operator.replicaLeaseSeconds=5"];
 
-/// Machines at once in each run, of six. Each call arrives at a pod by chance: that none of ten machines'
-/// calls is passed on happens once in 60,000 times.
+/// Concurrent machines of each run, of six. Each connection arrives at a random pod: the probability
+/// that none of ten connections is relayed is 1 in 60,000.
 pub(crate) const MAX_CONCURRENT: usize = 5;
 
-/// Lets the step of [`Site::held`] end on all of them.
+/// Ends the step of [`Site::held`] on all machines.
 pub(crate) async fn let_go(machines: &[Machine]) {
     join_all(machines.iter().map(Machine::let_go)).await;
 }
 
-/// Machines of one family each, for a run with this exposure.
+/// Creates three machines of each address family, for a run with this exposure.
 pub(crate) async fn six(site: &Site, exposure: &str) -> Vec<Machine> {
     let v4 = format!("{exposure}-v4");
     let v6 = format!("{exposure}-v6");
@@ -43,10 +43,10 @@ pub(crate) async fn calling<'a>(site: &'a Site, name: &str, exposure: &str) -> R
     site.run(name, spec).await
 }
 
-/// A run with its machines.
+/// A run and its machines.
 pub(crate) type Part<'a> = (&'a Run<'a>, &'a [Machine]);
 
-/// The NodeUpdates of machines that the script runs on right now.
+/// Returns the NodeUpdates of machines on which the script is running.
 pub(crate) async fn at_work(runs: &[Part<'_>]) -> Vec<NodeUpdate> {
     let mut found = Vec::new();
     for (run, machines) in runs {
@@ -60,14 +60,14 @@ pub(crate) async fn at_work(runs: &[Part<'_>]) -> Vec<NodeUpdate> {
     found
 }
 
-/// The runner that passes on the calls of a machine which is being worked on.
+/// Returns the runner that relays the stream of a machine.
 pub(crate) fn relay(update: &NodeUpdate) -> Option<String> {
     let words = update.words("CallbackReachable");
     let (_, after) = words.split_once("called through runner ")?;
     after.split(' ').next().map(str::to_owned)
 }
 
-/// Waits until as many machines as may be are at work.
+/// Waits until the maximum number of machines is working.
 pub(crate) async fn all_at_work(runs: &[Part<'_>]) {
     wait::until("machines to be at work", wait::LIMIT, async || {
         let busy = at_work(runs).await.len();
@@ -76,7 +76,7 @@ pub(crate) async fn all_at_work(runs: &[Part<'_>]) {
     .await;
 }
 
-/// Waits until a machine is at work for which `which` has an answer.
+/// Waits until `which` returns a value for a machine that is working.
 pub(crate) async fn some<T>(what: &str, runs: &[Part<'_>], which: impl Fn(&NodeUpdate) -> Option<T>) -> T {
     wait::until(what, wait::LIMIT, async || {
         let updates = at_work(runs).await;
@@ -86,7 +86,7 @@ pub(crate) async fn some<T>(what: &str, runs: &[Part<'_>], which: impl Fn(&NodeU
     .await
 }
 
-/// What pods may reach while runs go on: each other on the ports that engines call, and nothing more.
+/// Pods may reach each other only on the ports that engines call.
 async fn pods_reach_only_what_they_must(release: &Release<'_>, run: &Run<'_>, stranger: &Machine) {
     let pods = release.pods().await;
     let ports = run.get().await.status.expect("a status").callback.expect("ports").ports;
@@ -101,7 +101,7 @@ async fn pods_reach_only_what_they_must(release: &Release<'_>, run: &Run<'_>, st
     assert_eq!(connect_from(from, stranger, 22).await, "closed", "a machine of no run");
 }
 
-/// Waits until no machine is in the hands of this runner any more.
+/// Waits until this runner has no machines.
 pub(crate) async fn handed_over(runs: &[Part<'_>], lost: &str) {
     wait::until("its machines to be handed over", wait::LIMIT, async || {
         let left = at_work(runs).await.into_iter().filter(|update| update.spec.runner == lost).count();
@@ -110,7 +110,7 @@ pub(crate) async fn handed_over(runs: &[Part<'_>], lost: &str) {
     .await;
 }
 
-/// Kills, one after the other, a pod that passes calls on, one that works on machines, and the leader.
+/// Kills, one after the other, a pod that relays streams, a pod that works on machines, and the leader.
 async fn kills(release: &Release<'_>, runs: &[Part<'_>]) {
     let relays = some("a call that was passed on", runs, relay).await;
     let counted = release.counted(&relays, "farrier_callback_relayed_total").await;
@@ -130,7 +130,7 @@ async fn kills(release: &Release<'_>, runs: &[Part<'_>]) {
     .await;
 }
 
-/// Every machine is updated, once, by its own calls, and clean.
+/// Asserts that every machine was updated once, through the callback server, and is clean.
 pub(crate) async fn went_well(run: &Run<'_>, machines: &[Machine]) {
     for machine in machines {
         let update = run.node(&machine.name).await;
@@ -140,8 +140,8 @@ pub(crate) async fn went_well(run: &Run<'_>, machines: &[Machine]) {
     }
 }
 
-/// With more than one pod most calls arrive at the wrong one: they are lost, or policies keep pods
-/// from each other, or a pod that is lost takes the machines of others with it.
+/// With several pods most connections arrive at the wrong pod. They must be relayed, policies must
+/// allow that, and a lost pod must not take the machines of others with it.
 #[test]
 fn calls_are_passed_on_between_pods_whichever_of_them_is_killed() {
     on_node("relay", async |site, release| {
@@ -170,7 +170,7 @@ fn calls_are_passed_on_between_pods_whichever_of_them_is_killed() {
     });
 }
 
-/// Pods go one after the other, as a drain of nodes has them go: never two at once.
+/// Evicts the pods one after the other, as a drain of nodes does: never two at once.
 async fn evictions(release: &Release<'_>) {
     release.is_rolled_out().await;
     release.may_lose_one().await;
@@ -186,7 +186,7 @@ async fn evictions(release: &Release<'_>) {
     }
 }
 
-/// Every upgrade and every maintenance of the cluster's own nodes disturbs the runs under way.
+/// An upgrade, or maintenance of the cluster's own nodes, must not disturb runs in progress.
 #[test]
 fn a_run_goes_on_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
     on_node("replaced", async |site, release| {
@@ -198,7 +198,7 @@ fn a_run_goes_on_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
         let run = calling(site, "port", "NodePort").await;
         let meanwhile = async {
             all_at_work(&[(&run, &machines)]).await;
-            // New pods: a value that they see has changed.
+            // A changed value in the pods' environment causes new pods.
             let changed = ["operator.engineLeaseSeconds=800"];
             release.upgrade(&Release::chart(), &[&THREE[..], &changed].concat()).await;
             evictions(release).await;

@@ -1,4 +1,5 @@
-//! What the chart lets the operator do is enough, and its pods are as confined as they claim.
+//! The chart's rights are sufficient for the operator, and its pods are as confined as the chart
+//! promises.
 
 use crate::harness::lab::output;
 use crate::harness::payload::bmc_tool;
@@ -6,10 +7,10 @@ use crate::harness::run::to;
 use crate::harness::{Conditions, outcome};
 use crate::release::{Release, on_node};
 
-/// What an operator without a right, or behind a policy that is too narrow, would say.
+/// What an operator logs if it lacks a right, or if a policy is too narrow.
 const REFUSALS: [&str; 3] = ["403", "forbidden", "Forbidden"];
 
-/// The chart's rights, policies or pod security keep the operator from its work, and only a user finds
+/// If the chart's rights, policies or pod security prevented the operator's work, only users would find
 /// out.
 #[test]
 fn a_run_goes_well_with_the_charts_rights_in_a_restricted_namespace() {
@@ -34,7 +35,8 @@ fn a_run_goes_well_with_the_charts_rights_in_a_restricted_namespace() {
     });
 }
 
-/// The `ClusterRole` that watches all namespaces has other words than the Roles of one, and may lack one.
+/// The `ClusterRole` for all namespaces is written separately from the Roles for one, and may lack a
+/// rule.
 #[test]
 fn a_run_goes_well_with_the_rights_for_all_namespaces() {
     on_node("wide", async |site, release| {

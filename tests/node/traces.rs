@@ -1,24 +1,24 @@
-//! What a run leaves, or must not leave, in the cluster and on the wire.
+//! What a run may leave, or must not leave, in the cluster and on the network.
 
 use crate::harness::lab::output;
 use crate::harness::{Machine, Site, wait};
 use crate::release::Release;
 use std::time::Duration;
 
-/// What may be open after a run: what was open before, within this.
+/// Within this time after a run, only those connections may be open that were open before.
 const MOMENTS: Duration = Duration::from_secs(15);
 
-/// Everything in the cluster and on the wire that a run might leave behind.
+/// Lists everything in the cluster and on the network that a run might leave behind.
 pub(crate) async fn traces(site: &Site, release: &Release<'_>, machines: &[Machine]) -> String {
     let mut text = String::new();
     for namespace in [&release.namespace, &site.name] {
         let kinds = "services,networkpolicies,secrets";
         let listed = output("kubectl", ["get", kinds, "--namespace", namespace, "--output=name"]).await;
-        // Helm keeps one for each upgrade.
+        // Helm keeps one Secret for each upgrade.
         text.extend(listed.split_inclusive('\n').filter(|line| !line.contains("/sh.helm.release.")));
     }
-    // What processes of machines hold, and listeners of the operator's pods. A connection whose
-    // other end was killed is nobody's: the kernel goes on saying good-bye for a while.
+    // The sockets of processes on machines, and the listeners of the operator's pods. A connection
+    // whose peer was killed has no process: the kernel keeps closing it for a while.
     for machine in machines {
         let netns = format!("--net=/run/netns/{}", machine.host);
         let held = ["listening", "established", "close-wait", "syn-sent"].map(|state| ["state", state]);
@@ -32,7 +32,7 @@ pub(crate) async fn traces(site: &Site, release: &Release<'_>, machines: &[Machi
     text + &output("hack/node", ["exec", "sh", "-c", pods]).await
 }
 
-/// Waits until nothing more is there than before, and nothing less. `when`: for the last word.
+/// Waits until everything is as before. `when` is for the failure message.
 pub(crate) async fn is_as_before(
     before: &str,
     site: &Site,
@@ -47,7 +47,7 @@ pub(crate) async fn is_as_before(
     .await;
 }
 
-/// Opens a connection from a machine; what came of it in one word.
+/// Opens a connection from a machine, and returns the result as one word.
 pub(crate) async fn connect(machine: &Machine, address: &str, port: u16) -> &'static str {
     let script = format!(
         "timeout 4 bash -c 'exec 3<>/dev/tcp/{address}/{port}' 2>/dev/null && echo open || echo closed"

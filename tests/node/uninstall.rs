@@ -1,4 +1,4 @@
-//! `helm uninstall`: not in the middle of a run, and then without a trace.
+//! `helm uninstall`: refused during a run, and afterwards nothing is left.
 
 use crate::harness::payload::{bmc_tool, slow};
 use crate::harness::run::to;
@@ -8,8 +8,8 @@ use farrier::api::{NodeUpdate, UpdateRun};
 use kube::ResourceExt;
 use kube::api::ListParams;
 
-/// Machines stay half updated with engines on them because somebody removed a release; or objects
-/// stay behind that nobody knows of.
+/// Without the refusal, removing a release would leave half-updated machines with engines on them;
+/// without the clean-up, orphaned objects would stay behind.
 #[test]
 fn a_release_is_not_uninstalled_in_the_middle_of_a_run_and_leaves_nothing_afterwards() {
     on_node("uninstall", async |site, release| {
@@ -27,13 +27,13 @@ fn a_release_is_not_uninstalled_in_the_middle_of_a_run_and_leaves_nothing_afterw
         assert_eq!(outcome(&run.node("a").await, "bmc-tool"), "Updated");
         release.uninstall().await.expect("an uninstallation after the run");
         release.has_only(&before).await;
-        // What is the users' stays, and can be deleted though nobody is there any more.
+        // The users' objects stay, and can be deleted without an operator.
         run.delete().await;
         run.gone().await;
     });
 }
 
-/// A user who must get rid of the operator at once cannot, or is left with objects that never go.
+/// A user must be able to remove the operator at once, without objects that can never be deleted.
 #[test]
 fn a_forced_uninstallation_lets_go_of_runs() {
     on_node("force", async |site, release| {

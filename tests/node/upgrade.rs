@@ -1,8 +1,9 @@
-//! `helm upgrade` while a run is under way, from a chart of an earlier time.
+//! `helm upgrade` during a run, from an earlier version of the chart.
 //!
-//! `previous.tgz` is the chart of commit f949b01 without definitions and dashboard, which the test does
-//! not use: it knows fewer values, has other hooks, and still starts the operator of today. The image
-//! is today's: to build an older one would take minutes. docs/adr/0014 says when it is replaced.
+//! `previous.tgz` is the chart of commit f949b01 without CRDs and dashboard, which the test does not
+//! use: it has fewer values and other hooks, and still starts the current operator. The image is the
+//! current one, because building an older one would take minutes. docs/adr/0014 says when the chart is
+//! replaced.
 
 use crate::harness::outcome;
 use crate::harness::payload::{bmc_tool, slow};
@@ -10,7 +11,7 @@ use crate::harness::run::to;
 use crate::release::{Release, on_node};
 use std::path::Path;
 
-/// An upgrade in the middle of a maintenance window does work twice, or leaves it undone.
+/// An upgrade during a maintenance window must neither repeat work nor leave it undone.
 #[test]
 fn a_run_in_progress_survives_an_upgrade_and_does_nothing_twice() {
     on_node("upgrade", async |site, release| {
@@ -21,7 +22,7 @@ fn a_run_in_progress_survives_an_upgrade_and_does_nothing_twice() {
         site.baseline("spring", &[slow("1.0"), bmc_tool("2.0")]).await;
         let run = site.run("r1", to("spring")).await;
         machine.is_slow().await;
-        // New pods: a value that they see has changed.
+        // A changed value in the pods' environment causes new pods.
         release.upgrade(&Release::chart(), &["hostPorts.count=6"]).await;
         release.is_rolled_out().await;
         run.succeeds().await;

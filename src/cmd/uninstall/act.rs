@@ -1,4 +1,4 @@
-//! What uninstalling changes in the cluster.
+//! The changes that an uninstallation makes in the cluster.
 
 use crate::api::{FINALIZER, NodeUpdate, UpdateRun};
 use crate::exposure;
@@ -13,20 +13,21 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
-/// The label on the Leases of operators.
+/// Label on the Leases of operators.
 const PART: &str = "farrier.dev/part";
 
-/// The label on what is made for a run.
+/// Label on the objects of a run.
 const RUN: &str = "farrier.dev/run-uid";
 
-/// Whether the operator's Deployment is there and is not being deleted. `helm template` prints hooks
-/// as if they were objects like others: applied with them, they would clean up under a living operator.
+/// Reports whether the operator's Deployment exists and is not being deleted. `helm template` prints
+/// hooks among the other objects: applied together with them, the hooks would clean up under a running
+/// operator.
 pub(super) async fn is_installed(client: &Client, namespace: &str, name: &str) -> Result<bool, kube::Error> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     Ok(api.get_opt(name).await?.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
 }
 
-/// Removes what the operator has made for itself in its namespace.
+/// Removes the objects that the operator created for itself in its namespace.
 pub(super) async fn own_objects(client: &Client, namespace: &str) -> Result<(), kube::Error> {
     labelled::<Lease>(client, namespace, PART).await?;
     labelled::<Service>(client, namespace, RUN).await?;
@@ -48,8 +49,9 @@ where
     Ok(())
 }
 
-/// Lets go of every run, so that users can delete them though nobody cleans up any more. The keys of
-/// those that are not over are of no use to anybody from now on.
+/// Removes the operator's finalizer from every run and NodeUpdate, so that users can delete them
+/// without an operator. Also removes the keys of runs that have not ended, which are useless from now
+/// on.
 pub(super) async fn let_go(client: &Client, namespaces: &[String]) -> Result<(), kube::Error> {
     for run in super::all::<UpdateRun>(client, namespaces).await?.iter().filter(|run| super::is_open(run)) {
         exposure::remove_identity(client, run).await?;

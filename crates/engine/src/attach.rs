@@ -1,6 +1,6 @@
 //! `farrier-engine attach`: joins standard input and output to the detached engine.
 //!
-//! Knows nothing of what is said. Needs no privilege but the one to open the socket.
+//! It does not interpret the data. It needs no privilege except to open the socket.
 
 use crate::work_dir::WorkDir;
 use farrier_protocol::ATTACH_MARKER;
@@ -13,10 +13,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-/// Nobody listens.
+/// Exit code: no engine listens on the socket.
 const NOBODY: u8 = 3;
 
-/// Copies both ways until the engine closes its side, or nobody reads ours.
+/// Copies in both directions until the engine closes its side, or our output is closed.
 pub(crate) fn attach(dir: &Path) -> ExitCode {
     let socket = match WorkDir::named(dir) {
         Ok(place) => place.socket(),
@@ -42,16 +42,16 @@ fn join(stream: &UnixStream) -> io::Result<()> {
     let mut to_engine = stream.try_clone()?;
     let mut from_engine = stream.try_clone()?;
     thread::spawn(move || {
-        // How it ended makes no difference: nothing more comes.
+        // The result does not matter: no more input follows.
         copy(&mut input, &mut to_engine).ok();
         to_engine.shutdown(Shutdown::Write).ok();
     });
     copy(&mut from_engine, &mut output)
 }
 
-/// Copies until the end of `from`. Not [`io::copy`]: that makes the kernel splice, and a splice
-/// that waits for the socket keeps the pipe of standard output locked meanwhile, so that sshd
-/// hangs in reading what is in the pipe already (seen with Linux 6.18).
+/// Copies until the end of `from`. Not [`io::copy`], which uses splice: a splice that waits for the
+/// socket keeps the pipe of standard output locked meanwhile, so that sshd hangs while it reads data
+/// that is already in the pipe (seen with Linux 6.18).
 fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -1,7 +1,7 @@
-//! Channel `Callback`: the engine dials the runner, and both prove who they are by TLS 1.3.
+//! Channel `Callback`: the engine connects to the runner, and both authenticate by TLS 1.3.
 //!
-//! What it is told comes through standard input of `launch` and is kept for root alone; see
-//! [`farrier_protocol::callback`]. Above the stream nothing is different from channel `Session`.
+//! The configuration comes through standard input of `launch` and is stored readable by root only; see
+//! [`farrier_protocol::callback`]. Above the stream the protocol is that of channel `Session`.
 
 pub(crate) mod address;
 pub(crate) mod channel;

@@ -1,13 +1,13 @@
 //! Leaves the login session's control group.
 //!
-//! On machines with `KillUserProcesses=yes`, logind ends every process of a login session
-//! when the session does, detached or not. The engine moves to the group of process 1, which
-//! exists on every machine with systemd and leaves nothing behind.
+//! On machines with `KillUserProcesses=yes`, logind ends every process of a login session when the
+//! session ends, detached or not. The engine moves to the group of process 1, which exists on every
+//! machine with systemd, so that nothing is left behind.
 
 use std::fs;
 
-/// Moves this process out of `user.slice`, if it is in there. Failure is not reported: on
-/// most machines nothing is ended at log-out, and the journal covers the others.
+/// Moves this process out of `user.slice`, if it is in there. Failure is not reported: most machines
+/// end no processes at log-out, and the journal covers the others.
 pub(crate) fn leave_login_session() {
     let (Ok(own), Ok(init)) = (fs::read_to_string("/proc/self/cgroup"), fs::read_to_string("/proc/1/cgroup"))
     else {
@@ -18,9 +18,9 @@ pub(crate) fn leave_login_session() {
     }
 }
 
-/// The file to which the own process id is written, if the move is needed.
+/// Returns the file to which the process ID must be written, if the move is needed.
 fn target(own: &str, init: &str) -> Option<String> {
-    // Version 2 has one hierarchy, `0::`; version 1 has one for systemd among others.
+    // Version 2 has one hierarchy, `0::`; version 1 has several, one of them for systemd.
     for (tag, mount) in [("0::", "/sys/fs/cgroup"), ("name=systemd:", "/sys/fs/cgroup/systemd")] {
         let path = |text: &str| {
             text.lines().find_map(|line| line.split_once(tag).map(|(_, path)| path.trim_end().to_owned()))

@@ -1,19 +1,19 @@
-//! The machine's clock, for stamps in journal and logs. It never decides anything.
+//! The machine's clock, for timestamps in journal and logs. No decision depends on it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch; 0 for a clock that is set before it.
+/// Returns milliseconds since the Unix epoch; 0 if the clock is set before it.
 pub(crate) fn now_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// `millis` as `2026-04-14T09:05:07Z`.
+/// Formats `millis` as `2026-04-14T09:05:07Z`.
 pub(crate) fn utc(millis: u64) -> String {
     let seconds = millis / 1000;
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Days are counted from 0000-03-01, so that the leap day is the last day of a year:
-    // Howard Hinnant, "chrono-compatible low-level date algorithms".
+    // Days are counted from 0000-03-01, so that the leap day is the last day of a year: Howard Hinnant,
+    // "chrono-compatible low-level date algorithms".
     let shifted = days + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -1,7 +1,7 @@
 //! Short commands whose output is read: package databases and detections.
 //!
-//! Installers are not run here but by [`crate::step`]: their output goes to a log, and they
-//! outlive the engine.
+//! Installers are run by [`crate::step`] instead: their output goes to a log, and they outlive the
+//! engine.
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::ffi::OsStr;
@@ -14,10 +14,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Where programs are looked for, whatever the login shell thinks.
+/// Search path for programs, independent of the login shell.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The environment of everything that is run: nothing is inherited from the login.
+/// The environment of every command: no variable is inherited from the login.
 pub(crate) const ENVIRONMENT: [(&str, &str); 5] = [
     ("PATH", PATH),
     ("LC_ALL", "C"),
@@ -28,41 +28,41 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 5] = [
 
 /// How a command ended, and what it printed.
 pub(crate) struct Output {
-    /// Its exit status.
+    /// Exit status.
     pub(crate) status: ExitStatus,
-    /// What it printed, up to the limit.
+    /// Output, up to the limit.
     pub(crate) text: String,
 }
 
-/// What becomes of standard error.
+/// Where standard error goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Errors {
-    /// Thrown away.
+    /// Discarded.
     Discard,
-    /// Mixed with the output.
+    /// Merged with the output.
     Merge,
 }
 
-/// Bounds of a command.
+/// Limits of a command.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// It is ended after this.
+    /// Timeout after which the command is killed.
     pub(crate) time: Duration,
-    /// More of its output is thrown away.
+    /// Maximum number of output bytes; the rest is discarded.
     pub(crate) bytes: u64,
 }
 
-/// For tools that are known to be quick and to print as much as the machine has packages.
+/// Limits for tools that are quick and whose output grows with the number of the machine's packages.
 pub(crate) const TOOL: Bounds = Bounds { time: Duration::from_mins(2), bytes: 32 * 1024 * 1024 };
 
-/// The full path of a program on this machine.
+/// Returns the full path of a program on this machine.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     PATH.split(':').map(|dir| PathBuf::from(dir).join(program)).find(|path| {
         path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     })
 }
 
-/// Runs a command and returns what it printed. The error says why it could not.
+/// Runs a command and returns its output. The error says why it failed.
 pub(crate) fn capture(
     program: &str,
     arguments: &[impl AsRef<OsStr>],
@@ -83,16 +83,17 @@ fn run(program: &str, arguments: &[impl AsRef<OsStr>], errors: Errors, bounds: B
         Errors::Merge => command.stderr(writer.try_clone()?),
     };
     let mut child = command.stdout(writer).spawn()?;
-    // It holds the pipe's other end: the reader would never see the end.
+    // The command holds the other end of the pipe: without this drop the reader would never see the
+    // end.
     drop(command);
     let Some(pid) = Pid::from_raw(child.id().cast_signed()) else { return Err(io::ErrorKind::Other.into()) };
 
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let text = read(reader, bounds.bytes);
-        // The child stays a zombie until `wait` below, so its id cannot become another's.
+        // The child stays a zombie until `wait` below, so its process ID cannot be reused.
         waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).ok();
-        // Nobody listens any more after the time is up.
+        // After the timeout there is no receiver.
         sender.send(text).ok();
     });
     let text = receiver.recv_timeout(bounds.time);
@@ -106,7 +107,7 @@ fn run(program: &str, arguments: &[impl AsRef<OsStr>], errors: Errors, bounds: B
     }
 }
 
-/// Reads to the end, keeps the first `limit` bytes.
+/// Reads to the end and keeps the first `limit` bytes.
 fn read(mut reader: PipeReader, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.by_ref().take(limit).read_to_end(&mut bytes)?;

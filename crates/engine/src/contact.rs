@@ -1,9 +1,9 @@
-//! When the operator was last heard of.
+//! When the engine last had contact with the operator.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The time of the last byte that came from the runner.
+/// The time of the last byte from the runner.
 #[derive(Debug)]
 pub(crate) struct Contact {
     started: Instant,
@@ -12,18 +12,18 @@ pub(crate) struct Contact {
 }
 
 impl Contact {
-    /// Counts the start as a contact.
+    /// Starts with the current time as the last contact.
     pub(crate) fn new() -> Self {
         Self { started: Instant::now(), last: AtomicU64::new(0) }
     }
 
-    /// Records that bytes came from the runner.
+    /// Records that bytes arrived from the runner.
     pub(crate) fn touch(&self) {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(elapsed, Ordering::Relaxed);
     }
 
-    /// When the last byte came. `None`: beyond what the clock can hold.
+    /// Returns the time of the last byte. `None`: beyond the range of the clock.
     pub(crate) fn last(&self) -> Option<Instant> {
         self.started.checked_add(Duration::from_millis(self.last.load(Ordering::Relaxed)))
     }

@@ -1,4 +1,4 @@
-//! What the parts of a running engine share: its session, directory, logs and state.
+//! The state that the parts of a running engine share: its session, directory and logs.
 
 use crate::apply_error::ApplyError;
 use crate::args::Session;
@@ -10,9 +10,9 @@ use farrier_protocol::{EventBody, FailureCode, Step};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Everything a task needs to know.
+/// The context of every task.
 pub(crate) struct Engine {
-    /// Whose engine it is.
+    /// The engine's session.
     pub(crate) session: Session,
     /// Its directory.
     pub(crate) place: WorkDir,
@@ -23,24 +23,24 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Writes down an event that has already happened. If the disk does not take it, it is
-    /// delivered from memory; nothing more can be done about it.
+    /// Records an event that has already happened. If it cannot be written to the disk, it is delivered
+    /// from memory; nothing more can be done about it.
     pub(crate) fn report(&self, body: EventBody) {
         self.shared.record(body).ok();
     }
 
-    /// Path of the payload of a step, whether or not it has been fetched.
+    /// Returns the path of the payload of a step, whether or not it has been fetched.
     pub(crate) fn payload(&self, step: &Step) -> Result<PathBuf, ApplyError> {
         Ok(self.place.payloads().join(payload_digest(step)?.hex()))
     }
 }
 
-/// The digest that a step's payload must have.
+/// Returns the digest that a step's payload must have.
 pub(crate) fn payload_digest(step: &Step) -> Result<Digest, ApplyError> {
     step.payload.digest.parse().map_err(|message| ApplyError::other(&step.component, message))
 }
 
-/// A task that could not be done at all.
+/// Returns the event for a task that could not be done at all.
 pub(crate) fn failed(task: &str, code: FailureCode, component: &str, message: String) -> EventBody {
     EventBody::TaskFailed { task: task.into(), code, component: component.into(), message }
 }

@@ -1,7 +1,7 @@
 //! One engine per machine: a lock on a directory, so that no lock file is left.
 //!
-//! `launch` takes the lock and hands the locked descriptor to the detached engine as its
-//! standard input. There is no moment at which nobody holds it.
+//! `launch` takes the lock and passes the locked descriptor to the detached engine as its standard
+//! input. The lock is held at every moment in between.
 
 use crate::logs;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
@@ -10,10 +10,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-/// The machine's lock, or a try at it.
+/// The machine's lock, held or not.
 pub(crate) struct MachineLock(OwnedFd);
 
-/// Which directory is locked: device and inode.
+/// The locked directory: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Device number.
@@ -23,19 +23,19 @@ pub(crate) struct Target {
 }
 
 impl MachineLock {
-    /// Opens the directory that stands for the machine, without locking it. Makes it if need be.
+    /// Opens the directory that stands for the machine, without locking it. Creates it if needed.
     pub(crate) fn open() -> io::Result<Self> {
         Self::open_first(logs::root().ok())
     }
 
-    /// Opens the directory that an engine would have locked, and makes nothing.
+    /// Opens the directory that an engine would have locked, without creating it.
     pub(crate) fn open_existing() -> io::Result<Self> {
         Self::open_first(logs::existing_root().ok())
     }
 
     fn open_first(root: Option<PathBuf>) -> io::Result<Self> {
         let mut last = Errno::NOENT;
-        // On a machine whose `/var/log` cannot be written there may be no folder of ours.
+        // If `/var/log` is read-only, our directory may not exist.
         let fallbacks = [PathBuf::from("/var/log"), PathBuf::from("/")];
         for path in root.into_iter().chain(fallbacks) {
             match open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
@@ -46,12 +46,12 @@ impl MachineLock {
         Err(last.into())
     }
 
-    /// Adopts a descriptor that was handed over.
+    /// Adopts a descriptor that another process passed on.
     pub(crate) fn adopt(descriptor: OwnedFd) -> Self {
         Self(descriptor)
     }
 
-    /// Takes the lock unless someone else has it. True: we have it now.
+    /// Tries to take the lock. Returns whether it was taken.
     pub(crate) fn try_take(&self) -> io::Result<bool> {
         match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(true),
@@ -60,13 +60,13 @@ impl MachineLock {
         }
     }
 
-    /// Which directory it is.
+    /// Returns the identity of the directory.
     pub(crate) fn target(&self) -> io::Result<Target> {
         let stat = fstat(&self.0)?;
         Ok(Target { device: stat.st_dev, inode: stat.st_ino })
     }
 
-    /// Another descriptor of the same lock, to be handed over.
+    /// Returns another descriptor of the same lock, to be passed on.
     pub(crate) fn share(&self) -> io::Result<OwnedFd> {
         self.0.try_clone()
     }

@@ -1,4 +1,4 @@
-//! What stays on the machine: the journal and what the installers printed.
+//! The files that stay on the machine: the journal and the output of installers.
 
 use crate::clock;
 use crate::work_dir::WorkDir;
@@ -8,13 +8,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Where the logs of all runs are.
+/// Directory of the logs of all runs.
 const ROOT: &str = "/var/log/farrier";
 
-/// How much of an installer's output is reported; the rest is in the log.
+/// Maximum number of bytes of an installer's output that are reported; the log has the rest.
 const TAIL: usize = 4096;
 
-/// The folder for the logs of one run.
+/// The directory of the logs of one run.
 #[derive(Debug, Clone)]
 pub(crate) struct Logs {
     dir: PathBuf,
@@ -23,23 +23,23 @@ pub(crate) struct Logs {
 /// The log of one component, opened for one step.
 pub(crate) struct StepLog {
     file: File,
-    /// Where the output of this step begins.
+    /// Offset at which the output of this step begins.
     start: u64,
 }
 
-/// The root of all logs, if there is one that is fit for it.
+/// Returns the root of all logs, if it exists and is safe to use.
 pub(crate) fn existing_root() -> io::Result<PathBuf> {
     check(Path::new(ROOT))?;
     Ok(PathBuf::from(ROOT))
 }
 
-/// The root of all logs; made if it is not there.
+/// Returns the root of all logs; creates it if needed.
 pub(crate) fn root() -> io::Result<PathBuf> {
     make(Path::new(ROOT), 0o755)?;
     Ok(PathBuf::from(ROOT))
 }
 
-/// Finds the journal of `session` whatever its run is.
+/// Finds the journal of `session` in any run.
 pub(crate) fn find_journal(place: &WorkDir, session: &str) -> Option<(Logs, PathBuf)> {
     let runs = fs::read_dir(ROOT).into_iter().flatten().flatten().map(|entry| entry.path());
     runs.chain([place.logs()]).find_map(|dir| {
@@ -50,12 +50,12 @@ pub(crate) fn find_journal(place: &WorkDir, session: &str) -> Option<(Logs, Path
 }
 
 impl Logs {
-    /// Makes the folder: below `/var/log`, or in `place` where that cannot be written.
+    /// Creates the directory: below `/var/log`, or in `place` if that is read-only.
     pub(crate) fn open(run: &str, place: &WorkDir) -> io::Result<Self> {
         let below_root = || {
             let dir = root()?.join(run);
             make(&dir, 0o700)?;
-            // A folder that was there before may be on a file system that is read-only now.
+            // An existing directory may be on a file system that is read-only now.
             rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK)?;
             Ok(dir)
         };
@@ -66,7 +66,7 @@ impl Logs {
         Ok(Self { dir })
     }
 
-    /// The journal of a session.
+    /// Returns the path of the journal of a session.
     pub(crate) fn journal(&self, session: &str) -> PathBuf {
         self.dir.join(format!("journal-{session}.jsonl"))
     }
@@ -79,7 +79,7 @@ impl Logs {
         Ok(StepLog { file, start })
     }
 
-    /// The last part of the component's log, whichever step wrote it.
+    /// Returns the end of the component's log, whichever step wrote it.
     pub(crate) fn tail(&self, component: &str) -> String {
         let path = self.dir.join(format!("{}.log", file_name(component)));
         File::open(path).and_then(|file| tail(&file, 0)).unwrap_or_default()
@@ -87,30 +87,30 @@ impl Logs {
 }
 
 impl StepLog {
-    /// One more descriptor, for a child.
+    /// Duplicates the descriptor, for a child process.
     pub(crate) fn share(&self) -> io::Result<File> {
         self.file.try_clone()
     }
 
-    /// Appends words of our own.
+    /// Appends a message of the engine.
     pub(crate) fn note(&mut self, text: &str) {
-        // The log is a convenience; the same words go to the runner as an event.
+        // The log is for users only; the runner gets the same text as an event.
         writeln!(self.file, "{}", text.trim_end()).ok();
     }
 
-    /// The last part of what the step printed.
+    /// Returns the end of the step's output.
     pub(crate) fn tail(&self) -> String {
         tail(&self.file, self.start).unwrap_or_default()
     }
 }
 
-/// Opens a file that only root can read, for appending and reading; never through a link.
+/// Opens a file for appending and reading, readable by root only; never follows a link.
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
-/// Shortens `text` to its last [`TAIL`] bytes or a little less, at a character's edge.
+/// Shortens `text` to at most its last [`TAIL`] bytes, at a character boundary.
 pub(crate) fn last_part(text: &str) -> String {
     let mut from = text.len().saturating_sub(TAIL);
     while !text.is_char_boundary(from) {
@@ -127,7 +127,7 @@ fn tail(file: &File, start: u64) -> io::Result<String> {
     Ok(last_part(&String::from_utf8_lossy(&bytes)))
 }
 
-/// A folder of root's; one that is somebody else's, or a link, is not used.
+/// Creates a directory of root; a directory of another user, or a link, is an error.
 fn make(path: &Path, mode: u32) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

@@ -1,4 +1,4 @@
-//! `farrier-engine reach`: whether this machine gets an answer from somewhere by TCP.
+//! `farrier-engine reach`: checks whether this machine gets a TCP response from addresses.
 
 use crate::callback::address::Address;
 use crate::callback::fruitless;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Tries all at once and prints what came of each, in the order in which they were given.
+/// Tries all addresses at once and prints the results in the given order.
 pub(crate) fn reach(addresses: &[Address], timeout: Duration) -> ExitCode {
     let dials = thread::scope(|scope| {
         let tries: Vec<_> = addresses.iter().map(|address| scope.spawn(|| dial(address, timeout))).collect();
@@ -42,10 +42,10 @@ fn dial(address: &Address, timeout: Duration) -> Dial {
     }
 }
 
-/// Says something and waits for an answer, whatever it is.
+/// Sends a line and waits for any response.
 fn is_answered(mut stream: TcpStream, until: Instant) -> io::Result<()> {
     stream.write_all(format!("{PREFLIGHT}\n").as_bytes())?;
-    // Zero would mean for ever.
+    // Zero would mean no timeout.
     let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     stream.set_read_timeout(Some(left))?;
     stream.read_exact(&mut [0])

@@ -1,4 +1,4 @@
-//! Takes back every lease, so that only the logs stay.
+//! Reverts every lease, so that only the logs stay.
 
 use crate::engine::Engine;
 use crate::journal::SessionState;
@@ -6,7 +6,7 @@ use crate::work_dir::WorkDir;
 use farrier_protocol::{EventBody, Lease, LeaseKind, Leftover};
 use std::path::Path;
 
-/// Takes everything back and tells the runner.
+/// Reverts everything and reports to the runner.
 pub(crate) fn retire(engine: &Engine) {
     engine.shared.retire();
     engine.place.close();
@@ -22,8 +22,8 @@ pub(crate) fn retire(engine: &Engine) {
     engine.shared.deliver_last_words();
 }
 
-/// Takes back one lease. A process is the engine itself, which ends right after; no installer
-/// is running when an engine retires.
+/// Reverts one lease. A lease on a process is the engine itself, which ends right after this; no
+/// installer is running when an engine retires.
 fn take_back(lease: &Lease, place: &WorkDir) -> Result<(), Leftover> {
     match lease.kind {
         LeaseKind::Process => Ok(()),
@@ -34,7 +34,7 @@ fn take_back(lease: &Lease, place: &WorkDir) -> Result<(), Leftover> {
     }
 }
 
-/// Removes the engine's directory: this one, or the one of an earlier engine of the session.
+/// Removes the engine's directory: this one, or that of an earlier engine of the session.
 pub(crate) fn remove_directory(what: &str, place: &WorkDir) -> Result<(), Leftover> {
     if Path::new(what) == place.dir() {
         return place.remove();

@@ -1,8 +1,8 @@
-//! `farrier-engine step PROGRAM…`: what an installer is before it is one.
+//! `farrier-engine step PROGRAM…`: the process that becomes an installer.
 //!
-//! The engine must know an installer's process id, and have it in the journal, before the
-//! installer does anything. So it starts itself once more; that process makes a session of
-//! its own, waits for a word on its standard input, and only then becomes the installer.
+//! The engine must know an installer's process ID, and have it in the journal, before the installer
+//! does anything. Therefore it starts itself once more; that process creates its own session, waits for
+//! a byte on its standard input, and only then executes the installer.
 
 use rustix::process::setsid;
 use std::ffi::OsString;
@@ -17,17 +17,17 @@ use std::process::{Command, ExitCode};
 pub(crate) struct StartGate(UnixStream);
 
 impl StartGate {
-    /// A gate, and the standard input for the process behind it.
+    /// Creates a gate, and the standard input for the process behind it.
     pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = UnixStream::pair()?;
         Ok((Self(ours), theirs.into()))
     }
 
-    /// Lets the process become the installer. The error is the operating system's, for a
-    /// program that cannot be executed.
+    /// Lets the process execute the installer. The error is that of the operating system for a program
+    /// that cannot be executed.
     pub(crate) fn open(mut self) -> io::Result<()> {
         self.0.write_all(b"g")?;
-        // It is closed by a successful `exec`.
+        // A successful `exec` closes the stream.
         let mut error = Vec::new();
         self.0.read_to_end(&mut error)?;
         match error.try_into() {
@@ -37,14 +37,14 @@ impl StartGate {
     }
 }
 
-/// Waits for the word and becomes `program`. Returns only if that was not possible.
+/// Waits for the gate to open and executes `program`. Returns only on failure.
 pub(crate) fn exec(program: &[OsString]) -> ExitCode {
     let [program, arguments @ ..] = program else { return ExitCode::from(2) };
     match wait_for_word() {
         Ok(mut gate) => {
             let error = Command::new(program).args(arguments).exec();
             let number = error.raw_os_error().unwrap_or_default();
-            // Without an engine at the other end there is nobody to tell.
+            // If the engine is gone, no process reads the error.
             gate.write_all(&number.to_le_bytes()).ok();
             ExitCode::FAILURE
         }
@@ -56,7 +56,7 @@ fn wait_for_word() -> io::Result<UnixStream> {
     let mut gate = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     setsid()?;
-    // The engine's end without the word: it died, and nothing may be started.
+    // End of file without a byte: the engine died, and nothing may be started.
     gate.read_exact(&mut [0])?;
     Ok(gate)
 }

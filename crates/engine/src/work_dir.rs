@@ -1,4 +1,4 @@
-//! The engine's own directory on the machine, and what is where in it.
+//! The engine's own directory on the machine, and the paths in it.
 
 use farrier_protocol::Leftover;
 use rustix::fs::{Gid, Uid};
@@ -8,18 +8,18 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Component, Path, PathBuf};
 
-/// What the directory's name begins with. A wrong `--dir` must never cost a machine its
-/// `/usr`, so nothing else is ever removed.
+/// Required prefix of the directory's name. A wrong `--dir` must never cost a machine its `/usr`, so no
+/// other directory is ever removed.
 const PREFIX: &str = "farrier";
 
-/// The engine's own directory: root's, not writable by anyone else.
+/// The engine's own directory, owned by root and not writable by other users.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkDir {
     dir: PathBuf,
 }
 
 impl WorkDir {
-    /// Accepts `dir` if it is a directory that may be ours. The error says why not.
+    /// Accepts `dir` if it is a directory that may be ours. The error says why it is not.
     pub(crate) fn check(dir: &Path) -> Result<Self, String> {
         let place = Self::named(dir)?;
         let shown = dir.display();
@@ -53,52 +53,52 @@ impl WorkDir {
         &self.dir
     }
 
-    /// The engine's binary.
+    /// Returns the path of the engine's binary.
     pub(crate) fn engine(&self) -> PathBuf {
         self.dir.join("engine")
     }
 
-    /// Where the engine accepts connections.
+    /// Returns the path of the socket on which the engine accepts connections.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.join("link").join("socket")
     }
 
-    /// What the engine was told about the way back to the runner.
+    /// Returns the path of the configuration of the callback channel.
     pub(crate) fn callback(&self) -> PathBuf {
         self.dir.join("callback.json")
     }
 
-    /// Where payloads are kept until their task ends.
+    /// Returns the directory of payloads, which are kept until their task ends.
     pub(crate) fn payloads(&self) -> PathBuf {
         self.dir.join("payload")
     }
 
-    /// Where scripts run.
+    /// Returns the working directory of scripts.
     pub(crate) fn work(&self) -> PathBuf {
         self.dir.join("work")
     }
 
-    /// Where the journal is if `/var/log` cannot be written.
+    /// Returns the directory of the journal if `/var/log` is read-only.
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.join("log")
     }
 
-    /// Makes the folder for the socket anew.
+    /// Recreates the directory of the socket.
     pub(crate) fn prepare_link(&self) -> io::Result<()> {
         make_empty(&self.dir.join("link"), 0o711)
     }
 
-    /// Makes the folders for payloads and scripts anew; what a former engine had in them is
-    /// removed, so none of its installers may be running any more.
+    /// Recreates the directories of payloads and scripts. This removes the files of an earlier engine,
+    /// so none of its installers may be running.
     pub(crate) fn prepare_work(&self) -> io::Result<()> {
         make_empty(&self.payloads(), 0o700)?;
         make_empty(&self.work(), 0o700)
     }
 
-    /// Listens on the socket, which only root and `peer_uid` can connect to.
+    /// Listens on the socket, to which only root and `peer_uid` can connect.
     pub(crate) fn listen(&self, peer_uid: u32) -> io::Result<UnixListener> {
         let path = self.socket();
-        // The mode must be right from the start: a connection is never taken back.
+        // The mode must be right from the start: an accepted connection cannot be revoked.
         let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
         let bound = UnixListener::bind(&path);
         rustix::process::umask(before);
@@ -107,13 +107,13 @@ impl WorkDir {
         Ok(listener)
     }
 
-    /// Removes the socket, so that nobody new connects.
+    /// Removes the socket, so that no new peer connects.
     pub(crate) fn close(&self) {
-        // A socket that is gone already is what we want; any other trouble shows in `remove`.
+        // The socket may already be gone; `remove` reports any other error.
         fs::remove_file(self.socket()).ok();
     }
 
-    /// Removes the directory with all that is in it; symbolic links are removed, not followed.
+    /// Removes the directory and its contents; symbolic links are removed, not followed.
     pub(crate) fn remove(&self) -> Result<(), Leftover> {
         self.remove_checked().map_err(|why| Leftover { what: self.dir.display().to_string(), why })
     }
@@ -139,7 +139,7 @@ fn make_empty(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-/// Removes a folder with all that is in it, if it is there.
+/// Removes a directory and its contents, if it exists.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

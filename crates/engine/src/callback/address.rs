@@ -1,4 +1,4 @@
-//! Where to dial, and what came of it in the kernel's words.
+//! Addresses to connect to, and the classification of the kernel's errors.
 
 use farrier_protocol::{Dial, DialOutcome};
 use rustix::io::Errno;
@@ -10,44 +10,44 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// More than any runner has.
+/// Maximum number of addresses; more than any runner has.
 pub(crate) const MAX_ADDRESSES: usize = 64;
 
-/// Longest name of an interface: `IFNAMSIZ` of Linux less the zero at its end.
+/// Longest name of an interface: `IFNAMSIZ` of Linux without the terminating zero.
 const MAX_ZONE_LEN: usize = 15;
 
-/// Whoever forbids a connection says so at once. That nobody is there is known to a router, or to
-/// ourselves, after three unanswered questions, one second apart (`mcast_solicit` in Linux).
+/// A firewall that prohibits a connection responds at once. An absent host is reported, by a router or
+/// by our own kernel, only after three unanswered requests one second apart (`mcast_solicit` in Linux).
 const MAX_CONCURRENT: Duration = Duration::from_secs(2);
 
-/// One address to dial: `10.0.0.1:63002`, `[fd00::1]:63002`, `[fe80::1%eth0]:63002`.
+/// An address to connect to: `10.0.0.1:63002`, `[fd00::1]:63002`, `[fe80::1%eth0]:63002`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     text: String,
     socket: SocketAddr,
-    /// Name of the interface; its number is looked up for each dial, because it can change.
+    /// Name of the interface; its index is looked up for each connection, because it can change.
     zone: Option<String>,
 }
 
 impl Address {
-    /// As it was given.
+    /// Returns the address as it was given.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Opens a connection, or says why there is none.
+    /// Opens a connection; the error says why it failed.
     pub(crate) fn connect(&self, timeout: Duration) -> Result<TcpStream, Dial> {
         let start = Instant::now();
         let stream = self.scoped().and_then(|socket| TcpStream::connect_timeout(&socket, timeout));
         stream.map_err(|error| self.failed(self.meaning(&error, start.elapsed()), &error))
     }
 
-    /// What is reported of this address.
+    /// Returns the report of a failed connection to this address.
     pub(crate) fn failed(&self, result: DialOutcome, error: &io::Error) -> Dial {
         Dial { address: self.text.clone(), result, message: error.to_string(), from: self.own() }
     }
 
-    /// The address of this machine from which this one is called. Nothing is sent for it.
+    /// Returns the source address of connections to this address. Sends no packet.
     pub(crate) fn own(&self) -> Option<IpAddr> {
         let any: IpAddr = match self.socket {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -58,7 +58,7 @@ impl Address {
         Some(socket.local_addr().ok()?.ip())
     }
 
-    /// With the number of the interface in it.
+    /// Returns the socket address with the index of the interface.
     fn scoped(&self) -> io::Result<SocketAddr> {
         let (Some(zone), SocketAddr::V6(socket)) = (&self.zone, self.socket) else { return Ok(self.socket) };
         let any = rustix::net::socket(AddressFamily::INET6, SocketType::DGRAM, None)?;
@@ -66,8 +66,8 @@ impl Address {
         Ok(SocketAddrV6::new(*socket.ip(), socket.port(), 0, index).into())
     }
 
-    /// ICMP reaches us as one of the errors of `icmp_err_convert` in Linux' `net/ipv4/icmp.c`, and
-    /// of `tab_unreach` in `net/ipv6/icmp.c`.
+    /// Classifies an error. ICMP messages arrive as the errors of `icmp_err_convert` in Linux'
+    /// `net/ipv4/icmp.c`, and of `tab_unreach` in `net/ipv6/icmp.c`.
     fn meaning(&self, error: &io::Error, after: Duration) -> DialOutcome {
         if error.kind() == io::ErrorKind::TimedOut {
             return DialOutcome::TimedOut;
@@ -78,14 +78,15 @@ impl Address {
             Some(Errno::ACCESS | Errno::PERM | Errno::HOSTUNREACH) => DialOutcome::Prohibited,
             Some(
                 Errno::NETUNREACH | Errno::NETDOWN | Errno::NONET | Errno::NODEV | Errno::NXIO
-                // No address of our own, or nothing at all, of this family.
+                // This machine has no address, or no support, of this family.
                 | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT,
             ) => DialOutcome::NoRoute,
             _ => DialOutcome::Failed,
         }
     }
 
-    /// `EHOSTUNREACH` means that nobody is there, or, in IPv4 alone, that a firewall says "prohibited".
+    /// `EHOSTUNREACH` means that the host is absent, or, in IPv4 alone, that a firewall responded
+    /// "prohibited".
     fn is_absent(&self, after: Duration) -> bool {
         match self.socket {
             SocketAddr::V6(_) => true,
@@ -97,12 +98,12 @@ impl Address {
     }
 }
 
-/// Whether the table of neighbours says that `ip` was asked for and does not answer.
+/// Reports whether the neighbour table says that `ip` was requested and does not respond.
 fn is_unanswered(neighbours: &str, ip: Ipv4Addr) -> bool {
     let ip = ip.to_string();
     neighbours.lines().skip(1).any(|line| {
         let mut words = line.split_whitespace();
-        // Address, kind of hardware, flags: without the bit for "complete".
+        // Fields: address, kind of hardware, flags. The flags lack the bit for "complete".
         words.next() == Some(&ip) && words.nth(1) == Some("0x0")
     })
 }

@@ -1,4 +1,4 @@
-//! The callback server that the engine dials.
+//! The callback server that the engine connects to.
 
 use super::address::Address;
 use crate::digest::Digest;
@@ -6,11 +6,11 @@ use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
 
-/// Where to dial and whom to trust there, checked.
+/// The validated configuration: addresses, and the identities of both sides.
 pub(crate) struct Channel {
-    /// Most preferred first; at least one.
+    /// Addresses in order of preference; at least one.
     pub(crate) addresses: Vec<Address>,
-    /// What the server is asked for.
+    /// Server name for SNI.
     pub(crate) server_name: ServerName<'static>,
     /// Digest of the server's certificate.
     pub(crate) server_pin: Digest,

@@ -1,4 +1,4 @@
-//! What the engine is told about the way back: read from standard input, kept for root alone.
+//! The configuration of the callback channel: read from standard input, stored readable by root only.
 
 use super::address::{Address, MAX_ADDRESSES};
 use super::channel::Channel;
@@ -12,10 +12,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 
-/// Longest accepted line: two certificates with room for hundreds of addresses.
+/// Maximum length of the line: two certificates with room for hundreds of addresses.
 const LINE_BYTES: usize = 64 * 1024;
 
-/// Tells one version of the file from the next.
+/// Distinguishes versions of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {
     inode: u64,
@@ -23,12 +23,12 @@ pub(crate) struct Version {
     nanoseconds: i64,
 }
 
-/// Reads exactly one line from standard input and not a byte more: what follows belongs to the
-/// shell that started us. The error says what was wrong with it, and nothing of what was in it.
+/// Reads exactly one line from standard input and not a byte more: the rest belongs to the shell that
+/// started us. The error says what was wrong with the line, and quotes nothing of it.
 pub(crate) fn read_line() -> Result<Vec<u8>, String> {
     let input = io::stdin().as_fd().try_clone_to_owned();
     let input = input.map_err(|error| format!("standard input: {error}"))?;
-    // Not `io::stdin()`, which reads as much as there is.
+    // Not `io::stdin()`, which reads ahead.
     line_of(File::from(input))
 }
 
@@ -41,7 +41,7 @@ fn line_of(mut input: impl Read) -> Result<Vec<u8>, String> {
                 return Err("standard input ended before the line with the channel's configuration".into());
             }
             Ok(_) if byte == *b"\n" => break,
-            // The rest of a line that is too long is still not for the shell.
+            // The rest of a line that is too long must not reach the shell either.
             Ok(_) if line.len() == LINE_BYTES => is_too_long = true,
             Ok(_) => line.extend(byte),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -55,10 +55,10 @@ fn line_of(mut input: impl Read) -> Result<Vec<u8>, String> {
 }
 
 impl Channel {
-    /// Checks what was given. The error names what is wrong and never quotes a secret.
+    /// Parses and validates the configuration. The error says what is wrong and never quotes a secret.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         let config: CallbackConfig = serde_json::from_slice(json).map_err(|error| {
-            // Its own words would quote what is there.
+            // The parser's own message would quote the input.
             format!("the channel's configuration is not as agreed, at byte {}", error.column())
         })?;
         let addresses: Vec<Address> =
@@ -76,28 +76,28 @@ impl Channel {
         Ok(Self { addresses, server_name, server_pin, own })
     }
 
-    /// Reads what is kept in `place`.
+    /// Reads the configuration that is stored in `place`.
     pub(crate) fn load(place: &WorkDir) -> Result<Self, String> {
         let json = fs::read(place.callback()).map_err(|error| error.to_string())?;
         Self::parse(&json)
     }
 }
 
-/// Keeps `json` in `place`, in one step: a reader sees the old one or the new one.
+/// Stores `json` in `place` atomically: a reader sees the old version or the new one.
 pub(crate) fn store(place: &WorkDir, json: &[u8]) -> io::Result<()> {
     let path = place.callback();
-    // Several launches may be at it at once.
+    // Several launches may write at the same time.
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     let stored = file.write_all(json).and_then(|()| fs::rename(&fresh, &path));
     if stored.is_err() {
-        // A half-written key is no use to anyone; it goes with the directory at the latest.
+        // Remove a half-written key; if that fails, it is removed with the directory at the latest.
         fs::remove_file(&fresh).ok();
     }
     stored
 }
 
-/// Forgets what is kept in `place`; the engine then stops dialling.
+/// Removes the configuration in `place`; the engine then stops connecting.
 pub(crate) fn forget(place: &WorkDir) -> io::Result<()> {
     match fs::remove_file(place.callback()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -105,7 +105,7 @@ pub(crate) fn forget(place: &WorkDir) -> io::Result<()> {
     }
 }
 
-/// Which version is kept in `place`, if any.
+/// Returns the version that is stored in `place`, if any.
 pub(crate) fn version(place: &WorkDir) -> Option<Version> {
     let of =
         |meta: Metadata| Version { inode: meta.ino(), seconds: meta.mtime(), nanoseconds: meta.mtime_nsec() };
@@ -132,7 +132,7 @@ mod tests {
         assert!(line_of(&mut &b"no end"[..]).unwrap_err().contains("ended before"));
     }
 
-    /// The message travels to the operator's log and to a status.
+    /// The message appears in the operator's log and in a status.
     #[test]
     fn what_is_wrong_is_said_without_quoting_it() {
         for json in [r#"{"addresses":"SECRET"}"#, "SECRET", r#"{"key":["SECRET"]}"#] {

@@ -1,4 +1,4 @@
-//! Dials the runner whenever there is a configuration and nobody is served.
+//! Connects to the runner whenever there is a configuration and no stream is being served.
 
 use super::channel::Channel;
 use super::config::{self, Version};
@@ -11,33 +11,33 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long one address may take to answer. Two lost packets are made up for within it.
+/// Timeout for connecting to one address. It covers two lost packets.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Between the beginnings of the first two rounds.
+/// Interval between the starts of the first two rounds.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 
-/// Between the beginnings of two rounds at most. A thousand machines whose runner is gone make a
+/// Maximum interval between the starts of two rounds. A thousand machines whose runner is gone open a
 /// hundred connections a second.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// A stream that was there for so long was a good one.
+/// A stream that lasted this long resets the backoff.
 const GOOD: Duration = MAX_DELAY;
 
-/// Between two looks whether the configuration was renewed.
+/// Interval between two checks whether the configuration has changed.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What came of trying every address once.
+/// The result of trying every address once.
 enum DialRound {
-    /// A stream stands.
+    /// A stream was established.
     Through(Stream),
-    /// None does, and why.
+    /// No address succeeded, with the reasons.
     InVain(Vec<Dial>),
-    /// There was something better to do.
+    /// The round was aborted, because a peer attached or the configuration changed.
     BrokenOff,
 }
 
-/// Dials.
+/// The loop that connects to the runner.
 pub(crate) struct Dialler {
     shared: Arc<Shared>,
     place: WorkDir,
@@ -45,13 +45,13 @@ pub(crate) struct Dialler {
     channel: Option<Channel>,
     due: Instant,
     delay: Duration,
-    /// When the last dial that came through did so.
+    /// Time of the last successful connection.
     connected: Option<Instant>,
     is_last_chance: bool,
 }
 
 impl Dialler {
-    /// One that has not looked yet.
+    /// Creates a dialler that has not read a configuration yet.
     pub(crate) fn new(shared: Arc<Shared>, place: WorkDir) -> Self {
         Self {
             shared,
@@ -65,7 +65,7 @@ impl Dialler {
         }
     }
 
-    /// Dials for ever.
+    /// Runs forever.
     pub(crate) fn run(mut self) {
         loop {
             self.look();
@@ -76,10 +76,10 @@ impl Dialler {
         }
     }
 
-    /// Takes up a configuration that was renewed, and drops one that is gone.
+    /// Applies a configuration that has changed, and drops one that was removed.
     fn look(&mut self) {
         if self.shared.is_retiring() {
-            // The directory goes, but the last words are still to be delivered.
+            // The directory goes, but the final events must still be delivered.
             if !std::mem::replace(&mut self.is_last_chance, true) {
                 self.begin_anew();
             }
@@ -90,7 +90,8 @@ impl Dialler {
             return;
         }
         self.version = version;
-        // `launch` has checked it; if it is unreadable all the same, there is nobody to dial.
+        // `launch` has validated the configuration; if it is unreadable all the same, there is no
+        // address to connect to.
         self.channel = version.and_then(|_| Channel::load(&self.place).ok());
         self.shared.renew_callback(self.channel.is_some());
         self.begin_anew();
@@ -100,7 +101,7 @@ impl Dialler {
         (self.due, self.delay, self.connected) = (Instant::now(), FIRST_DELAY, None);
     }
 
-    /// One round, and when the next one is due.
+    /// Runs one round, and schedules the next.
     fn dial(&mut self) {
         if self.connected.take().is_some_and(|at| at.elapsed() >= GOOD) {
             self.delay = FIRST_DELAY;
@@ -118,7 +119,7 @@ impl Dialler {
         self.delay = (self.delay * 2).min(MAX_DELAY);
     }
 
-    /// Tries one address after the other until a stream stands.
+    /// Tries the addresses in order until a stream is established.
     fn round(&self, channel: &Channel) -> DialRound {
         let mut dials = Vec::new();
         for address in &channel.addresses {
@@ -146,10 +147,11 @@ impl Dialler {
     }
 }
 
-/// Between half of `delay` and all of it, so that a fleet does not come all at once.
+/// Returns a random delay between half of `delay` and all of it, so that the machines of a fleet do not
+/// connect all at once.
 fn jittered(delay: Duration) -> Duration {
     let mut bytes = [0; 2];
-    // Without randomness it is half: a worse spread, but no reason not to call.
+    // Without randomness the delay is half: a worse spread, but no reason not to connect.
     SystemRandom::new().fill(&mut bytes).ok();
     let half = delay / 2;
     half + half * u32::from(u16::from_le_bytes(bytes)) / (u32::from(u16::MAX) + 1)
@@ -159,7 +161,7 @@ fn jittered(delay: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    /// Without a spread a thousand machines that lost one runner would come back as one.
+    /// Without jitter a thousand machines that lost one runner would reconnect at the same time.
     #[test]
     fn delays_are_spread_over_half_of_their_length() {
         let delays: Vec<_> = (0..1000).map(|_| jittered(MAX_DELAY)).collect();

@@ -1,4 +1,4 @@
-//! The stream below the conversation: of a local caller, or one that we dialled.
+//! The stream below the protocol: an attached local peer, or a connection to the runner.
 
 use super::tls::{self, TlsStream};
 use farrier_protocol::{Dial, DialOutcome};
@@ -8,38 +8,38 @@ use std::os::unix::net::UnixStream;
 
 /// A stream to the runner.
 pub(crate) enum Stream {
-    /// Somebody connected to our socket.
+    /// A peer connected to our socket.
     Attached(UnixStream),
-    /// We dialled.
+    /// The engine connected to the runner.
     Dialled {
-        /// How we came to it.
+        /// How the connection was established.
         route: Route,
-        /// TLS on it.
+        /// The TLS stream.
         tls: Box<TlsStream>,
     },
 }
 
-/// How a round of dialling came to a stream.
+/// How a round of connection attempts established a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    /// The address that answered.
+    /// The address that responded.
     pub(crate) address: String,
-    /// The address of ours that it was called from.
+    /// The source address of the connection.
     pub(crate) from: Option<IpAddr>,
-    /// What came of those before it.
+    /// The results of the addresses tried before.
     pub(crate) before: Vec<Dial>,
 }
 
-/// Ends a stream while somebody else reads from it.
+/// Ends a stream while another thread reads from it.
 pub(crate) enum StreamCloser {
-    /// Of [`Stream::Attached`].
+    /// Closes [`Stream::Attached`].
     Attached(UnixStream),
-    /// Of [`Stream::Dialled`].
+    /// Closes [`Stream::Dialled`].
     Dialled(TcpStream),
 }
 
 impl Stream {
-    /// To cut it with.
+    /// Returns a closer for the stream.
     pub(crate) fn cut(&self) -> io::Result<StreamCloser> {
         match self {
             Self::Attached(stream) => stream.try_clone().map(StreamCloser::Attached),
@@ -47,7 +47,7 @@ impl Stream {
         }
     }
 
-    /// How we came to it, if we dialled.
+    /// Returns how the connection was established, if the engine opened it.
     pub(crate) fn route(&self) -> Option<&Route> {
         match self {
             Self::Attached(_) => None,
@@ -55,23 +55,23 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more will come.
+    /// Announces the end of the data to the peer.
     pub(crate) fn end(&mut self) {
         if let Self::Dialled { tls, .. } = self {
             tls.conn.send_close_notify();
-            // A runner that is gone already does not mind.
+            // Failure does not matter if the runner is already gone.
             tls.flush().ok();
         }
     }
 }
 
-/// What became of a dial that stood, but never came to a word of the runner.
+/// Returns the report of a connection that was established but never carried a byte from the runner.
 pub(crate) fn fruitless(address: &str, from: Option<IpAddr>, error: &io::Error) -> Dial {
     let is_any = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     let (result, message) = if tls::is_distrust(error) {
         (DialOutcome::Untrusted, error.to_string())
     } else if is_any(&[io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut]) {
-        // A read that times out would have blocked.
+        // A read timeout surfaces as `WouldBlock`.
         (DialOutcome::Silent, "the connection was accepted, and then nothing came".into())
     } else if is_any(&[
         io::ErrorKind::UnexpectedEof,
@@ -86,12 +86,12 @@ pub(crate) fn fruitless(address: &str, from: Option<IpAddr>, error: &io::Error) 
 }
 
 impl StreamCloser {
-    /// Whether it is of a stream that we dialled.
+    /// Reports whether the engine opened the stream.
     pub(crate) fn is_dialled(&self) -> bool {
         matches!(self, Self::Dialled(_))
     }
 
-    /// Ends it. One that has ended already is what we want.
+    /// Closes the stream. A stream that has already ended is fine.
     pub(crate) fn now(&self) {
         match self {
             Self::Attached(stream) => stream.shutdown(Shutdown::Both).ok(),

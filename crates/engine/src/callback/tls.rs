@@ -1,7 +1,7 @@
-//! TLS 1.3 as client, cut down to what the runner speaks: AES-128-GCM, X25519 and Ed25519.
+//! TLS 1.3 as a client, reduced to what the runner supports: AES-128-GCM, X25519 and Ed25519.
 //!
-//! The runner's certificate is known by its digest, so there are no chains and no times to check;
-//! the machine's clock may be years off.
+//! The runner's certificate is pinned by its digest, so there are no chains and no validity times to
+//! check; the machine's clock may be years off.
 
 use super::channel::Channel;
 use crate::digest::Digest;
@@ -29,24 +29,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A connection with TLS on it.
+/// A TLS connection over TCP.
 pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// How long a handshake may take, whatever trickles in meanwhile. It is two round trips and less
-/// than a millisecond of arithmetic; a crowded server takes its time.
+/// Timeout for the whole handshake, even if bytes keep trickling in. A handshake is two round trips and
+/// less than a millisecond of arithmetic; a loaded server takes longer.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// A runner that says nothing for so long is not there any more: it answers each request within
-/// [`NEXT_HOLD_SECONDS`], and the engine has always one under way or sends one each second.
+/// Read timeout, after which the runner counts as gone: it answers each request within
+/// [`NEXT_HOLD_SECONDS`], and the engine always has a request in progress or sends one each second.
 const SILENCE: Duration = Duration::from_secs(3 * NEXT_HOLD_SECONDS);
 
-/// The one way in which certificates of ours are signed.
+/// The only signature algorithm of our certificates.
 static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[webpki::ring::ED25519],
     mapping: &[(SignatureScheme::ED25519, &[webpki::ring::ED25519])],
 };
 
-/// The engine's own certificate and key, if they are of the right kind and belong together.
+/// Parses the engine's own certificate and key, and checks that they are of the right type and belong
+/// together.
 pub(crate) fn identity(certificate: &str, key: &str) -> Result<CertifiedKey, String> {
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes());
     let certificate = certificate.map_err(|_| "the engine's certificate is not PEM".to_owned())?;
@@ -58,7 +59,8 @@ pub(crate) fn identity(certificate: &str, key: &str) -> Result<CertifiedKey, Str
     Ok(own)
 }
 
-/// Shakes hands; from then on silence ends the stream. An error that is TLS's own has a [`rustls::Error`] in it.
+/// Performs the handshake; from then on [`SILENCE`] is the timeout of the stream. A TLS error contains
+/// a [`rustls::Error`].
 pub(crate) fn secure(mut tcp: TcpStream, channel: &Channel) -> io::Result<TlsStream> {
     let until = Instant::now() + HANDSHAKE;
     let caller =
@@ -83,7 +85,7 @@ pub(crate) fn secure(mut tcp: TcpStream, channel: &Channel) -> io::Result<TlsStr
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if let Err(error) = tls.process_new_packets() {
-            // The alert that tells the other side; whether it arrives changes nothing.
+            // Sends the alert to the peer; whether it arrives does not matter.
             tls.write_tls(&mut tcp).ok();
             return Err(tls_error(error));
         }
@@ -96,12 +98,12 @@ pub(crate) fn secure(mut tcp: TcpStream, channel: &Channel) -> io::Result<TlsStr
     Ok(StreamOwned::new(tls, tcp))
 }
 
-/// Whether the two did not understand or not trust each other, unlike a line that broke.
+/// Reports whether the TLS negotiation or authentication failed, in contrast to a broken connection.
 pub(crate) fn is_distrust(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Error>() || inner.is::<UntrustedPeer>())
 }
 
-/// In our own words where there are some.
+/// A TLS error with our own message, if there is one.
 #[derive(Debug)]
 struct UntrustedPeer(String);
 
@@ -136,7 +138,7 @@ fn config(channel: &Channel, caller: Arc<ClientCertResolver>) -> Result<ClientCo
     Ok(config)
 }
 
-/// Randomness and keys by *ring*. Not from its provider in rustls: naming that one keeps every
+/// Randomness and keys by *ring*. Not from rustls' own provider, because a reference to it keeps every
 /// algorithm in the binary.
 #[derive(Debug)]
 struct RingProvider;
@@ -156,7 +158,7 @@ impl KeyProvider for RingProvider {
     }
 }
 
-/// Time matters to resumption alone, which is off.
+/// Time matters only for resumption, which is disabled.
 #[derive(Debug)]
 struct NoTime;
 
@@ -166,7 +168,7 @@ impl TimeProvider for NoTime {
     }
 }
 
-/// Accepts the one certificate with this digest.
+/// Accepts only the certificate with this digest.
 #[derive(Debug)]
 struct Pinned(Digest);
 
@@ -195,7 +197,7 @@ impl ServerCertVerifier for Pinned {
         Err(PeerMisbehaved::SelectedUnofferedCipherSuite.into())
     }
 
-    /// That the server has the certificate's key.
+    /// Verifies that the server has the certificate's key.
     fn verify_tls13_signature(
         &self,
         message: &[u8],
@@ -210,8 +212,8 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-/// Shows our certificate, and remembers whether anybody wanted to see it: a runner that does not
-/// would take any machine for this one.
+/// Presents our certificate, and records whether the server requested it: a runner that does not
+/// request it would take any machine for this one.
 #[derive(Debug)]
 struct ClientCertResolver {
     own: Arc<CertifiedKey>,

@@ -1,4 +1,4 @@
-//! Channel `Callback`: the conversation over TLS, on a stream that the engine opened.
+//! Channel `Callback`: the protocol over TLS, on a stream that the engine opened.
 
 use crate::machine::{Machine, digest, engine_digest, until};
 use crate::runner::{Connection, Runner};
@@ -7,7 +7,7 @@ use crate::tls::{SESSION, Server};
 use farrier_protocol::{Detect, DialOutcome, EventBody, Installer, LaunchReport, StepExit, Work};
 use std::net::TcpListener;
 
-/// A payload that needs many TLS records and is no repetition.
+/// Returns a payload that needs many TLS records and does not repeat itself.
 fn payload() -> Vec<u8> {
     let mut bytes = b"#!/bin/sh\nexit 0\n#".to_vec();
     bytes.extend((0_u32..20_000).flat_map(|number| digest(&number.to_le_bytes()).into_bytes()));
@@ -15,7 +15,7 @@ fn payload() -> Vec<u8> {
 }
 
 sandboxed! {
-    /// The main job, with a line that breaks in the middle of a payload: it goes on where it was.
+    /// A whole session whose connection breaks in the middle of a payload: the transfer is resumed.
     fn a_session_over_tls_from_launch_to_retirement() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
@@ -74,8 +74,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A runner that cannot be called attaches instead, and gives way to nobody while it is there.
-    /// As soon as it leaves, the engine calls again.
+    /// A runner that cannot be called attaches instead, and keeps its place while it is attached. As
+    /// soon as it disconnects, the engine connects again.
     fn attaching_and_calling_take_turns() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
@@ -85,7 +85,7 @@ sandboxed! {
         let mut attached = Connection::attach(&machine);
         assert!(runner.serve(&mut attached, |runner| runner.hellos.len() == 2));
         called.read_what_comes();
-        // Time enough to look twice whether there is somebody to call.
+        // Long enough for the engine to check twice whether it should connect.
         assert!(runner.serve(&mut attached, |runner| runner.asked == 4));
         server.listener.set_nonblocking(true).unwrap();
         assert!(server.listener.accept().is_err());
@@ -98,7 +98,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The runner that launches is the one that is to be called, whoever was before.
+    /// The engine must connect to the runner that launched last.
     fn a_configuration_that_is_renewed_is_taken_up_at_once() {
         let (old, new) = (Server::on("127.0.0.1:0"), Server::on("127.0.0.1:0"));
         let machine = Machine::new(SESSION).calling(&old.callback());
@@ -111,7 +111,7 @@ sandboxed! {
         assert!(runner.serve(&mut second, |runner| runner.hellos.len() == 2));
         first.read_what_comes();
 
-        // Channel Session: the engine calls nobody any more.
+        // Channel Session: the engine no longer connects to any runner.
         assert_eq!(machine.launch(), LaunchReport::AlreadyRunning { pid: machine.pid });
         second.read_what_comes();
         assert!(!std::fs::exists("/mnt/farrier-1/callback.json").unwrap());
@@ -123,7 +123,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A peer that vanished without a word must not hold the engine for ever.
+    /// A peer that vanished without closing the connection must not block the engine forever.
     fn a_silent_runner_is_left_and_called_again() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
@@ -137,16 +137,16 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The order to retire is the last one: a line that breaks after it must not cost the runner
-    /// the news of what is left, although the configuration is gone by then.
+    /// The order to retire is the last one: if the connection breaks after it, the runner must still
+    /// learn what is left, although the configuration is gone by then.
     fn last_words_are_delivered_on_another_call() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
         let mut runner = Runner::default();
         runner.order("retire-1", Work::Retire);
         let mut first = server.connection();
-        // The task is handed out with the first answer that is neither a greeting nor an
-        // acknowledgement; what it says of that is not read any more.
+        // The task is handed out with the first response that is neither a greeting nor an
+        // acknowledgement; the engine's events about it are not read any more.
         assert!(runner.serve(&mut first, |runner| runner.given == 1));
         drop(first);
         runner.answer_calls(&server, Runner::retired);
@@ -157,13 +157,13 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Contact is contact, however it came about; without any the engine leaves.
+    /// Contact through either channel renews the lease; without contact the engine leaves.
     fn the_lease_counts_calls_as_well() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
         let mut runner = Runner { lease: Some(2), ..Runner::default() };
         let mut connection = server.connection();
-        // Longer than the lease: each answer renews it.
+        // Longer than the lease: each response renews it.
         assert!(runner.serve(&mut connection, |runner| runner.asked == 4));
         drop((connection, server));
         machine.await_end();
@@ -172,7 +172,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Whatever dies when: the next launch goes on with the same session.
+    /// Whichever process is killed at whatever time, the next launch continues the same session.
     fn killed_engines_and_launches_are_followed_by_others() {
         let server = Server::on("127.0.0.1:0");
         let config = server.callback();
@@ -184,7 +184,7 @@ sandboxed! {
         machine.kill();
 
         std::fs::write("/mnt/line", format!("{}\n", serde_json::to_string(&config).unwrap())).unwrap();
-        // Killed before, while and after it keeps the configuration and starts the engine.
+        // Kill the launch before, while and after it stores the configuration and starts the engine.
         for milliseconds in (5..).step_by(5) {
             let machine = Machine::new(SESSION).deploy();
             let line = machine.launch_line(&[], engine_digest(), "--channel callback");

@@ -1,4 +1,4 @@
-//! What the engine is told about the way back: how it comes, and where it must never be seen.
+//! The configuration of the callback channel: how it arrives, and where it must never appear.
 
 use crate::machine::{DIR, Machine, engine_digest};
 use crate::runner::{Connection, Runner};
@@ -25,14 +25,14 @@ sandboxed! {
         let mut said = || output.next().unwrap().unwrap();
         let mut report = String::new();
         for more in ["callback --levitate yes", "callback --lease 7", "callback", "callback"] {
-            // The shell may read ahead as far as there is something to read: the configuration goes
-            // after a word of the script, as the runner sends it.
+            // The shell may read ahead as far as data is available. Therefore the configuration is sent
+            // after the script prints a word, as the runner does.
             writeln!(input, "echo ready; {} || echo farrier-launch-0", launch(more)).unwrap();
             assert_eq!(said(), "ready");
             write!(input, "{config}\necho after\n").unwrap();
             report = said();
             assert!(report.starts_with("farrier-launch-"), "{report}");
-            // Also where it came to nothing: a key must not be taken for a command.
+            // Also after a failed launch: a key must not be taken for a command.
             assert_eq!(said(), "after", "{report}");
         }
         assert!(report.contains("alreadyRunning"), "{report}");
@@ -45,7 +45,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Others can log in to the machine as well.
+    /// Other users can log in to the machine as well.
     fn the_key_is_seen_by_root_alone() {
         let server = Server::on("127.0.0.1:0");
         let config = server.callback();
@@ -74,7 +74,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A mode that is wrong for a moment is wrong: the file is never there with another one.
+    /// The file must never exist with another mode, not even for a moment.
     fn a_file_that_is_there_already_does_not_lend_its_mode() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).deploy();
@@ -88,7 +88,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// What an earlier operator left must not make the engine call anybody.
+    /// A configuration that an earlier operator left must not make the engine connect to it.
     fn on_channel_session_nothing_is_kept() {
         let machine = Machine::new(SESSION).deploy();
         let path = format!("{DIR}/callback.json");
@@ -103,7 +103,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The machine is left as it was, and the operator reads what is wrong; but not the key.
+    /// The machine stays unchanged, and the operator gets an error that says what is wrong, without the
+    /// key.
     fn a_configuration_that_cannot_work_is_refused_by_name() {
         let server = Server::on("127.0.0.1:0");
         let good = server.callback();
@@ -142,7 +143,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A launch that is refused must not change what an engine at work was told.
+    /// A launch that is refused must not change the configuration of a running engine.
     fn a_running_engine_keeps_its_configuration_when_another_is_refused() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());

@@ -1,4 +1,4 @@
-//! How the engine leaves when nobody tells it to.
+//! How the engine leaves without an order.
 
 use crate::machine::{Machine, until};
 use crate::runner::{Connection, Runner};
@@ -23,12 +23,12 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The lease counts from the last byte, with the length that the runner named.
+    /// The lease runs from the last byte, with the duration that the runner sent.
     fn the_lease_of_the_runner_counts_and_contact_renews_it() {
         let machine = Machine::new("s1").lease(60).started();
         let mut runner = Runner { lease: Some(2), ..Runner::default() };
         let mut connection = Connection::attach(&machine);
-        // Longer than the lease: each answer renews it.
+        // Longer than the lease: each response renews it.
         assert!(runner.serve(&mut connection, |runner| runner.asked == 4));
         connection.cut();
         machine.await_end();
@@ -37,7 +37,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Also then the step in progress finishes, and the next engine knows how.
+    /// The step in progress finishes even then, and the next engine knows its result.
     fn an_expired_lease_lets_the_step_in_progress_finish() {
         let machine = Machine::new("s1").lease(60).started();
         let mut runner = Runner { lease: Some(1), ..Runner::default() };
@@ -51,7 +51,7 @@ sandboxed! {
         machine.await_end();
         machine.assert_clean();
 
-        // The runner comes back, puts a new engine there, and learns what happened.
+        // The runner returns, deploys a new engine, and learns what happened.
         let machine = Machine::new("s1").started();
         runner.lease = None;
         runner.finish(&machine);
@@ -64,14 +64,14 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Shutting the machine down, or an administrator, ends it in good order.
+    /// A shutdown of the machine, or an administrator, ends the engine in good order.
     fn sigterm_retires() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let mut connection = Connection::attach(&machine);
         assert!(runner.serve(&mut connection, |runner| runner.asked == 1));
         shell(&format!("kill {}", machine.pid));
-        // The runner is told.
+        // The runner gets the event.
         assert!(runner.serve(&mut connection, Runner::retired));
         machine.await_end();
         machine.assert_clean();
@@ -79,7 +79,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A machine whose log folder cannot be written is updated all the same.
+    /// A machine whose log directory is read-only is updated all the same.
     fn without_a_log_folder_the_journal_is_in_the_directory() {
         shell("mount -o remount,ro /var/log");
         let machine = Machine::new("s1").started();
@@ -96,7 +96,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// What cannot be removed is named, and nothing outside is touched on the way.
+    /// A directory that cannot be removed is reported, and nothing outside it is touched.
     fn what_cannot_be_removed_is_a_leftover() {
         let machine = Machine::new("s1").started();
         shell("mkdir /mnt/outside && echo keep >/mnt/outside/file && ln -s /mnt/outside /mnt/farrier-1/away");

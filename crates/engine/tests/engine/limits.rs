@@ -1,11 +1,11 @@
-//! Time limits and cancellation: what may be ended is ended, what may not be is left.
+//! Timeouts and cancellation: interruptible steps are ended, others are left to finish.
 
 use crate::machine::{Machine, is_alive, until};
 use crate::runner::{Connection, Runner};
 use farrier_protocol::{EventBody, StepExit};
 use std::fs;
 
-/// Waits until the test says so.
+/// A script that waits until the test opens its gate.
 const GATED: &str = "until [ -e /mnt/go ]; do sleep 0.01; done; echo finished";
 
 fn overdue(runner: &Runner) -> Vec<(&str, bool)> {
@@ -51,7 +51,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Ending a firmware update half-way breaks machines.
+    /// Interrupting a firmware update breaks machines.
     fn a_step_that_may_not_be_interrupted_is_left_to_finish() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -70,7 +70,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A cancelled run finishes what is in progress and begins nothing else.
+    /// A cancelled run finishes the step in progress and starts no other step.
     fn cancelling_lets_the_step_in_progress_finish() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -81,7 +81,7 @@ sandboxed! {
         assert!(runner.serve(&mut connection, |runner| runner.has_started("one")));
         runner.cancel = true;
         assert!(runner.serve(&mut connection, |runner| runner.cancels_sent >= 1));
-        // One more heartbeat: the engine has read the answer to the one before.
+        // One more heartbeat: the engine has read the response to the previous one.
         assert!(runner.serve(&mut connection, |runner| runner.cancels_sent >= 2));
         fs::write("/mnt/go", "").unwrap();
         assert!(runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
@@ -96,7 +96,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A runner cancels a download by breaking the line; the engine learns why before it resumes.
+    /// A runner cancels a download by closing the connection; the engine learns the reason before it
+    /// resumes.
     fn cancelling_ends_a_download() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner { break_after: Some(10), ..Runner::default() };

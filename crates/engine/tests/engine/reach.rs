@@ -1,4 +1,4 @@
-//! `farrier-engine reach` tells apart why an address cannot be had.
+//! `farrier-engine reach` distinguishes why an address cannot be reached.
 
 use crate::sandbox::shell;
 use farrier_protocol::{Dial, DialOutcome};
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 const ENGINE: &str = env!("CARGO_BIN_EXE_farrier-engine");
 
 fn reach(words: &[&str]) -> Output {
-    // Anybody may ask.
+    // The command needs no privileges.
     let anybody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", ENGINE, "reach"];
     Command::new("setpriv").args(anybody).args(words).output().unwrap()
 }
@@ -27,7 +27,7 @@ fn results(words: &[&str]) -> Vec<(String, DialOutcome)> {
         .collect()
 }
 
-/// A server that answers whoever says something.
+/// Starts a server that responds to any client that sends a byte.
 fn answers(at: &str) -> SocketAddr {
     let listener = TcpListener::bind(at).unwrap();
     let address = listener.local_addr().unwrap();
@@ -42,7 +42,8 @@ fn answers(at: &str) -> SocketAddr {
 }
 
 sandboxed! {
-    /// A machine with several addresses is turned away without knowing from which one it calls.
+    /// When a machine with several addresses is rejected, users must learn which source address it
+    /// used.
     fn the_address_that_is_called_from_is_told() {
         shell("ip link add front type veth peer name back && ip link set front up && ip link set back up");
         shell("ip address add 10.0.0.1/24 dev front && ip address add 10.0.0.2/24 dev front");
@@ -69,7 +70,7 @@ sandboxed! {
              add rule inet t in tcp dport 1004 reject with icmpx type port-unreachable'",
         );
         let (open4, port6) = (answers("10.0.0.1:0").to_string(), answers("[::]:0").port());
-        // A firewall that lets in whomever it knows, and a proxy with nothing behind it.
+        // A firewall that admits only known peers, and a proxy without a backend.
         let (shut, mute) = (TcpListener::bind("10.0.0.1:0").unwrap(), TcpListener::bind("10.0.0.1:0").unwrap());
         let (shut_at, mute_at) = (shut.local_addr().unwrap().to_string(), mute.local_addr().unwrap().to_string());
         std::thread::spawn(move || shut.incoming().for_each(drop));
@@ -93,7 +94,7 @@ sandboxed! {
             ("10.2.0.1:1", DialOutcome::NoRoute),
             ("[fd02::1]:1", DialOutcome::NoRoute),
             ("[fe80::1%gone]:1", DialOutcome::NoRoute),
-            // Nobody is there: the kernel's own three questions take three seconds.
+            // The host is absent: the kernel's own three requests take three seconds.
             ("10.0.0.9:1", DialOutcome::TimedOut),
             ("[fd00::9]:1", DialOutcome::TimedOut),
         ];

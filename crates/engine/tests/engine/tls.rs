@@ -1,5 +1,5 @@
-//! The runner's end of channel `Callback`, for tests: certificates and a TLS server, by another
-//! library than the engine's.
+//! The runner's end of channel `Callback`, for tests: certificates and a TLS server, with another
+//! crypto library than the engine's.
 
 use crate::machine::digest;
 use crate::runner::Connection;
@@ -15,7 +15,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The session that certificates are made for.
+/// The session that certificates are issued for.
 pub(crate) const SESSION: &str = "s1";
 
 /// A certificate with its key.
@@ -24,7 +24,7 @@ pub(crate) struct Certified {
     pub(crate) key: KeyPair,
 }
 
-/// The authority of one run.
+/// The certificate authority of one run.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
@@ -42,7 +42,7 @@ impl Authority {
         Certified { certificate, key }
     }
 
-    /// Accepts callers of this run alone.
+    /// Returns a configuration that accepts only clients of this run.
     pub(crate) fn server_config(&self, own: &Certified) -> ServerConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
@@ -71,7 +71,7 @@ fn ed25519() -> KeyPair {
     KeyPair::generate_for(&PKCS_ED25519).unwrap()
 }
 
-/// A runner that the engine of [`SESSION`] can call.
+/// A runner that the engine of [`SESSION`] can connect to.
 pub(crate) struct Server {
     pub(crate) authority: Authority,
     pub(crate) own: Certified,
@@ -80,7 +80,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens on `address`, on a port of the kernel's choice.
+    /// Listens on `address`, on a port that the kernel chooses.
     pub(crate) fn on(address: &str) -> Self {
         let authority = Authority::new();
         let own = authority.issue("runner");
@@ -92,7 +92,7 @@ impl Server {
         self.listener.local_addr().unwrap().to_string()
     }
 
-    /// The same, with TLS of another kind.
+    /// Replaces the TLS configuration.
     pub(crate) fn with(self, config: ServerConfig) -> Self {
         Self { config: Arc::new(config), ..self }
     }
@@ -101,7 +101,7 @@ impl Server {
         self.listener.local_addr().unwrap().port()
     }
 
-    /// What the engine is told.
+    /// Returns the configuration that the engine gets.
     pub(crate) fn callback(&self) -> CallbackConfig {
         self.callback_at(&[&self.address()])
     }
@@ -117,13 +117,13 @@ impl Server {
         }
     }
 
-    /// The engine's next call that comes to its first request.
+    /// Accepts the engine's next connection.
     pub(crate) fn connection(&self) -> Connection {
         let (tcp, _) = self.listener.accept().unwrap();
         self.shake(tcp).unwrap()
     }
 
-    /// The handshake on a call.
+    /// Performs the TLS handshake on a connection.
     pub(crate) fn shake(&self, mut tcp: TcpStream) -> io::Result<Connection> {
         let mut tls = ServerConnection::new(Arc::clone(&self.config)).unwrap();
         while tls.is_handshaking() {
@@ -145,7 +145,7 @@ impl Read for Shared {
     }
 }
 
-/// The half whose end is the end of what we send.
+/// The write half; dropping it ends our data.
 struct Output(Shared);
 
 impl Write for Output {

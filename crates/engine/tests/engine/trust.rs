@@ -1,4 +1,4 @@
-//! Servers that are not the runner: the engine tells them nothing, and says later what they were.
+//! Servers that are not the runner: the engine sends them nothing, and reports later what they were.
 
 use crate::machine::{Machine, digest};
 use crate::runner::{Connection, Runner};
@@ -15,7 +15,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Has the runner's certificate, which is no secret, and not its key.
+/// Presents the runner's certificate, which is no secret, without having its key.
 #[derive(Debug)]
 struct Impostor(Arc<CertifiedKey>);
 
@@ -43,7 +43,7 @@ fn tls(
         .with_cert_resolver(who)
 }
 
-/// The engine's word on servers that answer with `act`, one call each.
+/// Returns the engine's report on a server that handles each connection with `act`.
 fn dial(server: Server, act: fn(&Server, TcpStream, &Sender<String>)) -> (Dial, Vec<String>) {
     let config = server.callback();
     let (words, heard) = channel();
@@ -56,7 +56,7 @@ fn dial(server: Server, act: fn(&Server, TcpStream, &Sender<String>)) -> (Dial, 
         }
     });
     let machine = Machine::new(SESSION).calling(&config);
-    // The second call says that the first one has come to its end.
+    // The second connection proves that the first one has ended.
     calls.recv().unwrap();
     calls.recv().unwrap();
     let mut runner = Runner::default();
@@ -69,7 +69,7 @@ fn dial(server: Server, act: fn(&Server, TcpStream, &Sender<String>)) -> (Dial, 
     (dials[0].clone(), heard.try_iter().collect())
 }
 
-/// A handshake as far as it goes, and what the engine says after it.
+/// Performs the handshake as far as it gets, and reports what the engine sends after it.
 fn shake(server: &Server, tcp: TcpStream, heard: &Sender<String>) {
     if let Ok(mut connection) = server.shake(tcp) {
         heard.send(connection.read_what_comes()).ok();
@@ -84,7 +84,7 @@ fn assert_untrusted(server: Server, message: &str) {
 }
 
 sandboxed! {
-    /// A man in the middle with a certificate that looks right: the run's own authority signed it.
+    /// A man in the middle with a plausible certificate: the run's own authority signed it.
     fn another_certificate_is_refused() {
         let server = Server::on("127.0.0.1:0");
         let other = server.authority.issue("runner");
@@ -111,7 +111,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// It would take any machine for this one.
+    /// Such a server would take any machine for this one.
     fn a_server_that_does_not_ask_who_calls_is_refused() {
         let server = Server::on("127.0.0.1:0");
         let config = tls(&[&rustls::version::TLS13], Arc::new(Impostor::of(&server.own, &server.own)));
@@ -120,7 +120,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The runner of another run: TLS 1.3 lets the engine speak before it hears of that.
+    /// The runner of another run: in TLS 1.3 the engine may send data before it learns of the
+    /// rejection.
     fn a_server_that_does_not_know_the_engine_is_named() {
         let server = Server::on("127.0.0.1:0");
         let stranger = crate::tls::Authority::new().server_config(&server.own);
@@ -141,8 +142,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// What a port forwarding does whose target is gone, and the runner with an address that is
-    /// not of the run.
+    /// A port forwarding behaves like this when its target is gone, and the runner when the source
+    /// address is not part of the run.
     fn a_door_that_shuts_is_told_from_a_wall() {
         let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, tcp, _| drop(tcp));
         assert_eq!(dial.result, DialOutcome::Closed, "{dial:?}");
@@ -165,11 +166,11 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A byte now and then does not make a handshake longer.
+    /// An occasional byte must not extend the handshake timeout.
     fn a_server_that_trickles_is_left() {
         assert_timed_out(|_, mut tcp, _| {
             tcp.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-            // The head of a record, and then a record without end.
+            // The header of a record, and then a record without end.
             let record = [0x16, 3, 3, 0x40, 0].into_iter().chain(std::iter::repeat(2));
             for byte in record {
                 if tcp.write_all(&[byte]).is_err() || matches!(tcp.read(&mut [0; 1024]), Ok(0)) {

@@ -84,7 +84,7 @@ mod tests {
 
     /// An inconsistent definition of the command line would make every command fail at startup.
     #[test]
-    fn the_command_line_holds_together() {
+    fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 }

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_used_up_comes_back_with_time_and_debts_have_an_end() {
+    fn tokens_refill_over_time_and_debts_are_limited() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut bucket = TokenBucket::new(10, 100, start);

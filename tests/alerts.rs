@@ -71,7 +71,7 @@ fn placeholders(text: &str) -> Vec<&str> {
 
 /// Proves that the parser of expressions reports unknown names at all.
 #[test]
-fn what_does_not_exist_is_found() {
+fn names_that_do_not_exist_are_found() {
     for good in [
         "sum(rate(farrier_attempts_total{result=\"failed\"}[5m]))",
         "histogram_quantile(0.5, sum by (le) (rate(farrier_attempt_duration_seconds_bucket[5m])))",

@@ -123,7 +123,7 @@ fn json_has_the_fields_that_are_documented() {
 
 /// If a rule is wider than it looks, or never matches, the output must say so.
 #[test]
-fn what_rules_cannot_say_is_said_beside_them() {
+fn limitations_of_rules_are_noted() {
     let callback = ["--type", "Linux", "--channel", "Callback"];
     for (more, words) in [
         (
@@ -194,7 +194,7 @@ fn wanted(
 
 /// The output agrees with the operator's own rules, for each type, channel and manual.
 #[test]
-fn it_prints_the_table_and_nothing_else() {
+fn the_output_agrees_with_the_table() {
     let rows_of = |kinds: &[MachineType], option: &str, value: &str| {
         let names: Vec<String> = kinds.iter().map(|kind| format!("--type={kind}")).collect();
         let mut arguments: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -246,7 +246,7 @@ fn ports_are_those_of_the_run() {
 
 /// An excluded phase or address family must not appear in the output.
 #[test]
-fn what_is_left_out_is_left_out() {
+fn excluded_phases_and_families_are_omitted() {
     let all = rows(&["-f", SITE, "--phase", "Inventory", "--family", "IPv6"]);
     assert!(!all.is_empty());
     for row in &all {
@@ -261,7 +261,7 @@ fn what_is_left_out_is_left_out() {
 
 /// All user errors and their messages.
 #[test]
-fn mistakes_are_named() {
+fn user_errors_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);

@@ -22,7 +22,7 @@ const MAX_NAMED: usize = 10;
 /// Polling interval.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Used by the chart: refuse to uninstall while runs are under way, and clean up afterwards.
+/// Used by the chart: refuse to uninstall while runs are in progress, and clean up afterwards.
 ///
 /// Example: farrier uninstall before --namespace fleet
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ pub struct Args {
     #[command(subcommand)]
     when: When,
 
-    /// The namespaces that the operator watches, separated by commas. Without it: all.
+    /// The namespaces that the operator watches, separated by commas. Default: all.
     #[arg(long, env = "FARRIER_NAMESPACE", value_delimiter = ',', global = true)]
     namespace: Vec<String>,
 

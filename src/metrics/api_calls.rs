@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_is_told_from_a_list() {
+    fn a_watch_is_distinguished_from_a_list() {
         let asks = |uri: &str| verb(&Request::get(uri).body(()).unwrap());
         assert_eq!(asks("/api/v1/pods?watch=true&resourceVersion=7"), "watch");
         assert_eq!(asks("/api/v1/pods?labelSelector=x%3Dwatch"), "get");

@@ -92,21 +92,21 @@ catalogue! {
     /// `in_progress`, `succeeded`, `failed`, `unreachable` or `cancelled`.
     RUN_NODES: Gauge "farrier_run_nodes" ["state"] worry "`failed` or `unreachable` grows.";
     /// Runs that have not ended and whose failure budget is exhausted.
-    RUNS_OVER_BUDGET: Gauge "farrier_runs_over_budget" [] worry "Above 0: nothing new is started in such a run.";
+    RUNS_OVER_BUDGET: Gauge "farrier_runs_over_budget" [] worry "Above 0: such a run starts no further machines.";
     /// Machines by state: `held`, `unknown`, `unreachable`, `failing` or `ready`.
     MANAGED_NODES: Gauge "farrier_managed_nodes" ["state"] worry "`unreachable` or `failing` grows.";
     /// NodeUpdates by state: `pending`, `working`, `retrying`, `planned`, `succeeded`, `failed`,
     /// `unreachable` or `cancelled`.
     NODE_UPDATES: Gauge "farrier_node_updates" ["state"] worry "`retrying` stays high.";
     /// NodeUpdates that have ended without proof that the machine was cleaned up.
-    NODE_UPDATES_UNCLEAN: Gauge "farrier_node_updates_unclean" [] worry "Above 0: something of ours may be on a machine.";
+    NODE_UPDATES_UNCLEAN: Gauge "farrier_node_updates_unclean" [] worry "Above 0: files or processes of Farrier may still be on a machine.";
     /// Files, processes and settings of Farrier on machines that could not be removed, as in
     /// `status.leftovers`.
-    LEFTOVERS: Gauge "farrier_leftovers" [] worry "Above 0: somebody has to remove them by hand.";
+    LEFTOVERS: Gauge "farrier_leftovers" [] worry "Above 0: a user has to remove them manually.";
     /// Files, processes and settings of Farrier on machines at present, as in `status.leases`.
     LEASES: Gauge "farrier_leases" [] worry "Above 0 while `farrier_node_updates{state=\"working\"}` is 0.";
     /// Age of the oldest NodeUpdate that no runner has claimed.
-    OLDEST_UNCLAIMED: Gauge "farrier_node_update_unclaimed_age_seconds" [] worry "More than a minute: no runner takes it.";
+    OLDEST_UNCLAIMED: Gauge "farrier_node_update_unclaimed_age_seconds" [] worry "More than a minute: no runner claims it.";
 
     // Attempts.
 
@@ -114,20 +114,20 @@ catalogue! {
     /// `unreachable`) and reason.
     NODE_UPDATES_ENDED: Counter "farrier_node_updates_ended_total" ["result", "reason"] worry "`failed` or `unreachable` is a large share.";
     /// NodeUpdates that were handed over to another runner because their runner was gone.
-    HAND_OVERS: Counter "farrier_node_updates_handed_over_total" [] worry "At all, unless a replica was ended on purpose.";
+    HAND_OVERS: Counter "farrier_node_updates_handed_over_total" [] worry "Any increase, unless a replica was stopped on purpose.";
     /// Attempts that ended, by result (`succeeded`, `planned`, `cancelled`, `failed` or `unreachable`)
     /// and reason.
     ATTEMPTS: Counter "farrier_attempts_total" ["result", "reason"] worry "Attempts grow much faster than `farrier_node_updates_ended_total`.";
     /// Duration of attempts, by result as above.
-    ATTEMPT_DURATION: Histogram "farrier_attempt_duration_seconds" ["result"] worry "The median doubles: slow machines, lines or installers.";
+    ATTEMPT_DURATION: Histogram "farrier_attempt_duration_seconds" ["result"] worry "The median doubles: machines, networks or installers are slow.";
     /// Time from the creation of a NodeUpdate to its first attempt.
-    FIRST_ATTEMPT_DELAY: Histogram "farrier_first_attempt_delay_seconds" [] worry "Above some seconds: runners or the API server are overloaded.";
+    FIRST_ATTEMPT_DELAY: Histogram "farrier_first_attempt_delay_seconds" [] worry "Above a few seconds: runners or the API server are overloaded.";
     /// Attempts in progress in this process.
-    SESSIONS: Gauge "farrier_sessions_active" [] worry "At its usual height while nothing ends.";
+    SESSIONS: Gauge "farrier_sessions_active" [] worry "Stays at its usual value while no attempt ends.";
     /// SSH connection attempts, by result: `Connected` or the reason of the failure.
-    SSH_CONNECTS: Counter "farrier_ssh_connects_total" ["result"] worry "`HostKeyChanged` at all; others when they are a large share.";
+    SSH_CONNECTS: Counter "farrier_ssh_connects_total" ["result"] worry "Any increase of `HostKeyChanged`; other failures when they are a large share.";
     /// Engine deployments to machines, by result: `EngineDeployed` or the reason of the failure.
-    ENGINE_DEPLOYS: Counter "farrier_engine_deploys_total" ["result"] worry "Anything but `EngineDeployed` grows.";
+    ENGINE_DEPLOYS: Counter "farrier_engine_deploys_total" ["result"] worry "Any result other than `EngineDeployed` grows.";
     /// Clean-up checks on machines after the work, by result: `NothingLeftBehind` or the reason.
     CLEAN_UPS: Counter "farrier_clean_ups_total" ["result"] worry "`Leftovers` or `CleanupFailed` grows.";
 
@@ -138,7 +138,7 @@ catalogue! {
     /// Bytes fetched from payload sources, including fetches that failed.
     PAYLOAD_FETCHED: Counter "farrier_payload_fetched_bytes_total" [] worry "Grows with each machine: the store does not keep payloads.";
     /// Bytes of payloads served to engines.
-    PAYLOAD_SERVED: Counter "farrier_payload_served_bytes_total" [] worry "Zero while payloads are under way.";
+    PAYLOAD_SERVED: Counter "farrier_payload_served_bytes_total" [] worry "Its rate is zero while payloads are being transferred.";
 
     // The callback server.
 
@@ -147,15 +147,15 @@ catalogue! {
     /// Connections and requests that the callback server refused, by cause: `source`, `handshake`,
     /// `certificate`, `wrong_session`, `expired`, `unknown_session`, `relay`, `too_slow`, `too_many`,
     /// `path`, `request` or `silent`.
-    CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "`certificate`, `wrong_session`, `expired`, `request` or `source` at all: somebody tries.";
+    CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "Any increase of `certificate`, `wrong_session`, `expired`, `request` or `source`: a host tries to connect that must not.";
     /// Open connections to the callback server.
-    CALLBACK_OPEN: Gauge "farrier_callback_connections_open" [] worry "At its limit.";
+    CALLBACK_OPEN: Gauge "farrier_callback_connections_open" [] worry "Stays at its limit.";
     /// Engine streams that authenticated with a client certificate.
-    CALLBACK_ENGINES: Counter "farrier_callback_engines_total" [] worry "Grows without new attempts: streams break.";
+    CALLBACK_ENGINES: Counter "farrier_callback_engines_total" [] worry "Grows without new attempts: streams break and engines reconnect.";
     /// Engine streams that were relayed to another replica.
-    CALLBACK_RELAYED: Counter "farrier_callback_relayed_total" [] worry "Nearly all streams are: machines reach the wrong replica.";
+    CALLBACK_RELAYED: Counter "farrier_callback_relayed_total" [] worry "Includes nearly all streams: machines reach the wrong replica.";
     /// Bytes that the callback server sent, including TLS.
-    CALLBACK_SENT: Counter "farrier_callback_sent_bytes_total" [] worry "Its rate is that of the network card.";
+    CALLBACK_SENT: Counter "farrier_callback_sent_bytes_total" [] worry "Its rate reaches the bandwidth of the network card.";
 
     // Control.
 
@@ -171,15 +171,15 @@ catalogue! {
     /// Watches that were interrupted and resumed, by kind.
     WATCH_INTERRUPTIONS: Counter "farrier_watch_interruptions_total" ["kind"] worry "Grows steadily.";
     /// Objects that could not be parsed and were skipped, by kind.
-    OBJECTS_UNREADABLE: Counter "farrier_objects_unreadable_total" ["kind"] worry "At all: somebody wrote an object that this version cannot read.";
+    OBJECTS_UNREADABLE: Counter "farrier_objects_unreadable_total" ["kind"] worry "Any increase: there is an object that this version cannot parse.";
     /// Events by result: `written`, `held_back` (too many of one kind about one object) or `failed`.
-    EVENTS: Counter "farrier_events_total" ["result"] worry "`held_back` grows: something flaps.";
+    EVENTS: Counter "farrier_events_total" ["result"] worry "`held_back` grows: the state of an object flaps.";
     /// 1 if this replica is the leader, otherwise 0.
     LEADER: Gauge "farrier_leader" [] worry "The sum over all replicas is not 1.";
     /// Runners whose Lease is fresh, as this replica sees it.
-    RUNNERS_LIVE: Gauge "farrier_runners_live" [] worry "Less than there are replicas.";
+    RUNNERS_LIVE: Gauge "farrier_runners_live" [] worry "Less than the number of replicas.";
     /// Seconds since the last iteration of a loop of this process, by loop: `controller` or `runner`.
-    LOOP_AGE: Gauge "farrier_loop_last_beat_age_seconds" ["loop"] worry "Above a minute: the loop hangs; `/healthz` fails at its limit.";
+    LOOP_AGE: Gauge "farrier_loop_last_beat_age_seconds" ["loop"] worry "Above a minute: the loop hangs; `/healthz` fails when the loop's limit is reached.";
     /// 1 if the check of `/readyz` passes, otherwise 0, by check: `api-server`, `caches`, `engines` or
     /// `payload-store`.
     READY: Gauge "farrier_ready" ["check"] worry "0 for more than a minute.";
@@ -187,7 +187,7 @@ catalogue! {
     // The process.
 
     /// Always 1; the label carries the version.
-    BUILD_INFO: Gauge "farrier_build_info" ["version"] worry "Replicas differ outside of an upgrade.";
+    BUILD_INFO: Gauge "farrier_build_info" ["version"] worry "Replicas differ when no upgrade is in progress.";
     /// CPU time that the process has used.
     PROCESS_CPU: Counter "process_cpu_seconds_total" [] worry "Its rate is near the limit of the pod.";
     /// Resident memory of the process.
@@ -195,7 +195,7 @@ catalogue! {
     /// Open file descriptors.
     PROCESS_FDS: Gauge "process_open_fds" [] worry "Near `process_max_fds`.";
     /// Limit of open file descriptors.
-    PROCESS_MAX_FDS: Gauge "process_max_fds" [] worry "Below some thousands.";
+    PROCESS_MAX_FDS: Gauge "process_max_fds" [] worry "Below a few thousand.";
     /// Start time of the process, in seconds of Unix time.
-    PROCESS_START: Gauge "process_start_time_seconds" [] worry "Changes often: the process is restarted.";
+    PROCESS_START: Gauge "process_start_time_seconds" [] worry "Changes often: the process restarts.";
 }

@@ -145,14 +145,14 @@ mod tests {
 
     /// A program's name may contain blanks and parentheses, which would shift every field.
     #[test]
-    fn a_strange_name_of_the_program_shifts_nothing() {
+    fn an_unusual_program_name_does_not_shift_fields() {
         let stat = "7 (a) (b c) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 3 0 4200 1 1";
         assert_eq!(cpu_seconds(stat), Some(2.0));
         assert_eq!(started(stat, "cpu 1\nbtime 1000\n"), Some(1042.0));
     }
 
     #[test]
-    fn what_cannot_be_read_is_left_out() {
+    fn values_that_cannot_be_read_are_omitted() {
         assert_eq!(cpu_seconds(""), None);
         assert_eq!(memory_bytes("Name: x"), None);
         assert_eq!(most_files("Max open files unlimited unlimited files"), None);

@@ -121,7 +121,7 @@ fn read(text: &str) -> BTreeMap<String, Seen> {
 
 /// An alert on a metric that does not exist never fires, without any error.
 #[test]
-fn what_is_served_is_what_is_documented() {
+fn served_metrics_are_the_documented_metrics() {
     let served = read(&everything());
     let documented: BTreeMap<String, Seen> = ALL
         .iter()

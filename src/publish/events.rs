@@ -152,7 +152,7 @@ mod tests {
 
     /// The API server rejects a note that is too long; the truncation must keep the number at its end.
     #[test]
-    fn a_long_note_is_cut_and_keeps_the_number() {
+    fn a_long_note_is_truncated_and_keeps_the_number() {
         let cut = noted(&"ä".repeat(2000), 7);
         assert_eq!(cut.chars().count(), 1024);
         assert!(cut.ends_with("(and 7 more like it within a minute)"));

@@ -156,7 +156,7 @@ mod tests {
     /// A user who filters the log of a thousand machines by one field must find every line of the
     /// machine.
     #[test]
-    fn fields_of_spans_stand_at_the_top_of_each_line() {
+    fn fields_of_spans_are_at_the_top_level_of_each_line() {
         let lines = logged(|| {
             let task =
                 tracing::info_span!("node_update", namespace = Some("fleet"), run = "r12", node = "db-01");

@@ -1,5 +1,5 @@
-//! An expression, read by a parser of `PromQL`: which labels its result has, and what in it does not
-//! exist. It knows the functions and forms that alerts and dashboard use; others are a finding.
+//! Analyses a `PromQL` expression: the labels of its result, and the names in it that do not exist. It
+//! supports the functions and forms that alerts and dashboard use; any other is a finding.
 
 use farrier::metrics::catalogue::{ALL, Entry, Kind};
 use farrier_update::Reason;
@@ -9,19 +9,19 @@ use promql_parser::parser::{
 };
 use std::collections::BTreeSet;
 
-/// What a scrape puts to each series: a `ServiceMonitor` gives them all.
+/// Labels that a scrape adds to each series: a `ServiceMonitor` sets all of them.
 const OF_TARGET: [&str; 4] = ["namespace", "pod", "instance", "job"];
 
-/// What is wrong with an expression, and which labels its result has.
+/// The problems of an expression, and the labels of its result.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     /// Names, labels and values that do not exist; operations that can never have a result.
     pub(crate) findings: Vec<String>,
-    /// None where it is a plain number.
+    /// `None` if the result is a plain number.
     pub(crate) labels: Option<BTreeSet<String>>,
 }
 
-/// Reads an expression; variables of Grafana's are set first.
+/// Analyses an expression, after substituting Grafana's variables.
 pub(crate) fn read(expr: &str) -> Reading {
     let plain = expr.replace("$__rate_interval", "5m").replace("$__interval", "1m").replace("$__range", "1h");
     let mut findings = Vec::new();
@@ -35,7 +35,7 @@ pub(crate) fn read(expr: &str) -> Reading {
     Reading { findings, labels }
 }
 
-/// The metric that a name in an expression means: a histogram is asked for by its parts.
+/// Returns the metric that a name in an expression refers to. A histogram is queried by its parts.
 fn metric(name: &str) -> Option<&'static Entry> {
     let parts = ["_bucket", "_sum", "_count"].iter().filter_map(|part| name.strip_suffix(part));
     let whole = ALL.iter().find(|entry| entry.name == name && entry.kind != Kind::Histogram);
@@ -91,7 +91,7 @@ fn of_selector(selector: &VectorSelector, findings: &mut Vec<String>) -> BTreeSe
     labels
 }
 
-/// Whether a value is one of those that docs/metrics.md names beside the metric, or a reason.
+/// Reports whether docs/metrics.md names the value beside the metric, or the value is a reason.
 fn is_told(entry: &Entry, value: &str) -> bool {
     let quoted = format!("`{value}`");
     let reason = entry.labels.iter().any(|label| matches!(*label, "reason" | "result"))
@@ -113,7 +113,7 @@ fn of_aggregate(aggregate: &AggregateExpr, findings: &mut Vec<String>) -> BTreeS
     }
 }
 
-/// These labels, each of which must be one of those.
+/// Returns the labels in `asked`; any that is not in `there` is a finding.
 fn among(asked: &Labels, there: &BTreeSet<String>, findings: &mut Vec<String>) -> BTreeSet<String> {
     let asked: BTreeSet<String> = asked.labels.iter().cloned().collect();
     findings.extend(asked.difference(there).map(|label| format!("there is no label {label} to group by")));

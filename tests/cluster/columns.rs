@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// A column whose path matches no field stays empty forever.
 #[test]
-fn each_column_shows_a_field_or_a_condition_that_there_is() {
+fn each_column_shows_an_existing_field_or_condition() {
     for definition in Definition::all() {
         let paths: Vec<String> = definition.fields().into_iter().map(|field| field.path).collect();
         for column in columns(&definition) {

@@ -63,7 +63,7 @@ async fn the_command_writes_the_definitions_that_are_committed() {
 
 /// If a directory cannot be written, the message must name it.
 #[tokio::test]
-async fn the_command_says_where_it_cannot_write() {
+async fn the_command_names_a_directory_that_it_cannot_write() {
     let written = farrier(&["crd", "--dir", "/proc/no"]).output().await.expect("farrier crd");
     assert_eq!(written.status.code(), Some(1));
     let words = String::from_utf8_lossy(&written.stderr);

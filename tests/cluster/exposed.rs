@@ -159,7 +159,7 @@ fn edits() -> [Value; 6] {
 
 /// Additions of a user must not stay, and must not cause a write and an event at each reconciliation.
 #[tokio::test]
-async fn a_policy_is_exactly_ours_again_whatever_somebody_has_made_of_it() {
+async fn a_policy_is_restored_exactly_after_any_manual_change() {
     server(async |server| {
         let mut stage = Stage::new(server, plain()).await;
         assert!(stage.open().await);
@@ -190,7 +190,7 @@ async fn a_policy_is_exactly_ours_again_whatever_somebody_has_made_of_it() {
 /// If an admission policy changed each of our policies, the operator would otherwise rewrite them as
 /// fast as the API server responds.
 #[tokio::test]
-async fn what_is_changed_as_often_as_it_is_put_right_is_left_for_a_while_and_named() {
+async fn an_object_that_is_changed_after_each_repair_is_left_alone_for_a_while_and_named() {
     server(async |server| {
         let mut stage = Stage::new(server, plain()).await;
         assert!(stage.open().await);
@@ -220,7 +220,7 @@ async fn what_is_changed_as_often_as_it_is_put_right_is_left_for_a_while_and_nam
 
 /// A reconciliation based on a stale cache must not undo newer changes.
 #[tokio::test]
-async fn what_was_changed_since_it_was_seen_is_not_written_over() {
+async fn changes_newer_than_the_cache_are_not_overwritten() {
     server(async |server| {
         let mut stage = Stage::new(server, plain()).await;
         assert!(stage.open().await);
@@ -248,7 +248,7 @@ async fn what_was_changed_since_it_was_seen_is_not_written_over() {
 /// A deleted policy closes the path to the machines. The operator must recreate it, and then report the
 /// deletion in an event.
 #[tokio::test]
-async fn a_policy_that_was_deleted_is_back_and_told_even_if_that_fails_at_first() {
+async fn a_deleted_policy_is_recreated_and_reported_even_after_a_failed_attempt() {
     server(async |server| {
         let mut stage = Stage::new(server, plain()).await;
         for _ in 0..2 {
@@ -273,7 +273,7 @@ async fn a_policy_that_was_deleted_is_back_and_told_even_if_that_fails_at_first(
 
 /// Another leader has deleted a policy in the meantime.
 #[tokio::test]
-async fn a_new_term_takes_nothing_for_deleted_that_an_earlier_one_has_seen() {
+async fn a_new_leader_does_not_report_objects_of_an_earlier_term_as_deleted() {
     server(async |server| {
         let mut stage = Stage::new(server, plain()).await;
         for _ in 0..2 {
@@ -294,7 +294,7 @@ async fn a_new_term_takes_nothing_for_deleted_that_an_earlier_one_has_seen() {
 /// Machines know the port that they call. If the port cannot be assigned again, only the run's status
 /// tells the next leader.
 #[tokio::test]
-async fn node_ports_that_cannot_be_had_again_go_from_the_status_before_others_come() {
+async fn node_ports_that_are_taken_leave_the_status_before_others_are_assigned() {
     server(async |server| {
         let spec = json!({
             "selector": {}, "operation": "Inventory", "channel": "Callback", "callback": {"exposure": "NodePort"},

@@ -46,7 +46,7 @@ fn keep(server: &Server, claim: LeaseConfig) -> (Hold, CancellationToken, JoinSe
 
 /// Two replicas must never lead at the same time, and one must take over after the leader has died.
 #[tokio::test]
-async fn of_two_one_holds_a_lease_and_the_other_takes_it_when_that_one_falls_silent() {
+async fn one_of_two_holds_a_lease_and_the_other_takes_it_over_after_silence() {
     server(async |server| {
         let (a, _stop, mut task) = keep(server, to_lead(server, "a"));
         soon("a to hold it", a.gained()).await;
@@ -67,7 +67,7 @@ async fn of_two_one_holds_a_lease_and_the_other_takes_it_when_that_one_falls_sil
 
 /// If a Lease were not released, every upgrade would stop the work for a quarter of a minute.
 #[tokio::test]
-async fn a_lease_that_is_let_go_is_free_at_once_and_nothing_is_left_of_it() {
+async fn a_released_lease_is_deleted_at_once() {
     server(async |server| {
         let (a, stop, mut task) = keep(server, to_lead(server, "a"));
         soon("a to hold it", a.gained()).await;
@@ -85,7 +85,7 @@ async fn a_lease_that_is_let_go_is_free_at_once_and_nothing_is_left_of_it() {
 
 /// A label that a user adds to a Lease must not depose the leader.
 #[tokio::test]
-async fn a_lease_that_somebody_edits_stays_where_it_is_and_one_that_is_taken_away_is_lost() {
+async fn an_edited_lease_is_kept_and_a_stolen_lease_is_lost() {
     server(async |server| {
         let (mut a, hold) =
             LeaseManager::new(&server.client, to_lead(server, "a"), LeaseDurations::new(SECONDS));
@@ -110,7 +110,7 @@ async fn a_lease_that_somebody_edits_stays_where_it_is_and_one_that_is_taken_awa
 /// When a namespace with a run in it is deleted, its Leases go first and cannot be created again. If
 /// the holder stopped then, no runner would clean up, and the namespace could never be deleted.
 #[tokio::test]
-async fn whoever_holds_a_lease_goes_on_while_its_namespace_is_deleted() {
+async fn a_lease_is_held_while_its_namespace_is_deleted() {
     server(async |server| {
         let kept: Api<ConfigMap> = Api::namespaced(server.client.clone(), &server.namespace);
         let kept_back = json!({"metadata": {"name": "kept", "finalizers": ["farrier.dev/test"]}});
@@ -137,7 +137,7 @@ async fn whoever_holds_a_lease_goes_on_while_its_namespace_is_deleted() {
 
 /// A process that was killed must not delay its successor on the same host.
 #[tokio::test]
-async fn who_is_known_to_have_ended_is_not_waited_for() {
+async fn a_holder_known_to_have_ended_is_replaced_at_once() {
     server(async |server| {
         let (mut first, _) =
             LeaseManager::new(&server.client, to_lead(server, "a"), LeaseDurations::new(SECONDS));
@@ -198,7 +198,7 @@ async fn runners_see_each_other_come_and_go() {
 
 /// The Leases of killed pods must not pile up, and the Leases of live pods must stay.
 #[tokio::test]
-async fn who_leads_deletes_the_leases_of_runners_that_were_killed() {
+async fn the_leader_deletes_the_leases_of_killed_runners() {
     server(async |server| {
         let short = LeaseDurations::new(1);
         let (mut killed, _) =

@@ -24,7 +24,7 @@ async fn a_run_is_planned_started_paused_and_cancelled_by_hand() {
 /// A cancelled run must not restart, and a run that has changed machines must not claim to be only a
 /// plan.
 #[tokio::test]
-async fn a_run_does_not_go_back() {
+async fn a_run_does_not_return_to_an_earlier_state() {
     let back =
         [("Cancel", "Run"), ("Cancel", "Pause"), ("Cancel", "Plan"), ("Run", "Plan"), ("Pause", "Plan")];
     server(async |server| {
@@ -58,7 +58,7 @@ async fn desired(server: &Server, name: &str) -> String {
 
 /// A user's manifest must not set the status, and the operator's status must not change the spec.
 #[tokio::test]
-async fn spec_and_status_are_written_apart() {
+async fn spec_and_status_are_written_separately() {
     let statuses = [
         ("ManagedNode", json!({"os": "Debian"}), "spec.hold"),
         ("Baseline", json!({"components": 3}), ""),

@@ -91,7 +91,7 @@ async fn completed(server: &Server, kind: &str, fields: &[(&str, Value)]) -> Val
 /// Templates render empty values as null. The server must not answer with an incomprehensible refusal,
 /// nor store an object that the operator cannot parse, which would end the watch of its kind.
 #[tokio::test]
-async fn a_null_is_the_same_as_leaving_the_field_out() {
+async fn null_is_the_same_as_an_absent_field() {
     server(async |server| {
         let mut problems = Vec::new();
         for definition in Definition::all() {
@@ -145,7 +145,7 @@ fn without_nulls(value: &Value) -> Value {
 
 /// The samples in the documentation must work.
 #[tokio::test]
-async fn the_samples_of_the_design_are_accepted_as_they_stand() {
+async fn the_samples_of_the_design_are_accepted_unchanged() {
     server(async |server| {
         let manifest = DESIGN.replace("namespace: fleet", &format!("namespace: {}", server.namespace));
         let ways: [&[&str]; 2] =
@@ -161,7 +161,7 @@ async fn the_samples_of_the_design_are_accepted_as_they_stand() {
 /// A pipeline that applies its manifests repeatedly, by any of these methods, must not fail at a run
 /// that it has not changed.
 #[tokio::test]
-async fn an_unchanged_manifest_may_be_applied_again_in_every_way() {
+async fn an_unchanged_manifest_may_be_applied_again_by_every_method() {
     server(async |server| {
         let manifest = DESIGN.replace("namespace: fleet", &format!("namespace: {}", server.namespace));
         let apply = async |arguments: &[&str]| {

@@ -64,7 +64,7 @@ fn spoken(text: &str) -> Vec<String> {
 
 /// A network team must not open ports that the run does not use, and must open those that it uses.
 #[tokio::test]
-async fn the_ports_of_a_run_are_those_that_it_was_given() {
+async fn the_ports_of_a_run_are_its_assigned_ports() {
     server(async |server| {
         fleet(server).await;
         let of_run = ["--run", "spring", "-o", "json"];

@@ -117,7 +117,7 @@ async fn with_one_definition_missing_the_operator_names_it() {
 
 /// An operator whose cluster is down must not look as if it were working.
 #[tokio::test]
-async fn with_nothing_at_the_address_the_operator_says_so() {
+async fn without_a_server_at_the_address_the_operator_says_so() {
     let place = Place::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut operator = place.operator();
@@ -157,7 +157,7 @@ async fn with_credentials_that_are_refused_the_operator_says_so() {
 /// If the path of the kubeconfig is mistyped, the operator must not use another cluster, and must name
 /// the missing file.
 #[tokio::test]
-async fn without_the_kubeconfig_that_was_named_the_operator_names_it() {
+async fn the_operator_names_a_missing_kubeconfig() {
     let place = Place::new();
     let missing = place.path("no-such-file");
     let name = missing.to_str().unwrap();
@@ -171,7 +171,7 @@ async fn without_the_kubeconfig_that_was_named_the_operator_names_it() {
 
 /// If a kubeconfig is truncated, the operator must say so and name the file.
 #[tokio::test]
-async fn with_a_kubeconfig_that_is_none_the_operator_names_it() {
+async fn the_operator_names_an_invalid_kubeconfig() {
     let place = Place::new();
     let broken = place.path("broken");
     std::fs::write(&broken, "clusters: [").expect("a file");

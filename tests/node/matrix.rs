@@ -60,7 +60,7 @@ impl Cast {
 }
 
 /// Returns address and port of the run's listener for a machine.
-async fn door(run: &Run<'_>, exposure: Exposure, machine: &Machine) -> (String, u16) {
+async fn listener_of(run: &Run<'_>, exposure: Exposure, machine: &Machine) -> (String, u16) {
     let status = run.get().await.status.expect("a status").callback.expect("ports");
     let port = status.https_port.unwrap_or(status.ports[0].https_port);
     let (v4, v6) = match exposure {
@@ -82,7 +82,7 @@ struct Cell<'a> {
 }
 
 /// Address and port of the run's listener for each machine.
-type Doors<'a> = Vec<(&'a Machine, (String, u16))>;
+type ListenerAddresses<'a> = Vec<(&'a Machine, (String, u16))>;
 
 impl Cell<'_> {
     fn name(&self) -> String {
@@ -122,31 +122,31 @@ impl Cell<'_> {
     }
 
     /// During the run: checks who can connect, then causes the end of the run.
-    async fn middle(&self, run: &Run<'_>) -> Doors<'_> {
-        let mut doors = Vec::new();
+    async fn middle(&self, run: &Run<'_>) -> ListenerAddresses<'_> {
+        let mut listeners = Vec::new();
         if self.channel == Channel::Callback {
             for machine in self.cast.in_run() {
-                doors.push((machine, door(run, self.exposure, machine).await));
+                listeners.push((machine, listener_of(run, self.exposure, machine).await));
             }
         }
-        self.knock(&doors, "open").await;
+        self.check_reachable(&listeners, "open").await;
         match self.end {
             End::Cancelled => run.desire("Cancel").await,
             End::RunnerKilled => self.release.kill_pods().await,
             End::Done | End::Failed => {}
         }
-        doors
+        listeners
     }
 
     /// Checks what the run's machines get when they connect to their listeners; a stranger can never
     /// connect.
-    async fn knock(&self, doors: &Doors<'_>, wanted: &str) {
-        let knocks = doors.iter().map(async |(machine, (address, port))| {
+    async fn check_reachable(&self, listeners: &ListenerAddresses<'_>, wanted: &str) {
+        let checks = listeners.iter().map(async |(machine, (address, port))| {
             let name = format!("{} {}", self.name(), machine.name);
             assert_eq!(connect(machine, address, *port).await, wanted, "{name}");
             assert_eq!(connect(&self.cast.stranger, address, *port).await, "closed", "{name}, the stranger");
         });
-        join_all(knocks).await;
+        join_all(checks).await;
     }
 
     /// Runs the whole cell.
@@ -157,14 +157,14 @@ impl Cell<'_> {
         let before = traces(self.site, self.release, &self.cast.all()).await;
         let started: Vec<usize> = self.cast.in_run().iter().map(|machine| machine.slow_runs()).collect();
         let run = self.begin().await;
-        let mut doors = Vec::new();
+        let mut listeners = Vec::new();
         if self.end != End::Failed {
             self.at_work(&run, &started).await;
-            doors = self.middle(&run).await;
+            listeners = self.middle(&run).await;
         }
         let ended = run.ends(wait::LIMIT).await;
         judge(&run, &ended, self.channel, self.end).await;
-        self.knock(&doors, "closed").await;
+        self.check_reachable(&listeners, "closed").await;
         self.release.is_rolled_out().await;
         is_as_before(&before, self.site, self.release, &self.cast.all(), &self.name()).await;
         run.delete().await;

@@ -65,7 +65,7 @@ async fn made<'a>(release: &'a Release<'a>, run: &Run<'_>) -> (Hands<'a>, u16) {
     (Hands { release, name: format!("farrier-{uid}") }, port)
 }
 
-async fn doors_are_open(machines: &[Machine], port: u16) {
+async fn listeners_are_open(machines: &[Machine], port: u16) {
     for (machine, address) in machines.iter().zip(["10.77.0.2", "fd77::2"]) {
         wait::until("the door to be open", wait::LIMIT, async || {
             match connect(machine, address, port).await {
@@ -93,7 +93,7 @@ async fn went_well(site: &Site, run: &Run<'_>, machines: &[Machine]) {
 /// If the operator did not restore the Service, a user who tidies up, or another controller, would cut
 /// a run off from its machines for good.
 #[test]
-fn a_service_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a_run() {
+fn a_service_that_was_changed_or_deleted_manually_is_restored_during_a_run() {
     on_node("hands", async |site, release| {
         let machines = [
             site.machine("v4").lab(&["--no-v6"]).up().await,
@@ -118,7 +118,7 @@ fn a_service_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a
         }
         hands.delete().await;
         hands.becomes(&wanted).await;
-        doors_are_open(&machines, port).await;
+        listeners_are_open(&machines, port).await;
         // No operator sees the deletion: the next process reads in the run's status which port the
         // machines know. The engines have lost their streams, and reconnect to the same port.
         let pod = release.pods().await.remove(0);

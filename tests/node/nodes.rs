@@ -44,7 +44,7 @@ async fn callers(run: &Run<'_>, machines: &[Machine]) -> Vec<String> {
 /// A node of the cluster loses its power. The machines of its pod must be neither lost nor updated
 /// twice, and pods on two nodes must reach each other before that.
 #[test]
-fn a_node_breaks_down_and_the_pod_on_the_other_one_takes_over() {
+fn a_node_fails_and_the_pod_on_the_other_node_takes_over() {
     on_node("nodes", async |site, release| {
         second_node().await;
         site.baseline("slow", &[site.held()]).await;

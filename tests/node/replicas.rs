@@ -143,7 +143,7 @@ pub(crate) async fn went_well(run: &Run<'_>, machines: &[Machine]) {
 /// With several pods most connections arrive at the wrong pod. They must be relayed, policies must
 /// allow that, and a lost pod must not take the machines of others with it.
 #[test]
-fn calls_are_passed_on_between_pods_whichever_of_them_is_killed() {
+fn streams_are_relayed_between_pods_whichever_pod_is_killed() {
     on_node("relay", async |site, release| {
         site.baseline("slow", &[site.held()]).await;
         let stranger = site.machine("stranger").spec(json!({"hold": true})).up().await;
@@ -188,7 +188,7 @@ async fn evictions(release: &Release<'_>) {
 
 /// An upgrade, or maintenance of the cluster's own nodes, must not disturb runs in progress.
 #[test]
-fn a_run_goes_on_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
+fn a_run_continues_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
     on_node("replaced", async |site, release| {
         site.baseline("slow", &[site.held()]).await;
         let chart = Release::chart();

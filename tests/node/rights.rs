@@ -13,7 +13,7 @@ const REFUSALS: [&str; 3] = ["403", "forbidden", "Forbidden"];
 /// If the chart's rights, policies or pod security prevented the operator's work, only users would find
 /// out.
 #[test]
-fn a_run_goes_well_with_the_charts_rights_in_a_restricted_namespace() {
+fn a_run_succeeds_with_the_charts_rights_in_a_restricted_namespace() {
     on_node("rights", async |site, release| {
         let label = "pod-security.kubernetes.io/enforce=restricted";
         output("kubectl", ["label", "namespace", &release.namespace, label]).await;
@@ -38,7 +38,7 @@ fn a_run_goes_well_with_the_charts_rights_in_a_restricted_namespace() {
 /// The `ClusterRole` for all namespaces is written separately from the Roles for one, and may lack a
 /// rule.
 #[test]
-fn a_run_goes_well_with_the_rights_for_all_namespaces() {
+fn a_run_succeeds_with_the_rights_for_all_namespaces() {
     on_node("wide", async |site, release| {
         site.machine("a").up().await;
         release.install(&Release::chart(), &["hostPorts.enabled=false", "watchNamespaces=null"]).await;

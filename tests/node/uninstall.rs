@@ -11,7 +11,7 @@ use kube::api::ListParams;
 /// Without the refusal, removing a release would leave half-updated machines with engines on them;
 /// without the clean-up, orphaned objects would stay behind.
 #[test]
-fn a_release_is_not_uninstalled_in_the_middle_of_a_run_and_leaves_nothing_afterwards() {
+fn a_release_is_not_uninstalled_during_a_run_and_leaves_nothing_afterwards() {
     on_node("uninstall", async |site, release| {
         let machine = site.machine("a").up().await;
         let before = release.objects().await;
@@ -35,7 +35,7 @@ fn a_release_is_not_uninstalled_in_the_middle_of_a_run_and_leaves_nothing_afterw
 
 /// A user must be able to remove the operator at once, without objects that can never be deleted.
 #[test]
-fn a_forced_uninstallation_lets_go_of_runs() {
+fn a_forced_uninstallation_removes_the_finalizers_of_runs() {
     on_node("force", async |site, release| {
         let machine = site.machine("a").up().await;
         let before = release.objects().await;

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// An upgrade during a maintenance window must neither repeat work nor leave it undone.
 #[test]
-fn a_run_in_progress_survives_an_upgrade_and_does_nothing_twice() {
+fn a_run_in_progress_survives_an_upgrade_and_repeats_no_work() {
     on_node("upgrade", async |site, release| {
         let machine = site.machine("a").up().await;
         let previous = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node/previous.tgz");

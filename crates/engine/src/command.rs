@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn output_beyond_the_limit_is_thrown_away_without_blocking_the_command() {
+    fn output_beyond_the_limit_is_discarded_without_blocking_the_command() {
         let bounds = Bounds { bytes: 10, ..TOOL };
         let output = shell("head -c 1000000 /dev/zero | tr '\\0' x; exit 3", bounds).unwrap();
         assert_eq!((output.text.as_str(), output.status.code()), ("xxxxxxxxxx", Some(3)));

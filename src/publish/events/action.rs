@@ -50,7 +50,7 @@ actions! {
     /// Machines were started; the note names them.
     Start on "UpdateRun" because "`Started`",
     /// The run is waiting; the note says for what.
-    Wait on "UpdateRun" because "what it waits for",
+    Wait on "UpdateRun" because "as in the condition `Progressing`",
     /// The run has ended.
     Finish on "UpdateRun" because "as in the condition `Succeeded`",
     /// Connections to the run's callback server were rejected; one event for each cause and minute.
@@ -58,14 +58,14 @@ actions! {
     /// A Service or NetworkPolicy of the run was restored; the note says how it had been changed.
     Restore on "UpdateRun" because "`ExposureRestored`",
     /// The machine cannot call back; the note names the obstacle and says how the update continues.
-    Preflight on "NodeUpdate" because "what is in the way, as in the condition `CallbackReachable`",
+    Preflight on "NodeUpdate" because "the obstacle, as in the condition `CallbackReachable`",
     /// Another server answered the engine in place of the callback server, and the engine refused to
     /// talk to it.
     Distrust on "NodeUpdate" because "`CallbackUntrusted`",
     /// A host key was seen for the first time and will be trusted from now on.
     Connect on "NodeUpdate" because "`HostKeyRecorded`",
     /// Components were installed or failed; one event for each reason, naming the components.
-    Install on "NodeUpdate" because "`Updated`, `RebootPending`, or why it failed",
+    Install on "NodeUpdate" because "`Updated`, `RebootPending`, or the reason of the failure",
     /// The clean-up check on the machine found leftovers, or could not run.
     CleanUp on "NodeUpdate" because "`Leftovers`, `CleanupFailed`, `CleanupPending`",
     /// The runner of the machine is gone; the note names the runner that takes over.

@@ -97,7 +97,7 @@ mod tests {
     /// Without a limit, a machine that flaps for an hour writes 3,600 events; with too strict a limit,
     /// its last state is never published.
     #[test]
-    fn a_flood_becomes_one_a_minute_and_the_last_one_is_told() {
+    fn a_flood_becomes_one_event_a_minute_and_the_last_event_is_published() {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut limiter = RateLimiter::default();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn another_object_is_told_at_once_and_the_same_one_after_a_minute() {
+    fn another_object_is_published_at_once_and_the_same_object_after_a_minute() {
         let now = Instant::now();
         let mut limiter = RateLimiter::default();
         assert_eq!(limiter.ask(&key("a"), (), now), Admission::Publish);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_is_forgotten() {
+    fn expired_windows_are_removed() {
         let now = Instant::now();
         let mut limiter = RateLimiter::default();
         for uid in 0..=PRUNE_THRESHOLD {

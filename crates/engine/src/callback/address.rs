@@ -152,7 +152,7 @@ mod tests {
 
     /// The engine resolves no names, and a zone becomes an argument of a system call.
     #[test]
-    fn everything_else_is_refused() {
+    fn invalid_addresses_are_refused() {
         let wrong = [
             "",
             "10.0.0.1",

@@ -117,14 +117,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_one_line_is_taken() {
+    fn only_one_line_is_read() {
         let mut input = &b"{}\necho after\n"[..];
         assert_eq!(line_of(&mut input).unwrap(), b"{}");
         assert_eq!(input, b"echo after\n");
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_taken_to_its_end_and_refused() {
+    fn a_line_that_is_too_long_is_read_to_its_end_and_refused() {
         let long = [vec![b'x'; LINE_BYTES + 1], b"\nrest".to_vec()].concat();
         let mut input = &long[..];
         assert!(line_of(&mut input).unwrap_err().contains("longer than"));
@@ -134,7 +134,7 @@ mod tests {
 
     /// The message appears in the operator's log and in a status.
     #[test]
-    fn what_is_wrong_is_said_without_quoting_it() {
+    fn errors_do_not_quote_the_configuration() {
         for json in [r#"{"addresses":"SECRET"}"#, "SECRET", r#"{"key":["SECRET"]}"#] {
             let Err(message) = Channel::parse(json.as_bytes()) else { panic!("{json}") };
             assert!(!message.contains("SECRET") && message.contains("not as agreed"), "{message}");

@@ -76,7 +76,7 @@ sandboxed! {
 sandboxed! {
     /// A runner that cannot be called attaches instead, and keeps its place while it is attached. As
     /// soon as it disconnects, the engine connects again.
-    fn attaching_and_calling_take_turns() {
+    fn an_attached_runner_replaces_the_connection_until_it_leaves() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
         let mut runner = Runner::default();
@@ -99,7 +99,7 @@ sandboxed! {
 
 sandboxed! {
     /// The engine must connect to the runner that launched last.
-    fn a_configuration_that_is_renewed_is_taken_up_at_once() {
+    fn a_renewed_configuration_is_applied_at_once() {
         let (old, new) = (Server::on("127.0.0.1:0"), Server::on("127.0.0.1:0"));
         let machine = Machine::new(SESSION).calling(&old.callback());
         let mut runner = Runner::default();
@@ -124,7 +124,7 @@ sandboxed! {
 
 sandboxed! {
     /// A peer that vanished without closing the connection must not block the engine forever.
-    fn a_silent_runner_is_left_and_called_again() {
+    fn a_stream_from_a_silent_runner_times_out_and_the_engine_reconnects() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
         let mut runner = Runner::default();
@@ -139,7 +139,7 @@ sandboxed! {
 sandboxed! {
     /// The order to retire is the last one: if the connection breaks after it, the runner must still
     /// learn what is left, although the configuration is gone by then.
-    fn last_words_are_delivered_on_another_call() {
+    fn final_events_are_delivered_on_another_connection() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
         let mut runner = Runner::default();
@@ -158,7 +158,7 @@ sandboxed! {
 
 sandboxed! {
     /// Contact through either channel renews the lease; without contact the engine leaves.
-    fn the_lease_counts_calls_as_well() {
+    fn connections_by_the_engine_renew_the_lease() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());
         let mut runner = Runner { lease: Some(2), ..Runner::default() };
@@ -173,7 +173,7 @@ sandboxed! {
 
 sandboxed! {
     /// Whichever process is killed at whatever time, the next launch continues the same session.
-    fn killed_engines_and_launches_are_followed_by_others() {
+    fn the_session_continues_after_engines_and_launches_are_killed() {
         let server = Server::on("127.0.0.1:0");
         let config = server.callback();
         let machine = Machine::new(SESSION).calling(&config);

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 sandboxed! {
     /// The script that launches is read from the same standard input.
-    fn what_follows_the_line_is_left_for_the_shell() {
+    fn input_after_the_line_is_left_for_the_shell() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).deploy();
         let config = serde_json::to_string(&server.callback()).unwrap();
@@ -75,7 +75,7 @@ sandboxed! {
 
 sandboxed! {
     /// The file must never exist with another mode, not even for a moment.
-    fn a_file_that_is_there_already_does_not_lend_its_mode() {
+    fn the_mode_of_an_existing_file_is_not_kept() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).deploy();
         let path = format!("{DIR}/callback.json");
@@ -89,7 +89,7 @@ sandboxed! {
 
 sandboxed! {
     /// A configuration that an earlier operator left must not make the engine connect to it.
-    fn on_channel_session_nothing_is_kept() {
+    fn on_channel_session_no_configuration_is_kept() {
         let machine = Machine::new(SESSION).deploy();
         let path = format!("{DIR}/callback.json");
         fs::write(&path, "{}").unwrap();
@@ -105,7 +105,7 @@ sandboxed! {
 sandboxed! {
     /// The machine stays unchanged, and the operator gets an error that says what is wrong, without the
     /// key.
-    fn a_configuration_that_cannot_work_is_refused_by_name() {
+    fn an_invalid_configuration_is_refused_with_its_reason() {
         let server = Server::on("127.0.0.1:0");
         let good = server.callback();
         let p256 = KeyPair::generate().unwrap().serialize_pem();

@@ -24,7 +24,7 @@ sandboxed! {
 
 sandboxed! {
     /// The lease runs from the last byte, with the duration that the runner sent.
-    fn the_lease_of_the_runner_counts_and_contact_renews_it() {
+    fn the_lease_has_the_duration_of_the_runner_and_contact_renews_it() {
         let machine = Machine::new("s1").lease(60).started();
         let mut runner = Runner { lease: Some(2), ..Runner::default() };
         let mut connection = Connection::attach(&machine);
@@ -97,7 +97,7 @@ sandboxed! {
 
 sandboxed! {
     /// A directory that cannot be removed is reported, and nothing outside it is touched.
-    fn what_cannot_be_removed_is_a_leftover() {
+    fn a_directory_that_cannot_be_removed_is_a_leftover() {
         let machine = Machine::new("s1").started();
         shell("mkdir /mnt/outside && echo keep >/mnt/outside/file && ln -s /mnt/outside /mnt/farrier-1/away");
         shell("mkdir /mnt/farrier-1/mounted && mount -t tmpfs tmpfs /mnt/farrier-1/mounted");

@@ -38,7 +38,7 @@ sandboxed! {
 
 sandboxed! {
     /// SIGTERM may be ignored; SIGKILL follows.
-    fn a_step_that_ignores_the_first_word_is_killed() {
+    fn a_step_that_ignores_sigterm_is_killed() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let mut one = runner.script("one", "trap '' TERM; while :; do sleep 1; done");

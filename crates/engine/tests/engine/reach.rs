@@ -44,7 +44,7 @@ fn answers(at: &str) -> SocketAddr {
 sandboxed! {
     /// When a machine with several addresses is rejected, users must learn which source address it
     /// used.
-    fn the_address_that_is_called_from_is_told() {
+    fn the_source_address_is_reported() {
         shell("ip link add front type veth peer name back && ip link set front up && ip link set back up");
         shell("ip address add 10.0.0.1/24 dev front && ip address add 10.0.0.2/24 dev front");
         shell("ip route add 10.3.0.0/24 dev front src 10.0.0.2");
@@ -57,7 +57,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    fn each_obstacle_has_its_own_word() {
+    fn each_kind_of_failure_has_its_own_result() {
         shell("ip link add front type veth peer name back && ip link set front up && ip link set back up");
         shell("ip address add 10.0.0.1/24 dev front && ip address add fe80::1/64 dev front nodad");
         shell("ip address add fd00::1/64 dev front nodad");

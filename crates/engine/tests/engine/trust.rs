@@ -112,7 +112,7 @@ sandboxed! {
 
 sandboxed! {
     /// Such a server would take any machine for this one.
-    fn a_server_that_does_not_ask_who_calls_is_refused() {
+    fn a_server_that_does_not_request_a_client_certificate_is_refused() {
         let server = Server::on("127.0.0.1:0");
         let config = tls(&[&rustls::version::TLS13], Arc::new(Impostor::of(&server.own, &server.own)));
         assert_untrusted(server.with(config), "does not ask who calls");
@@ -122,7 +122,7 @@ sandboxed! {
 sandboxed! {
     /// The runner of another run: in TLS 1.3 the engine may send data before it learns of the
     /// rejection.
-    fn a_server_that_does_not_know_the_engine_is_named() {
+    fn a_server_that_rejects_the_engine_is_untrusted() {
         let server = Server::on("127.0.0.1:0");
         let stranger = crate::tls::Authority::new().server_config(&server.own);
         let (dial, _) = dial(server.with(stranger), shake);
@@ -132,7 +132,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    fn something_else_than_tls_is_refused() {
+    fn a_server_without_tls_is_refused() {
         let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, mut tcp, _| {
             tcp.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
             tcp.read_to_end(&mut Vec::new()).ok();
@@ -144,7 +144,7 @@ sandboxed! {
 sandboxed! {
     /// A port forwarding behaves like this when its target is gone, and the runner when the source
     /// address is not part of the run.
-    fn a_door_that_shuts_is_told_from_a_wall() {
+    fn a_closed_connection_is_distinguished_from_silence() {
         let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, tcp, _| drop(tcp));
         assert_eq!(dial.result, DialOutcome::Closed, "{dial:?}");
         assert!(dial.message.contains("closed again"), "{dial:?}");
@@ -158,7 +158,7 @@ fn assert_timed_out(act: fn(&Server, TcpStream, &Sender<String>)) {
 }
 
 sandboxed! {
-    fn a_server_that_says_nothing_is_left() {
+    fn a_silent_server_times_out() {
         assert_timed_out(|_, mut tcp, _| {
             tcp.read_to_end(&mut Vec::new()).ok();
         });
@@ -167,7 +167,7 @@ sandboxed! {
 
 sandboxed! {
     /// An occasional byte must not extend the handshake timeout.
-    fn a_server_that_trickles_is_left() {
+    fn a_server_that_sends_single_bytes_times_out() {
         assert_timed_out(|_, mut tcp, _| {
             tcp.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
             // The header of a record, and then a record without end.

@@ -127,7 +127,7 @@ async fn upload(login: &Login, file: &str, path: &str) -> anyhow::Result<()> {
         running.send(content.slice(at..end)).await?;
         at = end;
     }
-    running.end_input().await?;
+    running.end_input().await;
     let output = running.finish().await?;
     anyhow::ensure!(output.status == Some(0), "cat failed: {}", output.stderr);
     machine.connection.close().await;

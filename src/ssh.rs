@@ -4,11 +4,15 @@
 //! a user will see.
 
 pub mod auth;
+mod channels;
 mod client;
 pub mod connect;
 pub mod dial;
 pub mod exec;
+mod greeting;
 pub mod hostkey;
+#[cfg(test)]
+mod tests;
 
 pub use auth::Credentials;
 pub use connect::Connection;

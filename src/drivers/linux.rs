@@ -1,8 +1,9 @@
 //! Linux machines over SSH.
 //!
-//! Only three things are done by shell: the probe, bringing and launching the engine, and the last
-//! look. All the rest is the engine's. The shell parts assume a POSIX `/bin/sh` and nothing of the
-//! user's login shell, which may be fish, csh, or print a banner.
+//! Only four things are done by shell: the probe, trying whether the machine reaches the runner,
+//! bringing and launching the engine, and the last look. All the rest is the engine's. The shell
+//! parts are the `.sh` files in this folder. They assume a POSIX `/bin/sh` and nothing of the user's
+//! login shell, which may be fish, csh, or print a banner.
 
 mod attach;
 mod deploy;
@@ -10,7 +11,10 @@ mod look;
 mod privilege;
 mod probe;
 mod reach;
+mod refusal;
 mod script;
+#[cfg(test)]
+mod shells;
 
 pub use deploy::Deployed;
 pub use look::Look;
@@ -53,4 +57,4 @@ fn directory(id: &str) -> String {
 }
 
 /// Where our directory may be, in the order tried: what survives a reboot first.
-const PLACES: &str = "/var/lib /var/tmp /tmp /run /dev/shm";
+const PLACES: &[&str] = &["/var/lib", "/var/tmp", "/tmp", "/run", "/dev/shm"];

@@ -51,7 +51,7 @@ impl EngineApi {
     /// When the stream breaks in the middle of a message.
     pub async fn serve(
         self: &Arc<Self>,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
         refused: impl Fn() + Send + Sync,
     ) -> Result<(), hyper::Error> {
         let refused = &refused;

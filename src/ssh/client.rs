@@ -1,30 +1,70 @@
-//! Our side of the SSH handshake.
+//! Our side of the SSH handshake, and what the server says outside of channels.
 
+use super::channels::Count;
 use super::hostkey::{HostKeys, KeyCheck};
-use russh::client;
+use russh::client::{self, DisconnectReason, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::ssh_key::PublicKey;
+use russh::{ChannelId, Error};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
-/// The client's side of the handshake: remembers the key that the server presented.
+/// The client's side of a connection: remembers the key that the server presented, and counts the
+/// channels that are open.
 pub(super) struct Client {
     keys: HostKeys,
     presented: Arc<Mutex<Option<PublicKey>>>,
+    channels: watch::Sender<Count>,
 }
 
 impl Client {
-    /// Accepts these keys; puts the one that the server presents into `presented`.
-    pub(super) fn new(keys: HostKeys, presented: Arc<Mutex<Option<PublicKey>>>) -> Self {
-        Self { keys, presented }
+    /// Accepts these keys; puts the one that the server presents into `presented`, and the number
+    /// of channels into `channels`, which closes with the connection.
+    pub(super) fn new(
+        keys: HostKeys,
+        presented: Arc<Mutex<Option<PublicKey>>>,
+        channels: watch::Sender<Count>,
+    ) -> Self {
+        Self { keys, presented, channels }
     }
 }
 
 impl client::Handler for Client {
-    type Error = russh::Error;
+    type Error = Error;
 
     async fn check_server_key(&mut self, server: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
         let PublicKeyOrCertificate::PublicKey { key, .. } = server else { return Ok(false) };
         *self.presented.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
         Ok(matches!(self.keys.check(key), KeyCheck::Known | KeyCheck::First(_)))
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        _id: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.channels.send_modify(|count| count.open += 1);
+        Ok(())
+    }
+
+    /// The library has answered the server's close before it calls this.
+    async fn channel_close(&mut self, _id: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
+        self.channels.send_modify(|count| {
+            count.open = count.open.saturating_sub(1);
+            count.closed += 1;
+        });
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                tracing::debug!(code = ?info.reason_code, words = info.message, "the server disconnects");
+                Ok(())
+            }
+            DisconnectReason::Error(error) => Err(error),
+        }
     }
 }

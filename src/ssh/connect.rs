@@ -1,8 +1,10 @@
 //! One SSH connection: handshake, host key, sign-in.
 
 use super::auth::{Credentials, sign_in};
+use super::channels::Count;
 use super::client::Client;
 use super::dial::{Target, dial};
+use super::greeting::{Greeting, Overheard};
 use super::hostkey::{HostKeys, KeyCheck};
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
@@ -13,6 +15,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 /// How long banner, key exchange and host key may take. `OpenSSH` gives its clients 120 s in all;
 /// a machine that needs more than this only to say hello is hung.
@@ -28,6 +31,8 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// A connection on which we are signed in.
 pub struct Connection {
     pub(super) handle: Handle<Client>,
+    /// Its channels; closed when the connection is gone.
+    pub(super) channels: watch::Receiver<Count>,
     /// Name of the machine, for messages.
     pub node: String,
     /// The address that answered.
@@ -58,8 +63,8 @@ pub enum Milestone {
 /// Connects, verifies the host, signs in.
 ///
 /// # Errors
-/// Those of [`dial`], `NotAnSshServer`, `SshNegotiationFailed`, `HostKeyUnknown`,
-/// `HostKeyChanged`, and those of signing in.
+/// Those of [`dial`], `NotAnSshServer`, `ConnectionClosed`, `SshNegotiationFailed`,
+/// `HostKeyUnknown`, `HostKeyChanged`, and those of signing in.
 pub async fn connect(
     target: &Target,
     keys: &HostKeys,
@@ -69,7 +74,8 @@ pub async fn connect(
     let dialled = dial(target).await?;
     let address = dialled.address;
     tell(Milestone::Reached { address: address.clone() });
-    let (mut handle, presented) = handshake(target, keys, dialled.stream, &address).await?;
+    let (counter, channels) = watch::channel(Count::default());
+    let (mut handle, presented) = handshake(target, keys, dialled.stream, &address, counter).await?;
     let first_key = presented.and_then(|key| match keys.check(&key) {
         KeyCheck::First(line) => Some(line),
         KeyCheck::Known | KeyCheck::Unknown | KeyCheck::Changed => None,
@@ -79,7 +85,8 @@ pub async fn connect(
         .await
         .unwrap_or_else(|_| Err(silent_sign_in(&target.node)))?;
     tell(Milestone::SignedIn);
-    Ok(Connection { handle, node: target.node.clone(), address, user: credentials.user.clone(), first_key })
+    let (node, user) = (target.node.clone(), credentials.user.clone());
+    Ok(Connection { handle, channels, node, address, user, first_key })
 }
 
 async fn handshake(
@@ -87,11 +94,13 @@ async fn handshake(
     keys: &HostKeys,
     stream: TcpStream,
     address: &str,
+    counter: watch::Sender<Count>,
 ) -> Result<(Handle<Client>, Option<PublicKey>), Failure> {
     let presented = Arc::new(Mutex::new(None));
-    let client = Client::new(keys.clone(), presented.clone());
+    let client = Client::new(keys.clone(), presented.clone(), counter);
     // Failing to switch Nagle's algorithm off costs some speed and nothing else.
     stream.set_nodelay(true).ok();
+    let (stream, greeting) = Overheard::new(stream);
     let shaken = connect_stream(Arc::new(config(keys)), stream, client);
     let result = tokio::time::timeout(HANDSHAKE_LIMIT, shaken).await;
     let key = presented.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -100,7 +109,7 @@ async fn handshake(
     }
     match result {
         Ok(Ok(handle)) => Ok((handle, key)),
-        Ok(Err(error)) => Err(handshake_failed(target, address, &error)),
+        Ok(Err(error)) => Err(handshake_failed(target, address, &error, &greeting)),
         Err(_) => Err(Failure::new(
             Reason::ConnectionTimedOut,
             format!(
@@ -138,18 +147,17 @@ fn config(keys: &HostKeys) -> Config {
     }
 }
 
-fn handshake_failed(target: &Target, address: &str, error: &russh::Error) -> Failure {
+fn handshake_failed(target: &Target, address: &str, error: &russh::Error, greeting: &Greeting) -> Failure {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library's error enum is large and grows")]
     let (reason, next) = match error {
         russh::Error::NoCommonAlgo { .. } => (
             Reason::SshNegotiationFailed,
-            "the machine offers only algorithms that are not supported; update its SSH server or enable current algorithms",
+            "the machine offers only algorithms that are not supported; update its SSH server or enable current algorithms".to_owned(),
         ),
-        russh::Error::Version | russh::Error::HUP | russh::Error::Disconnect | russh::Error::IO(_) => (
-            Reason::NotAnSshServer,
-            "check that an SSH server answers on this port and that it admits connections from here",
-        ),
-        _ => (Reason::SshNegotiationFailed, "look at the SSH server's log on the machine"),
+        russh::Error::Version | russh::Error::HUP | russh::Error::Disconnect | russh::Error::IO(_) => {
+            closed_early(greeting)
+        }
+        _ => (Reason::SshNegotiationFailed, "look at the SSH server's log on the machine".to_owned()),
     };
     Failure::new(
         reason,
@@ -160,6 +168,25 @@ fn handshake_failed(target: &Target, address: &str, error: &russh::Error) -> Fai
             chain(error)
         ),
     )
+}
+
+/// The connection was closed during the handshake, or what was said on it was no SSH.
+fn closed_early(greeting: &Greeting) -> (Reason, String) {
+    const LIMITS: &str = "has too many connections that have not signed in yet (MaxStartups, PerSourceMaxStartups in its sshd_config), or shuts this address out (PerSourcePenalties, hosts.deny, fail2ban)";
+    match greeting.other_words() {
+        None => (
+            Reason::ConnectionClosed,
+            format!(
+                "its SSH server {LIMITS}, or something in between closed the connection; look at the SSH server's log on the machine"
+            ),
+        ),
+        Some(words) => (
+            Reason::NotAnSshServer,
+            format!(
+                "it said \"{words}\"; check that an SSH server answers on this port; if these are the words of one, it {LIMITS}"
+            ),
+        ),
+    }
 }
 
 fn silent_sign_in(node: &str) -> Failure {

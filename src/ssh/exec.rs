@@ -1,12 +1,19 @@
 //! Running commands over a connection.
+//!
+//! What the server refuses (a channel, the command, a terminal) is told apart from a connection
+//! that is lost: the server answers each request, and closes each channel before it forgets it.
 
 use super::connect::Connection;
 use crate::failure::{Failure, chain};
 use bytes::Bytes;
 use farrier_update::Reason;
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, Sig};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
 
 /// What a command printed is kept up to this length: our own scripts print a few lines, and a
 /// machine must not be able to fill the operator's memory.
@@ -18,21 +25,41 @@ const KILL_LIMIT: Duration = Duration::from_secs(2);
 /// What came of a command.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
-    /// Exit status; `None` if a signal or the loss of the connection ended it.
+    /// Exit status; `None` if a signal ended it, or it has not ended.
     pub status: Option<u32>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
+    /// The server refused the terminal that was asked for; the command ran without one.
+    pub no_terminal: bool,
 }
 
-/// A command under way.
+/// A command under way. When it is dropped, the command sees the end of its input.
 pub struct Running {
-    /// The channel it runs in.
-    channel: Channel<Msg>,
+    write: ChannelWriteHalf<Msg>,
+    input_ended: bool,
+    reader: Reader,
+}
+
+/// What the server says about a command.
+struct Reader {
+    channel: ChannelReadHalf,
+    /// Requests that the server has not answered, the oldest first. It answers them in order.
+    unanswered: VecDeque<Request>,
     output: Output,
+    /// The server has closed the channel: everything that there was to read is read.
+    closed: bool,
     node: String,
-    ended: bool,
+    user: String,
+}
+
+/// What the server is asked for on a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Terminal,
+    /// A command, or a subsystem.
+    Command,
 }
 
 /// Whether a command gets a terminal.
@@ -45,48 +72,80 @@ pub enum Terminal {
 }
 
 impl Connection {
-    /// Starts a command.
+    /// Starts a command. Does not wait for the server's answer, which is read with the output.
     ///
     /// # Errors
-    /// `ConnectionLost`; `ShellUnusable` where the server refuses to run commands.
+    /// `SshSessionRefused`, `CommandTimedOut` where a command before it holds the only session that
+    /// the server grants, `ConnectionLost`.
     pub async fn start(&self, command: &str, terminal: Terminal) -> Result<Running, Failure> {
-        let channel = self.channel(command, terminal).await?;
-        Ok(Running { channel, output: Output::default(), node: self.node.clone(), ended: false })
+        let mut running = self.session().await?;
+        let lost = |error: russh::Error| connection_lost(&self.node, &error);
+        if terminal == Terminal::Yes {
+            // Raw from the start would hide the password prompts of old programs.
+            running.write.request_pty(true, "dumb", 200, 50, 0, 0, &[]).await.map_err(lost)?;
+            running.reader.unanswered.push_back(Request::Terminal);
+        }
+        running.write.exec(true, command).await.map_err(lost)?;
+        running.reader.unanswered.push_back(Request::Command);
+        Ok(running)
+    }
+
+    /// Starts a subsystem of the server's, `sftp` for instance.
+    ///
+    /// # Errors
+    /// As for [`Connection::start`].
+    pub async fn subsystem(&self, name: &str) -> Result<Running, Failure> {
+        let mut running = self.session().await?;
+        let lost = |error: russh::Error| connection_lost(&self.node, &error);
+        running.write.request_subsystem(true, name).await.map_err(lost)?;
+        running.reader.unanswered.push_back(Request::Command);
+        Ok(running)
+    }
+
+    /// A session in which nothing runs yet.
+    async fn session(&self) -> Result<Running, Failure> {
+        let (channel, write) = self.open().await?.split();
+        let reader = Reader {
+            channel,
+            unanswered: VecDeque::new(),
+            output: Output::default(),
+            closed: false,
+            node: self.node.clone(),
+            user: self.user.clone(),
+        };
+        Ok(Running { write, input_ended: false, reader })
     }
 
     /// Starts a command and hands out its channel as it is.
     ///
     /// # Errors
     /// As for [`Connection::start`].
-    pub async fn channel(&self, command: &str, terminal: Terminal) -> Result<Channel<Msg>, Failure> {
-        let lost = |error: russh::Error| connection_lost(&self.node, &error);
-        let channel = self.handle.channel_open_session().await.map_err(lost)?;
-        if terminal == Terminal::Yes {
-            // Raw from the start would hide the password prompts of old programs.
-            channel.request_pty(false, "dumb", 200, 50, 0, 0, &[]).await.map_err(lost)?;
-        }
-        channel.exec(false, command).await.map_err(lost)?;
+    pub async fn channel(&self, command: &str) -> Result<Channel<Msg>, Failure> {
+        let channel = self.open().await?;
+        channel.exec(false, command).await.map_err(|error| connection_lost(&self.node, &error))?;
         Ok(channel)
     }
 
     /// Runs a command to its end, with this on its standard input.
     ///
     /// # Errors
-    /// As for [`Connection::start`]; `ConnectionLost` after `limit` too.
+    /// As for [`Connection::start`]; `SshCommandRefused`; after `limit` `CommandTimedOut` if the
+    /// server has started the command, and `ConnectionLost` if it has not answered.
     pub async fn run(&self, command: &str, input: Vec<Bytes>, limit: Duration) -> Result<Output, Failure> {
         let mut running = self.start(command, Terminal::No).await?;
         let work = async {
             for part in input {
                 running.send(part).await?;
             }
-            running.end_input().await?;
+            running.end_input().await;
             running.finish().await
         };
         if let Ok(result) = tokio::time::timeout(limit, work).await {
             return result;
         }
+        let failure = running.too_slow(limit);
         running.kill().await;
-        Err(too_slow(&self.node, limit))
+        Err(failure)
     }
 
     /// Says goodbye. A machine that does not listen any more is no problem.
@@ -101,89 +160,149 @@ impl Connection {
 }
 
 impl Running {
-    /// Writes to the command's standard input.
+    /// Writes to the command's standard input. What is printed meanwhile is read: a command that
+    /// reads nothing until its output is taken, or that has ended, must not block this.
     ///
     /// # Errors
-    /// `ConnectionLost`. A command that has ended already is no error: what it printed tells more.
+    /// `ConnectionLost`, `SshCommandRefused`. A command that has ended already is no error: what it
+    /// printed tells more.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
-        if self.ended {
-            return Ok(());
-        }
-        match self.channel.data_bytes(bytes).await {
+        let sent = {
+            let mut sending = pin!(self.write.data_bytes(bytes));
+            loop {
+                tokio::select! {
+                    biased;
+                    sent = &mut sending => break sent,
+                    more = self.reader.next() => if !more? { break Ok(()) },
+                }
+            }
+        };
+        match sent {
             // The channel may be closed: `finish` will see why.
             Ok(()) | Err(russh::Error::SendError | russh::Error::WrongChannel) => Ok(()),
-            Err(error) => Err(connection_lost(&self.node, &error)),
+            Err(error) => Err(connection_lost(&self.reader.node, &error)),
         }
     }
 
-    /// Ends the command's standard input.
-    ///
-    /// # Errors
-    /// As for [`Running::send`].
-    pub async fn end_input(&mut self) -> Result<(), Failure> {
-        self.channel.eof().await.ok();
-        Ok(())
+    /// Ends the command's standard input. A command that has ended already does not mind.
+    pub async fn end_input(&mut self) {
+        self.input_ended = true;
+        self.write.eof().await.ok();
     }
 
     /// Reads until `found` says that what was printed so far is enough, or the command ends.
     /// Returns whether it was found.
-    pub async fn read_until(&mut self, found: impl Fn(&Output) -> bool) -> bool {
+    ///
+    /// # Errors
+    /// `ConnectionLost`, `SshCommandRefused`.
+    pub async fn read_until(&mut self, found: impl Fn(&Output) -> bool) -> Result<bool, Failure> {
         loop {
-            if found(&self.output) {
-                return true;
+            if found(&self.reader.output) {
+                return Ok(true);
             }
             // A server may tell the exit status before the last of the output.
-            if !self.read_one().await {
-                return false;
+            if !self.reader.next().await? {
+                return Ok(false);
             }
         }
+    }
+
+    /// The failure for a command that has taken longer than this.
+    pub(super) fn too_slow(&self, limit: Duration) -> Failure {
+        self.reader.too_slow(limit)
     }
 
     /// Ends the command, as far as the server is willing to.
     async fn kill(&mut self) {
         // What hangs must not stay behind; a server that cannot do it leaves it to the machine.
-        self.channel.signal(Sig::KILL).await.ok();
+        self.write.signal(Sig::KILL).await.ok();
         tokio::time::timeout(KILL_LIMIT, self.finish()).await.ok();
     }
 
     /// What was printed so far.
     pub fn so_far(&self) -> &Output {
-        &self.output
+        &self.reader.output
     }
 
     /// Reads to the end.
     ///
     /// # Errors
-    /// `ConnectionLost` if the connection went away before the command ended.
+    /// `ConnectionLost` if the connection went away before the command ended, `SshCommandRefused`.
     pub async fn finish(&mut self) -> Result<Output, Failure> {
-        while self.read_one().await {}
-        if self.output.status.is_none() && !self.ended {
-            return Err(Failure::new(
-                Reason::ConnectionLost,
-                format!(
-                    "the connection to {} was lost while a command ran; it is tried again where retries are left",
-                    self.node
-                ),
-            ));
-        }
-        Ok(self.output.clone())
+        while self.reader.next().await? {}
+        Ok(self.reader.output.clone())
     }
+}
 
+impl Drop for Running {
+    /// A command that nobody listens to any more would wait for input, and hold its channel.
+    fn drop(&mut self) {
+        if !self.input_ended && !self.reader.closed {
+            end_input_later(self.write.make_writer());
+        }
+    }
+}
+
+/// Ends the standard input of the command at the other end of this, from where nothing can wait.
+pub(crate) fn end_input_later(mut writer: impl AsyncWrite + Unpin + Send + 'static) {
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move { writer.shutdown().await.ok() });
+    }
+}
+
+impl Reader {
     /// Takes the next message. False when there is none any more.
-    async fn read_one(&mut self) -> bool {
-        let Some(message) = self.channel.wait().await else { return false };
+    async fn next(&mut self) -> Result<bool, Failure> {
+        if self.closed {
+            return Ok(false);
+        }
+        let Some(message) = self.channel.wait().await else {
+            return Err(connection_lost(&self.node, &russh::Error::Disconnect));
+        };
         #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive; only these matter here")]
         match message {
             ChannelMsg::Data { data } => append(&mut self.output.stdout, &data),
             ChannelMsg::ExtendedData { data, .. } => append(&mut self.output.stderr, &data),
-            ChannelMsg::ExitStatus { exit_status } => {
-                self.output.status = Some(exit_status);
-                self.ended = true;
-            }
-            ChannelMsg::ExitSignal { .. } | ChannelMsg::Failure => self.ended = true,
+            ChannelMsg::ExitStatus { exit_status } => self.output.status = Some(exit_status),
+            ChannelMsg::Success => _ = self.unanswered.pop_front(),
+            ChannelMsg::Failure => match self.unanswered.pop_front() {
+                Some(Request::Command) => return Err(self.command_refused()),
+                Some(Request::Terminal) => self.output.no_terminal = true,
+                None => {}
+            },
+            ChannelMsg::Close => self.closed = true,
             _ => {}
         }
-        true
+        Ok(!self.closed)
+    }
+
+    fn command_refused(&self) -> Failure {
+        Failure::new(
+            Reason::SshCommandRefused,
+            format!(
+                "user {} of {} signed in, but the SSH server runs no commands for it (it refused the exec request); have it allow them to {}, or sign in as a user for whom it does",
+                self.user, self.node, self.user
+            ),
+        )
+    }
+
+    fn too_slow(&self, limit: Duration) -> Failure {
+        let (node, seconds) = (&self.node, limit.as_secs());
+        if self.unanswered.is_empty() {
+            return Failure::new(
+                Reason::CommandTimedOut,
+                format!(
+                    "a command of user {} on {node} did not end within {seconds} s; look at the machine's load, at the user's login scripts, and at ForceCommand in sshd_config",
+                    self.user
+                ),
+            );
+        }
+        Failure::new(
+            Reason::ConnectionLost,
+            format!(
+                "the SSH server of {node} did not start a command within {seconds} s; look at the line and at the machine's load"
+            ),
+        )
     }
 }
 
@@ -193,22 +312,13 @@ fn append(text: &mut String, data: &[u8]) {
     }
 }
 
-fn connection_lost(node: &str, error: &russh::Error) -> Failure {
+/// The connection broke while it was in use.
+pub(super) fn connection_lost(node: &str, error: &russh::Error) -> Failure {
     Failure::new(
         Reason::ConnectionLost,
         format!(
             "the connection to {node} was lost ({}); it is tried again where retries are left",
             chain(error)
-        ),
-    )
-}
-
-fn too_slow(node: &str, limit: Duration) -> Failure {
-    Failure::new(
-        Reason::ConnectionLost,
-        format!(
-            "a command on {node} did not end within {} s; look at the machine's load and its login scripts",
-            limit.as_secs()
         ),
     )
 }

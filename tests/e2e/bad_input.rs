@@ -11,6 +11,7 @@ mod install;
 mod login;
 mod payload;
 mod reach;
+mod refused;
 mod root;
 
 use crate::harness::machine::Builder;

@@ -58,6 +58,27 @@ fn engines_call_back_over_every_kind_of_address() {
     });
 }
 
+/// The way back is tried through one more session, which a hardened SSH server does not grant.
+#[test]
+fn one_session_at_a_time_is_enough_for_an_engine_that_calls() {
+    e2e("onecall", async |site| {
+        let one = ["--sshd", "MaxSessions 1"];
+        site.machine("shell").lab(&one).up().await;
+        // There is nothing but the engine to try the way back with.
+        let bare = site.machine("bare").lab(&one).login("ops").up().await;
+        bare.sh("rm /usr/bin/timeout").await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let run = site.run("r1", calling("spring")).await;
+        nothing_is_open(&run.succeeds().await);
+        for node in ["shell", "bare"] {
+            let update = run.node(node).await;
+            assert_eq!(update.reason("CallbackReachable"), "CallbackReachable", "{node}");
+            assert_eq!(channel(&run, node).await, Some(Channel::Callback), "{node}");
+            assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
+        }
+    });
+}
+
 /// Lets nothing of the machine out to the callback server.
 async fn block(machine: &Machine, verdict: &str) {
     machine

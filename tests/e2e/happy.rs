@@ -129,6 +129,23 @@ fn every_way_to_become_root_works() {
     });
 }
 
+/// Machines cannot be updated whose SSH server allows one session at a time.
+#[test]
+fn one_session_at_a_time_is_enough_for_the_whole_work() {
+    e2e("session", async |site| {
+        let one = ["--sshd", "MaxSessions 1"];
+        let by_su = json!({"ssh": {"privilege": "Su"}});
+        let machines = up([
+            site.machine("root").lab(&one),
+            site.machine("sudo").lab(&one).login("ops"),
+            site.machine("requiretty").lab(&one).login("tty"),
+            site.machine("su").lab(&one).login("nosudo").secret("su-password", "root-secret").spec(by_su),
+        ])
+        .await;
+        all_are_updated(site, &machines).await;
+    });
+}
+
 /// An administrator with an unusual shell, or one that greets, keeps his machine from being updated.
 #[test]
 fn every_login_shell_will_do() {

@@ -97,8 +97,12 @@ reasons! {
     NoRoute: Away,
     /// No address is left to try. Check `spec.addresses` against `spec.addressFamilies`.
     NoUsableAddress: Nowhere,
-    /// What answers on the port does not speak SSH. Check `spec.ssh.port`.
+    /// What answers on the port does not speak SSH; the message repeats its words. Check `spec.ssh.port`. If the
+    /// words are those of an SSH server that admits nobody at the moment, see `ConnectionClosed`.
     NotAnSshServer: Away,
+    /// The machine accepted the connection and closed it before the SSH handshake was done. Check `MaxStartups`,
+    /// `PerSourceMaxStartups` and `PerSourcePenalties` in its `sshd_config`, `hosts.deny`, and firewalls.
+    ConnectionClosed: Away,
     /// Operator and machine have no cipher, key exchange or host key type in common. Update its SSH server.
     SshNegotiationFailed: Lasting,
     /// An established connection broke. Farrier connects again by itself.
@@ -142,7 +146,25 @@ reasons! {
 
     // Working on a machine.
 
-    /// The account's shell does not run commands, for instance because it is `nologin`. Give it a shell.
+    /// The login worked, and the SSH server opens no session for the account. Set `MaxSessions` in its
+    /// `sshd_config` to 1 or more, also in `Match` blocks.
+    SshSessionRefused: Lasting,
+    /// The login worked, and the SSH server refuses to run commands for the account. Have it allow them.
+    SshCommandRefused: Lasting,
+    /// The SSH server runs another command in place of the one it was asked for. Exempt the account from
+    /// `ForceCommand` in `sshd_config`, or remove `command=` from its line in `authorized_keys`.
+    SshCommandReplaced: Lasting,
+    /// The account may transfer files by SFTP and run nothing. Exempt it from `ForceCommand internal-sftp` in
+    /// `sshd_config` (often in a `Match` block), and give it a shell, or use another account.
+    SftpOnly: Lasting,
+    /// sudo or su did not work without a terminal, and the SSH server gives none. Set `PermitTTY yes` in its
+    /// `sshd_config`, remove `no-pty` or `restrict` from `authorized_keys`, or `requiretty` from sudoers.
+    SshTerminalRefused: Lasting,
+    /// A command was started on the machine and did not end in time. Check the machine's load, the account's login
+    /// scripts, and `ForceCommand` in `sshd_config`.
+    CommandTimedOut: Passing,
+    /// The account's shell does not run commands: it is `nologin`, or restricted, or `ForceCommand` in
+    /// `sshd_config` runs another one that fails. Give the account a shell, or exempt it from `ForceCommand`.
     ShellUnusable: Lasting,
     /// The account is not root, and `privilege` is `None`. Set it to `Sudo` or `Su`, or sign in as root.
     NotRoot: Lasting,

@@ -1,11 +1,14 @@
 //! The byte stream between runner and engine: `farrier-engine attach` over SSH.
 
+use super::script::command_line;
 use super::{Deployed, Machine};
 use crate::engine_api::EngineApi;
 use crate::failure::{Failure, chain};
-use crate::ssh::exec::Terminal;
+use crate::ssh::exec::end_input_later;
 use farrier_protocol::ATTACH_MARKER;
 use farrier_update::Reason;
+use russh::Channel;
+use russh::client::Msg;
 use std::io::Cursor;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +27,11 @@ impl Machine {
     /// `EngineLost` if nobody is there to talk to. The loss of a stream that once stood is no
     /// error: the caller knows by the conversation whether all was said.
     pub async fn talk(&self, deployed: &Deployed, engine_api: &Arc<EngineApi>) -> Result<(), Failure> {
-        let command = format!("exec {0}/engine attach --dir {0}", deployed.dir);
-        let channel = self.connection.channel(&command, Terminal::No).await?;
-        let (mut reader, writer) = tokio::io::split(channel.into_stream());
+        let engine = format!("{}/engine", deployed.dir);
+        let command = command_line(&[&engine, "attach", "--dir", &deployed.dir]);
+        let mut attached = Attached(self.connection.channel(&command).await?);
+        let writer = attached.0.make_writer();
+        let mut reader = attached.0.make_reader();
         let rest = tokio::time::timeout(LIMIT, skip_banner(&mut reader))
             .await
             .ok()
@@ -48,6 +53,16 @@ impl Machine {
                 self.connection.node
             ),
         )
+    }
+}
+
+/// The channel to the engine. When it is dropped, `attach` sees the end of its input and ends. The
+/// channel is not closed from here: then the server would not say when it is free again.
+struct Attached(Channel<Msg>);
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        end_input_later(self.0.make_writer());
     }
 }
 

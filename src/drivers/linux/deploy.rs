@@ -4,7 +4,7 @@
 //! or else chooses a place, takes the binary from its standard input, and launches it. Cut off at
 //! any point it removes what it made, and what it could not remove the next call does.
 
-use super::script::{END, is_word, one_line};
+use super::script::{END, program};
 use super::{Launch, Machine, PLACES, Probe, directory};
 use crate::failure::Failure;
 use crate::ssh::{Output, Running};
@@ -25,10 +25,10 @@ const TIMEOUT: u32 = 30;
 const ROOM_KIB: u32 = 4096;
 
 /// Printed when the script waits for the binary.
-const ASKS_ENGINE: &str = "farrier-send-1";
+pub(super) const ASKS_ENGINE: &str = "farrier-send-1";
 
 /// Printed when a launch waits for the way back.
-const ASKS_CONFIG: &str = "farrier-config-1";
+pub(super) const ASKS_CONFIG: &str = "farrier-config-1";
 
 /// An engine that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,30 +47,20 @@ impl Machine {
     ///
     /// # Errors
     /// Those of becoming root, `DiskFull`, `NoWritableDirectory`, `NoExecutableDirectory`,
-    /// `MachineBusy`, `EngineFailed`, `ConnectionLost`.
+    /// `MachineBusy`, `EngineFailed`, and those of running a command.
     pub async fn deploy(
         &self,
         launch: &Launch<'_>,
         probe: &Probe,
         begins: impl FnOnce(),
     ) -> Result<Deployed, Failure> {
-        // The API server vouches for both; they stand in a script that root runs.
-        if !is_word(launch.session) || !is_word(launch.run) {
-            return Err(Failure::new(
-                Reason::InternalError,
-                format!(
-                    "{:?} or {:?} is no id or name and cannot be given to {}",
-                    launch.session, launch.run, self.connection.node
-                ),
-            ));
-        }
         let work = async {
             let mut shell = self.root_shell(launch.privilege, launch.credentials, probe.uid).await?;
             begins();
             let payload = if probe.gzip { launch.engine.gzip.clone() } else { launch.engine.raw.clone() };
-            shell.send(Bytes::from(self.script(launch, probe, payload.len()))).await?;
+            shell.send(deploy_program(PLACES, &self.id, launch, probe)).await?;
             answer(&mut shell, payload, launch.callback).await?;
-            shell.end_input().await?;
+            shell.end_input().await;
             Ok(shell.so_far().stdout.clone())
         };
         let printed: String = tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
@@ -85,69 +75,6 @@ impl Machine {
         })?;
         let deployed = self.read_report(&printed)?;
         Ok(Deployed { calls_back: launch.callback.is_some(), ..deployed })
-    }
-
-    fn script(&self, launch: &Launch<'_>, probe: &Probe, length: usize) -> String {
-        let name = directory(&self.id);
-        let Launch { engine, session, run, lease_seconds, callback, .. } = launch;
-        // Each launch reads one line with the way back: it is sent when it is asked for.
-        let (ask, channel) = match callback {
-            Some(_) => (format!("echo {ASKS_CONFIG};"), " --channel callback"),
-            None => (String::new(), ""),
-        };
-        let unpack = if probe.gzip { "gzip -dc" } else { "cat" };
-        let options = format!(
-            "--session {session} --run {run} --peer-uid {} --digest {} --lease {lease_seconds}{channel}",
-            probe.uid, engine.digest
-        );
-        // d: our directory. w: why a place was not taken. A place is tried for real: made, filled
-        // and executed in. The first loop looks for what an earlier call has left, or is still
-        // about to leave: the shell of an operator that was killed in the middle of this goes on
-        // until it notices, and two at once would pull the directory from under each other.
-        // What is not root's own is none of ours: anybody can write to some of the places.
-        // From the launch on the directory is the engine's: a launch that fails removes it, one whose
-        // report nobody could read does not. 126 and 127: it could not be executed at all.
-        one_line(&format!(
-            "umask 077; export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; d=; w=;
-             for b in {PLACES}; do
-               t=$b/{name}; [ -e $t ] || [ -L $t ] || continue;
-               if [ -L $t ] || [ ! -O $t ]; then rm -rf $t; continue; fi;
-               n=0;
-               while [ -e $b/{name}/pid ] && kill -0 $(cat $b/{name}/pid) 2>/dev/null && [ $n -lt {TIMEOUT} ]; do
-                 sleep 1; n=$((n+1));
-               done;
-               if [ -x $t/engine ] && [ ! -L $t/engine ] && [ -O $t/engine ]; then
-                 echo farrier-dir-1 $b/{name};
-                 trap '' HUP PIPE; {ask}
-                 $b/{name}/engine launch --dir $b/{name} {options};
-                 if [ $? -lt 126 ] && [ -d $b/{name} ]; then d=$b/{name}; break; fi;
-               fi;
-               rm -rf $b/{name};
-             done;
-             if [ -z \"$d\" ]; then
-               for b in {PLACES}; do
-                 [ -d $b ] || continue;
-                 t=$b/{name};
-                 mkdir -m 711 $t 2>/dev/null || {{ w=\"$w $b:readonly\"; continue; }};
-                 echo $$ 2>/dev/null > $t/pid;
-                 if cp /bin/sh $t/sh 2>/dev/null && dd if=/dev/zero of=$t/room bs=1024 count={ROOM_KIB} 2>/dev/null; then
-                   if $t/sh -c : 2>/dev/null; then rm -f $t/sh $t/room; d=$t; break; fi;
-                   w=\"$w $b:noexec\";
-                 else w=\"$w $b:full\"; fi;
-                 rm -rf $t;
-               done;
-               if [ -n \"$d\" ]; then
-                 trap 'rm -rf $d' EXIT; trap 'exit 1' HUP INT TERM PIPE;
-                 echo farrier-dir-1 $d; echo {ASKS_ENGINE};
-                 if head -c {length} | {unpack} > $d/engine && chmod 755 $d/engine; then
-                   trap - EXIT; trap '' HUP PIPE; {ask}
-                   $d/engine launch --dir $d {options};
-                   if [ $? -lt 126 ]; then rm -f $d/pid; else rm -rf $d; fi;
-                 else echo farrier-upload-1 failed; fi;
-               else echo farrier-places-1 $w; fi;
-             fi;
-             echo {END};"
-        ))
     }
 
     fn read_report(&self, printed: &str) -> Result<Deployed, Failure> {
@@ -172,14 +99,17 @@ impl Machine {
         if printed.contains("farrier-upload-1") {
             return Failure::new(
                 Reason::EngineFailed,
-                format!("the engine could not be written on {node}; check the free space of {PLACES} there"),
+                format!(
+                    "the engine could not be written on {node}; check the free space of {} there",
+                    PLACES.join(", ")
+                ),
             );
         }
         if !printed.contains(END) {
             return Failure::new(
-                Reason::ConnectionLost,
+                Reason::EngineFailed,
                 format!(
-                    "the connection to {node} was lost while the engine was brought; it is tried again where retries are left"
+                    "the shell that brings the engine to {node} was ended before it was done; look at who or what ends processes there"
                 ),
             );
         }
@@ -190,6 +120,32 @@ impl Machine {
             format!("the engine did not start on {node} ({words}); look at /var/log/farrier there"),
         )
     }
+}
+
+/// The program that brings and launches the engine. Cut off at any point it removes what it made.
+pub(super) fn deploy_program(places: &[&str], id: &str, launch: &Launch<'_>, probe: &Probe) -> Bytes {
+    let Launch { engine, session, run, lease_seconds, callback, .. } = launch;
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    let length = if probe.gzip { engine.gzip.len() } else { engine.raw.len() };
+    let (uid, lease) = (probe.uid.to_string(), lease_seconds.to_string());
+    let mut options =
+        vec!["--session", session, "--run", run, "--peer-uid", &uid, "--digest", &engine.digest];
+    options.extend(["--lease", &lease]);
+    if callback.is_some() {
+        options.extend(["--channel", "callback"]);
+    }
+    let settings = [
+        ("NAME", directory(id).as_str()),
+        ("PLACES", &places.join(" ")),
+        ("ROOM_KIB", &ROOM_KIB.to_string()),
+        ("PATIENCE", &TIMEOUT.to_string()),
+        ("LENGTH", &length.to_string()),
+        ("COMPRESSED", yes(probe.gzip)),
+        ("CONFIG", yes(callback.is_some())),
+    ]
+    .map(|(name, value)| (name, value.to_owned()));
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    program(include_str!("deploy.sh"), &settings, &options)
 }
 
 /// Sends what the script asks for, until it has come to its end: the binary unless it has found the
@@ -210,7 +166,7 @@ async fn answer(
         let asks = |o: &Output| {
             (waits && o.stdout.contains(ASKS_ENGINE)) || o.stdout.matches(ASKS_CONFIG).count() > given
         };
-        if !shell.read_until(|o| asks(o) || o.stdout.contains(END)).await || !asks(shell.so_far()) {
+        if !shell.read_until(|o| asks(o) || o.stdout.contains(END)).await? || !asks(shell.so_far()) {
             return Ok(());
         }
         if let Some(payload) = payload.take_if(|_| shell.so_far().stdout.contains(ASKS_ENGINE)) {
@@ -225,9 +181,7 @@ async fn answer(
 /// Whether this may be our directory. Its name becomes part of further commands.
 fn is_ours(dir: &str, id: &str) -> bool {
     let name = directory(id);
-    PLACES
-        .split(' ')
-        .any(|place| dir.strip_prefix(place).and_then(|rest| rest.strip_prefix('/')) == Some(&*name))
+    PLACES.iter().any(|place| dir.strip_prefix(place).and_then(|rest| rest.strip_prefix('/')) == Some(&*name))
 }
 
 fn last_after<'a>(printed: &'a str, prefix: &str) -> Option<&'a str> {

@@ -5,8 +5,7 @@
 //! shell runs is seen by its own line.
 
 use super::Machine;
-use super::probe::unusable;
-use super::script::{READER, READY, as_user};
+use super::script::{READY, as_user, command_line, reader};
 use crate::failure::Failure;
 use crate::ssh::exec::Terminal;
 use crate::ssh::{Credentials, Output, Running};
@@ -39,8 +38,8 @@ impl Machine {
     ///
     /// # Errors
     /// `ShellUnusable`, `NotRoot`, `SudoMissing`, `SudoDenied`, `SudoPasswordRejected`,
-    /// `SudoAsksAnotherPassword`, `SuPasswordRejected`, `SuFailed`, `SecretIncomplete`,
-    /// `ConnectionLost`.
+    /// `SudoAsksAnotherPassword`, `SuPasswordRejected`, `SuFailed`, `SshTerminalRefused`,
+    /// `SecretIncomplete`, and those of running a command.
     pub(super) async fn root_shell(
         &self,
         privilege: Privilege,
@@ -71,10 +70,10 @@ impl Machine {
 
     async fn plain_shell(&self) -> Result<Running, Failure> {
         let mut shell = self.connection.start(&as_user(), Terminal::No).await?;
-        if shell.read_until(is_ready).await {
+        if shell.read_until(is_ready).await? {
             return Ok(shell);
         }
-        Err(unusable(self, shell.so_far()))
+        Err(self.unusable(shell.so_far()))
     }
 
     async fn by_sudo(&self, credentials: &Credentials) -> Result<Running, Failure> {
@@ -90,6 +89,7 @@ impl Machine {
         match self.sudo_dialogue(&mut shell, credentials).await? {
             Some(true) => Ok(shell),
             Some(false) => Err(self.sudo_rejected(shell.so_far(), credentials)),
+            None if shell.so_far().no_terminal => Err(self.sudo_without_terminal()),
             None => Err(self.sudo_denied()),
         }
     }
@@ -101,7 +101,7 @@ impl Machine {
         shell: &mut Running,
         credentials: &Credentials,
     ) -> Result<Option<bool>, Failure> {
-        shell.read_until(|o| is_ready(o) || prompts(o) > 0).await;
+        shell.read_until(|o| is_ready(o) || prompts(o) > 0).await?;
         if is_ready(shell.so_far()) {
             return Ok(Some(true));
         }
@@ -112,7 +112,7 @@ impl Machine {
         shell.send(Bytes::from(format!("{password}\n"))).await?;
         // A second prompt means that the password was wrong. It is not answered: every wrong
         // answer counts with the machine's lock-out.
-        shell.read_until(|o| is_ready(o) || prompts(o) > 1).await;
+        shell.read_until(|o| is_ready(o) || prompts(o) > 1).await?;
         Ok(Some(is_ready(shell.so_far())))
     }
 
@@ -153,22 +153,22 @@ impl Machine {
         };
         // su reads passwords from a terminal; some of them, where they get none, from standard input.
         let asks = |o: &Output| [&o.stdout, &o.stderr].iter().any(|text| text.trim_end().ends_with(':'));
-        let command = format!("exec env LC_ALL=C su root -s /bin/sh -c '{READER}'");
+        let command = command_line(&["env", "LC_ALL=C", "su", "root", "-s", "/bin/sh", "-c", reader()]);
         let mut shell = self.connection.start(&command, Terminal::Yes).await?;
-        shell.read_until(|o| is_ready(o) || asks(o)).await;
+        shell.read_until(|o| is_ready(o) || asks(o)).await?;
         if is_ready(shell.so_far()) {
             return Ok(shell);
         }
         if !asks(shell.so_far()) {
-            return Err(self.su_failed(&last_line(&shell.so_far().stdout)));
+            return Err(self.su_failed(shell.so_far()));
         }
         shell.send(Bytes::from(format!("{secret}\n"))).await?;
-        if shell.read_until(is_ready).await {
+        if shell.read_until(is_ready).await? {
             return Ok(shell);
         }
         // What looked like a prompt were the words of somebody who does not find su.
         if shell.so_far().status == Some(NO_SUCH_COMMAND) {
-            return Err(self.su_failed("there is no su"));
+            return Err(self.su_missing());
         }
         Err(Failure::new(
             Reason::SuPasswordRejected,
@@ -179,12 +179,41 @@ impl Machine {
         ))
     }
 
-    fn su_failed(&self, words: &str) -> Failure {
+    fn su_failed(&self, output: &Output) -> Failure {
+        let (node, user) = (&self.connection.node, &self.connection.user);
+        let words = last_line(&format!("{}\n{}", output.stdout, output.stderr));
+        if output.no_terminal {
+            return Failure::new(
+                Reason::SshTerminalRefused,
+                format!(
+                    "su on {node} ended without asking for a password ({words}), and the SSH server gives no terminal to ask on; set PermitTTY yes in its sshd_config and remove no-pty or restrict from the line of {user} in authorized_keys; check also that {user} may use su"
+                ),
+            );
+        }
         Failure::new(
             Reason::SuFailed,
             format!(
-                "su on {} ended without asking for a password ({words}); check that su is installed and that user {} may use it",
+                "su on {node} ended without asking for a password ({words}); check that su is installed and that user {user} may use it"
+            ),
+        )
+    }
+
+    fn su_missing(&self) -> Failure {
+        Failure::new(
+            Reason::SuFailed,
+            format!(
+                "su on {} ended without asking for a password (there is no su); check that su is installed and that user {} may use it",
                 self.connection.node, self.connection.user
+            ),
+        )
+    }
+
+    fn sudo_without_terminal(&self) -> Failure {
+        let (node, user) = (&self.connection.node, &self.connection.user);
+        Failure::new(
+            Reason::SshTerminalRefused,
+            format!(
+                "sudo on {node} did not ask user {user} for a password, and the SSH server gives no terminal, on which sudo may insist; set PermitTTY yes in its sshd_config and remove no-pty or restrict from the line of {user} in authorized_keys, or remove requiretty from the sudo configuration and check that it lets {user} run /bin/sh as root"
             ),
         )
     }
@@ -238,9 +267,14 @@ impl Machine {
 }
 
 fn sudo(terminal: Terminal) -> String {
+    let prompt = format!("{PROMPT}%p:");
+    let mut words = vec!["env", "LC_ALL=C", "sudo"];
     // On a terminal sudo must read the password from it: -S would leave the echo on.
-    let from = if terminal == Terminal::Yes { "" } else { "-S " };
-    format!("exec env LC_ALL=C sudo {from}-p '{PROMPT}%p:' /bin/sh -c '{READER}'")
+    if terminal == Terminal::No {
+        words.push("-S");
+    }
+    words.extend(["-p", &prompt, "/bin/sh", "-c", reader()]);
+    command_line(&words)
 }
 
 fn is_ready(output: &Output) -> bool {
@@ -274,7 +308,7 @@ mod tests {
     use super::*;
 
     fn output(stderr: &str) -> Output {
-        Output { status: None, stdout: String::new(), stderr: stderr.into() }
+        Output { stderr: stderr.into(), ..Output::default() }
     }
 
     #[test]

@@ -1,11 +1,8 @@
 //! What must be known before an engine can be brought: system, architecture, who we are.
 
-use super::script::{END, as_user, between, one_line};
+use super::script::{as_user, between, program};
 use super::{Machine, PLACES, directory};
 use crate::failure::Failure;
-use crate::ssh::Output;
-use bytes::Bytes;
-use farrier_update::Reason;
 use std::time::Duration;
 
 /// How long the few lines of a probe may take on a machine under load.
@@ -32,22 +29,18 @@ impl Machine {
     /// Probes the machine.
     ///
     /// # Errors
-    /// `ShellUnusable`, `ConnectionLost`.
+    /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command.
     pub async fn probe(&self) -> Result<Probe, Failure> {
-        let name = directory(&self.id);
-        let script = one_line(&format!(
-            "echo from ${{SSH_CONNECTION%% *}}; echo system $(uname -s); echo arch $(uname -m); echo uid $(id -u);
-             command -v gzip >/dev/null 2>&1 && echo gzip yes;
-             for b in {PLACES}; do [ -d $b/{name} ] && echo existing $b/{name}; done;
-             echo {END};"
-        ));
-        let output = self.connection.run(&as_user(), vec![Bytes::from(script)], LIMIT).await?;
-        let lines = between(&output.stdout).ok_or_else(|| unusable(self, &output))?;
-        Ok(read(&lines))
+        let program = program(include_str!("probe.sh"), &[("NAME", &directory(&self.id))], PLACES);
+        let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
+        match between(&output.stdout) {
+            Some(lines) => Ok(read(&lines)),
+            None => Err(self.unusable_or_sftp(&output).await),
+        }
     }
 }
 
-fn read(lines: &[String]) -> Probe {
+pub(super) fn read(lines: &[String]) -> Probe {
     let mut probe = Probe { uid: u32::MAX, ..Probe::default() };
     for line in lines {
         match line.split_once(' ') {
@@ -61,23 +54,6 @@ fn read(lines: &[String]) -> Probe {
         }
     }
     probe
-}
-
-/// The user's shell does not run commands.
-pub(super) fn unusable(machine: &Machine, output: &Output) -> Failure {
-    let printed = [output.stdout.as_str(), output.stderr.as_str()].join(" ");
-    let printed: String =
-        printed.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
-    let words = if printed.is_empty() { String::new() } else { format!(", it printed \"{printed}\"") };
-    Failure::new(
-        Reason::ShellUnusable,
-        format!(
-            "user {} of {} signed in, but its login shell did not run /bin/sh (exit status {}{words}); give the user a shell that runs commands",
-            machine.connection.user,
-            machine.connection.node,
-            output.status.map_or_else(|| "unknown".to_owned(), |s| s.to_string()),
-        ),
-    )
 }
 
 #[cfg(test)]

@@ -4,16 +4,15 @@
 //! machine that has neither the engine is asked, once it is there.
 
 use super::Machine;
-use super::probe::unusable;
-use super::script::{END, as_user, between, is_word, one_line};
+use super::script::{as_user, between, code, is_word, program};
 use crate::failure::Failure;
 use bytes::Bytes;
 use farrier_protocol::{Dial, DialOutcome, PREFLIGHT};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long one address is tried: three SYNs of Linux, sent after 0, 1 and 3 seconds.
-const TRY: u32 = 4;
+/// How many seconds one address is tried: three SYNs of Linux, sent after 0, 1 and 3 seconds.
+const TRY: &str = "4";
 
 /// How long all of it may take; the addresses are tried at the same time.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -29,65 +28,50 @@ impl Machine {
     /// with.
     ///
     /// # Errors
-    /// `ShellUnusable`, `ConnectionLost`.
+    /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command.
     pub async fn reach(&self, targets: &[(String, u16)]) -> Result<Vec<Dial>, Failure> {
-        let lines = self.lines_of(&script(targets)).await?;
+        let lines = self.lines_of(reach_program(targets)).await?;
         Ok(lines.iter().filter_map(|line| read(line)).collect())
     }
 
     /// The same by the engine in this directory. Empty: it could not be run.
     ///
     /// # Errors
-    /// `ShellUnusable`, `ConnectionLost`.
+    /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command.
     pub async fn reach_by_engine(&self, dir: &str, addresses: &[String]) -> Result<Vec<Dial>, Failure> {
-        let lines = self.lines_of(&by_engine(dir, addresses)).await?;
+        let lines = self.lines_of(engine_program(dir, addresses)).await?;
         Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
-    async fn lines_of(&self, script: &str) -> Result<Vec<String>, Failure> {
-        let output = self.connection.run(&as_user(), vec![Bytes::from(one_line(script))], LIMIT).await?;
-        between(&output.stdout).ok_or_else(|| unusable(self, &output))
+    async fn lines_of(&self, program: Bytes) -> Result<Vec<String>, Failure> {
+        let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
+        between(&output.stdout).ok_or_else(|| self.unusable(&output))
     }
 }
 
-/// Prints a line for each call: how it ended, the machine's own address, `up` once the connection
-/// stands, the words of the system. The own address is that of a UDP socket to the same place,
-/// through which nothing is sent: it is known whatever becomes of the connection.
-fn script(targets: &[(String, u16)]) -> String {
+/// Tries these by the machine's own means. What is no address or name could not be told apart in
+/// the lines that are printed, and is left out.
+pub(super) fn reach_program(targets: &[(String, u16)]) -> Bytes {
     let targets = targets.iter().filter(|(host, _)| is_word(host));
-    let calls = targets.map(|(host, port)| format!("t {host} {port} &")).collect::<Vec<_>>().join(" ");
-    // Words of the system are in English, and in one line.
-    format!(
-        "export LC_ALL=C;
-         t() {{
-           s={NO_TOOL}; m=;
-           if command -v timeout >/dev/null 2>&1 && command -v bash >/dev/null 2>&1; then
-             m=$(timeout {TRY} bash -c 'trap \"\" PIPE; printf -v p %04X $1;
-               (exec 4<>/dev/udp/$0/$1; for f in udp udp6; do
-                 while read -r _ l r _; do case $r in *:$p) echo own $l $r;; esac; done </proc/net/$f;
-               done) 2>/dev/null;
-               exec 3<>/dev/tcp/$0/$1 || exit 1; echo up;
-               echo {PREFLIGHT} >&3; read -r -n 1 -u 3 x' $1 $2 2>&1 </dev/null); s=$?;
-           elif command -v python3 >/dev/null 2>&1; then
-             m=$(python3 -c 'import socket,sys;a=(sys.argv[1],int(sys.argv[2]));f=socket.getaddrinfo(*a)[0];u=socket.socket(f[0],socket.SOCK_DGRAM);u.connect_ex(f[4]);print(\"own\",u.getsockname()[0],\"here\");c=socket.create_connection(a,{TRY});print(\"up\");c.sendall(b\"{PREFLIGHT}\\n\");sys.exit(0 if c.recv(1) else 1)' $1 $2 2>&1 </dev/null); s=$?;
-           fi;
-           echo reach $1 $2 $s $m;
-         }};
-         {calls} wait; echo {END};"
-    )
+    let words: Vec<String> = targets.flat_map(|(host, port)| [host.clone(), port.to_string()]).collect();
+    let settings = [
+        ("TRY", TRY),
+        ("GREETING", PREFLIGHT),
+        ("IN_BASH", &code(include_str!("reach.bash"))),
+        ("IN_PYTHON", include_str!("reach.py")),
+    ];
+    program(include_str!("reach.sh"), &settings, &words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// The engine tries them. An address of IPv6 stands in brackets, which a shell would take for a
-/// pattern.
-fn by_engine(dir: &str, addresses: &[String]) -> String {
-    let unbracketed = |address: &str| address.replace(['[', ']'], "");
-    let plain = addresses.iter().filter(|address| is_word(&unbracketed(address)));
-    let quoted: Vec<String> = plain.map(|address| format!("'{address}'")).collect();
-    format!("{dir}/engine reach {}; echo {END};", quoted.join(" "))
+/// The same by the engine.
+pub(super) fn engine_program(dir: &str, addresses: &[String]) -> Bytes {
+    let engine = format!("{dir}/engine");
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    program(include_str!("reach-engine.sh"), &[("ENGINE", &engine)], &addresses)
 }
 
 /// One line of the script's; `None` where nothing was tried.
-fn read(line: &str) -> Option<Dial> {
+pub(super) fn read(line: &str) -> Option<Dial> {
     let mut words = line.strip_prefix("reach ")?.splitn(4, ' ');
     let (host, port, status) = (words.next()?, words.next()?, words.next()?);
     let (from, stood, said) = told(words.next().unwrap_or_default(), host);
@@ -155,7 +139,6 @@ fn from_table(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::WRONG_WORDS;
     use super::*;
 
     #[test]
@@ -202,21 +185,5 @@ mod tests {
         assert_eq!(from("reach 10.0.0.1 63002 1 own 0.0.0.0 here"), None, "no route");
         assert_eq!(from("reach 10.0.0.1 63002 1 own x"), None);
         assert_eq!(from("reach 10.0.0.1 63002 1 own zz:1 yy:2"), None);
-    }
-
-    /// Whoever may write a ManagedNode would be root on every machine that it names.
-    #[test]
-    fn nothing_but_addresses_and_names_gets_into_a_script() {
-        let fits = "fe80::1%eth0.7";
-        assert!(script(&[(fits.into(), 1)]).contains("t fe80::1%eth0.7 1 &"));
-        assert!(by_engine("/run/x", &[format!("[{fits}]:1")]).contains("reach '[fe80::1%eth0.7]:1';"));
-        for wrong in WRONG_WORDS {
-            assert_eq!(script(&[((*wrong).into(), 1)]), script(&[]), "{wrong}");
-            for address in [format!("{wrong}:1"), format!("[fe80::1%{wrong}]:1")] {
-                let harmless =
-                    wrong.is_empty() || by_engine("/run/x", &[address]) == by_engine("/run/x", &[]);
-                assert!(harmless, "{wrong}");
-            }
-        }
     }
 }

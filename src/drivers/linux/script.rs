@@ -1,35 +1,72 @@
-//! How a shell script gets onto a machine whatever the user's login shell is.
+//! How a program gets onto a machine whatever the user's login shell is.
 //!
 //! The command line given to the login shell is constant and made of characters that mean the same
-//! in every shell. It starts `/bin/sh`, which says that it is there and then reads the real script
-//! as one line from its standard input. So the script needs no quoting, is in no process list, and
-//! may be followed by data.
+//! in every shell. It starts `/bin/sh`, which says that it is there and then reads the program as
+//! one line from its standard input. So the program is in no process list, and may be followed by
+//! data.
+//!
+//! The programs are the `.sh` files beside this one. They get what they need as shell variables and
+//! as positional parameters, and everything that stands in them is quoted by [`quote`].
+
+use bytes::Bytes;
 
 /// Printed by our shell before anything else, after whatever banner the login shell printed.
 pub(super) const READY: &str = "farrier-ready-1";
 
-/// Ends the output of a script that came through.
+/// Ends the output of a program that came through.
 pub(super) const END: &str = "farrier-end-1";
 
-/// What `/bin/sh` is given. `stty` matters only on a terminal: nothing may be translated there.
-pub(super) const READER: &str =
-    "stty raw -echo 2>/dev/null; echo farrier-ready-1; IFS= read -r l; eval \"$l\"";
+/// What `/bin/sh` is given: see there.
+pub(super) fn reader() -> &'static str {
+    include_str!("reader.sh").lines().last().unwrap_or_default()
+}
 
 /// The command for the user itself.
 pub(super) fn as_user() -> String {
-    format!("exec /bin/sh -c '{READER}'")
+    command_line(&["/bin/sh", "-c", reader()])
 }
 
-/// A script as the one line that is read: newlines become blanks. Scripts therefore end each
-/// statement with a semicolon, and have no comments and no here-documents.
-pub(super) fn one_line(script: &str) -> String {
-    let mut line = script.split('\n').map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
-    line.push('\n');
-    line
+/// A command line for a login shell, which gives way to the command. The words must have no
+/// character that means something else in some shell even between quotes: quotes, backslashes,
+/// exclamation marks, newlines.
+pub(super) fn command_line(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
+    format!("exec {}", words.join(" "))
 }
 
-/// Whether a text is an address, a name or an id and nothing else, so that it may become part of a
-/// script.
+/// A text as one word of a shell's, with the same bytes. A NUL, which no word can have, is left out.
+pub(super) fn quote(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/.:_-+=@,".contains(&byte);
+    if !text.is_empty() && !text.starts_with('=') && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\0', "").replace('\'', r"'\''"))
+}
+
+/// One of our scripts as the line that is read on the machine. `settings` become its variables,
+/// `arguments` its positional parameters; [`END`] is printed when it came to its end.
+pub(super) fn program(script: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Bytes {
+    let mut lines: Vec<String> =
+        settings.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+    let arguments = arguments.iter().map(|argument| quote(argument));
+    lines
+        .push(["set".to_owned(), "--".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" "));
+    lines.push(code(script));
+    lines.push(format!("echo {END}"));
+    let text = lines.join("\n");
+    // `read` takes one line, and `printf %b` makes several of it again.
+    let line = text.replace('\\', r"\\").replace('\n', r"\n");
+    Bytes::from(format!("eval \"$(printf %b {})\"\n", quote(&line)))
+}
+
+/// A script without indentation and without lines that are comments: many shells read a line byte
+/// by byte. So scripts have no here-documents, and no text of several lines.
+pub(super) fn code(script: &str) -> String {
+    let lines = script.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a text is an address or a name and nothing else.
 pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".:%-_".contains(&b))
 }
@@ -47,34 +84,16 @@ pub(super) fn between(output: &str) -> Option<Vec<String>> {
     )
 }
 
-/// Words that a shell would obey.
-#[cfg(test)]
-pub(super) const WRONG_WORDS: &[&str] = &[
-    "",
-    "10.0.0.1; reboot",
-    "$(reboot)",
-    "a b",
-    "`x`",
-    "a'b",
-    "x';reboot;'",
-    "a\nb",
-    "a&b",
-    "a|b",
-    "*",
-    "~",
-    "ä",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn words_are_addresses_names_and_ids() {
+    fn words_are_addresses_and_names() {
         for word in ["fe80::1%eth0.7", "runner-1.example.net", "0b3ee0c4-3c0e-4f6e-8ff6-3f0f7ad1a3d1"] {
             assert!(is_word(word), "{word}");
         }
-        for wrong in WRONG_WORDS {
+        for wrong in ["", "10.0.0.1; reboot", "$(reboot)", "a b", "a'b", "a\nb", "*", "~", "ä"] {
             assert!(!is_word(wrong), "{wrong}");
         }
     }
@@ -82,6 +101,7 @@ mod tests {
     #[test]
     fn the_command_line_means_the_same_in_every_shell() {
         let command = as_user();
+        assert!(command.contains(READY), "{command}");
         assert_eq!(command.matches('\'').count(), 2);
         for forbidden in ['\\', '!', '\n', '`', '%'] {
             assert!(!command.contains(forbidden), "{forbidden:?} means something else in some shell");

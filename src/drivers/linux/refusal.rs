@@ -1,0 +1,85 @@
+//! What a machine ran in place of our shell, as far as it shows.
+//!
+//! A forced command, a login shell and `command=` in `authorized_keys` look the same from outside:
+//! a command was started, and our shell has not said that it is there. What that command did, and
+//! whether the server would transfer files, narrow it down. The message names what is left.
+
+use super::Machine;
+use crate::failure::Failure;
+use crate::ssh::Output;
+use bytes::Bytes;
+use farrier_update::Reason;
+use std::time::Duration;
+
+/// How long an SFTP server may take to greet: it is asked right after another command has ended.
+const SFTP_LIMIT: Duration = Duration::from_secs(5);
+
+/// `SSH_FXP_INIT` for version 3 of the protocol: length, type, version.
+const SFTP_INIT: &[u8] = &[0, 0, 0, 5, 1, 0, 0, 0, 3];
+
+/// What follows the length in the answer of every SFTP server: `SSH_FXP_VERSION`, version 3.
+const SFTP_VERSION: &str = "\u{2}\0\0\0\u{3}";
+
+/// What was run in place of our shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Instead {
+    /// Nothing, but the server transfers files for the account.
+    Sftp,
+    /// A command that succeeds and is not ours.
+    Another,
+    /// Nothing that works.
+    Nothing,
+}
+
+impl Machine {
+    /// The failure for a command line of ours that ended without our shell.
+    pub(super) fn unusable(&self, output: &Output) -> Failure {
+        let instead = if output.status == Some(0) { Instead::Another } else { Instead::Nothing };
+        self.replaced(instead, output)
+    }
+
+    /// The same, after a look whether the account may use SFTP: then somebody has set that up.
+    pub(super) async fn unusable_or_sftp(&self, output: &Output) -> Failure {
+        if tokio::time::timeout(SFTP_LIMIT, self.speaks_sftp()).await == Ok(true) {
+            return self.replaced(Instead::Sftp, output);
+        }
+        self.unusable(output)
+    }
+
+    async fn speaks_sftp(&self) -> bool {
+        let Ok(mut server) = self.connection.subsystem("sftp").await else { return false };
+        let sent = server.send(Bytes::from_static(SFTP_INIT)).await;
+        // The length is the first thing that is said, and no text begins with such a byte.
+        let greeted = |o: &Output| o.stdout.starts_with('\0') && o.stdout.contains(SFTP_VERSION);
+        sent.is_ok() && server.read_until(greeted).await.unwrap_or(false)
+    }
+
+    fn replaced(&self, instead: Instead, output: &Output) -> Failure {
+        let (node, user) = (&self.connection.node, &self.connection.user);
+        let status = output.status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
+        let printed = [output.stdout.as_str(), output.stderr.as_str()].join(" ");
+        let printed: String =
+            printed.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
+        let words = if printed.is_empty() { String::new() } else { format!(", it printed \"{printed}\"") };
+        match instead {
+            Instead::Sftp => Failure::new(
+                Reason::SftpOnly,
+                format!(
+                    "user {user} of {node} signed in, but may use SFTP only, and run no commands (exit status {status}{words}); exempt {user} from ForceCommand internal-sftp in sshd_config (look for it in Match blocks), give it a login shell that runs commands if it has none, or sign in as another user"
+                ),
+            ),
+            Instead::Another => Failure::new(
+                Reason::SshCommandReplaced,
+                format!(
+                    "user {user} of {node} signed in, but something else was run in place of /bin/sh, and succeeded (exit status 0{words}); exempt {user} from ForceCommand in sshd_config, remove command= from its line in authorized_keys, or give it a login shell that runs commands"
+                ),
+            ),
+            Instead::Nothing => Failure::new(
+                Reason::ShellUnusable,
+                format!(
+                    "user {user} of {node} signed in, but its login shell did not run /bin/sh (exit status {status}{words}); give the user a shell that runs commands, and look for ForceCommand in sshd_config and for command= in authorized_keys"
+                ),
+            ),
+        }
+    }
+}

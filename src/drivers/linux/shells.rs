@@ -1,0 +1,125 @@
+//! Our scripts, run by every shell that is `/bin/sh` somewhere. A shell that is not installed fails
+//! its tests: hack/check.d/50-unit installs all of them.
+
+mod deploy;
+mod scripts;
+
+use super::script::{END, READY, reader};
+use bytes::Bytes;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// Debian, Alpine and appliances, RHEL and SUSE, old habits, Android.
+const SHELLS: &[&[&str]] = &[&["dash"], &["busybox", "sh"], &["bash", "--posix"], &["ksh"], &["mksh"]];
+
+/// A shell that waits for its program, as sshd starts it.
+struct Shell {
+    name: String,
+    child: Child,
+    /// `None`: at its end.
+    input: Option<ChildStdin>,
+    output: ChildStdout,
+    printed: Vec<u8>,
+}
+
+impl Shell {
+    fn start(shell: &[&str]) -> Self {
+        Self::start_with(shell, &[])
+    }
+
+    /// With variables of its environment.
+    fn start_with(shell: &[&str], environment: &[(&str, &str)]) -> Self {
+        let name = shell.join(" ");
+        let (program, options) = shell.split_first().unwrap();
+        let mut child = Command::new(find(program))
+            .args(options)
+            .args(["-c", reader()])
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name}: {e}. Next: hack/test unit, or install it"));
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
+        let mut shell = Self { name, child, input, output, printed: Vec::new() };
+        assert!(shell.prints(READY), "{} is there", shell.name);
+        shell
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        // A shell that has ended takes nothing, and what it printed tells more.
+        if let Some(input) = &mut self.input {
+            input.write_all(bytes).and_then(|()| input.flush()).ok();
+        }
+    }
+
+    fn end_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Reads until this is printed. False: the shell has ended without it.
+    fn prints(&mut self, text: &str) -> bool {
+        self.prints_one_of(&[text]).is_some()
+    }
+
+    /// Reads until one of these is printed after what was read before, and returns which.
+    fn prints_one_of<'a>(&mut self, texts: &[&'a str]) -> Option<&'a str> {
+        let from = self.printed.len();
+        let mut byte = [0];
+        loop {
+            let new = self.printed.get(from..).unwrap();
+            if let Some(text) = texts.iter().find(|text| new.ends_with(text.as_bytes())) {
+                return Some(text);
+            }
+            if self.output.read(&mut byte).unwrap() == 0 {
+                return None;
+            }
+            self.printed.extend(byte);
+        }
+    }
+
+    /// Reads to the end, and returns everything.
+    fn ends(mut self) -> String {
+        self.end_input();
+        self.output.read_to_end(&mut self.printed).unwrap();
+        self.child.wait().unwrap();
+        String::from_utf8(std::mem::take(&mut self.printed)).unwrap()
+    }
+}
+
+/// What a program prints between the marks; `None` if it did not come to its end.
+fn output_of(shell: &[&str], environment: &[(&str, &str)], program: &Bytes) -> Option<String> {
+    let mut shell = Shell::start_with(shell, environment);
+    shell.send(program);
+    let printed = shell.ends();
+    let (_, body) = printed.split_once(&format!("{READY}\n"))?;
+    body.strip_suffix(&format!("{END}\n")).map(str::to_owned)
+}
+
+/// Does the same with every shell, side by side.
+fn with_every_shell(test: impl Fn(&[&str]) + Sync) {
+    std::thread::scope(|scope| {
+        let test = &test;
+        for shell in SHELLS {
+            scope.spawn(move || test(shell));
+        }
+    });
+}
+
+/// Where a program is.
+fn find(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("there is no {program}. Next: hack/test unit, or install it"))
+}
+
+/// A directory for the use of one shell.
+fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// A path as text.
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

@@ -1,0 +1,176 @@
+//! Quoting, and the scripts that only look.
+
+use super::super::probe;
+use super::super::reach::{engine_program, reach_program, read};
+use super::super::script::{code, command_line, program};
+use super::{find, output_of, temporary, text, with_every_shell};
+use farrier_protocol::{DialOutcome, PREFLIGHT};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+
+/// What means something to a shell, to `printf`, or to a terminal.
+const PIECES: &str = "' \" \\ $ ` \n \t \r ! * ? [ ] ~ # & | ; < > ( ) { } % = - \\n \\0047 \\c %b %s \
+    $(reboot) ${x} '' ä 日 \u{1} \u{7f} \u{1b} a B 7 / --";
+
+/// Texts of such pieces and blanks, the same at every run.
+fn texts() -> Vec<String> {
+    let pieces: Vec<&str> = PIECES.split(' ').filter(|piece| !piece.is_empty()).chain([" "]).collect();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        // Marsaglia's xorshift.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 32).unwrap()
+    };
+    let mut texts: Vec<String> = pieces.iter().map(|&piece| piece.to_owned()).collect();
+    texts.push(String::new());
+    for _ in 0..300 {
+        let length = next() % 12;
+        texts.push((0..length).map(|_| pieces[next() % pieces.len()]).collect());
+    }
+    texts
+}
+
+/// Whoever may write a ManagedNode, or choose the name of a run, is root on every machine; or a name
+/// arrives as another one.
+#[test]
+fn what_is_quoted_arrives_byte_for_byte() {
+    let texts = texts();
+    let arguments: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let expected = format!("<{}>\0", texts.join(">\0<"));
+    with_every_shell(|shell| {
+        let script = r#"for word; do printf '<%s>\0' "$word"; done"#;
+        let printed = output_of(shell, &[], &program(script, &[], &arguments)).expect("it came to its end");
+        assert_eq!(printed, expected, "{shell:?}: arguments");
+        let settings: Vec<(&str, &str)> = arguments.iter().map(|&argument| ("WORD", argument)).collect();
+        for setting in settings.chunks(1).step_by(7) {
+            let program = program(r#"printf '<%s>\0' "$WORD""#, setting, &[]);
+            let expected = format!("<{}>\0", setting[0].1);
+            assert_eq!(output_of(shell, &[], &program).as_deref(), Some(&*expected), "{shell:?}: a setting");
+        }
+        let words = [&["printf", r"<%s>\0"], arguments.as_slice()].concat();
+        let (name, options) = shell.split_first().unwrap();
+        let ran =
+            Command::new(find(name)).args(options).args(["-c", &command_line(&words)]).output().unwrap();
+        assert_eq!(String::from_utf8(ran.stdout).unwrap(), expected, "{shell:?}: a command line");
+    });
+}
+
+/// A script that is sent is another one than the file that was checked.
+#[test]
+fn comments_and_indentation_are_all_that_is_left_out() {
+    let script = "# a comment\nif true; then\n  # another\n  echo '# none'\nfi\n";
+    assert_eq!(code(script), "if true; then\necho '# none'\nfi");
+}
+
+/// A machine is taken for one without root, or of another kind.
+#[test]
+fn the_probe_says_what_it_must() {
+    with_every_shell(|shell| {
+        let place = temporary();
+        std::fs::create_dir(place.path().join("farrier-a1")).unwrap();
+        let environment = [("SSH_CONNECTION", "fe80::1%eth0 40000 fe80::2%eth0 22")];
+        let places = ["/nowhere", text(place.path())];
+        let program = program(include_str!("../probe.sh"), &[("NAME", "farrier-a1")], &places);
+        let printed = output_of(shell, &environment, &program).expect("it came to its end");
+        let lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+        let probe = probe::read(&lines);
+        assert_eq!(
+            (probe.system.as_str(), probe.arch.as_str()),
+            ("Linux", std::env::consts::ARCH),
+            "{shell:?}"
+        );
+        assert_eq!(probe.uid, rustix::process::getuid().as_raw(), "{shell:?}");
+        assert_eq!(probe.seen_from.as_deref(), Some("fe80::1%eth0"), "{shell:?}");
+        assert_eq!(probe.existing, [format!("{}/farrier-a1", text(place.path()))], "{shell:?}");
+        assert!(probe.gzip, "{shell:?}");
+    });
+}
+
+/// A machine counts as clean on which something of ours is left.
+#[test]
+fn the_last_look_finds_directories_and_processes() {
+    with_every_shell(|shell| {
+        let place = temporary();
+        // Every shell has a name of its own to look for.
+        let name = format!("farrier-{}", text(place.path()).rsplit('.').next().unwrap_or_default());
+        let look = || {
+            let program = program(include_str!("../look.sh"), &[("NAME", &name)], &[text(place.path())]);
+            output_of(shell, &[], &program).expect("it came to its end")
+        };
+        assert_eq!(look(), "", "{shell:?}");
+        let ours = place.path().join(&name);
+        std::fs::create_dir(&ours).unwrap();
+        symlink(find("sleep"), ours.join("sleep")).unwrap();
+        let mut process = Command::new(ours.join("sleep")).arg("60").spawn().unwrap();
+        let expected = format!("left {}\nleft process:{}\n", text(&ours), process.id());
+        assert_eq!(look(), expected, "{shell:?}");
+        process.kill().unwrap();
+        process.wait().unwrap();
+    });
+}
+
+/// A listener that answers what a preflight says.
+fn answering() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut line = [0; PREFLIGHT.len()];
+            if stream.read_exact(&mut line).is_ok() && line == *PREFLIGHT.as_bytes() {
+                stream.write_all(b"y").ok();
+            }
+        }
+    });
+    port
+}
+
+/// The way back is taken for open or shut, and it is the other way round.
+#[test]
+fn the_way_back_is_tried_by_bash_or_by_python_or_not_at_all() {
+    let open = answering();
+    // Nobody has a port that was just given back.
+    let shut = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
+    let python = String::from_utf8(python.stdout).unwrap();
+    let tools = temporary();
+    symlink(python.trim(), tools.path().join("python3")).unwrap();
+    let nothing = temporary();
+    let all = std::env::var("PATH").unwrap();
+    // mksh has no printf of its own.
+    for dir in [&tools, &nothing] {
+        symlink(find("printf"), dir.path().join("printf")).unwrap();
+    }
+    with_every_shell(|shell| {
+        let targets = [("127.0.0.1".to_owned(), open), ("127.0.0.1".into(), shut), ("no; word".into(), 1)];
+        for (path, tried) in [(all.as_str(), true), (text(tools.path()), true), (text(nothing.path()), false)]
+        {
+            let printed = output_of(shell, &[("PATH", path)], &reach_program(&targets)).expect("its end");
+            let mut dials: Vec<_> = printed.lines().filter_map(read).collect();
+            dials.sort_by_key(|dial| dial.result == DialOutcome::Refused);
+            let results: Vec<_> = dials.iter().map(|dial| dial.result).collect();
+            let expected =
+                if tried { vec![DialOutcome::Connected, DialOutcome::Refused] } else { Vec::new() };
+            assert_eq!(results, expected, "{shell:?} with {path}: {printed}");
+            let own = dials.iter().all(|dial| dial.from.is_some_and(|from| from.is_loopback()));
+            assert!(own, "{shell:?} with {path}: {printed}");
+        }
+    });
+}
+
+/// An address in brackets is taken for a pattern, or an address for a command.
+#[test]
+fn the_engine_is_given_the_addresses_as_they_are() {
+    with_every_shell(|shell| {
+        let dir = temporary();
+        let engine = dir.path().join("engine");
+        std::fs::write(&engine, "#!/bin/sh\nprintf '<%s>' \"$@\"\n").unwrap();
+        std::fs::set_permissions(&engine, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let addresses = ["[fe80::1%eth0.7]:1".to_owned(), "$(reboot):1".into(), "a'b".into()];
+        let printed = output_of(shell, &[], &engine_program(text(dir.path()), &addresses));
+        assert_eq!(printed.as_deref(), Some("<reach><[fe80::1%eth0.7]:1><$(reboot):1><a'b>"), "{shell:?}");
+    });
+}

@@ -1,0 +1,258 @@
+//! Servers that refuse: each refusal has a reason of its own, and none is taken for a lost line.
+//!
+//! Real OpenSSH servers are in tests/e2e. This one refuses what OpenSSH can only be built to refuse.
+
+use super::auth::Credentials;
+use super::channels::Count;
+use super::client::Client;
+use super::connect::{Connection, connect};
+use super::dial::{Family, Target};
+use super::exec::Terminal;
+use super::hostkey::HostKeys;
+use crate::failure::Failure;
+use bytes::Bytes;
+use farrier_update::Reason;
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, Session, run_stream};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How long a command may take in these tests, where that is what is tested.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Far less than any limit of ours, and more than a busy machine needs to answer.
+const MAX_CONCURRENT: Duration = Duration::from_secs(5);
+
+/// A server that grants `sessions` at a time and closes a channel when it has seen the end of its
+/// input, or at once.
+struct Server {
+    sessions: usize,
+    open: usize,
+    /// As sshd does it: the request that follows the end of a channel is read before the slot is free.
+    frees_late: bool,
+    terminals: bool,
+}
+
+impl Server {
+    fn with_sessions(sessions: usize) -> Self {
+        Self { sessions, open: 0, frees_late: false, terminals: true }
+    }
+
+    fn end(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
+        session.data(channel, Bytes::from_static(b"done"))?;
+        session.exit_status_request(channel, 0)?;
+        session.eof(channel)?;
+        session.close(channel)?;
+        self.frees_late = true;
+        Ok(())
+    }
+}
+
+impl Handler for Server {
+    type Error = russh::Error;
+
+    async fn auth_none(&mut self, _user: &str) -> Result<Auth, Self::Error> {
+        Ok(Auth::Accept)
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if self.open < self.sessions {
+            self.open += 1;
+            reply.accept().await;
+        } else {
+            reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        }
+        if std::mem::take(&mut self.frees_late) {
+            self.open -= 1;
+        }
+        Ok(())
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        _term: &str,
+        _col_width: u32,
+        _row_height: u32,
+        _pix_width: u32,
+        _pix_height: u32,
+        _modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if self.terminals { session.channel_success(channel) } else { session.channel_failure(channel) }
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        match command {
+            b"refused" => session.channel_failure(channel),
+            b"unanswered" => Ok(()),
+            b"hangup" => Err(russh::Error::HUP),
+            b"reads" => session.channel_success(channel),
+            _ => {
+                session.channel_success(channel)?;
+                self.end(channel, session)
+            }
+        }
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        self.end(channel, session)
+    }
+}
+
+/// A connection to such a server, signed in.
+async fn connected(server: Server) -> Connection {
+    let key = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[7; 32]));
+    let key = PrivateKey::new(key, "").unwrap();
+    let config = russh::server::Config { keys: vec![key], ..Default::default() };
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move { run_stream(Arc::new(config), theirs, server).await?.await });
+    let (counter, channels) = watch::channel(Count::default());
+    let keys = HostKeys::parse("db", std::iter::empty(), true).unwrap();
+    let client = Client::new(keys, Arc::default(), counter);
+    let config = Arc::new(russh::client::Config::default());
+    let mut handle = russh::client::connect_stream(config, ours, client).await.unwrap();
+    assert!(handle.authenticate_none("ops").await.unwrap().success());
+    let (node, user) = ("db".to_owned(), "ops".to_owned());
+    Connection { handle, channels, node, address: "::1".into(), user, first_key: None }
+}
+
+async fn run(connection: &Connection, command: &str) -> Result<String, Failure> {
+    connection.run(command, Vec::new(), MAX_CONCURRENT).await.map(|output| output.stdout)
+}
+
+/// A hardened server (`MaxSessions 1`) keeps its machine from ever being updated.
+#[tokio::test]
+async fn one_session_at_a_time_is_enough() {
+    let connection = connected(Server::with_sessions(1)).await;
+    for _ in 0..3 {
+        assert_eq!(run(&connection, "ends").await.unwrap(), "done");
+    }
+    // The server still holds it when the next one is asked for.
+    let first = connection.start("reads", Terminal::No).await.unwrap();
+    let next = run(&connection, "ends");
+    let (next, ()) = tokio::join!(next, async { drop(first) });
+    assert_eq!(next.unwrap(), "done");
+}
+
+/// `MaxSessions 0` looks like a network that fails, is tried again and again, and counts the machine
+/// as unreachable.
+#[tokio::test]
+async fn a_server_that_opens_no_session_is_named_at_once() {
+    let begun = Instant::now();
+    let failure = run(&connected(Server::with_sessions(0)).await, "ends").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::SshSessionRefused);
+    assert!(failure.message.contains("MaxSessions"), "{failure}");
+    assert!(begun.elapsed() < MAX_CONCURRENT, "{:?}", begun.elapsed());
+}
+
+/// A command that hangs on a server with one session keeps the attempt for ever.
+#[tokio::test]
+async fn a_session_that_does_not_end_is_not_waited_for_without_limit() {
+    let connection = connected(Server::with_sessions(1)).await;
+    let held = connection.start("reads", Terminal::No).await.unwrap();
+    let failure = connection.open_within(SHORT).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::CommandTimedOut, "{failure}");
+    drop(held);
+}
+
+/// A server that runs no commands is waited for until the time is over, or is called a lost line.
+#[tokio::test]
+async fn a_refused_command_is_known_before_its_input_is_sent() {
+    let connection = connected(Server::with_sessions(1)).await;
+    // More than any server takes before somebody reads it.
+    let input = vec![Bytes::from(vec![0; 8 << 20])];
+    let failure = connection.run("refused", input, MAX_CONCURRENT).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::SshCommandRefused, "{failure}");
+}
+
+/// An input that a command does not read keeps what it printed from being seen.
+#[tokio::test]
+async fn a_command_that_ends_without_reading_its_input_is_done() {
+    let connection = connected(Server::with_sessions(1)).await;
+    let input = vec![Bytes::from(vec![0; 8 << 20])];
+    assert_eq!(connection.run("ends", input, MAX_CONCURRENT).await.unwrap().stdout, "done");
+}
+
+/// A refused terminal (`PermitTTY no`) is taken for sudo's refusal, or for that of the command.
+#[tokio::test]
+async fn a_refused_terminal_is_known_and_the_command_runs() {
+    for terminals in [true, false] {
+        let connection = connected(Server { terminals, ..Server::with_sessions(1) }).await;
+        let mut running = connection.start("ends", Terminal::Yes).await.unwrap();
+        let output = running.finish().await.unwrap();
+        assert_eq!((output.no_terminal, output.stdout.as_str()), (!terminals, "done"));
+    }
+}
+
+/// A machine that is lost is not tried again, because it looks like one that refuses.
+#[tokio::test]
+async fn a_lost_connection_is_a_lost_connection() {
+    let connection = connected(Server::with_sessions(1)).await;
+    let failure = run(&connection, "hangup").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
+    let failure = run(&connection, "ends").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
+    let connection = connected(Server::with_sessions(1)).await;
+    let mut running = connection.start("hangup", Terminal::No).await.unwrap();
+    let failure = running.read_until(|_| false).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
+}
+
+/// A login script that hangs counts its machine as unreachable.
+#[tokio::test]
+async fn a_command_that_was_started_and_hangs_is_no_lost_line() {
+    for (command, reason) in [("reads", Reason::CommandTimedOut), ("unanswered", Reason::ConnectionLost)] {
+        let connection = connected(Server::with_sessions(1)).await;
+        let mut running = connection.start(command, Terminal::No).await.unwrap();
+        tokio::time::timeout(SHORT, running.read_until(|_| false)).await.unwrap_err();
+        assert_eq!(running.too_slow(SHORT).reason, reason, "{command}");
+    }
+}
+
+/// A server that admits nobody at the moment (`MaxStartups`) is taken for something else on its port.
+#[tokio::test]
+async fn a_server_that_hangs_up_before_the_handshake_is_told_by_what_it_said() {
+    for (said, reason, words) in [
+        (&b""[..], Reason::ConnectionClosed, "MaxStartups"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", Reason::ConnectionClosed, "MaxStartups"),
+        (b"Exceeded MaxStartups\r\n", Reason::NotAnSshServer, "\"Exceeded MaxStartups\""),
+        (b"HTTP/1.0 400 Bad Request\r\n\r\n", Reason::NotAnSshServer, "\"HTTP/1.0 400 Bad Request\""),
+    ] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(said).await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+        let families = vec![Family::V4];
+        let target = Target { node: "db".into(), addresses: vec!["127.0.0.1".into()], families, port };
+        let credentials = Credentials {
+            user: "ops".into(),
+            source: "db".into(),
+            password: None,
+            key: None,
+            sudo_password: None,
+            su_password: None,
+        };
+        let failure = connect(&target, &HostKeys::default(), &credentials, |_| ()).await.err().unwrap();
+        assert_eq!(failure.reason, reason, "{failure}");
+        assert!(failure.message.contains(words), "{failure}");
+    }
+}

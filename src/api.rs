@@ -14,6 +14,7 @@ pub mod managed_node;
 pub mod node_inventory;
 pub mod node_update;
 pub mod quantity;
+pub mod tls;
 pub mod update_run;
 
 pub use baseline::{Baseline, BaselineSpec, BaselineStatus};

@@ -4,11 +4,13 @@ use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Insta
 use crate::api::managed_node::{
     AddressFamily, Channel as ApiChannel, ManagedNode, NodeType, Privilege as ApiPrivilege,
 };
+use crate::api::tls::{Tls, TlsPolicy};
 use crate::api::update_run::{
     DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
 };
 use crate::drivers::linux::Privilege;
 use crate::ssh::{Family, Target};
+use crate::tls::{Fingerprint, NotAFingerprint, Rule};
 use farrier_network::{Channel, MachineType};
 use farrier_protocol::Detect;
 use farrier_update::run::{Desired, Operation};
@@ -16,6 +18,7 @@ use farrier_update::{
     AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed, Requirement,
 };
 use kube::ResourceExt;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Where a text is no duration, which the schema refuses.
@@ -62,6 +65,23 @@ pub fn component(from: &ApiComponent) -> Component {
         interruptible: *interruptible,
         timeout: timeout.duration().unwrap_or(DEFAULT_TIMEOUT),
     }
+}
+
+/// The fingerprints that a payload's source may have, and what about other certificates.
+///
+/// # Errors
+/// A text that is no fingerprint, which the schema refuses.
+pub fn payload_trust(from: Option<&Tls>) -> Result<(BTreeSet<Fingerprint>, Rule), NotAFingerprint> {
+    let Some(tls) = from else { return Ok((BTreeSet::new(), Rule::System)) };
+    let fingerprints =
+        tls.fingerprints.iter().map(|text| text.parse()).collect::<Result<BTreeSet<_>, _>>()?;
+    let rule = match tls.policy {
+        Some(TlsPolicy::System) => Rule::System,
+        None if fingerprints.is_empty() => Rule::System,
+        // The schema refuses the second: there is nowhere to record what was seen first.
+        Some(TlsPolicy::Pinned | TlsPolicy::TrustOnFirstUse) | None => Rule::Pinned,
+    };
+    Ok((fingerprints, rule))
 }
 
 fn detection(from: &ApiDetect) -> Option<Detect> {

@@ -34,4 +34,5 @@ pub mod runner;
 pub mod session;
 pub mod ssh;
 pub mod telemetry;
+pub mod tls;
 mod token_bucket;

@@ -88,7 +88,7 @@ impl Store {
     /// The payload, fetched if need be. However many ask at once, it is fetched once.
     ///
     /// # Errors
-    /// `PayloadNotFound`, `PayloadUnavailable`, `PayloadRefused`, `PayloadTruncated`,
+    /// `PayloadNotFound`, `PayloadUnavailable`, `PayloadUntrusted`, `PayloadRefused`, `PayloadTruncated`,
     /// `PayloadSizeMismatch`, `PayloadDigestMismatch`, `NotYetSupported`.
     pub async fn ensure(&self, source: &Source) -> Result<Stored, Failure> {
         let slot = {

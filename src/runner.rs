@@ -4,6 +4,7 @@
 //! from attempt to attempt until it ends. The object is the only state: after a restart the tasks
 //! are simply begun again, and find on the machines what the engines have done meanwhile.
 
+mod access;
 mod callback;
 mod count;
 mod listeners;

@@ -3,6 +3,7 @@
 use super::LocalRef;
 use super::managed_node::NodeType;
 use super::quantity::Span;
+use super::tls::Tls;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -154,8 +155,9 @@ pub struct Detect {
 }
 
 /// The bytes of a component.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.tls) || !has(self.tls.policy) || self.tls.policy != 'TrustOnFirstUse'").message("a payload has no status to record a certificate in: give its fingerprint, or use policy Pinned or System"))]
 pub struct Payload {
     /// An address that begins with https:, oci: or s3:, or file: with a path under the operator's payload directory.
     #[schemars(length(min = 8, max = 2048), regex(pattern = r"^(https|oci|s3|file)://.+"))]
@@ -171,10 +173,15 @@ pub struct Payload {
     #[schemars(range(min = 1))]
     pub size: Option<i64>,
 
-    /// A Secret with what the source needs: ca.crt (certificates to trust), username and password,
-    /// or token.
+    /// A Secret with what the source needs: ca.crt (certificates to trust, in PEM: of authorities, or
+    /// of the server itself), username and password, or token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalRef>,
+
+    /// How the source's certificate is trusted, beside ca.crt of secretRef. Without policy it is
+    /// Pinned if there are fingerprints, and System if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 /// Something that must be on the machine before.

@@ -3,6 +3,7 @@
 use super::sink::Sink;
 use crate::failure::{Failure, chain};
 use crate::metrics::Counters;
+use crate::tls::{HandshakeProblem, Rule, Trust, TrustFields, client_config};
 use farrier_update::Reason;
 use futures::StreamExt;
 use reqwest::StatusCode;
@@ -15,6 +16,12 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a source may be silent in the middle.
 const SILENCE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Where users write what is trusted of a payload's source.
+const FIELDS: TrustFields = TrustFields {
+    certificates: "ca.crt of the Secret in payload.secretRef",
+    fingerprints: "payload.tls.fingerprints",
+};
 
 /// Where a payload comes from and what it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,14 +39,21 @@ pub struct Source {
 }
 
 /// Certificates to trust and credentials to show. Never printed.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Access {
-    /// PEM certificates to trust beside the system's.
-    pub ca: Option<Vec<u8>>,
+    /// What certificates of the source are trusted.
+    pub trust: Trust,
     /// User name and password.
     pub basic: Option<(String, String)>,
     /// Bearer token.
     pub token: Option<String>,
+}
+
+/// The authorities of the operator's system, and no credentials.
+impl Default for Access {
+    fn default() -> Self {
+        Self { trust: Trust { rule: Rule::System, ..Trust::default() }, basic: None, token: None }
+    }
 }
 
 impl std::fmt::Debug for Access {
@@ -101,32 +115,18 @@ async fn from_https(source: &Source, part: &Path, fetched: &Counters<0>) -> Resu
 }
 
 fn client(source: &Source) -> Result<reqwest::Client, Failure> {
-    let mut builder = reqwest::Client::builder()
+    let refuse = |error: &dyn std::error::Error| {
+        Failure::new(Reason::InternalError, format!("no HTTPS client could be made: {}", chain(error)))
+    };
+    let (tls, _) = client_config(source.access.trust.clone()).map_err(|error| refuse(&error))?;
+    reqwest::Client::builder()
         .https_only(true)
         .connect_timeout(CONNECT_LIMIT)
         .read_timeout(SILENCE_LIMIT)
-        .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")));
-    if let Some(pem) = &source.access.ca {
-        let certificates =
-            reqwest::Certificate::from_pem_bundle(pem).map_err(|e| no_certificate(source, &e))?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder.build().map_err(|e| match &source.access.ca {
-        // What is inside of the PEM is looked at only here.
-        Some(_) => no_certificate(source, &e),
-        None => Failure::new(Reason::InternalError, format!("no HTTPS client could be made: {}", chain(&e))),
-    })
-}
-
-fn no_certificate(source: &Source, error: &reqwest::Error) -> Failure {
-    Failure::new(
-        Reason::SecretIncomplete,
-        format!(
-            "ca.crt of the payload's secret (component {}) is no PEM certificate ({}); store the authority's certificate there",
-            source.component,
-            chain(error)
-        ),
-    )
+        .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls)
+        .build()
+        .map_err(|error| refuse(&error))
 }
 
 fn refuse_status(source: &Source, status: StatusCode) -> Result<(), Failure> {
@@ -151,33 +151,23 @@ fn refuse_status(source: &Source, status: StatusCode) -> Result<(), Failure> {
 }
 
 fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
-    let reason = if is_tls(error) { Reason::PayloadUntrusted } else { Reason::PayloadUnavailable };
-    Failure::new(
-        reason,
-        format!(
-            "the payload of component {} could not be fetched from {} ({}); check that the operator reaches it and trusts its certificate (payload.secretRef, key ca.crt)",
-            source.component,
-            source.url,
-            chain(&error.without_url_ref())
+    let Source { component, url, .. } = source;
+    match HandshakeProblem::of(error) {
+        Some(problem) => Failure::new(
+            Reason::PayloadUntrusted,
+            format!(
+                "the payload of component {component} was not fetched from {url}: {problem}; {}",
+                problem.next_step(FIELDS)
+            ),
         ),
-    )
-}
-
-/// Whether it was TLS that failed, and not the line: what the TLS library objects to arrives as
-/// invalid data, mostly inside of another I/O error, of which `source` does not tell.
-fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let mut inner = error.downcast_ref::<std::io::Error>();
-        while let Some(error) = inner {
-            if error.kind() == std::io::ErrorKind::InvalidData {
-                return true;
-            }
-            inner = error.get_ref().and_then(|error| error.downcast_ref());
-        }
-        cause = error.source();
+        None => Failure::new(
+            Reason::PayloadUnavailable,
+            format!(
+                "the payload of component {component} could not be fetched from {url} ({}); check that the operator reaches it",
+                chain(&error.without_url_ref())
+            ),
+        ),
     }
-    false
 }
 
 /// `reqwest`'s own text repeats the URL, which the message has already.

@@ -6,7 +6,6 @@ use crate::api::update_run::{Operation, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::convert;
 use crate::failure::{Failure, chain};
-use crate::payload::Access;
 use crate::publish::is_gone;
 use crate::session::{Goal, Job};
 use crate::ssh::Credentials;
@@ -15,7 +14,9 @@ use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 /// While the API server is away, it is asked this often.
@@ -129,37 +130,17 @@ impl Context {
         })
     }
 
-    async fn secret(&self, name: &str, namespace: &str, asked_by: &str) -> Result<Keys, Failure> {
+    pub(super) async fn secret(&self, name: &str, namespace: &str, asked_by: &str) -> Result<Keys, Failure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        loop {
-            match api.get(name).await {
-                Ok(secret) => {
-                    return Ok(Keys { name: name.to_owned(), data: secret.data.unwrap_or_default() });
-                }
-                Err(error) if is_gone(&error) => {
-                    return Err(Failure::new(
-                        Reason::SecretNotFound,
-                        format!(
-                            "there is no secret {name} in namespace {namespace}, which {asked_by} refers to; create it, or correct the reference"
-                        ),
-                    ));
-                }
-                Err(error @ kube::Error::Api(_)) => {
-                    return Err(Failure::new(
-                        Reason::InternalError,
-                        format!(
-                            "secret {name} cannot be read: {}; check the operator's permissions",
-                            chain(&error)
-                        ),
-                    ));
-                }
-                // The API server is away: without it nobody can be told either.
-                Err(error) => {
-                    tracing::warn!(secret = name, error = %chain(&error), "the API server does not answer; asked again");
-                    tokio::time::sleep(RETRY_INTERVAL).await;
-                }
-            }
-        }
+        let secret = ask(&api, "secret", name).await?.ok_or_else(|| {
+            Failure::new(
+                Reason::SecretNotFound,
+                format!(
+                    "there is no secret {name} in namespace {namespace}, which {asked_by} refers to; create it, or correct the reference"
+                ),
+            )
+        })?;
+        Ok(Keys { name: name.to_owned(), data: secret.data.unwrap_or_default() })
     }
 
     async fn credentials(&self, node: &ManagedNode, namespace: &str) -> Result<Credentials, Failure> {
@@ -193,32 +174,36 @@ impl Context {
             source: keys.name,
         })
     }
+}
 
-    /// By component. A Secret that is missing concerns the machines that need that component; the
-    /// others go on.
-    async fn payload_access(
-        &self,
-        baseline: Option<&Baseline>,
-        namespace: &str,
-    ) -> BTreeMap<String, Result<Access, Failure>> {
-        let mut found = BTreeMap::new();
-        for component in baseline.iter().flat_map(|b| &b.spec.components) {
-            let Some(secret) = &component.payload.secret_ref else { continue };
-            let access = self.access_by(&secret.name, namespace, &component.name).await;
-            found.insert(component.name.clone(), access);
+/// Reads one object by its name. `None`: there is none. While the API server is away, it is asked
+/// again and again.
+///
+/// # Errors
+/// `InternalError` when the API server refuses.
+pub(super) async fn ask<K>(api: &Api<K>, kind: &str, name: &str) -> Result<Option<K>, Failure>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    loop {
+        match api.get(name).await {
+            Ok(object) => return Ok(Some(object)),
+            Err(error) if is_gone(&error) => return Ok(None),
+            Err(error @ kube::Error::Api(_)) => {
+                return Err(Failure::new(
+                    Reason::InternalError,
+                    format!(
+                        "{kind} {name} cannot be read: {}; check the operator's permissions",
+                        chain(&error)
+                    ),
+                ));
+            }
+            // The API server is away: without it nobody can be told either.
+            Err(error) => {
+                tracing::warn!(kind, name, error = %chain(&error), "the API server does not answer; asked again");
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
         }
-        found
-    }
-
-    async fn access_by(&self, secret: &str, namespace: &str, component: &str) -> Result<Access, Failure> {
-        let keys = self.secret(secret, namespace, &format!("component {component}")).await?;
-        let user = keys.line("username")?;
-        let password = keys.line("password")?;
-        Ok(Access {
-            ca: keys.data.get("ca.crt").map(|bytes| bytes.0.clone()),
-            basic: user.zip(password),
-            token: keys.line("token")?,
-        })
     }
 }
 
@@ -247,9 +232,9 @@ fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
 }
 
 /// A Secret's values. Never printed.
-struct Keys {
-    name: String,
-    data: BTreeMap<String, k8s_openapi::ByteString>,
+pub(super) struct Keys {
+    pub(super) name: String,
+    pub(super) data: BTreeMap<String, k8s_openapi::ByteString>,
 }
 
 impl Keys {
@@ -263,7 +248,7 @@ impl Keys {
     }
 
     /// A value without the line end that `echo` and editors put behind it. Empty is as good as none.
-    fn line(&self, key: &str) -> Result<Option<String>, Failure> {
+    pub(super) fn line(&self, key: &str) -> Result<Option<String>, Failure> {
         let text = self.text(key)?;
         Ok(text.map(|t| t.trim_end_matches(['\n', '\r']).to_owned()).filter(|t| !t.is_empty()))
     }

@@ -37,6 +37,10 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
+# Certificates to trust, which are not secret: the ConfigMap that payload.tls.caRef refers to.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
 # The certificates and the unguessable path of a run's call-backs, in a Secret beside the run, made
 # and taken away with it. Its name is not known before, so that a rule cannot name it.
 - apiGroups: [""]

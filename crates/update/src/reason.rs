@@ -206,8 +206,8 @@ reasons! {
     PayloadNotFound: Lasting,
     /// The payload's server cannot be reached or is in trouble. Check it; Farrier tries again.
     PayloadUnavailable: Passing,
-    /// There is no TLS connection to the payload's server that can be trusted. Check its certificate, and put
-    /// the authority that signed it into `ca.crt` of the Secret in `payload.secretRef`.
+    /// There is no TLS connection to the payload's server that can be trusted. The message says what is wrong
+    /// with the certificate or the server, and what to change.
     PayloadUntrusted: Lasting,
     /// The payload's bytes do not have the digest of the baseline. Find out who changed them.
     PayloadDigestMismatch: Lasting,

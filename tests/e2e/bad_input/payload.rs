@@ -7,6 +7,7 @@ use crate::harness::snapshot::{self, LOG};
 use crate::harness::{Machine, Site, e2e};
 use farrier_update::Reason;
 use futures::future::join_all;
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
 /// Wrong bytes are installed, or a user is not told whether file, digest, address, credentials or
@@ -27,6 +28,19 @@ fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
         .await;
         site.secret("with-token", &[("ca.crt", &server.ca), ("token", "not-it")]).await;
         let mut components = vec![only(ethtool(), &good)];
+        // What is well beside all that is wrong: a server whose certificate vouches for itself.
+        let lone = Server::self_signed(site).await;
+        site.secret("with-self", &[("ca.crt", &lone.ca)]).await;
+        for (name, trusted) in [
+            ("given", json!({"secretRef": {"name": "with-self"}})),
+            ("pinned", json!({"tls": {"fingerprints": [lone.fingerprint()]}})),
+            ("shared", json!({"tls": {"caRef": {"name": "site-ca"}, "policy": "Pinned"}})),
+        ] {
+            components.push(only(from_lone(&lone, name, &trusted), &good));
+        }
+        site.create::<ConfigMap>(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "site-ca"}, "data": {"ca.crt": lone.ca}}))
+            .await
+            .expect("a ConfigMap");
         for machine in &machines {
             components.push(only(component(site, &server, machine), machine));
         }
@@ -35,6 +49,15 @@ fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
         ends_with(site, &run, EXPECTED).await;
         snapshot::all_same_but(&before, &snapshot::of_all(&machines).await, &[LOG]);
     });
+}
+
+/// A script from the server that vouches for itself, which is trusted in this way.
+fn from_lone(server: &Server, name: &str, trusted: &Value) -> Component {
+    let bytes = format!("#!/bin/sh\necho 1.0 >/etc/{name}.version\n").into_bytes();
+    let url = server.at(&format!("/{name}.sh"), Answer::Whole(bytes.clone()));
+    of_bytes(name, "1.0", "Script", name, &bytes)
+        .with(json!({"detect": {"file": format!("/etc/{name}.version")}, "payload": {"url": url}}))
+        .with(json!({"payload": trusted}))
 }
 
 /// The component of the case that the machine is named after.
@@ -106,7 +129,11 @@ const EXPECTED: &[super::Said] = &[
         Reason::PayloadUnavailable,
         &["component nobodythere", "https://localhost:1", "reaches it"],
     ),
-    said("untrusted", Reason::PayloadUntrusted, &["component untrusted", "https://", "ca.crt"]),
+    said(
+        "untrusted",
+        Reason::PayloadUntrusted,
+        &["component untrusted", "https://", "issued by CN=lab-ca", "ca.crt"],
+    ),
     said("badca", Reason::SecretIncomplete, &["component badca", "ca.crt", "PEM"]),
     said("nosecret", Reason::SecretNotFound, &["no-such-secret", "component nosecret", "create it"]),
     said("dotdot", Reason::PayloadRefused, &["component dotdot", "..", "payload directory"]),

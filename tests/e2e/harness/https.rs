@@ -1,5 +1,6 @@
-//! A payload server with a certificate of a private authority, that counts and misbehaves.
+//! A payload server with TLS that counts and misbehaves.
 
+use super::payload::digest;
 use super::{Site, lab, wait};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +30,7 @@ pub(crate) enum Answer {
 pub(crate) struct Server {
     shared: Arc<Shared>,
     port: u16,
-    /// Certificate of the authority, in PEM.
+    /// The certificate to trust, in PEM.
     pub(crate) ca: String,
 }
 
@@ -40,11 +41,21 @@ struct Shared {
 }
 
 impl Server {
-    /// Starts it on a free port of this host.
+    /// Starts it on a free port of this host, with a certificate of a private authority.
     pub(crate) async fn start(site: &Site) -> Self {
-        let dir = site.path("tls");
+        Self::start_with(site, "tls", CERTIFIED).await
+    }
+
+    /// Starts one with a self-signed certificate as openssl makes it by itself: CA:TRUE, with a
+    /// common name and no list of names. `ca` is that certificate.
+    pub(crate) async fn self_signed(site: &Site) -> Self {
+        Self::start_with(site, "self-signed", SELF_SIGNED).await
+    }
+
+    async fn start_with(site: &Site, name: &str, script: &str) -> Self {
+        let dir = site.path(name);
         std::fs::create_dir(&dir).expect("a directory for keys");
-        certify(&dir).await;
+        lab::output("bash", ["-euc", &format!("cd {}; {script}", dir.display())]).await;
         let acceptor = acceptor(&dir);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("its number").port();
@@ -61,8 +72,14 @@ impl Server {
                 tokio::spawn(async move { shared.serve(acceptor, stream).await.ok() });
             }
         });
-        let ca = std::fs::read_to_string(dir.join("ca.crt")).expect("the authority's certificate");
+        let ca = std::fs::read_to_string(dir.join("ca.crt")).expect("the certificate to trust");
         Self { shared, port, ca }
+    }
+
+    /// The fingerprint of what is in `ca`, as `payload.tls.fingerprints` wants it.
+    pub(crate) fn fingerprint(&self) -> String {
+        let certificate = CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("a certificate");
+        digest(&certificate)
     }
 
     /// Answers `path`, such as `/a.deb`, in this way. Returns its URL.
@@ -125,18 +142,18 @@ impl Shared {
 }
 
 /// A private authority and a certificate for localhost, as an administrator makes them.
-async fn certify(dir: &Path) {
-    std::fs::write(dir.join("ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").expect("a file");
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    let script = format!(
-        "cd {}
-         openssl req -x509 {key} -keyout ca.key -out ca.crt -days 2 -subj /CN=lab-ca
-         openssl req {key} -keyout key.pem -out csr.pem -subj /CN=localhost
-         openssl x509 -req -in csr.pem -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem",
-        dir.display()
-    );
-    lab::output("bash", ["-euc", &script]).await;
-}
+const CERTIFIED: &str = r"
+    key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+    echo subjectAltName=DNS:localhost,IP:127.0.0.1 >ext
+    openssl req -x509 $key -keyout ca.key -out ca.crt -days 2 -subj /CN=lab-ca
+    openssl req $key -keyout key.pem -out csr.pem -subj /CN=localhost
+    openssl x509 -req -in csr.pem -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem";
+
+/// A certificate that vouches for itself.
+const SELF_SIGNED: &str = r"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+        -keyout key.pem -out cert.pem
+    cp cert.pem ca.crt";
 
 fn acceptor(dir: &Path) -> TlsAcceptor {
     let certificate = CertificateDer::from_pem_file(dir.join("cert.pem")).expect("a certificate");

@@ -1,0 +1,106 @@
+//! What the sources of payloads need: certificates to trust and credentials to show.
+
+use super::Context;
+use super::load::ask;
+use crate::api::Baseline;
+use crate::api::baseline::Component;
+use crate::convert;
+use crate::failure::Failure;
+use crate::payload::Access;
+use crate::tls::{Trust, read_bundle};
+use farrier_update::Reason;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Api;
+use rustls::pki_types::CertificateDer;
+use std::collections::BTreeMap;
+
+/// The key that certificates are kept under, in Secrets and ConfigMaps.
+const CERTIFICATES: &str = "ca.crt";
+
+impl Context {
+    /// By component. A Secret that is missing concerns the machines that need that component; the
+    /// others go on.
+    pub(super) async fn payload_access(
+        &self,
+        baseline: Option<&Baseline>,
+        namespace: &str,
+    ) -> BTreeMap<String, Result<Access, Failure>> {
+        let mut found = BTreeMap::new();
+        for component in baseline.iter().flat_map(|b| &b.spec.components) {
+            if component.payload.secret_ref.is_some() || component.payload.tls.is_some() {
+                let access = self.access_for(component, namespace).await;
+                found.insert(component.name.clone(), access);
+            }
+        }
+        found
+    }
+
+    async fn access_for(&self, component: &Component, namespace: &str) -> Result<Access, Failure> {
+        let asked_by = format!("component {}", component.name);
+        let payload = &component.payload;
+        let (fingerprints, rule) = convert::payload_trust(payload.tls.as_ref()).map_err(|error| {
+            let message = format!("payload.tls.fingerprints of {asked_by}: {error}");
+            Failure::new(Reason::PayloadUntrusted, message)
+        })?;
+        let mut access =
+            Access { trust: Trust { fingerprints, rule, ..Trust::default() }, ..Access::default() };
+        if let Some(secret) = &payload.secret_ref {
+            let keys = self.secret(&secret.name, namespace, &asked_by).await?;
+            if let Some(bytes) = keys.data.get(CERTIFICATES) {
+                let place = format!("secret {}", keys.name);
+                access.trust.certificates.extend(certificates(&bytes.0, &place, &asked_by)?);
+            }
+            access.basic = keys.line("username")?.zip(keys.line("password")?);
+            access.token = keys.line("token")?;
+        }
+        if let Some(authorities) = payload.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()) {
+            access
+                .trust
+                .certificates
+                .extend(self.certificates_in(&authorities.name, namespace, &asked_by).await?);
+        }
+        Ok(access)
+    }
+
+    /// The certificates in the Secret of this name or, where there is none, in the ConfigMap.
+    async fn certificates_in(
+        &self,
+        name: &str,
+        namespace: &str,
+        asked_by: &str,
+    ) -> Result<Vec<CertificateDer<'static>>, Failure> {
+        let (place, bytes) = match self.secret(name, namespace, asked_by).await {
+            Ok(mut keys) => (format!("secret {name}"), keys.data.remove(CERTIFICATES).map(|bytes| bytes.0)),
+            Err(failure) if failure.reason == Reason::SecretNotFound => {
+                let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+                let Some(map) = ask(&api, "config map", name).await? else {
+                    return Err(Failure::new(
+                        Reason::SecretNotFound,
+                        format!(
+                            "there is neither a secret nor a config map {name} in namespace {namespace}, which {asked_by} refers to; create one, or correct the reference"
+                        ),
+                    ));
+                };
+                (
+                    format!("config map {name}"),
+                    map.data.unwrap_or_default().remove(CERTIFICATES).map(String::into_bytes),
+                )
+            }
+            Err(failure) => return Err(failure),
+        };
+        let bytes = bytes.ok_or_else(|| {
+            Failure::new(
+                Reason::SecretIncomplete,
+                format!("{place} has no key {CERTIFICATES}, which {asked_by} refers to; add it, with certificates in PEM"),
+            )
+        })?;
+        certificates(&bytes, &place, asked_by)
+    }
+}
+
+fn certificates(bytes: &[u8], place: &str, asked_by: &str) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    read_bundle(bytes).map_err(|error| {
+        let message = format!("{CERTIFICATES} of {place} ({asked_by}) cannot be used: {error}");
+        Failure::new(Reason::SecretIncomplete, message)
+    })
+}

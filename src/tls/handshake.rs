@@ -1,0 +1,108 @@
+//! Why a TLS handshake with a server failed, found in the error of the client above it.
+
+use super::problem::{Rejected, TrustFields};
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use std::sync::Arc;
+
+/// Why there is no TLS connection to a server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeProblem {
+    /// Its certificate is not trusted.
+    #[error("{0}")]
+    Untrusted(Arc<Rejected>),
+    /// It does not have the key of the certificate that it shows, or has one of a rare kind.
+    #[error("the server did not prove that it has the key of its certificate ({0})")]
+    Unproven(String),
+    /// What answers does not speak TLS.
+    #[error("what answers there does not speak TLS")]
+    NotTls,
+    /// It speaks SSL 3, TLS 1.0 or TLS 1.1 only.
+    #[error("the server speaks no TLS 1.2 or 1.3")]
+    OldVersion,
+    /// There are no ciphers, key exchanges or signatures that both sides accept.
+    #[error("the server and the operator have no cipher, key exchange or signature algorithm in common")]
+    NothingInCommon,
+    /// It wants a certificate of the client.
+    #[error("the server asks for a certificate of the client, or refuses the one that it got")]
+    WantsClientCertificate,
+    /// It has no certificate for the name that was asked for.
+    #[error("the server does not know the name that it was asked for")]
+    UnknownName,
+    /// Something rare.
+    #[error("the TLS handshake failed ({0})")]
+    Other(String),
+}
+
+impl HandshakeProblem {
+    /// Finds the TLS library's error among the causes of another one. `None`: it was not TLS that
+    /// failed.
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(tls) = error.downcast_ref::<Error>() {
+                return Some(Self::from(tls));
+            }
+            // An I/O error that wraps another one tells of the causes of that one only.
+            let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            cause = match wrapped {
+                Some(wrapped) => Some(wrapped),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
+    /// What to do about it. Reads after a semicolon.
+    pub fn next_step(&self, fields: TrustFields) -> String {
+        let step = match self {
+            Self::Untrusted(rejected) => return rejected.problem.next_step(rejected.fingerprint, fields),
+            Self::Unproven(_) => "somebody may be in the way; compare certificate and key on the server",
+            Self::NotTls => "check host and port: this may be the port for plain HTTP",
+            Self::OldVersion => "switch TLS 1.2 or 1.3 on at the server",
+            Self::NothingInCommon => {
+                "allow ECDHE with AES-GCM or ChaCha20-Poly1305 at the server, and give it a key of ECDSA P-256 or RSA of 2048 bits or more"
+            }
+            Self::WantsClientCertificate => {
+                "switch the demand for client certificates off at the server: Farrier shows none"
+            }
+            Self::UnknownName => "connect by a name that the server has a certificate for",
+            Self::Other(_) => "look at the log of the server",
+        };
+        step.to_owned()
+    }
+}
+
+impl From<&Error> for HandshakeProblem {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the library's lists are open")]
+    fn from(error: &Error) -> Self {
+        match error {
+            Error::InvalidCertificate(CertificateError::Other(other)) => {
+                match other.0.downcast_ref::<Rejected>() {
+                    Some(rejected) => Self::Untrusted(Arc::new(rejected.clone())),
+                    None => Self::Unproven(error.to_string()),
+                }
+            }
+            // Certificates are for our own verifier, so that this is the signature of the handshake.
+            Error::InvalidCertificate(_) => Self::Unproven(error.to_string()),
+            Error::InvalidMessage(_) => Self::NotTls,
+            Error::PeerIncompatible(why) => match why {
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => Self::OldVersion,
+                _ => Self::NothingInCommon,
+            },
+            Error::AlertReceived(alert) => match alert {
+                AlertDescription::ProtocolVersion => Self::OldVersion,
+                AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
+                    Self::NothingInCommon
+                }
+                AlertDescription::UnrecognisedName => Self::UnknownName,
+                AlertDescription::CertificateRequired
+                | AlertDescription::BadCertificate
+                | AlertDescription::UnknownCA
+                | AlertDescription::AccessDenied => Self::WantsClientCertificate,
+                _ => Self::Other(error.to_string()),
+            },
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}

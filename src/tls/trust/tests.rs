@@ -1,0 +1,104 @@
+//! The decision without a handshake; tests/certificates.rs has it with real servers.
+
+use super::*;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::crypto::aws_lc_rs;
+use std::time::Duration;
+
+fn self_signed(name: &str) -> CertificateDer<'static> {
+    let key = KeyPair::generate().unwrap();
+    CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap().der().clone()
+}
+
+fn judge(
+    trust: &Trust,
+    leaf: &CertificateDer<'_>,
+    chain: &[CertificateDer<'_>],
+) -> Result<Ground, CertificateProblem> {
+    let server = ServerName::try_from("bmc.example.net").unwrap();
+    let presented = Presented { leaf, chain, server: &server };
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    trust.judge(presented, &[], algorithms, UnixTime::now())
+}
+
+/// Whoever comes in between at the second contact is taken for the device.
+#[test]
+fn the_first_certificate_is_accepted_only_while_nothing_is_known() {
+    let (first, second) = (self_signed("anything"), self_signed("anything"));
+    let mut trust = Trust { rule: Rule::FirstUse, ..Trust::default() };
+    assert_eq!(judge(&trust, &first, &[]), Ok(Ground::FirstUse));
+    trust.fingerprints.insert(Fingerprint::of(&first));
+    assert_eq!(judge(&trust, &first, &[]), Ok(Ground::Fingerprint));
+    let accepted = vec![Fingerprint::of(&first)];
+    assert_eq!(judge(&trust, &second, &[]), Err(CertificateProblem::NotPinned { accepted }));
+    let given = Trust { certificates: vec![first], rule: Rule::FirstUse, ..Trust::default() };
+    assert!(judge(&given, &second, &[]).is_err());
+}
+
+/// A certificate that the system's authorities would vouch for replaces the one that was pinned.
+#[test]
+fn the_authorities_of_the_system_count_under_their_rule_only() {
+    let issuer = authority("Some public authority");
+    let key = KeyPair::generate().unwrap();
+    let leaf =
+        CertificateParams::new(["bmc.example.net".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let server = ServerName::try_from("bmc.example.net").unwrap();
+    let presented = Presented { leaf: leaf.der(), chain: &[], server: &server };
+    let system = [anchor_from_trusted_cert(issuer.der()).unwrap().to_owned()];
+    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
+    let judge =
+        |rule| Trust { rule, ..Trust::default() }.judge(presented, &system, algorithms, UnixTime::now());
+    assert_eq!(judge(Rule::System), Ok(Ground::Authority));
+    assert_eq!(judge(Rule::Pinned), Err(CertificateProblem::NothingTrusted));
+}
+
+/// The dates of an authority in the middle are taken for those of the server.
+#[test]
+fn the_certificate_whose_time_is_over_is_named() {
+    let root = authority("root");
+    let mut params = authority_params("middle");
+    params.not_after = (std::time::SystemTime::now() - Duration::from_hours(1)).into();
+    let middle = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf =
+        CertificateParams::new(["bmc.example.net".to_owned()]).unwrap().signed_by(&key, &middle).unwrap();
+    let trust = Trust { certificates: vec![root.der().clone()], ..Trust::default() };
+    let problem = judge(&trust, leaf.der(), &[middle.der().clone()]).unwrap_err();
+    assert!(
+        matches!(&problem, CertificateProblem::Expired { whose: Named::Authority(name), .. } if name == "CN=middle"),
+        "{problem}"
+    );
+    assert!(
+        problem.to_string().starts_with("was issued by CN=middle, whose certificate expired on 2"),
+        "{problem}"
+    );
+}
+
+/// A name that a server made up fills conditions and logs, or breaks their lines.
+#[test]
+fn what_a_server_says_is_shown_in_bounds() {
+    let leaf = CertificateParams::new(vec!["x".repeat(60); 100]).unwrap();
+    let root = authority("root\nReason: all is well");
+    let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &root).unwrap();
+    let trust = Trust { certificates: vec![root.der().clone()], ..Trust::default() };
+    let wrong_name = judge(&trust, leaf.der(), &[]).unwrap_err().to_string();
+    assert!(wrong_name.contains("…") && wrong_name.len() < 300, "{wrong_name}");
+    let trust = Trust {
+        certificates: vec![self_signed("other"), authority("other").der().clone()],
+        ..Trust::default()
+    };
+    let unknown = judge(&trust, leaf.der(), &[]).unwrap_err().to_string();
+    assert!(unknown.contains("all is well") && !unknown.contains('\n'), "{unknown}");
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}

@@ -1,0 +1,148 @@
+//! [`Trust`] in a TLS handshake.
+
+use super::certificate::Details;
+use super::fingerprint::Fingerprint;
+use super::problem::Rejected;
+use super::trust::{Ground, Presented, Rule, Trust, authority};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
+use std::sync::{Arc, Mutex, PoisonError};
+use webpki::RawPublicKeyEntity;
+
+/// A client's side of TLS 1.2 and 1.3 that accepts the servers that this trusts.
+///
+/// A server that is refused ends the handshake with an error that
+/// [`HandshakeProblem::of`](super::HandshakeProblem::of) understands.
+///
+/// # Errors
+/// When the cryptographic library has no version of TLS in common with itself, which is a defect.
+pub fn client_config(trust: Trust) -> Result<(ClientConfig, Arc<Verifier>), Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = Arc::new(Verifier::new(trust, &provider));
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier.clone())
+        .with_no_client_auth();
+    Ok((config, verifier))
+}
+
+/// The authorities that the operator's system trusts: those that `SSL_CERT_FILE` and `SSL_CERT_DIR`
+/// name, or where distributions keep them. Certificates there that cannot be read, and
+/// those of servers, are left out.
+pub fn system_authorities() -> Vec<TrustAnchor<'static>> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "certificates of the system's authorities cannot be read");
+    }
+    found.certs.iter().filter_map(authority).map(|anchor| anchor.to_owned()).collect()
+}
+
+/// Decides about the certificates of servers for rustls.
+#[derive(Debug)]
+pub struct Verifier {
+    trust: Trust,
+    system: Vec<TrustAnchor<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+    accepted: Mutex<Option<(Fingerprint, Ground)>>,
+}
+
+impl Verifier {
+    fn new(trust: Trust, provider: &CryptoProvider) -> Self {
+        let system = if trust.rule == Rule::System { system_authorities() } else { Vec::new() };
+        let algorithms = provider.signature_verification_algorithms;
+        Self { trust, system, algorithms, accepted: Mutex::default() }
+    }
+
+    /// The fingerprint of the certificate that was accepted last, and why it was.
+    pub fn accepted(&self) -> Option<(Fingerprint, Ground)> {
+        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        server: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let presented = Presented { leaf, chain, server };
+        let fingerprint = Fingerprint::of(leaf);
+        match self.trust.judge(presented, &self.system, self.algorithms.all, now) {
+            Ok(ground) => {
+                *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some((fingerprint, ground));
+                Ok(ServerCertVerified::assertion())
+            }
+            Err(problem) => {
+                let rejected = Rejected { server: server.to_str().into_owned(), fingerprint, problem };
+                Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(rejected)))))
+            }
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match old_certificate(leaf) {
+            Some(old) => self.verify_tls12_with_key(message, &old, signature),
+            None => verify_tls12_signature(message, leaf, signature, &self.algorithms),
+        }
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match old_certificate(leaf) {
+            Some(old) => {
+                verify_tls13_signature_with_raw_key(message, &old.public_key, signature, &self.algorithms)
+            }
+            None => verify_tls13_signature(message, leaf, signature, &self.algorithms),
+        }
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl Verifier {
+    /// What [`verify_tls12_signature`] does, for a certificate that the library does not read.
+    fn verify_tls12_with_key(
+        &self,
+        message: &[u8],
+        old: &Details,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let refuse = |why| Error::InvalidCertificate(why);
+        let key = RawPublicKeyEntity::try_from(&old.public_key);
+        let key = key.map_err(|_| refuse(CertificateError::BadEncoding))?;
+        let of_scheme = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signature.scheme);
+        let mut possible = of_scheme.into_iter().flat_map(|(_, algorithms)| algorithms.iter());
+        if possible.any(|algorithm| key.verify_signature(*algorithm, message, signature.signature()).is_ok())
+        {
+            Ok(HandshakeSignatureValid::assertion())
+        } else {
+            Err(refuse(CertificateError::BadSignature))
+        }
+    }
+}
+
+/// A certificate of X.509 version 1, which old appliances have. It can be trusted by its fingerprint
+/// or because it was given, but the library refuses to take the key out of it.
+fn old_certificate(leaf: &CertificateDer<'_>) -> Option<Details> {
+    Details::of(leaf).filter(|details| details.version == 1)
+}

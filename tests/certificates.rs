@@ -1,0 +1,282 @@
+//! Payloads from TLS servers with certificates as administrators make them.
+//!
+//! The certificates are made by openssl (`certificates/make.sh`), and `openssl s_server` presents
+//! them, so that nothing of the TLS library of the operator is on the other side.
+
+#![expect(clippy::panic, clippy::expect_used, reason = "what a test cannot do fails it")]
+
+use farrier::failure::Failure;
+use farrier::payload::{Access, Source, Store};
+use farrier::tls::{Fingerprint, Trust, read_bundle};
+use farrier_update::Reason;
+use futures::future::join_all;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+const BYTES: &[u8] = b"the payload\n";
+
+/// The certificates, made once for all tests of this file.
+static MADE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("payload"), BYTES).expect("a payload");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/make.sh");
+    let made = Command::new("sh").arg(script).current_dir(&dir).output().expect("a shell");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    dir
+});
+
+fn file(name: &str) -> PathBuf {
+    MADE.path().join(name)
+}
+
+/// `openssl s_server`, until it is dropped.
+struct Server {
+    _process: Child,
+    port: u16,
+}
+
+impl Server {
+    async fn start(name: &str, options: &[&str]) -> Self {
+        let mut command = tokio::process::Command::new("openssl");
+        command.args(["s_server", "-accept", "127.0.0.1:0", "-WWW"]).current_dir(MADE.path());
+        // Or openssl itself refuses to show what is too weak. A later `-cipher` replaces this one.
+        command.args(["-cipher", "DEFAULT@SECLEVEL=0"]).args(options);
+        for (option, extension) in [("-cert", "pem"), ("-cert_chain", "pem"), ("-key", "key")] {
+            command.arg(option).arg(format!("{name}.{extension}"));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut process = command.spawn().expect("openssl");
+        let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines();
+        while let Some(line) = lines.next_line().await.expect("its output") {
+            if let Some(port) = line.strip_prefix("ACCEPT ").and_then(|address| address.rsplit(':').next()) {
+                return Self { _process: process, port: port.parse().expect("a port") };
+            }
+        }
+        panic!("openssl s_server does not accept connections for {name}");
+    }
+}
+
+/// Fetches the payload from a server that presents this certificate.
+async fn fetch(name: &str, host: &str, options: &[&str], trust: Trust) -> Result<u64, Failure> {
+    let server = Server::start(name, options).await;
+    let url = format!("https://{host}:{}/payload", server.port);
+    fetch_from(&url, trust).await
+}
+
+async fn fetch_from(url: &str, trust: Trust) -> Result<u64, Failure> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(dir.path(), None).expect("a store");
+    let source = Source {
+        component: "ethtool".into(),
+        url: url.to_owned(),
+        // It is written in the same way.
+        digest: Fingerprint::of(BYTES).to_string(),
+        size: None,
+        access: Access { trust, ..Access::default() },
+    };
+    store.ensure(&source).await.map(|stored| stored.size)
+}
+
+/// Trust in the certificates of these files, as `ca.crt` has it.
+fn given(names: &[&str]) -> Trust {
+    let bundle: Vec<u8> = names.iter().flat_map(|name| read(&file(&format!("{name}.pem")))).collect();
+    let certificates =
+        if names.is_empty() { Vec::new() } else { read_bundle(&bundle).expect("certificates") };
+    Trust { certificates, ..Trust::default() }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).expect("a file that make.sh makes")
+}
+
+/// Trust in a fingerprint that openssl prints.
+fn pinned(name: &str) -> Trust {
+    let output = Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in", &format!("{name}.pem")])
+        .current_dir(MADE.path())
+        .output()
+        .expect("openssl");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let digits = text.trim().split('=').next_back().expect("digits");
+    let fingerprint: Fingerprint = format!("sha256:{digits}").parse().expect("a fingerprint");
+    Trust { fingerprints: [fingerprint].into(), ..Trust::default() }
+}
+
+/// A certificate that curl takes with `--cacert` is refused, and a user is sent away to make
+/// another one.
+#[tokio::test]
+async fn certificates_that_were_given_are_trusted() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        // As `openssl req -x509` makes it: CA:TRUE, a common name and nothing else.
+        ("plain", "localhost", &["plain"]),
+        ("listed", "127.0.0.1", &["listed"]),
+        ("server", "localhost", &["server"]),
+        // Its own signature is not what it is trusted for.
+        ("old-hash", "localhost", &["old-hash"]),
+        ("version-1", "localhost", &["version-1"]),
+        ("good", "localhost", &["root"]),
+        ("good", "127.0.0.1", &["other-root", "plain", "root"]),
+        ("full-chain", "localhost", &["root"]),
+        // Neither needs the root then.
+        ("by-middle", "localhost", &["middle"]),
+        ("good", "localhost", &["good"]),
+    ];
+    let fetched = join_all(cases.iter().map(async |(name, host, trusted)| {
+        let fetched = fetch(name, host, &[], given(trusted)).await;
+        (format!("{name} as {host}, trusting {trusted:?}"), fetched)
+    }));
+    for (case, fetched) in fetched.await {
+        assert_eq!(fetched, Ok(BYTES.len() as u64), "{case}");
+    }
+}
+
+/// A device whose certificate cannot be changed cannot be trusted at all.
+#[tokio::test]
+async fn a_fingerprint_is_enough_whatever_the_certificate_says() {
+    let names = [
+        "plain",
+        "stranger",
+        "expired",
+        "future",
+        "former",
+        "version-1",
+        "authority",
+        "elsewhere",
+        "weak",
+        "clients",
+    ];
+    let fetched = join_all(names.map(async |name| {
+        let (new, old) = tokio::join!(
+            fetch(name, "localhost", &["-tls1_3"], pinned(name)),
+            fetch(name, "localhost", &["-tls1_2"], pinned(name)),
+        );
+        (name, new, old)
+    }));
+    for (name, new, old) in fetched.await {
+        assert_eq!(new, Ok(BYTES.len() as u64), "{name} with TLS 1.3");
+        assert_eq!(old, Ok(BYTES.len() as u64), "{name} with TLS 1.2");
+    }
+}
+
+/// A user who pins the certificate of one server gets the payload of another one, or whoever has
+/// the key of a server's certificate makes certificates for other servers.
+#[tokio::test]
+async fn trust_in_a_server_is_trust_in_no_other() {
+    let (another, wrong_key) = tokio::join!(
+        fetch(
+            "good",
+            "localhost",
+            &[],
+            Trust { certificates: given(&["root"]).certificates, ..pinned("plain") }
+        ),
+        fetch("good", "localhost", &[], pinned("plain")),
+    );
+    // Either is enough.
+    assert_eq!(another, Ok(BYTES.len() as u64));
+    says(&wrong_key, &["is not one of those that are accepted", "somebody may be in the way"]);
+    says(
+        &fetch("forged", "localhost", &[], given(&["server"])).await,
+        &["was issued by CN=localhost", "not that of an authority"],
+    );
+}
+
+/// A user knows that something is wrong with a certificate, but not what, and tries one thing after
+/// the other.
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_said_in_words() {
+    let cases: &[(&str, &str, &[&str], &[&str])] = &[
+        ("expired", "localhost", &["root"], &["expired on 2021-01-01", "renew it"]),
+        ("former", "localhost", &["former"], &["expired on 2021-01-01", "renew it"]),
+        (
+            "future",
+            "localhost",
+            &["root"],
+            &["is not valid before 2100-01-01", "operator's clock", "correct the clock"],
+        ),
+        (
+            "elsewhere",
+            "localhost",
+            &["root"],
+            &["is for repo.example.net", "*.mirror.example.net", "not for localhost", "connect by a name"],
+        ),
+        ("stranger", "localhost", &["stranger"], &["is for other.example, and not for localhost"]),
+        ("plain", "127.0.0.1", &["plain"], &["is for localhost, and not for 127.0.0.1"]),
+        (
+            "common-name",
+            "localhost",
+            &["root"],
+            &["does not list the names", "common name localhost only", "subjectAltName = DNS:localhost"],
+        ),
+        ("common-name", "127.0.0.1", &["root"], &["subjectAltName = IP:127.0.0.1"]),
+        ("plain", "localhost", &["other-root"], &["is self-signed", "payload.tls.fingerprints", "ca.crt"]),
+        (
+            "plain-anew",
+            "localhost",
+            &["plain"],
+            &["self-signed", "another one than", "payload.tls.fingerprints"],
+        ),
+        (
+            "good",
+            "localhost",
+            &["other-root"],
+            &["was issued by CN=root-authority", "does not send", "ca.crt"],
+        ),
+        ("by-middle", "localhost", &["root"], &["was issued by CN=middle-authority", "full chain"]),
+        ("full-chain", "localhost", &["other-root"], &["ends at CN=root-authority", "not trusted", "ca.crt"]),
+        ("good", "localhost", &["root-anew"], &["not signed with the key", "set up anew"]),
+        ("authority", "localhost", &["root"], &["CA:TRUE", "CA:FALSE", "this very certificate"]),
+        ("version-1", "localhost", &["root"], &["X.509 version 1", "version 3 is needed", "-extfile"]),
+        ("weak", "localhost", &["root"], &["signed with SHA-1 with ECDSA", "SHA-256"]),
+        ("clients", "localhost", &["root"], &["not for servers", "serverAuth"]),
+    ];
+    let fetched = join_all(
+        cases
+            .iter()
+            .map(async |(name, host, trusted, words)| (fetch(name, host, &[], given(trusted)).await, words)),
+    );
+    for (fetched, words) in fetched.await {
+        says(&fetched, words);
+    }
+}
+
+/// A server that is too old, or no TLS server, is taken for one with a bad certificate.
+#[tokio::test]
+async fn what_is_wrong_with_a_server_is_said_in_words() {
+    let cases: &[(&str, &[&str], &[&str])] = &[
+        ("short", &[], &["RSA key of 1024 bits", "2048"]),
+        ("good", &["-tls1_1"], &["no TLS 1.2 or 1.3", "at the server"]),
+        ("good", &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"], &["in common", "AES-GCM"]),
+        ("good", &["-Verify", "1", "-verify_return_error"], &["certificate of the client"]),
+    ];
+    let fetched = join_all(cases.iter().map(async |(name, options, words)| {
+        (fetch(name, "localhost", options, given(&["root", "short"])).await, words)
+    }));
+    for (fetched, words) in fetched.await {
+        says(&fetched, words);
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("https://{}/payload", listener.local_addr().expect("its number"));
+    let plain_http = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .await
+            .expect("sent");
+        // Until the other side has gone.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok();
+    };
+    let (fetched, ()) = tokio::join!(fetch_from(&url, given(&["root"])), plain_http);
+    says(&fetched, &["does not speak TLS", "check host and port"]);
+}
+
+/// `PayloadUntrusted`, in words that contain these and name what is concerned.
+fn says(fetched: &Result<u64, Failure>, words: &[&str]) {
+    let failure = fetched.as_ref().expect_err(&format!("a failure that says {words:?}"));
+    assert_eq!(failure.reason, Reason::PayloadUntrusted, "{failure}");
+    for words in ["component ethtool", "https://"].iter().chain(words) {
+        assert!(failure.message.contains(words), "{words:?} is missing: {failure}");
+    }
+    assert!(!failure.message.contains("Error("), "words of the source: {failure}");
+}

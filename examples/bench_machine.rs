@@ -247,6 +247,7 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
         interruptible: true,
         downgrade: false,
         rewrite: false,
+        package: None,
     };
     ready
         .during(async {

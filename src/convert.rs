@@ -85,9 +85,12 @@ pub fn payload_trust(from: Option<&Tls>) -> Result<(BTreeSet<Fingerprint>, Rule)
 }
 
 fn detection(from: &ApiDetect) -> Option<Detect> {
-    let ApiDetect { package, command, file } = from;
+    let ApiDetect { package, architecture, command, file } = from;
+    let package = package.clone().map(|name| match architecture {
+        Some(architecture) => format!("{name}:{architecture}"),
+        None => name,
+    });
     package
-        .clone()
         .map(Detect::Package)
         .or_else(|| command.clone().map(Detect::Command))
         .or_else(|| file.clone().map(Detect::File))
@@ -203,5 +206,27 @@ pub fn channel(from: ApiChannel) -> Channel {
         ApiChannel::Session => Channel::Session,
         ApiChannel::Callback => Channel::Callback,
         ApiChannel::Listen => Channel::Listen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An architecture that gets lost on the way has the machine's own package replaced.
+    #[test]
+    fn the_architecture_of_a_package_is_part_of_what_is_read() {
+        let read = |package: &str, architecture: Option<&str>| {
+            let package = Some(package.to_owned());
+            detection(&ApiDetect {
+                package,
+                architecture: architecture.map(str::to_owned),
+                ..ApiDetect::default()
+            })
+        };
+        assert_eq!(read("fx", None), Some(Detect::Package("fx".to_owned())));
+        for exact in [read("fx", Some("i386")), read("fx:i386", None)] {
+            assert_eq!(exact, Some(Detect::Package("fx:i386".to_owned())));
+        }
     }
 }

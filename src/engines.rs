@@ -4,10 +4,11 @@ use crate::failure::Failure;
 use bytes::Bytes;
 use farrier_update::Reason;
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +31,8 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Reads every `farrier-engine-ARCH-linux` in a directory.
+    /// Reads every `farrier-engine-ARCH-linux` in a directory. A file of the same name with `.gz`
+    /// at its end is used as its compressed form, where it is that.
     ///
     /// # Errors
     /// When the directory cannot be read or contains no engine.
@@ -89,9 +91,26 @@ impl Engines {
 fn read(path: &Path) -> std::io::Result<Engine> {
     let raw = std::fs::read(path)?;
     let digest = format!("sha256:{}", hex(&Sha256::digest(&raw)));
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(&raw)?;
-    Ok(Engine { digest, gzip: encoder.finish()?.into(), raw: raw.into() })
+    let mut packed = path.as_os_str().to_owned();
+    packed.push(".gz");
+    // The build takes its time to compress well, so its file is smaller than what is made here. It
+    // may be left over from another build.
+    let gzip = match std::fs::read(&packed) {
+        Ok(gzip) if unpacks_to(&gzip, &raw) => gzip,
+        Ok(_) | Err(_) => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&raw)?;
+            encoder.finish()?
+        }
+    };
+    Ok(Engine { digest, gzip: gzip.into(), raw: raw.into() })
+}
+
+fn unpacks_to(gzip: &[u8], raw: &[u8]) -> bool {
+    let mut unpacked = Vec::with_capacity(raw.len());
+    // One byte more than expected shows that it is another file.
+    let limit = raw.len() as u64 + 1;
+    GzDecoder::new(gzip).take(limit).read_to_end(&mut unpacked).is_ok() && unpacked == raw
 }
 
 /// Formats bytes as lower-case hexadecimal digits.
@@ -102,4 +121,38 @@ pub fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").ok();
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// A compressed file of another build would start another engine than the one whose digest is
+    /// checked; one that is not used makes every engine on the wire larger.
+    #[test]
+    fn the_compressed_file_beside_an_engine_is_used_if_it_is_that_engine() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("farrier-engine-x86_64-linux");
+        let engine = b"engine ".repeat(1000);
+        std::fs::write(&file, &engine).unwrap();
+        for (packed, is_used) in [
+            (gzip(&engine), true),
+            (gzip(b"another"), false),
+            (gzip(&[engine.as_slice(), b"!"].concat()), false),
+            (b"no gzip".to_vec(), false),
+        ] {
+            std::fs::write(dir.path().join("farrier-engine-x86_64-linux.gz"), &packed).unwrap();
+            let loaded = Engines::load(dir.path()).unwrap();
+            assert_eq!(loaded.architectures(), ["x86_64"]);
+            let loaded = loaded.for_machine("db", "Linux", "x86_64").unwrap();
+            assert!(unpacks_to(&loaded.gzip, &engine));
+            assert_eq!(loaded.gzip == packed, is_used);
+        }
+    }
 }

@@ -135,12 +135,23 @@ pub enum Installer {
 /// How the installed version of a component is read: exactly one of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.package), has(self.command), has(self.file)].filter(x, x).size() == 1").message("give exactly one of package, command and file"))]
+#[x_kube(
+    validation = Rule::new("[has(self.package), has(self.command), has(self.file)].filter(x, x).size() == 1").message("give exactly one of package, command and file"),
+    validation = Rule::new("!has(self.architecture) || (has(self.package) && !self.__package__.contains(':'))").message("architecture goes with package, where package does not name one itself")
+)]
 pub struct Detect {
-    /// A package in the machine's package database.
+    /// A package in the machine's package database. `NAME:ARCHITECTURE` is short for package and
+    /// architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 214), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"))]
     pub package: Option<String>,
+
+    /// The architecture of the package, as the package manager writes it, for instance i386 (dpkg)
+    /// or i686 (rpm). Without it: the machine's own, or a package for all architectures. A package
+    /// of the same name for another architecture is another package.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"))]
+    pub architecture: Option<String>,
 
     /// A command line for /bin/sh, run as root. With exit status 0 its first line of output is the
     /// version; with any other one the component counts as not installed.

@@ -61,7 +61,7 @@ pub struct NodeInventoryStatus {
     #[serde(default)]
     pub package_count: i64,
 
-    /// Every installed package. Above 5000 packages or 1 MiB the list ends, truncated is true, and
+    /// Every installed package, one entry for each version and architecture. Above 5000 packages or 1 MiB the list ends, truncated is true, and
     /// the condition Ready says how many were left out.
     #[serde(default)]
     pub packages: Vec<InstalledPackage>,
@@ -99,7 +99,7 @@ pub struct FactsReport {
     pub bios_version: String,
 }
 
-/// One installed package.
+/// One installed package, in one version and for one architecture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstalledPackage {
     /// Name.

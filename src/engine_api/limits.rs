@@ -6,7 +6,7 @@
 //! written, so that the run would never end.
 
 use crate::token_bucket::TokenBucket;
-use farrier_protocol::{Dial, Event, EventBody, Leftover, Package, Reading, StepExit};
+use farrier_protocol::{Dial, Event, EventBody, Instance, Leftover, Package, Reading, StepExit};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::fmt;
 use std::time::Instant;
@@ -32,6 +32,9 @@ const NAME: usize = 512;
 
 /// How many things may be left over by name. Whoever has more to remove sees the folder.
 const MAX_LEFTOVERS: usize = 50;
+
+/// Installed versions of one package. dnf keeps three kernels.
+const MAX_INSTANCES: usize = 64;
 
 /// Addresses that an engine may have tried.
 const MAX_DIALS: usize = 64;
@@ -96,6 +99,7 @@ pub(super) fn bound(event: &mut Event) {
                 &mut facts.serial,
                 &mut facts.bios_version,
                 &mut facts.package_managers,
+                &mut facts.dpkg_arch,
             ]);
             for Package { name, version, arch, kind } in packages {
                 names([name, version, arch, kind]);
@@ -139,12 +143,23 @@ pub(super) fn bound_dials(dials: &mut Vec<Dial>) {
 fn bound_reading(reading: &mut Reading) {
     match reading {
         Reading::Absent => {}
-        Reading::Present { version } => cut(version, NAME),
-        Reading::Broken { version, detail } => {
+        Reading::Present { version, instances } => {
+            cut(version, NAME);
+            bound_instances(instances);
+        }
+        Reading::Broken { version, detail, instances } => {
             cut(version, NAME);
             cut(detail, MESSAGE);
+            bound_instances(instances);
         }
         Reading::Unreadable { detail } => cut(detail, MESSAGE),
+    }
+}
+
+fn bound_instances(instances: &mut Vec<Instance>) {
+    instances.truncate(MAX_INSTANCES);
+    for Instance { version, arch, kind, broken, booted: _ } in instances {
+        names([version, arch, kind, broken]);
     }
 }
 
@@ -205,6 +220,16 @@ mod tests {
         let mut event = failed("10 %\r20 %\x1b[2J\n\tdone\0");
         bound(&mut event);
         assert_eq!(event, failed("10 %\n20 %\u{fffd}[2J\n\tdone\u{fffd}"));
+    }
+
+    /// A machine with a thousand versions of one package would fill the status of its NodeUpdate.
+    #[test]
+    fn of_a_package_only_so_many_versions_are_taken() {
+        let instance = Instance { version: "ä".repeat(1000), ..Instance::default() };
+        let mut reading = Reading::Present { version: "1".into(), instances: vec![instance; 1000] };
+        bound_reading(&mut reading);
+        assert_eq!(reading.instances().len(), MAX_INSTANCES);
+        assert!(reading.instances().iter().all(|one| one.version.len() == NAME));
     }
 
     #[test]

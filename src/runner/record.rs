@@ -253,6 +253,7 @@ fn facts(survey: &Survey) -> FactsReport {
         serial,
         bios_version,
         package_managers: _,
+        dpkg_arch: _,
     } = survey.facts.clone();
     FactsReport {
         os,

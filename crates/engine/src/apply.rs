@@ -65,7 +65,7 @@ impl<'a> Apply<'a> {
                 }
                 Err(failure) if number == 0 => return Err(failure),
                 Err(ApplyError::Failed { code, message, component: _ }) => {
-                    (StepExit::NotStarted { code, detail: message }, String::new())
+                    (StepExit::not_started(code, message), String::new())
                 }
             };
             if exit == (StepExit::Exited { code: 0 }) {
@@ -114,7 +114,7 @@ impl<'a> Apply<'a> {
         let started = EventBody::StepStarted { task, component: component.clone() };
         if let Err(error) = self.engine.shared.record(started) {
             let detail = format!("the journal cannot be written: {error}");
-            return Ok((StepExit::NotStarted { code: space::code(&error), detail }, String::new()));
+            return Ok((StepExit::not_started(space::code(&error), detail), String::new()));
         }
         let limit =
             Limit { span: Duration::from_secs(step.timeout_seconds), interruptible: step.interruptible };
@@ -157,7 +157,7 @@ fn exit_of(stop: Stop) -> StepExit {
     match stop {
         Stop::Cancelled => StepExit::Cancelled,
         Stop::Halt(halt @ (Halt::LeaseExpired | Halt::Terminated)) => {
-            StepExit::NotStarted { code: FailureCode::Other, detail: halt.text().into() }
+            StepExit::not_started(FailureCode::Other, halt.text().into())
         }
     }
 }

@@ -2,8 +2,10 @@
 
 mod deb;
 mod depends;
+mod identity;
 mod package_lock;
 mod rpm;
+mod side_by_side;
 
 use crate::apply_error::ApplyError;
 use crate::engine::Engine;
@@ -47,7 +49,7 @@ pub(crate) fn prepare(engine: &Engine, number: usize, step: &Step) -> Result<Pre
             fs::set_permissions(&file, Permissions::from_mode(0o700)).map_err(trouble)?;
             if !is_program(&file).map_err(trouble)? {
                 let detail = "the payload is neither a script that begins with #! nor an ELF program";
-                let exit = StepExit::NotStarted { code: FailureCode::Other, detail: detail.into() };
+                let exit = StepExit::not_started(FailureCode::Other, detail.into());
                 return Ok(Preparation::Ended { exit, output: String::new() });
             }
             let environment = vec![

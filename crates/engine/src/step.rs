@@ -120,5 +120,5 @@ fn exit(status: ExitStatus) -> StepExit {
 }
 
 fn not_started(error: &io::Error) -> StepExit {
-    StepExit::NotStarted { code: space::code(error), detail: error.to_string() }
+    StepExit::not_started(space::code(error), error.to_string())
 }

@@ -1,8 +1,9 @@
 //! Executes `Work::Survey`: looks at the machine and changes nothing.
 
+pub(crate) mod booted;
 mod detect;
 mod facts;
-mod packages;
+pub(crate) mod packages;
 
 use crate::engine::failed;
 use farrier_protocol::{Detect, EventBody, FailureCode, Package, Reading};
@@ -11,7 +12,10 @@ use packages::{Found, Managers, Status, Wanted};
 /// Looks at the machine. The answer is the task's one event.
 pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> EventBody {
     let managers = Managers::present();
-    let names: Vec<&str> = detect.iter().filter_map(|(_, how)| package_name(how)).collect();
+    let mut names: Vec<&str> = detect.iter().filter_map(|(_, how)| package_name(how)).collect();
+    if !names.is_empty() {
+        names.push(facts::DPKG);
+    }
     let wanted = if all { Wanted::All } else { Wanted::Named(&names) };
     let found = managers.list(wanted);
     if let (true, Err(message)) = (all, &found) {
@@ -30,12 +34,14 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> Even
     packages.sort_by(|one, other| {
         (&one.name, &one.arch, &one.version).cmp(&(&other.name, &other.arch, &other.version))
     });
-    EventBody::SurveyDone { task: task.into(), facts: Box::new(facts::read(managers)), packages, readings }
+    let facts = Box::new(facts::read(managers, found.as_deref().unwrap_or_default()));
+    EventBody::SurveyDone { task: task.into(), facts, packages, readings }
 }
 
+/// The name of the package without its architecture: the others of that name are of interest too.
 fn package_name(how: &Detect) -> Option<&str> {
     match how {
-        Detect::Package(name) if packages::is_name(name) => Some(name),
+        Detect::Package(name) if packages::is_name(name) => Some(packages::split(name).0),
         Detect::Package(_) | Detect::Command(_) | Detect::File(_) => None,
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
                 (StepExit::Interrupted, engine.logs.tail(&component))
             } else {
                 let detail = "the engine ended before it was started".into();
-                (StepExit::NotStarted { code: FailureCode::Other, detail }, String::new())
+                (StepExit::not_started(FailureCode::Other, detail), String::new())
             };
             let task = task.clone();
             engine.report(EventBody::StepFinished { task, component, exit, output });

@@ -148,7 +148,39 @@ pub enum StepExit {
         code: FailureCode,
         /// Why not.
         detail: String,
+        /// Set where the installer could have been started and was not, because its effect is one
+        /// that nobody asked for. `code` is [`FailureCode::Other`] then, which operators that do
+        /// not know this field understand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refusal: Option<Refusal>,
     },
+}
+
+impl StepExit {
+    /// The installer could not be started.
+    pub fn not_started(code: FailureCode, detail: String) -> Self {
+        Self::NotStarted { code, detail, refusal: None }
+    }
+
+    /// The installer was not started, because of what it would have done.
+    pub fn refused(refusal: Refusal, detail: String) -> Self {
+        Self::NotStarted { code: FailureCode::Other, detail, refusal: Some(refusal) }
+    }
+}
+
+/// Why an installer was not started although it could have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Refusal {
+    /// The payload is another package than the step names, or one for another architecture.
+    OtherPackage,
+    /// It would replace a package of the same name for another architecture, or leave both unusable.
+    ArchitectureConflict,
+    /// It would remove a package that the running system was booted from.
+    RemovesBooted,
+    /// A reason of a later version.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Why a task could not be done.
@@ -164,7 +196,8 @@ pub enum FailureCode {
     PackageManagerBusy,
     /// The machine has no such installer (no dpkg, no rpm).
     InstallerMissing,
-    /// Anything else; the message says what.
+    /// Anything else, and what a later version knows; the message says what.
+    #[serde(other)]
     Other,
 }
 

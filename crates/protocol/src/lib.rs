@@ -33,10 +33,10 @@ pub mod survey;
 pub mod task;
 
 pub use callback::{CallbackConfig, Dial, DialOutcome, PREFLIGHT};
-pub use event::{Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, StepExit};
+pub use event::{Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, Refusal, StepExit};
 pub use launch::{LaunchError, LaunchReport};
-pub use survey::{Detect, Facts, Package, Reading};
-pub use task::{Installer, Next, Payload, Step, Task, Work};
+pub use survey::{Detect, Facts, Instance, Package, Reading};
+pub use task::{Installer, Next, PackageRef, Payload, Step, Task, Work};
 
 use serde::{Deserialize, Serialize};
 

@@ -63,6 +63,28 @@ pub struct Step {
     pub downgrade: bool,
     /// Whether the same version is to be installed once more.
     pub rewrite: bool,
+    /// The package that the payload must be. `None`: whatever it is, as an operator that does not
+    /// name it asks for, and a component whose version is not read from the package database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageRef>,
+}
+
+/// A package by name and architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageRef {
+    /// Its name.
+    pub name: String,
+    /// The architectures for which it is this package, as the package manager writes them. Empty:
+    /// every architecture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arches: Vec<String>,
+}
+
+impl PackageRef {
+    /// Whether a package of this name is this one if it is for `arch`.
+    pub fn is_for(&self, arch: &str) -> bool {
+        self.arches.is_empty() || self.arches.iter().any(|known| known == arch)
+    }
 }
 
 /// The bytes of a component.

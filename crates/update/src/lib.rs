@@ -20,6 +20,7 @@
 
 pub mod model;
 pub mod outcome;
+mod package;
 pub mod plan;
 pub mod reason;
 pub mod retry;

@@ -137,9 +137,10 @@ impl Finding {
 /// `step` is what the engine reported, if it reported anything; `after` is the second
 /// reading, if there was one.
 pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Reading>) -> ComponentResult {
+    let (before, counted) = (item.found(), after.map(|reading| item.count(reading)));
     let finding = match &item.action {
-        Action::Install { from: _, to } => installed::find(item, to, step, after),
-        Action::UpToDate { at, newer } => untouched(item, at, *newer, after),
+        Action::Install { from: _, to } => installed::find(item, to, step, counted.as_ref()),
+        Action::UpToDate { at, newer } => untouched(item, at, *newer, counted.as_ref()),
         Action::NotApplicable { why } => Finding::new(Outcome::NotApplicable, Reason::NotRequired, why),
         Action::DependencyMissing { missing } => Finding::new(
             Outcome::DependencyMissing,
@@ -163,7 +164,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
         }
         Action::Blocked { why, reason } => Finding::new(Outcome::Skipped, *reason, why),
     };
-    let shown_after = match (&item.action, after) {
+    let shown_after = match (&item.action, &counted) {
         (_, Some(reading)) => shown(Some(reading)),
         (Action::Install { .. }, None) => String::new(),
         // Nothing was done to it, so what was there is still there.
@@ -174,18 +175,21 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
             | Action::NotSupported { .. }
             | Action::Blocked { .. },
             None,
-        ) => shown(item.before.as_ref()),
+        ) => shown(before.as_ref()),
     };
+    // What stands beside it is told of the last reading.
+    let remark = after.or(item.before.as_ref()).and_then(|reading| item.remark(reading));
+    let message = [Some(finding.message).filter(|message| !message.is_empty()), remark];
     ComponentResult {
         name: item.component.name.clone(),
         outcome: finding.outcome,
         reason: finding.reason,
-        before: shown(item.before.as_ref()),
+        before: shown(before.as_ref()),
         after: shown_after,
         exit_code: step.and_then(|step| exit_code(step.exit.as_ref())),
         started_at: step.and_then(|step| step.started_at),
         finished_at: step.and_then(|step| step.finished_at),
-        message: finding.message,
+        message: message.into_iter().flatten().collect::<Vec<_>>().join("; "),
     }
 }
 
@@ -207,10 +211,10 @@ fn untouched(item: &PlanItem, at: &str, newer: bool, after: Option<&Reading>) ->
     };
     match after {
         None => good,
-        Some(Reading::Present { version }) if is_enough(item, version) => good,
-        Some(Reading::Present { version }) => lost(format!("is {version}")),
+        Some(Reading::Present { version, .. }) if is_enough(item, version) => good,
+        Some(Reading::Present { version, .. }) => lost(format!("is {version}")),
         Some(Reading::Absent) => lost("is not installed".to_owned()),
-        Some(Reading::Broken { version: _, detail }) => lost(format!("is {detail}")),
+        Some(Reading::Broken { detail, .. }) => lost(format!("is {detail}")),
         Some(Reading::Unreadable { detail }) => Finding::new(
             Outcome::Unverified,
             Reason::NotVerified,
@@ -229,8 +233,10 @@ fn is_enough(item: &PlanItem, version: &str) -> bool {
 fn shown(reading: Option<&Reading>) -> String {
     match reading {
         None | Some(Reading::Absent | Reading::Unreadable { .. }) => String::new(),
-        Some(Reading::Present { version }) => version.clone(),
-        Some(Reading::Broken { version, detail }) => format!("{version} ({detail})").trim_start().to_owned(),
+        Some(Reading::Present { version, .. }) => version.clone(),
+        Some(Reading::Broken { version, detail, .. }) => {
+            format!("{version} ({detail})").trim_start().to_owned()
+        }
     }
 }
 

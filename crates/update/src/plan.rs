@@ -16,9 +16,10 @@ pub use steps::combined_digest;
 pub use validate::{Problem, validate_baseline};
 
 use crate::model::{Component, FailedDependency, Force};
+use crate::package::{Wanted, package_of};
 use crate::reason::Reason;
 use crate::version::{Scheme, compare_installed};
-use farrier_protocol::{Facts, Reading};
+use farrier_protocol::{Facts, PackageRef, Reading};
 use order::Order;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -56,13 +57,40 @@ pub struct PlanItem {
     pub component: Component,
     /// What is done.
     pub action: Action,
-    /// What was found before; `None` where nothing was looked for.
+    /// The package that the component is on this machine; `None` if it is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageRef>,
+    /// What was found before, with the packages of the same name that are other ones; `None` where
+    /// nothing was looked for.
     pub before: Option<Reading>,
     /// Components of this plan that are installed before, and without which this one is
     /// left out.
     pub after: Vec<String>,
     /// What the run forces.
     pub force: Force,
+}
+
+impl PlanItem {
+    /// What was found before, without the packages of the same name that are other ones. Of several
+    /// versions the one that counts is the reading's.
+    pub fn found(&self) -> Option<Reading> {
+        self.before.as_ref().map(|before| self.count(before))
+    }
+
+    /// The same for any reading of this component.
+    pub(crate) fn count(&self, reading: &Reading) -> Reading {
+        self.wanted().count(reading)
+    }
+
+    /// What people have to know about a reading besides the version that counts: which versions
+    /// stand side by side, and which packages of the same name are other ones.
+    pub fn remark(&self, reading: &Reading) -> Option<String> {
+        self.wanted().remark(reading)
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted::of(&self.component, self.package.as_ref())
+    }
 }
 
 /// What is done about a component.
@@ -164,7 +192,7 @@ fn plan_component(
     if !action.is_install() {
         return item(input, component, action);
     }
-    let missing = requires::missing(input, component, order, planned);
+    let missing = requires::missing(component, order, planned);
     if !missing.is_empty() && input.on_failed_dependency != FailedDependency::Force {
         return item(input, component, Action::DependencyMissing { missing });
     }
@@ -183,18 +211,20 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
     let wanted = component.version.trim();
     let newness = |version: &str| compare_installed(Scheme::of(component.installer), version, wanted);
     let install = |from: &str| Action::Install { from: some_version(from), to: wanted.to_owned() };
-    match input.readings.get(name) {
+    let package = package_of(component, input.facts);
+    let counted = |reading| Wanted::of(component, package.as_ref()).count(reading);
+    match input.readings.get(name).map(counted) {
         Some(Reading::Absent) => install(""),
-        Some(Reading::Present { version }) => match newness(version) {
-            Ordering::Less => install(version),
-            Ordering::Equal if input.force.rewrite => install(version),
-            Ordering::Greater if input.force.downgrade => install(version),
+        Some(Reading::Present { version, .. }) => match newness(&version) {
+            Ordering::Less => install(&version),
+            Ordering::Equal if input.force.rewrite => install(&version),
+            Ordering::Greater if input.force.downgrade => install(&version),
             equal_or_greater @ (Ordering::Equal | Ordering::Greater) => {
-                Action::UpToDate { at: version.clone(), newer: equal_or_greater == Ordering::Greater }
+                Action::UpToDate { at: version, newer: equal_or_greater == Ordering::Greater }
             }
         },
-        Some(Reading::Broken { version, detail })
-            if !version.is_empty() && newness(version) == Ordering::Greater && !input.force.downgrade =>
+        Some(Reading::Broken { version, detail, .. })
+            if !version.is_empty() && newness(&version) == Ordering::Greater && !input.force.downgrade =>
         {
             Action::Blocked {
                 why: format!(
@@ -204,8 +234,8 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
                 reason: Reason::VersionNotReached,
             }
         }
-        Some(Reading::Broken { version, detail: _ }) => install(version),
-        Some(Reading::Unreadable { detail }) => unreadable(name, detail),
+        Some(Reading::Broken { version, .. }) => install(&version),
+        Some(Reading::Unreadable { detail }) => unreadable(name, &detail),
         None => unreadable(name, "it was not looked for"),
     }
 }
@@ -234,6 +264,7 @@ fn item(input: &PlanInput, component: &Component, action: Action) -> PlanItem {
     PlanItem {
         component: component.clone(),
         action,
+        package: package_of(component, input.facts),
         before: input.readings.get(&component.name).cloned(),
         after: Vec::new(),
         force: input.force,

@@ -4,7 +4,7 @@
 //! Behind its name stands its class, which says whether another attempt is worth it. No
 //! text is parsed anywhere to find a reason.
 
-use farrier_protocol::FailureCode;
+use farrier_protocol::{FailureCode, Refusal};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -238,6 +238,15 @@ reasons! {
     DependencyMissing: Lasting,
     /// A component that another one requires was not installed, so that other one was left out.
     DependencyFailed: Lasting,
+    /// The payload is another package than the component's `detect` names, or one for another architecture.
+    /// Correct the payload, or `detect.package` and `detect.architecture`; both take a new baseline.
+    PackageMismatch: Lasting,
+    /// A package of the same name is installed for another architecture, and installing this one would replace
+    /// it or leave both unusable. Remove the other one from the machine, or bring both to the same version.
+    ArchitectureConflict: Lasting,
+    /// Installing it would remove a package that the running system was booted from. Boot the machine from
+    /// another kernel, then start a new run.
+    BootedPackageKept: Lasting,
     /// The installer says that it worked, and the machine still has another version. See its log.
     VersionNotReached: Lasting,
     /// A result could not be proven, because a version could not be read. Check the component's `detect`.
@@ -394,6 +403,31 @@ impl From<FailureCode> for Reason {
             FailureCode::InstallerMissing => Self::InstallerMissing,
             FailureCode::Other => Self::EngineFailed,
         }
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::OtherPackage => Self::PackageMismatch,
+            Refusal::ArchitectureConflict => Self::ArchitectureConflict,
+            Refusal::RemovesBooted => Self::BootedPackageKept,
+            Refusal::Unknown => Self::InstallerFailed,
+        }
+    }
+}
+
+/// What a user can do where the engine refused to start an installer.
+pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::OtherPackage => {
+            "correct the payload, or detect.package and detect.architecture, in a new baseline"
+        }
+        Refusal::ArchitectureConflict => {
+            "remove the other one from the machine, or bring both to the same version there"
+        }
+        Refusal::RemovesBooted => "boot the machine from another kernel and start a new run",
+        Refusal::Unknown => remedy(FailureCode::Other),
     }
 }
 

@@ -64,15 +64,17 @@ pub(super) fn planned(item: &PlanItem) -> PlannedComponent {
         Action::NotSupported { what } => ("NotSupported", what.clone()),
         Action::Blocked { why, .. } => ("Blocked", why.clone()),
     };
-    let from = match &item.before {
-        Some(Reading::Present { version } | Reading::Broken { version, .. }) => version.clone(),
+    let from = match item.found() {
+        Some(Reading::Present { version, .. } | Reading::Broken { version, .. }) => version,
         Some(Reading::Absent | Reading::Unreadable { .. }) | None => String::new(),
     };
+    let remark = item.before.as_ref().and_then(|before| item.remark(before));
+    let message = [Some(message).filter(|message| !message.is_empty()), remark];
     PlannedComponent {
         name: item.component.name.clone(),
         action: action.to_owned(),
         from,
         to: item.component.version.clone(),
-        message,
+        message: message.into_iter().flatten().collect::<Vec<_>>().join("; "),
     }
 }

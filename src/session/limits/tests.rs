@@ -115,6 +115,7 @@ fn step(timeout_seconds: u64, interruptible: bool, size: u64) -> Step {
         interruptible,
         downgrade: false,
         rewrite: false,
+        package: None,
     }
 }
 

@@ -220,8 +220,13 @@ impl Machine {
 
     /// A file that was written on the machine's own disk, whether the machine is on or off.
     pub(crate) fn file(&self, path: &str) -> Option<String> {
+        self.bytes(path).and_then(|bytes| String::from_utf8(bytes).ok())
+    }
+
+    /// The same where it is no text.
+    pub(crate) fn bytes(&self, path: &str) -> Option<Vec<u8>> {
         let disk = lab::dir().join("m").join(&self.host).join("disk/up");
-        std::fs::read_to_string(disk.join(path.trim_start_matches('/'))).ok()
+        std::fs::read(disk.join(path.trim_start_matches('/'))).ok()
     }
 
     /// How often slow.sh was started.

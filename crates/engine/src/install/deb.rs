@@ -1,16 +1,22 @@
 //! Debian packages, by plain dpkg: exactly the payload is installed, nothing is fetched.
 //!
+//! A package replaces the one of its name for another architecture, unless both may be there
+//! together, and it removes those that it conflicts with and replaces. Nobody is asked before, so
+//! both are looked for here.
+//!
 //! `dpkg -i` unpacks a package before it looks at `Depends`, and leaves it unconfigured if
 //! they are not met; `dpkg --simulate` does not look at them at all (1.21.22). So they are
 //! checked here first. `Pre-Depends` and conflicts dpkg itself checks before it changes anything.
 
 use super::Preparation;
-use super::depends;
+use super::depends::{self, Database};
+use super::identity::{self, Identity};
 use super::package_lock::{Locks, PackageLock};
 use crate::apply_error::ApplyError;
 use crate::engine::Engine;
 use crate::step::Plan;
-use farrier_protocol::{Step, StepExit};
+use crate::survey::booted;
+use farrier_protocol::{Refusal, Step, StepExit};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +29,12 @@ pub(super) fn prepare(
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
     let lock = PackageLock::wait(engine, step, &LOCKS)?;
-    let check = depends::check(file);
+    // What cannot be read, dpkg refuses.
+    let database = Database::read(file);
+    if let Some(exit) = database.as_ref().ok().and_then(|database| refusal(step, database)) {
+        return Ok(Preparation::Ended { exit, output: String::new() });
+    }
+    let check = database.as_ref().map(depends::check);
     if let Ok(check) = &check
         && !check.unmet.is_empty()
     {
@@ -44,4 +55,33 @@ pub(super) fn prepare(
     let program = crate::command::find("dpkg")
         .ok_or_else(|| ApplyError::other(&step.component, "dpkg is gone".into()))?;
     Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment }, lock })
+}
+
+/// Why the package is not installed although dpkg would do it.
+fn refusal(step: &Step, database: &Database) -> Option<StepExit> {
+    let [name, version, arch, multi_arch] =
+        ["Package", "Version", "Architecture", "Multi-Arch"].map(|field| database.field(field));
+    if let Err(exit) = identity::check(step, &Identity { name, version, arch }) {
+        return Some(exit);
+    }
+    for [other_version, other_arch, other_multi_arch] in database.named(name) {
+        if identity::is_same(step, arch, other_arch) {
+            continue;
+        }
+        let why = match (multi_arch, other_multi_arch) {
+            ("same", "same") if version == other_version => continue,
+            ("same", "same") => "both must have the same version",
+            _ => "dpkg would replace it: they are not both Multi-Arch: same",
+        };
+        let detail =
+            format!("{name} {other_version} for {other_arch} is installed, another package, and {why}");
+        return Some(StepExit::refused(Refusal::ArchitectureConflict, detail));
+    }
+    if database.field("Conflicts").is_empty() || database.field("Replaces").is_empty() {
+        return None;
+    }
+    let mut booted = booted::deb().into_iter().filter(|booted| booted != name);
+    let removed = booted.find(|booted| database.conflicts_with(booted))?;
+    let detail = format!("it conflicts with {removed}, which this machine was booted from, and replaces it");
+    Some(StepExit::refused(Refusal::RemovesBooted, detail))
 }

@@ -9,6 +9,25 @@ use std::path::Path;
 const FORMAT: &str =
     "${Package}\\t${Version}\\t${Architecture}\\t${Multi-Arch}\\t${db:Status-Status}\\t${Provides}\\n";
 
+/// The fields of the package that are read.
+const FIELDS: [&str; 9] = [
+    "Package",
+    "Version",
+    "Architecture",
+    "Multi-Arch",
+    "Provides",
+    "Pre-Depends",
+    "Depends",
+    "Conflicts",
+    "Replaces",
+];
+
+/// A package that is to be installed, and the machine's packages.
+pub(super) struct Database {
+    control: Vec<(String, String)>,
+    listing: String,
+}
+
 /// What was found.
 pub(super) struct Check {
     /// One line for each dependency that is not met.
@@ -34,15 +53,43 @@ struct Relation<'a> {
     constraint: Option<(&'a str, &'a str)>,
 }
 
-/// Checks the package in `file`. An error means that it, or the database, cannot be read.
-pub(super) fn check(file: &Path) -> Result<Check, String> {
-    let control = control(file)?;
-    let field = |name: &str| {
-        control.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
-    };
+impl Database {
+    /// Reads the package in `file` and the database. An error means that one of them cannot be read.
+    pub(super) fn read(file: &Path) -> Result<Self, String> {
+        let control = control(file)?;
+        let listing = command::capture("dpkg-query", &["-W", "-f", FORMAT], Errors::Discard, TOOL)?.text;
+        Ok(Self { control, listing })
+    }
+
+    /// A field of the package; empty if it does not have it.
+    pub(super) fn field(&self, name: &str) -> &str {
+        self.control.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
+    }
+
+    /// Version, architecture and `Multi-Arch` of the packages of this name, in whichever state.
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = [&str; 3]> {
+        self.listing.lines().filter_map(move |line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let [package, version, arch, multi_arch, status, _] = fields[..] else { return None };
+            let is_there = package == name && !matches!(status, "not-installed" | "config-files");
+            is_there.then_some([version, arch, multi_arch])
+        })
+    }
+
+    /// Whether the package says that it conflicts with one of this name as it is installed.
+    pub(super) fn conflicts_with(&self, name: &str) -> bool {
+        let lines = self.listing.lines().filter(|line| line.split('\t').next() == Some(name));
+        let offers: Vec<Provider> = lines.flat_map(offers_of).collect();
+        let mut conflicts = self.field("Conflicts").split(',').map(relation);
+        conflicts.any(|one| offers.iter().any(|offer| offer.name == one.name && offer.satisfies(&one)))
+    }
+}
+
+/// Checks the dependencies of the package.
+pub(super) fn check(database: &Database) -> Check {
+    let field = |name: &str| database.field(name);
     let (package, arch) = (field("Package"), field("Architecture"));
-    let listing = command::capture("dpkg-query", &["-W", "-f", FORMAT], Errors::Discard, TOOL)?.text;
-    let mut offers: Vec<Provider> = listing.lines().flat_map(offers_of).collect();
+    let mut offers: Vec<Provider> = database.listing.lines().flat_map(offers_of).collect();
     let native = offers.iter().find(|offer| offer.name == "dpkg").map(|offer| offer.arch.clone());
     let native = native.unwrap_or_default();
     let is_installed = offers.iter().any(|offer| offer.name == package);
@@ -63,13 +110,12 @@ pub(super) fn check(file: &Path) -> Result<Check, String> {
             }
         }
     }
-    Ok(Check { unmet, is_installed })
+    Check { unmet, is_installed }
 }
 
 fn control(file: &Path) -> Result<Vec<(String, String)>, String> {
-    let fields = ["Package", "Version", "Architecture", "Provides", "Pre-Depends", "Depends"];
     let mut arguments = vec!["-f".as_ref(), file.as_os_str()];
-    arguments.extend(fields.iter().map(AsRef::<std::ffi::OsStr>::as_ref));
+    arguments.extend(FIELDS.iter().map(AsRef::<std::ffi::OsStr>::as_ref));
     let output = command::capture("dpkg-deb", &arguments, Errors::Merge, TOOL)?;
     if !output.status.success() {
         return Err(output.text);

@@ -1,18 +1,30 @@
 //! RPM packages, by plain rpm: exactly the payload is installed, nothing is fetched.
+//!
+//! `rpm -U` removes every other package of the payload's name, and what it obsoletes; `rpm -i`
+//! removes nothing. Which of them is used is decided here, as nobody is asked before a removal.
 
 use super::Preparation;
+use super::identity::{self, Identity};
 use super::package_lock::{Locks, PackageLock};
+use super::side_by_side;
 use crate::apply_error::ApplyError;
 use crate::command::{self, Errors, Output, TOOL};
 use crate::engine::Engine;
 use crate::step::Plan;
-use farrier_protocol::{Step, StepExit};
-use std::ffi::OsString;
+use crate::survey::booted;
+use crate::survey::packages::{self, Found, Wanted};
+use farrier_protocol::{FailureCode, Refusal, Step, StepExit};
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 const LOCKS: Locks =
     Locks { front_end: "", own: &["/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock"] };
+
+/// What is asked of the payload: itself, what it provides, what it obsoletes. The blank first field
+/// tells it from warnings.
+const PAYLOAD_FORMAT: &str = "\\t%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\t%{ARCH}\\n\
+    [\\tprovides\\t%{PROVIDENAME}\\n][\\tobsoletes\\t%{OBSOLETENAME}\\n]";
 
 pub(super) fn prepare(
     engine: &Engine,
@@ -21,13 +33,10 @@ pub(super) fn prepare(
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
     let lock = PackageLock::wait(engine, step, &LOCKS)?;
-    let mut arguments: Vec<OsString> = vec!["-U".into()];
-    if step.downgrade {
-        arguments.push("--oldpackage".into());
-    }
-    if step.rewrite {
-        arguments.push("--replacepkgs".into());
-    }
+    let mut arguments = match arguments(step, file) {
+        Ok(arguments) => arguments,
+        Err(exit) => return Ok(Preparation::Ended { exit, output: String::new() }),
+    };
     let trial = |more: &[&str]| -> Result<Output, ApplyError> {
         let more = more.iter().map(OsString::from);
         let all: Vec<OsString> = arguments.iter().cloned().chain(more).chain([file.into()]).collect();
@@ -51,4 +60,112 @@ pub(super) fn prepare(
     let program =
         command::find("rpm").ok_or_else(|| ApplyError::other(&step.component, "rpm is gone".into()))?;
     Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment: Vec::new() }, lock })
+}
+
+/// How rpm is called so that it removes nothing but what the payload is meant to replace. The error
+/// says why it is not called at all.
+fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, StepExit> {
+    let text = ask(&["-qp".as_ref(), "--qf".as_ref(), PAYLOAD_FORMAT.as_ref(), file.as_os_str()])?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix('\t'));
+    let first: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
+    let [name, version, arch] = first[..] else { return Err(trouble(format!("the payload: {text}"))) };
+    identity::check(step, &Identity { name, version, arch })?;
+    let listed = |kind: &str| -> Vec<&str> {
+        lines.clone().filter_map(|line| line.strip_prefix(kind)?.strip_prefix('\t')).collect()
+    };
+    let installed = packages::rpm(Wanted::Named(&[name])).map_err(trouble)?;
+    let (own, others): (Vec<&Found>, Vec<&Found>) = installed
+        .iter()
+        .filter(|found| found.name == name)
+        .partition(|found| identity::is_same(step, arch, &found.arch));
+    let booted = booted::rpm();
+    let is_added = own.len() > 1
+        || own.iter().any(|found| booted.contains(found))
+        || (own.is_empty() && !others.is_empty())
+        || side_by_side::is_configured(name, &listed("provides"));
+    if !is_added {
+        check_upgrade(file, &others, &booted, &listed("obsoletes"))?;
+    }
+    let mut arguments: Vec<OsString> = vec![if is_added { "-i" } else { "-U" }.into()];
+    // To rpm, one for another architecture is another version of the same package.
+    if step.downgrade || (is_added && own.is_empty()) {
+        arguments.push("--oldpackage".into());
+    }
+    if step.rewrite {
+        arguments.push("--replacepkgs".into());
+    }
+    Ok(arguments)
+}
+
+/// Whether an upgrade leaves alone what is another package, and what the machine was booted from.
+fn check_upgrade(
+    file: &Path,
+    others: &[&Found],
+    booted: &[Found],
+    obsoletes: &[&str],
+) -> Result<(), StepExit> {
+    // rpm itself knows best: it compares the versions of what is obsoleted, and tells packages for
+    // two architectures apart by the libraries in them, if there are any.
+    let obsoleted = || booted.iter().filter(|found| obsoletes.contains(&found.name.as_str()));
+    if others.is_empty() && obsoleted().next().is_none() {
+        return Ok(());
+    }
+    let trial = ["-U", "--test", "--nodeps", "--oldpackage", "--replacepkgs", "-vv"];
+    let trial: Vec<&OsStr> = trial.iter().map(OsStr::new).chain([file.as_os_str()]).collect();
+    let removed = removals(&ask(&trial)?);
+    let is_removed = |found: &Found| {
+        let label = format!("{}-{}.{}", found.name, found.version, found.arch);
+        removed.as_ref().is_none_or(|removed| removed.contains(&label))
+    };
+    if let Some(Found { name, version, .. }) = obsoleted().find(|found| is_removed(found)) {
+        let detail = format!("rpm would replace {name} {version}, which this machine was booted from");
+        return Err(StepExit::refused(Refusal::RemovesBooted, detail));
+    }
+    if let Some(Found { name, version, arch, .. }) = others.iter().find(|found| is_removed(found)) {
+        let detail = format!("rpm would replace {name} {version} for {arch}, which is another package");
+        return Err(StepExit::refused(Refusal::ArchitectureConflict, detail));
+    }
+    Ok(())
+}
+
+/// What a transaction removes, as `name-version-release.architecture`, from what rpm prints for
+/// debugging: `D:`, some numbers, and `+` or `-` before each package. `None` if it prints nothing
+/// of the kind.
+fn removals(text: &str) -> Option<Vec<String>> {
+    let element = |line: &str| {
+        let words: Vec<&str> = line.strip_prefix("D:")?.split_whitespace().collect();
+        let (last, numbers) = words.split_last()?;
+        let is_element = numbers.len() > 1 && numbers.iter().all(|word| word.parse::<u32>().is_ok());
+        is_element.then(|| (*last).to_owned())
+    };
+    let elements: Vec<String> = text.lines().filter_map(element).collect();
+    if !elements.iter().any(|element| element.starts_with('+')) {
+        return None;
+    }
+    Some(elements.iter().filter_map(|element| element.strip_prefix('-')).map(Into::into).collect())
+}
+
+fn ask(arguments: &[&OsStr]) -> Result<String, StepExit> {
+    command::capture("rpm", arguments, Errors::Merge, TOOL).map(|output| output.text).map_err(trouble)
+}
+
+fn trouble(message: String) -> StepExit {
+    StepExit::not_started(FailureCode::Other, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What rpm would remove and is overlooked, it removes.
+    #[test]
+    fn removals_are_read_from_what_rpm_prints() {
+        let text = "D: found 0 source and 1 binary packages\n\
+                    D: ========== tsorting packages (order, #predecessors, #succesors, depth)\n\
+                    D:     0    0    0    1   +fx-3-1.x86_64\n\
+                    D:     1    0    0    2     -fx-1:2-1.i686\n\
+                    D: 0x0000fe00     4096      8975326     16143573 rotational:-1 /\n";
+        assert_eq!(removals(text), Some(vec!["fx-1:2-1.i686".to_owned()]));
+        assert_eq!(removals("D: installing binary packages\n"), None);
+    }
 }

@@ -1,8 +1,9 @@
 //! Reads the installed version of one component.
 
+use super::booted;
 use super::packages::{self, Found, Managers, Status};
 use crate::command::{self, Bounds, Errors};
-use farrier_protocol::Reading;
+use farrier_protocol::{Instance, Reading};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,21 +25,37 @@ pub(super) fn package(name: &str, managers: Managers, found: Result<&[Found], &S
         Ok(found) => found,
         Err(message) => return unreadable(message.clone()),
     };
-    let (plain, arch) = name.split_once(':').unwrap_or((name, ""));
-    let matching = |found: &&Found| {
-        found.name == name || (found.name == plain && found.arch == arch && !arch.is_empty())
+    let (plain, arch) = packages::split(name);
+    let is_meant = |found: &&Found| {
+        found.name == plain && (arch.is_empty() || found.arch == arch) && found.status != Status::Absent
     };
+    let found: Vec<&Found> = found.iter().filter(is_meant).collect();
     // The last one is the one that was installed last; a good one counts more than a bad one.
-    let best = found.iter().filter(matching).max_by_key(|found| match found.status {
-        Status::Installed => 2,
-        Status::Broken(_) => 1,
-        Status::Absent => 0,
-    });
-    match best.map(|found| (&found.status, found.version.clone())) {
-        None | Some((Status::Absent, _)) => Reading::Absent,
-        Some((Status::Installed, version)) => Reading::Present { version },
-        Some((Status::Broken(detail), version)) => Reading::Broken { version, detail: detail.clone() },
+    let Some(best) = found.iter().max_by_key(|found| found.status == Status::Installed) else {
+        return Reading::Absent;
+    };
+    let version = best.version.clone();
+    let instances = instances(&found);
+    match &best.status {
+        Status::Broken(detail) => Reading::Broken { version, detail: detail.clone(), instances },
+        Status::Installed | Status::Absent => Reading::Present { version, instances },
     }
+}
+
+fn instances(found: &[&Found]) -> Vec<Instance> {
+    // Of one version it is not asked, as it takes another process.
+    let booted = if found.len() > 1 { booted::rpm() } else { Vec::new() };
+    let instance = |found: &&Found| Instance {
+        version: found.version.clone(),
+        arch: found.arch.clone(),
+        kind: found.kind.into(),
+        broken: match &found.status {
+            Status::Broken(detail) => detail.clone(),
+            Status::Installed | Status::Absent => String::new(),
+        },
+        booted: booted.contains(found),
+    };
+    found.iter().map(instance).collect()
 }
 
 /// Asks a command.
@@ -80,7 +97,7 @@ fn head(path: &Path) -> io::Result<String> {
 fn first_line(text: &str, whose: &str) -> Reading {
     match text.lines().next().map(str::trim) {
         None | Some("") => unreadable(format!("the first line of {whose} is empty: it says no version")),
-        Some(version) => Reading::Present { version: version.into() },
+        Some(version) => Reading::present(version),
     }
 }
 
@@ -93,7 +110,7 @@ mod tests {
     use super::*;
 
     fn present(version: &str) -> Reading {
-        Reading::Present { version: version.into() }
+        Reading::present(version)
     }
 
     #[test]
@@ -113,22 +130,29 @@ mod tests {
         assert!(matches!(file(Path::new("/proc/sys/kernel/osrelease")), Reading::Present { .. }));
     }
 
+    /// Operators of the version before know nothing of instances.
     #[test]
-    fn the_package_that_was_installed_last_counts_unless_it_is_broken() {
-        let found = |version: &str, status| Found {
+    fn the_package_that_was_installed_last_is_the_version_unless_it_is_broken() {
+        let found = |version: &str, arch: &str, status| Found {
             name: "kernel".into(),
             version: version.into(),
-            arch: "x86_64".into(),
+            arch: arch.into(),
             kind: "rpm",
             status,
         };
         let managers = Managers { dpkg: false, rpm: true };
         let list = [
-            found("1", Status::Installed),
-            found("2", Status::Installed),
-            found("3", Status::Broken("unpacked".into())),
+            found("1", "x86_64", Status::Installed),
+            found("2", "x86_64", Status::Installed),
+            found("3", "x86_64", Status::Broken("unpacked".into())),
+            found("4", "i686", Status::Absent),
         ];
-        assert_eq!(package("kernel", managers, Ok(&list)), present("2"));
+        let Reading::Present { version, instances } = package("kernel", managers, Ok(&list)) else {
+            panic!("it is there")
+        };
+        assert_eq!(version, "2");
+        let seen: Vec<_> = instances.iter().map(|one| (one.version.as_str(), one.broken.as_str())).collect();
+        assert_eq!(seen, [("1", ""), ("2", ""), ("3", "unpacked")]);
         assert_eq!(package("kernel:i686", managers, Ok(&list)), Reading::Absent);
         let none = Managers { dpkg: false, rpm: false };
         assert!(matches!(package("kernel", none, Ok(&[])), Reading::Unreadable { .. }));

@@ -1,12 +1,15 @@
 //! What the machine is.
 
-use super::packages::Managers;
+use super::packages::{Found, Managers};
 use farrier_protocol::Facts;
 use std::ffi::CStr;
 use std::fs;
 
-/// Reads the facts. What cannot be read is empty.
-pub(super) fn read(managers: Managers) -> Facts {
+/// The package that is for the architecture that dpkg installs by default.
+pub(super) const DPKG: &str = "dpkg";
+
+/// Reads the facts. What cannot be read is empty. `packages` are those that are known.
+pub(super) fn read(managers: Managers, packages: &[Found]) -> Facts {
     let release =
         fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
     let release = release.unwrap_or_default();
@@ -25,6 +28,10 @@ pub(super) fn read(managers: Managers) -> Facts {
         serial: smbios("product_serial"),
         bios_version: smbios("bios_version"),
         package_managers: managers.names().into(),
+        dpkg_arch: packages
+            .iter()
+            .find(|found| found.name == DPKG && found.kind == "deb")
+            .map_or_else(String::new, |found| found.arch.clone()),
     }
 }
 

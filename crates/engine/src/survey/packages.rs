@@ -18,36 +18,38 @@ const RPM_DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages", "Packages.db"];
 
 /// Which package managers the machine has.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Managers {
+pub(crate) struct Managers {
     /// dpkg, with a database.
-    pub(super) dpkg: bool,
+    pub(crate) dpkg: bool,
     /// rpm, with a database.
-    pub(super) rpm: bool,
+    pub(crate) rpm: bool,
 }
 
 /// What to list.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Wanted<'a> {
+pub(crate) enum Wanted<'a> {
     /// Every package.
     All,
     /// These, as far as they are known.
     Named(&'a [&'a str]),
+    /// Those that these files belong to. For rpm only.
+    Owning(&'a [String]),
 }
 
 /// A package that a database knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) arch: String,
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) arch: String,
     /// `deb` or `rpm`.
-    pub(super) kind: &'static str,
-    pub(super) status: Status,
+    pub(crate) kind: &'static str,
+    pub(crate) status: Status,
 }
 
 /// In which state a package is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Status {
+pub(crate) enum Status {
     Installed,
     /// Removed, or only its configuration is left.
     Absent,
@@ -103,6 +105,11 @@ fn has_rpm_database() -> bool {
             .is_ok_and(|output| is_in(output.text.trim()))
 }
 
+/// Name and architecture of `name:architecture`; no architecture if none is named.
+pub(super) fn split(name: &str) -> (&str, &str) {
+    name.split_once(':').unwrap_or((name, ""))
+}
+
 /// Whether it is a package's name, and neither an option nor a pattern.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._:".contains(&byte);
@@ -142,13 +149,18 @@ fn dpkg_line(line: &str) -> Option<Found> {
     })
 }
 
-fn rpm(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
+/// Asks rpm's database.
+pub(crate) fn rpm(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
     let mut arguments = vec!["-q", "--qf", RPM_FORMAT];
     match wanted {
         Wanted::All => arguments.push("-a"),
         Wanted::Named(names) => {
             arguments.push("--");
             arguments.extend_from_slice(names);
+        }
+        Wanted::Owning(files) => {
+            arguments.extend(["-f", "--"]);
+            arguments.extend(files.iter().map(String::as_str));
         }
     }
     let output = command::capture("rpm", &arguments, Errors::Discard, TOOL)?;

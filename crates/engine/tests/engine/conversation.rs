@@ -36,7 +36,7 @@ sandboxed! {
         runner.order("survey-2", survey());
         runner.finish(&machine);
 
-        assert_eq!(readings(&runner), [Reading::Absent, Reading::Present { version: "1".into() }]);
+        assert_eq!(readings(&runner), [Reading::Absent, Reading::present("1")]);
         let expected = [
             ("one", &StepExit::Exited { code: 0 }),
             ("two", &StepExit::Exited { code: 7 }),

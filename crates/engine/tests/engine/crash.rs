@@ -191,7 +191,7 @@ sandboxed! {
         assert!(runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
         drop(connection);
         let detail = "the engine ended before it was started".into();
-        let expected = [("one", &StepExit::Interrupted), ("two", &StepExit::NotStarted { code: FailureCode::Other, detail })];
+        let expected = [("one", &StepExit::Interrupted), ("two", &StepExit::not_started(FailureCode::Other, detail))];
         assert_eq!(runner.exits(), expected);
         assert!(runner.output("one").ends_with("\nfinished\n"), "{}", runner.output("one"));
         assert!(!is_alive(installer));

@@ -56,7 +56,7 @@ sandboxed! {
         runner.lease = None;
         runner.finish(&machine);
         let detail = "the engine had no contact with the operator until its lease expired".into();
-        let expected = [("one", &StepExit::Exited { code: 0 }), ("two", &StepExit::NotStarted { code: FailureCode::Other, detail })];
+        let expected = [("one", &StepExit::Exited { code: 0 }), ("two", &StepExit::not_started(FailureCode::Other, detail))];
         assert_eq!(runner.exits(), expected);
         assert!(!fs::exists("/mnt/ran").unwrap());
         machine.assert_clean();

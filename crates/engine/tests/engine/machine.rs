@@ -214,5 +214,6 @@ pub(crate) fn step(component: &str, installer: Installer, bytes: &[u8]) -> Step 
         interruptible: true,
         downgrade: false,
         rewrite: false,
+        package: None,
     }
 }

@@ -13,6 +13,7 @@
 
 #[macro_use]
 mod sandbox;
+mod architectures;
 mod callback;
 mod config;
 mod conversation;
@@ -24,6 +25,7 @@ mod machine;
 mod packages;
 mod payloads;
 mod reach;
+mod rpm;
 mod runner;
 mod survey;
 mod tls;

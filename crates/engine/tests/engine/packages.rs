@@ -14,7 +14,8 @@ const STATUS: &str = "/var/lib/dpkg/status";
 /// A database with nothing but dpkg itself in it.
 pub(crate) fn empty_database() {
     let arch = shell("dpkg --print-architecture");
-    shell("mount -t tmpfs tmpfs /var/lib/dpkg");
+    // Where rpm is a guest, it has its database in root's home.
+    shell("mount -t tmpfs tmpfs /root && mount -t tmpfs tmpfs /var/lib/dpkg");
     shell("cd /var/lib/dpkg && mkdir info updates triggers parts alternatives && touch lock lock-frontend");
     fs::write(
         STATUS,
@@ -30,6 +31,11 @@ pub(crate) fn empty_database() {
 
 /// One more package, in some state.
 pub(crate) fn add_package(name: &str, version: &str, status: &str) {
+    add_package_with_files(name, version, status, "");
+}
+
+/// The same, with the paths of its files, one a line.
+pub(crate) fn add_package_with_files(name: &str, version: &str, status: &str, files: &str) {
     let mut file = OpenOptions::new().append(true).open(STATUS).unwrap();
     write!(
         file,
@@ -37,19 +43,28 @@ pub(crate) fn add_package(name: &str, version: &str, status: &str) {
              Version: {version}\nDescription: x\n\n"
     )
     .unwrap();
-    fs::write(format!("/var/lib/dpkg/info/{name}.list"), "").unwrap();
+    fs::write(format!("/var/lib/dpkg/info/{name}.list"), files).unwrap();
 }
 
 /// Builds a package and makes it a step.
 fn deb(runner: &mut Runner, name: &str, version: &str, more: &str) -> Step {
+    let file = build(name, version, "all", more);
+    runner.payload(name, Installer::Deb, fs::read(file).unwrap())
+}
+
+/// Builds a package; returns its file.
+pub(crate) fn build(name: &str, version: &str, arch: &str, more: &str) -> String {
     shell(&format!("rm -rf /mnt/build && mkdir -p /mnt/build/DEBIAN /mnt/build/opt/{name}"));
-    fs::write(format!("/mnt/build/opt/{name}/version"), version).unwrap();
+    // Packages that stand together share no file with another content.
+    let path = if arch == "all" { "version".to_owned() } else { format!("version-{arch}") };
+    fs::write(format!("/mnt/build/opt/{name}/{path}"), version).unwrap();
     let control = format!(
-        "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n{more}"
+        "Package: {name}\nVersion: {version}\nArchitecture: {arch}\nMaintainer: x <x@x>\nDescription: x\n{more}"
     );
     fs::write("/mnt/build/DEBIAN/control", control).unwrap();
-    shell("dpkg-deb --root-owner-group -b /mnt/build /mnt/built.deb");
-    runner.payload(name, Installer::Deb, fs::read("/mnt/built.deb").unwrap())
+    let file = format!("/mnt/{name}-{version}-{arch}.deb");
+    shell(&format!("dpkg-deb --root-owner-group -b /mnt/build {file}"));
+    file
 }
 
 fn installed(name: &str) -> String {

@@ -3,7 +3,7 @@
 use crate::machine::Machine;
 use crate::packages::{add_package, empty_database};
 use crate::runner::Runner;
-use farrier_protocol::{Detect, EventBody, Reading, Work};
+use farrier_protocol::{Detect, EventBody, Instance, Reading, Work};
 
 sandboxed! {
     /// Broken packages are neither there nor not there; a fleet's plan depends on it.
@@ -31,11 +31,23 @@ sandboxed! {
         assert_eq!((facts.package_managers.as_str(), facts.arch.as_str()), ("dpkg", "x86_64"));
         let listed: Vec<_> = packages.iter().map(|package| (package.name.as_str(), package.version.as_str())).collect();
         assert_eq!(listed, [("dpkg", "1.21"), ("good", "1:2.0-1")]);
+        let instance = |version: &str, broken: &str| Instance {
+            version: version.into(),
+            arch: "all".into(),
+            kind: "deb".into(),
+            broken: broken.into(),
+            booted: false,
+        };
+        let broken = |version: &str, detail: &str| Reading::Broken {
+            version: version.into(),
+            detail: detail.into(),
+            instances: vec![instance(version, detail)],
+        };
         let expected = [
-            Reading::Present { version: "1:2.0-1".into() },
-            Reading::Broken { version: "2".into(), detail: "half-configured".into() },
+            Reading::Present { version: "1:2.0-1".into(), instances: vec![instance("1:2.0-1", "")] },
+            broken("2", "half-configured"),
             Reading::Absent,
-            Reading::Broken { version: "4".into(), detail: "installed, must be installed again".into() },
+            broken("4", "installed, must be installed again"),
             Reading::Absent,
             Reading::Unreadable { detail: "\"lib*\" is not the name of a package".into() },
         ];

@@ -4,7 +4,7 @@ use super::exit::{ExitMeaning, meaning};
 use super::{Finding, Outcome, StepRecord, is_enough};
 use crate::model::RebootNeed;
 use crate::plan::PlanItem;
-use crate::reason::{Reason, remedy};
+use crate::reason::{Reason, refusal_remedy, remedy};
 use crate::version::{Scheme, compare_installed};
 use farrier_protocol::{FailureCode, Reading, StepExit};
 use std::cmp::Ordering;
@@ -20,10 +20,12 @@ const LAST_LINES: usize = 5;
 pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: Option<&Reading>) -> Finding {
     let step = Seen::of(item, step);
     match after {
-        Some(Reading::Present { version }) if is_reached(item, version) => reached(item, version, &step),
-        Some(Reading::Present { version }) => not_reached(item, to, &step, &format!("is still {version}")),
+        Some(Reading::Present { version, .. }) if is_reached(item, version) => reached(item, version, &step),
+        Some(Reading::Present { version, .. }) => {
+            not_reached(item, to, &step, &format!("is still {version}"))
+        }
         Some(Reading::Absent) => not_reached(item, to, &step, "is not installed"),
-        Some(Reading::Broken { version: _, detail }) => not_reached(item, to, &step, &format!("is {detail}")),
+        Some(Reading::Broken { detail, .. }) => not_reached(item, to, &step, &format!("is {detail}")),
         Some(Reading::Unreadable { detail }) => not_read(item, to, &step, detail),
         None => not_read(item, to, &step, "the machine was not read a second time"),
     }
@@ -63,7 +65,12 @@ impl<'a> Seen<'a> {
             }
             (Some(StepExit::Cancelled), _) => "was not started, because the run was cancelled".to_owned(),
             (Some(StepExit::Skipped), _) => "was not started, because a required component failed".to_owned(),
-            (Some(StepExit::NotStarted { detail, .. }), _) => format!("could not be started: {detail}"),
+            (Some(StepExit::NotStarted { detail, refusal: Some(_), .. }), _) => {
+                format!("was not started: {detail}")
+            }
+            (Some(StepExit::NotStarted { detail, refusal: None, .. }), _) => {
+                format!("could not be started: {detail}")
+            }
             (None, _) if self.begun => "was started, and how it ended is not known".to_owned(),
             (None, _) => "was not started".to_owned(),
         }
@@ -122,8 +129,8 @@ fn is_reached(item: &PlanItem, version: &str) -> bool {
 /// Whether the version was there, in working order, before anything was done. Then reading
 /// it again proves nothing, and the exit code has to do.
 fn is_rewrite(item: &PlanItem) -> bool {
-    match &item.before {
-        Some(Reading::Present { version }) => is_reached(item, version),
+    match item.found() {
+        Some(Reading::Present { version, .. }) => is_reached(item, &version),
         Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. }) | None => false,
     }
 }
@@ -215,6 +222,9 @@ fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
                 (Outcome::Failed, Reason::InstallerFailed)
             }
         },
+        Some(StepExit::NotStarted { refusal: Some(refusal), .. }) => {
+            (Outcome::Failed, Reason::from(*refusal))
+        }
         Some(StepExit::Signalled { .. } | StepExit::NotStarted { code: FailureCode::Other, .. }) => {
             (Outcome::Failed, Reason::InstallerFailed)
         }
@@ -231,8 +241,9 @@ fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
     let mut message = format!("the installer of {name} {}, {connective} {state}", step.ended());
     if !step.never_ran() || step.last_lines.is_some() {
         message = format!("{message}; {}", step.next_step());
-    } else if let Some(StepExit::NotStarted { code, .. }) = step.exit {
-        message = format!("{message}; {}", remedy(*code));
+    } else if let Some(StepExit::NotStarted { code, refusal, .. }) = step.exit {
+        let remedy = refusal.map_or_else(|| remedy(*code), refusal_remedy);
+        message = format!("{message}; {remedy}");
     }
     Finding::new(outcome, reason, message)
 }

@@ -22,9 +22,8 @@ fn item(from: Option<&str>) -> PlanItem {
     PlanItem {
         component,
         action: Action::Install { from: from.map(str::to_owned), to: "1.1".to_owned() },
-        before: Some(
-            from.map_or(Reading::Absent, |version| Reading::Present { version: version.to_owned() }),
-        ),
+        package: None,
+        before: Some(from.map_or(Reading::Absent, |version| Reading::present(version))),
         after: Vec::new(),
         force: Force::default(),
     }
@@ -44,7 +43,7 @@ fn ended(exit: StepExit) -> StepRecord {
 }
 
 fn present(version: &str) -> Reading {
-    Reading::Present { version: version.to_owned() }
+    Reading::present(version)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the tests read better without references")]
@@ -83,7 +82,7 @@ fn exit_code_zero_without_the_version_is_a_failure() {
     );
     let absent = check(&item(None), Some(&exited(0)), Some(Reading::Absent));
     assert_eq!((absent.outcome, absent.reason), (Outcome::Failed, Reason::VersionNotReached));
-    let broken = Reading::Broken { version: "1.1".to_owned(), detail: "half-configured".to_owned() };
+    let broken = Reading::broken("1.1", "half-configured");
     let broken = check(&item(None), Some(&exited(0)), Some(broken));
     assert_eq!((broken.outcome, broken.after.as_str()), (Outcome::Failed, "1.1 (half-configured)"));
     assert!(broken.message.contains("is half-configured"), "{}", broken.message);
@@ -156,7 +155,7 @@ fn a_rewrite_is_judged_by_its_exit_code() {
     assert_eq!(check(&again, None, Some(present("1.1"))).outcome, Outcome::Skipped);
     // A repair is proven by the reading, because it was broken before.
     let mut repair = item(Some("1.1"));
-    repair.before = Some(Reading::Broken { version: "1.1".to_owned(), detail: "half-configured".to_owned() });
+    repair.before = Some(Reading::broken("1.1", "half-configured"));
     assert_eq!(check(&repair, Some(&exited(1)), Some(present("1.1"))).outcome, Outcome::Updated);
 }
 
@@ -284,7 +283,7 @@ fn the_message_of_a_node_names_one_failure_and_counts_the_others() {
 }
 
 fn not_started(code: FailureCode) -> StepExit {
-    StepExit::NotStarted { code, detail: "noexec".to_owned() }
+    StepExit::not_started(code, "noexec".to_owned())
 }
 
 fn any_exit() -> impl Strategy<Value = Option<StepExit>> {
@@ -305,8 +304,8 @@ fn any_reading() -> impl Strategy<Value = Option<Reading>> {
     prop_oneof![
         Just(None),
         Just(Some(Reading::Absent)),
-        "[0-2]\\.[0-2]".prop_map(|version| Some(Reading::Present { version })),
-        Just(Some(Reading::Broken { version: "1.1".to_owned(), detail: "broken".to_owned() })),
+        "[0-2]\\.[0-2]".prop_map(|version| Some(Reading::present(version))),
+        Just(Some(Reading::broken("1.1", "broken"))),
         Just(Some(Reading::Unreadable { detail: "unreadable".to_owned() })),
     ]
 }
@@ -333,7 +332,7 @@ proptest! {
         let result = check(&item, Some(&step), after.clone());
         if matches!(result.outcome, Outcome::Updated | Outcome::RebootPending | Outcome::UpToDate) {
             let version = match after {
-                Some(Reading::Present { version }) => version,
+                Some(Reading::Present { version, .. }) => version,
                 other @ (None | Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. })) =>
                     return Err(TestCaseError::fail(format!("{other:?}"))),
             };

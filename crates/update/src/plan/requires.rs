@@ -1,6 +1,6 @@
 //! Whether what a component requires will be there when its turn comes.
 
-use super::{Action, PlanInput, PlanItem};
+use super::{Action, PlanItem};
 use crate::model::{Component, Requirement};
 use crate::plan::order::Order;
 use crate::version::{Scheme, compare_installed};
@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 /// What `component` requires and will not find, each in words.
 pub(super) fn missing(
-    input: &PlanInput,
     component: &Component,
     order: &Order,
     planned: &BTreeMap<&str, PlanItem>,
@@ -18,7 +17,7 @@ pub(super) fn missing(
     if let Some(circle) = order.circle(&component.name) {
         return vec![format!("its requirements go in a circle: {circle}")];
     }
-    component.requires.iter().filter_map(|need| unmet(input, need, planned)).collect()
+    component.requires.iter().filter_map(|need| unmet(need, planned)).collect()
 }
 
 /// Components that `component` requires and that are installed before it.
@@ -36,7 +35,7 @@ pub(super) fn installed_before(component: &Component, planned: &BTreeMap<&str, P
 }
 
 /// Why one requirement is not met; `None` if it is.
-fn unmet(input: &PlanInput, need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<String> {
+fn unmet(need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<String> {
     let Some(item) = planned.get(need.component.as_str()) else {
         return Some(format!("{}, which the baseline does not contain", wanted(need)));
     };
@@ -48,11 +47,19 @@ fn unmet(input: &PlanInput, need: &Requirement, planned: &BTreeMap<&str, PlanIte
     if item.action.version().is_some_and(enough) {
         return None;
     }
-    // It is not brought to the version by this run; it may be there all the same.
-    match input.readings.get(&need.component) {
-        Some(Reading::Present { version }) if !item.action.is_install() && enough(version) => None,
-        Some(_) | None => Some(format!("{} ({})", wanted(need), state(item))),
+    // It is not brought to the version by this run; it may be there all the same, if only beside
+    // the version that counts.
+    let is_there = match item.found() {
+        Some(Reading::Present { version, instances }) => {
+            let mut usable = instances.iter().filter(|instance| instance.broken.is_empty());
+            enough(&version) || usable.any(|instance| enough(&instance.version))
+        }
+        Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. }) | None => false,
+    };
+    if is_there && !item.action.is_install() {
+        return None;
     }
+    Some(format!("{} ({})", wanted(need), state(item)))
 }
 
 /// A requirement in words.

@@ -85,14 +85,15 @@ fn step(item: &PlanItem, sizes: &BTreeMap<String, u64>) -> Option<Step> {
         interruptible: component.interruptible,
         downgrade: item.force.downgrade,
         rewrite: item.force.rewrite || is_repair(item, to),
+        package: item.package.clone(),
     })
 }
 
 /// Whether the same version is installed once more because what is there does not work.
 fn is_repair(item: &PlanItem, to: &str) -> bool {
-    match &item.before {
-        Some(Reading::Broken { version, detail: _ }) => {
-            compare_installed(Scheme::of(item.component.installer), version, to) == Ordering::Equal
+    match item.found() {
+        Some(Reading::Broken { version, .. }) => {
+            compare_installed(Scheme::of(item.component.installer), &version, to) == Ordering::Equal
         }
         Some(Reading::Absent | Reading::Present { .. } | Reading::Unreadable { .. }) | None => false,
     }

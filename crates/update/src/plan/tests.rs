@@ -1,6 +1,7 @@
 //! Plans: what applies, what is installed, in which order, and what is missing.
 
 mod laws;
+mod packages;
 
 use super::*;
 use crate::model::{AppliesTo, InstallerKind, NodeName, PayloadRef, RebootNeed, Requirement};
@@ -48,7 +49,7 @@ fn debian() -> Facts {
 }
 
 fn present(version: &str) -> Reading {
-    Reading::Present { version: version.to_owned() }
+    Reading::present(version)
 }
 
 /// What a test says about the world; everything that it does not name is absent.
@@ -104,7 +105,7 @@ fn the_reading_decides_what_is_installed() {
     assert_eq!(world(present("1:5.19-1")).action("ethtool"), install(Some("1:5.19-1")));
     assert_eq!(world(present("1:6.1-1")).action("ethtool"), up_to_date("1:6.1-1", false));
     assert_eq!(world(present("1:6.5-1")).action("ethtool"), up_to_date("1:6.5-1", true));
-    let broken = Reading::Broken { version: "1:6.1-1".to_owned(), detail: "half-configured".to_owned() };
+    let broken = Reading::broken("1:6.1-1", "half-configured");
     assert_eq!(world(broken).action("ethtool"), install(Some("1:6.1-1")));
     let unreadable = world(Reading::Unreadable { detail: "no permission".to_owned() }).action("ethtool");
     assert!(matches!(unreadable, Action::Blocked { reason: Reason::NotVerified, .. }), "{unreadable:?}");
@@ -113,7 +114,7 @@ fn the_reading_decides_what_is_installed() {
 /// A newer version must not be replaced by an older one because of a broken state alone.
 #[test]
 fn a_broken_newer_version_is_not_downgraded_without_leave() {
-    let broken = Reading::Broken { version: "2.0".to_owned(), detail: "half-configured".to_owned() };
+    let broken = Reading::broken("2.0", "half-configured");
     let mut world = World::of(&[component("a", "1.0")]).with("a", broken);
     let Action::Blocked { why, .. } = world.action("a") else { panic!("not blocked") };
     assert!(why.contains("half-configured") && why.contains("spec.force.downgrade"), "{why}");
@@ -313,7 +314,7 @@ fn world_plan() -> NodePlan {
 /// A half-configured package of the right version is only mended by installing it again.
 #[test]
 fn a_repair_is_written_again() {
-    let broken = Reading::Broken { version: "1.0".to_owned(), detail: "half-configured".to_owned() };
+    let broken = Reading::broken("1.0", "half-configured");
     let plan = World::of(&[component("a", "1.0")]).with("a", broken).plan();
     assert!(plan.steps(&BTreeMap::new())[0].rewrite);
 }

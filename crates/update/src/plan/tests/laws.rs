@@ -21,8 +21,8 @@ fn any_component() -> impl Strategy<Value = Component> {
 fn any_reading() -> impl Strategy<Value = Reading> {
     prop_oneof![
         Just(Reading::Absent),
-        "[0-3]".prop_map(|version| Reading::Present { version }),
-        "[0-3]?".prop_map(|version| Reading::Broken { version, detail: "broken".to_owned() }),
+        "[0-3]".prop_map(Reading::present),
+        "[0-3]?".prop_map(|version| Reading::broken(version, "broken")),
         Just(Reading::Unreadable { detail: "unreadable".to_owned() }),
     ]
 }

@@ -1,0 +1,188 @@
+//! RPM packages, on a database made for the test: versions side by side, architectures, kernels.
+
+use crate::machine::Machine;
+use crate::packages::empty_database;
+use crate::runner::Runner;
+use crate::sandbox::shell;
+use farrier_protocol::{Detect, EventBody, Installer, PackageRef, Reading, Refusal, Step, StepExit, Work};
+use std::fs;
+
+const OK: StepExit = StepExit::Exited { code: 0 };
+
+/// The machine's own architectures, as a plan has them.
+const OWN: [&str; 2] = ["x86_64", "noarch"];
+
+/// An rpm database with nothing in it, and none of what other package managers keep.
+fn empty_rpm_database() {
+    empty_database();
+    for dir in ["/var/lib/rpm", "/boot", "/var/tmp"] {
+        shell(&format!("mount -t tmpfs tmpfs {dir}"));
+    }
+    shell(
+        "cd /mnt && mkdir etc work && mount -t overlay -o lowerdir=/etc,upperdir=etc,workdir=work etc /etc",
+    );
+    shell("mkdir -p /etc/rpm /etc/dnf");
+    fs::write("/etc/rpm/macros", "%_dbpath /var/lib/rpm\n").unwrap();
+    shell("rpm --initdb");
+}
+
+/// Builds `NAME-VERSION-1.ARCH`; returns its file. `header` are lines of the spec, `script` makes
+/// more of its files in `$R`; one that says its version is always there.
+fn build(name: &str, version: &str, arch: &str, header: &str, script: &str) -> String {
+    let noarch = if arch == "noarch" { "BuildArch: noarch" } else { "" };
+    let header = if header.contains("AutoReqProv") { header } else { &format!("AutoReqProv: no\n{header}") };
+    let spec = format!(
+        "%define __os_install_post %{{nil}}\n%define debug_package %{{nil}}\n\
+         Name: {name}\nVersion: {version}\nRelease: 1\nSummary: x\nLicense: x\n{noarch}\n{header}\n\
+         %description\nx\n%install\nR=%{{buildroot}}; mkdir -p $R/opt/{name}\n\
+         echo {version} >$R/opt/{name}/{version}-{arch}\n{script}\n%files\n/*\n"
+    );
+    fs::write("/mnt/x.spec", spec).unwrap();
+    let target = if arch == "noarch" { String::new() } else { format!("--target {arch}") };
+    shell(&format!(
+        "rpmbuild --quiet -bb {target} --define '_topdir /mnt/rpm' --define '_build_id_links none' /mnt/x.spec"
+    ));
+    format!("/mnt/rpm/RPMS/{arch}/{name}-{version}-1.{arch}.rpm")
+}
+
+/// A package with nothing special about it.
+fn plain(name: &str, version: &str, arch: &str) -> String {
+    build(name, version, arch, "", "")
+}
+
+/// Puts packages on the machine as somebody else would.
+fn install(files: &[String]) {
+    for file in files {
+        shell(&format!("rpm -i --nodeps --oldpackage {file}"));
+    }
+}
+
+/// A step that installs a file, planned as a package for the machine's own architecture.
+fn step(runner: &mut Runner, file: &str) -> Step {
+    let name = shell(&format!("rpm -qp --qf %{{NAME}} {file}"));
+    let package = PackageRef { name: name.clone(), arches: OWN.map(Into::into).into() };
+    Step { package: Some(package), ..runner.payload(&name, Installer::Rpm, fs::read(file).unwrap()) }
+}
+
+/// Runs one task of one step; returns how it ended.
+fn apply(machine: &Machine, runner: &mut Runner, file: &str) -> StepExit {
+    let step = step(runner, file);
+    let id = format!("apply-{}", runner.exits().len());
+    runner.order_apply(&id, vec![step]);
+    runner.talk(machine, |runner| runner.is_done(&id));
+    runner.exits().last().unwrap().1.clone()
+}
+
+fn installed(name: &str) -> String {
+    shell(&format!("rpm -q --qf '%{{VERSION}}.%{{ARCH}}\\n' {name} | sort")).trim().replace('\n', " ")
+}
+
+fn refused(exit: &StepExit) -> Option<(Refusal, &str)> {
+    match exit {
+        StepExit::NotStarted { refusal: Some(refusal), detail, .. } => Some((*refusal, detail)),
+        _ => None,
+    }
+}
+
+sandboxed! {
+    /// `rpm -U` removes every version of the package that it installs: of two kernels, both.
+    fn what_stands_side_by_side_is_added_and_what_does_not_is_replaced() {
+        empty_rpm_database();
+        install(&[plain("twice", "1", "x86_64"), plain("twice", "2", "x86_64")]);
+        install(&["kernel-core", "listed", "plain"].map(|name| plain(name, "1", "noarch")));
+        fs::write("/etc/dnf/dnf.conf", "[main]\ninstallonlypkgs=other,listed\n").unwrap();
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        assert_eq!(apply(&machine, &mut runner, &plain("twice", "3", "x86_64")), OK);
+        assert_eq!(installed("twice"), "1.x86_64 2.x86_64 3.x86_64");
+        for name in ["kernel-core", "listed", "plain"] {
+            assert_eq!(apply(&machine, &mut runner, &plain(name, "2", "x86_64")), OK, "{name}");
+        }
+        let found = ["kernel-core", "listed", "plain"].map(installed);
+        assert_eq!(found, ["1.noarch 2.x86_64", "1.noarch 2.x86_64", "2.x86_64"]);
+        // An older one is added where that is wanted, and the same one once more.
+        let older = step(&mut runner, &plain("twice", "0", "x86_64"));
+        let again = step(&mut runner, &plain("twice", "2", "x86_64"));
+        runner.order_apply("last", vec![
+            Step { downgrade: true, ..older },
+            Step { rewrite: true, downgrade: true, ..again },
+        ]);
+        let detect = vec![("twice".to_owned(), Detect::Package("twice".into()))];
+        runner.order("survey-1", Work::Survey { packages: true, detect });
+        runner.finish(&machine);
+        assert_eq!(installed("twice"), "0.x86_64 1.x86_64 2.x86_64 3.x86_64");
+        let survey = runner.bodies().find_map(|body| match body {
+            EventBody::SurveyDone { packages, readings, .. } => Some((packages, &readings[0].1)),
+            _ => None,
+        });
+        let (packages, reading) = survey.unwrap();
+        let listed = packages.iter().filter(|one| one.name == "twice").map(|one| one.version.as_str());
+        assert_eq!(listed.collect::<Vec<_>>(), ["0-1", "1-1", "2-1", "3-1"]);
+        assert!(matches!(reading, Reading::Present { instances, .. } if instances.len() == 4), "{reading:?}");
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// A machine whose kernel is gone does not come back from its next reboot.
+    fn what_the_machine_was_booted_from_is_not_removed() {
+        empty_rpm_database();
+        let image = "mkdir $R/boot; echo x >$R/boot/vmlinuz-$(uname -r)";
+        install(&[build("vendor-linux", "1", "x86_64", "", image)]);
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let obsoleting = build("successor", "1", "x86_64", "Obsoletes: vendor-linux", "");
+        let exit = apply(&machine, &mut runner, &obsoleting);
+        let (refusal, detail) = refused(&exit).unwrap();
+        assert_eq!(refusal, Refusal::RemovesBooted);
+        assert!(detail.contains("vendor-linux 1-1"), "{detail}");
+        // Its name says nothing, but it is what was booted.
+        assert_eq!(apply(&machine, &mut runner, &plain("vendor-linux", "2", "x86_64")), OK);
+        assert_eq!(installed("vendor-linux"), "1.x86_64 2.x86_64");
+        let detect = vec![("kernel".to_owned(), Detect::Package("vendor-linux".into()))];
+        runner.order("survey-1", Work::Survey { packages: true, detect });
+        runner.finish(&machine);
+        let reading = runner.bodies().find_map(|body| match body {
+            EventBody::SurveyDone { readings, .. } => Some(&readings[0].1),
+            _ => None,
+        });
+        let instances = reading.unwrap().instances();
+        let booted: Vec<_> = instances.iter().filter(|one| one.booted).map(|one| one.version.as_str()).collect();
+        assert_eq!((instances.len(), booted), (2, vec!["1-1"]));
+    }
+}
+
+sandboxed! {
+    /// To `rpm -U` a package for i686 is an older version of the one for `x86_64`.
+    fn a_package_for_another_architecture_is_left_alone() {
+        empty_rpm_database();
+        // rpm tells two packages apart by what their libraries need and are.
+        let multi = |version: &str, arch: &str| {
+            let (class, format) = if arch == "i686" { ("32", "elf_i386") } else { ("64", "elf_x86_64") };
+            let script = format!(
+                "as --{class} /dev/null -o /mnt/x.o && \
+                 ld -m {format} -shared -soname libmulti.so.1 /mnt/x.o -o $R/opt/multi/lib{class}.so.1 && \
+                 chmod 755 $R/opt/multi/lib{class}.so.1"
+            );
+            build("multi", version, arch, "AutoReqProv: yes", &script)
+        };
+        install(&[plain("fx", "2", "i686"), multi("1", "i686"), multi("1", "x86_64"), plain("neutral", "1", "noarch")]);
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        assert_eq!(apply(&machine, &mut runner, &plain("fx", "1", "x86_64")), OK);
+        assert_eq!(installed("fx"), "1.x86_64 2.i686");
+        assert_eq!(apply(&machine, &mut runner, &multi("2", "x86_64")), OK);
+        assert_eq!(installed("multi"), "1.i686 2.x86_64");
+        assert_eq!(apply(&machine, &mut runner, &plain("neutral", "2", "x86_64")), OK);
+        assert_eq!(installed("neutral"), "2.x86_64");
+        // Without programs rpm cannot tell them apart.
+        let exit = apply(&machine, &mut runner, &plain("fx", "3", "x86_64"));
+        let expected = "rpm would replace fx 2-1 for i686, which is another package";
+        assert_eq!(refused(&exit), Some((Refusal::ArchitectureConflict, expected)));
+        let exit = apply(&machine, &mut runner, &plain("fx", "3", "i686"));
+        let expected = "the payload is fx 3-1 for i686, not fx for x86_64 or noarch";
+        assert_eq!(refused(&exit), Some((Refusal::OtherPackage, expected)));
+        assert_eq!(installed("fx"), "1.x86_64 2.i686");
+        runner.finish(&machine);
+    }
+}

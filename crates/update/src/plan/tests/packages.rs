@@ -1,0 +1,137 @@
+//! Plans and outcomes of packages that are there in several versions, or for several architectures.
+
+use super::*;
+use crate::outcome::{Outcome, StepRecord, conclude};
+use farrier_protocol::{Instance, Refusal, StepExit};
+
+fn instance(version: &str, arch: &str) -> Instance {
+    let kind = if arch == "x86_64" || arch == "i686" { "rpm" } else { "deb" };
+    let [version, arch, kind] = [version, arch, kind].map(str::to_owned);
+    Instance { version, arch, kind, ..Instance::default() }
+}
+
+/// What an engine reports of these, the last one being the one that was installed last.
+fn installed(instances: &[Instance]) -> Reading {
+    let version = instances.last().map(|last| last.version.clone()).unwrap_or_default();
+    Reading::Present { version, instances: instances.to_vec() }
+}
+
+/// Kernels in these versions; the first one is running.
+fn kernels(versions: &[&str]) -> Reading {
+    let mut instances: Vec<Instance> = versions.iter().map(|version| instance(version, "x86_64")).collect();
+    if let Some(first) = instances.first_mut() {
+        first.booted = true;
+    }
+    installed(&instances)
+}
+
+/// A machine with the kernels 5.14-1 and 5.14-2, of which 5.14-1 was installed last.
+fn with_kernels(wanted: &str) -> World {
+    let kernel = Component { installer: InstallerKind::Rpm, ..component("kernel", wanted) };
+    let mut world = World::of(&[kernel]).with("kernel", kernels(&["5.14-2", "5.14-1"]));
+    world.facts = Facts { arch: "x86_64".into(), package_managers: "rpm".into(), ..Facts::default() };
+    world
+}
+
+fn record(exit: StepExit) -> StepRecord {
+    StepRecord { started_at: Some(crate::Millis(1)), exit: Some(exit), ..StepRecord::default() }
+}
+
+/// A third kernel: it was compared with whichever was installed last.
+#[test]
+fn a_version_is_installed_beside_others_and_the_highest_of_them_is_where_it_comes_from() {
+    let plan = with_kernels("5.14-3").plan();
+    let item = &plan.items[0];
+    let install = Action::Install { from: Some("5.14-2".to_owned()), to: "5.14-3".to_owned() };
+    assert_eq!(item.action, install);
+    let step = &plan.steps(&BTreeMap::new())[0];
+    let package = step.package.as_ref().unwrap();
+    assert!(package.name == "kernel" && package.is_for("x86_64") && package.is_for("noarch"));
+    assert!(!package.is_for("i686"));
+    let after = kernels(&["5.14-2", "5.14-3", "5.14-1"]);
+    let result = conclude(item, Some(&record(StepExit::Exited { code: 0 })), Some(&after));
+    assert_eq!(result.outcome, Outcome::Updated);
+    assert_eq!((result.before.as_str(), result.after.as_str()), ("5.14-2", "5.14-3"));
+    assert_eq!(result.message, "installed side by side: 5.14-1, 5.14-2 (running), 5.14-3");
+    // What another program removed meanwhile is missed.
+    let result = conclude(item, Some(&record(StepExit::Exited { code: 0 })), Some(&kernels(&["5.14-2"])));
+    assert_eq!(result.outcome, Outcome::Failed);
+}
+
+/// An older kernel that is there already needs no downgrade, and is not one.
+#[test]
+fn a_wanted_version_that_is_there_beside_newer_ones_is_up_to_date() {
+    let plan = with_kernels("5.14-1").plan();
+    let item = &plan.items[0];
+    assert_eq!(item.action, Action::UpToDate { at: "5.14-1".to_owned(), newer: false });
+    let result = conclude(item, None, Some(&kernels(&["5.14-2", "5.14-1"])));
+    assert_eq!((result.outcome, result.after.as_str()), (Outcome::UpToDate, "5.14-1"));
+    assert_eq!(result.message, "installed side by side: 5.14-1, 5.14-2 (running)");
+}
+
+/// One that is not there and older than the newest is a downgrade, which has to be allowed.
+#[test]
+fn an_older_version_is_added_only_with_leave() {
+    let mut world = with_kernels("5.14-0");
+    assert_eq!(world.action("kernel"), Action::UpToDate { at: "5.14-2".to_owned(), newer: true });
+    world.force.downgrade = true;
+    let plan = world.plan();
+    let item = &plan.items[0];
+    assert!(item.action.is_install());
+    let ended = record(StepExit::Exited { code: 0 });
+    let result = conclude(item, Some(&ended), Some(&kernels(&["5.14-2", "5.14-0", "5.14-1"])));
+    assert_eq!((result.outcome, result.after.as_str()), (Outcome::Updated, "5.14-0"));
+    let result = conclude(item, Some(&ended), Some(&kernels(&["5.14-2", "5.14-1"])));
+    assert_eq!(result.outcome, Outcome::Failed);
+}
+
+/// A module needs a kernel that is there, though it is not the one that the baseline is about.
+#[test]
+fn a_requirement_is_met_by_any_version_that_is_there() {
+    let mut world = with_kernels("5.14-1");
+    let module =
+        Component { installer: InstallerKind::Rpm, ..requiring("module", &[("kernel", Some("5.14-2"))]) };
+    world.components.push(module);
+    world.readings.insert("module".to_owned(), Reading::Absent);
+    assert!(world.action("module").is_install());
+    world.readings.insert("kernel".to_owned(), kernels(&["5.14-1"]));
+    assert!(matches!(world.action("module"), Action::DependencyMissing { .. }));
+}
+
+/// `fx:i386` 2 is there, and `fx` 1 for amd64 is wanted: a success that was none.
+#[test]
+fn a_package_for_another_architecture_does_not_count() {
+    let foreign = installed(&[instance("2", "i386")]);
+    let mut world = World::of(&[component("fx", "1")]).with("fx", foreign.clone());
+    world.facts.dpkg_arch = "amd64".to_owned();
+    let plan = world.plan();
+    let item = &plan.items[0];
+    assert_eq!(item.action, Action::Install { from: None, to: "1".to_owned() });
+    let both = installed(&[instance("1", "amd64"), instance("2", "i386")]);
+    let result = conclude(item, Some(&record(StepExit::Exited { code: 0 })), Some(&both));
+    assert_eq!((result.outcome, result.before.as_str(), result.after.as_str()), (Outcome::Updated, "", "1"));
+    assert_eq!(result.message, "fx is there for another architecture too, as i386 2");
+    let result = conclude(item, Some(&record(StepExit::Exited { code: 0 })), Some(&foreign));
+    assert_eq!((result.outcome, result.reason), (Outcome::Failed, Reason::VersionNotReached));
+}
+
+/// Why nothing was done has a reason of its own each, as each has its own next step.
+#[test]
+fn refusals_are_told_apart() {
+    let world = World::of(&[component("fx", "1")]);
+    let plan = world.plan();
+    for (refusal, reason, next) in [
+        (Refusal::OtherPackage, Reason::PackageMismatch, "detect.architecture, in a new baseline"),
+        (Refusal::ArchitectureConflict, Reason::ArchitectureConflict, "remove the other one"),
+        (Refusal::RemovesBooted, Reason::BootedPackageKept, "boot the machine from another kernel"),
+        (Refusal::Unknown, Reason::InstallerFailed, "the log on the machine"),
+    ] {
+        let refused =
+            StepRecord { exit: Some(StepExit::refused(refusal, "why".into())), ..StepRecord::default() };
+        let result = conclude(&plan.items[0], Some(&refused), Some(&Reading::Absent));
+        assert_eq!((result.outcome, result.reason, result.exit_code), (Outcome::Failed, reason, None));
+        let begin = "the installer of fx was not started: why, and fx is not installed, not 1; ";
+        assert!(result.message.starts_with(begin) && result.message.contains(next), "{}", result.message);
+        assert!(!reason.retryable() || refusal == Refusal::Unknown, "{reason}");
+    }
+}

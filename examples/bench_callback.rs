@@ -206,11 +206,7 @@ async fn hello(stream: &mut TlsStream<TcpStream>, session: &str) -> anyhow::Resu
         protocol: farrier_protocol::VERSION,
         engine: "bench".into(),
         session: session.to_owned(),
-        boot_id: String::new(),
-        last_seq: 0,
-        tasks: Vec::new(),
-        leases: Vec::new(),
-        dials: Vec::new(),
+        ..Hello::default()
     };
     let length = ask(stream, &post("/v1/hello", &hello)?).await?;
     stream.read_exact(&mut vec![0; length]).await?;

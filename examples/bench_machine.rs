@@ -12,7 +12,7 @@
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use farrier::drivers::linux::{Deployed, Launch, Machine, Privilege};
+use farrier::drivers::linux::{Deployed, Launch, Machine, NotDeployed, Privilege};
 use farrier::engine_api::{EngineApi, PayloadFiles, TaskEnd};
 use farrier::engines::Engines;
 use farrier::ssh::auth::read_key;
@@ -175,7 +175,7 @@ impl Ready {
             credentials: &login.credentials,
             lease_seconds: 60,
         };
-        let deployed = machine.deploy(&launch, &probe, || ()).await?;
+        let deployed = machine.deploy(&launch, &probe, || ()).await.map_err(NotDeployed::failure)?;
         step.next("deploy");
         let engine_api = Arc::new(EngineApi::new(&session, 60, Box::new(OneFile(file.to_owned()))));
         Ok(Self { machine, deployed, engine_api })
@@ -267,7 +267,7 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
                 }
             };
             // One that fails never arrives.
-            let apply = ready.perform("apply", Work::Apply { steps: vec![step] });
+            let apply = ready.perform("apply", Work::Apply { steps: vec![step], wait_seconds: 0 });
             let (applied, ()) = tokio::join!(apply, async {
                 tokio::time::timeout(Duration::from_mins(2), arrived).await.ok();
             });

@@ -5,9 +5,11 @@
 //! where the last one ended. It knows neither Kubernetes nor SSH.
 
 mod limits;
+mod peer;
 mod serve;
 
 pub use crate::payload::PayloadFiles;
+pub use peer::{Incompatible, Peer};
 pub(crate) use serve::http;
 
 use crate::token_bucket::TokenBucket;
@@ -44,6 +46,14 @@ struct State {
     leases: BTreeMap<String, Lease>,
     /// What came of the engine's calls, as it said when it was last greeted.
     dials: Vec<Dial>,
+    /// Who was greeted last.
+    peer: Option<Peer>,
+    /// The last engine that could not be greeted, because there is no version of the protocol that
+    /// both sides speak.
+    incompatible: Option<Incompatible>,
+    /// Number of the last event when an engine greeted whose journal does not have it any more. What
+    /// came until then says nothing about this engine.
+    lost_journal: Option<u64>,
 }
 
 /// Why events are not taken.
@@ -125,6 +135,35 @@ impl EngineApi {
         self.wait(|state| Some(state.ack()).filter(|_| state.is_greeted())).await
     }
 
+    /// Waits until the engine with this digest has been greeted.
+    pub async fn greeted_by(&self, digest: &str) {
+        let is_it = |state: &State| state.peer.as_ref().is_some_and(|p| p.digest.as_deref() == Some(digest));
+        self.wait(|state| (state.is_greeted() && is_it(state)).then_some(())).await;
+    }
+
+    /// The engine that was greeted last.
+    pub fn peer(&self) -> Option<Peer> {
+        self.lock().peer.clone()
+    }
+
+    /// The engine that greeted last, if there is no version of the protocol that both sides speak.
+    pub fn incompatible(&self) -> Option<Incompatible> {
+        self.lock().incompatible.clone()
+    }
+
+    /// Whether the engine's journal says that it has begun or done a task.
+    pub fn knows_task(&self, id: &str) -> bool {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these begin or end a task")]
+        let is_of = |event: &Event| match &event.body {
+            EventBody::TaskStarted { task, .. }
+            | EventBody::SurveyDone { task, .. }
+            | EventBody::TaskDone { task }
+            | EventBody::TaskFailed { task, .. } => task == id,
+            _ => false,
+        };
+        self.lock().events.values().any(is_of)
+    }
+
     /// Whether all that the engine's journal held has arrived.
     pub fn is_greeted(&self) -> bool {
         self.lock().is_greeted()
@@ -174,29 +213,34 @@ impl EngineApi {
     }
 
     /// Takes a hello. Refuses the engine of another session.
-    fn greet(&self, hello: &Hello) -> Result<u64, String> {
+    /// Returns the number of the last event that is here, and the version of the protocol.
+    fn greet(&self, hello: &Hello) -> Result<(u64, u32), String> {
         if hello.session != self.session {
             return Err(format!("this is session {}, not {}", self.session, hello.session));
         }
-        if hello.protocol != farrier_protocol::VERSION {
-            return Err(format!(
-                "the engine speaks protocol {}, this runner {}",
-                hello.protocol,
-                farrier_protocol::VERSION
-            ));
-        }
+        let protocol = Incompatible::check(hello).map_err(|incompatible| {
+            let why = incompatible.to_string();
+            self.lock().incompatible = Some(incompatible);
+            self.changed.notify_waiters();
+            why
+        })?;
         if hello.last_seq > limits::MAX_EVENTS as u64 {
             return Err(format!("a journal of {} events is longer than any may be", hello.last_seq));
         }
         let mut state = self.lock();
         state.leases = hello.leases.iter().map(|l| (l.id.clone(), l.clone())).collect();
         let ack = state.ack();
+        if hello.last_seq < ack {
+            state.lost_journal = Some(ack);
+        }
+        state.incompatible = None;
+        state.peer = Some(Peer::of(hello));
         state.promised = Some(hello.last_seq);
         state.dials.clone_from(&hello.dials);
         limits::bound_dials(&mut state.dials);
         drop(state);
         self.changed.notify_waiters();
-        Ok(ack)
+        Ok((ack, protocol))
     }
 
     /// Takes events that took so many bytes; returns the number of the last one, and whether to
@@ -286,6 +330,7 @@ impl State {
             .values()
             .rev()
             .find(|e| matches!(e.body, EventBody::Retired { .. } | EventBody::LeaseTaken { .. }))
+            .filter(|e| self.lost_journal.is_none_or(|lost| e.seq > lost))
             .is_some_and(|e| matches!(e.body, EventBody::Retired { .. }))
     }
 }

@@ -50,6 +50,8 @@ pub struct Context {
     pub holds: Hold,
     /// How long an engine may go without contact, in seconds.
     pub lease_seconds: u64,
+    /// How long others are waited for on a machine, in seconds.
+    pub wait_seconds: u64,
     /// Who else is there.
     pub membership: Membership,
     /// What names mean.

@@ -14,16 +14,19 @@
 mod callback;
 mod connect;
 mod diagnosis;
+mod foreign;
 mod job;
 mod limits;
 mod preflight;
 mod return_path;
 mod view;
+mod waits;
 mod work;
 
 pub use callback::{CallbackOptions, CallbackTarget, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
 pub use view::{ReturnPath, Step, Survey, View};
+pub use waits::Waiting;
 
 use crate::drivers::linux::Machine;
 use crate::engine_api::{EngineApi, PayloadFiles};
@@ -33,6 +36,7 @@ use crate::payload::Store;
 use farrier_update::{NodeVerdict, Reason};
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
@@ -64,6 +68,10 @@ pub struct Session<'a> {
     told: Mutex<Vec<(String, u16)>>,
     /// What the ids of all tasks begin with, once the engine's journal is known.
     series: OnceLock<String>,
+    /// Digest of the engine that this operator has for the machine, once the machine is known.
+    own_engine: OnceLock<String>,
+    /// An engine of another build retires so that our own can take its place.
+    replacing: AtomicBool,
 }
 
 /// Makes an attempt. `stop` becomes true when the run is cancelled.
@@ -83,6 +91,8 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
         first_key: Mutex::default(),
         told: Mutex::default(),
         series: OnceLock::new(),
+        own_engine: OnceLock::new(),
+        replacing: AtomicBool::new(false),
     };
     session.run().await
 }

@@ -91,6 +91,11 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
 
+    /// What is waited for right now, if anything is: a lock that another program holds, room on a disk,
+    /// another engine, the machine itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+
     /// How many components changed, of how many, for instance 1/3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
@@ -144,6 +149,34 @@ pub struct NodeUpdateStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// Something that is waited for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// What kind of thing, for instance PackageManagerBusy, DiskFull, MachineBusy or ConnectionLost.
+    pub reason: String,
+    /// What it is, for instance: the lock /var/lib/dpkg/lock-frontend.
+    pub what: String,
+    /// The process on the machine that is in the way, if one is and it can be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+    /// When the wait began.
+    pub since: Time,
+    /// When it is given up. Without it there is no such time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// A process on a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Holder {
+    /// Its number there.
+    pub pid: u32,
+    /// Its name, without arguments; empty if it is not known.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// What the plan says about one component.

@@ -70,6 +70,11 @@ pub struct Args {
     #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]
     lease_seconds: u64,
 
+    /// Seconds that are waited, at each point of an attempt, for others who use a machine: for a locked
+    /// package manager, for room on a disk, for another engine. After that the attempt fails.
+    #[arg(long, env = "FARRIER_WAIT_SECONDS", default_value_t = farrier_protocol::DEFAULT_WAIT_SECONDS, value_parser = clap::value_parser!(u64).range(0..=86400))]
+    wait_seconds: u64,
+
     /// Address for /healthz, /readyz and /metrics. Default: 127.0.0.1:8080, or no endpoint if that is
     /// taken.
     #[arg(long, env = "FARRIER_HTTP_ADDR")]
@@ -142,6 +147,7 @@ async fn work(
         name: replica.name.clone(),
         holds: replica.runner.clone(),
         lease_seconds: args.lease_seconds,
+        wait_seconds: args.wait_seconds,
         membership: replica.members.clone(),
         names,
         listeners: Listeners::default(),

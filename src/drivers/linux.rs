@@ -16,7 +16,7 @@ mod script;
 #[cfg(test)]
 mod shells;
 
-pub use deploy::Deployed;
+pub use deploy::{Deployed, NotDeployed};
 pub use look::Look;
 pub use privilege::Privilege;
 pub use probe::Probe;

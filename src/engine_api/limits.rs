@@ -6,7 +6,9 @@
 //! written, so that the run would never end.
 
 use crate::token_bucket::TokenBucket;
-use farrier_protocol::{Dial, Event, EventBody, Instance, Leftover, Package, Reading, StepExit};
+use farrier_protocol::{
+    Dial, Event, EventBody, Instance, Leftover, Package, Reading, StepExit, Wait, WaitFor,
+};
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::fmt;
 use std::time::Instant;
@@ -111,9 +113,9 @@ pub(super) fn bound(event: &mut Event) {
         }
         EventBody::TaskStarted { task, components } => names(std::iter::once(task).chain(components)),
         EventBody::PayloadVerified { task, component, digest } => names([task, component, digest]),
-        EventBody::StepStarted { task, component } | EventBody::StepOverdue { task, component, .. } => {
-            names([task, component]);
-        }
+        EventBody::StepStarted { task, component, limit: _ }
+        | EventBody::StepOverdue { task, component, .. } => names([task, component]),
+        EventBody::Waiting { wait } => wait.iter_mut().for_each(bound_wait),
         EventBody::StepFinished { task, component, exit, output } => {
             names([task, component]);
             cut(output, OUTPUT);
@@ -140,9 +142,20 @@ pub(super) fn bound_dials(dials: &mut Vec<Dial>) {
     }
 }
 
+fn bound_wait(wait: &mut Wait) {
+    match &mut wait.what {
+        WaitFor::PackageLock { path } | WaitFor::Room { path, needed: _, free: _ } => cut(path, NAME),
+        WaitFor::Installer { component } => cut(component, NAME),
+        WaitFor::Unknown => {}
+    }
+    if let Some(holder) = &mut wait.holder {
+        cut(&mut holder.name, NAME);
+    }
+}
+
 fn bound_reading(reading: &mut Reading) {
     match reading {
-        Reading::Absent => {}
+        Reading::Absent | Reading::Unknown => {}
         Reading::Present { version, instances } => {
             cut(version, NAME);
             bound_instances(instances);
@@ -172,6 +185,11 @@ fn bound_leftovers(leftovers: &mut Vec<Leftover>) {
     if more > 0 {
         leftovers.push(Leftover { what: format!("{more} more"), why: "too many to name".into() });
     }
+}
+
+/// Cuts a name.
+pub(super) fn bound_name(name: &mut String) {
+    cut(name, NAME);
 }
 
 fn names<'a>(texts: impl IntoIterator<Item = &'a mut String>) {

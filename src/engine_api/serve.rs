@@ -95,7 +95,7 @@ impl EngineApi {
     async fn hello(&self, request: Request<Incoming>) -> Response<Body> {
         match read::<Hello>(request, self.patience).await {
             Ok((hello, _)) => match self.greet(&hello) {
-                Ok(ack) => json(&Welcome { ack, lease_seconds: self.lease_seconds }),
+                Ok((ack, protocol)) => json(&Welcome { ack, lease_seconds: self.lease_seconds, protocol }),
                 Err(why) => plain(StatusCode::CONFLICT, &why),
             },
             Err(answer) => answer,

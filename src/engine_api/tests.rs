@@ -36,11 +36,8 @@ fn hello(last_seq: u64) -> Hello {
         protocol: farrier_protocol::VERSION,
         engine: "0".into(),
         session: "s1".into(),
-        boot_id: String::new(),
         last_seq,
-        tasks: Vec::new(),
-        leases: Vec::new(),
-        dials: Vec::new(),
+        ..Hello::default()
     }
 }
 

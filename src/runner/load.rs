@@ -76,6 +76,7 @@ impl Context {
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
+            wait_seconds: self.wait_seconds,
             callback: self.callback(&node, &run, goal, touched).await,
         })
     }

@@ -8,10 +8,10 @@ pub(super) use machine::node_conditions;
 
 use crate::api::condition;
 use crate::api::managed_node::Channel;
-use crate::api::node_update::NodeUpdateStatus;
+use crate::api::node_update::{Holder, NodeUpdateStatus, Waiting};
 use crate::failure::Failure;
-use crate::session::{End, ReturnPath, View};
-use components::{changed, merge, planned};
+use crate::session::{self, End, ReturnPath, View};
+use components::{changed, merge, planned, time};
 use farrier_update::NodePlan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use verdict::Verdicts;
@@ -68,6 +68,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         observed_generation: *generation,
         conditions,
         step: Some(step(view, phase)),
+        waiting: waits_for(view, phase).and_then(waiting),
         changed: changed(&components, plan).or_else(|| old.changed.clone()),
         attempt: Some(*attempt),
         next_attempt_at: match phase {
@@ -96,9 +97,30 @@ fn channel(view: &View) -> Option<Channel> {
     }
 }
 
+/// What is waited for in this attempt.
+fn waits_for<'a>(view: &'a View, phase: &Phase) -> Option<&'a session::Waiting> {
+    match phase {
+        Phase::Working => view.waits_for(),
+        Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => None,
+    }
+}
+
+fn waiting(waiting: &session::Waiting) -> Option<Waiting> {
+    Some(Waiting {
+        reason: waiting.reason.as_str().to_owned(),
+        what: waiting.what.clone(),
+        holder: waiting.holder.as_ref().map(|holder| Holder { pid: holder.pid, name: holder.name.clone() }),
+        since: time(waiting.since)?,
+        until: waiting.until.and_then(time),
+    })
+}
+
 fn step(view: &View, phase: &Phase) -> String {
     match phase {
-        Phase::Working => view.step.as_text(),
+        Phase::Working => match view.waits_for() {
+            Some(waiting) => format!("{} (waits for {})", view.step.as_text(), waiting.short),
+            None => view.step.as_text(),
+        },
         Phase::Retrying { .. } => "WaitingForRetry".into(),
         Phase::Planned => "Planned".into(),
         Phase::Ended(_) => "Done".into(),

@@ -1,8 +1,8 @@
 //! Getting to the machine, and back to it.
 
 use super::return_path::EngineCallback;
-use super::{Session, Step};
-use crate::drivers::linux::{Deployed, Launch, Machine};
+use super::{Session, Step, Waiting};
+use crate::drivers::linux::{Deployed, Launch, Machine, NotDeployed};
 use crate::failure::Failure;
 use crate::metrics::result_of;
 use crate::ssh::connect::{Milestone, connect};
@@ -17,6 +17,9 @@ const RECONNECT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Between two calls.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Between two looks whether another engine is still there.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A stream that ends sooner than this after it stood has done nothing.
 const SHORT_STREAM: Duration = Duration::from_secs(2);
@@ -45,8 +48,16 @@ impl Session<'_> {
                 Some(calls) => self.serve_callbacks(&machine, calls, call.take()).await,
                 None => machine.talk(&deployed, &self.engine_api).await,
             };
-            if self.engine_api.is_retired() {
+            if self.engine_api.is_retired() && !self.is_replacing() {
                 return Ok(machine);
+            }
+            if let Some(incompatible) = self.engine_api.incompatible() {
+                // An engine that calls must not be answered: each answer prolongs its lease.
+                drop(calls.take());
+                machine = self.outlast(machine, &deployed, &incompatible).await?;
+                calls = self.register_callback();
+                deployed = self.deploy(&machine).await?;
+                continue;
             }
             if let (Err(failure), true, false) = (&talked, deployed.calls_back, self.has_called()) {
                 // The connection by which it was brought still stands.
@@ -103,20 +114,70 @@ impl Session<'_> {
         Ok(Machine { connection, id: job.id() })
     }
 
+    /// Brings the engine, or takes up the one that is there. Another engine that is at work on the
+    /// machine is waited for.
     #[tracing::instrument(name = "step", skip_all, fields(step = "deploy"))]
-    async fn deploy(&self, machine: &Machine) -> Result<Deployed, Failure> {
+    pub(super) async fn deploy(&self, machine: &Machine) -> Result<Deployed, Failure> {
+        let limit = Duration::from_secs(self.job.wait_seconds);
+        let (begun, mut waiting) = (Instant::now(), None);
+        loop {
+            let (failure, holder) = match self.try_deploy(machine).await {
+                Ok(deployed) => return Ok(deployed),
+                Err(NotDeployed::Failed(failure)) => return Err(failure),
+                Err(NotDeployed::Busy { failure, holder }) => (failure, holder),
+            };
+            let rest = limit.saturating_sub(begun.elapsed());
+            if rest.is_zero() || *self.stop.borrow() {
+                return Err(failure);
+            }
+            let node = &self.job.node;
+            let what = format!("another engine to leave {node}");
+            let first = || Waiting::new(Reason::MachineBusy, what, "another engine", rest);
+            let waiting = waiting.get_or_insert_with(first);
+            waiting.holder.clone_from(&holder);
+            tracing::info!(reason = %failure.reason, "{}; it is waited for", failure.message);
+            let gone = self.until_gone(machine, holder.map(|holder| holder.pid));
+            let mut stop = self.stop.clone();
+            self.shown(waiting.clone(), async {
+                tokio::select! {
+                    gone = gone => gone,
+                    // What is to be done then is decided by the next try.
+                    () = tokio::time::sleep(rest) => Ok(()),
+                    Ok(_) = stop.wait_for(|stop| *stop) => Ok(()),
+                }
+            })
+            .await?;
+        }
+    }
+
+    /// Returns when a process of the machine is gone; where it cannot be seen, after a while.
+    pub(super) async fn until_gone(&self, machine: &Machine, pid: Option<u32>) -> Result<(), Failure> {
+        let Some(pid) = pid else {
+            // sleep: there is nothing to look at.
+            tokio::time::sleep(RECONNECT_INTERVAL).await;
+            return Ok(());
+        };
+        loop {
+            // sleep: nothing tells us of the end of a process there.
+            tokio::time::sleep(POLL_INTERVAL).await;
+            if !machine.has_process(pid).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn try_deploy(&self, machine: &Machine) -> Result<Deployed, NotDeployed> {
         let job = self.job;
         let probe = machine.probe().await?;
         let engine = self.tools.engines.for_machine(&job.node, &probe.system, &probe.arch)?;
+        self.own_engine.get_or_init(|| engine.digest.clone());
         if *self.stop.borrow()
             && !job.touched
             && probe.existing.is_empty()
             && self.view.borrow().engine.is_none()
         {
-            return Err(Failure::new(
-                Reason::Cancelled,
-                format!("the run was cancelled before anything was put on {}", job.node),
-            ));
+            let words = format!("the run was cancelled before anything was put on {}", job.node);
+            return Err(Failure::new(Reason::Cancelled, words).into());
         }
         self.view.send_modify(|v| {
             if v.step == Step::Connecting {
@@ -135,15 +196,15 @@ impl Session<'_> {
         };
         let begins = || self.view.send_modify(|v| v.deploying = true);
         let deployed = machine.deploy(&launch, &probe, begins).await;
-        let result = result_of(&deployed, Reason::EngineDeployed.as_str());
-        self.tools.metrics.engine_deploys.count([result]);
+        let result = deployed.as_ref().map_err(|e| e.clone().failure());
+        self.tools.metrics.engine_deploys.count([result_of(&result, Reason::EngineDeployed.as_str())]);
         let deployed = deployed?;
         self.view.send_modify(|v| v.engine = Some(deployed.dir.clone()));
         if let Some(EngineCallback { config, tried: false }) = &told
             && !self.engine_reaches(machine, &deployed.dir, &config.addresses).await
         {
             // Once more: the engine is told not to call any more.
-            return Box::pin(self.deploy(machine)).await;
+            return Box::pin(self.try_deploy(machine)).await;
         }
         Ok(deployed)
     }
@@ -166,6 +227,12 @@ impl Session<'_> {
             return Ok((None, deployed));
         }
         machine.connection.close().await;
+        let what = format!("{} to answer again", self.job.node);
+        let waiting = Waiting::new(Reason::ConnectionLost, what, "the machine", RECONNECT_TIMEOUT);
+        self.shown(waiting, self.call_back()).await
+    }
+
+    async fn call_back(&self) -> Result<(Option<Machine>, Deployed), Failure> {
         let until = Instant::now() + RECONNECT_TIMEOUT;
         loop {
             let arrived = async {

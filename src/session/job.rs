@@ -50,6 +50,9 @@ pub struct Job {
     pub on_failed_dependency: FailedDependency,
     /// How long the engine may go without contact, in seconds.
     pub lease_seconds: u64,
+    /// How long others are waited for on the machine, in seconds: a locked package manager, missing
+    /// room, another engine.
+    pub wait_seconds: u64,
     /// How the engine calls back; `None` where it is talked to through the SSH session.
     pub callback: Option<CallbackOptions>,
 }

@@ -19,8 +19,8 @@ pub(super) const LEAVING: Limit = Limit::of(Duration::from_mins(5), Duration::fr
 /// For one component in a survey: the engine ends its command after 30 s.
 const DETECTION: Duration = Duration::from_secs(40);
 
-/// For one component beside its installer: a busy package manager is waited for (1 min), and asked what
-/// the package needs (2 min for each question).
+/// For one component beside its installer: the package manager is asked what the package needs (2 min
+/// for each question). Waits for others on the machine come on top.
 const PREPARATION: Duration = Duration::from_mins(10);
 
 /// How much longer than its timeout an installer is waited for that may not be interrupted.
@@ -61,11 +61,22 @@ pub(super) fn of(work: &Work, events: &[Event], components: &[Component]) -> Lim
             let detections = u32::try_from(detect.len()).unwrap_or(u32::MAX);
             Limit::of(SLACK, SHORT_SLACK).longer_by(DETECTION.saturating_mul(detections))
         }
-        Work::Apply { steps } => Limit::of(applying(steps), longest(components).saturating_add(SHORT_SLACK)),
+        Work::Apply { steps, wait_seconds } => {
+            // For room before the first step; for room and the package manager before each.
+            let waits = u64::try_from(steps.len()).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(1);
+            let waiting = Duration::from_secs(wait_seconds.saturating_mul(waits));
+            let at_most = applying(steps).saturating_add(waiting);
+            Limit::of(at_most, longest(components).saturating_add(SHORT_SLACK))
+        }
         // An installer that an earlier attempt has begun ends first.
         Work::Retire if is_busy(events) => Limit::of(SLACK, SHORT_SLACK).longer_by(longest(components)),
         Work::Retire => Limit::of(SLACK, SHORT_SLACK),
     }
+}
+
+/// For an engine that cannot be talked to, to end the step in progress and to leave.
+pub(super) fn leaving(components: &[Component], lease: Duration) -> Duration {
+    lease.saturating_add(longest(components))
 }
 
 /// The payloads, then one step after the other.

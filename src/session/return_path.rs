@@ -9,7 +9,7 @@
 use super::callback::{CallbackOptions, CallbackTarget};
 use super::diagnosis::{self, FailedDials};
 use super::preflight::stands;
-use super::{Job, ReturnPath, Session};
+use super::{Job, ReturnPath, Session, Waiting};
 use crate::callback::{Registration, RunIdentity, Stream};
 use crate::drivers::linux::{Machine, Probe};
 use crate::failure::Failure;
@@ -220,7 +220,10 @@ impl Session<'_> {
         loop {
             let stream = match next.take() {
                 Some(stream) => Ok(stream),
-                None => tokio::time::timeout(patience, calls.next_stream()).await,
+                None => {
+                    let call = tokio::time::timeout(patience, calls.next_stream());
+                    self.shown(self.next_call(patience), call).await
+                }
             };
             let Ok(mut stream) = stream else { return Err(self.no_call(patience)) };
             let from = stream.source().ip().to_canonical();
@@ -239,7 +242,7 @@ impl Session<'_> {
                     return Ok(());
                 }
             }
-            if self.engine_api.is_retired() {
+            if self.engine_api.is_retired() || self.engine_api.incompatible().is_some() {
                 return Ok(());
             }
             if !calls.is_connected() {
@@ -251,6 +254,11 @@ impl Session<'_> {
             }
             patience = NEXT_CALL_TIMEOUT;
         }
+    }
+
+    fn next_call(&self, patience: Duration) -> Waiting {
+        let reason = if self.has_called() { Reason::ConnectionLost } else { Reason::InProgress };
+        Waiting::new(reason, format!("a call of the engine on {}", self.job.node), "a call", patience)
     }
 
     /// Whether the engine has called in this attempt.

@@ -1,5 +1,6 @@
 //! What can be seen of an attempt while it goes on.
 
+use super::Waiting;
 use crate::failure::Failure;
 use farrier_protocol::{Facts, Package};
 use farrier_update::{ComponentResult, NodePlan};
@@ -25,6 +26,10 @@ pub struct View {
     pub untrusted_peer: Option<Failure>,
     /// The machine was lost in the middle and is being called back; why.
     pub lost: Option<Failure>,
+    /// What the session itself waits for.
+    pub waiting: Option<Waiting>,
+    /// What the engine waits for, as it has said.
+    pub engine_waiting: Option<Waiting>,
     /// Signed in.
     pub authenticated: bool,
     /// From here on something of ours may be on the machine.
@@ -49,6 +54,13 @@ pub struct View {
     pub leftovers: Vec<String>,
     /// Whether the machine is proven clean; `None`: not looked yet.
     pub clean: Option<Result<(), Failure>>,
+}
+
+impl View {
+    /// What is waited for now. A wait of the engine counts only while the engine can be heard.
+    pub fn waits_for(&self) -> Option<&Waiting> {
+        self.waiting.as_ref().or(self.engine_waiting.as_ref())
+    }
 }
 
 /// Whether the engine can call back.

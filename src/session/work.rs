@@ -1,7 +1,7 @@
 //! The tasks of one attempt, in order.
 
 use super::limits::{self, Limit};
-use super::{End, Goal, ReturnPath, Session, Step, Survey};
+use super::{End, Goal, ReturnPath, Session, Step, Survey, Waiting};
 use crate::engine_api::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
@@ -43,12 +43,19 @@ impl Session<'_> {
             last = self.engine_api.greeted() => return Ok(last),
             _ = launched => {}
         }
-        let greeted = limits::within(limits::GREETING, &self.stop, self.engine_api.greeted()).await;
-        greeted.ok_or_else(|| self.stalled("greeting", limits::GREETING))
+        loop {
+            let greeted = limits::within(limits::GREETING, &self.stop, self.engine_api.greeted()).await;
+            match greeted {
+                Some(last) => return Ok(last),
+                // Until that one has left, there is nobody who could greet; `keep` limits it.
+                None if self.engine_api.incompatible().is_some() && !self.is_stopped() => {}
+                None => return Err(self.stalled("greeting", limits::GREETING)),
+            }
+        }
     }
 
     /// The engine did not bring it to its end.
-    fn stalled(&self, name: &str, limit: Limit) -> Failure {
+    pub(super) fn stalled(&self, name: &str, limit: Limit) -> Failure {
         let (node, run) = (&self.job.node, &self.job.run);
         let limit = if self.is_stopped() {
             format!("{} min of the cancel", limit.after_cancel.as_secs() / 60)
@@ -116,7 +123,8 @@ impl Session<'_> {
             return Ok(End::Cancelled);
         }
         self.step(Step::Applying { component: String::new() });
-        self.perform("apply", Work::Apply { steps: plan.steps(&sizes) }).await?;
+        let (steps, wait_seconds) = (plan.steps(&sizes), self.job.wait_seconds);
+        self.perform("apply", Work::Apply { steps, wait_seconds }).await?;
         self.view.send_modify(|v| v.applied = true);
         self.step(Step::Verifying);
         self.perform("verify", Work::Survey { packages: true, detect: plan.detections() }).await?;
@@ -157,8 +165,12 @@ impl Session<'_> {
 
     #[tracing::instrument(name = "step", skip_all, fields(step = name))]
     async fn perform(&self, name: &str, work: Work) -> Result<(), Failure> {
-        let limit = limits::of(&work, &self.engine_api.events_after(0), &self.job.components);
-        let performed = self.engine_api.perform(Task { id: self.task_id(name), work });
+        let task = Task { id: self.task_id(name), work };
+        if task.work != Work::Retire {
+            self.ensure_own_engine(&task).await?;
+        }
+        let limit = limits::of(&task.work, &self.engine_api.events_after(0), &self.job.components);
+        let performed = self.engine_api.perform(task);
         let ended = limits::within(limit, &self.stop, performed).await;
         match ended.ok_or_else(|| self.stalled(name, limit))? {
             TaskEnd::Done => Ok(()),
@@ -246,11 +258,12 @@ impl Session<'_> {
     fn show(&self, event: Event) {
         let apply = self.task_id("apply");
         let leases = u32::try_from(self.engine_api.leases()).unwrap_or(u32::MAX);
+        let peer = self.engine_api.peer();
         self.view.send_modify(|v| {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
             match event.body {
-                EventBody::StepStarted { task, component } if task == apply => {
+                EventBody::StepStarted { task, component, .. } if task == apply => {
                     v.step = Step::Applying { component };
                 }
                 EventBody::PayloadVerified { task, .. } if task == apply => v.payloads_verified += 1,
@@ -258,6 +271,9 @@ impl Session<'_> {
                     v.overdue = Some(component);
                 }
                 EventBody::StepFinished { task, .. } if task == apply => v.overdue = None,
+                EventBody::Waiting { wait } => {
+                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, peer.as_ref()));
+                }
                 _ => {}
             }
         });
@@ -296,7 +312,7 @@ fn step_records(task_id: &str, events: &[Event]) -> BTreeMap<String, StepRecord>
     for event in events {
         #[expect(clippy::wildcard_enum_match_arm, reason = "exactly two kinds of events are looked for")]
         match &event.body {
-            EventBody::StepStarted { task, component } if task == task_id => {
+            EventBody::StepStarted { task, component, .. } if task == task_id => {
                 records.entry(component.clone()).or_default().started_at = Some(Millis(event.at));
             }
             EventBody::StepFinished { task, component, exit, output } if task == task_id => {

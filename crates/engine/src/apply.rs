@@ -1,6 +1,7 @@
 //! Executes `Work::Apply`: every payload first, then the steps in order.
 
 mod payloads;
+mod room;
 
 use crate::apply_error::ApplyError;
 use crate::engine::{Engine, failed};
@@ -10,18 +11,18 @@ use crate::shared::{Halt, Stop};
 use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
 use crate::work_dir;
-use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit};
+use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit, StepLimit};
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
 /// Executes the task to its end. Each step has its `StepFinished`, unless the task fails as a
-/// whole before the first one.
-pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step]) {
+/// whole before the first one. `wait` is the limit of each wait for somebody else on the machine.
+pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step], wait: Duration) {
     let components = steps.iter().map(|step| step.component.clone()).collect();
     let begun = engine.shared.record(EventBody::TaskStarted { task: task.into(), components });
     let ready = match begun {
-        Ok(()) => payloads::fetch_all(engine, task, steps),
+        Ok(()) => payloads::fetch_all(engine, task, steps, wait),
         Err(error) => Err(ApplyError::other("", format!("the journal cannot be written: {error}"))),
     };
     let stopped = match &ready {
@@ -31,7 +32,7 @@ pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step]) {
     let ended = match ready {
         // Where it was stopped, `steps` begins none and says why for each.
         Ok(()) | Err(ApplyError::Stopped(_)) => {
-            Apply { engine, task, stopped, succeeded: BTreeSet::new() }.steps(steps)
+            Apply { engine, task, wait, stopped, succeeded: BTreeSet::new() }.steps(steps)
         }
         Err(failure @ ApplyError::Failed { .. }) => Err(failure),
     };
@@ -48,6 +49,7 @@ pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step]) {
 struct Apply<'a> {
     engine: &'a Engine,
     task: &'a str,
+    wait: Duration,
     /// Once there was a reason to stop, no further step of the task is begun.
     stopped: Option<Stop>,
     succeeded: BTreeSet<&'a str>,
@@ -86,10 +88,10 @@ impl<'a> Apply<'a> {
             return Ok((StepExit::Skipped, format!("{missing} did not succeed")));
         }
         // What went before may have filled the disk.
-        space::check_packages(std::slice::from_ref(step), None).map_err(|(code, message)| {
-            ApplyError::Failed { code, component: step.component.clone(), message }
+        room::wait_for_room(&self.engine.shared, &step.component, self.wait, || {
+            space::check_packages(std::slice::from_ref(step), None)
         })?;
-        let (plan, lock) = match install::prepare(self.engine, number, step)? {
+        let (plan, lock) = match install::prepare(self.engine, number, step, self.wait)? {
             Preparation::Ready { plan, lock } => (plan, lock),
             Preparation::Ended { exit, output } => {
                 if let Ok(mut log) = self.engine.logs.step(&step.component, &header(self.task, step)) {
@@ -111,7 +113,8 @@ impl<'a> Apply<'a> {
             ApplyError::Failed { code: space::code(&error), component: component.clone(), message }
         };
         let log = self.engine.logs.step(&component, &header(&task, step)).map_err(not_written)?;
-        let started = EventBody::StepStarted { task, component: component.clone() };
+        let limit = Some(StepLimit { seconds: step.timeout_seconds, interruptible: step.interruptible });
+        let started = EventBody::StepStarted { task, component: component.clone(), limit };
         if let Err(error) = self.engine.shared.record(started) {
             let detail = format!("the journal cannot be written: {error}");
             return Ok((StepExit::not_started(space::code(&error), detail), String::new()));

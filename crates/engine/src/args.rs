@@ -114,7 +114,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             let mut options = Options::read(arguments)?;
             let (session, digest) = (options.session()?, options.take("digest")?.parse()?);
             options.channel()?;
-            options.finish().map(|()| Command::Launch { session, digest })
+            // What is left is of a later version of the operator, which may have brought this engine
+            // itself before it was upgraded. It must not rely on such options.
+            Ok(Command::Launch { session, digest })
         }
         Some("run") => {
             let mut options = Options::read(arguments)?;
@@ -258,6 +260,16 @@ mod tests {
         let line = "run --dir /var/lib/farrier-1 --session s-1 --run spring --peer-uid 1000 --lease 900";
         let Ok(Command::Run { session }) = parse(words(line)) else { panic!("not read") };
         assert_eq!(session.run_arguments(), words(line).collect::<Vec<_>>());
+    }
+
+    /// An operator that was upgraded meanwhile could not take up the engines that it had brought.
+    #[test]
+    fn options_of_a_later_version_are_ignored_by_launch() {
+        let digest = "0".repeat(64);
+        let line = format!(
+            "launch --dir /var/lib/farrier-1 --session s --run r --peer-uid 0 --digest sha256:{digest} --lease 9 --colour red"
+        );
+        assert!(matches!(parse(words(&line)), Ok(Command::Launch { .. })));
     }
 
     /// A session or run name with a slash in it would put the journal somewhere else.

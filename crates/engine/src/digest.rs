@@ -2,6 +2,7 @@
 
 use ring::digest::{Context, SHA256};
 use std::fmt::{self, Write as _};
+use std::fs::File;
 use std::io::{self, Read};
 use std::str::FromStr;
 
@@ -30,6 +31,11 @@ impl Digest {
             write!(hex, "{byte:02x}").ok();
         }
         Self { hex }
+    }
+
+    /// The digest of the program that runs.
+    pub(crate) fn of_self() -> io::Result<Self> {
+        File::open("/proc/self/exe").and_then(Self::of_reader)
     }
 
     /// The digest of `bytes`.

@@ -3,6 +3,7 @@
 mod deb;
 mod depends;
 mod identity;
+mod lock_holder;
 mod package_lock;
 mod rpm;
 mod side_by_side;
@@ -16,6 +17,7 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What is known before an installer is started.
 pub(crate) enum Preparation {
@@ -35,16 +37,22 @@ pub(crate) enum Preparation {
     },
 }
 
-/// Prepares one step of a task. The payload is there and verified.
-pub(crate) fn prepare(engine: &Engine, number: usize, step: &Step) -> Result<Preparation, ApplyError> {
+/// Prepares one step of a task. The payload is there and verified. Other users of the package
+/// manager are waited for, for at most `wait`.
+pub(crate) fn prepare(
+    engine: &Engine,
+    number: usize,
+    step: &Step,
+    wait: Duration,
+) -> Result<Preparation, ApplyError> {
     let trouble = |error: io::Error| ApplyError::other(&step.component, format!("the payload: {error}"));
     let payload = engine.payload(step)?;
     let dir = engine.place.work().join(number.to_string());
     DirBuilder::new().mode(0o700).create(&dir).map_err(trouble)?;
     let file = place_payload(&payload, &dir, &step.payload.file_name).map_err(trouble)?;
     match step.installer {
-        Installer::Deb => deb::prepare(engine, step, dir, &file),
-        Installer::Rpm => rpm::prepare(engine, step, dir, &file),
+        Installer::Deb => deb::prepare(engine, step, wait, dir, &file),
+        Installer::Rpm => rpm::prepare(engine, step, wait, dir, &file),
         Installer::Script => {
             fs::set_permissions(&file, Permissions::from_mode(0o700)).map_err(trouble)?;
             if !is_program(&file).map_err(trouble)? {

@@ -4,12 +4,14 @@
 //! runner does not have yet, and it tells an engine that takes over what its predecessor did.
 //! It stays on the machine when the engine leaves.
 
+mod line;
 mod state;
 
-pub(crate) use state::SessionState;
+pub(crate) use state::{OpenStep, SessionState};
 
 use crate::{clock, logs};
 use farrier_protocol::{Event, EventBody};
+use line::Line;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
@@ -138,11 +140,11 @@ impl Journal {
                 break;
             }
             match (self.parse(&line), torn) {
-                (Some(event), None) => {
+                (Some((seq, body)), None) => {
                     let stored = Stored::File { offset, length: count - 1 };
-                    self.index.push(Entry { seq: event.seq, stored });
-                    self.last_seq = event.seq;
-                    self.known.take(&event.body);
+                    self.index.push(Entry { seq, stored });
+                    self.last_seq = seq;
+                    self.known.take(&body);
                     self.length = offset + count as u64;
                 }
                 (Some(_), Some(damaged)) => {
@@ -156,9 +158,10 @@ impl Journal {
         Ok(())
     }
 
-    fn parse(&self, line: &[u8]) -> Option<Event> {
-        let event: Event = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
-        (event.seq > self.last_seq).then_some(event)
+    fn parse(&self, line: &[u8]) -> Option<(u64, EventBody)> {
+        let line: Line = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
+        let seq = line.seq;
+        line.body().filter(|_| seq > self.last_seq).map(|body| (seq, body))
     }
 }
 

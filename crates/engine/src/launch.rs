@@ -9,17 +9,23 @@ use crate::lock::MachineLock;
 use crate::lock_holder::{self, LockHolder};
 use crate::space;
 use crate::work_dir::WorkDir;
-use farrier_protocol::{FailureCode, LaunchError, LaunchReport, Leftover};
+use farrier_protocol::{self as protocol, FailureCode, LaunchError, LaunchReport, Leftover};
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdout, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long an engine that is starting or leaving is waited for.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// What an engine is called in the list of processes.
+const PROGRAM: &str = "farrier-engine";
+
+/// How long another launch is waited for. It takes a moment, on a busy machine some seconds.
+const LAUNCHING: Duration = Duration::from_secs(15);
+
+/// How long an engine that is about to leave is waited for. It mostly takes less. A runner can show
+/// a longer wait to people, which a launch cannot, so that the runner is told and asks again.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Between two tries at the lock.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -31,18 +37,25 @@ pub(crate) struct Failure {
     pub(crate) code: LaunchError,
     /// What happened.
     pub(crate) message: String,
+    /// The process whose end would help, if there is one.
+    pub(crate) holder: Option<protocol::Holder>,
 }
 
 impl Failure {
     /// A failure without a code of its own.
     #[expect(clippy::needless_pass_by_value, reason = "it is used as `map_err(Failure::other)`")]
     pub(crate) fn other(message: impl ToString) -> Self {
-        Self { code: LaunchError::Other, message: message.to_string() }
+        Self::of(LaunchError::Other, message.to_string())
+    }
+
+    /// A failure that no other process is to blame for.
+    pub(crate) fn of(code: LaunchError, message: String) -> Self {
+        Self { code, message, holder: None }
     }
 
     /// As it is printed.
     pub(crate) fn report(self) -> LaunchReport {
-        LaunchReport::Failed { code: self.code, message: self.message }
+        LaunchReport::Failed { code: self.code, message: self.message, holder: self.holder }
     }
 }
 
@@ -77,7 +90,7 @@ fn try_launch(
 ) -> Result<LaunchReport, Failure> {
     if !rustix::process::geteuid().is_root() {
         let message = "the engine must be started as root".into();
-        return Err(Failure { code: LaunchError::NotRoot, message });
+        return Err(Failure::of(LaunchError::NotRoot, message));
     }
     let place = WorkDir::check(&session.dir).map_err(Failure::other)?;
     let callback = callback.transpose().map_err(Failure::other)?;
@@ -106,7 +119,7 @@ fn keep(place: &WorkDir, callback: Option<&[u8]>) -> Result<(), Failure> {
     kept.map_err(|error| {
         let full = space::code(&error) == FailureCode::DiskFull;
         let code = if full { LaunchError::DiskFull } else { LaunchError::Other };
-        Failure { code, message: format!("{}: {error}", place.callback().display()) }
+        Failure::of(code, format!("{}: {error}", place.callback().display()))
     })
 }
 
@@ -121,13 +134,12 @@ fn clean_up(session: &Session) -> Result<(), Leftover> {
 
 /// The bytes that run are the bytes that the runner sent.
 fn verify(digest: &Digest) -> Result<(), Failure> {
-    let found =
-        File::open("/proc/self/exe").and_then(Digest::of_reader).map_err(context("/proc/self/exe"))?;
+    let found = Digest::of_self().map_err(context("/proc/self/exe"))?;
     if found == *digest {
         return Ok(());
     }
     let message = format!("this engine is {found}, the operator sent {digest}");
-    Err(Failure { code: LaunchError::DigestMismatch, message })
+    Err(Failure::of(LaunchError::DigestMismatch, message))
 }
 
 /// Takes the lock, or returns the engine of this very session that has it.
@@ -135,20 +147,20 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Resu
     let is_ours = |holder: &LockHolder| {
         holder.command == "run" && holder.session == session.id && holder.dir == session.dir
     };
-    let until = Instant::now() + TIMEOUT;
+    let begun = Instant::now();
     loop {
         if lock.try_take().map_err(context("the machine's lock"))? {
             return Ok(None);
         }
         let holder = lock.target().map(lock_holder::find).map_err(context("the machine's lock"))?;
-        match &holder {
+        let patience = match &holder {
             // One that leaves removes its socket first.
             Some(holder) if is_ours(holder) && place.socket().exists() => return Ok(Some(holder.pid)),
-            Some(holder) if is_ours(holder) => {}
+            Some(holder) if is_ours(holder) => LEAVING,
             Some(holder) if holder.command == "run" => return Err(busy(Some(holder))),
-            Some(_) | None => {}
-        }
-        if Instant::now() >= until {
+            Some(_) | None => LAUNCHING,
+        };
+        if begun.elapsed() >= patience {
             return Err(busy(holder.as_ref()));
         }
         // sleep: a lock that another process holds cannot be awaited with a limit.
@@ -166,7 +178,10 @@ fn busy(holder: Option<&LockHolder>) -> Failure {
         }
         None => "another engine is at work on this machine; its process cannot be seen from here".into(),
     };
-    Failure { code: LaunchError::MachineBusy, message }
+    // Its own name for itself: the kernel knows it as `exe`, by which it was started.
+    let holder =
+        holder.map(|LockHolder { pid, .. }| protocol::Holder { pid: *pid, name: PROGRAM.into() });
+    Failure { code: LaunchError::MachineBusy, message, holder }
 }
 
 /// Starts the detached engine and waits for its word.
@@ -175,15 +190,15 @@ fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure>
     // Whoever waits for the end of a pipe that we inherited would wait for the engine's end.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("farrier-engine").args(session.run_arguments());
+    command.arg0(PROGRAM).args(session.run_arguments());
     command.env_clear().envs(ENVIRONMENT).current_dir("/");
     command.stdin(lock).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(context("the detached engine"))?;
     let report = child.stdout.take().map(word).transpose().map_err(context("the detached engine"))?.flatten();
     match report {
-        Some(LaunchReport::Failed { code, message }) => {
+        Some(LaunchReport::Failed { code, message, holder }) => {
             child.wait().map_err(context("the detached engine"))?;
-            Err(Failure { code, message })
+            Err(Failure { code, message, holder })
         }
         Some(report) => Ok(report),
         None => {

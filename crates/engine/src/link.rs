@@ -8,7 +8,8 @@ mod http;
 pub(crate) use http::{Body, Head, Http};
 
 use crate::callback::{Route, Stream};
-use crate::shared::{Answer, LinkOrder, Pace, Shared};
+use crate::digest::Digest;
+use crate::shared::{Answer, Identity, LinkOrder, Pace, Shared};
 use farrier_protocol::{Ack, Next, Welcome};
 use serde::Deserialize;
 use std::io;
@@ -46,9 +47,14 @@ impl Link {
     /// Serves one connection after the other for ever.
     pub(crate) fn serve(&self) {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let who = Identity {
+            session: self.session.clone(),
+            boot_id: boot_id.trim().to_owned(),
+            digest: Digest::of_self().ok().map(|digest| digest.to_string()),
+        };
         loop {
             if let Ok(stream) = self.shared.next_stream() {
-                self.hold(stream, boot_id.trim());
+                self.hold(stream, &who);
             }
         }
     }
@@ -59,10 +65,10 @@ impl Link {
     }
 
     /// One connection from its first request to its end.
-    fn hold(&self, stream: Stream, boot_id: &str) {
+    fn hold(&self, stream: Stream, who: &Identity) {
         let route = stream.route().cloned();
         let mut http = Http::new(stream, self.shared.contact());
-        let greeted = self.greet(&mut http, boot_id, route.as_ref());
+        let greeted = self.greet(&mut http, who, route.as_ref());
         if let Some(route) = route {
             self.shared.greeted(route, greeted.as_ref().err());
         }
@@ -71,8 +77,8 @@ impl Link {
         http.end();
     }
 
-    fn greet(&self, http: &mut Http, boot_id: &str, route: Option<&Route>) -> io::Result<()> {
-        let hello = serde_json::to_vec(&self.shared.hello(&self.session, boot_id, route))?;
+    fn greet(&self, http: &mut Http, who: &Identity, route: Option<&Route>) -> io::Result<()> {
+        let hello = serde_json::to_vec(&self.shared.hello(who, route))?;
         let welcome: Welcome = http.post("/v1/hello", &hello)?;
         self.shared.welcome(&welcome);
         Ok(())

@@ -36,6 +36,12 @@ pub(crate) fn processes() -> Vec<u32> {
     pids.filter(|pid| *pid != own).collect()
 }
 
+/// The name of a process, without its arguments: they may contain passwords.
+pub(crate) fn name(pid: u32) -> String {
+    let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(&comm).trim_end().to_owned()
+}
+
 /// Whether the process runs the program at `path`, or ran it before it was removed.
 pub(crate) fn runs(pid: u32, path: &Path) -> bool {
     let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else { return false };

@@ -32,6 +32,7 @@ mod step;
 mod survey;
 mod sweep;
 mod takeover;
+mod wait;
 mod work_dir;
 mod worker;
 

@@ -79,7 +79,7 @@ fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
     let no_journal = |error: io::Error| {
         let full = space::code(&error) == FailureCode::DiskFull;
         let code = if full { LaunchError::DiskFull } else { LaunchError::NoJournal };
-        Failure { code, message: error.to_string() }
+        Failure::of(code, error.to_string())
     };
     let logs = Logs::open(&session.run, &place).map_err(no_journal)?;
     let mut journal = Journal::open(&logs.journal(&session.id)).map_err(no_journal)?;

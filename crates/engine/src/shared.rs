@@ -6,7 +6,7 @@
 mod for_dialler;
 mod for_link;
 
-pub(crate) use for_link::{Answer, LinkOrder, Pace};
+pub(crate) use for_link::{Answer, Identity, LinkOrder, Pace};
 
 use crate::callback::{Stream, StreamCloser};
 use crate::contact::Contact;

@@ -3,7 +3,7 @@
 use farrier_protocol::{FailureCode, Installer, Step};
 use rustix::fs::{stat, statvfs};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// For journal, logs, and what rounding eats.
 const MARGIN: u64 = 4 * 1024 * 1024;
@@ -13,18 +13,46 @@ const UNPACKED_FACTOR: u64 = 2;
 
 const MIB: u64 = 1024 * 1024;
 
+/// Why something is not known to fit.
+pub(crate) enum CopyError {
+    /// There is not enough room.
+    Full {
+        /// A directory on the file system.
+        path: PathBuf,
+        /// Bytes that are needed there.
+        needed: u64,
+        /// Bytes that are free there.
+        free: u64,
+        /// What needs them.
+        what: &'static str,
+    },
+    /// It cannot be found out.
+    Unknown(String),
+}
+
+impl CopyError {
+    /// As a failure.
+    pub(crate) fn describe(self) -> (FailureCode, String) {
+        match self {
+            Self::Unknown(message) => (FailureCode::Other, message),
+            Self::Full { path, needed, free, what } => {
+                let (needed, free, path) = (needed.div_ceil(MIB), free / MIB, path.display());
+                let message = format!("{path} has {free} MiB free, {what} need {needed} MiB there");
+                (FailureCode::DiskFull, message)
+            }
+        }
+    }
+}
+
 /// Checks the file systems that the task's payloads, and the packages in them, go to.
-pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), (FailureCode, String)> {
+pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), CopyError> {
     let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(step.payload.size));
     demand(dir, payloads, "the payloads", None)?;
     check_packages(steps, Some((dir, payloads)))
 }
 
 /// Checks the file systems that packages are unpacked to. `shared`: see [`demand`].
-pub(crate) fn check_packages(
-    steps: &[Step],
-    shared: Option<(&Path, u64)>,
-) -> Result<(), (FailureCode, String)> {
+pub(crate) fn check_packages(steps: &[Step], shared: Option<(&Path, u64)>) -> Result<(), CopyError> {
     let packages = steps.iter().filter(|step| step.installer != Installer::Script);
     let unpacked = packages
         .fold(0, |sum: u64, step| sum.saturating_add(step.payload.size.saturating_mul(UNPACKED_FACTOR)));
@@ -40,10 +68,10 @@ pub(crate) fn check_packages(
 fn demand(
     path: &Path,
     bytes: u64,
-    what: &str,
+    what: &'static str,
     shared: Option<(&Path, u64)>,
-) -> Result<(), (FailureCode, String)> {
-    let failed = |error: io::Error| (FailureCode::Other, format!("{}: {error}", path.display()));
+) -> Result<(), CopyError> {
+    let failed = |error: io::Error| CopyError::Unknown(format!("{}: {error}", path.display()));
     let device = |path: &Path| Ok(stat(path)?.st_dev);
     let mut needed = bytes.saturating_add(MARGIN);
     if let Some((dir, more)) = shared {
@@ -52,12 +80,7 @@ fn demand(
     }
     let room = statvfs(path).map_err(|error| failed(error.into()))?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
-    if free >= needed {
-        return Ok(());
-    }
-    let (needed, free) = (needed.div_ceil(MIB), free / MIB);
-    let message = format!("{} has {free} MiB free, {what} need {needed} MiB there", path.display());
-    Err((FailureCode::DiskFull, message))
+    if free >= needed { Ok(()) } else { Err(CopyError::Full { path: path.to_owned(), needed, free, what }) }
 }
 
 /// What kind of failure it is that something could not be written.

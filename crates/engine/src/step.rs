@@ -102,14 +102,21 @@ impl Installer {
         if !limit.interruptible {
             return Ok(exit(self.child.wait()?));
         }
-        // A group that is gone already is what we want.
-        kill_process_group(self.group, Signal::TERM).ok();
-        self.ended.recv_timeout(GRACE).ok();
-        // Also when the leader has ended: some of its children may ignore SIGTERM.
-        kill_process_group(self.group, Signal::KILL).ok();
+        end(self.group, |grace| {
+            self.ended.recv_timeout(grace).ok();
+        });
         self.child.wait()?;
         Ok(StepExit::TimedOut)
     }
+}
+
+/// Ends an installer with its children. `wait` waits for its end, at most as long as it is told.
+pub(crate) fn end(group: Pid, wait: impl FnOnce(Duration)) {
+    // A group that is gone already is what we want.
+    kill_process_group(group, Signal::TERM).ok();
+    wait(GRACE);
+    // Also when the leader has ended: some of its children may ignore SIGTERM.
+    kill_process_group(group, Signal::KILL).ok();
 }
 
 fn exit(status: ExitStatus) -> StepExit {

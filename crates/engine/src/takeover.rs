@@ -1,11 +1,16 @@
 //! What an engine does first: bring to an end what its predecessor left open.
 //!
 //! Nothing is ever started a second time. An installer that is still running is waited for,
-//! because two installers at once are worse than a late answer.
+//! because two installers at once are worse than a late answer. It has the same limit as if its own
+//! engine were still there.
 
 use crate::engine::Engine;
-use crate::step::SESSION_VARIABLE;
-use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, StepExit};
+use crate::journal::OpenStep;
+use crate::lock_holder;
+use crate::step::{self, SESSION_VARIABLE};
+use crate::wait::{Obstacle, Report};
+use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Holder, StepExit, WaitFor};
+use rustix::process::Pid;
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -13,13 +18,20 @@ use std::time::Duration;
 /// Between two looks at a process that is not our child.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
+/// In what unit `/proc/PID/stat` tells when a process was started: `USER_HZ`, which is 100 on every
+/// Linux.
+const TICKS_PER_SECOND: u64 = 100;
+
 /// Waits for the predecessor's installers, then closes its tasks.
 pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
+    if engine.shared.known(|known| known.waits) {
+        engine.report(EventBody::Waiting { wait: None });
+    }
+    let begun = engine.shared.known(|known| known.begun());
+    let mut timed_out = false;
     for lease in inherited.iter().filter(|lease| lease.kind == LeaseKind::Process) {
-        // It is left to finish even when the engine has to go: it is the step in progress.
-        while is_running(lease, &engine.session.id) {
-            // sleep: a process that is not our child cannot be awaited.
-            thread::sleep(POLL_INTERVAL);
+        if is_running(lease, &engine.session.id) {
+            timed_out |= matches!(outlive(engine, lease, begun.as_ref()), How::Ended);
         }
         engine.report(EventBody::LeaseReturned { id: lease.id.clone() });
     }
@@ -28,9 +40,11 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
         open.map(|task| (task.id.clone(), task.open.clone())).collect::<Vec<_>>()
     });
     for (task, steps) in unfinished {
-        for (component, started) in steps {
+        for OpenStep { component, started, limit: _ } in steps {
             let (exit, output) = if started {
-                (StepExit::Interrupted, engine.logs.tail(&component))
+                // There is one such step at most: it is the one that was ended.
+                let exit = if timed_out { StepExit::TimedOut } else { StepExit::Interrupted };
+                (exit, engine.logs.tail(&component))
             } else {
                 let detail = "the engine ended before it was started".into();
                 (StepExit::not_started(FailureCode::Other, detail), String::new())
@@ -40,6 +54,74 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
         }
         engine.report(EventBody::TaskDone { task });
     }
+}
+
+/// How an inherited installer came to its end.
+enum How {
+    /// By itself.
+    Finished,
+    /// It exceeded its limit and was ended.
+    Ended,
+}
+
+/// Waits for an installer whose engine is gone. It is left to finish even when this engine has to go:
+/// it is the step in progress.
+fn outlive(engine: &Engine, lease: &Lease, begun: Option<&(String, OpenStep)>) -> How {
+    let pid = lease.what.parse().unwrap_or_default();
+    let is_running = || is_running(lease, &engine.session.id);
+    let component = begun.map(|(_, step)| step.component.clone()).unwrap_or_default();
+    let obstacle = Obstacle {
+        what: WaitFor::Installer { component: component.clone() },
+        holder: Some(Holder { pid, name: lock_holder::name(pid) }),
+    };
+    let limit = begun.and_then(|(_, step)| step.limit);
+    let mut rest = limit.map(|limit| Duration::from_secs(limit.seconds).saturating_sub(age(pid)));
+    let mut report = Report::begin(&engine.shared, rest);
+    while is_running() {
+        if let (Some(limit), Some((task, _))) = (limit, begun)
+            && rest.is_some_and(|rest| report.elapsed() >= rest)
+        {
+            let (task, component, ended) = (task.clone(), component.clone(), limit.interruptible);
+            engine.report(EventBody::StepOverdue { task, component, ended });
+            if let (true, Some(group)) = (ended, Pid::from_raw(pid.cast_signed())) {
+                step::end(group, |grace| ends_within(grace, is_running));
+                return How::Ended;
+            }
+            // It may not be interrupted, and is left to finish.
+            rest = None;
+            report.without_limit();
+        }
+        report.show(&obstacle);
+        // sleep: a process that is not our child cannot be awaited.
+        thread::sleep(POLL_INTERVAL);
+    }
+    How::Finished
+}
+
+/// Waits for the end of a process, for at most `span`.
+fn ends_within(span: Duration, is_running: impl Fn() -> bool) {
+    let looks = span.as_millis() / POLL_INTERVAL.as_millis();
+    for _ in 0..looks {
+        if !is_running() {
+            return;
+        }
+        // sleep: as above.
+        thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// How long ago a process was started. It is not told by the machine's clock, which may have been set
+/// meanwhile. Zero if it cannot be found out.
+fn age(pid: u32) -> Duration {
+    let seconds = || {
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name is in parentheses and may contain anything. The start is the 20th word after it.
+        let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        Some(uptime.saturating_sub(ticks / TICKS_PER_SECOND))
+    };
+    Duration::from_secs(seconds().unwrap_or_default())
 }
 
 /// Whether the lease's process still runs and is an installer of this session; another process

@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::{apply, retire, survey, takeover};
 use farrier_protocol::{Lease, Task, Work};
+use std::time::Duration;
 
 /// Whether there is another task after this one.
 enum AfterTask {
@@ -34,7 +35,9 @@ impl Engine {
                 let body = survey::survey(&task.id, *packages, detect);
                 self.report(body);
             }
-            Work::Apply { steps } => apply::apply(self, &task.id, steps),
+            Work::Apply { steps, wait_seconds } => {
+                apply::apply(self, &task.id, steps, Duration::from_secs(*wait_seconds));
+            }
             Work::Retire => return AfterTask::Leave,
         }
         AfterTask::Next

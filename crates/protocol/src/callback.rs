@@ -79,7 +79,7 @@ pub const PREFLIGHT: &str = "farrier-preflight";
 /// What came of one attempt to open a TCP connection, seen from the one who dialled.
 ///
 /// A refusal can be a closed port or a firewall that answers for it; the two are told apart by
-/// whoever knows whether somebody listens.
+/// whoever knows whether somebody listens. A result that the reader does not know is `Failed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DialOutcome {
@@ -100,5 +100,6 @@ pub enum DialOutcome {
     /// It stood, and the two did not trust each other, or it was not TLS 1.3 that was spoken there.
     Untrusted,
     /// Something else.
+    #[serde(other)]
     Failed,
 }

@@ -1,6 +1,7 @@
 //! What the engine reports.
 
 use crate::survey::{Facts, Package, Reading};
+use crate::wait::Wait;
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened on the machine. `POST /v1/events` carries a list of them.
@@ -71,6 +72,10 @@ pub enum EventBody {
         task: String,
         /// The component.
         component: String,
+        /// How long it may take, so that an engine that takes over the journal knows it too. `None`
+        /// in the journal of an engine that did not write it down yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<StepLimit>,
     },
     /// The installer exceeded its limit. `ended` says whether it is being ended or left.
     StepOverdue {
@@ -107,6 +112,12 @@ pub enum EventBody {
         component: String,
         /// What happened, with the operating system's words.
         message: String,
+    },
+    /// The engine waits for something before it goes on with its task. An engine waits for one thing
+    /// at a time, so that each of these replaces the one before it.
+    Waiting {
+        /// What it waits for; `None`: the wait is over.
+        wait: Option<Wait>,
     },
     /// Every lease is taken back but these; the engine ends now.
     Retired {
@@ -154,6 +165,9 @@ pub enum StepExit {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refusal: Option<Refusal>,
     },
+    /// In a way that only a later version knows.
+    #[serde(other)]
+    Unknown,
 }
 
 impl StepExit {
@@ -183,7 +197,16 @@ pub enum Refusal {
     Unknown,
 }
 
-/// Why a task could not be done.
+/// How long an installer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepLimit {
+    /// [`crate::Step::timeout_seconds`].
+    pub seconds: u64,
+    /// [`crate::Step::interruptible`].
+    pub interruptible: bool,
+}
+
+/// Why a task could not be done. A code that the reader does not know is `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureCode {
     /// Not enough room on the machine.

@@ -1,5 +1,6 @@
 //! What `farrier-engine launch` prints: one line of JSON on standard output.
 
+use crate::wait::Holder;
 use serde::{Deserialize, Serialize};
 
 /// The one line. It is preceded by [`LaunchReport::PREFIX`], because shells print banners.
@@ -22,6 +23,9 @@ pub enum LaunchReport {
         code: LaunchError,
         /// What happened, with the operating system's words.
         message: String,
+        /// The process whose end would help, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<Holder>,
     },
 }
 
@@ -30,7 +34,7 @@ impl LaunchReport {
     pub const PREFIX: &'static str = "farrier-launch-1 ";
 }
 
-/// Why an engine could not be launched.
+/// Why an engine could not be launched. A code that the reader does not know is `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LaunchError {
     /// The engine's own bytes do not have the digest that the runner named.
@@ -44,5 +48,6 @@ pub enum LaunchError {
     /// Neither `/var/log` nor any other place for the journal can be written.
     NoJournal,
     /// Anything else; the message says what.
+    #[serde(other)]
     Other,
 }

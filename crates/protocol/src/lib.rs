@@ -25,23 +25,46 @@
 //! runner holds it for up to [`NEXT_HOLD_SECONDS`]); the engine asks again. A task id that
 //! the engine has in its journal is never executed again: the recorded events are sent once
 //! more. Events carry rising sequence numbers, so a duplicate changes nothing.
+//!
+//! # Two versions
+//!
+//! An operator may meet an engine of the minor version before or after its own: the operator is
+//! upgraded or rolled back while machines are being updated. Therefore, within one [`VERSION`]:
+//!
+//! - A field is never removed and never changes its meaning. A new one has a default that means what
+//!   was meant before it existed. Readers ignore fields that they do not know.
+//! - A new kind of what an engine reports is read as `Unknown` (or `Other`, `Failed`) by peers that
+//!   do not know it, and the sender does not rely on its being understood.
+//! - A new kind of [`Work`], [`Detect`] or [`Installer`] is only sent to engines of the operator's
+//!   own build.
+//! - The command line of `launch` keeps its options; an engine ignores those that it does not know.
+//!
+//! What cannot be done in this way raises [`VERSION`]. Both sides name the range that they speak, and
+//! the runner chooses ([`common_version`]).
 
 pub mod callback;
 pub mod event;
 pub mod launch;
 pub mod survey;
 pub mod task;
+pub mod wait;
 
 pub use callback::{CallbackConfig, Dial, DialOutcome, PREFLIGHT};
-pub use event::{Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, Refusal, StepExit};
+pub use event::{
+    Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, Refusal, StepExit, StepLimit,
+};
 pub use launch::{LaunchError, LaunchReport};
 pub use survey::{Detect, Facts, Instance, Package, Reading};
-pub use task::{Installer, Next, PackageRef, Payload, Step, Task, Work};
+pub use task::{DEFAULT_WAIT_SECONDS, Installer, Next, PackageRef, Payload, Step, Task, Work};
+pub use wait::{Holder, Wait, WaitFor};
 
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. Raised only when an older peer could misunderstand.
 pub const VERSION: u32 = 1;
+
+/// The oldest version that both sides still speak: that of the minor version before this one.
+pub const OLDEST_VERSION: u32 = 1;
 
 /// How long the runner may hold `POST /v1/next` before it answers 204, in seconds.
 /// Shorter than any idle timeout of a network device that we know of (30 s).
@@ -56,12 +79,24 @@ pub const HEARTBEAT_SECONDS: u64 = 1;
 pub const ATTACH_MARKER: &str = "farrier-attached-1";
 
 /// `POST /v1/hello`: the first request on each new stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`VERSION`] of the engine.
     pub protocol: u32,
+    /// [`OLDEST_VERSION`] of the engine. `None`: it speaks [`Self::protocol`] and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u32>,
     /// Version of the engine's own package, for the log.
     pub engine: String,
+    /// Digest of the engine's own bytes, `sha256:` and 64 hexadecimal digits: an operator that has
+    /// another engine for this machine finishes with this one what it has begun, and gives new tasks
+    /// to its own. `None`: it is of a version that did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The machine's clock now, in milliseconds since the Unix epoch. Every other time of the engine
+    /// can be converted by it. `None`: as [`Self::digest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<u64>,
     /// The session the engine was launched for: the UID of its NodeUpdate.
     pub session: String,
     /// The machine's boot id; another one than before means it was rebooted meanwhile.
@@ -98,4 +133,20 @@ pub struct Welcome {
     /// How long the engine may go without any contact before it finishes the step in
     /// progress, takes everything back and removes itself, in seconds.
     pub lease_seconds: u64,
+    /// The version that both sides speak from here on.
+    #[serde(default = "first_version")]
+    pub protocol: u32,
+}
+
+/// What runners spoke that did not say what they speak.
+const fn first_version() -> u32 {
+    1
+}
+
+/// The newest version of the protocol that both sides speak, if there is one. `peer` is the oldest
+/// and the newest version of the other side.
+pub fn common_version(peer: (u32, u32)) -> Option<u32> {
+    let (oldest, newest) = peer;
+    let newest = newest.min(VERSION);
+    (newest >= oldest.max(OLDEST_VERSION)).then_some(newest)
 }

@@ -49,6 +49,9 @@ pub enum Reading {
         /// Why not.
         detail: String,
     },
+    /// Reported in a way that only a later version knows. It says as little as `Unreadable`.
+    #[serde(other)]
+    Unknown,
 }
 
 impl Reading {
@@ -66,7 +69,7 @@ impl Reading {
     pub fn instances(&self) -> &[Instance] {
         match self {
             Self::Present { instances, .. } | Self::Broken { instances, .. } => instances,
-            Self::Absent | Self::Unreadable { .. } => &[],
+            Self::Absent | Self::Unreadable { .. } | Self::Unknown => &[],
         }
     }
 }

@@ -35,9 +35,20 @@ pub enum Work {
     Apply {
         /// The steps, in the order in which they run.
         steps: Vec<Step>,
+        /// How long the engine waits for what somebody else has to give back, such as a lock of a
+        /// package manager or free space, in seconds for each wait. After that the step fails.
+        #[serde(default = "default_wait_seconds")]
+        wait_seconds: u64,
     },
     /// Take back every lease, keep the logs, end. Ends with `Retired`.
     Retire,
+}
+
+/// [`Work::Apply::wait_seconds`] where the runner does not say it.
+pub const DEFAULT_WAIT_SECONDS: u64 = 60;
+
+const fn default_wait_seconds() -> u64 {
+    DEFAULT_WAIT_SECONDS
 }
 
 /// One component to be installed.

@@ -13,7 +13,7 @@ pub use exit::{ExitMeaning, meaning, sum_result};
 pub use verdict::{NodeVerdict, summarize};
 
 use crate::model::Millis;
-use crate::plan::{Action, PlanItem};
+use crate::plan::{Action, LATER_READING, PlanItem};
 use crate::reason::Reason;
 use crate::version::{Scheme, compare_installed};
 use farrier_protocol::{Reading, StepExit};
@@ -220,6 +220,11 @@ fn untouched(item: &PlanItem, at: &str, newer: bool, after: Option<&Reading>) ->
             Reason::NotVerified,
             format!("{name} was {at} before this run and cannot be read now: {detail}"),
         ),
+        Some(Reading::Unknown) => Finding::new(
+            Outcome::Unverified,
+            Reason::NotVerified,
+            format!("{name} was {at} before this run and cannot be read now: {LATER_READING}"),
+        ),
     }
 }
 
@@ -232,7 +237,7 @@ fn is_enough(item: &PlanItem, version: &str) -> bool {
 /// A reading as a version for people; empty where there is nothing.
 fn shown(reading: Option<&Reading>) -> String {
     match reading {
-        None | Some(Reading::Absent | Reading::Unreadable { .. }) => String::new(),
+        None | Some(Reading::Absent | Reading::Unreadable { .. } | Reading::Unknown) => String::new(),
         Some(Reading::Present { version, .. }) => version.clone(),
         Some(Reading::Broken { version, detail, .. }) => {
             format!("{version} ({detail})").trim_start().to_owned()
@@ -251,7 +256,8 @@ const fn exit_code(exit: Option<&StepExit>) -> Option<i32> {
             | StepExit::Interrupted
             | StepExit::Cancelled
             | StepExit::Skipped
-            | StepExit::NotStarted { .. },
+            | StepExit::NotStarted { .. }
+            | StepExit::Unknown,
         )
         | None => None,
     }

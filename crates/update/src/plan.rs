@@ -236,9 +236,14 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
         }
         Some(Reading::Broken { version, .. }) => install(&version),
         Some(Reading::Unreadable { detail }) => unreadable(name, &detail),
+        Some(Reading::Unknown) => unreadable(name, LATER_READING),
         None => unreadable(name, "it was not looked for"),
     }
 }
+
+/// Why nothing is known of a version that an engine of a later version has read.
+pub(crate) const LATER_READING: &str =
+    "the engine is of a later version, and this operator does not know what it means";
 
 /// Why a component whose version is not known is left alone.
 fn unreadable(name: &str, detail: &str) -> Action {

@@ -197,6 +197,9 @@ reasons! {
     /// The engine answers, and has not done its work within the longest time that it may take. Look at what
     /// runs on the machine, and at who controls it.
     EngineStalled: Passing,
+    /// The engine on the machine is of a version that this operator cannot talk to. It finishes the component
+    /// that it is at and removes itself; the message says until when. Wait, or end the older run.
+    EngineIncompatible: Passing,
     /// Another run works on the machine. Farrier tries again when that is over.
     MachineBusy: Passing,
 

@@ -39,11 +39,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Engine<S> {
             protocol: farrier_protocol::VERSION,
             engine: "0".into(),
             session: self.session.clone(),
-            boot_id: String::new(),
             last_seq: self.seq,
-            tasks: Vec::new(),
-            leases: Vec::new(),
-            dials: Vec::new(),
+            ..Hello::default()
         }
     }
 

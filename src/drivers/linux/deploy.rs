@@ -9,7 +9,7 @@ use super::{Launch, Machine, PLACES, Probe, directory};
 use crate::failure::Failure;
 use crate::ssh::{Output, Running};
 use bytes::Bytes;
-use farrier_protocol::{CallbackConfig, LaunchError, LaunchReport};
+use farrier_protocol::{CallbackConfig, Holder, LaunchError, LaunchReport};
 use farrier_update::Reason;
 use std::time::Duration;
 
@@ -41,6 +41,35 @@ pub struct Deployed {
     pub calls_back: bool,
 }
 
+/// Why there is no engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotDeployed {
+    /// Another engine is at work on the machine.
+    Busy {
+        /// As a failure.
+        failure: Failure,
+        /// Its process, if it can be seen.
+        holder: Option<Holder>,
+    },
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl NotDeployed {
+    /// As a failure.
+    pub fn failure(self) -> Failure {
+        match self {
+            Self::Busy { failure, holder: _ } | Self::Failed(failure) => failure,
+        }
+    }
+}
+
+impl From<Failure> for NotDeployed {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 impl Machine {
     /// Brings and launches the engine; one that runs already for this session is left as it is.
     /// `begins` is called when we are root, before anything is put on the machine.
@@ -53,7 +82,7 @@ impl Machine {
         launch: &Launch<'_>,
         probe: &Probe,
         begins: impl FnOnce(),
-    ) -> Result<Deployed, Failure> {
+    ) -> Result<Deployed, NotDeployed> {
         let work = async {
             let mut shell = self.root_shell(launch.privilege, launch.credentials, probe.uid).await?;
             begins();
@@ -77,7 +106,7 @@ impl Machine {
         Ok(Deployed { calls_back: launch.callback.is_some(), ..deployed })
     }
 
-    fn read_report(&self, printed: &str) -> Result<Deployed, Failure> {
+    fn read_report(&self, printed: &str) -> Result<Deployed, NotDeployed> {
         let node = &self.connection.node;
         let dir = last_after(printed, "farrier-dir-1 ").filter(|dir| is_ours(dir, &self.id));
         let report = last_after(printed, LaunchReport::PREFIX)
@@ -86,8 +115,15 @@ impl Machine {
             (Some(LaunchReport::Started { pid } | LaunchReport::AlreadyRunning { pid }), Some(dir)) => {
                 Ok(Deployed { dir: dir.to_owned(), pid, calls_back: false })
             }
-            (Some(LaunchReport::Failed { code, message }), _) => Err(launch_failed(node, code, &message)),
-            (_, _) => Err(self.not_launched(printed)),
+            (Some(LaunchReport::Failed { code, message, holder }), _) => {
+                let failure = launch_failed(node, code, &message);
+                Err(if code == LaunchError::MachineBusy {
+                    NotDeployed::Busy { failure, holder }
+                } else {
+                    failure.into()
+                })
+            }
+            (_, _) => Err(self.not_launched(printed).into()),
         }
     }
 

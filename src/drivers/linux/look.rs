@@ -22,4 +22,16 @@ impl Machine {
         let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
         Ok(lines.iter().filter_map(|l| l.strip_prefix("left ")).map(str::to_owned).collect())
     }
+
+    /// Reports whether a process exists. Where `/proc` hides the processes of others, the answer is
+    /// always no.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub async fn has_process(&self, pid: u32) -> Result<bool, Failure> {
+        let program = program(include_str!("process.sh"), &[("PID", &pid.to_string())], &[]);
+        let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
+        let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
+        Ok(lines.iter().any(|line| line == "there"))
+    }
 }

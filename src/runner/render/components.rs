@@ -47,7 +47,7 @@ fn outcome(result: &ComponentResult) -> ComponentOutcome {
     }
 }
 
-fn time(at: Millis) -> Option<Time> {
+pub(super) fn time(at: Millis) -> Option<Time> {
     jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok().map(Time)
 }
 
@@ -66,7 +66,7 @@ pub(super) fn planned(item: &PlanItem) -> PlannedComponent {
     };
     let from = match item.found() {
         Some(Reading::Present { version, .. } | Reading::Broken { version, .. }) => version,
-        Some(Reading::Absent | Reading::Unreadable { .. }) | None => String::new(),
+        Some(Reading::Absent | Reading::Unreadable { .. } | Reading::Unknown) | None => String::new(),
     };
     let remark = item.before.as_ref().and_then(|before| item.remark(before));
     let message = [Some(message).filter(|message| !message.is_empty()), remark];

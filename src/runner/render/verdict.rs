@@ -1,6 +1,6 @@
 //! The conditions of a NodeUpdate.
 
-use super::Phase;
+use super::{Phase, waits_for};
 use crate::api::condition;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::failure::Failure;
@@ -23,6 +23,14 @@ impl Verdict {
     }
     pub(super) fn open(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: "Unknown", reason, message: message.into() }
+    }
+    /// Not done, and what is waited for, if that is known. Told by the first condition that has not
+    /// come true.
+    fn waiting(view: &View, phase: &Phase, what: &str) -> Self {
+        match waits_for(view, phase) {
+            Some(waiting) => Self::open(waiting.reason, waiting.as_text()),
+            None => Self::pending(phase, what),
+        }
     }
     /// Not done, and why: because of this failure, or not yet, or not at all.
     fn pending(phase: &Phase, what: &str) -> Self {
@@ -62,7 +70,7 @@ impl Verdicts {
             return_path: return_path(view, phase),
             engine: match &view.engine {
                 Some(dir) => Verdict::yes(Reason::EngineDeployed, format!("in {dir}")),
-                None => Verdict::pending(phase, "the engine to run on the machine"),
+                None => Verdict::waiting(view, phase, "the engine to run on the machine"),
             },
             payload: payload(view, phase),
             applied: applied(view, phase),
@@ -125,7 +133,8 @@ fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
     match &view.return_path {
         ReturnPath::NotNeeded => None,
         ReturnPath::Pending { message } => Some(Verdict::open(Reason::Exposing, message)),
-        ReturnPath::Untried => Some(Verdict::pending(phase, "a call of the engine")),
+        ReturnPath::Untried if view.engine.is_none() => Some(Verdict::pending(phase, "a call of the engine")),
+        ReturnPath::Untried => Some(Verdict::waiting(view, phase, "a call of the engine")),
         ReturnPath::Open { from, through } => {
             let how = match through.as_slice() {
                 [] => format!("the engine called from {from}"),
@@ -178,7 +187,8 @@ fn payload(view: &View, phase: &Phase) -> Verdict {
             "the digest was right at the operator and on the machine",
         );
     }
-    Verdict::pending(phase, "the payloads, verified on the machine")
+    let what = "the payloads, verified on the machine";
+    if view.engine.is_some() { Verdict::waiting(view, phase, what) } else { Verdict::pending(phase, what) }
 }
 
 fn applied(view: &View, phase: &Phase) -> Verdict {
@@ -199,7 +209,12 @@ fn applied(view: &View, phase: &Phase) -> Verdict {
             "the installers have run; what came of it stands under components",
         );
     }
-    Verdict::pending(phase, "the installers to run")
+    let what = "the installers to run";
+    if view.payloads_verified > 0 {
+        Verdict::waiting(view, phase, what)
+    } else {
+        Verdict::pending(phase, what)
+    }
 }
 
 fn verified(view: &View, phase: &Phase) -> Verdict {
@@ -270,7 +285,13 @@ fn succeeded(view: &View, phase: &Phase) -> Verdict {
                 failure.reason,
                 format!("lost in the middle, and called back for 5 min at most: {}", failure.message),
             ),
-            None => Verdict::open(Reason::InProgress, view.step.as_text()),
+            None => match waits_for(view, phase) {
+                Some(waiting) => Verdict::open(
+                    Reason::InProgress,
+                    format!("{}: {}", view.step.as_text(), waiting.as_text()),
+                ),
+                None => Verdict::open(Reason::InProgress, view.step.as_text()),
+            },
         },
         Phase::Planned => Verdict::open(
             Reason::PlanOnly,

@@ -32,11 +32,8 @@ async fn only_alive(mut stream: DuplexStream, last_seq: u64) -> std::io::Result<
         protocol: farrier_protocol::VERSION,
         engine: "0".into(),
         session: "s1".into(),
-        boot_id: String::new(),
         last_seq,
-        tasks: Vec::new(),
-        leases: Vec::new(),
-        dials: Vec::new(),
+        ..Hello::default()
     };
     let hello = serde_json::to_string(&hello).unwrap();
     let answer = post(&mut stream, "hello", &hello).await?;
@@ -121,11 +118,14 @@ fn step(timeout_seconds: u64, interruptible: bool, size: u64) -> Step {
 
 #[test]
 fn an_installation_may_take_what_its_steps_may_and_what_comes_beside_them() {
-    let limit = |steps: &[Step]| of(&Work::Apply { steps: steps.to_vec() }, &[], &[]).at_most;
+    let limit =
+        |steps: &[Step]| of(&Work::Apply { steps: steps.to_vec(), wait_seconds: 0 }, &[], &[]).at_most;
     let two = limit(&[step(3600, true, 0), step(7200, true, 0)]);
     assert_eq!(two, 3 * HOUR + 2 * PREPARATION + SLACK);
     assert_eq!(limit(&[step(3600, false, 0)]), HOUR + OVERTIME + PREPARATION + SLACK);
     assert_eq!(limit(&[step(0, true, SLOWEST * 60)]), Duration::from_mins(1) + PREPARATION + SLACK);
+    let patient = Work::Apply { steps: vec![step(0, true, 0)], wait_seconds: 60 };
+    assert_eq!(of(&patient, &[], &[]).at_most, limit(&[step(0, true, 0)]) + Duration::from_mins(3));
     assert_eq!(limit(&[step(u64::MAX, false, u64::MAX), step(u64::MAX, true, u64::MAX)]), Duration::MAX);
 }
 

@@ -1,14 +1,22 @@
 //! Before the first step: is everything there that the steps need.
 
+use super::room::wait_for_room;
 use crate::apply_error::ApplyError;
 use crate::digest::Digest;
 use crate::engine::{Engine, payload_digest};
 use crate::payload::{self, Download};
 use crate::{command, space};
 use farrier_protocol::{EventBody, FailureCode, Installer, Step};
+use std::time::Duration;
 
-/// Checks the machine, then fetches and verifies the payload of every step.
-pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(), ApplyError> {
+/// Checks the machine, then fetches and verifies the payload of every step. Waits at most `wait` for
+/// free space.
+pub(super) fn fetch_all(
+    engine: &Engine,
+    task: &str,
+    steps: &[Step],
+    wait: Duration,
+) -> Result<(), ApplyError> {
     let digests = steps.iter().map(payload_digest).collect::<Result<Vec<_>, _>>()?;
     for step in steps {
         let program = match step.installer {
@@ -26,11 +34,7 @@ pub(super) fn fetch_all(engine: &Engine, task: &str, steps: &[Step]) -> Result<(
         let payload::FetchError { code, message } = payload::disk(&error);
         ApplyError::Failed { code, component: String::new(), message }
     })?;
-    space::check(steps, engine.place.dir()).map_err(|(code, message)| ApplyError::Failed {
-        code,
-        component: String::new(),
-        message,
-    })?;
+    wait_for_room(&engine.shared, "", wait, || space::check(steps, engine.place.dir()))?;
     for (step, digest) in steps.iter().zip(digests) {
         fetch(engine, step, &digest)?;
         let (task, component) = (task.into(), step.component.clone());

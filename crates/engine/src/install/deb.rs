@@ -19,16 +19,18 @@ use crate::survey::booted;
 use farrier_protocol::{Refusal, Step, StepExit};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const LOCKS: Locks = Locks { front_end: "/var/lib/dpkg/lock-frontend", own: &["/var/lib/dpkg/lock"] };
 
 pub(super) fn prepare(
     engine: &Engine,
     step: &Step,
+    wait: Duration,
     dir: PathBuf,
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
-    let lock = PackageLock::wait(engine, step, &LOCKS)?;
+    let lock = PackageLock::wait(engine, step, wait, &LOCKS)?;
     // What cannot be read, dpkg refuses.
     let database = Database::read(file);
     if let Some(exit) = database.as_ref().ok().and_then(|database| refusal(step, database)) {

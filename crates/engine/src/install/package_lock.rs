@@ -1,18 +1,14 @@
 //! Waits for other users of the package manager, and keeps them out.
 
+use super::lock_holder;
 use crate::apply_error::ApplyError;
 use crate::engine::Engine;
-use farrier_protocol::{FailureCode, Step};
+use crate::wait::{self, Ended, Obstacle};
+use farrier_protocol::{FailureCode, Holder, Step, WaitFor};
 use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, open};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
-
-/// How long somebody else may keep the package manager.
-const TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Between two tries.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+use std::time::Duration;
 
 /// Keeps other front ends out of the package manager as long as it lives. It belongs to the
 /// whole process, as all locks of this kind do.
@@ -37,29 +33,44 @@ impl PackageLock {
         self.0.is_some()
     }
 
-    /// Waits until nobody uses the package manager.
-    pub(super) fn wait(engine: &Engine, step: &Step, locks: &Locks) -> Result<Self, ApplyError> {
-        let until = Instant::now() + TIMEOUT;
-        loop {
-            let held = match take(locks) {
-                Ok(lock) => return Ok(lock),
-                Err(held) => held,
-            };
-            if Instant::now() >= until {
-                let seconds = TIMEOUT.as_secs();
-                let message = format!("{held} was locked by another program for {seconds} s");
+    /// Waits until nobody uses the package manager, for at most `limit`.
+    pub(super) fn wait(
+        engine: &Engine,
+        step: &Step,
+        limit: Duration,
+        locks: &Locks,
+    ) -> Result<Self, ApplyError> {
+        let look = || {
+            take(locks).map_err(|Held { path, holder }| Obstacle {
+                what: WaitFor::PackageLock { path: path.into() },
+                holder,
+            })
+        };
+        wait::wait(&engine.shared, limit, look).map_err(|ended| match ended {
+            Ended::Stopped(stop) => ApplyError::Stopped(stop),
+            Ended::Expired(Obstacle { what, holder }) => {
+                let path = if let WaitFor::PackageLock { path } = what { path } else { String::new() };
+                let seconds = limit.as_secs();
+                let who = holder.map(|Holder { pid, name }| format!(" ({name}, process {pid})"));
+                let message = format!(
+                    "{path} was locked by another program{} for {seconds} s",
+                    who.unwrap_or_default()
+                );
                 let (code, component) = (FailureCode::PackageManagerBusy, step.component.clone());
-                return Err(ApplyError::Failed { code, component, message });
+                ApplyError::Failed { code, component, message }
             }
-            if let Some(stop) = engine.shared.pause(POLL_INTERVAL) {
-                return Err(ApplyError::Stopped(stop));
-            }
-        }
+        })
     }
 }
 
-/// Takes the front end's lock and tries the others. The error names the one that is held.
-fn take(locks: &Locks) -> Result<PackageLock, &'static str> {
+/// A lock that another process has.
+struct Held {
+    path: &'static str,
+    holder: Option<Holder>,
+}
+
+/// Takes the front end's lock and tries the others.
+fn take(locks: &Locks) -> Result<PackageLock, Held> {
     let front_end = if locks.front_end.is_empty() { None } else { lock(locks.front_end)? };
     for path in locks.own {
         drop(lock(path)?);
@@ -69,10 +80,10 @@ fn take(locks: &Locks) -> Result<PackageLock, &'static str> {
 
 /// Takes one lock; it is given back when the descriptor is closed. `None` if there is no such
 /// file: nobody can hold it then, and making it is the package manager's business.
-fn lock(path: &'static str) -> Result<Option<OwnedFd>, &'static str> {
+fn lock(path: &'static str) -> Result<Option<OwnedFd>, Held> {
     let Ok(file) = open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else { return Ok(None) };
     match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::AGAIN | Errno::ACCESS) => Err(path),
+        Err(Errno::AGAIN | Errno::ACCESS) => Err(Held { path, holder: lock_holder::find(&file) }),
         _ => Ok(Some(file)),
     }
 }

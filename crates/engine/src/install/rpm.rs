@@ -17,6 +17,7 @@ use farrier_protocol::{FailureCode, Refusal, Step, StepExit};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const LOCKS: Locks =
     Locks { front_end: "", own: &["/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock"] };
@@ -29,10 +30,11 @@ const PAYLOAD_FORMAT: &str = "\\t%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{R
 pub(super) fn prepare(
     engine: &Engine,
     step: &Step,
+    wait: Duration,
     dir: PathBuf,
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
-    let lock = PackageLock::wait(engine, step, &LOCKS)?;
+    let lock = PackageLock::wait(engine, step, wait, &LOCKS)?;
     let mut arguments = match arguments(step, file) {
         Ok(arguments) => arguments,
         Err(exit) => return Ok(Preparation::Ended { exit, output: String::new() }),

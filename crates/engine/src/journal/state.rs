@@ -1,6 +1,6 @@
 //! What the events of a journal add up to. Pure.
 
-use farrier_protocol::{EventBody, Lease, LeaseKind, TaskRecord};
+use farrier_protocol::{EventBody, Lease, LeaseKind, StepLimit, TaskRecord};
 
 /// The state of a session, as its events tell it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub(crate) struct SessionState {
     pub(crate) tasks: Vec<TaskState>,
     /// What is on the machine of ours.
     pub(crate) leases: Vec<Lease>,
+    /// The last report of a wait was not followed by one of its end.
+    pub(crate) waits: bool,
     /// Leases ever taken, for their ids.
     taken: u64,
 }
@@ -20,14 +22,31 @@ pub(crate) struct TaskState {
     pub(crate) id: String,
     /// Whether it came to its end.
     pub(crate) finished: bool,
-    /// The components that have no `StepFinished` yet, and whether their step was started.
-    pub(crate) open: Vec<(String, bool)>,
+    /// The steps that have no `StepFinished` yet.
+    pub(crate) open: Vec<OpenStep>,
+}
+
+/// A step that has not come to its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct OpenStep {
+    /// Its component.
+    pub(crate) component: String,
+    /// Whether its installer was started.
+    pub(crate) started: bool,
+    /// How long that installer may take, if the journal says it.
+    pub(crate) limit: Option<StepLimit>,
 }
 
 impl SessionState {
     /// Whether the task came to its end.
     pub(crate) fn is_finished(&self, id: &str) -> bool {
         self.tasks.iter().any(|task| task.id == id && task.finished)
+    }
+
+    /// The step whose installer was started and has not ended, with its task. There is one at most.
+    pub(crate) fn begun(&self) -> Option<(String, OpenStep)> {
+        let mut open = self.tasks.iter().flat_map(|task| task.open.iter().map(|step| (&task.id, step)));
+        open.find(|(_, step)| step.started).map(|(task, step)| (task.clone(), step.clone()))
     }
 
     /// The tasks, for `Hello`.
@@ -55,17 +74,20 @@ impl SessionState {
             }
             EventBody::LeaseReturned { id } => self.leases.retain(|lease| lease.id != *id),
             EventBody::TaskStarted { task, components } => {
-                self.task(task).open = components.iter().map(|name| (name.clone(), false)).collect();
+                let open =
+                    |component: &String| OpenStep { component: component.clone(), ..OpenStep::default() };
+                self.task(task).open = components.iter().map(open).collect();
             }
-            EventBody::StepStarted { task, component } => {
+            EventBody::StepStarted { task, component, limit } => {
                 let steps = &mut self.task(task).open;
-                match steps.iter_mut().find(|(name, _)| name == component) {
-                    Some((_, started)) => *started = true,
-                    None => steps.push((component.clone(), true)),
+                let begun = OpenStep { component: component.clone(), started: true, limit: *limit };
+                match steps.iter_mut().find(|step| step.component == *component) {
+                    Some(step) => *step = begun,
+                    None => steps.push(begun),
                 }
             }
             EventBody::StepFinished { task, component, .. } => {
-                self.task(task).open.retain(|(name, _)| name != component);
+                self.task(task).open.retain(|step| step.component != *component);
             }
             EventBody::SurveyDone { task, .. }
             | EventBody::TaskDone { task }
@@ -74,6 +96,7 @@ impl SessionState {
                 task.finished = true;
                 task.open.clear();
             }
+            EventBody::Waiting { wait } => self.waits = wait.is_some(),
             EventBody::PayloadVerified { .. }
             | EventBody::StepOverdue { .. }
             | EventBody::Retired { .. }

@@ -23,7 +23,7 @@ impl Drop for Scratch {
 }
 
 fn started(component: &str) -> EventBody {
-    EventBody::StepStarted { task: "apply-1".into(), component: component.into() }
+    EventBody::StepStarted { task: "apply-1".into(), component: component.into(), limit: None }
 }
 
 fn finished(component: &str) -> EventBody {
@@ -78,7 +78,11 @@ fn steps_without_an_end_are_known_after_opening() {
     let scratch = Scratch::new("open");
     sample(&scratch.0);
     let journal = Journal::open(&scratch.0).unwrap();
-    let task = TaskState { id: "apply-1".into(), finished: false, open: vec![("b".into(), true)] };
+    let task = TaskState {
+        id: "apply-1".into(),
+        finished: false,
+        open: vec![OpenStep { component: "b".into(), started: true, limit: None }],
+    };
     assert_eq!(journal.known().tasks, [task]);
     assert!(!journal.known().is_finished("apply-1"));
 }

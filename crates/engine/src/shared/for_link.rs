@@ -2,10 +2,11 @@
 
 use super::{Fetch, Phase, Shared, State};
 use crate::callback::{Route, Stream, fruitless};
+use crate::clock;
 use crate::engine::failed;
 use crate::payload::{Download, FetchError};
 use farrier_protocol::{
-    Ack, Dial, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, Task, VERSION, Welcome,
+    Ack, Dial, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, OLDEST_VERSION, Task, VERSION, Welcome,
 };
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,6 +16,17 @@ const BATCH_BYTES: usize = 256 * 1024;
 
 /// Between two questions for work, if the runner does not hold them: no busy loop.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who greets the runner.
+#[derive(Default)]
+pub(crate) struct Identity {
+    /// Id of the session.
+    pub(crate) session: String,
+    /// The machine's boot id.
+    pub(crate) boot_id: String,
+    /// Digest of the engine's own bytes, if it can be read.
+    pub(crate) digest: Option<String>,
+}
 
 /// What the link does next.
 pub(crate) enum LinkOrder {
@@ -84,15 +96,18 @@ impl Shared {
     }
 
     /// What is said first.
-    pub(crate) fn hello(&self, session: &str, boot_id: &str, route: Option<&Route>) -> Hello {
+    pub(crate) fn hello(&self, who: &Identity, route: Option<&Route>) -> Hello {
         let state = self.lock();
         let known = state.journal.known();
         let is_unknown = |kind: LeaseKind| kind == LeaseKind::Unknown;
         Hello {
             protocol: VERSION,
+            oldest: Some(OLDEST_VERSION),
             engine: env!("CARGO_PKG_VERSION").into(),
-            session: session.into(),
-            boot_id: boot_id.into(),
+            digest: who.digest.clone(),
+            now: Some(clock::now_millis()),
+            session: who.session.clone(),
+            boot_id: who.boot_id.clone(),
             last_seq: state.journal.last_seq(),
             tasks: known.records(),
             leases: known.leases.iter().filter(|lease| !is_unknown(lease.kind)).cloned().collect(),
@@ -243,7 +258,7 @@ mod tests {
             shared.note_dials(vec![dial(result)]);
         }
         let route = Route { address: "10.0.0.1:1".into(), from: None, before: Vec::new() };
-        let told = |shared: &Shared| shared.hello("s", "b", Some(&route)).dials;
+        let told = |shared: &Shared| shared.hello(&Identity::default(), Some(&route)).dials;
         assert_eq!(told(&shared), [dial(DialOutcome::Untrusted)]);
         assert_eq!(told(&shared), [dial(DialOutcome::Untrusted)], "until the runner has answered");
         shared.greeted(route.clone(), None);

@@ -131,7 +131,7 @@ sandboxed! {
         ] {
             let machine = Machine::new(SESSION).deploy();
             match machine.launch_line_of_input(&line) {
-                LaunchReport::Failed { code: LaunchError::Other, message: found } => {
+                LaunchReport::Failed { code: LaunchError::Other, message: found, holder: None } => {
                     assert!(found.contains(message), "{found}");
                     assert!(!found.contains(good.key.lines().nth(1).unwrap()), "{found}");
                 }

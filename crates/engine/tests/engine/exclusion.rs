@@ -10,7 +10,7 @@ use std::thread;
 
 fn failure(report: LaunchReport) -> (LaunchError, String) {
     match report {
-        LaunchReport::Failed { code, message } => (code, message),
+        LaunchReport::Failed { code, message, holder: _ } => (code, message),
         other => panic!("{other:?}"),
     }
 }
@@ -20,7 +20,10 @@ sandboxed! {
     fn another_session_is_refused_and_the_same_one_is_recognised() {
         let machine = Machine::new("s1").started();
         let other = Machine::new("s2").in_dir("/mnt/farrier-2").deploy();
-        let (code, message) = failure(other.launch());
+        let report = other.launch();
+        let LaunchReport::Failed { holder: Some(holder), .. } = &report else { panic!("{report:?}") };
+        assert_eq!((holder.pid, holder.name.as_str()), (machine.pid, "farrier-engine"));
+        let (code, message) = failure(report);
         assert_eq!(code, LaunchError::MachineBusy);
         assert!(message.contains(RUN) && message.contains(&machine.pid.to_string()), "{message}");
         assert!(!Path::new("/mnt/farrier-2").exists());

@@ -30,3 +30,4 @@ mod runner;
 mod survey;
 mod tls;
 mod trust;
+mod waits;

@@ -47,7 +47,7 @@ pub(crate) fn add_package_with_files(name: &str, version: &str, status: &str, fi
 }
 
 /// Builds a package and makes it a step.
-fn deb(runner: &mut Runner, name: &str, version: &str, more: &str) -> Step {
+pub(crate) fn deb(runner: &mut Runner, name: &str, version: &str, more: &str) -> Step {
     let file = build(name, version, "all", more);
     runner.payload(name, Installer::Deb, fs::read(file).unwrap())
 }
@@ -168,14 +168,15 @@ sandboxed! {
     fn a_package_manager_that_stays_in_use_fails_the_task() {
         empty_database();
         let machine = Machine::new("s1").started();
-        let mut runner = Runner::default();
+        let mut runner = Runner { wait: Some(1), ..Runner::default() };
         let one = deb(&mut runner, "one", "1", "");
         runner.order_apply("apply-1", vec![one]);
         let _lock = hold("/var/lib/dpkg/lock");
         runner.finish(&machine);
         let (code, component, message) = runner.failure();
         assert_eq!((code, component), (FailureCode::PackageManagerBusy, "one"));
-        assert!(message.starts_with("/var/lib/dpkg/lock was locked by another program"), "{message}");
+        assert!(message.starts_with("/var/lib/dpkg/lock was locked by another program ("), "{message}");
+        assert!(message.contains(&format!("process {}) for 1 s", std::process::id())), "{message}");
         assert!(runner.exits().is_empty());
     }
 }

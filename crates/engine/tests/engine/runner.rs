@@ -3,7 +3,8 @@
 use crate::machine::{Machine, digest, step};
 use crate::tls::Server;
 use farrier_protocol::{
-    ATTACH_MARKER, Ack, Event, EventBody, Hello, Installer, Next, Step, StepExit, Task, Welcome, Work,
+    ATTACH_MARKER, Ack, DEFAULT_WAIT_SECONDS, Event, EventBody, Hello, Installer, Next, Step, StepExit, Task,
+    VERSION, Wait, Welcome, Work,
 };
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,6 +25,8 @@ pub(crate) struct Runner {
     /// Acknowledgements that said that the run is cancelled.
     pub(crate) cancels_sent: usize,
     pub(crate) lease: Option<u64>,
+    /// How long the engine waits for others, in seconds.
+    pub(crate) wait: Option<u64>,
     /// How often events were posted, be it none.
     pub(crate) posts: usize,
     /// How often there was nothing to do.
@@ -177,7 +180,8 @@ impl Runner {
     }
 
     pub(crate) fn order_apply(&mut self, id: &str, steps: Vec<Step>) {
-        self.order(id, Work::Apply { steps });
+        let wait_seconds = self.wait.unwrap_or(DEFAULT_WAIT_SECONDS);
+        self.order(id, Work::Apply { steps, wait_seconds });
     }
 
     /// Answers requests until `done` says so. False: the engine ended the connection before.
@@ -220,7 +224,8 @@ impl Runner {
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/v1/hello") => {
                 self.hellos.push(serde_json::from_slice(&request.body).unwrap());
-                let welcome = Welcome { ack: self.last_seq(), lease_seconds: self.lease.unwrap_or(60) };
+                let lease_seconds = self.lease.unwrap_or(60);
+                let welcome = Welcome { ack: self.last_seq(), lease_seconds, protocol: VERSION };
                 connection.respond("200 OK", "", &serde_json::to_vec(&welcome).unwrap());
             }
             ("POST", "/v1/events") => {
@@ -313,6 +318,15 @@ impl Runner {
     }
 
     /// How each step ended, in order.
+    /// What the engine has reported of its waits.
+    pub(crate) fn waits(&self) -> Vec<Option<&Wait>> {
+        let waits = self.bodies().filter_map(|body| match body {
+            EventBody::Waiting { wait } => Some(wait.as_ref()),
+            _ => None,
+        });
+        waits.collect()
+    }
+
     pub(crate) fn exits(&self) -> Vec<(&str, &StepExit)> {
         self.bodies()
             .filter_map(|body| match body {

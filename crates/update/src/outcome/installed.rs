@@ -3,7 +3,7 @@
 use super::exit::{ExitMeaning, meaning};
 use super::{Finding, Outcome, StepRecord, is_enough};
 use crate::model::RebootNeed;
-use crate::plan::PlanItem;
+use crate::plan::{LATER_READING, PlanItem};
 use crate::reason::{Reason, refusal_remedy, remedy};
 use crate::version::{Scheme, compare_installed};
 use farrier_protocol::{FailureCode, Reading, StepExit};
@@ -27,6 +27,7 @@ pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: 
         Some(Reading::Absent) => not_reached(item, to, &step, "is not installed"),
         Some(Reading::Broken { detail, .. }) => not_reached(item, to, &step, &format!("is {detail}")),
         Some(Reading::Unreadable { detail }) => not_read(item, to, &step, detail),
+        Some(Reading::Unknown) => not_read(item, to, &step, LATER_READING),
         None => not_read(item, to, &step, "the machine was not read a second time"),
     }
 }
@@ -71,6 +72,9 @@ impl<'a> Seen<'a> {
             (Some(StepExit::NotStarted { detail, refusal: None, .. }), _) => {
                 format!("could not be started: {detail}")
             }
+            (Some(StepExit::Unknown), _) => {
+                "ended in a way that only a later version of Farrier knows".to_owned()
+            }
             (None, _) if self.begun => "was started, and how it ended is not known".to_owned(),
             (None, _) => "was not started".to_owned(),
         }
@@ -103,7 +107,8 @@ impl<'a> Seen<'a> {
                 StepExit::Exited { .. }
                 | StepExit::Signalled { .. }
                 | StepExit::TimedOut
-                | StepExit::Interrupted,
+                | StepExit::Interrupted
+                | StepExit::Unknown,
             ) => false,
             None => !self.begun,
         }
@@ -131,7 +136,8 @@ fn is_reached(item: &PlanItem, version: &str) -> bool {
 fn is_rewrite(item: &PlanItem) -> bool {
     match item.found() {
         Some(Reading::Present { version, .. }) => is_reached(item, &version),
-        Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. }) | None => false,
+        Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. } | Reading::Unknown)
+        | None => false,
     }
 }
 
@@ -225,9 +231,11 @@ fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
         Some(StepExit::NotStarted { refusal: Some(refusal), .. }) => {
             (Outcome::Failed, Reason::from(*refusal))
         }
-        Some(StepExit::Signalled { .. } | StepExit::NotStarted { code: FailureCode::Other, .. }) => {
-            (Outcome::Failed, Reason::InstallerFailed)
-        }
+        Some(
+            StepExit::Signalled { .. }
+            | StepExit::NotStarted { code: FailureCode::Other, .. }
+            | StepExit::Unknown,
+        ) => (Outcome::Failed, Reason::InstallerFailed),
         Some(StepExit::NotStarted { code, .. }) => (Outcome::Failed, Reason::from(*code)),
         Some(StepExit::TimedOut) => (Outcome::Failed, Reason::InstallerTimedOut),
         Some(StepExit::Interrupted) => (Outcome::Failed, Reason::InstallerInterrupted),

@@ -333,7 +333,7 @@ proptest! {
         if matches!(result.outcome, Outcome::Updated | Outcome::RebootPending | Outcome::UpToDate) {
             let version = match after {
                 Some(Reading::Present { version, .. }) => version,
-                other @ (None | Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. })) =>
+                other @ (None | Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. } | Reading::Unknown)) =>
                     return Err(TestCaseError::fail(format!("{other:?}"))),
             };
             prop_assert!(is_enough(&item, &version));

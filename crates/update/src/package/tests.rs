@@ -43,7 +43,7 @@ fn counted(component: &Component, facts: &Facts, reading: &Reading) -> (Reading,
 fn version(reading: &Reading) -> &str {
     match reading {
         Reading::Present { version, .. } | Reading::Broken { version, .. } => version,
-        Reading::Absent | Reading::Unreadable { .. } => "",
+        Reading::Absent | Reading::Unreadable { .. } | Reading::Unknown => "",
     }
 }
 

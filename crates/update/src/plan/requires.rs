@@ -54,7 +54,8 @@ fn unmet(need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<Strin
             let mut usable = instances.iter().filter(|instance| instance.broken.is_empty());
             enough(&version) || usable.any(|instance| enough(&instance.version))
         }
-        Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. }) | None => false,
+        Some(Reading::Absent | Reading::Broken { .. } | Reading::Unreadable { .. } | Reading::Unknown)
+        | None => false,
     };
     if is_there && !item.action.is_install() {
         return None;

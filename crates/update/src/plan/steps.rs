@@ -95,7 +95,8 @@ fn is_repair(item: &PlanItem, to: &str) -> bool {
         Some(Reading::Broken { version, .. }) => {
             compare_installed(Scheme::of(item.component.installer), &version, to) == Ordering::Equal
         }
-        Some(Reading::Absent | Reading::Present { .. } | Reading::Unreadable { .. }) | None => false,
+        Some(Reading::Absent | Reading::Present { .. } | Reading::Unreadable { .. } | Reading::Unknown)
+        | None => false,
     }
 }
 

@@ -1,0 +1,64 @@
+//! Which process holds a lock on a file, as `/proc` shows it.
+//!
+//! `fcntl` could name the process as well (`F_GETLK`), but not without unsafe code.
+
+use crate::lock_holder;
+use farrier_protocol::Holder;
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The process that holds a lock on the file that is open here. `None`: it cannot be seen, for
+/// instance because it runs outside of this process's PID namespace.
+///
+/// The device that `/proc/locks` names is not compared: with btrfs and overlayfs it is another one
+/// than `stat` names, and with overlayfs the inode may be too. The process must have the file open
+/// in any case; among several, one whose lock names the right inode goes first.
+pub(super) fn find(file: &OwnedFd) -> Option<Holder> {
+    let own = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let (path, inode) = (fs::read_link(&own).ok()?, fs::metadata(&own).ok()?.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let find = |is_right: bool| {
+        let owners = locks.lines().filter_map(owner).filter(|(of, _)| (*of == inode) == is_right);
+        owners.map(|(_, pid)| pid).find(|pid| has_open(*pid, &path))
+    };
+    let pid = find(true).or_else(|| find(false))?;
+    Some(Holder { pid, name: lock_holder::name(pid) })
+}
+
+/// The inode and the process of one line, such as `1: POSIX  ADVISORY  WRITE 714 08:01:42 0 EOF`.
+/// A line of a process that itself waits for the lock has an arrow behind the number.
+fn owner(line: &str) -> Option<(u64, u32)> {
+    let mut words = line.split_whitespace().skip(1);
+    if words.next()? != "POSIX" {
+        return None;
+    }
+    let pid = words.nth(2)?.parse().ok()?;
+    let inode = words.next()?.rsplit(':').next()?.parse().ok()?;
+    Some((inode, pid))
+}
+
+fn has_open(pid: u32, path: &Path) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+    // The links are only read, not followed: a file of a server that is gone would block us.
+    let mut targets = descriptors.into_iter().flatten().flatten().map(|entry| fs::read_link(entry.path()));
+    targets.any(|target| target.is_ok_and(|target| target == path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_those_who_have_a_lock_are_counted() {
+        assert_eq!(owner("3: POSIX  ADVISORY  WRITE 714 08:01:42 0 EOF"), Some((42, 714)));
+        for other in [
+            "3: -> POSIX  ADVISORY  WRITE 715 08:01:42 0 EOF",
+            "4: FLOCK  ADVISORY  WRITE 714 08:01:42 0 EOF",
+            "",
+        ] {
+            assert_eq!(owner(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Waits of the worker for what somebody else has to do. They have a limit, end when the engine is
+//! told to stop, and are reported while they last.
+//!
+//! Waits for the runner are not here: nobody is there who could be told of them.
+
+use crate::clock;
+use crate::shared::{Shared, Stop};
+use farrier_protocol::{EventBody, Holder, Wait, WaitFor};
+use std::time::{Duration, Instant};
+
+/// Between two looks.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A wait that is over sooner is not reported. Each report is written to disk, and most waits for a
+/// lock are this short.
+const UNREPORTED: Duration = Duration::from_millis(900);
+
+/// Why the worker cannot go on yet.
+pub(crate) struct Obstacle {
+    /// What has to happen.
+    pub(crate) what: WaitFor,
+    /// Which process is in the way.
+    pub(crate) holder: Option<Holder>,
+}
+
+/// How a wait ended in vain.
+pub(crate) enum Ended {
+    /// The limit has passed, and this is still in the way.
+    Expired(Obstacle),
+    /// The engine was told to stop.
+    Stopped(Stop),
+}
+
+/// Looks again and again until `look` finds what is waited for, for at most `limit`. The first look
+/// is made at once, and with a limit of zero it is the only one.
+pub(crate) fn wait<T>(
+    shared: &Shared,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<T, Obstacle>,
+) -> Result<T, Ended> {
+    let mut report = Report::begin(shared, Some(limit));
+    loop {
+        let obstacle = match look() {
+            Ok(found) => return Ok(found),
+            Err(obstacle) => obstacle,
+        };
+        if report.elapsed() >= limit {
+            return Err(Ended::Expired(obstacle));
+        }
+        report.show(&obstacle);
+        let rest = limit.saturating_sub(report.elapsed());
+        if let Some(stop) = shared.pause(POLL_INTERVAL.min(rest)) {
+            return Err(Ended::Stopped(stop));
+        }
+    }
+}
+
+/// Reports a wait for as long as it lives.
+pub(crate) struct Report<'a> {
+    shared: &'a Shared,
+    begun: Instant,
+    since: u64,
+    until: Option<u64>,
+    shown: Option<Wait>,
+}
+
+impl<'a> Report<'a> {
+    /// A wait that begins now. Nothing is reported yet.
+    pub(crate) fn begin(shared: &'a Shared, limit: Option<Duration>) -> Self {
+        let since = clock::now_millis();
+        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let until = limit.map(|limit| since.saturating_add(millis(limit)));
+        Self { shared, begun: Instant::now(), since, until, shown: None }
+    }
+
+    /// How long it has lasted.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// From now on there is no limit.
+    pub(crate) fn without_limit(&mut self) {
+        self.until = None;
+    }
+
+    /// Reports what is in the way, if that is new and the wait is not a short one.
+    pub(crate) fn show(&mut self, obstacle: &Obstacle) {
+        let Obstacle { what, holder } = obstacle;
+        let is_known = self.shown.as_ref().is_some_and(|shown| {
+            is_same(&shown.what, what) && shown.holder == *holder && shown.until == self.until
+        });
+        if is_known || self.elapsed() < UNREPORTED {
+            return;
+        }
+        let (what, holder) = (what.clone(), holder.clone());
+        let wait = Wait { what, holder, since: self.since, until: self.until };
+        self.shown = Some(wait.clone());
+        self.record(Some(wait));
+    }
+
+    fn record(&self, wait: Option<Wait>) {
+        // It is delivered even if the disk does not take it.
+        self.shared.record(EventBody::Waiting { wait }).ok();
+    }
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if self.shown.is_some() {
+            self.record(None);
+        }
+    }
+}
+
+/// How much space is free changes all the time, which is not worth a report each time.
+fn is_same(one: &WaitFor, other: &WaitFor) -> bool {
+    match (one, other) {
+        (WaitFor::Room { path: one, .. }, WaitFor::Room { path: other, .. }) => one == other,
+        (one, other) => one == other,
+    }
+}

@@ -6,14 +6,17 @@
 
 mod access;
 mod callback;
+mod clean_up;
 mod count;
 mod listeners;
 mod load;
+mod owner;
 mod record;
 mod render;
 mod worker;
 
 pub use listeners::{Listeners, keep as run_listeners};
+pub use owner::orphans;
 
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
@@ -90,7 +93,19 @@ struct Tasks {
     under_way: HashMap<String, TaskHandle>,
     /// Let go already, although the cache may not show it yet.
     released: HashSet<String>,
-    ended: mpsc::UnboundedSender<String>,
+    /// Those whose run is gone.
+    orphans: HashSet<String>,
+    /// Those whose run is not in the cache, while the API server is asked whether it is gone.
+    asked: HashSet<String>,
+    notes: mpsc::UnboundedSender<Note>,
+}
+
+/// What tasks tell.
+enum Note {
+    /// This one has ended, and has let its object go.
+    Ended(String),
+    /// Whether the run of this one is there.
+    Run { uid: String, update: ObjectRef<NodeUpdate>, is_there: bool },
 }
 
 /// So many may be remembered as let go beyond those that the cache has.
@@ -100,10 +115,11 @@ const PRUNE_THRESHOLD: usize = 1024;
 ///
 /// `changed` carries the namespaces and names of NodeUpdates that changed.
 pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(String, String)>) {
-    let (ended_send, mut ended) = mpsc::unbounded_channel::<String>();
+    let (notes_send, mut notes) = mpsc::unbounded_channel();
     let caches = context.caches.clone();
     let holds = context.holds.clone();
-    let mut tasks = Tasks { context, under_way: HashMap::new(), released: HashSet::new(), ended: ended_send };
+    let (under_way, released, orphans, asked) = Default::default();
+    let mut tasks = Tasks { context, under_way, released, orphans, asked, notes: notes_send };
     let mut holding = false;
     loop {
         tasks.context.heartbeat.heartbeat();
@@ -119,7 +135,17 @@ pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(St
                 tasks.leave_all();
             }
             () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
-            Some(uid) = ended.recv() => tasks.end(uid),
+            Some(note) = notes.recv() => match note {
+                Note::Ended(uid) => tasks.end(uid),
+                Note::Run { uid, update, is_there } => {
+                    tasks.asked.remove(&uid);
+                    if !is_there {
+                        tracing::warn!(update = %update, "its UpdateRun is gone: nothing is begun for it any more, and what is on its machine is taken back");
+                        tasks.orphans.insert(uid);
+                        caches.updates.get(&update).into_iter().filter(|_| holding).for_each(|u| tasks.consider(&u));
+                    }
+                }
+            },
             name = changed.recv() => match name {
                 Some((namespace, name)) => {
                     let update = caches.updates.get(&ObjectRef::new(&name).within(&namespace));
@@ -137,6 +163,7 @@ impl Tasks {
     /// A task has ended, and has let its object go.
     fn end(&mut self, uid: String) {
         self.under_way.remove(&uid);
+        self.orphans.remove(&uid);
         self.released.insert(uid);
         let known = self.context.caches.updates.state();
         if self.released.len() > known.len() + PRUNE_THRESHOLD {
@@ -156,6 +183,23 @@ impl Tasks {
         self.under_way.clear();
     }
 
+    /// Whether the run of this one is known to be gone. Asks, where the cache does not have it.
+    fn is_orphan(&mut self, uid: &str, update: &Arc<NodeUpdate>) -> bool {
+        if self.orphans.contains(uid) {
+            return true;
+        }
+        if self.context.cached_run(update).is_none() && self.asked.insert(uid.to_owned()) {
+            let (context, notes) = (self.context.clone(), self.notes.clone());
+            let (uid, update) = (uid.to_owned(), update.clone());
+            tokio::spawn(async move {
+                let is_there = context.run_of(&update).await.is_some();
+                // Nobody listens any more when the operator ends.
+                notes.send(Note::Run { uid, update: ObjectRef::from_obj(&*update), is_there }).ok();
+            });
+        }
+        false
+    }
+
     /// Starts a task for the object, tells the one it has, or lets the object go.
     fn consider(&mut self, update: &Arc<NodeUpdate>) {
         let Some(uid) = update.uid() else { return };
@@ -168,14 +212,14 @@ impl Tasks {
         if self.released.contains(&uid) {
             return;
         }
-        let control = control(update);
+        let finished = is_finished(update);
+        let control = control(update, !finished && self.is_orphan(&uid, update));
         if let Some(task) = self.under_way.get(&uid) {
             task.stop
                 .send_if_modified(|stop| !std::mem::replace(stop, *stop || control.intent == Intent::Cancel));
             task.control.send_if_modified(|old| std::mem::replace(old, control) != control);
             return;
         }
-        let finished = is_finished(update);
         if finished && !update.finalizers().iter().any(|f| f == FINALIZER) {
             return;
         }
@@ -183,7 +227,7 @@ impl Tasks {
         let (stop_send, stop_receive) = watch::channel(control.intent == Intent::Cancel);
         let context = self.context.clone();
         let update = update.clone();
-        let ended = self.ended.clone();
+        let notes = self.notes.clone();
         // Everything that is said below carries these, however little is logged: a span of a lower
         // level would be missing where only warnings are.
         let span = tracing::error_span!(
@@ -200,17 +244,18 @@ impl Tasks {
         let work = async move {
             worker::run(&context, &update, finished, wish_receive, stop_receive).await;
             // Nobody listens any more when the operator ends.
-            ended.send(uid).ok();
+            notes.send(Note::Ended(uid)).ok();
         };
         let work = AbortOnDropHandle::new(tokio::spawn(work.instrument(span)));
         self.under_way.insert(key, TaskHandle { control: wish_send, stop: stop_send, _work: work });
     }
 }
 
-fn control(update: &NodeUpdate) -> TaskControl {
+/// `orphan`: its run is gone.
+fn control(update: &NodeUpdate, orphan: bool) -> TaskControl {
     let deleted = update.metadata.deletion_timestamp.is_some();
     TaskControl {
-        intent: if deleted { Intent::Cancel } else { update.spec.intent },
+        intent: if deleted || orphan { Intent::Cancel } else { update.spec.intent },
         abandon: deleted && update.annotations().contains_key(ABANDON_ANNOTATION),
         generation: update.metadata.generation,
     }

@@ -11,7 +11,8 @@
 //! engine (`call`). Whatever `work` comes to, it ends by having the
 //! engine take everything back. Knows neither Kubernetes nor the API types.
 
-mod callback;
+mod await_listener;
+mod await_listener;
 mod connect;
 mod diagnosis;
 mod foreign;
@@ -23,7 +24,7 @@ mod view;
 mod waits;
 mod work;
 
-pub use callback::{CallbackOptions, CallbackTarget, ResolvedTarget};
+pub use callback::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
 pub use view::{ReturnPath, Step, Survey, View};
 pub use waits::Waiting;

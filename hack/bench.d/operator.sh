@@ -61,9 +61,23 @@ spec: {selector: {matchLabels: {group: $2}}, baselineRef: {name: $3}, strategy: 
 YAML
 }
 
-# writes: how often the API server was asked to change one of our objects or an event.
+# writes: how often the API server was asked to change one of our objects or an event, refused
+# requests included: lines of what was asked for, such as nodeupdates/status, and the number.
 writes() {
-  kubectl get --raw /metrics | awk -F '[{}]' '
-    /^apiserver_request_total/ && /verb="(POST|PUT|PATCH|APPLY|DELETE)"/ && /group="(farrier.dev|events.k8s.io)"/ { sum += $3 }
-    END { print sum + 0 }'
+  kubectl get --raw /metrics | awk '
+    function label(name) { return match($0, "[{,]" name "=\"[^\"]*\"") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 4) : "" }
+    /^apiserver_request_total/ && /verb="(POST|PUT|PATCH|APPLY|DELETE)"/ && /group="(farrier.dev|events.k8s.io)"/ {
+      what = label("subresource")
+      sum[label("resource") (what == "" ? "" : "/" what)] += $NF
+    }
+    END { for (what in sum) print what, sum[what] }' | sort
+}
+
+# writes_since FILE COUNT: of the lines that `writes` printed into FILE, what has been added since for
+# each of COUNT machines, and the sum.
+writes_since() {
+  writes | awk -v count="$2" '
+    NR == FNR { before[$1] = $2; next }
+    $2 > before[$1] { n = ($2 - before[$1]) / count; sum += n; printf "%s %.2f\n", $1, n }
+    END { printf "all %.1f\n", sum }' "$1" -
 }

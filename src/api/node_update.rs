@@ -104,6 +104,11 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
 
+    /// How many of the attempts went into the plan, where the run was planned before it was carried
+    /// out. They do not count against strategy.retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planning_attempts: Option<u32>,
+
     /// When the next attempt begins, after one that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Time>,

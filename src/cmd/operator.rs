@@ -5,7 +5,7 @@ mod instruments;
 mod replica;
 
 use super::cluster;
-use crate::caches::{Change, Watches};
+use crate::caches::{Caches, Change, Watches};
 use crate::callback::Registry;
 use crate::controllers;
 use crate::engines::Engines;
@@ -136,6 +136,7 @@ async fn work(
         replica.members.clone(),
         Events::new(client.clone(), "farrier-controller", &instruments.metrics),
     );
+    let known = caches.clone();
     let doors_changed = Arc::new(Notify::new());
     let (to_controller, controller_changes) = mpsc::unbounded_channel();
     let (to_runner, runner_changes) = mpsc::unbounded_channel();
@@ -170,7 +171,7 @@ async fn work(
     };
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
-        () = spread(changes, to_controller, to_runner, &doors_changed) => {}
+        () = spread(&known, changes, to_controller, to_runner, &doors_changed) => {}
         () = runner::run_listeners(runner.clone(), &doors_changed) => {}
         () = controllers::lead(controller, controller_changes) => {}
         () = runner::run(runner, runner_changes) => {}
@@ -180,6 +181,7 @@ async fn work(
 
 /// Dispatches each change to the loops that depend on it.
 async fn spread(
+    caches: &Caches,
     mut changes: mpsc::UnboundedReceiver<Change>,
     controller: mpsc::UnboundedSender<Change>,
     runner: mpsc::UnboundedSender<(String, String)>,
@@ -187,11 +189,15 @@ async fn spread(
 ) {
     while let Some(change) = changes.recv().await {
         listeners.notify_one();
-        if let Change::Update(update) = &change {
-            let key = (update.namespace.clone().unwrap_or_default(), update.name.clone());
-            if runner.send(key).is_err() {
-                return;
+        let concerned = match &change {
+            Change::Update(update) => {
+                vec![(update.namespace.clone().unwrap_or_default(), update.name.clone())]
             }
+            Change::Run(run) => runner::orphans(caches, run),
+            Change::Node(_) | Change::Baseline(_) | Change::RunObject(_) => Vec::new(),
+        };
+        if concerned.into_iter().any(|key| runner.send(key).is_err()) {
+            return;
         }
         if controller.send(change).is_err() {
             return;

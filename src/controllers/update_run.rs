@@ -14,9 +14,16 @@ use farrier_update::run::{Decision, Effect, Wake, decide};
 use kube::ResourceExt;
 use std::time::Duration;
 
-/// A run's counts change with every machine; they are written this often at most. What matters
-/// more, the list of machines, whose turn it is and the end, is written at once.
-const WRITE_INTERVAL: Duration = Duration::from_millis(500);
+/// A run's counts change with every machine, and with each that ends another one has its turn. Both are
+/// written this often at most: with a thousand machines that take two seconds each, the run would be
+/// written ten times a second, and read by everybody who watches it. What matters more is written at
+/// once: the list of machines, the state of the ports, the end.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Turns are written at once all the same when they are this part of the machines in progress: no more
+/// than that lies idle for the sake of fewer writes, and a run of up to four machines at a time loses
+/// nothing.
+const IDLE_PART: usize = 4;
 
 /// How long a cache takes to catch up with a change, with room to spare.
 const CATCH_UP: Duration = Duration::from_millis(200);
@@ -65,8 +72,29 @@ pub(super) async fn reconcile(
         Wake::At(at) => Some(at.since(view.observed.now)),
     };
     // Whose turn was recorded is begun at once.
-    let records = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordStarts { .. }));
-    Ok(wake.into_iter().chain(later).chain(records.then_some(Duration::ZERO)).min())
+    let recorded = later.is_none() && turns(&decision) > 0;
+    Ok(wake.into_iter().chain(later).chain(recorded.then_some(Duration::ZERO)).min())
+}
+
+/// How many machines have their turn by a decision.
+fn turns(decision: &Decision) -> usize {
+    let turns = decision.effects.iter().map(|effect| match effect {
+        Effect::RecordStarts { nodes } => nodes.len(),
+        Effect::RecordTargets { .. }
+        | Effect::Start { .. }
+        | Effect::SetIntent { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun
+        | Effect::DeleteRun => 0,
+    });
+    turns.sum()
+}
+
+/// Whether so many machines have their turn that this is written at once. `in_progress`: with them.
+fn are_many(turns: usize, in_progress: u32) -> bool {
+    let in_progress = usize::try_from(in_progress).unwrap_or(usize::MAX);
+    turns > 0 && turns.saturating_mul(IDLE_PART) >= in_progress
 }
 
 /// Writes the status if it says anything new, and tells by events what is worth telling. Returns
@@ -92,11 +120,11 @@ async fn publish_status(
     if before.as_ref() == Some(&status) {
         return Ok(None);
     }
-    let starts = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordStarts { .. }));
+    let many_turns = are_many(turns(decision), decision.status.counts.in_progress);
     let told = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Exposed"));
     // What is said of the ports decides how it goes on after them.
     let ports = told.is_none_or(|told| told.reason != decision.status.exposed.reason.as_str());
-    let matters = recorded.is_some() || starts || ports || decision.status.end().is_some();
+    let matters = recorded.is_some() || many_turns || ports || decision.status.end().is_some();
     if let Some(left) = context.own_writes.too_soon(run, WRITE_INTERVAL).filter(|_| !matters) {
         return Ok(Some(left));
     }
@@ -114,4 +142,18 @@ async fn publish_status(
 /// Namespace of a run.
 fn namespace(run: &UpdateRun) -> String {
     run.namespace().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::are_many;
+
+    /// A run of a few machines waits a second before each of them; or one of twenty at a time writes
+    /// its status with each that ends.
+    #[test]
+    fn turns_are_written_at_once_where_much_would_lie_idle() {
+        assert!((1..=4).all(|in_progress| are_many(1, in_progress)));
+        assert!(are_many(5, 20) && are_many(20, 20));
+        assert!(!are_many(1, 5) && !are_many(4, 20) && !are_many(0, 0));
+    }
 }

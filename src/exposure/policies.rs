@@ -13,9 +13,11 @@ use farrier_network::Channel;
 use farrier_network::policy::{Input, Machine, Stage};
 use farrier_network::table::LISTEN_PORT;
 use futures::future::join_all;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 use kube::ResourceExt;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,7 +63,7 @@ fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str
     let ingress = is.ingress.iter().flatten().eq(should.ingress.iter().flatten());
     let egress = is.egress.iter().flatten().eq(should.egress.iter().flatten());
     [
-        ("podSelector", is.pod_selector == should.pod_selector),
+        ("podSelector", selected(is) == selected(should)),
         ("policyTypes", is.policy_types == should.policy_types),
         ("ingress", ingress),
         ("egress", egress),
@@ -70,6 +72,12 @@ fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str
     .into_iter()
     .filter_map(|(field, same)| (!same).then_some(field))
     .collect()
+}
+
+/// The pods that a policy selects. The API server leaves out labels and expressions that are empty.
+fn selected(spec: &NetworkPolicySpec) -> (BTreeMap<String, String>, Vec<LabelSelectorRequirement>) {
+    let selector = spec.pod_selector.clone().unwrap_or_default();
+    (selector.match_labels.unwrap_or_default(), selector.match_expressions.unwrap_or_default())
 }
 
 /// Builds a merge patch that turns the existing policy into exactly the desired one, if it has not

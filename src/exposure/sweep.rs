@@ -1,8 +1,8 @@
 //! Deletes the objects of runs that are gone.
 
 use super::Exposer;
-use crate::api::LABEL_RUN_UID;
-use crate::api::condition;
+use crate::api::{LABEL_RUN_UID, NodeUpdate, condition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use std::collections::BTreeSet;
 
@@ -31,12 +31,22 @@ impl Exposer {
         Ok(())
     }
 
+    /// Whether a run goes on; or is gone although its machines are not clean yet, which are reached
+    /// through what was made for it.
     fn is_open(&self, uid: &str) -> bool {
-        self.caches.runs.state().iter().any(|run| {
-            let ended = run.status.as_ref().is_some_and(|s| {
-                ["True", "False"].iter().any(|end| condition::is(&s.conditions, "Succeeded", end))
-            });
+        let ended = |conditions: &[Condition]| {
+            ["True", "False"].iter().any(|end| condition::is(conditions, "Succeeded", end))
+        };
+        let runs = self.caches.runs.state();
+        let open = runs.iter().any(|run| {
+            let ended = run.status.as_ref().is_some_and(|s| ended(&s.conditions));
             run.uid().as_deref() == Some(uid) && !ended
-        })
+        });
+        let there = runs.iter().any(|run| run.uid().as_deref() == Some(uid));
+        let at_work = |update: &NodeUpdate| {
+            let of_run = update.owner_references().iter().any(|owner| owner.uid == uid);
+            of_run && !update.status.as_ref().is_some_and(|s| ended(&s.conditions))
+        };
+        open || !there && self.caches.updates.state().iter().any(|update| at_work(update))
     }
 }

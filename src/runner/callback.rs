@@ -8,7 +8,7 @@ use crate::api::{ManagedNode, UpdateRun, condition};
 use crate::exposure;
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
-use crate::session::{CallbackOptions, CallbackTarget, Goal, ResolvedTarget};
+use crate::session::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
 use farrier_network::cidr;
 use farrier_update::Reason;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,7 +16,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
@@ -29,9 +29,8 @@ const LISTENER_TIMEOUT: Duration = Duration::from_secs(15);
 /// half a minute before it is told anything new.
 const REPLAN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The same where the machine may not be talked to in another way and nothing is on it yet: an engine
-/// that is there is asked through the SSH session what it has done. Ports that are all taken are tried
-/// again every half minute.
+/// The same where the machine may not be talked to in another way and has begun nothing. Ports that are
+/// all taken are tried again every half minute.
 const LONG_LISTENER_TIMEOUT: Duration = Duration::from_mins(2);
 
 impl Context {
@@ -40,10 +39,9 @@ impl Context {
         self: &Arc<Self>,
         node: &ManagedNode,
         run: &UpdateRun,
-        goal: Goal,
         touched: bool,
     ) -> Option<CallbackOptions> {
-        if !exposure::calls_back(node, run) || goal == Goal::CleanUp {
+        if !exposure::calls_back(node, run) {
             return None;
         }
         // What the owner of the machine has written is kept to; what the run says is a control.
@@ -51,7 +49,7 @@ impl Context {
         let (send, plan) = watch::channel(self.plan(node, run, patience(node, touched)).await);
         let planner = self.clone().keep_planning(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send);
         let planner = Arc::new(AbortOnDropHandle::new(tokio::spawn(planner.in_current_span())));
-        Some(CallbackOptions { may_fall_back, plan, planner })
+        Some(CallbackOptions { may_fall_back, plan, planner, awaited: None })
     }
 
     /// Keeps a plan as the cluster wants it, for as long as somebody looks at it.
@@ -76,22 +74,19 @@ impl Context {
         }
     }
 
-    /// What an attempt at this machine waits for before anything else, in words: this runner has lost
-    /// its ports while it was away, and is about to have them again, or others.
-    pub(super) async fn awaited_listener(
-        &self,
-        node: &ManagedNode,
-        run: &UpdateRun,
-        touched: bool,
-    ) -> Option<String> {
+    /// What an attempt at this machine waits for before anything else: this runner has lost its ports
+    /// while it was away, and is about to have them again, or others.
+    pub(super) async fn awaited_listener(&self, node: &ManagedNode, run: &UpdateRun) -> Option<Awaited> {
         let open = self.listeners.of(&run.uid().unwrap_or_default(), Duration::ZERO).await;
-        (open.is_none() && exposure::calls_back(node, run)).then(|| {
-            format!(
+        let patience = longest_patience(node);
+        (open.is_none() && exposure::calls_back(node, run)).then(|| Awaited {
+            message: format!(
                 "runner {} waits until {} for ports of the run; see the condition Exposed of UpdateRun {}",
                 self.name,
-                until(&condition::now(), patience(node, touched)),
+                until(&condition::now(), patience),
                 run.name_any()
-            )
+            ),
+            until: Instant::now() + patience,
         })
     }
 
@@ -167,9 +162,15 @@ impl Context {
     }
 }
 
-/// How long an attempt at this machine waits for the callback server.
+/// How long an attempt at this machine waits for the callback server before it goes there. Where an
+/// engine may be there, it is asked soon what it has begun.
 fn patience(node: &ManagedNode, touched: bool) -> Duration {
-    if node.spec.channel.is_none() || touched { LISTENER_TIMEOUT } else { LONG_LISTENER_TIMEOUT }
+    if touched { LISTENER_TIMEOUT } else { longest_patience(node) }
+}
+
+/// How long it waits for it in all.
+fn longest_patience(node: &ManagedNode) -> Duration {
+    if node.spec.channel.is_none() { LISTENER_TIMEOUT } else { LONG_LISTENER_TIMEOUT }
 }
 
 /// When a wait that begins now ends, as statuses show times.

@@ -7,6 +7,7 @@ mod listener;
 mod peers;
 mod refusals;
 
+use super::owner::owner_uid;
 use super::{Context, is_finished};
 use crate::api::update_run::ListenerStatus;
 use crate::api::{NodeUpdate, UpdateRun};
@@ -16,8 +17,8 @@ use crate::failure::chain;
 use crate::membership::Runners;
 use crate::payload::{PayloadFiles, Store};
 use crate::publish;
+use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt};
 use listener::{ActiveListener, Listener};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -127,7 +128,7 @@ impl ListenerReconciler {
         let snapshot = Snapshot {
             runners: Runners::clone(&self.context.membership.live()),
             ended: ended
-                .filter_map(|u| Some((run_of(u)?.to_owned(), u.spec.node_ref.name.clone())))
+                .filter_map(|u| Some((owner_uid(u)?.to_owned(), u.spec.node_ref.name.clone())))
                 .collect(),
             updates,
         };
@@ -289,7 +290,7 @@ impl ListenerReconciler {
             snapshot.updates.iter().filter(|u| !is_finished(u) && u.spec.runner != self.context.name);
         let elsewhere = others.filter_map(|update| {
             let owner = &update.spec.runner;
-            let pair = pair_of(open.get(run_of(update)?)?, owner)?;
+            let pair = pair_of(open.get(owner_uid(update)?)?, owner)?;
             let address = peers::address_of(&snapshot.runners, &self.context.name, owner)?;
             Some((update.uid()?, SocketAddr::new(address, pair.https)))
         });
@@ -324,12 +325,6 @@ pub(super) fn pair_of(run: &UpdateRun, runner: &str) -> Option<Pair> {
     let callback = run.status.as_ref()?.callback.as_ref()?;
     let ports = callback.ports.iter().find(|ports| ports.runner == runner)?;
     Some(Pair { http: ports.http_port, https: ports.https_port })
-}
-
-/// UID of the run that a machine is updated in.
-fn run_of(update: &NodeUpdate) -> Option<&str> {
-    let owner = update.owner_references().iter().find(|owner| owner.kind == UpdateRun::kind(&()));
-    owner.map(|owner| owner.uid.as_str())
 }
 
 fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, new: T) {

@@ -7,7 +7,7 @@ use crate::api::{Baseline, NodeUpdate};
 use crate::convert;
 use crate::failure::{Failure, chain};
 use crate::publish::is_gone;
-use crate::session::{Goal, Job};
+use crate::session::{Awaited, Goal, Job};
 use crate::ssh::Credentials;
 use crate::ssh::auth::{read_certificate, read_key};
 use farrier_update::Reason;
@@ -26,7 +26,7 @@ const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 const DEFAULT_USER: &str = "root";
 
 impl Context {
-    /// Reads it all.
+    /// Reads it all, for an attempt of any goal but to clean up (see `clean_up`).
     ///
     /// # Errors
     /// `NodeNotFound`, `BaselineNotFound`, `NotYetSupported`, `SecretNotFound`,
@@ -34,26 +34,19 @@ impl Context {
     pub(super) async fn load(
         self: &Arc<Self>,
         update: &NodeUpdate,
+        run: &UpdateRun,
         goal: Goal,
         attempt: u32,
         touched: bool,
     ) -> Result<Job, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace)?;
-        let run = self.update_run(update, &namespace)?;
-        supported(&node, &run)?;
+        supported(&node, run)?;
         let baseline = match (&run.spec.baseline_ref, goal) {
             (Some(baseline), Goal::Plan | Goal::Update) => Some(self.baseline(&baseline.name, &namespace)?),
-            // Only to know how long an installer may take that is still at work.
-            (Some(baseline), Goal::CleanUp) => self.baseline(&baseline.name, &namespace).ok(),
-            (Some(_), Goal::Inventory) | (None, _) => None,
+            (Some(_), Goal::Inventory | Goal::CleanUp) | (None, _) => None,
         };
-        let fetches = baseline.as_deref().filter(|_| goal != Goal::CleanUp);
         let credentials = self.credentials(&node, &namespace).await?;
-        let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
-        let trust_first = node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse;
-        let mut host_keys = node.spec.ssh.host_keys.clone();
-        host_keys.extend(recorded.filter(|_| trust_first && host_keys.is_empty()));
         Ok(Job {
             session: update.uid().unwrap_or_default(),
             run: run.name_any(),
@@ -67,17 +60,17 @@ impl Context {
             },
             touched,
             target: convert::target(&node),
-            host_keys,
-            trust_first,
+            host_keys: host_keys(&node),
+            trust_first: node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,
             credentials,
             privilege: convert::privilege(node.spec.ssh.privilege),
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
-            access: self.payload_access(fetches, &namespace).await,
+            access: self.payload_access(baseline.as_deref(), &namespace).await,
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,
-            callback: self.callback(&node, &run, goal, touched).await,
+            callback: self.callback(&node, run, touched).await,
         })
     }
 
@@ -99,26 +92,19 @@ impl Context {
     }
 
     /// What the attempt waits for before it begins, if that is the ports of the run.
-    pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal, touched: bool) -> Option<String> {
+    pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal) -> Option<Awaited> {
         let namespace = update.namespace().unwrap_or_default();
-        let (node, run) = (self.node(update, &namespace).ok()?, self.update_run(update, &namespace).ok()?);
-        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, &run, touched).await }
+        let (node, run) = (self.node(update, &namespace).ok()?, self.cached_run(update)?);
+        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, &run).await }
     }
 
-    fn node(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<ManagedNode>, Failure> {
+    pub(super) fn node(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<ManagedNode>, Failure> {
         let name = &update.spec.node_ref.name;
         self.caches.nodes.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
             Failure::new(
                 Reason::NodeNotFound,
                 format!("ManagedNode {name} is gone; make it again, or delete the run. An engine that is still there takes everything back by itself"),
             )
-        })
-    }
-
-    fn update_run(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<UpdateRun>, Failure> {
-        let name = &update.spec.run_ref.name;
-        self.caches.runs.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
-            Failure::new(Reason::Cancelled, format!("UpdateRun {name} is gone; the machine is cleaned"))
         })
     }
 
@@ -144,7 +130,11 @@ impl Context {
         Ok(Keys { name: name.to_owned(), data: secret.data.unwrap_or_default() })
     }
 
-    async fn credentials(&self, node: &ManagedNode, namespace: &str) -> Result<Credentials, Failure> {
+    pub(super) async fn credentials(
+        &self,
+        node: &ManagedNode,
+        namespace: &str,
+    ) -> Result<Credentials, Failure> {
         let asked_by = format!("ManagedNode {}", node.name_any());
         let keys = self.secret(&node.spec.credentials_ref.name, namespace, &asked_by).await?;
         let key = match keys.text("ssh-privatekey")? {
@@ -206,6 +196,15 @@ where
             }
         }
     }
+}
+
+/// Host keys of a machine, as written by its owner or recorded on first use.
+pub(super) fn host_keys(node: &ManagedNode) -> Vec<String> {
+    let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
+    let trust_first = node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse;
+    let mut keys = node.spec.ssh.host_keys.clone();
+    keys.extend(recorded.filter(|_| trust_first && keys.is_empty()));
+    keys
 }
 
 /// What this version cannot do for a machine, said before anything is tried.

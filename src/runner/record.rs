@@ -11,7 +11,6 @@ use crate::failure::{Failure, chain};
 use crate::publish::{self, Action, RUNNER};
 use crate::session::{End, Survey, View};
 use farrier_update::{ComponentResult, NodeVerdict, Outcome, Reason};
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
@@ -55,12 +54,16 @@ impl Context {
         let status = ManagedNodeStatus {
             observed_generation: generation,
             conditions: node_conditions(&old.conditions, view, end, run, generation, &now),
-            host_key: view.first_key.clone().or(old.host_key),
-            address: view.address.clone().or(old.address),
-            os: view.survey.as_ref().map(|s| s.facts.os_name.clone()).or(old.os),
+            host_key: view.first_key.clone().or(old.host_key.clone()),
+            address: view.address.clone().or(old.address.clone()),
+            os: view.survey.as_ref().map(|s| s.facts.os_name.clone()).or(old.os.clone()),
             last_run: Some(run.to_owned()),
-            last_seen: if view.authenticated { Some(now) } else { old.last_seen },
+            last_seen: if view.authenticated { Some(now) } else { old.last_seen.clone() },
         };
+        if status == old {
+            // A machine that is off, at its next attempt.
+            return Ok(());
+        }
         publish::status(&self.client, node, RUNNER, &status).await.map(|_| ())
     }
 
@@ -99,14 +102,18 @@ impl Context {
             None,
             &now,
         );
-        match publish::status(&self.client, &inventory, RUNNER, &status).await {
-            // The first time there is nothing to give a status to.
-            Err(error) if publish::is_gone(&error) => {
-                publish::object(&self.client, RUNNER, &inventory).await?;
-                publish::status(&self.client, &inventory, RUNNER, &status).await.map(|_| ())
+        // The first time there is nothing to give a status to. The machine's conditions tell when that
+        // is, mostly: a refused write costs the API server as much as one that is taken.
+        let known =
+            node.status.as_ref().is_some_and(|s| condition::is(&s.conditions, "InventoryCurrent", "True"));
+        if known {
+            match publish::status(&self.client, &inventory, RUNNER, &status).await {
+                Err(error) if publish::is_gone(&error) => {}
+                written => return written.map(|_| ()),
             }
-            written => written.map(|_| ()),
         }
+        publish::object(&self.client, RUNNER, &inventory).await?;
+        publish::status(&self.client, &inventory, RUNNER, &status).await.map(|_| ())
     }
 
     /// Records a host key that was trusted on first use, at once: the next connection counts on it.
@@ -137,11 +144,10 @@ impl Context {
         self.events.warning(&about, failure.reason, Action::Distrust, &failure.message).await;
     }
 
-    /// Tells what came of an attempt.
+    /// Tells what came of an attempt, in one event; what is left on the machine in another one.
     pub(super) async fn announce(&self, update: &NodeUpdate, view: &View, end: &End) {
         let about = update.object_ref(&());
         let node = &update.spec.node_ref.name;
-        self.announce_components(&about, node, &view.results).await;
         if let Some(Err(failure)) = &view.clean {
             self.events.warning(&about, failure.reason, Action::CleanUp, &failure.message).await;
         }
@@ -152,18 +158,6 @@ impl Context {
             }
             End::Finished(_) | End::Cancelled | End::Planned | End::Inventoried => {
                 self.events.normal(&about, reason, action, &text).await;
-            }
-        }
-    }
-
-    /// One event for each reason: what happened to ten components at once is one thing to read.
-    async fn announce_components(&self, about: &ObjectReference, node: &str, results: &[ComponentResult]) {
-        for ((good, reason), words) in components_by_reason(results) {
-            let text = format!("{node}: {}", words.join("; "));
-            if good {
-                self.events.normal(about, reason, Action::Install, &text).await;
-            } else {
-                self.events.warning(about, reason, Action::Install, &text).await;
             }
         }
     }
@@ -184,23 +178,29 @@ impl Context {
     }
 }
 
-/// What came of components that is worth an event, by whether it is good and by reason.
-fn components_by_reason(results: &[ComponentResult]) -> BTreeMap<(bool, Reason), Vec<String>> {
-    let mut told: BTreeMap<(bool, Reason), Vec<String>> = BTreeMap::new();
-    for ComponentResult { name, outcome, reason, before, after, message, .. } in results {
-        let from = if before.is_empty() { "not installed" } else { before };
-        let (key, words) = match outcome {
-            Outcome::Updated => ((true, Reason::Updated), format!("{name} {from} -> {after}")),
-            Outcome::RebootPending => ((true, Reason::RebootPending), format!("{name} {from} -> {after}")),
-            Outcome::Failed | Outcome::DependencyMissing | Outcome::Skipped | Outcome::Unverified => {
-                ((false, *reason), format!("{name}: {message}"))
+/// What came of components, as far as `told` does not say it: first what changed, then what went wrong.
+/// To be put behind other words; empty if there is nothing to say.
+fn components(results: &[ComponentResult], told: &str) -> String {
+    let (mut changed, mut wrong) = (Vec::new(), Vec::new());
+    for ComponentResult { name, outcome, before, after, message, .. } in results {
+        match outcome {
+            Outcome::Updated | Outcome::RebootPending => {
+                let from = if before.is_empty() { "not installed" } else { before };
+                changed.push(format!("{name} {from} -> {after}"));
             }
-            // Told by the summary of the machine.
-            Outcome::UpToDate | Outcome::NotApplicable | Outcome::Cancelled => continue,
-        };
-        told.entry(key).or_default().push(words);
+            Outcome::Failed | Outcome::DependencyMissing | Outcome::Skipped | Outcome::Unverified => {
+                if !told.contains(message.as_str()) || message.is_empty() {
+                    wrong.push(format!("{name} {outcome}: {message}"));
+                }
+            }
+            // The numbers say enough of these.
+            Outcome::UpToDate | Outcome::NotApplicable | Outcome::Cancelled => {}
+        }
     }
-    told
+    match changed.into_iter().chain(wrong).collect::<Vec<_>>().join("; ") {
+        words if words.is_empty() => words,
+        words => format!(": {words}"),
+    }
 }
 
 /// What an event says about the end of an attempt: reason, action, note.
@@ -208,9 +208,10 @@ fn summary(node: &str, view: &View, end: &End) -> (Reason, Action, String) {
     match end {
         End::Finished(
             NodeVerdict::Succeeded { reason, message } | NodeVerdict::Failed { reason, message },
-        ) => (*reason, Action::Update, format!("{node}: {message}")),
+        ) => (*reason, Action::Update, format!("{node}: {message}{}", components(&view.results, message))),
         End::Finished(NodeVerdict::Cancelled { .. }) | End::Cancelled => {
-            (Reason::Cancelled, Action::Cancel, format!("{node}: the run was cancelled"))
+            let components = components(&view.results, "");
+            (Reason::Cancelled, Action::Cancel, format!("{node}: the run was cancelled{components}"))
         }
         End::Planned => {
             let changes = view.plan.as_ref().map_or(0, |p| p.changes());
@@ -295,6 +296,46 @@ mod tests {
         let word = || word.to_owned();
         let package = Package { name: word(), version: word(), arch: word(), kind: word() };
         packages(&Survey { packages: vec![package; count], ..Survey::default() })
+    }
+
+    fn result(name: &str, outcome: Outcome, versions: (&str, &str), message: &str) -> ComponentResult {
+        ComponentResult {
+            name: name.to_owned(),
+            outcome,
+            reason: Reason::InstallerFailed,
+            before: versions.0.to_owned(),
+            after: versions.1.to_owned(),
+            exit_code: None,
+            started_at: None,
+            finished_at: None,
+            message: message.to_owned(),
+        }
+    }
+
+    /// Whoever reads events sees that something was done and not what; or the same words twice.
+    #[test]
+    fn the_event_about_the_end_says_what_changed_and_what_failed_once() {
+        let view = View {
+            results: vec![
+                result("a", Outcome::Updated, ("1", "2"), ""),
+                result("b", Outcome::Updated, ("", "3"), ""),
+                result("c", Outcome::Failed, ("1", "1"), "the installer of c ended with 1"),
+                result("d", Outcome::Failed, ("1", "1"), "the installer of d ended with 2"),
+                result("e", Outcome::UpToDate, ("1", "1"), ""),
+            ],
+            ..View::default()
+        };
+        let failed = NodeVerdict::Failed {
+            reason: Reason::InstallerFailed,
+            message: "the installer of c ended with 1 (and 1 more, see status.components)".into(),
+        };
+        let (_, _, note) = summary("db", &view, &End::Finished(failed));
+        assert_eq!(
+            note,
+            "db: the installer of c ended with 1 (and 1 more, see status.components): a 1 -> 2; b not installed -> 3; d Failed: the installer of d ended with 2"
+        );
+        let (_, _, note) = summary("db", &View::default(), &End::Cancelled);
+        assert_eq!(note, "db: the run was cancelled");
     }
 
     /// The longest words that an engine may say made an object that no API server takes.

@@ -1,15 +1,18 @@
 //! The life of one NodeUpdate: attempts, waits between them, the end.
 
 mod credentials;
+mod follow;
+mod pace;
 mod retry;
 mod status;
 
+use super::clean_up::is_missing;
 use super::render::Phase;
 use super::{Context, TaskControl, count};
 use crate::api::node_update::{Intent, NodeUpdateStatus};
-use crate::api::{NodeUpdate, condition};
+use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::failure::Failure;
-use crate::session::{self, End, Goal, ReturnPath, View};
+use crate::session::{self, CallbackOptions, End, Goal, Job, ReturnPath, View};
 use farrier_update::{Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -18,9 +21,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::Instrument as _;
-
-/// Statuses are written at most this often: what happens faster nobody can read.
-const WRITE_INTERVAL: Duration = Duration::from_millis(400);
 
 /// What a task does next.
 enum Next {
@@ -47,10 +47,11 @@ pub(super) async fn run(
         update: (**update).clone(),
         latest: Mutex::new((**update).clone()),
         old: update.status.clone().unwrap_or_default(),
+        shown: update.status.clone().unwrap_or_default(),
         view: View::default(),
         control,
         stop,
-        planning: 0,
+        run_is_gone: false,
         generation: None,
     };
     // One that has ended only has to be let go.
@@ -77,12 +78,15 @@ struct UpdateWorker<'a> {
     latest: Mutex<NodeUpdate>,
     /// The status as it was written last.
     old: NodeUpdateStatus,
+    /// The status as it was rendered last. It may not be written: see `pace`. The next one is rendered
+    /// from it, so that conditions keep the times at which they changed.
+    shown: NodeUpdateStatus,
     /// The last attempt's view.
     view: View,
     control: watch::Receiver<TaskControl>,
     stop: watch::Receiver<bool>,
-    /// Attempts that went into the plan: they do not count as tries to carry it out.
-    planning: u32,
+    /// The run was gone when an attempt began: nothing is installed for it any more.
+    run_is_gone: bool,
     /// Generation of the ManagedNode that the last attempt worked with.
     generation: Option<i64>,
 }
@@ -120,7 +124,7 @@ impl UpdateWorker<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        *self.stop.borrow()
+        *self.stop.borrow() || self.run_is_gone
     }
 
     /// Returns when the run is cancelled, if nothing can be on the machine.
@@ -138,8 +142,9 @@ impl UpdateWorker<'_> {
             return self.end(End::Cancelled, number).await;
         }
         self.note_first_attempt();
-        if let Some(message) = self.context.awaited(&self.update, goal, touched).await {
-            self.view.return_path = ReturnPath::Pending { message };
+        let awaited = self.context.awaited(&self.update, goal).await;
+        if let Some(awaited) = &awaited {
+            self.view.return_path = ReturnPath::Pending { message: awaited.message.clone() };
         }
         // Written before anything is done: a restart must know that something may be there.
         self.publish(&Phase::Working, number).await;
@@ -147,12 +152,18 @@ impl UpdateWorker<'_> {
         let active = self.context.metrics.sessions.hold();
         // Before it is read: an edit that falls in between is not claimed.
         self.generation = self.context.generation(&self.update);
+        let run = self.context.run_of(&self.update).await;
+        self.run_is_gone = run.is_none();
         let loaded = tokio::select! {
-            loaded = self.context.load(&self.update, goal, number, touched) => loaded,
+            loaded = self.load(run.as_deref(), goal, number, touched) => loaded,
             () = self.cancelled_untouched(touched) => {
                 Err(Failure::new(Reason::Cancelled, "cancelled before anything was put on the machine"))
             }
         };
+        let loaded = loaded.map(|job| Job {
+            callback: job.callback.map(|calls| CallbackOptions { awaited, ..calls }),
+            ..job
+        });
         let end = match &loaded {
             Ok(job) => {
                 tracing::info!("begins");
@@ -169,7 +180,30 @@ impl UpdateWorker<'_> {
             tracing::info!("the Secret was changed meanwhile; the attempt goes on with what is in it now");
             return Next::Attempt { number, goal, touched: touched || self.view.deploying };
         }
-        self.after(end, number, touched).await
+        self.after(end, number, touched, loaded.ok()).await
+    }
+
+    /// Reads what an attempt needs. Without the run all that is left to be done is to clean up.
+    async fn load(
+        &self,
+        run: Option<&UpdateRun>,
+        goal: Goal,
+        number: u32,
+        touched: bool,
+    ) -> Result<Job, Failure> {
+        match (run, goal) {
+            (Some(run), Goal::Inventory | Goal::Plan | Goal::Update) => {
+                self.context.load(&self.update, run, goal, number, touched).await
+            }
+            (None, _) if !touched => {
+                let run = &self.update.spec.run_ref.name;
+                Err(Failure::new(
+                    Reason::Cancelled,
+                    format!("UpdateRun {run} is gone; nothing was put on the machine"),
+                ))
+            }
+            (Some(_) | None, _) => self.context.load_clean_up(&self.update, number).await,
+        }
     }
 
     /// Measures how long the object waited for somebody to begin with it.
@@ -199,9 +233,9 @@ impl UpdateWorker<'_> {
             drop(send);
             (end, view)
         };
-        let ((end, view), written) = tokio::join!(work, self.follow(receive, number));
+        let ((end, view), statuses) = tokio::join!(work, self.follow(receive, number));
         self.view = view;
-        self.old = written;
+        (self.old, self.shown) = statuses;
         end
     }
 
@@ -217,43 +251,8 @@ impl UpdateWorker<'_> {
         ))
     }
 
-    /// Writes a status whenever the view has changed, until nobody changes it any more. Returns the
-    /// last one that was written.
-    async fn follow(&self, mut view: watch::Receiver<View>, number: u32) -> NodeUpdateStatus {
-        let (mut recorded, mut blocked, mut warned) = (false, false, false);
-        let mut written = self.old.clone();
-        while view.changed().await.is_ok() {
-            let now = view.borrow_and_update().clone();
-            if let Some(key) = now.first_key.as_ref().filter(|_| !recorded) {
-                recorded = true;
-                self.context.record_host_key(&self.update, key).await;
-            }
-            if let ReturnPath::Blocked { failure, fallback } = &now.return_path
-                && !blocked
-            {
-                blocked = true;
-                self.context.announce_blocked(&self.update, failure, *fallback).await;
-            }
-            if let Some(failure) = now.untrusted_peer.as_ref().filter(|_| !warned) {
-                warned = true;
-                self.context.announce_untrusted_peer(&self.update, failure).await;
-            }
-            let status = self.render(&written, &now, &Phase::Working, number);
-            if status != written && self.write(&status).await {
-                written = status;
-                let mut end = view.clone();
-                tokio::select! {
-                    // sleep: the pace of writing; the end of the session ends it.
-                    () = tokio::time::sleep(WRITE_INTERVAL) => {}
-                    () = async { while end.changed().await.is_ok() {} } => {}
-                }
-            }
-        }
-        written
-    }
-
     /// What follows an attempt.
-    async fn after(&mut self, end: End, number: u32, touched: bool) -> Next {
+    async fn after(&mut self, end: End, number: u32, touched: bool, job: Option<Job>) -> Next {
         self.context.record(&self.update, &self.view, &end, self.generation).await;
         let abandoned = self.control.borrow().abandon;
         let dirty = match &self.view.clean {
@@ -263,7 +262,7 @@ impl UpdateWorker<'_> {
         };
         if self.is_cancelled() {
             if dirty && !abandoned {
-                self.clean_up(number).await;
+                Box::pin(self.clean_up(number, job)).await;
             }
             let end = match end {
                 End::Finished(_) => end,
@@ -280,7 +279,12 @@ impl UpdateWorker<'_> {
             Some((failure, Retry::At(at))) => Next::Wait { failure, number, at: time(at) },
             Some((_, Retry::GiveUp)) | None => {
                 if dirty && self.view.deploying {
-                    self.clean_up(number).await;
+                    Box::pin(self.clean_up(number, job)).await;
+                } else if let End::Failed(failure) = &end
+                    && dirty
+                    && is_missing(failure)
+                {
+                    self.view.clean = Some(Err(self.context.left_behind(&self.update, failure)));
                 }
                 self.end(end, number).await
             }

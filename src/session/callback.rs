@@ -5,6 +5,7 @@ use crate::callback::{Refusals, RunIdentity};
 use crate::failure::Failure;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -18,6 +19,9 @@ pub struct CallbackOptions {
     pub plan: watch::Receiver<ResolvedTarget>,
     /// Keeps `plan` as the cluster wants it, and ends with the last of these.
     pub planner: Arc<AbortOnDropHandle<()>>,
+    /// How long to wait for a target if there is none, where the engine may not be reached in another
+    /// way and has begun nothing. `None`: not at all.
+    pub awaited: Option<Awaited>,
 }
 
 /// Where an engine is to call. A failure: it should call and cannot.
@@ -44,4 +48,20 @@ pub struct CallbackTarget {
     pub refusals: Arc<Refusals>,
     /// The callback server does not listen any more.
     pub closed: CancellationToken,
+}
+
+/// What an engine that must call waits for while nobody listens.
+#[derive(Debug, Clone)]
+pub struct Awaited {
+    /// In words, with the end of the wait.
+    pub message: String,
+    /// The end of the wait.
+    pub until: Instant,
+}
+
+impl CallbackOptions {
+    /// Why it is not known where to call; `None`: it is known.
+    pub(super) fn no_plan(&self) -> Option<Failure> {
+        self.plan.borrow().as_ref().err().cloned()
+    }
 }

@@ -46,7 +46,7 @@ impl Session<'_> {
             let since = Instant::now();
             let talked = match calls.as_mut().filter(|_| deployed.calls_back) {
                 Some(calls) => self.serve_callbacks(&machine, calls, call.take()).await,
-                None => machine.talk(&deployed, &self.engine_api).await,
+                None => self.talk(&machine, &deployed).await,
             };
             if self.engine_api.is_retired() && !self.is_replacing() {
                 return Ok(machine);
@@ -85,6 +85,15 @@ impl Session<'_> {
                 // The engine was faster.
                 stream = called => call = Some(stream),
             }
+        }
+    }
+
+    /// Talks to the engine through the SSH connection, until the stream ends or the callback server that
+    /// it waits for listens.
+    async fn talk(&self, machine: &Machine, deployed: &Deployed) -> Result<(), Failure> {
+        tokio::select! {
+            talked = machine.talk(deployed, &self.engine_api) => talked,
+            () = self.opened() => Ok(()),
         }
     }
 

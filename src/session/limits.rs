@@ -26,6 +26,10 @@ const PREPARATION: Duration = Duration::from_mins(10);
 /// How much longer than its timeout an installer is waited for that may not be interrupted.
 const OVERTIME: Duration = Duration::from_hours(6);
 
+/// For an installer whose baseline is not known any more, as in a clean-up after the run is gone: the
+/// ten minutes that a component has unless it says otherwise, and its preparation.
+const UNKNOWN_INSTALLER: Duration = Duration::from_mins(20);
+
 /// The slowest line, in bytes a second, and as many machines beside this one.
 const SLOWEST: u64 = 32 * 1024;
 
@@ -97,7 +101,7 @@ fn longest(components: &[Component]) -> Duration {
         let overtime = if component.interruptible { Duration::ZERO } else { OVERTIME };
         component.timeout.saturating_add(PREPARATION).saturating_add(overtime)
     };
-    components.iter().map(one).max().unwrap_or_default()
+    components.iter().map(one).max().unwrap_or(UNKNOWN_INSTALLER)
 }
 
 /// Whether an installation was begun, and not ended.

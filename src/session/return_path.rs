@@ -107,7 +107,7 @@ impl CallbackTarget {
 
 impl Job {
     /// How the engine is to call back; `None` where it is not to.
-    fn calls(&self) -> Option<&CallbackOptions> {
+    pub(super) fn calls(&self) -> Option<&CallbackOptions> {
         self.callback.as_ref().filter(|_| self.goal != super::Goal::CleanUp)
     }
 }
@@ -137,7 +137,7 @@ impl Session<'_> {
         let plan = match plan {
             Ok(plan) => plan,
             Err(failure) => {
-                self.block(failure);
+                self.without_plan(planned, failure);
                 return Ok(None);
             }
         };
@@ -161,6 +161,9 @@ impl Session<'_> {
         // Those that work now first; the others may work when a runner has taken over.
         addresses.sort_by_key(|address| !works(address));
         *self.told() = plan.addresses;
+        if self.is_shut() {
+            self.view.send_modify(|v| v.return_path = ReturnPath::Untried);
+        }
         let config = self.config(&plan.identity, addresses)?;
         Ok(Some(EngineCallback { config, tried: !tried.is_empty() }))
     }
@@ -294,12 +297,18 @@ impl Session<'_> {
 
     /// Whether the SSH session may be used for more than looking. What was begun is brought to its
     /// end in any case: nobody is served by half an installation that nobody tells of.
-    fn may_be_talked_to(&self) -> bool {
+    pub(super) fn may_be_talked_to(&self) -> bool {
         self.may_fall_back() || self.engine_api.is_greeted() && self.has_begun()
     }
 
     /// The engine, talked to through the SSH session, has said what came of its calls.
     pub(super) fn update_blocked(&self) {
+        if let Some(calls) = self.job.calls().filter(|_| self.is_shut()) {
+            // It may have begun something, and then nothing is waited for.
+            if let Some(failure) = calls.no_plan() {
+                self.without_plan(calls, failure);
+            }
+        }
         let dials = self.engine_api.dials();
         if let Some(failure) = self.blocked() {
             let recent = Instant::now().checked_sub(RECENT).unwrap_or_else(Instant::now);

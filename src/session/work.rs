@@ -98,6 +98,7 @@ impl Session<'_> {
             // Nothing was changed, so that the first reading is the last one.
             return Ok(self.finish(&plan, &readings));
         }
+        self.settled().await;
         if let Some(failure) = self.withheld() {
             if !self.has_begun() {
                 return Ok(self.withhold(&plan, &readings, &failure));
@@ -220,7 +221,7 @@ impl Session<'_> {
         events.iter().any(|e| matches!(&e.body, EventBody::TaskStarted { task, .. } if *task == apply))
     }
 
-    async fn stopped(&self) {
+    pub(super) async fn stopped(&self) {
         if self.stop.clone().wait_for(|stop| *stop).await.is_err() {
             std::future::pending::<()>().await;
         }

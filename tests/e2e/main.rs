@@ -29,6 +29,7 @@ mod limits;
 mod logged;
 mod lost;
 mod order;
+mod orphan;
 mod packages;
 mod patience;
 mod ports;

@@ -40,6 +40,40 @@ fn a_machine_that_is_off_is_tried_again_and_says_when() {
     });
 }
 
+/// A run that was planned first gives a machine up sooner than its `retries` say, because the operator
+/// was restarted meanwhile.
+#[test]
+fn attempts_that_made_the_plan_are_no_retries_even_after_a_restart() {
+    e2e("planned", async |site| {
+        let db = site.machine("db").up().await;
+        site.baseline("spring", &[site.held()]).await;
+        let mut spec = to("spring");
+        merge(&mut spec, json!({"strategy": {"retries": 1}, "desiredState": "Plan"}));
+        let run = site.run("r1", spec).await;
+        run.until("a plan", |r| r.reason("Planned") == "PlanOnly").await;
+        run.desire("Run").await;
+        db.is_slow().await;
+        site.operator.kill();
+        db.labctl("unplug").await;
+        site.operator.start();
+        // One attempt has made the plan, this is the first one to carry it out, and one may follow.
+        let update = run
+            .node_until("db", "the second attempt to fail", |u| {
+                u.reason("Succeeded") == "WaitingForRetry" || u.state("Succeeded") == "False"
+            })
+            .await;
+        assert_eq!(update.reason("Succeeded"), "WaitingForRetry", "{}", update.words("Succeeded"));
+        let status = update.status.expect("a status");
+        assert_eq!((status.attempt, status.planning_attempts), (Some(2), Some(1)));
+        db.labctl("plug").await;
+        db.let_go().await;
+        run.succeeds().await;
+        let update = run.node("db").await;
+        assert_eq!((db.slow_runs(), outcome(&update, "slow")), (1, "Updated"));
+        assert_eq!(update.status.expect("a status").attempt, Some(3));
+    });
+}
+
 /// A component that must never be interrupted is, which ruins devices; or it blocks its run without
 /// a word.
 #[test]

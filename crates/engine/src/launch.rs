@@ -179,8 +179,7 @@ fn busy(holder: Option<&LockHolder>) -> Failure {
         None => "another engine is at work on this machine; its process cannot be seen from here".into(),
     };
     // Its own name for itself: the kernel knows it as `exe`, by which it was started.
-    let holder =
-        holder.map(|LockHolder { pid, .. }| protocol::Holder { pid: *pid, name: PROGRAM.into() });
+    let holder = holder.map(|LockHolder { pid, .. }| protocol::Holder { pid: *pid, name: PROGRAM.into() });
     Failure { code: LaunchError::MachineBusy, message, holder }
 }
 

@@ -9,7 +9,7 @@ use crate::journal::OpenStep;
 use crate::lock_holder;
 use crate::step::{self, SESSION_VARIABLE};
 use crate::wait::{Obstacle, Report};
-use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Holder, StepExit, WaitFor};
+use farrier_protocol::{EventBody, FailureCode, Holder, Lease, LeaseKind, StepExit, WaitFor};
 use rustix::process::Pid;
 use std::fs;
 use std::thread;

@@ -3,10 +3,8 @@
 use super::*;
 use crate::exposure::fixtures::{run, selector};
 use crate::exposure::objects::ObjectTemplate;
-use k8s_openapi::api::networking::v1::{
-    NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicySpec,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
+use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyIngressRule};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// An egress policy as it was created.
 fn wanted() -> NetworkPolicy {
@@ -80,6 +78,11 @@ fn a_foreign_change_is_named_and_completely_undone() {
 fn a_policy_as_it_was_made_is_left_alone() {
     assert_eq!(differences(&made(), &wanted()), [""; 0]);
     assert_eq!(differences(&changed(|s| s.ingress = Some(Vec::new())), &wanted()), [""; 0]);
+    // An operator that was not told the labels of its pods selects all of its namespace.
+    let none = |labels| LabelSelector { match_labels: labels, match_expressions: None };
+    let mut all = wanted();
+    all.spec.as_mut().unwrap().pod_selector = Some(none(Some(BTreeMap::new())));
+    assert_eq!(differences(&changed(|s| s.pod_selector = Some(none(None))), &all), [""; 0]);
 }
 
 /// A stale cache must not cause a second repair and a second event.

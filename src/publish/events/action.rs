@@ -64,15 +64,14 @@ actions! {
     Distrust on "NodeUpdate" because "`CallbackUntrusted`",
     /// A host key was seen for the first time and will be trusted from now on.
     Connect on "NodeUpdate" because "`HostKeyRecorded`",
-    /// Components were installed or failed; one event for each reason, naming the components.
-    Install on "NodeUpdate" because "`Updated`, `RebootPending`, or the reason of the failure",
     /// The clean-up check on the machine found leftovers, or could not run.
     CleanUp on "NodeUpdate" because "`Leftovers`, `CleanupFailed`, `CleanupPending`",
     /// The runner of the machine is gone; the note names the runner that takes over.
     HandOver on "NodeUpdate" because "`RunnerLost`",
     /// An attempt failed and will be retried; the note says when.
     Retry on "NodeUpdate" because "`WaitingForRetry`",
-    /// Work on the machine has ended, successfully or not.
+    /// Work on the machine has ended, successfully or not; the note names the components that changed
+    /// and those that failed.
     Update on "NodeUpdate" because "as in the condition `Succeeded`",
     /// The inventory was taken and no other work was requested.
     Inventory on "NodeUpdate" because "`Succeeded`",

@@ -4,13 +4,13 @@ use super::{Next, UpdateWorker};
 use crate::api::condition;
 use crate::api::node_update::Intent;
 use crate::failure::Failure;
+use crate::runner::clean_up::is_missing;
 use crate::runner::count;
 use crate::runner::render::Phase;
-use crate::session::{self, End, Goal, View};
+use crate::session::{self, End, Goal, Job, View};
 use farrier_update::{Millis, NodeVerdict, Retry, after_failure, backoff};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -29,15 +29,14 @@ impl UpdateWorker<'_> {
             | End::Inventoried
             | End::Cancelled => return None,
         };
-        let retry = after_failure(failure.reason, number - self.planning, self.retries(), self.seed(), now());
+        // Attempts that went into the plan were no tries to carry it out.
+        let tries = number.saturating_sub(self.old.planning_attempts.unwrap_or(0));
+        let retry = after_failure(failure.reason, tries, self.retries(), self.seed(), now());
         Some((failure, retry))
     }
 
     fn retries(&self) -> u32 {
-        let namespace = self.update.namespace().unwrap_or_default();
-        let run =
-            self.context.caches.runs.get(&ObjectRef::new(&self.update.spec.run_ref.name).within(&namespace));
-        run.map_or(0, |run| run.spec.strategy.retries)
+        self.context.cached_run(&self.update).map_or(0, |run| run.spec.strategy.retries)
     }
 
     /// Spreads the attempts of machines that failed together.
@@ -49,38 +48,53 @@ impl UpdateWorker<'_> {
             .fold(0, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)))
     }
 
-    /// Goes back to a machine that was lost with our engine on it, some times.
-    pub(super) async fn clean_up(&mut self, number: u32) {
+    /// Goes back to a machine that was lost with our engine on it, some times. `last`: what the attempt
+    /// that has just ended went there with. It serves where its objects are gone meanwhile: whoever
+    /// deletes everything at once does not want engines left on machines.
+    pub(super) async fn clean_up(&mut self, number: u32, last: Option<Job>) {
         self.view.step = session::Step::CleaningUp;
         self.publish(&Phase::Working, number).await;
+        let last = last.map(|job| Job { goal: Goal::CleanUp, touched: true, callback: None, ..job });
         for attempt in 1..=CLEANING_ATTEMPTS {
-            let kept = self.view.clone();
-            let Ok(job) = self.context.load(&self.update, Goal::CleanUp, number, true).await else { return };
-            let (send, _) = watch::channel(View { deploying: true, ..View::default() });
-            let (_stop, stop) = watch::channel(true);
-            let end = tokio::select! {
-                end = session::run(&job, &self.context.tools, stop, &send) => end,
-                end = self.abandoned() => end,
+            let job = match self.context.load_clean_up(&self.update, number).await {
+                Err(failure) if is_missing(&failure) => last.clone().ok_or(failure),
+                loaded => loaded,
             };
-            // A wrong password that is offered again locks the account.
-            let lasting = matches!(&end, End::Failed(failure) if !failure.reason.retryable());
-            let seen = send.borrow().clone();
-            count::looked(&self.context.metrics, seen.clean.as_ref());
-            self.view = View {
-                clean: seen.clean.or(kept.clean),
-                leases: seen.leases,
-                leftovers: seen.leftovers,
-                ..kept
+            let failure = match &job {
+                Ok(job) => self.go_and_clean(job).await,
+                Err(failure) => Some(failure.clone()),
             };
-            if matches!(self.view.clean, Some(Ok(())))
-                || lasting
-                || attempt == CLEANING_ATTEMPTS
-                || self.control.borrow().abandon
-            {
+            // What is missing may be brought back. A wrong password that is offered again locks the
+            // account.
+            let lasting = failure.as_ref().is_some_and(|f| !f.reason.retryable() && !is_missing(f));
+            let over = lasting || attempt == CLEANING_ATTEMPTS;
+            if let (Err(failure), true) = (&job, over) {
+                self.view.clean = Some(Err(self.context.left_behind(&self.update, failure)));
+            }
+            if over || matches!(self.view.clean, Some(Ok(()))) || self.control.borrow().abandon {
                 return;
             }
             // sleep: a machine that was lost says nothing when it is back.
             tokio::time::sleep(backoff(attempt, self.seed())).await;
+        }
+    }
+
+    /// Cleans the machine, and keeps what the attempt before has found out. Returns what went wrong.
+    async fn go_and_clean(&mut self, job: &Job) -> Option<Failure> {
+        let (send, _) = watch::channel(View { deploying: true, ..View::default() });
+        let (_stop, stop) = watch::channel(true);
+        let end = tokio::select! {
+            end = session::run(job, &self.context.tools, stop, &send) => end,
+            end = self.abandoned() => end,
+        };
+        let seen = send.borrow().clone();
+        count::looked(&self.context.metrics, seen.clean.as_ref());
+        let kept = std::mem::take(&mut self.view);
+        self.view =
+            View { clean: seen.clean.or(kept.clean), leases: seen.leases, leftovers: seen.leftovers, ..kept };
+        match end {
+            End::Failed(failure) => Some(failure),
+            End::Finished(_) | End::Planned | End::Inventoried | End::Cancelled => None,
         }
     }
 
@@ -114,7 +128,8 @@ impl UpdateWorker<'_> {
         let intent = control.wait_for(|w| w.intent != Intent::Plan).await.map(|w| w.intent);
         match intent {
             Ok(Intent::Run) => {
-                self.planning = number;
+                // Unset in a plan that was made by an operator that did not record it yet.
+                self.old.planning_attempts.get_or_insert(number);
                 Next::Attempt { number: number + 1, goal: Goal::Update, touched: false }
             }
             Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,

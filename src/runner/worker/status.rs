@@ -27,11 +27,11 @@ impl UpdateWorker<'_> {
     /// Renders and writes until it is written: a state that matters must not be lost because the
     /// API server is busy or down.
     pub(super) async fn publish(&mut self, phase: &Phase, number: u32) {
-        let status = self.render(&self.old, &self.view, phase, number);
+        self.shown = self.render(&self.shown, &self.view, phase, number);
         let mut tries = 0;
-        while status != self.old {
-            if self.write(&status).await {
-                self.old = status;
+        while self.shown != self.old {
+            if self.write(&self.shown).await {
+                self.old = self.shown.clone();
                 return;
             }
             tries += 1;
@@ -88,9 +88,9 @@ impl UpdateWorker<'_> {
 
     /// Somebody else has written: reads what there is now, and whether it is ours to write to.
     async fn look_again(&self) -> Result<Ownership, kube::Error> {
-        let namespace = self.update.namespace().unwrap_or_default();
-        let api: Api<NodeUpdate> = Api::namespaced(self.context.client.clone(), &namespace);
-        let Some(fresh) = api.get_opt(&self.update.name_any()).await? else { return Ok(Ownership::Deleted) };
+        let Some(fresh) = self.api().get_opt(&self.update.name_any()).await? else {
+            return Ok(Ownership::Deleted);
+        };
         if fresh.uid() != self.update.uid() {
             return Ok(Ownership::Deleted);
         }
@@ -100,24 +100,37 @@ impl UpdateWorker<'_> {
         Ok(whose)
     }
 
-    /// The object may go: its finalizer is taken off.
+    /// The object may go: its finalizer is taken off. The version that is known is mostly the last one.
     pub(super) async fn release(&self) {
-        let api: Api<NodeUpdate> =
-            Api::namespaced(self.context.client.clone(), &self.update.namespace().unwrap_or_default());
+        let mut known = Some(self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let mut tries = 0;
         loop {
-            let released = match api.get(&self.update.name_any()).await {
-                Ok(fresh) if fresh.uid() == self.update.uid() && is_finished(&fresh) => {
-                    release(self.context, &fresh).await
-                }
-                Ok(_) => return,
-                Err(error) if publish::is_gone(&error) => return,
-                Err(error) => Err(error),
-            };
+            let released = self.remove_finalizer(known.take()).await;
             let Err(error) = released else { return };
             tracing::debug!(error = %chain(&error), "the finalizer stays for now");
+            if publish::is_conflict(&error) && tries == 0 {
+                tries += 1;
+                continue;
+            }
             tries += 1;
             tokio::time::sleep(backoff(tries, self.seed()).min(Duration::from_secs(30))).await;
         }
+    }
+
+    /// Takes the finalizer off this version of the object, or off the one that there is now. One that
+    /// has not ended, as far as its status says, keeps it.
+    async fn remove_finalizer(&self, known: Option<NodeUpdate>) -> Result<(), kube::Error> {
+        let current = match known.filter(is_finished) {
+            Some(known) => Some(known),
+            None => self.api().get_opt(&self.update.name_any()).await?,
+        };
+        match current.filter(|current| current.uid() == self.update.uid() && is_finished(current)) {
+            Some(current) => release(self.context, &current).await,
+            None => Ok(()),
+        }
+    }
+
+    fn api(&self) -> Api<NodeUpdate> {
+        Api::namespaced(self.context.client.clone(), &self.update.namespace().unwrap_or_default())
     }
 }

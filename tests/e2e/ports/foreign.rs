@@ -1,6 +1,7 @@
 //! Ports that somebody has who is not Farrier: before a run, between two, and while the operator is away.
 
 use super::sockets::{free_again, listening, remains};
+use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{bmc_tool, merge};
 use crate::harness::run::to;
 use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, wait};
@@ -197,5 +198,58 @@ fn what_is_begun_is_told_when_all_ports_are_lost() {
         all_is_installed_once(&run, &machines).await;
         drop(thief);
         free_again(&(64711..=64712), &BTreeSet::new()).await;
+    });
+}
+
+/// A machine that must not be served in another way fails for good because somebody else had the
+/// operator's port for a minute; nothing had been begun on it.
+#[test]
+fn a_pinned_machine_that_has_begun_nothing_waits_for_its_ports_and_then_goes_on() {
+    e2e("patient", async |site| {
+        site.operator.kill();
+        site.operator.options(&[
+            "--pod-ips=10.77.0.1",
+            "--host-ips=10.77.0.1,fd77::1",
+            "--host-ports=64771+2",
+        ]);
+        site.operator.start();
+        site.machine("pinned").spec(json!({"channel": "Callback"})).up().await;
+        let server = Server::start(site).await;
+        site.secret("repository", &[("ca.crt", &server.ca)]).await;
+        let script = b"#!/bin/sh\necho 2.0 >/etc/late.version\n";
+        let late = site.payload("late.sh", "2.0", "Script", script).with(json!({
+            "name": "late",
+            "detect": {"file": "/etc/late.version"},
+            "payload": {"url": server.at("/late.sh", Answer::Stalled(script.to_vec())), "secretRef": {"name": "repository"}},
+        }));
+        site.baseline("spring", &[late]).await;
+        let mut spec = to("spring");
+        merge(&mut spec, json!({"channel": "Callback", "callback": {"httpPort": 64771, "httpsPort": 64772}}));
+        let run = site.run("r1", spec).await;
+        server.is_asked("/late.sh").await;
+        site.operator.kill();
+        let thief = TcpListener::bind("[::]:64771").expect("the port of the operator that is gone");
+        server.release();
+        site.operator.start();
+        let update = run
+            .node_until("pinned", "the engine to be found and the ports to be waited for", |update| {
+                let ended = update.state("Succeeded") != "Unknown";
+                ended
+                    || update.reason("CallbackReachable") == "Exposing"
+                        && update.state("EngineDeployed") == "True"
+            })
+            .await;
+        let words = update.words("CallbackReachable");
+        assert_eq!(update.state("CallbackReachable"), "Unknown", "{words}");
+        let until = words.split("waits until ").nth(1).and_then(|rest| rest.split(' ').next());
+        let until: jiff::Timestamp = until.expect(&words).parse().expect("a time");
+        assert!(until > jiff::Timestamp::now(), "{words}");
+        drop(thief);
+        run.succeeds().await;
+        let update = run.node("pinned").await;
+        assert_eq!(outcome(&update, "late"), "Updated");
+        assert_eq!(update.state("CallbackReachable"), "True", "{}", update.words("CallbackReachable"));
+        assert_eq!(update.status.expect("a status").attempt, Some(1));
+        free_again(&(64771..=64772), &BTreeSet::new()).await;
     });
 }

@@ -4,7 +4,7 @@ use crate::machine::{Machine, is_alive, until};
 use crate::packages::{deb, empty_database};
 use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
-use farrier_protocol::{EventBody, Installer, Holder, StepExit, Wait, WaitFor};
+use farrier_protocol::{EventBody, Holder, Installer, StepExit, Wait, WaitFor};
 use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

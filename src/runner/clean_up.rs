@@ -1,0 +1,79 @@
+//! What a clean-up needs: the way to the machine and its credentials, and nothing of the run, which
+//! may be gone.
+
+use super::Context;
+use super::load::host_keys;
+use crate::api::managed_node::HostKeyPolicy;
+use crate::api::{NodeUpdate, condition};
+use crate::convert;
+use crate::failure::Failure;
+use crate::session::{Goal, Job};
+use farrier_update::{FailedDependency, Force, Reason};
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+impl Context {
+    /// What is needed to take back what is on a machine. Of the run only the baseline is used, if both
+    /// are still there: it says how long an installer may take that is still at work.
+    ///
+    /// # Errors
+    /// `NodeNotFound`, `SecretNotFound`, `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`,
+    /// `InternalError`.
+    pub(super) async fn load_clean_up(&self, update: &NodeUpdate, attempt: u32) -> Result<Job, Failure> {
+        let namespace = update.namespace().unwrap_or_default();
+        let node = self.node(update, &namespace)?;
+        let credentials = self.credentials(&node, &namespace).await?;
+        let baseline = self.cached_run(update).and_then(|run| run.spec.baseline_ref.clone());
+        let baseline =
+            baseline.and_then(|b| self.caches.baselines.get(&ObjectRef::new(&b.name).within(&namespace)));
+        Ok(Job {
+            session: update.uid().unwrap_or_default(),
+            run: update.spec.run_ref.name.clone(),
+            node: node.name_any(),
+            node_type: convert::type_name(node.spec.type_),
+            attempt,
+            goal: Goal::CleanUp,
+            touched: true,
+            target: convert::target(&node),
+            host_keys: host_keys(&node),
+            trust_first: node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,
+            credentials,
+            privilege: convert::privilege(node.spec.ssh.privilege),
+            components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
+            access: BTreeMap::new(),
+            force: Force::default(),
+            on_failed_dependency: FailedDependency::default(),
+            lease_seconds: self.lease_seconds,
+            wait_seconds: self.wait_seconds,
+            callback: None,
+        })
+    }
+
+    /// What stays on a machine to which nobody can go any more, and until when.
+    pub(super) fn left_behind(&self, update: &NodeUpdate, failure: &Failure) -> Failure {
+        let node = &update.spec.node_ref.name;
+        let missing = if failure.reason == Reason::NodeNotFound {
+            format!("ManagedNode {node} is gone")
+        } else {
+            failure.message.clone()
+        };
+        // The engine has been in contact until now at the latest.
+        let end = condition::now().0.checked_add(Duration::from_secs(self.lease_seconds));
+        let end = end.and_then(|end| end.round(jiff::Unit::Second));
+        let until = end.map_or_else(|_| "its lease ends".to_owned(), |end| end.to_string());
+        Failure::new(
+            Reason::CleanupPending,
+            format!(
+                "nobody can sign in to {node} to clean it: {missing}. An engine that is there, and what it has brought, stay until {until} at the latest, when its lease of {} s without contact ends: then it takes everything back by itself, after the installer that is at work if there is one",
+                self.lease_seconds
+            ),
+        )
+    }
+}
+
+/// Whether a clean-up fails because an object is missing that somebody may bring back.
+pub(super) fn is_missing(failure: &Failure) -> bool {
+    matches!(failure.reason, Reason::NodeNotFound | Reason::SecretNotFound)
+}

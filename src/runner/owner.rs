@@ -1,0 +1,105 @@
+//! The run that a NodeUpdate belongs to, and whether it is still there.
+//!
+//! A run cannot go while something of it may be on a machine: its finalizer keeps it. Somebody may
+//! take that off by hand, and then its NodeUpdates are on their own: nothing is installed for them any
+//! more, and what is on their machines is taken back.
+
+use super::{Context, is_finished};
+use crate::api::{NodeUpdate, UpdateRun};
+use crate::caches::Caches;
+use crate::failure::chain;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource, ResourceExt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// While the API server does not answer, it is asked this often.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Context {
+    /// The run of a NodeUpdate as the cache has it.
+    pub(super) fn cached_run(&self, update: &NodeUpdate) -> Option<Arc<UpdateRun>> {
+        cached_run(&self.caches, update)
+    }
+
+    /// The run of a NodeUpdate; `None`: it is gone, even if there is another one of its name. A cache
+    /// may lag, so that what it does not have is asked of the API server. Waits while that does not
+    /// answer.
+    pub(super) async fn run_of(&self, update: &NodeUpdate) -> Option<Arc<UpdateRun>> {
+        if let Some(run) = self.cached_run(update) {
+            return Some(run);
+        }
+        let api: Api<UpdateRun> =
+            Api::namespaced(self.client.clone(), &update.namespace().unwrap_or_default());
+        loop {
+            match api.get_opt(&update.spec.run_ref.name).await {
+                Ok(run) => return run.filter(|run| owns(run, update)).map(Arc::new),
+                Err(error) => {
+                    tracing::warn!(run = %update.spec.run_ref.name, error = %chain(&error), "the API server does not say whether the run is there; asked again");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
+                }
+            }
+        }
+    }
+}
+
+fn cached_run(caches: &Caches, update: &NodeUpdate) -> Option<Arc<UpdateRun>> {
+    let namespace = update.namespace().unwrap_or_default();
+    let run = caches.runs.get(&ObjectRef::new(&update.spec.run_ref.name).within(&namespace));
+    run.filter(|run| owns(run, update))
+}
+
+/// Whether a NodeUpdate is of this very run. One whose owner was taken off is of none.
+fn owns(run: &UpdateRun, update: &NodeUpdate) -> bool {
+    let owner = owner_uid(update);
+    owner.is_some() && owner == run.meta().uid.as_deref()
+}
+
+/// UID of the run that a NodeUpdate belongs to.
+pub(super) fn owner_uid(update: &NodeUpdate) -> Option<&str> {
+    let owner = update.owner_references().iter().find(|owner| owner.kind == UpdateRun::kind(&()));
+    owner.map(|owner| owner.uid.as_str())
+}
+
+/// NodeUpdates of a run, by namespace and name, that have not ended although the cache does not have
+/// the run any more.
+pub fn orphans(caches: &Caches, run: &ObjectRef<UpdateRun>) -> Vec<(String, String)> {
+    let updates = caches.updates.state();
+    let of_run = updates.iter().filter(|update| {
+        update.spec.run_ref.name == run.name && update.namespace() == run.namespace && !is_finished(update)
+    });
+    of_run
+        .filter(|update| cached_run(caches, update).is_none())
+        .map(|update| (update.namespace().unwrap_or_default(), update.name_any()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn update(owners: &Value) -> NodeUpdate {
+        serde_json::from_value(json!({
+            "metadata": {"name": "r-db", "namespace": "n", "ownerReferences": owners},
+            "spec": {"runRef": {"name": "r"}, "nodeRef": {"name": "db"}, "runner": "a", "intent": "Run"},
+        }))
+        .unwrap()
+    }
+
+    fn run(uid: &str) -> UpdateRun {
+        serde_json::from_value(
+            json!({"metadata": {"name": "r", "namespace": "n", "uid": uid}, "spec": {"selector": {}}}),
+        )
+        .unwrap()
+    }
+
+    /// A run that was made anew under the same name has the machines of the old one go on for it.
+    #[test]
+    fn a_run_of_the_same_name_is_another_run() {
+        let owner = |uid: &str| json!([{"apiVersion": "farrier.dev/v1alpha1", "kind": "UpdateRun", "name": "r", "uid": uid}]);
+        assert!(owns(&run("u-1"), &update(&owner("u-1"))));
+        assert!(!owns(&run("u-2"), &update(&owner("u-1"))));
+        assert!(!owns(&run("u-1"), &update(&json!([]))), "deleted with --cascade=orphan");
+    }
+}

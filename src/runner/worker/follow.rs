@@ -1,0 +1,72 @@
+//! Making an attempt visible while it goes on.
+
+use super::UpdateWorker;
+use super::pace::Pace;
+use crate::api::node_update::NodeUpdateStatus;
+use crate::runner::render::Phase;
+use crate::session::{ReturnPath, View};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// What an attempt has announced already: each is announced once.
+#[derive(Default)]
+struct Announced {
+    host_key: bool,
+    blocked: bool,
+    untrusted_peer: bool,
+}
+
+impl UpdateWorker<'_> {
+    /// Writes what the view shows, at the pace of [`Pace`], until the session ends. Returns the status
+    /// that was written last, and the one that was rendered last.
+    pub(super) async fn follow(
+        &self,
+        mut view: watch::Receiver<View>,
+        number: u32,
+    ) -> (NodeUpdateStatus, NodeUpdateStatus) {
+        let (mut written, mut shown) = (self.old.clone(), self.shown.clone());
+        let mut announced = Announced::default();
+        let mut pace = Pace::default();
+        loop {
+            tokio::select! {
+                changed = view.changed() => {
+                    if changed.is_err() {
+                        return (written, shown);
+                    }
+                    let now = view.borrow_and_update().clone();
+                    self.announce_once(&now, &mut announced).await;
+                    let status = self.render(&shown, &now, &Phase::Working, number);
+                    if status != shown {
+                        shown = status;
+                        pace.changed(Instant::now());
+                    }
+                }
+                () = pace.wait() => {
+                    if shown == written || self.write(&shown).await {
+                        written = shown.clone();
+                        pace.written();
+                    } else {
+                        pace.failed(Instant::now());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn announce_once(&self, now: &View, announced: &mut Announced) {
+        if let Some(key) = now.first_key.as_ref().filter(|_| !announced.host_key) {
+            announced.host_key = true;
+            self.context.record_host_key(&self.update, key).await;
+        }
+        if let ReturnPath::Blocked { failure, fallback } = &now.return_path
+            && !announced.blocked
+        {
+            announced.blocked = true;
+            self.context.announce_blocked(&self.update, failure, *fallback).await;
+        }
+        if let Some(failure) = now.untrusted_peer.as_ref().filter(|_| !announced.untrusted_peer) {
+            announced.untrusted_peer = true;
+            self.context.announce_untrusted_peer(&self.update, failure).await;
+        }
+    }
+}

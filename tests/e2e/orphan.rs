@@ -1,0 +1,123 @@
+//! NodeUpdates that are on their own: the finalizer of their run was taken off by hand, and the run,
+//! sometimes with all that it refers to, is gone in the middle of the work.
+
+use crate::harness::payload::bmc_tool;
+use crate::harness::run::to;
+use crate::harness::{Conditions, Machine, Run, Site, e2e, wait};
+use farrier::api::{ManagedNode, NodeUpdate, UpdateRun};
+use farrier::publish::Kind;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use std::time::Duration;
+
+/// A machine in the middle of a slow script, with another component behind it.
+async fn at_work(site: &Site) -> (Machine, Run<'_>) {
+    let db = site.machine("db").up().await;
+    site.baseline("spring", &[site.held(), bmc_tool("2.0")]).await;
+    let run = site.run("r1", to("spring")).await;
+    db.is_slow().await;
+    (db, run)
+}
+
+/// What people do to a run that does not go: `kubectl patch --type=merge` and `kubectl delete`.
+async fn force_away(site: &Site, run: &Run<'_>) {
+    let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    let api = site.api::<UpdateRun>();
+    api.patch(&run.name, &PatchParams::default(), &none).await.expect("a run without finalizer");
+    run.delete().await;
+    run.gone().await;
+}
+
+async fn delete<K: Kind>(site: &Site, name: &str) {
+    site.api::<K>().delete(name, &DeleteParams::default()).await.expect("a deleted object");
+}
+
+/// Lets the script end when the engine knows that nothing follows: it hears of that with the answer to
+/// one of its heartbeats, of which there is one each second.
+async fn ends_alone(site: &Site, db: &Machine) {
+    wait::until("the operator to see that the run is gone", wait::LIMIT, async || {
+        let told = site.operator.log().contains("its UpdateRun is gone");
+        if told { Ok(()) } else { Err("it has not seen it".to_owned()) }
+    })
+    .await;
+    db.engine().await;
+    wait::pass(Duration::from_secs(3)).await;
+    db.let_go().await;
+}
+
+/// Waits until the NodeUpdate does not exist any more. The cluster's garbage collector deletes it, and
+/// its finalizer keeps it until the operator is done with its machine.
+async fn goes(site: &Site) {
+    wait::until("the NodeUpdate to go", wait::LIMIT, async || {
+        match site.api::<NodeUpdate>().get_opt("r1-db").await.expect("an answer") {
+            None => Ok(()),
+            Some(update) => Err(format!("{}; {}", update.words("Succeeded"), update.words("TornDown"))),
+        }
+    })
+    .await;
+}
+
+/// An impatient `kubectl patch`, or `kubectl delete` of everything that was applied, leaves engines on
+/// machines until their lease ends, or installs for a run that does not exist any more.
+#[test]
+fn a_machine_whose_run_was_forced_away_with_all_it_refers_to_is_cleaned_and_nothing_more_is_installed() {
+    e2e("forced", async |site| {
+        let (db, run) = at_work(site).await;
+        delete::<ManagedNode>(site, "db").await;
+        delete::<Secret>(site, "db").await;
+        force_away(site, &run).await;
+        ends_alone(site, &db).await;
+        goes(site).await;
+        assert_eq!(db.traces(), Vec::<String>::new(), "it went before its machine was clean");
+        assert_eq!(db.slow_runs(), 1);
+        assert_eq!(db.file("/etc/bmc-tool.version"), None, "nothing is begun for a run that is gone");
+    });
+}
+
+/// The same while no operator was there to see it, and with a run of the same name made anew: what
+/// the new one wants must not be done for the old one.
+#[test]
+fn a_machine_whose_run_was_forced_away_without_an_operator_is_cleaned_when_there_is_one() {
+    e2e("unseen", async |site| {
+        let (db, run) = at_work(site).await;
+        site.operator.kill();
+        force_away(site, &run).await;
+        site.run("r1", json!({"operation": "Inventory", "desiredState": "Pause"})).await;
+        site.operator.start();
+        ends_alone(site, &db).await;
+        goes(site).await;
+        assert_eq!(db.traces(), Vec::<String>::new(), "it went before its machine was clean");
+        assert_eq!((db.slow_runs(), db.file("/etc/bmc-tool.version")), (1, None));
+        run.desire("Run").await;
+        run.succeeds().await;
+    });
+}
+
+/// Nobody can sign in any more, and nobody is told that something stays on the machine, nor for how
+/// long; or the NodeUpdate keeps its namespace from being deleted for ever.
+#[test]
+fn what_stays_on_a_machine_that_nobody_can_sign_in_to_is_told_with_its_end() {
+    e2e("locked-out", async |site| {
+        site.operator.kill();
+        site.operator.options(&["--lease-seconds", "30"]);
+        site.operator.start();
+        let (db, run) = at_work(site).await;
+        site.operator.kill();
+        delete::<ManagedNode>(site, "db").await;
+        delete::<Secret>(site, "db").await;
+        force_away(site, &run).await;
+        site.operator.start();
+        goes(site).await;
+        let left =
+            "CleanupPending NodeUpdate/r1-db: nobody can sign in to db to clean it: ManagedNode db is gone";
+        site.told(left).await;
+        let events = site.events().await;
+        let told = events.iter().find(|event| event.starts_with(left)).expect("the event");
+        assert!(told.contains("stay until 20"), "{told}");
+        assert_eq!(db.engines().len(), 1, "it is there, as was said");
+        // It takes everything back by itself, which is tried elsewhere and takes its time.
+        db.labctl("rm").await;
+        site.forget(&db);
+    });
+}

@@ -1,7 +1,10 @@
 //! What the operator knows of the cluster: one watch per kind and namespace, shared by all its parts.
 
+mod find;
 mod fresh;
 mod merged;
+
+pub use fresh::Compared;
 
 use crate::api::{Baseline, LABEL_RUN_UID, ManagedNode, NodeUpdate, UpdateRun};
 use crate::metrics::{Counters, Metrics};

@@ -10,6 +10,7 @@ mod dependents;
 mod lead;
 mod managed_node;
 mod own_writes;
+mod selections;
 mod update_run;
 
 use crate::caches::{Caches, Change};
@@ -24,6 +25,7 @@ use dependents::{Dependents, waits_for_ports};
 use kube::{Client, ResourceExt};
 pub use lead::lead;
 pub(crate) use own_writes::OwnWrites;
+pub(crate) use selections::Selections;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -64,6 +66,8 @@ pub struct Context {
     pub exposer: Exposer,
     /// What was created and is not in the caches yet.
     pub(crate) own_writes: OwnWrites,
+    /// What runs select whose list of nodes is not recorded yet.
+    pub(crate) selections: Selections,
 }
 
 /// Namespace and name.
@@ -153,6 +157,9 @@ async fn note(
                 context.own_writes.forget_run(&namespace, &run.name);
             }
             let key = (namespace, run.name);
+            if found.is_none() {
+                context.selections.forget(&key);
+            }
             if dependents.ports_are_freed(&key, found.as_deref()) {
                 waiting_for_ports(context).into_iter().for_each(&mut mark);
             }

@@ -12,7 +12,7 @@
 //! engine take everything back. Knows neither Kubernetes nor the API types.
 
 mod await_listener;
-mod await_listener;
+mod callback;
 mod connect;
 mod diagnosis;
 mod foreign;

@@ -51,13 +51,15 @@ spec:
 YAML
 }
 
-# run_of NAME GROUP BASELINE CONCURRENT: the manifest of an UpdateRun.
+# run_of NAME GROUP BASELINE CONCURRENT: the manifest of an UpdateRun. Its machines are made moments
+# before it, and those of a real fleet long before: it does not wait whether others come.
 run_of() {
   cat <<YAML
 apiVersion: farrier.dev/v1alpha1
 kind: UpdateRun
 metadata: {name: $1, namespace: fleet}
-spec: {selector: {matchLabels: {group: $2}}, baselineRef: {name: $3}, strategy: {maxConcurrent: $4}}
+spec:
+  {selector: {matchLabels: {group: $2}}, baselineRef: {name: $3}, strategy: {maxConcurrent: $4}, arrivalTimeout: 0s}
 YAML
 }
 

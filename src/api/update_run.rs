@@ -109,10 +109,28 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self.httpPort == oldSelf.httpPort && self.httpsPort == oldSelf.httpsPort && self.?ftpPort == oldSelf.?ftpPort && self.onConflict == oldSelf.onConflict && self.exposure == oldSelf.exposure").message("callback is immutable: make a new UpdateRun"))]
     pub callback: Callback,
 
+    /// How long the run waits for objects that it needs and that do not exist yet, counted from when
+    /// Farrier sees the run first: nodes that its selector matches, the baseline, Secrets of nodes and
+    /// of payloads. It goes on as soon as they are there, and ends when they are not there in time. 0s:
+    /// it does not wait. The order in which objects are applied does not matter as long as all of them
+    /// are there within this time.
+    ///
+    /// The list of nodes is recorded once, when no further node has come for 3 s. Where all nodes were
+    /// created more than 3 s before the run, and with 0s, it is recorded at once.
+    #[serde(default = "two_minutes")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("arrivalTimeout is immutable: make a new UpdateRun"))]
+    pub arrival_timeout: Span,
+
     /// How long the finished run is kept, for instance 168h. Without it: until it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("ttlAfterFinished is immutable: make a new UpdateRun"))]
     pub ttl_after_finished: Option<Span>,
+}
+
+/// Tools that apply many manifests are through within seconds, and operators that make Secrets of
+/// external sources within a minute; a typing error should not go unnoticed for much longer.
+fn two_minutes() -> Span {
+    Span::from("2m")
 }
 
 /// What should happen with the run.

@@ -168,6 +168,7 @@ async fn work(
         heartbeat: instruments.controller(),
         exposer,
         own_writes: controllers::OwnWrites::default(),
+        selections: controllers::Selections::default(),
     };
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {

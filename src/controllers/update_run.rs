@@ -9,8 +9,10 @@ pub(super) use observe::facts;
 use super::Context;
 use crate::api::update_run::UpdateRunStatus;
 use crate::api::{ABANDON_ANNOTATION, UpdateRun, condition};
+use crate::caches::Compared;
 use crate::publish::{self, CONTROLLER};
 use farrier_update::run::{Decision, Effect, Wake, decide};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use std::time::Duration;
 
@@ -27,6 +29,10 @@ const IDLE_PART: usize = 4;
 
 /// How long a cache takes to catch up with a change, with room to spare.
 const CATCH_UP: Duration = Duration::from_millis(200);
+
+/// After this time at the latest, caches that lagged behind the API server are compared with it again.
+/// A change that arrives earlier has the run decided at once.
+const COMPARE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether nothing follows any more.
 pub(super) fn is_finished(run: &UpdateRun) -> bool {
@@ -47,8 +53,7 @@ pub(super) async fn reconcile(
         act::abandon(context, &run, &observe::own_updates(context, &run)).await?;
         return Ok(None);
     }
-    let view = observe::observe(context, &run);
-    let decision = decide(&view.observed);
+    let (view, decision) = decide_run(context, &run).await?;
     // Whoever does not lead any more begins nothing, and has nothing to say.
     let run = match act::act(context, run, &decision.effects, &view.machines).await {
         Err(error) if publish::is_conflict(&error) => return Ok(Some(CATCH_UP)),
@@ -73,7 +78,9 @@ pub(super) async fn reconcile(
     };
     // Whose turn was recorded is begun at once.
     let recorded = later.is_none() && turns(&decision) > 0;
-    Ok(wake.into_iter().chain(later).chain(recorded.then_some(Duration::ZERO)).min())
+    let again =
+        recorded.then_some(Duration::ZERO).into_iter().chain(decision.confirm.then_some(COMPARE_AGAIN));
+    Ok(wake.into_iter().chain(later).chain(again).min())
 }
 
 /// How many machines have their turn by a decision.
@@ -95,6 +102,30 @@ fn turns(decision: &Decision) -> usize {
 fn are_many(turns: usize, in_progress: u32) -> bool {
     let in_progress = usize::try_from(in_progress).unwrap_or(usize::MAX);
     turns > 0 && turns.saturating_mul(IDLE_PART) >= in_progress
+}
+
+/// Observes and decides. If the decision depends on the caches being complete, they are compared with
+/// the API server and the decision is made again. If they lag behind, the run waits for them.
+async fn decide_run(context: &Context, run: &UpdateRun) -> Result<(observe::View, Decision), kube::Error> {
+    let view = observe::observe(context, run, false);
+    let decision = decide(&view.observed);
+    if !decision.confirm {
+        return Ok((view, decision));
+    }
+    let recorded = run.status.as_ref().is_some_and(|s| s.nodes.is_some());
+    let what = Compared {
+        namespace: &namespace(run),
+        // The labels of a recorded node may have changed since.
+        nodes: if recorded { LabelSelector::default() } else { run.spec.selector.clone() },
+        baseline: run.spec.baseline_ref.as_ref().map(|reference| reference.name.as_str()),
+    };
+    if !context.caches.shows(&context.client, &what).await? {
+        tracing::info!("a cache is behind the API server; the decision waits for it");
+        return Ok((view, decision));
+    }
+    let view = observe::observe(context, run, true);
+    let decision = decide(&view.observed);
+    Ok((view, decision))
 }
 
 /// Writes the status if it says anything new, and tells by events what is worth telling. Returns

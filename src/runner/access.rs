@@ -73,7 +73,7 @@ impl Context {
             Ok(mut keys) => (format!("secret {name}"), keys.data.remove(CERTIFICATES).map(|bytes| bytes.0)),
             Err(failure) if failure.reason == Reason::SecretNotFound => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-                let Some(map) = ask(&api, "config map", name).await? else {
+                let Some(map) = ask(&format!("ConfigMap {name}"), || api.get_opt(name)).await? else {
                     return Err(Failure::new(
                         Reason::SecretNotFound,
                         format!(

@@ -23,7 +23,7 @@ impl Context {
     /// `InternalError`.
     pub(super) async fn load_clean_up(&self, update: &NodeUpdate, attempt: u32) -> Result<Job, Failure> {
         let namespace = update.namespace().unwrap_or_default();
-        let node = self.node(update, &namespace)?;
+        let node = self.node(update, &namespace).await?;
         let credentials = self.credentials(&node, &namespace).await?;
         let baseline = self.cached_run(update).and_then(|run| run.spec.baseline_ref.clone());
         let baseline =

@@ -6,7 +6,6 @@ use crate::api::update_run::{Operation, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::convert;
 use crate::failure::{Failure, chain};
-use crate::publish::is_gone;
 use crate::session::{Awaited, Goal, Job};
 use crate::ssh::Credentials;
 use crate::ssh::auth::{read_certificate, read_key};
@@ -14,9 +13,7 @@ use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 
 /// While the API server is away, it is asked this often.
@@ -40,10 +37,12 @@ impl Context {
         touched: bool,
     ) -> Result<Job, Failure> {
         let namespace = update.namespace().unwrap_or_default();
-        let node = self.node(update, &namespace)?;
+        let node = self.node(update, &namespace).await?;
         supported(&node, run)?;
         let baseline = match (&run.spec.baseline_ref, goal) {
-            (Some(baseline), Goal::Plan | Goal::Update) => Some(self.baseline(&baseline.name, &namespace)?),
+            (Some(baseline), Goal::Plan | Goal::Update) => {
+                Some(self.baseline(&baseline.name, &namespace).await?)
+            }
             (Some(_), Goal::Inventory | Goal::CleanUp) | (None, _) => None,
         };
         let credentials = self.credentials(&node, &namespace).await?;
@@ -76,8 +75,9 @@ impl Context {
 
     /// The generation of the machine's spec that is known now.
     pub(super) fn generation(&self, update: &NodeUpdate) -> Option<i64> {
-        let node = self.node(update, &update.namespace().unwrap_or_default());
-        node.ok().and_then(|node| node.meta().generation)
+        let node = ObjectRef::new(&update.spec.node_ref.name);
+        let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()));
+        node.and_then(|node| node.meta().generation)
     }
 
     /// What is in the machine's Secret now.
@@ -87,20 +87,26 @@ impl Context {
     /// `InternalError`.
     pub(super) async fn credentials_now(&self, update: &NodeUpdate) -> Result<Credentials, Failure> {
         let namespace = update.namespace().unwrap_or_default();
-        let node = self.node(update, &namespace)?;
+        let node = self.node(update, &namespace).await?;
         self.credentials(&node, &namespace).await
     }
 
     /// What the attempt waits for before it begins, if that is the ports of the run.
     pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal) -> Option<Awaited> {
         let namespace = update.namespace().unwrap_or_default();
-        let (node, run) = (self.node(update, &namespace).ok()?, self.cached_run(update)?);
+        let node = self.caches.nodes.get(&ObjectRef::new(&update.spec.node_ref.name).within(&namespace))?;
+        let run = self.cached_run(update)?;
         if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, &run).await }
     }
 
-    pub(super) fn node(&self, update: &NodeUpdate, namespace: &str) -> Result<Arc<ManagedNode>, Failure> {
+    pub(super) async fn node(
+        &self,
+        update: &NodeUpdate,
+        namespace: &str,
+    ) -> Result<Arc<ManagedNode>, Failure> {
         let name = &update.spec.node_ref.name;
-        self.caches.nodes.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
+        let find = || self.caches.node(&self.client, namespace, name);
+        ask(&format!("ManagedNode {name}"), find).await?.ok_or_else(|| {
             Failure::new(
                 Reason::NodeNotFound,
                 format!("ManagedNode {name} is gone; make it again, or delete the run. An engine that is still there takes everything back by itself"),
@@ -108,8 +114,9 @@ impl Context {
         })
     }
 
-    fn baseline(&self, name: &str, namespace: &str) -> Result<Arc<Baseline>, Failure> {
-        self.caches.baselines.get(&ObjectRef::new(name).within(namespace)).ok_or_else(|| {
+    async fn baseline(&self, name: &str, namespace: &str) -> Result<Arc<Baseline>, Failure> {
+        let find = || self.caches.baseline(&self.client, namespace, name);
+        ask(&format!("Baseline {name}"), find).await?.ok_or_else(|| {
             Failure::new(
                 Reason::BaselineNotFound,
                 format!("Baseline {name} is gone; make it again and start a new UpdateRun"),
@@ -119,7 +126,7 @@ impl Context {
 
     pub(super) async fn secret(&self, name: &str, namespace: &str, asked_by: &str) -> Result<Keys, Failure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let secret = ask(&api, "secret", name).await?.ok_or_else(|| {
+        let found = ask(&format!("Secret {name}"), || api.get_opt(name)).await?.ok_or_else(|| {
             Failure::new(
                 Reason::SecretNotFound,
                 format!(
@@ -127,7 +134,7 @@ impl Context {
                 ),
             )
         })?;
-        Ok(Keys { name: name.to_owned(), data: secret.data.unwrap_or_default() })
+        Ok(Keys { name: name.to_owned(), data: found.data.unwrap_or_default() })
     }
 
     pub(super) async fn credentials(
@@ -167,37 +174,6 @@ impl Context {
     }
 }
 
-/// Reads one object by its name. `None`: there is none. While the API server is away, it is asked
-/// again and again.
-///
-/// # Errors
-/// `InternalError` when the API server refuses.
-pub(super) async fn ask<K>(api: &Api<K>, kind: &str, name: &str) -> Result<Option<K>, Failure>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    loop {
-        match api.get(name).await {
-            Ok(object) => return Ok(Some(object)),
-            Err(error) if is_gone(&error) => return Ok(None),
-            Err(error @ kube::Error::Api(_)) => {
-                return Err(Failure::new(
-                    Reason::InternalError,
-                    format!(
-                        "{kind} {name} cannot be read: {}; check the operator's permissions",
-                        chain(&error)
-                    ),
-                ));
-            }
-            // The API server is away: without it nobody can be told either.
-            Err(error) => {
-                tracing::warn!(kind, name, error = %chain(&error), "the API server does not answer; asked again");
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
-        }
-    }
-}
-
 /// Host keys of a machine, as written by its owner or recorded on first use.
 pub(super) fn host_keys(node: &ManagedNode) -> Vec<String> {
     let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
@@ -205,6 +181,35 @@ pub(super) fn host_keys(node: &ManagedNode) -> Vec<String> {
     let mut keys = node.spec.ssh.host_keys.clone();
     keys.extend(recorded.filter(|_| trust_first && keys.is_empty()));
     keys
+}
+
+/// Asks the API server until it answers. While it is away or busy, nobody can be told either.
+pub(super) async fn ask<T, F>(what: &str, question: impl Fn() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    loop {
+        match question().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if is_refused(&error) => {
+                return Err(Failure::new(
+                    Reason::InternalError,
+                    format!("{what} cannot be read: {}; check the operator's permissions", chain(&error)),
+                ));
+            }
+            Err(error) => {
+                tracing::warn!(what, error = %chain(&error), "the API server does not answer; asked again");
+                // sleep: an API server does not tell when it is back.
+                tokio::time::sleep(RETRY_INTERVAL).await;
+            }
+        }
+    }
+}
+
+/// Whether the API server has understood the question and does not answer it. One that is busy or
+/// being restarted answers 429 or 5xx, and will answer.
+fn is_refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
 }
 
 /// What this version cannot do for a machine, said before anything is tried.

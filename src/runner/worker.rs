@@ -1,5 +1,6 @@
 //! The life of one NodeUpdate: attempts, waits between them, the end.
 
+mod arrive;
 mod credentials;
 mod follow;
 mod pace;
@@ -150,16 +151,9 @@ impl UpdateWorker<'_> {
         self.publish(&Phase::Working, number).await;
         let begun = Instant::now();
         let active = self.context.metrics.sessions.hold();
-        // Before it is read: an edit that falls in between is not claimed.
-        self.generation = self.context.generation(&self.update);
         let run = self.context.run_of(&self.update).await;
         self.run_is_gone = run.is_none();
-        let loaded = tokio::select! {
-            loaded = self.load(run.as_deref(), goal, number, touched) => loaded,
-            () = self.cancelled_untouched(touched) => {
-                Err(Failure::new(Reason::Cancelled, "cancelled before anything was put on the machine"))
-            }
-        };
+        let loaded = self.load(run.as_deref(), goal, number, touched).await;
         let loaded = loaded.map(|job| Job {
             callback: job.callback.map(|calls| CallbackOptions { awaited, ..calls }),
             ..job
@@ -183,8 +177,8 @@ impl UpdateWorker<'_> {
         self.after(end, number, touched, loaded.ok()).await
     }
 
-    /// Reads what an attempt needs. Without the run all that is left to be done is to clean up.
-    async fn load(
+    /// Reads what an attempt needs. Without the run, the only thing left to do is to clean up.
+    async fn read(
         &self,
         run: Option<&UpdateRun>,
         goal: Goal,

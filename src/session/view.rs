@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub struct View {
     /// What is being done.
     pub step: Step,
+    /// What the attempt waits for before it begins, with the deadline in its message.
+    pub awaited: Option<Failure>,
     /// The address that answered.
     pub address: Option<String>,
     /// The host key was accepted.
@@ -101,6 +103,8 @@ pub enum ReturnPath {
 /// What is being done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Step {
+    /// An object that the work needs does not exist yet.
+    Awaiting,
     /// On the way to the machine.
     #[default]
     Connecting,
@@ -125,6 +129,7 @@ impl Step {
     /// One word, or two, for a column.
     pub fn as_text(&self) -> String {
         match self {
+            Self::Awaiting => "WaitingForObjects".into(),
             Self::Connecting => "Connecting".into(),
             Self::Deploying => "Deploying".into(),
             Self::Surveying => "Surveying".into(),

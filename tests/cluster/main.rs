@@ -20,10 +20,12 @@
     reason = "tests and what they share: a panic is how a test fails"
 )]
 
+mod arrivals;
 mod columns;
 mod definitions;
 mod exposed;
 mod fields;
+mod gateway;
 mod leases;
 mod lifecycle;
 mod manifests;

@@ -59,6 +59,7 @@ async fn a_short_update_run_gets_the_documented_defaults() {
         "onFailedDependency": "OmitComponent",
         "force": {"downgrade": false, "rewrite": false},
         "callback": {"httpPort": 63001, "httpsPort": 63002, "onConflict": "Next", "exposure": "HostPort"},
+        "arrivalTimeout": "2m",
     });
     let given = [
         ("spec.strategy.retries", json!(2)),

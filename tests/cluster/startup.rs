@@ -27,10 +27,10 @@ pub(crate) fn farrier(arguments: &[&str]) -> Command {
 }
 
 /// A directory with everything that the operator needs except a cluster.
-struct Place(TempDir);
+pub(crate) struct Place(TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let engines = dir.path().join("engines");
         std::fs::create_dir(&engines).expect("a directory");
@@ -38,12 +38,12 @@ impl Place {
         Self(dir)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// Returns a command that starts the operator.
-    fn operator(&self) -> Command {
+    pub(crate) fn operator(&self) -> Command {
         let mut command = farrier(&["operator", "--engines"]);
         command.arg(self.path("engines")).arg("--cache-dir").arg(self.path("cache"));
         command.env("HOME", self.0.path());

@@ -15,6 +15,7 @@
     reason = "tests and what they share: a panic is how a test fails"
 )]
 
+mod arrivals;
 mod attacks;
 mod bad_input;
 mod callback;

@@ -16,7 +16,8 @@
 //! effect it goes on where it was, and no node is started twice; never more nodes are in
 //! flight than `maxConcurrent`; cancelling ends from any state; whatever is not at its end
 //! says what it waits for; a run at its end does nothing but disappear; no node is in
-//! flight for two runs.
+//! flight for two runs; nothing ends or is fixed for good on a view that may be behind;
+//! missing objects are waited for until a deadline, which is kept in whatever order they come.
 
 pub mod model;
 pub mod outcome;

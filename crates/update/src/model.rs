@@ -78,6 +78,31 @@ impl Millis {
     }
 }
 
+/// RFC 3339 in UTC with whole seconds, as the API server writes times: `2026-11-29T10:15:00Z`.
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1000;
+        let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+        let (year, month, day) = date(days);
+        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. The year is counted from
+/// March, so that the leap day is its last one (Howard Hinnant's `civil_from_days`).
+fn date(days: u64) -> (u64, u64, u64) {
+    // From 0000-03-01, in eras of 400 years, which all have the same number of days.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + next, month, day)
+}
+
 /// One component of a baseline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -295,6 +320,22 @@ mod tests {
         assert_eq!(Millis(1).after(Duration::MAX), Millis(u64::MAX));
         assert_eq!(Millis(5).since(Millis(9)), Duration::ZERO);
         assert_eq!(Millis(2000).since(Millis(500)), Duration::from_millis(1500));
+    }
+
+    /// A deadline that is told wrong has users look at the wrong moment.
+    #[test]
+    fn times_are_written_as_the_api_server_writes_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_796_040_900, "2026-11-30T12:15:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(Millis(seconds * 1000 + 999).to_string(), text);
+        }
+        assert!(Millis(u64::MAX).to_string().ends_with('Z'));
     }
 
     /// A kind whose name differs between the API and the messages sends users searching.

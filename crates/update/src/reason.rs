@@ -137,9 +137,11 @@ reasons! {
     AccountLocked: Lasting,
     /// The machine refused the login for another reason; the message repeats its words.
     AuthenticationFailed: Lasting,
-    /// The Secret of `credentialsRef` does not exist. Create it in the same namespace.
+    /// The Secret of `credentialsRef` or of a payload does not exist. Create it in the same namespace. A run
+    /// waits for it as long as `arrivalTimeout` says.
     SecretNotFound: Lasting,
-    /// The Secret lacks a key; the message says which. Add it.
+    /// The Secret lacks a key; the message says which. Add it. A run waits for it as long as `arrivalTimeout`
+    /// says.
     SecretIncomplete: Lasting,
     /// The login worked.
     Authenticated: News,
@@ -287,11 +289,12 @@ reasons! {
 
     /// The node does not exist any more.
     NodeNotFound: Lasting,
-    /// The baseline does not exist. Create it, and the run goes on.
+    /// The baseline does not exist. Create it: a run waits for it as long as `arrivalTimeout` says.
     BaselineNotFound: Lasting,
     /// The baseline cannot be carried out; the message says why. Create a corrected one and a new run.
     BaselineInvalid: Lasting,
-    /// The run's selector matches no node that may be updated. Check the labels.
+    /// The run's selector matches no node that may be updated. Check the labels. A run waits for nodes as long
+    /// as `arrivalTimeout` says.
     NoNodesSelected: Lasting,
     /// The run's selector cannot be read. Start a new run with a corrected one.
     SelectorInvalid: Lasting,
@@ -382,6 +385,19 @@ impl Reason {
             Class::Passing | Class::Away => true,
             Class::News | Class::Lasting | Class::Nowhere => false,
         }
+    }
+
+    /// Whether it means that an object is missing or incomplete which may still be created or completed.
+    /// A run waits for such objects until its deadline for arrivals.
+    pub const fn may_arrive(self) -> bool {
+        matches!(
+            self,
+            Self::SecretNotFound
+                | Self::SecretIncomplete
+                | Self::NodeNotFound
+                | Self::BaselineNotFound
+                | Self::NoNodesSelected
+        )
     }
 
     /// Whether it means that the machine was not reached at all.

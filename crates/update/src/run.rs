@@ -5,20 +5,24 @@
 //! ```
 //!
 //! This module holds what is observed, `run/decision.rs` what comes out. `run/decide.rs` has
-//! the order of the rules, `run/stop.rs` how a run comes to its end before its time,
+//! the order of the rules, `run/arrivals.rs` how long missing objects are waited for, `run/select.rs`
+//! which nodes a run has, `run/stop.rs` how a run comes to its end before its time,
 //! `run/begin.rs` how nodes are begun, `run/progress.rs` how one node stands, `run/runners.rs` who works on it, `run/paths.rs` what must be open for it,
 //! `run/status.rs` how it is told. How a node is
 //! updated is not known here: that is the runner's, with a NodeUpdate in between.
 
+mod arrivals;
 mod begin;
 mod decide;
 mod decision;
 mod paths;
 mod progress;
 mod runners;
+mod select;
 mod status;
 mod stop;
 
+pub use arrivals::{Arrivals, SETTLE};
 pub use decide::decide;
 pub use decision::{Cond, CondStatus, Counts, Decision, Effect, Failing, RunSummary, WaitingOn, Wake};
 pub use paths::{NetworkPaths, PathState};
@@ -37,7 +41,8 @@ use std::time::Duration;
 /// recorded turns and the end of the run, what was opened for it, and every NodeUpdate of it with its intent. Read them from the API server, or wait until the cache
 /// has caught up; otherwise more nodes than allowed may be begun, or one after the end.
 /// Everything else may be as old as it likes: phases, holds, the baseline, what the user
-/// wants.
+/// wants. Where that is not enough, the decision asks for a confirmed view, see
+/// [`Arrivals::confirmed`] and [`Decision::confirm`].
 ///
 /// Decisions about runs that share nodes are made and carried out one after the other, so
 /// that [`TargetFacts::claimed_by`] still holds when a node is begun.
@@ -49,6 +54,8 @@ pub struct Observed {
     pub run: RunFacts,
     /// Its baseline.
     pub baseline: BaselineFacts,
+    /// How long objects are waited for that do not exist yet.
+    pub arrivals: Arrivals,
     /// The ways between runners and machines.
     pub paths: NetworkPaths,
     /// The live runners. May be as old as it likes, too: what is handed to one that is gone is
@@ -162,6 +169,8 @@ pub enum BaselineFacts {
 pub struct TargetFacts {
     /// Whether the ManagedNode exists.
     pub exists: bool,
+    /// When the ManagedNode was created, by the API server's clock; zero if it does not exist.
+    pub created: Millis,
     /// Its `spec.hold`.
     pub hold: bool,
     /// Another run whose NodeUpdate on this node is in flight, see
@@ -212,9 +221,13 @@ impl UpdateFacts {
         match (&self.phase, self.intent) {
             (UpdatePhase::Done(_), _) | (UpdatePhase::Planned, Intent::Plan | Intent::Cancel) => false,
             (UpdatePhase::Planned, Intent::Run)
-            | (UpdatePhase::Pending | UpdatePhase::Working { .. } | UpdatePhase::WaitingForRetry { .. }, _) => {
-                true
-            }
+            | (
+                UpdatePhase::Pending
+                | UpdatePhase::Working { .. }
+                | UpdatePhase::Awaiting { .. }
+                | UpdatePhase::WaitingForRetry { .. },
+                _,
+            ) => true,
         }
     }
 }
@@ -239,6 +252,13 @@ pub enum UpdatePhase {
     Working {
         /// At what, for users.
         step: String,
+    },
+    /// Its runner waits for an object that the work needs and that does not exist yet.
+    Awaiting {
+        /// What is missing, see [`Reason::may_arrive`].
+        reason: Reason,
+        /// In words.
+        message: String,
     },
     /// An attempt failed, and another one follows.
     WaitingForRetry {

@@ -7,6 +7,8 @@
 
 #[path = "laws/law.rs"]
 mod law;
+#[path = "laws/order.rs"]
+mod order;
 #[path = "laws/story.rs"]
 mod story;
 #[path = "laws/world.rs"]
@@ -43,7 +45,9 @@ fn reconcile(
         law::effect(world, name, effect)?;
     }
     if cut.is_none() {
-        world.publish(name, version, &decision);
+        if world.publish(name, version, &decision) {
+            law::arrivals(world, name, seen, &decision)?;
+        }
         law::world(world)?;
     }
     Ok(decision)
@@ -164,8 +168,8 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
             }
         }
         Step::Exist { node, exists } => {
-            if let Some(node) = nodes.get(*node).and_then(|name| world.nodes.get_mut(name)) {
-                node.exists = *exists;
+            if let Some(name) = nodes.get(*node) {
+                world.exist(name, *exists);
             }
         }
         Step::Baseline { run, facts } => {
@@ -186,6 +190,19 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
         Step::Tick { seconds } => world.now = world.now.after(Duration::from_secs(*seconds)),
     }
     law::world(world)
+}
+
+/// Time passes until a run stops waiting for what does not come; false: none waits.
+fn pass(world: &mut World) -> bool {
+    let waits = |name: &RunName| world.runs[name].recorded.is_none() && world.runs[name].end.is_none();
+    let wakes =
+        world.alive().into_iter().filter(waits).filter_map(|name| match decide(&world.observe(&name)).wake {
+            Wake::At(at) => Some(at),
+            Wake::OnChange => None,
+        });
+    let Some(next) = wakes.min() else { return false };
+    world.now = next;
+    true
 }
 
 /// Good luck from now on, until nothing moves any more.
@@ -221,7 +238,7 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
             world.work(&key, Luck::Good);
             law::world(world)?;
         }
-        if quiet {
+        if quiet && !pass(world) {
             return Ok(());
         }
     }

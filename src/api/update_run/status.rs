@@ -27,6 +27,10 @@ pub struct UpdateRunStatus {
     #[serde(default)]
     pub counts: Counts,
 
+    /// Until when the run waits for objects that do not exist yet, see spec.arrivalTimeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival_deadline: Option<Time>,
+
     /// The machines that this run is about, decided once when it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<String>>,

@@ -14,10 +14,11 @@ use crate::runner;
 use farrier_network::Phase;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{
-    BaselineFacts, Intent, Limit, NodeEnd, Observed, RunEnd, RunFacts, TargetFacts, UpdateFacts, UpdatePhase,
+    Arrivals, BaselineFacts, Intent, Limit, NodeEnd, Observed, RunEnd, RunFacts, TargetFacts, UpdateFacts,
+    UpdatePhase,
 };
 use farrier_update::{Millis, NodeName, Reason, RunName};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
@@ -33,15 +34,17 @@ pub(super) struct View {
     pub(super) machines: Vec<ActiveMachine>,
 }
 
-/// Observes a run. Reads caches only.
-pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
+/// Observes a run. Reads caches only; `confirmed`: they were just compared with the API server.
+pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> View {
     let namespace = namespace(run);
     let updates = context.own_writes.updates(&context.caches, &namespace);
     let turns = turns(context, run, &updates);
+    let now = millis(&condition::now()).unwrap_or_default();
     let (names, selector_error) = target_names(context, run, &namespace);
     let mut targets = BTreeMap::new();
     let mut plan_digests = BTreeMap::new();
     let mut machines = Vec::new();
+    let arrivals = arrivals(context, run, &names, now, confirmed);
     for name in names {
         let node = context.caches.nodes.get(&ObjectRef::new(&name).within(&namespace));
         let own = updates.iter().find(|u| is_of(u, run) && u.spec.node_ref.name == name);
@@ -60,6 +63,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
             NodeName(name.clone()),
             TargetFacts {
                 exists: node.is_some(),
+                created: node.as_ref().map(|n| created(n.meta())).unwrap_or_default(),
                 hold: node.as_ref().is_some_and(|n| n.spec.hold),
                 claimed_by,
                 unfit,
@@ -68,16 +72,40 @@ pub(super) fn observe(context: &Context, run: &UpdateRun) -> View {
             },
         );
     }
-    let now = millis(&condition::now()).unwrap_or_default();
     let observed = Observed {
         now,
         run: run_facts(run, selector_error),
         baseline: baseline_facts(context, run, &namespace),
+        arrivals,
         paths: context.exposer.observe(run, &context.own_writes.runs(&context.caches), &machines, now),
         runners: assign::runners(context),
         targets,
     };
     View { observed, plan_digests, machines }
+}
+
+/// How long missing objects are waited for.
+fn arrivals(context: &Context, run: &UpdateRun, names: &[String], now: Millis, confirmed: bool) -> Arrivals {
+    let key = (namespace(run), run.name_any());
+    let changed = if run.status.as_ref().is_some_and(|s| s.nodes.is_some()) {
+        context.selections.forget(&key);
+        now
+    } else {
+        let uid = run.uid().unwrap_or_default();
+        context.selections.see(&key, &uid, names.iter().cloned().collect(), now)
+    };
+    Arrivals {
+        created: created(run.meta()),
+        timeout: run.spec.arrival_timeout.duration().unwrap_or_default(),
+        deadline: run.status.as_ref().and_then(|s| s.arrival_deadline.as_ref()).and_then(millis),
+        changed,
+        confirmed,
+    }
+}
+
+/// When an object was created, by the API server's clock.
+fn created(meta: &ObjectMeta) -> Millis {
+    meta.creation_timestamp.as_ref().and_then(millis).unwrap_or_default()
 }
 
 /// Whether something must be open for a machine: it is worked on, or its turn may come at any moment.
@@ -188,6 +216,7 @@ fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
     }
     match status.next_attempt_at.as_ref().and_then(millis) {
         Some(at) => UpdatePhase::WaitingForRetry { at, reason },
+        None if reason.may_arrive() => UpdatePhase::Awaiting { reason, message: succeeded.message.clone() },
         None => UpdatePhase::Working { step: status.step.clone().unwrap_or_default() },
     }
 }

@@ -7,7 +7,8 @@ use crate::api::{UpdateRun, condition};
 use crate::publish::Action;
 use farrier_update::plan::combined_digest;
 use farrier_update::run::{Cond, CondStatus, Decision, Effect, RunSummary};
-use farrier_update::{NodeName, Reason};
+use farrier_update::{Millis, NodeName, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
 /// A status names at most so many machines: details are in NodeUpdates.
@@ -49,6 +50,7 @@ pub(super) fn render(
         conditions,
         plan_digest: if complete { Some(combined_digest(&view.plan_digests)) } else { old.plan_digest },
         counts: counts(summary),
+        arrival_deadline: old.arrival_deadline.or_else(|| summary.arrival_deadline.map(time)),
         nodes,
         starting: names(&summary.starting),
         left_out,
@@ -86,6 +88,7 @@ fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {
         counts: _,
         starting: _,
         failing: _,
+        arrival_deadline: _,
         planned,
         progressing,
         exposed,
@@ -118,6 +121,12 @@ fn counts(summary: &RunSummary) -> Counts {
         cancelled,
     } = summary.counts;
     Counts { total, pending, in_progress, succeeded, failed, unreachable, cancelled }
+}
+
+/// A time for the API; the last one that it can write where this is later.
+fn time(at: Millis) -> Time {
+    let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
+    Time(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
 }
 
 fn names(nodes: &[NodeName]) -> Vec<String> {

@@ -285,12 +285,13 @@ fn succeeded(view: &View, phase: &Phase) -> Verdict {
                 failure.reason,
                 format!("lost in the middle, and called back for 5 min at most: {}", failure.message),
             ),
-            None => match waits_for(view, phase) {
-                Some(waiting) => Verdict::open(
+            None => match (&view.awaited, waits_for(view, phase)) {
+                (Some(missing), _) => Verdict::open(missing.reason, missing.message.clone()),
+                (None, Some(waiting)) => Verdict::open(
                     Reason::InProgress,
                     format!("{}: {}", view.step.as_text(), waiting.as_text()),
                 ),
-                None => Verdict::open(Reason::InProgress, view.step.as_text()),
+                (None, None) => Verdict::open(Reason::InProgress, view.step.as_text()),
             },
         },
         Phase::Planned => Verdict::open(

@@ -139,7 +139,7 @@ impl UpdateWorker<'_> {
     }
 }
 
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     Millis(u64::try_from(condition::now().0.as_millisecond()).unwrap_or(0))
 }
 

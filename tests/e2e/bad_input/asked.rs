@@ -92,7 +92,9 @@ fn a_run_waits_for_its_baseline_and_says_so() {
     e2e("late", async |site| {
         let machine = site.machine("db").up().await;
         let before = machine.snapshot().await;
-        let run = site.run("r1", to("later")).await;
+        let mut spec = to("later");
+        merge(&mut spec, json!({"arrivalTimeout": "2m"}));
+        let run = site.run("r1", spec).await;
         let waits = |run: &farrier::api::UpdateRun| run.reason("Succeeded") == "BaselineNotFound";
         let waiting = run.until("the run to say what it waits for", waits).await;
         let verdict = waiting.condition("Succeeded");

@@ -107,9 +107,10 @@ impl Site {
         self.create::<Baseline>(&baseline).await.expect("a Baseline that the API server accepts");
     }
 
-    /// Makes an UpdateRun. Without a selector in `spec` it selects every machine of the site.
+    /// Makes an UpdateRun. Without a selector in `spec` it selects every machine of the site; without
+    /// an arrivalTimeout it waits for nothing, because most tests make what it needs before.
     pub(crate) async fn run(&self, name: &str, spec: Value) -> Run<'_> {
-        let mut full = json!({"selector": {}});
+        let mut full = json!({"selector": {}, "arrivalTimeout": "0s"});
         payload::merge(&mut full, spec);
         let run = json!({
             "apiVersion": "farrier.dev/v1alpha1",

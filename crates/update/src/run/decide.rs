@@ -4,19 +4,22 @@
 //! 2. A run that must not go on is brought to its end: deleted, cancelled, not supported, or
 //!    without a usable selector or baseline.
 //! 3. Before the first node is begun, the list of nodes is recorded, and nothing else is
-//!    done in that decision.
+//!    done in that decision. What is missing for it is waited for until a deadline.
 //! 4. Nodes are begun in the order of their names, as many as `maxConcurrent` allows, and none
 //!    before the ways to it are open, nor before it is recorded that its turn has come.
 //! 5. When nothing is left to do, what was opened is closed, and then the run is at its end.
+//! 6. Nothing ends, and no list is recorded, because of an absence that only a cache shows.
 
+use super::arrivals::doubts_baseline;
 use super::begin::Begin;
 use super::paths;
 use super::progress::{Blocker, Fleet, NodeProgress};
+use super::select::{select, unconfirmed};
 use super::status::{State, render};
 use super::stop::{self, Stop};
 use super::{
-    BaselineFacts, Decision, Desired, Effect, Intent, Observed, RunEnd, Runners, UpdateFacts, UpdatePhase,
-    WaitingOn, Wake,
+    BaselineFacts, Decision, Desired, Effect, Intent, Observed, RunEnd, UpdateFacts, UpdatePhase, WaitingOn,
+    Wake,
 };
 use crate::model::{Millis, NodeName};
 use crate::reason::Reason;
@@ -36,10 +39,12 @@ pub fn decide(observed: &Observed) -> Decision {
     if let Some(stop) = Stop::of(observed) {
         return stop::decide(observed, &fleet, &stop);
     }
-    if !observed.run.targets_recorded {
-        return select(observed, &fleet);
+    let decision =
+        if observed.run.targets_recorded { advance(observed, &fleet) } else { select(observed, &fleet) };
+    if doubts_baseline(observed) {
+        return Decision { confirm: true, effects: Vec::new(), ..decision };
     }
-    advance(observed, &fleet)
+    decision
 }
 
 /// How often a run looks again that waits for another run. It does not watch that run's
@@ -100,7 +105,7 @@ fn conclude_wanting(
         | Effect::DeleteRun => &[],
     });
     let status = render(observed, fleet, begun.cloned(), state);
-    Decision { effects, waiting, status, wake }
+    Decision { effects, waiting, status, wake, confirm: false }
 }
 
 /// Rule 1.
@@ -118,50 +123,13 @@ fn finished(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
     Decision { effects: vec![Effect::DeleteRun], ..decision }
 }
 
-/// Rule 3.
-fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
-    let waiting = begun(observed, fleet);
-    if let Some((reason, message)) = brake(observed) {
-        return conclude(observed, fleet, Vec::new(), waiting, &State::Waiting { reason, message });
-    }
-    let existing = || observed.targets.iter().filter(|(_, facts)| facts.exists || facts.update.is_some());
-    let nodes: Vec<NodeName> = existing()
-        // A NodeUpdate without a recorded list: the status is old, and then this write is
-        // refused, or it was lost, and then what was begun stays in.
-        .filter(|(_, facts)| !facts.hold || facts.update.is_some())
-        .map(|(node, _)| node.clone())
-        .collect();
-    let left_out: Vec<NodeName> = existing()
-        .filter(|(_, facts)| facts.hold && facts.update.is_none())
-        .map(|(node, _)| node.clone())
-        .collect();
-    if !nodes.is_empty() {
-        let message = format!("{} nodes are selected; the list is being recorded", nodes.len());
-        let effects = vec![Effect::RecordTargets { nodes, left_out }];
-        let state = State::Moving { reason: Reason::InProgress, message };
-        return conclude(observed, fleet, effects, waiting, &state);
-    }
-    let message = if left_out.is_empty() {
-        "spec.selector matches no node; check the labels of the ManagedNodes in this namespace".to_owned()
-    } else {
-        format!("every node that spec.selector matches has spec.hold set: {}", names(&left_out))
-    };
-    let state = match observed.run.desired {
-        Desired::Plan => State::Waiting { reason: Reason::NoNodesSelected, message },
-        Desired::Run | Desired::Pause | Desired::Cancel => {
-            State::Ended(RunEnd { succeeded: false, reason: Reason::NoNodesSelected, message })
-        }
-    };
-    conclude(observed, fleet, Vec::new(), waiting, &state)
-}
-
 /// What the nodes wait for that have a NodeUpdate already.
-fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
+pub(super) fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
     fleet
         .nodes
         .iter()
         .filter_map(|(&node, progress)| match progress {
-            NodeProgress::Active(update) => Some((node.clone(), in_flight(update, &observed.runners))),
+            NodeProgress::Active(update) => Some((node.clone(), in_flight(update, observed))),
             NodeProgress::Idle { planned: true, blocker: _ } => Some((node.clone(), planned())),
             NodeProgress::Done(_)
             | NodeProgress::Due { .. }
@@ -171,7 +139,7 @@ fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
 }
 
 /// What keeps the run from beginning any node, without ending it.
-fn brake(observed: &Observed) -> Option<(Reason, String)> {
+pub(super) fn brake(observed: &Observed) -> Option<(Reason, String)> {
     if observed.run.desired == Desired::Pause {
         let message = "paused; set spec.desiredState to Run to go on".to_owned();
         return Some((Reason::Paused, message));
@@ -181,7 +149,8 @@ fn brake(observed: &Observed) -> Option<(Reason, String)> {
             let message = format!("baseline {name} does not exist; the run goes on when it is created");
             Some((Reason::BaselineNotFound, message))
         }
-        BaselineFacts::NotNeeded | BaselineFacts::Ready | BaselineFacts::Invalid { .. } => None,
+        BaselineFacts::Invalid { message } => Some((Reason::BaselineInvalid, message.clone())),
+        BaselineFacts::NotNeeded | BaselineFacts::Ready => None,
     }
 }
 
@@ -195,7 +164,7 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
             NodeProgress::Done(_) | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => {
                 continue;
             }
-            NodeProgress::Active(update) => in_flight(update, &observed.runners),
+            NodeProgress::Active(update) => in_flight(update, observed),
             NodeProgress::Due { planned } => begin.carry_out(node, *planned),
             NodeProgress::Idle { planned: true, blocker: _ } if begin.goal == Intent::Plan => planned(),
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Held) } => held(node),
@@ -213,6 +182,9 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     }
     let Begin { wants, begun, effects, .. } = begin.end();
     if effects.is_empty() && is_over(observed, fleet) {
+        if fleet.gone() > 0 && !observed.arrivals.confirmed {
+            return unconfirmed(observed, fleet, waiting);
+        }
         return stop::complete(observed, fleet, waiting);
     }
     let state = stand(observed, fleet, brake, begun.len(), &waiting);
@@ -254,9 +226,15 @@ fn stand(
         let slow =
             [Reason::WaitingForRunner, Reason::WaitingForRetry].into_iter().find(|&reason| some(reason));
         let works = begun > 0 || some(Reason::InProgress) || some(Reason::Cancelling);
-        let reason = if works { Reason::InProgress } else { slow.unwrap_or(Reason::InProgress) };
         let message = format!("{moving} of {total} nodes in progress, {over} at their end");
-        return State::Moving { reason, message };
+        if works {
+            return State::Moving { reason: Reason::InProgress, message };
+        }
+        if let Some((node, awaited)) = waiting.iter().find(|(_, on)| on.reason.may_arrive()) {
+            let message = format!("{message}; {node}: {}", awaited.message);
+            return State::Moving { reason: awaited.reason, message };
+        }
+        return State::Moving { reason: slow.unwrap_or(Reason::InProgress), message };
     }
     if observed.run.desired == Desired::Plan
         && fleet.planned() > 0
@@ -278,8 +256,8 @@ fn stand(
 }
 
 /// What a node waits for whose NodeUpdate is in flight.
-pub(super) fn in_flight(update: &UpdateFacts, runners: &Runners) -> WaitingOn {
-    if let Some(missing) = runners.missing(update) {
+pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn {
+    if let Some(missing) = observed.runners.missing(update) {
         return missing;
     }
     if update.intent == Intent::Cancel {
@@ -288,6 +266,9 @@ pub(super) fn in_flight(update: &UpdateFacts, runners: &Runners) -> WaitingOn {
     match &update.phase {
         UpdatePhase::Pending => waiting_on(Reason::WaitingForRunner, "waits for a runner to take it"),
         UpdatePhase::Working { step } => waiting_on(Reason::InProgress, step),
+        UpdatePhase::Awaiting { reason, message } => {
+            WaitingOn { reason: *reason, message: message.clone(), until: observed.arrivals.deadline }
+        }
         UpdatePhase::WaitingForRetry { at, reason } => WaitingOn {
             reason: Reason::WaitingForRetry,
             message: format!("the last attempt failed with {reason}; another one follows"),

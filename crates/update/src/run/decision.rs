@@ -16,6 +16,20 @@ pub struct Decision {
     pub status: RunSummary,
     /// When to decide again.
     pub wake: Wake,
+    /// Whether the view must be confirmed before the run may end or record its list of nodes. The
+    /// decision has no effects then: compare the caches with the API server, observe, decide again.
+    pub confirm: bool,
+}
+
+impl Decision {
+    /// The same decision, to be made again at this time at the latest.
+    pub(super) fn no_later_than(self, at: Millis) -> Self {
+        let wake = match self.wake {
+            Wake::At(sooner) if sooner <= at => Wake::At(sooner),
+            Wake::At(_) | Wake::OnChange => Wake::At(at),
+        };
+        Self { wake, ..self }
+    }
 }
 
 /// A change to the world. Each may be carried out twice without harm.
@@ -96,6 +110,8 @@ pub struct RunSummary {
     pub starting: Vec<NodeName>,
     /// Every node that failed or was not reached, sorted by name.
     pub failing: Vec<Failing>,
+    /// When the run stops waiting for objects that do not exist yet; `None` once it has ended.
+    pub arrival_deadline: Option<Millis>,
     /// Whether it is known what will be done.
     pub planned: Cond,
     /// Whether anything moves.

@@ -133,6 +133,11 @@ impl<'a> Fleet<'a> {
         self.count(|progress| matches!(progress, NodeProgress::Idle { blocker: Some(Blocker::Held), .. }))
     }
 
+    /// How many nodes do not exist any more and were never begun.
+    pub(super) fn gone(&self) -> usize {
+        self.count(|progress| matches!(progress, NodeProgress::Idle { blocker: Some(Blocker::Gone), .. }))
+    }
+
     /// How many nodes will not be touched any more, without anybody's doing.
     pub(super) fn over(&self) -> usize {
         self.count(|progress| match progress {

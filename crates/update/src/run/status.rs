@@ -87,6 +87,12 @@ pub(super) fn render(
         counts: count(fleet, rest),
         starting: begun.chain(fleet.due().cloned()).collect::<BTreeSet<_>>().into_iter().collect(),
         failing: failing(fleet),
+        arrival_deadline: match state {
+            State::Waiting { .. } | State::Moving { .. } | State::Stopping { .. } | State::Closing => {
+                Some(observed.arrivals.deadline(observed.now))
+            }
+            State::Ended(_) => None,
+        },
         planned: planned(observed, fleet, state),
         progressing: progressing(state),
         exposed: paths::exposed(observed, state),

@@ -1,5 +1,6 @@
 //! How a run comes to its end: by having done everything, or before its time.
 
+use super::arrivals::doubts_baseline;
 use super::begin::no_runner;
 use super::decide::{conclude, waiting_on};
 use super::progress::{Fleet, NodeProgress};
@@ -40,10 +41,13 @@ impl Stop {
             return Some(Self { reason: *reason, message: message.clone() });
         }
         match &observed.baseline {
-            BaselineFacts::Invalid { message } => {
+            BaselineFacts::Invalid { message } if !doubts_baseline(observed) => {
                 Some(Self { reason: Reason::BaselineInvalid, message: message.clone() })
             }
-            BaselineFacts::NotNeeded | BaselineFacts::Missing { .. } | BaselineFacts::Ready => None,
+            BaselineFacts::NotNeeded
+            | BaselineFacts::Missing { .. }
+            | BaselineFacts::Ready
+            | BaselineFacts::Invalid { .. } => None,
         }
     }
 }

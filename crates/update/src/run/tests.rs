@@ -1,6 +1,7 @@
 //! Single decisions: what is done, what is said, and when to look again.
 
 mod around;
+mod arrivals;
 
 use super::*;
 
@@ -26,7 +27,15 @@ fn run(desired: Desired) -> RunFacts {
 }
 
 fn free() -> TargetFacts {
-    TargetFacts { exists: true, hold: false, claimed_by: None, unfit: None, calls_back: false, update: None }
+    TargetFacts {
+        exists: true,
+        created: Millis(0),
+        hold: false,
+        claimed_by: None,
+        unfit: None,
+        calls_back: false,
+        update: None,
+    }
 }
 
 fn with(intent: Intent, phase: UpdatePhase) -> TargetFacts {
@@ -56,13 +65,26 @@ fn held(facts: TargetFacts) -> TargetFacts {
     TargetFacts { hold: true, ..facts }
 }
 
+/// Nothing is waited for, and the view is confirmed.
+fn nothing_to_come() -> Arrivals {
+    Arrivals { created: NOW, timeout: Duration::ZERO, deadline: None, changed: NOW, confirmed: true }
+}
+
 /// A run over the nodes `a`, `b`, `c` … that stand as given.
 fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Observed {
     let names = ('a'..='z').map(|name| NodeName(name.to_string()));
     let targets = names.zip(targets).collect();
     let runners = Runners::new([RunnerName::from("r0")], []);
     let (run, baseline) = (run(desired), BaselineFacts::Ready);
-    Observed { now: NOW, run, baseline, paths: NetworkPaths::free(), runners, targets }
+    Observed {
+        now: NOW,
+        run,
+        baseline,
+        arrivals: nothing_to_come(),
+        paths: NetworkPaths::free(),
+        runners,
+        targets,
+    }
 }
 
 /// The effects in short: `+a` gives a node its turn, `a:Run` starts it, `a=Cancel` changes its intent.
@@ -161,17 +183,16 @@ fn a_pause_lets_go_on_what_has_begun() {
 
 /// "It does nothing and does not say why" is what users of every such tool complain about.
 #[test]
-fn a_missing_baseline_is_waited_for_and_an_invalid_one_ends_the_run() {
+fn a_baseline_that_goes_is_waited_for_and_an_invalid_one_ends_the_run() {
     let mut seen = observed(Desired::Run, [free()]);
-    seen.run.targets_recorded = false;
     seen.baseline = BaselineFacts::Missing { name: "spring-2026".to_owned() };
     let decision = decide(&seen);
     assert_eq!((effects(&decision).as_str(), end(&decision)), ("", None));
-    assert_eq!(decision.status.planned.reason, Reason::BaselineNotFound);
     assert_eq!(
         decision.status.succeeded.message,
         "baseline spring-2026 does not exist; the run goes on when it is created"
     );
+    seen.run.targets_recorded = false;
     seen.baseline = BaselineFacts::Invalid { message: "spec.components: …".to_owned() };
     let decision = decide(&seen);
     assert_eq!(end(&decision), Some((false, Reason::BaselineInvalid)));

@@ -2,6 +2,7 @@
 
 use crate::world::{Opened, World};
 use farrier_update::model::{NodeName, RunName};
+use farrier_update::reason::Reason;
 use farrier_update::run::{
     BaselineFacts, CondStatus, Decision, Desired, Effect, Intent, NodeEnd, Observed, UpdateFacts,
     UpdatePhase, Wake, decide,
@@ -41,6 +42,8 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
     prop_assert!(!(begins || gives) || seen.run.targets_recorded, "begins before the list is recorded");
     targets(seen, decision)?;
     not_silent(seen, decision)?;
+    unconfirmed(seen, decision)?;
+    waits_until(seen, decision)?;
     if let Some(end) = &seen.run.finished {
         let says = status.end();
         prop_assert_eq!(says.as_ref(), Some(end), "something follows the end");
@@ -50,6 +53,73 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
     }
     if let Wake::At(at) = decision.wake {
         prop_assert!(at > seen.now, "wakes in the past, which is a busy loop");
+    }
+    Ok(())
+}
+
+/// Whether a run has a new end that rests on something being absent.
+fn ends_for_want(seen: &Observed, decision: &Decision) -> bool {
+    let end = decision.status.end().filter(|_| seen.run.finished.is_none());
+    end.is_some_and(|end| matches!(end.reason, Reason::NoNodesSelected | Reason::BaselineNotFound))
+}
+
+/// A view that may be behind ends nothing and fixes nothing.
+fn unconfirmed(seen: &Observed, decision: &Decision) -> Check {
+    let records = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
+    if decision.confirm {
+        prop_assert!(!seen.arrivals.confirmed && decision.effects.is_empty(), "{:?}", decision);
+        prop_assert_eq!(decision.status.end(), None);
+    }
+    if seen.arrivals.confirmed {
+        return Ok(());
+    }
+    prop_assert!(!records, "records a list from a view that may be behind");
+    prop_assert!(!ends_for_want(seen, decision), "ends for want of what may be there");
+    let by_user = seen.run.desired == Desired::Cancel || seen.run.deleting;
+    let new_end = seen.run.finished.is_none() && decision.status.end().is_some();
+    let gone = seen.targets.values().any(|facts| !facts.exists && facts.update.is_none());
+    prop_assert!(
+        !new_end || by_user || !(seen.run.targets_recorded && gone),
+        "ends without a node that may be there"
+    );
+    let invalid = matches!(seen.baseline, BaselineFacts::Invalid { .. });
+    prop_assert!(!new_end || by_user || !invalid || !seen.run.not_supported.is_empty(), "{:?}", decision);
+    Ok(())
+}
+
+/// What is missing is waited for, and not for ever.
+fn waits_until(seen: &Observed, decision: &Decision) -> Check {
+    let deadline = seen.arrivals.deadline(seen.now);
+    let open = deadline > seen.now;
+    prop_assert!(!(open && ends_for_want(seen, decision)), "ends before its deadline");
+    if let Some(recorded) = decision.status.arrival_deadline {
+        prop_assert_eq!(recorded, deadline, "the deadline moves");
+    }
+    let selects = seen.run.finished.is_none()
+        && !seen.run.targets_recorded
+        && seen.run.desired == Desired::Run
+        && seen.targets.values().all(|facts| facts.update.is_none());
+    if !selects || decision.confirm || !decision.effects.is_empty() || decision.status.end().is_some() {
+        return Ok(());
+    }
+    prop_assert!(open, "waits after its deadline: {:?}", decision);
+    prop_assert!(matches!(decision.wake, Wake::At(at) if at <= deadline), "sleeps through its deadline");
+    Ok(())
+}
+
+/// What was fixed or ended for want of something is so in the world.
+pub(crate) fn arrivals(world: &World, name: &RunName, seen: &Observed, decision: &Decision) -> Check {
+    let there: BTreeSet<&NodeName> =
+        world.nodes.iter().filter(|(_, node)| node.exists).map(|(name, _)| name).collect();
+    for effect in &decision.effects {
+        if let Effect::RecordTargets { nodes, left_out } = effect {
+            let listed: BTreeSet<&NodeName> = nodes.iter().chain(left_out).collect();
+            prop_assert!(there.is_subset(&listed), "{} leaves out nodes that are there: {:?}", name, listed);
+        }
+    }
+    if ends_for_want(seen, decision) && decision.status.succeeded.reason == Reason::NoNodesSelected {
+        let free = there.iter().any(|node| !world.nodes[*node].hold);
+        prop_assert!(!free, "{} ends although there are nodes", name);
     }
     Ok(())
 }
@@ -179,7 +249,7 @@ pub(crate) fn waits_for_user(world: &World) -> Check {
     for name in world.alive() {
         let run = &world.runs[&name];
         let waits = matches!(run.desired, Desired::Plan | Desired::Pause)
-            || matches!(run.baseline, BaselineFacts::Missing { .. });
+            || (run.recorded.is_some() && matches!(run.baseline, BaselineFacts::Missing { .. }));
         let done = |node: &NodeName| {
             world.updates.get(&(name.clone(), node.clone())).is_some_and(UpdateFacts::is_done)
         };

@@ -1,6 +1,6 @@
 //! Stories: lists of random things that befall a fleet.
 
-use crate::world::{Luck, Opened, Run};
+use crate::world::{Luck, Opened, Run, START};
 use farrier_update::run::{BaselineFacts, Desired, Limit};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -49,7 +49,7 @@ pub(crate) enum Upset {
 
 /// Any step; looking, deciding and working are the most frequent.
 pub(crate) fn step() -> impl Strategy<Value = Step> {
-    let luck = prop_oneof![4 => Just(Luck::Good), 1 => Just(Luck::Bad), 1 => Just(Luck::Away), 1 => Just(Luck::Retry)];
+    let luck = prop_oneof![4 => Just(Luck::Good), 1 => Just(Luck::Bad), 1 => Just(Luck::Away), 1 => Just(Luck::Retry), 1 => Just(Luck::Missing)];
     let desired = prop_oneof![3 => Just(Desired::Run), 3 => Just(Desired::Pause), 1 => Just(Desired::Cancel)];
     let stale = proptest::option::weighted(0.3, 1..12_usize);
     prop_oneof![
@@ -90,8 +90,12 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
     let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
     let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];
     let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.strategy.stages".to_owned()])];
-    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64), any::<bool>()).prop_map(
-        |(desired, limit, baseline, not_supported, ttl, guarded)| Run {
+    let patience = prop_oneof![1 => Just(0), 2 => 1..200_u64].prop_map(Duration::from_secs);
+    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64), patience, any::<bool>())
+        .prop_map(|(desired, limit, baseline, not_supported, ttl, patience, guarded)| Run {
+            patience,
+            created: START,
+            deadline: None,
             desired,
             limit,
             baseline,
@@ -106,6 +110,5 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
             left_out: Vec::new(),
             end: None,
             gone: false,
-        },
-    )
+        })
 }

@@ -6,11 +6,14 @@
 use farrier_update::model::{Millis, NodeName, RunName, RunnerName};
 use farrier_update::reason::Reason;
 use farrier_update::run::{
-    BaselineFacts, Decision, Desired, Effect, Intent, Limit, NetworkPaths, NodeEnd, Observed, Operation,
-    PathState, RunEnd, RunFacts, Runners, TargetFacts, UpdateFacts, UpdatePhase,
+    Arrivals, BaselineFacts, Decision, Desired, Effect, Intent, Limit, NetworkPaths, NodeEnd, Observed,
+    Operation, PathState, RunEnd, RunFacts, Runners, TargetFacts, UpdateFacts, UpdatePhase,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// When every story begins.
+pub(crate) const START: Millis = Millis(1_000_000);
 
 /// An UpdateRun, as the API server keeps it.
 #[derive(Debug, Clone)]
@@ -21,6 +24,10 @@ pub(crate) struct Run {
     pub(crate) not_supported: Vec<String>,
     pub(crate) deleting: bool,
     pub(crate) ttl: Option<Duration>,
+    /// How long missing objects are waited for.
+    pub(crate) patience: Duration,
+    /// When it was created.
+    pub(crate) created: Millis,
     /// Whether policies keep the ways to machines closed.
     pub(crate) guarded: bool,
     /// How far the ways are open.
@@ -31,6 +38,8 @@ pub(crate) struct Run {
     pub(crate) starting: BTreeSet<NodeName>,
     pub(crate) recorded: Option<Vec<NodeName>>,
     pub(crate) left_out: Vec<NodeName>,
+    /// Until when missing objects are waited for.
+    pub(crate) deadline: Option<Millis>,
     pub(crate) end: Option<(RunEnd, Millis)>,
     /// The finalizer is gone.
     pub(crate) gone: bool,
@@ -52,6 +61,8 @@ pub(crate) enum Opened {
 pub(crate) struct Node {
     pub(crate) exists: bool,
     pub(crate) hold: bool,
+    /// When it was created last.
+    pub(crate) created: Millis,
 }
 
 /// How a runner fares with a NodeUpdate.
@@ -61,6 +72,8 @@ pub(crate) enum Luck {
     Bad,
     Away,
     Retry,
+    /// Something that the work needs does not exist yet.
+    Missing,
 }
 
 /// Everything there is.
@@ -76,6 +89,8 @@ pub(crate) struct World {
     pub(crate) live: BTreeSet<RunnerName>,
     /// What leaders that are none any more have sent and what has not arrived yet.
     pub(crate) late: Vec<Late>,
+    /// When a node was created or deleted last.
+    pub(crate) changed: Millis,
 }
 
 /// A write on its way.
@@ -99,19 +114,31 @@ pub(crate) enum Write {
 impl World {
     pub(crate) fn new(nodes: usize, runs: Vec<Run>) -> Self {
         Self {
-            now: Millis(1_000_000),
+            now: START,
             runs: runs.into_iter().enumerate().map(|(i, run)| (RunName(format!("run-{i}")), run)).collect(),
             nodes: (0..nodes)
-                .map(|i| (NodeName(format!("n{i:02}")), Node { exists: true, hold: false }))
+                .map(|i| {
+                    (NodeName(format!("n{i:02}")), Node { exists: true, hold: false, created: Millis(0) })
+                })
                 .collect(),
             updates: BTreeMap::new(),
             created: BTreeMap::new(),
             live: BTreeSet::from([RunnerName::from("r0"), RunnerName::from("r1")]),
             late: Vec::new(),
+            changed: Millis(0),
         }
     }
 
-    /// What the controller sees of a run.
+    /// A node is created or deleted.
+    pub(crate) fn exist(&mut self, name: &NodeName, exists: bool) {
+        let now = self.now;
+        if let Some(node) = self.nodes.get_mut(name).filter(|node| node.exists != exists) {
+            *node = Node { exists, created: if exists { now } else { Millis(0) }, ..*node };
+            self.changed = now;
+        }
+    }
+
+    /// What the controller sees of a run when it has compared its caches with the API server.
     pub(crate) fn observe(&self, name: &RunName) -> Observed {
         let run = &self.runs[name];
         let targets = self
@@ -142,6 +169,13 @@ impl World {
                 selector_error: None,
             },
             baseline: run.baseline.clone(),
+            arrivals: Arrivals {
+                created: run.created,
+                timeout: run.patience,
+                deadline: run.deadline,
+                changed: self.changed,
+                confirmed: true,
+            },
             paths: run.seen_ways(),
             runners: Runners::new(self.live.iter().cloned(), self.updates.values()),
             targets,
@@ -158,6 +192,7 @@ impl World {
         let update = self.updates.get(&(run.clone(), node.clone())).cloned();
         TargetFacts {
             exists: facts.exists,
+            created: facts.created,
             hold: facts.hold,
             claimed_by,
             unfit: None,
@@ -172,6 +207,7 @@ impl World {
         let fresh = self.observe(name);
         let mut stale = old.observe(name);
         stale.paths.clone_from(&fresh.paths);
+        stale.arrivals = Arrivals { confirmed: false, ..fresh.arrivals };
         stale.run.finished.clone_from(&fresh.run.finished);
         stale.run.finished_at = fresh.run.finished_at;
         stale.run.targets_recorded = fresh.run.targets_recorded;
@@ -255,6 +291,7 @@ impl World {
             }
         }
         run.starting = decision.status.starting.iter().cloned().collect();
+        run.deadline = run.deadline.or(decision.status.arrival_deadline);
         if let (Some(end), None) = (decision.status.end(), &run.end) {
             run.end = Some((end, now));
         }
@@ -371,9 +408,22 @@ fn next_phase(update: &UpdateFacts, luck: Luck, now: Millis) -> UpdatePhase {
         (UpdatePhase::Working { .. }, Intent::Cancel, Luck::Retry)
         | (UpdatePhase::Working { .. }, Intent::Run, Luck::Good) => UpdatePhase::Done(NodeEnd::Succeeded),
         (_, Intent::Cancel, _) => UpdatePhase::Done(NodeEnd::Cancelled),
-        (UpdatePhase::Pending | UpdatePhase::WaitingForRetry { .. } | UpdatePhase::Planned, _, _) => {
-            UpdatePhase::Working { step: "connecting".to_owned() }
+        (
+            UpdatePhase::Pending | UpdatePhase::Working { .. } | UpdatePhase::Awaiting { .. },
+            _,
+            Luck::Missing,
+        ) => {
+            let message = "there is no secret".to_owned();
+            UpdatePhase::Awaiting { reason: Reason::SecretNotFound, message }
         }
+        (
+            UpdatePhase::Pending
+            | UpdatePhase::Awaiting { .. }
+            | UpdatePhase::WaitingForRetry { .. }
+            | UpdatePhase::Planned,
+            _,
+            _,
+        ) => UpdatePhase::Working { step: "connecting".to_owned() },
         (UpdatePhase::Working { .. }, _, Luck::Away) => UpdatePhase::Done(away),
         (UpdatePhase::Working { .. }, _, Luck::Retry) => UpdatePhase::WaitingForRetry {
             at: now.after(Duration::from_secs(5)),

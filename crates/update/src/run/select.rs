@@ -1,0 +1,116 @@
+//! Selecting the nodes of a run, which happens once.
+
+use super::arrivals::settles_at;
+use super::decide::{begun, brake, conclude, names};
+use super::progress::Fleet;
+use super::status::State;
+use super::{BaselineFacts, Decision, Desired, Effect, Observed, RunEnd, WaitingOn};
+use crate::model::NodeName;
+use crate::reason::Reason;
+
+/// The message while the caches are compared with the API server.
+const CONFIRMING: &str = "what is known of nodes and baseline is compared with the API server";
+
+/// Rule 3.
+pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
+    let waiting = begun(observed, fleet);
+    if let BaselineFacts::Missing { name } = &observed.baseline
+        && observed.run.desired == Desired::Run
+        && fleet.nodes.is_empty()
+    {
+        let message = format!("baseline {name} does not exist");
+        return absent(
+            observed,
+            fleet,
+            Reason::BaselineNotFound,
+            &message,
+            "create it and start another run",
+        );
+    }
+    if let Some((reason, message)) = brake(observed) {
+        return conclude(observed, fleet, Vec::new(), waiting, &State::Waiting { reason, message });
+    }
+    let (nodes, left_out) = selected(observed);
+    if nodes.is_empty() {
+        return nobody(observed, fleet, &left_out);
+    }
+    // If there is a NodeUpdate without a recorded list, the status was lost. The run is not new then.
+    if let Some(at) = settles_at(observed).filter(|_| fleet.nodes.is_empty()) {
+        let message = format!(
+            "{} nodes are selected, and some of them were created together with the run; the list is recorded at {at} unless others arrive",
+            nodes.len()
+        );
+        let state = State::Moving { reason: Reason::InProgress, message };
+        return conclude(observed, fleet, Vec::new(), waiting, &state).no_later_than(at);
+    }
+    if !observed.arrivals.confirmed {
+        return unconfirmed(observed, fleet, waiting);
+    }
+    let message = format!("{} nodes are selected; the list is being recorded", nodes.len());
+    let effects = vec![Effect::RecordTargets { nodes, left_out }];
+    let state = State::Moving { reason: Reason::InProgress, message };
+    conclude(observed, fleet, effects, waiting, &state)
+}
+
+/// The nodes that the run gets, and those that are left out because of `spec.hold`.
+fn selected(observed: &Observed) -> (Vec<NodeName>, Vec<NodeName>) {
+    let there = observed.targets.iter().filter(|(_, facts)| facts.exists || facts.update.is_some());
+    // A NodeUpdate without a recorded list: the status is old, and then this write is
+    // refused, or it was lost, and then what was begun stays in.
+    let (nodes, left_out): (Vec<_>, Vec<_>) =
+        there.partition(|(_, facts)| !facts.hold || facts.update.is_some());
+    let names = |list: Vec<(&NodeName, _)>| list.into_iter().map(|(node, _)| node.clone()).collect();
+    (names(nodes), names(left_out))
+}
+
+/// No node can be updated.
+fn nobody(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Decision {
+    let message = if left_out.is_empty() {
+        "spec.selector matches no node; check the labels of the ManagedNodes in this namespace".to_owned()
+    } else {
+        format!("every node that spec.selector matches has spec.hold set: {}; lift it", names(left_out))
+    };
+    match observed.run.desired {
+        // A plan waits for its user anyway.
+        Desired::Plan => {
+            let state = State::Waiting { reason: Reason::NoNodesSelected, message };
+            conclude(observed, fleet, Vec::new(), Vec::new(), &state)
+        }
+        Desired::Run | Desired::Pause | Desired::Cancel => {
+            absent(observed, fleet, Reason::NoNodesSelected, &message, "then start another run")
+        }
+    }
+}
+
+/// Waits until the deadline for something without which the run has nothing to do, and ends the run
+/// after it. `next` tells the user what to do after the end.
+fn absent(observed: &Observed, fleet: &Fleet<'_>, reason: Reason, what: &str, next: &str) -> Decision {
+    let arrivals = &observed.arrivals;
+    if let Some(until) = arrivals.open_until(observed.now) {
+        let message = format!("{what}; the run goes on as soon as that changes, and waits until {until}");
+        let state = State::Waiting { reason, message };
+        return conclude(observed, fleet, Vec::new(), Vec::new(), &state).no_later_than(until);
+    }
+    if !arrivals.confirmed {
+        return unconfirmed(observed, fleet, Vec::new());
+    }
+    let message = if arrivals.timeout.is_zero() {
+        format!("{what}; {next}")
+    } else {
+        let seconds = arrivals.timeout.as_secs_f64();
+        format!("{what}; the run has waited {seconds} s for it, see spec.arrivalTimeout; {next}")
+    };
+    let state = State::Ended(RunEnd { succeeded: false, reason, message });
+    conclude(observed, fleet, Vec::new(), Vec::new(), &state)
+}
+
+/// The decision while the view has to be confirmed first: it does nothing.
+pub(super) fn unconfirmed(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    waiting: Vec<(NodeName, WaitingOn)>,
+) -> Decision {
+    let state = State::Moving { reason: Reason::InProgress, message: CONFIRMING.to_owned() };
+    let decision = conclude(observed, fleet, Vec::new(), waiting, &state);
+    Decision { confirm: true, effects: Vec::new(), ..decision }
+}

@@ -1,0 +1,95 @@
+//! Finding one object by its name.
+//!
+//! An absence from a cache proves nothing: the watch that fills it may lag behind the watch that
+//! delivered the object which refers to this one. So the API server is asked before an object counts as
+//! missing.
+
+use super::Caches;
+use super::fresh::named;
+use crate::api::{Baseline, ManagedNode, UpdateRun};
+use crate::publish::Kind;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the cache is looked at for an object that the API server has.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// After so long the API server is asked anew: the object may be gone meanwhile.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Caches {
+    /// The machine with this name; `None`: the API server has none.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn node(
+        &self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<ManagedNode>>, kube::Error> {
+        find(&self.nodes, client, namespace, name).await
+    }
+
+    /// The baseline with this name; `None`: the API server has none.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn baseline(
+        &self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Baseline>>, kube::Error> {
+        find(&self.baselines, client, namespace, name).await
+    }
+
+    /// The run with this name; `None`: the API server has none.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn run(
+        &self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<UpdateRun>>, kube::Error> {
+        find(&self.runs, client, namespace, name).await
+    }
+}
+
+/// Returns the object from the cache. If only the API server has it, waits until the cache has it too,
+/// because other parts of the operator read it there.
+async fn find<K: Kind>(
+    cache: &Store<K>,
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Arc<K>>, kube::Error>
+where
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let key = ObjectRef::new(name).within(namespace);
+    let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), namespace);
+    loop {
+        if let Some(found) = cache.get(&key) {
+            return Ok(Some(found));
+        }
+        // What cannot be read is in no cache.
+        let there = api.list(&named(name)).await?.items.into_iter().any(|item| item.0.is_ok());
+        if !there {
+            return Ok(None);
+        }
+        tracing::info!(kind = %K::kind(&()), name, "a cache is behind the API server; waiting for it");
+        let asked = Instant::now();
+        while cache.get(&key).is_none() && asked.elapsed() < RETRY_INTERVAL {
+            // sleep: a cache does not tell when it has a certain object.
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+}

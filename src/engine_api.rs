@@ -101,7 +101,10 @@ impl EngineApi {
     pub async fn perform(&self, task: Task) -> TaskEnd {
         self.lock().task = Some(task.clone());
         self.changed.notify_waiters();
-        self.wait(|state| state.end_of(&task)).await
+        let end = self.wait(|state| state.end_of(&task)).await;
+        // An engine that comes after one that has retired would be told to retire as well.
+        self.lock().task.take_if(|current| *current == task);
+        end
     }
 
     /// Tells the engine to begin no further step.

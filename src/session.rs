@@ -19,6 +19,7 @@ mod foreign;
 mod job;
 mod limits;
 mod preflight;
+mod record;
 mod return_path;
 mod view;
 mod waits;

@@ -10,18 +10,29 @@ use farrier::payload::{Access, Source, Store};
 use farrier::tls::{Fingerprint, Trust, read_bundle};
 use farrier_update::Reason;
 use futures::future::join_all;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::process::Child;
+use tokio_rustls::TlsAcceptor;
 
 const BYTES: &[u8] = b"the payload\n";
 
-/// The certificates, made once for all tests of this file.
-static MADE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().expect("a directory");
-    std::fs::write(dir.path().join("payload"), BYTES).expect("a payload");
+/// Where the certificates are, made once for all tests of this file.
+static MADE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("certificates");
+    // Of the run before, if there was one.
+    std::fs::remove_dir_all(&dir).ok();
+    std::fs::create_dir(&dir).expect("a directory");
+    std::fs::write(dir.join("payload"), BYTES).expect("a payload");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates/make.sh");
     let made = Command::new("sh").arg(script).current_dir(&dir).output().expect("a shell");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -29,7 +40,7 @@ static MADE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
 });
 
 fn file(name: &str) -> PathBuf {
-    MADE.path().join(name)
+    MADE.join(name)
 }
 
 /// `openssl s_server`, until it is dropped.
@@ -41,7 +52,7 @@ struct Server {
 impl Server {
     async fn start(name: &str, options: &[&str]) -> Self {
         let mut command = tokio::process::Command::new("openssl");
-        command.args(["s_server", "-accept", "127.0.0.1:0", "-WWW"]).current_dir(MADE.path());
+        command.args(["s_server", "-accept", "127.0.0.1:0", "-WWW"]).current_dir(&*MADE);
         // Or openssl itself refuses to show what is too weak. A later `-cipher` replaces this one.
         command.args(["-cipher", "DEFAULT@SECLEVEL=0"]).args(options);
         for (option, extension) in [("-cert", "pem"), ("-cert_chain", "pem"), ("-key", "key")] {
@@ -96,7 +107,7 @@ fn read(path: &Path) -> Vec<u8> {
 fn pinned(name: &str) -> Trust {
     let output = Command::new("openssl")
         .args(["x509", "-noout", "-fingerprint", "-sha256", "-in", &format!("{name}.pem")])
-        .current_dir(MADE.path())
+        .current_dir(&*MADE)
         .output()
         .expect("openssl");
     let text = String::from_utf8(output.stdout).expect("text");
@@ -257,7 +268,7 @@ async fn what_is_wrong_with_a_server_is_said_in_words() {
     for (fetched, words) in fetched.await {
         says(&fetched, words);
     }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("https://{}/payload", listener.local_addr().expect("its number"));
     let plain_http = async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -269,6 +280,40 @@ async fn what_is_wrong_with_a_server_is_said_in_words() {
     };
     let (fetched, ()) = tokio::join!(fetch_from(&url, given(&["root"])), plain_http);
     says(&fetched, &["does not speak TLS", "check host and port"]);
+}
+
+/// Whoever has seen a certificate, which is public, is taken for the server that it belongs to.
+#[tokio::test]
+async fn a_server_without_the_key_of_its_certificate_is_not_trusted() {
+    for name in ["good", "version-1"] {
+        for version in [&TLS12, &TLS13] {
+            for trust in [pinned(name), given(&["root", name])] {
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                let port = listener.local_addr().expect("its number").port();
+                let acceptor = TlsAcceptor::from(Arc::new(impostor(name, version)));
+                let server = async {
+                    let (stream, _) = listener.accept().await.expect("a connection");
+                    assert!(acceptor.accept(stream).await.is_err(), "{name} with {version:?}");
+                };
+                let url = format!("https://localhost:{port}/payload");
+                let (fetched, ()) = tokio::join!(fetch_from(&url, trust), server);
+                says(&fetched, &["did not prove that it has the key"]);
+            }
+        }
+    }
+}
+
+/// A server that shows this certificate and has another key.
+fn impostor(name: &str, version: &'static SupportedProtocolVersion) -> ServerConfig {
+    let certificate = CertificateDer::from_pem_file(file(&format!("{name}.pem"))).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(file("root.key")).expect("a key");
+    let key = aws_lc_rs::sign::any_ecdsa_type(&key).expect("a key for signatures");
+    let certified = CertifiedKey::new(vec![certificate], key);
+    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
 }
 
 /// `PayloadUntrusted`, in words that contain these and name what is concerned.

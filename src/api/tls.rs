@@ -12,10 +12,7 @@ pub struct Tls {
     /// prints, with or without colons. A server that has the key of such a certificate is accepted whatever
     /// the certificate says about names and dates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(max = 16),
-        inner(length(max = 102), regex(pattern = r"^sha256:([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$"))
-    )]
+    #[schemars(length(max = 16), inner(regex(pattern = r"^sha256:([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")))]
     pub fingerprints: Vec<String>,
 
     /// A Secret, or else a ConfigMap, whose key ca.crt has certificates in PEM: of authorities, whose signature

@@ -108,6 +108,63 @@ async fn an_engine_that_was_started_anew_must_retire_again() {
     assert!(!c.is_retired(), "it has leases again");
 }
 
+/// A journal that is gone with the engine's directory: its successor counts from one again, and was
+/// taken for retired, so that it stayed until its lease ended.
+#[tokio::test]
+async fn an_engine_without_the_journal_of_the_one_before_it_must_retire_too() {
+    let c = engine_api();
+    c.greet(&hello(2)).unwrap();
+    c.take(vec![event(1, lease("a")), event(2, EventBody::Retired { leftovers: Vec::new() })], 0).unwrap();
+    assert!(c.is_retired());
+    // Its own first events have numbers that are known already, and are not sent.
+    assert_eq!(c.greet(&hello(1)).unwrap().0, 2);
+    assert!(!c.is_retired());
+    c.take(vec![event(3, EventBody::Retired { leftovers: Vec::new() })], 0).unwrap();
+    assert!(c.is_retired());
+}
+
+/// An engine of another build that was told to make room was followed by our own, which was told so
+/// too.
+#[tokio::test]
+async fn a_task_that_was_done_is_not_given_to_the_next_engine() {
+    let c = std::sync::Arc::new(engine_api());
+    let retire = Task { id: "replace-1".into(), work: Work::Retire };
+    let retired = tokio::spawn({
+        let c = c.clone();
+        async move { c.perform(retire).await }
+    });
+    assert_eq!(c.next_task(None).await.id, "replace-1");
+    c.take(vec![event(1, EventBody::Retired { leftovers: Vec::new() })], 0).unwrap();
+    assert_eq!(retired.await.unwrap(), TaskEnd::Done);
+    c.take(vec![event(2, lease("b"))], 0).unwrap();
+    let next = tokio::time::timeout(Duration::from_millis(20), c.next_task(None)).await;
+    assert!(next.is_err(), "{next:?}");
+}
+
+/// An operator that is upgraded meets engines that say less than its own do, and one that is rolled
+/// back meets engines that speak a version more.
+#[test]
+fn an_engine_of_a_neighbouring_version_is_greeted_and_another_one_is_named() {
+    use farrier_protocol::{OLDEST_VERSION, VERSION};
+    let c = engine_api();
+    let previous =
+        r#"{"protocol":1,"engine":"0.1.0","session":"s1","boot_id":"b","last_seq":0,"tasks":[],"leases":[]}"#;
+    let previous: Hello = serde_json::from_str(previous).unwrap();
+    assert_eq!(c.greet(&previous), Ok((0, 1)));
+    assert_eq!(c.peer(), Some(Peer { digest: None, ahead: 0 }), "nothing is made up");
+    let newer = Hello { protocol: VERSION + 1, oldest: Some(VERSION), ..hello(0) };
+    assert_eq!(c.greet(&newer), Ok((0, VERSION)));
+    for range in [(VERSION + 1, VERSION + 2), (0, OLDEST_VERSION - 1)] {
+        let (oldest, protocol) = range;
+        let far = Hello { protocol, oldest: Some(oldest), engine: "9\u{1b}[2J".into(), ..hello(0) };
+        assert!(c.greet(&far).unwrap_err().contains("speaks protocol"));
+        let named = c.incompatible().unwrap();
+        assert_eq!((named.protocol, named.engine.as_str()), (range, "9\u{fffd}[2J"));
+    }
+    c.greet(&newer).unwrap();
+    assert_eq!(c.incompatible(), None, "one that can be understood has come");
+}
+
 #[tokio::test]
 async fn what_the_journal_holds_must_have_arrived_before_work_begins() {
     let c = engine_api();

@@ -1,15 +1,13 @@
 //! The tasks of one attempt, in order.
 
 use super::limits::{self, Limit};
-use super::{End, Goal, ReturnPath, Session, Step, Survey, Waiting};
+use super::{End, Goal, ReturnPath, Session, Step, Survey, Waiting, record};
 use crate::engine_api::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
 use farrier_update::plan::detections;
 use farrier_update::reason::remedy;
-use farrier_update::{
-    Action, Millis, NodePlan, PlanInput, PlanItem, Reason, StepRecord, conclude, plan_node, summarize,
-};
+use farrier_update::{Action, NodePlan, PlanInput, PlanItem, Reason, conclude, plan_node, summarize};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -153,12 +151,10 @@ impl Session<'_> {
     }
 
     fn finish(&self, plan: &NodePlan, after: &BTreeMap<String, Reading>) -> End {
-        let steps = step_records(&self.task_id("apply"), &self.engine_api.events_after(0));
-        let results: Vec<_> = plan
-            .items
-            .iter()
-            .map(|item| conclude(item, steps.get(&item.component.name), after.get(&item.component.name)))
-            .collect();
+        let events = self.engine_api.events_after(0);
+        let told = record::Told::by(&events, &self.task_id("apply"));
+        let results: Vec<_> =
+            plan.items.iter().map(|item| told.conclude(item, after.get(&item.component.name))).collect();
         let verdict = summarize(&results);
         self.view.send_modify(|v| v.results = results);
         End::Finished(verdict)
@@ -182,7 +178,7 @@ impl Session<'_> {
     /// The id of a task, which says which work is the same. Only when the engine's journal is known.
     fn task_id(&self, name: &str) -> String {
         let series = self.series.get_or_init(|| {
-            let open = unfinished_series(&self.engine_api.events_after(0));
+            let open = record::unfinished_series(&self.engine_api.events_after(0));
             open.unwrap_or_else(|| format!("a{}", self.job.attempt))
         });
         format!("{series}-{name}")
@@ -191,7 +187,7 @@ impl Session<'_> {
     fn survey_of(&self, name: &str) -> Result<(Survey, BTreeMap<String, Reading>), Failure> {
         let id = self.task_id(name);
         let events = self.engine_api.events_after(0);
-        events.into_iter().rev().find_map(|event| match_survey(event, &id)).ok_or_else(|| {
+        events.into_iter().rev().find_map(|event| record::match_survey(event, &id)).ok_or_else(|| {
             Failure::new(
                 Reason::EngineFailed,
                 format!("the engine on {} ended a survey without a result", self.job.node),
@@ -279,51 +275,4 @@ impl Session<'_> {
             }
         });
     }
-}
-
-/// The series of tasks that an earlier attempt has begun with this engine and not brought to its
-/// end: the machine was lost meanwhile, and what the engine has done since is still to be told. One
-/// that failed is not gone on with.
-fn unfinished_series(events: &[Event]) -> Option<String> {
-    let mut open: Option<&str> = None;
-    for event in events {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these kinds open and close a series")]
-        match &event.body {
-            EventBody::TaskStarted { task, .. } => open = task.split_once('-').map(|(series, _)| series),
-            EventBody::Retired { .. } | EventBody::TaskFailed { .. } => open = None,
-            _ => {}
-        }
-    }
-    open.map(str::to_owned)
-}
-
-fn match_survey(event: Event, id: &str) -> Option<(Survey, BTreeMap<String, Reading>)> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "exactly one kind of event is looked for")]
-    match event.body {
-        EventBody::SurveyDone { task, facts, packages, readings } if task == id => {
-            Some((Survey { facts: *facts, packages }, readings.into_iter().collect()))
-        }
-        _ => None,
-    }
-}
-
-/// What the engine reported about each step of a task.
-fn step_records(task_id: &str, events: &[Event]) -> BTreeMap<String, StepRecord> {
-    let mut records: BTreeMap<String, StepRecord> = BTreeMap::new();
-    for event in events {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly two kinds of events are looked for")]
-        match &event.body {
-            EventBody::StepStarted { task, component, .. } if task == task_id => {
-                records.entry(component.clone()).or_default().started_at = Some(Millis(event.at));
-            }
-            EventBody::StepFinished { task, component, exit, output } if task == task_id => {
-                let record = records.entry(component.clone()).or_default();
-                record.finished_at = Some(Millis(event.at));
-                record.exit = Some(exit.clone());
-                record.output.clone_from(output);
-            }
-            _ => {}
-        }
-    }
-    records
 }

@@ -36,3 +36,7 @@ mod patience;
 mod ports;
 mod replicas;
 mod steering;
+#[path = "/tmp/trial.rs"]
+mod trial;
+mod versions;
+mod waits;

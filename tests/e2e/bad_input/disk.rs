@@ -42,6 +42,8 @@ fn one_place_that_can_be_written_and_executed_is_enough() {
 #[test]
 fn a_machine_without_room_or_place_says_where() {
     e2e("room", async |site| {
+        // Nobody makes room here.
+        site.operator.restart(&["--wait-seconds", "1"]);
         let machines = up(machines(site)).await;
         let [_good, full, stuffed, _small, filling, unpack, preinst, noexec_, readonly, _var, _riscv] =
             &machines;

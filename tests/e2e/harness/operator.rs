@@ -14,6 +14,8 @@ pub(crate) struct Operator {
     pub(crate) runner: String,
     dir: PathBuf,
     options: Mutex<Vec<String>>,
+    /// Where its engines are, if not in the usual place.
+    engines: Mutex<Option<PathBuf>>,
     /// A program that starts it, with its arguments; mostly none.
     through: Mutex<Vec<String>>,
     child: Mutex<Option<Child>>,
@@ -27,6 +29,7 @@ impl Operator {
             runner: format!("{namespace}-{name}"),
             dir: dir.to_owned(),
             options: Mutex::default(),
+            engines: Mutex::default(),
             through: Mutex::default(),
             child: Mutex::default(),
         }
@@ -35,6 +38,11 @@ impl Operator {
     /// Options for the next start, beside the usual ones.
     pub(crate) fn options(&self, options: &[&str]) {
         *self.options.lock().unwrap() = options.iter().map(|&o| o.to_owned()).collect();
+    }
+
+    /// Other engines for the next start, as an operator of another version has.
+    pub(crate) fn engines(&self, dir: Option<PathBuf>) {
+        *self.engines.lock().unwrap() = dir;
     }
 
     /// A program that becomes the operator at the next start, with its arguments.
@@ -61,7 +69,7 @@ impl Operator {
             .args(["operator", "--namespace", &self.namespace])
             .args(["--runner-name", &self.runner])
             .arg("--engines")
-            .arg(engines())
+            .arg(self.engines.lock().unwrap().clone().unwrap_or_else(engines))
             .arg("--payload-dir")
             .arg(self.dir.join("payloads"))
             .arg("--cache-dir")
@@ -87,6 +95,13 @@ impl Operator {
     pub(crate) fn log(&self) -> String {
         let bytes = std::fs::read(self.log_path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Kills it, and starts it anew with these options beside the usual ones.
+    pub(crate) fn restart(&self, options: &[&str]) {
+        self.kill();
+        self.options(options);
+        self.start();
     }
 
     /// `kill -9`.

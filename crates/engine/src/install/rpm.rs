@@ -108,8 +108,8 @@ fn check_upgrade(
 ) -> Result<(), StepExit> {
     // rpm itself knows best: it compares the versions of what is obsoleted, and tells packages for
     // two architectures apart by the libraries in them, if there are any.
-    let obsoleted = || booted.iter().filter(|found| obsoletes.contains(&found.name.as_str()));
-    if others.is_empty() && obsoleted().next().is_none() {
+    let candidates = || booted.iter().filter(|found| obsoletes.contains(&found.name.as_str()));
+    if others.is_empty() && candidates().next().is_none() {
         return Ok(());
     }
     let trial = ["-U", "--test", "--nodeps", "--oldpackage", "--replacepkgs", "-vv"];
@@ -119,7 +119,7 @@ fn check_upgrade(
         let label = format!("{}-{}.{}", found.name, found.version, found.arch);
         removed.as_ref().is_none_or(|removed| removed.contains(&label))
     };
-    if let Some(Found { name, version, .. }) = obsoleted().find(|found| is_removed(found)) {
+    if let Some(Found { name, version, .. }) = candidates().find(|found| is_removed(found)) {
         let detail = format!("rpm would replace {name} {version}, which this machine was booted from");
         return Err(StepExit::refused(Refusal::RemovesBooted, detail));
     }

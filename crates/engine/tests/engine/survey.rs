@@ -27,8 +27,9 @@ sandboxed! {
                 _ => None,
             })
             .collect();
-        let [(facts, packages, readings), (_, none, again)] = surveys[..] else { panic!("{surveys:?}") };
+        let [(facts, packages, readings), (same, none, again)] = surveys[..] else { panic!("{surveys:?}") };
         assert_eq!((facts.package_managers.as_str(), facts.arch.as_str()), ("dpkg", "x86_64"));
+        assert_eq!((facts.dpkg_arch.as_str(), facts), ("amd64", same));
         let listed: Vec<_> = packages.iter().map(|package| (package.name.as_str(), package.version.as_str())).collect();
         assert_eq!(listed, [("dpkg", "1.21"), ("good", "1:2.0-1")]);
         let instance = |version: &str, broken: &str| Instance {

@@ -23,7 +23,7 @@ fn item(from: Option<&str>) -> PlanItem {
         component,
         action: Action::Install { from: from.map(str::to_owned), to: "1.1".to_owned() },
         package: None,
-        before: Some(from.map_or(Reading::Absent, |version| Reading::present(version))),
+        before: Some(from.map_or(Reading::Absent, Reading::present)),
         after: Vec::new(),
         force: Force::default(),
     }

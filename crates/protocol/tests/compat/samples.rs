@@ -1,0 +1,199 @@
+//! One message of every kind, as this version writes it.
+
+use farrier_protocol::{
+    Detect, DialOutcome, EventBody, FailureCode, Installer, LaunchError, LaunchReport, LeaseKind, Reading,
+    StepExit, WaitFor, Work,
+};
+use serde_json::Value;
+
+/// What the engine says: the name of its type, and the message.
+pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
+    (
+        "Hello",
+        r#"{"protocol":1,"oldest":1,"engine":"0.1.0","digest":"sha256:00","now":1764403200000,"session":"s","boot_id":"b","last_seq":3,"tasks":[{"id":"a1-apply","finished":false}],"leases":[{"id":"directory-1","kind":"directory","what":"/var/lib/farrier-s"}],"dials":[{"address":"10.0.0.1:63001","result":"timed-out","message":"x","from":"10.0.0.2"}]}"#,
+    ),
+    ("Next", r#"{"done":null}"#),
+    ("Next", r#"{"done":"a1-survey"}"#),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"leaseTaken","lease":{"id":"process-2","kind":"process","what":"7"}}}"#,
+    ),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"leaseReturned","id":"process-2"}}"#),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","packageManagers":"dpkg"},"packages":[{"name":"a","version":"1","arch":"amd64","kind":"deb"}],"readings":[["a",{"state":"present","version":"1"}],["b",{"state":"absent"}],["c",{"state":"broken","version":"1","detail":"x"}],["d",{"state":"unreadable","detail":"x"}]]}}"#,
+    ),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"taskStarted","task":"t","components":["a"]}}"#),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"payloadVerified","task":"t","component":"a","digest":"sha256:00"}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepStarted","task":"t","component":"a","limit":{"seconds":60,"interruptible":true}}}"#,
+    ),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"stepOverdue","task":"t","component":"a","ended":true}}"#),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepFinished","task":"t","component":"a","exit":{"how":"exited","code":0},"output":"x"}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepFinished","task":"t","component":"a","exit":{"how":"signalled","signal":9},"output":""}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepFinished","task":"t","component":"a","exit":{"how":"timedOut"},"output":""}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepFinished","task":"t","component":"a","exit":{"how":"dependencyMissing"},"output":""}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepFinished","task":"t","component":"a","exit":{"how":"interrupted"},"output":""}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepFinished","task":"t","component":"a","exit":{"how":"cancelled"},"output":""}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepFinished","task":"t","component":"a","exit":{"how":"skipped"},"output":""}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"stepFinished","task":"t","component":"a","exit":{"how":"notStarted","code":"DiskFull","detail":"x"},"output":""}}"#,
+    ),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"taskDone","task":"t"}}"#),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"taskFailed","task":"t","code":"DigestMismatch","component":"a","message":"x"}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"taskFailed","task":"t","code":"PayloadUnavailable","component":"a","message":"x"}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"taskFailed","task":"t","code":"PackageManagerBusy","component":"a","message":"x"}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"taskFailed","task":"t","code":"InstallerMissing","component":"a","message":"x"}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"taskFailed","task":"t","code":"Other","component":"","message":"x"}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":{"what":{"kind":"packageLock","path":"/var/lib/dpkg/lock"},"holder":{"pid":714,"name":"apt-get"},"since":1,"until":2}}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":{"what":{"kind":"room","path":"/var","needed":2,"free":1},"since":1}}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":{"what":{"kind":"installer","component":"a"},"since":1}}}"#,
+    ),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":null}}"#),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"retired","leftovers":[{"what":"/var/lib/farrier-s","why":"busy"}]}}"#,
+    ),
+    ("LaunchReport", r#"{"result":"started","pid":7}"#),
+    ("LaunchReport", r#"{"result":"alreadyRunning","pid":7}"#),
+    ("LaunchReport", r#"{"result":"failed","code":"DigestMismatch","message":"x"}"#),
+    (
+        "LaunchReport",
+        r#"{"result":"failed","code":"MachineBusy","message":"x","holder":{"pid":7,"name":"farrier-engine"}}"#,
+    ),
+    ("LaunchReport", r#"{"result":"failed","code":"NotRoot","message":"x"}"#),
+    ("LaunchReport", r#"{"result":"failed","code":"DiskFull","message":"x"}"#),
+    ("LaunchReport", r#"{"result":"failed","code":"NoJournal","message":"x"}"#),
+    ("LaunchReport", r#"{"result":"failed","code":"Other","message":"x"}"#),
+    ("Dial", r#"{"address":"10.0.0.1:1","result":"connected","message":""}"#),
+    ("Dial", r#"{"address":"10.0.0.1:1","result":"refused","message":""}"#),
+    ("Dial", r#"{"address":"10.0.0.1:1","result":"prohibited","message":""}"#),
+    ("Dial", r#"{"address":"10.0.0.1:1","result":"no-route","message":""}"#),
+    ("Dial", r#"{"address":"10.0.0.1:1","result":"closed","message":""}"#),
+    ("Dial", r#"{"address":"10.0.0.1:1","result":"silent","message":""}"#),
+    ("Dial", r#"{"address":"10.0.0.1:1","result":"untrusted","message":""}"#),
+    ("Dial", r#"{"address":"10.0.0.1:1","result":"failed","message":""}"#),
+];
+
+/// What the operator says.
+pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
+    ("Welcome", r#"{"ack":3,"lease_seconds":900,"protocol":1}"#),
+    ("Ack", r#"{"ack":3,"cancel":false}"#),
+    (
+        "Task",
+        r#"{"id":"a1-survey","work":{"kind":"survey","packages":true,"detect":[["a",{"package":"a"}],["b",{"command":"b -v"}],["c",{"file":"/c"}]]}}"#,
+    ),
+    (
+        "Task",
+        r#"{"id":"a1-apply","work":{"kind":"apply","steps":[{"component":"a","version":"1","installer":"Deb","payload":{"digest":"sha256:00","size":1,"fileName":"a.deb"},"after":["b"],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false},{"component":"b","version":"1","installer":"Rpm","payload":{"digest":"sha256:00","size":1,"fileName":"b.rpm"},"after":[],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false},{"component":"c","version":"1","installer":"Script","payload":{"digest":"sha256:00","size":1,"fileName":"c.sh"},"after":[],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false}],"waitSeconds":60}}"#,
+    ),
+    ("Task", r#"{"id":"retire-9","work":{"kind":"retire"}}"#),
+    (
+        "CallbackConfig",
+        r#"{"addresses":["10.0.0.1:63001"],"server_name":"s.farrier.internal","server_pin":"sha256:00","certificate":"c","key":"k"}"#,
+    ),
+];
+
+/// Kinds of work, detections and installers that came with this version. An engine of the previous one
+/// refuses them, so that they are given to engines of the operator's own build only.
+pub(crate) fn only_for_own_engines(_task: &Value) -> bool {
+    false
+}
+
+/// Lists how each variant of an enum shows in JSON. The match has no wildcard: who adds a variant adds
+/// it here, with a sample, and decides what the previous version makes of it. Those behind the bar are
+/// never sent.
+macro_rules! variants {
+    ($type:ident in $before:literal $after:literal: $($variant:ident $word:literal)+ $(| $unsent:ident)?) => {{
+        const _: fn(&$type) = |value| match value {
+            $($type::$variant { .. } => (),)+
+            $($type::$unsent { .. } => (),)?
+        };
+        [$(concat!($before, $word, $after)),+].as_slice()
+    }};
+}
+
+/// Fails unless every variant of every enum occurs in a sample.
+pub(crate) fn are_complete() {
+    let all: String = ENGINE_SAYS.iter().chain(OPERATOR_SAYS).map(|(_, json)| *json).collect();
+    for tag in tags().concat() {
+        assert!(all.contains(tag), "no sample has {tag}");
+    }
+}
+
+fn tags() -> [&'static [&'static str]; 12] {
+    [
+        variants!(EventBody in "\"kind\":\"" "\"": LeaseTaken "leaseTaken" LeaseReturned "leaseReturned"
+            SurveyDone "surveyDone" TaskStarted "taskStarted" PayloadVerified "payloadVerified"
+            StepStarted "stepStarted" StepOverdue "stepOverdue" StepFinished "stepFinished"
+            TaskDone "taskDone" TaskFailed "taskFailed" Waiting "waiting" Retired "retired" | Unknown),
+        variants!(StepExit in "\"how\":\"" "\"": Exited "exited" Signalled "signalled" TimedOut "timedOut"
+            DependencyMissing "dependencyMissing" Interrupted "interrupted" Cancelled "cancelled"
+            Skipped "skipped" NotStarted "notStarted" | Unknown),
+        variants!(WaitFor in "\"kind\":\"" "\"": PackageLock "packageLock" Room "room" Installer "installer" | Unknown),
+        variants!(Reading in "\"state\":\"" "\"": Absent "absent" Present "present" Broken "broken"
+            Unreadable "unreadable" | Unknown),
+        variants!(LaunchReport in "\"result\":\"" "\"": Started "started" AlreadyRunning "alreadyRunning" Failed "failed"),
+        variants!(Work in "\"kind\":\"" "\"": Survey "survey" Apply "apply" Retire "retire"),
+        variants!(Detect in "{\"" "\":": Package "package" Command "command" File "file"),
+        variants!(FailureCode in "\"code\":\"" "\"": DiskFull "DiskFull" DigestMismatch "DigestMismatch"
+            PayloadUnavailable "PayloadUnavailable" PackageManagerBusy "PackageManagerBusy"
+            InstallerMissing "InstallerMissing" Other "Other"),
+        variants!(LaunchError in "\"code\":\"" "\"": DigestMismatch "DigestMismatch" MachineBusy "MachineBusy"
+            NotRoot "NotRoot" DiskFull "DiskFull" NoJournal "NoJournal" Other "Other"),
+        variants!(DialOutcome in "\"result\":\"" "\"": Connected "connected" TimedOut "timed-out" Refused "refused"
+            Prohibited "prohibited" NoRoute "no-route" Closed "closed" Silent "silent"
+            Untrusted "untrusted" Failed "failed"),
+        variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" | Unknown),
+        variants!(Installer in "\"installer\":\"" "\"": Deb "Deb" Rpm "Rpm" Script "Script"),
+    ]
+}

@@ -1,0 +1,170 @@
+//! What the engine's events say about the work of this attempt and of those before it.
+
+use super::Survey;
+use farrier_protocol::{Event, EventBody, Reading};
+use farrier_update::{Action, ComponentResult, Millis, PlanItem, StepRecord, conclude};
+use std::collections::BTreeMap;
+
+/// What has become known of the steps of a NodeUpdate.
+pub(super) struct Told<'a> {
+    events: &'a [Event],
+    /// By component: what this attempt's installation came to.
+    steps: BTreeMap<String, StepRecord>,
+}
+
+impl<'a> Told<'a> {
+    /// By the events of the session, in the attempt that installs with this task.
+    pub(super) fn by(events: &'a [Event], apply: &str) -> Self {
+        Self { events, steps: step_records(apply, events) }
+    }
+
+    /// What came of a component. What an earlier attempt has installed counts as installed by this
+    /// NodeUpdate, although this attempt finds it in place: nobody may have heard of it before, since
+    /// the machine was lost or its engine's lease ended.
+    pub(super) fn conclude(&self, item: &PlanItem, after: Option<&Reading>) -> ComponentResult {
+        let name = &item.component.name;
+        let is_up_to_date = matches!(item.action, Action::UpToDate { .. });
+        match self.installed_before(item).filter(|_| is_up_to_date) {
+            Some((item, step)) => conclude(&item, Some(&step), after),
+            None => conclude(item, self.steps.get(name), after),
+        }
+    }
+
+    /// The item as an earlier attempt had planned it, with what came of its installer.
+    fn installed_before(&self, item: &PlanItem) -> Option<(PlanItem, StepRecord)> {
+        let name = &item.component.name;
+        let series = self.events.iter().rev().find_map(|event| match &event.body {
+            EventBody::StepStarted { task, component, .. } if component == name => {
+                task.strip_suffix("-apply")
+            }
+            _ => None,
+        })?;
+        let step = step_records(&format!("{series}-apply"), self.events).remove(name)?;
+        let surveys = self.events.iter().cloned();
+        let readings = surveys.filter_map(|event| match_survey(event, &format!("{series}-survey"))).last()?.1;
+        let before = readings.get(name)?.clone();
+        let from = match &before {
+            Reading::Present { version, .. } | Reading::Broken { version, .. } => Some(version.clone()),
+            Reading::Absent | Reading::Unreadable { .. } | Reading::Unknown => None,
+        };
+        let action = Action::Install { from, to: item.component.version.clone() };
+        Some((PlanItem { action, before: Some(before), ..item.clone() }, step))
+    }
+}
+
+/// The series of tasks that an earlier attempt has begun with this engine and not brought to its
+/// end: the machine was lost meanwhile, and what the engine has done since is still to be told. One
+/// that failed is not gone on with.
+pub(super) fn unfinished_series(events: &[Event]) -> Option<String> {
+    let mut open: Option<&str> = None;
+    for event in events {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these kinds open and close a series")]
+        match &event.body {
+            EventBody::TaskStarted { task, .. } => open = task.split_once('-').map(|(series, _)| series),
+            EventBody::Retired { .. } | EventBody::TaskFailed { .. } => open = None,
+            _ => {}
+        }
+    }
+    open.map(str::to_owned)
+}
+
+pub(super) fn match_survey(event: Event, id: &str) -> Option<(Survey, BTreeMap<String, Reading>)> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "exactly one kind of event is looked for")]
+    match event.body {
+        EventBody::SurveyDone { task, facts, packages, readings } if task == id => {
+            Some((Survey { facts: *facts, packages }, readings.into_iter().collect()))
+        }
+        _ => None,
+    }
+}
+
+/// What the engine reported about each step of a task.
+fn step_records(task_id: &str, events: &[Event]) -> BTreeMap<String, StepRecord> {
+    let mut records: BTreeMap<String, StepRecord> = BTreeMap::new();
+    for event in events {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly two kinds of events are looked for")]
+        match &event.body {
+            EventBody::StepStarted { task, component, .. } if task == task_id => {
+                records.entry(component.clone()).or_default().started_at = Some(Millis(event.at));
+            }
+            EventBody::StepFinished { task, component, exit, output } if task == task_id => {
+                let record = records.entry(component.clone()).or_default();
+                record.finished_at = Some(Millis(event.at));
+                record.exit = Some(exit.clone());
+                record.output.clone_from(output);
+            }
+            _ => {}
+        }
+    }
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_protocol::{Facts, StepExit};
+    use farrier_update::{AppliesTo, Component, InstallerKind, Outcome, PayloadRef, RebootNeed};
+
+    fn survey(task: &str, reading: Reading) -> EventBody {
+        let (facts, packages) = (Box::new(Facts::default()), Vec::new());
+        EventBody::SurveyDone { task: task.into(), facts, packages, readings: vec![("bios".into(), reading)] }
+    }
+
+    fn events(bodies: Vec<EventBody>) -> Vec<Event> {
+        bodies.into_iter().zip(1..).map(|(body, seq)| Event { seq, at: seq * 1000, body }).collect()
+    }
+
+    fn bios() -> Component {
+        Component {
+            name: "bios".into(),
+            version: "2.0".into(),
+            applies_to: AppliesTo::default(),
+            installer: InstallerKind::Script,
+            detect: None,
+            payload: PayloadRef { url: "file:///bios".into(), digest: String::new(), size: None },
+            requires: Vec::new(),
+            reboot: RebootNeed::Never,
+            interruptible: true,
+            timeout: std::time::Duration::from_mins(1),
+        }
+    }
+
+    /// The machine was lost, and its engine has retired when its lease ended: the next attempt found
+    /// the version in place and called it up to date, as if nothing had been installed.
+    #[test]
+    fn what_an_attempt_that_nobody_heard_of_has_installed_is_told_by_the_next_one() {
+        let (task, component) = (String::from("a1-apply"), String::from("bios"));
+        let present = |version: &str| Reading::present(version);
+        let events = events(vec![
+            survey("a1-survey", present("1.0")),
+            EventBody::TaskStarted { task: task.clone(), components: vec![component.clone()] },
+            EventBody::StepStarted { task: task.clone(), component: component.clone(), limit: None },
+            EventBody::StepFinished {
+                task: task.clone(),
+                component,
+                exit: StepExit::Exited { code: 0 },
+                output: String::new(),
+            },
+            EventBody::TaskDone { task },
+            EventBody::Retired { leftovers: Vec::new() },
+            survey("a2-survey", present("2.0")),
+        ]);
+        assert_eq!(unfinished_series(&events), None);
+        let item = PlanItem {
+            component: bios(),
+            package: None,
+            action: Action::UpToDate { at: "2.0".into(), newer: false },
+            before: Some(present("2.0")),
+            after: Vec::new(),
+            force: farrier_update::Force::default(),
+        };
+        let told = Told::by(&events, "a2-apply");
+        let result = told.conclude(&item, Some(&present("2.0")));
+        assert_eq!((result.outcome, result.exit_code), (Outcome::Updated, Some(0)));
+        assert_eq!((result.before.as_str(), result.after.as_str()), ("1.0", "2.0"));
+        assert_eq!((result.started_at, result.finished_at), (Some(Millis(3000)), Some(Millis(4000))));
+        // Where nothing was installed, nothing is told.
+        let none = Told::by(&events[..1], "a2-apply").conclude(&item, Some(&present("2.0")));
+        assert_eq!((none.outcome, none.before.as_str()), (Outcome::UpToDate, "2.0"));
+    }
+}

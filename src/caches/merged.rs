@@ -25,8 +25,7 @@ struct NamespaceWatch<K> {
     namespace: String,
     /// Objects of the list that is in progress.
     listing: Vec<K>,
-    /// All objects of the first complete list, with later changes; `None` as soon as all watches are
-    /// complete.
+    /// The first complete list with later changes, kept until the lists of all watches are complete.
     first: Option<Vec<K>>,
 }
 

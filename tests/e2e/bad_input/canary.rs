@@ -137,8 +137,7 @@ impl Watch {
             let mut seen = BTreeSet::new();
             while !until.load(Ordering::Relaxed) {
                 look_at_processes(&mut seen);
-                // sleep: between two samples, for the duration of the test; there is no event to wait
-                // for.
+                // sleep: between two samples, for the duration of the test; no event signals a sample.
                 std::thread::sleep(Duration::from_millis(15));
             }
             seen

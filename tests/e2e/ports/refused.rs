@@ -15,7 +15,7 @@ fn asks(machine: &str, http: u16, https: u16, on_conflict: &str) -> Value {
     })
 }
 
-/// Waits until a run reports this reason for its ports, then deletes the run.
+/// Waits until a run reports this reason for its ports, then cancels the run.
 async fn says(run: &Run<'_>, reason: &str, words: &[&str]) {
     let says = |run: &UpdateRun| run.reason("Exposed") == reason && run.reason("Progressing") == reason;
     let told = run.until(reason, says).await;

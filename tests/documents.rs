@@ -45,12 +45,12 @@ fn document(name: &str, text: &str) {
 fn every_metric_is_documented() {
     let mut text = String::from(
         "# Metrics\n\n\
-         `/metrics` of each replica serves these, in the text format of OpenMetrics.\n\
-         It is on the address of `--http-addr` (`FARRIER_HTTP_ADDR`), beside `/healthz` and `/readyz`.\n\n\
-         Numbers about the fleet (`farrier_runs` to `farrier_node_update_unclaimed_age_seconds`) are served by the replica that decides only, so that a sum over all replicas is right.\n\
-         Counters begin at zero with each process.\n\
-         No label carries the name of a machine, a run or a runner: events, conditions and logs do.\n\
-         Values of `reason` are those of [reasons.md](reasons.md).\n\n\
+         Each replica serves these metrics at `/metrics`, in the OpenMetrics text format.\n\
+         The address is that of `--http-addr` (`FARRIER_HTTP_ADDR`), which also serves `/healthz` and `/readyz`.\n\n\
+         Only the leader serves the metrics of the fleet (`farrier_runs` to `farrier_node_update_unclaimed_age_seconds`), so that a sum over all replicas is correct.\n\
+         Counters start at zero when a process starts.\n\
+         No label contains the name of a machine, a run or a runner; events, conditions and logs contain these names.\n\
+         [reasons.md](reasons.md) lists the values of the label `reason`.\n\n\
          | name | type | labels | meaning | when to worry |\n| --- | --- | --- | --- | --- |\n",
     );
     for metric in ALL {
@@ -66,10 +66,11 @@ fn every_metric_is_documented() {
 fn every_event_is_documented() {
     let mut text = String::from(
         "# Events\n\n\
-         `kubectl describe` shows them beside an object; `kubectl get events` in the order of time.\n\
-         The reason is one of [reasons.md](reasons.md), the action one of this table.\n\
-         About one object there is at most one event a minute for each reason and action (and cause, where connections are refused); one that stands for others says how many.\n\
-         Everything that lasts is in the conditions too: events are for reading along.\n\n\
+         Farrier writes these Kubernetes events.\n\
+         `kubectl describe` shows the events of an object; `kubectl get events --sort-by=.metadata.creationTimestamp` lists all events in chronological order.\n\
+         The reason of an event is listed in [reasons.md](reasons.md), its action in the table below.\n\
+         For each object, Farrier writes at most one event per minute with the same reason and action (for rejected connections, also the same cause); an event that represents several says how many.\n\
+         Events show the progress; every lasting state is also in the conditions.\n\n\
          | action | about | reason | when |\n| --- | --- | --- | --- |\n",
     );
     for action in Action::ALL {

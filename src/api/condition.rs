@@ -1,11 +1,11 @@
-//! Standard conditions: one list keyed by type.
+//! Standard conditions: one list, keyed by type.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// The longest message that the API's condition type takes is 32768; a screen is shorter.
+/// Maximum length of a message. The API's condition type allows 32768; a screen shows less.
 const MAX_MESSAGE_LEN: usize = 2048;
 
-/// Sets a condition. The time of transition changes only when the status does.
+/// Sets a condition. The transition time changes only when the status does.
 pub fn set(
     conditions: &mut Vec<Condition>,
     type_: &str,
@@ -34,17 +34,17 @@ pub fn set(
     }
 }
 
-/// The condition of this type.
+/// Returns the condition of this type.
 pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
     conditions.iter().find(|c| c.type_ == type_)
 }
 
-/// Whether the condition of this type has this status.
+/// Reports whether the condition of this type has this status.
 pub fn is(conditions: &[Condition], type_: &str, status: &str) -> bool {
     find(conditions, type_).is_some_and(|c| c.status == status)
 }
 
-/// The present moment, as the API writes it: whole seconds.
+/// Returns the current time in the API's precision: whole seconds.
 pub fn now() -> Time {
     Time(jiff::Timestamp::now())
 }

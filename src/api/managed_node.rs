@@ -1,4 +1,4 @@
-//! `ManagedNode`: a machine, as its owner describes it.
+//! `ManagedNode`: a machine, as the user describes it.
 
 use super::LocalRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A machine that Farrier may update. It is not a node of the cluster.
+/// A machine that Farrier may update. The machine is not a node of the cluster.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "farrier.dev",
@@ -42,50 +42,52 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedNodeSpec {
-    /// What kind of machine it is. It decides how Farrier talks to it.
+    /// The type of the machine. It decides how Farrier connects to the machine.
     #[serde(rename = "type")]
     pub type_: NodeType,
 
-    /// Where the machine is reached: IPv4 or IPv6 addresses, link-local ones with their zone
-    /// (fe80::1%eth0), or names. They are tried in the order given, sorted by addressFamilies.
+    /// Addresses of the machine: IPv4 or IPv6 addresses, link-local addresses with their zone
+    /// (fe80::1%eth0), or names. Farrier tries them in the given order, sorted by addressFamilies.
     #[schemars(
         length(min = 1, max = 16),
         inner(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9_.:-]+(%[A-Za-z0-9_.-]{1,15})?$"))
     )]
     pub addresses: Vec<String>,
 
-    /// Address families that may be used, the preferred one first. A family that is left out is
-    /// never tried.
+    /// Address families that Farrier may use, in order of preference. Farrier never uses a family that
+    /// is not listed.
     #[serde(default = "both_families")]
     #[schemars(length(min = 1, max = 2))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub address_families: Vec<AddressFamily>,
 
-    /// The Secret to sign in with: keys username and password, or username and ssh-privatekey
-    /// (with passphrase and ssh-certificate where needed). Without username, root is used. A
-    /// different password for sudo or su goes into sudo-password or su-password.
+    /// The Secret with the login: keys username and password, or username and ssh-privatekey (with
+    /// passphrase and ssh-certificate if needed). Without username, the user is root. A different
+    /// password for sudo or su goes into sudo-password or su-password.
     pub credentials_ref: LocalRef,
 
-    /// How to reach the machine by SSH.
+    /// SSH settings of the machine.
     #[serde(default)]
     pub ssh: Ssh,
 
-    /// How the engine on this machine talks to Farrier. Without it the run's channel is used.
+    /// The channel between the engine on this machine and Farrier. If it is not set, the channel of the
+    /// run is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
 
-    /// Whether Farrier may open a port in this machine's own firewall for the duration of a run.
-    /// Only the channel Listen needs it.
+    /// Whether Farrier may open a port in the machine's own firewall for the duration of a run. Only
+    /// the channel Listen needs the port.
     #[serde(default)]
     pub open_firewall: bool,
 
-    /// Where this machine reaches the callback server, if it is not where the others reach it.
-    /// Only the channel Callback and machines that fetch their payloads need it.
+    /// The address at which this machine reaches the callback server, if it differs from the address
+    /// that other machines use. Only the channel Callback and machines that fetch their payloads need
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[A-Za-z0-9_.:-]+(%[A-Za-z0-9_.-]{1,15})?$"))]
     pub callback_address: Option<String>,
 
-    /// Keep this machine out of every run.
+    /// Excludes this machine from every run.
     #[serde(default)]
     pub hold: bool,
 }
@@ -94,7 +96,7 @@ fn both_families() -> Vec<AddressFamily> {
     vec![AddressFamily::IPv4, AddressFamily::IPv6]
 }
 
-/// The kinds of machines.
+/// Types of machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "product names; DESIGN section 2 lists them")]
 pub enum NodeType {
@@ -124,19 +126,19 @@ pub enum AddressFamily {
     IPv6,
 }
 
-/// How the engine on a machine talks to Farrier.
+/// The channel between the engine on a machine and Farrier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Channel {
-    /// Through the SSH session; no port is opened anywhere.
+    /// Through the SSH session; no port is opened.
     #[default]
     Session,
-    /// The engine calls the callback server back.
+    /// The engine connects back to the callback server.
     Callback,
     /// The engine listens on a port of the machine.
     Listen,
 }
 
-/// How to reach a machine by SSH.
+/// SSH settings of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ssh {
@@ -145,18 +147,18 @@ pub struct Ssh {
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
 
-    /// Public host keys that are accepted, as in known_hosts: ssh-ed25519 AAAA… (a host name in
-    /// front and a comment behind are allowed).
+    /// Accepted public host keys, in the format of known_hosts: ssh-ed25519 AAAA… (a host name before
+    /// the key and a comment after it are allowed).
     #[serde(default)]
     #[schemars(length(max = 16), inner(length(min = 16, max = 8192)))]
     pub host_keys: Vec<String>,
 
-    /// Pinned accepts the keys in hostKeys only. TrustOnFirstUse records the first key it sees in
-    /// the status and refuses any other one from then on.
+    /// Pinned accepts only the keys in hostKeys. TrustOnFirstUse records the first key in the status
+    /// and rejects any other key from then on.
     #[serde(default)]
     pub host_key_policy: HostKeyPolicy,
 
-    /// How to become root after signing in as somebody else.
+    /// How Farrier becomes root after it logs in as another user.
     #[serde(default)]
     pub privilege: Privilege,
 }
@@ -176,25 +178,26 @@ fn port_22() -> u16 {
     22
 }
 
-/// Which host keys are accepted.
+/// Which host keys Farrier accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum HostKeyPolicy {
-    /// Those in hostKeys.
+    /// The keys in hostKeys.
     #[default]
     Pinned,
-    /// The first one seen, recorded in the status; a change is refused and named.
+    /// The first key that the machine presents. Farrier records it in the status; it rejects and
+    /// reports a changed key.
     TrustOnFirstUse,
 }
 
-/// How to become root.
+/// How Farrier becomes root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Privilege {
-    /// Not at all: the user that signs in is root.
+    /// Not needed: the login user is root.
     #[default]
     None,
-    /// By sudo.
+    /// With sudo.
     Sudo,
-    /// By su.
+    /// With su.
     Su,
 }
 
@@ -202,7 +205,7 @@ pub enum Privilege {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedNodeStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -217,19 +220,19 @@ pub struct ManagedNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
 
-    /// The address that answered last.
+    /// The address that responded last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 
-    /// The operating system, in words.
+    /// Name of the operating system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
 
-    /// The run that worked on this machine last, or does now.
+    /// The run that works on this machine, or the last run that did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<String>,
 
-    /// When the machine was last reached.
+    /// Time of the last connection to the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen: Option<Time>,
 }

@@ -1,17 +1,17 @@
-//! Durations and limits as users write them.
+//! Durations and limits, in the format that users write.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A span of time: numbers with the units h, m, s, ms, for instance 90s, 10m or 1h30m.
+/// A duration: numbers with the units h, m, s, ms, for instance 90s, 10m or 1h30m.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Span(#[schemars(regex(pattern = r"^([0-9]{1,9}(ms|h|m|s))+$"), length(max = 32))] pub String);
 
 impl Span {
-    /// The duration, or `None` if the text is none (the schema refuses such text).
+    /// Returns the duration, or `None` if the text is not a duration (the schema rejects such text).
     pub fn duration(&self) -> Option<Duration> {
         let mut rest = self.0.as_str();
         let mut total = Duration::ZERO;
@@ -44,7 +44,7 @@ impl From<&str> for Span {
     }
 }
 
-/// Reads "25%" or 3. `None` for anything else.
+/// Parses "25%" or 3. Returns `None` for any other value.
 pub fn limit(value: &IntOrString) -> Option<farrier_update::run::Limit> {
     use farrier_update::run::Limit;
     match value {

@@ -1,8 +1,8 @@
-//! Several watches of one kind as if they were one: one for each namespace.
+//! Merges several watches of one kind, one per namespace, into the events of a single watch.
 //!
-//! A cache is filled once and replaced as a whole when its watch begins anew. Of several, each
-//! begins anew by itself, so that what it then has is told as changes to what was known of its
-//! namespace.
+//! A cache is filled once and replaced as a whole when its watch restarts. Each of several watches
+//! restarts on its own, so the objects that a restarted watch lists are reported as changes to the
+//! known objects of its namespace.
 
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt as _};
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// The state of the watches while their events are made into those of one.
+/// The state of the watches whose events are merged.
 pub(super) struct MergedWatches<K: Resource + Clone + 'static>
 where
     K::DynamicType: Eq + Hash + Clone,
@@ -20,12 +20,12 @@ where
     filled: bool,
 }
 
-/// One watch.
+/// The watch of one namespace.
 struct NamespaceWatch<K> {
     namespace: String,
-    /// What it has listed so far.
+    /// Objects of the list that is in progress.
     listing: Vec<K>,
-    /// Everything it had when it was first complete, and what has changed since; until all are.
+    /// The first complete list with later changes, kept until the lists of all watches are complete.
     first: Option<Vec<K>>,
 }
 
@@ -33,7 +33,7 @@ impl<K: Resource + Clone + 'static> MergedWatches<K>
 where
     K::DynamicType: Eq + Hash + Clone + Default,
 {
-    /// Watches of these namespaces, for a cache that is still empty.
+    /// Creates the state for watches of these namespaces and an empty cache.
     pub(super) fn new(namespaces: &[String], known: Store<K>) -> Self {
         let part = |namespace: &String| NamespaceWatch {
             namespace: namespace.clone(),
@@ -43,7 +43,7 @@ where
         Self { known, parts: namespaces.iter().map(part).collect(), filled: false }
     }
 
-    /// What an event of the watch with this number means for the whole.
+    /// Converts an event of the watch with this number into events of the merged watch.
     pub(super) fn event(&mut self, number: usize, event: Event<K>) -> Vec<Event<K>> {
         let Some(part) = self.parts.get_mut(number) else { return Vec::new() };
         match event {
@@ -103,7 +103,7 @@ mod tests {
         object
     }
 
-    /// Sends events through `MergedWatches` into a cache, and reads the cache's names.
+    /// Sends events through `MergedWatches` into a cache, and reads the names in the cache.
     struct Cache {
         merged: MergedWatches<ConfigMap>,
         store: Store<ConfigMap>,
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    /// Were it filled by the first watch alone, the operator would begin without knowing half of
+    /// A cache that counted as filled after the first watch would start the operator without half of
     /// its machines.
     #[test]
     fn the_cache_is_filled_when_all_watches_are_complete() {
@@ -155,10 +155,10 @@ mod tests {
         assert_eq!(cache.names(), ["a/x", "a/z", "b/x"]);
     }
 
-    /// Otherwise an interruption of one watch would forget all other namespaces, or keep for ever
-    /// what was deleted meanwhile.
+    /// Otherwise an interruption of one watch would drop all other namespaces, or keep objects that
+    /// were deleted meanwhile.
     #[test]
-    fn a_watch_that_begins_anew_concerns_its_namespace_only() {
+    fn a_restarted_watch_affects_only_its_namespace() {
         let mut cache = Cache::new();
         cache.list(0, &[object("a", "x"), object("a", "y")]);
         cache.list(1, &[object("b", "x")]);

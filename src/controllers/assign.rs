@@ -1,4 +1,4 @@
-//! Handing machines to other runners when theirs is gone.
+//! Hands machines to other runners when their runner is gone.
 
 use super::Context;
 use super::update_run::facts;
@@ -11,7 +11,7 @@ use farrier_update::run::{Runners, UpdateFacts, reassign};
 use kube::{Resource, ResourceExt};
 use std::sync::Arc;
 
-/// The live runners, with what each has in flight.
+/// Returns the live runners, with the load of each.
 pub(super) fn runners(context: &Context) -> Runners {
     let updates: Vec<UpdateFacts> =
         context.own_writes.all_updates(&context.caches).iter().map(|update| facts(update)).collect();
@@ -22,12 +22,12 @@ fn live(context: &Context) -> impl Iterator<Item = RunnerName> {
     context.members.live().keys().cloned().map(RunnerName).collect::<Vec<_>>().into_iter()
 }
 
-/// Whether the runner of this machine is gone.
+/// Reports whether the runner of this machine is gone.
 pub(super) fn is_orphaned(context: &Context, update: &NodeUpdate) -> bool {
     context.members.is_gone(&update.spec.runner) && facts(update).needs_runner()
 }
 
-/// Hands over everything whose runner is gone. False: something is left to be tried again.
+/// Hands over every NodeUpdate whose runner is gone. Returns false if some handovers must be retried.
 pub(super) async fn hand_over(context: &Context) -> bool {
     let updates: Vec<(Arc<NodeUpdate>, UpdateFacts)> = context
         .own_writes
@@ -51,7 +51,8 @@ pub(super) async fn hand_over(context: &Context) -> bool {
                 context.own_writes.remember_update(written);
             }
             Err(error) if is_gone(&error) => {}
-            // It has changed since; or the API server is away. Either way it is looked at again.
+            // The NodeUpdate has changed since, or the API server is unreachable. Either way the
+            // handover is retried.
             Err(error) => {
                 done = false;
                 if !is_conflict(&error) {

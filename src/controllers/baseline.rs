@@ -1,4 +1,4 @@
-//! Says of each Baseline whether it makes sense.
+//! Validates each Baseline and reports the result in its status.
 
 use super::Context;
 use crate::api::baseline::BaselineStatus;
@@ -17,7 +17,7 @@ pub(super) async fn review_all(context: &Context) {
     }
 }
 
-/// Writes the status of a baseline, if it says anything new.
+/// Writes the status of a baseline, if the status changes.
 pub(super) async fn review(context: &Context, baseline: &Baseline) {
     let status = judge(baseline);
     if baseline.status.as_ref() == Some(&status) {
@@ -30,7 +30,7 @@ pub(super) async fn review(context: &Context, baseline: &Baseline) {
     }
 }
 
-/// What is wrong with a baseline.
+/// Returns the problems of a baseline.
 pub(super) fn problems(baseline: &Baseline) -> Vec<Problem> {
     let components: Vec<_> = baseline.spec.components.iter().map(convert::component).collect();
     validate_baseline(&components)

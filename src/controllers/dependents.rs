@@ -1,8 +1,8 @@
-//! Whom a change concerns besides the object that has changed.
+//! Finds the runs that a change affects besides the changed object.
 //!
-//! Runs wait for each other in two ways: for a machine that another run works on, and for ports that
-//! other runs have. Objects change far more often than either becomes free, and whoever waits is not
-//! asked to decide anew each time.
+//! Runs wait for each other for two reasons: another run works on a machine, or other runs have the
+//! ports. Objects change far more often than a machine or a port becomes free, and waiting runs are not
+//! reconciled on each change.
 
 use super::Key;
 use super::update_run::facts;
@@ -10,17 +10,18 @@ use crate::api::update_run::ListenerState;
 use crate::api::{NodeUpdate, UpdateRun};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What others wait for, as it was seen last.
+/// The resources that runs wait for, as last seen.
 #[derive(Default)]
 pub(super) struct Dependents {
-    /// By NodeUpdate: whether it keeps its machine from other runs, and whether it is over.
+    /// By NodeUpdate: whether it keeps its machine from other runs, and whether it has ended.
     machines: BTreeMap<Key, (bool, bool)>,
     /// By run: ports that it keeps from other runs, by runner.
     ports: BTreeMap<Key, BTreeSet<(String, u16)>>,
 }
 
 impl Dependents {
-    /// Whether another run may begin with this machine, or may not any more. `None`: it is gone.
+    /// Reports whether the machine has become available, or unavailable, to other runs. `None` as the
+    /// update means that it was deleted.
     pub(super) fn machine_changes_hands(&mut self, key: &Key, update: Option<&NodeUpdate>) -> bool {
         let now = update.map(|update| {
             let facts = facts(update);
@@ -33,7 +34,7 @@ impl Dependents {
         before != now
     }
 
-    /// Whether ports are free that were not before. `None`: the run is gone.
+    /// Reports whether ports have become free. `None` as the run means that it was deleted.
     pub(super) fn ports_are_freed(&mut self, key: &Key, run: Option<&UpdateRun>) -> bool {
         let now = run.map(ports).unwrap_or_default();
         let freed = self.ports.get(key).is_some_and(|before| !before.is_subset(&now));
@@ -46,12 +47,12 @@ impl Dependents {
     }
 }
 
-/// Whether a run has asked for ports and some of its runners have none.
+/// Reports whether a run has requested ports and some of its runners have none.
 pub(super) fn waits_for_ports(run: &UpdateRun, runners: usize) -> bool {
     run.status.as_ref().and_then(|s| s.callback.as_ref()).is_some_and(|c| c.ports.len() < runners)
 }
 
-/// Ports that are given to a run's runners, held by them, or were found taken.
+/// Returns the ports that are assigned to a run's runners, held by them, or were found taken.
 fn ports(run: &UpdateRun) -> BTreeSet<(String, u16)> {
     let status = run.status.iter();
     let given = status.clone().filter_map(|s| s.callback.as_ref()).flat_map(|callback| &callback.ports);
@@ -77,10 +78,10 @@ mod tests {
         serde_json::from_value(run).unwrap()
     }
 
-    /// Ports that nobody has lie idle while runs wait for them; or each write of any run has all the
-    /// others decided anew.
+    /// Free ports would stay idle while runs wait for them; or each write of any run would reconcile
+    /// all the others.
     #[test]
-    fn only_what_becomes_free_concerns_others() {
+    fn only_freed_resources_affect_other_runs() {
         let key = ("ns".to_owned(), "r".to_owned());
         let mut dependents = Dependents::default();
         let mut freed = |status: Value| dependents.ports_are_freed(&key, Some(&run(&status)));

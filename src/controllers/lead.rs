@@ -1,8 +1,8 @@
 //! Only the leader decides.
 //!
-//! What a leader before this one has written must be seen, and what it may still write must be
-//! refused. So a term begins with a write to every open run, against whose version all statuses
-//! are written, and then waits for the caches.
+//! A new leader must see everything that the previous leader has written, and the API server must
+//! reject what the previous leader may still write. So a term starts with a write to every open run,
+//! whose new version all later status writes refer to, and then waits for the caches.
 
 use super::{AFTER_ERROR, Context, run, update_run};
 use crate::caches::Change;
@@ -12,7 +12,7 @@ use crate::publish::{self, is_gone};
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 
-/// Decides whenever it is our turn to lead, until `changes` ends.
+/// Reconciles whenever this replica leads, until `changes` ends.
 pub async fn lead(context: Context, mut changes: mpsc::UnboundedReceiver<Change>) {
     while wait(&context, &mut changes).await {
         tracing::info!("this replica leads");
@@ -22,20 +22,20 @@ pub async fn lead(context: Context, mut changes: mpsc::UnboundedReceiver<Change>
             () = context.leads.lost() => {}
         }
         context.metrics.leader.set(0);
-        // Nothing that was only remembered is true any more when somebody else has decided.
+        // The remembered writes are stale after another replica has led.
         context.own_writes.clear();
         context.exposer.forget();
         tracing::warn!("this replica does not lead any more; it begins nothing");
     }
 }
 
-/// Waits for the Lease. False: there are no changes any more.
+/// Waits for the Lease. Returns false if `changes` has ended.
 async fn wait(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) -> bool {
     loop {
         context.heartbeat.heartbeat();
         tokio::select! {
             () = context.leads.gained() => return true,
-            // What changes is the leader's business; a term begins with a look at everything.
+            // Changes are the leader's task; a term starts with a reconcile of everything.
             change = changes.recv() => if change.is_none() { return false },
             () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
         }
@@ -50,7 +50,7 @@ async fn term(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) 
     run(context, changes).await;
 }
 
-/// Sees to it that nothing of an earlier leader is overlooked or comes in between.
+/// Ensures that no write of an earlier leader is overlooked or arrives later.
 async fn take_over(context: &Context) -> Result<(), kube::Error> {
     context.caches.catch_up(&context.client).await?;
     let who = format!("{} since {}", context.name, jiff::Timestamp::now());
@@ -63,6 +63,6 @@ async fn take_over(context: &Context) -> Result<(), kube::Error> {
         context.heartbeat.heartbeat();
         tracing::debug!(run = %open.name_any(), "is decided here from now on");
     }
-    // What was written until then, the answers above do not show: machines in runs.
+    // The responses above do not show what else was written until then: the machines of runs.
     context.caches.catch_up(&context.client).await
 }

@@ -1,5 +1,5 @@
-//! Says of each ManagedNode what it waits for, until a run has contacted it; and afterwards what a
-//! change of its spec means for what is known.
+//! Writes the status of each ManagedNode: what the node waits for until a run has contacted its
+//! machine, and later what a change of its spec means for the recorded state.
 
 use super::Context;
 use crate::api::managed_node::{ManagedNodeStatus, NodeType};
@@ -18,8 +18,8 @@ pub(super) async fn review_all(context: &Context) {
     }
 }
 
-/// Writes what the spec says, where the status does not say it yet. What a runner has found out is
-/// the runner's to say, and stays.
+/// Writes what follows from the spec, if the status does not show it yet. What a runner has found is
+/// written by the runner, and is kept.
 pub(super) async fn review(context: &Context, node: &ManagedNode) {
     let Some(status) = due(node, &condition::now()) else { return };
     if let Err(error) = publish::status(&context.client, node, CONTROLLER, &status).await
@@ -29,14 +29,14 @@ pub(super) async fn review(context: &Context, node: &ManagedNode) {
     }
 }
 
-/// What stands in `Ready`.
+/// The content of the condition `Ready`.
 struct Verdict {
     status: &'static str,
     reason: Reason,
     message: String,
 }
 
-/// The status to be written; `None`: it is as it should be. Only what changes is in it.
+/// Returns the status to write, with the changes only; `None` if the status is up to date.
 fn due(node: &ManagedNode, now: &Time) -> Option<ManagedNodeStatus> {
     let generation = node.meta().generation;
     let old = node.status.clone().unwrap_or_default();
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A machine of this generation and type; `conditions` is what is known, of generation 1.
+    /// Builds a machine of this generation and type; `conditions` is the known state, of generation 1.
     fn node(generation: i64, type_: &str, hold: bool, conditions: &[(&str, &str, &str)]) -> ManagedNode {
         let conditions: Vec<_> = conditions
             .iter()
@@ -114,7 +114,7 @@ mod tests {
         serde_json::from_value(node).unwrap()
     }
 
-    /// What is written, as type, status, reason.
+    /// Returns the written conditions as type, status, reason.
     fn written(node: &ManagedNode) -> Option<Vec<(String, String, String)>> {
         let status = due(node, &condition::now())?;
         assert_eq!(status.observed_generation, node.meta().generation);
@@ -132,23 +132,23 @@ mod tests {
         ("Authenticated", "True", "Authenticated"),
     ];
 
-    /// After `kubectl patch mn db -p '{"spec":{"hold":true}}'` nothing said that it is held, and
-    /// tools that wait for `observedGeneration` waited until the next run.
+    /// Regression test: after `kubectl patch mn db -p '{"spec":{"hold":true}}'` no condition said that
+    /// the machine is held, and tools that wait for `observedGeneration` waited until the next run.
     #[test]
     fn a_hold_is_seen_when_it_is_set_and_when_it_is_lifted() {
         assert_eq!(written(&node(1, "Linux", false, &[])), Some(three("Unknown", "False", "Unknown")));
         assert_eq!(written(&node(1, "Linux", true, &[])), Some(three("Unknown", "False", "Held")));
         assert_eq!(written(&node(2, "Linux", true, &WELL)), Some(three("Unknown", "False", "Held")));
-        // A run that was under way has written its own words over it.
+        // A run in progress has overwritten the condition.
         assert_eq!(written(&node(1, "Linux", true, &WELL)), Some(three("Unknown", "False", "Held")));
         let held = [("Ready", "Unknown", "Held"), WELL[1], WELL[2]];
         assert_eq!(written(&node(1, "Linux", true, &held)), None);
         assert_eq!(written(&node(2, "Linux", false, &held)), Some(three("True", "False", "Reachable")));
     }
 
-    /// A machine counts as stalled for a mistake that was corrected, or forgets what is known.
+    /// A machine would stay stalled for an error that was corrected, or lose its known state.
     #[test]
-    fn a_change_of_the_spec_is_taken_note_of() {
+    fn a_change_of_the_spec_updates_the_conditions() {
         assert_eq!(written(&node(1, "Linux", false, &WELL)), None);
         assert_eq!(written(&node(2, "Linux", false, &WELL)), Some(three("True", "False", "Reachable")));
         let wrong =

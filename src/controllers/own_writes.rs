@@ -1,7 +1,7 @@
-//! What we wrote and the caches may not show yet.
+//! Our own writes that the caches may not show yet.
 //!
-//! A decision must see what the one before it has written, or it starts a machine twice, exceeds
-//! `maxConcurrent`, or goes on with a run that has ended. So the answer to each of our writes is
+//! A decision must see the writes of the previous decision. Otherwise it starts a machine twice,
+//! exceeds `maxConcurrent`, or continues a run that has ended. So the response to each of our writes is
 //! kept until the cache shows that version of the object or a later one.
 
 use crate::api::{NodeUpdate, UpdateRun};
@@ -13,64 +13,65 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Our writes of both kinds that decisions are made about.
+/// Our writes of the two kinds that decisions are based on.
 #[derive(Default)]
 pub(crate) struct OwnWrites {
     runs: WriteCache<UpdateRun>,
     updates: WriteCache<NodeUpdate>,
-    /// When the status of a run was written last, by UID.
+    /// Time of the last status write per run, by UID.
     written: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl OwnWrites {
-    /// How much is left until the status of this run may be written again; `None`: it may be.
+    /// Returns the time until the status of this run may be written again; `None` if it may be written
+    /// now.
     pub(super) fn too_soon(&self, run: &UpdateRun, every: Duration) -> Option<Duration> {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.retain(|_, at| at.elapsed() < every);
         written.get(&run.uid().unwrap_or_default()).map(|at| every.saturating_sub(at.elapsed()))
     }
 
-    /// Remembers the server's answer to a write.
+    /// Stores the API server's response to a write.
     pub(super) fn remember_run(&self, run: UpdateRun) {
         let uid = run.uid().unwrap_or_default();
         self.written.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, Instant::now());
         self.runs.remember(run);
     }
 
-    /// Remembers the server's answer to a write.
+    /// Stores the API server's response to a write.
     pub(super) fn remember_update(&self, update: NodeUpdate) {
         self.updates.remember(update);
     }
 
-    /// A NodeUpdate is gone: what was remembered of it is, too.
+    /// Drops the stored response for a NodeUpdate that was deleted.
     pub(super) fn forget_update(&self, namespace: &str, name: &str) {
         self.updates.forget(namespace, name);
     }
 
-    /// A run is gone: what was remembered of it is, too.
+    /// Drops the stored response for a run that was deleted.
     pub(super) fn forget_run(&self, namespace: &str, name: &str) {
         self.runs.forget(namespace, name);
     }
 
-    /// A run, as we wrote it last or as it is since.
+    /// Returns a run in its latest known version: the cached object or our own write.
     pub(super) fn run(&self, caches: &Caches, namespace: &str, name: &str) -> Option<Arc<UpdateRun>> {
         let cached = caches.runs.get(&ObjectRef::new(name).within(namespace));
-        // A run that the cache does not have is gone: it was there when it was decided upon.
+        // A run that is missing from the cache was deleted: it was cached when the decision was made.
         cached.map(|cached| self.runs.newer(cached))
     }
 
-    /// All runs, as we wrote them last or as they are since.
+    /// Returns all runs in their latest known versions.
     pub(super) fn runs(&self, caches: &Caches) -> Vec<Arc<UpdateRun>> {
         caches.runs.state().into_iter().map(|cached| self.runs.newer(cached)).collect()
     }
 
-    /// Nothing of what is remembered counts any more.
+    /// Drops all stored responses.
     pub(super) fn clear(&self) {
         self.runs.clear();
         self.updates.clear();
     }
 
-    /// All NodeUpdates, as we wrote them last or as they are since.
+    /// Returns all NodeUpdates in their latest known versions.
     pub(super) fn all_updates(&self, caches: &Caches) -> Vec<Arc<NodeUpdate>> {
         let mut all: Vec<_> =
             caches.updates.state().into_iter().map(|cached| self.updates.newer(cached)).collect();
@@ -78,7 +79,7 @@ impl OwnWrites {
         all
     }
 
-    /// All NodeUpdates of a namespace, as we wrote them last or as they are since.
+    /// Returns all NodeUpdates of a namespace in their latest known versions.
     pub(super) fn updates(&self, caches: &Caches, namespace: &str) -> Vec<Arc<NodeUpdate>> {
         let mut all = self.all_updates(caches);
         all.retain(|update| update.namespace().as_deref() == Some(namespace));
@@ -88,8 +89,8 @@ impl OwnWrites {
 
 type Key = (String, String);
 
-/// Answers to our writes, by namespace and name. Decisions are made one at a time, so that the
-/// lock is never held for longer than a look.
+/// Responses to our writes, by namespace and name. Decisions are made one at a time, so that the lock
+/// is only ever held for a lookup.
 struct WriteCache<K> {
     objects: Mutex<BTreeMap<Key, Arc<K>>>,
 }
@@ -115,7 +116,8 @@ impl<K: Kind> WriteCache<K> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    /// The later one of the cached object and ours. Ours is dropped once the cache has caught up.
+    /// Returns the later version of the cached object and ours. Ours is dropped once the cache has
+    /// caught up.
     fn newer(&self, cached: Arc<K>) -> Arc<K> {
         let key = (cached.namespace().unwrap_or_default(), cached.name_any());
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +131,7 @@ impl<K: Kind> WriteCache<K> {
         }
     }
 
-    /// Ours that the cache does not have at all.
+    /// Returns our objects that are missing from the cache.
     fn missing(&self, cache: &Store<K>) -> Vec<Arc<K>> {
         let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let absent = |(namespace, name): &Key| cache.get(&ObjectRef::new(name).within(namespace)).is_none();
@@ -137,7 +139,8 @@ impl<K: Kind> WriteCache<K> {
     }
 }
 
-/// Versions of one object grow as numbers (KEP-5504). One that is no number is older than all.
+/// Parses the resource version, which grows as a number per object (KEP-5504). A version that is not a
+/// number counts as the oldest.
 fn version<K: Kind>(object: &K) -> Option<u64> {
     object.resource_version()?.parse().ok()
 }

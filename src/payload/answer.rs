@@ -1,4 +1,4 @@
-//! The answer to a request for one payload: whole, a range of it, or why not.
+//! The response to a request for a payload: the whole file, a range of it, or an error.
 
 use super::body::{FileBody, Stop};
 use bytes::Bytes;
@@ -12,19 +12,19 @@ use hyper::{Method, Request, Response, StatusCode};
 use std::fs::File;
 use std::path::PathBuf;
 
-/// The body of an answer.
+/// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
-/// Where payloads are, by digest. Only those that the one who asks may have.
+/// Finds payload files by digest, limited to the payloads that the requesting peer may have.
 pub trait PayloadFiles: Send + Sync {
-    /// The file with this digest, `None` if the one who asks has no business with it.
+    /// Returns the file with this digest, or `None` if the requesting peer is not entitled to it.
     fn file(&self, digest: &str) -> Option<PathBuf>;
 
-    /// So many bytes of one were handed out. Whoever counts them says so.
+    /// Is called with the number of bytes that were sent, so that an implementation can count them.
     fn handed_out(&self, _bytes: usize) {}
 }
 
-/// Answers GET or HEAD for the payload with this digest, whose file this is. The body breaks off
+/// Responds to GET or HEAD for the payload with this digest, whose file is `path`. The body is cut off
 /// as soon as `stop` is ready.
 pub async fn answer<B>(
     path: PathBuf,
@@ -58,7 +58,7 @@ pub async fn answer<B>(
     response
 }
 
-/// Status and headers that follow from what was selected.
+/// Sets the status and the headers that follow from the selection.
 fn describe(response: &mut Response<Body>, selected: Selected, size: u64) {
     response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     let (status, length) = match selected {
@@ -81,23 +81,23 @@ fn describe(response: &mut Response<Body>, selected: Selected, size: u64) {
     }
 }
 
-/// What of a payload is wanted.
+/// The requested part of a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Selected {
     Whole,
-    /// From here up to, not including, there.
+    /// The bytes from the start of the range up to, not including, its end.
     Part {
         from: u64,
         end: u64,
     },
-    /// The one who asks has it.
+    /// The peer already has the payload.
     Unchanged,
-    /// A range that begins after the end.
+    /// A range that starts after the end of the file.
     None,
 }
 
-/// What the headers ask for (RFC 9110, sections 13 and 14). A range that is not understood, or
-/// several at once, are as if there were none.
+/// Evaluates the request headers (RFC 9110, sections 13 and 14). A range that cannot be parsed, or a
+/// list of ranges, is ignored.
 fn selected(headers: &HeaderMap, etag: &str, size: u64) -> Selected {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if text(IF_NONE_MATCH).is_some_and(|tags| tags == "*" || tags.split(',').any(|tag| tag.trim() == etag)) {
@@ -110,11 +110,11 @@ fn selected(headers: &HeaderMap, etag: &str, size: u64) -> Selected {
     text(RANGE).and_then(|range| range_of(range, size)).unwrap_or(Selected::Whole)
 }
 
-/// One range, `None` if it is not understood.
+/// Parses a single range; `None` if it cannot be parsed.
 fn range_of(header: &str, size: u64) -> Option<Selected> {
     let (first, last) = header.strip_prefix("bytes=")?.trim().split_once('-')?;
     let number = |text: &str| {
-        // `parse` would take a sign.
+        // `parse` alone would accept a sign.
         text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten()
     };
     let part = |from: u64, end: u64| if from < end { Selected::Part { from, end } } else { Selected::None };
@@ -129,7 +129,7 @@ fn range_of(header: &str, size: u64) -> Option<Selected> {
     (from <= last).then(|| part(from, last.saturating_add(1).min(size)))
 }
 
-/// A short answer in plain words.
+/// Returns a short plain-text response.
 pub fn plain(status: StatusCode, words: &str) -> Response<Body> {
     let body = Full::new(Bytes::copy_from_slice(words.as_bytes())).map_err(|never| match never {});
     let mut response = Response::new(body.boxed_unsync());
@@ -141,7 +141,7 @@ fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Sets a header from text that is known to fit.
+/// Sets a header from text that is known to be valid.
 fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = text.parse() {
         headers.insert(name, value);

@@ -1,9 +1,9 @@
-//! A payload on its way out: read where the bytes are in memory already, by another thread where
-//! they are not.
+//! The body of a payload response. Bytes that are in memory are read directly, other bytes by a
+//! separate thread.
 //!
-//! A read that is handed to another thread costs more than the read itself, so the worker first
-//! asks the kernel for what it has at hand (`RWF_NOWAIT`). Only a piece that must come from the
-//! disk is left to a thread that may wait.
+//! Handing a read to another thread costs more than the read itself, so the worker first asks the
+//! kernel for cached bytes (`RWF_NOWAIT`). Only a chunk that must come from the disk is left to a
+//! thread that may block.
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
@@ -18,60 +18,62 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
-/// How much is read at once. It is encrypted and sent while it is still in the processor's second
-/// cache: four times as much, or a quarter, costs a tenth more or worse (measured). A thousand
-/// readers hold 64 MiB.
+/// Size of a read. A chunk is encrypted and sent while it is still in the processor's second-level
+/// cache: four times the size, or a quarter, costs at least a tenth more (measured). A thousand readers
+/// hold 64 MiB.
 const CHUNK: usize = 64 * 1024;
 
-/// Buffers that are kept for the next read. More readers than that are rare, and theirs are freed.
+/// Number of buffers that are kept for the next reads. More readers are rare, and their buffers are
+/// freed.
 const KEPT: usize = 32;
 
-/// File system type of tmpfs (`linux/magic.h`): everything is in memory, and it knows no
-/// `RWF_NOWAIT`.
+/// File system type of tmpfs (`linux/magic.h`): its files are entirely in memory, and it does not
+/// support `RWF_NOWAIT`.
 const TMPFS: u64 = 0x0102_1994;
 
 static BUFFERS: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// Ends a payload early.
+/// A future that ends the body early.
 pub(super) type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Part of a file as the body of an answer.
+/// Part of a file as the body of a response.
 pub(super) struct FileBody {
     file: Arc<File>,
     mode: ReadMode,
     at: u64,
     end: u64,
-    /// A piece that another thread fetches from the disk.
+    /// A chunk that another thread reads from the disk.
     fetching: Option<JoinHandle<io::Result<Chunk>>>,
     stop: Option<Stop>,
 }
 
-/// How the file can be read.
+/// How the file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReadMode {
-    /// What is in memory at once, the rest by another thread.
+    /// Bytes that are in memory directly, the rest by another thread.
     NoWait,
-    /// It is all in memory.
+    /// Directly, because the whole file is in memory.
     Direct,
-    /// The file system cannot say what is in memory.
+    /// By another thread, because the file system cannot say which bytes are in memory.
     Blocking,
 }
 
-/// Bytes that were read, in a buffer that is used again.
+/// Bytes that were read, in a reusable buffer.
 struct Chunk {
     buffer: Vec<u8>,
     length: usize,
 }
 
 impl FileBody {
-    /// The bytes from `at` up to `end`. Whoever polls it gets an error as soon as `stop` is ready.
+    /// Creates a body of the bytes from `at` up to `end`. Polling it returns an error as soon as `stop`
+    /// is ready.
     pub(super) fn new(file: File, at: u64, end: u64, stop: Option<Stop>) -> Self {
         let in_memory = fstatfs(&file).is_ok_and(|system| u64::try_from(system.f_type) == Ok(TMPFS));
         let mode = if in_memory { ReadMode::Direct } else { ReadMode::NoWait };
         Self { file: Arc::new(file), mode, at, end, fetching: None, stop }
     }
 
-    /// The next piece, if it can be had without waiting.
+    /// Reads the next chunk, if that is possible without blocking.
     fn read_now(&mut self) -> io::Result<Option<Chunk>> {
         let mut chunk = Chunk::of(self.end - self.at);
         let read = match self.mode {
@@ -149,7 +151,7 @@ impl FileBody {
 }
 
 impl Chunk {
-    /// Room for the next piece when so many bytes are left.
+    /// Creates a buffer for the next chunk when `left` bytes remain.
     fn of(left: u64) -> Self {
         let buffer = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
@@ -160,7 +162,7 @@ impl Chunk {
         self.buffer.get_mut(..self.length).unwrap_or_default()
     }
 
-    /// With so many bytes in it.
+    /// Returns the chunk with the number of bytes that were read.
     fn filled(mut self, read: usize) -> io::Result<Self> {
         if read == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stored payload became shorter"));
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
-    /// Ends in the middle of a piece.
+    /// The file ends in the middle of a chunk.
     const SIZE: usize = 3 * CHUNK + 5;
 
     fn of(byte: u8) -> Vec<u8> {
@@ -217,7 +219,7 @@ mod tests {
         }
     }
 
-    /// Bytes of both together would be a payload that nobody made.
+    /// A mixture of the bytes of both files would be a payload that never existed.
     #[tokio::test]
     async fn a_file_that_is_replaced_is_not_mixed_with_its_successor() {
         let dir = tempfile::tempdir().unwrap();
@@ -237,9 +239,9 @@ mod tests {
         assert!(read_after == of(2), "its successor");
     }
 
-    /// Else the machine would wait for the rest until it gives up.
+    /// Otherwise the machine would wait for the rest until its timeout.
     #[tokio::test]
-    async fn a_file_that_is_cut_off_is_an_error() {
+    async fn a_truncated_file_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("payload");
         std::fs::write(&path, of(1)).unwrap();
@@ -251,7 +253,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
-    /// A thousand readers come and go; what is kept for the next ones stays small.
+    /// A thousand readers come and go; the memory that is kept for later readers stays small.
     #[test]
     fn few_buffers_are_kept() {
         drop((0..3 * KEPT).map(|_| Chunk::of(1)).collect::<Vec<_>>());

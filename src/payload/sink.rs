@@ -1,4 +1,4 @@
-//! Where a payload goes that is being fetched: counted, hashed and written.
+//! The destination of a payload download: bytes are counted, hashed and written.
 
 use super::fetch::{Source, local};
 use crate::failure::Failure;
@@ -8,20 +8,20 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 use tokio::io::AsyncWriteExt;
 
-/// How much is written at once, and so on whole multiples of it. The system keeps in one piece in
-/// memory what is written in one piece, and it is read many times: from a file that was written by
-/// the 8 KiB that come from the wire, reading and sending costs up to a fifth more (measured).
+/// Size of a write; larger writes are whole multiples of it. The system keeps data that is written in
+/// one piece in one piece in memory, and the file is read many times: reading and sending a file that
+/// was written in the 8 KiB pieces of the wire costs up to a fifth more (measured).
 const WRITE_BUFFER: usize = 1024 * 1024;
 
-/// A writer that counts and hashes, and stops at the size that was announced.
+/// A writer that counts and hashes, and stops at the announced size.
 pub(super) struct Sink<'a> {
     source: &'a Source,
     file: tokio::fs::File,
     path: &'a Path,
     hasher: Sha256,
-    /// What is not in the file yet.
+    /// Bytes that are not yet in the file.
     gathered: Vec<u8>,
-    /// Bytes that came, in the file or not.
+    /// Number of received bytes, including those that are not yet in the file.
     pub(super) written: u64,
     fetched: &'a Counters<0>,
 }
@@ -59,7 +59,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Puts what was gathered into the file.
+    /// Writes the gathered bytes to the file.
     async fn put(&mut self) -> Result<(), Failure> {
         self.file.write_all(&self.gathered).await.map_err(|e| local(self.path, &e))?;
         self.gathered.clear();
@@ -99,9 +99,9 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::payload::Access;
 
-    /// Pieces of the wire end anywhere; the file is what came, to the last byte.
+    /// Received pieces have any length; the file must equal the received bytes exactly.
     #[tokio::test]
-    async fn what_is_gathered_is_written_in_order_and_wholly() {
+    async fn gathered_bytes_are_written_in_order_and_completely() {
         let dir = tempfile::tempdir().unwrap();
         let bytes: Vec<u8> = (0..WRITE_BUFFER * 5 / 2).map(|at| (at / 253).to_le_bytes()[0]).collect();
         let source = Source {

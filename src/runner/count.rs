@@ -1,4 +1,4 @@
-//! What is counted of the life of a NodeUpdate.
+//! Metrics of the life of a NodeUpdate.
 
 use crate::failure::Failure;
 use crate::metrics::{Metrics, result_of};
@@ -6,27 +6,27 @@ use crate::session::End;
 use farrier_update::{NodeVerdict, Reason};
 use std::time::Duration;
 
-/// An attempt has ended.
+/// Counts an attempt that has ended.
 pub(super) fn attempt(metrics: &Metrics, end: &End, took: Duration) {
     let (result, reason) = result(end);
     metrics.attempts.count([result, reason.as_str()]);
     metrics.attempt_duration.observe([result], took);
 }
 
-/// Nothing follows any more.
+/// Counts a NodeUpdate that has ended: no further attempt follows.
 pub(super) fn ended(metrics: &Metrics, end: &End) {
     let (result, reason) = result(end);
     metrics.node_updates_ended.count([result, reason.as_str()]);
 }
 
-/// Somebody has looked whether the machine is clean.
+/// Counts a check whether the machine is clean.
 pub(super) fn looked(metrics: &Metrics, clean: Option<&Result<(), Failure>>) {
     if let Some(clean) = clean {
         metrics.clean_ups.count([result_of(clean, Reason::NothingLeftBehind.as_str())]);
     }
 }
 
-/// The same words as in `status.counts` of a run, and why.
+/// Returns the result, in the words of `status.counts` of a run, and the reason.
 pub(super) fn result(end: &End) -> (&'static str, Reason) {
     match end {
         End::Finished(NodeVerdict::Succeeded { reason, .. }) => ("succeeded", *reason),

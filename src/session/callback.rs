@@ -1,5 +1,5 @@
-//! Where and how the engine of one machine calls back. The runner resolves it from the cluster; the
-//! return path uses it.
+//! Callback options of the engine of one machine. The runner resolves them from the cluster; the return
+//! path uses them.
 
 use crate::callback::{Refusals, RunIdentity};
 use crate::failure::Failure;
@@ -10,43 +10,43 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How the engine of one machine calls back.
+/// How the engine of one machine connects back.
 #[derive(Debug, Clone)]
 pub struct CallbackOptions {
-    /// Whether the engine may be talked to through the SSH session if it cannot call.
+    /// Whether the engine may use the SSH session if it cannot connect to the callback server.
     pub may_fall_back: bool,
-    /// Where it is to call, as far as that is known now: a load balancer may change its address.
+    /// The current target: a load balancer may change its address.
     pub plan: watch::Receiver<ResolvedTarget>,
-    /// Keeps `plan` as the cluster wants it, and ends with the last of these.
+    /// The task that updates `plan` from the cluster; it ends when the last copy is dropped.
     pub planner: Arc<AbortOnDropHandle<()>>,
     /// How long to wait for a target if there is none, where the engine may not be reached in another
     /// way and has begun nothing. `None`: not at all.
     pub awaited: Option<Awaited>,
 }
 
-/// Where an engine is to call. A failure: it should call and cannot.
+/// The target of an engine. A failure means that the engine should connect back and cannot.
 pub type ResolvedTarget = Result<CallbackTarget, Failure>;
 
-/// Where the engine of one machine is to call.
+/// The target to which the engine of one machine connects.
 #[derive(Debug, Clone)]
 pub struct CallbackTarget {
-    /// Who the run is on the wire.
+    /// The TLS identity of the run.
     pub identity: Arc<RunIdentity>,
-    /// Addresses to call, each with its zone if it has one, and ports; the most preferred first.
-    /// Those of families that the machine may use.
+    /// Addresses with ports, in order of preference, each with its zone if it has one. Only address
+    /// families that the machine may use are listed.
     pub addresses: Vec<(String, u16)>,
-    /// The runner's own port, where the machine may call it at the address that it sees the runner
-    /// come from. `None`: only `addresses` count.
+    /// The runner's own port, if the machine may connect to the source address of the runner's SSH
+    /// connection. `None`: only `addresses` are used.
     pub seen_port: Option<u16>,
-    /// Whether a call may go to an IPv4, an IPv6 address.
+    /// Whether the engine may use IPv4, and whether IPv6.
     pub families: (bool, bool),
-    /// From where other runners pass calls on, and their names.
+    /// Addresses from which other runners forward connections, with the names of the runners.
     pub peers: Vec<(IpAddr, String)>,
-    /// The addresses that the machine's owner has written down.
+    /// The machine's addresses as the user listed them.
     pub own: Vec<IpAddr>,
-    /// Whom the callback server has turned away.
+    /// Connections that the callback server has rejected.
     pub refusals: Arc<Refusals>,
-    /// The callback server does not listen any more.
+    /// Cancelled when the callback server has stopped listening.
     pub closed: CancellationToken,
 }
 

@@ -1,26 +1,26 @@
-//! What is in the way of an engine's call, in words: the obstacle, and the next step.
+//! Describes what blocks an engine's connection: the obstacle, and the next step.
 
 use crate::failure::Failure;
 use farrier_protocol::{Dial, DialOutcome};
 use farrier_update::Reason;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// How many addresses a message names.
+/// Maximum number of addresses in a message.
 const MAX_NAMED: usize = 4;
 
-/// Attempts from one machine, none of which came to anything, and what is known besides.
+/// The failed attempts of one machine, and related facts.
 pub(super) struct FailedDials<'a> {
     /// Name of the machine.
     pub(super) node: &'a str,
-    /// What came of each address, the preferred one first.
+    /// The result for each address, in order of preference.
     pub(super) dials: &'a [Dial],
-    /// The addresses that the machine's owner has written down.
+    /// The machine's addresses as the user listed them.
     pub(super) own: &'a [IpAddr],
-    /// Addresses that the callback server has turned away meanwhile: the machine's, or anybody's.
+    /// Addresses that the callback server has rejected meanwhile. They may belong to any host.
     pub(super) unknown_sources: &'a [IpAddr],
 }
 
-/// What is in the way: the reason is that of the first address.
+/// Returns the failure that describes the obstacle. Its reason is that of the first address.
 pub(super) fn of(attempts: &FailedDials<'_>) -> Failure {
     let told: Vec<String> =
         attempts.dials.iter().map(|dial| format!("TCP {}: {}", dial.address, in_words(dial))).collect();
@@ -45,7 +45,7 @@ pub(super) fn of(attempts: &FailedDials<'_>) -> Failure {
     )
 }
 
-/// The reason and the next step of everything that happens before the callback server.
+/// Returns the reason and the next step for obstacles before the callback server.
 fn elsewhere(result: DialOutcome) -> (Reason, &'static str) {
     match result {
         DialOutcome::TimedOut => (
@@ -77,8 +77,8 @@ fn elsewhere(result: DialOutcome) -> (Reason, &'static str) {
     }
 }
 
-/// The connection stood and was closed at once: that is what the callback server does with whoever
-/// is not of the run, and it knows who that was.
+/// Describes a connection that was established and closed immediately. The callback server does that to
+/// peers that do not belong to the run, and it knows their addresses.
 fn turned_away(attempts: &FailedDials<'_>, dial: &Dial) -> (Reason, String) {
     let FailedDials { node, own, unknown_sources, .. } = attempts;
     let listed = list(own);
@@ -121,7 +121,7 @@ fn turned_away(attempts: &FailedDials<'_>, dial: &Dial) -> (Reason, String) {
     }
 }
 
-/// What may be the matter besides: policies let in the listed addresses only, without a word.
+/// Describes a further possible obstacle: policies silently drop connections from unlisted addresses.
 fn unlisted(attempts: &FailedDials<'_>, dial: &Dial) -> String {
     let unlisted = dial.from.filter(|from| !attempts.own.is_empty() && !attempts.own.contains(from));
     unlisted.map_or_else(String::new, |from| {
@@ -133,7 +133,7 @@ fn unlisted(attempts: &FailedDials<'_>, dial: &Dial) -> String {
     })
 }
 
-/// A hint where an address looks like one that changes every day.
+/// Returns a hint if the address looks like one that changes every day.
 fn temporary(from: IpAddr, own: &[IpAddr]) -> &'static str {
     let network = |ip: &Ipv6Addr| ip.octets().iter().take(8).copied().collect::<Vec<_>>();
     let IpAddr::V6(from) = from else { return "" };
@@ -184,20 +184,20 @@ mod tests {
         of(&FailedDials { node: "db", dials: &[dial], own: &own, unknown_sources: &unknown_sources })
     }
 
-    /// "Connection reset" sends its reader to the firewall, and it is an address that is missing.
+    /// "Connection reset" directs the user to the firewall, while an address is missing.
     #[test]
-    fn the_address_that_is_missing_is_named() {
+    fn the_missing_address_is_named() {
         let own = ["10.0.0.7"];
         let other = failure(DialOutcome::Closed, Some("10.0.0.8"), &own, &["192.0.2.9", "10.0.0.8"]);
         assert_eq!(other.reason, Reason::CallbackSourceNotListed);
         assert!(other.message.contains("add 10.0.0.8 to spec.addresses"), "{}", other.message);
-        // Behind a Service another runner may have turned it away.
+        // Behind a Service another runner may have rejected the connection.
         let unseen = failure(DialOutcome::Closed, Some("10.0.0.8"), &own, &[]);
         assert!(unseen.message.contains("add 10.0.0.8 to spec.addresses"), "{}", unseen.message);
         for from in [Some("10.0.0.7"), Some("10.0.0.8"), None] {
             let translated = failure(DialOutcome::Closed, from, &own, &["192.0.2.9"]);
             assert_eq!(translated.reason, Reason::CallbackSourceNotListed);
-            // It may be anybody who came by in the same second.
+            // The address may belong to another host that connected in the same second.
             let words = [
                 "probably arrives as 192.0.2.9",
                 "if 192.0.2.9 is this machine or the gateway before it, add 192.0.2.9",
@@ -222,9 +222,9 @@ mod tests {
         assert!(!far.message.contains("use_tempaddr"), "{}", far.message);
     }
 
-    /// A policy drops what is not listed, which looks like any other firewall.
+    /// A policy drops connections from unlisted addresses, which looks like any other firewall.
     #[test]
-    fn an_unlisted_address_is_named_where_nothing_answers() {
+    fn an_unlisted_address_is_named_when_nothing_responds() {
         let dropped = failure(DialOutcome::TimedOut, Some("10.0.0.8"), &["10.0.0.7"], &[]);
         assert_eq!(dropped.reason, Reason::CallbackTimedOut);
         assert!(dropped.message.contains("calls from 10.0.0.8"), "{}", dropped.message);

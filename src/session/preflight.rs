@@ -1,4 +1,4 @@
-//! Trying the way back before the engine is counted on to call.
+//! Probes the return path before the session relies on it.
 
 use super::Session;
 use crate::drivers::linux::Machine;
@@ -6,16 +6,17 @@ use crate::failure::Failure;
 use farrier_protocol::{Dial, DialOutcome};
 use std::time::{Duration, Instant};
 
-/// How long a way back is tried that nobody answers on: rules for a new Service, a new address of a
-/// load balancer, and policies take effect some time after they were made, on each node of the
-/// cluster by itself. Up to about 2 s were seen on a busy node.
+/// How long a return path is probed that does not respond: rules for a new Service, a new address of a
+/// load balancer, and policies take effect some time after they were made, on each node of the cluster
+/// separately. Up to about 2 s were seen on a busy node.
 const REACH_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Between two tries.
+/// Time between two probes.
 const REACH_RETRY: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
-    /// Tries the way back from the machine; again for a while where it may yet open.
+    /// Probes the return path from the machine; repeats the probe for a while if the path may still
+    /// open.
     pub(super) async fn reach(
         &self,
         machine: &Machine,
@@ -24,12 +25,12 @@ impl Session<'_> {
         until_open(REACH_TIMEOUT, REACH_RETRY, || machine.reach(targets)).await
     }
 
-    /// The machine had nothing to try the way back with, and the engine is there now. Returns
-    /// whether it can call, as far as is known.
+    /// Probes the return path with the engine, on a machine that had no tool for it. Returns false if
+    /// the path is known to be blocked.
     pub(super) async fn engine_reaches(&self, machine: &Machine, dir: &str, addresses: &[String]) -> bool {
         let since = Instant::now();
         let attempt = || machine.reach_by_engine(dir, addresses);
-        // Should it not work, the first call is waited for.
+        // If the probe itself fails, the session waits for the first connection.
         let tried = until_open(REACH_TIMEOUT, REACH_RETRY, attempt).await.unwrap_or_default();
         let blocked = !tried.is_empty() && !tried.iter().any(stands);
         if blocked {
@@ -39,8 +40,8 @@ impl Session<'_> {
     }
 }
 
-/// Makes attempts until one shows what is to stay so, or for so long. An attempt that was begun is
-/// brought to its end.
+/// Makes attempts until one shows a result that will not change, or the time is over. An attempt that
+/// was started is completed.
 async fn until_open<F: Future<Output = Result<Vec<Dial>, Failure>>>(
     patience: Duration,
     pause: Duration,
@@ -52,18 +53,18 @@ async fn until_open<F: Future<Output = Result<Vec<Dial>, Failure>>>(
         if !may_yet_open(&tried) || begun.elapsed() >= patience {
             return Ok(tried);
         }
-        // sleep: nothing tells of rules that take effect somewhere in the cluster.
+        // sleep: no event signals that rules take effect somewhere in the cluster.
         tokio::time::sleep(pause).await;
     }
 }
 
-/// Whether this attempt had an answer.
+/// Reports whether this attempt connected.
 pub(super) fn stands(dial: &Dial) -> bool {
     dial.result == DialOutcome::Connected
 }
 
-/// Whether another try may show something else: no way stands, and one of them is closed by somebody
-/// who may be about to open it. A machine without a route stays without one.
+/// Reports whether another attempt may have another result: no path is open, and at least one is closed
+/// by a component that may be about to open it. A machine without a route stays without one.
 fn may_yet_open(tried: &[Dial]) -> bool {
     let closed = |dial: &Dial| match dial.result {
         DialOutcome::TimedOut | DialOutcome::Refused | DialOutcome::Prohibited => true,
@@ -94,9 +95,9 @@ mod tests {
         (last.into_iter().map(|dial| dial.result).collect(), results.len() - unused)
     }
 
-    /// A policy that takes a moment kept the engine from being counted on for the whole attempt.
+    /// A policy that took a moment kept the session from relying on the engine for the whole attempt.
     #[tokio::test]
-    async fn a_way_that_is_about_to_open_is_tried_again_and_one_that_is_not_is_not() {
+    async fn only_a_path_that_may_open_is_probed_again() {
         use DialOutcome::{Connected, NoRoute, Prohibited, Refused, TimedOut};
         let long = Duration::from_mins(5);
         assert_eq!(

@@ -1,7 +1,7 @@
-//! Signing in: key, certificate, password, keyboard-interactive.
+//! SSH authentication: key, certificate, password, keyboard-interactive.
 //!
-//! A password is offered once. Trying it again under another method would count as a second
-//! failure with the machine's lock-out.
+//! A password is offered once. A repetition under another method would count as a second failure
+//! towards the machine's account lockout.
 
 use super::client::Client;
 use crate::failure::{Failure, chain};
@@ -12,18 +12,18 @@ use russh::{MethodKind, MethodSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// What to sign in with. Never printed.
+/// Credentials for a login. Never printed.
 #[derive(Clone, PartialEq)]
 pub struct Credentials {
     /// User name on the machine.
     pub user: String,
-    /// Where they come from, for messages: the name of the Secret.
+    /// Name of the Secret that they come from, for messages.
     pub source: String,
     /// Password of the user.
     pub password: Option<String>,
-    /// Private key and, where there is one, its certificate.
+    /// Private key and, if there is one, its certificate.
     pub key: Option<(Arc<PrivateKey>, Option<Certificate>)>,
-    /// Password for sudo, where it is not the user's.
+    /// Password for sudo, if it differs from the user's.
     pub sudo_password: Option<String>,
     /// Password for su.
     pub su_password: Option<String>,
@@ -38,11 +38,11 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Reads a private key in any of the usual formats.
+/// Parses a private key in any of the usual formats.
 ///
 /// # Errors
-/// `KeyPassphraseWrong` where the key is encrypted and the passphrase is missing or wrong, else
-/// `KeyUnreadable`. Neither message contains anything of the key.
+/// `KeyPassphraseWrong` if the key is encrypted and the passphrase is missing or wrong, otherwise
+/// `KeyUnreadable`. Neither message contains any part of the key.
 pub fn read_key(source: &str, text: &str, passphrase: Option<&str>) -> Result<PrivateKey, Failure> {
     decode_secret_key(text, passphrase).map_err(|error| {
         let encrypted = text.contains("ENCRYPTED")
@@ -68,7 +68,7 @@ pub fn read_key(source: &str, text: &str, passphrase: Option<&str>) -> Result<Pr
     })
 }
 
-/// Reads an OpenSSH user certificate.
+/// Parses an OpenSSH user certificate.
 ///
 /// # Errors
 /// `KeyUnreadable`.
@@ -81,7 +81,7 @@ pub fn read_certificate(source: &str, text: &str) -> Result<Certificate, Failure
     })
 }
 
-/// Signs in.
+/// Authenticates.
 ///
 /// # Errors
 /// `PasswordRejected`, `KeyRejected`, `AccountLocked`, `AuthenticationFailed`, `SecretIncomplete`.
@@ -143,9 +143,9 @@ async fn with_key(
     handle.authenticate_publickey(&credentials.user, PrivateKeyWithHashAlg::new(key.clone(), hash)).await
 }
 
-/// Answers every hidden prompt with the password and every visible one with the user name.
+/// Answers every hidden prompt with the password and every visible prompt with the user name.
 async fn interactive(handle: &mut Handle<Client>, user: &str, password: &str) -> Result<bool, russh::Error> {
-    /// More rounds than any sane server asks for.
+    /// Maximum number of rounds; more than any sane server requests.
     const ROUNDS: usize = 8;
     let mut answer = handle.authenticate_keyboard_interactive_start(user, None).await?;
     let mut asked = false;
@@ -155,7 +155,7 @@ async fn interactive(handle: &mut Handle<Client>, user: &str, password: &str) ->
             Interactive::Failure { .. } => return Ok(false),
             Interactive::InfoRequest { prompts, .. } => {
                 if asked && !prompts.is_empty() {
-                    // The same question once more: the password was wrong.
+                    // A repeated prompt means that the password was wrong.
                     return Ok(false);
                 }
                 asked = asked || !prompts.is_empty();
@@ -170,8 +170,8 @@ async fn interactive(handle: &mut Handle<Client>, user: &str, password: &str) ->
     Ok(false)
 }
 
-/// A server that closes the connection in the middle of signing in has accepted the proof and
-/// refused the account.
+/// Returns the failure for a server that closes the connection during authentication: it has accepted
+/// the proof and rejected the account.
 fn closed_on_us(handle: &Handle<Client>, node: &str, credentials: &Credentials) -> Result<(), Failure> {
     if !handle.is_closed() {
         return Ok(());
@@ -229,8 +229,8 @@ mod tests {
     use russh::keys::ssh_key::LineEnding;
     use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 
-    /// A Secret that nobody has changed counts as changed, and what the machine has refused is offered
-    /// until the account is locked.
+    /// Unchanged credentials would count as changed, and the rejected ones would be offered until the
+    /// account is locked.
     #[test]
     fn credentials_that_are_read_twice_are_the_same() {
         let key = |seed: u8| {

@@ -1,7 +1,7 @@
-//! From the addresses of a machine to one TCP connection.
+//! Opens a TCP connection to one of a machine's addresses.
 //!
-//! The addresses are tried in the order the machine's owner asks for; the next one is begun when
-//! the one before has failed or has been silent for `HEAD_START`.
+//! The addresses are tried in the order that the user configured. The next attempt starts when the
+//! previous one has failed, or has not responded within `HEAD_START`.
 
 use crate::failure::Failure;
 use farrier_update::Reason;
@@ -12,14 +12,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long one address may take. A lost SYN is repeated after 1, 3 and 7 seconds, so that three
-/// in a row must be lost before a live machine counts as silent.
+/// Timeout of one address. A lost SYN is repeated after 1, 3 and 7 seconds, so that three in a row must
+/// be lost before a live machine counts as silent.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long the preferred address is waited for before the next one is tried beside it.
+/// How long the preferred address has before the next address is tried in parallel.
 const HEAD_START: Duration = Duration::from_secs(2);
 
-/// How long the name service may take.
+/// Timeout of name resolution.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
 
 /// An address family.
@@ -31,20 +31,20 @@ pub enum Family {
     V6,
 }
 
-/// Where a machine is.
+/// The address and port of a machine.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Name of the machine, for messages.
     pub node: String,
-    /// Addresses and names, in the owner's order.
+    /// Addresses and names, in the user's order.
     pub addresses: Vec<String>,
-    /// Families that may be used, the preferred one first.
+    /// Families that may be used, in order of preference.
     pub families: Vec<Family>,
     /// TCP port.
     pub port: u16,
 }
 
-/// A connection and the address that answered.
+/// A connection and the address that responded.
 pub struct Dialled {
     /// The connection.
     pub stream: TcpStream,
@@ -56,7 +56,7 @@ pub struct Dialled {
 ///
 /// # Errors
 /// `NameNotResolved`, `NoUsableAddress`, `ConnectionRefused`, `ConnectionTimedOut`, `NoRoute`; the
-/// message lists what happened with each address.
+/// message lists the result of each address.
 pub async fn dial(target: &Target) -> Result<Dialled, Failure> {
     let (candidates, unresolved) = candidates(target).await;
     if candidates.is_empty() {
@@ -84,7 +84,7 @@ pub async fn dial(target: &Target) -> Result<Dialled, Failure> {
     }
 }
 
-/// One address that did not answer, and why.
+/// An address that did not respond, and why.
 struct Refusal {
     address: String,
     reason: Reason,
@@ -113,7 +113,7 @@ fn classify(error: &io::Error) -> Reason {
     }
 }
 
-/// The socket addresses to try, in order, and the names that did not resolve.
+/// Returns the socket addresses to try, in order, and the names that did not resolve.
 async fn candidates(target: &Target) -> (Vec<SocketAddr>, Vec<String>) {
     let mut found = Vec::new();
     let mut unresolved = Vec::new();
@@ -167,27 +167,28 @@ fn parse(address: &str, port: u16) -> Parsed {
     }
 }
 
-/// The index of a network interface, by name or as a number.
+/// Returns the index of a network interface, given by name or as a number.
 fn interface_index(zone: &str) -> Option<u32> {
     zone.parse()
         .ok()
         .or_else(|| interfaces().into_iter().find(|(name, _)| name == zone).map(|(_, index)| index))
 }
 
-/// Names and indices of the interfaces that have IPv6 addresses: the others have no zone. The
-/// kernel's list for this very network namespace, which /sys is not if it was mounted in another.
+/// Returns names and indices of the interfaces that have IPv6 addresses; the others have no zone. Uses
+/// the kernel's list for the current network namespace, because /sys may have been mounted in another
+/// one.
 fn interfaces() -> Vec<(String, u32)> {
     let list = std::fs::read_to_string("/proc/self/net/if_inet6").unwrap_or_default();
     list.lines()
         .filter_map(|line| {
-            // address index prefix scope flags name
+            // Fields: address index prefix scope flags name
             let words: Vec<&str> = line.split_whitespace().collect();
             Some(((*words.get(5)?).to_owned(), u32::from_str_radix(words.get(1)?, 16).ok()?))
         })
         .collect()
 }
 
-/// The address as its owner would write it: no port, the zone by name.
+/// Formats the address as the user would write it: no port, the zone by name.
 fn display(address: &SocketAddr) -> String {
     match address {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), zone_name(v6.scope_id())),
@@ -220,7 +221,7 @@ fn no_candidates(target: &Target, unresolved: &[String]) -> Failure {
 }
 
 fn all_failed(target: &Target, failed: &[Refusal], unresolved: &[String]) -> Failure {
-    // The most telling reason: a refusal proves that the machine is alive.
+    // The most specific reason comes first: a refusal proves that the machine is alive.
     let order = [Reason::ConnectionRefused, Reason::ConnectionTimedOut, Reason::NoRoute];
     let reason = order
         .into_iter()

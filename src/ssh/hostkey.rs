@@ -1,36 +1,36 @@
-//! Which host keys are accepted.
+//! Verification of host keys.
 
 use crate::failure::Failure;
 use farrier_update::Reason;
 use russh::keys::ssh_key::{Algorithm, HashAlg, PublicKey};
 
-/// What is known about a machine's host keys before it is contacted.
+/// The known host keys of a machine before it is contacted.
 #[derive(Debug, Clone, Default)]
 pub struct HostKeys {
-    /// Keys that its owner wrote down, or that were recorded on first use.
+    /// Keys that the user listed, or that were recorded on first use.
     known: Vec<PublicKey>,
-    /// Whether an unknown key is accepted when nothing is known at all.
+    /// Whether an unknown key is accepted if no key is known.
     trust_first: bool,
 }
 
-/// What came of looking at the key that a server presented.
+/// The result of checking the key that a server presented.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyCheck {
-    /// It is one of the known ones.
+    /// The key is known.
     Known,
-    /// Nothing was known, and the first key is trusted: to be recorded.
+    /// No key was known, and the first key is trusted: the caller must record it.
     First(String),
-    /// Nothing was known, and that is not enough.
+    /// No key was known, and the policy does not trust the first key.
     Unknown,
-    /// Another key was expected.
+    /// The key differs from the known keys.
     Changed,
 }
 
 impl HostKeys {
-    /// Reads keys as in `known_hosts`, with or without host names in front.
+    /// Parses keys in the format of `known_hosts`, with or without host names in front.
     ///
     /// # Errors
-    /// `HostKeyUnknown` naming the line that is no key.
+    /// `HostKeyUnknown`, which names the line that is not a key.
     pub fn parse<'a>(
         node: &str,
         lines: impl Iterator<Item = &'a str>,
@@ -52,7 +52,7 @@ impl HostKeys {
         Ok(Self { known, trust_first })
     }
 
-    /// Judges the key that a server presented.
+    /// Checks the key that a server presented.
     pub fn check(&self, presented: &PublicKey) -> KeyCheck {
         if self.known.iter().any(|k| k.key_data() == presented.key_data()) {
             KeyCheck::Known
@@ -65,7 +65,7 @@ impl HostKeys {
         }
     }
 
-    /// The failure for a key that was refused, `None` for one that was accepted.
+    /// Returns the failure for a rejected key, `None` for an accepted key.
     pub fn refusal(&self, node: &str, address: &str, presented: &PublicKey) -> Option<Failure> {
         let fingerprint = presented.fingerprint(HashAlg::Sha256);
         let line = line_of_key(presented);
@@ -87,8 +87,8 @@ impl HostKeys {
         }
     }
 
-    /// Host key algorithms in the order to ask for: those of known keys first, or a server with
-    /// several keys would present another one than the pinned.
+    /// Returns the host key algorithms in the order to offer them: those of known keys first, because a
+    /// server with several keys would otherwise present a different key than the pinned one.
     pub fn preferred(&self, default: &[Algorithm]) -> Vec<Algorithm> {
         let is_known = |algorithm: &Algorithm| {
             self.known.iter().any(|k| match (k.algorithm(), algorithm) {
@@ -106,7 +106,7 @@ impl HostKeys {
     }
 }
 
-/// The key in a line of `known_hosts` or of a `.pub` file.
+/// Parses the key in a line of `known_hosts` or of a `.pub` file.
 fn key_of_line(line: &str) -> Option<PublicKey> {
     let words: Vec<&str> = line.split_whitespace().collect();
     words.windows(2).find_map(|pair| match pair {
@@ -117,7 +117,7 @@ fn key_of_line(line: &str) -> Option<PublicKey> {
     })
 }
 
-/// A key as one line, without a comment.
+/// Formats a key as one line, without a comment.
 fn line_of_key(key: &PublicKey) -> String {
     let mut bare = key.clone();
     bare.set_comment("");

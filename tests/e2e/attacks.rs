@@ -1,7 +1,8 @@
-//! Trust on the wire, attacked: by whoever is on the machines' network, and by a machine of the run.
+//! Attacks on the authentication of peers: by hosts on the machines' network, and by a machine of the
+//! run.
 //!
-//! The attackers are `attacks/attacker.py` in a machine's network namespace, and whatever is done
-//! happens while an installer is at work that ends when it is told to.
+//! The attacker is `attacks/attacker.py` in a machine's network namespace. Each attack happens while an
+//! installer is at work that ends when the test tells it to.
 
 mod inside;
 mod meter;
@@ -17,14 +18,14 @@ use tempfile::NamedTempFile;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-/// The operator's address for machines.
+/// The operator's address on the machines' network.
 const OPERATOR: &str = "10.77.0.1";
 
-/// Where the attacker's program is.
+/// Path of the attacker's program.
 const ATTACKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/attacks/attacker.py");
 
-/// How the attacker's program is run on a machine's network, or on the operator's own. What it is to
-/// do is more than an argument may hold.
+/// Arguments that run the attacker's program in a machine's network namespace, or in the operator's
+/// own. The attack's parameters are in a file, because they may be longer than an argument can be.
 fn arguments(from: Option<&Machine>, command: &str, how: &NamedTempFile) -> Vec<String> {
     let mut words: Vec<String> = from
         .iter()
@@ -41,7 +42,7 @@ fn order(how: &Value) -> NamedTempFile {
     file
 }
 
-/// Does this from a machine's network, and says what came of it.
+/// Runs an attack from a machine's network and returns its result.
 async fn attack(from: &Machine, command: &str, how: Value) -> Value {
     let how = order(&how);
     let words = arguments(Some(from), command, &how);
@@ -49,7 +50,7 @@ async fn attack(from: &Machine, command: &str, how: Value) -> Value {
     serde_json::from_str(&said).expect("JSON")
 }
 
-/// Does this from the operator's own network, where every machine's packets can be read.
+/// Runs an attack from the operator's own network, where every machine's packets can be read.
 async fn attack_from_the_switch(command: &str, how: Value) -> Value {
     let how = order(&how);
     let words = arguments(None, command, &how);
@@ -57,7 +58,7 @@ async fn attack_from_the_switch(command: &str, how: Value) -> Value {
     serde_json::from_str(&said).expect("JSON")
 }
 
-/// Begins something that goes on until it is dropped, and waits for its first word.
+/// Starts an attack that continues until the returned value is dropped, and waits for its first output.
 async fn begin(from: &Machine, command: &str, how: Value) -> Child {
     let how = order(&how);
     let words = arguments(Some(from), command, &how);
@@ -75,7 +76,7 @@ async fn begin(from: &Machine, command: &str, how: Value) -> Child {
     child
 }
 
-/// A run on these ports, whose machines of this rack call back.
+/// Spec of a run on these ports, whose machines of this rack call back.
 fn calling(baseline: &str, rack: &str, http_port: u16) -> Value {
     let mut spec =
         json!({"baselineRef": {"name": baseline}, "channel": "Callback", "strategy": {"retries": 2}});
@@ -84,21 +85,21 @@ fn calling(baseline: &str, rack: &str, http_port: u16) -> Value {
     spec
 }
 
-/// The ports that a run got, HTTP and HTTPS.
+/// Returns the HTTP and the HTTPS port of a run.
 async fn ports(run: &Run<'_>) -> (u16, u16) {
     let callback = run.get().await.status.expect("a status").callback.expect("ports");
     let first = callback.ports.first().expect("a runner");
     (first.http_port, first.https_port)
 }
 
-/// How often the engine of a machine was heard to call.
+/// Returns how often the engine of a machine has connected to the callback server.
 fn calls(site: &Site, node: &str) -> usize {
     let of_node = format!("\"node\":\"{node}\"");
     let log = site.operator.log();
     log.lines().filter(|line| line.contains("the engine calls") && line.contains(&of_node)).count()
 }
 
-/// The machine was updated, and its installer ran once.
+/// Asserts that the machine was updated, and that its installer ran once.
 async fn is_updated_once(run: &Run<'_>, machine: &Machine) {
     let update = run.node(&machine.name).await;
     assert_eq!(machine.slow_runs(), 1, "{}", machine.name);

@@ -1,5 +1,5 @@
-//! A run that is given up: by Cancel, by deletion. What is in progress ends, nothing else begins,
-//! and the machines are cleaned before anything goes.
+//! A run that is given up, by Cancel or by deletion. Work in progress ends, no other work starts, and
+//! the machines are cleaned before any object is deleted.
 
 use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{bmc_tool, merge, slow};
@@ -17,7 +17,7 @@ fn one_at_a_time(baseline: &str) -> serde_json::Value {
     spec
 }
 
-/// A run that was given up before it began touches machines all the same.
+/// A run that was cancelled before it started would still touch machines.
 #[test]
 fn a_run_that_is_cancelled_before_it_begins_touches_nothing() {
     e2e("early", async |site| {
@@ -36,7 +36,7 @@ fn a_run_that_is_cancelled_before_it_begins_touches_nothing() {
     });
 }
 
-/// Cancel tears an installer out of its work, goes on with the next one, or leaves things behind.
+/// Cancel would interrupt an installer, start the next one, or leave files behind.
 #[test]
 fn cancel_lets_the_component_in_progress_finish_and_begins_no_other() {
     e2e("cancel", async |site| {
@@ -61,7 +61,7 @@ fn cancel_lets_the_component_in_progress_finish_and_begins_no_other() {
     });
 }
 
-/// A user who cancels waits for a download that nobody needs any more.
+/// A user who cancels would wait for a download that is no longer needed.
 #[test]
 fn cancel_during_a_download_does_not_wait_for_it() {
     e2e("fetch", async |site| {
@@ -90,7 +90,7 @@ fn cancel_during_a_download_does_not_wait_for_it() {
     });
 }
 
-/// A run that is deleted leaves its engine on machines, or an installer half done.
+/// A deleted run would leave its engine on machines, or an installation half done.
 #[test]
 fn a_deleted_run_cleans_its_machines_before_it_goes() {
     e2e("delete", async |site| {
@@ -107,7 +107,7 @@ fn a_deleted_run_cleans_its_machines_before_it_goes() {
     });
 }
 
-/// Deleting the record of one machine leaves an engine on it, or keeps the run from its end.
+/// Deleting the NodeUpdate of one machine would leave an engine on it, or keep the run from ending.
 #[test]
 fn a_deleted_nodeupdate_cleans_its_machine_and_is_made_anew() {
     e2e("redo", async |site| {
@@ -134,7 +134,7 @@ fn a_deleted_nodeupdate_cleans_its_machine_and_is_made_anew() {
     });
 }
 
-/// A machine that is gone for ever keeps its run from being deleted.
+/// A machine that is gone for ever would keep its run from being deleted.
 #[test]
 fn a_run_with_a_lost_machine_can_be_deleted_by_giving_it_up() {
     e2e("abandon", async |site| {
@@ -146,7 +146,7 @@ fn a_run_with_a_lost_machine_can_be_deleted_by_giving_it_up() {
         run.delete().await;
         run.annotate(farrier::api::ABANDON_ANNOTATION).await;
         run.gone().await;
-        // So that the machine has nothing that nobody takes back any more.
+        // The machine is removed, because no operator will clean up its remains.
         db.labctl("rm").await;
         site.forget(&db);
     });

@@ -1,5 +1,5 @@
-//! What others change while an engine is at work: the machine's password, its name's meaning, what is
-//! written of it; and a firewall on the operator's own host.
+//! Changes by others while an engine is at work: the machine's password, the address behind its name,
+//! its spec; and a firewall on the operator's own host.
 
 use crate::callback::{calling, channel, nothing_is_open};
 use crate::harness::payload::{bmc_tool, merge};
@@ -11,10 +11,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-/// Passwords that are changed every night fail whatever is under way then, and half an installation
-/// stays that nobody tells of.
+/// A nightly rotation of passwords would fail the updates in progress, and leave a half-done
+/// installation that is not reported.
 #[test]
-fn a_password_that_is_rotated_during_a_step_is_taken_from_the_secret_anew() {
+fn a_password_that_is_rotated_during_a_step_is_read_again_from_the_secret() {
     e2e("rotated", async |site| {
         let db = site.machine("db").up().await;
         site.baseline("spring", &[site.held(), bmc_tool("2.0")]).await;
@@ -52,10 +52,10 @@ async fn end_ssh(machine: &Machine) {
     lab::output("kill", [&["-9".to_owned()], pids.as_slice()].concat()).await;
 }
 
-/// A tool that waits for `observedGeneration` takes what was found out about the old spec for what is
-/// true of the new one.
+/// A tool that waits for `observedGeneration` would take results about the old spec for results about
+/// the new one.
 #[test]
-fn what_a_run_has_found_out_is_told_of_the_spec_that_it_worked_with() {
+fn results_of_a_run_are_reported_for_the_spec_that_it_used() {
     e2e("edited", async |site| {
         let db = site.machine("db").up().await;
         site.baseline("spring", &[site.held()]).await;
@@ -96,10 +96,10 @@ fn what_a_run_has_found_out_is_told_of_the_spec_that_it_worked_with() {
     });
 }
 
-/// A machine gets another address from DHCP, and the name service knows it a little later: its engine
-/// is turned away for the rest of the run.
+/// A machine gets another address from DHCP, and DNS has it a little later: the engine would be
+/// rejected for the rest of the run.
 #[test]
-fn an_engine_whose_machine_has_another_address_is_let_in_once_its_name_means_that() {
+fn an_engine_with_a_new_address_is_admitted_once_dns_has_it() {
     e2e("renamed", async |site| {
         let db = site.machine("db").lab(&["--no-v6"]).reach(Reach::Name).up().await;
         site.baseline("spring", &[site.held(), bmc_tool("3.1")]).await;
@@ -127,7 +127,7 @@ fn an_engine_whose_machine_has_another_address_is_let_in_once_its_name_means_tha
     });
 }
 
-/// Rules on the operator's own host, for this run's port alone.
+/// Adds rules on the operator's own host, for this run's port alone.
 async fn host_firewall(site: &Site, port: u16, verdict: &str) {
     let table = site.name.replace('-', "_");
     let rules = format!(
@@ -137,9 +137,9 @@ async fn host_firewall(site: &Site, port: u16, verdict: &str) {
     lab::output("nft", [rules]).await;
 }
 
-/// The machines' firewalls are looked through for days, and it is the operator's host that drops.
+/// Users would search the machines' firewalls for days, while the operator's host drops the packets.
 #[test]
-fn a_firewall_of_the_operators_own_host_is_among_the_suspects() {
+fn a_firewall_of_the_operators_own_host_is_named_as_a_possible_cause() {
     e2e("hostfw", async |site| {
         let runs = [
             ("silent", 64571, "drop", "CallbackTimedOut"),

@@ -1,4 +1,4 @@
-//! The operator is killed at any moment. What it was about is done all the same, and nothing twice.
+//! The operator is killed at any moment. Its work is completed nevertheless, and nothing is done twice.
 
 use crate::harness::payload::{bmc_tool, ethtool, merge};
 use crate::harness::run::to;
@@ -6,24 +6,24 @@ use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, snapshot, wai
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// So many machines are at so many different points when the operator is killed.
+/// Number of machines; they are at different points when the operator is killed.
 const MACHINES: usize = 12;
 
-/// An operator that is killed, or a node of the cluster that dies, leaves machines half done, runs
-/// an installer twice, or forgets its engines on machines.
+/// An operator that is killed, or a node of the cluster that dies, would leave machines half done, run
+/// an installer twice, or abandon its engines on machines.
 #[test]
-fn killed_while_machines_arrive_it_goes_on_and_does_nothing_twice() {
+fn killed_while_sessions_start_it_continues_and_does_nothing_twice() {
     killed_at_many_points("arrive", Duration::from_millis(50));
 }
 
 /// The same, later in the run.
 #[test]
-fn killed_while_installers_run_it_goes_on_and_does_nothing_twice() {
+fn killed_while_installers_run_it_continues_and_does_nothing_twice() {
     killed_at_many_points("install", Duration::from_millis(250));
 }
 
-/// Each machine has a run of its own, begun one step after the one before it: a single kill meets
-/// them all at different points. Several kills follow.
+/// Each machine has its own run, started one `step` after the previous one, so that a single kill meets
+/// the runs at different points. Several kills follow.
 fn killed_at_many_points(name: &str, step: Duration) {
     e2e(name, async |site| {
         let machines = site.machine("m").up_many(MACHINES).await;
@@ -66,9 +66,9 @@ async fn went_well(run: &Run<'_>, machine: &Machine) {
     assert_eq!(update.state("TornDown"), "True", "{}: {}", machine.name, update.words("TornDown"));
 }
 
-/// The same at the points that are hardest to hit: they are looked for, not waited for.
+/// The same at the points that are hardest to hit: the test polls for them.
 #[test]
-fn killed_at_the_points_where_something_was_just_done_it_goes_on() {
+fn killed_right_after_a_change_it_continues() {
     e2e("points", async |site| {
         let machines = site.machine("m").up_many(6).await;
         site.baseline("spring", &[site.slow(1)]).await;
@@ -95,7 +95,7 @@ async fn restarted(site: &Site, run: &Run<'_>, machine: &Machine) {
     machine.is_clean().await;
 }
 
-/// Something that can be seen on the machine.
+/// A state that can be seen on the machine.
 #[derive(Clone, Copy, Debug)]
 enum Point {
     /// The engine's process.
@@ -114,9 +114,9 @@ impl Point {
     }
 }
 
-/// An operator that is taken away for an upgrade loses what it was about.
+/// An operator that is stopped for an upgrade would lose the work in progress.
 #[test]
-fn an_operator_that_is_asked_to_end_leaves_engines_at_work_and_takes_them_up_again() {
+fn an_operator_that_is_stopped_leaves_engines_at_work_and_resumes_them() {
     e2e("upgrade", async |site| {
         let db = site.machine("db").up().await;
         site.baseline("spring", &[site.slow(3)]).await;
@@ -133,9 +133,9 @@ fn an_operator_that_is_asked_to_end_leaves_engines_at_work_and_takes_them_up_aga
     });
 }
 
-/// A cluster that is gone for good leaves engines on machines for ever.
+/// A cluster that is gone for good would leave engines on machines for ever.
 #[test]
-fn an_engine_that_nobody_speaks_to_finishes_its_component_and_takes_everything_back() {
+fn an_engine_without_a_connection_finishes_its_component_and_cleans_up() {
     e2e("silent", async |site| {
         site.operator.kill();
         site.operator.options(&["--lease-seconds", "30"]);
@@ -160,9 +160,9 @@ fn an_engine_that_nobody_speaks_to_finishes_its_component_and_takes_everything_b
     });
 }
 
-/// A user's Cancel is forgotten because the operator died before it acted.
+/// A user's Cancel would be lost because the operator died before it acted.
 #[test]
-fn what_was_cancelled_or_deleted_while_the_operator_was_away_ends_clean() {
+fn runs_cancelled_or_deleted_while_the_operator_is_down_end_clean() {
     e2e("away", async |site| {
         let machines = site.machine("m").up_many(2).await;
         site.baseline("spring", &[site.slow(3), bmc_tool("2.0")]).await;

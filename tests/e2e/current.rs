@@ -1,4 +1,4 @@
-//! Work that need not be done is not done: machines that are current, payloads that are here.
+//! Unnecessary work is not done: on machines that are current, and for payloads that are already there.
 
 use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{self, agent, ethtool};
@@ -6,7 +6,7 @@ use crate::harness::run::to;
 use crate::harness::{Conditions, e2e, lab, outcome, snapshot};
 use serde_json::json;
 
-/// A fleet that is current is changed all the same, or its payloads travel for nothing.
+/// A fleet that is current would be changed, or its payloads would be transferred for nothing.
 #[test]
 fn nothing_is_done_on_a_machine_that_needs_nothing() {
     e2e("current", async |site| {
@@ -29,8 +29,8 @@ fn nothing_is_done_on_a_machine_that_needs_nothing() {
     });
 }
 
-/// A newer version than the baseline's is replaced without anybody having asked for it, or is not
-/// when somebody has.
+/// A newer version than the baseline's would be replaced without a request, or not replaced despite
+/// one.
 #[test]
 fn a_newer_version_stays_unless_a_downgrade_is_forced() {
     e2e("newer", async |site| {
@@ -51,10 +51,10 @@ fn a_newer_version_stays_unless_a_downgrade_is_forced() {
     });
 }
 
-/// The payload server of a site is asked by every machine for the same bytes; or a server with a
-/// certificate of the site's own authority cannot be used at all.
+/// Every machine would request the same bytes from a site's payload server; or a server with a
+/// certificate of the site's own authority could not be used.
 #[test]
-fn a_payload_is_fetched_once_by_https_with_a_private_authority_however_many_need_it() {
+fn a_payload_is_fetched_once_by_https_with_a_private_authority() {
     e2e("https", async |site| {
         let machines = site.machine("web").up_many(4).await;
         let server = Server::start(site).await;

@@ -1,5 +1,5 @@
-//! Networks as data centres have them: several addresses, translation of addresses, firewalls that
-//! come in the middle, and an API server that is away.
+//! Networks as data centres have them: several addresses, NAT, firewalls that appear in the middle of a
+//! run, and an API server that is unreachable.
 
 use crate::callback::{calling, channel, nothing_is_open};
 use crate::harness::api_server::{ApiServer, Line};
@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Another address of the machine's own, from which it calls. Of the lab's network, and no machine's.
+/// Gives the machine another source address for its connections. It is in the lab's network, and no
+/// other machine has it.
 async fn calls_from(machine: &Machine, v4: &str) {
     machine
         .sh(&format!("ip address add {v4}/16 dev eth0; ip route replace 10.77.0.1 dev eth0 src {v4}"))
@@ -25,20 +26,20 @@ async fn change(node: &str, site: &Site, spec: Value) {
     site.api::<ManagedNode>().patch(node, &PatchParams::default(), &patch).await.expect("patched");
 }
 
-/// The attempt before the engine's first call has told it: waiting for a call in vain would end in the
-/// same words, half a minute later.
+/// Asserts that the probe before the engine's first connection found the obstacle: waiting in vain for
+/// a connection would give the same message half a minute later.
 fn nobody_was_waited_for(site: &Site) {
     let log = site.operator.log();
     assert!(!log.contains("has not called for"), "{log}");
 }
 
-/// The user reads "connection reset", looks for a firewall, and it is an address that is missing.
+/// The user reads "connection reset" and looks for a firewall, while an address is missing.
 #[test]
-fn a_machine_that_calls_from_an_unlisted_address_is_told_which_one() {
+fn an_unlisted_source_address_of_a_machine_is_named() {
     e2e("source", async |site| {
         let other = site.machine("other").up().await;
         calls_from(&other, "10.77.240.1").await;
-        // Neither bash nor Python: there the engine tries.
+        // The machine has neither bash nor Python, so the engine probes the path.
         let small = site.machine("small").lab(&["--flavour", "minimal"]).up().await;
         calls_from(&small, "10.77.240.2").await;
         let temporary = site.machine("temporary").lab(&["--no-v4"]).up().await;
@@ -65,7 +66,7 @@ fn a_machine_that_calls_from_an_unlisted_address_is_told_which_one() {
         assert!(run.node("temporary").await.words("CallbackReachable").contains("use_tempaddr"));
         assert_eq!(run.node("listed").await.reason("CallbackReachable"), "CallbackReachable");
         nobody_was_waited_for(site);
-        // What the message asks for is what helps.
+        // The remedy of the message must work.
         change("other", site, json!({"addresses": [other.v4, "10.77.240.1"]})).await;
         let mut spec = calling("spring");
         merge(&mut spec, json!({"selector": {"matchLabels": {"name": "other"}}}));
@@ -75,10 +76,10 @@ fn a_machine_that_calls_from_an_unlisted_address_is_told_which_one() {
     });
 }
 
-/// Behind a translation of addresses neither machine nor user knows how the machine arrives. And
-/// where the machine's owner wants no other way, nothing is installed.
+/// Behind NAT, neither the machine nor the user knows the source address that the operator sees. If the
+/// user allows no other channel, nothing is installed.
 #[test]
-fn a_machine_behind_nat_is_told_as_whom_it_arrives() {
+fn a_machine_behind_nat_learns_its_translated_address() {
     e2e("nat", async |site| {
         let db = site.machine("db").spec(json!({"channel": "Callback"})).up().await;
         db.sh("ip address add 10.77.240.3/16 dev eth0; nft add table ip n;
@@ -102,10 +103,10 @@ fn a_machine_behind_nat_is_told_as_whom_it_arrives() {
     });
 }
 
-/// The way back is shut in the middle of an installation, for good, on a machine whose owner wants
-/// no other way: half of what was begun is never told, or done twice.
+/// The return path is closed for good in the middle of an installation, on a machine whose user allows
+/// no other channel: the result would be lost, or the step repeated.
 #[test]
-fn what_was_begun_is_brought_to_its_end_when_the_way_back_is_shut() {
+fn work_in_progress_is_completed_when_the_return_path_is_closed() {
     e2e("shut", async |site| {
         let db = site.machine("db").spec(json!({"channel": "Callback"})).up().await;
         site.baseline("spring", &[site.slow(6), bmc_tool("3.1")]).await;
@@ -131,10 +132,10 @@ fn what_was_begun_is_brought_to_its_end_when_the_way_back_is_shut() {
     });
 }
 
-/// The API server is away for longer than every Lease, first silent and then gone, while machines are
-/// at work that call back: something is done twice, or too much at once, or the run never ends.
+/// The API server is away for longer than every Lease, first silent and then down, while machines that
+/// call back are at work: steps would be repeated, the limit exceeded, or the run would never end.
 #[test]
-fn a_run_goes_on_when_the_api_server_is_back() {
+fn a_run_continues_when_the_api_server_is_back() {
     e2e("apiless", async |site| {
         let port = free_port();
         let http = format!("--http-addr=127.0.0.1:{port}");
@@ -177,10 +178,10 @@ fn a_run_goes_on_when_the_api_server_is_back() {
     });
 }
 
-/// The host of the API server fails, and another one takes its place: no connection is closed, and the
-/// operator waits for the rest of its life for an answer.
+/// The host of the API server fails, and another host takes its place: no connection is closed, and the
+/// operator would wait for a response for ever.
 #[test]
-fn an_api_server_that_moves_without_a_word_is_found_again() {
+fn an_api_server_that_moves_silently_is_found_again() {
     e2e("moved-api", async |site| {
         let server = ApiServer::of(site, &[]).await;
         let machine = site.machine("m").up().await;
@@ -195,7 +196,7 @@ fn an_api_server_that_moves_without_a_word_is_found_again() {
     });
 }
 
-/// After so long a connection that says nothing is given up (`SILENCE_LIMIT`, src/cmd/cluster.rs).
+/// A silent connection is closed after this time (`SILENCE_LIMIT`, src/cmd/cluster.rs).
 const SILENCE: Duration = Duration::from_mins(1);
 
 fn free_port() -> u16 {
@@ -203,7 +204,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("its number").port()
 }
 
-/// What a path of the operator's own server answers, status line and all.
+/// Returns the whole response of a path of the operator's own HTTP server, including the status line.
 async fn get(port: u16, path: &str) -> String {
     let asked = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;

@@ -1,4 +1,4 @@
-//! What every test stands on. A test is one function:
+//! The test harness. A test is one function:
 //!
 //! ```ignore
 //! /// What breaks in the world if this fails.
@@ -17,36 +17,37 @@
 //! }
 //! ```
 //!
-//! `e2e` gives each test a [`Site`]: a namespace of its own, an operator process that watches only
-//! it, and whatever machines the test asks for. Their names in the lab carry the site's name, so
-//! that tests run side by side. When the test has passed, every machine that is on is searched for
-//! anything of ours, every UpdateRun is deleted and must go, and the operator must end by itself.
-//! When it has not, the operator's log, all objects and all events are printed. In both cases
-//! machines and namespace are taken away.
+//! `e2e` gives each test a [`Site`]: its own namespace, an operator process that watches only this
+//! namespace, and the machines that the test requests. Their names in the lab carry the site's name, so
+//! that tests can run at the same time. When the test has passed, every machine that is on is searched for
+//! remains of Farrier, every UpdateRun is deleted and must disappear, and the operator must end by itself.
+//! When the test has failed, the operator's log, all objects and all events are printed. In both cases
+//! machines and namespace are removed.
 //!
-//! Where things are:
+//! Overview:
 //!
 //! - [`Site`]: `baseline`, `run`, `secret`, `payload` (a file of the test's own), `node`, `events`,
 //!   `create` (any object as JSON; the answer of the API server is returned, not unwrapped);
-//!   `operator.kill()`, `operator.start()`; `replica` is one more operator.
+//!   `operator.kill()`, `operator.start()`; `replica` starts another operator.
 //! - [`machine::Builder`]: `lab(&["--no-v4"])` takes any option of `labctl add`; `login("ops")` is
 //!   user `ops` with its password; `secret(key, value)` and `without(key)` change the Secret;
 //!   `spec(json)` is merged over the ManagedNode's spec (RFC 7396: null removes); `label(k, v)`;
 //!   `reach(Reach::LinkLocal)`.
 //! - [`Machine`]: `sh("script")` as root on it, `file(path)`, `labctl("crash")` and the other
 //!   commands of labctl that take a name, `snapshot()`, `engines()` and `processes()` from outside.
-//! - [`payload`]: components for a Baseline out of what the lab's image has, `with(json)` changes
+//! - [`payload`]: components for a Baseline from the payloads of the lab's image; `with(json)` changes
 //!   them.
 //! - [`Run`]: `succeeds`, `fails`, `until(what, |run| …)`, `node_until(node, what, |update| …)`,
 //!   `desire("Pause")`, `delete`, `gone`.
 //! - [`https::Server`]: payloads by https with a private authority; it counts requests, stalls, cuts off.
-//! - [`api_server::ApiServer`]: what stands between the site's operator and the API server, to be away.
-//! - [`wait::until`]: any other condition. Nothing ever sleeps for a fixed time.
+//! - [`api_server::ApiServer`]: a proxy between the site's operator and the API server, which can
+//!   block the connection.
+//! - [`wait::until`]: any other condition. No test sleeps for a fixed time.
 //! - [`snapshot`]: what may differ after an update, as lists of path prefixes.
 //!
-//! A single run of one test, with everything of the operator's log:
+//! Command for a single test with the complete log of the operator:
 //! `E2E_LOG=trace hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e -- NAME --nocapture`.
-//! With `E2E_TIMES=1` each test says how long it took.
+//! With `E2E_TIMES=1` each test prints how long it took.
 
 pub(crate) mod api_server;
 pub(crate) mod https;
@@ -68,7 +69,7 @@ use futures::FutureExt;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Instant;
 
-/// Runs a test on a site of its own. `name` becomes part of every name: lower-case, short.
+/// Runs a test on its own site. `name` becomes part of every name: lower case, short.
 pub(crate) fn e2e(name: &str, body: impl AsyncFnOnce(&Site)) {
     lab::require();
     let begun = Instant::now();

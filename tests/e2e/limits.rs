@@ -1,14 +1,14 @@
-//! How many machines are worked on at once, and who waits for whom.
+//! How many machines are in progress at once, and which runs wait for which.
 
 use crate::harness::payload::{agent, bmc_tool, merge};
 use crate::harness::run::to;
 use crate::harness::{Conditions, Machine, Run, e2e, outcome, wait};
 use serde_json::json;
 
-/// More machines of a cluster are down at once than its owner has allowed, if only because the
-/// operator was restarted and does not know yet what it had begun.
+/// More machines of a cluster would be down at once than its user has allowed, for example because the
+/// operator was restarted and does not yet know which machines it has started.
 #[test]
-fn never_more_machines_are_worked_on_than_max_concurrent_says() {
+fn max_concurrent_is_never_exceeded() {
     e2e("limit", async |site| {
         let machines = site.machine("m").up_many(8).await;
         site.baseline("spring", &[site.slow(1)]).await;
@@ -41,7 +41,8 @@ fn never_more_machines_are_worked_on_than_max_concurrent_says() {
     });
 }
 
-/// NodeUpdates that are not at their end, and machines with an engine on them, at this moment.
+/// Returns the number of NodeUpdates that have not ended, and of machines with an engine, at this
+/// moment.
 async fn in_progress(run: &Run<'_>, machines: &[Machine]) -> (usize, usize) {
     let engines = machines.iter().filter(|m| !m.engines().is_empty()).count();
     let open =
@@ -49,9 +50,10 @@ async fn in_progress(run: &Run<'_>, machines: &[Machine]) -> (usize, usize) {
     (open, engines)
 }
 
-/// Two runs work on a machine at the same time; or one waits and nobody knows for what.
+/// Two runs would work on a machine at the same time; or a run would wait without a reason in its
+/// status.
 #[test]
-fn a_run_waits_for_the_machine_that_another_one_works_on_and_says_so() {
+fn a_run_waits_for_a_machine_of_another_run_and_reports_it() {
     e2e("two", async |site| {
         let shared = site.machine("shared").up().await;
         site.machine("free").label("only", "second").up().await;
@@ -83,7 +85,7 @@ fn a_run_waits_for_the_machine_that_another_one_works_on_and_says_so() {
     });
 }
 
-/// A rack of machines is too much.
+/// A rack of machines would be too much.
 #[test]
 fn thirty_machines_are_updated_in_one_run() {
     e2e("rack", async |site| {

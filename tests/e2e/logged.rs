@@ -1,11 +1,11 @@
-//! What the operator logs of its work on machines.
+//! The operator's log of its work on machines.
 
 use crate::harness::e2e;
 use crate::harness::payload::ethtool;
 use crate::harness::run::to;
 use serde_json::Value;
 
-/// Modules whose lines are about one machine.
+/// Modules whose log lines are about one machine.
 const ABOUT_A_MACHINE: [&str; 6] = [
     "farrier::runner",
     "farrier::session",
@@ -15,7 +15,7 @@ const ABOUT_A_MACHINE: [&str; 6] = [
     "farrier::payload",
 ];
 
-/// Among the lines of a thousand machines, those that do not say whose they are are lost.
+/// Among the log lines of a thousand machines, lines without the machine's name are useless.
 #[test]
 fn each_line_about_a_machine_says_which_one() {
     e2e("logged", async |site| {

@@ -1,4 +1,5 @@
-//! The machine is lost in the middle: engine killed, power cut, cable pulled, sshd killed.
+//! The machine is lost in the middle of an update: engine killed, power cut, cable unplugged, sshd
+//! killed.
 
 use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{bmc_tool, merge};
@@ -9,10 +10,10 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use std::time::Duration;
 
-/// An engine that dies (out of memory, an administrator's kill) has its step done twice, or its
-/// machine forgotten.
+/// After the death of an engine (out of memory, killed by an administrator) its step would be repeated,
+/// or its machine abandoned.
 #[test]
-fn an_engine_that_is_killed_during_a_step_is_followed_by_one_that_does_not_repeat_it() {
+fn a_step_is_not_repeated_after_its_engine_was_killed() {
     e2e("engine", async |site| {
         let (db, run) = slow_at_work(site, 4).await;
         lab::output("kill", ["-9", &db.engine().await.to_string()]).await;
@@ -25,10 +26,10 @@ fn an_engine_that_is_killed_during_a_step_is_followed_by_one_that_does_not_repea
     });
 }
 
-/// A machine that loses its power during an update has the interrupted step repeated, which can
-/// ruin firmware; or it is reported as updated.
+/// On a machine that loses its power during an update the interrupted step would be repeated, which can
+/// ruin firmware; or the machine would be reported as updated.
 #[test]
-fn a_step_that_a_power_cut_interrupted_is_not_repeated_and_not_called_a_success() {
+fn a_step_that_a_power_cut_interrupted_is_neither_repeated_nor_a_success() {
     e2e("power", async |site| {
         let other = site.machine("other").up().await;
         let (db, run) = slow_at_work(site, 4).await;
@@ -44,7 +45,7 @@ fn a_step_that_a_power_cut_interrupted_is_not_repeated_and_not_called_a_success(
     });
 }
 
-/// When a whole site loses its power, nobody remembers what was being done.
+/// When a whole site loses its power, the record of the work in progress would be lost.
 #[test]
 fn a_step_is_not_repeated_when_machine_and_operator_die_together() {
     e2e("site", async |site| {
@@ -61,7 +62,7 @@ fn a_step_is_not_repeated_when_machine_and_operator_die_together() {
     });
 }
 
-/// A machine whose description is deleted in the middle is left with an engine on it.
+/// A machine whose ManagedNode is deleted in the middle of an update would keep an engine.
 #[test]
 fn a_machine_whose_managednode_is_deleted_during_a_step_is_left_clean() {
     e2e("undescribed", async |site| {
@@ -75,9 +76,9 @@ fn a_machine_whose_managednode_is_deleted_during_a_step_is_left_clean() {
     });
 }
 
-/// A machine that reboots while nothing is being installed fails its update.
+/// The update would fail when a machine reboots while nothing is being installed.
 #[test]
-fn a_machine_that_reboots_while_its_payload_is_awaited_is_updated_all_the_same() {
+fn a_machine_that_reboots_before_its_payload_arrives_is_still_updated() {
     e2e("idle", async |site| {
         let db = site.machine("db").up().await;
         let server = Server::start(site).await;
@@ -100,7 +101,7 @@ fn a_machine_that_reboots_while_its_payload_is_awaited_is_updated_all_the_same()
     });
 }
 
-/// A network that fails for a while fails the updates that were under way.
+/// A temporary network failure would fail the updates in progress.
 #[test]
 fn a_cable_that_is_unplugged_for_a_while_during_a_step_changes_nothing() {
     e2e("cable", async |site| {
@@ -117,9 +118,9 @@ fn a_cable_that_is_unplugged_for_a_while_during_a_step_changes_nothing() {
     });
 }
 
-/// A restart of sshd on a machine, or an administrator who ends our session, fails the update.
+/// A restart of sshd on a machine, or an administrator who ends our session, would fail the update.
 #[test]
-fn an_ssh_session_that_is_killed_during_a_step_is_taken_up_again() {
+fn a_killed_ssh_session_is_resumed_during_a_step() {
     e2e("sshd", async |site| {
         let (db, run) = slow_at_work(site, 4).await;
         let init = db.init();
@@ -135,12 +136,13 @@ fn an_ssh_session_that_is_killed_during_a_step_is_taken_up_again() {
     });
 }
 
-/// What the engine did while nobody heard of it is told as if it had been there before.
+/// The work that the engine did without a connection would be reported as done before the run.
 #[test]
-fn an_attempt_that_follows_a_lost_one_tells_what_that_one_did() {
+fn an_attempt_reports_the_work_of_a_lost_attempt() {
     e2e("later", async |site| {
         let (db, run) = slow_at_work(site, 3).await;
-        // As after five minutes in vain: the next attempt finds the engine of the one before it.
+        // The same state as after five minutes of failed connections: the next attempt finds the engine
+        // of the previous attempt.
         site.operator.kill();
         let lost = Patch::Merge(json!({"status": {"attempt": 2}}));
         let api = site.api::<NodeUpdate>();
@@ -159,8 +161,8 @@ fn an_attempt_that_follows_a_lost_one_tells_what_that_one_did() {
     });
 }
 
-/// A machine `db` with slow.sh and then bmc-tool.sh in its baseline, at work on the first. There
-/// is a retry, which must not become a second run of slow.sh.
+/// Starts an update of a machine `db` with slow.sh and then bmc-tool.sh in its baseline, and waits
+/// until slow.sh runs. One retry is allowed, which must not become a second run of slow.sh.
 async fn slow_at_work(site: &Site, seconds: u32) -> (Machine, Run<'_>) {
     let db = site.machine("db").up().await;
     site.baseline("spring", &[site.slow(seconds), bmc_tool("2.0")]).await;

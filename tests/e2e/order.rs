@@ -1,12 +1,12 @@
-//! Components that need each other: the order they are installed in, and what becomes of those that
-//! lack something.
+//! Components that require each other: the order of installation, and the components whose requirements
+//! are not met.
 
 use crate::harness::payload::{agent, bmc_tool, ethtool, merge, script};
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, e2e, outcome};
 use serde_json::json;
 
-/// Firmware is installed before what it needs.
+/// Firmware would be installed before the components that it requires.
 #[test]
 fn a_component_comes_after_what_it_requires() {
     e2e("order", async |site| {
@@ -27,9 +27,9 @@ fn a_component_comes_after_what_it_requires() {
     });
 }
 
-/// Firmware is installed although what it needs failed.
+/// Firmware would be installed although a component that it requires failed.
 #[test]
-fn what_requires_a_component_that_failed_is_left_out_and_the_rest_is_done() {
+fn dependents_of_a_failed_component_are_skipped_and_the_rest_is_installed() {
     e2e("lacking", async |site| {
         let db = site.machine("db").up().await;
         let needy = bmc_tool("2.0").with(json!({"requires": [{"component": "fail"}]}));
@@ -46,12 +46,12 @@ fn what_requires_a_component_that_failed_is_left_out_and_the_rest_is_done() {
     });
 }
 
-/// A user who wants all or nothing gets half.
+/// A user who wants all or nothing would get half.
 #[test]
-fn a_machine_that_lacks_something_is_left_alone_where_that_was_asked_for() {
+fn a_machine_with_an_unmet_requirement_is_left_unchanged_on_request() {
     e2e("omit", async |site| {
         let db = site.machine("db").up().await;
-        // What it requires is in the baseline, and not for this machine.
+        // The required component is in the baseline, but does not apply to this machine.
         let base = script("fail", "1.0").with(json!({"appliesTo": {"match": {"os": "rpmlab"}}}));
         let needy = bmc_tool("2.0").with(json!({"requires": [{"component": "fail"}]}));
         site.baseline("spring", &[agent("2.0"), base, needy]).await;

@@ -1,6 +1,6 @@
-//! `farrier ports` beside what is on the wire: a firewall takes its rules, and its counters say
-//! that nothing else was used. Below: who gets which port when many want them (`crowd`, `rivals`),
-//! when others have them (`foreign`), and when they cannot be had at all (`refused`).
+//! `farrier ports` compared with the traffic: a firewall accepts its rules, and its counters show that
+//! no other port was used. Submodules: the assignment of ports to many runs (`crowd`, `rivals`), ports
+//! that others hold (`foreign`), and ports that cannot be bound (`refused`).
 
 mod crowd;
 mod foreign;
@@ -24,7 +24,7 @@ async fn ports(arguments: &[&str]) -> String {
     output(env!("CARGO_BIN_EXE_farrier"), [&["ports"], arguments].concat()).await
 }
 
-/// A ruleset that the firewall of a site refuses is no use to its network team.
+/// A ruleset that a site's firewall rejects is useless to its network team.
 #[test]
 fn a_firewall_takes_the_rules_of_every_type() {
     e2e("nft", async |site| {
@@ -52,7 +52,7 @@ fn a_firewall_takes_the_rules_of_every_type() {
                         from,
                     ];
                     let all = [&["ports"], &arguments.concat()[..]].concat();
-                    // A manual that does not list the type has no rules for it.
+                    // There are no rules for a type that the manual does not list.
                     let Ok(rules) = crate::harness::lab::try_output(env!("CARGO_BIN_EXE_farrier"), all).await
                     else {
                         assert_eq!(*option, "--generation", "{kind} {value}");
@@ -66,14 +66,14 @@ fn a_firewall_takes_the_rules_of_every_type() {
     });
 }
 
-/// The address that a machine sees us under.
+/// Returns the address under which a machine sees the operator.
 async fn our_address(there: &str) -> String {
     let routes: Value =
         serde_json::from_str(&output("ip", ["-j", "route", "get", there]).await).expect("JSON");
     routes[0]["prefsrc"].as_str().expect("a source address").to_owned()
 }
 
-/// Loads rules of our own; other tests have theirs.
+/// Rules of this test in the firewall; other tests have their own.
 struct Counted(String);
 
 impl Counted {
@@ -85,7 +85,7 @@ impl Counted {
         Self(table)
     }
 
-    /// Packets by comment.
+    /// Returns the number of packets by comment.
     async fn packets(&self) -> BTreeMap<String, u64> {
         let listed = output("nft", ["-j", "list", "table", "inet", &self.0]).await;
         let listed: Value = serde_json::from_str(&listed).expect("JSON");
@@ -112,7 +112,7 @@ impl Drop for Counted {
     }
 }
 
-/// A site opens what it is told to open, and the operator uses something else.
+/// A site would open the documented ports, and the operator would use another port.
 #[test]
 fn nothing_flows_on_a_port_that_was_not_named() {
     e2e("counters", async |site| {
@@ -144,7 +144,7 @@ fn nothing_flows_on_a_port_that_was_not_named() {
             (0, 0),
             "{packets:?}"
         );
-        // That it would have been seen.
+        // Proves that the counters would have seen other traffic.
         let other = format!("{v4}:9").parse().expect("an address");
         TcpStream::connect_timeout(&other, Duration::from_secs(1)).expect_err("nobody is there");
         assert_eq!(counted.packets().await["not named, to machines"], 1);

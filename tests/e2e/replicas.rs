@@ -1,5 +1,5 @@
-//! Several operators at once. Whichever of them dies, hangs or is replaced: the run ends well,
-//! nothing is done twice, and never more machines are worked on than allowed.
+//! Several operators at once. If any of them dies, hangs or is replaced, the run ends well, nothing is
+//! done twice, and the limit of machines in progress is never exceeded.
 
 use crate::harness::operator::Operator;
 use crate::harness::payload::merge;
@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Short Leases, where it does not matter how long they are.
+/// Short Leases, for tests that do not depend on the duration.
 const SHORT: [&str; 2] = ["--replica-lease-seconds", "6"];
 
-/// A site with so many operators beside its first one, all with these options.
+/// Starts operators with these names and options on a site, in place of its first operator.
 async fn replicas(site: &Site, others: &[&str], options: &[&str]) -> Vec<Arc<Operator>> {
     at_work(&site.operator).await;
     site.operator.stop().await;
@@ -51,13 +51,13 @@ async fn know_each_other(operator: &Operator, all: &[Arc<Operator>]) {
     .await;
 }
 
-/// The runner that leads.
+/// Returns the runner that leads.
 async fn leader(site: &Site) -> Option<String> {
     let lease = site.api::<Lease>().get_opt("farrier-leader").await.expect("an answer")?;
     lease.spec?.holder_identity?.rsplit_once('_').map(|(runner, _)| runner.to_owned())
 }
 
-/// The operator that leads, and the others.
+/// Returns the operator that leads, and the others.
 async fn by_role(site: &Site, all: &[Arc<Operator>]) -> (Arc<Operator>, Vec<Arc<Operator>>) {
     let name =
         wait::until("a leader", wait::LIMIT, async || leader(site).await.ok_or("none".to_owned())).await;
@@ -65,7 +65,7 @@ async fn by_role(site: &Site, all: &[Arc<Operator>]) -> (Arc<Operator>, Vec<Arc<
     (lead.into_iter().next().expect("one of ours leads"), others)
 }
 
-/// Waits until another one leads, and says how long that took.
+/// Waits until another operator leads, and returns how long that took.
 async fn replaced(site: &Site, was: &Operator) -> Duration {
     let begun = Instant::now();
     wait::until("another leader", wait::LIMIT, async || match leader(site).await {
@@ -82,7 +82,7 @@ fn at_once(limit: usize) -> Value {
     spec
 }
 
-/// Every machine is updated, once, and clean.
+/// Asserts that every machine is updated, once, and clean.
 async fn all_went_well(run: &Run<'_>, machines: &[Machine]) {
     for machine in machines {
         let update = run.node(&machine.name).await;
@@ -97,7 +97,7 @@ async fn runners(run: &Run<'_>) -> BTreeSet<String> {
     run.nodes().await.into_iter().map(|update| update.spec.runner).collect()
 }
 
-/// Waits until a runner is in the middle of installing on some machine.
+/// Waits until a runner is in the middle of an installation on some machine.
 async fn installs(run: &Run<'_>, machines: &[Machine], runner: &str) {
     wait::until("an installer to run", wait::LIMIT, async || {
         let updates = run.nodes().await;
@@ -110,9 +110,9 @@ async fn installs(run: &Run<'_>, machines: &[Machine], runner: &str) {
     .await;
 }
 
-/// More replicas are no more capacity.
+/// More replicas would not add capacity.
 #[test]
-fn work_is_spread_and_a_replica_that_comes_later_gets_some() {
+fn work_is_distributed_to_all_replicas_including_later_ones() {
     e2e("spread", async |site| {
         let machines = site.machine("m").up_many(6).await;
         let all = replicas(site, &["a", "b"], &SHORT).await;
@@ -136,12 +136,12 @@ fn work_is_spread_and_a_replica_that_comes_later_gets_some() {
     });
 }
 
-/// A node of the cluster dies, and with it the run, or a machine is updated twice.
+/// A node of the cluster dies: the run would die with it, or a machine would be updated twice.
 #[test]
-fn the_leader_and_a_runner_are_killed_while_they_install_and_others_go_on() {
+fn others_continue_when_the_leader_and_a_runner_are_killed() {
     e2e("kills", async |site| {
         let machines = site.machine("m").up_many(6).await;
-        // As it is shipped: how long a takeover takes is part of the promise.
+        // Default options: the duration of a takeover is part of the promise.
         let all = replicas(site, &["a", "b", "c"], &[]).await;
         site.baseline("spring", &[site.slow(4)]).await;
         let run = site.run("r1", at_once(3)).await;
@@ -164,9 +164,9 @@ fn the_leader_and_a_runner_are_killed_while_they_install_and_others_go_on() {
     });
 }
 
-/// A leader whose host hung for half a minute goes on as if nothing had happened.
+/// A leader whose host hung for half a minute would continue as if nothing had happened.
 #[test]
-fn a_leader_that_was_frozen_begins_nothing_when_it_wakes() {
+fn a_leader_that_was_frozen_starts_nothing_when_it_resumes() {
     e2e("frozen", async |site| {
         let machines = site.machine("m").up_many(6).await;
         let all = replicas(site, &["a", "b"], &SHORT).await;
@@ -196,7 +196,7 @@ fn a_leader_that_was_frozen_begins_nothing_when_it_wakes() {
     });
 }
 
-/// A runner that hung writes what it believes over what another one has done since.
+/// A runner that hung would overwrite the results of another runner with its outdated state.
 #[test]
 fn a_runner_that_was_frozen_leaves_its_machines_to_others_and_gets_new_ones() {
     e2e("asleep", async |site| {
@@ -217,7 +217,7 @@ fn a_runner_that_was_frozen_leaves_its_machines_to_others_and_gets_new_ones() {
     });
 }
 
-/// Every upgrade of the operator disturbs the runs under way.
+/// Every upgrade of the operator would disturb the runs in progress.
 #[test]
 fn replicas_are_replaced_one_after_the_other_while_a_run_goes_on() {
     e2e("rolling", async |site| {
@@ -240,9 +240,9 @@ fn replicas_are_replaced_one_after_the_other_while_a_run_goes_on() {
     });
 }
 
-/// Two processes of one name work on the same machines at the same time.
+/// Two processes with the same name would work on the same machines at the same time.
 #[test]
-fn a_second_process_with_the_name_of_another_waits_and_says_so() {
+fn a_second_process_with_the_same_name_waits_and_reports_it() {
     e2e("twins", async |site| {
         let all = replicas(site, &["a"], &SHORT).await;
         let twin = site.replica("a");

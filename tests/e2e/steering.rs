@@ -1,4 +1,4 @@
-//! What users set on a run does what it says: operation, desiredState, hold, ttlAfterFinished.
+//! The user's settings of a run take effect: operation, desiredState, hold, ttlAfterFinished.
 
 use crate::harness::machine::Machine;
 use crate::harness::payload::{agent, bmc_tool, ethtool, merge, slow};
@@ -7,7 +7,7 @@ use crate::harness::{Conditions, e2e, outcome, snapshot};
 use farrier::api::NodeInventory;
 use serde_json::json;
 
-/// Looking changes what is looked at, or does not see it.
+/// An inventory would change the machine, or miss something.
 #[test]
 fn an_inventory_shows_the_machine_and_changes_nothing() {
     e2e("look", async |site| {
@@ -29,9 +29,9 @@ fn an_inventory_shows_the_machine_and_changes_nothing() {
     });
 }
 
-/// A plan changes something; or what is carried out is not what was planned.
+/// A plan would change something; or a run would carry out something other than the plan.
 #[test]
-fn a_plan_changes_nothing_and_is_then_carried_out_as_it_was() {
+fn a_plan_changes_nothing_and_is_then_carried_out_unchanged() {
     e2e("plan", async |site| {
         let db = site.machine("db").up().await;
         let before = db.snapshot().await;
@@ -63,7 +63,7 @@ fn a_plan_changes_nothing_and_is_then_carried_out_as_it_was() {
     });
 }
 
-/// A plan that nobody wants cannot be got rid of.
+/// A plan that is not wanted could not be removed.
 #[test]
 fn a_plan_that_is_given_up_changes_nothing() {
     e2e("unplan", async |site| {
@@ -81,10 +81,10 @@ fn a_plan_that_is_given_up_changes_nothing() {
     });
 }
 
-/// A user who sees something go wrong cannot hold the rest of the fleet back; or what was in
-/// progress is torn.
+/// A user who sees something go wrong could not stop the rest of the fleet; or work in progress would
+/// be interrupted.
 #[test]
-fn a_paused_run_finishes_what_it_began_and_begins_nothing_until_it_goes_on() {
+fn a_paused_run_finishes_work_in_progress_and_starts_nothing() {
     e2e("pause", async |site| {
         let machines = site.machine("m").up_many(3).await;
         site.baseline("spring", &[slow("1.0")]).await;
@@ -108,7 +108,7 @@ fn a_paused_run_finishes_what_it_began_and_begins_nothing_until_it_goes_on() {
     });
 }
 
-/// A machine that its owner keeps back is updated all the same.
+/// A machine on hold would be updated nevertheless.
 #[test]
 fn a_held_machine_is_left_out_and_named() {
     e2e("hold", async |site| {
@@ -126,9 +126,9 @@ fn a_held_machine_is_left_out_and_named() {
     });
 }
 
-/// Finished runs pile up in the cluster, or go before anybody has read them.
+/// Finished runs would pile up in the cluster, or be deleted before anybody has read them.
 #[test]
-fn a_finished_run_goes_when_its_time_is_over() {
+fn a_finished_run_is_deleted_after_its_ttl() {
     e2e("ttl", async |site| {
         site.machine("db").up().await;
         let run = site.run("r1", json!({"operation": "Inventory", "ttlAfterFinished": "3s"})).await;

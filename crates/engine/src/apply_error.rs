@@ -1,13 +1,13 @@
-//! Why an apply task cannot begin a step.
+//! Why an apply task fails before its first step.
 
 use crate::shared::Stop;
 use farrier_protocol::FailureCode;
 
-/// Why no step was begun.
+/// Why no step was started.
 pub(crate) enum ApplyError {
-    /// The task failed; the component whose fault it is, or none.
+    /// The task failed. `component` is the component at fault, or empty.
     Failed { code: FailureCode, component: String, message: String },
-    /// It was told to stop.
+    /// The engine received a request to stop.
     Stopped(Stop),
 }
 

@@ -1,5 +1,5 @@
-//! A payload on its way: written to disk and hashed as it comes, over several connections
-//! if need be.
+//! Download of a payload: the engine writes it to disk and hashes it as it arrives, over several
+//! connections if necessary.
 
 use crate::digest::Digest;
 use crate::link::{Body, Head, Http};
@@ -11,19 +11,19 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// How much of a refusal's body is quoted.
+/// Maximum length of the quotation from an error response's body.
 const QUOTED_BYTES: u64 = 500;
 
-/// Why a payload cannot be had.
+/// Why a payload cannot be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FetchError {
-    /// What kind of failure.
+    /// The kind of failure.
     pub(crate) code: FailureCode,
-    /// What happened.
+    /// Description of the failure.
     pub(crate) message: String,
 }
 
-/// A payload, as far as it is here.
+/// A payload that is partly or completely downloaded.
 pub(crate) struct Download {
     digest: Digest,
     size: u64,
@@ -32,24 +32,26 @@ pub(crate) struct Download {
     offset: u64,
 }
 
-/// A write that failed is the machine's fault, a read that failed the line's.
+/// Distinguishes a failed write, which is the machine's fault, from a failed read, which is the
+/// network's.
 enum CopyError {
     Line(io::Error),
     Disk(io::Error),
 }
 
 impl Download {
-    /// Makes the file at `path`, empty.
+    /// Creates an empty file at `path`.
     pub(crate) fn create(path: &Path, digest: Digest, size: u64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
         Ok(Self { digest, size, file, hasher: Digest::hasher(), offset: 0 })
     }
 
-    /// Goes on fetching. `Err`: the connection was lost, call again with the next one.
+    /// Continues the download. `Err` means that the connection was lost: call again with the next
+    /// connection.
     pub(crate) fn proceed(&mut self, http: &mut Http) -> io::Result<Result<(), FetchError>> {
         let head = http.get(&format!("/v1/payloads/{}", self.digest), self.offset)?;
         match head.status {
-            // Somebody who does not know ranges starts from the beginning.
+            // A server that does not support ranges starts from the beginning.
             200 if self.offset > 0 => {
                 if let Err(error) = self.restart() {
                     return Ok(Err(disk(&error)));
@@ -64,7 +66,7 @@ impl Download {
             let length = head.length.unwrap_or_default();
             let message =
                 format!("the runner offers {length} bytes of {} where {expected} are left", self.digest);
-            // What it offers is not read; the connection cannot be used after that.
+            // The body is not read, so the connection cannot be reused.
             http.abandon();
             return Ok(Err(FetchError { code: FailureCode::PayloadUnavailable, message }));
         }
@@ -88,7 +90,7 @@ impl Download {
         loop {
             let count = body.read(&mut buffer).map_err(CopyError::Line)?;
             let bytes = buffer.get(..count).unwrap_or_default();
-            // One byte too many is enough to know.
+            // A single surplus byte proves that the payload is too long.
             if count == 0 || self.offset > self.size {
                 return Ok(());
             }
@@ -131,7 +133,7 @@ impl Download {
     }
 }
 
-/// A failure of the machine's own disk.
+/// Returns the error for a failure of the machine's own disk.
 pub(crate) fn disk(error: &io::Error) -> FetchError {
     FetchError { code: space::code(error), message: format!("a payload could not be written: {error}") }
 }

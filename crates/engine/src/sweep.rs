@@ -1,4 +1,4 @@
-//! `farrier-engine sweep`: takes back what a dead engine left, and looks a second time.
+//! `farrier-engine sweep`: removes what a dead engine left behind, and verifies the result.
 
 use crate::journal::Journal;
 use crate::lock::MachineLock;
@@ -15,13 +15,13 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a process that was killed may take to be gone.
+/// Maximum time in which a killed process must disappear.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Between two looks.
+/// Time between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Takes back what is left of the session and prints what could not be taken back.
+/// Removes the remains of the session and prints what could not be removed.
 pub(crate) fn sweep(dir: &Path, session: &str) -> ExitCode {
     let place = match WorkDir::named(dir) {
         Ok(place) => place,
@@ -39,8 +39,8 @@ pub(crate) fn sweep(dir: &Path, session: &str) -> ExitCode {
 }
 
 fn take_back(place: &WorkDir, session: &str) -> Vec<Leftover> {
-    // Held so that no engine is started meanwhile; where another session's engine has it, that
-    // one is none of our business and ours is not running.
+    // The lock prevents the start of an engine meanwhile. If the engine of another session holds the
+    // lock, the engine of this session is not running, and the other engine is left alone.
     let lock = MachineLock::open().ok();
     let mut leftovers = kill_engines(place);
     drop(lock.as_ref().map(MachineLock::try_take));
@@ -73,7 +73,7 @@ fn take_back(place: &WorkDir, session: &str) -> Vec<Leftover> {
     leftovers
 }
 
-/// Ends every engine that runs from `place`. Installers run other programs and are left.
+/// Kills every engine that runs from `place`. Installers run other programs and are not killed.
 fn kill_engines(place: &WorkDir) -> Vec<Leftover> {
     let engine = place.engine();
     let engines: Vec<Pid> = lock_holder::processes()
@@ -82,7 +82,7 @@ fn kill_engines(place: &WorkDir) -> Vec<Leftover> {
         .filter_map(|pid| Pid::from_raw(pid.cast_signed()))
         .collect();
     for pid in &engines {
-        // One that is gone already is what we want.
+        // An engine that has already exited is what we want, so the result is ignored.
         kill_process(*pid, Signal::KILL).ok();
     }
     let until = Instant::now() + TIMEOUT;
@@ -91,7 +91,7 @@ fn kill_engines(place: &WorkDir) -> Vec<Leftover> {
             && lock_holder::runs(pid.as_raw_nonzero().get().cast_unsigned(), &engine)
     };
     while engines.iter().any(|pid| is_there(&pid)) && Instant::now() < until {
-        // sleep: processes that are not our children cannot be awaited.
+        // sleep: a process cannot wait for processes that are not its children.
         thread::sleep(POLL_INTERVAL);
     }
     let left = engines.iter().filter(is_there);
@@ -102,13 +102,13 @@ fn kill_engines(place: &WorkDir) -> Vec<Leftover> {
     .collect()
 }
 
-/// The journal stays; it says what became of the leases.
+/// Records in the journal what became of the leases. The journal itself stays on the machine.
 fn close(journal: &mut Journal, leases: &[Lease], leftovers: &[Leftover]) {
     let is_left = |lease: &Lease| {
         leftovers.iter().any(|left| left.what == lease.what || left.what == format!("process {}", lease.what))
     };
     for lease in leases.iter().filter(|lease| !is_left(lease)) {
-        // Whatever the disk takes is better than nothing; the report is on standard output.
+        // Each record that the disk accepts is useful; the report goes to standard output in any case.
         journal.append(EventBody::LeaseReturned { id: lease.id.clone() }).ok();
     }
     journal.append(EventBody::Retired { leftovers: leftovers.to_vec() }).ok();

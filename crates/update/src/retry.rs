@@ -1,32 +1,32 @@
-//! When a failed attempt is repeated, and when not at all.
+//! Decides whether and when a failed attempt is retried.
 //!
-//! The span grows, so that a machine in trouble is left alone, and differs from node to
-//! node, so that a rack that comes back is not asked by all sessions in the same second.
+//! The backoff grows, so that a machine in trouble is left alone, and differs between nodes, so that
+//! the sessions of a whole rack do not contact it in the same second when it comes back.
 
 use crate::model::Millis;
 use crate::reason::Reason;
 use std::time::Duration;
 
-/// The first wait. A restart of an SSH server or a moved link takes this long.
+/// The first backoff. A restart of an SSH server or a moved link takes this long.
 const FIRST_DELAY: Duration = Duration::from_secs(5);
 
-/// Factor from one wait to the next.
+/// Factor between two successive backoffs.
 const FACTOR: u32 = 3;
 
-/// The longest wait before jitter. A server's firmware start takes this long; longer waits
-/// would only keep people waiting who have just repaired something.
+/// Maximum backoff before jitter. A server's firmware boot takes this long; a longer backoff would only
+/// delay users who have just repaired something.
 const MAX_DELAY: Duration = Duration::from_mins(5);
 
-/// What follows a failed attempt.
+/// The decision after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Nothing: the failure stands.
+    /// No further attempt: the failure is final.
     GiveUp,
     /// Another attempt, not before this time.
     At(Millis),
 }
 
-/// The wait after failed attempt number `attempt`, which counts from 1.
+/// Returns the backoff after failed attempt number `attempt`, which counts from 1.
 ///
 /// | attempt | wait  | with jitter     |
 /// | ------- | ----- | --------------- |
@@ -36,18 +36,18 @@ pub enum Retry {
 /// | 4       | 135 s | 108 s … 162 s   |
 /// | 5 and on | 300 s | 240 s … 360 s  |
 ///
-/// The jitter depends on `seed` and `attempt` alone: the same question has the same answer.
+/// The jitter depends on `seed` and `attempt` alone: equal arguments give equal results.
 pub fn backoff(attempt: u32, seed: u64) -> Duration {
     let factor = FACTOR.saturating_pow(attempt.max(1) - 1);
     let middle = FIRST_DELAY.saturating_mul(factor).min(MAX_DELAY);
-    // 800 to 1200 thousandths.
+    // Jitter: 800 to 1200 thousandths.
     let thousandths = 800 + u32::try_from(scramble(seed ^ u64::from(attempt)) % 401).unwrap_or(200);
     middle.saturating_mul(thousandths) / 1000
 }
 
-/// Whether and when attempt number `attempt` (from 1), which failed, is repeated.
+/// Decides whether and when attempt number `attempt` (from 1), which failed, is retried.
 ///
-/// `retries` is how many attempts may follow the first one.
+/// `retries` is the number of attempts that may follow the first attempt.
 pub fn after_failure(reason: Reason, attempt: u32, retries: u32, seed: u64, now: Millis) -> Retry {
     if reason.retryable() && attempt <= retries {
         Retry::At(now.after(backoff(attempt, seed)))
@@ -68,7 +68,7 @@ fn scramble(seed: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// The table in the comment is what the documentation promises.
+    /// The documentation promises the table in the comment.
     #[test]
     fn waits_stay_inside_the_documented_table() {
         for seed in 0..2000 {
@@ -91,14 +91,14 @@ mod tests {
         }
     }
 
-    /// Without a spread a whole rack comes back in the same second.
+    /// Without jitter a whole rack is contacted in the same second.
     #[test]
     fn neighbouring_seeds_are_spread() {
         let waits: std::collections::BTreeSet<_> = (0..100).map(|seed| backoff(3, seed)).collect();
         assert!(waits.len() > 70, "{}", waits.len());
     }
 
-    /// One attempt too many locks an account; one too few fails a run for a hiccup.
+    /// One attempt too many locks an account; one attempt too few fails a run for a transient error.
     #[test]
     fn attempts_are_counted_exactly() {
         let now = Millis(1_000_000);

@@ -1,8 +1,8 @@
-//! Which of two versions is newer, by the rules of whoever made them.
+//! Compares versions by the rules of their makers.
 //!
-//! Debian and RPM have rules of their own, which contradict each other; scripts and
-//! firmware have none, so numbers in them are compared as numbers. This does not decide
-//! whether something is to be installed; `plan` and `outcome` do.
+//! Debian and RPM have their own rules, which contradict each other; scripts and firmware have none, so
+//! their numbers are compared as numbers. This module does not decide whether a component is installed;
+//! `plan` and `outcome` do.
 
 mod natural;
 
@@ -12,16 +12,16 @@ use std::cmp::Ordering;
 /// A set of rules for comparing versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// Those of dpkg.
+    /// The rules of dpkg.
     Deb,
-    /// Those of rpm.
+    /// The rules of rpm.
     Rpm,
-    /// Numbers as numbers, the rest as text.
+    /// Compares numbers as numbers, and the rest as text.
     Natural,
 }
 
 impl Scheme {
-    /// The rules for components of this kind.
+    /// Returns the rules for components of this kind.
     pub fn of(kind: InstallerKind) -> Self {
         match kind {
             InstallerKind::Deb => Self::Deb,
@@ -40,7 +40,7 @@ impl Scheme {
     }
 }
 
-/// How `a` stands to `b`. What the scheme cannot read is compared naturally.
+/// Compares `a` with `b`. A version that the scheme cannot parse is compared naturally.
 pub fn compare(scheme: Scheme, a: &str, b: &str) -> Ordering {
     let (a, b) = (a.trim(), b.trim());
     match scheme {
@@ -53,10 +53,10 @@ pub fn compare(scheme: Scheme, a: &str, b: &str) -> Ordering {
     }
 }
 
-/// A Debian version; `None` if dpkg would not read it either.
+/// Parses a Debian version; `None` if dpkg would reject it too.
 ///
-/// To dpkg, no digits at the end are the same as zeros (`1.0~rc` is `1.0~rc0`), which
-/// debversion 0.5.5 does not know.
+/// To dpkg, missing digits at the end equal zero (`1.0~rc` is `1.0~rc0`), which debversion 0.5.5 does
+/// not implement.
 fn debian(text: &str) -> Option<debversion::Version> {
     let mut version: debversion::Version = text.parse().ok()?;
     version.upstream_version = with_final_zero(&version.upstream_version);
@@ -64,16 +64,16 @@ fn debian(text: &str) -> Option<debversion::Version> {
     Some(version)
 }
 
-/// Writes the zero out that stands for no digits.
+/// Appends the zero that dpkg assumes in place of missing digits.
 fn with_final_zero(part: &str) -> String {
     let zero = if part.ends_with(|c: char| c.is_ascii_digit()) { "" } else { "0" };
     format!("{part}{zero}")
 }
 
-/// How an installed version stands to one that somebody asked for.
+/// Compares an installed version with a requested version.
 ///
-/// Like [`compare`], but an RPM version without a release asks for any release, as it does
-/// in a package's own dependencies: `9.3` is met by `9.3-4.el9`.
+/// Like [`compare`], but an RPM version without a release matches any release, as it does in a
+/// package's own dependencies: `9.3` is satisfied by `9.3-4.el9`.
 pub fn compare_installed(scheme: Scheme, installed: &str, wanted: &str) -> Ordering {
     match scheme {
         Scheme::Rpm if !wanted.contains('-') => {

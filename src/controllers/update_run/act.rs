@@ -1,4 +1,4 @@
-//! Carries out what was decided. Every effect may be carried out twice without harm.
+//! Carries out the effects of a decision. Every effect is idempotent.
 
 use super::super::Context;
 use super::namespace;
@@ -18,11 +18,12 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Longest name of an object that is also fit for a label and a host name.
+/// Maximum length of an object name that is also valid as a label value and a host name.
 const MAX_NAME_LEN: usize = 63;
 
-/// Carries out everything but `ReleaseRun`, which comes after the status. The run as it is after
-/// our own writes; `None`: we do not lead any more, and the rest was not done.
+/// Carries out all effects except `ReleaseRun`, which follows after the status. Returns the run after
+/// our own writes; `None` if this replica has lost leadership, and the remaining effects were not
+/// carried out.
 pub(super) async fn act(
     context: &Context,
     mut run: Arc<UpdateRun>,
@@ -34,8 +35,8 @@ pub(super) async fn act(
             return Ok(None);
         }
         match effect {
-            // The list itself is written with the status. The finalizer comes first: from then on
-            // the run cannot go before its machines are clean.
+            // The list itself is written with the status. The finalizer comes first: once it is set,
+            // the run cannot be deleted before its machines are clean.
             Effect::RecordTargets { .. } => {
                 if let Some(held) = publish::finalizer(&context.client, &*run, FINALIZER, true).await? {
                     context.own_writes.remember_run(held.clone());
@@ -69,7 +70,7 @@ pub(super) async fn act(
     Ok(context.leads.is_held().then_some(run))
 }
 
-/// Nothing of the run is on any machine: it may go.
+/// Removes the finalizer, because nothing of the run is left on any machine.
 pub(super) async fn release(context: &Context, run: &UpdateRun) -> Result<(), kube::Error> {
     let api: Api<UpdateRun> = Api::namespaced(context.client.clone(), &namespace(run));
     match api.get(&run.name_any()).await {
@@ -82,7 +83,8 @@ pub(super) async fn release(context: &Context, run: &UpdateRun) -> Result<(), ku
     }
 }
 
-/// The owner does not want to wait for machines: every NodeUpdate is told so, and the run goes.
+/// Abandons a run whose user does not want to wait for its machines: annotates and deletes every
+/// NodeUpdate, and releases the run.
 pub(super) async fn abandon(
     context: &Context,
     run: &UpdateRun,
@@ -124,7 +126,7 @@ async fn start(
             context.own_writes.remember_update(created);
             Ok(())
         }
-        // An earlier decision of ours, which the cache does not show yet.
+        // An earlier decision of ours created it, and the cache does not show it yet.
         Err(error) if is_conflict(&error) => {
             context.own_writes.remember_update(api.get(&update.name_any()).await?);
             Ok(())
@@ -153,7 +155,7 @@ fn build(run: &UpdateRun, node: &NodeName, intent: Intent, runner: &RunnerName) 
     update
 }
 
-/// `<run>-<node>`, shortened with a hash where too long.
+/// Returns `<run>-<node>`, shortened with a hash if it is too long.
 fn update_name(run: &str, node: &str) -> String {
     let full = format!("{run}-{node}");
     if full.len() <= MAX_NAME_LEN {

@@ -1,4 +1,4 @@
-//! One listener, and what is remembered of the attempts at it.
+//! One listener, and the state of the attempts to open it.
 
 use crate::api::update_run::{ListenerState, ListenerStatus};
 use crate::callback::{AddressSet, BindError, BindErrorKind, Pair, Server};
@@ -9,37 +9,37 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
-/// How long a port counts as taken after it was found so.
+/// How long a port that was found taken is considered taken.
 const TAKEN_TTL: Duration = Duration::from_secs(30);
 
-/// How long after a failure that is no conflict the same ports are tried again.
+/// Time after which the same ports are tried again after a failure that is not a conflict.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long what stands behind the ports may be missing before it is reported: a read that fails
-/// once is nobody's concern.
+/// How long the data behind the ports may be missing before it is reported: a single failed read is not
+/// worth a report.
 const FAILURE_GRACE: Duration = Duration::from_secs(10);
 
-/// One listener, or the attempt at one.
+/// One listener, open or not.
 pub(super) struct Listener {
-    /// The ports that were given last.
+    /// The ports that were assigned last.
     pub(super) pair: Pair,
     pub(super) active: Option<ActiveListener>,
     pub(super) sources: watch::Sender<Arc<AddressSet>>,
     pub(super) peers: watch::Sender<Arc<[IpAddr]>>,
-    /// What came of the last attempt at these ports.
+    /// Result of the last attempt to bind these ports.
     found: Option<BindOutcome>,
-    /// Ports that were found taken, and when.
+    /// Ports that were found taken, each with the time.
     taken: Vec<(u16, Instant)>,
-    /// Since when what stands behind the ports is missing.
+    /// Since when the data behind the ports is missing.
     trouble: Option<Instant>,
-    /// What was written last.
+    /// The status that was written last.
     pub(super) told: Option<ListenerStatus>,
 }
 
 /// A listener that is open.
 pub(super) struct ActiveListener {
     pub(super) server: Server,
-    /// Those who tell of refusals tell of the last ones when it is dropped.
+    /// Dropping it makes the reporters of rejected connections send their last report.
     pub(super) reporter: DropGuard,
 }
 
@@ -50,7 +50,8 @@ struct BindOutcome {
 }
 
 impl Listener {
-    /// `said`: what this runner has said of the run's ports, perhaps in an earlier process.
+    /// Creates a closed listener. `said` is the status that this runner has written for the run's
+    /// ports, perhaps in an earlier process.
     pub(super) fn new(pair: Pair, said: Option<&ListenerStatus>, now: Instant) -> Self {
         Self {
             pair,
@@ -64,13 +65,13 @@ impl Listener {
         }
     }
 
-    /// These ports from now on. The listener must be shut.
+    /// Sets new ports. The listener must be closed.
     pub(super) fn move_to(&mut self, pair: Pair) {
         (self.pair, self.found, self.trouble) = (pair, None, None);
     }
 
-    /// Whether the ports are to be tried now. A pair that was taken is not tried again before it
-    /// may have become free: the controller gives another one meanwhile.
+    /// Reports whether the ports should be tried now. A pair that was taken is not tried again before
+    /// it may have become free: the controller assigns another pair meanwhile.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         match &self.found {
             None => true,
@@ -89,7 +90,7 @@ impl Listener {
         self.find(ListenerState::Bound, String::new(), now);
     }
 
-    /// The ports could not be had.
+    /// Records that the ports could not be bound.
     pub(super) fn refused(&mut self, error: &BindError, now: Instant) {
         let state = match error.kind {
             BindErrorKind::InUse(_) => {
@@ -103,7 +104,8 @@ impl Listener {
         self.find(state, error.to_string(), now);
     }
 
-    /// The ports could be had, but nobody can be answered there. Becomes a failure when it lasts.
+    /// Records that the ports could be bound, but no request can be served. The listener fails if this
+    /// state lasts.
     pub(super) fn failed(&mut self, message: String, now: Instant) {
         let since = *self.trouble.get_or_insert(now);
         if now.duration_since(since) >= FAILURE_GRACE {
@@ -111,8 +113,8 @@ impl Listener {
         }
     }
 
-    /// Nothing is given to us at the moment. Returns whether there is still something to remember:
-    /// without it the same ports would be given again at once.
+    /// Notes that no ports are assigned at the moment. Returns whether there are taken ports to
+    /// remember: without them the same ports would be assigned again immediately.
     pub(super) fn rest(&mut self, now: Instant) -> bool {
         self.forget_old(now);
         if let Some(found) = &mut self.found {
@@ -125,7 +127,7 @@ impl Listener {
         self.taken.retain(|(_, at)| now.duration_since(*at) < TAKEN_TTL);
     }
 
-    /// What is to be said of the ports; `None`: nothing is known yet.
+    /// Returns the status of the ports; `None` if nothing is known yet.
     pub(super) fn report(&self, runner: &str) -> Option<ListenerStatus> {
         let found = self.found.as_ref()?;
         let taken: BTreeSet<u16> = self.taken.iter().map(|(port, _)| *port).collect();
@@ -150,7 +152,7 @@ mod tests {
     use crate::callback::{Family, bind};
     use std::net::TcpListener;
 
-    /// A taken pair was given and found taken many times a second.
+    /// Regression test: a taken pair was assigned and found taken many times a second.
     #[test]
     fn a_taken_port_is_remembered_for_half_a_minute_whether_or_not_another_is_given() {
         let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -170,9 +172,9 @@ mod tests {
         assert!(listener.is_due(now + TAKEN_TTL));
     }
 
-    /// One failed read of a Secret disabled a runner for the rest of the run.
+    /// Regression test: a single failed read of a Secret disabled a runner for the rest of the run.
     #[test]
-    fn trouble_is_told_when_it_lasts_and_tried_again() {
+    fn a_failure_is_reported_when_it_lasts_and_retried() {
         let now = Instant::now();
         let mut listener = Listener::new(Pair { http: 1, https: 2 }, None, now);
         listener.failed("no answer".into(), now);

@@ -1,12 +1,12 @@
-//! Where runners reach each other.
+//! The addresses at which runners reach each other.
 
 use crate::membership::{RunnerLocation, Runners};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Two processes that share a host reach each other there, whatever addresses it has.
+/// Addresses for two processes on the same host, which work whatever addresses the host has.
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
-/// Addresses at which runner `own` reaches another, and from which that one calls it.
+/// Returns the addresses at which runner `own` reaches another, and from which the other connects.
 fn addresses(runners: &Runners, own: &str, other: &str) -> Vec<IpAddr> {
     match (runners.get(own).map(|info| &info.location), runners.get(other).map(|info| &info.location)) {
         (Some(RunnerLocation::Host { id, .. }), Some(RunnerLocation::Host { id: same, .. }))
@@ -20,12 +20,12 @@ fn addresses(runners: &Runners, own: &str, other: &str) -> Vec<IpAddr> {
     }
 }
 
-/// Where runner `own` reaches another.
+/// Returns the address at which runner `own` reaches another.
 pub(super) fn address_of(runners: &Runners, own: &str, other: &str) -> Option<IpAddr> {
     addresses(runners, own, other).into_iter().next()
 }
 
-/// From where the other runners call runner `own`, each with its name.
+/// Returns the source addresses of the other runners, as runner `own` sees them, each with the name.
 pub(in crate::runner) fn peers(runners: &Runners, own: &str) -> Vec<(IpAddr, String)> {
     let others = runners.keys().filter(|name| *name != own);
     others.flat_map(|name| addresses(runners, own, name).into_iter().map(|ip| (ip, name.clone()))).collect()
@@ -41,7 +41,7 @@ mod tests {
         RunnerInfo { version: "0.1.0".into(), location: RunnerLocation::Host { id: id.into(), addresses } }
     }
 
-    /// Two processes that nobody has told an address could not pass a call on.
+    /// Two processes without a configured address could not forward a connection.
     #[test]
     fn runners_on_one_host_reach_each_other_without_an_address() {
         let runners: Runners = [

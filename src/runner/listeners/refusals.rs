@@ -1,4 +1,4 @@
-//! Telling a run of those who were refused.
+//! Reports rejected connections as events of the run.
 
 use super::Context;
 use crate::api::UpdateRun;
@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How often a run is told of refused connections of one cause at most.
+/// Minimum time between two events of one cause.
 const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What comes within this after the first refusal is told with it: whoever scans or floods has said
-/// most of it by then.
+/// Connections that are rejected within this time after the first are reported in the same event: most
+/// of a scan or flood arrives within it.
 const GATHER: Duration = Duration::from_secs(2);
 
-/// Writes an event whenever somebody was refused, at most once a minute for each cause, and once
-/// more at the end. A scan that never ends does not hide what else is tried.
+/// Writes an event when connections were rejected, at most once a minute for each cause, and a last one
+/// at the end. An endless scan does not hide other causes.
 pub(super) async fn tell(
     context: Arc<Context>,
     run: Arc<UpdateRun>,
@@ -34,18 +34,19 @@ pub(super) async fn tell(
             told.values().min().map_or(REPORT_INTERVAL, |at| REPORT_INTERVAL.saturating_sub(at.elapsed()));
         tokio::select! {
             () = refusals.gathered(&waiting) => {
-                // sleep: what belongs together comes within this; closing ends it.
+                // sleep: related rejections arrive within this time; closing ends it.
                 closed.run_until_cancelled(tokio::time::sleep(GATHER)).await;
                 let news = refusals.take(&waiting);
                 told.extend(news.iter().map(|refusal| (refusal.cause, Instant::now())));
                 write(&context, &run, news).await;
             }
-            // sleep: then the next cause may be told of again; beside two others in a select.
+            // sleep: after it the next cause may be reported again; beside two other branches in a
+            // select.
             () = tokio::time::sleep(next) => {}
             () = closed.cancelled() => {}
         }
     }
-    // Nothing more comes.
+    // No more rejections follow.
     write(&context, &run, refusals.take(&BTreeSet::new())).await;
 }
 

@@ -1,4 +1,4 @@
-//! The conditions of a ManagedNode, after an attempt.
+//! Renders the conditions of a ManagedNode after an attempt.
 
 use super::Phase;
 use super::verdict::{Verdict, reachable};
@@ -7,7 +7,7 @@ use crate::session::{End, View};
 use farrier_update::{NodeVerdict, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// What a ManagedNode's conditions say after an attempt.
+/// Returns the conditions of a ManagedNode after an attempt.
 pub(in crate::runner) fn node_conditions(
     old: &[Condition],
     view: &View,

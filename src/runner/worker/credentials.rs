@@ -1,4 +1,4 @@
-//! A login that is refused because the credentials were changed meanwhile.
+//! Detects a failed login whose credentials were changed meanwhile.
 
 use super::UpdateWorker;
 use crate::session::End;
@@ -6,8 +6,9 @@ use crate::ssh::Credentials;
 use farrier_update::Reason;
 
 impl UpdateWorker<'_> {
-    /// Whether the machine has refused what the Secret does not hold any more: both were changed while
-    /// the attempt went on. What is in the Secret now has not been tried, and locks nobody out.
+    /// Reports whether the machine has rejected credentials that are no longer in the Secret: both were
+    /// changed during the attempt. The new credentials have not been tried, so a retry locks no
+    /// account.
     pub(super) async fn has_new_credentials(&self, end: &End, refused: &Credentials) -> bool {
         let End::Failed(failure) = end else { return false };
         let is_login = matches!(

@@ -1,5 +1,5 @@
-//! A machine of the run whose root is the attacker: its address may connect, and it has an engine's
-//! certificate, key and configuration.
+//! Attacks by a machine of the run whose root is the attacker: its address may connect, and it has an
+//! engine's certificate, key and configuration.
 
 use super::papers::{self, Own};
 use super::{Meter, OPERATOR, attack, begin, calling, calls, is_updated_once, ports};
@@ -8,14 +8,15 @@ use crate::harness::{Machine, Run, Site, e2e, lab};
 use serde_json::{Value, json};
 use std::time::Instant;
 
-/// What the operator may have open: much less than it has anywhere, so that it would run out.
+/// Limit of the operator's open descriptors: far below the usual limit, so that a leak would exhaust
+/// it.
 const DESCRIPTORS: usize = 512;
 
-/// What attacks may cost the operator in memory, in MiB.
+/// Maximum memory of the operator during the attacks, in MiB.
 const MEMORY: u64 = 160;
 
-/// Two runs at work: of `r1` the attacker's machine and a good one, whose engine calls through the
-/// attacker's; of `r2` another one.
+/// Two runs in progress. `r1` has the attacker's machine and a good machine, whose engine connects
+/// through the attacker's machine; `r2` has another machine.
 struct Scene<'a> {
     site: &'a Site,
     meter: Meter,
@@ -28,11 +29,11 @@ struct Scene<'a> {
     own: Own,
     /// The path token of `r1`.
     token: String,
-    /// Ends with the scene.
+    /// The proxy on the attacker's machine; it is killed when the scene is dropped.
     _proxy: tokio::process::Child,
 }
 
-/// Made so that `r1` has this port and the next one.
+/// Builds the scene. `r1` gets port `http` and the next port.
 async fn scene(site: &Site, http: u16) -> Scene<'_> {
     let meter = Meter::start(site).await;
     let pid = site.operator.pid().to_string();
@@ -65,7 +66,8 @@ impl Scene<'_> {
         attack(&self.mallory, command, full).await
     }
 
-    /// The attacks are over: the runs end well and soon, and what was refused is told.
+    /// Ends the attacks: asserts that the runs end well and soon, and that the rejected connections are
+    /// reported.
     async fn ends_well(&self, told: &[&str]) {
         for machine in [&self.mallory, &self.db, &self.other] {
             machine.let_go().await;
@@ -100,10 +102,10 @@ impl Scene<'_> {
     }
 }
 
-/// Every certificate but the right one for the session that is called; recorded words; handshakes
-/// that never end; paths.
+/// Attacks with every certificate except that of the requested session, with recorded traffic, with
+/// handshakes that never end, and with forged paths.
 #[test]
-fn nothing_but_its_own_certificate_opens_a_session() {
+fn only_the_engines_own_certificate_opens_a_session() {
     e2e("inside", async |site| {
         let scene = scene(site, 64541).await;
         let memory = scene.meter.most_memory();
@@ -131,7 +133,8 @@ fn nothing_but_its_own_certificate_opens_a_session() {
         let replayed = replayed.as_array().expect("what came of each");
         assert!(!replayed.is_empty(), "the engine's call was not recorded");
         for one in replayed {
-            // The server's first words and its refusal; a whole conversation has been recorded.
+            // The server sends its first messages and its refusal only; a whole session has been
+            // recorded.
             assert!(one["said"].as_u64() > Some(1000) && one["got"].as_u64() < Some(2000), "{one}");
         }
         scene.meter.refused(&before, "handshake", replayed.len() as u64).await;
@@ -156,7 +159,7 @@ fn nothing_but_its_own_certificate_opens_a_session() {
     });
 }
 
-/// Each is refused in the handshake, and counted for what it is.
+/// Asserts that each certificate is rejected in the handshake, and counted under its cause.
 async fn papers_of_all_kinds(scene: &Scene<'_>) {
     let (site, own) = (scene.site, &scene.own);
     let (db, other) = (papers::steal(site, &scene.db), papers::steal(site, &scene.other));
@@ -186,7 +189,7 @@ async fn papers_of_all_kinds(scene: &Scene<'_>) {
     }
 }
 
-/// Paths of every kind on the HTTP port, where no certificate is asked for; how many there were.
+/// Requests paths of every kind on the HTTP port, which asks for no certificate. Returns their number.
 async fn tricks(scene: &Scene<'_>) -> u64 {
     let (site, own) = (scene.site, &scene.own);
     let token = &scene.token;
@@ -224,7 +227,7 @@ async fn tricks(scene: &Scene<'_>) -> u64 {
         assert!(status.is_empty() || status.starts_with('4'), "{shown}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), usize::from(!status.is_empty()), "{shown}: {answer}");
     }
-    // The same door over TLS, for those who say no name.
+    // The same HTTP API over TLS, for clients that send no server name.
     let anonymous = json!([{"what": "anonymous", "name": "farrier.internal", "certificate": own.pem}]);
     let outcome = scene.attack("calls", json!({"callers": anonymous})).await;
     let answer = outcome["anonymous"].as_str().expect("words");
@@ -237,10 +240,10 @@ async fn digest_of(site: &Site, baseline: &str, component: usize) -> String {
     baseline.spec.components[component].payload.digest.clone()
 }
 
-/// With its own certificate a machine reaches its own order and payloads, whatever it sends; and it
-/// cannot keep the operator from the others' work.
+/// With its own certificate a machine reaches only its own task and payloads, whatever it sends, and it
+/// cannot keep the operator from serving the others.
 #[test]
-fn a_machine_with_its_own_certificate_reaches_only_what_is_its_own() {
+fn a_machine_reaches_only_its_own_task_and_payloads() {
     e2e("own", async |site| {
         let scene = scene(site, 64551).await;
         let (name, pem) = (scene.own.config.server_name.clone(), scene.own.pem.clone());
@@ -261,7 +264,7 @@ fn a_machine_with_its_own_certificate_reaches_only_what_is_its_own() {
         let beat = "POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n[]";
         let how = json!({"name": name, "certificate": pem, "request": beat, "seconds": 5});
         let flooded = scene.attack("flood", how).await;
-        // What may be asked at once, and a hundred a second after that.
+        // The burst that the limit allows, and a hundred requests a second after that.
         assert!(flooded["answered"].as_u64() < Some(1300), "{flooded}");
         let stormed = scene.attack("storm", json!({"name": name, "certificate": pem, "seconds": 3})).await;
         println!("flood: {flooded}; handshakes in 3 s: {stormed}");
@@ -276,7 +279,7 @@ fn a_machine_with_its_own_certificate_reaches_only_what_is_its_own() {
     });
 }
 
-/// What an engine never asks, and the statuses that say so.
+/// Requests that an engine never sends, with the expected statuses.
 fn own_requests(other_session: &str, foreign: &str) -> Vec<(&'static [u64], Value)> {
     let get = |path: &str| json!({"head": format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")});
     let post = |path: &str, body: &str| {

@@ -1,4 +1,4 @@
-//! What the operator counts, and what it costs the host.
+//! The operator's metrics, and its use of memory and descriptors.
 
 use crate::harness::{Site, wait};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 /// How often descriptors are counted.
 const EVERY: Duration = Duration::from_millis(20);
 
-/// An operator with its metrics on a port.
+/// An operator that serves its metrics on a port.
 pub(super) struct Meter {
     port: u16,
     proc: PathBuf,
@@ -21,11 +21,11 @@ pub(super) struct Meter {
     over: Arc<AtomicBool>,
 }
 
-/// Metrics by their names with labels.
+/// Values of metrics by name with labels.
 pub(super) struct Reading(BTreeMap<String, u64>);
 
 impl Meter {
-    /// Starts the site's operator anew with its metrics on a free port.
+    /// Restarts the site's operator with its metrics on a free port.
     pub(super) async fn start(site: &Site) -> Self {
         site.operator.kill();
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
@@ -38,7 +38,7 @@ impl Meter {
             while !over.load(Ordering::Relaxed) {
                 let open = std::fs::read_dir(proc.join("fd")).map_or(0, Iterator::count);
                 most.fetch_max(open, Ordering::Relaxed);
-                // sleep: the height between two looks is not known; attacks last for seconds.
+                // sleep: the maximum between two samples is unknown, but attacks last for seconds.
                 std::thread::sleep(EVERY);
             }
         });
@@ -46,12 +46,13 @@ impl Meter {
         meter
     }
 
-    /// What is counted now.
+    /// Returns the current values.
     pub(super) async fn read(&self) -> Reading {
         self.scrape().await.expect("metrics")
     }
 
-    /// Waits until at least so many have been refused for a cause since an earlier reading.
+    /// Waits until at least `times` connections have been rejected for a cause since an earlier
+    /// reading.
     pub(super) async fn refused(&self, since: &Reading, cause: &str, times: u64) {
         wait::until(&format!("{times} refusals: {cause}"), wait::LIMIT, async || {
             let now = self.read().await.refused(cause) - since.refused(cause);
@@ -60,7 +61,7 @@ impl Meter {
         .await;
     }
 
-    /// Waits until not more than so many connections are open.
+    /// Waits until at most `at_most` connections are open.
     pub(super) async fn open(&self, at_most: u64) {
         wait::until("connections to be closed", wait::LIMIT, async || {
             let open = self.read().await.of("farrier_callback_connections_open");
@@ -69,12 +70,12 @@ impl Meter {
         .await;
     }
 
-    /// The most descriptors that were seen open.
+    /// Returns the maximum number of open descriptors that was seen.
     pub(super) fn most_descriptors(&self) -> usize {
         self.most.load(Ordering::Relaxed)
     }
 
-    /// The most memory that it ever held, in MiB.
+    /// Returns the peak memory of the operator, in MiB.
     pub(super) fn most_memory(&self) -> u64 {
         let status = std::fs::read_to_string(self.proc.join("status")).expect("the operator runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
@@ -92,7 +93,7 @@ impl Meter {
         let text = text.await.map_err(|error| error.to_string())?;
         let value = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
-            // Whole numbers are all that is asked for here.
+            // The tests need whole numbers only.
             let whole = value.split('.').next()?.parse().ok()?;
             Some((name.to_owned(), whole))
         };
@@ -107,12 +108,12 @@ impl Drop for Meter {
 }
 
 impl Reading {
-    /// A metric without labels.
+    /// Returns the value of a metric without labels.
     pub(super) fn of(&self, name: &str) -> u64 {
         *self.0.get(name).unwrap_or_else(|| panic!("no metric {name}"))
     }
 
-    /// Refusals for a cause.
+    /// Returns the number of rejected connections for a cause.
     pub(super) fn refused(&self, cause: &str) -> u64 {
         self.of(&format!("farrier_callback_connections_refused_total{{cause=\"{cause}\"}}"))
     }

@@ -1,4 +1,4 @@
-//! Those who are on the machines' network and have no business with the run.
+//! Attacks by hosts on the machines' network that do not belong to the run.
 
 use super::{
     ATTACKER, Meter, OPERATOR, attack, attack_from_the_switch, calling, calls, is_updated_once, papers, ports,
@@ -7,13 +7,13 @@ use crate::harness::payload::bmc_tool;
 use crate::harness::{Machine, e2e, lab, wait};
 use serde_json::json;
 
-/// What a scan of ten thousand connects may cost the operator beside what it has anyway.
+/// Maximum additional memory of the operator during a scan of ten thousand connects, in MiB.
 const MEMORY: u64 = 64;
 
-/// A scanner that finds the ports while a fleet is updated; then somebody on the way who ends the
-/// engine's connections with resets that fit.
+/// A scanner finds the ports while a fleet is updated; then a host on the network path ends the
+/// engine's connections with matching resets.
 #[test]
-fn a_scan_and_resets_on_the_way_cost_a_run_nothing() {
+fn a_scan_and_forged_resets_do_not_harm_a_run() {
     e2e("outside", async |site| {
         let meter = Meter::start(site).await;
         let stranger = site.machine("stranger").label("rack", "none").up().await;
@@ -41,7 +41,7 @@ fn a_scan_and_resets_on_the_way_cost_a_run_nothing() {
                 "{answer}"
             );
         }
-        // Even with a certificate that would be the right one.
+        // A valid engine certificate does not help a host outside of the run.
         let own = papers::steal(site, &db);
         let callers = json!([{"what": "stolen", "name": own.config.server_name, "certificate": own.pem}]);
         let tried =
@@ -77,12 +77,12 @@ fn a_scan_and_resets_on_the_way_cost_a_run_nothing() {
     });
 }
 
-/// Takes the operator's address over on one machine's network: from then on what that machine sends
-/// there comes to the other one.
+/// Takes over the operator's address on one machine's network: from then on the packets of that machine
+/// to the operator arrive at the other machine.
 async fn take_over(by: &Machine, victim: &Machine) {
     let (address, mac) = (victim.v4.as_deref().expect("an address"), hardware(victim));
     lab::output("ip", ["-n", &by.host, "address", "add", &format!("{OPERATOR}/32"), "dev", "lo"]).await;
-    // Nobody else's idea of where the operator is may change: other tests are at work.
+    // The ARP caches of other machines must not change: other tests are running.
     by.sh("echo 1 >/proc/sys/net/ipv4/conf/all/arp_ignore; echo 2 >/proc/sys/net/ipv4/conf/all/arp_announce")
         .await;
     let neighbour = ["neighbour", "replace", address, "lladdr", &mac, "dev", "eth0", "nud", "permanent"];
@@ -96,10 +96,10 @@ fn hardware(machine: &Machine) -> String {
     line.trim_matches('\'').to_owned()
 }
 
-/// Somebody answers ARP for the operator, shows a certificate with all the right names, and waits
+/// An attacker answers ARP for the operator, presents a certificate with all the right names, and waits
 /// for the engine's secrets.
 #[test]
-fn whoever_takes_the_operators_address_over_learns_nothing_and_is_named() {
+fn a_host_that_takes_over_the_operators_address_learns_nothing_and_is_reported() {
     e2e("middle", async |site| {
         assert!(std::path::Path::new(ATTACKER).exists());
         let stranger = site.machine("stranger").lab(&["--no-v6"]).label("rack", "none").up().await;

@@ -1,4 +1,4 @@
-//! Certificates: those that are on machines, and those that somebody makes.
+//! Certificates: those that are stored on machines, and forged ones.
 
 use crate::harness::{Machine, Run, Site, lab};
 use farrier_protocol::CallbackConfig;
@@ -13,24 +13,24 @@ use std::time::{Duration, SystemTime};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// What an engine was told, as root on its machine finds it.
+/// An engine's configuration, as root on its machine finds it.
 pub(super) struct Own {
-    /// The whole.
+    /// The whole configuration.
     pub(super) config: CallbackConfig,
-    /// Session that the certificate is made out to.
+    /// Session that the certificate was issued for.
     pub(super) session: String,
-    /// File with certificate and key.
+    /// File with the certificate and the key.
     pub(super) pem: String,
 }
 
-/// Takes an engine's certificate and key from where it keeps them, which is root's alone.
+/// Copies an engine's certificate and key from their file, which only root can read.
 pub(super) fn steal(site: &Site, from: &Machine) -> Own {
     let lib = lab::dir().join("m").join(&from.host).join("disk/up/var/lib");
     let places = std::fs::read_dir(lib).expect("/var/lib").flatten().map(|entry| entry.path());
     let place =
         places.into_iter().find(|path| path.join("callback.json").exists()).expect("an engine's directory");
     let file = place.join("callback.json");
-    // The user that signed in finds the engine's socket below the place, and cannot list it.
+    // The login user can reach the engine's socket below the directory, and cannot list the directory.
     for (path, mode) in [(&place, 0o711), (&file, 0o600)] {
         let meta = std::fs::metadata(path).expect("it is there");
         assert_eq!((meta.permissions().mode() & 0o777, meta.uid()), (mode, 0), "{}", path.display());
@@ -42,14 +42,14 @@ pub(super) fn steal(site: &Site, from: &Machine) -> Own {
     Own { config, session, pem }
 }
 
-/// What is in the Secret of a run.
+/// Returns the value of a key in a run's Secret.
 pub(super) async fn secret(site: &Site, run: &Run<'_>, key: &str) -> String {
     let secret: Secret = site.api().get(&format!("{}-callback", run.name)).await.expect("the run's Secret");
     let data = secret.data.expect("data");
     String::from_utf8(data[key].0.clone()).expect("text")
 }
 
-/// A certificate that the run's own authority had signed for this session, and whose time is over.
+/// Returns an expired certificate for this session, signed by the run's own authority.
 pub(super) async fn expired(site: &Site, run: &Run<'_>, session: &str) -> String {
     let uid = run.get().await.uid().expect("a UID");
     let authority = KeyPair::from_pem(&secret(site, run, "ca.key").await).expect("its key");
@@ -62,7 +62,7 @@ pub(super) async fn expired(site: &Site, run: &Run<'_>, session: &str) -> String
     keep(site, "expired", &certificate.pem(), &key.serialize_pem())
 }
 
-/// A certificate with the right names that nobody has signed.
+/// Returns a self-signed certificate with the right names.
 pub(super) async fn self_signed(site: &Site, run: &Run<'_>, session: &str) -> String {
     let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
     let uid = run.get().await.uid().expect("a UID");
@@ -70,7 +70,8 @@ pub(super) async fn self_signed(site: &Site, run: &Run<'_>, session: &str) -> St
     keep(site, "self-signed", &certificate.pem(), &key.serialize_pem())
 }
 
-/// What the callback server shows, made by an authority that has the right name and another key.
+/// Returns the callback server's certificate as issued by an authority with the right name and another
+/// key.
 pub(super) async fn valid_looking(site: &Site, run: &Run<'_>) -> String {
     let uid = run.get().await.uid().expect("a UID");
     let authority = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
@@ -114,7 +115,7 @@ fn of_engine(run: &str, session: &str) -> CertificateParams {
     params
 }
 
-/// Certificate and key in one file, as OpenSSL takes them.
+/// Writes certificate and key into one file, as OpenSSL expects them.
 fn keep(site: &Site, name: &str, certificate: &str, key: &str) -> String {
     let path = site.path(&format!("{name}.pem"));
     std::fs::write(&path, format!("{certificate}\n{key}\n")).expect("a file");

@@ -1,5 +1,5 @@
-//! Secrets stay secret: words that occur nowhere else are used as passwords, passphrase and token,
-//! and then looked for everywhere.
+//! Secrets stay secret: the test uses unique words as passwords, passphrase and token, and then
+//! searches for them everywhere.
 
 use super::{all_at_once, door, ends_with, only, said, up};
 use crate::harness::https::{Answer, Server};
@@ -19,13 +19,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What every secret of the test begins with.
+/// Prefix of every secret of the test.
 const CANARY: &str = "canary-";
 
-/// A secret that is put where the watch must find it, to prove that it looks.
+/// A secret in a place where the watch must find it, which proves that the watch works.
 const PROOF: &str = "canary-of-the-watch-itself";
 
-/// Passwords of the fleet can be read by whoever may see logs, objects, events, process lists or
+/// The fleet's passwords could be read by anyone who may see logs, objects, events, process lists or
 /// files.
 #[test]
 fn no_secret_is_seen_anywhere() {
@@ -66,8 +66,8 @@ fn no_secret_is_seen_anywhere() {
     });
 }
 
-/// One that is updated by password and sudo, one by encrypted key, one whose doors are all wrong,
-/// one whose payload is refused.
+/// Four machines: login by password and sudo, login by encrypted key, all credentials wrong, and a
+/// rejected payload.
 async fn machines(site: &Site) -> [Machine; 4] {
     let key = site.path("key");
     let path = key.to_str().expect("a path");
@@ -109,7 +109,7 @@ async fn doors(site: &Site, gate: &Machine) {
     }
 }
 
-/// Something that works, and a payload whose server does not like the token.
+/// Components that work, and a payload whose server rejects the token.
 async fn components(site: &Site, server: &Server, good: &Machine, wrong: &Machine) -> Vec<Component> {
     site.secret("token", &[("ca.crt", &server.ca), ("token", "canary-token")]).await;
     let url = server.at("/secret.sh", Answer::Status(401));
@@ -122,8 +122,8 @@ async fn components(site: &Site, server: &Server, good: &Machine, wrong: &Machin
     vec![only(ethtool(), good), keyed, only(secret, wrong)]
 }
 
-/// Looks at the arguments and the environment of every process of the lab: machines, operator,
-/// control plane.
+/// Samples the arguments and the environment of every process of the lab: machines, operator, control
+/// plane.
 struct Watch {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<BTreeSet<String>>,
@@ -137,7 +137,7 @@ impl Watch {
             let mut seen = BTreeSet::new();
             while !until.load(Ordering::Relaxed) {
                 look_at_processes(&mut seen);
-                // sleep: between two looks, for as long as the test lasts; there is nothing to wait for.
+                // sleep: between two samples, for the duration of the test; no event signals a sample.
                 std::thread::sleep(Duration::from_millis(15));
             }
             seen
@@ -154,7 +154,7 @@ impl Watch {
 fn look_at_processes(seen: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
         for file in ["cmdline", "environ"] {
-            // Most that cannot be read has just ended.
+            // Most processes that cannot be read have just ended.
             let Ok(bytes) = std::fs::read(entry.path().join(file)) else { continue };
             let text = String::from_utf8_lossy(&bytes);
             if text.contains(CANARY) {
@@ -166,7 +166,7 @@ fn look_at_processes(seen: &mut BTreeSet<String>) {
     }
 }
 
-/// Every canary in a text, and where that is.
+/// Returns every canary in a text, with the place of the text.
 fn in_words(place: &str, text: &str) -> Vec<String> {
     let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '-');
     let found = text.match_indices(CANARY).map(|(at, _)| text[at..].split(ends).next().unwrap_or_default());
@@ -193,7 +193,7 @@ async fn in_kind<K: Kind>(api: Api<K>) -> Vec<String> {
     in_words(&K::plural(&()), &serde_json::to_string(&list).expect("JSON"))
 }
 
-/// All files below a directory.
+/// Searches all files below a directory.
 fn in_files(dir: &Path, seen: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();

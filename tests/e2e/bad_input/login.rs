@@ -6,8 +6,8 @@ use crate::harness::{Conditions, Site, e2e, lab};
 use farrier_update::Reason;
 use serde_json::json;
 
-/// A user with wrong credentials is not told what is wrong with them, or the account is locked by
-/// being tried again.
+/// A user with wrong credentials would not learn what is wrong with them, or retries would lock the
+/// account.
 #[test]
 fn credentials_that_do_not_work_say_why_and_are_tried_once() {
     e2e("creds", async |site| {
@@ -38,7 +38,7 @@ fn credentials_that_do_not_work_say_why_and_are_tried_once() {
     });
 }
 
-/// Other ManagedNodes of the same machine, each with a fault of its own.
+/// Other ManagedNodes of the same machine, each with a different fault.
 async fn doors(site: &Site, gate: &crate::harness::Machine) {
     let sudo = || json!({"ssh": {"privilege": "Sudo"}});
     for user in ["locked", "expired", "mustchange", "norsh"] {
@@ -64,7 +64,8 @@ const EXPECTED: &[super::Said] = &[
     said("wrongpw", Reason::PasswordRejected, &["wrongpw", "user ops", "secret wrongpw"]),
     said("prompted", Reason::PasswordRejected, &["prompted", "secret prompted"]),
     said("nobody", Reason::PasswordRejected, &["user nobody-here", "secret nobody"]),
-    // A locked password looks like a wrong one to whoever signs in: the server does not tell.
+    // To the client, a locked password looks like a wrong password: the server does not report the
+    // difference.
     said("locked", Reason::PasswordRejected, &["user locked", "secret locked", "may also be locked"]),
     said("expired", Reason::AccountLocked, &["expired closed the connection", "locked or expired"]),
     said("mustchange", Reason::ShellUnusable, &["mustchange", "Password change required"]),

@@ -6,17 +6,16 @@ use crate::harness::{Machine, Site, e2e, lab};
 use farrier_update::Reason;
 use serde_json::json;
 
-/// A user whose account cannot become root is not told why, or the account is locked by being
-/// tried again.
+/// A user whose account cannot become root would not learn why, or retries would lock the account.
 #[test]
 fn an_account_that_cannot_become_root_says_why_and_is_tried_once() {
     e2e("become", async |site| {
         let [_good, gate, bare, _notty] = up([
-            // Asks for root's password, and has it.
+            // sudo asks for root's password, and the Secret has it.
             site.machine("good").login("rootpw").secret("sudo-password", "root-secret"),
             site.machine("nosudo").login("nosudo"),
             site.machine("bare").login("ops"),
-            // su asks on standard input where there is no terminal.
+            // su reads from standard input if there is no terminal.
             site.machine("notty")
                 .lab(&["--sshd", "PermitTTY no"])
                 .login("nosudo")

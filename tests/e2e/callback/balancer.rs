@@ -1,5 +1,5 @@
-//! Exposure `LoadBalancer`, as the operator sees it. The test is the load balancer: it gives the Service
-//! addresses, which are the host's, where the operator listens.
+//! Exposure `LoadBalancer`, as the operator sees it. The test acts as the load balancer: it gives the
+//! Service addresses of the host, where the operator listens.
 
 use super::{block, calling, channel, is_updated_once, nothing_is_open};
 use crate::harness::payload::{bmc_tool, merge};
@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-/// An operator that believes it is a pod, and soon says that it waits for an address.
+/// Starts an operator that believes it is a pod, and that soon reports that it waits for an address.
 fn as_pod(site: &Site) {
     as_pod_on(site, "10.77.0.1,fd77::1");
 }
@@ -33,7 +33,7 @@ async fn balanced<'a>(site: &'a Site, exposure: &str) -> Run<'a> {
     site.run("r1", spec).await
 }
 
-/// Gives the run's Service these addresses, and takes others away.
+/// Sets the addresses of the run's Service; other addresses are removed.
 async fn give(site: &Site, ingress: &[Value]) {
     let api = site.api::<Service>();
     let name = wait::until("the run's Service", wait::LIMIT, async || {
@@ -59,10 +59,10 @@ async fn says_that_it_waits(site: &Site, run: &Run<'_>) {
     site.told("LoadBalancerPending UpdateRun/r1: 1 nodes are left; db: no load balancer").await;
 }
 
-/// A cluster without a load balancer: the user waits and does not know for what; and when there is one
-/// at last, it was in vain. Some give a name in place of an address.
+/// A cluster without a load balancer: the user would not learn what the run waits for, or the run would
+/// not continue when a load balancer appears. Some load balancers give a name in place of an address.
 #[test]
-fn a_run_says_that_no_address_comes_and_goes_on_when_one_does() {
+fn a_run_reports_that_it_waits_for_an_address_and_continues_with_one() {
     e2e("pending", async |site| {
         as_pod(site);
         site.machine("db").up().await;
@@ -80,7 +80,7 @@ fn a_run_says_that_no_address_comes_and_goes_on_when_one_does() {
     });
 }
 
-/// Whoever does not want to wait any longer cannot get rid of the run, or its Service stays.
+/// A user who does not want to wait any longer could not cancel the run, or its Service would stay.
 #[test]
 fn a_run_that_waits_for_an_address_is_cancelled_at_once() {
     e2e("unwanted", async |site| {
@@ -97,9 +97,9 @@ fn a_run_that_waits_for_an_address_is_cancelled_at_once() {
     });
 }
 
-/// A load balancer of one family: machines of the other one are silently left out.
+/// A load balancer of one family would silently exclude machines of the other family.
 #[test]
-fn machines_of_a_family_that_the_balancer_lacks_are_talked_to_through_ssh_and_it_is_said() {
+fn machines_of_a_family_without_an_address_are_updated_through_ssh_and_reported() {
     e2e("onefamily", async |site| {
         as_pod(site);
         site.machine("v4").lab(&["--no-v6"]).up().await;
@@ -120,7 +120,7 @@ fn machines_of_a_family_that_the_balancer_lacks_are_talked_to_through_ssh_and_it
     });
 }
 
-/// Engines call for ever where nobody is any more.
+/// Engines would connect for ever to an address that no longer works.
 #[test]
 fn an_engine_learns_that_the_balancer_has_another_address() {
     e2e("moved", async |site| {
@@ -132,23 +132,25 @@ fn an_engine_learns_that_the_balancer_has_another_address() {
         let run = balanced(site, "LoadBalancer").await;
         give(site, &[at(old)]).await;
         db.is_slow().await;
-        // What goes to the old address is lost from now on, and neither side notices.
+        // From now on packets to the old address are lost, and neither side notices.
         block(&db, &format!("ip daddr {old} drop")).await;
         give(site, &[at("10.77.0.1")]).await;
         is_updated_once(&run, &db).await;
         assert_eq!(channel(&run, "db").await, Some(Channel::Callback));
         let update = run.node("db").await;
         assert_eq!(update.reason("CallbackReachable"), "CallbackReachable");
-        // Half a minute of silence would end in the same: nobody is to wait for it.
+        // The connection timeout of half a minute would have the same result: the test ensures that it
+        // was not needed.
         let log = site.operator.log();
         assert!(log.contains("has other addresses, and the engine is told"), "{log}");
         assert!(!log.contains("has not called for"), "{log}");
     });
 }
 
-/// The cluster has no node ports left, or does not give any: the run does nothing and does not say why.
+/// The cluster has no node ports left, or does not assign any: the run would do nothing and not say
+/// why.
 #[test]
-fn what_the_api_server_says_of_a_service_is_passed_on_and_the_run_goes_on_when_it_can() {
+fn errors_of_the_api_server_about_a_service_are_reported_and_retried() {
     e2e("quota", async |site| {
         as_pod_on(site, "10.77.0.1");
         site.machine("v6").lab(&["--no-v4"]).up().await;
@@ -173,7 +175,8 @@ fn what_the_api_server_says_of_a_service_is_passed_on_and_the_run_goes_on_when_i
         let api = site.api::<ResourceQuota>();
         api.delete("none", &DeleteParams::default()).await.expect("no quota");
         nothing_is_open(&run.succeeds().await);
-        // The node has no address of the machine's family: that is said, and it is talked to through SSH.
+        // The node has no address of the machine's family: the run reports this, and uses the SSH
+        // session.
         let update = run.node("v6").await;
         assert_eq!(update.reason("CallbackReachable"), "CallbackNoRoute");
         assert!(update.words("CallbackReachable").contains("10.77.0.1:3"), "the node's port");

@@ -1,4 +1,4 @@
-//! What an operator makes that is a pod: policies, ports out of a block, checks of addresses.
+//! The objects of an operator that is a pod: policies, ports out of a block, checks of addresses.
 
 use super::{calling, nothing_is_open};
 use crate::harness::payload::{bmc_tool, merge};
@@ -13,8 +13,8 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 
-/// An operator that believes it is a pod: the cluster of these tests has no nodes, so that nobody
-/// enforces its policies, but they are made as they would be.
+/// Starts an operator that believes it is a pod. The cluster of these tests has no nodes, so its
+/// policies are not enforced, but the operator creates them as in a real cluster.
 fn as_pod(site: &Site, host_ports: &str) {
     site.operator.options(&[
         "--pod-ips=10.77.0.1",
@@ -30,7 +30,7 @@ async fn policies(site: &Site) -> Vec<NetworkPolicy> {
     site.api::<NetworkPolicy>().list(&made).await.expect("policies").items
 }
 
-/// Policies let in more than the run's machines, or stay when it is over.
+/// Policies would admit more than the run's machines, or stay after the run.
 #[test]
 fn policies_name_the_runs_machines_and_go_with_it() {
     e2e("policies", async |site| {
@@ -57,7 +57,7 @@ fn policies_name_the_runs_machines_and_go_with_it() {
         }
         assert!(from.iter().all(|cidr| cidr.ends_with("/32") || cidr.ends_with("/128")), "{from:?}");
         assert!(!ingress.is_empty() && !egress.is_empty());
-        // Once before the ports are bound, and once when they are.
+        // One write before the ports are bound, and one after.
         assert!(made.iter().all(|policy| policy.metadata.generation <= Some(2)), "{made:?}");
         let ports = run.get().await.status.expect("a status").callback.expect("ports").ports;
         assert!(ports.iter().all(|p| (64301..64305).contains(&p.https_port)), "{ports:?}");
@@ -66,10 +66,10 @@ fn policies_name_the_runs_machines_and_go_with_it() {
     });
 }
 
-/// Whoever tidies up in the middle of a run cuts it off, or opens more than it needs, for as long as it
-/// goes on.
+/// Manual changes of a policy in the middle of a run would cut the run off, or leave more open than it
+/// needs, for the rest of the run.
 #[test]
-fn a_policy_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a_run() {
+fn a_policy_that_is_changed_or_deleted_manually_is_repaired_during_the_run() {
     e2e("policy-hands", async |site| {
         site.operator.kill();
         as_pod(site, "64321+4");
@@ -108,9 +108,9 @@ fn a_policy_that_was_changed_or_deleted_by_hand_is_put_right_in_the_middle_of_a_
     });
 }
 
-/// What somebody else had made, or a crash had left, stays for ever.
+/// Objects that a user had created, or a crash had left, would stay for ever.
 #[test]
-fn what_a_dead_operator_left_open_is_closed_by_the_next_one() {
+fn objects_of_a_dead_operator_are_removed_by_the_next_one() {
     e2e("swept", async |site| {
         site.operator.kill();
         as_pod(site, "64311+4");
@@ -141,9 +141,9 @@ fn what_a_dead_operator_left_open_is_closed_by_the_next_one() {
     });
 }
 
-/// A host with all of its ports taken: the run waits, says so, and goes on when one is free.
+/// All ports of the host are taken: the run waits, reports this, and continues when a port is free.
 #[test]
-fn a_run_waits_for_ports_and_goes_on_when_there_are_some() {
+fn a_run_waits_for_ports_and_continues_when_some_are_free() {
     e2e("exhausted", async |site| {
         site.operator.kill();
         as_pod(site, "64321+2");
@@ -159,7 +159,7 @@ fn a_run_waits_for_ports_and_goes_on_when_there_are_some() {
         let told = run.until("the reason", |run| run.reason("Progressing") == "PortsExhausted").await;
         assert_eq!((told.state("Exposed"), told.reason("Exposed")), ("False", "PortsExhausted"));
         assert!(told.words("Exposed").contains("64321"), "{}", told.words("Exposed"));
-        // While another run does all of its work, hardly anything is written of this one.
+        // While another run does all of its work, hardly any status of this run is written.
         let mut spec = to("spring");
         merge(&mut spec, json!({"selector": {"matchLabels": {"rack": "r2"}}}));
         let versions = written_meanwhile(site, &run, async {
@@ -172,7 +172,7 @@ fn a_run_waits_for_ports_and_goes_on_when_there_are_some() {
     });
 }
 
-/// How a run's way back stood in each version of the run that is written while something goes on.
+/// Returns the state of a run's return path in each version of the run that is written during `work`.
 async fn written_meanwhile(site: &Site, run: &Run<'_>, work: impl Future<Output = ()>) -> Vec<String> {
     let name = format!("metadata.name={}", run.name);
     let params = WatchParams::default().fields(&name);
@@ -192,7 +192,7 @@ async fn written_meanwhile(site: &Site, run: &Run<'_>, work: impl Future<Output 
     }
 }
 
-/// A machine's address that is the cluster's own would open the way to pods.
+/// A machine's address that is the cluster's own would open the path to pods.
 #[test]
 fn an_address_in_the_clusters_own_range_stops_the_run_until_it_is_corrected() {
     e2e("range", async |site| {

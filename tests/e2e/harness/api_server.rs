@@ -1,4 +1,4 @@
-//! An API server that can be away, for one operator and nobody else: what stands between them.
+//! A proxy between one operator and the API server, which can simulate an unreachable API server.
 
 use super::Site;
 use kube::config::Kubeconfig;
@@ -7,18 +7,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What becomes of the bytes.
+/// What the proxy does with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// They arrive.
+    /// It forwards them.
     Good,
-    /// Connections stand, and nothing comes.
+    /// Connections stay open, and no bytes pass.
     Silent,
-    /// Connections are closed, and new ones too.
+    /// Connections are closed, including new ones.
     Cut,
 }
 
-/// The line between an operator and the API server. It ends with the test.
+/// The proxy between an operator and the API server. It ends with the test.
 pub(crate) struct ApiServer {
     line: Arc<watch::Sender<Line>>,
     /// How often all connections were lost.
@@ -26,7 +26,7 @@ pub(crate) struct ApiServer {
 }
 
 impl ApiServer {
-    /// Puts a line between the site's operator, which starts anew, and the API server.
+    /// Restarts the site's operator with a proxy between it and the API server.
     pub(crate) async fn of(site: &Site, options: &[&str]) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("its number").port();
@@ -49,19 +49,19 @@ impl ApiServer {
         Self { line, lost }
     }
 
-    /// Of the connections that there are none says a word again, and none is closed; new ones are
-    /// good. So it is when the host fails that they lead to, and another one takes its place.
+    /// Makes all existing connections silent for ever, without closing them; new connections work. This
+    /// happens when their host fails and another host takes its place.
     pub(crate) fn lose_connections(&self) {
         self.lost.send_modify(|times| *times += 1);
     }
 
-    /// From now on the line is like this.
+    /// Sets the state of the line.
     pub(crate) fn line(&self, line: Line) {
         self.line.send_replace(line);
     }
 }
 
-/// Writes a kubeconfig by which the cluster is found at this port, and returns where it really is.
+/// Writes a kubeconfig with this port of the proxy, and returns the real address of the API server.
 fn kubeconfig(path: &std::path::Path, port: u16) -> String {
     let file = std::env::var_os("KUBECONFIG").expect("KUBECONFIG");
     let mut config = Kubeconfig::read_from(file).expect("a kubeconfig");
@@ -78,7 +78,7 @@ fn kubeconfig(path: &std::path::Path, port: u16) -> String {
     upstream
 }
 
-/// One connection, until either side or the line ends it.
+/// Forwards one connection, until either side or the line ends it.
 async fn carry(
     from: TcpStream,
     upstream: String,
@@ -103,7 +103,7 @@ async fn carry(
     };
     tokio::select! {
         () = carried => {}
-        // An error says that the test is over.
+        // An error means that the test has ended.
         _ = cut.wait_for(|line| *line == Line::Cut) => {}
     }
 }
@@ -121,6 +121,6 @@ async fn pass(
             return;
         }
     }
-    // The other side may have gone first.
+    // The other side may have closed the connection already.
     to.shutdown().await.ok();
 }

@@ -1,14 +1,14 @@
-//! The lab and the cluster that the tests were started in.
+//! The lab and the cluster in which the tests were started.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// How the tests are started; printed to whoever does it otherwise.
+/// How to start the tests; printed when they are started in another way.
 const HOW: &str = "hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e";
 
-/// Ends the test unless there is a lab and a cluster.
+/// Panics unless there is a lab and a cluster.
 pub(crate) fn require() {
     for variable in ["LAB", "LAB_IMAGE", "KUBECONFIG"] {
         let set = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
@@ -16,28 +16,28 @@ pub(crate) fn require() {
     }
 }
 
-/// Where the lab keeps its machines.
+/// Returns the directory in which the lab keeps its machines.
 pub(crate) fn dir() -> PathBuf {
     std::env::var_os("LAB").expect("LAB").into()
 }
 
-/// What machines boot from, and the payloads and keys beside it.
+/// Returns the directory of the image that machines boot from, with payloads and keys beside it.
 pub(crate) fn image() -> PathBuf {
     std::env::var_os("LAB_IMAGE").expect("LAB_IMAGE").into()
 }
 
-/// A key pair's half, or whatever else is in the image's keys.
+/// Returns the content of a file in the image's keys, such as one half of a key pair.
 pub(crate) fn key(name: &str) -> String {
     let path = image().join("keys").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Runs a program; returns what it printed. Fails with its words if it fails.
+/// Runs a program and returns its output. Panics with the program's messages if it fails.
 pub(crate) async fn output(program: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     try_output(program, args).await.unwrap_or_else(|words| panic!("{words}"))
 }
 
-/// Runs a program; its words where it fails.
+/// Runs a program and returns its output, or its messages if it fails.
 pub(crate) async fn try_output(
     program: &str,
     args: impl IntoIterator<Item = impl AsRef<OsStr>>,

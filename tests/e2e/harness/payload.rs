@@ -1,66 +1,67 @@
-//! Components for Baselines, out of the payloads that the lab's image has.
+//! Components for Baselines, made from the payloads of the lab's image.
 
 use super::lab;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-/// A component as it stands in a Baseline.
+/// A component in the form that a Baseline has.
 #[derive(Clone, Debug)]
 pub(crate) struct Component(pub(crate) Value);
 
 impl Component {
-    /// Changed by a JSON merge patch: null removes.
+    /// Applies a JSON merge patch: null removes.
     pub(crate) fn with(mut self, patch: Value) -> Self {
         merge(&mut self.0, patch);
         self
     }
 }
 
-/// Real ethtool, in the version after the one that machines have (5.9).
+/// Returns the real ethtool, in the version after the installed one (5.9).
 pub(crate) fn ethtool() -> Component {
     component("ethtool", "1:6.1-1", "Deb", &file("ethtool_6.1"))
 }
 
-/// A small package; machines of both package formats have 1.0.
+/// Returns a small package; machines of both package formats have 1.0.
 pub(crate) fn agent(version: &str) -> Component {
     component("farrier-agent", version, "Deb", &file(&format!("farrier-agent_{version}_")))
 }
 
-/// The same as an RPM: 1.0-1 or 2.0-1.
+/// Returns the same package as an RPM: 1.0-1 or 2.0-1.
 pub(crate) fn agent_rpm(version: &str) -> Component {
     component("farrier-agent", version, "Rpm", &file(&format!("farrier-agent-{version}.noarch")))
 }
 
-/// Another of the image's Debian packages, by the beginning of its file name.
+/// Returns another Debian package of the image, selected by the prefix of its file name.
 pub(crate) fn deb(name: &str, version: &str) -> Component {
     component(name, version, "Deb", &file(&format!("{name}_{version}")))
 }
 
-/// A script that writes its version into `/etc/bmc-tool.version`.
+/// Returns a script that writes its version into `/etc/bmc-tool.version`.
 pub(crate) fn bmc_tool(version: &str) -> Component {
     script("bmc-tool", version)
 }
 
-/// A script that takes five seconds, writes a line into `/var/log/slow.runs` at each start and its
-/// version into `/etc/slow.version` at its end.
+/// Returns a script that takes five seconds. It appends a line to `/var/log/slow.runs` when it starts
+/// and writes its version into `/etc/slow.version` when it ends.
 pub(crate) fn slow(version: &str) -> Component {
     script("slow", version)
 }
 
-/// One of the image's scripts, detected by `/etc/NAME.version`.
+/// Returns one of the image's scripts, detected by `/etc/NAME.version`.
 pub(crate) fn script(name: &str, version: &str) -> Component {
     let detect = json!({"detect": {"file": format!("/etc/{name}.version")}});
     component(name, version, "Script", &file(&format!("{name}.sh"))).with(detect)
 }
 
-/// A component of a file in the image's payloads.
+/// Returns a component whose payload is a file of the image's payloads.
 pub(crate) fn component(name: &str, version: &str, installer: &str, file: &str) -> Component {
     let bytes = std::fs::read(lab::image().join("payloads").join(file)).expect(file);
     of_bytes(name, version, installer, file, &bytes)
 }
 
-/// A component of a file with this name and content under the operator's payload directory.
+/// Returns a component with a new payload file of this name and content in the operator's payload
+/// directory.
 pub(crate) fn of_bytes(name: &str, version: &str, installer: &str, file: &str, bytes: &[u8]) -> Component {
     Component(json!({
         "name": name,
@@ -70,7 +71,7 @@ pub(crate) fn of_bytes(name: &str, version: &str, installer: &str, file: &str, b
     }))
 }
 
-/// The digest of a payload.
+/// Returns the digest of a payload.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write;
     Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
@@ -79,7 +80,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     })
 }
 
-/// The image's payload whose name begins so.
+/// Returns the image's payload whose name has this prefix.
 pub(crate) fn file(prefix: &str) -> String {
     let dir = lab::image().join("payloads");
     let names = std::fs::read_dir(&dir).expect("the image's payloads").flatten();
@@ -90,7 +91,7 @@ pub(crate) fn file(prefix: &str) -> String {
         .unwrap_or_else(|| panic!("no payload {prefix}… in {}", dir.display()))
 }
 
-/// Puts the image's payloads into a directory.
+/// Copies the image's payloads into a directory.
 pub(crate) fn fill(dir: &Path) {
     std::fs::create_dir_all(dir).expect("a payload directory");
     for entry in std::fs::read_dir(lab::image().join("payloads")).expect("the image's payloads").flatten() {
@@ -98,7 +99,7 @@ pub(crate) fn fill(dir: &Path) {
     }
 }
 
-/// A JSON merge patch (RFC 7396).
+/// Applies a JSON merge patch (RFC 7396).
 pub(crate) fn merge(target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
         *target = patch;

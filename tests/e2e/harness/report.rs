@@ -1,4 +1,4 @@
-//! What is printed when a test has failed: enough to understand it without running it again.
+//! The report of a failed test: enough to understand the failure without another run.
 
 use super::lab;
 use super::site::Site;
@@ -9,7 +9,7 @@ use kube::api::ListParams;
 use std::io::Write;
 use std::time::Duration;
 
-/// How many lines of the operator's log are printed.
+/// Maximum number of printed lines of the operator's log.
 const LOG_LINES: usize = 800;
 
 /// Prints the operator's log, all objects, all events, and the engines' journals.
@@ -36,7 +36,7 @@ pub(crate) async fn print(site: &Site) {
     println!("======== end of {}\n", site.name);
 }
 
-/// Says how long a test took, past the test runner, which would keep it to itself.
+/// Prints how long a test took, directly to the terminal, because the test runner would capture it.
 pub(crate) fn time(site: &Site, took: Duration) {
     if std::env::var_os("E2E_TIMES").is_some() {
         writeln!(std::io::stderr(), "time {:5.1} s {}", took.as_secs_f32(), site.name).expect("a line");

@@ -1,4 +1,4 @@
-//! An UpdateRun that a test watches.
+//! An UpdateRun that a test observes.
 
 use super::site::Site;
 use super::wait::{self, LIMIT};
@@ -11,10 +11,10 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// An UpdateRun that a test watches.
+/// An UpdateRun that a test observes.
 pub(crate) struct Run<'a> {
     site: &'a Site,
-    /// Its name.
+    /// Name of the run.
     pub(crate) name: String,
 }
 
@@ -23,12 +23,12 @@ impl<'a> Run<'a> {
         Self { site, name: name.to_owned() }
     }
 
-    /// As it is now.
+    /// Returns the current object.
     pub(crate) async fn get(&self) -> UpdateRun {
         self.site.api().get(&self.name).await.expect("the UpdateRun")
     }
 
-    /// Waits until it ended, and fails unless it ended well.
+    /// Waits until the run has ended, and panics unless it succeeded.
     pub(crate) async fn succeeds(&self) -> UpdateRun {
         let run = self.ends(LIMIT).await;
         let words = run.words("Succeeded");
@@ -36,7 +36,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// Waits until it ended, and fails unless it ended badly.
+    /// Waits until the run has ended, and panics unless it failed.
     pub(crate) async fn fails(&self) -> UpdateRun {
         let run = self.ends(LIMIT).await;
         let words = run.words("Succeeded");
@@ -44,18 +44,18 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// Waits until it ended.
+    /// Waits until the run has ended.
     pub(crate) async fn ends(&self, limit: Duration) -> UpdateRun {
         let ended = |run: &UpdateRun| run.state("Succeeded") == "True" || run.state("Succeeded") == "False";
         self.until_in(limit, "the run to end", ended).await
     }
 
-    /// Waits until something is true of it.
+    /// Waits until `is` returns true for the run.
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&UpdateRun) -> bool) -> UpdateRun {
         self.until_in(LIMIT, what, is).await
     }
 
-    /// The same within another limit.
+    /// Waits until `is` returns true for the run, within another limit.
     pub(crate) async fn until_in(
         &self,
         limit: Duration,
@@ -70,18 +70,19 @@ impl<'a> Run<'a> {
         .await
     }
 
-    /// The NodeUpdate of a machine, as it is now.
+    /// Returns the current NodeUpdate of a machine.
     pub(crate) async fn node(&self, node: &str) -> NodeUpdate {
         self.site.api().get(&format!("{}-{node}", self.name)).await.expect("the NodeUpdate")
     }
 
-    /// All NodeUpdates.
+    /// Returns all NodeUpdates of the run.
     pub(crate) async fn nodes(&self) -> Vec<NodeUpdate> {
         let of_run = ListParams::default().fields(&format!("spec.runRef.name={}", self.name));
         self.site.api().list(&of_run).await.expect("NodeUpdates").items
     }
 
-    /// Waits until something is true of the NodeUpdate of a machine. It need not exist yet.
+    /// Waits until a condition holds for the NodeUpdate of a machine. The NodeUpdate need not exist
+    /// yet.
     pub(crate) async fn node_until(
         &self,
         node: &str,
@@ -113,13 +114,13 @@ impl<'a> Run<'a> {
         api.patch(&self.name, &PatchParams::default(), &patch).await.expect("an annotated UpdateRun");
     }
 
-    /// Deletes it; does not wait.
+    /// Deletes the run; does not wait.
     pub(crate) async fn delete(&self) {
         let api = self.site.api::<UpdateRun>();
         api.delete(&self.name, &DeleteParams::background()).await.expect("a deleted UpdateRun");
     }
 
-    /// Waits until it does not exist any more.
+    /// Waits until the run does not exist any more.
     pub(crate) async fn gone(&self) {
         wait::until("the UpdateRun to go", LIMIT, async || {
             match self.site.api::<UpdateRun>().get(&self.name).await {
@@ -132,8 +133,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Does something while the run goes on, until it has ended well; fails as soon as too many
-/// machines are in progress.
+/// Runs `meanwhile` while the run is in progress, and waits until the run has succeeded; panics as soon
+/// as more than `limit` machines are in progress.
 pub(crate) async fn watched(run: &Run<'_>, limit: usize, meanwhile: impl Future<Output = ()>) {
     let ended = |u: &NodeUpdate| matches!(u.state("Succeeded"), "True" | "False");
     let watch = async {
@@ -159,28 +160,28 @@ pub(crate) async fn watched(run: &Run<'_>, limit: usize, meanwhile: impl Future<
     }
 }
 
-/// What kinds with conditions have in common.
+/// Common interface of kinds with conditions.
 pub(crate) trait Conditions: ResourceExt {
-    /// All conditions.
+    /// Returns all conditions.
     fn conditions(&self) -> &[Condition];
 
-    /// A condition. Fails if it is not there.
+    /// Returns a condition. Panics if it does not exist.
     fn condition(&self, type_: &str) -> &Condition {
         let found = self.conditions().iter().find(|c| c.type_ == type_);
         found.unwrap_or_else(|| panic!("{} has no condition {type_}", self.name_any()))
     }
 
-    /// Status of a condition; empty if there is none.
+    /// Returns the status of a condition; empty if it does not exist.
     fn state(&self, type_: &str) -> &str {
         self.conditions().iter().find(|c| c.type_ == type_).map_or("", |c| &c.status)
     }
 
-    /// Reason of a condition; empty if there is none.
+    /// Returns the reason of a condition; empty if it does not exist.
     fn reason(&self, type_: &str) -> &str {
         self.conditions().iter().find(|c| c.type_ == type_).map_or("", |c| &c.reason)
     }
 
-    /// A condition in one line.
+    /// Formats a condition as one line.
     fn words(&self, type_: &str) -> String {
         match self.conditions().iter().find(|c| c.type_ == type_) {
             Some(c) => format!("{type_}={} {}: {}", c.status, c.reason, c.message),
@@ -200,7 +201,7 @@ macro_rules! conditions {
 }
 conditions!(Baseline, ManagedNode, NodeUpdate, UpdateRun);
 
-/// What came of a component. Fails if the status does not say it.
+/// Returns the result of a component. Panics if the status does not contain it.
 pub(crate) fn component<'a>(update: &'a NodeUpdate, name: &str) -> &'a ComponentOutcome {
     let components = update.status.as_ref().map_or(&[][..], |s| &s.components);
     components.iter().find(|c| c.name == name).unwrap_or_else(|| {
@@ -208,12 +209,12 @@ pub(crate) fn component<'a>(update: &'a NodeUpdate, name: &str) -> &'a Component
     })
 }
 
-/// The outcome of a component in one word.
+/// Returns the outcome of a component in one word.
 pub(crate) fn outcome<'a>(update: &'a NodeUpdate, name: &str) -> &'a str {
     &component(update, name).outcome
 }
 
-/// A `baselineRef` for a run's spec.
+/// Returns a `baselineRef` for a run's spec.
 pub(crate) fn to(baseline: &str) -> Value {
     json!({"baselineRef": {"name": baseline}})
 }

@@ -1,21 +1,21 @@
-//! What a machine looks like before and after, and what may differ.
+//! Snapshots of a machine before and after a run, and the allowed differences.
 
 use super::machine::Machine;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Paths that may differ: each is the path itself and all below it; with `*` at its end, every
-/// path that begins so.
+/// Paths that may differ: each stands for the path itself and all paths below it; with `*` at its end,
+/// for every path with this prefix.
 pub(crate) type Allowed<'a> = &'a [&'static str];
 
-/// The log that Farrier leaves.
+/// The log that Farrier leaves on the machine.
 pub(crate) const LOG: Allowed<'static> = &["/var/log/farrier"];
 
 /// Debian's package database and its log.
 pub(crate) const DPKG: Allowed<'static> =
     &["/var/lib/dpkg/status", "/var/lib/dpkg/status-old", "/var/log/dpkg.log", "/var/log/alternatives.log"];
 
-/// What the package ethtool consists of.
+/// The files of the package ethtool.
 pub(crate) const ETHTOOL: Allowed<'static> = &[
     "/usr/sbin/ethtool",
     "/usr/share/bash-completion/completions/ethtool",
@@ -24,23 +24,23 @@ pub(crate) const ETHTOOL: Allowed<'static> = &[
     "/var/lib/dpkg/info/ethtool.*",
 ];
 
-/// What the package farrier-agent consists of, and what its postinst writes.
+/// The files of the package farrier-agent, and the file that its postinst writes.
 pub(crate) const AGENT: Allowed<'static> =
     &["/usr/bin/farrier-agent", "/var/log/farrier-agent.log", "/var/lib/dpkg/info/farrier-agent.*"];
 
-/// The database of RPM.
+/// The package database of RPM.
 pub(crate) const RPM: Allowed<'static> = &["/var/lib/rpm"];
 
-/// What bmc-tool.sh writes.
+/// The file that bmc-tool.sh writes.
 pub(crate) const BMC_TOOL: Allowed<'static> = &["/etc/bmc-tool.version"];
 
-/// What slow.sh writes.
+/// The files that slow.sh writes.
 pub(crate) const SLOW: Allowed<'static> = &["/etc/slow.version", "/var/log/slow.runs"];
 
-/// What `labctl snapshot` printed: files with mode, owner, size and digest, processes, sockets,
+/// The output of `labctl snapshot`: files with mode, owner, size and digest, processes, sockets,
 /// firewall rules.
 pub(crate) struct Snapshot {
-    /// Lines, and how often each is there.
+    /// Lines, each with the number of its occurrences.
     lines: BTreeMap<String, isize>,
 }
 
@@ -53,7 +53,7 @@ impl Snapshot {
         Self { lines }
     }
 
-    /// Fails unless all that differs `after` is allowed.
+    /// Panics unless all differences to `after` are allowed.
     pub(crate) fn same_but(&self, after: &Self, allowed: &[Allowed<'_>]) {
         let mut wrong = String::new();
         for line in self.difference(after) {
@@ -66,7 +66,7 @@ impl Snapshot {
         assert!(wrong.is_empty(), "the machine is not as it was before:\n{wrong}");
     }
 
-    /// What is there no more and what is new.
+    /// Returns the lines that were removed and the lines that were added.
     pub(crate) fn difference(&self, after: &Self) -> Vec<String> {
         let mut lines = Vec::new();
         for (line, count) in &self.lines {
@@ -85,12 +85,12 @@ impl Snapshot {
     }
 }
 
-/// Snapshots of several machines, taken at the same time.
+/// Takes snapshots of several machines at the same time.
 pub(crate) async fn of_all(machines: &[Machine]) -> Vec<Snapshot> {
     futures::future::join_all(machines.iter().map(Machine::snapshot)).await
 }
 
-/// Compares snapshots of the same machines. Fails unless all that differs is allowed.
+/// Compares snapshots of the same machines. Panics unless all differences are allowed.
 pub(crate) fn all_same_but(before: &[Snapshot], after: &[Snapshot], allowed: &[Allowed<'_>]) {
     assert_eq!(before.len(), after.len());
     before.iter().zip(after).for_each(|(before, after)| before.same_but(after, allowed));
@@ -103,9 +103,9 @@ fn covers(allowed: &str, path: &str) -> bool {
     }
 }
 
-/// A comparison that misses something makes every "left clean" of this suite worthless.
+/// A comparison that misses a difference would make every "left clean" check of this suite worthless.
 #[test]
-fn whatever_differs_and_is_not_allowed_is_found() {
+fn every_difference_that_is_not_allowed_is_found() {
     let before =
         Snapshot::of("file /a f 644 0:0 1 x\nfile /b f 644 0:0 1 x\nprocess sshd\nsocket tcp LISTEN :22\n");
     before.same_but(

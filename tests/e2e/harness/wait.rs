@@ -1,15 +1,15 @@
-//! Waiting for something to become true, with a limit and a last word.
+//! Waits for a condition, with a limit and a report of the last state.
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take on a busy machine with two cores, unless a test says otherwise.
+/// Default limit of a wait, on a busy machine with two cores.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
-/// How often is looked.
+/// Time between two checks.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Looks until `look` has something. Its error says what is there instead; the last one is printed
-/// when the limit has passed.
+/// Calls `look` until it returns a value. The error of `look` describes the current state; the last
+/// error is printed when the limit has passed.
 pub(crate) async fn until<T>(
     what: &str,
     limit: Duration,
@@ -29,7 +29,7 @@ pub(crate) async fn until<T>(
     }
 }
 
-/// Looks a thousand times a second: for moments that are over at once.
+/// Checks a thousand times a second: for states that last only a moment.
 pub(crate) async fn closely(what: &str, mut is: impl FnMut() -> bool) {
     let begun = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(1));
@@ -39,9 +39,9 @@ pub(crate) async fn closely(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Until a moment has come. For the rare test that has to act at a given time of a run.
+/// Waits for a time span. Only for the rare test that has to act at a given time of a run.
 pub(crate) async fn pass(span: Duration) {
-    // The second tick is the one that takes time.
+    // The first tick completes immediately, the second after the span.
     let mut tick = tokio::time::interval(span);
     tick.tick().await;
     tick.tick().await;

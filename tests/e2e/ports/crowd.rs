@@ -16,50 +16,51 @@ use std::pin::pin;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-/// How many runs there are.
+/// Number of runs.
 const RUNS: usize = 64;
 
-/// How many pairs sixteen ports are.
+/// Number of pairs in sixteen ports.
 const PAIRS: usize = 8;
 
-/// The host ports of the operator, and where it tells what it has done.
+/// The host ports of the operator, and the port of its metrics.
 const BLOCK: std::ops::RangeInclusive<u16> = 64401..=64416;
 const METRICS: &str = "127.0.0.1:64499";
 
-/// How many of those that wait are made within the same second, or so.
+/// Number of waiting runs that are created within about the same second.
 const OF_AN_AGE: usize = 14;
 
-/// How long the operator is looked at while nothing happens but waiting.
+/// How long the operator is measured while runs only wait.
 const WINDOW: Duration = Duration::from_secs(4);
 
-/// What it may cost in this time: 7 and 0.04 s were seen, on a machine with much other work; 50 to 74
-/// and 0.3 s when every change of anything had all runs decided anew.
+/// Maximum cost in this time. Measured: 7 requests and 0.04 s, on a machine with much other work; 50 to
+/// 74 requests and 0.3 s when every change of any object reconciled all runs.
 const MAX_REQUESTS: f64 = 30.0;
 const MAX_CPU: f64 = 1.0;
 
-/// How long all of it may take.
+/// Time limit of the whole test.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// What the `n`th run asks for, in the order in which they are made.
+/// Returns the spec of the `n`th run, in the order of creation.
 fn spec(n: usize) -> Value {
     let mut spec = json!({
         "channel": "Callback",
         "selector": {"matchLabels": {"name": format!("m-{:03}", n + 1)}},
         "callback": {"httpPort": 64401, "httpsPort": 64402},
     });
-    // The first ones keep their ports for a while; the others are over as soon as may be.
+    // The first runs keep their ports for a while; the others end as soon as possible.
     let work =
         if n < PAIRS { json!({"baselineRef": {"name": "held"}}) } else { json!({"operation": "Inventory"}) };
     merge(&mut spec, work);
     spec
 }
 
-/// Its name: against the order of age, which names only play a part in within one second.
+/// Returns the name of a run. The names sort against the order of age, and decide only between runs of
+/// the same second.
 fn name(n: usize) -> String {
     format!("r{:02}", RUNS - 1 - n)
 }
 
-/// All runs as they are now, from a watch: every change is seen, and nobody is asked.
+/// The current state of all runs, from a watch: every change is seen, without requests.
 #[derive(Default)]
 struct Crowd(Mutex<BTreeMap<String, UpdateRun>>);
 
@@ -68,13 +69,13 @@ impl Crowd {
         self.0.lock().expect("nobody panicked")
     }
 
-    /// The runs of which something is true.
+    /// Returns the runs for which `is` is true.
     fn those(&self, is: impl Fn(&UpdateRun) -> bool) -> Vec<String> {
         self.seen().iter().filter(|(_, run)| is(run)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Follows all runs until all have ended: nobody has what another has, and nobody is served
-    /// before one who is older and waits. Returns who was served.
+    /// Follows all runs until all have ended: no run has a port of another run, and no run is served
+    /// before an older run that waits. Returns the runs that were served.
     async fn turns(&self, site: &Site) -> BTreeSet<String> {
         let mut served = BTreeSet::new();
         let mut changes =
@@ -98,8 +99,8 @@ impl Crowd {
         assert!(ports.iter().all(|port| BLOCK.contains(port)), "{ports:?}");
     }
 
-    /// Several pairs may become free at once, and then who is younger may be written down first: all
-    /// who are older and wait have one left.
+    /// Several pairs may become free at once, and then the younger run's ports may be written first:
+    /// all older waiting runs must still have a pair left.
     fn nobody_is_passed_over_for(&self, run: &UpdateRun) {
         let left = PAIRS - self.those(|other| pair(other).is_some() || listens(other)).len();
         let passed = self.those(|other| waits(other) && age(other) < age(run));
@@ -107,23 +108,23 @@ impl Crowd {
     }
 }
 
-/// The order in which runs are served.
+/// Sort key of the order in which runs are served.
 fn age(run: &UpdateRun) -> (Option<Time>, String) {
     (run.creation_timestamp(), run.name_any())
 }
 
-/// The ports that a run has.
+/// Returns the ports of a run.
 fn pair(run: &UpdateRun) -> Option<(u16, u16)> {
     let ports = run.status.as_ref()?.callback.as_ref()?.ports.first()?;
     Some((ports.http_port, ports.https_port))
 }
 
-/// Whether ports are held for a run, which may be over.
+/// Reports whether ports are held for a run, which may have ended.
 fn listens(run: &UpdateRun) -> bool {
     run.status.iter().flat_map(|status| &status.listeners).any(|said| said.state == ListenerState::Bound)
 }
 
-/// Whether a run wants ports and has none.
+/// Reports whether a run wants ports and has none.
 fn waits(run: &UpdateRun) -> bool {
     run.status.as_ref().is_some_and(|status| status.callback.is_some()) && pair(run).is_none()
 }
@@ -132,15 +133,15 @@ fn ended(run: &UpdateRun) -> bool {
     matches!(run.state("Succeeded"), "True" | "False")
 }
 
-/// Whether a run says that it waits for ports.
+/// Reports whether a run reports that it waits for ports.
 fn says_so(run: &UpdateRun) -> bool {
     run.reason("Exposed") == "PortsExhausted"
         && run.reason("Progressing") == "PortsExhausted"
         && run.words("Exposed").contains("64401 to 64416")
 }
 
-/// A pair of ports for each of eight runs, fifty-six that wait: none fails, none is passed over, each
-/// says what it waits for, and the waiting costs the API server and the host next to nothing.
+/// A pair of ports for each of eight runs, and fifty-six that wait: none fails, none is passed over,
+/// each reports what it waits for, and waiting costs the API server and the host next to nothing.
 #[test]
 fn sixty_four_runs_share_sixteen_ports_in_the_order_of_their_age() {
     e2e("crowd", async |site| {
@@ -155,7 +156,7 @@ fn sixty_four_runs_share_sixteen_ports_in_the_order_of_their_age() {
         ]);
         site.operator.start();
         let before = listening(BLOCK);
-        // Small ones: what is tried here is not on the machines.
+        // Small machines: the test does not depend on them.
         site.machine("m").lab(&["--flavour", "minimal", "--no-v6"]).up_many(RUNS).await;
         site.baseline("held", &[site.held()]).await;
         let begun = Instant::now();
@@ -208,7 +209,7 @@ async fn the_others_come_and_wait(site: &Site, crowd: &Crowd) {
     assert!(ages.len() > (RUNS - PAIRS) / OF_AN_AGE, "{ages:?}");
 }
 
-/// An object's age is told in whole seconds.
+/// Waits for the next second, because creation times of objects have whole seconds.
 async fn another_second() {
     let now = || UNIX_EPOCH.elapsed().expect("a clock that is set").as_secs();
     let before = now();
@@ -222,8 +223,9 @@ async fn another_second() {
     .await;
 }
 
-/// While the first eight have all ports and nothing else happens. What came before may still be at
-/// work, so that it is looked at until there is a quiet time; were waiting not cheap, there is none.
+/// Measures the operator while the first eight runs have all ports and nothing else happens. Earlier
+/// work may still be in progress, so the measurement repeats until there is a quiet window; if waiting
+/// were expensive, there would be none.
 async fn waiting_costs_nothing(site: &Site) {
     wait::until("waiting to cost nothing", wait::LIMIT, async || {
         let before = (requests().await, site.operator.cpu_seconds());
@@ -237,7 +239,7 @@ async fn waiting_costs_nothing(site: &Site) {
     .await;
 }
 
-/// How many requests the operator has made, watches left out.
+/// Returns the number of requests of the operator, without watches.
 async fn requests() -> f64 {
     let text = crate::harness::lab::output("curl", ["-sf", &format!("http://{METRICS}/metrics")]).await;
     let lines = text.lines().filter(|l| l.starts_with("farrier_api_requests_total{") && !l.contains("watch"));

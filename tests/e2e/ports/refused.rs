@@ -1,4 +1,4 @@
-//! Ports that a run asks for and cannot have: it says why, who has them, and what to do.
+//! Ports that a run requests and cannot have: the run reports why, who holds them, and the remedy.
 
 use crate::harness::payload::merge;
 use crate::harness::{Conditions, Run, Site, e2e};
@@ -15,7 +15,7 @@ fn asks(machine: &str, http: u16, https: u16, on_conflict: &str) -> Value {
     })
 }
 
-/// Waits until a run says this of its ports, then takes it back.
+/// Waits until a run reports this reason for its ports, then cancels the run.
 async fn says(run: &Run<'_>, reason: &str, words: &[&str]) {
     let says = |run: &UpdateRun| run.reason("Exposed") == reason && run.reason("Progressing") == reason;
     let told = run.until(reason, says).await;
@@ -35,9 +35,9 @@ async fn fails_with(run: &Run<'_>, words: &[&str]) {
     }
 }
 
-/// "It is taken", and nobody knows by whom: another run, a program, or the operator itself.
+/// The message "It is taken" would not say by whom: another run, a program, or the operator itself.
 #[test]
-fn who_has_the_ports_is_named() {
+fn the_holder_of_the_ports_is_named() {
     e2e("whose", async |site| {
         site.operator.kill();
         site.operator.options(&["--http-addr", "127.0.0.1:64721"]);
@@ -45,7 +45,7 @@ fn who_has_the_ports_is_named() {
         let machines = site.machine("m").up_many(4).await;
         site.baseline("held", &[site.held()]).await;
 
-        // A program: this one.
+        // A program: this test.
         let own = TcpListener::bind("127.0.0.1:64732").expect("a free port");
         let run = site.run("program", asks("m-001", 64731, 64732, "Fail")).await;
         let process = format!("process {}", std::process::id());
@@ -76,7 +76,7 @@ fn who_has_the_ports_is_named() {
 
 /// Ports below 1024 need a capability that a hardened operator does not have.
 #[test]
-fn a_privileged_port_is_refused_with_what_it_needs() {
+fn a_privileged_port_is_refused_with_the_required_capability() {
     e2e("lowport", async |site| {
         site.operator.kill();
         site.operator.through(&[
@@ -92,10 +92,10 @@ fn a_privileged_port_is_refused_with_what_it_needs() {
     });
 }
 
-/// A block of three has one pair. A second run waits for it and then has it, and one that wants ports
-/// which the pod does not have, and no others, is told which there are.
+/// A block of three ports has one pair. A second run waits for the pair and then gets it. A run that
+/// requests only ports that the pod does not have gets a list of the pod's ports.
 #[test]
-fn a_block_gives_what_it_has_and_no_more() {
+fn a_block_gives_only_the_ports_that_it_has() {
     e2e("odd", async |site| {
         pod(site, "64761+3");
         let machines = site.machine("m").up_many(2).await;
@@ -116,7 +116,7 @@ fn a_block_gives_what_it_has_and_no_more() {
     });
 }
 
-/// An operator that believes it is a pod with these host ports.
+/// Starts an operator that believes it is a pod with these host ports.
 fn pod(site: &Site, host_ports: &str) {
     site.operator.kill();
     site.operator.options(&[

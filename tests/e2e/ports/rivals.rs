@@ -1,4 +1,4 @@
-//! Several operators on one host, all of whose runs want the same ports.
+//! Several operators on one host, whose runs all want the same ports.
 
 use super::sockets::{free_again, listening};
 use crate::harness::operator::Operator;
@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
-/// Runs NAME-1 … of one machine each, which is at work for a while and calls back; all want this
-/// port and the next one.
+/// Creates runs NAME-1 … of one machine each, which is at work for a while and calls back. All runs
+/// want port `http` and the next port.
 async fn runs(site: &Site, count: usize, http: u16) -> Vec<Run<'_>> {
     let machines = site.machine("m").up_many(count).await;
     site.baseline("spring", &[site.held()]).await;
@@ -33,7 +33,7 @@ async fn runs(site: &Site, count: usize, http: u16) -> Vec<Run<'_>> {
     runs
 }
 
-/// Waits until so many pairs are held, each by one runner for one run, and nothing else listens.
+/// Waits until `pairs` pairs are held, each by one runner for one run, and no other socket listens.
 async fn each_has_its_own(runs: &[Run<'_>], pairs: usize, range: &RangeInclusive<u16>) {
     wait::until("each run to have ports of its own", wait::LIMIT, async || {
         let mut given = Vec::new();
@@ -42,7 +42,7 @@ async fn each_has_its_own(runs: &[Run<'_>], pairs: usize, range: &RangeInclusive
             given.extend(ports.iter().flat_map(|p| [p.http_port, p.https_port]));
         }
         given.sort_unstable();
-        // Both families of each.
+        // Each port is held in both address families.
         let mut held: Vec<u16> = listening(range.clone()).into_iter().map(|(_, port)| port).collect();
         held.sort_unstable();
         let wanted: Vec<u16> = given.iter().flat_map(|port| [*port, *port]).collect();
@@ -65,7 +65,7 @@ async fn all_succeed(sites: &[&Site], runs: &[Run<'_>]) {
     }
 }
 
-/// Three replicas, each of which listens for each of three runs: one takes what another was given.
+/// Three replicas, each of which listens for each of three runs, would take each other's ports.
 #[test]
 fn replicas_on_one_host_have_a_pair_for_each_run() {
     e2e("kin", async |site| {
@@ -89,14 +89,15 @@ fn replicas_on_one_host_have_a_pair_for_each_run() {
     });
 }
 
-/// Three operators that know nothing of each other: what one has is foreign to the others.
+/// Three operators that know nothing of each other: the ports of one operator are foreign to the
+/// others.
 #[test]
-fn operators_of_different_namespaces_keep_out_of_each_others_ports() {
+fn operators_of_different_namespaces_do_not_share_ports() {
     e2e("alpha", async |alpha| {
         let (beta, gamma) = (Site::new("beta").await, Site::new("gamma").await);
         let tested = async {
             let range = 64461..=64490;
-            // Of what each wants, the others want half.
+            // The others want half of the ports that each operator wants.
             let (a, b, c) =
                 tokio::join!(runs(alpha, 2, 64463), runs(&beta, 2, 64462), runs(&gamma, 2, 64461));
             let all: Vec<Run<'_>> = [a, b, c].into_iter().flatten().collect();

@@ -1,4 +1,4 @@
-//! What listens on this host, from the kernel's own list.
+//! The listening sockets of this host, from the kernel's own list.
 
 use crate::harness::wait;
 use std::collections::BTreeSet;
@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 /// State `LISTEN` in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// Everything that listens on these ports: family and address as the kernel writes them, and the
-/// port. Other tests run beside, on other ports.
+/// Returns all sockets that listen on these ports: family and address as the kernel writes them, and
+/// the port. Other tests run at the same time, on other ports.
 pub(super) fn listening(ports: RangeInclusive<u16>) -> BTreeSet<(String, u16)> {
     let mut found = BTreeSet::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -28,7 +28,7 @@ pub(super) fn listening(ports: RangeInclusive<u16>) -> BTreeSet<(String, u16)> {
     found
 }
 
-/// Waits until the same listens as `before`.
+/// Waits until the same sockets listen as in `before`.
 pub(super) async fn free_again(ports: &RangeInclusive<u16>, before: &BTreeSet<(String, u16)>) {
     wait::until("the ports to be free", wait::LIMIT, async || {
         let now = listening(ports.clone());
@@ -37,7 +37,7 @@ pub(super) async fn free_again(ports: &RangeInclusive<u16>, before: &BTreeSet<(S
     .await;
 }
 
-/// How many sockets there are of this port that do not listen: connections, and what is left of them.
+/// Returns the number of sockets on this port that do not listen: connections, and their remains.
 pub(super) fn remains(port: u16) -> usize {
     let of_port = format!(":{port:04X}");
     let is = |line: &str| {

@@ -18,7 +18,7 @@ const MAX_ZONE_LEN: usize = 15;
 
 /// A firewall that prohibits a connection responds at once. An absent host is reported, by a router or
 /// by our own kernel, only after three unanswered requests one second apart (`mcast_solicit` in Linux).
-const MAX_CONCURRENT: Duration = Duration::from_secs(2);
+const PROHIBITED_WITHIN: Duration = Duration::from_secs(2);
 
 /// An address to connect to: `10.0.0.1:63002`, `[fd00::1]:63002`, `[fe80::1%eth0]:63002`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Address {
             SocketAddr::V6(_) => true,
             SocketAddr::V4(socket) => {
                 let neighbours = fs::read_to_string("/proc/net/arp").unwrap_or_default();
-                after > MAX_CONCURRENT || is_unanswered(&neighbours, *socket.ip())
+                after > PROHIBITED_WITHIN || is_unanswered(&neighbours, *socket.ip())
             }
         }
     }

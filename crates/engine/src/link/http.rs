@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client on one connection: one request after the other.
+//! A small HTTP/1.1 client on one connection: one request after another, no pipelining.
 
 use crate::callback::Stream;
 use crate::contact::Contact;
@@ -6,13 +6,13 @@ use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 
-/// Longest accepted response head.
+/// Maximum length of a response head.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Longest accepted JSON answer: a task with hundreds of steps is well below.
+/// Maximum length of a JSON response. A task with hundreds of steps is far shorter.
 const JSON_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A connection to the runner.
+/// An HTTP connection to the runner.
 pub(crate) struct Http {
     reader: BufReader<ContactReader>,
     closing: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Head {
     close: bool,
 }
 
-/// Records every byte that comes from the runner as a contact.
+/// A reader that records every received byte as a contact with the runner.
 struct ContactReader {
     stream: Stream,
     contact: Arc<Contact>,
@@ -48,39 +48,39 @@ impl Read for ContactReader {
 }
 
 impl Http {
-    /// Starts on a fresh connection.
+    /// Creates a client on a fresh connection.
     pub(crate) fn new(stream: Stream, contact: Arc<Contact>) -> Self {
         Self { reader: BufReader::new(ContactReader { stream, contact }), closing: false }
     }
 
-    /// Ends the connection in good order.
+    /// Closes the connection gracefully.
     pub(crate) fn end(mut self) {
         self.writer().end();
     }
 
-    /// To be written to; what was read ahead stays.
+    /// Returns the stream for writing; the read buffer is kept.
     fn writer(&mut self) -> &mut Stream {
         &mut self.reader.get_mut().stream
     }
 
-    /// Whether the runner ends the connection after the last response.
+    /// Reports whether the runner closes the connection after the last response.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing
     }
 
-    /// Ends the connection after a response that is not read to its end.
+    /// Marks the connection as closing, because the body of a response is not read to its end.
     pub(crate) fn abandon(&mut self) {
         self.closing = true;
     }
 
-    /// Posts JSON and reads the JSON answer, which there must be.
+    /// Posts JSON and reads the JSON response. A response without a body is an error.
     pub(crate) fn post<T: DeserializeOwned>(&mut self, path: &str, json: &[u8]) -> io::Result<T> {
         let answer = self.post_for_bytes(path, json)?;
         let answer = answer.ok_or_else(|| io::Error::other(format!("{path} was answered with nothing")))?;
         Ok(serde_json::from_slice(&answer)?)
     }
 
-    /// Posts JSON and reads the answer; `None` for 204.
+    /// Posts JSON and reads the response; `None` for status 204.
     pub(crate) fn post_for_bytes(&mut self, path: &str, json: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let length = json.len();
         let head = format!(
@@ -99,7 +99,7 @@ impl Http {
         }
     }
 
-    /// Asks for the bytes of `path` from `offset` on and reads the head of the response.
+    /// Requests the bytes of `path` from `offset` on and reads the head of the response.
     pub(crate) fn get(&mut self, path: &str, offset: u64) -> io::Result<Head> {
         let range = if offset > 0 { format!("Range: bytes={offset}-\r\n") } else { String::new() };
         let request = format!("GET {path} HTTP/1.1\r\nHost: farrier\r\n{range}\r\n");
@@ -107,7 +107,7 @@ impl Http {
         self.head()
     }
 
-    /// The body of the response with this head; it must be read to its end.
+    /// Returns the body of the response with this head. The caller must read it to its end.
     pub(crate) fn body(&mut self, head: &Head) -> Body<'_> {
         let left = match head {
             Head { status: 204 | 304, .. } => Remaining::Bytes(0),
@@ -157,7 +157,7 @@ fn parse(bytes: &[u8]) -> io::Result<Head> {
     Ok(head)
 }
 
-/// A response's body. An end of the connection before the body's is an error.
+/// The body of a response. A connection that ends before the body is an error.
 pub(crate) struct Body<'a> {
     reader: &'a mut BufReader<ContactReader>,
     left: Remaining,
@@ -165,7 +165,7 @@ pub(crate) struct Body<'a> {
 
 enum Remaining {
     Bytes(u64),
-    /// Bytes left of the current chunk; the next one's size follows.
+    /// Bytes left of the current chunk; the size of the next chunk follows.
     Chunk(u64),
     UntilClose,
 }
@@ -206,7 +206,7 @@ impl Body<'_> {
         Ok(Remaining::Bytes(0))
     }
 
-    /// One line without its end.
+    /// Reads one line and returns it without its line ending.
     fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         let count = self.reader.by_ref().take(HEAD_BYTES as u64).read_line(&mut line)?;

@@ -1,4 +1,4 @@
-//! The dialler's side of the shared state.
+//! The part of the shared state that the dialler uses.
 
 use super::{Phase, Shared};
 use crate::callback::Stream;
@@ -6,7 +6,8 @@ use farrier_protocol::{Dial, DialOutcome};
 use std::time::Instant;
 
 impl Shared {
-    /// Waits until nobody is served and it is `due`: true. Or until `look`: false.
+    /// Waits until there is no connection and `due` has passed, and returns true; or until `look`, and
+    /// returns false.
     pub(crate) fn await_turn(&self, due: Option<Instant>, look: Instant) -> bool {
         let mut state = self.lock();
         loop {
@@ -22,18 +23,18 @@ impl Shared {
         }
     }
 
-    /// Whether there is a connection.
+    /// Reports whether there is a connection.
     pub(crate) fn is_served(&self) -> bool {
         self.lock().is_served()
     }
 
-    /// Whether the engine is about to leave.
+    /// Reports whether the engine is about to exit.
     pub(crate) fn is_retiring(&self) -> bool {
         matches!(self.lock().phase, Phase::Leaving)
     }
 
-    /// A new configuration is there, or none any more. Whoever renewed it wants a connection by
-    /// it: what an earlier one brought ends.
+    /// Notes that the configuration was replaced, or removed. The sender of a new configuration expects
+    /// a connection that uses it, so a connection of the previous configuration ends.
     pub(crate) fn renew_callback(&self, is_there: bool) {
         let mut state = self.lock();
         state.has_callback = is_there;
@@ -45,7 +46,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// A dial came through. Somebody who attached meanwhile stays.
+    /// Offers the stream of a successful dial. An attached connection that came first has precedence.
     pub(crate) fn offer(&self, stream: Stream) {
         let mut state = self.lock();
         if !state.is_served() {
@@ -54,7 +55,7 @@ impl Shared {
         }
     }
 
-    /// A whole round of dialling was in vain.
+    /// Records the results of a round in which every dial failed.
     pub(crate) fn note_dials(&self, dials: Vec<Dial>) {
         let mut state = self.lock();
         for dial in dials.iter().filter(|dial| dial.result == DialOutcome::Untrusted) {

@@ -1,4 +1,4 @@
-//! Payloads: broken lines, wrong bytes, no room.
+//! Payloads: lost connections, wrong bytes, a full disk.
 
 use crate::machine::{DIR, Machine};
 use crate::runner::{Connection, Runner};
@@ -6,7 +6,7 @@ use crate::sandbox::shell;
 use farrier_protocol::{EventBody, FailureCode, Installer, StepExit};
 use std::fs;
 
-/// A script with a tail that makes it large.
+/// Returns a script with padding that makes it large.
 fn large() -> Vec<u8> {
     let mut bytes = b"#!/bin/sh\necho installed; exit 0\n".to_vec();
     bytes.extend((0..300_000_u32).flat_map(u32::to_le_bytes));
@@ -14,8 +14,8 @@ fn large() -> Vec<u8> {
 }
 
 sandboxed! {
-    /// A payload of gigabytes over a bad line must not start from the beginning each time.
-    fn a_payload_is_resumed_after_a_lost_line() {
+    /// A download of gigabytes over an unreliable connection must not restart from the beginning.
+    fn a_payload_is_resumed_after_a_lost_connection() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner { break_after: Some(500_000), ..Runner::default() };
         let one = runner.payload("one", Installer::Script, large());
@@ -31,8 +31,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// HTTP allows it, so a proxy or another runner may do it.
-    fn a_runner_that_ignores_ranges_is_listened_to_from_the_beginning() {
+    /// HTTP allows a server to ignore ranges, so a proxy or another runner may do it.
+    fn a_payload_without_ranges_is_fetched_from_the_beginning() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner { break_after: Some(500_000), no_ranges: true, ..Runner::default() };
         let one = runner.payload("one", Installer::Script, large());
@@ -46,7 +46,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Runners may stream what they do not have in full yet.
+    /// Runners may stream payloads that they have not fetched completely.
     fn a_payload_may_come_in_chunks_and_is_fetched_once() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner { chunked: true, ..Runner::default() };
@@ -62,7 +62,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Bytes that are not the baseline's are never executed, nor are the others of the task.
+    /// Bytes that do not match the baseline's digest are never executed, nor are the other steps of the
+    /// task.
     fn wrong_bytes_start_no_step() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -84,7 +85,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The message must say which of the two is wrong: the baseline or the store.
+    /// The message must say whether the baseline or the store is wrong.
     fn a_payload_that_is_missing_or_of_the_wrong_length_is_unavailable() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -92,7 +93,7 @@ sandboxed! {
         one.payload.size += 5;
         runner.order_apply("apply-1", vec![one]);
         let mut connection = Connection::attach(&machine);
-        // The body that was offered is not read, so the engine leaves the connection.
+        // The engine does not read the offered body, so it closes the connection.
         assert!(!runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
         runner.talk(&machine, |runner| runner.is_done("apply-1"));
         let (code, _, message) = runner.failure();
@@ -119,7 +120,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Known before a byte is fetched, with the figures that an administrator needs.
+    /// The engine finds the lack of space before it fetches a byte, and reports the figures that an
+    /// administrator needs.
     fn a_full_disk_is_found_before_anything_is_fetched() {
         fs::create_dir("/mnt/small").unwrap();
         shell("mount -t tmpfs -o size=40m,mode=755 tmpfs /mnt/small");
@@ -138,7 +140,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A name from a URL must not lead out of the engine's directory.
+    /// A name from a URL must not escape the engine's directory.
     fn a_file_name_cannot_leave_the_directory() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();

@@ -1,14 +1,14 @@
-//! Runs one test in namespaces of its own, by starting the test program once more in there.
+//! Runs a test in its own namespaces: the test program starts itself again inside them.
 
 use std::process::Command;
 
-/// Says that this process is the one inside.
+/// Environment variable that is set in the process inside the sandbox.
 const INSIDE: &str = "FARRIER_SANDBOX";
 
-/// Folders that the tests write to.
+/// Directories that the tests write to.
 const SCRATCH: [&str; 3] = ["/mnt", "/var/log", "/opt"];
 
-/// A test that hangs is ended with all that it started.
+/// Time limit of a test. A test that hangs is killed together with all its processes.
 const LIMIT_SECONDS: &str = "180";
 
 /// Declares a test that runs in a sandbox.
@@ -22,7 +22,7 @@ macro_rules! sandboxed {
     };
 }
 
-/// Runs `body`, which is the test called `name`, in a sandbox.
+/// Runs `body`, the test called `name`, in a sandbox.
 pub(crate) fn run(name: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         for dir in SCRATCH {
@@ -39,7 +39,7 @@ pub(crate) fn run(name: &str, body: impl FnOnce()) {
     let status = Command::new("timeout")
         .args(["--kill-after=5", LIMIT_SECONDS])
         .args(["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
-        // The shell is process 1 in there: it reaps what the engine leaves to it.
+        // The shell is process 1 of the sandbox and reaps the processes that the engine orphans.
         .args(["sh", "-c", "\"$0\" \"$@\"; exit $?"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
@@ -49,7 +49,7 @@ pub(crate) fn run(name: &str, body: impl FnOnce()) {
     assert!(status.success(), "{name} failed in its sandbox: {status}");
 }
 
-/// Runs a line of shell, which must succeed.
+/// Runs a shell command, which must succeed.
 pub(crate) fn shell(line: &str) -> String {
     let output = Command::new("sh").args(["-c", line]).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

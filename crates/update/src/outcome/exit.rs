@@ -1,28 +1,29 @@
-//! What an installer's exit code means: one table per kind, because they contradict each other.
+//! The meaning of an installer's exit code: one table per kind, because the kinds contradict each
+//! other.
 //!
-//! 0 is "failed to install" for a Windows component and success for everybody else; 1 is
-//! success for that and failure for an RPM. Sources: HPE's return codes for components,
-//! Dell's for update packages, the manual pages of fwupd, dpkg, rpm and msiexec.
+//! Code 0 means "failed to install" for a Windows component and success for every other kind; code 1
+//! means success for a Windows component and failure for an RPM. Sources: HPE's return codes for
+//! components, Dell's for update packages, the manual pages of fwupd, dpkg, rpm and msiexec.
 
 use crate::model::InstallerKind;
 
-/// What an exit code means.
+/// The meaning of an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitMeaning {
     /// Installed.
     Done,
-    /// Installed; takes effect with a reboot.
+    /// Installed; takes effect after a reboot.
     DoneRebootNeeded,
-    /// Nothing was done, and nothing had to be.
+    /// Nothing was installed, and nothing needed to be.
     Nothing(&'static str),
-    /// It was cancelled at the machine.
+    /// The installation was cancelled at the machine.
     Cancelled,
     /// Not installed.
     Failed(&'static str),
 }
 
 impl ExitMeaning {
-    /// Whether the installer says that its work is done.
+    /// Reports whether the installer says that its work is done.
     pub const fn is_done(self) -> bool {
         match self {
             Self::Done | Self::DoneRebootNeeded => true,
@@ -30,7 +31,7 @@ impl ExitMeaning {
         }
     }
 
-    /// The meaning in words.
+    /// Returns the meaning in words.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "installed",
@@ -41,7 +42,7 @@ impl ExitMeaning {
     }
 }
 
-/// What `code` means when an installer of this kind exits with it.
+/// Returns the meaning of exit code `code` of an installer of this kind.
 pub const fn meaning(installer: InstallerKind, code: i32) -> ExitMeaning {
     match installer {
         InstallerKind::Deb => deb(code),
@@ -77,7 +78,7 @@ const fn deb(code: i32) -> ExitMeaning {
     }
 }
 
-/// rpm exits with the number of packages that failed.
+/// The exit code of rpm is the number of packages that failed.
 const fn rpm(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
@@ -110,8 +111,8 @@ const fn dell_dup(code: i32) -> ExitMeaning {
     }
 }
 
-/// HPE smart components for Linux. Where the tables for single and for multiple devices
-/// disagree (2 and 3), neither reading says that something was installed.
+/// HPE smart components for Linux. The tables for single and for multiple devices disagree about 2 and
+/// 3, but in neither table do these codes mean that something was installed.
 const fn hpe_linux(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
@@ -126,7 +127,7 @@ const fn hpe_linux(code: i32) -> ExitMeaning {
     }
 }
 
-/// HPE components for Windows (`cp*.exe`), where 0 is the failure.
+/// HPE components for Windows (`cp*.exe`), where 0 means failure.
 const fn hpe_windows(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Failed("failed to install"),
@@ -148,9 +149,9 @@ const fn msi(code: i32) -> ExitMeaning {
     }
 }
 
-/// What a whole run of HP SUM says by its result, on Windows and on Linux.
+/// Returns the meaning of the result of a whole HP SUM run, on Windows and on Linux.
 ///
-/// For those who come from SUM and want to compare: a shell on Linux sees -1 as 255.
+/// This function is for users of SUM who want to compare results: a shell on Linux shows -1 as 255.
 pub const fn sum_result(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
     use ExitMeaning::{Cancelled, Done, DoneRebootNeeded};
 
-    /// Compares a row of a table; `Nothing` and `Failed` are told apart, their words are not.
+    /// Compares a row of a table. `Nothing` and `Failed` are distinguished, their texts are not.
     fn row(installer: InstallerKind, codes: &[i32]) -> String {
         let letter = |&code: &i32| match meaning(installer, code) {
             Done => 'd',
@@ -180,7 +181,7 @@ mod tests {
         codes.iter().map(letter).collect()
     }
 
-    /// The tables of domain.md 1.6. A wrong cell reports a dead firmware flash as success.
+    /// The tables of domain.md 1.6. A wrong cell reports a failed firmware flash as success.
     #[test]
     fn the_documented_tables_hold() {
         assert_eq!(row(InstallerKind::WindowsComponent, &[0, 1, 2, 3, 4]), "fdrnf");
@@ -193,7 +194,7 @@ mod tests {
         assert_eq!(row(InstallerKind::Msi, &[0, 1602, 1603, 1618, 1638, 1641, 3010]), "dcffnrr");
     }
 
-    /// People who come from SUM compare its results with ours.
+    /// Users who migrate from SUM compare its results with ours.
     #[test]
     fn results_of_sum_are_known_on_both_systems() {
         assert_eq!(sum_result(0), Done);
@@ -203,9 +204,10 @@ mod tests {
         assert_eq!(sum_result(-2), sum_result(254));
     }
 
-    /// Only one kind of installer may say "done" by anything but 0 without a reboot.
+    /// No kind of installer except Windows components may report "done, no reboot" with a code other
+    /// than 0.
     #[test]
-    fn zero_means_done_for_everybody_but_windows_components() {
+    fn zero_means_done_except_for_windows_components() {
         for kind in InstallerKind::ALL {
             let done = meaning(kind, 0) == Done;
             assert_eq!(done, kind != InstallerKind::WindowsComponent, "{kind}");

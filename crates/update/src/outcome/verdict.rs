@@ -1,34 +1,34 @@
-//! What came of a node, from what came of its components.
+//! Derives the result of a node from the results of its components.
 
 use super::{ComponentResult, Outcome};
 use crate::reason::Reason;
 use std::collections::BTreeMap;
 
-/// What came of a node.
+/// The result of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeVerdict {
-    /// Every component is as the baseline wants it, or not meant for this machine.
+    /// Every component is as the baseline requires, or does not apply to this machine.
     Succeeded {
         /// `Succeeded`, `AlreadyCurrent`, `RebootPending` or `NothingToDo`.
         reason: Reason,
-        /// How many components ended how.
+        /// Number of components per result.
         message: String,
     },
-    /// At least one component is not.
+    /// At least one component is not as the baseline requires.
     Failed {
-        /// The gravest reason.
+        /// The most severe reason.
         reason: Reason,
-        /// What happened to that component, and how many others did not work.
+        /// What happened to that component, and how many other components failed.
         message: String,
     },
-    /// The run was cancelled before everything was done, and nothing failed.
+    /// The run was cancelled before all components were processed, and no component failed.
     Cancelled {
-        /// How many components ended how.
+        /// Number of components per result.
         message: String,
     },
 }
 
-/// What came of a node.
+/// Derives the result of a node from the results of its components.
 pub fn summarize(results: &[ComponentResult]) -> NodeVerdict {
     let bad: Vec<&ComponentResult> = results.iter().filter(|result| !is_good(result.outcome)).collect();
     let failed = bad.iter().any(|result| result.outcome == Outcome::Failed);
@@ -62,8 +62,8 @@ const fn is_good(outcome: Outcome) -> bool {
     }
 }
 
-/// Rank of a result: the smallest is the one to tell about. What caused others comes first,
-/// and among the failures those that another attempt will not mend.
+/// Rank of a result: the lowest rank is reported. A result that caused other failures ranks first, and
+/// among the failures those that another attempt cannot repair.
 fn severity(result: &ComponentResult) -> (u8, bool) {
     let rank = match result.outcome {
         Outcome::Failed => 0,
@@ -89,7 +89,7 @@ fn success(results: &[ComponentResult]) -> Reason {
     }
 }
 
-/// How many components ended how, as `2 Updated, 1 UpToDate`.
+/// Formats the number of components per result, as `2 Updated, 1 UpToDate`.
 fn tally(results: &[ComponentResult]) -> String {
     let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
     for result in results {

@@ -1,14 +1,14 @@
-//! Whether a component is meant for a machine at all, and can be installed there.
+//! Whether a component applies to a machine, and can be installed on it.
 
 use super::Action;
 use crate::model::{Component, InstallerKind};
 use crate::reason::Reason;
 use farrier_protocol::{Detect, Facts};
 
-/// What has to be read on a machine of this type before it can be planned.
+/// Returns the detections that must be read on a machine of this type before planning.
 ///
-/// Without facts, only the type decides: the commands of a component that is not meant for
-/// the machine are better not run there.
+/// Without facts, only the type decides: the commands of a component that does not apply to the machine
+/// should not run there.
 pub fn detections(components: &[Component], node_type: &str, facts: Option<&Facts>) -> Vec<(String, Detect)> {
     let wanted = |component: &&Component| match facts {
         Some(facts) => blocker(component, node_type, facts).is_none(),
@@ -21,7 +21,7 @@ pub fn detections(components: &[Component], node_type: &str, facts: Option<&Fact
         .collect()
 }
 
-/// Why a component is left alone whatever is installed; `None` if nothing speaks against it.
+/// Returns why a component is skipped regardless of the installed version; `None` if nothing blocks it.
 pub(super) fn blocker(component: &Component, node_type: &str, facts: &Facts) -> Option<Action> {
     wrong_type(component, node_type)
         .or_else(|| wrong_fact(component, facts))
@@ -45,7 +45,7 @@ fn wrong_fact(component: &Component, facts: &Facts) -> Option<String> {
             return Some(format!("appliesTo.match.{key} is not a known fact"));
         };
         let matches = match key.as_str() {
-            // The one fact with several values.
+            // The only fact with several values.
             "osLike" => found.split_whitespace().any(|word| word == wanted),
             _ => found == wanted,
         };
@@ -56,7 +56,7 @@ fn wrong_fact(component: &Component, facts: &Facts) -> Option<String> {
     })
 }
 
-/// The fact of this name, as users write it in `appliesTo.match`.
+/// Returns the fact of this name, as users write it in `appliesTo.match`.
 fn fact<'a>(facts: &'a Facts, key: &str) -> Option<&'a str> {
     match key {
         "os" => Some(&facts.os),
@@ -73,7 +73,7 @@ fn fact<'a>(facts: &'a Facts, key: &str) -> Option<&'a str> {
     }
 }
 
-/// The package manager that a component needs and the machine does not have.
+/// Returns the package manager that a component needs and the machine lacks.
 fn no_installer(component: &Component, facts: &Facts) -> Option<String> {
     let (kind, program) = match component.installer {
         InstallerKind::Deb => ("Debian", "dpkg"),

@@ -1,13 +1,13 @@
-//! The order in which components are installed, and where it goes in circles.
+//! The order in which components are installed, and the cycles in their requirements.
 //!
-//! What a component requires comes first; otherwise the baseline's order is kept, because
-//! its author may have had reasons that are not written down. Nothing here recurses: a
-//! baseline may be as deep as it is long.
+//! A component comes after the components that it requires. Otherwise the order of the baseline is
+//! kept, because its author may have had reasons that are not written down. Nothing in this module
+//! recurses: the requirements of a baseline may be as deep as the baseline is long.
 
 use crate::model::Component;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Order and circles of a list of components.
+/// Order and cycles of a list of components.
 #[derive(Debug)]
 pub(super) struct Order {
     indices: Vec<usize>,
@@ -16,7 +16,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Works out the order of `components`.
+    /// Computes the order of `components`.
     pub(super) fn of(components: &[Component]) -> Self {
         let edges = edges(components);
         let circles = circles(&edges);
@@ -25,18 +25,18 @@ impl Order {
         Self { indices, circles, names }
     }
 
-    /// The components by index, in the order in which they are installed. Each occurs once.
+    /// Returns the indices of the components in the order of installation. Each index occurs once.
     pub(super) fn indices(&self) -> &[usize] {
         &self.indices
     }
 
-    /// The circle that the component of this name is part of, as `a -> b -> a`.
+    /// Returns the cycle that the component of this name is part of, as `a -> b -> a`.
     pub(super) fn circle(&self, name: &str) -> Option<String> {
         let index = self.names.iter().position(|other| other == name)?;
         self.circles.get(&index).map(|path| self.describe(path))
     }
 
-    /// Each circle once, described from its first component.
+    /// Returns each cycle once, described from its first component.
     pub(super) fn circles(&self) -> Vec<String> {
         let mut seen: BTreeSet<usize> = BTreeSet::new();
         let mut found = Vec::new();
@@ -56,7 +56,7 @@ impl Order {
     }
 }
 
-/// For each component the components of the same list that it requires, by index.
+/// Returns, for each component, the indices of the components of the same list that it requires.
 fn edges(components: &[Component]) -> Vec<BTreeSet<usize>> {
     let mut first: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, component) in components.iter().enumerate() {
@@ -68,12 +68,12 @@ fn edges(components: &[Component]) -> Vec<BTreeSet<usize>> {
     components.iter().map(of).collect()
 }
 
-/// For each component that requires itself in the end, a shortest path back to it.
+/// Returns, for each component that requires itself indirectly, a shortest path back to it.
 fn circles(edges: &[BTreeSet<usize>]) -> BTreeMap<usize, Vec<usize>> {
     (0..edges.len()).filter_map(|start| Some((start, path_back(edges, start)?))).collect()
 }
 
-/// A shortest path from `start` to itself, both ends included (breadth first).
+/// Returns a shortest path from `start` to itself, both ends included (breadth first).
 fn path_back(edges: &[BTreeSet<usize>], start: usize) -> Option<Vec<usize>> {
     let mut came_from: BTreeMap<usize, usize> = BTreeMap::new();
     let mut frontier = vec![start];
@@ -95,7 +95,7 @@ fn path_back(edges: &[BTreeSet<usize>], start: usize) -> Option<Vec<usize>> {
     None
 }
 
-/// The path `start … last start`, from where each of its components was reached.
+/// Returns the path `start … last start`, using the predecessor of each component.
 fn walk_back(came_from: &BTreeMap<usize, usize>, start: usize, last: usize) -> Vec<usize> {
     let mut path = vec![start];
     let mut at = last;
@@ -111,8 +111,8 @@ fn walk_back(came_from: &BTreeMap<usize, usize>, start: usize, last: usize) -> V
     path
 }
 
-/// Always takes the first component of the list whose requirements are all taken.
-/// Requirements between members of circles do not count, or nobody could be the first.
+/// Repeatedly takes the first component of the list whose requirements have all been taken.
+/// Requirements between members of cycles do not count, because otherwise no member could be the first.
 fn sort(edges: &[BTreeSet<usize>], circles: &BTreeMap<usize, Vec<usize>>) -> Vec<usize> {
     let counts = |from: usize, to: usize| !(circles.contains_key(&from) && circles.contains_key(&to));
     let mut open: Vec<usize> = Vec::with_capacity(edges.len());

@@ -1,13 +1,13 @@
-//! The name under which a payload lies on a machine.
+//! The file name of a payload on a machine.
 
-/// The longest name that is kept. File systems allow 255 bytes.
+/// Maximum length of a name. File systems allow 255 bytes.
 const MAX_LEN: usize = 200;
 
-/// The last part of a payload's URL, made fit to be a file name.
+/// Returns the last part of a payload's URL, made safe as a file name.
 ///
-/// Some installers look at their own name, so it is kept as far as possible: percent signs
-/// are decoded, what could leave the directory or look like an option is replaced. A URL
-/// without a last part gives `payload`.
+/// Some installers check their own name, so the name is preserved as far as possible: percent escapes
+/// are decoded, and characters that could escape the directory or look like an option are replaced. A
+/// URL without a last part gives `payload`.
 pub fn file_name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let path = path.split_once("://").map_or(path, |(_, rest)| rest);
@@ -25,13 +25,13 @@ pub fn file_name(url: &str) -> String {
     }
 }
 
-/// The last [`MAX_LEN`] bytes, cut between characters: the extension stands at the end.
+/// Returns the last [`MAX_LEN`] bytes, cut between characters, because the extension is at the end.
 fn end_of(name: &str) -> &str {
     let least = name.len().saturating_sub(MAX_LEN);
     (least..name.len()).find_map(|start| name.get(start..)).unwrap_or(name)
 }
 
-/// Decodes `%41` and the like. What is not UTF-8 afterwards stays as it was written.
+/// Decodes `%41` and the like. A name that is not UTF-8 after decoding stays as it was written.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -59,7 +59,7 @@ fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use super::file_name;
 
-    /// An installer that checks its own name refuses to run under another one.
+    /// An installer that checks its own name refuses to run under another name.
     #[test]
     fn ordinary_names_are_kept() {
         assert_eq!(
@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(file_name("https://x/%zz"), "%zz");
     }
 
-    /// A name that leaves the directory overwrites a file of the machine, as root.
+    /// A name that escapes the directory overwrites a file of the machine, as root.
     #[test]
     fn names_cannot_leave_the_directory_or_look_like_options() {
         assert_eq!(file_name("https://x/%2e%2e%2fetc%2fpasswd"), ".._etc_passwd");
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(file_name(""), "payload");
     }
 
-    /// A name that the file system refuses fails a node for nothing.
+    /// A name that the file system rejects would fail a node without need.
     #[test]
     fn long_names_keep_their_end() {
         let name = file_name(&format!("https://x/{}.deb", "ä".repeat(300)));

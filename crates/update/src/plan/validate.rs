@@ -1,4 +1,4 @@
-//! What is wrong with a baseline whatever machine it meets.
+//! Finds the errors of a baseline that do not depend on a machine.
 
 use super::order::Order;
 use crate::model::{Component, InstallerKind};
@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
-/// Something that keeps a baseline from being carried out.
+/// An error that makes a baseline impossible to carry out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Problem {
     /// Two components have the same name.
@@ -17,34 +17,34 @@ pub enum Problem {
         /// The name.
         name: String,
     },
-    /// Components require each other.
+    /// Components require each other in a cycle.
     #[error("spec.components: requirements go in a circle: {path}; remove one of them")]
     Cycle {
-        /// The names along the circle, the first one again at the end.
+        /// The names along the cycle; the first name is repeated at the end.
         path: String,
     },
-    /// A component requires one that the baseline does not have.
+    /// A component requires a component that the baseline does not have.
     #[error(
         "spec.components[{component}].requires: the baseline has no component {requires}; add it or remove the requirement"
     )]
     UnknownRequirement {
         /// The component.
         component: String,
-        /// What it requires.
+        /// The required component.
         requires: String,
     },
-    /// A component requires a newer version than the baseline brings.
+    /// A component requires a newer version than the baseline has.
     #[error(
         "spec.components[{component}].requires: {requires} must be at least {at_least}, and the baseline brings {version}; raise its version or lower atLeast"
     )]
     RequirementTooHigh {
         /// The component.
         component: String,
-        /// What it requires.
+        /// The required component.
         requires: String,
-        /// The least version that will do.
+        /// The lowest acceptable version.
         at_least: String,
-        /// The version that the baseline brings.
+        /// The version in the baseline.
         version: String,
     },
     /// This version cannot install components of this kind.
@@ -57,20 +57,20 @@ pub enum Problem {
         /// Its installer.
         installer: InstallerKind,
     },
-    /// This version cannot fetch payloads from there.
+    /// This version cannot fetch payloads from this URL.
     #[error(
         "spec.components[{component}].payload.url: {scheme} is not supported in this version; use https:// or file://"
     )]
     UrlNotSupported {
         /// The component.
         component: String,
-        /// What stands before `://`.
+        /// The part of the URL before `://`.
         scheme: String,
     },
 }
 
 impl Problem {
-    /// The reason under which it is shown.
+    /// Returns the reason under which the problem is shown.
     pub const fn reason(&self) -> Reason {
         match self {
             Self::DuplicateName { .. }
@@ -82,7 +82,7 @@ impl Problem {
     }
 }
 
-/// Everything that is wrong with these components, in their order; empty if nothing is.
+/// Returns all problems of these components, in the order of the components; empty if there are none.
 pub fn validate_baseline(components: &[Component]) -> Vec<Problem> {
     let mut problems = duplicates(components);
     problems.extend(Order::of(components).circles().into_iter().map(|path| Problem::Cycle { path }));

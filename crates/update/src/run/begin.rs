@@ -1,9 +1,9 @@
-//! Beginning nodes: first it is recorded whose turn it is, then they are begun.
+//! Starting nodes: the turn of a node is recorded first, then the node is started.
 //!
-//! The record is what makes a change of leader safe. The creation of a NodeUpdate that a leader
-//! sent before it lost its Lease may arrive at any later time. The record is written against the
-//! version of the run that the decision was made about: either it is there when the next leader
-//! looks, and the node counts as begun, or it is refused, and nothing was begun.
+//! The record makes a change of leader safe. The creation of a NodeUpdate that a leader sent before it
+//! lost its Lease may arrive at any later time. The record is written against the version of the run
+//! that the decision was based on. Either the next leader sees the record, and the node counts as
+//! started, or the write is rejected, and nothing was started.
 
 use super::decide::waiting_on;
 use super::progress::Fleet;
@@ -11,7 +11,7 @@ use super::{Desired, Effect, Intent, Observed, Runners, WaitingOn};
 use crate::model::{NodeName, RunnerName};
 use crate::reason::Reason;
 
-/// What a decision begins.
+/// The nodes that a decision starts.
 #[derive(Debug)]
 pub(super) struct Begin<'a> {
     observed: &'a Observed,
@@ -19,13 +19,13 @@ pub(super) struct Begin<'a> {
     limit: usize,
     slots: usize,
     runners: Runners,
-    /// What is done with a node that is begun.
+    /// The intent for each node that is started.
     pub(super) goal: Intent,
-    /// A node would be begun if the ways to it were open.
+    /// Whether a node would be started if the network paths to it were open.
     pub(super) wants: bool,
     /// Nodes whose turn has come.
     pub(super) begun: Vec<NodeName>,
-    /// What carries out what was recorded, and records the next.
+    /// Effects that carry out the recorded turns, and record the next ones.
     pub(super) effects: Vec<Effect>,
 }
 
@@ -51,7 +51,8 @@ impl<'a> Begin<'a> {
         }
     }
 
-    /// Begins a node whose turn is recorded. It counts as begun, so that a pause leaves it alone.
+    /// Starts a node whose turn is recorded. The node counts as started, so that a pause does not
+    /// affect it.
     pub(super) fn carry_out(&mut self, node: &NodeName, planned: bool) -> WaitingOn {
         if let Some(closed) = self.closed(node) {
             return closed;
@@ -67,7 +68,7 @@ impl<'a> Begin<'a> {
         waiting_on(Reason::InProgress, "is being begun")
     }
 
-    /// Gives a node its turn, if there is room for it.
+    /// Gives a node its turn, if the limits allow another node.
     pub(super) fn take_turn(&mut self, node: &NodeName) -> WaitingOn {
         if let Some((reason, message)) = self.brake {
             return waiting_on(*reason, message);
@@ -86,7 +87,7 @@ impl<'a> Begin<'a> {
         waiting_on(Reason::InProgress, "is about to be begun")
     }
 
-    /// Everything is seen.
+    /// Completes the decision after all nodes have been visited.
     pub(super) fn end(mut self) -> Self {
         if !self.begun.is_empty() {
             self.effects.push(Effect::RecordStarts { nodes: self.begun.clone() });
@@ -94,7 +95,7 @@ impl<'a> Begin<'a> {
         self
     }
 
-    /// The runner for a node: one that the machine can call, if it calls.
+    /// Picks the runner for a node. A node that calls back gets a runner that its machine can reach.
     fn pick(&mut self, node: &NodeName) -> Option<RunnerName> {
         let listening = &self.observed.paths.listening;
         let calls_back = self.observed.targets.get(node).is_some_and(|facts| facts.calls_back);
@@ -102,7 +103,7 @@ impl<'a> Begin<'a> {
         self.runners.pick(fits)
     }
 
-    /// What keeps the way to a node closed.
+    /// Returns what keeps the network path to a node closed.
     fn closed(&mut self, node: &NodeName) -> Option<WaitingOn> {
         let calls_back = self.observed.targets.get(node).is_some_and(|facts| facts.calls_back);
         let closed = self.observed.paths.blocker(calls_back);
@@ -122,7 +123,7 @@ impl<'a> Begin<'a> {
     }
 }
 
-/// There is nobody to hand a node to.
+/// The wait for a runner, because none is live.
 pub(super) fn no_runner() -> WaitingOn {
     waiting_on(
         Reason::WaitingForRunner,

@@ -1,7 +1,8 @@
-//! The ways between runners and machines: opened before a node is begun, closed before the end.
+//! The network paths between runners and machines: opened before a node is started, closed before the
+//! run ends.
 //!
-//! How they are opened (ports, Services, NetworkPolicies) is not known here. Where nothing has to
-//! be opened, [`NetworkPaths::free`] says so and none of this matters.
+//! This module does not know how the paths are opened (ports, Services, NetworkPolicies). Where nothing
+//! has to be opened, [`NetworkPaths::free`] says so and the rest of the module has no effect.
 
 use super::progress::{Fleet, NodeProgress};
 use super::status::{State, cond};
@@ -10,66 +11,67 @@ use crate::model::{Millis, RunnerName};
 use crate::reason::Reason;
 use std::collections::BTreeSet;
 
-/// How the ways of a run stand.
+/// The state of a run's network paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkPaths {
     /// From the runners to the machines.
     pub out: PathState,
     /// From the machines to the callback server.
     pub back: PathState,
-    /// Runners that the machines can call. Where there are some, only they get nodes that call.
+    /// Runners that the machines can reach. If there are any, only these runners get nodes that call
+    /// back.
     pub listening: BTreeSet<RunnerName>,
 }
 
-/// How one way stands.
+/// The state of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathState {
-    /// Nothing has to be opened: nobody keeps it closed.
+    /// Nothing has to be opened, because nothing closes the path.
     Free,
-    /// It is closed.
+    /// The path is closed.
     Closed,
-    /// It is being opened, and that goes on by itself.
+    /// The path is being opened, and no user action is needed.
     Opening {
-        /// Why it takes time.
+        /// Why opening takes time.
         reason: Reason,
-        /// In words.
+        /// The reason in words.
         message: String,
-        /// When to look again at the latest.
+        /// Time of the next check at the latest.
         until: Option<Millis>,
     },
-    /// It is partly open, and gets no further until somebody does something.
+    /// The path is partly open, and the rest needs a user action.
     Stuck {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// In words, with the way out.
+        /// The reason in words, with the remedy.
         message: String,
-        /// When it is tried again.
+        /// Time of the next attempt.
         until: Option<Millis>,
     },
-    /// Nothing of it is open, and cannot be until somebody does something.
+    /// No part of the path is open, and opening needs a user action.
     Blocked {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// In words, with the way out.
+        /// The reason in words, with the remedy.
         message: String,
-        /// When it is tried again.
+        /// Time of the next attempt.
         until: Option<Millis>,
     },
-    /// It will not be opened: the run's own words forbid it.
+    /// The path will not be opened, because the run's own spec forbids it.
     Refused {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// In words, with the way out.
+        /// The reason in words, with the remedy.
         message: String,
-        /// Whether something of it is open all the same.
+        /// Whether a part of the path is open nevertheless.
         open: bool,
     },
-    /// It is open.
+    /// The path is open.
     Open {
-        /// What is open, for people.
+        /// What is open, for users.
         message: String,
     },
-    /// It is being closed.
+    /// The path is being closed.
     Closing {
         /// What is still open.
         message: String,
@@ -77,17 +79,17 @@ pub enum PathState {
 }
 
 impl NetworkPaths {
-    /// Nothing is kept closed, and nobody calls back.
+    /// Returns paths that need no opening, in a run without callbacks.
     pub const fn free() -> Self {
         Self { out: PathState::Free, back: PathState::Closed, listening: BTreeSet::new() }
     }
 
-    /// Whether nothing is open.
+    /// Reports whether no path is open.
     pub const fn are_closed(&self) -> bool {
         self.out.is_closed() && self.back.is_closed()
     }
 
-    /// What a node has to wait for before it is begun.
+    /// Returns what a node has to wait for before it is started.
     pub(super) fn blocker(&self, calls_back: bool) -> Option<WaitingOn> {
         self.out.blocker().or_else(|| self.back.blocker().filter(|_| calls_back))
     }
@@ -112,8 +114,8 @@ impl PathState {
     }
 }
 
-/// What is done about the ways: opened or kept as the nodes need them as long as any is worked on
-/// or wants to be, closed otherwise.
+/// Returns the effect on the paths. The paths are opened or kept open as the nodes need them while any
+/// node is in progress or ready to start; otherwise they are closed.
 pub(super) fn effect(
     observed: &Observed,
     fleet: &Fleet<'_>,
@@ -140,14 +142,14 @@ pub(super) fn effect(
     (!observed.paths.are_closed()).then_some(Effect::CloseWays)
 }
 
-/// Whether a node calls back whose turn is or may come.
+/// Reports whether any node that is or may be started calls back.
 fn calls_back(observed: &Observed, fleet: &Fleet<'_>) -> bool {
     observed.targets.iter().any(|(node, facts)| {
         facts.calls_back && !matches!(fleet.nodes.get(node), None | Some(NodeProgress::Done(_)))
     })
 }
 
-/// The condition `Exposed`.
+/// Renders the condition `Exposed`.
 pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
     if !observed.targets.values().any(|facts| facts.calls_back) {
         return match &observed.paths.out {

@@ -1,24 +1,25 @@
-//! The runners that live, and who gets what.
+//! The live runners, and the assignment of nodes to them.
 //!
-//! Work is spread by how much each runner has in flight, over all runs. What is in flight stays
-//! where it is as long as its runner lives: moving it would cost more than an uneven load.
+//! Nodes are distributed by the number of nodes that each runner has in flight, over all runs. A node
+//! in flight stays with its runner while the runner is live: moving the node would cost more than an
+//! uneven load.
 
 use super::{UpdateFacts, WaitingOn};
 use crate::model::RunnerName;
 use crate::reason::Reason;
 use std::collections::BTreeMap;
 
-/// The live runners, and what each has.
+/// The live runners, and the load of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Runners {
     load: BTreeMap<RunnerName, Load>,
 }
 
-/// Compared in this order: where few nodes are in flight, all runners get their turn nevertheless.
+/// Compared in field order: all runners get their turn even where few nodes are in flight.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Load {
     in_flight: usize,
-    /// Those that are over included.
+    /// Total number of nodes, including those that have ended.
     all: usize,
 }
 
@@ -30,7 +31,7 @@ impl Load {
 }
 
 impl Runners {
-    /// These live, and these NodeUpdates there are, of whichever run.
+    /// Creates the view from the live runners and the NodeUpdates of all runs.
     pub fn new<'a>(
         live: impl IntoIterator<Item = RunnerName>,
         updates: impl IntoIterator<Item = &'a UpdateFacts>,
@@ -44,18 +45,18 @@ impl Runners {
         Self { load }
     }
 
-    /// Whether this runner lives.
+    /// Reports whether this runner is live.
     pub fn has(&self, name: &RunnerName) -> bool {
         self.load.contains_key(name)
     }
 
-    /// Whether none does.
+    /// Reports whether no runner is live.
     pub fn is_empty(&self) -> bool {
         self.load.is_empty()
     }
 
-    /// Of those that fit, the runner with the least in flight; of several the one that has had the least, and the first
-    /// by name of those. Counts what it gets.
+    /// Picks the runner that fits and has the fewest nodes in flight; of several the one that has had
+    /// the fewest in total, and the first of those by name. Counts the new node.
     pub fn pick(&mut self, fits: impl Fn(&RunnerName) -> bool) -> Option<RunnerName> {
         let fitting = self.load.iter().filter(|(name, _)| fits(name));
         let name = fitting.min_by_key(|(_, load)| *load)?.0.clone();
@@ -63,7 +64,7 @@ impl Runners {
         Some(name)
     }
 
-    /// What a NodeUpdate waits for whose runner is gone; `None`: it is there.
+    /// Returns what a NodeUpdate whose runner is gone waits for; `None` if the runner is live.
     pub(super) fn missing(&self, update: &UpdateFacts) -> Option<WaitingOn> {
         if self.has(&update.runner) {
             return None;
@@ -77,15 +78,15 @@ impl Runners {
     }
 }
 
-/// Which NodeUpdates are handed to another runner, and to which: those that still need one and
-/// whose runner is gone. They come back in the order in which they were given.
+/// Returns the NodeUpdates that are handed to another runner, and that runner: those that still need a
+/// runner and whose runner is gone, in the order in which they were given.
 ///
-/// To be asked with the NodeUpdates of all runs, also of runs that are at their end or gone: what
-/// is on a machine is taken back by a runner.
+/// The caller passes the NodeUpdates of all runs, including runs that have ended or are gone, because a
+/// runner does the cleanup on a machine.
 ///
 /// # Guarantees
 ///
-/// What has a live runner keeps it. Where none lives nothing is handed over.
+/// A NodeUpdate with a live runner keeps it. If no runner is live, nothing is handed over.
 pub fn reassign<'a, K>(
     updates: impl IntoIterator<Item = (K, &'a UpdateFacts)>,
     mut runners: Runners,

@@ -1,21 +1,22 @@
-//! Comparing versions that follow no rules: firmware, scripts, whatever a vendor prints.
+//! Comparison of versions that follow no rules: versions of firmware and scripts, as vendors print
+//! them.
 //!
-//! A version is a row of numbers and words; everything else only separates them. Numbers
-//! compare as numbers of any length, words without regard to case. A row that ends counts
-//! on as zeros, so `2.10` and `2.10.0` are the same. In one place of the row:
+//! A version is a sequence of numbers and words; all other characters only separate them. Numbers of
+//! any length compare as numbers, words compare without regard to case. A sequence that ends earlier is
+//! continued with zeros, so `2.10` and `2.10.0` are equal. At one position of the sequence:
 //!
 //! ```text
 //! rc, beta, …  <  0 or nothing  <  any other word  <  1  <  2  <  10
 //! ```
 //!
-//! So `1.0rc1 < 1.0 < 1.0b < 1.0.1` and `1.9 < 1.10`. A `v` in front is decoration.
+//! So `1.0rc1 < 1.0 < 1.0b < 1.0.1` and `1.9 < 1.10`. A leading `v` is ignored.
 
 use std::cmp::Ordering;
 
-/// Words that announce a version which is not out yet.
+/// Words that mark a pre-release.
 const EARLY: [&str; 7] = ["dev", "alpha", "beta", "pre", "preview", "rc", "snapshot"];
 
-/// One place of the row. The order of the variants is the order of the comparison.
+/// One position of the sequence. The order of the variants is the order of the comparison.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Place<'a> {
     /// A word of [`EARLY`].
@@ -28,7 +29,7 @@ enum Place<'a> {
     Number(usize, &'a str),
 }
 
-/// How `a` stands to `b`.
+/// Compares `a` with `b`.
 pub(super) fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (places(a), places(b));
     loop {
@@ -42,7 +43,7 @@ pub(super) fn compare(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// The row of a version.
+/// Returns the sequence of a version.
 fn places(text: &str) -> impl Iterator<Item = Place<'_>> {
     let text = text.trim();
     let undecorated = text
@@ -62,7 +63,7 @@ fn places(text: &str) -> impl Iterator<Item = Place<'_>> {
     })
 }
 
-/// The place of a run of digits.
+/// Returns the place for a run of digits.
 fn number(digits: &str) -> Place<'_> {
     match digits.trim_start_matches('0') {
         "" => Place::Zero,
@@ -70,7 +71,7 @@ fn number(digits: &str) -> Place<'_> {
     }
 }
 
-/// The place of a run of letters.
+/// Returns the place for a run of letters.
 fn word<'a>(letters: &str) -> Place<'a> {
     let lower = letters.to_lowercase();
     if EARLY.contains(&lower.as_str()) { Place::Early(lower) } else { Place::Word(lower) }

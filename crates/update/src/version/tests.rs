@@ -1,4 +1,4 @@
-//! Comparing versions: the vendors' own examples, and the laws of an order.
+//! Comparison of versions: the vendors' own examples, and the laws of an order.
 
 use super::{Scheme, compare, compare_installed};
 use proptest::prelude::*;
@@ -14,8 +14,7 @@ fn table(scheme: Scheme, rows: &[(&str, Ordering, &str)]) {
     }
 }
 
-/// Answers of `dpkg --compare-versions`. Another answer downgrades a machine, or never
-/// updates it.
+/// Results of `dpkg --compare-versions`. A different result downgrades a machine, or never updates it.
 #[test]
 fn debian_versions_compare_as_dpkg_does() {
     table(
@@ -41,8 +40,7 @@ fn debian_versions_compare_as_dpkg_does() {
     );
 }
 
-/// The cases of rpm's own test suite. Another answer downgrades a machine, or never updates
-/// it.
+/// The cases of rpm's own test suite. A different result downgrades a machine, or never updates it.
 #[test]
 fn rpm_versions_compare_as_rpm_does() {
     table(
@@ -76,7 +74,7 @@ fn rpm_versions_compare_as_rpm_does() {
     );
 }
 
-/// Firmware follows no rules; a number that is compared as text flashes 1.9 over 1.10.
+/// Firmware follows no rules; a comparison of numbers as text would flash 1.9 over 1.10.
 #[test]
 fn other_versions_compare_by_their_numbers() {
     table(
@@ -102,15 +100,15 @@ fn other_versions_compare_by_their_numbers() {
     );
 }
 
-/// What dpkg cannot read must have an answer all the same.
+/// A version that dpkg cannot parse must still be comparable.
 #[test]
 fn unreadable_debian_versions_compare_naturally() {
     table(Scheme::Deb, &[("1_10", Greater, "1_9"), ("", Less, "1.0"), ("99999999999:1", Greater, "1:1")]);
 }
 
-/// A baseline that says `9.3` means whatever release of 9.3 its package has.
+/// A baseline that says `9.3` means any release of 9.3.
 #[test]
-fn an_rpm_version_without_a_release_asks_for_any() {
+fn an_rpm_version_without_a_release_matches_any_release() {
     assert_eq!(compare_installed(Scheme::Rpm, "9.3-4.el9", "9.3"), Equal);
     assert_eq!(compare_installed(Scheme::Rpm, "1:9.3-4.el9", "1:9.3"), Equal);
     assert_eq!(compare_installed(Scheme::Rpm, "9.2-9", "9.3"), Less);
@@ -118,7 +116,7 @@ fn an_rpm_version_without_a_release_asks_for_any() {
     assert_eq!(compare_installed(Scheme::Deb, "1.0-1", "1.0"), Greater);
 }
 
-/// Text as version fields really hold it, and some that nobody would write.
+/// Generates text as version fields really contain it, and some unlikely text.
 fn version() -> impl Strategy<Value = String> {
     prop_oneof![
         9 => "([0-2]:)?[0-2]{0,2}([.~+^_-][0-2ab]{0,2}){0,4}",
@@ -130,14 +128,14 @@ fn version() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
-    /// An order that contradicts itself updates a machine back and forth for ever.
+    /// An order that contradicts itself would update a machine back and forth for ever.
     #[test]
     fn every_scheme_is_an_order(a in version(), b in version(), c in version()) {
         for scheme in SCHEMES {
             prop_assert_eq!(compare(scheme, &a, &a), Equal);
             prop_assert_eq!(compare(scheme, &a, &b), compare(scheme, &b, &a).reverse());
-            // Debian versions that dpkg cannot read are compared by other rules, so only
-            // readable ones are in one order.
+            // Debian versions that dpkg cannot parse are compared by other rules, so only parseable
+            // versions are in one order.
             let readable = |text: &str| scheme != Scheme::Deb || super::debian(text.trim()).is_some();
             if [&a, &b, &c].iter().all(|text| readable(text)) && compare(scheme, &a, &b) != Greater
                 && compare(scheme, &b, &c) != Greater {

@@ -1,4 +1,4 @@
-//! What a node depends on beside itself: open ports, a recorded turn, a runner, a sound address.
+//! What a node depends on besides itself: open ports, a recorded turn, a runner, a valid address.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn caller() -> TargetFacts {
     TargetFacts { calls_back: true, ..free() }
 }
 
-/// A node that calls back waits for the ports, one that does not goes ahead.
+/// A node that calls back waits for the ports; a node that does not starts immediately.
 #[test]
 fn only_nodes_that_call_back_wait_for_ports() {
     let run = observed(Desired::Run, [caller(), free()]);
@@ -30,9 +30,9 @@ fn only_nodes_that_call_back_wait_for_ports() {
     assert_eq!(end(&decision), Some((false, Reason::PortsTaken)));
 }
 
-/// The end is told when nothing is open any more, not before.
+/// The end of a run is reported when no path is open any more, not before.
 #[test]
-fn a_run_ends_behind_closed_doors() {
+fn a_run_ends_after_its_ports_are_closed() {
     let open = PathState::Open { message: "63002".to_owned() };
     let done = TargetFacts { calls_back: true, ..done(NodeEnd::Succeeded) };
     let run = observed(Desired::Run, [done]);
@@ -44,8 +44,8 @@ fn a_run_ends_behind_closed_doors() {
     assert_eq!((effects(&decision), end(&decision)), (String::new(), Some((true, Reason::AllSucceeded))));
 }
 
-/// A NodeUpdate that an earlier leader has sent, and that arrives when nobody counts on it any
-/// more, is one too many.
+/// A NodeUpdate that an earlier leader sent, and that arrives when nothing accounts for it any more,
+/// would exceed the limit.
 #[test]
 fn a_node_whose_turn_is_recorded_counts_and_is_begun() {
     let mut seen = observed(Desired::Run, [planned(), free(), free()]);
@@ -65,9 +65,9 @@ fn a_node_whose_turn_is_recorded_counts_and_is_begun() {
     assert_eq!(decide(&seen).status.starting, [NodeName::from("a")]);
 }
 
-/// What a gone runner had is left lying, or all of it falls to the same one.
+/// The nodes of a lost runner would be abandoned, or would all be assigned to the same runner.
 #[test]
-fn work_goes_to_the_runner_with_the_least_and_stays_with_who_lives() {
+fn nodes_go_to_the_runner_with_the_least_load_and_stay_with_live_runners() {
     let with = |runner: &str, phase| UpdateFacts {
         intent: Intent::Run,
         phase,
@@ -93,9 +93,9 @@ fn work_goes_to_the_runner_with_the_least_and_stays_with_who_lives() {
     assert_eq!(waits(&decide(&seen)), "a:WaitingForRunner b:InProgress");
 }
 
-/// What is wrong with one machine is told of that one; the others are not kept waiting.
+/// An error of one machine is reported for that machine; the other machines do not wait.
 #[test]
-fn a_node_that_must_be_corrected_first_keeps_nobody_else() {
+fn a_node_that_must_be_corrected_does_not_delay_the_others() {
     let wrong = (Reason::AddressInClusterRange, "a lies inside the service range".to_owned());
     let run = observed(Desired::Run, [TargetFacts { unfit: Some(wrong), ..free() }, free()]);
     let decision = decide(&run);

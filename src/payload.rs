@@ -7,9 +7,10 @@ mod answer;
 mod body;
 mod fetch;
 mod sink;
+mod source;
 
 pub use answer::{Body, PayloadFiles, answer, plain};
-pub use fetch::{Access, Source};
+pub use source::{Access, Source};
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -157,7 +158,7 @@ impl Store {
         match result {
             Ok(size) => match tokio::fs::rename(&part, &place).await {
                 Ok(()) => Ok(Stored { path: place, size }),
-                Err(error) => Err(fetch::local(&place, &error)),
+                Err(error) => Err(sink::local(&place, &error)),
             },
             Err(failure) => {
                 // Nothing of a bad payload stays; it may not exist at all.

@@ -22,13 +22,14 @@ mod preflight;
 mod record;
 mod return_path;
 mod view;
+mod waiting;
 mod waits;
 mod work;
 
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
 pub use view::{ReturnPath, Step, Survey, View};
-pub use waits::Waiting;
+pub use waiting::Waiting;
 
 use crate::drivers::linux::Machine;
 use crate::engine_api::{EngineApi, PayloadFiles};
@@ -96,7 +97,8 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
         own_engine: OnceLock::new(),
         replacing: AtomicBool::new(false),
     };
-    session.run().await
+    // The future is 32 KiB; on the heap it does not grow those of the callers.
+    Box::pin(session.run()).await
 }
 
 impl Session<'_> {

@@ -4,6 +4,7 @@
 //! a user will see.
 
 pub mod auth;
+mod channel_count;
 mod channels;
 mod client;
 pub mod connect;

@@ -38,13 +38,12 @@ pub(super) async fn serve(
     source: IpAddr,
     permit: &Permit,
 ) {
-    let connection = DeviceConnection { server, source, permit, asked: AtomicBool::new(false) };
-    let connection = &connection;
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(connection.answer(&request).await) });
+    let device = &DeviceConnection { server, source, permit, asked: AtomicBool::new(false) };
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(device.answer(&request).await) });
     let patience = server.admission.limits().request;
-    let served = http(patience).serve_connection(TokioIo::new(stream), service).await;
-    let asked = connection.asked.load(Ordering::Relaxed);
-    match served {
+    let result = http(patience).serve_connection(TokioIo::new(stream), service).await;
+    let asked = device.asked.load(Ordering::Relaxed);
+    match result {
         Err(error) if error.is_parse() => permit.refuse(Cause::Path),
         Err(error) if error.is_timeout() && !asked => permit.refuse(Cause::TooSlow),
         Ok(()) | Err(_) if !asked => permit.refuse(Cause::Silent),

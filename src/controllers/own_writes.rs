@@ -55,9 +55,9 @@ impl OwnWrites {
 
     /// Returns a run in its latest known version: the cached object or our own write.
     pub(super) fn run(&self, caches: &Caches, namespace: &str, name: &str) -> Option<Arc<UpdateRun>> {
-        let cached = caches.runs.get(&ObjectRef::new(name).within(namespace));
+        let known = caches.runs.get(&ObjectRef::new(name).within(namespace));
         // A run that is missing from the cache was deleted: it was cached when the decision was made.
-        cached.map(|cached| self.runs.newer(cached))
+        known.map(|run| self.runs.newer(run))
     }
 
     /// Returns all runs in their latest known versions.

@@ -1,10 +1,11 @@
 //! One run: observe, decide, act, say so.
 
 mod act;
+mod facts;
 mod observe;
 mod status;
 
-pub(super) use observe::facts;
+pub(super) use facts::facts;
 
 use super::Context;
 use crate::api::update_run::UpdateRunStatus;

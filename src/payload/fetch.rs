@@ -1,9 +1,10 @@
 //! Bringing the bytes: https, and files of the operator's payload directory.
 
-use super::sink::Sink;
+use super::sink::{Sink, local};
+use super::source::Source;
 use crate::failure::{Failure, chain};
 use crate::metrics::Counters;
-use crate::tls::{HandshakeProblem, Rule, Trust, TrustFields, client_config};
+use crate::tls::{HandshakeProblem, TrustFields, client_config};
 use farrier_update::Reason;
 use futures::StreamExt;
 use reqwest::StatusCode;
@@ -22,45 +23,6 @@ const FIELDS: TrustFields = TrustFields {
     certificates: "ca.crt of the Secret in payload.secretRef",
     fingerprints: "payload.tls.fingerprints",
 };
-
-/// Where a payload comes from and what it must be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Name of the component, for messages.
-    pub component: String,
-    /// `https://…` or `file:///…`.
-    pub url: String,
-    /// `sha256:` and 64 hexadecimal digits.
-    pub digest: String,
-    /// Length in bytes, where the baseline gives it.
-    pub size: Option<u64>,
-    /// What the source needs of us.
-    pub access: Access,
-}
-
-/// Certificates to trust and credentials to show. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Access {
-    /// What certificates of the source are trusted.
-    pub trust: Trust,
-    /// User name and password.
-    pub basic: Option<(String, String)>,
-    /// Bearer token.
-    pub token: Option<String>,
-}
-
-/// The authorities of the operator's system, and no credentials.
-impl Default for Access {
-    fn default() -> Self {
-        Self { trust: Trust { rule: Rule::System, ..Trust::default() }, basic: None, token: None }
-    }
-}
-
-impl std::fmt::Debug for Access {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Access").finish_non_exhaustive()
-    }
-}
 
 /// Writes the payload to `part` and returns its length. The digest is right then.
 pub(super) async fn fetch(
@@ -256,17 +218,6 @@ fn inside(source: &Source, path: &str, payload_dir: Option<&Path>) -> Result<Pat
     if place.starts_with(&root) { Ok(place) } else { refuse("leads out of the payload directory") }
 }
 
-/// The operator's own disk failed us.
-pub(super) fn local(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(
-        Reason::PayloadUnavailable,
-        format!(
-            "{} could not be written or read at the operator ({error}); give the operator's cache directory more room (--cache-dir)",
-            path.display()
-        ),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,7 +230,7 @@ mod tests {
             url: url.into(),
             digest: format!("sha256:{}", crate::engines::hex(&Sha256::digest(b"bytes"))),
             size: None,
-            access: Access::default(),
+            access: crate::payload::Access::default(),
         }
     }
 

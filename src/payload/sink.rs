@@ -1,6 +1,6 @@
 //! The destination of a payload download: bytes are counted, hashed and written.
 
-use super::fetch::{Source, local};
+use super::source::Source;
 use crate::failure::Failure;
 use crate::metrics::Counters;
 use farrier_update::Reason;
@@ -91,6 +91,17 @@ impl<'a> Sink<'a> {
         self.file.sync_all().await.map_err(|e| local(self.path, &e))?;
         Ok(self.written)
     }
+}
+
+/// An error of the operator's own disk.
+pub(super) fn local(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        Reason::PayloadUnavailable,
+        format!(
+            "{} could not be written or read at the operator ({error}); give the operator's cache directory more room (--cache-dir)",
+            path.display()
+        ),
+    )
 }
 
 #[cfg(test)]

@@ -238,7 +238,7 @@ impl Session<'_> {
         machine.connection.close().await;
         let what = format!("{} to answer again", self.job.node);
         let waiting = Waiting::new(Reason::ConnectionLost, what, "the machine", RECONNECT_TIMEOUT);
-        self.shown(waiting, self.call_back()).await
+        Box::pin(self.shown(waiting, self.call_back())).await
     }
 
     async fn call_back(&self) -> Result<(Option<Machine>, Deployed), Failure> {

@@ -33,15 +33,18 @@ impl<'a> Told<'a> {
     /// The item as an earlier attempt had planned it, with what came of its installer.
     fn installed_before(&self, item: &PlanItem) -> Option<(PlanItem, StepRecord)> {
         let name = &item.component.name;
-        let series = self.events.iter().rev().find_map(|event| match &event.body {
-            EventBody::StepStarted { task, component, .. } if component == name => {
-                task.strip_suffix("-apply")
+        let series = self.events.iter().rev().find_map(|event| {
+            if let EventBody::StepStarted { task, component, .. } = &event.body
+                && component == name
+            {
+                return task.strip_suffix("-apply");
             }
-            _ => None,
+            None
         })?;
         let step = step_records(&format!("{series}-apply"), self.events).remove(name)?;
         let surveys = self.events.iter().cloned();
-        let readings = surveys.filter_map(|event| match_survey(event, &format!("{series}-survey"))).last()?.1;
+        let last = surveys.rev().find_map(|event| match_survey(event, &format!("{series}-survey")));
+        let readings = last?.1;
         let before = readings.get(name)?.clone();
         let from = match &before {
             Reading::Present { version, .. } | Reading::Broken { version, .. } => Some(version.clone()),

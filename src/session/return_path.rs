@@ -221,12 +221,11 @@ impl Session<'_> {
         let mut patience = self.job.calls().map_or(FIRST_CALL_TIMEOUT, CallbackOptions::first_call);
         let mut short = 0;
         loop {
-            let stream = match next.take() {
-                Some(stream) => Ok(stream),
-                None => {
-                    let call = tokio::time::timeout(patience, calls.next_stream());
-                    self.shown(self.next_call(patience), call).await
-                }
+            let stream = if let Some(stream) = next.take() {
+                Ok(stream)
+            } else {
+                let call = tokio::time::timeout(patience, calls.next_stream());
+                self.shown(self.next_call(patience), call).await
             };
             let Ok(mut stream) = stream else { return Err(self.no_call(patience)) };
             let from = stream.source().ip().to_canonical();

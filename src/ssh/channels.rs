@@ -18,15 +18,6 @@ use std::time::Duration;
 /// printed all their output by then, or have been abandoned and see the end of their input.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// The channels of a connection, as counted from the server's messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Count {
-    /// Confirmed by the server and not closed by it.
-    pub(super) open: usize,
-    /// Closed by the server since the connection was made.
-    pub(super) closed: u64,
-}
-
 impl Connection {
     /// Opens a session channel.
     ///

@@ -1,6 +1,6 @@
 //! Our side of the SSH handshake, and what the server says outside of channels.
 
-use super::channels::Count;
+use super::channel_count::Count;
 use super::hostkey::{HostKeys, KeyCheck};
 use russh::client::{self, DisconnectReason, Session};
 use russh::keys::PublicKeyOrCertificate;

@@ -1,7 +1,7 @@
 //! One SSH connection: handshake, host key, sign-in.
 
 use super::auth::{Credentials, sign_in};
-use super::channels::Count;
+use super::channel_count::Count;
 use super::client::Client;
 use super::dial::{Target, dial};
 use super::greeting::{Greeting, Overheard};

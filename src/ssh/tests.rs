@@ -3,7 +3,7 @@
 //! Real OpenSSH servers are in tests/e2e. This one refuses what OpenSSH can only be built to refuse.
 
 use super::auth::Credentials;
-use super::channels::Count;
+use super::channel_count::Count;
 use super::client::Client;
 use super::connect::{Connection, connect};
 use super::dial::{Family, Target};

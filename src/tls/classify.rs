@@ -4,8 +4,8 @@
 //! of missing trust. What a user needs to know is told apart here, by the certificates themselves.
 
 use super::certificate::{Details, shown};
+use super::presented::Presented;
 use super::problem::{CertificateProblem, Named};
-use super::trust::Presented;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::Error;
 

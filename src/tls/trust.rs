@@ -3,8 +3,9 @@
 use super::certificate::Details;
 use super::classify::Context;
 use super::fingerprint::Fingerprint;
+use super::presented::Presented;
 use super::problem::{CertificateProblem, Named};
-use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use std::collections::BTreeSet;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
@@ -48,17 +49,6 @@ pub enum Ground {
     Authority,
     /// Nothing was known. To be recorded.
     FirstUse,
-}
-
-/// What a server presented in a handshake.
-#[derive(Debug, Clone, Copy)]
-pub struct Presented<'a> {
-    /// The server's own certificate.
-    pub leaf: &'a CertificateDer<'a>,
-    /// What it sent besides.
-    pub chain: &'a [CertificateDer<'a>],
-    /// The host name or address that was connected to.
-    pub server: &'a ServerName<'a>,
 }
 
 impl Trust {

@@ -2,8 +2,9 @@
 
 use super::certificate::Details;
 use super::fingerprint::Fingerprint;
+use super::presented::Presented;
 use super::problem::Rejected;
-use super::trust::{Ground, Presented, Rule, Trust, authority};
+use super::trust::{Ground, Rule, Trust, authority};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,

@@ -13,14 +13,17 @@
 
 mod arrivals;
 mod begin;
+mod conclude;
 mod decide;
 mod decision;
 mod paths;
 mod progress;
 mod runners;
 mod select;
+mod state;
 mod status;
 mod stop;
+mod waiting;
 
 pub use arrivals::{Arrivals, SETTLE};
 pub use decide::decide;

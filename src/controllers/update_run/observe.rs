@@ -3,22 +3,18 @@
 use super::super::Context;
 use super::super::assign;
 use super::super::baseline::problems;
+use super::facts::{facts, millis, reason};
 use super::namespace;
 use crate::api::managed_node::Channel;
-use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
-use crate::api::{FINALIZER, ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
+use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert;
 use crate::exposure::{self, ActiveMachine};
 use crate::runner;
 use farrier_network::Phase;
-use farrier_update::model::RunnerName;
-use farrier_update::run::{
-    Arrivals, BaselineFacts, Intent, Limit, NodeEnd, Observed, RunEnd, RunFacts, TargetFacts, UpdateFacts,
-    UpdatePhase,
-};
+use farrier_update::run::{Arrivals, BaselineFacts, Limit, Observed, RunEnd, RunFacts, TargetFacts};
 use farrier_update::{Millis, NodeName, Reason, RunName};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
@@ -176,55 +172,6 @@ fn turns(context: &Context, run: &UpdateRun, updates: &[Arc<NodeUpdate>]) -> BTr
     turns
 }
 
-pub(crate) fn facts(update: &NodeUpdate) -> UpdateFacts {
-    let intent = match update.spec.intent {
-        ApiIntent::Plan => Intent::Plan,
-        ApiIntent::Run => Intent::Run,
-        ApiIntent::Cancel => Intent::Cancel,
-    };
-    UpdateFacts {
-        intent,
-        phase: update.status.as_ref().map_or(UpdatePhase::Pending, |s| phase(update, s)),
-        runner: RunnerName(update.spec.runner.clone()),
-        kept: update.finalizers().iter().any(|f| f == FINALIZER),
-    }
-}
-
-fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
-    let Some(succeeded) = condition::find(&status.conditions, "Succeeded") else {
-        return UpdatePhase::Pending;
-    };
-    let reason = reason(&succeeded.reason);
-    // One that is being deleted is cleaned first, and begun anew when it is gone, like a Pod.
-    if update.metadata.deletion_timestamp.is_some() {
-        return UpdatePhase::Working { step: "being deleted".into() };
-    }
-    if runner::is_finished(update) {
-        let message = succeeded.message.clone();
-        return UpdatePhase::Done(if succeeded.status == "True" {
-            NodeEnd::Succeeded
-        } else if reason == Reason::Cancelled {
-            NodeEnd::Cancelled
-        } else if reason.unreachable() {
-            NodeEnd::Unreachable { reason, message }
-        } else {
-            NodeEnd::Failed { reason, message }
-        });
-    }
-    if reason == Reason::PlanOnly {
-        return UpdatePhase::Planned;
-    }
-    match status.next_attempt_at.as_ref().and_then(millis) {
-        Some(at) => UpdatePhase::WaitingForRetry { at, reason },
-        None if reason.may_arrive() => UpdatePhase::Awaiting { reason, message: succeeded.message.clone() },
-        None => UpdatePhase::Working { step: status.step.clone().unwrap_or_default() },
-    }
-}
-
-fn reason(text: &str) -> Reason {
-    Reason::parse(text).unwrap_or(Reason::Unknown)
-}
-
 fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
     let spec = &run.spec;
     let status = run.status.clone().unwrap_or_default();
@@ -282,9 +229,4 @@ fn baseline_facts(context: &Context, run: &UpdateRun, namespace: &str) -> Baseli
         .map(|p| format!("Baseline {}: {p}", reference.name))
         .collect();
     if wrong.is_empty() { BaselineFacts::Ready } else { BaselineFacts::Invalid { message: wrong.join("; ") } }
-}
-
-/// Milliseconds since the epoch.
-pub(super) fn millis(time: &Time) -> Option<Millis> {
-    u64::try_from(time.0.as_millisecond()).ok().map(Millis)
 }

@@ -61,7 +61,7 @@ impl UpdateWorker<'_> {
                 loaded => loaded,
             };
             let failure = match &job {
-                Ok(job) => self.go_and_clean(job).await,
+                Ok(job) => Box::pin(self.go_and_clean(job)).await,
                 Err(failure) => Some(failure.clone()),
             };
             // What is missing may be brought back. A wrong password that is offered again locks the

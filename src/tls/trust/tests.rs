@@ -3,6 +3,7 @@
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
 use std::time::Duration;
 
 fn self_signed(name: &str) -> CertificateDer<'static> {

@@ -137,7 +137,7 @@ sandboxed! {
         let mut runner = Runner::default();
         let one = deb(&mut runner, "one", "1", "");
         runner.order_apply("apply-1", vec![one]);
-        let _dpkg = other_dpkg();
+        let mut dpkg = other_dpkg();
         let mut connection = Connection::attach(&machine);
         reported(&mut runner, &mut connection);
         machine.kill();
@@ -147,6 +147,8 @@ sandboxed! {
         over(&mut runner, &mut connection);
         drop(connection);
         runner.finish(&machine);
+        fs::write("/mnt/go", "").unwrap();
+        dpkg.wait().unwrap();
     }
 }
 

@@ -180,7 +180,7 @@ fn same(
     }
     match search(request, &served, occupied) {
         Ok(pair) => {
-            allocation.pairs.extend(served.iter().map(|runner_host| (runner_host.runner.clone(), pair)))
+            allocation.pairs.extend(served.iter().map(|runner_host| (runner_host.runner.clone(), pair)));
         }
         Err(refusal) => {
             let all = served.iter().map(|runner_host| (runner_host.runner.clone(), refusal.clone()));

@@ -2,7 +2,12 @@
 //! commit that the previous version was built from and not changed since. When a version is released,
 //! it is replaced by the one of that release (`docs/adr/0019`).
 
-#![allow(dead_code, unused_imports, unreachable_pub, reason = "a copy of a whole crate, of which only the types are used")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "a copy of a whole crate, of which only the types are used"
+)]
 
 pub mod callback;
 pub mod event;

@@ -5,8 +5,8 @@
 //! that the decision was based on. Either the next leader sees the record, and the node counts as
 //! started, or the write is rejected, and nothing was started.
 
-use super::decide::waiting_on;
 use super::progress::Fleet;
+use super::waiting::{no_runner, waiting_on};
 use super::{Desired, Effect, Intent, Observed, Runners, WaitingOn};
 use crate::model::{NodeName, RunnerName};
 use crate::reason::Reason;
@@ -121,12 +121,4 @@ impl<'a> Begin<'a> {
         };
         WaitingOn { reason: Reason::WaitingForSlot, message, until: None }
     }
-}
-
-/// The wait for a runner, because none is live.
-pub(super) fn no_runner() -> WaitingOn {
-    waiting_on(
-        Reason::WaitingForRunner,
-        "no runner answers; start the operator, or look at why its pods do not run",
-    )
 }

@@ -12,18 +12,15 @@
 
 use super::arrivals::doubts_baseline;
 use super::begin::Begin;
-use super::paths;
+use super::conclude::{conclude, conclude_wanting};
 use super::progress::{Blocker, Fleet, NodeProgress};
 use super::select::{select, unconfirmed};
-use super::status::{State, render};
+use super::state::State;
 use super::stop::{self, Stop};
-use super::{
-    BaselineFacts, Decision, Desired, Effect, Intent, Observed, RunEnd, UpdateFacts, UpdatePhase, WaitingOn,
-    Wake,
-};
+use super::waiting::{brake, held, in_flight, planned, waiting_on};
+use super::{Decision, Desired, Effect, Intent, Observed, RunEnd, WaitingOn, Wake};
 use crate::model::{Millis, NodeName};
 use crate::reason::Reason;
-use std::time::Duration;
 
 /// Decides what a run does next.
 ///
@@ -47,67 +44,6 @@ pub fn decide(observed: &Observed) -> Decision {
     decision
 }
 
-/// How often a run looks again that waits for another run. It does not watch that run's
-/// NodeUpdates; half a minute is little beside an update, and nothing for the API server.
-const RESYNC_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Puts a decision together; the status and the time to wake follow from the rest.
-pub(super) fn conclude(
-    observed: &Observed,
-    fleet: &Fleet<'_>,
-    effects: Vec<Effect>,
-    waiting: Vec<(NodeName, WaitingOn)>,
-    state: &State,
-) -> Decision {
-    conclude_wanting(observed, fleet, effects, waiting, state, false)
-}
-
-/// The same; `wants`: a node would be begun if the ways to it were open.
-fn conclude_wanting(
-    observed: &Observed,
-    fleet: &Fleet<'_>,
-    mut effects: Vec<Effect>,
-    waiting: Vec<(NodeName, WaitingOn)>,
-    state: &State,
-    wants: bool,
-) -> Decision {
-    let records = effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
-    let paths = paths::effect(observed, fleet, &effects, wants).filter(|_| !records);
-    if paths == Some(Effect::CloseWays) {
-        // Whoever lets go of the run lets go of what is open for it.
-        effects.retain(|effect| !matches!(effect, Effect::ReleaseRun | Effect::DeleteRun));
-    }
-    let ends_open = matches!(state, State::Ended(_)) && observed.run.finished.is_none();
-    let state = if ends_open && !observed.paths.are_closed() { &State::Closing } else { state };
-    // What a name means may change without anybody saying so.
-    let tends = paths == Some(Effect::OpenWays);
-    if let Some(paths) = paths {
-        effects.insert(0, paths);
-    }
-    let look_again = |waiting_on: &WaitingOn| {
-        (waiting_on.reason == Reason::WaitingForNode).then(|| observed.now.after(RESYNC_INTERVAL))
-    };
-    let wake = waiting
-        .iter()
-        .filter_map(|(_, waiting_on)| waiting_on.until.or_else(|| look_again(waiting_on)))
-        .chain(tends.then(|| observed.now.after(RESYNC_INTERVAL)))
-        .filter(|&until| until > observed.now)
-        .min()
-        .map_or(Wake::OnChange, Wake::At);
-    let begun = effects.iter().flat_map(|effect| match effect {
-        Effect::RecordStarts { nodes } => nodes.as_slice(),
-        Effect::RecordTargets { .. }
-        | Effect::Start { .. }
-        | Effect::SetIntent { .. }
-        | Effect::OpenWays
-        | Effect::CloseWays
-        | Effect::ReleaseRun
-        | Effect::DeleteRun => &[],
-    });
-    let status = render(observed, fleet, begun.cloned(), state);
-    Decision { effects, waiting, status, wake, confirm: false }
-}
-
 /// Rule 1.
 fn finished(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
     if observed.run.deleting {
@@ -121,37 +57,6 @@ fn finished(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
         return Decision { wake: Wake::At(expires), ..decision };
     }
     Decision { effects: vec![Effect::DeleteRun], ..decision }
-}
-
-/// What the nodes wait for that have a NodeUpdate already.
-pub(super) fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
-    fleet
-        .nodes
-        .iter()
-        .filter_map(|(&node, progress)| match progress {
-            NodeProgress::Active(update) => Some((node.clone(), in_flight(update, observed))),
-            NodeProgress::Idle { planned: true, blocker: _ } => Some((node.clone(), planned())),
-            NodeProgress::Done(_)
-            | NodeProgress::Due { .. }
-            | NodeProgress::Idle { planned: false, blocker: _ } => None,
-        })
-        .collect()
-}
-
-/// What keeps the run from beginning any node, without ending it.
-pub(super) fn brake(observed: &Observed) -> Option<(Reason, String)> {
-    if observed.run.desired == Desired::Pause {
-        let message = "paused; set spec.desiredState to Run to go on".to_owned();
-        return Some((Reason::Paused, message));
-    }
-    match &observed.baseline {
-        BaselineFacts::Missing { name } => {
-            let message = format!("baseline {name} does not exist; the run goes on when it is created");
-            Some((Reason::BaselineNotFound, message))
-        }
-        BaselineFacts::Invalid { message } => Some((Reason::BaselineInvalid, message.clone())),
-        BaselineFacts::NotNeeded | BaselineFacts::Ready => None,
-    }
 }
 
 /// Rules 4 and 5.
@@ -252,60 +157,5 @@ fn stand(
             message: format!("{} nodes are left; {node}: {}", total - over, waiting_on.message),
         },
         None => State::Waiting { reason: Reason::PlanOnly, message: planned().message },
-    }
-}
-
-/// What a node waits for whose NodeUpdate is in flight.
-pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn {
-    if let Some(missing) = observed.runners.missing(update) {
-        return missing;
-    }
-    if update.intent == Intent::Cancel {
-        return waiting_on(Reason::Cancelling, "what is in progress ends, and everything is taken back");
-    }
-    match &update.phase {
-        UpdatePhase::Pending => waiting_on(Reason::WaitingForRunner, "waits for a runner to take it"),
-        UpdatePhase::Working { step } => waiting_on(Reason::InProgress, step),
-        UpdatePhase::Awaiting { reason, message } => {
-            WaitingOn { reason: *reason, message: message.clone(), until: observed.arrivals.deadline }
-        }
-        UpdatePhase::WaitingForRetry { at, reason } => WaitingOn {
-            reason: Reason::WaitingForRetry,
-            message: format!("the last attempt failed with {reason}; another one follows"),
-            until: Some(*at),
-        },
-        UpdatePhase::Planned => {
-            waiting_on(Reason::WaitingForRunner, "waits for a runner to carry out its plan")
-        }
-        // Not in flight; said here so that the match is complete.
-        UpdatePhase::Done(_) => waiting_on(Reason::InProgress, "is at its end"),
-    }
-}
-
-fn planned() -> WaitingOn {
-    waiting_on(Reason::PlanOnly, "is planned and not changed; set spec.desiredState of the run to Run")
-}
-
-fn held(node: &NodeName) -> WaitingOn {
-    WaitingOn {
-        reason: Reason::Held,
-        message: format!(
-            "spec.hold of ManagedNode {node} keeps it out; it is given up when all others are done"
-        ),
-        until: None,
-    }
-}
-
-/// A wait without a known end.
-pub(super) fn waiting_on(reason: Reason, message: &str) -> WaitingOn {
-    WaitingOn { reason, message: message.to_owned(), until: None }
-}
-
-/// Names for a message: the first ten, and how many more.
-pub(super) fn names(nodes: &[NodeName]) -> String {
-    let shown: Vec<&str> = nodes.iter().take(10).map(|node| node.0.as_str()).collect();
-    match nodes.len().saturating_sub(shown.len()) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
     }
 }

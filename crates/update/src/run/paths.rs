@@ -5,7 +5,7 @@
 //! has to be opened, [`NetworkPaths::free`] says so and the rest of the module has no effect.
 
 use super::progress::{Fleet, NodeProgress};
-use super::status::{State, cond};
+use super::state::{State, cond};
 use super::{Cond, CondStatus, Effect, Intent, Observed, WaitingOn};
 use crate::model::{Millis, RunnerName};
 use crate::reason::Reason;

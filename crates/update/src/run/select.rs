@@ -1,9 +1,10 @@
 //! Selecting the nodes of a run, which happens once.
 
 use super::arrivals::settles_at;
-use super::decide::{begun, brake, conclude, names};
+use super::conclude::conclude;
 use super::progress::Fleet;
-use super::status::State;
+use super::state::State;
+use super::waiting::{begun, brake, names};
 use super::{BaselineFacts, Decision, Desired, Effect, Observed, RunEnd, WaitingOn};
 use crate::model::NodeName;
 use crate::reason::Reason;

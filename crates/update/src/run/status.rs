@@ -1,52 +1,16 @@
 //! How a run is told: counts and conditions, from how it stands.
 
-use super::decide::names;
 use super::paths;
 use super::progress::{Blocker, Fleet, NodeProgress};
-use super::{Cond, CondStatus, Counts, Desired, Failing, NodeEnd, Observed, RunEnd, RunSummary};
+use super::state::{State, Unstarted, cond};
+use super::waiting::names;
+use super::{Cond, CondStatus, Counts, Desired, Failing, NodeEnd, Observed, RunSummary};
 use crate::model::NodeName;
 use crate::reason::Reason;
 use std::collections::BTreeSet;
 
 /// What a run says while it closes.
 const CLOSING: &str = "all nodes are at their end; what was opened for the run is being closed";
-
-/// How a run stands.
-#[derive(Debug)]
-pub(super) enum State {
-    /// Nothing moves, and it is not at its end.
-    Waiting {
-        /// Why.
-        reason: Reason,
-        /// In words, with the way out.
-        message: String,
-    },
-    /// Something moves.
-    Moving {
-        /// Why, or how.
-        reason: Reason,
-        /// In words.
-        message: String,
-    },
-    /// It is being brought to its end.
-    Stopping {
-        /// Why, and what is left to do.
-        message: String,
-    },
-    /// Nothing is left to do but to close what is open for it.
-    Closing,
-    /// It is at its end.
-    Ended(RunEnd),
-}
-
-/// What becomes of nodes that were never begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unstarted {
-    /// Their turn may come.
-    Pending,
-    /// It will not.
-    Cancelled,
-}
 
 /// How many nodes stand how.
 pub(super) fn count(fleet: &Fleet<'_>, rest: Unstarted) -> Counts {
@@ -210,8 +174,4 @@ fn stalled(state: &State) -> Cond {
             cond(status, end.reason, &end.message)
         }
     }
-}
-
-pub(super) fn cond(status: CondStatus, reason: Reason, message: &str) -> Cond {
-    Cond { status, reason, message: message.to_owned() }
 }

@@ -1,10 +1,11 @@
 //! How a run comes to its end: by having done everything, or before its time.
 
 use super::arrivals::doubts_baseline;
-use super::begin::no_runner;
-use super::decide::{conclude, waiting_on};
+use super::conclude::conclude;
 use super::progress::{Fleet, NodeProgress};
-use super::status::{State, Unstarted, count};
+use super::state::{State, Unstarted};
+use super::status::count;
+use super::waiting::{no_runner, waiting_on};
 use super::{
     BaselineFacts, Counts, Decision, Desired, Effect, Intent, Observed, PathState, RunEnd, WaitingOn,
 };

@@ -1,0 +1,71 @@
+//! Puts a decision together: status and wake-up time follow from the rest.
+
+use super::paths;
+use super::progress::Fleet;
+use super::state::State;
+use super::status::render;
+use super::{Decision, Effect, Observed, WaitingOn, Wake};
+use crate::model::NodeName;
+use crate::reason::Reason;
+use std::time::Duration;
+
+/// How often a run looks again that waits for another run. It does not watch that run's
+/// NodeUpdates; half a minute is little beside an update, and nothing for the API server.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Puts a decision together; the status and the time to wake follow from the rest.
+pub(super) fn conclude(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    effects: Vec<Effect>,
+    waiting: Vec<(NodeName, WaitingOn)>,
+    state: &State,
+) -> Decision {
+    conclude_wanting(observed, fleet, effects, waiting, state, false)
+}
+
+/// The same; `wants`: a node would be begun if the ways to it were open.
+pub(super) fn conclude_wanting(
+    observed: &Observed,
+    fleet: &Fleet<'_>,
+    mut effects: Vec<Effect>,
+    waiting: Vec<(NodeName, WaitingOn)>,
+    state: &State,
+    wants: bool,
+) -> Decision {
+    let records = effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
+    let paths = paths::effect(observed, fleet, &effects, wants).filter(|_| !records);
+    if paths == Some(Effect::CloseWays) {
+        // Whoever lets go of the run lets go of what is open for it.
+        effects.retain(|effect| !matches!(effect, Effect::ReleaseRun | Effect::DeleteRun));
+    }
+    let ends_open = matches!(state, State::Ended(_)) && observed.run.finished.is_none();
+    let state = if ends_open && !observed.paths.are_closed() { &State::Closing } else { state };
+    // What a name means may change without anybody saying so.
+    let tends = paths == Some(Effect::OpenWays);
+    if let Some(paths) = paths {
+        effects.insert(0, paths);
+    }
+    let look_again = |waiting_on: &WaitingOn| {
+        (waiting_on.reason == Reason::WaitingForNode).then(|| observed.now.after(RESYNC_INTERVAL))
+    };
+    let wake = waiting
+        .iter()
+        .filter_map(|(_, waiting_on)| waiting_on.until.or_else(|| look_again(waiting_on)))
+        .chain(tends.then(|| observed.now.after(RESYNC_INTERVAL)))
+        .filter(|&until| until > observed.now)
+        .min()
+        .map_or(Wake::OnChange, Wake::At);
+    let begun = effects.iter().flat_map(|effect| match effect {
+        Effect::RecordStarts { nodes } => nodes.as_slice(),
+        Effect::RecordTargets { .. }
+        | Effect::Start { .. }
+        | Effect::SetIntent { .. }
+        | Effect::OpenWays
+        | Effect::CloseWays
+        | Effect::ReleaseRun
+        | Effect::DeleteRun => &[],
+    });
+    let status = render(observed, fleet, begun.cloned(), state);
+    Decision { effects, waiting, status, wake, confirm: false }
+}

@@ -1,0 +1,64 @@
+//! What a decision needs to know of a NodeUpdate.
+
+use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
+use crate::api::{FINALIZER, NodeUpdate, condition};
+use crate::runner;
+use farrier_update::model::RunnerName;
+use farrier_update::run::{Intent, NodeEnd, UpdateFacts, UpdatePhase};
+use farrier_update::{Millis, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+pub(crate) fn facts(update: &NodeUpdate) -> UpdateFacts {
+    let intent = match update.spec.intent {
+        ApiIntent::Plan => Intent::Plan,
+        ApiIntent::Run => Intent::Run,
+        ApiIntent::Cancel => Intent::Cancel,
+    };
+    UpdateFacts {
+        intent,
+        phase: update.status.as_ref().map_or(UpdatePhase::Pending, |s| phase(update, s)),
+        runner: RunnerName(update.spec.runner.clone()),
+        kept: update.finalizers().iter().any(|f| f == FINALIZER),
+    }
+}
+
+fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
+    let Some(succeeded) = condition::find(&status.conditions, "Succeeded") else {
+        return UpdatePhase::Pending;
+    };
+    let reason = reason(&succeeded.reason);
+    // One that is being deleted is cleaned first, and begun anew when it is gone, like a Pod.
+    if update.metadata.deletion_timestamp.is_some() {
+        return UpdatePhase::Working { step: "being deleted".into() };
+    }
+    if runner::is_finished(update) {
+        let message = succeeded.message.clone();
+        return UpdatePhase::Done(if succeeded.status == "True" {
+            NodeEnd::Succeeded
+        } else if reason == Reason::Cancelled {
+            NodeEnd::Cancelled
+        } else if reason.unreachable() {
+            NodeEnd::Unreachable { reason, message }
+        } else {
+            NodeEnd::Failed { reason, message }
+        });
+    }
+    if reason == Reason::PlanOnly {
+        return UpdatePhase::Planned;
+    }
+    match status.next_attempt_at.as_ref().and_then(millis) {
+        Some(at) => UpdatePhase::WaitingForRetry { at, reason },
+        None if reason.may_arrive() => UpdatePhase::Awaiting { reason, message: succeeded.message.clone() },
+        None => UpdatePhase::Working { step: status.step.clone().unwrap_or_default() },
+    }
+}
+
+pub(super) fn reason(text: &str) -> Reason {
+    Reason::parse(text).unwrap_or(Reason::Unknown)
+}
+
+/// Milliseconds since the epoch.
+pub(super) fn millis(time: &Time) -> Option<Millis> {
+    u64::try_from(time.0.as_millisecond()).ok().map(Millis)
+}

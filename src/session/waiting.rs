@@ -1,0 +1,146 @@
+//! Something that an attempt waits for, in words for users.
+
+use crate::engine_api::Peer;
+use farrier_protocol::{Holder, Wait, WaitFor};
+use farrier_update::{Millis, Reason};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The longest time from now that a wait is shown to begin or end at. An engine could say anything.
+const LONGEST: u64 = 30 * 24 * 3600 * 1000;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Something that an attempt waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// What kind of thing.
+    pub reason: Reason,
+    /// What it is, in words that follow "waiting for".
+    pub what: String,
+    /// The same in one or two words, for a column.
+    pub short: String,
+    /// The process on the machine that is in the way, if one is and it can be seen.
+    pub holder: Option<Holder>,
+    /// When the wait began, by our clock.
+    pub since: Millis,
+    /// When it is given up, by our clock. `None`: there is no such time.
+    pub until: Option<Millis>,
+}
+
+impl Waiting {
+    /// A wait that begins now.
+    pub(super) fn new(reason: Reason, what: impl Into<String>, short: &str, limit: Duration) -> Self {
+        let since = now();
+        let until = Some(since.after(limit));
+        Self { reason, what: what.into(), short: short.to_owned(), holder: None, since, until }
+    }
+
+    /// What an engine has reported.
+    pub(super) fn of_engine(wait: &Wait, peer: Option<&Peer>) -> Self {
+        let (reason, what, short) = match &wait.what {
+            WaitFor::PackageLock { path } => {
+                (Reason::PackageManagerBusy, format!("the lock {path}"), "the package manager")
+            }
+            WaitFor::Room { path, needed, free } => (
+                Reason::DiskFull,
+                format!(
+                    "room on the file system of {path}: {} MiB are needed, {} MiB are free",
+                    needed.div_ceil(MIB),
+                    free / MIB
+                ),
+                "room",
+            ),
+            WaitFor::Installer { component } if component.is_empty() => {
+                (Reason::InProgress, "an installer that an earlier engine has started".into(), "an installer")
+            }
+            WaitFor::Installer { component } => (
+                Reason::InProgress,
+                format!("the installer of {component}, which an earlier engine has started"),
+                "an installer",
+            ),
+            WaitFor::Unknown => (
+                Reason::InProgress,
+                "something that only a later version of this operator can name".into(),
+                "the engine",
+            ),
+        };
+        let name = wait.holder.as_ref().map(|holder| holder.name.clone()).filter(|name| !name.is_empty());
+        let ahead = peer.map_or(0, |peer| peer.ahead);
+        Self {
+            reason,
+            what,
+            short: name.unwrap_or_else(|| short.to_owned()),
+            holder: wait.holder.clone(),
+            since: ours(wait.since, ahead),
+            until: wait.until.map(|until| ours(until, ahead)),
+        }
+    }
+
+    /// In one sentence without its end.
+    pub fn as_text(&self) -> String {
+        let Self { reason: _, what, short: _, holder, since, until } = self;
+        let holder = match holder {
+            Some(Holder { pid, name }) if name.is_empty() => format!(" (process {pid})"),
+            Some(Holder { pid, name }) => format!(" ({name}, process {pid})"),
+            None => String::new(),
+        };
+        let until = until.map(|until| format!(", until {} at most", clock_time(until)));
+        format!("waiting for {what}{holder} since {}{}", clock_time(*since), until.unwrap_or_default())
+    }
+}
+
+/// A time to the second, as it stands in a status.
+fn clock_time(at: Millis) -> String {
+    let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn now() -> Millis {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A time of the machine by our clock.
+fn ours(theirs: u64, ahead: i64) -> Millis {
+    let Millis(now) = now();
+    let at = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub(ahead);
+    let at = u64::try_from(at).unwrap_or_default();
+    Millis(at.clamp(now.saturating_sub(LONGEST), now.saturating_add(LONGEST)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine whose clock is wrong would show a wait that ended an hour ago.
+    #[test]
+    fn times_of_the_machine_are_shown_by_our_clock() {
+        let Millis(now) = now();
+        let hour = 3_600_000;
+        let wait = Wait {
+            what: WaitFor::PackageLock { path: "/var/lib/dpkg/lock".into() },
+            holder: Some(Holder { pid: 714, name: "apt-get".into() }),
+            since: now - hour,
+            until: Some(now - hour + 60_000),
+        };
+        let peer = Peer { digest: None, ahead: -3_600_000 };
+        let shown = Waiting::of_engine(&wait, Some(&peer));
+        assert_eq!((shown.since, shown.until), (Millis(now), Some(Millis(now + 60_000))));
+        assert_eq!((shown.reason, shown.short.as_str()), (Reason::PackageManagerBusy, "apt-get"));
+        let text = shown.as_text();
+        assert!(
+            text.starts_with("waiting for the lock /var/lib/dpkg/lock (apt-get, process 714) since "),
+            "{text}"
+        );
+    }
+
+    /// A status with a time that cannot be written would never be written.
+    #[test]
+    fn times_that_an_engine_makes_up_are_kept_within_bounds() {
+        for at in [0, u64::MAX] {
+            for ahead in [i64::MIN, 0, i64::MAX] {
+                assert!(!clock_time(ours(at, ahead)).is_empty());
+            }
+        }
+    }
+}

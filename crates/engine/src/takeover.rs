@@ -5,7 +5,7 @@
 //! engine were still there.
 
 use crate::engine::Engine;
-use crate::journal::OpenStep;
+use crate::journal::{OpenStep, SessionState};
 use crate::lock_holder;
 use crate::step::{self, SESSION_VARIABLE};
 use crate::wait::{Obstacle, Report};
@@ -27,7 +27,7 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
     if engine.shared.known(|known| known.waits) {
         engine.report(EventBody::Waiting { wait: None });
     }
-    let begun = engine.shared.known(|known| known.begun());
+    let begun = engine.shared.known(SessionState::begun);
     let mut timed_out = false;
     for lease in inherited.iter().filter(|lease| lease.kind == LeaseKind::Process) {
         if is_running(lease, &engine.session.id) {

@@ -47,11 +47,11 @@ impl PackageLock {
             })
         };
         wait::wait(&engine.shared, limit, look).map_err(|ended| match ended {
-            Ended::Stopped(stop) => ApplyError::Stopped(stop),
-            Ended::Expired(Obstacle { what, holder }) => {
-                let path = if let WaitFor::PackageLock { path } = what { path } else { String::new() };
+            Ended::Stopped(reason) => ApplyError::Stopped(reason),
+            Ended::Expired(Obstacle { what: awaited, holder: other }) => {
+                let path = if let WaitFor::PackageLock { path } = awaited { path } else { String::new() };
                 let seconds = limit.as_secs();
-                let who = holder.map(|Holder { pid, name }| format!(" ({name}, process {pid})"));
+                let who = other.map(|Holder { pid, name }| format!(" ({name}, process {pid})"));
                 let message = format!(
                     "{path} was locked by another program{} for {seconds} s",
                     who.unwrap_or_default()

@@ -165,7 +165,7 @@ fn an_engine_without_a_connection_finishes_its_component_and_cleans_up() {
 fn runs_cancelled_or_deleted_while_the_operator_is_down_end_clean() {
     e2e("away", async |site| {
         let machines = site.machine("m").up_many(2).await;
-        site.baseline("spring", &[site.slow(3), bmc_tool("2.0")]).await;
+        site.baseline("spring", &[site.slow(8), bmc_tool("2.0")]).await;
         let cancelled = site.run("r1", only(&machines[0])).await;
         let deleted = site.run("r2", only(&machines[1])).await;
         machines[0].is_slow().await;

@@ -10,7 +10,7 @@ use crate::api::update_run::{
 };
 use crate::drivers::linux::Privilege;
 use crate::ssh::{Family, Target};
-use crate::tls::{Fingerprint, NotAFingerprint, Rule};
+use crate::tls::{Fingerprint, NotAFingerprint, Policy};
 use farrier_network::{Channel, MachineType};
 use farrier_protocol::Detect;
 use farrier_update::run::{Desired, Operation};
@@ -67,21 +67,21 @@ pub fn component(from: &ApiComponent) -> Component {
     }
 }
 
-/// The fingerprints that a payload's source may have, and what about other certificates.
+/// The fingerprints that are trusted of a payload's source, and the policy for other certificates.
 ///
 /// # Errors
 /// A text that is no fingerprint, which the schema refuses.
-pub fn payload_trust(from: Option<&Tls>) -> Result<(BTreeSet<Fingerprint>, Rule), NotAFingerprint> {
-    let Some(tls) = from else { return Ok((BTreeSet::new(), Rule::System)) };
+pub fn payload_trust(from: Option<&Tls>) -> Result<(BTreeSet<Fingerprint>, Policy), NotAFingerprint> {
+    let Some(tls) = from else { return Ok((BTreeSet::new(), Policy::System)) };
     let fingerprints =
         tls.fingerprints.iter().map(|text| text.parse()).collect::<Result<BTreeSet<_>, _>>()?;
-    let rule = match tls.policy {
-        Some(TlsPolicy::System) => Rule::System,
-        None if fingerprints.is_empty() => Rule::System,
+    let policy = match tls.policy {
+        Some(TlsPolicy::System) => Policy::System,
+        None if fingerprints.is_empty() => Policy::System,
         // The schema refuses the second: there is nowhere to record what was seen first.
-        Some(TlsPolicy::Pinned | TlsPolicy::TrustOnFirstUse) | None => Rule::Pinned,
+        Some(TlsPolicy::Pinned | TlsPolicy::TrustOnFirstUse) | None => Policy::Pinned,
     };
-    Ok((fingerprints, rule))
+    Ok((fingerprints, policy))
 }
 
 fn detection(from: &ApiDetect) -> Option<Detect> {

@@ -20,12 +20,12 @@ pub struct Tls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<LocalRef>,
 
-    /// What about certificates for which neither fingerprints nor certificates speak.
+    /// What is done with a certificate that neither fingerprints nor ca.crt make trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<TlsPolicy>,
 }
 
-/// What is done with a certificate for which neither fingerprints nor certificates speak.
+/// What is done with a certificate that neither fingerprints nor ca.crt make trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TlsPolicy {
     /// It is refused.

@@ -1,6 +1,6 @@
 //! Where a payload comes from, and what its source needs of the operator.
 
-use crate::tls::{Rule, Trust};
+use crate::tls::{Policy, Trust};
 
 /// Where a payload comes from and what it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Access {
 /// The authorities of the operator's system, and no credentials.
 impl Default for Access {
     fn default() -> Self {
-        Self { trust: Trust { rule: Rule::System, ..Trust::default() }, basic: None, token: None }
+        Self { trust: Trust { policy: Policy::System, ..Trust::default() }, basic: None, token: None }
     }
 }
 

@@ -38,12 +38,12 @@ impl Context {
     async fn access_for(&self, component: &Component, namespace: &str) -> Result<Access, Failure> {
         let asked_by = format!("component {}", component.name);
         let payload = &component.payload;
-        let (fingerprints, rule) = convert::payload_trust(payload.tls.as_ref()).map_err(|error| {
+        let (fingerprints, policy) = convert::payload_trust(payload.tls.as_ref()).map_err(|error| {
             let message = format!("payload.tls.fingerprints of {asked_by}: {error}");
             Failure::new(Reason::PayloadUntrusted, message)
         })?;
         let mut access =
-            Access { trust: Trust { fingerprints, rule, ..Trust::default() }, ..Access::default() };
+            Access { trust: Trust { fingerprints, policy, ..Trust::default() }, ..Access::default() };
         if let Some(secret) = &payload.secret_ref {
             let keys = self.secret(&secret.name, namespace, &asked_by).await?;
             if let Some(bytes) = keys.data.get(CERTIFICATES) {

@@ -58,7 +58,7 @@ impl Details {
         };
         let may_sign = match tbs.get_extension::<BasicConstraints>() {
             Ok(Some((_, constraints))) => constraints.ca,
-            // Version 1 cannot say it. A self-signed one is commonly taken for an authority.
+            // Version 1 has no extensions. OpenSSL too treats a self-signed one as an authority.
             Ok(None) => version == 1 && subject == issuer,
             Err(_) => false,
         };

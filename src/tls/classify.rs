@@ -1,11 +1,11 @@
 //! From an error of the certificate library to a [`CertificateProblem`].
 //!
-//! The library stops at the first thing that it objects to and says "unknown issuer" for all kinds
-//! of missing trust. What a user needs to know is told apart here, by the certificates themselves.
+//! The library stops at the first failed check, and answers "unknown issuer" for every kind of
+//! missing trust. This module looks at the certificates themselves to tell these kinds apart.
 
 use super::certificate::{Details, shown};
 use super::presented::Presented;
-use super::problem::{CertificateProblem, Named};
+use super::problem::{CertificateProblem, Whose};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::Error;
 
@@ -38,7 +38,7 @@ impl<'a> Context<'a> {
         if let Some(leaf) = self.leaf.filter(|leaf| leaf.is_self_issued()) {
             let another = self.given.iter().any(|given| given.subject == leaf.subject);
             let about_dates = matches!(error, Error::CertExpired { .. } | Error::CertNotValidYet { .. });
-            // As long as nothing speaks for it, its dates and flags are of no interest.
+            // Its dates and flags matter only once it is trusted.
             if !(another && about_dates) {
                 return CertificateProblem::SelfSigned { another };
             }
@@ -97,7 +97,7 @@ impl<'a> Context<'a> {
     fn unknown_issuer(&self) -> CertificateProblem {
         let Some(leaf) = self.leaf else { return CertificateProblem::Unreadable };
         let mut top = leaf;
-        // Each step uses another certificate, or the chain is a circle.
+        // Bounded, because certificates that name each other as issuers would never end.
         for _ in 0..=self.chain.len() {
             match self.chain.iter().find(|cert| cert.subject == top.issuer) {
                 Some(next) if !top.is_self_issued() => top = next,
@@ -121,7 +121,7 @@ impl<'a> Context<'a> {
         match authority.and_then(|cert| cert.rsa_bits.map(|bits| (cert, bits))) {
             // The library does not tell a short key from a wrong one.
             Some((cert, bits)) => {
-                CertificateProblem::ShortKey { whose: Named::Authority(shown(&cert.subject)), bits }
+                CertificateProblem::ShortKey { whose: Whose::Authority(shown(&cert.subject)), bits }
             }
             None => CertificateProblem::OtherKey { issuer: self.issuer() },
         }
@@ -131,8 +131,8 @@ impl<'a> Context<'a> {
         let is_weak = |cert: &Details| cert.signed_with.contains("SHA-1") || cert.signed_with.contains("MD");
         let whose = self.whose(is_weak);
         let cert = match &whose {
-            Named::Server => self.leaf,
-            Named::Authority(_) => self.chain.iter().find(|cert| is_weak(cert)),
+            Whose::Server => self.leaf,
+            Whose::Authority(_) => self.chain.iter().find(|cert| is_weak(cert)),
         };
         let algorithm =
             cert.map_or_else(|| "an unknown algorithm".to_owned(), |cert| cert.signed_with.clone());
@@ -140,12 +140,12 @@ impl<'a> Context<'a> {
     }
 
     /// The certificate of the chain that this is true of, the server's own if it is none.
-    fn whose(&self, is: impl Fn(&Details) -> bool) -> Named {
+    fn whose(&self, is: impl Fn(&Details) -> bool) -> Whose {
         if self.leaf.is_some_and(&is) {
-            return Named::Server;
+            return Whose::Server;
         }
         let authority = self.chain.iter().find(|cert| is(cert));
-        authority.map_or(Named::Server, |cert| Named::Authority(shown(&cert.subject)))
+        authority.map_or(Whose::Server, |cert| Whose::Authority(shown(&cert.subject)))
     }
 
     fn issuer(&self) -> String {

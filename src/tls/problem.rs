@@ -8,7 +8,7 @@ use std::fmt;
 
 /// One certificate of those that a server presented.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Named {
+pub enum Whose {
     /// The server's own.
     Server,
     /// That of an authority between the server's and a trusted one, by its subject.
@@ -21,19 +21,19 @@ pub enum Named {
 /// [`next_step`](Self::next_step) for what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateProblem {
-    /// Its time is over.
+    /// Its validity has ended.
     #[error("{whose}expired on {}", date(*.not_after))]
     Expired {
         /// Which certificate.
-        whose: Named,
+        whose: Whose,
         /// The end of its validity.
         not_after: UnixTime,
     },
-    /// Its time has not come.
+    /// Its validity has not begun.
     #[error("{whose}is not valid before {}, and it is {} by the operator's clock", date(*.not_before), date(*.now))]
     NotYetValid {
         /// Which certificate.
-        whose: Named,
+        whose: Whose,
         /// The beginning of its validity.
         not_before: UnixTime,
         /// The time at the operator.
@@ -55,7 +55,7 @@ pub enum CertificateProblem {
         /// The common name of its subject, which is not a list of host names.
         common_name: Option<String>,
     },
-    /// Fingerprints or certificates were given, and it is none of them.
+    /// Fingerprints or server certificates were given, and it is none of them.
     #[error("is not one of those that are accepted ({})", list(.accepted))]
     NotPinned {
         /// Fingerprints of those that are.
@@ -111,7 +111,7 @@ pub enum CertificateProblem {
     #[error("{whose}was signed with {algorithm}, which is not accepted")]
     WeakSignature {
         /// Which certificate.
-        whose: Named,
+        whose: Whose,
         /// Name or number of the algorithm.
         algorithm: String,
     },
@@ -119,7 +119,7 @@ pub enum CertificateProblem {
     #[error("{whose}has an RSA key of {bits} bits, and 2048 are needed")]
     ShortKey {
         /// Which certificate.
-        whose: Named,
+        whose: Whose,
         /// Its length.
         bits: usize,
     },
@@ -216,7 +216,7 @@ pub struct Rejected {
 }
 
 /// What goes in front of a fact about a certificate, in a sentence about the server's own.
-impl fmt::Display for Named {
+impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server => Ok(()),

@@ -4,7 +4,7 @@ use super::certificate::Details;
 use super::classify::Context;
 use super::fingerprint::Fingerprint;
 use super::presented::Presented;
-use super::problem::{CertificateProblem, Named};
+use super::problem::{CertificateProblem, Whose};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use std::collections::BTreeSet;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
@@ -15,90 +15,95 @@ pub(super) const SHORTEST_RSA: usize = 2048;
 /// What certificates of servers are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// Fingerprints of server certificates. One of these is accepted whatever its names, dates and
-    /// issuer are: the server that has the key is the one that was meant, as with SSH host keys
-    /// and RFC 7671 (DANE-EE).
+    /// Fingerprints of server certificates. Names, dates and issuer of such a certificate are not
+    /// checked: the fingerprint identifies the server, as an SSH host key does (RFC 7671, section
+    /// 5.1 has the same rule for DANE-EE).
     pub fingerprints: BTreeSet<Fingerprint>,
     /// Certificates out of `ca.crt`: authorities, whose signature counts, and server certificates
     /// themselves, which are compared byte by byte. Names and dates are checked in both cases.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// What about those for which nothing of that speaks.
-    pub rule: Rule,
+    /// What is done with any other certificate.
+    pub policy: Policy,
 }
 
-/// What is done with a certificate that neither fingerprints nor certificates speak for.
+/// What is done with a certificate that is trusted neither by its fingerprint nor by the given
+/// certificates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Rule {
+pub enum Policy {
     /// It is refused.
     #[default]
     Pinned,
-    /// It is accepted if nothing is pinned yet. The caller records its fingerprint.
-    FirstUse,
+    /// It is accepted while no fingerprint and no certificate is given. The caller records its
+    /// fingerprint and gives it from then on.
+    TrustOnFirstUse,
     /// It is accepted if an authority that the operator's system trusts has signed it.
     System,
 }
 
 /// Why a certificate is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ground {
+pub enum TrustedBy {
     /// Its fingerprint was given.
     Fingerprint,
     /// The certificate itself was given.
-    Given,
+    Certificate,
     /// A trusted authority issued it.
     Authority,
-    /// Nothing was known. To be recorded.
+    /// It is the first one seen. The caller records its fingerprint.
     FirstUse,
 }
 
 impl Trust {
-    /// Decides about a certificate. `system` are the authorities of the operator's system, which
-    /// count under [`Rule::System`] only; `algorithms` are those that may have signed.
+    /// Verifies a certificate. `system` holds the authorities of the operator's system, which are
+    /// used under [`Policy::System`] only; `algorithms` are the accepted signature algorithms.
     ///
-    /// That the server has the certificate's key is for the handshake to show.
+    /// Whether the server has the certificate's private key is verified by the handshake, not here.
     ///
     /// # Errors
     /// Why it is not trusted.
-    pub fn judge(
+    pub fn verify(
         &self,
         presented: Presented<'_>,
         system: &[TrustAnchor<'static>],
         algorithms: &[&dyn SignatureVerificationAlgorithm],
         now: UnixTime,
-    ) -> Result<Ground, CertificateProblem> {
+    ) -> Result<TrustedBy, CertificateProblem> {
         let details = Details::of(presented.leaf);
         if let Some(bits) = details.as_ref().and_then(|d| d.rsa_bits).filter(|bits| *bits < SHORTEST_RSA) {
-            return Err(CertificateProblem::ShortKey { whose: Named::Server, bits });
+            return Err(CertificateProblem::ShortKey { whose: Whose::Server, bits });
         }
         let context = Context::new(presented, details.as_ref(), &self.certificates, now);
         if self.fingerprints.contains(&Fingerprint::of(presented.leaf)) {
-            return Ok(Ground::Fingerprint);
+            return Ok(TrustedBy::Fingerprint);
         }
         if self.certificates.iter().any(|given| given == presented.leaf) {
             let details = details.as_ref().ok_or(CertificateProblem::Unreadable)?;
-            return check_given(presented, details, &context, now).map(|()| Ground::Given);
+            return check_given(presented, details, &context, now).map(|()| TrustedBy::Certificate);
         }
-        if self.rule == Rule::FirstUse && self.fingerprints.is_empty() && self.certificates.is_empty() {
-            return Ok(Ground::FirstUse);
+        if self.policy == Policy::TrustOnFirstUse
+            && self.fingerprints.is_empty()
+            && self.certificates.is_empty()
+        {
+            return Ok(TrustedBy::FirstUse);
         }
         let mut anchors = self.authorities();
-        if self.rule == Rule::System {
+        if self.policy == Policy::System {
             anchors.extend_from_slice(system);
         }
         match check_chain(presented, &context, &anchors, algorithms, now) {
-            Ok(()) => Ok(Ground::Authority),
+            Ok(()) => Ok(TrustedBy::Authority),
             Err(problem) => Err(self.refusal(problem, anchors.is_empty())),
         }
     }
 
-    /// The given certificates whose signature counts. A server certificate that was given speaks
-    /// for itself only: its key must not make certificates for others.
+    /// The given certificates that may issue others. A given server certificate is trusted for
+    /// itself only: whoever has its key must not be able to make certificates for other servers.
     fn authorities(&self) -> Vec<TrustAnchor<'_>> {
         self.certificates.iter().filter_map(authority).collect()
     }
 
-    /// The problem as the user has to see it: where nothing speaks for a certificate, what would
-    /// depends on what was given.
+    /// Replaces "unknown issuer" by what the user can act on: which certificates are accepted, or
+    /// that none is.
     fn refusal(&self, problem: CertificateProblem, no_authority: bool) -> CertificateProblem {
         let another = problem == CertificateProblem::SelfSigned { another: true };
         let is_unknown = matches!(
@@ -141,10 +146,10 @@ fn check_given(
 ) -> Result<(), CertificateProblem> {
     let Details { not_before, not_after, .. } = *details;
     if now < not_before {
-        return Err(CertificateProblem::NotYetValid { whose: Named::Server, not_before, now });
+        return Err(CertificateProblem::NotYetValid { whose: Whose::Server, not_before, now });
     }
     if not_after < now {
-        return Err(CertificateProblem::Expired { whose: Named::Server, not_after });
+        return Err(CertificateProblem::Expired { whose: Whose::Server, not_after });
     }
     if details.names.is_some() {
         let leaf = EndEntityCert::try_from(presented.leaf).map_err(|error| context.problem(error))?;

@@ -4,7 +4,7 @@ use super::certificate::Details;
 use super::fingerprint::Fingerprint;
 use super::presented::Presented;
 use super::problem::Rejected;
-use super::trust::{Ground, Rule, Trust, authority};
+use super::trust::{Policy, Trust, TrustedBy, authority};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
@@ -50,18 +50,18 @@ pub struct Verifier {
     trust: Trust,
     system: Vec<TrustAnchor<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
-    accepted: Mutex<Option<(Fingerprint, Ground)>>,
+    accepted: Mutex<Option<(Fingerprint, TrustedBy)>>,
 }
 
 impl Verifier {
     fn new(trust: Trust, provider: &CryptoProvider) -> Self {
-        let system = if trust.rule == Rule::System { system_authorities() } else { Vec::new() };
+        let system = if trust.policy == Policy::System { system_authorities() } else { Vec::new() };
         let algorithms = provider.signature_verification_algorithms;
         Self { trust, system, algorithms, accepted: Mutex::default() }
     }
 
     /// The fingerprint of the certificate that was accepted last, and why it was.
-    pub fn accepted(&self) -> Option<(Fingerprint, Ground)> {
+    pub fn accepted(&self) -> Option<(Fingerprint, TrustedBy)> {
         *self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -77,9 +77,10 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let presented = Presented { leaf, chain, server };
         let fingerprint = Fingerprint::of(leaf);
-        match self.trust.judge(presented, &self.system, self.algorithms.all, now) {
-            Ok(ground) => {
-                *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some((fingerprint, ground));
+        match self.trust.verify(presented, &self.system, self.algorithms.all, now) {
+            Ok(trusted_by) => {
+                *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((fingerprint, trusted_by));
                 Ok(ServerCertVerified::assertion())
             }
             Err(problem) => {

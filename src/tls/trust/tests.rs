@@ -11,29 +11,29 @@ fn self_signed(name: &str) -> CertificateDer<'static> {
     CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap().der().clone()
 }
 
-fn judge(
+fn verify(
     trust: &Trust,
     leaf: &CertificateDer<'_>,
     chain: &[CertificateDer<'_>],
-) -> Result<Ground, CertificateProblem> {
+) -> Result<TrustedBy, CertificateProblem> {
     let server = ServerName::try_from("bmc.example.net").unwrap();
     let presented = Presented { leaf, chain, server: &server };
     let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    trust.judge(presented, &[], algorithms, UnixTime::now())
+    trust.verify(presented, &[], algorithms, UnixTime::now())
 }
 
 /// Whoever comes in between at the second contact is taken for the device.
 #[test]
 fn the_first_certificate_is_accepted_only_while_nothing_is_known() {
     let (first, second) = (self_signed("anything"), self_signed("anything"));
-    let mut trust = Trust { rule: Rule::FirstUse, ..Trust::default() };
-    assert_eq!(judge(&trust, &first, &[]), Ok(Ground::FirstUse));
+    let mut trust = Trust { policy: Policy::TrustOnFirstUse, ..Trust::default() };
+    assert_eq!(verify(&trust, &first, &[]), Ok(TrustedBy::FirstUse));
     trust.fingerprints.insert(Fingerprint::of(&first));
-    assert_eq!(judge(&trust, &first, &[]), Ok(Ground::Fingerprint));
+    assert_eq!(verify(&trust, &first, &[]), Ok(TrustedBy::Fingerprint));
     let accepted = vec![Fingerprint::of(&first)];
-    assert_eq!(judge(&trust, &second, &[]), Err(CertificateProblem::NotPinned { accepted }));
-    let given = Trust { certificates: vec![first], rule: Rule::FirstUse, ..Trust::default() };
-    assert!(judge(&given, &second, &[]).is_err());
+    assert_eq!(verify(&trust, &second, &[]), Err(CertificateProblem::NotPinned { accepted }));
+    let given = Trust { certificates: vec![first], policy: Policy::TrustOnFirstUse, ..Trust::default() };
+    assert!(verify(&given, &second, &[]).is_err());
 }
 
 /// A certificate that the system's authorities would vouch for replaces the one that was pinned.
@@ -47,10 +47,10 @@ fn the_authorities_of_the_system_count_under_their_rule_only() {
     let presented = Presented { leaf: leaf.der(), chain: &[], server: &server };
     let system = [anchor_from_trusted_cert(issuer.der()).unwrap().to_owned()];
     let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    let judge =
-        |rule| Trust { rule, ..Trust::default() }.judge(presented, &system, algorithms, UnixTime::now());
-    assert_eq!(judge(Rule::System), Ok(Ground::Authority));
-    assert_eq!(judge(Rule::Pinned), Err(CertificateProblem::NothingTrusted));
+    let verify =
+        |policy| Trust { policy, ..Trust::default() }.verify(presented, &system, algorithms, UnixTime::now());
+    assert_eq!(verify(Policy::System), Ok(TrustedBy::Authority));
+    assert_eq!(verify(Policy::Pinned), Err(CertificateProblem::NothingTrusted));
 }
 
 /// The dates of an authority in the middle are taken for those of the server.
@@ -64,9 +64,9 @@ fn the_certificate_whose_time_is_over_is_named() {
     let leaf =
         CertificateParams::new(["bmc.example.net".to_owned()]).unwrap().signed_by(&key, &middle).unwrap();
     let trust = Trust { certificates: vec![root.der().clone()], ..Trust::default() };
-    let problem = judge(&trust, leaf.der(), &[middle.der().clone()]).unwrap_err();
+    let problem = verify(&trust, leaf.der(), &[middle.der().clone()]).unwrap_err();
     assert!(
-        matches!(&problem, CertificateProblem::Expired { whose: Named::Authority(name), .. } if name == "CN=middle"),
+        matches!(&problem, CertificateProblem::Expired { whose: Whose::Authority(name), .. } if name == "CN=middle"),
         "{problem}"
     );
     assert!(
@@ -82,13 +82,13 @@ fn what_a_server_says_is_shown_in_bounds() {
     let root = authority("root\nReason: all is well");
     let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &root).unwrap();
     let trust = Trust { certificates: vec![root.der().clone()], ..Trust::default() };
-    let wrong_name = judge(&trust, leaf.der(), &[]).unwrap_err().to_string();
+    let wrong_name = verify(&trust, leaf.der(), &[]).unwrap_err().to_string();
     assert!(wrong_name.contains("…") && wrong_name.len() < 300, "{wrong_name}");
     let trust = Trust {
         certificates: vec![self_signed("other"), authority("other").der().clone()],
         ..Trust::default()
     };
-    let unknown = judge(&trust, leaf.der(), &[]).unwrap_err().to_string();
+    let unknown = verify(&trust, leaf.der(), &[]).unwrap_err().to_string();
     assert!(unknown.contains("all is well") && !unknown.contains('\n'), "{unknown}");
 }
 

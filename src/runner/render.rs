@@ -130,3 +130,6 @@ fn step(view: &View, phase: &Phase) -> String {
         Phase::Ended(_) => "Done".into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ impl Session<'_> {
             if let Some(incompatible) = self.engine_api.incompatible() {
                 // An engine that calls must not be answered: each answer prolongs its lease.
                 drop(calls.take());
-                machine = self.outlast(machine, &deployed, &incompatible).await?;
+                machine = Box::pin(self.outlast(machine, &deployed, &incompatible)).await?;
                 calls = self.register_callback();
                 deployed = self.deploy(&machine).await?;
                 continue;
@@ -130,7 +130,7 @@ impl Session<'_> {
         let limit = Duration::from_secs(self.job.wait_seconds);
         let (begun, mut waiting) = (Instant::now(), None);
         loop {
-            let (failure, holder) = match self.try_deploy(machine).await {
+            let (failure, holder) = match Box::pin(self.try_deploy(machine)).await {
                 Ok(deployed) => return Ok(deployed),
                 Err(NotDeployed::Failed(failure)) => return Err(failure),
                 Err(NotDeployed::Busy { failure, holder }) => (failure, holder),
@@ -147,15 +147,15 @@ impl Session<'_> {
             tracing::info!(reason = %failure.reason, "{}; it is waited for", failure.message);
             let gone = self.until_gone(machine, holder.map(|holder| holder.pid));
             let mut stop = self.stop.clone();
-            self.shown(waiting.clone(), async {
+            let over = Box::pin(async {
                 tokio::select! {
                     gone = gone => gone,
                     // What is to be done then is decided by the next try.
                     () = tokio::time::sleep(rest) => Ok(()),
                     Ok(_) = stop.wait_for(|stop| *stop) => Ok(()),
                 }
-            })
-            .await?;
+            });
+            self.shown(waiting.clone(), over).await?;
         }
     }
 
@@ -238,7 +238,7 @@ impl Session<'_> {
         machine.connection.close().await;
         let what = format!("{} to answer again", self.job.node);
         let waiting = Waiting::new(Reason::ConnectionLost, what, "the machine", RECONNECT_TIMEOUT);
-        Box::pin(self.shown(waiting, self.call_back())).await
+        self.shown(waiting, Box::pin(self.call_back())).await
     }
 
     async fn call_back(&self) -> Result<(Option<Machine>, Deployed), Failure> {

@@ -11,6 +11,9 @@ use farrier_update::Reason;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// What an engine is called in the list of processes.
+const ENGINE: &str = "farrier-engine";
+
 /// How much longer than its lease an engine takes to leave at most.
 const LEAVING: Duration = Duration::from_secs(30);
 
@@ -41,7 +44,7 @@ impl Session<'_> {
         }
         tracing::info!(theirs = ?peer.digest, ours = own, "the engine is of another build, and ours takes its place");
         self.replacing.store(true, Ordering::Relaxed);
-        let replaced = self.replace(own).await;
+        let replaced = Box::pin(self.replace(own)).await;
         self.replacing.store(false, Ordering::Relaxed);
         replaced
     }
@@ -73,16 +76,16 @@ impl Session<'_> {
         let failure = Failure::new(
             Reason::EngineIncompatible,
             format!(
-                "{node}: {incompatible}; it finishes the component that it is at, begins no other after {} min without an operator, and removes itself; that is waited for, for {minutes} min at most, and then this operator goes on with an engine of its own",
+                "{node}: {incompatible}; the engine finishes the component that it is installing and removes itself after {} min without an operator; this is waited for, for {minutes} min at most, and then the update continues with an engine of this operator",
                 self.job.lease_seconds.div_ceil(60)
             ),
         );
         tracing::warn!(reason = %failure.reason, "{}", failure.message);
         let what = format!("an engine of another version to leave {node} ({incompatible})");
         let mut waiting = Waiting::new(Reason::EngineIncompatible, what, "another engine", limit);
-        waiting.holder = Some(farrier_protocol::Holder { pid: deployed.pid, name: String::new() });
+        waiting.holder = Some(farrier_protocol::Holder { pid: deployed.pid, name: ENGINE.into() });
         let until = Instant::now() + limit;
-        let gone = self.shown(waiting, self.until_left(machine, deployed.pid, until));
+        let gone = self.shown(waiting, Box::pin(self.until_left(machine, deployed.pid, until)));
         let mut stop = self.stop.clone();
         tokio::select! {
             gone = gone => gone?.ok_or(failure),

@@ -23,29 +23,31 @@ impl<'a> Told<'a> {
     /// the machine was lost or its engine's lease ended.
     pub(super) fn conclude(&self, item: &PlanItem, after: Option<&Reading>) -> ComponentResult {
         let name = &item.component.name;
-        let is_up_to_date = matches!(item.action, Action::UpToDate { .. });
-        match self.installed_before(item).filter(|_| is_up_to_date) {
+        match self.installed_before(item) {
             Some((item, step)) => conclude(&item, Some(&step), after),
             None => conclude(item, self.steps.get(name), after),
         }
     }
 
-    /// The item as an earlier attempt had planned it, with what came of its installer.
+    /// An item that is up to date, as an earlier attempt had planned it, with what came of its
+    /// installer. `None`: it is to be installed now, or was not installed before.
     fn installed_before(&self, item: &PlanItem) -> Option<(PlanItem, StepRecord)> {
+        if !matches!(item.action, Action::UpToDate { .. }) {
+            return None;
+        }
         let name = &item.component.name;
-        let series = self.events.iter().rev().find_map(|event| {
-            if let EventBody::StepStarted { task, component, .. } = &event.body
-                && component == name
-            {
-                return task.strip_suffix("-apply");
-            }
-            None
+        let mut bodies = self.events.iter().rev().map(|event| &event.body);
+        let series = bodies.find_map(|body| {
+            let EventBody::StepStarted { task, component, .. } = body else { return None };
+            task.strip_suffix("-apply").filter(|_| component == name)
         })?;
         let step = step_records(&format!("{series}-apply"), self.events).remove(name)?;
-        let surveys = self.events.iter().cloned();
-        let last = surveys.rev().find_map(|event| match_survey(event, &format!("{series}-survey")));
-        let readings = last?.1;
-        let before = readings.get(name)?.clone();
+        let survey = format!("{series}-survey");
+        let before = bodies.find_map(|body| {
+            let EventBody::SurveyDone { task, readings, .. } = body else { return None };
+            let mut readings = readings.iter().filter(|(component, _)| *task == survey && component == name);
+            readings.next().map(|(_, reading)| reading.clone())
+        })?;
         let from = match &before {
             Reading::Present { version, .. } | Reading::Broken { version, .. } => Some(version.clone()),
             Reading::Absent | Reading::Unreadable { .. } | Reading::Unknown => None,

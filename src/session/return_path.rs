@@ -225,7 +225,7 @@ impl Session<'_> {
                 Ok(stream)
             } else {
                 let call = tokio::time::timeout(patience, calls.next_stream());
-                self.shown(self.next_call(patience), call).await
+                self.shown(self.next_call(patience), Box::pin(call)).await
             };
             let Ok(mut stream) = stream else { return Err(self.no_call(patience)) };
             let from = stream.source().ip().to_canonical();

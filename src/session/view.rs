@@ -3,7 +3,7 @@
 use super::Waiting;
 use crate::failure::Failure;
 use farrier_protocol::{Facts, Package};
-use farrier_update::{ComponentResult, NodePlan};
+use farrier_update::{ComponentResult, Millis, NodePlan};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub struct View {
     pub waiting: Option<Waiting>,
     /// What the engine waits for, as it has said.
     pub engine_waiting: Option<Waiting>,
+    /// When the task that the engine has now is given up.
+    pub task_until: Option<Millis>,
     /// Signed in.
     pub authenticated: bool,
     /// From here on something of ours may be on the machine.

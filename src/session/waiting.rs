@@ -35,8 +35,9 @@ impl Waiting {
         Self { reason, what: what.into(), short: short.to_owned(), holder: None, since, until }
     }
 
-    /// What an engine has reported.
-    pub(super) fn of_engine(wait: &Wait, peer: Option<&Peer>) -> Self {
+    /// What an engine has reported. A wait that the engine does not give up by itself ends with its
+    /// task, at `limit`.
+    pub(super) fn of_engine(wait: &Wait, peer: Option<&Peer>, limit: Option<Millis>) -> Self {
         let (reason, what, short) = match &wait.what {
             WaitFor::PackageLock { path } => {
                 (Reason::PackageManagerBusy, format!("the lock {path}"), "the package manager")
@@ -72,7 +73,19 @@ impl Waiting {
             short: name.unwrap_or_else(|| short.to_owned()),
             holder: wait.holder.clone(),
             since: ours(wait.since, ahead),
-            until: wait.until.map(|until| ours(until, ahead)),
+            until: wait.until.map(|until| ours(until, ahead)).or(limit),
+        }
+    }
+
+    /// An installer that has exceeded its timeout and may not be interrupted.
+    pub(super) fn overdue(component: &str, at: u64, peer: Option<&Peer>, limit: Option<Millis>) -> Self {
+        Self {
+            reason: Reason::InstallerOverdue,
+            what: format!("the installer of {component}, which may not be interrupted"),
+            short: "an installer".into(),
+            holder: None,
+            since: ours(at, peer.map_or(0, |peer| peer.ahead)),
+            until: limit,
         }
     }
 
@@ -95,7 +108,7 @@ fn clock_time(at: Millis) -> String {
     jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default()
 }
 
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
@@ -124,7 +137,7 @@ mod tests {
             until: Some(now - hour + 60_000),
         };
         let peer = Peer { digest: None, ahead: -3_600_000 };
-        let shown = Waiting::of_engine(&wait, Some(&peer));
+        let shown = Waiting::of_engine(&wait, Some(&peer), Some(Millis(now)));
         assert_eq!((shown.since, shown.until), (Millis(now), Some(Millis(now + 60_000))));
         assert_eq!((shown.reason, shown.short.as_str()), (Reason::PackageManagerBusy, "apt-get"));
         let text = shown.as_text();
@@ -132,6 +145,9 @@ mod tests {
             text.starts_with("waiting for the lock /var/lib/dpkg/lock (apt-get, process 714) since "),
             "{text}"
         );
+        let limit = Some(Millis(now + hour));
+        let endless = Waiting::of_engine(&Wait { until: None, ..wait }, Some(&peer), limit);
+        assert_eq!(endless.until, limit, "the limit of the task");
     }
 
     /// A status with a time that cannot be written would never be written.

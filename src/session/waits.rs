@@ -2,7 +2,7 @@
 
 use super::waiting::Waiting;
 use super::{Session, View};
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -11,9 +11,13 @@ use tokio::sync::watch;
 const UNSHOWN: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
-    /// Waits for something, and shows it for as long as that takes.
-    pub(super) async fn shown<T>(&self, waiting: Waiting, something: impl Future<Output = T>) -> T {
-        let mut something = pin!(something);
+    /// Waits for something, and shows it for as long as that takes. It is boxed by the caller: what is
+    /// rarely waited for is no part of what each attempt holds in memory.
+    pub(super) async fn shown<T>(
+        &self,
+        waiting: Waiting,
+        mut something: Pin<Box<impl Future<Output = T>>>,
+    ) -> T {
         let _shown = tokio::select! {
             biased;
             done = &mut something => return done,

@@ -1,7 +1,7 @@
 //! The tasks of one attempt, in order.
 
 use super::limits::{self, Limit};
-use super::{End, Goal, ReturnPath, Session, Step, Survey, Waiting, record};
+use super::{End, Goal, ReturnPath, Session, Step, Survey, Waiting, record, waiting};
 use crate::engine_api::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
@@ -167,12 +167,24 @@ impl Session<'_> {
             self.ensure_own_engine(&task).await?;
         }
         let limit = limits::of(&task.work, &self.engine_api.events_after(0), &self.job.components);
+        self.until(limit);
         let performed = self.engine_api.perform(task);
         let ended = limits::within(limit, &self.stop, performed).await;
         match ended.ok_or_else(|| self.stalled(name, limit))? {
             TaskEnd::Done => Ok(()),
             TaskEnd::Failed { code, component, message } => Err(self.task_failed(code, &component, &message)),
         }
+    }
+
+    /// The task that is given now has this limit.
+    fn until(&self, limit: Limit) {
+        let until = waiting::now().after(limit.at_most);
+        self.view.send_modify(|v| {
+            v.task_until = Some(until);
+            if let Some(waiting) = &mut v.engine_waiting {
+                waiting.until = waiting.until.or(Some(until));
+            }
+        });
     }
 
     /// The id of a task, which says which work is the same. Only when the engine's journal is known.
@@ -260,16 +272,21 @@ impl Session<'_> {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
             match event.body {
-                EventBody::StepStarted { task, component, .. } if task == apply => {
+                // What is heard anew, by an operator that takes over, may be over.
+                EventBody::StepStarted { task, component, .. } if task == apply && !v.applied => {
                     v.step = Step::Applying { component };
                 }
                 EventBody::PayloadVerified { task, .. } if task == apply => v.payloads_verified += 1,
                 EventBody::StepOverdue { task, component, ended: false } if task == apply => {
-                    v.overdue = Some(component);
+                    let waiting = Waiting::overdue(&component, event.at, peer.as_ref(), v.task_until);
+                    (v.overdue, v.engine_waiting) = (Some(component), Some(waiting));
                 }
-                EventBody::StepFinished { task, .. } if task == apply => v.overdue = None,
+                EventBody::StepFinished { task, .. } if task == apply => {
+                    (v.overdue, v.engine_waiting) = (None, None);
+                }
                 EventBody::Waiting { wait } => {
-                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, peer.as_ref()));
+                    let until = v.task_until;
+                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, peer.as_ref(), until));
                 }
                 _ => {}
             }

@@ -36,7 +36,5 @@ mod patience;
 mod ports;
 mod replicas;
 mod steering;
-#[path = "/tmp/trial.rs"]
-mod trial;
 mod versions;
 mod waits;

@@ -87,6 +87,10 @@ fn an_overdue_installer_that_is_not_interruptible_is_left_to_finish() {
             .node_until("db", "the installer to be overdue", |u| u.reason("Applied") == "InstallerOverdue")
             .await;
         assert_eq!(update.state("Applied"), "Unknown");
+        let waiting = update.status.clone().expect("a status").waiting.expect("a wait");
+        assert_eq!(waiting.reason, "InstallerOverdue");
+        let hours = waiting.until.expect("an end").0.duration_since(waiting.since.0).as_hours();
+        assert!((6..8).contains(&hours), "{hours} h");
         assert!(update.condition("Applied").message.contains("slow"), "{}", update.words("Applied"));
         assert_eq!(db.file("/etc/slow.version"), None, "it is still at work");
         run.succeeds().await;

@@ -182,7 +182,8 @@ reasons! {
     SuPasswordRejected: Lasting,
     /// su does not work for the account; the message repeats its words.
     SuFailed: Lasting,
-    /// There is not enough room on the machine; the message says where and how much. Make room.
+    /// There is not enough room on the machine; the message says where and how much. It is waited for a while:
+    /// make room.
     DiskFull: Passing,
     /// No directory was found that can be written. Check that `/var` and `/tmp` are not mounted read-only.
     NoWritableDirectory: Lasting,
@@ -202,7 +203,7 @@ reasons! {
     /// The engine on the machine is of a version that this operator cannot talk to. It finishes the component
     /// that it is at and removes itself; the message says until when. Wait, or end the older run.
     EngineIncompatible: Passing,
-    /// Another run works on the machine. Farrier tries again when that is over.
+    /// Another run works on the machine. It is waited for, and tried again after that; the message names it.
     MachineBusy: Passing,
 
     // Payloads.
@@ -227,7 +228,8 @@ reasons! {
 
     // Installing.
 
-    /// Somebody else used the machine's package manager for too long. Farrier tries again.
+    /// Somebody else uses the machine's package manager; the message names the process. It is waited for, and
+    /// tried again after that.
     PackageManagerBusy: Passing,
     /// The machine lacks the program that installs such components. Limit the component by `appliesTo`.
     InstallerMissing: Lasting,

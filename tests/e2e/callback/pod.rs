@@ -146,19 +146,19 @@ fn objects_of_a_dead_operator_are_removed_by_the_next_one() {
 fn a_run_waits_for_ports_and_continues_when_some_are_free() {
     e2e("exhausted", async |site| {
         site.operator.kill();
-        as_pod(site, "64321+2");
+        as_pod(site, "64341+2");
         site.operator.start();
-        let foreign = TcpListener::bind("[::]:64321").expect("a free port");
+        let foreign = TcpListener::bind("[::]:64341").expect("a free port");
         site.machine("db").label("rack", "r1").up().await;
         site.machine("other").label("rack", "r2").up().await;
         site.baseline("spring", &[site.slow(4), bmc_tool("3.1")]).await;
         let mut spec = calling("spring");
-        merge(&mut spec, json!({"callback": {"httpPort": 64321, "httpsPort": 64322}}));
+        merge(&mut spec, json!({"callback": {"httpPort": 64341, "httpsPort": 64342}}));
         merge(&mut spec, json!({"selector": {"matchLabels": {"rack": "r1"}}}));
         let run = site.run("r1", spec).await;
         let told = run.until("the reason", |run| run.reason("Progressing") == "PortsExhausted").await;
         assert_eq!((told.state("Exposed"), told.reason("Exposed")), ("False", "PortsExhausted"));
-        assert!(told.words("Exposed").contains("64321"), "{}", told.words("Exposed"));
+        assert!(told.words("Exposed").contains("64341"), "{}", told.words("Exposed"));
         // While another run does all of its work, hardly any status of this run is written.
         let mut spec = to("spring");
         merge(&mut spec, json!({"selector": {"matchLabels": {"rack": "r2"}}}));

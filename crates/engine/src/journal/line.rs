@@ -1,7 +1,7 @@
 //! One line of a journal, read by the engine that takes it over.
 //!
-//! Read are only the parts that [`super::SessionState`] is made of: the line itself goes to the runner as it
-//! is. A parser of everything that an event may be would be 40 KB more to send to every machine.
+//! Only the parts that [`super::SessionState`] is made of are read: the line itself goes to the runner as it
+//! is. A parser of everything that an event may be would add 40 KB to what is sent to every machine.
 
 use farrier_protocol::{EventBody, Lease, StepExit, StepLimit, Wait, WaitFor};
 use serde::Deserialize;

@@ -1,6 +1,6 @@
 //! The engine is killed at every point of an Apply, and started again.
 
-use crate::machine::{Machine, engine_digest, is_alive, until};
+use crate::machine::{Machine, RUN, engine_digest, is_alive, until};
 use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
 use farrier_protocol::{EventBody, FailureCode, LaunchReport, StepExit};
@@ -221,6 +221,35 @@ sandboxed! {
         let swept = machine.sweep();
         assert_eq!(String::from_utf8(swept.stdout).unwrap(), "[]\n");
         until("the engine's end", || !is_alive(machine.pid));
+        machine.assert_clean();
+    }
+}
+
+/// What an engine of the previous version has written on a machine.
+const PREVIOUS: &str = include_str!("../../../protocol/tests/compat/journal-of-the-previous-version.jsonl");
+
+sandboxed! {
+    /// An engine that was killed is followed by one of a later version, if the operator was upgraded
+    /// meanwhile. It must not run anything again, and must say all that the journal says.
+    fn the_journal_of_an_engine_of_the_previous_version_is_taken_over() {
+        let machine = Machine::new("s1").deploy();
+        let mut lines: Vec<&str> = PREVIOUS.lines().collect();
+        let started = lines.iter().position(|line| line.contains("stepStarted")).unwrap();
+        // The second step is under way, and its installer died with the machine.
+        let begun = started + lines[started + 1..].iter().position(|line| line.contains("stepStarted")).unwrap() + 1;
+        lines.truncate(begun + 1);
+        shell(&format!("mkdir -p /var/log/farrier/{RUN} && chmod 700 /var/log/farrier/{RUN}"));
+        fs::write(machine.journal_path(), lines.join("\n") + "\n").unwrap();
+        let machine = machine.started();
+        let mut runner = Runner::default();
+        runner.talk(&machine, |runner| {
+            runner.bodies().any(|body| matches!(body, EventBody::TaskDone { .. }))
+        });
+        let expected = [("slow", &StepExit::Exited { code: 0 }), ("bmc-tool", &StepExit::Interrupted)];
+        assert_eq!(runner.exits(), expected);
+        let tasks: Vec<_> = runner.hellos[0].tasks.iter().map(|task| task.id.as_str()).collect();
+        assert_eq!(tasks, ["a1-survey", "a1-apply"]);
+        runner.finish(&machine);
         machine.assert_clean();
     }
 }

@@ -145,6 +145,8 @@ sandboxed! {
         let mut connection = Connection::attach(&machine);
         over(&mut runner, &mut connection);
         drop(connection);
+        fs::write("/mnt/go", "").unwrap();
+        dpkg.wait().unwrap();
         runner.finish(&machine);
         fs::write("/mnt/go", "").unwrap();
         dpkg.wait().unwrap();

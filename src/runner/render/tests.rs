@@ -1,0 +1,80 @@
+//! What a status says of waits.
+
+use super::*;
+use crate::api::condition;
+use crate::session::{Step, Waiting};
+use farrier_protocol::Holder;
+use farrier_update::{Millis, Reason};
+
+const NOON: u64 = 1_764_417_600_000;
+
+fn waits(reason: Reason, what: &str, short: &str) -> Waiting {
+    Waiting {
+        reason,
+        what: what.into(),
+        short: short.into(),
+        holder: Some(Holder { pid: 714, name: "apt-get".into() }),
+        since: Millis(NOON),
+        until: Some(Millis(NOON + 60_000)),
+    }
+}
+
+fn rendered(view: &View, phase: &Phase) -> NodeUpdateStatus {
+    let (old, now) = (NodeUpdateStatus::default(), condition::now());
+    status(&RenderInput { old: &old, view, phase, attempt: 1, run: "r1", generation: None, now: &now })
+}
+
+fn words(status: &NodeUpdateStatus, type_: &str) -> String {
+    let condition = condition::find(&status.conditions, type_).unwrap();
+    format!("{} {}: {}", condition.status, condition.reason, condition.message)
+}
+
+/// "Applying, waiting for: the installers to run", while apt-get has the lock.
+#[test]
+fn a_wait_is_told_by_the_step_and_by_the_first_condition_that_has_not_come_true() {
+    let lock = waits(Reason::PackageManagerBusy, "the lock /var/lib/dpkg/lock", "apt-get");
+    let mut view = View {
+        step: Step::Applying { component: String::new() },
+        engine: Some("/var/lib/farrier-1".into()),
+        engine_waiting: Some(lock),
+        payloads_verified: 1,
+        ..View::default()
+    };
+    let told = "waiting for the lock /var/lib/dpkg/lock (apt-get, process 714) since 2025-11-29T12:00:00Z, until 2025-11-29T12:01:00Z at most";
+    let shown = rendered(&view, &Phase::Working);
+    assert_eq!(shown.step.as_deref(), Some("Applying (waits for apt-get)"));
+    assert_eq!(words(&shown, "Applied"), format!("Unknown PackageManagerBusy: {told}"));
+    assert_eq!(words(&shown, "Succeeded"), format!("Unknown InProgress: Applying: {told}"));
+    assert!(words(&shown, "Verified").contains("the second inventory"));
+    let waiting = shown.waiting.unwrap();
+    assert_eq!(
+        (waiting.reason.as_str(), waiting.what.as_str()),
+        ("PackageManagerBusy", "the lock /var/lib/dpkg/lock")
+    );
+    assert_eq!(waiting.holder, Some(crate::api::node_update::Holder { pid: 714, name: "apt-get".into() }));
+    assert_eq!(waiting.until.unwrap().0.duration_since(waiting.since.0).as_secs(), 60);
+
+    // Nobody knows any more what an engine waits for that cannot be heard.
+    view.waiting = Some(waits(Reason::ConnectionLost, "db to answer again", "the machine"));
+    let shown = rendered(&view, &Phase::Working);
+    assert_eq!(shown.step.as_deref(), Some("Applying (waits for the machine)"));
+    assert_eq!(shown.waiting.unwrap().reason, "ConnectionLost");
+
+    for phase in [Phase::Planned, Phase::Ended(End::Cancelled)] {
+        assert_eq!(rendered(&view, &phase).waiting, None);
+    }
+}
+
+/// Room for the payloads, and another engine, are waited for before an installer is due.
+#[test]
+fn a_wait_before_the_installers_is_told_where_it_holds_things_up() {
+    let waiting = Some(waits(Reason::MachineBusy, "another engine to leave db", "another engine"));
+    let shown = rendered(&View { step: Step::Deploying, waiting, ..View::default() }, &Phase::Working);
+    assert!(words(&shown, "EngineDeployed").starts_with("Unknown MachineBusy: waiting for another engine"));
+    assert!(words(&shown, "Applied").starts_with("Unknown InProgress: waiting for: the installers"));
+    let engine_waiting = Some(waits(Reason::DiskFull, "room", "room"));
+    let engine = Some("/var/lib/farrier-1".into());
+    let shown = rendered(&View { engine_waiting, engine, ..View::default() }, &Phase::Working);
+    assert!(words(&shown, "PayloadVerified").starts_with("Unknown DiskFull: waiting for room"));
+    assert!(words(&shown, "Applied").starts_with("Unknown InProgress: waiting for: the installers"));
+}

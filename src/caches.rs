@@ -210,7 +210,7 @@ where
                 Ok(Event::Init) => {}
                 Err(error) => {
                     interruptions.count([kind::<K>()]);
-                    tracing::warn!(kind = %K::kind(&()), error = %crate::failure::chain(&error), "a watch was interrupted and is taken up again");
+                    tracing::warn!(kind = %K::kind(&()), error = %crate::failure::chain(&error), "a watch was interrupted and is being restarted");
                 }
             }
         }

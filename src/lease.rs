@@ -303,10 +303,10 @@ impl LeaseManager {
         match tokio::time::timeout(self.terms.attempt_limit(), released).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(lease = %self.claim.name, error = %chain(&error), "a Lease could not be let go; it ends by itself");
+                tracing::warn!(lease = %self.claim.name, error = %chain(&error), "a Lease could not be released; it expires by itself");
             }
             Err(_) => {
-                tracing::warn!(lease = %self.claim.name, "a Lease could not be let go in time; it ends by itself");
+                tracing::warn!(lease = %self.claim.name, "a Lease could not be released in time; it expires by itself");
             }
         }
     }
@@ -324,7 +324,7 @@ impl LeaseManager {
         match state {
             LeaseState::Held => tracing::info!(lease = %self.claim.name, "the Lease is ours"),
             LeaseState::Other { holder } => {
-                tracing::info!(lease = %self.claim.name, %holder, "the Lease is somebody else's");
+                tracing::info!(lease = %self.claim.name, %holder, "another process holds the Lease");
             }
         }
     }

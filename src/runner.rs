@@ -140,7 +140,7 @@ pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(St
                 Note::Run { uid, update, is_there } => {
                     tasks.asked.remove(&uid);
                     if !is_there {
-                        tracing::warn!(update = %update, "its UpdateRun is gone: nothing is begun for it any more, and what is on its machine is taken back");
+                        tracing::warn!(update = %update, "its UpdateRun is gone: no new work is started, and its machine is cleaned");
                         tasks.orphans.insert(uid);
                         caches.updates.get(&update).into_iter().filter(|_| holding).for_each(|u| tasks.consider(&u));
                     }

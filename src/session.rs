@@ -153,8 +153,8 @@ impl Session<'_> {
                 return;
             }
             Some(Ok(found)) => (found.clone(), format!("{} is still there", found.join(", "))),
-            Some(Err(failure)) => (Vec::new(), format!("and the last look failed: {}", failure.message)),
-            None => (Vec::new(), "and the last look did not end".to_owned()),
+            Some(Err(failure)) => (Vec::new(), format!("the last check failed: {}", failure.message)),
+            None => (Vec::new(), "the last check did not end".to_owned()),
         };
         let why = worked.as_ref().err().map(|failure| format!(" ({})", failure.message)).unwrap_or_default();
         self.view.send_modify(|v| {
@@ -163,13 +163,13 @@ impl Session<'_> {
             v.clean = Some(Err(Failure::new(
                 Reason::CleanupFailed,
                 format!(
-                    "the engine on {node} has not taken everything back, {seen}; an engine that works does so by itself after {minutes} min of silence, else remove it by hand, or look at who else is root there{why}"
+                    "the engine on {node} has not removed everything: {seen}; a running engine removes it after {minutes} min without contact, otherwise remove it by hand, and find out who else works as root there{why}"
                 ),
             )));
         });
     }
 
-    /// The engine is out of reach. It takes everything back by itself when its lease ends.
+    /// The engine is out of reach. It removes everything when its lease expires.
     fn given_up(&self, failure: Failure) -> End {
         if self.view.borrow().engine.is_some() {
             let node = &self.job.node;
@@ -177,7 +177,7 @@ impl Session<'_> {
             self.view.send_modify(|v| {
                 v.clean = Some(Err(Failure::new(
                     Reason::CleanupPending,
-                    format!("{node} is out of reach; its engine takes everything back by itself within {minutes} min of silence"),
+                    format!("{node} cannot be reached; its engine removes everything after {minutes} min without contact"),
                 )));
             });
         }
@@ -219,7 +219,7 @@ impl Session<'_> {
             Err(failure) => Err(Failure::new(
                 Reason::CleanupFailed,
                 format!(
-                    "the engine took everything back, but the last look at {node} failed: {}",
+                    "the engine has removed everything, but the last check of {node} failed: {}",
                     failure.message
                 ),
             )),

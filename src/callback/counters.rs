@@ -92,7 +92,7 @@ impl Cause {
             Self::TooMany => "too many connections at once",
             Self::Path => "a path or request that is not offered",
             Self::Request => "an engine with the right certificate that asks what no engine of ours does",
-            Self::Silent => "the other side went away without a word",
+            Self::Silent => "the peer closed the connection without sending anything",
         }
     }
 }

@@ -69,6 +69,6 @@ async fn tell(context: &Context, update: &NodeUpdate, before: &str) {
     let node = &update.spec.node_ref.name;
     context.metrics.hand_overs.count([]);
     tracing::warn!(%node, run = %update.spec.run_ref.name, from = before, to = %now, "handed to another runner");
-    let words = format!("{node}: runner {before} does not answer; {now} goes on where it was");
+    let words = format!("{node}: runner {before} does not answer; {now} continues its work");
     context.events.warning(&update.object_ref(&()), Reason::RunnerLost, Action::HandOver, &words).await;
 }

@@ -114,7 +114,7 @@ impl Exposer {
             return Ok(());
         }
         Err(ExposeError::Words(format!(
-            "{kind} {}/{name} is changed by somebody ({}) as often as it is put right; find out who does that, an admission policy perhaps, and leave objects with the label {LABEL_RUN_UID} out of it",
+            "{kind} {}/{name} is changed by something else ({}) as often as the operator restores it; find out what changes it, for example an admission policy, and exclude objects with the label {LABEL_RUN_UID}",
             self.site.namespace,
             fields.join(", ")
         )))
@@ -122,7 +122,7 @@ impl Exposer {
 
     /// Publishes an event that tells the user about a foreign change.
     pub(super) async fn tell(&self, run: &UpdateRun, what: &str) {
-        let note = format!("{what}, and is put right; it is the operator's, and goes with the run");
+        let note = format!("{what}, and is restored; the operator owns it and deletes it with the run");
         tracing::warn!(run = %run.name_any(), "{note}");
         self.events.warning(&run.object_ref(&()), Reason::ExposureRestored, Action::Restore, &note).await;
     }

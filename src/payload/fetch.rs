@@ -159,7 +159,7 @@ fn cut_off(source: &Source, written: u64, announced: Option<u64>, error: &reqwes
     Failure::new(
         Reason::PayloadTruncated,
         format!(
-            "{} broke off after {written}{of} bytes (component {}: {}); it is tried again where retries are left",
+            "{} was interrupted after {written}{of} bytes (component {}: {}); it is tried again where retries are left",
             source.url,
             source.component,
             chain(&error.without_url_ref())

@@ -66,7 +66,7 @@ impl Context {
         Failure::new(
             Reason::CleanupPending,
             format!(
-                "nobody can sign in to {node} to clean it: {missing}. An engine that is there, and what it has brought, stay until {until} at the latest, when its lease of {} s without contact ends: then it takes everything back by itself, after the installer that is at work if there is one",
+                "no account can sign in to {node} to clean it: {missing}. An engine on the machine, and its files, stay until {until} at the latest: when its lease of {} s without contact expires, it removes everything, after a running installer has finished",
                 self.lease_seconds
             ),
         )

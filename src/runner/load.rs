@@ -109,7 +109,7 @@ impl Context {
         ask(&format!("ManagedNode {name}"), find).await?.ok_or_else(|| {
             Failure::new(
                 Reason::NodeNotFound,
-                format!("ManagedNode {name} is gone; make it again, or delete the run. An engine that is still there takes everything back by itself"),
+                format!("ManagedNode {name} is gone; make it again, or delete the run. An engine that is still there removes everything when its lease expires"),
             )
         })
     }

@@ -171,7 +171,7 @@ impl UpdateWorker<'_> {
         if let Ok(job) = &loaded
             && self.has_new_credentials(&end, &job.credentials).await
         {
-            tracing::info!("the Secret was changed meanwhile; the attempt goes on with what is in it now");
+            tracing::info!("the Secret has changed; the attempt continues with its current content");
             return Next::Attempt { number, goal, touched: touched || self.view.deploying };
         }
         self.after(end, number, touched, loaded.ok()).await
@@ -241,7 +241,7 @@ impl UpdateWorker<'_> {
         }
         End::Failed(Failure::new(
             Reason::CleanupPending,
-            "deleted with the annotation farrier.dev/abandon: the machine was not cleaned by the operator; its engine takes everything back by itself when its lease ends",
+            "deleted with the annotation farrier.dev/abandon: the machine was not cleaned by the operator; its engine removes everything when its lease expires",
         ))
     }
 

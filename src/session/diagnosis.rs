@@ -50,15 +50,15 @@ fn elsewhere(result: DialOutcome) -> (Reason, &'static str) {
     match result {
         DialOutcome::TimedOut => (
             Reason::CallbackTimedOut,
-            "a firewall drops it, most likely the machine's own for outgoing connections, one on the way, or that of the operator's host for incoming ones; let it pass (`farrier ports` prints the rules)",
+            "a firewall drops it, most likely the machine's own for outgoing connections, one on the network path, or that of the operator's host for incoming ones; let it pass (`farrier ports` prints the rules)",
         ),
         DialOutcome::Refused => (
             Reason::CallbackRejected,
-            "the callback server listens, so that a firewall refuses in its place, the machine's own, one on the way, or that of the operator's host for incoming connections, or another host has this address; let it pass (`farrier ports` prints the rules), or set spec.callbackAddress",
+            "the callback server listens, so that a firewall refuses in its place, the machine's own, one on the network path, or that of the operator's host for incoming connections, or another host has this address; let it pass (`farrier ports` prints the rules), or set spec.callbackAddress",
         ),
         DialOutcome::Prohibited => (
             Reason::CallbackRejected,
-            "a firewall or router refuses it, the machine's own, one on the way, or that of the operator's host for incoming connections, or nobody has this address; let it pass (`farrier ports` prints the rules), or correct spec.callbackAddress",
+            "a firewall or router refuses it, the machine's own, one on the network path, or that of the operator's host for incoming connections, or no host has this address; let it pass (`farrier ports` prints the rules), or correct spec.callbackAddress",
         ),
         DialOutcome::NoRoute => {
             (Reason::CallbackNoRoute, "give the machine a route there, or set spec.callbackAddress")
@@ -86,7 +86,7 @@ fn turned_away(attempts: &FailedDials<'_>, dial: &Dial) -> (Reason, String) {
     let seen_as_it_is = |from: &IpAddr| unknown_sources.contains(from) || unknown_sources.is_empty();
     if let Some(from) = unlisted.filter(seen_as_it_is) {
         let next = format!(
-            "{node} calls from {from}, which is not in its spec.addresses ({listed}), and the callback server lets nobody else in; add {from} to spec.addresses, or have the machine call from an address that is there{}",
+            "{node} calls from {from}, which is not in its spec.addresses ({listed}), and the callback server accepts no other address; add {from} to spec.addresses, or have the machine call from an address that is there{}",
             temporary(from, own)
         );
         return (Reason::CallbackSourceNotListed, next);
@@ -108,7 +108,7 @@ fn turned_away(attempts: &FailedDials<'_>, dial: &Dial) -> (Reason, String) {
         [seen] => (
             Reason::CallbackSourceNotListed,
             format!(
-                "{node} calls{from}, and probably arrives as {seen}, which the callback server turned away meanwhile and which is not in its spec.addresses ({listed}): then addresses are translated in between (NAT); if {seen} is this machine or the gateway before it, add {seen} to spec.addresses, or let the calls pass untranslated; if it is somebody else, look for a firewall or proxy in between"
+                "{node} calls{from}, and probably arrives as {seen}, which the callback server has rejected and which is not in its spec.addresses ({listed}): then addresses are translated in between (NAT); if {seen} is this machine or the gateway before it, add {seen} to spec.addresses, or let the calls pass untranslated; if it is somebody else, look for a firewall or proxy in between"
             ),
         ),
         [_, _, ..] => (
@@ -159,7 +159,7 @@ fn in_words(dial: &Dial) -> String {
         DialOutcome::Connected => "answers, and no call came".to_owned(),
         DialOutcome::TimedOut => "no answer".to_owned(),
         DialOutcome::Refused => "refused".to_owned(),
-        DialOutcome::Prohibited => "rejected on the way".to_owned(),
+        DialOutcome::Prohibited => "rejected by a firewall or router".to_owned(),
         DialOutcome::NoRoute => "no route".to_owned(),
         DialOutcome::Closed => "accepted and closed again at once".to_owned(),
         DialOutcome::Silent => "accepted, and then nothing came".to_owned(),

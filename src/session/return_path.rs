@@ -240,7 +240,7 @@ impl Session<'_> {
             tokio::select! {
                 () = stream.ended() => {}
                 () = self.addresses_changed() => {
-                    tracing::info!("the callback server has other addresses, and the engine is told");
+                    tracing::info!("the callback server has new addresses; the engine is told");
                     return Ok(());
                 }
             }
@@ -320,7 +320,7 @@ impl Session<'_> {
         let failure = Failure::new(
             Reason::CallbackUntrusted,
             format!(
-                "somebody else answered the engine on {} at {} and was not talked to: {}; find out who has that address",
+                "the engine on {} reached another server than the operator at {} and sent it nothing: {}; find out which host has that address",
                 self.job.node, dial.address, dial.message
             ),
         );

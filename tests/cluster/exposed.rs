@@ -213,7 +213,7 @@ async fn an_object_that_is_changed_after_each_repair_is_left_alone_for_a_while_a
         let runs = [Arc::new(stage.run.clone())];
         let seen = stage.exposer.observe(&stage.run, &runs, &stage.machines, Millis(0));
         let words = format!("{seen:?}");
-        assert!(words.contains("as often as it is put right") && words.contains(&name), "{words}");
+        assert!(words.contains("as often as the operator restores it") && words.contains(&name), "{words}");
     })
     .await;
 }

@@ -109,8 +109,7 @@ fn what_stays_on_a_machine_that_nobody_can_sign_in_to_is_told_with_its_end() {
         force_away(site, &run).await;
         site.operator.start();
         goes(site).await;
-        let left =
-            "CleanupPending NodeUpdate/r1-db: nobody can sign in to db to clean it: ManagedNode db is gone";
+        let left = "CleanupPending NodeUpdate/r1-db: no account can sign in to db to clean it: ManagedNode db is gone";
         site.told(left).await;
         let events = site.events().await;
         let told = events.iter().find(|event| event.starts_with(left)).expect("the event");

@@ -28,9 +28,7 @@ impl WorkDir {
             return Err(format!("{shown} is not a directory"));
         }
         if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
-            return Err(format!(
-                "{shown} is not root's alone: it must be owned by root and writable by nobody else"
-            ));
+            return Err(format!("{shown} must be owned by root and writable by root only"));
         }
         Ok(place)
     }

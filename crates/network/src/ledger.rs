@@ -141,7 +141,7 @@ pub enum Refusal {
     },
     /// No free port is left.
     #[error(
-        "on {host} nothing that fits is left of the ports {first} to {last}: {by_runs} are had by runs, {by_others} by others"
+        "on {host} no free pair is left among the ports {first} to {last}: {by_runs} are allocated to runs, {by_others} are used by others"
     )]
     Exhausted {
         /// The host.

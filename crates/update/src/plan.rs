@@ -237,7 +237,7 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
         Some(Reading::Broken { version, .. }) => install(&version),
         Some(Reading::Unreadable { detail }) => unreadable(name, &detail),
         Some(Reading::Unknown) => unreadable(name, LATER_READING),
-        None => unreadable(name, "it was not looked for"),
+        None => unreadable(name, "it was not read"),
     }
 }
 

@@ -220,7 +220,7 @@ fn disagreement(kind: MachineType) -> Option<String> {
     let listed = |generation| seed_needs(kind, generation, Phase::Inventory).is_ok();
     let (one, other) = (ports(older), ports(newer));
     (listed(older) && listed(newer) && one != other).then(|| {
-        format!("{kind}: {older} has {one} on the way back and {newer} has {other}, which is followed here; --generation picks one")
+        format!("{kind}: {older} uses {one} on the return path and {newer} uses {other}, which is assumed here; --generation selects one")
     })
 }
 

@@ -64,7 +64,7 @@ async fn unbind<K: Kind>(client: &Client, namespaces: &[String]) -> Result<(), k
     for object in super::all::<K>(client, namespaces).await? {
         if publish::finalizer(client, &object, FINALIZER, false).await?.is_some() {
             let namespace = object.namespace().unwrap_or_default();
-            tracing::info!(kind = %K::kind(&()), namespace, name = %object.name_any(), "let go");
+            tracing::info!(kind = %K::kind(&()), namespace, name = %object.name_any(), "the finalizer is removed");
         }
     }
     Ok(())

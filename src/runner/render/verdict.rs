@@ -147,12 +147,12 @@ fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
             Phase::Working => Verdict::open(
                 Reason::ConnectionLost,
                 format!(
-                    "the engine's call from {from} broke off; the next one is waited for, then the machine is looked for by SSH; what is being installed goes on meanwhile"
+                    "the engine's connection from {from} was lost; Farrier waits for the next one, then connects by SSH; installers go on meanwhile"
                 ),
             ),
             Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => Verdict::no(
                 Reason::ConnectionLost,
-                format!("the engine's call from {from} broke off, and no other one came"),
+                format!("the engine's connection from {from} was lost, and no other one came"),
             ),
         }),
         ReturnPath::Blocked { failure, fallback: true } => Some(Verdict::no(
@@ -206,7 +206,7 @@ fn applied(view: &View, phase: &Phase) -> Verdict {
     if view.applied {
         return Verdict::yes(
             Reason::Applied,
-            "the installers have run; what came of it stands under components",
+            "the installers have run; the results are in status.components",
         );
     }
     let what = "the installers to run";
@@ -248,12 +248,11 @@ fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
         Some(Err(failure)) => Verdict::no(failure.reason, failure.message.clone()),
         None if view.deploying && matches!(phase, Phase::Ended(_) | Phase::Retrying { .. }) => Verdict::no(
             Reason::CleanupPending,
-            "the machine was lost before anybody could look again; an engine that is there takes everything back by itself when its lease ends",
+            "the connection to the machine was lost before it could be checked; an engine that is still there removes everything when its lease expires",
         ),
-        None if view.deploying => Verdict::open(
-            Reason::CleanupPending,
-            "the engine is on the machine; it takes everything back at the end",
-        ),
+        None if view.deploying => {
+            Verdict::open(Reason::CleanupPending, "the engine is on the machine; it is removed at the end")
+        }
         None => not_looked(phase, old),
     }
 }
@@ -268,7 +267,7 @@ fn not_looked(phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
         (Phase::Working, None) => Verdict::open(Reason::InProgress, "nothing is on the machine yet"),
         (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), Some(_)) => Verdict::no(
             Reason::CleanupPending,
-            "the engine may still be on the machine; it takes everything back by itself when its lease ends",
+            "the engine may still be on the machine; it removes everything when its lease expires",
         ),
         (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), None) => {
             let words = was.filter(|was| was.status == "True").map(|was| was.message.clone());

@@ -132,7 +132,7 @@ fn a_host_that_takes_over_the_operators_address_learns_nothing_and_is_reported()
                 "{came}"
             );
         }
-        site.told("CallbackUntrusted NodeUpdate/r1-db: somebody else answered the engine on db at 10.77.0.1")
+        site.told("CallbackUntrusted NodeUpdate/r1-db: the engine on db reached another server than the operator at 10.77.0.1")
             .await;
         db.let_go().await;
         run.succeeds().await;

@@ -116,7 +116,7 @@ const EXPECTED: &[super::Said] = &[
         &["component digest", "https://", "sha256:", "nothing was installed"],
     ),
     said("filedigest", Reason::PayloadDigestMismatch, &["component filedigest", "file:///filedigest.sh"]),
-    said("cut", Reason::PayloadTruncated, &["component cut", "https://", "broke off"]),
+    said("cut", Reason::PayloadTruncated, &["component cut", "https://", "was interrupted"]),
     said("shortfile", Reason::PayloadTruncated, &["component shortfile", "bytes", "check the file"]),
     said("longfile", Reason::PayloadSizeMismatch, &["component longfile", "5 bytes", "correct size"]),
     said("missing", Reason::PayloadNotFound, &["component missing", "404", "correct payload.url"]),

@@ -109,7 +109,7 @@ fn a_block_gives_only_the_ports_that_it_has() {
         let second = site.run("second", asks("m-002", 64761, 64762, "Next")).await;
         let told = second.until("the reason", |run| run.reason("Exposed") == "PortsExhausted").await;
         let words = told.words("Exposed");
-        assert!(words.contains("64761 to 64763: 2 are had by runs, 0 by others"), "{words}");
+        assert!(words.contains("64761 to 64763: 2 are allocated to runs, 0 are used by others"), "{words}");
         machines[0].let_go().await;
         first.succeeds().await;
         second.succeeds().await;

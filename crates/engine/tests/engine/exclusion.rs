@@ -133,7 +133,7 @@ sandboxed! {
         shell("chmod 777 /mnt/farrier-1");
         let (code, message) = failure(machine.launch());
         assert_eq!(code, LaunchError::Other);
-        assert!(message.contains("not root's alone"), "{message}");
+        assert!(message.contains("writable by root only"), "{message}");
     }
 }
 

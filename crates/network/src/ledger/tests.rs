@@ -111,7 +111,7 @@ fn a_full_block_is_named() {
     let refused = &allocate(&request, &claims, &conflicts).refused["r0"];
     assert_eq!(
         refused.to_string(),
-        "on h0 nothing that fits is left of the ports 63001 to 63016: 4 are had by runs, 11 by others"
+        "on h0 no free pair is left among the ports 63001 to 63016: 4 are allocated to runs, 11 are used by others"
     );
 }
 

@@ -103,7 +103,7 @@ impl PathState {
     fn blocker(&self) -> Option<WaitingOn> {
         let (reason, message, until) = match self {
             Self::Free | Self::Open { .. } => return None,
-            Self::Closed => (Reason::Exposing, "the ways to it are about to be opened", None),
+            Self::Closed => (Reason::Exposing, "the network paths to it are about to be opened", None),
             Self::Closing { message } => (Reason::Exposing, message.as_str(), None),
             Self::Opening { reason, message, until }
             | Self::Stuck { reason, message, until }

@@ -88,7 +88,7 @@ fn nobody(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Deci
 fn absent(observed: &Observed, fleet: &Fleet<'_>, reason: Reason, what: &str, next: &str) -> Decision {
     let arrivals = &observed.arrivals;
     if let Some(until) = arrivals.open_until(observed.now) {
-        let message = format!("{what}; the run goes on as soon as that changes, and waits until {until}");
+        let message = format!("{what}; the run continues as soon as that changes, and waits until {until}");
         let state = State::Waiting { reason, message };
         return conclude(observed, fleet, Vec::new(), Vec::new(), &state).no_later_than(until);
     }

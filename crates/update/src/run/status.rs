@@ -79,7 +79,7 @@ fn failing(fleet: &Fleet<'_>) -> Vec<Failing> {
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => Some(Failing {
                 node: node.clone(),
                 reason: Reason::NodeNotFound,
-                message: format!("ManagedNode {node} was deleted before its turn came"),
+                message: format!("ManagedNode {node} was deleted before work on it started"),
             }),
             NodeProgress::Done(NodeEnd::Succeeded | NodeEnd::Cancelled)
             | NodeProgress::Active(_)

@@ -113,7 +113,7 @@ fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeN
     for (&node, progress) in &fleet.nodes {
         let intent = Intent::Cancel;
         let mut waits =
-            waiting_on(Reason::Cancelling, "what is in progress ends, and everything is taken back");
+            waiting_on(Reason::Cancelling, "components in progress finish, and machines are cleaned");
         match progress {
             NodeProgress::Done(_) | NodeProgress::Idle { planned: false, blocker: _ } => continue,
             // Its creation may still be on the way from an earlier leader: it is created before that

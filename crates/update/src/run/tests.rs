@@ -190,7 +190,7 @@ fn a_baseline_that_goes_is_waited_for_and_an_invalid_one_ends_the_run() {
     assert_eq!((effects(&decision).as_str(), end(&decision)), ("", None));
     assert_eq!(
         decision.status.succeeded.message,
-        "baseline spring-2026 does not exist; the run goes on when it is created"
+        "baseline spring-2026 does not exist; the run continues when it is created"
     );
     seen.run.targets_recorded = false;
     seen.baseline = BaselineFacts::Invalid { message: "spec.components: …".to_owned() };

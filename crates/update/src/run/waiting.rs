@@ -28,7 +28,7 @@ pub(super) fn brake(observed: &Observed) -> Option<(Reason, String)> {
     }
     match &observed.baseline {
         BaselineFacts::Missing { name } => {
-            let message = format!("baseline {name} does not exist; the run goes on when it is created");
+            let message = format!("baseline {name} does not exist; the run continues when it is created");
             Some((Reason::BaselineNotFound, message))
         }
         BaselineFacts::Invalid { message } => Some((Reason::BaselineInvalid, message.clone())),
@@ -42,7 +42,7 @@ pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn 
         return missing;
     }
     if update.intent == Intent::Cancel {
-        return waiting_on(Reason::Cancelling, "what is in progress ends, and everything is taken back");
+        return waiting_on(Reason::Cancelling, "components in progress finish, and machines are cleaned");
     }
     match &update.phase {
         UpdatePhase::Pending => waiting_on(Reason::WaitingForRunner, "waits for a runner to take it"),
@@ -59,7 +59,7 @@ pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn 
             waiting_on(Reason::WaitingForRunner, "waits for a runner to carry out its plan")
         }
         // Not in flight; said here so that the match is complete.
-        UpdatePhase::Done(_) => waiting_on(Reason::InProgress, "is at its end"),
+        UpdatePhase::Done(_) => waiting_on(Reason::InProgress, "has ended"),
     }
 }
 

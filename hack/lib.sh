@@ -46,8 +46,30 @@ need_go() {
     die "$(go version) cannot build ${1#"$ROOT/"}: $problem. Next: install Go $wanted or later (https://go.dev/doc/install)."
 }
 
+# available_mib: memory that can be had without swapping.
+available_mib() { awk '/^MemAvailable:/ { print int($2 / 1024) }' /proc/meminfo; }
+
+# go_build DIR ARG…: `go build` in the module in DIR; what comes of it depends on the sources alone.
+# All executables are stripped, so that compilers need not write debug information at all. Where
+# there is memory for two compilers and a linker of 3 GiB each they do not collect garbage. Both
+# together save a fifth of the processor time; where Go's cache is of other flags, it begins anew.
+go_build() {
+  local collect=()
+  [ "$(available_mib)" -lt 10240 ] || collect=(GOGC=off GOMEMLIMIT=3GiB)
+  (cd "$1" && shift && env CGO_ENABLED=0 GOWORK=off GOFLAGS='-mod=readonly -buildvcs=false' "${collect[@]}" \
+    go build -trimpath -gcflags=all=-dwarf=false "$@")
+}
+
 # target_dir: where cargo puts what it builds.
 target_dir() { echo "${CARGO_TARGET_DIR:-$ROOT/target}"; }
+
+# dist_dir PROFILE: where hack/build leaves what it makes, by the profile it was built with.
+dist_dir() {
+  case $1 in
+    release) echo "$(target_dir)/dist" ;;
+    *) echo "$(target_dir)/dist-$1" ;;
+  esac
+}
 
 # ensure_packages PKG…: installs the Debian packages that are missing. Services that
 # the packages bring are kept from starting: the lab runs its own.

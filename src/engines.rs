@@ -8,19 +8,34 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// How much of an engine is read at once, in bytes: large enough that system calls do not count.
+const PIECE: usize = 64 * 1024;
 
 /// One engine binary.
 #[derive(Clone)]
 pub struct Engine {
     /// `sha256:` and the digest of the uncompressed binary.
     pub digest: String,
-    /// The uncompressed binary.
-    pub raw: Bytes,
     /// The binary compressed with gzip, sent to machines that have gzip.
     pub gzip: Bytes,
+}
+
+impl Engine {
+    /// The binary as it is, for machines without gzip. It is not kept: few machines need it, and it
+    /// would be two thirds of the memory that an engine takes.
+    ///
+    /// # Errors
+    /// If it cannot be decompressed; it could when the operator started.
+    pub fn raw(&self) -> std::io::Result<Bytes> {
+        let mut raw = Vec::new();
+        GzDecoder::new(&*self.gzip).read_to_end(&mut raw)?;
+        Ok(raw.into())
+    }
 }
 
 /// All engines, by machine architecture as `uname -m` prints it.
@@ -89,28 +104,36 @@ impl Engines {
 }
 
 fn read(path: &Path) -> std::io::Result<Engine> {
-    let raw = std::fs::read(path)?;
-    let digest = format!("sha256:{}", hex(&Sha256::digest(&raw)));
+    let digest = digest_of(File::open(path)?)?;
     let mut packed = path.as_os_str().to_owned();
     packed.push(".gz");
     // The build takes its time to compress well, so its file is smaller than what is made here. It
     // may be left over from another build.
     let gzip = match std::fs::read(&packed) {
-        Ok(gzip) if unpacks_to(&gzip, &raw) => gzip,
-        Ok(_) | Err(_) => {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(&raw)?;
-            encoder.finish()?
-        }
+        Ok(gzip) if digest_of(GzDecoder::new(&*gzip)).is_ok_and(|unpacked| unpacked == digest) => gzip,
+        Ok(_) | Err(_) => compress(File::open(path)?)?,
     };
-    Ok(Engine { digest, gzip: gzip.into(), raw: raw.into() })
+    Ok(Engine { digest, gzip: gzip.into() })
 }
 
-fn unpacks_to(gzip: &[u8], raw: &[u8]) -> bool {
-    let mut unpacked = Vec::with_capacity(raw.len());
-    // One byte more than expected shows that it is another file.
-    let limit = raw.len() as u64 + 1;
-    GzDecoder::new(gzip).take(limit).read_to_end(&mut unpacked).is_ok() && unpacked == raw
+/// The digest of a binary, as engines and machines give it.
+fn digest_of(mut binary: impl Read) -> std::io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        let length = binary.read(&mut piece)?;
+        let Some(read) = piece.get(..length).filter(|read| !read.is_empty()) else { break };
+        digest.update(read);
+    }
+    Ok(format!("sha256:{}", hex(&digest.finalize())))
+}
+
+fn compress(mut binary: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    std::io::copy(&mut binary, &mut encoder)?;
+    let mut gzip = encoder.finish()?;
+    gzip.shrink_to_fit();
+    Ok(gzip)
 }
 
 /// Formats bytes as lower-case hexadecimal digits.
@@ -126,6 +149,7 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
@@ -139,7 +163,8 @@ mod tests {
     fn the_compressed_file_beside_an_engine_is_used_if_it_is_that_engine() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("farrier-engine-x86_64-linux");
-        let engine = b"engine ".repeat(1000);
+        // More than one piece.
+        let engine = b"engine ".repeat(20_000);
         std::fs::write(&file, &engine).unwrap();
         for (packed, is_used) in [
             (gzip(&engine), true),
@@ -151,7 +176,8 @@ mod tests {
             let loaded = Engines::load(dir.path()).unwrap();
             assert_eq!(loaded.architectures(), ["x86_64"]);
             let loaded = loaded.for_machine("db", "Linux", "x86_64").unwrap();
-            assert!(unpacks_to(&loaded.gzip, &engine));
+            assert_eq!(loaded.raw().unwrap(), engine);
+            assert_eq!(loaded.digest, format!("sha256:{}", hex(&Sha256::digest(&engine))));
             assert_eq!(loaded.gzip == packed, is_used);
         }
     }

@@ -6,6 +6,7 @@
 
 use super::script::{END, program};
 use super::{Launch, Machine, PLACES, Probe, directory};
+use crate::engines::Engine;
 use crate::failure::Failure;
 use crate::ssh::{Output, Running};
 use bytes::Bytes;
@@ -86,8 +87,9 @@ impl Machine {
         let work = async {
             let mut shell = self.root_shell(launch.privilege, launch.credentials, probe.uid).await?;
             begins();
-            let payload = if probe.gzip { launch.engine.gzip.clone() } else { launch.engine.raw.clone() };
-            shell.send(deploy_program(PLACES, &self.id, launch, probe)).await?;
+            let payload =
+                if probe.gzip { launch.engine.gzip.clone() } else { self.uncompressed(launch.engine)? };
+            shell.send(deploy_program(PLACES, &self.id, launch, probe, payload.len())).await?;
             answer(&mut shell, payload, launch.callback).await?;
             shell.end_input().await;
             Ok(shell.so_far().stdout.clone())
@@ -104,6 +106,16 @@ impl Machine {
         })?;
         let deployed = self.read_report(&printed)?;
         Ok(Deployed { calls_back: launch.callback.is_some(), ..deployed })
+    }
+
+    fn uncompressed(&self, engine: &Engine) -> Result<Bytes, Failure> {
+        engine.raw().map_err(|error| {
+            let node = &self.connection.node;
+            Failure::new(
+                Reason::InternalError,
+                format!("the engine for {node} cannot be decompressed: {error}"),
+            )
+        })
     }
 
     fn read_report(&self, printed: &str) -> Result<Deployed, NotDeployed> {
@@ -159,10 +171,15 @@ impl Machine {
 }
 
 /// The program that brings and launches the engine. Cut off at any point it removes what it made.
-pub(super) fn deploy_program(places: &[&str], id: &str, launch: &Launch<'_>, probe: &Probe) -> Bytes {
+pub(super) fn deploy_program(
+    places: &[&str],
+    id: &str,
+    launch: &Launch<'_>,
+    probe: &Probe,
+    length: usize,
+) -> Bytes {
     let Launch { engine, session, run, lease_seconds, callback, .. } = launch;
     let yes = |is: bool| if is { "yes" } else { "no" };
-    let length = if probe.gzip { engine.gzip.len() } else { engine.raw.len() };
     let (uid, lease) = (probe.uid.to_string(), lease_seconds.to_string());
     let mut options =
         vec!["--session", session, "--run", run, "--peer-uid", &uid, "--digest", &engine.digest];

@@ -2,6 +2,7 @@
 
 use crate::command::{self, Errors, TOOL};
 use std::path::Path;
+use std::sync::OnceLock;
 
 const DPKG_FORMAT: &str =
     "${Package}\\t${Version}\\t${Architecture}\\t${db:Status-Status}\\t${db:Status-Eflag}\\n";
@@ -100,9 +101,15 @@ fn has_content(path: &Path) -> bool {
 /// Whether rpm has a database. Where it is a guest, as on Debian, only rpm knows its place.
 fn has_rpm_database() -> bool {
     let is_in = |dir: &str| RPM_DATABASES.iter().any(|name| has_content(&Path::new(dir).join(name)));
-    RPM_DIRECTORIES.into_iter().any(is_in)
-        || command::capture("rpm", &["--eval", "%{_dbpath}"], Errors::Discard, TOOL)
-            .is_ok_and(|output| is_in(output.text.trim()))
+    RPM_DIRECTORIES.into_iter().any(is_in) || rpm_directory().is_some_and(is_in)
+}
+
+/// Where rpm keeps its database by its own account. Asked once for the life of the engine: a start
+/// of rpm, which begins a shell for its macros, takes longer than a listing of all of dpkg's packages.
+fn rpm_directory() -> Option<&'static str> {
+    static DIRECTORY: OnceLock<Option<String>> = OnceLock::new();
+    let asked = || command::capture("rpm", &["--eval", "%{_dbpath}"], Errors::Discard, TOOL).ok();
+    DIRECTORY.get_or_init(|| asked().map(|output| output.text.trim().to_owned())).as_deref()
 }
 
 /// Name and architecture of `name:architecture`; no architecture if none is named.

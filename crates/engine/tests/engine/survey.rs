@@ -3,7 +3,9 @@
 use crate::machine::Machine;
 use crate::packages::{add_package, empty_database};
 use crate::runner::Runner;
+use crate::sandbox::shell;
 use farrier_protocol::{Detect, EventBody, Instance, Reading, Work};
+use std::fs;
 
 sandboxed! {
     /// Broken packages are neither there nor not there; a fleet's plan depends on it.
@@ -73,5 +75,23 @@ sandboxed! {
         // A debug build on a busy machine; a release build takes 10 ms.
         assert!(elapsed.as_millis() < 1000, "{elapsed:?}");
         runner.finish(&machine);
+    }
+}
+
+sandboxed! {
+    /// A start of rpm takes longer than all the rest of a survey, on each machine of a fleet.
+    fn rpm_is_asked_once_where_its_database_is() {
+        empty_database();
+        shell("mount -t tmpfs tmpfs /usr/local/sbin && mount -t tmpfs tmpfs /var/lib/rpm 2>/dev/null || true");
+        fs::write("/usr/local/sbin/rpm", "#!/bin/sh\necho asked >>/usr/local/sbin/asked\necho /nowhere\n").unwrap();
+        shell("chmod 755 /usr/local/sbin/rpm");
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        for task in ["survey-1", "survey-2"] {
+            runner.order(task, Work::Survey { packages: true, detect: vec![] });
+        }
+        runner.finish(&machine);
+        let surveys = runner.bodies().filter(|body| matches!(body, EventBody::SurveyDone { .. })).count();
+        assert_eq!((surveys, fs::read_to_string("/usr/local/sbin/asked").unwrap().as_str()), (2, "asked\n"));
     }
 }

@@ -53,11 +53,11 @@ impl<'a> Deployment<'a> {
             callback: self.calls_back.then_some(&callback),
         };
         let probe = Probe { uid: 1000, gzip: self.gzip, ..Probe::default() };
-        deploy_program(&self.places, "a1", &launch, &probe)
+        deploy_program(&self.places, "a1", &launch, &probe, self.payload().len())
     }
 
     fn payload(&self) -> Bytes {
-        if self.gzip { engine().gzip } else { engine().raw }
+        if self.gzip { engine().gzip } else { Bytes::from_static(ENGINE.as_bytes()) }
     }
 
     /// Brings it, and returns what was printed.
@@ -79,7 +79,7 @@ fn engine() -> Engine {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(ENGINE.as_bytes()).unwrap();
     let gzip = Bytes::from(encoder.finish().unwrap());
-    Engine { digest: "sha256:0".into(), raw: Bytes::from_static(ENGINE.as_bytes()), gzip }
+    Engine { digest: "sha256:0".into(), gzip }
 }
 
 fn credentials() -> Credentials {

@@ -77,7 +77,7 @@ impl Machine {
     ///
     /// # Errors
     /// Those of becoming root, `DiskFull`, `NoWritableDirectory`, `NoExecutableDirectory`,
-    /// `MachineBusy`, `EngineFailed`, and those of running a command.
+    /// `MachineBusy`, `EngineFailed`, `CommandTimedOut`, and those of running a command.
     pub async fn deploy(
         &self,
         launch: &Launch<'_>,
@@ -96,9 +96,9 @@ impl Machine {
         };
         let printed: String = tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
             Err(Failure::new(
-                Reason::ConnectionLost,
+                Reason::CommandTimedOut,
                 format!(
-                    "bringing the engine to {} took more than {} s; look at the line and the machine's load",
+                    "bringing the engine to {} took more than {} s; check the network's bandwidth and the machine's load",
                     self.connection.node,
                     LIMIT.as_secs()
                 ),

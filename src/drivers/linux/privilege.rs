@@ -39,7 +39,7 @@ impl Machine {
     /// # Errors
     /// `ShellUnusable`, `NotRoot`, `SudoMissing`, `SudoDenied`, `SudoPasswordRejected`,
     /// `SudoAsksAnotherPassword`, `SuPasswordRejected`, `SuFailed`, `SshTerminalRefused`,
-    /// `SecretIncomplete`, and those of running a command.
+    /// `SecretIncomplete`, `CommandTimedOut`, and those of running a command.
     pub(super) async fn root_shell(
         &self,
         privilege: Privilege,
@@ -55,17 +55,29 @@ impl Machine {
                 Privilege::Su => self.by_su(credentials).await,
             }
         };
-        tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
-            Err(Failure::new(
-                if privilege == Privilege::Su { Reason::SuFailed } else { Reason::SudoDenied },
-                format!(
-                    "{} did not let user {} become root within {} s; look at the PAM modules of sudo and su on the machine",
-                    self.connection.node,
-                    self.connection.user,
-                    LIMIT.as_secs()
-                ),
-            ))
-        })
+        let ended = tokio::time::timeout(LIMIT, work).await;
+        ended.unwrap_or_else(|_| Err(self.too_slow(if uid == 0 { Privilege::None } else { privilege })))
+    }
+
+    /// There was no shell as root within [`LIMIT`].
+    fn too_slow(&self, privilege: Privilege) -> Failure {
+        let (node, user, seconds) = (&self.connection.node, &self.connection.user, LIMIT.as_secs());
+        let reason = match privilege {
+            Privilege::None => {
+                return Failure::new(
+                    Reason::CommandTimedOut,
+                    format!(
+                        "{node} did not start a shell for user {user} within {seconds} s; check the machine's load and the login scripts of {user}"
+                    ),
+                );
+            }
+            Privilege::Sudo => Reason::SudoDenied,
+            Privilege::Su => Reason::SuFailed,
+        };
+        let message = format!(
+            "{node} did not let user {user} become root within {seconds} s; check the PAM modules of sudo and su on the machine"
+        );
+        Failure::new(reason, message)
     }
 
     async fn plain_shell(&self) -> Result<Running, Failure> {

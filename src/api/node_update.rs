@@ -91,6 +91,12 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
 
+    /// Which ports the machine needs right now: those that `farrier ports` lists for Inventory or for
+    /// Deployment. NetworkPolicies follow it. Not set before work begins and between attempts, when the
+    /// ports of Inventory are open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+
     /// What is waited for right now, if anything is: a lock that another program holds, room on a disk,
     /// another engine, the machine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,6 +160,15 @@ pub struct NodeUpdateStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// A phase of an update, which has its own port requirements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// What is installed is read.
+    Inventory,
+    /// Payloads are fetched and installed, and the result is verified.
+    Deployment,
 }
 
 /// Something that is waited for.

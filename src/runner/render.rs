@@ -8,7 +8,7 @@ pub(super) use machine::node_conditions;
 
 use crate::api::condition;
 use crate::api::managed_node::Channel;
-use crate::api::node_update::{Holder, NodeUpdateStatus, Waiting};
+use crate::api::node_update::{self, Holder, NodeUpdateStatus, Waiting};
 use crate::failure::Failure;
 use crate::session::{self, End, ReturnPath, View};
 use components::{changed, merge, planned, time};
@@ -68,6 +68,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         observed_generation: *generation,
         conditions,
         step: Some(step(view, phase)),
+        phase: node_phase(view, phase),
         waiting: waits_for(view, phase).and_then(waiting),
         changed: changed(&components, plan).or_else(|| old.changed.clone()),
         attempt: Some(*attempt),
@@ -117,6 +118,17 @@ fn waiting(waiting: &session::Waiting) -> Option<Waiting> {
         since: time(waiting.since)?,
         until: waiting.until.and_then(time),
     })
+}
+
+/// Which ports the machine needs, while an attempt is under way.
+fn node_phase(view: &View, phase: &Phase) -> Option<node_update::Phase> {
+    match phase {
+        Phase::Working => Some(match view.step.phase() {
+            farrier_network::Phase::Inventory => node_update::Phase::Inventory,
+            farrier_network::Phase::Deployment => node_update::Phase::Deployment,
+        }),
+        Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => None,
+    }
 }
 
 fn step(view: &View, phase: &Phase) -> String {

@@ -2,6 +2,7 @@
 
 use super::Waiting;
 use crate::failure::Failure;
+use farrier_network::Phase;
 use farrier_protocol::{Facts, Package};
 use farrier_update::{ComponentResult, Millis, NodePlan};
 use std::net::IpAddr;
@@ -128,6 +129,16 @@ pub enum Step {
 }
 
 impl Step {
+    /// The phase of the table of ports that this step belongs to.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Fetching | Self::Applying { .. } | Self::Verifying => Phase::Deployment,
+            Self::Awaiting | Self::Connecting | Self::Deploying | Self::Surveying | Self::CleaningUp => {
+                Phase::Inventory
+            }
+        }
+    }
+
     /// One word, or two, for a column.
     pub fn as_text(&self) -> String {
         match self {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// `rpm NAME VERSION HEADER SCRIPT`: builds `/root/NAME-VERSION.rpm`, which has a file of its own
 /// for each version, and what SCRIPT puts into `$R`.
-const RPM: &str = r#"
+const RPM: &str = r"
 rpm_package() {
   cat >/tmp/x.spec <<SPEC
 Name: $1
@@ -31,7 +31,7 @@ SPEC
   rpmbuild --quiet -bb --define '_topdir /tmp/rpm' --define '_build_id_links none' /tmp/x.spec >/dev/null 2>&1
   cp /tmp/rpm/RPMS/noarch/$1-$2-1.noarch.rpm /root/$1-$2.rpm
 }
-"#;
+";
 
 /// `deb NAME VERSION ARCHITECTURE MORE`: builds `/root/NAME-VERSION-ARCHITECTURE.deb`.
 const DEB: &str = r#"
@@ -61,13 +61,13 @@ async fn listed(site: &Site, node: &str, name: &str) -> Vec<String> {
 fn a_third_version_leaves_the_two_others_and_the_booted_kernel_stays() {
     e2e("beside", async |site| {
         let db = site.machine("db").lab(&["--flavour", "rpm"]).up().await;
-        let script = r#"
+        let script = r"
 for v in 1 2 3; do rpm_package fx $v '' ''; done
 rpm_package kernel-core 1 '' 'mkdir $R/boot; echo x >$R/boot/vmlinuz-$(uname -r)'
 rpm_package kernel-core 2 '' ''
 rpm_package successor 1 'Obsoletes: kernel-core < 2' ''
 rpm -i /root/fx-1.rpm /root/kernel-core-1.rpm; rpm -i /root/fx-2.rpm
-"#;
+";
         db.sh(&format!("{RPM}{script}")).await;
         let rpm = |name, version, file| from(site, &db, name, version, "Rpm", file);
         let (fx, kernel) = (rpm("fx", "3-1", "fx-3.rpm"), rpm("kernel-core", "2-1", "kernel-core-2.rpm"));

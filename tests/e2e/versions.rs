@@ -37,6 +37,7 @@ fn of_another_build(site: &Site) -> PathBuf {
 fn story(machine: &Machine) -> Vec<String> {
     let lines = machine.journals();
     let events = lines.lines().map(|line| serde_json::from_str::<Event>(line).expect("an event").body);
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the other kinds are not part of the story")]
     let words = events.filter_map(|body| match body {
         EventBody::LeaseTaken { lease } if lease.kind == LeaseKind::Directory => Some("engine".to_owned()),
         EventBody::SurveyDone { task, .. } | EventBody::TaskDone { task } => Some(task),
@@ -126,7 +127,7 @@ fn an_engine_of_another_build_is_given_nothing_new() {
 
 /// Speaks a protocol that we do not know, and nothing else: a program that says hello with version 9
 /// and leaves when `/run/leave` is there.
-const OF_ANOTHER_AGE: &str = r##"#!/usr/bin/perl
+const OF_ANOTHER_AGE: &str = r#"#!/usr/bin/perl
 use POSIX;
 my ($command, %option) = @ARGV;
 my $dir = $option{"--dir"};
@@ -154,7 +155,7 @@ if ($pid == 0) {
 }
 open(my $number, ">", "$dir/number"); print $number $pid; close $number;
 print "farrier-launch-1 {\"result\":\"started\",\"pid\":$pid}\n";
-"##;
+"#;
 
 /// An operator that is two versions older or newer than the engine on a machine calls it broken, again
 /// and again, and each time it prolongs its stay.

@@ -13,7 +13,7 @@ const EVERY_NAMESPACE_HAS: [&str; 2] = ["serviceaccount/default", "configmap/kub
 /// Kinds that a release or the operator creates or might create.
 const KINDS: &str = "all,serviceaccounts,secrets,configmaps,roles,rolebindings,networkpolicies,leases,poddisruptionbudgets,endpointslices,persistentvolumeclaims";
 
-/// Prints the names of Services of type LoadBalancer.
+/// Prints the names of Services of type `LoadBalancer`.
 const SERVICE_NAMES: &str = r#"jsonpath={.items[?(@.spec.type=="LoadBalancer")].metadata.name}"#;
 
 /// A release of the chart in a namespace of its own, which watches the site's namespace.
@@ -158,10 +158,10 @@ impl Release<'_> {
         output("kubectl", asked).await;
     }
 
-    /// Waits for a Service of type LoadBalancer, and assigns an address to it.
+    /// Waits for a Service of type `LoadBalancer`, and assigns an address to it.
     pub(crate) async fn balance(&self) {
         let asked = ["get", "services", "--namespace", &self.namespace, "--output", SERVICE_NAMES];
-        let name = wait::until("a Service of type LoadBalancer", wait::LIMIT, async || {
+        let name = wait::until("a Service of type `LoadBalancer`", wait::LIMIT, async || {
             let listed = output("kubectl", asked).await;
             listed.split_whitespace().next().map(str::to_owned).ok_or_else(|| "there is none".to_owned())
         })

@@ -6,6 +6,7 @@ use super::super::baseline::problems;
 use super::facts::{facts, millis, reason};
 use super::namespace;
 use crate::api::managed_node::Channel;
+use crate::api::node_update;
 use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert;
@@ -112,11 +113,12 @@ fn dependents(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> bo
     }
 }
 
-/// How far a machine is.
+/// The phase that a machine's ports are opened for.
 fn phase_of(update: Option<&NodeUpdate>) -> Phase {
-    let step = update.and_then(|u| u.status.as_ref()?.step.as_deref()).unwrap_or_default();
-    let deploys = ["Fetching", "Applying", "Verifying"].iter().any(|begins| step.starts_with(begins));
-    if deploys { Phase::Deployment } else { Phase::Inventory }
+    match update.and_then(|u| u.status.as_ref()?.phase) {
+        Some(node_update::Phase::Deployment) => Phase::Deployment,
+        Some(node_update::Phase::Inventory) | None => Phase::Inventory,
+    }
 }
 
 /// The machines of a run: those recorded, or those that the selector matches now.

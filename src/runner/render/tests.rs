@@ -29,6 +29,26 @@ fn words(status: &NodeUpdateStatus, type_: &str) -> String {
     format!("{} {}: {}", condition.status, condition.reason, condition.message)
 }
 
+/// NetworkPolicies are made from the phase: a step without the right one would close a port.
+#[test]
+fn the_phase_follows_the_step_while_an_attempt_is_under_way() {
+    use crate::api::node_update::Phase::{Deployment, Inventory};
+    let applying = Step::Applying { component: "slow".into() };
+    for (step, expected) in [
+        (Step::Connecting, Inventory),
+        (Step::Surveying, Inventory),
+        (Step::Fetching, Deployment),
+        (applying.clone(), Deployment),
+        (Step::Verifying, Deployment),
+        (Step::CleaningUp, Inventory),
+    ] {
+        let view = View { step, ..View::default() };
+        assert_eq!(rendered(&view, &Phase::Working).phase, Some(expected), "{:?}", view.step);
+    }
+    let view = View { step: applying, ..View::default() };
+    assert_eq!(rendered(&view, &Phase::Ended(End::Cancelled)).phase, None);
+}
+
 /// "Applying, waiting for: the installers to run", while apt-get has the lock.
 #[test]
 fn a_wait_is_told_by_the_step_and_by_the_first_condition_that_has_not_come_true() {

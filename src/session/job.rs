@@ -48,7 +48,7 @@ pub struct Job {
     pub force: Force,
     /// What to do about missing requirements.
     pub on_failed_dependency: FailedDependency,
-    /// How long the engine may go without contact, in seconds.
+    /// The engine's lease: how long it may run without contact, in seconds.
     pub lease_seconds: u64,
     /// How long the engine waits for others on the machine, in seconds: a locked package manager, missing
     /// disk space, another engine.

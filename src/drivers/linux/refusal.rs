@@ -27,7 +27,7 @@ enum Instead {
     Sftp,
     /// Another command, which succeeded.
     Another,
-    /// Nothing that works.
+    /// No working command.
     Nothing,
 }
 

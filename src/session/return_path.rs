@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! target ─► probe (from the machine, before deployment) ─► launch with the callback ─► connected
-//!                       │ blocked                                        │ no connection
-//!                       └────────► SSH session, and reported ◄───────────┘
+//!             │ blocked                                                                    │ no connection
+//!             └───────────────► SSH session, and reported ◄────────────────────────────────┘
 //! ```
 
 use super::callback::{CallbackOptions, CallbackTarget};

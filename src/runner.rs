@@ -1,8 +1,8 @@
 //! The runner: to NodeUpdates what a kubelet is to Pods.
 //!
-//! Each NodeUpdate that is assigned to this runner and has not ended gets one task, which goes
-//! from attempt to attempt until it ends. The object is the only state: after a restart the tasks
-//! are simply begun again, and find on the machines what the engines have done meanwhile.
+//! Each NodeUpdate that is assigned to this runner and has not ended gets one worker, which makes attempts
+//! until the NodeUpdate ends. The object is the only state: after a restart the runner starts the workers
+//! again, and they find on the machines what the engines have done meanwhile.
 
 mod access;
 mod callback;
@@ -37,11 +37,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-/// What the tasks of a runner share.
+/// What the workers of a runner share.
 pub struct Context {
-    /// The API server.
+    /// Client of the API server.
     pub client: Client,
-    /// What is known of the cluster.
+    /// Caches of the cluster's objects.
     pub caches: Caches,
     /// Engines and payloads.
     pub tools: Tools,
@@ -49,69 +49,70 @@ pub struct Context {
     pub events: Events,
     /// Name of this runner, as in `spec.runner`.
     pub name: String,
-    /// Whether it may work. Others take over the machines of a runner that may not.
+    /// Whether this runner may work. Other runners take over the machines of a runner whose Lease has
+    /// expired.
     pub holds: Hold,
-    /// How long an engine may go without contact, in seconds.
+    /// The engine's lease: how long it may run without contact, in seconds.
     pub lease_seconds: u64,
-    /// How long others are waited for on a machine, in seconds.
+    /// How long attempts wait for others on a machine, in seconds.
     pub wait_seconds: u64,
-    /// Who else is there.
+    /// The live runners.
     pub membership: Membership,
-    /// What names mean.
+    /// Resolves host names.
     pub names: Arc<Resolver>,
     /// The callback servers of this runner.
     pub listeners: Listeners,
-    /// Counts what the callback servers of all runs accept and refuse.
+    /// Counts accepted and rejected connections of the callback servers of all runs.
     pub callback_counters: Arc<crate::callback::Counters>,
-    /// Counts what comes of the work.
+    /// Counts the results of the work.
     pub metrics: Metrics,
-    /// The loop's sign of life.
+    /// Liveness signal of the runner's loop.
     pub heartbeat: Heartbeat,
 }
 
-/// What a task is told while it works.
+/// What the runner sends to a worker in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TaskControl {
     intent: Intent,
-    /// The object is being deleted without waiting for the machine.
+    /// Whether the object is deleted without waiting for the machine.
     abandon: bool,
-    /// Generation of the object that says so.
+    /// Generation of the object that contains this state.
     generation: Option<i64>,
 }
 
 struct TaskHandle {
     control: watch::Sender<TaskControl>,
     stop: watch::Sender<bool>,
-    /// Cuts the work off where it is when the task is dropped. The engine goes on, and what this
-    /// runner may still have on its way to the API server is refused when another one has written.
+    /// Aborts the work when the handle is dropped. The engine continues, and the API server rejects a write
+    /// of this runner that is still in flight once another runner has written.
     _work: AbortOnDropHandle<()>,
 }
 
-/// The tasks of a runner, by the UID of their NodeUpdate.
+/// The workers of a runner, by the UID of their NodeUpdate.
 struct Tasks {
     context: Arc<Context>,
     under_way: HashMap<String, TaskHandle>,
-    /// Let go already, although the cache may not show it yet.
+    /// NodeUpdates that are released already, although the cache may not show that yet.
     released: HashSet<String>,
-    /// Those whose run is gone.
+    /// NodeUpdates whose run is gone.
     orphans: HashSet<String>,
-    /// Those whose run is not in the cache, while the API server is asked whether it is gone.
+    /// NodeUpdates whose run is not in the cache, while the API server is asked whether the run is gone.
     asked: HashSet<String>,
     notes: mpsc::UnboundedSender<Note>,
 }
 
-/// What tasks tell.
+/// Messages from background tasks to the loop.
 enum Note {
-    /// This one has ended, and has let its object go.
+    /// The worker of this NodeUpdate has ended and released its object.
     Ended(String),
-    /// Whether the run of this one is there.
+    /// Whether the run of this NodeUpdate exists.
     Run { uid: String, update: ObjectRef<NodeUpdate>, is_there: bool },
 }
 
-/// So many may be remembered as let go beyond those that the cache has.
+/// Number of released NodeUpdates that are remembered beyond those in the cache, before old ones are pruned.
 const PRUNE_THRESHOLD: usize = 1024;
 
-/// Works on everything that is assigned, until `changed` ends.
+/// Works on every assigned NodeUpdate until `changed` ends.
 ///
 /// `changed` carries the namespaces and names of NodeUpdates that changed.
 pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(String, String)>) {
@@ -160,7 +161,7 @@ pub async fn run(context: Arc<Context>, mut changed: mpsc::UnboundedReceiver<(St
 }
 
 impl Tasks {
-    /// A task has ended, and has let its object go.
+    /// Handles the end of a worker that has released its object.
     fn end(&mut self, uid: String) {
         self.under_way.remove(&uid);
         self.orphans.remove(&uid);
@@ -172,7 +173,7 @@ impl Tasks {
         }
     }
 
-    /// Leaves every machine as it is: perhaps others work on them by now.
+    /// Aborts all workers and leaves the machines as they are: other runners may already work on them.
     fn leave_all(&mut self) {
         if !self.under_way.is_empty() {
             tracing::warn!(
@@ -183,7 +184,8 @@ impl Tasks {
         self.under_way.clear();
     }
 
-    /// Whether the run of this one is known to be gone. Asks, where the cache does not have it.
+    /// Whether the run of this NodeUpdate is known to be gone. Starts a request to the API server if the
+    /// cache does not have the run.
     fn is_orphan(&mut self, uid: &str, update: &Arc<NodeUpdate>) -> bool {
         if self.orphans.contains(uid) {
             return true;
@@ -193,14 +195,15 @@ impl Tasks {
             let (uid, update) = (uid.to_owned(), update.clone());
             tokio::spawn(async move {
                 let is_there = context.run_of(&update).await.is_some();
-                // Nobody listens any more when the operator ends.
+                // The receiver is closed when the operator exits.
                 notes.send(Note::Run { uid, update: ObjectRef::from_obj(&*update), is_there }).ok();
             });
         }
         false
     }
 
-    /// Starts a task for the object, tells the one it has, or lets the object go.
+    /// Starts a worker for the object, updates the control of an existing worker, or stops the worker if
+    /// another runner has taken over.
     fn consider(&mut self, update: &Arc<NodeUpdate>) {
         let Some(uid) = update.uid() else { return };
         if update.spec.runner != self.context.name {
@@ -228,8 +231,8 @@ impl Tasks {
         let context = self.context.clone();
         let update = update.clone();
         let notes = self.notes.clone();
-        // Everything that is said below carries these, however little is logged: a span of a lower
-        // level would be missing where only warnings are.
+        // All log lines of the worker carry these fields at any log level: a span of a lower level would be
+        // disabled where only warnings are logged.
         let span = tracing::error_span!(
             "node_update",
             namespace = update.namespace(),
@@ -243,7 +246,7 @@ impl Tasks {
         let key = uid.clone();
         let work = async move {
             worker::run(&context, &update, finished, wish_receive, stop_receive).await;
-            // Nobody listens any more when the operator ends.
+            // The receiver is closed when the operator exits.
             notes.send(Note::Ended(uid)).ok();
         };
         let work = AbortOnDropHandle::new(tokio::spawn(work.instrument(span)));
@@ -251,7 +254,7 @@ impl Tasks {
     }
 }
 
-/// `orphan`: its run is gone.
+/// Returns the control of a worker. `orphan`: the object's run is gone.
 fn control(update: &NodeUpdate, orphan: bool) -> TaskControl {
     let deleted = update.metadata.deletion_timestamp.is_some();
     TaskControl {
@@ -261,7 +264,7 @@ fn control(update: &NodeUpdate, orphan: bool) -> TaskControl {
     }
 }
 
-/// Whether nothing follows any more.
+/// Whether the NodeUpdate has ended.
 pub fn is_finished(update: &NodeUpdate) -> bool {
     update.status.as_ref().is_some_and(|s| {
         condition::is(&s.conditions, "Succeeded", "True")
@@ -269,7 +272,7 @@ pub fn is_finished(update: &NodeUpdate) -> bool {
     })
 }
 
-/// The machine is clean, or given up: the object may go.
+/// Releases the object: the machine is clean, or the operator has given it up.
 async fn release(context: &Context, update: &NodeUpdate) -> Result<(), kube::Error> {
     publish::finalizer(&context.client, update, FINALIZER, false).await.map(|_| ())
 }

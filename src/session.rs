@@ -1,15 +1,15 @@
-//! One attempt at one machine, from the first packet to the last look.
+//! One attempt at one machine, from the first connection to the final check.
 //!
 //! ```text
-//! keep   connect ─► probe ─► deploy ─► talk ──(lost? once more)──► … ─► retired
-//! work              survey ─► plan ─► fetch ─► apply ─► survey ─► conclude ─► retire
-//! then   look
+//! keep   connect ─► probe ─► deploy ─► serve ──(lost? reconnect)──► … ─► retired
+//! work   survey ─► plan ─► fetch ─► apply ─► survey ─► conclude ─► retire
+//! then   check
 //! ```
 //!
-//! The two run side by side: `keep` sees to it that there is a stream, `work` hands out tasks and
-//! does not notice when the stream is another one. A stream is an SSH channel, or a call of the
-//! engine (`call`). Whatever `work` comes to, it ends by having the
-//! engine take everything back. Knows neither Kubernetes nor the API types.
+//! `keep` and `work` run concurrently. `keep` maintains the stream to the engine; `work` sends tasks and does
+//! not notice when the stream is replaced. A stream is an SSH channel, or a connection that the engine opens
+//! to the callback server (`return_path`). Whatever the result of `work`, it ends with the engine removing
+//! everything from the machine. This module knows neither Kubernetes nor the API types.
 
 mod await_listener;
 mod callback;
@@ -43,18 +43,18 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
-/// How an attempt ended. What is left on the machine stands in the [`View`].
+/// How an attempt ended. What is left on the machine is in the [`View`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum End {
-    /// Everything was done; the verdict says what came of it.
+    /// All work was done; the verdict is its result.
     Finished(NodeVerdict),
-    /// The plan is made, nothing was changed.
+    /// The plan was made; nothing was changed.
     Planned,
-    /// The inventory was taken, and nothing else was asked for.
+    /// The inventory was taken; the goal asked for nothing else.
     Inventoried,
-    /// The run was cancelled before anything came of it.
+    /// The run was cancelled before there was a result.
     Cancelled,
-    /// It could not be done.
+    /// The attempt failed.
     Failed(Failure),
 }
 
@@ -65,19 +65,19 @@ pub struct Session<'a> {
     stop: watch::Receiver<bool>,
     view: &'a watch::Sender<View>,
     engine_api: Arc<EngineApi>,
-    /// The host key that was accepted on first use in this very attempt.
+    /// The host key that was accepted on first use in this attempt.
     first_key: Mutex<Option<String>>,
-    /// Where the engine was told to call.
+    /// Callback addresses that were sent to the engine.
     told: Mutex<Vec<(String, u16)>>,
-    /// What the ids of all tasks begin with, once the engine's journal is known.
+    /// Prefix of all task ids, set when the engine's journal is known.
     series: OnceLock<String>,
-    /// Digest of the engine that this operator has for the machine, once the machine is known.
+    /// Digest of the operator's own engine for this machine, set when the machine's architecture is known.
     own_engine: OnceLock<String>,
-    /// An engine of another build retires so that our own can take its place.
+    /// True while an engine of another build retires so that the operator's own engine can replace it.
     replacing: AtomicBool,
 }
 
-/// Makes an attempt. `stop` becomes true when the run is cancelled.
+/// Runs one attempt. `stop` becomes true when the run is cancelled.
 pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &watch::Sender<View>) -> End {
     if *stop.borrow() && !job.touched {
         return End::Cancelled;
@@ -97,7 +97,7 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
         own_engine: OnceLock::new(),
         replacing: AtomicBool::new(false),
     };
-    // The future is 32 KiB; on the heap it does not grow those of the callers.
+    // The future has 32 KiB. Boxing keeps it out of the callers' futures.
     Box::pin(session.run()).await
 }
 
@@ -109,7 +109,7 @@ impl Session<'_> {
         let worked = tokio::select! {
             () = self.stopped_before_arrival() => return End::Cancelled,
             kept = &mut keep => match kept {
-                // The engine retired, and `work` is about to hear of it.
+                // The engine has retired; `work` is about to receive that event.
                 Ok(kept) => { machine = Some(kept); work.await }
                 Err(failure) => return self.given_up(failure),
             },
@@ -117,13 +117,13 @@ impl Session<'_> {
             worked = &mut work => worked,
         };
         if !self.engine_api.is_retired() {
-            // Boxed, as what is rarely needed is no part of what each attempt holds.
+            // Boxed: this path is rare and should not enlarge the future of every attempt.
             Box::pin(self.left_alone(&worked)).await;
             return worked.unwrap_or_else(End::Failed);
         }
         let machine = match machine {
             Some(machine) => Ok(machine),
-            // An engine that retires and stays must not keep us.
+            // An engine that retires but does not exit must not block the attempt.
             None => match limits::within(limits::LEAVING, &self.stop, keep).await {
                 Some(kept) => kept,
                 None => Box::pin(self.connect()).await,
@@ -140,8 +140,8 @@ impl Session<'_> {
         }
     }
 
-    /// The engine does not get on with its work and has not retired: what is there can be seen, and
-    /// whether it goes cannot be waited for.
+    /// The engine makes no progress and has not retired. Checks what is left on the machine; the session does
+    /// not wait for the engine to exit.
     async fn left_alone(&self, worked: &Result<End, Failure>) {
         self.step(Step::CleaningUp);
         let look = async { self.last_look(self.connect().await?).await };
@@ -169,7 +169,7 @@ impl Session<'_> {
         });
     }
 
-    /// The engine is out of reach. It removes everything when its lease expires.
+    /// The engine is unreachable. It removes everything when its lease expires.
     fn given_up(&self, failure: Failure) -> End {
         if self.view.borrow().engine.is_some() {
             let node = &self.job.node;
@@ -184,7 +184,8 @@ impl Session<'_> {
         End::Failed(failure)
     }
 
-    /// Cancelled before anything was put on the machine: there is nothing to take back.
+    /// Returns when the run is cancelled before anything was put on the machine: there is nothing to clean
+    /// up.
     async fn stopped_before_arrival(&self) {
         let mut stop = self.stop.clone();
         if stop.wait_for(|stop| *stop).await.is_err() || self.job.touched || self.view.borrow().deploying {
@@ -192,7 +193,7 @@ impl Session<'_> {
         }
     }
 
-    /// Looks whether anything of ours is left; connects once more if need be.
+    /// Checks whether anything of Farrier's is left on the machine; reconnects if necessary.
     async fn last_look(&self, machine: Machine) -> Result<Vec<String>, Failure> {
         let machine = if machine.connection.is_closed() { self.connect().await? } else { machine };
         let found = machine.look().await;
@@ -231,13 +232,13 @@ impl Session<'_> {
         });
     }
 
-    /// Host keys as they are known now, the one of this attempt included.
+    /// The host key that this attempt has recorded on first use, if any.
     fn pinned(&self) -> Option<String> {
         self.first_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The payloads that this session may hand out.
+/// The payloads that this session may serve.
 struct Files {
     store: Store,
     digests: Vec<String>,

@@ -1,9 +1,9 @@
 //! Linux machines over SSH.
 //!
-//! Only four things are done by shell: the probe, trying whether the machine reaches the runner,
-//! bringing and launching the engine, and the last look. All the rest is the engine's. The shell
-//! parts are the `.sh` files in this folder. They assume a POSIX `/bin/sh` and nothing of the user's
-//! login shell, which may be fish, csh, or print a banner.
+//! Only four things are done with shell programs: the probe, the test whether the machine reaches the runner,
+//! the deployment and launch of the engine, and the final check. The engine does everything else. The shell
+//! programs are the `.sh` files in this folder. They require a POSIX `/bin/sh` and assume nothing about the
+//! user's login shell, which may be fish or csh, or may print a banner.
 
 mod attach;
 mod deploy;
@@ -25,36 +25,37 @@ use crate::engines::Engine;
 use crate::ssh::{Connection, Credentials};
 use farrier_protocol::CallbackConfig;
 
-/// A machine that we are signed in on, for one session.
+/// An authenticated connection to a machine, for one session.
 pub struct Machine {
     /// The connection.
     pub connection: Connection,
-    /// Short id of the session: part of the path of everything of ours on the machine.
+    /// Short id of the session; part of the path of everything that Farrier puts on the machine.
     pub id: String,
 }
 
-/// How the engine is launched.
+/// Options for the launch of the engine.
 pub struct Launch<'a> {
-    /// The engine for this machine.
+    /// The engine binary for this machine.
     pub engine: &'a Engine,
     /// UID of the NodeUpdate.
     pub session: &'a str,
     /// Name of the run, for the log directory.
     pub run: &'a str,
-    /// How to become root.
+    /// How commands become root.
     pub privilege: Privilege,
-    /// Passwords for it.
+    /// Passwords for sudo and su.
     pub credentials: &'a Credentials,
-    /// How long the engine may go without contact at first, in seconds.
+    /// The engine's initial lease: how long it may run without contact, in seconds.
     pub lease_seconds: u64,
-    /// Where the engine calls back, if it does.
+    /// Where the engine connects back, if it does.
     pub callback: Option<&'a CallbackConfig>,
 }
 
-/// Name of our directory on a machine.
+/// Name of Farrier's directory on a machine.
 fn directory(id: &str) -> String {
     format!("farrier-{id}")
 }
 
-/// Where our directory may be, in the order tried: what survives a reboot first.
+/// Parent directories for Farrier's directory, in the order in which they are tried: those that survive a
+/// reboot come first.
 const PLACES: &[&str] = &["/var/lib", "/var/tmp", "/tmp", "/run", "/dev/shm"];

@@ -1,4 +1,4 @@
-//! What the sources of payloads need: certificates to trust and credentials to show.
+//! Loads what payload sources need: trusted certificates and credentials.
 
 use super::Context;
 use super::load::ask;
@@ -14,12 +14,12 @@ use kube::Api;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
 
-/// The key that certificates are kept under, in Secrets and ConfigMaps.
+/// Key of certificates in Secrets and ConfigMaps.
 const CERTIFICATES: &str = "ca.crt";
 
 impl Context {
-    /// By component. A Secret that is missing concerns the machines that need that component; the
-    /// others go on.
+    /// Returns the access data by component. A missing Secret affects only the machines that need that
+    /// component.
     pub(super) async fn payload_access(
         &self,
         baseline: Option<&Baseline>,
@@ -62,7 +62,7 @@ impl Context {
         Ok(access)
     }
 
-    /// The certificates in the Secret of this name or, where there is none, in the ConfigMap.
+    /// Returns the certificates in the Secret of this name or, if there is no such Secret, in the ConfigMap.
     async fn certificates_in(
         &self,
         name: &str,

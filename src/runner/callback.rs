@@ -1,4 +1,4 @@
-//! Where the engine of one machine is to call.
+//! Resolves where the engine of one machine connects back.
 
 use super::Context;
 use super::listeners::OpenListener;
@@ -21,20 +21,20 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-/// How long this runner's own callback server is waited for. It listens before the first machine is
-/// begun, but not at once after a restart.
+/// How long to wait for this runner's own callback server. It listens before the first machine begins, but
+/// not immediately after a restart.
 const LISTENER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How often it is looked where an engine is to call. An engine that has lost its stream is waited for
-/// half a minute before it is told anything new.
+/// How often the callback target is resolved again. A session waits half a minute for an engine that has lost
+/// its stream before it sends the engine a new target.
 const REPLAN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The same where the machine may not be talked to in another way and has begun nothing. Ports that are
-/// all taken are tried again every half minute.
+/// The wait if the engine may not be reached in another way and has not begun anything. Ports that are all
+/// taken are tried again every half minute.
 const LONG_LISTENER_TIMEOUT: Duration = Duration::from_mins(2);
 
 impl Context {
-    /// Where the engine on this machine is to call; `None` where it is talked to through SSH.
+    /// Resolves where the engine on this machine connects back; `None` if it is served through SSH.
     pub(super) async fn callback(
         self: &Arc<Self>,
         node: &ManagedNode,
@@ -44,7 +44,7 @@ impl Context {
         if !exposure::calls_back(node, run) {
             return None;
         }
-        // What the owner of the machine has written is kept to; what the run says is a control.
+        // A channel in the ManagedNode is binding; a channel in the run is only a preference.
         let may_fall_back = node.spec.channel.is_none();
         let (send, plan) = watch::channel(self.plan(node, run, patience(node, touched)).await);
         let planner = self.clone().keep_planning(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send);
@@ -52,7 +52,7 @@ impl Context {
         Some(CallbackOptions { may_fall_back, plan, planner, awaited: None })
     }
 
-    /// Keeps a plan as the cluster wants it, for as long as somebody looks at it.
+    /// Updates the target from the cluster as long as it has receivers.
     async fn keep_planning(
         self: Arc<Self>,
         node: ObjectRef<ManagedNode>,
@@ -62,20 +62,20 @@ impl Context {
         loop {
             tokio::select! {
                 () = plan.closed() => return,
-                // sleep: names may mean something else without anybody telling.
+                // sleep: name resolution sends no notification of changes.
                 () = tokio::time::sleep(REPLAN_INTERVAL) => {}
             }
             let found = (self.caches.nodes.get(&node), self.caches.runs.get(&run));
             let (Some(node), Some(run)) = found else { continue };
-            // What was known is better than nothing.
+            // The previous target is better than none.
             if let Ok(new) = self.plan(&node, &run, LISTENER_TIMEOUT).await {
                 plan.send_modify(|plan| *plan = Ok(new));
             }
         }
     }
 
-    /// What an attempt at this machine waits for before anything else: this runner has lost its ports
-    /// while it was away, and is about to have them again, or others.
+    /// Returns what an attempt at this machine waits for before anything else: this runner has lost its ports
+    /// during a restart and is about to bind them again, or others.
     pub(super) async fn awaited_listener(&self, node: &ManagedNode, run: &UpdateRun) -> Option<Awaited> {
         let open = self.listeners.of(&run.uid().unwrap_or_default(), Duration::ZERO).await;
         let patience = longest_patience(node);
@@ -123,7 +123,7 @@ impl Context {
         })
     }
 
-    /// The address that the machine's owner has written down.
+    /// Returns the callback address that the user has set.
     async fn named(&self, text: &str, run: &UpdateRun, listener: &OpenListener) -> Vec<Target> {
         let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
         let port = callback.and_then(|c| c.https_port).unwrap_or(listener.pair.https);
@@ -134,8 +134,8 @@ impl Context {
         hosts.into_iter().map(|host| Target { ours: true, host, port }).collect()
     }
 
-    /// What the exposure offers: its addresses, and the port where the address counts that the
-    /// machine sees us come from.
+    /// Returns the addresses of the exposure, and the port to use with the address that the machine sees as
+    /// the source of the SSH connection.
     fn advertised(&self, run: &UpdateRun, listener: &OpenListener) -> (Vec<Target>, Option<u16>) {
         let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
         if let (Exposure::NodePort | Exposure::LoadBalancer, Some(callback)) =
@@ -162,34 +162,34 @@ impl Context {
     }
 }
 
-/// How long an attempt at this machine waits for the callback server before it goes there. Where an
-/// engine may be there, it is asked soon what it has begun.
+/// How long an attempt at this machine waits for the callback server before it connects. If an engine may be
+/// on the machine, the wait is short: the engine has to report soon what it has begun.
 fn patience(node: &ManagedNode, touched: bool) -> Duration {
     if touched { LISTENER_TIMEOUT } else { longest_patience(node) }
 }
 
-/// How long it waits for it in all.
+/// How long an attempt waits for the callback server in total.
 fn longest_patience(node: &ManagedNode) -> Duration {
     if node.spec.channel.is_none() { LISTENER_TIMEOUT } else { LONG_LISTENER_TIMEOUT }
 }
 
-/// When a wait that begins now ends, as statuses show times.
+/// Returns the end of a wait that begins now, in the format of statuses.
 fn until(now: &Time, patience: Duration) -> jiff::Timestamp {
     let end = now.0.checked_add(patience).unwrap_or(now.0);
     end.round(jiff::Unit::Second).unwrap_or(end)
 }
 
-/// Where a machine may call.
+/// An address to which a machine may connect.
 struct Target {
-    /// It leads to this runner, or to whichever there is. The others pass a call on, or take the
-    /// machine over.
+    /// Whether the address leads to this runner or, through a Service, to any runner. Other runners forward
+    /// a connection, or take the machine over.
     ours: bool,
     /// An address, with its zone on the machine if it has one.
     host: String,
     port: u16,
 }
 
-/// A zone is the machine's own business, and must reach it as it was written.
+/// A zone is valid only on the machine, and must arrive there as it was written.
 fn with_zone(address: IpAddr, text: &str) -> String {
     match text.split_once('%') {
         Some((_, zone)) => format!("{address}%{zone}"),
@@ -208,7 +208,7 @@ fn family(host: &str) -> Option<AddressFamily> {
 mod tests {
     use super::*;
 
-    /// Whoever reads a condition cannot know when "up to 15 s" began.
+    /// A reader of a condition cannot know when "up to 15 s" began.
     #[test]
     fn a_wait_is_told_with_its_end() {
         let now = Time("2026-11-21T11:30:00.4Z".parse().unwrap());
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(until(&now, LONG_LISTENER_TIMEOUT).to_string(), "2026-11-21T11:32:00Z");
     }
 
-    /// A link-local address without its zone leads nowhere.
+    /// A link-local address without its zone cannot be reached.
     #[test]
     fn a_zone_stays_with_its_address() {
         for (text, host) in [

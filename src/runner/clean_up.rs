@@ -1,4 +1,4 @@
-//! What a clean-up needs: the way to the machine and its credentials, and nothing of the run, which
+//! Loads the input of a clean-up: the machine's address and its credentials, and nothing of the run, which
 //! may be gone.
 
 use super::Context;
@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl Context {
-    /// What is needed to take back what is on a machine. Of the run only the baseline is used, if both
-    /// are still there: it says how long an installer may take that is still at work.
+    /// Loads what is needed to clean a machine. Of the run only the baseline is used, if both still exist: it
+    /// says how long an installer that still runs may take.
     ///
     /// # Errors
     /// `NodeNotFound`, `SecretNotFound`, `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`,
@@ -51,7 +51,7 @@ impl Context {
         })
     }
 
-    /// What stays on a machine to which nobody can go any more, and until when.
+    /// Describes what stays on a machine to which no account can sign in any more, and until when.
     pub(super) fn left_behind(&self, update: &NodeUpdate, failure: &Failure) -> Failure {
         let node = &update.spec.node_ref.name;
         let missing = if failure.reason == Reason::NodeNotFound {
@@ -59,7 +59,7 @@ impl Context {
         } else {
             failure.message.clone()
         };
-        // The engine has been in contact until now at the latest.
+        // The engine was in contact until now at the latest.
         let end = condition::now().0.checked_add(Duration::from_secs(self.lease_seconds));
         let end = end.and_then(|end| end.round(jiff::Unit::Second));
         let until = end.map_or_else(|_| "its lease ends".to_owned(), |end| end.to_string());
@@ -73,7 +73,7 @@ impl Context {
     }
 }
 
-/// Whether a clean-up fails because an object is missing that somebody may bring back.
+/// Whether a clean-up fails because of a missing object that a user may create again.
 pub(super) fn is_missing(failure: &Failure) -> bool {
     matches!(failure.reason, Reason::NodeNotFound | Reason::SecretNotFound)
 }

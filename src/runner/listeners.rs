@@ -1,7 +1,7 @@
 //! The callback server of this runner: a listener for each run that needs one.
 //!
-//! The controller writes which ports a runner is to listen on; the runner takes them, holds them,
-//! and says what came of it. A listener is open as long as the run's status names its ports.
+//! The controller allocates the ports of a runner; the runner binds them, holds them, and reports the result.
+//! A listener is open as long as the run's status names its ports.
 
 mod listener;
 mod peers;
@@ -30,14 +30,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use peers::peers;
 
-/// Changes that come closer together than this are looked at once.
+/// Changes within this time are handled in one pass.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
-/// How often everything is looked at although nothing changed: names may mean other addresses, and
-/// what could not be written is written.
+/// How often everything is reconciled without a change: names may resolve to other addresses, and failed
+/// writes are retried.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What sessions need of the listeners.
+/// The open listeners, for the sessions.
 #[derive(Default)]
 pub struct Listeners {
     open: Mutex<HashMap<String, OpenListener>>,
@@ -47,18 +47,18 @@ pub struct Listeners {
 /// A listener that is open.
 #[derive(Clone)]
 pub(super) struct OpenListener {
-    /// Who the run is on the wire.
+    /// The TLS identity of the run.
     pub(super) identity: Arc<RunIdentity>,
-    /// Where this runner listens.
+    /// The ports of this listener.
     pub(super) pair: Pair,
-    /// Whom it has turned away.
+    /// Rejected connections.
     pub(super) refusals: Arc<Refusals>,
-    /// It is not open any more.
+    /// Cancelled when the listener is closed.
     pub(super) closed: CancellationToken,
 }
 
 impl Listeners {
-    /// The listener of a run, as soon as it is open; `None`: it was not for as long as this.
+    /// Waits for the listener of a run; `None`: it did not open within `patience`.
     pub(super) async fn of(&self, run: &str, patience: Duration) -> Option<OpenListener> {
         let opened = async {
             loop {
@@ -79,7 +79,7 @@ impl Listeners {
     }
 }
 
-/// Keeps the listeners of this runner as the runs' statuses want them, for ever.
+/// Reconciles the listeners of this runner with the runs' statuses, forever.
 pub async fn keep(context: Arc<Context>, changed: &Notify) {
     let mut keeper = ListenerReconciler { context, listeners: HashMap::new() };
     let mut membership = keeper.context.membership.clone();
@@ -100,11 +100,11 @@ struct ListenerReconciler {
     listeners: HashMap<String, (Arc<UpdateRun>, Listener)>,
 }
 
-/// What every listener is looked at with.
+/// The input of one pass over all listeners.
 struct Snapshot {
     runners: Runners,
     updates: Vec<Arc<NodeUpdate>>,
-    /// UID of the run and name of the machine, for each machine that a run is done with.
+    /// UID of the run and name of the machine, for each NodeUpdate that has ended.
     ended: HashSet<(String, String)>,
 }
 
@@ -142,7 +142,7 @@ impl ListenerReconciler {
         self.forget_reports(&runs).await;
     }
 
-    /// Opens a listener, or moves it to other ports, and says what came of it.
+    /// Opens a listener, or moves it to other ports, and reports the result.
     async fn tend(&mut self, uid: &str, run: Arc<UpdateRun>, pair: Pair, snapshot: &Snapshot) {
         let sources = self.sources(uid, &run, snapshot).await;
         let peers: Arc<[IpAddr]> =
@@ -163,8 +163,8 @@ impl ListenerReconciler {
         self.listeners.insert(uid.to_owned(), (run, listener));
     }
 
-    /// No ports are given to this runner, perhaps because it found all of them taken: that is
-    /// still said for a while, and then the controller tries again.
+    /// Handles a run that allocates no ports to this runner, perhaps because the runner found all of them
+    /// taken. The runner reports the taken ports for a while, and then the controller tries again.
     async fn rest(&mut self, uid: &str, run: Arc<UpdateRun>) {
         let now = Instant::now();
         let said = self.said(&run).map(|said| {
@@ -187,7 +187,7 @@ impl ListenerReconciler {
         };
         match self.serve(uid, run, listener, bound).await {
             Ok(active) => listener.opened(active, Instant::now()),
-            // Without the identity nobody can be answered: it is being made.
+            // Without the identity no client can be answered; the controller is creating it.
             Err(None) => {}
             Err(Some(message)) => {
                 tracing::warn!(run = %run.name_any(), "the callback server cannot begin yet: {message}");
@@ -238,12 +238,13 @@ impl ListenerReconciler {
         tracing::info!(run = %run.name_any(), http = listener.pair.http, https = listener.pair.https, "the callback server is closed");
     }
 
-    /// What this runner has said of the run's ports.
+    /// Returns what this runner has reported about the run's ports.
     fn said<'a>(&self, run: &'a UpdateRun) -> Option<&'a ListenerStatus> {
         run.status.iter().flat_map(|s| &s.listeners).find(|said| said.runner == self.context.name)
     }
 
-    /// Takes back what is said of ports that are not ours any more, by an earlier process too.
+    /// Removes reports of ports that this runner does not hold any more, including those of an earlier
+    /// process.
     async fn forget_reports(&self, runs: &[Arc<UpdateRun>]) {
         for run in runs {
             let open = run.uid().is_some_and(|uid| self.listeners.contains_key(&uid));
@@ -271,7 +272,7 @@ impl ListenerReconciler {
         }
     }
 
-    /// Addresses of the machines that may call.
+    /// Returns the addresses of the machines that may connect.
     async fn sources(&self, uid: &str, run: &UpdateRun, snapshot: &Snapshot) -> Arc<AddressSet> {
         let namespace = run.namespace().unwrap_or_default();
         let names = run.status.iter().flat_map(|s| s.nodes.iter().flatten());
@@ -284,7 +285,7 @@ impl ListenerReconciler {
         Arc::new(found.into_iter().flatten().collect())
     }
 
-    /// Which sessions other runners answer for, and where.
+    /// Updates the registry with the sessions of other runners and their addresses.
     fn tell_where_else(&self, open: &HashMap<String, Arc<UpdateRun>>, snapshot: &Snapshot) {
         let others =
             snapshot.updates.iter().filter(|u| !is_finished(u) && u.spec.runner != self.context.name);
@@ -320,7 +321,7 @@ impl PayloadFiles for BaselinePayloads {
     }
 }
 
-/// The ports that a runner is to listen on for a run.
+/// Returns the ports that are allocated to a runner for a run.
 pub(super) fn pair_of(run: &UpdateRun, runner: &str) -> Option<Pair> {
     let callback = run.status.as_ref()?.callback.as_ref()?;
     let ports = callback.ports.iter().find(|ports| ports.runner == runner)?;

@@ -1,4 +1,4 @@
-//! Reading everything an attempt needs, before anything is done.
+//! Loads the complete input of an attempt before the attempt does anything.
 
 use super::Context;
 use crate::api::managed_node::{Channel, HostKeyPolicy, ManagedNode, NodeType};
@@ -16,14 +16,14 @@ use kube::{Api, Resource, ResourceExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// While the API server is away, it is asked this often.
+/// Time between two requests while the API server is unavailable.
 const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// The user where the Secret names none.
+/// The user if the Secret names none.
 const DEFAULT_USER: &str = "root";
 
 impl Context {
-    /// Reads it all, for an attempt of any goal but to clean up (see `clean_up`).
+    /// Loads the input of an attempt with any goal except clean-up (see `clean_up`).
     ///
     /// # Errors
     /// `NodeNotFound`, `BaselineNotFound`, `NotYetSupported`, `SecretNotFound`,
@@ -73,14 +73,14 @@ impl Context {
         })
     }
 
-    /// The generation of the machine's spec that is known now.
+    /// Returns the current generation of the machine's spec in the cache.
     pub(super) fn generation(&self, update: &NodeUpdate) -> Option<i64> {
         let node = ObjectRef::new(&update.spec.node_ref.name);
         let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()));
         node.and_then(|node| node.meta().generation)
     }
 
-    /// What is in the machine's Secret now.
+    /// Returns the current credentials in the machine's Secret.
     ///
     /// # Errors
     /// `NodeNotFound`, `SecretNotFound`, `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`,
@@ -91,7 +91,7 @@ impl Context {
         self.credentials(&node, &namespace).await
     }
 
-    /// What the attempt waits for before it begins, if that is the ports of the run.
+    /// Returns what the attempt waits for before it begins, if that is the ports of the run.
     pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal) -> Option<Awaited> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.caches.nodes.get(&ObjectRef::new(&update.spec.node_ref.name).within(&namespace))?;
@@ -174,7 +174,7 @@ impl Context {
     }
 }
 
-/// Host keys of a machine, as written by its owner or recorded on first use.
+/// Returns the host keys of a machine, written by the user or recorded on first use.
 pub(super) fn host_keys(node: &ManagedNode) -> Vec<String> {
     let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
     let trust_first = node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse;
@@ -183,7 +183,8 @@ pub(super) fn host_keys(node: &ManagedNode) -> Vec<String> {
     keys
 }
 
-/// Asks the API server until it answers. While it is away or busy, nobody can be told either.
+/// Repeats a request until the API server answers. While the API server is unavailable or busy, no failure
+/// could be reported to it either.
 pub(super) async fn ask<T, F>(what: &str, question: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, kube::Error>>,
@@ -199,20 +200,20 @@ where
             }
             Err(error) => {
                 tracing::warn!(what, error = %chain(&error), "the API server does not answer; asked again");
-                // sleep: an API server does not tell when it is back.
+                // sleep: an API server does not report when it is available again.
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }
         }
     }
 }
 
-/// Whether the API server has understood the question and does not answer it. One that is busy or
-/// being restarted answers 429 or 5xx, and will answer.
+/// Whether the API server has understood the request and rejects it. A busy or restarting API server answers
+/// 429 or 5xx, and will answer later.
 fn is_refused(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
 }
 
-/// What this version cannot do for a machine, said before anything is tried.
+/// Rejects what this version cannot do for a machine, before the attempt tries anything.
 fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
     let name = node.name_any();
     if node.spec.type_ != NodeType::Linux {
@@ -236,7 +237,7 @@ fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A Secret's values. Never printed.
+/// The values of a Secret. They are never printed.
 pub(super) struct Keys {
     pub(super) name: String,
     pub(super) data: BTreeMap<String, k8s_openapi::ByteString>,
@@ -252,7 +253,7 @@ impl Keys {
         })
     }
 
-    /// A value without the line end that `echo` and editors put behind it. Empty is as good as none.
+    /// Returns a value without the line end that `echo` and editors append. An empty value counts as missing.
     pub(super) fn line(&self, key: &str) -> Result<Option<String>, Failure> {
         let text = self.text(key)?;
         Ok(text.map(|t| t.trim_end_matches(['\n', '\r']).to_owned()).filter(|t| !t.is_empty()))

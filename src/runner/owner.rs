@@ -1,8 +1,8 @@
-//! The run that a NodeUpdate belongs to, and whether it is still there.
+//! The run that a NodeUpdate belongs to, and whether the run still exists.
 //!
-//! A run cannot go while something of it may be on a machine: its finalizer keeps it. Somebody may
-//! take that off by hand, and then its NodeUpdates are on their own: nothing is installed for them any
-//! more, and what is on their machines is taken back.
+//! A run cannot be deleted while something of it may be on a machine: its finalizer prevents that. A user may
+//! remove the finalizer by hand. The run's NodeUpdates are then orphaned: the runner installs nothing more
+//! for them and cleans their machines.
 
 use super::{Context, is_finished};
 use crate::api::{NodeUpdate, UpdateRun};
@@ -13,18 +13,18 @@ use kube::{Api, Resource, ResourceExt};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// While the API server does not answer, it is asked this often.
+/// Time between two requests while the API server does not answer.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 impl Context {
-    /// The run of a NodeUpdate as the cache has it.
+    /// Returns the run of a NodeUpdate from the cache.
     pub(super) fn cached_run(&self, update: &NodeUpdate) -> Option<Arc<UpdateRun>> {
         cached_run(&self.caches, update)
     }
 
-    /// The run of a NodeUpdate; `None`: it is gone, even if there is another one of its name. A cache
-    /// may lag, so that what it does not have is asked of the API server. Waits while that does not
-    /// answer.
+    /// Returns the run of a NodeUpdate; `None`: the run is gone, even if another run has its name. A cache
+    /// may lag, so a run that the cache does not have is requested from the API server. Waits while the API
+    /// server does not answer.
     pub(super) async fn run_of(&self, update: &NodeUpdate) -> Option<Arc<UpdateRun>> {
         if let Some(run) = self.cached_run(update) {
             return Some(run);
@@ -49,20 +49,21 @@ fn cached_run(caches: &Caches, update: &NodeUpdate) -> Option<Arc<UpdateRun>> {
     run.filter(|run| owns(run, update))
 }
 
-/// Whether a NodeUpdate is of this very run. One whose owner was taken off is of none.
+/// Whether a NodeUpdate belongs to exactly this run. A NodeUpdate whose owner reference was removed belongs
+/// to none.
 fn owns(run: &UpdateRun, update: &NodeUpdate) -> bool {
     let owner = owner_uid(update);
     owner.is_some() && owner == run.meta().uid.as_deref()
 }
 
-/// UID of the run that a NodeUpdate belongs to.
+/// Returns the UID of the run that a NodeUpdate belongs to.
 pub(super) fn owner_uid(update: &NodeUpdate) -> Option<&str> {
     let owner = update.owner_references().iter().find(|owner| owner.kind == UpdateRun::kind(&()));
     owner.map(|owner| owner.uid.as_str())
 }
 
-/// NodeUpdates of a run, by namespace and name, that have not ended although the cache does not have
-/// the run any more.
+/// Returns the NodeUpdates of a run, by namespace and name, that have not ended although the run is no longer
+/// in the cache.
 pub fn orphans(caches: &Caches, run: &ObjectRef<UpdateRun>) -> Vec<(String, String)> {
     let updates = caches.updates.state();
     let of_run = updates.iter().filter(|update| {
@@ -94,7 +95,7 @@ mod tests {
         .unwrap()
     }
 
-    /// A run that was made anew under the same name has the machines of the old one go on for it.
+    /// Otherwise a new run of the same name would take over the machines of the old run.
     #[test]
     fn a_run_of_the_same_name_is_another_run() {
         let owner = |uid: &str| json!([{"apiVersion": "farrier.dev/v1alpha1", "kind": "UpdateRun", "name": "r", "uid": uid}]);

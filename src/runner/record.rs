@@ -1,4 +1,4 @@
-//! What an attempt leaves in the cluster beside the NodeUpdate: inventory, machine, events.
+//! Writes what an attempt leaves in the cluster besides the NodeUpdate: inventory, machine status, events.
 
 use super::Context;
 use super::render::node_conditions;
@@ -15,15 +15,17 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
 
-/// Above this many packages the list is cut: nobody reads more in one object.
+/// Maximum number of packages in an inventory; the list is truncated beyond it. Nobody reads more in one
+/// object.
 const MAX_PACKAGES: usize = 5000;
 
-/// Nor may the list be longer than this, as JSON: etcd takes 1.5 MiB for a request, and an object has
-/// more than its packages. A common package takes 100 bytes, the longest that is let in 2 KiB.
+/// Maximum size of the list as JSON: etcd accepts 1.5 MiB per request, and an object contains more than its
+/// packages. A typical package takes 100 bytes, the longest that is accepted 2 KiB.
 const MAX_BYTES: usize = 1024 * 1024;
 
 impl Context {
-    /// Writes what became known about the machine, of the generation of its spec that was worked with.
+    /// Writes what the attempt found out about the machine. `generation` is that of the spec that the attempt
+    /// used.
     pub(super) async fn record(&self, update: &NodeUpdate, view: &View, end: &End, generation: Option<i64>) {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
@@ -61,7 +63,7 @@ impl Context {
             last_seen: if view.authenticated { Some(now) } else { old.last_seen.clone() },
         };
         if status == old {
-            // A machine that is off, at its next attempt.
+            // Nothing has changed, as with a machine that is off at its next attempt.
             return Ok(());
         }
         publish::status(&self.client, node, RUNNER, &status).await.map(|_| ())
@@ -102,8 +104,8 @@ impl Context {
             None,
             &now,
         );
-        // The first time there is nothing to give a status to. The machine's conditions tell when that
-        // is, mostly: a refused write costs the API server as much as one that is taken.
+        // For a new inventory there is no object whose status could be written. The machine's conditions
+        // usually show whether that is so: a rejected write costs the API server as much as an accepted one.
         let known =
             node.status.as_ref().is_some_and(|s| condition::is(&s.conditions, "InventoryCurrent", "True"));
         if known {
@@ -116,7 +118,7 @@ impl Context {
         publish::status(&self.client, &inventory, RUNNER, &status).await.map(|_| ())
     }
 
-    /// Records a host key that was trusted on first use, at once: the next connection counts on it.
+    /// Records a host key that was trusted on first use immediately: the next connection depends on it.
     pub(super) async fn record_host_key(&self, update: &NodeUpdate, key: &str) {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
@@ -127,7 +129,7 @@ impl Context {
         self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded, Action::Connect, &note).await;
     }
 
-    /// Tells that the machine cannot call back, and how it goes on.
+    /// Writes an event that the machine cannot connect back, and how the attempt continues.
     pub(super) async fn announce_blocked(&self, update: &NodeUpdate, failure: &Failure, fallback: bool) {
         let next = if fallback {
             "the engine is talked to through the SSH session instead"
@@ -138,13 +140,13 @@ impl Context {
         self.events.warning(&update.object_ref(&()), failure.reason, Action::Preflight, &note).await;
     }
 
-    /// Tells that somebody else answered the engine.
+    /// Writes an event that an untrusted server answered the engine.
     pub(super) async fn announce_untrusted_peer(&self, update: &NodeUpdate, failure: &Failure) {
         let about = update.object_ref(&());
         self.events.warning(&about, failure.reason, Action::Distrust, &failure.message).await;
     }
 
-    /// Tells what came of an attempt, in one event; what is left on the machine in another one.
+    /// Writes one event with the result of an attempt, and another one if something is left on the machine.
     pub(super) async fn announce(&self, update: &NodeUpdate, view: &View, end: &End) {
         let about = update.object_ref(&());
         let node = &update.spec.node_ref.name;
@@ -162,7 +164,7 @@ impl Context {
         }
     }
 
-    /// Tells that another attempt follows.
+    /// Writes an event that another attempt follows.
     pub(super) async fn announce_retry(
         &self,
         update: &NodeUpdate,
@@ -178,8 +180,8 @@ impl Context {
     }
 }
 
-/// What came of components, as far as `told` does not say it: first what changed, then what went wrong.
-/// To be put behind other words; empty if there is nothing to say.
+/// Describes the results of components that `told` does not contain: changes first, then problems. The text
+/// is appended to other text, and is empty if there is nothing to report.
 fn components(results: &[ComponentResult], told: &str) -> String {
     let (mut changed, mut wrong) = (Vec::new(), Vec::new());
     for ComponentResult { name, outcome, before, after, message, .. } in results {
@@ -193,7 +195,7 @@ fn components(results: &[ComponentResult], told: &str) -> String {
                     wrong.push(format!("{name} {outcome}: {message}"));
                 }
             }
-            // The numbers say enough of these.
+            // The counts report these sufficiently.
             Outcome::UpToDate | Outcome::NotApplicable | Outcome::Cancelled => {}
         }
     }
@@ -203,7 +205,7 @@ fn components(results: &[ComponentResult], told: &str) -> String {
     }
 }
 
-/// What an event says about the end of an attempt: reason, action, note.
+/// Returns the event about the end of an attempt: reason, action, note.
 fn summary(node: &str, view: &View, end: &End) -> (Reason, Action, String) {
     match end {
         End::Finished(
@@ -240,7 +242,7 @@ fn inventory(node: &ManagedNode) -> NodeInventory {
 }
 
 fn facts(survey: &Survey) -> FactsReport {
-    // Without `..`: a fact that is forgotten here would never be seen.
+    // Destructured without `..`, so that no new fact is forgotten here.
     let farrier_protocol::Facts {
         os,
         os_version,
@@ -271,7 +273,7 @@ fn facts(survey: &Survey) -> FactsReport {
     }
 }
 
-/// As many packages as an object may have.
+/// Returns as many packages as fit into an object.
 fn packages(survey: &Survey) -> Vec<InstalledPackage> {
     let mut room = MAX_BYTES;
     let all = survey.packages.iter().take(MAX_PACKAGES).map(|p| InstalledPackage {
@@ -312,7 +314,7 @@ mod tests {
         }
     }
 
-    /// Whoever reads events sees that something was done and not what; or the same words twice.
+    /// Events would otherwise report that something was done but not what, or the same text twice.
     #[test]
     fn the_event_about_the_end_says_what_changed_and_what_failed_once() {
         let view = View {
@@ -338,7 +340,7 @@ mod tests {
         assert_eq!(note, "db: the run was cancelled");
     }
 
-    /// The longest words that an engine may say made an object that no API server takes.
+    /// Regression: the longest texts that an engine may send made an object that no API server accepts.
     #[test]
     fn a_list_of_packages_fits_into_an_object() {
         for word in ["x".repeat(512), "\"".repeat(512), "\n".repeat(512), "ä".repeat(256)] {

@@ -1,4 +1,4 @@
-//! From a view of the work to the status of a NodeUpdate: pure.
+//! Renders the status of a NodeUpdate from a view of the work: pure.
 
 mod components;
 mod machine;
@@ -16,25 +16,25 @@ use farrier_update::NodePlan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use verdict::Verdicts;
 
-/// How far the object is.
+/// The phase of a NodeUpdate.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Phase {
-    /// An attempt is under way.
+    /// An attempt is in progress.
     Working,
     /// An attempt failed; another one follows.
     Retrying {
-        /// Why it failed.
+        /// Failure of the attempt.
         failure: Failure,
-        /// When the next one begins.
+        /// When the next attempt begins.
         at: Time,
     },
-    /// The machine is planned, and waits for the run to be set going.
+    /// The machine is planned, and waits for the run to start.
     Planned,
-    /// Nothing follows.
+    /// The NodeUpdate has ended.
     Ended(End),
 }
 
-/// What is rendered.
+/// Input of the rendering.
 pub(super) struct RenderInput<'a> {
     pub(super) old: &'a NodeUpdateStatus,
     pub(super) view: &'a View,
@@ -45,7 +45,7 @@ pub(super) struct RenderInput<'a> {
     pub(super) now: &'a Time,
 }
 
-/// The status that shows this.
+/// Renders the status.
 pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
     let RenderInput { old, view, phase, attempt, run, generation, now } = picture;
     let mut conditions = old.conditions.clone();
@@ -93,7 +93,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
     }
 }
 
-/// How the engine talks, once that is known.
+/// Returns the engine's channel, if it is known already.
 fn channel(view: &View) -> Option<Channel> {
     match &view.return_path {
         ReturnPath::Open { .. } | ReturnPath::Lost { .. } => Some(Channel::Callback),
@@ -102,7 +102,7 @@ fn channel(view: &View) -> Option<Channel> {
     }
 }
 
-/// What is waited for in this attempt.
+/// Returns the current wait of an attempt in progress.
 fn waits_for<'a>(view: &'a View, phase: &Phase) -> Option<&'a session::Waiting> {
     match phase {
         Phase::Working => view.waits_for(),

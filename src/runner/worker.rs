@@ -23,19 +23,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-/// What a task does next.
+/// The next action of a worker.
 enum Next {
-    /// An attempt with this number.
+    /// Make the attempt with this number.
     Attempt { number: u32, goal: Goal, touched: bool },
-    /// Wait, then the attempt after this one.
+    /// Wait, then make the attempt after this one.
     Wait { failure: Failure, number: u32, at: Time },
-    /// Planned: wait for the word.
+    /// Planned: wait for the approval.
     Planned { number: u32 },
-    /// Over.
+    /// The NodeUpdate has ended.
     Over,
 }
 
-/// Works on one NodeUpdate until it ends, and lets it go.
+/// Works on one NodeUpdate until it ends, and then releases it.
 pub(super) async fn run(
     context: &Arc<Context>,
     update: &Arc<NodeUpdate>,
@@ -55,11 +55,11 @@ pub(super) async fn run(
         run_is_gone: false,
         generation: None,
     };
-    // One that has ended only has to be let go.
+    // A finished NodeUpdate only has to be released.
     let mut next = if finished { Next::Over } else { task.resume() };
     loop {
         next = match next {
-            // Boxed: an attempt's state is some 20 KiB, and most tasks wait most of the time.
+            // Boxed: the state of an attempt has about 20 KiB, and most workers wait most of the time.
             Next::Attempt { number, goal, touched } => {
                 let span = tracing::error_span!("attempt", attempt = number);
                 Box::pin(task.attempt(number, goal, touched)).instrument(span).await
@@ -75,25 +75,25 @@ pub(super) async fn run(
 struct UpdateWorker<'a> {
     context: &'a Arc<Context>,
     update: NodeUpdate,
-    /// The object as the API server had it last: each write names the version that it follows.
+    /// The object as the API server returned it last: each write names the version on which it is based.
     latest: Mutex<NodeUpdate>,
-    /// The status as it was written last.
+    /// The status that was written last.
     old: NodeUpdateStatus,
-    /// The status as it was rendered last. It may not be written: see `pace`. The next one is rendered
-    /// from it, so that conditions keep the times at which they changed.
+    /// The status that was rendered last. It may not be written yet, see `pace`. The next status is rendered
+    /// from it, so that conditions keep their transition times.
     shown: NodeUpdateStatus,
-    /// The last attempt's view.
+    /// The view of the last attempt.
     view: View,
     control: watch::Receiver<TaskControl>,
     stop: watch::Receiver<bool>,
-    /// The run was gone when an attempt began: nothing is installed for it any more.
+    /// Whether the run was gone when an attempt began: nothing more is installed for it.
     run_is_gone: bool,
-    /// Generation of the ManagedNode that the last attempt worked with.
+    /// Generation of the ManagedNode that the last attempt used.
     generation: Option<i64>,
 }
 
 impl UpdateWorker<'_> {
-    /// Where an earlier process left off.
+    /// Determines where an earlier process left off.
     fn resume(&self) -> Next {
         let number = self.old.attempt.unwrap_or(0);
         let succeeded = condition::find(&self.old.conditions, "Succeeded");
@@ -119,7 +119,7 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Whether the last status says that nothing of ours is on the machine.
+    /// Whether the last status says that nothing of Farrier's is on the machine.
     fn was_clean(&self) -> bool {
         condition::is(&self.old.conditions, "TornDown", "True")
     }
@@ -147,7 +147,8 @@ impl UpdateWorker<'_> {
         if let Some(awaited) = &awaited {
             self.view.return_path = ReturnPath::Pending { message: awaited.message.clone() };
         }
-        // Written before anything is done: a restart must know that something may be there.
+        // Written before the attempt does anything: after a restart, the runner must know that something may
+        // be on the machine.
         self.publish(&Phase::Working, number).await;
         let begun = Instant::now();
         let active = self.context.metrics.sessions.hold();
@@ -177,7 +178,7 @@ impl UpdateWorker<'_> {
         self.after(end, number, touched, loaded.ok()).await
     }
 
-    /// Reads what an attempt needs. Without the run, the only thing left to do is to clean up.
+    /// Loads the input of an attempt. If the run is gone, only a clean-up remains to be done.
     async fn read(
         &self,
         run: Option<&UpdateRun>,
@@ -200,7 +201,7 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Measures how long the object waited for somebody to begin with it.
+    /// Records how long the object waited for its first attempt.
     fn note_first_attempt(&self) {
         if self.old.started_at.is_none()
             && let Some(created) = self.update.creation_timestamp()
@@ -211,7 +212,7 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Runs a session, writing statuses as it goes.
+    /// Runs a session and writes statuses meanwhile.
     async fn session(&mut self, job: &session::Job, number: u32) -> End {
         let (send, receive) = watch::channel(View::default());
         let tools = self.context.tools.clone();
@@ -222,8 +223,8 @@ impl UpdateWorker<'_> {
                 end = self.abandoned() => end,
             };
             let view = send.borrow().clone();
-            // Ends `follow`, after the write that it may be at: one that was cut off might still
-            // reach the API server, and overwrite what comes after it.
+            // Ends `follow` after its write in progress. An aborted write might still reach the API server
+            // and overwrite a later status.
             drop(send);
             (end, view)
         };
@@ -233,7 +234,7 @@ impl UpdateWorker<'_> {
         end
     }
 
-    /// The object's owner does not want to wait for the machine.
+    /// Returns when the user has deleted the object without waiting for the machine.
     async fn abandoned(&self) -> End {
         let mut control = self.control.clone();
         if control.wait_for(|w| w.abandon).await.is_err() {
@@ -245,7 +246,7 @@ impl UpdateWorker<'_> {
         ))
     }
 
-    /// What follows an attempt.
+    /// Decides what follows an attempt.
     async fn after(&mut self, end: End, number: u32, touched: bool, job: Option<Job>) -> Next {
         self.context.record(&self.update, &self.view, &end, self.generation).await;
         let abandoned = self.control.borrow().abandon;

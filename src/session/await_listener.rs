@@ -1,8 +1,8 @@
-//! Waiting for the callback server to listen.
+//! Waits until the callback server listens.
 //!
-//! After a restart the runner's ports may be somebody else's for a while. An engine that may only be
-//! served through them and has begun nothing waits, in contact through the SSH session, and is told
-//! the way back when there is one.
+//! After a restart, other processes may hold the runner's ports for a while. An engine that may only be
+//! served through the callback server and has not begun anything waits. It keeps contact through the SSH
+//! session and is sent the callback addresses when the server listens.
 
 use super::callback::CallbackOptions;
 use super::{ReturnPath, Session};
@@ -10,8 +10,8 @@ use crate::failure::Failure;
 use std::time::Instant;
 
 impl Session<'_> {
-    /// There is no plan for the way back: it is waited for as long as that may take, or the engine is
-    /// talked to through the SSH session, if it may.
+    /// Handles a missing callback target: waits for the target until the deadline, or serves the engine
+    /// through the SSH session if that is allowed.
     pub(super) fn without_plan(&self, calls: &CallbackOptions, failure: Failure) {
         match &calls.awaited {
             Some(awaited) if !self.may_be_talked_to() && Instant::now() < awaited.until => {
@@ -22,12 +22,12 @@ impl Session<'_> {
         }
     }
 
-    /// Whether the callback server is waited for.
+    /// Whether the session waits for the callback server to listen.
     pub(super) fn is_shut(&self) -> bool {
         matches!(self.view.borrow().return_path, ReturnPath::Pending { .. })
     }
 
-    /// Waits until there is a plan for the way back that is shut, so that the engine can be told.
+    /// Waits until a pending callback target is available, so that it can be sent to the engine.
     pub(super) async fn opened(&self) {
         let Some(calls) = self.job.calls().filter(|_| self.is_shut()) else {
             return std::future::pending().await;
@@ -38,8 +38,8 @@ impl Session<'_> {
         }
     }
 
-    /// Waits until the engine has called or it is known that it cannot, or the run is cancelled. The
-    /// callback server is not waited for longer than was said.
+    /// Waits until the engine has connected, is known to be blocked, or the run is cancelled. The wait for
+    /// the callback server ends at its announced deadline.
     pub(super) async fn settled(&self) {
         let Some(calls) = self.job.calls() else { return };
         let mut view = self.view.subscribe();
@@ -52,7 +52,7 @@ impl Session<'_> {
                 | ReturnPath::Lost { .. }
                 | ReturnPath::Blocked { .. } => return,
             };
-            // Once there is a plan the engine is told, and calls or does not.
+            // With a target, the engine is told and either connects or fails; the deadline no longer matters.
             let until = calls.awaited.as_ref().filter(|_| shut && calls.no_plan().is_some());
             let over = async {
                 match until {
@@ -61,7 +61,7 @@ impl Session<'_> {
                 }
             };
             tokio::select! {
-                // It cannot end: the session has the sender.
+                // The channel cannot close: the session owns the sender.
                 _ = view.changed() => {}
                 () = self.stopped() => return,
                 () = over => if let Some(failure) = calls.no_plan() {

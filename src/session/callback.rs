@@ -19,8 +19,8 @@ pub struct CallbackOptions {
     pub plan: watch::Receiver<ResolvedTarget>,
     /// The task that updates `plan` from the cluster; it ends when the last copy is dropped.
     pub planner: Arc<AbortOnDropHandle<()>>,
-    /// How long to wait for a target if there is none, where the engine may not be reached in another
-    /// way and has begun nothing. `None`: not at all.
+    /// How long to wait if there is no target, the engine may not be reached in another way, and the engine
+    /// has not begun anything. `None`: no wait.
     pub awaited: Option<Awaited>,
 }
 
@@ -50,17 +50,17 @@ pub struct CallbackTarget {
     pub closed: CancellationToken,
 }
 
-/// What an engine that must call waits for while nobody listens.
+/// The wait of an engine for a callback server that does not listen yet.
 #[derive(Debug, Clone)]
 pub struct Awaited {
-    /// In words, with the end of the wait.
+    /// The wait in words, with its deadline.
     pub message: String,
-    /// The end of the wait.
+    /// The deadline of the wait.
     pub until: Instant,
 }
 
 impl CallbackOptions {
-    /// Why it is not known where to call; `None`: it is known.
+    /// Returns why there is no target; `None` if there is one.
     pub(super) fn no_plan(&self) -> Option<Failure> {
         self.plan.borrow().as_ref().err().cloned()
     }

@@ -1,4 +1,4 @@
-//! Getting to the machine, and back to it.
+//! Connects to the machine, deploys the engine, and reconnects after a loss.
 
 use super::return_path::EngineCallback;
 use super::{Session, Step, Waiting};
@@ -11,25 +11,24 @@ use farrier_update::Reason;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-/// How long a machine that was lost in the middle is called back before the attempt ends: longer
-/// than most machines take to reboot. The engine goes on meanwhile, and so may the next attempt.
+/// How long the session tries to reconnect to a lost machine before the attempt ends: longer than most
+/// machines take to reboot. The engine continues meanwhile, and the next attempt can resume its work.
 const RECONNECT_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Between two calls.
+/// Time between two connection attempts.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Between two looks whether another engine is still there.
+/// Time between two checks whether another engine still runs.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A stream that ends sooner than this after it stood has done nothing.
+/// A stream that ends within this time after it was established counts as failed.
 const SHORT_STREAM: Duration = Duration::from_secs(2);
 
-/// How many such streams in a row are enough.
+/// Maximum number of short streams in a row.
 const MAX_SHORT_STREAMS: u32 = 5;
 
 impl Session<'_> {
-    /// Sees to it that the engine is there and can be talked to, until it has retired. Returns
-    /// the machine for the last look.
+    /// Keeps the engine running and served until it has retired. Returns the machine for the final check.
     pub(super) async fn keep(&self) -> Result<Machine, Failure> {
         let mut calls = self.register_callback();
         let mut machine = self.connect().await?;
@@ -52,7 +51,7 @@ impl Session<'_> {
                 return Ok(machine);
             }
             if let Some(incompatible) = self.engine_api.incompatible() {
-                // An engine that calls must not be answered: each answer prolongs its lease.
+                // An engine that connects must not be answered: each answer renews its lease.
                 drop(calls.take());
                 machine = Box::pin(self.outlast(machine, &deployed, &incompatible)).await?;
                 calls = self.register_callback();
@@ -60,7 +59,7 @@ impl Session<'_> {
                 continue;
             }
             if let (Err(failure), true, false) = (&talked, deployed.calls_back, self.has_called()) {
-                // The connection by which it was brought still stands.
+                // The SSH connection through which the engine was deployed is still open.
                 self.block(failure.clone());
                 deployed = self.deploy(&machine).await?;
                 continue;
@@ -82,14 +81,14 @@ impl Session<'_> {
                     machine = other.unwrap_or(machine);
                     deployed = now;
                 }
-                // The engine was faster.
+                // The engine connected first.
                 stream = called => call = Some(stream),
             }
         }
     }
 
-    /// Talks to the engine through the SSH connection, until the stream ends or the callback server that
-    /// it waits for listens.
+    /// Serves the engine over the SSH connection until the stream ends, or until the callback server for
+    /// which the engine waits listens.
     async fn talk(&self, machine: &Machine, deployed: &Deployed) -> Result<(), Failure> {
         tokio::select! {
             talked = machine.talk(deployed, &self.engine_api) => talked,
@@ -97,7 +96,7 @@ impl Session<'_> {
         }
     }
 
-    /// Connects and signs in.
+    /// Connects and authenticates.
     #[tracing::instrument(name = "step", skip_all, fields(step = "connect"))]
     pub(super) async fn connect(&self) -> Result<Machine, Failure> {
         let job = self.job;
@@ -123,8 +122,8 @@ impl Session<'_> {
         Ok(Machine { connection, id: job.id() })
     }
 
-    /// Brings the engine, or takes up the one that is there. Another engine that is at work on the
-    /// machine is waited for.
+    /// Deploys the engine, or attaches to a running one. If another session's engine is at work on the
+    /// machine, waits for it to leave.
     #[tracing::instrument(name = "step", skip_all, fields(step = "deploy"))]
     pub(super) async fn deploy(&self, machine: &Machine) -> Result<Deployed, Failure> {
         let limit = Duration::from_secs(self.job.wait_seconds);
@@ -150,7 +149,7 @@ impl Session<'_> {
             let over = Box::pin(async {
                 tokio::select! {
                     gone = gone => gone,
-                    // What is to be done then is decided by the next try.
+                    // The next try decides how to proceed.
                     () = tokio::time::sleep(rest) => Ok(()),
                     Ok(_) = stop.wait_for(|stop| *stop) => Ok(()),
                 }
@@ -159,15 +158,15 @@ impl Session<'_> {
         }
     }
 
-    /// Returns when a process of the machine is gone; where it cannot be seen, after a while.
+    /// Returns when a process on the machine has exited; if its pid is unknown, returns after an interval.
     pub(super) async fn until_gone(&self, machine: &Machine, pid: Option<u32>) -> Result<(), Failure> {
         let Some(pid) = pid else {
-            // sleep: there is nothing to look at.
+            // sleep: there is no process to poll.
             tokio::time::sleep(RECONNECT_INTERVAL).await;
             return Ok(());
         };
         loop {
-            // sleep: nothing tells us of the end of a process there.
+            // sleep: the machine does not report the end of a process.
             tokio::time::sleep(POLL_INTERVAL).await;
             if !machine.has_process(pid).await? {
                 return Ok(());
@@ -212,14 +211,14 @@ impl Session<'_> {
         if let Some(EngineCallback { config, tried: false }) = &told
             && !self.engine_reaches(machine, &deployed.dir, &config.addresses).await
         {
-            // Once more: the engine is told not to call any more.
+            // Tries again; the engine is now configured without a callback.
             return Box::pin(self.try_deploy(machine)).await;
         }
         Ok(deployed)
     }
 
-    /// The engine did not come up: mostly nothing is left of it, and then nobody needs to come
-    /// back. What is still there is left to those who clean up.
+    /// Checks the machine after a failed deployment. Usually nothing is left, and then no clean-up is needed
+    /// later. If something is left, the clean-up of the NodeUpdate removes it.
     async fn look_at_once(&self, machine: &Machine) {
         let deploying = self.view.borrow().deploying;
         if deploying && machine.look().await.is_ok_and(|found| found.is_empty()) {
@@ -227,8 +226,8 @@ impl Session<'_> {
         }
     }
 
-    /// Back to a machine whose engine is not finished: over the connection that stands, or a new
-    /// one, which is returned. A machine that is rebooting is called until it answers.
+    /// Returns to a machine whose engine has not retired: over the existing connection, or over a new
+    /// connection, which is returned as well. Retries until a rebooting machine answers.
     async fn go_back(&self, machine: &Machine) -> Result<(Option<Machine>, Deployed), Failure> {
         if !machine.connection.is_closed()
             && let Ok(deployed) = self.deploy(machine).await

@@ -1,5 +1,5 @@
-//! Engines of another build than the operator's own: the operator was upgraded, or rolled back, while
-//! the machine was being updated. `docs/adr/0019` says what is promised.
+//! Engines of another build than the operator's own: the operator was upgraded or rolled back while the
+//! machine was being updated. `docs/adr/0019` describes the guarantees.
 
 use super::limits;
 use super::{Session, Step, Waiting};
@@ -11,28 +11,29 @@ use farrier_update::Reason;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// What an engine is called in the list of processes.
+/// Name of the engine in the process list.
 const ENGINE: &str = "farrier-engine";
 
-/// How much longer than its lease an engine takes to leave at most.
+/// Maximum time that an engine takes to exit after its lease has expired.
 const LEAVING: Duration = Duration::from_secs(30);
 
 impl Session<'_> {
-    /// Whether an engine of another build retires so that our own can take its place.
+    /// Whether an engine of another build retires so that the operator's own engine can replace it.
     pub(super) fn is_replacing(&self) -> bool {
         self.replacing.load(Ordering::Relaxed)
     }
 
-    /// Makes sure that a task is done by our own engine, unless the one that is there has begun it.
+    /// Ensures that the operator's own engine performs a task, unless the running engine has already begun
+    /// it.
     ///
-    /// An engine of another build brings to its end what it has begun. It is not given anything new:
-    /// it may not know what this operator asks for, or do it as an older version did.
+    /// An engine of another build finishes what it has begun. It receives no new tasks: it may not know the
+    /// requested work, or may do the work as an older version did.
     pub(super) async fn ensure_own_engine(&self, task: &Task) -> Result<(), Failure> {
         if self.engine_api.knows_task(&task.id) {
             return Ok(());
         }
         let mut view = self.view.subscribe();
-        // Which engine is ours is known once the machine is; an engine that calls may be faster.
+        // The own engine's digest is known once the machine is known; an engine that connects may be earlier.
         if view.wait_for(|v| v.engine.is_some()).await.is_err() {
             return Ok(());
         }
@@ -60,10 +61,10 @@ impl Session<'_> {
         greeted.ok_or_else(|| self.stalled("greeting", limits::GREETING))
     }
 
-    /// Waits until an engine is gone that cannot be talked to. Returns a machine that can be talked to.
+    /// Waits until an engine with an incompatible protocol has exited. Returns a connected machine.
     ///
-    /// Nothing is done to the engine: it brings its step to its end, and leaves when nobody has
-    /// answered it for the length of its lease. Its journal stays, and our own engine reads it.
+    /// The engine is not stopped: it finishes the current step, and exits when nobody has answered it for the
+    /// length of its lease. Its journal remains, and the operator's own engine reads it.
     pub(super) async fn outlast(
         &self,
         machine: Machine,
@@ -89,19 +90,19 @@ impl Session<'_> {
         let mut stop = self.stop.clone();
         tokio::select! {
             gone = gone => gone?.ok_or(failure),
-            // It cannot be told. It leaves by itself.
+            // The engine cannot be reached through the protocol. It exits by itself.
             Ok(_) = stop.wait_for(|stop| *stop) => Err(failure),
         }
     }
 
-    /// How long an engine that cannot be talked to may take to leave.
+    /// Maximum time for an incompatible engine to exit.
     pub(super) fn outlast_limit(&self) -> Duration {
         let lease = Duration::from_secs(self.job.lease_seconds).saturating_add(LEAVING);
         limits::leaving(&self.job.components, lease)
     }
 
-    /// Looks at a process until it is gone, over another connection if this one ends. `None`: it is
-    /// still there when the time is up.
+    /// Polls a process until it has exited, over a new connection if this one closes. `None`: the process
+    /// still runs at the deadline.
     async fn until_left(
         &self,
         mut machine: Machine,

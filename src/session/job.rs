@@ -1,4 +1,4 @@
-//! What one attempt is given.
+//! The input of one attempt.
 
 use super::CallbackOptions;
 use crate::callback::Registry;
@@ -12,7 +12,7 @@ use farrier_update::{Component, FailedDependency, Force};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Everything about the machine and what is to be done, read beforehand.
+/// The machine and the requested work, loaded before the attempt.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// UID of the NodeUpdate.
@@ -23,63 +23,63 @@ pub struct Job {
     pub node: String,
     /// Type of the machine.
     pub node_type: String,
-    /// Which attempt this is, from 1. Part of the task ids: what an earlier attempt did is not
-    /// taken for this one's.
+    /// Number of this attempt, from 1. The number is part of the task ids, so that results of an earlier
+    /// attempt are not taken for results of this attempt.
     pub attempt: u32,
-    /// How far to go.
+    /// How far the attempt goes.
     pub goal: Goal,
     /// Whether an earlier attempt, or an earlier process, may have put something on the machine.
     pub touched: bool,
-    /// Where it is.
+    /// The machine's SSH address.
     pub target: Target,
-    /// Its host keys, as written by its owner or recorded on first use.
+    /// Host keys of the machine, written by the user or recorded on first use.
     pub host_keys: Vec<String>,
-    /// Whether the first key seen is trusted.
+    /// Whether the first host key is trusted.
     pub trust_first: bool,
-    /// What to sign in with.
+    /// Credentials for the sign-in.
     pub credentials: Credentials,
-    /// How to become root.
+    /// How commands become root.
     pub privilege: Privilege,
     /// The baseline's components.
     pub components: Vec<Component>,
-    /// What the payloads' sources need, by component name.
+    /// Access data for the payload sources, by component name.
     pub access: BTreeMap<String, Result<Access, Failure>>,
-    /// What is installed although it is there already.
+    /// Which components are installed although they are up to date.
     pub force: Force,
     /// What to do about missing requirements.
     pub on_failed_dependency: FailedDependency,
-    /// How long the engine may go without contact, in seconds.
+    /// The engine's lease: how long it may run without contact, in seconds.
     pub lease_seconds: u64,
-    /// How long others are waited for on the machine, in seconds: a locked package manager, missing
-    /// room, another engine.
+    /// How long the engine waits for others on the machine, in seconds: a locked package manager, missing
+    /// disk space, another engine.
     pub wait_seconds: u64,
-    /// How the engine calls back; `None` where it is talked to through the SSH session.
+    /// How the engine connects back; `None` if it is served through the SSH session.
     pub callback: Option<CallbackOptions>,
 }
 
 /// How far an attempt goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// Look, write the inventory.
+    /// Take the inventory.
     Inventory,
-    /// Work out what would change.
+    /// Compute what would change.
     Plan,
-    /// Install it.
+    /// Install the components.
     Update,
-    /// Take back what is on the machine, and nothing else.
+    /// Remove everything of Farrier's from the machine, and do nothing else.
     CleanUp,
 }
 
-/// What every attempt uses.
+/// Resources that all attempts share.
 #[derive(Clone)]
 pub struct Tools {
-    /// Engines to put on machines.
+    /// Engine binaries to deploy.
     pub engines: Engines,
-    /// Payloads.
+    /// The payload store.
     pub store: Store,
-    /// Counts connections and engines.
+    /// Metrics of connections and engines.
     pub metrics: Metrics,
-    /// The sessions whose engines call.
+    /// Registry of the sessions whose engines connect back.
     pub calls: Arc<Registry>,
 }
 
@@ -89,7 +89,7 @@ impl Job {
         self.components.iter().map(|c| c.payload.digest.clone()).collect()
     }
 
-    /// Where the payload of a component comes from.
+    /// The source of a component's payload.
     ///
     /// # Errors
     /// `SecretNotFound`, `SecretIncomplete`.
@@ -103,7 +103,7 @@ impl Job {
         })
     }
 
-    /// The first twelve characters of the session that are fit for a path.
+    /// The first twelve ASCII alphanumeric characters of the session id, for use in paths.
     pub(super) fn id(&self) -> String {
         self.session.chars().filter(char::is_ascii_alphanumeric).take(12).collect()
     }

@@ -1,50 +1,51 @@
-//! How long an engine may take, however lively it is meanwhile.
+//! Time limits for engines that are alive.
 //!
-//! An engine that answers is not one that gets on: whoever is root on the machine speaks in its name,
-//! and could keep a run from ever ending. Each limit is longer than an honest engine needs; one that
-//! exceeds it is left to itself, and takes everything back when its lease ends.
+//! An engine that answers does not necessarily make progress: any root process on the machine can speak in
+//! the engine's name, and could keep a run from ever ending. Each limit is longer than an honest engine
+//! needs. The session abandons an engine that exceeds its limit; the engine then removes everything when its
+//! lease expires.
 
 use farrier_protocol::{Event, EventBody, Step, Work};
 use farrier_update::Component;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// From the launch to the end of the greeting: a journal of the greatest length at 28 kB a second, or
-/// a machine that was lost and called back in between.
+/// From the launch to the end of the greeting: enough for a journal of the maximum length at 28 kB per
+/// second, or for a machine that was lost and reconnected in between.
 pub(super) const GREETING: Limit = Limit::of(Duration::from_mins(10), Duration::from_mins(3));
 
-/// Once it has retired an engine ends, and with it the stream.
+/// After it has retired, an engine exits, which ends the stream.
 pub(super) const LEAVING: Limit = Limit::of(Duration::from_mins(5), Duration::from_mins(1));
 
-/// For one component in a survey: the engine ends its command after 30 s.
+/// For one component in a survey: the engine kills the detection command after 30 s.
 const DETECTION: Duration = Duration::from_secs(40);
 
-/// For one component beside its installer: the package manager is asked what the package needs (2 min
-/// for each question). Waits for others on the machine come on top.
+/// For one component in addition to its installer: the engine queries the package manager for requirements (2
+/// min per query). Waits for others on the machine are added.
 const PREPARATION: Duration = Duration::from_mins(10);
 
-/// How much longer than its timeout an installer is waited for that may not be interrupted.
+/// How long the session waits beyond the timeout of an installer that must not be interrupted.
 const OVERTIME: Duration = Duration::from_hours(6);
 
-/// For an installer whose baseline is not known any more, as in a clean-up after the run is gone: the
-/// ten minutes that a component has unless it says otherwise, and its preparation.
+/// For an installer whose baseline is not known any more, as in a clean-up after the run was deleted: the
+/// default timeout of a component (ten minutes) and its preparation.
 const UNKNOWN_INSTALLER: Duration = Duration::from_mins(20);
 
-/// The slowest line, in bytes a second, and as many machines beside this one.
+/// Lowest throughput that is allowed for, in bytes per second: a slow link, shared with other machines.
 const SLOWEST: u64 = 32 * 1024;
 
-/// A machine that reboots, or is lost and called back some times.
+/// Allows for a machine that reboots, or is lost and reconnected a few times.
 const SLACK: Duration = Duration::from_mins(30);
 
-/// The same for what is short.
+/// The same allowance for short work.
 const SHORT_SLACK: Duration = Duration::from_mins(10);
 
-/// How long something may take.
+/// A time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limit {
-    /// In all.
+    /// Maximum duration in total.
     pub(super) at_most: Duration,
-    /// Since the run was cancelled.
+    /// Maximum duration after the run was cancelled.
     pub(super) after_cancel: Duration,
 }
 
@@ -58,7 +59,7 @@ impl Limit {
     }
 }
 
-/// How long a task may take after these events, with these components.
+/// Returns the limit of a task after these events, with these components.
 pub(super) fn of(work: &Work, events: &[Event], components: &[Component]) -> Limit {
     match work {
         Work::Survey { detect, packages: _ } => {
@@ -66,24 +67,25 @@ pub(super) fn of(work: &Work, events: &[Event], components: &[Component]) -> Lim
             Limit::of(SLACK, SHORT_SLACK).longer_by(DETECTION.saturating_mul(detections))
         }
         Work::Apply { steps, wait_seconds } => {
-            // For room before the first step; for room and the package manager before each.
+            // One wait for disk space before the first step; before each step one wait for disk space and one
+            // for the package manager.
             let waits = u64::try_from(steps.len()).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(1);
             let waiting = Duration::from_secs(wait_seconds.saturating_mul(waits));
             let at_most = applying(steps).saturating_add(waiting);
             Limit::of(at_most, longest(components).saturating_add(SHORT_SLACK))
         }
-        // An installer that an earlier attempt has begun ends first.
+        // An installer that an earlier attempt has started finishes first.
         Work::Retire if is_busy(events) => Limit::of(SLACK, SHORT_SLACK).longer_by(longest(components)),
         Work::Retire => Limit::of(SLACK, SHORT_SLACK),
     }
 }
 
-/// For an engine that cannot be talked to, to end the step in progress and to leave.
+/// Returns the limit for an incompatible engine to finish the current step and to exit.
 pub(super) fn leaving(components: &[Component], lease: Duration) -> Duration {
     lease.saturating_add(longest(components))
 }
 
-/// The payloads, then one step after the other.
+/// Duration of an installation: the transfer of all payloads, then the steps one after the other.
 fn applying(steps: &[Step]) -> Duration {
     let installer = |step: &Step| Duration::from_secs(step.timeout_seconds).saturating_add(PREPARATION);
     let bytes = steps.iter().fold(0_u64, |sum, step| sum.saturating_add(step.payload.size));
@@ -95,7 +97,7 @@ fn applying(steps: &[Step]) -> Duration {
         .saturating_add(SLACK)
 }
 
-/// The longest that one of them may take: the one in progress is brought to its end.
+/// The longest time that one component may take: the component in progress is finished.
 fn longest(components: &[Component]) -> Duration {
     let one = |component: &Component| {
         let overtime = if component.interruptible { Duration::ZERO } else { OVERTIME };
@@ -104,7 +106,7 @@ fn longest(components: &[Component]) -> Duration {
     components.iter().map(one).max().unwrap_or(UNKNOWN_INSTALLER)
 }
 
-/// Whether an installation was begun, and not ended.
+/// Whether an installation has started and not ended.
 fn is_busy(events: &[Event]) -> bool {
     let mut busy = false;
     for event in events {
@@ -121,7 +123,7 @@ fn is_busy(events: &[Event]) -> bool {
     busy
 }
 
-/// Waits for something as long as it may take; `None`: it took longer.
+/// Waits for `something` within the limit; `None`: the limit was exceeded.
 pub(super) async fn within<T>(
     limit: Limit,
     stop: &watch::Receiver<bool>,

@@ -6,8 +6,8 @@ use crate::failure::Failure;
 use farrier_protocol::{Dial, DialOutcome};
 use std::time::{Duration, Instant};
 
-/// How long a return path is probed that does not respond: rules for a new Service, a new address of a
-/// load balancer, and policies take effect some time after they were made, on each node of the cluster
+/// How long a return path that does not respond is probed. Rules for a new Service, a new address of a load
+/// balancer, and policies take effect some time after they were created, on each node of the cluster
 /// separately. Up to about 2 s were seen on a busy node.
 const REACH_TIMEOUT: Duration = Duration::from_secs(6);
 
@@ -95,7 +95,7 @@ mod tests {
         (last.into_iter().map(|dial| dial.result).collect(), results.len() - unused)
     }
 
-    /// A policy that took a moment kept the session from relying on the engine for the whole attempt.
+    /// Regression: a policy that took effect late blocked the return path for the whole attempt.
     #[tokio::test]
     async fn only_a_path_that_may_open_is_probed_again() {
         use DialOutcome::{Connected, NoRoute, Prohibited, Refused, TimedOut};

@@ -1,26 +1,26 @@
-//! What the engine's events say about the work of this attempt and of those before it.
+//! Evaluates the engine's events: the work of this attempt and of earlier attempts.
 
 use super::Survey;
 use farrier_protocol::{Event, EventBody, Reading};
 use farrier_update::{Action, ComponentResult, Millis, PlanItem, StepRecord, conclude};
 use std::collections::BTreeMap;
 
-/// What has become known of the steps of a NodeUpdate.
+/// The reported steps of a NodeUpdate.
 pub(super) struct Told<'a> {
     events: &'a [Event],
-    /// By component: what this attempt's installation came to.
+    /// By component: the result of this attempt's installation.
     steps: BTreeMap<String, StepRecord>,
 }
 
 impl<'a> Told<'a> {
-    /// By the events of the session, in the attempt that installs with this task.
+    /// Creates the record from the session's events; `apply` is the id of this attempt's installation task.
     pub(super) fn by(events: &'a [Event], apply: &str) -> Self {
         Self { events, steps: step_records(apply, events) }
     }
 
-    /// What came of a component. What an earlier attempt has installed counts as installed by this
-    /// NodeUpdate, although this attempt finds it in place: nobody may have heard of it before, since
-    /// the machine was lost or its engine's lease ended.
+    /// Returns the result of a component. A component that an earlier attempt has installed counts as
+    /// installed by this NodeUpdate, although this attempt finds it up to date: the earlier result may never
+    /// have been reported, because the machine was lost or the engine's lease expired.
     pub(super) fn conclude(&self, item: &PlanItem, after: Option<&Reading>) -> ComponentResult {
         let name = &item.component.name;
         match self.installed_before(item) {
@@ -29,8 +29,8 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// An item that is up to date, as an earlier attempt had planned it, with what came of its
-    /// installer. `None`: it is to be installed now, or was not installed before.
+    /// For an item that is up to date: returns the item as the earlier attempt had planned it, with the
+    /// record of its installer. `None`: the item has yet to be installed, or was not installed before.
     fn installed_before(&self, item: &PlanItem) -> Option<(PlanItem, StepRecord)> {
         if !matches!(item.action, Action::UpToDate { .. }) {
             return None;
@@ -57,9 +57,9 @@ impl<'a> Told<'a> {
     }
 }
 
-/// The series of tasks that an earlier attempt has begun with this engine and not brought to its
-/// end: the machine was lost meanwhile, and what the engine has done since is still to be told. One
-/// that failed is not gone on with.
+/// Returns the series of tasks that an earlier attempt has begun with this engine and not finished: the
+/// machine was lost meanwhile, and the engine has yet to report what it has done since. A failed series is
+/// not resumed.
 pub(super) fn unfinished_series(events: &[Event]) -> Option<String> {
     let mut open: Option<&str> = None;
     for event in events {
@@ -134,8 +134,8 @@ mod tests {
         }
     }
 
-    /// The machine was lost, and its engine has retired when its lease ended: the next attempt found
-    /// the version in place and called it up to date, as if nothing had been installed.
+    /// Regression: the machine was lost, and its engine retired when its lease expired. The next attempt
+    /// found the version in place and reported the component as up to date, as if nothing had been installed.
     #[test]
     fn what_an_attempt_that_nobody_heard_of_has_installed_is_told_by_the_next_one() {
         let (task, component) = (String::from("a1-apply"), String::from("bios"));
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!((result.outcome, result.exit_code), (Outcome::Updated, Some(0)));
         assert_eq!((result.before.as_str(), result.after.as_str()), ("1.0", "2.0"));
         assert_eq!((result.started_at, result.finished_at), (Some(Millis(3000)), Some(Millis(4000))));
-        // Where nothing was installed, nothing is told.
+        // If nothing was installed, no installation is reported.
         let none = Told::by(&events[..1], "a2-apply").conclude(&item, Some(&present("2.0")));
         assert_eq!((none.outcome, none.before.as_str()), (Outcome::UpToDate, "2.0"));
     }

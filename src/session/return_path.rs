@@ -1,9 +1,9 @@
-//! Channel `Callback`: the engine calls, instead of being called on.
+//! Channel `Callback`: the engine connects to the runner's callback server.
 //!
 //! ```text
-//! plan ─► reach (from the machine, before anything is brought) ─► launch with the way back ─► called
-//!                    │ blocked                                           │ no call
-//!                    └──────────────► by Session, and said so ◄──────────┘
+//! target ─► probe (from the machine, before deployment) ─► launch with the callback ─► connected
+//!             │ blocked                                                                    │ no connection
+//!             └───────────────► SSH session, and reported ◄────────────────────────────────┘
 //! ```
 
 use super::callback::{CallbackOptions, CallbackTarget};
@@ -19,51 +19,51 @@ use std::net::IpAddr;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the first call may take after the launch at least.
+/// Minimum time that is allowed for the first connection after the launch.
 const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long the engine tries one address.
 const ONE_ATTEMPT: Duration = Duration::from_secs(3);
 
-/// How long the engine takes to begin, and a call to be answered.
+/// Time for the engine to start, and for a connection to be answered.
 const BEGINNING: Duration = Duration::from_secs(5);
 
-/// How many addresses an engine is given at most: more would only keep it from calling soon.
+/// Maximum number of addresses that are sent to an engine: more addresses would delay its connection.
 const MAX_TARGETS: usize = 8;
 
-/// How long the next one may take after a stream has ended, before the machine is looked for by
-/// SSH: the engine waits up to 10 s between two attempts.
+/// How long after the end of a stream the session waits for the next connection, before it contacts the
+/// machine through SSH: the engine waits up to 10 s between two attempts.
 const NEXT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long ago a refused connection may have been the engine's last call: it tries every ten
-/// seconds at least.
+/// Maximum age of a rejected connection that may be the engine's latest attempt: the engine tries at least
+/// every ten seconds.
 const RECENT: Duration = Duration::from_secs(20);
 
-/// A stream that ends sooner than this has done nothing.
+/// A stream that ends within this time counts as failed.
 const SHORT_STREAM: Duration = Duration::from_secs(2);
 
-/// How many such streams in a row are enough.
+/// Maximum number of short streams in a row.
 const MAX_SHORT_STREAMS: u32 = 5;
 
-/// How long the engine's certificate is valid, longer than any run lasts.
+/// Validity of the engine's certificate, longer than any run lasts.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
-/// What the engine is told about the way back.
+/// The callback that is sent to the engine.
 pub(super) struct EngineCallback {
     pub(super) config: CallbackConfig,
-    /// The machine got an answer.
+    /// Whether the machine has probed the path successfully.
     pub(super) tried: bool,
 }
 
 impl CallbackOptions {
-    /// How long the first call may take: every address may have to be tried.
+    /// How long to wait for the first connection: the engine may have to try every address.
     fn first_call(&self) -> Duration {
         let known = self.plan.borrow().as_ref().map_or(0, |plan| plan.addresses.len().saturating_add(1));
         let attempts = u32::try_from(known.min(MAX_TARGETS)).unwrap_or_default();
         FIRST_CALL_TIMEOUT.max(ONE_ATTEMPT * attempts + BEGINNING)
     }
 
-    /// The runners that pass calls on from this address.
+    /// The runners that forward connections from this address.
     fn through(&self, from: IpAddr) -> Vec<String> {
         let plan = self.plan.borrow();
         let peers = plan.iter().flat_map(|plan| &plan.peers);
@@ -72,7 +72,7 @@ impl CallbackOptions {
 }
 
 impl CallbackTarget {
-    /// Where to call: first the address that the machine itself sees.
+    /// The addresses to connect to. The address that the machine itself sees comes first.
     fn targets(&self, seen_from: Option<&str>) -> Vec<(String, u16)> {
         let mut targets = Vec::new();
         if let (Some(seen), Some(port)) = (seen_from, self.seen_port)
@@ -89,7 +89,7 @@ impl CallbackTarget {
         targets
     }
 
-    /// Whether none of these addresses is right any more.
+    /// Whether none of these addresses is valid any more.
     fn is_elsewhere(&self, told: &[(String, u16)]) -> bool {
         let known = !told.is_empty() && !self.addresses.is_empty();
         known && !self.addresses.iter().any(|address| told.contains(address))
@@ -106,14 +106,14 @@ impl CallbackTarget {
 }
 
 impl Job {
-    /// How the engine is to call back; `None` where it is not to.
+    /// How the engine connects back; `None` if it does not.
     pub(super) fn calls(&self) -> Option<&CallbackOptions> {
         self.callback.as_ref().filter(|_| self.goal != super::Goal::CleanUp)
     }
 }
 
 impl Session<'_> {
-    /// From now on calls of the engine come to this session.
+    /// Registers this session, so that connections of its engine are routed to it.
     pub(super) fn register_callback(&self) -> Option<Registration> {
         if self.job.calls().is_some() {
             self.view.send_modify(|v| v.return_path = ReturnPath::Untried);
@@ -122,8 +122,8 @@ impl Session<'_> {
         self.job.calls().map(register)
     }
 
-    /// What the engine is told about the way back, after it was tried. `None`: it is talked to
-    /// through the SSH session.
+    /// Probes the return path and returns the callback for the engine. `None`: the engine is served through
+    /// the SSH session.
     pub(super) async fn return_path(
         &self,
         machine: &Machine,
@@ -158,7 +158,7 @@ impl Session<'_> {
             self.block(self.diagnose(&tried, since));
             return Ok(None);
         }
-        // Those that work now first; the others may work when a runner has taken over.
+        // Addresses that work now come first; the others may work after another runner has taken over.
         addresses.sort_by_key(|address| !works(address));
         *self.told() = plan.addresses;
         if self.is_shut() {
@@ -168,7 +168,7 @@ impl Session<'_> {
         Ok(Some(EngineCallback { config, tried: !tried.is_empty() }))
     }
 
-    /// What keeps the engine from calling, by what came of attempts since then.
+    /// Describes why the engine cannot connect, from the results of attempts since `since`.
     pub(super) fn diagnose(&self, dials: &[Dial], since: Instant) -> Failure {
         let plan = self.job.calls().and_then(|calls| calls.plan.borrow().clone().ok());
         let (own, unknown_sources) =
@@ -185,8 +185,8 @@ impl Session<'_> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until all addresses are others than those that the engine was told. It may not notice
-    /// for minutes that nobody is there any more.
+    /// Waits until the target has none of the addresses that the engine was sent. The engine itself may take
+    /// minutes to notice that its peer is gone.
     async fn addresses_changed(&self) {
         let Some(calls) = self.job.calls() else { return std::future::pending().await };
         let told = self.told().clone();
@@ -210,8 +210,8 @@ impl Session<'_> {
         })
     }
 
-    /// Waits while the engine calls and is answered; returns when it has retired, or has not called
-    /// for too long. The SSH connection is closed as soon as it is not needed any more.
+    /// Serves the engine's connections. Returns when the engine has retired, or has not connected within the
+    /// timeout. Closes the SSH connection as soon as it is not needed any more.
     pub(super) async fn serve_callbacks(
         &self,
         machine: &Machine,
@@ -263,12 +263,12 @@ impl Session<'_> {
         Waiting::new(reason, format!("a call of the engine on {}", self.job.node), "a call", patience)
     }
 
-    /// Whether the engine has called in this attempt.
+    /// Whether the engine has connected in this attempt.
     pub(super) fn has_called(&self) -> bool {
         matches!(self.view.borrow().return_path, ReturnPath::Open { .. } | ReturnPath::Lost { .. })
     }
 
-    /// Why the engine cannot call, if that is known in this attempt.
+    /// Why the engine cannot connect, if this attempt knows a reason.
     pub(super) fn blocked(&self) -> Option<Failure> {
         match &self.view.borrow().return_path {
             ReturnPath::Blocked { failure, .. } => Some(failure.clone()),
@@ -280,12 +280,12 @@ impl Session<'_> {
         }
     }
 
-    /// What is not to be installed because the engine cannot call and nothing else is allowed.
+    /// Why components are not installed: the engine cannot connect and no fallback is allowed.
     pub(super) fn withheld(&self) -> Option<Failure> {
         self.blocked().filter(|_| !self.may_be_talked_to())
     }
 
-    /// The engine cannot call: it is talked to through the SSH session instead.
+    /// Records that the engine cannot connect: it is served through the SSH session instead.
     pub(super) fn block(&self, failure: Failure) {
         let fallback = self.may_be_talked_to();
         if self.blocked().as_ref() != Some(&failure) {
@@ -294,16 +294,16 @@ impl Session<'_> {
         self.view.send_modify(|v| v.return_path = ReturnPath::Blocked { failure, fallback });
     }
 
-    /// Whether the SSH session may be used for more than looking. What was begun is brought to its
-    /// end in any case: nobody is served by half an installation that nobody tells of.
+    /// Whether the SSH session may be used for more than surveys. Work that has begun is finished in any
+    /// case: an unreported half of an installation helps nobody.
     pub(super) fn may_be_talked_to(&self) -> bool {
         self.may_fall_back() || self.engine_api.is_greeted() && self.has_begun()
     }
 
-    /// The engine, talked to through the SSH session, has said what came of its calls.
+    /// Updates the obstacle from the dial results that the engine has reported through the SSH session.
     pub(super) fn update_blocked(&self) {
         if let Some(calls) = self.job.calls().filter(|_| self.is_shut()) {
-            // It may have begun something, and then nothing is waited for.
+            // The engine may have begun work, and then the session waits for nothing.
             if let Some(failure) = calls.no_plan() {
                 self.without_plan(calls, failure);
             }
@@ -315,7 +315,7 @@ impl Session<'_> {
         }
     }
 
-    /// The engine met somebody else where the runner should have been.
+    /// Reports that the engine reached another server at the runner's address.
     pub(super) fn report_untrusted_peer(&self, dial: &Dial) {
         let failure = Failure::new(
             Reason::CallbackUntrusted,

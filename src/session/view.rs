@@ -1,4 +1,4 @@
-//! What can be seen of an attempt while it goes on.
+//! The observable state of an attempt in progress.
 
 use super::Waiting;
 use crate::failure::Failure;
@@ -8,123 +8,123 @@ use farrier_update::{ComponentResult, Millis, NodePlan};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The state of an attempt, as far as others care. Whoever watches it may miss steps in between,
-/// never the last state.
+/// The state of an attempt as other modules see it. A watcher may miss intermediate states, but never the
+/// last one.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts that become independent conditions")]
 #[derive(Debug, Clone, Default)]
 pub struct View {
-    /// What is being done.
+    /// The current step.
     pub step: Step,
-    /// What the attempt waits for before it begins, with the deadline in its message.
+    /// What the attempt waits for before it begins, with the deadline in the message.
     pub awaited: Option<Failure>,
-    /// The address that answered.
+    /// The address at which the machine answered.
     pub address: Option<String>,
-    /// The host key was accepted.
+    /// Whether the host key was accepted.
     pub host_key_accepted: bool,
-    /// The host key to be recorded, if it was trusted on first use.
+    /// The host key to record, if it was trusted on first use.
     pub first_key: Option<String>,
-    /// Whether the engine can call back.
+    /// Whether the engine can connect back.
     pub return_path: ReturnPath,
-    /// Somebody else answered the engine in the runner's place, and was not talked to.
+    /// Set when an untrusted server answered the engine at the runner's address; the engine sent it nothing.
     pub untrusted_peer: Option<Failure>,
-    /// The machine was lost in the middle and is being called back; why.
+    /// Why the connection to the machine was lost, while the session reconnects.
     pub lost: Option<Failure>,
-    /// What the session itself waits for.
+    /// What the session waits for.
     pub waiting: Option<Waiting>,
-    /// What the engine waits for, as it has said.
+    /// What the engine waits for, as it has reported.
     pub engine_waiting: Option<Waiting>,
-    /// When the task that the engine has now is given up.
+    /// Deadline of the engine's current task.
     pub task_until: Option<Millis>,
-    /// Signed in.
+    /// Whether the sign-in succeeded.
     pub authenticated: bool,
-    /// From here on something of ours may be on the machine.
+    /// Whether something of Farrier's may be on the machine.
     pub deploying: bool,
-    /// The engine's directory on the machine, once it ran.
+    /// The engine's directory on the machine, set when the engine was started.
     pub engine: Option<String>,
-    /// The first survey of this attempt, or the last one that was made.
+    /// The first survey of this attempt, or the latest one.
     pub survey: Option<Arc<Survey>>,
-    /// What will change.
+    /// The planned changes.
     pub plan: Option<Arc<NodePlan>>,
-    /// How many payloads were verified on the machine.
+    /// Number of payloads that were verified on the machine.
     pub payloads_verified: usize,
-    /// The installers have run.
+    /// Whether the installers have run.
     pub applied: bool,
     /// The component whose installer has exceeded its limit and is left to finish.
     pub overdue: Option<String>,
-    /// What came of it.
+    /// The results of the components.
     pub results: Vec<ComponentResult>,
-    /// Things of ours on the machine.
+    /// Number of Farrier's things on the machine.
     pub leases: u32,
-    /// Things of ours that could not be taken back.
+    /// Farrier's things that could not be removed.
     pub leftovers: Vec<String>,
-    /// Whether the machine is proven clean; `None`: not looked yet.
+    /// Whether the machine is verified to be clean; `None`: not checked yet.
     pub clean: Option<Result<(), Failure>>,
 }
 
 impl View {
-    /// What is waited for now. A wait of the engine counts only while the engine can be heard.
+    /// The current wait. A wait of the engine counts only while the engine is connected.
     pub fn waits_for(&self) -> Option<&Waiting> {
         self.waiting.as_ref().or(self.engine_waiting.as_ref())
     }
 }
 
-/// Whether the engine can call back.
+/// Whether the engine can connect back.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum ReturnPath {
-    /// It need not.
+    /// No connection is needed.
     #[default]
     NotNeeded,
     /// The runner does not listen yet: it waits for its ports.
     Pending {
-        /// What it waits for, and until when.
+        /// What the runner waits for, and until when.
         message: String,
     },
-    /// It is not known yet.
+    /// Not known yet.
     Untried,
-    /// It has called.
+    /// The engine has connected.
     Open {
-        /// From this address.
+        /// Source address of the connection.
         from: IpAddr,
-        /// The runners that have this address, if it is not the machine's: one of them has passed
-        /// the call on.
+        /// The runners that have this address, if it is not the machine's: one of these runners has forwarded
+        /// the connection.
         through: Vec<String>,
     },
-    /// It has called, and that call has ended before its time. The next one is waited for.
+    /// The engine has connected, and the connection was lost. The session waits for the next connection.
     Lost {
-        /// From this address.
+        /// Source address of the lost connection.
         from: IpAddr,
     },
-    /// It cannot.
+    /// The engine cannot connect.
     Blocked {
-        /// What is in the way.
+        /// The obstacle.
         failure: Failure,
-        /// The engine is talked to through the SSH session instead; if not, nothing is installed.
+        /// Whether the engine is served through the SSH session instead; if not, nothing is installed.
         fallback: bool,
     },
 }
 
-/// What is being done.
+/// The step of an attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Step {
-    /// An object that the work needs does not exist yet.
+    /// The attempt waits for an object that does not exist yet.
     Awaiting,
-    /// On the way to the machine.
+    /// The session connects to the machine.
     #[default]
     Connecting,
-    /// The engine is brought.
+    /// The engine is being deployed.
     Deploying,
-    /// The engine reads what is installed.
+    /// The engine detects what is installed.
     Surveying,
-    /// Payloads are fetched.
+    /// The runner downloads the payloads.
     Fetching,
-    /// A component is installed; none yet while payloads travel.
+    /// A component is being installed; no component yet while payloads are transferred.
     Applying {
-        /// Its name, or empty.
+        /// Name of the component, or empty.
         component: String,
     },
-    /// The engine reads once more what is installed.
+    /// The engine detects again what is installed.
     Verifying,
-    /// Everything is taken back.
+    /// Everything of Farrier's is being removed from the machine.
     CleaningUp,
 }
 
@@ -139,7 +139,7 @@ impl Step {
         }
     }
 
-    /// One word, or two, for a column.
+    /// The step in one or two words, for a column of `kubectl get`.
     pub fn as_text(&self) -> String {
         match self {
             Self::Awaiting => "WaitingForObjects".into(),
@@ -155,10 +155,10 @@ impl Step {
     }
 }
 
-/// What a survey found.
+/// The result of a survey.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// What the machine is.
+    /// Facts about the machine.
     pub facts: Facts,
     /// Every installed package.
     pub packages: Vec<Package>,

@@ -1,42 +1,43 @@
-//! Something that an attempt waits for, in words for users.
+//! A wait of an attempt, described for users.
 
 use crate::engine_api::Peer;
 use farrier_protocol::{Holder, Wait, WaitFor};
 use farrier_update::{Millis, Reason};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The longest time from now that a wait is shown to begin or end at. An engine could say anything.
+/// Maximum distance from now, in milliseconds, at which a wait is shown to begin or end. An engine could
+/// report any time.
 const LONGEST: u64 = 30 * 24 * 3600 * 1000;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Something that an attempt waits for.
+/// A wait of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// What kind of thing.
+    /// The kind of wait.
     pub reason: Reason,
-    /// What it is, in words that follow "waiting for".
+    /// What is waited for, in words that follow "waiting for".
     pub what: String,
     /// The same in one or two words, for a column.
     pub short: String,
-    /// The process on the machine that is in the way, if one is and it can be seen.
+    /// The process on the machine that blocks the attempt, if there is one and it is visible.
     pub holder: Option<Holder>,
-    /// When the wait began, by our clock.
+    /// When the wait began, by the operator's clock.
     pub since: Millis,
-    /// When it is given up, by our clock. `None`: there is no such time.
+    /// When the wait times out, by the operator's clock. `None`: it has no timeout.
     pub until: Option<Millis>,
 }
 
 impl Waiting {
-    /// A wait that begins now.
+    /// Creates a wait that begins now.
     pub(super) fn new(reason: Reason, what: impl Into<String>, short: &str, limit: Duration) -> Self {
         let since = now();
         let until = Some(since.after(limit));
         Self { reason, what: what.into(), short: short.to_owned(), holder: None, since, until }
     }
 
-    /// What an engine has reported. A wait that the engine does not give up by itself ends with its
-    /// task, at `limit`.
+    /// Converts a wait that an engine has reported. A wait without a timeout of its own ends with the
+    /// engine's task, at `limit`.
     pub(super) fn of_engine(wait: &Wait, peer: Option<&Peer>, limit: Option<Millis>) -> Self {
         let (reason, what, short) = match &wait.what {
             WaitFor::PackageLock { path } => {
@@ -77,7 +78,7 @@ impl Waiting {
         }
     }
 
-    /// An installer that has exceeded its timeout and may not be interrupted.
+    /// Creates the wait for an installer that has exceeded its timeout and must not be interrupted.
     pub(super) fn overdue(component: &str, at: u64, peer: Option<&Peer>, limit: Option<Millis>) -> Self {
         Self {
             reason: Reason::InstallerOverdue,
@@ -89,7 +90,7 @@ impl Waiting {
         }
     }
 
-    /// In one sentence without its end.
+    /// Describes the wait in one sentence without the full stop.
     pub fn as_text(&self) -> String {
         let Self { reason: _, what, short: _, holder, since, until } = self;
         let holder = match holder {
@@ -102,7 +103,7 @@ impl Waiting {
     }
 }
 
-/// A time to the second, as it stands in a status.
+/// Formats a time to the second, as statuses show it.
 fn clock_time(at: Millis) -> String {
     let seconds = i64::try_from(at.0 / 1000).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default()
@@ -113,7 +114,7 @@ pub(super) fn now() -> Millis {
     Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A time of the machine by our clock.
+/// Converts a time of the machine to the operator's clock.
 fn ours(theirs: u64, ahead: i64) -> Millis {
     let Millis(now) = now();
     let at = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub(ahead);
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(endless.until, limit, "the limit of the task");
     }
 
-    /// A status with a time that cannot be written would never be written.
+    /// A status with a time that cannot be serialized would never be written.
     #[test]
     fn times_that_an_engine_makes_up_are_kept_within_bounds() {
         for at in [0, u64::MAX] {

@@ -1,4 +1,4 @@
-//! Shows in the view what the session itself waits for.
+//! Shows the session's own waits in the view.
 
 use super::waiting::Waiting;
 use super::{Session, View};
@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A wait that is over sooner is not shown: nobody could read it, and each status that is written
-/// costs the API server something.
+/// Waits that end within this time are not shown: nobody could read them, and each status write loads the API
+/// server.
 const UNSHOWN: Duration = Duration::from_secs(1);
 
 impl Session<'_> {
-    /// Waits for something, and shows it for as long as that takes. It is boxed by the caller: what is
-    /// rarely waited for is no part of what each attempt holds in memory.
+    /// Awaits `something` and shows the wait in the view meanwhile. The caller boxes the future, so that rare
+    /// waits do not enlarge the future of each attempt.
     pub(super) async fn shown<T>(
         &self,
         waiting: Waiting,
@@ -21,14 +21,14 @@ impl Session<'_> {
         let _shown = tokio::select! {
             biased;
             done = &mut something => return done,
-            // sleep: a wait that is over before is not shown.
+            // sleep: a wait that ends earlier is not shown.
             () = tokio::time::sleep(UNSHOWN) => Shown::begin(self.view, waiting),
         };
         something.await
     }
 }
 
-/// Shows a wait for as long as it lives.
+/// Shows a wait in the view until it is dropped.
 struct Shown<'a>(&'a watch::Sender<View>);
 
 impl<'a> Shown<'a> {

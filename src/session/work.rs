@@ -13,27 +13,28 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 impl Session<'_> {
-    /// Does the work, and has the engine take everything back whatever came of it. Whether it did,
-    /// the conversation knows: an engine that does not get on with its work is left.
+    /// Does the work, and then makes the engine remove everything, whatever the result. `EngineApi` knows
+    /// whether the engine has retired. An engine that makes no progress is abandoned.
     pub(super) async fn work(&self) -> Result<End, Failure> {
         let last = self.greeting().await?;
         self.update_blocked();
         let worked = self.tasks().await;
         if worked.as_ref().is_err_and(|failure| failure.reason == Reason::EngineStalled) {
-            // It does one thing after the other, and is not done with this.
+            // The engine performs one task at a time and has not finished this one.
             return worked;
         }
         self.step(Step::CleaningUp);
-        // The number makes it another task than that of an engine that was killed while retiring.
+        // The number distinguishes this task from the retire task of an engine that was killed while
+        // retiring.
         if let Err(stalled) = self.perform(&format!("retire-{last}"), Work::Retire).await {
-            // What came of the work is known all the same; that it has not retired shows.
+            // The result of the work is valid all the same; `run` sees that the engine has not retired.
             tracing::warn!(reason = %stalled.reason, "{}", stalled.message);
         }
         worked
     }
 
-    /// Waits for the engine's greeting; returns the number of the last event of its journal. The time
-    /// counts from the launch: how long it takes to get there is limited by those who go.
+    /// Waits for the engine's greeting; returns the number of the last event of its journal. The limit counts
+    /// from the launch: the steps before it have limits of their own.
     async fn greeting(&self) -> Result<u64, Failure> {
         let mut view = self.view.subscribe();
         let launched = async { view.wait_for(|v| v.engine.is_some()).await.map(|_| ()) };
@@ -45,14 +46,15 @@ impl Session<'_> {
             let greeted = limits::within(limits::GREETING, &self.stop, self.engine_api.greeted()).await;
             match greeted {
                 Some(last) => return Ok(last),
-                // Until that one has left, there is nobody who could greet; `keep` limits it.
+                // An incompatible engine has to exit before another engine can greet; `keep` limits that
+                // wait.
                 None if self.engine_api.incompatible().is_some() && !self.is_stopped() => {}
                 None => return Err(self.stalled("greeting", limits::GREETING)),
             }
         }
     }
 
-    /// The engine did not bring it to its end.
+    /// Returns the failure for a task that the engine did not finish within its limit.
     pub(super) fn stalled(&self, name: &str, limit: Limit) -> Failure {
         let (node, run) = (&self.job.node, &self.job.run);
         let limit = if self.is_stopped() {
@@ -93,7 +95,7 @@ impl Session<'_> {
             return Ok(End::Planned);
         }
         if plan.changes() == 0 {
-            // Nothing was changed, so that the first reading is the last one.
+            // Nothing was changed, so the first survey is also the final one.
             return Ok(self.finish(&plan, &readings));
         }
         self.settled().await;
@@ -101,7 +103,7 @@ impl Session<'_> {
             if !self.has_begun() {
                 return Ok(self.withhold(&plan, &readings, &failure));
             }
-            // It began while the engine could call, and stopping in the middle helps nobody.
+            // The installation began while the engine could connect; stopping it halfway helps nobody.
             self.view.send_modify(|v| v.return_path = ReturnPath::Blocked { failure, fallback: true });
         }
         self.install(&plan).await
@@ -132,7 +134,7 @@ impl Session<'_> {
         Ok(self.finish(plan, &readings))
     }
 
-    /// What can be read is read, and nothing is installed.
+    /// Returns the results when nothing may be installed: only what the survey shows.
     fn withhold(&self, plan: &NodePlan, readings: &BTreeMap<String, Reading>, failure: &Failure) -> End {
         let blocked = Action::Blocked { why: failure.message.clone(), reason: failure.reason };
         let results: Vec<_> = plan
@@ -176,7 +178,7 @@ impl Session<'_> {
         }
     }
 
-    /// The task that is given now has this limit.
+    /// Sets the deadline of the current task.
     fn until(&self, limit: Limit) {
         let until = waiting::now().after(limit.at_most);
         self.view.send_modify(|v| {
@@ -187,7 +189,8 @@ impl Session<'_> {
         });
     }
 
-    /// The id of a task, which says which work is the same. Only when the engine's journal is known.
+    /// Returns the id of a task; equal ids mean the same work. May be called only after the engine's journal
+    /// is known.
     fn task_id(&self, name: &str) -> String {
         let series = self.series.get_or_init(|| {
             let open = record::unfinished_series(&self.engine_api.events_after(0));
@@ -221,8 +224,8 @@ impl Session<'_> {
         *self.stop.borrow()
     }
 
-    /// Whether installing was begun, perhaps by an operator before this one: then what came of it
-    /// must be told, though the run is cancelled.
+    /// Whether an installation has begun, perhaps under an earlier operator process. Its result must then be
+    /// reported even if the run is cancelled.
     pub(super) fn has_begun(&self) -> bool {
         let apply = self.task_id("apply");
         let events = self.engine_api.events_after(0);
@@ -235,7 +238,7 @@ impl Session<'_> {
         }
     }
 
-    /// Passes cancellation to the engine, and what the engine reports to the view.
+    /// Forwards the cancellation to the engine, and the engine's reports to the view.
     pub(super) async fn follow(&self) -> Infallible {
         let mut stop = self.stop.clone();
         let mut seen = 0;
@@ -272,7 +275,7 @@ impl Session<'_> {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
             match event.body {
-                // What is heard anew, by an operator that takes over, may be over.
+                // An operator that takes over receives old events again; their steps may have ended.
                 EventBody::StepStarted { task, component, .. } if task == apply && !v.applied => {
                     v.step = Step::Applying { component };
                 }

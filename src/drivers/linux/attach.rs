@@ -14,18 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How long `attach` may take to say that it is there.
+/// How long `attach` may take to print its marker.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// More than any login banner.
+/// Maximum number of bytes before the marker, larger than any login banner.
 const BANNER_LIMIT: usize = 256 * 1024;
 
 impl Machine {
-    /// Talks with the engine until the stream ends.
+    /// Serves the engine until the stream ends.
     ///
     /// # Errors
-    /// `EngineLost` if nobody is there to talk to. The loss of a stream that once stood is no
-    /// error: the caller knows by the conversation whether all was said.
+    /// `EngineLost` if no engine answers. The loss of an established stream is not an error: the caller
+    /// learns from `engine_api` whether everything was exchanged.
     pub async fn talk(&self, deployed: &Deployed, engine_api: &Arc<EngineApi>) -> Result<(), Failure> {
         let engine = format!("{}/engine", deployed.dir);
         let command = command_line(&[&engine, "attach", "--dir", &deployed.dir]);
@@ -56,8 +56,8 @@ impl Machine {
     }
 }
 
-/// The channel to the engine. When it is dropped, `attach` sees the end of its input and ends. The
-/// channel is not closed from here: then the server would not say when it is free again.
+/// The channel to the engine. On drop, `attach` receives the end of its input and exits. The client does not
+/// close the channel: the server would then not confirm when the channel is free again.
 struct Attached(Channel<Msg>);
 
 impl Drop for Attached {
@@ -66,7 +66,7 @@ impl Drop for Attached {
     }
 }
 
-/// Reads past the line of the marker; returns what was read behind it.
+/// Reads past the marker line; returns the bytes that were read after the marker.
 async fn skip_banner(reader: &mut (impl AsyncRead + Unpin)) -> Option<Vec<u8>> {
     let marker = format!("{ATTACH_MARKER}\n").into_bytes();
     let mut seen = Vec::new();

@@ -1,8 +1,8 @@
-//! Bringing the engine to the machine and launching it.
+//! Deploys the engine to the machine and launches it.
 //!
-//! One root shell does all of it: it takes up the engine of this session that is there already,
-//! or else chooses a place, takes the binary from its standard input, and launches it. Cut off at
-//! any point it removes what it made, and what it could not remove the next call does.
+//! One root shell does all the work: it attaches to a running engine of this session, or else chooses a
+//! directory, reads the binary from its standard input, and launches it. If the shell is interrupted, it
+//! removes what it has created; the next deployment removes the rest.
 
 use super::script::{END, program};
 use super::{Launch, Machine, PLACES, Probe, directory};
@@ -14,50 +14,51 @@ use farrier_protocol::{CallbackConfig, Holder, LaunchError, LaunchReport};
 use farrier_update::Reason;
 use std::time::Duration;
 
-/// How long bringing and launching may take: 1 MiB over a slow line, and a machine under load.
+/// How long the deployment and launch may take: enough for 1 MiB over a slow link, and for a machine under
+/// load.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// How many seconds an earlier shell of the same session is waited for. One whose connection is
-/// gone notices as soon as it reads or writes.
+/// How many seconds the script waits for an earlier shell of the same session. A shell whose connection is
+/// gone notices that as soon as it reads or writes.
 const TIMEOUT: u32 = 30;
 
-/// Room that a place must have for the engine itself and its journal, in KiB. Payloads are
-/// checked by the engine, which knows their size.
+/// Free space that a directory must have for the engine and its journal, in KiB. The engine checks the space
+/// for payloads itself, because it knows their sizes.
 const ROOM_KIB: u32 = 4096;
 
 /// Printed when the script waits for the binary.
 pub(super) const ASKS_ENGINE: &str = "farrier-send-1";
 
-/// Printed when a launch waits for the way back.
+/// Printed when the launch waits for the callback configuration.
 pub(super) const ASKS_CONFIG: &str = "farrier-config-1";
 
-/// An engine that runs.
+/// A running engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployed {
     /// Its directory on the machine.
     pub dir: String,
     /// Its process id.
     pub pid: u32,
-    /// Whether it was told to call back.
+    /// Whether the engine was configured to connect back.
     pub calls_back: bool,
 }
 
-/// Why there is no engine.
+/// Why no engine was deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotDeployed {
-    /// Another engine is at work on the machine.
+    /// Another session's engine is at work on the machine.
     Busy {
-        /// As a failure.
+        /// The failure to report.
         failure: Failure,
-        /// Its process, if it can be seen.
+        /// Process of the other engine, if it is visible.
         holder: Option<Holder>,
     },
-    /// Anything else.
+    /// Any other failure.
     Failed(Failure),
 }
 
 impl NotDeployed {
-    /// As a failure.
+    /// Converts the error into a failure.
     pub fn failure(self) -> Failure {
         match self {
             Self::Busy { failure, holder: _ } | Self::Failed(failure) => failure,
@@ -72,12 +73,12 @@ impl From<Failure> for NotDeployed {
 }
 
 impl Machine {
-    /// Brings and launches the engine; one that runs already for this session is left as it is.
-    /// `begins` is called when we are root, before anything is put on the machine.
+    /// Deploys and launches the engine; an engine of this session that already runs is not touched. Calls
+    /// `begins` when the shell is root, before anything is put on the machine.
     ///
     /// # Errors
-    /// Those of becoming root, `DiskFull`, `NoWritableDirectory`, `NoExecutableDirectory`,
-    /// `MachineBusy`, `EngineFailed`, `CommandTimedOut`, and those of running a command.
+    /// Those of becoming root, `DiskFull`, `NoWritableDirectory`, `NoExecutableDirectory`, `MachineBusy`,
+    /// `EngineFailed`, `CommandTimedOut`, and those of running a command.
     pub async fn deploy(
         &self,
         launch: &Launch<'_>,
@@ -170,7 +171,8 @@ impl Machine {
     }
 }
 
-/// The program that brings and launches the engine. Cut off at any point it removes what it made.
+/// Returns the program that deploys and launches the engine. If interrupted, the program removes what it has
+/// created.
 pub(super) fn deploy_program(
     places: &[&str],
     id: &str,
@@ -201,8 +203,8 @@ pub(super) fn deploy_program(
     program(include_str!("deploy.sh"), &settings, &options)
 }
 
-/// Sends what the script asks for, until it has come to its end: the binary unless it has found the
-/// engine running, and the way back for each launch.
+/// Answers the script's requests until the script ends: sends the binary, unless the script has found a
+/// running engine, and the callback configuration for each launch.
 async fn answer(
     shell: &mut Running,
     payload: Bytes,
@@ -231,7 +233,7 @@ async fn answer(
     }
 }
 
-/// Whether this may be our directory. Its name becomes part of further commands.
+/// Whether this path may be Farrier's directory. The name becomes part of further commands.
 fn is_ours(dir: &str, id: &str) -> bool {
     let name = directory(id);
     PLACES.iter().any(|place| dir.strip_prefix(place).and_then(|rest| rest.strip_prefix('/')) == Some(&*name))

@@ -1,20 +1,22 @@
 # shellcheck shell=sh
-# Puts the engine onto the machine and launches it, or takes up the one of this session that is
-# there already. Runs as root.
+# Deploys the engine to the machine and launches it, or attaches to the engine of this session that already
+# runs. Runs as root.
 #
-# NAME: our directory. PLACES: where it may be, the preferred one first. ROOM_KIB: what must be free
-# there. PATIENCE: how many seconds an earlier shell of this session is waited for. LENGTH: how many
-# bytes the engine has on its way, COMPRESSED=yes: by gzip. CONFIG=yes: each launch reads a line
-# with the way back from standard input. Arguments: options of `engine launch`.
+# NAME: Farrier's directory. PLACES: its possible parent directories, in order of preference. ROOM_KIB: free
+# space that is required there. PATIENCE: how many seconds to wait for an earlier shell of this session.
+# LENGTH: number of bytes of the engine as it is sent; COMPRESSED=yes: sent with gzip compression. CONFIG=yes:
+# each launch reads a line with the callback configuration from standard input. Arguments: options of `engine
+# launch`.
 #
-# Prints farrier-send-1 when it waits for the engine on standard input, and farrier-config-1 when it
-# waits for the way back. Nothing is sent before, so that nobody reads what is another one's.
+# Prints farrier-send-1 when it waits for the engine on standard input, and farrier-config-1 when it waits for
+# the callback configuration. The operator sends nothing earlier, so that no other process reads the data.
 
 umask 077
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# launch DIRECTORY OPTION…: from here on the directory is the engine's. A launch that fails removes
-# it, one whose report nobody could read does not. 126 and 127: it could not be executed at all.
+# launch DIRECTORY OPTION…: from here on the engine owns the directory. A launch that fails removes the
+# directory; a launch whose report could not be read does not. Status 126 or 127: the engine could not be
+# executed.
 launch() {
   directory=$1
   shift
@@ -23,15 +25,17 @@ launch() {
   "$directory/engine" launch --dir "$directory" "$@"
 }
 
-# is_ours PATH: what is not root's own is not ours. Anybody can write to some of the places.
+# is_ours PATH: whether root owns the path and it is not a symbolic link. Any user can write to some of the
+# parent directories.
 # shellcheck disable=SC3067 # every shell that is /bin/sh somewhere has -O
 is_ours() { [ ! -L "$1" ] && [ -O "$1" ]; }
 
-# held_by_another DIRECTORY: the shell of an operator that was killed in the middle of this goes on
-# until it notices, and two at once would pull the directory from under each other.
+# held_by_another DIRECTORY: whether an earlier shell of this session still runs. The shell of an operator
+# that was killed continues until it notices the closed connection. Two shells at once would delete each
+# other's directory.
 held_by_another() { [ -e "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
 
-# receive: the engine from standard input.
+# receive: reads the engine from standard input.
 receive() {
   if [ "$COMPRESSED" = yes ]; then
     head -c "$LENGTH" | gzip -dc
@@ -40,7 +44,7 @@ receive() {
   fi
 }
 
-# What an earlier call has left, or is still about to leave.
+# Handles directories that an earlier deployment has left or is about to remove.
 taken=
 for place in $PLACES; do
   directory=$place/$NAME
@@ -62,7 +66,8 @@ for place in $PLACES; do
   rm -rf "$directory"
 done
 
-# A place is tried for real: made, filled and executed in. WHY: why each place was not taken.
+# Tests each parent directory by creating, filling and executing in a directory. WHY: the reason for each
+# rejected one.
 if [ -z "$taken" ]; then
   why=
   for place in $PLACES; do
@@ -84,7 +89,7 @@ if [ -z "$taken" ]; then
     rm -rf "$directory"
   done
   if [ -n "$taken" ]; then
-    # Cut off in the middle, nothing stays.
+    # An interruption leaves nothing on the machine.
     trap 'rm -rf "$taken"' EXIT
     trap 'exit 1' HUP INT TERM PIPE
     echo "farrier-dir-1 $taken"

@@ -1,21 +1,22 @@
-//! The last look: is anything of ours still there?
+//! The final check: is anything of Farrier's left on the machine?
 
 use super::script::{as_user, between, program};
 use super::{Machine, PLACES, directory};
 use crate::failure::Failure;
 use std::time::Duration;
 
-/// How long the look may take.
+/// How long the check may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What the last look found: paths and processes that are ours. Empty: nothing.
+/// Result of the check: Farrier's paths and processes. Empty: nothing is left.
 pub type Look = Vec<String>;
 
 impl Machine {
-    /// Looks for our directory in every place and for processes that carry its name.
+    /// Looks for Farrier's directory in every place and for processes that carry its name.
     ///
     /// # Errors
-    /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command: then nothing is known, which is not the same as clean.
+    /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command. An error means that nothing is
+    /// known, not that the machine is clean.
     pub async fn look(&self) -> Result<Look, Failure> {
         let program = program(include_str!("look.sh"), &[("NAME", &directory(&self.id))], PLACES);
         let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
@@ -23,8 +24,8 @@ impl Machine {
         Ok(lines.iter().filter_map(|l| l.strip_prefix("left ")).map(str::to_owned).collect())
     }
 
-    /// Reports whether a process exists. Where `/proc` hides the processes of others, the answer is
-    /// always no.
+    /// Reports whether a process exists. If `/proc` hides the processes of other users, the answer is always
+    /// no.
     ///
     /// # Errors
     /// As [`Self::look`].

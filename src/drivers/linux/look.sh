@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# Is anything of ours still there? Prints a line for each directory and each process that carries
-# its name. NAME: our directory. Arguments: places where it may be.
+# Checks whether anything of Farrier's is left. Prints a line for each directory and each process that carries
+# its name. NAME: Farrier's directory. Arguments: possible parent directories.
 
-# A process that has just ended may take a moment to go: asked for three times at most.
+# A process that has just ended may still be visible for a moment: check three times at most.
 for round in 1 2 3; do
   found=
   for place; do
@@ -16,7 +16,7 @@ for round in 1 2 3; do
   [ -n "$found" ] || break
   [ "$round" = 3 ] || sleep 1
 done
-# What is found has no blanks in it.
+# The names contain no blanks.
 for thing in $found; do
   echo "left $thing"
 done

@@ -1,8 +1,8 @@
-//! Becoming root: as root, by sudo, by su.
+//! Becoming root: directly, with sudo, or with su.
 //!
-//! Nothing here decides by the words of sudo or su, which depend on language and version: sudo's
-//! prompt is set to one that we recognise and that names whose password is asked for; that our
-//! shell runs is seen by its own line.
+//! No decision depends on the messages of sudo or su, which vary with language and version. sudo's prompt is
+//! set to a fixed text that also names the user whose password is requested. The line that the shell prints
+//! shows that it runs.
 
 use super::Machine;
 use super::script::{READY, as_user, command_line, reader};
@@ -13,28 +13,28 @@ use bytes::Bytes;
 use farrier_update::Reason;
 use std::time::Duration;
 
-/// How long sudo or su may take to answer: PAM modules may delay a refusal by some seconds.
+/// How long sudo or su may take to answer: PAM modules may delay a rejection by several seconds.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// How `env` and shells exit where there is no such command.
+/// Exit status of `env` and of shells if a command does not exist.
 const NO_SUCH_COMMAND: u32 = 127;
 
-/// Begins sudo's prompt; the user whose password is asked for follows, then a colon.
+/// Prefix of sudo's prompt; the user whose password is requested follows, then a colon.
 const PROMPT: &str = "farrier-sudo-";
 
-/// How to become root.
+/// How commands become root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privilege {
-    /// Not at all: the user that signs in is root.
+    /// Not needed: the sign-in user is root.
     None,
-    /// By sudo.
+    /// With sudo.
     Sudo,
-    /// By su.
+    /// With su.
     Su,
 }
 
 impl Machine {
-    /// A shell as root that has said it is ready for its script.
+    /// Starts a root shell that has reported that it is ready for its script.
     ///
     /// # Errors
     /// `ShellUnusable`, `NotRoot`, `SudoMissing`, `SudoDenied`, `SudoPasswordRejected`,
@@ -47,7 +47,7 @@ impl Machine {
         uid: u32,
     ) -> Result<Running, Failure> {
         let work = async {
-            // Somebody who is root already needs neither.
+            // A user who is already root needs neither sudo nor su.
             match privilege {
                 _ if uid == 0 => self.plain_shell().await,
                 Privilege::None => Err(self.not_root()),
@@ -93,7 +93,7 @@ impl Machine {
         if let Some(ready) = self.sudo_dialogue(&mut shell, credentials).await? {
             return if ready { Ok(shell) } else { Err(self.sudo_rejected(shell.so_far(), credentials)) };
         }
-        // Not one prompt and no shell: sudo is missing, denies, or insists on a terminal.
+        // No prompt and no shell: sudo is missing, denies, or requires a terminal.
         if shell.finish().await?.status == Some(NO_SUCH_COMMAND) {
             return Err(self.sudo_missing());
         }
@@ -106,8 +106,8 @@ impl Machine {
         }
     }
 
-    /// `Some(true)`: the shell is ready. `Some(false)`: the password was asked for and is wrong or
-    /// did not help. `None`: sudo ended without asking.
+    /// `Some(true)`: the shell is ready. `Some(false)`: sudo asked for the password, and the answer was wrong
+    /// or did not help. `None`: sudo ended without asking.
     async fn sudo_dialogue(
         &self,
         shell: &mut Running,
@@ -122,8 +122,8 @@ impl Machine {
         }
         let password = self.sudo_password(shell.so_far(), credentials)?;
         shell.send(Bytes::from(format!("{password}\n"))).await?;
-        // A second prompt means that the password was wrong. It is not answered: every wrong
-        // answer counts with the machine's lock-out.
+        // A second prompt means that the password was wrong. No second answer is sent: every wrong answer
+        // counts towards the machine's account lockout.
         shell.read_until(|o| is_ready(o) || prompts(o) > 1).await?;
         Ok(Some(is_ready(shell.so_far())))
     }
@@ -163,7 +163,7 @@ impl Machine {
                 ),
             ));
         };
-        // su reads passwords from a terminal; some of them, where they get none, from standard input.
+        // su reads passwords from a terminal; some implementations fall back to standard input without one.
         let asks = |o: &Output| [&o.stdout, &o.stderr].iter().any(|text| text.trim_end().ends_with(':'));
         let command = command_line(&["env", "LC_ALL=C", "su", "root", "-s", "/bin/sh", "-c", reader()]);
         let mut shell = self.connection.start(&command, Terminal::Yes).await?;
@@ -178,7 +178,7 @@ impl Machine {
         if shell.read_until(is_ready).await? {
             return Ok(shell);
         }
-        // What looked like a prompt were the words of somebody who does not find su.
+        // The text that looked like a prompt was the shell's message that su was not found.
         if shell.so_far().status == Some(NO_SUCH_COMMAND) {
             return Err(self.su_missing());
         }
@@ -261,7 +261,7 @@ impl Machine {
     }
 
     fn sudo_rejected(&self, output: &Output, credentials: &Credentials) -> Failure {
-        // One prompt and no second one: the password was right, the rules say no.
+        // One prompt and no second one: the password was right, but the rules deny the command.
         if prompts(output) < 2 {
             return self.sudo_denied();
         }
@@ -281,7 +281,7 @@ impl Machine {
 fn sudo(terminal: Terminal) -> String {
     let prompt = format!("{PROMPT}%p:");
     let mut words = vec!["env", "LC_ALL=C", "sudo"];
-    // On a terminal sudo must read the password from it: -S would leave the echo on.
+    // With a terminal, sudo must read the password from it: -S would leave the echo on.
     if terminal == Terminal::No {
         words.push("-S");
     }
@@ -297,7 +297,7 @@ fn prompts(output: &Output) -> usize {
     output.stderr.matches(PROMPT).count() + output.stdout.matches(PROMPT).count()
 }
 
-/// Whose password sudo asked for.
+/// Returns the user whose password sudo asked for.
 fn asked_user(output: &Output) -> Option<String> {
     let text = format!("{}{}", output.stderr, output.stdout);
     let (_, rest) = text.split_once(PROMPT)?;

@@ -1,4 +1,4 @@
-//! What must be known before an engine can be brought: system, architecture, who we are.
+//! Facts that are needed before the deployment: system, architecture, user.
 
 use super::script::{as_user, between, program};
 use super::{Machine, PLACES, directory};
@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How long the few lines of a probe may take on a machine under load.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What the probe found.
+/// Result of the probe.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Probe {
     /// `uname -s`.
@@ -17,11 +17,12 @@ pub struct Probe {
     pub arch: String,
     /// Numeric user id.
     pub uid: u32,
-    /// Whether `gzip` is there.
+    /// Whether `gzip` is installed.
     pub gzip: bool,
-    /// The address that the machine sees us come from, with the zone where it is link-local.
+    /// The source address of the SSH connection as the machine sees it, with the zone if the address is
+    /// link-local.
     pub seen_from: Option<String>,
-    /// Directories of this session that are there already.
+    /// Existing directories of this session.
     pub existing: Vec<String>,
 }
 

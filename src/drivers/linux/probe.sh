@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# What must be known before an engine can be brought: system, architecture, who we are.
-# NAME: our directory. Arguments: places where it may be.
+# Prints the facts that are needed before the deployment: system, architecture, user. NAME: Farrier's
+# directory. Arguments: possible parent directories.
 
 echo "from ${SSH_CONNECTION%% *}"
 echo "system $(uname -s)"

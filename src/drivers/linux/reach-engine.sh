@@ -1,4 +1,4 @@
 # shellcheck shell=sh
-# Whether a connection from this machine gets an answer, tried by ENGINE. Arguments: addresses.
+# Tests with ENGINE whether a connection from this machine gets an answer. Arguments: addresses.
 
 "$ENGINE" reach "$@"

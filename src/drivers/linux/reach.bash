@@ -1,10 +1,9 @@
 # shellcheck shell=bash
-# Tries one address: HOST PORT GREETING. Prints the machine's own address as the kernel's table of
-# sockets has it, `up` once the connection stands, and the words of the system. Succeeds if the
-# other side answers the greeting.
+# Tries one address: HOST PORT GREETING. Prints the machine's own address as the kernel's socket table shows
+# it, `up` once the connection is established, and error messages. Succeeds if the peer answers the greeting.
 #
-# The own address is that of a UDP socket to the same place, through which nothing is sent: it is
-# known whatever becomes of the connection.
+# The own address is taken from a UDP socket to the same target, through which nothing is sent. So it is known
+# whether or not the connection succeeds.
 
 trap "" PIPE
 printf -v port %04X "$2"

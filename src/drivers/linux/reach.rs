@@ -1,7 +1,7 @@
-//! Whether a connection from the machine gets an answer, tried by what the machine has.
+//! Tests whether a connection from the machine gets an answer, with the tools of the machine.
 //!
-//! bash can open connections by itself and is nearly everywhere; Python is the second choice. On a
-//! machine that has neither the engine is asked, once it is there.
+//! bash can open connections itself and is nearly everywhere; Python is the second choice. On a machine that
+//! has neither, the engine does the test after its deployment.
 
 use super::Machine;
 use super::script::{as_user, between, code, is_word, program};
@@ -11,21 +11,20 @@ use farrier_protocol::{Dial, DialOutcome, PREFLIGHT};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How many seconds one address is tried: three SYNs of Linux, sent after 0, 1 and 3 seconds.
+/// Timeout for one address, in seconds: Linux sends SYNs after 0, 1 and 3 seconds.
 const TRY: &str = "4";
 
-/// How long all of it may take; the addresses are tried at the same time.
+/// Timeout for the whole test; all addresses are tried concurrently.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// What `timeout` exits with when the time is over.
+/// Exit status of `timeout` when the time has expired.
 const TIMED_OUT: &str = "124";
 
-/// What is printed where the machine has nothing to try with.
+/// Status that is printed if the machine has no tool for the test.
 const NO_TOOL: &str = "127";
 
 impl Machine {
-    /// Tries to get an answer by TCP from each of these. Empty: the machine has nothing to try it
-    /// with.
+    /// Tries to get an answer over TCP from each target. Empty: the machine has no tool for the test.
     ///
     /// # Errors
     /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command.
@@ -34,7 +33,7 @@ impl Machine {
         Ok(lines.iter().filter_map(|line| read(line)).collect())
     }
 
-    /// The same by the engine in this directory. Empty: it could not be run.
+    /// Does the same test with the engine in this directory. Empty: the engine could not be run.
     ///
     /// # Errors
     /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command.
@@ -49,8 +48,8 @@ impl Machine {
     }
 }
 
-/// Tries these by the machine's own means. What is no address or name could not be told apart in
-/// the lines that are printed, and is left out.
+/// Returns the program that tries the targets with the machine's own tools. Hosts that are neither an address
+/// nor a name would make the output ambiguous, and are skipped.
 pub(super) fn reach_program(targets: &[(String, u16)]) -> Bytes {
     let targets = targets.iter().filter(|(host, _)| is_word(host));
     let words: Vec<String> = targets.flat_map(|(host, port)| [host.clone(), port.to_string()]).collect();
@@ -63,14 +62,14 @@ pub(super) fn reach_program(targets: &[(String, u16)]) -> Bytes {
     program(include_str!("reach.sh"), &settings, &words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// The same by the engine.
+/// Returns the program that does the test with the engine.
 pub(super) fn engine_program(dir: &str, addresses: &[String]) -> Bytes {
     let engine = format!("{dir}/engine");
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     program(include_str!("reach-engine.sh"), &[("ENGINE", &engine)], &addresses)
 }
 
-/// One line of the script's; `None` where nothing was tried.
+/// Parses one line of the script's output; `None` if no test was made.
 pub(super) fn read(line: &str) -> Option<Dial> {
     let mut words = line.strip_prefix("reach ")?.splitn(4, ' ');
     let (host, port, status) = (words.next()?, words.next()?, words.next()?);
@@ -85,7 +84,7 @@ pub(super) fn read(line: &str) -> Option<Dial> {
         _ if stood => DialOutcome::Closed,
         _ if over => DialOutcome::TimedOut,
         _ if says("refused") => DialOutcome::Refused,
-        // By a router or firewall, or for want of anybody with that address.
+        // Rejected by a router or firewall, or no host has this address.
         _ if says("no route to host") || says("permission denied") => DialOutcome::Prohibited,
         _ if says("network is unreachable") => DialOutcome::NoRoute,
         _ => DialOutcome::Failed,
@@ -94,7 +93,8 @@ pub(super) fn read(line: &str) -> Option<Dial> {
     Some(Dial { address, result, message: message.chars().take(200).collect(), from })
 }
 
-/// What a try has printed: the machine's own address, whether the connection stood, and the rest.
+/// Parses the output of one test: the machine's own address, whether the connection was established, and the
+/// rest.
 fn told(text: &str, host: &str) -> (Option<IpAddr>, bool, String) {
     let (mut from, mut stood, mut rest) = (None, false, Vec::new());
     let mut words = text.split_whitespace();
@@ -111,8 +111,8 @@ fn told(text: &str, host: &str) -> (Option<IpAddr>, bool, String) {
     (from, stood, rest.join(" "))
 }
 
-/// The machine's own address, as Python or the kernel's table of sockets writes it. There may be
-/// other sockets to the same port, but not to the same place.
+/// Parses the machine's own address as Python or the kernel's socket table prints it. Other sockets may use
+/// the same port, but not the same target.
 fn own_address(own: &str, other: &str, host: &str) -> Option<IpAddr> {
     let plain = |text: &str| text.split('%').next().and_then(|ip| ip.parse::<IpAddr>().ok());
     let own = match other {
@@ -123,8 +123,8 @@ fn own_address(own: &str, other: &str, host: &str) -> Option<IpAddr> {
     Some(own).filter(|own| !own.is_unspecified())
 }
 
-/// An address of `/proc/net/udp` or `udp6`: words of 32 bits as the processor reads them, which is
-/// backwards on every processor that there is an engine for.
+/// Parses an address of `/proc/net/udp` or `udp6`: 32-bit words in host byte order, which is little-endian on
+/// every architecture that has an engine.
 fn from_table(text: &str) -> Option<IpAddr> {
     let (hex, _port) = text.split_once(':')?;
     let mut bytes = Vec::new();
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(read("reach 10.0.0.1 63002 127"), None, "nothing to try it with");
     }
 
-    /// The address that the machine calls from is told wrongly, or that of another connection.
+    /// A wrong address, or that of another connection, would be reported as the machine's source address.
     #[test]
     fn the_own_address_is_read_as_the_kernel_and_python_write_it() {
         let from = |line: &str| read(line).and_then(|dial| dial.from).map(|ip| ip.to_string());

@@ -1,12 +1,12 @@
 # shellcheck shell=sh
-# Whether a connection from this machine gets an answer, tried by what it has.
-# TRY: how many seconds one address is tried. GREETING: the line that is sent. IN_BASH and
-# IN_PYTHON: programs that try one address. Arguments: HOST PORT, for each address.
+# Tests with the machine's own tools whether a connection from this machine gets an answer. TRY: timeout for
+# one address, in seconds. GREETING: the line to send. IN_BASH and IN_PYTHON: programs that try one address.
+# Arguments: HOST PORT, for each address.
 #
-# Prints for each address, all of which are tried at the same time: reach HOST PORT STATUS WORDS…
-# STATUS 0: answered; 124: the time is over; 127: there is nothing to try it with.
+# Tries all addresses concurrently, and prints for each one: reach HOST PORT STATUS WORDS… STATUS 0: answered;
+# 124: timed out; 127: no tool is available.
 
-# Words of the system are in English.
+# Make system messages English.
 export LC_ALL=C
 
 attempt() {
@@ -18,7 +18,7 @@ attempt() {
     words=$(python3 -c "$IN_PYTHON" "$1" "$2" "$GREETING" "$TRY" 2>&1 </dev/null)
     status=$?
   fi
-  # In one line.
+  # Print everything on one line.
   # shellcheck disable=SC2086 # a word each
   echo reach "$1" "$2" "$status" $words
 }

@@ -1,8 +1,8 @@
-//! What a machine ran in place of our shell, as far as it shows.
+//! Determines what a machine ran in place of Farrier's shell, as far as that is visible.
 //!
-//! A forced command, a login shell and `command=` in `authorized_keys` look the same from outside:
-//! a command was started, and our shell has not said that it is there. What that command did, and
-//! whether the server would transfer files, narrow it down. The message names what is left.
+//! A forced command, a login shell and `command=` in `authorized_keys` look the same from outside: a command
+//! was started, and Farrier's shell has not printed its marker. The behaviour of that command, and whether
+//! the server offers SFTP, narrow the cause down. The message names the remaining causes.
 
 use super::Machine;
 use crate::failure::Failure;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use farrier_update::Reason;
 use std::time::Duration;
 
-/// How long an SFTP server may take to greet: it is asked right after another command has ended.
+/// How long an SFTP server may take to greet: it is started right after another command has ended.
 const SFTP_LIMIT: Duration = Duration::from_secs(5);
 
 /// `SSH_FXP_INIT` for version 3 of the protocol: length, type, version.
@@ -20,25 +20,26 @@ const SFTP_INIT: &[u8] = &[0, 0, 0, 5, 1, 0, 0, 0, 3];
 /// What follows the length in the answer of every SFTP server: `SSH_FXP_VERSION`, version 3.
 const SFTP_VERSION: &str = "\u{2}\0\0\0\u{3}";
 
-/// What was run in place of our shell.
+/// What ran in place of Farrier's shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Instead {
-    /// Nothing, but the server transfers files for the account.
+    /// No command, but the server offers SFTP to the account.
     Sftp,
-    /// A command that succeeds and is not ours.
+    /// Another command, which succeeded.
     Another,
-    /// Nothing that works.
+    /// No working command.
     Nothing,
 }
 
 impl Machine {
-    /// The failure for a command line of ours that ended without our shell.
+    /// Returns the failure for a command line that ended without Farrier's shell.
     pub(super) fn unusable(&self, output: &Output) -> Failure {
         let instead = if output.status == Some(0) { Instead::Another } else { Instead::Nothing };
         self.replaced(instead, output)
     }
 
-    /// The same, after a look whether the account may use SFTP: then somebody has set that up.
+    /// The same, after a test whether the account may use SFTP, which would mean that an administrator
+    /// restricts it to SFTP.
     pub(super) async fn unusable_or_sftp(&self, output: &Output) -> Failure {
         if tokio::time::timeout(SFTP_LIMIT, self.speaks_sftp()).await == Ok(true) {
             return self.replaced(Instead::Sftp, output);
@@ -49,7 +50,7 @@ impl Machine {
     async fn speaks_sftp(&self) -> bool {
         let Ok(mut server) = self.connection.subsystem("sftp").await else { return false };
         let sent = server.send(Bytes::from_static(SFTP_INIT)).await;
-        // The length is the first thing that is said, and no text begins with such a byte.
+        // The length is sent first, and no text begins with such a byte.
         let greeted = |o: &Output| o.stdout.starts_with('\0') && o.stdout.contains(SFTP_VERSION);
         sent.is_ok() && server.read_until(greeted).await.unwrap_or(false)
     }

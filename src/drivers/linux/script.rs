@@ -1,40 +1,39 @@
-//! How a program gets onto a machine whatever the user's login shell is.
+//! Sends a program to a machine independently of the user's login shell.
 //!
-//! The command line given to the login shell is constant and made of characters that mean the same
-//! in every shell. It starts `/bin/sh`, which says that it is there and then reads the program as
-//! one line from its standard input. So the program is in no process list, and may be followed by
-//! data.
+//! The command line for the login shell is constant and consists of characters that mean the same in every
+//! shell. It starts `/bin/sh`, which prints a marker and then reads the program as one line from its standard
+//! input. So the program appears in no process list, and data may follow it.
 //!
-//! The programs are the `.sh` files beside this one. They get what they need as shell variables and
-//! as positional parameters, and everything that stands in them is quoted by [`quote`].
+//! The programs are the `.sh` files beside this one. Their inputs are shell variables and positional
+//! parameters; every value is quoted by [`quote`].
 
 use bytes::Bytes;
 
-/// Printed by our shell before anything else, after whatever banner the login shell printed.
+/// Printed by Farrier's shell before anything else, after any banner of the login shell.
 pub(super) const READY: &str = "farrier-ready-1";
 
-/// Ends the output of a program that came through.
+/// Printed after the output of a program that ran to its end.
 pub(super) const END: &str = "farrier-end-1";
 
-/// What `/bin/sh` is given: see there.
+/// The program on the command line of `/bin/sh`; see `reader.sh`.
 pub(super) fn reader() -> &'static str {
     include_str!("reader.sh").lines().last().unwrap_or_default()
 }
 
-/// The command for the user itself.
+/// The command line that runs a program as the sign-in user.
 pub(super) fn as_user() -> String {
     command_line(&["/bin/sh", "-c", reader()])
 }
 
-/// A command line for a login shell, which gives way to the command. The words must have no
-/// character that means something else in some shell even between quotes: quotes, backslashes,
-/// exclamation marks, newlines.
+/// Returns a command line with which the login shell replaces itself with the command. The words must not
+/// contain characters that some shell interprets even between quotes: quotes, backslashes, exclamation marks,
+/// newlines.
 pub(super) fn command_line(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
     format!("exec {}", words.join(" "))
 }
 
-/// A text as one word of a shell's, with the same bytes. A NUL, which no word can have, is left out.
+/// Quotes a text as one shell word with the same bytes. NUL bytes, which no word can contain, are removed.
 pub(super) fn quote(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/.:_-+=@,".contains(&byte);
     if !text.is_empty() && !text.starts_with('=') && text.bytes().all(plain) {
@@ -43,8 +42,8 @@ pub(super) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\0', "").replace('\'', r"'\''"))
 }
 
-/// One of our scripts as the line that is read on the machine. `settings` become its variables,
-/// `arguments` its positional parameters; [`END`] is printed when it came to its end.
+/// Encodes a script as the line that is read on the machine. `settings` become its variables, `arguments` its
+/// positional parameters; [`END`] is printed when the script has ended.
 pub(super) fn program(script: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Bytes {
     let mut lines: Vec<String> =
         settings.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
@@ -54,24 +53,24 @@ pub(super) fn program(script: &str, settings: &[(&str, &str)], arguments: &[&str
     lines.push(code(script));
     lines.push(format!("echo {END}"));
     let text = lines.join("\n");
-    // `read` takes one line, and `printf %b` makes several of it again.
+    // `read` takes one line; `printf %b` restores the line breaks.
     let line = text.replace('\\', r"\\").replace('\n', r"\n");
     Bytes::from(format!("eval \"$(printf %b {})\"\n", quote(&line)))
 }
 
-/// A script without indentation and without lines that are comments: many shells read a line byte
-/// by byte. So scripts have no here-documents, and no text of several lines.
+/// Removes indentation and comment lines from a script: many shells read a line byte by byte. So scripts must
+/// not use here-documents or multi-line texts.
 pub(super) fn code(script: &str) -> String {
     let lines = script.lines().map(str::trim);
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a text is an address or a name and nothing else.
+/// Whether a text contains only characters of addresses and names.
 pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".:%-_".contains(&b))
 }
 
-/// What a script printed: the lines between [`READY`] and [`END`]; `None` if either is missing.
+/// Returns the output of a script: the lines between [`READY`] and [`END`]; `None` if either is missing.
 pub(super) fn between(output: &str) -> Option<Vec<String>> {
     let (_, after) = output.split_once(READY)?;
     let (body, _) = after.split_once(END)?;

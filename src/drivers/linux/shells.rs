@@ -1,5 +1,5 @@
-//! Our scripts, run by every shell that is `/bin/sh` somewhere. A shell that is not installed fails
-//! its tests: hack/check.d/50-unit installs all of them.
+//! Runs the scripts in every shell that is `/bin/sh` somewhere. The tests fail if a shell is not installed:
+//! hack/check.d/50-unit installs all of them.
 
 mod deploy;
 mod scripts;
@@ -10,14 +10,14 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// Debian, Alpine and appliances, RHEL and SUSE, old habits, Android.
+/// `/bin/sh` of Debian, of Alpine and appliances, of RHEL and SUSE, of older Unix systems, of Android.
 const SHELLS: &[&[&str]] = &[&["dash"], &["busybox", "sh"], &["bash", "--posix"], &["ksh"], &["mksh"]];
 
-/// A shell that waits for its program, as sshd starts it.
+/// A shell that waits for its program, started as sshd starts it.
 struct Shell {
     name: String,
     child: Child,
-    /// `None`: at its end.
+    /// `None`: closed.
     input: Option<ChildStdin>,
     output: ChildStdout,
     printed: Vec<u8>,
@@ -28,7 +28,7 @@ impl Shell {
         Self::start_with(shell, &[])
     }
 
-    /// With variables of its environment.
+    /// Starts a shell with additional environment variables.
     fn start_with(shell: &[&str], environment: &[(&str, &str)]) -> Self {
         let name = shell.join(" ");
         let (program, options) = shell.split_first().unwrap();
@@ -48,7 +48,7 @@ impl Shell {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // A shell that has ended takes nothing, and what it printed tells more.
+        // A shell that has ended accepts no input; the test then reports its output, which says more.
         if let Some(input) = &mut self.input {
             input.write_all(bytes).and_then(|()| input.flush()).ok();
         }
@@ -58,12 +58,12 @@ impl Shell {
         self.input = None;
     }
 
-    /// Reads until this is printed. False: the shell has ended without it.
+    /// Reads until this text is printed. Returns false if the shell has ended without printing it.
     fn prints(&mut self, text: &str) -> bool {
         self.prints_one_of(&[text]).is_some()
     }
 
-    /// Reads until one of these is printed after what was read before, and returns which.
+    /// Reads until one of these texts is printed after the text that was read before, and returns that text.
     fn prints_one_of<'a>(&mut self, texts: &[&'a str]) -> Option<&'a str> {
         let from = self.printed.len();
         let mut byte = [0];
@@ -79,7 +79,7 @@ impl Shell {
         }
     }
 
-    /// Reads to the end, and returns everything.
+    /// Reads to the end of the output, and returns all of it.
     fn ends(mut self) -> String {
         self.end_input();
         self.output.read_to_end(&mut self.printed).unwrap();
@@ -88,7 +88,7 @@ impl Shell {
     }
 }
 
-/// What a program prints between the marks; `None` if it did not come to its end.
+/// Returns what a program prints between the markers; `None` if it did not run to its end.
 fn output_of(shell: &[&str], environment: &[(&str, &str)], program: &Bytes) -> Option<String> {
     let mut shell = Shell::start_with(shell, environment);
     shell.send(program);
@@ -97,7 +97,7 @@ fn output_of(shell: &[&str], environment: &[(&str, &str)], program: &Bytes) -> O
     body.strip_suffix(&format!("{END}\n")).map(str::to_owned)
 }
 
-/// Does the same with every shell, side by side.
+/// Runs a test in every shell, concurrently.
 fn with_every_shell(test: impl Fn(&[&str]) + Sync) {
     std::thread::scope(|scope| {
         let test = &test;
@@ -107,19 +107,19 @@ fn with_every_shell(test: impl Fn(&[&str]) + Sync) {
     });
 }
 
-/// Where a program is.
+/// Finds a program in `PATH`.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
     let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
     found.unwrap_or_else(|| panic!("there is no {program}. Next: hack/test unit, or install it"))
 }
 
-/// A directory for the use of one shell.
+/// Creates a directory for one shell.
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// A path as text.
+/// Returns a path as text.
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

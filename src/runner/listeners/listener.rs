@@ -172,7 +172,7 @@ mod tests {
         assert!(listener.is_due(now + TAKEN_TTL));
     }
 
-    /// Regression test: a single failed read of a Secret disabled a runner for the rest of the run.
+    /// Regression test: a single failed read of a Secret disabled a runner until the end of the run.
     #[test]
     fn a_failure_is_reported_when_it_lasts_and_retried() {
         let now = Instant::now();

@@ -41,7 +41,7 @@ mod tests {
         RunnerInfo { version: "0.1.0".into(), location: RunnerLocation::Host { id: id.into(), addresses } }
     }
 
-    /// Two processes without a configured address could not forward a connection.
+    /// Regression test: two processes without a configured address could not forward a connection.
     #[test]
     fn runners_on_one_host_reach_each_other_without_an_address() {
         let runners: Runners = [

@@ -1,11 +1,11 @@
-//! The components of a NodeUpdate: what was planned, what came of it.
+//! Renders the components of a NodeUpdate: the plan and the results.
 
 use crate::api::node_update::{ComponentOutcome, PlannedComponent};
 use farrier_protocol::Reading;
 use farrier_update::{Action, ComponentResult, Millis, NodePlan, Outcome, PlanItem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// How many components changed, of how many.
+/// Returns how many components changed, of how many.
 pub(super) fn changed(components: &[ComponentOutcome], plan: Option<&NodePlan>) -> Option<String> {
     let total = plan.map(|p| p.items.len()).filter(|n| *n > 0)?;
     let done = components
@@ -15,8 +15,8 @@ pub(super) fn changed(components: &[ComponentOutcome], plan: Option<&NodePlan>) 
     Some(format!("{done}/{total}"))
 }
 
-/// What an earlier attempt has updated was updated by this NodeUpdate, although the last attempt
-/// found it up to date.
+/// Merges the results of an attempt into those of earlier ones. A component that an earlier attempt has
+/// updated counts as updated by this NodeUpdate, although the last attempt found it up to date.
 pub(super) fn merge(old: &[ComponentOutcome], new: &[ComponentResult]) -> Vec<ComponentOutcome> {
     if new.is_empty() {
         return old.to_vec();
@@ -51,7 +51,7 @@ pub(super) fn time(at: Millis) -> Option<Time> {
     jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok().map(Time)
 }
 
-/// A component of the plan.
+/// Renders a component of the plan.
 pub(super) fn planned(item: &PlanItem) -> PlannedComponent {
     let (action, message) = match &item.action {
         Action::Install { .. } => ("Install", String::new()),

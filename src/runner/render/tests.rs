@@ -1,4 +1,4 @@
-//! What a status says of waits.
+//! Tests of waits in statuses.
 
 use super::*;
 use crate::api::condition;
@@ -49,7 +49,8 @@ fn the_phase_follows_the_step_while_an_attempt_is_under_way() {
     assert_eq!(rendered(&view, &Phase::Ended(End::Cancelled)).phase, None);
 }
 
-/// "Applying, waiting for: the installers to run", while apt-get has the lock.
+/// Otherwise the status would say "Applying, waiting for: the installers to run" while apt-get holds the
+/// lock.
 #[test]
 fn a_wait_is_told_by_the_step_and_by_the_first_condition_that_has_not_come_true() {
     let lock = waits(Reason::PackageManagerBusy, "the lock /var/lib/dpkg/lock", "apt-get");
@@ -74,7 +75,7 @@ fn a_wait_is_told_by_the_step_and_by_the_first_condition_that_has_not_come_true(
     assert_eq!(waiting.holder, Some(crate::api::node_update::Holder { pid: 714, name: "apt-get".into() }));
     assert_eq!(waiting.until.unwrap().0.duration_since(waiting.since.0).as_secs(), 60);
 
-    // Nobody knows any more what an engine waits for that cannot be heard.
+    // While the engine is unreachable, what it waits for is unknown.
     view.waiting = Some(waits(Reason::ConnectionLost, "db to answer again", "the machine"));
     let shown = rendered(&view, &Phase::Working);
     assert_eq!(shown.step.as_deref(), Some("Applying (waits for the machine)"));
@@ -85,7 +86,7 @@ fn a_wait_is_told_by_the_step_and_by_the_first_condition_that_has_not_come_true(
     }
 }
 
-/// Room for the payloads, and another engine, are waited for before an installer is due.
+/// Waits for disk space for the payloads and for another engine occur before an installer is due.
 #[test]
 fn a_wait_before_the_installers_is_told_where_it_holds_things_up() {
     let waiting = Some(waits(Reason::MachineBusy, "another engine to leave db", "another engine"));

@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::session::{End, ReturnPath, View};
 use farrier_update::{NodeVerdict, Reason};
 
-/// One condition to be.
+/// The new state of one condition.
 pub(super) struct Verdict {
     pub(super) status: &'static str,
     pub(super) reason: Reason,
@@ -24,15 +24,14 @@ impl Verdict {
     pub(super) fn open(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: "Unknown", reason, message: message.into() }
     }
-    /// Not done, and what is waited for, if that is known. Told by the first condition that has not
-    /// come true.
+    /// Not done, with the current wait, if there is one. Used for the first condition that is not true yet.
     fn waiting(view: &View, phase: &Phase, what: &str) -> Self {
         match waits_for(view, phase) {
             Some(waiting) => Self::open(waiting.reason, waiting.as_text()),
             None => Self::pending(phase, what),
         }
     }
-    /// Not done, and why: because of this failure, or not yet, or not at all.
+    /// Not done, with the reason: a failure, work in progress, or nothing to do.
     fn pending(phase: &Phase, what: &str) -> Self {
         match phase {
             Phase::Working => Self::open(Reason::InProgress, format!("waiting for: {what}")),
@@ -50,10 +49,10 @@ impl Verdict {
     }
 }
 
-/// The conditions of a NodeUpdate, in the order in which they come true.
+/// The conditions of a NodeUpdate, in the order in which they become true.
 pub(super) struct Verdicts {
     reachable: Verdict,
-    /// Where the engine is to call back.
+    /// Set if the engine should connect back.
     return_path: Option<Verdict>,
     engine: Verdict,
     payload: Verdict,
@@ -128,7 +127,7 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
     }
 }
 
-/// Whether the engine can call back; `None` where it need not.
+/// Whether the engine can connect back; `None` if it need not.
 fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
     match &view.return_path {
         ReturnPath::NotNeeded => None,
@@ -257,8 +256,8 @@ fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
     }
 }
 
-/// This attempt has put nothing on the machine, as far as is known: what an earlier one left
-/// there still counts.
+/// Handles an attempt that has not checked the machine, and has put nothing on it as far as is known. The
+/// state that an earlier attempt left still counts.
 fn not_looked(phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
     let was = condition::find(&old.conditions, "TornDown");
     let pending = was.filter(|was| was.status != "True" && was.reason == Reason::CleanupPending.as_str());
@@ -320,7 +319,7 @@ fn ending(view: &View, end: &End) -> Verdict {
         End::Failed(failure) => Verdict::no(failure.reason, failure.message.clone()),
     };
     match clean {
-        // A success that leaves something behind is none.
+        // A success that leaves something behind counts as a failure.
         Some(failure) if verdict.status == "True" => Verdict::no(failure.reason, failure.message.clone()),
         Some(failure) => Verdict { message: format!("{}. {}", verdict.message, failure.message), ..verdict },
         None => verdict,

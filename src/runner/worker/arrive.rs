@@ -1,6 +1,6 @@
-//! Waiting for objects that an attempt needs and that do not exist yet.
+//! Waits for objects that an attempt needs and that do not exist yet.
 //!
-//! Secrets are read once a second instead of being watched. A watch would need the right to watch every
+//! Secrets are read once a second instead of being watched. A watch would need permission to watch every
 //! Secret of the namespace; the operator may only read those whose names it knows.
 
 use super::UpdateWorker;
@@ -14,12 +14,11 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::time::Duration;
 
-/// How often the objects are looked for. Each time costs one request for each Secret that the attempt
-/// needs.
+/// Time between two checks. Each check costs one request for each Secret that the attempt needs.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl UpdateWorker<'_> {
-    /// Reads what an attempt needs, and waits until the run's deadline for what does not exist yet.
+    /// Loads the input of an attempt, and waits until the run's deadline for missing objects.
     pub(super) async fn load(
         &mut self,
         run: Option<&UpdateRun>,
@@ -29,7 +28,7 @@ impl UpdateWorker<'_> {
     ) -> Result<Job, Failure> {
         let begun = now();
         loop {
-            // Before it is read: an edit that falls in between is not claimed.
+            // Read before the spec, so that the status does not claim an edit that happens in between.
             self.generation = self.context.generation(&self.update);
             let loaded = tokio::select! {
                 loaded = self.read(run, goal, number, touched) => loaded,
@@ -48,21 +47,22 @@ impl UpdateWorker<'_> {
             let mut stop = self.stop.clone();
             let pause = POLL_INTERVAL.min(until.since(now()));
             tokio::select! {
-                // sleep: the next look; a cancel ends it.
+                // sleep: the interval between checks; a cancellation ends it.
                 () = tokio::time::sleep(pause) => {}
                 Ok(_) = stop.wait_for(|stop| *stop) => {}
             }
         }
     }
 
-    /// What the attempt has to wait for, and until when. `begun`: when it was looked for first.
+    /// Returns the missing object and the deadline of the wait. `begun`: time of the first check.
     fn awaits(&self, loaded: &Result<Job, Failure>, goal: Goal, begun: Millis) -> Option<(Failure, Millis)> {
         if goal == Goal::CleanUp || self.is_cancelled() {
             return None;
         }
         let missing = match loaded {
             Err(failure) => Some(failure),
-            // Which machines need a payload is known only after the inventory, when the engine is there.
+            // Which machines need a payload is known only after the inventory, when the engine is already on
+            // the machine.
             Ok(job) if goal == Goal::Update => job.access.values().find_map(|access| access.as_ref().err()),
             Ok(_) => None,
         };
@@ -74,8 +74,9 @@ impl UpdateWorker<'_> {
     }
 }
 
-/// Until when a run waits for missing objects. Its status says so before the first node is begun. If the
-/// cache does not show that status yet, the time counts from `begun`.
+/// Returns the deadline until which a run waits for missing objects. The run's status contains the deadline
+/// before the first machine begins. If the cache does not show that status yet, the timeout counts from
+/// `begun`.
 fn deadline(run: &UpdateRun, begun: Millis) -> Millis {
     let recorded = run.status.as_ref().and_then(|status| status.arrival_deadline.as_ref());
     let recorded = recorded.and_then(|at| u64::try_from(at.0.as_millisecond()).ok()).map(Millis);

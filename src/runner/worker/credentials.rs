@@ -1,4 +1,4 @@
-//! Detects a failed login whose credentials were changed meanwhile.
+//! Detects a failed sign-in whose credentials were changed meanwhile.
 
 use super::UpdateWorker;
 use crate::session::End;
@@ -7,7 +7,7 @@ use farrier_update::Reason;
 
 impl UpdateWorker<'_> {
     /// Reports whether the machine has rejected credentials that are no longer in the Secret: both were
-    /// changed during the attempt. The new credentials have not been tried, so a retry locks no
+    /// changed during the attempt. The new credentials have not been tried, so a retry does not lock the
     /// account.
     pub(super) async fn has_new_credentials(&self, end: &End, refused: &Credentials) -> bool {
         let End::Failed(failure) = end else { return false };

@@ -1,4 +1,4 @@
-//! Making an attempt visible while it goes on.
+//! Publishes the progress of an attempt.
 
 use super::UpdateWorker;
 use super::pace::Pace;
@@ -8,7 +8,7 @@ use crate::session::{ReturnPath, View};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What an attempt has announced already: each is announced once.
+/// What an attempt has already announced; each event is written once.
 #[derive(Default)]
 struct Announced {
     host_key: bool,
@@ -17,8 +17,8 @@ struct Announced {
 }
 
 impl UpdateWorker<'_> {
-    /// Writes what the view shows, at the pace of [`Pace`], until the session ends. Returns the status
-    /// that was written last, and the one that was rendered last.
+    /// Writes the statuses that the view produces, at the pace of [`Pace`], until the session ends. Returns
+    /// the status that was written last, and the status that was rendered last.
     pub(super) async fn follow(
         &self,
         mut view: watch::Receiver<View>,

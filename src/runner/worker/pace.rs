@@ -1,52 +1,52 @@
-//! When a status is written that changes while an attempt goes on: pure, with the time as a parameter.
+//! Decides when a status that changes during an attempt is written: pure, with the time as a parameter.
 //!
-//! Every write costs the API server a write to its database and each watcher an event, and an attempt
-//! on a quick machine passes through eight steps in two seconds. So a status is written when it has
-//! stood for a while. The begin of an attempt, waits between attempts and the end are written at once
-//! and do not pass through here.
+//! Every write costs the API server a database write and each watcher an event, and an attempt on a fast
+//! machine passes through eight steps in two seconds. So a status is written after it has been stable for a
+//! while. The begin of an attempt, waits between attempts and the end are written immediately and do not use
+//! this module.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A status is written when it has not changed for this long: nobody can read what is there for less
-/// than a second, and whoever watches still sees within three seconds what an engine waits for, of
-/// which it takes up to one to notice and tell.
+/// A status is written when it has not changed for this long. Nobody can read a status that lasts less than a
+/// second, and a watcher still sees within three seconds what an engine waits for; the engine takes up to one
+/// of these to detect and report the wait.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// A status that keeps changing, as with many small components, is written this long after its first
-/// unwritten change: whoever watches must see that the attempt moves.
+/// unwritten change: a watcher must see that the attempt makes progress.
 const AT_LATEST: Duration = Duration::from_secs(5);
 
-/// When the next write is due.
+/// Tracks when the next write is due.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// The first and the last change since the last write.
+    /// Times of the first and the last change since the last write.
     unwritten: Option<(Instant, Instant)>,
 }
 
 impl Pace {
-    /// The status has changed.
+    /// Records that the status has changed.
     pub(super) fn changed(&mut self, now: Instant) {
         let first = self.unwritten.map_or(now, |(first, _)| first);
         self.unwritten = Some((first, now));
     }
 
-    /// When the status is to be written; `None`: it is written as it is.
+    /// Returns when the status must be written; `None`: there is no unwritten change.
     pub(super) fn due(&self) -> Option<Instant> {
         self.unwritten.map(|(first, last)| (last + SETTLED_AFTER).min(first + AT_LATEST))
     }
 
-    /// The status was written as it is.
+    /// Records that the status was written.
     pub(super) fn written(&mut self) {
         self.unwritten = None;
     }
 
-    /// The status could not be written, and is tried again as if it had changed now.
+    /// Records that a write failed. The next try is scheduled as if the status had changed now.
     pub(super) fn failed(&mut self, now: Instant) {
         self.unwritten = Some((now, now));
     }
 
-    /// Waits until the status is to be written.
+    /// Waits until the status must be written.
     pub(super) async fn wait(&self) {
         match self.due() {
             Some(due) => tokio::time::sleep_until(due).await,
@@ -59,7 +59,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// What is written of changes at these milliseconds, until `end`.
+    /// Returns the times of the writes for changes at these milliseconds, until `end`.
     fn writes(changes: impl IntoIterator<Item = u64>, end: u64) -> Vec<u64> {
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
@@ -77,7 +77,8 @@ mod tests {
         written
     }
 
-    /// A fleet of a thousand machines writes ten thousand statuses that nobody has the time to read.
+    /// Otherwise a fleet of a thousand machines would write ten thousand statuses that nobody has the time to
+    /// read.
     #[test]
     fn what_lasts_less_than_a_second_is_not_written() {
         assert_eq!(writes([100, 300, 600, 900, 1300, 1600, 1900], 2000), Vec::<u64>::new());
@@ -85,14 +86,15 @@ mod tests {
         assert_eq!(writes([100, 5000, 5200], 60_000), [1100, 6200]);
     }
 
-    /// A baseline of a hundred small scripts looks as if it hung.
+    /// Otherwise a baseline of a hundred small scripts would look as if it hung.
     #[test]
     fn what_never_comes_to_rest_is_written_every_few_seconds() {
         let changes = (0..30_000).step_by(250);
         assert_eq!(writes(changes, 20_000), [5000, 10_250, 15_500]);
     }
 
-    /// While the API server is away each change would be lost, or it would be asked without a pause.
+    /// Otherwise changes would be lost while the API server is unavailable, or the writes would be repeated
+    /// without a pause.
     #[test]
     fn what_could_not_be_written_is_tried_again_a_second_later() {
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Between attempts: whether another one follows, going back to a machine that was lost, and waits.
+//! Between attempts: retries, the clean-up of a machine that was lost, and waits.
 
 use super::{Next, UpdateWorker};
 use crate::api::condition;
@@ -14,12 +14,13 @@ use kube::ResourceExt;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often cleaning is tried once more when a machine was lost with our engine on it. After
-/// that the engine's own lease must do.
+/// Maximum number of clean-up attempts on a machine that was lost with an engine on it. After that, the
+/// engine's own lease removes the engine.
 const CLEANING_ATTEMPTS: u32 = 3;
 
 impl UpdateWorker<'_> {
-    /// The failure of an attempt, and whether another one follows it. `None`: it was none.
+    /// Returns the failure of an attempt, and whether another attempt follows. `None`: the attempt did not
+    /// fail.
     pub(super) fn retry(&self, end: &End, number: u32) -> Option<(Failure, Retry)> {
         let failure = match end {
             End::Failed(failure) => failure.clone(),
@@ -29,7 +30,7 @@ impl UpdateWorker<'_> {
             | End::Inventoried
             | End::Cancelled => return None,
         };
-        // Attempts that went into the plan were no tries to carry it out.
+        // Attempts that made the plan do not count as attempts to apply it.
         let tries = number.saturating_sub(self.old.planning_attempts.unwrap_or(0));
         let retry = after_failure(failure.reason, tries, self.retries(), self.seed(), now());
         Some((failure, retry))
@@ -39,7 +40,7 @@ impl UpdateWorker<'_> {
         self.context.cached_run(&self.update).map_or(0, |run| run.spec.strategy.retries)
     }
 
-    /// Spreads the attempts of machines that failed together.
+    /// Seed that spreads the retries of machines that failed together.
     pub(super) fn seed(&self) -> u64 {
         self.update
             .uid()
@@ -48,9 +49,9 @@ impl UpdateWorker<'_> {
             .fold(0, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)))
     }
 
-    /// Goes back to a machine that was lost with our engine on it, some times. `last`: what the attempt
-    /// that has just ended went there with. It serves where its objects are gone meanwhile: whoever
-    /// deletes everything at once does not want engines left on machines.
+    /// Reconnects to a machine that was lost with an engine on it and cleans it, with a limited number of
+    /// attempts. `last` is the job of the attempt that has just ended. It is used if the objects of the job
+    /// are gone: a user who deletes everything at once does not want engines to stay on machines.
     pub(super) async fn clean_up(&mut self, number: u32, last: Option<Job>) {
         self.view.step = session::Step::CleaningUp;
         self.publish(&Phase::Working, number).await;
@@ -64,7 +65,7 @@ impl UpdateWorker<'_> {
                 Ok(job) => Box::pin(self.go_and_clean(job)).await,
                 Err(failure) => Some(failure.clone()),
             };
-            // What is missing may be brought back. A wrong password that is offered again locks the
+            // A user may create a missing object again. Offering a wrong password again would lock the
             // account.
             let lasting = failure.as_ref().is_some_and(|f| !f.reason.retryable() && !is_missing(f));
             let over = lasting || attempt == CLEANING_ATTEMPTS;
@@ -74,12 +75,12 @@ impl UpdateWorker<'_> {
             if over || matches!(self.view.clean, Some(Ok(()))) || self.control.borrow().abandon {
                 return;
             }
-            // sleep: a machine that was lost says nothing when it is back.
+            // sleep: a lost machine does not report when it is back.
             tokio::time::sleep(backoff(attempt, self.seed())).await;
         }
     }
 
-    /// Cleans the machine, and keeps what the attempt before has found out. Returns what went wrong.
+    /// Cleans the machine, and keeps the results of the attempt before. Returns the failure, if any.
     async fn go_and_clean(&mut self, job: &Job) -> Option<Failure> {
         let (send, _) = watch::channel(View { deploying: true, ..View::default() });
         let (_stop, stop) = watch::channel(true);
@@ -98,7 +99,7 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Waits for the time of the next attempt, or for the run to be cancelled.
+    /// Waits for the time of the next attempt, or for the cancellation of the run.
     pub(super) async fn wait(&mut self, failure: Failure, number: u32, at: Time) -> Next {
         if self.old.next_attempt_at.as_ref() != Some(&at) {
             self.publish(&Phase::Retrying { failure: failure.clone(), at: at.clone() }, number).await;
@@ -107,9 +108,9 @@ impl UpdateWorker<'_> {
         let left = at.0.duration_since(condition::now().0);
         let left = Duration::try_from(left).unwrap_or_default();
         let mut stop = self.stop.clone();
-        // An end of the sender means that nobody will ever cancel.
+        // A closed channel means that no cancellation will follow.
         let cancelled = tokio::select! {
-            // sleep: the time of the next attempt, which the status tells; a cancel ends it.
+            // sleep: until the next attempt, whose time is in the status; a cancellation ends it.
             () = tokio::time::sleep(left) => false,
             Ok(_) = stop.wait_for(|stop| *stop) => true,
         };
@@ -122,18 +123,18 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Waits for the run to be set going, or to be cancelled.
+    /// Waits for the approval of the plan, or for the cancellation of the run.
     pub(super) async fn wait_for_approval(&mut self, number: u32) -> Next {
         let mut control = self.control.clone();
         let intent = control.wait_for(|w| w.intent != Intent::Plan).await.map(|w| w.intent);
         match intent {
             Ok(Intent::Run) => {
-                // Unset in a plan that was made by an operator that did not record it yet.
+                // Unset if the plan was made by an operator version that did not record the number.
                 self.old.planning_attempts.get_or_insert(number);
                 Next::Attempt { number: number + 1, goal: Goal::Update, touched: false }
             }
             Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,
-            // The runner is going down.
+            // The runner shuts down.
             Ok(Intent::Plan) | Err(_) => Next::Over,
         }
     }

@@ -1,4 +1,4 @@
-//! What a task writes: statuses, each over the version before it, and at the end the release.
+//! Writes statuses, each based on the version before it, and at the end releases the object.
 
 use super::UpdateWorker;
 use crate::api::node_update::NodeUpdateStatus;
@@ -13,19 +13,19 @@ use kube::{Api, ResourceExt};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Ownership object it is.
+/// Result of a check who owns the object.
 enum Ownership {
-    /// This runner's.
+    /// This runner owns the object.
     Ours,
-    /// Another runner's. This task is about to be ended.
+    /// Another runner owns the object. This worker is about to be stopped.
     OtherRunner,
-    /// It is gone, even if there is another one with its name.
+    /// The object was deleted, even if another object has its name.
     Deleted,
 }
 
 impl UpdateWorker<'_> {
-    /// Renders and writes until it is written: a state that matters must not be lost because the
-    /// API server is busy or down.
+    /// Renders the status and writes it until the write succeeds: an important state must not be lost because
+    /// the API server is busy or down.
     pub(super) async fn publish(&mut self, phase: &Phase, number: u32) {
         self.shown = self.render(&self.shown, &self.view, phase, number);
         let mut tries = 0;
@@ -57,7 +57,7 @@ impl UpdateWorker<'_> {
         })
     }
 
-    /// True: written, or there is nothing to write to any more.
+    /// Returns true if the status was written, or if the object does not exist any more.
     pub(super) async fn write(&self, status: &NodeUpdateStatus) -> bool {
         let mut written = self.write_once(status).await;
         if written.as_ref().is_err_and(publish::is_conflict) {
@@ -78,7 +78,8 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Writes over the version that is known. Whoever has taken over meanwhile has made another.
+    /// Writes the status with the known version as a precondition. A runner that has taken over has made
+    /// another version.
     async fn write_once(&self, status: &NodeUpdateStatus) -> Result<(), kube::Error> {
         let known = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let written = publish::status_of_version(&self.context.client, &known, RUNNER, status).await?;
@@ -86,7 +87,7 @@ impl UpdateWorker<'_> {
         Ok(())
     }
 
-    /// Somebody else has written: reads what there is now, and whether it is ours to write to.
+    /// Reads the current object after a conflict, and whether this runner still owns it.
     async fn look_again(&self) -> Result<Ownership, kube::Error> {
         let Some(fresh) = self.api().get_opt(&self.update.name_any()).await? else {
             return Ok(Ownership::Deleted);
@@ -100,7 +101,7 @@ impl UpdateWorker<'_> {
         Ok(whose)
     }
 
-    /// The object may go: its finalizer is taken off. The version that is known is mostly the last one.
+    /// Releases the object by removing its finalizer. The known version is usually the current one.
     pub(super) async fn release(&self) {
         let mut known = Some(self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let mut tries = 0;
@@ -117,8 +118,8 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Takes the finalizer off this version of the object, or off the one that there is now. One that
-    /// has not ended, as far as its status says, keeps it.
+    /// Removes the finalizer from this version of the object, or from the current one. An object whose status
+    /// does not say that it has ended keeps its finalizer.
     async fn remove_finalizer(&self, known: Option<NodeUpdate>) -> Result<(), kube::Error> {
         let current = match known.filter(is_finished) {
             Some(known) => Some(known),

@@ -1,4 +1,4 @@
-//! Engines that are there and do nothing.
+//! Engines that are alive and make no progress.
 
 use super::*;
 use crate::engine_api::{EngineApi, PayloadFiles};
@@ -26,7 +26,7 @@ async fn post(stream: &mut DuplexStream, path: &str, body: &str) -> std::io::Res
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// An engine that says hello and from then on nothing but that it is there.
+/// An engine that sends its hello and then only heartbeats.
 async fn only_alive(mut stream: DuplexStream, last_seq: u64) -> std::io::Result<()> {
     let hello = Hello {
         protocol: farrier_protocol::VERSION,
@@ -40,7 +40,7 @@ async fn only_alive(mut stream: DuplexStream, last_seq: u64) -> std::io::Result<
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     loop {
         post(&mut stream, "events", "[]").await?;
-        // sleep: a heartbeat has a rhythm.
+        // sleep: the interval between heartbeats.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -59,7 +59,7 @@ async fn beside_an_engine<T>(
     }
 }
 
-/// A run with such a machine never ended, and could not be cancelled.
+/// Regression: a run with such a machine never ended and could not be cancelled.
 #[tokio::test]
 async fn an_engine_that_only_says_that_it_is_there_is_waited_for_as_long_as_its_task_may_take() {
     let task = || Task { id: "a1-retire-0".into(), work: Work::Retire };
@@ -88,7 +88,7 @@ async fn a_cancel_ends_though_the_engine_does_nothing() {
     .await;
 }
 
-/// Events that were promised and never come are not waited for either.
+/// The session does not wait for announced events that never arrive.
 #[tokio::test]
 async fn a_greeting_that_does_not_come_to_its_end_is_not_waited_for() {
     beside_an_engine(7, async |engine_api, stop| {

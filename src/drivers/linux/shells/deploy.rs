@@ -1,4 +1,4 @@
-//! Bringing the engine: places, upload, launch, and what is left after a cut.
+//! Tests of the deployment: directories, upload, launch, and what an interruption leaves.
 
 use super::super::deploy::{ASKS_CONFIG, ASKS_ENGINE, deploy_program};
 use super::super::script::END;
@@ -14,7 +14,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-/// Stands in for the engine: writes down how it was launched and what it was told, and reports.
+/// Fake engine: records its options and its callback configuration, and reports a successful launch.
 const ENGINE: &str = r#"#!/bin/sh
 dir=$3
 printf '%s\n' "$@" >"$dir/launched"
@@ -60,7 +60,7 @@ impl<'a> Deployment<'a> {
         if self.gzip { engine().gzip } else { Bytes::from_static(ENGINE.as_bytes()) }
     }
 
-    /// Brings it, and returns what was printed.
+    /// Runs the deployment, and returns what was printed.
     fn run(&self, shell: &[&str]) -> String {
         let mut shell = Shell::start(shell);
         shell.send(&self.program());
@@ -93,7 +93,7 @@ fn credentials() -> Credentials {
     }
 }
 
-/// Names in a directory.
+/// Returns the names in a directory, sorted.
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -107,14 +107,14 @@ fn write_engine(dir: &Path) {
     std::fs::set_permissions(dir.join("engine"), std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Machines whose `/bin/sh` is another one cannot be updated.
+/// Machines with another `/bin/sh` could otherwise not be updated.
 #[test]
 fn the_engine_is_brought_and_launched() {
     with_every_shell(|shell| {
         for (gzip, calls_back) in [(true, false), (false, false), (true, true)] {
             let place = temporary();
             let dir = place.path().join("farrier-a1");
-            // The first is not there, and in the second nobody can make a directory.
+            // The first directory does not exist; in the second none can be created.
             let places = ["/nowhere", "/proc", text(place.path())];
             let printed = Deployment { gzip, calls_back, ..Deployment::to(&places) }.run(shell);
             assert!(printed.contains(&format!("farrier-dir-1 {}\n", text(&dir))), "{shell:?}: {printed}");
@@ -137,14 +137,14 @@ fn the_engine_is_brought_and_launched() {
     });
 }
 
-/// An engine at work is brought once more, or pulled away from under its installer.
+/// A working engine would otherwise be deployed again, or removed while its installer runs.
 #[test]
 fn the_engine_of_the_same_session_is_taken_up_where_it_is() {
     with_every_shell(|shell| {
         let (first, second) = (temporary(), temporary());
         let dir = second.path().join("farrier-a1");
         write_engine(&dir);
-        // The shell that brought it is long gone: no process has this number.
+        // The shell that deployed it has ended: no process has this pid.
         std::fs::write(dir.join("pid"), "4194305\n").unwrap();
         let printed = Deployment::to(&[text(first.path()), text(second.path())]).run(shell);
         assert!(printed.contains(LaunchReport::PREFIX), "{shell:?}: {printed}");
@@ -154,7 +154,8 @@ fn the_engine_of_the_same_session_is_taken_up_where_it_is() {
     });
 }
 
-/// Somebody who may write to `/tmp` has his own program run by root, or root delete what is his.
+/// A user who may write to `/tmp` could otherwise make root run a program of that user, or delete other
+/// files.
 #[test]
 fn what_is_not_ours_is_neither_run_nor_followed() {
     with_every_shell(|shell| {
@@ -173,7 +174,7 @@ fn what_is_not_ours_is_neither_run_nor_followed() {
     });
 }
 
-/// A user is told to look at the wrong thing.
+/// A wrong reason would direct the user to the wrong problem.
 #[test]
 fn each_place_that_cannot_be_used_is_named_with_its_reason() {
     with_every_shell(|shell| {
@@ -188,7 +189,7 @@ fn each_place_that_cannot_be_used_is_named_with_its_reason() {
     });
 }
 
-/// A line that breaks while the engine is brought leaves half an engine on the machine.
+/// A connection that breaks during the upload would otherwise leave half an engine on the machine.
 #[test]
 fn nothing_is_left_of_a_deployment_that_was_cut_off() {
     with_every_shell(|shell| {

@@ -1,4 +1,4 @@
-//! Quoting, and the scripts that only look.
+//! Tests of quoting, and of the scripts that only read.
 
 use super::super::probe;
 use super::super::reach::{engine_program, reach_program, read};
@@ -10,11 +10,11 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-/// What means something to a shell, to `printf`, or to a terminal.
+/// Pieces with a special meaning to a shell, to `printf`, or to a terminal.
 const PIECES: &str = "' \" \\ $ ` \n \t \r ! * ? [ ] ~ # & | ; < > ( ) { } % = - \\n \\0047 \\c %b %s \
     $(true) ${x} '' ä 日 \u{1} \u{7f} \u{1b} a B 7 / --";
 
-/// Texts of such pieces and blanks, the same at every run.
+/// Returns texts that consist of these pieces and blanks, the same on every run.
 fn texts() -> Vec<String> {
     let pieces: Vec<&str> = PIECES.split(' ').filter(|piece| !piece.is_empty()).chain([" "]).collect();
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
@@ -34,8 +34,8 @@ fn texts() -> Vec<String> {
     texts
 }
 
-/// Whoever may write a ManagedNode, or choose the name of a run, is root on every machine; or a name
-/// arrives as another one.
+/// Otherwise, users who may write a ManagedNode or name a run could run commands as root on every machine, or
+/// a name would arrive modified.
 #[test]
 fn what_is_quoted_arrives_byte_for_byte() {
     let texts = texts();
@@ -59,14 +59,14 @@ fn what_is_quoted_arrives_byte_for_byte() {
     });
 }
 
-/// A script that is sent is another one than the file that was checked.
+/// Otherwise the script that is sent would differ from the file that was checked.
 #[test]
 fn comments_and_indentation_are_all_that_is_left_out() {
     let script = "# a comment\nif true; then\n  # another\n  echo '# none'\nfi\n";
     assert_eq!(code(script), "if true; then\necho '# none'\nfi");
 }
 
-/// A machine is taken for one without root, or of another kind.
+/// Otherwise a machine would be taken for one without root, or for one of another architecture.
 #[test]
 fn the_probe_says_what_it_must() {
     with_every_shell(|shell| {
@@ -90,12 +90,12 @@ fn the_probe_says_what_it_must() {
     });
 }
 
-/// A machine counts as clean on which something of ours is left.
+/// Otherwise a machine would count as clean although something of Farrier's is left on it.
 #[test]
 fn the_last_look_finds_directories_and_processes() {
     with_every_shell(|shell| {
         let place = temporary();
-        // Every shell has a name of its own to look for.
+        // Each shell searches for a name of its own.
         let name = format!("farrier-{}", text(place.path()).rsplit('.').next().unwrap_or_default());
         let look = || {
             let program = program(include_str!("../look.sh"), &[("NAME", &name)], &[text(place.path())]);
@@ -113,7 +113,7 @@ fn the_last_look_finds_directories_and_processes() {
     });
 }
 
-/// A listener that answers what a preflight says.
+/// Starts a listener that answers the preflight greeting, and returns its port.
 fn answering() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -128,11 +128,11 @@ fn answering() -> u16 {
     port
 }
 
-/// The way back is taken for open or shut, and it is the other way round.
+/// Otherwise an open return path would be reported as blocked, or a blocked one as open.
 #[test]
 fn the_way_back_is_tried_by_bash_or_by_python_or_not_at_all() {
     let open = answering();
-    // Nobody has a port that was just given back.
+    // No process listens on a port that was just released.
     let shut = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let python = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
     let python = String::from_utf8(python.stdout).unwrap();
@@ -140,7 +140,7 @@ fn the_way_back_is_tried_by_bash_or_by_python_or_not_at_all() {
     symlink(python.trim(), tools.path().join("python3")).unwrap();
     let nothing = temporary();
     let all = std::env::var("PATH").unwrap();
-    // mksh has no printf of its own.
+    // mksh has no builtin printf.
     for dir in [&tools, &nothing] {
         symlink(find("printf"), dir.path().join("printf")).unwrap();
     }
@@ -161,7 +161,7 @@ fn the_way_back_is_tried_by_bash_or_by_python_or_not_at_all() {
     });
 }
 
-/// An address in brackets is taken for a pattern, or an address for a command.
+/// Otherwise an address in brackets would be expanded as a pattern, or an address run as a command.
 #[test]
 fn the_engine_is_given_the_addresses_as_they_are() {
     with_every_shell(|shell| {

@@ -74,7 +74,7 @@ fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str
     .collect()
 }
 
-/// The pods that a policy selects. The API server leaves out labels and expressions that are empty.
+/// Returns the pods that a policy selects. The API server leaves out empty labels and expressions.
 fn selected(spec: &NetworkPolicySpec) -> (BTreeMap<String, String>, Vec<LabelSelectorRequirement>) {
     let selector = spec.pod_selector.clone().unwrap_or_default();
     (selector.match_labels.unwrap_or_default(), selector.match_expressions.unwrap_or_default())

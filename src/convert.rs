@@ -201,7 +201,7 @@ pub fn machine_type(from: NodeType) -> MachineType {
     }
 }
 
-/// How an engine talks.
+/// Converts the channel of an engine.
 pub fn channel(from: ApiChannel) -> Channel {
     match from {
         ApiChannel::Session => Channel::Session,

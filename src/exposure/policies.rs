@@ -56,7 +56,7 @@ fn changes(there: &[Arc<NetworkPolicy>], wanted: Vec<NetworkPolicy>) -> Vec<Poli
 }
 
 /// Returns the names of the fields that differ from the desired policy; empty if none does. A rule
-/// that somebody else has added opens a path, and counts as a difference.
+/// that another client has added opens a path, and counts as a difference.
 fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str> {
     let (Some(is), Some(should)) = (&made.spec, &wanted.spec) else { return vec!["spec"] };
     // No rules and an empty list of rules are the same.

@@ -1,4 +1,4 @@
-//! Policies that somebody else has changed.
+//! Policies that another client has changed.
 
 use super::*;
 use crate::exposure::fixtures::{run, selector};
@@ -37,7 +37,7 @@ fn changed(change: impl FnOnce(&mut NetworkPolicySpec)) -> NetworkPolicy {
     policy
 }
 
-/// Every change by which somebody may open more, or something else.
+/// Every change by which another client may open more, or something else.
 fn touched() -> [(&'static str, NetworkPolicy); 7] {
     let requirement =
         LabelSelectorRequirement { key: "x".to_owned(), operator: "Exists".to_owned(), values: None };

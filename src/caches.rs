@@ -1,4 +1,4 @@
-//! What the operator knows of the cluster: one watch per kind and namespace, shared by all its parts.
+//! Caches of the cluster's objects: one watch per kind and namespace, shared by all parts of the operator.
 
 mod find;
 mod fresh;
@@ -26,12 +26,12 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
-/// After so many seconds the API server ends a watch, which is then taken up where it ended. A watch
-/// whose connection died without a word is noticed five seconds later; with the library's 290 seconds,
-/// decisions would rest for five minutes on what is no more.
+/// Seconds after which the API server ends a watch, which is then resumed from where it ended. A watch
+/// whose connection died silently is noticed five seconds later. With the library's 290 seconds, decisions
+/// would rest on outdated objects for five minutes.
 pub const WATCH_LIMIT: u32 = 45;
 
-/// Length of a UID as the API server makes them: 32 hexadecimal digits in five groups.
+/// Length of the UIDs that the API server generates: 32 hexadecimal digits in five groups.
 const UID_LENGTH: usize = 36;
 
 /// The caches.
@@ -43,9 +43,9 @@ pub struct Caches {
     pub baselines: Store<Baseline>,
     /// Runs.
     pub runs: Store<UpdateRun>,
-    /// Machines in runs.
+    /// NodeUpdates.
     pub updates: Store<NodeUpdate>,
-    /// The namespaces that are watched; none: all.
+    /// The watched namespaces; empty means all.
     scope: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ pub struct RunObjects {
     pub policies: Store<NetworkPolicy>,
 }
 
-/// Something changed.
+/// A change of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A machine.
@@ -67,13 +67,13 @@ pub enum Change {
     Baseline(ObjectRef<Baseline>),
     /// A run.
     Run(ObjectRef<UpdateRun>),
-    /// A machine in a run.
+    /// A NodeUpdate.
     Update(ObjectRef<NodeUpdate>),
-    /// A Service or policy that was made for the run with this UID.
+    /// A Service or NetworkPolicy that was created for the run with this UID.
     RunObject(String),
 }
 
-/// Watches that fill a [`Caches`], and the changes they see.
+/// The watches that fill a [`Caches`], and the changes that they report.
 pub struct Watches {
     caches: Caches,
     unsynced: UnsyncedKinds,
@@ -82,8 +82,8 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Starts the watches: of all namespaces if none is named. `own`: the operator's namespace, if
-    /// Services and policies are made for runs there.
+    /// Starts the watches, of all namespaces if `namespaces` is empty. `own` is the operator's namespace,
+    /// if Services and NetworkPolicies are created for runs there.
     pub fn start(client: &Client, namespaces: &[String], own: Option<&str>, metrics: &Metrics) -> Self {
         let (send, changes) = mpsc::unbounded_channel();
         let unsynced = UnsyncedKinds::default();
@@ -107,12 +107,12 @@ impl Watches {
         Self { caches, unsynced, changes, made }
     }
 
-    /// The caches, which may not be filled yet.
+    /// Returns the caches, which may not be filled yet.
     pub fn caches(&self) -> &Caches {
         &self.caches
     }
 
-    /// The caches that are still empty.
+    /// Returns the kinds whose caches are still empty.
     pub fn unsynced(&self) -> &UnsyncedKinds {
         &self.unsynced
     }
@@ -120,7 +120,7 @@ impl Watches {
     /// Waits until each cache has been filled once.
     ///
     /// # Errors
-    /// When a watch ended, which none does by itself.
+    /// When a watch has ended, which no watch does by itself.
     pub async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
         self.caches.nodes.wait_until_ready().await?;
         self.caches.baselines.wait_until_ready().await?;
@@ -133,21 +133,21 @@ impl Watches {
         Ok(())
     }
 
-    /// The caches and the changes from now on.
+    /// Returns the caches, and the changes from now on.
     pub fn into_parts(self) -> (Caches, Option<RunObjects>, mpsc::UnboundedReceiver<Change>) {
         (self.caches, self.made, self.changes)
     }
 }
 
-/// Kinds whose cache has not been filled yet.
+/// Kinds whose caches have not been filled yet.
 ///
-/// Kept apart from the caches: a cache wakes one of those who wait for it only, so that nobody
-/// else may ask it whether it is ready.
+/// Kept separately from the caches: a cache wakes only one of the tasks that wait for it, so that no second
+/// task may call `wait_until_ready`.
 #[derive(Debug, Clone, Default)]
 pub struct UnsyncedKinds(Arc<Mutex<BTreeSet<&'static str>>>);
 
 impl UnsyncedKinds {
-    /// Their names.
+    /// Returns the names of the kinds.
     pub fn kinds(&self) -> Vec<&'static str> {
         self.lock().iter().copied().collect()
     }
@@ -157,7 +157,8 @@ impl UnsyncedKinds {
     }
 }
 
-/// What is made for a run is called `farrier-<UID>`, policies with something behind it.
+/// Returns the change of an object that was created for a run. Its name is `farrier-<UID>`; the names of
+/// policies have a suffix.
 fn made_for(name: &str) -> Change {
     let uid = name.strip_prefix("farrier-").unwrap_or_default();
     Change::RunObject(uid.chars().take(UID_LENGTH).collect())
@@ -167,7 +168,7 @@ fn made_for(name: &str) -> Change {
 struct WatchContext<'a> {
     client: &'a Client,
     namespaces: &'a [String],
-    /// Only objects that this selector matches.
+    /// Label selector of the watched objects.
     labels: Option<&'static str>,
     send: &'a mpsc::UnboundedSender<Change>,
     metrics: &'a Metrics,
@@ -193,7 +194,7 @@ where
     let unreadable = metrics.objects_unreadable.clone();
     let mut stream = Box::pin(
         events(client, namespaces, &config, &known, &unreadable)
-            // Who wrote which field is of no interest here and is a third of each object.
+            // The managed fields are not used here and make up a third of each object.
             .modify(|object: &mut K| object.meta_mut().managed_fields = None)
             .reflect(writer),
     );
@@ -201,7 +202,7 @@ where
         while let Some(event) = stream.next().await {
             match event {
                 Ok(Event::Apply(object) | Event::Delete(object) | Event::InitApply(object)) => {
-                    // Nobody listens any more when the operator ends.
+                    // The receiver is dropped when the operator ends.
                     send.send(change(ObjectRef::from_obj(&object))).ok();
                 }
                 Ok(Event::InitDone) => {
@@ -218,7 +219,7 @@ where
     store
 }
 
-/// What happens to a kind in the namespaces, as one watch.
+/// Returns the events of a kind in the namespaces as one watch.
 fn events<K: Kind>(
     client: &Client,
     namespaces: &[String],
@@ -255,8 +256,8 @@ where
     }
 }
 
-/// An event as it would be if objects that cannot be read did not exist: one such object, written
-/// by hand or by another version, must not stop the work on all others.
+/// Converts an event as if unreadable objects did not exist. One such object, written by hand or by another
+/// version, must not stop the work on all others.
 fn readable<K: Kind>(
     event: Event<DeserializeGuard<K>>,
     known: &Store<K>,
@@ -288,7 +289,7 @@ where
     }
 }
 
-/// The name of a kind as the value of a label.
+/// Returns the name of a kind as a label value.
 fn kind<K: Kind>() -> &'static str {
     match K::kind(&()) {
         Cow::Borrowed(kind) => kind,

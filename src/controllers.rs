@@ -1,8 +1,8 @@
 //! The controller: to UpdateRuns what the scheduler is to Pods.
 //!
-//! All runs are decided by one loop, one after the other: two runs that want the same machine are
-//! never decided at the same time. What a decision has created is remembered until the caches
-//! show it, so that a stale view starts nothing twice.
+//! One loop decides all runs, one after the other, so that two runs that select the same machine are never
+//! decided at the same time. The objects that a decision has created are kept until the caches show them,
+//! so that a stale cache starts nothing twice.
 
 mod assign;
 mod baseline;
@@ -32,48 +32,48 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-/// Changes that come closer together than this are decided upon once.
+/// Changes within this time are handled by one decision.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
-/// After an error the run is decided anew this much later.
+/// Delay before a run is decided again after an error.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 
-/// After something could not be handed over it is tried again this much later.
+/// Delay before a failed handover is retried.
 const HAND_OVER_RETRY: Duration = Duration::from_secs(1);
 
-/// How often what is left over from runs that are over is looked for.
+/// Interval of the search for leftovers of finished runs.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the controller works with.
 pub struct Context {
-    /// The API server.
+    /// Client of the API server.
     pub client: Client,
-    /// What is known of the cluster.
+    /// Caches of the cluster's objects.
     pub caches: Caches,
     /// Writes events.
     pub events: Events,
     /// Name of this replica.
     pub name: String,
-    /// Whether this replica is the one that decides.
+    /// Whether this replica is the leader.
     pub leads: Hold,
-    /// The runners that there are.
+    /// The live runners.
     pub members: Membership,
     /// Counts decisions.
     pub metrics: Metrics,
-    /// The loop's sign of life.
+    /// The heartbeat of the loop.
     pub heartbeat: Heartbeat,
-    /// Opens and closes what runs need.
+    /// Opens and closes the network paths of runs.
     pub exposer: Exposer,
-    /// What was created and is not in the caches yet.
+    /// Objects that were written and are not in the caches yet.
     pub(crate) own_writes: OwnWrites,
-    /// What runs select whose list of nodes is not recorded yet.
+    /// The nodes selected by runs whose list of nodes is not recorded yet.
     pub(crate) selections: Selections,
 }
 
 /// Namespace and name.
 type Key = (String, String);
 
-/// Decides whenever something changes or a time has come, until `changes` ends.
+/// Decides whenever something changes or a deadline has passed, until `changes` ends.
 async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     let mut members = context.members.clone();
     let mut hand_over = Some(Instant::now());
@@ -101,7 +101,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
             },
             () = members.changed() => {
                 hand_over = Some(Instant::now());
-                // Nodes may have waited for a runner, or for its ports.
+                // Nodes may have waited for a runner or for its ports.
                 for run in context.caches.runs.state().iter().filter(|run| !update_run::is_finished(run)) {
                     due.insert(key(&**run), Instant::now());
                 }
@@ -120,7 +120,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     }
 }
 
-/// Whether a machine is in the hands of a runner that is gone.
+/// Reports whether the change concerns a machine whose runner is gone.
 fn concerns_orphan(context: &Context, change: &Change) -> bool {
     match change {
         Change::Update(update) => {
@@ -137,7 +137,7 @@ async fn until(when: Option<Instant>) {
     }
 }
 
-/// Marks what a change concerns.
+/// Marks the runs that a change affects as due.
 async fn note(
     context: &Context,
     change: Change,
@@ -204,14 +204,14 @@ async fn note(
     }
 }
 
-/// Runs that have asked for ports and have not got all of them.
+/// Returns the runs that have requested ports and do not have all of them.
 fn waiting_for_ports(context: &Context) -> Vec<Key> {
     let runners = context.members.live().len();
     let runs = context.own_writes.runs(&context.caches);
     runs.iter().filter(|run| waits_for_ports(run, runners)).map(|run| key(&**run)).collect()
 }
 
-/// Runs of a namespace that have not ended.
+/// Returns the runs of a namespace that have not ended.
 fn open_runs(context: &Context, namespace: &str) -> Vec<Key> {
     let runs = context.caches.runs.state();
     runs.iter()

@@ -1,4 +1,4 @@
-//! From what users write to what the update logic reads. One way only.
+//! Converts API types to the types of the update logic. There is no conversion back.
 
 use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Installer, Reboot};
 use crate::api::managed_node::{
@@ -21,12 +21,12 @@ use kube::ResourceExt;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Where a text is no duration, which the schema refuses.
+/// Timeout of a component whose timeout cannot be parsed, which the schema rejects.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// A component of a baseline.
+/// Converts a component of a baseline.
 pub fn component(from: &ApiComponent) -> Component {
-    // Without `..`: a field that is forgotten here would be silently ignored.
+    // The pattern has no `..`: a field that was forgotten here would be silently ignored.
     let ApiComponent {
         name,
         version,
@@ -67,10 +67,10 @@ pub fn component(from: &ApiComponent) -> Component {
     }
 }
 
-/// The fingerprints that are trusted of a payload's source, and the policy for other certificates.
+/// Returns the trusted fingerprints for a payload's source, and the policy for other certificates.
 ///
 /// # Errors
-/// A text that is no fingerprint, which the schema refuses.
+/// A text that is not a fingerprint, which the schema rejects.
 pub fn payload_trust(from: Option<&Tls>) -> Result<(BTreeSet<Fingerprint>, Policy), NotAFingerprint> {
     let Some(tls) = from else { return Ok((BTreeSet::new(), Policy::System)) };
     let fingerprints =
@@ -78,7 +78,8 @@ pub fn payload_trust(from: Option<&Tls>) -> Result<(BTreeSet<Fingerprint>, Polic
     let policy = match tls.policy {
         Some(TlsPolicy::System) => Policy::System,
         None if fingerprints.is_empty() => Policy::System,
-        // The schema refuses the second: there is nowhere to record what was seen first.
+        // The schema rejects `TrustOnFirstUse` here: there is no place to record the fingerprint of the
+        // first use.
         Some(TlsPolicy::Pinned | TlsPolicy::TrustOnFirstUse) | None => Policy::Pinned,
     };
     Ok((fingerprints, policy))
@@ -113,12 +114,12 @@ fn installer_kind(from: Installer) -> InstallerKind {
     }
 }
 
-/// A type as users write it.
+/// Returns the name of a type as users write it.
 pub fn type_name(type_: NodeType) -> String {
     format!("{type_:?}")
 }
 
-/// Where a machine is.
+/// Returns the addresses and the port of a machine.
 pub fn target(node: &ManagedNode) -> Target {
     Target {
         node: node.name_any(),
@@ -136,7 +137,7 @@ pub fn target(node: &ManagedNode) -> Target {
     }
 }
 
-/// How to become root.
+/// Converts how the engine becomes root.
 pub fn privilege(from: ApiPrivilege) -> Privilege {
     match from {
         ApiPrivilege::None => Privilege::None,
@@ -145,7 +146,7 @@ pub fn privilege(from: ApiPrivilege) -> Privilege {
     }
 }
 
-/// What the user wants of a run.
+/// Converts the desired state of a run.
 pub fn desired(from: DesiredState) -> Desired {
     match from {
         DesiredState::Run => Desired::Run,
@@ -155,7 +156,7 @@ pub fn desired(from: DesiredState) -> Desired {
     }
 }
 
-/// What is done with each machine.
+/// Converts the operation of a run.
 pub fn operation(from: ApiOperation) -> Operation {
     match from {
         ApiOperation::Inventory => Operation::Inventory,
@@ -164,13 +165,13 @@ pub fn operation(from: ApiOperation) -> Operation {
     }
 }
 
-/// What is installed although it is there already.
+/// Converts which components are installed although they are installed already.
 pub fn force(from: ApiForce) -> Force {
     let ApiForce { downgrade, rewrite } = from;
     Force { downgrade, rewrite }
 }
 
-/// What becomes of a component that lacks something.
+/// Converts what happens to a component whose dependency failed.
 pub fn on_failed_dependency(from: OnFailedDependency) -> FailedDependency {
     match from {
         OnFailedDependency::OmitNode => FailedDependency::OmitNode,
@@ -179,7 +180,7 @@ pub fn on_failed_dependency(from: OnFailedDependency) -> FailedDependency {
     }
 }
 
-/// A type of machine, as the table of ports calls it.
+/// Converts a type of machine to its name in the table of ports.
 pub fn machine_type(from: NodeType) -> MachineType {
     match from {
         NodeType::Linux => MachineType::Linux,
@@ -200,7 +201,7 @@ pub fn machine_type(from: NodeType) -> MachineType {
     }
 }
 
-/// How an engine talks.
+/// Converts the channel of an engine.
 pub fn channel(from: ApiChannel) -> Channel {
     match from {
         ApiChannel::Session => Channel::Session,
@@ -213,7 +214,7 @@ pub fn channel(from: ApiChannel) -> Channel {
 mod tests {
     use super::*;
 
-    /// An architecture that gets lost on the way has the machine's own package replaced.
+    /// Otherwise the package of the machine's own architecture would be replaced.
     #[test]
     fn the_architecture_of_a_package_is_part_of_what_is_read() {
         let read = |package: &str, architecture: Option<&str>| {

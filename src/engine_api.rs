@@ -1,8 +1,8 @@
-//! The runner's side of the conversation with one engine, whatever the byte stream is.
+//! The runner's side of the HTTP API that one engine uses, over any byte stream.
 //!
-//! The engine is the HTTP client (see the protocol crate). This module answers it, keeps its
-//! events, hands out tasks and payloads. It survives the loss of a stream: the next one goes on
-//! where the last one ended. It knows neither Kubernetes nor SSH.
+//! The engine is the HTTP client (see the protocol crate). This module answers its requests, stores its
+//! events, and hands out tasks and payloads. The state survives the loss of a stream: the next stream
+//! continues where the last one ended. The module knows neither Kubernetes nor SSH.
 
 mod limits;
 mod peer;
@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// The conversation of one NodeUpdate with its engine.
+/// The API that serves the engine of one NodeUpdate.
 pub struct EngineApi {
     session: String,
     lease_seconds: u64,
@@ -27,9 +27,10 @@ pub struct EngineApi {
     state: Mutex<State>,
     changed: Notify,
     bucket: Mutex<TokenBucket>,
-    /// How long one body may take.
+    /// Timeout for receiving one request body.
     patience: Duration,
-    /// Of the task that it belongs to: streams come in elsewhere, and their lines belong to it too.
+    /// Span of the task that created this object. Streams are accepted by other tasks, and their log lines
+    /// belong to this span too.
     span: tracing::Span,
 }
 
@@ -37,52 +38,51 @@ pub struct EngineApi {
 struct State {
     /// By sequence number from 1, without a gap, so that a duplicate changes nothing.
     events: BTreeMap<u64, Event>,
-    /// What they took on the wire.
+    /// Total length of the events on the wire.
     bytes: usize,
     task: Option<Task>,
     cancel: bool,
-    /// Number of the last event that the engine had when it said hello; `None` before.
+    /// Number of the last event that the engine had when it sent its hello; `None` before.
     promised: Option<u64>,
     leases: BTreeMap<String, Lease>,
-    /// What came of the engine's calls, as it said when it was last greeted.
+    /// The results of the engine's callback attempts, as of its last hello.
     dials: Vec<Dial>,
-    /// Who was greeted last.
+    /// The engine of the last accepted hello.
     peer: Option<Peer>,
-    /// The last engine that could not be greeted, because there is no version of the protocol that
-    /// both sides speak.
+    /// The last engine whose hello was rejected because the two sides have no protocol version in common.
     incompatible: Option<Incompatible>,
-    /// Number of the last event when an engine greeted whose journal does not have it any more. What
-    /// came until then says nothing about this engine.
+    /// Number of the last event at the time when an engine without these events in its journal sent its
+    /// hello. Events up to this number say nothing about that engine.
     lost_journal: Option<u64>,
 }
 
-/// Why events are not taken.
+/// Why events are rejected.
 #[derive(Debug, PartialEq, Eq)]
 enum Refused {
-    /// The one after this number is missing.
+    /// The event after this number is missing.
     Gap(u64),
-    /// More than one machine has to say.
+    /// More events than one machine can have.
     TooMuch,
 }
 
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskEnd {
-    /// It was done; its events tell what came of it.
+    /// The task was done; its events contain the results.
     Done,
-    /// It could not be done at all.
+    /// The task could not be done at all.
     Failed {
-        /// What kind of failure.
+        /// The kind of failure.
         code: FailureCode,
-        /// Which component, or empty.
+        /// The component, or empty.
         component: String,
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
 }
 
 impl EngineApi {
-    /// A conversation that nobody has joined yet.
+    /// Creates the API before any engine has connected.
     pub fn new(session: &str, lease_seconds: u64, files: Box<dyn PayloadFiles>) -> Self {
         Self {
             session: session.to_owned(),
@@ -96,13 +96,13 @@ impl EngineApi {
         }
     }
 
-    /// Has the engine do a task, and waits for its end. A task that the engine did before (it
-    /// says so by its events) ends at once.
+    /// Has the engine do a task, and waits for its end. A task that the engine has done before, according
+    /// to its events, ends immediately.
     pub async fn perform(&self, task: Task) -> TaskEnd {
         self.lock().task = Some(task.clone());
         self.changed.notify_waiters();
         let end = self.wait(|state| state.end_of(&task)).await;
-        // An engine that comes after one that has retired would be told to retire as well.
+        // Otherwise an engine that follows one that has retired would be told to retire as well.
         self.lock().task.take_if(|current| *current == task);
         end
     }
@@ -113,7 +113,7 @@ impl EngineApi {
         self.changed.notify_waiters();
     }
 
-    /// What the engine could not take back, once it has retired.
+    /// Returns what the engine could not remove, once it has retired.
     pub fn leftovers(&self) -> Vec<farrier_protocol::Leftover> {
         let state = self.lock();
         let retired = state.events.values().rev().find_map(|event| {
@@ -127,34 +127,34 @@ impl EngineApi {
         self.wait(|state| state.cancel.then_some(())).await;
     }
 
-    /// The engine has taken everything back and said so.
+    /// Reports whether the engine has retired, that is, has removed everything.
     pub fn is_retired(&self) -> bool {
         self.lock().is_clean()
     }
 
-    /// Waits until the engine has said hello and all that its journal held then has arrived.
-    /// Returns the number of the last event.
+    /// Waits until the engine has sent its hello and all events that its journal held at that time have
+    /// arrived. Returns the number of the last event.
     pub async fn greeted(&self) -> u64 {
         self.wait(|state| Some(state.ack()).filter(|_| state.is_greeted())).await
     }
 
-    /// Waits until the engine with this digest has been greeted.
+    /// Waits until the engine with this digest has sent its hello and the events of its journal.
     pub async fn greeted_by(&self, digest: &str) {
         let is_it = |state: &State| state.peer.as_ref().is_some_and(|p| p.digest.as_deref() == Some(digest));
         self.wait(|state| (state.is_greeted() && is_it(state)).then_some(())).await;
     }
 
-    /// The engine that was greeted last.
+    /// Returns the engine that last sent a hello.
     pub fn peer(&self) -> Option<Peer> {
         self.lock().peer.clone()
     }
 
-    /// The engine that greeted last, if there is no version of the protocol that both sides speak.
+    /// Returns the engine that last sent a hello, if the two sides have no protocol version in common.
     pub fn incompatible(&self) -> Option<Incompatible> {
         self.lock().incompatible.clone()
     }
 
-    /// Whether the engine's journal says that it has begun or done a task.
+    /// Reports whether the engine's journal shows that the task has begun or ended.
     pub fn knows_task(&self, id: &str) -> bool {
         #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these begin or end a task")]
         let is_of = |event: &Event| match &event.body {
@@ -167,12 +167,12 @@ impl EngineApi {
         self.lock().events.values().any(is_of)
     }
 
-    /// Whether all that the engine's journal held has arrived.
+    /// Reports whether all events that the engine's journal held at its hello have arrived.
     pub fn is_greeted(&self) -> bool {
         self.lock().is_greeted()
     }
 
-    /// The events that a reader has not seen: those with a greater number.
+    /// Returns the events with a greater number, which the reader has not seen.
     pub fn events_after(&self, seq: u64) -> Vec<Event> {
         self.lock().events.range(seq.saturating_add(1)..).map(|(_, e)| e.clone()).collect()
     }
@@ -182,18 +182,18 @@ impl EngineApi {
         self.wait(|state| state.events.range(seq.saturating_add(1)..).next().map(|_| ())).await;
     }
 
-    /// What came of the engine's last calls, if it talks through another channel.
+    /// Returns the results of the engine's last callback attempts, if the engine uses another channel.
     pub fn dials(&self) -> Vec<Dial> {
         self.lock().dials.clone()
     }
 
-    /// Waits until the engine has said that somebody else answered in the runner's place.
+    /// Waits until the engine reports that another peer answered in place of the runner.
     pub async fn untrusted_peer(&self) -> Dial {
         let untrusted = |dial: &&Dial| dial.result == DialOutcome::Untrusted;
         self.wait(|state| state.dials.iter().find(untrusted).cloned()).await
     }
 
-    /// How many things of ours are on the machine.
+    /// Returns the number of leases that the engine holds on the machine.
     pub fn leases(&self) -> usize {
         self.lock().leases.len()
     }
@@ -202,7 +202,7 @@ impl EngineApi {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // Registered before looking, so that no change falls in between.
+            // Registered before the check, so that no change is missed.
             changed.as_mut().enable();
             if let Some(value) = ready(&self.lock()) {
                 return value;
@@ -215,8 +215,8 @@ impl EngineApi {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a hello. Refuses the engine of another session.
-    /// Returns the number of the last event that is here, and the version of the protocol.
+    /// Processes a hello. Rejects the engine of another session. Returns the number of the last stored
+    /// event and the protocol version.
     fn greet(&self, hello: &Hello) -> Result<(u64, u32), String> {
         if hello.session != self.session {
             return Err(format!("this is session {}, not {}", self.session, hello.session));
@@ -246,9 +246,9 @@ impl EngineApi {
         Ok((ack, protocol))
     }
 
-    /// Takes events that took so many bytes; returns the number of the last one, and whether to
-    /// cancel. Refuses those that leave a number out, which no engine does, and more than one
-    /// machine has to say.
+    /// Stores events whose length on the wire is `bytes`. Returns the number of the last event, and whether
+    /// to cancel. Rejects events that leave a number out, which no engine does, and more events than one
+    /// machine can have.
     fn take(&self, events: Vec<Event>, bytes: usize) -> Result<(u64, bool), Refused> {
         let mut state = self.lock();
         let mut fresh = events.into_iter().filter(|event| event.seq > state.ack()).peekable();
@@ -275,13 +275,13 @@ impl EngineApi {
         Ok(answer)
     }
 
-    /// How long an engine that asks for more than its share waits for the answer to a request with
-    /// so many bytes.
+    /// Returns how long an engine that exceeds its share of requests waits for the response to a request of
+    /// this length.
     fn charge(&self, bytes: usize) -> Duration {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner).charge(limits::cost(bytes), Instant::now())
     }
 
-    /// The task to hand out now: the current one unless it has ended.
+    /// Returns the task to hand out: the current task, unless it has ended.
     async fn next_task(&self, done: Option<String>) -> Task {
         let done: HashSet<String> = done.into_iter().collect();
         self.wait(|state| {
@@ -293,7 +293,7 @@ impl EngineApi {
 }
 
 impl State {
-    /// Number of the last event; none before it is missing.
+    /// Returns the number of the last event. No event before it is missing.
     fn ack(&self) -> u64 {
         self.events.last_key_value().map_or(0, |(seq, _)| *seq)
     }
@@ -326,8 +326,8 @@ impl State {
         })
     }
 
-    /// Whether the engine has retired and taken nothing since: one that was started anew for the
-    /// same session has leases again, and must retire again.
+    /// Reports whether the engine has retired and taken no lease since. An engine that was started again
+    /// for the same session has leases again, and must retire again.
     fn is_clean(&self) -> bool {
         self.events
             .values()

@@ -100,9 +100,9 @@ struct Progress {
     /// The pairs that ingress was opened for, and when.
     way_in: Option<(BTreeSet<Pair>, Instant)>,
     /// Names of objects that were found in their desired state: if such an object is missing,
-    /// somebody deleted it.
+    /// another client deleted it.
     seen: BTreeSet<String>,
-    /// When objects that somebody had changed were repaired, by name.
+    /// When objects that another client had changed were repaired, by name.
     repaired: BTreeMap<String, Vec<Instant>>,
     /// Error of the last attempt, and when it failed.
     error_since: Option<(String, Instant)>,

@@ -1,7 +1,7 @@
-//! Payloads: fetched once, verified, kept by digest.
+//! Payloads: fetched once, verified, stored by digest.
 //!
-//! A payload gets its place in the store only after its digest was right; a file with the right
-//! name is therefore the right file, and is still read once by each process before it is used.
+//! A payload is moved to its place in the store only after its digest was verified, so a file with the
+//! right name is the right file. Each process still verifies a file once before it uses the file.
 
 mod answer;
 mod body;
@@ -22,11 +22,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
-/// How long a failed fetch is remembered: a thousand machines that need the same missing payload
-/// must not ask for it a thousand times, and a repaired source must not be waited for long.
+/// How long a failed fetch is remembered. A thousand machines that need the same missing payload must not
+/// request it a thousand times, and a repaired source must be used soon.
 const FAILURE_TTL: Duration = Duration::from_secs(10);
 
-/// The store of one operator process.
+/// The payload store of one operator process.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -44,28 +44,28 @@ enum Slot {
     #[default]
     Unknown,
     Here(Stored),
-    /// When, from where, why.
+    /// When the fetch failed, its source, and the failure.
     Failed(Instant, Box<Source>, Failure),
 }
 
 /// A verified payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Its length in bytes.
+    /// Length of the file in bytes.
     pub size: u64,
 }
 
 impl Store {
-    /// A store in this directory. `payload_dir` is where `file://` payloads may come from.
+    /// Opens the store in this directory. `payload_dir` is the directory for `file://` payloads.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// When the directory cannot be created.
     pub fn open(dir: &Path, payload_dir: Option<&Path>) -> std::io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         for entry in std::fs::read_dir(dir)?.flatten() {
-            // Half-fetched files of a process that was killed.
+            // Partially fetched files of a process that was killed.
             if entry.file_name().to_string_lossy().starts_with("part-") {
                 std::fs::remove_file(entry.path()).ok();
             }
@@ -80,13 +80,13 @@ impl Store {
         })
     }
 
-    /// The same store, counting here what is asked of it.
+    /// Returns the same store, which counts lookups in these metrics.
     #[must_use]
     pub fn counted_by(self, metrics: &Metrics) -> Self {
         Self { metrics: metrics.clone(), ..self }
     }
 
-    /// The payload, fetched if need be. However many ask at once, it is fetched once.
+    /// Returns the payload, fetched if necessary. Concurrent calls for the same payload fetch it once.
     ///
     /// # Errors
     /// `PayloadNotFound`, `PayloadUnavailable`, `PayloadUntrusted`, `PayloadRefused`, `PayloadTruncated`,
@@ -116,24 +116,24 @@ impl Store {
         result
     }
 
-    /// Where payloads are kept.
+    /// Returns the directory of the store.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
     }
 
-    /// Tries whether a payload could be stored.
+    /// Checks whether a payload could be stored.
     ///
     /// # Errors
-    /// When it could not.
+    /// When a file cannot be written to the store.
     pub async fn try_write(&self) -> std::io::Result<()> {
-        // Named as a half-fetched file: if it stays, the next start removes it.
+        // Named like a partially fetched file, so that the next start removes it if it stays.
         let probe = self.inner.dir.join(format!("part-probe-{}", std::process::id()));
         let written = tokio::fs::write(&probe, [0; 4096]).await;
         let removed = tokio::fs::remove_file(&probe).await;
         written.and(removed)
     }
 
-    /// Where a payload that was ensured is.
+    /// Returns the path of a payload that [`Self::ensure`] has fetched.
     pub fn path(&self, digest: &str) -> Option<PathBuf> {
         let hex = digest.strip_prefix("sha256:")?;
         (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| self.inner.dir.join(hex))
@@ -161,7 +161,7 @@ impl Store {
                 Err(error) => Err(sink::local(&place, &error)),
             },
             Err(failure) => {
-                // Nothing of a bad payload stays; it may not exist at all.
+                // No part of a bad payload stays; the file may not exist at all.
                 tokio::fs::remove_file(&part).await.ok();
                 Err(failure)
             }
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Who has corrected a URL must not be told once more what was wrong with the old one.
+    /// Otherwise a user who has corrected a URL would get the error of the old URL once more.
     #[tokio::test]
     async fn a_failure_is_remembered_of_its_own_source_only() {
         let dir = tempfile::tempdir().unwrap();

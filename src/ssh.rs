@@ -1,7 +1,7 @@
-//! SSH as the drivers need it: dial, verify the host, sign in, run commands.
+//! SSH for the drivers: dialling, host key verification, authentication and commands.
 //!
-//! Knows nothing of Kubernetes, of engines or of updates. Every failure carries the reason that
-//! a user will see.
+//! Knows nothing of Kubernetes, of engines or of updates. Every failure carries the reason that the user
+//! sees.
 
 pub mod auth;
 mod channel_count;

@@ -1,13 +1,13 @@
-//! Trust in the TLS servers that the operator connects to: payload servers, and the management
-//! processors of machines.
+//! Trust in the TLS servers that the operator connects to: payload servers, and the management processors
+//! of machines.
 //!
-//! [`Trust`] says which certificates count. [`Trust::verify`] decides about one that a server
-//! presented and is a pure function; [`client_config`] puts it into a handshake. A certificate that
-//! does not count is a [`CertificateProblem`], which says in words what is wrong and what to do,
-//! and which [`HandshakeProblem::of`] finds again in the error of whatever HTTP client was used.
+//! [`Trust`] contains the trusted certificates. [`Trust::verify`] decides about a certificate that a server
+//! presented and is a pure function; [`client_config`] uses it in a handshake. The reason for an untrusted
+//! certificate is a [`CertificateProblem`], which describes the problem and its solution.
+//! [`HandshakeProblem::of`] finds it in the error of any HTTP client.
 //!
-//! The rules are those of docs/adr/0020. This module knows neither Kubernetes nor the API types,
-//! and does not deal with the certificates of the callback server, where Farrier is the server.
+//! The rules are those of docs/adr/0020. This module knows neither Kubernetes nor the API types, and does
+//! not handle the certificates of the callback server, where Farrier is the server.
 
 mod bundle;
 mod certificate;

@@ -1,8 +1,8 @@
-//! Finding one object by its name.
+//! Finds one object by its name.
 //!
-//! An absence from a cache proves nothing: the watch that fills it may lag behind the watch that
-//! delivered the object which refers to this one. So the API server is asked before an object counts as
-//! missing.
+//! An absence from a cache proves nothing: the watch that fills the cache may lag behind the watch that
+//! delivered the object which refers to the missing one. So the API server is asked before an object counts
+//! as missing.
 
 use super::Caches;
 use super::fresh::named;
@@ -16,17 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the cache is looked at for an object that the API server has.
+/// Interval of the polls of a cache for an object that the API server has.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// After so long the API server is asked anew: the object may be gone meanwhile.
+/// Interval after which the API server is asked again, because the object may have been deleted meanwhile.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 impl Caches {
-    /// The machine with this name; `None`: the API server has none.
+    /// Returns the machine with this name; `None` if the API server has none.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn node(
         &self,
         client: &Client,
@@ -36,10 +36,10 @@ impl Caches {
         find(&self.nodes, client, namespace, name).await
     }
 
-    /// The baseline with this name; `None`: the API server has none.
+    /// Returns the baseline with this name; `None` if the API server has none.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn baseline(
         &self,
         client: &Client,
@@ -49,10 +49,10 @@ impl Caches {
         find(&self.baselines, client, namespace, name).await
     }
 
-    /// The run with this name; `None`: the API server has none.
+    /// Returns the run with this name; `None` if the API server has none.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn run(
         &self,
         client: &Client,
@@ -80,7 +80,7 @@ where
         if let Some(found) = cache.get(&key) {
             return Ok(Some(found));
         }
-        // What cannot be read is in no cache.
+        // An object that cannot be deserialized is in no cache.
         let there = api.list(&named(name)).await?.items.into_iter().any(|item| item.0.is_ok());
         if !there {
             return Ok(None);
@@ -88,7 +88,7 @@ where
         tracing::info!(kind = %K::kind(&()), name, "a cache is behind the API server; waiting for it");
         let asked = Instant::now();
         while cache.get(&key).is_none() && asked.elapsed() < RETRY_INTERVAL {
-            // sleep: a cache does not tell when it has a certain object.
+            // sleep: a cache cannot notify about a single object.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }

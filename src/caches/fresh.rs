@@ -1,6 +1,6 @@
-//! Making sure that the caches show what was written before.
+//! Ensures that the caches show earlier writes.
 //!
-//! A cache may lag, and who has just begun to decide has no writes of its own to compare with.
+//! A cache may lag, and a new leader has no writes of its own to compare the cache with.
 
 use super::Caches;
 use crate::api::{Baseline, ManagedNode};
@@ -15,49 +15,50 @@ use std::hash::Hash;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the caches are compared with what they must show.
+/// Interval of the comparisons of the caches with a list.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// After so long the API server is asked anew: what is awaited may be gone.
+/// Interval after which the API server is asked again, because an awaited object may have been deleted.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a comparison waits for the caches. A working watch delivers within milliseconds. A broken
-/// one is not waited for longer, because no other run is decided meanwhile.
+/// How long a comparison waits for the caches. A working watch delivers within milliseconds. A broken watch
+/// is not waited for longer, because no other run is decided meanwhile.
 const COMPARE_FOR: Duration = Duration::from_millis(250);
 
-/// How often it looks meanwhile.
+/// Interval of the polls during a comparison.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// So many objects are asked for at a time.
+/// Page size of lists.
 const PAGE: u32 = 500;
 
-/// What the API server has.
+/// The objects that the API server has.
 struct Listed {
-    /// Namespace and name, UID, version.
+    /// UID and version by namespace and name.
     objects: HashMap<(String, String), (Option<String>, u64)>,
-    /// Version of the first page: what is older than that and was not in it is gone.
+    /// Version of the first page. A cached object that is older than this version and not in the list has
+    /// been deleted.
     at: u64,
 }
 
-/// What a decision about a run reads of what others create.
+/// The objects of other writers that a decision about a run depends on.
 #[derive(Debug)]
 pub struct Compared<'a> {
     /// Namespace of the run.
     pub namespace: &'a str,
-    /// The nodes that count.
+    /// Selects the nodes that are compared.
     pub nodes: LabelSelector,
-    /// Name of the baseline, if there is to be one.
+    /// Name of the baseline, if the run refers to one.
     pub baseline: Option<&'a str>,
 }
 
 impl Caches {
-    /// Whether the caches show all of these nodes and this baseline that the API server has now. The
-    /// API server is asked by consistent reads. Waits a moment for the caches to catch up.
+    /// Reports whether the caches show all of these nodes and this baseline as the API server has them now.
+    /// Asks the API server by consistent reads. Waits a moment for the caches to catch up.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn shows(&self, client: &Client, what: &Compared<'_>) -> Result<bool, kube::Error> {
-        // The schema accepts some selectors that cannot be read. They select nothing.
+        // The schema accepts some selectors that cannot be parsed. They select nothing.
         let Ok(selector) = Selector::try_from(what.nodes.clone()) else { return Ok(true) };
         let selected = ListParams::default().labels_from(&selector);
         let api: Api<DeserializeGuard<ManagedNode>> = Api::namespaced(client.clone(), what.namespace);
@@ -86,16 +87,15 @@ impl Caches {
             if asked.elapsed() >= COMPARE_FOR {
                 return Ok(false);
             }
-            // sleep: a cache does not tell when it has changed.
+            // sleep: a cache does not notify about changes.
             tokio::time::sleep(COMPARE_INTERVAL).await;
         }
     }
 
-    /// Returns when the caches show all that was written about runs and machines in runs before
-    /// this was asked for.
+    /// Returns when the caches show all writes of runs and NodeUpdates from before the call.
     ///
     /// # Errors
-    /// Those of the API server.
+    /// Errors of the API server.
     pub async fn catch_up(&self, client: &Client) -> Result<(), kube::Error> {
         if self.scope.is_empty() {
             caught_up(&self.runs, Api::all(client.clone()), None).await?;
@@ -131,13 +131,13 @@ where
     }
 }
 
-/// Parameters for a list of the one object with this name. The operator may list, and need not be given
-/// the right to get.
+/// Returns parameters for a list of the one object with this name. The operator has the right to list, and
+/// does not need the right to get.
 pub(super) fn named(name: &str) -> ListParams {
     ListParams::default().fields(&format!("metadata.name={name}"))
 }
 
-/// A consistent read: without a resource version the API server answers with its latest state.
+/// Lists with a consistent read: without a resource version the API server answers with its latest state.
 async fn list<K: Kind>(api: &Api<DeserializeGuard<K>>, asked: ListParams) -> Result<Listed, kube::Error> {
     let mut objects = HashMap::new();
     let mut at = None;
@@ -145,7 +145,7 @@ async fn list<K: Kind>(api: &Api<DeserializeGuard<K>>, asked: ListParams) -> Res
     loop {
         let list = api.list(&page).await?;
         at = at.or_else(|| number(list.metadata.resource_version.as_deref()));
-        // What cannot be read is in no cache.
+        // An object that cannot be deserialized is in no cache.
         for object in list.items.into_iter().filter_map(|item| item.0.ok()) {
             let key = (object.namespace().unwrap_or_default(), object.name_any());
             let version = number(object.resource_version().as_deref()).unwrap_or(0);
@@ -158,7 +158,8 @@ async fn list<K: Kind>(api: &Api<DeserializeGuard<K>>, asked: ListParams) -> Res
     }
 }
 
-/// Whether a cache has all of it, as it is there or later, and nothing else that is older.
+/// Reports whether a cache has every listed object, in the listed version or a later one, and no other
+/// object that is older than the list.
 fn shows<K: Kind>(cache: &Store<K>, concerns: impl Fn(&K) -> bool, listed: &Listed) -> bool
 where
     K::DynamicType: Eq + Hash + Clone,
@@ -175,7 +176,7 @@ where
     listed.objects.iter().all(has) && cache.state().iter().all(|object| !concerns(object) || is_there(object))
 }
 
-/// Versions of one kind grow as numbers (KEP-5504).
+/// Parses a resource version. The versions of one kind increase as numbers (KEP-5504).
 fn number(version: Option<&str>) -> Option<u64> {
     version?.parse().ok()
 }

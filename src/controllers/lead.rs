@@ -35,7 +35,8 @@ async fn wait(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) 
         context.heartbeat.heartbeat();
         tokio::select! {
             () = context.leads.gained() => return true,
-            // Changes are the leader's task; a term starts with a reconcile of everything.
+            // Changes are handled by the leader. A term starts with a reconcile of everything, so they can
+            // be dropped here.
             change = changes.recv() => if change.is_none() { return false },
             () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
         }

@@ -1,6 +1,6 @@
-//! When the set of nodes that a run selects was last seen to change.
+//! The last change of the set of nodes that a run selects.
 //!
-//! This is kept in memory. It matters only in the first seconds of a run, and a new leader waits for
+//! This is kept in memory only. It matters only in the first seconds of a run, and a new leader waits for
 //! these seconds again.
 
 use super::Key;
@@ -8,22 +8,22 @@ use farrier_update::Millis;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The nodes that runs select whose list is not recorded yet.
+/// The nodes selected by runs whose list of nodes is not recorded yet.
 #[derive(Default)]
 pub(crate) struct Selections {
     seen: Mutex<BTreeMap<Key, Selection>>,
 }
 
 struct Selection {
-    /// UID of the run: another one of the same name begins anew.
+    /// UID of the run. A different run of the same name starts over.
     uid: String,
     nodes: BTreeSet<String>,
     changed: Millis,
 }
 
 impl Selections {
-    /// Takes note of what a run selects now; returns when that was seen to change, which is `now`
-    /// where it is seen first.
+    /// Records the nodes that a run selects now. Returns the time of the last change, which is `now` at the
+    /// first call.
     pub(super) fn see(&self, run: &Key, uid: &str, nodes: BTreeSet<String>, now: Millis) -> Millis {
         let mut seen = self.lock();
         match seen.get(run) {
@@ -36,7 +36,7 @@ impl Selections {
         }
     }
 
-    /// The list of a run is recorded, or the run is gone.
+    /// Forgets a run, because its list is recorded or the run was deleted.
     pub(super) fn forget(&self, run: &Key) {
         self.lock().remove(run);
     }
@@ -50,7 +50,7 @@ impl Selections {
 mod tests {
     use super::*;
 
-    /// A run waits for ever for nodes that are all there, or takes half of them.
+    /// Otherwise a run would wait for ever although all its nodes exist, or would start with half of them.
     #[test]
     fn the_time_of_the_last_change_is_kept_for_each_run() {
         let selections = Selections::default();

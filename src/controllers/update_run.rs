@@ -1,4 +1,4 @@
-//! One run: observe, decide, act, say so.
+//! Reconciles one run: observe, decide, act, publish.
 
 mod act;
 mod facts;
@@ -17,25 +17,25 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use std::time::Duration;
 
-/// A run's counts change with every machine, and with each that ends another one has its turn. Both are
-/// written this often at most: with a thousand machines that take two seconds each, the run would be
-/// written ten times a second, and read by everybody who watches it. What matters more is written at
-/// once: the list of machines, the state of the ports, the end.
+/// Minimum interval between status writes of a run. The counts change with every machine, and each machine
+/// that ends gives a start to another machine. With a thousand machines that take two seconds each, the run
+/// would be written ten times a second, and read by every client that watches it. Important changes are
+/// written immediately: the list of machines, the state of the ports, the end.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Turns are written at once all the same when they are this part of the machines in progress: no more
-/// than that lies idle for the sake of fewer writes, and a run of up to four machines at a time loses
-/// nothing.
+/// Starts are recorded immediately all the same if they are at least one in this many machines in progress.
+/// So at most that part of the machines is idle to save writes, and a run of up to four machines at a time
+/// loses no time.
 const IDLE_PART: usize = 4;
 
-/// How long a cache takes to catch up with a change, with room to spare.
+/// How long a cache takes to catch up with a change, with a margin.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
-/// After this time at the latest, caches that lagged behind the API server are compared with it again.
-/// A change that arrives earlier has the run decided at once.
+/// Maximum time until caches that lagged behind the API server are compared with it again. A change that
+/// arrives earlier triggers a decision immediately.
 const COMPARE_AGAIN: Duration = Duration::from_secs(1);
 
-/// Whether nothing follows any more.
+/// Reports whether the run has ended.
 pub(super) fn is_finished(run: &UpdateRun) -> bool {
     run.status.as_ref().is_some_and(|s| {
         condition::is(&s.conditions, "Succeeded", "True")
@@ -43,7 +43,7 @@ pub(super) fn is_finished(run: &UpdateRun) -> bool {
     })
 }
 
-/// Carries a run forward by one decision. Returns when to decide again at the latest.
+/// Makes one decision about a run and carries it out. Returns the maximum time until the next decision.
 pub(super) async fn reconcile(
     context: &Context,
     namespace: &str,
@@ -55,7 +55,7 @@ pub(super) async fn reconcile(
         return Ok(None);
     }
     let (view, decision) = decide_run(context, &run).await?;
-    // Whoever does not lead any more begins nothing, and has nothing to say.
+    // A replica that is no longer the leader starts nothing and writes no status.
     let run = match act::act(context, run, &decision.effects, &view.machines).await {
         Err(error) if publish::is_conflict(&error) => return Ok(Some(CATCH_UP)),
         acted => acted?,
@@ -65,7 +65,8 @@ pub(super) async fn reconcile(
     let mut later = None;
     if !decision.effects.contains(&Effect::DeleteRun) {
         match publish_status(context, &run, &decision, &view).await {
-            // Somebody has changed the run since it was observed: decided anew when the cache knows.
+            // The run was changed after it was observed. It is decided again when the cache shows the
+            // change.
             Err(error) if publish::is_conflict(&error) => return Ok(Some(CATCH_UP)),
             written => later = written?,
         }
@@ -77,14 +78,14 @@ pub(super) async fn reconcile(
         Wake::OnChange => None,
         Wake::At(at) => Some(at.since(view.observed.now)),
     };
-    // Whose turn was recorded is begun at once.
+    // Machines whose start was recorded are started immediately.
     let recorded = later.is_none() && turns(&decision) > 0;
     let again =
         recorded.then_some(Duration::ZERO).into_iter().chain(decision.confirm.then_some(COMPARE_AGAIN));
     Ok(wake.into_iter().chain(later).chain(again).min())
 }
 
-/// How many machines have their turn by a decision.
+/// Returns the number of machines whose start a decision records.
 fn turns(decision: &Decision) -> usize {
     let turns = decision.effects.iter().map(|effect| match effect {
         Effect::RecordStarts { nodes } => nodes.len(),
@@ -99,7 +100,7 @@ fn turns(decision: &Decision) -> usize {
     turns.sum()
 }
 
-/// Whether so many machines have their turn that this is written at once. `in_progress`: with them.
+/// Reports whether the starts are so many that they are recorded immediately. `in_progress` includes them.
 fn are_many(turns: usize, in_progress: u32) -> bool {
     let in_progress = usize::try_from(in_progress).unwrap_or(usize::MAX);
     turns > 0 && turns.saturating_mul(IDLE_PART) >= in_progress
@@ -116,7 +117,7 @@ async fn decide_run(context: &Context, run: &UpdateRun) -> Result<(observe::View
     let recorded = run.status.as_ref().is_some_and(|s| s.nodes.is_some());
     let what = Compared {
         namespace: &namespace(run),
-        // The labels of a recorded node may have changed since.
+        // The labels of a recorded node may have changed since it was recorded.
         nodes: if recorded { LabelSelector::default() } else { run.spec.selector.clone() },
         baseline: run.spec.baseline_ref.as_ref().map(|reference| reference.name.as_str()),
     };
@@ -129,8 +130,8 @@ async fn decide_run(context: &Context, run: &UpdateRun) -> Result<(observe::View
     Ok((view, decision))
 }
 
-/// Writes the status if it says anything new, and tells by events what is worth telling. Returns
-/// when to come again, if it was too soon for another write.
+/// Writes the status if it has changed, and reports important changes as events. Returns the remaining time
+/// if the previous write was too recent.
 async fn publish_status(
     context: &Context,
     run: &UpdateRun,
@@ -154,14 +155,14 @@ async fn publish_status(
     }
     let many_turns = are_many(turns(decision), decision.status.counts.in_progress);
     let told = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Exposed"));
-    // What is said of the ports decides how it goes on after them.
+    // The next decisions depend on the state of the ports.
     let ports = told.is_none_or(|told| told.reason != decision.status.exposed.reason.as_str());
     let matters = recorded.is_some() || many_turns || ports || decision.status.end().is_some();
     if let Some(left) = context.own_writes.too_soon(run, WRITE_INTERVAL).filter(|_| !matters) {
         return Ok(Some(left));
     }
-    // Against the version that it was worked out from: a late write of a replica that does not lead
-    // any more, or of a decision that the user has overtaken, is refused.
+    // The write is conditional on the version that the status was computed from. A late write of a replica
+    // that is no longer the leader, or of a decision that a change by the user has superseded, is rejected.
     match publish::status_of_version(&context.client, run, CONTROLLER, &status).await {
         Ok(written) => context.own_writes.remember_run(written),
         Err(error) if publish::is_gone(&error) => return Ok(None),
@@ -171,7 +172,7 @@ async fn publish_status(
     Ok(None)
 }
 
-/// Namespace of a run.
+/// Returns the namespace of a run.
 fn namespace(run: &UpdateRun) -> String {
     run.namespace().unwrap_or_default()
 }
@@ -180,8 +181,8 @@ fn namespace(run: &UpdateRun) -> String {
 mod tests {
     use super::are_many;
 
-    /// A run of a few machines waits a second before each of them; or one of twenty at a time writes
-    /// its status with each that ends.
+    /// Otherwise a run of a few machines would wait a second before each of them, or a run of twenty at a
+    /// time would write its status for each machine that ends.
     #[test]
     fn turns_are_written_at_once_where_much_would_lie_idle() {
         assert!((1..=4).all(|in_progress| are_many(1, in_progress)));

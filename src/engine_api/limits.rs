@@ -1,9 +1,9 @@
-//! How much one engine may say, and how long its words may be.
+//! Limits for the number of messages of one engine and for the length of their texts.
 //!
-//! Whoever is root on a machine has the engine's certificate and speaks in its name. What it says of
-//! its own machine cannot be checked, but it is kept within what an honest engine has to say: the
-//! words end up in statuses and logs, and a status that the API server refuses would never be
-//! written, so that the run would never end.
+//! Root on a machine has the engine's certificate and can impersonate the engine. The reports about the
+//! machine itself cannot be verified, but they are limited to what an honest engine reports. The texts end
+//! up in statuses and logs. A status that the API server rejects would never be written, so that the run
+//! would never end.
 
 use crate::token_bucket::TokenBucket;
 use farrier_protocol::{
@@ -13,43 +13,44 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::fmt;
 use std::time::Instant;
 
-/// What the events of one attempt may take, as they come over the wire. Surveys make up most of it:
-/// three of a machine with ten thousand packages are three megabytes.
+/// Maximum total length on the wire of the events of one attempt. Surveys make up most of it: three surveys
+/// of a machine with ten thousand packages are three megabytes.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// How many events there may be in one attempt. A component has some six.
+/// Maximum number of events of one attempt. A component has about six.
 pub(super) const MAX_EVENTS: usize = 50_000;
 
-/// How many of them one request may bring. An engine sends a quarter of a megabyte at once.
+/// Maximum number of events in one request. An engine sends a quarter of a megabyte at once.
 const MAX_AT_ONCE: usize = 10_000;
 
-/// The engine's own limit for the output of an installer, in bytes.
+/// Maximum length of the output of an installer in bytes, which is also the engine's own limit.
 const OUTPUT: usize = 4096;
 
-/// For a message to people. The API server takes a condition of 32 KiB.
+/// Maximum length of a message for users. The API server accepts conditions of 32 KiB.
 const MESSAGE: usize = 1000;
 
-/// For a name, a version, an id, a path.
+/// Maximum length of a name, a version, an id or a path.
 const NAME: usize = 512;
 
-/// How many things may be left over by name. Whoever has more to remove sees the folder.
+/// Maximum number of leftovers that are listed. If there are more, the user finds them in the directory.
 const MAX_LEFTOVERS: usize = 50;
 
-/// Installed versions of one package. dnf keeps three kernels.
+/// Maximum number of installed versions of one package. dnf keeps three kernels.
 const MAX_INSTANCES: usize = 64;
 
-/// Addresses that an engine may have tried.
+/// Maximum number of addresses that an engine reports as tried.
 const MAX_DIALS: usize = 64;
 
-/// A request costs one unit, and one more for each so many bytes.
+/// A request costs one unit, and one more unit for each multiple of this length.
 const BYTES_PER_UNIT: usize = 16 * 1024;
 
-/// Units that may be used at once, and how many come back in a second. An engine at work makes a few
-/// requests a second, and a survey of a megabyte now and then.
+/// Units that may be used at once, and units that are restored per second. A working engine makes a few
+/// requests per second, and sends a survey of a megabyte occasionally.
 const MAX_CONCURRENT: u32 = 300;
 const PER_SECOND: u32 = 100;
 
-/// The events of one request. A small body could otherwise become a large list.
+/// The events of one request. The number is limited because a small body could otherwise become a large
+/// list.
 pub(super) struct Batch(pub(super) Vec<Event>);
 
 impl<'de> Deserialize<'de> for Batch {
@@ -77,17 +78,18 @@ impl<'de> Deserialize<'de> for Batch {
     }
 }
 
-/// What an engine may ask for before it has to wait for its answers.
+/// Returns a token bucket for the requests of one engine.
 pub(super) fn bucket(now: Instant) -> TokenBucket {
     TokenBucket::new(MAX_CONCURRENT, PER_SECOND, now)
 }
 
-/// What a request with so many bytes costs.
+/// Returns the cost of a request of this length.
 pub(super) fn cost(bytes: usize) -> u32 {
     u32::try_from(bytes / BYTES_PER_UNIT).unwrap_or(u32::MAX).saturating_add(1)
 }
 
-/// Cuts words to their lengths and takes out what a terminal would obey.
+/// Truncates texts to their maximum lengths and replaces the control characters that a terminal would
+/// execute.
 pub(super) fn bound(event: &mut Event) {
     match &mut event.body {
         EventBody::LeaseTaken { lease } => names([&mut lease.id, &mut lease.what]),
@@ -133,7 +135,7 @@ pub(super) fn bound(event: &mut Event) {
     }
 }
 
-/// The same for what came of an engine's calls.
+/// Truncates the results of an engine's callback attempts in the same way.
 pub(super) fn bound_dials(dials: &mut Vec<Dial>) {
     dials.truncate(MAX_DIALS);
     for dial in dials {
@@ -187,7 +189,7 @@ fn bound_leftovers(leftovers: &mut Vec<Leftover>) {
     }
 }
 
-/// Cuts a name.
+/// Truncates a name.
 pub(super) fn bound_name(name: &mut String) {
     cut(name, NAME);
 }
@@ -196,7 +198,7 @@ fn names<'a>(texts: impl IntoIterator<Item = &'a mut String>) {
     texts.into_iter().for_each(|text| cut(text, NAME));
 }
 
-/// At most so many bytes, without control characters other than line feed and tab.
+/// Truncates to this many bytes and replaces control characters other than line feed and tab.
 fn cut(text: &mut String, bytes: usize) {
     text.truncate(text.floor_char_boundary(bytes));
     if text.chars().any(is_forbidden) {
@@ -229,7 +231,7 @@ mod tests {
         }
     }
 
-    /// A message of 40 KB was a status that the API server refused for ever.
+    /// Regression test: a message of 40 KB became a status that the API server rejected for ever.
     #[test]
     fn words_are_cut_and_cannot_move_a_cursor() {
         let mut event = failed(&"ä".repeat(40_000));
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!(event, failed("10 %\n20 %\u{fffd}[2J\n\tdone\u{fffd}"));
     }
 
-    /// A machine with a thousand versions of one package would fill the status of its NodeUpdate.
+    /// Otherwise a machine with a thousand versions of one package would fill the status of its NodeUpdate.
     #[test]
     fn of_a_package_only_so_many_versions_are_taken() {
         let instance = Instance { version: "ä".repeat(1000), ..Instance::default() };
@@ -258,7 +260,7 @@ mod tests {
         assert_eq!((many.len(), many.last().map(|l| l.what.as_str())), (51, Some("950 more")));
     }
 
-    /// What an honest engine does is never slowed down; what floods is.
+    /// An honest engine is never slowed down; an engine that floods the runner is.
     #[test]
     fn an_engine_that_floods_waits_for_its_answers() {
         let start = Instant::now();

@@ -1,20 +1,20 @@
-//! Which engine is at the other end: its build, its clock, and whether it can be understood.
+//! The engine on the other side: its build, its clock, and whether its protocol is compatible.
 
 use super::limits;
 use farrier_protocol::{Hello, OLDEST_VERSION, VERSION, common_version};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Longer than any digest that an engine of ours says.
+/// Maximum length of a digest; more than any engine of ours sends.
 const MAX_DIGEST_LEN: usize = 100;
 
-/// The engine at the other end.
+/// The connected engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Digest of its bytes, if it said so.
+    /// Digest of the engine's binary, if the engine sent it.
     pub digest: Option<String>,
-    /// How far the machine's clock is ahead of ours, in milliseconds. Zero if the engine did not say
-    /// what time it is there.
+    /// How far the machine's clock is ahead of the operator's, in milliseconds. Zero if the engine did not
+    /// send its time.
     pub ahead: i64,
 }
 
@@ -28,17 +28,17 @@ impl Peer {
     }
 }
 
-/// An engine that cannot be talked to: there is no version of the protocol that both sides speak.
+/// An engine that has no protocol version in common with this operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incompatible {
-    /// Version of its package.
+    /// Version of the engine's package.
     pub engine: String,
-    /// The oldest and the newest version of the protocol that it speaks.
+    /// The oldest and the newest protocol version of the engine.
     pub protocol: (u32, u32),
 }
 
 impl Incompatible {
-    /// The version of the protocol to speak with an engine.
+    /// Returns the protocol version to use with an engine.
     pub(super) fn check(hello: &Hello) -> Result<u32, Self> {
         let protocol = (hello.oldest.unwrap_or(hello.protocol), hello.protocol);
         common_version(protocol).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! The HTTP face of a conversation: routes, bodies, ranges.
+//! The HTTP server of the engine API: routes, bodies, ranges.
 
 use super::limits::Batch;
 use super::{EngineApi, Refused};
@@ -18,24 +18,26 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::Instrument as _;
 
-/// What an engine may post at once. A survey of a machine with ten thousand packages is about
-/// one megabyte.
+/// Maximum length of a request body. A survey of a machine with ten thousand packages is about one
+/// megabyte.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
 
-/// How long a body may take: the largest one at 70 kB a second, a common one at a tenth of that. A
-/// stream with a body that never ends would count as one that stands.
+/// Timeout for receiving a request body: enough for the largest body at 70 kB a second, and for a typical
+/// body at a tenth of that rate. Otherwise a stream with a body that never ends would count as a live
+/// stream.
 pub(super) const BODY_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How long a stream may be without a request. An engine asks every [`NEXT_HOLD_SECONDS`], and
-/// more often while it is at work. It gives its runner up after three times as long and calls
-/// again; the runner is more patient than that, so that it is the engine that decides.
+/// Timeout of a stream without a request. An engine sends a request every [`NEXT_HOLD_SECONDS`], and more
+/// often while it works. It drops its runner after three times this interval and connects again. This
+/// timeout is longer, so that the engine decides.
 const SILENCE: Duration = Duration::from_secs(45);
 
-/// What one connection may hold in memory of what it reads or has to write. More gains nothing,
-/// and the default is four times as much (measured with a thousand connections).
+/// Maximum size of the read and write buffers of one connection. More gains nothing, and the default is
+/// four times as much (measured with a thousand connections).
 const BUFFER: usize = 64 * 1024;
 
-/// An HTTP server for one connection, which closes it when a request takes longer than this.
+/// Returns an HTTP server for one connection. It closes the connection when the next request head does not
+/// arrive completely within `patience`.
 pub(crate) fn http(patience: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(BUFFER);
@@ -44,7 +46,7 @@ pub(crate) fn http(patience: Duration) -> http1::Builder {
 }
 
 impl EngineApi {
-    /// Answers the engine on one stream, until it ends. `refused` hears of each request that no
+    /// Serves the engine on one stream until the stream ends. Calls `refused` for each request that no
     /// engine of ours makes.
     ///
     /// # Errors
@@ -65,7 +67,7 @@ impl EngineApi {
             if answer.status().is_client_error() {
                 refused();
             }
-            // sleep: whoever asks for more than its share is answered later, and nobody else is.
+            // sleep: an engine that exceeds its share gets its responses later, and no other engine does.
             tokio::time::sleep(self.charge(bytes)).await;
             Ok::<_, Infallible>(answer)
         });
@@ -132,8 +134,8 @@ impl EngineApi {
         let Some(path) = self.files.file(digest) else {
             return plain(StatusCode::NOT_FOUND, "no such payload in this session");
         };
-        // A cancellation breaks the stream off: the engine comes back with a new one, and hears of
-        // it there.
+        // A cancellation aborts the stream: the engine opens a new stream, and learns of the cancellation
+        // there.
         let engine_api = self.clone();
         let cancelled = Box::pin(async move { engine_api.cancelled().await });
         let answer = payload::answer(path, digest, request, Some(cancelled)).await;
@@ -148,7 +150,7 @@ impl EngineApi {
     }
 }
 
-/// What was sent, and how many bytes it took.
+/// Reads a request body. Returns its value and its length in bytes.
 async fn read<T: serde::de::DeserializeOwned>(
     request: Request<Incoming>,
     patience: Duration,

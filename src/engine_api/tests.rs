@@ -1,4 +1,4 @@
-//! The conversation as a state: what arrives twice, late or after a restart.
+//! The state of the engine API: messages that arrive twice, late or after a restart.
 
 use super::*;
 use farrier_protocol::{Facts, LeaseKind};
@@ -52,12 +52,13 @@ fn a_duplicate_changes_nothing_and_a_gap_is_refused() {
         c.take(vec![event(1, lease("b")), event(2, lease("b")), event(3, lease("c"))], 0).unwrap().0,
         3
     );
-    // Whoever waits for events after the greatest number of all would never stop finding one.
+    // A reader that waits for events after the greatest possible number would never stop finding one.
     assert_eq!(c.take(vec![event(u64::MAX, lease("d"))], 0), Err(Refused::Gap(3)));
     assert_eq!(c.leases(), 3);
 }
 
-/// Root on one machine fills the operator's memory, and all other machines lose theirs.
+/// Otherwise root on one machine could fill the operator's memory, and all other machines would lose their
+/// sessions.
 #[test]
 fn an_engine_cannot_say_more_than_one_machine_has_to_say() {
     let c = engine_api();
@@ -72,7 +73,7 @@ fn an_engine_cannot_say_more_than_one_machine_has_to_say() {
     c.take(many(limits::MAX_EVENTS), 0).unwrap();
 }
 
-/// It would be waited for until the events have all arrived, which they never do.
+/// Otherwise the runner would wait for events that never arrive.
 #[test]
 fn a_journal_that_cannot_be_is_refused() {
     let c = engine_api();
@@ -108,23 +109,23 @@ async fn an_engine_that_was_started_anew_must_retire_again() {
     assert!(!c.is_retired(), "it has leases again");
 }
 
-/// A journal that is gone with the engine's directory: its successor counts from one again, and was
-/// taken for retired, so that it stayed until its lease ended.
+/// Regression test: the journal was removed with the engine's directory. The next engine counts from one
+/// again, and counted as retired, so that it stayed on the machine until its lease expired.
 #[tokio::test]
 async fn an_engine_without_the_journal_of_the_one_before_it_must_retire_too() {
     let c = engine_api();
     c.greet(&hello(2)).unwrap();
     c.take(vec![event(1, lease("a")), event(2, EventBody::Retired { leftovers: Vec::new() })], 0).unwrap();
     assert!(c.is_retired());
-    // Its own first events have numbers that are known already, and are not sent.
+    // The first events of the new engine have numbers that are known already, and are not sent.
     assert_eq!(c.greet(&hello(1)).unwrap().0, 2);
     assert!(!c.is_retired());
     c.take(vec![event(3, EventBody::Retired { leftovers: Vec::new() })], 0).unwrap();
     assert!(c.is_retired());
 }
 
-/// An engine of another build that was told to make room was followed by our own, which was told so
-/// too.
+/// Regression test: an engine of another build was told to make room, and its successor, an engine of our
+/// own build, was told the same.
 #[tokio::test]
 async fn a_task_that_was_done_is_not_given_to_the_next_engine() {
     let c = std::sync::Arc::new(engine_api());
@@ -141,8 +142,8 @@ async fn a_task_that_was_done_is_not_given_to_the_next_engine() {
     assert!(next.is_err(), "{next:?}");
 }
 
-/// An operator that is upgraded meets engines that say less than its own do, and one that is rolled
-/// back meets engines that speak a version more.
+/// An operator that was upgraded meets engines that report less than its own engines, and an operator that
+/// was rolled back meets engines with a newer protocol version.
 #[test]
 fn an_engine_of_a_neighbouring_version_is_greeted_and_another_one_is_named() {
     use farrier_protocol::{OLDEST_VERSION, VERSION};
@@ -176,7 +177,7 @@ async fn what_the_journal_holds_must_have_arrived_before_work_begins() {
     assert_eq!(c.greeted().await, 2);
 }
 
-/// A request that never ends would count as an engine that is there, and its run would never end.
+/// Otherwise a request that never ends would count as a live engine, and its run would never end.
 #[tokio::test]
 async fn a_body_that_never_ends_ends_the_stream() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -191,7 +192,7 @@ async fn a_body_that_never_ends_ends_the_stream() {
         let head = "POST /v1/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
         engine.write_all(head.as_bytes()).await.unwrap();
         while engine.write_all(b"1\r\n \r\n").await.is_ok() {
-            // sleep: whoever keeps a stream open says next to nothing on it.
+            // sleep: a client that keeps a stream open sends very little on it.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let mut answer = String::new();

@@ -93,7 +93,7 @@ impl Exposer {
     }
 
     /// Records that an object of the run was written or deleted: until the cache shows that, a
-    /// missing object does not mean that somebody deleted it.
+    /// missing object does not mean that another client deleted it.
     pub(super) fn lost_sight_of(&self, uid: &str, name: &str) {
         self.progress().entry(uid.to_owned()).or_default().seen.remove(name);
     }

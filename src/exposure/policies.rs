@@ -56,7 +56,7 @@ fn changes(there: &[Arc<NetworkPolicy>], wanted: Vec<NetworkPolicy>) -> Vec<Poli
 }
 
 /// Returns the names of the fields that differ from the desired policy; empty if none does. A rule
-/// that somebody else has added opens a path, and counts as a difference.
+/// that another client has added opens a path, and counts as a difference.
 fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str> {
     let (Some(is), Some(should)) = (&made.spec, &wanted.spec) else { return vec!["spec"] };
     // No rules and an empty list of rules are the same.
@@ -74,7 +74,7 @@ fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str
     .collect()
 }
 
-/// The pods that a policy selects. The API server leaves out labels and expressions that are empty.
+/// Returns the pods that a policy selects. The API server leaves out empty labels and expressions.
 fn selected(spec: &NetworkPolicySpec) -> (BTreeMap<String, String>, Vec<LabelSelectorRequirement>) {
     let selector = spec.pod_selector.clone().unwrap_or_default();
     (selector.match_labels.unwrap_or_default(), selector.match_expressions.unwrap_or_default())

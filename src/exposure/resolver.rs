@@ -196,7 +196,8 @@ mod tests {
         assert_eq!(known.addresses(), [new]);
     }
 
-    /// While the name service was down, every reconciliation of a thousand machines took hours.
+    /// Regression test: while the name service was down, each reconciliation of a thousand machines took
+    /// hours.
     #[tokio::test]
     async fn a_silent_name_service_is_waited_for_once() {
         let names = Resolver::default();

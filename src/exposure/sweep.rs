@@ -31,8 +31,8 @@ impl Exposer {
         Ok(())
     }
 
-    /// Whether a run goes on; or is gone although its machines are not clean yet, which are reached
-    /// through what was made for it.
+    /// Reports whether a run is in progress, or is gone although its machines are not clean yet. Those are
+    /// reached through the objects that were created for the run.
     fn is_open(&self, uid: &str) -> bool {
         let ended = |conditions: &[Condition]| {
             ["True", "False"].iter().any(|end| condition::is(conditions, "Succeeded", end))

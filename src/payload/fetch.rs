@@ -1,4 +1,4 @@
-//! Bringing the bytes: https, and files of the operator's payload directory.
+//! Fetches payloads: over https, and from files in the operator's payload directory.
 
 use super::sink::{Sink, local};
 use super::source::Source;
@@ -12,19 +12,19 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
-/// How long a source may take to accept a connection.
+/// Timeout of connecting to a source.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a source may be silent in the middle.
+/// Read timeout of a source.
 const SILENCE_LIMIT: Duration = Duration::from_secs(20);
 
-/// Where users write what is trusted of a payload's source.
+/// The fields in which users specify the trust in a payload's source.
 const FIELDS: TrustFields = TrustFields {
     certificates: "ca.crt of the Secret in payload.secretRef",
     fingerprints: "payload.tls.fingerprints",
 };
 
-/// Writes the payload to `part` and returns its length. The digest is right then.
+/// Writes the payload to `part`, verifies its digest and returns its length.
 pub(super) async fn fetch(
     source: &Source,
     payload_dir: Option<&Path>,
@@ -132,7 +132,7 @@ fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
     }
 }
 
-/// `reqwest`'s own text repeats the URL, which the message has already.
+/// The text of a `reqwest` error without the URL, which the message contains already.
 trait WithoutUrl {
     fn without_url_ref(&self) -> CauseText;
 }
@@ -196,7 +196,7 @@ async fn from_file(
     }
 }
 
-/// The file under the payload directory that a `file://` URL names. Nothing outside it.
+/// Returns the file in the payload directory that a `file://` URL refers to, and no file outside of it.
 fn inside(source: &Source, path: &str, payload_dir: Option<&Path>) -> Result<PathBuf, Failure> {
     let refuse = |why: &str| {
         Err(Failure::new(
@@ -212,7 +212,7 @@ fn inside(source: &Source, path: &str, payload_dir: Option<&Path>) -> Result<Pat
         return refuse("has . or .. in it; write the path under the payload directory");
     }
     let (Ok(root), Ok(place)) = (dir.canonicalize(), dir.join(relative).canonicalize()) else {
-        // Whatever is missing, opening it will say so.
+        // Opening the file reports what is missing.
         return Ok(dir.join(relative));
     };
     if place.starts_with(&root) { Ok(place) } else { refuse("leads out of the payload directory") }

@@ -93,7 +93,7 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// An error of the operator's own disk.
+/// Returns the failure for an I/O error of the operator's own disk.
 pub(super) fn local(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(
         Reason::PayloadUnavailable,

@@ -1,8 +1,8 @@
-//! Where a payload comes from, and what its source needs of the operator.
+//! The source of a payload, and how the operator accesses the source.
 
 use crate::tls::{Policy, Trust};
 
-/// Where a payload comes from and what it must be.
+/// The source of a payload and the expected content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// Name of the component, for messages.
@@ -11,16 +11,16 @@ pub struct Source {
     pub url: String,
     /// `sha256:` and 64 hexadecimal digits.
     pub digest: String,
-    /// Length in bytes, where the baseline gives it.
+    /// Length in bytes, if the baseline specifies it.
     pub size: Option<u64>,
-    /// What the source needs of us.
+    /// How the operator accesses the source.
     pub access: Access,
 }
 
-/// Certificates to trust and credentials to show. Never printed.
+/// Trusted certificates of the source, and credentials for it. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Access {
-    /// What certificates of the source are trusted.
+    /// The trusted certificates of the source.
     pub trust: Trust,
     /// User name and password.
     pub basic: Option<(String, String)>,
@@ -28,7 +28,7 @@ pub struct Access {
     pub token: Option<String>,
 }
 
-/// The authorities of the operator's system, and no credentials.
+/// Trusts the certificate authorities of the operator's system, and has no credentials.
 impl Default for Access {
     fn default() -> Self {
         Self { trust: Trust { policy: Policy::System, ..Trust::default() }, basic: None, token: None }

@@ -1,10 +1,10 @@
-//! How many session channels a connection has.
+//! The number of session channels of a connection.
 
-/// The channels of a connection, as counted from the server's messages.
+/// The session channels of a connection, counted from the server's messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Count {
-    /// Confirmed by the server and not closed by it.
+    /// Channels that the server has confirmed and not closed.
     pub(super) open: usize,
-    /// Closed by the server since the connection was made.
+    /// Channels that the server has closed since the connection was established.
     pub(super) closed: u64,
 }

@@ -1,10 +1,9 @@
-//! Opening session channels, on servers that grant only one at a time.
+//! Opens session channels, also on servers that grant only one at a time.
 //!
-//! sshd counts a session channel against `MaxSessions` until its command has ended and both sides
-//! have closed the channel. The work on a machine needs one channel at a time, but the next one is
-//! asked for while the server may still be closing the last one. On most servers that saves a
-//! round trip. Where the server refuses, this waits for the end of the channels that are open, and
-//! asks again.
+//! sshd counts a session channel against `MaxSessions` until its command has ended and both sides have
+//! closed the channel. The work on a machine needs one channel at a time, but requests the next channel
+//! while the server may still be closing the previous one. On most servers that saves a round trip. If the
+//! server refuses, the request waits until an open channel has closed, and is repeated.
 
 use super::connect::Connection;
 use super::exec::connection_lost;
@@ -14,25 +13,25 @@ use russh::client::Msg;
 use russh::{Channel, ChannelOpenFailure};
 use std::time::Duration;
 
-/// How long a refused channel waits for an earlier one to close. The commands before it have
-/// printed all their output by then, or have been abandoned and see the end of their input.
+/// How long a refused request waits for an earlier channel to close. The earlier commands have printed all
+/// their output by then, or have been abandoned and their standard input is closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Connection {
     /// Opens a session channel.
     ///
     /// # Errors
-    /// `SshSessionRefused` if the server grants none at all, `CommandTimedOut` if the only one that
-    /// it grants is held by a command that does not end, `ConnectionLost`.
+    /// `SshSessionRefused` if the server grants no sessions at all, `CommandTimedOut` if the only session
+    /// that it grants is held by a command that does not end, `ConnectionLost`.
     pub(super) async fn open(&self) -> Result<Channel<Msg>, Failure> {
         self.open_within(CLOSE_LIMIT).await
     }
 
-    /// The same with another limit for an earlier channel to close.
+    /// Like `open`, with a different timeout for an earlier channel to close.
     pub(super) async fn open_within(&self, limit: Duration) -> Result<Channel<Msg>, Failure> {
         let mut count = self.channels.clone();
-        // sshd reads everything that has arrived before it frees the slots of closed channels. A
-        // request that directly follows the close is therefore refused, and granted when repeated.
+        // sshd reads everything that has arrived before it frees the slots of closed channels. A request
+        // that directly follows a close is therefore refused, and granted when it is repeated.
         let mut repeated_after = 0;
         loop {
             let before = *count.borrow_and_update();
@@ -85,7 +84,7 @@ impl Connection {
     }
 }
 
-/// The reason codes of RFC 4254, section 5.1.
+/// The reason codes of RFC 4254, section 5.1, in words.
 const fn in_words(why: &ChannelOpenFailure) -> &'static str {
     match why {
         ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited",

@@ -1,4 +1,4 @@
-//! Our side of the SSH handshake, and what the server says outside of channels.
+//! The client side of the SSH handshake, and the server's messages outside of channels.
 
 use super::channel_count::Count;
 use super::hostkey::{HostKeys, KeyCheck};
@@ -9,8 +9,7 @@ use russh::{ChannelId, Error};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// The client's side of a connection: remembers the key that the server presented, and counts the
-/// channels that are open.
+/// The client side of a connection: stores the key that the server presented, and counts the open channels.
 pub(super) struct Client {
     keys: HostKeys,
     presented: Arc<Mutex<Option<PublicKey>>>,
@@ -18,8 +17,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Accepts these keys; puts the one that the server presents into `presented`, and the number
-    /// of channels into `channels`, which closes with the connection.
+    /// Creates a client that accepts `keys`. It stores the key that the server presents in `presented`, and
+    /// the number of channels in `channels`, which closes with the connection.
     pub(super) fn new(
         keys: HostKeys,
         presented: Arc<Mutex<Option<PublicKey>>>,
@@ -49,7 +48,7 @@ impl client::Handler for Client {
         Ok(())
     }
 
-    /// The library has answered the server's close before it calls this.
+    /// The library has answered the server's close before it calls this method.
     async fn channel_close(&mut self, _id: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
         self.channels.send_modify(|count| {
             count.open = count.open.saturating_sub(1);

@@ -1,4 +1,4 @@
-//! One SSH connection: handshake, host key, sign-in.
+//! Establishes one SSH connection: handshake, host key, authentication.
 
 use super::auth::{Credentials, sign_in};
 use super::channel_count::Count;
@@ -17,54 +17,54 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// How long banner, key exchange and host key may take. `OpenSSH` gives its clients 120 s in all;
-/// a machine that needs more than this only to say hello is hung.
+/// Timeout for banner, key exchange and host key. `OpenSSH` gives its clients 120 s for everything; a
+/// machine that needs more than 15 s for the handshake hangs.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long signing in may take: PAM modules that ask directories are slow.
+/// Timeout of authentication. It is generous because PAM modules that query directories are slow.
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(25);
 
-/// A machine that says nothing for this long is asked whether it is there, and given up after
-/// three such questions: a cable that was pulled is noticed within 40 s.
+/// Interval of keepalive requests on an idle connection. The connection counts as lost after three requests
+/// without a response, so a cable that was pulled is noticed within 40 s.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// A connection on which we are signed in.
+/// An authenticated connection.
 pub struct Connection {
     pub(super) handle: Handle<Client>,
-    /// Its channels; closed when the connection is gone.
+    /// The number of channels; the sender is dropped when the connection is closed.
     pub(super) channels: watch::Receiver<Count>,
     /// Name of the machine, for messages.
     pub node: String,
-    /// The address that answered.
+    /// The address that responded.
     pub address: String,
     /// The user that signed in.
     pub user: String,
-    /// The host key to be recorded, if it was trusted on first use.
+    /// The host key to record, if it was trusted on first use.
     pub first_key: Option<String>,
 }
 
-/// What a connection is about to happen with: shown to the caller as it becomes true.
+/// A step of establishing a connection, reported to the caller when it is complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Milestone {
     /// TCP is connected.
     Reached {
-        /// The address that answered.
+        /// The address that responded.
         address: String,
     },
     /// The host key is accepted.
     HostKeyAccepted {
-        /// The key to be recorded, if it was trusted on first use.
+        /// The key to record, if it was trusted on first use.
         first: Option<String>,
     },
-    /// Signed in.
+    /// The user is authenticated.
     SignedIn,
 }
 
-/// Connects, verifies the host, signs in.
+/// Connects, verifies the host key and authenticates.
 ///
 /// # Errors
-/// Those of [`dial`], `NotAnSshServer`, `ConnectionClosed`, `SshNegotiationFailed`,
-/// `HostKeyUnknown`, `HostKeyChanged`, and those of signing in.
+/// Those of [`dial`], `NotAnSshServer`, `ConnectionClosed`, `SshNegotiationFailed`, `HostKeyUnknown`,
+/// `HostKeyChanged`, and those of authentication.
 pub async fn connect(
     target: &Target,
     keys: &HostKeys,
@@ -98,7 +98,7 @@ async fn handshake(
 ) -> Result<(Handle<Client>, Option<PublicKey>), Failure> {
     let presented = Arc::new(Mutex::new(None));
     let client = Client::new(keys.clone(), presented.clone(), counter);
-    // Failing to switch Nagle's algorithm off costs some speed and nothing else.
+    // If Nagle's algorithm cannot be disabled, the connection is only slower.
     stream.set_nodelay(true).ok();
     let (stream, greeting) = Overheard::new(stream);
     let shaken = connect_stream(Arc::new(config(keys)), stream, client);
@@ -123,8 +123,8 @@ async fn handshake(
 }
 
 fn config(keys: &HostKeys) -> Config {
-    // By processor time per byte the best first (measured: 0.85 s/GiB against 1.7 for chacha20,
-    // which the library would put first); aes256-ctr for servers that have nothing better.
+    // Ordered by processor time per byte (measured: 0.85 s/GiB for the first, 1.7 s/GiB for chacha20, which
+    // the library would prefer); aes256-ctr is for servers that support nothing better.
     let names = [
         "aes128-gcm@openssh.com",
         "aes256-gcm@openssh.com",
@@ -170,7 +170,8 @@ fn handshake_failed(target: &Target, address: &str, error: &russh::Error, greeti
     )
 }
 
-/// The connection was closed during the handshake, or what was said on it was no SSH.
+/// Returns the reason for a connection that was closed during the handshake, or on which the peer did not
+/// speak SSH.
 fn closed_early(greeting: &Greeting) -> (Reason, String) {
     const LIMITS: &str = "has too many connections that have not signed in yet (MaxStartups, PerSourceMaxStartups in its sshd_config), or shuts this address out (PerSourcePenalties, hosts.deny, fail2ban)";
     match greeting.other_words() {

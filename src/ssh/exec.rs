@@ -1,7 +1,7 @@
-//! Running commands over a connection.
+//! Runs commands over a connection.
 //!
-//! What the server refuses (a channel, the command, a terminal) is told apart from a connection
-//! that is lost: the server answers each request, and closes each channel before it forgets it.
+//! A refusal by the server (of a channel, a command or a terminal) is distinguished from a lost connection:
+//! the server responds to each request, and closes each channel before it forgets the channel.
 
 use super::connect::Connection;
 use crate::failure::{Failure, chain};
@@ -15,46 +15,46 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 
-/// What a command printed is kept up to this length: our own scripts print a few lines, and a
-/// machine must not be able to fill the operator's memory.
+/// Maximum length of the output that is kept. Our own scripts print a few lines, and a machine must not be
+/// able to fill the operator's memory.
 const OUTPUT_LIMIT: usize = 256 * 1024;
 
-/// How long a command that was killed may take to be gone.
+/// Timeout for the end of a command that was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
-    /// Exit status; `None` if a signal ended it, or it has not ended.
+    /// Exit status; `None` if a signal ended the command, or the command has not ended.
     pub status: Option<u32>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
-    /// The server refused the terminal that was asked for; the command ran without one.
+    /// The server refused the requested terminal; the command ran without a terminal.
     pub no_terminal: bool,
 }
 
-/// A command under way. When it is dropped, the command sees the end of its input.
+/// A running command. Dropping it closes the command's standard input.
 pub struct Running {
     write: ChannelWriteHalf<Msg>,
     input_ended: bool,
     reader: Reader,
 }
 
-/// What the server says about a command.
+/// Reads the server's messages about a command.
 struct Reader {
     channel: ChannelReadHalf,
-    /// Requests that the server has not answered, the oldest first. It answers them in order.
+    /// Requests that the server has not answered, oldest first. The server answers them in order.
     unanswered: VecDeque<Request>,
     output: Output,
-    /// The server has closed the channel: everything that there was to read is read.
+    /// The server has closed the channel: all messages have been read.
     closed: bool,
     node: String,
     user: String,
 }
 
-/// What the server is asked for on a channel.
+/// A request to the server on a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
     Terminal,
@@ -65,23 +65,23 @@ enum Request {
 /// Whether a command gets a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Terminal {
-    /// Standard input, output and error stay apart.
+    /// Standard input, output and error stay separate.
     No,
-    /// For programs that insist on one.
+    /// For programs that require a terminal.
     Yes,
 }
 
 impl Connection {
-    /// Starts a command. Does not wait for the server's answer, which is read with the output.
+    /// Starts a command. Does not wait for the server's response, which is read with the output.
     ///
     /// # Errors
-    /// `SshSessionRefused`, `CommandTimedOut` where a command before it holds the only session that
-    /// the server grants, `ConnectionLost`.
+    /// `SshSessionRefused`; `CommandTimedOut` if an earlier command holds the only session that the server
+    /// grants; `ConnectionLost`.
     pub async fn start(&self, command: &str, terminal: Terminal) -> Result<Running, Failure> {
         let mut running = self.session().await?;
         let lost = |error: russh::Error| connection_lost(&self.node, &error);
         if terminal == Terminal::Yes {
-            // Raw from the start would hide the password prompts of old programs.
+            // Raw mode from the start would hide the password prompts of old programs.
             running.write.request_pty(true, "dumb", 200, 50, 0, 0, &[]).await.map_err(lost)?;
             running.reader.unanswered.push_back(Request::Terminal);
         }
@@ -90,7 +90,7 @@ impl Connection {
         Ok(running)
     }
 
-    /// Starts a subsystem of the server's, `sftp` for instance.
+    /// Starts a subsystem of the server, for example `sftp`.
     ///
     /// # Errors
     /// As for [`Connection::start`].
@@ -102,7 +102,7 @@ impl Connection {
         Ok(running)
     }
 
-    /// A session in which nothing runs yet.
+    /// Opens a session in which no command runs yet.
     async fn session(&self) -> Result<Running, Failure> {
         let (channel, write) = self.open().await?.split();
         let reader = Reader {
@@ -116,7 +116,7 @@ impl Connection {
         Ok(Running { write, input_ended: false, reader })
     }
 
-    /// Starts a command and hands out its channel as it is.
+    /// Starts a command and returns its channel.
     ///
     /// # Errors
     /// As for [`Connection::start`].
@@ -126,11 +126,11 @@ impl Connection {
         Ok(channel)
     }
 
-    /// Runs a command to its end, with this on its standard input.
+    /// Runs a command with `input` on its standard input, until the command ends.
     ///
     /// # Errors
-    /// As for [`Connection::start`]; `SshCommandRefused`; after `limit` `CommandTimedOut` if the
-    /// server has started the command, and `ConnectionLost` if it has not answered.
+    /// As for [`Connection::start`]; `SshCommandRefused`; after `limit`, `CommandTimedOut` if the server
+    /// has started the command, and `ConnectionLost` if the server has not responded.
     pub async fn run(&self, command: &str, input: Vec<Bytes>, limit: Duration) -> Result<Output, Failure> {
         let mut running = self.start(command, Terminal::No).await?;
         let work = async {
@@ -148,24 +148,24 @@ impl Connection {
         Err(failure)
     }
 
-    /// Says goodbye. A machine that does not listen any more is no problem.
+    /// Closes the connection. A machine that does not respond any more is not an error.
     pub async fn close(&self) {
         self.handle.disconnect(russh::Disconnect::ByApplication, "done", "en").await.ok();
     }
 
-    /// Whether the connection is gone.
+    /// Reports whether the connection is closed.
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
     }
 }
 
 impl Running {
-    /// Writes to the command's standard input. What is printed meanwhile is read: a command that
-    /// reads nothing until its output is taken, or that has ended, must not block this.
+    /// Writes to the command's standard input. Meanwhile the output is read: a command that has ended, or
+    /// that reads no input until its output is read, must not block this.
     ///
     /// # Errors
-    /// `ConnectionLost`, `SshCommandRefused`. A command that has ended already is no error: what it
-    /// printed tells more.
+    /// `ConnectionLost`, `SshCommandRefused`. A command that has ended already is not an error, because its
+    /// output explains more.
     pub async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
         let sent = {
             let mut sending = pin!(self.write.data_bytes(bytes));
@@ -178,20 +178,20 @@ impl Running {
             }
         };
         match sent {
-            // The channel may be closed: `finish` will see why.
+            // The channel may be closed; `finish` reads the reason.
             Ok(()) | Err(russh::Error::SendError | russh::Error::WrongChannel) => Ok(()),
             Err(error) => Err(connection_lost(&self.reader.node, &error)),
         }
     }
 
-    /// Ends the command's standard input. A command that has ended already does not mind.
+    /// Closes the command's standard input. Has no effect on a command that has ended.
     pub async fn end_input(&mut self) {
         self.input_ended = true;
         self.write.eof().await.ok();
     }
 
-    /// Reads until `found` says that what was printed so far is enough, or the command ends.
-    /// Returns whether it was found.
+    /// Reads until `found` accepts the output so far, or the command ends. Returns whether `found` accepted
+    /// it.
     ///
     /// # Errors
     /// `ConnectionLost`, `SshCommandRefused`.
@@ -200,34 +200,35 @@ impl Running {
             if found(&self.reader.output) {
                 return Ok(true);
             }
-            // A server may tell the exit status before the last of the output.
+            // A server may send the exit status before the last of the output.
             if !self.reader.next().await? {
                 return Ok(false);
             }
         }
     }
 
-    /// The failure for a command that has taken longer than this.
+    /// Returns the failure for a command that exceeded `limit`.
     pub(super) fn too_slow(&self, limit: Duration) -> Failure {
         self.reader.too_slow(limit)
     }
 
-    /// Ends the command, as far as the server is willing to.
+    /// Kills the command, if the server supports signals.
     async fn kill(&mut self) {
-        // What hangs must not stay behind; a server that cannot do it leaves it to the machine.
+        // A hanging command must not stay behind. If the server cannot send the signal, the command is left
+        // to the machine.
         self.write.signal(Sig::KILL).await.ok();
         tokio::time::timeout(KILL_LIMIT, self.finish()).await.ok();
     }
 
-    /// What was printed so far.
+    /// Returns the output so far.
     pub fn so_far(&self) -> &Output {
         &self.reader.output
     }
 
-    /// Reads to the end.
+    /// Reads until the command ends.
     ///
     /// # Errors
-    /// `ConnectionLost` if the connection went away before the command ended, `SshCommandRefused`.
+    /// `ConnectionLost` if the connection was lost before the command ended; `SshCommandRefused`.
     pub async fn finish(&mut self) -> Result<Output, Failure> {
         while self.reader.next().await? {}
         Ok(self.reader.output.clone())
@@ -235,7 +236,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// A command that nobody listens to any more would wait for input, and hold its channel.
+    /// An abandoned command would otherwise wait for input and keep its channel open.
     fn drop(&mut self) {
         if !self.input_ended && !self.reader.closed {
             end_input_later(self.write.make_writer());
@@ -243,7 +244,7 @@ impl Drop for Running {
     }
 }
 
-/// Ends the standard input of the command at the other end of this, from where nothing can wait.
+/// Closes the standard input of a command from code that cannot wait, such as `Drop`.
 pub(crate) fn end_input_later(mut writer: impl AsyncWrite + Unpin + Send + 'static) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move { writer.shutdown().await.ok() });
@@ -251,7 +252,7 @@ pub(crate) fn end_input_later(mut writer: impl AsyncWrite + Unpin + Send + 'stat
 }
 
 impl Reader {
-    /// Takes the next message. False when there is none any more.
+    /// Processes the next message. Returns false when there are no more messages.
     async fn next(&mut self) -> Result<bool, Failure> {
         if self.closed {
             return Ok(false);
@@ -312,7 +313,7 @@ fn append(text: &mut String, data: &[u8]) {
     }
 }
 
-/// The connection broke while it was in use.
+/// Returns the failure for a connection that broke while it was in use.
 pub(super) fn connection_lost(node: &str, error: &russh::Error) -> Failure {
     Failure::new(
         Reason::ConnectionLost,

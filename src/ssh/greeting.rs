@@ -1,8 +1,8 @@
-//! What a server says before anything else.
+//! The first bytes that a server sends.
 //!
-//! A server that admits nobody at the moment closes the connection without a word, or after a line
-//! of its own. The handshake then fails as it does with a server of another protocol. The first
-//! bytes tell the three apart.
+//! A server that accepts no logins at the moment closes the connection silently, or after a line of text.
+//! The handshake then fails in the same way as with a server of another protocol. The first bytes
+//! distinguish the three cases.
 
 use std::io;
 use std::pin::Pin;
@@ -11,19 +11,20 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How much of it is kept. RFC 4253 limits the identification to 255 bytes.
+/// How many bytes are kept. RFC 4253 limits the identification to 255 bytes.
 const KEPT: usize = 256;
 
-/// How much of it a message repeats.
+/// How many characters a message quotes.
 const SHOWN: usize = 80;
 
-/// The beginning of what a server has said.
+/// The first bytes that a server has sent.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Greeting(Arc<Mutex<Vec<u8>>>);
 
 impl Greeting {
-    /// The first line that is no identification of an SSH server, fit for a message. `None` if the
-    /// server has said nothing, or has identified itself: lines before that are allowed.
+    /// Returns the first line that is not the identification of an SSH server, sanitized for a message.
+    /// `None` if the server has sent nothing, or has identified itself: lines before the identification are
+    /// allowed.
     pub(super) fn other_words(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.text()).into_owned();
         if text.lines().any(|line| line.starts_with("SSH-")) {
@@ -45,10 +46,10 @@ impl Greeting {
     }
 }
 
-/// A TCP connection that keeps the beginning of what is read from it.
+/// A TCP connection that keeps the first bytes that are read from it.
 pub(super) struct Overheard {
     stream: TcpStream,
-    /// `None` when enough is kept.
+    /// `None` when enough bytes are kept.
     greeting: Option<Greeting>,
 }
 

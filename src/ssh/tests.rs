@@ -1,6 +1,7 @@
-//! Servers that refuse: each refusal has a reason of its own, and none is taken for a lost line.
+//! Servers that refuse requests: each refusal has its own reason, and none is reported as a lost
+//! connection.
 //!
-//! Real OpenSSH servers are in tests/e2e. This one refuses what OpenSSH can only be built to refuse.
+//! Real OpenSSH servers are in tests/e2e. This server refuses what OpenSSH refuses only in special builds.
 
 use super::auth::Credentials;
 use super::channel_count::Count;
@@ -22,18 +23,18 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// How long a command may take in these tests, where that is what is tested.
+/// The timeout of a command in tests of timeouts.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Far less than any limit of ours, and more than a busy machine needs to answer.
+/// Far less than any timeout of the client, and more than a busy machine needs to respond.
 const MAX_CONCURRENT: Duration = Duration::from_secs(5);
 
-/// A server that grants `sessions` at a time and closes a channel when it has seen the end of its
-/// input, or at once.
+/// A server that grants `sessions` channels at a time. It closes a channel when the client closes the
+/// channel's input, or immediately.
 struct Server {
     sessions: usize,
     open: usize,
-    /// As sshd does it: the request that follows the end of a channel is read before the slot is free.
+    /// The slot of a closed channel is freed only after the next request has been read, as sshd does.
     frees_late: bool,
     terminals: bool,
 }
@@ -115,7 +116,7 @@ impl Handler for Server {
     }
 }
 
-/// A connection to such a server, signed in.
+/// Returns an authenticated connection to this server.
 async fn connected(server: Server) -> Connection {
     let key = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[7; 32]));
     let key = PrivateKey::new(key, "").unwrap();
@@ -136,22 +137,22 @@ async fn run(connection: &Connection, command: &str) -> Result<String, Failure> 
     connection.run(command, Vec::new(), MAX_CONCURRENT).await.map(|output| output.stdout)
 }
 
-/// A hardened server (`MaxSessions 1`) keeps its machine from ever being updated.
+/// Otherwise a machine with a hardened server (`MaxSessions 1`) could never be updated.
 #[tokio::test]
 async fn one_session_at_a_time_is_enough() {
     let connection = connected(Server::with_sessions(1)).await;
     for _ in 0..3 {
         assert_eq!(run(&connection, "ends").await.unwrap(), "done");
     }
-    // The server still holds it when the next one is asked for.
+    // The server still holds the first session when the next one is requested.
     let first = connection.start("reads", Terminal::No).await.unwrap();
     let next = run(&connection, "ends");
     let (next, ()) = tokio::join!(next, async { drop(first) });
     assert_eq!(next.unwrap(), "done");
 }
 
-/// `MaxSessions 0` looks like a network that fails, is tried again and again, and counts the machine
-/// as unreachable.
+/// Otherwise `MaxSessions 0` would look like a failing network: the attempt would be repeated, and the
+/// machine would count as unreachable.
 #[tokio::test]
 async fn a_server_that_opens_no_session_is_named_at_once() {
     let begun = Instant::now();
@@ -161,7 +162,7 @@ async fn a_server_that_opens_no_session_is_named_at_once() {
     assert!(begun.elapsed() < MAX_CONCURRENT, "{:?}", begun.elapsed());
 }
 
-/// A command that hangs on a server with one session keeps the attempt for ever.
+/// Otherwise a command that hangs on a server with one session would block the attempt for ever.
 #[tokio::test]
 async fn a_session_that_does_not_end_is_not_waited_for_without_limit() {
     let connection = connected(Server::with_sessions(1)).await;
@@ -171,17 +172,18 @@ async fn a_session_that_does_not_end_is_not_waited_for_without_limit() {
     drop(held);
 }
 
-/// A server that runs no commands is waited for until the time is over, or is called a lost line.
+/// Otherwise a server that runs no commands would be waited for until the timeout, or reported as a lost
+/// connection.
 #[tokio::test]
 async fn a_refused_command_is_known_before_its_input_is_sent() {
     let connection = connected(Server::with_sessions(1)).await;
-    // More than any server takes before somebody reads it.
+    // More than any server accepts before a command reads it.
     let input = vec![Bytes::from(vec![0; 8 << 20])];
     let failure = connection.run("refused", input, MAX_CONCURRENT).await.unwrap_err();
     assert_eq!(failure.reason, Reason::SshCommandRefused, "{failure}");
 }
 
-/// An input that a command does not read keeps what it printed from being seen.
+/// Otherwise input that a command does not read would hide the command's output.
 #[tokio::test]
 async fn a_command_that_ends_without_reading_its_input_is_done() {
     let connection = connected(Server::with_sessions(1)).await;
@@ -189,7 +191,7 @@ async fn a_command_that_ends_without_reading_its_input_is_done() {
     assert_eq!(connection.run("ends", input, MAX_CONCURRENT).await.unwrap().stdout, "done");
 }
 
-/// A refused terminal (`PermitTTY no`) is taken for sudo's refusal, or for that of the command.
+/// Otherwise a refused terminal (`PermitTTY no`) would be reported as a refusal of sudo or of the command.
 #[tokio::test]
 async fn a_refused_terminal_is_known_and_the_command_runs() {
     for terminals in [true, false] {
@@ -200,7 +202,7 @@ async fn a_refused_terminal_is_known_and_the_command_runs() {
     }
 }
 
-/// A machine that is lost is not tried again, because it looks like one that refuses.
+/// Otherwise a lost connection would not be retried, because it would look like a refusal.
 #[tokio::test]
 async fn a_lost_connection_is_a_lost_connection() {
     let connection = connected(Server::with_sessions(1)).await;
@@ -214,7 +216,7 @@ async fn a_lost_connection_is_a_lost_connection() {
     assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
 }
 
-/// A login script that hangs counts its machine as unreachable.
+/// Otherwise a machine with a login script that hangs would count as unreachable.
 #[tokio::test]
 async fn a_command_that_was_started_and_hangs_is_no_lost_line() {
     for (command, reason) in [("reads", Reason::CommandTimedOut), ("unanswered", Reason::ConnectionLost)] {
@@ -225,7 +227,8 @@ async fn a_command_that_was_started_and_hangs_is_no_lost_line() {
     }
 }
 
-/// A server that admits nobody at the moment (`MaxStartups`) is taken for something else on its port.
+/// Otherwise a server that accepts no logins at the moment (`MaxStartups`) would be reported as another
+/// service on its port.
 #[tokio::test]
 async fn a_server_that_hangs_up_before_the_handshake_is_told_by_what_it_said() {
     for (said, reason, words) in [

@@ -1,25 +1,25 @@
-//! Reading `ca.crt`: one or more certificates in PEM.
+//! Reads `ca.crt`: one or more certificates in PEM.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use webpki::anchor_from_trusted_cert;
 
-/// The mark that some editors put in front of UTF-8.
+/// The byte order mark that some editors put in front of UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Tag of a DER SEQUENCE, which is what certificates and keys in DER begin with.
+/// Tag of a DER SEQUENCE, the first byte of certificates and keys in DER.
 const DER_SEQUENCE: u8 = 0x30;
 
-/// How many different labels of PEM sections are named in an error.
+/// Maximum number of different labels of PEM sections in an error.
 const MAX_LABELS: usize = 3;
 
-/// Why there are no certificates in what should have been a bundle of them.
+/// Why a bundle contains no usable certificates.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BundleError {
-    /// Nothing, or white space.
+    /// The bundle is empty or white space.
     #[error("it is empty; store the certificate there, in PEM")]
     Empty,
-    /// A certificate in the binary form.
+    /// A certificate in DER, the binary form.
     #[error(
         "it is a certificate in DER, the binary form; convert it to PEM with openssl x509 -inform der -in FILE -out ca.crt"
     )]
@@ -29,40 +29,39 @@ pub enum BundleError {
         "it has no PEM section in it (-----BEGIN CERTIFICATE-----); store the certificate there, in PEM as ASCII text"
     )]
     NotPem,
-    /// A private key, and no certificate.
+    /// A private key without a certificate.
     #[error(
         "it is a private key (-----BEGIN {0}-----) and not a certificate; store the certificate that belongs to the key, and treat the key as disclosed to everybody who can read this object"
     )]
     PrivateKey(String),
-    /// Something else in PEM, with the labels of the sections.
+    /// Other PEM sections, with their labels.
     #[error(
         "it has PEM sections, but no certificate (-----BEGIN {}-----); store the certificate there, as -----BEGIN CERTIFICATE-----",
         .0.join("-----, -----BEGIN ")
     )]
     OtherPem(Vec<String>),
-    /// A section that is cut off, or not base64.
+    /// A section that is truncated, or not base64.
     #[error("its PEM is damaged after {read} certificates ({why}); copy the file again, whole")]
     Damaged {
-        /// How many certificates came before.
+        /// Number of certificates before the section.
         read: usize,
-        /// What the reader objects to.
+        /// The error of the PEM reader.
         why: String,
     },
-    /// A section that is called a certificate and is none.
+    /// A section that is labelled as a certificate and is not a certificate.
     #[error(
         "section {number} of its PEM is called a certificate, but cannot be read as one; see what openssl x509 -noout -text says about it, and copy it again"
     )]
     NotACertificate {
-        /// Which section, counted from one.
+        /// Number of the section, counted from one.
         number: usize,
     },
 }
 
-/// Reads all certificates of a PEM bundle. Sections of other kinds beside them are ignored, as
-/// OpenSSL does it.
+/// Reads all certificates of a PEM bundle. Sections of other kinds are ignored, as OpenSSL does.
 ///
 /// # Errors
-/// When there is no certificate, or one that cannot be read.
+/// When there is no certificate, or a certificate that cannot be read.
 pub fn read_bundle(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, BundleError> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     if bytes.trim_ascii().is_empty() {
@@ -80,7 +79,7 @@ pub fn read_bundle(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, BundleE
     if certificates.is_empty() { Err(without_certificate(bytes)) } else { Ok(certificates) }
 }
 
-/// What a file is that has no certificate in it.
+/// Returns the error for a file that contains no certificate.
 fn without_certificate(bytes: &[u8]) -> BundleError {
     let mut labels: Vec<String> = Vec::new();
     for line in String::from_utf8_lossy(bytes).lines() {
@@ -101,7 +100,7 @@ fn without_certificate(bytes: &[u8]) -> BundleError {
     if is_der { BundleError::Der } else { BundleError::NotPem }
 }
 
-/// Whether this can be shown as the label of a PEM section.
+/// Reports whether this can be shown as the label of a PEM section.
 fn is_label(label: &str) -> bool {
     label.len() <= 40
         && label.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' ')
@@ -117,8 +116,8 @@ mod tests {
         (CertificateParams::new(["repo.example.net".to_owned()]).unwrap().self_signed(&key).unwrap(), key)
     }
 
-    /// Of several authorities only the first one is trusted, or a file that an editor on Windows
-    /// saved is refused.
+    /// Otherwise only the first of several authorities would be trusted, or a file that was saved by an
+    /// editor on Windows would be rejected.
     #[test]
     fn all_certificates_of_a_bundle_are_read() {
         let (one, key) = made();
@@ -127,12 +126,12 @@ mod tests {
         let expected = Ok(vec![one.der().clone(), other.der().clone()]);
         assert_eq!(read_bundle(both.as_bytes()), expected);
         assert_eq!(read_bundle(format!("\u{feff}{}", both.replace('\n', "\r\n")).as_bytes()), expected);
-        // As servers want it: certificate and key in one file.
+        // Servers use this form: certificate and key in one file.
         let with_key = format!("{}{}", key.serialize_pem(), one.pem());
         assert_eq!(read_bundle(with_key.as_bytes()), Ok(vec![one.der().clone()]));
     }
 
-    /// A user who stored the wrong file is not told which file it is.
+    /// Otherwise a user who stored the wrong file would not learn which file it is.
     #[test]
     fn what_was_stored_in_its_place_is_named() {
         let (certificate, key) = made();

@@ -1,8 +1,8 @@
-//! What a certificate says about itself, as far as it decides trust or explains why there is none.
+//! The contents of a certificate that decide trust or explain why there is none.
 //!
-//! `webpki` verifies signatures and chains. It refuses certificates of version 1 and authorities
-//! that are used as server certificates before it looks at anything else, and it does not tell
-//! subject, issuer or common name. That is why they are read here as well.
+//! `webpki` verifies signatures and chains. It rejects certificates of version 1 and authorities that are
+//! used as server certificates before any other check, and it does not expose subject, issuer or common
+//! name. Therefore this module reads them as well.
 
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use std::net::IpAddr;
@@ -19,17 +19,17 @@ use x509_cert::time::Time;
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
-/// How much of a name is shown. A server may present names of any length.
+/// Maximum length of a name in a message. A server may present names of any length.
 const SHOWN: usize = 200;
 
-/// A certificate that could be read.
+/// The contents of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Details {
     pub(super) subject: Name,
     pub(super) issuer: Name,
-    /// The last common name of the subject, which is the one that curl and OpenSSL look at.
+    /// The last common name of the subject, which is the one that curl and OpenSSL use.
     pub(super) common_name: Option<String>,
-    /// The host names and addresses that it lists (subjectAltName). `None`: it has no such list.
+    /// The host names and addresses in its subjectAltName; `None` if it has no such extension.
     pub(super) names: Option<Vec<String>>,
     pub(super) not_before: UnixTime,
     pub(super) not_after: UnixTime,
@@ -37,15 +37,15 @@ pub(super) struct Details {
     pub(super) version: u8,
     /// Whether it may sign other certificates (RFC 5280, section 4.2.1.9).
     pub(super) is_authority: bool,
-    /// The algorithm that it was signed with, by its usual name.
+    /// The usual name of the signature algorithm.
     pub(super) signed_with: String,
-    /// Length of its key in bits, if that is an RSA key.
+    /// Length of the key in bits, if it is an RSA key.
     pub(super) rsa_bits: Option<usize>,
     pub(super) public_key: SubjectPublicKeyInfoDer<'static>,
 }
 
 impl Details {
-    /// Reads a certificate. `None` if it does not keep to the encoding of X.509.
+    /// Parses a certificate. `None` if it violates the encoding of X.509.
     pub(super) fn of(der: &CertificateDer<'_>) -> Option<Self> {
         let certificate = CertificateInner::<Raw>::from_der(der).ok()?;
         let tbs = certificate.tbs_certificate();
@@ -58,7 +58,8 @@ impl Details {
         };
         let may_sign = match tbs.get_extension::<BasicConstraints>() {
             Ok(Some((_, constraints))) => constraints.ca,
-            // Version 1 has no extensions. OpenSSL too treats a self-signed one as an authority.
+            // Version 1 has no extensions. OpenSSL also treats a self-signed certificate of version 1 as an
+            // authority.
             Ok(None) => version == 1 && subject == issuer,
             Err(_) => false,
         };
@@ -81,13 +82,13 @@ impl Details {
         })
     }
 
-    /// Whether the certificate names itself as its issuer.
+    /// Reports whether the certificate names itself as its issuer.
     pub(super) fn is_self_issued(&self) -> bool {
         self.subject == self.issuer
     }
 }
 
-/// A name as RFC 4514 writes it, made fit for a message.
+/// Formats a name as RFC 4514 does, sanitized for a message.
 pub(super) fn shown(name: impl std::fmt::Display) -> String {
     let text = name.to_string();
     let mut shown: String = text.chars().filter(|char| !char.is_control()).take(SHOWN).collect();
@@ -106,7 +107,7 @@ fn common_name(name: &Name) -> Option<String> {
     attribute.value.decode_as::<DirectoryString>().ok().map(String::from)
 }
 
-/// Host names and addresses of a list; other kinds of names do not concern servers.
+/// Returns the host names and addresses of a list. Other kinds of names do not apply to servers.
 fn hosts(names: &SubjectAltName) -> Vec<String> {
     let host = |name: &GeneralName| match name {
         GeneralName::DnsName(name) => Some(name.to_string()),
@@ -126,7 +127,7 @@ fn ip_address(bytes: &[u8]) -> Option<IpAddr> {
     v4().or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// The length of an RSA modulus. `None` for keys of other kinds.
+/// Returns the length of an RSA modulus; `None` for keys of other kinds.
 fn rsa_bits(key: &SubjectPublicKeyInfoOwned) -> Option<usize> {
     if key.algorithm.oid != RSA_ENCRYPTION {
         return None;
@@ -136,7 +137,7 @@ fn rsa_bits(key: &SubjectPublicKeyInfoOwned) -> Option<usize> {
     Some(modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?)
 }
 
-/// The usual name of a signature algorithm, or the number of one that is rare.
+/// Returns the usual name of a signature algorithm, or the object identifier of a rare algorithm.
 fn algorithm_name(algorithm: ObjectIdentifier) -> String {
     let number = algorithm.to_string();
     let name = match number.as_str() {

@@ -1,7 +1,7 @@
-//! From an error of the certificate library to a [`CertificateProblem`].
+//! Converts an error of the certificate library to a [`CertificateProblem`].
 //!
-//! The library stops at the first failed check, and answers "unknown issuer" for every kind of
-//! missing trust. This module looks at the certificates themselves to tell these kinds apart.
+//! The library stops at the first failed check, and returns "unknown issuer" for every kind of missing
+//! trust. This module inspects the certificates themselves to distinguish these kinds.
 
 use super::certificate::{Details, shown};
 use super::presented::Presented;
@@ -9,13 +9,13 @@ use super::problem::{CertificateProblem, Whose};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::Error;
 
-/// What is known when a certificate is refused.
+/// The certificates and the time of a rejection.
 pub(super) struct Context<'a> {
     presented: Presented<'a>,
     leaf: Option<&'a Details>,
-    /// Those that the server sent besides its own.
+    /// The certificates that the server sent besides its own.
     chain: Vec<Details>,
-    /// Those that the user gave.
+    /// The certificates that the user configured.
     given: Vec<Details>,
     now: UnixTime,
 }
@@ -32,13 +32,13 @@ impl<'a> Context<'a> {
         Self { presented, leaf, chain: read(presented.chain), given: read(given), now }
     }
 
-    /// What an error about the chain means.
+    /// Returns the problem that an error about the chain stands for.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library's list is open")]
     pub(super) fn chain_problem(&self, error: Error) -> CertificateProblem {
         if let Some(leaf) = self.leaf.filter(|leaf| leaf.is_self_issued()) {
             let another = self.given.iter().any(|given| given.subject == leaf.subject);
             let about_dates = matches!(error, Error::CertExpired { .. } | Error::CertNotValidYet { .. });
-            // Its dates and flags matter only once it is trusted.
+            // The dates and flags of a self-signed certificate matter only if it is trusted.
             if !(another && about_dates) {
                 return CertificateProblem::SelfSigned { another };
             }
@@ -52,7 +52,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// What an error about the server's certificate means.
+    /// Returns the problem that an error about the server's certificate stands for.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the library's list is open")]
     pub(super) fn problem(&self, error: Error) -> CertificateProblem {
         match error {
@@ -93,7 +93,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Follows the chain that the server sent up to where it ends.
+    /// Follows the chain that the server sent to its end.
     fn unknown_issuer(&self) -> CertificateProblem {
         let Some(leaf) = self.leaf else { return CertificateProblem::Unreadable };
         let mut top = leaf;
@@ -114,12 +114,13 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A signature that does not fit the key of the certificate that has the issuer's name.
+    /// Returns the problem for a signature that does not match the key of the certificate with the issuer's
+    /// name.
     fn bad_signature(&self) -> CertificateProblem {
         let short = |cert: &&Details| cert.rsa_bits.is_some_and(|bits| bits < super::trust::SHORTEST_RSA);
         let authority = self.given.iter().chain(&self.chain).filter(|cert| cert.is_authority).find(short);
         match authority.and_then(|cert| cert.rsa_bits.map(|bits| (cert, bits))) {
-            // The library does not tell a short key from a wrong one.
+            // The library does not distinguish a short key from a wrong key.
             Some((cert, bits)) => {
                 CertificateProblem::ShortKey { whose: Whose::Authority(shown(&cert.subject)), bits }
             }
@@ -139,7 +140,7 @@ impl<'a> Context<'a> {
         CertificateProblem::WeakSignature { whose, algorithm }
     }
 
-    /// The certificate of the chain that this is true of, the server's own if it is none.
+    /// Returns the certificate of the chain that matches, or the server's own if none does.
     fn whose(&self, is: impl Fn(&Details) -> bool) -> Whose {
         if self.leaf.is_some_and(&is) {
             return Whose::Server;

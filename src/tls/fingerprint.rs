@@ -17,14 +17,14 @@ pub struct Fingerprint([u8; 32]);
 pub struct NotAFingerprint(String);
 
 impl Fingerprint {
-    /// The fingerprint of this certificate.
+    /// Returns the fingerprint of this certificate.
     pub fn of(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 }
 
-/// Reads `sha256:` and 64 hexadecimal digits. Upper case and the colons that OpenSSL puts between
-/// the bytes are accepted, so that its output can be pasted.
+/// Parses `sha256:` and 64 hexadecimal digits. Upper case and the colons that OpenSSL puts between the
+/// bytes are accepted, so that its output can be pasted.
 impl FromStr for Fingerprint {
     type Err = NotAFingerprint;
 
@@ -62,7 +62,8 @@ mod tests {
 
     const PLAIN: &str = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
-    /// A fingerprint that was copied from the output of openssl is refused, or a wrong one accepted.
+    /// Otherwise a fingerprint that was copied from the output of openssl would be rejected, or a wrong one
+    /// accepted.
     #[test]
     fn fingerprints_are_read_as_openssl_writes_them() {
         let of_foo = Fingerprint::of(b"foo");

@@ -1,4 +1,4 @@
-//! Why a TLS handshake with a server failed, found in the error of the client above it.
+//! The reason why a TLS handshake with a server failed, found in the error of an HTTP client.
 
 use super::problem::{Rejected, TrustFields};
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
@@ -7,42 +7,41 @@ use std::sync::Arc;
 /// Why there is no TLS connection to a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeProblem {
-    /// Its certificate is not trusted.
+    /// The server's certificate is not trusted.
     #[error("{0}")]
     Untrusted(Arc<Rejected>),
-    /// It does not have the key of the certificate that it shows, or has one of a rare kind.
+    /// The server does not have the private key of its certificate, or the key is of a rare kind.
     #[error("the server did not prove that it has the key of its certificate ({0})")]
     Unproven(String),
-    /// What answers does not speak TLS.
+    /// The server does not speak TLS.
     #[error("what answers there does not speak TLS")]
     NotTls,
-    /// It speaks SSL 3, TLS 1.0 or TLS 1.1 only.
+    /// The server supports only SSL 3, TLS 1.0 or TLS 1.1.
     #[error("the server speaks no TLS 1.2 or 1.3")]
     OldVersion,
-    /// There are no ciphers, key exchanges or signatures that both sides accept.
+    /// The two sides have no cipher, key exchange or signature algorithm in common.
     #[error("the server and the operator have no cipher, key exchange or signature algorithm in common")]
     NothingInCommon,
-    /// It wants a certificate of the client.
+    /// The server requires a client certificate.
     #[error("the server asks for a certificate of the client, or refuses the one that it got")]
     WantsClientCertificate,
-    /// It has no certificate for the name that was asked for.
+    /// The server has no certificate for the requested name.
     #[error("the server does not know the name that it was asked for")]
     UnknownName,
-    /// Something rare.
+    /// A rare error.
     #[error("the TLS handshake failed ({0})")]
     Other(String),
 }
 
 impl HandshakeProblem {
-    /// Finds the TLS library's error among the causes of another one. `None`: it was not TLS that
-    /// failed.
+    /// Finds the TLS library's error among the causes of an error. `None` if the failure was not in TLS.
     pub fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
         let mut cause = Some(error);
         while let Some(error) = cause {
             if let Some(tls) = error.downcast_ref::<Error>() {
                 return Some(Self::from(tls));
             }
-            // An I/O error that wraps another one tells of the causes of that one only.
+            // The source of an I/O error that wraps another error skips the wrapped error.
             let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             cause = match wrapped {
                 Some(wrapped) => Some(wrapped),
@@ -52,7 +51,7 @@ impl HandshakeProblem {
         None
     }
 
-    /// What to do about it. Reads after a semicolon.
+    /// Returns what the user can do. The text follows a semicolon.
     pub fn next_step(&self, fields: TrustFields) -> String {
         let step = match self {
             Self::Untrusted(rejected) => return rejected.problem.next_step(rejected.fingerprint, fields),
@@ -82,7 +81,7 @@ impl From<&Error> for HandshakeProblem {
                     None => Self::Unproven(error.to_string()),
                 }
             }
-            // Certificates are for our own verifier, so that this is the signature of the handshake.
+            // Our own verifier reports problems of certificates, so this is the signature of the handshake.
             Error::InvalidCertificate(_) => Self::Unproven(error.to_string()),
             Error::InvalidMessage(_) => Self::NotTls,
             Error::PeerIncompatible(why) => match why {

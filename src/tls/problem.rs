@@ -6,72 +6,72 @@ use jiff::Timestamp;
 use rustls::pki_types::UnixTime;
 use std::fmt;
 
-/// One certificate of those that a server presented.
+/// One of the certificates that a server presented.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
-    /// The server's own.
+    /// The server's own certificate.
     Server,
-    /// That of an authority between the server's and a trusted one, by its subject.
+    /// The certificate of an authority between the server's and a trusted certificate, by its subject.
     Authority(String),
 }
 
 /// Why the certificate of a server is not trusted.
 ///
-/// Its text is a fact about the certificate that reads after "its certificate"; see
-/// [`next_step`](Self::next_step) for what to do.
+/// Its text is a fact about the certificate that follows the words "its certificate";
+/// [`next_step`](Self::next_step) returns what the user can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateProblem {
-    /// Its validity has ended.
+    /// The certificate has expired.
     #[error("{whose}expired on {}", date(*.not_after))]
     Expired {
-        /// Which certificate.
+        /// The certificate.
         whose: Whose,
         /// The end of its validity.
         not_after: UnixTime,
     },
-    /// Its validity has not begun.
+    /// The certificate is not valid yet.
     #[error("{whose}is not valid before {}, and it is {} by the operator's clock", date(*.not_before), date(*.now))]
     NotYetValid {
-        /// Which certificate.
+        /// The certificate.
         whose: Whose,
         /// The beginning of its validity.
         not_before: UnixTime,
-        /// The time at the operator.
+        /// The time of the operator's clock.
         now: UnixTime,
     },
-    /// It is for other names.
+    /// The certificate is for other names.
     #[error("is for {}, and not for {asked}", list(.names))]
     WrongName {
-        /// The host name or address that was connected to.
+        /// The host name or address of the connection.
         asked: String,
-        /// Those that the certificate lists.
+        /// The names that the certificate lists.
         names: Vec<String>,
     },
-    /// It lists no names at all (subjectAltName).
+    /// The certificate lists no names (subjectAltName).
     #[error("does not list the names that it is for (subjectAltName){}", only(.common_name.as_deref()))]
     NoNames {
-        /// The host name or address that was connected to.
+        /// The host name or address of the connection.
         asked: String,
         /// The common name of its subject, which is not a list of host names.
         common_name: Option<String>,
     },
-    /// Fingerprints or server certificates were given, and it is none of them.
+    /// Fingerprints or server certificates are configured, and the certificate is none of them.
     #[error("is not one of those that are accepted ({})", list(.accepted))]
     NotPinned {
-        /// Fingerprints of those that are.
+        /// The configured fingerprints.
         accepted: Vec<Fingerprint>,
     },
     /// Nothing is trusted at all.
     #[error("is not known, and there is no certificate, fingerprint or authority that is trusted")]
     NothingTrusted,
-    /// It is self-signed, and was not given.
+    /// The certificate is self-signed and not configured.
     #[error("is self-signed{}", if *.another { ", and another one than the certificate of the same name that is trusted" } else { "" })]
     SelfSigned {
-        /// Whether a certificate of the same subject is trusted, as after a renewal.
+        /// Whether a different certificate of the same subject is trusted, as after a renewal.
         another: bool,
     },
-    /// The certificate of its issuer is neither trusted nor was it sent: the chain is too short, or
-    /// the issuer is the authority that is missing.
+    /// The certificate of the issuer is not trusted and was not sent: the chain is too short, or the issuer
+    /// is the missing authority.
     #[error("was issued by {issuer}, whose certificate the server does not send and which is not trusted")]
     IssuerNotSent {
         /// The issuer's name.
@@ -83,8 +83,8 @@ pub enum CertificateProblem {
         /// The name of that authority.
         issuer: String,
     },
-    /// An authority of the issuer's name is trusted, but its key did not make this signature, or is
-    /// of a kind that the library does not know.
+    /// An authority with the issuer's name is trusted, but its key did not make this signature, or is of a
+    /// kind that the library does not support.
     #[error(
         "says that it was issued by {issuer}, but was not signed with the key of the trusted certificate of that name"
     )]
@@ -92,65 +92,65 @@ pub enum CertificateProblem {
         /// The issuer's name.
         issuer: String,
     },
-    /// It is the certificate of an authority.
+    /// The certificate is the certificate of an authority.
     #[error("is marked as that of an authority (CA:TRUE), which is not accepted of a server")]
     IsAuthority,
-    /// It was signed with a certificate that may not sign others.
+    /// The certificate was signed with a certificate that may not sign others.
     #[error("was issued by {issuer}, whose certificate is not that of an authority (CA:TRUE)")]
     IssuerIsNoAuthority {
         /// The issuer's name.
         issuer: String,
     },
-    /// It is older than the format that lists names and purposes.
+    /// The X.509 version is older than the format that lists names and purposes.
     #[error("is of X.509 version {version}, and version 3 is needed")]
     OldVersion {
         /// The version.
         version: u8,
     },
-    /// It was signed with an algorithm that is no longer safe, or that is not known.
+    /// The signature algorithm is no longer safe, or unknown.
     #[error("{whose}was signed with {algorithm}, which is not accepted")]
     WeakSignature {
-        /// Which certificate.
+        /// The certificate.
         whose: Whose,
         /// Name or number of the algorithm.
         algorithm: String,
     },
-    /// A key that is too short.
+    /// The key is too short.
     #[error("{whose}has an RSA key of {bits} bits, and 2048 are needed")]
     ShortKey {
-        /// Which certificate.
+        /// The certificate.
         whose: Whose,
-        /// Its length.
+        /// The length of the key in bits.
         bits: usize,
     },
-    /// It is for something else than servers (extendedKeyUsage).
+    /// The certificate is not for servers (extendedKeyUsage).
     #[error("is not for servers (its extendedKeyUsage lacks serverAuth)")]
     WrongPurpose,
-    /// It has a critical extension that is not understood.
+    /// The certificate has a critical extension that is not supported.
     #[error("has an extension that is marked critical and that is not understood")]
     CriticalExtension,
-    /// One of its authorities may not issue for it.
+    /// A constraint of one of the authorities forbids the certificate.
     #[error("violates a constraint of one of its authorities ({0})")]
     Constraint(String),
-    /// It cannot be read.
+    /// The certificate cannot be parsed.
     #[error("cannot be read as an X.509 certificate")]
     Unreadable,
-    /// Something rare.
+    /// A rare problem.
     #[error("was refused by the TLS library ({0})")]
     Other(String),
 }
 
-/// How users say what is trusted, for the messages: the two places that they can change.
+/// The two fields in which users configure trust, for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustFields {
-    /// Where certificates go, such as "ca.crt of the Secret in payload.secretRef".
+    /// The field for certificates, such as "ca.crt of the Secret in payload.secretRef".
     pub certificates: &'static str,
-    /// Where fingerprints go, such as "payload.tls.fingerprints".
+    /// The field for fingerprints, such as "payload.tls.fingerprints".
     pub fingerprints: &'static str,
 }
 
 impl CertificateProblem {
-    /// What to do about it. Reads after a semicolon.
+    /// Returns what the user can do. The text follows a semicolon.
     pub fn next_step(&self, presented: Fingerprint, fields: TrustFields) -> String {
         let TrustFields { certificates, fingerprints } = fields;
         let pin = format!("compare its fingerprint on the server and put {presented} into {fingerprints}");
@@ -202,20 +202,20 @@ impl CertificateProblem {
     }
 }
 
-/// A server whose certificate was refused. This is what the TLS library carries through the
-/// layers above it as the cause of the failed handshake.
+/// A server whose certificate was rejected. The TLS library passes this value to the layers above it as the
+/// cause of the failed handshake.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{server} is not trusted: its certificate {problem}")]
 pub struct Rejected {
-    /// The host name or address that was connected to.
+    /// The host name or address of the connection.
     pub server: String,
-    /// The fingerprint of the certificate that it presented.
+    /// The fingerprint of the presented certificate.
     pub fingerprint: Fingerprint,
-    /// What is wrong with it.
+    /// The problem of the certificate.
     pub problem: CertificateProblem,
 }
 
-/// What goes in front of a fact about a certificate, in a sentence about the server's own.
+/// The prefix of a fact about a certificate, in a sentence about the server's own certificate.
 impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -225,7 +225,7 @@ impl fmt::Display for Whose {
     }
 }
 
-/// Day and time in UTC, as in `2026-11-29T10:00:00Z`.
+/// Formats date and time in UTC, for example `2026-11-29T10:00:00Z`.
 fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).ok();
     let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
@@ -243,7 +243,7 @@ fn only(common_name: Option<&str>) -> String {
     }
 }
 
-/// What an entry of subjectAltName is called in the configuration of OpenSSL.
+/// Returns the prefix of an entry of subjectAltName in the configuration of OpenSSL.
 fn kind_of_name(name: &str) -> &'static str {
     if name.parse::<std::net::IpAddr>().is_ok() { "IP" } else { "DNS" }
 }

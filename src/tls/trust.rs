@@ -1,4 +1,4 @@
-//! What is trusted, and the decision about a certificate that a server presented.
+//! The trust in server certificates, and the decision about a certificate that a server presented.
 
 use super::certificate::Details;
 use super::classify::Context;
@@ -9,58 +9,58 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnc
 use std::collections::BTreeSet;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
-/// The shortest RSA key with which the cryptographic library verifies signatures.
+/// Length of the shortest RSA key with which the cryptographic library verifies signatures.
 pub(super) const SHORTEST_RSA: usize = 2048;
 
-/// What certificates of servers are trusted.
+/// The trusted certificates of servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Fingerprints of server certificates. Names, dates and issuer of such a certificate are not
     /// checked: the fingerprint identifies the server, as an SSH host key does (RFC 7671, section
     /// 5.1 has the same rule for DANE-EE).
     pub fingerprints: BTreeSet<Fingerprint>,
-    /// Certificates out of `ca.crt`: authorities, whose signature counts, and server certificates
-    /// themselves, which are compared byte by byte. Names and dates are checked in both cases.
+    /// Certificates from `ca.crt`: authorities, which may issue server certificates, and server
+    /// certificates themselves, which are compared byte by byte. Names and dates are checked in both cases.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// What is done with any other certificate.
+    /// The policy for all other certificates.
     pub policy: Policy,
 }
 
-/// What is done with a certificate that is trusted neither by its fingerprint nor by the given
+/// The policy for a certificate that is trusted neither by its fingerprint nor by the configured
 /// certificates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// It is refused.
+    /// The certificate is rejected.
     #[default]
     Pinned,
-    /// It is accepted while no fingerprint and no certificate is given. The caller records its
-    /// fingerprint and gives it from then on.
+    /// The certificate is accepted if no fingerprint and no certificate is configured. The caller records
+    /// its fingerprint and passes it from then on.
     TrustOnFirstUse,
-    /// It is accepted if an authority that the operator's system trusts has signed it.
+    /// The certificate is accepted if it was issued by an authority that the operator's system trusts.
     System,
 }
 
 /// Why a certificate is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrustedBy {
-    /// Its fingerprint was given.
+    /// Its fingerprint is configured.
     Fingerprint,
-    /// The certificate itself was given.
+    /// The certificate itself is configured.
     Certificate,
     /// A trusted authority issued it.
     Authority,
-    /// It is the first one seen. The caller records its fingerprint.
+    /// It is the first certificate of this server. The caller records its fingerprint.
     FirstUse,
 }
 
 impl Trust {
-    /// Verifies a certificate. `system` holds the authorities of the operator's system, which are
-    /// used under [`Policy::System`] only; `algorithms` are the accepted signature algorithms.
+    /// Verifies a certificate. `system` holds the authorities of the operator's system, which are used
+    /// under [`Policy::System`] only; `algorithms` are the accepted signature algorithms.
     ///
-    /// Whether the server has the certificate's private key is verified by the handshake, not here.
+    /// The handshake verifies that the server has the certificate's private key; this function does not.
     ///
     /// # Errors
-    /// Why it is not trusted.
+    /// Why the certificate is not trusted.
     pub fn verify(
         &self,
         presented: Presented<'_>,
@@ -96,13 +96,14 @@ impl Trust {
         }
     }
 
-    /// The given certificates that may issue others. A given server certificate is trusted for
-    /// itself only: whoever has its key must not be able to make certificates for other servers.
+    /// Returns the configured certificates that may issue others. A configured server certificate is
+    /// trusted for itself only: a holder of its key must not be able to issue certificates for other
+    /// servers.
     fn authorities(&self) -> Vec<TrustAnchor<'_>> {
         self.certificates.iter().filter_map(authority).collect()
     }
 
-    /// Replaces "unknown issuer" by what the user can act on: which certificates are accepted, or
+    /// Replaces "unknown issuer" by a problem that the user can solve: which certificates are accepted, or
     /// that none is.
     fn refusal(&self, problem: CertificateProblem, no_authority: bool) -> CertificateProblem {
         let another = problem == CertificateProblem::SelfSigned { another: true };
@@ -128,16 +129,15 @@ impl Trust {
     }
 }
 
-/// The trust anchor that a certificate is, if it is that of an authority.
+/// Returns the trust anchor of a certificate, if it is the certificate of an authority.
 pub(super) fn authority<'a>(der: &'a CertificateDer<'_>) -> Option<TrustAnchor<'a>> {
-    // What cannot be read here and yet by webpki is older or stranger than X.509 has it.
+    // A certificate that webpki can read and this module cannot is older than X.509 version 3, or unusual.
     let may_sign = Details::of(der).is_none_or(|details| details.is_authority);
     may_sign.then(|| anchor_from_trusted_cert(der).ok()).flatten()
 }
 
-/// Whether a certificate that was itself given is valid now and for this server. Where it has no
-/// list of names its common name counts, as with curl: whoever gave this very certificate has seen
-/// it.
+/// Checks whether a configured server certificate is valid now and for this server. If it has no list of
+/// names, its common name counts, as in curl: the user who configured this very certificate has seen it.
 fn check_given(
     presented: Presented<'_>,
     details: &Details,
@@ -165,7 +165,7 @@ fn check_given(
     }
 }
 
-/// Whether a common name is this host name or address, or a wildcard for its first label.
+/// Reports whether a common name is this host name or address, or a wildcard for its first label.
 fn common_name_fits(name: &str, asked: &str) -> bool {
     let is_child_of =
         |parent: &str| asked.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent));
@@ -173,7 +173,7 @@ fn common_name_fits(name: &str, asked: &str) -> bool {
     name.eq_ignore_ascii_case(asked) || wildcard
 }
 
-/// Whether a trusted authority issued the certificate, for this server and for now.
+/// Checks whether a trusted authority issued the certificate, for this server and for now.
 fn check_chain(
     presented: Presented<'_>,
     context: &Context<'_>,

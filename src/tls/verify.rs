@@ -15,13 +15,13 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, Other
 use std::sync::{Arc, Mutex, PoisonError};
 use webpki::RawPublicKeyEntity;
 
-/// A client's side of TLS 1.2 and 1.3 that accepts the servers that this trusts.
+/// Returns a TLS 1.2 and 1.3 client configuration that accepts the servers that `trust` accepts.
 ///
-/// A server that is refused ends the handshake with an error that
+/// A rejected server ends the handshake with an error that
 /// [`HandshakeProblem::of`](super::HandshakeProblem::of) understands.
 ///
 /// # Errors
-/// When the cryptographic library has no version of TLS in common with itself, which is a defect.
+/// When the cryptographic library supports no version of TLS, which is a defect.
 pub fn client_config(trust: Trust) -> Result<(ClientConfig, Arc<Verifier>), Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(Verifier::new(trust, &provider));
@@ -33,9 +33,8 @@ pub fn client_config(trust: Trust) -> Result<(ClientConfig, Arc<Verifier>), Erro
     Ok((config, verifier))
 }
 
-/// The authorities that the operator's system trusts: those that `SSL_CERT_FILE` and `SSL_CERT_DIR`
-/// name, or where distributions keep them. Certificates there that cannot be read, and
-/// those of servers, are left out.
+/// Returns the authorities that the operator's system trusts: those in `SSL_CERT_FILE` and `SSL_CERT_DIR`,
+/// or in the directories of the distribution. Unreadable certificates and server certificates are left out.
 pub fn system_authorities() -> Vec<TrustAnchor<'static>> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -44,7 +43,7 @@ pub fn system_authorities() -> Vec<TrustAnchor<'static>> {
     found.certs.iter().filter_map(authority).map(|anchor| anchor.to_owned()).collect()
 }
 
-/// Decides about the certificates of servers for rustls.
+/// The certificate verifier for rustls.
 #[derive(Debug)]
 pub struct Verifier {
     trust: Trust,
@@ -60,7 +59,7 @@ impl Verifier {
         Self { trust, system, algorithms, accepted: Mutex::default() }
     }
 
-    /// The fingerprint of the certificate that was accepted last, and why it was.
+    /// Returns the fingerprint of the certificate that was last accepted, and why it was accepted.
     pub fn accepted(&self) -> Option<(Fingerprint, TrustedBy)> {
         *self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,7 +121,7 @@ impl ServerCertVerifier for Verifier {
 }
 
 impl Verifier {
-    /// What [`verify_tls12_signature`] does, for a certificate that the library does not read.
+    /// Does the same as [`verify_tls12_signature`], for a certificate that the library cannot parse.
     fn verify_tls12_with_key(
         &self,
         message: &[u8],
@@ -143,8 +142,8 @@ impl Verifier {
     }
 }
 
-/// A certificate of X.509 version 1, which old appliances have. It can be trusted by its fingerprint
-/// or because it was given, but the library refuses to take the key out of it.
+/// Parses a certificate of X.509 version 1, which old appliances have. It can be trusted by its fingerprint
+/// or because it is configured, but the library cannot extract its key.
 fn old_certificate(leaf: &CertificateDer<'_>) -> Option<Details> {
     Details::of(leaf).filter(|details| details.version == 1)
 }

@@ -35,8 +35,8 @@ pub(super) async fn act(
             return Ok(None);
         }
         match effect {
-            // The list itself is written with the status. The finalizer comes first: once it is set,
-            // the run cannot be deleted before its machines are clean.
+            // The list itself is written with the status. The finalizer is set first: from then on the run
+            // cannot be deleted before its machines are clean.
             Effect::RecordTargets { .. } => {
                 if let Some(held) = publish::finalizer(&context.client, &*run, FINALIZER, true).await? {
                     context.own_writes.remember_run(held.clone());
@@ -63,7 +63,7 @@ pub(super) async fn act(
                     run = Arc::new(written);
                 }
             }
-            // Turns are written with the status.
+            // Starts are recorded with the status.
             Effect::RecordStarts { .. } | Effect::ReleaseRun => {}
         }
     }

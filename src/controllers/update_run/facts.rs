@@ -1,4 +1,4 @@
-//! What a decision needs to know of a NodeUpdate.
+//! The facts about a NodeUpdate that a decision needs.
 
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::{FINALIZER, NodeUpdate, condition};
@@ -28,7 +28,7 @@ fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
         return UpdatePhase::Pending;
     };
     let reason = reason(&succeeded.reason);
-    // One that is being deleted is cleaned first, and begun anew when it is gone, like a Pod.
+    // A NodeUpdate that is being deleted is cleaned first, and created again when it is gone, like a Pod.
     if update.metadata.deletion_timestamp.is_some() {
         return UpdatePhase::Working { step: "being deleted".into() };
     }
@@ -58,7 +58,7 @@ pub(super) fn reason(text: &str) -> Reason {
     Reason::parse(text).unwrap_or(Reason::Unknown)
 }
 
-/// Milliseconds since the epoch.
+/// Returns milliseconds since the epoch.
 pub(super) fn millis(time: &Time) -> Option<Millis> {
     u64::try_from(time.0.as_millisecond()).ok().map(Millis)
 }

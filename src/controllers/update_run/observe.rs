@@ -1,4 +1,4 @@
-//! From the caches to what the decision reads.
+//! Converts the caches into the input of a decision.
 
 use super::super::Context;
 use super::super::assign;
@@ -22,16 +22,17 @@ use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What a decision reads, and what its rendering needs beside.
+/// The input of a decision, and what else the rendering of its status needs.
 pub(super) struct View {
     pub(super) observed: Observed,
-    /// Plan digests by machine, of those that have one.
+    /// Plan digests by machine, for machines that have a plan digest.
     pub(super) plan_digests: BTreeMap<NodeName, String>,
-    /// The machines that the run is not done with.
+    /// The machines that the run has not finished.
     pub(super) machines: Vec<ActiveMachine>,
 }
 
-/// Observes a run. Reads caches only; `confirmed`: they were just compared with the API server.
+/// Observes a run. Reads the caches only. `confirmed` means that the caches were just compared with the API
+/// server.
 pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> View {
     let namespace = namespace(run);
     let updates = context.own_writes.updates(&context.caches, &namespace);
@@ -81,7 +82,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     View { observed, plan_digests, machines }
 }
 
-/// How long missing objects are waited for.
+/// Returns how long the run waits for missing objects.
 fn arrivals(context: &Context, run: &UpdateRun, names: &[String], now: Millis, confirmed: bool) -> Arrivals {
     let key = (namespace(run), run.name_any());
     let changed = if run.status.as_ref().is_some_and(|s| s.nodes.is_some()) {
@@ -100,12 +101,12 @@ fn arrivals(context: &Context, run: &UpdateRun, names: &[String], now: Millis, c
     }
 }
 
-/// When an object was created, by the API server's clock.
+/// Returns when an object was created, by the API server's clock.
 fn created(meta: &ObjectMeta) -> Millis {
     meta.creation_timestamp.as_ref().and_then(millis).unwrap_or_default()
 }
 
-/// Whether something must be open for a machine: it is worked on, or its turn may come at any moment.
+/// Reports whether a machine needs network paths: the run works on it, or may start it at any moment.
 fn dependents(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> bool {
     match update {
         Some(update) => !runner::is_finished(update),
@@ -113,7 +114,7 @@ fn dependents(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> bo
     }
 }
 
-/// The phase that a machine's ports are opened for.
+/// Returns the phase that a machine's ports are opened for.
 fn phase_of(update: Option<&NodeUpdate>) -> Phase {
     match update.and_then(|u| u.status.as_ref()?.phase) {
         Some(node_update::Phase::Deployment) => Phase::Deployment,
@@ -121,7 +122,7 @@ fn phase_of(update: Option<&NodeUpdate>) -> Phase {
     }
 }
 
-/// The machines of a run: those recorded, or those that the selector matches now.
+/// Returns the machines of a run: the recorded machines, or those that the selector matches now.
 fn target_names(context: &Context, run: &UpdateRun, namespace: &str) -> (Vec<String>, Option<String>) {
     if let Some(nodes) = run.status.as_ref().and_then(|s| s.nodes.clone()) {
         return (nodes, None);
@@ -143,14 +144,14 @@ fn is_of(update: &NodeUpdate, run: &UpdateRun) -> bool {
         && update.owner_references().iter().any(|o| Some(&o.uid) == run.meta().uid.as_ref())
 }
 
-/// The NodeUpdates of a run.
+/// Returns the NodeUpdates of a run.
 pub(super) fn own_updates(context: &Context, run: &UpdateRun) -> Vec<Arc<NodeUpdate>> {
     let mut updates = context.own_writes.updates(&context.caches, &namespace(run));
     updates.retain(|u| is_of(u, run));
     updates
 }
 
-/// Another run that works on this machine.
+/// Returns another run that works on this machine.
 fn claim(updates: &[Arc<NodeUpdate>], run: &UpdateRun, node: &str) -> Option<RunName> {
     updates
         .iter()
@@ -158,7 +159,7 @@ fn claim(updates: &[Arc<NodeUpdate>], run: &UpdateRun, node: &str) -> Option<Run
         .map(|u| RunName(u.spec.run_ref.name.clone()))
 }
 
-/// Machines whose turn is recorded in another run and not over yet, with that run.
+/// Returns the machines whose start is recorded in another run and that have not ended, with that run.
 fn turns(context: &Context, run: &UpdateRun, updates: &[Arc<NodeUpdate>]) -> BTreeMap<String, RunName> {
     let others = context.own_writes.runs(&context.caches).into_iter();
     let others = others.filter(|other| other.namespace() == run.namespace() && other.uid() != run.uid());
@@ -200,8 +201,8 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
     }
 }
 
-/// Fields that ask for something that this version does not do. A run that left them out would
-/// not be the run that was asked for.
+/// Returns the fields that request something this version does not implement. Ignoring them would execute a
+/// different run than the requested one.
 fn not_supported(spec: &UpdateRunSpec) -> Vec<String> {
     let asked = [
         (spec.operation == ApiOperation::Stage, "spec.operation: Stage"),
@@ -224,7 +225,7 @@ fn baseline_facts(context: &Context, run: &UpdateRun, namespace: &str) -> Baseli
     else {
         return BaselineFacts::Missing { name: reference.name.clone() };
     };
-    // What is merely not supported concerns the machines that need it; the others go on.
+    // An unsupported component affects only the machines that need it; the other machines continue.
     let wrong: Vec<String> = problems(&baseline)
         .iter()
         .filter(|p| p.reason() == Reason::BaselineInvalid)

@@ -1,4 +1,4 @@
-//! From a decision to the status of a run: pure, but for the events.
+//! Renders a decision as the status of a run. Pure, except for the events.
 
 use super::super::Context;
 use super::observe::View;
@@ -11,13 +11,13 @@ use farrier_update::{Millis, NodeName, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 
-/// A status names at most so many machines: details are in NodeUpdates.
+/// Maximum number of machines that a status names; details are in the NodeUpdates.
 const MAX_NAMES: usize = 50;
 
-/// So many machines are named in one event.
+/// Maximum number of machines that one event names.
 const NAMES_IN_EVENT: usize = 10;
 
-/// The status that shows a decision.
+/// Returns the status that shows a decision.
 pub(super) fn render(
     run: &UpdateRun,
     decision: &Decision,
@@ -75,7 +75,7 @@ pub(super) fn render(
             })
             .collect(),
         callback: old.callback,
-        // Each runner writes its own.
+        // Each runner writes its own listeners.
         listeners: Vec::new(),
         started_at: old.started_at.or_else(|| started.then(|| now.clone())),
         finished_at: old.finished_at.or_else(|| ended.then_some(now)),
@@ -83,7 +83,7 @@ pub(super) fn render(
 }
 
 fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {
-    // Without `..`: a condition that is forgotten here would never be seen.
+    // The pattern has no `..`: a condition that was forgotten here would never appear in the status.
     let RunSummary {
         counts: _,
         starting: _,
@@ -123,7 +123,7 @@ fn counts(summary: &RunSummary) -> Counts {
     Counts { total, pending, in_progress, succeeded, failed, unreachable, cancelled }
 }
 
-/// A time for the API; the last one that it can write where this is later.
+/// Converts a time for the API. A time beyond its range becomes the last time that it can represent.
 fn time(at: Millis) -> Time {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     Time(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
@@ -133,7 +133,7 @@ fn names(nodes: &[NodeName]) -> Vec<String> {
     nodes.iter().map(|n| n.0.clone()).collect()
 }
 
-/// Events about what was done: the beginning, and each batch of starts.
+/// Emits events about the effects of a decision: the list of machines, and each batch of starts.
 pub(super) async fn announce_effects(context: &Context, run: &UpdateRun, effects: &[Effect]) {
     let about = run.object_ref(&());
     let mut started = Vec::new();
@@ -158,7 +158,7 @@ pub(super) async fn announce_effects(context: &Context, run: &UpdateRun, effects
     }
 }
 
-/// Events about how the run stands: that it waits, that it has ended.
+/// Emits events about the state of the run: that it waits, that it has ended.
 pub(super) async fn announce(context: &Context, run: &UpdateRun, decision: &Decision, was_finished: bool) {
     let about = run.object_ref(&());
     let summary = &decision.status;

@@ -1,4 +1,4 @@
-//! Policies that somebody else has changed.
+//! Policies that another client has changed.
 
 use super::*;
 use crate::exposure::fixtures::{run, selector};
@@ -37,7 +37,7 @@ fn changed(change: impl FnOnce(&mut NetworkPolicySpec)) -> NetworkPolicy {
     policy
 }
 
-/// Every change by which somebody may open more, or something else.
+/// Every change by which another client may open more, or something else.
 fn touched() -> [(&'static str, NetworkPolicy); 7] {
     let requirement =
         LabelSelectorRequirement { key: "x".to_owned(), operator: "Exists".to_owned(), values: None };
@@ -61,7 +61,7 @@ fn touched() -> [(&'static str, NetworkPolicy); 7] {
     ]
 }
 
-/// A foreign rule opens a path to or from the operator's pods.
+/// Otherwise a foreign rule could open a path to or from the operator's pods.
 #[test]
 fn a_foreign_change_is_named_and_completely_undone() {
     for (field, policy) in touched() {
@@ -73,12 +73,12 @@ fn a_foreign_change_is_named_and_completely_undone() {
     }
 }
 
-/// Otherwise the operator writes the policy and publishes an event with every reconciliation.
+/// Otherwise the operator would write the policy and publish an event with every reconciliation.
 #[test]
 fn a_policy_as_it_was_made_is_left_alone() {
     assert_eq!(differences(&made(), &wanted()), [""; 0]);
     assert_eq!(differences(&changed(|s| s.ingress = Some(Vec::new())), &wanted()), [""; 0]);
-    // An operator that was not told the labels of its pods selects all of its namespace.
+    // An operator that was not configured with the labels of its pods selects all pods of its namespace.
     let none = |labels| LabelSelector { match_labels: labels, match_expressions: None };
     let mut all = wanted();
     all.spec.as_mut().unwrap().pod_selector = Some(none(Some(BTreeMap::new())));

@@ -1,4 +1,4 @@
-//! A Service that somebody else has changed.
+//! A Service that another client has changed.
 
 use super::*;
 use crate::exposure::fixtures::{run, selector};

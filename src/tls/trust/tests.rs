@@ -1,4 +1,4 @@
-//! The decision without a handshake; tests/certificates.rs has it with real servers.
+//! Tests of the decision without a handshake; tests/certificates.rs tests it with real servers.
 
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -22,7 +22,7 @@ fn verify(
     trust.verify(presented, &[], algorithms, UnixTime::now())
 }
 
-/// Whoever comes in between at the second contact is taken for the device.
+/// Otherwise an attacker in the path at the second contact would be accepted as the device.
 #[test]
 fn the_first_certificate_is_accepted_only_while_nothing_is_known() {
     let (first, second) = (self_signed("anything"), self_signed("anything"));
@@ -36,7 +36,7 @@ fn the_first_certificate_is_accepted_only_while_nothing_is_known() {
     assert!(verify(&given, &second, &[]).is_err());
 }
 
-/// A certificate that the system's authorities would vouch for replaces the one that was pinned.
+/// Otherwise a certificate that one of the system's authorities issued could replace the pinned one.
 #[test]
 fn the_authorities_of_the_system_count_under_their_rule_only() {
     let issuer = authority("Some public authority");
@@ -53,7 +53,7 @@ fn the_authorities_of_the_system_count_under_their_rule_only() {
     assert_eq!(verify(Policy::Pinned), Err(CertificateProblem::NothingTrusted));
 }
 
-/// The dates of an authority in the middle are taken for those of the server.
+/// Otherwise the dates of an intermediate authority would be reported as those of the server.
 #[test]
 fn the_certificate_whose_time_is_over_is_named() {
     let root = authority("root");
@@ -75,7 +75,7 @@ fn the_certificate_whose_time_is_over_is_named() {
     );
 }
 
-/// A name that a server made up fills conditions and logs, or breaks their lines.
+/// Otherwise a name that a server invented could fill conditions and logs, or break their lines.
 #[test]
 fn what_a_server_says_is_shown_in_bounds() {
     let leaf = CertificateParams::new(vec!["x".repeat(60); 100]).unwrap();

@@ -60,7 +60,7 @@ fn depose(world: &mut World, name: &RunName, landed: usize) -> Check {
     let seen = world.observe(name);
     let decision = decide(&seen);
     law::decision(&seen, &decision)?;
-    // Paths that are opened or closed late are repaired by the next decision and by the sweep.
+    // A delayed opening or closing of paths is repaired by the next decision and by the sweep.
     let arrives_late = |effect: &&Effect| !matches!(effect, Effect::OpenWays | Effect::CloseWays);
     let effects = decision.effects.iter().filter(arrives_late).cloned().map(Write::Effect);
     let writes: Vec<Write> = effects.chain([Write::Status(Box::new(decision.clone()))]).collect();

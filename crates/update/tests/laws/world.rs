@@ -73,7 +73,7 @@ pub(crate) enum Luck {
     Bad,
     Away,
     Retry,
-    /// An object that the work needs does not exist yet.
+    /// An object that the work needs is missing.
     Missing,
 }
 
@@ -356,7 +356,7 @@ impl World {
         allowed
     }
 
-    /// Returns the names of the runs that still exist.
+    /// Returns the names of the runs that are not gone.
     pub(crate) fn alive(&self) -> Vec<RunName> {
         self.runs.iter().filter(|(_, run)| !run.gone).map(|(name, _)| name.clone()).collect()
     }

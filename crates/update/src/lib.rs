@@ -1,8 +1,9 @@
-//! The update logic of Farrier: what a machine needs, what came of it, what a run does next.
+//! The update logic of Farrier: what a machine needs, the result of the work, and the next
+//! step of a run.
 //!
-//! Everything here is pure: a function of its arguments and of nothing else. There is no
-//! Kubernetes, no clock, no randomness, no file and no socket; `clippy.toml` of this crate
-//! refuses them. Time is a parameter ([`Millis`]), chance is a seed.
+//! This crate is pure: each function depends on its arguments alone. It uses no Kubernetes
+//! API, clock, randomness, file or socket; the `clippy.toml` of this crate rejects them. Time
+//! is a parameter ([`Millis`]), and randomness comes from a seed that is passed in.
 //!
 //! ```text
 //! Baseline + facts + readings ──► plan::plan_node ──► NodePlan ──► steps for the engine
@@ -11,13 +12,20 @@
 //! run + baseline + nodes ──► run::decide ──► Decision { effects, waiting, status, wake }
 //! ```
 //!
-//! The laws of `run::decide`, each a property test in `tests/laws.rs`: it is total and
-//! deterministic; a world without faults reaches an end without effects; cut after any
-//! effect it goes on where it was, and no node is started twice; never more nodes are in
-//! flight than `maxConcurrent`; cancelling ends from any state; whatever is not at its end
-//! says what it waits for; a run at its end does nothing but disappear; no node is in
-//! flight for two runs; nothing ends or is fixed for good on a view that may be behind;
-//! missing objects are waited for until a deadline, which is kept in whatever order they come.
+//! The laws of `run::decide` are property tests in `tests/laws.rs`:
+//!
+//! - `decide` is total and deterministic.
+//! - A run without faults reaches an end, after which it has no effects.
+//! - After an interruption between any two effects, the run continues where it was, and no
+//!   node is started twice.
+//! - The number of nodes in flight never exceeds `maxConcurrent`.
+//! - Cancelling ends a run from any state.
+//! - Every run or node that has not ended reports what it waits for.
+//! - A run that has ended does nothing except expire.
+//! - No node is in flight for two runs.
+//! - No run ends and no list of nodes is recorded based on a view that may be stale.
+//! - A run waits for missing objects until a deadline, which it keeps whatever the order in
+//!   which objects arrive.
 
 pub mod model;
 pub mod outcome;

@@ -1,7 +1,7 @@
-//! The words of the update logic: nodes, runs, components, and how they are installed.
+//! The data model of the update logic: nodes, runs, components, and their installers.
 //!
-//! These are the operator's kinds without Kubernetes: no metadata, no references, nothing
-//! that is optional merely because a user may leave it out.
+//! These types mirror the operator's API kinds without Kubernetes: they have no metadata and no
+//! references, and no field is optional merely because a user may omit it.
 
 use farrier_protocol::{Detect, Installer};
 use serde::{Deserialize, Serialize};
@@ -66,13 +66,13 @@ impl From<&str> for RunName {
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// The point in time that is `span` later; the end of time where that is later still.
+    /// Returns the point in time that is `span` later, or the maximum if the sum overflows.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// The time from `earlier` to this; nothing where `earlier` is not earlier.
+    /// Returns the time from `earlier` to this point; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -89,10 +89,11 @@ impl fmt::Display for Millis {
     }
 }
 
-/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. The year is counted from
-/// March, so that the leap day is its last one (Howard Hinnant's `civil_from_days`).
+/// Returns year, month and day of a day since 1970-01-01, in the Gregorian calendar. Years are
+/// counted from March, so that the leap day is the last day of a year (Howard Hinnant's
+/// `civil_from_days`).
 fn date(days: u64) -> (u64, u64, u64) {
-    // From 0000-03-01, in eras of 400 years, which all have the same number of days.
+    // Days since 0000-03-01, divided into eras of 400 years, which all have the same number of days.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -107,33 +108,32 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Component {
-    /// Its name, unique in the baseline.
+    /// The name, unique in the baseline.
     pub name: String,
-    /// The version that nodes are brought to.
+    /// The version that nodes are updated to.
     pub version: String,
-    /// Which machines it is meant for.
+    /// The machines that the component is meant for.
     pub applies_to: AppliesTo,
-    /// How it is installed.
+    /// The kind of installer.
     pub installer: InstallerKind,
-    /// How the installed version is read. Packages have a default: their own name.
+    /// How the installed version is read. The default for packages is the component's name.
     pub detect: Option<Detect>,
-    /// The bytes.
+    /// The file to install.
     pub payload: PayloadRef,
-    /// What has to be there first.
+    /// The components that must be installed first.
     pub requires: Vec<Requirement>,
-    /// Whether it takes effect with a reboot only.
+    /// Whether the component takes effect only after a reboot.
     pub reboot: RebootNeed,
-    /// Whether its installer may be ended when it exceeds `timeout`.
+    /// Whether the installer may be terminated when it exceeds `timeout`.
     pub interruptible: bool,
-    /// Limit for the installer alone.
+    /// Time limit for the installer alone.
     pub timeout: Duration,
 }
 
 impl Component {
-    /// How the installed version of this component is read, with the defaults applied.
+    /// Returns how the installed version of this component is read, with the defaults applied.
     ///
-    /// `None` means that a result could not be proven: a script says nothing about what it
-    /// installed.
+    /// `None` means that a result could not be verified: a script does not report what it installed.
     pub fn detection(&self) -> Option<Detect> {
         match (&self.detect, self.installer) {
             (Some(detect), _) => Some(detect.clone()),
@@ -155,46 +155,46 @@ impl Component {
     }
 }
 
-/// Which machines a component is meant for. Empty means all.
+/// The machines that a component is meant for. An empty value means all machines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AppliesTo {
-    /// Types of ManagedNodes, such as `Linux`; empty: every type.
+    /// Types of ManagedNodes, such as `Linux`. An empty list means every type.
     pub types: Vec<String>,
-    /// Facts that must all be as said here, such as `os: debian`.
+    /// Facts that must all have the given values, such as `os: debian`.
     pub match_facts: BTreeMap<String, String>,
 }
 
-/// Where the bytes of a component come from.
+/// The source of a component's payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PayloadRef {
-    /// Address.
+    /// URL.
     pub url: String,
     /// `sha256:` and 64 lower-case hexadecimal digits.
     pub digest: String,
-    /// Length in bytes, where the baseline names it.
+    /// Length in bytes, if the baseline specifies it.
     pub size: Option<u64>,
 }
 
-/// Something that has to be there before a component is installed.
+/// Another component that must be installed before a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Requirement {
     /// Name of another component of the same baseline.
     pub component: String,
-    /// The least version that will do; without it any installed version does.
+    /// The minimum version; `None` accepts any installed version.
     pub at_least: Option<String>,
 }
 
-/// Whether a component takes effect with a reboot only.
+/// Whether a component takes effect only after a reboot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RebootNeed {
-    /// It never does.
+    /// Never.
     Never,
-    /// It does if its installer says so.
+    /// If the installer requests a reboot.
     IfRequested,
-    /// It always does.
+    /// Always.
     Always,
 }
 
@@ -217,7 +217,7 @@ pub enum InstallerKind {
     WindowsComponent,
     /// A Windows installer package.
     Msi,
-    /// A firmware image that a BMC takes over Redfish.
+    /// A firmware image that a BMC installs over Redfish.
     RedfishImage,
     /// An HP-UX software depot.
     SwinstallDepot,
@@ -228,7 +228,7 @@ pub enum InstallerKind {
 }
 
 impl InstallerKind {
-    /// Every kind there is.
+    /// All kinds.
     pub const ALL: [Self; 12] = [
         Self::Deb,
         Self::Rpm,
@@ -244,7 +244,7 @@ impl InstallerKind {
         Self::DeviceImage,
     ];
 
-    /// The engine's installer for this kind; `None` where this version has none.
+    /// Returns the engine's installer for this kind; `None` if this version has none.
     pub fn engine(self) -> Option<Installer> {
         match self {
             Self::Deb => Some(Installer::Deb),
@@ -262,7 +262,7 @@ impl InstallerKind {
         }
     }
 
-    /// The name as users write it in `installer`.
+    /// Returns the name as users write it in `installer`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Deb => "Deb",
@@ -287,25 +287,25 @@ impl fmt::Display for InstallerKind {
     }
 }
 
-/// What becomes of a node whose component lacks something it requires.
+/// What happens on a node where a requirement of a component is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailedDependency {
-    /// Nothing is installed on that node.
+    /// Nothing is installed on the node.
     OmitNode,
-    /// That component and those which require it are left out.
+    /// The component, and components that require it, are skipped.
     #[default]
     OmitComponent,
-    /// It is installed as if nothing were missing.
+    /// The component is installed as if nothing were missing.
     Force,
 }
 
-/// What may happen although a plain update would not do it.
+/// What a run allows beyond a plain update.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Force {
     /// An older version may replace a newer one.
     pub downgrade: bool,
-    /// A version that is there already is installed once more.
+    /// A version that is already installed is installed again.
     pub rewrite: bool,
 }
 
@@ -313,7 +313,7 @@ pub struct Force {
 mod tests {
     use super::*;
 
-    /// A time that wraps around would let a run be deleted the moment it is finished.
+    /// If time wrapped around, a run would be deleted as soon as it has ended.
     #[test]
     fn time_stops_at_its_end_instead_of_wrapping() {
         assert_eq!(Millis(u64::MAX).after(Duration::from_secs(1)), Millis(u64::MAX));
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(Millis(2000).since(Millis(500)), Duration::from_millis(1500));
     }
 
-    /// A deadline that is told wrong has users look at the wrong moment.
+    /// A deadline that is displayed wrongly makes users look at the wrong time.
     #[test]
     fn times_are_written_as_the_api_server_writes_them() {
         for (seconds, text) in [
@@ -338,7 +338,7 @@ mod tests {
         assert!(Millis(u64::MAX).to_string().ends_with('Z'));
     }
 
-    /// A kind whose name differs between the API and the messages sends users searching.
+    /// A kind whose name differs between the API and the messages confuses users.
     #[test]
     fn installer_names_are_the_ones_of_the_api() {
         for kind in InstallerKind::ALL {

@@ -1,9 +1,9 @@
-//! What came of a component, and of a node.
+//! Determines the results of components and nodes from the plan and the second reading.
 //!
-//! **The second reading decides, not the exit code**: installers say that they worked when
-//! they did not, and fail when all is well. The exit code explains a failure; it proves
-//! something only where the reading cannot, which is when the same version was to be
-//! installed once more.
+//! **The second reading decides, not the exit code**: some installers report success
+//! although they failed, and others report failure although they succeeded. The exit code
+//! explains a failure. It decides only where the reading cannot: when the same version was
+//! installed again.
 
 mod exit;
 mod installed;
@@ -21,31 +21,31 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// How a component ended on one node.
+/// The result of a component on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The version of the baseline, or a newer one, was there before.
+    /// The baseline's version, or a newer one, was installed before.
     UpToDate,
-    /// The version of the baseline is there now, and was not before.
+    /// The baseline's version is installed now, and was not installed before.
     Updated,
-    /// It is installed and takes effect with the next reboot.
+    /// The component is installed and takes effect after the next reboot.
     RebootPending,
-    /// It was tried, and the version of the baseline is not there.
+    /// The installation was attempted, and the baseline's version is not installed.
     Failed,
-    /// It is not meant for this machine.
+    /// The component is not meant for this machine.
     NotApplicable,
-    /// Something that it requires is missing.
+    /// A requirement of the component is missing.
     DependencyMissing,
-    /// It was not tried.
+    /// The installation was not attempted.
     Skipped,
-    /// It was not tried, because the run was cancelled.
+    /// The installation was not attempted, because the run was cancelled.
     Cancelled,
-    /// It is not known whether the version of the baseline is there.
+    /// It is not known whether the baseline's version is installed.
     Unverified,
 }
 
 impl Outcome {
-    /// Every outcome there is.
+    /// All outcomes.
     pub const ALL: [Self; 9] = [
         Self::UpToDate,
         Self::Updated,
@@ -58,7 +58,7 @@ impl Outcome {
         Self::Unverified,
     ];
 
-    /// The name, as it stands in the status of a NodeUpdate.
+    /// Returns the name, as it appears in the status of a NodeUpdate.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UpToDate => "UpToDate",
@@ -80,45 +80,45 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How a component ended on one node, in full.
+/// The complete result of a component on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentResult {
     /// Name of the component.
     pub name: String,
-    /// How it ended.
+    /// The result.
     pub outcome: Outcome,
-    /// The same as a reason, which tells failures apart.
+    /// The result as a reason, which distinguishes kinds of failure.
     pub reason: Reason,
-    /// The version that was found before; empty if it was not there.
+    /// The version that the first reading found; empty if the component was not installed.
     pub before: String,
-    /// The version that was found afterwards; empty if it is not there.
+    /// The version that the second reading found; empty if the component is not installed.
     pub after: String,
-    /// Exit code of the installer, if it ran and came to its end.
+    /// The installer's exit code, if the installer ran and exited.
     pub exit_code: Option<i32>,
     /// When the installer was started.
     pub started_at: Option<Millis>,
-    /// When it ended.
+    /// When the installer ended.
     pub finished_at: Option<Millis>,
-    /// What happened and what to do next; empty where the outcome says it all.
+    /// What happened, and the next step; empty if the outcome needs no explanation.
     pub message: String,
 }
 
-/// What the engine reported about one step.
+/// The engine's report about one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StepRecord {
     /// When the installer was started, by the machine's clock.
     pub started_at: Option<Millis>,
-    /// When it ended, by the machine's clock.
+    /// When the installer ended, by the machine's clock.
     pub finished_at: Option<Millis>,
-    /// How it ended; `None` if the engine has not said so.
+    /// How the installer ended; `None` if the engine has not reported it.
     pub exit: Option<StepExit>,
-    /// The last part of what it printed.
+    /// The end of the installer's output.
     pub output: String,
 }
 
-/// An outcome with its explanation; what `ComponentResult` is made of.
+/// An outcome with its explanation, from which a `ComponentResult` is built.
 #[derive(Debug)]
 struct Finding {
     outcome: Outcome,
@@ -132,10 +132,10 @@ impl Finding {
     }
 }
 
-/// Compares what was planned with what is there now.
+/// Compares the plan of a component with its current state.
 ///
-/// `step` is what the engine reported, if it reported anything; `after` is the second
-/// reading, if there was one.
+/// `step` is the engine's report, if there is one; `after` is the second reading, if there
+/// was one.
 pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Reading>) -> ComponentResult {
     let (before, counted) = (item.found(), after.map(|reading| item.count(reading)));
     let finding = match &item.action {
@@ -167,7 +167,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
     let shown_after = match (&item.action, &counted) {
         (_, Some(reading)) => shown(Some(reading)),
         (Action::Install { .. }, None) => String::new(),
-        // Nothing was done to it, so what was there is still there.
+        // The component was not touched, so the first reading still holds.
         (
             Action::UpToDate { .. }
             | Action::NotApplicable { .. }
@@ -177,7 +177,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
             None,
         ) => shown(before.as_ref()),
     };
-    // What stands beside it is told of the last reading.
+    // The remark describes the latest reading.
     let remark = after.or(item.before.as_ref()).and_then(|reading| item.remark(reading));
     let message = [Some(finding.message).filter(|message| !message.is_empty()), remark];
     ComponentResult {
@@ -193,7 +193,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
     }
 }
 
-/// A component that was there before: is it still?
+/// Checks whether a component that was up to date before the run still is.
 fn untouched(item: &PlanItem, at: &str, newer: bool, after: Option<&Reading>) -> Finding {
     let name = &item.component.name;
     let wanted = &item.component.version;
@@ -228,13 +228,13 @@ fn untouched(item: &PlanItem, at: &str, newer: bool, after: Option<&Reading>) ->
     }
 }
 
-/// Whether a version is at least the baseline's.
+/// Reports whether a version is at least the baseline's version.
 fn is_enough(item: &PlanItem, version: &str) -> bool {
     let scheme = Scheme::of(item.component.installer);
     compare_installed(scheme, version, &item.component.version) != Ordering::Less
 }
 
-/// A reading as a version for people; empty where there is nothing.
+/// Formats a reading as a version for users; empty if nothing is installed.
 fn shown(reading: Option<&Reading>) -> String {
     match reading {
         None | Some(Reading::Absent | Reading::Unreadable { .. } | Reading::Unknown) => String::new(),
@@ -245,7 +245,7 @@ fn shown(reading: Option<&Reading>) -> String {
     }
 }
 
-/// The exit code of an installer that came to its end.
+/// Returns the exit code of an installer that exited.
 const fn exit_code(exit: Option<&StepExit>) -> Option<i32> {
     match exit {
         Some(StepExit::Exited { code }) => Some(*code),

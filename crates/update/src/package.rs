@@ -1,17 +1,17 @@
-//! Which installed packages count for a component: those of its name and architecture, and of
-//! several versions one.
+//! Determines which installed packages count for a component: the packages with its name and
+//! architecture, and if there are several versions, one of them.
 //!
-//! A package is its name and its architecture: one of another architecture is another package.
-//! Packages such as kernels are installed in several versions side by side. Why it is decided like
-//! this is written in docs/adr/0018-packages.md.
+//! A package is identified by its name and its architecture: the same name with another
+//! architecture is another package. Packages such as kernels are installed in several versions
+//! side by side. docs/adr/0018-packages.md gives the reasons for these rules.
 
 use crate::model::{Component, InstallerKind};
 use crate::version::{Scheme, compare, compare_installed};
 use farrier_protocol::{Detect, Facts, Instance, PackageRef, Reading};
 use std::cmp::Ordering;
 
-/// The architectures that rpm treats as the machine's own, by what `uname -m` says. They are
-/// rpm's own tables (`rpmrc`), without architectures on which no supported system runs.
+/// The architectures that rpm treats as the machine's own, by the output of `uname -m`. They come
+/// from rpm's own tables (`rpmrc`), without architectures on which no supported system runs.
 const RPM_FAMILIES: [(&[&str], &[&str]); 7] = [
     (&["x86_64"], &["x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4", "amd64", "ia32e"]),
     (&["i386", "i486", "i586", "i686"], &["i386", "i486", "i586", "i686", "athlon"]),
@@ -22,7 +22,8 @@ const RPM_FAMILIES: [(&[&str], &[&str]); 7] = [
     (&["riscv64"], &["riscv64"]),
 ];
 
-/// dpkg's word for what `uname -m` says, for engines that do not report dpkg's own.
+/// dpkg's architecture names by the output of `uname -m`, for engines that do not report dpkg's
+/// architecture.
 const DPKG_NAMES: [(&str, &str); 11] = [
     ("x86_64", "amd64"),
     ("i386", "i386"),
@@ -37,10 +38,12 @@ const DPKG_NAMES: [(&str, &str); 11] = [
     ("riscv64", "riscv64"),
 ];
 
-/// The package whose version is read for `component`; `None` where something else is read.
+/// Returns the package whose version is read for `component`; `None` if something other than a
+/// package is read.
 ///
-/// Without an architecture of its own it is a package for the machine's architecture or for all of
-/// them. Where the machine's is not known, every architecture will do.
+/// If `detect` names no architecture, packages for the machine's own architecture and
+/// architecture-independent packages count. If the machine's architecture is not known, every
+/// architecture counts.
 pub(crate) fn package_of(component: &Component, facts: &Facts) -> Option<PackageRef> {
     let Some(Detect::Package(text)) = component.detection() else { return None };
     let (name, arches) = match text.split_once(':') {
@@ -50,12 +53,12 @@ pub(crate) fn package_of(component: &Component, facts: &Facts) -> Option<Package
     Some(PackageRef { name: name.to_owned(), arches })
 }
 
-/// The architectures of packages for this machine.
+/// Returns the architectures of packages for this machine.
 fn own_arches(installer: InstallerKind, facts: &Facts) -> Vec<String> {
     let known = match manager(installer) {
         Some("deb") => dpkg_arches(facts),
         Some(_) => rpm_arches(facts),
-        // It may be in either database.
+        // The package may be in either database.
         None => dpkg_arches(facts).zip(rpm_arches(facts)).map(|(deb, rpm)| [deb, rpm].concat()),
     };
     known.unwrap_or_default()
@@ -72,7 +75,8 @@ fn rpm_arches(facts: &Facts) -> Option<Vec<String>> {
     Some(family.iter().chain(&["noarch"]).map(|&arch| arch.to_owned()).collect())
 }
 
-/// The database that a component of this kind is in; `None` where it may be in any.
+/// Returns the package database of components of this kind; `None` if the package may be in any
+/// database.
 fn manager(installer: InstallerKind) -> Option<&'static str> {
     match installer {
         InstallerKind::Deb => Some("deb"),
@@ -90,7 +94,7 @@ fn manager(installer: InstallerKind) -> Option<&'static str> {
     }
 }
 
-/// What is looked for among the packages of one name.
+/// The search criteria among the packages of one name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     package: Option<&'a PackageRef>,
@@ -100,7 +104,7 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    /// What is looked for where `component` is this package.
+    /// Returns the criteria for `component`, with `package` as its package.
     pub(crate) fn of(component: &'a Component, package: Option<&'a PackageRef>) -> Self {
         Self {
             package,
@@ -110,11 +114,11 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// The reading without what is another package. Its version is the one that counts: the wanted
-    /// one where it is there, else the highest. One that is not usable counts only where no other
-    /// is there.
+    /// Returns the reading without other packages. Its version is the one that counts: the wanted
+    /// version if it is installed, otherwise the highest. A version that is not usable counts only
+    /// if no usable version is installed.
     ///
-    /// A reading without instances is returned as it is.
+    /// A reading without instances is returned unchanged.
     pub(crate) fn count(self, reading: &Reading) -> Reading {
         if reading.instances().is_empty() {
             return reading.clone();
@@ -135,9 +139,9 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// What people have to know about a reading besides the version that counts: which versions
-    /// stand side by side, and which packages of the same name are other ones. `None` where there
-    /// is nothing of the kind.
+    /// Returns what users should know about a reading besides the version that counts: the
+    /// versions that are installed side by side, and other packages of the same name. `None` if
+    /// there is nothing to report.
     pub(crate) fn remark(self, reading: &Reading) -> Option<String> {
         let own = self.own(reading);
         let others = reading.instances().iter().filter(|instance| !own.contains(instance));
@@ -154,7 +158,7 @@ impl<'a> Wanted<'a> {
         if remarks.is_empty() { None } else { Some(remarks.join("; ")) }
     }
 
-    /// What is this package, the lowest version first.
+    /// Returns the instances of this package, lowest version first.
     fn own(self, reading: &Reading) -> Vec<&Instance> {
         let is_own = |instance: &&Instance| {
             self.is_manager(instance) && self.package.is_none_or(|package| package.is_for(&instance.arch))

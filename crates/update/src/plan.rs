@@ -1,7 +1,7 @@
-//! What one node needs to be brought to a baseline, and in which order.
+//! Plans what one node needs to reach a baseline, and in which order.
 //!
-//! Works from the first reading of the machine. It changes nothing and proves nothing;
-//! `outcome` compares the plan with the second reading.
+//! The plan is based on the first reading of the machine. This module changes nothing and verifies
+//! nothing; `outcome` compares the plan with the second reading.
 
 mod applies;
 mod order;
@@ -25,24 +25,24 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// Everything that a plan depends on.
+/// The input of a plan.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanInput<'a> {
     /// The components of the baseline, in its order.
     pub components: &'a [Component],
     /// Type of the ManagedNode, such as `Linux`.
     pub node_type: &'a str,
-    /// What the machine is.
+    /// The facts about the machine.
     pub facts: &'a Facts,
-    /// What was found installed, by component name.
+    /// The installed versions that were found, by component name.
     pub readings: &'a BTreeMap<String, Reading>,
-    /// What may happen although a plain update would not do it.
+    /// What the run allows beyond a plain update.
     pub force: Force,
-    /// What becomes of a component that lacks something.
+    /// What happens to a component with a missing requirement.
     pub on_failed_dependency: FailedDependency,
 }
 
-/// What one node needs, in the order in which it is done.
+/// What one node needs, in the order of execution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePlan {
     /// One entry for each component of the baseline.
@@ -53,37 +53,37 @@ pub struct NodePlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanItem {
-    /// The component, as the baseline has it.
+    /// The component, as in the baseline.
     pub component: Component,
-    /// What is done.
+    /// The action for the component.
     pub action: Action,
-    /// The package that the component is on this machine; `None` if it is none.
+    /// The package of the component on this machine; `None` if the component is not a package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<PackageRef>,
-    /// What was found before, with the packages of the same name that are other ones; `None` where
-    /// nothing was looked for.
+    /// The first reading, including other packages of the same name; `None` if the component was
+    /// not read.
     pub before: Option<Reading>,
-    /// Components of this plan that are installed before, and without which this one is
-    /// left out.
+    /// Components of this plan that are installed earlier, and without which this component is
+    /// skipped.
     pub after: Vec<String>,
     /// What the run forces.
     pub force: Force,
 }
 
 impl PlanItem {
-    /// What was found before, without the packages of the same name that are other ones. Of several
-    /// versions the one that counts is the reading's.
+    /// Returns the first reading without other packages of the same name. If there are several
+    /// versions, the result has the version that counts.
     pub fn found(&self) -> Option<Reading> {
         self.before.as_ref().map(|before| self.count(before))
     }
 
-    /// The same for any reading of this component.
+    /// Returns any reading of this component in the same way.
     pub(crate) fn count(&self, reading: &Reading) -> Reading {
         self.wanted().count(reading)
     }
 
-    /// What people have to know about a reading besides the version that counts: which versions
-    /// stand side by side, and which packages of the same name are other ones.
+    /// Returns what users should know about a reading besides the version that counts: the versions
+    /// that are installed side by side, and other packages of the same name.
     pub fn remark(&self, reading: &Reading) -> Option<String> {
         self.wanted().remark(reading)
     }
@@ -93,50 +93,50 @@ impl PlanItem {
     }
 }
 
-/// What is done about a component.
+/// The action for a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Action {
-    /// It is installed.
+    /// Install the component.
     Install {
-        /// The version that is there now; `None` if there is none.
+        /// The version that is installed now; `None` if there is none.
         from: Option<String>,
-        /// The version that will be there.
+        /// The version that will be installed.
         to: String,
     },
-    /// Nothing: it is there.
+    /// Do nothing: the component is installed.
     UpToDate {
-        /// The version that is there.
+        /// The installed version.
         at: String,
-        /// Whether that is a newer one than the baseline's.
+        /// Whether the installed version is newer than the baseline's.
         newer: bool,
     },
-    /// Nothing: it is not meant for this machine.
+    /// Do nothing: the component is not meant for this machine.
     NotApplicable {
-        /// What does not match.
+        /// The property of the machine that does not match.
         why: String,
     },
-    /// Nothing: something that it requires is missing.
+    /// Do nothing: a requirement is missing.
     DependencyMissing {
-        /// What is missing, each in words.
+        /// A description of each missing requirement.
         missing: Vec<String>,
     },
-    /// Nothing: this version cannot do it.
+    /// Do nothing: this version of Farrier does not support the component.
     NotSupported {
-        /// What it cannot do.
+        /// What is not supported.
         what: String,
     },
-    /// Nothing: something stands in the way.
+    /// Do nothing: something prevents the installation.
     Blocked {
-        /// What, and what to do about it.
+        /// The cause and the remedy.
         why: String,
-        /// Which kind of obstacle.
+        /// The cause as a reason.
         reason: Reason,
     },
 }
 
 impl Action {
-    /// The version that will be there when this is done, as far as that is known.
+    /// Returns the version that will be installed after this action, if it is known.
     pub fn version(&self) -> Option<&str> {
         match self {
             Self::Install { from: _, to } => Some(to),
@@ -148,18 +148,18 @@ impl Action {
         }
     }
 
-    /// Whether something is installed.
+    /// Reports whether the component is installed by this action.
     pub const fn is_install(&self) -> bool {
         matches!(self, Self::Install { .. })
     }
 }
 
-/// Works out what a node needs.
+/// Plans what a node needs.
 ///
 /// # Guarantees
 ///
-/// The plan has one item for each component, and depends on `input` alone. What a component
-/// requires stands before it; otherwise the baseline's order is kept.
+/// The plan has one item for each component, and depends on `input` alone. A component comes after
+/// the components that it requires; otherwise the baseline's order is kept.
 pub fn plan_node(input: &PlanInput) -> NodePlan {
     let order = Order::of(input.components);
     let mut planned: BTreeMap<&str, PlanItem> = BTreeMap::new();
@@ -180,7 +180,7 @@ pub fn plan_node(input: &PlanInput) -> NodePlan {
     NodePlan { items }
 }
 
-/// One component, given the plan of everything that comes before it.
+/// Plans one component, given the plan of all components that come before it.
 fn plan_component(
     input: &PlanInput,
     component: &Component,
@@ -205,7 +205,7 @@ fn plan_component(
     PlanItem { after, ..item(input, component, action) }
 }
 
-/// What the reading alone asks for.
+/// Returns the action that follows from the reading alone.
 fn compare_reading(input: &PlanInput, component: &Component) -> Action {
     let name = &component.name;
     let wanted = component.version.trim();
@@ -241,11 +241,12 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
     }
 }
 
-/// Why nothing is known of a version that an engine of a later version has read.
+/// The cause shown when an engine of a later version sends a reading that this version does not
+/// know.
 pub(crate) const LATER_READING: &str =
     "the engine is of a later version, and this operator does not know what it means";
 
-/// Why a component whose version is not known is left alone.
+/// Blocks a component whose installed version is not known.
 fn unreadable(name: &str, detail: &str) -> Action {
     Action::Blocked {
         why: format!("the installed version of {name} could not be read: {detail}; check its detect"),
@@ -253,7 +254,7 @@ fn unreadable(name: &str, detail: &str) -> Action {
     }
 }
 
-/// Why a second component of the same name is left alone: readings are kept by name.
+/// Blocks a second component of the same name, because readings are stored by name.
 fn twice(component: &Component) -> Action {
     Action::Blocked {
         why: format!(
@@ -264,7 +265,7 @@ fn twice(component: &Component) -> Action {
     }
 }
 
-/// An item without predecessors.
+/// Creates an item without predecessors.
 fn item(input: &PlanInput, component: &Component, action: Action) -> PlanItem {
     PlanItem {
         component: component.clone(),
@@ -276,7 +277,7 @@ fn item(input: &PlanInput, component: &Component, action: Action) -> PlanItem {
     }
 }
 
-/// Blocks every installation if anything is missing on the node.
+/// Blocks every installation if any component of the node has a missing requirement.
 fn omit_node(items: &mut [PlanItem]) {
     let lacking: Vec<String> = items
         .iter()
@@ -296,7 +297,7 @@ fn omit_node(items: &mut [PlanItem]) {
     }
 }
 
-/// A version that is not empty.
+/// Returns the trimmed version, or `None` if it is empty.
 fn some_version(version: &str) -> Option<String> {
     Some(version.trim()).filter(|version| !version.is_empty()).map(str::to_owned)
 }

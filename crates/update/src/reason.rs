@@ -1,43 +1,44 @@
-//! Why something is as it is: the closed set of reasons in conditions, events and metrics.
+//! The closed set of reasons in conditions, events and metrics.
 //!
-//! The comment of each reason is user documentation: what it means, then what to do next.
-//! Behind its name stands its class, which says whether another attempt is worth it. No
-//! text is parsed anywhere to find a reason.
+//! The comment of each reason is user documentation: first the meaning, then the next step for the user. Each
+//! reason has a class, which determines whether another attempt is made. No code parses text to find a
+//! reason.
 
 use farrier_protocol::{FailureCode, Refusal};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What kind of reason it is.
+/// The class of a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     /// Not a failure.
     News,
-    /// A failure that may well be over a little later.
+    /// A failure that may be gone a little later.
     Passing,
-    /// A failure that stays until somebody does something. A wrong password belongs here,
-    /// because repeated failures lock accounts; so does a wrong host key.
+    /// A failure that lasts until a user acts. A wrong password is in this class, because repeated failures
+    /// lock accounts; so is a wrong host key.
     Lasting,
-    /// The machine was not reached, which may well be over a little later.
+    /// The machine was not reached, but may be reachable a little later.
     Away,
-    /// The machine was not reached, and will not be until somebody does something.
+    /// The machine was not reached, and will not be until a user acts.
     Nowhere,
 }
 
-/// Declares the reasons once: the enum, the list, the names, the classes and the texts.
+/// Declares the reasons in one place: the enum, the list, the names, the classes and the texts.
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident: $class:ident,)+) => {
-        /// A reason, as it stands in conditions, events and metrics.
+        /// A reason, as it appears in conditions, events and metrics.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Reason {
             $($(#[doc = $doc])+ $name,)+
         }
 
         impl Reason {
-            /// Every reason there is.
+            /// All reasons.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// The name: CamelCase, stable, fit for a condition and for a metric's label.
+            /// Returns the name, which is in CamelCase and stable, so that it fits a condition and a metric's
+            /// label.
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
@@ -50,7 +51,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// What it means and what to do next, for users.
+            /// Returns the meaning and the next step, for users.
             pub const fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!($($doc),+).trim_ascii(),)+
@@ -61,263 +62,286 @@ macro_rules! reasons {
 }
 
 reasons! {
-    // How work stands.
+    // Progress of work.
 
-    /// Everything that was asked for is done and proven. Nothing is left to do.
+    /// The requested work is done and verified. No action is needed.
     Succeeded: News,
-    /// The node had every version of the baseline before. Nothing was changed on it.
+    /// The node already had every version of the baseline. Nothing was changed on it.
     AlreadyCurrent: News,
-    /// It is known what will be done, and nothing is changed yet. Set the run's `desiredState` to `Run`.
+    /// The plan is complete, and nothing was changed yet. Set the run's `desiredState` to `Run`.
     Planned: News,
-    /// Work goes on; the message names the step. Wait.
+    /// Work is in progress; the message names the step. Wait.
     InProgress: News,
-    /// Work was begun on the machines that the message names. Wait.
+    /// Work was started on the machines that the message names. Wait.
     Started: News,
-    /// There was nothing to be installed. Look into `status.components` if you expected otherwise.
+    /// No component had to be installed. See `status.components` if you expected otherwise.
     NothingToDo: News,
-    /// Components were installed; whether it worked is decided by the second reading.
+    /// Components were installed; the second reading decides whether the installation succeeded.
     Applied: News,
-    /// The second reading shows the versions that the baseline asks for.
+    /// The second reading shows the versions that the baseline requires.
     Verified: News,
     /// Components were installed, and the second reading shows their versions; the message names them.
     Updated: News,
     /// The state is not known yet. Wait for the next status.
     Unknown: News,
 
-    // Reaching a machine.
+    // Connecting to a machine.
 
-    /// A host name could not be resolved from the operator. Check `spec.addresses` and the cluster's DNS.
+    /// The operator could not resolve a host name. Check `spec.addresses` and the cluster's DNS.
     NameNotResolved: Away,
-    /// The machine refused the connection. Check that its SSH server runs, on the port of `spec.ssh.port`.
+    /// The machine refused the connection. Check that its SSH server is running and listens on the port in
+    /// `spec.ssh.port`.
     ConnectionRefused: Away,
-    /// The machine, or the SSH server on it, did not answer. Check that it is on and well, and that firewalls
-    /// let the operator reach the SSH port.
+    /// The machine, or its SSH server, did not answer. Check that the machine is on and healthy, and that
+    /// firewalls let the operator reach the SSH port.
     ConnectionTimedOut: Away,
-    /// There is no route to any of its addresses. Check the addresses, and the routes of the operator's host.
+    /// There is no route to any address of the machine. Check the addresses, and the routes of the operator's
+    /// host.
     NoRoute: Away,
-    /// No address is left to try. Check `spec.addresses` against `spec.addressFamilies`.
+    /// No usable address is left. Check `spec.addresses` against `spec.addressFamilies`.
     NoUsableAddress: Nowhere,
-    /// What answers on the port does not speak SSH; the message repeats its words. Check `spec.ssh.port`. If the
-    /// words are those of an SSH server that admits nobody at the moment, see `ConnectionClosed`.
+    /// The server on the port does not speak SSH; the message quotes its answer. Check `spec.ssh.port`. If
+    /// the answer comes from an SSH server that temporarily accepts no connections, see `ConnectionClosed`.
     NotAnSshServer: Away,
-    /// The machine accepted the connection and closed it before the SSH handshake was done. Check `MaxStartups`,
-    /// `PerSourceMaxStartups` and `PerSourcePenalties` in its `sshd_config`, `hosts.deny`, and firewalls.
+    /// The machine accepted the connection and closed it before the SSH handshake was complete. Check
+    /// `MaxStartups`, `PerSourceMaxStartups` and `PerSourcePenalties` in its `sshd_config`, `hosts.deny`, and
+    /// firewalls.
     ConnectionClosed: Away,
-    /// Operator and machine have no cipher, key exchange or host key type in common. Update its SSH server.
+    /// Operator and machine have no cipher, key exchange or host key type in common. Update the machine's SSH
+    /// server.
     SshNegotiationFailed: Lasting,
-    /// An established connection broke. Farrier connects again by itself.
+    /// An established connection was lost. Farrier reconnects automatically.
     ConnectionLost: Away,
     /// The machine answered.
     Reachable: News,
 
-    // Whether it is the right machine.
+    // Verifying the machine's identity.
 
-    /// The machine shows another host key than the known one: it was reinstalled, or it is another machine.
-    /// Check it, then set the new key in `spec.ssh.hostKeys`.
+    /// The machine's host key differs from the known key: the machine was reinstalled, or it is another
+    /// machine. Verify the machine, then set the new key in `spec.ssh.hostKeys`.
     HostKeyChanged: Lasting,
-    /// The host key is not known and `hostKeyPolicy` is `Pinned`. Put the key into `spec.ssh.hostKeys`.
+    /// The host key is not known and `hostKeyPolicy` is `Pinned`. Add the key to `spec.ssh.hostKeys`.
     HostKeyUnknown: Lasting,
-    /// The host key is the expected one.
+    /// The host key is the expected key.
     HostKeyVerified: News,
-    /// The host key was seen for the first time and is recorded in the status; from now on it must stay.
+    /// The host key was seen for the first time and is recorded in the status. From now on, the machine must
+    /// present this key.
     HostKeyRecorded: News,
 
-    // Logging in.
+    // Signing in.
 
-    /// The machine does not accept the password. Correct it in the Secret. It is not tried again by itself,
-    /// because repeated failures lock accounts.
+    /// The machine rejected the password. Correct the password in the Secret. Farrier does not retry, because
+    /// repeated failures lock accounts.
     PasswordRejected: Lasting,
-    /// The machine does not accept the key. Add its public half to `authorized_keys` of the account.
+    /// The machine rejected the key. Add the public key to `authorized_keys` of the account.
     KeyRejected: Lasting,
     /// The private key in the Secret cannot be read. Store it in OpenSSH or PEM format.
     KeyUnreadable: Lasting,
-    /// The passphrase in the Secret does not open the private key. Correct `passphrase`.
+    /// The passphrase in the Secret does not decrypt the private key. Correct `passphrase`.
     KeyPassphraseWrong: Lasting,
     /// The account is locked or expired. Unlock it on the machine.
     AccountLocked: Lasting,
-    /// The machine refused the login for another reason; the message repeats its words.
+    /// The machine refused the login for another reason; the message quotes the machine's answer.
     AuthenticationFailed: Lasting,
     /// The Secret of `credentialsRef` or of a payload does not exist. Create it in the same namespace. A run
-    /// waits for it as long as `arrivalTimeout` says.
+    /// waits for the Secret for the duration of `arrivalTimeout`.
     SecretNotFound: Lasting,
-    /// The Secret lacks a key; the message says which. Add it. A run waits for it as long as `arrivalTimeout`
-    /// says.
+    /// The Secret lacks a key; the message names the key. Add the key. A run waits for it for the duration of
+    /// `arrivalTimeout`.
     SecretIncomplete: Lasting,
-    /// The login worked.
+    /// The login succeeded.
     Authenticated: News,
 
     // Working on a machine.
 
-    /// The login worked, and the SSH server opens no session for the account. Set `MaxSessions` in its
+    /// The login succeeded, but the SSH server opens no session for the account. Set `MaxSessions` in its
     /// `sshd_config` to 1 or more, also in `Match` blocks.
     SshSessionRefused: Lasting,
-    /// The login worked, and the SSH server refuses to run commands for the account. Have it allow them.
+    /// The login succeeded, but the SSH server refuses to run commands for the account. Allow commands for
+    /// the account.
     SshCommandRefused: Lasting,
-    /// The SSH server runs another command in place of the one it was asked for. Exempt the account from
+    /// The SSH server runs another command instead of the requested command. Exempt the account from
     /// `ForceCommand` in `sshd_config`, or remove `command=` from its line in `authorized_keys`.
     SshCommandReplaced: Lasting,
-    /// The account may transfer files by SFTP and run nothing. Exempt it from `ForceCommand internal-sftp` in
-    /// `sshd_config` (often in a `Match` block), and give it a shell, or use another account.
+    /// The account may transfer files by SFTP but not run commands. Exempt it from `ForceCommand
+    /// internal-sftp` in `sshd_config` (often in a `Match` block), and give it a shell, or use another
+    /// account.
     SftpOnly: Lasting,
-    /// sudo or su did not work without a terminal, and the SSH server gives none. Set `PermitTTY yes` in its
-    /// `sshd_config`, remove `no-pty` or `restrict` from `authorized_keys`, or `requiretty` from sudoers.
+    /// sudo or su failed without a terminal, and the SSH server provides no terminal. Set `PermitTTY yes` in
+    /// its `sshd_config`, remove `no-pty` or `restrict` from `authorized_keys`, or remove `requiretty` from
+    /// sudoers.
     SshTerminalRefused: Lasting,
-    /// A command was started on the machine and did not end in time. Check the machine's load, the account's login
-    /// scripts, and `ForceCommand` in `sshd_config`.
+    /// A command on the machine did not end in time. Check the machine's load, the account's login scripts,
+    /// and `ForceCommand` in `sshd_config`.
     CommandTimedOut: Passing,
-    /// The account's shell does not run commands: it is `nologin`, or restricted, or `ForceCommand` in
-    /// `sshd_config` runs another one that fails. Give the account a shell, or exempt it from `ForceCommand`.
+    /// The account's shell does not run commands: the shell is `nologin` or restricted, or `ForceCommand` in
+    /// `sshd_config` runs another command that fails. Give the account a shell, or exempt it from
+    /// `ForceCommand`.
     ShellUnusable: Lasting,
-    /// The account is not root, and `privilege` is `None`. Set it to `Sudo` or `Su`, or sign in as root.
+    /// The account is not root, and `privilege` is `None`. Set `privilege` to `Sudo` or `Su`, or sign in as
+    /// root.
     NotRoot: Lasting,
-    /// `privilege` is `Sudo` and the machine has no sudo. Install it, or use `None` as root or `Su`.
+    /// `privilege` is `Sudo`, but the machine has no sudo. Install sudo, or use `Su`, or `None` with root.
     SudoMissing: Lasting,
     /// sudo does not let the account become root. Add a rule to the machine's sudoers.
     SudoDenied: Lasting,
-    /// sudo does not accept the password in the Secret. Correct it.
+    /// sudo rejected the password in the Secret. Correct the password.
     SudoPasswordRejected: Lasting,
-    /// sudo asks for another account's password (`targetpw`, `rootpw`). Switch that off, or use `Su`.
+    /// sudo asks for another account's password (`targetpw`, `rootpw`). Disable that setting, or use `Su`.
     SudoAsksAnotherPassword: Lasting,
-    /// su does not accept the password in the Secret. Correct it.
+    /// su rejected the password in the Secret. Correct the password.
     SuPasswordRejected: Lasting,
-    /// su does not work for the account; the message repeats its words.
+    /// su failed for the account; the message quotes its output.
     SuFailed: Lasting,
-    /// There is not enough room on the machine; the message says where and how much. It is waited for a while:
-    /// make room.
+    /// The machine has too little free space; the message says where and how much is missing. Farrier waits
+    /// for a while: free some space.
     DiskFull: Passing,
-    /// No directory was found that can be written. Check that `/var` and `/tmp` are not mounted read-only.
+    /// No writable directory was found. Check that `/var` and `/tmp` are not mounted read-only.
     NoWritableDirectory: Lasting,
-    /// No directory was found from which programs may run (`noexec`). Offer one on the machine.
+    /// No directory was found from which programs may run (`noexec`). Provide such a directory on the
+    /// machine.
     NoExecutableDirectory: Lasting,
-    /// There is no engine for the machine's architecture. The message names it.
+    /// No engine exists for the machine's architecture. The message names the architecture.
     ArchitectureNotSupported: Lasting,
-    /// The engine runs on the machine.
+    /// The engine is running on the machine.
     EngineDeployed: News,
-    /// The engine could not do its work; the message says why.
+    /// The engine could not do its work; the message gives the cause.
     EngineFailed: Passing,
-    /// The engine is gone without having taken its leave. Farrier looks for its journal and goes on.
+    /// The engine is gone without having reported its end. Farrier looks for its journal and continues from
+    /// there.
     EngineLost: Passing,
-    /// The engine answers, and has not done its work within the longest time that it may take. Look at what
-    /// runs on the machine, and at who controls it.
+    /// The engine answers, but has not completed its work within the time limit. Check which processes run on
+    /// the machine, and who else has root access.
     EngineStalled: Passing,
-    /// The engine on the machine is of a version that this operator cannot talk to. It finishes the component
-    /// that it is at and removes itself; the message says until when. Wait, or end the older run.
+    /// The version of the engine on the machine is incompatible with this operator. The engine finishes the
+    /// component that it is installing and then removes itself; the message says when at the latest. Wait, or
+    /// end the older run.
     EngineIncompatible: Passing,
-    /// Another run works on the machine. It is waited for, and tried again after that; the message names it.
+    /// Another run is working on the machine; the message names it. Farrier waits for that run to end, and
+    /// then tries again.
     MachineBusy: Passing,
 
     // Payloads.
 
-    /// There is nothing at the payload's URL. Correct the URL, which takes a new baseline.
+    /// Nothing exists at the payload's URL. Correct the URL, which requires a new baseline.
     PayloadNotFound: Lasting,
-    /// The payload's server cannot be reached or is in trouble. Check it; Farrier tries again.
+    /// The payload's server cannot be reached or reports an error. Check the server; Farrier tries again.
     PayloadUnavailable: Passing,
-    /// There is no TLS connection to the payload's server that can be trusted. The message says what is wrong
-    /// with the certificate or the server, and what to change.
+    /// No trusted TLS connection to the payload's server is possible. The message says what is wrong with the
+    /// certificate or the server, and what to change.
     PayloadUntrusted: Lasting,
-    /// The payload's bytes do not have the digest of the baseline. Find out who changed them.
+    /// The digest of the payload differs from the digest in the baseline. Find out who changed the payload.
     PayloadDigestMismatch: Lasting,
-    /// The payload ended early. Farrier tries again.
+    /// The transfer of the payload ended early. Farrier tries again.
     PayloadTruncated: Passing,
-    /// The payload does not have the size of the baseline. Correct `size` or the file.
+    /// The size of the payload differs from the size in the baseline. Correct `size` or the file.
     PayloadSizeMismatch: Lasting,
-    /// The payload's server, or the operator's rules, refuse to hand it out. Check access and path.
+    /// The payload's server, or a rule of the operator, denies access to the payload. Check access and path.
     PayloadRefused: Lasting,
     /// All payloads are on the machine and have the right digest.
     PayloadVerified: News,
 
     // Installing.
 
-    /// Somebody else uses the machine's package manager; the message names the process. It is waited for, and
-    /// tried again after that.
+    /// Another process is using the machine's package manager; the message names the process. Farrier waits
+    /// for it to end, and then tries again.
     PackageManagerBusy: Passing,
-    /// The machine lacks the program that installs such components. Limit the component by `appliesTo`.
+    /// The machine lacks the program that installs components of this kind. Restrict the component with
+    /// `appliesTo`.
     InstallerMissing: Lasting,
-    /// An installer failed; the message has its last words. See the log on the machine.
+    /// An installer failed; the message contains the end of its output. See the log on the machine.
     InstallerFailed: Passing,
-    /// An installer exceeded `timeout` and was ended. Raise the component's `timeout`.
+    /// An installer exceeded `timeout` and was terminated. Raise the component's `timeout`.
     InstallerTimedOut: Passing,
-    /// An installer exceeds `timeout` and is left to finish, because it may not be interrupted. Wait.
+    /// An installer exceeded `timeout` but is left to finish, because it must not be interrupted. Wait.
     InstallerOverdue: News,
-    /// The machine or the engine died while an installer ran. Check the component, then start a new run.
+    /// The machine or the engine died while an installer was running. Check the component, then start a new
+    /// run.
     InstallerInterrupted: Lasting,
-    /// Something that a component requires is not there. Add it to the baseline, or see `onFailedDependency`.
+    /// A requirement of a component is missing. Add it to the baseline, or see `onFailedDependency`.
     DependencyMissing: Lasting,
-    /// A component that another one requires was not installed, so that other one was left out.
+    /// A component was skipped, because a component that it requires was not installed.
     DependencyFailed: Lasting,
-    /// The payload is another package than the component's `detect` names, or one for another architecture.
-    /// Correct the payload, or `detect.package` and `detect.architecture`; both take a new baseline.
+    /// The payload is a different package from the one that the component's `detect` names, or is for another
+    /// architecture. Correct the payload, or `detect.package` and `detect.architecture`; both require a new
+    /// baseline.
     PackageMismatch: Lasting,
-    /// A package of the same name is installed for another architecture, and installing this one would replace
-    /// it or leave both unusable. Remove the other one from the machine, or bring both to the same version.
+    /// A package of the same name is installed for another architecture, and installing this package would
+    /// replace it or leave both unusable. Remove the other package from the machine, or bring both to the
+    /// same version.
     ArchitectureConflict: Lasting,
-    /// Installing it would remove a package that the running system was booted from. Boot the machine from
+    /// The installation would remove a package that the running system was booted from. Boot the machine from
     /// another kernel, then start a new run.
     BootedPackageKept: Lasting,
-    /// The installer says that it worked, and the machine still has another version. See its log.
+    /// The installer reported success, but the machine still has another version. See the installer's log.
     VersionNotReached: Lasting,
-    /// A result could not be proven, because a version could not be read. Check the component's `detect`.
+    /// A result could not be verified, because a version could not be read. Check the component's `detect`.
     NotVerified: Lasting,
-    /// A component is installed and takes effect with the next reboot. Reboot the machine.
+    /// A component is installed and takes effect after the next reboot. Reboot the machine.
     RebootPending: News,
 
-    // Leaving.
+    // Cleaning up.
 
-    /// A second look at the machine found nothing of ours.
+    /// A second check of the machine found nothing that belongs to Farrier.
     NothingLeftBehind: News,
-    /// Something of ours is still on the machine; `status.leftovers` says what. Remove it by hand.
+    /// Something that belongs to Farrier is still on the machine; `status.leftovers` lists it. Remove it by
+    /// hand.
     Leftovers: Lasting,
-    /// What is on the machine is about to be taken back. Wait.
+    /// Farrier's files and processes are about to be removed from the machine. Wait.
     CleanupPending: News,
-    /// It could not be established that nothing is left on the machine. Farrier tries again until it expires.
+    /// Farrier could not verify that nothing is left on the machine. It tries again until the engine's lease
+    /// expires.
     CleanupFailed: Passing,
 
     // Decisions of the user.
 
     /// The run was cancelled.
     Cancelled: Lasting,
-    /// The node is kept out of runs by `spec.hold`. Set it to `false` and start a new run.
+    /// `spec.hold` excludes the node from runs. Set it to `false` and start a new run.
     Held: Lasting,
-    /// The run is paused. Set `desiredState` to `Run` to go on.
+    /// The run is paused. Set `desiredState` to `Run` to continue.
     Paused: Lasting,
-    /// Everything is planned and nothing is changed. Set `desiredState` to `Run` to carry it out.
+    /// Everything is planned, and nothing was changed. Set `desiredState` to `Run` to carry out the plan.
     PlanOnly: Lasting,
-    /// This version cannot do it yet; the message names the field. Leave it out or wait for a later version.
+    /// This version of Farrier does not support a field; the message names the field. Omit it, or wait for a
+    /// later version.
     NotYetSupported: Lasting,
-    /// A fault in Farrier. Please report it, with the message.
+    /// An internal error in Farrier. Please report it, with the message.
     InternalError: Lasting,
 
     // Runs.
 
-    /// The node does not exist any more.
+    /// The node no longer exists.
     NodeNotFound: Lasting,
-    /// The baseline does not exist. Create it: a run waits for it as long as `arrivalTimeout` says.
+    /// The baseline does not exist. Create it: a run waits for it for the duration of `arrivalTimeout`.
     BaselineNotFound: Lasting,
-    /// The baseline cannot be carried out; the message says why. Create a corrected one and a new run.
+    /// The baseline cannot be carried out; the message gives the cause. Create a corrected baseline and a new
+    /// run.
     BaselineInvalid: Lasting,
-    /// The run's selector matches no node that may be updated. Check the labels. A run waits for nodes as long
-    /// as `arrivalTimeout` says.
+    /// The run's selector matches no node that may be updated. Check the labels. A run waits for nodes for
+    /// the duration of `arrivalTimeout`.
     NoNodesSelected: Lasting,
-    /// The run's selector cannot be read. Start a new run with a corrected one.
+    /// The run's selector cannot be parsed. Start a new run with a corrected selector.
     SelectorInvalid: Lasting,
-    /// Every node succeeded.
+    /// All nodes succeeded.
     AllSucceeded: News,
     /// At least one node did not succeed; see `status.failing`.
     SomeFailed: Lasting,
-    /// Another run works on the node. It is begun when that is over.
+    /// Another run is working on the node. The node is started when that run has finished with it.
     WaitingForNode: News,
-    /// As many nodes as `maxConcurrent` allows are being worked on. It is begun when one is done.
+    /// The number of nodes in progress has reached `maxConcurrent`. The node is started when another node is
+    /// done.
     WaitingForSlot: News,
-    /// An attempt failed and another one follows at the time given.
+    /// An attempt failed, and another attempt follows at the given time.
     WaitingForRetry: News,
-    /// It waits for a runner to take it. Check that the operator's pods are running.
+    /// The node waits for a runner. Check that the operator's pods are running.
     WaitingForRunner: News,
-    /// The runner that worked on the machine does not answer any more, and another one goes on where it was.
-    /// Nothing is done twice. Look at why it ended.
+    /// The runner that worked on the machine no longer answers, and another runner continues its work.
+    /// Nothing is done twice. Find out why the runner ended.
     RunnerLost: News,
-    /// The run is being cancelled: what is in progress ends and is cleaned up. Wait.
+    /// The run is being cancelled: components in progress finish, and machines are cleaned up. Wait.
     Cancelling: News,
-    /// This run needs no such thing.
+    /// This does not apply to the run, the node or the component; the message says why.
     NotRequired: News,
     // The network.
 
@@ -327,61 +351,64 @@ reasons! {
     Exposing: News,
     /// The ports of the run are being closed. Wait.
     Closing: News,
-    /// Nothing is open for this run.
+    /// No port is open for this run.
     Closed: News,
-    /// The ports of `spec.callback` are taken, and `onConflict` is `Fail`. Start a run with other ports.
+    /// The ports in `spec.callback` are in use, and `onConflict` is `Fail`. Start a run with other ports.
     PortsTaken: Lasting,
-    /// No free pair of ports is left on the host. Free one, or wait for another run to end.
+    /// The host has no free pair of ports left. Free a pair, or wait for another run to end.
     PortsExhausted: Lasting,
-    /// The operator may not use ports below 1024. Use higher ones, or give it `NET_BIND_SERVICE`.
+    /// The operator may not use ports below 1024. Use higher ports, or grant it `NET_BIND_SERVICE`.
     PortNotPermitted: Lasting,
-    /// The ports of `spec.callback` cannot be used; the message says why. Start a run with other ports.
+    /// The ports in `spec.callback` cannot be used; the message gives the cause. Start a run with other
+    /// ports.
     PortsInvalid: Lasting,
-    /// This installation cannot offer what `spec.callback.exposure` asks for; the message says what to set.
+    /// This installation does not support the value of `spec.callback.exposure`; the message says what to
+    /// set.
     ExposureNotPossible: Lasting,
-    /// No load balancer has given the run's Service an address. Install one, or use another exposure.
+    /// No load balancer has assigned an address to the run's Service. Install a load balancer, or use another
+    /// exposure.
     LoadBalancerPending: Lasting,
-    /// A Service or NetworkPolicy of the run could not be made; the message repeats the API server's words.
+    /// A Service or NetworkPolicy of the run could not be created; the message quotes the API server.
     ExposureFailed: Lasting,
-    /// Somebody has changed or deleted a Service or NetworkPolicy of the run, and it was put right. Find out
-    /// who or what does that, and leave it out of it.
+    /// A Service or NetworkPolicy of the run was changed or deleted by someone else, and Farrier restored it.
+    /// Find out who or what changed it, and exclude it there.
     ExposureRestored: News,
     /// A machine's address lies in the cluster's own range of pods or Services. Correct `spec.addresses`.
     AddressInClusterRange: Lasting,
     /// The machine reaches the callback server.
     CallbackReachable: News,
-    /// From the machine nothing answers at the callback server's address. Let it out to the port that the
-    /// message names, in its own firewall and on the way.
+    /// The machine receives no answer from the callback server's address. Allow connections from the machine
+    /// to the port that the message names, in its own firewall and on the network path.
     CallbackTimedOut: Passing,
-    /// A firewall answers in place of the callback server. Let the machine out to the port that the message
-    /// names.
+    /// A firewall rejects connections to the callback server. Allow connections from the machine to the port
+    /// that the message names.
     CallbackRejected: Passing,
-    /// Nothing listens where the machine is told to call. Check `callbackAddress` and the exposure.
+    /// Nothing listens at the address that the machine calls. Check `callbackAddress` and the exposure.
     CallbackRefused: Passing,
     /// The machine has no route to the callback server. Check its routes, or set `callbackAddress`.
     CallbackNoRoute: Passing,
-    /// The engine does not get through to the callback server, although the port answers; the message says
-    /// why. Look for a proxy in between.
+    /// The port answers, but the engine cannot verify the callback server; the message gives the cause. Look
+    /// for a proxy in between.
     CallbackUntrusted: Passing,
-    /// The machine calls from an address that is not in its `spec.addresses`, so that the callback server turns
-    /// it away; the message names the address. Add it there, or have the machine call from one that is there.
+    /// The machine calls from an address that is not in its `spec.addresses`, so the callback server rejects
+    /// it; the message names the address. Add the address, or let the machine call from a listed address.
     CallbackSourceNotListed: Lasting,
-    /// There is no address at which the machine could reach the callback server. Set `callbackAddress`, or
-    /// allow another family in `addressFamilies`.
+    /// The callback server has no address that the machine could reach. Set `callbackAddress`, or allow
+    /// another family in `addressFamilies`.
     CallbackAddressMissing: Lasting,
-    /// Somebody who has no business there was turned away from the callback server; the message counts.
+    /// The callback server rejected connections that do not belong to the run; the message says how many.
     ConnectionsRefused: News,
-    /// Fewer nodes failed than the run tolerates.
+    /// The number of failed nodes is within the run's failure budget.
     WithinBudget: News,
 }
 
 impl Reason {
-    /// The reason with this name.
+    /// Returns the reason with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
     }
 
-    /// Whether the same attempt may well succeed a little later.
+    /// Reports whether the same attempt may succeed a little later.
     pub const fn retryable(self) -> bool {
         match self.class() {
             Class::Passing | Class::Away => true,
@@ -389,8 +416,8 @@ impl Reason {
         }
     }
 
-    /// Whether it means that an object is missing or incomplete which may still be created or completed.
-    /// A run waits for such objects until its deadline for arrivals.
+    /// Reports whether the reason means that an object is missing or incomplete, but may still be created or
+    /// completed. A run waits for such objects until its arrival deadline.
     pub const fn may_arrive(self) -> bool {
         matches!(
             self,
@@ -402,10 +429,10 @@ impl Reason {
         )
     }
 
-    /// Whether it means that the machine was not reached at all.
+    /// Reports whether the reason means that the machine was not reached at all.
     ///
-    /// Such nodes are counted as `unreachable`, apart from `failed`: a machine that is
-    /// switched off says nothing about the update.
+    /// Such nodes are counted as `unreachable`, separately from `failed`: a machine that is switched off says
+    /// nothing about the update.
     pub const fn unreachable(self) -> bool {
         match self.class() {
             Class::Away | Class::Nowhere => true,
@@ -438,7 +465,7 @@ impl From<Refusal> for Reason {
     }
 }
 
-/// What a user can do where the engine refused to start an installer.
+/// Returns what a user can do after the engine refused to start an installer.
 pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::OtherPackage => {
@@ -452,7 +479,7 @@ pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
     }
 }
 
-/// What a user can do about a failure of the engine.
+/// Returns what a user can do about a failure of the engine.
 pub const fn remedy(code: FailureCode) -> &'static str {
     match code {
         FailureCode::DiskFull => "make room there and start a new run",
@@ -475,7 +502,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// A reason that cannot be read back from a status is lost at the next restart.
+    /// A reason that cannot be parsed from a status is lost at the next restart.
     #[test]
     fn every_reason_is_read_back_by_its_name() {
         for &reason in Reason::ALL {
@@ -486,7 +513,7 @@ mod tests {
         assert_eq!(Reason::parse(""), None);
     }
 
-    /// Kubernetes refuses a condition whose reason is not CamelCase or is too long.
+    /// Kubernetes rejects a condition whose reason is not in CamelCase or is too long.
     #[test]
     fn names_fit_a_condition_and_differ() {
         let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
@@ -498,7 +525,7 @@ mod tests {
         }
     }
 
-    /// A reason without an explanation helps nobody.
+    /// A reason without an explanation does not help a user.
     #[test]
     fn every_reason_is_explained_in_whole_sentences() {
         for &reason in Reason::ALL {
@@ -507,7 +534,7 @@ mod tests {
         }
     }
 
-    /// Trying a wrong password again locks the account of the whole fleet.
+    /// Retrying a wrong password locks the account of the whole fleet.
     #[test]
     fn nothing_about_credentials_or_trust_is_tried_again() {
         for reason in [
@@ -531,7 +558,7 @@ mod tests {
     #[test]
     fn a_machine_that_is_away_is_tried_again() {
         for &reason in Reason::ALL {
-            // An address list with nothing to try in it stays so until a user changes it.
+            // A list without a usable address stays that way until a user changes it.
             if reason.unreachable() && reason != Reason::NoUsableAddress {
                 assert!(reason.retryable(), "{reason}");
             }

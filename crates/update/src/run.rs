@@ -1,15 +1,24 @@
-//! What a run does next, as a pure function of what is observed.
+//! Decides the next step of a run, as a pure function of the observed state.
 //!
 //! ```text
 //! observe ──► Observed ──► decide ──► Decision ──► act (effects), publish (status), wait (wake)
 //! ```
 //!
-//! This module holds what is observed, `run/decision.rs` what comes out. `run/decide.rs` has
-//! the order of the rules, `run/arrivals.rs` how long missing objects are waited for, `run/select.rs`
-//! which nodes a run has, `run/stop.rs` how a run comes to its end before its time,
-//! `run/begin.rs` how nodes are begun, `run/progress.rs` how one node stands, `run/runners.rs` who works on it, `run/paths.rs` what must be open for it,
-//! `run/status.rs` how it is told. How a node is
-//! updated is not known here: that is the runner's, with a NodeUpdate in between.
+//! This file defines the observed state, and `run/decision.rs` the result. The other files are:
+//!
+//! - `run/decide.rs`: the order of the rules.
+//! - `run/arrivals.rs`: how long a run waits for missing objects.
+//! - `run/select.rs`: which nodes a run has.
+//! - `run/stop.rs`: how a run ends, at its regular end or earlier.
+//! - `run/begin.rs`: how nodes are started.
+//! - `run/progress.rs`: the progress of one node.
+//! - `run/runners.rs`: which runner works on a node.
+//! - `run/paths.rs`: which network paths must be open for a node.
+//! - `run/waiting.rs`: what nodes and runs wait for.
+//! - `run/status.rs`: the status of the run.
+//!
+//! This module does not know how a node is updated. That is the task of the runner, which receives its work
+//! as a NodeUpdate.
 
 mod arrivals;
 mod begin;
@@ -36,107 +45,107 @@ use crate::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Everything that a decision depends on.
+/// The input of a decision.
 ///
 /// # Assumptions
 ///
-/// Our own earlier writes are seen, those of earlier leaders among them: the recorded list, the
-/// recorded turns and the end of the run, what was opened for it, and every NodeUpdate of it with its intent. Read them from the API server, or wait until the cache
-/// has caught up; otherwise more nodes than allowed may be begun, or one after the end.
-/// Everything else may be as old as it likes: phases, holds, the baseline, what the user
-/// wants. Where that is not enough, the decision asks for a confirmed view, see
-/// [`Arrivals::confirmed`] and [`Decision::confirm`].
+/// The controller's own earlier writes are visible, including those of earlier leaders: the recorded list of
+/// nodes, the recorded turns, the end of the run, the state of what was opened for the run, and every
+/// NodeUpdate of the run with its intent. Read them from the API server, or wait until the cache has caught
+/// up; otherwise more nodes may be started than allowed, or a node after the end of the run. All other input
+/// may be stale: phases, holds, the baseline, and the user's desired state. Where stale input is not
+/// sufficient, the decision requests a confirmed view, see [`Arrivals::confirmed`] and [`Decision::confirm`].
 ///
-/// Decisions about runs that share nodes are made and carried out one after the other, so
-/// that [`TargetFacts::claimed_by`] still holds when a node is begun.
+/// Decisions about runs that share nodes are made and carried out one after the other, so that
+/// [`TargetFacts::claimed_by`] still holds when a node is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// The time.
+    /// The current time.
     pub now: Millis,
     /// The run.
     pub run: RunFacts,
-    /// Its baseline.
+    /// The baseline of the run.
     pub baseline: BaselineFacts,
-    /// How long objects are waited for that do not exist yet.
+    /// How long the run waits for missing objects.
     pub arrivals: Arrivals,
-    /// The ways between runners and machines.
+    /// The network paths between runners and machines.
     pub paths: NetworkPaths,
-    /// The live runners. May be as old as it likes, too: what is handed to one that is gone is
-    /// handed on, see [`reassign`].
+    /// The live runners. This input may be stale, too: a node that is assigned to a runner that is gone is
+    /// reassigned, see [`reassign`].
     pub runners: Runners,
-    /// Once the list of nodes is recorded, exactly the nodes of that list; before, all nodes
-    /// that the selector matches.
+    /// After the list of nodes is recorded, exactly the nodes of that list; before that, all nodes that the
+    /// selector matches.
     pub targets: BTreeMap<NodeName, TargetFacts>,
 }
 
-/// What is known of the run.
+/// The facts about the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFacts {
-    /// Its name.
+    /// The name of the run.
     pub name: RunName,
-    /// What the user wants now.
+    /// The user's current desired state.
     pub desired: Desired,
-    /// What is done with each node.
+    /// The operation on each node.
     pub operation: Operation,
-    /// How many nodes may be worked on at the same time.
+    /// The maximum number of nodes in progress at the same time.
     pub max_concurrent: Limit,
-    /// How many attempts may follow a failed one. The runner counts them.
+    /// The maximum number of further attempts after a failed attempt. The runner counts the attempts.
     pub retries: u32,
     /// Whether the run is being deleted.
     pub deleting: bool,
-    /// How it ended, if its status says that it did.
+    /// How the run ended, if its status contains an end.
     pub finished: Option<RunEnd>,
-    /// When it ended.
+    /// When the run ended.
     pub finished_at: Option<Millis>,
-    /// How long it is kept after its end.
+    /// How long the run is kept after its end.
     pub ttl: Option<Duration>,
-    /// Fields that are set and that this version does not support.
+    /// Fields that are set but that this version does not support.
     pub not_supported: Vec<String>,
-    /// Whether the list of nodes is in the run's status.
+    /// Whether the run's status contains the list of nodes.
     pub targets_recorded: bool,
     /// Nodes whose turn is recorded in the run's status, see [`Effect::RecordStarts`].
     pub starting: BTreeSet<NodeName>,
-    /// Nodes that were left out of the recorded list because of `spec.hold`.
+    /// Nodes that the recorded list omits because of `spec.hold`.
     pub left_out: Vec<NodeName>,
-    /// Why the selector cannot be read.
+    /// Why the selector cannot be parsed.
     pub selector_error: Option<String>,
 }
 
-/// What the user wants of a run.
+/// The user's desired state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Desired {
-    /// Carry it out.
+    /// Carry out the run.
     Run,
-    /// Work everything out and change nothing.
+    /// Plan all nodes and change nothing.
     Plan,
-    /// Begin no other node.
+    /// Start no further nodes.
     Pause,
-    /// End it. Final.
+    /// End the run. This cannot be undone.
     Cancel,
 }
 
-/// What is done with each node.
+/// The operation on each node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Everything that is installed is read.
+    /// Read the inventory of the machine.
     Inventory,
-    /// Payloads are brought to the machine.
+    /// Transfer the payloads to the machine.
     Stage,
-    /// The node is brought to the baseline.
+    /// Update the node to the baseline.
     Update,
 }
 
 /// A number of nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// So many.
+    /// An absolute number.
     Count(u32),
-    /// So many of a hundred nodes of the run, rounded down, but at least one.
+    /// A percentage of the nodes of the run, rounded down, but at least one node.
     Percent(u32),
 }
 
 impl Limit {
-    /// How many that are of `total` nodes.
+    /// Returns the limit for a run with `total` nodes.
     pub fn of(self, total: usize) -> usize {
         match self {
             Self::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
@@ -148,78 +157,79 @@ impl Limit {
     }
 }
 
-/// What is known of the baseline.
+/// The facts about the baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaselineFacts {
-    /// The operation needs none.
+    /// The operation needs no baseline.
     NotNeeded,
-    /// It does not exist.
+    /// The baseline does not exist.
     Missing {
-        /// Its name.
+        /// The name of the baseline.
         name: String,
     },
-    /// It cannot be carried out.
+    /// The baseline cannot be carried out.
     Invalid {
-        /// Why, and what to do about it.
+        /// The cause and the remedy.
         message: String,
     },
-    /// It is there and in order.
+    /// The baseline exists and is valid.
     Ready,
 }
 
-/// What is known of one node of the run.
+/// The facts about one node of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetFacts {
     /// Whether the ManagedNode exists.
     pub exists: bool,
-    /// When the ManagedNode was created, by the API server's clock; zero if it does not exist.
+    /// When the ManagedNode was created, by the API server's clock; zero if the ManagedNode does not exist.
     pub created: Millis,
-    /// Its `spec.hold`.
+    /// The node's `spec.hold`.
     pub hold: bool,
-    /// Another run whose NodeUpdate on this node is in flight, see
-    /// [`UpdateFacts::in_flight`], or for which its turn is recorded. A plan that waits for its run to be carried out claims
-    /// nothing: two plans for the same node would wait for each other.
+    /// Another run that has a NodeUpdate in flight on this node (see [`UpdateFacts::in_flight`]) or a
+    /// recorded turn for it. A plan that waits for its run to be carried out claims nothing, because two
+    /// plans for the same node would wait for each other.
     pub claimed_by: Option<RunName>,
-    /// Why nothing can be done with it until its owner corrects what is written of it, and what.
+    /// Why nothing can be done with the node until the user corrects its spec: a reason, and a message that
+    /// says what to correct.
     pub unfit: Option<(Reason, String)>,
-    /// Whether the machine calls the callback server back.
+    /// Whether the machine calls back to the callback server.
     pub calls_back: bool,
     /// The NodeUpdate of this run on this node, if there is one.
     pub update: Option<UpdateFacts>,
 }
 
-/// What is known of a NodeUpdate.
+/// The facts about a NodeUpdate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateFacts {
-    /// What it is to do.
+    /// The intent of the NodeUpdate.
     pub intent: Intent,
-    /// How it stands.
+    /// The phase of the NodeUpdate.
     pub phase: UpdatePhase,
-    /// The runner that it is handed to.
+    /// The runner to which the NodeUpdate is assigned.
     pub runner: RunnerName,
-    /// Whether it cannot go before its runner has let it go.
+    /// Whether the NodeUpdate has a finalizer that its runner must remove before the object can be deleted.
     pub kept: bool,
 }
 
 impl UpdateFacts {
-    /// Whether it is at its end: nothing of it is on the machine, and nothing follows.
+    /// Reports whether the NodeUpdate has ended: nothing of it is on the machine, and no attempt follows.
     pub const fn is_done(&self) -> bool {
         matches!(self.phase, UpdatePhase::Done(_))
     }
 
-    /// Whether a runner has something to do with it, now or when it is told.
+    /// Reports whether a runner has work to do for the NodeUpdate, now or after a change of intent.
     pub const fn needs_runner(&self) -> bool {
         !self.is_done() || self.kept
     }
 
-    /// Whether it waits for its run to be carried out, with nothing of it on the machine.
+    /// Reports whether the NodeUpdate waits for its run to be carried out, with nothing of it on the machine.
     pub const fn is_planned(&self) -> bool {
         matches!((self.intent, &self.phase), (Intent::Plan, UpdatePhase::Planned))
     }
 
-    /// Whether it works on the machine, or may begin to at any moment.
+    /// Reports whether the NodeUpdate is working on the machine, or may start to at any moment.
     ///
-    /// A plan that is given up is not: the machine is clean, and nothing is done there.
+    /// A plan that is being given up is not in flight: the machine is clean, and no work follows there.
     pub const fn in_flight(&self) -> bool {
         match (&self.phase, self.intent) {
             (UpdatePhase::Done(_), _) | (UpdatePhase::Planned, Intent::Plan | Intent::Cancel) => false,
@@ -235,78 +245,78 @@ impl UpdateFacts {
     }
 }
 
-/// What a NodeUpdate is to do. It only ever moves forward, in this order.
+/// The intent of a NodeUpdate. It only moves forward, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Intent {
-    /// Work out what is needed, and change nothing.
+    /// Plan the work, and change nothing.
     Plan,
-    /// Carry it out.
+    /// Carry out the plan.
     Run,
-    /// Finish the component in progress, take everything back, end.
+    /// Finish the component in progress, clean up, and end.
     Cancel,
 }
 
-/// How a NodeUpdate stands.
+/// The phase of a NodeUpdate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpdatePhase {
-    /// No runner has taken it yet.
+    /// No runner has accepted the NodeUpdate yet.
     Pending,
-    /// A runner works on it.
+    /// A runner is working on the NodeUpdate.
     Working {
-        /// At what, for users.
+        /// The current step, for users.
         step: String,
     },
-    /// Its runner waits for an object that the work needs and that does not exist yet.
+    /// The runner waits for a missing object that the work needs.
     Awaiting {
-        /// What is missing, see [`Reason::may_arrive`].
+        /// Which kind of object is missing, see [`Reason::may_arrive`].
         reason: Reason,
-        /// In words.
+        /// A description of the missing object.
         message: String,
     },
-    /// An attempt failed, and another one follows.
+    /// An attempt failed, and another attempt follows.
     WaitingForRetry {
-        /// When.
+        /// Time of the next attempt.
         at: Millis,
-        /// Why the last one failed.
+        /// Why the last attempt failed.
         reason: Reason,
     },
-    /// The plan is made, and nothing of ours is on the machine.
+    /// The plan is complete, and nothing is on the machine.
     Planned,
-    /// It is over, and nothing of ours is on the machine.
+    /// The NodeUpdate has ended, and nothing is on the machine.
     Done(NodeEnd),
 }
 
-/// How a NodeUpdate ended.
+/// The result of a NodeUpdate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeEnd {
-    /// What was asked for is done and proven.
+    /// The requested work is done and verified.
     Succeeded,
-    /// It is not.
+    /// The requested work is not done.
     Failed {
-        /// Why.
+        /// The cause.
         reason: Reason,
-        /// In words.
+        /// The cause in words.
         message: String,
     },
     /// The machine was never reached.
     Unreachable {
-        /// Why.
+        /// The cause.
         reason: Reason,
-        /// In words.
+        /// The cause in words.
         message: String,
     },
-    /// It was cancelled.
+    /// The NodeUpdate was cancelled.
     Cancelled,
 }
 
-/// How a run ended. Nothing follows it.
+/// The result of a run. It is final.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunEnd {
     /// Whether every node succeeded.
     pub succeeded: bool,
-    /// Why it ended so.
+    /// The reason for the result.
     pub reason: Reason,
-    /// In words.
+    /// The reason in words.
     pub message: String,
 }
 

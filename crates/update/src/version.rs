@@ -1,4 +1,4 @@
-//! Compares versions by the rules of their makers.
+//! Compares versions by the rules of each package format.
 //!
 //! Debian and RPM have their own rules, which contradict each other; scripts and firmware have none, so
 //! their numbers are compared as numbers. This module does not decide whether a component is installed;

@@ -1,7 +1,8 @@
-//! The laws of `decide`, each over a simulated fleet with bad luck, crashes and stale views.
+//! The laws of `decide`, tested over a simulated fleet with failures, crashes and stale views.
 //!
-//! A story is a list of random steps. After each of them the laws that hold at any moment
-//! are checked; at its end the luck turns good, and the laws about ends are.
+//! A story is a list of random steps. The laws that hold at any moment are checked after each
+//! step. At the end of the story all failures stop, and the laws about the end of runs are
+//! checked.
 
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test that panics has found something")]
 
@@ -25,10 +26,10 @@ use std::time::Duration;
 use story::{Step, Upset, run, step};
 use world::{Late, Luck, Opened, Run, World, Write};
 
-/// What one run said at its end, to be compared with what it says later.
+/// The end that each run reported first, to be compared with its later reports.
 type Ends = BTreeMap<RunName, String>;
 
-/// Looks, decides, checks, and carries out what the crash lets through.
+/// Observes, decides, checks the laws, and carries out the effects before the crash.
 fn reconcile(
     world: &mut World,
     seen: &Observed,
@@ -53,13 +54,13 @@ fn reconcile(
     Ok(decision)
 }
 
-/// A leader decides, and loses its Lease: some of what it has sent arrives later, in any order.
+/// A leader decides and then loses its Lease: some of its writes arrive later, in any order.
 fn depose(world: &mut World, name: &RunName, landed: usize) -> Check {
     let version = world.runs[name].version;
     let seen = world.observe(name);
     let decision = decide(&seen);
     law::decision(&seen, &decision)?;
-    // What is opened and closed late is put right by the next decision and by the sweep.
+    // A delayed opening or closing of paths is repaired by the next decision and by the sweep.
     let arrives_late = |effect: &&Effect| !matches!(effect, Effect::OpenWays | Effect::CloseWays);
     let effects = decision.effects.iter().filter(arrives_late).cloned().map(Write::Effect);
     let writes: Vec<Write> = effects.chain([Write::Status(Box::new(decision.clone()))]).collect();
@@ -81,7 +82,7 @@ fn land(world: &mut World, late: &Late) -> Check {
     }
 }
 
-/// Work goes from runners that are gone to some that live, and nothing else changes.
+/// Work is reassigned from runners that are gone to live runners, and nothing else changes.
 fn reassign(world: &mut World) -> Result<usize, TestCaseError> {
     let before = world.updates.clone();
     let handed = world.reassign();
@@ -97,7 +98,7 @@ fn reassign(world: &mut World) -> Result<usize, TestCaseError> {
     Ok(handed.len())
 }
 
-/// Plays what happens among the replicas.
+/// Plays an event among the replicas.
 fn play_upset(world: &mut World, runs: &[RunName], upset: &Upset) -> Check {
     match upset {
         Upset::Depose { run, landed } => {
@@ -192,7 +193,8 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
     law::world(world)
 }
 
-/// Time passes until a run stops waiting for what does not come; false: none waits.
+/// Advances the time until a run stops waiting for missing objects; returns false if no run
+/// waits.
 fn pass(world: &mut World) -> bool {
     let waits = |name: &RunName| world.runs[name].recorded.is_none() && world.runs[name].end.is_none();
     let wakes =
@@ -205,7 +207,7 @@ fn pass(world: &mut World) -> bool {
     true
 }
 
-/// Good luck from now on, until nothing moves any more.
+/// Lets all work succeed until nothing changes any more.
 fn settle(world: &mut World, ends: &mut Ends) -> Check {
     for late in std::mem::take(&mut world.late) {
         land(world, &late)?;
@@ -225,7 +227,7 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
             let decision = reconcile(world, &seen, &name, None)?;
             let tends = |effect: &Effect| *effect == Effect::OpenWays && paths == world.runs[&name].paths;
             quiet &= decision.effects.iter().all(tends) && ended == world.runs[&name].end.is_some();
-            // A turn that is given back lets another run begin.
+            // A released turn lets another run start a node.
             quiet &= starting == world.runs[&name].starting;
             if let Some(end) = decision.status.end() {
                 let said = ends.entry(name).or_insert_with(|| format!("{end:?}"));
@@ -248,8 +250,8 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
-    /// Crashes, stale views, users and bad luck in any order: the laws hold at any moment,
-    /// whatever stops waits for its user, and cancelling ends everything.
+    /// Crashes, stale views, user actions and failures in any order: the laws hold at any
+    /// moment, a run without progress waits for its user, and cancelling ends every run.
     #[test]
     fn the_laws_hold_in_every_story(
         nodes in 0..9_usize,
@@ -277,8 +279,8 @@ proptest! {
         prop_assert_eq!(world.alive(), Vec::<RunName>::new());
     }
 
-    /// Without faults every run succeeds on every node, and then says nothing more until
-    /// its time is over.
+    /// Without faults, every run succeeds on every node, and then does nothing until its TTL
+    /// expires.
     #[test]
     fn a_world_without_faults_comes_to_rest(nodes in 1..9_usize, run in run()) {
         let plain = Run { baseline: BaselineFacts::Ready, not_supported: vec![], desired: Desired::Run, ..run };
@@ -296,7 +298,7 @@ proptest! {
         prop_assert_eq!(world.runs[&name].gone, ttl.is_some());
     }
 
-    /// A plan changes nothing until it is carried out, and then goes on with the same nodes.
+    /// A plan changes nothing until it is carried out, and then continues with the same nodes.
     #[test]
     fn a_plan_waits_and_is_then_carried_out(nodes in 1..9_usize, run in run()) {
         let plan = Run { baseline: BaselineFacts::Ready, not_supported: vec![], desired: Desired::Plan, ..run };

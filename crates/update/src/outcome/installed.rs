@@ -1,4 +1,4 @@
-//! What came of a component that was to be installed.
+//! Determines the result of a component that was to be installed.
 
 use super::exit::{ExitMeaning, meaning};
 use super::{Finding, Outcome, StepRecord, is_enough};
@@ -9,14 +9,15 @@ use crate::version::{Scheme, compare_installed};
 use farrier_protocol::{FailureCode, Reading, StepExit};
 use std::cmp::Ordering;
 
-/// Longest part of an installer's output that is put into a message, in characters.
-/// Conditions hold 32 KiB, and a line in a terminal much less.
+/// Maximum number of characters of an installer's output in a message. Conditions hold 32
+/// KiB, and a terminal line much less.
 const MAX_QUOTE_LEN: usize = 400;
 
-/// How many of the last lines are quoted: dpkg tells the cause some lines before its summary.
+/// Number of last lines that are quoted: dpkg prints the cause some lines before its summary.
 const LAST_LINES: usize = 5;
 
-/// Decides by the second reading; by the exit code where the reading cannot know.
+/// Determines the result from the second reading, or from the exit code if the reading cannot
+/// decide.
 pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: Option<&Reading>) -> Finding {
     let step = Seen::of(item, step);
     match after {
@@ -32,12 +33,12 @@ pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: 
     }
 }
 
-/// What the engine said about the installer, in the words needed here.
+/// The engine's report about the installer, in the form that this module needs.
 struct Seen<'a> {
     exit: Option<&'a StepExit>,
     meaning: Option<ExitMeaning>,
     last_lines: Option<String>,
-    /// Whether the engine said that it had begun.
+    /// Whether the engine reported that the installer was started.
     begun: bool,
 }
 
@@ -49,7 +50,7 @@ impl<'a> Seen<'a> {
         Self { exit, meaning, last_lines, begun: step.is_some_and(|step| step.started_at.is_some()) }
     }
 
-    /// How the installer ended, after "the installer of X".
+    /// Describes how the installer ended, to follow "the installer of X".
     fn ended(&self) -> String {
         match (self.exit, self.meaning) {
             (Some(StepExit::Exited { code }), Some(meaning)) => {
@@ -80,7 +81,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Where to read on.
+    /// Tells the user where to find the installer's output.
     fn next_step(&self) -> String {
         match &self.last_lines {
             Some(lines) => {
@@ -94,7 +95,7 @@ impl<'a> Seen<'a> {
         self.meaning == Some(ExitMeaning::DoneRebootNeeded)
     }
 
-    /// Whether the installer did not run, as far as the engine said.
+    /// Reports whether the installer did not run, according to the engine.
     const fn never_ran(&self) -> bool {
         match self.exit {
             Some(
@@ -119,10 +120,10 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Whether this version is the one to be reached.
+/// Reports whether this version is the required one.
 ///
-/// A plain update is content with a newer one. Where the run allows an older version to
-/// replace a newer one, "newer" is just what may be wrong, so only the same will do.
+/// A plain update accepts a newer version. If the run allows downgrades, a newer version may
+/// be the very thing to be replaced, so only the exact version is accepted.
 fn is_reached(item: &PlanItem, version: &str) -> bool {
     if item.force.downgrade {
         let scheme = Scheme::of(item.component.installer);
@@ -131,8 +132,8 @@ fn is_reached(item: &PlanItem, version: &str) -> bool {
     is_enough(item, version)
 }
 
-/// Whether the version was there, in working order, before anything was done. Then reading
-/// it again proves nothing, and the exit code has to do.
+/// Reports whether the version was installed and working before anything was done. Then the
+/// second reading proves nothing, and the exit code decides.
 fn is_rewrite(item: &PlanItem) -> bool {
     match item.found() {
         Some(Reading::Present { version, .. }) => is_reached(item, &version),
@@ -177,7 +178,7 @@ fn reached(item: &PlanItem, version: &str, step: &Seen<'_>) -> Finding {
     )
 }
 
-/// The version can be read and is not the wanted one.
+/// The version was read, and is not the required one.
 fn not_reached(item: &PlanItem, to: &str, step: &Seen<'_>, now: &str) -> Finding {
     let name = &item.component.name;
     let shows_after_reboot = match item.component.reboot {
@@ -199,7 +200,7 @@ fn not_reached(item: &PlanItem, to: &str, step: &Seen<'_>, now: &str) -> Finding
     not_done(item, step, &format!("{name} {now}, not {to}"))
 }
 
-/// The version cannot be read.
+/// The version could not be read.
 fn not_read(item: &PlanItem, to: &str, step: &Seen<'_>, why: &str) -> Finding {
     if step.never_ran() {
         return not_done(item, step, "nothing was changed");
@@ -216,7 +217,7 @@ fn not_read(item: &PlanItem, to: &str, step: &Seen<'_>, why: &str) -> Finding {
     )
 }
 
-/// The wanted state was not reached: how the installer ended tells why.
+/// The required state was not reached: the reason follows from how the installer ended.
 fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
     let name = &item.component.name;
     let (outcome, reason) = match step.exit {
@@ -256,7 +257,8 @@ fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
     Finding::new(outcome, reason, message)
 }
 
-/// The last lines that say something, fit for a message; of a long text the end.
+/// Returns the last non-empty lines of an output for a message, or the end of those lines if
+/// they are too long.
 fn last_lines(output: &str) -> Option<String> {
     let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default().join(" / ");

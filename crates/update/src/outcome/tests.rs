@@ -1,4 +1,5 @@
-//! What came of components and nodes: the reading decides, the exit code explains.
+//! Tests of the results of components and nodes: the reading decides, the exit code
+//! explains.
 
 use super::*;
 use crate::model::{AppliesTo, Component, Force, InstallerKind, PayloadRef, RebootNeed};
@@ -51,7 +52,7 @@ fn check(item: &PlanItem, step: Option<&StepRecord>, after: Option<Reading>) -> 
     conclude(item, step, after.as_ref())
 }
 
-/// The plain case; whatever is wrong in it is wrong on every machine.
+/// The basic case: an error here affects every machine.
 #[test]
 fn an_installed_component_is_updated() {
     let expected = ComponentResult {
@@ -70,7 +71,7 @@ fn an_installed_component_is_updated() {
     assert_eq!((newer.outcome, newer.before.as_str(), newer.after.as_str()), (Outcome::Updated, "", "1.2"));
 }
 
-/// An installer that says 0 and does nothing is the failure that other tools report as done.
+/// An installer that exits with 0 and does nothing has failed; other tools report success.
 #[test]
 fn exit_code_zero_without_the_version_is_a_failure() {
     let result = check(&item(Some("1.0")), Some(&exited(0)), Some(present("1.0")));
@@ -88,7 +89,8 @@ fn exit_code_zero_without_the_version_is_a_failure() {
     assert!(broken.message.contains("is half-configured"), "{}", broken.message);
 }
 
-/// A package that is there and works is there, whatever its installer muttered.
+/// A package that is installed and works counts as installed, regardless of the installer's
+/// output.
 #[test]
 fn a_failing_installer_that_reached_the_version_has_updated() {
     let result = check(&item(Some("1.0")), Some(&exited(1)), Some(present("1.1")));
@@ -101,7 +103,7 @@ fn a_failing_installer_that_reached_the_version_has_updated() {
     assert_eq!(result.outcome, Outcome::Updated);
 }
 
-/// Each way to end badly has its own reason, because each has its own next step.
+/// Each kind of failure has its own reason, because each requires a different next step.
 #[test]
 fn failures_are_told_apart() {
     let cases = [
@@ -128,7 +130,7 @@ fn failures_are_told_apart() {
     assert_eq!((result.outcome, result.reason), (Outcome::Skipped, Reason::EngineFailed));
 }
 
-/// Success that nobody has looked at is not success.
+/// A success that was not verified does not count as success.
 #[test]
 fn without_a_second_reading_nothing_is_proven() {
     for after in [None, Some(Reading::Unreadable { detail: "timeout".to_owned() })] {
@@ -137,14 +139,14 @@ fn without_a_second_reading_nothing_is_proven() {
             assert_eq!((result.outcome, result.reason), (Outcome::Unverified, Reason::NotVerified));
             assert!(result.after.is_empty());
         }
-        // What was never started needs no proof that it changed nothing.
+        // An installer that was never started needs no proof that it changed nothing.
         let result = check(&item(Some("1.0")), Some(&ended(StepExit::Cancelled)), after.clone());
         assert_eq!(result.outcome, Outcome::Cancelled);
         assert_eq!(check(&item(Some("1.0")), None, after).outcome, Outcome::Skipped);
     }
 }
 
-/// Where the version was there before, only the exit code knows.
+/// If the version was installed before, only the exit code shows the result.
 #[test]
 fn a_rewrite_is_judged_by_its_exit_code() {
     let mut again = item(Some("1.1"));
@@ -153,13 +155,13 @@ fn a_rewrite_is_judged_by_its_exit_code() {
     let failed = check(&again, Some(&exited(1)), Some(present("1.1")));
     assert_eq!((failed.outcome, failed.reason), (Outcome::Failed, Reason::InstallerFailed));
     assert_eq!(check(&again, None, Some(present("1.1"))).outcome, Outcome::Skipped);
-    // A repair is proven by the reading, because it was broken before.
+    // The reading proves a repair, because the version was broken before.
     let mut repair = item(Some("1.1"));
     repair.before = Some(Reading::broken("1.1", "half-configured"));
     assert_eq!(check(&repair, Some(&exited(1)), Some(present("1.1"))).outcome, Outcome::Updated);
 }
 
-/// "At least" would call a downgrade done that did nothing.
+/// A check for "at least this version" would report a downgrade that did nothing as done.
 #[test]
 fn a_downgrade_has_to_reach_the_very_version() {
     let mut down = item(Some("2.0"));
@@ -169,7 +171,7 @@ fn a_downgrade_has_to_reach_the_very_version() {
     assert_eq!(check(&down, Some(&exited(0)), Some(present("1.0"))).outcome, Outcome::Failed);
 }
 
-/// Whether a reboot is due must be told, and must not hide that nothing was installed.
+/// A pending reboot must be reported, and must not hide that nothing was installed.
 #[test]
 fn reboots_are_reported_as_pending() {
     let with = |installer, reboot| {
@@ -195,7 +197,7 @@ fn reboots_are_reported_as_pending() {
     assert_eq!(outcome(&never, 1, "1.0"), Outcome::Failed);
 }
 
-/// What was left alone keeps what it had, and is looked at all the same.
+/// A component that was left alone keeps its version, and is read again nevertheless.
 #[test]
 fn components_that_were_left_alone_are_told_why() {
     let with = |action| PlanItem { action, ..item(Some("1.1")) };
@@ -242,7 +244,7 @@ fn result(outcome: Outcome, reason: Reason) -> ComponentResult {
     ComponentResult { outcome, reason, message: format!("{outcome}"), ..check(&item(None), None, None) }
 }
 
-/// The reason of a node is what its user acts upon first.
+/// Users act on the reason of a node first.
 #[test]
 fn the_gravest_reason_stands_for_the_node() {
     let good = result(Outcome::Updated, Reason::Verified);
@@ -273,7 +275,7 @@ fn the_gravest_reason_stands_for_the_node() {
     assert_eq!(reason(&[skipped, unverified]), "-NotVerified");
 }
 
-/// A status that says "failed" without saying what sends its reader to the machine.
+/// A status that says "failed" without a cause makes users look for it on the machine.
 #[test]
 fn the_message_of_a_node_names_one_failure_and_counts_the_others() {
     let results =
@@ -313,7 +315,7 @@ fn any_reading() -> impl Strategy<Value = Option<Reading>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// No exit code and no output ever makes a success of a version that is not there.
+    /// No exit code and no output turns a version that is not installed into a success.
     #[test]
     fn success_is_only_what_was_read(
         kind in 0..12_usize,

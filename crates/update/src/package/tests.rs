@@ -1,4 +1,5 @@
-//! Which package is meant, which version of several counts, and what is told of the others.
+//! Tests which package is meant, which of several versions counts, and what is reported about
+//! other packages.
 
 use super::*;
 use crate::model::{AppliesTo, PayloadRef, RebootNeed};
@@ -33,7 +34,7 @@ fn reading(instances: &[Instance]) -> Reading {
     Reading::Present { version, instances: instances.to_vec() }
 }
 
-/// The version that counts where `wanted` is asked for, and the remark.
+/// Returns the reading that counts for `component`, and the remark.
 fn counted(component: &Component, facts: &Facts, reading: &Reading) -> (Reading, Option<String>) {
     let package = package_of(component, facts);
     let wanted = Wanted::of(component, package.as_ref());
@@ -51,7 +52,8 @@ fn arches(installer: InstallerKind, package: &str, facts: &Facts) -> String {
     package_of(&component(installer, package, "1"), facts).unwrap().arches.join(" ")
 }
 
-/// A wrong default installs a package that the machine cannot run, or takes a foreign one for it.
+/// With a wrong default, a package would be installed that the machine cannot run, or a package
+/// for another architecture would be taken for the component.
 #[test]
 fn without_an_architecture_the_machines_own_and_packages_for_all_are_meant() {
     let (deb, rpm, script) = (InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script);
@@ -80,7 +82,7 @@ fn an_architecture_of_its_own_is_meant_exactly() {
     assert_eq!(package_of(&command, &facts), None);
 }
 
-/// `fx:i386` 2 is there and `fx` 1 for amd64 is asked for: that was up to date.
+/// Regression: with `fx:i386` 2 installed, `fx` 1 for amd64 was reported as up to date.
 #[test]
 fn a_package_for_another_architecture_is_another_package() {
     let facts = machine("x86_64", "amd64");
@@ -97,7 +99,7 @@ fn a_package_for_another_architecture_is_another_package() {
     assert_eq!(counted(&fx, &facts, &neutral), (neutral.clone(), None));
 }
 
-/// A Debian machine with rpm as a guest has two databases.
+/// A Debian machine on which rpm is installed has two package databases.
 #[test]
 fn a_package_in_the_other_database_is_another_package() {
     let facts = machine("s390x", "s390x");
@@ -107,7 +109,7 @@ fn a_package_in_the_other_database_is_another_package() {
     assert_eq!(version(&script.0), "2");
 }
 
-/// Of three kernels the one that was installed last is not the newest, nor the one in question.
+/// Of three kernels, the last installed is neither the newest nor the one in question.
 #[test]
 fn of_several_versions_the_wanted_one_counts_else_the_highest() {
     let facts = machine("x86_64", "");
@@ -124,7 +126,7 @@ fn of_several_versions_the_wanted_one_counts_else_the_highest() {
     }
 }
 
-/// What is broken counts only where nothing else is there.
+/// A broken version counts only if no usable version is installed.
 #[test]
 fn a_usable_version_counts_before_a_broken_one() {
     let facts = machine("x86_64", "amd64");
@@ -139,7 +141,7 @@ fn a_usable_version_counts_before_a_broken_one() {
     assert_eq!((own, remark), (expected, None));
 }
 
-/// An engine of the version before says nothing of architectures.
+/// An engine of the previous version does not report architectures.
 #[test]
 fn a_reading_without_instances_counts_as_it_is() {
     let facts = machine("x86_64", "amd64");

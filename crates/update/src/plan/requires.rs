@@ -1,4 +1,4 @@
-//! Whether what a component requires will be there when its turn comes.
+//! Checks whether the requirements of a component will be met when the component is installed.
 
 use super::{Action, PlanItem};
 use crate::model::{Component, Requirement};
@@ -8,7 +8,7 @@ use farrier_protocol::Reading;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// What `component` requires and will not find, each in words.
+/// Returns a description of each requirement of `component` that will not be met.
 pub(super) fn missing(
     component: &Component,
     order: &Order,
@@ -20,7 +20,7 @@ pub(super) fn missing(
     component.requires.iter().filter_map(|need| unmet(need, planned)).collect()
 }
 
-/// Components that `component` requires and that are installed before it.
+/// Returns the components that `component` requires and that are installed before it.
 pub(super) fn installed_before(component: &Component, planned: &BTreeMap<&str, PlanItem>) -> Vec<String> {
     let mut names: Vec<String> = component
         .requires
@@ -34,7 +34,7 @@ pub(super) fn installed_before(component: &Component, planned: &BTreeMap<&str, P
     names
 }
 
-/// Why one requirement is not met; `None` if it is.
+/// Returns why a requirement is not met; `None` if it is met.
 fn unmet(need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<String> {
     let Some(item) = planned.get(need.component.as_str()) else {
         return Some(format!("{}, which the baseline does not contain", wanted(need)));
@@ -47,8 +47,8 @@ fn unmet(need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<Strin
     if item.action.version().is_some_and(enough) {
         return None;
     }
-    // It is not brought to the version by this run; it may be there all the same, if only beside
-    // the version that counts.
+    // This run does not install the required version. The version may be installed already, even
+    // beside the version that counts.
     let is_there = match item.found() {
         Some(Reading::Present { version, instances }) => {
             let mut usable = instances.iter().filter(|instance| instance.broken.is_empty());
@@ -63,7 +63,7 @@ fn unmet(need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<Strin
     Some(format!("{} ({})", wanted(need), state(item)))
 }
 
-/// A requirement in words.
+/// Describes a requirement.
 fn wanted(need: &Requirement) -> String {
     match &need.at_least {
         Some(least) => format!("{} {least} or newer", need.component),
@@ -71,7 +71,7 @@ fn wanted(need: &Requirement) -> String {
     }
 }
 
-/// How a component stands that is not good enough.
+/// Describes the state of a component that does not meet a requirement.
 fn state(item: &PlanItem) -> String {
     match &item.action {
         Action::Install { from: _, to } => format!("the baseline has {to}"),

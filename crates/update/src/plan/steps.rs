@@ -1,4 +1,4 @@
-//! What the engine is told, and the digest by which a plan is known.
+//! The steps that the engine receives, and the digest that identifies a plan.
 
 use super::payload::file_name;
 use super::{Action, NodePlan, PlanItem};
@@ -10,27 +10,29 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 impl NodePlan {
-    /// `sha256:` and the digest of the plan's JSON. Equal plans have equal digests.
+    /// Returns `sha256:` and the digest of the plan's JSON. Equal plans have equal digests.
     ///
     /// The JSON is canonical: fields in the order of declaration, maps sorted by key, no
-    /// blanks. What was found before is part of it, so that a machine that changed since
-    /// the plan was shown has another digest.
+    /// whitespace. The first readings are part of it, so the digest changes if the machine
+    /// has changed since the plan was shown.
     pub fn digest(&self) -> String {
-        // Strings, numbers and lists of them always have a JSON form.
+        // Serialization cannot fail: the plan consists of strings, numbers and lists of
+        // them.
         sha256(&serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// How many components are installed.
+    /// Returns the number of components that are installed.
     pub fn changes(&self) -> usize {
         self.installs().count()
     }
 
-    /// The items that are installed, in order.
+    /// Returns the items that are installed, in order.
     pub fn installs(&self) -> impl Iterator<Item = &PlanItem> {
         self.items.iter().filter(|item| item.action.is_install())
     }
 
-    /// The payloads that have to be at hand before the steps begin, each once.
+    /// Returns the payloads that must be available before the steps begin, without
+    /// duplicates.
     pub fn payloads(&self) -> Vec<&PayloadRef> {
         let mut found: Vec<&PayloadRef> = Vec::new();
         for item in self.installs() {
@@ -41,15 +43,15 @@ impl NodePlan {
         found
     }
 
-    /// What the engine does, in order.
+    /// Returns the steps for the engine, in order.
     ///
-    /// `sizes` are the lengths of the payloads at hand, by digest. For a payload that is
-    /// not among them the baseline's `size` counts, and 0 where that is not given either.
+    /// `sizes` maps the digests of the available payloads to their lengths. For any other
+    /// payload, the size in the baseline is used, or 0 if the baseline has none.
     pub fn steps(&self, sizes: &BTreeMap<String, u64>) -> Vec<Step> {
         self.items.iter().filter_map(|item| step(item, sizes)).collect()
     }
 
-    /// What is read on the machine for the second time.
+    /// Returns the detections for the second reading of the machine.
     pub fn detections(&self) -> Vec<(String, Detect)> {
         self.items
             .iter()
@@ -62,7 +64,8 @@ impl NodePlan {
     }
 }
 
-/// The digest of a whole run's plan, from the digests of its nodes' plans.
+/// Returns the digest of the plan of a whole run, from the digests of the plans of its
+/// nodes.
 pub fn combined_digest(plans: &BTreeMap<NodeName, String>) -> String {
     sha256(&serde_json::to_vec(plans).unwrap_or_default())
 }
@@ -89,7 +92,8 @@ fn step(item: &PlanItem, sizes: &BTreeMap<String, u64>) -> Option<Step> {
     })
 }
 
-/// Whether the same version is installed once more because what is there does not work.
+/// Reports whether the same version is installed again because the installed one does not
+/// work.
 fn is_repair(item: &PlanItem, to: &str) -> bool {
     match item.found() {
         Some(Reading::Broken { version, .. }) => {

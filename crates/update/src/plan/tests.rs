@@ -1,4 +1,5 @@
-//! Plans: what applies, what is installed, in which order, and what is missing.
+//! Tests of plans: which components apply, which are installed, in which order, and which
+//! requirements are missing.
 
 mod laws;
 mod packages;
@@ -52,7 +53,7 @@ fn present(version: &str) -> Reading {
     Reading::present(version)
 }
 
-/// What a test says about the world; everything that it does not name is absent.
+/// The state that a test sets up; every component without a reading is absent.
 struct World {
     components: Vec<Component>,
     facts: Facts,
@@ -94,7 +95,7 @@ fn names(plan: &NodePlan) -> Vec<&str> {
     plan.items.iter().map(|item| item.component.name.as_str()).collect()
 }
 
-/// Installing what is there already reboots a server for nothing.
+/// Installing a version that is already installed reboots a server for nothing.
 #[test]
 fn the_reading_decides_what_is_installed() {
     let world = |reading| World::of(&[component("ethtool", "1:6.1-1")]).with("ethtool", reading);
@@ -111,7 +112,7 @@ fn the_reading_decides_what_is_installed() {
     assert!(matches!(unreadable, Action::Blocked { reason: Reason::NotVerified, .. }), "{unreadable:?}");
 }
 
-/// A newer version must not be replaced by an older one because of a broken state alone.
+/// A broken state alone must not cause a newer version to be replaced by an older one.
 #[test]
 fn a_broken_newer_version_is_not_downgraded_without_leave() {
     let broken = Reading::broken("2.0", "half-configured");
@@ -122,7 +123,7 @@ fn a_broken_newer_version_is_not_downgraded_without_leave() {
     assert!(world.action("a").is_install());
 }
 
-/// Force is for exactly what it names.
+/// Each force option allows exactly what its name says.
 #[test]
 fn force_reinstalls_and_downgrades() {
     let mut world = World::of(&[component("a", "1.0"), component("b", "1.0")])
@@ -136,7 +137,7 @@ fn force_reinstalls_and_downgrades() {
     assert!(matches!(steps.as_slice(), [step] if step.downgrade && !step.rewrite), "{steps:?}");
 }
 
-/// A package for another machine must not be tried on this one.
+/// A package for another kind of machine must not be attempted on this machine.
 #[test]
 fn what_is_not_meant_for_the_machine_does_not_apply() {
     let on = |key: &str, value: &str| {
@@ -160,7 +161,8 @@ fn what_is_not_meant_for_the_machine_does_not_apply() {
     assert!(why.contains("ILO, IDRAC") && why.contains("Linux"), "{why}");
 }
 
-/// A machine of another family must be told apart from one that failed.
+/// A machine without the package manager must be distinguished from a machine on which the
+/// installation failed.
 #[test]
 fn packages_need_their_package_manager() {
     let rpm = Component { installer: InstallerKind::Rpm, ..component("a", "1.0") };
@@ -173,7 +175,7 @@ fn packages_need_their_package_manager() {
     assert!(matches!(world.action("b"), Action::NotApplicable { why } if why.contains("no dpkg")));
 }
 
-/// A script whose result cannot be read would be reported as done without proof.
+/// A script whose result cannot be read would be reported as done without verification.
 #[test]
 fn a_script_without_detect_is_blocked_and_later_installers_are_not_supported() {
     let script = Component { installer: InstallerKind::Script, ..component("s", "1") };
@@ -187,7 +189,7 @@ fn a_script_without_detect_is_blocked_and_later_installers_are_not_supported() {
     assert_eq!(plan.detections(), [("s".to_owned(), Detect::File("/etc/v".to_owned()))]);
 }
 
-/// What is required comes first; apart from that the author's order is kept.
+/// Requirements come first; otherwise the author's order is kept.
 #[test]
 fn requirements_come_first_and_the_order_is_kept_otherwise() {
     let world = World::of(&[
@@ -206,7 +208,8 @@ fn requirements_come_first_and_the_order_is_kept_otherwise() {
     assert_eq!(steps[2].payload.file_name, "base.deb");
 }
 
-/// A requirement is met by what will be there, or by what is there.
+/// A requirement is met by a version that will be installed, or by a version that is
+/// installed.
 #[test]
 fn requirements_are_met_by_the_baseline_or_by_the_machine() {
     let app = requiring("app", &[("base", Some("2.1"))]);
@@ -217,19 +220,19 @@ fn requirements_are_met_by_the_baseline_or_by_the_machine() {
         Action::DependencyMissing { missing: vec!["base 2.1 or newer (the baseline has 2.0)".to_owned()] }
     );
     assert!(world("2.0").with("base", present("3.0")).action("app").is_install());
-    // The member is not brought up by this run, and what is there is enough.
+    // This run does not install `base`, and the installed version is sufficient.
     let foreign = Component { installer: InstallerKind::Fwupd, ..component("base", "2.5") };
     let world = World::of(&[app.clone(), foreign]);
     assert!(matches!(world.action("app"), Action::DependencyMissing { .. }));
     assert!(world.with("base", present("2.1")).action("app").is_install());
-    // What is up to date needs nothing any more.
+    // A component that is up to date needs no requirements.
     let world = World::of(&[requiring("app", &[("nowhere", None)])]);
     let Action::DependencyMissing { missing } = world.action("app") else { panic!() };
     assert_eq!(missing, ["nowhere, which the baseline does not contain"]);
     assert!(!matches!(world.with("app", present("1.0")).action("app"), Action::DependencyMissing { .. }));
 }
 
-/// The three ways to live with something missing are what users choose between.
+/// Users choose between these three ways to handle a missing requirement.
 #[test]
 fn the_policy_decides_what_a_missing_requirement_stops() {
     let components = [
@@ -258,7 +261,7 @@ fn the_policy_decides_what_a_missing_requirement_stops() {
     assert!(world.plan().items.iter().all(|item| item.after.is_empty()));
 }
 
-/// A circle must neither hang the operator nor install in an order that nobody chose.
+/// A cycle must neither block the operator nor lead to an arbitrary installation order.
 #[test]
 fn circles_are_named_and_the_rest_goes_on() {
     let world = World::of(&[
@@ -279,7 +282,7 @@ fn circles_are_named_and_the_rest_goes_on() {
     assert!(paths[0].contains("a -> b -> c -> a") && paths[1].contains("self -> self"), "{paths:?}");
 }
 
-/// A deep baseline must not overflow the stack of the operator.
+/// A long chain of requirements must not overflow the operator's stack.
 #[test]
 fn a_chain_of_a_thousand_components_is_planned() {
     let name = |i: usize| format!("c{i:04}");
@@ -291,7 +294,7 @@ fn a_chain_of_a_thousand_components_is_planned() {
     assert_eq!(names(&plan)[0], "c1000");
 }
 
-/// Somebody approved a plan by its digest; another plan must have another one.
+/// A user approved a plan by its digest, so a different plan must have a different digest.
 #[test]
 fn the_digest_stands_for_the_whole_plan() {
     let world = World::of(&[component("a", "1.0"), component("b", "1.0")]);
@@ -311,7 +314,7 @@ fn world_plan() -> NodePlan {
     World::of(&[requiring("app", &[("base", Some("1"))]), component("base", "2")]).plan()
 }
 
-/// A half-configured package of the right version is only mended by installing it again.
+/// A half-configured package of the right version is repaired only by installing it again.
 #[test]
 fn a_repair_is_written_again() {
     let broken = Reading::broken("1.0", "half-configured");
@@ -319,7 +322,7 @@ fn a_repair_is_written_again() {
     assert!(plan.steps(&BTreeMap::new())[0].rewrite);
 }
 
-/// A command meant for other machines must not be run here, not even to look.
+/// A command for other machines must not run on this machine, not even to read a version.
 #[test]
 fn only_what_may_apply_is_read() {
     let types = vec!["ILO".to_owned()];
@@ -333,7 +336,7 @@ fn only_what_may_apply_is_read() {
     assert_eq!(names(Some(&debian())), ["a"]);
 }
 
-/// A baseline that cannot work is refused before any machine is touched.
+/// A baseline that cannot work is rejected before any machine is touched.
 #[test]
 fn a_baseline_is_checked_as_a_whole() {
     let with_url = |url: &str| {

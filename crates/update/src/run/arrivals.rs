@@ -15,39 +15,40 @@ use std::time::Duration;
 /// are created together with their nodes pay for it.
 pub const SETTLE: Duration = Duration::from_secs(3);
 
-/// How long objects are waited for that do not exist yet.
+/// How long a run waits for missing objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrivals {
     /// When the run was created, by the API server's clock.
     pub created: Millis,
-    /// How long missing objects are waited for; zero: not at all.
+    /// How long the run waits; zero means that it does not wait.
     pub timeout: Duration,
-    /// Until when they are waited for, if the run's status says it.
+    /// The deadline for missing objects, if the run's status contains it.
     pub deadline: Option<Millis>,
-    /// When the set of nodes that the selector matches was last seen to change, or was seen first.
+    /// When the set of nodes that the selector matches was last seen to change, or was first seen.
     pub changed: Millis,
-    /// Whether the caches of nodes and baselines were compared with a consistent read of the API
-    /// server just now and showed all of it. If not, they may lag behind.
+    /// Whether a consistent read of the API server has just confirmed that the caches of nodes and
+    /// baselines are complete. If not, the caches may be stale.
     pub confirmed: bool,
 }
 
 impl Arrivals {
-    /// Until when missing objects are waited for: the recorded deadline, else the one that is recorded
-    /// with this decision.
+    /// Returns the deadline for missing objects: the recorded deadline, or else the deadline that is
+    /// recorded with this decision.
     pub fn deadline(&self, now: Millis) -> Millis {
         self.deadline.unwrap_or_else(|| now.after(self.timeout))
     }
 
-    /// The deadline, if it has not passed.
+    /// Returns the deadline, if it has not passed.
     pub(super) fn open_until(&self, now: Millis) -> Option<Millis> {
         Some(self.deadline(now)).filter(|&until| until > now)
     }
 }
 
-/// When the set of selected nodes counts as complete; `None`: it does already.
+/// Returns when the set of selected nodes counts as complete; `None` if it already does.
 ///
-/// Where every node was created more than [`SETTLE`] before the run, the set was quiet already when the
-/// run was created. Both times come from the API server, so the comparison does not depend on our clock.
+/// If every node was created more than [`SETTLE`] before the run, the set was complete when the run was
+/// created. Both times come from the API server, so the comparison does not depend on the operator's
+/// clock.
 pub(super) fn settles_at(observed: &Observed) -> Option<Millis> {
     let arrivals = &observed.arrivals;
     let newest = observed.targets.values().map(|facts| facts.created).max().unwrap_or_default();
@@ -58,8 +59,8 @@ pub(super) fn settles_at(observed: &Observed) -> Option<Millis> {
     Some(arrivals.changed.after(SETTLE).min(deadline)).filter(|&at| at > observed.now)
 }
 
-/// Whether the baseline is invalid according to a view that is not confirmed. Its user may have replaced
-/// it by a corrected one that the cache does not show yet.
+/// Reports whether the baseline is invalid according to a view that is not confirmed. The user may have
+/// replaced the baseline with a corrected one that the cache does not show yet.
 pub(super) fn doubts_baseline(observed: &Observed) -> bool {
     matches!(observed.baseline, BaselineFacts::Invalid { .. }) && !observed.arrivals.confirmed
 }

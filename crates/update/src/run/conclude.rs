@@ -1,4 +1,4 @@
-//! Puts a decision together: status and wake-up time follow from the rest.
+//! Assembles a decision: status and wake-up time follow from the other parts.
 
 use super::paths;
 use super::progress::Fleet;
@@ -9,11 +9,12 @@ use crate::model::NodeName;
 use crate::reason::Reason;
 use std::time::Duration;
 
-/// How often a run looks again that waits for another run. It does not watch that run's
-/// NodeUpdates; half a minute is little beside an update, and nothing for the API server.
+/// How often a run that waits for another run checks again. A run does not watch the
+/// NodeUpdates of other runs. Half a minute is short compared to an update, and is a
+/// negligible load for the API server.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Puts a decision together; the status and the time to wake follow from the rest.
+/// Assembles a decision; status and wake-up time follow from the other parts.
 pub(super) fn conclude(
     observed: &Observed,
     fleet: &Fleet<'_>,
@@ -24,7 +25,8 @@ pub(super) fn conclude(
     conclude_wanting(observed, fleet, effects, waiting, state, false)
 }
 
-/// The same; `wants`: a node would be begun if the ways to it were open.
+/// As [`conclude`]; `wants` means that a node would be started if the network paths to it
+/// were open.
 pub(super) fn conclude_wanting(
     observed: &Observed,
     fleet: &Fleet<'_>,
@@ -36,12 +38,13 @@ pub(super) fn conclude_wanting(
     let records = effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
     let paths = paths::effect(observed, fleet, &effects, wants).filter(|_| !records);
     if paths == Some(Effect::CloseWays) {
-        // Whoever lets go of the run lets go of what is open for it.
+        // The run is released or deleted only after its network paths are closed.
         effects.retain(|effect| !matches!(effect, Effect::ReleaseRun | Effect::DeleteRun));
     }
     let ends_open = matches!(state, State::Ended(_)) && observed.run.finished.is_none();
     let state = if ends_open && !observed.paths.are_closed() { &State::Closing } else { state };
-    // What a name means may change without anybody saying so.
+    // The addresses behind a host name may change without any notification, so open paths
+    // are checked regularly.
     let tends = paths == Some(Effect::OpenWays);
     if let Some(paths) = paths {
         effects.insert(0, paths);

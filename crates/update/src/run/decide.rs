@@ -1,14 +1,14 @@
-//! The rules of a run, in their order.
+//! The rules of a run, in order of precedence.
 //!
-//! 1. A run at its end does nothing but disappear.
-//! 2. A run that must not go on is brought to its end: deleted, cancelled, not supported, or
-//!    without a usable selector or baseline.
-//! 3. Before the first node is begun, the list of nodes is recorded, and nothing else is
-//!    done in that decision. What is missing for it is waited for until a deadline.
-//! 4. Nodes are begun in the order of their names, as many as `maxConcurrent` allows, and none
-//!    before the ways to it are open, nor before it is recorded that its turn has come.
-//! 5. When nothing is left to do, what was opened is closed, and then the run is at its end.
-//! 6. Nothing ends, and no list is recorded, because of an absence that only a cache shows.
+//! 1. A run that has ended does nothing except expire.
+//! 2. A run that must not continue is ended: a run that is deleted, cancelled, not supported,
+//!   or without a usable selector or baseline.
+//! 3. Before the first node is started, the list of nodes is recorded, and that decision has
+//!   no other effect. The run waits for missing objects until a deadline.
+//! 4. Nodes are started in the order of their names, as many as `maxConcurrent` allows. No
+//!   node is started before the network paths to it are open and its turn is recorded.
+//! 5. When no work is left, the network paths are closed, and then the run ends.
+//! 6. No run ends, and no list is recorded, because of an absence that only a cache shows.
 
 use super::arrivals::doubts_baseline;
 use super::begin::Begin;
@@ -22,12 +22,13 @@ use super::{Decision, Desired, Effect, Intent, Observed, RunEnd, WaitingOn, Wake
 use crate::model::{Millis, NodeName};
 use crate::reason::Reason;
 
-/// Decides what a run does next.
+/// Decides the next step of a run.
 ///
 /// # Guarantees
 ///
-/// Total and deterministic: any observation has one decision. Whatever is not at its end
-/// has an entry in `waiting` or a condition that says why.
+/// The function is total and deterministic: every observation has exactly one decision. Every
+/// node or run that has not ended has an entry in `waiting` or a condition that gives the
+/// cause.
 pub fn decide(observed: &Observed) -> Decision {
     let fleet = Fleet::of(observed);
     if let Some(end) = &observed.run.finished {
@@ -96,10 +97,10 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     conclude_wanting(observed, fleet, effects, waiting, &state, wants)
 }
 
-/// Whether nothing is left to do: every node is over or kept out by its user.
+/// Reports whether no work is left: every node has ended or is held by the user.
 ///
-/// Held nodes end a run that is carried out, because one that never ends helps nobody; a
-/// run that is planned or paused waits for its user anyway.
+/// Held nodes do not prevent the end of a run that is carried out, because a run that never
+/// ends does not help the user. A run that is planned or paused waits for the user anyway.
 fn is_over(observed: &Observed, fleet: &Fleet<'_>) -> bool {
     let left = fleet.nodes.len() - fleet.over();
     match observed.run.desired {
@@ -108,7 +109,7 @@ fn is_over(observed: &Observed, fleet: &Fleet<'_>) -> bool {
     }
 }
 
-/// How the run as a whole stands while nodes are left.
+/// Returns the state of the run while nodes are left.
 fn stand(
     observed: &Observed,
     fleet: &Fleet<'_>,

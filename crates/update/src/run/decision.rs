@@ -1,28 +1,29 @@
-//! What comes out of a decision: effects, waits, status, and when to decide again.
+//! The result of a decision: effects, waits, the status, and the time of the next decision.
 
 use super::{Intent, RunEnd};
 use crate::model::{Millis, NodeName, RunnerName};
 use crate::reason::Reason;
 
-/// What a run does next.
+/// The next step of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// What is to be changed, in this order. It may stop after any of them: the next
-    /// decision goes on from there.
+    /// The changes to make, in this order. Execution may stop after any effect; the next decision
+    /// continues from there.
     pub effects: Vec<Effect>,
-    /// Each node that is not at its end, and what it waits for, sorted by name.
+    /// Each node that has not ended, and what it waits for, sorted by name.
     pub waiting: Vec<(NodeName, WaitingOn)>,
     /// The run's status.
     pub status: RunSummary,
     /// When to decide again.
     pub wake: Wake,
-    /// Whether the view must be confirmed before the run may end or record its list of nodes. The
-    /// decision has no effects then: compare the caches with the API server, observe, decide again.
+    /// Whether the view must be confirmed before the run may end or record its list of nodes. Such
+    /// a decision has no effects: compare the caches with the API server, observe, and decide
+    /// again.
     pub confirm: bool,
 }
 
 impl Decision {
-    /// The same decision, to be made again at this time at the latest.
+    /// Returns the same decision with a wake-up at this time at the latest.
     pub(super) fn no_later_than(self, at: Millis) -> Self {
         let wake = match self.wake {
             Wake::At(sooner) if sooner <= at => Wake::At(sooner),
@@ -32,101 +33,101 @@ impl Decision {
     }
 }
 
-/// A change to the world. Each may be carried out twice without harm.
+/// A change outside of this crate. Every effect is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Writes the list of nodes into the run's status. It stays as it is from then on.
+    /// Writes the list of nodes into the run's status. The list never changes afterwards.
     ///
-    /// To be written against the version of the run that was observed, and refused if the
-    /// run has changed: a late write must not replace a list that is in use.
+    /// The write is conditional on the observed version of the run and is rejected if the run has
+    /// changed: a late write must not replace a list that is in use.
     RecordTargets {
         /// The nodes of the run.
         nodes: Vec<NodeName>,
-        /// Nodes that match the selector and are left out because of `spec.hold`.
+        /// Nodes that match the selector but are omitted because of `spec.hold`.
         left_out: Vec<NodeName>,
     },
-    /// Adds nodes to those whose turn has come, in the run's status: see [`RunSummary::starting`].
-    /// They are begun by a later decision, when this is seen to be written.
+    /// Adds nodes to the recorded turns in the run's status: see [`RunSummary::starting`]. A later
+    /// decision starts them, when it sees this record.
     ///
-    /// Like the list of nodes, to be written against the version of the run that was observed.
+    /// As for the list of nodes, the write is conditional on the observed version of the run.
     RecordStarts {
-        /// The nodes that are added.
+        /// The nodes to add.
         nodes: Vec<NodeName>,
     },
-    /// Creates the NodeUpdate of a node. If there is one already, that is left as it is.
+    /// Creates the NodeUpdate of a node. An existing NodeUpdate is left unchanged.
     Start {
         /// The node.
         node: NodeName,
-        /// What it is to do.
+        /// The intent of the NodeUpdate.
         intent: Intent,
-        /// The runner that it is handed to.
+        /// The runner to which the NodeUpdate is assigned.
         runner: RunnerName,
     },
-    /// Changes what a NodeUpdate is to do. Never backward: see [`Intent`].
+    /// Changes the intent of a NodeUpdate. The intent never moves backward: see [`Intent`].
     SetIntent {
         /// The node.
         node: NodeName,
-        /// What it is to do.
+        /// The new intent.
         intent: Intent,
     },
-    /// Opens what the run's nodes need, or keeps it as they need it now. What came of it is
-    /// observed, see [`super::NetworkPaths`].
+    /// Opens the network paths that the run's nodes need, or adapts them to the current need. The
+    /// result is observed, see [`super::NetworkPaths`].
     OpenWays,
-    /// Closes all that is open for the run.
+    /// Closes all network paths that are open for the run.
     CloseWays,
-    /// Removes the run's finalizer: nothing of it is on any machine.
+    /// Removes the run's finalizer, because nothing of the run is on any machine.
     ReleaseRun,
-    /// Deletes the run: its time is over.
+    /// Deletes the run, because its TTL has expired.
     DeleteRun,
 }
 
-/// What something waits for.
+/// What a node or a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingOn {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// In words.
+    /// The reason in words.
     pub message: String,
-    /// Until when, if that is known.
+    /// When the wait ends, if that is known.
     pub until: Option<Millis>,
 }
 
 /// When to decide again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// When something changes that the decision depends on.
+    /// When any input of the decision changes.
     OnChange,
-    /// The same, and not later than at this time.
+    /// When any input of the decision changes, and at this time at the latest.
     At(Millis),
 }
 
-/// A run's status, before it becomes one of Kubernetes.
+/// The status of a run, before it is converted to the API type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunSummary {
-    /// How many nodes stand how.
+    /// The number of nodes by progress.
     pub counts: Counts,
-    /// Nodes whose turn has come and whose NodeUpdate was not seen yet, sorted by name. Each
-    /// counts as being worked on.
+    /// Nodes whose turn is recorded and whose NodeUpdate is not visible yet, sorted by name. Each
+    /// counts as in progress.
     pub starting: Vec<NodeName>,
     /// Every node that failed or was not reached, sorted by name.
     pub failing: Vec<Failing>,
-    /// When the run stops waiting for objects that do not exist yet; `None` once it has ended.
+    /// When the run stops waiting for missing objects; `None` after the run has ended.
     pub arrival_deadline: Option<Millis>,
-    /// Whether it is known what will be done.
+    /// Whether the plan is known.
     pub planned: Cond,
-    /// Whether anything moves.
+    /// Whether work is in progress.
     pub progressing: Cond,
-    /// Whether machines can reach what they have to.
+    /// Whether the machines can reach the addresses that they need.
     pub exposed: Cond,
     /// `BudgetExceeded`: whether more nodes failed than the run tolerates.
     pub budget: Cond,
-    /// `Unknown` until the end, then `True` or `False` for good.
+    /// `Unknown` until the end, then `True` or `False`, which is final.
     pub succeeded: Cond,
-    /// For kstatus: whether it ended well.
+    /// For kstatus: whether the run has succeeded.
     pub ready: Cond,
-    /// For kstatus: whether it is under way.
+    /// For kstatus: whether the run is in progress.
     pub reconciling: Cond,
-    /// For kstatus: whether it cannot get any further by itself.
+    /// For kstatus: whether the run cannot continue by itself.
     pub stalled: Cond,
 }
 
@@ -142,22 +143,22 @@ impl RunSummary {
     }
 }
 
-/// How many nodes of a run stand how. `total` is the sum of the others.
+/// The number of nodes of a run by progress. `total` is the sum of the other fields.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// All nodes of the run.
     pub total: u32,
-    /// Not begun, or planned and waiting.
+    /// Not started, or planned and waiting.
     pub pending: u32,
-    /// Being worked on.
+    /// In progress.
     pub in_progress: u32,
-    /// Done and proven.
+    /// Done and verified.
     pub succeeded: u32,
-    /// Not done.
+    /// Failed.
     pub failed: u32,
     /// Never reached.
     pub unreachable: u32,
-    /// Given up by the user's decision.
+    /// Cancelled by the user.
     pub cancelled: u32,
 }
 
@@ -166,30 +167,30 @@ pub struct Counts {
 pub struct Failing {
     /// The node.
     pub node: NodeName,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// In words.
+    /// The reason in words.
     pub message: String,
 }
 
-/// A condition, without its type and times.
+/// A condition, without its type and its times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cond {
     /// Whether it holds.
     pub status: CondStatus,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// In words.
+    /// The reason in words.
     pub message: String,
 }
 
 /// Whether a condition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CondStatus {
-    /// It does.
+    /// The condition holds.
     True,
-    /// It does not.
+    /// The condition does not hold.
     False,
-    /// It is not known yet.
+    /// It is not known yet whether the condition holds.
     Unknown,
 }

@@ -1,41 +1,42 @@
-//! How the nodes of a run stand, from what is observed of them.
+//! Derives the progress of a run's nodes from the observed state.
 
 use super::{Desired, NodeEnd, Observed, TargetFacts, UpdateFacts, UpdatePhase};
 use crate::model::{NodeName, RunName};
 use crate::reason::Reason;
 use std::collections::BTreeMap;
 
-/// How one node stands.
+/// The progress of one node.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum NodeProgress<'a> {
-    /// Its NodeUpdate is at its end.
+    /// The NodeUpdate has ended.
     Done(&'a NodeEnd),
-    /// Its NodeUpdate is in flight, or a plan that is being given up.
+    /// The NodeUpdate is in flight, or is a plan that is being given up.
     Active(&'a UpdateFacts),
-    /// Its turn is recorded. It may be begun at any moment, by a leader before this one, too.
+    /// The turn of the node is recorded. The node may be started at any moment, even by an earlier
+    /// leader.
     Due {
-        /// Whether there is a plan, with a NodeUpdate that waits to be carried out.
+        /// Whether the node has a plan: a NodeUpdate that waits to be carried out.
         planned: bool,
     },
-    /// Nothing is done with it.
+    /// The node is not in progress.
     Idle {
-        /// Whether there is a plan, with a NodeUpdate that waits to be carried out.
+        /// Whether the node has a plan: a NodeUpdate that waits to be carried out.
         planned: bool,
-        /// What keeps it from being begun.
+        /// What prevents the start of the node.
         blocker: Option<Blocker<'a>>,
     },
 }
 
-/// What keeps a node from being begun, whatever the run does.
+/// What prevents the start of a node, regardless of the state of the run.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Blocker<'a> {
-    /// It does not exist any more.
+    /// The node no longer exists.
     Gone,
-    /// Its user keeps it out of runs.
+    /// The user holds the node.
     Held,
-    /// Its owner must correct something first.
+    /// The user must first correct the node's spec.
     Unfit(Reason, &'a str),
-    /// Another run works on it.
+    /// Another run is working on the node.
     Claimed(&'a RunName),
 }
 
@@ -51,8 +52,8 @@ impl<'a> NodeProgress<'a> {
 }
 
 fn blocker(facts: &TargetFacts) -> Option<Blocker<'_>> {
-    // A plan for a node that is gone is handed to the runner all the same: it ends the
-    // NodeUpdate, and says why.
+    // A plan for a node that is gone is carried out nevertheless: the runner ends the NodeUpdate
+    // and reports the cause.
     if !facts.exists && facts.update.is_none() {
         return Some(Blocker::Gone);
     }
@@ -65,8 +66,8 @@ fn blocker(facts: &TargetFacts) -> Option<Blocker<'_>> {
     facts.claimed_by.as_ref().map(Blocker::Claimed)
 }
 
-/// Whether the turn of a node is recorded and not taken yet. A plan that is made is taken, as long
-/// as the run is only planned.
+/// Reports whether the turn of a node is recorded and not used yet. While the run is only planned,
+/// a complete plan has used the turn.
 fn is_due(observed: &Observed, node: &NodeName, facts: &TargetFacts) -> bool {
     let is_made = facts.update.as_ref().is_some_and(UpdateFacts::is_planned);
     observed.run.starting.contains(node) && !(is_made && observed.run.desired == Desired::Plan)
@@ -75,12 +76,13 @@ fn is_due(observed: &Observed, node: &NodeName, facts: &TargetFacts) -> bool {
 /// All nodes of a run.
 #[derive(Debug)]
 pub(super) struct Fleet<'a> {
-    /// How each stands, by name.
+    /// The progress of each node, by name.
     pub(super) nodes: BTreeMap<&'a NodeName, NodeProgress<'a>>,
 }
 
 impl<'a> Fleet<'a> {
-    /// The nodes of the recorded list; before there is one, those with a NodeUpdate.
+    /// Returns the nodes of the recorded list, or, if no list is recorded yet, the nodes with a
+    /// NodeUpdate.
     pub(super) fn of(observed: &'a Observed) -> Self {
         let nodes = observed
             .targets
@@ -91,17 +93,17 @@ impl<'a> Fleet<'a> {
         Self { nodes }
     }
 
-    /// How many nodes may be worked on at the same time.
+    /// Returns the maximum number of nodes in progress at the same time.
     pub(super) fn limit(&self, observed: &Observed) -> usize {
         observed.run.max_concurrent.of(self.nodes.len())
     }
 
-    /// How many nodes may be begun in addition to those in flight.
+    /// Returns how many nodes may be started in addition to those in flight.
     pub(super) fn slots(&self, observed: &Observed) -> usize {
         self.limit(observed).saturating_sub(self.in_flight())
     }
 
-    /// How many nodes are being worked on.
+    /// Returns the number of nodes in flight.
     fn in_flight(&self) -> usize {
         self.count(|progress| match progress {
             NodeProgress::Active(update) => update.in_flight(),
@@ -110,12 +112,13 @@ impl<'a> Fleet<'a> {
         })
     }
 
-    /// How many nodes have a NodeUpdate that moves, or are about to.
+    /// Returns the number of nodes with a NodeUpdate in progress, including those that are about
+    /// to start.
     pub(super) fn active(&self) -> usize {
         self.count(|progress| matches!(progress, NodeProgress::Active(_) | NodeProgress::Due { .. }))
     }
 
-    /// The nodes whose turn is recorded and not taken yet.
+    /// Returns the nodes whose turn is recorded and not used yet.
     pub(super) fn due(&self) -> impl Iterator<Item = &'a NodeName> {
         self.nodes
             .iter()
@@ -123,22 +126,22 @@ impl<'a> Fleet<'a> {
             .map(|(node, _)| *node)
     }
 
-    /// How many nodes have a plan that waits to be carried out.
+    /// Returns the number of nodes with a plan that waits to be carried out.
     pub(super) fn planned(&self) -> usize {
         self.count(|progress| matches!(progress, NodeProgress::Idle { planned: true, .. }))
     }
 
-    /// How many nodes are kept out by their user.
+    /// Returns the number of nodes that the user holds.
     pub(super) fn held(&self) -> usize {
         self.count(|progress| matches!(progress, NodeProgress::Idle { blocker: Some(Blocker::Held), .. }))
     }
 
-    /// How many nodes do not exist any more and were never begun.
+    /// Returns the number of nodes that no longer exist and were never started.
     pub(super) fn gone(&self) -> usize {
         self.count(|progress| matches!(progress, NodeProgress::Idle { blocker: Some(Blocker::Gone), .. }))
     }
 
-    /// How many nodes will not be touched any more, without anybody's doing.
+    /// Returns the number of nodes on which no further work happens unless a user acts.
     pub(super) fn over(&self) -> usize {
         self.count(|progress| match progress {
             NodeProgress::Done(_) | NodeProgress::Idle { planned: _, blocker: Some(Blocker::Gone) } => true,

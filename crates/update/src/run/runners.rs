@@ -15,7 +15,8 @@ pub struct Runners {
     load: BTreeMap<RunnerName, Load>,
 }
 
-/// Compared in field order: all runners get their turn even where few nodes are in flight.
+/// The load of one runner. Loads are compared in the order of the fields, so all runners get nodes even
+/// while few nodes are in flight.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Load {
     in_flight: usize,
@@ -55,8 +56,8 @@ impl Runners {
         self.load.is_empty()
     }
 
-    /// Picks the runner that fits and has the fewest nodes in flight; of several the one that has had
-    /// the fewest in total, and the first of those by name. Counts the new node.
+    /// Picks the fitting runner with the fewest nodes in flight, and counts the new node. A tie is
+    /// resolved by the fewest nodes in total, then by name.
     pub fn pick(&mut self, fits: impl Fn(&RunnerName) -> bool) -> Option<RunnerName> {
         let fitting = self.load.iter().filter(|(name, _)| fits(name));
         let name = fitting.min_by_key(|(_, load)| *load)?.0.clone();
@@ -78,15 +79,15 @@ impl Runners {
     }
 }
 
-/// Returns the NodeUpdates that are handed to another runner, and that runner: those that still need a
-/// runner and whose runner is gone, in the order in which they were given.
+/// Returns the NodeUpdates to reassign, each with its new runner: those that still need a runner and
+/// whose runner is gone, in the given order.
 ///
 /// The caller passes the NodeUpdates of all runs, including runs that have ended or are gone, because a
 /// runner does the cleanup on a machine.
 ///
 /// # Guarantees
 ///
-/// A NodeUpdate with a live runner keeps it. If no runner is live, nothing is handed over.
+/// A NodeUpdate with a live runner keeps it. If no runner is live, nothing is reassigned.
 pub fn reassign<'a, K>(
     updates: impl IntoIterator<Item = (K, &'a UpdateFacts)>,
     mut runners: Runners,

@@ -1,4 +1,4 @@
-//! Selecting the nodes of a run, which happens once.
+//! Selects the nodes of a run, which happens once.
 
 use super::arrivals::settles_at;
 use super::conclude::conclude;
@@ -35,7 +35,7 @@ pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     if nodes.is_empty() {
         return nobody(observed, fleet, &left_out);
     }
-    // If there is a NodeUpdate without a recorded list, the status was lost. The run is not new then.
+    // A NodeUpdate without a recorded list means that the status was lost. The run is then not new.
     if let Some(at) = settles_at(observed).filter(|_| fleet.nodes.is_empty()) {
         let message = format!(
             "{} nodes are selected, and some of them were created together with the run; the list is recorded at {at} unless others arrive",
@@ -53,18 +53,18 @@ pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     conclude(observed, fleet, effects, waiting, &state)
 }
 
-/// The nodes that the run gets, and those that are left out because of `spec.hold`.
+/// Returns the nodes of the run, and the nodes that are omitted because of `spec.hold`.
 fn selected(observed: &Observed) -> (Vec<NodeName>, Vec<NodeName>) {
     let there = observed.targets.iter().filter(|(_, facts)| facts.exists || facts.update.is_some());
-    // A NodeUpdate without a recorded list: the status is old, and then this write is
-    // refused, or it was lost, and then what was begun stays in.
+    // If a NodeUpdate exists without a recorded list, the observed status is either stale, and then
+    // this write is rejected, or was lost, and then started nodes stay in the list.
     let (nodes, left_out): (Vec<_>, Vec<_>) =
         there.partition(|(_, facts)| !facts.hold || facts.update.is_some());
     let names = |list: Vec<(&NodeName, _)>| list.into_iter().map(|(node, _)| node.clone()).collect();
     (names(nodes), names(left_out))
 }
 
-/// No node can be updated.
+/// The decision if no node can be updated.
 fn nobody(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Decision {
     let message = if left_out.is_empty() {
         "spec.selector matches no node; check the labels of the ManagedNodes in this namespace".to_owned()
@@ -72,7 +72,7 @@ fn nobody(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Deci
         format!("every node that spec.selector matches has spec.hold set: {}; lift it", names(left_out))
     };
     match observed.run.desired {
-        // A plan waits for its user anyway.
+        // A plan waits for the user anyway.
         Desired::Plan => {
             let state = State::Waiting { reason: Reason::NoNodesSelected, message };
             conclude(observed, fleet, Vec::new(), Vec::new(), &state)
@@ -83,8 +83,8 @@ fn nobody(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Deci
     }
 }
 
-/// Waits until the deadline for something without which the run has nothing to do, and ends the run
-/// after it. `next` tells the user what to do after the end.
+/// Waits until the deadline for an object that the run requires, and ends the run after the deadline.
+/// `next` is the user's next step after the end.
 fn absent(observed: &Observed, fleet: &Fleet<'_>, reason: Reason, what: &str, next: &str) -> Decision {
     let arrivals = &observed.arrivals;
     if let Some(until) = arrivals.open_until(observed.now) {
@@ -105,7 +105,7 @@ fn absent(observed: &Observed, fleet: &Fleet<'_>, reason: Reason, what: &str, ne
     conclude(observed, fleet, Vec::new(), Vec::new(), &state)
 }
 
-/// The decision while the view has to be confirmed first: it does nothing.
+/// The decision while the view must be confirmed: it has no effects.
 pub(super) fn unconfirmed(
     observed: &Observed,
     fleet: &Fleet<'_>,

@@ -1,42 +1,42 @@
-//! The state of a run as a whole, before it is rendered.
+//! The state of a whole run, before it is rendered.
 
 use super::{Cond, CondStatus, RunEnd};
 use crate::reason::Reason;
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Nothing moves, and it is not at its end.
+    /// No node is in progress, and the run has not ended.
     Waiting {
-        /// Why.
+        /// The reason.
         reason: Reason,
-        /// In words, with the way out.
+        /// The reason in words, with the remedy.
         message: String,
     },
-    /// Something moves.
+    /// At least one node is in progress.
     Moving {
-        /// Why, or how.
+        /// The reason, or the kind of progress.
         reason: Reason,
-        /// In words.
+        /// The reason in words.
         message: String,
     },
-    /// It is being brought to its end.
+    /// The run is being ended.
     Stopping {
-        /// Why, and what is left to do.
+        /// The cause, and what remains to be done.
         message: String,
     },
-    /// Nothing is left to do but to close what is open for it.
+    /// All nodes have ended, and the network paths are being closed.
     Closing,
-    /// It is at its end.
+    /// The run has ended.
     Ended(RunEnd),
 }
 
-/// What becomes of nodes that were never begun.
+/// How nodes that were never started are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unstarted {
-    /// Their turn may come.
+    /// As pending, because they may still be started.
     Pending,
-    /// It will not.
+    /// As cancelled, because they will not be started.
     Cancelled,
 }
 

@@ -1,4 +1,4 @@
-//! How a run is told: counts and conditions, from how it stands.
+//! Renders the status of a run: counts and conditions, derived from its state.
 
 use super::paths;
 use super::progress::{Blocker, Fleet, NodeProgress};
@@ -9,10 +9,10 @@ use crate::model::NodeName;
 use crate::reason::Reason;
 use std::collections::BTreeSet;
 
-/// What a run says while it closes.
+/// The message of a run that is being closed.
 const CLOSING: &str = "all nodes are at their end; what was opened for the run is being closed";
 
-/// How many nodes stand how.
+/// Counts the nodes by progress.
 pub(super) fn count(fleet: &Fleet<'_>, rest: Unstarted) -> Counts {
     let mut counts = Counts::default();
     for progress in fleet.nodes.values() {
@@ -36,7 +36,7 @@ pub(super) fn count(fleet: &Fleet<'_>, rest: Unstarted) -> Counts {
     counts
 }
 
-/// The whole status.
+/// Renders the complete status.
 pub(super) fn render(
     observed: &Observed,
     fleet: &Fleet<'_>,
@@ -141,7 +141,7 @@ fn succeeded(state: &State) -> Cond {
     }
 }
 
-/// `Ready` of kstatus: it ended, and well.
+/// `Ready` of kstatus: the run has ended and succeeded.
 fn ready(state: &State) -> Cond {
     let ended = succeeded(state);
     match ended.status {
@@ -150,7 +150,7 @@ fn ready(state: &State) -> Cond {
     }
 }
 
-/// `Reconciling` of kstatus: it is under way, or goes on as soon as something else happens.
+/// `Reconciling` of kstatus: the run is in progress, or continues after an external event.
 fn reconciling(state: &State) -> Cond {
     let status = match state {
         State::Waiting { .. } | State::Moving { .. } | State::Stopping { .. } | State::Closing => {
@@ -161,7 +161,7 @@ fn reconciling(state: &State) -> Cond {
     Cond { status, ..progressing(state) }
 }
 
-/// `Stalled` of kstatus: it ended, and not well.
+/// `Stalled` of kstatus: the run has ended and did not succeed.
 fn stalled(state: &State) -> Cond {
     match state {
         State::Waiting { reason, message } | State::Moving { reason, message } => {

@@ -1,4 +1,4 @@
-//! How a run comes to its end: by having done everything, or before its time.
+//! How a run ends: after all its work is done, or earlier.
 
 use super::arrivals::doubts_baseline;
 use super::conclude::conclude;
@@ -12,7 +12,7 @@ use super::{
 use crate::model::NodeName;
 use crate::reason::Reason;
 
-/// Why a run must not go on.
+/// Why a run must not continue.
 #[derive(Debug)]
 pub(super) struct Stop {
     reason: Reason,
@@ -20,7 +20,7 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Why this run must not go on; `None` if it may.
+    /// Returns why this run must not continue; `None` if it may.
     pub(super) fn of(observed: &Observed) -> Option<Self> {
         let run = &observed.run;
         if run.deleting || run.desired == Desired::Cancel {
@@ -53,7 +53,7 @@ impl Stop {
     }
 }
 
-/// Begins nothing, cancels what has begun, and ends when all of it is clean.
+/// Starts no nodes, cancels started nodes, and ends the run when all machines are clean.
 pub(super) fn decide(observed: &Observed, fleet: &Fleet<'_>, stop: &Stop) -> Decision {
     let (effects, waiting) = wind_down(observed, fleet);
     if !waiting.is_empty() {
@@ -75,7 +75,7 @@ pub(super) fn decide(observed: &Observed, fleet: &Fleet<'_>, stop: &Stop) -> Dec
     release(observed, fleet, &end)
 }
 
-/// Ends a run whose nodes are all over; lets go of it, too, if it is being deleted.
+/// Ends a run whose nodes have all ended; if the run is being deleted, also releases it.
 pub(super) fn release(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> Decision {
     let (effects, waiting) = wind_down(observed, fleet);
     let state = State::Ended(end.clone());
@@ -86,7 +86,7 @@ pub(super) fn release(observed: &Observed, fleet: &Fleet<'_>, end: &RunEnd) -> D
     conclude(observed, fleet, effects, Vec::new(), &state)
 }
 
-/// Rule 5: everything is done. Plans of held nodes are given up first.
+/// Rule 5: ends a run whose work is done. The plans of held nodes are given up first.
 pub(super) fn complete(
     observed: &Observed,
     fleet: &Fleet<'_>,
@@ -105,7 +105,7 @@ pub(super) fn complete(
     conclude(observed, fleet, effects, waiting, &State::Moving { reason: Reason::Held, message })
 }
 
-/// Cancels everything that is not at its end.
+/// Cancels every node that has not ended.
 fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeName, WaitingOn)>) {
     let mut runners = observed.runners.clone();
     let mut effects = Vec::new();
@@ -116,8 +116,8 @@ fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeN
             waiting_on(Reason::Cancelling, "components in progress finish, and machines are cleaned");
         match progress {
             NodeProgress::Done(_) | NodeProgress::Idle { planned: false, blocker: _ } => continue,
-            // Its creation may still be on the way from an earlier leader: it is created before that
-            // arrives, to be ended.
+            // A creation by an earlier leader may still arrive. The NodeUpdate is therefore created
+            // first, with the intent to cancel.
             NodeProgress::Due { planned: false } => match runners.pick(|_| true) {
                 Some(runner) => effects.push(Effect::Start { node: node.clone(), intent, runner }),
                 None => waits = no_runner(),
@@ -137,13 +137,13 @@ fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeN
     (effects, waiting)
 }
 
-/// Whether every node had come to its own end before the run was cancelled.
+/// Reports whether every node had ended by itself before the run was cancelled.
 fn was_complete(observed: &Observed, fleet: &Fleet<'_>) -> bool {
     let counts = count(fleet, Unstarted::Cancelled);
     observed.run.targets_recorded && counts.total > 0 && counts.cancelled == 0
 }
 
-/// How a run ended whose nodes are all over.
+/// Returns the result of a run whose nodes have all ended.
 fn verdict(observed: &Observed, fleet: &Fleet<'_>) -> RunEnd {
     let counts = count(fleet, Unstarted::Cancelled);
     let succeeded = counts.succeeded == counts.total;
@@ -161,7 +161,8 @@ fn verdict(observed: &Observed, fleet: &Fleet<'_>) -> RunEnd {
     RunEnd { succeeded, reason, message }
 }
 
-/// `38 of 40 nodes succeeded, 1 failed, 1 unreachable`, and where to read on.
+/// Formats the counts, as `38 of 40 nodes succeeded, 1 failed, 1 unreachable`, and where to find
+/// details.
 fn tally(observed: &Observed, counts: Counts) -> String {
     let mut parts = vec![format!("{} of {} nodes succeeded", counts.succeeded, counts.total)];
     for (count, what) in

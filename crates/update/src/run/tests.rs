@@ -1,4 +1,4 @@
-//! Single decisions: what is done, what is said, and when to look again.
+//! Tests of single decisions: the effects, the status, and the time of the next decision.
 
 mod around;
 mod arrivals;
@@ -65,12 +65,12 @@ fn held(facts: TargetFacts) -> TargetFacts {
     TargetFacts { hold: true, ..facts }
 }
 
-/// Nothing is waited for, and the view is confirmed.
+/// Returns arrivals without a wait, in a confirmed view.
 fn nothing_to_come() -> Arrivals {
     Arrivals { created: NOW, timeout: Duration::ZERO, deadline: None, changed: NOW, confirmed: true }
 }
 
-/// A run over the nodes `a`, `b`, `c` … that stand as given.
+/// Creates a run over the nodes `a`, `b`, `c` … in the given states.
 fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Observed {
     let names = ('a'..='z').map(|name| NodeName(name.to_string()));
     let targets = names.zip(targets).collect();
@@ -87,7 +87,8 @@ fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Obse
     }
 }
 
-/// The effects in short: `+a` gives a node its turn, `a:Run` starts it, `a=Cancel` changes its intent.
+/// Abbreviates the effects: `+a` gives a node its turn, `a:Run` starts it, `a=Cancel` changes its
+/// intent.
 fn effects(decision: &Decision) -> String {
     let short = |effect: &Effect| match effect {
         Effect::RecordTargets { nodes, left_out } => format!("record {}/{}", nodes.len(), left_out.len()),
@@ -104,7 +105,7 @@ fn effects(decision: &Decision) -> String {
     decision.effects.iter().map(short).collect::<Vec<_>>().join(" ")
 }
 
-/// What the nodes wait for, in short.
+/// Abbreviates what the nodes wait for.
 fn waits(decision: &Decision) -> String {
     let short = |(node, waiting_on): &(NodeName, WaitingOn)| format!("{node}:{}", waiting_on.reason);
     decision.waiting.iter().map(short).collect::<Vec<_>>().join(" ")
@@ -114,7 +115,7 @@ fn end(decision: &Decision) -> Option<(bool, Reason)> {
     decision.status.end().map(|end| (end.succeeded, end.reason))
 }
 
-/// A list that changes under a run updates machines that nobody asked for.
+/// If the list changed during a run, machines would be updated that nobody asked for.
 #[test]
 fn the_list_of_nodes_is_recorded_first_and_leaves_out_held_ones() {
     let mut seen = observed(Desired::Run, [free(), held(free()), TargetFacts { exists: false, ..free() }]);
@@ -130,7 +131,7 @@ fn the_list_of_nodes_is_recorded_first_and_leaves_out_held_ones() {
     assert_eq!(decision.status.planned.message, "the run has 1 nodes; left out because of spec.hold: b");
 }
 
-/// A status that was lost, as backups lose it, must not orphan what is at work.
+/// A lost status, for example after a restore from a backup, must not orphan nodes in progress.
 #[test]
 fn what_has_begun_stays_in_a_list_that_is_recorded_again() {
     let mut seen =
@@ -167,7 +168,7 @@ fn nodes_are_begun_by_name_and_never_more_than_allowed() {
     assert!(idle.status.progressing.message.contains("maxConcurrent is 0"), "{:?}", idle.status.progressing);
 }
 
-/// A user who pauses expects that nothing new begins, and nothing is broken off.
+/// A user who pauses a run expects that no node is started and none is interrupted.
 #[test]
 fn a_pause_lets_go_on_what_has_begun() {
     let decision = decide(&observed(Desired::Pause, [working(), free(), planned()]));
@@ -181,7 +182,7 @@ fn a_pause_lets_go_on_what_has_begun() {
     assert_eq!(end(&decision), Some((true, Reason::AllSucceeded)));
 }
 
-/// "It does nothing and does not say why" is what users of every such tool complain about.
+/// Users of such tools complain most about runs that do nothing and do not say why.
 #[test]
 fn a_baseline_that_goes_is_waited_for_and_an_invalid_one_ends_the_run() {
     let mut seen = observed(Desired::Run, [free()]);
@@ -201,7 +202,7 @@ fn a_baseline_that_goes_is_waited_for_and_an_invalid_one_ends_the_run() {
     assert_eq!(effects(&decide(&seen)), "record 1/0");
 }
 
-/// A field that is silently ignored is a promise that is silently broken.
+/// A field that is silently ignored misleads the user.
 #[test]
 fn what_is_not_supported_ends_the_run_before_anything_is_touched() {
     let mut seen = observed(Desired::Run, [free()]);
@@ -242,7 +243,7 @@ fn a_selector_that_matches_nothing_is_told() {
     );
 }
 
-/// A plan that is not carried out changes nothing, and says how to go on.
+/// A plan that is not carried out changes nothing, and says how to continue.
 #[test]
 fn a_plan_waits_for_its_user() {
     let decision = decide(&observed(Desired::Plan, [planned(), free(), free(), working()]));
@@ -264,7 +265,7 @@ fn a_plan_waits_for_its_user() {
     assert_eq!(end(&decision), Some((false, Reason::SomeFailed)));
 }
 
-/// Two runs at work on one machine break it.
+/// Two runs that work on the same machine at the same time break it.
 #[test]
 fn a_node_of_another_run_is_waited_for() {
     let claimed = |facts| TargetFacts { claimed_by: Some(RunName::from("winter")), ..facts };
@@ -275,7 +276,7 @@ fn a_node_of_another_run_is_waited_for() {
     assert_eq!(decision.wake, Wake::At(Millis(1_030_000)));
 }
 
-/// `kubectl wait` on a run must not hang on a machine that somebody keeps out.
+/// `kubectl wait` on a run must not wait forever for a machine that a user holds.
 #[test]
 fn held_nodes_are_given_up_when_all_others_are_done() {
     let decision = decide(&observed(Desired::Run, [held(free()), working()]));
@@ -287,11 +288,11 @@ fn held_nodes_are_given_up_when_all_others_are_done() {
     let decision = decide(&observed(Desired::Run, [held(free()), done(NodeEnd::Succeeded)]));
     assert_eq!(end(&decision), Some((false, Reason::Held)));
     assert_eq!(decision.status.counts.cancelled, 1);
-    // It was begun before it was held: it goes on.
+    // A node that was started before it was held continues.
     assert_eq!(waits(&decide(&observed(Desired::Run, [held(working())]))), "a:InProgress");
 }
 
-/// A machine that was scrapped meanwhile must not hang the run.
+/// A machine that was decommissioned during a run must not block the run.
 #[test]
 fn a_node_that_is_gone_has_failed() {
     let gone = TargetFacts { exists: false, ..free() };
@@ -301,7 +302,7 @@ fn a_node_that_is_gone_has_failed() {
     assert!(matches!(failing.as_slice(), [one] if one.reason == Reason::NodeNotFound), "{failing:?}");
 }
 
-/// Half a cancellation leaves our engine on machines of a run that says it has ended.
+/// An incomplete cancellation would leave the engine on machines of a run that has ended.
 #[test]
 fn a_cancelled_run_ends_when_everything_is_clean() {
     let told = with(Intent::Cancel, UpdatePhase::Working { step: "cleaning up".to_owned() });
@@ -316,12 +317,12 @@ fn a_cancelled_run_ends_when_everything_is_clean() {
         "cancelled by spec.desiredState: 0 of 3 nodes succeeded, 1 failed, 2 cancelled; \
          see status.failing, or: kubectl get nodeupdates -l farrier.dev/run=r12-spring"
     );
-    // Too late: everything was done before.
+    // The cancellation is too late: everything was done before.
     let decision = decide(&observed(Desired::Cancel, [done(NodeEnd::Succeeded)]));
     assert_eq!(end(&decision), Some((true, Reason::AllSucceeded)));
 }
 
-/// A run object that is gone while its engine runs leaves nobody to clean up.
+/// If a run were deleted while its engines are running, nothing would clean up.
 #[test]
 fn a_deleted_run_is_released_when_everything_is_clean() {
     let mut seen = observed(Desired::Run, [working(), free()]);
@@ -329,7 +330,7 @@ fn a_deleted_run_is_released_when_everything_is_clean() {
     assert_eq!(effects(&decide(&seen)), "a=Cancel");
     seen.targets.insert(NodeName::from("a"), done(NodeEnd::Cancelled));
     assert_eq!(effects(&decide(&seen)), "release");
-    // Even if the status says that it had ended: the machines count.
+    // The state of the machines counts, even if the status says that the run has ended.
     seen.run.finished =
         Some(RunEnd { succeeded: true, reason: Reason::AllSucceeded, message: "all".to_owned() });
     assert_eq!(effects(&decide(&seen)), "release");
@@ -337,7 +338,7 @@ fn a_deleted_run_is_released_when_everything_is_clean() {
     assert_eq!(effects(&decide(&seen)), "a=Cancel");
 }
 
-/// What is at its end stays as it is, and goes when its time is over.
+/// A run that has ended does not change, and is deleted when its TTL expires.
 #[test]
 fn a_finished_run_expires() {
     let mut seen = observed(Desired::Run, [done(NodeEnd::Succeeded), free()]);
@@ -352,7 +353,7 @@ fn a_finished_run_expires() {
     assert_eq!(decide(&seen).status.end(), seen.run.finished);
 }
 
-/// The message of a run at its end is what is mailed around.
+/// Users forward the final message of a run.
 #[test]
 fn the_end_is_told_in_numbers() {
     let away = done(NodeEnd::Unreachable { reason: Reason::NoRoute, message: "no route".to_owned() });
@@ -368,7 +369,7 @@ fn the_end_is_told_in_numbers() {
     assert_eq!(decision.status.counts, expected);
 }
 
-/// A run whose every node waits must say for what, and be looked at when that is over.
+/// A run in which every node waits must name the cause, and must decide again when the wait ends.
 #[test]
 fn retries_and_missing_runners_are_told() {
     let at = |millis| {

@@ -5,7 +5,7 @@ use super::{BaselineFacts, Desired, Intent, Observed, UpdateFacts, UpdatePhase, 
 use crate::model::NodeName;
 use crate::reason::Reason;
 
-/// What the nodes wait for that have a NodeUpdate already.
+/// Returns what the nodes with a NodeUpdate wait for.
 pub(super) fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, WaitingOn)> {
     fleet
         .nodes
@@ -20,7 +20,7 @@ pub(super) fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, Wa
         .collect()
 }
 
-/// What keeps the run from beginning any node, without ending it.
+/// Returns what prevents the run from starting nodes, without ending it.
 pub(super) fn brake(observed: &Observed) -> Option<(Reason, String)> {
     if observed.run.desired == Desired::Pause {
         let message = "paused; set spec.desiredState to Run to go on".to_owned();
@@ -36,7 +36,7 @@ pub(super) fn brake(observed: &Observed) -> Option<(Reason, String)> {
     }
 }
 
-/// What a node waits for whose NodeUpdate is in flight.
+/// Returns what a node with a NodeUpdate in flight waits for.
 pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn {
     if let Some(missing) = observed.runners.missing(update) {
         return missing;
@@ -58,7 +58,7 @@ pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn 
         UpdatePhase::Planned => {
             waiting_on(Reason::WaitingForRunner, "waits for a runner to carry out its plan")
         }
-        // Not in flight; said here so that the match is complete.
+        // A NodeUpdate that has ended is not in flight; this arm completes the match.
         UpdatePhase::Done(_) => waiting_on(Reason::InProgress, "has ended"),
     }
 }
@@ -77,12 +77,12 @@ pub(super) fn held(node: &NodeName) -> WaitingOn {
     }
 }
 
-/// A wait without a known end.
+/// Creates a wait without a known end.
 pub(super) fn waiting_on(reason: Reason, message: &str) -> WaitingOn {
     WaitingOn { reason, message: message.to_owned(), until: None }
 }
 
-/// Names for a message: the first ten, and how many more.
+/// Formats names for a message: the first ten names, and the number of further names.
 pub(super) fn names(nodes: &[NodeName]) -> String {
     let shown: Vec<&str> = nodes.iter().take(10).map(|node| node.0.as_str()).collect();
     match nodes.len().saturating_sub(shown.len()) {
@@ -91,7 +91,7 @@ pub(super) fn names(nodes: &[NodeName]) -> String {
     }
 }
 
-/// The wait for a runner, because none is live.
+/// Returns the wait for a runner while no runner is live.
 pub(super) fn no_runner() -> WaitingOn {
     waiting_on(
         Reason::WaitingForRunner,

@@ -1,4 +1,4 @@
-//! Comparison of versions: the vendors' own examples, and the laws of an order.
+//! Tests of the comparison of versions: the vendors' own examples, and the laws of an order.
 
 use super::{Scheme, compare, compare_installed};
 use proptest::prelude::*;

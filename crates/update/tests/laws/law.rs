@@ -1,4 +1,4 @@
-//! What must hold of each decision, of each effect, and of the world at any moment.
+//! The laws of each decision, of each effect, and of the state of the world at any moment.
 
 use crate::world::{Opened, World};
 use farrier_update::model::{NodeName, RunName};
@@ -10,10 +10,10 @@ use farrier_update::run::{
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-/// What is wrong, if anything.
+/// The result of a check, with the violated law.
 pub(crate) type Check = Result<(), TestCaseError>;
 
-/// Laws of a single decision.
+/// Checks the laws of a single decision.
 pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
     let status = &decision.status;
     let counts = status.counts;
@@ -57,13 +57,13 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
     Ok(())
 }
 
-/// Whether a run has a new end that rests on something being absent.
+/// Reports whether a decision newly ends the run because something is absent.
 fn ends_for_want(seen: &Observed, decision: &Decision) -> bool {
     let end = decision.status.end().filter(|_| seen.run.finished.is_none());
     end.is_some_and(|end| matches!(end.reason, Reason::NoNodesSelected | Reason::BaselineNotFound))
 }
 
-/// A view that may be behind ends nothing and fixes nothing.
+/// A view that may be stale neither ends a run nor records a list.
 fn unconfirmed(seen: &Observed, decision: &Decision) -> Check {
     let records = decision.effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
     if decision.confirm {
@@ -87,7 +87,7 @@ fn unconfirmed(seen: &Observed, decision: &Decision) -> Check {
     Ok(())
 }
 
-/// What is missing is waited for, and not for ever.
+/// A run waits for missing objects, but not forever.
 fn waits_until(seen: &Observed, decision: &Decision) -> Check {
     let deadline = seen.arrivals.deadline(seen.now);
     let open = deadline > seen.now;
@@ -107,7 +107,8 @@ fn waits_until(seen: &Observed, decision: &Decision) -> Check {
     Ok(())
 }
 
-/// What was fixed or ended for want of something is so in the world.
+/// If a run ends or records its list because something is absent, it is really absent in
+/// the world.
 pub(crate) fn arrivals(world: &World, name: &RunName, seen: &Observed, decision: &Decision) -> Check {
     let there: BTreeSet<&NodeName> =
         world.nodes.iter().filter(|(_, node)| node.exists).map(|(name, _)| name).collect();
@@ -124,7 +125,7 @@ pub(crate) fn arrivals(world: &World, name: &RunName, seen: &Observed, decision:
     Ok(())
 }
 
-/// Nodes are begun only where they may be, and told nothing that they know.
+/// Only nodes that may be started are started, and an intent is only set if it changes.
 fn targets(seen: &Observed, decision: &Decision) -> Check {
     for effect in &decision.effects {
         match effect {
@@ -132,7 +133,7 @@ fn targets(seen: &Observed, decision: &Decision) -> Check {
                 for node in nodes {
                     let facts = &seen.targets[node];
                     let idle = facts.update.as_ref().is_none_or(UpdateFacts::is_planned);
-                    // A plan for a node that is gone is carried out, and says so.
+                    // A plan for a node that is gone is carried out, and reports the cause.
                     let exists = facts.exists || facts.update.is_some();
                     let free = exists && !facts.hold && facts.claimed_by.is_none() && idle;
                     prop_assert!(free, "gives {} its turn although {:?}", node, facts);
@@ -160,7 +161,7 @@ fn targets(seen: &Observed, decision: &Decision) -> Check {
     Ok(())
 }
 
-/// Whatever is not at its end says what it waits for.
+/// Every node or run that has not ended reports what it waits for.
 fn not_silent(seen: &Observed, decision: &Decision) -> Check {
     let status = &decision.status;
     let named: BTreeSet<&NodeName> = decision.waiting.iter().map(|(node, _)| node).collect();
@@ -190,7 +191,7 @@ fn not_silent(seen: &Observed, decision: &Decision) -> Check {
     Ok(())
 }
 
-/// Laws of the world, at any moment.
+/// Checks the laws of the world, at any moment.
 pub(crate) fn world(world: &World) -> Check {
     for (key, &times) in &world.created {
         prop_assert!(times <= 1, "{:?} was started {} times", key, times);
@@ -222,7 +223,7 @@ pub(crate) fn world(world: &World) -> Check {
     Ok(())
 }
 
-/// Laws of an effect that was carried out.
+/// Checks the laws of an effect that was carried out.
 pub(crate) fn effect(world: &World, name: &RunName, effect: &Effect) -> Check {
     let run = &world.runs[name];
     match effect {
@@ -244,7 +245,7 @@ pub(crate) fn effect(world: &World, name: &RunName, effect: &Effect) -> Check {
     Ok(())
 }
 
-/// Runs that are not at their end although nothing moves must wait for their user.
+/// A run that has not ended although nothing changes must be waiting for its user.
 pub(crate) fn waits_for_user(world: &World) -> Check {
     for name in world.alive() {
         let run = &world.runs[&name];

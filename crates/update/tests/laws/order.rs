@@ -1,4 +1,4 @@
-//! Objects that are created in any order, as tools create them that apply many manifests.
+//! Tests with objects that are created in any order, as by tools that apply many manifests.
 
 use crate::law::Check;
 use crate::world::{Run, START, World};
@@ -8,7 +8,7 @@ use farrier_update::run::{BaselineFacts, Desired, SETTLE, Wake, decide};
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// When something is created: so many milliseconds after the run; `None`: never.
+/// When an object is created, in milliseconds after the run; `None` means never.
 type When = Option<u64>;
 
 fn when() -> impl Strategy<Value = When> {
@@ -19,7 +19,7 @@ fn has_come(when: When, now: Millis) -> bool {
     when.is_some_and(|after| START.0 + after <= now.0)
 }
 
-/// Plays one run to the moment at which its list is recorded, or to its end; returns that moment.
+/// Plays one run until its list is recorded or the run ends, and returns that time.
 fn play(world: &mut World, name: &RunName, nodes: &[When], baseline: When) -> Result<Millis, TestCaseError> {
     let names: Vec<_> = world.nodes.keys().cloned().collect();
     for node in &names {
@@ -83,7 +83,8 @@ fn holds(patience: u64, nodes: &[When], baseline: When, run: Run) -> Check {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
-    /// What a tool applies in one go is in the run whatever the order, and the deadline is kept.
+    /// Objects that a tool applies together are part of the run in any order of arrival, and the
+    /// deadline is kept.
     #[test]
     fn the_order_of_arrival_does_not_matter(
         patience in 0..150_u64,

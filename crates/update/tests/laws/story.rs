@@ -1,4 +1,4 @@
-//! Stories: lists of random things that befall a fleet.
+//! Stories: lists of random events in a fleet.
 
 use crate::world::{Luck, Opened, Run, START};
 use farrier_update::run::{BaselineFacts, Desired, Limit};
@@ -6,32 +6,32 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// One thing that happens.
+/// One event.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    /// The controller looks, decides and acts; `cut` effects are carried out before it dies.
+    /// The controller observes, decides and acts; after `cut` effects, it crashes.
     Reconcile { run: usize, cut: Option<usize>, stale: Option<usize> },
-    /// A runner takes a step with one of the NodeUpdates at work.
+    /// A runner performs a step of one of the NodeUpdates in progress.
     Work { pick: usize, luck: Luck },
-    /// The user wants something else.
+    /// The user changes the desired state.
     Desire { run: usize, wanted: Desired },
     /// The user deletes the run.
     Delete { run: usize },
-    /// The user keeps a node out of runs, or no longer.
+    /// The user holds a node, or stops holding it.
     Hold { node: usize, hold: bool },
-    /// A node is deleted, or comes back.
+    /// A node is deleted or created again.
     Exist { node: usize, exists: bool },
-    /// The baseline is created, or turns out to be unusable.
+    /// The baseline is created, or becomes unusable.
     Baseline { run: usize, facts: BaselineFacts },
-    /// Something happens among the replicas.
+    /// An event among the replicas.
     Replicas(Upset),
-    /// The ways get stuck half open, or come loose.
+    /// Half-open network paths become stuck, or stuck paths are released.
     Stick { run: usize },
     /// Time passes.
     Tick { seconds: u64 },
 }
 
-/// What happens among the replicas.
+/// Events among the replicas.
 #[derive(Debug, Clone)]
 pub(crate) enum Upset {
     /// A leader decides and acts, but loses its Lease: its writes after the first `landed` arrive
@@ -41,13 +41,13 @@ pub(crate) enum Upset {
     Land { pick: usize },
     /// A write of an earlier leader is lost.
     Lose { pick: usize },
-    /// A runner comes or goes.
+    /// A runner starts or disappears.
     Runner { number: usize, lives: bool },
-    /// The leader hands over what gone runners had.
+    /// The leader reassigns the nodes of runners that are gone.
     Reassign,
 }
 
-/// Any step; looking, deciding and working are the most frequent.
+/// Generates a step; reconciling and working are the most frequent.
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     let luck = prop_oneof![4 => Just(Luck::Good), 1 => Just(Luck::Bad), 1 => Just(Luck::Away), 1 => Just(Luck::Retry), 1 => Just(Luck::Missing)];
     let desired = prop_oneof![3 => Just(Desired::Run), 3 => Just(Desired::Pause), 1 => Just(Desired::Cancel)];
@@ -85,7 +85,7 @@ fn baseline() -> impl Strategy<Value = BaselineFacts> {
     ]
 }
 
-/// Any run that a user may have written.
+/// Generates a run that a user may have written.
 pub(crate) fn run() -> impl Strategy<Value = Run> {
     let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
     let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];

@@ -1,7 +1,8 @@
-//! A fleet that exists in memory only: runs, nodes, NodeUpdates, and what befalls them.
+//! A simulated fleet in memory: runs, nodes, NodeUpdates, and the events that affect them.
 //!
-//! It plays the API server (versions, monotonous intents, "already exists"), the runners,
-//! the users and bad luck. It decides nothing; what it refuses, Kubernetes refuses too.
+//! The world simulates the API server (versions, intents that only move forward, "already
+//! exists"), the runners, the users and failures. It decides nothing; it rejects only what
+//! Kubernetes rejects, too.
 
 use farrier_update::model::{Millis, NodeName, RunName, RunnerName};
 use farrier_update::reason::Reason;
@@ -12,10 +13,10 @@ use farrier_update::run::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// When every story begins.
+/// The start time of every story.
 pub(crate) const START: Millis = Millis(1_000_000);
 
-/// An UpdateRun, as the API server keeps it.
+/// An UpdateRun, as stored by the API server.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) desired: Desired,
@@ -24,33 +25,33 @@ pub(crate) struct Run {
     pub(crate) not_supported: Vec<String>,
     pub(crate) deleting: bool,
     pub(crate) ttl: Option<Duration>,
-    /// How long missing objects are waited for.
+    /// How long the run waits for missing objects.
     pub(crate) patience: Duration,
-    /// When it was created.
+    /// When the run was created.
     pub(crate) created: Millis,
-    /// Whether policies keep the ways to machines closed.
+    /// Whether policies close the network paths to machines.
     pub(crate) guarded: bool,
-    /// How far the ways are open.
+    /// The state of the network paths.
     pub(crate) paths: Opened,
-    /// How often the status was written.
+    /// How many times the status was written.
     pub(crate) version: u64,
-    /// The status.
+    /// The nodes whose turn is recorded in the status.
     pub(crate) starting: BTreeSet<NodeName>,
     pub(crate) recorded: Option<Vec<NodeName>>,
     pub(crate) left_out: Vec<NodeName>,
-    /// Until when missing objects are waited for.
+    /// The deadline for missing objects.
     pub(crate) deadline: Option<Millis>,
     pub(crate) end: Option<(RunEnd, Millis)>,
-    /// The finalizer is gone.
+    /// Whether the finalizer was removed.
     pub(crate) gone: bool,
 }
 
-/// How far the ways of a run are open, which takes a step each way.
+/// The state of a run's network paths; opening and closing take one intermediate step each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opened {
     No,
     Half,
-    /// Somebody must do something first.
+    /// A user must act first.
     Stuck,
     Yes,
     Closing,
@@ -61,48 +62,48 @@ pub(crate) enum Opened {
 pub(crate) struct Node {
     pub(crate) exists: bool,
     pub(crate) hold: bool,
-    /// When it was created last.
+    /// When the ManagedNode was last created.
     pub(crate) created: Millis,
 }
 
-/// How a runner fares with a NodeUpdate.
+/// The outcome of a runner's step for a NodeUpdate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Luck {
     Good,
     Bad,
     Away,
     Retry,
-    /// Something that the work needs does not exist yet.
+    /// An object that the work needs is missing.
     Missing,
 }
 
-/// Everything there is.
+/// The complete simulated state.
 #[derive(Debug, Clone)]
 pub(crate) struct World {
     pub(crate) now: Millis,
     pub(crate) runs: BTreeMap<RunName, Run>,
     pub(crate) nodes: BTreeMap<NodeName, Node>,
     pub(crate) updates: BTreeMap<(RunName, NodeName), UpdateFacts>,
-    /// How often a NodeUpdate was created.
+    /// How many times each NodeUpdate was created.
     pub(crate) created: BTreeMap<(RunName, NodeName), u32>,
-    /// The runners that live.
+    /// The live runners.
     pub(crate) live: BTreeSet<RunnerName>,
-    /// What leaders that are none any more have sent and what has not arrived yet.
+    /// Writes of earlier leaders that have not arrived yet.
     pub(crate) late: Vec<Late>,
-    /// When a node was created or deleted last.
+    /// When a node was last created or deleted.
     pub(crate) changed: Millis,
 }
 
-/// A write on its way.
+/// A write in transit.
 #[derive(Debug, Clone)]
 pub(crate) struct Late {
     pub(crate) run: RunName,
-    /// The version of the run that it was decided about.
+    /// The version of the run that the decision was based on.
     pub(crate) version: u64,
     pub(crate) what: Write,
 }
 
-/// What is written.
+/// The content of a write.
 #[derive(Debug, Clone)]
 pub(crate) enum Write {
     /// One effect.
@@ -129,7 +130,7 @@ impl World {
         }
     }
 
-    /// A node is created or deleted.
+    /// Creates or deletes a node.
     pub(crate) fn exist(&mut self, name: &NodeName, exists: bool) {
         let now = self.now;
         if let Some(node) = self.nodes.get_mut(name).filter(|node| node.exists != exists) {
@@ -138,7 +139,7 @@ impl World {
         }
     }
 
-    /// What the controller sees of a run when it has compared its caches with the API server.
+    /// Returns what the controller observes after it has compared its caches with the API server.
     pub(crate) fn observe(&self, name: &RunName) -> Observed {
         let run = &self.runs[name];
         let targets = self
@@ -201,8 +202,8 @@ impl World {
         }
     }
 
-    /// What a controller sees whose caches are as old as `old`, apart from its own writes
-    /// and from claims and ways, which [`Observed`] requires to be fresh.
+    /// Returns what a controller observes whose caches are as old as `old`, except for its own
+    /// writes, for claims and for network paths, which [`Observed`] requires to be fresh.
     pub(crate) fn observe_stale(&self, old: &Self, name: &RunName) -> Observed {
         let fresh = self.observe(name);
         let mut stale = old.observe(name);
@@ -227,11 +228,11 @@ impl World {
         stale
     }
 
-    /// Carries out one effect; returns false if the API server refused it.
+    /// Carries out one effect; returns false if the API server rejects it.
     pub(crate) fn apply(&mut self, name: &RunName, effect: &Effect) -> bool {
         let run = self.runs.get_mut(name).unwrap();
         match effect {
-            // Written with the status.
+            // Written together with the status.
             Effect::RecordTargets { .. } | Effect::RecordStarts { .. } => true,
             Effect::Start { node, intent, runner } => {
                 let key = (name.clone(), node.clone());
@@ -276,7 +277,8 @@ impl World {
         }
     }
 
-    /// Writes the status of a run over one version of it; returns false if the API server refused.
+    /// Writes the status of a run, based on one version of it; returns false if the API server
+    /// rejects the write.
     pub(crate) fn publish(&mut self, name: &RunName, version: u64, decision: &Decision) -> bool {
         let now = self.now;
         let run = self.runs.get_mut(name).unwrap();
@@ -298,8 +300,8 @@ impl World {
         true
     }
 
-    /// The next leader begins by writing to every run, so that what the one before it may still
-    /// write about them is refused.
+    /// The next leader first writes to every run, so that later writes of the previous leader are
+    /// rejected.
     pub(crate) fn take_over(&mut self) {
         for run in self.runs.values_mut() {
             run.version += 1;
@@ -314,7 +316,7 @@ impl World {
         }
     }
 
-    /// The leader hands to live runners what others had.
+    /// The leader reassigns to live runners the nodes of other runners.
     pub(crate) fn reassign(&mut self) -> Vec<((RunName, NodeName), RunnerName)> {
         let runners = Runners::new(self.live.iter().cloned(), self.updates.values());
         let updates = self.updates.iter().map(|(key, update)| (key.clone(), update));
@@ -325,7 +327,7 @@ impl World {
         handed
     }
 
-    /// A runner takes the next step of a NodeUpdate.
+    /// A runner performs the next step of a NodeUpdate.
     pub(crate) fn work(&mut self, key: &(RunName, NodeName), luck: Luck) {
         let now = self.now;
         let exists = self.nodes[&key.1].exists;
@@ -339,7 +341,7 @@ impl World {
         update.phase = next_phase(update, if exists { luck } else { Luck::Bad }, now);
     }
 
-    /// The user asks for something; returns false if validation refuses it.
+    /// The user changes the desired state; returns false if validation rejects the change.
     pub(crate) fn desire(&mut self, name: &RunName, wanted: Desired) -> bool {
         let run = self.runs.get_mut(name).unwrap();
         let allowed = match run.desired {
@@ -354,22 +356,22 @@ impl World {
         allowed
     }
 
-    /// The names of the runs that are still there.
+    /// Returns the names of the runs that are not gone.
     pub(crate) fn alive(&self) -> Vec<RunName> {
         self.runs.iter().filter(|(_, run)| !run.gone).map(|(name, _)| name.clone()).collect()
     }
 
-    /// How many nodes of a run are being worked on.
+    /// Returns the number of nodes of a run in flight.
     pub(crate) fn in_flight(&self, name: &RunName) -> usize {
         self.updates.iter().filter(|((run, _), update)| run == name && update.in_flight()).count()
     }
 
-    /// NodeUpdates that are in flight.
+    /// Returns the NodeUpdates that are in flight.
     pub(crate) fn busy(&self) -> Vec<(RunName, NodeName)> {
         self.updates.iter().filter(|(_, update)| update.in_flight()).map(|(key, _)| key.clone()).collect()
     }
 
-    /// NodeUpdates that a live runner has something to do with.
+    /// Returns the NodeUpdates on which a live runner has work to do.
     pub(crate) fn moving(&self) -> Vec<(RunName, NodeName)> {
         let moves = |update: &UpdateFacts| {
             update.needs_runner() && !update.is_planned() && self.live.contains(&update.runner)
@@ -393,7 +395,7 @@ impl Run {
     }
 }
 
-/// What a runner makes of a NodeUpdate.
+/// Returns the next phase of a NodeUpdate after a runner's step.
 fn next_phase(update: &UpdateFacts, luck: Luck, now: Millis) -> UpdatePhase {
     let failed =
         UpdatePhase::Done(NodeEnd::Failed { reason: Reason::InstallerFailed, message: "dpkg".to_owned() });

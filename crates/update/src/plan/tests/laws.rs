@@ -1,4 +1,4 @@
-//! What holds for every plan, whatever the baseline and the machine.
+//! Properties of every plan, for any baseline and any machine.
 
 use super::*;
 use proptest::prelude::*;
@@ -30,8 +30,9 @@ fn any_reading() -> impl Strategy<Value = Reading> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Whatever the baseline: one item each, requirements before their dependants, and a
-    /// plan carried out leaves nothing to do.
+    /// For any baseline, the plan has one item for each component, installs requirements
+    /// before the components that require them, and leaves nothing to do after it is
+    /// carried out.
     #[test]
     fn plans_are_whole_ordered_and_final(
         components in proptest::collection::vec(any_component(), 0..7),
@@ -51,7 +52,7 @@ proptest! {
                 prop_assert!(steps[..position].iter().any(|other| &other.component == before), "{:?}", steps);
             }
         }
-        // Carry it out.
+        // Carries out the plan.
         for item in plan.installs() {
             world.readings.insert(item.component.name.clone(), present(&item.component.version));
         }

@@ -1,4 +1,5 @@
-//! Plans and outcomes of packages that are there in several versions, or for several architectures.
+//! Tests of plans and outcomes for packages that are installed in several versions, or for several
+//! architectures.
 
 use super::*;
 use crate::outcome::{Outcome, StepRecord, conclude};
@@ -10,13 +11,13 @@ fn instance(version: &str, arch: &str) -> Instance {
     Instance { version, arch, kind, ..Instance::default() }
 }
 
-/// What an engine reports of these, the last one being the one that was installed last.
+/// Returns the reading that an engine reports for these instances; the last one was installed last.
 fn installed(instances: &[Instance]) -> Reading {
     let version = instances.last().map(|last| last.version.clone()).unwrap_or_default();
     Reading::Present { version, instances: instances.to_vec() }
 }
 
-/// Kernels in these versions; the first one is running.
+/// Returns kernels in these versions; the first one is running.
 fn kernels(versions: &[&str]) -> Reading {
     let mut instances: Vec<Instance> = versions.iter().map(|version| instance(version, "x86_64")).collect();
     if let Some(first) = instances.first_mut() {
@@ -25,7 +26,7 @@ fn kernels(versions: &[&str]) -> Reading {
     installed(&instances)
 }
 
-/// A machine with the kernels 5.14-1 and 5.14-2, of which 5.14-1 was installed last.
+/// Creates a machine with the kernels 5.14-1 and 5.14-2; 5.14-1 was installed last.
 fn with_kernels(wanted: &str) -> World {
     let kernel = Component { installer: InstallerKind::Rpm, ..component("kernel", wanted) };
     let mut world = World::of(&[kernel]).with("kernel", kernels(&["5.14-2", "5.14-1"]));
@@ -37,7 +38,7 @@ fn record(exit: StepExit) -> StepRecord {
     StepRecord { started_at: Some(crate::Millis(1)), exit: Some(exit), ..StepRecord::default() }
 }
 
-/// A third kernel: it was compared with whichever was installed last.
+/// Regression: a third kernel was compared with the kernel that was installed last.
 #[test]
 fn a_version_is_installed_beside_others_and_the_highest_of_them_is_where_it_comes_from() {
     let plan = with_kernels("5.14-3").plan();
@@ -53,12 +54,12 @@ fn a_version_is_installed_beside_others_and_the_highest_of_them_is_where_it_come
     assert_eq!(result.outcome, Outcome::Updated);
     assert_eq!((result.before.as_str(), result.after.as_str()), ("5.14-2", "5.14-3"));
     assert_eq!(result.message, "installed side by side: 5.14-1, 5.14-2 (running), 5.14-3");
-    // What another program removed meanwhile is missed.
+    // The result detects that another program has removed the version meanwhile.
     let result = conclude(item, Some(&record(StepExit::Exited { code: 0 })), Some(&kernels(&["5.14-2"])));
     assert_eq!(result.outcome, Outcome::Failed);
 }
 
-/// An older kernel that is there already needs no downgrade, and is not one.
+/// An older kernel that is already installed needs no downgrade, and does not count as one.
 #[test]
 fn a_wanted_version_that_is_there_beside_newer_ones_is_up_to_date() {
     let plan = with_kernels("5.14-1").plan();
@@ -69,7 +70,8 @@ fn a_wanted_version_that_is_there_beside_newer_ones_is_up_to_date() {
     assert_eq!(result.message, "installed side by side: 5.14-1, 5.14-2 (running)");
 }
 
-/// One that is not there and older than the newest is a downgrade, which has to be allowed.
+/// A version that is not installed and is older than the newest installed version is a downgrade,
+/// which must be allowed.
 #[test]
 fn an_older_version_is_added_only_with_leave() {
     let mut world = with_kernels("5.14-0");
@@ -85,7 +87,8 @@ fn an_older_version_is_added_only_with_leave() {
     assert_eq!(result.outcome, Outcome::Failed);
 }
 
-/// A module needs a kernel that is there, though it is not the one that the baseline is about.
+/// A module requires an installed kernel, even if the baseline is about another version of the
+/// kernel.
 #[test]
 fn a_requirement_is_met_by_any_version_that_is_there() {
     let mut world = with_kernels("5.14-1");
@@ -98,7 +101,8 @@ fn a_requirement_is_met_by_any_version_that_is_there() {
     assert!(matches!(world.action("module"), Action::DependencyMissing { .. }));
 }
 
-/// `fx:i386` 2 is there, and `fx` 1 for amd64 is wanted: a success that was none.
+/// Regression: with `fx:i386` 2 installed and `fx` 1 for amd64 required, a success was reported
+/// that did not happen.
 #[test]
 fn a_package_for_another_architecture_does_not_count() {
     let foreign = installed(&[instance("2", "i386")]);
@@ -115,7 +119,7 @@ fn a_package_for_another_architecture_does_not_count() {
     assert_eq!((result.outcome, result.reason), (Outcome::Failed, Reason::VersionNotReached));
 }
 
-/// Why nothing was done has a reason of its own each, as each has its own next step.
+/// Each refusal has its own reason, because each requires a different next step.
 #[test]
 fn refusals_are_told_apart() {
     let world = World::of(&[component("fx", "1")]);

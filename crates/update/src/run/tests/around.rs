@@ -1,4 +1,5 @@
-//! What a node depends on besides itself: open ports, a recorded turn, a runner, a valid address.
+//! Tests of what a node depends on besides itself: open ports, a recorded turn, a runner, a valid
+//! address.
 
 use super::*;
 
@@ -30,7 +31,7 @@ fn only_nodes_that_call_back_wait_for_ports() {
     assert_eq!(end(&decision), Some((false, Reason::PortsTaken)));
 }
 
-/// The end of a run is reported when no path is open any more, not before.
+/// The end of a run is reported only after all its network paths are closed.
 #[test]
 fn a_run_ends_after_its_ports_are_closed() {
     let open = PathState::Open { message: "63002".to_owned() };
@@ -44,8 +45,8 @@ fn a_run_ends_after_its_ports_are_closed() {
     assert_eq!((effects(&decision), end(&decision)), (String::new(), Some((true, Reason::AllSucceeded))));
 }
 
-/// A NodeUpdate that an earlier leader sent, and that arrives when nothing accounts for it any more,
-/// would exceed the limit.
+/// A NodeUpdate from an earlier leader that arrived after its turn was no longer counted would
+/// exceed the limit.
 #[test]
 fn a_node_whose_turn_is_recorded_counts_and_is_begun() {
     let mut seen = observed(Desired::Run, [planned(), free(), free()]);
@@ -65,7 +66,8 @@ fn a_node_whose_turn_is_recorded_counts_and_is_begun() {
     assert_eq!(decide(&seen).status.starting, [NodeName::from("a")]);
 }
 
-/// The nodes of a lost runner would be abandoned, or would all be assigned to the same runner.
+/// Otherwise the nodes of a lost runner would be abandoned, or would all be assigned to the same
+/// runner.
 #[test]
 fn nodes_go_to_the_runner_with_the_least_load_and_stay_with_live_runners() {
     let with = |runner: &str, phase| UpdateFacts {

@@ -1,11 +1,11 @@
-//! Objects that come after the run, and views that may be behind.
+//! Tests of objects that are created after the run, and of views that may be stale.
 
 use super::*;
 
-/// Two minutes from the first decision.
+/// Two minutes after the first decision.
 const UNTIL: Millis = Millis(NOW.0 + 120_000);
 
-/// A run over these nodes that was just created, with two minutes to wait.
+/// Creates a run over these nodes that was just created and waits for two minutes.
 fn young<const N: usize>(targets: [TargetFacts; N]) -> Observed {
     let mut seen = observed(Desired::Run, targets);
     seen.run.targets_recorded = false;
@@ -13,7 +13,7 @@ fn young<const N: usize>(targets: [TargetFacts; N]) -> Observed {
     seen
 }
 
-/// The same when the two minutes are over.
+/// Creates the same run after the two minutes.
 fn old<const N: usize>(targets: [TargetFacts; N]) -> Observed {
     let seen = young(targets);
     Observed { now: UNTIL, arrivals: Arrivals { deadline: Some(UNTIL), ..seen.arrivals }, ..seen }
@@ -23,7 +23,8 @@ fn created(millis: u64) -> TargetFacts {
     TargetFacts { created: Millis(millis), ..free() }
 }
 
-/// A run that is applied three seconds before its nodes ends at once, for good.
+/// Without a wait, a run that is applied three seconds before its nodes would end at once,
+/// permanently.
 #[test]
 fn nodes_are_waited_for_until_the_deadline_and_then_the_run_ends() {
     let decision = decide(&young([]));
@@ -43,20 +44,21 @@ fn nodes_are_waited_for_until_the_deadline_and_then_the_run_ends() {
         "{:?}",
         decision.status.succeeded
     );
-    // One that comes in time is taken.
+    // A node that arrives before the deadline is selected.
     let recorded = Arrivals { deadline: Some(UNTIL), ..young([]).arrivals };
     let late = Observed { now: Millis(UNTIL.0 - 1), arrivals: recorded, ..young([free()]) };
     assert_eq!(effects(&decide(&late)), "record 1/0");
 }
 
-/// A node that is held while its owner works on it ends the run that was applied with it.
+/// Without a wait, a node that is held temporarily would end a run that is applied at the
+/// same time.
 #[test]
 fn held_nodes_are_waited_for_too() {
     assert_eq!(end(&decide(&young([held(free())]))), None);
     assert_eq!(end(&decide(&old([held(free())]))), Some((false, Reason::NoNodesSelected)));
 }
 
-/// A run whose baseline never comes waits for ever.
+/// Without a deadline, a run whose baseline is never created would wait forever.
 #[test]
 fn a_baseline_is_waited_for_until_the_deadline_and_then_the_run_ends() {
     let missing = BaselineFacts::Missing { name: "spring".to_owned() };
@@ -69,19 +71,20 @@ fn a_baseline_is_waited_for_until_the_deadline_and_then_the_run_ends() {
     );
     let late = Observed { baseline: missing.clone(), ..old([free()]) };
     assert_eq!(end(&decide(&late)), Some((false, Reason::BaselineNotFound)));
-    // A plan waits for its user anyway, and a pause for its end.
+    // A plan waits for the user anyway, and a paused run waits until the pause ends.
     for desired in [Desired::Plan, Desired::Pause] {
         let mut patient = late.clone();
         patient.run.desired = desired;
         assert_eq!(end(&decide(&patient)), None, "{desired:?}");
     }
-    // What has begun is not left alone because its baseline was deleted.
+    // A node that was started is not abandoned when its baseline is deleted.
     let mut begun = old([working()]);
     begun.baseline = missing;
     assert_eq!((end(&decide(&begun)), waits(&decide(&begun)).as_str()), (None, "a:InProgress"));
 }
 
-/// A run that fixes its list with the first of ten nodes silently leaves out nine.
+/// A run that recorded its list after the first of ten nodes would silently omit nine
+/// nodes.
 #[test]
 fn the_list_is_recorded_when_no_node_has_come_for_a_while() {
     let mut seen = young([created(NOW.0 - 1000)]);
@@ -91,30 +94,31 @@ fn the_list_is_recorded_when_no_node_has_come_for_a_while() {
     assert_eq!(decision.status.planned.status, CondStatus::Unknown);
     seen.now = NOW.after(SETTLE);
     assert_eq!(effects(&decide(&seen)), "record 1/0");
-    // Another one has come meanwhile.
+    // Another node has arrived meanwhile.
     seen.arrivals.changed = Millis(NOW.0 + 2000);
     assert_eq!(decide(&seen).wake, Wake::At(Millis(NOW.0 + 5000)));
-    // They may come for ever; the deadline holds all the same.
+    // Nodes may keep arriving forever; the deadline applies nevertheless.
     seen.arrivals.deadline = Some(Millis(NOW.0 + 4000));
     assert_eq!(decide(&seen).wake, Wake::At(Millis(NOW.0 + 4000)));
     seen.now = Millis(NOW.0 + 4000);
     assert_eq!(effects(&decide(&seen)), "record 1/0");
 }
 
-/// The main job takes seconds longer than it needs to.
+/// Otherwise the most common case would take seconds longer than necessary.
 #[test]
 fn a_run_that_is_created_after_its_nodes_begins_at_once() {
     assert_eq!(effects(&decide(&young([created(NOW.0 - 4000), created(NOW.0 - 9000)]))), "record 2/0");
     assert_eq!(effects(&decide(&young([created(NOW.0 - 4000), created(NOW.0 - 3000)]))), "");
-    // Without patience for what is missing there is none for what is there.
+    // A run that does not wait for missing objects does not wait for existing ones either.
     let hasty = Arrivals { timeout: Duration::ZERO, ..young([]).arrivals };
     assert_eq!(effects(&decide(&Observed { arrivals: hasty, ..young([created(NOW.0)]) })), "record 1/0");
-    // A status that was lost: what is at work is not new.
+    // A lost status: nodes in progress do not make the run new.
     let begun = TargetFacts { created: NOW, ..working() };
     assert_eq!(effects(&decide(&young([begun]))), "record 1/0");
 }
 
-/// A watch that is behind the others ends a run for good, or leaves out half of its nodes.
+/// A watch that lags behind the others could end a run permanently, or omit half of its
+/// nodes.
 #[test]
 fn nothing_ends_or_is_fixed_on_a_view_that_is_not_confirmed() {
     let gone = TargetFacts { exists: false, ..free() };
@@ -138,7 +142,7 @@ fn nothing_ends_or_is_fixed_on_a_view_that_is_not_confirmed() {
         assert!(decision.confirm && decision.effects.is_empty(), "{decision:?}");
         assert_eq!(end(&decision), None);
     }
-    // What the user wants, and what the nodes themselves say, needs no confirmation.
+    // The user's desired state and the state of the nodes themselves need no confirmation.
     let mut cancelled = old([working()]);
     cancelled.arrivals.confirmed = false;
     cancelled.run.desired = Desired::Cancel;
@@ -148,7 +152,7 @@ fn nothing_ends_or_is_fixed_on_a_view_that_is_not_confirmed() {
     assert_eq!(end(&decide(&over)), Some((true, Reason::AllSucceeded)));
 }
 
-/// A node that waits for its Secret looks as if it were being worked on.
+/// A node that waits for its Secret must not look as if it were in progress.
 #[test]
 fn what_a_runner_waits_for_is_told_with_its_deadline() {
     let message = "there is no secret db; waited for until 1970-01-01T00:18:40Z".to_owned();

@@ -112,7 +112,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
             () = until(next) => decide_due(context, &mut due).await,
             _ = sweep.tick() => {
                 if let Err(error) = context.exposer.sweep().await {
-                    tracing::warn!(error = %chain(&error), "what was made for runs that are over could not be deleted; tried again");
+                    tracing::warn!(error = %chain(&error), "objects of ended runs could not be deleted; it is retried");
                 }
             }
             () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}
@@ -240,7 +240,7 @@ async fn decide_due(context: &Context, due: &mut BTreeMap<Key, Instant>) {
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(parent: &span, error = %chain(&error), "a run could not be carried forward; it is tried again");
+                tracing::warn!(parent: &span, error = %chain(&error), "a run could not be reconciled; it is retried");
                 due.insert(key, Instant::now() + AFTER_ERROR);
             }
         }

@@ -228,7 +228,7 @@ impl EngineApi {
             why
         })?;
         if hello.last_seq > limits::MAX_EVENTS as u64 {
-            return Err(format!("a journal of {} events is longer than any may be", hello.last_seq));
+            return Err(format!("a journal of {} events exceeds the limit", hello.last_seq));
         }
         let mut state = self.lock();
         state.leases = hello.leases.iter().map(|l| (l.id.clone(), l.clone())).collect();

@@ -149,7 +149,7 @@ impl Site {
         })?;
         let name = node.name_any();
         Some(format!(
-            "ManagedNode {name}: {wrong}; no machine can be there, correct spec.addresses, or the ranges that the operator was told"
+            "ManagedNode {name}: {wrong}; no machine can have such an address; correct spec.addresses, or the address ranges in the operator's configuration"
         ))
     }
 }

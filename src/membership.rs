@@ -126,9 +126,11 @@ impl MembershipWatcher {
             match tokio::time::timeout(every, work).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(error = %chain(&error), "the Leases of the runners could not be read, or left over ones not deleted; tried again");
+                    tracing::warn!(error = %chain(&error), "the Leases of the runners could not be read, or left over ones not deleted; it is retried");
                 }
-                Err(_) => tracing::warn!("the Leases of the runners could not be read in time; tried again"),
+                Err(_) => {
+                    tracing::warn!("the Leases of the runners could not be read in time; it is retried")
+                }
             }
         }
     }

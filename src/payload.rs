@@ -148,7 +148,7 @@ impl Store {
                 self.metrics.payload_lookups.count(["hit"]);
                 return Ok(Stored { path: place, size });
             }
-            tracing::warn!(path = %place.display(), "a stored payload does not have its digest any more; it is fetched again");
+            tracing::warn!(path = %place.display(), "a stored payload no longer matches its digest; it is fetched again");
         }
         let part =
             self.inner.dir.join(format!("part-{}", place.file_name().unwrap_or_default().to_string_lossy()));

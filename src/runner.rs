@@ -178,7 +178,7 @@ impl Tasks {
         if !self.under_way.is_empty() {
             tracing::warn!(
                 machines = self.under_way.len(),
-                "this runner could not renew its Lease; it leaves its machines to others until it can"
+                "this runner could not renew its Lease; other runners may take over its machines until it can"
             );
         }
         self.under_way.clear();

@@ -163,7 +163,7 @@ impl Session<'_> {
             v.clean = Some(Err(Failure::new(
                 Reason::CleanupFailed,
                 format!(
-                    "the engine on {node} has not removed everything: {seen}; a running engine removes it after {minutes} min without contact, otherwise remove it by hand, and find out who else works as root there{why}"
+                    "the engine on {node} has not removed everything: {seen}; a running engine removes it after {minutes} min without contact, otherwise remove it by hand, and check which other users work as root on the machine{why}"
                 ),
             )));
         });

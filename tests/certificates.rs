@@ -187,7 +187,7 @@ async fn trust_in_a_server_is_trust_in_no_other() {
     );
     // Either is enough.
     assert_eq!(another, Ok(BYTES.len() as u64));
-    says(&wrong_key, &["is not one of those that are accepted", "somebody may be in the way"]);
+    says(&wrong_key, &["is not one of those that are accepted", "the connection may be intercepted"]);
     says(
         &fetch("forged", "localhost", &[], given(&["server"])).await,
         &["was issued by CN=localhost", "not that of an authority"],
@@ -227,7 +227,7 @@ async fn what_is_wrong_with_a_certificate_is_said_in_words() {
             "plain-anew",
             "localhost",
             &["plain"],
-            &["self-signed", "another one than", "payload.tls.fingerprints"],
+            &["self-signed", "differs from the trusted certificate", "payload.tls.fingerprints"],
         ),
         (
             "good",
@@ -237,7 +237,7 @@ async fn what_is_wrong_with_a_certificate_is_said_in_words() {
         ),
         ("by-middle", "localhost", &["root"], &["was issued by CN=middle-authority", "full chain"]),
         ("full-chain", "localhost", &["other-root"], &["ends at CN=root-authority", "not trusted", "ca.crt"]),
-        ("good", "localhost", &["root-anew"], &["not signed with the key", "set up anew"]),
+        ("good", "localhost", &["root-anew"], &["not signed with the key", "has a new key"]),
         ("authority", "localhost", &["root"], &["CA:TRUE", "CA:FALSE", "this very certificate"]),
         ("version-1", "localhost", &["root"], &["X.509 version 1", "version 3 is needed", "-extfile"]),
         ("weak", "localhost", &["root"], &["signed with SHA-1 with ECDSA", "SHA-256"]),
@@ -258,7 +258,7 @@ async fn what_is_wrong_with_a_certificate_is_said_in_words() {
 async fn what_is_wrong_with_a_server_is_said_in_words() {
     let cases: &[(&str, &[&str], &[&str])] = &[
         ("short", &[], &["RSA key of 1024 bits", "2048"]),
-        ("good", &["-tls1_1"], &["no TLS 1.2 or 1.3", "at the server"]),
+        ("good", &["-tls1_1"], &["neither TLS 1.2 nor TLS 1.3", "at the server"]),
         ("good", &["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA"], &["in common", "AES-GCM"]),
         ("good", &["-Verify", "1", "-verify_return_error"], &["certificate of the client"]),
     ];

@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn what_one_library_encrypts_the_other_one_decrypts() {
         let text: Vec<u8> = (0..40_000_u32).map(|at| (at / 251).to_le_bytes()[0]).collect();
-        for (library, peer) in [(AesLibrary::AwsLc, AesLibrary::Ring), (AesLibrary::Ring, AesLibrary::AwsLc)] {
+        for (library, peer) in [(AesLibrary::AwsLc, AesLibrary::Ring), (AesLibrary::Ring, AesLibrary::AwsLc)]
+        {
             let (mut client, mut server) = connection(provider_with(peer), provider_with(library));
             while client.is_handshaking() || server.is_handshaking() {
                 deliver(&mut client, &mut server);

@@ -56,7 +56,7 @@ pub(super) async fn hand_over(context: &Context) -> bool {
             Err(error) => {
                 done = false;
                 if !is_conflict(&error) {
-                    tracing::warn!(update = %update.name_any(), error = %chain(&error), "could not be handed to another runner; tried again");
+                    tracing::warn!(update = %update.name_any(), error = %chain(&error), "could not be handed to another runner; it is retried");
                 }
             }
         }

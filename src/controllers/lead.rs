@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 /// Reconciles whenever this replica leads, until `changes` ends.
 pub async fn lead(context: Context, mut changes: mpsc::UnboundedReceiver<Change>) {
     while wait(&context, &mut changes).await {
-        tracing::info!("this replica leads");
+        tracing::info!("this replica is the leader");
         context.metrics.leader.set(1);
         tokio::select! {
             () = term(&context, &mut changes) => return,
@@ -25,7 +25,7 @@ pub async fn lead(context: Context, mut changes: mpsc::UnboundedReceiver<Change>
         // The remembered writes are stale after another replica has led.
         context.own_writes.clear();
         context.exposer.forget();
-        tracing::warn!("this replica does not lead any more; it begins nothing");
+        tracing::warn!("this replica is no longer the leader; it starts no work");
     }
 }
 
@@ -45,7 +45,7 @@ async fn wait(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) 
 
 async fn term(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     while let Err(error) = take_over(context).await {
-        tracing::warn!(error = %chain(&error), "the lead could not be taken over; tried again");
+        tracing::warn!(error = %chain(&error), "leadership could not be taken over; it is retried");
         tokio::time::sleep(AFTER_ERROR).await;
     }
     run(context, changes).await;
@@ -62,7 +62,7 @@ async fn take_over(context: &Context) -> Result<(), kube::Error> {
             Err(error) => return Err(error),
         }
         context.heartbeat.heartbeat();
-        tracing::debug!(run = %open.name_any(), "is decided here from now on");
+        tracing::debug!(run = %open.name_any(), "this replica decides the run from now on");
     }
     // The responses above do not show what else was written until then: the machines of runs.
     context.caches.catch_up(&context.client).await

@@ -58,7 +58,7 @@ fn due(node: &ManagedNode, now: &Time) -> Option<ManagedNodeStatus> {
 fn verdict(node: &ManagedNode, known: &[Condition]) -> Verdict {
     let open = |reason: Reason, message: &str| Verdict { status: "Unknown", reason, message: message.into() };
     if node.spec.hold {
-        return open(Reason::Held, "spec.hold keeps this machine out of every run that is begun from now on");
+        return open(Reason::Held, "spec.hold keeps this machine out of every run that starts from now on");
     }
     if node.spec.type_ != NodeType::Linux {
         let type_ = convert::type_name(node.spec.type_);
@@ -73,7 +73,7 @@ fn verdict(node: &ManagedNode, known: &[Condition]) -> Verdict {
     if condition::find(known, "Reachable").is_none() {
         return open(
             Reason::Unknown,
-            "not contacted yet; apply an UpdateRun, with operation Inventory to look only",
+            "not contacted yet; apply an UpdateRun (operation Inventory installs nothing)",
         );
     }
     let is = |type_: &str| condition::is(known, type_, "True");
@@ -81,12 +81,12 @@ fn verdict(node: &ManagedNode, known: &[Condition]) -> Verdict {
         return Verdict {
             status: "True",
             reason: Reason::Reachable,
-            message: "a run reached it before its spec was changed last".into(),
+            message: "a run reached it before the last change of its spec".into(),
         };
     }
     open(
         Reason::Unknown,
-        "what the other conditions say is of before the spec was changed; the next UpdateRun finds out, with operation Inventory it only looks",
+        "the other conditions are from before the last change of the spec; the next UpdateRun updates them (operation Inventory installs nothing)",
     )
 }
 

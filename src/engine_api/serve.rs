@@ -123,7 +123,7 @@ impl EngineApi {
                     plain(StatusCode::CONFLICT, &format!("the event after number {ack} is missing"))
                 }
                 Err(Refused::TooMuch) => {
-                    plain(StatusCode::PAYLOAD_TOO_LARGE, "these are more events than one machine has")
+                    plain(StatusCode::PAYLOAD_TOO_LARGE, "too many events for one session")
                 }
             },
             Err(answer) => answer,

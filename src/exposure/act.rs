@@ -242,7 +242,7 @@ impl Exposer {
         match replace(&api, there, &repair(there, wanted)).await {
             Err(error) if is_invalid(&error) && !lacks_node_port(&error) => {
                 let fields = chain(&error);
-                tracing::warn!(service = %there.name_any(), error = %fields, "it cannot be changed into what it should be, and is made anew");
+                tracing::warn!(service = %there.name_any(), error = %fields, "it cannot be changed to the desired Service, and is deleted and created again");
                 self.take_away(there).await?;
                 Ok(WriteOutcome::Object)
             }

@@ -59,7 +59,7 @@ impl Exposer {
         {
             // Another Service has the ports that machines were given. Intent before effect: the
             // next reconciliation must not take the new ports for a foreign change.
-            tracing::warn!(run = %run.name_any(), error = %chain(error), "the Service cannot have its node ports again");
+            tracing::warn!(run = %run.name_any(), error = %chain(error), "the Service's previous node ports are no longer available");
             lost = Some(self.forget_ports(run).await?);
             let Some(other) = template.service(exposure, pair, None) else { return Ok(lost) };
             written = self.write_service(there.as_deref(), &other).await;

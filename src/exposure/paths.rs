@@ -61,12 +61,12 @@ impl Exposer {
             }
             (false, Some(_), None) if progress.nothing_to_open => PathState::Free,
             (false, _, None) => PathState::Closed,
-            (true, Some(at), None) if at.elapsed() >= SETTLE => {
-                PathState::Open { message: "the operator's pods may go to the run's machines".to_owned() }
-            }
+            (true, Some(at), None) if at.elapsed() >= SETTLE => PathState::Open {
+                message: "the operator's pods may connect to the run's machines".to_owned(),
+            },
             (true, _, None) => PathState::Opening {
                 reason: Reason::Exposing,
-                message: "NetworkPolicies for the run's machines were made and take effect".to_owned(),
+                message: "NetworkPolicies for the run's machines exist and are in effect".to_owned(),
                 until: Some(now.after(SETTLE)),
             },
         }
@@ -128,7 +128,8 @@ impl Exposer {
         }
         Some(PathState::Opening {
             reason: Reason::Exposing,
-            message: "NetworkPolicies that let the run's machines in are made and take effect".to_owned(),
+            message: "NetworkPolicies that allow ingress from the run's machines exist and are in effect"
+                .to_owned(),
             until: Some(now.after(SETTLE)),
         })
     }
@@ -181,7 +182,7 @@ fn addressed(callback: &CallbackStatus, exposure: Exposure, name: &str, wait: Ad
     if let (Some(https), false) = (callback.https_port, callback.addresses.is_empty()) {
         let to = callback.addresses.join(", ");
         return PathState::Open {
-            message: format!("machines call {to} port {https}, which is Service {name}"),
+            message: format!("machines connect to {to} port {https}, which is Service {name}"),
         };
     }
     let over = since.after(patience);
@@ -311,7 +312,7 @@ fn refused(
             true,
             Reason::PortsExhausted,
             format!(
-                "{text}; end what uses them, or wait for another run to end. It is tried again every half minute (run {})",
+                "{text}; stop what uses them, or wait for another run to end. It is retried every half minute (run {})",
                 run.name_any()
             ),
             until,

@@ -44,7 +44,7 @@ pub async fn identity(client: &Client, run: &UpdateRun) -> Result<RunIdentity, O
     let data = secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, bytes.0)).collect();
     let uid = run.uid().unwrap_or_default();
     RunIdentity::from_map(&uid, &data).map_err(|error| {
-        Some(format!("Secret {name} cannot be used: {error}; delete it, and it is made anew"))
+        Some(format!("Secret {name} cannot be used: {error}; delete it, and the operator creates it again"))
     })
 }
 

@@ -24,7 +24,7 @@ impl Exposer {
             .collect();
         for uid in made {
             if !self.is_open(&uid) {
-                tracing::info!(run_uid = %uid, "what was made for a run that is over is deleted");
+                tracing::info!(run_uid = %uid, "the objects of an ended run are deleted");
                 self.remove_objects(&uid).await?;
             }
         }

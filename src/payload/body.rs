@@ -118,7 +118,7 @@ impl Body for FileBody {
         if let Some(stop) = &mut self.stop
             && stop.as_mut().poll(context).is_ready()
         {
-            return Poll::Ready(Some(Err(io::Error::other("the payload is not wanted any more"))));
+            return Poll::Ready(Some(Err(io::Error::other("the transfer of the payload was cancelled"))));
         }
         if self.fetching.is_none() {
             match self.read_now() {

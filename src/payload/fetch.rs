@@ -68,7 +68,7 @@ async fn from_https(source: &Source, part: &Path, fetched: &Counters<0>) -> Resu
         return Err(Failure::new(
             Reason::PayloadTruncated,
             format!(
-                "{} ended after {} of {announced} bytes (component {}); it is tried again where retries are left",
+                "{} ended after {} of {announced} bytes (component {}); it is retried while the run has retries left",
                 source.url, sink.written, source.component
             ),
         ));
@@ -104,7 +104,7 @@ fn refuse_status(source: &Source, status: StatusCode) -> Result<(), Failure> {
             Reason::PayloadRefused,
             "give credentials in payload.secretRef (username and password, or token)",
         ),
-        _ => (Reason::PayloadUnavailable, "look at the source; it is tried again where retries are left"),
+        _ => (Reason::PayloadUnavailable, "check the source; it is retried while the run has retries left"),
     };
     Err(Failure::new(
         reason,
@@ -159,7 +159,7 @@ fn cut_off(source: &Source, written: u64, announced: Option<u64>, error: &reqwes
     Failure::new(
         Reason::PayloadTruncated,
         format!(
-            "{} was interrupted after {written}{of} bytes (component {}: {}); it is tried again where retries are left",
+            "{} was interrupted after {written}{of} bytes (component {}: {}); it is retried while the run has retries left",
             source.url,
             source.component,
             chain(&error.without_url_ref())
@@ -209,13 +209,13 @@ fn inside(source: &Source, path: &str, payload_dir: Option<&Path>) -> Result<Pat
     };
     let relative = Path::new(path.trim_start_matches('/'));
     if relative.components().any(|c| !matches!(c, Component::Normal(_))) {
-        return refuse("has . or .. in it; write the path under the payload directory");
+        return refuse("contains . or ..; write the path relative to the payload directory");
     }
     let (Ok(root), Ok(place)) = (dir.canonicalize(), dir.join(relative).canonicalize()) else {
         // Opening the file reports what is missing.
         return Ok(dir.join(relative));
     };
-    if place.starts_with(&root) { Ok(place) } else { refuse("leads out of the payload directory") }
+    if place.starts_with(&root) { Ok(place) } else { refuse("is outside of the payload directory") }
 }
 
 #[cfg(test)]

@@ -266,7 +266,7 @@ impl ListenerReconciler {
             Ok(()) => true,
             Err(error) if publish::is_gone(&error) => true,
             Err(error) => {
-                tracing::warn!(run = %run.name_any(), error = %chain(&error), "the state of the ports could not be written; tried again");
+                tracing::warn!(run = %run.name_any(), error = %chain(&error), "the state of the ports could not be written; it is retried");
                 false
             }
         }

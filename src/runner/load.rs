@@ -109,7 +109,7 @@ impl Context {
         ask(&format!("ManagedNode {name}"), find).await?.ok_or_else(|| {
             Failure::new(
                 Reason::NodeNotFound,
-                format!("ManagedNode {name} is gone; make it again, or delete the run. An engine that is still there removes everything when its lease expires"),
+                format!("ManagedNode {name} is gone; create it again, or delete the run. An engine that is still on the machine removes everything when its lease expires"),
             )
         })
     }
@@ -119,7 +119,7 @@ impl Context {
         ask(&format!("Baseline {name}"), find).await?.ok_or_else(|| {
             Failure::new(
                 Reason::BaselineNotFound,
-                format!("Baseline {name} is gone; make it again and start a new UpdateRun"),
+                format!("Baseline {name} is gone; create it again and start a new UpdateRun"),
             )
         })
     }
@@ -199,7 +199,7 @@ where
                 ));
             }
             Err(error) => {
-                tracing::warn!(what, error = %chain(&error), "the API server does not answer; asked again");
+                tracing::warn!(what, error = %chain(&error), "the API server does not answer; retrying");
                 // sleep: an API server does not report when it is available again.
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }

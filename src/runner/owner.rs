@@ -35,7 +35,7 @@ impl Context {
             match api.get_opt(&update.spec.run_ref.name).await {
                 Ok(run) => return run.filter(|run| owns(run, update)).map(Arc::new),
                 Err(error) => {
-                    tracing::warn!(run = %update.spec.run_ref.name, error = %chain(&error), "the API server does not say whether the run is there; asked again");
+                    tracing::warn!(run = %update.spec.run_ref.name, error = %chain(&error), "the API server does not report whether the run exists; retrying");
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }

@@ -132,7 +132,7 @@ impl Context {
     /// Writes an event that the machine cannot connect back, and how the attempt continues.
     pub(super) async fn announce_blocked(&self, update: &NodeUpdate, failure: &Failure, fallback: bool) {
         let next = if fallback {
-            "the engine is talked to through the SSH session instead"
+            "the engine is served through the SSH session instead"
         } else {
             "nothing is installed"
         };

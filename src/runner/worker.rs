@@ -161,7 +161,7 @@ impl UpdateWorker<'_> {
         });
         let end = match &loaded {
             Ok(job) => {
-                tracing::info!("begins");
+                tracing::info!("the attempt begins");
                 Box::pin(self.session(job, number)).await
             }
             Err(failure) => End::Failed(failure.clone()),
@@ -290,7 +290,7 @@ impl UpdateWorker<'_> {
         self.publish(&Phase::Ended(end.clone()), number).await;
         count::ended(&self.context.metrics, &end);
         let (result, reason) = count::result(&end);
-        tracing::info!(result, %reason, "ends");
+        tracing::info!(result, %reason, "the NodeUpdate has ended");
         self.context.announce(&self.update, &self.view, &end).await;
         Next::Over
     }

@@ -68,7 +68,7 @@ impl Session<'_> {
             if short >= MAX_SHORT_STREAMS {
                 return Err(talked.err().unwrap_or_else(|| self.keeps_ending()));
             }
-            tracing::info!("the stream to the engine ended; going back");
+            tracing::info!("the stream to the engine ended; reconnecting");
             let called = async {
                 match calls.as_mut().filter(|_| deployed.calls_back) {
                     Some(calls) => calls.next_stream().await,
@@ -143,7 +143,7 @@ impl Session<'_> {
             let first = || Waiting::new(Reason::MachineBusy, what, "another engine", rest);
             let waiting = waiting.get_or_insert_with(first);
             waiting.holder.clone_from(&holder);
-            tracing::info!(reason = %failure.reason, "{}; it is waited for", failure.message);
+            tracing::info!(reason = %failure.reason, "{}; waiting for it to exit", failure.message);
             let gone = self.until_gone(machine, holder.map(|holder| holder.pid));
             let mut stop = self.stop.clone();
             let over = Box::pin(async {
@@ -255,7 +255,7 @@ impl Session<'_> {
                 }
                 Err(failure) if failure.reason.retryable() && Instant::now() < until => {
                     self.view.send_modify(|v| v.lost = Some(failure.clone()));
-                    tracing::info!(reason = %failure.reason, "not back yet");
+                    tracing::info!(reason = %failure.reason, "the machine is not back yet");
                     tokio::time::sleep(RECONNECT_INTERVAL).await;
                 }
                 Err(failure) => return Err(failure),
@@ -267,7 +267,7 @@ impl Session<'_> {
         Failure::new(
             Reason::EngineLost,
             format!(
-                "the stream to the engine on {} keeps ending; look at /var/log/farrier/{} there",
+                "the stream to the engine on {} keeps closing; check /var/log/farrier/{} on the machine",
                 self.job.node, self.job.run
             ),
         )

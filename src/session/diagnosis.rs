@@ -50,22 +50,22 @@ fn elsewhere(result: DialOutcome) -> (Reason, &'static str) {
     match result {
         DialOutcome::TimedOut => (
             Reason::CallbackTimedOut,
-            "a firewall drops it, most likely the machine's own for outgoing connections, one on the network path, or that of the operator's host for incoming ones; let it pass (`farrier ports` prints the rules)",
+            "a firewall drops the connection, most likely the machine's own for outgoing connections, one on the network path, or that of the operator's host for incoming ones; allow the connection (`farrier ports` prints the rules)",
         ),
         DialOutcome::Refused => (
             Reason::CallbackRejected,
-            "the callback server listens, so that a firewall refuses in its place, the machine's own, one on the network path, or that of the operator's host for incoming connections, or another host has this address; let it pass (`farrier ports` prints the rules), or set spec.callbackAddress",
+            "the callback server listens, so either a firewall rejects the connection (the machine's own, one on the network path, or that of the operator's host for incoming connections), or another host has this address; allow the connection (`farrier ports` prints the rules), or set spec.callbackAddress",
         ),
         DialOutcome::Prohibited => (
             Reason::CallbackRejected,
-            "a firewall or router refuses it, the machine's own, one on the network path, or that of the operator's host for incoming connections, or no host has this address; let it pass (`farrier ports` prints the rules), or correct spec.callbackAddress",
+            "a firewall or router rejects the connection (the machine's own, one on the network path, or that of the operator's host for incoming connections), or no host has this address; allow the connection (`farrier ports` prints the rules), or correct spec.callbackAddress",
         ),
         DialOutcome::NoRoute => {
             (Reason::CallbackNoRoute, "give the machine a route there, or set spec.callbackAddress")
         }
         DialOutcome::Silent => (
             Reason::CallbackTimedOut,
-            "a proxy or load balancer in between has nothing behind it, or a firewall lets only the beginning pass; mend it, or set spec.callbackAddress",
+            "a proxy or load balancer in between has no backend, or a firewall passes only the beginning of the connection; fix it, or set spec.callbackAddress",
         ),
         DialOutcome::Connected | DialOutcome::Untrusted => (
             Reason::CallbackUntrusted,
@@ -86,14 +86,14 @@ fn turned_away(attempts: &FailedDials<'_>, dial: &Dial) -> (Reason, String) {
     let seen_as_it_is = |from: &IpAddr| unknown_sources.contains(from) || unknown_sources.is_empty();
     if let Some(from) = unlisted.filter(seen_as_it_is) {
         let next = format!(
-            "{node} calls from {from}, which is not in its spec.addresses ({listed}), and the callback server accepts no other address; add {from} to spec.addresses, or have the machine call from an address that is there{}",
+            "{node} connects from {from}, which is not in its spec.addresses ({listed}), and the callback server accepts no other address; add {from} to spec.addresses, or make the machine connect from a listed address{}",
             temporary(from, own)
         );
         return (Reason::CallbackSourceNotListed, next);
     }
     if let Some(from) = dial.from.filter(|from| unknown_sources.contains(from)) {
         let next = format!(
-            "{node} calls from {from}, which the callback server let in when this attempt began, and does not any more: ManagedNode {node} was deleted, or its spec.addresses or spec.channel was changed meanwhile; add {from} to spec.addresses again, if it is still the machine's"
+            "{node} connects from {from}, which the callback server accepted when this attempt began, but does not accept any more: ManagedNode {node} was deleted, or its spec.addresses or spec.channel was changed meanwhile; add {from} to spec.addresses again, if the machine still has this address"
         );
         return (Reason::CallbackSourceNotListed, next);
     }
@@ -102,19 +102,19 @@ fn turned_away(attempts: &FailedDials<'_>, dial: &Dial) -> (Reason, String) {
         [] => (
             Reason::CallbackRefused,
             format!(
-                "{node} calls{from}, and something closes the connection: a firewall or proxy in between that the callback server does not see, or another program at this address; let it pass, or set spec.callbackAddress"
+                "{node} connects{from}, and something other than the callback server closes the connection: a firewall or proxy in between, or another program at this address; allow the connection, or set spec.callbackAddress"
             ),
         ),
         [seen] => (
             Reason::CallbackSourceNotListed,
             format!(
-                "{node} calls{from}, and probably arrives as {seen}, which the callback server has rejected and which is not in its spec.addresses ({listed}): then addresses are translated in between (NAT); if {seen} is this machine or the gateway before it, add {seen} to spec.addresses, or let the calls pass untranslated; if it is somebody else, look for a firewall or proxy in between"
+                "{node} connects{from}, and probably arrives as {seen}, which the callback server has rejected and which is not in its spec.addresses ({listed}): then addresses are translated in between (NAT); if {seen} is this machine or the gateway before it, add {seen} to spec.addresses, or exempt the connections from NAT; if it is another host, look for a firewall or proxy in between"
             ),
         ),
         [_, _, ..] => (
             Reason::CallbackSourceNotListed,
             format!(
-                "{node} calls{from}; the callback server turned away {} meanwhile, none of them in spec.addresses of a machine of the run: one of them is probably {node} behind a translation of addresses (NAT); add that one to spec.addresses, or let the calls pass untranslated",
+                "{node} connects{from}; the callback server rejected {} meanwhile, none of them in spec.addresses of a machine of the run: one of them is probably {node} behind a translation of addresses (NAT); add that address to spec.addresses, or exempt the connections from NAT",
                 list(unknown_sources)
             ),
         ),
@@ -126,7 +126,7 @@ fn unlisted(attempts: &FailedDials<'_>, dial: &Dial) -> String {
     let unlisted = dial.from.filter(|from| !attempts.own.is_empty() && !attempts.own.contains(from));
     unlisted.map_or_else(String::new, |from| {
         format!(
-            "; {} calls from {from}, which is not in its spec.addresses ({}): only what is there is let in, add it",
+            "; {} connects from {from}, which is not in its spec.addresses ({}): only listed addresses are accepted, add it",
             attempts.node,
             list(attempts.own)
         )
@@ -156,13 +156,13 @@ fn list(addresses: &[IpAddr]) -> String {
 
 fn in_words(dial: &Dial) -> String {
     match dial.result {
-        DialOutcome::Connected => "answers, and no call came".to_owned(),
+        DialOutcome::Connected => "answers, but the engine did not connect".to_owned(),
         DialOutcome::TimedOut => "no answer".to_owned(),
         DialOutcome::Refused => "refused".to_owned(),
         DialOutcome::Prohibited => "rejected by a firewall or router".to_owned(),
         DialOutcome::NoRoute => "no route".to_owned(),
         DialOutcome::Closed => "accepted and closed again at once".to_owned(),
-        DialOutcome::Silent => "accepted, and then nothing came".to_owned(),
+        DialOutcome::Silent => "accepted, but no data came".to_owned(),
         DialOutcome::Untrusted => format!("not trusted ({})", dial.message),
         DialOutcome::Failed => dial.message.clone(),
     }
@@ -227,7 +227,7 @@ mod tests {
     fn an_unlisted_address_is_named_when_nothing_responds() {
         let dropped = failure(DialOutcome::TimedOut, Some("10.0.0.8"), &["10.0.0.7"], &[]);
         assert_eq!(dropped.reason, Reason::CallbackTimedOut);
-        assert!(dropped.message.contains("calls from 10.0.0.8"), "{}", dropped.message);
+        assert!(dropped.message.contains("connects from 10.0.0.8"), "{}", dropped.message);
         let listed = failure(DialOutcome::TimedOut, Some("10.0.0.7"), &["10.0.0.7"], &["192.0.2.9"]);
         assert!(!listed.message.contains("spec.addresses"), "{}", listed.message);
     }

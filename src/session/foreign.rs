@@ -43,7 +43,7 @@ impl Session<'_> {
         if peer.digest.as_ref() == Some(own) {
             return Ok(());
         }
-        tracing::info!(theirs = ?peer.digest, ours = own, "the engine is of another build, and ours takes its place");
+        tracing::info!(theirs = ?peer.digest, ours = own, "the running engine is of another build; replacing it with this operator's engine");
         self.replacing.store(true, Ordering::Relaxed);
         let replaced = Box::pin(self.replace(own)).await;
         self.replacing.store(false, Ordering::Relaxed);
@@ -77,7 +77,7 @@ impl Session<'_> {
         let failure = Failure::new(
             Reason::EngineIncompatible,
             format!(
-                "{node}: {incompatible}; the engine finishes the component that it is installing and removes itself after {} min without an operator; this is waited for, for {minutes} min at most, and then the update continues with an engine of this operator",
+                "{node}: {incompatible}; the engine finishes the component that it is installing and removes itself after {} min without an operator; Farrier waits for that for {minutes} min at most, and then continues the update with an engine of this operator",
                 self.job.lease_seconds.div_ceil(60)
             ),
         );

@@ -230,7 +230,7 @@ impl Session<'_> {
             let Ok(mut stream) = stream else { return Err(self.no_call(patience)) };
             let from = stream.source().ip().to_canonical();
             let through = self.job.calls().map(|calls| calls.through(from)).unwrap_or_default();
-            tracing::info!(%from, ?through, "the engine calls");
+            tracing::info!(%from, ?through, "the engine has connected");
             self.view.send_modify(|v| {
                 v.lost = None;
                 v.return_path = ReturnPath::Open { from, through: through.clone() };
@@ -240,7 +240,7 @@ impl Session<'_> {
             tokio::select! {
                 () = stream.ended() => {}
                 () = self.addresses_changed() => {
-                    tracing::info!("the callback server has new addresses; the engine is told");
+                    tracing::info!("the callback server has new addresses; sending them to the engine");
                     return Ok(());
                 }
             }
@@ -260,7 +260,12 @@ impl Session<'_> {
 
     fn next_call(&self, patience: Duration) -> Waiting {
         let reason = if self.has_called() { Reason::ConnectionLost } else { Reason::InProgress };
-        Waiting::new(reason, format!("a call of the engine on {}", self.job.node), "a call", patience)
+        Waiting::new(
+            reason,
+            format!("a connection from the engine on {}", self.job.node),
+            "a connection",
+            patience,
+        )
     }
 
     /// Whether the engine has connected in this attempt.
@@ -335,7 +340,7 @@ impl Session<'_> {
     fn no_call(&self, patience: Duration) -> Failure {
         Failure::new(
             Reason::CallbackTimedOut,
-            format!("the engine on {} has not called for {} s", self.job.node, patience.as_secs()),
+            format!("the engine on {} has not connected for {} s", self.job.node, patience.as_secs()),
         )
     }
 
@@ -344,7 +349,7 @@ impl Session<'_> {
         Failure::new(
             Reason::CallbackRefused,
             format!(
-                "the callback server of the run does not listen any more, since no machine of the run is to call: ManagedNode {node} was deleted or its channel was changed while the engine was at work"
+                "the callback server of the run is closed, because no machine of the run uses it any more: ManagedNode {node} was deleted or its channel was changed while the engine was at work"
             ),
         )
     }

@@ -62,7 +62,7 @@ impl Waiting {
             ),
             WaitFor::Unknown => (
                 Reason::InProgress,
-                "something that only a later version of this operator can name".into(),
+                "something that this version of the operator does not know".into(),
                 "the engine",
             ),
         };

@@ -65,7 +65,7 @@ impl Session<'_> {
         Failure::new(
             Reason::EngineStalled,
             format!(
-                "the engine on {node} answers, and did not end its task {name} within {limit}, longer than it may take; look at /var/log/farrier/{run} and at the processes there, and at who else is root on {node}"
+                "the engine on {node} answers, but did not finish its task {name} within {limit}; check /var/log/farrier/{run} and the processes on the machine, and which other users have root access to {node}"
             ),
         )
     }

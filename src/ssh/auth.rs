@@ -191,7 +191,7 @@ fn rejected(node: &str, credentials: &Credentials, refused: Option<Reason>, offe
         Some(Reason::PasswordRejected) => Failure::new(
             Reason::PasswordRejected,
             format!(
-                "{node} refused the password of user {user}; correct secret {source}. The account may also be locked. It is not tried again, so that no lock-out is caused"
+                "{node} refused the password of user {user}; correct secret {source}. The account may also be locked. The password is not retried, so that the account is not locked"
             ),
         ),
         Some(Reason::KeyRejected) => Failure::new(
@@ -205,7 +205,7 @@ fn rejected(node: &str, credentials: &Credentials, refused: Option<Reason>, offe
             Failure::new(
                 Reason::AuthenticationFailed,
                 format!(
-                    "secret {source} has nothing that {node} accepts for user {user} (it offers {}); add password or ssh-privatekey",
+                    "secret {source} has no credentials that {node} accepts for user {user} (it offers {}); add password or ssh-privatekey",
                     if offered.is_empty() { "nothing".to_owned() } else { offered.join(", ") }
                 ),
             )
@@ -217,7 +217,7 @@ fn lost(node: &str, error: &russh::Error) -> Failure {
     Failure::new(
         Reason::ConnectionLost,
         format!(
-            "the connection to {node} was lost while signing in ({}); it is tried again where retries are left",
+            "the connection to {node} was lost while signing in ({}); it is retried while the run has retries left",
             chain(error)
         ),
     )

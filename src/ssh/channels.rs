@@ -42,7 +42,7 @@ impl Connection {
             };
             let now = *count.borrow_and_update();
             if now.open > 0 {
-                tracing::debug!(node = %self.node, open = now.open, "no further session is granted; waiting");
+                tracing::debug!(node = %self.node, open = now.open, "the server refused another session; waiting for one to close");
                 let closed = count.wait_for(|count| count.closed != now.closed);
                 match tokio::time::timeout(limit, closed).await {
                     Ok(Ok(_)) => {}
@@ -89,8 +89,8 @@ const fn in_words(why: &ChannelOpenFailure) -> &'static str {
     match why {
         ChannelOpenFailure::AdministrativelyProhibited => "administratively prohibited",
         ChannelOpenFailure::ConnectFailed => "open failed",
-        ChannelOpenFailure::UnknownChannelType => "it knows no sessions",
+        ChannelOpenFailure::UnknownChannelType => "unknown channel type",
         ChannelOpenFailure::ResourceShortage => "resource shortage",
-        ChannelOpenFailure::Other { .. } => "for a reason of its own",
+        ChannelOpenFailure::Other { .. } => "other reason",
     }
 }

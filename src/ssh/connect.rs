@@ -173,7 +173,7 @@ fn handshake_failed(target: &Target, address: &str, error: &russh::Error, greeti
 /// Returns the reason for a connection that was closed during the handshake, or on which the peer did not
 /// speak SSH.
 fn closed_early(greeting: &Greeting) -> (Reason, String) {
-    const LIMITS: &str = "has too many connections that have not signed in yet (MaxStartups, PerSourceMaxStartups in its sshd_config), or shuts this address out (PerSourcePenalties, hosts.deny, fail2ban)";
+    const LIMITS: &str = "has too many unauthenticated connections (MaxStartups, PerSourceMaxStartups in its sshd_config), or blocks this address (PerSourcePenalties, hosts.deny, fail2ban)";
     match greeting.other_words() {
         None => (
             Reason::ConnectionClosed,
@@ -184,7 +184,7 @@ fn closed_early(greeting: &Greeting) -> (Reason, String) {
         Some(words) => (
             Reason::NotAnSshServer,
             format!(
-                "it said \"{words}\"; check that an SSH server answers on this port; if these are the words of one, it {LIMITS}"
+                "it sent \"{words}\"; check that an SSH server listens on this port; if this is the message of an SSH server, it {LIMITS}"
             ),
         ),
     }

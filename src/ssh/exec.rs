@@ -281,7 +281,7 @@ impl Reader {
         Failure::new(
             Reason::SshCommandRefused,
             format!(
-                "user {} of {} signed in, but the SSH server runs no commands for it (it refused the exec request); have it allow them to {}, or sign in as a user for whom it does",
+                "user {} of {} signed in, but the SSH server refused to run a command (exec request); allow commands for user {} in its configuration, or configure another user",
                 self.user, self.node, self.user
             ),
         )
@@ -301,7 +301,7 @@ impl Reader {
         Failure::new(
             Reason::ConnectionLost,
             format!(
-                "the SSH server of {node} did not start a command within {seconds} s; look at the line and at the machine's load"
+                "the SSH server of {node} did not start a command within {seconds} s; check the network and the machine's load"
             ),
         )
     }
@@ -318,7 +318,7 @@ pub(super) fn connection_lost(node: &str, error: &russh::Error) -> Failure {
     Failure::new(
         Reason::ConnectionLost,
         format!(
-            "the connection to {node} was lost ({}); it is tried again where retries are left",
+            "the connection to {node} was lost ({}); it is retried while the run has retries left",
             chain(error)
         ),
     )

@@ -80,7 +80,7 @@ impl HostKeys {
             KeyCheck::Changed => Some(Failure::new(
                 Reason::HostKeyChanged,
                 format!(
-                    "{node} at {address} presented the host key {fingerprint}, but {} was expected; somebody may be in the way. If the machine was set up anew, compare the fingerprint on it and put \"{line}\" into spec.ssh.hostKeys (or clear status.hostKey)",
+                    "{node} at {address} presented the host key {fingerprint}, but {} was expected; the connection may be intercepted. If the machine was reinstalled, compare the fingerprint on it and put \"{line}\" into spec.ssh.hostKeys (or clear status.hostKey)",
                     self.fingerprints()
                 ),
             )),

@@ -14,10 +14,10 @@ pub enum HandshakeProblem {
     #[error("the server did not prove that it has the key of its certificate ({0})")]
     Unproven(String),
     /// The server does not speak TLS.
-    #[error("what answers there does not speak TLS")]
+    #[error("the server does not speak TLS")]
     NotTls,
     /// The server supports only SSL 3, TLS 1.0 or TLS 1.1.
-    #[error("the server speaks no TLS 1.2 or 1.3")]
+    #[error("the server supports neither TLS 1.2 nor TLS 1.3")]
     OldVersion,
     /// The two sides have no cipher, key exchange or signature algorithm in common.
     #[error("the server and the operator have no cipher, key exchange or signature algorithm in common")]
@@ -26,7 +26,7 @@ pub enum HandshakeProblem {
     #[error("the server asks for a certificate of the client, or refuses the one that it got")]
     WantsClientCertificate,
     /// The server has no certificate for the requested name.
-    #[error("the server does not know the name that it was asked for")]
+    #[error("the server has no certificate for the requested name")]
     UnknownName,
     /// A rare error.
     #[error("the TLS handshake failed ({0})")]
@@ -55,14 +55,16 @@ impl HandshakeProblem {
     pub fn next_step(&self, fields: TrustFields) -> String {
         let step = match self {
             Self::Untrusted(rejected) => return rejected.problem.next_step(rejected.fingerprint, fields),
-            Self::Unproven(_) => "somebody may be in the way; compare certificate and key on the server",
+            Self::Unproven(_) => {
+                "the connection may be intercepted; compare certificate and key on the server"
+            }
             Self::NotTls => "check host and port: this may be the port for plain HTTP",
             Self::OldVersion => "switch TLS 1.2 or 1.3 on at the server",
             Self::NothingInCommon => {
                 "allow ECDHE with AES-GCM or ChaCha20-Poly1305 at the server, and give it a key of ECDSA P-256 or RSA of 2048 bits or more"
             }
             Self::WantsClientCertificate => {
-                "switch the demand for client certificates off at the server: Farrier shows none"
+                "disable the request for client certificates on the server: Farrier has none"
             }
             Self::UnknownName => "connect by a name that the server has a certificate for",
             Self::Other(_) => "look at the log of the server",

@@ -65,7 +65,7 @@ pub enum CertificateProblem {
     #[error("is not known, and there is no certificate, fingerprint or authority that is trusted")]
     NothingTrusted,
     /// The certificate is self-signed and not configured.
-    #[error("is self-signed{}", if *.another { ", and another one than the certificate of the same name that is trusted" } else { "" })]
+    #[error("is self-signed{}", if *.another { ", and differs from the trusted certificate of the same name" } else { "" })]
     SelfSigned {
         /// Whether a different certificate of the same subject is trusted, as after a renewal.
         another: bool,
@@ -169,7 +169,7 @@ impl CertificateProblem {
                 format!("issue it again with subjectAltName = {}:{asked}, or {pin}", kind_of_name(asked))
             }
             Self::NotPinned { .. } => {
-                format!("somebody may be in the way; if the server was given a new certificate, {pin}")
+                format!("the connection may be intercepted; if the server has a new certificate, {pin}")
             }
             Self::NothingTrusted | Self::SelfSigned { .. } => {
                 format!("{pin}, or put the certificate itself into {certificates}")
@@ -181,7 +181,7 @@ impl CertificateProblem {
                 "put the certificate of {issuer} into {certificates}, if this authority may vouch for the server"
             ),
             Self::OtherKey { issuer } => {
-                format!("if {issuer} was set up anew, put its new certificate into {certificates}")
+                format!("if {issuer} has a new key, put its new certificate into {certificates}")
             }
             Self::IsAuthority => format!(
                 "issue one with CA:FALSE for the server, put this very certificate into {certificates}, or {pin}"
@@ -229,7 +229,7 @@ impl fmt::Display for Whose {
 fn date(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).ok();
     let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| "a date beyond all calendars".to_owned(), |time| time.to_string())
+    time.map_or_else(|| "an unrepresentable date".to_owned(), |time| time.to_string())
 }
 
 fn list<T: fmt::Display>(items: &[T]) -> String {

@@ -48,7 +48,7 @@ impl Operator {
         let child = command.spawn().unwrap();
         let operator = Self { place, child: Some(child) };
         until("the operator is at work", async || operator.log().contains("farrier is at work")).await;
-        until("it leads", async || operator.log().contains("this replica leads")).await;
+        until("it leads", async || operator.log().contains("this replica is the leader")).await;
         operator
     }
 
@@ -246,11 +246,11 @@ async fn what_comes_after_the_run_is_waited_for_and_taken() {
         let one = async {
             node(server, "m", "m").await;
             let message = node_says(server, "m", "Unknown", "SecretNotFound").await;
-            assert!(message.contains("secret m") && message.contains("waited for until"), "{message}");
+            assert!(message.contains("secret m") && message.contains("waiting until"), "{message}");
             let waits = run_says(server, "m", "Unknown", "SecretNotFound").await;
             let note = waits.status.as_ref().unwrap().waiting[0].clone();
             assert_eq!((note.node.as_str(), note.reason.as_str()), ("m", "SecretNotFound"));
-            assert!(note.message.contains("waited for until"), "{note:?}");
+            assert!(note.message.contains("waiting until"), "{note:?}");
             assert_eq!(deadline(&waits), until_when);
             secret(server, "m").await;
             node_says(server, "m", "False", "ConnectionRefused").await;

@@ -44,7 +44,7 @@ async fn node_waits_for(run: &Run<'_>, secret: &str) {
         said.status == "Unknown" && said.reason == "SecretNotFound" && said.message.contains(secret)
     };
     let update = run.node_until("db", &format!("the machine to wait for Secret {secret}"), waits).await;
-    assert!(update.condition("Succeeded").message.contains("waited for until"), "{update:?}");
+    assert!(update.condition("Succeeded").message.contains("waiting until"), "{update:?}");
     assert_eq!(update.status.and_then(|status| status.step).as_deref(), Some("WaitingForObjects"));
     run.until("the run to say what its machine waits for", |run| {
         let waiting = run.status.iter().flat_map(|status| &status.waiting);

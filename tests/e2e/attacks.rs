@@ -96,7 +96,7 @@ async fn ports(run: &Run<'_>) -> (u16, u16) {
 fn calls(site: &Site, node: &str) -> usize {
     let of_node = format!("\"node\":\"{node}\"");
     let log = site.operator.log();
-    log.lines().filter(|line| line.contains("the engine calls") && line.contains(&of_node)).count()
+    log.lines().filter(|line| line.contains("the engine has connected") && line.contains(&of_node)).count()
 }
 
 /// Asserts that the machine was updated, and that its installer ran once.

@@ -217,7 +217,7 @@ fn an_operator_that_is_killed_and_started_again_is_called_again() {
 fn a_call_that_breaks_off_is_taken_up_by_the_next_one() {
     e2e("cut", async |site| {
         let (db, run) = slow_at_work(site).await;
-        let calls = || site.operator.log().matches("the engine calls").count();
+        let calls = || site.operator.log().matches("the engine has connected").count();
         let before = calls();
         // Every packet of the engine's is answered with a reset, until it has noticed.
         block(&db, "counter reject with tcp reset").await;

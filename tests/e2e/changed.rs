@@ -92,7 +92,11 @@ fn results_of_a_run_are_reported_for_the_spec_that_it_used() {
         for type_ in ["Reachable", "Authenticated", "HostKeyVerified", "InBaseline"] {
             assert_eq!(generation(&node, type_), before, "{type_}");
         }
-        assert!(node.words("Ready").contains("before its spec was changed"), "{}", node.words("Ready"));
+        assert!(
+            node.words("Ready").contains("before the last change of its spec"),
+            "{}",
+            node.words("Ready")
+        );
     });
 }
 

@@ -30,7 +30,7 @@ async fn change(node: &str, site: &Site, spec: Value) {
 /// a connection would give the same message half a minute later.
 fn nobody_was_waited_for(site: &Site) {
     let log = site.operator.log();
-    assert!(!log.contains("has not called for"), "{log}");
+    assert!(!log.contains("has not connected for"), "{log}");
 }
 
 /// The user reads "connection reset" and looks for a firewall, while an address is missing.
@@ -150,7 +150,7 @@ fn a_run_continues_when_the_api_server_is_back() {
         server.line(Line::Silent);
         wait::until("the runner to leave its machines", wait::LIMIT, async || {
             let log = site.operator.log();
-            if log.contains("it leaves its machines to others") { Ok(()) } else { Err(log) }
+            if log.contains("other runners may take over its machines") { Ok(()) } else { Err(log) }
         })
         .await;
         server.line(Line::Cut);

@@ -29,7 +29,10 @@ fn each_line_about_a_machine_says_which_one() {
             let of_node = |line: &&Value| line["node"] == node;
             let words: Vec<&str> =
                 lines.iter().filter(of_node).filter_map(|l| l["message"].as_str()).collect();
-            assert!(words.contains(&"begins") && words.contains(&"ends"), "{node}: {words:?}");
+            assert!(
+                words.contains(&"the attempt begins") && words.contains(&"the NodeUpdate has ended"),
+                "{node}: {words:?}"
+            );
         }
         for line in &lines {
             let target = line["target"].as_str().unwrap_or_default();
@@ -40,7 +43,7 @@ fn each_line_about_a_machine_says_which_one() {
             assert_eq!(line["namespace"], site.name, "{line}");
             assert!(line["node"] == "db" || line["node"] == "web", "{line}");
             assert!(line["runner"].is_string(), "{line}");
-            if line["message"] == "begins" {
+            if line["message"] == "the attempt begins" {
                 assert_eq!(line["attempt"], 1, "{line}");
             }
         }

@@ -119,7 +119,7 @@ dpkg -i /root/fx-2-i386.deb /root/both-1-i386.deb
         assert_eq!((outcome(&update, "fx"), outcome(&update, "both")), ("Failed", "Updated"));
         assert_eq!(
             component(&update, "both").message,
-            "both is there for another architecture too, as i386 1"
+            "both is also installed for another architecture: i386 1"
         );
         assert_eq!(listed(site, "db", "both").await, ["1 amd64", "1 i386"]);
         assert_eq!(listed(site, "db", "fx").await, ["2 i386"]);

@@ -186,7 +186,7 @@ fn a_leader_that_was_frozen_starts_nothing_when_it_resumes() {
             .await;
             lead.thaw().await;
             wait::until("it to know", wait::LIMIT, async || {
-                let knows = lead.log().contains("does not lead any more");
+                let knows = lead.log().contains("no longer the leader");
                 if knows { Ok(()) } else { Err("it thinks that it leads".to_owned()) }
             })
             .await;

@@ -143,7 +143,11 @@ fn a_machine_that_another_operator_works_on_is_waited_for_and_left_alone() {
         site.baseline("spring", &[ethtool()]).await;
         let run = site.run("r1", to("spring")).await;
         wait::until("the first try", wait::LIMIT, async || {
-            if site.operator.log().contains("it is waited for") { Ok(()) } else { Err(site.operator.log()) }
+            if site.operator.log().contains("waiting for it to exit") {
+                Ok(())
+            } else {
+                Err(site.operator.log())
+            }
         })
         .await;
         let (update, seen) = shown(&run, "busy", Instant::now()).await;

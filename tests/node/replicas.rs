@@ -63,7 +63,7 @@ pub(crate) async fn at_work(runs: &[Part<'_>]) -> Vec<NodeUpdate> {
 /// Returns the runner that relays the stream of a machine.
 pub(crate) fn relay(update: &NodeUpdate) -> Option<String> {
     let words = update.words("CallbackReachable");
-    let (_, after) = words.split_once("called through runner ")?;
+    let (_, after) = words.split_once("connected through runner ")?;
     after.split(' ').next().map(str::to_owned)
 }
 

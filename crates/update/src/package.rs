@@ -153,7 +153,7 @@ impl<'a> Wanted<'a> {
         }
         if let (Some(package), false) = (self.package, others.is_empty()) {
             let (name, others) = (&package.name, others.join(", "));
-            remarks.push(format!("{name} is there for another architecture too, as {others}"));
+            remarks.push(format!("{name} is also installed for another architecture: {others}"));
         }
         if remarks.is_empty() { None } else { Some(remarks.join("; ")) }
     }

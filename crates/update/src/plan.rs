@@ -244,7 +244,7 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
 /// The cause shown when an engine of a later version sends a reading that this version does not
 /// know.
 pub(crate) const LATER_READING: &str =
-    "the engine is of a later version, and this operator does not know what it means";
+    "the engine is of a later version, and this operator does not know the reading";
 
 /// Blocks a component whose installed version is not known.
 fn unreadable(name: &str, detail: &str) -> Action {
@@ -288,7 +288,7 @@ fn omit_node(items: &mut [PlanItem]) {
         return;
     }
     let why = format!(
-        "nothing is installed on this node, because {} lacks what it requires and onFailedDependency is OmitNode",
+        "nothing is installed on this node, because a requirement of {} is missing and onFailedDependency is OmitNode",
         lacking.join(", ")
     );
     for item in items.iter_mut().filter(|item| item.action.is_install()) {

@@ -472,7 +472,7 @@ pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
             "correct the payload, or detect.package and detect.architecture, in a new baseline"
         }
         Refusal::ArchitectureConflict => {
-            "remove the other one from the machine, or bring both to the same version there"
+            "remove the other package from the machine, or bring both to the same version"
         }
         Refusal::RemovesBooted => "boot the machine from another kernel and start a new run",
         Refusal::Unknown => remedy(FailureCode::Other),
@@ -483,10 +483,10 @@ pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
 pub const fn remedy(code: FailureCode) -> &'static str {
     match code {
         FailureCode::DiskFull => "make room there and start a new run",
-        FailureCode::DigestMismatch => "find out what changed the bytes on their way",
+        FailureCode::DigestMismatch => "find out what changed the payload in transit",
         FailureCode::PayloadUnavailable => "look at the operator's log",
-        FailureCode::PackageManagerBusy => "wait until that program has ended, or end it",
-        FailureCode::InstallerMissing => "limit the component by appliesTo",
+        FailureCode::PackageManagerBusy => "wait until that process has ended, or terminate it",
+        FailureCode::InstallerMissing => "restrict the component with appliesTo",
         FailureCode::Other => "look at the log on the machine, see status.logs",
     }
 }

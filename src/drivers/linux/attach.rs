@@ -49,7 +49,7 @@ impl Machine {
         Failure::new(
             Reason::EngineLost,
             format!(
-                "the engine on {} cannot be talked to; it is launched again where retries are left",
+                "the engine on {} does not answer; it is launched again if retries are left",
                 self.connection.node
             ),
         )

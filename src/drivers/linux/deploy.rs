@@ -99,7 +99,7 @@ impl Machine {
             Err(Failure::new(
                 Reason::CommandTimedOut,
                 format!(
-                    "bringing the engine to {} took more than {} s; check the network's bandwidth and the machine's load",
+                    "deploying the engine to {} took more than {} s; check the network's bandwidth and the machine's load",
                     self.connection.node,
                     LIMIT.as_secs()
                 ),
@@ -158,7 +158,7 @@ impl Machine {
             return Failure::new(
                 Reason::EngineFailed,
                 format!(
-                    "the shell that brings the engine to {node} was ended before it was done; look at who or what ends processes there"
+                    "the shell that deploys the engine to {node} was killed before it was done; check what kills processes on the machine"
                 ),
             );
         }
@@ -263,7 +263,7 @@ fn launch_failed(node: &str, code: LaunchError, message: &str) -> Failure {
         LaunchError::DigestMismatch => Failure::new(
             Reason::EngineFailed,
             format!(
-                "the engine did not arrive intact on {node}: {message}; it is tried again where retries are left"
+                "the engine did not arrive intact on {node}: {message}; the deployment is repeated if retries are left"
             ),
         ),
         LaunchError::NotRoot => Failure::new(

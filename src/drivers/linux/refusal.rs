@@ -72,7 +72,7 @@ impl Machine {
             Instead::Another => Failure::new(
                 Reason::SshCommandReplaced,
                 format!(
-                    "user {user} of {node} signed in, but something else was run in place of /bin/sh, and succeeded (exit status 0{words}); exempt {user} from ForceCommand in sshd_config, remove command= from its line in authorized_keys, or give it a login shell that runs commands"
+                    "user {user} of {node} signed in, but another command ran in place of /bin/sh, and succeeded (exit status 0{words}); exempt {user} from ForceCommand in sshd_config, remove command= from its line in authorized_keys, or give it a login shell that runs commands"
                 ),
             ),
             Instead::Nothing => Failure::new(

@@ -114,7 +114,7 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
     match &view.address {
         // A machine that was reached and then lost is not reachable.
         Some(_) if failure_of(phase).is_some_and(|f| f.reason.unreachable()) => Verdict::pending(phase, ""),
-        Some(address) => Verdict::yes(Reason::Reachable, format!("it answered at {address}")),
+        Some(address) => Verdict::yes(Reason::Reachable, format!("the machine answered at {address}")),
         None => match phase {
             Phase::Ended(End::Failed(f)) | Phase::Retrying { failure: f, .. } if !f.reason.unreachable() => {
                 Verdict::open(f.reason, f.message.clone())
@@ -132,13 +132,15 @@ fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
     match &view.return_path {
         ReturnPath::NotNeeded => None,
         ReturnPath::Pending { message } => Some(Verdict::open(Reason::Exposing, message)),
-        ReturnPath::Untried if view.engine.is_none() => Some(Verdict::pending(phase, "a call of the engine")),
-        ReturnPath::Untried => Some(Verdict::waiting(view, phase, "a call of the engine")),
+        ReturnPath::Untried if view.engine.is_none() => {
+            Some(Verdict::pending(phase, "a connection from the engine"))
+        }
+        ReturnPath::Untried => Some(Verdict::waiting(view, phase, "a connection from the engine")),
         ReturnPath::Open { from, through } => {
             let how = match through.as_slice() {
-                [] => format!("the engine called from {from}"),
-                [runner] => format!("the engine called through runner {runner} at {from}"),
-                [_, ..] => format!("the engine called through another runner at {from}"),
+                [] => format!("the engine connected from {from}"),
+                [runner] => format!("the engine connected through runner {runner} at {from}"),
+                [_, ..] => format!("the engine connected through another runner at {from}"),
             };
             Some(Verdict::yes(Reason::CallbackReachable, how))
         }
@@ -156,7 +158,7 @@ fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
         }),
         ReturnPath::Blocked { failure, fallback: true } => Some(Verdict::no(
             failure.reason,
-            format!("{}. The engine is talked to through the SSH session instead", failure.message),
+            format!("{}. The engine is served through the SSH session instead", failure.message),
         )),
         ReturnPath::Blocked { failure, fallback: false } => Some(Verdict::no(
             failure.reason,
@@ -183,7 +185,7 @@ fn payload(view: &View, phase: &Phase) -> Verdict {
     if wanted > 0 && view.payloads_verified >= wanted {
         return Verdict::yes(
             Reason::PayloadVerified,
-            "the digest was right at the operator and on the machine",
+            "the digest matched at the operator and on the machine",
         );
     }
     let what = "the payloads, verified on the machine";
@@ -242,7 +244,7 @@ fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
     match &view.clean {
         Some(Ok(())) => Verdict::yes(
             Reason::NothingLeftBehind,
-            "a second look at the machine found nothing of ours but the log",
+            "a second check of the machine found nothing of Farrier's except the log",
         ),
         Some(Err(failure)) => Verdict::no(failure.reason, failure.message.clone()),
         None if view.deploying && matches!(phase, Phase::Ended(_) | Phase::Retrying { .. }) => Verdict::no(
@@ -281,7 +283,7 @@ fn succeeded(view: &View, phase: &Phase) -> Verdict {
         Phase::Working => match &view.lost {
             Some(failure) => Verdict::open(
                 failure.reason,
-                format!("lost in the middle, and called back for 5 min at most: {}", failure.message),
+                format!("the connection was lost; reconnecting for at most 5 min: {}", failure.message),
             ),
             None => match (&view.awaited, waits_for(view, phase)) {
                 (Some(missing), _) => Verdict::open(missing.reason, missing.message.clone()),

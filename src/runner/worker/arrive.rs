@@ -40,7 +40,7 @@ impl UpdateWorker<'_> {
                 self.view = View { step: Step::default(), awaited: None, ..self.view.clone() };
                 return loaded;
             };
-            let message = format!("{}; waited for until {until}", missing.message);
+            let message = format!("{}; waiting until {until}", missing.message);
             self.view.step = Step::Awaiting;
             self.view.awaited = Some(Failure { message, ..missing });
             self.publish(&Phase::Working, number).await;

@@ -43,7 +43,7 @@ fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
             "near",
             near,
             Reason::SelectorInvalid,
-            &["spec.selector", "operator", "start a run with a corrected one"],
+            &["spec.selector", "operator", "start a run with a corrected selector"],
         )
         .await;
         let circle = json!({"baselineRef": {"name": "circle"}});

@@ -88,7 +88,7 @@ const EXPECTED: &[super::Said] = &[
         Reason::InstallerFailed,
         &["farrier-failing", "half-configured", "cannot configure", "status.logs"],
     ),
-    said("hang", Reason::InstallerTimedOut, &["hang exceeded its timeout", "was ended", "status.logs"]),
+    said("hang", Reason::InstallerTimedOut, &["hang exceeded its timeout", "was terminated", "status.logs"]),
     said(
         "liar",
         Reason::VersionNotReached,

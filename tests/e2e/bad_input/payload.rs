@@ -123,7 +123,7 @@ const EXPECTED: &[super::Said] = &[
     said("missingfile", Reason::PayloadNotFound, &["component missingfile", "put the file there"]),
     said("refused", Reason::PayloadRefused, &["component refused", "401", "payload.secretRef"]),
     said("forbidden", Reason::PayloadRefused, &["component forbidden", "403", "payload.secretRef"]),
-    said("trouble", Reason::PayloadUnavailable, &["component trouble", "500", "look at the source"]),
+    said("trouble", Reason::PayloadUnavailable, &["component trouble", "500", "check the source"]),
     said(
         "nobodythere",
         Reason::PayloadUnavailable,
@@ -137,6 +137,6 @@ const EXPECTED: &[super::Said] = &[
     said("badca", Reason::SecretIncomplete, &["component badca", "ca.crt", "PEM"]),
     said("nosecret", Reason::SecretNotFound, &["no-such-secret", "component nosecret", "create it"]),
     said("dotdot", Reason::PayloadRefused, &["component dotdot", "..", "payload directory"]),
-    said("symlink", Reason::PayloadRefused, &["component symlink", "out of the payload directory"]),
+    said("symlink", Reason::PayloadRefused, &["component symlink", "outside of the payload directory"]),
     said("oci", Reason::NotYetSupported, &["component oci", "oci://", "https:// or file://"]),
 ];

@@ -164,7 +164,7 @@ fn engines_are_told_the_new_port_when_the_old_one_is_lost() {
         })
         .await;
         wait::until("both engines to call again", wait::LIMIT, async || {
-            let calls = site.operator.log().matches("the engine calls").count();
+            let calls = site.operator.log().matches("the engine has connected").count();
             if calls >= 2 * machines.len() { Ok(()) } else { Err(format!("{calls} calls")) }
         })
         .await;

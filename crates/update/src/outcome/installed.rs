@@ -29,7 +29,7 @@ pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: 
         Some(Reading::Broken { detail, .. }) => not_reached(item, to, &step, &format!("is {detail}")),
         Some(Reading::Unreadable { detail }) => not_read(item, to, &step, detail),
         Some(Reading::Unknown) => not_read(item, to, &step, LATER_READING),
-        None => not_read(item, to, &step, "the machine was not read a second time"),
+        None => not_read(item, to, &step, "there is no second reading of the machine"),
     }
 }
 
@@ -57,8 +57,8 @@ impl<'a> Seen<'a> {
                 format!("exited with {code} ({})", meaning.as_str())
             }
             (Some(StepExit::Exited { code }), None) => format!("exited with {code}"),
-            (Some(StepExit::Signalled { signal }), _) => format!("was ended by signal {signal}"),
-            (Some(StepExit::TimedOut), _) => "exceeded its timeout and was ended".to_owned(),
+            (Some(StepExit::Signalled { signal }), _) => format!("was terminated by signal {signal}"),
+            (Some(StepExit::TimedOut), _) => "exceeded its timeout and was terminated".to_owned(),
             (Some(StepExit::Interrupted), _) => {
                 "was interrupted, because the machine or the engine died".to_owned()
             }
@@ -74,9 +74,9 @@ impl<'a> Seen<'a> {
                 format!("could not be started: {detail}")
             }
             (Some(StepExit::Unknown), _) => {
-                "ended in a way that only a later version of Farrier knows".to_owned()
+                "ended with a result that only a later version of Farrier knows".to_owned()
             }
-            (None, _) if self.begun => "was started, and how it ended is not known".to_owned(),
+            (None, _) if self.begun => "was started, but its result is not known".to_owned(),
             (None, _) => "was not started".to_owned(),
         }
     }
@@ -85,7 +85,7 @@ impl<'a> Seen<'a> {
     fn next_step(&self) -> String {
         match &self.last_lines {
             Some(lines) => {
-                format!("its last words: {lines}; the whole log is on the machine, see status.logs")
+                format!("its last output: {lines}; the full log is on the machine, see status.logs")
             }
             None => "its log is on the machine, see status.logs".to_owned(),
         }
@@ -148,15 +148,15 @@ fn reached(item: &PlanItem, version: &str, step: &Seen<'_>) -> Finding {
         return not_done(
             item,
             step,
-            &format!("{name} {version} was there before, so reading it proves nothing"),
+            &format!("{name} {version} was installed before, so the reading proves nothing"),
         );
     }
     let message = match (step.is_done(), step.never_ran()) {
         (true, _) => String::new(),
-        (false, true) => format!("{name} {version} is there, although its installer {}", step.ended()),
+        (false, true) => format!("{name} {version} is installed, although its installer {}", step.ended()),
         (false, false) => {
             format!(
-                "{name} {version} is there, although its installer {}; {}",
+                "{name} {version} is installed, although its installer {}; {}",
                 step.ended(),
                 step.next_step()
             )
@@ -174,7 +174,7 @@ fn reached(item: &PlanItem, version: &str, step: &Seen<'_>) -> Finding {
     Finding::new(
         Outcome::RebootPending,
         Reason::RebootPending,
-        format!("{name} {version} takes effect with the next reboot of the machine{separator}{message}"),
+        format!("{name} {version} takes effect after the next reboot of the machine{separator}{message}"),
     )
 }
 
@@ -210,7 +210,7 @@ fn not_read(item: &PlanItem, to: &str, step: &Seen<'_>, why: &str) -> Finding {
         Outcome::Unverified,
         Reason::NotVerified,
         format!(
-            "whether {name} {to} is there is not known: {why}; its installer {}; {}",
+            "it is not known whether {name} {to} is installed: {why}; its installer {}; {}",
             step.ended(),
             step.next_step()
         ),

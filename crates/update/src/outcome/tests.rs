@@ -79,7 +79,7 @@ fn exit_code_zero_without_the_version_is_a_failure() {
     assert_eq!(
         result.message,
         "the installer of ethtool exited with 0 (installed), but ethtool is still 1.0, not 1.1; \
-         its last words: Setting up / dpkg: error: no such thing; the whole log is on the machine, see status.logs"
+         its last output: Setting up / dpkg: error: no such thing; the full log is on the machine, see status.logs"
     );
     let absent = check(&item(None), Some(&exited(0)), Some(Reading::Absent));
     assert_eq!((absent.outcome, absent.reason), (Outcome::Failed, Reason::VersionNotReached));

@@ -88,7 +88,7 @@ fn a_package_for_another_architecture_is_another_package() {
     let facts = machine("x86_64", "amd64");
     let fx = component(InstallerKind::Deb, "fx", "1");
     let foreign = reading(&[instance("deb", "2", "i386")]);
-    let told = Some("fx is there for another architecture too, as i386 2".to_owned());
+    let told = Some("fx is also installed for another architecture: i386 2".to_owned());
     assert_eq!(counted(&fx, &facts, &foreign), (Reading::Absent, told.clone()));
     let both = reading(&[instance("deb", "1", "amd64"), instance("deb", "2", "i386")]);
     let (own, remark) = counted(&fx, &facts, &both);

@@ -36,7 +36,10 @@ fn wrong_type(component: &Component, node_type: &str) -> Option<String> {
     if types.is_empty() || types.iter().any(|name| name == node_type) {
         return None;
     }
-    Some(format!("it is for nodes of type {}, and this one is {node_type}", types.join(", ")))
+    Some(format!(
+        "the component is for nodes of type {}, but this node is of type {node_type}",
+        types.join(", ")
+    ))
 }
 
 fn wrong_fact(component: &Component, facts: &Facts) -> Option<String> {
@@ -50,8 +53,8 @@ fn wrong_fact(component: &Component, facts: &Facts) -> Option<String> {
             _ => found == wanted,
         };
         (!matches).then(|| match found {
-            "" => format!("it is for {key} {wanted}, which is not known of this machine"),
-            _ => format!("it is for {key} {wanted}, and this machine has {found}"),
+            "" => format!("the component is for {key} {wanted}, but the {key} of this machine is not known"),
+            _ => format!("the component is for {key} {wanted}, but this machine has {found}"),
         })
     })
 }
@@ -90,7 +93,7 @@ fn no_installer(component: &Component, facts: &Facts) -> Option<String> {
         | InstallerKind::DeviceImage => return None,
     };
     let has = facts.package_managers.split_whitespace().any(|word| word == program);
-    (!has).then(|| format!("it is a {kind} package, and this machine has no {program}"))
+    (!has).then(|| format!("the component is a {kind} package, but this machine has no {program}"))
 }
 
 fn not_supported(component: &Component) -> Option<Action> {
@@ -105,7 +108,7 @@ fn not_provable(component: &Component) -> Option<Action> {
         Some(_) => None,
         None => Some(Action::Blocked {
             why: format!(
-                "{} has no detect, so its result could not be proven; add a command or a file to it",
+                "{} has no detect, so its result could not be verified; add a detect with a command or a file",
                 component.name
             ),
             reason: Reason::NotVerified,

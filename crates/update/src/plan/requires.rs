@@ -15,7 +15,7 @@ pub(super) fn missing(
     planned: &BTreeMap<&str, PlanItem>,
 ) -> Vec<String> {
     if let Some(circle) = order.circle(&component.name) {
-        return vec![format!("its requirements go in a circle: {circle}")];
+        return vec![format!("its requirements form a cycle: {circle}")];
     }
     component.requires.iter().filter_map(|need| unmet(need, planned)).collect()
 }
@@ -77,7 +77,7 @@ fn state(item: &PlanItem) -> String {
         Action::Install { from: _, to } => format!("the baseline has {to}"),
         Action::UpToDate { at, newer: _ } => format!("{at} is installed"),
         Action::NotApplicable { why } => format!("not applicable: {why}"),
-        Action::DependencyMissing { missing: _ } => "lacks something itself".to_owned(),
+        Action::DependencyMissing { missing: _ } => "its own requirements are missing".to_owned(),
         Action::NotSupported { what } => format!("not supported: {what}"),
         Action::Blocked { why, reason: _ } => why.clone(),
     }

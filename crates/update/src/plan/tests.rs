@@ -274,7 +274,7 @@ fn circles_are_named_and_the_rest_goes_on() {
     ]);
     assert_eq!(names(&world.plan()).len(), 6);
     let Action::DependencyMissing { missing } = world.action("b") else { panic!() };
-    assert_eq!(missing, ["its requirements go in a circle: b -> c -> a -> b"]);
+    assert_eq!(missing, ["its requirements form a cycle: b -> c -> a -> b"]);
     assert!(matches!(world.action("leaf"), Action::DependencyMissing { .. }));
     assert!(world.action("free").is_install());
     let paths: Vec<String> = validate_baseline(&world.components).iter().map(ToString::to_string).collect();

@@ -18,7 +18,7 @@ pub enum Problem {
         name: String,
     },
     /// Components require each other in a cycle.
-    #[error("spec.components: requirements go in a circle: {path}; remove one of them")]
+    #[error("spec.components: requirements form a cycle: {path}; remove one of them")]
     Cycle {
         /// The names along the cycle; the first name is repeated at the end.
         path: String,
@@ -35,7 +35,7 @@ pub enum Problem {
     },
     /// A component requires a newer version than the baseline has.
     #[error(
-        "spec.components[{component}].requires: {requires} must be at least {at_least}, and the baseline brings {version}; raise its version or lower atLeast"
+        "spec.components[{component}].requires: {requires} must be at least {at_least}, but the baseline has {version}; raise its version or lower atLeast"
     )]
     RequirementTooHigh {
         /// The component.

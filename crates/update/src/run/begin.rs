@@ -65,7 +65,7 @@ impl<'a> Begin<'a> {
             Effect::Start { node, intent, runner }
         };
         self.effects.push(effect);
-        waiting_on(Reason::InProgress, "is being begun")
+        waiting_on(Reason::InProgress, "is being started")
     }
 
     /// Gives a node its turn, if the limits allow another node.
@@ -84,7 +84,7 @@ impl<'a> Begin<'a> {
         }
         self.slots -= 1;
         self.begun.push(node.clone());
-        waiting_on(Reason::InProgress, "is about to be begun")
+        waiting_on(Reason::InProgress, "is about to be started")
     }
 
     /// Completes the decision after all nodes have been visited.
@@ -113,10 +113,10 @@ impl<'a> Begin<'a> {
 
     fn no_slot(&self) -> WaitingOn {
         let message = match self.limit {
-            0 => "spec.strategy.maxConcurrent is 0, so that no node is begun; start a run with a higher one"
+            0 => "spec.strategy.maxConcurrent is 0, so no node is started; start a run with a higher value"
                 .to_owned(),
             limit => format!(
-                "{limit} nodes may be worked on at the same time, and as many are; it is begun when one is done"
+                "{limit} nodes are in progress, which is the maximum; this node is started when one of them is done"
             ),
         };
         WaitingOn { reason: Reason::WaitingForSlot, message, until: None }

@@ -79,7 +79,9 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
             }
             NodeProgress::Idle { planned: _, blocker: Some(Blocker::Claimed(run)) } => WaitingOn {
                 reason: Reason::WaitingForNode,
-                message: format!("run {run} works on this node; it is begun when that is over"),
+                message: format!(
+                    "run {run} is working on this node; the node is started when that run has finished with it"
+                ),
                 until: None,
             },
             NodeProgress::Idle { planned: _, blocker: None } => begin.take_turn(node),
@@ -123,7 +125,7 @@ fn stand(
         if moving == 0 {
             return State::Waiting { reason, message };
         }
-        return State::Moving { reason, message: format!("{message}; nodes in progress go on: {moving}") };
+        return State::Moving { reason, message: format!("{message}; nodes in progress continue: {moving}") };
     }
     let all = |reason: Reason| waiting.iter().all(|(_, waiting_on)| waiting_on.reason == reason);
     let some = |reason: Reason| waiting.iter().any(|(_, waiting_on)| waiting_on.reason == reason);
@@ -132,7 +134,7 @@ fn stand(
         let slow =
             [Reason::WaitingForRunner, Reason::WaitingForRetry].into_iter().find(|&reason| some(reason));
         let works = begun > 0 || some(Reason::InProgress) || some(Reason::Cancelling);
-        let message = format!("{moving} of {total} nodes in progress, {over} at their end");
+        let message = format!("{moving} of {total} nodes in progress, {over} ended");
         if works {
             return State::Moving { reason: Reason::InProgress, message };
         }
@@ -147,7 +149,7 @@ fn stand(
         && (all(Reason::PlanOnly) || some(Reason::Held))
     {
         let message = format!(
-            "{} of {total} nodes are planned and nothing is changed; set spec.desiredState to Run to carry it out",
+            "{} of {total} nodes are planned and nothing was changed; set spec.desiredState to Run to carry out the plan",
             fleet.planned()
         );
         return State::Waiting { reason: Reason::PlanOnly, message };

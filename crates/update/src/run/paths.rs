@@ -185,7 +185,7 @@ pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
                 cond(CondStatus::False, Reason::Closed, "every port of the run is closed")
             }
             State::Waiting { .. } | State::Moving { .. } => {
-                cond(CondStatus::Unknown, Reason::Closed, "ports are opened when the first node is begun")
+                cond(CondStatus::Unknown, Reason::Closed, "ports are opened when the first node is started")
             }
         },
     }

@@ -71,9 +71,12 @@ impl Runners {
             return None;
         }
         let message = if self.is_empty() {
-            format!("runner {} does not answer, and there is no other one; start the operator", update.runner)
+            format!(
+                "runner {} does not answer, and no other runner is live; start the operator",
+                update.runner
+            )
         } else {
-            format!("runner {} does not answer; another one takes over", update.runner)
+            format!("runner {} does not answer; another runner takes over", update.runner)
         };
         Some(WaitingOn { reason: Reason::WaitingForRunner, message, until: None })
     }

@@ -10,7 +10,7 @@ use crate::model::NodeName;
 use crate::reason::Reason;
 
 /// The message while the caches are compared with the API server.
-const CONFIRMING: &str = "what is known of nodes and baseline is compared with the API server";
+const CONFIRMING: &str = "the cached nodes and baseline are being compared with the API server";
 
 /// Rule 3.
 pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
@@ -38,7 +38,7 @@ pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     // A NodeUpdate without a recorded list means that the status was lost. The run is then not new.
     if let Some(at) = settles_at(observed).filter(|_| fleet.nodes.is_empty()) {
         let message = format!(
-            "{} nodes are selected, and some of them were created together with the run; the list is recorded at {at} unless others arrive",
+            "{} nodes are selected, and some of them were created together with the run; the list is recorded at {at} unless more nodes arrive",
             nodes.len()
         );
         let state = State::Moving { reason: Reason::InProgress, message };
@@ -69,7 +69,10 @@ fn nobody(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Deci
     let message = if left_out.is_empty() {
         "spec.selector matches no node; check the labels of the ManagedNodes in this namespace".to_owned()
     } else {
-        format!("every node that spec.selector matches has spec.hold set: {}; lift it", names(left_out))
+        format!(
+            "every node that spec.selector matches has spec.hold set: {}; set it to false",
+            names(left_out)
+        )
     };
     match observed.run.desired {
         // A plan waits for the user anyway.

@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use std::collections::BTreeSet;
 
 /// The message of a run that is being closed.
-const CLOSING: &str = "all nodes are at their end; what was opened for the run is being closed";
+const CLOSING: &str = "all nodes have ended; the network paths of the run are being closed";
 
 /// Counts the nodes by progress.
 pub(super) fn count(fleet: &Fleet<'_>, rest: Unstarted) -> Counts {

@@ -29,13 +29,14 @@ impl Stop {
         }
         if !run.not_supported.is_empty() {
             let message = format!(
-                "not supported in this version: {}; start a run without, or wait for a later version",
+                "not supported in this version: {}; start a run without these fields, or wait for a later version",
                 run.not_supported.join(", ")
             );
             return Some(Self { reason: Reason::NotYetSupported, message });
         }
         if let (Some(error), false) = (&run.selector_error, run.targets_recorded) {
-            let message = format!("spec.selector cannot be read: {error}; start a run with a corrected one");
+            let message =
+                format!("spec.selector cannot be parsed: {error}; start a run with a corrected selector");
             return Some(Self { reason: Reason::SelectorInvalid, message });
         }
         if let PathState::Refused { reason, message, .. } = &observed.paths.back {
@@ -101,7 +102,7 @@ pub(super) fn complete(
             waiting_on.clone_from(cancelling);
         }
     }
-    let message = "all other nodes are at their end; the plans of held nodes are given up".to_owned();
+    let message = "all other nodes have ended; the plans of held nodes are given up".to_owned();
     conclude(observed, fleet, effects, waiting, &State::Moving { reason: Reason::Held, message })
 }
 
@@ -113,7 +114,7 @@ fn wind_down(observed: &Observed, fleet: &Fleet<'_>) -> (Vec<Effect>, Vec<(NodeN
     for (&node, progress) in &fleet.nodes {
         let intent = Intent::Cancel;
         let mut waits =
-            waiting_on(Reason::Cancelling, "components in progress finish, and machines are cleaned");
+            waiting_on(Reason::Cancelling, "components in progress finish, and machines are cleaned up");
         match progress {
             NodeProgress::Done(_) | NodeProgress::Idle { planned: false, blocker: _ } => continue,
             // A creation by an earlier leader may still arrive. The NodeUpdate is therefore created

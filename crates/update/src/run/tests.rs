@@ -214,7 +214,7 @@ fn what_is_not_supported_ends_the_run_before_anything_is_touched() {
     assert_eq!(
         decision.status.succeeded.message,
         "not supported in this version: spec.strategy.stages, spec.callback; \
-         start a run without, or wait for a later version"
+         start a run without these fields, or wait for a later version"
     );
     seen.run.not_supported.clear();
     seen.run.selector_error = Some("values must not be empty".to_owned());
@@ -256,7 +256,7 @@ fn a_plan_waits_for_its_user() {
     assert_eq!(decision.status.planned.status, CondStatus::True);
     assert_eq!(
         decision.status.succeeded.message,
-        "2 of 3 nodes are planned and nothing is changed; set spec.desiredState to Run to carry it out"
+        "2 of 3 nodes are planned and nothing was changed; set spec.desiredState to Run to carry out the plan"
     );
     let decision = decide(&observed(Desired::Run, [planned(), planned(), planned(), free()]));
     assert_eq!(effects(&decision), "+a +b");
@@ -272,7 +272,7 @@ fn a_node_of_another_run_is_waited_for() {
     let decision = decide(&observed(Desired::Run, [claimed(free()), claimed(planned())]));
     assert_eq!((effects(&decision).as_str(), end(&decision)), ("", None));
     assert_eq!(waits(&decision), "a:WaitingForNode b:WaitingForNode");
-    assert!(decision.status.progressing.message.contains("run winter works on this node"));
+    assert!(decision.status.progressing.message.contains("run winter is working on this node"));
     assert_eq!(decision.wake, Wake::At(Millis(1_030_000)));
 }
 

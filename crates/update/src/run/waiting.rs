@@ -23,7 +23,7 @@ pub(super) fn begun(observed: &Observed, fleet: &Fleet<'_>) -> Vec<(NodeName, Wa
 /// Returns what prevents the run from starting nodes, without ending it.
 pub(super) fn brake(observed: &Observed) -> Option<(Reason, String)> {
     if observed.run.desired == Desired::Pause {
-        let message = "paused; set spec.desiredState to Run to go on".to_owned();
+        let message = "paused; set spec.desiredState to Run to continue".to_owned();
         return Some((Reason::Paused, message));
     }
     match &observed.baseline {
@@ -42,17 +42,17 @@ pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn 
         return missing;
     }
     if update.intent == Intent::Cancel {
-        return waiting_on(Reason::Cancelling, "components in progress finish, and machines are cleaned");
+        return waiting_on(Reason::Cancelling, "components in progress finish, and machines are cleaned up");
     }
     match &update.phase {
-        UpdatePhase::Pending => waiting_on(Reason::WaitingForRunner, "waits for a runner to take it"),
+        UpdatePhase::Pending => waiting_on(Reason::WaitingForRunner, "waits for a runner"),
         UpdatePhase::Working { step } => waiting_on(Reason::InProgress, step),
         UpdatePhase::Awaiting { reason, message } => {
             WaitingOn { reason: *reason, message: message.clone(), until: observed.arrivals.deadline }
         }
         UpdatePhase::WaitingForRetry { at, reason } => WaitingOn {
             reason: Reason::WaitingForRetry,
-            message: format!("the last attempt failed with {reason}; another one follows"),
+            message: format!("the last attempt failed with {reason}; another attempt follows"),
             until: Some(*at),
         },
         UpdatePhase::Planned => {
@@ -64,14 +64,14 @@ pub(super) fn in_flight(update: &UpdateFacts, observed: &Observed) -> WaitingOn 
 }
 
 pub(super) fn planned() -> WaitingOn {
-    waiting_on(Reason::PlanOnly, "is planned and not changed; set spec.desiredState of the run to Run")
+    waiting_on(Reason::PlanOnly, "is planned and was not changed; set spec.desiredState of the run to Run")
 }
 
 pub(super) fn held(node: &NodeName) -> WaitingOn {
     WaitingOn {
         reason: Reason::Held,
         message: format!(
-            "spec.hold of ManagedNode {node} keeps it out; it is given up when all others are done"
+            "spec.hold of ManagedNode {node} excludes the node; it is given up when all other nodes are done"
         ),
         until: None,
     }
@@ -95,6 +95,6 @@ pub(super) fn names(nodes: &[NodeName]) -> String {
 pub(super) fn no_runner() -> WaitingOn {
     waiting_on(
         Reason::WaitingForRunner,
-        "no runner answers; start the operator, or look at why its pods do not run",
+        "no runner is live; start the operator, or check why its pods are not running",
     )
 }

@@ -114,7 +114,7 @@ fn a_package_for_another_architecture_does_not_count() {
     let both = installed(&[instance("1", "amd64"), instance("2", "i386")]);
     let result = conclude(item, Some(&record(StepExit::Exited { code: 0 })), Some(&both));
     assert_eq!((result.outcome, result.before.as_str(), result.after.as_str()), (Outcome::Updated, "", "1"));
-    assert_eq!(result.message, "fx is there for another architecture too, as i386 2");
+    assert_eq!(result.message, "fx is also installed for another architecture: i386 2");
     let result = conclude(item, Some(&record(StepExit::Exited { code: 0 })), Some(&foreign));
     assert_eq!((result.outcome, result.reason), (Outcome::Failed, Reason::VersionNotReached));
 }
@@ -126,7 +126,7 @@ fn refusals_are_told_apart() {
     let plan = world.plan();
     for (refusal, reason, next) in [
         (Refusal::OtherPackage, Reason::PackageMismatch, "detect.architecture, in a new baseline"),
-        (Refusal::ArchitectureConflict, Reason::ArchitectureConflict, "remove the other one"),
+        (Refusal::ArchitectureConflict, Reason::ArchitectureConflict, "remove the other package"),
         (Refusal::RemovesBooted, Reason::BootedPackageKept, "boot the machine from another kernel"),
         (Refusal::Unknown, Reason::InstallerFailed, "the log on the machine"),
     ] {

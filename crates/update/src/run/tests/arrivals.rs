@@ -35,7 +35,7 @@ fn nodes_are_waited_for_until_the_deadline_and_then_the_run_ends() {
     assert_eq!(decision.status.progressing.status, CondStatus::False);
     assert_eq!(decision.status.reconciling.status, CondStatus::True);
     let words = "spec.selector matches no node; check the labels of the ManagedNodes in this namespace; \
-                 the run goes on as soon as that changes, and waits until 1970-01-01T00:18:40Z";
+                 the run continues as soon as that changes, and waits until 1970-01-01T00:18:40Z";
     assert_eq!(decision.status.succeeded.message, words);
     let decision = decide(&old([]));
     assert_eq!(end(&decision), Some((false, Reason::NoNodesSelected)));
@@ -155,7 +155,7 @@ fn nothing_ends_or_is_fixed_on_a_view_that_is_not_confirmed() {
 /// A node that waits for its Secret must not look as if it were in progress.
 #[test]
 fn what_a_runner_waits_for_is_told_with_its_deadline() {
-    let message = "there is no secret db; waited for until 1970-01-01T00:18:40Z".to_owned();
+    let message = "there is no secret db; waiting until 1970-01-01T00:18:40Z".to_owned();
     let awaiting = with(Intent::Run, UpdatePhase::Awaiting { reason: Reason::SecretNotFound, message });
     let mut seen = observed(Desired::Run, [awaiting, done(NodeEnd::Succeeded)]);
     seen.arrivals.deadline = Some(UNTIL);
@@ -163,7 +163,7 @@ fn what_a_runner_waits_for_is_told_with_its_deadline() {
     assert_eq!(waits(&decision), "a:SecretNotFound");
     assert_eq!(decision.waiting[0].1.until, Some(UNTIL));
     assert_eq!(decision.status.progressing.reason, Reason::SecretNotFound);
-    assert!(decision.status.progressing.message.contains("a: there is no secret db; waited for until"));
+    assert!(decision.status.progressing.message.contains("a: there is no secret db; waiting until"));
     seen.targets.insert(NodeName::from("b"), working());
     assert_eq!(decide(&seen).status.progressing.reason, Reason::InProgress);
 }

@@ -256,7 +256,7 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
             let arrived = async {
                 let mut seen = 0;
                 loop {
-                    engine_api.more_than(seen).await;
+                    engine_api.wait_for_events_after(seen).await;
                     for event in engine_api.events_after(seen) {
                         seen = event.seq;
                         if matches!(event.body, EventBody::PayloadVerified { .. }) {

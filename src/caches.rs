@@ -78,7 +78,7 @@ pub struct Watches {
     caches: Caches,
     unsynced: UnsyncedKinds,
     changes: mpsc::UnboundedReceiver<Change>,
-    made: Option<RunObjects>,
+    run_objects: Option<RunObjects>,
 }
 
 impl Watches {
@@ -96,7 +96,7 @@ impl Watches {
             updates: watch(&context, Change::Update),
             scope: namespaces.to_vec(),
         };
-        let made = own.map(|own| {
+        let run_objects = own.map(|own| {
             let context =
                 WatchContext { namespaces: &[own.to_owned()], labels: Some(LABEL_RUN_UID), ..context };
             RunObjects {
@@ -104,7 +104,7 @@ impl Watches {
                 policies: watch(&context, |policy| made_for(&policy.name)),
             }
         });
-        Self { caches, unsynced, changes, made }
+        Self { caches, unsynced, changes, run_objects }
     }
 
     /// Returns the caches, which may not be filled yet.
@@ -126,16 +126,16 @@ impl Watches {
         self.caches.baselines.wait_until_ready().await?;
         self.caches.runs.wait_until_ready().await?;
         self.caches.updates.wait_until_ready().await?;
-        if let Some(made) = &self.made {
-            made.services.wait_until_ready().await?;
-            made.policies.wait_until_ready().await?;
+        if let Some(run_objects) = &self.run_objects {
+            run_objects.services.wait_until_ready().await?;
+            run_objects.policies.wait_until_ready().await?;
         }
         Ok(())
     }
 
     /// Returns the caches, and the changes from now on.
     pub fn into_parts(self) -> (Caches, Option<RunObjects>, mpsc::UnboundedReceiver<Change>) {
-        (self.caches, self.made, self.changes)
+        (self.caches, self.run_objects, self.changes)
     }
 }
 

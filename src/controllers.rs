@@ -95,7 +95,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
                     if concerns_orphan(context, &change) {
                         hand_over = hand_over.or(Some(Instant::now() + DEBOUNCE));
                     }
-                    note(context, change, &mut dependents, &mut due).await;
+                    mark_affected(context, change, &mut dependents, &mut due).await;
                 }
                 None => return,
             },
@@ -138,7 +138,7 @@ async fn until(when: Option<Instant>) {
 }
 
 /// Marks the runs that a change affects as due.
-async fn note(
+async fn mark_affected(
     context: &Context,
     change: Change,
     dependents: &mut Dependents,
@@ -172,7 +172,7 @@ async fn note(
                 context.own_writes.forget_update(&namespace, &update.name);
             }
             let key = (namespace.clone(), update.name);
-            if dependents.machine_changes_hands(&key, found.as_deref()) {
+            if dependents.availability_changes(&key, found.as_deref()) {
                 open_runs(context, &namespace).into_iter().for_each(&mut mark);
             }
             if let Some(update) = found {

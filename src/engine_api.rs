@@ -28,7 +28,7 @@ pub struct EngineApi {
     changed: Notify,
     bucket: Mutex<TokenBucket>,
     /// Timeout for receiving one request body.
-    patience: Duration,
+    timeout: Duration,
     /// Span of the task that created this object. Streams are accepted by other tasks, and their log lines
     /// belong to this span too.
     span: tracing::Span,
@@ -43,7 +43,7 @@ struct State {
     task: Option<Task>,
     cancel: bool,
     /// Number of the last event that the engine had when it sent its hello; `None` before.
-    promised: Option<u64>,
+    journal_end: Option<u64>,
     leases: BTreeMap<String, Lease>,
     /// The results of the engine's callback attempts, as of its last hello.
     dials: Vec<Dial>,
@@ -90,7 +90,7 @@ impl EngineApi {
             files,
             state: Mutex::default(),
             changed: Notify::new(),
-            patience: serve::BODY_TIMEOUT,
+            timeout: serve::BODY_TIMEOUT,
             bucket: Mutex::new(limits::bucket(Instant::now())),
             span: tracing::Span::current(),
         }
@@ -178,7 +178,7 @@ impl EngineApi {
     }
 
     /// Waits until there are events with a greater number.
-    pub async fn more_than(&self, seq: u64) {
+    pub async fn wait_for_events_after(&self, seq: u64) {
         self.wait(|state| state.events.range(seq.saturating_add(1)..).next().map(|_| ())).await;
     }
 
@@ -238,7 +238,7 @@ impl EngineApi {
         }
         state.incompatible = None;
         state.peer = Some(Peer::of(hello));
-        state.promised = Some(hello.last_seq);
+        state.journal_end = Some(hello.last_seq);
         state.dials.clone_from(&hello.dials);
         limits::bound_dials(&mut state.dials);
         drop(state);
@@ -299,7 +299,7 @@ impl State {
     }
 
     fn is_greeted(&self) -> bool {
-        self.promised.is_some_and(|promised| self.ack() >= promised)
+        self.journal_end.is_some_and(|journal_end| self.ack() >= journal_end)
     }
 
     fn apply(&mut self, event: &Event) {

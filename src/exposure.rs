@@ -1,11 +1,11 @@
 //! The exposure of a run while it lasts: ports, Services, NetworkPolicies and the TLS identity.
 //!
 //! ```text
-//! decide ─► OpenWays ─► open:  the identity (a Secret), then ports for runners (status.callback),
+//! decide ─► OpenPaths ─► open:  the identity (a Secret), then ports for runners (status.callback),
 //!                              policies, the Service and the address that it got
 //!                       runners bind the ports and report Bound or Conflict (status.listeners)
 //!          paths ◄───── observe: which of these exist
-//! decide ─► CloseWays ─► close: delete all of it; runners release the ports
+//! decide ─► ClosePaths ─► close: delete all of it; runners release the ports
 //! ```
 //!
 //! Services and policies select the operator's own pods and therefore live in the operator's namespace,
@@ -55,7 +55,7 @@ pub struct Site {
     /// Address ranges of the cluster: no machine can have an address in them.
     pub ranges: Ranges,
     /// How long a load balancer may take before the status says that it is missing.
-    pub balancer_patience: Duration,
+    pub balancer_timeout: Duration,
     /// Objects that were created for runs; `None` outside a cluster, where no objects are created.
     pub objects: Option<RunObjects>,
 }
@@ -98,7 +98,7 @@ struct Progress {
     /// No policy is needed, because no machine has an address.
     nothing_to_open: bool,
     /// The pairs that ingress was opened for, and when.
-    way_in: Option<(BTreeSet<Pair>, Instant)>,
+    ingress_path: Option<(BTreeSet<Pair>, Instant)>,
     /// Names of objects that were found in their desired state: if such an object is missing,
     /// another client deleted it.
     seen: BTreeSet<String>,

@@ -43,7 +43,7 @@ struct Inner {
 enum Slot {
     #[default]
     Unknown,
-    Here(Stored),
+    Available(Stored),
     /// When the fetch failed, its source, and the failure.
     Failed(Instant, Box<Source>, Failure),
 }
@@ -98,7 +98,7 @@ impl Store {
         };
         let mut slot = slot.lock().await;
         match &*slot {
-            Slot::Here(stored) if stored.path.exists() => {
+            Slot::Available(stored) if stored.path.exists() => {
                 self.metrics.payload_lookups.count(["hit"]);
                 return Ok(stored.clone());
             }
@@ -106,11 +106,11 @@ impl Store {
                 self.metrics.payload_lookups.count(["failed"]);
                 return Err(failure.clone());
             }
-            Slot::Here(_) | Slot::Failed(..) | Slot::Unknown => {}
+            Slot::Available(_) | Slot::Failed(..) | Slot::Unknown => {}
         }
-        let result = self.bring(source).await;
+        let result = self.fetch_to_store(source).await;
         *slot = match &result {
-            Ok(stored) => Slot::Here(stored.clone()),
+            Ok(stored) => Slot::Available(stored.clone()),
             Err(failure) => Slot::Failed(Instant::now(), Box::new(source.clone()), failure.clone()),
         };
         result
@@ -139,7 +139,7 @@ impl Store {
         (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| self.inner.dir.join(hex))
     }
 
-    async fn bring(&self, source: &Source) -> Result<Stored, Failure> {
+    async fn fetch_to_store(&self, source: &Source) -> Result<Stored, Failure> {
         let place = self.path(&source.digest).ok_or_else(|| {
             Failure::new(Reason::PayloadDigestMismatch, format!("{} is no sha256 digest", source.digest))
         })?;
@@ -158,7 +158,7 @@ impl Store {
         match result {
             Ok(size) => match tokio::fs::rename(&part, &place).await {
                 Ok(()) => Ok(Stored { path: place, size }),
-                Err(error) => Err(sink::local(&place, &error)),
+                Err(error) => Err(sink::disk_failure(&place, &error)),
             },
             Err(failure) => {
                 // No part of a bad payload stays; the file may not exist at all.

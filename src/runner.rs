@@ -226,7 +226,7 @@ impl Tasks {
         if finished && !update.finalizers().iter().any(|f| f == FINALIZER) {
             return;
         }
-        let (wish_send, wish_receive) = watch::channel(control);
+        let (control_send, control_receive) = watch::channel(control);
         let (stop_send, stop_receive) = watch::channel(control.intent == Intent::Cancel);
         let context = self.context.clone();
         let update = update.clone();
@@ -245,12 +245,12 @@ impl Tasks {
         }
         let key = uid.clone();
         let work = async move {
-            worker::run(&context, &update, finished, wish_receive, stop_receive).await;
+            worker::run(&context, &update, finished, control_receive, stop_receive).await;
             // The receiver is closed when the operator exits.
             notes.send(Note::Ended(uid)).ok();
         };
         let work = AbortOnDropHandle::new(tokio::spawn(work.instrument(span)));
-        self.under_way.insert(key, TaskHandle { control: wish_send, stop: stop_send, _work: work });
+        self.under_way.insert(key, TaskHandle { control: control_send, stop: stop_send, _work: work });
     }
 }
 

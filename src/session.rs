@@ -68,7 +68,7 @@ pub struct Session<'a> {
     /// The host key that was accepted on first use in this attempt.
     first_key: Mutex<Option<String>>,
     /// Callback addresses that were sent to the engine.
-    told: Mutex<Vec<(String, u16)>>,
+    sent_addresses: Mutex<Vec<(String, u16)>>,
     /// Prefix of all task ids, set when the engine's journal is known.
     series: OnceLock<String>,
     /// Digest of the operator's own engine for this machine, set when the machine's architecture is known.
@@ -92,7 +92,7 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
         view,
         engine_api,
         first_key: Mutex::default(),
-        told: Mutex::default(),
+        sent_addresses: Mutex::default(),
         series: OnceLock::new(),
         own_engine: OnceLock::new(),
         replacing: AtomicBool::new(false),
@@ -107,18 +107,18 @@ impl Session<'_> {
         let mut work = pin!(self.work());
         let mut machine = None;
         let worked = tokio::select! {
-            () = self.stopped_before_arrival() => return End::Cancelled,
+            () = self.cancelled_before_deploy() => return End::Cancelled,
             kept = &mut keep => match kept {
                 // The engine has retired; `work` is about to receive that event.
                 Ok(kept) => { machine = Some(kept); work.await }
-                Err(failure) => return self.given_up(failure),
+                Err(failure) => return self.end_unreachable(failure),
             },
             never = self.follow() => match never {},
             worked = &mut work => worked,
         };
         if !self.engine_api.is_retired() {
             // Boxed: this path is rare and should not enlarge the future of every attempt.
-            Box::pin(self.left_alone(&worked)).await;
+            Box::pin(self.check_stalled_machine(&worked)).await;
             return worked.unwrap_or_else(End::Failed);
         }
         let machine = match machine {
@@ -130,7 +130,7 @@ impl Session<'_> {
             },
         };
         let looked = match machine {
-            Ok(machine) => self.last_look(machine).await,
+            Ok(machine) => self.final_check(machine).await,
             Err(failure) => Err(failure),
         };
         self.conclude_cleaning(looked);
@@ -142,9 +142,9 @@ impl Session<'_> {
 
     /// The engine makes no progress and has not retired. Checks what is left on the machine; the session does
     /// not wait for the engine to exit.
-    async fn left_alone(&self, worked: &Result<End, Failure>) {
+    async fn check_stalled_machine(&self, worked: &Result<End, Failure>) {
         self.step(Step::CleaningUp);
-        let look = async { self.last_look(self.connect().await?).await };
+        let look = async { self.final_check(self.connect().await?).await };
         let looked = limits::within(limits::LEAVING, &self.stop, look).await;
         let (node, minutes) = (&self.job.node, self.job.lease_seconds.div_ceil(60));
         let (left, seen) = match looked {
@@ -170,7 +170,7 @@ impl Session<'_> {
     }
 
     /// The engine is unreachable. It removes everything when its lease expires.
-    fn given_up(&self, failure: Failure) -> End {
+    fn end_unreachable(&self, failure: Failure) -> End {
         if self.view.borrow().engine.is_some() {
             let node = &self.job.node;
             let minutes = self.job.lease_seconds.div_ceil(60);
@@ -186,7 +186,7 @@ impl Session<'_> {
 
     /// Returns when the run is cancelled before anything was put on the machine: there is nothing to clean
     /// up.
-    async fn stopped_before_arrival(&self) {
+    async fn cancelled_before_deploy(&self) {
         let mut stop = self.stop.clone();
         if stop.wait_for(|stop| *stop).await.is_err() || self.job.touched || self.view.borrow().deploying {
             std::future::pending::<()>().await;
@@ -194,7 +194,7 @@ impl Session<'_> {
     }
 
     /// Checks whether anything of Farrier's is left on the machine; reconnects if necessary.
-    async fn last_look(&self, machine: Machine) -> Result<Vec<String>, Failure> {
+    async fn final_check(&self, machine: Machine) -> Result<Vec<String>, Failure> {
         let machine = if machine.connection.is_closed() { self.connect().await? } else { machine };
         let found = machine.look().await;
         machine.connection.close().await;
@@ -250,7 +250,7 @@ impl PayloadFiles for Files {
         self.digests.iter().any(|d| d == digest).then(|| self.store.path(digest)).flatten()
     }
 
-    fn handed_out(&self, bytes: usize) {
+    fn count_sent(&self, bytes: usize) {
         self.served.add([], bytes as u64);
     }
 }

@@ -23,7 +23,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a comparison waits for the caches. A working watch delivers within milliseconds. A broken watch
 /// is not waited for longer, because no other run is decided meanwhile.
-const COMPARE_FOR: Duration = Duration::from_millis(250);
+const COMPARE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Interval of the polls during a comparison.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(10);
@@ -84,7 +84,7 @@ impl Caches {
             {
                 return Ok(true);
             }
-            if asked.elapsed() >= COMPARE_FOR {
+            if asked.elapsed() >= COMPARE_TIMEOUT {
                 return Ok(false);
             }
             // sleep: a cache does not notify about changes.

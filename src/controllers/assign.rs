@@ -47,7 +47,7 @@ pub(super) async fn hand_over(context: &Context) -> bool {
         }
         match publish::hand_over(&context.client, update, &runner.0).await {
             Ok(written) => {
-                tell(context, &written, &update.spec.runner).await;
+                announce(context, &written, &update.spec.runner).await;
                 context.own_writes.remember_update(written);
             }
             Err(error) if is_gone(&error) => {}
@@ -64,7 +64,7 @@ pub(super) async fn hand_over(context: &Context) -> bool {
     done
 }
 
-async fn tell(context: &Context, update: &NodeUpdate, before: &str) {
+async fn announce(context: &Context, update: &NodeUpdate, before: &str) {
     let now = &update.spec.runner;
     let node = &update.spec.node_ref.name;
     context.metrics.hand_overs.count([]);

@@ -22,7 +22,7 @@ pub(super) struct Dependents {
 impl Dependents {
     /// Reports whether the machine has become available, or unavailable, to other runs. `None` as the
     /// update means that it was deleted.
-    pub(super) fn machine_changes_hands(&mut self, key: &Key, update: Option<&NodeUpdate>) -> bool {
+    pub(super) fn availability_changes(&mut self, key: &Key, update: Option<&NodeUpdate>) -> bool {
         let now = update.map(|update| {
             let facts = facts(update);
             (facts.in_flight(), facts.is_done())

@@ -33,7 +33,7 @@ const CATCH_UP: Duration = Duration::from_millis(200);
 
 /// Maximum time until caches that lagged behind the API server are compared with it again. A change that
 /// arrives earlier triggers a decision immediately.
-const COMPARE_AGAIN: Duration = Duration::from_secs(1);
+const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reports whether the run has ended.
 pub(super) fn is_finished(run: &UpdateRun) -> bool {
@@ -79,31 +79,31 @@ pub(super) async fn reconcile(
         Wake::At(at) => Some(at.since(view.observed.now)),
     };
     // Machines whose start was recorded are started immediately.
-    let recorded = later.is_none() && turns(&decision) > 0;
+    let recorded = later.is_none() && recorded_starts(&decision) > 0;
     let again =
-        recorded.then_some(Duration::ZERO).into_iter().chain(decision.confirm.then_some(COMPARE_AGAIN));
+        recorded.then_some(Duration::ZERO).into_iter().chain(decision.confirm.then_some(COMPARE_INTERVAL));
     Ok(wake.into_iter().chain(later).chain(again).min())
 }
 
 /// Returns the number of machines whose start a decision records.
-fn turns(decision: &Decision) -> usize {
-    let turns = decision.effects.iter().map(|effect| match effect {
+fn recorded_starts(decision: &Decision) -> usize {
+    let recorded_starts = decision.effects.iter().map(|effect| match effect {
         Effect::RecordStarts { nodes } => nodes.len(),
         Effect::RecordTargets { .. }
         | Effect::Start { .. }
         | Effect::SetIntent { .. }
-        | Effect::OpenWays
-        | Effect::CloseWays
+        | Effect::OpenPaths
+        | Effect::ClosePaths
         | Effect::ReleaseRun
         | Effect::DeleteRun => 0,
     });
-    turns.sum()
+    recorded_starts.sum()
 }
 
 /// Reports whether the starts are so many that they are recorded immediately. `in_progress` includes them.
-fn are_many(turns: usize, in_progress: u32) -> bool {
+fn are_many(recorded_starts: usize, in_progress: u32) -> bool {
     let in_progress = usize::try_from(in_progress).unwrap_or(usize::MAX);
-    turns > 0 && turns.saturating_mul(IDLE_PART) >= in_progress
+    recorded_starts > 0 && recorded_starts.saturating_mul(IDLE_PART) >= in_progress
 }
 
 /// Observes and decides. If the decision depends on the caches being complete, they are compared with
@@ -143,8 +143,8 @@ async fn publish_status(
         Effect::RecordStarts { .. }
         | Effect::Start { .. }
         | Effect::SetIntent { .. }
-        | Effect::OpenWays
-        | Effect::CloseWays
+        | Effect::OpenPaths
+        | Effect::ClosePaths
         | Effect::ReleaseRun
         | Effect::DeleteRun => None,
     });
@@ -153,11 +153,11 @@ async fn publish_status(
     if before.as_ref() == Some(&status) {
         return Ok(None);
     }
-    let many_turns = are_many(turns(decision), decision.status.counts.in_progress);
+    let many_starts = are_many(recorded_starts(decision), decision.status.counts.in_progress);
     let told = run.status.as_ref().and_then(|s| condition::find(&s.conditions, "Exposed"));
     // The next decisions depend on the state of the ports.
     let ports = told.is_none_or(|told| told.reason != decision.status.exposed.reason.as_str());
-    let matters = recorded.is_some() || many_turns || ports || decision.status.end().is_some();
+    let matters = recorded.is_some() || many_starts || ports || decision.status.end().is_some();
     if let Some(left) = context.own_writes.too_soon(run, WRITE_INTERVAL).filter(|_| !matters) {
         return Ok(Some(left));
     }
@@ -184,7 +184,7 @@ mod tests {
     /// Otherwise a run of a few machines would wait a second before each of them, or a run of twenty at a
     /// time would write its status for each machine that ends.
     #[test]
-    fn turns_are_written_at_once_where_much_would_lie_idle() {
+    fn starts_are_recorded_at_once_when_many_machines_would_be_idle() {
         assert!((1..=4).all(|in_progress| are_many(1, in_progress)));
         assert!(are_many(5, 20) && are_many(20, 20));
         assert!(!are_many(1, 5) && !are_many(4, 20) && !are_many(0, 0));

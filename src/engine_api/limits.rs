@@ -46,7 +46,7 @@ const BYTES_PER_UNIT: usize = 16 * 1024;
 
 /// Units that may be used at once, and units that are restored per second. A working engine makes a few
 /// requests per second, and sends a survey of a megabyte occasionally.
-const MAX_CONCURRENT: u32 = 300;
+const BURST: u32 = 300;
 const PER_SECOND: u32 = 100;
 
 /// The events of one request. The number is limited because a small body could otherwise become a large
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Batch {
 
 /// Returns a token bucket for the requests of one engine.
 pub(super) fn bucket(now: Instant) -> TokenBucket {
-    TokenBucket::new(MAX_CONCURRENT, PER_SECOND, now)
+    TokenBucket::new(BURST, PER_SECOND, now)
 }
 
 /// Returns the cost of a request of this length.
@@ -233,7 +233,7 @@ mod tests {
 
     /// Regression test: a message of 40 KB became a status that the API server rejected for ever.
     #[test]
-    fn words_are_cut_and_cannot_move_a_cursor() {
+    fn texts_are_truncated_and_control_characters_replaced() {
         let mut event = failed(&"ä".repeat(40_000));
         bound(&mut event);
         assert_eq!(event, failed(&"ä".repeat(500)));
@@ -244,7 +244,7 @@ mod tests {
 
     /// Otherwise a machine with a thousand versions of one package would fill the status of its NodeUpdate.
     #[test]
-    fn of_a_package_only_so_many_versions_are_taken() {
+    fn the_number_of_versions_of_a_package_is_limited() {
         let instance = Instance { version: "ä".repeat(1000), ..Instance::default() };
         let mut reading = Reading::Present { version: "1".into(), instances: vec![instance; 1000] };
         bound_reading(&mut reading);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_leftovers_some_are_named_and_the_others_counted() {
+    fn leftovers_beyond_the_limit_are_counted() {
         let leftover = |what: &str| Leftover { what: what.into(), why: "busy".into() };
         let mut many: Vec<Leftover> = (0..1000).map(|n| leftover(&n.to_string())).collect();
         bound_leftovers(&mut many);

@@ -37,10 +37,10 @@ const SILENCE: Duration = Duration::from_secs(45);
 const BUFFER: usize = 64 * 1024;
 
 /// Returns an HTTP server for one connection. It closes the connection when the next request head does not
-/// arrive completely within `patience`.
-pub(crate) fn http(patience: Duration) -> http1::Builder {
+/// arrive completely within `timeout`.
+pub(crate) fn http(timeout: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(BUFFER);
+    builder.timer(TokioTimer::new()).header_read_timeout(timeout).max_buf_size(BUFFER);
     builder.keep_alive(true).half_close(false);
     builder
 }
@@ -95,7 +95,7 @@ impl EngineApi {
     }
 
     async fn hello(&self, request: Request<Incoming>) -> Response<Body> {
-        match read::<Hello>(request, self.patience).await {
+        match read::<Hello>(request, self.timeout).await {
             Ok((hello, _)) => match self.greet(&hello) {
                 Ok((ack, protocol)) => json(&Welcome { ack, lease_seconds: self.lease_seconds, protocol }),
                 Err(why) => plain(StatusCode::CONFLICT, &why),
@@ -105,7 +105,7 @@ impl EngineApi {
     }
 
     async fn next(&self, request: Request<Incoming>) -> Response<Body> {
-        let next = match read::<Next>(request, self.patience).await {
+        let next = match read::<Next>(request, self.timeout).await {
             Ok((next, _)) => next,
             Err(answer) => return answer,
         };
@@ -116,7 +116,7 @@ impl EngineApi {
     }
 
     async fn events(&self, request: Request<Incoming>) -> Response<Body> {
-        match read::<Batch>(request, self.patience).await {
+        match read::<Batch>(request, self.timeout).await {
             Ok((Batch(events), bytes)) => match self.take(events, bytes) {
                 Ok((ack, cancel)) => json(&Ack { ack, cancel }),
                 Err(Refused::Gap(ack)) => {
@@ -142,7 +142,7 @@ impl EngineApi {
         let engine_api = self.clone();
         answer.map(|body| {
             let counted = body.map_frame(move |frame| {
-                engine_api.files.handed_out(frame.data_ref().map_or(0, Bytes::len));
+                engine_api.files.count_sent(frame.data_ref().map_or(0, Bytes::len));
                 frame
             });
             counted.boxed_unsync()
@@ -153,10 +153,10 @@ impl EngineApi {
 /// Reads a request body. Returns its value and its length in bytes.
 async fn read<T: serde::de::DeserializeOwned>(
     request: Request<Incoming>,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(T, usize), Response<Body>> {
     let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
-    let body = match tokio::time::timeout(patience, body).await {
+    let body = match tokio::time::timeout(timeout, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => {
             return Err(plain(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large or was cut off"));

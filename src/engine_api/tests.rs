@@ -60,7 +60,7 @@ fn a_duplicate_changes_nothing_and_a_gap_is_refused() {
 /// Otherwise root on one machine could fill the operator's memory, and all other machines would lose their
 /// sessions.
 #[test]
-fn an_engine_cannot_say_more_than_one_machine_has_to_say() {
+fn the_size_and_number_of_events_are_limited() {
     let c = engine_api();
     for seq in 1..=16 {
         c.take(vec![event(seq, lease("a"))], limits::MAX_BYTES / 16).unwrap();
@@ -75,7 +75,7 @@ fn an_engine_cannot_say_more_than_one_machine_has_to_say() {
 
 /// Otherwise the runner would wait for events that never arrive.
 #[test]
-fn a_journal_that_cannot_be_is_refused() {
+fn an_impossible_journal_length_is_rejected() {
     let c = engine_api();
     for last in [u64::MAX, limits::MAX_EVENTS as u64 + 1] {
         assert!(c.greet(&hello(last)).is_err());
@@ -181,7 +181,7 @@ async fn what_the_journal_holds_must_have_arrived_before_work_begins() {
 #[tokio::test]
 async fn a_body_that_never_ends_ends_the_stream() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let c = EngineApi { patience: Duration::from_millis(300), ..engine_api() };
+    let c = EngineApi { timeout: Duration::from_millis(300), ..engine_api() };
     let c = std::sync::Arc::new(c);
     let (mut engine, runner) = tokio::io::duplex(4096);
     let refused = std::sync::atomic::AtomicUsize::new(0);

@@ -193,13 +193,13 @@ impl Exposer {
             return Ok(None);
         }
         secret::remove(&self.client, run).await?;
-        self.forget_the_dead(run).await?;
+        self.remove_dead_listeners(run).await?;
         let status = UpdateRunStatus { callback: None, listeners: Vec::new(), ..status };
         publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map(Some)
     }
 
     /// Removes the listener states of runners that are gone and cannot remove them themselves.
-    async fn forget_the_dead(&self, run: &UpdateRun) -> Result<(), kube::Error> {
+    async fn remove_dead_listeners(&self, run: &UpdateRun) -> Result<(), kube::Error> {
         let runners = self.membership.live();
         let listeners = run.status.iter().flat_map(|status| &status.listeners);
         for listener in listeners.filter(|listener| !runners.contains_key(&listener.runner)) {
@@ -213,12 +213,12 @@ impl Exposer {
         let Some(objects) = &self.site.objects else { return Ok(()) };
         for service in objects.services.state() {
             if service.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid) {
-                self.take_away(&*service).await?;
+                self.delete_object(&*service).await?;
             }
         }
         for policy in objects.policies.state() {
             if policy.labels().get(LABEL_RUN_UID).is_some_and(|of| of == uid) {
-                self.take_away(&*policy).await?;
+                self.delete_object(&*policy).await?;
             }
         }
         Ok(())
@@ -243,7 +243,7 @@ impl Exposer {
             Err(error) if is_invalid(&error) && !lacks_node_port(&error) => {
                 let fields = chain(&error);
                 tracing::warn!(service = %there.name_any(), error = %fields, "it cannot be changed to the desired Service, and is deleted and created again");
-                self.take_away(there).await?;
+                self.delete_object(there).await?;
                 Ok(WriteOutcome::Object)
             }
             written => written,
@@ -281,7 +281,7 @@ impl Exposer {
         }
     }
 
-    pub(super) async fn take_away<K>(&self, object: &K) -> Result<(), kube::Error>
+    pub(super) async fn delete_object<K>(&self, object: &K) -> Result<(), kube::Error>
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {

@@ -2,7 +2,7 @@
 
 use super::Exposer;
 use super::error::{ExposeError, WriteOutcome, lacks_node_port};
-use super::objects::{ObjectTemplate, is_of_same_words};
+use super::objects::{ObjectTemplate, has_same_digest};
 use super::paths::bound;
 use super::service::{differences, outer_ports};
 use crate::api::LABEL_RUN_UID;
@@ -41,10 +41,10 @@ impl Exposer {
             Some(there) => {
                 let fields = differences(there, &wanted);
                 if fields.is_empty() {
-                    self.saw(&uid, &name);
+                    self.mark_seen(&uid, &name);
                     return Ok(None);
                 }
-                if is_of_same_words(there, &wanted) {
+                if has_same_digest(there, &wanted) {
                     self.may_repair(&uid, "Service", &name, &fields)?;
                     Some(format!("{full} was changed by somebody ({})", fields.join(", ")))
                 } else {
@@ -66,9 +66,9 @@ impl Exposer {
         }
         let changed = written.map_err(|error| self.message("Service", &name, &error))?;
         if changed != WriteOutcome::Nothing {
-            self.lost_sight_of(&uid, &name);
+            self.forget_seen(&uid, &name);
             if let Some(touched) = touched {
-                self.tell(run, &touched).await;
+                self.announce(run, &touched).await;
             }
         }
         Ok(lost)
@@ -83,7 +83,7 @@ impl Exposer {
     }
 
     /// Records that an object of the run is in its desired state.
-    pub(super) fn saw(&self, uid: &str, name: &str) {
+    pub(super) fn mark_seen(&self, uid: &str, name: &str) {
         self.progress().entry(uid.to_owned()).or_default().seen.insert(name.to_owned());
     }
 
@@ -94,7 +94,7 @@ impl Exposer {
 
     /// Records that an object of the run was written or deleted: until the cache shows that, a
     /// missing object does not mean that another client deleted it.
-    pub(super) fn lost_sight_of(&self, uid: &str, name: &str) {
+    pub(super) fn forget_seen(&self, uid: &str, name: &str) {
         self.progress().entry(uid.to_owned()).or_default().seen.remove(name);
     }
 
@@ -121,7 +121,7 @@ impl Exposer {
     }
 
     /// Publishes an event that tells the user about a foreign change.
-    pub(super) async fn tell(&self, run: &UpdateRun, what: &str) {
+    pub(super) async fn announce(&self, run: &UpdateRun, what: &str) {
         let note = format!("{what}, and is restored; the operator owns it and deletes it with the run");
         tracing::warn!(run = %run.name_any(), "{note}");
         self.events.warning(&run.object_ref(&()), Reason::ExposureRestored, Action::Restore, &note).await;

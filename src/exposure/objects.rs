@@ -131,7 +131,7 @@ impl ObjectTemplate<'_> {
 
 /// Reports whether an object was created from the same desired spec: if it differs all the same,
 /// another client has changed it.
-pub(super) fn is_of_same_words(made: &impl ResourceExt, wanted: &impl ResourceExt) -> bool {
+pub(super) fn has_same_digest(made: &impl ResourceExt, wanted: &impl ResourceExt) -> bool {
     made.annotations().get(ANNOTATION_DIGEST) == wanted.annotations().get(ANNOTATION_DIGEST)
 }
 

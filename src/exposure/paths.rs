@@ -111,7 +111,7 @@ impl Exposer {
             return way;
         }
         let bound: Vec<&RunnerPorts> = bound(callback, &listeners).collect();
-        if let Some(way) = self.way_in(&bound, progress, now) {
+        if let Some(way) = self.ingress_path(&bound, progress, now) {
             return way;
         }
         self.reachable(run, callback, service.as_deref(), &bound, since, now)
@@ -119,10 +119,10 @@ impl Exposer {
 
     /// Returns the state of the policies that allow ingress from machines, or `None` if they are in
     /// effect.
-    fn way_in(&self, bound: &[&RunnerPorts], progress: &Progress, now: Millis) -> Option<PathState> {
+    fn ingress_path(&self, bound: &[&RunnerPorts], progress: &Progress, now: Millis) -> Option<PathState> {
         self.site.objects.as_ref()?;
         let pairs = bound.iter().map(|p| Pair { http: p.http_port, https: p.https_port }).collect();
-        let opened = progress.way_in.as_ref().filter(|(to, _)| *to == pairs);
+        let opened = progress.ingress_path.as_ref().filter(|(to, _)| *to == pairs);
         if opened.is_some_and(|(_, at)| at.elapsed() >= SETTLE) {
             return None;
         }
@@ -156,7 +156,7 @@ impl Exposer {
         }
         let Some(service) = service else { return exposing("the run's Service is being made".to_owned()) };
         let name = format!("{}/{}", self.site.namespace, service.name_any());
-        let wait = AddressWait { since, patience: self.site.balancer_patience, now };
+        let wait = AddressWait { since, timeout: self.site.balancer_timeout, now };
         addressed(callback, run.spec.callback.exposure, &name, wait)
     }
 
@@ -172,24 +172,24 @@ struct AddressWait {
     /// Start of the wait.
     since: Millis,
     /// How long a missing address is not reported.
-    patience: Duration,
+    timeout: Duration,
     now: Millis,
 }
 
 /// Returns whether the Service of this name has an address that machines can connect to.
 fn addressed(callback: &CallbackStatus, exposure: Exposure, name: &str, wait: AddressWait) -> PathState {
-    let AddressWait { since, patience, now } = wait;
+    let AddressWait { since, timeout, now } = wait;
     if let (Some(https), false) = (callback.https_port, callback.addresses.is_empty()) {
         let to = callback.addresses.join(", ");
         return PathState::Open {
             message: format!("machines connect to {to} port {https}, which is Service {name}"),
         };
     }
-    let over = since.after(patience);
+    let over = since.after(timeout);
     if exposure == Exposure::LoadBalancer && over <= now {
         let message = format!(
             "no load balancer has given Service {name} an address within {} s; install one, or start a run with another spec.callback.exposure",
-            patience.as_secs()
+            timeout.as_secs()
         );
         return stuck(true, Reason::LoadBalancerPending, message, now.after(RESYNC_INTERVAL));
     }
@@ -223,12 +223,12 @@ pub(super) fn bound<'a>(
     listeners: &'a [&ListenerStatus],
 ) -> impl Iterator<Item = &'a RunnerPorts> {
     callback.ports.iter().filter(|ports| {
-        said_of(ports, listeners).is_some_and(|listener| listener.state == ListenerState::Bound)
+        reported_state(ports, listeners).is_some_and(|listener| listener.state == ListenerState::Bound)
     })
 }
 
 /// Returns the state that a runner reports for exactly these ports.
-fn said_of<'a>(ports: &RunnerPorts, listeners: &[&'a ListenerStatus]) -> Option<&'a ListenerStatus> {
+fn reported_state<'a>(ports: &RunnerPorts, listeners: &[&'a ListenerStatus]) -> Option<&'a ListenerStatus> {
     listeners.iter().copied().find(|listener| {
         listener.runner == ports.runner
             && (listener.http_port, listener.https_port) == (ports.http_port, ports.https_port)
@@ -247,10 +247,9 @@ fn unbound(
     let callback = run.status.as_ref()?.callback.as_ref()?;
     let bound = bound(callback, listeners).count();
     let patient = now < since.after(BIND_TIMEOUT);
-    let wait = callback
-        .ports
-        .iter()
-        .filter(|ports| allocation.pairs.contains_key(&ports.runner) && said_of(ports, listeners).is_none());
+    let wait = callback.ports.iter().filter(|ports| {
+        allocation.pairs.contains_key(&ports.runner) && reported_state(ports, listeners).is_none()
+    });
     let late: Vec<&str> = wait.map(|ports| ports.runner.as_str()).collect();
     if bound > 0 && (late.is_empty() || !patient) {
         return None;
@@ -262,7 +261,7 @@ fn unbound(
     let failed = callback
         .ports
         .iter()
-        .filter_map(|ports| said_of(ports, listeners))
+        .filter_map(|ports| reported_state(ports, listeners))
         .find(|listener| matches!(listener.state, ListenerState::NotPermitted | ListenerState::Failed));
     if let Some(listener) = failed.filter(|_| bound == 0) {
         let (reason, next) = if listener.state == ListenerState::NotPermitted {
@@ -323,11 +322,14 @@ fn refused(
 /// Describes what runners found out about foreign owners of these ports.
 fn found(runs: &[Arc<UpdateRun>], taken: &[(u16, PortOwner)]) -> String {
     let foreign = |port: u16| taken.contains(&(port, PortOwner::Foreign));
-    let said = runs.iter().flat_map(|run| run.status.iter().flat_map(|s| &s.listeners));
-    let told: BTreeSet<String> = said
-        .filter(|said| said.state == ListenerState::Conflict && said.taken.iter().any(|port| foreign(*port)))
-        .filter(|said| foreign(said.http_port) || foreign(said.https_port))
-        .map(|said| format!(". Runner {}: {}", said.runner, said.message))
+    let listener_status = runs.iter().flat_map(|run| run.status.iter().flat_map(|s| &s.listeners));
+    let told: BTreeSet<String> = listener_status
+        .filter(|listener_status| {
+            listener_status.state == ListenerState::Conflict
+                && listener_status.taken.iter().any(|port| foreign(*port))
+        })
+        .filter(|listener_status| foreign(listener_status.http_port) || foreign(listener_status.https_port))
+        .map(|listener_status| format!(". Runner {}: {}", listener_status.runner, listener_status.message))
         .collect();
     told.into_iter().collect()
 }

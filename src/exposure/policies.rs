@@ -3,7 +3,7 @@
 
 use super::error::ExposeError;
 use super::make::bound_pairs;
-use super::objects::{head_of_patch, is_of_same_words, labels_patch};
+use super::objects::{has_same_digest, head_of_patch, labels_patch};
 use super::{ActiveMachine, Exposer};
 use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
@@ -67,7 +67,7 @@ fn differences(made: &NetworkPolicy, wanted: &NetworkPolicy) -> Vec<&'static str
         ("policyTypes", is.policy_types == should.policy_types),
         ("ingress", ingress),
         ("egress", egress),
-        ("annotations", is_of_same_words(made, wanted)),
+        ("annotations", has_same_digest(made, wanted)),
     ]
     .into_iter()
     .filter_map(|(field, same)| (!same).then_some(field))
@@ -118,8 +118,8 @@ impl Exposer {
         let mut all = self.progress();
         let progress = all.entry(uid).or_default();
         progress.nothing_to_open = nothing_to_open;
-        if progress.way_in.as_ref().is_none_or(|(pairs, _)| *pairs != input.pairs) {
-            progress.way_in = Some((input.pairs, Instant::now()));
+        if progress.ingress_path.as_ref().is_none_or(|(pairs, _)| *pairs != input.pairs) {
+            progress.ingress_path = Some((input.pairs, Instant::now()));
         }
         Ok(())
     }
@@ -155,11 +155,11 @@ impl Exposer {
     async fn take(&self, run: &UpdateRun, uid: &str, step: PolicyChange) -> Result<(), ExposeError> {
         let (name, touched) = match step {
             PolicyChange::Keep(name) => {
-                self.saw(uid, &name);
+                self.mark_seen(uid, &name);
                 return Ok(());
             }
             PolicyChange::Delete(policy) => {
-                self.take_away(&*policy).await.map_err(ExposeError::Server)?;
+                self.delete_object(&*policy).await.map_err(ExposeError::Server)?;
                 (policy.name_any(), None)
             }
             PolicyChange::Create(wanted) => {
@@ -169,7 +169,7 @@ impl Exposer {
                 (name, deleted.then(|| "deleted by somebody".to_owned()))
             }
             PolicyChange::Repair { there, wanted, fields } => {
-                let (name, theirs) = (there.name_any(), is_of_same_words(&*there, &wanted));
+                let (name, theirs) = (there.name_any(), has_same_digest(&*there, &wanted));
                 if theirs {
                     self.may_repair(uid, "NetworkPolicy", &name, &fields)?;
                 }
@@ -179,9 +179,9 @@ impl Exposer {
         };
         // Recorded only after the write: if the write fails, the change is reported with the next
         // successful one.
-        self.lost_sight_of(uid, &name);
+        self.forget_seen(uid, &name);
         if let Some(touched) = touched {
-            self.tell(run, &format!("NetworkPolicy {}/{name} was {touched}", self.site.namespace)).await;
+            self.announce(run, &format!("NetworkPolicy {}/{name} was {touched}", self.site.namespace)).await;
         }
         Ok(())
     }

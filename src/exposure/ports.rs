@@ -17,9 +17,9 @@ use std::sync::Arc;
 pub(super) fn allocation(run: &UpdateRun, runs: &[Arc<UpdateRun>], runners: &Runners) -> Allocation {
     let age = |run: &UpdateRun| (run.creation_timestamp(), run.namespace(), run.name_any());
     let own = age(run);
-    let mut elders: Vec<_> = runs.iter().filter(|other| wants(other) && age(other) < own).collect();
-    elders.sort_by_cached_key(|other| age(other));
-    let before: Vec<PairRequest> = elders.into_iter().map(|other| request(other, runners)).collect();
+    let mut older_runs: Vec<_> = runs.iter().filter(|other| wants(other) && age(other) < own).collect();
+    older_runs.sort_by_cached_key(|other| age(other));
+    let before: Vec<PairRequest> = older_runs.into_iter().map(|other| request(other, runners)).collect();
     let claims: Vec<Claim> = runs.iter().flat_map(|run| claims(run, runners)).collect();
     let wanting = runs.iter().filter(|run| wants(run));
     let conflicts: Vec<Conflict> = wanting.flat_map(|run| conflicts(run, runners)).collect();
@@ -87,8 +87,13 @@ fn previous(run: &UpdateRun, runners: &Runners) -> BTreeMap<String, Pair> {
 fn claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
     let id = id(run);
     let listeners = run.status.iter().flat_map(|s| &s.listeners);
-    let held = listeners.filter(|said| said.state == ListenerState::Bound);
-    let held = held.map(|said| (said.runner.clone(), Pair { http: said.http_port, https: said.https_port }));
+    let held = listeners.filter(|listener_status| listener_status.state == ListenerState::Bound);
+    let held = held.map(|listener_status| {
+        (
+            listener_status.runner.clone(),
+            Pair { http: listener_status.http_port, https: listener_status.https_port },
+        )
+    });
     let all = previous(run, runners).into_iter().chain(held).filter_map(|(runner, pair)| {
         let host = host_of(&runner, &runners.get(&runner)?.location);
         Some(Claim::both(&id, &runner, &host, pair))

@@ -1,7 +1,7 @@
 //! The Service of a run: the desired Service, how an existing one differs, and the patch that
 //! repairs it. Pure.
 
-use super::objects::{ObjectTemplate, digest, head_of_patch, is_of_same_words, labels_patch};
+use super::objects::{ObjectTemplate, digest, has_same_digest, head_of_patch, labels_patch};
 use crate::api::update_run::Exposure;
 use farrier_network::ledger::Pair;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
@@ -62,7 +62,7 @@ pub(super) fn differences(made: &Service, wanted: &Service) -> Vec<&'static str>
     // A single-family cluster keeps this field, and assigns the family that it has.
     note(is.ip_family_policy != should.ip_family_policy, "ipFamilyPolicy");
     note(!are_same_ports(is, should), "ports");
-    note(!is_of_same_words(made, wanted), "annotations");
+    note(!has_same_digest(made, wanted), "annotations");
     found
 }
 

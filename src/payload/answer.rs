@@ -21,7 +21,7 @@ pub trait PayloadFiles: Send + Sync {
     fn file(&self, digest: &str) -> Option<PathBuf>;
 
     /// Is called with the number of bytes that were sent, so that an implementation can count them.
-    fn handed_out(&self, _bytes: usize) {}
+    fn count_sent(&self, _bytes: usize) {}
 }
 
 /// Responds to GET or HEAD for the payload with this digest, whose file is `path`. The body is cut off

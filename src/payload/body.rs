@@ -122,7 +122,7 @@ impl Body for FileBody {
         }
         if self.fetching.is_none() {
             match self.read_now() {
-                Ok(Some(chunk)) => return Poll::Ready(Some(Ok(self.hand_out(chunk)))),
+                Ok(Some(chunk)) => return Poll::Ready(Some(Ok(self.next_frame(chunk)))),
                 Ok(None) => self.fetching = Some(self.fetch()),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
@@ -131,7 +131,7 @@ impl Body for FileBody {
         let fetched = ready!(Pin::new(fetching).poll(context));
         self.fetching = None;
         let chunk = fetched.map_err(io::Error::other).flatten();
-        Poll::Ready(Some(chunk.map(|chunk| self.hand_out(chunk))))
+        Poll::Ready(Some(chunk.map(|chunk| self.next_frame(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -144,7 +144,7 @@ impl Body for FileBody {
 }
 
 impl FileBody {
-    fn hand_out(&mut self, chunk: Chunk) -> Frame<Bytes> {
+    fn next_frame(&mut self, chunk: Chunk) -> Frame<Bytes> {
         self.at += chunk.length as u64;
         Frame::data(Bytes::from_owner(chunk))
     }

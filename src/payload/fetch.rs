@@ -1,6 +1,6 @@
 //! Fetches payloads: over https, and from files in the operator's payload directory.
 
-use super::sink::{Sink, local};
+use super::sink::{Sink, disk_failure};
 use super::source::Source;
 use crate::failure::{Failure, chain};
 use crate::metrics::Counters;
@@ -56,7 +56,7 @@ async fn from_https(source: &Source, part: &Path, fetched: &Counters<0>) -> Resu
         request = request.bearer_auth(token);
     }
     let response = request.send().await.map_err(|e| unavailable(source, &e))?;
-    refuse_status(source, response.status())?;
+    check_status(source, response.status())?;
     let announced = response.content_length();
     let mut sink = Sink::create(source, part, fetched).await?;
     let mut stream = response.bytes_stream();
@@ -91,7 +91,7 @@ fn client(source: &Source) -> Result<reqwest::Client, Failure> {
         .map_err(|error| refuse(&error))
 }
 
-fn refuse_status(source: &Source, status: StatusCode) -> Result<(), Failure> {
+fn check_status(source: &Source, status: StatusCode) -> Result<(), Failure> {
     let Source { component, url, .. } = source;
     if status.is_success() {
         return Ok(());
@@ -174,7 +174,7 @@ async fn from_file(
     part: &Path,
     fetched: &Counters<0>,
 ) -> Result<u64, Failure> {
-    let place = inside(source, path, payload_dir)?;
+    let place = resolve_in_payload_dir(source, path, payload_dir)?;
     let mut file = tokio::fs::File::open(&place).await.map_err(|error| {
         let reason = if error.kind() == std::io::ErrorKind::NotFound { Reason::PayloadNotFound } else { Reason::PayloadRefused };
         Failure::new(
@@ -188,7 +188,7 @@ async fn from_file(
     let mut sink = Sink::create(source, part, fetched).await?;
     let mut buffer = vec![0; 256 * 1024];
     loop {
-        let n = file.read(&mut buffer).await.map_err(|e| local(&place, &e))?;
+        let n = file.read(&mut buffer).await.map_err(|e| disk_failure(&place, &e))?;
         if n == 0 {
             return sink.finish().await;
         }
@@ -197,7 +197,11 @@ async fn from_file(
 }
 
 /// Returns the file in the payload directory that a `file://` URL refers to, and no file outside of it.
-fn inside(source: &Source, path: &str, payload_dir: Option<&Path>) -> Result<PathBuf, Failure> {
+fn resolve_in_payload_dir(
+    source: &Source,
+    path: &str,
+    payload_dir: Option<&Path>,
+) -> Result<PathBuf, Failure> {
     let refuse = |why: &str| {
         Err(Failure::new(
             Reason::PayloadRefused,
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wrong_size_is_told_from_a_truncated_file() {
+    async fn a_wrong_size_is_distinguished_from_a_truncated_file() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.deb"), b"bytes").unwrap();
         for (size, reason) in [(4, Reason::PayloadSizeMismatch), (6, Reason::PayloadTruncated)] {

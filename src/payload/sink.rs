@@ -32,7 +32,7 @@ impl<'a> Sink<'a> {
         path: &'a Path,
         fetched: &'a Counters<0>,
     ) -> Result<Self, Failure> {
-        let file = tokio::fs::File::create(path).await.map_err(|e| local(path, &e))?;
+        let file = tokio::fs::File::create(path).await.map_err(|e| disk_failure(path, &e))?;
         let gathered = Vec::with_capacity(WRITE_BUFFER);
         Ok(Self { source, file, path, hasher: Sha256::new(), gathered, written: 0, fetched })
     }
@@ -61,7 +61,7 @@ impl<'a> Sink<'a> {
 
     /// Writes the gathered bytes to the file.
     async fn put(&mut self) -> Result<(), Failure> {
-        self.file.write_all(&self.gathered).await.map_err(|e| local(self.path, &e))?;
+        self.file.write_all(&self.gathered).await.map_err(|e| disk_failure(self.path, &e))?;
         self.gathered.clear();
         Ok(())
     }
@@ -87,14 +87,14 @@ impl<'a> Sink<'a> {
             ));
         }
         self.put().await?;
-        self.file.flush().await.map_err(|e| local(self.path, &e))?;
-        self.file.sync_all().await.map_err(|e| local(self.path, &e))?;
+        self.file.flush().await.map_err(|e| disk_failure(self.path, &e))?;
+        self.file.sync_all().await.map_err(|e| disk_failure(self.path, &e))?;
         Ok(self.written)
     }
 }
 
 /// Returns the failure for an I/O error of the operator's own disk.
-pub(super) fn local(path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn disk_failure(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(
         Reason::PayloadUnavailable,
         format!(

@@ -46,14 +46,14 @@ impl Context {
         }
         // A channel in the ManagedNode is binding; a channel in the run is only a preference.
         let may_fall_back = node.spec.channel.is_none();
-        let (send, plan) = watch::channel(self.plan(node, run, patience(node, touched)).await);
-        let planner = self.clone().keep_planning(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send);
+        let (send, plan) = watch::channel(self.plan(node, run, listener_timeout(node, touched)).await);
+        let planner = self.clone().follow_target(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send);
         let planner = Arc::new(AbortOnDropHandle::new(tokio::spawn(planner.in_current_span())));
         Some(CallbackOptions { may_fall_back, plan, planner, awaited: None })
     }
 
     /// Updates the target from the cluster as long as it has receivers.
-    async fn keep_planning(
+    async fn follow_target(
         self: Arc<Self>,
         node: ObjectRef<ManagedNode>,
         run: ObjectRef<UpdateRun>,
@@ -78,21 +78,21 @@ impl Context {
     /// during a restart and is about to bind them again, or others.
     pub(super) async fn awaited_listener(&self, node: &ManagedNode, run: &UpdateRun) -> Option<Awaited> {
         let open = self.listeners.of(&run.uid().unwrap_or_default(), Duration::ZERO).await;
-        let patience = longest_patience(node);
+        let listener_timeout = max_listener_timeout(node);
         (open.is_none() && exposure::calls_back(node, run)).then(|| Awaited {
             message: format!(
                 "runner {} waits until {} for ports of the run; see the condition Exposed of UpdateRun {}",
                 self.name,
-                until(&condition::now(), patience),
+                until(&condition::now(), listener_timeout),
                 run.name_any()
             ),
-            until: Instant::now() + patience,
+            until: Instant::now() + listener_timeout,
         })
     }
 
-    async fn plan(&self, node: &ManagedNode, run: &UpdateRun, patience: Duration) -> ResolvedTarget {
+    async fn plan(&self, node: &ManagedNode, run: &UpdateRun, listener_timeout: Duration) -> ResolvedTarget {
         let uid = run.uid().unwrap_or_default();
-        let Some(listener) = self.listeners.of(&uid, patience).await else {
+        let Some(listener) = self.listeners.of(&uid, listener_timeout).await else {
             return Err(Failure::new(
                 Reason::CallbackRefused,
                 format!(
@@ -164,18 +164,18 @@ impl Context {
 
 /// How long an attempt at this machine waits for the callback server before it connects. If an engine may be
 /// on the machine, the wait is short: the engine has to report soon what it has begun.
-fn patience(node: &ManagedNode, touched: bool) -> Duration {
-    if touched { LISTENER_TIMEOUT } else { longest_patience(node) }
+fn listener_timeout(node: &ManagedNode, touched: bool) -> Duration {
+    if touched { LISTENER_TIMEOUT } else { max_listener_timeout(node) }
 }
 
 /// How long an attempt waits for the callback server in total.
-fn longest_patience(node: &ManagedNode) -> Duration {
+fn max_listener_timeout(node: &ManagedNode) -> Duration {
     if node.spec.channel.is_none() { LISTENER_TIMEOUT } else { LONG_LISTENER_TIMEOUT }
 }
 
 /// Returns the end of a wait that begins now, in the format of statuses.
-fn until(now: &Time, patience: Duration) -> jiff::Timestamp {
-    let end = now.0.checked_add(patience).unwrap_or(now.0);
+fn until(now: &Time, listener_timeout: Duration) -> jiff::Timestamp {
+    let end = now.0.checked_add(listener_timeout).unwrap_or(now.0);
     end.round(jiff::Unit::Second).unwrap_or(end)
 }
 
@@ -210,7 +210,7 @@ mod tests {
 
     /// A reader of a condition cannot know when "up to 15 s" began.
     #[test]
-    fn a_wait_is_told_with_its_end() {
+    fn a_wait_is_reported_with_its_deadline() {
         let now = Time("2026-11-21T11:30:00.4Z".parse().unwrap());
         assert_eq!(until(&now, LISTENER_TIMEOUT).to_string(), "2026-11-21T11:30:15Z");
         assert_eq!(until(&now, LONG_LISTENER_TIMEOUT).to_string(), "2026-11-21T11:32:00Z");

@@ -84,7 +84,7 @@ pub async fn keep(context: Arc<Context>, changed: &Notify) {
     let mut keeper = ListenerReconciler { context, listeners: HashMap::new() };
     let mut membership = keeper.context.membership.clone();
     loop {
-        keeper.look().await;
+        keeper.reconcile().await;
         tokio::select! {
             () = changed.notified() => {}
             () = membership.changed() => {}
@@ -109,7 +109,7 @@ struct Snapshot {
 }
 
 impl ListenerReconciler {
-    async fn look(&mut self) {
+    async fn reconcile(&mut self) {
         let runs = self.context.caches.runs.state();
         let open: HashMap<String, Arc<UpdateRun>> = runs
             .iter()
@@ -132,23 +132,23 @@ impl ListenerReconciler {
                 .collect(),
             updates,
         };
-        self.tell_where_else(&open, &snapshot);
+        self.update_remote_sessions(&open, &snapshot);
         for (uid, run) in open {
             match pair_of(&run, &self.context.name) {
-                Some(pair) => self.tend(&uid, run, pair, &snapshot).await,
-                None => self.rest(&uid, run).await,
+                Some(pair) => self.reconcile_run(&uid, run, pair, &snapshot).await,
+                None => self.without_ports(&uid, run).await,
             }
         }
         self.forget_reports(&runs).await;
     }
 
     /// Opens a listener, or moves it to other ports, and reports the result.
-    async fn tend(&mut self, uid: &str, run: Arc<UpdateRun>, pair: Pair, snapshot: &Snapshot) {
+    async fn reconcile_run(&mut self, uid: &str, run: Arc<UpdateRun>, pair: Pair, snapshot: &Snapshot) {
         let sources = self.sources(uid, &run, snapshot).await;
         let peers: Arc<[IpAddr]> =
             peers(&snapshot.runners, &self.context.name).into_iter().map(|(address, _)| address).collect();
         let old = self.listeners.remove(uid).map(|(_, listener)| listener);
-        let mut listener = old.unwrap_or_else(|| Listener::new(pair, self.said(&run), Instant::now()));
+        let mut listener = old.unwrap_or_else(|| Listener::new(pair, self.reported(&run), Instant::now()));
         if listener.pair != pair {
             self.shut(uid, &run, &mut listener).await;
             listener.move_to(pair);
@@ -159,23 +159,23 @@ impl ListenerReconciler {
         if listener.active.is_none() && listener.is_due(Instant::now()) {
             self.open(uid, &run, &mut listener).await;
         }
-        self.tell_news(&run, &mut listener).await;
+        self.report_changes(&run, &mut listener).await;
         self.listeners.insert(uid.to_owned(), (run, listener));
     }
 
     /// Handles a run that allocates no ports to this runner, perhaps because the runner found all of them
     /// taken. The runner reports the taken ports for a while, and then the controller tries again.
-    async fn rest(&mut self, uid: &str, run: Arc<UpdateRun>) {
+    async fn without_ports(&mut self, uid: &str, run: Arc<UpdateRun>) {
         let now = Instant::now();
-        let said = self.said(&run).map(|said| {
-            Listener::new(Pair { http: said.http_port, https: said.https_port }, Some(said), now)
+        let reported = self.reported(&run).map(|reported| {
+            Listener::new(Pair { http: reported.http_port, https: reported.https_port }, Some(reported), now)
         });
-        let Some(mut listener) = self.listeners.remove(uid).map(|(_, listener)| listener).or(said) else {
+        let Some(mut listener) = self.listeners.remove(uid).map(|(_, listener)| listener).or(reported) else {
             return;
         };
         self.shut(uid, &run, &mut listener).await;
-        if listener.rest(now) {
-            self.tell_news(&run, &mut listener).await;
+        if listener.without_ports(now) {
+            self.report_changes(&run, &mut listener).await;
             self.listeners.insert(uid.to_owned(), (run, listener));
         }
     }
@@ -225,7 +225,7 @@ impl ListenerReconciler {
         };
         self.context.listeners.lock().insert(uid.to_owned(), open);
         self.context.listeners.changed.notify_waiters();
-        tokio::spawn(refusals::tell(self.context.clone(), run.clone(), refusals, closed.clone()));
+        tokio::spawn(refusals::write_report(self.context.clone(), run.clone(), refusals, closed.clone()));
         tracing::info!(run = %run.name_any(), http = listener.pair.http, https = listener.pair.https, "the callback server listens");
         Ok(ActiveListener { server, reporter: closed.drop_guard() })
     }
@@ -239,8 +239,8 @@ impl ListenerReconciler {
     }
 
     /// Returns what this runner has reported about the run's ports.
-    fn said<'a>(&self, run: &'a UpdateRun) -> Option<&'a ListenerStatus> {
-        run.status.iter().flat_map(|s| &s.listeners).find(|said| said.runner == self.context.name)
+    fn reported<'a>(&self, run: &'a UpdateRun) -> Option<&'a ListenerStatus> {
+        run.status.iter().flat_map(|s| &s.listeners).find(|reported| reported.runner == self.context.name)
     }
 
     /// Removes reports of ports that this runner does not hold any more, including those of an earlier
@@ -248,20 +248,20 @@ impl ListenerReconciler {
     async fn forget_reports(&self, runs: &[Arc<UpdateRun>]) {
         for run in runs {
             let open = run.uid().is_some_and(|uid| self.listeners.contains_key(&uid));
-            if self.said(run).is_some() && !open {
-                self.tell(run, None).await;
+            if self.reported(run).is_some() && !open {
+                self.write_report(run, None).await;
             }
         }
     }
 
-    async fn tell_news(&self, run: &Arc<UpdateRun>, listener: &mut Listener) {
+    async fn report_changes(&self, run: &Arc<UpdateRun>, listener: &mut Listener) {
         let report = listener.report(&self.context.name);
-        if report.is_some() && report != listener.told && self.tell(run, report.as_ref()).await {
-            listener.told = report;
+        if report.is_some() && report != listener.written && self.write_report(run, report.as_ref()).await {
+            listener.written = report;
         }
     }
 
-    async fn tell(&self, run: &Arc<UpdateRun>, report: Option<&ListenerStatus>) -> bool {
+    async fn write_report(&self, run: &Arc<UpdateRun>, report: Option<&ListenerStatus>) -> bool {
         match publish::listener(&self.context.client, run, &self.context.name, report).await {
             Ok(()) => true,
             Err(error) if publish::is_gone(&error) => true,
@@ -286,7 +286,7 @@ impl ListenerReconciler {
     }
 
     /// Updates the registry with the sessions of other runners and their addresses.
-    fn tell_where_else(&self, open: &HashMap<String, Arc<UpdateRun>>, snapshot: &Snapshot) {
+    fn update_remote_sessions(&self, open: &HashMap<String, Arc<UpdateRun>>, snapshot: &Snapshot) {
         let others =
             snapshot.updates.iter().filter(|u| !is_finished(u) && u.spec.runner != self.context.name);
         let elsewhere = others.filter_map(|update| {

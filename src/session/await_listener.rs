@@ -12,9 +12,9 @@ use std::time::Instant;
 impl Session<'_> {
     /// Handles a missing callback target: waits for the target until the deadline, or serves the engine
     /// through the SSH session if that is allowed.
-    pub(super) fn without_plan(&self, calls: &CallbackOptions, failure: Failure) {
+    pub(super) fn handle_missing_target(&self, calls: &CallbackOptions, failure: Failure) {
         match &calls.awaited {
-            Some(awaited) if !self.may_be_talked_to() && Instant::now() < awaited.until => {
+            Some(awaited) if !self.may_use_ssh_session() && Instant::now() < awaited.until => {
                 let message = awaited.message.clone();
                 self.view.send_modify(|v| v.return_path = ReturnPath::Pending { message });
             }
@@ -23,13 +23,13 @@ impl Session<'_> {
     }
 
     /// Whether the session waits for the callback server to listen.
-    pub(super) fn is_shut(&self) -> bool {
+    pub(super) fn awaits_listener(&self) -> bool {
         matches!(self.view.borrow().return_path, ReturnPath::Pending { .. })
     }
 
     /// Waits until a pending callback target is available, so that it can be sent to the engine.
-    pub(super) async fn opened(&self) {
-        let Some(calls) = self.job.calls().filter(|_| self.is_shut()) else {
+    pub(super) async fn target_available(&self) {
+        let Some(calls) = self.job.calls().filter(|_| self.awaits_listener()) else {
             return std::future::pending().await;
         };
         let mut plan = calls.plan.clone();
@@ -40,11 +40,11 @@ impl Session<'_> {
 
     /// Waits until the engine has connected, is known to be blocked, or the run is cancelled. The wait for
     /// the callback server ends at its announced deadline.
-    pub(super) async fn settled(&self) {
+    pub(super) async fn wait_for_return_path(&self) {
         let Some(calls) = self.job.calls() else { return };
         let mut view = self.view.subscribe();
         loop {
-            let shut = match view.borrow_and_update().return_path {
+            let is_pending = match view.borrow_and_update().return_path {
                 ReturnPath::Pending { .. } => true,
                 ReturnPath::Untried => false,
                 ReturnPath::NotNeeded
@@ -53,7 +53,7 @@ impl Session<'_> {
                 | ReturnPath::Blocked { .. } => return,
             };
             // With a target, the engine is told and either connects or fails; the deadline no longer matters.
-            let until = calls.awaited.as_ref().filter(|_| shut && calls.no_plan().is_some());
+            let until = calls.awaited.as_ref().filter(|_| is_pending && calls.target_failure().is_some());
             let over = async {
                 match until {
                     Some(awaited) => tokio::time::sleep_until(awaited.until.into()).await,
@@ -64,7 +64,7 @@ impl Session<'_> {
                 // The channel cannot close: the session owns the sender.
                 _ = view.changed() => {}
                 () = self.stopped() => return,
-                () = over => if let Some(failure) = calls.no_plan() {
+                () = over => if let Some(failure) = calls.target_failure() {
                     self.block(failure);
                 },
             }

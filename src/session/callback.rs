@@ -61,7 +61,7 @@ pub struct Awaited {
 
 impl CallbackOptions {
     /// Returns why there is no target; `None` if there is one.
-    pub(super) fn no_plan(&self) -> Option<Failure> {
+    pub(super) fn target_failure(&self) -> Option<Failure> {
         self.plan.borrow().as_ref().err().cloned()
     }
 }

@@ -35,7 +35,7 @@ impl Session<'_> {
         let mut deployed = match self.deploy(&machine).await {
             Ok(deployed) => deployed,
             Err(failure) => {
-                self.look_at_once(&machine).await;
+                self.check_after_failed_deploy(&machine).await;
                 return Err(failure);
             }
         };
@@ -53,7 +53,8 @@ impl Session<'_> {
             if let Some(incompatible) = self.engine_api.incompatible() {
                 // An engine that connects must not be answered: each answer renews its lease.
                 drop(calls.take());
-                machine = Box::pin(self.outlast(machine, &deployed, &incompatible)).await?;
+                machine =
+                    Box::pin(self.wait_for_incompatible_engine(machine, &deployed, &incompatible)).await?;
                 calls = self.register_callback();
                 deployed = self.deploy(&machine).await?;
                 continue;
@@ -76,7 +77,7 @@ impl Session<'_> {
                 }
             };
             tokio::select! {
-                back = self.go_back(&machine) => {
+                back = self.return_to_machine(&machine) => {
                     let (other, now) = back?;
                     machine = other.unwrap_or(machine);
                     deployed = now;
@@ -92,7 +93,7 @@ impl Session<'_> {
     async fn talk(&self, machine: &Machine, deployed: &Deployed) -> Result<(), Failure> {
         tokio::select! {
             talked = machine.talk(deployed, &self.engine_api) => talked,
-            () = self.opened() => Ok(()),
+            () = self.target_available() => Ok(()),
         }
     }
 
@@ -144,7 +145,7 @@ impl Session<'_> {
             let waiting = waiting.get_or_insert_with(first);
             waiting.holder.clone_from(&holder);
             tracing::info!(reason = %failure.reason, "{}; waiting for it to exit", failure.message);
-            let gone = self.until_gone(machine, holder.map(|holder| holder.pid));
+            let gone = self.process_exited(machine, holder.map(|holder| holder.pid));
             let mut stop = self.stop.clone();
             let over = Box::pin(async {
                 tokio::select! {
@@ -159,7 +160,7 @@ impl Session<'_> {
     }
 
     /// Returns when a process on the machine has exited; if its pid is unknown, returns after an interval.
-    pub(super) async fn until_gone(&self, machine: &Machine, pid: Option<u32>) -> Result<(), Failure> {
+    pub(super) async fn process_exited(&self, machine: &Machine, pid: Option<u32>) -> Result<(), Failure> {
         let Some(pid) = pid else {
             // sleep: there is no process to poll.
             tokio::time::sleep(RECONNECT_INTERVAL).await;
@@ -192,7 +193,7 @@ impl Session<'_> {
                 v.step = Step::Deploying;
             }
         });
-        let told = self.return_path(machine, &probe).await?;
+        let callback = self.return_path(machine, &probe).await?;
         let launch = Launch {
             engine: &engine,
             session: &job.session,
@@ -200,7 +201,7 @@ impl Session<'_> {
             privilege: job.privilege,
             credentials: &job.credentials,
             lease_seconds: job.lease_seconds,
-            callback: told.as_ref().map(|told| &told.config),
+            callback: callback.as_ref().map(|callback| &callback.config),
         };
         let begins = || self.view.send_modify(|v| v.deploying = true);
         let deployed = machine.deploy(&launch, &probe, begins).await;
@@ -208,7 +209,7 @@ impl Session<'_> {
         self.tools.metrics.engine_deploys.count([result_of(&result, Reason::EngineDeployed.as_str())]);
         let deployed = deployed?;
         self.view.send_modify(|v| v.engine = Some(deployed.dir.clone()));
-        if let Some(EngineCallback { config, tried: false }) = &told
+        if let Some(EngineCallback { config, tried: false }) = &callback
             && !self.engine_reaches(machine, &deployed.dir, &config.addresses).await
         {
             // Tries again; the engine is now configured without a callback.
@@ -219,7 +220,7 @@ impl Session<'_> {
 
     /// Checks the machine after a failed deployment. Usually nothing is left, and then no clean-up is needed
     /// later. If something is left, the clean-up of the NodeUpdate removes it.
-    async fn look_at_once(&self, machine: &Machine) {
+    async fn check_after_failed_deploy(&self, machine: &Machine) {
         let deploying = self.view.borrow().deploying;
         if deploying && machine.look().await.is_ok_and(|found| found.is_empty()) {
             self.view.send_modify(|v| v.clean = Some(Ok(())));
@@ -228,7 +229,7 @@ impl Session<'_> {
 
     /// Returns to a machine whose engine has not retired: over the existing connection, or over a new
     /// connection, which is returned as well. Retries until a rebooting machine answers.
-    async fn go_back(&self, machine: &Machine) -> Result<(Option<Machine>, Deployed), Failure> {
+    async fn return_to_machine(&self, machine: &Machine) -> Result<(Option<Machine>, Deployed), Failure> {
         if !machine.connection.is_closed()
             && let Ok(deployed) = self.deploy(machine).await
         {
@@ -237,10 +238,10 @@ impl Session<'_> {
         machine.connection.close().await;
         let what = format!("{} to answer again", self.job.node);
         let waiting = Waiting::new(Reason::ConnectionLost, what, "the machine", RECONNECT_TIMEOUT);
-        self.shown(waiting, Box::pin(self.call_back())).await
+        self.shown(waiting, Box::pin(self.reconnect())).await
     }
 
-    async fn call_back(&self) -> Result<(Option<Machine>, Deployed), Failure> {
+    async fn reconnect(&self) -> Result<(Option<Machine>, Deployed), Failure> {
         let until = Instant::now() + RECONNECT_TIMEOUT;
         loop {
             let arrived = async {

@@ -25,13 +25,13 @@ pub(super) fn of(attempts: &FailedDials<'_>) -> Failure {
     let told: Vec<String> =
         attempts.dials.iter().map(|dial| format!("TCP {}: {}", dial.address, in_words(dial))).collect();
     let (reason, next) = match attempts.dials.first() {
-        Some(dial) if dial.result == DialOutcome::Closed => turned_away(attempts, dial),
+        Some(dial) if dial.result == DialOutcome::Closed => closed_immediately(attempts, dial),
         Some(dial) => {
-            let (reason, next) = elsewhere(dial.result);
+            let (reason, next) = before_server(dial.result);
             (reason, format!("{next}{}", unlisted(attempts, dial)))
         }
         None => {
-            let (reason, next) = elsewhere(DialOutcome::TimedOut);
+            let (reason, next) = before_server(DialOutcome::TimedOut);
             (reason, next.to_owned())
         }
     };
@@ -46,7 +46,7 @@ pub(super) fn of(attempts: &FailedDials<'_>) -> Failure {
 }
 
 /// Returns the reason and the next step for obstacles before the callback server.
-fn elsewhere(result: DialOutcome) -> (Reason, &'static str) {
+fn before_server(result: DialOutcome) -> (Reason, &'static str) {
     match result {
         DialOutcome::TimedOut => (
             Reason::CallbackTimedOut,
@@ -79,7 +79,7 @@ fn elsewhere(result: DialOutcome) -> (Reason, &'static str) {
 
 /// Describes a connection that was established and closed immediately. The callback server does that to
 /// peers that do not belong to the run, and it knows their addresses.
-fn turned_away(attempts: &FailedDials<'_>, dial: &Dial) -> (Reason, String) {
+fn closed_immediately(attempts: &FailedDials<'_>, dial: &Dial) -> (Reason, String) {
     let FailedDials { node, own, unknown_sources, .. } = attempts;
     let listed = list(own);
     let unlisted = dial.from.filter(|from| !own.contains(from));

@@ -65,14 +65,14 @@ impl Session<'_> {
     ///
     /// The engine is not stopped: it finishes the current step, and exits when nobody has answered it for the
     /// length of its lease. Its journal remains, and the operator's own engine reads it.
-    pub(super) async fn outlast(
+    pub(super) async fn wait_for_incompatible_engine(
         &self,
         machine: Machine,
         deployed: &Deployed,
         incompatible: &Incompatible,
     ) -> Result<Machine, Failure> {
         let node = &self.job.node;
-        let limit = self.outlast_limit();
+        let limit = self.incompatible_engine_limit();
         let minutes = limit.as_secs().div_ceil(60);
         let failure = Failure::new(
             Reason::EngineIncompatible,
@@ -86,7 +86,7 @@ impl Session<'_> {
         let mut waiting = Waiting::new(Reason::EngineIncompatible, what, "another engine", limit);
         waiting.holder = Some(farrier_protocol::Holder { pid: deployed.pid, name: ENGINE.into() });
         let until = Instant::now() + limit;
-        let gone = self.shown(waiting, Box::pin(self.until_left(machine, deployed.pid, until)));
+        let gone = self.shown(waiting, Box::pin(self.wait_for_exit(machine, deployed.pid, until)));
         let mut stop = self.stop.clone();
         tokio::select! {
             gone = gone => gone?.ok_or(failure),
@@ -96,21 +96,21 @@ impl Session<'_> {
     }
 
     /// Maximum time for an incompatible engine to exit.
-    pub(super) fn outlast_limit(&self) -> Duration {
+    pub(super) fn incompatible_engine_limit(&self) -> Duration {
         let lease = Duration::from_secs(self.job.lease_seconds).saturating_add(LEAVING);
         limits::leaving(&self.job.components, lease)
     }
 
     /// Polls a process until it has exited, over a new connection if this one closes. `None`: the process
     /// still runs at the deadline.
-    async fn until_left(
+    async fn wait_for_exit(
         &self,
         mut machine: Machine,
         pid: u32,
         until: Instant,
     ) -> Result<Option<Machine>, Failure> {
         while Instant::now() < until {
-            let gone = tokio::time::timeout_at(until.into(), self.until_gone(&machine, Some(pid))).await;
+            let gone = tokio::time::timeout_at(until.into(), self.process_exited(&machine, Some(pid))).await;
             match gone {
                 Ok(Ok(())) => {
                     self.step(Step::Deploying);

@@ -32,7 +32,7 @@ impl Session<'_> {
         let attempt = || machine.reach_by_engine(dir, addresses);
         // If the probe itself fails, the session waits for the first connection.
         let tried = until_open(REACH_TIMEOUT, REACH_RETRY, attempt).await.unwrap_or_default();
-        let blocked = !tried.is_empty() && !tried.iter().any(stands);
+        let blocked = !tried.is_empty() && !tried.iter().any(is_connected);
         if blocked {
             self.block(self.diagnose(&tried, since));
         }
@@ -43,14 +43,14 @@ impl Session<'_> {
 /// Makes attempts until one shows a result that will not change, or the time is over. An attempt that
 /// was started is completed.
 async fn until_open<F: Future<Output = Result<Vec<Dial>, Failure>>>(
-    patience: Duration,
+    timeout: Duration,
     pause: Duration,
     attempt: impl Fn() -> F,
 ) -> Result<Vec<Dial>, Failure> {
     let begun = Instant::now();
     loop {
         let tried = attempt().await?;
-        if !may_yet_open(&tried) || begun.elapsed() >= patience {
+        if !may_yet_open(&tried) || begun.elapsed() >= timeout {
             return Ok(tried);
         }
         // sleep: no event signals that rules take effect somewhere in the cluster.
@@ -59,7 +59,7 @@ async fn until_open<F: Future<Output = Result<Vec<Dial>, Failure>>>(
 }
 
 /// Reports whether this attempt connected.
-pub(super) fn stands(dial: &Dial) -> bool {
+pub(super) fn is_connected(dial: &Dial) -> bool {
     dial.result == DialOutcome::Connected
 }
 
@@ -75,7 +75,7 @@ fn may_yet_open(tried: &[Dial]) -> bool {
         | DialOutcome::Untrusted
         | DialOutcome::Failed => false,
     };
-    !tried.iter().any(stands) && tried.iter().any(closed)
+    !tried.iter().any(is_connected) && tried.iter().any(closed)
 }
 
 #[cfg(test)]
@@ -83,14 +83,14 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    async fn tried(patience: Duration, results: &[DialOutcome]) -> (Vec<DialOutcome>, usize) {
+    async fn tried(timeout: Duration, results: &[DialOutcome]) -> (Vec<DialOutcome>, usize) {
         let left = RefCell::new(results.to_vec());
         let attempt = || {
             let result = left.borrow_mut().remove(0);
             let dial = Dial { address: "10.0.0.1:1".into(), result, message: String::new(), from: None };
             std::future::ready(Ok(vec![dial]))
         };
-        let last = until_open(patience, Duration::ZERO, attempt).await.unwrap();
+        let last = until_open(timeout, Duration::ZERO, attempt).await.unwrap();
         let unused = left.borrow().len();
         (last.into_iter().map(|dial| dial.result).collect(), results.len() - unused)
     }

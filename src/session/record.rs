@@ -6,13 +6,13 @@ use farrier_update::{Action, ComponentResult, Millis, PlanItem, StepRecord, conc
 use std::collections::BTreeMap;
 
 /// The reported steps of a NodeUpdate.
-pub(super) struct Told<'a> {
+pub(super) struct StepHistory<'a> {
     events: &'a [Event],
     /// By component: the result of this attempt's installation.
     steps: BTreeMap<String, StepRecord>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> StepHistory<'a> {
     /// Creates the record from the session's events; `apply` is the id of this attempt's installation task.
     pub(super) fn by(events: &'a [Event], apply: &str) -> Self {
         Self { events, steps: step_records(apply, events) }
@@ -137,7 +137,7 @@ mod tests {
     /// Regression: the machine was lost, and its engine retired when its lease expired. The next attempt
     /// found the version in place and reported the component as up to date, as if nothing had been installed.
     #[test]
-    fn what_an_attempt_that_nobody_heard_of_has_installed_is_told_by_the_next_one() {
+    fn an_unreported_installation_is_reported_by_the_next_attempt() {
         let (task, component) = (String::from("a1-apply"), String::from("bios"));
         let present = |version: &str| Reading::present(version);
         let events = events(vec![
@@ -163,13 +163,13 @@ mod tests {
             after: Vec::new(),
             force: farrier_update::Force::default(),
         };
-        let told = Told::by(&events, "a2-apply");
-        let result = told.conclude(&item, Some(&present("2.0")));
+        let history = StepHistory::by(&events, "a2-apply");
+        let result = history.conclude(&item, Some(&present("2.0")));
         assert_eq!((result.outcome, result.exit_code), (Outcome::Updated, Some(0)));
         assert_eq!((result.before.as_str(), result.after.as_str()), ("1.0", "2.0"));
         assert_eq!((result.started_at, result.finished_at), (Some(Millis(3000)), Some(Millis(4000))));
         // If nothing was installed, no installation is reported.
-        let none = Told::by(&events[..1], "a2-apply").conclude(&item, Some(&present("2.0")));
+        let none = StepHistory::by(&events[..1], "a2-apply").conclude(&item, Some(&present("2.0")));
         assert_eq!((none.outcome, none.before.as_str()), (Outcome::UpToDate, "2.0"));
     }
 }

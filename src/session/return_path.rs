@@ -8,7 +8,7 @@
 
 use super::callback::{CallbackOptions, CallbackTarget};
 use super::diagnosis::{self, FailedDials};
-use super::preflight::stands;
+use super::preflight::is_connected;
 use super::{Job, ReturnPath, Session, Waiting};
 use crate::callback::{Registration, RunIdentity, Stream};
 use crate::drivers::linux::{Machine, Probe};
@@ -90,9 +90,9 @@ impl CallbackTarget {
     }
 
     /// Whether none of these addresses is valid any more.
-    fn is_elsewhere(&self, told: &[(String, u16)]) -> bool {
-        let known = !told.is_empty() && !self.addresses.is_empty();
-        known && !self.addresses.iter().any(|address| told.contains(address))
+    fn has_moved_from(&self, sent_addresses: &[(String, u16)]) -> bool {
+        let known = !sent_addresses.is_empty() && !self.addresses.is_empty();
+        known && !self.addresses.iter().any(|address| sent_addresses.contains(address))
     }
 
     fn may_use(&self, address: &str) -> bool {
@@ -137,7 +137,7 @@ impl Session<'_> {
         let plan = match plan {
             Ok(plan) => plan,
             Err(failure) => {
-                self.without_plan(planned, failure);
+                self.handle_missing_target(planned, failure);
                 return Ok(None);
             }
         };
@@ -152,7 +152,8 @@ impl Session<'_> {
         }
         let since = Instant::now();
         let tried = self.reach(machine, &targets).await?;
-        let works = |address: &String| tried.iter().any(|dial| dial.address == *address && stands(dial));
+        let works =
+            |address: &String| tried.iter().any(|dial| dial.address == *address && is_connected(dial));
         let mut addresses: Vec<String> = targets.iter().map(shown).collect();
         if !tried.is_empty() && !addresses.iter().any(works) {
             self.block(self.diagnose(&tried, since));
@@ -160,8 +161,8 @@ impl Session<'_> {
         }
         // Addresses that work now come first; the others may work after another runner has taken over.
         addresses.sort_by_key(|address| !works(address));
-        *self.told() = plan.addresses;
-        if self.is_shut() {
+        *self.sent_addresses() = plan.addresses;
+        if self.awaits_listener() {
             self.view.send_modify(|v| v.return_path = ReturnPath::Untried);
         }
         let config = self.config(&plan.identity, addresses)?;
@@ -181,17 +182,21 @@ impl Session<'_> {
         })
     }
 
-    fn told(&self) -> MutexGuard<'_, Vec<(String, u16)>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sent_addresses(&self) -> MutexGuard<'_, Vec<(String, u16)>> {
+        self.sent_addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the target has none of the addresses that the engine was sent. The engine itself may take
     /// minutes to notice that its peer is gone.
     async fn addresses_changed(&self) {
         let Some(calls) = self.job.calls() else { return std::future::pending().await };
-        let told = self.told().clone();
+        let sent_addresses = self.sent_addresses().clone();
         let mut plan = calls.plan.clone();
-        if plan.wait_for(|plan| plan.as_ref().is_ok_and(|plan| plan.is_elsewhere(&told))).await.is_err() {
+        if plan
+            .wait_for(|plan| plan.as_ref().is_ok_and(|plan| plan.has_moved_from(&sent_addresses)))
+            .await
+            .is_err()
+        {
             std::future::pending::<()>().await;
         }
     }
@@ -218,16 +223,16 @@ impl Session<'_> {
         calls: &mut Registration,
         mut next: Option<Stream>,
     ) -> Result<(), Failure> {
-        let mut patience = self.job.calls().map_or(FIRST_CALL_TIMEOUT, CallbackOptions::first_call);
+        let mut timeout = self.job.calls().map_or(FIRST_CALL_TIMEOUT, CallbackOptions::first_call);
         let mut short = 0;
         loop {
             let stream = if let Some(stream) = next.take() {
                 Ok(stream)
             } else {
-                let call = tokio::time::timeout(patience, calls.next_stream());
-                self.shown(self.next_call(patience), Box::pin(call)).await
+                let call = tokio::time::timeout(timeout, calls.next_stream());
+                self.shown(self.next_call(timeout), Box::pin(call)).await
             };
-            let Ok(mut stream) = stream else { return Err(self.no_call(patience)) };
+            let Ok(mut stream) = stream else { return Err(self.no_call(timeout)) };
             let from = stream.source().ip().to_canonical();
             let through = self.job.calls().map(|calls| calls.through(from)).unwrap_or_default();
             tracing::info!(%from, ?through, "the engine has connected");
@@ -254,17 +259,17 @@ impl Session<'_> {
             if short >= MAX_SHORT_STREAMS {
                 return Err(self.keeps_ending());
             }
-            patience = NEXT_CALL_TIMEOUT;
+            timeout = NEXT_CALL_TIMEOUT;
         }
     }
 
-    fn next_call(&self, patience: Duration) -> Waiting {
+    fn next_call(&self, timeout: Duration) -> Waiting {
         let reason = if self.has_called() { Reason::ConnectionLost } else { Reason::InProgress };
         Waiting::new(
             reason,
             format!("a connection from the engine on {}", self.job.node),
             "a connection",
-            patience,
+            timeout,
         )
     }
 
@@ -287,12 +292,12 @@ impl Session<'_> {
 
     /// Why components are not installed: the engine cannot connect and no fallback is allowed.
     pub(super) fn withheld(&self) -> Option<Failure> {
-        self.blocked().filter(|_| !self.may_be_talked_to())
+        self.blocked().filter(|_| !self.may_use_ssh_session())
     }
 
     /// Records that the engine cannot connect: it is served through the SSH session instead.
     pub(super) fn block(&self, failure: Failure) {
-        let fallback = self.may_be_talked_to();
+        let fallback = self.may_use_ssh_session();
         if self.blocked().as_ref() != Some(&failure) {
             tracing::warn!(reason = %failure.reason, "{}", failure.message);
         }
@@ -301,16 +306,16 @@ impl Session<'_> {
 
     /// Whether the SSH session may be used for more than surveys. Work that has begun is finished in any
     /// case: an unreported half of an installation helps nobody.
-    pub(super) fn may_be_talked_to(&self) -> bool {
+    pub(super) fn may_use_ssh_session(&self) -> bool {
         self.may_fall_back() || self.engine_api.is_greeted() && self.has_begun()
     }
 
     /// Updates the obstacle from the dial results that the engine has reported through the SSH session.
     pub(super) fn update_blocked(&self) {
-        if let Some(calls) = self.job.calls().filter(|_| self.is_shut()) {
+        if let Some(calls) = self.job.calls().filter(|_| self.awaits_listener()) {
             // The engine may have begun work, and then the session waits for nothing.
-            if let Some(failure) = calls.no_plan() {
-                self.without_plan(calls, failure);
+            if let Some(failure) = calls.target_failure() {
+                self.handle_missing_target(calls, failure);
             }
         }
         let dials = self.engine_api.dials();
@@ -337,10 +342,10 @@ impl Session<'_> {
         self.job.calls().is_some_and(|calls| calls.may_fall_back)
     }
 
-    fn no_call(&self, patience: Duration) -> Failure {
+    fn no_call(&self, timeout: Duration) -> Failure {
         Failure::new(
             Reason::CallbackTimedOut,
-            format!("the engine on {} has not connected for {} s", self.job.node, patience.as_secs()),
+            format!("the engine on {} has not connected for {} s", self.job.node, timeout.as_secs()),
         )
     }
 

@@ -73,8 +73,8 @@ impl Waiting {
             what,
             short: name.unwrap_or_else(|| short.to_owned()),
             holder: wait.holder.clone(),
-            since: ours(wait.since, ahead),
-            until: wait.until.map(|until| ours(until, ahead)).or(limit),
+            since: to_operator_clock(wait.since, ahead),
+            until: wait.until.map(|until| to_operator_clock(until, ahead)).or(limit),
         }
     }
 
@@ -85,7 +85,7 @@ impl Waiting {
             what: format!("the installer of {component}, which may not be interrupted"),
             short: "an installer".into(),
             holder: None,
-            since: ours(at, peer.map_or(0, |peer| peer.ahead)),
+            since: to_operator_clock(at, peer.map_or(0, |peer| peer.ahead)),
             until: limit,
         }
     }
@@ -115,7 +115,7 @@ pub(super) fn now() -> Millis {
 }
 
 /// Converts a time of the machine to the operator's clock.
-fn ours(theirs: u64, ahead: i64) -> Millis {
+fn to_operator_clock(theirs: u64, ahead: i64) -> Millis {
     let Millis(now) = now();
     let at = i64::try_from(theirs).unwrap_or(i64::MAX).saturating_sub(ahead);
     let at = u64::try_from(at).unwrap_or_default();
@@ -156,7 +156,7 @@ mod tests {
     fn times_that_an_engine_makes_up_are_kept_within_bounds() {
         for at in [0, u64::MAX] {
             for ahead in [i64::MIN, 0, i64::MAX] {
-                assert!(!clock_time(ours(at, ahead)).is_empty());
+                assert!(!clock_time(to_operator_clock(at, ahead)).is_empty());
             }
         }
     }

@@ -98,7 +98,7 @@ impl Session<'_> {
             // Nothing was changed, so the first survey is also the final one.
             return Ok(self.finish(&plan, &readings));
         }
-        self.settled().await;
+        self.wait_for_return_path().await;
         if let Some(failure) = self.withheld() {
             if !self.has_begun() {
                 return Ok(self.withhold(&plan, &readings, &failure));
@@ -154,9 +154,9 @@ impl Session<'_> {
 
     fn finish(&self, plan: &NodePlan, after: &BTreeMap<String, Reading>) -> End {
         let events = self.engine_api.events_after(0);
-        let told = record::Told::by(&events, &self.task_id("apply"));
+        let history = record::StepHistory::by(&events, &self.task_id("apply"));
         let results: Vec<_> =
-            plan.items.iter().map(|item| told.conclude(item, after.get(&item.component.name))).collect();
+            plan.items.iter().map(|item| history.conclude(item, after.get(&item.component.name))).collect();
         let verdict = summarize(&results);
         self.view.send_modify(|v| v.results = results);
         End::Finished(verdict)
@@ -257,7 +257,7 @@ impl Session<'_> {
                     warned = true;
                     self.report_untrusted_peer(&dial);
                 }
-                () = self.engine_api.more_than(seen), if greeted => {
+                () = self.engine_api.wait_for_events_after(seen), if greeted => {
                     for event in self.engine_api.events_after(seen) {
                         seen = event.seq;
                         self.show(event);

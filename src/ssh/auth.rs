@@ -103,7 +103,7 @@ pub(super) async fn sign_in(
                 refused = (!partial_success).then_some(Reason::KeyRejected);
             }
         }
-        closed_on_us(handle, node, credentials)?;
+        ensure_open(handle, node, credentials)?;
     }
     if let Some(password) = &credentials.password {
         if methods.contains(&MethodKind::Password) {
@@ -115,14 +115,14 @@ pub(super) async fn sign_in(
                     refused = Some(Reason::PasswordRejected);
                 }
             }
-            closed_on_us(handle, node, credentials)?;
+            ensure_open(handle, node, credentials)?;
         }
         if methods.contains(&MethodKind::KeyboardInteractive) {
             if interactive(handle, &credentials.user, password).await.map_err(|e| lost(node, &e))? {
                 return Ok(());
             }
             refused = Some(Reason::PasswordRejected);
-            closed_on_us(handle, node, credentials)?;
+            ensure_open(handle, node, credentials)?;
         }
     }
     Err(rejected(node, credentials, refused, &methods))
@@ -172,7 +172,7 @@ async fn interactive(handle: &mut Handle<Client>, user: &str, password: &str) ->
 
 /// Returns the failure for a server that closes the connection during authentication: it has accepted
 /// the proof and rejected the account.
-fn closed_on_us(handle: &Handle<Client>, node: &str, credentials: &Credentials) -> Result<(), Failure> {
+fn ensure_open(handle: &Handle<Client>, node: &str, credentials: &Credentials) -> Result<(), Failure> {
     if !handle.is_closed() {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use super::auth::{Credentials, sign_in};
 use super::channel_count::Count;
 use super::client::Client;
 use super::dial::{Target, dial};
-use super::greeting::{Greeting, Overheard};
+use super::greeting::{Greeting, GreetingStream};
 use super::hostkey::{HostKeys, KeyCheck};
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
@@ -69,22 +69,22 @@ pub async fn connect(
     target: &Target,
     keys: &HostKeys,
     credentials: &Credentials,
-    mut tell: impl FnMut(Milestone),
+    mut report: impl FnMut(Milestone),
 ) -> Result<Connection, Failure> {
     let dialled = dial(target).await?;
     let address = dialled.address;
-    tell(Milestone::Reached { address: address.clone() });
+    report(Milestone::Reached { address: address.clone() });
     let (counter, channels) = watch::channel(Count::default());
     let (mut handle, presented) = handshake(target, keys, dialled.stream, &address, counter).await?;
     let first_key = presented.and_then(|key| match keys.check(&key) {
         KeyCheck::First(line) => Some(line),
         KeyCheck::Known | KeyCheck::Unknown | KeyCheck::Changed => None,
     });
-    tell(Milestone::HostKeyAccepted { first: first_key.clone() });
+    report(Milestone::HostKeyAccepted { first: first_key.clone() });
     tokio::time::timeout(SIGN_IN_LIMIT, sign_in(&mut handle, &target.node, credentials))
         .await
-        .unwrap_or_else(|_| Err(silent_sign_in(&target.node)))?;
-    tell(Milestone::SignedIn);
+        .unwrap_or_else(|_| Err(sign_in_timed_out(&target.node)))?;
+    report(Milestone::SignedIn);
     let (node, user) = (target.node.clone(), credentials.user.clone());
     Ok(Connection { handle, channels, node, address, user, first_key })
 }
@@ -100,9 +100,9 @@ async fn handshake(
     let client = Client::new(keys.clone(), presented.clone(), counter);
     // If Nagle's algorithm cannot be disabled, the connection is only slower.
     stream.set_nodelay(true).ok();
-    let (stream, greeting) = Overheard::new(stream);
-    let shaken = connect_stream(Arc::new(config(keys)), stream, client);
-    let result = tokio::time::timeout(HANDSHAKE_LIMIT, shaken).await;
+    let (stream, greeting) = GreetingStream::new(stream);
+    let connecting = connect_stream(Arc::new(config(keys)), stream, client);
+    let result = tokio::time::timeout(HANDSHAKE_LIMIT, connecting).await;
     let key = presented.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(refusal) = key.as_ref().and_then(|k| keys.refusal(&target.node, address, k)) {
         return Err(refusal);
@@ -174,7 +174,7 @@ fn handshake_failed(target: &Target, address: &str, error: &russh::Error, greeti
 /// speak SSH.
 fn closed_early(greeting: &Greeting) -> (Reason, String) {
     const LIMITS: &str = "has too many unauthenticated connections (MaxStartups, PerSourceMaxStartups in its sshd_config), or blocks this address (PerSourcePenalties, hosts.deny, fail2ban)";
-    match greeting.other_words() {
+    match greeting.unexpected_line() {
         None => (
             Reason::ConnectionClosed,
             format!(
@@ -190,7 +190,7 @@ fn closed_early(greeting: &Greeting) -> (Reason, String) {
     }
 }
 
-fn silent_sign_in(node: &str) -> Failure {
+fn sign_in_timed_out(node: &str) -> Failure {
     Failure::new(
         Reason::ConnectionLost,
         format!(

@@ -64,21 +64,21 @@ pub async fn dial(target: &Target) -> Result<Dialled, Failure> {
     }
     let mut failed = Vec::new();
     let mut waiting = candidates.into_iter();
-    let mut under_way = FuturesUnordered::new();
+    let mut attempts = FuturesUnordered::new();
     loop {
-        if under_way.is_empty() {
+        if attempts.is_empty() {
             match waiting.next() {
-                Some(address) => under_way.push(try_one(address)),
+                Some(address) => attempts.push(try_one(address)),
                 None => return Err(all_failed(target, &failed, &unresolved)),
             }
         }
         tokio::select! {
-            Some(result) = under_way.next() => match result {
+            Some(result) = attempts.next() => match result {
                 Ok(dialled) => return Ok(dialled),
                 Err(refusal) => failed.push(refusal),
             },
             () = tokio::time::sleep(HEAD_START), if waiting.len() > 0 => {
-                under_way.extend(waiting.next().map(try_one));
+                attempts.extend(waiting.next().map(try_one));
             }
         }
     }
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_port_is_told_from_a_silent_one() {
+    async fn a_closed_port_is_distinguished_from_a_silent_port() {
         // Port 1 of loopback: nothing listens there on any machine that we know.
         let failure = dial(&target(&["127.0.0.1"], &[Family::V4], 1)).await.err().unwrap();
         assert_eq!(failure.reason, Reason::ConnectionRefused);

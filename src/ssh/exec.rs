@@ -143,7 +143,7 @@ impl Connection {
         if let Ok(result) = tokio::time::timeout(limit, work).await {
             return result;
         }
-        let failure = running.too_slow(limit);
+        let failure = running.timed_out(limit);
         running.kill().await;
         Err(failure)
     }
@@ -208,8 +208,8 @@ impl Running {
     }
 
     /// Returns the failure for a command that exceeded `limit`.
-    pub(super) fn too_slow(&self, limit: Duration) -> Failure {
-        self.reader.too_slow(limit)
+    pub(super) fn timed_out(&self, limit: Duration) -> Failure {
+        self.reader.timed_out(limit)
     }
 
     /// Kills the command, if the server supports signals.
@@ -221,7 +221,7 @@ impl Running {
     }
 
     /// Returns the output so far.
-    pub fn so_far(&self) -> &Output {
+    pub fn output_so_far(&self) -> &Output {
         &self.reader.output
     }
 
@@ -287,7 +287,7 @@ impl Reader {
         )
     }
 
-    fn too_slow(&self, limit: Duration) -> Failure {
+    fn timed_out(&self, limit: Duration) -> Failure {
         let (node, seconds) = (&self.node, limit.as_secs());
         if self.unanswered.is_empty() {
             return Failure::new(

@@ -25,7 +25,7 @@ impl Greeting {
     /// Returns the first line that is not the identification of an SSH server, sanitized for a message.
     /// `None` if the server has sent nothing, or has identified itself: lines before the identification are
     /// allowed.
-    pub(super) fn other_words(&self) -> Option<String> {
+    pub(super) fn unexpected_line(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.text()).into_owned();
         if text.lines().any(|line| line.starts_with("SSH-")) {
             return None;
@@ -47,20 +47,20 @@ impl Greeting {
 }
 
 /// A TCP connection that keeps the first bytes that are read from it.
-pub(super) struct Overheard {
+pub(super) struct GreetingStream {
     stream: TcpStream,
     /// `None` when enough bytes are kept.
     greeting: Option<Greeting>,
 }
 
-impl Overheard {
+impl GreetingStream {
     pub(super) fn new(stream: TcpStream) -> (Self, Greeting) {
         let greeting = Greeting::default();
         (Self { stream, greeting: Some(greeting.clone()) }, greeting)
     }
 }
 
-impl AsyncRead for Overheard {
+impl AsyncRead for GreetingStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -76,7 +76,7 @@ impl AsyncRead for Overheard {
     }
 }
 
-impl AsyncWrite for Overheard {
+impl AsyncWrite for GreetingStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 const SHORT: Duration = Duration::from_millis(300);
 
 /// Far less than any timeout of the client, and more than a busy machine needs to respond.
-const MAX_CONCURRENT: Duration = Duration::from_secs(5);
+const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that grants `sessions` channels at a time. It closes a channel when the client closes the
 /// channel's input, or immediately.
@@ -134,7 +134,7 @@ async fn connected(server: Server) -> Connection {
 }
 
 async fn run(connection: &Connection, command: &str) -> Result<String, Failure> {
-    connection.run(command, Vec::new(), MAX_CONCURRENT).await.map(|output| output.stdout)
+    connection.run(command, Vec::new(), TEST_TIMEOUT).await.map(|output| output.stdout)
 }
 
 /// Otherwise a machine with a hardened server (`MaxSessions 1`) could never be updated.
@@ -159,12 +159,12 @@ async fn a_server_that_opens_no_session_is_named_at_once() {
     let failure = run(&connected(Server::with_sessions(0)).await, "ends").await.unwrap_err();
     assert_eq!(failure.reason, Reason::SshSessionRefused);
     assert!(failure.message.contains("MaxSessions"), "{failure}");
-    assert!(begun.elapsed() < MAX_CONCURRENT, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < TEST_TIMEOUT, "{:?}", begun.elapsed());
 }
 
 /// Otherwise a command that hangs on a server with one session would block the attempt for ever.
 #[tokio::test]
-async fn a_session_that_does_not_end_is_not_waited_for_without_limit() {
+async fn waiting_for_a_session_that_does_not_end_times_out() {
     let connection = connected(Server::with_sessions(1)).await;
     let held = connection.start("reads", Terminal::No).await.unwrap();
     let failure = connection.open_within(SHORT).await.unwrap_err();
@@ -179,7 +179,7 @@ async fn a_refused_command_is_known_before_its_input_is_sent() {
     let connection = connected(Server::with_sessions(1)).await;
     // More than any server accepts before a command reads it.
     let input = vec![Bytes::from(vec![0; 8 << 20])];
-    let failure = connection.run("refused", input, MAX_CONCURRENT).await.unwrap_err();
+    let failure = connection.run("refused", input, TEST_TIMEOUT).await.unwrap_err();
     assert_eq!(failure.reason, Reason::SshCommandRefused, "{failure}");
 }
 
@@ -188,7 +188,7 @@ async fn a_refused_command_is_known_before_its_input_is_sent() {
 async fn a_command_that_ends_without_reading_its_input_is_done() {
     let connection = connected(Server::with_sessions(1)).await;
     let input = vec![Bytes::from(vec![0; 8 << 20])];
-    assert_eq!(connection.run("ends", input, MAX_CONCURRENT).await.unwrap().stdout, "done");
+    assert_eq!(connection.run("ends", input, TEST_TIMEOUT).await.unwrap().stdout, "done");
 }
 
 /// Otherwise a refused terminal (`PermitTTY no`) would be reported as a refusal of sudo or of the command.
@@ -204,7 +204,7 @@ async fn a_refused_terminal_is_known_and_the_command_runs() {
 
 /// Otherwise a lost connection would not be retried, because it would look like a refusal.
 #[tokio::test]
-async fn a_lost_connection_is_a_lost_connection() {
+async fn a_lost_connection_is_reported_as_lost() {
     let connection = connected(Server::with_sessions(1)).await;
     let failure = run(&connection, "hangup").await.unwrap_err();
     assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
@@ -218,19 +218,19 @@ async fn a_lost_connection_is_a_lost_connection() {
 
 /// Otherwise a machine with a login script that hangs would count as unreachable.
 #[tokio::test]
-async fn a_command_that_was_started_and_hangs_is_no_lost_line() {
+async fn a_started_command_that_hangs_is_not_a_lost_connection() {
     for (command, reason) in [("reads", Reason::CommandTimedOut), ("unanswered", Reason::ConnectionLost)] {
         let connection = connected(Server::with_sessions(1)).await;
         let mut running = connection.start(command, Terminal::No).await.unwrap();
         tokio::time::timeout(SHORT, running.read_until(|_| false)).await.unwrap_err();
-        assert_eq!(running.too_slow(SHORT).reason, reason, "{command}");
+        assert_eq!(running.timed_out(SHORT).reason, reason, "{command}");
     }
 }
 
 /// Otherwise a server that accepts no logins at the moment (`MaxStartups`) would be reported as another
 /// service on its port.
 #[tokio::test]
-async fn a_server_that_hangs_up_before_the_handshake_is_told_by_what_it_said() {
+async fn a_server_that_closes_before_the_handshake_is_classified_by_its_greeting() {
     for (said, reason, words) in [
         (&b""[..], Reason::ConnectionClosed, "MaxStartups"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", Reason::ConnectionClosed, "MaxStartups"),

@@ -133,7 +133,7 @@ mod tests {
 
     /// Otherwise a user who stored the wrong file would not learn which file it is.
     #[test]
-    fn what_was_stored_in_its_place_is_named() {
+    fn a_wrong_file_in_place_of_a_bundle_is_named() {
         let (certificate, key) = made();
         let pem = certificate.pem();
         assert_eq!(read_bundle(b""), Err(BundleError::Empty));

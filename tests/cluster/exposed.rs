@@ -60,7 +60,7 @@ impl<'a> Stage<'a> {
             namespace: namespace.clone(),
             location,
             ranges: Ranges::default(),
-            balancer_patience: Duration::from_mins(2),
+            balancer_timeout: Duration::from_mins(2),
             objects: Some(made.clone()),
         };
         let events = Events::new(client.clone(), "farrier-controller", &metrics);

@@ -140,7 +140,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
     let (before, counted) = (item.found(), after.map(|reading| item.count(reading)));
     let finding = match &item.action {
         Action::Install { from: _, to } => installed::find(item, to, step, counted.as_ref()),
-        Action::UpToDate { at, newer } => untouched(item, at, *newer, counted.as_ref()),
+        Action::UpToDate { at, newer } => still_up_to_date(item, at, *newer, counted.as_ref()),
         Action::NotApplicable { why } => Finding::new(Outcome::NotApplicable, Reason::NotRequired, why),
         Action::DependencyMissing { missing } => Finding::new(
             Outcome::DependencyMissing,
@@ -194,7 +194,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
 }
 
 /// Checks whether a component that was up to date before the run still is.
-fn untouched(item: &PlanItem, at: &str, newer: bool, after: Option<&Reading>) -> Finding {
+fn still_up_to_date(item: &PlanItem, at: &str, newer: bool, after: Option<&Reading>) -> Finding {
     let name = &item.component.name;
     let wanted = &item.component.version;
     let message =

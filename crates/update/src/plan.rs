@@ -167,7 +167,7 @@ pub fn plan_node(input: &PlanInput) -> NodePlan {
     for &index in order.indices() {
         let Some(component) = input.components.get(index) else { continue };
         let item = if planned.contains_key(component.name.as_str()) {
-            item(input, component, twice(component))
+            item(input, component, duplicate_name(component))
         } else {
             plan_component(input, component, &order, &planned)
         };
@@ -255,7 +255,7 @@ fn unreadable(name: &str, detail: &str) -> Action {
 }
 
 /// Blocks a second component of the same name, because readings are stored by name.
-fn twice(component: &Component) -> Action {
+fn duplicate_name(component: &Component) -> Action {
     Action::Blocked {
         why: format!(
             "the baseline lists {} more than once; give each component its own name",

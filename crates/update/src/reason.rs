@@ -12,16 +12,16 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     /// Not a failure.
-    News,
+    Informational,
     /// A failure that may be gone a little later.
-    Passing,
+    Transient,
     /// A failure that lasts until a user acts. A wrong password is in this class, because repeated failures
     /// lock accounts; so is a wrong host key.
-    Lasting,
+    Permanent,
     /// The machine was not reached, but may be reachable a little later.
-    Away,
+    UnreachableTransient,
     /// The machine was not reached, and will not be until a user acts.
-    Nowhere,
+    UnreachablePermanent,
 }
 
 /// Declares the reasons in one place: the enum, the list, the names, the classes and the texts.
@@ -65,341 +65,341 @@ reasons! {
     // Progress of work.
 
     /// The requested work is done and verified. No action is needed.
-    Succeeded: News,
+    Succeeded: Informational,
     /// The node already had every version of the baseline. Nothing was changed on it.
-    AlreadyCurrent: News,
+    AlreadyCurrent: Informational,
     /// The plan is complete, and nothing was changed yet. Set the run's `desiredState` to `Run`.
-    Planned: News,
+    Planned: Informational,
     /// Work is in progress; the message names the step. Wait.
-    InProgress: News,
+    InProgress: Informational,
     /// Work was started on the machines that the message names. Wait.
-    Started: News,
+    Started: Informational,
     /// No component had to be installed. See `status.components` if you expected otherwise.
-    NothingToDo: News,
+    NothingToDo: Informational,
     /// Components were installed; the second reading decides whether the installation succeeded.
-    Applied: News,
+    Applied: Informational,
     /// The second reading shows the versions that the baseline requires.
-    Verified: News,
+    Verified: Informational,
     /// Components were installed, and the second reading shows their versions; the message names them.
-    Updated: News,
+    Updated: Informational,
     /// The state is not known yet. Wait for the next status.
-    Unknown: News,
+    Unknown: Informational,
 
     // Connecting to a machine.
 
     /// The operator could not resolve a host name. Check `spec.addresses` and the cluster's DNS.
-    NameNotResolved: Away,
+    NameNotResolved: UnreachableTransient,
     /// The machine refused the connection. Check that its SSH server is running and listens on the port in
     /// `spec.ssh.port`.
-    ConnectionRefused: Away,
+    ConnectionRefused: UnreachableTransient,
     /// The machine, or its SSH server, did not answer. Check that the machine is on and healthy, and that
     /// firewalls let the operator reach the SSH port.
-    ConnectionTimedOut: Away,
+    ConnectionTimedOut: UnreachableTransient,
     /// There is no route to any address of the machine. Check the addresses, and the routes of the operator's
     /// host.
-    NoRoute: Away,
+    NoRoute: UnreachableTransient,
     /// No usable address is left. Check `spec.addresses` against `spec.addressFamilies`.
-    NoUsableAddress: Nowhere,
+    NoUsableAddress: UnreachablePermanent,
     /// The server on the port does not speak SSH; the message quotes its answer. Check `spec.ssh.port`. If
     /// the answer comes from an SSH server that temporarily accepts no connections, see `ConnectionClosed`.
-    NotAnSshServer: Away,
+    NotAnSshServer: UnreachableTransient,
     /// The machine accepted the connection and closed it before the SSH handshake was complete. Check
     /// `MaxStartups`, `PerSourceMaxStartups` and `PerSourcePenalties` in its `sshd_config`, `hosts.deny`, and
     /// firewalls.
-    ConnectionClosed: Away,
+    ConnectionClosed: UnreachableTransient,
     /// Operator and machine have no cipher, key exchange or host key type in common. Update the machine's SSH
     /// server.
-    SshNegotiationFailed: Lasting,
+    SshNegotiationFailed: Permanent,
     /// An established connection was lost. Farrier reconnects automatically.
-    ConnectionLost: Away,
+    ConnectionLost: UnreachableTransient,
     /// The machine answered.
-    Reachable: News,
+    Reachable: Informational,
 
     // Verifying the machine's identity.
 
     /// The machine's host key differs from the known key: the machine was reinstalled, or it is another
     /// machine. Verify the machine, then set the new key in `spec.ssh.hostKeys`.
-    HostKeyChanged: Lasting,
+    HostKeyChanged: Permanent,
     /// The host key is not known and `hostKeyPolicy` is `Pinned`. Add the key to `spec.ssh.hostKeys`.
-    HostKeyUnknown: Lasting,
+    HostKeyUnknown: Permanent,
     /// The host key is the expected key.
-    HostKeyVerified: News,
+    HostKeyVerified: Informational,
     /// The host key was seen for the first time and is recorded in the status. From now on, the machine must
     /// present this key.
-    HostKeyRecorded: News,
+    HostKeyRecorded: Informational,
 
     // Signing in.
 
     /// The machine rejected the password. Correct the password in the Secret. Farrier does not retry, because
     /// repeated failures lock accounts.
-    PasswordRejected: Lasting,
+    PasswordRejected: Permanent,
     /// The machine rejected the key. Add the public key to `authorized_keys` of the account.
-    KeyRejected: Lasting,
+    KeyRejected: Permanent,
     /// The private key in the Secret cannot be read. Store it in OpenSSH or PEM format.
-    KeyUnreadable: Lasting,
+    KeyUnreadable: Permanent,
     /// The passphrase in the Secret does not decrypt the private key. Correct `passphrase`.
-    KeyPassphraseWrong: Lasting,
+    KeyPassphraseWrong: Permanent,
     /// The account is locked or expired. Unlock it on the machine.
-    AccountLocked: Lasting,
+    AccountLocked: Permanent,
     /// The machine refused the login for another reason; the message quotes the machine's answer.
-    AuthenticationFailed: Lasting,
+    AuthenticationFailed: Permanent,
     /// The Secret of `credentialsRef` or of a payload does not exist. Create it in the same namespace. A run
     /// waits for the Secret for the duration of `arrivalTimeout`.
-    SecretNotFound: Lasting,
+    SecretNotFound: Permanent,
     /// The Secret lacks a key; the message names the key. Add the key. A run waits for it for the duration of
     /// `arrivalTimeout`.
-    SecretIncomplete: Lasting,
+    SecretIncomplete: Permanent,
     /// The login succeeded.
-    Authenticated: News,
+    Authenticated: Informational,
 
     // Working on a machine.
 
     /// The login succeeded, but the SSH server opens no session for the account. Set `MaxSessions` in its
     /// `sshd_config` to 1 or more, also in `Match` blocks.
-    SshSessionRefused: Lasting,
+    SshSessionRefused: Permanent,
     /// The login succeeded, but the SSH server refuses to run commands for the account. Allow commands for
     /// the account.
-    SshCommandRefused: Lasting,
+    SshCommandRefused: Permanent,
     /// The SSH server runs another command instead of the requested command. Exempt the account from
     /// `ForceCommand` in `sshd_config`, or remove `command=` from its line in `authorized_keys`.
-    SshCommandReplaced: Lasting,
+    SshCommandReplaced: Permanent,
     /// The account may transfer files by SFTP but not run commands. Exempt it from `ForceCommand
     /// internal-sftp` in `sshd_config` (often in a `Match` block), and give it a shell, or use another
     /// account.
-    SftpOnly: Lasting,
+    SftpOnly: Permanent,
     /// sudo or su failed without a terminal, and the SSH server provides no terminal. Set `PermitTTY yes` in
     /// its `sshd_config`, remove `no-pty` or `restrict` from `authorized_keys`, or remove `requiretty` from
     /// sudoers.
-    SshTerminalRefused: Lasting,
+    SshTerminalRefused: Permanent,
     /// A command on the machine did not end in time. Check the machine's load, the account's login scripts,
     /// and `ForceCommand` in `sshd_config`.
-    CommandTimedOut: Passing,
+    CommandTimedOut: Transient,
     /// The account's shell does not run commands: the shell is `nologin` or restricted, or `ForceCommand` in
     /// `sshd_config` runs another command that fails. Give the account a shell, or exempt it from
     /// `ForceCommand`.
-    ShellUnusable: Lasting,
+    ShellUnusable: Permanent,
     /// The account is not root, and `privilege` is `None`. Set `privilege` to `Sudo` or `Su`, or sign in as
     /// root.
-    NotRoot: Lasting,
+    NotRoot: Permanent,
     /// `privilege` is `Sudo`, but the machine has no sudo. Install sudo, or use `Su`, or `None` with root.
-    SudoMissing: Lasting,
+    SudoMissing: Permanent,
     /// sudo does not let the account become root. Add a rule to the machine's sudoers.
-    SudoDenied: Lasting,
+    SudoDenied: Permanent,
     /// sudo rejected the password in the Secret. Correct the password.
-    SudoPasswordRejected: Lasting,
+    SudoPasswordRejected: Permanent,
     /// sudo asks for another account's password (`targetpw`, `rootpw`). Disable that setting, or use `Su`.
-    SudoAsksAnotherPassword: Lasting,
+    SudoAsksAnotherPassword: Permanent,
     /// su rejected the password in the Secret. Correct the password.
-    SuPasswordRejected: Lasting,
+    SuPasswordRejected: Permanent,
     /// su failed for the account; the message quotes its output.
-    SuFailed: Lasting,
+    SuFailed: Permanent,
     /// The machine has too little free space; the message says where and how much is missing. Farrier waits
     /// for a while: free some space.
-    DiskFull: Passing,
+    DiskFull: Transient,
     /// No writable directory was found. Check that `/var` and `/tmp` are not mounted read-only.
-    NoWritableDirectory: Lasting,
+    NoWritableDirectory: Permanent,
     /// No directory was found from which programs may run (`noexec`). Provide such a directory on the
     /// machine.
-    NoExecutableDirectory: Lasting,
+    NoExecutableDirectory: Permanent,
     /// No engine exists for the machine's architecture. The message names the architecture.
-    ArchitectureNotSupported: Lasting,
+    ArchitectureNotSupported: Permanent,
     /// The engine is running on the machine.
-    EngineDeployed: News,
+    EngineDeployed: Informational,
     /// The engine could not do its work; the message gives the cause.
-    EngineFailed: Passing,
+    EngineFailed: Transient,
     /// The engine is gone without having reported its end. Farrier looks for its journal and continues from
     /// there.
-    EngineLost: Passing,
+    EngineLost: Transient,
     /// The engine answers, but has not completed its work within the time limit. Check which processes run on
     /// the machine, and who else has root access.
-    EngineStalled: Passing,
+    EngineStalled: Transient,
     /// The version of the engine on the machine is incompatible with this operator. The engine finishes the
     /// component that it is installing and then removes itself; the message says when at the latest. Wait, or
     /// end the older run.
-    EngineIncompatible: Passing,
+    EngineIncompatible: Transient,
     /// Another run is working on the machine; the message names it. Farrier waits for that run to end, and
     /// then tries again.
-    MachineBusy: Passing,
+    MachineBusy: Transient,
 
     // Payloads.
 
     /// Nothing exists at the payload's URL. Correct the URL, which requires a new baseline.
-    PayloadNotFound: Lasting,
+    PayloadNotFound: Permanent,
     /// The payload's server cannot be reached or reports an error. Check the server; Farrier tries again.
-    PayloadUnavailable: Passing,
+    PayloadUnavailable: Transient,
     /// No trusted TLS connection to the payload's server is possible. The message says what is wrong with the
     /// certificate or the server, and what to change.
-    PayloadUntrusted: Lasting,
+    PayloadUntrusted: Permanent,
     /// The digest of the payload differs from the digest in the baseline. Find out who changed the payload.
-    PayloadDigestMismatch: Lasting,
+    PayloadDigestMismatch: Permanent,
     /// The transfer of the payload ended early. Farrier tries again.
-    PayloadTruncated: Passing,
+    PayloadTruncated: Transient,
     /// The size of the payload differs from the size in the baseline. Correct `size` or the file.
-    PayloadSizeMismatch: Lasting,
+    PayloadSizeMismatch: Permanent,
     /// The payload's server, or a rule of the operator, denies access to the payload. Check access and path.
-    PayloadRefused: Lasting,
+    PayloadRefused: Permanent,
     /// All payloads are on the machine and have the right digest.
-    PayloadVerified: News,
+    PayloadVerified: Informational,
 
     // Installing.
 
     /// Another process is using the machine's package manager; the message names the process. Farrier waits
     /// for it to end, and then tries again.
-    PackageManagerBusy: Passing,
+    PackageManagerBusy: Transient,
     /// The machine lacks the program that installs components of this kind. Restrict the component with
     /// `appliesTo`.
-    InstallerMissing: Lasting,
+    InstallerMissing: Permanent,
     /// An installer failed; the message contains the end of its output. See the log on the machine.
-    InstallerFailed: Passing,
+    InstallerFailed: Transient,
     /// An installer exceeded `timeout` and was terminated. Raise the component's `timeout`.
-    InstallerTimedOut: Passing,
+    InstallerTimedOut: Transient,
     /// An installer exceeded `timeout` but is left to finish, because it must not be interrupted. Wait.
-    InstallerOverdue: News,
+    InstallerOverdue: Informational,
     /// The machine or the engine died while an installer was running. Check the component, then start a new
     /// run.
-    InstallerInterrupted: Lasting,
+    InstallerInterrupted: Permanent,
     /// A requirement of a component is missing. Add it to the baseline, or see `onFailedDependency`.
-    DependencyMissing: Lasting,
+    DependencyMissing: Permanent,
     /// A component was skipped, because a component that it requires was not installed.
-    DependencyFailed: Lasting,
+    DependencyFailed: Permanent,
     /// The payload is a different package from the one that the component's `detect` names, or is for another
     /// architecture. Correct the payload, or `detect.package` and `detect.architecture`; both require a new
     /// baseline.
-    PackageMismatch: Lasting,
+    PackageMismatch: Permanent,
     /// A package of the same name is installed for another architecture, and installing this package would
     /// replace it or leave both unusable. Remove the other package from the machine, or bring both to the
     /// same version.
-    ArchitectureConflict: Lasting,
+    ArchitectureConflict: Permanent,
     /// The installation would remove a package that the running system was booted from. Boot the machine from
     /// another kernel, then start a new run.
-    BootedPackageKept: Lasting,
+    BootedPackageKept: Permanent,
     /// The installer reported success, but the machine still has another version. See the installer's log.
-    VersionNotReached: Lasting,
+    VersionNotReached: Permanent,
     /// A result could not be verified, because a version could not be read. Check the component's `detect`.
-    NotVerified: Lasting,
+    NotVerified: Permanent,
     /// A component is installed and takes effect after the next reboot. Reboot the machine.
-    RebootPending: News,
+    RebootPending: Informational,
 
     // Cleaning up.
 
     /// A second check of the machine found nothing that belongs to Farrier.
-    NothingLeftBehind: News,
+    NothingLeftBehind: Informational,
     /// Something that belongs to Farrier is still on the machine; `status.leftovers` lists it. Remove it by
     /// hand.
-    Leftovers: Lasting,
+    Leftovers: Permanent,
     /// Farrier's files and processes are about to be removed from the machine. Wait.
-    CleanupPending: News,
+    CleanupPending: Informational,
     /// Farrier could not verify that nothing is left on the machine. It tries again until the engine's lease
     /// expires.
-    CleanupFailed: Passing,
+    CleanupFailed: Transient,
 
     // Decisions of the user.
 
     /// The run was cancelled.
-    Cancelled: Lasting,
+    Cancelled: Permanent,
     /// `spec.hold` excludes the node from runs. Set it to `false` and start a new run.
-    Held: Lasting,
+    Held: Permanent,
     /// The run is paused. Set `desiredState` to `Run` to continue.
-    Paused: Lasting,
+    Paused: Permanent,
     /// Everything is planned, and nothing was changed. Set `desiredState` to `Run` to carry out the plan.
-    PlanOnly: Lasting,
+    PlanOnly: Permanent,
     /// This version of Farrier does not support a field; the message names the field. Omit it, or wait for a
     /// later version.
-    NotYetSupported: Lasting,
+    NotYetSupported: Permanent,
     /// An internal error in Farrier. Please report it, with the message.
-    InternalError: Lasting,
+    InternalError: Permanent,
 
     // Runs.
 
     /// The node no longer exists.
-    NodeNotFound: Lasting,
+    NodeNotFound: Permanent,
     /// The baseline does not exist. Create it: a run waits for it for the duration of `arrivalTimeout`.
-    BaselineNotFound: Lasting,
+    BaselineNotFound: Permanent,
     /// The baseline cannot be carried out; the message gives the cause. Create a corrected baseline and a new
     /// run.
-    BaselineInvalid: Lasting,
+    BaselineInvalid: Permanent,
     /// The run's selector matches no node that may be updated. Check the labels. A run waits for nodes for
     /// the duration of `arrivalTimeout`.
-    NoNodesSelected: Lasting,
+    NoNodesSelected: Permanent,
     /// The run's selector cannot be parsed. Start a new run with a corrected selector.
-    SelectorInvalid: Lasting,
+    SelectorInvalid: Permanent,
     /// All nodes succeeded.
-    AllSucceeded: News,
+    AllSucceeded: Informational,
     /// At least one node did not succeed; see `status.failing`.
-    SomeFailed: Lasting,
+    SomeFailed: Permanent,
     /// Another run is working on the node. The node is started when that run has finished with it.
-    WaitingForNode: News,
+    WaitingForNode: Informational,
     /// The number of nodes in progress has reached `maxConcurrent`. The node is started when another node is
     /// done.
-    WaitingForSlot: News,
+    WaitingForSlot: Informational,
     /// An attempt failed, and another attempt follows at the given time.
-    WaitingForRetry: News,
+    WaitingForRetry: Informational,
     /// The node waits for a runner. Check that the operator's pods are running.
-    WaitingForRunner: News,
+    WaitingForRunner: Informational,
     /// The runner that worked on the machine no longer answers, and another runner continues its work.
     /// Nothing is done twice. Find out why the runner ended.
-    RunnerLost: News,
+    RunnerLost: Informational,
     /// The run is being cancelled: components in progress finish, and machines are cleaned up. Wait.
-    Cancelling: News,
+    Cancelling: Informational,
     /// This does not apply to the run, the node or the component; the message says why.
-    NotRequired: News,
+    NotRequired: Informational,
     // The network.
 
     /// The callback server of the run can be reached; the message says where.
-    Exposed: News,
+    Exposed: Informational,
     /// The ports of the run are being opened. Wait.
-    Exposing: News,
+    Exposing: Informational,
     /// The ports of the run are being closed. Wait.
-    Closing: News,
+    Closing: Informational,
     /// No port is open for this run.
-    Closed: News,
+    Closed: Informational,
     /// The ports in `spec.callback` are in use, and `onConflict` is `Fail`. Start a run with other ports.
-    PortsTaken: Lasting,
+    PortsTaken: Permanent,
     /// The host has no free pair of ports left. Free a pair, or wait for another run to end.
-    PortsExhausted: Lasting,
+    PortsExhausted: Permanent,
     /// The operator may not use ports below 1024. Use higher ports, or grant it `NET_BIND_SERVICE`.
-    PortNotPermitted: Lasting,
+    PortNotPermitted: Permanent,
     /// The ports in `spec.callback` cannot be used; the message gives the cause. Start a run with other
     /// ports.
-    PortsInvalid: Lasting,
+    PortsInvalid: Permanent,
     /// This installation does not support the value of `spec.callback.exposure`; the message says what to
     /// set.
-    ExposureNotPossible: Lasting,
+    ExposureNotPossible: Permanent,
     /// No load balancer has assigned an address to the run's Service. Install a load balancer, or use another
     /// exposure.
-    LoadBalancerPending: Lasting,
+    LoadBalancerPending: Permanent,
     /// A Service or NetworkPolicy of the run could not be created; the message quotes the API server.
-    ExposureFailed: Lasting,
+    ExposureFailed: Permanent,
     /// A Service or NetworkPolicy of the run was changed or deleted by someone else, and Farrier restored it.
     /// Find out who or what changed it, and exclude it there.
-    ExposureRestored: News,
+    ExposureRestored: Informational,
     /// A machine's address lies in the cluster's own range of pods or Services. Correct `spec.addresses`.
-    AddressInClusterRange: Lasting,
+    AddressInClusterRange: Permanent,
     /// The machine reaches the callback server.
-    CallbackReachable: News,
+    CallbackReachable: Informational,
     /// The machine receives no answer from the callback server's address. Allow connections from the machine
     /// to the port that the message names, in its own firewall and on the network path.
-    CallbackTimedOut: Passing,
+    CallbackTimedOut: Transient,
     /// A firewall rejects connections to the callback server. Allow connections from the machine to the port
     /// that the message names.
-    CallbackRejected: Passing,
+    CallbackRejected: Transient,
     /// Nothing listens at the address that the machine calls. Check `callbackAddress` and the exposure.
-    CallbackRefused: Passing,
+    CallbackRefused: Transient,
     /// The machine has no route to the callback server. Check its routes, or set `callbackAddress`.
-    CallbackNoRoute: Passing,
+    CallbackNoRoute: Transient,
     /// The port answers, but the engine cannot verify the callback server; the message gives the cause. Look
     /// for a proxy in between.
-    CallbackUntrusted: Passing,
+    CallbackUntrusted: Transient,
     /// The machine calls from an address that is not in its `spec.addresses`, so the callback server rejects
     /// it; the message names the address. Add the address, or let the machine call from a listed address.
-    CallbackSourceNotListed: Lasting,
+    CallbackSourceNotListed: Permanent,
     /// The callback server has no address that the machine could reach. Set `callbackAddress`, or allow
     /// another family in `addressFamilies`.
-    CallbackAddressMissing: Lasting,
+    CallbackAddressMissing: Permanent,
     /// The callback server rejected connections that do not belong to the run; the message says how many.
-    ConnectionsRefused: News,
+    ConnectionsRefused: Informational,
     /// The number of failed nodes is within the run's failure budget.
-    WithinBudget: News,
+    WithinBudget: Informational,
 }
 
 impl Reason {
@@ -411,8 +411,8 @@ impl Reason {
     /// Reports whether the same attempt may succeed a little later.
     pub const fn retryable(self) -> bool {
         match self.class() {
-            Class::Passing | Class::Away => true,
-            Class::News | Class::Lasting | Class::Nowhere => false,
+            Class::Transient | Class::UnreachableTransient => true,
+            Class::Informational | Class::Permanent | Class::UnreachablePermanent => false,
         }
     }
 
@@ -435,8 +435,8 @@ impl Reason {
     /// nothing about the update.
     pub const fn unreachable(self) -> bool {
         match self.class() {
-            Class::Away | Class::Nowhere => true,
-            Class::News | Class::Passing | Class::Lasting => false,
+            Class::UnreachableTransient | Class::UnreachablePermanent => true,
+            Class::Informational | Class::Transient | Class::Permanent => false,
         }
     }
 }
@@ -536,7 +536,7 @@ mod tests {
 
     /// Retrying a wrong password locks the account of the whole fleet.
     #[test]
-    fn nothing_about_credentials_or_trust_is_tried_again() {
+    fn failures_of_credentials_and_trust_are_not_retried() {
         for reason in [
             Reason::PasswordRejected,
             Reason::KeyRejected,
@@ -556,7 +556,7 @@ mod tests {
 
     /// A machine that reboots for five minutes must not fail its run.
     #[test]
-    fn a_machine_that_is_away_is_tried_again() {
+    fn an_unreachable_machine_is_retried() {
         for &reason in Reason::ALL {
             // A list without a usable address stays that way until a user changes it.
             if reason.unreachable() && reason != Reason::NoUsableAddress {

@@ -23,8 +23,8 @@ use law::Check;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use story::{Step, Upset, run, step};
-use world::{Late, Luck, Opened, Run, World, Write};
+use story::{ReplicaEvent, Step, run, step};
+use world::{DelayedWrite, Opened, Run, WorkResult, World, Write};
 
 /// The end that each run reported first, to be compared with its later reports.
 type Ends = BTreeMap<RunName, String>;
@@ -55,29 +55,29 @@ fn reconcile(
 }
 
 /// A leader decides and then loses its Lease: some of its writes arrive later, in any order.
-fn depose(world: &mut World, name: &RunName, landed: usize) -> Check {
+fn lose_lease(world: &mut World, name: &RunName, delivered: usize) -> Check {
     let version = world.runs[name].version;
     let seen = world.observe(name);
     let decision = decide(&seen);
     law::decision(&seen, &decision)?;
     // A delayed opening or closing of paths is repaired by the next decision and by the sweep.
-    let arrives_late = |effect: &&Effect| !matches!(effect, Effect::OpenWays | Effect::CloseWays);
+    let arrives_late = |effect: &&Effect| !matches!(effect, Effect::OpenPaths | Effect::ClosePaths);
     let effects = decision.effects.iter().filter(arrives_late).cloned().map(Write::Effect);
     let writes: Vec<Write> = effects.chain([Write::Status(Box::new(decision.clone()))]).collect();
-    let mut writes = writes.into_iter().map(|what| Late { run: name.clone(), version, what });
-    for write in writes.by_ref().take(landed) {
-        land(world, &write)?;
+    let mut writes = writes.into_iter().map(|what| DelayedWrite { run: name.clone(), version, what });
+    for write in writes.by_ref().take(delivered) {
+        deliver(world, &write)?;
     }
-    world.late.extend(writes);
+    world.delayed.extend(writes);
     world.take_over();
     Ok(())
 }
 
-fn land(world: &mut World, late: &Late) -> Check {
-    let landed = world.land(late);
+fn deliver(world: &mut World, delayed: &DelayedWrite) -> Check {
+    let delivered = world.deliver(delayed);
     law::world(world)?;
-    match &late.what {
-        Write::Effect(effect) if landed => law::effect(world, &late.run, effect),
+    match &delayed.what {
+        Write::Effect(effect) if delivered => law::effect(world, &delayed.run, effect),
         Write::Effect(_) | Write::Status(_) => Ok(()),
     }
 }
@@ -99,25 +99,25 @@ fn reassign(world: &mut World) -> Result<usize, TestCaseError> {
 }
 
 /// Plays an event among the replicas.
-fn play_upset(world: &mut World, runs: &[RunName], upset: &Upset) -> Check {
-    match upset {
-        Upset::Depose { run, landed } => {
+fn play_replica_event(world: &mut World, runs: &[RunName], replica_event: &ReplicaEvent) -> Check {
+    match replica_event {
+        ReplicaEvent::LoseLease { run, delivered } => {
             if let Some(name) = runs.get(*run).filter(|name| !world.runs[*name].gone) {
-                depose(world, name, *landed)?;
+                lose_lease(world, name, *delivered)?;
             }
         }
-        Upset::Land { pick } => {
-            if let Some(index) = pick.checked_rem(world.late.len()) {
-                let late = world.late.remove(index);
-                land(world, &late)?;
+        ReplicaEvent::Deliver { pick } => {
+            if let Some(index) = pick.checked_rem(world.delayed.len()) {
+                let delayed = world.delayed.remove(index);
+                deliver(world, &delayed)?;
             }
         }
-        Upset::Lose { pick } => {
-            if let Some(index) = pick.checked_rem(world.late.len()) {
-                world.late.remove(index);
+        ReplicaEvent::Lose { pick } => {
+            if let Some(index) = pick.checked_rem(world.delayed.len()) {
+                world.delayed.remove(index);
             }
         }
-        Upset::Runner { number, lives } => {
+        ReplicaEvent::Runner { number, lives } => {
             let name = RunnerName(format!("r{number}"));
             if *lives {
                 world.live.insert(name);
@@ -125,7 +125,7 @@ fn play_upset(world: &mut World, runs: &[RunName], upset: &Upset) -> Check {
                 world.live.remove(&name);
             }
         }
-        Upset::Reassign => {
+        ReplicaEvent::Reassign => {
             reassign(world)?;
         }
     }
@@ -147,10 +147,10 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
             };
             reconcile(world, &seen, name, *cut)?;
         }
-        Step::Work { pick, luck } => {
+        Step::Work { pick, work_result } => {
             let moving = world.moving();
             if let Some(key) = pick.checked_rem(moving.len()).and_then(|index| moving.get(index)) {
-                world.work(key, *luck);
+                world.work(key, *work_result);
             }
         }
         Step::Desire { run, wanted } => {
@@ -178,7 +178,7 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
                 run.baseline = facts.clone();
             }
         }
-        Step::Replicas(upset) => play_upset(world, &runs, upset)?,
+        Step::Replicas(replica_event) => play_replica_event(world, &runs, replica_event)?,
         Step::Stick { run } => {
             if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
                 run.paths = match run.paths {
@@ -209,8 +209,8 @@ fn pass(world: &mut World) -> bool {
 
 /// Lets all work succeed until nothing changes any more.
 fn settle(world: &mut World, ends: &mut Ends) -> Check {
-    for late in std::mem::take(&mut world.late) {
-        land(world, &late)?;
+    for delayed in std::mem::take(&mut world.delayed) {
+        deliver(world, &delayed)?;
     }
     if world.live.is_empty() {
         world.live.insert(RunnerName::from("r9"));
@@ -225,7 +225,7 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
             let (ended, paths) = (world.runs[&name].end.is_some(), world.runs[&name].paths);
             let starting = world.runs[&name].starting.clone();
             let decision = reconcile(world, &seen, &name, None)?;
-            let tends = |effect: &Effect| *effect == Effect::OpenWays && paths == world.runs[&name].paths;
+            let tends = |effect: &Effect| *effect == Effect::OpenPaths && paths == world.runs[&name].paths;
             quiet &= decision.effects.iter().all(tends) && ended == world.runs[&name].end.is_some();
             // A released turn lets another run start a node.
             quiet &= starting == world.runs[&name].starting;
@@ -237,7 +237,7 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
         quiet &= reassign(world)? == 0;
         for key in world.moving() {
             quiet = false;
-            world.work(&key, Luck::Good);
+            world.work(&key, WorkResult::Good);
             law::world(world)?;
         }
         if quiet && !pass(world) {

@@ -31,7 +31,7 @@ impl ClusterArgs {
             namespace: replica.namespace.clone(),
             location: replica.info.location.clone(),
             ranges: Ranges { pods: self.pod_ranges.clone(), services: self.service_ranges.clone() },
-            balancer_patience: Duration::from_secs(self.load_balancer_seconds.into()),
+            balancer_timeout: Duration::from_secs(self.load_balancer_seconds.into()),
             objects,
         }
     }

@@ -46,7 +46,7 @@ pub(super) async fn act(
             Effect::Start { node, intent, runner } => start(context, &run, node, *intent, runner).await?,
             Effect::SetIntent { node, intent } => set_intent(context, &run, node, *intent).await?,
             Effect::DeleteRun => delete(context, &run).await?,
-            Effect::OpenWays => {
+            Effect::OpenPaths => {
                 let runs = context.own_writes.runs(&context.caches);
                 match context.exposer.open(&run, &runs, machines).await? {
                     ExposeOutcome::Unchanged => {}
@@ -57,7 +57,7 @@ pub(super) async fn act(
                     ExposeOutcome::Failed => break,
                 }
             }
-            Effect::CloseWays => {
+            Effect::ClosePaths => {
                 if let Some(written) = context.exposer.close(&run).await? {
                     context.own_writes.remember_run(written.clone());
                     run = Arc::new(written);

@@ -36,7 +36,7 @@ pub(super) struct View {
 pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> View {
     let namespace = namespace(run);
     let updates = context.own_writes.updates(&context.caches, &namespace);
-    let turns = turns(context, run, &updates);
+    let recorded_starts = recorded_starts(context, run, &updates);
     let now = millis(&condition::now()).unwrap_or_default();
     let (names, selector_error) = target_names(context, run, &namespace);
     let mut targets = BTreeMap::new();
@@ -49,11 +49,11 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
         if let Some(digest) = own.and_then(|u| u.status.as_ref()?.plan_digest.clone()) {
             plan_digests.insert(NodeName(name.clone()), digest);
         }
-        let claimed_by = claim(&updates, run, &name).or_else(|| turns.get(&name).cloned());
+        let claimed_by = claim(&updates, run, &name).or_else(|| recorded_starts.get(&name).cloned());
         let unfit = node.as_ref().and_then(|n| context.exposer.site.misplaced(n));
         let unfit = unfit.map(|message| (Reason::AddressInClusterRange, message));
         if let Some(node) = &node
-            && dependents(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
+            && needs_paths(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
         {
             machines.push(ActiveMachine { node: node.clone(), phase: phase_of(own.map(|u| &**u)) });
         }
@@ -107,7 +107,7 @@ fn created(meta: &ObjectMeta) -> Millis {
 }
 
 /// Reports whether a machine needs network paths: the run works on it, or may start it at any moment.
-fn dependents(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> bool {
+fn needs_paths(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> bool {
     match update {
         Some(update) => !runner::is_finished(update),
         None => !node.spec.hold && !kept,
@@ -160,19 +160,23 @@ fn claim(updates: &[Arc<NodeUpdate>], run: &UpdateRun, node: &str) -> Option<Run
 }
 
 /// Returns the machines whose start is recorded in another run and that have not ended, with that run.
-fn turns(context: &Context, run: &UpdateRun, updates: &[Arc<NodeUpdate>]) -> BTreeMap<String, RunName> {
+fn recorded_starts(
+    context: &Context,
+    run: &UpdateRun,
+    updates: &[Arc<NodeUpdate>],
+) -> BTreeMap<String, RunName> {
     let others = context.own_writes.runs(&context.caches).into_iter();
     let others = others.filter(|other| other.namespace() == run.namespace() && other.uid() != run.uid());
-    let mut turns = BTreeMap::new();
+    let mut recorded_starts = BTreeMap::new();
     for other in others {
         for node in other.status.iter().flat_map(|status| &status.starting) {
-            let mut of_turn = updates.iter().filter(|u| is_of(u, &other) && u.spec.node_ref.name == *node);
-            if !of_turn.any(|update| facts(update).is_done()) {
-                turns.insert(node.clone(), RunName(other.name_any()));
+            let mut of_start = updates.iter().filter(|u| is_of(u, &other) && u.spec.node_ref.name == *node);
+            if !of_start.any(|update| facts(update).is_done()) {
+                recorded_starts.insert(node.clone(), RunName(other.name_any()));
             }
         }
     }
-    turns
+    recorded_starts
 }
 
 fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {

@@ -146,8 +146,8 @@ pub(super) async fn announce_effects(context: &Context, run: &UpdateRun, effects
             Effect::Start { node, .. } => started.push(node.clone()),
             Effect::RecordStarts { .. }
             | Effect::SetIntent { .. }
-            | Effect::OpenWays
-            | Effect::CloseWays
+            | Effect::OpenPaths
+            | Effect::ClosePaths
             | Effect::ReleaseRun
             | Effect::DeleteRun => {}
         }

@@ -36,7 +36,7 @@ impl Machine {
             .await
             .ok()
             .flatten()
-            .ok_or_else(|| self.nobody_there())?;
+            .ok_or_else(|| self.engine_unreachable())?;
         tracing::trace!(node = %self.connection.node, rest = rest.len(), "attached");
         let stream = tokio::io::join(Cursor::new(rest).chain(reader), writer);
         if let Err(error) = engine_api.serve(stream, || {}).await {
@@ -45,7 +45,7 @@ impl Machine {
         Ok(())
     }
 
-    fn nobody_there(&self) -> Failure {
+    fn engine_unreachable(&self) -> Failure {
         Failure::new(
             Reason::EngineLost,
             format!(
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_stands_before_the_marker_is_thrown_away_and_nothing_behind_it() {
+    async fn bytes_before_the_marker_are_discarded_and_none_after_it() {
         let mut stream: &[u8] = b"Welcome!\nfarrier-attached-1\nPOST /v1/hello";
         assert_eq!(skip_banner(&mut stream).await, Some(b"POST /v1/hello".to_vec()));
         let mut stream: &[u8] = b"This account is currently not available.\n";

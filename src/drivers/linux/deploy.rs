@@ -93,7 +93,7 @@ impl Machine {
             shell.send(deploy_program(PLACES, &self.id, launch, probe, payload.len())).await?;
             answer(&mut shell, payload, launch.callback).await?;
             shell.end_input().await;
-            Ok(shell.so_far().stdout.clone())
+            Ok(shell.output_so_far().stdout.clone())
         };
         let printed: String = tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
             Err(Failure::new(
@@ -221,10 +221,10 @@ async fn answer(
         let asks = |o: &Output| {
             (waits && o.stdout.contains(ASKS_ENGINE)) || o.stdout.matches(ASKS_CONFIG).count() > given
         };
-        if !shell.read_until(|o| asks(o) || o.stdout.contains(END)).await? || !asks(shell.so_far()) {
+        if !shell.read_until(|o| asks(o) || o.stdout.contains(END)).await? || !asks(shell.output_so_far()) {
             return Ok(());
         }
-        if let Some(payload) = payload.take_if(|_| shell.so_far().stdout.contains(ASKS_ENGINE)) {
+        if let Some(payload) = payload.take_if(|_| shell.output_so_far().stdout.contains(ASKS_ENGINE)) {
             shell.send(payload).await?;
         } else {
             configs += 1;

@@ -85,13 +85,17 @@ impl Machine {
         if shell.read_until(is_ready).await? {
             return Ok(shell);
         }
-        Err(self.unusable(shell.so_far()))
+        Err(self.unusable(shell.output_so_far()))
     }
 
     async fn by_sudo(&self, credentials: &Credentials) -> Result<Running, Failure> {
         let mut shell = self.connection.start(&sudo(Terminal::No), Terminal::No).await?;
         if let Some(ready) = self.sudo_dialogue(&mut shell, credentials).await? {
-            return if ready { Ok(shell) } else { Err(self.sudo_rejected(shell.so_far(), credentials)) };
+            return if ready {
+                Ok(shell)
+            } else {
+                Err(self.sudo_rejected(shell.output_so_far(), credentials))
+            };
         }
         // No prompt and no shell: sudo is missing, denies, or requires a terminal.
         if shell.finish().await?.status == Some(NO_SUCH_COMMAND) {
@@ -100,8 +104,8 @@ impl Machine {
         let mut shell = self.connection.start(&sudo(Terminal::Yes), Terminal::Yes).await?;
         match self.sudo_dialogue(&mut shell, credentials).await? {
             Some(true) => Ok(shell),
-            Some(false) => Err(self.sudo_rejected(shell.so_far(), credentials)),
-            None if shell.so_far().no_terminal => Err(self.sudo_without_terminal()),
+            Some(false) => Err(self.sudo_rejected(shell.output_so_far(), credentials)),
+            None if shell.output_so_far().no_terminal => Err(self.sudo_without_terminal()),
             None => Err(self.sudo_denied()),
         }
     }
@@ -114,18 +118,18 @@ impl Machine {
         credentials: &Credentials,
     ) -> Result<Option<bool>, Failure> {
         shell.read_until(|o| is_ready(o) || prompts(o) > 0).await?;
-        if is_ready(shell.so_far()) {
+        if is_ready(shell.output_so_far()) {
             return Ok(Some(true));
         }
-        if prompts(shell.so_far()) == 0 {
+        if prompts(shell.output_so_far()) == 0 {
             return Ok(None);
         }
-        let password = self.sudo_password(shell.so_far(), credentials)?;
+        let password = self.sudo_password(shell.output_so_far(), credentials)?;
         shell.send(Bytes::from(format!("{password}\n"))).await?;
         // A second prompt means that the password was wrong. No second answer is sent: every wrong answer
         // counts towards the machine's account lockout.
         shell.read_until(|o| is_ready(o) || prompts(o) > 1).await?;
-        Ok(Some(is_ready(shell.so_far())))
+        Ok(Some(is_ready(shell.output_so_far())))
     }
 
     fn sudo_password(&self, output: &Output, credentials: &Credentials) -> Result<String, Failure> {
@@ -168,18 +172,18 @@ impl Machine {
         let command = command_line(&["env", "LC_ALL=C", "su", "root", "-s", "/bin/sh", "-c", reader()]);
         let mut shell = self.connection.start(&command, Terminal::Yes).await?;
         shell.read_until(|o| is_ready(o) || asks(o)).await?;
-        if is_ready(shell.so_far()) {
+        if is_ready(shell.output_so_far()) {
             return Ok(shell);
         }
-        if !asks(shell.so_far()) {
-            return Err(self.su_failed(shell.so_far()));
+        if !asks(shell.output_so_far()) {
+            return Err(self.su_failed(shell.output_so_far()));
         }
         shell.send(Bytes::from(format!("{secret}\n"))).await?;
         if shell.read_until(is_ready).await? {
             return Ok(shell);
         }
         // The text that looked like a prompt was the shell's message that su was not found.
-        if shell.so_far().status == Some(NO_SUCH_COMMAND) {
+        if shell.output_so_far().status == Some(NO_SUCH_COMMAND) {
             return Err(self.su_missing());
         }
         Err(Failure::new(

@@ -73,7 +73,7 @@ pub(super) fn engine_program(dir: &str, addresses: &[String]) -> Bytes {
 pub(super) fn read(line: &str) -> Option<Dial> {
     let mut words = line.strip_prefix("reach ")?.splitn(4, ' ');
     let (host, port, status) = (words.next()?, words.next()?, words.next()?);
-    let (from, stood, said) = told(words.next().unwrap_or_default(), host);
+    let (from, stood, said) = parse_output(words.next().unwrap_or_default(), host);
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let says = |words: &str| said.to_ascii_lowercase().contains(words);
     let over = status == TIMED_OUT || says("timed out");
@@ -95,7 +95,7 @@ pub(super) fn read(line: &str) -> Option<Dial> {
 
 /// Parses the output of one test: the machine's own address, whether the connection was established, and the
 /// rest.
-fn told(text: &str, host: &str) -> (Option<IpAddr>, bool, String) {
+fn parse_output(text: &str, host: &str) -> (Option<IpAddr>, bool, String) {
     let (mut from, mut stood, mut rest) = (None, false, Vec::new());
     let mut words = text.split_whitespace();
     while let Some(word) = words.next() {

@@ -22,7 +22,7 @@ const SFTP_VERSION: &str = "\u{2}\0\0\0\u{3}";
 
 /// What ran in place of Farrier's shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Instead {
+enum Replacement {
     /// No command, but the server offers SFTP to the account.
     Sftp,
     /// Another command, which succeeded.
@@ -34,7 +34,7 @@ enum Instead {
 impl Machine {
     /// Returns the failure for a command line that ended without Farrier's shell.
     pub(super) fn unusable(&self, output: &Output) -> Failure {
-        let instead = if output.status == Some(0) { Instead::Another } else { Instead::Nothing };
+        let instead = if output.status == Some(0) { Replacement::Another } else { Replacement::Nothing };
         self.replaced(instead, output)
     }
 
@@ -42,7 +42,7 @@ impl Machine {
     /// restricts it to SFTP.
     pub(super) async fn unusable_or_sftp(&self, output: &Output) -> Failure {
         if tokio::time::timeout(SFTP_LIMIT, self.speaks_sftp()).await == Ok(true) {
-            return self.replaced(Instead::Sftp, output);
+            return self.replaced(Replacement::Sftp, output);
         }
         self.unusable(output)
     }
@@ -55,7 +55,7 @@ impl Machine {
         sent.is_ok() && server.read_until(greeted).await.unwrap_or(false)
     }
 
-    fn replaced(&self, instead: Instead, output: &Output) -> Failure {
+    fn replaced(&self, instead: Replacement, output: &Output) -> Failure {
         let (node, user) = (&self.connection.node, &self.connection.user);
         let status = output.status.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         let printed = [output.stdout.as_str(), output.stderr.as_str()].join(" ");
@@ -63,19 +63,19 @@ impl Machine {
             printed.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect();
         let words = if printed.is_empty() { String::new() } else { format!(", it printed \"{printed}\"") };
         match instead {
-            Instead::Sftp => Failure::new(
+            Replacement::Sftp => Failure::new(
                 Reason::SftpOnly,
                 format!(
                     "user {user} of {node} signed in, but may use SFTP only, and run no commands (exit status {status}{words}); exempt {user} from ForceCommand internal-sftp in sshd_config (look for it in Match blocks), give it a login shell that runs commands if it has none, or sign in as another user"
                 ),
             ),
-            Instead::Another => Failure::new(
+            Replacement::Another => Failure::new(
                 Reason::SshCommandReplaced,
                 format!(
                     "user {user} of {node} signed in, but another command ran in place of /bin/sh, and succeeded (exit status 0{words}); exempt {user} from ForceCommand in sshd_config, remove command= from its line in authorized_keys, or give it a login shell that runs commands"
                 ),
             ),
-            Instead::Nothing => Failure::new(
+            Replacement::Nothing => Failure::new(
                 Reason::ShellUnusable,
                 format!(
                     "user {user} of {node} signed in, but its login shell did not run /bin/sh (exit status {status}{words}); give the user a shell that runs commands, and look for ForceCommand in sshd_config and for command= in authorized_keys"

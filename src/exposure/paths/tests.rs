@@ -20,7 +20,7 @@ fn after(seconds: u64, callback: &CallbackStatus, exposure: Exposure) -> PathSta
         callback,
         exposure,
         "operators/farrier-1",
-        AddressWait { since, patience: Duration::from_mins(2), now },
+        AddressWait { since, timeout: Duration::from_mins(2), now },
     )
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Listener {
     /// Since when the data behind the ports is missing.
     trouble: Option<Instant>,
     /// The status that was written last.
-    pub(super) told: Option<ListenerStatus>,
+    pub(super) written: Option<ListenerStatus>,
 }
 
 /// A listener that is open.
@@ -50,18 +50,18 @@ struct BindOutcome {
 }
 
 impl Listener {
-    /// Creates a closed listener. `said` is the status that this runner has written for the run's
+    /// Creates a closed listener. `reported` is the status that this runner has written for the run's
     /// ports, perhaps in an earlier process.
-    pub(super) fn new(pair: Pair, said: Option<&ListenerStatus>, now: Instant) -> Self {
+    pub(super) fn new(pair: Pair, reported: Option<&ListenerStatus>, now: Instant) -> Self {
         Self {
             pair,
             active: None,
             sources: watch::channel(Arc::default()).0,
             peers: watch::channel(Arc::from([])).0,
             found: None,
-            taken: said.iter().flat_map(|said| &said.taken).map(|port| (*port, now)).collect(),
+            taken: reported.iter().flat_map(|reported| &reported.taken).map(|port| (*port, now)).collect(),
             trouble: None,
-            told: None,
+            written: None,
         }
     }
 
@@ -115,7 +115,7 @@ impl Listener {
 
     /// Notes that no ports are assigned at the moment. Returns whether there are taken ports to
     /// remember: without them the same ports would be assigned again immediately.
-    pub(super) fn rest(&mut self, now: Instant) -> bool {
+    pub(super) fn without_ports(&mut self, now: Instant) -> bool {
         self.forget_old(now);
         if let Some(found) = &mut self.found {
             found.state = ListenerState::Conflict;
@@ -162,13 +162,13 @@ mod tests {
         let error = bind(listener.pair, &[Family::V4]).map(|_| ()).unwrap_err();
         listener.refused(&error, now);
         assert!(!listener.is_due(now));
-        assert!(listener.rest(now));
-        let said = listener.report("r").unwrap();
-        assert_eq!((said.state, said.taken.clone()), (ListenerState::Conflict, vec![port]));
-        let mut after_restart = Listener::new(listener.pair, Some(&said), now);
+        assert!(listener.without_ports(now));
+        let reported = listener.report("r").unwrap();
+        assert_eq!((reported.state, reported.taken.clone()), (ListenerState::Conflict, vec![port]));
+        let mut after_restart = Listener::new(listener.pair, Some(&reported), now);
         let soon = now + TAKEN_TTL.saturating_sub(Duration::from_secs(1));
-        assert!(listener.rest(soon) && after_restart.rest(soon));
-        assert!(!listener.rest(now + TAKEN_TTL) && !after_restart.rest(now + TAKEN_TTL));
+        assert!(listener.without_ports(soon) && after_restart.without_ports(soon));
+        assert!(!listener.without_ports(now + TAKEN_TTL) && !after_restart.without_ports(now + TAKEN_TTL));
         assert!(listener.is_due(now + TAKEN_TTL));
     }
 
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(listener.report("r"), None);
         let later = now + FAILURE_GRACE;
         listener.failed("no answer".into(), later);
-        assert_eq!(listener.report("r").map(|said| said.state), Some(ListenerState::Failed));
+        assert_eq!(listener.report("r").map(|reported| reported.state), Some(ListenerState::Failed));
         assert!(!listener.is_due(later));
         assert!(listener.is_due(later + RETRY_INTERVAL));
     }

@@ -20,7 +20,7 @@ const GATHER: Duration = Duration::from_secs(2);
 
 /// Writes an event when connections were rejected, at most once a minute for each cause, and a last one
 /// at the end. An endless scan does not hide other causes.
-pub(super) async fn tell(
+pub(super) async fn write_report(
     context: Arc<Context>,
     run: Arc<UpdateRun>,
     refusals: Arc<Refusals>,

@@ -52,7 +52,7 @@ fn the_phase_follows_the_step_while_an_attempt_is_under_way() {
 /// Otherwise the status would say "Applying, waiting for: the installers to run" while apt-get holds the
 /// lock.
 #[test]
-fn a_wait_is_told_by_the_step_and_by_the_first_condition_that_has_not_come_true() {
+fn a_wait_is_shown_in_the_step_and_in_the_first_pending_condition() {
     let lock = waits(Reason::PackageManagerBusy, "the lock /var/lib/dpkg/lock", "apt-get");
     let mut view = View {
         step: Step::Applying { component: String::new() },
@@ -88,7 +88,7 @@ fn a_wait_is_told_by_the_step_and_by_the_first_condition_that_has_not_come_true(
 
 /// Waits for disk space for the payloads and for another engine occur before an installer is due.
 #[test]
-fn a_wait_before_the_installers_is_told_where_it_holds_things_up() {
+fn a_wait_before_the_installers_is_shown_in_the_condition_that_it_blocks() {
     let waiting = Some(waits(Reason::MachineBusy, "another engine to leave db", "another engine"));
     let shown = rendered(&View { step: Step::Deploying, waiting, ..View::default() }, &Phase::Working);
     assert!(words(&shown, "EngineDeployed").starts_with("Unknown MachineBusy: waiting for another engine"));

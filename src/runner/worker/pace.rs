@@ -80,7 +80,7 @@ mod tests {
     /// Otherwise a fleet of a thousand machines would write ten thousand statuses that nobody has the time to
     /// read.
     #[test]
-    fn what_lasts_less_than_a_second_is_not_written() {
+    fn a_status_that_lasts_less_than_a_second_is_not_written() {
         assert_eq!(writes([100, 300, 600, 900, 1300, 1600, 1900], 2000), Vec::<u64>::new());
         assert_eq!(writes([100, 300], 60_000), [1300], "one write, and nothing follows");
         assert_eq!(writes([100, 5000, 5200], 60_000), [1100, 6200]);
@@ -88,7 +88,7 @@ mod tests {
 
     /// Otherwise a baseline of a hundred small scripts would look as if it hung.
     #[test]
-    fn what_never_comes_to_rest_is_written_every_few_seconds() {
+    fn a_status_that_keeps_changing_is_written_every_few_seconds() {
         let changes = (0..30_000).step_by(250);
         assert_eq!(writes(changes, 20_000), [5000, 10_250, 15_500]);
     }
@@ -96,7 +96,7 @@ mod tests {
     /// Otherwise changes would be lost while the API server is unavailable, or the writes would be repeated
     /// without a pause.
     #[test]
-    fn what_could_not_be_written_is_tried_again_a_second_later() {
+    fn a_failed_write_is_retried_after_a_second() {
         let now = Instant::now();
         let mut pace = Pace::default();
         pace.changed(now);

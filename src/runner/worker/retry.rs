@@ -62,7 +62,7 @@ impl UpdateWorker<'_> {
                 loaded => loaded,
             };
             let failure = match &job {
-                Ok(job) => Box::pin(self.go_and_clean(job)).await,
+                Ok(job) => Box::pin(self.clean_once(job)).await,
                 Err(failure) => Some(failure.clone()),
             };
             // A user may create a missing object again. Offering a wrong password again would lock the
@@ -81,7 +81,7 @@ impl UpdateWorker<'_> {
     }
 
     /// Cleans the machine, and keeps the results of the attempt before. Returns the failure, if any.
-    async fn go_and_clean(&mut self, job: &Job) -> Option<Failure> {
+    async fn clean_once(&mut self, job: &Job) -> Option<Failure> {
         let (send, _) = watch::channel(View { deploying: true, ..View::default() });
         let (_stop, stop) = watch::channel(true);
         let end = tokio::select! {

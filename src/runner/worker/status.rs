@@ -61,7 +61,7 @@ impl UpdateWorker<'_> {
     pub(super) async fn write(&self, status: &NodeUpdateStatus) -> bool {
         let mut written = self.write_once(status).await;
         if written.as_ref().is_err_and(publish::is_conflict) {
-            written = match self.look_again().await {
+            written = match self.reload().await {
                 Ok(Ownership::Ours) => self.write_once(status).await,
                 Ok(Ownership::Deleted) => return true,
                 Ok(Ownership::OtherRunner) => return false,
@@ -88,7 +88,7 @@ impl UpdateWorker<'_> {
     }
 
     /// Reads the current object after a conflict, and whether this runner still owns it.
-    async fn look_again(&self) -> Result<Ownership, kube::Error> {
+    async fn reload(&self) -> Result<Ownership, kube::Error> {
         let Some(fresh) = self.api().get_opt(&self.update.name_any()).await? else {
             return Ok(Ownership::Deleted);
         };

@@ -27,7 +27,7 @@ async fn post(stream: &mut DuplexStream, path: &str, body: &str) -> std::io::Res
 }
 
 /// An engine that sends its hello and then only heartbeats.
-async fn only_alive(mut stream: DuplexStream, last_seq: u64) -> std::io::Result<()> {
+async fn heartbeats_only(mut stream: DuplexStream, last_seq: u64) -> std::io::Result<()> {
     let hello = Hello {
         protocol: farrier_protocol::VERSION,
         engine: "0".into(),
@@ -55,13 +55,13 @@ async fn beside_an_engine<T>(
     tokio::select! {
         done = work(engine_api.clone(), stop) => done,
         ended = engine_api.serve(runner, || {}) => panic!("{ended:?}"),
-        ended = only_alive(engine, last_seq) => panic!("{ended:?}"),
+        ended = heartbeats_only(engine, last_seq) => panic!("{ended:?}"),
     }
 }
 
 /// Regression: a run with such a machine never ended and could not be cancelled.
 #[tokio::test]
-async fn an_engine_that_only_says_that_it_is_there_is_waited_for_as_long_as_its_task_may_take() {
+async fn an_engine_that_only_sends_heartbeats_exceeds_the_limit_of_its_task() {
     let task = || Task { id: "a1-retire-0".into(), work: Work::Retire };
     beside_an_engine(0, async |engine_api, stop| {
         let stop = stop.subscribe();
@@ -73,7 +73,7 @@ async fn an_engine_that_only_says_that_it_is_there_is_waited_for_as_long_as_its_
 }
 
 #[tokio::test]
-async fn a_cancel_ends_though_the_engine_does_nothing() {
+async fn a_cancelled_task_ends_although_the_engine_makes_no_progress() {
     let task = || Task { id: "a1-retire-0".into(), work: Work::Retire };
     beside_an_engine(0, async |engine_api, stop| {
         let stopped = stop.subscribe();
@@ -90,7 +90,7 @@ async fn a_cancel_ends_though_the_engine_does_nothing() {
 
 /// The session does not wait for announced events that never arrive.
 #[tokio::test]
-async fn a_greeting_that_does_not_come_to_its_end_is_not_waited_for() {
+async fn an_incomplete_greeting_exceeds_its_limit() {
     beside_an_engine(7, async |engine_api, stop| {
         let greeted = within(Limit::of(SHORT_STREAM, HOUR), &stop.subscribe(), engine_api.greeted()).await;
         assert_eq!(greeted, None);
@@ -117,7 +117,7 @@ fn step(timeout_seconds: u64, interruptible: bool, size: u64) -> Step {
 }
 
 #[test]
-fn an_installation_may_take_what_its_steps_may_and_what_comes_beside_them() {
+fn the_limit_of_an_installation_is_the_sum_of_its_steps_and_allowances() {
     let limit =
         |steps: &[Step]| of(&Work::Apply { steps: steps.to_vec(), wait_seconds: 0 }, &[], &[]).at_most;
     let two = limit(&[step(3600, true, 0), step(7200, true, 0)]);

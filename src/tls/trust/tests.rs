@@ -55,7 +55,7 @@ fn the_authorities_of_the_system_count_under_their_rule_only() {
 
 /// Otherwise the dates of an intermediate authority would be reported as those of the server.
 #[test]
-fn the_certificate_whose_time_is_over_is_named() {
+fn the_expired_certificate_of_a_chain_is_named() {
     let root = authority("root");
     let mut params = authority_params("middle");
     params.not_after = (std::time::SystemTime::now() - Duration::from_hours(1)).into();
@@ -77,7 +77,7 @@ fn the_certificate_whose_time_is_over_is_named() {
 
 /// Otherwise a name that a server invented could fill conditions and logs, or break their lines.
 #[test]
-fn what_a_server_says_is_shown_in_bounds() {
+fn texts_from_a_server_are_truncated_in_messages() {
     let leaf = CertificateParams::new(vec!["x".repeat(60); 100]).unwrap();
     let root = authority("root\nReason: all is well");
     let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &root).unwrap();

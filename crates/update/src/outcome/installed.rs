@@ -19,7 +19,7 @@ const LAST_LINES: usize = 5;
 /// Determines the result from the second reading, or from the exit code if the reading cannot
 /// decide.
 pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: Option<&Reading>) -> Finding {
-    let step = Seen::of(item, step);
+    let step = StepReport::of(item, step);
     match after {
         Some(Reading::Present { version, .. }) if is_reached(item, version) => reached(item, version, &step),
         Some(Reading::Present { version, .. }) => {
@@ -34,7 +34,7 @@ pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: 
 }
 
 /// The engine's report about the installer, in the form that this module needs.
-struct Seen<'a> {
+struct StepReport<'a> {
     exit: Option<&'a StepExit>,
     meaning: Option<ExitMeaning>,
     last_lines: Option<String>,
@@ -42,7 +42,7 @@ struct Seen<'a> {
     begun: bool,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> StepReport<'a> {
     fn of(item: &PlanItem, step: Option<&'a StepRecord>) -> Self {
         let exit = step.and_then(|step| step.exit.as_ref());
         let meaning = super::exit_code(exit).map(|code| meaning(item.component.installer, code));
@@ -142,7 +142,7 @@ fn is_rewrite(item: &PlanItem) -> bool {
     }
 }
 
-fn reached(item: &PlanItem, version: &str, step: &Seen<'_>) -> Finding {
+fn reached(item: &PlanItem, version: &str, step: &StepReport<'_>) -> Finding {
     let name = &item.component.name;
     if is_rewrite(item) && !step.is_done() {
         return not_done(
@@ -179,7 +179,7 @@ fn reached(item: &PlanItem, version: &str, step: &Seen<'_>) -> Finding {
 }
 
 /// The version was read, and is not the required one.
-fn not_reached(item: &PlanItem, to: &str, step: &Seen<'_>, now: &str) -> Finding {
+fn not_reached(item: &PlanItem, to: &str, step: &StepReport<'_>, now: &str) -> Finding {
     let name = &item.component.name;
     let shows_after_reboot = match item.component.reboot {
         RebootNeed::Never => false,
@@ -201,7 +201,7 @@ fn not_reached(item: &PlanItem, to: &str, step: &Seen<'_>, now: &str) -> Finding
 }
 
 /// The version could not be read.
-fn not_read(item: &PlanItem, to: &str, step: &Seen<'_>, why: &str) -> Finding {
+fn not_read(item: &PlanItem, to: &str, step: &StepReport<'_>, why: &str) -> Finding {
     if step.never_ran() {
         return not_done(item, step, "nothing was changed");
     }
@@ -218,7 +218,7 @@ fn not_read(item: &PlanItem, to: &str, step: &Seen<'_>, why: &str) -> Finding {
 }
 
 /// The required state was not reached: the reason follows from how the installer ended.
-fn not_done(item: &PlanItem, step: &Seen<'_>, state: &str) -> Finding {
+fn not_done(item: &PlanItem, step: &StepReport<'_>, state: &str) -> Finding {
     let name = &item.component.name;
     let (outcome, reason) = match step.exit {
         Some(StepExit::Exited { .. }) => match step.meaning {

@@ -105,7 +105,7 @@ fn a_failing_installer_that_reached_the_version_has_updated() {
 
 /// Each kind of failure has its own reason, because each requires a different next step.
 #[test]
-fn failures_are_told_apart() {
+fn failures_have_distinct_reasons() {
     let cases = [
         (StepExit::Exited { code: 1 }, Outcome::Failed, Reason::InstallerFailed),
         (StepExit::Signalled { signal: 11 }, Outcome::Failed, Reason::InstallerFailed),
@@ -163,7 +163,7 @@ fn a_rewrite_is_judged_by_its_exit_code() {
 
 /// A check for "at least this version" would report a downgrade that did nothing as done.
 #[test]
-fn a_downgrade_has_to_reach_the_very_version() {
+fn a_downgrade_must_reach_the_exact_version() {
     let mut down = item(Some("2.0"));
     down.force.downgrade = true;
     assert_eq!(check(&down, Some(&exited(0)), Some(present("2.0"))).outcome, Outcome::Failed);
@@ -199,7 +199,7 @@ fn reboots_are_reported_as_pending() {
 
 /// A component that was left alone keeps its version, and is read again nevertheless.
 #[test]
-fn components_that_were_left_alone_are_told_why() {
+fn components_that_were_not_installed_report_the_cause() {
     let with = |action| PlanItem { action, ..item(Some("1.1")) };
     let current = with(Action::UpToDate { at: "1.1".to_owned(), newer: false });
     let result = check(&current, None, None);
@@ -246,7 +246,7 @@ fn result(outcome: Outcome, reason: Reason) -> ComponentResult {
 
 /// Users act on the reason of a node first.
 #[test]
-fn the_gravest_reason_stands_for_the_node() {
+fn the_most_severe_reason_is_the_reason_of_the_node() {
     let good = result(Outcome::Updated, Reason::Verified);
     let failed = |reason| result(Outcome::Failed, reason);
     let reason = |results: &[ComponentResult]| match summarize(results) {
@@ -317,7 +317,7 @@ proptest! {
 
     /// No exit code and no output turns a version that is not installed into a success.
     #[test]
-    fn success_is_only_what_was_read(
+    fn only_a_version_that_was_read_is_a_success(
         kind in 0..12_usize,
         reboot in 0..3_usize,
         (downgrade, rewrite) in any::<(bool, bool)>(),

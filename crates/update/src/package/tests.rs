@@ -55,7 +55,7 @@ fn arches(installer: InstallerKind, package: &str, facts: &Facts) -> String {
 /// With a wrong default, a package would be installed that the machine cannot run, or a package
 /// for another architecture would be taken for the component.
 #[test]
-fn without_an_architecture_the_machines_own_and_packages_for_all_are_meant() {
+fn without_an_architecture_native_and_neutral_packages_count() {
     let (deb, rpm, script) = (InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script);
     assert_eq!(arches(deb, "fx", &machine("x86_64", "amd64")), "amd64 all");
     assert_eq!(arches(deb, "fx", &machine("x86_64", "i386")), "i386 all", "a 32-bit system");
@@ -70,7 +70,7 @@ fn without_an_architecture_the_machines_own_and_packages_for_all_are_meant() {
 }
 
 #[test]
-fn an_architecture_of_its_own_is_meant_exactly() {
+fn an_explicit_architecture_counts_exactly() {
     let facts = machine("x86_64", "amd64");
     assert_eq!(arches(InstallerKind::Deb, "fx:i386", &facts), "i386");
     let package = package_of(&component(InstallerKind::Rpm, "python3.11:i686", "1"), &facts).unwrap();

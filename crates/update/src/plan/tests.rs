@@ -114,7 +114,7 @@ fn the_reading_decides_what_is_installed() {
 
 /// A broken state alone must not cause a newer version to be replaced by an older one.
 #[test]
-fn a_broken_newer_version_is_not_downgraded_without_leave() {
+fn a_broken_newer_version_is_not_downgraded_without_permission() {
     let broken = Reading::broken("2.0", "half-configured");
     let mut world = World::of(&[component("a", "1.0")]).with("a", broken);
     let Action::Blocked { why, .. } = world.action("a") else { panic!("not blocked") };

@@ -61,6 +61,6 @@ pub(super) fn settles_at(observed: &Observed) -> Option<Millis> {
 
 /// Reports whether the baseline is invalid according to a view that is not confirmed. The user may have
 /// replaced the baseline with a corrected one that the cache does not show yet.
-pub(super) fn doubts_baseline(observed: &Observed) -> bool {
+pub(super) fn is_baseline_unconfirmed(observed: &Observed) -> bool {
     matches!(observed.baseline, BaselineFacts::Invalid { .. }) && !observed.arrivals.confirmed
 }

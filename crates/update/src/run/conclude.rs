@@ -22,12 +22,12 @@ pub(super) fn conclude(
     waiting: Vec<(NodeName, WaitingOn)>,
     state: &State,
 ) -> Decision {
-    conclude_wanting(observed, fleet, effects, waiting, state, false)
+    conclude_with_paths(observed, fleet, effects, waiting, state, false)
 }
 
 /// As [`conclude`]; `wants` means that a node would be started if the network paths to it
 /// were open.
-pub(super) fn conclude_wanting(
+pub(super) fn conclude_with_paths(
     observed: &Observed,
     fleet: &Fleet<'_>,
     mut effects: Vec<Effect>,
@@ -37,7 +37,7 @@ pub(super) fn conclude_wanting(
 ) -> Decision {
     let records = effects.iter().any(|effect| matches!(effect, Effect::RecordTargets { .. }));
     let paths = paths::effect(observed, fleet, &effects, wants).filter(|_| !records);
-    if paths == Some(Effect::CloseWays) {
+    if paths == Some(Effect::ClosePaths) {
         // The run is released or deleted only after its network paths are closed.
         effects.retain(|effect| !matches!(effect, Effect::ReleaseRun | Effect::DeleteRun));
     }
@@ -45,7 +45,7 @@ pub(super) fn conclude_wanting(
     let state = if ends_open && !observed.paths.are_closed() { &State::Closing } else { state };
     // The addresses behind a host name may change without any notification, so open paths
     // are checked regularly.
-    let tends = paths == Some(Effect::OpenWays);
+    let checks_paths = paths == Some(Effect::OpenPaths);
     if let Some(paths) = paths {
         effects.insert(0, paths);
     }
@@ -55,7 +55,7 @@ pub(super) fn conclude_wanting(
     let wake = waiting
         .iter()
         .filter_map(|(_, waiting_on)| waiting_on.until.or_else(|| look_again(waiting_on)))
-        .chain(tends.then(|| observed.now.after(RESYNC_INTERVAL)))
+        .chain(checks_paths.then(|| observed.now.after(RESYNC_INTERVAL)))
         .filter(|&until| until > observed.now)
         .min()
         .map_or(Wake::OnChange, Wake::At);
@@ -64,8 +64,8 @@ pub(super) fn conclude_wanting(
         Effect::RecordTargets { .. }
         | Effect::Start { .. }
         | Effect::SetIntent { .. }
-        | Effect::OpenWays
-        | Effect::CloseWays
+        | Effect::OpenPaths
+        | Effect::ClosePaths
         | Effect::ReleaseRun
         | Effect::DeleteRun => &[],
     });

@@ -10,9 +10,9 @@
 //! 5. When no work is left, the network paths are closed, and then the run ends.
 //! 6. No run ends, and no list is recorded, because of an absence that only a cache shows.
 
-use super::arrivals::doubts_baseline;
+use super::arrivals::is_baseline_unconfirmed;
 use super::begin::Begin;
-use super::conclude::{conclude, conclude_wanting};
+use super::conclude::{conclude, conclude_with_paths};
 use super::progress::{Blocker, Fleet, NodeProgress};
 use super::select::{select, unconfirmed};
 use super::state::State;
@@ -39,7 +39,7 @@ pub fn decide(observed: &Observed) -> Decision {
     }
     let decision =
         if observed.run.targets_recorded { advance(observed, &fleet) } else { select(observed, &fleet) };
-    if doubts_baseline(observed) {
+    if is_baseline_unconfirmed(observed) {
         return Decision { confirm: true, effects: Vec::new(), ..decision };
     }
     decision
@@ -95,8 +95,8 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
         }
         return stop::complete(observed, fleet, waiting);
     }
-    let state = stand(observed, fleet, brake, begun.len(), &waiting);
-    conclude_wanting(observed, fleet, effects, waiting, &state, wants)
+    let state = progress_of(observed, fleet, brake, begun.len(), &waiting);
+    conclude_with_paths(observed, fleet, effects, waiting, &state, wants)
 }
 
 /// Reports whether no work is left: every node has ended or is held by the user.
@@ -112,7 +112,7 @@ fn is_over(observed: &Observed, fleet: &Fleet<'_>) -> bool {
 }
 
 /// Returns the state of the run while nodes are left.
-fn stand(
+fn progress_of(
     observed: &Observed,
     fleet: &Fleet<'_>,
     brake: Option<(Reason, String)>,

@@ -72,9 +72,9 @@ pub enum Effect {
     },
     /// Opens the network paths that the run's nodes need, or adapts them to the current need. The
     /// result is observed, see [`super::NetworkPaths`].
-    OpenWays,
+    OpenPaths,
     /// Closes all network paths that are open for the run.
-    CloseWays,
+    ClosePaths,
     /// Removes the run's finalizer, because nothing of the run is on any machine.
     ReleaseRun,
     /// Deletes the run, because its TTL has expired.

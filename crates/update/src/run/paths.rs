@@ -128,8 +128,8 @@ pub(super) fn effect(
             *intent != Intent::Cancel
         }
         Effect::RecordTargets { .. }
-        | Effect::OpenWays
-        | Effect::CloseWays
+        | Effect::OpenPaths
+        | Effect::ClosePaths
         | Effect::ReleaseRun
         | Effect::DeleteRun => false,
     };
@@ -137,9 +137,9 @@ pub(super) fn effect(
         observed.run.finished.is_none() && (wants || fleet.active() > 0 || effects.iter().any(begins));
     let concerned = observed.paths.out != PathState::Free || calls_back(observed, fleet);
     if needed && concerned {
-        return Some(Effect::OpenWays);
+        return Some(Effect::OpenPaths);
     }
-    (!observed.paths.are_closed()).then_some(Effect::CloseWays)
+    (!observed.paths.are_closed()).then_some(Effect::ClosePaths)
 }
 
 /// Reports whether any node that is or may be started calls back.

@@ -33,7 +33,7 @@ pub(super) fn select(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     }
     let (nodes, left_out) = selected(observed);
     if nodes.is_empty() {
-        return nobody(observed, fleet, &left_out);
+        return no_nodes(observed, fleet, &left_out);
     }
     // A NodeUpdate without a recorded list means that the status was lost. The run is then not new.
     if let Some(at) = settles_at(observed).filter(|_| fleet.nodes.is_empty()) {
@@ -65,7 +65,7 @@ fn selected(observed: &Observed) -> (Vec<NodeName>, Vec<NodeName>) {
 }
 
 /// The decision if no node can be updated.
-fn nobody(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Decision {
+fn no_nodes(observed: &Observed, fleet: &Fleet<'_>, left_out: &[NodeName]) -> Decision {
     let message = if left_out.is_empty() {
         "spec.selector matches no node; check the labels of the ManagedNodes in this namespace".to_owned()
     } else {

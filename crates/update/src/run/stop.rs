@@ -1,6 +1,6 @@
 //! How a run ends: after all its work is done, or earlier.
 
-use super::arrivals::doubts_baseline;
+use super::arrivals::is_baseline_unconfirmed;
 use super::conclude::conclude;
 use super::progress::{Fleet, NodeProgress};
 use super::state::{State, Unstarted};
@@ -43,7 +43,7 @@ impl Stop {
             return Some(Self { reason: *reason, message: message.clone() });
         }
         match &observed.baseline {
-            BaselineFacts::Invalid { message } if !doubts_baseline(observed) => {
+            BaselineFacts::Invalid { message } if !is_baseline_unconfirmed(observed) => {
                 Some(Self { reason: Reason::BaselineInvalid, message: message.clone() })
             }
             BaselineFacts::NotNeeded

@@ -66,7 +66,7 @@ fn held(facts: TargetFacts) -> TargetFacts {
 }
 
 /// Returns arrivals without a wait, in a confirmed view.
-fn nothing_to_come() -> Arrivals {
+fn no_arrivals() -> Arrivals {
     Arrivals { created: NOW, timeout: Duration::ZERO, deadline: None, changed: NOW, confirmed: true }
 }
 
@@ -80,7 +80,7 @@ fn observed<const N: usize>(desired: Desired, targets: [TargetFacts; N]) -> Obse
         now: NOW,
         run,
         baseline,
-        arrivals: nothing_to_come(),
+        arrivals: no_arrivals(),
         paths: NetworkPaths::free(),
         runners,
         targets,
@@ -97,8 +97,8 @@ fn effects(decision: &Decision) -> String {
         }
         Effect::Start { node, intent, runner: _ } => format!("{node}:{intent:?}"),
         Effect::SetIntent { node, intent } => format!("{node}={intent:?}"),
-        Effect::OpenWays => "open".to_owned(),
-        Effect::CloseWays => "close".to_owned(),
+        Effect::OpenPaths => "open".to_owned(),
+        Effect::ClosePaths => "close".to_owned(),
         Effect::ReleaseRun => "release".to_owned(),
         Effect::DeleteRun => "delete".to_owned(),
     };
@@ -133,7 +133,7 @@ fn the_list_of_nodes_is_recorded_first_and_leaves_out_held_ones() {
 
 /// A lost status, for example after a restore from a backup, must not orphan nodes in progress.
 #[test]
-fn what_has_begun_stays_in_a_list_that_is_recorded_again() {
+fn started_nodes_stay_in_a_list_that_is_recorded_again() {
     let mut seen =
         observed(Desired::Run, [held(working()), held(free()), TargetFacts { exists: false, ..working() }]);
     seen.run.targets_recorded = false;
@@ -170,7 +170,7 @@ fn nodes_are_begun_by_name_and_never_more_than_allowed() {
 
 /// A user who pauses a run expects that no node is started and none is interrupted.
 #[test]
-fn a_pause_lets_go_on_what_has_begun() {
+fn a_pause_does_not_interrupt_started_nodes() {
     let decision = decide(&observed(Desired::Pause, [working(), free(), planned()]));
     assert_eq!(effects(&decision), "");
     assert_eq!(waits(&decision), "a:InProgress b:Paused c:Paused");
@@ -184,7 +184,7 @@ fn a_pause_lets_go_on_what_has_begun() {
 
 /// Users of such tools complain most about runs that do nothing and do not say why.
 #[test]
-fn a_baseline_that_goes_is_waited_for_and_an_invalid_one_ends_the_run() {
+fn a_deleted_baseline_is_waited_for_and_an_invalid_baseline_ends_the_run() {
     let mut seen = observed(Desired::Run, [free()]);
     seen.baseline = BaselineFacts::Missing { name: "spring-2026".to_owned() };
     let decision = decide(&seen);
@@ -225,7 +225,7 @@ fn what_is_not_supported_ends_the_run_before_anything_is_touched() {
 
 /// A typing error in a label must not look like success.
 #[test]
-fn a_selector_that_matches_nothing_is_told() {
+fn a_selector_that_matches_nothing_is_reported() {
     let mut seen = observed(Desired::Run, []);
     seen.run.targets_recorded = false;
     assert_eq!(end(&decide(&seen)), Some((false, Reason::NoNodesSelected)));
@@ -355,7 +355,7 @@ fn a_finished_run_expires() {
 
 /// Users forward the final message of a run.
 #[test]
-fn the_end_is_told_in_numbers() {
+fn the_final_message_contains_counts() {
     let away = done(NodeEnd::Unreachable { reason: Reason::NoRoute, message: "no route".to_owned() });
     let decision = decide(&observed(Desired::Run, [done(NodeEnd::Succeeded), failed(), away]));
     assert_eq!(
@@ -371,7 +371,7 @@ fn the_end_is_told_in_numbers() {
 
 /// A run in which every node waits must name the cause, and must decide again when the wait ends.
 #[test]
-fn retries_and_missing_runners_are_told() {
+fn retries_and_missing_runners_are_reported() {
     let at = |millis| {
         let phase = UpdatePhase::WaitingForRetry { at: Millis(millis), reason: Reason::NoRoute };
         with(Intent::Run, phase)

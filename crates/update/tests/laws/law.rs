@@ -27,8 +27,8 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
         }
         Effect::RecordTargets { .. }
         | Effect::RecordStarts { .. }
-        | Effect::OpenWays
-        | Effect::CloseWays
+        | Effect::OpenPaths
+        | Effect::ClosePaths
         | Effect::ReleaseRun
         | Effect::DeleteRun => false,
     });
@@ -37,18 +37,18 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
     let stopped = seen.run.desired == Desired::Cancel || seen.run.deleting || ended;
     let broken = matches!(seen.baseline, BaselineFacts::Invalid { .. }) || !seen.run.not_supported.is_empty();
     prop_assert!(!(begins || gives) || (!stopped && !broken), "begins what it must not");
-    let braked = seen.run.desired == Desired::Pause || seen.baseline != BaselineFacts::Ready;
-    prop_assert!(!gives || !braked, "gives a node its turn although {:?}", seen.run.desired);
+    let start_blocked = seen.run.desired == Desired::Pause || seen.baseline != BaselineFacts::Ready;
+    prop_assert!(!gives || !start_blocked, "gives a node its turn although {:?}", seen.run.desired);
     prop_assert!(!(begins || gives) || seen.run.targets_recorded, "begins before the list is recorded");
     targets(seen, decision)?;
-    not_silent(seen, decision)?;
+    reports_waits(seen, decision)?;
     unconfirmed(seen, decision)?;
     waits_until(seen, decision)?;
     if let Some(end) = &seen.run.finished {
         let says = status.end();
         prop_assert_eq!(says.as_ref(), Some(end), "something follows the end");
         let only_leaves =
-            |effect: &Effect| matches!(effect, Effect::CloseWays | Effect::ReleaseRun | Effect::DeleteRun);
+            |effect: &Effect| matches!(effect, Effect::ClosePaths | Effect::ReleaseRun | Effect::DeleteRun);
         prop_assert!(decision.effects.iter().all(only_leaves), "{:?}", decision.effects);
     }
     if let Wake::At(at) = decision.wake {
@@ -58,7 +58,7 @@ pub(crate) fn decision(seen: &Observed, decision: &Decision) -> Check {
 }
 
 /// Reports whether a decision newly ends the run because something is absent.
-fn ends_for_want(seen: &Observed, decision: &Decision) -> bool {
+fn ends_for_absence(seen: &Observed, decision: &Decision) -> bool {
     let end = decision.status.end().filter(|_| seen.run.finished.is_none());
     end.is_some_and(|end| matches!(end.reason, Reason::NoNodesSelected | Reason::BaselineNotFound))
 }
@@ -74,7 +74,7 @@ fn unconfirmed(seen: &Observed, decision: &Decision) -> Check {
         return Ok(());
     }
     prop_assert!(!records, "records a list from a view that may be behind");
-    prop_assert!(!ends_for_want(seen, decision), "ends for want of what may be there");
+    prop_assert!(!ends_for_absence(seen, decision), "ends for want of what may be there");
     let by_user = seen.run.desired == Desired::Cancel || seen.run.deleting;
     let new_end = seen.run.finished.is_none() && decision.status.end().is_some();
     let gone = seen.targets.values().any(|facts| !facts.exists && facts.update.is_none());
@@ -91,7 +91,7 @@ fn unconfirmed(seen: &Observed, decision: &Decision) -> Check {
 fn waits_until(seen: &Observed, decision: &Decision) -> Check {
     let deadline = seen.arrivals.deadline(seen.now);
     let open = deadline > seen.now;
-    prop_assert!(!(open && ends_for_want(seen, decision)), "ends before its deadline");
+    prop_assert!(!(open && ends_for_absence(seen, decision)), "ends before its deadline");
     if let Some(recorded) = decision.status.arrival_deadline {
         prop_assert_eq!(recorded, deadline, "the deadline moves");
     }
@@ -118,7 +118,7 @@ pub(crate) fn arrivals(world: &World, name: &RunName, seen: &Observed, decision:
             prop_assert!(there.is_subset(&listed), "{} leaves out nodes that are there: {:?}", name, listed);
         }
     }
-    if ends_for_want(seen, decision) && decision.status.succeeded.reason == Reason::NoNodesSelected {
+    if ends_for_absence(seen, decision) && decision.status.succeeded.reason == Reason::NoNodesSelected {
         let free = there.iter().any(|node| !world.nodes[*node].hold);
         prop_assert!(!free, "{} ends although there are nodes", name);
     }
@@ -152,8 +152,8 @@ fn targets(seen: &Observed, decision: &Decision) -> Check {
                 prop_assert!(update.intent < *intent && !update.is_done(), "{:?} from {:?}", effect, update);
             }
             Effect::RecordTargets { .. }
-            | Effect::OpenWays
-            | Effect::CloseWays
+            | Effect::OpenPaths
+            | Effect::ClosePaths
             | Effect::ReleaseRun
             | Effect::DeleteRun => {}
         }
@@ -162,7 +162,7 @@ fn targets(seen: &Observed, decision: &Decision) -> Check {
 }
 
 /// Every node or run that has not ended reports what it waits for.
-fn not_silent(seen: &Observed, decision: &Decision) -> Check {
+fn reports_waits(seen: &Observed, decision: &Decision) -> Check {
     let status = &decision.status;
     let named: BTreeSet<&NodeName> = decision.waiting.iter().map(|(node, _)| node).collect();
     prop_assert_eq!(named.len(), decision.waiting.len(), "a node waits twice");
@@ -231,15 +231,15 @@ pub(crate) fn effect(world: &World, name: &RunName, effect: &Effect) -> Check {
         Effect::Start { node, intent, .. } => {
             let recorded = run.recorded.as_ref().is_some_and(|nodes| nodes.contains(node));
             prop_assert!(recorded, "starts a node that is not on the list");
-            let needs_way = run.guarded || world.observe(name).targets[node].calls_back;
-            let needs_way = needs_way && *intent != Intent::Cancel;
-            prop_assert!(!needs_way || run.paths == Opened::Yes, "starts {} behind closed doors", node);
+            let needs_paths = run.restricted || world.observe(name).targets[node].calls_back;
+            let needs_paths = needs_paths && *intent != Intent::Cancel;
+            prop_assert!(!needs_paths || run.paths == Opened::Yes, "starts {} behind closed doors", node);
         }
         Effect::RecordTargets { .. }
         | Effect::RecordStarts { .. }
         | Effect::SetIntent { .. }
-        | Effect::OpenWays
-        | Effect::CloseWays
+        | Effect::OpenPaths
+        | Effect::ClosePaths
         | Effect::ReleaseRun => {}
     }
     Ok(())

@@ -50,9 +50,9 @@ fn play(world: &mut World, name: &RunName, nodes: &[When], baseline: When) -> Re
     Err(TestCaseError::fail("decides for ever"))
 }
 
-fn holds(patience: u64, nodes: &[When], baseline: When, run: Run) -> Check {
+fn holds(arrival_timeout: u64, nodes: &[When], baseline: When, run: Run) -> Check {
     let run = Run {
-        patience: Duration::from_secs(patience),
+        arrival_timeout: Duration::from_secs(arrival_timeout),
         desired: Desired::Run,
         not_supported: Vec::new(),
         ..run
@@ -60,7 +60,7 @@ fn holds(patience: u64, nodes: &[When], baseline: When, run: Run) -> Check {
     let mut world = World::new(nodes.len(), vec![run]);
     let name = RunName::from("run-0");
     let at = play(&mut world, &name, nodes, baseline)?;
-    let deadline = START.after(Duration::from_secs(patience));
+    let deadline = START.after(Duration::from_secs(arrival_timeout));
     prop_assert!(at <= deadline, "decided after the deadline");
     let Some(recorded) = &world.runs[&name].recorded else {
         let (end, _) = world.runs[&name].end.clone().unwrap();
@@ -87,11 +87,11 @@ proptest! {
     /// deadline is kept.
     #[test]
     fn the_order_of_arrival_does_not_matter(
-        patience in 0..150_u64,
+        arrival_timeout in 0..150_u64,
         nodes in proptest::collection::vec(when(), 0..9),
         baseline in when(),
         run in crate::story::run(),
     ) {
-        holds(patience, &nodes, baseline, run)?;
+        holds(arrival_timeout, &nodes, baseline, run)?;
     }
 }

@@ -1,6 +1,6 @@
 //! Stories: lists of random events in a fleet.
 
-use crate::world::{Luck, Opened, Run, START};
+use crate::world::{Opened, Run, START, WorkResult};
 use farrier_update::run::{BaselineFacts, Desired, Limit};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ pub(crate) enum Step {
     /// The controller observes, decides and acts; after `cut` effects, it crashes.
     Reconcile { run: usize, cut: Option<usize>, stale: Option<usize> },
     /// A runner performs a step of one of the NodeUpdates in progress.
-    Work { pick: usize, luck: Luck },
+    Work { pick: usize, work_result: WorkResult },
     /// The user changes the desired state.
     Desire { run: usize, wanted: Desired },
     /// The user deletes the run.
@@ -24,7 +24,7 @@ pub(crate) enum Step {
     /// The baseline is created, or becomes unusable.
     Baseline { run: usize, facts: BaselineFacts },
     /// An event among the replicas.
-    Replicas(Upset),
+    Replicas(ReplicaEvent),
     /// Half-open network paths become stuck, or stuck paths are released.
     Stick { run: usize },
     /// Time passes.
@@ -33,12 +33,12 @@ pub(crate) enum Step {
 
 /// Events among the replicas.
 #[derive(Debug, Clone)]
-pub(crate) enum Upset {
-    /// A leader decides and acts, but loses its Lease: its writes after the first `landed` arrive
+pub(crate) enum ReplicaEvent {
+    /// A leader decides and acts, but loses its Lease: its writes after the first `delivered` arrive
     /// later or never.
-    Depose { run: usize, landed: usize },
+    LoseLease { run: usize, delivered: usize },
     /// A write of an earlier leader arrives.
-    Land { pick: usize },
+    Deliver { pick: usize },
     /// A write of an earlier leader is lost.
     Lose { pick: usize },
     /// A runner starts or disappears.
@@ -49,31 +49,31 @@ pub(crate) enum Upset {
 
 /// Generates a step; reconciling and working are the most frequent.
 pub(crate) fn step() -> impl Strategy<Value = Step> {
-    let luck = prop_oneof![4 => Just(Luck::Good), 1 => Just(Luck::Bad), 1 => Just(Luck::Away), 1 => Just(Luck::Retry), 1 => Just(Luck::Missing)];
+    let work_result = prop_oneof![4 => Just(WorkResult::Good), 1 => Just(WorkResult::Bad), 1 => Just(WorkResult::Away), 1 => Just(WorkResult::Retry), 1 => Just(WorkResult::Missing)];
     let desired = prop_oneof![3 => Just(Desired::Run), 3 => Just(Desired::Pause), 1 => Just(Desired::Cancel)];
     let stale = proptest::option::weighted(0.3, 1..12_usize);
     prop_oneof![
         12 => (0..3_usize, proptest::option::weighted(0.3, 0..4_usize), stale)
             .prop_map(|(run, cut, stale)| Step::Reconcile { run, cut, stale }),
-        12 => (any::<usize>(), luck).prop_map(|(pick, luck)| Step::Work { pick, luck }),
+        12 => (any::<usize>(), work_result).prop_map(|(pick, work_result)| Step::Work { pick, work_result }),
         2 => (0..3_usize, desired).prop_map(|(run, wanted)| Step::Desire { run, wanted }),
         1 => (0..12_usize).prop_map(|run| Step::Delete { run }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
         1 => (0..6_usize, baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
-        8 => upset().prop_map(Step::Replicas),
+        8 => replica_event().prop_map(Step::Replicas),
         1 => (0..3_usize).prop_map(|run| Step::Stick { run }),
         1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
     ]
 }
 
-fn upset() -> impl Strategy<Value = Upset> {
+fn replica_event() -> impl Strategy<Value = ReplicaEvent> {
     prop_oneof![
-        2 => (0..3_usize, 0..4_usize).prop_map(|(run, landed)| Upset::Depose { run, landed }),
-        2 => any::<usize>().prop_map(|pick| Upset::Land { pick }),
-        1 => any::<usize>().prop_map(|pick| Upset::Lose { pick }),
-        1 => (0..4_usize, any::<bool>()).prop_map(|(number, lives)| Upset::Runner { number, lives }),
-        2 => Just(Upset::Reassign),
+        2 => (0..3_usize, 0..4_usize).prop_map(|(run, delivered)| ReplicaEvent::LoseLease { run, delivered }),
+        2 => any::<usize>().prop_map(|pick| ReplicaEvent::Deliver { pick }),
+        1 => any::<usize>().prop_map(|pick| ReplicaEvent::Lose { pick }),
+        1 => (0..4_usize, any::<bool>()).prop_map(|(number, lives)| ReplicaEvent::Runner { number, lives }),
+        2 => Just(ReplicaEvent::Reassign),
     ]
 }
 
@@ -90,10 +90,10 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
     let limit = prop_oneof![(1..5_u32).prop_map(Limit::Count), (1..101_u32).prop_map(Limit::Percent)];
     let desired = prop_oneof![3 => Just(Desired::Run), 2 => Just(Desired::Plan)];
     let unsupported = prop_oneof![15 => Just(vec![]), 1 => Just(vec!["spec.strategy.stages".to_owned()])];
-    let patience = prop_oneof![1 => Just(0), 2 => 1..200_u64].prop_map(Duration::from_secs);
-    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64), patience, any::<bool>())
-        .prop_map(|(desired, limit, baseline, not_supported, ttl, patience, guarded)| Run {
-            patience,
+    let arrival_timeout = prop_oneof![1 => Just(0), 2 => 1..200_u64].prop_map(Duration::from_secs);
+    (desired, limit, baseline(), unsupported, proptest::option::of(1..60_u64), arrival_timeout, any::<bool>())
+        .prop_map(|(desired, limit, baseline, not_supported, ttl, arrival_timeout, restricted)| Run {
+            arrival_timeout,
             created: START,
             deadline: None,
             desired,
@@ -102,7 +102,7 @@ pub(crate) fn run() -> impl Strategy<Value = Run> {
             not_supported,
             deleting: false,
             ttl: ttl.map(Duration::from_secs),
-            guarded,
+            restricted,
             paths: Opened::No,
             version: 0,
             starting: BTreeSet::new(),

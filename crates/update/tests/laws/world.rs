@@ -26,11 +26,11 @@ pub(crate) struct Run {
     pub(crate) deleting: bool,
     pub(crate) ttl: Option<Duration>,
     /// How long the run waits for missing objects.
-    pub(crate) patience: Duration,
+    pub(crate) arrival_timeout: Duration,
     /// When the run was created.
     pub(crate) created: Millis,
     /// Whether policies close the network paths to machines.
-    pub(crate) guarded: bool,
+    pub(crate) restricted: bool,
     /// The state of the network paths.
     pub(crate) paths: Opened,
     /// How many times the status was written.
@@ -68,7 +68,7 @@ pub(crate) struct Node {
 
 /// The outcome of a runner's step for a NodeUpdate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Luck {
+pub(crate) enum WorkResult {
     Good,
     Bad,
     Away,
@@ -89,14 +89,14 @@ pub(crate) struct World {
     /// The live runners.
     pub(crate) live: BTreeSet<RunnerName>,
     /// Writes of earlier leaders that have not arrived yet.
-    pub(crate) late: Vec<Late>,
+    pub(crate) delayed: Vec<DelayedWrite>,
     /// When a node was last created or deleted.
     pub(crate) changed: Millis,
 }
 
 /// A write in transit.
 #[derive(Debug, Clone)]
-pub(crate) struct Late {
+pub(crate) struct DelayedWrite {
     pub(crate) run: RunName,
     /// The version of the run that the decision was based on.
     pub(crate) version: u64,
@@ -125,7 +125,7 @@ impl World {
             updates: BTreeMap::new(),
             created: BTreeMap::new(),
             live: BTreeSet::from([RunnerName::from("r0"), RunnerName::from("r1")]),
-            late: Vec::new(),
+            delayed: Vec::new(),
             changed: Millis(0),
         }
     }
@@ -172,12 +172,12 @@ impl World {
             baseline: run.baseline.clone(),
             arrivals: Arrivals {
                 created: run.created,
-                timeout: run.patience,
+                timeout: run.arrival_timeout,
                 deadline: run.deadline,
                 changed: self.changed,
                 confirmed: true,
             },
-            paths: run.seen_ways(),
+            paths: run.network_paths(),
             runners: Runners::new(self.live.iter().cloned(), self.updates.values()),
             targets,
         }
@@ -251,7 +251,7 @@ impl World {
                 }
                 Some(_) | None => false,
             },
-            Effect::OpenWays => {
+            Effect::OpenPaths => {
                 run.paths = match run.paths {
                     Opened::No | Opened::Closing => Opened::Half,
                     Opened::Half | Opened::Yes => Opened::Yes,
@@ -259,7 +259,7 @@ impl World {
                 };
                 true
             }
-            Effect::CloseWays => {
+            Effect::ClosePaths => {
                 run.paths = match run.paths {
                     Opened::Half | Opened::Stuck | Opened::Yes => Opened::Closing,
                     Opened::Closing | Opened::No => Opened::No,
@@ -309,10 +309,10 @@ impl World {
     }
 
     /// A write of an earlier leader arrives.
-    pub(crate) fn land(&mut self, late: &Late) -> bool {
-        match &late.what {
-            Write::Effect(effect) => self.apply(&late.run, effect),
-            Write::Status(decision) => self.publish(&late.run, late.version, decision),
+    pub(crate) fn deliver(&mut self, delayed: &DelayedWrite) -> bool {
+        match &delayed.what {
+            Write::Effect(effect) => self.apply(&delayed.run, effect),
+            Write::Status(decision) => self.publish(&delayed.run, delayed.version, decision),
         }
     }
 
@@ -328,7 +328,7 @@ impl World {
     }
 
     /// A runner performs the next step of a NodeUpdate.
-    pub(crate) fn work(&mut self, key: &(RunName, NodeName), luck: Luck) {
+    pub(crate) fn work(&mut self, key: &(RunName, NodeName), work_result: WorkResult) {
         let now = self.now;
         let exists = self.nodes[&key.1].exists;
         let Some(update) = self.updates.get_mut(key) else { return };
@@ -338,7 +338,7 @@ impl World {
         if update.is_done() {
             update.kept = false;
         }
-        update.phase = next_phase(update, if exists { luck } else { Luck::Bad }, now);
+        update.phase = next_phase(update, if exists { work_result } else { WorkResult::Bad }, now);
     }
 
     /// The user changes the desired state; returns false if validation rejects the change.
@@ -381,7 +381,7 @@ impl World {
 }
 
 impl Run {
-    fn seen_ways(&self) -> NetworkPaths {
+    fn network_paths(&self) -> NetworkPaths {
         let message = String::from("63002");
         let back = match self.paths {
             Opened::No => PathState::Closed,
@@ -390,30 +390,31 @@ impl Run {
             Opened::Yes => PathState::Open { message },
             Opened::Closing => PathState::Closing { message },
         };
-        let out = if self.guarded { back.clone() } else { PathState::Free };
+        let out = if self.restricted { back.clone() } else { PathState::Free };
         NetworkPaths { out, back, ..NetworkPaths::free() }
     }
 }
 
 /// Returns the next phase of a NodeUpdate after a runner's step.
-fn next_phase(update: &UpdateFacts, luck: Luck, now: Millis) -> UpdatePhase {
+fn next_phase(update: &UpdateFacts, work_result: WorkResult, now: Millis) -> UpdatePhase {
     let failed =
         UpdatePhase::Done(NodeEnd::Failed { reason: Reason::InstallerFailed, message: "dpkg".to_owned() });
     let away = NodeEnd::Unreachable { reason: Reason::ConnectionTimedOut, message: "no answer".to_owned() };
-    match (&update.phase, update.intent, luck) {
+    match (&update.phase, update.intent, work_result) {
         (UpdatePhase::Done(end), _, _) => UpdatePhase::Done(end.clone()),
-        (UpdatePhase::Planned, Intent::Plan, _) | (UpdatePhase::Working { .. }, Intent::Plan, Luck::Good) => {
-            UpdatePhase::Planned
-        }
+        (UpdatePhase::Planned, Intent::Plan, _)
+        | (UpdatePhase::Working { .. }, Intent::Plan, WorkResult::Good) => UpdatePhase::Planned,
         // The component in progress may still succeed or fail.
-        (UpdatePhase::Working { .. }, _, Luck::Bad) => failed,
-        (UpdatePhase::Working { .. }, Intent::Cancel, Luck::Retry)
-        | (UpdatePhase::Working { .. }, Intent::Run, Luck::Good) => UpdatePhase::Done(NodeEnd::Succeeded),
+        (UpdatePhase::Working { .. }, _, WorkResult::Bad) => failed,
+        (UpdatePhase::Working { .. }, Intent::Cancel, WorkResult::Retry)
+        | (UpdatePhase::Working { .. }, Intent::Run, WorkResult::Good) => {
+            UpdatePhase::Done(NodeEnd::Succeeded)
+        }
         (_, Intent::Cancel, _) => UpdatePhase::Done(NodeEnd::Cancelled),
         (
             UpdatePhase::Pending | UpdatePhase::Working { .. } | UpdatePhase::Awaiting { .. },
             _,
-            Luck::Missing,
+            WorkResult::Missing,
         ) => {
             let message = "there is no secret".to_owned();
             UpdatePhase::Awaiting { reason: Reason::SecretNotFound, message }
@@ -426,8 +427,8 @@ fn next_phase(update: &UpdateFacts, luck: Luck, now: Millis) -> UpdatePhase {
             _,
             _,
         ) => UpdatePhase::Working { step: "connecting".to_owned() },
-        (UpdatePhase::Working { .. }, _, Luck::Away) => UpdatePhase::Done(away),
-        (UpdatePhase::Working { .. }, _, Luck::Retry) => UpdatePhase::WaitingForRetry {
+        (UpdatePhase::Working { .. }, _, WorkResult::Away) => UpdatePhase::Done(away),
+        (UpdatePhase::Working { .. }, _, WorkResult::Retry) => UpdatePhase::WaitingForRetry {
             at: now.after(Duration::from_secs(5)),
             reason: Reason::ConnectionTimedOut,
         },

@@ -109,7 +109,7 @@ fn write_engine(dir: &Path) {
 
 /// Machines with another `/bin/sh` could otherwise not be updated.
 #[test]
-fn the_engine_is_brought_and_launched() {
+fn the_engine_is_deployed_and_launched() {
     with_every_shell(|shell| {
         for (gzip, calls_back) in [(true, false), (false, false), (true, true)] {
             let place = temporary();
@@ -139,7 +139,7 @@ fn the_engine_is_brought_and_launched() {
 
 /// A working engine would otherwise be deployed again, or removed while its installer runs.
 #[test]
-fn the_engine_of_the_same_session_is_taken_up_where_it_is() {
+fn a_running_engine_of_the_session_is_reused() {
     with_every_shell(|shell| {
         let (first, second) = (temporary(), temporary());
         let dir = second.path().join("farrier-a1");
@@ -157,7 +157,7 @@ fn the_engine_of_the_same_session_is_taken_up_where_it_is() {
 /// A user who may write to `/tmp` could otherwise make root run a program of that user, or delete other
 /// files.
 #[test]
-fn what_is_not_ours_is_neither_run_nor_followed() {
+fn files_of_other_users_are_neither_run_nor_followed() {
     with_every_shell(|shell| {
         let (place, elsewhere) = (temporary(), temporary());
         write_engine(elsewhere.path());

@@ -92,7 +92,7 @@ fn the_probe_says_what_it_must() {
 
 /// Otherwise a machine would count as clean although something of Farrier's is left on it.
 #[test]
-fn the_last_look_finds_directories_and_processes() {
+fn the_final_check_finds_directories_and_processes() {
     with_every_shell(|shell| {
         let place = temporary();
         // Each shell searches for a name of its own.
@@ -130,7 +130,7 @@ fn answering() -> u16 {
 
 /// Otherwise an open return path would be reported as blocked, or a blocked one as open.
 #[test]
-fn the_way_back_is_tried_by_bash_or_by_python_or_not_at_all() {
+fn the_return_path_is_tested_by_bash_or_python_or_not_at_all() {
     let open = answering();
     // No process listens on a port that was just released.
     let shut = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();

@@ -73,7 +73,7 @@ fn a_wanted_version_that_is_there_beside_newer_ones_is_up_to_date() {
 /// A version that is not installed and is older than the newest installed version is a downgrade,
 /// which must be allowed.
 #[test]
-fn an_older_version_is_added_only_with_leave() {
+fn an_older_version_is_added_only_with_permission() {
     let mut world = with_kernels("5.14-0");
     assert_eq!(world.action("kernel"), Action::UpToDate { at: "5.14-2".to_owned(), newer: true });
     world.force.downgrade = true;
@@ -121,7 +121,7 @@ fn a_package_for_another_architecture_does_not_count() {
 
 /// Each refusal has its own reason, because each requires a different next step.
 #[test]
-fn refusals_are_told_apart() {
+fn refusals_have_distinct_reasons() {
     let world = World::of(&[component("fx", "1")]);
     let plan = world.plan();
     for (refusal, reason, next) in [

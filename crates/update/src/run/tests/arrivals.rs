@@ -120,7 +120,7 @@ fn a_run_that_is_created_after_its_nodes_begins_at_once() {
 /// A watch that lags behind the others could end a run permanently, or omit half of its
 /// nodes.
 #[test]
-fn nothing_ends_or_is_fixed_on_a_view_that_is_not_confirmed() {
+fn nothing_ends_or_is_recorded_based_on_an_unconfirmed_view() {
     let gone = TargetFacts { exists: false, ..free() };
     let lost = Observed { run: run(Desired::Run), ..old([gone, done(NodeEnd::Succeeded)]) };
     let invalid = BaselineFacts::Invalid { message: "a circle".to_owned() };
@@ -154,7 +154,7 @@ fn nothing_ends_or_is_fixed_on_a_view_that_is_not_confirmed() {
 
 /// A node that waits for its Secret must not look as if it were in progress.
 #[test]
-fn what_a_runner_waits_for_is_told_with_its_deadline() {
+fn what_a_runner_waits_for_is_reported_with_its_deadline() {
     let message = "there is no secret db; waiting until 1970-01-01T00:18:40Z".to_owned();
     let awaiting = with(Intent::Run, UpdatePhase::Awaiting { reason: Reason::SecretNotFound, message });
     let mut seen = observed(Desired::Run, [awaiting, done(NodeEnd::Succeeded)]);

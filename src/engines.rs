@@ -31,8 +31,8 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Reads every `farrier-engine-ARCH-linux` in a directory. A file of the same name with `.gz`
-    /// at its end is used as its compressed form, where it is that.
+    /// Reads every `farrier-engine-ARCH-linux` in a directory. A file of the same name with the suffix
+    /// `.gz` is used as the compressed form if it decompresses to the same binary.
     ///
     /// # Errors
     /// When the directory cannot be read or contains no engine.
@@ -93,8 +93,8 @@ fn read(path: &Path) -> std::io::Result<Engine> {
     let digest = format!("sha256:{}", hex(&Sha256::digest(&raw)));
     let mut packed = path.as_os_str().to_owned();
     packed.push(".gz");
-    // The build takes its time to compress well, so its file is smaller than what is made here. It
-    // may be left over from another build.
+    // The build compresses more slowly and better than this function, so its file is smaller. The file may
+    // be left over from another build.
     let gzip = match std::fs::read(&packed) {
         Ok(gzip) if unpacks_to(&gzip, &raw) => gzip,
         Ok(_) | Err(_) => {
@@ -108,7 +108,7 @@ fn read(path: &Path) -> std::io::Result<Engine> {
 
 fn unpacks_to(gzip: &[u8], raw: &[u8]) -> bool {
     let mut unpacked = Vec::with_capacity(raw.len());
-    // One byte more than expected shows that it is another file.
+    // One byte more than expected shows that the file is a different one.
     let limit = raw.len() as u64 + 1;
     GzDecoder::new(gzip).take(limit).read_to_end(&mut unpacked).is_ok() && unpacked == raw
 }
@@ -133,8 +133,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// A compressed file of another build would start another engine than the one whose digest is
-    /// checked; one that is not used makes every engine on the wire larger.
+    /// With a compressed file of another build, another engine than the one whose digest is checked would
+    /// be started. If the file were not used, every transfer of an engine would be larger.
     #[test]
     fn the_compressed_file_beside_an_engine_is_used_if_it_is_that_engine() {
         let dir = tempfile::tempdir().unwrap();

@@ -166,7 +166,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The refusal as text, with `place` in place of the host's identifier, which people do not know.
+    /// Returns the refusal as text, with `place` instead of the host's identifier, which users do not know.
     pub fn at(&self, place: &str) -> String {
         let mut refusal = self.clone();
         let (Self::PortsTaken { host, .. }

@@ -80,8 +80,7 @@ sandboxed! {
                             machine.kill();
                             return true;
                         }
-                        // sleep: between two checks of the journal; checking faster would starve the
-                        // engine.
+                        // sleep: between two checks of the journal; a busy loop would starve the engine.
                         thread::sleep(Duration::from_micros(50));
                     }
                     false

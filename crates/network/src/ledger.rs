@@ -8,7 +8,7 @@
 //! that runners share. Two pods on one machine are two hosts.
 //!
 //! An existing allocation is returned unchanged, whatever others claim, until its own run reports a
-//! conflict: only that report shows that somebody else was first.
+//! conflict: only that report shows that another program was first.
 
 use std::collections::BTreeMap;
 

@@ -32,7 +32,7 @@ fn meant(package: &PackageRef) -> String {
 }
 
 /// Reports whether an installed package with the payload's name is the same package, so that the payload is
-/// meant to replace it. A change from or to a package for all architectures is an upgrade.
+/// intended to replace it. A change from or to a package for all architectures is an upgrade.
 pub(super) fn is_same(step: &Step, payload_arch: &str, installed_arch: &str) -> bool {
     match &step.package {
         Some(package) if !package.arches.is_empty() => {

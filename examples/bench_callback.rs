@@ -1,4 +1,4 @@
-//! The callback server by itself, and who calls it: what `hack/bench callback` measures with.
+//! The callback server alone, and its clients: used by `hack/bench callback` for measurements.
 //!
 //! ```text
 //! bench_callback serve   DIR N                 the product's server, for DIR/payload
@@ -8,8 +8,9 @@
 //! bench_callback scan    ADDRESS SECONDS       connects from addresses that are not the run's
 //! ```
 //!
-//! `serve` leaves in DIR what the others need: `https` (the address), `engines` (a line of JSON
-//! for each session) and `ca.crt` (for another server that knows the same engines). What was measured goes to standard output, one `name value` a line.
+//! `serve` writes into DIR what the other commands need: `https` (the address), `engines` (a line of JSON
+//! for each session) and `ca.crt` (for another server that knows the same engines). Results go to standard
+//! output, one `name value` per line.
 
 use anyhow::{Context as _, bail};
 use farrier::callback::{
@@ -32,7 +33,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// The server hands out one file, whatever is in it.
+/// The server serves one file under this digest, whatever its content is.
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 #[tokio::main]
@@ -67,7 +68,7 @@ async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
     let mut configs = String::new();
     let bound = bind(Pair { http: 0, https: 0 }, &[Family::V4])?;
     let https = SocketAddr::from((Ipv4Addr::LOCALHOST, bound.pair().https));
-    // The last one is for `latency`.
+    // The last session is for `latency`.
     for number in 0..=sessions {
         let session = format!("s{number}");
         let engine_api = EngineApi::new(&session, 900, Box::new(OneFile(file.clone())));
@@ -98,7 +99,7 @@ async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
     let _server = serve(bound, side)?;
     std::fs::write(dir.join("ca.crt"), identity.to_map().remove("ca.crt").context("a CA")?)?;
     std::fs::write(dir.join("engines"), configs)?;
-    // Last, and at once: whoever sees it may begin.
+    // Written last and atomically: once the file exists, clients may begin.
     std::fs::write(dir.join("https.part"), https.to_string())?;
     std::fs::rename(dir.join("https.part"), dir.join("https"))?;
     std::future::pending().await
@@ -173,7 +174,7 @@ async fn latency(dir: &Path, how_long: Duration) -> anyhow::Result<()> {
         let length = ask(&mut stream, &nothing).await?;
         stream.read_exact(&mut vec![0; length]).await?;
         took.push(asked.elapsed().as_micros());
-        // sleep: the pace of the measurement, some 500 requests a second, is part of what is measured.
+        // sleep: the rate of the measurement, some 500 requests a second, is part of what is measured.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     took.sort_unstable();
@@ -190,7 +191,7 @@ async fn scan(to: SocketAddr, how_long: Duration) -> anyhow::Result<()> {
         for last in 2..=254 {
             let socket = TcpSocket::new_v4()?;
             socket.bind((IpAddr::from([127, 0, 0, last]), 0).into())?;
-            // The reset may come before the connect is over.
+            // The reset may arrive before the connection is established.
             if let Ok(stream) = socket.connect(to).await {
                 drop(stream);
             }
@@ -221,7 +222,7 @@ fn post(path: &str, value: &impl serde::Serialize) -> anyhow::Result<Vec<u8>> {
     Ok(request)
 }
 
-/// Sends a request and reads the head of the answer; returns how long its body is.
+/// Sends a request, reads the head of the response, and returns the length of its body.
 async fn ask(stream: &mut TlsStream<TcpStream>, request: &[u8]) -> anyhow::Result<usize> {
     stream.write_all(request).await?;
     stream.flush().await?;
@@ -237,7 +238,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>, request: &[u8]) -> anyhow::Resul
 
 async fn dial(config: &CallbackConfig, to: SocketAddr) -> anyhow::Result<TlsStream<TcpStream>> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    // The one that the engine offers.
+    // The cipher suite that the engine offers.
     provider.cipher_suites = vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
     let certificate = CertificateDer::from_pem_slice(config.certificate.as_bytes())?;
     let key = PrivateKeyDer::from_pem_slice(config.key.as_bytes())?;
@@ -252,7 +253,7 @@ async fn dial(config: &CallbackConfig, to: SocketAddr) -> anyhow::Result<TlsStre
     Ok(TlsConnector::from(Arc::new(tls)).connect(name, stream).await?)
 }
 
-/// This is about speed: whoever answers is the right one.
+/// Accepts any server, because only speed is measured.
 #[derive(Debug)]
 struct Anybody;
 

@@ -1,4 +1,4 @@
-//! One machine over the product's own SSH path, taken apart: what `hack/bench` measures with.
+//! One machine over the product's own SSH code, in parts: used by `hack/bench` for measurements.
 //!
 //! ```text
 //! bench_machine upload  ADDRESS USER KEY FILE PATH    the file to PATH by `cat`, as engines go
@@ -7,8 +7,8 @@
 //! bench_machine engine  ADDRESS USER KEY              memory of an engine: idle, after a survey
 //! ```
 //!
-//! Engines are taken from the directory in `FARRIER_ENGINES`. What was measured goes to standard
-//! output, one `name value` a line.
+//! Engines are taken from the directory in `FARRIER_ENGINES`. Results go to standard output,
+//! one `name value` per line.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -25,12 +25,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the product reads of a payload at a time.
+/// Number of bytes that the product reads of a payload at a time.
 const CHUNK: usize = 128 * 1024;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // As in the product, where it is not the main thread that works.
+    // As in the product, where the work does not run on the main thread.
     tokio::spawn(measure(std::env::args().skip(1).collect())).await?
 }
 
@@ -53,7 +53,7 @@ async fn measure(arguments: Vec<String>) -> anyhow::Result<()> {
     }
 }
 
-/// Where to, and as whom.
+/// Address and credentials.
 struct Login {
     target: Target,
     credentials: Credentials,
@@ -87,7 +87,7 @@ impl Login {
     }
 }
 
-/// Wall and processor time since it was made.
+/// Wall time and processor time since the start.
 struct Meter {
     begun: Instant,
     processor: Duration,
@@ -105,7 +105,7 @@ impl Meter {
     }
 }
 
-/// What all threads of this process have used, to the nanosecond.
+/// Returns the processor time of all threads of this process, in nanoseconds.
 fn processor_time() -> Duration {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let used = tasks.filter_map(|task| {
@@ -117,7 +117,7 @@ fn processor_time() -> Duration {
 
 async fn upload(login: &Login, file: &str, path: &str) -> anyhow::Result<()> {
     let content = Bytes::from(std::fs::read(file)?);
-    // From here on it is what `scp` does, sign-in included.
+    // From here on the work is the same as that of `scp`, sign-in included.
     let meter = Meter::start();
     let machine = login.machine("bench").await?;
     let mut running = machine.connection.start(&format!("cat > {path}"), Terminal::No).await?;
@@ -135,7 +135,7 @@ async fn upload(login: &Login, file: &str, path: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The one file of a benchmark.
+/// The only file of a benchmark.
 struct OneFile(PathBuf);
 
 impl PayloadFiles for OneFile {
@@ -158,7 +158,7 @@ struct Ready {
 
 impl Ready {
     async fn new(login: &Login, engines: &Engines, file: &Path) -> anyhow::Result<Self> {
-        // Another one each time: the journal of an earlier one answers for it.
+        // A new session each time, because the journal of an earlier session would answer for it.
         let session = format!("bench{}", jiff::Timestamp::now().as_nanosecond());
         let step = Stopwatch::new();
         let machine = login.machine(&session).await?;
@@ -181,7 +181,7 @@ impl Ready {
         Ok(Self { machine, deployed, engine_api })
     }
 
-    /// Has `work` done while the stream stands, retires the engine, and looks.
+    /// Runs `work` while the stream is open, retires the engine, and checks the machine.
     async fn during<T>(&self, work: impl Future<Output = anyhow::Result<T>> + Send) -> anyhow::Result<T> {
         let talk = self.machine.talk(&self.deployed, &self.engine_api);
         let work = async {
@@ -217,7 +217,7 @@ impl Ready {
     }
 }
 
-/// Prints how long each step took.
+/// Prints the duration of each step.
 struct Stopwatch(Instant);
 
 impl Stopwatch {
@@ -266,7 +266,7 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
                     }
                 }
             };
-            // One that fails never arrives.
+            // A payload that fails never arrives, so the wait has a timeout.
             let apply = ready.perform("apply", Work::Apply { steps: vec![step], wait_seconds: 0 });
             let (applied, ()) = tokio::join!(apply, async {
                 tokio::time::timeout(Duration::from_mins(2), arrived).await.ok();

@@ -42,11 +42,11 @@ pub const LABEL_NODE: &str = "farrier.dev/node";
 /// Label on every object that the operator creates for an UpdateRun: the UID of the run.
 pub const LABEL_RUN_UID: &str = "farrier.dev/run-uid";
 
-/// Finalizer of UpdateRuns and NodeUpdates: machines are cleaned before the object goes.
+/// Finalizer of UpdateRuns and NodeUpdates: the object is removed only after the machines are cleaned.
 pub const FINALIZER: &str = "farrier.dev/clean-up";
 
-/// Annotation that gives a deletion up: the object goes, whatever is left on machines stays
-/// until the engine's own lease ends.
+/// Annotation that abandons the clean-up of a deleted object: the object is removed at once, and what is
+/// left on machines stays until the lease of the engine expires.
 pub const ABANDON_ANNOTATION: &str = "farrier.dev/abandon";
 
 /// The name of another object in the same namespace.
@@ -57,14 +57,13 @@ pub struct LocalRef {
     pub name: String,
 }
 
-/// Shortens the name of an object to what a label value may hold: 63 characters, the last one
-/// alphanumeric.
+/// Shortens the name of an object to a valid label value: at most 63 characters, the last one alphanumeric.
 pub fn label_value(name: &str) -> String {
     let cut: String = name.chars().take(63).collect();
     cut.trim_end_matches(['-', '.', '_']).to_owned()
 }
 
-/// All definitions, in the order in which users meet them.
+/// Returns all definitions, in the order in which users meet them.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     let mut all =
         vec![ManagedNode::crd(), Baseline::crd(), UpdateRun::crd(), NodeUpdate::crd(), NodeInventory::crd()];
@@ -76,14 +75,14 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     all
 }
 
-/// Changes what an API server reads otherwise than Rust does.
+/// Adapts a generated schema to what an API server understands.
 ///
-/// - Formats of unsigned integers, which no server knows and each warns of: signed ones, which it
-///   enforces, so that no number comes that does not fit.
-/// - `nullable`, which derives from every `Option`: the server would store the null, refuse it in
-///   an enumeration, and take it for a change of what is immutable when the same manifest comes
-///   once more in another way. Without it a null counts as left out.
-/// - Line breaks within a paragraph, which `kubectl explain` would repeat in the middle of its own.
+/// - Formats of unsigned integers become signed ones. No API server knows the unsigned formats, and each
+///   warns of them; it enforces the signed formats, so that only numbers that fit are accepted.
+/// - `nullable`, which is generated for every `Option`, is removed. With it, the server would store a null,
+///   reject a null in an enumeration, and see a change of an immutable field when the same manifest is
+///   applied again in another way. Without it, a null counts as not set.
+/// - Line breaks within a paragraph are removed, because `kubectl explain` wraps the text itself.
 fn as_the_server_reads_it(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.description = schema.description.take().map(|text| {
@@ -97,7 +96,8 @@ fn as_the_server_reads_it(schema: &mut JSONSchemaProps) {
     });
     for (name, field) in schema.properties.iter_mut().flatten() {
         as_the_server_reads_it(field);
-        // Documented as `ftpPort: null`, which server-side apply refuses without this.
+        // The documentation shows `ftpPort: null`, which server-side apply rejects unless the field is
+        // nullable.
         field.nullable = (name == "ftpPort").then_some(true);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {

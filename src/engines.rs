@@ -46,8 +46,8 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Reads every `farrier-engine-ARCH-linux` in a directory. A file of the same name with `.gz`
-    /// at its end is used as its compressed form, where it is that.
+    /// Reads every `farrier-engine-ARCH-linux` in a directory. A file of the same name with the suffix
+    /// `.gz` is used as the compressed form if it decompresses to the same binary.
     ///
     /// # Errors
     /// When the directory cannot be read or contains no engine.
@@ -107,8 +107,8 @@ fn read(path: &Path) -> std::io::Result<Engine> {
     let digest = digest_of(File::open(path)?)?;
     let mut packed = path.as_os_str().to_owned();
     packed.push(".gz");
-    // The build takes its time to compress well, so its file is smaller than what is made here. It
-    // may be left over from another build.
+    // The build compresses more slowly and better than this function, so its file is smaller. The file may
+    // be left over from another build.
     let gzip = match std::fs::read(&packed) {
         Ok(gzip) if digest_of(GzDecoder::new(&*gzip)).is_ok_and(|unpacked| unpacked == digest) => gzip,
         Ok(_) | Err(_) => compress(File::open(path)?)?,
@@ -116,7 +116,7 @@ fn read(path: &Path) -> std::io::Result<Engine> {
     Ok(Engine { digest, gzip: gzip.into() })
 }
 
-/// The digest of a binary, as engines and machines give it.
+/// Returns the digest of a binary in the form in which engines report it.
 fn digest_of(mut binary: impl Read) -> std::io::Result<String> {
     let mut digest = Sha256::new();
     let mut piece = vec![0; PIECE];
@@ -157,8 +157,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// A compressed file of another build would start another engine than the one whose digest is
-    /// checked; one that is not used makes every engine on the wire larger.
+    /// With a compressed file of another build, another engine than the one whose digest is checked would
+    /// be started. If the file were not used, every transfer of an engine would be larger.
     #[test]
     fn the_compressed_file_beside_an_engine_is_used_if_it_is_that_engine() {
         let dir = tempfile::tempdir().unwrap();

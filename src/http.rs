@@ -76,7 +76,7 @@ pub async fn bind(asked: Option<SocketAddr>) -> std::io::Result<Option<TcpListen
 }
 
 impl Endpoint {
-    /// Serves requests for ever.
+    /// Serves requests forever.
     pub async fn serve(self, listener: TcpListener) -> Infallible {
         let mut open: VecDeque<AbortHandle> = VecDeque::new();
         loop {

@@ -37,56 +37,59 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self == oldSelf").message("a Baseline is immutable: make a new one under another name"))]
 pub struct BaselineSpec {
-    /// The components. They are installed in this order, except that a component always comes
-    /// after what it requires.
+    /// The components. Farrier installs them in this order, except that a component is always installed
+    /// after the components that it requires.
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub components: Vec<Component>,
 }
 
-/// One thing to be installed.
+/// One component: what is installed, and how its installed version is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Component {
-    /// Name, unique in the baseline.
+    /// Name of the component, unique in the baseline.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.+-]*[a-z0-9+])?$"))]
     pub name: String,
 
-    /// The version that machines should carry, written as the machine's package database or the
-    /// detection writes it.
+    /// The version that machines should have, written as the package database of the machine or the
+    /// detection reports it.
     #[schemars(length(min = 1, max = 128))]
     pub version: String,
 
-    /// Which machines it is for. Without it: all.
+    /// The machines that the component applies to. If it is not set, the component applies to all machines.
     #[serde(default)]
     pub applies_to: AppliesTo,
 
-    /// How it is installed.
+    /// How the component is installed. This version supports Deb, Rpm and Script. A baseline with another
+    /// installer is not Ready, and the run fails on the machines that the component applies to.
     pub installer: Installer,
 
-    /// How the installed version is read. For Deb and Rpm it may be left out: the package of the
-    /// component's name.
+    /// How the installed version is read. If it is not set, Farrier reads the package with the component's
+    /// name; that is possible for Deb and Rpm only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect: Option<Detect>,
 
-    /// Where the bytes are and what they must be.
+    /// Where the file to install comes from, and its digest.
     pub payload: Payload,
 
-    /// What must be on the machine before.
+    /// Components that must be on the machine before this component is installed. What happens on a machine
+    /// that lacks one is decided by onFailedDependency of the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub requires: Vec<Requirement>,
 
-    /// Whether the machine must be rebooted afterwards.
+    /// Whether the component takes effect only after a reboot: Never, IfRequested (if the installer asks
+    /// for a reboot) or Always.
     #[serde(default)]
     pub reboot: Reboot,
 
-    /// Whether the installer may be ended when it takes longer than its timeout. If false, it is
-    /// always left to finish once it was started.
+    /// Whether Farrier ends the installer when it takes longer than its timeout. If false, an installer
+    /// that was started always runs to its end.
     #[serde(default = "yes")]
     pub interruptible: bool,
 
-    /// How long the installer may take, for instance 10m.
+    /// How long the installer may take, for instance 10m, which is the default.
     #[serde(default = "ten_minutes")]
     pub timeout: Span,
 }
@@ -99,17 +102,17 @@ fn ten_minutes() -> Span {
     Span::from("10m")
 }
 
-/// Which machines a component is for.
+/// The machines that a component applies to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AppliesTo {
-    /// Types of machines. Empty: all types.
+    /// Types of machines. If the list is empty, the component applies to all types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub types: Vec<NodeType>,
 
-    /// Facts that must have these values: os, osVersion, osLike, arch, kernel, vendor, model,
-    /// serial, hostname, biosVersion.
+    /// Facts that must have exactly these values. Keys: os, osVersion, osLike, arch, kernel, vendor, model,
+    /// serial, hostname, biosVersion. For osLike, one of its words must have the value.
     #[serde(default, rename = "match", skip_serializing_if = "BTreeMap::is_empty")]
     pub match_: BTreeMap<String, String>,
 }
@@ -132,7 +135,7 @@ pub enum Installer {
     DeviceImage,
 }
 
-/// How the installed version of a component is read: exactly one of the fields.
+/// How the installed version of a component is read. Exactly one of package, command and file must be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -140,62 +143,64 @@ pub enum Installer {
     validation = Rule::new("!has(self.architecture) || (has(self.package) && !self.__package__.contains(':'))").message("architecture goes with package, where package does not name one itself")
 )]
 pub struct Detect {
-    /// A package in the machine's package database. `NAME:ARCHITECTURE` is short for package and
-    /// architecture.
+    /// Name of a package in the machine's package database. NAME:ARCHITECTURE is a short form of package
+    /// and architecture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 214), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"))]
     pub package: Option<String>,
 
-    /// The architecture of the package, as the package manager writes it, for instance i386 (dpkg)
-    /// or i686 (rpm). Without it: the machine's own, or a package for all architectures. A package
-    /// of the same name for another architecture is another package.
+    /// Architecture of the package, as the package manager writes it, for instance i386 (dpkg) or i686
+    /// (rpm). If it is not set, the architecture of the machine and packages for all architectures are
+    /// read. Packages with the same name and different architectures are different packages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"))]
     pub architecture: Option<String>,
 
-    /// A command line for /bin/sh, run as root. With exit status 0 its first line of output is the
-    /// version; with any other one the component counts as not installed.
+    /// A command line for /bin/sh, run as root. If it exits with status 0, the first line of its output is
+    /// the version. With any other status the component counts as not installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub command: Option<String>,
 
-    /// A file whose first line is the version. No such file: not installed.
+    /// Path of a file whose first line is the version. If the file does not exist, the component counts as
+    /// not installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 4096), regex(pattern = r"^/"))]
     pub file: Option<String>,
 }
 
-/// The bytes of a component.
+/// The file of a component.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.tls) || !has(self.tls.policy) || self.tls.policy != 'TrustOnFirstUse'").message("a payload has no status to record a certificate in: give its fingerprint, or use policy Pinned or System"))]
 pub struct Payload {
-    /// An address that begins with https:, oci: or s3:, or file: with a path under the operator's payload directory.
+    /// URL of the file. This version supports https: and file:, with a path below the operator's payload
+    /// directory. The schema also accepts oci: and s3:, but a baseline with such a URL is not Ready.
     #[schemars(length(min = 8, max = 2048), regex(pattern = r"^(https|oci|s3|file)://.+"))]
     pub url: String,
 
-    /// SHA-256 of the bytes, as sha256: and 64 lower-case hexadecimal digits. Checked at the
-    /// operator and again on the machine.
+    /// SHA-256 of the file, as sha256: and 64 lower-case hexadecimal digits. Farrier checks it after the
+    /// download and again on the machine.
     #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     pub digest: String,
 
-    /// Length in bytes. Where it is given, a longer download is cut off early.
+    /// Length in bytes. If it is set, a longer download is stopped early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub size: Option<i64>,
 
-    /// A Secret with what the source needs: ca.crt (certificates to trust, in PEM: of authorities, or
-    /// of the server itself), username and password, or token.
+    /// A Secret with what the source needs: ca.crt (trusted certificates in PEM, of authorities or of the
+    /// server itself), and either username and password or token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalRef>,
 
-    /// How the source's certificate is trusted, beside ca.crt of secretRef. Without policy it is
-    /// Pinned if there are fingerprints, and System if there are none.
+    /// How the certificate of the source is trusted, in addition to ca.crt of secretRef. The default policy
+    /// is Pinned if fingerprints are set, and System if none are set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 }
 
-/// Something that must be on the machine before.
+/// A component that must be on the machine before another component is installed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Requirement {
@@ -203,29 +208,29 @@ pub struct Requirement {
     #[schemars(length(min = 1, max = 63))]
     pub component: String,
 
-    /// Its lowest version. Without it any version will do.
+    /// Lowest accepted version of the component. If it is not set, any version is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub at_least: Option<String>,
 }
 
-/// Whether the machine must be rebooted after a component.
+/// Whether a component takes effect only after a reboot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Reboot {
-    /// Never.
+    /// It takes effect without a reboot.
     Never,
-    /// If the installer asks for it.
+    /// It needs a reboot if the installer asks for one.
     #[default]
     IfRequested,
-    /// Always.
+    /// It always needs a reboot.
     Always,
 }
 
-/// Whether the baseline makes sense.
+/// The state of a baseline: whether it is valid.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BaselineStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 

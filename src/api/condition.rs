@@ -2,10 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Maximum length of a message. The API's condition type allows 32768; a screen shows less.
+/// Maximum length of a message in characters. The API's condition type allows 32768; a screen shows less.
 const MAX_MESSAGE_LEN: usize = 2048;
 
-/// Sets a condition. The transition time changes only when the status does.
+/// Sets a condition. Its transition time changes only when its status changes.
 pub fn set(
     conditions: &mut Vec<Condition>,
     type_: &str,

@@ -1,4 +1,4 @@
-//! `NodeInventory`: everything found on one machine.
+//! `NodeInventory`: everything that was found on one machine.
 
 use super::LocalRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Everything found on one machine. Farrier writes it; users read it.
+/// Everything that was found on one machine. Farrier writes it; users read it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "farrier.dev",
@@ -36,7 +36,7 @@ pub struct NodeInventorySpec {
     pub node_ref: LocalRef,
 }
 
-/// What was found.
+/// What was found on the machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeInventoryStatus {
@@ -45,43 +45,43 @@ pub struct NodeInventoryStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// When it was taken.
+    /// Time at which the inventory was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_at: Option<Time>,
 
-    /// The run that took it.
+    /// The run that took the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
 
-    /// What the machine is.
+    /// Facts about the machine.
     #[serde(default)]
     pub facts: FactsReport,
 
-    /// How many packages are installed.
+    /// Number of installed packages.
     #[serde(default)]
     pub package_count: i64,
 
-    /// Every installed package, one entry for each version and architecture. Above 5000 packages or 1 MiB the list ends, truncated is true, and
-    /// the condition Ready says how many were left out.
+    /// The installed packages, one entry for each version and architecture. The list ends at 5000 packages
+    /// or at 1 MiB; then truncated is true, and the condition Ready says how many packages were left out.
     #[serde(default)]
     pub packages: Vec<InstalledPackage>,
 
-    /// Whether the list of packages is shorter than packageCount.
+    /// Whether packages lists fewer packages than packageCount.
     #[serde(default)]
     pub truncated: bool,
 }
 
-/// What a machine is. An empty text: not known.
+/// Facts about a machine. An empty text means that the fact is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FactsReport {
     /// Short name of the operating system, for instance debian.
     pub os: String,
-    /// Its version, for instance 12.
+    /// Version of the operating system, for instance 12.
     pub os_version: String,
-    /// Related systems, for instance rhel fedora.
+    /// Related operating systems, for instance rhel fedora.
     pub os_like: String,
-    /// Its full name.
+    /// Full name of the operating system.
     pub os_name: String,
     /// Processor architecture, for instance `x86_64`.
     pub arch: String,
@@ -102,12 +102,12 @@ pub struct FactsReport {
 /// One installed package, in one version and for one architecture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstalledPackage {
-    /// Name.
+    /// Name of the package.
     pub name: String,
     /// Version, with epoch and release.
     pub version: String,
     /// Architecture.
     pub arch: String,
-    /// deb or rpm.
+    /// Package format: deb or rpm.
     pub kind: String,
 }

@@ -1,4 +1,4 @@
-//! `NodeUpdate`: one machine in one run, the unit of work and the record of it.
+//! `NodeUpdate`: the work on one machine in one run, and its record.
 
 use super::LocalRef;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One machine in one run. Farrier writes it; users read it.
+/// The work on one machine in one run. Farrier writes it; users read it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "farrier.dev",
@@ -55,9 +55,10 @@ pub struct NodeUpdateSpec {
     /// The machine.
     #[x_kube(validation = Rule::new("self == oldSelf").message("nodeRef is immutable"))]
     pub node_ref: LocalRef,
-    /// The runner that works on it.
+    /// Name of the runner that works on the machine.
     pub runner: String,
-    /// What the runner should do.
+    /// What the runner should do: Plan (work out what would change, change nothing), Run, or Cancel (finish
+    /// the component in progress, clean up and end).
     #[x_kube(validation = Rule::new("self == oldSelf || self == 'Cancel' || oldSelf == 'Plan'").message("intent only moves forward: Plan, Run, Cancel"))]
     pub intent: Intent,
 }
@@ -65,11 +66,11 @@ pub struct NodeUpdateSpec {
 /// What the runner should do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Intent {
-    /// Work out what would change, change nothing.
+    /// Work out what would change, and change nothing.
     Plan,
-    /// Do it.
+    /// Do the work.
     Run,
-    /// Finish the component in progress, clean up, end.
+    /// Finish the component in progress, clean up and end.
     Cancel,
 }
 
@@ -77,7 +78,7 @@ pub enum Intent {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeUpdateStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -87,77 +88,79 @@ pub struct NodeUpdateStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// What is being done right now, in one word.
+    /// The current step. It is Planned after the plan, WaitingForRetry between two attempts, and Done at
+    /// the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
 
-    /// Which ports the machine needs right now: those that `farrier ports` lists for Inventory or for
-    /// Deployment. NetworkPolicies follow it. Not set before work begins and between attempts, when the
-    /// ports of Inventory are open.
+    /// The phase of the work, which decides the ports that the machine needs: `farrier ports` lists them for
+    /// Inventory and for Deployment, and NetworkPolicies follow this field. Not set before the work begins
+    /// and between attempts; the ports of Inventory are open then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
-    /// What is waited for right now, if anything is: a lock that another program holds, room on a disk,
-    /// another engine, the machine itself.
+    /// What the work waits for at the moment, for instance a lock that another program holds, free space on
+    /// a disk, another engine, or the machine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
 
-    /// How many components changed, of how many, for instance 1/3.
+    /// Number of changed components and number of components in the plan, for instance 1/3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
 
-    /// Which attempt this is, from 1.
+    /// Number of the current attempt, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
 
-    /// How many of the attempts went into the plan, where the run was planned before it was carried
-    /// out. They do not count against strategy.retries.
+    /// Number of attempts that were needed for the plan, if the run was planned before it was started. They
+    /// do not count against strategy.retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planning_attempts: Option<u32>,
 
-    /// When the next attempt begins, after one that failed.
+    /// Time at which the next attempt begins, after a failed attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Time>,
 
-    /// Digest over the plan of this machine.
+    /// Digest of the plan of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
 
-    /// What the plan says, component by component.
+    /// The plan for each component.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub plan: Vec<PlannedComponent>,
 
-    /// What came of it, component by component.
+    /// The result of each component.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub components: Vec<ComponentOutcome>,
 
-    /// How the engine talks to Farrier: Session or Callback.
+    /// The channel between the engine and Farrier: Session or Callback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<super::managed_node::Channel>,
 
-    /// The address that was used.
+    /// The address of the machine that was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
 
-    /// How many things of ours are on the machine right now.
+    /// Number of things that Farrier has on the machine at the moment, for instance directories and
+    /// processes.
     #[serde(default)]
     pub leases: u32,
 
-    /// What could not be taken back.
+    /// Things that Farrier could not remove from the machine.
     #[serde(default)]
     pub leftovers: Vec<String>,
 
-    /// Where the logs are, on the machine.
+    /// Directory of the logs on the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<String>,
 
-    /// When work began.
+    /// Time at which the work began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
 
-    /// When it ended.
+    /// Time at which the work ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
 }
@@ -171,20 +174,20 @@ pub enum Phase {
     Deployment,
 }
 
-/// Something that is waited for.
+/// Something that the work on a machine waits for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
-    /// What kind of thing, for instance PackageManagerBusy, DiskFull, MachineBusy or ConnectionLost.
+    /// Reason of the wait, for instance PackageManagerBusy, DiskFull, MachineBusy or ConnectionLost.
     pub reason: String,
-    /// What it is, for instance: the lock /var/lib/dpkg/lock-frontend.
+    /// What is waited for, for instance: the lock /var/lib/dpkg/lock-frontend.
     pub what: String,
-    /// The process on the machine that is in the way, if one is and it can be seen.
+    /// The process on the machine that blocks the work, if there is one and it can be determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
-    /// When the wait began.
+    /// Time at which the wait began.
     pub since: Time,
-    /// When it is given up. Without it there is no such time.
+    /// Time at which the wait ends without success. If it is not set, the wait has no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
 }
@@ -192,52 +195,52 @@ pub struct Waiting {
 /// A process on a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
-    /// Its number there.
+    /// Process id.
     pub pid: u32,
-    /// Its name, without arguments; empty if it is not known.
+    /// Name of the process, without arguments; empty if it is not known.
     #[serde(default)]
     pub name: String,
 }
 
-/// What the plan says about one component.
+/// The plan for one component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedComponent {
-    /// Name in the baseline.
+    /// Name of the component in the baseline.
     pub name: String,
     /// Install, UpToDate, NotApplicable, DependencyMissing, NotSupported or Blocked.
     pub action: String,
-    /// Version found; empty if there is none.
+    /// Installed version; empty if the component is not installed.
     #[serde(default)]
     pub from: String,
-    /// Version of the baseline.
+    /// Version in the baseline.
     pub to: String,
-    /// Why, where the action does not say it.
+    /// Explanation, if the action alone does not say enough.
     #[serde(default)]
     pub message: String,
 }
 
-/// What came of one component.
+/// The result of one component.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentOutcome {
-    /// Name in the baseline.
+    /// Name of the component in the baseline.
     pub name: String,
     /// UpToDate, Updated, RebootPending, Failed, NotApplicable, DependencyMissing, Skipped,
     /// Cancelled or Unverified.
     pub outcome: String,
-    /// Version found by the first inventory; empty if there was none.
+    /// Installed version according to the first inventory; empty if it was not installed.
     #[serde(default)]
     pub before: String,
-    /// Version found by the second inventory; empty if there was none.
+    /// Installed version according to the second inventory; empty if it is not installed.
     #[serde(default)]
     pub after: String,
     /// Exit status of the installer, if it ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// When the installer was started, by the machine's clock.
+    /// Time at which the installer was started, by the machine's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
-    /// When it ended, by the machine's clock.
+    /// Time at which the installer ended, by the machine's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
     /// What happened and what to do next.

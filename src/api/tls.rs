@@ -1,37 +1,40 @@
-//! How the certificate of a TLS server is trusted: of a payload's source, and of a device.
+//! How Farrier trusts the certificate of a TLS server, of a payload's source or of a device.
 
 use super::LocalRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the certificate of a TLS server is trusted.
+/// How Farrier trusts the certificate of a TLS server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
-    /// SHA-256 fingerprints of server certificates: sha256: and what openssl x509 -noout -fingerprint -sha256
-    /// prints, with or without colons. A server that has the key of such a certificate is accepted whatever
-    /// the certificate says about names and dates.
+    /// SHA-256 fingerprints of server certificates: sha256: and what openssl x509 -noout -fingerprint
+    /// -sha256 prints, with or without colons. A server that has the key of such a certificate is accepted,
+    /// whatever names and dates the certificate has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(regex(pattern = r"^sha256:([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$")))]
     pub fingerprints: Vec<String>,
 
-    /// A Secret, or else a ConfigMap, whose key ca.crt has certificates in PEM: of authorities, whose signature
-    /// is accepted, or of the server itself. Names and dates must be right.
+    /// A Secret, or if there is none of this name a ConfigMap, whose key ca.crt has certificates in PEM: of
+    /// authorities, or of the server itself. A certificate that is one of them or is signed by one of them
+    /// is accepted if its names and dates are valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<LocalRef>,
 
-    /// What is done with a certificate that neither fingerprints nor ca.crt make trusted.
+    /// What Farrier does with a certificate that is trusted neither by fingerprints nor by ca.crt: Pinned
+    /// (reject it), TrustOnFirstUse (record the first certificate, reject any other from then on) or System
+    /// (accept it if an authority of the operator's system signed it).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<TlsPolicy>,
 }
 
-/// What is done with a certificate that neither fingerprints nor ca.crt make trusted.
+/// What Farrier does with a certificate that is trusted neither by fingerprints nor by ca.crt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TlsPolicy {
-    /// It is refused.
+    /// It is rejected.
     Pinned,
-    /// The first one seen is accepted and recorded; a change is refused and named.
+    /// The first certificate is accepted and recorded. A changed certificate is rejected and reported.
     TrustOnFirstUse,
-    /// It is accepted if the authorities of the operator's system have signed it.
+    /// It is accepted if an authority that the operator's system trusts has signed it.
     System,
 }

@@ -1,4 +1,4 @@
-//! `UpdateRun`: bring these nodes to that baseline, in this manner.
+//! `UpdateRun`: brings selected machines to a baseline, with a strategy.
 
 mod status;
 
@@ -56,79 +56,84 @@ use serde::{Deserialize, Serialize};
 #[x_kube(validation = Rule::new("has(self.baselineRef) == has(oldSelf.baselineRef)").message("baselineRef is immutable: make a new UpdateRun"))]
 #[x_kube(validation = Rule::new("has(self.ttlAfterFinished) == has(oldSelf.ttlAfterFinished)").message("ttlAfterFinished is immutable: make a new UpdateRun"))]
 pub struct UpdateRunSpec {
-    /// What should happen: Run, Plan (works everything out and changes nothing), Pause (nothing
-    /// new is started) or Cancel (final). Plan may become Run; Run and Pause may alternate.
+    /// What should happen: Run, Plan (work out what would change, change nothing), Pause (start nothing
+    /// new; what is in progress continues) or Cancel (start nothing new, finish the components in progress,
+    /// clean up and end). Plan can be changed to Run; Run and Pause can alternate; Cancel is final.
     #[serde(default)]
     #[x_kube(validation = Rule::new("oldSelf != 'Cancel' || self == 'Cancel'").message("Cancel is final: make a new UpdateRun"))]
     #[x_kube(validation = Rule::new("self != 'Plan' || oldSelf == 'Plan'").message("a run that was started cannot go back to Plan: make a new UpdateRun"))]
     pub desired_state: DesiredState,
 
-    /// What is done: Inventory (look only), Stage (bring the payloads, install nothing) or Update.
+    /// What is done on the machines: Inventory (read only), Stage (bring the payloads to the machines,
+    /// install nothing) or Update (install what is missing). Stage is not supported yet: the run ends with
+    /// the reason NotYetSupported.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("operation is immutable: make a new UpdateRun"))]
     pub operation: Operation,
 
-    /// Which machines, by their labels. An empty selector selects every ManagedNode of the namespace.
+    /// Selects the machines by their labels. An empty selector selects every ManagedNode of the namespace.
     #[x_kube(validation = Rule::new("self == oldSelf").message("selector is immutable: make a new UpdateRun"))]
     pub selector: LabelSelector,
 
-    /// What they should carry. Not needed for Inventory.
+    /// The baseline that the machines should have. Not needed for Inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("baselineRef is immutable: make a new UpdateRun"))]
     pub baseline_ref: Option<LocalRef>,
 
-    /// How the engines talk to Farrier, for machines that do not say so themselves.
+    /// The channel between the engines and Farrier, for machines that do not set a channel: Session
+    /// (through the SSH session) or Callback (the engine connects back to Farrier). Listen is not supported
+    /// yet: the run ends with the reason NotYetSupported.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("channel is immutable: make a new UpdateRun"))]
     pub channel: Channel,
 
-    /// How many at a time, in which order, and when to stop.
+    /// How many machines are updated at a time, in which order, and when the run stops.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("strategy is immutable: make a new UpdateRun"))]
     pub strategy: Strategy,
 
-    /// Whether machines are rebooted.
+    /// Whether Farrier reboots machines.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("reboot is immutable: make a new UpdateRun"))]
     pub reboot: RebootPolicy,
 
-    /// What to do on a machine that lacks what a component requires: OmitNode (leave the machine
-    /// alone), OmitComponent (leave the component out) or Force.
+    /// What to do on a machine that lacks a required component: OmitNode (install nothing on the machine),
+    /// OmitComponent (do not install the components that require it) or Force (install them nevertheless).
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("onFailedDependency is immutable: make a new UpdateRun"))]
     pub on_failed_dependency: OnFailedDependency,
 
-    /// What to install although the machine carries it already.
+    /// What to install although the machine has the same version or a newer one.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("force is immutable: make a new UpdateRun"))]
     pub force: Force,
 
-    /// How machines that must call back reach Farrier. Without effect on the channel Session.
+    /// How machines that must call back reach Farrier. It has no effect on the channel Session.
     #[serde(default)]
-    // Field by field: ftpPort may be null, which is the same as left out.
+    // Each field is compared separately: ftpPort may be null, which means the same as not set.
     #[x_kube(validation = Rule::new("self.httpPort == oldSelf.httpPort && self.httpsPort == oldSelf.httpsPort && self.?ftpPort == oldSelf.?ftpPort && self.onConflict == oldSelf.onConflict && self.exposure == oldSelf.exposure").message("callback is immutable: make a new UpdateRun"))]
     pub callback: Callback,
 
-    /// How long the run waits for objects that it needs and that do not exist yet, counted from when
-    /// Farrier sees the run first: nodes that its selector matches, the baseline, Secrets of nodes and
-    /// of payloads. It goes on as soon as they are there, and ends when they are not there in time. 0s:
-    /// it does not wait. The order in which objects are applied does not matter as long as all of them
-    /// are there within this time.
+    /// How long the run waits for objects that it needs and that do not exist yet: nodes that its selector
+    /// matches, the baseline, the Secrets of nodes and of payloads. The time counts from when Farrier first
+    /// sees the run. The run continues as soon as the objects exist, and ends if they do not exist in time.
+    /// With 0s it does not wait. The objects can be applied in any order within this time.
     ///
-    /// The list of nodes is recorded once, when no further node has come for 3 s. Where all nodes were
-    /// created more than 3 s before the run, and with 0s, it is recorded at once.
+    /// The list of nodes is recorded once, when no further node has been created for 3 s. It is recorded at
+    /// once if all nodes were created more than 3 s before the run, or if the timeout is 0s.
     #[serde(default = "two_minutes")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("arrivalTimeout is immutable: make a new UpdateRun"))]
     pub arrival_timeout: Span,
 
-    /// How long the finished run is kept, for instance 168h. Without it: until it is deleted.
+    /// How long the finished run is kept, for instance 168h. If it is not set, the run is kept until it is
+    /// deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("ttlAfterFinished is immutable: make a new UpdateRun"))]
     pub ttl_after_finished: Option<Span>,
 }
 
-/// Tools that apply many manifests are through within seconds, and operators that make Secrets of
-/// external sources within a minute; a typing error should not go unnoticed for much longer.
+/// Tools that apply many manifests finish within seconds, and operators that create Secrets from external
+/// sources finish within a minute. A typing error should not stay unnoticed for much longer.
 fn two_minutes() -> Span {
     Span::from("2m")
 }
@@ -136,21 +141,21 @@ fn two_minutes() -> Span {
 /// What should happen with the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DesiredState {
-    /// Do it.
+    /// Work on the machines.
     #[default]
     Run,
-    /// Work everything out and change nothing.
+    /// Work out what would change, and change nothing.
     Plan,
-    /// Start nothing new; what is in progress goes on.
+    /// Start nothing new. What is in progress continues.
     Pause,
-    /// Start nothing new, finish the component in progress, clean up, end.
+    /// Start nothing new, finish the components in progress, clean up and end.
     Cancel,
 }
 
 /// What is done on the machines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Operation {
-    /// Look only.
+    /// Read what is on the machines.
     Inventory,
     /// Bring the payloads to the machines and install nothing.
     Stage,
@@ -159,28 +164,31 @@ pub enum Operation {
     Update,
 }
 
-/// How many at a time, in which order, and when to stop.
+/// How many machines are updated at a time, in which order, and when the run stops.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Strategy {
-    /// How many machines are worked on at the same time: a number, or a percentage of all
-    /// (rounded down, at least one). Never exceeded.
+    /// Maximum number of machines that are worked on at the same time: a number, or a percentage of all
+    /// machines of the run (rounded down, at least 1). It is never exceeded.
     #[serde(default = "ten")]
     #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([1-9][0-9]?|100)%$') : self >= 1 && self <= 1000000").message("a number from 1 to 1000000, or a percentage from 1% to 100%"))]
     pub max_concurrent: IntOrString,
 
-    /// Groups of machines that are updated one after the other.
+    /// Groups of machines that are updated one after the other. Not supported yet: a run that sets it ends
+    /// with the reason NotYetSupported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub stages: Vec<Stage>,
 
-    /// How many machines may fail before nothing new is started: a number or a percentage.
-    /// Without it: any number.
+    /// Number of machines that may fail before the run stops starting new ones: a number or a percentage.
+    /// If it is not set, any number may fail. Not supported yet: a run that sets it ends with the reason
+    /// NotYetSupported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("type(self) == string ? self.matches('^([0-9]|[1-9][0-9]|100)%$') : self >= 0 && self <= 1000000").message("a number from 0 to 1000000, or a percentage from 0% to 100%"))]
     pub failure_budget: Option<IntOrString>,
 
-    /// How many times a machine is tried again after a failure that may pass.
+    /// How many times the work on a machine is retried after a failure that may be temporary. The default
+    /// is 0: it is not retried.
     #[serde(default)]
     #[schemars(range(max = 20))]
     pub retries: u32,
@@ -203,27 +211,30 @@ pub struct Stage {
     /// Name of the stage.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// How many machines: a number or a percentage. Without it: all that are left.
+    /// Number of machines: a number or a percentage. If it is not set, all remaining machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    // As schema keywords: a rule for each stage would cost the server more than it allows.
+    // These are schema keywords, because a rule for each stage would exceed the cost limit of the API
+    // server.
     #[schemars(extend("minimum" = 1, "maximum" = 1_000_000, "pattern" = "^([1-9][0-9]?|100)%$"))]
     pub count: Option<IntOrString>,
-    /// How long to watch before the next stage begins.
+    /// How long to wait after this stage before the next stage begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soak: Option<Span>,
 }
 
-/// Whether machines are rebooted.
+/// Whether Farrier reboots machines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RebootPolicy {
-    /// Never, IfRequired or Always.
+    /// When a machine is rebooted: Never, IfRequired (if a component needs it) or Always (after every
+    /// update). With Never, components that need a reboot end as RebootPending. IfRequired and Always are
+    /// not supported yet: the run ends with the reason NotYetSupported.
     #[serde(default)]
     pub policy: RebootWhen,
     /// How long to wait before the reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Span>,
-    /// What users of the machine are told.
+    /// Message that users of the machine see before the reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
@@ -232,7 +243,7 @@ pub struct RebootPolicy {
 /// When a machine is rebooted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RebootWhen {
-    /// Never: components that need it end as RebootPending.
+    /// Never. Components that need a reboot end as RebootPending.
     #[default]
     Never,
     /// If a component needs it.
@@ -241,26 +252,26 @@ pub enum RebootWhen {
     Always,
 }
 
-/// What to do on a machine that lacks what a component requires.
+/// What to do on a machine that lacks a required component.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnFailedDependency {
-    /// Leave the machine alone.
+    /// Install nothing on the machine.
     OmitNode,
-    /// Leave the component out.
+    /// Do not install the components that require it.
     #[default]
     OmitComponent,
-    /// Install it all the same.
+    /// Install the components nevertheless.
     Force,
 }
 
-/// What to install although the machine carries it already.
+/// What to install although the machine has the same version or a newer one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Force {
-    /// Replace a newer version by the older one of the baseline.
+    /// Replace a newer version by the older version of the baseline.
     #[serde(default)]
     pub downgrade: bool,
-    /// Install the same version once more.
+    /// Install the same version again.
     #[serde(default)]
     pub rewrite: bool,
 }
@@ -270,22 +281,24 @@ pub struct Force {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.httpPort != self.httpsPort").message("httpPort and httpsPort must differ"))]
 pub struct Callback {
-    /// Port for machines that cannot do TLS.
+    /// Port for machines that cannot use TLS.
     #[serde(default = "port_63001")]
     #[schemars(range(min = 1, max = 65535))]
     pub http_port: u16,
-    /// Port for engines and for machines that can do TLS.
+    /// Port for engines and for machines that can use TLS.
     #[serde(default = "port_63002")]
     #[schemars(range(min = 1, max = 65535))]
     pub https_port: u16,
-    /// A port turns the FTP service on.
+    /// Port of the FTP service. If it is not set, the service is off. Not supported yet: a run that sets it
+    /// ends with the reason NotYetSupported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub ftp_port: Option<u16>,
-    /// What to do when a port is taken: Next (the next free pair) or Fail.
+    /// What to do when a port is taken: Next (use the next free pair of ports) or Fail (end the run).
     #[serde(default)]
     pub on_conflict: OnConflict,
-    /// How the ports become reachable from outside the cluster.
+    /// How the ports become reachable from outside the cluster: HostPort (on the host of the runner),
+    /// NodePort or LoadBalancer (by a Service of that type).
     #[serde(default)]
     pub exposure: Exposure,
 }
@@ -313,7 +326,7 @@ fn port_63002() -> u16 {
 /// What to do when a port is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum OnConflict {
-    /// Take the next free pair.
+    /// Use the next free pair of ports.
     #[default]
     Next,
     /// End the run.
@@ -323,7 +336,7 @@ pub enum OnConflict {
 /// How the ports of the callback server become reachable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Exposure {
-    /// By ports of the host that the runner is on.
+    /// On the host of the runner.
     #[default]
     HostPort,
     /// By a Service of type NodePort.

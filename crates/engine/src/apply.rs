@@ -1,4 +1,4 @@
-//! Executes `Work::Apply`: every payload first, then the steps in order.
+//! Executes `Work::Apply`: fetches all payloads first, then runs the steps in order.
 
 mod payloads;
 mod room;
@@ -16,8 +16,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-/// Executes the task to its end. Each step has its `StepFinished`, unless the task fails as a
-/// whole before the first one. `wait` is the limit of each wait for somebody else on the machine.
+/// Executes the task to its end. Each step gets a `StepFinished` event, unless the task fails as a whole
+/// before the first step. `wait` limits each wait for another process on the machine.
 pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step], wait: Duration) {
     let components = steps.iter().map(|step| step.component.clone()).collect();
     let begun = engine.shared.record(EventBody::TaskStarted { task: task.into(), components });
@@ -30,14 +30,14 @@ pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step], wait: Duration)
         Ok(()) | Err(ApplyError::Failed { .. }) => None,
     };
     let ended = match ready {
-        // Where it was stopped, `steps` begins none and says why for each.
+        // After a stop, `steps` starts no step and reports the reason for each step.
         Ok(()) | Err(ApplyError::Stopped(_)) => {
             Apply { engine, task, wait, stopped, succeeded: BTreeSet::new() }.steps(steps)
         }
         Err(failure @ ApplyError::Failed { .. }) => Err(failure),
     };
     for path in [engine.place.payloads(), engine.place.work()] {
-        // What cannot be removed now shows when the engine retires.
+        // If a directory cannot be removed now, it is reported when the engine retires.
         work_dir::remove_tree(&path).ok();
     }
     engine.report(match ended {
@@ -50,7 +50,7 @@ struct Apply<'a> {
     engine: &'a Engine,
     task: &'a str,
     wait: Duration,
-    /// Once there was a reason to stop, no further step of the task is begun.
+    /// Set once there is a reason to stop; no further step of the task is started.
     stopped: Option<Stop>,
     succeeded: BTreeSet<&'a str>,
 }
@@ -60,7 +60,7 @@ impl<'a> Apply<'a> {
         for (number, step) in steps.iter().enumerate() {
             let (exit, output) = match self.step(number, step) {
                 Ok(ended) => ended,
-                // Only before the first step can the task as a whole be said to have failed.
+                // The task as a whole can fail only before the first step.
                 Err(ApplyError::Stopped(stop)) => {
                     self.stopped = Some(stop);
                     (exit_of(stop), String::new())
@@ -87,7 +87,7 @@ impl<'a> Apply<'a> {
         if let Some(missing) = step.after.iter().find(|name| !self.succeeded.contains(name.as_str())) {
             return Ok((StepExit::Skipped, format!("{missing} did not succeed")));
         }
-        // What went before may have filled the disk.
+        // Earlier steps may have filled the disk.
         room::wait_for_room(&self.engine.shared, &step.component, self.wait, || {
             space::check_packages(std::slice::from_ref(step), None)
         })?;
@@ -130,7 +130,7 @@ impl<'a> Apply<'a> {
     }
 }
 
-/// Tells the runner what happens while an installer runs.
+/// Reports to the runner what happens while an installer runs.
 struct Watcher<'a> {
     apply: &'a Apply<'a>,
     step: &'a Step,

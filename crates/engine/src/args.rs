@@ -1,4 +1,4 @@
-//! The command line: what the runner types.
+//! The command line that the runner passes.
 
 use crate::callback::address::{Address, MAX_ADDRESSES};
 use crate::digest::Digest;
@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What `--help` prints.
+/// Output of `--help`.
 pub(crate) const HELP: &str = "\
 farrier-engine: updates this machine on behalf of a Farrier operator, then removes itself.
 
@@ -38,46 +38,46 @@ Example:
       --peer-uid 1000 --digest sha256:9f86d0… --lease 900
 ";
 
-/// Longest accepted name: the limit of Kubernetes for the names that these are.
+/// Maximum length of a name: the limit of Kubernetes, because these are names of Kubernetes objects.
 const MAX_NAME_LEN: usize = 253;
 
-/// How long `reach` waits unless told otherwise: two lost packets are made up for within it.
+/// Default timeout of `reach`, long enough to recover from two lost packets.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// One parsed command line.
+/// A parsed command line.
 pub(crate) enum Command {
     /// Start the detached engine.
     Launch {
-        /// Whose engine.
+        /// The session of the engine.
         session: Session,
-        /// What the engine's own bytes must hash to.
+        /// Expected digest of the engine's binary.
         digest: Digest,
     },
-    /// Be the detached engine.
+    /// Run as the detached engine.
     Run {
-        /// Whose engine.
+        /// The session of the engine.
         session: Session,
     },
     /// Join standard input and output to the engine.
     Attach {
-        /// Where the engine lives.
+        /// The directory of the engine.
         dir: PathBuf,
     },
     /// Try to open connections.
     Reach {
-        /// Where to.
+        /// The addresses.
         addresses: Vec<Address>,
-        /// How long at most.
+        /// The timeout of each connection.
         timeout: Duration,
     },
-    /// Take back what a dead engine left.
+    /// Remove what a dead engine left.
     Sweep {
-        /// Where the engine lived.
+        /// The directory of the dead engine.
         dir: PathBuf,
-        /// Whose it was.
+        /// The session of the dead engine.
         session: String,
     },
-    /// Wait for a word from the engine, then become `program`.
+    /// Wait for the start signal of the engine, then execute `program`.
     Step {
         /// Program and arguments.
         program: Vec<OsString>,
@@ -88,7 +88,7 @@ pub(crate) enum Command {
     Version,
 }
 
-/// Whose engine it is, and where.
+/// The session of an engine, and its directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     /// The directory with the engine in it.
@@ -103,7 +103,7 @@ pub(crate) struct Session {
     pub(crate) lease: Duration,
 }
 
-/// Parses the arguments after the program's name. The error says which argument is wrong.
+/// Parses the arguments after the program's name. The error names the invalid argument.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
     let mut arguments = arguments.peekable();
     let Some(word) = arguments.next() else { return Err("no command given".into()) };
@@ -114,8 +114,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             let mut options = Options::read(arguments)?;
             let (session, digest) = (options.session()?, options.take("digest")?.parse()?);
             options.channel()?;
-            // What is left is of a later version of the operator, which may have brought this engine
-            // itself before it was upgraded. It must not rely on such options.
+            // Remaining options come from a later version of the operator, which may have deployed this
+            // engine before it was upgraded. The operator does not depend on such options.
             Ok(Command::Launch { session, digest })
         }
         Some("run") => {
@@ -139,8 +139,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     }
 }
 
-/// Whether the command line says that a line on standard input follows it. Asked before anything
-/// is checked, so that the line is never left for the shell that started us.
+/// Reports whether a line on standard input follows this command line. This is checked before anything
+/// else, so that the line is never left for the shell that started the engine.
 pub(crate) fn announces_line(words: &[OsString]) -> bool {
     let pairs = words.windows(2);
     words.first().is_some_and(|word| word == "launch")
@@ -166,7 +166,7 @@ fn reach(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
     Ok(Command::Reach { addresses, timeout })
 }
 
-/// `--name value` pairs that are not used up yet.
+/// `--name value` pairs that have not been consumed.
 struct Options(BTreeMap<String, String>);
 
 impl Options {
@@ -195,7 +195,7 @@ impl Options {
         text.parse().map_err(|_| format!("--{name} {text} is not a whole number"))
     }
 
-    /// A name that becomes part of a path.
+    /// Takes a name that becomes part of a path.
     fn name(&mut self, name: &str) -> Result<String, String> {
         let text = self.take(name)?;
         let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
@@ -215,7 +215,7 @@ impl Options {
         })
     }
 
-    /// The value itself was seen by [`announces_line`] already.
+    /// Checks the option. Its value was already evaluated by [`announces_line`].
     fn channel(&mut self) -> Result<(), String> {
         match self.0.remove("channel").as_deref() {
             None | Some("session" | "callback") => Ok(()),
@@ -232,7 +232,7 @@ impl Options {
 }
 
 impl Session {
-    /// The arguments that [`parse`] reads back as `run` of this session.
+    /// Returns the arguments that [`parse`] reads back as `run` of this session.
     pub(crate) fn run_arguments(&self) -> Vec<OsString> {
         let mut arguments = vec![OsString::from("run"), "--dir".into(), self.dir.clone().into()];
         arguments.extend([
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(session.run_arguments(), words(line).collect::<Vec<_>>());
     }
 
-    /// An operator that was upgraded meanwhile could not take up the engines that it had brought.
+    /// Without this, an upgraded operator could not resume the engines that it deployed before.
     #[test]
     fn options_of_a_later_version_are_ignored_by_launch() {
         let digest = "0".repeat(64);
@@ -272,7 +272,7 @@ mod tests {
         assert!(matches!(parse(words(&line)), Ok(Command::Launch { .. })));
     }
 
-    /// A session or run name with a slash in it would put the journal somewhere else.
+    /// A session or run name with a slash in it would move the journal to another directory.
     #[test]
     fn names_that_leave_their_folder_are_refused() {
         for name in ["", ".", "..", "../x", "a/b", "a b"] {

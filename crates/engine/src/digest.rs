@@ -13,17 +13,17 @@ pub(crate) struct Digest {
 }
 
 impl Digest {
-    /// The 64 digits; safe as a file name.
+    /// Returns the 64 digits, which are safe as a file name.
     pub(crate) fn hex(&self) -> &str {
         &self.hex
     }
 
-    /// Takes bytes piece by piece, for [`Self::of_hasher`].
+    /// Returns a hasher for [`Self::of_hasher`].
     pub(crate) fn hasher() -> Context {
         Context::new(&SHA256)
     }
 
-    /// The digest of everything that `hasher` has seen.
+    /// Returns the digest of all bytes that `hasher` received.
     pub(crate) fn of_hasher(hasher: Context) -> Self {
         let mut hex = String::new();
         for byte in hasher.finish().as_ref() {
@@ -33,19 +33,19 @@ impl Digest {
         Self { hex }
     }
 
-    /// The digest of the program that runs.
+    /// Returns the digest of the running program.
     pub(crate) fn of_self() -> io::Result<Self> {
         File::open("/proc/self/exe").and_then(Self::of_reader)
     }
 
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut hasher = Self::hasher();
         hasher.update(bytes);
         Self::of_hasher(hasher)
     }
 
-    /// The digest of everything that `reader` yields.
+    /// Returns the digest of all bytes that `reader` yields.
     pub(crate) fn of_reader(mut reader: impl Read) -> io::Result<Self> {
         let mut hasher = Self::hasher();
         let mut buffer = vec![0; 64 * 1024];

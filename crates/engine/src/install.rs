@@ -1,4 +1,4 @@
-//! The installers: what has to be checked before one is started, and how it is started.
+//! The installers: the checks before the start, and the command to run.
 
 mod deb;
 mod depends;
@@ -19,26 +19,27 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What is known before an installer is started.
+/// The result of the checks before an installer is started.
 pub(crate) enum Preparation {
-    /// It can be started.
+    /// The installer can be started.
     Ready {
-        /// How.
+        /// The command to run.
         plan: Plan,
-        /// Held until it has ended.
+        /// Held until the installer has ended.
         lock: PackageLock,
     },
-    /// There is no need to, or no sense in it. Nothing was changed.
+    /// The installer is not started, because there is nothing to do or because it would fail. Nothing was
+    /// changed.
     Ended {
-        /// How the step ended by that.
+        /// The result of the step.
         exit: StepExit,
-        /// In the package manager's words.
+        /// Output of the package manager.
         output: String,
     },
 }
 
-/// Prepares one step of a task. The payload is there and verified. Other users of the package
-/// manager are waited for, for at most `wait`.
+/// Prepares one step of a task. The payload must be on the machine and verified. Waits for other users of
+/// the package manager, for at most `wait`.
 pub(crate) fn prepare(
     engine: &Engine,
     number: usize,
@@ -70,7 +71,7 @@ pub(crate) fn prepare(
     }
 }
 
-/// Gives the payload the name that some installers look at.
+/// Links or copies the payload under its original name, which some installers use.
 fn place_payload(payload: &Path, dir: &Path, name: &str) -> io::Result<PathBuf> {
     let plain = Path::new(name).file_name().filter(|last| *last == name);
     let file = dir.join(plain.unwrap_or("payload".as_ref()));
@@ -81,8 +82,8 @@ fn place_payload(payload: &Path, dir: &Path, name: &str) -> io::Result<PathBuf> 
     Ok(file)
 }
 
-/// Whether the kernel can execute it. Without this check the C library would hand anything
-/// else to the shell, which then executes, say, a firmware image line by line.
+/// Reports whether the kernel can execute the file. Without this check the C library would pass any file to
+/// the shell, which would then execute, for instance, a firmware image line by line.
 fn is_program(file: &Path) -> io::Result<bool> {
     let mut start = Vec::new();
     File::open(file)?.take(4).read_to_end(&mut start)?;

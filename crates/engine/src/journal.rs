@@ -1,8 +1,8 @@
-//! The journal: everything that happened, on disk before it has an effect.
+//! The journal: every event is on disk before it has an effect.
 //!
-//! One JSON [`Event`] per line, only ever appended to. It is the store of events that the
-//! runner does not have yet, and it tells an engine that takes over what its predecessor did.
-//! It stays on the machine when the engine leaves.
+//! One JSON [`Event`] per line; lines are only appended. The journal stores the events that the runner does
+//! not have yet, and lets an engine that takes over see what its predecessor did. It stays on the machine
+//! after the engine has removed itself.
 
 mod line;
 mod state;
@@ -26,7 +26,7 @@ pub(crate) struct Journal {
     known: SessionState,
 }
 
-/// Where one event is.
+/// The place of one event.
 struct Entry {
     seq: u64,
     stored: Stored,
@@ -37,16 +37,16 @@ enum Stored {
         offset: u64,
         length: usize,
     },
-    /// The disk did not take it; it can be delivered as long as the engine lives.
+    /// The disk did not take the event. It can be delivered while the engine runs.
     Memory(Vec<u8>),
 }
 
 impl Journal {
-    /// Opens or makes the journal at `path`.
+    /// Opens or creates the journal at `path`.
     ///
     /// # Guarantees
-    /// A last line that was torn when the machine died is cut off. A line that cannot be
-    /// read with readable ones behind it is an error: a step could run twice otherwise.
+    /// An incomplete last line, which is left when the machine loses power, is removed. An unreadable line
+    /// before readable lines is an error, because otherwise a step could run twice.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = logs::open_append(path)?;
         let mut journal =
@@ -54,33 +54,33 @@ impl Journal {
         journal.read(path)?;
         journal.file.set_len(journal.length)?;
         if let Some(dir) = path.parent() {
-            // The file's name must survive a power failure as its content does.
+            // The file's name must survive a power failure, as its content does.
             File::open(dir)?.sync_all()?;
         }
         Ok(journal)
     }
 
-    /// What the journal says.
+    /// Returns the state that the events add up to.
     pub(crate) fn known(&self) -> &SessionState {
         &self.known
     }
 
-    /// Number of the last event.
+    /// Returns the number of the last event.
     pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq
     }
 
-    /// Makes the next event's number greater than `seq`: the runner has events that this
-    /// journal lost, and would take new ones with the same numbers for them.
+    /// Makes the next event's number greater than `seq`. The runner has events that this journal lost, and
+    /// would mistake new events with the same numbers for them.
     pub(crate) fn skip_to(&mut self, seq: u64) {
         self.last_seq = self.last_seq.max(seq);
     }
 
-    /// Writes one event down. It is on disk when this returns.
+    /// Appends one event. It is on disk when this returns.
     ///
     /// # Errors
-    /// The disk did not take it. The event is kept in memory and delivered nonetheless, but
-    /// nothing may be done that relies on its being known after a crash.
+    /// The disk did not take the event. The event is kept in memory and is delivered, but the caller must
+    /// not do anything that depends on the event after a crash.
     pub(crate) fn append(&mut self, body: EventBody) -> io::Result<()> {
         let event = Event { seq: self.last_seq + 1, at: clock::now_millis(), body };
         let mut line = serde_json::to_vec(&event)?;
@@ -94,7 +94,7 @@ impl Journal {
             self.length += line.len() as u64;
             Stored::File { offset, length }
         } else {
-            // Cut off what was written of it; should this fail too, it is a torn line.
+            // Remove the written part; if that fails too, it is an incomplete line.
             self.file.set_len(self.length).ok();
             line.truncate(length);
             Stored::Memory(line)
@@ -103,8 +103,8 @@ impl Journal {
         written
     }
 
-    /// The events after `seq` as a JSON array of about `limit` bytes, at least one event, and
-    /// the number of the last one in it. An empty array if there are none.
+    /// Returns the events after `seq` as a JSON array of about `limit` bytes with at least one event, and
+    /// the number of the last event in it. The array is empty if there are no such events.
     pub(crate) fn batch(&self, seq: u64, limit: usize) -> io::Result<(Vec<u8>, u64)> {
         let from = self.index.partition_point(|entry| entry.seq <= seq);
         let (mut array, mut last) = (vec![b'['], seq);

@@ -1,4 +1,4 @@
-//! `farrier-engine launch`: starts the detached engine, or says why not and cleans up.
+//! `farrier-engine launch`: starts the detached engine, or reports the failure and cleans up.
 
 use crate::args::Session;
 use crate::callback::channel::Channel;
@@ -17,49 +17,50 @@ use std::process::{ChildStdout, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What an engine is called in the list of processes.
+/// Process name of the engine.
 const PROGRAM: &str = "farrier-engine";
 
-/// How long another launch is waited for. It takes a moment, on a busy machine some seconds.
+/// How long to wait for another launch. A launch takes a moment, or some seconds on a busy machine.
 const LAUNCHING: Duration = Duration::from_secs(15);
 
-/// How long an engine that is about to leave is waited for. It mostly takes less. A runner can show
-/// a longer wait to people, which a launch cannot, so that the runner is told and asks again.
+/// How long to wait for an engine that is about to exit, which usually takes less time. After that the
+/// launch fails and the runner retries, because the runner can show a longer wait to users and a launch
+/// cannot.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// Between two tries at the lock.
+/// Interval between two attempts to take the lock.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why there is no engine.
+/// Why no engine was started.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// What kind of failure.
+    /// Kind of the failure.
     pub(crate) code: LaunchError,
-    /// What happened.
+    /// Description of the failure.
     pub(crate) message: String,
-    /// The process whose end would help, if there is one.
+    /// The process that must end before a launch can succeed, if there is one.
     pub(crate) holder: Option<protocol::Holder>,
 }
 
 impl Failure {
-    /// A failure without a code of its own.
+    /// Creates a failure without a code of its own.
     #[expect(clippy::needless_pass_by_value, reason = "it is used as `map_err(Failure::other)`")]
     pub(crate) fn other(message: impl ToString) -> Self {
         Self::of(LaunchError::Other, message.to_string())
     }
 
-    /// A failure that no other process is to blame for.
+    /// Creates a failure that is not caused by another process.
     pub(crate) fn of(code: LaunchError, message: String) -> Self {
         Self { code, message, holder: None }
     }
 
-    /// As it is printed.
+    /// Returns the failure as it is printed.
     pub(crate) fn report(self) -> LaunchReport {
         LaunchReport::Failed { code: self.code, message: self.message, holder: self.holder }
     }
 }
 
-/// Starts the engine and prints the one line. `callback` is what standard input said of channel
+/// Starts the engine and prints the report. `callback` is the line from standard input for channel
 /// `Callback`, if that is the channel.
 pub(crate) fn launch(
     session: &Session,
@@ -98,8 +99,8 @@ fn try_launch(
         Channel::parse(json).map_err(Failure::other)?;
     }
     let verified = verify(digest);
-    // Bytes that nobody sent leave no trace. They may still say that an engine is at work: one
-    // that a former version of the operator has started is as good as ours.
+    // A binary with the wrong digest must leave no trace. It may still report that an engine is running: an
+    // engine that an earlier version of the operator started is equally good.
     let lock = if verified.is_ok() { MachineLock::open() } else { MachineLock::open_existing() };
     let lock = lock.map_err(context("the machine's lock"))?;
     if let Some(pid) = wait_for_lock(&lock, session, &place)? {
@@ -108,12 +109,12 @@ fn try_launch(
     }
     verified?;
     keep(&place, callback.as_deref())?;
-    // One that a dead engine left would look like one that is accepted on.
+    // A socket that a dead engine left would look like the socket of a running engine.
     place.close();
     start(&lock, session)
 }
 
-/// Keeps what the engine is told about the way back, or nothing of it on channel `Session`.
+/// Stores the configuration of the callback channel, or removes it for channel `Session`.
 fn keep(place: &WorkDir, callback: Option<&[u8]>) -> Result<(), Failure> {
     let kept = callback.map_or_else(|| config::forget(place), |json| config::store(place, json));
     kept.map_err(|error| {
@@ -123,16 +124,16 @@ fn keep(place: &WorkDir, callback: Option<&[u8]>) -> Result<(), Failure> {
     })
 }
 
-/// Removes the directory, unless an engine is at work in it.
+/// Removes the directory, unless an engine runs in it.
 fn clean_up(session: &Session) -> Result<(), Leftover> {
     match WorkDir::named(&session.dir) {
         Ok(place) if !lock_holder::is_at_work_in(&session.dir) => place.remove(),
-        // A directory with another name is none of ours, and was said to be wrong already.
+        // A directory with another name does not belong to Farrier; the error was already reported.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// The bytes that run are the bytes that the runner sent.
+/// Checks that the running binary has the digest of the binary that the runner sent.
 fn verify(digest: &Digest) -> Result<(), Failure> {
     let found = Digest::of_self().map_err(context("/proc/self/exe"))?;
     if found == *digest {
@@ -142,7 +143,7 @@ fn verify(digest: &Digest) -> Result<(), Failure> {
     Err(Failure::of(LaunchError::DigestMismatch, message))
 }
 
-/// Takes the lock, or returns the engine of this very session that has it.
+/// Takes the lock, or returns the process id of the engine of the same session that holds it.
 fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Result<Option<u32>, Failure> {
     let is_ours = |holder: &LockHolder| {
         holder.command == "run" && holder.session == session.id && holder.dir == session.dir
@@ -154,7 +155,7 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Resu
         }
         let holder = lock.target().map(lock_holder::find).map_err(context("the machine's lock"))?;
         let patience = match &holder {
-            // One that leaves removes its socket first.
+            // An engine that exits removes its socket first.
             Some(holder) if is_ours(holder) && place.socket().exists() => return Ok(Some(holder.pid)),
             Some(holder) if is_ours(holder) => LEAVING,
             Some(holder) if holder.command == "run" => return Err(busy(Some(holder))),
@@ -178,15 +179,15 @@ fn busy(holder: Option<&LockHolder>) -> Failure {
         }
         None => "another engine is at work on this machine; its process cannot be seen from here".into(),
     };
-    // Its own name for itself: the kernel knows it as `exe`, by which it was started.
+    // The engine's name for itself: the kernel shows `exe`, the name by which it was started.
     let holder = holder.map(|LockHolder { pid, .. }| protocol::Holder { pid: *pid, name: PROGRAM.into() });
     Failure { code: LaunchError::MachineBusy, message, holder }
 }
 
-/// Starts the detached engine and waits for its word.
+/// Starts the detached engine and waits for its report.
 fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure> {
     let lock = lock.share().map_err(context("the machine's lock"))?;
-    // Whoever waits for the end of a pipe that we inherited would wait for the engine's end.
+    // A process that waits for the end of an inherited pipe would wait until the engine exits.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new("/proc/self/exe");
     command.arg0(PROGRAM).args(session.run_arguments());
@@ -207,7 +208,7 @@ fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure>
     }
 }
 
-/// The one line of the detached engine; `None` if it ended without one.
+/// Returns the report of the detached engine; `None` if the engine ended without one.
 fn word(stdout: ChildStdout) -> io::Result<Option<LaunchReport>> {
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;

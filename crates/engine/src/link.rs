@@ -1,7 +1,7 @@
-//! The link: the conversation with the runner, over whichever connection is the newest.
+//! The link: requests to the runner over the most recent connection.
 //!
-//! The engine is the HTTP client, whether it was attached to or has dialled. Trouble here ends the
-//! connection and never the engine: the events are in the journal and wait for the next one.
+//! The engine is the HTTP client, whether a peer attached to it or it dialled. An error here ends the
+//! connection and never the engine: events stay in the journal until the next connection.
 
 mod http;
 
@@ -18,21 +18,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// After a failed `accept`, which is a lack of descriptors or memory.
+/// Pause after a failed `accept`, which means a lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Who may connect and what is said first.
+/// Who may connect, and the identity that is sent first.
 pub(crate) struct Link {
     /// Shared with the worker.
     pub(crate) shared: Arc<Shared>,
     /// Id of the session.
     pub(crate) session: String,
-    /// Who may connect besides root.
+    /// User that may connect besides root.
     pub(crate) peer_uid: u32,
 }
 
 impl Link {
-    /// Accepts connections for ever.
+    /// Accepts connections forever.
     pub(crate) fn accept(&self, listener: &UnixListener) {
         loop {
             match listener.accept() {
@@ -44,7 +44,7 @@ impl Link {
         }
     }
 
-    /// Serves one connection after the other for ever.
+    /// Serves one connection after the other, forever.
     pub(crate) fn serve(&self) {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let who = Identity {
@@ -64,7 +64,7 @@ impl Link {
         peer.is_ok_and(|peer| peer.uid.is_root() || peer.uid.as_raw() == self.peer_uid)
     }
 
-    /// One connection from its first request to its end.
+    /// Serves one connection from its first request to its end.
     fn hold(&self, stream: Stream, who: &Identity) {
         let route = stream.route().cloned();
         let mut http = Http::new(stream, self.shared.contact());
@@ -72,7 +72,7 @@ impl Link {
         if let Some(route) = route {
             self.shared.greeted(route, greeted.as_ref().err());
         }
-        // The error is the connection's end; the runner sees it and connects again, or we do.
+        // An error ends the connection. The runner notices and connects again, or the engine does.
         greeted.and_then(|()| self.converse(&mut http)).ok();
         http.end();
     }
@@ -101,8 +101,8 @@ impl Link {
                 }
                 LinkOrder::Fetch(mut download) => match download.proceed(http) {
                     Ok(result) => {
-                        // Closed before anybody hears of it: a file that is open for writing
-                        // cannot be executed.
+                        // Close the file before anything uses it: a file that is open for writing cannot be
+                        // executed.
                         drop(download);
                         shared.fetched(result);
                     }
@@ -121,7 +121,7 @@ impl Link {
 }
 
 fn ask(http: &mut Http, next: &Next) -> io::Result<Answer> {
-    /// What every version of a task has.
+    /// The field that every version of a task has.
     #[derive(Deserialize)]
     struct Id {
         id: String,

@@ -1,4 +1,4 @@
-//! Who is at work: the processes of engines, as `/proc` shows them.
+//! Finds the processes of engines, from `/proc`.
 
 use crate::lock::Target;
 use std::ffi::OsStr;
@@ -10,25 +10,26 @@ use std::path::{Path, PathBuf};
 /// A process of an engine that has the machine's lock open.
 #[derive(Debug)]
 pub(crate) struct LockHolder {
-    /// Its process id.
+    /// Process id.
     pub(crate) pid: u32,
     /// `run`, `launch` or `sweep`.
     pub(crate) command: String,
-    /// Its `--dir`.
+    /// Value of `--dir`.
     pub(crate) dir: PathBuf,
-    /// Its `--session`.
+    /// Value of `--session`.
     pub(crate) session: String,
-    /// Its `--run`; empty for `sweep`.
+    /// Value of `--run`; empty for `sweep`.
     pub(crate) run: String,
 }
 
-/// The engine that holds the lock on `target`, a running one before one that is starting.
+/// Returns the engine that holds the lock on `target`; a running engine is preferred to one that is
+/// starting.
 pub(crate) fn find(target: Target) -> Option<LockHolder> {
     let holders = processes().into_iter().filter_map(|pid| holder(pid, target));
     holders.max_by_key(|holder| holder.command == "run")
 }
 
-/// Every process but this one.
+/// Returns all processes except this one.
 pub(crate) fn processes() -> Vec<u32> {
     let own = std::process::id();
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
@@ -36,13 +37,13 @@ pub(crate) fn processes() -> Vec<u32> {
     pids.filter(|pid| *pid != own).collect()
 }
 
-/// The name of a process, without its arguments: they may contain passwords.
+/// Returns the name of a process without its arguments, which may contain passwords.
 pub(crate) fn name(pid: u32) -> String {
     let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     String::from_utf8_lossy(&comm).trim_end().to_owned()
 }
 
-/// Whether the process runs the program at `path`, or ran it before it was removed.
+/// Reports whether the process runs the program at `path`, even if the file was removed after the start.
 pub(crate) fn runs(pid: u32, path: &Path) -> bool {
     let Ok(exe) = fs::read_link(format!("/proc/{pid}/exe")) else { return false };
     let bytes = exe.as_os_str().as_bytes();
@@ -50,7 +51,7 @@ pub(crate) fn runs(pid: u32, path: &Path) -> bool {
     Path::new(OsStr::from_bytes(living)) == path
 }
 
-/// Whether a detached engine runs in `dir`.
+/// Reports whether a detached engine runs in `dir`.
 pub(crate) fn is_at_work_in(dir: &Path) -> bool {
     let engine = |pid| parse(pid, &fs::read(format!("/proc/{pid}/cmdline")).ok()?);
     processes().into_iter().filter_map(engine).any(|engine| engine.command == "run" && engine.dir == dir)

@@ -1,7 +1,7 @@
 //! The engine: the small program that Farrier puts on a machine for the duration of an update.
 //!
-//! It knows how to read what is installed, how to install what it is given, and how to take
-//! back everything it made. What to install, and in which order, is decided elsewhere.
+//! The engine reads what is installed, installs what the runner asks for, and removes everything that it
+//! created. What is installed, and in which order, is decided by the operator.
 
 mod apply;
 mod apply_error;
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints `text`; a closed standard output is the reader's choice, not a failure of ours.
+/// Prints `text`. A closed standard output is not an error of the engine.
 fn print(text: &str) -> ExitCode {
     use std::io::Write;
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -26,13 +26,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-/// An engine that is ready, and what it must not lose while it runs.
+/// An engine that is ready to serve, and the resources that it keeps open.
 struct Ready {
     engine: Engine,
     listener: UnixListener,
     inherited: Vec<Lease>,
     signals: Signals,
-    /// Held as long as the process lives.
+    /// Held while the process runs.
     _lock: MachineLock,
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn run(session: Session) -> ExitCode {
         Ok((ready, pipe)) => {
             let report = LaunchReport::Started { pid: std::process::id() };
             if tell(pipe, &report).is_err() {
-                // `launch` is gone, but the engine is what was wanted: it stays until its lease ends.
+                // `launch` has ended, but the engine is still needed: it stays until its lease expires.
             }
             serve(ready);
             ExitCode::SUCCESS
@@ -55,7 +55,7 @@ pub(crate) fn run(session: Session) -> ExitCode {
     }
 }
 
-/// Leaves the session of the login, and everything that was inherited from it.
+/// Leaves the login session and releases what was inherited from it.
 fn detach() -> io::Result<(MachineLock, File)> {
     let lock = MachineLock::adopt(io::stdin().as_fd().try_clone_to_owned()?);
     let pipe = File::from(io::stdout().as_fd().try_clone_to_owned()?);
@@ -74,7 +74,7 @@ fn detach() -> io::Result<(MachineLock, File)> {
 
 fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
     let place = WorkDir::check(&session.dir).map_err(Failure::other)?;
-    // Before the first lease, so that none is forgotten.
+    // Before the first lease, so that a signal leaves no lease behind.
     let signals = Signals::new([SIGTERM]).map_err(Failure::other)?;
     let no_journal = |error: io::Error| {
         let full = space::code(&error) == FailureCode::DiskFull;
@@ -91,7 +91,7 @@ fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
     Ok(Ready { engine: Engine { session, place, logs, shared }, listener, inherited, signals, _lock: lock })
 }
 
-/// Writes down what is on the machine. Returns the processes of a former engine.
+/// Records what is on the machine. Returns the processes of an earlier engine.
 fn take_leases(journal: &mut Journal, place: &WorkDir) -> io::Result<Vec<Lease>> {
     let former = journal.known().leases.clone();
     let dir = place.dir().display().to_string();
@@ -121,7 +121,7 @@ fn serve(ready: Ready) {
     engine.work(&inherited);
 }
 
-/// Tells `launch`, and closes the pipe.
+/// Sends the report to `launch` and closes the pipe.
 fn tell(mut pipe: File, report: &LaunchReport) -> io::Result<()> {
     let null = OpenOptions::new().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;

@@ -1,7 +1,7 @@
-//! What the worker and the link share: the journal, and what each asks of the other.
+//! State that the worker and the link share: the journal, and the requests of each to the other.
 //!
-//! The worker executes tasks and records events; the link talks to the runner. Neither calls
-//! the other: both look at this state and wait for it to change.
+//! The worker executes tasks and records events; the link communicates with the runner. Neither calls the
+//! other: both wait for changes of this state.
 
 mod for_dialler;
 mod for_link;
@@ -17,29 +17,30 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the last events are waited for: the runner is there and answers, or it is not.
+/// How long the engine waits until the last events are delivered. A reachable runner answers within this
+/// time.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Why the worker begins nothing more.
+/// Why the worker starts nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// The run was cancelled; the engine stays.
+    /// The run was cancelled; the engine continues to serve the runner.
     Cancelled,
-    /// The engine has to go.
+    /// The engine must exit.
     Halt(Halt),
 }
 
-/// Why the engine has to go without having been asked by the runner.
+/// Why the engine must exit without a request of the runner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Halt {
-    /// No contact for as long as the lease lasts.
+    /// There was no contact with the operator for the duration of the lease.
     LeaseExpired,
-    /// SIGTERM.
+    /// The process received SIGTERM.
     Terminated,
 }
 
 impl Halt {
-    /// For people.
+    /// Returns the reason as text for users.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::LeaseExpired => "the engine had no contact with the operator until its lease expired",
@@ -48,7 +49,7 @@ impl Halt {
     }
 }
 
-/// The state and its bell.
+/// The state, and a condition variable for its changes.
 pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
@@ -64,51 +65,52 @@ struct State {
     terminated: bool,
     phase: Phase,
     fetch: Fetch,
-    /// A connection that was accepted and is not served yet.
+    /// A connection that was accepted and is not being served yet.
     waiting: Option<Stream>,
-    /// The connection that is being served, to be cut when a newer one comes.
+    /// Closes the connection that is being served when a newer connection arrives.
     current: Option<StreamCloser>,
-    /// The engine was told where to dial.
+    /// Whether the engine has a configuration of the callback channel.
     has_callback: bool,
-    /// What came of the last round of dialling.
+    /// The results of the last round of dialling.
     dials: Vec<Dial>,
-    /// Who answered in the runner's place since the runner last heard of it, once for each address.
+    /// Untrusted servers that answered in place of the runner since the last report to the runner, one for
+    /// each address.
     impostors: Vec<Dial>,
 }
 
-/// What the worker does.
+/// The state of the worker.
 enum Phase {
     Busy,
-    /// It waits for a task. The one it has just done is reported with the next request.
+    /// The worker waits for a task. The task that it has just done is reported with the next request.
     Idle {
         done: Option<String>,
     },
-    /// The link has brought a task that the worker has not picked up yet.
+    /// The link has received a task that the worker has not picked up yet.
     Given(Task),
-    /// It takes everything back; the engine ends after that.
+    /// The worker releases all leases; then the engine exits.
     Leaving,
 }
 
-/// A payload on its way.
+/// The state of a payload download.
 enum Fetch {
     None,
-    /// The worker asks for it.
+    /// The worker requests the payload.
     Wanted(Box<Download>),
-    /// The link is at it.
+    /// The link is downloading.
     Running,
-    /// The link is done with it.
+    /// The link has ended the download.
     Ended(Result<(), FetchError>),
 }
 
 impl State {
-    /// Whether there is a connection.
+    /// Reports whether there is a connection.
     fn is_served(&self) -> bool {
         self.waiting.is_some() || self.current.is_some()
     }
 }
 
 impl Shared {
-    /// The state at the start: nothing is known of the runner.
+    /// Creates the state at the start, when nothing is known of the runner.
     pub(crate) fn new(journal: Journal, lease: Duration) -> Self {
         let state = State {
             journal,
@@ -127,41 +129,41 @@ impl Shared {
         Self { state: Mutex::new(state), changed: Condvar::new(), contact: Arc::new(Contact::new()) }
     }
 
-    /// The time of the last contact, for whoever reads from the runner.
+    /// Returns the time of the last contact, for the code that reads from the runner.
     pub(crate) fn contact(&self) -> Arc<Contact> {
         Arc::clone(&self.contact)
     }
 
-    /// SIGTERM came.
+    /// Records that SIGTERM was received.
     pub(crate) fn terminate(&self) {
         self.lock().terminated = true;
         self.changed.notify_all();
     }
 
-    /// The engine begins to take everything back.
+    /// Records that the engine begins to release its leases.
     pub(crate) fn retire(&self) {
         self.lock().phase = Phase::Leaving;
         self.changed.notify_all();
     }
 
-    /// Writes an event down; the link sends it. Errors as [`Journal::append`].
+    /// Appends an event to the journal; the link sends it. Errors are those of [`Journal::append`].
     pub(crate) fn record(&self, body: EventBody) -> io::Result<()> {
         let result = self.lock().journal.append(body);
         self.changed.notify_all();
         result
     }
 
-    /// Asks the journal.
+    /// Returns a value that `ask` computes from the journal's state.
     pub(crate) fn known<T>(&self, ask: impl FnOnce(&SessionState) -> T) -> T {
         ask(self.lock().journal.known())
     }
 
-    /// Why nothing more may be begun, if so.
+    /// Returns why nothing more may be started, if so.
     pub(crate) fn stop(&self) -> Option<Stop> {
         self.stop_of(&self.lock())
     }
 
-    /// Waits for the next task. `done` is the one that has just ended.
+    /// Waits for the next task. `done` is the task that has just ended.
     pub(crate) fn next_task(&self, done: Option<String>) -> Result<Task, Halt> {
         let mut state = self.lock();
         state.phase = Phase::Idle { done };
@@ -179,7 +181,7 @@ impl Shared {
         }
     }
 
-    /// Has the link fetch a payload, over as many connections as it takes.
+    /// Lets the link fetch a payload, over several connections if necessary.
     pub(crate) fn fetch(&self, download: Download) -> Result<Result<(), FetchError>, Stop> {
         let mut state = self.lock();
         state.fetch = Fetch::Wanted(Box::new(download));
@@ -187,7 +189,7 @@ impl Shared {
         loop {
             match std::mem::replace(&mut state.fetch, Fetch::None) {
                 Fetch::Ended(result) => return Ok(result),
-                // What was asked for stays forgotten; the link notices when it is done.
+                // The fetch stays removed; the link notices when it ends.
                 _ if self.stop_of(&state).is_some() => {}
                 pending @ (Fetch::None | Fetch::Wanted(_) | Fetch::Running) => state.fetch = pending,
             }
@@ -198,7 +200,7 @@ impl Shared {
         }
     }
 
-    /// Waits for `duration`, or until nothing more may be begun.
+    /// Waits for `duration`, or until nothing more may be started.
     pub(crate) fn pause(&self, duration: Duration) -> Option<Stop> {
         let until = Instant::now() + duration;
         let mut state = self.lock();
@@ -211,7 +213,7 @@ impl Shared {
         }
     }
 
-    /// Waits until the runner has every event, if there is a runner.
+    /// Waits until the runner has all events, if there is a runner.
     pub(crate) fn deliver_last_words(&self) {
         let until = Instant::now() + LAST_WORDS;
         let mut state = self.lock();
@@ -227,10 +229,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a change, at most until `until`, and never past the end of the lease.
+    /// Waits for a change, at most until `until` and never beyond the end of the lease.
     fn wait<'a>(&self, state: MutexGuard<'a, State>, until: Option<Instant>) -> MutexGuard<'a, State> {
         let now = Instant::now();
-        // Once the lease has ended there is nothing to be woken for but `until`.
+        // After the end of the lease, only `until` limits the wait.
         let lease_end = self.lease_end(&state).filter(|end| *end > now);
         let until = [until, lease_end].into_iter().flatten().min();
         match until {

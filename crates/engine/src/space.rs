@@ -1,21 +1,21 @@
-//! Is there enough room, before anything is fetched.
+//! Checks whether there is enough free space before anything is fetched.
 
 use farrier_protocol::{FailureCode, Installer, Step};
 use rustix::fs::{stat, statvfs};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// For journal, logs, and what rounding eats.
+/// Reserve for the journal, the logs, and rounding to whole blocks.
 const MARGIN: u64 = 4 * 1024 * 1024;
 
-/// A package is unpacked next to what it replaces before that is removed.
+/// A package is unpacked beside the version that it replaces, before that version is removed.
 const UNPACKED_FACTOR: u64 = 2;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Why something is not known to fit.
+/// Why there may not be enough space.
 pub(crate) enum CopyError {
-    /// There is not enough room.
+    /// There is not enough space.
     Full {
         /// A directory on the file system.
         path: PathBuf,
@@ -23,15 +23,15 @@ pub(crate) enum CopyError {
         needed: u64,
         /// Bytes that are free there.
         free: u64,
-        /// What needs them.
+        /// What needs the space.
         what: &'static str,
     },
-    /// It cannot be found out.
+    /// The free space cannot be determined.
     Unknown(String),
 }
 
 impl CopyError {
-    /// As a failure.
+    /// Returns the code and the message of the failure.
     pub(crate) fn describe(self) -> (FailureCode, String) {
         match self {
             Self::Unknown(message) => (FailureCode::Other, message),
@@ -44,7 +44,7 @@ impl CopyError {
     }
 }
 
-/// Checks the file systems that the task's payloads, and the packages in them, go to.
+/// Checks the file systems that receive the task's payloads and the contents of packages.
 pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), CopyError> {
     let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(step.payload.size));
     demand(dir, payloads, "the payloads", None)?;
@@ -64,7 +64,8 @@ pub(crate) fn check_packages(steps: &[Step], shared: Option<(&Path, u64)>) -> Re
     Ok(())
 }
 
-/// `shared`: a directory that may be in the same file system, and what goes there.
+/// Checks one file system. `shared` is a directory that may be in the same file system, and the number of
+/// bytes that are needed there.
 fn demand(
     path: &Path,
     bytes: u64,
@@ -83,7 +84,7 @@ fn demand(
     if free >= needed { Ok(()) } else { Err(CopyError::Full { path: path.to_owned(), needed, free, what }) }
 }
 
-/// What kind of failure it is that something could not be written.
+/// Returns the failure code of a write error.
 pub(crate) fn code(error: &io::Error) -> FailureCode {
     let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     if full { FailureCode::DiskFull } else { FailureCode::Other }

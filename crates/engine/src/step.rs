@@ -1,4 +1,4 @@
-//! Runs one installer: in a session of its own, its output to the log, within its limit.
+//! Runs one installer in a session of its own, with its output in the log and a time limit.
 
 use crate::command::ENVIRONMENT;
 use crate::logs::StepLog;
@@ -15,43 +15,44 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-/// Between SIGTERM and SIGKILL.
+/// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Set for every installer to the id of the session, so that a later engine knows its own.
+/// Environment variable of every installer with the id of the session, so that a later engine recognises
+/// the installers of its session.
 pub(crate) const SESSION_VARIABLE: &str = "FARRIER_SESSION";
 
-/// What is to be run.
+/// The program to run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     /// Full path of the program.
     pub(crate) program: PathBuf,
-    /// Its arguments.
+    /// Arguments of the program.
     pub(crate) arguments: Vec<OsString>,
-    /// Its working directory.
+    /// Working directory of the program.
     pub(crate) dir: PathBuf,
-    /// Added to the common environment.
+    /// Variables in addition to the common environment.
     pub(crate) environment: Vec<(&'static str, String)>,
 }
 
-/// How long an installer may take.
+/// Time limit of an installer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit {
-    /// This long.
+    /// Duration of the limit.
     pub(crate) span: Duration,
-    /// Whether it is ended after that, or left.
+    /// Whether the installer is terminated at the limit, or left to finish.
     pub(crate) interruptible: bool,
 }
 
-/// Who is told what while an installer runs.
+/// Receives notifications while an installer runs.
 pub(crate) trait Watch {
-    /// The process exists and waits. It is ended at once if this fails.
+    /// The process exists and waits for its start. It is terminated at once if this fails.
     fn created(&mut self, pid: u32) -> io::Result<()>;
     /// The limit is exceeded.
     fn overdue(&mut self);
 }
 
-/// Runs the installer to its end.
+/// Runs the installer until it ends.
 pub(crate) fn run(plan: &Plan, limit: Limit, log: &StepLog, watch: &mut impl Watch) -> StepExit {
     match start(plan, log, watch) {
         Ok(installer) => installer.finish(limit, watch).unwrap_or_else(|error| not_started(&error)),
@@ -61,7 +62,7 @@ pub(crate) fn run(plan: &Plan, limit: Limit, log: &StepLog, watch: &mut impl Wat
 
 struct Installer {
     child: Child,
-    /// Its process id, and that of its session and group.
+    /// Process id, which is also the id of its session and group.
     group: Pid,
     ended: Receiver<()>,
 }
@@ -73,7 +74,7 @@ fn start(plan: &Plan, log: &StepLog, watch: &mut impl Watch) -> io::Result<Insta
     command.env_clear().envs(ENVIRONMENT).envs(plan.environment.iter().map(|(name, value)| (name, value)));
     command.current_dir(&plan.dir).stdin(stdin).stdout(log.share()?).stderr(log.share()?);
     let mut child = command.spawn()?;
-    // It holds the other end of the gate.
+    // The command holds the other end of the gate.
     drop(command);
     let opened = watch.created(child.id()).and_then(|()| gate.open());
     if let Err(error) = opened {
@@ -85,8 +86,8 @@ fn start(plan: &Plan, log: &StepLog, watch: &mut impl Watch) -> io::Result<Insta
     };
     let (sender, ended) = mpsc::channel();
     thread::spawn(move || {
-        // The child stays a zombie until it is waited for, so that a signal to its group
-        // cannot reach a stranger.
+        // The child stays a zombie until `wait`, so its process id cannot be reused and a signal to its
+        // group cannot reach another process.
         waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).ok();
         sender.send(()).ok();
     });
@@ -110,12 +111,13 @@ impl Installer {
     }
 }
 
-/// Ends an installer with its children. `wait` waits for its end, at most as long as it is told.
+/// Terminates an installer and its children. `wait` waits until the installer ends, at most for the given
+/// time.
 pub(crate) fn end(group: Pid, wait: impl FnOnce(Duration)) {
-    // A group that is gone already is what we want.
+    // A group that has already ended is the desired result.
     kill_process_group(group, Signal::TERM).ok();
     wait(GRACE);
-    // Also when the leader has ended: some of its children may ignore SIGTERM.
+    // Also if the leader has ended: some of its children may ignore SIGTERM.
     kill_process_group(group, Signal::KILL).ok();
 }
 

@@ -1,4 +1,4 @@
-//! Executes `Work::Survey`: looks at the machine and changes nothing.
+//! Executes `Work::Survey`: reads the machine and changes nothing.
 
 pub(crate) mod booted;
 mod detect;
@@ -9,7 +9,7 @@ use crate::engine::failed;
 use farrier_protocol::{Detect, EventBody, FailureCode, Package, Reading};
 use packages::{Found, Managers, Status, Wanted};
 
-/// Looks at the machine. The answer is the task's one event.
+/// Reads the machine. The result is the only event of the task.
 pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> EventBody {
     let managers = Managers::present();
     let mut names: Vec<&str> = detect.iter().filter_map(|(_, how)| package_name(how)).collect();
@@ -19,7 +19,7 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> Even
     let wanted = if all { Wanted::All } else { Wanted::Named(&names) };
     let found = managers.list(wanted);
     if let (true, Err(message)) = (all, &found) {
-        // An empty list would say that nothing is installed.
+        // An empty list would mean that nothing is installed.
         return failed(task, FailureCode::Other, "", message.clone());
     }
     let read = |how: &Detect| match how {
@@ -38,7 +38,8 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> Even
     EventBody::SurveyDone { task: task.into(), facts, packages, readings }
 }
 
-/// The name of the package without its architecture: the others of that name are of interest too.
+/// Returns the name of the package without its architecture: packages of the same name for other
+/// architectures are needed too.
 fn package_name(how: &Detect) -> Option<&str> {
     match how {
         Detect::Package(name) if packages::is_name(name) => Some(packages::split(name).0),
@@ -46,7 +47,7 @@ fn package_name(how: &Detect) -> Option<&str> {
     }
 }
 
-/// The package as it is reported; `None` if it is not there in a good state.
+/// Returns the package as it is reported; `None` if it is not installed in a good state.
 fn listed(found: &Found) -> Option<Package> {
     (found.status == Status::Installed).then(|| Package {
         name: found.name.clone(),

@@ -1,8 +1,7 @@
-//! What an engine does first: bring to an end what its predecessor left open.
+//! The first action of an engine: ends what its predecessor left open.
 //!
-//! Nothing is ever started a second time. An installer that is still running is waited for,
-//! because two installers at once are worse than a late answer. It has the same limit as if its own
-//! engine were still there.
+//! Nothing is started a second time. If an installer is still running, the engine waits for it, because two
+//! installers at the same time are worse than a delay. The installer keeps its original time limit.
 
 use crate::engine::Engine;
 use crate::journal::{OpenStep, SessionState};
@@ -15,11 +14,10 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// Between two looks at a process that is not our child.
+/// Interval between two checks of a process that is not a child of this engine.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// In what unit `/proc/PID/stat` tells when a process was started: `USER_HZ`, which is 100 on every
-/// Linux.
+/// Unit of the start time in `/proc/PID/stat`: `USER_HZ`, which is 100 on every Linux.
 const TICKS_PER_SECOND: u64 = 100;
 
 /// Waits for the predecessor's installers, then closes its tasks.
@@ -42,7 +40,7 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
     for (task, steps) in unfinished {
         for OpenStep { component, started, limit: _ } in steps {
             let (exit, output) = if started {
-                // There is one such step at most: it is the one that was ended.
+                // There is at most one such step: the one whose installer was running.
                 let exit = if timed_out { StepExit::TimedOut } else { StepExit::Interrupted };
                 (exit, engine.logs.tail(&component))
             } else {
@@ -56,15 +54,15 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
     }
 }
 
-/// How an inherited installer came to its end.
+/// How an inherited installer ended.
 enum How {
-    /// By itself.
+    /// It exited by itself.
     Finished,
-    /// It exceeded its limit and was ended.
+    /// It exceeded its limit and was terminated.
     Ended,
 }
 
-/// Waits for an installer whose engine is gone. It is left to finish even when this engine has to go:
+/// Waits for an installer whose engine is gone. It is left to finish even if this engine must exit, because
 /// it is the step in progress.
 fn outlive(engine: &Engine, lease: &Lease, begun: Option<&(String, OpenStep)>) -> How {
     let pid = lease.what.parse().unwrap_or_default();
@@ -87,18 +85,18 @@ fn outlive(engine: &Engine, lease: &Lease, begun: Option<&(String, OpenStep)>) -
                 step::end(group, |grace| ends_within(grace, is_running));
                 return How::Ended;
             }
-            // It may not be interrupted, and is left to finish.
+            // The installer must not be interrupted, and is left to finish.
             rest = None;
             report.without_limit();
         }
         report.show(&obstacle);
-        // sleep: a process that is not our child cannot be awaited.
+        // sleep: a process cannot wait for processes that are not its children.
         thread::sleep(POLL_INTERVAL);
     }
     How::Finished
 }
 
-/// Waits for the end of a process, for at most `span`.
+/// Waits until a process ends, for at most `span`.
 fn ends_within(span: Duration, is_running: impl Fn() -> bool) {
     let looks = span.as_millis() / POLL_INTERVAL.as_millis();
     for _ in 0..looks {
@@ -110,22 +108,23 @@ fn ends_within(span: Duration, is_running: impl Fn() -> bool) {
     }
 }
 
-/// How long ago a process was started. It is not told by the machine's clock, which may have been set
-/// meanwhile. Zero if it cannot be found out.
+/// Returns the time since a process was started. The machine's clock is not used, because it may have been
+/// set meanwhile. Zero if the time cannot be determined.
 fn age(pid: u32) -> Duration {
     let seconds = || {
         let uptime = fs::read_to_string("/proc/uptime").ok()?;
         let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name is in parentheses and may contain anything. The start is the 20th word after it.
+        // The name is in parentheses and may contain any character. The start time is the 20th word after
+        // it.
         let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
         Some(uptime.saturating_sub(ticks / TICKS_PER_SECOND))
     };
     Duration::from_secs(seconds().unwrap_or_default())
 }
 
-/// Whether the lease's process still runs and is an installer of this session; another process
-/// may have got the number since. Daemons that it started are not waited for.
+/// Reports whether the lease's process is still running and is an installer of this session; another
+/// process may have the same process id by now. Daemons that the installer started are not waited for.
 pub(crate) fn is_running(lease: &Lease, session: &str) -> bool {
     let tag = format!("{SESSION_VARIABLE}={session}");
     let environment =

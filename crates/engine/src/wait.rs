@@ -1,38 +1,38 @@
-//! Waits of the worker for what somebody else has to do. They have a limit, end when the engine is
-//! told to stop, and are reported while they last.
+//! Waits of the worker for other processes on the machine. They have a limit, end when the engine is
+//! stopped, and are reported while they last.
 //!
-//! Waits for the runner are not here: nobody is there who could be told of them.
+//! Waits for the runner are not here, because they could not be reported to it.
 
 use crate::clock;
 use crate::shared::{Shared, Stop};
 use farrier_protocol::{EventBody, Holder, Wait, WaitFor};
 use std::time::{Duration, Instant};
 
-/// Between two looks.
+/// Interval between two checks.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A wait that is over sooner is not reported. Each report is written to disk, and most waits for a
-/// lock are this short.
+/// A shorter wait is not reported. Each report is written to disk, and most waits for a lock are this
+/// short.
 const UNREPORTED: Duration = Duration::from_millis(900);
 
-/// Why the worker cannot go on yet.
+/// Why the worker cannot continue.
 pub(crate) struct Obstacle {
-    /// What has to happen.
+    /// What the worker waits for.
     pub(crate) what: WaitFor,
-    /// Which process is in the way.
+    /// The process that blocks the worker.
     pub(crate) holder: Option<Holder>,
 }
 
-/// How a wait ended in vain.
+/// Why a wait ended without success.
 pub(crate) enum Ended {
-    /// The limit has passed, and this is still in the way.
+    /// The limit has passed, and this obstacle remains.
     Expired(Obstacle),
-    /// The engine was told to stop.
+    /// The engine was stopped.
     Stopped(Stop),
 }
 
-/// Looks again and again until `look` finds what is waited for, for at most `limit`. The first look
-/// is made at once, and with a limit of zero it is the only one.
+/// Calls `look` repeatedly until it succeeds, for at most `limit`. The first call is immediate; with a
+/// limit of zero it is the only call.
 pub(crate) fn wait<T>(
     shared: &Shared,
     limit: Duration,
@@ -55,7 +55,7 @@ pub(crate) fn wait<T>(
     }
 }
 
-/// Reports a wait for as long as it lives.
+/// Reports a wait until it is dropped.
 pub(crate) struct Report<'a> {
     shared: &'a Shared,
     begun: Instant,
@@ -65,7 +65,7 @@ pub(crate) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// A wait that begins now. Nothing is reported yet.
+    /// Begins a wait. Nothing is reported yet.
     pub(crate) fn begin(shared: &'a Shared, limit: Option<Duration>) -> Self {
         let since = clock::now_millis();
         let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
@@ -73,17 +73,17 @@ impl<'a> Report<'a> {
         Self { shared, begun: Instant::now(), since, until, shown: None }
     }
 
-    /// How long it has lasted.
+    /// Returns how long the wait has lasted.
     pub(crate) fn elapsed(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// From now on there is no limit.
+    /// Removes the limit of the wait.
     pub(crate) fn without_limit(&mut self) {
         self.until = None;
     }
 
-    /// Reports what is in the way, if that is new and the wait is not a short one.
+    /// Reports the obstacle if it is new and the wait is not short.
     pub(crate) fn show(&mut self, obstacle: &Obstacle) {
         let Obstacle { what, holder } = obstacle;
         let is_known = self.shown.as_ref().is_some_and(|shown| {
@@ -99,7 +99,7 @@ impl<'a> Report<'a> {
     }
 
     fn record(&self, wait: Option<Wait>) {
-        // It is delivered even if the disk does not take it.
+        // The report is delivered even if the disk does not take it.
         self.shared.record(EventBody::Waiting { wait }).ok();
     }
 }
@@ -112,7 +112,8 @@ impl Drop for Report<'_> {
     }
 }
 
-/// How much space is free changes all the time, which is not worth a report each time.
+/// Reports whether two waits are the same. The amount of free space is ignored, because it changes all the
+/// time.
 fn is_same(one: &WaitFor, other: &WaitFor) -> bool {
     match (one, other) {
         (WaitFor::Room { path: one, .. }, WaitFor::Room { path: other, .. }) => one == other,

@@ -1,19 +1,19 @@
-//! The worker: one task after the other, until it is time to go.
+//! The worker: executes one task after the other until the engine must exit.
 
 use crate::engine::Engine;
 use crate::{apply, retire, survey, takeover};
 use farrier_protocol::{Lease, Task, Work};
 use std::time::Duration;
 
-/// Whether there is another task after this one.
+/// Whether another task follows.
 enum AfterTask {
     Next,
     Leave,
 }
 
 impl Engine {
-    /// Works until the engine is retired. `inherited` are the processes that a former engine
-    /// of this session had in its journal.
+    /// Works until the engine is retired. `inherited` are the processes of an earlier engine of this
+    /// session, from the journal.
     pub(crate) fn work(&self, inherited: &[Lease]) {
         takeover::take_over(self, inherited);
         let mut done = None;

@@ -8,7 +8,7 @@
 //! that runners share. Two pods on one machine are two hosts.
 //!
 //! An existing allocation is returned unchanged, whatever others claim, until its own run reports a
-//! conflict: only that report shows that somebody else was first.
+//! conflict: only that report shows that another program was first.
 
 use std::collections::BTreeMap;
 
@@ -166,7 +166,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The refusal as text, with `place` in place of the host's identifier, which people do not know.
+    /// Returns the refusal as text, with `place` instead of the host's identifier, which users do not know.
     pub fn at(&self, place: &str) -> String {
         let mut refusal = self.clone();
         let (Self::PortsTaken { host, .. }

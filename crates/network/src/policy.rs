@@ -134,7 +134,7 @@ fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTree
                 let port = Port { transport: need.transport, port: need.port.resolve(&actual).first };
                 ports.entry(PolicyType::Egress).or_default().insert(port);
             }
-            // Without a listener there is no port to open, whatever the usual numbers are.
+            // Without a listener no port is open, whatever the default numbers are.
             Direction::FromTarget => {
                 let open = pairs.iter().filter_map(|pair| return_port(need.port, *pair)).map(tcp);
                 ports.entry(PolicyType::Ingress).or_default().extend(open);

@@ -1,50 +1,50 @@
-//! Channel `Callback`: what the engine is told about the way back to the runner.
+//! Channel `Callback`: the data that the engine needs for the return path to the runner.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 
-/// How the engine reaches the runner, and who both of them are.
+/// Addresses of the runner, and the certificates of runner and engine.
 ///
-/// TLS is 1.3 with `TLS_AES_128_GCM_SHA256` and X25519, and the keys of both certificates are
-/// Ed25519: the engine knows nothing else, because P-256 alone would be 150 KB more to send to every
-/// machine. A server that does not ask for the engine's certificate is refused.
+/// The connection uses TLS 1.3 with `TLS_AES_128_GCM_SHA256` and X25519, and both certificates have Ed25519
+/// keys. The engine supports nothing else, because P-256 alone would add 150 KB to the binary that is sent
+/// to every machine. The engine rejects a server that does not request the engine's certificate.
 ///
-/// `farrier-engine launch --channel callback` reads one line of JSON with this from its standard
-/// input, so that the key is never in a process list. It takes that line and not a byte more, but a
-/// shell may have read ahead (dash does, a block at a time): the line goes to a script that is waiting
-/// for it, after a word that says so. The engine keeps it in its own directory as
-/// `callback.json`, for root only, and reads it again before each dial: a launch for an engine that
-/// runs already renews it.
+/// `farrier-engine launch --channel callback` reads this as one line of JSON from its standard input, so
+/// that the key never appears in a process list. It reads exactly that line, but a shell may read ahead
+/// (dash reads a block at a time). The line is therefore sent only after the script has printed a marker
+/// that it waits for the line. The engine stores the line in its own directory as `callback.json`, readable
+/// by root only, and reads the file again before each dial. A launch for a running engine replaces the
+/// file.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallbackConfig {
-    /// Where to dial, most preferred first: `10.0.0.1:63002`, `[fd00::1]:63002`, or
-    /// `[fe80::1%eth0]:63002` with the machine's own name of the interface. Addresses only, since
-    /// the engine resolves no names.
+    /// Addresses to dial, in order of preference: `10.0.0.1:63002`, `[fd00::1]:63002`, or
+    /// `[fe80::1%eth0]:63002` with the machine's own name of the interface. Names are not allowed, because
+    /// the engine does not resolve names.
     pub addresses: Vec<String>,
-    /// Name of the server in the TLS handshake (SNI), `<session>.farrier.internal`: it tells any
-    /// runner whose engine calls before anything is decrypted.
+    /// Name of the server in the TLS handshake (SNI), `<session>.farrier.internal`. It lets any runner
+    /// identify the session of the engine before anything is decrypted.
     pub server_name: String,
-    /// `sha256:` and 64 hexadecimal digits: digest of the server's certificate in DER. No other
-    /// certificate is accepted, whoever signed it and whatever the machine's clock says.
+    /// Digest of the server's certificate in DER: `sha256:` and 64 hexadecimal digits. The engine accepts
+    /// no other certificate, regardless of its issuer and of the machine's clock.
     pub server_pin: String,
     /// The engine's own certificate, PEM.
     pub certificate: String,
-    /// Its private key, PEM (PKCS #8, Ed25519).
+    /// Private key of the engine's certificate, PEM (PKCS #8, Ed25519).
     pub key: String,
 }
 
 impl CallbackConfig {
-    /// What the name of every server ends with.
+    /// Domain of all server names.
     pub const DOMAIN: &str = "farrier.internal";
 
-    /// [`Self::server_name`] for a session.
+    /// Returns [`Self::server_name`] for a session.
     pub fn server_name_of(session: &str) -> String {
         format!("{session}.{}", Self::DOMAIN)
     }
 }
 
-/// Without the key.
+/// Omits the key.
 impl fmt::Debug for CallbackConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallbackConfig")
@@ -55,51 +55,52 @@ impl fmt::Debug for CallbackConfig {
     }
 }
 
-/// One attempt to open a connection. `farrier-engine reach` prints one of these as a line of JSON
-/// for each address; [`crate::Hello`] tells of those that failed on the way back to the runner.
+/// One attempt to open a connection. `farrier-engine reach` prints one `Dial` as a line of JSON for each
+/// address; [`crate::Hello`] reports failed attempts to reach the runner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dial {
-    /// The address, as it was given.
+    /// The address as it was configured.
     pub address: String,
-    /// What came of it.
+    /// Result of the attempt.
     pub result: DialOutcome,
-    /// The operating system's words, or TLS's; empty where it is connected.
+    /// Error message of the operating system or of TLS; empty if the connection was opened.
     pub message: String,
-    /// The machine's own address on that way, without a port, where it is known. What the other side
-    /// sees may differ, if addresses are translated in between.
+    /// The machine's own address of the connection, without a port, if it is known. The peer may see a
+    /// different address if there is address translation between them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<IpAddr>,
 }
 
-/// What a preflight says on a connection that stands, with a line end. It is no TLS, so that a
-/// callback server answers at once, with an alert: an answer proves more than an open connection,
-/// which a firewall, a proxy, or a server that knows nobody at this address may give as well.
+/// Line that a preflight sends on an open connection. The line is not TLS, so a callback server responds at
+/// once, with an alert. A response proves more than an open connection: a firewall, a proxy, or a server
+/// that rejects this address can accept connections as well.
 pub const PREFLIGHT: &str = "farrier-preflight";
 
-/// What came of one attempt to open a TCP connection, seen from the one who dialled.
+/// Result of one attempt to open a TCP connection, from the dialling side.
 ///
-/// A refusal can be a closed port or a firewall that answers for it; the two are told apart by
-/// whoever knows whether somebody listens. A result that the reader does not know is `Failed`.
+/// A refused connection means a closed port or a firewall that rejects it. Only a component that knows
+/// whether something listens on the port can distinguish them. A result that the reader does not know is
+/// read as `Failed`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DialOutcome {
-    /// The connection stood, and where it was tried out, the other side said something.
+    /// The connection was opened, and if it was tested, the peer sent a response.
     Connected,
-    /// No answer at all: dropped on the way, or nobody is there.
+    /// No response: packets are dropped on the path, or no host has the address.
     TimedOut,
-    /// Answered with a reset.
+    /// The peer responded with a reset.
     Refused,
-    /// A router or firewall said that it lets nothing through.
+    /// A router or firewall reported that the connection is prohibited.
     Prohibited,
     /// There is no route.
     NoRoute,
-    /// It stood, and was closed or reset before the other side said anything.
+    /// The connection was opened, and closed or reset before the peer sent anything.
     Closed,
-    /// It stood, and then nothing came.
+    /// The connection was opened, and the peer sent nothing.
     Silent,
-    /// It stood, and the two did not trust each other, or it was not TLS 1.3 that was spoken there.
+    /// The connection was opened, and one side did not trust the other, or the peer does not speak TLS 1.3.
     Untrusted,
-    /// Something else.
+    /// Any other failure.
     #[serde(other)]
     Failed,
 }

@@ -1,63 +1,63 @@
-//! What the engine reports.
+//! Events that the engine reports.
 
 use crate::survey::{Facts, Package, Reading};
 use crate::wait::Wait;
 use serde::{Deserialize, Serialize};
 
-/// One thing that happened on the machine. `POST /v1/events` carries a list of them.
+/// One event on the machine. `POST /v1/events` sends a list of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Rises by one with each event of a session, from 1.
+    /// Sequence number: 1 for the first event of a session, increased by one for each further event.
     pub seq: u64,
-    /// When, by the machine's clock: milliseconds since the Unix epoch.
+    /// Time of the event by the machine's clock, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// What.
+    /// Kind and content of the event.
     pub body: EventBody,
 }
 
 /// Answer to `POST /v1/events`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// Number of the last event the runner has.
+    /// Number of the last event that the runner has.
     pub ack: u64,
-    /// The run was cancelled: finish the step in progress, begin no other.
+    /// Whether the run was cancelled: the engine finishes the step in progress and begins no other step.
     pub cancel: bool,
 }
 
-/// The kinds of events. A kind that the reader does not know is `Unknown`, and counts.
+/// The kinds of events. A kind that the reader does not know is read as `Unknown`; its number still counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum EventBody {
-    /// A lease was written down; what it names is made right after.
+    /// A lease was written to the journal. The object that it names is created immediately afterwards.
     LeaseTaken {
         /// The lease.
         lease: Lease,
     },
-    /// A lease was taken back.
+    /// A lease was released: the object that it names is removed.
     LeaseReturned {
-        /// Its id.
+        /// Id of the lease.
         id: String,
     },
-    /// The answer to `Work::Survey`.
+    /// The result of `Work::Survey`.
     SurveyDone {
         /// The task.
         task: String,
-        /// What the machine is.
+        /// Facts about the machine.
         facts: Box<Facts>,
-        /// Every installed package, if asked for, sorted by name.
+        /// All installed packages, sorted by name, if they were requested.
         packages: Vec<Package>,
-        /// What each detection found, by component name.
+        /// Result of each detection, by component name.
         readings: Vec<(String, Reading)>,
     },
-    /// A task that changes the machine was begun. Written before anything is done, so that
-    /// an engine which takes over a journal knows every step that was still to come.
+    /// A task that changes the machine has begun. The event is written before the task does anything, so
+    /// that an engine that takes over the journal knows all steps that remained.
     TaskStarted {
         /// The task.
         task: String,
-        /// Its components, in the order of its steps.
+        /// Components of the task, in the order of its steps.
         components: Vec<String>,
     },
-    /// A payload is on the machine and its digest is right.
+    /// A payload is on the machine and has the expected digest.
     PayloadVerified {
         /// The task.
         task: String,
@@ -66,62 +66,63 @@ pub enum EventBody {
         /// The digest that was computed on the machine.
         digest: String,
     },
-    /// The installer of a component is about to be started. Written to disk before it is.
+    /// The installer of a component is about to be started. The event is on disk before the installer is
+    /// started.
     StepStarted {
         /// The task.
         task: String,
         /// The component.
         component: String,
-        /// How long it may take, so that an engine that takes over the journal knows it too. `None`
-        /// in the journal of an engine that did not write it down yet.
+        /// Time limit of the installer, so that an engine that takes over the journal knows the limit.
+        /// `None` in journals of engines that did not record it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<StepLimit>,
     },
-    /// The installer exceeded its limit. `ended` says whether it is being ended or left.
+    /// The installer exceeded its limit.
     StepOverdue {
         /// The task.
         task: String,
         /// The component.
         component: String,
-        /// True: it was told to end. False: it is left to finish.
+        /// True: the engine terminates the installer. False: the installer is left to finish.
         ended: bool,
     },
-    /// A component is done with, whether its installer ran or not.
+    /// A component is finished, whether its installer ran or not.
     StepFinished {
         /// The task.
         task: String,
         /// The component.
         component: String,
-        /// How it ended.
+        /// How the step ended.
         exit: StepExit,
-        /// The last part of what the installer printed, at most 4 KiB.
+        /// End of the installer's output, at most 4 KiB.
         output: String,
     },
-    /// The task came to its end; each of its steps has had its `StepFinished`.
+    /// The task has ended. A `StepFinished` was reported for each of its steps.
     TaskDone {
         /// The task.
         task: String,
     },
-    /// The task could not be done at all; no step of it was started.
+    /// The task failed as a whole; no step of it was started.
     TaskFailed {
         /// The task.
         task: String,
-        /// What kind of failure.
+        /// Kind of the failure.
         code: FailureCode,
-        /// Which component, if it is one's fault; else empty.
+        /// The component that caused the failure; empty if no single component did.
         component: String,
-        /// What happened, with the operating system's words.
+        /// Description of the failure, with the message of the operating system.
         message: String,
     },
-    /// The engine waits for something before it goes on with its task. An engine waits for one thing
-    /// at a time, so that each of these replaces the one before it.
+    /// The engine waits for something before it continues its task. An engine waits for one thing at a
+    /// time, so each `Waiting` event replaces the previous one.
     Waiting {
-        /// What it waits for; `None`: the wait is over.
+        /// What the engine waits for. `None`: the wait has ended.
         wait: Option<Wait>,
     },
-    /// Every lease is taken back but these; the engine ends now.
+    /// All leases except `leftovers` are released, and the engine exits.
     Retired {
-        /// What could not be taken back.
+        /// Objects that could not be removed.
         leftovers: Vec<Leftover>,
     },
     /// A kind of a later version.
@@ -138,59 +139,60 @@ pub enum StepExit {
         /// Its exit status.
         code: i32,
     },
-    /// The installer was ended by a signal that was not ours.
+    /// A signal that the engine did not send ended the installer.
     Signalled {
-        /// The signal's number.
+        /// Number of the signal.
         signal: i32,
     },
-    /// It exceeded its limit and was ended.
+    /// The installer exceeded its limit and was terminated.
     TimedOut,
     /// The dependencies of the package are not met; the installer changed nothing.
     DependencyMissing,
-    /// The engine or the machine died while it ran. It was not started again.
+    /// The engine or the machine stopped while the installer ran. The installer was not started again.
     Interrupted,
-    /// Not started: the run was cancelled before.
+    /// Not started, because the run was cancelled before.
     Cancelled,
-    /// Not started: a component of [`crate::Step::after`] did not succeed.
+    /// Not started, because a component of [`crate::Step::after`] did not succeed.
     Skipped,
-    /// Could not be started.
+    /// The installer was not started.
     NotStarted {
-        /// What kind of obstacle.
+        /// Kind of the obstacle.
         code: FailureCode,
-        /// Why not.
+        /// Description of the obstacle.
         detail: String,
-        /// Set where the installer could have been started and was not, because its effect is one
-        /// that nobody asked for. `code` is [`FailureCode::Other`] then, which operators that do
-        /// not know this field understand.
+        /// Set if the engine refused to start the installer because of an effect that was not requested.
+        /// `code` is then [`FailureCode::Other`], which operators that do not know this field understand.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refusal: Option<Refusal>,
     },
-    /// In a way that only a later version knows.
+    /// A kind of a later version.
     #[serde(other)]
     Unknown,
 }
 
 impl StepExit {
-    /// The installer could not be started.
+    /// Returns the exit of a step whose installer could not be started.
     pub fn not_started(code: FailureCode, detail: String) -> Self {
         Self::NotStarted { code, detail, refusal: None }
     }
 
-    /// The installer was not started, because of what it would have done.
+    /// Returns the exit of a step whose installer was not started because of what it would have done.
     pub fn refused(refusal: Refusal, detail: String) -> Self {
         Self::NotStarted { code: FailureCode::Other, detail, refusal: Some(refusal) }
     }
 }
 
-/// Why an installer was not started although it could have been.
+/// Why an installer was not started although it could have been started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Refusal {
-    /// The payload is another package than the step names, or one for another architecture.
+    /// The payload is a different package than the one that the step names, or is for a different
+    /// architecture.
     OtherPackage,
-    /// It would replace a package of the same name for another architecture, or leave both unusable.
+    /// The package would replace a package of the same name for another architecture, or make both
+    /// unusable.
     ArchitectureConflict,
-    /// It would remove a package that the running system was booted from.
+    /// The package would remove a package that the running system was booted from.
     RemovesBooted,
     /// A reason of a later version.
     #[serde(other)]
@@ -206,40 +208,40 @@ pub struct StepLimit {
     pub interruptible: bool,
 }
 
-/// Why a task could not be done. A code that the reader does not know is `Other`.
+/// Why a task failed as a whole. A code that the reader does not know is read as `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureCode {
-    /// Not enough room on the machine.
+    /// There is not enough space on the machine.
     DiskFull,
-    /// The bytes that arrived do not have the digest of the baseline.
+    /// The received bytes do not have the digest of the baseline.
     DigestMismatch,
-    /// The runner did not hand out the payload in full.
+    /// The runner did not serve the complete payload.
     PayloadUnavailable,
-    /// The package manager was in use by somebody else for too long.
+    /// Another process used the package manager for too long.
     PackageManagerBusy,
     /// The machine has no such installer (no dpkg, no rpm).
     InstallerMissing,
-    /// Anything else, and what a later version knows; the message says what.
+    /// Any other failure, and codes of later versions; the message describes it.
     #[serde(other)]
     Other,
 }
 
-/// Something of ours on the machine.
+/// Something that Farrier has on the machine, for instance a directory or a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Unique within the session.
     pub id: String,
-    /// What kind of thing.
+    /// Kind of the object.
     pub kind: LeaseKind,
-    /// Its path, process id or the like.
+    /// Path, process id or a similar identifier.
     pub what: String,
 }
 
-/// Kinds of things that are put on a machine.
+/// Kinds of objects that the engine creates on a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LeaseKind {
-    /// A directory with all that is in it.
+    /// A directory with its contents.
     Directory,
     /// A process.
     Process,
@@ -248,11 +250,11 @@ pub enum LeaseKind {
     Unknown,
 }
 
-/// A lease that could not be taken back.
+/// An object on the machine that could not be removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leftover {
-    /// What it is: a path, a process.
+    /// A path or a process.
     pub what: String,
-    /// Why it is still there.
+    /// Why the object could not be removed.
     pub why: String,
 }

@@ -1,53 +1,53 @@
-//! What `farrier-engine launch` prints: one line of JSON on standard output.
+//! Output of `farrier-engine launch`: one line of JSON on standard output.
 
 use crate::wait::Holder;
 use serde::{Deserialize, Serialize};
 
-/// The one line. It is preceded by [`LaunchReport::PREFIX`], because shells print banners.
+/// The report of a launch. [`LaunchReport::PREFIX`] precedes it on its line, because shells print banners.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum LaunchReport {
-    /// The detached engine accepts connections now.
+    /// The detached engine was started and accepts connections.
     Started {
         /// Its process id.
         pid: u32,
     },
-    /// The engine of this very session runs already; nothing was started.
+    /// The engine of this session is already running; nothing was started.
     AlreadyRunning {
         /// Its process id.
         pid: u32,
     },
-    /// Nothing was started, and what the engine had made is removed again.
+    /// Nothing was started, and what the engine had created is removed.
     Failed {
-        /// What kind of failure.
+        /// Kind of the failure.
         code: LaunchError,
-        /// What happened, with the operating system's words.
+        /// Description of the failure, with the message of the operating system.
         message: String,
-        /// The process whose end would help, if there is one.
+        /// The process that must end before a launch can succeed, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         holder: Option<Holder>,
     },
 }
 
 impl LaunchReport {
-    /// What stands before the JSON on the line.
+    /// Text before the JSON on the line.
     pub const PREFIX: &'static str = "farrier-launch-1 ";
 }
 
-/// Why an engine could not be launched. A code that the reader does not know is `Other`.
+/// Why an engine could not be launched. A code that the reader does not know is read as `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LaunchError {
-    /// The engine's own bytes do not have the digest that the runner named.
+    /// The engine binary does not have the digest that the runner gave.
     DigestMismatch,
-    /// An engine of another session is at work on this machine; the message names its run.
+    /// An engine of another session is working on this machine; the message names its run.
     MachineBusy,
-    /// The engine needs root and does not have it.
+    /// The engine needs root and does not run as root.
     NotRoot,
-    /// There is no room for the journal.
+    /// There is not enough space for the journal.
     DiskFull,
-    /// Neither `/var/log` nor any other place for the journal can be written.
+    /// No directory for the journal is writable, neither `/var/log` nor another.
     NoJournal,
-    /// Anything else; the message says what.
+    /// Any other failure; the message describes it.
     #[serde(other)]
     Other,
 }

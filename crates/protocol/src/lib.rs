@@ -1,11 +1,11 @@
-//! What the operator and the engine say to each other: types and serde, nothing else.
+//! The messages between the operator and the engine: types and serde, nothing else.
 //!
-//! The engine is an HTTP/1.1 **client** that speaks JSON; the runner answers. How the
-//! engine gets its byte stream (through SSH, by dialling out, by being dialled) makes no
-//! difference here. All times are milliseconds since the Unix epoch by the *machine's*
-//! clock, which may be wrong: they order and describe, they never decide.
+//! The engine is an HTTP/1.1 **client** that speaks JSON; the runner is the server. The protocol does not
+//! depend on how the engine gets its byte stream (through SSH, by dialling, by being dialled). All times
+//! are milliseconds since the Unix epoch by the clock of the *machine*, which may be wrong: times order and
+//! describe events, and nothing is decided by them.
 //!
-//! One whole conversation, in order:
+//! One complete session, in order:
 //!
 //! ```text
 //! engine                                           runner
@@ -21,26 +21,26 @@
 //! POST /v1/events  [Retired {..}]            ──►   Ack          (the engine is gone)
 //! ```
 //!
-//! `POST /v1/next` is answered with 204 and no body when there is nothing to do yet (the
-//! runner holds it for up to [`NEXT_HOLD_SECONDS`]); the engine asks again. A task id that
-//! the engine has in its journal is never executed again: the recorded events are sent once
-//! more. Events carry rising sequence numbers, so a duplicate changes nothing.
+//! The runner answers `POST /v1/next` with 204 and no body if there is no task (it holds the request for up
+//! to [`NEXT_HOLD_SECONDS`]); the engine then asks again. The engine never executes a task again whose id
+//! is in its journal; it sends the recorded events again. Events carry increasing sequence numbers, so a
+//! duplicate changes nothing.
 //!
 //! # Two versions
 //!
-//! An operator may meet an engine of the minor version before or after its own: the operator is
+//! An operator may meet an engine of the previous or the next minor version, because the operator is
 //! upgraded or rolled back while machines are being updated. Therefore, within one [`VERSION`]:
 //!
-//! - A field is never removed and never changes its meaning. A new one has a default that means what
-//!   was meant before it existed. Readers ignore fields that they do not know.
-//! - A new kind of what an engine reports is read as `Unknown` (or `Other`, `Failed`) by peers that
-//!   do not know it, and the sender does not rely on its being understood.
-//! - A new kind of [`Work`], [`Detect`] or [`Installer`] is only sent to engines of the operator's
-//!   own build.
-//! - The command line of `launch` keeps its options; an engine ignores those that it does not know.
+//! - A field is never removed and never changes its meaning. The default of a new field means what was
+//!   meant before the field existed. Readers ignore fields that they do not know.
+//! - A new kind in the engine's reports is read as `Unknown` (or `Other`, `Failed`) by peers that do not
+//!   know it, and the sender does not depend on its being understood.
+//! - A new kind of [`Work`], [`Detect`] or [`Installer`] is sent only to engines of the operator's own
+//!   build.
+//! - The command line of `launch` keeps its options; an engine ignores options that it does not know.
 //!
-//! What cannot be done in this way raises [`VERSION`]. Both sides name the range that they speak, and
-//! the runner chooses ([`common_version`]).
+//! A change that cannot follow these rules raises [`VERSION`]. Both sides announce the range of versions
+//! that they support, and the runner chooses one ([`common_version`]).
 
 pub mod callback;
 pub mod event;
@@ -63,19 +63,19 @@ use serde::{Deserialize, Serialize};
 /// Version of this protocol. Raised only when an older peer could misunderstand.
 pub const VERSION: u32 = 1;
 
-/// The oldest version that both sides still speak: that of the minor version before this one.
+/// The oldest version of the protocol that this version supports: that of the previous minor version.
 pub const OLDEST_VERSION: u32 = 1;
 
 /// How long the runner may hold `POST /v1/next` before it answers 204, in seconds.
 /// Shorter than any idle timeout of a network device that we know of (30 s).
 pub const NEXT_HOLD_SECONDS: u64 = 10;
 
-/// How often a busy engine posts events, an empty list if there is nothing to say, in
-/// seconds. This bounds how long a cancellation takes to reach the engine.
+/// Interval in seconds at which a busy engine posts events, or an empty list if there are none. It bounds
+/// the time until a cancellation reaches the engine.
 pub const HEARTBEAT_SECONDS: u64 = 1;
 
-/// First line on the stream of `farrier-engine attach`, before HTTP begins. Login shells
-/// print banners; everything before this line is thrown away.
+/// First line on the stream of `farrier-engine attach`, before HTTP begins. Login shells print banners;
+/// everything before this line is discarded.
 pub const ATTACH_MARKER: &str = "farrier-attached-1";
 
 /// `POST /v1/hello`: the first request on each new stream.
@@ -83,68 +83,72 @@ pub const ATTACH_MARKER: &str = "farrier-attached-1";
 pub struct Hello {
     /// [`VERSION`] of the engine.
     pub protocol: u32,
-    /// [`OLDEST_VERSION`] of the engine. `None`: it speaks [`Self::protocol`] and no other.
+    /// [`OLDEST_VERSION`] of the engine. `None`: the engine supports only [`Self::protocol`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<u32>,
-    /// Version of the engine's own package, for the log.
+    /// Version of the engine's package, for the log.
     pub engine: String,
-    /// Digest of the engine's own bytes, `sha256:` and 64 hexadecimal digits: an operator that has
-    /// another engine for this machine finishes with this one what it has begun, and gives new tasks
-    /// to its own. `None`: it is of a version that did not say it.
+    /// Digest of the engine's binary, `sha256:` and 64 hexadecimal digits. An operator that has a different
+    /// binary for this machine finishes the tasks that this engine has begun, and gives new tasks to an
+    /// engine of its own build. `None`: the engine's version does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// The machine's clock now, in milliseconds since the Unix epoch. Every other time of the engine
-    /// can be converted by it. `None`: as [`Self::digest`].
+    /// Current time of the machine's clock, in milliseconds since the Unix epoch. All other times of the
+    /// engine can be converted with it. `None`: the engine's version does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<u64>,
-    /// The session the engine was launched for: the UID of its NodeUpdate.
+    /// The session that the engine was launched for: the UID of its NodeUpdate.
     pub session: String,
-    /// The machine's boot id; another one than before means it was rebooted meanwhile.
+    /// Boot id of the machine. A different value than before means that the machine was rebooted.
     pub boot_id: String,
-    /// Number of the last event the engine has recorded.
+    /// Number of the last event that the engine has recorded.
     pub last_seq: u64,
-    /// Tasks of this session that the journal knows, finished or begun, oldest first.
+    /// Tasks of this session in the journal, finished or begun, oldest first.
     pub tasks: Vec<TaskRecord>,
-    /// What is on the machine of ours right now.
+    /// Leases that exist on the machine.
     pub leases: Vec<Lease>,
-    /// To a runner that attached: why the engine does not call, with every address that it dialled
-    /// in its last round, in the order of [`CallbackConfig::addresses`]. Empty where it was not told
-    /// to, or has not come to the end of a round, or its last call led to a conversation.
-    /// To a runner that it called: the addresses that it tried in vain in the same round, and those
-    /// where somebody else answered since it was last greeted.
+    /// Failed attempts to reach the runner.
+    ///
+    /// In a `Hello` to a runner that attached, it explains why the engine does not call back: every address
+    /// of the last round, in the order of [`CallbackConfig::addresses`]. It is empty if the engine is not
+    /// configured to call back, has not finished a round, or its last call led to a session with the
+    /// runner.
+    ///
+    /// In a `Hello` to a runner that the engine called, it lists the addresses that failed in the same
+    /// round, and the addresses where another server answered since the last `Welcome`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dials: Vec<Dial>,
 }
 
-/// What the engine's journal says of one task.
+/// The state of one task in the engine's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRecord {
-    /// Id of the task as the runner gave it.
+    /// Id of the task, as the runner gave it.
     pub id: String,
-    /// Whether it came to its end; a task that did not is *not* begun again by itself.
+    /// Whether the task has ended. The engine does *not* begin an unfinished task again on its own.
     pub finished: bool,
 }
 
 /// Answer to [`Hello`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Welcome {
-    /// Number of the last event the runner has; the engine sends what comes after it.
+    /// Number of the last event that the runner has; the engine sends the events after it.
     pub ack: u64,
-    /// How long the engine may go without any contact before it finishes the step in
-    /// progress, takes everything back and removes itself, in seconds.
+    /// How long the engine continues without any contact, in seconds. Then it finishes the step in
+    /// progress, releases all leases and removes itself.
     pub lease_seconds: u64,
-    /// The version that both sides speak from here on.
+    /// The version of the protocol that both sides use from now on.
     #[serde(default = "first_version")]
     pub protocol: u32,
 }
 
-/// What runners spoke that did not say what they speak.
+/// The version of runners that do not report their version.
 const fn first_version() -> u32 {
     1
 }
 
-/// The newest version of the protocol that both sides speak, if there is one. `peer` is the oldest
-/// and the newest version of the other side.
+/// Returns the newest version of the protocol that both sides support, if there is one. `peer` is the
+/// oldest and the newest version of the other side.
 pub fn common_version(peer: (u32, u32)) -> Option<u32> {
     let (oldest, newest) = peer;
     let newest = newest.min(VERSION);

@@ -10,10 +10,10 @@ pub enum Detect {
     /// `name:architecture`. Without an architecture, every package of that name is read, and the
     /// reading's instances say which architecture each one is for.
     Package(String),
-    /// A command line for `/bin/sh -c`. Exit status 0: its first line of output, trimmed, is
-    /// the version. Any other exit status: the component is not installed.
+    /// A command line for `/bin/sh -c`. If it exits with status 0, the first line of its output, trimmed,
+    /// is the version. With any other status, the component is not installed.
     Command(String),
-    /// An absolute path. The first line of the file, trimmed, is the version; no such file:
+    /// An absolute path. The first line of the file, trimmed, is the version. If the file does not exist,
     /// the component is not installed.
     File(String),
 }
@@ -22,50 +22,50 @@ pub enum Detect {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Reading {
-    /// Not on the machine.
+    /// The component is not on the machine.
     Absent,
-    /// Installed and usable, in this version.
+    /// The component is installed and usable.
     Present {
-        /// The version, as the machine writes it. Of a package that is installed several times,
-        /// the version that was installed last.
+        /// The version, as the machine writes it. If a package is installed in several versions, the
+        /// version that was installed last.
         version: String,
-        /// Of a package: everything that is installed under its name. Empty for other detections,
-        /// and from engines that do not report it.
+        /// For a package: everything that is installed under its name. Empty for other detections, and from
+        /// engines that do not report it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         instances: Vec<Instance>,
     },
-    /// There, but not in a usable state, such as a half-configured package.
+    /// The component is installed but not usable, for instance a half-configured package.
     Broken {
         /// The version, as the machine writes it; may be empty.
         version: String,
-        /// What is wrong, for instance dpkg's `half-configured`.
+        /// What is wrong with it, for instance dpkg's `half-configured`.
         detail: String,
         /// As in [`Reading::Present`].
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         instances: Vec<Instance>,
     },
-    /// Could not be read; this is *not* the same as absent.
+    /// The version could not be read; this is *not* the same as absent.
     Unreadable {
-        /// Why not.
+        /// Why it could not be read.
         detail: String,
     },
-    /// Reported in a way that only a later version knows. It says as little as `Unreadable`.
+    /// A kind of a later version. It is treated as `Unreadable`.
     #[serde(other)]
     Unknown,
 }
 
 impl Reading {
-    /// A usable version that is no package, or a package of which nothing else is known.
+    /// Returns a reading of a usable version without package instances.
     pub fn present(version: impl Into<String>) -> Self {
         Self::Present { version: version.into(), instances: Vec::new() }
     }
 
-    /// An unusable version of something of which nothing else is known.
+    /// Returns a reading of an unusable version without package instances.
     pub fn broken(version: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Broken { version: version.into(), detail: detail.into(), instances: Vec::new() }
     }
 
-    /// Everything that is installed under the name of a package.
+    /// Returns everything that is installed under the name of a package.
     pub fn instances(&self) -> &[Instance] {
         match self {
             Self::Present { instances, .. } | Self::Broken { instances, .. } => instances,
@@ -87,7 +87,7 @@ pub struct Instance {
     /// What is wrong with it, for instance dpkg's `half-configured`; empty if it is usable.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub broken: String,
-    /// Whether the running kernel or its modules belong to it. Determined only where a package is
+    /// Whether the running kernel or its modules belong to this version. Determined only if a package is
     /// installed in several versions.
     #[serde(skip_serializing_if = "is_false")]
     pub booted: bool,
@@ -98,7 +98,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// What a machine is. Empty string: not known.
+/// Facts about a machine. An empty string means that the fact is not known.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Facts {
@@ -149,8 +149,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// An engine of the version before reports a reading without instances, and facts without
-    /// dpkg's architecture. If they could not be read, no run would survive the operator's upgrade.
+    /// An engine of the previous version reports readings without instances, and facts without dpkg's
+    /// architecture. If they could not be read, no run would survive an upgrade of the operator.
     #[test]
     fn readings_and_facts_of_an_older_engine_are_read() {
         let read = |value| serde_json::from_value::<Reading>(value).unwrap();
@@ -161,8 +161,8 @@ mod tests {
         assert_eq!((facts.arch.as_str(), facts.dpkg_arch.as_str()), ("x86_64", ""));
     }
 
-    /// The operator of the version before knows nothing but `state` and `version`. It takes no
-    /// notice of what it does not know, as long as what it knows is where it was.
+    /// An operator of the previous version knows only `state` and `version`. It ignores new fields as long
+    /// as the known fields are unchanged.
     #[test]
     fn an_older_operator_finds_what_it_knows() {
         let instance = |version: &str, booted| Instance {

@@ -1,50 +1,50 @@
-//! What the runner asks of the engine.
+//! Tasks that the runner gives to the engine.
 
 use crate::survey::Detect;
 use serde::{Deserialize, Serialize};
 
-/// `POST /v1/next`: the engine is idle and asks for work.
+/// `POST /v1/next`: the engine is idle and requests a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Next {
-    /// The task that has just ended, all its events being sent and acknowledged.
+    /// The task that has just ended. All its events have been sent and acknowledged.
     pub done: Option<String>,
 }
 
-/// One piece of work. Its id makes it happen at most once.
+/// One task. The engine executes a task id at most once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// Unique within the session, for instance `apply-1`.
     pub id: String,
-    /// What to do.
+    /// Kind and content of the task.
     pub work: Work,
 }
 
-/// The kinds of work.
+/// The kinds of tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Work {
-    /// Look at the machine and change nothing. Ends with `SurveyDone`.
+    /// Reads the machine and changes nothing. Ends with `SurveyDone`.
     Survey {
         /// Whether to list every installed package.
         packages: bool,
         /// What to read, by component name.
         detect: Vec<(String, Detect)>,
     },
-    /// Fetch every payload, check every digest, then run the steps in order. A failed step
-    /// does not stop the ones behind it unless they name it in [`Step::after`].
+    /// Fetches every payload, checks every digest, then runs the steps in order. A failed step does not
+    /// stop later steps unless they name it in [`Step::after`].
     Apply {
         /// The steps, in the order in which they run.
         steps: Vec<Step>,
-        /// How long the engine waits for what somebody else has to give back, such as a lock of a
-        /// package manager or free space, in seconds for each wait. After that the step fails.
+        /// Limit in seconds for each wait for a resource that another process holds, such as a lock of a
+        /// package manager or free space. After that time the step fails.
         #[serde(default = "default_wait_seconds")]
         wait_seconds: u64,
     },
-    /// Take back every lease, keep the logs, end. Ends with `Retired`.
+    /// Releases every lease, keeps the logs, and exits. Ends with `Retired`.
     Retire,
 }
 
-/// [`Work::Apply::wait_seconds`] where the runner does not say it.
+/// [`Work::Apply::wait_seconds`] if the runner does not set it.
 pub const DEFAULT_WAIT_SECONDS: u64 = 60;
 
 const fn default_wait_seconds() -> u64 {
@@ -63,19 +63,19 @@ pub struct Step {
     pub installer: Installer,
     /// What is installed.
     pub payload: Payload,
-    /// Components of this task that must have succeeded before; else the step is skipped.
+    /// Components of this task that must have succeeded before this step; otherwise the step is skipped.
     pub after: Vec<String>,
-    /// Limit for the installer alone, without the download, in seconds.
+    /// Time limit in seconds for the installer alone, without the download.
     pub timeout_seconds: u64,
-    /// Whether the installer may be ended when it exceeds its limit. One that may not be is
+    /// Whether the engine terminates the installer when it exceeds its limit. If false, the installer is
     /// left to finish however long it takes.
     pub interruptible: bool,
     /// Whether an older version may replace a newer one.
     pub downgrade: bool,
-    /// Whether the same version is to be installed once more.
+    /// Whether the same version is installed again.
     pub rewrite: bool,
-    /// The package that the payload must be. `None`: whatever it is, as an operator that does not
-    /// name it asks for, and a component whose version is not read from the package database.
+    /// The package that the payload must be. `None`: any package; operators that do not set it, and
+    /// components whose version is not read from the package database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<PackageRef>,
 }
@@ -85,28 +85,28 @@ pub struct Step {
 pub struct PackageRef {
     /// Its name.
     pub name: String,
-    /// The architectures for which it is this package, as the package manager writes them. Empty:
-    /// every architecture.
+    /// Architectures that count as this package, as the package manager writes them. Empty: all
+    /// architectures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arches: Vec<String>,
 }
 
 impl PackageRef {
-    /// Whether a package of this name is this one if it is for `arch`.
+    /// Reports whether a package of this name that is built for `arch` is this package.
     pub fn is_for(&self, arch: &str) -> bool {
         self.arches.is_empty() || self.arches.iter().any(|known| known == arch)
     }
 }
 
-/// The bytes of a component.
+/// The file of a component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Payload {
-    /// `sha256:` and 64 lower-case hexadecimal digits; also its name on the runner.
+    /// `sha256:` and 64 lower-case hexadecimal digits. The runner serves the payload under this name.
     pub digest: String,
     /// Length in bytes.
     pub size: u64,
-    /// Last part of the payload's URL, kept because some installers look at it.
+    /// Last segment of the payload's URL, kept because some installers use it.
     pub file_name: String,
 }
 

@@ -1,19 +1,18 @@
-//! What the engine waits for, so that it can be shown while the wait lasts.
+//! Waits of the engine, reported so that users can see them while they last.
 
 use serde::{Deserialize, Serialize};
 
-/// A wait of the engine. It is reported by [`crate::EventBody::Waiting`] once it has lasted about a
-/// second.
+/// A wait of the engine. [`crate::EventBody::Waiting`] reports it once it has lasted about a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
-    /// What has to happen before the engine goes on.
+    /// What the engine waits for.
     pub what: WaitFor,
-    /// Which process is in the way, if one is and it can be seen.
+    /// The process that blocks the engine, if there is one and it can be determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
-    /// When the wait began: milliseconds since the Unix epoch by the machine's clock.
+    /// Start of the wait, in milliseconds since the Unix epoch by the machine's clock.
     pub since: u64,
-    /// When the engine gives up, by the same clock. `None`: it does not give up by itself.
+    /// Time at which the engine stops waiting, by the same clock. `None`: the wait has no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
 }
@@ -36,10 +35,10 @@ pub enum WaitFor {
         /// Bytes that are free.
         free: u64,
     },
-    /// An installer that an earlier engine of this session started has not ended yet. The holder is
-    /// that installer.
+    /// An installer that an earlier engine of this session started has not ended. The holder is that
+    /// installer.
     Installer {
-        /// The component that it installs; empty if the journal does not say.
+        /// The component that the installer installs; empty if the journal does not record it.
         component: String,
     },
     /// A kind of a later version.
@@ -47,12 +46,12 @@ pub enum WaitFor {
     Unknown,
 }
 
-/// A process that is in the way.
+/// A process that blocks the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// Process id on the machine.
     pub pid: u32,
-    /// Its name as `/proc/PID/comm` gives it, at most 15 bytes. Arguments are never reported, since
-    /// they may contain passwords. Empty if the process is gone or cannot be read.
+    /// Name of the process from `/proc/PID/comm`, at most 15 bytes. Arguments are never reported, because
+    /// they may contain passwords. Empty if the process has ended or cannot be read.
     pub name: String,
 }

@@ -1,12 +1,13 @@
-//! What an operator or an engine of a neighbouring version says is read. In the middle of an
-//! upgrade the two ends of a conversation differ by one version, and neither may stop for it.
+//! Refusals and steps of an operator or engine of a neighbouring version can be read. During an upgrade the
+//! two sides of a connection differ by one version, and the update must continue.
 
 #![allow(clippy::unwrap_used, reason = "clippy knows this exception for tests in modules only")]
 
 use farrier_protocol::{FailureCode, PackageRef, Refusal, Step, StepExit};
 use serde_json::json;
 
-/// A refusal that cannot be read would be sent again and again, and the machine never be done.
+/// If a refusal could not be read, it would be sent again and again, and the update of the machine would
+/// never end.
 #[test]
 fn refusals_are_read_by_both_neighbours() {
     let exit = |value| serde_json::from_value::<StepExit>(value).unwrap();
@@ -15,14 +16,14 @@ fn refusals_are_read_by_both_neighbours() {
     assert_eq!(serde_json::to_value(exit(before.clone())).unwrap(), before);
     let refused = StepExit::refused(Refusal::RemovesBooted, "why".into());
     let written = serde_json::to_value(&refused).unwrap();
-    // What the version before reads of it is that an installer could not be started, and why.
+    // The previous version reads it as an installer that could not be started, with the detail.
     assert_eq!([&written["how"], &written["code"], &written["detail"]], ["notStarted", "Other", "why"]);
     assert_eq!(exit(written), refused);
     let later = json!({"how": "notStarted", "code": "Later", "detail": "", "refusal": "later"});
     assert_eq!(exit(later), StepExit::refused(Refusal::Unknown, String::new()));
 }
 
-/// A step that names no package installs whatever the payload is, as it did before.
+/// A step that names no package installs any payload, as in the previous version.
 #[test]
 fn a_step_without_a_package_is_read() {
     let mut value = json!({

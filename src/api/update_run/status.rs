@@ -1,15 +1,15 @@
-//! The status of an `UpdateRun`: what Farrier says of it.
+//! The status of an `UpdateRun`, written by Farrier.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How far the run is.
+/// The state of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateRunStatus {
-    /// Generation of the spec that this status speaks of.
+    /// Generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -19,23 +19,23 @@ pub struct UpdateRunStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 
-    /// Digest over what every machine's plan would change, once all are known.
+    /// Digest of the plans of all machines, once all plans are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_digest: Option<String>,
 
-    /// How many machines are in which state.
+    /// Number of machines in each state.
     #[serde(default)]
     pub counts: Counts,
 
-    /// Until when the run waits for objects that do not exist yet, see spec.arrivalTimeout.
+    /// Until when the run waits for objects that do not exist yet; see spec.arrivalTimeout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival_deadline: Option<Time>,
 
-    /// The machines that this run is about, decided once when it begins.
+    /// The machines of this run. The list is recorded once, when the run begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<String>>,
 
-    /// Machines whose turn has come and which are being begun. They count as in progress.
+    /// Machines that are being started. They count as in progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub starting: Vec<String>,
 
@@ -47,7 +47,7 @@ pub struct UpdateRunStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failing: Vec<NodeNote>,
 
-    /// Machines that wait and what they wait for, at most 50.
+    /// Machines that wait, with what they wait for, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<NodeNote>,
 
@@ -55,16 +55,17 @@ pub struct UpdateRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback: Option<CallbackStatus>,
 
-    /// What each runner says of the ports that it was given in callback.ports.
+    /// The state of the ports that were allocated to each runner in callback.ports, reported by the
+    /// runners.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["runner".into()]))]
     pub listeners: Vec<ListenerStatus>,
 
-    /// When the run began to work on machines.
+    /// Time at which the run began to work on machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
 
-    /// When it ended.
+    /// Time at which the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
 }
@@ -73,19 +74,19 @@ pub struct UpdateRunStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CallbackStatus {
-    /// When it was asked for.
+    /// Time at which the callback server was requested.
     pub since: Time,
-    /// Which ports each runner is to listen on.
+    /// The ports that each runner must listen on.
     #[serde(default)]
     pub ports: Vec<RunnerPorts>,
-    /// Where machines call. With exposure HostPort each runner is at its own host's addresses, of
-    /// which these are the ones that are known.
+    /// Addresses that machines connect to. With exposure HostPort each runner is reachable at the addresses
+    /// of its own host; the list has those that are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
-    /// The port that machines call for HTTP, where it is not the runner's own.
+    /// The HTTP port that machines connect to, if it differs from the port of the runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_port: Option<u16>,
-    /// The port that machines call for HTTPS, where it is not the runner's own.
+    /// The HTTPS port that machines connect to, if it differs from the port of the runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https_port: Option<u16>,
 }
@@ -96,67 +97,67 @@ pub struct CallbackStatus {
 pub struct RunnerPorts {
     /// Name of the runner.
     pub runner: String,
-    /// Port for machines that cannot do TLS.
+    /// Port for machines that cannot use TLS.
     pub http_port: u16,
-    /// Port for engines and for machines that can do TLS.
+    /// Port for engines and for machines that can use TLS.
     pub https_port: u16,
 }
 
-/// What a runner says of its ports.
+/// The state of a runner's ports, reported by the runner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerStatus {
     /// Name of the runner.
     pub runner: String,
-    /// Port for machines that cannot do TLS.
+    /// Port for machines that cannot use TLS.
     pub http_port: u16,
-    /// Port for engines and for machines that can do TLS.
+    /// Port for engines and for machines that can use TLS.
     pub https_port: u16,
-    /// Bound: it listens. Conflict: a port is taken. NotPermitted: it may not use a port. Failed:
-    /// something else; see message.
+    /// Bound: the runner listens. Conflict: a port is taken. NotPermitted: the runner may not use a port.
+    /// Failed: another problem; see message.
     pub state: ListenerState,
     /// What happened and what to do next.
     #[serde(default)]
     pub message: String,
-    /// Ports that were found taken on the runner's host, in the last half minute.
+    /// Ports that were found taken on the host of the runner in the last 30 s.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken: Vec<u16>,
 }
 
-/// What came of a runner's attempt to listen.
+/// The result of a runner's attempt to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ListenerState {
-    /// It listens.
+    /// The runner listens.
     Bound,
     /// A port is taken.
     Conflict,
-    /// It may not use a port.
+    /// The runner may not use a port.
     NotPermitted,
-    /// Something else.
+    /// Another problem.
     Failed,
 }
 
-/// How many machines are in which state.
+/// Number of machines in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Counts {
-    /// All.
+    /// All machines of the run.
     pub total: u32,
-    /// Not begun.
+    /// Machines that have not started.
     pub pending: u32,
-    /// Being worked on.
+    /// Machines that are being worked on.
     pub in_progress: u32,
-    /// Ended well.
+    /// Machines that ended with success.
     pub succeeded: u32,
-    /// Ended with a failure.
+    /// Machines that ended with a failure.
     pub failed: u32,
-    /// Could not be reached.
+    /// Machines that could not be reached.
     pub unreachable: u32,
-    /// Cancelled.
+    /// Machines whose work was cancelled.
     pub cancelled: u32,
 }
 
-/// What there is to say about one machine.
+/// A message about one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeNote {
     /// Name of the ManagedNode.

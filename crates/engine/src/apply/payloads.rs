@@ -1,4 +1,4 @@
-//! Before the first step: is everything there that the steps need.
+//! Checks before the first step that everything that the steps need is available.
 
 use super::room::wait_for_room;
 use crate::apply_error::ApplyError;

@@ -1,4 +1,4 @@
-//! Waits for room on the machine's disks.
+//! Waits for free space on the machine's disks.
 
 use crate::apply_error::ApplyError;
 use crate::shared::Shared;
@@ -7,8 +7,8 @@ use crate::wait::{Ended, Obstacle, wait};
 use farrier_protocol::WaitFor;
 use std::time::Duration;
 
-/// Waits until `check` finds enough room, for at most `limit`. `component` is whose fault it is that
-/// there is none, or empty.
+/// Waits until `check` finds enough free space, for at most `limit`. `component` is the component that
+/// needs the space, or empty.
 pub(super) fn wait_for_room(
     shared: &Shared,
     component: &str,
@@ -21,7 +21,7 @@ pub(super) fn wait_for_room(
     };
     let look = || match check() {
         Ok(()) => Ok(Ok(())),
-        // Waiting does not help to find it out.
+        // Waiting does not help if the free space cannot be determined.
         Err(unknown @ CopyError::Unknown(_)) => Ok(Err(failed(unknown))),
         Err(CopyError::Full { path, needed, free, what: _ }) => {
             let path = path.display().to_string();
@@ -31,7 +31,7 @@ pub(super) fn wait_for_room(
     match wait(shared, limit, look) {
         Ok(found) => found,
         Err(Ended::Stopped(stop)) => Err(ApplyError::Stopped(stop)),
-        // A last look says what is missing now. It may even find that nothing is.
+        // The last check reports what is missing at this moment, or finds that there is enough space now.
         Err(Ended::Expired(_)) => check().map_err(failed),
     }
 }

@@ -131,7 +131,7 @@ impl FromStr for Address {
     }
 }
 
-/// The kernel's own rule, `dev_valid_name`.
+/// The kernel's rule for interface names, `dev_valid_name`.
 fn is_zone(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"/:".contains(&byte);
     !name.is_empty() && name.len() <= MAX_ZONE_LEN && name != "." && name != ".." && name.bytes().all(plain)

@@ -1,12 +1,12 @@
-//! Debian packages, by plain dpkg: exactly the payload is installed, nothing is fetched.
+//! Installs Debian packages with plain dpkg: only the payload is installed, nothing is fetched.
 //!
-//! A package replaces the one of its name for another architecture, unless both may be there
-//! together, and it removes those that it conflicts with and replaces. Nobody is asked before, so
-//! both are looked for here.
+//! A package replaces the package of the same name for another architecture, unless both can be installed
+//! together, and it removes packages that it conflicts with and replaces. dpkg does not ask before either,
+//! so both cases are checked here.
 //!
-//! `dpkg -i` unpacks a package before it looks at `Depends`, and leaves it unconfigured if
-//! they are not met; `dpkg --simulate` does not look at them at all (1.21.22). So they are
-//! checked here first. `Pre-Depends` and conflicts dpkg itself checks before it changes anything.
+//! `dpkg -i` unpacks a package before it checks `Depends`, and leaves it unconfigured if they are not met;
+//! `dpkg --simulate` does not check them at all (1.21.22). So they are checked here first. `Pre-Depends`
+//! and conflicts are checked by dpkg itself before it changes anything.
 
 use super::Preparation;
 use super::depends::{self, Database};
@@ -31,7 +31,7 @@ pub(super) fn prepare(
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
     let lock = PackageLock::wait(engine, step, wait, &LOCKS)?;
-    // What cannot be read, dpkg refuses.
+    // A file that cannot be read is rejected by dpkg.
     let database = Database::read(file);
     if let Some(exit) = database.as_ref().ok().and_then(|database| refusal(step, database)) {
         return Ok(Preparation::Ended { exit, output: String::new() });
@@ -59,7 +59,7 @@ pub(super) fn prepare(
     Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment }, lock })
 }
 
-/// Why the package is not installed although dpkg would do it.
+/// Returns why the package is not installed although dpkg would install it.
 fn refusal(step: &Step, database: &Database) -> Option<StepExit> {
     let [name, version, arch, multi_arch] =
         ["Package", "Version", "Architecture", "Multi-Arch"].map(|field| database.field(field));

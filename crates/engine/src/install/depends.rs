@@ -1,11 +1,12 @@
-//! Are the dependencies of a Debian package met by what is installed.
+//! Checks whether the installed packages meet the dependencies of a Debian package.
 //!
-//! Versions are compared by dpkg, not here. What cannot be read is left to dpkg to refuse.
+//! Versions are compared by dpkg, not here. Packages and dependencies that cannot be read are left to dpkg
+//! to reject.
 
 use crate::command::{self, Errors, TOOL};
 use std::path::Path;
 
-/// What is asked of every installed package.
+/// The fields that are queried of every installed package.
 const FORMAT: &str =
     "${Package}\\t${Version}\\t${Architecture}\\t${Multi-Arch}\\t${db:Status-Status}\\t${Provides}\\n";
 
@@ -22,13 +23,13 @@ const FIELDS: [&str; 9] = [
     "Replaces",
 ];
 
-/// A package that is to be installed, and the machine's packages.
+/// A package to install, and the packages of the machine.
 pub(super) struct Database {
     control: Vec<(String, String)>,
     listing: String,
 }
 
-/// What was found.
+/// The result of the check.
 pub(super) struct Check {
     /// One line for each dependency that is not met.
     pub(super) unmet: Vec<String>,
@@ -36,10 +37,10 @@ pub(super) struct Check {
     pub(super) is_installed: bool,
 }
 
-/// Something that a dependency can be met by.
+/// A package or virtual package that can meet a dependency.
 struct Provider {
     name: String,
-    /// Empty: a virtual package without a version.
+    /// Empty for a virtual package without a version.
     version: String,
     arch: String,
     multi_arch: String,
@@ -54,19 +55,19 @@ struct Relation<'a> {
 }
 
 impl Database {
-    /// Reads the package in `file` and the database. An error means that one of them cannot be read.
+    /// Reads the package in `file` and the database. Returns an error if one of them cannot be read.
     pub(super) fn read(file: &Path) -> Result<Self, String> {
         let control = control(file)?;
         let listing = command::capture("dpkg-query", &["-W", "-f", FORMAT], Errors::Discard, TOOL)?.text;
         Ok(Self { control, listing })
     }
 
-    /// A field of the package; empty if it does not have it.
+    /// Returns a field of the package; empty if the package does not have it.
     pub(super) fn field(&self, name: &str) -> &str {
         self.control.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value)
     }
 
-    /// Version, architecture and `Multi-Arch` of the packages of this name, in whichever state.
+    /// Returns version, architecture and `Multi-Arch` of the packages of this name, in any state.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = [&str; 3]> {
         self.listing.lines().filter_map(move |line| {
             let fields: Vec<&str> = line.split('\t').collect();
@@ -76,7 +77,7 @@ impl Database {
         })
     }
 
-    /// Whether the package says that it conflicts with one of this name as it is installed.
+    /// Reports whether the package declares a conflict with an installed package of this name.
     pub(super) fn conflicts_with(&self, name: &str) -> bool {
         let lines = self.listing.lines().filter(|line| line.split('\t').next() == Some(name));
         let offers: Vec<Provider> = lines.flat_map(offers_of).collect();
@@ -93,7 +94,7 @@ pub(super) fn check(database: &Database) -> Check {
     let native = offers.iter().find(|offer| offer.name == "dpkg").map(|offer| offer.arch.clone());
     let native = native.unwrap_or_default();
     let is_installed = offers.iter().any(|offer| offer.name == package);
-    // What it provides itself counts too.
+    // What the package itself provides counts too.
     let own = format!("{package}\t{}\t{arch}\t\tinstalled\t{}", field("Version"), field("Provides"));
     offers.retain(|offer| offer.name != package);
     offers.extend(offers_of(&own));
@@ -131,7 +132,7 @@ fn control(file: &Path) -> Result<Vec<(String, String)>, String> {
     Ok(control)
 }
 
-/// The package of one line of the listing, and what it provides.
+/// Returns the package of one line of the listing, and what it provides.
 fn offers_of(line: &str) -> Vec<Provider> {
     let fields: Vec<&str> = line.split('\t').collect();
     let [name, version, arch, multi_arch, status, provides] = fields.as_slice() else { return Vec::new() };
@@ -165,9 +166,9 @@ fn relation(text: &str) -> Relation<'_> {
 }
 
 impl Provider {
-    /// The name is right, and the architecture does.
+    /// Reports whether name and architecture match.
     fn is_for(&self, wanted: &Relation<'_>, arch: &str, native: &str) -> bool {
-        // Packages for every architecture count as ones for the machine's own.
+        // Packages for all architectures count as packages for the machine's own architecture.
         let own = if self.arch == "all" { native } else { &self.arch };
         let fits = match wanted.arch {
             "any" => self.multi_arch == "allowed" || own == arch,
@@ -190,7 +191,7 @@ impl Provider {
     }
 }
 
-/// What there is instead, in words.
+/// Describes what is installed instead.
 fn found(group: &str, offers: &[Provider]) -> String {
     let names: Vec<&str> = group.split('|').map(|text| relation(text).name).collect();
     match offers.iter().find(|offer| names.contains(&offer.name.as_str())) {
@@ -215,7 +216,7 @@ mod tests {
         }
     }
 
-    /// A virtual package without a version meets no dependency that asks for one.
+    /// A virtual package without a version does not meet a dependency with a version.
     #[test]
     fn provided_packages_are_offers() {
         let line = "exim4\t4.96\tamd64\t\tinstalled\tmail-transport-agent, smtp (= 2)";

@@ -1,8 +1,8 @@
-//! Whether a payload is the package that the step names, and which packages are the same one.
+//! Checks whether a payload is the package that the step names, and which packages are the same package.
 
 use farrier_protocol::{PackageRef, Refusal, Step, StepExit};
 
-/// A package as its file says.
+/// The identity of a package, read from its file.
 pub(super) struct Identity<'a> {
     pub(super) name: &'a str,
     pub(super) version: &'a str,
@@ -20,7 +20,8 @@ pub(super) fn check(step: &Step, payload: &Identity<'_>) -> Result<(), StepExit>
     Err(StepExit::refused(Refusal::OtherPackage, detail))
 }
 
-/// `fx for amd64 or all`. What stands between the first and the last are other words for the first.
+/// Returns the text `fx for amd64 or all`. Architectures between the first and the last are other names for
+/// the first.
 fn meant(package: &PackageRef) -> String {
     let arches = match package.arches.as_slice() {
         [] => String::new(),
@@ -30,8 +31,8 @@ fn meant(package: &PackageRef) -> String {
     format!("{}{arches}", package.name)
 }
 
-/// Whether a package with the name of the payload is the same one, so that the payload is meant to
-/// replace it. A change from or to a package for all architectures is an upgrade.
+/// Reports whether an installed package with the payload's name is the same package, so that the payload is
+/// intended to replace it. A change from or to a package for all architectures is an upgrade.
 pub(super) fn is_same(step: &Step, payload_arch: &str, installed_arch: &str) -> bool {
     match &step.package {
         Some(package) if !package.arches.is_empty() => {
@@ -49,7 +50,7 @@ fn is_neutral(arch: &str) -> bool {
     matches!(arch, "all" | "noarch")
 }
 
-/// rpm's names for the levels of one instruction set.
+/// Returns the common name of the architectures that rpm treats as levels of one instruction set.
 fn family(arch: &str) -> &str {
     match arch {
         "i486" | "i586" | "i686" | "athlon" => "i386",
@@ -62,8 +63,8 @@ fn family(arch: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// rpm's upgrade of an i586 package to an i686 one must not become a second installation, and
-    /// a package for all architectures is no stranger to anybody.
+    /// rpm's upgrade of an i586 package to an i686 package must not become a second installation, and a
+    /// package for all architectures is the same package as one for any architecture.
     #[test]
     fn without_a_plan_the_architectures_alone_say_what_is_the_same() {
         let step: Step = serde_json::from_str(

@@ -1,6 +1,6 @@
-//! Which process holds a lock on a file, as `/proc` shows it.
+//! Finds the process that holds a lock on a file, from `/proc`.
 //!
-//! `fcntl` could name the process as well (`F_GETLK`), but not without unsafe code.
+//! `fcntl` can return the process as well (`F_GETLK`), but only with unsafe code.
 
 use crate::lock_holder;
 use farrier_protocol::Holder;
@@ -9,12 +9,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The process that holds a lock on the file that is open here. `None`: it cannot be seen, for
-/// instance because it runs outside of this process's PID namespace.
+/// Returns the process that holds a lock on the open file. `None` if it is not visible, for instance
+/// because it runs outside of this process's PID namespace.
 ///
-/// The device that `/proc/locks` names is not compared: with btrfs and overlayfs it is another one
-/// than `stat` names, and with overlayfs the inode may be too. The process must have the file open
-/// in any case; among several, one whose lock names the right inode goes first.
+/// The device in `/proc/locks` is not compared: with btrfs and overlayfs it differs from the device in
+/// `stat`, and with overlayfs the inode may differ too. The process must have the file open in any case;
+/// among several processes, one whose lock has the right inode is preferred.
 pub(super) fn find(file: &OwnedFd) -> Option<Holder> {
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
     let (path, inode) = (fs::read_link(&own).ok()?, fs::metadata(&own).ok()?.ino());
@@ -27,8 +27,8 @@ pub(super) fn find(file: &OwnedFd) -> Option<Holder> {
     Some(Holder { pid, name: lock_holder::name(pid) })
 }
 
-/// The inode and the process of one line, such as `1: POSIX  ADVISORY  WRITE 714 08:01:42 0 EOF`.
-/// A line of a process that itself waits for the lock has an arrow behind the number.
+/// Parses the inode and the process id of one line, such as `1: POSIX  ADVISORY  WRITE 714 08:01:42 0 EOF`.
+/// A line with an arrow after the number belongs to a process that waits for the lock itself.
 fn owner(line: &str) -> Option<(u64, u32)> {
     let mut words = line.split_whitespace().skip(1);
     if words.next()? != "POSIX" {
@@ -41,7 +41,7 @@ fn owner(line: &str) -> Option<(u64, u32)> {
 
 fn has_open(pid: u32, path: &Path) -> bool {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
-    // The links are only read, not followed: a file of a server that is gone would block us.
+    // The links are read, not followed: a file on a server that is unreachable would block.
     let mut targets = descriptors.into_iter().flatten().flatten().map(|entry| fs::read_link(entry.path()));
     targets.any(|target| target.is_ok_and(|target| target == path))
 }

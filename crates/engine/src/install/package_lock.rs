@@ -1,4 +1,4 @@
-//! Waits for other users of the package manager, and keeps them out.
+//! Waits for other users of the package manager, and locks them out.
 
 use super::lock_holder;
 use crate::apply_error::ApplyError;
@@ -10,30 +10,30 @@ use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// Keeps other front ends out of the package manager as long as it lives. It belongs to the
-/// whole process, as all locks of this kind do.
+/// Locks other front ends out of the package manager until it is dropped. The lock belongs to the whole
+/// process, as all `fcntl` locks do.
 pub(crate) struct PackageLock(Option<OwnedFd>);
 
-/// Which locks a package manager has.
+/// The locks of a package manager.
 pub(super) struct Locks {
-    /// Held by whoever prepares and runs it, such as apt; empty for none.
+    /// Lock of front ends that prepare and run the package manager, such as apt; empty if there is none.
     pub(super) front_end: &'static str,
-    /// Taken by the package manager itself; only tried here.
+    /// Locks of the package manager itself. They are only tested here.
     pub(super) own: &'static [&'static str],
 }
 
 impl PackageLock {
-    /// For installers that need none.
+    /// Returns a lock for installers that need none.
     pub(crate) fn none() -> Self {
         Self(None)
     }
 
-    /// Whether there is a lock for front ends, and we have it.
+    /// Reports whether the package manager has a lock for front ends, which is held.
     pub(super) fn is_front_end(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Waits until nobody uses the package manager, for at most `limit`.
+    /// Waits until no other process uses the package manager, for at most `limit`.
     pub(super) fn wait(
         engine: &Engine,
         step: &Step,
@@ -63,13 +63,13 @@ impl PackageLock {
     }
 }
 
-/// A lock that another process has.
+/// A lock that another process holds.
 struct Held {
     path: &'static str,
     holder: Option<Holder>,
 }
 
-/// Takes the front end's lock and tries the others.
+/// Takes the lock of front ends and tests the others.
 fn take(locks: &Locks) -> Result<PackageLock, Held> {
     let front_end = if locks.front_end.is_empty() { None } else { lock(locks.front_end)? };
     for path in locks.own {
@@ -78,8 +78,8 @@ fn take(locks: &Locks) -> Result<PackageLock, Held> {
     Ok(PackageLock(front_end))
 }
 
-/// Takes one lock; it is given back when the descriptor is closed. `None` if there is no such
-/// file: nobody can hold it then, and making it is the package manager's business.
+/// Takes one lock; closing the descriptor releases it. Returns `None` if the file does not exist: then no
+/// process can hold the lock, and the package manager creates the file itself.
 fn lock(path: &'static str) -> Result<Option<OwnedFd>, Held> {
     let Ok(file) = open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else { return Ok(None) };
     match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -1,7 +1,8 @@
-//! RPM packages, by plain rpm: exactly the payload is installed, nothing is fetched.
+//! Installs RPM packages with plain rpm: only the payload is installed, nothing is fetched.
 //!
-//! `rpm -U` removes every other package of the payload's name, and what it obsoletes; `rpm -i`
-//! removes nothing. Which of them is used is decided here, as nobody is asked before a removal.
+//! `rpm -U` removes every other package of the payload's name, and the packages that it obsoletes; `rpm -i`
+//! removes nothing. This module decides which one is used, because rpm does not ask before it removes a
+//! package.
 
 use super::Preparation;
 use super::identity::{self, Identity};
@@ -22,8 +23,8 @@ use std::time::Duration;
 const LOCKS: Locks =
     Locks { front_end: "", own: &["/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock"] };
 
-/// What is asked of the payload: itself, what it provides, what it obsoletes. The blank first field
-/// tells it from warnings.
+/// What is queried of the payload: itself, what it provides, what it obsoletes. The empty first field
+/// distinguishes these lines from warnings.
 const PAYLOAD_FORMAT: &str = "\\t%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\t%{ARCH}\\n\
     [\\tprovides\\t%{PROVIDENAME}\\n][\\tobsoletes\\t%{OBSOLETENAME}\\n]";
 
@@ -47,7 +48,7 @@ pub(super) fn prepare(
     };
     let tested = trial(&["--test"])?;
     if !tested.status.success() {
-        // It fails for its dependencies alone if it does not fail without them.
+        // If it succeeds without dependency checks, the dependencies are the only problem.
         let exit = if trial(&["--test", "--nodeps"])?.status.success() {
             StepExit::DependencyMissing
         } else {
@@ -64,8 +65,8 @@ pub(super) fn prepare(
     Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment: Vec::new() }, lock })
 }
 
-/// How rpm is called so that it removes nothing but what the payload is meant to replace. The error
-/// says why it is not called at all.
+/// Returns rpm's arguments, so that it removes only what the payload is meant to replace. The error says
+/// why rpm is not started at all.
 fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, StepExit> {
     let text = ask(&["-qp".as_ref(), "--qf".as_ref(), PAYLOAD_FORMAT.as_ref(), file.as_os_str()])?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix('\t'));
@@ -89,7 +90,7 @@ fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, StepExit> {
         check_upgrade(file, &others, &booted, &listed("obsoletes"))?;
     }
     let mut arguments: Vec<OsString> = vec![if is_added { "-i" } else { "-U" }.into()];
-    // To rpm, one for another architecture is another version of the same package.
+    // rpm treats a package for another architecture as another version of the same package.
     if step.downgrade || (is_added && own.is_empty()) {
         arguments.push("--oldpackage".into());
     }
@@ -99,15 +100,15 @@ fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, StepExit> {
     Ok(arguments)
 }
 
-/// Whether an upgrade leaves alone what is another package, and what the machine was booted from.
+/// Checks that an upgrade keeps other packages, and the packages that the machine was booted from.
 fn check_upgrade(
     file: &Path,
     others: &[&Found],
     booted: &[Found],
     obsoletes: &[&str],
 ) -> Result<(), StepExit> {
-    // rpm itself knows best: it compares the versions of what is obsoleted, and tells packages for
-    // two architectures apart by the libraries in them, if there are any.
+    // Only rpm itself can tell: it compares the versions of obsoleted packages, and distinguishes packages
+    // for two architectures by the libraries in them.
     let candidates = || booted.iter().filter(|found| obsoletes.contains(&found.name.as_str()));
     if others.is_empty() && candidates().next().is_none() {
         return Ok(());
@@ -130,9 +131,8 @@ fn check_upgrade(
     Ok(())
 }
 
-/// What a transaction removes, as `name-version-release.architecture`, from what rpm prints for
-/// debugging: `D:`, some numbers, and `+` or `-` before each package. `None` if it prints nothing
-/// of the kind.
+/// Returns what a transaction removes, as `name-version-release.architecture`, from rpm's debugging output:
+/// `D:`, some numbers, and `+` or `-` before each package. `None` if there are no such lines.
 fn removals(text: &str) -> Option<Vec<String>> {
     let element = |line: &str| {
         let words: Vec<&str> = line.strip_prefix("D:")?.split_whitespace().collect();
@@ -159,7 +159,7 @@ fn trouble(message: String) -> StepExit {
 mod tests {
     use super::*;
 
-    /// What rpm would remove and is overlooked, it removes.
+    /// A removal that is overlooked here would be carried out by rpm.
     #[test]
     fn removals_are_read_from_what_rpm_prints() {
         let text = "D: found 0 source and 1 binary packages\n\

@@ -1,21 +1,20 @@
-//! Which rpm packages are installed beside their other versions instead of replacing them: what
-//! dnf, yum and zypper have in their configuration and, where it says nothing, by default.
+//! Determines which rpm packages are installed beside their other versions instead of replacing them, from
+//! the configuration and the defaults of dnf, yum and zypper.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// What dnf's and yum's `installonlypkgs` has by default; each is something that a package
-/// provides, if only its own name. zypper's default is among them.
+/// Default of `installonlypkgs` of dnf and yum. Each entry matches what a package provides, its own name
+/// included. The default of zypper is a subset.
 const PROVIDED: &str = "kernel kernel-PAE kernel-bigmem kernel-enterprise kernel-smp kernel-debug \
     kernel-unsupported kernel-source kernel-devel installonlypkg(kernel) installonlypkg(kernel-module) \
     installonlypkg(vm) multiversion(kernel)";
 
-/// Parts of a kernel by name. Packages that only provide one of these names are modules of another
-/// vendor, which yum upgrades.
+/// Parts of a kernel, matched by name only. Packages that merely provide one of these names are modules of
+/// other vendors, which yum upgrades.
 const MAX_NAMED: [&str; 4] = ["kernel-core", "kernel-modules", "kernel-modules-core", "kernel-modules-extra"];
 
-/// Configuration files and folders of them, and the option in question. Without an option each
-/// line is an entry.
+/// Configuration files and directories, and the option to read. Without an option, each line is an entry.
 const CONFIGURATION: [(&str, &str); 8] = [
     ("/etc/dnf/dnf.conf", "installonlypkgs"),
     ("/etc/dnf/libdnf5.conf.d", "installonlypkgs"),
@@ -27,7 +26,7 @@ const CONFIGURATION: [(&str, &str); 8] = [
     ("/etc/zypp/multiversion.d", ""),
 ];
 
-/// Whether a package of this name that provides this is one of them.
+/// Reports whether a package with this name and these provides is installed side by side.
 pub(super) fn is_configured(name: &str, provides: &[&str]) -> bool {
     let is_provided = |entry: &str| entry == name || provides.contains(&entry);
     if MAX_NAMED.contains(&name) || PROVIDED.split(' ').any(is_provided) {
@@ -39,7 +38,7 @@ pub(super) fn is_configured(name: &str, provides: &[&str]) -> bool {
     texts.into_iter().any(|(text, option)| entries(&text, option).into_iter().any(is_provided))
 }
 
-/// The text of a file, or of all files of a folder; nothing of what is not there.
+/// Returns the text of a file, or of all files of a directory; nothing if the path does not exist.
 fn read(path: &str) -> Vec<String> {
     let files: Vec<PathBuf> = match fs::read_dir(path) {
         Ok(folder) => folder.flatten().map(|entry| entry.path()).collect(),
@@ -48,7 +47,7 @@ fn read(path: &str) -> Vec<String> {
     files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect()
 }
 
-/// The entries of an option; its value may go on in indented lines.
+/// Returns the entries of an option. Its value may continue in indented lines.
 fn entries<'a>(text: &'a str, option: &str) -> Vec<&'a str> {
     let mut is_value = option.is_empty();
     let mut found = Vec::new();
@@ -70,7 +69,7 @@ fn entries<'a>(text: &'a str, option: &str) -> Vec<&'a str> {
 mod tests {
     use super::*;
 
-    /// An entry that is overlooked has its package's other versions removed.
+    /// If an entry is overlooked, the other versions of its package are removed.
     #[test]
     fn entries_are_read_as_the_package_managers_write_them() {
         let dnf =

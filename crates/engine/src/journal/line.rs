@@ -1,7 +1,8 @@
-//! One line of a journal, read by the engine that takes it over.
+//! One line of a journal, as read by an engine that takes over.
 //!
-//! Only the parts that [`super::SessionState`] is made of are read: the line itself goes to the runner as it
-//! is. A parser of everything that an event may be would add 40 KB to what is sent to every machine.
+//! Only the fields that [`super::SessionState`] needs are parsed; the line itself is sent to the runner
+//! unchanged. A parser for all contents of events would add 40 KB to the binary that is sent to every
+//! machine.
 
 use farrier_protocol::{EventBody, Lease, StepExit, StepLimit, Wait, WaitFor};
 use serde::Deserialize;
@@ -10,12 +11,12 @@ use serde::de::IgnoredAny;
 /// An event.
 #[derive(Deserialize)]
 pub(super) struct Line {
-    /// Its number.
+    /// Number of the event.
     pub(super) seq: u64,
     body: Body,
 }
 
-/// All that is of interest, of whichever kind. What a kind must have is checked by [`Line::body`].
+/// The fields of all kinds that are needed. [`Line::body`] checks the required fields of each kind.
 #[derive(Deserialize)]
 struct Body {
     kind: String,
@@ -29,7 +30,8 @@ struct Body {
 }
 
 impl Line {
-    /// The event, as far as it is of interest here. `None`: it lacks something that it must have.
+    /// Returns the event, without the fields that are not needed here. `None` if a required field is
+    /// missing.
     pub(super) fn body(self) -> Option<EventBody> {
         let Body { kind, task, component, components, id, lease, limit, wait } = self.body;
         Some(match kind.as_str() {
@@ -96,7 +98,7 @@ mod tests {
         ]
     }
 
-    /// An engine that takes over would run a step twice, or forget something on the machine.
+    /// Otherwise an engine that takes over would run a step twice, or leave something on the machine.
     #[test]
     fn what_is_read_from_a_journal_is_what_was_known_when_it_was_written() {
         let (mut written, mut read) = (SessionState::default(), SessionState::default());

@@ -1,61 +1,61 @@
-//! What the events of a journal add up to. Pure.
+//! The state that the events of a journal add up to. Pure.
 
 use farrier_protocol::{EventBody, Lease, LeaseKind, StepLimit, TaskRecord};
 
-/// The state of a session, as its events tell it.
+/// The state of a session, computed from its events.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct SessionState {
     /// Every task that was begun, oldest first.
     pub(crate) tasks: Vec<TaskState>,
-    /// What is on the machine of ours.
+    /// Leases that exist on the machine.
     pub(crate) leases: Vec<Lease>,
-    /// The last report of a wait was not followed by one of its end.
+    /// Whether the last reported wait has not ended.
     pub(crate) waits: bool,
-    /// Leases ever taken, for their ids.
+    /// Number of leases ever taken, for their ids.
     taken: u64,
 }
 
 /// One task.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct TaskState {
-    /// Its id.
+    /// Id of the task.
     pub(crate) id: String,
-    /// Whether it came to its end.
+    /// Whether the task has ended.
     pub(crate) finished: bool,
     /// The steps that have no `StepFinished` yet.
     pub(crate) open: Vec<OpenStep>,
 }
 
-/// A step that has not come to its end.
+/// A step that has not ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OpenStep {
-    /// Its component.
+    /// Component of the step.
     pub(crate) component: String,
     /// Whether its installer was started.
     pub(crate) started: bool,
-    /// How long that installer may take, if the journal says it.
+    /// Limit of the installer, if the journal has it.
     pub(crate) limit: Option<StepLimit>,
 }
 
 impl SessionState {
-    /// Whether the task came to its end.
+    /// Reports whether the task has ended.
     pub(crate) fn is_finished(&self, id: &str) -> bool {
         self.tasks.iter().any(|task| task.id == id && task.finished)
     }
 
-    /// The step whose installer was started and has not ended, with its task. There is one at most.
+    /// Returns the step whose installer was started and has not ended, with its task. There is at most one.
     pub(crate) fn begun(&self) -> Option<(String, OpenStep)> {
         let mut open = self.tasks.iter().flat_map(|task| task.open.iter().map(|step| (&task.id, step)));
         open.find(|(_, step)| step.started).map(|(task, step)| (task.clone(), step.clone()))
     }
 
-    /// The tasks, for `Hello`.
+    /// Returns the tasks, for `Hello`.
     pub(crate) fn records(&self) -> Vec<TaskRecord> {
         let record = |task: &TaskState| TaskRecord { id: task.id.clone(), finished: task.finished };
         self.tasks.iter().map(record).collect()
     }
 
-    /// A lease that is not in the journal yet.
+    /// Creates a lease that is not in the journal yet.
     pub(crate) fn new_lease(&self, kind: LeaseKind, what: String) -> Lease {
         let word = match kind {
             LeaseKind::Directory => "directory",

@@ -45,7 +45,7 @@ fn sample(path: &Path) -> Journal {
     journal
 }
 
-/// A machine that loses power in the middle of a write must not lose what came before.
+/// If a machine loses power in the middle of a write, the earlier events must not be lost.
 #[test]
 fn a_journal_cut_at_any_byte_keeps_every_whole_line() {
     let scratch = Scratch::new("cut");
@@ -61,7 +61,7 @@ fn a_journal_cut_at_any_byte_keeps_every_whole_line() {
     }
 }
 
-/// Leaving out a line in the middle could make a step run a second time.
+/// If a line in the middle were skipped, a step could run twice.
 #[test]
 fn damage_before_whole_lines_is_an_error() {
     let scratch = Scratch::new("damage");
@@ -106,7 +106,7 @@ fn batches_hold_every_event_once() {
     }
 }
 
-/// The runner ignores numbers it has seen, so a journal that was lost must not re-use them.
+/// The runner ignores numbers that it has seen, so an engine that lost its journal must not reuse them.
 #[test]
 fn numbers_go_on_after_what_the_runner_has() {
     let scratch = Scratch::new("skip");

@@ -1,4 +1,4 @@
-//! The link's side of the shared state.
+//! The part of the shared state that the link uses.
 
 use super::{Fetch, Phase, Shared, State};
 use crate::callback::{Route, Stream, fruitless};
@@ -11,72 +11,72 @@ use farrier_protocol::{
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Bounds what one request holds in memory, and how long a slow line is busy with it.
+/// Limits the memory that one request needs, and the time that a slow connection needs for it.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Between two questions for work, if the runner does not hold them: no busy loop.
+/// Minimum interval between two requests for a task if the runner does not hold them; prevents a busy loop.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who greets the runner.
+/// The identity that the engine sends to the runner.
 #[derive(Default)]
 pub(crate) struct Identity {
     /// Id of the session.
     pub(crate) session: String,
     /// The machine's boot id.
     pub(crate) boot_id: String,
-    /// Digest of the engine's own bytes, if it can be read.
+    /// Digest of the engine's binary, if it can be read.
     pub(crate) digest: Option<String>,
 }
 
-/// What the link does next.
+/// The next action of the link.
 pub(crate) enum LinkOrder {
     /// `POST /v1/events`.
     Post {
         /// A JSON array of events.
         events: Vec<u8>,
-        /// Number of the last one.
+        /// Number of the last event.
         last: u64,
     },
     /// `POST /v1/next`.
     Ask(Next),
     /// `GET /v1/payloads/…`.
     Fetch(Box<Download>),
-    /// A newer connection is there, or the journal cannot be read: leave this one.
+    /// Leave this connection, because there is a newer one or the journal cannot be read.
     Leave,
 }
 
-/// What the runner answers when it is asked for work.
+/// The runner's answer to a request for a task.
 pub(crate) enum Answer {
-    /// Nothing yet.
+    /// No task yet.
     Nothing,
     /// A task.
     Task(Task),
     /// A task of a later version of the protocol.
     Unintelligible {
-        /// Its id.
+        /// Id of the task.
         id: String,
-        /// What is wrong with it.
+        /// Why the task cannot be parsed.
         message: String,
     },
 }
 
-/// When this connection last did what.
+/// The times of the last requests on this connection.
 pub(crate) struct Pace {
     /// The last `POST /v1/events`.
     pub(crate) posted: Option<Instant>,
-    /// The last question for work that was answered with "nothing".
+    /// The last request for a task that was answered without a task.
     pub(crate) asked: Option<Instant>,
 }
 
 impl Shared {
-    /// A connection was accepted. It replaces the one that is there: the runner that opened it
-    /// knows that it needs a new one, and the engine cannot tell a dead line from a silent one.
+    /// Accepts a connection, which replaces the current one. The runner that opened it knows that it needs
+    /// a new connection, and the engine cannot distinguish a dead connection from a silent one.
     pub(crate) fn accept(&self, stream: Stream) {
         let mut state = self.lock();
         if let Some(current) = &state.current {
             current.now();
         }
-        // One that nobody has served yet ends by being dropped.
+        // Replacing a connection that is not being served yet closes it.
         state.waiting = Some(stream);
         self.changed.notify_all();
     }
@@ -95,7 +95,7 @@ impl Shared {
         }
     }
 
-    /// What is said first.
+    /// Returns the first message of a connection.
     pub(crate) fn hello(&self, who: &Identity, route: Option<&Route>) -> Hello {
         let state = self.lock();
         let known = state.journal.known();
@@ -115,7 +115,7 @@ impl Shared {
         }
     }
 
-    /// The runner answered.
+    /// Records the runner's answer to [`Hello`].
     pub(crate) fn welcome(&self, welcome: &Welcome) {
         let mut state = self.lock();
         state.journal.skip_to(welcome.ack);
@@ -124,7 +124,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// A connection that we dialled came to the runner's first word, or ended with `error` before.
+    /// Records that a dialled connection received the runner's first answer, or ended with `error` before.
     pub(crate) fn greeted(&self, route: Route, error: Option<&io::Error>) {
         let mut state = self.lock();
         match error {
@@ -132,7 +132,7 @@ impl Shared {
                 state.dials.clear();
                 state.impostors.clear();
             }
-            // Cut for a newer one: that says nothing about the way.
+            // Closed in favour of a newer connection, which says nothing about the return path.
             Some(_) if state.waiting.is_some() => {}
             Some(error) => {
                 let last = fruitless(&route.address, route.from, error);
@@ -153,7 +153,8 @@ impl Shared {
         }
     }
 
-    /// The runner took events up to `last`. An error if it did not get further by that.
+    /// Records the runner's acknowledgement of events up to `last`. Returns an error if it made no
+    /// progress.
     pub(crate) fn acknowledge(&self, ack: &Ack, last: u64) -> io::Result<()> {
         let mut state = self.lock();
         let stuck = last > state.acked && ack.ack <= state.acked;
@@ -163,16 +164,16 @@ impl Shared {
         if stuck { Err(io::Error::other("the runner does not take the events")) } else { Ok(()) }
     }
 
-    /// The runner answered the question for work.
+    /// Records the runner's answer to a request for a task.
     pub(crate) fn answer(&self, answer: Answer) {
         let mut state = self.lock();
-        // The worker may have turned away meanwhile; the runner learns that from its events.
+        // The worker may have stopped meanwhile; the runner learns that from the events.
         if let Phase::Idle { .. } = state.phase {
             state.phase = match answer {
                 Answer::Nothing => Phase::Idle { done: None },
                 Answer::Task(task) => Phase::Given(task),
                 Answer::Unintelligible { id, message } => {
-                    // Kept in memory if the disk does not take it.
+                    // The event is kept in memory if the disk does not take it.
                     state.journal.append(failed(&id, FailureCode::Other, "", message)).ok();
                     Phase::Idle { done: Some(id) }
                 }
@@ -181,19 +182,19 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// A payload is there, or will never be.
+    /// Records that a payload was fetched or cannot be fetched.
     pub(crate) fn fetched(&self, result: Result<(), FetchError>) {
         self.end_fetch(Fetch::Ended(result));
     }
 
-    /// The connection was lost in the middle of a payload.
+    /// Records that the connection was lost during the download of a payload.
     pub(crate) fn fetch_again(&self, download: Box<Download>) {
         self.end_fetch(Fetch::Wanted(download));
     }
 
     fn end_fetch(&self, next: Fetch) {
         let mut state = self.lock();
-        // Anything but `Running` means that the worker does not want it any more.
+        // Any state other than `Running` means that the worker no longer wants the payload.
         if matches!(state.fetch, Fetch::Running) {
             state.fetch = next;
         }
@@ -202,15 +203,15 @@ impl Shared {
 }
 
 impl State {
-    /// What was dialled in vain before this route was found: in the same round, and, where somebody
-    /// else answered, at any time before.
+    /// Returns the failed dials before this route was found: those of the same round, and the addresses
+    /// where an untrusted server answered at any time before.
     fn in_vain(&self, route: &Route) -> Vec<Dial> {
         let earlier = self.impostors.iter().filter(|dial| !route.before.contains(dial));
         route.before.iter().chain(earlier).cloned().collect()
     }
 }
 
-/// What to do now, or until when there is nothing to do.
+/// Returns the next action, or the time until which there is nothing to do.
 fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
     if state.waiting.is_some() {
         return Ok(LinkOrder::Leave);
@@ -225,7 +226,7 @@ fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
         });
     }
     match std::mem::replace(&mut state.fetch, Fetch::Running) {
-        // The worker drops what is not wanted any more as soon as it wakes up.
+        // The worker drops a download that is no longer wanted as soon as it wakes up.
         Fetch::Wanted(download) if !state.cancelled && !state.terminated => {
             return Ok(LinkOrder::Fetch(download));
         }
@@ -248,7 +249,7 @@ mod tests {
     use super::*;
     use farrier_protocol::DialOutcome;
 
-    /// Somebody who answers in the runner's place and goes away again would never be heard of.
+    /// An untrusted server that answers in place of the runner and then disappears would never be reported.
     #[test]
     fn who_answered_in_the_runners_place_is_told_once_the_runner_answers() {
         let path = std::env::temp_dir().join(format!("farrier-impostor-{}", std::process::id()));
@@ -268,7 +269,7 @@ mod tests {
     use crate::digest::Digest;
     use crate::journal::Journal;
 
-    /// A fetch that is begun holds the line until its end, and a cancelled run with it.
+    /// A download occupies the connection until it ends, and would delay the end of a cancelled run.
     #[test]
     fn a_cancelled_run_begins_no_download() {
         let name = |what: &str| std::env::temp_dir().join(format!("farrier-{what}-{}", std::process::id()));

@@ -1,23 +1,23 @@
-//! The packages that the running system was booted from: those of its kernel and its modules.
+//! Finds the packages that the running system was booted from: those of its kernel and its modules.
 //!
-//! They are found by the files that belong to them, because their names and versions follow no
-//! rule that holds on every distribution.
+//! The packages are found by the files that they own, because their names and versions follow no rule that
+//! holds on all distributions.
 
 use super::packages::{self, Found, Wanted};
 use crate::command::{self, Errors, TOOL};
 
-/// Where the image and the modules of a kernel are; its release follows.
+/// Paths of a kernel's image and modules; the kernel's release is appended.
 const PLACES: [&str; 3] = ["/boot/vmlinuz-", "/lib/modules/", "/usr/lib/modules/"];
 
-/// Below the folder of the modules. Not every package that has modules owns the folder itself.
+/// Paths below the directory of the modules. Not every package with modules owns the directory itself.
 const BELOW: [&str; 3] = ["", "/kernel", "/vmlinuz"];
 
-/// Those in rpm's database. None if it cannot be asked.
+/// Returns the packages in rpm's database. Empty if the query fails.
 pub(crate) fn rpm() -> Vec<Found> {
     packages::rpm(Wanted::Owning(&files())).unwrap_or_default()
 }
 
-/// The names of those in dpkg's database. None if it cannot be asked.
+/// Returns the names of the packages in dpkg's database. Empty if the query fails.
 pub(crate) fn deb() -> Vec<String> {
     let files = files();
     let mut arguments = vec!["-S", "--"];

@@ -10,10 +10,10 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-/// A detection's output and time: it prints a version.
+/// Limits of a detection command, which prints a version.
 const BOUNDS: Bounds = Bounds { time: Duration::from_secs(30), bytes: 64 * 1024 };
 
-/// Looks a package up in what was listed.
+/// Finds a package in the list of packages.
 pub(super) fn package(name: &str, managers: Managers, found: Result<&[Found], &String>) -> Reading {
     if !packages::is_name(name) {
         return unreadable(format!("{name:?} is not the name of a package"));
@@ -30,7 +30,7 @@ pub(super) fn package(name: &str, managers: Managers, found: Result<&[Found], &S
         found.name == plain && (arch.is_empty() || found.arch == arch) && found.status != Status::Absent
     };
     let found: Vec<&Found> = found.iter().filter(is_meant).collect();
-    // The last one is the one that was installed last; a good one counts more than a bad one.
+    // The last entry was installed last; a usable package is preferred to a broken one.
     let Some(best) = found.iter().max_by_key(|found| found.status == Status::Installed) else {
         return Reading::Absent;
     };
@@ -43,7 +43,7 @@ pub(super) fn package(name: &str, managers: Managers, found: Result<&[Found], &S
 }
 
 fn instances(found: &[&Found]) -> Vec<Instance> {
-    // Of one version it is not asked, as it takes another process.
+    // Not determined for a single version, because it needs another process.
     let booted = if found.len() > 1 { booted::rpm() } else { Vec::new() };
     let instance = |found: &&Found| Instance {
         version: found.version.clone(),
@@ -58,7 +58,7 @@ fn instances(found: &[&Found]) -> Vec<Instance> {
     found.iter().map(instance).collect()
 }
 
-/// Asks a command.
+/// Runs a detection command.
 pub(super) fn command(line: &str) -> Reading {
     let output = match command::capture("sh", &["-c", line], Errors::Discard, BOUNDS) {
         Ok(output) => output,
@@ -86,7 +86,7 @@ pub(super) fn file(path: &Path) -> Reading {
 }
 
 fn head(path: &Path) -> io::Result<String> {
-    // A pipe without a writer would be waited for, for ever.
+    // Without this flag, opening a pipe without a writer would block forever.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let mut bytes = Vec::new();
@@ -130,7 +130,7 @@ mod tests {
         assert!(matches!(file(Path::new("/proc/sys/kernel/osrelease")), Reading::Present { .. }));
     }
 
-    /// Operators of the version before know nothing of instances.
+    /// Operators of the previous version do not know instances.
     #[test]
     fn the_package_that_was_installed_last_is_the_version_unless_it_is_broken() {
         let found = |version: &str, arch: &str, status| Found {

@@ -1,14 +1,14 @@
-//! What the machine is.
+//! Facts about the machine.
 
 use super::packages::{Found, Managers};
 use farrier_protocol::Facts;
 use std::ffi::CStr;
 use std::fs;
 
-/// The package that is for the architecture that dpkg installs by default.
+/// The package whose architecture is the one that dpkg installs by default.
 pub(super) const DPKG: &str = "dpkg";
 
-/// Reads the facts. What cannot be read is empty. `packages` are those that are known.
+/// Reads the facts. Facts that cannot be read are empty. `packages` are the packages that were listed.
 pub(super) fn read(managers: Managers, packages: &[Found]) -> Facts {
     let release =
         fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
@@ -40,7 +40,7 @@ fn smbios(name: &str) -> String {
     text.trim().to_owned()
 }
 
-/// One value of os-release: plain, or in quotes of the shell.
+/// Returns one value of os-release, plain or in shell quotes.
 fn value(release: &str, key: &str) -> String {
     let raw = release.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
     let raw = raw.unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! The package databases: one process for each, however many packages are asked for.
+//! Reads the package databases, with one process for each, for any number of packages.
 
 use crate::command::{self, Errors, TOOL};
 use std::path::Path;
@@ -7,17 +7,17 @@ use std::sync::OnceLock;
 const DPKG_FORMAT: &str =
     "${Package}\\t${Version}\\t${Architecture}\\t${db:Status-Status}\\t${db:Status-Eflag}\\n";
 
-/// The blank first field tells a package from rpm's words about one that is not installed.
+/// The empty first field distinguishes packages from rpm's messages about packages that are not installed.
 const RPM_FORMAT: &str =
     "\\t%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\t%{ARCH}\\t%{INSTALLTIME}\\n";
 
-/// Where rpm's database is on the distributions that are built on it.
+/// Directories of rpm's database on distributions that use rpm.
 const RPM_DIRECTORIES: [&str; 2] = ["/var/lib/rpm", "/usr/lib/sysimage/rpm"];
 
-/// rpm's database in its various formats.
+/// Files of rpm's database in its various formats.
 const RPM_DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages", "Packages.db"];
 
-/// Which package managers the machine has.
+/// The package managers of the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Managers {
     /// dpkg, with a database.
@@ -26,18 +26,18 @@ pub(crate) struct Managers {
     pub(crate) rpm: bool,
 }
 
-/// What to list.
+/// The packages to list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wanted<'a> {
     /// Every package.
     All,
-    /// These, as far as they are known.
+    /// The packages of these names, if they are in the database.
     Named(&'a [&'a str]),
-    /// Those that these files belong to. For rpm only.
+    /// The packages that own these files. For rpm only.
     Owning(&'a [String]),
 }
 
-/// A package that a database knows.
+/// A package in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) name: String,
@@ -48,18 +48,18 @@ pub(crate) struct Found {
     pub(crate) status: Status,
 }
 
-/// In which state a package is.
+/// The state of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Status {
     Installed,
     /// Removed, or only its configuration is left.
     Absent,
-    /// Neither; the manager's word for it.
+    /// Any other state, in the package manager's word.
     Broken(String),
 }
 
 impl Managers {
-    /// Looks for them.
+    /// Detects the package managers.
     pub(super) fn present() -> Self {
         Self {
             dpkg: command::find("dpkg-query").is_some() && has_content(Path::new("/var/lib/dpkg/status")),
@@ -67,7 +67,7 @@ impl Managers {
         }
     }
 
-    /// For [`farrier_protocol::Facts`].
+    /// Returns the names for [`farrier_protocol::Facts`].
     pub(super) fn names(self) -> &'static str {
         match (self.dpkg, self.rpm) {
             (true, true) => "dpkg rpm",
@@ -77,8 +77,8 @@ impl Managers {
         }
     }
 
-    /// Lists packages of all managers. Several of one name are in the order in which they
-    /// were installed, as far as that is known.
+    /// Lists the packages of all managers. Packages of the same name are in the order in which they were
+    /// installed, if it is known.
     pub(super) fn list(self, wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
         let mut found = Vec::new();
         if matches!(wanted, Wanted::Named([])) {
@@ -98,7 +98,8 @@ fn has_content(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.len() > 0)
 }
 
-/// Whether rpm has a database. Where it is a guest, as on Debian, only rpm knows its place.
+/// Reports whether rpm has a database. On systems that do not use rpm, such as Debian, only rpm knows its
+/// path.
 fn has_rpm_database() -> bool {
     let is_in = |dir: &str| RPM_DATABASES.iter().any(|name| has_content(&Path::new(dir).join(name)));
     RPM_DIRECTORIES.into_iter().any(is_in) || rpm_directory().is_some_and(is_in)
@@ -112,12 +113,12 @@ fn rpm_directory() -> Option<&'static str> {
     DIRECTORY.get_or_init(|| asked().map(|output| output.text.trim().to_owned())).as_deref()
 }
 
-/// Name and architecture of `name:architecture`; no architecture if none is named.
+/// Splits `name:architecture`; the architecture is empty if there is none.
 pub(super) fn split(name: &str) -> (&str, &str) {
     name.split_once(':').unwrap_or((name, ""))
 }
 
-/// Whether it is a package's name, and neither an option nor a pattern.
+/// Reports whether the text is the name of a package, and neither an option nor a pattern.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._:".contains(&byte);
     name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.bytes().all(plain)
@@ -130,7 +131,7 @@ fn dpkg(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
         arguments.extend_from_slice(names);
     }
     let output = command::capture("dpkg-query", &arguments, Errors::Discard, TOOL)?;
-    // 1: a package that was asked for is not known.
+    // Status 1 means that a requested package is not known.
     match (output.status.code(), wanted) {
         (Some(0), _) | (Some(1), Wanted::Named(_)) => {}
         _ => return Err(format!("dpkg-query failed: {}", output.status)),
@@ -156,7 +157,7 @@ fn dpkg_line(line: &str) -> Option<Found> {
     })
 }
 
-/// Asks rpm's database.
+/// Queries rpm's database.
 pub(crate) fn rpm(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
     let mut arguments = vec!["-q", "--qf", RPM_FORMAT];
     match wanted {
@@ -171,7 +172,7 @@ pub(crate) fn rpm(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
         }
     }
     let output = command::capture("rpm", &arguments, Errors::Discard, TOOL)?;
-    // The exit status counts the packages that are not known.
+    // The exit status is the number of packages that are not known.
     if matches!(wanted, Wanted::All) && !output.status.success() {
         return Err(format!("rpm failed: {}", output.status));
     }
@@ -183,7 +184,7 @@ pub(crate) fn rpm(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
 fn rpm_line(line: &str) -> Option<(u64, Found)> {
     let fields: Vec<&str> = line.split('\t').collect();
     let ["", name, version, arch, installed] = fields.as_slice() else { return None };
-    // Keys of repositories are in the database, but are no packages.
+    // Keys of repositories are in the database, but are not packages.
     if *name == "gpg-pubkey" {
         return None;
     }
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!((installed, found.version.as_str()), (1_700_000_000, "1:5.14-362.el9"));
     }
 
-    /// A name that is taken for an option or a pattern would read something else.
+    /// A name that is interpreted as an option or a pattern would read something else.
     #[test]
     fn options_and_patterns_are_not_names() {
         for name in ["", "-i", "lib*", "a b", "[a]", "../x"] {

@@ -1,4 +1,4 @@
-//! Debian packages of one name for several architectures, and those that a machine was booted from.
+//! Debian packages of one name for several architectures, and packages that the machine was booted from.
 
 use crate::machine::Machine;
 use crate::packages::{add_package_with_files, build, empty_database};
@@ -9,32 +9,32 @@ use std::fs;
 
 const OK: StepExit = StepExit::Exited { code: 0 };
 
-/// A machine that takes packages for i386 too.
+/// Prepares a machine that also accepts packages for i386.
 fn amd64_with_i386() {
     empty_database();
     fs::write("/var/lib/dpkg/arch", "amd64\ni386\n").unwrap();
 }
 
-/// Puts a package on the machine as somebody else would.
+/// Installs a package without the engine, as another administrator would.
 fn install(name: &str, version: &str, arch: &str, more: &str) {
     shell(&format!("dpkg -i {}", build(name, version, arch, more)));
 }
 
-/// A step that installs `name`, planned as a package for the machine's own architecture.
+/// Returns a step that installs `name`, planned as a package for the machine's own architecture.
 fn step(runner: &mut Runner, name: &str, version: &str, arch: &str, more: &str) -> Step {
     let bytes = fs::read(build(name, version, arch, more)).unwrap();
     let package = PackageRef { name: name.into(), arches: vec!["amd64".into(), "all".into()] };
     Step { package: Some(package), ..runner.payload(name, Installer::Deb, bytes) }
 }
 
-/// What is installed, but dpkg itself.
+/// Returns the installed packages, except dpkg itself.
 fn installed() -> String {
     let list = shell("dpkg-query -W -f '${Package}:${Architecture} ${Version} ${db:Status-Status}\\n'");
     let lines: Vec<&str> = list.lines().filter(|line| !line.starts_with("dpkg:")).collect();
     lines.join(", ")
 }
 
-/// Runs one task of one step; returns how it ended.
+/// Runs a task with one step, and returns how the step ended.
 fn apply(machine: &Machine, runner: &mut Runner, id: &str, step: Step) -> StepExit {
     runner.order_apply(id, vec![step]);
     runner.talk(machine, |runner| runner.is_done(id));
@@ -49,8 +49,8 @@ fn refused(exit: &StepExit) -> Option<(Refusal, &str)> {
 }
 
 sandboxed! {
-    /// dpkg takes a package for another architecture as an upgrade of the one that is there, and
-    /// leaves two that do not go together unusable.
+    /// dpkg treats a package for another architecture as an upgrade of the installed package, and leaves
+    /// two packages that cannot be installed together unusable.
     fn a_package_for_another_architecture_is_neither_replaced_nor_broken() {
         amd64_with_i386();
         let same = "Multi-Arch: same\n";
@@ -72,7 +72,7 @@ sandboxed! {
         assert!(detail.contains("the same version"), "{detail}");
         let ma = step(&mut runner, "ma", "1", "amd64", same);
         assert_eq!(apply(&machine, &mut runner, "apply-3", ma), OK);
-        // It is an upgrade, even where a package for this architecture alone was planned.
+        // It counts as an upgrade even if a package for this architecture only was planned.
         let neutral = step(&mut runner, "neutral", "2", "amd64", "");
         let exact = PackageRef { name: "neutral".into(), arches: vec!["amd64".into()] };
         let neutral = Step { package: Some(exact), ..neutral };
@@ -88,8 +88,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A baseline whose payload is not what its version is read from would never be reached, and
-    /// would put something on the machine that nobody asked for.
+    /// If the payload is a different package than the one whose version is read, the baseline could never
+    /// be reached, and something that was not requested would be installed.
     fn a_payload_that_is_another_package_is_refused() {
         amd64_with_i386();
         let machine = Machine::new("s1").started();
@@ -110,11 +110,11 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// dpkg removes what a package conflicts with and replaces, without asking: a machine whose
-    /// kernel is gone does not come back from its next reboot.
+    /// dpkg removes what a package conflicts with and replaces, without asking. A machine without its
+    /// kernel does not boot again.
     fn a_package_that_the_machine_was_booted_from_is_not_removed() {
         empty_database();
-        // Removing the package removes the folder, if nothing is in it.
+        // Removing the package removes the directory if it is empty.
         shell("mount -t tmpfs tmpfs /boot");
         let release = shell("uname -r");
         let image = format!("linux-image-{}", release.trim());
@@ -129,7 +129,7 @@ sandboxed! {
         let (refusal, detail) = refused(&exit).unwrap();
         assert_eq!(refusal, Refusal::RemovesBooted);
         assert!(detail.contains(&image), "{detail}");
-        // What is not about the kernel goes on as dpkg does it.
+        // Packages that do not concern the kernel are handled by dpkg as usual.
         let good = step(&mut runner, "good", "1", "all", &relation("old"));
         assert_eq!(apply(&machine, &mut runner, "apply-2", good), OK);
         assert_eq!(installed(), format!("good:all 1 installed, {image}:all 6.1 installed"));
@@ -138,7 +138,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// What is decided about a package is decided with all that is there under its name.
+    /// Decisions about a package need everything that is installed under its name.
     fn a_survey_tells_every_architecture_of_a_package() {
         amd64_with_i386();
         install("ma", "1", "i386", "Multi-Arch: same\n");

@@ -157,7 +157,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Contact through either channel renews the lease; without contact the engine leaves.
+    /// Contact through either channel renews the lease; without contact the engine exits.
     fn connections_by_the_engine_renew_the_lease() {
         let server = Server::on("127.0.0.1:0");
         let machine = Machine::new(SESSION).calling(&server.callback());

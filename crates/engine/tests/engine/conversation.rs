@@ -1,4 +1,4 @@
-//! The whole conversation, and what happens to it when lines break and runners change.
+//! Complete sessions over a local stream, with broken connections and restarted runners.
 
 use crate::machine::{Machine, until};
 use crate::runner::{Connection, Runner};
@@ -11,7 +11,7 @@ fn survey() -> Work {
     Work::Survey { packages: false, detect }
 }
 
-/// The readings of each survey, in order.
+/// Returns the readings of each survey, in order.
 fn readings(runner: &Runner) -> Vec<Reading> {
     let surveys = runner.bodies().filter_map(|body| match body {
         EventBody::SurveyDone { readings, .. } => Some(readings.iter().map(|(_, reading)| reading.clone())),
@@ -57,7 +57,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// An operator that was restarted without memory gets everything, and nothing runs twice.
+    /// An operator that was restarted without memory gets all events, and no step runs twice.
     fn a_runner_without_memory_is_told_everything_again() {
         let machine = Machine::new("s1").started();
         let mut first = Runner::default();
@@ -79,7 +79,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A runner that lost its line must not wait until the machine notices that.
+    /// A runner that lost its connection must not wait until the machine notices the loss.
     fn the_newest_connection_replaces_the_one_that_is_there() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -94,7 +94,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Steps go on while nobody is connected; the events wait.
+    /// Steps continue while no runner is connected; the events wait.
     fn a_step_outlives_the_line() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -112,7 +112,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The socket gives root's powers away: only root and the login user may connect.
+    /// The socket gives access to root's privileges: only root and the login user may connect.
     fn strangers_are_turned_away() {
         let machine = Machine::new("s1").started();
         let as_user = |uid: &str| {
@@ -121,7 +121,7 @@ sandboxed! {
         };
         let mut stranger = as_user("12345");
         assert_eq!((stranger.read_to_end().as_str(), stranger.exit_code()), ("", Some(3)));
-        // Also if the socket's mode were wrong.
+        // Connections are rejected even if the socket's mode is wrong.
         shell("chmod 666 /mnt/farrier-1/link/socket");
         assert_eq!(as_user("12345").read_to_end(), "");
         let mut runner = Runner::default();
@@ -131,7 +131,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A newer operator may ask for what this engine does not know; it must not hang.
+    /// A newer operator may send a task that this engine does not know; the engine must not hang.
     fn a_task_of_a_later_version_fails_by_name() {
         let machine = Machine::new("s1").started();
         let mut connection = Connection::attach(&machine);
@@ -146,7 +146,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// With nothing to do the engine asks about once a second and costs the machine nothing.
+    /// An idle engine asks for a task about once a second and uses hardly any processor time.
     fn an_idle_engine_does_not_spin() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();

@@ -1,4 +1,4 @@
-//! The engine is killed at every point of an Apply, and started again.
+//! The engine is killed at every point of an `Apply`, and started again.
 
 use crate::machine::{Machine, RUN, engine_digest, is_alive, until};
 use crate::runner::{Connection, Runner};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// Notes that it ran, takes a while, and notes if another one runs at the same time.
+/// Records that it ran, takes a moment, and records if another script runs at the same time.
 const SCRIPT: &str = "mkdir /mnt/busy || echo overlap >>/mnt/ran
 echo $FARRIER_COMPONENT >>/mnt/ran; sleep 0.03; rmdir /mnt/busy";
 
@@ -23,7 +23,7 @@ fn runner() -> Runner {
     runner
 }
 
-/// Carries a session to its end after its engine was killed, and checks what is left of it.
+/// Continues a session until its end after its engine was killed, and checks what is left.
 fn carry_on(machine: &mut Machine, runner: &mut Runner, when: &str) {
     let retired = machine.journal().iter().any(|event| matches!(event.body, EventBody::Retired { .. }));
     if !retired {
@@ -65,8 +65,8 @@ fn carry_on(machine: &mut Machine, runner: &mut Runner, when: &str) {
 }
 
 sandboxed! {
-    /// SIGKILL as soon as the journal has n lines, for every n: no step runs a second time, and
-    /// every one has exactly one end.
+    /// Kills the engine with SIGKILL as soon as the journal has n lines, for every n: no step runs twice,
+    /// and every step ends exactly once.
     fn killed_at_every_line_of_the_journal() {
         for lines in 3.. {
             let mut machine = Machine::new("s1").started();
@@ -80,7 +80,7 @@ sandboxed! {
                             machine.kill();
                             return true;
                         }
-                        // sleep: between two looks at the journal; faster would starve the engine.
+                        // sleep: between two checks of the journal; a busy loop would starve the engine.
                         thread::sleep(Duration::from_micros(50));
                     }
                     false
@@ -101,10 +101,10 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The same, but exact: the kernel kills the engine in the middle of writing the byte that
-    /// exceeds a limit. Covers torn lines, and journals that a full line was just written to.
+    /// The same with exact positions: the kernel kills the engine while it writes the byte that exceeds a
+    /// limit. This covers incomplete lines, and journals whose last line is complete.
     fn killed_at_bytes_of_the_journal() {
-        // Odd, so that it meets beginnings, middles and ends of lines.
+        // An odd step, so that the limits fall on beginnings, middles and ends of lines.
         for limit in (0..).step_by(97) {
             let mut machine = Machine::new("s1").deploy();
             let mut runner = runner();
@@ -130,8 +130,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// An installer that no journal knows of would not be waited for. So it does nothing before
-    /// its process is in the journal.
+    /// The next engine could not wait for an installer that no journal mentions. An installer therefore
+    /// does nothing before its process is in the journal.
     fn an_installer_whose_process_is_not_written_down_never_runs() {
         let run = |machine: &Machine| {
             let mut runner = Runner::default();
@@ -150,7 +150,7 @@ sandboxed! {
         shell("rm -r /mnt/farrier-1 /mnt/ran /var/log/farrier");
 
         let mut machine = Machine::new("s1").deploy();
-        // In the middle of the line that says which process it is.
+        // The limit is in the middle of the line with the process id.
         let fsize = format!("--fsize={}", lease + 30);
         let report = machine.launch_with(&["prlimit", &fsize], engine_digest());
         let LaunchReport::Started { pid } = report else { panic!("{report:?}") };
@@ -164,8 +164,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// An installer outlives its engine. The next engine waits for it and starts nothing else
-    /// meanwhile; a sweep leaves it alone and says so.
+    /// An installer outlives its engine. The next engine waits for it and starts nothing else meanwhile; a
+    /// sweep does not end it and reports it.
     fn an_installer_that_lost_its_engine_is_left_to_finish() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -202,7 +202,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A dead engine that is not wanted any more leaves nothing, without being started again.
+    /// A dead engine that is no longer needed leaves nothing, without being started again.
     fn a_sweep_takes_back_what_a_dead_engine_left() {
         let machine = Machine::new("s1").started();
         let mut runner = runner();
@@ -215,7 +215,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The second look finds an engine that should not be there.
+    /// A sweep also ends an engine that should no longer be running.
     fn a_sweep_ends_an_engine_that_still_runs() {
         let machine = Machine::new("s1").started();
         let swept = machine.sweep();
@@ -225,17 +225,17 @@ sandboxed! {
     }
 }
 
-/// What an engine of the previous version has written on a machine.
+/// The journal of an engine of the previous version.
 const PREVIOUS: &str = include_str!("../../../protocol/tests/compat/journal-of-the-previous-version.jsonl");
 
 sandboxed! {
-    /// An engine that was killed is followed by one of a later version, if the operator was upgraded
-    /// meanwhile. It must not run anything again, and must say all that the journal says.
+    /// If the operator was upgraded, an engine that was killed is followed by an engine of a later version.
+    /// It must not run a step again, and must report everything that is in the journal.
     fn the_journal_of_an_engine_of_the_previous_version_is_taken_over() {
         let machine = Machine::new("s1").deploy();
         let mut lines: Vec<&str> = PREVIOUS.lines().collect();
         let started = lines.iter().position(|line| line.contains("stepStarted")).unwrap();
-        // The second step is under way, and its installer died with the machine.
+        // The second step is in progress, and its installer ended with the machine.
         let begun = started + lines[started + 1..].iter().position(|line| line.contains("stepStarted")).unwrap() + 1;
         lines.truncate(begun + 1);
         shell(&format!("mkdir -p /var/log/farrier/{RUN} && chmod 700 /var/log/farrier/{RUN}"));

@@ -1,4 +1,4 @@
-//! One engine per machine, and launches that fail clean up after themselves.
+//! Only one engine runs on a machine, and failed launches clean up after themselves.
 
 use crate::machine::{DIR, Machine, RUN, digest, engine_digest};
 use crate::runner::Runner;
@@ -16,7 +16,7 @@ fn failure(report: LaunchReport) -> (LaunchError, String) {
 }
 
 sandboxed! {
-    /// Two runs on one machine would install over each other.
+    /// Two runs on one machine would overwrite each other's installations.
     fn another_session_is_refused_and_the_same_one_is_recognised() {
         let machine = Machine::new("s1").started();
         let other = Machine::new("s2").in_dir("/mnt/farrier-2").deploy();
@@ -33,7 +33,7 @@ sandboxed! {
         Runner::default().finish(&machine);
         machine.assert_clean();
 
-        // Nothing of the lock is left.
+        // No lock is left.
         let other = Machine::new("s2").in_dir("/mnt/farrier-2").started();
         Runner::default().finish(&other);
         assert_eq!(shell("ls /var/log/farrier"), format!("{RUN}\n"));
@@ -41,7 +41,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// An SSH session does not end before everyone has closed its pipes.
+    /// An SSH session ends only when all processes have closed its pipes.
     fn the_engine_keeps_nothing_of_the_login() {
         let mut machine = Machine::new("s1").deploy();
         let inherit = ["sh", "-c", "exec \"$0\" \"$@\" 9>/mnt/inherited"];
@@ -58,7 +58,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A lost answer makes a runner launch again while the first launch is still at it.
+    /// If a response is lost, the runner launches again while the first launch is still running.
     fn of_many_launches_at_once_one_starts_the_engine() {
         let machine = Machine::new("s1").deploy();
         let reports = thread::scope(|scope| {
@@ -80,7 +80,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Whoever changes the engine on its way to the machine does not get root there.
+    /// A person who modifies the engine on its path to the machine must not get root there.
     fn an_engine_with_other_bytes_does_not_start() {
         let machine = Machine::new("s1").deploy();
         let (code, message) = failure(machine.launch_with(&[], &digest(b"something else")));
@@ -92,7 +92,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A launch that fails must not pull the directory from under an engine that is at work.
+    /// A failed launch must not remove the directory of a running engine.
     fn a_launch_that_fails_leaves_a_running_engine_alone() {
         let machine = Machine::new("s1").started();
         let (code, _) = failure(Machine::new("s2").launch());
@@ -103,8 +103,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A new version of the operator takes over the engines of the old one. The digest is about
-    /// bytes that are to be started, and these run already.
+    /// A new version of the operator takes over the engines of the old version. The digest applies to
+    /// binaries that are to be started, and these are already running.
     fn an_operator_with_another_engine_finds_the_one_that_runs() {
         let machine = Machine::new("s1").started();
         let report = machine.launch_with(&[], &digest(b"a later version"));
@@ -117,7 +117,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// The report is the same whoever asks.
+    /// Every user gets the same report.
     fn without_root_it_does_not_start() {
         let machine = Machine::new("s1").deploy();
         let prefix = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
@@ -127,7 +127,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A directory that others can write to could be exchanged below the engine's feet.
+    /// A directory that other users can write to could be replaced while the engine runs.
     fn a_directory_that_is_not_roots_alone_is_refused() {
         let machine = Machine::new("s1").deploy();
         shell("chmod 777 /mnt/farrier-1");
@@ -138,7 +138,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A wrong directory never costs a machine its files.
+    /// A wrong directory must never delete a machine's files.
     fn a_directory_with_another_name_is_neither_used_nor_removed() {
         let machine = Machine::new("s1").in_dir("/mnt/precious").deploy();
         let (code, message) = failure(machine.launch());
@@ -150,7 +150,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A journal that cannot be trusted must not be built upon.
+    /// A damaged journal must not be continued.
     fn a_damaged_journal_is_refused_by_name() {
         let machine = Machine::new("s1").started();
         machine.kill();

@@ -1,4 +1,4 @@
-//! The machine under test: where the engine is put, started, killed and looked for.
+//! The machine under test: deploys, starts, kills and finds the engine.
 
 use crate::sandbox::shell;
 use farrier_protocol::{CallbackConfig, Event, EventBody, Installer, LaunchReport, Payload, Step};
@@ -13,15 +13,15 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where the engine is.
+/// Directory of the engine.
 pub(crate) const DIR: &str = "/mnt/farrier-1";
 
-/// The name of the run.
+/// Name of the run.
 pub(crate) const RUN: &str = "spring";
 
 const ENGINE: &str = env!("CARGO_BIN_EXE_farrier-engine");
 
-/// One engine's session on the machine.
+/// The session of one engine on the machine.
 pub(crate) struct Machine {
     pub(crate) dir: String,
     pub(crate) session: String,
@@ -30,7 +30,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// A session whose engine is not there yet.
+    /// Creates a session without an engine on the machine.
     pub(crate) fn new(session: &str) -> Self {
         Self { dir: DIR.into(), session: session.into(), lease: 60, pid: 0 }
     }
@@ -43,7 +43,7 @@ impl Machine {
         Self { lease, ..self }
     }
 
-    /// Puts the engine there as the runner does.
+    /// Deploys the engine as the runner does.
     pub(crate) fn deploy(self) -> Self {
         fs::create_dir_all(&self.dir).unwrap();
         fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o711)).unwrap();
@@ -55,14 +55,14 @@ impl Machine {
         self
     }
 
-    /// Puts the engine there and starts it.
+    /// Deploys the engine and starts it.
     pub(crate) fn started(self) -> Self {
         let machine = self.deploy();
         let report = machine.launch();
         machine.of(&report)
     }
 
-    /// The same on channel `Callback`.
+    /// Deploys the engine and starts it on channel `Callback`.
     pub(crate) fn calling(self, config: &CallbackConfig) -> Self {
         let machine = self.deploy();
         let report = machine.launch_callback(config);
@@ -80,7 +80,7 @@ impl Machine {
         self.launch_with(&[], engine_digest())
     }
 
-    /// Launches with something in front of the command.
+    /// Launches with a prefix before the command.
     pub(crate) fn launch_with(&self, prefix: &[&str], digest: &str) -> LaunchReport {
         report(&self.launch_line(prefix, digest, ""), "")
     }
@@ -90,12 +90,12 @@ impl Machine {
         self.launch_line_of_input(&serde_json::to_string(config).unwrap())
     }
 
-    /// The same, with any words where the configuration should be.
+    /// Launches on channel `Callback`, with any text in place of the configuration.
     pub(crate) fn launch_line_of_input(&self, input: &str) -> LaunchReport {
         report(&self.launch_line(&[], engine_digest(), "--channel callback"), &format!("{input}\n"))
     }
 
-    /// The command as it stands in a shell; nothing in it needs quotes.
+    /// Returns the command line for a shell; no part of it needs quotes.
     pub(crate) fn launch_line(&self, prefix: &[&str], digest: &str, more: &str) -> String {
         let Self { dir, session, lease, .. } = self;
         let prefix: String = prefix.iter().fold(String::new(), |line, word| format!("{line}'{word}' "));
@@ -123,7 +123,7 @@ impl Machine {
     }
 
     pub(crate) fn kill(&self) {
-        // It may have ended by itself already.
+        // The engine may already have ended.
         Command::new("kill").args(["-9", &self.pid.to_string()]).output().unwrap();
         self.await_end();
     }
@@ -132,7 +132,7 @@ impl Machine {
         until("the engine's end", || !is_alive(self.pid));
     }
 
-    /// Nothing of ours is left but the logs.
+    /// Asserts that only the logs are left.
     pub(crate) fn assert_clean(&self) {
         assert!(
             !Path::new(&self.dir).exists(),
@@ -154,12 +154,12 @@ impl Machine {
     }
 }
 
-/// What a launch prints, with `input` as its standard input.
+/// Returns the output of a launch that has `input` as its standard input.
 fn report(line: &str, input: &str) -> LaunchReport {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("exec {line}")]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut shell = shell.spawn().unwrap();
-    // One that does not read it ends before.
+    // A command that does not read its input may have ended already.
     shell.stdin.take().unwrap().write_all(input.as_bytes()).ok();
     let output = shell.wait_with_output().unwrap();
     let line = String::from_utf8(output.stdout).unwrap();
@@ -170,7 +170,7 @@ fn report(line: &str, input: &str) -> LaunchReport {
     report
 }
 
-/// Computed once: a debug build takes its time.
+/// Computed once, because a debug build takes long.
 pub(crate) fn engine_digest() -> &'static str {
     static DIGEST: OnceLock<String> = OnceLock::new();
     DIGEST.get_or_init(|| digest(&fs::read(ENGINE).unwrap()))
@@ -181,12 +181,12 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-/// Waits for a condition.
+/// Waits until a condition is true.
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_mins(1);
     while !condition() {
         assert!(Instant::now() < limit, "waited in vain for {what}");
-        // sleep: between two looks at the condition.
+        // sleep: between two checks of the condition.
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -198,7 +198,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     })
 }
 
-/// A step whose payload is `bytes`.
+/// Returns a step whose payload is `bytes`.
 pub(crate) fn step(component: &str, installer: Installer, bytes: &[u8]) -> Step {
     Step {
         component: component.into(),

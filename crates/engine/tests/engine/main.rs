@@ -1,7 +1,7 @@
-//! The real program against a runner written for the test, on a machine of its own: each test
-//! runs in fresh mount, process and network namespaces, so nothing of the real machine is touched.
+//! Tests of the real program against a test runner, each on its own machine: every test runs in new mount,
+//! process and network namespaces, so the real machine is not changed.
 //!
-//! Needs root. Without it every test says that it is skipped.
+//! The tests need root. Without root each test reports that it is skipped.
 
 #![allow(
     clippy::unwrap_used,

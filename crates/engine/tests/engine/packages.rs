@@ -1,4 +1,4 @@
-//! Debian packages, on a package database made for the test: empty but for dpkg itself.
+//! Debian packages, with a package database made for the test that has only dpkg in it.
 
 use crate::machine::{Machine, until};
 use crate::runner::{Connection, Runner};
@@ -11,10 +11,10 @@ use std::os::fd::OwnedFd;
 
 const STATUS: &str = "/var/lib/dpkg/status";
 
-/// A database with nothing but dpkg itself in it.
+/// Creates a database that has only dpkg in it.
 pub(crate) fn empty_database() {
     let arch = shell("dpkg --print-architecture");
-    // Where rpm is a guest, it has its database in root's home.
+    // On systems that do not use rpm, its database is in root's home.
     shell("mount -t tmpfs tmpfs /root && mount -t tmpfs tmpfs /var/lib/dpkg");
     shell("cd /var/lib/dpkg && mkdir info updates triggers parts alternatives && touch lock lock-frontend");
     fs::write(
@@ -29,12 +29,12 @@ pub(crate) fn empty_database() {
     fs::write("/var/lib/dpkg/info/dpkg.list", "").unwrap();
 }
 
-/// One more package, in some state.
+/// Adds a package in a given state.
 pub(crate) fn add_package(name: &str, version: &str, status: &str) {
     add_package_with_files(name, version, status, "");
 }
 
-/// The same, with the paths of its files, one a line.
+/// Adds a package in a given state, with the paths of its files, one per line.
 pub(crate) fn add_package_with_files(name: &str, version: &str, status: &str, files: &str) {
     let mut file = OpenOptions::new().append(true).open(STATUS).unwrap();
     write!(
@@ -46,16 +46,16 @@ pub(crate) fn add_package_with_files(name: &str, version: &str, status: &str, fi
     fs::write(format!("/var/lib/dpkg/info/{name}.list"), files).unwrap();
 }
 
-/// Builds a package and makes it a step.
+/// Builds a package and returns a step that installs it.
 pub(crate) fn deb(runner: &mut Runner, name: &str, version: &str, more: &str) -> Step {
     let file = build(name, version, "all", more);
     runner.payload(name, Installer::Deb, fs::read(file).unwrap())
 }
 
-/// Builds a package; returns its file.
+/// Builds a package and returns its file.
 pub(crate) fn build(name: &str, version: &str, arch: &str, more: &str) -> String {
     shell(&format!("rm -rf /mnt/build && mkdir -p /mnt/build/DEBIAN /mnt/build/opt/{name}"));
-    // Packages that stand together share no file with another content.
+    // Packages that are installed together must not share a file with different contents.
     let path = if arch == "all" { "version".to_owned() } else { format!("version-{arch}") };
     fs::write(format!("/mnt/build/opt/{name}/{path}"), version).unwrap();
     let control = format!(
@@ -74,7 +74,7 @@ fn installed(name: &str) -> String {
 const OK: StepExit = StepExit::Exited { code: 0 };
 
 sandboxed! {
-    /// dpkg unpacks a package before it looks at what it depends on; we must not.
+    /// dpkg unpacks a package before it checks the dependencies; the engine must check them first.
     fn a_package_whose_dependencies_are_missing_changes_nothing() {
         empty_database();
         add_package("old", "1", "install ok installed");
@@ -102,7 +102,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Install, upgrade in order of dependency, downgrade only if wanted, repair what is broken.
+    /// Packages are installed, upgraded in the order of dependencies, downgraded only if requested, and
+    /// repaired if broken.
     fn packages_are_installed_as_the_step_says() {
         empty_database();
         let machine = Machine::new("s1").started();
@@ -121,7 +122,7 @@ sandboxed! {
         runner.talk(&machine, |runner| runner.is_done("apply-3"));
         assert_eq!(installed("base"), "1");
 
-        // The same version again: only if wanted, or if the package is in a bad state.
+        // The same version is installed again only if requested, or if the package is broken.
         let touched = || fs::exists("/opt/base/version").unwrap();
         shell("rm /opt/base/version");
         runner.order_apply("apply-4", vec![base.clone()]);
@@ -140,7 +141,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Unattended upgrades and administrators use dpkg too.
+    /// Unattended upgrades and administrators use dpkg as well.
     fn a_package_manager_in_use_is_waited_for() {
         empty_database();
         let machine = Machine::new("s1").started();
@@ -151,7 +152,7 @@ sandboxed! {
         let mut connection = Connection::attach(&machine);
         let verified = |body: &EventBody| matches!(body, EventBody::PayloadVerified { .. });
         assert!(runner.serve(&mut connection, |runner| runner.bodies().any(verified)));
-        // The heartbeat goes on meanwhile, so a cancellation would get through.
+        // Heartbeats continue meanwhile, so a cancellation would reach the engine.
         let posts = runner.posts + 3;
         assert!(runner.serve(&mut connection, |runner| runner.posts == posts));
         assert!(!runner.has_started("one"));
@@ -164,7 +165,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Waiting for ever would look like a hanging run.
+    /// An endless wait would look like a run that hangs.
     fn a_package_manager_that_stays_in_use_fails_the_task() {
         empty_database();
         let machine = Machine::new("s1").started();
@@ -182,7 +183,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A machine without the tool is told apart from a package that fails.
+    /// A missing package manager is distinguished from a package that fails.
     fn a_missing_package_manager_is_named() {
         if fs::exists("/usr/bin/rpm").unwrap() {
             shell("mount --bind /dev/null /usr/bin/rpm");
@@ -199,7 +200,7 @@ sandboxed! {
     }
 }
 
-/// Holds a lock as dpkg does.
+/// Takes a lock as dpkg does.
 fn hold(path: &str) -> OwnedFd {
     let file: File = OpenOptions::new().write(true).open(path).unwrap();
     let mut taken = false;

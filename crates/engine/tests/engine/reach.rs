@@ -1,4 +1,4 @@
-//! `farrier-engine reach` distinguishes why an address cannot be reached.
+//! `farrier-engine reach` distinguishes the causes why an address cannot be reached.
 
 use crate::sandbox::shell;
 use farrier_protocol::{Dial, DialOutcome};

@@ -1,4 +1,4 @@
-//! RPM packages, on a database made for the test: versions side by side, architectures, kernels.
+//! RPM packages, with a database made for the test: versions side by side, architectures, kernels.
 
 use crate::machine::Machine;
 use crate::packages::empty_database;
@@ -9,10 +9,10 @@ use std::fs;
 
 const OK: StepExit = StepExit::Exited { code: 0 };
 
-/// The machine's own architectures, as a plan has them.
+/// The machine's own architectures, as in a plan.
 const OWN: [&str; 2] = ["x86_64", "noarch"];
 
-/// An rpm database with nothing in it, and none of what other package managers keep.
+/// Creates an empty rpm database, and hides the configuration of other package managers.
 fn empty_rpm_database() {
     empty_database();
     for dir in ["/var/lib/rpm", "/boot", "/var/tmp"] {
@@ -26,8 +26,8 @@ fn empty_rpm_database() {
     shell("rpm --initdb");
 }
 
-/// Builds `NAME-VERSION-1.ARCH`; returns its file. `header` are lines of the spec, `script` makes
-/// more of its files in `$R`; one that says its version is always there.
+/// Builds `NAME-VERSION-1.ARCH` and returns its file. `header` has lines for the spec, and `script` creates
+/// further files in `$R`; a file that names the version is always created.
 fn build(name: &str, version: &str, arch: &str, header: &str, script: &str) -> String {
     let noarch = if arch == "noarch" { "BuildArch: noarch" } else { "" };
     let header = if header.contains("AutoReqProv") { header } else { &format!("AutoReqProv: no\n{header}") };
@@ -45,26 +45,26 @@ fn build(name: &str, version: &str, arch: &str, header: &str, script: &str) -> S
     format!("/mnt/rpm/RPMS/{arch}/{name}-{version}-1.{arch}.rpm")
 }
 
-/// A package with nothing special about it.
+/// Builds a package without special features.
 fn plain(name: &str, version: &str, arch: &str) -> String {
     build(name, version, arch, "", "")
 }
 
-/// Puts packages on the machine as somebody else would.
+/// Installs packages without the engine, as another administrator would.
 fn install(files: &[String]) {
     for file in files {
         shell(&format!("rpm -i --nodeps --oldpackage {file}"));
     }
 }
 
-/// A step that installs a file, planned as a package for the machine's own architecture.
+/// Returns a step that installs a file, planned as a package for the machine's own architecture.
 fn step(runner: &mut Runner, file: &str) -> Step {
     let name = shell(&format!("rpm -qp --qf %{{NAME}} {file}"));
     let package = PackageRef { name: name.clone(), arches: OWN.map(Into::into).into() };
     Step { package: Some(package), ..runner.payload(&name, Installer::Rpm, fs::read(file).unwrap()) }
 }
 
-/// Runs one task of one step; returns how it ended.
+/// Runs a task with one step, and returns how the step ended.
 fn apply(machine: &Machine, runner: &mut Runner, file: &str) -> StepExit {
     let step = step(runner, file);
     let id = format!("apply-{}", runner.exits().len());
@@ -85,7 +85,7 @@ fn refused(exit: &StepExit) -> Option<(Refusal, &str)> {
 }
 
 sandboxed! {
-    /// `rpm -U` removes every version of the package that it installs: of two kernels, both.
+    /// `rpm -U` removes every version of the package that it installs: with two kernels, both.
     fn what_stands_side_by_side_is_added_and_what_does_not_is_replaced() {
         empty_rpm_database();
         install(&[plain("twice", "1", "x86_64"), plain("twice", "2", "x86_64")]);
@@ -100,7 +100,7 @@ sandboxed! {
         }
         let found = ["kernel-core", "listed", "plain"].map(installed);
         assert_eq!(found, ["1.noarch 2.x86_64", "1.noarch 2.x86_64", "2.x86_64"]);
-        // An older one is added where that is wanted, and the same one once more.
+        // An older version is added if requested, and so is the same version again.
         let older = step(&mut runner, &plain("twice", "0", "x86_64"));
         let again = step(&mut runner, &plain("twice", "2", "x86_64"));
         runner.order_apply("last", vec![
@@ -124,7 +124,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A machine whose kernel is gone does not come back from its next reboot.
+    /// A machine without its kernel does not boot again.
     fn what_the_machine_was_booted_from_is_not_removed() {
         empty_rpm_database();
         let image = "mkdir $R/boot; echo x >$R/boot/vmlinuz-$(uname -r)";
@@ -136,7 +136,7 @@ sandboxed! {
         let (refusal, detail) = refused(&exit).unwrap();
         assert_eq!(refusal, Refusal::RemovesBooted);
         assert!(detail.contains("vendor-linux 1-1"), "{detail}");
-        // Its name says nothing, but it is what was booted.
+        // The package has an unknown name, but the machine was booted from it.
         assert_eq!(apply(&machine, &mut runner, &plain("vendor-linux", "2", "x86_64")), OK);
         assert_eq!(installed("vendor-linux"), "1.x86_64 2.x86_64");
         let detect = vec![("kernel".to_owned(), Detect::Package("vendor-linux".into()))];
@@ -153,10 +153,10 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// To `rpm -U` a package for i686 is an older version of the one for `x86_64`.
+    /// For `rpm -U` a package for i686 is an older version of the package for `x86_64`.
     fn a_package_for_another_architecture_is_left_alone() {
         empty_rpm_database();
-        // rpm tells two packages apart by what their libraries need and are.
+        // rpm distinguishes the two packages by the type and the requirements of their libraries.
         let multi = |version: &str, arch: &str| {
             let (class, format) = if arch == "i686" { ("32", "elf_i386") } else { ("64", "elf_x86_64") };
             let script = format!(
@@ -175,7 +175,7 @@ sandboxed! {
         assert_eq!(installed("multi"), "1.i686 2.x86_64");
         assert_eq!(apply(&machine, &mut runner, &plain("neutral", "2", "x86_64")), OK);
         assert_eq!(installed("neutral"), "2.x86_64");
-        // Without programs rpm cannot tell them apart.
+        // Without binaries rpm cannot distinguish them.
         let exit = apply(&machine, &mut runner, &plain("fx", "3", "x86_64"));
         let expected = "rpm would replace fx 2-1 for i686, which is another package";
         assert_eq!(refused(&exit), Some((Refusal::ArchitectureConflict, expected)));

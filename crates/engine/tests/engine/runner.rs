@@ -1,4 +1,4 @@
-//! The runner's side of the conversation, for tests: it obeys the protocol and records all.
+//! The runner's side of the protocol, for tests. It follows the protocol and records everything.
 
 use crate::machine::{Machine, digest, step};
 use crate::tls::Server;
@@ -10,36 +10,36 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
-/// The runner. It outlives its connections, as the real one's state does.
+/// The runner. It outlives its connections, like the state of the real runner.
 #[derive(Default)]
 pub(crate) struct Runner {
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) payloads: HashMap<String, Vec<u8>>,
-    /// Events by number, each once.
+    /// Events by number, without duplicates.
     pub(crate) events: Vec<Event>,
     pub(crate) hellos: Vec<Hello>,
     pub(crate) dones: Vec<String>,
     /// Path and `Range` of each GET.
     pub(crate) gets: Vec<(String, String)>,
     pub(crate) cancel: bool,
-    /// Acknowledgements that said that the run is cancelled.
+    /// Number of acknowledgements that reported a cancelled run.
     pub(crate) cancels_sent: usize,
     pub(crate) lease: Option<u64>,
-    /// How long the engine waits for others, in seconds.
+    /// Limit in seconds of the engine's waits.
     pub(crate) wait: Option<u64>,
-    /// How often events were posted, be it none.
+    /// Number of posts of events, empty ones included.
     pub(crate) posts: usize,
-    /// How often there was nothing to do.
+    /// Number of requests for a task that were answered without a task.
     pub(crate) asked: usize,
-    /// Tasks that were handed out.
+    /// Number of tasks that were handed out.
     pub(crate) given: usize,
-    /// What the next question for work is answered with.
+    /// Response to the next request for a task.
     pub(crate) answer_next: Option<String>,
-    /// Send payloads in chunks.
+    /// Whether payloads are sent in chunks.
     pub(crate) chunked: bool,
-    /// Send payloads from the beginning whatever was asked for.
+    /// Whether payloads are sent from the beginning, whatever range is requested.
     pub(crate) no_ranges: bool,
-    /// Break the connection after so many bytes of the next payload.
+    /// Number of bytes of the next payload after which the connection breaks.
     pub(crate) break_after: Option<usize>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Runner {
 pub(crate) struct Connection {
     input: BufReader<Box<dyn Read>>,
     output: Option<Box<dyn Write>>,
-    /// Of one that attached.
+    /// The process of an attached connection.
     child: Option<Child>,
 }
 
@@ -81,7 +81,7 @@ impl Connection {
         Self { input, output: Some(output), child: Some(child) }
     }
 
-    /// On a stream that the engine opened. It ends when both halves are dropped.
+    /// Creates a connection on a stream that the engine opened. It ends when both halves are dropped.
     pub(crate) fn on(input: impl Read + 'static, output: impl Write + 'static) -> Self {
         Self { input: BufReader::new(Box::new(input)), output: Some(Box::new(output)), child: None }
     }
@@ -93,7 +93,7 @@ impl Connection {
         text
     }
 
-    /// Reads until the stream ends, in whichever way.
+    /// Reads until the stream ends, with or without an error.
     pub(crate) fn read_what_comes(&mut self) -> String {
         let mut bytes = Vec::new();
         self.input.read_to_end(&mut bytes).ok();
@@ -105,14 +105,14 @@ impl Connection {
         self.child.as_mut().unwrap().wait().unwrap().code()
     }
 
-    /// As if the network were gone.
+    /// Ends the connection as if the network failed.
     pub(crate) fn cut(&mut self) {
         let child = self.child.as_mut().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// What was sent arrives, and then nothing more.
+    /// Ends the connection after all sent data has arrived.
     fn end(&mut self) {
         self.output = None;
         if let Some(child) = &mut self.child {
@@ -142,7 +142,7 @@ impl Connection {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        // The engine may be gone; then the next request does not come.
+        // The engine may have exited; then no further request arrives.
         self.output.as_mut().unwrap().write_all(bytes).ok();
     }
 
@@ -163,7 +163,7 @@ impl Drop for Connection {
 }
 
 impl Runner {
-    /// A script as the next step of `steps`, its payload handed out by this runner.
+    /// Returns a script as a step. The runner serves its payload.
     pub(crate) fn script(&mut self, component: &str, script: &str) -> Step {
         let script = format!("#!/bin/sh\n{script}\n");
         self.payload(component, Installer::Script, script.into_bytes())
@@ -184,7 +184,7 @@ impl Runner {
         self.order(id, Work::Apply { steps, wait_seconds });
     }
 
-    /// Answers requests until `done` says so. False: the engine ended the connection before.
+    /// Answers requests until `done` returns true. Returns false if the engine ended the connection before.
     pub(crate) fn serve(&mut self, connection: &mut Connection, mut done: impl FnMut(&Self) -> bool) -> bool {
         while !done(self) {
             match connection.request() {
@@ -195,25 +195,26 @@ impl Runner {
         true
     }
 
-    /// Serves on a fresh connection until `done`, which must come to pass.
+    /// Serves on a new connection until `done` returns true, which must happen.
     pub(crate) fn talk(&mut self, machine: &Machine, done: impl FnMut(&Self) -> bool) {
         let mut connection = Connection::attach(machine);
         assert!(self.serve(&mut connection, done), "the engine left: {:?}", self.events);
     }
 
-    /// Serves the engine's calls until `done`, which must come to pass.
+    /// Serves the connections that the engine opens until `done` returns true, which must happen.
     pub(crate) fn answer_calls(&mut self, server: &Server, mut done: impl FnMut(&Self) -> bool) {
         while !self.serve(&mut server.connection(), &mut done) {}
     }
 
-    /// The same until the engine has gone, with a task to retire at the end of its list.
+    /// Serves the connections that the engine opens until the engine exits, with a task to retire at the
+    /// end.
     pub(crate) fn finish_calls(&mut self, server: &Server, machine: &Machine) {
         self.order("retire-1", Work::Retire);
         self.answer_calls(server, Self::retired);
         machine.await_end();
     }
 
-    /// Serves until the engine has gone, with a task to retire at the end of its list.
+    /// Serves until the engine exits, with a task to retire at the end.
     pub(crate) fn finish(&mut self, machine: &Machine) {
         self.order("retire-1", Work::Retire);
         self.talk(machine, Self::retired);
@@ -317,8 +318,7 @@ impl Runner {
             .any(|body| matches!(body, EventBody::StepStarted { component, .. } if component == wanted))
     }
 
-    /// How each step ended, in order.
-    /// What the engine has reported of its waits.
+    /// Returns the waits that the engine has reported.
     pub(crate) fn waits(&self) -> Vec<Option<&Wait>> {
         let waits = self.bodies().filter_map(|body| match body {
             EventBody::Waiting { wait } => Some(wait.as_ref()),
@@ -327,6 +327,7 @@ impl Runner {
         waits.collect()
     }
 
+    /// Returns how each step ended, in order.
     pub(crate) fn exits(&self) -> Vec<(&str, &StepExit)> {
         self.bodies()
             .filter_map(|body| match body {
@@ -336,7 +337,7 @@ impl Runner {
             .collect()
     }
 
-    /// What the step of a component printed last.
+    /// Returns the last output of a component's step.
     pub(crate) fn output(&self, wanted: &str) -> &str {
         let output = self.bodies().find_map(|body| match body {
             EventBody::StepFinished { component, output, .. } if component == wanted => Some(output),
@@ -345,7 +346,7 @@ impl Runner {
         output.unwrap_or_else(|| panic!("{wanted} has not ended: {:?}", self.events))
     }
 
-    /// The failure of a task.
+    /// Returns the failure of a task.
     pub(crate) fn failure(&self) -> (farrier_protocol::FailureCode, &str, &str) {
         let failure = self.bodies().find_map(|body| match body {
             EventBody::TaskFailed { code, component, message, .. } => {

@@ -8,7 +8,7 @@ use farrier_protocol::{Detect, EventBody, Instance, Reading, Work};
 use std::fs;
 
 sandboxed! {
-    /// Broken packages are neither there nor not there; a fleet's plan depends on it.
+    /// A broken package is neither installed nor absent; the plan of a fleet depends on the difference.
     fn packages_are_listed_and_detected_in_every_state() {
         empty_database();
         add_package("good", "1:2.0-1", "install ok installed");
@@ -60,7 +60,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Reading a machine must not be felt on it, nor make a fleet wait.
+    /// A survey must not put load on a machine, or delay a fleet.
     fn a_survey_of_three_hundred_packages_is_fast() {
         empty_database();
         for number in 0..300 {
@@ -72,7 +72,7 @@ sandboxed! {
         let started = std::time::Instant::now();
         runner.talk(&machine, |runner| runner.is_done("survey-1"));
         let elapsed = started.elapsed();
-        // A debug build on a busy machine; a release build takes 10 ms.
+        // The limit is for a debug build on a busy machine; a release build takes 10 ms.
         assert!(elapsed.as_millis() < 1000, "{elapsed:?}");
         runner.finish(&machine);
     }

@@ -1,4 +1,5 @@
-//! What the engine waits for is reported while it lasts: what, who, since when, until when.
+//! Waits of the engine are reported while they last: what it waits for, which process blocks it, and the
+//! start and the limit of the wait.
 
 use crate::machine::{Machine, is_alive, until};
 use crate::packages::{deb, empty_database};
@@ -9,7 +10,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How soon a wait must be known, and how soon it must be known that it is over.
+/// How soon a wait must be reported, and how soon its end.
 const SOON: Duration = Duration::from_secs(3);
 
 const OK: StepExit = StepExit::Exited { code: 0 };
@@ -22,7 +23,7 @@ fn reported(runner: &mut Runner, connection: &mut Connection) -> Wait {
     runner.waits().last().unwrap().unwrap().clone()
 }
 
-/// Waits until the engine has reported that it does not wait any more.
+/// Waits until the engine has reported that its wait has ended.
 fn over(runner: &mut Runner, connection: &mut Connection) {
     let begun = Instant::now();
     assert!(runner.serve(connection, |runner| matches!(runner.waits().last(), Some(None))));
@@ -33,8 +34,8 @@ fn limit(wait: &Wait) -> u64 {
     wait.until.unwrap() - wait.since
 }
 
-/// Another dpkg at work: it waits in the script of a package until `/mnt/go` is there. That script
-/// is given a word that must not be told to anybody.
+/// Starts another dpkg that waits in a package's script until `/mnt/go` exists. The script has a secret
+/// argument that must not be reported.
 fn other_dpkg() -> Child {
     shell("mkdir -p /mnt/other/DEBIAN /mnt/other/opt/other");
     let script = "#!/bin/sh\ntouch /mnt/held; until [ -e /mnt/go ]; do sleep 0.01; done\n";
@@ -50,7 +51,8 @@ fn other_dpkg() -> Child {
 }
 
 sandboxed! {
-    /// The user sees "waiting for the installers" and cannot know that it is unattended-upgrades.
+    /// Without the name, a user sees that the run waits and cannot know that the cause is
+    /// unattended-upgrades.
     fn the_process_that_has_dpkgs_lock_is_named() {
         empty_database();
         let machine = Machine::new("s1").started();
@@ -77,9 +79,9 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// rpm has another lock, in one of two places.
+    /// rpm has another lock, in one of two directories.
     fn the_process_that_has_rpms_lock_is_named() {
-        // The lock is real, and so is its holder; what would be installed does not matter here.
+        // The lock and its holder are real; the package does not matter here.
         shell("mount -t tmpfs tmpfs /usr/local/sbin && mkdir -p /var/lib/rpm && mount -t tmpfs tmpfs /var/lib/rpm");
         shell("printf '#!/bin/sh\nexit 0\n' >/usr/local/sbin/rpm && chmod 755 /usr/local/sbin/rpm && touch /var/lib/rpm/.rpm.lock");
         let hold = "use Fcntl; open(my $lock, '+<', '/var/lib/rpm/.rpm.lock') or die;
@@ -105,7 +107,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A disk that is full for a moment, as others unpack something there, fails an update.
+    /// A disk that is full for a moment, because another program unpacks something, must not fail an
+    /// update.
     fn room_is_waited_for_and_reported() {
         shell("mount -t tmpfs -o size=256m tmpfs /mnt && chmod 755 /mnt");
         let machine = Machine::new("s1").started();
@@ -129,7 +132,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// An engine that is killed while it waits would be shown as waiting for ever.
+    /// Without this, an engine that is killed while it waits would be shown as waiting forever.
     fn a_wait_that_was_cut_off_is_closed_by_the_next_engine() {
         empty_database();
         let machine = Machine::new("s1").started();
@@ -154,8 +157,8 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// Nobody could tell whether a machine is stuck, or still at what a dead engine had begun; and an
-    /// installer that hangs was waited for without end.
+    /// Without this report, users could not tell whether a machine is stuck or still runs the installer of
+    /// a dead engine; and a hanging installer had no time limit.
     fn an_installer_that_lost_its_engine_is_reported_and_has_its_limit() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -186,7 +189,7 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A firmware update that may not be interrupted is interrupted because its engine died.
+    /// A firmware update that must not be interrupted would be interrupted because its engine died.
     fn an_installer_that_lost_its_engine_and_may_not_be_interrupted_is_left() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -201,7 +204,7 @@ sandboxed! {
         let mut connection = Connection::attach(&machine);
         let overdue = |body: &EventBody| matches!(body, EventBody::StepOverdue { ended: false, .. });
         assert!(runner.serve(&mut connection, |runner| runner.bodies().any(overdue)));
-        // Without an end that nobody keeps.
+        // The wait has no limit, because no limit is enforced.
         assert!(runner.serve(&mut connection, |runner| {
             matches!(runner.waits().last(), Some(Some(Wait { until: None, .. })))
         }));

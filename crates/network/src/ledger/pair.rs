@@ -79,8 +79,8 @@ pub fn allocate_after<'a>(
     let mut claims = claims.to_vec();
     let mut in_vain: Vec<&PairRequest> = Vec::new();
     for other in before {
-        // Requests that cannot be served cost next to nothing, because mostly all of them ask for
-        // the same.
+        // A request that cannot be served usually asks for the same as an earlier one, and is skipped at
+        // almost no cost.
         if in_vain.iter().any(|told| asks_the_same(told, other)) {
             continue;
         }
@@ -97,7 +97,7 @@ pub fn allocate_after<'a>(
     allocate(request, &claims, conflicts)
 }
 
-/// Reports whether two runs without previous pairs would be given the same.
+/// Reports whether two requests without previous pairs would get the same result.
 fn asks_the_same(one: &PairRequest, other: &PairRequest) -> bool {
     let PairRequest { run: _, runners, wanted, on_conflict, sharing, previous } = one;
     previous.is_empty()

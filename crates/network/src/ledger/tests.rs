@@ -242,8 +242,7 @@ fn a_dedicated_port_is_a_high_one() {
     }
 }
 
-/// A message that names a host by the identifiers of its boot and network namespace names no host that
-/// anybody knows.
+/// Users do not know a host by the identifiers of its boot and network namespace.
 #[test]
 fn a_refusal_names_the_place_that_the_caller_knows() {
     let taken = vec![(63001, PortOwner::Run("fleet/other".to_owned()))];

@@ -107,7 +107,7 @@ fn machines_with_the_same_ports_share_a_rule() {
     );
 }
 
-/// A policy that the API server rejects for its size would leave the run closed.
+/// If the API server rejected a policy for its size, all ports of the run would stay closed.
 #[test]
 fn large_rules_are_split() {
     let far = |n: u32| format!("10.{}.{}.1", n / 256, n % 256);

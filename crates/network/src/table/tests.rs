@@ -4,7 +4,7 @@ use super::*;
 use crate::words::{Channel, Direction, Phase};
 use std::collections::BTreeSet;
 
-/// A table that lost a row would leave a port closed that a machine needs.
+/// If the table lost a row, a port that a machine needs would stay closed.
 #[test]
 fn the_table_has_as_many_cells_as_the_texts() {
     let table = table();
@@ -17,7 +17,7 @@ fn the_table_has_as_many_cells_as_the_texts() {
     assert_eq!((kinds("hpsum"), kinds("sum")), (hpsum_node_types, sum_node_types));
 }
 
-/// A cell whose port has no transport, or whose range does not exist, would be silently left out.
+/// A cell whose port has no transport, or whose range does not exist, would be ignored without an error.
 #[test]
 fn every_cell_refers_to_known_entries() {
     let table = table();

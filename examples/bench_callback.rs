@@ -245,7 +245,7 @@ async fn dial(config: &CallbackConfig, to: SocketAddr) -> anyhow::Result<TlsStre
     let tls = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyServer))
         .with_client_auth_cert(vec![certificate], key)?;
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
@@ -255,9 +255,9 @@ async fn dial(config: &CallbackConfig, to: SocketAddr) -> anyhow::Result<TlsStre
 
 /// Accepts any server, because only speed is measured.
 #[derive(Debug)]
-struct Anybody;
+struct AcceptAnyServer;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyServer {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -71,7 +71,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
         .iter_mut()
         .flat_map(|definition| &mut definition.spec.versions)
         .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
-    schemas.for_each(as_the_server_reads_it);
+    schemas.for_each(adapt_to_api_server);
     all
 }
 
@@ -83,7 +83,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 ///   reject a null in an enumeration, and see a change of an immutable field when the same manifest is
 ///   applied again in another way. Without it, a null counts as not set.
 /// - Line breaks within a paragraph are removed, because `kubectl explain` wraps the text itself.
-fn as_the_server_reads_it(schema: &mut JSONSchemaProps) {
+fn adapt_to_api_server(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     schema.description = schema.description.take().map(|text| {
         let paragraphs: Vec<String> = text.split("\n\n").map(|lines| lines.replace('\n', " ")).collect();
@@ -95,15 +95,15 @@ fn as_the_server_reads_it(schema: &mut JSONSchemaProps) {
         _ => format,
     });
     for (name, field) in schema.properties.iter_mut().flatten() {
-        as_the_server_reads_it(field);
+        adapt_to_api_server(field);
         // The documentation shows `ftpPort: null`, which server-side apply rejects unless the field is
         // nullable.
         field.nullable = (name == "ftpPort").then_some(true);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        as_the_server_reads_it(items);
+        adapt_to_api_server(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        as_the_server_reads_it(values);
+        adapt_to_api_server(values);
     }
 }

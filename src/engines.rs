@@ -94,7 +94,7 @@ impl Engines {
             Failure::new(
                 Reason::ArchitectureNotSupported,
                 format!(
-                    "{node} is {system} on {arch}, and there is no engine for it (there is one for Linux on {}); put one into {}, or set spec.hold on the node",
+                    "{node} is {system} on {arch}, for which there is no engine (engines exist for Linux on {}); put an engine into {}, or set spec.hold on the node",
                     known.join(", "),
                     self.dir.display()
                 ),

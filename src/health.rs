@@ -42,7 +42,9 @@ impl Loops {
             let verdict = if age <= limit {
                 Ok(format!("came round {age} s ago"))
             } else {
-                Err(format!("the {name} loop has not come round for {age} s; its limit is {limit} s"))
+                Err(format!(
+                    "the {name} loop has not completed an iteration for {age} s; its limit is {limit} s"
+                ))
             };
             report.line(name, &verdict);
         }
@@ -113,7 +115,9 @@ mod tests {
         let text = report.into_text();
         assert!(text.contains("[+]runner ok"), "{text}");
         assert!(
-            text.contains("[-]controller failed: the controller loop has not come round for 100 s"),
+            text.contains(
+                "[-]controller failed: the controller loop has not completed an iteration for 100 s"
+            ),
             "{text}"
         );
         assert!(text.ends_with("healthz check failed\n"), "{text}");

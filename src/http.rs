@@ -68,7 +68,7 @@ pub async fn bind(asked: Option<SocketAddr>) -> std::io::Result<Option<TcpListen
         None => match TcpListener::bind(DEFAULT_ADDRESS).await {
             Ok(listener) => Ok(Some(listener)),
             Err(error) => {
-                tracing::warn!(address = %DEFAULT_ADDRESS, %error, "health and metrics are not served, because the usual address cannot be bound; name another one with --http-addr");
+                tracing::warn!(address = %DEFAULT_ADDRESS, %error, "health and metrics are not served, because the default address cannot be bound; set another address with --http-addr");
                 Ok(None)
             }
         },

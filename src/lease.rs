@@ -153,11 +153,11 @@ impl LeaseManager {
                     pause
                 }
                 Ok(Err(error)) => {
-                    self.complain(&mut failing, &chain(&error));
+                    self.log_failure(&mut failing, &chain(&error));
                     self.terms.after_error()
                 }
                 Err(_) => {
-                    self.complain(&mut failing, "no answer in time");
+                    self.log_failure(&mut failing, "no answer in time");
                     Duration::ZERO
                 }
             };
@@ -179,9 +179,9 @@ impl LeaseManager {
         let state = match self.ours.take() {
             Some(ours) => match self.write(ours).await? {
                 Some(held) => Ok(Ok(held)),
-                None => self.look().await,
+                None => self.read_or_acquire().await,
             },
-            None => self.look().await,
+            None => self.read_or_acquire().await,
         };
         let state = match state {
             Ok(state) => state,
@@ -212,7 +212,7 @@ impl LeaseManager {
     }
 
     /// Reads the Lease, and acquires it if it is free. Returns our Lease, or the holder.
-    async fn look(&mut self) -> Result<Result<Lease, String>, kube::Error> {
+    async fn read_or_acquire(&mut self) -> Result<Result<Lease, String>, kube::Error> {
         // A client that only edits the Lease must not make us lose it.
         for _ in 0..MAX_READS {
             let Some(found) = self.api.get_opt(&self.claim.name).await? else {
@@ -312,17 +312,17 @@ impl LeaseManager {
     }
 
     /// Logs once, and not several times a second, that the Lease cannot be renewed.
-    fn complain(&self, failing: &mut bool, error: &str) {
+    fn log_failure(&self, failing: &mut bool, error: &str) {
         if std::mem::replace(failing, true) {
             tracing::debug!(lease = %self.claim.name, error, "a Lease could not be renewed again");
         } else {
-            tracing::warn!(lease = %self.claim.name, error, "a Lease could not be renewed; tried until it can");
+            tracing::warn!(lease = %self.claim.name, error, "a Lease could not be renewed and will be retried");
         }
     }
 
     fn say(&self, state: &LeaseState) {
         match state {
-            LeaseState::Held => tracing::info!(lease = %self.claim.name, "the Lease is ours"),
+            LeaseState::Held => tracing::info!(lease = %self.claim.name, "this process holds the Lease"),
             LeaseState::Other { holder } => {
                 tracing::info!(lease = %self.claim.name, %holder, "another process holds the Lease");
             }

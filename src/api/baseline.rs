@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What machines should carry: an immutable list of components.
+/// What machines should have: an immutable list of components.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "farrier.dev",
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
     shortname = "bl",
     category = "farrier",
     status = "BaselineStatus",
-    doc = "What machines should carry: an immutable list of components.",
+    doc = "What machines should have: an immutable list of components.",
     printcolumn(name = "Components", type_ = "integer", json_path = ".status.components"),
     printcolumn(
         name = "Ready",
@@ -140,7 +140,7 @@ pub enum Installer {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.package), has(self.command), has(self.file)].filter(x, x).size() == 1").message("give exactly one of package, command and file"),
-    validation = Rule::new("!has(self.architecture) || (has(self.package) && !self.__package__.contains(':'))").message("architecture goes with package, where package does not name one itself")
+    validation = Rule::new("!has(self.architecture) || (has(self.package) && !self.__package__.contains(':'))").message("architecture can be set only with a package that does not name an architecture itself")
 )]
 pub struct Detect {
     /// Name of a package in the machine's package database. NAME:ARCHITECTURE is a short form of package

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
     shortname = "ni",
     category = "farrier",
     status = "NodeInventoryStatus",
-    doc = "Everything found on one machine. Farrier writes it; users read it.",
+    doc = "Everything that was found on one machine. Farrier writes it; users read it.",
     selectable = ".spec.nodeRef.name",
     printcolumn(name = "OS", type_ = "string", json_path = ".status.facts.osName"),
     printcolumn(name = "Arch", type_ = "string", json_path = ".status.facts.arch"),

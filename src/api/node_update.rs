@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
     shortname = "nu",
     category = "farrier",
     status = "NodeUpdateStatus",
-    doc = "One machine in one run. Farrier writes it; users read it.",
+    doc = "The work on one machine in one run. Farrier writes it; users read it.",
     selectable = ".spec.nodeRef.name",
     selectable = ".spec.runRef.name",
     selectable = ".spec.runner",

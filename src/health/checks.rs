@@ -88,11 +88,11 @@ impl Readiness {
     }
 
     fn caches(&self) -> Result<String, String> {
-        let unsynced = self.inner.unsynced.get().ok_or("nothing is watched yet")?.kinds();
+        let unsynced = self.inner.unsynced.get().ok_or("no watch has started yet")?.kinds();
         if unsynced.is_empty() {
             Ok("filled".to_owned())
         } else {
-            Err(format!("not filled yet: {}; check the rights of the operator", unsynced.join(", ")))
+            Err(format!("not synced yet: {}; check the rights of the operator", unsynced.join(", ")))
         }
     }
 
@@ -128,7 +128,7 @@ impl Readiness {
             let was_good = self.lock().iter().map(|(_, good)| *good).reduce(|a, b| a && b);
             let report = self.report().await;
             if was_good == Some(true) && !report.good {
-                tracing::warn!(checks = %report.into_text().trim().replace('\n', "; "), "not ready any more");
+                tracing::warn!(checks = %report.into_text().trim().replace('\n', "; "), "no longer ready");
             }
             tokio::time::sleep(crate::heartbeat::HEARTBEAT_INTERVAL).await;
         }

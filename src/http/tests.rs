@@ -47,7 +47,7 @@ async fn each_path_returns_its_content() {
     assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
     for line in [
         "[+]api-server ok",
-        "[-]caches failed: nothing is watched yet",
+        "[-]caches failed: no watch has started yet",
         "[+]engines ok: for x86_64",
         "[+]payload-store ok",
         "readyz check failed",
@@ -90,7 +90,7 @@ async fn silent_connections_do_not_keep_probes_out() {
 /// Two operators on one host: the second one works, and logs that its metrics are not served. An
 /// operator with a configured address fails instead.
 #[tokio::test]
-async fn only_the_usual_address_may_be_taken() {
+async fn only_the_default_address_may_be_in_use() {
     let _first = bind(None).await.unwrap();
     assert!(bind(None).await.unwrap().is_none());
     let other = TcpListener::bind("127.0.0.1:0").await.unwrap();

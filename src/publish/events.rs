@@ -62,7 +62,7 @@ impl Events {
     /// Publishes a Normal event.
     pub async fn normal(&self, about: &ObjectReference, reason: Reason, action: Action, note: &str) {
         let (about, note) = (about.clone(), note.to_owned());
-        self.tell(EventRecord { good: true, about, reason, action, kind: "", note }).await;
+        self.emit(EventRecord { good: true, about, reason, action, kind: "", note }).await;
     }
 
     /// Publishes a Warning event.
@@ -81,14 +81,14 @@ impl Events {
         note: &str,
     ) {
         let (about, note) = (about.clone(), note.to_owned());
-        self.tell(EventRecord { good: false, about, reason, action, kind, note }).await;
+        self.emit(EventRecord { good: false, about, reason, action, kind, note }).await;
     }
 
-    async fn tell(&self, told: EventRecord) {
-        let key = key(&told);
-        let verdict = self.limiter().ask(&key, told.clone(), Instant::now());
+    async fn emit(&self, record: EventRecord) {
+        let key = key(&record);
+        let verdict = self.limiter().ask(&key, record.clone(), Instant::now());
         match verdict {
-            Admission::Publish => self.write(&told, 0).await,
+            Admission::Publish => self.write(&record, 0).await,
             Admission::Coalesce => self.inner.metrics.events.count(["held_back"]),
             Admission::Defer { until } => {
                 self.inner.metrics.events.count(["held_back"]);
@@ -96,8 +96,8 @@ impl Events {
                 let later = async move {
                     tokio::time::sleep_until(until).await;
                     let held = events.limiter().take(&key, Instant::now());
-                    if let Some((told, others)) = held {
-                        events.write(&told, others).await;
+                    if let Some((record, others)) = held {
+                        events.write(&record, others).await;
                     }
                 };
                 tokio::spawn(later.in_current_span());
@@ -106,23 +106,23 @@ impl Events {
     }
 
     /// Writes an event that also stands for `others` suppressed events.
-    async fn write(&self, told: &EventRecord, others: u32) {
+    async fn write(&self, record: &EventRecord, others: u32) {
         let event = Event {
-            type_: if told.good { EventType::Normal } else { EventType::Warning },
-            reason: told.reason.as_str().to_owned(),
-            note: Some(noted(&told.note, others)),
-            action: told.action.as_str().to_owned(),
+            type_: if record.good { EventType::Normal } else { EventType::Warning },
+            reason: record.reason.as_str().to_owned(),
+            note: Some(noted(&record.note, others)),
+            action: record.action.as_str().to_owned(),
             secondary: None,
         };
         // Use a new recorder for each event: a recorder treats events that differ only in their note as
         // repetitions, and keeps the first note.
         let reporter = Reporter { controller: self.inner.part.clone(), instance: None };
         let recorder = Recorder::new(self.inner.client.clone(), reporter);
-        match recorder.publish(&event, &told.about).await {
+        match recorder.publish(&event, &record.about).await {
             Ok(()) => self.inner.metrics.events.count(["written"]),
             Err(error) => {
                 self.inner.metrics.events.count(["failed"]);
-                tracing::warn!(error = %crate::failure::chain(&error), reason = %told.reason, "an event could not be written");
+                tracing::warn!(error = %crate::failure::chain(&error), reason = %record.reason, "an event could not be written");
             }
         }
     }
@@ -132,16 +132,16 @@ impl Events {
     }
 }
 
-fn key(told: &EventRecord) -> Key {
+fn key(record: &EventRecord) -> Key {
     // The UID distinguishes the object from a later object of the same name.
-    let object = told.about.uid.clone().or_else(|| told.about.name.clone()).unwrap_or_default();
-    (object, told.reason, told.action, told.kind)
+    let object = record.about.uid.clone().or_else(|| record.about.name.clone()).unwrap_or_default();
+    (object, record.reason, record.action, record.kind)
 }
 
 /// Truncates the note to the limit and appends the number of suppressed events.
 fn noted(note: &str, others: u32) -> String {
     let more =
-        if others == 0 { String::new() } else { format!(" (and {others} more like it within a minute)") };
+        if others == 0 { String::new() } else { format!(" (and {others} similar events within a minute)") };
     let room = MAX_NOTE_LEN.saturating_sub(more.chars().count());
     note.chars().take(room).chain(more.chars()).collect()
 }
@@ -155,7 +155,7 @@ mod tests {
     fn a_long_note_is_truncated_and_keeps_the_number() {
         let cut = noted(&"ä".repeat(2000), 7);
         assert_eq!(cut.chars().count(), 1024);
-        assert!(cut.ends_with("(and 7 more like it within a minute)"));
+        assert!(cut.ends_with("(and 7 similar events within a minute)"));
         assert_eq!(noted("short", 0), "short");
     }
 }

@@ -15,22 +15,22 @@ Usage:
   farrier-engine launch --dir D --session S --run R --peer-uid U --digest sha256:HEX --lease SECONDS
                          [--channel session|callback]
       Starts the detached engine of session S and waits until it accepts connections.
-      Channel callback: first reads one line of JSON from standard input that says where the engine
-      shall dial the operator. Without it the engine does not dial.
-      Needs root. Prints one line: farrier-launch-1 {JSON}. Exit status: 0 it runs, 1 it does not.
+      Channel callback: first reads one line of JSON from standard input with the addresses of the
+      operator. Without it the engine does not connect.
+      Needs root. Prints one line: farrier-launch-1 {JSON}. Exit status: 0 if the engine runs, 1 if not.
   farrier-engine attach --dir D
       Joins standard input and output to the engine in D, which speaks HTTP/1.1 as client.
-      Exit status: 0 the conversation ended, 3 nobody listens in D.
+      Exit status: 0 if the connection ended, 3 if no engine listens in D.
   farrier-engine sweep --dir D --session S
-      Takes back what a dead engine of session S left on this machine, and D. Needs root.
-      Prints one line of JSON: what could not be taken back. Exit status: 0 nothing, 1 something.
+      Removes D and what a dead engine of session S left on this machine. Needs root.
+      Prints one line of JSON with what could not be removed. Exit status: 0 if nothing, 1 if something.
   farrier-engine reach [--timeout-ms N] ADDRESS...
       Tries to get an answer by TCP from each ADDRESS, like 10.0.0.1:63002 or [fe80::1%eth0]:63002,
       all at once, for at most N milliseconds (3000). Prints one line of JSON for each, in order.
-      Exit status: 0 each one answered, 1 one did not.
+      Exit status: 0 if all answered, 1 if not.
   farrier-engine --version | --help
 
-D is a directory of root's whose name begins with `farrier`. Journal and installer output are
+D is a directory that is owned by root and whose name begins with `farrier`. Journal and installer output are
 kept in /var/log/farrier/R.
 
 Example:
@@ -135,7 +135,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             options.finish().map(|()| Command::Sweep { dir, session })
         }
         Some("step") => Ok(Command::Step { program: arguments.collect() }),
-        _ => Err(format!("there is no command {}", word.display())),
+        _ => Err(format!("unknown command {}", word.display())),
     }
 }
 
@@ -226,7 +226,7 @@ impl Options {
     fn finish(self) -> Result<(), String> {
         match self.0.into_keys().next() {
             None => Ok(()),
-            Some(name) => Err(format!("there is no option --{name} here")),
+            Some(name) => Err(format!("unknown option --{name}")),
         }
     }
 }

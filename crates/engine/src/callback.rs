@@ -11,4 +11,4 @@ mod stream;
 mod tls;
 
 pub(crate) use dialler::Dialler;
-pub(crate) use stream::{Route, Stream, StreamCloser, fruitless};
+pub(crate) use stream::{Route, Stream, StreamCloser, failed_dial};

@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 const PROGRAM: &str = "farrier-engine";
 
 /// How long to wait for another launch. A launch takes a moment, or some seconds on a busy machine.
-const LAUNCHING: Duration = Duration::from_secs(15);
+const LAUNCH_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long to wait for an engine that is about to exit, which usually takes less time. After that the
 /// launch fails and the runner retries, because the runner can show a longer wait to users and a launch
 /// cannot.
-const LEAVING: Duration = Duration::from_secs(2);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Interval between two attempts to take the lock.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -104,18 +104,18 @@ fn try_launch(
     let lock = if verified.is_ok() { MachineLock::open() } else { MachineLock::open_existing() };
     let lock = lock.map_err(context("the machine's lock"))?;
     if let Some(pid) = wait_for_lock(&lock, session, &place)? {
-        keep(&place, callback.as_deref())?;
+        store_callback(&place, callback.as_deref())?;
         return Ok(LaunchReport::AlreadyRunning { pid });
     }
     verified?;
-    keep(&place, callback.as_deref())?;
+    store_callback(&place, callback.as_deref())?;
     // A socket that a dead engine left would look like the socket of a running engine.
     place.close();
     start(&lock, session)
 }
 
 /// Stores the configuration of the callback channel, or removes it for channel `Session`.
-fn keep(place: &WorkDir, callback: Option<&[u8]>) -> Result<(), Failure> {
+fn store_callback(place: &WorkDir, callback: Option<&[u8]>) -> Result<(), Failure> {
     let kept = callback.map_or_else(|| config::forget(place), |json| config::store(place, json));
     kept.map_err(|error| {
         let full = space::code(&error) == FailureCode::DiskFull;
@@ -154,14 +154,14 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Resu
             return Ok(None);
         }
         let holder = lock.target().map(lock_holder::find).map_err(context("the machine's lock"))?;
-        let patience = match &holder {
+        let timeout = match &holder {
             // An engine that exits removes its socket first.
             Some(holder) if is_ours(holder) && place.socket().exists() => return Ok(Some(holder.pid)),
-            Some(holder) if is_ours(holder) => LEAVING,
+            Some(holder) if is_ours(holder) => EXIT_TIMEOUT,
             Some(holder) if holder.command == "run" => return Err(busy(Some(holder))),
-            Some(_) | None => LAUNCHING,
+            Some(_) | None => LAUNCH_TIMEOUT,
         };
-        if begun.elapsed() >= patience {
+        if begun.elapsed() >= timeout {
             return Err(busy(holder.as_ref()));
         }
         // sleep: a lock that another process holds cannot be awaited with a limit.
@@ -173,11 +173,11 @@ fn busy(holder: Option<&LockHolder>) -> Failure {
     let message = match holder {
         Some(LockHolder { run, session, dir, pid, .. }) => {
             format!(
-                "run {run} is at work on this machine: session {session}, process {pid} in {}",
+                "run {run} is working on this machine: session {session}, process {pid} in {}",
                 dir.display()
             )
         }
-        None => "another engine is at work on this machine; its process cannot be seen from here".into(),
+        None => "another engine is working on this machine; its process is not visible".into(),
     };
     // The engine's name for itself: the kernel shows `exe`, the name by which it was started.
     let holder = holder.map(|LockHolder { pid, .. }| protocol::Holder { pid: *pid, name: PROGRAM.into() });
@@ -194,7 +194,8 @@ fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure>
     command.env_clear().envs(ENVIRONMENT).current_dir("/");
     command.stdin(lock).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(context("the detached engine"))?;
-    let report = child.stdout.take().map(word).transpose().map_err(context("the detached engine"))?.flatten();
+    let report =
+        child.stdout.take().map(read_report).transpose().map_err(context("the detached engine"))?.flatten();
     match report {
         Some(LaunchReport::Failed { code, message, holder }) => {
             child.wait().map_err(context("the detached engine"))?;
@@ -209,7 +210,7 @@ fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure>
 }
 
 /// Returns the report of the detached engine; `None` if the engine ended without one.
-fn word(stdout: ChildStdout) -> io::Result<Option<LaunchReport>> {
+fn read_report(stdout: ChildStdout) -> io::Result<Option<LaunchReport>> {
     let mut line = String::new();
     BufReader::new(stdout).read_line(&mut line)?;
     Ok(serde_json::from_str(&line).ok())

@@ -9,7 +9,7 @@ pub(crate) use http::{Body, Head, Http};
 
 use crate::callback::{Route, Stream};
 use crate::digest::Digest;
-use crate::shared::{Answer, Identity, LinkOrder, Pace, Shared};
+use crate::shared::{Answer, Identity, LinkOrder, RequestTimes, Shared};
 use farrier_protocol::{Ack, Next, Welcome};
 use serde::Deserialize;
 use std::io;
@@ -86,7 +86,7 @@ impl Link {
 
     fn converse(&self, http: &mut Http) -> io::Result<()> {
         let shared = &self.shared;
-        let mut pace = Pace { posted: None, asked: None };
+        let mut pace = RequestTimes { posted: None, asked: None };
         loop {
             match shared.link_order(&pace) {
                 LinkOrder::Post { events, last } => {

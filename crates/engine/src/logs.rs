@@ -141,7 +141,7 @@ fn check(path: &Path) -> io::Result<()> {
     if meta.is_dir() && meta.uid() == 0 {
         return Ok(());
     }
-    Err(io::Error::other(format!("{} is not a directory of root's", path.display())))
+    Err(io::Error::other(format!("{} is not a directory that is owned by root", path.display())))
 }
 
 fn file_name(component: &str) -> String {

@@ -65,7 +65,7 @@ impl Download {
         if head.length.is_some_and(|length| length != expected) {
             let length = head.length.unwrap_or_default();
             let message =
-                format!("the runner offers {length} bytes of {} where {expected} are left", self.digest);
+                format!("the runner offers {length} bytes of {}, but {expected} are missing", self.digest);
             // The body is not read, so the connection cannot be reused.
             http.abandon();
             return Ok(Err(FetchError { code: FailureCode::PayloadUnavailable, message }));
@@ -103,13 +103,13 @@ impl Download {
     fn finish(&mut self) -> Result<(), FetchError> {
         if self.offset != self.size {
             let (digest, offset, size) = (&self.digest, self.offset, self.size);
-            let message = format!("{digest}: {offset} bytes came where the baseline says {size}");
+            let message = format!("{digest}: received {offset} bytes, the baseline says {size}");
             return Err(FetchError { code: FailureCode::PayloadUnavailable, message });
         }
         self.file.sync_data().map_err(|error| disk(&error))?;
         let found = Digest::of_hasher(std::mem::replace(&mut self.hasher, Digest::hasher()));
         if found != self.digest {
-            let message = format!("the baseline says {}, what arrived is {found}", self.digest);
+            let message = format!("the baseline says {}, the received file is {found}", self.digest);
             return Err(FetchError { code: FailureCode::DigestMismatch, message });
         }
         Ok(())

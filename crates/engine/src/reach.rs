@@ -1,7 +1,7 @@
 //! `farrier-engine reach`: checks whether this machine gets a TCP response from addresses.
 
 use crate::callback::address::Address;
-use crate::callback::fruitless;
+use crate::callback::failed_dial;
 use farrier_protocol::{Dial, DialOutcome, PREFLIGHT};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -38,7 +38,7 @@ fn dial(address: &Address, timeout: Duration) -> Dial {
             message: String::new(),
             from,
         },
-        Err(error) => fruitless(address.text(), from, &error),
+        Err(error) => failed_dial(address.text(), from, &error),
     }
 }
 

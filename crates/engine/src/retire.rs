@@ -13,24 +13,25 @@ pub(crate) fn retire(engine: &Engine) {
     let leases = engine.shared.known(|known: &SessionState| known.leases.clone());
     let mut leftovers = Vec::new();
     for lease in leases {
-        match take_back(&lease, &engine.place) {
+        match release_lease(&lease, &engine.place) {
             Ok(()) => engine.report(EventBody::LeaseReturned { id: lease.id }),
             Err(leftover) => leftovers.push(leftover),
         }
     }
     engine.report(EventBody::Retired { leftovers });
-    engine.shared.deliver_last_words();
+    engine.shared.deliver_final_events();
 }
 
 /// Reverts one lease. A lease on a process is the engine itself, which ends right after this; no
 /// installer is running when an engine retires.
-fn take_back(lease: &Lease, place: &WorkDir) -> Result<(), Leftover> {
+fn release_lease(lease: &Lease, place: &WorkDir) -> Result<(), Leftover> {
     match lease.kind {
         LeaseKind::Process => Ok(()),
         LeaseKind::Directory => remove_directory(&lease.what, place),
-        LeaseKind::Unknown => {
-            Err(Leftover { what: lease.what.clone(), why: "this engine does not know such things".into() })
-        }
+        LeaseKind::Unknown => Err(Leftover {
+            what: lease.what.clone(),
+            why: "this engine does not know this kind of lease".into(),
+        }),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn run(session: Session) -> ExitCode {
     match started {
         Ok((ready, pipe)) => {
             let report = LaunchReport::Started { pid: std::process::id() };
-            if tell(pipe, &report).is_err() {
+            if send_report(pipe, &report).is_err() {
                 // `launch` has ended, but the engine is still needed: it stays until its lease expires.
             }
             serve(ready);
@@ -60,7 +60,9 @@ fn detach() -> io::Result<(MachineLock, File)> {
     let lock = MachineLock::adopt(io::stdin().as_fd().try_clone_to_owned()?);
     let pipe = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     if !lock.try_take()? {
-        return Err(io::Error::other("`run` is for `launch` alone: it must be handed the machine's lock"));
+        return Err(io::Error::other(
+            "`run` is started by `launch` only: its standard input must be the machine's lock",
+        ));
     }
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -122,7 +124,7 @@ fn serve(ready: Ready) {
 }
 
 /// Sends the report to `launch` and closes the pipe.
-fn tell(mut pipe: File, report: &LaunchReport) -> io::Result<()> {
+fn send_report(mut pipe: File, report: &LaunchReport) -> io::Result<()> {
     let null = OpenOptions::new().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
     pipe.write_all(&line(report))

@@ -6,7 +6,7 @@
 mod for_dialler;
 mod for_link;
 
-pub(crate) use for_link::{Answer, Identity, LinkOrder, Pace};
+pub(crate) use for_link::{Answer, Identity, LinkOrder, RequestTimes};
 
 use crate::callback::{Stream, StreamCloser};
 use crate::contact::Contact;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// How long the engine waits until the last events are delivered. A reachable runner answers within this
 /// time.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const FINAL_EVENTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the worker starts nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Halt {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::LeaseExpired => "the engine had no contact with the operator until its lease expired",
-            Self::Terminated => "the engine was told to end (SIGTERM)",
+            Self::Terminated => "the engine was terminated (SIGTERM)",
         }
     }
 }
@@ -75,7 +75,7 @@ struct State {
     dials: Vec<Dial>,
     /// Untrusted servers that answered in place of the runner since the last report to the runner, one for
     /// each address.
-    impostors: Vec<Dial>,
+    untrusted_peers: Vec<Dial>,
 }
 
 /// The state of the worker.
@@ -124,7 +124,7 @@ impl Shared {
             current: None,
             has_callback: false,
             dials: Vec::new(),
-            impostors: Vec::new(),
+            untrusted_peers: Vec::new(),
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), contact: Arc::new(Contact::new()) }
     }
@@ -214,8 +214,8 @@ impl Shared {
     }
 
     /// Waits until the runner has all events, if there is a runner.
-    pub(crate) fn deliver_last_words(&self) {
-        let until = Instant::now() + LAST_WORDS;
+    pub(crate) fn deliver_final_events(&self) {
+        let until = Instant::now() + FINAL_EVENTS_TIMEOUT;
         let mut state = self.lock();
         while state.acked < state.journal.last_seq() && Instant::now() < until {
             if !state.is_served() && !state.has_callback {

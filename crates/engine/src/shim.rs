@@ -40,7 +40,7 @@ impl StartGate {
 /// Waits for the gate to open and executes `program`. Returns only on failure.
 pub(crate) fn exec(program: &[OsString]) -> ExitCode {
     let [program, arguments @ ..] = program else { return ExitCode::from(2) };
-    match wait_for_word() {
+    match wait_for_start() {
         Ok(mut gate) => {
             let error = Command::new(program).args(arguments).exec();
             let number = error.raw_os_error().unwrap_or_default();
@@ -52,7 +52,7 @@ pub(crate) fn exec(program: &[OsString]) -> ExitCode {
     }
 }
 
-fn wait_for_word() -> io::Result<UnixStream> {
+fn wait_for_start() -> io::Result<UnixStream> {
     let mut gate = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     setsid()?;

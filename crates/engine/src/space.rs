@@ -14,7 +14,7 @@ const UNPACKED_FACTOR: u64 = 2;
 const MIB: u64 = 1024 * 1024;
 
 /// Why there may not be enough space.
-pub(crate) enum CopyError {
+pub(crate) enum SpaceError {
     /// There is not enough space.
     Full {
         /// A directory on the file system.
@@ -30,7 +30,7 @@ pub(crate) enum CopyError {
     Unknown(String),
 }
 
-impl CopyError {
+impl SpaceError {
     /// Returns the code and the message of the failure.
     pub(crate) fn describe(self) -> (FailureCode, String) {
         match self {
@@ -45,14 +45,14 @@ impl CopyError {
 }
 
 /// Checks the file systems that receive the task's payloads and the contents of packages.
-pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), CopyError> {
+pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), SpaceError> {
     let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(step.payload.size));
     demand(dir, payloads, "the payloads", None)?;
     check_packages(steps, Some((dir, payloads)))
 }
 
 /// Checks the file systems that packages are unpacked to. `shared`: see [`demand`].
-pub(crate) fn check_packages(steps: &[Step], shared: Option<(&Path, u64)>) -> Result<(), CopyError> {
+pub(crate) fn check_packages(steps: &[Step], shared: Option<(&Path, u64)>) -> Result<(), SpaceError> {
     let packages = steps.iter().filter(|step| step.installer != Installer::Script);
     let unpacked = packages
         .fold(0, |sum: u64, step| sum.saturating_add(step.payload.size.saturating_mul(UNPACKED_FACTOR)));
@@ -71,8 +71,8 @@ fn demand(
     bytes: u64,
     what: &'static str,
     shared: Option<(&Path, u64)>,
-) -> Result<(), CopyError> {
-    let failed = |error: io::Error| CopyError::Unknown(format!("{}: {error}", path.display()));
+) -> Result<(), SpaceError> {
+    let failed = |error: io::Error| SpaceError::Unknown(format!("{}: {error}", path.display()));
     let device = |path: &Path| Ok(stat(path)?.st_dev);
     let mut needed = bytes.saturating_add(MARGIN);
     if let Some((dir, more)) = shared {
@@ -81,7 +81,7 @@ fn demand(
     }
     let room = statvfs(path).map_err(|error| failed(error.into()))?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
-    if free >= needed { Ok(()) } else { Err(CopyError::Full { path: path.to_owned(), needed, free, what }) }
+    if free >= needed { Ok(()) } else { Err(SpaceError::Full { path: path.to_owned(), needed, free, what }) }
 }
 
 /// Returns the failure code of a write error.

@@ -30,7 +30,7 @@ pub(crate) fn sweep(dir: &Path, session: &str) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let leftovers = take_back(&place, session);
+    let leftovers = clean(&place, session);
     let json = serde_json::to_string(&leftovers).unwrap_or_default();
     match writeln!(io::stdout(), "{json}") {
         Ok(()) if leftovers.is_empty() => ExitCode::SUCCESS,
@@ -38,7 +38,7 @@ pub(crate) fn sweep(dir: &Path, session: &str) -> ExitCode {
     }
 }
 
-fn take_back(place: &WorkDir, session: &str) -> Vec<Leftover> {
+fn clean(place: &WorkDir, session: &str) -> Vec<Leftover> {
     // The lock prevents the start of an engine meanwhile. If the engine of another session holds the
     // lock, the engine of this session is not running, and the other engine is left alone.
     let lock = MachineLock::open().ok();
@@ -52,7 +52,7 @@ fn take_back(place: &WorkDir, session: &str) -> Vec<Leftover> {
         .filter(|lease| lease.kind == LeaseKind::Process && takeover::is_running(lease, session))
         .collect();
     for lease in &running {
-        let why = "an installer is still running and is left to finish; sweep again when it is gone".into();
+        let why = "an installer is still running and is left to finish; sweep again when it has ended".into();
         leftovers.push(Leftover { what: format!("process {}", lease.what), why });
     }
     if running.is_empty() {
@@ -97,7 +97,7 @@ fn kill_engines(place: &WorkDir) -> Vec<Leftover> {
     let left = engines.iter().filter(is_there);
     left.map(|pid| Leftover {
         what: format!("process {}", pid.as_raw_nonzero()),
-        why: "it does not end although it was killed".into(),
+        why: "it was killed but has not ended".into(),
     })
     .collect()
 }

@@ -29,7 +29,7 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
     let mut timed_out = false;
     for lease in inherited.iter().filter(|lease| lease.kind == LeaseKind::Process) {
         if is_running(lease, &engine.session.id) {
-            timed_out |= matches!(outlive(engine, lease, begun.as_ref()), How::Ended);
+            timed_out |= matches!(wait_for_installer(engine, lease, begun.as_ref()), How::Ended);
         }
         engine.report(EventBody::LeaseReturned { id: lease.id.clone() });
     }
@@ -64,7 +64,7 @@ enum How {
 
 /// Waits for an installer whose engine is gone. It is left to finish even if this engine must exit, because
 /// it is the step in progress.
-fn outlive(engine: &Engine, lease: &Lease, begun: Option<&(String, OpenStep)>) -> How {
+fn wait_for_installer(engine: &Engine, lease: &Lease, begun: Option<&(String, OpenStep)>) -> How {
     let pid = lease.what.parse().unwrap_or_default();
     let is_running = || is_running(lease, &engine.session.id);
     let component = begun.map(|(_, step)| step.component.clone()).unwrap_or_default();

@@ -120,7 +120,9 @@ impl WorkDir {
         match fs::symlink_metadata(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error.to_string()),
-            Ok(meta) if !is_roots_directory(&meta) => return Err("not a directory of root's".into()),
+            Ok(meta) if !is_roots_directory(&meta) => {
+                return Err("not a directory that is owned by root".into());
+            }
             Ok(_) => {}
         }
         remove_tree(&self.dir).map_err(|error| error.to_string())

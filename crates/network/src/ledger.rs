@@ -128,7 +128,7 @@ pub enum Refusal {
         taken: Vec<(u16, PortOwner)>,
     },
     /// The requested ports are not among the reserved ones, and the run accepts no others.
-    #[error("on {host} only the ports {} to {} are set aside, and {}/{} are not among them", .first, .last, .wanted.http, .wanted.https)]
+    #[error("on {host} only the ports {} to {} are reserved, and {}/{} are not among them", .first, .last, .wanted.http, .wanted.https)]
     OutsideBlock {
         /// The host.
         host: String,
@@ -156,7 +156,7 @@ pub enum Refusal {
         by_others: usize,
     },
     /// All runners of the run need the same ports, and another runner is on the same host.
-    #[error("on {host} {other} has the ports already, and both need the same")]
+    #[error("on {host} {other} already uses the ports, and both runners need the same ports")]
     HostShared {
         /// The host.
         host: String,
@@ -183,7 +183,7 @@ fn taken_list(taken: &[(u16, PortOwner)]) -> String {
         let is = if n == 0 { "is taken " } else { "" };
         match by {
             PortOwner::Run(run) => format!("port {port} {is}by run {run}"),
-            PortOwner::Foreign => format!("port {port} {is}by something that is not Farrier's"),
+            PortOwner::Foreign => format!("port {port} {is}by another program"),
         }
     };
     taken.iter().enumerate().map(one).collect::<Vec<_>>().join(", and ")

@@ -121,8 +121,9 @@ impl Table {
     /// not.
     pub fn has_ipv6(&self, machine: MachineType) -> bool {
         let Some(kind) = NodeKind::of(machine) else { return true };
-        let speaks_of = |family: &&IpFamily| family.nodes.as_ref().is_some_and(|nodes| nodes.contains(&kind));
-        !self.ip_families.iter().filter(speaks_of).any(|family| family.ipv6 == Statement::Is(false))
+        let applies_to =
+            |family: &&IpFamily| family.nodes.as_ref().is_some_and(|nodes| nodes.contains(&kind));
+        !self.ip_families.iter().filter(applies_to).any(|family| family.ipv6 == Statement::Is(false))
     }
 
     /// Returns transport and protocol of a port.

@@ -2,7 +2,7 @@
 
 use crate::apply_error::ApplyError;
 use crate::shared::Shared;
-use crate::space::CopyError;
+use crate::space::SpaceError;
 use crate::wait::{Ended, Obstacle, wait};
 use farrier_protocol::WaitFor;
 use std::time::Duration;
@@ -13,17 +13,17 @@ pub(super) fn wait_for_room(
     shared: &Shared,
     component: &str,
     limit: Duration,
-    check: impl Fn() -> Result<(), CopyError>,
+    check: impl Fn() -> Result<(), SpaceError>,
 ) -> Result<(), ApplyError> {
-    let failed = |trouble: CopyError| {
+    let failed = |trouble: SpaceError| {
         let (code, message) = trouble.describe();
         ApplyError::Failed { code, component: component.into(), message }
     };
     let look = || match check() {
         Ok(()) => Ok(Ok(())),
         // Waiting does not help if the free space cannot be determined.
-        Err(unknown @ CopyError::Unknown(_)) => Ok(Err(failed(unknown))),
-        Err(CopyError::Full { path, needed, free, what: _ }) => {
+        Err(unknown @ SpaceError::Unknown(_)) => Ok(Err(failed(unknown))),
+        Err(SpaceError::Full { path, needed, free, what: _ }) => {
             let path = path.display().to_string();
             Err(Obstacle { what: WaitFor::Room { path, needed, free }, holder: None })
         }

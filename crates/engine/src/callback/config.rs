@@ -59,7 +59,7 @@ impl Channel {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         let config: CallbackConfig = serde_json::from_slice(json).map_err(|error| {
             // The parser's own message would quote the input.
-            format!("the channel's configuration is not as agreed, at byte {}", error.column())
+            format!("the channel's configuration is invalid at byte {}", error.column())
         })?;
         let addresses: Vec<Address> =
             config.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
@@ -69,7 +69,7 @@ impl Channel {
         }
         let name = &config.server_name;
         let Ok(server_name @ ServerName::DnsName(_)) = ServerName::try_from(name.clone()) else {
-            return Err(format!("{name:?} is not a server's name"));
+            return Err(format!("{name:?} is not a valid server name"));
         };
         let server_pin = config.server_pin.parse()?;
         let own = Arc::new(tls::identity(&config.certificate, &config.key)?);
@@ -137,7 +137,7 @@ mod tests {
     fn errors_do_not_quote_the_configuration() {
         for json in [r#"{"addresses":"SECRET"}"#, "SECRET", r#"{"key":["SECRET"]}"#] {
             let Err(message) = Channel::parse(json.as_bytes()) else { panic!("{json}") };
-            assert!(!message.contains("SECRET") && message.contains("not as agreed"), "{message}");
+            assert!(!message.contains("SECRET") && message.contains("is invalid at byte"), "{message}");
         }
     }
 }

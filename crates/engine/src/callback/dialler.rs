@@ -2,7 +2,7 @@
 
 use super::channel::Channel;
 use super::config::{self, Version};
-use super::stream::{Route, Stream, fruitless};
+use super::stream::{Route, Stream, failed_dial};
 use super::tls;
 use crate::shared::Shared;
 use crate::work_dir::WorkDir;
@@ -32,9 +32,9 @@ enum DialRound {
     /// A stream was established.
     Through(Stream),
     /// No address succeeded, with the reasons.
-    InVain(Vec<Dial>),
+    AllFailed(Vec<Dial>),
     /// The round was aborted, because a peer attached or the configuration changed.
-    BrokenOff,
+    Aborted,
 }
 
 /// The loop that connects to the runner.
@@ -108,8 +108,8 @@ impl Dialler {
         }
         let start = Instant::now();
         match self.channel.as_ref().map(|channel| self.round(channel)) {
-            None | Some(DialRound::BrokenOff) => return,
-            Some(DialRound::InVain(dials)) => self.shared.note_dials(dials),
+            None | Some(DialRound::Aborted) => return,
+            Some(DialRound::AllFailed(dials)) => self.shared.note_dials(dials),
             Some(DialRound::Through(stream)) => {
                 self.connected = Some(Instant::now());
                 self.shared.offer(stream);
@@ -124,12 +124,12 @@ impl Dialler {
         let mut dials = Vec::new();
         for address in &channel.addresses {
             if self.shared.is_served() || self.is_outdated() {
-                return DialRound::BrokenOff;
+                return DialRound::Aborted;
             }
             let secured = address.connect(CONNECT).and_then(|tcp| {
                 let from = tcp.local_addr().ok().map(|own| own.ip());
                 let secured = tls::secure(tcp, channel);
-                secured.map(|tls| (tls, from)).map_err(|error| fruitless(address.text(), from, &error))
+                secured.map(|tls| (tls, from)).map_err(|error| failed_dial(address.text(), from, &error))
             });
             match secured {
                 Ok((tls, from)) => {
@@ -139,7 +139,7 @@ impl Dialler {
                 Err(dial) => dials.push(dial),
             }
         }
-        DialRound::InVain(dials)
+        DialRound::AllFailed(dials)
     }
 
     fn is_outdated(&self) -> bool {

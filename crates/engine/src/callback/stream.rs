@@ -66,19 +66,19 @@ impl Stream {
 }
 
 /// Returns the report of a connection that was established but never carried a byte from the runner.
-pub(crate) fn fruitless(address: &str, from: Option<IpAddr>, error: &io::Error) -> Dial {
+pub(crate) fn failed_dial(address: &str, from: Option<IpAddr>, error: &io::Error) -> Dial {
     let is_any = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     let (result, message) = if tls::is_distrust(error) {
         (DialOutcome::Untrusted, error.to_string())
     } else if is_any(&[io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut]) {
         // A read timeout surfaces as `WouldBlock`.
-        (DialOutcome::Silent, "the connection was accepted, and then nothing came".into())
+        (DialOutcome::Silent, "the connection was accepted, but no data arrived".into())
     } else if is_any(&[
         io::ErrorKind::UnexpectedEof,
         io::ErrorKind::ConnectionReset,
         io::ErrorKind::BrokenPipe,
     ]) {
-        (DialOutcome::Closed, "the connection was accepted and closed again".into())
+        (DialOutcome::Closed, "the connection was accepted and then closed".into())
     } else {
         (DialOutcome::Failed, error.to_string())
     };

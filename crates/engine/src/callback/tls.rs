@@ -55,7 +55,7 @@ pub(crate) fn identity(certificate: &str, key: &str) -> Result<CertifiedKey, Str
     let key = key.map_err(|_| "the engine's key is not PEM with PKCS #8".to_owned())?;
     let key = any_eddsa_type(&key).map_err(|_| "the engine's key is not an Ed25519 key".to_owned())?;
     let own = CertifiedKey::new(vec![certificate], key);
-    own.keys_match().map_err(|_| "the engine's key is not that of its certificate".to_owned())?;
+    own.keys_match().map_err(|_| "the engine's key does not belong to its certificate".to_owned())?;
     Ok(own)
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn secure(mut tcp: TcpStream, channel: &Channel) -> io::Result<TlsStr
         }
     }
     if !caller.was_asked.load(Ordering::Relaxed) {
-        return Err(tls_error(Error::General("the server does not ask who calls".into())));
+        return Err(tls_error(Error::General("the server does not request a client certificate".into())));
     }
     tcp.set_read_timeout(Some(SILENCE))?;
     tcp.set_write_timeout(Some(SILENCE))?;

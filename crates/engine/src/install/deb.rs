@@ -55,7 +55,7 @@ pub(super) fn prepare(
         environment.push(("DPKG_FRONTEND_LOCKED", "true".into()));
     }
     let program = crate::command::find("dpkg")
-        .ok_or_else(|| ApplyError::other(&step.component, "dpkg is gone".into()))?;
+        .ok_or_else(|| ApplyError::other(&step.component, "dpkg is no longer installed".into()))?;
     Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment }, lock })
 }
 

@@ -16,13 +16,13 @@ pub(super) fn check(step: &Step, payload: &Identity<'_>) -> Result<(), StepExit>
         return Ok(());
     }
     let Identity { name, version, arch } = payload;
-    let detail = format!("the payload is {name} {version} for {arch}, not {}", meant(package));
+    let detail = format!("the payload is {name} {version} for {arch}, not {}", describe(package));
     Err(StepExit::refused(Refusal::OtherPackage, detail))
 }
 
 /// Returns the text `fx for amd64 or all`. Architectures between the first and the last are other names for
 /// the first.
-fn meant(package: &PackageRef) -> String {
+fn describe(package: &PackageRef) -> String {
     let arches = match package.arches.as_slice() {
         [] => String::new(),
         [one] => format!(" for {one}"),

@@ -60,8 +60,8 @@ pub(super) fn prepare(
         return Ok(Preparation::Ended { exit, output: tested.text });
     }
     arguments.push(file.into());
-    let program =
-        command::find("rpm").ok_or_else(|| ApplyError::other(&step.component, "rpm is gone".into()))?;
+    let program = command::find("rpm")
+        .ok_or_else(|| ApplyError::other(&step.component, "rpm is no longer installed".into()))?;
     Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment: Vec::new() }, lock })
 }
 

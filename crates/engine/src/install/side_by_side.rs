@@ -12,7 +12,8 @@ const PROVIDED: &str = "kernel kernel-PAE kernel-bigmem kernel-enterprise kernel
 
 /// Parts of a kernel, matched by name only. Packages that merely provide one of these names are modules of
 /// other vendors, which yum upgrades.
-const MAX_NAMED: [&str; 4] = ["kernel-core", "kernel-modules", "kernel-modules-core", "kernel-modules-extra"];
+const KERNEL_PARTS: [&str; 4] =
+    ["kernel-core", "kernel-modules", "kernel-modules-core", "kernel-modules-extra"];
 
 /// Configuration files and directories, and the option to read. Without an option, each line is an entry.
 const CONFIGURATION: [(&str, &str); 8] = [
@@ -29,7 +30,7 @@ const CONFIGURATION: [(&str, &str); 8] = [
 /// Reports whether a package with this name and these provides is installed side by side.
 pub(super) fn is_configured(name: &str, provides: &[&str]) -> bool {
     let is_provided = |entry: &str| entry == name || provides.contains(&entry);
-    if MAX_NAMED.contains(&name) || PROVIDED.split(' ').any(is_provided) {
+    if KERNEL_PARTS.contains(&name) || PROVIDED.split(' ').any(is_provided) {
         return true;
     }
     let texts = CONFIGURATION

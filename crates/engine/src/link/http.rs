@@ -76,7 +76,7 @@ impl Http {
     /// Posts JSON and reads the JSON response. A response without a body is an error.
     pub(crate) fn post<T: DeserializeOwned>(&mut self, path: &str, json: &[u8]) -> io::Result<T> {
         let answer = self.post_for_bytes(path, json)?;
-        let answer = answer.ok_or_else(|| io::Error::other(format!("{path} was answered with nothing")))?;
+        let answer = answer.ok_or_else(|| io::Error::other(format!("the response to {path} has no body")))?;
         Ok(serde_json::from_slice(&answer)?)
     }
 
@@ -95,7 +95,7 @@ impl Http {
         match head.status {
             200 => Ok(Some(answer)),
             204 => Ok(None),
-            status => Err(io::Error::other(format!("{path} was answered with status {status}"))),
+            status => Err(io::Error::other(format!("the response to {path} has status {status}"))),
         }
     }
 

@@ -59,8 +59,8 @@ impl Shared {
     pub(crate) fn note_dials(&self, dials: Vec<Dial>) {
         let mut state = self.lock();
         for dial in dials.iter().filter(|dial| dial.result == DialOutcome::Untrusted) {
-            if !state.impostors.iter().any(|known| known.address == dial.address) {
-                state.impostors.push(dial.clone());
+            if !state.untrusted_peers.iter().any(|known| known.address == dial.address) {
+                state.untrusted_peers.push(dial.clone());
             }
         }
         state.dials = dials;

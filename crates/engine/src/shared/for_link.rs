@@ -1,7 +1,7 @@
 //! The part of the shared state that the link uses.
 
 use super::{Fetch, Phase, Shared, State};
-use crate::callback::{Route, Stream, fruitless};
+use crate::callback::{Route, Stream, failed_dial};
 use crate::clock;
 use crate::engine::failed;
 use crate::payload::{Download, FetchError};
@@ -61,7 +61,7 @@ pub(crate) enum Answer {
 }
 
 /// The times of the last requests on this connection.
-pub(crate) struct Pace {
+pub(crate) struct RequestTimes {
     /// The last `POST /v1/events`.
     pub(crate) posted: Option<Instant>,
     /// The last request for a task that was answered without a task.
@@ -111,7 +111,7 @@ impl Shared {
             last_seq: state.journal.last_seq(),
             tasks: known.records(),
             leases: known.leases.iter().filter(|lease| !is_unknown(lease.kind)).cloned().collect(),
-            dials: route.map_or_else(|| state.dials.clone(), |route| state.in_vain(route)),
+            dials: route.map_or_else(|| state.dials.clone(), |route| state.failed_dials(route)),
         }
     }
 
@@ -130,12 +130,12 @@ impl Shared {
         match error {
             None => {
                 state.dials.clear();
-                state.impostors.clear();
+                state.untrusted_peers.clear();
             }
             // Closed in favour of a newer connection, which says nothing about the return path.
             Some(_) if state.waiting.is_some() => {}
             Some(error) => {
-                let last = fruitless(&route.address, route.from, error);
+                let last = failed_dial(&route.address, route.from, error);
                 state.dials = route.before;
                 state.dials.push(last);
             }
@@ -143,7 +143,7 @@ impl Shared {
     }
 
     /// Waits until there is something to do on this connection.
-    pub(crate) fn link_order(&self, pace: &Pace) -> LinkOrder {
+    pub(crate) fn link_order(&self, pace: &RequestTimes) -> LinkOrder {
         let mut state = self.lock();
         loop {
             match order(&mut state, pace) {
@@ -161,7 +161,7 @@ impl Shared {
         state.acked = state.acked.max(ack.ack.min(last));
         state.cancelled |= ack.cancel;
         self.changed.notify_all();
-        if stuck { Err(io::Error::other("the runner does not take the events")) } else { Ok(()) }
+        if stuck { Err(io::Error::other("the runner does not acknowledge the events")) } else { Ok(()) }
     }
 
     /// Records the runner's answer to a request for a task.
@@ -205,14 +205,14 @@ impl Shared {
 impl State {
     /// Returns the failed dials before this route was found: those of the same round, and the addresses
     /// where an untrusted server answered at any time before.
-    fn in_vain(&self, route: &Route) -> Vec<Dial> {
-        let earlier = self.impostors.iter().filter(|dial| !route.before.contains(dial));
+    fn failed_dials(&self, route: &Route) -> Vec<Dial> {
+        let earlier = self.untrusted_peers.iter().filter(|dial| !route.before.contains(dial));
         route.before.iter().chain(earlier).cloned().collect()
     }
 }
 
 /// Returns the next action, or the time until which there is nothing to do.
-fn order(state: &mut State, pace: &Pace) -> Result<LinkOrder, Option<Instant>> {
+fn order(state: &mut State, pace: &RequestTimes) -> Result<LinkOrder, Option<Instant>> {
     if state.waiting.is_some() {
         return Ok(LinkOrder::Leave);
     }
@@ -251,7 +251,7 @@ mod tests {
 
     /// An untrusted server that answers in place of the runner and then disappears would never be reported.
     #[test]
-    fn who_answered_in_the_runners_place_is_told_once_the_runner_answers() {
+    fn untrusted_servers_are_reported_once_the_runner_answers() {
         let path = std::env::temp_dir().join(format!("farrier-impostor-{}", std::process::id()));
         let shared = Shared::new(Journal::open(&path).unwrap(), Duration::from_mins(1));
         let dial = |result| Dial { address: "10.0.0.1:1".into(), result, message: String::new(), from: None };
@@ -259,11 +259,11 @@ mod tests {
             shared.note_dials(vec![dial(result)]);
         }
         let route = Route { address: "10.0.0.1:1".into(), from: None, before: Vec::new() };
-        let told = |shared: &Shared| shared.hello(&Identity::default(), Some(&route)).dials;
-        assert_eq!(told(&shared), [dial(DialOutcome::Untrusted)]);
-        assert_eq!(told(&shared), [dial(DialOutcome::Untrusted)], "until the runner has answered");
+        let reported = |shared: &Shared| shared.hello(&Identity::default(), Some(&route)).dials;
+        assert_eq!(reported(&shared), [dial(DialOutcome::Untrusted)]);
+        assert_eq!(reported(&shared), [dial(DialOutcome::Untrusted)], "until the runner has answered");
         shared.greeted(route.clone(), None);
-        assert_eq!(told(&shared), []);
+        assert_eq!(reported(&shared), []);
         std::fs::remove_file(path).unwrap();
     }
     use crate::digest::Digest;
@@ -277,7 +277,7 @@ mod tests {
         let shared = Shared::new(Journal::open(&journal).unwrap(), Duration::from_mins(1));
         let digest = Digest::of_reader(&b""[..]).unwrap();
         let mut state = shared.lock();
-        let pace = Pace { posted: Some(Instant::now()), asked: None };
+        let pace = RequestTimes { posted: Some(Instant::now()), asked: None };
         for cancelled in [true, false] {
             let download = Download::create(&file, digest.clone(), 1).unwrap();
             state.fetch = Fetch::Wanted(Box::new(download));

@@ -67,7 +67,7 @@ pub(super) fn command(line: &str) -> Reading {
     match output.status.code() {
         Some(0) => first_line(&output.text, "the command"),
         Some(_) => Reading::Absent,
-        None => unreadable(format!("the command did not end by itself: {}", output.status)),
+        None => unreadable(format!("the command did not exit by itself: {}", output.status)),
     }
 }
 
@@ -96,7 +96,7 @@ fn head(path: &Path) -> io::Result<String> {
 
 fn first_line(text: &str, whose: &str) -> Reading {
     match text.lines().next().map(str::trim) {
-        None | Some("") => unreadable(format!("the first line of {whose} is empty: it says no version")),
+        None | Some("") => unreadable(format!("the first line of {whose} is empty, so there is no version")),
         Some(version) => Reading::present(version),
     }
 }

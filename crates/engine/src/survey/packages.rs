@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_of_dpkg_are_told_apart() {
+    fn states_of_dpkg_are_distinguished() {
         let status = |word: &str, flag: &str| {
             dpkg_line(&format!("a\t1\tall\t{word}\t{flag}")).map(|found| found.status)
         };
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_rpm_are_not_packages() {
+    fn messages_of_rpm_are_not_packages() {
         assert!(rpm_line("package nothere is not installed").is_none());
         assert!(rpm_line("\tgpg-pubkey\t8-4\t(none)\t1").is_none());
         let (installed, found) = rpm_line("\tkernel\t1:5.14-362.el9\tx86_64\t1700000000").unwrap();

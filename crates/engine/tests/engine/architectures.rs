@@ -139,7 +139,7 @@ sandboxed! {
 
 sandboxed! {
     /// Decisions about a package need everything that is installed under its name.
-    fn a_survey_tells_every_architecture_of_a_package() {
+    fn a_survey_reports_every_architecture_of_a_package() {
         amd64_with_i386();
         install("ma", "1", "i386", "Multi-Arch: same\n");
         install("ma", "1", "amd64", "Multi-Arch: same\n");

@@ -84,7 +84,7 @@ sandboxed! {
         assert!(runner.serve(&mut called, |runner| runner.asked == 1));
         let mut attached = Connection::attach(&machine);
         assert!(runner.serve(&mut attached, |runner| runner.hellos.len() == 2));
-        called.read_what_comes();
+        called.read_remaining();
         // Long enough for the engine to check twice whether it should connect.
         assert!(runner.serve(&mut attached, |runner| runner.asked == 4));
         server.listener.set_nonblocking(true).unwrap();
@@ -109,11 +109,11 @@ sandboxed! {
         assert_eq!(again, LaunchReport::AlreadyRunning { pid: machine.pid });
         let mut second = new.connection();
         assert!(runner.serve(&mut second, |runner| runner.hellos.len() == 2));
-        first.read_what_comes();
+        first.read_remaining();
 
         // Channel Session: the engine no longer connects to any runner.
         assert_eq!(machine.launch(), LaunchReport::AlreadyRunning { pid: machine.pid });
-        second.read_what_comes();
+        second.read_remaining();
         assert!(!std::fs::exists("/mnt/farrier-1/callback.json").unwrap());
         new.listener.set_nonblocking(true).unwrap();
         runner.finish(&machine);

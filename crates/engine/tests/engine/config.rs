@@ -117,8 +117,8 @@ sandboxed! {
         };
         let long = "x".repeat(70_000);
         for (line, message) in [
-            (String::new(), "not as agreed"),
-            ("rm -rf /".into(), "not as agreed"),
+            (String::new(), "is invalid at byte"),
+            ("rm -rf /".into(), "is invalid at byte"),
             (long, "longer than 65536 bytes"),
             (variant(&|config| config.addresses.clear()), "0 addresses"),
             (variant(&|config| config.addresses = vec!["runner.example:63002".into()]), "runner.example:63002"),
@@ -127,7 +127,7 @@ sandboxed! {
             (variant(&|config| config.certificate = "none".into()), "certificate is not PEM"),
             (variant(&|config| config.key = "none".into()), "key is not PEM"),
             (variant(&|config| config.key.clone_from(&p256)), "not an Ed25519 key"),
-            (variant(&|config| config.key.clone_from(&other)), "not that of its certificate"),
+            (variant(&|config| config.key.clone_from(&other)), "does not belong to its certificate"),
         ] {
             let machine = Machine::new(SESSION).deploy();
             match machine.launch_line_of_input(&line) {

@@ -58,7 +58,7 @@ sandboxed! {
 
 sandboxed! {
     /// An operator that was restarted without memory gets all events, and no step runs twice.
-    fn a_runner_without_memory_is_told_everything_again() {
+    fn a_runner_without_memory_gets_all_events_again() {
         let machine = Machine::new("s1").started();
         let mut first = Runner::default();
         let one = first.script("one", "echo ran >>/mnt/ran");
@@ -95,7 +95,7 @@ sandboxed! {
 
 sandboxed! {
     /// Steps continue while no runner is connected; the events wait.
-    fn a_step_outlives_the_line() {
+    fn a_step_outlives_its_connection() {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let one = runner.script("one", "until [ -e /mnt/go ]; do sleep 0.01; done; echo done");
@@ -113,7 +113,7 @@ sandboxed! {
 
 sandboxed! {
     /// The socket gives access to root's privileges: only root and the login user may connect.
-    fn strangers_are_turned_away() {
+    fn other_users_are_rejected() {
         let machine = Machine::new("s1").started();
         let as_user = |uid: &str| {
             let prefix = ["setpriv", "--reuid", uid, "--regid", uid, "--clear-groups"];

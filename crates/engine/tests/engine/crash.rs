@@ -24,7 +24,7 @@ fn runner() -> Runner {
 }
 
 /// Continues a session until its end after its engine was killed, and checks what is left.
-fn carry_on(machine: &mut Machine, runner: &mut Runner, when: &str) {
+fn finish_session(machine: &mut Machine, runner: &mut Runner, when: &str) {
     let retired = machine.journal().iter().any(|event| matches!(event.body, EventBody::Retired { .. }));
     if !retired {
         *machine = Machine::new(&machine.session).started();
@@ -91,7 +91,7 @@ sandboxed! {
                 killer.join().unwrap()
             });
             machine.kill();
-            carry_on(&mut machine, &mut runner, &format!("killed at line {lines}"));
+            finish_session(&mut machine, &mut runner, &format!("killed at line {lines}"));
             if !killed {
                 assert!(lines > 12, "only {lines} lines");
                 return;
@@ -115,7 +115,7 @@ sandboxed! {
                     let mut connection = Connection::attach(&machine);
                     if runner.serve(&mut connection, |runner| runner.is_done("apply-1")) {
                         machine.kill();
-                        carry_on(&mut machine, &mut runner, "killed when idle");
+                        finish_session(&mut machine, &mut runner, "killed when idle");
                         assert!(limit > 1500, "the limit has no effect");
                         return;
                     }
@@ -124,7 +124,7 @@ sandboxed! {
                 LaunchReport::Failed { .. } => assert!(limit < 500, "not started with {limit} bytes"),
                 LaunchReport::AlreadyRunning { .. } => panic!("nothing was running"),
             }
-            carry_on(&mut machine, &mut runner, &format!("killed at byte {limit}"));
+            finish_session(&mut machine, &mut runner, &format!("killed at byte {limit}"));
         }
     }
 }
@@ -132,7 +132,7 @@ sandboxed! {
 sandboxed! {
     /// The next engine could not wait for an installer that no journal mentions. An installer therefore
     /// does nothing before its process is in the journal.
-    fn an_installer_whose_process_is_not_written_down_never_runs() {
+    fn an_installer_whose_process_is_not_in_the_journal_never_runs() {
         let run = |machine: &Machine| {
             let mut runner = Runner::default();
             let one = runner.script("one", "echo ran >/mnt/ran");
@@ -203,7 +203,7 @@ sandboxed! {
 
 sandboxed! {
     /// A dead engine that is no longer needed leaves nothing, without being started again.
-    fn a_sweep_takes_back_what_a_dead_engine_left() {
+    fn a_sweep_removes_what_a_dead_engine_left() {
         let machine = Machine::new("s1").started();
         let mut runner = runner();
         runner.talk(&machine, |runner| runner.is_done("apply-1"));

@@ -81,7 +81,7 @@ sandboxed! {
 
 sandboxed! {
     /// A person who modifies the engine on its path to the machine must not get root there.
-    fn an_engine_with_other_bytes_does_not_start() {
+    fn an_engine_with_a_wrong_digest_does_not_start() {
         let machine = Machine::new("s1").deploy();
         let (code, message) = failure(machine.launch_with(&[], &digest(b"something else")));
         assert_eq!(code, LaunchError::DigestMismatch);
@@ -105,7 +105,7 @@ sandboxed! {
 sandboxed! {
     /// A new version of the operator takes over the engines of the old version. The digest applies to
     /// binaries that are to be started, and these are already running.
-    fn an_operator_with_another_engine_finds_the_one_that_runs() {
+    fn an_operator_of_another_version_finds_the_running_engine() {
         let machine = Machine::new("s1").started();
         let report = machine.launch_with(&[], &digest(b"a later version"));
         assert_eq!(report, LaunchReport::AlreadyRunning { pid: machine.pid });

@@ -142,7 +142,7 @@ sandboxed! {
 
 sandboxed! {
     /// Unattended upgrades and administrators use dpkg as well.
-    fn a_package_manager_in_use_is_waited_for() {
+    fn the_engine_waits_for_a_package_manager_in_use() {
         empty_database();
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();

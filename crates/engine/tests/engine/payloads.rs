@@ -77,7 +77,7 @@ sandboxed! {
         runner.finish(&machine);
         let (code, component, message) = runner.failure();
         assert_eq!((code, component), (FailureCode::DigestMismatch, "two"));
-        assert!(message.contains("what arrived is sha256:"), "{message}");
+        assert!(message.contains("the received file is sha256:"), "{message}");
         assert!(runner.exits().is_empty());
         assert!(fs::read_to_string("/mnt/ran").is_err());
         machine.assert_clean();

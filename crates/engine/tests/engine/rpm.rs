@@ -86,7 +86,7 @@ fn refused(exit: &StepExit) -> Option<(Refusal, &str)> {
 
 sandboxed! {
     /// `rpm -U` removes every version of the package that it installs: with two kernels, both.
-    fn what_stands_side_by_side_is_added_and_what_does_not_is_replaced() {
+    fn side_by_side_packages_are_added_and_others_are_replaced() {
         empty_rpm_database();
         install(&[plain("twice", "1", "x86_64"), plain("twice", "2", "x86_64")]);
         install(&["kernel-core", "listed", "plain"].map(|name| plain(name, "1", "noarch")));

@@ -94,7 +94,7 @@ impl Connection {
     }
 
     /// Reads until the stream ends, with or without an error.
-    pub(crate) fn read_what_comes(&mut self) -> String {
+    pub(crate) fn read_remaining(&mut self) -> String {
         let mut bytes = Vec::new();
         self.input.read_to_end(&mut bytes).ok();
         String::from_utf8_lossy(&bytes).into_owned()

@@ -72,7 +72,7 @@ fn dial(server: Server, act: fn(&Server, TcpStream, &Sender<String>)) -> (Dial, 
 /// Performs the handshake as far as it gets, and reports what the engine sends after it.
 fn shake(server: &Server, tcp: TcpStream, heard: &Sender<String>) {
     if let Ok(mut connection) = server.shake(tcp) {
-        heard.send(connection.read_what_comes()).ok();
+        heard.send(connection.read_remaining()).ok();
     }
 }
 
@@ -115,7 +115,7 @@ sandboxed! {
     fn a_server_that_does_not_request_a_client_certificate_is_refused() {
         let server = Server::on("127.0.0.1:0");
         let config = tls(&[&rustls::version::TLS13], Arc::new(Impostor::of(&server.own, &server.own)));
-        assert_untrusted(server.with(config), "does not ask who calls");
+        assert_untrusted(server.with(config), "does not request a client certificate");
     }
 }
 
@@ -147,14 +147,14 @@ sandboxed! {
     fn a_closed_connection_is_distinguished_from_silence() {
         let (dial, _) = dial(Server::on("127.0.0.1:0"), |_, tcp, _| drop(tcp));
         assert_eq!(dial.result, DialOutcome::Closed, "{dial:?}");
-        assert!(dial.message.contains("closed again"), "{dial:?}");
+        assert!(dial.message.contains("and then closed"), "{dial:?}");
     }
 }
 
 fn assert_timed_out(act: fn(&Server, TcpStream, &Sender<String>)) {
     let (dial, _) = dial(Server::on("127.0.0.1:0"), act);
     assert_eq!(dial.result, DialOutcome::Silent, "{dial:?}");
-    assert!(dial.message.contains("nothing came"), "{dial:?}");
+    assert!(dial.message.contains("no data arrived"), "{dial:?}");
 }
 
 sandboxed! {

@@ -109,7 +109,7 @@ sandboxed! {
 sandboxed! {
     /// A disk that is full for a moment, because another program unpacks something, must not fail an
     /// update.
-    fn room_is_waited_for_and_reported() {
+    fn a_wait_for_free_space_is_reported() {
         shell("mount -t tmpfs -o size=256m tmpfs /mnt && chmod 755 /mnt");
         let machine = Machine::new("s1").started();
         shell("free=$(df -m --output=avail /mnt | tail -1); head -c $((free - 3))M /dev/zero >/mnt/fill");

@@ -77,16 +77,16 @@ pub fn allocate_after<'a>(
     conflicts: &[Conflict],
 ) -> Allocation {
     let mut claims = claims.to_vec();
-    let mut in_vain: Vec<&PairRequest> = Vec::new();
+    let mut unserved: Vec<&PairRequest> = Vec::new();
     for other in before {
         // A request that cannot be served usually asks for the same as an earlier one, and is skipped at
         // almost no cost.
-        if in_vain.iter().any(|told| asks_the_same(told, other)) {
+        if unserved.iter().any(|earlier| is_equivalent(earlier, other)) {
             continue;
         }
         let given = allocate(other, &claims, conflicts).pairs;
         if given == other.previous {
-            in_vain.extend(given.is_empty().then_some(other));
+            unserved.extend(given.is_empty().then_some(other));
             continue;
         }
         for runner_host in &other.runners {
@@ -98,7 +98,7 @@ pub fn allocate_after<'a>(
 }
 
 /// Reports whether two requests without previous pairs would get the same result.
-fn asks_the_same(one: &PairRequest, other: &PairRequest) -> bool {
+fn is_equivalent(one: &PairRequest, other: &PairRequest) -> bool {
     let PairRequest { run: _, runners, wanted, on_conflict, sharing, previous } = one;
     previous.is_empty()
         && other.previous.is_empty()
@@ -120,15 +120,15 @@ fn each(
         allocation.pairs.insert(runner_host.runner.clone(), pair);
     };
     let mut new = Vec::new();
-    let mut standing_on: BTreeSet<(&str, u16)> = BTreeSet::new();
+    let mut kept_ports: BTreeSet<(&str, u16)> = BTreeSet::new();
     for runner_host in runners {
         // Of two runners of one run on one host, only one can have a port.
-        let stands = previous(request, runner_host, conflicts).filter(|pair| {
-            pair.ports().iter().all(|port| !standing_on.contains(&(runner_host.host.as_str(), *port)))
+        let kept = previous(request, runner_host, conflicts).filter(|pair| {
+            pair.ports().iter().all(|port| !kept_ports.contains(&(runner_host.host.as_str(), *port)))
         });
-        match stands {
+        match kept {
             Some(pair) => {
-                standing_on.extend(pair.ports().map(|port| (runner_host.host.as_str(), port)));
+                kept_ports.extend(pair.ports().map(|port| (runner_host.host.as_str(), port)));
                 keep(runner_host, pair, &mut occupied);
             }
             None => new.push(*runner_host),

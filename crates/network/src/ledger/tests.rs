@@ -42,7 +42,7 @@ fn with_fail_the_refusal_names_the_owners_of_the_ports() {
     let refused = allocate(&request, &claims, &[conflict("b", "h0", 63001)]).refused;
     assert_eq!(
         refused["r0"].to_string(),
-        "on h0 port 63001 is taken by something that is not Farrier's, and port 63002 by run a"
+        "on h0 port 63001 is taken by another program, and port 63002 by run a"
     );
 }
 
@@ -78,7 +78,7 @@ fn ports_outside_the_block_are_not_given() {
     request.on_conflict = OnConflict::Fail;
     assert_eq!(
         allocate(&request, &[], &[]).refused["r0"].to_string(),
-        "on h0 only the ports 40000 to 40003 are set aside, and 80/443 are not among them"
+        "on h0 only the ports 40000 to 40003 are reserved, and 80/443 are not among them"
     );
 }
 
@@ -164,7 +164,10 @@ fn runners_that_need_the_same_pair_are_not_on_one_host() {
     let runners = vec![runner_host("r0", "h", None), runner_host("r1", "h", None)];
     let allocation = allocate(&request("b", runners, PairSharing::Shared), &[], &[]);
     assert_eq!(allocation.pairs["r0"], Pair::USUAL);
-    assert_eq!(allocation.refused["r1"].to_string(), "on h r0 has the ports already, and both need the same");
+    assert_eq!(
+        allocation.refused["r1"].to_string(),
+        "on h r0 already uses the ports, and both runners need the same ports"
+    );
 }
 
 /// Released ports can be allocated again.
@@ -211,7 +214,7 @@ fn with_one_interface_and_no_ipv6_the_nodes_get_the_second_port() {
 
 /// The nodes were given their port; only that of the local processes may change.
 #[test]
-fn a_conflict_on_the_local_port_leaves_the_nodes_theirs() {
+fn a_conflict_on_the_local_port_keeps_the_port_of_the_nodes() {
     let request = RangeRequest { previous: Some(61001), ..asks("r0") };
     let one = HostNetwork { ipv6: false, interfaces: 1 };
     let range = profile("target_to_controller");

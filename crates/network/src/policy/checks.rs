@@ -78,9 +78,9 @@ impl fmt::Display for Finding {
                     Unusable::Broadcast => "the broadcast",
                     Unusable::Unspecified => "the unspecified",
                 };
-                write!(f, "{address} is {why} address, which no machine can be reached by")
+                write!(f, "{address} is {why} address, at which no machine can be reached")
             }
-            Self::EqualPorts { port } => write!(f, "port {port} is asked for twice"),
+            Self::EqualPorts { port } => write!(f, "port {port} is requested twice"),
             Self::Privileged { port } => {
                 write!(f, "port {port} is below 1024, which needs the capability NET_BIND_SERVICE")
             }

@@ -21,7 +21,7 @@ fn input(machines: Vec<Machine>) -> Input {
 }
 
 /// Renders rules as text: `in 10.0.0.1/32 tcp 63004`.
-fn spoken(input: &Input) -> Vec<String> {
+fn rendered(input: &Input) -> Vec<String> {
     let one = |rule: &Rule| {
         let way = match rule.way {
             PolicyType::Ingress => "in",
@@ -40,7 +40,7 @@ const DEPLOYMENT: Stage = Stage::In(Phase::Deployment);
 /// Row W1: an iLO fetches its image in deployment; before that its return path stays closed.
 #[test]
 fn a_device_that_pulls_may_connect_while_it_pulls() {
-    let ilo = |stage| spoken(&input(vec![machine(MachineType::ILO, Channel::Session, stage, "10.0.0.1")]));
+    let ilo = |stage| rendered(&input(vec![machine(MachineType::ILO, Channel::Session, stage, "10.0.0.1")]));
     assert_eq!(ilo(Stage::Waiting), [""; 0]);
     assert_eq!(ilo(INVENTORY), ["out 10.0.0.1/32 tcp 22,tcp 443"]);
     assert_eq!(ilo(DEPLOYMENT), ["in 10.0.0.1/32 tcp 63003", "out 10.0.0.1/32 tcp 22,tcp 443"]);
@@ -50,7 +50,7 @@ fn a_device_that_pulls_may_connect_while_it_pulls() {
 /// A run on channel Session alone opens no ingress at all.
 #[test]
 fn only_a_machine_on_channel_callback_may_connect() {
-    let linux = |channel| spoken(&input(vec![machine(MachineType::Linux, channel, INVENTORY, "10.0.0.1")]));
+    let linux = |channel| rendered(&input(vec![machine(MachineType::Linux, channel, INVENTORY, "10.0.0.1")]));
     assert_eq!(linux(Channel::Session), ["out 10.0.0.1/32 tcp 22"]);
     assert_eq!(linux(Channel::Callback), ["in 10.0.0.1/32 tcp 63004", "out 10.0.0.1/32 tcp 22"]);
     assert_eq!(linux(Channel::Listen), ["out 10.0.0.1/32 tcp 22,tcp 62286"]);
@@ -62,7 +62,7 @@ fn without_a_listener_no_ingress_is_open() {
     let mut input = input(vec![machine(MachineType::Linux, Channel::Callback, INVENTORY, "10.0.0.1")]);
     input.pairs.clear();
     input.peers = vec!["10.244.0.9".parse().unwrap()];
-    assert_eq!(spoken(&input), ["out 10.0.0.1/32 tcp 22"]);
+    assert_eq!(rendered(&input), ["out 10.0.0.1/32 tcp 22"]);
 }
 
 /// Replicas relay streams to each other, on the HTTPS port only, while any machine may connect at
@@ -73,7 +73,7 @@ fn runners_reach_each_other_while_engines_connect() {
     let mut calling = input(vec![machine(MachineType::ILO, Channel::Callback, DEPLOYMENT, "10.0.0.1")]);
     calling.peers = peers.clone();
     assert_eq!(
-        spoken(&calling),
+        rendered(&calling),
         [
             "in 10.0.0.1/32 tcp 63003",
             "in 10.244.0.8/31 tcp 63004",
@@ -83,7 +83,7 @@ fn runners_reach_each_other_while_engines_connect() {
     );
     let mut silent = input(vec![machine(MachineType::Linux, Channel::Session, DEPLOYMENT, "10.0.0.1")]);
     silent.peers = peers;
-    assert_eq!(spoken(&silent), ["out 10.0.0.1/32 tcp 22"]);
+    assert_eq!(rendered(&silent), ["out 10.0.0.1/32 tcp 22"]);
 }
 
 /// A machine with its SSH server on another port does not share a rule with those on 22.
@@ -98,7 +98,7 @@ fn machines_with_the_same_ports_share_a_rule() {
         machine(MachineType::Windows, Channel::Session, DEPLOYMENT, "fd00::1"),
     ];
     assert_eq!(
-        spoken(&input(machines)),
+        rendered(&input(machines)),
         [
             "out 10.0.0.0/31 tcp 22",
             "out fd00::1/128 tcp 135,tcp 139,tcp 445,udp 137,udp 138",
@@ -183,11 +183,11 @@ fn unusable_addresses_are_reported() {
     assert_eq!(said("::ffff:10.244.3.4"), said("10.244.3.4"));
     assert_eq!(said("fd00:10:244::5"), ["address fd00:10:244::5 lies inside the pod range fd00:10:244::/56"]);
     assert_eq!(said("10.97.0.1"), ["address 10.97.0.1 lies inside the service range 10.96.0.0/12"]);
-    assert_eq!(said("127.0.0.5"), ["127.0.0.5 is a loopback address, which no machine can be reached by"]);
+    assert_eq!(said("127.0.0.5"), ["127.0.0.5 is a loopback address, at which no machine can be reached"]);
     assert_eq!(said("::1").len() + said("ff02::1").len() + said("0.0.0.0").len() + said("::").len(), 4);
     assert_eq!(
         said("255.255.255.255"),
-        ["255.255.255.255 is the broadcast address, which no machine can be reached by"]
+        ["255.255.255.255 is the broadcast address, at which no machine can be reached"]
     );
 }
 
@@ -200,7 +200,7 @@ fn invalid_ports_are_reported() {
     assert_eq!(
         said(80, 443, Some(80)),
         [
-            "port 80 is asked for twice",
+            "port 80 is requested twice",
             "port 80 is below 1024, which needs the capability NET_BIND_SERVICE",
             "port 443 is below 1024, which needs the capability NET_BIND_SERVICE",
         ]

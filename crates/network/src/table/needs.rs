@@ -113,7 +113,7 @@ fn instead(machine: MachineType) -> String {
         .map(Generation::id)
         .collect();
     match listed.as_slice() {
-        [] => "no generation does: leave it out to get Farrier's own rules".to_owned(),
+        [] => "no generation lists it: omit the generation to use Farrier's own rules".to_owned(),
         listed => format!("these do: {}", listed.join(", ")),
     }
 }
@@ -165,7 +165,7 @@ fn own_purpose(port: PortOf, machine: MachineType) -> Option<&'static str> {
             Some("the engine fetches its orders and payloads, and reports")
         }
         PortOf::Http | PortOf::Https => Some("the machine fetches what is installed on it"),
-        PortOf::Fixed(80) => Some("web interface, where there is none with HTTPS"),
+        PortOf::Fixed(80) => Some("web interface, if there is none with HTTPS"),
         PortOf::Fixed(_) | PortOf::Listen | PortOf::Range { .. } => None,
     }
 }
@@ -202,7 +202,7 @@ pub fn seed_needs(machine: MachineType, generation: Generation, phase: Phase) ->
     if !table().rows.iter().any(|row| of_kind(&row)) {
         return Err(unlisted);
     }
-    let rows = table().rows.iter().filter(|row| row.speaks_of(kind, generation, phase));
+    let rows = table().rows.iter().filter(|row| row.applies_to(kind, generation, phase));
     Ok(rows.flat_map(of_row).collect())
 }
 

@@ -78,7 +78,7 @@ pub struct Row {
 
 impl Row {
     /// Reports whether the cell applies to this machine, generation and phase.
-    pub fn speaks_of(&self, kind: NodeKind, generation: Generation, phase: Phase) -> bool {
+    pub fn applies_to(&self, kind: NodeKind, generation: Generation, phase: Phase) -> bool {
         let phases = match self.phase {
             PhaseOf::Any => true,
             PhaseOf::Inventory => phase == Phase::Inventory,

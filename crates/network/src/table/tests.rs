@@ -171,7 +171,7 @@ fn a_generation_that_does_not_list_a_type_names_those_that_do() {
     );
     assert_eq!(
         said(MachineType::Redfish, Generation::SumGe730),
-        "sum_ge_7_3_0 does not list Redfish; no generation does: leave it out to get Farrier's own rules"
+        "sum_ge_7_3_0 does not list Redfish; no generation lists it: omit the generation to use Farrier's own rules"
     );
 }
 

@@ -7,7 +7,7 @@ use crate::api::baseline::Component;
 use crate::convert;
 use crate::failure::Failure;
 use crate::payload::Access;
-use crate::tls::{Trust, read_bundle};
+use crate::tls::read_bundle;
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -38,27 +38,23 @@ impl Context {
     async fn access_for(&self, component: &Component, namespace: &str) -> Result<Access, Failure> {
         let asked_by = format!("component {}", component.name);
         let payload = &component.payload;
-        let (fingerprints, policy) = convert::payload_trust(payload.tls.as_ref()).map_err(|error| {
-            let message = format!("payload.tls.fingerprints of {asked_by}: {error}");
-            Failure::new(Reason::PayloadUntrusted, message)
-        })?;
-        let mut access =
-            Access { trust: Trust { fingerprints, policy, ..Trust::default() }, ..Access::default() };
+        let (mut access, mut given) = (Access::default(), Vec::new());
         if let Some(secret) = &payload.secret_ref {
             let keys = self.secret(&secret.name, namespace, &asked_by).await?;
             if let Some(bytes) = keys.data.get(CERTIFICATES) {
                 let place = format!("secret {}", keys.name);
-                access.trust.certificates.extend(certificates(&bytes.0, &place, &asked_by)?);
+                given.extend(certificates(&bytes.0, &place, &asked_by)?);
             }
             access.basic = keys.line("username")?.zip(keys.line("password")?);
             access.token = keys.line("token")?;
         }
         if let Some(authorities) = payload.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()) {
-            access
-                .trust
-                .certificates
-                .extend(self.certificates_in(&authorities.name, namespace, &asked_by).await?);
+            given.extend(self.certificates_in(&authorities.name, namespace, &asked_by).await?);
         }
+        access.trust = convert::payload_trust(payload.tls.as_ref(), given).map_err(|error| {
+            let message = format!("payload.tls.fingerprints of {asked_by}: {error}");
+            Failure::new(Reason::PayloadUntrusted, message)
+        })?;
         Ok(access)
     }
 

@@ -128,6 +128,8 @@ async fn certificates_that_were_given_are_trusted() {
         // Its own signature is not what it is trusted for.
         ("old-hash", "localhost", &["old-hash"]),
         ("version-1", "localhost", &["version-1"]),
+        ("critical", "127.0.0.1", &["critical"]),
+        ("critical-self", "localhost", &["critical-self"]),
         ("good", "localhost", &["root"]),
         ("good", "127.0.0.1", &["other-root", "plain", "root"]),
         ("full-chain", "localhost", &["root"]),
@@ -158,6 +160,7 @@ async fn a_fingerprint_is_enough_whatever_the_certificate_says() {
         "elsewhere",
         "weak",
         "clients",
+        "critical",
     ];
     let fetched = join_all(names.map(async |name| {
         let (new, old) = tokio::join!(
@@ -240,6 +243,7 @@ async fn what_is_wrong_with_a_certificate_is_said_in_words() {
         ("good", "localhost", &["root-anew"], &["not signed with the key", "has a new key"]),
         ("authority", "localhost", &["root"], &["CA:TRUE", "CA:FALSE", "this very certificate"]),
         ("version-1", "localhost", &["root"], &["X.509 version 1", "version 3 is needed", "-extfile"]),
+        ("critical", "localhost", &["root"], &["marked critical", "issue it again"]),
         ("weak", "localhost", &["root"], &["signed with SHA-1 with ECDSA", "SHA-256"]),
         ("clients", "localhost", &["root"], &["not for servers", "serverAuth"]),
     ];
@@ -285,7 +289,7 @@ async fn what_is_wrong_with_a_server_is_said_in_words() {
 /// Whoever has seen a certificate, which is public, is taken for the server that it belongs to.
 #[tokio::test]
 async fn a_server_without_the_key_of_its_certificate_is_not_trusted() {
-    for name in ["good", "version-1"] {
+    for name in ["good", "version-1", "critical"] {
         for version in [&TLS12, &TLS13] {
             for trust in [pinned(name), given(&["root", name])] {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -195,9 +195,11 @@ impl CertificateProblem {
                 "issue it again with another key: ECDSA P-256, or RSA of 2048 bits or more".to_owned()
             }
             Self::WrongPurpose => format!("issue it again with extendedKeyUsage = serverAuth, or {pin}"),
-            Self::CriticalExtension | Self::Constraint(_) | Self::Unreadable | Self::Other(_) => {
+            Self::CriticalExtension | Self::Constraint(_) | Self::Other(_) => {
                 format!("issue it again, or {pin}")
             }
+            // A fingerprint does not help: the key cannot be read either.
+            Self::Unreadable => "issue it again".to_owned(),
         }
     }
 }

@@ -13,7 +13,7 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use std::sync::{Arc, Mutex, PoisonError};
-use webpki::RawPublicKeyEntity;
+use webpki::{EndEntityCert, RawPublicKeyEntity};
 
 /// Returns a TLS 1.2 and 1.3 client configuration that accepts the servers that `trust` accepts.
 ///
@@ -95,8 +95,8 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match old_certificate(leaf) {
-            Some(old) => self.verify_tls12_with_key(message, &old, signature),
+        match unparsable_certificate(leaf) {
+            Some(details) => self.verify_tls12_with_key(message, &details, signature),
             None => verify_tls12_signature(message, leaf, signature, &self.algorithms),
         }
     }
@@ -107,9 +107,9 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match old_certificate(leaf) {
-            Some(old) => {
-                verify_tls13_signature_with_raw_key(message, &old.public_key, signature, &self.algorithms)
+        match unparsable_certificate(leaf) {
+            Some(details) => {
+                verify_tls13_signature_with_raw_key(message, &details.public_key, signature, &self.algorithms)
             }
             None => verify_tls13_signature(message, leaf, signature, &self.algorithms),
         }
@@ -125,11 +125,11 @@ impl Verifier {
     fn verify_tls12_with_key(
         &self,
         message: &[u8],
-        old: &Details,
+        details: &Details,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let refuse = |why| Error::InvalidCertificate(why);
-        let key = RawPublicKeyEntity::try_from(&old.public_key);
+        let key = RawPublicKeyEntity::try_from(&details.public_key);
         let key = key.map_err(|_| refuse(CertificateError::BadEncoding))?;
         let of_scheme = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signature.scheme);
         let mut possible = of_scheme.into_iter().flat_map(|(_, algorithms)| algorithms.iter());
@@ -142,8 +142,9 @@ impl Verifier {
     }
 }
 
-/// Parses a certificate of X.509 version 1, which old appliances have. It can be trusted by its fingerprint
-/// or because it is configured, but the library cannot extract its key.
-fn old_certificate(leaf: &CertificateDer<'_>) -> Option<Details> {
-    Details::of(leaf).filter(|details| details.version == 1)
+/// Parses a certificate whose key the library cannot extract: X.509 version 1, which old appliances have, an
+/// unknown critical extension, unique identifiers. Such a certificate can be trusted by its fingerprint or
+/// because it is configured.
+fn unparsable_certificate(leaf: &CertificateDer<'_>) -> Option<Details> {
+    if EndEntityCert::try_from(leaf).is_ok() { None } else { Details::of(leaf) }
 }

@@ -3,7 +3,7 @@
 use super::certificate::Details;
 use super::fingerprint::Fingerprint;
 use super::presented::Presented;
-use super::problem::Rejected;
+use super::problem::{CertificateProblem, Rejected};
 use super::trust::{Policy, Trust, TrustedBy, authority};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -76,12 +76,9 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let presented = Presented { leaf, chain, server };
         let fingerprint = Fingerprint::of(leaf);
-        match self.trust.verify(presented, &self.system, self.algorithms.all, now) {
-            Ok(trusted_by) => {
-                *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((fingerprint, trusted_by));
-                Ok(ServerCertVerified::assertion())
-            }
+        let verified = self.trust.verify(presented, &self.system, self.algorithms.all, now);
+        match verified.and_then(|trusted_by| self.accept(fingerprint, trusted_by)) {
+            Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(problem) => {
                 let rejected = Rejected { server: server.to_str().into_owned(), fingerprint, problem };
                 Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(rejected)))))
@@ -121,6 +118,18 @@ impl ServerCertVerifier for Verifier {
 }
 
 impl Verifier {
+    /// Records an accepted certificate. After a first use, every connection must present the same one.
+    fn accept(&self, fingerprint: Fingerprint, trusted_by: TrustedBy) -> Result<(), CertificateProblem> {
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((first, TrustedBy::FirstUse)) = *accepted
+            && first != fingerprint
+        {
+            return Err(CertificateProblem::NotPinned { accepted: vec![first] });
+        }
+        *accepted = Some((fingerprint, trusted_by));
+        Ok(())
+    }
+
     /// Does the same as [`verify_tls12_signature`], for a certificate that the library cannot parse.
     fn verify_tls12_with_key(
         &self,
@@ -147,4 +156,38 @@ impl Verifier {
 /// because it is configured.
 fn unparsable_certificate(leaf: &CertificateDer<'_>) -> Option<Details> {
     if EndEntityCert::try_from(leaf).is_ok() { None } else { Details::of(leaf) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    fn verify(verifier: &Verifier, leaf: &CertificateDer<'_>) -> Result<(), Error> {
+        let server = ServerName::try_from("bmc.example.net").unwrap();
+        verifier.verify_server_cert(leaf, &[], &server, &[], UnixTime::now()).map(|_| ())
+    }
+
+    /// Otherwise an attacker in the path of the second connection of a client would be accepted as the
+    /// device, because the caller has not recorded the first fingerprint yet.
+    #[test]
+    fn a_client_accepts_one_certificate_on_first_use() {
+        let made = || {
+            let key = KeyPair::generate().unwrap();
+            CertificateParams::new(["anything".to_owned()]).unwrap().self_signed(&key).unwrap().der().clone()
+        };
+        let (first, second) = (made(), made());
+        let trust = Trust { policy: Policy::TrustOnFirstUse, ..Trust::default() };
+        let verifier = Verifier::new(trust, &aws_lc_rs::default_provider());
+        assert_eq!(verify(&verifier, &first), Ok(()));
+        assert_eq!(verify(&verifier, &first), Ok(()));
+        let refused = verify(&verifier, &second).unwrap_err();
+        let Error::InvalidCertificate(CertificateError::Other(other)) = refused else {
+            panic!("{refused}");
+        };
+        let accepted = vec![Fingerprint::of(&first)];
+        let problem = &other.0.downcast_ref::<Rejected>().unwrap().problem;
+        assert_eq!(*problem, CertificateProblem::NotPinned { accepted });
+        assert_eq!(verifier.accepted(), Some((Fingerprint::of(&first), TrustedBy::FirstUse)));
+    }
 }

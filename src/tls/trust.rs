@@ -100,9 +100,14 @@ impl Trust {
 
     /// Returns the configured certificates that may issue others. A configured server certificate is
     /// trusted for itself only: a holder of its key must not be able to issue certificates for other
-    /// servers.
+    /// servers. The same applies to a certificate that cannot be read well enough to tell.
     fn authorities(&self) -> Vec<TrustAnchor<'_>> {
-        self.certificates.iter().filter_map(authority).collect()
+        let is_authority = |der: &&CertificateDer<'_>| Details::of(der).is_some_and(|d| d.is_authority);
+        self.certificates
+            .iter()
+            .filter(is_authority)
+            .filter_map(|d| anchor_from_trusted_cert(d).ok())
+            .collect()
     }
 
     /// Replaces "unknown issuer" by a problem that the user can solve: which certificates are accepted, or
@@ -131,9 +136,9 @@ impl Trust {
     }
 }
 
-/// Returns the trust anchor of a certificate, if it is the certificate of an authority.
-pub(super) fn authority<'a>(der: &'a CertificateDer<'_>) -> Option<TrustAnchor<'a>> {
-    // A certificate that webpki can read and this module cannot is older than X.509 version 3, or unusual.
+/// Returns the trust anchor of a certificate in the system's store, unless it is a server certificate.
+pub(super) fn system_authority<'a>(der: &'a CertificateDer<'_>) -> Option<TrustAnchor<'a>> {
+    // A certificate that webpki can read and this module cannot is unusual; the store vouches for it.
     let may_sign = Details::of(der).is_none_or(|details| details.is_authority);
     may_sign.then(|| anchor_from_trusted_cert(der).ok()).flatten()
 }

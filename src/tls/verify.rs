@@ -4,7 +4,7 @@ use super::certificate::Details;
 use super::fingerprint::Fingerprint;
 use super::presented::Presented;
 use super::problem::{CertificateProblem, Rejected};
-use super::trust::{Policy, Trust, TrustedBy, authority};
+use super::trust::{Policy, Trust, TrustedBy, system_authority};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
@@ -40,7 +40,7 @@ pub fn system_authorities() -> Vec<TrustAnchor<'static>> {
     for error in &found.errors {
         tracing::warn!(%error, "certificates of the system's authorities cannot be read");
     }
-    found.certs.iter().filter_map(authority).map(|anchor| anchor.to_owned()).collect()
+    found.certs.iter().filter_map(system_authority).map(|anchor| anchor.to_owned()).collect()
 }
 
 /// The certificate verifier for rustls.

@@ -219,6 +219,15 @@ async fn what_is_wrong_with_a_certificate_is_said_in_words() {
         ("stranger", "localhost", &["stranger"], &["is for other.example, and not for localhost"]),
         ("plain", "127.0.0.1", &["plain"], &["is for localhost, and not for 127.0.0.1"]),
         (
+            "address-as-name",
+            "127.0.0.1",
+            &["root"],
+            &[
+                "is for 127.0.0.1 as a DNS name; an address must be an IP entry",
+                "subjectAltName = IP:127.0.0.1",
+            ],
+        ),
+        (
             "common-name",
             "localhost",
             &["root"],

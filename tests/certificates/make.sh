@@ -48,6 +48,7 @@ issue by-middle middle "$names"
 cat by-middle.pem middle.pem >full-chain.pem
 cp by-middle.key full-chain.key
 issue elsewhere root 'subjectAltName=DNS:repo.example.net,DNS:*.mirror.example.net'
+issue address-as-name root 'subjectAltName=DNS:127.0.0.1'
 issue common-name root 'basicConstraints=CA:FALSE'
 issue version-1 root ''
 issue authority root "$names\nbasicConstraints=CA:TRUE"

@@ -116,7 +116,7 @@ fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
     let Source { component, url, .. } = source;
     match HandshakeProblem::of(error) {
         Some(problem) => Failure::new(
-            Reason::PayloadUntrusted,
+            if problem.is_lasting() { Reason::PayloadUntrusted } else { Reason::PayloadUnavailable },
             format!(
                 "the payload of component {component} was not fetched from {url}: {problem}; {}",
                 problem.next_step(FIELDS)

@@ -167,6 +167,19 @@ fn cut_off(source: &Source, written: u64, announced: Option<u64>, error: &reqwes
     )
 }
 
+/// Returns the failure for a fetch that exceeded its limit.
+pub(super) fn too_slow(source: &Source, limit: Duration) -> Failure {
+    let Source { component, url, size, .. } = source;
+    let minutes = limit.as_secs() / 60;
+    let hint = if size.is_none() { ", or set payload.size, from which the limit is computed" } else { "" };
+    Failure::new(
+        Reason::PayloadUnavailable,
+        format!(
+            "the payload of component {component} was not fetched from {url} within {minutes} min; check the source{hint}; it is retried while the run has retries left"
+        ),
+    )
+}
+
 async fn from_file(
     source: &Source,
     path: &str,
@@ -174,7 +187,7 @@ async fn from_file(
     part: &Path,
     fetched: &Counters<0>,
 ) -> Result<u64, Failure> {
-    let place = resolve_in_payload_dir(source, path, payload_dir)?;
+    let place = resolve_in_payload_dir(source, path, payload_dir).await?;
     let mut file = tokio::fs::File::open(&place).await.map_err(|error| {
         let reason = if error.kind() == std::io::ErrorKind::NotFound { Reason::PayloadNotFound } else { Reason::PayloadRefused };
         Failure::new(
@@ -197,7 +210,7 @@ async fn from_file(
 }
 
 /// Returns the file in the payload directory that a `file://` URL refers to, and no file outside of it.
-fn resolve_in_payload_dir(
+async fn resolve_in_payload_dir(
     source: &Source,
     path: &str,
     payload_dir: Option<&Path>,
@@ -215,7 +228,9 @@ fn resolve_in_payload_dir(
     if relative.components().any(|c| !matches!(c, Component::Normal(_))) {
         return refuse("contains . or ..; write the path relative to the payload directory");
     }
-    let (Ok(root), Ok(place)) = (dir.canonicalize(), dir.join(relative).canonicalize()) else {
+    let (root, place) =
+        tokio::join!(tokio::fs::canonicalize(dir), tokio::fs::canonicalize(dir.join(relative)));
+    let (Ok(root), Ok(place)) = (root, place) else {
         // Opening the file reports what is missing.
         return Ok(dir.join(relative));
     };

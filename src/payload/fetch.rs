@@ -83,6 +83,8 @@ fn client(source: &Source) -> Result<reqwest::Client, Failure> {
     let (tls, _) = client_config(source.access.trust.clone()).map_err(|error| refuse(&error))?;
     reqwest::Client::builder()
         .https_only(true)
+        // A presigned URL carries its credentials in the query.
+        .referer(false)
         .connect_timeout(CONNECT_LIMIT)
         .read_timeout(SILENCE_LIMIT)
         .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")))

@@ -19,9 +19,10 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Child;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 const BYTES: &[u8] = b"the payload\n";
@@ -77,7 +78,46 @@ async fn fetch(name: &str, host: &str, options: &[&str], trust: Trust) -> Result
     fetch_from(&url, trust).await
 }
 
+/// A server that gives one answer and passes on what it is asked. It ends with the test.
+struct Https {
+    port: u16,
+    answer: watch::Sender<Vec<u8>>,
+}
+
+impl Https {
+    async fn start(name: &str) -> (Self, mpsc::UnboundedReceiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("its number").port();
+        let key = PrivateKeyDer::from_pem_file(file(&format!("{name}.key"))).expect("a key");
+        let acceptor = TlsAcceptor::from(Arc::new(presenting(name, &key, &[&TLS12, &TLS13])));
+        let (answer, given) = watch::channel(Vec::new());
+        let (send, requests) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.expect("a request"));
+                }
+                send.send(String::from_utf8_lossy(&request).into_owned()).ok();
+                let answer = given.borrow().clone();
+                stream.write_all(&answer).await.expect("sent");
+                stream.shutdown().await.ok();
+            }
+        });
+        (Self { port, answer }, requests)
+    }
+
+    fn answer(&self, bytes: &[u8]) {
+        self.answer.send_replace(bytes.to_owned());
+    }
+}
+
 async fn fetch_from(url: &str, trust: Trust) -> Result<u64, Failure> {
+    fetch_with(url, Access { trust, ..Access::default() }).await
+}
+
+async fn fetch_with(url: &str, access: Access) -> Result<u64, Failure> {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path(), None).expect("a store");
     let source = Source {
@@ -86,7 +126,7 @@ async fn fetch_from(url: &str, trust: Trust) -> Result<u64, Failure> {
         // It is written in the same way.
         digest: Fingerprint::of(BYTES).to_string(),
         size: None,
-        access: Access { trust, ..Access::default() },
+        access,
     };
     store.ensure(&source).await.map(|stored| stored.size)
 }
@@ -284,9 +324,7 @@ async fn what_is_wrong_with_a_server_is_said_in_words() {
     let url = format!("https://{}/payload", listener.local_addr().expect("its number"));
     let plain_http = async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            .await
-            .expect("sent");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("sent");
         // Until the other side has gone.
         tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok();
     };
@@ -307,11 +345,41 @@ async fn what_passes_by_itself_is_retried() {
         let server = async {
             let (mut stream, _) = listener.accept().await.expect("a connection");
             let fatal_alert = [21, 3, 3, 0, 2, 2, alert];
-            tokio::io::AsyncWriteExt::write_all(&mut stream, &fatal_alert).await.expect("sent");
+            stream.write_all(&fatal_alert).await.expect("sent");
             tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.ok();
         };
         let (fetched, ()) = tokio::join!(fetch_from(&url, given(&["root"])), server);
         is(&fetched, Reason::PayloadUnavailable, &[words]);
+    }
+}
+
+/// Whoever answers at the source gets the credentials to another server, or another server is not
+/// verified.
+#[tokio::test]
+async fn a_redirect_to_another_host_is_verified_and_gets_no_credentials() {
+    for (target, is_trusted) in [("good", true), ("plain", false)] {
+        let (to, mut asked) = Https::start(target).await;
+        let (from, mut first) = Https::start("good").await;
+        let redirect = format!(
+            "HTTP/1.1 302 Found\r\nlocation: https://127.0.0.1:{}/payload\r\ncontent-length: 0\r\n\r\n",
+            to.port
+        );
+        let whole = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", BYTES.len());
+        from.answer(redirect.as_bytes());
+        to.answer(&[whole.as_bytes(), BYTES].concat());
+        let url = format!("https://localhost:{}/payload?signature=secret", from.port);
+        let basic = Some(("farrier".to_owned(), "password".to_owned()));
+        let fetched = fetch_with(&url, Access { trust: given(&["root"]), basic, token: None }).await;
+        let request = first.recv().await.expect("a request").to_lowercase();
+        assert!(request.contains("authorization: basic"), "{request}");
+        if is_trusted {
+            assert_eq!(fetched, Ok(BYTES.len() as u64));
+            let request = asked.recv().await.expect("a request").to_lowercase();
+            assert!(!request.contains("authorization") && !request.contains("secret"), "{request}");
+        } else {
+            says(&fetched, &["127.0.0.1 is not trusted", "is self-signed"]);
+            assert!(asked.try_recv().is_err(), "a request to a server that is not trusted");
+        }
     }
 }
 
@@ -338,12 +406,21 @@ async fn a_server_without_the_key_of_its_certificate_is_not_trusted() {
 
 /// A server that shows this certificate and has another key.
 fn impostor(name: &str, version: &'static SupportedProtocolVersion) -> ServerConfig {
-    let certificate = CertificateDer::from_pem_file(file(&format!("{name}.pem"))).expect("a certificate");
     let key = PrivateKeyDer::from_pem_file(file("root.key")).expect("a key");
-    let key = aws_lc_rs::sign::any_ecdsa_type(&key).expect("a key for signatures");
+    presenting(name, &key, &[version])
+}
+
+/// A server that presents this certificate and signs with this key.
+fn presenting(
+    name: &str,
+    key: &PrivateKeyDer<'_>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ServerConfig {
+    let certificate = CertificateDer::from_pem_file(file(&format!("{name}.pem"))).expect("a certificate");
+    let key = aws_lc_rs::sign::any_ecdsa_type(key).expect("a key for signatures");
     let certified = CertifiedKey::new(vec![certificate], key);
     ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[version])
+        .with_protocol_versions(versions)
         .expect("a version")
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))

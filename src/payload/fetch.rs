@@ -121,7 +121,7 @@ fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
             if problem.is_lasting() { Reason::PayloadUntrusted } else { Reason::PayloadUnavailable },
             format!(
                 "the payload of component {component} was not fetched from {url}: {problem}; {}",
-                problem.next_step(FIELDS)
+                by_proxy(&problem).unwrap_or_else(|| problem.next_step(FIELDS))
             ),
         ),
         None => Failure::new(
@@ -132,6 +132,26 @@ fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
             ),
         ),
     }
+}
+
+/// Returns what the user can do if the certificate is that of an `https://` proxy of the environment, which is
+/// verified by the trust in the payload's source.
+fn by_proxy(problem: &HandshakeProblem) -> Option<String> {
+    let HandshakeProblem::Untrusted(rejected) = problem else { return None };
+    // The variables that `reqwest` reads, in its order.
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let (name, proxy) = names.iter().find_map(|name| Some((name, std::env::var(name).ok()?)))?;
+    is_host_of(&rejected.server, &proxy).then(|| {
+        format!(
+            "this is the proxy that {name} of the operator names, and payload.tls and ca.crt are about the payload's source; name a proxy with http://, through which the connection to the source is encrypted as well, or exclude the source with NO_PROXY"
+        )
+    })
+}
+
+/// Reports whether an `https://` URL names this host.
+fn is_host_of(host: &str, url: &str) -> bool {
+    let url = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "https");
+    url.is_some_and(|url| url.host_str().is_some_and(|name| name.trim_matches(['[', ']']) == host))
 }
 
 /// The text of a `reqwest` error without the URL, which the message contains already.
@@ -276,6 +296,16 @@ mod tests {
         for url in ["file:///../etc/passwd", "file:///etc/passwd", "file:///./x"] {
             let failure = fetch_file(url, dir.path()).await.unwrap_err();
             assert_eq!(failure.reason, Reason::PayloadRefused, "{url}");
+        }
+    }
+
+    /// Otherwise a user would put the proxy's certificate into the trust of the source.
+    #[test]
+    fn the_certificate_of_a_proxy_is_distinguished_from_that_of_the_source() {
+        assert!(is_host_of("proxy.example.net", "https://user:secret@Proxy.example.net:8443/"));
+        assert!(is_host_of("fd00::1", "https://[fd00::1]:8443"));
+        for other in ["http://proxy.example.net:8080", "proxy.example.net:8080", "https://repo.example.net"] {
+            assert!(!is_host_of("proxy.example.net", other), "{other}");
         }
     }
 

@@ -2,15 +2,15 @@
 
 use super::Context;
 use super::load::ask;
-use crate::api::Baseline;
 use crate::api::baseline::Component;
+use crate::api::{Baseline, NodeUpdate};
 use crate::convert;
 use crate::failure::Failure;
 use crate::payload::Access;
 use crate::tls::read_bundle;
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
+use kube::{Api, ResourceExt};
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
 
@@ -33,6 +33,21 @@ impl Context {
             }
         }
         found
+    }
+
+    /// Returns the access data as the Secrets and ConfigMaps contain it now. Empty if the run or its baseline
+    /// is gone.
+    pub(super) async fn payload_access_now(
+        &self,
+        update: &NodeUpdate,
+    ) -> BTreeMap<String, Result<Access, Failure>> {
+        let namespace = update.namespace().unwrap_or_default();
+        let run = self.cached_run(update);
+        let Some(name) = run.as_ref().and_then(|run| run.spec.baseline_ref.as_ref()) else {
+            return BTreeMap::new();
+        };
+        let baseline = self.baseline(&name.name, &namespace).await.ok();
+        self.payload_access(baseline.as_deref(), &namespace).await
     }
 
     async fn access_for(&self, component: &Component, namespace: &str) -> Result<Access, Failure> {

@@ -7,7 +7,7 @@
 
 use farrier::failure::Failure;
 use farrier::payload::{Access, Source, Store};
-use farrier::tls::{Fingerprint, Trust, read_bundle};
+use farrier::tls::{Fingerprint, Policy, Trust, read_bundle};
 use farrier_update::Reason;
 use futures::future::join_all;
 use rustls::crypto::aws_lc_rs;
@@ -350,6 +350,34 @@ async fn what_passes_by_itself_is_retried() {
         };
         let (fetched, ()) = tokio::join!(fetch_from(&url, given(&["root"])), server);
         is(&fetched, Reason::PayloadUnavailable, &[words]);
+    }
+}
+
+/// The authorities of a company that are mounted into the operator's container do not count, or the key
+/// of a server among them makes certificates for others.
+#[tokio::test]
+async fn the_authorities_of_the_system_are_those_in_ssl_cert_file() {
+    let system = Trust { policy: Policy::System, ..Trust::default() };
+    if let Ok(url) = std::env::var("FETCH_IN_CHILD") {
+        return assert_eq!(fetch_from(&url, system).await, Ok(BYTES.len() as u64));
+    }
+    let store = file("system.pem");
+    std::fs::write(&store, [read(&file("root.pem")), read(&file("server.pem"))].concat()).expect("a file");
+    let cases = [("good", &store, true), ("forged", &store, false), ("good", &file("other-root.pem"), false)];
+    for (name, store, is_trusted) in cases {
+        let server = Server::start(name, &[]).await;
+        // Another process: the environment of this one is that of all tests.
+        let child = tokio::process::Command::new(std::env::current_exe().expect("the path of this program"))
+            .args(["--exact", "the_authorities_of_the_system_are_those_in_ssl_cert_file"])
+            .env("FETCH_IN_CHILD", format!("https://localhost:{}/payload", server.port))
+            .env("SSL_CERT_FILE", store)
+            .env_remove("SSL_CERT_DIR")
+            .output()
+            .await
+            .expect("this program");
+        let output = String::from_utf8_lossy(&[child.stdout, child.stderr].concat()).into_owned();
+        assert_eq!(child.status.success(), is_trusted, "{name} with {}: {output}", store.display());
+        assert_eq!(output.contains("PayloadUntrusted"), !is_trusted, "{name}: {output}");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::api::update_run::{
 };
 use crate::drivers::linux::Privilege;
 use crate::ssh::{Family, Target};
-use crate::tls::{Fingerprint, NotAFingerprint, Policy};
+use crate::tls::{NotAFingerprint, Policy, Trust};
 use farrier_network::{Channel, MachineType};
 use farrier_protocol::Detect;
 use farrier_update::run::{Desired, Operation};
@@ -18,6 +18,7 @@ use farrier_update::{
     AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed, Requirement,
 };
 use kube::ResourceExt;
+use rustls::pki_types::CertificateDer;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -67,22 +68,25 @@ pub fn component(from: &ApiComponent) -> Component {
     }
 }
 
-/// Returns the trusted fingerprints for a payload's source, and the policy for other certificates.
+/// Returns the trust in a payload's source. `certificates` are those of `ca.crt`.
 ///
 /// # Errors
 /// A text that is not a fingerprint, which the schema rejects.
-pub fn payload_trust(from: Option<&Tls>) -> Result<(BTreeSet<Fingerprint>, Policy), NotAFingerprint> {
-    let Some(tls) = from else { return Ok((BTreeSet::new(), Policy::System)) };
-    let fingerprints =
-        tls.fingerprints.iter().map(|text| text.parse()).collect::<Result<BTreeSet<_>, _>>()?;
-    let policy = match tls.policy {
+pub fn payload_trust(
+    from: Option<&Tls>,
+    certificates: Vec<CertificateDer<'static>>,
+) -> Result<Trust, NotAFingerprint> {
+    let fingerprints = from.into_iter().flat_map(|tls| &tls.fingerprints);
+    let fingerprints = fingerprints.map(|text| text.parse()).collect::<Result<BTreeSet<_>, _>>()?;
+    let policy = match from.and_then(|tls| tls.policy) {
         Some(TlsPolicy::System) => Policy::System,
-        None if fingerprints.is_empty() => Policy::System,
+        // A configured certificate replaces the system's authorities, as with `curl --cacert`.
+        None if fingerprints.is_empty() && certificates.is_empty() => Policy::System,
         // The schema rejects `TrustOnFirstUse` here: there is no place to record the fingerprint of the
         // first use.
         Some(TlsPolicy::Pinned | TlsPolicy::TrustOnFirstUse) | None => Policy::Pinned,
     };
-    Ok((fingerprints, policy))
+    Ok(Trust { fingerprints, certificates, policy })
 }
 
 fn detection(from: &ApiDetect) -> Option<Detect> {
@@ -213,6 +217,29 @@ pub fn channel(from: ApiChannel) -> Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Otherwise any authority of the system could issue a certificate in place of the configured one, and
+    /// the attacker would receive the credentials of the source.
+    #[test]
+    fn authorities_of_the_system_count_only_without_certificates_and_fingerprints() {
+        let given = || vec![CertificateDer::from(vec![1])];
+        let fingerprint = format!("sha256:{}", "0a".repeat(32));
+        let pinned = Tls { fingerprints: vec![fingerprint], ..Tls::default() };
+        let policy = |tls: Option<&Tls>, certificates| payload_trust(tls, certificates).unwrap().policy;
+        assert_eq!(policy(None, vec![]), Policy::System);
+        assert_eq!(policy(Some(&Tls::default()), vec![]), Policy::System);
+        assert_eq!(policy(None, given()), Policy::Pinned, "ca.crt of secretRef");
+        assert_eq!(policy(Some(&Tls::default()), given()), Policy::Pinned, "ca.crt of caRef");
+        assert_eq!(policy(Some(&pinned), vec![]), Policy::Pinned);
+        for (written, expected) in [(TlsPolicy::System, Policy::System), (TlsPolicy::Pinned, Policy::Pinned)]
+        {
+            let explicit = Tls { policy: Some(written), ..pinned.clone() };
+            assert_eq!(policy(Some(&explicit), given()), expected);
+            assert_eq!(policy(Some(&Tls { policy: Some(written), ..Tls::default() }), vec![]), expected);
+        }
+        let trust = payload_trust(Some(&pinned), given()).unwrap();
+        assert_eq!((trust.fingerprints.len(), trust.certificates), (1, given()));
+    }
 
     /// Otherwise the package of the machine's own architecture would be replaced.
     #[test]

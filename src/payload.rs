@@ -92,6 +92,10 @@ impl Store {
     /// `PayloadNotFound`, `PayloadUnavailable`, `PayloadUntrusted`, `PayloadRefused`, `PayloadTruncated`,
     /// `PayloadSizeMismatch`, `PayloadDigestMismatch`, `NotYetSupported`.
     pub async fn ensure(&self, source: &Source) -> Result<Stored, Failure> {
+        self.ensure_within(source.limit(), source).await
+    }
+
+    async fn ensure_within(&self, limit: Duration, source: &Source) -> Result<Stored, Failure> {
         let slot = {
             let mut slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.entry(source.digest.clone()).or_default().clone()
@@ -108,7 +112,7 @@ impl Store {
             }
             Slot::Available(_) | Slot::Failed(..) | Slot::Unknown => {}
         }
-        let result = self.fetch_to_store(source).await;
+        let result = self.fetch_to_store(limit, source).await;
         *slot = match &result {
             Ok(stored) => Slot::Available(stored.clone()),
             Err(failure) => Slot::Failed(Instant::now(), Box::new(source.clone()), failure.clone()),
@@ -139,7 +143,7 @@ impl Store {
         (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| self.inner.dir.join(hex))
     }
 
-    async fn fetch_to_store(&self, source: &Source) -> Result<Stored, Failure> {
+    async fn fetch_to_store(&self, limit: Duration, source: &Source) -> Result<Stored, Failure> {
         let place = self.path(&source.digest).ok_or_else(|| {
             Failure::new(Reason::PayloadDigestMismatch, format!("{} is no sha256 digest", source.digest))
         })?;
@@ -153,7 +157,9 @@ impl Store {
         let part =
             self.inner.dir.join(format!("part-{}", place.file_name().unwrap_or_default().to_string_lossy()));
         let fetched = &self.metrics.payload_fetched;
-        let result = fetch::fetch(source, self.inner.payload_dir.as_deref(), &part, fetched).await;
+        let fetching = fetch::fetch(source, self.inner.payload_dir.as_deref(), &part, fetched);
+        let result = tokio::time::timeout(limit, fetching).await;
+        let result = result.unwrap_or_else(|_elapsed| Err(fetch::too_slow(source, limit)));
         self.metrics.payload_lookups.count([if result.is_ok() { "fetched" } else { "failed" }]);
         match result {
             Ok(size) => match tokio::fs::rename(&part, &place).await {
@@ -196,6 +202,35 @@ mod tests {
             size: None,
             access: Access::default(),
         }
+    }
+
+    /// Otherwise a source that never ends, such as a network file system that hangs, would block every session
+    /// that needs the payload.
+    #[tokio::test]
+    async fn a_fetch_that_does_not_end_fails_at_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache"), Some(dir.path())).unwrap();
+        let pipe = dir.path().join("hangs.deb");
+        // Opening a named pipe for reading waits for a writer.
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let hangs = Source { size: Some(5), ..source("file:///hangs.deb", b"bytes") };
+        let limit = Duration::from_millis(100);
+        let (one, other) =
+            tokio::join!(store.ensure_within(limit, &hangs), store.ensure_within(limit, &hangs));
+        // Ends the thread that still waits.
+        std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        let failure = one.unwrap_err();
+        assert_eq!(failure.reason, Reason::PayloadUnavailable, "{failure}");
+        assert!(failure.message.contains("was not fetched from file:///hangs.deb within"), "{failure}");
+        assert_eq!(other, Err(failure), "not fetched a second time");
+    }
+
+    #[test]
+    fn the_limit_of_a_fetch_follows_the_size() {
+        let limit = |size| Source { size, ..source("https://example.net/a", b"") }.limit();
+        assert_eq!(limit(Some(32 * 1024 * 60)), Duration::from_mins(11));
+        assert_eq!(limit(None), Duration::from_hours(4));
+        assert!(limit(Some(u64::MAX)) > Duration::from_hours(4), "no overflow");
     }
 
     /// Otherwise a user who has corrected a URL would get the error of the old URL once more.

@@ -195,7 +195,7 @@ pub struct Payload {
     pub secret_ref: Option<LocalRef>,
 
     /// How the certificate of the source is trusted, in addition to ca.crt of secretRef. The default policy
-    /// is Pinned if fingerprints are set, and System if none are set.
+    /// is System; it is Pinned if there are fingerprints, or certificates in ca.crt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 }

@@ -23,7 +23,8 @@ pub struct Tls {
 
     /// What Farrier does with a certificate that is trusted neither by fingerprints nor by ca.crt: Pinned
     /// (reject it), TrustOnFirstUse (record the first certificate, reject any other from then on) or System
-    /// (accept it if an authority of the operator's system signed it).
+    /// (accept it if an authority of the operator's system signed it). Default for payloads: System; with
+    /// fingerprints or ca.crt Pinned, as with curl --cacert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<TlsPolicy>,
 }

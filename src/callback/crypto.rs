@@ -20,7 +20,8 @@ fn provider_with(aes: AesLibrary) -> CryptoProvider {
     provider
 }
 
-/// The library that encrypts and decrypts with AES-128-GCM. Everything else is done by aws-lc.
+/// The library of the cipher suite AES-128-GCM-SHA256, with its SHA-256, HMAC and HKDF. Everything else, such
+/// as key exchange and signatures, is done by aws-lc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AesLibrary {
     AwsLc,

@@ -83,6 +83,8 @@ fn client(source: &Source) -> Result<reqwest::Client, Failure> {
     let (tls, _) = client_config(source.access.trust.clone()).map_err(|error| refuse(&error))?;
     reqwest::Client::builder()
         .https_only(true)
+        // A presigned URL carries its credentials in the query.
+        .referer(false)
         .connect_timeout(CONNECT_LIMIT)
         .read_timeout(SILENCE_LIMIT)
         .user_agent(concat!("farrier/", env!("CARGO_PKG_VERSION")))
@@ -116,10 +118,10 @@ fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
     let Source { component, url, .. } = source;
     match HandshakeProblem::of(error) {
         Some(problem) => Failure::new(
-            Reason::PayloadUntrusted,
+            if problem.is_lasting() { Reason::PayloadUntrusted } else { Reason::PayloadUnavailable },
             format!(
                 "the payload of component {component} was not fetched from {url}: {problem}; {}",
-                problem.next_step(FIELDS)
+                by_proxy(&problem).unwrap_or_else(|| problem.next_step(FIELDS))
             ),
         ),
         None => Failure::new(
@@ -130,6 +132,26 @@ fn unavailable(source: &Source, error: &reqwest::Error) -> Failure {
             ),
         ),
     }
+}
+
+/// Returns what the user can do if the certificate is that of an `https://` proxy of the environment, which is
+/// verified by the trust in the payload's source.
+fn by_proxy(problem: &HandshakeProblem) -> Option<String> {
+    let HandshakeProblem::Untrusted(rejected) = problem else { return None };
+    // The variables that `reqwest` reads, in its order.
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let (name, proxy) = names.iter().find_map(|name| Some((name, std::env::var(name).ok()?)))?;
+    is_host_of(&rejected.server, &proxy).then(|| {
+        format!(
+            "this is the proxy that {name} of the operator names, and payload.tls and ca.crt are about the payload's source; name a proxy with http://, through which the connection to the source is encrypted as well, or exclude the source with NO_PROXY"
+        )
+    })
+}
+
+/// Reports whether an `https://` URL names this host.
+fn is_host_of(host: &str, url: &str) -> bool {
+    let url = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "https");
+    url.is_some_and(|url| url.host_str().is_some_and(|name| name.trim_matches(['[', ']']) == host))
 }
 
 /// The text of a `reqwest` error without the URL, which the message contains already.
@@ -167,6 +189,19 @@ fn cut_off(source: &Source, written: u64, announced: Option<u64>, error: &reqwes
     )
 }
 
+/// Returns the failure for a fetch that exceeded its limit.
+pub(super) fn too_slow(source: &Source, limit: Duration) -> Failure {
+    let Source { component, url, size, .. } = source;
+    let minutes = limit.as_secs() / 60;
+    let hint = if size.is_none() { ", or set payload.size, from which the limit is computed" } else { "" };
+    Failure::new(
+        Reason::PayloadUnavailable,
+        format!(
+            "the payload of component {component} was not fetched from {url} within {minutes} min; check the source{hint}; it is retried while the run has retries left"
+        ),
+    )
+}
+
 async fn from_file(
     source: &Source,
     path: &str,
@@ -174,7 +209,7 @@ async fn from_file(
     part: &Path,
     fetched: &Counters<0>,
 ) -> Result<u64, Failure> {
-    let place = resolve_in_payload_dir(source, path, payload_dir)?;
+    let place = resolve_in_payload_dir(source, path, payload_dir).await?;
     let mut file = tokio::fs::File::open(&place).await.map_err(|error| {
         let reason = if error.kind() == std::io::ErrorKind::NotFound { Reason::PayloadNotFound } else { Reason::PayloadRefused };
         Failure::new(
@@ -197,7 +232,7 @@ async fn from_file(
 }
 
 /// Returns the file in the payload directory that a `file://` URL refers to, and no file outside of it.
-fn resolve_in_payload_dir(
+async fn resolve_in_payload_dir(
     source: &Source,
     path: &str,
     payload_dir: Option<&Path>,
@@ -215,7 +250,9 @@ fn resolve_in_payload_dir(
     if relative.components().any(|c| !matches!(c, Component::Normal(_))) {
         return refuse("contains . or ..; write the path relative to the payload directory");
     }
-    let (Ok(root), Ok(place)) = (dir.canonicalize(), dir.join(relative).canonicalize()) else {
+    let (root, place) =
+        tokio::join!(tokio::fs::canonicalize(dir), tokio::fs::canonicalize(dir.join(relative)));
+    let (Ok(root), Ok(place)) = (root, place) else {
         // Opening the file reports what is missing.
         return Ok(dir.join(relative));
     };
@@ -259,6 +296,16 @@ mod tests {
         for url in ["file:///../etc/passwd", "file:///etc/passwd", "file:///./x"] {
             let failure = fetch_file(url, dir.path()).await.unwrap_err();
             assert_eq!(failure.reason, Reason::PayloadRefused, "{url}");
+        }
+    }
+
+    /// Otherwise a user would put the proxy's certificate into the trust of the source.
+    #[test]
+    fn the_certificate_of_a_proxy_is_distinguished_from_that_of_the_source() {
+        assert!(is_host_of("proxy.example.net", "https://user:secret@Proxy.example.net:8443/"));
+        assert!(is_host_of("fd00::1", "https://[fd00::1]:8443"));
+        for other in ["http://proxy.example.net:8080", "proxy.example.net:8080", "https://repo.example.net"] {
+            assert!(!is_host_of("proxy.example.net", other), "{other}");
         }
     }
 

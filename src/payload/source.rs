@@ -1,6 +1,16 @@
 //! The source of a payload, and how the operator accesses the source.
 
 use crate::tls::{Policy, Trust};
+use std::time::Duration;
+
+/// Lowest throughput of a source that is allowed for, in bytes per second: a slow link, shared with others.
+const SLOWEST: u64 = 32 * 1024;
+
+/// Allows for a source that pauses, and for connecting to it.
+const SLACK: Duration = Duration::from_mins(10);
+
+/// Timeout of a payload whose size the baseline does not specify: 4 GiB at 2.3 Mbit/s.
+const UNKNOWN_SIZE_LIMIT: Duration = Duration::from_hours(4);
 
 /// The source of a payload and the expected content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +25,14 @@ pub struct Source {
     pub size: Option<u64>,
     /// How the operator accesses the source.
     pub access: Access,
+}
+
+impl Source {
+    /// Maximum duration of a fetch. The read timeout alone does not end one that receives a byte at a time.
+    pub fn limit(&self) -> Duration {
+        let limit = |size: u64| Duration::from_secs(size / SLOWEST).saturating_add(SLACK);
+        self.size.map_or(UNKNOWN_SIZE_LIMIT, limit)
+    }
 }
 
 /// Trusted certificates of the source, and credentials for it. Never printed.

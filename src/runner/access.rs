@@ -2,15 +2,15 @@
 
 use super::Context;
 use super::load::ask;
-use crate::api::Baseline;
 use crate::api::baseline::Component;
+use crate::api::{Baseline, NodeUpdate};
 use crate::convert;
 use crate::failure::Failure;
 use crate::payload::Access;
-use crate::tls::{Trust, read_bundle};
+use crate::tls::read_bundle;
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
+use kube::{Api, ResourceExt};
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
 
@@ -35,30 +35,41 @@ impl Context {
         found
     }
 
+    /// Returns the access data as the Secrets and ConfigMaps contain it now. Empty if the run or its baseline
+    /// is gone.
+    pub(super) async fn payload_access_now(
+        &self,
+        update: &NodeUpdate,
+    ) -> BTreeMap<String, Result<Access, Failure>> {
+        let namespace = update.namespace().unwrap_or_default();
+        let run = self.cached_run(update);
+        let Some(name) = run.as_ref().and_then(|run| run.spec.baseline_ref.as_ref()) else {
+            return BTreeMap::new();
+        };
+        let baseline = self.baseline(&name.name, &namespace).await.ok();
+        self.payload_access(baseline.as_deref(), &namespace).await
+    }
+
     async fn access_for(&self, component: &Component, namespace: &str) -> Result<Access, Failure> {
         let asked_by = format!("component {}", component.name);
         let payload = &component.payload;
-        let (fingerprints, policy) = convert::payload_trust(payload.tls.as_ref()).map_err(|error| {
-            let message = format!("payload.tls.fingerprints of {asked_by}: {error}");
-            Failure::new(Reason::PayloadUntrusted, message)
-        })?;
-        let mut access =
-            Access { trust: Trust { fingerprints, policy, ..Trust::default() }, ..Access::default() };
+        let (mut access, mut given) = (Access::default(), Vec::new());
         if let Some(secret) = &payload.secret_ref {
             let keys = self.secret(&secret.name, namespace, &asked_by).await?;
             if let Some(bytes) = keys.data.get(CERTIFICATES) {
                 let place = format!("secret {}", keys.name);
-                access.trust.certificates.extend(certificates(&bytes.0, &place, &asked_by)?);
+                given.extend(certificates(&bytes.0, &place, &asked_by)?);
             }
             access.basic = keys.line("username")?.zip(keys.line("password")?);
             access.token = keys.line("token")?;
         }
         if let Some(authorities) = payload.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()) {
-            access
-                .trust
-                .certificates
-                .extend(self.certificates_in(&authorities.name, namespace, &asked_by).await?);
+            given.extend(self.certificates_in(&authorities.name, namespace, &asked_by).await?);
         }
+        access.trust = convert::payload_trust(payload.tls.as_ref(), given).map_err(|error| {
+            let message = format!("payload.tls.fingerprints of {asked_by}: {error}");
+            Failure::new(Reason::PayloadUntrusted, message)
+        })?;
         Ok(access)
     }
 

@@ -114,7 +114,7 @@ impl Context {
         })
     }
 
-    async fn baseline(&self, name: &str, namespace: &str) -> Result<Arc<Baseline>, Failure> {
+    pub(super) async fn baseline(&self, name: &str, namespace: &str) -> Result<Arc<Baseline>, Failure> {
         let find = || self.caches.baseline(&self.client, namespace, name);
         ask(&format!("Baseline {name}"), find).await?.ok_or_else(|| {
             Failure::new(

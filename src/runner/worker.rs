@@ -170,7 +170,7 @@ impl UpdateWorker<'_> {
         count::attempt(&self.context.metrics, &end, begun.elapsed());
         count::looked(&self.context.metrics, self.view.clean.as_ref());
         if let Ok(job) = &loaded
-            && self.has_new_credentials(&end, &job.credentials).await
+            && self.has_new_credentials(&end, job).await
         {
             tracing::info!("the Secret has changed; the attempt continues with its current content");
             return Next::Attempt { number, goal, touched: touched || self.view.deploying };

@@ -114,8 +114,11 @@ impl Session<'_> {
         let mut sizes = BTreeMap::new();
         for item in plan.installs() {
             let source = self.job.source(&item.component)?;
+            let what = format!("the payload of component {}", source.component);
+            let waiting = Waiting::new(Reason::InProgress, what, "the payload", source.limit());
+            let fetched = Box::pin(self.tools.store.ensure(&source));
             let stored = tokio::select! {
-                stored = self.tools.store.ensure(&source) => stored?,
+                stored = self.shown(waiting, fetched) => stored?,
                 () = self.stopped() => break,
             };
             sizes.insert(item.component.payload.digest.clone(), stored.size);

@@ -22,6 +22,10 @@ pub enum HandshakeProblem {
     /// The two sides have no cipher, key exchange or signature algorithm in common.
     #[error("the server and the operator have no cipher, key exchange or signature algorithm in common")]
     NothingInCommon,
+    /// The server ends the handshake without a reason: it has nothing in common with the operator, or it is
+    /// not ready.
+    #[error("the server refused the TLS handshake")]
+    Refused,
     /// The server requires a client certificate.
     #[error("the server asks for a certificate of the client, or refuses the one that it got")]
     WantsClientCertificate,
@@ -51,6 +55,19 @@ impl HandshakeProblem {
         None
     }
 
+    /// Reports whether the problem stays until a user corrects trust or server. Other problems also occur
+    /// while a server or a load balancer restarts.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Untrusted(_)
+            | Self::Unproven(_)
+            | Self::OldVersion
+            | Self::NothingInCommon
+            | Self::WantsClientCertificate => true,
+            Self::NotTls | Self::Refused | Self::UnknownName | Self::Other(_) => false,
+        }
+    }
+
     /// Returns what the user can do. The text follows a semicolon.
     pub fn next_step(&self, fields: TrustFields) -> String {
         let step = match self {
@@ -60,7 +77,7 @@ impl HandshakeProblem {
             }
             Self::NotTls => "check host and port: this may be the port for plain HTTP",
             Self::OldVersion => "switch TLS 1.2 or 1.3 on at the server",
-            Self::NothingInCommon => {
+            Self::NothingInCommon | Self::Refused => {
                 "allow ECDHE with AES-GCM or ChaCha20-Poly1305 at the server, and give it a key of ECDSA P-256 or RSA of 2048 bits or more"
             }
             Self::WantsClientCertificate => {
@@ -93,9 +110,8 @@ impl From<&Error> for HandshakeProblem {
             },
             Error::AlertReceived(alert) => match alert {
                 AlertDescription::ProtocolVersion => Self::OldVersion,
-                AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
-                    Self::NothingInCommon
-                }
+                AlertDescription::InsufficientSecurity => Self::NothingInCommon,
+                AlertDescription::HandshakeFailure => Self::Refused,
                 AlertDescription::UnrecognisedName => Self::UnknownName,
                 AlertDescription::CertificateRequired
                 | AlertDescription::BadCertificate

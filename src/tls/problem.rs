@@ -40,7 +40,7 @@ pub enum CertificateProblem {
         now: UnixTime,
     },
     /// The certificate is for other names.
-    #[error("is for {}, and not for {asked}", list(.names))]
+    #[error("is for {}{}", list(.names), but_not_for(.names, .asked))]
     WrongName {
         /// The host name or address of the connection.
         asked: String,
@@ -162,8 +162,9 @@ impl CertificateProblem {
                 "correct the clock of the server, or of the operator's node, or issue the certificate again"
                     .to_owned()
             }
-            Self::WrongName { .. } => format!(
-                "connect by a name that it lists, issue it again with the right subjectAltName, or {pin}"
+            Self::WrongName { asked, .. } => format!(
+                "connect by a name that it lists, issue it again with subjectAltName = {}:{asked}, or {pin}",
+                kind_of_name(asked)
             ),
             Self::NoNames { asked, .. } => {
                 format!("issue it again with subjectAltName = {}:{asked}, or {pin}", kind_of_name(asked))
@@ -195,9 +196,11 @@ impl CertificateProblem {
                 "issue it again with another key: ECDSA P-256, or RSA of 2048 bits or more".to_owned()
             }
             Self::WrongPurpose => format!("issue it again with extendedKeyUsage = serverAuth, or {pin}"),
-            Self::CriticalExtension | Self::Constraint(_) | Self::Unreadable | Self::Other(_) => {
+            Self::CriticalExtension | Self::Constraint(_) | Self::Other(_) => {
                 format!("issue it again, or {pin}")
             }
+            // A fingerprint does not help: the key cannot be read either.
+            Self::Unreadable => "issue it again".to_owned(),
         }
     }
 }
@@ -234,6 +237,15 @@ fn date(time: UnixTime) -> String {
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
     shown(items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
+/// An address among the names is an entry for a DNS name, with which no address is compared.
+fn but_not_for(names: &[String], asked: &str) -> String {
+    if kind_of_name(asked) == "IP" && names.iter().any(|name| name == asked) {
+        " as a DNS name; an address must be an IP entry".to_owned()
+    } else {
+        format!(", and not for {asked}")
+    }
 }
 
 fn only(common_name: Option<&str>) -> String {

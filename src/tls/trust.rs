@@ -74,7 +74,9 @@ impl Trust {
         }
         let context = Context::new(presented, details.as_ref(), &self.certificates, now);
         if self.fingerprints.contains(&Fingerprint::of(presented.leaf)) {
-            return Ok(TrustedBy::Fingerprint);
+            // Without its key the handshake cannot be verified.
+            let is_readable = details.is_some() || EndEntityCert::try_from(presented.leaf).is_ok();
+            return is_readable.then_some(TrustedBy::Fingerprint).ok_or(CertificateProblem::Unreadable);
         }
         if self.certificates.iter().any(|given| given == presented.leaf) {
             let details = details.as_ref().ok_or(CertificateProblem::Unreadable)?;
@@ -98,9 +100,14 @@ impl Trust {
 
     /// Returns the configured certificates that may issue others. A configured server certificate is
     /// trusted for itself only: a holder of its key must not be able to issue certificates for other
-    /// servers.
+    /// servers. The same applies to a certificate that cannot be read well enough to tell.
     fn authorities(&self) -> Vec<TrustAnchor<'_>> {
-        self.certificates.iter().filter_map(authority).collect()
+        let is_authority = |der: &&CertificateDer<'_>| Details::of(der).is_some_and(|d| d.is_authority);
+        self.certificates
+            .iter()
+            .filter(is_authority)
+            .filter_map(|d| anchor_from_trusted_cert(d).ok())
+            .collect()
     }
 
     /// Replaces "unknown issuer" by a problem that the user can solve: which certificates are accepted, or
@@ -129,9 +136,9 @@ impl Trust {
     }
 }
 
-/// Returns the trust anchor of a certificate, if it is the certificate of an authority.
-pub(super) fn authority<'a>(der: &'a CertificateDer<'_>) -> Option<TrustAnchor<'a>> {
-    // A certificate that webpki can read and this module cannot is older than X.509 version 3, or unusual.
+/// Returns the trust anchor of a certificate in the system's store, unless it is a server certificate.
+pub(super) fn system_authority<'a>(der: &'a CertificateDer<'_>) -> Option<TrustAnchor<'a>> {
+    // A certificate that webpki can read and this module cannot is unusual; the store vouches for it.
     let may_sign = Details::of(der).is_none_or(|details| details.is_authority);
     may_sign.then(|| anchor_from_trusted_cert(der).ok()).flatten()
 }
@@ -151,22 +158,27 @@ fn check_given(
     if not_after < now {
         return Err(CertificateProblem::Expired { whose: Whose::Server, not_after });
     }
-    if details.names.is_some() {
-        let leaf = EndEntityCert::try_from(presented.leaf).map_err(|error| context.problem(error))?;
+    if details.names.is_some()
+        && let Ok(leaf) = EndEntityCert::try_from(presented.leaf)
+    {
         return leaf
             .verify_is_valid_for_subject_name(presented.server)
             .map_err(|error| context.problem(error));
     }
+    // `webpki` cannot read every certificate, for example one with an unknown critical extension.
     let asked = presented.server.to_str().into_owned();
-    match &details.common_name {
-        Some(name) if common_name_fits(name, &asked) => Ok(()),
-        Some(name) => Err(CertificateProblem::WrongName { asked, names: vec![name.clone()] }),
-        None => Err(CertificateProblem::NoNames { asked, common_name: None }),
+    let names = details.names.clone().unwrap_or_else(|| details.common_name.iter().cloned().collect());
+    if names.iter().any(|name| name_fits(name, &asked)) {
+        Ok(())
+    } else if names.is_empty() {
+        Err(CertificateProblem::NoNames { asked, common_name: None })
+    } else {
+        Err(CertificateProblem::WrongName { asked, names })
     }
 }
 
-/// Reports whether a common name is this host name or address, or a wildcard for its first label.
-fn common_name_fits(name: &str, asked: &str) -> bool {
+/// Reports whether a name is this host name or address, or a wildcard for its first label.
+fn name_fits(name: &str, asked: &str) -> bool {
     let is_child_of =
         |parent: &str| asked.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent));
     let wildcard = name.strip_prefix("*.").is_some_and(|parent| parent.contains('.') && is_child_of(parent));

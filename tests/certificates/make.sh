@@ -30,11 +30,13 @@ dated() {
 }
 
 names='subjectAltName=DNS:localhost,IP:127.0.0.1'
+critical='1.3.6.1.4.1.99999.1=critical,ASN1:UTF8String:unknown'
 
 self plain localhost
 self listed other -addext "$names"
 self stranger other.example
 self old-hash localhost -sha1
+self critical-self localhost -addext "$critical"
 openssl genrsa -out short.key 1024
 self short localhost -addext "$names"
 
@@ -46,10 +48,12 @@ issue by-middle middle "$names"
 cat by-middle.pem middle.pem >full-chain.pem
 cp by-middle.key full-chain.key
 issue elsewhere root 'subjectAltName=DNS:repo.example.net,DNS:*.mirror.example.net'
+issue address-as-name root 'subjectAltName=DNS:127.0.0.1'
 issue common-name root 'basicConstraints=CA:FALSE'
 issue version-1 root ''
 issue authority root "$names\nbasicConstraints=CA:TRUE"
 issue weak root "$names" -sha1
+issue critical root "$names\n$critical"
 issue clients root "$names\nextendedKeyUsage=clientAuth"
 # A server certificate whose key makes certificates for others.
 self server localhost -addext "$names" -addext basicConstraints=critical,CA:FALSE

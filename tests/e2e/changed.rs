@@ -2,7 +2,8 @@
 //! its spec; and a firewall on the operator's own host.
 
 use crate::callback::{calling, channel, nothing_is_open};
-use crate::harness::payload::{bmc_tool, merge};
+use crate::harness::https::{Answer, Server};
+use crate::harness::payload::{bmc_tool, merge, of_bytes};
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, Machine, Reach, Site, e2e, lab, outcome, wait};
 use farrier::api::managed_node::Channel;
@@ -38,6 +39,40 @@ fn a_password_that_is_rotated_during_a_step_is_read_again_from_the_secret() {
         assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
         let refused = db.labctl("log").await.matches("Failed password for root").count();
         assert_eq!(refused, 1, "the old password was offered again");
+    });
+}
+
+/// A rotation of certificates would fail the updates in progress for good, although the Secret has the
+/// right certificate; and a slow source would look like an update that does nothing.
+#[test]
+fn a_certificate_of_a_source_that_is_rotated_during_an_attempt_is_read_again() {
+    e2e("newca", async |site| {
+        let db = site.machine("db").up().await;
+        let (server, old) = (Server::start(site).await, Server::self_signed(site).await);
+        site.secret("source", &[("ca.crt", &old.ca)]).await;
+        let bytes = b"#!/bin/sh\necho 1.0 >/etc/tool.version\n";
+        let url = server.at("/tool.sh", Answer::Stalled(bytes.to_vec()));
+        let survey = "touch /tmp/surveyed; until [ -e /tmp/go ]; do sleep 0.1; done; cat /etc/tool.version";
+        let tool = of_bytes("tool", "1.0", "Script", "tool", bytes)
+            .with(json!({"detect": {"command": survey}}))
+            .with(json!({"payload": {"url": url, "secretRef": {"name": "source"}}}));
+        site.baseline("spring", &[tool]).await;
+        let run = site.run("r1", to("spring")).await;
+        db.sh("for i in $(seq 300); do [ -e /tmp/surveyed ] && exit; sleep 0.1; done; exit 1").await;
+        let patch = Patch::Merge(json!({"stringData": {"ca.crt": server.ca}}));
+        site.api::<Secret>().patch("source", &PatchParams::default(), &patch).await.expect("patched");
+        db.sh("touch /tmp/go").await;
+        server.is_asked("/tool.sh").await;
+        let fetching = run
+            .node_until("db", "the fetch to be shown", |update| {
+                let waiting = update.status.as_ref().and_then(|status| status.waiting.as_ref());
+                waiting.is_some_and(|waiting| waiting.what == "the payload of component tool")
+            })
+            .await;
+        assert_eq!(fetching.status.and_then(|status| status.attempt), Some(1));
+        server.release();
+        run.succeeds().await;
+        assert_eq!(outcome(&run.node("db").await, "tool"), "Updated");
     });
 }
 

@@ -1,16 +1,18 @@
-//! Detects a failed sign-in whose credentials were changed meanwhile.
+//! Detects a failure whose credentials or trusted certificates were changed meanwhile.
 
 use super::UpdateWorker;
-use crate::session::End;
-use crate::ssh::Credentials;
+use crate::session::{End, Job};
 use farrier_update::Reason;
 
 impl UpdateWorker<'_> {
-    /// Reports whether the machine has rejected credentials that are no longer in the Secret: both were
-    /// changed during the attempt. The new credentials have not been tried, so a retry does not lock the
-    /// account.
-    pub(super) async fn has_new_credentials(&self, end: &End, refused: &Credentials) -> bool {
+    /// Reports whether the machine, or the source of a payload, was tried with credentials or certificates
+    /// that are no longer in their Secret: both sides were changed during the attempt. The new credentials
+    /// have not been tried, so a retry does not lock the account.
+    pub(super) async fn has_new_credentials(&self, end: &End, job: &Job) -> bool {
         let End::Failed(failure) = end else { return false };
+        if self.is_cancelled() || self.control.borrow().abandon {
+            return false;
+        }
         let is_login = matches!(
             failure.reason,
             Reason::PasswordRejected
@@ -19,9 +21,13 @@ impl UpdateWorker<'_> {
                 | Reason::SudoPasswordRejected
                 | Reason::SuPasswordRejected
         );
-        if !is_login || self.is_cancelled() || self.control.borrow().abandon {
+        if is_login {
+            return self.context.credentials_now(&self.update).await.is_ok_and(|now| now != job.credentials);
+        }
+        if !matches!(failure.reason, Reason::PayloadUntrusted | Reason::PayloadRefused) {
             return false;
         }
-        self.context.credentials_now(&self.update).await.is_ok_and(|now| now != *refused)
+        let now = self.context.payload_access_now(&self.update).await;
+        now.iter().any(|(component, access)| access.is_ok() && job.access.get(component) != Some(access))
     }
 }

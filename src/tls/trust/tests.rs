@@ -1,7 +1,7 @@
 //! Tests of the decision without a handshake; tests/certificates.rs tests it with real servers.
 
 use super::*;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use std::time::Duration;
@@ -51,6 +51,21 @@ fn the_authorities_of_the_system_count_under_their_rule_only() {
         |policy| Trust { policy, ..Trust::default() }.verify(presented, &system, algorithms, UnixTime::now());
     assert_eq!(verify(Policy::System), Ok(TrustedBy::Authority));
     assert_eq!(verify(Policy::Pinned), Err(CertificateProblem::NothingTrusted));
+}
+
+/// Otherwise the holder of a configured server's key could issue certificates for every host.
+#[test]
+fn a_certificate_that_cannot_be_read_completely_is_not_an_authority() {
+    let mut params = CertificateParams::new(["bmc.example.net".to_owned()]).unwrap();
+    params.is_ca = IsCa::ExplicitNoCa;
+    let key_usage = CustomExtension::from_oid_content(&[2, 5, 29, 15], b"no bit string".to_vec());
+    params.custom_extensions.push(key_usage);
+    let server = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let forged = CertificateParams::new(["bmc.example.net".to_owned()]).unwrap();
+    let forged = forged.signed_by(&KeyPair::generate().unwrap(), &server).unwrap();
+    let trust = Trust { certificates: vec![server.der().clone()], ..Trust::default() };
+    let accepted = vec![Fingerprint::of(server.der())];
+    assert_eq!(verify(&trust, forged.der(), &[]), Err(CertificateProblem::NotPinned { accepted }));
 }
 
 /// Otherwise the dates of an intermediate authority would be reported as those of the server.

@@ -35,12 +35,17 @@ fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
             ("given", json!({"secretRef": {"name": "with-self"}})),
             ("pinned", json!({"tls": {"fingerprints": [lone.fingerprint()]}})),
             ("shared", json!({"tls": {"caRef": {"name": "site-ca"}, "policy": "Pinned"}})),
+            // Both a Secret and a ConfigMap have this name; the Secret counts.
+            ("both", json!({"tls": {"caRef": {"name": "both-ca"}}})),
         ] {
             components.push(only(from_lone(&lone, name, &trusted), &good));
         }
-        site.create::<ConfigMap>(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "site-ca"}, "data": {"ca.crt": lone.ca}}))
-            .await
-            .expect("a ConfigMap");
+        site.secret("both-ca", &[("ca.crt", &lone.ca)]).await;
+        for (name, ca) in [("site-ca", &lone.ca), ("both-ca", &server.ca)] {
+            site.create::<ConfigMap>(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"ca.crt": ca}}))
+                .await
+                .expect("a ConfigMap");
+        }
         for machine in &machines {
             components.push(only(component(site, &server, machine), machine));
         }

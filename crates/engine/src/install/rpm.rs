@@ -81,7 +81,7 @@ fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, StepExit> {
         .iter()
         .filter(|found| found.name == name)
         .partition(|found| identity::is_same(step, arch, &found.arch));
-    let booted = booted::rpm();
+    let booted = booted::rpm().map_err(trouble)?;
     let is_added = own.len() > 1
         || own.iter().any(|found| booted.contains(found))
         || (own.is_empty() && !others.is_empty())

@@ -153,6 +153,47 @@ sandboxed! {
 }
 
 sandboxed! {
+    /// Packages with drivers own the directory of a kernel's modules: Red Hat's kmodtool writes
+    /// `%files /lib/modules/RELEASE`. Version 1.1 would fail or stand beside 1.0 if it was only added.
+    fn a_driver_for_the_running_kernel_is_upgraded() {
+        empty_rpm_database();
+        let driver = |version: &str, release: &str| {
+            let script = format!("mkdir -p $R/usr/lib/modules/{release}/extra; echo x >$R/usr/lib/modules/{release}/extra/fx.ko");
+            build("kmod-fx", version, "x86_64", "", &script)
+        };
+        shell("cd /mnt && mkdir lib work-of-lib && mount -t overlay -o lowerdir=/usr/lib,upperdir=lib,workdir=work-of-lib lib /usr/lib");
+        install(&[driver("1.0", "$(uname -r)")]);
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        assert_eq!(apply(&machine, &mut runner, &driver("1.1", "$(uname -r)")), OK);
+        assert_eq!(installed("kmod-fx"), "1.1.x86_64");
+        assert_eq!(apply(&machine, &mut runner, &driver("1.2", "9.9")), OK);
+        assert_eq!(installed("kmod-fx"), "1.2.x86_64");
+        runner.finish(&machine);
+    }
+}
+
+sandboxed! {
+    /// If rpm did not say what the machine was booted from, an upgrade could remove it.
+    fn nothing_is_installed_while_the_booted_packages_are_unknown() {
+        empty_rpm_database();
+        install(&[plain("fx", "1", "x86_64")]);
+        shell("mount -t tmpfs tmpfs /usr/local/sbin");
+        let rpm = shell("command -v rpm");
+        let script = format!("#!/bin/sh\ncase \" $* \" in *' -f '*) kill -9 $$ ;; esac\nexec {} \"$@\"\n", rpm.trim());
+        fs::write("/usr/local/sbin/rpm", script).unwrap();
+        shell("chmod 755 /usr/local/sbin/rpm");
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let exit = apply(&machine, &mut runner, &plain("fx", "2", "x86_64"));
+        let StepExit::NotStarted { detail, .. } = &exit else { panic!("{exit:?}") };
+        assert!(detail.starts_with("the packages that this machine was booted from could not be determined"), "{detail}");
+        assert_eq!(installed("fx"), "1.x86_64");
+        runner.finish(&machine);
+    }
+}
+
+sandboxed! {
     /// For `rpm -U` a package for i686 is an older version of the package for `x86_64`.
     fn a_package_for_another_architecture_is_left_alone() {
         empty_rpm_database();

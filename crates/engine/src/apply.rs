@@ -10,6 +10,7 @@ use crate::logs;
 use crate::shared::{Halt, Stop};
 use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
+use crate::takeover;
 use crate::work_dir;
 use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit, StepLimit};
 use std::collections::BTreeSet;
@@ -141,6 +142,7 @@ impl Watch for Watcher<'_> {
     fn created(&mut self, pid: u32) -> io::Result<()> {
         let shared = &self.apply.engine.shared;
         let lease = shared.known(|known| known.new_lease(LeaseKind::Process, pid.to_string()));
+        let lease = Lease { started: takeover::start_ticks(pid), ..lease };
         self.lease = Some(lease.clone());
         shared.record(EventBody::LeaseTaken { lease })
     }

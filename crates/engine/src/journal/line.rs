@@ -61,7 +61,7 @@ mod tests {
 
     fn events() -> Vec<EventBody> {
         let (task, component) = (String::from("a1-apply"), String::from("bios"));
-        let lease = Lease { id: "process-1".into(), kind: LeaseKind::Process, what: "7".into() };
+        let lease = Lease { id: "process-1".into(), kind: LeaseKind::Process, what: "7".into(), started: Some(9) };
         let wait = Wait { what: WaitFor::Unknown, holder: None, since: 1, until: None };
         vec![
             EventBody::LeaseTaken { lease },

@@ -21,7 +21,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const LOCKS: Locks = Locks { front_end: "/var/lib/dpkg/lock-frontend", own: &["/var/lib/dpkg/lock"] };
+const LOCKS: Locks =
+    Locks { front_end: "/var/lib/dpkg/lock-frontend", own: &["/var/lib/dpkg/lock"], pid_files: &[] };
 
 pub(super) fn prepare(
     engine: &Engine,
@@ -30,7 +31,7 @@ pub(super) fn prepare(
     dir: PathBuf,
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
-    let lock = PackageLock::wait(engine, step, wait, &LOCKS)?;
+    let lock = PackageLock::wait(engine, step, wait, &LOCKS, Ok)?;
     // A file that cannot be read is rejected by dpkg.
     let database = Database::read(file);
     if let Some(exit) = database.as_ref().ok().and_then(|database| refusal(step, database)) {

@@ -93,6 +93,7 @@ sandboxed! {
         empty_rpm_database();
         install(&[plain("twice", "1", "x86_64"), plain("twice", "2", "x86_64")]);
         install(&["kernel-core", "listed", "plain"].map(|name| plain(name, "1", "noarch")));
+        install(&[plain("rpm", "4", "i686")]);
         fs::write("/etc/dnf/dnf.conf", "[main]\ninstallonlypkgs=other,listed\n").unwrap();
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -115,10 +116,11 @@ sandboxed! {
         runner.finish(&machine);
         assert_eq!(installed("twice"), "0.x86_64 1.x86_64 2.x86_64 3.x86_64");
         let survey = runner.bodies().find_map(|body| match body {
-            EventBody::SurveyDone { packages, readings, .. } => Some((packages, &readings[0].1)),
+            EventBody::SurveyDone { facts, packages, readings, .. } => Some((facts, packages, &readings[0].1)),
             _ => None,
         });
-        let (packages, reading) = survey.unwrap();
+        let (facts, packages, reading) = survey.unwrap();
+        assert_eq!(facts.rpm_arch, "i686");
         let listed = packages.iter().filter(|one| one.name == "twice").map(|one| one.version.as_str());
         assert_eq!(listed.collect::<Vec<_>>(), ["0-1", "1-1", "2-1", "3-1"]);
         assert!(matches!(reading, Reading::Present { instances, .. } if instances.len() == 4), "{reading:?}");

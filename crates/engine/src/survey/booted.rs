@@ -25,7 +25,7 @@ const FILES: [&str; 9] = [
 /// # Errors
 /// rpm did not answer, so any package may be one of them.
 pub(crate) fn rpm() -> Result<Vec<Found>, String> {
-    packages::rpm(Wanted::Owning(&files())).map_err(unknown)
+    packages::rpm(Wanted::Owning(&files())).map_err(|message| unknown(&message))
 }
 
 /// Returns the names of the packages in dpkg's database.
@@ -36,10 +36,11 @@ pub(crate) fn deb() -> Result<Vec<String>, String> {
     let files = files();
     let mut arguments = vec!["-S", "--"];
     arguments.extend(files.iter().map(String::as_str));
-    let output = command::capture("dpkg-query", &arguments, Errors::Discard, TOOL).map_err(unknown)?;
+    let output = command::capture("dpkg-query", &arguments, Errors::Discard, TOOL)
+        .map_err(|message| unknown(&message))?;
     // Status 1 means that no package owns one of the files.
     if !matches!(output.status.code(), Some(0 | 1)) {
-        return Err(unknown(format!("dpkg-query failed: {}", output.status)));
+        return Err(unknown(&format!("dpkg-query failed: {}", output.status)));
     }
     // `one, other:amd64: /lib/modules/6.1`; also `diversion by one from: …`.
     let owners = |line: &str| Some(line.split_once(": ")?.0.replace(' ', ""));
@@ -47,7 +48,7 @@ pub(crate) fn deb() -> Result<Vec<String>, String> {
     Ok(names.split(',').map(|name| packages::split(name).0.to_owned()).collect())
 }
 
-fn unknown(message: String) -> String {
+fn unknown(message: &str) -> String {
     format!("the packages that this machine was booted from could not be determined: {message}")
 }
 

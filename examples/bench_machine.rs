@@ -175,7 +175,7 @@ impl Ready {
             credentials: &login.credentials,
             lease_seconds: 60,
         };
-        let deployed = machine.deploy(&launch, &probe, || ()).await.map_err(NotDeployed::failure)?;
+        let deployed = machine.deploy(&launch, &probe, |_| ()).await.map_err(NotDeployed::failure)?;
         step.next("deploy");
         let engine_api = Arc::new(EngineApi::new(&session, 60, Box::new(OneFile(file.to_owned()))));
         Ok(Self { machine, deployed, engine_api })

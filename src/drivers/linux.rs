@@ -16,7 +16,7 @@ mod script;
 #[cfg(test)]
 mod shells;
 
-pub use deploy::{Deployed, NotDeployed};
+pub use deploy::{Deployed, EARLIER_SHELL_TIMEOUT, NotDeployed, Progress};
 pub use look::Look;
 pub use privilege::Privilege;
 pub use probe::Probe;

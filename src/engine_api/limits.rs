@@ -104,6 +104,7 @@ pub(super) fn bound(event: &mut Event) {
                 &mut facts.bios_version,
                 &mut facts.package_managers,
                 &mut facts.dpkg_arch,
+                &mut facts.rpm_arch,
             ]);
             for Package { name, version, arch, kind } in packages {
                 names([name, version, arch, kind]);

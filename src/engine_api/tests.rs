@@ -28,7 +28,9 @@ fn survey_done(task: &str) -> EventBody {
 }
 
 fn lease(id: &str) -> EventBody {
-    EventBody::LeaseTaken { lease: Lease { id: id.into(), kind: LeaseKind::Directory, what: "/x".into() } }
+    EventBody::LeaseTaken {
+        lease: Lease { id: id.into(), kind: LeaseKind::Directory, what: "/x".into(), started: None },
+    }
 }
 
 fn hello(last_seq: u64) -> Hello {

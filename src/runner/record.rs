@@ -257,6 +257,7 @@ fn facts(survey: &Survey) -> FactsReport {
         bios_version,
         package_managers: _,
         dpkg_arch: _,
+        rpm_arch: _,
     } = survey.facts.clone();
     FactsReport {
         os,

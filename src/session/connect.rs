@@ -1,8 +1,9 @@
 //! Connects to the machine, deploys the engine, and reconnects after a loss.
 
 use super::return_path::EngineCallback;
+use super::waits::Shown;
 use super::{Session, Step, Waiting};
-use crate::drivers::linux::{Deployed, Launch, Machine, NotDeployed};
+use crate::drivers::linux::{Deployed, EARLIER_SHELL_TIMEOUT, Launch, Machine, NotDeployed, Progress};
 use crate::failure::Failure;
 use crate::metrics::result_of;
 use crate::ssh::connect::{Milestone, connect};
@@ -203,8 +204,19 @@ impl Session<'_> {
             lease_seconds: job.lease_seconds,
             callback: callback.as_ref().map(|callback| &callback.config),
         };
-        let begins = || self.view.send_modify(|v| v.deploying = true);
-        let deployed = machine.deploy(&launch, &probe, begins).await;
+        let mut shown = None;
+        let report = |progress| match progress {
+            Progress::Begins => self.view.send_modify(|v| v.deploying = true),
+            Progress::Waits(holder) => {
+                let what = format!("an earlier deployment to {} to end", job.node);
+                let short = "an earlier deployment";
+                let waiting = Waiting::new(Reason::MachineBusy, what, short, EARLIER_SHELL_TIMEOUT);
+                shown = Some(Shown::begin(self.view, Waiting { holder: Some(holder), ..waiting }));
+            }
+            Progress::Continues => shown = None,
+        };
+        let deployed = machine.deploy(&launch, &probe, report).await;
+        drop(shown);
         let result = deployed.as_ref().map_err(|e| e.clone().failure());
         self.tools.metrics.engine_deploys.count([result_of(&result, Reason::EngineDeployed.as_str())]);
         let deployed = deployed?;

@@ -29,10 +29,10 @@ impl Session<'_> {
 }
 
 /// Shows a wait in the view until it is dropped.
-struct Shown<'a>(&'a watch::Sender<View>);
+pub(super) struct Shown<'a>(&'a watch::Sender<View>);
 
 impl<'a> Shown<'a> {
-    fn begin(view: &'a watch::Sender<View>, waiting: Waiting) -> Self {
+    pub(super) fn begin(view: &'a watch::Sender<View>, waiting: Waiting) -> Self {
         view.send_modify(|v| v.waiting = Some(waiting));
         Self(view)
     }

@@ -10,11 +10,15 @@ use crate::logs;
 use crate::shared::{Halt, Stop};
 use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
+use crate::takeover;
 use crate::work_dir;
 use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit, StepLimit};
 use std::collections::BTreeSet;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Interval before an installation is repeated that another process locked out.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Executes the task to its end. Each step gets a `StepFinished` event, unless the task fails as a whole
 /// before the first step. `wait` limits each wait for another process on the machine.
@@ -91,18 +95,40 @@ impl<'a> Apply<'a> {
         room::wait_for_room(&self.engine.shared, &step.component, self.wait, || {
             space::check_packages(std::slice::from_ref(step), None)
         })?;
-        let (plan, lock) = match install::prepare(self.engine, number, step, self.wait)? {
-            Preparation::Ready { plan, lock } => (plan, lock),
+        let begun = Instant::now();
+        let (mut exit, mut output) = self.install(number, step)?;
+        while install::was_locked(step, &exit, &output) {
+            if begun.elapsed() >= self.wait {
+                return Ok((StepExit::not_started(FailureCode::PackageManagerBusy, output.clone()), output));
+            }
+            if let Some(stop) = self.engine.shared.pause(REPEAT_INTERVAL) {
+                return Err(ApplyError::Stopped(stop));
+            }
+            (exit, output) = match self.install(number, step) {
+                // The step was started before, so the task as a whole cannot fail.
+                Err(ApplyError::Failed { code, message, component: _ }) => {
+                    (StepExit::not_started(code, message), output)
+                }
+                other => other?,
+            };
+        }
+        Ok((exit, output))
+    }
+
+    fn install(&self, number: usize, step: &Step) -> Result<(StepExit, String), ApplyError> {
+        match install::prepare(self.engine, number, step, self.wait)? {
+            Preparation::Ready { plan, lock } => {
+                let ended = self.run(plan, step);
+                drop(lock);
+                ended
+            }
             Preparation::Ended { exit, output } => {
                 if let Ok(mut log) = self.engine.logs.step(&step.component, &header(self.task, step)) {
                     log.note(&output);
                 }
-                return Ok((exit, logs::last_part(&output)));
+                Ok((exit, logs::last_part(&output)))
             }
-        };
-        let ended = self.run(plan, step);
-        drop(lock);
-        ended
+        }
     }
 
     fn run(&self, mut plan: Plan, step: &Step) -> Result<(StepExit, String), ApplyError> {
@@ -141,6 +167,7 @@ impl Watch for Watcher<'_> {
     fn created(&mut self, pid: u32) -> io::Result<()> {
         let shared = &self.apply.engine.shared;
         let lease = shared.known(|known| known.new_lease(LeaseKind::Process, pid.to_string()));
+        let lease = Lease { started: takeover::start_ticks(pid), ..lease };
         self.lease = Some(lease.clone());
         shared.record(EventBody::LeaseTaken { lease })
     }

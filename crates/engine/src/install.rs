@@ -11,6 +11,7 @@ mod side_by_side;
 use crate::apply_error::ApplyError;
 use crate::engine::Engine;
 use crate::step::Plan;
+use crate::work_dir;
 use farrier_protocol::{FailureCode, Installer, Step, StepExit};
 use package_lock::PackageLock;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -49,11 +50,13 @@ pub(crate) fn prepare(
     let trouble = |error: io::Error| ApplyError::other(&step.component, format!("the payload: {error}"));
     let payload = engine.payload(step)?;
     let dir = engine.place.work().join(number.to_string());
+    // The preparation may be a repeated one.
+    work_dir::remove_tree(&dir).map_err(trouble)?;
     DirBuilder::new().mode(0o700).create(&dir).map_err(trouble)?;
     let file = place_payload(&payload, &dir, &step.payload.file_name).map_err(trouble)?;
     match step.installer {
         Installer::Deb => deb::prepare(engine, step, wait, dir, &file),
-        Installer::Rpm => rpm::prepare(engine, step, wait, dir, &file),
+        Installer::Rpm => rpm::prepare(engine, step, wait, &dir, &file),
         Installer::Script => {
             fs::set_permissions(&file, Permissions::from_mode(0o700)).map_err(trouble)?;
             if !is_program(&file).map_err(trouble)? {
@@ -69,6 +72,13 @@ pub(crate) fn prepare(
             Ok(Preparation::Ready { plan, lock: PackageLock::none() })
         }
     }
+}
+
+/// Reports whether a step changed nothing because another process had taken the package manager's lock after
+/// the checks.
+pub(crate) fn was_locked(step: &Step, exit: &StepExit, output: &str) -> bool {
+    let has_failed = matches!(exit, StepExit::Exited { code } if *code != 0);
+    step.installer == Installer::Rpm && has_failed && rpm::was_locked(output)
 }
 
 /// Links or copies the payload under its original name, which some installers use.

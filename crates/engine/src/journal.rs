@@ -11,7 +11,6 @@ pub(crate) use state::{OpenStep, SessionState};
 
 use crate::{clock, logs};
 use farrier_protocol::{Event, EventBody};
-use line::Line;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
@@ -159,9 +158,8 @@ impl Journal {
     }
 
     fn parse(&self, line: &[u8]) -> Option<(u64, EventBody)> {
-        let line: Line = serde_json::from_slice(line.strip_suffix(b"\n")?).ok()?;
-        let seq = line.seq;
-        line.body().filter(|_| seq > self.last_seq).map(|body| (seq, body))
+        let (seq, body) = line::parse(line.strip_suffix(b"\n")?)?;
+        (seq > self.last_seq).then_some((seq, body))
     }
 }
 

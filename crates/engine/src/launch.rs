@@ -20,13 +20,10 @@ use std::time::{Duration, Instant};
 /// Process name of the engine.
 const PROGRAM: &str = "farrier-engine";
 
-/// How long to wait for another launch. A launch takes a moment, or some seconds on a busy machine.
-const LAUNCH_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long to wait for an engine that is about to exit, which usually takes less time. After that the
-/// launch fails and the runner retries, because the runner can show a longer wait to users and a launch
-/// cannot.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for another launch, or for an engine that is about to exit; both usually take less time.
+/// After that the launch fails and the runner retries, because the runner can show a longer wait to users and
+/// a launch cannot.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Interval between two attempts to take the lock.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -124,7 +121,7 @@ fn store_callback(place: &WorkDir, callback: Option<&[u8]>) -> Result<(), Failur
     })
 }
 
-/// Removes the directory, unless an engine runs in it.
+/// Removes the directory, unless an engine runs in it or another launch starts one.
 fn clean_up(session: &Session) -> Result<(), Leftover> {
     match WorkDir::named(&session.dir) {
         Ok(place) if !lock_holder::is_at_work_in(&session.dir) => place.remove(),
@@ -154,14 +151,13 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Resu
             return Ok(None);
         }
         let holder = lock.target().map(lock_holder::find).map_err(context("the machine's lock"))?;
-        let timeout = match &holder {
+        match &holder {
             // An engine that exits removes its socket first.
             Some(holder) if is_ours(holder) && place.socket().exists() => return Ok(Some(holder.pid)),
-            Some(holder) if is_ours(holder) => EXIT_TIMEOUT,
-            Some(holder) if holder.command == "run" => return Err(busy(Some(holder))),
-            Some(_) | None => LAUNCH_TIMEOUT,
-        };
-        if begun.elapsed() >= timeout {
+            Some(holder) if holder.command == "run" && !is_ours(holder) => return Err(busy(Some(holder))),
+            Some(_) | None => {}
+        }
+        if begun.elapsed() >= LOCK_TIMEOUT {
             return Err(busy(holder.as_ref()));
         }
         // sleep: a lock that another process holds cannot be awaited with a limit.
@@ -171,11 +167,12 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Resu
 
 fn busy(holder: Option<&LockHolder>) -> Failure {
     let message = match holder {
-        Some(LockHolder { run, session, dir, pid, .. }) => {
-            format!(
-                "run {run} is working on this machine: session {session}, process {pid} in {}",
-                dir.display()
-            )
+        Some(LockHolder { command, run, session, dir, pid }) => {
+            let what = match command.as_str() {
+                "run" => format!("run {run} is working"),
+                _ => "an engine is being started or removed".into(),
+            };
+            format!("{what} on this machine: session {session}, process {pid} in {}", dir.display())
         }
         None => "another engine is working on this machine; its process is not visible".into(),
     };

@@ -51,10 +51,13 @@ pub(crate) fn runs(pid: u32, path: &Path) -> bool {
     Path::new(OsStr::from_bytes(living)) == path
 }
 
-/// Reports whether a detached engine runs in `dir`.
+/// Reports whether a detached engine runs in `dir`, or another process starts one.
 pub(crate) fn is_at_work_in(dir: &Path) -> bool {
     let engine = |pid| parse(pid, &fs::read(format!("/proc/{pid}/cmdline")).ok()?);
-    processes().into_iter().filter_map(engine).any(|engine| engine.command == "run" && engine.dir == dir)
+    processes()
+        .into_iter()
+        .filter_map(engine)
+        .any(|engine| matches!(engine.command.as_str(), "run" | "launch") && engine.dir == dir)
 }
 
 fn holder(pid: u32, target: Target) -> Option<LockHolder> {

@@ -14,7 +14,7 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> Even
     let managers = Managers::present();
     let mut names: Vec<&str> = detect.iter().filter_map(|(_, how)| package_name(how)).collect();
     if !names.is_empty() {
-        names.push(facts::DPKG);
+        names.extend(facts::MANAGERS);
     }
     let wanted = if all { Wanted::All } else { Wanted::Named(&names) };
     let found = managers.list(wanted);

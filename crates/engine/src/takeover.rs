@@ -114,20 +114,35 @@ fn age(pid: u32) -> Duration {
     let seconds = || {
         let uptime = fs::read_to_string("/proc/uptime").ok()?;
         let uptime: u64 = uptime.split('.').next()?.parse().ok()?;
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name is in parentheses and may contain any character. The start time is the 20th word after
-        // it.
-        let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-        Some(uptime.saturating_sub(ticks / TICKS_PER_SECOND))
+        Some(uptime.saturating_sub(start_ticks(pid)? / TICKS_PER_SECOND))
     };
     Duration::from_secs(seconds().unwrap_or_default())
 }
 
+/// Returns the start time of a process that has not ended, in ticks since the machine was booted.
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
+    // The name may contain any bytes.
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name is in parentheses. The state is the first word after it, the start time the 20th.
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace();
+    if matches!(words.next()?, "Z" | "X") {
+        return None;
+    }
+    words.nth(18)?.parse().ok()
+}
+
 /// Reports whether the lease's process is still running and is an installer of this session; another
 /// process may have the same process id by now. Daemons that the installer started are not waited for.
+///
+/// The start time recognises an installer that has replaced or overwritten its environment; the environment
+/// recognises one whose engine did not record the start time.
 pub(crate) fn is_running(lease: &Lease, session: &str) -> bool {
+    let Ok(pid) = lease.what.parse::<u32>() else { return false };
+    if lease.started.is_some() && start_ticks(pid) == lease.started {
+        return true;
+    }
     let tag = format!("{SESSION_VARIABLE}={session}");
-    let environment =
-        lease.what.parse::<u32>().ok().and_then(|pid| fs::read(format!("/proc/{pid}/environ")).ok());
-    environment.is_some_and(|bytes| bytes.split(|byte| *byte == 0).any(|entry| entry == tag.as_bytes()))
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|bytes| bytes.split(|byte| *byte == 0).any(|entry| entry == tag.as_bytes()))
 }

@@ -235,6 +235,11 @@ pub struct Lease {
     pub kind: LeaseKind,
     /// Path, process id or a similar identifier.
     pub what: String,
+    /// Start of an installer's process as in `/proc/PID/stat`, in clock ticks since the machine was booted,
+    /// so that an engine that takes over recognises the process. `None` for everything else, and in journals
+    /// of engines that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
 }
 
 /// Kinds of objects that the engine creates on a machine.

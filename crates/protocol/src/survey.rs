@@ -129,6 +129,9 @@ pub struct Facts {
     /// The architecture that dpkg installs by default, for instance `amd64`. It differs from `arch`
     /// on a 32-bit system with a 64-bit kernel.
     pub dpkg_arch: String,
+    /// The architecture of the installed package `rpm`. It differs from `arch` on a 32-bit system with a
+    /// 64-bit kernel. Empty if there is no such package, or the engine's version does not report it.
+    pub rpm_arch: String,
 }
 
 /// One installed package.

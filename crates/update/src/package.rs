@@ -10,8 +10,9 @@ use crate::version::{Scheme, compare, compare_installed};
 use farrier_protocol::{Detect, Facts, Instance, PackageRef, Reading};
 use std::cmp::Ordering;
 
-/// The architectures that rpm treats as the machine's own, by the output of `uname -m`. They come
-/// from rpm's own tables (`rpmrc`), without architectures on which no supported system runs.
+/// The architectures that rpm treats as the machine's own, by the architecture of the package `rpm`
+/// or the output of `uname -m`. They come from rpm's own tables (`rpmrc`), without architectures on
+/// which no supported system runs.
 const RPM_FAMILIES: [(&[&str], &[&str]); 7] = [
     (&["x86_64"], &["x86_64", "x86_64_v2", "x86_64_v3", "x86_64_v4", "amd64", "ia32e"]),
     (&["i386", "i486", "i586", "i686"], &["i386", "i486", "i586", "i686", "athlon"]),
@@ -71,7 +72,10 @@ fn dpkg_arches(facts: &Facts) -> Option<Vec<String>> {
 }
 
 fn rpm_arches(facts: &Facts) -> Option<Vec<String>> {
-    let (_, family) = RPM_FAMILIES.iter().find(|(machines, _)| machines.contains(&facts.arch.as_str()))?;
+    let of = |arch: &str| {
+        RPM_FAMILIES.iter().find(|(machines, family)| machines.contains(&arch) || family.contains(&arch))
+    };
+    let (_, family) = of(&facts.rpm_arch).or_else(|| of(&facts.arch))?;
     Some(family.iter().chain(&["noarch"]).map(|&arch| arch.to_owned()).collect())
 }
 

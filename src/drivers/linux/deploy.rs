@@ -18,9 +18,9 @@ use std::time::Duration;
 /// load.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// How many seconds the script waits for an earlier shell of the same session. A shell whose connection is
-/// gone notices that as soon as it reads or writes.
-const TIMEOUT: u32 = 30;
+/// How long the script waits for an earlier shell of the same session. A shell whose connection is gone
+/// notices that as soon as it reads or writes.
+pub const EARLIER_SHELL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Free space that a directory must have for the engine and its journal, in KiB. The engine checks the space
 /// for payloads itself, because it knows their sizes.
@@ -31,6 +31,23 @@ pub(super) const ASKS_ENGINE: &str = "farrier-send-1";
 
 /// Printed when the launch waits for the callback configuration.
 pub(super) const ASKS_CONFIG: &str = "farrier-config-1";
+
+/// Printed when the script waits for an earlier shell, with process id and name.
+pub(super) const HELD: &str = "farrier-held-1 ";
+
+/// Printed when the script no longer waits for an earlier shell.
+pub(super) const FREE: &str = "farrier-free-1";
+
+/// The progress of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// The shell is root; nothing was put on the machine yet.
+    Begins,
+    /// The script waits for an earlier shell of this session, for at most [`EARLIER_SHELL_TIMEOUT`].
+    Waits(Holder),
+    /// The wait has ended.
+    Continues,
+}
 
 /// A running engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +90,8 @@ impl From<Failure> for NotDeployed {
 }
 
 impl Machine {
-    /// Deploys and launches the engine; an engine of this session that already runs is not touched. Calls
-    /// `begins` when the shell is root, before anything is put on the machine.
+    /// Deploys and launches the engine; an engine of this session that already runs is not touched. Reports
+    /// the progress to `report`.
     ///
     /// # Errors
     /// Those of becoming root, `DiskFull`, `NoWritableDirectory`, `NoExecutableDirectory`, `MachineBusy`,
@@ -83,15 +100,15 @@ impl Machine {
         &self,
         launch: &Launch<'_>,
         probe: &Probe,
-        begins: impl FnOnce(),
+        mut report: impl FnMut(Progress),
     ) -> Result<Deployed, NotDeployed> {
         let work = async {
             let mut shell = self.root_shell(launch.privilege, launch.credentials, probe.uid).await?;
-            begins();
+            report(Progress::Begins);
             let payload =
                 if probe.gzip { launch.engine.gzip.clone() } else { self.uncompressed(launch.engine)? };
             shell.send(deploy_program(PLACES, &self.id, launch, probe, payload.len())).await?;
-            answer(&mut shell, payload, launch.callback).await?;
+            answer(&mut shell, payload, launch.callback, &mut report).await?;
             shell.end_input().await;
             Ok(shell.output_so_far().stdout.clone())
         };
@@ -193,7 +210,7 @@ pub(super) fn deploy_program(
         ("NAME", directory(id).as_str()),
         ("PLACES", &places.join(" ")),
         ("ROOM_KIB", &ROOM_KIB.to_string()),
-        ("PATIENCE", &TIMEOUT.to_string()),
+        ("PATIENCE", &EARLIER_SHELL_TIMEOUT.as_secs().to_string()),
         ("LENGTH", &length.to_string()),
         ("COMPRESSED", yes(probe.gzip)),
         ("CONFIG", yes(callback.is_some())),
@@ -209,6 +226,7 @@ async fn answer(
     shell: &mut Running,
     payload: Bytes,
     callback: Option<&CallbackConfig>,
+    report: &mut impl FnMut(Progress),
 ) -> Result<(), Failure> {
     let config = match callback {
         Some(callback) => serde_json::to_string(callback).unwrap_or_default() + "\n",
@@ -216,21 +234,43 @@ async fn answer(
     };
     let mut payload = Some(payload);
     let mut configs = 0;
+    let mut reported = 0;
     loop {
-        let (waits, given) = (payload.is_some(), configs);
+        let (waits, given, known) = (payload.is_some(), configs, reported);
         let asks = |o: &Output| {
-            (waits && o.stdout.contains(ASKS_ENGINE)) || o.stdout.matches(ASKS_CONFIG).count() > given
+            (waits && o.stdout.contains(ASKS_ENGINE))
+                || o.stdout.matches(ASKS_CONFIG).count() > given
+                || progress(&o.stdout).count() > known
         };
         if !shell.read_until(|o| asks(o) || o.stdout.contains(END)).await? || !asks(shell.output_so_far()) {
             return Ok(());
         }
-        if let Some(payload) = payload.take_if(|_| shell.output_so_far().stdout.contains(ASKS_ENGINE)) {
+        let news: Vec<Progress> = progress(&shell.output_so_far().stdout).skip(known).collect();
+        if !news.is_empty() {
+            reported += news.len();
+            news.into_iter().for_each(&mut *report);
+        } else if let Some(payload) = payload.take_if(|_| shell.output_so_far().stdout.contains(ASKS_ENGINE))
+        {
             shell.send(payload).await?;
         } else {
             configs += 1;
             shell.send(Bytes::from(config.clone())).await?;
         }
     }
+}
+
+/// Returns what the script has printed about its waits, without an incomplete last line.
+fn progress(printed: &str) -> impl Iterator<Item = Progress> {
+    let lines = printed.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    lines.map(|line| line.trim_end_matches('\r')).filter_map(|line| {
+        if line == FREE {
+            return Some(Progress::Continues);
+        }
+        let (pid, name) = line.strip_prefix(HELD)?.split_once(' ')?;
+        // The name of a process may have any characters, and has at most 15.
+        let name = name.chars().filter(|letter| !letter.is_control()).take(15).collect();
+        Some(Progress::Waits(Holder { pid: pid.parse().ok()?, name }))
+    })
 }
 
 /// Whether this path may be Farrier's directory. The name becomes part of further commands.
@@ -295,6 +335,14 @@ mod tests {
         {
             assert!(!is_ours(wrong, "a1"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_process_that_a_deployment_waits_for_is_read() {
+        let printed =
+            "Welcome\nfarrier-held-1 714 a\tsh\r\nfarrier-free-1\nfarrier-held-1 x y\nfarrier-held-1 9";
+        let holder = Holder { pid: 714, name: "ash".into() };
+        assert_eq!(progress(printed).collect::<Vec<_>>(), [Progress::Waits(holder), Progress::Continues]);
     }
 
     #[test]

@@ -8,6 +8,9 @@
 # each launch reads a line with the callback configuration from standard input. Arguments: options of `engine
 # launch`.
 #
+# Prints farrier-held-1, with process id and name, when it has waited a second for an earlier shell, and
+# farrier-free-1 when that wait ends.
+#
 # Prints farrier-send-1 when it waits for the engine on standard input, and farrier-config-1 when it waits for
 # the callback configuration. The operator sends nothing earlier, so that no other process reads the data.
 
@@ -35,6 +38,12 @@ is_ours() { [ ! -L "$1" ] && [ -O "$1" ]; }
 # other's directory.
 held_by_another() { [ -e "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
 
+# report_holder DIRECTORY: prints which process is waited for.
+report_holder() {
+  pid=$(cat "$1/pid")
+  echo "farrier-held-1 $pid $(cat "/proc/$pid/comm" 2>/dev/null)"
+}
+
 # receive: reads the engine from standard input.
 receive() {
   if [ "$COMPRESSED" = yes ]; then
@@ -54,7 +63,9 @@ for place in $PLACES; do
   while held_by_another "$directory" && [ "$seconds" -lt "$PATIENCE" ]; do
     sleep 1
     seconds=$((seconds + 1))
+    [ "$seconds" -ne 1 ] || report_holder "$directory"
   done
+  [ "$seconds" -eq 0 ] || echo farrier-free-1
   if [ -x "$directory/engine" ] && is_ours "$directory/engine"; then
     echo "farrier-dir-1 $directory"
     launch "$directory" "$@"

@@ -16,12 +16,13 @@ use crate::apply_error::ApplyError;
 use crate::engine::Engine;
 use crate::step::Plan;
 use crate::survey::booted;
-use farrier_protocol::{Refusal, Step, StepExit};
+use farrier_protocol::{FailureCode, Refusal, Step, StepExit};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const LOCKS: Locks = Locks { front_end: "/var/lib/dpkg/lock-frontend", own: &["/var/lib/dpkg/lock"] };
+const LOCKS: Locks =
+    Locks { front_end: "/var/lib/dpkg/lock-frontend", own: &["/var/lib/dpkg/lock"], pid_files: &[] };
 
 pub(super) fn prepare(
     engine: &Engine,
@@ -30,7 +31,7 @@ pub(super) fn prepare(
     dir: PathBuf,
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
-    let lock = PackageLock::wait(engine, step, wait, &LOCKS)?;
+    let lock = PackageLock::wait(engine, step, wait, &LOCKS, Ok)?;
     // A file that cannot be read is rejected by dpkg.
     let database = Database::read(file);
     if let Some(exit) = database.as_ref().ok().and_then(|database| refusal(step, database)) {
@@ -82,7 +83,11 @@ fn refusal(step: &Step, database: &Database) -> Option<StepExit> {
     if database.field("Conflicts").is_empty() || database.field("Replaces").is_empty() {
         return None;
     }
-    let mut booted = booted::deb().into_iter().filter(|booted| booted != name);
+    let booted = match booted::deb() {
+        Ok(booted) => booted,
+        Err(message) => return Some(StepExit::not_started(FailureCode::Other, message)),
+    };
+    let mut booted = booted.into_iter().filter(|booted| booted != name);
     let removed = booted.find(|booted| database.conflicts_with(booted))?;
     let detail = format!("it conflicts with {removed}, which this machine was booted from, and replaces it");
     Some(StepExit::refused(Refusal::RemovesBooted, detail))

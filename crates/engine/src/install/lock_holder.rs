@@ -17,11 +17,12 @@ use std::path::Path;
 /// among several processes, one whose lock has the right inode is preferred.
 pub(super) fn find(file: &OwnedFd) -> Option<Holder> {
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let (path, inode) = (fs::read_link(&own).ok()?, fs::metadata(&own).ok()?.ino());
+    let (path, file) = (fs::read_link(&own).ok()?, identity(Path::new(&own))?);
+    let (_, inode) = file;
     let locks = fs::read_to_string("/proc/locks").ok()?;
     let find = |is_right: bool| {
         let owners = locks.lines().filter_map(owner).filter(|(of, _)| (*of == inode) == is_right);
-        owners.map(|(_, pid)| pid).find(|pid| has_open(*pid, &path))
+        owners.map(|(_, pid)| pid).find(|pid| has_open(*pid, &path, file))
     };
     let pid = find(true).or_else(|| find(false))?;
     Some(Holder { pid, name: lock_holder::name(pid) })
@@ -39,16 +40,35 @@ fn owner(line: &str) -> Option<(u64, u32)> {
     Some((inode, pid))
 }
 
-fn has_open(pid: u32, path: &Path) -> bool {
+/// Returns device and inode of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// Reports whether the process has this file open. A process in a container may have another file with the
+/// same path open.
+fn has_open(pid: u32, path: &Path, file: (u64, u64)) -> bool {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
-    // The links are read, not followed: a file on a server that is unreachable would block.
-    let mut targets = descriptors.into_iter().flatten().flatten().map(|entry| fs::read_link(entry.path()));
-    targets.any(|target| target.is_ok_and(|target| target == path))
+    // Only links with the right path are followed: a file on a server that is unreachable would block.
+    let mut links = descriptors.into_iter().flatten().flatten().map(|entry| entry.path());
+    links.any(|link| fs::read_link(&link).is_ok_and(|target| target == path) && identity(&link) == Some(file))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Otherwise the apt of a container is named as the holder of the machine's own lock.
+    #[test]
+    fn another_file_with_the_same_path_is_not_the_locked_file() {
+        let path = std::env::current_exe().unwrap();
+        let _open = fs::File::open(&path).unwrap();
+        let (device, inode) = identity(&path).unwrap();
+        let own = std::process::id();
+        assert!(has_open(own, &path, (device, inode)));
+        assert!(!has_open(own, &path, (device, inode + 1)));
+        assert!(!has_open(own, &path, (device + 1, inode)));
+    }
 
     #[test]
     fn only_those_who_have_a_lock_are_counted() {

@@ -3,10 +3,12 @@
 use super::lock_holder;
 use crate::apply_error::ApplyError;
 use crate::engine::Engine;
+use crate::takeover;
 use crate::wait::{self, Ended, Obstacle};
 use farrier_protocol::{FailureCode, Holder, Step, WaitFor};
 use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, open};
 use rustix::io::Errno;
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ pub(super) struct Locks {
     pub(super) front_end: &'static str,
     /// Locks of the package manager itself. They are only tested here.
     pub(super) own: &'static [&'static str],
+    /// Files with the process id of a front end that is at work. It starts the package manager several
+    /// times, which is not locked in between.
+    pub(super) pid_files: &'static [&'static str],
 }
 
 impl PackageLock {
@@ -33,18 +38,19 @@ impl PackageLock {
         self.0.is_some()
     }
 
-    /// Waits until no other process uses the package manager, for at most `limit`.
-    pub(super) fn wait(
+    /// Waits until no other process uses the package manager, for at most `limit`, and calls `then`. If
+    /// `then` meets a lock, the wait continues.
+    pub(super) fn wait<T>(
         engine: &Engine,
         step: &Step,
         limit: Duration,
         locks: &Locks,
-    ) -> Result<Self, ApplyError> {
+        mut then: impl FnMut(Self) -> Result<T, Held>,
+    ) -> Result<T, ApplyError> {
         let look = || {
-            take(locks).map_err(|Held { path, holder }| Obstacle {
-                what: WaitFor::PackageLock { path: path.into() },
-                holder,
-            })
+            take(locks)
+                .and_then(&mut then)
+                .map_err(|Held { path, holder }| Obstacle { what: WaitFor::PackageLock { path }, holder })
         };
         wait::wait(&engine.shared, limit, look).map_err(|ended| match ended {
             Ended::Stopped(reason) => ApplyError::Stopped(reason),
@@ -64,13 +70,16 @@ impl PackageLock {
 }
 
 /// A lock that another process holds.
-struct Held {
-    path: &'static str,
-    holder: Option<Holder>,
+pub(super) struct Held {
+    pub(super) path: String,
+    pub(super) holder: Option<Holder>,
 }
 
 /// Takes the lock of front ends and tests the others.
 fn take(locks: &Locks) -> Result<PackageLock, Held> {
+    for path in locks.pid_files {
+        check_pid_file(path)?;
+    }
     let front_end = if locks.front_end.is_empty() { None } else { lock(locks.front_end)? };
     for path in locks.own {
         drop(lock(path)?);
@@ -78,12 +87,26 @@ fn take(locks: &Locks) -> Result<PackageLock, Held> {
     Ok(PackageLock(front_end))
 }
 
+/// Checks that the process whose id is in the file has ended.
+fn check_pid_file(path: &str) -> Result<(), Held> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    match text.split_whitespace().next().and_then(|word| word.parse().ok()) {
+        Some(pid) if takeover::start_ticks(pid).is_some() => {
+            let holder = Some(Holder { pid, name: crate::lock_holder::name(pid) });
+            Err(Held { path: path.into(), holder })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Takes one lock; closing the descriptor releases it. Returns `None` if the file does not exist: then no
 /// process can hold the lock, and the package manager creates the file itself.
-fn lock(path: &'static str) -> Result<Option<OwnedFd>, Held> {
+fn lock(path: &str) -> Result<Option<OwnedFd>, Held> {
     let Ok(file) = open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else { return Ok(None) };
     match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::AGAIN | Errno::ACCESS) => Err(Held { path, holder: lock_holder::find(&file) }),
+        Err(Errno::AGAIN | Errno::ACCESS) => {
+            Err(Held { path: path.into(), holder: lock_holder::find(&file) })
+        }
         _ => Ok(Some(file)),
     }
 }

@@ -6,7 +6,7 @@
 
 use super::Preparation;
 use super::identity::{self, Identity};
-use super::package_lock::{Locks, PackageLock};
+use super::package_lock::{Held, Locks, PackageLock};
 use super::side_by_side;
 use crate::apply_error::ApplyError;
 use crate::command::{self, Errors, Output, TOOL};
@@ -17,34 +17,60 @@ use crate::survey::packages::{self, Found, Wanted};
 use farrier_protocol::{FailureCode, Refusal, Step, StepExit};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-const LOCKS: Locks =
-    Locks { front_end: "", own: &["/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock"] };
+const LOCKS: Locks = Locks {
+    front_end: "",
+    own: &["/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock"],
+    // zypper runs rpm once for each package.
+    pid_files: &["/run/zypp.pid", "/var/run/zypp.pid", "/run/yum.pid", "/var/run/yum.pid"],
+};
 
 /// What is queried of the payload: itself, what it provides, what it obsoletes. The empty first field
 /// distinguishes these lines from warnings.
 const PAYLOAD_FORMAT: &str = "\\t%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\t%{ARCH}\\n\
     [\\tprovides\\t%{PROVIDENAME}\\n][\\tobsoletes\\t%{OBSOLETENAME}\\n]";
 
+/// Why an installation is not prepared.
+enum Unprepared {
+    /// rpm must not be started.
+    Ended(StepExit),
+    /// Another process has taken rpm's lock.
+    Locked(Held),
+    /// The check could not be made.
+    Failed(ApplyError),
+}
+
+impl From<StepExit> for Unprepared {
+    fn from(exit: StepExit) -> Self {
+        Self::Ended(exit)
+    }
+}
+
 pub(super) fn prepare(
     engine: &Engine,
     step: &Step,
     wait: Duration,
-    dir: PathBuf,
+    dir: &Path,
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
-    let lock = PackageLock::wait(engine, step, wait, &LOCKS)?;
-    let mut arguments = match arguments(step, file) {
-        Ok(arguments) => arguments,
-        Err(exit) => return Ok(Preparation::Ended { exit, output: String::new() }),
-    };
-    let trial = |more: &[&str]| -> Result<Output, ApplyError> {
+    PackageLock::wait(engine, step, wait, &LOCKS, |lock| match check(step, dir, file, lock) {
+        Ok(preparation) => Ok(Ok(preparation)),
+        Err(Unprepared::Ended(exit)) => Ok(Ok(Preparation::Ended { exit, output: String::new() })),
+        Err(Unprepared::Failed(error)) => Ok(Err(error)),
+        Err(Unprepared::Locked(held)) => Err(held),
+    })?
+}
+
+fn check(step: &Step, dir: &Path, file: &Path, lock: PackageLock) -> Result<Preparation, Unprepared> {
+    let mut arguments = arguments(step, file)?;
+    let trial = |more: &[&str]| -> Result<Output, Unprepared> {
         let more = more.iter().map(OsString::from);
         let all: Vec<OsString> = arguments.iter().cloned().chain(more).chain([file.into()]).collect();
-        command::capture("rpm", &all, Errors::Merge, TOOL)
-            .map_err(|message| ApplyError::other(&step.component, message))
+        let output = command::capture("rpm", &all, Errors::Merge, TOOL)
+            .map_err(|message| Unprepared::Failed(ApplyError::other(&step.component, message)))?;
+        unlocked(output)
     };
     let tested = trial(&["--test"])?;
     if !tested.status.success() {
@@ -60,18 +86,41 @@ pub(super) fn prepare(
         return Ok(Preparation::Ended { exit, output: tested.text });
     }
     arguments.push(file.into());
-    let program = command::find("rpm")
-        .ok_or_else(|| ApplyError::other(&step.component, "rpm is no longer installed".into()))?;
-    Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment: Vec::new() }, lock })
+    let program = command::find("rpm").ok_or_else(|| {
+        Unprepared::Failed(ApplyError::other(&step.component, "rpm is no longer installed".into()))
+    })?;
+    let plan = Plan { program, arguments, dir: dir.into(), environment: Vec::new() };
+    Ok(Preparation::Ready { plan, lock })
+}
+
+/// Returns the output of a trial, unless another process had rpm's lock.
+fn unlocked(output: Output) -> Result<Output, Unprepared> {
+    let path = output.text.lines().find_map(held).filter(|_| !output.status.success());
+    match path {
+        Some(path) => Err(Unprepared::Locked(Held { path: path.into(), holder: None })),
+        None => Ok(output),
+    }
+}
+
+/// Reports whether an installation failed only because another process had rpm's lock. rpm takes the lock
+/// before it changes anything, and waits for it only on a terminal.
+pub(super) fn was_locked(output: &str) -> bool {
+    // If a script of the package ran rpm, rpm's message about that script follows.
+    output.lines().last().is_some_and(|line| held(line).is_some())
+}
+
+/// Returns the lock that another process has, from rpm's message.
+fn held(line: &str) -> Option<&str> {
+    line.split_once("transaction lock on ")?.1.strip_suffix(" (Resource temporarily unavailable)")
 }
 
 /// Returns rpm's arguments, so that it removes only what the payload is meant to replace. The error says
 /// why rpm is not started at all.
-fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, StepExit> {
+fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, Unprepared> {
     let text = ask(&["-qp".as_ref(), "--qf".as_ref(), PAYLOAD_FORMAT.as_ref(), file.as_os_str()])?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix('\t'));
     let first: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
-    let [name, version, arch] = first[..] else { return Err(trouble(format!("the payload: {text}"))) };
+    let [name, version, arch] = first[..] else { return Err(trouble(format!("the payload: {text}")).into()) };
     identity::check(step, &Identity { name, version, arch })?;
     let listed = |kind: &str| -> Vec<&str> {
         lines.clone().filter_map(|line| line.strip_prefix(kind)?.strip_prefix('\t')).collect()
@@ -81,7 +130,7 @@ fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, StepExit> {
         .iter()
         .filter(|found| found.name == name)
         .partition(|found| identity::is_same(step, arch, &found.arch));
-    let booted = booted::rpm();
+    let booted = booted::rpm().map_err(trouble)?;
     let is_added = own.len() > 1
         || own.iter().any(|found| booted.contains(found))
         || (own.is_empty() && !others.is_empty())
@@ -106,7 +155,7 @@ fn check_upgrade(
     others: &[&Found],
     booted: &[Found],
     obsoletes: &[&str],
-) -> Result<(), StepExit> {
+) -> Result<(), Unprepared> {
     // Only rpm itself can tell: it compares the versions of obsoleted packages, and distinguishes packages
     // for two architectures by the libraries in them.
     let candidates = || booted.iter().filter(|found| obsoletes.contains(&found.name.as_str()));
@@ -122,11 +171,11 @@ fn check_upgrade(
     };
     if let Some(Found { name, version, .. }) = candidates().find(|found| is_removed(found)) {
         let detail = format!("rpm would replace {name} {version}, which this machine was booted from");
-        return Err(StepExit::refused(Refusal::RemovesBooted, detail));
+        return Err(StepExit::refused(Refusal::RemovesBooted, detail).into());
     }
     if let Some(Found { name, version, arch, .. }) = others.iter().find(|found| is_removed(found)) {
         let detail = format!("rpm would replace {name} {version} for {arch}, which is another package");
-        return Err(StepExit::refused(Refusal::ArchitectureConflict, detail));
+        return Err(StepExit::refused(Refusal::ArchitectureConflict, detail).into());
     }
     Ok(())
 }
@@ -147,8 +196,9 @@ fn removals(text: &str) -> Option<Vec<String>> {
     Some(elements.iter().filter_map(|element| element.strip_prefix('-')).map(Into::into).collect())
 }
 
-fn ask(arguments: &[&OsStr]) -> Result<String, StepExit> {
-    command::capture("rpm", arguments, Errors::Merge, TOOL).map(|output| output.text).map_err(trouble)
+fn ask(arguments: &[&OsStr]) -> Result<String, Unprepared> {
+    let output = command::capture("rpm", arguments, Errors::Merge, TOOL).map_err(trouble)?;
+    unlocked(output).map(|output| output.text)
 }
 
 fn trouble(message: String) -> StepExit {
@@ -169,5 +219,19 @@ mod tests {
                     D: 0x0000fe00     4096      8975326     16143573 rotational:-1 /\n";
         assert_eq!(removals(text), Some(vec!["fx-1:2-1.i686".to_owned()]));
         assert_eq!(removals("D: installing binary packages\n"), None);
+    }
+
+    /// rpm also reports the lock of a transaction that a script of the package attempts. Then the package may
+    /// be half installed, and is not installed again.
+    #[test]
+    fn only_an_installation_that_did_not_begin_is_repeated() {
+        let lock = "error: can't create transaction lock on /var/lib/rpm/.rpm.lock";
+        let held = format!("{lock} (Resource temporarily unavailable)\n");
+        assert!(was_locked(&format!("warning: fx.rpm: NOKEY\n{held}")));
+        assert!(!was_locked(&format!(
+            "{held}error: %prein(fx-1-1.noarch) scriptlet failed, exit status 1\n"
+        )));
+        assert!(!was_locked(&format!("{lock} (Read-only file system)\n")));
+        assert!(!was_locked(""));
     }
 }

@@ -62,7 +62,7 @@ impl SessionState {
             LeaseKind::Process => "process",
             LeaseKind::Unknown => "thing",
         };
-        Lease { id: format!("{word}-{}", self.taken + 1), kind, what }
+        Lease { id: format!("{word}-{}", self.taken + 1), kind, what, started: None }
     }
 
     /// Adds one event.

@@ -43,8 +43,9 @@ pub(super) fn package(name: &str, managers: Managers, found: Result<&[Found], &S
 }
 
 fn instances(found: &[&Found]) -> Vec<Instance> {
-    // Not determined for a single version, because it needs another process.
-    let booted = if found.len() > 1 { booted::rpm() } else { Vec::new() };
+    // Not determined for a single version, because it needs another process. It is for the message only, so
+    // a failure does not matter.
+    let booted = if found.len() > 1 { booted::rpm().unwrap_or_default() } else { Vec::new() };
     let instance = |found: &&Found| Instance {
         version: found.version.clone(),
         arch: found.arch.clone(),

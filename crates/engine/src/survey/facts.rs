@@ -5,8 +5,8 @@ use farrier_protocol::Facts;
 use std::ffi::CStr;
 use std::fs;
 
-/// The package whose architecture is the one that dpkg installs by default.
-pub(super) const DPKG: &str = "dpkg";
+/// The packages whose architecture is the one that dpkg and rpm install by default.
+pub(super) const MANAGERS: [&str; 2] = ["dpkg", "rpm"];
 
 /// Reads the facts. Facts that cannot be read are empty. `packages` are the packages that were listed.
 pub(super) fn read(managers: Managers, packages: &[Found]) -> Facts {
@@ -28,11 +28,15 @@ pub(super) fn read(managers: Managers, packages: &[Found]) -> Facts {
         serial: smbios("product_serial"),
         bios_version: smbios("bios_version"),
         package_managers: managers.names().into(),
-        dpkg_arch: packages
-            .iter()
-            .find(|found| found.name == DPKG && found.kind == "deb")
-            .map_or_else(String::new, |found| found.arch.clone()),
+        dpkg_arch: arch_of("dpkg", "deb", packages),
+        rpm_arch: arch_of("rpm", "rpm", packages),
     }
+}
+
+/// Returns the architecture of a package; empty if it is not installed.
+fn arch_of(name: &str, kind: &str, packages: &[Found]) -> String {
+    let found = packages.iter().find(|found| found.name == name && found.kind == kind);
+    found.map_or_else(String::new, |found| found.arch.clone())
 }
 
 fn smbios(name: &str) -> String {

@@ -173,7 +173,9 @@ pub(crate) fn rpm(wanted: Wanted<'_>) -> Result<Vec<Found>, String> {
     }
     let output = command::capture("rpm", &arguments, Errors::Discard, TOOL)?;
     // The exit status is the number of packages that are not known.
-    if matches!(wanted, Wanted::All) && !output.status.success() {
+    let is_complete =
+        output.status.success() || (output.status.code().is_some() && !matches!(wanted, Wanted::All));
+    if !is_complete {
         return Err(format!("rpm failed: {}", output.status));
     }
     let mut found: Vec<(u64, Found)> = output.text.lines().filter_map(rpm_line).collect();

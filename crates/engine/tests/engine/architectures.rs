@@ -129,9 +129,18 @@ sandboxed! {
         let (refusal, detail) = refused(&exit).unwrap();
         assert_eq!(refusal, Refusal::RemovesBooted);
         assert!(detail.contains(&image), "{detail}");
-        // Packages that do not concern the kernel are handled by dpkg as usual.
+        // If dpkg does not say what the machine was booted from, nothing is removed.
         let good = step(&mut runner, "good", "1", "all", &relation("old"));
-        assert_eq!(apply(&machine, &mut runner, "apply-2", good), OK);
+        shell("mount -t tmpfs tmpfs /usr/local/sbin");
+        let script = "#!/bin/sh\n[ \"$1\" = -S ] && kill -9 $$\nexec /usr/bin/dpkg-query \"$@\"\n";
+        fs::write("/usr/local/sbin/dpkg-query", script).unwrap();
+        shell("chmod 755 /usr/local/sbin/dpkg-query");
+        let exit = apply(&machine, &mut runner, "apply-2", good.clone());
+        let StepExit::NotStarted { detail, .. } = &exit else { panic!("{exit:?}") };
+        assert!(detail.contains("booted from could not be determined: dpkg-query"), "{detail}");
+        shell("umount /usr/local/sbin");
+        // Packages that do not concern the kernel are handled by dpkg as usual.
+        assert_eq!(apply(&machine, &mut runner, "apply-3", good), OK);
         assert_eq!(installed(), format!("good:all 1 installed, {image}:all 6.1 installed"));
         runner.finish(&machine);
     }

@@ -202,6 +202,34 @@ sandboxed! {
 }
 
 sandboxed! {
+    /// The same for an installer that has lost its environment, as with `setproctitle`: two installers at once
+    /// could leave the machine unusable.
+    fn an_installer_without_its_environment_is_waited_for() {
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let one = runner.script("one", "exec env -i sh -c 'echo $$ >/mnt/pid; until [ -e /mnt/go ]; do /bin/sleep 0.01; done; echo finished'");
+        runner.order_apply("apply-1", vec![one]);
+        let mut connection = Connection::attach(&machine);
+        assert!(runner.serve(&mut connection, |_| fs::read_to_string("/mnt/pid").is_ok_and(|pid| !pid.is_empty())));
+        let installer: u32 = fs::read_to_string("/mnt/pid").unwrap().trim().parse().unwrap();
+        machine.kill();
+        let left = String::from_utf8(machine.sweep().stdout).unwrap();
+        assert!(left.contains(&format!("process {installer}")) && left.contains("left to finish"), "{left}");
+
+        let machine = Machine::new("s1").started();
+        let mut connection = Connection::attach(&machine);
+        assert!(runner.serve(&mut connection, |runner| matches!(runner.waits().last(), Some(Some(_)))));
+        fs::write("/mnt/go", "").unwrap();
+        assert!(runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
+        drop(connection);
+        assert_eq!(runner.exits(), [("one", &StepExit::Interrupted)]);
+        assert!(runner.output("one").ends_with("\nfinished\n"), "{}", runner.output("one"));
+        runner.finish(&machine);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
     /// A dead engine that is no longer needed leaves nothing, without being started again.
     fn a_sweep_removes_what_a_dead_engine_left() {
         let machine = Machine::new("s1").started();

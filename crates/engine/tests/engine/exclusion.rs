@@ -1,12 +1,14 @@
 //! Only one engine runs on a machine, and failed launches clean up after themselves.
 
-use crate::machine::{DIR, Machine, RUN, digest, engine_digest};
+use crate::machine::{DIR, Machine, RUN, digest, engine_digest, until};
 use crate::runner::Runner;
 use crate::sandbox::shell;
 use farrier_protocol::{LaunchError, LaunchReport};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 fn failure(report: LaunchReport) -> (LaunchError, String) {
     match report {
@@ -76,6 +78,34 @@ sandboxed! {
         let running = reports.iter().filter(|report| **report == LaunchReport::AlreadyRunning { pid }).count();
         assert_eq!(running, 7, "{reports:?}");
         Runner::default().finish(&Machine { pid, ..machine });
+    }
+}
+
+sandboxed! {
+    /// A longer wait is the runner's, which can show it. The directory of the other launch is not removed.
+    fn a_launch_that_does_not_end_is_named_soon() {
+        let machine = Machine::new("s1").deploy();
+        let script = "mkdir -p /var/log/farrier; exec 9</var/log/farrier; flock 9; touch /mnt/held
+            until [ -e /mnt/go ]; do sleep 0.01; done";
+        fs::write("/mnt/launch", script).unwrap();
+        let mut other = Command::new("sh");
+        other.args(["launch", "--dir", DIR, "--session", "s1", "--run", RUN]).current_dir("/mnt");
+        let mut other = other.spawn().unwrap();
+        until("the other launch to have the lock", || fs::exists("/mnt/held").unwrap());
+        // The digest of a debug build takes a while.
+        engine_digest();
+        let begun = Instant::now();
+        let report = machine.launch();
+        assert!(begun.elapsed() < Duration::from_secs(8), "known after {:?}", begun.elapsed());
+        let LaunchReport::Failed { holder: Some(holder), .. } = &report else { panic!("{report:?}") };
+        assert_eq!((holder.pid, holder.name.as_str()), (other.id(), "farrier-engine"));
+        let (code, message) = failure(report);
+        assert_eq!(code, LaunchError::MachineBusy);
+        assert!(message.starts_with("an engine is being started or removed on this machine"), "{message}");
+        assert!(Path::new(DIR).exists());
+        fs::write("/mnt/go", "").unwrap();
+        other.wait().unwrap();
+        Runner::default().finish(&machine.started());
     }
 }
 

@@ -2,10 +2,13 @@
 
 use crate::machine::Machine;
 use crate::packages::empty_database;
-use crate::runner::Runner;
+use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
-use farrier_protocol::{Detect, EventBody, Installer, PackageRef, Reading, Refusal, Step, StepExit, Work};
+use farrier_protocol::{
+    Detect, EventBody, Holder, Installer, PackageRef, Reading, Refusal, Step, StepExit, WaitFor, Work,
+};
 use std::fs;
+use std::process::Command;
 
 const OK: StepExit = StepExit::Exited { code: 0 };
 
@@ -90,6 +93,7 @@ sandboxed! {
         empty_rpm_database();
         install(&[plain("twice", "1", "x86_64"), plain("twice", "2", "x86_64")]);
         install(&["kernel-core", "listed", "plain"].map(|name| plain(name, "1", "noarch")));
+        install(&[plain("rpm", "4", "i686")]);
         fs::write("/etc/dnf/dnf.conf", "[main]\ninstallonlypkgs=other,listed\n").unwrap();
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
@@ -112,10 +116,11 @@ sandboxed! {
         runner.finish(&machine);
         assert_eq!(installed("twice"), "0.x86_64 1.x86_64 2.x86_64 3.x86_64");
         let survey = runner.bodies().find_map(|body| match body {
-            EventBody::SurveyDone { packages, readings, .. } => Some((packages, &readings[0].1)),
+            EventBody::SurveyDone { facts, packages, readings, .. } => Some((facts, packages, &readings[0].1)),
             _ => None,
         });
-        let (packages, reading) = survey.unwrap();
+        let (facts, packages, reading) = survey.unwrap();
+        assert_eq!(facts.rpm_arch, "i686");
         let listed = packages.iter().filter(|one| one.name == "twice").map(|one| one.version.as_str());
         assert_eq!(listed.collect::<Vec<_>>(), ["0-1", "1-1", "2-1", "3-1"]);
         assert!(matches!(reading, Reading::Present { instances, .. } if instances.len() == 4), "{reading:?}");
@@ -149,6 +154,114 @@ sandboxed! {
         let instances = reading.unwrap().instances();
         let booted: Vec<_> = instances.iter().filter(|one| one.booted).map(|one| one.version.as_str()).collect();
         assert_eq!((instances.len(), booted), (2, vec!["1-1"]));
+    }
+}
+
+sandboxed! {
+    /// Packages with drivers own the directory of a kernel's modules: Red Hat's kmodtool writes
+    /// `%files /lib/modules/RELEASE`. Version 1.1 would fail or stand beside 1.0 if it was only added.
+    fn a_driver_for_the_running_kernel_is_upgraded() {
+        empty_rpm_database();
+        let driver = |version: &str, release: &str| {
+            let script = format!("mkdir -p $R/usr/lib/modules/{release}/extra; echo x >$R/usr/lib/modules/{release}/extra/fx.ko");
+            build("kmod-fx", version, "x86_64", "", &script)
+        };
+        shell("cd /mnt && mkdir lib work-of-lib && mount -t overlay -o lowerdir=/usr/lib,upperdir=lib,workdir=work-of-lib lib /usr/lib");
+        install(&[driver("1.0", "$(uname -r)")]);
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        assert_eq!(apply(&machine, &mut runner, &driver("1.1", "$(uname -r)")), OK);
+        assert_eq!(installed("kmod-fx"), "1.1.x86_64");
+        assert_eq!(apply(&machine, &mut runner, &driver("1.2", "9.9")), OK);
+        assert_eq!(installed("kmod-fx"), "1.2.x86_64");
+        runner.finish(&machine);
+    }
+}
+
+sandboxed! {
+    /// If rpm did not say what the machine was booted from, an upgrade could remove it.
+    fn nothing_is_installed_while_the_booted_packages_are_unknown() {
+        empty_rpm_database();
+        install(&[plain("fx", "1", "x86_64")]);
+        shell("mount -t tmpfs tmpfs /usr/local/sbin");
+        let rpm = shell("command -v rpm");
+        let script = format!("#!/bin/sh\ncase \" $* \" in *' -f '*) kill -9 $$ ;; esac\nexec {} \"$@\"\n", rpm.trim());
+        fs::write("/usr/local/sbin/rpm", script).unwrap();
+        shell("chmod 755 /usr/local/sbin/rpm");
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let exit = apply(&machine, &mut runner, &plain("fx", "2", "x86_64"));
+        let StepExit::NotStarted { detail, .. } = &exit else { panic!("{exit:?}") };
+        assert!(detail.starts_with("the packages that this machine was booted from could not be determined"), "{detail}");
+        assert_eq!(installed("fx"), "1.x86_64");
+        runner.finish(&machine);
+    }
+}
+
+sandboxed! {
+    /// rpm does not wait for its lock. Another transaction that begins between two of the engine's checks, or
+    /// just before the installation, would fail the step.
+    fn a_transaction_that_begins_in_between_is_waited_for() {
+        empty_rpm_database();
+        install(&[plain("fx", "1", "x86_64")]);
+        shell("mount -t tmpfs tmpfs /usr/local/sbin");
+        let hold = "use Fcntl; open(my $lock, '+>>', '/var/lib/rpm/.rpm.lock') or die;
+            my $all = pack('s s x4 q q l x4', F_WRLCK, 0, 0, 0, 0); fcntl($lock, F_SETLK, $all) or die;
+            open(my $held, '>', '/mnt/held') or die; select(undef, undef, undef, 0.01) until -e '/mnt/go'";
+        fs::write("/mnt/hold.pl", hold).unwrap();
+        // Before the first installation of each version, another process takes the lock.
+        let script = "#!/bin/sh
+            case \" $* \" in
+              *' --test '*fx-2*) ;;
+              *' -U '*) [ -e /mnt/held ] || { perl /mnt/hold.pl >/dev/null 2>&1 & until [ -e /mnt/held ]; do sleep 0.01; done; } ;;
+            esac
+            exec /usr/bin/rpm \"$@\"\n";
+        fs::write("/usr/local/sbin/rpm", script).unwrap();
+        shell("chmod 755 /usr/local/sbin/rpm");
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        for version in ["2", "3"] {
+            let step = step(&mut runner, &plain("fx", version, "x86_64"));
+            runner.order_apply(version, vec![step]);
+            let waits = runner.waits().len();
+            let mut connection = Connection::attach(&machine);
+            assert!(runner.serve(&mut connection, |runner| runner.waits().len() > waits || runner.is_done(version)));
+            let wait = runner.waits().last().copied().flatten().cloned();
+            assert_eq!(wait.unwrap().what, WaitFor::PackageLock { path: "/var/lib/rpm/.rpm.lock".into() });
+            fs::write("/mnt/go", "").unwrap();
+            assert!(runner.serve(&mut connection, |runner| runner.is_done(version)));
+            drop(connection);
+            assert_eq!(runner.exits().last().unwrap().1, &OK, "{}", runner.output("fx"));
+            assert_eq!(installed("fx"), format!("{version}.x86_64"));
+            shell("rm /mnt/go /mnt/held");
+        }
+        runner.finish(&machine);
+    }
+}
+
+sandboxed! {
+    /// zypper runs rpm once for each package; the lock is free in between.
+    fn zypper_is_waited_for_while_it_is_at_work() {
+        empty_rpm_database();
+        shell("mount -t tmpfs tmpfs /run");
+        let mut zypper = Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write("/run/zypp.pid", format!("{}\n", zypper.id())).unwrap();
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let step = step(&mut runner, &plain("fx", "1", "x86_64"));
+        runner.order_apply("apply-1", vec![step]);
+        let mut connection = Connection::attach(&machine);
+        assert!(runner.serve(&mut connection, |runner| !runner.waits().is_empty() || runner.is_done("apply-1")));
+        let wait = runner.waits()[0].unwrap().clone();
+        assert_eq!(wait.what, WaitFor::PackageLock { path: "/run/zypp.pid".into() });
+        assert_eq!(wait.holder, Some(Holder { pid: zypper.id(), name: "sleep".into() }));
+        // A process id that is left behind is no obstacle.
+        zypper.kill().unwrap();
+        zypper.wait().unwrap();
+        assert!(runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
+        drop(connection);
+        assert_eq!(runner.exits(), [("fx", &OK)]);
+        runner.finish(&machine);
     }
 }
 

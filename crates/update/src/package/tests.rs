@@ -65,6 +65,9 @@ fn without_an_architecture_native_and_neutral_packages_count() {
         "x86_64 x86_64_v2 x86_64_v3 x86_64_v4 amd64 ia32e noarch"
     );
     assert_eq!(arches(rpm, "fx", &machine("i686", "")), "i386 i486 i586 i686 athlon noarch");
+    let of_rpm = |rpm_arch: &str| Facts { rpm_arch: rpm_arch.to_owned(), ..machine("x86_64", "") };
+    assert_eq!(arches(rpm, "fx", &of_rpm("i686")), "i386 i486 i586 i686 athlon noarch", "a 32-bit system");
+    assert!(arches(rpm, "fx", &of_rpm("x86_64_v2")).starts_with("x86_64 "));
     assert_eq!(arches(rpm, "fx", &machine("e2k", "")), "", "any will do");
     assert!(arches(script, "fx", &machine("aarch64", "arm64")).starts_with("arm64 all aarch64"));
 }

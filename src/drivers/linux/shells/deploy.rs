@@ -13,6 +13,8 @@ use flate2::write::GzEncoder;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
+use std::thread;
 
 /// Fake engine: records its options and its callback configuration, and reports a successful launch.
 const ENGINE: &str = r#"#!/bin/sh
@@ -151,6 +153,27 @@ fn a_running_engine_of_the_session_is_reused() {
         assert!(!printed.contains(ASKS_ENGINE), "{shell:?}: {printed}");
         assert!(names(&dir).contains(&"launched".to_owned()), "{shell:?}");
         assert!(names(first.path()).is_empty(), "{shell:?}");
+    });
+}
+
+/// The shell of an operator that was killed runs until it notices the closed connection. A user who sees no
+/// reason for the pause would look for it in the network.
+#[test]
+fn a_shell_of_an_earlier_deployment_is_named_and_waited_for() {
+    with_every_shell(|shell| {
+        let place = temporary();
+        let dir = place.path().join("farrier-a1");
+        std::fs::create_dir(&dir).unwrap();
+        let mut earlier = Command::new("sleep").arg("3").spawn().unwrap();
+        let pid = earlier.id();
+        std::fs::write(dir.join("pid"), format!("{pid}\n")).unwrap();
+        // A process that has ended and was not waited for still has its process id.
+        let ended = thread::spawn(move || earlier.wait());
+        let printed = Deployment::to(&[text(place.path())]).run(shell);
+        ended.join().unwrap().unwrap();
+        let held = printed.find(&format!("farrier-held-1 {pid} sleep\nfarrier-free-1\n"));
+        assert!(held.is_some() && held < printed.find(ASKS_ENGINE), "{printed}");
+        assert!(printed.contains(LaunchReport::PREFIX), "{printed}");
     });
 }
 

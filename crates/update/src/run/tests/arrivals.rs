@@ -130,8 +130,11 @@ fn nothing_ends_or_is_recorded_based_on_an_unconfirmed_view() {
         old([held(free())]),
         Observed { baseline: BaselineFacts::Missing { name: "spring".to_owned() }, ..old([free()]) },
         Observed { baseline: invalid.clone(), ..old([free()]) },
-        Observed { baseline: invalid, ..observed(Desired::Run, [working(), free()]) },
+        Observed { baseline: invalid.clone(), ..observed(Desired::Run, [working(), free()]) },
+        Observed { baseline: invalid, ..observed(Desired::Run, [done(NodeEnd::Cancelled)]) },
         lost,
+        observed(Desired::Run, [held(free()), done(NodeEnd::Succeeded)]),
+        observed(Desired::Run, [held(planned()), done(NodeEnd::Succeeded)]),
     ];
     for confirmed in cases {
         let decision = decide(&confirmed);

@@ -99,6 +99,13 @@ fn waits_until(seen: &Observed, decision: &Decision) -> Check {
     if let Some(recorded) = decision.status.arrival_deadline {
         prop_assert_eq!(recorded, deadline, "the deadline moves");
     }
+    let waits_for_user =
+        !seen.run.targets_recorded && matches!(seen.run.desired, Desired::Plan | Desired::Pause);
+    let counts = decision.status.arrival_deadline.is_some() && decision.status.end().is_none();
+    prop_assert!(!(waits_for_user && counts && !seen.run.deleting), "the deadline runs while the run waits");
+    let kept =
+        waits_for_user || seen.arrivals.deadline.is_none() || decision.status.arrival_deadline.is_some();
+    prop_assert!(kept, "the deadline is lost");
     let selects = seen.run.finished.is_none()
         && !seen.run.targets_recorded
         && seen.run.desired == Desired::Run

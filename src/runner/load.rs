@@ -92,11 +92,15 @@ impl Context {
     }
 
     /// Returns what the attempt waits for before it begins, if that is the ports of the run.
-    pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal) -> Option<Awaited> {
+    pub(super) async fn awaited(
+        &self,
+        update: &NodeUpdate,
+        run: Option<&UpdateRun>,
+        goal: Goal,
+    ) -> Option<Awaited> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.caches.nodes.get(&ObjectRef::new(&update.spec.node_ref.name).within(&namespace))?;
-        let run = self.cached_run(update)?;
-        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, &run).await }
+        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, run?).await }
     }
 
     pub(super) async fn node(

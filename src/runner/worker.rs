@@ -52,6 +52,7 @@ pub(super) async fn run(
         view: View::default(),
         control,
         stop,
+        run: None,
         run_is_gone: false,
         generation: None,
     };
@@ -86,6 +87,8 @@ struct UpdateWorker<'a> {
     view: View,
     control: watch::Receiver<TaskControl>,
     stop: watch::Receiver<bool>,
+    /// The run when the last attempt began. The cache may not show it yet.
+    run: Option<Arc<UpdateRun>>,
     /// Whether the run was gone when an attempt began: nothing more is installed for it.
     run_is_gone: bool,
     /// Generation of the ManagedNode that the last attempt used.
@@ -143,7 +146,9 @@ impl UpdateWorker<'_> {
             return self.end(End::Cancelled, number).await;
         }
         self.note_first_attempt();
-        let awaited = self.context.awaited(&self.update, goal).await;
+        let run = self.context.run_of(&self.update).await;
+        self.run.clone_from(&run);
+        let awaited = self.context.awaited(&self.update, run.as_deref(), goal).await;
         if let Some(awaited) = &awaited {
             self.view.return_path = ReturnPath::Pending { message: awaited.message.clone() };
         }
@@ -152,7 +157,6 @@ impl UpdateWorker<'_> {
         self.publish(&Phase::Working, number).await;
         let begun = Instant::now();
         let active = self.context.metrics.sessions.hold();
-        let run = self.context.run_of(&self.update).await;
         self.run_is_gone = run.is_none();
         let loaded = self.load(run.as_deref(), goal, number, touched).await;
         let loaded = loaded.map(|job| Job {
@@ -197,8 +201,13 @@ impl UpdateWorker<'_> {
                     format!("UpdateRun {run} is gone; nothing was put on the machine"),
                 ))
             }
-            (Some(_) | None, _) => self.context.load_clean_up(&self.update, number).await,
+            (Some(_) | None, _) => self.context.load_clean_up(&self.update, run, number).await,
         }
+    }
+
+    /// Returns the newest known state of the run.
+    fn known_run(&self) -> Option<Arc<UpdateRun>> {
+        self.context.cached_run(&self.update).or_else(|| self.run.clone())
     }
 
     /// Records how long the object waited for its first attempt.

@@ -193,25 +193,44 @@ async fn a_run_whose_nodes_no_cache_shows_yet_waits_for_the_cache_and_takes_all(
     .await;
 }
 
-/// A runner that hears of a machine before it hears of its run ends it as `Cancelled`.
+/// Makes the NodeUpdate of a machine that bears the name of its run.
+async fn started(server: &Server, run: &UpdateRun) {
+    let (name, owner) = (run.name_any(), run.controller_owner_ref(&()).unwrap());
+    let update = json!({
+        "metadata": {
+            "name": format!("{name}-{name}"),
+            "finalizers": ["farrier.dev/clean-up"],
+            "ownerReferences": [owner],
+        },
+        "spec": {"runRef": {"name": name}, "nodeRef": {"name": name}, "runner": "r", "intent": "Run"},
+    });
+    make::<NodeUpdate>(server, update).await;
+}
+
+/// A runner whose cache lags would otherwise end a machine as `Cancelled`, count no retries, or not wait for
+/// a Secret.
 #[tokio::test]
 async fn a_node_update_whose_run_no_cache_shows_yet_is_not_given_up() {
     server(async |server| {
         let gateway = Gateway::holding(&server.client, "updateruns").await;
         let mut operator = Operator::start(server, Some(&gateway)).await;
-        secret(server, "m").await;
-        node(server, "m", "m").await;
-        let run = run(server, "m", json!({"arrivalTimeout": "0s", "desiredState": "Pause"})).await;
-        let owner = run.controller_owner_ref(&()).unwrap();
-        let update = json!({
-            "metadata": {"name": "m-m", "finalizers": ["farrier.dev/clean-up"], "ownerReferences": [owner]},
-            "spec": {"runRef": {"name": "m"}, "nodeRef": {"name": "m"}, "runner": "r", "intent": "Run"},
-        });
-        make::<NodeUpdate>(server, update).await;
-        node_says(server, "m", "Unknown", "InProgress").await;
-        until("the runner asks for the run", async || operator.log().contains("a cache is behind")).await;
+        for name in ["again", "late"] {
+            node(server, name, name).await;
+        }
+        secret(server, "again").await;
+        let spec = json!({"arrivalTimeout": "1m", "desiredState": "Pause", "strategy": {"retries": 1}});
+        started(server, &run(server, "again", spec.clone()).await).await;
+        started(server, &run(server, "late", spec).await).await;
+        // While the cache does not show the runs: the number of retries and the wait come from the API server.
+        let message = node_says(server, "again", "Unknown", "WaitingForRetry").await;
+        assert!(message.contains("ConnectionRefused"), "{message}");
+        let message = node_says(server, "late", "Unknown", "SecretNotFound").await;
+        assert!(message.contains("waiting until"), "{message}");
         gateway.let_go();
-        node_says(server, "m", "False", "ConnectionRefused").await;
+        secret(server, "late").await;
+        for name in ["again", "late"] {
+            node_says(server, name, "False", "ConnectionRefused").await;
+        }
         operator.stop().await;
     })
     .await;

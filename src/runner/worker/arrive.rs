@@ -10,8 +10,6 @@ use crate::failure::Failure;
 use crate::runner::render::Phase;
 use crate::session::{Goal, Job, Step, View};
 use farrier_update::{Millis, Reason};
-use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
 use std::time::Duration;
 
 /// Time between two checks. Each check costs one request for each Secret that the attempt needs.
@@ -67,9 +65,7 @@ impl UpdateWorker<'_> {
             Ok(_) => None,
         };
         let missing = missing.filter(|failure| failure.reason.may_arrive())?;
-        let namespace = self.update.namespace().unwrap_or_default();
-        let run = ObjectRef::new(&self.update.spec.run_ref.name).within(&namespace);
-        let until = deadline(&*self.context.caches.runs.get(&run)?, begun);
+        let until = deadline(&*self.known_run()?, begun);
         (until > now()).then(|| (missing.clone(), until))
     }
 }

@@ -37,7 +37,7 @@ impl UpdateWorker<'_> {
     }
 
     fn retries(&self) -> u32 {
-        self.context.cached_run(&self.update).map_or(0, |run| run.spec.strategy.retries)
+        self.known_run().map_or(0, |run| run.spec.strategy.retries)
     }
 
     /// Seed that spreads the retries of machines that failed together.
@@ -57,10 +57,11 @@ impl UpdateWorker<'_> {
         self.publish(&Phase::Working, number).await;
         let last = last.map(|job| Job { goal: Goal::CleanUp, touched: true, callback: None, ..job });
         for attempt in 1..=CLEANING_ATTEMPTS {
-            let job = match self.context.load_clean_up(&self.update, number).await {
-                Err(failure) if is_missing(&failure) => last.clone().ok_or(failure),
-                loaded => loaded,
-            };
+            let job =
+                match self.context.load_clean_up(&self.update, self.known_run().as_deref(), number).await {
+                    Err(failure) if is_missing(&failure) => last.clone().ok_or(failure),
+                    loaded => loaded,
+                };
             let failure = match &job {
                 Ok(job) => Box::pin(self.clean_once(job)).await,
                 Err(failure) => Some(failure.clone()),

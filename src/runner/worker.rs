@@ -179,7 +179,7 @@ impl UpdateWorker<'_> {
             tracing::info!("the Secret has changed; the attempt continues with its current content");
             return Next::Attempt { number, goal, touched: touched || self.view.deploying };
         }
-        self.after(end, number, touched, loaded.ok()).await
+        self.after(end, number, goal, touched, loaded.ok()).await
     }
 
     /// Loads the input of an attempt. If the run is gone, only a clean-up remains to be done.
@@ -256,7 +256,10 @@ impl UpdateWorker<'_> {
     }
 
     /// Decides what follows an attempt.
-    async fn after(&mut self, end: End, number: u32, touched: bool, job: Option<Job>) -> Next {
+    async fn after(&mut self, end: End, number: u32, goal: Goal, touched: bool, job: Option<Job>) -> Next {
+        if goal == Goal::Plan {
+            self.shown.planning_attempts = Some(number);
+        }
         self.context.record(&self.update, &self.view, &end, self.generation).await;
         let abandoned = self.control.borrow().abandon;
         let dirty = match &self.view.clean {
@@ -279,7 +282,7 @@ impl UpdateWorker<'_> {
             self.context.announce(&self.update, &self.view, &end).await;
             return Next::Planned { number };
         }
-        match self.retry(&end, number) {
+        match self.retry(&end, number, goal) {
             Some((failure, Retry::At(at))) => Next::Wait { failure, number, at: time(at) },
             Some((_, Retry::GiveUp)) | None => {
                 if dirty && self.view.deploying {

@@ -21,7 +21,7 @@ const CLEANING_ATTEMPTS: u32 = 3;
 impl UpdateWorker<'_> {
     /// Returns the failure of an attempt, and whether another attempt follows. `None`: the attempt did not
     /// fail.
-    pub(super) fn retry(&self, end: &End, number: u32) -> Option<(Failure, Retry)> {
+    pub(super) fn retry(&self, end: &End, number: u32, goal: Goal) -> Option<(Failure, Retry)> {
         let failure = match end {
             End::Failed(failure) => failure.clone(),
             End::Finished(NodeVerdict::Failed { reason, message }) => Failure::new(*reason, message.clone()),
@@ -30,8 +30,7 @@ impl UpdateWorker<'_> {
             | End::Inventoried
             | End::Cancelled => return None,
         };
-        // Attempts that made the plan do not count as attempts to apply it.
-        let tries = number.saturating_sub(self.old.planning_attempts.unwrap_or(0));
+        let tries = tries(number, goal, self.shown.planning_attempts);
         let retry = after_failure(failure.reason, tries, self.retries(), self.seed(), now());
         Some((failure, retry))
     }
@@ -131,12 +130,23 @@ impl UpdateWorker<'_> {
         match intent {
             Ok(Intent::Run) => {
                 // Unset if the plan was made by an operator version that did not record the number.
-                self.old.planning_attempts.get_or_insert(number);
+                self.shown.planning_attempts.get_or_insert(number);
                 Next::Attempt { number: number + 1, goal: Goal::Update, touched: false }
             }
             Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,
             // The runner shuts down.
             Ok(Intent::Plan) | Err(_) => Next::Over,
+        }
+    }
+}
+
+/// Returns how many attempts at this goal were made. Attempts to make the plan do not count as attempts to
+/// apply it.
+fn tries(number: u32, goal: Goal, planning_attempts: Option<u32>) -> u32 {
+    match goal {
+        Goal::Plan => number,
+        Goal::Inventory | Goal::Update | Goal::CleanUp => {
+            number.saturating_sub(planning_attempts.unwrap_or(0))
         }
     }
 }
@@ -148,4 +158,18 @@ pub(super) fn now() -> Millis {
 pub(super) fn time(at: Millis) -> Time {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     Time(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise a plan that took two attempts leaves no retry to its installation, or planning is retried
+    /// without a limit.
+    #[test]
+    fn attempts_to_plan_and_to_apply_are_counted_separately() {
+        assert_eq!([1, 2].map(|number| tries(number, Goal::Plan, Some(number))), [1, 2]);
+        assert_eq!([3, 4].map(|number| tries(number, Goal::Update, Some(2))), [1, 2]);
+        assert_eq!(tries(2, Goal::Inventory, None), 2);
+    }
 }

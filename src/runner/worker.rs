@@ -278,6 +278,9 @@ impl UpdateWorker<'_> {
             return self.end(end, number).await;
         }
         if end == End::Planned {
+            if dirty {
+                Box::pin(self.clean_up(number, job)).await;
+            }
             self.publish(&Phase::Planned, number).await;
             self.context.announce(&self.update, &self.view, &end).await;
             return Next::Planned { number };

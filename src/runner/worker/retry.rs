@@ -114,9 +114,16 @@ impl UpdateWorker<'_> {
             () = tokio::time::sleep(left) => false,
             Ok(_) = stop.wait_for(|stop| *stop) => true,
         };
-        if !cancelled {
+        if cancelled {
+            self.cancel(number).await
+        } else {
             Next::Attempt { number: number + 1, goal: self.goal(), touched: !self.was_clean() }
-        } else if self.was_clean() {
+        }
+    }
+
+    /// Decides what follows a cancellation between attempts. A machine that is not clean is cleaned first.
+    async fn cancel(&mut self, number: u32) -> Next {
+        if self.was_clean() {
             self.end(End::Cancelled, number).await
         } else {
             Next::Attempt { number, goal: Goal::CleanUp, touched: true }
@@ -131,9 +138,9 @@ impl UpdateWorker<'_> {
             Ok(Intent::Run) => {
                 // Unset if the plan was made by an operator version that did not record the number.
                 self.shown.planning_attempts.get_or_insert(number);
-                Next::Attempt { number: number + 1, goal: Goal::Update, touched: false }
+                Next::Attempt { number: number + 1, goal: Goal::Update, touched: !self.was_clean() }
             }
-            Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,
+            Ok(Intent::Cancel) => self.cancel(number).await,
             // The runner shuts down.
             Ok(Intent::Plan) | Err(_) => Next::Over,
         }

@@ -14,7 +14,7 @@ use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::failure::Failure;
 use crate::session::{self, CallbackOptions, End, Goal, Job, ReturnPath, View};
-use farrier_update::{Reason, Retry};
+use farrier_update::{Millis, Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use retry::time;
@@ -53,6 +53,7 @@ pub(super) async fn run(
         control,
         stop,
         run: None,
+        approved: None,
         run_is_gone: false,
         generation: None,
     };
@@ -89,6 +90,8 @@ struct UpdateWorker<'a> {
     stop: watch::Receiver<bool>,
     /// The run when the last attempt began. The cache may not show it yet.
     run: Option<Arc<UpdateRun>>,
+    /// When this process saw the approval of the plan.
+    approved: Option<Millis>,
     /// Whether the run was gone when an attempt began: nothing more is installed for it.
     run_is_gone: bool,
     /// Generation of the ManagedNode that the last attempt used.

@@ -136,6 +136,7 @@ impl UpdateWorker<'_> {
         let intent = control.wait_for(|w| w.intent != Intent::Plan).await.map(|w| w.intent);
         match intent {
             Ok(Intent::Run) => {
+                self.approved = Some(now());
                 // Unset if the plan was made by an operator version that did not record the number.
                 self.shown.planning_attempts.get_or_insert(number);
                 Next::Attempt { number: number + 1, goal: Goal::Update, touched: !self.was_clean() }

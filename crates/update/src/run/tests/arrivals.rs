@@ -98,6 +98,7 @@ fn the_wait_begins_when_the_user_starts_the_run() {
         assert_eq!(decide(&recorded).status.arrival_deadline, Some(UNTIL), "{desired:?}");
     }
     let mut ended = old([]);
+    assert_eq!(decide(&ended).status.arrival_deadline, Some(UNTIL));
     ended.run.finished = decide(&ended).status.end();
     assert_eq!(decide(&ended).status.arrival_deadline, Some(UNTIL), "the record stays");
 }

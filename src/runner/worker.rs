@@ -224,11 +224,26 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Runs a session and writes statuses meanwhile.
+    /// Runs the session of an attempt and writes statuses meanwhile.
     async fn session(&mut self, job: &session::Job, number: u32) -> End {
-        let (send, receive) = watch::channel(View::default());
-        let tools = self.context.tools.clone();
         let stop = self.stop.clone();
+        let (end, view) = self.published(job, number, stop, View::default(), View::clone).await;
+        self.view = view;
+        end
+    }
+
+    /// Runs a session that begins with the view `first`, and writes meanwhile the statuses that `shows` makes
+    /// of its views. Returns its end and its last view.
+    async fn published(
+        &mut self,
+        job: &session::Job,
+        number: u32,
+        stop: watch::Receiver<bool>,
+        first: View,
+        shows: impl Fn(&View) -> View,
+    ) -> (End, View) {
+        let (send, receive) = watch::channel(first);
+        let tools = self.context.tools.clone();
         let work = async {
             let end = tokio::select! {
                 end = session::run(job, &tools, stop, &send) => end,
@@ -240,10 +255,9 @@ impl UpdateWorker<'_> {
             drop(send);
             (end, view)
         };
-        let ((end, view), statuses) = tokio::join!(work, self.follow(receive, number));
-        self.view = view;
+        let (ended, statuses) = tokio::join!(work, self.follow(receive, number, shows));
         (self.old, self.shown) = statuses;
-        end
+        ended
     }
 
     /// Returns when the user has deleted the object without waiting for the machine.

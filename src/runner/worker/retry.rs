@@ -52,7 +52,7 @@ impl UpdateWorker<'_> {
     /// attempts. `last` is the job of the attempt that has just ended. It is used if the objects of the job
     /// are gone: a user who deletes everything at once does not want engines to stay on machines.
     pub(super) async fn clean_up(&mut self, number: u32, last: Option<Job>) {
-        self.view.step = session::Step::CleaningUp;
+        self.view = cleaning(&self.view, &View::default());
         self.publish(&Phase::Working, number).await;
         let last = last.map(|job| Job { goal: Goal::CleanUp, touched: true, callback: None, ..job });
         for attempt in 1..=CLEANING_ATTEMPTS {
@@ -62,7 +62,7 @@ impl UpdateWorker<'_> {
                     loaded => loaded,
                 };
             let failure = match &job {
-                Ok(job) => Box::pin(self.clean_once(job)).await,
+                Ok(job) => Box::pin(self.clean_once(job, number)).await,
                 Err(failure) => Some(failure.clone()),
             };
             // A user may create a missing object again. Offering a wrong password again would lock the
@@ -81,16 +81,13 @@ impl UpdateWorker<'_> {
     }
 
     /// Cleans the machine, and keeps the results of the attempt before. Returns the failure, if any.
-    async fn clean_once(&mut self, job: &Job) -> Option<Failure> {
-        let (send, _) = watch::channel(View { deploying: true, ..View::default() });
+    async fn clean_once(&mut self, job: &Job, number: u32) -> Option<Failure> {
+        let first = View { deploying: true, ..View::default() };
         let (_stop, stop) = watch::channel(true);
-        let end = tokio::select! {
-            end = session::run(job, &self.context.tools, stop, &send) => end,
-            end = self.abandoned() => end,
-        };
-        let seen = send.borrow().clone();
-        count::looked(&self.context.metrics, seen.clean.as_ref());
         let kept = std::mem::take(&mut self.view);
+        let shows = |seen: &View| cleaning(&kept, seen);
+        let (end, seen) = self.published(job, number, stop, first, shows).await;
+        count::looked(&self.context.metrics, seen.clean.as_ref());
         self.view =
             View { clean: seen.clean.or(kept.clean), leases: seen.leases, leftovers: seen.leftovers, ..kept };
         match end {
@@ -148,6 +145,17 @@ impl UpdateWorker<'_> {
     }
 }
 
+/// Returns the view to show during a clean-up: the results of the attempt, and what the clean-up waits for.
+fn cleaning(kept: &View, seen: &View) -> View {
+    View {
+        step: session::Step::CleaningUp,
+        lost: seen.lost.clone(),
+        waiting: seen.waiting.clone(),
+        engine_waiting: seen.engine_waiting.clone(),
+        ..kept.clone()
+    }
+}
+
 /// Returns how many attempts at this goal were made. Attempts to make the plan do not count as attempts to
 /// apply it.
 fn tries(number: u32, goal: Goal, planning_attempts: Option<u32>) -> u32 {
@@ -171,6 +179,27 @@ pub(super) fn time(at: Millis) -> Time {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use farrier_update::Reason;
+
+    /// Otherwise a clean-up that waits for another engine for an hour looks as if it hung, or the results of
+    /// the attempt disappear meanwhile.
+    #[test]
+    fn a_clean_up_shows_its_waits_beside_the_results_of_the_attempt() {
+        let waiting = Some(session::Waiting {
+            reason: Reason::MachineBusy,
+            what: "another engine to leave db".into(),
+            short: "another engine".into(),
+            holder: None,
+            since: Millis(1),
+            until: None,
+        });
+        let kept = View { applied: true, address: Some("192.0.2.1".into()), ..View::default() };
+        let seen = View { waiting: waiting.clone(), step: session::Step::Connecting, ..View::default() };
+        let shown = cleaning(&kept, &seen);
+        assert_eq!((&shown.waiting, &shown.step), (&waiting, &session::Step::CleaningUp));
+        assert_eq!(cleaning(&shown, &View::default()).waiting, None);
+        assert_eq!((shown.applied, shown.address), (true, kept.address));
+    }
 
     /// Otherwise a plan that took two attempts leaves no retry to its installation, or planning is retried
     /// without a limit.

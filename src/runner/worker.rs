@@ -232,15 +232,15 @@ impl UpdateWorker<'_> {
         end
     }
 
-    /// Runs a session that begins with the view `first`, and writes meanwhile the statuses that `shows` makes
-    /// of its views. Returns its end and its last view.
+    /// Runs a session that begins with the view `first`, and writes meanwhile the statuses that `visible`
+    /// makes of its views. Returns its end and its last view.
     async fn published(
         &mut self,
         job: &session::Job,
         number: u32,
         stop: watch::Receiver<bool>,
         first: View,
-        shows: impl Fn(&View) -> View,
+        visible: impl Fn(&View) -> View,
     ) -> (End, View) {
         let (send, receive) = watch::channel(first);
         let tools = self.context.tools.clone();
@@ -255,7 +255,7 @@ impl UpdateWorker<'_> {
             drop(send);
             (end, view)
         };
-        let (ended, statuses) = tokio::join!(work, self.follow(receive, number, shows));
+        let (ended, statuses) = tokio::join!(work, self.follow(receive, number, visible));
         (self.old, self.shown) = statuses;
         ended
     }

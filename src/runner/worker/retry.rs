@@ -85,8 +85,8 @@ impl UpdateWorker<'_> {
         let first = View { deploying: true, ..View::default() };
         let (_stop, stop) = watch::channel(true);
         let kept = std::mem::take(&mut self.view);
-        let shows = |seen: &View| cleaning(&kept, seen);
-        let (end, seen) = self.published(job, number, stop, first, shows).await;
+        let visible = |seen: &View| cleaning(&kept, seen);
+        let (end, seen) = self.published(job, number, stop, first, visible).await;
         count::looked(&self.context.metrics, seen.clean.as_ref());
         self.view =
             View { clean: seen.clean.or(kept.clean), leases: seen.leases, leftovers: seen.leftovers, ..kept };

@@ -6,7 +6,7 @@
 
 use super::Caches;
 use super::fresh::named;
-use crate::api::{Baseline, ManagedNode, UpdateRun};
+use crate::api::{Baseline, ManagedNode};
 use crate::publish::Kind;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -47,19 +47,6 @@ impl Caches {
         name: &str,
     ) -> Result<Option<Arc<Baseline>>, kube::Error> {
         find(&self.baselines, client, namespace, name).await
-    }
-
-    /// Returns the run with this name; `None` if the API server has none.
-    ///
-    /// # Errors
-    /// Errors of the API server.
-    pub async fn run(
-        &self,
-        client: &Client,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Arc<UpdateRun>>, kube::Error> {
-        find(&self.runs, client, namespace, name).await
     }
 }
 

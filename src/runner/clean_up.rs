@@ -4,7 +4,7 @@
 use super::Context;
 use super::load::host_keys;
 use crate::api::managed_node::HostKeyPolicy;
-use crate::api::{NodeUpdate, condition};
+use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::convert;
 use crate::failure::Failure;
 use crate::session::{Goal, Job};
@@ -21,11 +21,16 @@ impl Context {
     /// # Errors
     /// `NodeNotFound`, `SecretNotFound`, `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`,
     /// `InternalError`.
-    pub(super) async fn load_clean_up(&self, update: &NodeUpdate, attempt: u32) -> Result<Job, Failure> {
+    pub(super) async fn load_clean_up(
+        &self,
+        update: &NodeUpdate,
+        run: Option<&UpdateRun>,
+        attempt: u32,
+    ) -> Result<Job, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
         let credentials = self.credentials(&node, &namespace).await?;
-        let baseline = self.cached_run(update).and_then(|run| run.spec.baseline_ref.clone());
+        let baseline = run.and_then(|run| run.spec.baseline_ref.as_ref());
         let baseline =
             baseline.and_then(|b| self.caches.baselines.get(&ObjectRef::new(&b.name).within(&namespace)));
         Ok(Job {

@@ -39,11 +39,10 @@ impl Context {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
         supported(&node, run)?;
-        let baseline = match (&run.spec.baseline_ref, goal) {
-            (Some(baseline), Goal::Plan | Goal::Update) => {
-                Some(self.baseline(&baseline.name, &namespace).await?)
-            }
-            (Some(_), Goal::Inventory | Goal::CleanUp) | (None, _) => None,
+        let goal = goal_for(run.spec.operation, goal);
+        let baseline = match needed_baseline(run, goal) {
+            Some(name) => Some(self.baseline(name, &namespace).await?),
+            None => None,
         };
         let credentials = self.credentials(&node, &namespace).await?;
         Ok(Job {
@@ -52,11 +51,7 @@ impl Context {
             node: node.name_any(),
             node_type: convert::type_name(node.spec.type_),
             attempt,
-            goal: if run.spec.operation == Operation::Inventory && goal == Goal::Update {
-                Goal::Inventory
-            } else {
-                goal
-            },
+            goal,
             touched,
             target: convert::target(&node),
             host_keys: host_keys(&node),
@@ -92,11 +87,15 @@ impl Context {
     }
 
     /// Returns what the attempt waits for before it begins, if that is the ports of the run.
-    pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal) -> Option<Awaited> {
+    pub(super) async fn awaited(
+        &self,
+        update: &NodeUpdate,
+        run: Option<&UpdateRun>,
+        goal: Goal,
+    ) -> Option<Awaited> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.caches.nodes.get(&ObjectRef::new(&update.spec.node_ref.name).within(&namespace))?;
-        let run = self.cached_run(update)?;
-        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, &run).await }
+        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, run?).await }
     }
 
     pub(super) async fn node(
@@ -213,6 +212,21 @@ fn is_refused(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
 }
 
+/// Returns the goal of an attempt for this operation.
+fn goal_for(operation: Operation, goal: Goal) -> Goal {
+    match (operation, goal) {
+        (Operation::Inventory, Goal::Update) => Goal::Inventory,
+        (_, goal) => goal,
+    }
+}
+
+/// Returns the name of the baseline that an attempt with this goal needs. An inventory needs none, even if
+/// the run refers to one.
+fn needed_baseline(run: &UpdateRun, goal: Goal) -> Option<&str> {
+    let installs = run.spec.operation != Operation::Inventory && matches!(goal, Goal::Plan | Goal::Update);
+    run.spec.baseline_ref.as_ref().filter(|_| installs).map(|baseline| baseline.name.as_str())
+}
+
 /// Rejects what this version cannot do for a machine, before the attempt tries anything.
 fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
     let name = node.name_any();
@@ -257,5 +271,28 @@ impl Keys {
     pub(super) fn line(&self, key: &str) -> Result<Option<String>, Failure> {
         let text = self.text(key)?;
         Ok(text.map(|t| t.trim_end_matches(['\n', '\r']).to_owned()).filter(|t| !t.is_empty()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Otherwise every machine of an inventory waits for a baseline that nothing of the run uses, and fails.
+    #[test]
+    fn an_inventory_needs_no_baseline() {
+        let needed = |operation: &str, goal| {
+            let spec = json!({"operation": operation, "selector": {}, "baselineRef": {"name": "spring"}});
+            let run = json!({"metadata": {"name": "r"}, "spec": spec});
+            let run: UpdateRun = serde_json::from_value(run).unwrap();
+            let goal = goal_for(run.spec.operation, goal);
+            (goal, needed_baseline(&run, goal).map(str::to_owned))
+        };
+        assert_eq!(needed("Inventory", Goal::Update), (Goal::Inventory, None));
+        assert_eq!(needed("Inventory", Goal::Plan), (Goal::Plan, None));
+        for goal in [Goal::Plan, Goal::Update] {
+            assert_eq!(needed("Update", goal), (goal, Some("spring".to_owned())));
+        }
     }
 }

@@ -72,10 +72,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         waiting: waits_for(view, phase).and_then(waiting),
         changed: changed(&components, plan).or_else(|| old.changed.clone()),
         attempt: Some(*attempt),
-        planning_attempts: match phase {
-            Phase::Planned => Some(*attempt),
-            Phase::Working | Phase::Retrying { .. } | Phase::Ended(_) => old.planning_attempts,
-        },
+        planning_attempts: old.planning_attempts,
         next_attempt_at: match phase {
             Phase::Retrying { at, .. } => Some(at.clone()),
             Phase::Working | Phase::Planned | Phase::Ended(_) => None,

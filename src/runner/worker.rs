@@ -14,7 +14,7 @@ use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::failure::Failure;
 use crate::session::{self, CallbackOptions, End, Goal, Job, ReturnPath, View};
-use farrier_update::{Reason, Retry};
+use farrier_update::{Millis, Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use retry::time;
@@ -52,6 +52,8 @@ pub(super) async fn run(
         view: View::default(),
         control,
         stop,
+        run: None,
+        approved: None,
         run_is_gone: false,
         generation: None,
     };
@@ -86,6 +88,10 @@ struct UpdateWorker<'a> {
     view: View,
     control: watch::Receiver<TaskControl>,
     stop: watch::Receiver<bool>,
+    /// The run when the last attempt began. The cache may not show it yet.
+    run: Option<Arc<UpdateRun>>,
+    /// When this process saw the approval of the plan.
+    approved: Option<Millis>,
     /// Whether the run was gone when an attempt began: nothing more is installed for it.
     run_is_gone: bool,
     /// Generation of the ManagedNode that the last attempt used.
@@ -143,7 +149,9 @@ impl UpdateWorker<'_> {
             return self.end(End::Cancelled, number).await;
         }
         self.note_first_attempt();
-        let awaited = self.context.awaited(&self.update, goal).await;
+        let run = self.context.run_of(&self.update).await;
+        self.run.clone_from(&run);
+        let awaited = self.context.awaited(&self.update, run.as_deref(), goal).await;
         if let Some(awaited) = &awaited {
             self.view.return_path = ReturnPath::Pending { message: awaited.message.clone() };
         }
@@ -152,7 +160,6 @@ impl UpdateWorker<'_> {
         self.publish(&Phase::Working, number).await;
         let begun = Instant::now();
         let active = self.context.metrics.sessions.hold();
-        let run = self.context.run_of(&self.update).await;
         self.run_is_gone = run.is_none();
         let loaded = self.load(run.as_deref(), goal, number, touched).await;
         let loaded = loaded.map(|job| Job {
@@ -175,7 +182,7 @@ impl UpdateWorker<'_> {
             tracing::info!("the Secret has changed; the attempt continues with its current content");
             return Next::Attempt { number, goal, touched: touched || self.view.deploying };
         }
-        self.after(end, number, touched, loaded.ok()).await
+        self.after(end, number, goal, touched, loaded.ok()).await
     }
 
     /// Loads the input of an attempt. If the run is gone, only a clean-up remains to be done.
@@ -197,8 +204,13 @@ impl UpdateWorker<'_> {
                     format!("UpdateRun {run} is gone; nothing was put on the machine"),
                 ))
             }
-            (Some(_) | None, _) => self.context.load_clean_up(&self.update, number).await,
+            (Some(_) | None, _) => self.context.load_clean_up(&self.update, run, number).await,
         }
+    }
+
+    /// Returns the newest known state of the run.
+    fn known_run(&self) -> Option<Arc<UpdateRun>> {
+        self.context.cached_run(&self.update).or_else(|| self.run.clone())
     }
 
     /// Records how long the object waited for its first attempt.
@@ -212,11 +224,26 @@ impl UpdateWorker<'_> {
         }
     }
 
-    /// Runs a session and writes statuses meanwhile.
+    /// Runs the session of an attempt and writes statuses meanwhile.
     async fn session(&mut self, job: &session::Job, number: u32) -> End {
-        let (send, receive) = watch::channel(View::default());
-        let tools = self.context.tools.clone();
         let stop = self.stop.clone();
+        let (end, view) = self.published(job, number, stop, View::default(), View::clone).await;
+        self.view = view;
+        end
+    }
+
+    /// Runs a session that begins with the view `first`, and writes meanwhile the statuses that `visible`
+    /// makes of its views. Returns its end and its last view.
+    async fn published(
+        &mut self,
+        job: &session::Job,
+        number: u32,
+        stop: watch::Receiver<bool>,
+        first: View,
+        visible: impl Fn(&View) -> View,
+    ) -> (End, View) {
+        let (send, receive) = watch::channel(first);
+        let tools = self.context.tools.clone();
         let work = async {
             let end = tokio::select! {
                 end = session::run(job, &tools, stop, &send) => end,
@@ -228,10 +255,9 @@ impl UpdateWorker<'_> {
             drop(send);
             (end, view)
         };
-        let ((end, view), statuses) = tokio::join!(work, self.follow(receive, number));
-        self.view = view;
+        let (ended, statuses) = tokio::join!(work, self.follow(receive, number, visible));
         (self.old, self.shown) = statuses;
-        end
+        ended
     }
 
     /// Returns when the user has deleted the object without waiting for the machine.
@@ -247,7 +273,10 @@ impl UpdateWorker<'_> {
     }
 
     /// Decides what follows an attempt.
-    async fn after(&mut self, end: End, number: u32, touched: bool, job: Option<Job>) -> Next {
+    async fn after(&mut self, end: End, number: u32, goal: Goal, touched: bool, job: Option<Job>) -> Next {
+        if goal == Goal::Plan {
+            self.shown.planning_attempts = Some(number);
+        }
         self.context.record(&self.update, &self.view, &end, self.generation).await;
         let abandoned = self.control.borrow().abandon;
         let dirty = match &self.view.clean {
@@ -266,11 +295,14 @@ impl UpdateWorker<'_> {
             return self.end(end, number).await;
         }
         if end == End::Planned {
+            if dirty {
+                Box::pin(self.clean_up(number, job)).await;
+            }
             self.publish(&Phase::Planned, number).await;
             self.context.announce(&self.update, &self.view, &end).await;
             return Next::Planned { number };
         }
-        match self.retry(&end, number) {
+        match self.retry(&end, number, goal) {
             Some((failure, Retry::At(at))) => Next::Wait { failure, number, at: time(at) },
             Some((_, Retry::GiveUp)) | None => {
                 if dirty && self.view.deploying {

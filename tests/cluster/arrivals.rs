@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use std::fmt::Debug;
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 /// An operator at work in the test's namespace.
@@ -193,28 +194,111 @@ async fn a_run_whose_nodes_no_cache_shows_yet_waits_for_the_cache_and_takes_all(
     .await;
 }
 
-/// A runner that hears of a machine before it hears of its run ends it as `Cancelled`.
+/// Makes the NodeUpdate of a machine that bears the name of its run.
+async fn started(server: &Server, run: &UpdateRun, intent: &str) {
+    let (name, owner) = (run.name_any(), run.controller_owner_ref(&()).unwrap());
+    let update = json!({
+        "metadata": {
+            "name": format!("{name}-{name}"),
+            "finalizers": ["farrier.dev/clean-up"],
+            "ownerReferences": [owner],
+        },
+        "spec": {"runRef": {"name": name}, "nodeRef": {"name": name}, "runner": "r", "intent": intent},
+    });
+    make::<NodeUpdate>(server, update).await;
+}
+
+/// A runner whose cache lags would otherwise end a machine as `Cancelled`, count no retries, or not wait for
+/// a Secret.
 #[tokio::test]
 async fn a_node_update_whose_run_no_cache_shows_yet_is_not_given_up() {
     server(async |server| {
         let gateway = Gateway::holding(&server.client, "updateruns").await;
         let mut operator = Operator::start(server, Some(&gateway)).await;
-        secret(server, "m").await;
-        node(server, "m", "m").await;
-        let run = run(server, "m", json!({"arrivalTimeout": "0s", "desiredState": "Pause"})).await;
-        let owner = run.controller_owner_ref(&()).unwrap();
-        let update = json!({
-            "metadata": {"name": "m-m", "finalizers": ["farrier.dev/clean-up"], "ownerReferences": [owner]},
-            "spec": {"runRef": {"name": "m"}, "nodeRef": {"name": "m"}, "runner": "r", "intent": "Run"},
-        });
-        make::<NodeUpdate>(server, update).await;
-        node_says(server, "m", "Unknown", "InProgress").await;
-        until("the runner asks for the run", async || operator.log().contains("a cache is behind")).await;
+        for name in ["again", "late"] {
+            node(server, name, name).await;
+        }
+        secret(server, "again").await;
+        let spec = json!({"arrivalTimeout": "1m", "desiredState": "Pause", "strategy": {"retries": 1}});
+        started(server, &run(server, "again", spec.clone()).await, "Run").await;
+        started(server, &run(server, "late", spec).await, "Run").await;
+        // While the cache does not show the runs: the number of retries and the wait come from the API server.
+        let message = node_says(server, "again", "Unknown", "WaitingForRetry").await;
+        assert!(message.contains("ConnectionRefused"), "{message}");
+        let message = node_says(server, "late", "Unknown", "SecretNotFound").await;
+        assert!(message.contains("waiting until"), "{message}");
         gateway.let_go();
-        node_says(server, "m", "False", "ConnectionRefused").await;
+        secret(server, "late").await;
+        for name in ["again", "late"] {
+            node_says(server, name, "False", "ConnectionRefused").await;
+        }
         operator.stop().await;
     })
     .await;
+}
+
+/// Otherwise a plan that took attempts leaves none to its installation.
+#[tokio::test]
+async fn attempts_that_made_the_plan_leave_the_retries_to_the_installation() {
+    server(async |server| {
+        let updates = api::<NodeUpdate>(server);
+        let spec = json!({"desiredState": "Pause", "strategy": {"retries": 1}});
+        for name in ["approved", "planning"] {
+            node(server, name, name).await;
+            secret(server, name).await;
+            started(server, &run(server, name, spec.clone()).await, "Plan").await;
+        }
+        // As an operator of an earlier version leaves it.
+        let planned = json!({"status": {"attempt": 3, "conditions": [condition_of("Succeeded", "Unknown", "PlanOnly")]}});
+        updates.patch_status("approved-approved", &PatchParams::default(), &Patch::Merge(planned)).await.unwrap();
+        let mut operator = Operator::start(server, None).await;
+        node_says(server, "planning", "Unknown", "WaitingForRetry").await;
+        for (name, planning, attempt) in [("approved", 3, 4), ("planning", 1, 2)] {
+            let intent = Patch::Merge(json!({"spec": {"intent": "Run"}}));
+            updates.patch(&format!("{name}-{name}"), &PatchParams::default(), &intent).await.unwrap();
+            until(&format!("{name} is tried again after its first installation"), async || {
+                node_says(server, name, "Unknown", "WaitingForRetry").await;
+                let status = updates.get(&format!("{name}-{name}")).await.unwrap().status.unwrap();
+                status.attempt == Some(attempt) && status.planning_attempts == Some(planning)
+            })
+            .await;
+        }
+        operator.stop().await;
+    })
+    .await;
+}
+
+/// Otherwise an engine stays on the machine of a plan that is cancelled after its clean-up failed.
+#[tokio::test]
+async fn a_cancelled_plan_whose_machine_is_not_clean_is_cleaned() {
+    server(async |server| {
+        let machine = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        node(server, "m", "m").await;
+        let port = Patch::Merge(json!({"spec": {"ssh": {"port": machine.local_addr().unwrap().port()}}}));
+        api::<ManagedNode>(server).patch("m", &PatchParams::default(), &port).await.unwrap();
+        secret(server, "m").await;
+        started(server, &run(server, "m", json!({"desiredState": "Pause"})).await, "Plan").await;
+        let conditions = [
+            condition_of("Succeeded", "Unknown", "PlanOnly"),
+            condition_of("TornDown", "False", "CleanupPending"),
+        ];
+        let planned = Patch::Merge(json!({"status": {"attempt": 1, "conditions": conditions}}));
+        let updates = api::<NodeUpdate>(server);
+        updates.patch_status("m-m", &PatchParams::default(), &planned).await.unwrap();
+        let mut operator = Operator::start(server, None).await;
+        let cancel = Patch::Merge(json!({"spec": {"intent": "Cancel"}}));
+        updates.patch("m-m", &PatchParams::default(), &cancel).await.unwrap();
+        let called = tokio::time::timeout(Duration::from_secs(30), machine.accept()).await;
+        assert!(called.is_ok(), "nobody connects to the machine: {}", operator.log());
+        operator.stop().await;
+    })
+    .await;
+}
+
+/// A condition as a status contains it.
+fn condition_of(type_: &str, status: &str, reason: &str) -> Value {
+    let at = "2026-01-01T00:00:00Z";
+    json!({"type": type_, "status": status, "reason": reason, "message": "as before", "lastTransitionTime": at})
 }
 
 /// Who applies a folder gets a run that has ended before its objects are there, or one that has silently

@@ -50,7 +50,7 @@ pub(super) fn render(
         conditions,
         plan_digest: if complete { Some(combined_digest(&view.plan_digests)) } else { old.plan_digest },
         counts: counts(summary),
-        arrival_deadline: old.arrival_deadline.or_else(|| summary.arrival_deadline.map(time)),
+        arrival_deadline: summary.arrival_deadline.map(time),
         nodes,
         starting: names(&summary.starting),
         left_out,

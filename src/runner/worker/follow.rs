@@ -17,12 +17,13 @@ struct Announced {
 }
 
 impl UpdateWorker<'_> {
-    /// Writes the statuses that the view produces, at the pace of [`Pace`], until the session ends. Returns
-    /// the status that was written last, and the status that was rendered last.
+    /// Writes the statuses that `visible` makes of the views, at the pace of [`Pace`], until the session ends.
+    /// Returns the status that was written last, and the status that was rendered last.
     pub(super) async fn follow(
         &self,
         mut view: watch::Receiver<View>,
         number: u32,
+        visible: impl Fn(&View) -> View,
     ) -> (NodeUpdateStatus, NodeUpdateStatus) {
         let (mut written, mut shown) = (self.old.clone(), self.shown.clone());
         let mut announced = Announced::default();
@@ -35,7 +36,7 @@ impl UpdateWorker<'_> {
                     }
                     let now = view.borrow_and_update().clone();
                     self.announce_once(&now, &mut announced).await;
-                    let status = self.render(&shown, &now, &Phase::Working, number);
+                    let status = self.render(&shown, &visible(&now), &Phase::Working, number);
                     if status != shown {
                         shown = status;
                         pace.changed(Instant::now());

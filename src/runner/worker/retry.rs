@@ -21,7 +21,7 @@ const CLEANING_ATTEMPTS: u32 = 3;
 impl UpdateWorker<'_> {
     /// Returns the failure of an attempt, and whether another attempt follows. `None`: the attempt did not
     /// fail.
-    pub(super) fn retry(&self, end: &End, number: u32) -> Option<(Failure, Retry)> {
+    pub(super) fn retry(&self, end: &End, number: u32, goal: Goal) -> Option<(Failure, Retry)> {
         let failure = match end {
             End::Failed(failure) => failure.clone(),
             End::Finished(NodeVerdict::Failed { reason, message }) => Failure::new(*reason, message.clone()),
@@ -30,14 +30,13 @@ impl UpdateWorker<'_> {
             | End::Inventoried
             | End::Cancelled => return None,
         };
-        // Attempts that made the plan do not count as attempts to apply it.
-        let tries = number.saturating_sub(self.old.planning_attempts.unwrap_or(0));
+        let tries = tries(number, goal, self.shown.planning_attempts);
         let retry = after_failure(failure.reason, tries, self.retries(), self.seed(), now());
         Some((failure, retry))
     }
 
     fn retries(&self) -> u32 {
-        self.context.cached_run(&self.update).map_or(0, |run| run.spec.strategy.retries)
+        self.known_run().map_or(0, |run| run.spec.strategy.retries)
     }
 
     /// Seed that spreads the retries of machines that failed together.
@@ -53,16 +52,17 @@ impl UpdateWorker<'_> {
     /// attempts. `last` is the job of the attempt that has just ended. It is used if the objects of the job
     /// are gone: a user who deletes everything at once does not want engines to stay on machines.
     pub(super) async fn clean_up(&mut self, number: u32, last: Option<Job>) {
-        self.view.step = session::Step::CleaningUp;
+        self.view = cleaning(&self.view, &View::default());
         self.publish(&Phase::Working, number).await;
         let last = last.map(|job| Job { goal: Goal::CleanUp, touched: true, callback: None, ..job });
         for attempt in 1..=CLEANING_ATTEMPTS {
-            let job = match self.context.load_clean_up(&self.update, number).await {
-                Err(failure) if is_missing(&failure) => last.clone().ok_or(failure),
-                loaded => loaded,
-            };
+            let job =
+                match self.context.load_clean_up(&self.update, self.known_run().as_deref(), number).await {
+                    Err(failure) if is_missing(&failure) => last.clone().ok_or(failure),
+                    loaded => loaded,
+                };
             let failure = match &job {
-                Ok(job) => Box::pin(self.clean_once(job)).await,
+                Ok(job) => Box::pin(self.clean_once(job, number)).await,
                 Err(failure) => Some(failure.clone()),
             };
             // A user may create a missing object again. Offering a wrong password again would lock the
@@ -81,16 +81,13 @@ impl UpdateWorker<'_> {
     }
 
     /// Cleans the machine, and keeps the results of the attempt before. Returns the failure, if any.
-    async fn clean_once(&mut self, job: &Job) -> Option<Failure> {
-        let (send, _) = watch::channel(View { deploying: true, ..View::default() });
+    async fn clean_once(&mut self, job: &Job, number: u32) -> Option<Failure> {
+        let first = View { deploying: true, ..View::default() };
         let (_stop, stop) = watch::channel(true);
-        let end = tokio::select! {
-            end = session::run(job, &self.context.tools, stop, &send) => end,
-            end = self.abandoned() => end,
-        };
-        let seen = send.borrow().clone();
-        count::looked(&self.context.metrics, seen.clean.as_ref());
         let kept = std::mem::take(&mut self.view);
+        let visible = |seen: &View| cleaning(&kept, seen);
+        let (end, seen) = self.published(job, number, stop, first, visible).await;
+        count::looked(&self.context.metrics, seen.clean.as_ref());
         self.view =
             View { clean: seen.clean.or(kept.clean), leases: seen.leases, leftovers: seen.leftovers, ..kept };
         match end {
@@ -114,9 +111,16 @@ impl UpdateWorker<'_> {
             () = tokio::time::sleep(left) => false,
             Ok(_) = stop.wait_for(|stop| *stop) => true,
         };
-        if !cancelled {
+        if cancelled {
+            self.cancel(number).await
+        } else {
             Next::Attempt { number: number + 1, goal: self.goal(), touched: !self.was_clean() }
-        } else if self.was_clean() {
+        }
+    }
+
+    /// Decides what follows a cancellation between attempts. A machine that is not clean is cleaned first.
+    async fn cancel(&mut self, number: u32) -> Next {
+        if self.was_clean() {
             self.end(End::Cancelled, number).await
         } else {
             Next::Attempt { number, goal: Goal::CleanUp, touched: true }
@@ -129,13 +133,36 @@ impl UpdateWorker<'_> {
         let intent = control.wait_for(|w| w.intent != Intent::Plan).await.map(|w| w.intent);
         match intent {
             Ok(Intent::Run) => {
+                self.approved = Some(now());
                 // Unset if the plan was made by an operator version that did not record the number.
-                self.old.planning_attempts.get_or_insert(number);
-                Next::Attempt { number: number + 1, goal: Goal::Update, touched: false }
+                self.shown.planning_attempts.get_or_insert(number);
+                Next::Attempt { number: number + 1, goal: Goal::Update, touched: !self.was_clean() }
             }
-            Ok(Intent::Cancel) => self.end(End::Cancelled, number).await,
+            Ok(Intent::Cancel) => self.cancel(number).await,
             // The runner shuts down.
             Ok(Intent::Plan) | Err(_) => Next::Over,
+        }
+    }
+}
+
+/// Returns the view to show during a clean-up: the results of the attempt, and what the clean-up waits for.
+fn cleaning(kept: &View, seen: &View) -> View {
+    View {
+        step: session::Step::CleaningUp,
+        lost: seen.lost.clone(),
+        waiting: seen.waiting.clone(),
+        engine_waiting: seen.engine_waiting.clone(),
+        ..kept.clone()
+    }
+}
+
+/// Returns how many attempts at this goal were made. Attempts to make the plan do not count as attempts to
+/// apply it.
+fn tries(number: u32, goal: Goal, planning_attempts: Option<u32>) -> u32 {
+    match goal {
+        Goal::Plan => number,
+        Goal::Inventory | Goal::Update | Goal::CleanUp => {
+            number.saturating_sub(planning_attempts.unwrap_or(0))
         }
     }
 }
@@ -147,4 +174,39 @@ pub(super) fn now() -> Millis {
 pub(super) fn time(at: Millis) -> Time {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     Time(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_update::Reason;
+
+    /// Otherwise a clean-up that waits for another engine for an hour looks as if it hung, or the results of
+    /// the attempt disappear meanwhile.
+    #[test]
+    fn a_clean_up_shows_its_waits_beside_the_results_of_the_attempt() {
+        let waiting = Some(session::Waiting {
+            reason: Reason::MachineBusy,
+            what: "another engine to leave db".into(),
+            short: "another engine".into(),
+            holder: None,
+            since: Millis(1),
+            until: None,
+        });
+        let kept = View { applied: true, address: Some("192.0.2.1".into()), ..View::default() };
+        let seen = View { waiting: waiting.clone(), step: session::Step::Connecting, ..View::default() };
+        let shown = cleaning(&kept, &seen);
+        assert_eq!((&shown.waiting, &shown.step), (&waiting, &session::Step::CleaningUp));
+        assert_eq!(cleaning(&shown, &View::default()).waiting, None);
+        assert_eq!((shown.applied, shown.address), (true, kept.address));
+    }
+
+    /// Otherwise a plan that took two attempts leaves no retry to its installation, or planning is retried
+    /// without a limit.
+    #[test]
+    fn attempts_to_plan_and_to_apply_are_counted_separately() {
+        assert_eq!([1, 2].map(|number| tries(number, Goal::Plan, Some(number))), [1, 2]);
+        assert_eq!([3, 4].map(|number| tries(number, Goal::Update, Some(2))), [1, 2]);
+        assert_eq!(tries(2, Goal::Inventory, None), 2);
+    }
 }

@@ -40,6 +40,9 @@ pub fn decide(observed: &Observed) -> Decision {
     let decision =
         if observed.run.targets_recorded { advance(observed, &fleet) } else { select(observed, &fleet) };
     if is_baseline_unconfirmed(observed) {
+        if decision.status.end().is_some() {
+            return unconfirmed(observed, &fleet, decision.waiting);
+        }
         return Decision { confirm: true, effects: Vec::new(), ..decision };
     }
     decision
@@ -90,7 +93,8 @@ fn advance(observed: &Observed, fleet: &Fleet<'_>) -> Decision {
     }
     let Begin { wants, begun, effects, .. } = begin.end();
     if effects.is_empty() && is_over(observed, fleet) {
-        if fleet.gone() > 0 && !observed.arrivals.confirmed {
+        // Only a cache shows that a node is gone or still held.
+        if fleet.gone() + fleet.held() > 0 && !observed.arrivals.confirmed {
             return unconfirmed(observed, fleet, waiting);
         }
         return stop::complete(observed, fleet, waiting);

@@ -111,7 +111,7 @@ pub struct RunSummary {
     pub starting: Vec<NodeName>,
     /// Every node that failed or was not reached, sorted by name.
     pub failing: Vec<Failing>,
-    /// When the run stops waiting for missing objects; `None` after the run has ended.
+    /// When the run stops waiting for missing objects; `None` while this wait has not begun.
     pub arrival_deadline: Option<Millis>,
     /// Whether the plan is known.
     pub planned: Cond,

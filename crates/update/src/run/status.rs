@@ -53,9 +53,9 @@ pub(super) fn render(
         failing: failing(fleet),
         arrival_deadline: match state {
             State::Waiting { .. } | State::Moving { .. } | State::Stopping { .. } | State::Closing => {
-                Some(observed.arrivals.deadline(observed.now))
+                begins_wait(observed).then(|| observed.arrivals.deadline(observed.now))
             }
-            State::Ended(_) => None,
+            State::Ended(_) => observed.arrivals.deadline,
         },
         planned: planned(observed, fleet, state),
         progressing: progressing(state),
@@ -65,6 +65,15 @@ pub(super) fn render(
         ready: ready(state),
         reconciling: reconciling(state),
         stalled: stalled(state),
+    }
+}
+
+/// Whether the wait for missing objects has begun. A run that is applied as a plan or paused waits for its
+/// user first, who may create the nodes at any later time.
+fn begins_wait(observed: &Observed) -> bool {
+    match observed.run.desired {
+        Desired::Plan | Desired::Pause => observed.run.targets_recorded,
+        Desired::Run | Desired::Cancel => true,
     }
 }
 

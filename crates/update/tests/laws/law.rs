@@ -4,8 +4,8 @@ use crate::world::{Opened, World};
 use farrier_update::model::{NodeName, RunName};
 use farrier_update::reason::Reason;
 use farrier_update::run::{
-    BaselineFacts, CondStatus, Decision, Desired, Effect, Intent, NodeEnd, Observed, UpdateFacts,
-    UpdatePhase, Wake, decide,
+    BaselineFacts, CondStatus, Decision, Desired, Effect, Intent, NodeEnd, Observed, TargetFacts,
+    UpdateFacts, UpdatePhase, Wake, decide,
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -82,6 +82,10 @@ fn unconfirmed(seen: &Observed, decision: &Decision) -> Check {
         !new_end || by_user || !(seen.run.targets_recorded && gone),
         "ends without a node that may be there"
     );
+    let held = |facts: &TargetFacts| facts.hold && !facts.update.as_ref().is_some_and(UpdateFacts::is_done);
+    let held = seen.run.targets_recorded && seen.targets.values().any(held);
+    let ends_held = decision.status.end().is_some_and(|end| end.reason == Reason::Held);
+    prop_assert!(!new_end || !ends_held || !held, "ends because of a hold that may be lifted");
     let invalid = matches!(seen.baseline, BaselineFacts::Invalid { .. });
     prop_assert!(!new_end || by_user || !invalid || !seen.run.not_supported.is_empty(), "{:?}", decision);
     Ok(())
@@ -95,6 +99,13 @@ fn waits_until(seen: &Observed, decision: &Decision) -> Check {
     if let Some(recorded) = decision.status.arrival_deadline {
         prop_assert_eq!(recorded, deadline, "the deadline moves");
     }
+    let waits_for_user =
+        !seen.run.targets_recorded && matches!(seen.run.desired, Desired::Plan | Desired::Pause);
+    let counts = decision.status.arrival_deadline.is_some() && decision.status.end().is_none();
+    prop_assert!(!(waits_for_user && counts && !seen.run.deleting), "the deadline runs while the run waits");
+    let kept =
+        waits_for_user || seen.arrivals.deadline.is_none() || decision.status.arrival_deadline.is_some();
+    prop_assert!(kept, "the deadline is lost");
     let selects = seen.run.finished.is_none()
         && !seen.run.targets_recorded
         && seen.run.desired == Desired::Run

@@ -293,7 +293,7 @@ impl World {
             }
         }
         run.starting = decision.status.starting.iter().cloned().collect();
-        run.deadline = run.deadline.or(decision.status.arrival_deadline);
+        run.deadline = decision.status.arrival_deadline;
         if let (Some(end), None) = (decision.status.end(), &run.end) {
             run.end = Some((end, now));
         }

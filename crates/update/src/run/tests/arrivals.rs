@@ -83,6 +83,26 @@ fn a_baseline_is_waited_for_until_the_deadline_and_then_the_run_ends() {
     assert_eq!((end(&decide(&begun)), waits(&decide(&begun)).as_str()), (None, "a:InProgress"));
 }
 
+/// A run that was applied as paused or as a plan, and is started an hour later together with its nodes,
+/// would otherwise end at once.
+#[test]
+fn the_wait_begins_when_the_user_starts_the_run() {
+    for desired in [Desired::Plan, Desired::Pause] {
+        for mut seen in [young([]), old([]), old([free()])] {
+            seen.run.desired = desired;
+            assert_eq!(decide(&seen).status.arrival_deadline, None, "{desired:?}");
+        }
+        let mut recorded = old([free()]);
+        recorded.run.desired = desired;
+        recorded.run.targets_recorded = true;
+        assert_eq!(decide(&recorded).status.arrival_deadline, Some(UNTIL), "{desired:?}");
+    }
+    let mut ended = old([]);
+    assert_eq!(decide(&ended).status.arrival_deadline, Some(UNTIL));
+    ended.run.finished = decide(&ended).status.end();
+    assert_eq!(decide(&ended).status.arrival_deadline, Some(UNTIL), "the record stays");
+}
+
 /// A run that recorded its list after the first of ten nodes would silently omit nine
 /// nodes.
 #[test]
@@ -130,8 +150,11 @@ fn nothing_ends_or_is_recorded_based_on_an_unconfirmed_view() {
         old([held(free())]),
         Observed { baseline: BaselineFacts::Missing { name: "spring".to_owned() }, ..old([free()]) },
         Observed { baseline: invalid.clone(), ..old([free()]) },
-        Observed { baseline: invalid, ..observed(Desired::Run, [working(), free()]) },
+        Observed { baseline: invalid.clone(), ..observed(Desired::Run, [working(), free()]) },
+        Observed { baseline: invalid, ..observed(Desired::Run, [done(NodeEnd::Cancelled)]) },
         lost,
+        observed(Desired::Run, [held(free()), done(NodeEnd::Succeeded)]),
+        observed(Desired::Run, [held(planned()), done(NodeEnd::Succeeded)]),
     ];
     for confirmed in cases {
         let decision = decide(&confirmed);

@@ -41,6 +41,7 @@ impl Session<'_> {
         };
         let mut call = None;
         let mut short = 0;
+        let mut foreign_until = None;
         loop {
             let since = Instant::now();
             let talked = match calls.as_mut().filter(|_| deployed.calls_back) {
@@ -53,8 +54,12 @@ impl Session<'_> {
             if let Some(incompatible) = self.engine_api.incompatible() {
                 // An engine that connects must not be answered: each answer renews its lease.
                 drop(calls.take());
-                machine =
-                    Box::pin(self.wait_for_incompatible_engine(machine, &deployed, &incompatible)).await?;
+                // One deadline for the attempt: an engine that is still there after the wait was answered
+                // once more, and would otherwise be waited for again.
+                let until =
+                    *foreign_until.get_or_insert_with(|| Instant::now() + self.incompatible_engine_limit());
+                let gone = self.wait_for_incompatible_engine(machine, &deployed, &incompatible, until);
+                machine = Box::pin(gone).await?;
                 calls = self.register_callback();
                 deployed = self.deploy(&machine).await?;
                 continue;
@@ -145,7 +150,7 @@ impl Session<'_> {
             let waiting = waiting.get_or_insert_with(first);
             waiting.holder.clone_from(&holder);
             tracing::info!(reason = %failure.reason, "{}; waiting for it to exit", failure.message);
-            let gone = self.process_exited(machine, holder.map(|holder| holder.pid));
+            let gone = self.process_exited(machine, holder.map(|holder| holder.pid), None);
             let mut stop = self.stop.clone();
             let over = Box::pin(async {
                 tokio::select! {
@@ -160,7 +165,13 @@ impl Session<'_> {
     }
 
     /// Returns when a process on the machine has exited; if its pid is unknown, returns after an interval.
-    pub(super) async fn process_exited(&self, machine: &Machine, pid: Option<u32>) -> Result<(), Failure> {
+    /// `dir` is the directory of the process if the process is an engine of this session.
+    pub(super) async fn process_exited(
+        &self,
+        machine: &Machine,
+        pid: Option<u32>,
+        dir: Option<&str>,
+    ) -> Result<(), Failure> {
         let Some(pid) = pid else {
             // sleep: there is no process to poll.
             tokio::time::sleep(RECONNECT_INTERVAL).await;
@@ -169,7 +180,7 @@ impl Session<'_> {
         loop {
             // sleep: the machine does not report the end of a process.
             tokio::time::sleep(POLL_INTERVAL).await;
-            if !machine.has_process(pid).await? {
+            if !machine.has_process(pid, dir).await? {
                 return Ok(());
             }
         }

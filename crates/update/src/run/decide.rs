@@ -2,11 +2,11 @@
 //!
 //! 1. A run that has ended does nothing except expire.
 //! 2. A run that must not continue is ended: a run that is deleted, cancelled, not supported,
-//!   or without a usable selector or baseline.
+//!    or without a usable selector or baseline.
 //! 3. Before the first node is started, the list of nodes is recorded, and that decision has
-//!   no other effect. The run waits for missing objects until a deadline.
+//!    no other effect. The run waits for missing objects until a deadline.
 //! 4. Nodes are started in the order of their names, as many as `maxConcurrent` allows. No
-//!   node is started before the network paths to it are open and its turn is recorded.
+//!    node is started before the network paths to it are open and its turn is recorded.
 //! 5. When no work is left, the network paths are closed, and then the run ends.
 //! 6. No run ends, and no list is recorded, because of an absence that only a cache shows.
 

@@ -270,7 +270,12 @@ impl Session<'_> {
     fn show(&self, event: Event) {
         let apply = self.task_id("apply");
         let leases = u32::try_from(self.engine_api.leases()).unwrap_or(u32::MAX);
-        let peer = self.engine_api.peer();
+        // The clock of the machine may have been set since the hello. An old event says nothing about that.
+        let ahead = if self.engine_api.is_replayed(event.seq) {
+            self.engine_api.peer().map_or(0, |peer| peer.ahead)
+        } else {
+            waiting::ahead_at_arrival(event.at)
+        };
         self.view.send_modify(|v| {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
@@ -281,7 +286,7 @@ impl Session<'_> {
                 }
                 EventBody::PayloadVerified { task, .. } if task == apply => v.payloads_verified += 1,
                 EventBody::StepOverdue { task, component, ended: false } if task == apply => {
-                    let waiting = Waiting::overdue(&component, event.at, peer.as_ref(), v.task_until);
+                    let waiting = Waiting::overdue(&component, event.at, ahead, v.task_until);
                     (v.overdue, v.engine_waiting) = (Some(component), Some(waiting));
                 }
                 EventBody::StepFinished { task, .. } if task == apply => {
@@ -289,7 +294,7 @@ impl Session<'_> {
                 }
                 EventBody::Waiting { wait } => {
                     let until = v.task_until;
-                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, peer.as_ref(), until));
+                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, ahead, until));
                 }
                 _ => {}
             }

@@ -257,14 +257,13 @@ impl Session<'_> {
         loop {
             let arrived = async {
                 let machine = self.connect().await?;
+                // The machine answers again, whatever the deployment has to wait for.
+                self.view.send_modify(|v| v.lost = None);
                 let deployed = self.deploy(&machine).await?;
                 Ok::<_, Failure>((Some(machine), deployed))
             };
             match arrived.await {
-                Ok(arrived) => {
-                    self.view.send_modify(|v| v.lost = None);
-                    return Ok(arrived);
-                }
+                Ok(arrived) => return Ok(arrived),
                 Err(failure) if failure.reason.retryable() && Instant::now() < until => {
                     self.view.send_modify(|v| v.lost = Some(failure.clone()));
                     tracing::info!(reason = %failure.reason, "the machine is not back yet");

@@ -29,8 +29,8 @@ pub struct View {
     pub untrusted_peer: Option<Failure>,
     /// Why the connection to the machine was lost, while the session reconnects.
     pub lost: Option<Failure>,
-    /// What the session waits for.
-    pub waiting: Option<Waiting>,
+    /// What the session waits for. A wait within another one, or one that has begun later, is last.
+    pub waits: Vec<Waiting>,
     /// What the engine waits for, as it has reported.
     pub engine_waiting: Option<Waiting>,
     /// Deadline of the engine's current task.
@@ -64,7 +64,7 @@ pub struct View {
 impl View {
     /// The current wait. A wait of the engine counts only while the engine is connected.
     pub fn waits_for(&self) -> Option<&Waiting> {
-        self.waiting.as_ref().or(self.engine_waiting.as_ref())
+        self.waits.last().or(self.engine_waiting.as_ref())
     }
 }
 

@@ -76,7 +76,7 @@ fn a_wait_is_shown_in_the_step_and_in_the_first_pending_condition() {
     assert_eq!(waiting.until.unwrap().0.duration_since(waiting.since.0).as_secs(), 60);
 
     // While the engine is unreachable, what it waits for is unknown.
-    view.waiting = Some(waits(Reason::ConnectionLost, "db to answer again", "the machine"));
+    view.waits = vec![waits(Reason::ConnectionLost, "db to answer again", "the machine")];
     let shown = rendered(&view, &Phase::Working);
     assert_eq!(shown.step.as_deref(), Some("Applying (waits for the machine)"));
     assert_eq!(shown.waiting.unwrap().reason, "ConnectionLost");
@@ -89,8 +89,9 @@ fn a_wait_is_shown_in_the_step_and_in_the_first_pending_condition() {
 /// Waits for disk space for the payloads and for another engine occur before an installer is due.
 #[test]
 fn a_wait_before_the_installers_is_shown_in_the_condition_that_it_blocks() {
-    let waiting = Some(waits(Reason::MachineBusy, "another engine to leave db", "another engine"));
-    let shown = rendered(&View { step: Step::Deploying, waiting, ..View::default() }, &Phase::Working);
+    let waits_for = vec![waits(Reason::MachineBusy, "another engine to leave db", "another engine")];
+    let view = View { step: Step::Deploying, waits: waits_for, ..View::default() };
+    let shown = rendered(&view, &Phase::Working);
     assert!(words(&shown, "EngineDeployed").starts_with("Unknown MachineBusy: waiting for another engine"));
     assert!(words(&shown, "Applied").starts_with("Unknown InProgress: waiting for: the installers"));
     let engine_waiting = Some(waits(Reason::DiskFull, "room", "room"));

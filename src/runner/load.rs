@@ -91,12 +91,12 @@ impl Context {
         self.credentials(&node, &namespace).await
     }
 
-    /// Returns what the attempt waits for before it begins, if that is the ports of the run.
+    /// Returns how the attempt waits for the ports of the run, if its engine connects to them.
     pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal) -> Option<Awaited> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.caches.nodes.get(&ObjectRef::new(&update.spec.node_ref.name).within(&namespace))?;
         let run = self.cached_run(update)?;
-        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, &run).await }
+        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, &run) }
     }
 
     pub(super) async fn node(

@@ -76,8 +76,8 @@ pub enum ReturnPath {
     NotNeeded,
     /// The runner does not listen yet: it waits for its ports.
     Pending {
-        /// What the runner waits for, and until when.
-        message: String,
+        /// What the runner waits for.
+        waiting: Waiting,
     },
     /// Not known yet.
     Untried,

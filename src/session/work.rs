@@ -183,6 +183,10 @@ impl Session<'_> {
         let until = waiting::now().after(limit.at_most);
         self.view.send_modify(|v| {
             v.task_until = Some(until);
+            v.transfer = (v.step == Step::Applying { component: String::new() }).then(|| {
+                let what = format!("the payloads to arrive on {}", self.job.node);
+                Waiting::new(Reason::InProgress, what, "the payloads", limit.at_most)
+            });
             if let Some(waiting) = &mut v.engine_waiting {
                 waiting.until = waiting.until.or(Some(until));
             }

@@ -4,7 +4,11 @@ use super::*;
 use crate::api::condition;
 use crate::session::{Step, Waiting};
 use farrier_protocol::Holder;
-use farrier_update::{Millis, Reason};
+use farrier_update::{
+    Action, AppliesTo, Component, Force, InstallerKind, Millis, NodePlan, PayloadRef, PlanItem, Reason,
+    RebootNeed,
+};
+use std::sync::Arc;
 
 const NOON: u64 = 1_764_417_600_000;
 
@@ -83,6 +87,41 @@ fn a_wait_is_shown_in_the_step_and_in_the_first_pending_condition() {
 
     for phase in [Phase::Planned, Phase::Ended(End::Cancelled)] {
         assert_eq!(rendered(&view, &phase).waiting, None);
+    }
+}
+
+/// Otherwise a transfer over a slow link would look like an attempt that does nothing.
+#[test]
+fn the_transfer_of_the_payloads_is_shown_with_its_deadline() {
+    let transfer = Some(waits(Reason::InProgress, "the payloads to arrive on db", "the payloads"));
+    let component = Component {
+        name: "tool".into(),
+        version: "1".into(),
+        applies_to: AppliesTo::default(),
+        installer: InstallerKind::Script,
+        detect: None,
+        payload: PayloadRef { url: "file:///tool".into(), digest: String::new(), size: None },
+        requires: Vec::new(),
+        reboot: RebootNeed::Never,
+        interruptible: true,
+        timeout: std::time::Duration::from_mins(1),
+    };
+    let item = PlanItem {
+        component,
+        package: None,
+        action: Action::Install { from: None, to: "1".into() },
+        before: None,
+        after: Vec::new(),
+        force: Force::default(),
+    };
+    let plan = Some(Arc::new(NodePlan { items: vec![item] }));
+    let applying = |component: &str| Step::Applying { component: component.into() };
+    let view = View { step: applying(""), transfer, plan, ..View::default() };
+    let shown = rendered(&view, &Phase::Working).waiting.expect("a wait");
+    assert!(shown.until.is_some() && shown.what.contains("payloads"));
+    let (other, arrived) = (applying("tool"), View { payloads_verified: 1, ..view.clone() });
+    for view in [View { step: other, ..view }, arrived] {
+        assert_eq!(rendered(&view, &Phase::Working).waiting, None);
     }
 }
 

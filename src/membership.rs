@@ -129,7 +129,7 @@ impl MembershipWatcher {
                     tracing::warn!(error = %chain(&error), "the Leases of the runners could not be read, or left over ones not deleted; it is retried");
                 }
                 Err(_) => {
-                    tracing::warn!("the Leases of the runners could not be read in time; it is retried")
+                    tracing::warn!("the Leases of the runners could not be read in time; it is retried");
                 }
             }
         }

@@ -61,7 +61,7 @@ impl Context {
     ) {
         loop {
             let closed = plan.borrow().as_ref().ok().map(|target| target.closed.clone());
-            let closes = async {
+            let shut = async {
                 match &closed {
                     Some(closed) => closed.cancelled().await,
                     None => std::future::pending().await,
@@ -69,7 +69,7 @@ impl Context {
             };
             tokio::select! {
                 () = plan.closed() => return,
-                () = closes => {}
+                () = shut => {}
                 // sleep: name resolution sends no notification of changes.
                 () = tokio::time::sleep(REPLAN_INTERVAL) => {}
             }

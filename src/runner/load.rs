@@ -92,7 +92,7 @@ impl Context {
     }
 
     /// Returns how the attempt waits for the ports of the run, if its engine connects to them.
-    pub(super) async fn awaited(&self, update: &NodeUpdate, goal: Goal) -> Option<Awaited> {
+    pub(super) fn awaited(&self, update: &NodeUpdate, goal: Goal) -> Option<Awaited> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.caches.nodes.get(&ObjectRef::new(&update.spec.node_ref.name).within(&namespace))?;
         let run = self.cached_run(update)?;

@@ -143,7 +143,7 @@ impl UpdateWorker<'_> {
             return self.end(End::Cancelled, number).await;
         }
         self.note_first_attempt();
-        let awaited = self.context.awaited(&self.update, goal).await;
+        let awaited = self.context.awaited(&self.update, goal);
         if let Some(wait) = awaited.as_ref().and_then(|awaited| awaited.begun.as_ref()) {
             self.view.return_path = ReturnPath::Pending { waiting: wait.waiting.clone() };
             self.view.waits = vec![wait.waiting.clone()];

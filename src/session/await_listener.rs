@@ -16,11 +16,14 @@ impl Session<'_> {
     /// through the SSH session if that is allowed.
     pub(super) fn handle_missing_target(&self, calls: &CallbackOptions, failure: Failure) {
         let waits = !self.may_use_ssh_session() && !calls.is_final();
-        match calls.awaited.as_ref().filter(|_| waits).map(|awaited| self.listener_wait(awaited)) {
-            Some(ListenerWait { waiting, until }) if Instant::now() < until => {
-                self.view.send_modify(|v| v.return_path = ReturnPath::Pending { waiting });
-            }
-            Some(_) | None => self.block(failure),
+        let Some(awaited) = calls.awaited.as_ref().filter(|_| waits) else {
+            return self.block(failure);
+        };
+        let ListenerWait { waiting, until } = self.listener_wait(awaited);
+        if Instant::now() < until {
+            self.view.send_modify(|v| v.return_path = ReturnPath::Pending { waiting });
+        } else {
+            self.block(awaited.expired(&failure));
         }
     }
 
@@ -67,27 +70,26 @@ impl Session<'_> {
             };
             // With a target, the engine is told and either connects or fails; the deadline no longer matters.
             let pending = pending.filter(|_| calls.target_failure().is_some());
-            let is_over = match pending.zip(calls.awaited.as_ref()) {
-                Some((waiting, awaited)) => {
-                    let until = self.listener_wait(awaited).until;
-                    let ended = Box::pin(async {
-                        tokio::select! {
-                            () = self.return_path_changed(&current) => false,
-                            () = tokio::time::sleep_until(until.into()) => true,
-                            () = calls.no_target_follows() => true,
+            let obstacle = if let Some((waiting, awaited)) = pending.zip(calls.awaited.as_ref()) {
+                let until = self.listener_wait(awaited).until;
+                let ended = Box::pin(async {
+                    tokio::select! {
+                        () = self.return_path_changed(&current) => None,
+                        () = tokio::time::sleep_until(until.into()) => {
+                            calls.target_failure().map(|failure| awaited.expired(&failure))
                         }
-                    });
-                    self.shown(waiting, ended).await
-                }
-                None => {
-                    self.return_path_changed(&current).await;
-                    false
-                }
+                        () = calls.no_target_follows() => calls.target_failure(),
+                    }
+                });
+                self.shown(waiting, ended).await
+            } else {
+                self.return_path_changed(&current).await;
+                None
             };
             if *self.stop.borrow() {
                 return;
             }
-            if let Some(failure) = calls.target_failure().filter(|_| is_over) {
+            if let Some(failure) = obstacle {
                 self.block(failure);
             }
         }

@@ -78,6 +78,16 @@ impl Awaited {
         let waiting = Waiting::new(Reason::Exposing, self.what.clone(), "ports", self.limit);
         ListenerWait { waiting, until: Instant::now() + self.limit }
     }
+
+    /// Returns the failure of a machine that has waited until the deadline.
+    pub(super) fn expired(&self, failure: &Failure) -> Failure {
+        let seconds = self.limit.as_secs();
+        let message = format!(
+            "{}; it was waited for {seconds} s (--wait-seconds or spec.arrivalTimeout, whichever is longer)",
+            failure.message
+        );
+        Failure::new(failure.reason, message)
+    }
 }
 
 impl CallbackOptions {

@@ -158,6 +158,7 @@ async fn the_wait_for_a_callback_server_ends_at_its_deadline_or_when_none_follow
         assert_eq!(begun.elapsed() < LIMIT / 2, none_follows);
         let failure = session.withheld().expect("nothing is installed");
         assert_eq!((failure.reason, failure.message == "for good"), (Reason::CallbackRefused, none_follows));
+        assert_eq!(failure.message.contains("--wait-seconds"), !none_follows, "{failure}");
     }
 }
 

@@ -135,7 +135,6 @@ impl Connection {
     pub async fn accepted(&self, channel: &mut Channel<Msg>, limit: Duration) -> Result<(), Failure> {
         let answer = async {
             loop {
-                #[expect(clippy::wildcard_enum_match_arm, reason = "non-exhaustive; only these matter here")]
                 match channel.wait().await {
                     Some(ChannelMsg::Success) => return Ok(()),
                     Some(ChannelMsg::Failure) => return Err(command_refused(&self.node, &self.user)),

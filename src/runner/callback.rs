@@ -74,8 +74,11 @@ impl Context {
                 () = tokio::time::sleep(REPLAN_INTERVAL) => {}
             }
             let is_closed = || closed.as_ref().is_none_or(CancellationToken::is_cancelled);
-            let found = self.caches.nodes.get(&node).zip(self.caches.runs.get(&run));
-            let Some((node, run)) = found.filter(|(node, run)| exposure::calls_back(node, run)) else {
+            let namespace = node.namespace.as_deref().unwrap_or_default();
+            // A cache does not prove that a machine is gone. Without a run, the attempt is cancelled.
+            let found = self.caches.node(&self.client, namespace, &node.name).await;
+            let (Ok(found), Some(run)) = (found, self.caches.runs.get(&run)) else { continue };
+            let Some(node) = found.filter(|node| exposure::calls_back(node, &run)) else {
                 if is_closed() {
                     plan.send_modify(|plan| *plan = Err(closed_for_good(&node.name)));
                     return;

@@ -252,7 +252,7 @@ impl Session<'_> {
         self.shown(waiting, Box::pin(self.reconnect())).await
     }
 
-    async fn reconnect(&self) -> Result<(Option<Machine>, Deployed), Failure> {
+    pub(super) async fn reconnect(&self) -> Result<(Option<Machine>, Deployed), Failure> {
         let until = Instant::now() + RECONNECT_TIMEOUT;
         loop {
             let arrived = async {

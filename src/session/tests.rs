@@ -7,7 +7,7 @@ use crate::drivers::linux::{Deployed, Privilege};
 use crate::engine_api::Incompatible;
 use crate::engines::Engines;
 use crate::metrics::Metrics;
-use crate::ssh::{Credentials, Target};
+use crate::ssh::{Credentials, Family, Target};
 use farrier_update::{FailedDependency, Force};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -174,4 +174,20 @@ async fn the_wait_for_an_incompatible_engine_has_one_deadline_in_an_attempt() {
     let wait = session.wait_for_incompatible_engine(machine, &deployed, &incompatible, Instant::now());
     let failure = wait.await.err().expect("the deadline has passed");
     assert_eq!(failure.reason, Reason::EngineIncompatible, "{failure}");
+}
+
+/// Otherwise a machine that answers again would be shown as unreachable while the attempt waits for another
+/// engine there.
+#[tokio::test]
+async fn a_machine_that_answers_again_is_not_lost_whatever_follows() {
+    let mut parts = Parts::new(None);
+    let port = crate::ssh::tests::listening().await;
+    let addresses = vec!["127.0.0.1".into()];
+    parts.job.target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
+    let lost = Some(Failure::new(Reason::ConnectionLost, "lost"));
+    parts.view.send_modify(|v| v.lost = lost);
+    // This server runs no shell, so that nothing can be deployed.
+    let failure = parts.session().reconnect().await.err().expect("no shell");
+    assert!(!failure.reason.retryable(), "{failure}");
+    assert_eq!(parts.view.borrow().lost, None);
 }

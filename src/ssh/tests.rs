@@ -128,11 +128,26 @@ pub(crate) async fn connection() -> Connection {
     connected(Server::with_sessions(1)).await
 }
 
-/// Returns an authenticated connection to this server.
-async fn connected(server: Server) -> Connection {
+/// Returns the port of a server that answers one connection, on the loopback address.
+pub(crate) async fn listening() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        run_stream(Arc::new(server_config()), stream, Server::with_sessions(1)).await?.await
+    });
+    port
+}
+
+fn server_config() -> russh::server::Config {
     let key = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[7; 32]));
     let key = PrivateKey::new(key, "").unwrap();
-    let config = russh::server::Config { keys: vec![key], ..Default::default() };
+    russh::server::Config { keys: vec![key], ..Default::default() }
+}
+
+/// Returns an authenticated connection to this server.
+async fn connected(server: Server) -> Connection {
+    let config = server_config();
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(async move { run_stream(Arc::new(config), theirs, server).await?.await });
     let (counter, channels) = watch::channel(Count::default());

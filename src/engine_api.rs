@@ -172,6 +172,11 @@ impl EngineApi {
         self.lock().is_greeted()
     }
 
+    /// Reports whether the engine had recorded the event with this number before its last hello.
+    pub fn is_replayed(&self, seq: u64) -> bool {
+        self.lock().journal_end.is_some_and(|journal_end| seq <= journal_end)
+    }
+
     /// Returns the events with a greater number, which the reader has not seen.
     pub fn events_after(&self, seq: u64) -> Vec<Event> {
         self.lock().events.range(seq.saturating_add(1)..).map(|(_, e)| e.clone()).collect()

@@ -21,12 +21,14 @@ mod limits;
 mod preflight;
 mod record;
 mod return_path;
+#[cfg(test)]
+mod tests;
 mod view;
 mod waiting;
 mod waits;
 mod work;
 
-pub use callback::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
+pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
 pub use view::{ReturnPath, Step, Survey, View};
 pub use waiting::Waiting;
@@ -69,6 +71,8 @@ pub struct Session<'a> {
     first_key: Mutex<Option<String>>,
     /// Callback addresses that were sent to the engine.
     sent_addresses: Mutex<Vec<(String, u16)>>,
+    /// The wait for the callback server, while it does not listen.
+    listener_wait: Mutex<Option<ListenerWait>>,
     /// Prefix of all task ids, set when the engine's journal is known.
     series: OnceLock<String>,
     /// Digest of the operator's own engine for this machine, set when the machine's architecture is known.
@@ -82,23 +86,35 @@ pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &w
     if *stop.borrow() && !job.touched {
         return End::Cancelled;
     }
-    let served = tools.metrics.payload_served.clone();
-    let files = Files { store: tools.store.clone(), digests: job.digests(), served };
-    let engine_api = Arc::new(EngineApi::new(&job.session, job.lease_seconds, Box::new(files)));
-    let session = Session {
-        job,
-        tools,
-        stop,
-        view,
-        engine_api,
-        first_key: Mutex::default(),
-        sent_addresses: Mutex::default(),
-        series: OnceLock::new(),
-        own_engine: OnceLock::new(),
-        replacing: AtomicBool::new(false),
-    };
+    let session = Session::new(job, tools, stop, view);
     // The future has 32 KiB. Boxing keeps it out of the callers' futures.
     Box::pin(session.run()).await
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        job: &'a Job,
+        tools: &'a Tools,
+        stop: watch::Receiver<bool>,
+        view: &'a watch::Sender<View>,
+    ) -> Self {
+        let served = tools.metrics.payload_served.clone();
+        let files = Files { store: tools.store.clone(), digests: job.digests(), served };
+        let engine_api = Arc::new(EngineApi::new(&job.session, job.lease_seconds, Box::new(files)));
+        Self {
+            job,
+            tools,
+            stop,
+            view,
+            engine_api,
+            first_key: Mutex::default(),
+            sent_addresses: Mutex::default(),
+            listener_wait: Mutex::new(job.calls().and_then(|calls| calls.awaited.as_ref()?.begun.clone())),
+            series: OnceLock::new(),
+            own_engine: OnceLock::new(),
+            replacing: AtomicBool::new(false),
+        }
+    }
 }
 
 impl Session<'_> {

@@ -13,7 +13,7 @@ pub mod exec;
 mod greeting;
 pub mod hostkey;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use auth::Credentials;
 pub use connect::Connection;

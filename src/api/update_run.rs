@@ -119,6 +119,9 @@ pub struct UpdateRunSpec {
     /// sees the run. The run continues as soon as the objects exist, and ends if they do not exist in time.
     /// With 0s it does not wait. The objects can be applied in any order within this time.
     ///
+    /// A node whose own channel is Callback waits for this long if the operator has no ports for the run, or
+    /// for the operator's --wait-seconds if that is longer.
+    ///
     /// The list of nodes is recorded once, when no further node has been created for 3 s. It is recorded at
     /// once if all nodes were created more than 3 s before the run, or if the timeout is 0s.
     #[serde(default = "two_minutes")]

@@ -71,7 +71,9 @@ pub struct Args {
     lease_seconds: u64,
 
     /// Seconds that are waited, at each point of an attempt, for others who use a machine: for a locked
-    /// package manager, for room on a disk, for another engine. After that the attempt fails.
+    /// package manager, for room on a disk, for another engine. After that the attempt fails. A machine
+    /// whose spec.channel is Callback waits for the operator's own ports for this long, or for the run's
+    /// arrivalTimeout if that is longer.
     #[arg(long, env = "FARRIER_WAIT_SECONDS", default_value_t = farrier_protocol::DEFAULT_WAIT_SECONDS, value_parser = clap::value_parser!(u64).range(0..=86400))]
     wait_seconds: u64,
 

@@ -172,6 +172,7 @@ fn an_engine_of_a_neighbouring_version_is_greeted_and_another_one_is_named() {
 async fn what_the_journal_holds_must_have_arrived_before_work_begins() {
     let c = engine_api();
     c.greet(&hello(2)).unwrap();
+    assert_eq!([1, 2, 3].map(|seq| c.is_replayed(seq)), [true, true, false]);
     c.take(vec![event(1, lease("a"))], 0).unwrap();
     let early = tokio::time::timeout(std::time::Duration::from_millis(20), c.greeted()).await;
     assert!(early.is_err(), "one event of two has arrived");

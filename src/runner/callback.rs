@@ -4,20 +4,20 @@ use super::Context;
 use super::listeners::OpenListener;
 use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::Exposure;
-use crate::api::{ManagedNode, UpdateRun, condition};
+use crate::api::{ManagedNode, UpdateRun};
 use crate::exposure;
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
 use crate::session::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
 use farrier_network::cidr;
 use farrier_update::Reason;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
@@ -28,10 +28,6 @@ const LISTENER_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the callback target is resolved again. A session waits half a minute for an engine that has lost
 /// its stream before it sends the engine a new target.
 const REPLAN_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The wait if the engine may not be reached in another way and has not begun anything. Ports that are all
-/// taken are tried again every half minute.
-const LONG_LISTENER_TIMEOUT: Duration = Duration::from_mins(2);
 
 impl Context {
     /// Resolves where the engine on this machine connects back; `None` if it is served through SSH.
@@ -46,13 +42,17 @@ impl Context {
         }
         // A channel in the ManagedNode is binding; a channel in the run is only a preference.
         let may_fall_back = node.spec.channel.is_none();
-        let (send, plan) = watch::channel(self.plan(node, run, listener_timeout(node, touched)).await);
+        // If an engine may be on the machine, it has to report soon what it has begun.
+        let limit = listener_limit(node, run, self.wait_seconds);
+        let (send, plan) =
+            watch::channel(self.plan(node, run, if touched { LISTENER_TIMEOUT } else { limit }).await);
         let planner = self.clone().follow_target(ObjectRef::from_obj(node), ObjectRef::from_obj(run), send);
         let planner = Arc::new(AbortOnDropHandle::new(tokio::spawn(planner.in_current_span())));
         Some(CallbackOptions { may_fall_back, plan, planner, awaited: None })
     }
 
-    /// Updates the target from the cluster as long as it has receivers.
+    /// Updates the target from the cluster as long as it has receivers. Ends when the callback server has
+    /// stopped listening and will not listen for this machine again.
     async fn follow_target(
         self: Arc<Self>,
         node: ObjectRef<ManagedNode>,
@@ -60,34 +60,51 @@ impl Context {
         plan: watch::Sender<ResolvedTarget>,
     ) {
         loop {
+            let closed = plan.borrow().as_ref().ok().map(|target| target.closed.clone());
+            let shut = async {
+                match &closed {
+                    Some(closed) => closed.cancelled().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = plan.closed() => return,
+                () = shut => {}
                 // sleep: name resolution sends no notification of changes.
                 () = tokio::time::sleep(REPLAN_INTERVAL) => {}
             }
-            let found = (self.caches.nodes.get(&node), self.caches.runs.get(&run));
-            let (Some(node), Some(run)) = found else { continue };
-            // The previous target is better than none.
-            if let Ok(new) = self.plan(&node, &run, LISTENER_TIMEOUT).await {
-                plan.send_modify(|plan| *plan = Ok(new));
+            let is_closed = || closed.as_ref().is_none_or(CancellationToken::is_cancelled);
+            let namespace = node.namespace.as_deref().unwrap_or_default();
+            // A cache does not prove that a machine is gone. Without a run, the attempt is cancelled.
+            let found = self.caches.node(&self.client, namespace, &node.name).await;
+            let (Ok(found), Some(run)) = (found, self.caches.runs.get(&run)) else { continue };
+            let Some(node) = found.filter(|node| exposure::calls_back(node, &run)) else {
+                if is_closed() {
+                    plan.send_modify(|plan| *plan = Err(closed_for_good(&node.name)));
+                    return;
+                }
+                continue;
+            };
+            match self.plan(&node, &run, LISTENER_TIMEOUT).await {
+                Ok(new) => plan.send_modify(|plan| *plan = Ok(new)),
+                // An open target is better than none.
+                Err(failure) if is_closed() => plan.send_modify(|plan| *plan = Err(failure)),
+                Err(_) => {}
             }
         }
     }
 
-    /// Returns what an attempt at this machine waits for before anything else: this runner has lost its ports
-    /// during a restart and is about to bind them again, or others.
-    pub(super) async fn awaited_listener(&self, node: &ManagedNode, run: &UpdateRun) -> Option<Awaited> {
-        let open = self.listeners.of(&run.uid().unwrap_or_default(), Duration::ZERO).await;
-        let listener_timeout = max_listener_timeout(node);
-        (open.is_none() && exposure::calls_back(node, run)).then(|| Awaited {
-            message: format!(
-                "runner {} waits until {} for ports of the run; see the condition Exposed of UpdateRun {}",
-                self.name,
-                until(&condition::now(), listener_timeout),
-                run.name_any()
-            ),
-            until: Instant::now() + listener_timeout,
-        })
+    /// Returns how an attempt at this machine waits for the callback server. The wait begins at once if this
+    /// runner has lost its ports during a restart and is about to bind them again, or others. `None`: the
+    /// engine does not connect back.
+    pub(super) fn awaited_listener(&self, node: &ManagedNode, run: &UpdateRun) -> Option<Awaited> {
+        if !exposure::calls_back(node, run) {
+            return None;
+        }
+        let limit = listener_limit(node, run, self.wait_seconds);
+        let awaited = Awaited { what: awaited_ports(&self.name, &run.name_any()), limit, begun: None };
+        let begun = (!self.listeners.is_open(&run.uid().unwrap_or_default())).then(|| awaited.begin());
+        Some(Awaited { begun, ..awaited })
     }
 
     async fn plan(&self, node: &ManagedNode, run: &UpdateRun, listener_timeout: Duration) -> ResolvedTarget {
@@ -162,21 +179,31 @@ impl Context {
     }
 }
 
-/// How long an attempt at this machine waits for the callback server before it connects. If an engine may be
-/// on the machine, the wait is short: the engine has to report soon what it has begun.
-fn listener_timeout(node: &ManagedNode, touched: bool) -> Duration {
-    if touched { LISTENER_TIMEOUT } else { max_listener_timeout(node) }
+/// How long an attempt at this machine waits for the callback server in total. An engine that may not be
+/// reached in another way waits as long as for anything else that is in the way or does not exist yet.
+fn listener_limit(node: &ManagedNode, run: &UpdateRun, wait_seconds: u64) -> Duration {
+    if node.spec.channel.is_none() {
+        return LISTENER_TIMEOUT;
+    }
+    let arrival = run.spec.arrival_timeout.duration().unwrap_or_default();
+    arrival.max(Duration::from_secs(wait_seconds)).max(LISTENER_TIMEOUT)
 }
 
-/// How long an attempt waits for the callback server in total.
-fn max_listener_timeout(node: &ManagedNode) -> Duration {
-    if node.spec.channel.is_none() { LISTENER_TIMEOUT } else { LONG_LISTENER_TIMEOUT }
+/// What an attempt waits for while its runner has no ports of the run.
+fn awaited_ports(runner: &str, run: &str) -> String {
+    format!(
+        "runner {runner} to get its ports of the run (see the condition Exposed of UpdateRun {run}; --wait-seconds or spec.arrivalTimeout, whichever is longer, says for how long)"
+    )
 }
 
-/// Returns the end of a wait that begins now, in the format of statuses.
-fn until(now: &Time, listener_timeout: Duration) -> jiff::Timestamp {
-    let end = now.0.checked_add(listener_timeout).unwrap_or(now.0);
-    end.round(jiff::Unit::Second).unwrap_or(end)
+/// The callback server was closed, and no new one follows.
+fn closed_for_good(node: &str) -> Failure {
+    Failure::new(
+        Reason::CallbackRefused,
+        format!(
+            "the callback server of the run is closed, because no machine of the run uses it any more: ManagedNode {node} was deleted or its channel was changed while the engine was at work"
+        ),
+    )
 }
 
 /// An address to which a machine may connect.
@@ -207,13 +234,31 @@ fn family(host: &str) -> Option<AddressFamily> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    /// A reader of a condition cannot know when "up to 15 s" began.
+    /// Otherwise a machine that must not be served in another way would fail for good when its runner has no
+    /// ports for a while, and no setting could prevent that.
     #[test]
-    fn a_wait_is_reported_with_its_deadline() {
-        let now = Time("2026-11-21T11:30:00.4Z".parse().unwrap());
-        assert_eq!(until(&now, LISTENER_TIMEOUT).to_string(), "2026-11-21T11:30:15Z");
-        assert_eq!(until(&now, LONG_LISTENER_TIMEOUT).to_string(), "2026-11-21T11:32:00Z");
+    fn the_wait_for_ports_can_be_set() {
+        let node = |channel: Option<&str>| -> ManagedNode {
+            let spec = json!({"type": "Linux", "addresses": ["192.0.2.1"], "credentialsRef": {"name": "s"}, "channel": channel});
+            serde_json::from_value(json!({"metadata": {"name": "db"}, "spec": spec})).unwrap()
+        };
+        let run = |arrival: &str| -> UpdateRun {
+            let spec = json!({"selector": {}, "arrivalTimeout": arrival});
+            serde_json::from_value(json!({"metadata": {"name": "r1"}, "spec": spec})).unwrap()
+        };
+        let limit =
+            |node: &ManagedNode, arrival, seconds| listener_limit(node, &run(arrival), seconds).as_secs();
+        let pinned = node(Some("Callback"));
+        assert_eq!(limit(&pinned, "2m", 60), 120);
+        assert_eq!(limit(&pinned, "2m", 3600), 3600);
+        assert_eq!(limit(&pinned, "0s", 0), 15, "a runner that has just started has this long");
+        assert_eq!(limit(&node(None), "2m", 3600), 15, "the SSH session is used instead");
+        let told = awaited_ports("a", "r1");
+        for word in ["--wait-seconds", "spec.arrivalTimeout", "runner a", "UpdateRun r1"] {
+            assert!(told.contains(word), "{told}");
+        }
     }
 
     /// A link-local address without its zone cannot be reached.

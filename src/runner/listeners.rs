@@ -74,6 +74,11 @@ impl Listeners {
         tokio::time::timeout(patience, opened).await.ok()
     }
 
+    /// Whether the listener of a run is open.
+    pub(super) fn is_open(&self, run: &str) -> bool {
+        self.lock().contains_key(run)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, OpenListener>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -86,8 +86,8 @@ impl Context {
         self.credentials(&node, &namespace).await
     }
 
-    /// Returns what the attempt waits for before it begins, if that is the ports of the run.
-    pub(super) async fn awaited(
+    /// Returns how the attempt waits for the ports of the run, if its engine connects to them.
+    pub(super) fn awaited(
         &self,
         update: &NodeUpdate,
         run: Option<&UpdateRun>,
@@ -95,7 +95,7 @@ impl Context {
     ) -> Option<Awaited> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.caches.nodes.get(&ObjectRef::new(&update.spec.node_ref.name).within(&namespace))?;
-        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, run?).await }
+        if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, run?) }
     }
 
     pub(super) async fn node(

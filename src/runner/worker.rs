@@ -151,9 +151,10 @@ impl UpdateWorker<'_> {
         self.note_first_attempt();
         let run = self.context.run_of(&self.update).await;
         self.run.clone_from(&run);
-        let awaited = self.context.awaited(&self.update, run.as_deref(), goal).await;
-        if let Some(awaited) = &awaited {
-            self.view.return_path = ReturnPath::Pending { message: awaited.message.clone() };
+        let awaited = self.context.awaited(&self.update, run.as_deref(), goal);
+        if let Some(wait) = awaited.as_ref().and_then(|awaited| awaited.begun.as_ref()) {
+            self.view.return_path = ReturnPath::Pending { waiting: wait.waiting.clone() };
+            self.view.waits = vec![wait.waiting.clone()];
         }
         // Written before the attempt does anything: after a restart, the runner must know that something may
         // be on the machine.

@@ -1,11 +1,13 @@
 //! Callback options of the engine of one machine. The runner resolves them from the cluster; the return
 //! path uses them.
 
+use super::Waiting;
 use crate::callback::{Refusals, RunIdentity};
 use crate::failure::Failure;
+use farrier_update::Reason;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,8 +21,8 @@ pub struct CallbackOptions {
     pub plan: watch::Receiver<ResolvedTarget>,
     /// The task that updates `plan` from the cluster; it ends when the last copy is dropped.
     pub planner: Arc<AbortOnDropHandle<()>>,
-    /// How long to wait if there is no target, the engine may not be reached in another way, and the engine
-    /// has not begun anything. `None`: no wait.
+    /// The wait if there is no target, the engine may not be reached in another way, and the engine has not
+    /// begun anything. `None`: no wait.
     pub awaited: Option<Awaited>,
 }
 
@@ -50,18 +52,79 @@ pub struct CallbackTarget {
     pub closed: CancellationToken,
 }
 
-/// The wait of an engine for a callback server that does not listen yet.
+/// How an engine waits for a callback server that does not listen, or not any more.
 #[derive(Debug, Clone)]
 pub struct Awaited {
-    /// The wait in words, with its deadline.
-    pub message: String,
-    /// The deadline of the wait.
+    /// What is waited for, in words that follow "waiting for".
+    pub what: String,
+    /// How long one wait may take.
+    pub limit: Duration,
+    /// The wait with which the attempt began. `None`: the callback server listened then.
+    pub begun: Option<ListenerWait>,
+}
+
+/// A wait for a callback server that is under way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListenerWait {
+    /// The wait as users see it.
+    pub waiting: Waiting,
+    /// Its deadline.
     pub until: Instant,
 }
 
+impl Awaited {
+    /// Begins a wait.
+    pub fn begin(&self) -> ListenerWait {
+        let waiting = Waiting::new(Reason::Exposing, self.what.clone(), "ports", self.limit);
+        ListenerWait { waiting, until: Instant::now() + self.limit }
+    }
+
+    /// Returns the failure of a machine that has waited until the deadline.
+    pub(super) fn expired(&self, failure: &Failure) -> Failure {
+        let seconds = self.limit.as_secs();
+        let message = format!(
+            "{}; it was waited for {seconds} s (--wait-seconds or spec.arrivalTimeout, whichever is longer)",
+            failure.message
+        );
+        Failure::new(failure.reason, message)
+    }
+}
+
 impl CallbackOptions {
+    /// The current target; a failure also if the callback server has just stopped listening.
+    pub(super) fn target(&self) -> ResolvedTarget {
+        let target = self.plan.borrow().clone()?;
+        if target.closed.is_cancelled() {
+            return Err(Failure::new(
+                Reason::CallbackRefused,
+                "the callback server of the run has stopped listening; see the condition Exposed and status.listeners of the UpdateRun",
+            ));
+        }
+        Ok(target)
+    }
+
     /// Returns why there is no target; `None` if there is one.
     pub(super) fn target_failure(&self) -> Option<Failure> {
-        self.plan.borrow().as_ref().err().cloned()
+        self.target().err()
+    }
+
+    /// Whether the runner has found that no target will follow.
+    pub(super) fn is_final(&self) -> bool {
+        self.planner.is_finished()
+    }
+
+    /// Waits until there is a target.
+    pub(super) async fn target_available(&self) {
+        let mut plan = self.plan.clone();
+        let is_open = |plan: &ResolvedTarget| plan.as_ref().is_ok_and(|target| !target.closed.is_cancelled());
+        if plan.wait_for(is_open).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the runner has found that no target will follow.
+    pub(super) async fn no_target_follows(&self) {
+        let mut plan = self.plan.clone();
+        while plan.changed().await.is_ok() {}
     }
 }

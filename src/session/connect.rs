@@ -42,6 +42,7 @@ impl Session<'_> {
         };
         let mut call = None;
         let mut short = 0;
+        let mut foreign_until = None;
         loop {
             let since = Instant::now();
             let talked = match calls.as_mut().filter(|_| deployed.calls_back) {
@@ -54,8 +55,12 @@ impl Session<'_> {
             if let Some(incompatible) = self.engine_api.incompatible() {
                 // An engine that connects must not be answered: each answer renews its lease.
                 drop(calls.take());
-                machine =
-                    Box::pin(self.wait_for_incompatible_engine(machine, &deployed, &incompatible)).await?;
+                // One deadline for the attempt: an engine that is still there after the wait was answered
+                // once more, and would otherwise be waited for again.
+                let until =
+                    *foreign_until.get_or_insert_with(|| Instant::now() + self.incompatible_engine_limit());
+                let gone = self.wait_for_incompatible_engine(machine, &deployed, &incompatible, until);
+                machine = Box::pin(gone).await?;
                 calls = self.register_callback();
                 deployed = self.deploy(&machine).await?;
                 continue;
@@ -146,7 +151,7 @@ impl Session<'_> {
             let waiting = waiting.get_or_insert_with(first);
             waiting.holder.clone_from(&holder);
             tracing::info!(reason = %failure.reason, "{}; waiting for it to exit", failure.message);
-            let gone = self.process_exited(machine, holder.map(|holder| holder.pid));
+            let gone = self.process_exited(machine, holder.map(|holder| holder.pid), None);
             let mut stop = self.stop.clone();
             let over = Box::pin(async {
                 tokio::select! {
@@ -161,7 +166,13 @@ impl Session<'_> {
     }
 
     /// Returns when a process on the machine has exited; if its pid is unknown, returns after an interval.
-    pub(super) async fn process_exited(&self, machine: &Machine, pid: Option<u32>) -> Result<(), Failure> {
+    /// `dir` is the directory of the process if the process is an engine of this session.
+    pub(super) async fn process_exited(
+        &self,
+        machine: &Machine,
+        pid: Option<u32>,
+        dir: Option<&str>,
+    ) -> Result<(), Failure> {
         let Some(pid) = pid else {
             // sleep: there is no process to poll.
             tokio::time::sleep(RECONNECT_INTERVAL).await;
@@ -170,7 +181,7 @@ impl Session<'_> {
         loop {
             // sleep: the machine does not report the end of a process.
             tokio::time::sleep(POLL_INTERVAL).await;
-            if !machine.has_process(pid).await? {
+            if !machine.has_process(pid, dir).await? {
                 return Ok(());
             }
         }
@@ -253,19 +264,18 @@ impl Session<'_> {
         self.shown(waiting, Box::pin(self.reconnect())).await
     }
 
-    async fn reconnect(&self) -> Result<(Option<Machine>, Deployed), Failure> {
+    pub(super) async fn reconnect(&self) -> Result<(Option<Machine>, Deployed), Failure> {
         let until = Instant::now() + RECONNECT_TIMEOUT;
         loop {
             let arrived = async {
                 let machine = self.connect().await?;
+                // The machine answers again, whatever the deployment has to wait for.
+                self.view.send_modify(|v| v.lost = None);
                 let deployed = self.deploy(&machine).await?;
                 Ok::<_, Failure>((Some(machine), deployed))
             };
             match arrived.await {
-                Ok(arrived) => {
-                    self.view.send_modify(|v| v.lost = None);
-                    return Ok(arrived);
-                }
+                Ok(arrived) => return Ok(arrived),
                 Err(failure) if failure.reason.retryable() && Instant::now() < until => {
                     self.view.send_modify(|v| v.lost = Some(failure.clone()));
                     tracing::info!(reason = %failure.reason, "the machine is not back yet");

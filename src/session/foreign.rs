@@ -65,15 +65,18 @@ impl Session<'_> {
     ///
     /// The engine is not stopped: it finishes the current step, and exits when nobody has answered it for the
     /// length of its lease. Its journal remains, and the operator's own engine reads it.
+    ///
+    /// # Errors
+    /// `EngineIncompatible` at `until`, the deadline of all such waits of this attempt.
     pub(super) async fn wait_for_incompatible_engine(
         &self,
         machine: Machine,
         deployed: &Deployed,
         incompatible: &Incompatible,
+        until: Instant,
     ) -> Result<Machine, Failure> {
         let node = &self.job.node;
-        let limit = self.incompatible_engine_limit();
-        let minutes = limit.as_secs().div_ceil(60);
+        let minutes = self.incompatible_engine_limit().as_secs().div_ceil(60);
         let failure = Failure::new(
             Reason::EngineIncompatible,
             format!(
@@ -83,10 +86,10 @@ impl Session<'_> {
         );
         tracing::warn!(reason = %failure.reason, "{}", failure.message);
         let what = format!("an engine of another version to leave {node} ({incompatible})");
-        let mut waiting = Waiting::new(Reason::EngineIncompatible, what, "another engine", limit);
+        let rest = until.saturating_duration_since(Instant::now());
+        let mut waiting = Waiting::new(Reason::EngineIncompatible, what, "another engine", rest);
         waiting.holder = Some(farrier_protocol::Holder { pid: deployed.pid, name: ENGINE.into() });
-        let until = Instant::now() + limit;
-        let gone = self.shown(waiting, Box::pin(self.wait_for_exit(machine, deployed.pid, until)));
+        let gone = self.shown(waiting, Box::pin(self.wait_for_exit(machine, deployed, until)));
         let mut stop = self.stop.clone();
         tokio::select! {
             gone = gone => gone?.ok_or(failure),
@@ -106,11 +109,12 @@ impl Session<'_> {
     async fn wait_for_exit(
         &self,
         mut machine: Machine,
-        pid: u32,
+        deployed: &Deployed,
         until: Instant,
     ) -> Result<Option<Machine>, Failure> {
         while Instant::now() < until {
-            let gone = tokio::time::timeout_at(until.into(), self.process_exited(&machine, Some(pid))).await;
+            let exited = self.process_exited(&machine, Some(deployed.pid), Some(&deployed.dir));
+            let gone = tokio::time::timeout_at(until.into(), exited).await;
             match gone {
                 Ok(Ok(())) => {
                     self.step(Step::Deploying);

@@ -133,18 +133,13 @@ impl Session<'_> {
         if self.blocked().is_some() {
             return Ok(None);
         }
-        let plan = planned.plan.borrow().clone();
-        let plan = match plan {
+        let plan = match planned.target() {
             Ok(plan) => plan,
             Err(failure) => {
                 self.handle_missing_target(planned, failure);
                 return Ok(None);
             }
         };
-        if plan.closed.is_cancelled() {
-            self.block(self.closed());
-            return Ok(None);
-        }
         let targets = plan.targets(probe.seen_from.as_deref());
         if targets.is_empty() {
             self.block(self.no_address());
@@ -162,9 +157,7 @@ impl Session<'_> {
         // Addresses that work now come first; the others may work after another runner has taken over.
         addresses.sort_by_key(|address| !works(address));
         *self.sent_addresses() = plan.addresses;
-        if self.awaits_listener() {
-            self.view.send_modify(|v| v.return_path = ReturnPath::Untried);
-        }
+        self.end_listener_wait();
         let config = self.config(&plan.identity, addresses)?;
         Ok(Some(EngineCallback { config, tried: !tried.is_empty() }))
     }
@@ -346,16 +339,6 @@ impl Session<'_> {
         Failure::new(
             Reason::CallbackTimedOut,
             format!("the engine on {} has not connected for {} s", self.job.node, timeout.as_secs()),
-        )
-    }
-
-    fn closed(&self) -> Failure {
-        let node = &self.job.node;
-        Failure::new(
-            Reason::CallbackRefused,
-            format!(
-                "the callback server of the run is closed, because no machine of the run uses it any more: ManagedNode {node} was deleted or its channel was changed while the engine was at work"
-            ),
         )
     }
 

@@ -29,10 +29,12 @@ pub struct View {
     pub untrusted_peer: Option<Failure>,
     /// Why the connection to the machine was lost, while the session reconnects.
     pub lost: Option<Failure>,
-    /// What the session waits for.
-    pub waiting: Option<Waiting>,
+    /// What the session waits for. A wait within another one, or one that has begun later, is last.
+    pub waits: Vec<Waiting>,
     /// What the engine waits for, as it has reported.
     pub engine_waiting: Option<Waiting>,
+    /// The transfer of the payloads to the machine, with the deadline of the engine's task.
+    pub transfer: Option<Waiting>,
     /// Deadline of the engine's current task.
     pub task_until: Option<Millis>,
     /// Whether the sign-in succeeded.
@@ -64,7 +66,15 @@ pub struct View {
 impl View {
     /// The current wait. A wait of the engine counts only while the engine is connected.
     pub fn waits_for(&self) -> Option<&Waiting> {
-        self.waiting.as_ref().or(self.engine_waiting.as_ref())
+        self.waits.last().or(self.engine_waiting.as_ref()).or_else(|| self.transfer())
+    }
+
+    /// The transfer of the payloads, while it is in progress.
+    fn transfer(&self) -> Option<&Waiting> {
+        let wanted = self.plan.as_ref().map_or(0, |plan| plan.changes());
+        let in_progress = self.payloads_verified < wanted
+            && matches!(&self.step, Step::Applying { component } if component.is_empty());
+        self.transfer.as_ref().filter(|_| in_progress)
     }
 }
 
@@ -76,8 +86,8 @@ pub enum ReturnPath {
     NotNeeded,
     /// The runner does not listen yet: it waits for its ports.
     Pending {
-        /// What the runner waits for, and until when.
-        message: String,
+        /// What the runner waits for.
+        waiting: Waiting,
     },
     /// Not known yet.
     Untried,

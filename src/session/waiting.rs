@@ -1,6 +1,5 @@
 //! A wait of an attempt, described for users.
 
-use crate::engine_api::Peer;
 use farrier_protocol::{Holder, Wait, WaitFor};
 use farrier_update::{Millis, Reason};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,8 +36,8 @@ impl Waiting {
     }
 
     /// Converts a wait that an engine has reported. A wait without a timeout of its own ends with the
-    /// engine's task, at `limit`.
-    pub(super) fn of_engine(wait: &Wait, peer: Option<&Peer>, limit: Option<Millis>) -> Self {
+    /// engine's task, at `limit`. `ahead`: how far the machine's clock was ahead of the operator's.
+    pub(super) fn of_engine(wait: &Wait, ahead: i64, limit: Option<Millis>) -> Self {
         let (reason, what, short) = match &wait.what {
             WaitFor::PackageLock { path } => {
                 (Reason::PackageManagerBusy, format!("the lock {path}"), "the package manager")
@@ -67,7 +66,6 @@ impl Waiting {
             ),
         };
         let name = wait.holder.as_ref().map(|holder| holder.name.clone()).filter(|name| !name.is_empty());
-        let ahead = peer.map_or(0, |peer| peer.ahead);
         Self {
             reason,
             what,
@@ -79,13 +77,13 @@ impl Waiting {
     }
 
     /// Creates the wait for an installer that has exceeded its timeout and must not be interrupted.
-    pub(super) fn overdue(component: &str, at: u64, peer: Option<&Peer>, limit: Option<Millis>) -> Self {
+    pub(super) fn overdue(component: &str, at: u64, ahead: i64, limit: Option<Millis>) -> Self {
         Self {
             reason: Reason::InstallerOverdue,
             what: format!("the installer of {component}, which may not be interrupted"),
             short: "an installer".into(),
             holder: None,
-            since: to_operator_clock(at, peer.map_or(0, |peer| peer.ahead)),
+            since: to_operator_clock(at, ahead),
             until: limit,
         }
     }
@@ -114,6 +112,13 @@ pub(super) fn now() -> Millis {
     Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// Returns how far the machine's clock is ahead of the operator's, in milliseconds, when an event arrives
+/// right after it was recorded at `at`.
+pub(super) fn ahead_at_arrival(at: u64) -> i64 {
+    let millis = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+    millis(at).saturating_sub(millis(now().0))
+}
+
 /// Converts a time of the machine to the operator's clock.
 fn to_operator_clock(theirs: u64, ahead: i64) -> Millis {
     let Millis(now) = now();
@@ -137,8 +142,8 @@ mod tests {
             since: now - hour,
             until: Some(now - hour + 60_000),
         };
-        let peer = Peer { digest: None, ahead: -3_600_000 };
-        let shown = Waiting::of_engine(&wait, Some(&peer), Some(Millis(now)));
+        let ahead = -3_600_000;
+        let shown = Waiting::of_engine(&wait, ahead, Some(Millis(now)));
         assert_eq!((shown.since, shown.until), (Millis(now), Some(Millis(now + 60_000))));
         assert_eq!((shown.reason, shown.short.as_str()), (Reason::PackageManagerBusy, "apt-get"));
         let text = shown.as_text();
@@ -147,8 +152,22 @@ mod tests {
             "{text}"
         );
         let limit = Some(Millis(now + hour));
-        let endless = Waiting::of_engine(&Wait { until: None, ..wait }, Some(&peer), limit);
+        let endless = Waiting::of_engine(&Wait { until: None, ..wait }, ahead, limit);
         assert_eq!(endless.until, limit, "the limit of the task");
+    }
+
+    /// Otherwise a machine whose clock was set during an attempt would show a wait that ended in the past.
+    #[test]
+    fn the_end_of_a_wait_is_ahead_although_the_machines_clock_was_set() {
+        let Millis(now) = now();
+        for theirs in [now - 3_600_000, now + 3_600_000] {
+            let what = WaitFor::Unknown;
+            let wait = Wait { what, holder: None, since: theirs - 900, until: Some(theirs + 59_100) };
+            let shown = Waiting::of_engine(&wait, ahead_at_arrival(theirs), None);
+            let (Millis(since), Millis(until)) = (shown.since, shown.until.unwrap());
+            assert!((now - 900..now).contains(&since), "{since} {now}");
+            assert_eq!(until - since, 60_000);
+        }
     }
 
     /// A status with a time that cannot be serialized would never be written.

@@ -28,18 +28,49 @@ impl Session<'_> {
     }
 }
 
-/// Shows a wait in the view until it is dropped.
-pub(super) struct Shown<'a>(&'a watch::Sender<View>);
+/// Shows a wait in the view until it is dropped. Other waits that are under way meanwhile stay in the view:
+/// waits are nested, and `keep` and `work` wait concurrently.
+pub(super) struct Shown<'a>(&'a watch::Sender<View>, Waiting);
 
 impl<'a> Shown<'a> {
     pub(super) fn begin(view: &'a watch::Sender<View>, waiting: Waiting) -> Self {
-        view.send_modify(|v| v.waiting = Some(waiting));
-        Self(view)
+        view.send_modify(|v| v.waits.push(waiting.clone()));
+        Self(view, waiting)
     }
 }
 
 impl Drop for Shown<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|v| v.waiting = None);
+        let Self(view, waiting) = self;
+        view.send_modify(|v| {
+            if let Some(at) = v.waits.iter().rposition(|other| other == waiting) {
+                v.waits.remove(at);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_update::Reason;
+
+    /// Otherwise the end of a short wait would hide a longer one, and a machine that is waited for would look
+    /// like one that is worked on.
+    #[test]
+    fn a_wait_that_ends_leaves_the_others_in_the_view() {
+        let (view, shown) = watch::channel(View::default());
+        let wait = |what| Shown::begin(&view, Waiting::new(Reason::InProgress, what, what, Duration::ZERO));
+        let what = || shown.borrow().waits_for().map(|waiting| waiting.what.clone());
+        let outer = wait("outer");
+        let inner = wait("inner");
+        assert_eq!(what().as_deref(), Some("inner"));
+        drop(inner);
+        assert_eq!(what().as_deref(), Some("outer"));
+        let other = wait("other");
+        drop(outer);
+        assert_eq!(what().as_deref(), Some("other"));
+        drop(other);
+        assert_eq!(what(), None);
     }
 }

@@ -186,6 +186,10 @@ impl Session<'_> {
         let until = waiting::now().after(limit.at_most);
         self.view.send_modify(|v| {
             v.task_until = Some(until);
+            v.transfer = (v.step == Step::Applying { component: String::new() }).then(|| {
+                let what = format!("the payloads to arrive on {}", self.job.node);
+                Waiting::new(Reason::InProgress, what, "the payloads", limit.at_most)
+            });
             if let Some(waiting) = &mut v.engine_waiting {
                 waiting.until = waiting.until.or(Some(until));
             }
@@ -273,7 +277,12 @@ impl Session<'_> {
     fn show(&self, event: Event) {
         let apply = self.task_id("apply");
         let leases = u32::try_from(self.engine_api.leases()).unwrap_or(u32::MAX);
-        let peer = self.engine_api.peer();
+        // The clock of the machine may have been set since the hello. An old event says nothing about that.
+        let ahead = if self.engine_api.is_replayed(event.seq) {
+            self.engine_api.peer().map_or(0, |peer| peer.ahead)
+        } else {
+            waiting::ahead_at_arrival(event.at)
+        };
         self.view.send_modify(|v| {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
@@ -284,7 +293,7 @@ impl Session<'_> {
                 }
                 EventBody::PayloadVerified { task, .. } if task == apply => v.payloads_verified += 1,
                 EventBody::StepOverdue { task, component, ended: false } if task == apply => {
-                    let waiting = Waiting::overdue(&component, event.at, peer.as_ref(), v.task_until);
+                    let waiting = Waiting::overdue(&component, event.at, ahead, v.task_until);
                     (v.overdue, v.engine_waiting) = (Some(component), Some(waiting));
                 }
                 EventBody::StepFinished { task, .. } if task == apply => {
@@ -292,7 +301,7 @@ impl Session<'_> {
                 }
                 EventBody::Waiting { wait } => {
                     let until = v.task_until;
-                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, peer.as_ref(), until));
+                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, ahead, until));
                 }
                 _ => {}
             }

@@ -17,28 +17,40 @@ use std::time::Duration;
 /// their output by then, or have been abandoned and their standard input is closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long the server may take to answer a request for a channel. OpenSSH answers at once; a machine under
+/// load has as long as a keepalive may stay unanswered.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
 impl Connection {
     /// Opens a session channel.
     ///
     /// # Errors
     /// `SshSessionRefused` if the server grants no sessions at all, `CommandTimedOut` if the only session
-    /// that it grants is held by a command that does not end, `ConnectionLost`.
+    /// that it grants is held by a command that does not end, `ConnectionLost` also if the server does not
+    /// answer, or lacks the resources for a channel.
     pub(super) async fn open(&self) -> Result<Channel<Msg>, Failure> {
-        self.open_within(CLOSE_LIMIT).await
+        self.open_within(CLOSE_LIMIT, ANSWER_LIMIT).await
     }
 
-    /// Like `open`, with a different timeout for an earlier channel to close.
-    pub(super) async fn open_within(&self, limit: Duration) -> Result<Channel<Msg>, Failure> {
+    /// Like `open`, with different timeouts for an earlier channel to close, and for the server to answer.
+    pub(super) async fn open_within(
+        &self,
+        limit: Duration,
+        answer_limit: Duration,
+    ) -> Result<Channel<Msg>, Failure> {
         let mut count = self.channels.clone();
         // sshd reads everything that has arrived before it frees the slots of closed channels. A request
         // that directly follows a close is therefore refused, and granted when it is repeated.
         let mut repeated_after = 0;
         loop {
             let before = *count.borrow_and_update();
-            let why = match self.handle.channel_open_session().await {
-                Ok(channel) => return Ok(channel),
-                Err(russh::Error::ChannelOpenFailure(why)) => why,
-                Err(error) => return Err(connection_lost(&self.node, &error)),
+            // The client library waits for the answer as long as the server answers keepalives.
+            let opened = tokio::time::timeout(answer_limit, self.handle.channel_open_session()).await;
+            let why = match opened {
+                Ok(Ok(channel)) => return Ok(channel),
+                Ok(Err(russh::Error::ChannelOpenFailure(why))) => why,
+                Ok(Err(error)) => return Err(connection_lost(&self.node, &error)),
+                Err(_) => return Err(self.unanswered("a session", answer_limit).await),
             };
             let now = *count.borrow_and_update();
             if now.open > 0 {
@@ -70,7 +82,29 @@ impl Connection {
         )
     }
 
+    /// Closes a connection on which the server answers no requests, and returns the failure.
+    pub(super) async fn unanswered(&self, what: &str, limit: Duration) -> Failure {
+        self.close().await;
+        Failure::new(
+            Reason::ConnectionLost,
+            format!(
+                "the SSH server of {} did not answer the request for {what} within {} s; look at the machine's load and at the log of its SSH server",
+                self.node,
+                limit.as_secs()
+            ),
+        )
+    }
+
     fn refused(&self, why: &ChannelOpenFailure) -> Failure {
+        if matches!(why, ChannelOpenFailure::ResourceShortage) {
+            return Failure::new(
+                Reason::ConnectionLost,
+                format!(
+                    "the SSH server of {} has no resources for a session at present (resource shortage); look at the memory and the processes of the machine",
+                    self.node
+                ),
+            );
+        }
         Failure::new(
             Reason::SshSessionRefused,
             format!(

@@ -116,14 +116,39 @@ impl Connection {
         Ok(Running { write, input_ended: false, reader })
     }
 
-    /// Starts a command and returns its channel.
+    /// Starts a command and returns its channel. Does not wait for the server's response; see
+    /// [`Connection::accepted`].
     ///
     /// # Errors
     /// As for [`Connection::start`].
     pub async fn channel(&self, command: &str) -> Result<Channel<Msg>, Failure> {
         let channel = self.open().await?;
-        channel.exec(false, command).await.map_err(|error| connection_lost(&self.node, &error))?;
+        channel.exec(true, command).await.map_err(|error| connection_lost(&self.node, &error))?;
         Ok(channel)
+    }
+
+    /// Waits until the server has accepted the command of a channel. Servers answer in order, so that there
+    /// is no output before.
+    ///
+    /// # Errors
+    /// `SshCommandRefused`; `ConnectionLost`, also if the server has not responded after `limit`.
+    pub async fn accepted(&self, channel: &mut Channel<Msg>, limit: Duration) -> Result<(), Failure> {
+        let answer = async {
+            loop {
+                match channel.wait().await {
+                    Some(ChannelMsg::Success) => return Ok(()),
+                    Some(ChannelMsg::Failure) => return Err(command_refused(&self.node, &self.user)),
+                    Some(ChannelMsg::Close) | None => {
+                        return Err(connection_lost(&self.node, &russh::Error::Disconnect));
+                    }
+                    Some(_) => {}
+                }
+            }
+        };
+        match tokio::time::timeout(limit, answer).await {
+            Ok(accepted) => accepted,
+            Err(_) => Err(self.unanswered("a command", limit).await),
+        }
     }
 
     /// Runs a command with `input` on its standard input, until the command ends.
@@ -267,7 +292,7 @@ impl Reader {
             ChannelMsg::ExitStatus { exit_status } => self.output.status = Some(exit_status),
             ChannelMsg::Success => _ = self.unanswered.pop_front(),
             ChannelMsg::Failure => match self.unanswered.pop_front() {
-                Some(Request::Command) => return Err(self.command_refused()),
+                Some(Request::Command) => return Err(command_refused(&self.node, &self.user)),
                 Some(Request::Terminal) => self.output.no_terminal = true,
                 None => {}
             },
@@ -275,16 +300,6 @@ impl Reader {
             _ => {}
         }
         Ok(!self.closed)
-    }
-
-    fn command_refused(&self) -> Failure {
-        Failure::new(
-            Reason::SshCommandRefused,
-            format!(
-                "user {} of {} signed in, but the SSH server refused to run a command (exec request); allow commands for user {} in its configuration, or configure another user",
-                self.user, self.node, self.user
-            ),
-        )
     }
 
     fn timed_out(&self, limit: Duration) -> Failure {
@@ -305,6 +320,15 @@ impl Reader {
             ),
         )
     }
+}
+
+fn command_refused(node: &str, user: &str) -> Failure {
+    Failure::new(
+        Reason::SshCommandRefused,
+        format!(
+            "user {user} of {node} signed in, but the SSH server refused to run a command (exec request); allow commands for user {user} in its configuration, or configure another user"
+        ),
+    )
 }
 
 fn append(text: &mut String, data: &[u8]) {

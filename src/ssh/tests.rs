@@ -33,6 +33,10 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// channel's input, or immediately.
 struct Server {
     sessions: usize,
+    /// How requests for further channels are refused; `None`: they are not answered.
+    refusal: Option<ChannelOpenFailure>,
+    /// Requests for channels that are not answered. Dropping one would refuse it.
+    unanswered: Vec<ChannelOpenHandle>,
     open: usize,
     /// The slot of a closed channel is freed only after the next request has been read, as sshd does.
     frees_late: bool,
@@ -41,7 +45,8 @@ struct Server {
 
 impl Server {
     fn with_sessions(sessions: usize) -> Self {
-        Self { sessions, open: 0, frees_late: false, terminals: true }
+        let (refusal, unanswered) = (Some(ChannelOpenFailure::ConnectFailed), Vec::new());
+        Self { sessions, refusal, unanswered, open: 0, frees_late: false, terminals: true }
     }
 
     fn end(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
@@ -70,8 +75,10 @@ impl Handler for Server {
         if self.open < self.sessions {
             self.open += 1;
             reply.accept().await;
+        } else if let Some(refusal) = self.refusal.clone() {
+            reply.reject(refusal).await;
         } else {
-            reply.reject(ChannelOpenFailure::ConnectFailed).await;
+            self.unanswered.push(reply);
         }
         if std::mem::take(&mut self.frees_late) {
             self.open -= 1;
@@ -116,11 +123,31 @@ impl Handler for Server {
     }
 }
 
-/// Returns an authenticated connection to this server.
-async fn connected(server: Server) -> Connection {
+/// Returns an authenticated connection, for tests that only need one.
+pub(crate) async fn connection() -> Connection {
+    connected(Server::with_sessions(1)).await
+}
+
+/// Returns the port of a server that answers one connection, on the loopback address.
+pub(crate) async fn listening() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        run_stream(Arc::new(server_config()), stream, Server::with_sessions(1)).await?.await
+    });
+    port
+}
+
+fn server_config() -> russh::server::Config {
     let key = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[7; 32]));
     let key = PrivateKey::new(key, "").unwrap();
-    let config = russh::server::Config { keys: vec![key], ..Default::default() };
+    russh::server::Config { keys: vec![key], ..Default::default() }
+}
+
+/// Returns an authenticated connection to this server.
+async fn connected(server: Server) -> Connection {
+    let config = server_config();
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     tokio::spawn(async move { run_stream(Arc::new(config), theirs, server).await?.await });
     let (counter, channels) = watch::channel(Count::default());
@@ -162,12 +189,50 @@ async fn a_server_that_opens_no_session_is_named_at_once() {
     assert!(begun.elapsed() < TEST_TIMEOUT, "{:?}", begun.elapsed());
 }
 
+/// Otherwise a machine that was short of memory for a moment would count as one that needs another
+/// configuration, and would not be tried again.
+#[tokio::test]
+async fn a_shortage_of_resources_is_retried() {
+    let refusal = Some(ChannelOpenFailure::ResourceShortage);
+    let connection = connected(Server { refusal, ..Server::with_sessions(0) }).await;
+    let failure = run(&connection, "ends").await.unwrap_err();
+    assert!(failure.reason.retryable() && !failure.message.contains("MaxSessions"), "{failure}");
+}
+
+/// Otherwise a server that answers keepalives and nothing else would hold an attempt for ever.
+#[tokio::test]
+async fn a_server_that_does_not_answer_a_request_for_a_session_is_lost() {
+    let connection = connected(Server { refusal: None, ..Server::with_sessions(0) }).await;
+    let failure = connection.open_within(TEST_TIMEOUT, SHORT).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::ConnectionLost, "{failure}");
+    assert!(failure.message.contains("did not answer the request for a session"), "{failure}");
+}
+
+/// Otherwise a server that refuses the command of the stream to the engine, and only that one, would count
+/// as an engine that does not answer.
+#[tokio::test]
+async fn a_refused_command_is_told_apart_where_its_channel_is_wanted() {
+    let connection = connected(Server::with_sessions(3)).await;
+    for (command, reason) in [("refused", Reason::SshCommandRefused), ("unanswered", Reason::ConnectionLost)]
+    {
+        let mut channel = connection.channel(command).await.unwrap();
+        let failure = connection.accepted(&mut channel, SHORT).await.unwrap_err();
+        assert_eq!(failure.reason, reason, "{failure}");
+    }
+    let connection = connected(Server::with_sessions(1)).await;
+    let mut read = String::new();
+    let mut channel = connection.channel("ends").await.unwrap();
+    connection.accepted(&mut channel, TEST_TIMEOUT).await.unwrap();
+    tokio::io::AsyncReadExt::read_to_string(&mut channel.into_stream(), &mut read).await.unwrap();
+    assert_eq!(read, "done");
+}
+
 /// Otherwise a command that hangs on a server with one session would block the attempt for ever.
 #[tokio::test]
 async fn waiting_for_a_session_that_does_not_end_times_out() {
     let connection = connected(Server::with_sessions(1)).await;
     let held = connection.start("reads", Terminal::No).await.unwrap();
-    let failure = connection.open_within(SHORT).await.unwrap_err();
+    let failure = connection.open_within(SHORT, TEST_TIMEOUT).await.unwrap_err();
     assert_eq!(failure.reason, Reason::CommandTimedOut, "{failure}");
     drop(held);
 }

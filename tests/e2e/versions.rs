@@ -144,6 +144,7 @@ if (open(my $known, "<", "$dir/number")) {
     print "farrier-launch-1 {\"result\":\"alreadyRunning\",\"pid\":$pid}\n";
     exit 0;
 }
+umask(022);
 open(my $session, ">", "$dir/session"); print $session $option{"--session"}; close $session;
 my $pid = fork();
 if ($pid == 0) {
@@ -161,47 +162,60 @@ print "farrier-launch-1 {\"result\":\"started\",\"pid\":$pid}\n";
 /// and again, and each time it prolongs its stay.
 #[test]
 fn an_engine_that_cannot_be_understood_is_waited_for_and_left_alone() {
-    e2e("age", async |site| {
-        site.operator.kill();
-        site.operator.engines(Some(engines(site, "ancient", OF_ANOTHER_AGE.as_bytes())));
-        site.operator.start();
-        let db = site.machine("db").up().await;
-        site.baseline("spring", &[bmc_tool("2.0")]).await;
-        let mut spec = to("spring");
-        merge(&mut spec, json!({"strategy": {"retries": 0}}));
-        let run = site.run("r1", spec).await;
-        let incompatible = |update: &NodeUpdate| {
-            let waiting = update.status.as_ref().and_then(|status| status.waiting.as_ref());
-            waiting.is_some_and(|waiting| waiting.reason == "EngineIncompatible")
-        };
-        let update = run.node_until("db", "the wait to be seen", incompatible).await;
-        let waiting = update.status.clone().expect("a status").waiting.expect("a wait");
-        assert_eq!(
-            waiting.what,
-            "an engine of another version to leave db (engine 9.0.0 speaks protocol 8 to 9, this operator 1)"
-        );
-        let number = db.sh("cat /var/lib/farrier-*/number").await;
-        assert_eq!(waiting.holder.expect("a holder").pid.to_string(), number);
-        let limit = waiting.until.expect("an end").0.duration_since(waiting.since.0).as_secs();
-        assert!((900..4 * 3600).contains(&limit), "{limit} s");
-        assert_eq!(db.file("/var/log/attached").as_deref(), Some("attached\n"), "once is enough to know it");
+    e2e("age", async |site| is_left_alone(site, "root", "true").await);
+}
 
-        // Another one takes over, and finds it too.
-        site.operator.kill();
-        site.operator.engines(None);
-        site.operator.start();
-        wait::until("the second operator to know it", wait::LIMIT, async || {
-            let attached = db.file("/var/log/attached").unwrap_or_default();
-            if attached.lines().count() == 2 { Ok(()) } else { Err(attached) }
-        })
-        .await;
-        run.node_until("db", "the wait to be seen again", incompatible).await;
-        db.sh("touch /run/leave").await;
-        run.succeeds().await;
-        let update = run.node("db").await;
-        assert_eq!(outcome(&update, "bmc-tool"), "Updated");
-        let status = update.status.expect("a status");
-        assert_eq!((status.attempt, status.waiting), (Some(1), None));
-        lab::output("labctl", ["exec", &db.host, "--", "rm", "-f", "/var/log/attached"]).await;
-    });
+/// The same where the user who signs in does not see the engine's process.
+#[test]
+fn an_engine_that_cannot_be_understood_is_left_alone_where_proc_hides_it() {
+    let prepare = "touch /var/log/attached; chmod 666 /var/log/attached; mount -o remount,hidepid=2 /proc";
+    e2e("hidden", async |site| is_left_alone(site, "ops", prepare).await);
+}
+
+/// `user` signs in to the machine, after `prepare` was run there.
+async fn is_left_alone(site: &Site, user: &str, prepare: &str) {
+    site.operator.kill();
+    site.operator.engines(Some(engines(site, "ancient", OF_ANOTHER_AGE.as_bytes())));
+    site.operator.start();
+    let db = site.machine("db").login(user).up().await;
+    db.sh(prepare).await;
+    site.baseline("spring", &[bmc_tool("2.0")]).await;
+    let mut spec = to("spring");
+    merge(&mut spec, json!({"strategy": {"retries": 0}}));
+    let run = site.run("r1", spec).await;
+    let incompatible = |update: &NodeUpdate| {
+        let waiting = update.status.as_ref().and_then(|status| status.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.reason == "EngineIncompatible")
+    };
+    let update = run.node_until("db", "the wait to be seen", incompatible).await;
+    let waiting = update.status.clone().expect("a status").waiting.expect("a wait");
+    assert_eq!(
+        waiting.what,
+        "an engine of another version to leave db (engine 9.0.0 speaks protocol 8 to 9, this operator 1)"
+    );
+    let number = db.sh("cat /var/lib/farrier-*/number").await;
+    assert_eq!(waiting.holder.expect("a holder").pid.to_string(), number);
+    let limit = waiting.until.expect("an end").0.duration_since(waiting.since.0).as_secs();
+    assert!((900..4 * 3600).contains(&limit), "{limit} s");
+    // sleep: time for two more looks at the machine.
+    db.sh("sleep 5").await;
+    assert_eq!(db.file("/var/log/attached").as_deref(), Some("attached\n"), "once is enough to know it");
+
+    // Another one takes over, and finds it too.
+    site.operator.kill();
+    site.operator.engines(None);
+    site.operator.start();
+    wait::until("the second operator to know it", wait::LIMIT, async || {
+        let attached = db.file("/var/log/attached").unwrap_or_default();
+        if attached.lines().count() == 2 { Ok(()) } else { Err(attached) }
+    })
+    .await;
+    run.node_until("db", "the wait to be seen again", incompatible).await;
+    db.sh("touch /run/leave").await;
+    run.succeeds().await;
+    let update = run.node("db").await;
+    assert_eq!(outcome(&update, "bmc-tool"), "Updated");
+    let status = update.status.expect("a status");
+    assert_eq!((status.attempt, status.waiting), (Some(1), None));
+    lab::output("labctl", ["exec", &db.host, "--", "rm", "-f", "/var/log/attached"]).await;
 }

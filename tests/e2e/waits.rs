@@ -19,9 +19,11 @@ fn waiting(update: &NodeUpdate) -> Option<Waiting> {
     update.status.as_ref().and_then(|status| status.waiting.clone())
 }
 
-/// Waits until the status shows a wait, which must be soon after `since`.
+/// Waits until the status shows a wait other than the transfer of the payloads, which must be soon after
+/// `since`.
 async fn shown(run: &Run<'_>, node: &str, since: Instant) -> (NodeUpdate, Waiting) {
-    let update = run.node_until(node, "the wait to be seen", |update| waiting(update).is_some()).await;
+    let obstacle = |update: &NodeUpdate| waiting(update).is_some_and(|seen| seen.reason != "InProgress");
+    let update = run.node_until(node, "the wait to be seen", obstacle).await;
     assert!(since.elapsed() < SOON, "{node}: seen after {:?}", since.elapsed());
     let seen = waiting(&update).expect("a wait");
     (update, seen)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// How long `attach` may take to print its marker.
+/// How long the server may take to start `attach`, and `attach` to print its marker.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Maximum number of bytes before the marker, larger than any login banner.
@@ -24,12 +24,13 @@ impl Machine {
     /// Serves the engine until the stream ends.
     ///
     /// # Errors
-    /// `EngineLost` if no engine answers. The loss of an established stream is not an error: the caller
+    /// `EngineLost` if no engine answers, and those of starting a command. The loss of an established stream is not an error: the caller
     /// learns from `engine_api` whether everything was exchanged.
     pub async fn talk(&self, deployed: &Deployed, engine_api: &Arc<EngineApi>) -> Result<(), Failure> {
         let engine = format!("{}/engine", deployed.dir);
         let command = command_line(&[&engine, "attach", "--dir", &deployed.dir]);
         let mut attached = Attached(self.connection.channel(&command).await?);
+        self.connection.accepted(&mut attached.0, LIMIT).await?;
         let writer = attached.0.make_writer();
         let mut reader = attached.0.make_reader();
         let rest = tokio::time::timeout(LIMIT, skip_banner(&mut reader))

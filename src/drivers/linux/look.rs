@@ -3,6 +3,7 @@
 use super::script::{as_user, between, program};
 use super::{Machine, PLACES, directory};
 use crate::failure::Failure;
+use bytes::Bytes;
 use std::time::Duration;
 
 /// How long the check may take.
@@ -24,15 +25,22 @@ impl Machine {
         Ok(lines.iter().filter_map(|l| l.strip_prefix("left ")).map(str::to_owned).collect())
     }
 
-    /// Reports whether a process exists. If `/proc` hides the processes of other users, the answer is always
-    /// no.
+    /// Reports whether a process exists. `dir` is its directory if the process is an engine of this session:
+    /// where `/proc` hides the processes of other users, an engine counts as ended when its file is gone, and
+    /// any other process counts as ended at once.
     ///
     /// # Errors
     /// As [`Self::look`].
-    pub async fn has_process(&self, pid: u32) -> Result<bool, Failure> {
-        let program = program(include_str!("process.sh"), &[("PID", &pid.to_string())], &[]);
+    pub async fn has_process(&self, pid: u32, dir: Option<&str>) -> Result<bool, Failure> {
+        let program = process_program("/proc", pid, dir);
         let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
         let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
         Ok(lines.iter().any(|line| line == "there"))
     }
+}
+
+/// Returns the program that looks for a process.
+pub(super) fn process_program(proc: &str, pid: u32, dir: Option<&str>) -> Bytes {
+    let (pid, engine) = (pid.to_string(), dir.map(|dir| format!("{dir}/engine")).unwrap_or_default());
+    program(include_str!("process.sh"), &[("PID", &pid), ("ENGINE", &engine), ("PROC", proc)], &[])
 }

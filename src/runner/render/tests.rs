@@ -4,7 +4,11 @@ use super::*;
 use crate::api::condition;
 use crate::session::{Step, Waiting};
 use farrier_protocol::Holder;
-use farrier_update::{Millis, Reason};
+use farrier_update::{
+    Action, AppliesTo, Component, Force, InstallerKind, Millis, NodePlan, PayloadRef, PlanItem, Reason,
+    RebootNeed,
+};
+use std::sync::Arc;
 
 const NOON: u64 = 1_764_417_600_000;
 
@@ -76,7 +80,7 @@ fn a_wait_is_shown_in_the_step_and_in_the_first_pending_condition() {
     assert_eq!(waiting.until.unwrap().0.duration_since(waiting.since.0).as_secs(), 60);
 
     // While the engine is unreachable, what it waits for is unknown.
-    view.waiting = Some(waits(Reason::ConnectionLost, "db to answer again", "the machine"));
+    view.waits = vec![waits(Reason::ConnectionLost, "db to answer again", "the machine")];
     let shown = rendered(&view, &Phase::Working);
     assert_eq!(shown.step.as_deref(), Some("Applying (waits for the machine)"));
     assert_eq!(shown.waiting.unwrap().reason, "ConnectionLost");
@@ -86,11 +90,47 @@ fn a_wait_is_shown_in_the_step_and_in_the_first_pending_condition() {
     }
 }
 
+/// Otherwise a transfer over a slow link would look like an attempt that does nothing.
+#[test]
+fn the_transfer_of_the_payloads_is_shown_with_its_deadline() {
+    let transfer = Some(waits(Reason::InProgress, "the payloads to arrive on db", "the payloads"));
+    let component = Component {
+        name: "tool".into(),
+        version: "1".into(),
+        applies_to: AppliesTo::default(),
+        installer: InstallerKind::Script,
+        detect: None,
+        payload: PayloadRef { url: "file:///tool".into(), digest: String::new(), size: None },
+        requires: Vec::new(),
+        reboot: RebootNeed::Never,
+        interruptible: true,
+        timeout: std::time::Duration::from_mins(1),
+    };
+    let item = PlanItem {
+        component,
+        package: None,
+        action: Action::Install { from: None, to: "1".into() },
+        before: None,
+        after: Vec::new(),
+        force: Force::default(),
+    };
+    let plan = Some(Arc::new(NodePlan { items: vec![item] }));
+    let applying = |component: &str| Step::Applying { component: component.into() };
+    let view = View { step: applying(""), transfer, plan, ..View::default() };
+    let shown = rendered(&view, &Phase::Working).waiting.expect("a wait");
+    assert!(shown.until.is_some() && shown.what.contains("payloads"));
+    let (other, arrived) = (applying("tool"), View { payloads_verified: 1, ..view.clone() });
+    for view in [View { step: other, ..view }, arrived] {
+        assert_eq!(rendered(&view, &Phase::Working).waiting, None);
+    }
+}
+
 /// Waits for disk space for the payloads and for another engine occur before an installer is due.
 #[test]
 fn a_wait_before_the_installers_is_shown_in_the_condition_that_it_blocks() {
-    let waiting = Some(waits(Reason::MachineBusy, "another engine to leave db", "another engine"));
-    let shown = rendered(&View { step: Step::Deploying, waiting, ..View::default() }, &Phase::Working);
+    let waits_for = vec![waits(Reason::MachineBusy, "another engine to leave db", "another engine")];
+    let view = View { step: Step::Deploying, waits: waits_for, ..View::default() };
+    let shown = rendered(&view, &Phase::Working);
     assert!(words(&shown, "EngineDeployed").starts_with("Unknown MachineBusy: waiting for another engine"));
     assert!(words(&shown, "Applied").starts_with("Unknown InProgress: waiting for: the installers"));
     let engine_waiting = Some(waits(Reason::DiskFull, "room", "room"));

@@ -131,7 +131,7 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
 fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
     match &view.return_path {
         ReturnPath::NotNeeded => None,
-        ReturnPath::Pending { message } => Some(Verdict::open(Reason::Exposing, message)),
+        ReturnPath::Pending { waiting } => Some(Verdict::open(waiting.reason, waiting.as_text())),
         ReturnPath::Untried if view.engine.is_none() => {
             Some(Verdict::pending(phase, "a connection from the engine"))
         }

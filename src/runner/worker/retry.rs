@@ -150,7 +150,7 @@ fn cleaning(kept: &View, seen: &View) -> View {
     View {
         step: session::Step::CleaningUp,
         lost: seen.lost.clone(),
-        waiting: seen.waiting.clone(),
+        waits: seen.waits.clone(),
         engine_waiting: seen.engine_waiting.clone(),
         ..kept.clone()
     }
@@ -185,19 +185,19 @@ mod tests {
     /// the attempt disappear meanwhile.
     #[test]
     fn a_clean_up_shows_its_waits_beside_the_results_of_the_attempt() {
-        let waiting = Some(session::Waiting {
+        let waits = vec![session::Waiting {
             reason: Reason::MachineBusy,
             what: "another engine to leave db".into(),
             short: "another engine".into(),
             holder: None,
             since: Millis(1),
             until: None,
-        });
+        }];
         let kept = View { applied: true, address: Some("192.0.2.1".into()), ..View::default() };
-        let seen = View { waiting: waiting.clone(), step: session::Step::Connecting, ..View::default() };
+        let seen = View { waits: waits.clone(), step: session::Step::Connecting, ..View::default() };
         let shown = cleaning(&kept, &seen);
-        assert_eq!((&shown.waiting, &shown.step), (&waiting, &session::Step::CleaningUp));
-        assert_eq!(cleaning(&shown, &View::default()).waiting, None);
+        assert_eq!((&shown.waits, &shown.step), (&waits, &session::Step::CleaningUp));
+        assert_eq!(cleaning(&shown, &View::default()).waits, []);
         assert_eq!((shown.applied, shown.address), (true, kept.address));
     }
 

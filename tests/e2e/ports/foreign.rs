@@ -5,6 +5,7 @@ use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{bmc_tool, merge};
 use crate::harness::run::to;
 use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, wait};
+use farrier::api::NodeUpdate;
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use std::collections::BTreeSet;
@@ -201,6 +202,11 @@ fn what_is_begun_is_told_when_all_ports_are_lost() {
     });
 }
 
+fn waits_for_ports(update: &NodeUpdate) -> bool {
+    let waiting = update.status.as_ref().and_then(|status| status.waiting.as_ref());
+    waiting.is_some_and(|waiting| waiting.reason == "Exposing")
+}
+
 /// A machine that must not be served in another way fails for good because somebody else had the
 /// operator's port for a minute; nothing had been begun on it.
 #[test]
@@ -225,6 +231,7 @@ fn a_pinned_machine_that_has_begun_nothing_waits_for_its_ports_and_then_goes_on(
         site.baseline("spring", &[late]).await;
         let mut spec = to("spring");
         merge(&mut spec, json!({"channel": "Callback", "callback": {"httpPort": 64771, "httpsPort": 64772}}));
+        merge(&mut spec, json!({"arrivalTimeout": "2m"}));
         let run = site.run("r1", spec).await;
         server.is_asked("/late.sh").await;
         site.operator.kill();
@@ -237,13 +244,17 @@ fn a_pinned_machine_that_has_begun_nothing_waits_for_its_ports_and_then_goes_on(
                 ended
                     || update.reason("CallbackReachable") == "Exposing"
                         && update.state("EngineDeployed") == "True"
+                        && waits_for_ports(update)
             })
             .await;
         let words = update.words("CallbackReachable");
         assert_eq!(update.state("CallbackReachable"), "Unknown", "{words}");
-        let until = words.split("waits until ").nth(1).and_then(|rest| rest.split(' ').next());
-        let until: jiff::Timestamp = until.expect(&words).parse().expect("a time");
+        let waiting = update.status.clone().expect("a status").waiting.expect("a wait");
+        let until = waiting.until.expect("a deadline").0;
         assert!(until > jiff::Timestamp::now(), "{words}");
+        let shown = jiff::Timestamp::from_second(until.as_second()).expect("a time").to_string();
+        assert!(words.contains(&format!("until {shown}")), "{words}");
+        assert!(words.contains("--wait-seconds") && words.contains("spec.arrivalTimeout"), "{words}");
         drop(thief);
         run.succeeds().await;
         let update = run.node("pinned").await;

@@ -1,5 +1,6 @@
 //! Tests of quoting, and of the scripts that only read.
 
+use super::super::look::process_program;
 use super::super::probe;
 use super::super::reach::{engine_program, reach_program, read};
 use super::super::script::{code, command_line, program};
@@ -172,5 +173,31 @@ fn the_engine_is_given_the_addresses_as_they_are() {
         let addresses = ["[fe80::1%eth0.7]:1".to_owned(), "$(true):1".into(), "a'b".into()];
         let printed = output_of(shell, &[], &engine_program(text(dir.path()), &addresses));
         assert_eq!(printed.as_deref(), Some("<reach><[fe80::1%eth0.7]:1><$(true):1><a'b>"), "{shell:?}");
+    });
+}
+
+/// Otherwise an engine that this operator cannot understand would count as gone at once on a machine whose
+/// `/proc` hides the processes of other users, and be answered again, which renews its lease.
+#[test]
+fn an_engine_that_proc_hides_exists_as_long_as_its_file() {
+    with_every_shell(|shell| {
+        let (proc, dir) = (temporary(), temporary());
+        let is_there = |pid: u32, dir: Option<&str>| {
+            let printed = output_of(shell, &[], &process_program(text(proc.path()), pid, dir));
+            printed.expect("its end") == "there\n"
+        };
+        let engine = dir.path().join("engine");
+        std::fs::write(&engine, "").unwrap();
+        // Process 1 is hidden too.
+        assert!(is_there(714, Some(text(dir.path()))), "{shell:?}: hidden");
+        assert!(!is_there(714, None), "{shell:?}: hidden, and not an engine of this session");
+        std::fs::create_dir(proc.path().join("1")).unwrap();
+        assert!(!is_there(714, Some(text(dir.path()))), "{shell:?}: killed, so that its file remains");
+        std::fs::create_dir(proc.path().join("714")).unwrap();
+        assert!(is_there(714, None), "{shell:?}: visible");
+        std::fs::remove_file(engine).unwrap();
+        std::fs::remove_dir(proc.path().join("1")).unwrap();
+        std::fs::remove_dir(proc.path().join("714")).unwrap();
+        assert!(!is_there(714, Some(text(dir.path()))), "{shell:?}: hidden, and gone");
     });
 }

@@ -1,0 +1,193 @@
+//! Waits of a session whose machine is not needed.
+
+use super::callback::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
+use super::*;
+use crate::callback::{Registry, RunIdentity};
+use crate::drivers::linux::{Deployed, Privilege};
+use crate::engine_api::Incompatible;
+use crate::engines::Engines;
+use crate::metrics::Metrics;
+use crate::ssh::{Credentials, Family, Target};
+use farrier_update::{FailedDependency, Force};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// The wait of a pinned machine for its callback server.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// What a session consists of, except the machine.
+struct Parts {
+    job: Job,
+    tools: Tools,
+    view: watch::Sender<View>,
+    cancel: watch::Sender<bool>,
+    _dir: tempfile::TempDir,
+}
+
+impl Parts {
+    fn new(callback: Option<CallbackOptions>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("farrier-engine-x86_64-linux"), "").unwrap();
+        let tools = Tools {
+            engines: Engines::load(dir.path()).unwrap(),
+            store: Store::open(&dir.path().join("store"), None).unwrap(),
+            metrics: Metrics::new(),
+            calls: Registry::new(),
+        };
+        let credentials = Credentials {
+            user: "ops".into(),
+            source: "db".into(),
+            password: None,
+            key: None,
+            sudo_password: None,
+            su_password: None,
+        };
+        let job = Job {
+            session: "0b3ee0c4".into(),
+            run: "r1".into(),
+            node: "db".into(),
+            node_type: "Linux".into(),
+            attempt: 1,
+            goal: Goal::Update,
+            touched: false,
+            target: Target { node: "db".into(), addresses: Vec::new(), families: Vec::new(), port: 22 },
+            host_keys: Vec::new(),
+            trust_first: true,
+            credentials,
+            privilege: Privilege::None,
+            components: Vec::new(),
+            access: BTreeMap::new(),
+            force: Force::default(),
+            on_failed_dependency: FailedDependency::default(),
+            lease_seconds: 900,
+            wait_seconds: 60,
+            callback,
+        };
+        Self {
+            job,
+            tools,
+            view: watch::channel(View::default()).0,
+            cancel: watch::channel(false).0,
+            _dir: dir,
+        }
+    }
+
+    fn session(&self) -> Session<'_> {
+        Session::new(&self.job, &self.tools, self.cancel.subscribe(), &self.view)
+    }
+
+    fn path(&self) -> ReturnPath {
+        self.view.borrow().return_path.clone()
+    }
+}
+
+/// A target whose callback server listens until the token is cancelled.
+fn target() -> (CallbackTarget, CancellationToken) {
+    let closed = CancellationToken::new();
+    let target = CallbackTarget {
+        identity: Arc::new(RunIdentity::generate("r1").unwrap()),
+        addresses: vec![("192.0.2.1".into(), 63002)],
+        seen_port: None,
+        families: (true, true),
+        peers: Vec::new(),
+        own: Vec::new(),
+        refusals: Arc::default(),
+        closed: closed.clone(),
+    };
+    (target, closed)
+}
+
+/// The callback of a pinned machine, and the sender of its targets, which the planner would own.
+fn pinned(target: CallbackTarget) -> (CallbackOptions, watch::Sender<ResolvedTarget>) {
+    let (send, plan) = watch::channel(Ok(target));
+    let planner = Arc::new(AbortOnDropHandle::new(tokio::spawn(std::future::pending())));
+    let awaited = Awaited { what: "ports".into(), limit: LIMIT, begun: None };
+    (CallbackOptions { may_fall_back: false, plan, planner, awaited: Some(awaited) }, send)
+}
+
+/// Otherwise a machine that must not be served in another way would fail, with a wrong explanation, because
+/// its callback server moves to other ports.
+#[tokio::test]
+async fn a_pinned_machine_waits_for_a_callback_server_that_moves() {
+    let (old, closed) = target();
+    let (calls, send) = pinned(old);
+    let parts = Parts::new(Some(calls.clone()));
+    let session = parts.session();
+    assert_eq!(calls.target_failure(), None);
+    closed.cancel();
+    session.handle_missing_target(&calls, calls.target_failure().unwrap());
+    assert!(matches!(parts.path(), ReturnPath::Pending { .. }), "{:?}", parts.path());
+    let moves = async {
+        // sleep: a shorter wait is not shown.
+        tokio::time::sleep(LIMIT / 2).await;
+        let shown = parts.view.borrow().waits_for().cloned().expect("the wait is shown");
+        assert_eq!((shown.reason, shown.short.as_str()), (Reason::Exposing, "ports"));
+        assert!(shown.until.is_some());
+        assert!(send.send(Ok(target().0)).is_ok());
+        session.target_available().await;
+        session.end_listener_wait();
+        // sleep: until the deadline of the wait has passed.
+        tokio::time::sleep(LIMIT).await;
+        assert_eq!(parts.path(), ReturnPath::Untried, "the deadline counts only while there is no target");
+        let from = [192, 0, 2, 7].into();
+        parts.view.send_modify(|v| v.return_path = ReturnPath::Open { from, through: Vec::new() });
+    };
+    tokio::join!(session.wait_for_return_path(), moves);
+    assert_eq!((session.withheld(), parts.view.borrow().waits_for()), (None, None));
+}
+
+/// Otherwise the wait would have no end, or would go on for a machine that is not to be updated any more.
+#[tokio::test]
+async fn the_wait_for_a_callback_server_ends_at_its_deadline_or_when_none_follows() {
+    for none_follows in [false, true] {
+        let (old, closed) = target();
+        let (calls, send) = pinned(old);
+        let parts = Parts::new(Some(calls.clone()));
+        let session = parts.session();
+        closed.cancel();
+        session.handle_missing_target(&calls, calls.target_failure().unwrap());
+        let begun = tokio::time::Instant::now();
+        let mut send = Some(send);
+        if none_follows {
+            let failure = Failure::new(Reason::CallbackRefused, "for good");
+            assert!(send.take().unwrap().send(Err(failure)).is_ok());
+        }
+        session.wait_for_return_path().await;
+        assert_eq!(begun.elapsed() < LIMIT / 2, none_follows);
+        let failure = session.withheld().expect("nothing is installed");
+        assert_eq!((failure.reason, failure.message == "for good"), (Reason::CallbackRefused, none_follows));
+        assert_eq!(failure.message.contains("--wait-seconds"), !none_follows, "{failure}");
+    }
+}
+
+/// Otherwise an engine that cannot be understood and does not leave would be waited for again and again, and
+/// each time be answered, which renews its lease.
+#[tokio::test]
+async fn the_wait_for_an_incompatible_engine_has_one_deadline_in_an_attempt() {
+    let parts = Parts::new(None);
+    let machine = Machine { connection: crate::ssh::tests::connection().await, id: parts.job.id() };
+    let deployed = Deployed { dir: "/run/farrier-0b3ee0c4".into(), pid: 1, calls_back: false };
+    let incompatible = Incompatible { engine: "9.0.0".into(), protocol: (8, 9) };
+    let session = parts.session();
+    let wait = session.wait_for_incompatible_engine(machine, &deployed, &incompatible, Instant::now());
+    let failure = wait.await.err().expect("the deadline has passed");
+    assert_eq!(failure.reason, Reason::EngineIncompatible, "{failure}");
+}
+
+/// Otherwise a machine that answers again would be shown as unreachable while the attempt waits for another
+/// engine there.
+#[tokio::test]
+async fn a_machine_that_answers_again_is_not_lost_whatever_follows() {
+    let mut parts = Parts::new(None);
+    let port = crate::ssh::tests::listening().await;
+    let addresses = vec!["127.0.0.1".into()];
+    parts.job.target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
+    let lost = Some(Failure::new(Reason::ConnectionLost, "lost"));
+    parts.view.send_modify(|v| v.lost = lost);
+    // This server runs no shell, so that nothing can be deployed.
+    let failure = parts.session().reconnect().await.err().expect("no shell");
+    assert!(!failure.reason.retryable(), "{failure}");
+    assert_eq!(parts.view.borrow().lost, None);
+}

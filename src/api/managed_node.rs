@@ -76,7 +76,7 @@ pub struct ManagedNodeSpec {
     pub channel: Option<Channel>,
 
     /// Whether Farrier may open a port in the machine's own firewall for the duration of a run. Only
-    /// the channel Listen needs the port.
+    /// the channel Listen needs the port, which is not supported yet; other channels ignore the field.
     #[serde(default)]
     pub open_firewall: bool,
 

@@ -122,7 +122,7 @@ sandboxed! {
             (long, "longer than 65536 bytes"),
             (variant(&|config| config.addresses.clear()), "0 addresses"),
             (variant(&|config| config.addresses = vec!["runner.example:63002".into()]), "runner.example:63002"),
-            (variant(&|config| config.server_name = "10.0.0.1".into()), "not a server's name"),
+            (variant(&|config| config.server_name = "10.0.0.1".into()), "is not a valid server name"),
             (variant(&|config| config.server_pin = "sha256:0".into()), "is not a digest"),
             (variant(&|config| config.certificate = "none".into()), "certificate is not PEM"),
             (variant(&|config| config.key = "none".into()), "key is not PEM"),

@@ -8,14 +8,16 @@ use crate::api::tls::{Tls, TlsPolicy};
 use crate::api::update_run::{
     DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
 };
+use crate::api::{Baseline, UpdateRun};
 use crate::drivers::linux::Privilege;
 use crate::ssh::{Family, Target};
 use crate::tls::{NotAFingerprint, Policy, Trust};
 use farrier_network::{Channel, MachineType};
 use farrier_protocol::Detect;
-use farrier_update::run::{Desired, Operation};
+use farrier_update::run::{BaselineId, Desired, Operation};
 use farrier_update::{
     AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed, Requirement,
+    digest_of,
 };
 use kube::ResourceExt;
 use rustls::pki_types::CertificateDer;
@@ -66,6 +68,22 @@ pub fn component(from: &ApiComponent) -> Component {
         interruptible: *interruptible,
         timeout: timeout.duration().unwrap_or(DEFAULT_TIMEOUT),
     }
+}
+
+/// Identifies a baseline.
+pub fn baseline_id(baseline: &Baseline) -> BaselineId {
+    let uid = baseline.uid().unwrap_or_default();
+    BaselineId { uid, digest: digest_of(&baseline.spec.components) }
+}
+
+/// Reports whether a baseline of the name that a run refers to has the content that the run began with. A run
+/// that has recorded no baseline takes any content: it has not begun, or it was begun by an earlier version.
+pub fn is_baseline_of(run: &UpdateRun, baseline: &BaselineId) -> bool {
+    let recorded = run.status.as_ref().and_then(|status| status.baseline.as_ref());
+    recorded.is_none_or(|recorded| {
+        let recorded = BaselineId { uid: recorded.uid.clone(), digest: recorded.digest.clone() };
+        recorded.has_content_of(baseline)
+    })
 }
 
 /// Returns the trust in a payload's source. `certificates` are those of `ca.crt`.
@@ -217,6 +235,7 @@ pub fn channel(from: ApiChannel) -> Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     /// Otherwise any authority of the system could issue a certificate in place of the configured one, and
     /// the attacker would receive the credentials of the source.
@@ -239,6 +258,36 @@ mod tests {
         }
         let trust = payload_trust(Some(&pinned), given()).unwrap();
         assert_eq!((trust.fingerprints.len(), trust.certificates), (1, given()));
+    }
+
+    /// Otherwise a baseline that is created again under its name changes what a run installs, or a run that
+    /// was begun by an earlier version stops.
+    #[test]
+    fn a_run_keeps_the_baseline_that_it_recorded() {
+        let baseline = |uid: &str, version: &str| -> BaselineId {
+            let component = json!({
+                "name": "ethtool",
+                "version": version,
+                "installer": "Deb",
+                "payload": {"url": "https://x/ethtool.deb", "digest": "sha256:0"},
+            });
+            let baseline = json!({
+                "metadata": {"name": "spring", "uid": uid},
+                "spec": {"components": [component]},
+            });
+            baseline_id(&serde_json::from_value(baseline).unwrap())
+        };
+        let run = |recorded: Option<BaselineId>| -> UpdateRun {
+            let recorded = recorded.map(|id| json!({"uid": id.uid, "digest": id.digest}));
+            let status = json!({"nodes": ["a"], "baseline": recorded});
+            let run = json!({"metadata": {"name": "r"}, "spec": {"selector": {}}, "status": status});
+            serde_json::from_value(run).unwrap()
+        };
+        let (begun, earlier) = (run(Some(baseline("a", "1"))), run(None));
+        assert!(is_baseline_of(&begun, &baseline("a", "1")));
+        assert!(is_baseline_of(&begun, &baseline("b", "1")), "created again with the same content");
+        assert!(!is_baseline_of(&begun, &baseline("b", "2")), "other content");
+        assert!(is_baseline_of(&earlier, &baseline("b", "2")), "recorded by an earlier version");
     }
 
     /// Otherwise the package of the machine's own architecture would be replaced.

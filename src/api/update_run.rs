@@ -3,7 +3,8 @@
 mod status;
 
 pub use status::{
-    CallbackStatus, Counts, ListenerState, ListenerStatus, NodeNote, RunnerPorts, UpdateRunStatus,
+    CallbackStatus, Counts, ListenerState, ListenerStatus, NodeNote, RecordedBaseline, RunnerPorts,
+    UpdateRunStatus,
 };
 
 use super::LocalRef;

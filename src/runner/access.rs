@@ -43,10 +43,11 @@ impl Context {
     ) -> BTreeMap<String, Result<Access, Failure>> {
         let namespace = update.namespace().unwrap_or_default();
         let run = self.cached_run(update);
-        let Some(name) = run.as_ref().and_then(|run| run.spec.baseline_ref.as_ref()) else {
+        let Some((run, name)) = run.as_ref().and_then(|run| Some((run, run.spec.baseline_ref.as_ref()?)))
+        else {
             return BTreeMap::new();
         };
-        let baseline = self.baseline(&name.name, &namespace).await.ok();
+        let baseline = self.baseline(run, &name.name, &namespace).await.ok();
         self.payload_access(baseline.as_deref(), &namespace).await
     }
 

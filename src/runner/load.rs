@@ -41,7 +41,7 @@ impl Context {
         supported(&node, run)?;
         let goal = goal_for(run.spec.operation, goal);
         let baseline = match needed_baseline(run, goal) {
-            Some(name) => Some(self.baseline(name, &namespace).await?),
+            Some(name) => Some(self.baseline(run, name, &namespace).await?),
             None => None,
         };
         let credentials = self.credentials(&node, &namespace).await?;
@@ -113,14 +113,20 @@ impl Context {
         })
     }
 
-    pub(super) async fn baseline(&self, name: &str, namespace: &str) -> Result<Arc<Baseline>, Failure> {
+    pub(super) async fn baseline(
+        &self,
+        run: &UpdateRun,
+        name: &str,
+        namespace: &str,
+    ) -> Result<Arc<Baseline>, Failure> {
         let find = || self.caches.baseline(&self.client, namespace, name);
-        ask(&format!("Baseline {name}"), find).await?.ok_or_else(|| {
+        let baseline = ask(&format!("Baseline {name}"), find).await?.ok_or_else(|| {
             Failure::new(
                 Reason::BaselineNotFound,
                 format!("Baseline {name} is gone; create it again and start a new UpdateRun"),
             )
-        })
+        })?;
+        is_not_replaced(run, &baseline).map(|()| baseline)
     }
 
     pub(super) async fn secret(&self, name: &str, namespace: &str, asked_by: &str) -> Result<Keys, Failure> {
@@ -227,6 +233,20 @@ fn needed_baseline(run: &UpdateRun, goal: Goal) -> Option<&str> {
     run.spec.baseline_ref.as_ref().filter(|_| installs).map(|baseline| baseline.name.as_str())
 }
 
+/// Rejects a baseline that was created under the name of the run's baseline with other content.
+fn is_not_replaced(run: &UpdateRun, baseline: &Baseline) -> Result<(), Failure> {
+    if convert::is_baseline_of(run, &convert::baseline_id(baseline)) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Reason::BaselineNotFound,
+        format!(
+            "Baseline {} was replaced by a baseline with other content, which is not installed; create it again with the content that it had when the run began, or start a new UpdateRun",
+            baseline.name_any()
+        ),
+    ))
+}
+
 /// Rejects what this version cannot do for a machine, before the attempt tries anything.
 fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
     let name = node.name_any();
@@ -278,6 +298,22 @@ impl Keys {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// Otherwise machines of a run get the components of another baseline than the machines before them.
+    #[test]
+    fn a_replaced_baseline_is_not_loaded() {
+        let status = json!({"nodes": ["a"], "baseline": {"uid": "old", "digest": "sha256:0"}});
+        let run = json!({"metadata": {"name": "r"}, "spec": {"selector": {}}, "status": status});
+        let run: UpdateRun = serde_json::from_value(run).unwrap();
+        let load = |uid: &str| {
+            let baseline = json!({"metadata": {"name": "spring", "uid": uid}, "spec": {"components": []}});
+            is_not_replaced(&run, &serde_json::from_value(baseline).unwrap())
+        };
+        assert_eq!(load("old"), Ok(()));
+        let failure = load("new").unwrap_err();
+        assert_eq!(failure.reason, Reason::BaselineNotFound);
+        assert!(failure.message.starts_with("Baseline spring was replaced"), "{}", failure.message);
+    }
 
     /// Otherwise every machine of an inventory waits for a baseline that nothing of the run uses, and fails.
     #[test]

@@ -23,10 +23,12 @@ impl Context {
     }
 
     /// Returns the run of a NodeUpdate; `None`: the run is gone, even if another run has its name. A cache
-    /// may lag, so a run that the cache does not have is requested from the API server. Waits while the API
-    /// server does not answer.
+    /// may lag, so a run that the cache does not have, or has without the list of machines that was recorded
+    /// before the NodeUpdate was created, is requested from the API server. Waits while the API server does
+    /// not answer.
     pub(super) async fn run_of(&self, update: &NodeUpdate) -> Option<Arc<UpdateRun>> {
-        if let Some(run) = self.cached_run(update) {
+        let has_begun = |run: &Arc<UpdateRun>| run.status.as_ref().is_some_and(|s| s.nodes.is_some());
+        if let Some(run) = self.cached_run(update).filter(has_begun) {
             return Some(run);
         }
         let api: Api<UpdateRun> =

@@ -4,11 +4,11 @@
 use crate::gateway::Gateway;
 use crate::server::{Server, both, server, until};
 use crate::startup::Place;
-use farrier::api::{ManagedNode, NodeUpdate, UpdateRun, condition};
+use farrier::api::{Baseline, ManagedNode, NodeUpdate, UpdateRun, condition};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -103,6 +103,22 @@ async fn node(server: &Server, name: &str, group: &str) {
 async fn secret(server: &Server, name: &str) {
     let secret = json!({"metadata": {"name": name}, "stringData": {"password": "x"}});
     make::<Secret>(server, secret).await;
+}
+
+/// A baseline with this version of a component, in place of an earlier one of the same name.
+async fn baseline(server: &Server, name: &str, version: &str) {
+    if api::<Baseline>(server).get_opt(name).await.unwrap().is_some() {
+        api::<Baseline>(server).delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let component = json!({
+        "name": "ethtool",
+        "version": version,
+        "installer": "Deb",
+        "payload": {"url": "https://files.example/ethtool.deb", "digest": digest},
+    });
+    let spec = json!({"components": [component]});
+    make::<Baseline>(server, json!({"metadata": {"name": name}, "spec": spec})).await;
 }
 
 /// An inventory of a group that bears the group's name.
@@ -290,6 +306,47 @@ async fn a_cancelled_plan_whose_machine_is_not_clean_is_cleaned() {
         updates.patch("m-m", &PatchParams::default(), &cancel).await.unwrap();
         let called = tokio::time::timeout(Duration::from_secs(30), machine.accept()).await;
         assert!(called.is_ok(), "nobody connects to the machine: {}", operator.log());
+        operator.stop().await;
+    })
+    .await;
+}
+
+/// Otherwise half of the machines get the earlier components and half the later ones, and the run succeeds.
+#[tokio::test]
+async fn a_baseline_that_is_replaced_during_a_run_is_not_installed() {
+    server(async |server| {
+        let mut operator = Operator::start(server, None).await;
+        for name in ["based", "next"] {
+            node(server, name, "based").await;
+        }
+        baseline(server, "spring", "1.0").await;
+        let spec = json!({
+            "operation": "Update",
+            "baselineRef": {"name": "spring"},
+            "strategy": {"maxConcurrent": 1},
+        });
+        run(server, "based", spec).await;
+        let begun = run_says(server, "based", "Unknown", "SecretNotFound").await;
+        let recorded = begun.status.unwrap().baseline;
+        assert!(recorded.is_some());
+        baseline(server, "spring", "2.0").await;
+        let message = |run: &UpdateRun| succeeded(run.status.as_ref().map(|s| &s.conditions)).2;
+        until("the run says that its baseline was replaced", async || {
+            let waits = run_says(server, "based", "Unknown", "BaselineNotFound").await;
+            message(&waits).contains("was replaced")
+        })
+        .await;
+        until("the machine that has loaded nothing waits for the earlier baseline", async || {
+            node_says(server, "based", "Unknown", "BaselineNotFound").await.contains("was replaced")
+        })
+        .await;
+        baseline(server, "spring", "1.0").await;
+        node_says(server, "based", "Unknown", "SecretNotFound").await;
+        for name in ["based", "next"] {
+            secret(server, name).await;
+        }
+        let ended = run_says(server, "based", "False", "SomeFailed").await.status.unwrap();
+        assert_eq!((ended.counts.unreachable, ended.baseline), (2, recorded));
         operator.stop().await;
     })
     .await;

@@ -27,6 +27,7 @@
 //! - A run waits for missing objects until a deadline, which it keeps whatever the order in
 //!   which objects arrive.
 
+mod digest;
 pub mod model;
 pub mod outcome;
 mod package;
@@ -36,6 +37,7 @@ pub mod retry;
 pub mod run;
 pub mod version;
 
+pub use digest::digest_of;
 pub use model::{
     AppliesTo, Component, FailedDependency, Force, InstallerKind, Millis, NodeName, PayloadRef, RebootNeed,
     Requirement, RunName,

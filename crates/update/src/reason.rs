@@ -313,7 +313,9 @@ reasons! {
 
     /// The node no longer exists.
     NodeNotFound: Permanent,
-    /// The baseline does not exist. Create it: a run waits for it for the duration of `arrivalTimeout`.
+    /// The baseline does not exist. Create it: a run waits for it for the duration of `arrivalTimeout`. If
+    /// the message says that the baseline was replaced, create it again with its earlier content, or start a
+    /// new run.
     BaselineNotFound: Permanent,
     /// The baseline cannot be carried out; the message gives the cause. Create a corrected baseline and a new
     /// run.

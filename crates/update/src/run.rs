@@ -9,6 +9,7 @@
 //! - `run/decide.rs`: the order of the rules.
 //! - `run/arrivals.rs`: how long a run waits for missing objects.
 //! - `run/select.rs`: which nodes a run has.
+//! - `run/baseline.rs`: which baseline a run has.
 //! - `run/stop.rs`: how a run ends, at its regular end or earlier.
 //! - `run/begin.rs`: how nodes are started.
 //! - `run/progress.rs`: the progress of one node.
@@ -21,6 +22,7 @@
 //! as a NodeUpdate.
 
 mod arrivals;
+mod baseline;
 mod begin;
 mod conclude;
 mod decide;
@@ -35,6 +37,7 @@ mod stop;
 mod waiting;
 
 pub use arrivals::{Arrivals, SETTLE};
+pub use baseline::BaselineId;
 pub use decide::decide;
 pub use decision::{Cond, CondStatus, Counts, Decision, Effect, Failing, RunSummary, WaitingOn, Wake};
 pub use paths::{NetworkPaths, PathState};
@@ -164,6 +167,12 @@ pub enum BaselineFacts {
     NotNeeded,
     /// The baseline does not exist.
     Missing {
+        /// The name of the baseline.
+        name: String,
+    },
+    /// The baseline of this name has another content than the one that the run began with, see
+    /// [`BaselineId::has_content_of`].
+    Replaced {
         /// The name of the baseline.
         name: String,
     },

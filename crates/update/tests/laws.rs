@@ -174,7 +174,11 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
             }
         }
         Step::Baseline { run, facts } => {
-            if let Some(run) = runs.get(*run).and_then(|name| world.runs.get_mut(name)) {
+            let run = runs.get(*run).and_then(|name| world.runs.get_mut(name));
+            // Before the list of nodes is recorded, any baseline is the baseline of the run.
+            let fits =
+                |run: &&mut Run| run.recorded.is_some() || !matches!(facts, BaselineFacts::Replaced { .. });
+            if let Some(run) = run.filter(fits) {
                 run.baseline = facts.clone();
             }
         }

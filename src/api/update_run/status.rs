@@ -35,6 +35,11 @@ pub struct UpdateRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<Vec<String>>,
 
+    /// The baseline of this run. It is recorded together with the machines: a baseline of the same name and
+    /// other content is not installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<RecordedBaseline>,
+
     /// Machines that are being started. They count as in progress.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub starting: Vec<String>,
@@ -68,6 +73,15 @@ pub struct UpdateRunStatus {
     /// Time at which the run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+}
+
+/// The baseline that a run began with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RecordedBaseline {
+    /// UID of the Baseline.
+    pub uid: String,
+    /// Digest of its components.
+    pub digest: String,
 }
 
 /// The callback server of a run.

@@ -13,7 +13,9 @@ use crate::convert;
 use crate::exposure::{self, ActiveMachine};
 use crate::runner;
 use farrier_network::Phase;
-use farrier_update::run::{Arrivals, BaselineFacts, Limit, Observed, RunEnd, RunFacts, TargetFacts};
+use farrier_update::run::{
+    Arrivals, BaselineFacts, BaselineId, Limit, Observed, RunEnd, RunFacts, TargetFacts,
+};
 use farrier_update::{Millis, NodeName, Reason, RunName};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{Selector, SelectorExt};
@@ -27,6 +29,8 @@ pub(super) struct View {
     pub(super) observed: Observed,
     /// Plan digests by machine, for machines that have a plan digest.
     pub(super) plan_digests: BTreeMap<NodeName, String>,
+    /// The baseline that the run uses, if it exists and is valid.
+    pub(super) baseline: Option<BaselineId>,
     /// The machines that the run has not finished.
     pub(super) machines: Vec<ActiveMachine>,
 }
@@ -70,16 +74,17 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
             },
         );
     }
+    let (facts_of_baseline, baseline) = baseline_facts(context, run, &namespace);
     let observed = Observed {
         now,
         run: run_facts(run, selector_error),
-        baseline: baseline_facts(context, run, &namespace),
+        baseline: facts_of_baseline,
         arrivals,
         paths: context.exposer.observe(run, &context.own_writes.runs(&context.caches), &machines, now),
         runners: assign::runners(context),
         targets,
     };
-    View { observed, plan_digests, machines }
+    View { observed, plan_digests, baseline, machines }
 }
 
 /// Returns how long the run waits for missing objects.
@@ -219,21 +224,33 @@ fn not_supported(spec: &UpdateRunSpec) -> Vec<String> {
     asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned()).collect()
 }
 
-fn baseline_facts(context: &Context, run: &UpdateRun, namespace: &str) -> BaselineFacts {
+/// Returns the facts about the baseline of a run, and the baseline if the run can use it.
+fn baseline_facts(
+    context: &Context,
+    run: &UpdateRun,
+    namespace: &str,
+) -> (BaselineFacts, Option<BaselineId>) {
     let Some(reference) =
         run.spec.baseline_ref.as_ref().filter(|_| run.spec.operation != ApiOperation::Inventory)
     else {
-        return BaselineFacts::NotNeeded;
+        return (BaselineFacts::NotNeeded, None);
     };
     let Some(baseline) = context.caches.baselines.get(&ObjectRef::new(&reference.name).within(namespace))
     else {
-        return BaselineFacts::Missing { name: reference.name.clone() };
+        return (BaselineFacts::Missing { name: reference.name.clone() }, None);
     };
+    let id = convert::baseline_id(&baseline);
+    if !convert::is_baseline_of(run, &id) {
+        return (BaselineFacts::Replaced { name: reference.name.clone() }, None);
+    }
     // An unsupported component affects only the machines that need it; the other machines continue.
     let wrong: Vec<String> = problems(&baseline)
         .iter()
         .filter(|p| p.reason() == Reason::BaselineInvalid)
         .map(|p| format!("Baseline {}: {p}", reference.name))
         .collect();
-    if wrong.is_empty() { BaselineFacts::Ready } else { BaselineFacts::Invalid { message: wrong.join("; ") } }
+    if !wrong.is_empty() {
+        return (BaselineFacts::Invalid { message: wrong.join("; ") }, None);
+    }
+    (BaselineFacts::Ready, Some(id))
 }

@@ -2,11 +2,11 @@
 
 use super::super::Context;
 use super::observe::View;
-use crate::api::update_run::{Counts, NodeNote, UpdateRunStatus};
+use crate::api::update_run::{Counts, NodeNote, RecordedBaseline, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
 use crate::publish::Action;
 use farrier_update::plan::combined_digest;
-use farrier_update::run::{Cond, CondStatus, Decision, Effect, RunSummary};
+use farrier_update::run::{BaselineId, Cond, CondStatus, Decision, Effect, RunSummary};
 use farrier_update::{Millis, NodeName, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
@@ -41,10 +41,12 @@ pub(super) fn render(
         Some((nodes, left_out)) => (Some(names(nodes)), names(left_out)),
         None => (old.nodes, old.left_out),
     };
+    let ended = summary.end().is_some();
+    let in_progress = nodes.is_some() && !ended;
+    let baseline = old.baseline.or_else(|| view.baseline.as_ref().filter(|_| in_progress).map(record));
     let total = view.observed.targets.len();
     let complete = total > 0 && view.plan_digests.len() == total;
     let started = decision.effects.iter().any(|e| matches!(e, Effect::Start { .. }));
-    let ended = summary.end().is_some();
     UpdateRunStatus {
         observed_generation: generation,
         conditions,
@@ -52,6 +54,7 @@ pub(super) fn render(
         counts: counts(summary),
         arrival_deadline: summary.arrival_deadline.map(time),
         nodes,
+        baseline,
         starting: names(&summary.starting),
         left_out,
         failing: summary
@@ -80,6 +83,13 @@ pub(super) fn render(
         started_at: old.started_at.or_else(|| started.then(|| now.clone())),
         finished_at: old.finished_at.or_else(|| ended.then_some(now)),
     }
+}
+
+/// Records a baseline, together with the list of machines; of a run of an earlier version, with the first
+/// status.
+fn record(baseline: &BaselineId) -> RecordedBaseline {
+    let BaselineId { uid, digest } = baseline.clone();
+    RecordedBaseline { uid, digest }
 }
 
 fn conditions_of(summary: &RunSummary) -> Vec<(&'static str, &Cond)> {

@@ -2,23 +2,20 @@
 
 use super::payload::file_name;
 use super::{Action, NodePlan, PlanItem};
+use crate::digest::digest_of;
 use crate::model::{NodeName, PayloadRef};
 use crate::version::{Scheme, compare_installed};
 use farrier_protocol::{Detect, Payload, Reading, Step};
-use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 impl NodePlan {
-    /// Returns `sha256:` and the digest of the plan's JSON. Equal plans have equal digests.
+    /// Returns the digest of the plan, see [`digest_of`].
     ///
-    /// The JSON is canonical: fields in the order of declaration, maps sorted by key, no
-    /// whitespace. The first readings are part of it, so the digest changes if the machine
-    /// has changed since the plan was shown.
+    /// The first readings are part of it, so the digest changes if the machine has changed since
+    /// the plan was shown.
     pub fn digest(&self) -> String {
-        // Serialization cannot fail: the plan consists of strings, numbers and lists of
-        // them.
-        sha256(&serde_json::to_vec(self).unwrap_or_default())
+        digest_of(self)
     }
 
     /// Returns the number of components that are installed.
@@ -67,7 +64,7 @@ impl NodePlan {
 /// Returns the digest of the plan of a whole run, from the digests of the plans of its
 /// nodes.
 pub fn combined_digest(plans: &BTreeMap<NodeName, String>) -> String {
-    sha256(&serde_json::to_vec(plans).unwrap_or_default())
+    digest_of(plans)
 }
 
 fn step(item: &PlanItem, sizes: &BTreeMap<String, u64>) -> Option<Step> {
@@ -102,10 +99,4 @@ fn is_repair(item: &PlanItem, to: &str) -> bool {
         Some(Reading::Absent | Reading::Present { .. } | Reading::Unreadable { .. } | Reading::Unknown)
         | None => false,
     }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digits = |byte: u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(u32::from(digit), 16));
-    let hex: String = Sha256::digest(bytes).iter().copied().flat_map(digits).flatten().collect();
-    format!("sha256:{hex}")
 }

@@ -48,6 +48,7 @@ impl Stop {
             }
             BaselineFacts::NotNeeded
             | BaselineFacts::Missing { .. }
+            | BaselineFacts::Replaced { .. }
             | BaselineFacts::Ready
             | BaselineFacts::Invalid { .. } => None,
         }

@@ -202,6 +202,32 @@ fn a_deleted_baseline_is_waited_for_and_an_invalid_baseline_ends_the_run() {
     assert_eq!(effects(&decide(&seen)), "record 1/0");
 }
 
+/// Otherwise half of the fleet gets the components of another baseline, and the run succeeds.
+#[test]
+fn a_replaced_baseline_starts_no_node_and_nodes_in_progress_continue() {
+    let mut seen = observed(Desired::Run, [working(), free(), done(NodeEnd::Succeeded)]);
+    seen.baseline = BaselineFacts::Replaced { name: "spring-2026".to_owned() };
+    let decision = decide(&seen);
+    assert_eq!((effects(&decision).as_str(), end(&decision)), ("", None));
+    assert_eq!(waits(&decision), "a:InProgress b:BaselineNotFound");
+    let message = &decision.status.progressing.message;
+    assert!(message.starts_with("baseline spring-2026 was replaced"), "{message}");
+    assert!(message.contains("create it again") && message.contains("Cancel"), "{message}");
+    assert_eq!(decision.status.progressing.status, CondStatus::True);
+    // A plan of the earlier content is not carried out either.
+    seen.targets = observed(Desired::Run, [planned(), free()]).targets;
+    let decision = decide(&seen);
+    assert_eq!((effects(&decision).as_str(), end(&decision)), ("", None));
+    assert_eq!(decision.status.progressing.status, CondStatus::False);
+    assert_eq!(decision.status.succeeded.reason, Reason::BaselineNotFound);
+    seen.run.desired = Desired::Cancel;
+    assert_eq!(effects(&decide(&seen)), "a=Cancel");
+    // The nodes that have ended had the earlier content.
+    seen.run.desired = Desired::Run;
+    seen.targets = observed(Desired::Run, [done(NodeEnd::Succeeded)]).targets;
+    assert_eq!(end(&decide(&seen)), Some((true, Reason::AllSucceeded)));
+}
+
 /// A field that is silently ignored misleads the user.
 #[test]
 fn what_is_not_supported_ends_the_run_before_anything_is_touched() {

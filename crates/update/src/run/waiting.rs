@@ -31,6 +31,12 @@ pub(super) fn brake(observed: &Observed) -> Option<(Reason, String)> {
             let message = format!("baseline {name} does not exist; the run continues when it is created");
             Some((Reason::BaselineNotFound, message))
         }
+        BaselineFacts::Replaced { name } => {
+            let message = format!(
+                "baseline {name} was replaced by a baseline with other content, which is not installed; create it again with the content that it had when the run began, or set spec.desiredState to Cancel and start a new UpdateRun"
+            );
+            Some((Reason::BaselineNotFound, message))
+        }
         BaselineFacts::Invalid { message } => Some((Reason::BaselineInvalid, message.clone())),
         BaselineFacts::NotNeeded | BaselineFacts::Ready => None,
     }

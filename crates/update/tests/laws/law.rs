@@ -261,7 +261,8 @@ pub(crate) fn waits_for_user(world: &World) -> Check {
     for name in world.alive() {
         let run = &world.runs[&name];
         let waits = matches!(run.desired, Desired::Plan | Desired::Pause)
-            || (run.recorded.is_some() && matches!(run.baseline, BaselineFacts::Missing { .. }));
+            || (run.recorded.is_some()
+                && matches!(run.baseline, BaselineFacts::Missing { .. } | BaselineFacts::Replaced { .. }));
         let done = |node: &NodeName| {
             world.updates.get(&(name.clone(), node.clone())).is_some_and(UpdateFacts::is_done)
         };

@@ -21,7 +21,7 @@ pub(crate) enum Step {
     Hold { node: usize, hold: bool },
     /// A node is deleted or created again.
     Exist { node: usize, exists: bool },
-    /// The baseline is created, or becomes unusable.
+    /// The baseline is created, becomes unusable, or is replaced.
     Baseline { run: usize, facts: BaselineFacts },
     /// An event among the replicas.
     Replicas(ReplicaEvent),
@@ -60,7 +60,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..12_usize).prop_map(|run| Step::Delete { run }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, exists)| Step::Exist { node, exists }),
-        1 => (0..6_usize, baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
+        1 => (0..6_usize, later_baseline()).prop_map(|(run, facts)| Step::Baseline { run, facts }),
         8 => replica_event().prop_map(Step::Replicas),
         1 => (0..3_usize).prop_map(|run| Step::Stick { run }),
         1 => (1..100_u64).prop_map(|seconds| Step::Tick { seconds }),
@@ -83,6 +83,11 @@ fn baseline() -> impl Strategy<Value = BaselineFacts> {
         2 => Just(BaselineFacts::Missing { name: "spring".to_owned() }),
         1 => Just(BaselineFacts::Invalid { message: "spring goes in a circle".to_owned() }),
     ]
+}
+
+/// As [`baseline`], for a run that may have recorded its baseline.
+fn later_baseline() -> impl Strategy<Value = BaselineFacts> {
+    prop_oneof![6 => baseline(), 1 => Just(BaselineFacts::Replaced { name: "spring".to_owned() })]
 }
 
 /// Generates a run that a user may have written.

@@ -41,6 +41,7 @@ impl Context {
             attempt,
             goal: Goal::CleanUp,
             touched: true,
+            resumed: false,
             target: convert::target(&node),
             host_keys: host_keys(&node),
             trust_first: node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,

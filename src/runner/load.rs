@@ -53,6 +53,7 @@ impl Context {
             attempt,
             goal,
             touched,
+            resumed: false,
             target: convert::target(&node),
             host_keys: host_keys(&node),
             trust_first: node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,

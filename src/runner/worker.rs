@@ -53,6 +53,7 @@ pub(super) async fn run(
         control,
         stop,
         run: None,
+        is_reached: false,
         approved: None,
         run_is_gone: false,
         generation: None,
@@ -90,6 +91,8 @@ struct UpdateWorker<'a> {
     stop: watch::Receiver<bool>,
     /// The run when the last attempt began. The cache may not show it yet.
     run: Option<Arc<UpdateRun>>,
+    /// Whether an earlier process reached the machine in the attempt that is resumed.
+    is_reached: bool,
     /// When this process saw the approval of the plan.
     approved: Option<Millis>,
     /// Whether the run was gone when an attempt began: nothing more is installed for it.
@@ -100,7 +103,7 @@ struct UpdateWorker<'a> {
 
 impl UpdateWorker<'_> {
     /// Determines where an earlier process left off.
-    fn resume(&self) -> Next {
+    fn resume(&mut self) -> Next {
         let number = self.old.attempt.unwrap_or(0);
         let succeeded = condition::find(&self.old.conditions, "Succeeded");
         let planned = succeeded.is_some_and(|c| c.reason == Reason::PlanOnly.as_str());
@@ -115,6 +118,9 @@ impl UpdateWorker<'_> {
                 at: at.clone(),
             };
         }
+        self.is_reached = ["Reachable", "EngineDeployed"]
+            .iter()
+            .any(|type_| condition::is(&self.old.conditions, type_, "True"));
         Next::Attempt { number: number.max(1), goal: self.goal(), touched: number > 0 && !self.was_clean() }
     }
 
@@ -163,7 +169,9 @@ impl UpdateWorker<'_> {
         let active = self.context.metrics.sessions.hold();
         self.run_is_gone = run.is_none();
         let loaded = self.load(run.as_deref(), goal, number, touched).await;
+        let resumed = touched && std::mem::take(&mut self.is_reached);
         let loaded = loaded.map(|job| Job {
+            resumed,
             callback: job.callback.map(|calls| CallbackOptions { awaited, ..calls }),
             ..job
         });

@@ -32,14 +32,8 @@ impl Session<'_> {
     /// Keeps the engine running and served until it has retired. Returns the machine for the final check.
     pub(super) async fn keep(&self) -> Result<Machine, Failure> {
         let mut calls = self.register_callback();
-        let mut machine = self.connect().await?;
-        let mut deployed = match self.deploy(&machine).await {
-            Ok(deployed) => deployed,
-            Err(failure) => {
-                self.check_after_failed_deploy(&machine).await;
-                return Err(failure);
-            }
-        };
+        let (mut machine, mut deployed) =
+            if self.job.resumed { self.wait_for_machine().await? } else { self.arrive().await? };
         let mut call = None;
         let mut short = 0;
         let mut foreign_until = None;
@@ -90,6 +84,18 @@ impl Session<'_> {
                 }
                 // The engine connected first.
                 stream = called => call = Some(stream),
+            }
+        }
+    }
+
+    /// Connects for the first time, and deploys the engine.
+    async fn arrive(&self) -> Result<(Machine, Deployed), Failure> {
+        let machine = self.connect().await?;
+        match self.deploy(&machine).await {
+            Ok(deployed) => Ok((machine, deployed)),
+            Err(failure) => {
+                self.check_after_failed_deploy(&machine).await;
+                Err(failure)
             }
         }
     }
@@ -259,12 +265,18 @@ impl Session<'_> {
             return Ok((None, deployed));
         }
         machine.connection.close().await;
+        let (machine, deployed) = self.wait_for_machine().await?;
+        Ok((Some(machine), deployed))
+    }
+
+    /// Reconnects to a machine that has answered before in this attempt, and shows the wait for it.
+    async fn wait_for_machine(&self) -> Result<(Machine, Deployed), Failure> {
         let what = format!("{} to answer again", self.job.node);
         let waiting = Waiting::new(Reason::ConnectionLost, what, "the machine", RECONNECT_TIMEOUT);
         self.shown(waiting, Box::pin(self.reconnect())).await
     }
 
-    pub(super) async fn reconnect(&self) -> Result<(Option<Machine>, Deployed), Failure> {
+    pub(super) async fn reconnect(&self) -> Result<(Machine, Deployed), Failure> {
         let until = Instant::now() + RECONNECT_TIMEOUT;
         loop {
             let arrived = async {
@@ -272,7 +284,7 @@ impl Session<'_> {
                 // The machine answers again, whatever the deployment has to wait for.
                 self.view.send_modify(|v| v.lost = None);
                 let deployed = self.deploy(&machine).await?;
-                Ok::<_, Failure>((Some(machine), deployed))
+                Ok::<_, Failure>((machine, deployed))
             };
             match arrived.await {
                 Ok(arrived) => return Ok(arrived),

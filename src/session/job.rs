@@ -30,6 +30,9 @@ pub struct Job {
     pub goal: Goal,
     /// Whether an earlier attempt, or an earlier process, may have put something on the machine.
     pub touched: bool,
+    /// Whether an earlier process reached the machine in this attempt. A machine that does not answer now is
+    /// reconnected to, as after a lost connection.
+    pub resumed: bool,
     /// The machine's SSH address.
     pub target: Target,
     /// Host keys of the machine, written by the user or recorded on first use.

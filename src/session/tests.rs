@@ -52,6 +52,7 @@ impl Parts {
             attempt: 1,
             goal: Goal::Update,
             touched: false,
+            resumed: false,
             target: Target { node: "db".into(), addresses: Vec::new(), families: Vec::new(), port: 22 },
             host_keys: Vec::new(),
             trust_first: true,
@@ -190,4 +191,22 @@ async fn a_machine_that_answers_again_is_not_lost_whatever_follows() {
     let failure = parts.session().reconnect().await.err().expect("no shell");
     assert!(!failure.reason.retryable(), "{failure}");
     assert_eq!(parts.view.borrow().lost, None);
+}
+
+/// Otherwise a restart of the operator while a machine reboots would end the attempt of this machine.
+#[tokio::test]
+async fn a_resumed_attempt_reconnects_to_a_machine_that_does_not_answer() {
+    let mut parts = Parts::new(None);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let addresses = vec!["127.0.0.1".into()];
+    parts.job.target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
+    let refused = parts.session().keep().await.err().expect("nothing listens");
+    assert_eq!(refused.reason, Reason::ConnectionRefused, "{refused}");
+    parts.job.resumed = true;
+    let mut view = parts.view.subscribe();
+    let session = parts.session();
+    tokio::select! {
+        kept = session.keep() => panic!("{:?}", kept.err()),
+        lost = view.wait_for(|v| v.lost.is_some()) => assert!(lost.is_ok()),
+    }
 }

@@ -16,7 +16,8 @@ operator_start() {
 # operator_run: the operator alone; sets OPERATOR.
 operator_run() {
   : >"$work/operator.log"
-  RUST_LOG=${RUST_LOG:-info} "$FARRIER" operator --engines "$FARRIER_ENGINES" --payload-dir "$LAB_IMAGE/payloads" \
+  # MALLOC_ARENA_MAX as in the image (hack/image.d/oci.py).
+  RUST_LOG=${RUST_LOG:-info} MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} "$FARRIER" operator --engines "$FARRIER_ENGINES" --payload-dir "$LAB_IMAGE/payloads" \
     --cache-dir "$work/cache" 2>>"$work/operator.log" &
   OPERATOR=$!
   until grep -q 'farrier is at work' "$work/operator.log"; do

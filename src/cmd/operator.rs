@@ -105,7 +105,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let tools = Tools { engines, store, metrics: instruments.metrics.clone(), calls: Registry::new() };
     let ended = tokio::select! {
         ended = work(&args, client, &replica, &instruments, tools) => ended,
-        told = told_to_end() => told,
+        told = shutdown_signal() => told,
     };
     replica.leave().await;
     ended?;
@@ -208,7 +208,7 @@ async fn spread(
     }
 }
 
-async fn told_to_end() -> anyhow::Result<()> {
+async fn shutdown_signal() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
     tokio::select! {
         _ = terminate.recv() => Ok(()),

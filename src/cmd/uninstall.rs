@@ -69,21 +69,21 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
         When::After { operator_namespace, deployment } => {
             if let Some(name) = deployment {
                 let exists =
-                    patiently(until, || act::is_installed(&client, operator_namespace, name)).await?;
+                    retry_until(until, || act::is_installed(&client, operator_namespace, name)).await?;
                 anyhow::ensure!(
                     !exists,
                     "the Deployment {operator_namespace}/{name} exists: the operator is not uninstalled, and nothing was removed. Next: where its objects were made by helm template, make them anew with --no-hooks, and delete this Job"
                 );
             }
-            patiently(until, || act::own_objects(&client, operator_namespace)).await?;
-            patiently(until, || act::let_go(&client, &args.namespace)).await
+            retry_until(until, || act::own_objects(&client, operator_namespace)).await?;
+            retry_until(until, || act::remove_finalizers(&client, &args.namespace)).await
         }
     }
 }
 
 /// Retries an attempt until the deadline. A pod has no network until its policies are in place, so the
 /// first attempts may fail.
-async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
+async fn retry_until<T, F: Future<Output = Result<T, kube::Error>>>(
     until: Instant,
     mut attempt: impl FnMut() -> F,
 ) -> anyhow::Result<T> {
@@ -102,14 +102,14 @@ async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
 
 async fn before(client: &Client, namespaces: &[String], until: Instant) -> anyhow::Result<()> {
     loop {
-        let runs: Vec<UpdateRun> = patiently(until, || all(client, namespaces)).await?;
+        let runs: Vec<UpdateRun> = retry_until(until, || all(client, namespaces)).await?;
         let open: Vec<String> = runs.iter().filter(|run| is_open(run)).map(describe).collect();
         anyhow::ensure!(
             open.is_empty(),
             "runs are under way: {}. Nothing was uninstalled. Next: wait until they have ended (kubectl wait --for=jsonpath='{{.status.finishedAt}}'), or cancel them (kubectl patch updaterun NAME --type=merge --patch '{{\"spec\":{{\"desiredState\":\"Cancel\"}}}}'), and uninstall again. To leave their machines to the engines' own clean-up: helm upgrade --reset-then-reuse-values --set uninstall.force=true, then uninstall",
             listed(&open)
         );
-        let updates: Vec<NodeUpdate> = patiently(until, || all(client, namespaces)).await?;
+        let updates: Vec<NodeUpdate> = retry_until(until, || all(client, namespaces)).await?;
         let held: Vec<String> = updates.iter().filter_map(held).collect();
         if held.is_empty() {
             tracing::info!("no run is under way and no machine waits to be cleaned");

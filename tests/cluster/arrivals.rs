@@ -199,7 +199,7 @@ async fn a_run_whose_nodes_no_cache_shows_yet_waits_for_the_cache_and_takes_all(
                 "{waits:?}"
             );
         }
-        gateway.let_go();
+        gateway.release();
         for name in ["g", "old"] {
             let ended = run_says(server, name, "False", "SomeFailed").await;
             assert_eq!(nodes(&ended), ["a", "b"]);
@@ -243,7 +243,7 @@ async fn a_node_update_whose_run_no_cache_shows_yet_is_not_given_up() {
         assert!(message.contains("ConnectionRefused"), "{message}");
         let message = node_says(server, "late", "Unknown", "SecretNotFound").await;
         assert!(message.contains("waiting until"), "{message}");
-        gateway.let_go();
+        gateway.release();
         secret(server, "late").await;
         for name in ["again", "late"] {
             node_says(server, name, "False", "ConnectionRefused").await;
@@ -406,7 +406,7 @@ async fn what_comes_after_the_run_is_waited_for_and_taken() {
 
 /// A typing error in a name keeps a run waiting for ever, or the wait begins anew with each restart.
 #[tokio::test]
-async fn what_does_not_come_ends_the_run_at_its_deadline_whoever_leads_by_then() {
+async fn missing_objects_end_the_run_at_its_deadline_also_after_a_change_of_leader() {
     server(async |server| {
         let mut operator = Operator::start(server, None).await;
         let spec = |more: Value| {

@@ -23,7 +23,7 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// A gateway that holds back every watch whose path ends like this, for instance `managednodes`,
-    /// until [`Gateway::let_go`]. Lists pass.
+    /// until [`Gateway::release`]. Lists pass.
     pub(crate) async fn holding(client: &Client, path: &'static str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("its number").port();
@@ -43,7 +43,7 @@ impl Gateway {
     }
 
     /// From now on every watch passes, those that wait among them.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn release(&self) {
         self.held.send_replace(false);
     }
 

@@ -81,7 +81,7 @@ fn baseline_nodes_and_secrets_may_come_after_the_run() {
         waits_for(&run, "NoNodesSelected", "spec.selector matches no node").await;
         site.create::<ManagedNode>(&node).await.expect("a ManagedNode");
         node_waits_for(&run, "secret db").await;
-        // Whoever goes on after a restart waits as long as was said before.
+        // The operator that continues after a restart waits until the same deadline.
         site.operator.kill();
         site.operator.start();
         site.create::<Secret>(&secret).await.expect("a Secret");

@@ -82,7 +82,7 @@ async fn ends_with(site: &Site, run: &Run<'_>, expected: &[Said]) {
     missing.for_each(|said| writeln!(wrong, "{} was not in the run", said.node).unwrap());
     assert!(wrong.is_empty(), "{wrong}");
     for event in &events {
-        site.told(event).await;
+        site.until_event(event).await;
     }
 }
 

@@ -90,7 +90,7 @@ async fn block(machine: &Machine, verdict: &str) {
 
 /// A run that "does nothing and does not say why": a firewall that nobody thinks of.
 #[test]
-fn a_blocked_way_back_is_named_and_gone_around_where_that_is_allowed() {
+fn a_blocked_return_path_is_named_and_bypassed_where_that_is_allowed() {
     e2e("blocked", async |site| {
         let dropped = site.machine("dropped").up().await;
         block(&dropped, "drop").await;
@@ -123,7 +123,7 @@ fn a_blocked_way_back_is_named_and_gone_around_where_that_is_allowed() {
 
 /// A machine with two networks is told the wrong one, or an address that leads nowhere.
 #[test]
-fn the_address_of_the_way_back_can_be_set_for_one_machine() {
+fn the_callback_address_can_be_set_for_one_machine() {
     e2e("address", async |site| {
         site.machine("right").spec(json!({"callbackAddress": "10.77.0.1"})).up().await;
         site.machine("wrong").spec(json!({"callbackAddress": "10.77.255.254"})).up().await;
@@ -261,7 +261,7 @@ fn a_stranger_is_refused_and_named_while_the_run_goes_on() {
             .sh(&format!("(timeout 5 bash -c 'exec 3<>/dev/tcp/10.77.0.1/{port}; cat <&3' 2>&1) || true"))
             .await;
         assert!(tried.contains("reset") || tried.is_empty(), "{tried}");
-        site.told("ConnectionsRefused UpdateRun/r1").await;
+        site.until_event("ConnectionsRefused UpdateRun/r1").await;
         run.succeeds().await;
     });
 }

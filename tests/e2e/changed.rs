@@ -30,7 +30,7 @@ fn a_password_that_is_rotated_during_a_step_is_read_again_from_the_secret() {
             if log.matches("Accepted password for root").count() > 1 { Ok(()) } else { Err(log) }
         })
         .await;
-        db.let_go().await;
+        db.release_steps().await;
         run.succeeds().await;
         let update = run.node("db").await;
         assert_eq!((db.slow_runs(), outcome(&update, "slow")), (1, "Updated"));
@@ -114,7 +114,7 @@ fn results_of_a_run_are_reported_for_the_spec_that_it_used() {
             }
         })
         .await;
-        db.let_go().await;
+        db.release_steps().await;
         run.succeeds().await;
         let node = wait::until("what the run says, and the edit after it", wait::LIMIT, async || {
             let node = site.node("db").await;
@@ -157,7 +157,7 @@ fn an_engine_with_a_new_address_is_admitted_once_dns_has_it() {
             u.state("CallbackReachable") == "True" && u.words("CallbackReachable").contains(new)
         })
         .await;
-        db.let_go().await;
+        db.release_steps().await;
         nothing_is_open(&run.succeeds().await);
         let update = run.node("db").await;
         assert_eq!((db.slow_runs(), outcome(&update, "slow")), (1, "Updated"));

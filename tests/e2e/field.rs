@@ -28,7 +28,7 @@ async fn change(node: &str, site: &Site, spec: Value) {
 
 /// Asserts that the probe before the engine's first connection found the obstacle: waiting in vain for
 /// a connection would give the same message half a minute later.
-fn nobody_was_waited_for(site: &Site) {
+fn no_timeout_expired(site: &Site) {
     let log = site.operator.log();
     assert!(!log.contains("has not connected for"), "{log}");
 }
@@ -65,7 +65,7 @@ fn an_unlisted_source_address_of_a_machine_is_named() {
         }
         assert!(run.node("temporary").await.words("CallbackReachable").contains("use_tempaddr"));
         assert_eq!(run.node("listed").await.reason("CallbackReachable"), "CallbackReachable");
-        nobody_was_waited_for(site);
+        no_timeout_expired(site);
         // The remedy of the message must work.
         change("other", site, json!({"addresses": [other.v4, "10.77.240.1"]})).await;
         let mut spec = calling("spring");
@@ -95,7 +95,7 @@ fn a_machine_behind_nat_learns_its_translated_address() {
         assert!(words.contains("arrives as 10.77.240.3"), "{words}");
         assert_eq!(outcome(&update, "bmc-tool"), "Skipped");
         assert_eq!(db.file("/etc/bmc-tool.version"), None);
-        nobody_was_waited_for(site);
+        no_timeout_expired(site);
         change("db", site, json!({"addresses": [db.v4, "10.77.240.3"]})).await;
         let again = site.run("r2", calling("spring")).await;
         again.succeeds().await;

@@ -77,15 +77,15 @@ fn a_machine_costs_the_api_server_few_writes() {
         let before = writes().await;
         let run = site.run("r1", to("spring")).await;
         run.succeeds().await;
-        run.node_until("db", "the NodeUpdate to be let go", |update| update.finalizers().is_empty()).await;
-        site.told("AllSucceeded UpdateRun/r1").await;
+        run.node_until("db", "the NodeUpdate to be released", |update| update.finalizers().is_empty()).await;
+        site.until_event("AllSucceeded UpdateRun/r1").await;
         let counts = writes().await;
         let written = |what: &str| counts.get(what).unwrap_or(&0) - before.get(what).unwrap_or(&0);
         let of_machine = ["nodeinventories", "managednodes"].map(written);
         assert_eq!(of_machine, [1, 1], "{counts:?} after {before:?}");
         // Three are about the run.
         assert_eq!(written("events"), 3 + 1, "{counts:?} after {before:?}");
-        // It is made, begins, ends, and is let go. On a busy host a step or two take their second.
+        // It is created, begins, ends, and is released. On a busy host one or two steps last a second.
         assert!(written("nodeupdates") <= 4 + 2, "{counts:?} after {before:?}");
     });
 }

@@ -43,7 +43,7 @@ async fn ends_alone(site: &Site, db: &Machine) {
     .await;
     db.engine().await;
     wait::pass(Duration::from_secs(3)).await;
-    db.let_go().await;
+    db.release_steps().await;
 }
 
 /// Waits until the NodeUpdate does not exist any more. The cluster's garbage collector deletes it, and
@@ -97,7 +97,7 @@ fn a_machine_whose_run_was_forced_away_without_an_operator_is_cleaned_when_there
 /// Nobody can sign in any more, and nobody is told that something stays on the machine, nor for how
 /// long; or the NodeUpdate keeps its namespace from being deleted for ever.
 #[test]
-fn what_stays_on_a_machine_that_nobody_can_sign_in_to_is_told_with_its_end() {
+fn what_stays_on_an_inaccessible_machine_is_reported_with_its_deadline() {
     e2e("locked-out", async |site| {
         site.operator.kill();
         site.operator.options(&["--lease-seconds", "30"]);
@@ -110,7 +110,7 @@ fn what_stays_on_a_machine_that_nobody_can_sign_in_to_is_told_with_its_end() {
         site.operator.start();
         goes(site).await;
         let left = "CleanupPending NodeUpdate/r1-db: no account can sign in to db to clean it: ManagedNode db is gone";
-        site.told(left).await;
+        site.until_event(left).await;
         let events = site.events().await;
         let told = events.iter().find(|event| event.starts_with(left)).expect("the event");
         assert!(told.contains("stay until 20"), "{told}");

@@ -66,7 +66,7 @@ fn attempts_that_made_the_plan_are_no_retries_even_after_a_restart() {
         let status = update.status.expect("a status");
         assert_eq!((status.attempt, status.planning_attempts), (Some(2), Some(1)));
         db.labctl("plug").await;
-        db.let_go().await;
+        db.release_steps().await;
         run.succeeds().await;
         let update = run.node("db").await;
         assert_eq!((db.slow_runs(), outcome(&update, "slow")), (1, "Updated"));

@@ -160,7 +160,7 @@ fn others_continue_when_the_leader_and_a_runner_are_killed() {
         })
         .await;
         all_went_well(&run, &machines).await;
-        site.told("RunnerLost").await;
+        site.until_event("RunnerLost").await;
     });
 }
 
@@ -209,7 +209,7 @@ fn a_runner_that_was_frozen_leaves_its_machines_to_others_and_gets_new_ones() {
             let runner = &others[0];
             installs(&run, &machines, &runner.runner).await;
             runner.freeze().await;
-            site.told("RunnerLost").await;
+            site.until_event("RunnerLost").await;
             runner.thaw().await;
         })
         .await;

@@ -73,7 +73,7 @@ fn an_engine_of_another_build_finishes_what_it_has_begun_and_makes_room() {
         site.operator.engines(None);
         site.operator.start();
         for machine in machines {
-            machine.let_go().await;
+            machine.release_steps().await;
         }
         run.succeeds().await;
         for machine in machines {

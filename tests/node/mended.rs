@@ -4,7 +4,7 @@ use crate::harness::lab::output;
 use crate::harness::{Conditions, Machine, Run, Site, outcome, wait};
 use crate::pods::kill_process;
 use crate::release::{Release, on_node};
-use crate::replicas::let_go;
+use crate::replicas::release_steps;
 use crate::traces::connect;
 use farrier::api::managed_node::Channel;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ async fn went_well(site: &Site, run: &Run<'_>, machines: &[Machine]) {
         assert_eq!(channel, Some(Channel::Callback), "{}", update.words("CallbackReachable"));
         assert_eq!(update.reason("CallbackReachable"), "CallbackReachable");
     }
-    site.told(&format!("ExposureRestored UpdateRun/{}: ", run.name)).await;
+    site.until_event(&format!("ExposureRestored UpdateRun/{}: ", run.name)).await;
 }
 
 /// If the operator did not restore the Service, a user who tidies up, or another controller, would cut
@@ -125,7 +125,7 @@ fn a_service_that_was_changed_or_deleted_manually_is_restored_during_a_run() {
         kill_process(&pod.name).await;
         hands.delete().await;
         hands.becomes(&wanted).await;
-        let_go(&machines).await;
+        release_steps(&machines).await;
         went_well(site, &run, &machines).await;
         release.uninstall().await.expect("an uninstallation");
     });

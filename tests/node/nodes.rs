@@ -5,7 +5,7 @@ use crate::harness::run::watched;
 use crate::harness::{Conditions, Machine, Run, wait};
 use crate::release::{Release, on_node};
 use crate::replicas::{
-    MAX_CONCURRENT, all_at_work, at_work, calling, handed_over, let_go, relay, six, some, went_well,
+    MAX_CONCURRENT, all_at_work, at_work, calling, handed_over, relay, release_steps, six, some, went_well,
 };
 use crate::traces::{is_as_before, traces};
 use futures::future::{join, join3};
@@ -69,12 +69,12 @@ fn a_node_fails_and_the_pod_on_the_other_node_takes_over() {
             some("a call that was passed on between nodes", &runs[1..], relay).await;
             output("hack/node", ["lose"]).await;
             handed_over(&runs, &lost.name).await;
-            let_go(&site.machines()).await;
+            release_steps(&site.machines()).await;
         };
         join(watched(&first, MAX_CONCURRENT, meanwhile), watched(&second, MAX_CONCURRENT, async {})).await;
         went_well(&first, &by_host).await;
         went_well(&second, &by_service).await;
-        site.told("RunnerLost").await;
+        site.until_event("RunnerLost").await;
         for words in callers(&first, &by_host).await {
             assert!(words.starts_with("CallbackReachable=True"), "{words}");
         }

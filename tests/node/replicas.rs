@@ -18,8 +18,8 @@ const THREE: [&str; 3] = ["replicas=3", "hostPorts.enabled=false", "operator.rep
 pub(crate) const MAX_CONCURRENT: usize = 5;
 
 /// Ends the step of [`Site::held`] on all machines.
-pub(crate) async fn let_go(machines: &[Machine]) {
-    join_all(machines.iter().map(Machine::let_go)).await;
+pub(crate) async fn release_steps(machines: &[Machine]) {
+    join_all(machines.iter().map(Machine::release_steps)).await;
 }
 
 /// Creates three machines of each address family, for a run with this exposure.
@@ -159,7 +159,7 @@ fn streams_are_relayed_between_pods_whichever_pod_is_killed() {
             all_at_work(&runs).await;
             pods_reach_only_what_they_must(release, &first, &stranger).await;
             kills(release, &runs).await;
-            let_go(&site.machines()).await;
+            release_steps(&site.machines()).await;
         };
         join(watched(&first, MAX_CONCURRENT, meanwhile), watched(&second, MAX_CONCURRENT, async {})).await;
         went_well(&first, &by_node).await;
@@ -202,7 +202,7 @@ fn a_run_continues_while_all_pods_are_replaced_by_an_upgrade_and_by_a_drain() {
             let changed = ["operator.engineLeaseSeconds=800"];
             release.upgrade(&Release::chart(), &[&THREE[..], &changed].concat()).await;
             evictions(release).await;
-            let_go(&machines).await;
+            release_steps(&machines).await;
         };
         watched(&run, MAX_CONCURRENT, meanwhile).await;
         went_well(&run, &machines).await;

@@ -52,7 +52,7 @@ where
 /// Removes the operator's finalizer from every run and NodeUpdate, so that users can delete them
 /// without an operator. Also removes the keys of runs that have not ended, which are useless from now
 /// on.
-pub(super) async fn let_go(client: &Client, namespaces: &[String]) -> Result<(), kube::Error> {
+pub(super) async fn remove_finalizers(client: &Client, namespaces: &[String]) -> Result<(), kube::Error> {
     for run in super::all::<UpdateRun>(client, namespaces).await?.iter().filter(|run| super::is_open(run)) {
         exposure::remove_identity(client, run).await?;
     }

@@ -70,7 +70,7 @@ impl Scene<'_> {
     /// reported.
     async fn ends_well(&self, told: &[&str]) {
         for machine in [&self.mallory, &self.db, &self.other] {
-            machine.let_go().await;
+            machine.release_steps().await;
         }
         let begun = Instant::now();
         self.run.succeeds().await;

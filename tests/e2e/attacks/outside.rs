@@ -55,7 +55,7 @@ fn a_scan_and_forged_resets_do_not_harm_a_run() {
         assert_eq!(calls(site, "db"), 1, "the engine noticed nothing: {}", site.operator.log());
         assert!(meter.most_memory() < memory + MEMORY, "{} MiB after {memory}", meter.most_memory());
         assert!(meter.most_descriptors() < 300, "{} descriptors", meter.most_descriptors());
-        site.told("ConnectionsRefused UpdateRun/r1: ").await;
+        site.until_event("ConnectionsRefused UpdateRun/r1: ").await;
         assert_eq!(db.file("/etc/slow.version"), None, "told while the run is at work, not at its end");
         let events = site.events().await;
         assert!(
@@ -71,7 +71,7 @@ fn a_scan_and_forged_resets_do_not_harm_a_run() {
             if calls > 2 { Ok(()) } else { Err(format!("{calls} calls")) }
         })
         .await;
-        db.let_go().await;
+        db.release_steps().await;
         run.succeeds().await;
         is_updated_once(&run, &db).await;
     });
@@ -132,9 +132,9 @@ fn a_host_that_takes_over_the_operators_address_learns_nothing_and_is_reported()
                 "{came}"
             );
         }
-        site.told("CallbackUntrusted NodeUpdate/r1-db: the engine on db reached another server than the operator at 10.77.0.1")
+        site.until_event("CallbackUntrusted NodeUpdate/r1-db: the engine on db reached another server than the operator at 10.77.0.1")
             .await;
-        db.let_go().await;
+        db.release_steps().await;
         run.succeeds().await;
         is_updated_once(&run, &db).await;
         assert_eq!(run.node("db").await.status.expect("a status").attempt, Some(1));

@@ -68,7 +68,7 @@ async fn refused(site: &Site, name: &str, patch: Value, reason: Reason, words: &
     }
     assert_eq!(ended.state("Stalled"), "True");
     assert!(run.nodes().await.is_empty(), "{name} began something");
-    site.told(&format!("{} UpdateRun/{name}", reason.as_str())).await;
+    site.until_event(&format!("{} UpdateRun/{name}", reason.as_str())).await;
 }
 
 /// A misspelt field never reaches the operator: kubectl refuses it and says which one.
@@ -111,7 +111,7 @@ fn a_run_waits_for_its_baseline_and_says_so() {
 /// A machine of a kind that cannot be updated yet keeps the others from being updated, or is
 /// tried as if it were another kind.
 #[test]
-fn machines_that_cannot_be_updated_yet_are_told_apart() {
+fn machines_that_cannot_be_updated_yet_have_distinct_reasons() {
     e2e("kind", async |site| {
         let good = site.machine("good").up().await;
         door(site, &good, "windows", super::ROOT, json!({"type": "Windows"})).await;

@@ -12,7 +12,7 @@ use serde_json::json;
 /// An update that did not happen is reported as done, a half-installed package as nothing, or a
 /// hanging installer stays on the machine for ever.
 #[test]
-fn an_installer_that_does_not_do_its_work_is_told_honestly() {
+fn an_installer_that_does_not_do_its_work_is_reported() {
     e2e("install", async |site| {
         let good = site.machine("good").up().await;
         let machines = join_all(EXPECTED.iter().map(|said| site.machine(said.node).up())).await;

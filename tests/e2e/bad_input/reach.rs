@@ -77,7 +77,7 @@ async fn not_ssh() -> u16 {
 
 /// Where retries are left, the cause is hidden behind "waiting" until the last one has failed.
 #[test]
-fn the_reason_is_told_while_another_attempt_is_waited_for() {
+fn the_reason_is_shown_until_the_next_attempt() {
     e2e("again", async |site| {
         let machine = site.machine("off").up().await;
         machine.labctl("unplug").await;

@@ -25,7 +25,7 @@ fn what_an_ssh_server_refuses_is_named_with_its_setting() {
         ])
         .await;
         let [good, .., lost, full] = &machines;
-        // The connection of whoever signs in is cut before anything of ours runs.
+        // The connection is closed after the sign-in, before anything of Farrier runs.
         lost.sh("echo 'kill -9 $PPID' >/home/ops/.bashrc").await;
         // A key that may do one thing only, on a server that forbids nothing.
         good.sh("sed -i 's/^/restrict,command=\"true\" /' /home/auto/.ssh/authorized_keys").await;

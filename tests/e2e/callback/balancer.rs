@@ -56,7 +56,7 @@ async fn says_that_it_waits(site: &Site, run: &Run<'_>) {
     let words = told.words("Exposed");
     assert!(words.contains(&format!("Service {}/farrier-", site.name)), "{words}");
     assert!(words.contains("within 3 s") && words.contains("spec.callback.exposure"), "{words}");
-    site.told("LoadBalancerPending UpdateRun/r1: 1 nodes are left; db: no load balancer").await;
+    site.until_event("LoadBalancerPending UpdateRun/r1: 1 nodes are left; db: no load balancer").await;
 }
 
 /// A cluster without a load balancer: the user would not learn what the run waits for, or the run would

@@ -97,12 +97,12 @@ fn a_policy_that_is_changed_or_deleted_manually_is_repaired_during_the_run() {
             api.patch(name, &PatchParams::default(), &Patch::Merge(&all)).await.expect("a change");
             put_right().await;
         }
-        site.told("ExposureRestored UpdateRun/r1: ").await;
+        site.until_event("ExposureRestored UpdateRun/r1: ").await;
         for name in wanted.keys() {
             api.delete(name, &DeleteParams::default()).await.expect("a deletion");
             put_right().await;
         }
-        db.let_go().await;
+        db.release_steps().await;
         nothing_is_open(&run.succeeds().await);
         assert_eq!(policies(site).await, []);
     });

@@ -244,7 +244,7 @@ impl Machine {
     }
 
     /// Lets the step of [`Site::held`] end.
-    pub(crate) async fn let_go(&self) {
+    pub(crate) async fn release_steps(&self) {
         self.sh("touch /run/let-go").await;
     }
 
@@ -291,7 +291,7 @@ impl Machine {
         .await
     }
 
-    /// Everything of ours that is on the machine now: paths, processes, sockets. Its log may stay.
+    /// Returns everything of Farrier that is on the machine: paths, processes, sockets. Its log may stay.
     pub(crate) fn traces(&self) -> Vec<String> {
         let Some(init) = self.init() else { return Vec::new() };
         let mut found = Vec::new();
@@ -313,7 +313,7 @@ impl Machine {
         found
     }
 
-    /// Waits until nothing of ours is on the machine.
+    /// Waits until nothing of Farrier is on the machine.
     pub(crate) async fn is_clean(&self) {
         wait::until("a clean machine", std::time::Duration::from_secs(5), async || {
             let traces = self.traces();

@@ -146,7 +146,7 @@ impl Site {
         component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
     }
 
-    /// Like [`payload::slow`], but takes until [`Machine::let_go`].
+    /// Like [`payload::slow`], but takes until [`Machine::release_steps`].
     pub(crate) fn held(&self) -> Component {
         // It ends by itself in the end, so that a test that fails leaves no machine behind.
         let script = "#!/bin/sh\necho start >>/var/log/slow.runs\nn=0\nwhile [ ! -e /run/let-go ] && [ $n -lt 1500 ]; do sleep 0.2; n=$((n + 1)); done\necho 1.0 >/etc/slow.version\n";
@@ -184,7 +184,7 @@ impl Site {
 
     /// Waits for an event that begins like this: reason, object, and as much of the note as is known.
     /// One may come a moment after the status that it speaks of.
-    pub(crate) async fn told(&self, beginning: &str) {
+    pub(crate) async fn until_event(&self, beginning: &str) {
         wait::until(&format!("the event {beginning}"), wait::LIMIT, async || {
             let events = self.events().await;
             if events.iter().any(|e| e.starts_with(beginning)) { Ok(()) } else { Err(format!("{events:#?}")) }
@@ -272,7 +272,7 @@ impl Site {
         }
     }
 
-    /// Takes the finalizers off: nobody is there any more to do it.
+    /// Removes the finalizers, because no operator is left to remove them.
     async fn release<K: Kind>(&self) {
         let Ok(list) = self.api::<K>().list(&ListParams::default()).await else { return };
         let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));

@@ -84,15 +84,15 @@ impl Crowd {
             let run = changes.try_next().await.expect("a watch that goes on").expect("a watch without end");
             let is_new = pair(&run).is_some() && served.insert(run.name_any());
             self.seen().insert(run.name_any(), run.clone());
-            self.nobody_has_what_another_has();
+            self.no_port_is_allocated_twice();
             if is_new {
-                self.nobody_is_passed_over_for(&run);
+                self.no_older_run_is_passed_over_for(&run);
             }
         }
         served
     }
 
-    fn nobody_has_what_another_has(&self) {
+    fn no_port_is_allocated_twice(&self) {
         let have: Vec<_> = self.seen().values().filter_map(pair).collect();
         let ports: BTreeSet<u16> = have.iter().flat_map(|(http, https)| [*http, *https]).collect();
         assert_eq!(ports.len(), 2 * have.len(), "given twice: {have:?}");
@@ -101,7 +101,7 @@ impl Crowd {
 
     /// Several pairs may become free at once, and then the younger run's ports may be written first:
     /// all older waiting runs must still have a pair left.
-    fn nobody_is_passed_over_for(&self, run: &UpdateRun) {
+    fn no_older_run_is_passed_over_for(&self, run: &UpdateRun) {
         let left = PAIRS - self.those(|other| pair(other).is_some() || listens(other)).len();
         let passed = self.those(|other| waits(other) && age(other) < age(run));
         assert!(passed.len() <= left, "{} was served before {passed:?}, with {left} left", run.name_any());
@@ -165,7 +165,7 @@ fn sixty_four_runs_share_sixteen_ports_in_the_order_of_their_age() {
             the_first_have_all_ports(site, &crowd).await;
             the_others_come_and_wait(site, &crowd).await;
             waiting_costs_nothing(site).await;
-            join_all(site.machines().iter().take(PAIRS).map(Machine::let_go)).await;
+            join_all(site.machines().iter().take(PAIRS).map(Machine::release_steps)).await;
         };
         let all = async { tokio::join!(crowd.turns(site), story) };
         let (served, ()) = tokio::time::timeout(LIMIT, all).await.unwrap_or_else(|_| {

@@ -109,7 +109,7 @@ async fn at_work(site: &Site, http: u16) -> (Vec<Machine>, Run<'_>) {
 
 async fn all_is_installed_once(run: &Run<'_>, machines: &[Machine]) {
     for machine in machines {
-        machine.let_go().await;
+        machine.release_steps().await;
     }
     run.succeeds().await;
     for machine in machines {
@@ -152,7 +152,7 @@ fn a_restarted_operator_has_the_same_ports_at_once() {
 /// The operator's port is somebody else's when it comes back: engines at work were told a port where
 /// nobody answers them any more.
 #[test]
-fn engines_are_told_the_new_port_when_the_old_one_is_lost() {
+fn engines_get_the_new_port_when_the_old_one_is_lost() {
     e2e("moved", async |site| {
         let (machines, run) = at_work(site, 64691).await;
         site.operator.kill();
@@ -177,7 +177,7 @@ fn engines_are_told_the_new_port_when_the_old_one_is_lost() {
 
 /// There is no other port either: what was begun is finished and told all the same.
 #[test]
-fn what_is_begun_is_told_when_all_ports_are_lost() {
+fn started_work_is_reported_when_all_ports_are_lost() {
     e2e("bereft", async |site| {
         site.operator.kill();
         site.operator.options(&[

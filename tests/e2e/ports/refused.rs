@@ -69,7 +69,7 @@ fn the_holder_of_the_ports_is_named() {
         let open = run.until("its ports", |run| run.reason("Exposed") == "Exposed").await;
         assert!(open.words("Exposed").contains("64743/64744"), "{}", open.words("Exposed"));
         run.succeeds().await;
-        machines[1].let_go().await;
+        machines[1].release_steps().await;
         first.succeeds().await;
     });
 }
@@ -110,7 +110,7 @@ fn a_block_gives_only_the_ports_that_it_has() {
         let told = second.until("the reason", |run| run.reason("Exposed") == "PortsExhausted").await;
         let words = told.words("Exposed");
         assert!(words.contains("64761 to 64763: 2 are allocated to runs, 0 are used by others"), "{words}");
-        machines[0].let_go().await;
+        machines[0].release_steps().await;
         first.succeeds().await;
         second.succeeds().await;
     });

@@ -58,7 +58,7 @@ async fn each_has_its_own(runs: &[Run<'_>], pairs: usize, range: &RangeInclusive
 
 async fn all_succeed(sites: &[&Site], runs: &[Run<'_>]) {
     for machine in sites.iter().flat_map(|site| site.machines()) {
-        machine.let_go().await;
+        machine.release_steps().await;
     }
     for run in runs {
         run.succeeds().await;

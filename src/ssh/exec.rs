@@ -157,6 +157,23 @@ impl Connection {
     /// As for [`Connection::start`]; `SshCommandRefused`; after `limit`, `CommandTimedOut` if the server
     /// has started the command, and `ConnectionLost` if the server has not responded.
     pub async fn run(&self, command: &str, input: Vec<Bytes>, limit: Duration) -> Result<Output, Failure> {
+        let (ended, was_answered) = self.run_once(command, input.clone(), limit).await?;
+        if was_answered || self.is_closed() {
+            return ended;
+        }
+        // Seen with dropbear: a new session is closed while an earlier one ends. A server answers before it
+        // runs a command, so that nothing was executed.
+        tracing::debug!(node = %self.node, "the server closed a session without an answer; repeating");
+        self.run_once(command, input, limit).await?.0
+    }
+
+    /// Runs a command once. Returns its end, and false if the session ended without an answer of the server.
+    async fn run_once(
+        &self,
+        command: &str,
+        input: Vec<Bytes>,
+        limit: Duration,
+    ) -> Result<(Result<Output, Failure>, bool), Failure> {
         let mut running = self.start(command, Terminal::No).await?;
         let work = async {
             for part in input {
@@ -166,7 +183,7 @@ impl Connection {
             running.finish().await
         };
         if let Ok(result) = tokio::time::timeout(limit, work).await {
-            return result;
+            return Ok((result, running.reader.unanswered.is_empty()));
         }
         let failure = running.timed_out(limit);
         running.kill().await;

@@ -41,12 +41,14 @@ struct Server {
     /// The slot of a closed channel is freed only after the next request has been read, as sshd does.
     frees_late: bool,
     terminals: bool,
+    /// How many sessions are closed without an answer to their command.
+    closes: usize,
 }
 
 impl Server {
     fn with_sessions(sessions: usize) -> Self {
         let (refusal, unanswered) = (Some(ChannelOpenFailure::ConnectFailed), Vec::new());
-        Self { sessions, refusal, unanswered, open: 0, frees_late: false, terminals: true }
+        Self { sessions, refusal, unanswered, open: 0, frees_late: false, terminals: true, closes: 0 }
     }
 
     fn end(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
@@ -106,6 +108,11 @@ impl Handler for Server {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        if self.closes > 0 {
+            self.closes -= 1;
+            self.open -= 1;
+            return session.close(channel);
+        }
         match command {
             b"refused" => session.channel_failure(channel),
             b"unanswered" => Ok(()),
@@ -235,6 +242,16 @@ async fn waiting_for_a_session_that_does_not_end_times_out() {
     let failure = connection.open_within(SHORT, TEST_TIMEOUT).await.unwrap_err();
     assert_eq!(failure.reason, Reason::CommandTimedOut, "{failure}");
     drop(held);
+}
+
+/// Otherwise an attempt fails, or uses another channel, because a server closed a session while an earlier
+/// one ended.
+#[tokio::test]
+async fn a_command_whose_session_was_closed_without_an_answer_is_repeated_once() {
+    let closing = |closes| Server { closes, ..Server::with_sessions(1) };
+    assert_eq!(run(&connected(closing(1)).await, "ends").await.unwrap(), "done");
+    let output = connected(closing(2)).await.run("ends", Vec::new(), TEST_TIMEOUT).await.unwrap();
+    assert_eq!((output.status, output.stdout.as_str()), (None, ""));
 }
 
 /// Otherwise a server that runs no commands would be waited for until the timeout, or reported as a lost

@@ -125,6 +125,7 @@ where
             if shows(cache, concerns, &listed) {
                 return Ok(());
             }
+            // sleep: a cache does not notify about changes.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         tracing::info!(kind = %K::kind(&()), "a cache is behind the API server; waiting for it");

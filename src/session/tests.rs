@@ -36,14 +36,7 @@ impl Parts {
             metrics: Metrics::new(),
             calls: Registry::new(),
         };
-        let credentials = Credentials {
-            user: "ops".into(),
-            source: "db".into(),
-            password: None,
-            key: None,
-            sudo_password: None,
-            su_password: None,
-        };
+        let credentials = Credentials::without_secrets();
         let job = Job {
             session: "0b3ee0c4".into(),
             run: "r1".into(),

@@ -29,6 +29,21 @@ pub struct Credentials {
     pub su_password: Option<String>,
 }
 
+#[cfg(test)]
+impl Credentials {
+    /// A user name alone, for tests in which nothing asks for a password or a key.
+    pub(crate) fn without_secrets() -> Self {
+        Self {
+            user: "ops".into(),
+            source: "db".into(),
+            password: None,
+            key: None,
+            sudo_password: None,
+            su_password: None,
+        }
+    }
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")

@@ -328,14 +328,7 @@ async fn a_server_that_closes_before_the_handshake_is_classified_by_its_greeting
         });
         let families = vec![Family::V4];
         let target = Target { node: "db".into(), addresses: vec!["127.0.0.1".into()], families, port };
-        let credentials = Credentials {
-            user: "ops".into(),
-            source: "db".into(),
-            password: None,
-            key: None,
-            sudo_password: None,
-            su_password: None,
-        };
+        let credentials = Credentials::without_secrets();
         let failure = connect(&target, &HostKeys::default(), &credentials, |_| ()).await.err().unwrap();
         assert_eq!(failure.reason, reason, "{failure}");
         assert!(failure.message.contains(words), "{failure}");

@@ -24,8 +24,8 @@ impl Machine {
     /// Serves the engine until the stream ends.
     ///
     /// # Errors
-    /// `EngineLost` if no engine answers, and those of starting a command. The loss of an established stream is not an error: the caller
-    /// learns from `engine_api` whether everything was exchanged.
+    /// `EngineLost` if no engine answers, and those of starting a command. The loss of an established stream
+    /// is not an error: the caller learns from `engine_api` whether everything was exchanged.
     pub async fn talk(&self, deployed: &Deployed, engine_api: &Arc<EngineApi>) -> Result<(), Failure> {
         let engine = format!("{}/engine", deployed.dir);
         let command = command_line(&[&engine, "attach", "--dir", &deployed.dir]);

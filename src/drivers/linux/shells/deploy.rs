@@ -85,14 +85,7 @@ fn engine() -> Engine {
 }
 
 fn credentials() -> Credentials {
-    Credentials {
-        user: "ops".into(),
-        source: "db".into(),
-        password: None,
-        key: None,
-        sudo_password: None,
-        su_password: None,
-    }
+    Credentials::without_secrets()
 }
 
 /// Returns the names in a directory, sorted.

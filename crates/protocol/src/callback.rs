@@ -88,7 +88,7 @@ pub enum DialOutcome {
     Connected,
     /// No response: packets are dropped on the path, or no host has the address.
     TimedOut,
-    /// The peer responded with a reset.
+    /// The peer responded to the request for a connection with a reset.
     Refused,
     /// A router or firewall reported that the connection is prohibited.
     Prohibited,

@@ -84,6 +84,8 @@ pub(super) fn read(line: &str) -> Option<Dial> {
         _ if stood => DialOutcome::Closed,
         _ if over => DialOutcome::TimedOut,
         _ if says("refused") => DialOutcome::Refused,
+        // Linux reports a reset of a connection that it is opening only after the peer has accepted.
+        _ if says("connection reset") => DialOutcome::Closed,
         // Rejected by a router or firewall, or no host has this address.
         _ if says("no route to host") || says("permission denied") => DialOutcome::Prohibited,
         _ if says("network is unreachable") => DialOutcome::NoRoute,
@@ -153,6 +155,10 @@ mod tests {
                 DialOutcome::Closed,
             ),
             ("reach 10.0.0.1 63002 1 up", DialOutcome::Closed),
+            (
+                "reach 10.0.0.1 63002 1 ConnectionResetError: [Errno 104] Connection reset by peer",
+                DialOutcome::Closed,
+            ),
             (
                 "reach ::1 63002 1 bash: connect: Connection refused bash: line 1: /dev/tcp/::1/63002: Connection refused",
                 DialOutcome::Refused,

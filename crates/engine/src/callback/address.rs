@@ -73,7 +73,9 @@ impl Address {
             return DialOutcome::TimedOut;
         }
         match Errno::from_io_error(error) {
-            Some(Errno::CONNREFUSED | Errno::CONNRESET) => DialOutcome::Refused,
+            Some(Errno::CONNREFUSED) => DialOutcome::Refused,
+            // Linux reports a reset only after the peer has accepted: `tcp_reset` in `net/ipv4/tcp_input.c`.
+            Some(Errno::CONNRESET) => DialOutcome::Closed,
             Some(Errno::HOSTUNREACH | Errno::HOSTDOWN) if self.is_absent(after) => DialOutcome::TimedOut,
             Some(Errno::ACCESS | Errno::PERM | Errno::HOSTUNREACH) => DialOutcome::Prohibited,
             Some(
@@ -166,6 +168,17 @@ mod tests {
             wrong.into_iter().chain(["fe80::1%eth0", "[fe80::1%eth0]", "[fe80::1%0123456789abcdef]:1"])
         {
             assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    /// A server that rejects this machine's address can reset the connection before `connect` returns.
+    #[test]
+    fn a_reset_after_the_handshake_is_not_a_closed_port() {
+        let address: Address = "10.0.0.1:63002".parse().unwrap();
+        for (errno, result) in
+            [(Errno::CONNREFUSED, DialOutcome::Refused), (Errno::CONNRESET, DialOutcome::Closed)]
+        {
+            assert_eq!(address.meaning(&errno.into(), Duration::ZERO), result, "{errno}");
         }
     }
 

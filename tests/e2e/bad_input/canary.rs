@@ -61,7 +61,9 @@ fn no_secret_is_seen_anywhere() {
                 in_files(&dir, &mut seen);
             }
         }
-        in_files(&site.path("cache"), &mut seen);
+        let cache = site.operator.cache();
+        assert!(cache.is_dir(), "{} is searched", cache.display());
+        in_files(&cache, &mut seen);
         assert!(seen.is_empty(), "secrets were seen: {seen:#?}");
     });
 }

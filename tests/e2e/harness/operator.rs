@@ -73,7 +73,7 @@ impl Operator {
             .arg("--payload-dir")
             .arg(self.dir.join("payloads"))
             .arg("--cache-dir")
-            .arg(self.dir.join(format!("cache-{}", self.runner)))
+            .arg(self.cache())
             .args(&*self.options.lock().unwrap())
             .env("RUST_LOG", format!("info,farrier={level}"))
             .env("NO_COLOR", "1")
@@ -85,6 +85,11 @@ impl Operator {
 
     fn log_file(&self) -> File {
         OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file")
+    }
+
+    /// Returns the directory of fetched payloads.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.dir.join(format!("cache-{}", self.runner))
     }
 
     fn log_path(&self) -> PathBuf {

@@ -8,6 +8,7 @@ use super::cluster;
 use crate::caches::{Caches, Change, Watches};
 use crate::callback::Registry;
 use crate::controllers;
+use crate::drivers::Register;
 use crate::engines::Engines;
 use crate::exposure::{Exposer, Resolver};
 use crate::membership::RunnerLocation;
@@ -88,6 +89,14 @@ pub struct Args {
 /// # Errors
 /// When the cluster cannot be reached, the CRDs are missing, or there are no engines.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    run_with(args, Register::default()).await
+}
+
+/// As [`run`], for these classes of machines.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_with(args: Args, register: Register) -> anyhow::Result<()> {
     crate::descriptors::raise();
     let engines = engines(args.engines.as_deref())?;
     let cache = args.cache_dir.clone().unwrap_or_else(default_cache);
@@ -104,7 +113,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let replica = Replica::join(&client, location, &args.replica, &instruments.metrics).await?;
     let tools = Tools { engines, store, metrics: instruments.metrics.clone(), calls: Registry::new() };
     let ended = tokio::select! {
-        ended = work(&args, client, &replica, &instruments, tools) => ended,
+        ended = work(&args, client, &replica, &instruments, register, tools) => ended,
         told = shutdown_signal() => told,
     };
     replica.leave().await;
@@ -120,6 +129,7 @@ async fn work(
     client: Client,
     replica: &Replica,
     instruments: &Instruments,
+    register: Register,
     tools: Tools,
 ) -> anyhow::Result<()> {
     replica.runner.gained().await;
@@ -145,6 +155,7 @@ async fn work(
     let runner = Arc::new(runner::Context {
         client: client.clone(),
         caches: caches.clone(),
+        register: register.clone(),
         tools,
         events: Events::new(client.clone(), "farrier-runner", &instruments.metrics),
         name: replica.name.clone(),
@@ -162,6 +173,7 @@ async fn work(
     let controller = controllers::Context {
         client,
         caches,
+        register,
         events,
         name: replica.name.clone(),
         leads: replica.leader.clone(),

@@ -21,9 +21,25 @@ pub use look::Look;
 pub use privilege::Privilege;
 pub use probe::Probe;
 
+use super::{Abilities, Class};
 use crate::engines::Engine;
 use crate::ssh::{Connection, Credentials};
+use farrier_network::MachineType;
 use farrier_protocol::CallbackConfig;
+use farrier_update::InstallerKind;
+
+/// The class of Linux machines.
+pub struct Linux;
+
+impl Class for Linux {
+    fn types(&self) -> &'static [MachineType] {
+        &[MachineType::Linux]
+    }
+
+    fn abilities(&self) -> &'static Abilities {
+        &Abilities { installers: &[InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script] }
+    }
+}
 
 /// An authenticated connection to a machine, for one session.
 pub struct Machine {

@@ -1,10 +1,11 @@
 //! Loads the complete input of an attempt before the attempt does anything.
 
 use super::Context;
-use crate::api::managed_node::{Channel, HostKeyPolicy, ManagedNode, NodeType};
+use crate::api::managed_node::{Channel, HostKeyPolicy, ManagedNode};
 use crate::api::update_run::{Operation, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::convert;
+use crate::drivers::Register;
 use crate::failure::{Failure, chain};
 use crate::session::{Awaited, Goal, Job};
 use crate::ssh::Credentials;
@@ -38,7 +39,7 @@ impl Context {
     ) -> Result<Job, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        supported(&node, run)?;
+        supported(&self.register, &node, run)?;
         let goal = goal_for(run.spec.operation, goal);
         let baseline = match needed_baseline(run, goal) {
             Some(name) => Some(self.baseline(run, name, &namespace).await?),
@@ -49,7 +50,8 @@ impl Context {
             session: update.uid().unwrap_or_default(),
             run: run.name_any(),
             node: node.name_any(),
-            node_type: convert::type_name(node.spec.type_),
+            node_type: node.spec.type_,
+            register: self.register.clone(),
             attempt,
             goal,
             touched,
@@ -249,14 +251,14 @@ fn is_not_replaced(run: &UpdateRun, baseline: &Baseline) -> Result<(), Failure> 
 }
 
 /// Rejects what this version cannot do for a machine, before the attempt tries anything.
-fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
+fn supported(register: &Register, node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
     let name = node.name_any();
-    if node.spec.type_ != NodeType::Linux {
+    if register.class(node.spec.type_).is_none() {
         return Err(Failure::new(
             Reason::NotYetSupported,
             format!(
                 "{name} is of type {}, for which this version has no driver; set spec.hold on it, or leave it out of the run's selector",
-                convert::type_name(node.spec.type_)
+                node.spec.type_
             ),
         ));
     }

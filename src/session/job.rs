@@ -2,12 +2,14 @@
 
 use super::CallbackOptions;
 use crate::callback::Registry;
+use crate::drivers::Register;
 use crate::drivers::linux::Privilege;
 use crate::engines::Engines;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use crate::ssh::{Credentials, Target};
+use farrier_network::MachineType;
 use farrier_update::{Component, FailedDependency, Force};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +24,9 @@ pub struct Job {
     /// Name of the machine.
     pub node: String,
     /// Type of the machine.
-    pub node_type: String,
+    pub node_type: MachineType,
+    /// The classes of machines, which state their installers.
+    pub register: Register,
     /// Number of this attempt, from 1. The number is part of the task ids, so that results of an earlier
     /// attempt are not taken for results of this attempt.
     pub attempt: u32,

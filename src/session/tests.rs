@@ -3,11 +3,13 @@
 use super::callback::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
 use super::*;
 use crate::callback::{Registry, RunIdentity};
+use crate::drivers::Register;
 use crate::drivers::linux::{Deployed, Privilege};
 use crate::engine_api::Incompatible;
 use crate::engines::Engines;
 use crate::metrics::Metrics;
 use crate::ssh::{Credentials, Family, Target};
+use farrier_network::MachineType;
 use farrier_update::{FailedDependency, Force};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -41,7 +43,8 @@ impl Parts {
             session: "0b3ee0c4".into(),
             run: "r1".into(),
             node: "db".into(),
-            node_type: "Linux".into(),
+            node_type: MachineType::Linux,
+            register: Register::default(),
             attempt: 1,
             goal: Goal::Update,
             touched: false,

@@ -75,7 +75,8 @@ impl Session<'_> {
             return Ok(End::Cancelled);
         }
         self.step(Step::Surveying);
-        let wanted = detections(&self.job.components, &self.job.node_type, None);
+        let node_type = self.job.node_type.to_string();
+        let wanted = detections(&self.job.components, &node_type);
         self.perform("survey", Work::Survey { packages: true, detect: wanted }).await?;
         let (survey, readings) = self.survey_of("survey")?;
         self.view.send_modify(|v| v.survey = Some(Arc::new(survey.clone())));
@@ -84,7 +85,8 @@ impl Session<'_> {
         }
         let plan = Arc::new(plan_node(&PlanInput {
             components: &self.job.components,
-            node_type: &self.job.node_type,
+            node_type: &node_type,
+            installers: self.job.register.installers_of(self.job.node_type),
             facts: &survey.facts,
             readings: &readings,
             force: self.job.force,

@@ -267,7 +267,7 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         .or(run.map(|run| convert::channel(run.spec.channel)))
         .unwrap_or(Channel::Session);
     Ok(Subject {
-        kind: convert::machine_type(node.spec.type_),
+        kind: node.spec.type_,
         channel,
         places: Some(places(&node.spec.addresses, "spec.addresses")?.into_iter().filter(usable).collect()),
         ssh_port: node.spec.ssh.port,

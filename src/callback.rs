@@ -12,17 +12,28 @@
 //!
 //! ```no_run
 //! # use farrier::callback::*; use std::sync::Arc; use tokio::sync::watch;
-//! # async fn doc(files: Arc<dyn farrier::payload::PayloadFiles>, conversation: Arc<farrier::engine_api::EngineApi>,
-//! #     lately_told: std::collections::BTreeSet<Cause>, identity: RunIdentity, sources: watch::Receiver<Arc<AddressSet>>, peers: watch::Receiver<Arc<[std::net::IpAddr]>>)
-//! #     -> anyhow::Result<()> {
+//! # async fn doc(
+//! #     files: Arc<dyn farrier::payload::PayloadFiles>,
+//! #     conversation: Arc<farrier::engine_api::EngineApi>,
+//! #     lately_told: std::collections::BTreeSet<Cause>,
+//! #     identity: RunIdentity,
+//! #     sources: watch::Receiver<Arc<AddressSet>>,
+//! #     peers: watch::Receiver<Arc<[std::net::IpAddr]>>,
+//! # ) -> anyhow::Result<()> {
 //! // `bind` either takes both ports or fails; there is no separate check whether they are free.
 //! let bound = bind(Pair { http: 63001, https: 63002 }, &[Family::V4, Family::V6])?;
 //! let registry = Registry::new();
 //! let counters = Arc::new(Counters::default());
-//! let server = serve(
-//!     bound,
-//!     ServerOptions { identity: Arc::new(identity), sources, peers, registry: registry.clone(), files, counters, limits: Limits::default() },
-//! )?;
+//! let options = ServerOptions {
+//!     identity: Arc::new(identity),
+//!     sources,
+//!     peers,
+//!     registry: registry.clone(),
+//!     files,
+//!     counters,
+//!     limits: Limits::default(),
+//! };
+//! let server = serve(bound, options)?;
 //! // A session waits for its engine to connect.
 //! let mut registration = registry.register("7d1c…", conversation);
 //! let mut stream = registration.next_stream().await;

@@ -63,7 +63,8 @@ fn every_type_is_documented() {
          `farrier ports --help` shows how to get it as nftables rules, as NetworkPolicies, or as JSON.\n\
          [What the JSON has](#json) is at the end.\n\
          63001 and 63002 are the ports that a run asks for; it may be given others, and `farrier ports --run NAME` prints those.\n\
-         Between Farrier and a machine nothing else is needed, and nothing else is used.\n",
+         Between Farrier and a machine nothing else is needed, and nothing else is used.\n\
+         `--generation` prints what the manual of an older tool, HP SUM or SUM, lists instead; `farrier ports --help` has its values.\n",
     );
     for kind in MachineType::ALL {
         let channels = if kind.carries_engine() { &Channel::ALL[..] } else { &Channel::ALL[..1] };
@@ -98,7 +99,7 @@ A row is one port or range that has to be open; what stays closed has none.
 | `protocol` | what is spoken, such as `ssh` |
 | `optional` | true: only devices without HTTPS need it |
 | `reason` | what for, in words |
-| `generation` | the manual of `--generation`, or null |
+| `generation` | the generation that `--generation` names, or null |
 
 `notes` has what else there is to know, in words: names that rules cannot hold, machines that are left out.
 Fields may be added; those that are there stay.

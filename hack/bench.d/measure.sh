@@ -4,7 +4,8 @@
 # load: the machine's load, to be printed beside figures.
 load() { cut -d' ' -f1-2 /proc/loadavg; }
 
-# heading TEXT…: what is measured, when, on what, under which load. With BENCH_MARKDOWN as in docs/performance.md.
+# heading TEXT…: what is measured, when, on what, under which load. With BENCH_MARKDOWN as in
+# docs/performance.md.
 heading() {
   local machine
   machine="$(date +%F), $(nproc) cores, $(awk '/^MemTotal:/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo) GiB, load $(load)"

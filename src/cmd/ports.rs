@@ -20,6 +20,22 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use subject::{Endpoint, Ports, Subject};
 
+/// Help of `--generation`. A doc comment would need its names in backticks, which `--help` prints.
+const GENERATION_HELP: &str = "\
+Print the ports that the manual of HP SUM or SUM lists, instead of those that Farrier needs. A \
+generation is a range of versions of these older tools, with one table of ports in its manual:
+
+- psp_soap: HP SUM of the Support Packs
+- hpsum_le_7_2_1: HP SUM 7.2.1 and earlier
+- hpsum_ge_7_3_0: HP SUM 7.3.0 and later
+- sum_ge_7_3_0: SUM, the later name of the tool, 7.3.0 and later
+
+Use it to compare a firewall that was set up for one of these tools, or when a note says that the manuals \
+differ. To open a firewall for Farrier, leave it out. Machines that the manual does not list are an error, \
+which names the generations that list them.
+
+Example: farrier ports --type SuperdomeX --generation hpsum_ge_7_3_0";
+
 /// Print which ports must be open, in which direction, in which phase.
 ///
 /// With --type or YAML files no cluster is needed.
@@ -68,9 +84,13 @@ pub struct Args {
     #[arg(long, value_name = "CHANNEL")]
     channel: Option<String>,
 
-    #[doc = "The words of one manual instead of Farrier's own rules: psp_soap, hpsum_le_7_2_1, \
-             hpsum_ge_7_3_0 or sum_ge_7_3_0"]
-    #[arg(long, value_name = "GENERATION", conflicts_with = "channel")]
+    #[arg(
+        long,
+        value_name = "GENERATION",
+        conflicts_with = "channel",
+        help = "Print the ports that the manual of HP SUM or SUM lists, instead of those that Farrier needs",
+        long_help = GENERATION_HELP
+    )]
     generation: Option<String>,
 
     /// Inventory or Deployment. Default: both.

@@ -58,15 +58,15 @@ pub(super) struct OpenListener {
 }
 
 impl Listeners {
-    /// Waits for the listener of a run; `None`: it did not open within `patience`.
+    /// Waits for the open listener of a run; `None`: it did not open within `patience`.
     pub(super) async fn of(&self, run: &str, patience: Duration) -> Option<OpenListener> {
         let opened = async {
             loop {
                 let changed = self.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                if let Some(open) = self.lock().get(run) {
-                    return open.clone();
+                if let Some(open) = self.find_open(run) {
+                    return open;
                 }
                 changed.await;
             }
@@ -76,7 +76,12 @@ impl Listeners {
 
     /// Whether the listener of a run is open.
     pub(super) fn is_open(&self, run: &str) -> bool {
-        self.lock().contains_key(run)
+        self.find_open(run).is_some()
+    }
+
+    /// Returns the listener of a run. When the process ends, listeners close without being removed here.
+    fn find_open(&self, run: &str) -> Option<OpenListener> {
+        self.lock().get(run).filter(|listener| !listener.closed.is_cancelled()).cloned()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, OpenListener>> {
@@ -341,4 +346,28 @@ fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, new: T) {
         }
         differs
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: when the process was told to stop, the listeners closed, and every attempt asked for a
+    /// listener again and again without a pause. The process neither released its Leases nor its ports.
+    #[tokio::test]
+    async fn a_closed_listener_is_not_given_out() {
+        let listeners = Listeners::default();
+        let closed = CancellationToken::new();
+        let listener = OpenListener {
+            identity: Arc::new(RunIdentity::generate("r1").unwrap()),
+            pair: Pair { http: 63001, https: 63002 },
+            refusals: Arc::default(),
+            closed: closed.clone(),
+        };
+        listeners.lock().insert("r1".to_owned(), listener);
+        assert!(listeners.of("r1", Duration::ZERO).await.is_some() && listeners.is_open("r1"));
+        closed.cancel();
+        assert!(listeners.of("r1", Duration::from_millis(1)).await.is_none());
+        assert!(!listeners.is_open("r1"));
+    }
 }

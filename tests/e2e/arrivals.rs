@@ -1,4 +1,4 @@
-//! A run is there before what it needs, as when a tool applies a folder in an order of its own.
+//! A run is created before the objects that it needs, as when a tool applies a folder in its own order.
 
 use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{merge, of_bytes};
@@ -10,10 +10,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-/// Long enough for everything to come on a busy machine.
+/// Long enough for all objects to be created on a busy machine.
 const PATIENT: &str = "80s";
 
-/// Takes the ManagedNode of a machine and its Secret out of the cluster, to be made again.
+/// Deletes the ManagedNode and the Secret of a machine, and returns them so that a test can create them
+/// again.
 async fn taken(site: &Site, name: &str) -> (Value, Value) {
     let node: ManagedNode = site.api().get(name).await.expect("the ManagedNode");
     let secret: Secret = site.api().get(name).await.expect("the Secret");
@@ -46,14 +47,14 @@ async fn node_waits_for(run: &Run<'_>, secret: &str) {
     let update = run.node_until("db", &format!("the machine to wait for Secret {secret}"), waits).await;
     assert!(update.condition("Succeeded").message.contains("waiting until"), "{update:?}");
     assert_eq!(update.status.and_then(|status| status.step).as_deref(), Some("WaitingForObjects"));
-    run.until("the run to say what its machine waits for", |run| {
+    run.until("the run to report what its machine waits for", |run| {
         let waiting = run.status.iter().flat_map(|status| &status.waiting);
         waiting.clone().any(|on| on.reason == "SecretNotFound" && on.message.contains(secret))
     })
     .await;
 }
 
-/// Whoever applies a folder has to know an order, and starts runs again by hand.
+/// Users would have to apply their objects in a certain order, or to start runs again by hand.
 #[test]
 fn baseline_nodes_and_secrets_may_come_after_the_run() {
     e2e("arrive", async |site| {
@@ -81,7 +82,7 @@ fn baseline_nodes_and_secrets_may_come_after_the_run() {
         waits_for(&run, "NoNodesSelected", "spec.selector matches no node").await;
         site.create::<ManagedNode>(&node).await.expect("a ManagedNode");
         node_waits_for(&run, "secret db").await;
-        // The operator that continues after a restart waits until the same deadline.
+        // After a restart the operator waits until the same deadline.
         site.operator.kill();
         site.operator.start();
         site.create::<Secret>(&secret).await.expect("a Secret");
@@ -95,7 +96,7 @@ fn baseline_nodes_and_secrets_may_come_after_the_run() {
         assert_eq!(deadline(done), deadline(first));
         before.same_but(&db.snapshot().await, &[LOG, &["/etc/tool.version"]]);
 
-        // One that never comes concerns the component that needs it.
+        // The message about a Secret that is never created names the component that needs it.
         site.baseline("summer", &[component("other", "no-such-secret")]).await;
         let run = site.run("r2", with("summer", "2s")).await;
         run.fails().await;

@@ -38,7 +38,7 @@ fn arguments(from: Option<&Machine>, command: &str, how: &NamedTempFile) -> Vec<
 
 fn order(how: &Value) -> NamedTempFile {
     let file = NamedTempFile::new().expect("a file");
-    std::fs::write(&file, how.to_string()).expect("it takes the order");
+    std::fs::write(&file, how.to_string()).expect("a written file");
     file
 }
 
@@ -71,7 +71,7 @@ async fn begin(from: &Machine, command: &str, how: Value) -> Child {
         .expect("it starts");
     let mut first = String::new();
     let mut out = BufReader::new(child.stdout.take().expect("its output"));
-    out.read_line(&mut first).await.expect("its first word");
+    out.read_line(&mut first).await.expect("its first output");
     assert!(!first.is_empty(), "{command} ended at once");
     child
 }

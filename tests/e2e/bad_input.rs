@@ -1,8 +1,8 @@
-//! Bad input: each kind ends in a condition with its own reason and a message that names what is
-//! concerned and what to do, within half a minute; other machines in the same run go on; nothing
-//! is left behind.
+//! Bad input: within half a minute each kind results in a condition with its own reason, and with a
+//! message that names the object and the next step. Other machines of the same run are updated, and
+//! nothing is left behind.
 //!
-//! What works in spite of something unusual (shells, terminals, no sftp) is proven in `happy`.
+//! `happy` tests unusual machines that can be updated (shells, terminals, no SFTP).
 
 mod asked;
 mod canary;
@@ -24,10 +24,10 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// How long after a machine's turn has come its failure may take to be known and told.
+/// Maximum number of seconds from the start of a machine's update until its failure is reported.
 const SOON: f64 = 30.0;
 
-/// What must be said of a machine that could not be updated.
+/// The expected report about a machine that cannot be updated.
 struct Said {
     node: &'static str,
     reason: Reason,
@@ -35,13 +35,13 @@ struct Said {
     words: &'static [&'static str],
 }
 
-/// `node` failed with this reason, in words that contain these.
+/// Expects that `node` fails with this reason, and that the message contains these words.
 const fn said(node: &'static str, reason: Reason, words: &'static [&'static str]) -> Said {
     Said { node, reason, words }
 }
 
-/// Waits until the run has ended. Fails unless the machines named failed as they must, were clean
-/// soon after, and all others succeeded.
+/// Waits until the run has ended. Panics unless the expected machines failed as expected and are clean,
+/// and all other machines succeeded.
 async fn ends_with(site: &Site, run: &Run<'_>, expected: &[Said]) {
     let ended = run.fails().await;
     let status = ended.status.as_ref().expect("a status");
@@ -86,20 +86,20 @@ async fn ends_with(site: &Site, run: &Run<'_>, expected: &[Said]) {
     }
 }
 
-/// From the first status to the last.
+/// Returns the number of seconds from the first status to the last one.
 fn seconds(update: &farrier::api::NodeUpdate) -> f64 {
     let status = update.status.as_ref().expect("a status");
     let (Some(from), Some(to)) = (&status.started_at, &status.finished_at) else { return f64::INFINITY };
     to.0.duration_since(from.0).as_secs_f64()
 }
 
-/// Starts machines side by side.
+/// Starts several machines at the same time.
 async fn up<const N: usize>(machines: [Builder<'_>; N]) -> [Machine; N] {
     let machines = join_all(machines.map(Builder::up)).await;
     machines.try_into().unwrap_or_else(|_| panic!("as many as were asked for"))
 }
 
-/// One more ManagedNode of a machine, with a Secret and a spec of its own.
+/// Creates another ManagedNode for a machine, with its own Secret and spec.
 async fn door(site: &Site, machine: &Machine, name: &str, secret: &[(&str, &str)], spec: Value) {
     site.secret(name, secret).await;
     let mut full = json!({
@@ -118,15 +118,15 @@ async fn door(site: &Site, machine: &Machine, name: &str, secret: &[(&str, &str)
     site.create::<ManagedNode>(&node).await.expect("a ManagedNode that the API server accepts");
 }
 
-/// The component for one machine of the run only.
+/// Restricts a component to one machine of the run.
 fn only(component: Component, machine: &Machine) -> Component {
     component.with(json!({"appliesTo": {"match": {"hostname": machine.host}}}))
 }
 
-/// A run to a baseline, all machines at once.
+/// Returns the spec of a run that updates all machines at once.
 fn all_at_once(baseline: &str) -> Value {
     json!({"baselineRef": {"name": baseline}, "strategy": {"maxConcurrent": "100%"}})
 }
 
-/// Root's own way in, as every machine of the image has it.
+/// The credentials of root, which are the same on every machine of the image.
 const ROOT: &[(&str, &str)] = &[("username", "root"), ("password", "root-secret")];

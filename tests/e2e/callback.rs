@@ -1,4 +1,5 @@
-//! Channel `Callback`: the engine calls the runner, over every kind of address, or says why it cannot.
+//! Channel `Callback`: the engine connects to the runner over every kind of address, or the status says
+//! why it cannot.
 
 mod balancer;
 mod pod;
@@ -11,14 +12,14 @@ use farrier::api::managed_node::Channel;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
-/// A run whose machines call back.
+/// Returns the spec of a run whose machines call back.
 pub(crate) fn calling(baseline: &str) -> Value {
     let mut spec = to(baseline);
     merge(&mut spec, json!({"channel": "Callback"}));
     spec
 }
 
-/// What is said of the ports is gone with them.
+/// Asserts that the status of the run does not mention ports any more.
 pub(crate) fn nothing_is_open(run: &UpdateRun) {
     let status = run.status.clone().unwrap_or_default();
     assert_eq!(status.callback, None);
@@ -29,8 +30,7 @@ pub(crate) async fn channel(run: &Run<'_>, node: &str) -> Option<Channel> {
     run.node(node).await.status.expect("a status").channel
 }
 
-/// The older generation's way does not work: machines that may not be talked to through SSH for
-/// longer than it takes to put the engine there cannot be updated.
+/// Machines where SSH is allowed only for copying and starting the engine could not be updated.
 #[test]
 fn engines_call_back_over_every_kind_of_address() {
     e2e("calls", async |site| {
@@ -58,13 +58,13 @@ fn engines_call_back_over_every_kind_of_address() {
     });
 }
 
-/// The way back is tried through one more session, which a hardened SSH server does not grant.
+/// The test of the return path would need a second SSH session, which a hardened SSH server refuses.
 #[test]
 fn one_session_at_a_time_is_enough_for_an_engine_that_calls() {
     e2e("onecall", async |site| {
         let one = ["--sshd", "MaxSessions 1"];
         site.machine("shell").lab(&one).up().await;
-        // There is nothing but the engine to try the way back with.
+        // Without `timeout`, only the engine can test the return path.
         let bare = site.machine("bare").lab(&one).login("ops").up().await;
         bare.sh("rm /usr/bin/timeout").await;
         site.baseline("spring", &[bmc_tool("3.1")]).await;
@@ -79,7 +79,7 @@ fn one_session_at_a_time_is_enough_for_an_engine_that_calls() {
     });
 }
 
-/// Lets nothing of the machine out to the callback server.
+/// Blocks the connections from a machine to the callback server.
 async fn block(machine: &Machine, verdict: &str) {
     machine
         .sh(&format!(
@@ -88,7 +88,7 @@ async fn block(machine: &Machine, verdict: &str) {
         .await;
 }
 
-/// A run that "does nothing and does not say why": a firewall that nobody thinks of.
+/// Behind a firewall that users do not know of, a run would do nothing and not say why.
 #[test]
 fn a_blocked_return_path_is_named_and_bypassed_where_that_is_allowed() {
     e2e("blocked", async |site| {
@@ -116,12 +116,17 @@ fn a_blocked_return_path_is_named_and_bypassed_where_that_is_allowed() {
         assert_eq!(update.reason("Succeeded"), "CallbackTimedOut", "{}", update.words("Succeeded"));
         assert_eq!(outcome(&update, "bmc-tool"), "Skipped");
         assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
-        assert_eq!(site.node("pinned").await.state("InventoryCurrent"), "True", "what can be read is read");
+        assert_eq!(
+            site.node("pinned").await.state("InventoryCurrent"),
+            "True",
+            "the inventory is made through SSH"
+        );
         assert_eq!(pinned.file("/etc/bmc-tool.version"), None);
     });
 }
 
-/// A machine with two networks is told the wrong one, or an address that leads nowhere.
+/// On a machine with two networks the engine would use the wrong callback address, and the user could not
+/// correct it.
 #[test]
 fn the_callback_address_can_be_set_for_one_machine() {
     e2e("address", async |site| {
@@ -138,7 +143,8 @@ fn the_callback_address_can_be_set_for_one_machine() {
     });
 }
 
-/// Two runs at once, or any other program, have the ports.
+/// A run would fail to open its ports, or fail against the user's wish, because another run or program
+/// uses them.
 #[test]
 fn taken_ports_are_passed_over_or_end_the_run_as_it_was_asked() {
     e2e("taken", async |site| {
@@ -166,7 +172,8 @@ fn taken_ports_are_passed_over_or_end_the_run_as_it_was_asked() {
     });
 }
 
-/// The user asks for what this installation does not have, and waits for ever without knowing why.
+/// A run that requests an exposure which this installation does not offer would wait for ever without a
+/// reason.
 #[test]
 fn an_exposure_that_cannot_be_had_is_said_and_can_be_cancelled() {
     e2e("nowhere", async |site| {
@@ -184,7 +191,7 @@ fn an_exposure_that_cannot_be_had_is_said_and_can_be_cancelled() {
     });
 }
 
-/// A slow step at work on a machine that calls back.
+/// Starts a run with a slow step on a machine that calls back, and waits until the step runs.
 async fn slow_at_work(site: &Site) -> (Machine, Run<'_>) {
     let db = site.machine("db").up().await;
     site.baseline("spring", &[site.slow(4), bmc_tool("3.1")]).await;
@@ -201,7 +208,7 @@ async fn is_updated_once(run: &Run<'_>, db: &Machine) {
     assert_eq!(outcome(&update, "bmc-tool"), "Updated");
 }
 
-/// The runner is gone while engines are connected: they must find the next one.
+/// Engines that were connected to a runner that died would not connect to the next one.
 #[test]
 fn an_operator_that_is_killed_and_started_again_is_called_again() {
     e2e("killed", async |site| {
@@ -212,14 +219,14 @@ fn an_operator_that_is_killed_and_started_again_is_called_again() {
     });
 }
 
-/// A firewall that forgets its connections, a switch that restarts: the engine calls once more.
+/// The engine would not connect again after a firewall or a switch has dropped its connection.
 #[test]
 fn a_call_that_breaks_off_is_taken_up_by_the_next_one() {
     e2e("cut", async |site| {
         let (db, run) = slow_at_work(site).await;
         let calls = || site.operator.log().matches("the engine has connected").count();
         let before = calls();
-        // Every packet of the engine's is answered with a reset, until it has noticed.
+        // Rejects every packet of the engine with a reset until the connection is closed.
         block(&db, "counter reject with tcp reset").await;
         wait::until("the engine to be cut off", wait::LIMIT, async || {
             let rules = db.sh("nft list table inet way").await;
@@ -228,11 +235,11 @@ fn a_call_that_breaks_off_is_taken_up_by_the_next_one() {
         .await;
         db.sh("nft delete table inet way").await;
         is_updated_once(&run, &db).await;
-        assert!(calls() > before, "the same call as before: {}", site.operator.log());
+        assert!(calls() > before, "the engine has not connected again: {}", site.operator.log());
     });
 }
 
-/// Cancelling does not reach a machine that calls, or leaves its ports open.
+/// Cancel would have no effect on a machine that calls back, or would leave the ports open.
 #[test]
 fn a_cancelled_run_ends_clean_and_closed() {
     e2e("cancel", async |site| {
@@ -244,7 +251,8 @@ fn a_cancelled_run_ends_clean_and_closed() {
     });
 }
 
-/// Whoever is not of the run learns that there is a port, and no more; and it is said.
+/// A host outside of the run would learn more than that the port is open, or its connection would not be
+/// reported.
 #[test]
 fn a_stranger_is_refused_and_named_while_the_run_goes_on() {
     e2e("stranger", async |site| {

@@ -27,7 +27,7 @@ fn a_run_that_is_cancelled_before_it_begins_touches_nothing() {
         let mut spec = to("spring");
         merge(&mut spec, json!({"desiredState": "Pause"}));
         let run = site.run("r1", spec).await;
-        run.until("the run to rest", |r| r.reason("Progressing") == "Paused").await;
+        run.until("the run to be paused", |r| r.reason("Progressing") == "Paused").await;
         run.desire("Cancel").await;
         let ended = run.fails().await;
         assert_eq!(ended.reason("Succeeded"), "Cancelled");
@@ -55,7 +55,7 @@ fn cancel_lets_the_component_in_progress_finish_and_begins_no_other() {
         assert_eq!(update.reason("Succeeded"), "Cancelled");
         assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
         assert_eq!((outcome(&update, "slow"), outcome(&update, "bmc-tool")), ("Updated", "Cancelled"));
-        assert_eq!(run.nodes().await.len(), 1, "the second machine was not begun");
+        assert_eq!(run.nodes().await.len(), 1, "the second machine was not started");
         before.same_but(&first.snapshot().await, &[snapshot::LOG, snapshot::SLOW]);
         untouched.same_but(&second.snapshot().await, &[]);
     });
@@ -101,7 +101,7 @@ fn a_deleted_run_cleans_its_machines_before_it_goes() {
         db.is_slow().await;
         run.delete().await;
         run.gone().await;
-        assert_eq!(db.traces(), Vec::<String>::new(), "it went before its machine was clean");
+        assert_eq!(db.traces(), Vec::<String>::new(), "the run was deleted before its machine was clean");
         assert!(db.file("/etc/slow.version").is_some(), "slow.sh was left to finish");
         before.same_but(&db.snapshot().await, &[snapshot::LOG, snapshot::SLOW]);
     });
@@ -123,7 +123,7 @@ fn a_deleted_nodeupdate_cleans_its_machine_and_is_made_anew() {
             Some(update) if update.uid() == uid => Err(update.words("Succeeded")),
             Some(_) | None => Ok(()),
         };
-        wait::until("the deleted NodeUpdate to go", wait::LIMIT, goes).await;
+        wait::until("the deleted NodeUpdate to disappear", wait::LIMIT, goes).await;
         assert!(deleted.file("/etc/slow.version").is_some(), "slow.sh was left to finish");
         run.succeeds().await;
         assert_ne!(run.node("a").await.uid(), uid);

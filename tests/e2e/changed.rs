@@ -34,7 +34,7 @@ fn a_password_that_is_rotated_during_a_step_is_read_again_from_the_secret() {
         run.succeeds().await;
         let update = run.node("db").await;
         assert_eq!((db.slow_runs(), outcome(&update, "slow")), (1, "Updated"));
-        assert_eq!(component(&update, "slow").exit_code, Some(0), "the engine has seen its end");
+        assert_eq!(component(&update, "slow").exit_code, Some(0), "the engine has reported the exit code");
         assert_eq!(outcome(&update, "bmc-tool"), "Updated");
         assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
         let refused = db.labctl("log").await.matches("Failed password for root").count();
@@ -105,7 +105,7 @@ fn results_of_a_run_are_reported_for_the_spec_that_it_used() {
             let conditions = node.status.as_ref().map(|status| status.conditions.as_slice());
             condition::find(conditions.unwrap_or_default(), type_).and_then(|c| c.observed_generation)
         };
-        wait::until("the edit to be taken note of", wait::LIMIT, async || {
+        wait::until("the edit to be observed", wait::LIMIT, async || {
             let node = site.node("db").await;
             if generation(&node, "Ready") == edited.metadata.generation {
                 Ok(())
@@ -116,7 +116,7 @@ fn results_of_a_run_are_reported_for_the_spec_that_it_used() {
         .await;
         db.release_steps().await;
         run.succeeds().await;
-        let node = wait::until("what the run says, and the edit after it", wait::LIMIT, async || {
+        let node = wait::until("the result of the run, and the edit after it", wait::LIMIT, async || {
             let node = site.node("db").await;
             let status = node.status.clone().unwrap_or_default();
             let is_told = node.state("InBaseline") == "True";
@@ -153,7 +153,7 @@ fn an_engine_with_a_new_address_is_admitted_once_dns_has_it() {
             host = db.host
         );
         lab::output("sh", ["-euc", &learn]).await;
-        run.node_until("db", "a call from the new address", |u| {
+        run.node_until("db", "a connection from the new address", |u| {
             u.state("CallbackReachable") == "True" && u.words("CallbackReachable").contains(new)
         })
         .await;

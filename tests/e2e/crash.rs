@@ -124,10 +124,10 @@ fn an_operator_that_is_stopped_leaves_engines_at_work_and_resumes_them() {
         db.is_slow().await;
         site.operator.stop().await;
         wait::until("the component to finish without an operator", wait::LIMIT, async || {
-            db.file("/etc/slow.version").map(|_| ()).ok_or_else(|| "it runs".to_owned())
+            db.file("/etc/slow.version").map(|_| ()).ok_or_else(|| "it is still running".to_owned())
         })
         .await;
-        assert_eq!(db.engines().len(), 1, "the engine waits for somebody to hear what came of it");
+        assert_eq!(db.engines().len(), 1, "the engine waits for an operator that takes its results");
         site.operator.start();
         went_well(&run, &db).await;
     });
@@ -147,12 +147,16 @@ fn an_engine_without_a_connection_finishes_its_component_and_cleans_up() {
         db.is_slow().await;
         site.operator.kill();
         let silent = Instant::now();
-        wait::until("the engine to take everything back", wait::LIMIT, async || {
+        wait::until("the engine to remove everything", wait::LIMIT, async || {
             let traces = db.traces();
             if traces.is_empty() { Ok(()) } else { Err(format!("{traces:?}")) }
         })
         .await;
-        assert!(silent.elapsed() > Duration::from_secs(25), "it gave up after {:?}", silent.elapsed());
+        assert!(
+            silent.elapsed() > Duration::from_secs(25),
+            "the engine gave up after {:?}",
+            silent.elapsed()
+        );
         before.same_but(&db.snapshot().await, &[snapshot::LOG, snapshot::SLOW]);
         assert!(db.file("/etc/slow.version").is_some(), "the component in progress was left to finish");
         site.operator.start();
@@ -175,14 +179,18 @@ fn runs_cancelled_or_deleted_while_the_operator_is_down_end_clean() {
         deleted.delete().await;
         site.operator.start();
         deleted.gone().await;
-        assert_eq!(machines[1].traces(), Vec::<String>::new(), "it went before its machine was clean");
+        assert_eq!(
+            machines[1].traces(),
+            Vec::<String>::new(),
+            "the run was deleted before its machine was clean"
+        );
         assert_eq!(cancelled.fails().await.reason("Succeeded"), "Cancelled");
         let update = cancelled.node("m-001").await;
         assert_eq!((outcome(&update, "slow"), outcome(&update, "bmc-tool")), ("Updated", "Cancelled"));
         for machine in &machines {
             assert_eq!(machine.slow_runs(), 1);
             assert!(machine.file("/etc/slow.version").is_some(), "slow.sh was left to finish");
-            assert_eq!(machine.file("/etc/bmc-tool.version"), None, "nothing was begun after it");
+            assert_eq!(machine.file("/etc/bmc-tool.version"), None, "no component was started after it");
         }
     });
 }

@@ -116,7 +116,7 @@ fn work_in_progress_is_completed_when_the_return_path_is_closed() {
                add rule inet way out tcp dport 63000-65535 reject with tcp reset'")
             .await;
         let broken = run
-            .node_until("db", "the broken call to be told", |u| {
+            .node_until("db", "the lost connection to be reported", |u| {
                 u.reason("CallbackReachable") == "ConnectionLost"
             })
             .await;
@@ -159,8 +159,8 @@ fn a_run_continues_when_the_api_server_is_back() {
             if said.contains("[-]api-server failed") { Ok(()) } else { Err(said) }
         })
         .await;
-        assert!(get(port, "/healthz").await.contains("200 OK"), "it lives, and is not to be restarted");
-        assert_eq!(at_work(), 2, "nothing is begun meanwhile");
+        assert!(get(port, "/healthz").await.contains("200 OK"), "it is alive and must not be restarted");
+        assert_eq!(at_work(), 2, "nothing is started meanwhile");
         server.line(Line::Good);
         let ended = run.succeeds().await;
         nothing_is_open(&ended);

@@ -1,4 +1,4 @@
-//! The main job: machines of every kind are brought to their baseline, proven and left clean.
+//! The main job: machines of every kind are updated to their baseline, verified and left clean.
 
 use crate::harness::machine::Builder;
 use crate::harness::payload::{Component, agent, agent_rpm, bmc_tool, ethtool};
@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Farrier does not do what it is for.
+/// Farrier would not do its main job.
 #[test]
 fn a_machine_is_brought_to_its_baseline_proven_and_left_clean() {
     e2e("base", async |site| {
@@ -35,13 +35,13 @@ fn a_machine_is_brought_to_its_baseline_proven_and_left_clean() {
         let inventory: NodeInventory = site.api().get("db").await.expect("an inventory");
         let packages = inventory.status.expect("a status").packages;
         let found = packages.iter().find(|p| p.name == "ethtool").expect("ethtool in the inventory");
-        assert_eq!(found.version, "1:6.1-1", "the inventory is the second one");
+        assert_eq!(found.version, "1:6.1-1", "the inventory was made after the installation");
         let allowed = [snapshot::LOG, snapshot::DPKG, snapshot::ETHTOOL, snapshot::AGENT, snapshot::BMC_TOOL];
         before.same_but(&db.snapshot().await, &allowed);
     });
 }
 
-/// Whoever was not there cannot read afterwards what was done, and in which order.
+/// Users could not see afterwards what a run did, and in which order.
 #[test]
 fn the_events_read_as_a_log_of_the_run() {
     e2e("events", async |site| {
@@ -62,8 +62,8 @@ fn the_events_read_as_a_log_of_the_run() {
     });
 }
 
-/// A fleet of a thousand machines keeps the API server and its database busy with statuses that nobody
-/// has the time to read.
+/// A fleet of a thousand machines would overload the API server and its database with status updates that
+/// nobody reads.
 #[test]
 fn a_machine_costs_the_api_server_few_writes() {
     e2e("writes", async |site| {
@@ -72,7 +72,7 @@ fn a_machine_costs_the_api_server_few_writes() {
         site.operator.start();
         site.machine("db").up().await;
         site.baseline("spring", &[ethtool()]).await;
-        // A first run makes the machine's inventory.
+        // Creates the machine's inventory.
         site.run("look", json!({"operation": "Inventory"})).await.succeeds().await;
         let before = writes().await;
         let run = site.run("r1", to("spring")).await;
@@ -85,15 +85,16 @@ fn a_machine_costs_the_api_server_few_writes() {
         assert_eq!(of_machine, [1, 1], "{counts:?} after {before:?}");
         // Three are about the run.
         assert_eq!(written("events"), 3 + 1, "{counts:?} after {before:?}");
-        // It is created, begins, ends, and is released. On a busy host one or two steps last a second.
+        // One write each for creation, start, end and release of the NodeUpdate. On a busy host one or two
+        // steps last longer than a second and are written as well.
         assert!(written("nodeupdates") <= 4 + 2, "{counts:?} after {before:?}");
     });
 }
 
-/// Where the operator tells what it has asked for.
+/// Address of the operator's metrics.
 const WRITES_AT: &str = "127.0.0.1:64779";
 
-/// How often the operator has written, by what.
+/// Returns the number of the operator's writes to the API server for each resource.
 async fn writes() -> BTreeMap<String, u64> {
     let text = lab::output("curl", ["-sf", &format!("http://{WRITES_AT}/metrics")]).await;
     let mut sums = BTreeMap::new();
@@ -111,8 +112,8 @@ async fn writes() -> BTreeMap<String, u64> {
     sums
 }
 
-/// Machines in some networks cannot be updated: those without IPv4, those that let nothing but SSH
-/// through, those that are only reached over a link, those that are known by name.
+/// Machines could not be updated if they have no IPv4, allow only SSH, have only a link-local address, or
+/// are given by name.
 #[test]
 fn machines_are_reached_by_every_kind_of_address_and_through_closed_firewalls() {
     e2e("reach", async |site| {
@@ -134,7 +135,7 @@ fn machines_are_reached_by_every_kind_of_address_and_through_closed_firewalls() 
     });
 }
 
-/// Machines cannot be updated whose administrators sign in otherwise than by root's password.
+/// Machines could be updated only by signing in with root's password.
 #[test]
 fn every_way_to_sign_in_works() {
     e2e("login", async |site| {
@@ -161,7 +162,7 @@ fn every_way_to_sign_in_works() {
     });
 }
 
-/// Machines cannot be updated on which root may not sign in.
+/// Machines that do not allow root to sign in could not be updated.
 #[test]
 fn every_way_to_become_root_works() {
     e2e("root", async |site| {
@@ -179,7 +180,7 @@ fn every_way_to_become_root_works() {
     });
 }
 
-/// Machines cannot be updated whose SSH server allows one session at a time.
+/// Machines whose SSH server allows one session at a time could not be updated.
 #[test]
 fn one_session_at_a_time_is_enough_for_the_whole_work() {
     e2e("session", async |site| {
@@ -196,7 +197,7 @@ fn one_session_at_a_time_is_enough_for_the_whole_work() {
     });
 }
 
-/// An administrator with an unusual shell, or one that greets, keeps his machine from being updated.
+/// A machine could not be updated because the login shell of the account is unusual or prints a greeting.
 #[test]
 fn every_login_shell_will_do() {
     e2e("shell", async |site| {
@@ -205,7 +206,7 @@ fn every_login_shell_will_do() {
     });
 }
 
-/// A fleet of more than one distribution cannot be brought to one baseline.
+/// A fleet with more than one distribution could not be updated with one baseline.
 #[test]
 fn one_baseline_serves_debian_rpm_and_a_machine_with_nothing_but_busybox() {
     e2e("kinds", async |site| {
@@ -250,7 +251,7 @@ async fn up<const N: usize>(machines: [Builder<'_>; N]) -> Vec<Machine> {
     join_all(machines.map(Builder::up)).await
 }
 
-/// Brings all machines to ethtool 6.1 in one run, and compares before and after.
+/// Updates all machines to ethtool 6.1 in one run, and compares their snapshots from before and after.
 async fn all_are_updated<'a>(site: &'a Site, machines: &[Machine]) -> Run<'a> {
     let before = snapshot::of_all(machines).await;
     site.baseline("spring", &[ethtool()]).await;

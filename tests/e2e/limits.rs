@@ -73,9 +73,11 @@ fn a_run_waits_for_a_machine_of_another_run_and_reports_it() {
         let note = notes.iter().find(|w| w.node == "shared").expect("a note about the machine");
         assert_eq!(note.reason, "WaitingForNode");
         assert!(note.message.contains("run first"), "{}", note.message);
-        assert_eq!(first.get().await.state("Succeeded"), "Unknown", "it really had to wait");
+        assert_eq!(first.get().await.state("Succeeded"), "Unknown", "the first run was still in progress");
         second
-            .node_until("free", "the other machine to be done meanwhile", |u| u.state("Succeeded") == "True")
+            .node_until("free", "the other machine to be updated meanwhile", |u| {
+                u.state("Succeeded") == "True"
+            })
             .await;
         assert!(second.nodes().await.iter().all(|u| u.spec.node_ref.name == "free"));
         first.succeeds().await;

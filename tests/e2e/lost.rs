@@ -21,8 +21,8 @@ fn a_step_is_not_repeated_after_its_engine_was_killed() {
         let update = run.node("db").await;
         assert_eq!(db.slow_runs(), 1);
         assert_eq!(outcome(&update, "slow"), "Updated", "the second reading decides");
-        assert_eq!(component(&update, "slow").exit_code, None, "nobody knows how it ended");
-        assert_eq!(outcome(&update, "bmc-tool"), "Updated", "what came behind it is done by the retry");
+        assert_eq!(component(&update, "slow").exit_code, None, "the exit code is not known");
+        assert_eq!(outcome(&update, "bmc-tool"), "Updated", "the retry installs the component after it");
     });
 }
 
@@ -113,8 +113,8 @@ fn a_cable_that_is_unplugged_for_a_while_during_a_step_changes_nothing() {
         let update = run.node("db").await;
         assert_eq!(db.slow_runs(), 1);
         assert_eq!(outcome(&update, "slow"), "Updated");
-        assert_eq!(component(&update, "slow").exit_code, Some(0), "the engine has seen its end");
-        assert_eq!(update.status.expect("a status").attempt, Some(1), "it was one attempt");
+        assert_eq!(component(&update, "slow").exit_code, Some(0), "the engine has reported the exit code");
+        assert_eq!(update.status.expect("a status").attempt, Some(1), "there was one attempt only");
     });
 }
 
@@ -147,8 +147,8 @@ fn an_attempt_reports_the_work_of_a_lost_attempt() {
         let lost = Patch::Merge(json!({"status": {"attempt": 2}}));
         let api = site.api::<NodeUpdate>();
         api.patch_status("r1-db", &PatchParams::default(), &lost).await.expect("a patched NodeUpdate");
-        wait::until("slow.sh to end unheard", wait::LIMIT, async || {
-            db.file("/etc/slow.version").map(|_| ()).ok_or_else(|| "it runs".to_owned())
+        wait::until("slow.sh to end without a connection", wait::LIMIT, async || {
+            db.file("/etc/slow.version").map(|_| ()).ok_or_else(|| "it is still running".to_owned())
         })
         .await;
         site.operator.start();

@@ -1,11 +1,11 @@
-//! The whole path, for real: an operator process, a real API server, and machines with a real
-//! sshd. `hack/test lab` runs all of it; one test:
+//! End-to-end tests: an operator process, a real API server, and machines with a real sshd.
+//! `hack/test lab` runs all of them; one test:
 //!
 //! ```text
 //! hack/lab run -- hack/cluster run -- cargo test -p farrier --test e2e -- NAME
 //! ```
 //!
-//! How a test is written: see `harness`.
+//! `harness` explains how to write a test.
 
 #![expect(
     clippy::unwrap_used,

@@ -22,8 +22,8 @@ fn a_component_comes_after_what_it_requires() {
         assert_eq!(plan, ["ethtool", "farrier-agent", "bmc-tool"]);
         let ended = |name: &str| component(&update, name).finished_at.clone().expect("a time").0;
         let begun = |name: &str| component(&update, name).started_at.clone().expect("a time").0;
-        assert!(ended("ethtool") <= begun("farrier-agent"), "one after the other");
-        assert!(ended("farrier-agent") <= begun("bmc-tool"), "one after the other");
+        assert!(ended("ethtool") <= begun("farrier-agent"), "ethtool ends before farrier-agent starts");
+        assert!(ended("farrier-agent") <= begun("bmc-tool"), "farrier-agent ends before bmc-tool starts");
     });
 }
 

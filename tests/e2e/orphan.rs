@@ -1,5 +1,5 @@
-//! NodeUpdates that are on their own: the finalizer of their run was taken off by hand, and the run,
-//! sometimes with all that it refers to, is gone in the middle of the work.
+//! NodeUpdates without their run: its finalizer was removed by hand, and the run was deleted while
+//! machines were being updated, sometimes together with the objects that it refers to.
 
 use crate::harness::payload::bmc_tool;
 use crate::harness::run::to;
@@ -11,7 +11,8 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 use std::time::Duration;
 
-/// A machine in the middle of a slow script, with another component behind it.
+/// Starts a run with a script that waits for the test and a second component, and waits until the script
+/// runs.
 async fn at_work(site: &Site) -> (Machine, Run<'_>) {
     let db = site.machine("db").up().await;
     site.baseline("spring", &[site.held(), bmc_tool("2.0")]).await;
@@ -20,7 +21,8 @@ async fn at_work(site: &Site) -> (Machine, Run<'_>) {
     (db, run)
 }
 
-/// What people do to a run that does not go: `kubectl patch --type=merge` and `kubectl delete`.
+/// Removes the finalizers of a run and deletes it, as users do with `kubectl patch --type=merge` and
+/// `kubectl delete`.
 async fn force_away(site: &Site, run: &Run<'_>) {
     let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     let api = site.api::<UpdateRun>();
@@ -33,12 +35,12 @@ async fn delete<K: Kind>(site: &Site, name: &str) {
     site.api::<K>().delete(name, &DeleteParams::default()).await.expect("a deleted object");
 }
 
-/// Lets the script end when the engine knows that nothing follows: it hears of that with the answer to
-/// one of its heartbeats, of which there is one each second.
+/// Lets the script end after the engine has learned that no other component follows. The operator tells
+/// it in the response to one of its heartbeats, which it sends each second.
 async fn ends_alone(site: &Site, db: &Machine) {
-    wait::until("the operator to see that the run is gone", wait::LIMIT, async || {
+    wait::until("the operator to notice that the run is gone", wait::LIMIT, async || {
         let told = site.operator.log().contains("its UpdateRun is gone");
-        if told { Ok(()) } else { Err("it has not seen it".to_owned()) }
+        if told { Ok(()) } else { Err("the log does not say so".to_owned()) }
     })
     .await;
     db.engine().await;
@@ -47,9 +49,9 @@ async fn ends_alone(site: &Site, db: &Machine) {
 }
 
 /// Waits until the NodeUpdate does not exist any more. The cluster's garbage collector deletes it, and
-/// its finalizer keeps it until the operator is done with its machine.
+/// its finalizer keeps it until the operator has cleaned its machine.
 async fn goes(site: &Site) {
-    wait::until("the NodeUpdate to go", wait::LIMIT, async || {
+    wait::until("the NodeUpdate to be deleted", wait::LIMIT, async || {
         match site.api::<NodeUpdate>().get_opt("r1-db").await.expect("an answer") {
             None => Ok(()),
             Some(update) => Err(format!("{}; {}", update.words("Succeeded"), update.words("TornDown"))),
@@ -58,8 +60,8 @@ async fn goes(site: &Site) {
     .await;
 }
 
-/// An impatient `kubectl patch`, or `kubectl delete` of everything that was applied, leaves engines on
-/// machines until their lease ends, or installs for a run that does not exist any more.
+/// A user who removes finalizers, or deletes everything that was applied, would leave engines on machines
+/// until their lease expires, or components would be installed for a run that does not exist any more.
 #[test]
 fn a_machine_whose_run_was_forced_away_with_all_it_refers_to_is_cleaned_and_nothing_more_is_installed() {
     e2e("forced", async |site| {
@@ -69,14 +71,18 @@ fn a_machine_whose_run_was_forced_away_with_all_it_refers_to_is_cleaned_and_noth
         force_away(site, &run).await;
         ends_alone(site, &db).await;
         goes(site).await;
-        assert_eq!(db.traces(), Vec::<String>::new(), "it went before its machine was clean");
+        assert_eq!(
+            db.traces(),
+            Vec::<String>::new(),
+            "the NodeUpdate was deleted before its machine was clean"
+        );
         assert_eq!(db.slow_runs(), 1);
-        assert_eq!(db.file("/etc/bmc-tool.version"), None, "nothing is begun for a run that is gone");
+        assert_eq!(db.file("/etc/bmc-tool.version"), None, "no component is started for a run that is gone");
     });
 }
 
-/// The same while no operator was there to see it, and with a run of the same name made anew: what
-/// the new one wants must not be done for the old one.
+/// The same while no operator runs, and with a new run of the same name: the NodeUpdate of the old run
+/// must not follow the new one.
 #[test]
 fn a_machine_whose_run_was_forced_away_without_an_operator_is_cleaned_when_there_is_one() {
     e2e("unseen", async |site| {
@@ -87,15 +93,19 @@ fn a_machine_whose_run_was_forced_away_without_an_operator_is_cleaned_when_there
         site.operator.start();
         ends_alone(site, &db).await;
         goes(site).await;
-        assert_eq!(db.traces(), Vec::<String>::new(), "it went before its machine was clean");
+        assert_eq!(
+            db.traces(),
+            Vec::<String>::new(),
+            "the NodeUpdate was deleted before its machine was clean"
+        );
         assert_eq!((db.slow_runs(), db.file("/etc/bmc-tool.version")), (1, None));
         run.desire("Run").await;
         run.succeeds().await;
     });
 }
 
-/// Nobody can sign in any more, and nobody is told that something stays on the machine, nor for how
-/// long; or the NodeUpdate keeps its namespace from being deleted for ever.
+/// If no credentials are left, users would not learn that something stays on the machine, and for how
+/// long; or the NodeUpdate would prevent the deletion of its namespace for ever.
 #[test]
 fn what_stays_on_an_inaccessible_machine_is_reported_with_its_deadline() {
     e2e("locked-out", async |site| {
@@ -114,8 +124,8 @@ fn what_stays_on_an_inaccessible_machine_is_reported_with_its_deadline() {
         let events = site.events().await;
         let told = events.iter().find(|event| event.starts_with(left)).expect("the event");
         assert!(told.contains("stay until 20"), "{told}");
-        assert_eq!(db.engines().len(), 1, "it is there, as was said");
-        // It takes everything back by itself, which is tried elsewhere and takes its time.
+        assert_eq!(db.engines().len(), 1, "the engine is still on the machine, as the event says");
+        // The engine removes everything by itself when its lease expires, which other tests check.
         db.labctl("rm").await;
         site.forget(&db);
     });

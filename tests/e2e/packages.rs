@@ -1,4 +1,4 @@
-//! Packages of one name that are there more than once: in several versions, or for several
+//! Packages that are installed more than once under one name: in several versions, or for several
 //! architectures.
 
 use crate::harness::payload::{Component, merge};
@@ -7,8 +7,8 @@ use crate::harness::{Conditions, Machine, Site, e2e, outcome};
 use farrier::api::NodeInventory;
 use serde_json::json;
 
-/// `rpm NAME VERSION HEADER SCRIPT`: builds `/root/NAME-VERSION.rpm`, which has a file of its own
-/// for each version, and what SCRIPT puts into `$R`.
+/// `rpm_package NAME VERSION HEADER SCRIPT` builds `/root/NAME-VERSION.rpm`. The package has one file that
+/// depends on the version, and the files that SCRIPT creates in `$R`.
 const RPM: &str = r"
 rpm_package() {
   cat >/tmp/x.spec <<SPEC
@@ -33,7 +33,7 @@ SPEC
 }
 ";
 
-/// `deb NAME VERSION ARCHITECTURE MORE`: builds `/root/NAME-VERSION-ARCHITECTURE.deb`.
+/// `deb NAME VERSION ARCHITECTURE MORE` builds `/root/NAME-VERSION-ARCHITECTURE.deb`.
 const DEB: &str = r#"
 deb() {
   rm -rf /tmp/deb; mkdir -p /tmp/deb/DEBIAN /tmp/deb/opt/$1; echo $2 >/tmp/deb/opt/$1/$3
@@ -42,21 +42,21 @@ deb() {
 }
 "#;
 
-/// A component whose payload is a file on the machine.
+/// Returns a component whose payload is a file on the machine.
 fn from(site: &Site, machine: &Machine, name: &str, version: &str, installer: &str, file: &str) -> Component {
     let bytes = machine.bytes(&format!("/root/{file}")).expect(file);
     site.payload(file, version, installer, &bytes).with(json!({"name": name}))
 }
 
-/// What the inventory has under a name: version and architecture.
+/// Returns version and architecture of each package of this name in the inventory.
 async fn listed(site: &Site, node: &str, name: &str) -> Vec<String> {
     let inventory: NodeInventory = site.api().get(node).await.expect("an inventory");
     let packages = inventory.status.expect("a status").packages.into_iter();
     packages.filter(|p| p.name == name).map(|p| format!("{} {}", p.version, p.arch)).collect()
 }
 
-/// `rpm -U` removes every version of the package that it installs. The machine is left without the
-/// kernel that it runs, and does not come back from its next reboot.
+/// `rpm -U` removes every other version of the package that it installs. The machine would lose the kernel
+/// that it runs, and would not start after its next reboot.
 #[test]
 fn a_third_version_leaves_the_two_others_and_the_booted_kernel_stays() {
     e2e("beside", async |site| {
@@ -96,8 +96,8 @@ rpm -i /root/fx-1.rpm /root/kernel-core-1.rpm; rpm -i /root/fx-2.rpm
     });
 }
 
-/// A package that is not there is reported as there, because one for another architecture is; or
-/// the other one is replaced by it.
+/// A package would be reported as installed because one for another architecture is, or would replace that
+/// one.
 #[test]
 fn a_package_for_another_architecture_is_another_package() {
     e2e("arch", async |site| {
@@ -124,7 +124,7 @@ dpkg -i /root/fx-2-i386.deb /root/both-1-i386.deb
         assert_eq!(listed(site, "db", "both").await, ["1 amd64", "1 i386"]);
         assert_eq!(listed(site, "db", "fx").await, ["2 i386"]);
 
-        // The foreign one can be asked for by its architecture, and without it is not taken for it.
+        // The package for the other architecture counts only if `detect` names the architecture.
         let foreign = json!({"name": "foreign", "detect": {"package": "both", "architecture": "i386"}});
         let foreign = deb("both", "1", "both-1-i386.deb").with(foreign);
         let wrong = deb("fx", "2", "fx-2-i386.deb");

@@ -1,11 +1,11 @@
-//! Machines that are away come back; installers that take too long are ended, or left alone.
+//! Machines that are unreachable for a while, and installers that exceed their timeout or fail.
 
 use crate::harness::payload::{bmc_tool, merge, script};
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, e2e, outcome};
 use serde_json::json;
 
-/// A machine that is off for a moment fails its run; or nobody sees that it is tried again.
+/// A machine that is off for a moment would fail its run, or users would not see that it is retried.
 #[test]
 fn a_machine_that_is_off_is_tried_again_and_says_when() {
     e2e("retry", async |site| {
@@ -27,7 +27,7 @@ fn a_machine_that_is_off_is_tried_again_and_says_when() {
         assert!(update.condition("Succeeded").message.contains(&second), "{}", update.words("Succeeded"));
         assert_eq!(update.state("Reachable"), "False", "{}", update.words("Reachable"));
         let waiting = run
-            .until("the run to say so", |r| {
+            .until("the run to report the retry", |r| {
                 r.status.as_ref().is_some_and(|s| s.waiting.iter().any(|w| w.reason == "WaitingForRetry"))
             })
             .await;
@@ -40,8 +40,8 @@ fn a_machine_that_is_off_is_tried_again_and_says_when() {
     });
 }
 
-/// A run that was planned first gives a machine up sooner than its `retries` say, because the operator
-/// was restarted meanwhile.
+/// After a plan and a restart of the operator, a run would retry a machine less often than `retries`
+/// allows.
 #[test]
 fn attempts_that_made_the_plan_are_no_retries_even_after_a_restart() {
     e2e("planned", async |site| {
@@ -56,7 +56,7 @@ fn attempts_that_made_the_plan_are_no_retries_even_after_a_restart() {
         site.operator.kill();
         db.labctl("unplug").await;
         site.operator.start();
-        // One attempt has made the plan, this is the first one to carry it out, and one may follow.
+        // Attempt 1 made the plan. Attempt 2 is the first one that carries it out, so one retry may follow.
         let update = run
             .node_until("db", "the second attempt to fail", |u| {
                 u.reason("Succeeded") == "WaitingForRetry" || u.state("Succeeded") == "False"
@@ -74,8 +74,8 @@ fn attempts_that_made_the_plan_are_no_retries_even_after_a_restart() {
     });
 }
 
-/// A component that must never be interrupted is, which ruins devices; or it blocks its run without
-/// a word.
+/// A component that must not be interrupted would be terminated, which ruins devices, or would block its
+/// run without a reason in the status.
 #[test]
 fn an_overdue_installer_that_is_not_interruptible_is_left_to_finish() {
     e2e("overdue", async |site| {
@@ -92,7 +92,7 @@ fn an_overdue_installer_that_is_not_interruptible_is_left_to_finish() {
         let hours = waiting.until.expect("an end").0.duration_since(waiting.since.0).as_hours();
         assert!((6..8).contains(&hours), "{hours} h");
         assert!(update.condition("Applied").message.contains("slow"), "{}", update.words("Applied"));
-        assert_eq!(db.file("/etc/slow.version"), None, "it is still at work");
+        assert_eq!(db.file("/etc/slow.version"), None, "the installer is still running");
         run.succeeds().await;
         let update = run.node("db").await;
         assert_eq!(outcome(&update, "slow"), "Updated");
@@ -101,7 +101,7 @@ fn an_overdue_installer_that_is_not_interruptible_is_left_to_finish() {
     });
 }
 
-/// An installer that hangs keeps its run from its end, and other machines from their update.
+/// An installer that hangs would block its run and the update of other machines.
 #[test]
 fn an_installer_that_hangs_is_ended_and_other_machines_go_on() {
     e2e("hang", async |site| {
@@ -124,7 +124,8 @@ fn an_installer_that_hangs_is_ended_and_other_machines_go_on() {
     });
 }
 
-/// An installer that fails once, as they do, fails its machine for good.
+/// An installer that fails once would fail its machine for good, or would be retried more often than the
+/// run allows.
 #[test]
 fn an_installer_that_fails_is_tried_again_as_often_as_allowed_and_no_more() {
     e2e("flaky", async |site| {

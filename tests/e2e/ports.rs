@@ -146,7 +146,7 @@ fn nothing_flows_on_a_port_that_was_not_named() {
         );
         // Proves that the counters would have seen other traffic.
         let other = format!("{v4}:9").parse().expect("an address");
-        TcpStream::connect_timeout(&other, Duration::from_secs(1)).expect_err("nobody is there");
+        TcpStream::connect_timeout(&other, Duration::from_secs(1)).expect_err("no program listens there");
         assert_eq!(counted.packets().await["not named, to machines"], 1);
     });
 }

@@ -39,7 +39,7 @@ async fn at_work(operator: &Operator) {
 }
 
 async fn know_each_other(operator: &Operator, all: &[Arc<Operator>]) {
-    wait::until("the replicas to know each other", wait::LIMIT, async || {
+    wait::until("the replicas to find each other", wait::LIMIT, async || {
         let log = operator.log();
         let knows = |other: &&Arc<Operator>| {
             let name = format!("\"runner\":\"{}\"", other.runner);
@@ -125,7 +125,7 @@ fn work_is_distributed_to_all_replicas_including_later_ones() {
             let late = site.replica("late");
             late.options(&SHORT);
             late.start();
-            wait::until("the third to get some", wait::LIMIT, async || {
+            wait::until("the third replica to get machines", wait::LIMIT, async || {
                 let names = runners(&run).await;
                 if names.contains(&late.runner) { Ok(()) } else { Err(format!("{names:?}")) }
             })
@@ -181,13 +181,13 @@ fn a_leader_that_was_frozen_starts_nothing_when_it_resumes() {
                 let updates = run.nodes().await;
                 let left =
                     updates.iter().any(|u| u.spec.runner == lead.runner && u.state("Succeeded") == "Unknown");
-                if left { Err("some are not".to_owned()) } else { Ok(()) }
+                if left { Err("some are not handed over".to_owned()) } else { Ok(()) }
             })
             .await;
             lead.thaw().await;
-            wait::until("it to know", wait::LIMIT, async || {
+            wait::until("the former leader to notice it", wait::LIMIT, async || {
                 let knows = lead.log().contains("no longer the leader");
-                if knows { Ok(()) } else { Err("it thinks that it leads".to_owned()) }
+                if knows { Ok(()) } else { Err("its log does not say so".to_owned()) }
             })
             .await;
         })
@@ -248,7 +248,7 @@ fn a_second_process_with_the_same_name_waits_and_reports_it() {
         let twin = site.replica("a");
         twin.options(&SHORT);
         twin.start();
-        wait::until("it to say why it waits", wait::LIMIT, async || {
+        wait::until("the second process to say why it waits", wait::LIMIT, async || {
             let log = twin.log();
             if log.contains("start with another --runner-name") { Ok(()) } else { Err(log) }
         })

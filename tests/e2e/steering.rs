@@ -94,7 +94,7 @@ fn a_paused_run_finishes_work_in_progress_and_starts_nothing() {
         machines[0].engine().await;
         run.desire("Pause").await;
         let paused = run
-            .until("the run to rest", |r| {
+            .until("the run to be paused", |r| {
                 r.reason("Progressing") == "Paused" && r.state("Progressing") == "False"
             })
             .await;
@@ -136,6 +136,6 @@ fn a_finished_run_is_deleted_after_its_ttl() {
         run.gone().await;
         let finished = done.status.expect("a status").finished_at.expect("a time").0;
         let lived = jiff::Timestamp::now().duration_since(finished);
-        assert!(lived.as_millis() >= 3000, "it went after {lived:#}");
+        assert!(lived.as_millis() >= 3000, "the run was deleted after {lived:#}");
     });
 }

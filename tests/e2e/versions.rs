@@ -1,6 +1,6 @@
-//! The operator is upgraded, or rolled back, while machines are being updated: it finds engines of
-//! another build. What they have begun is brought to its end and told; everything else is done by
-//! engines of its own.
+//! The operator is upgraded, or rolled back, while machines are being updated, and finds engines of
+//! another build. They finish the work that they have started, and their results are reported;
+//! everything else is done by the operator's own engines.
 
 use crate::harness::https::{Answer, Server};
 use crate::harness::payload::{bmc_tool, merge};
@@ -13,7 +13,7 @@ use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// A directory with one engine for the operator.
+/// Creates a directory with one engine for the operator.
 fn engines(site: &Site, name: &str, engine: &[u8]) -> PathBuf {
     let dir = site.path(name);
     std::fs::create_dir(&dir).expect("a directory");
@@ -23,9 +23,9 @@ fn engines(site: &Site, name: &str, engine: &[u8]) -> PathBuf {
     dir
 }
 
-/// Engines that do the same as ours and are of another build: what stands behind the end of an ELF
-/// program is ignored. That neighbouring versions of the protocol understand each other is proven by
-/// the tests of `crates/protocol`.
+/// Creates engines of another build that behave as ours: bytes after the end of an ELF program are
+/// ignored. The tests of `crates/protocol` check that neighbouring versions of the protocol are
+/// compatible.
 fn of_another_build(site: &Site) -> PathBuf {
     let ours = operator::engines().join("farrier-engine-x86_64-linux");
     let mut engine = std::fs::read(ours).expect("an engine");
@@ -33,7 +33,7 @@ fn of_another_build(site: &Site) -> PathBuf {
     engines(site, "other-engines", &engine)
 }
 
-/// What the engines of a machine have written down, in one word each.
+/// Returns the events in the journals of a machine's engines, one word for each.
 fn story(machine: &Machine) -> Vec<String> {
     let lines = machine.journals();
     let events = lines.lines().map(|line| serde_json::from_str::<Event>(line).expect("an event").body);
@@ -48,8 +48,8 @@ fn story(machine: &Machine) -> Vec<String> {
     words.collect()
 }
 
-/// An upgrade of the operator in the middle of a run loses what its engines have done, runs an
-/// installer twice, or fails the run.
+/// An upgrade of the operator during a run would lose the results of its engines, run an installer twice,
+/// or fail the run.
 #[test]
 fn an_engine_of_another_build_finishes_what_it_has_begun_and_makes_room() {
     e2e("builds", async |site| {
@@ -66,7 +66,8 @@ fn an_engine_of_another_build_finishes_what_it_has_begun_and_makes_room() {
             machine.is_slow().await;
         }
         site.operator.kill();
-        // As after five minutes in vain: the next attempt finds the engine of the one before it.
+        // The same state as after five minutes of failed connections: the next attempt finds the engine
+        // of the previous attempt.
         let lost = Patch::Merge(json!({"status": {"attempt": 2}}));
         let api = site.api::<NodeUpdate>();
         api.patch_status("r1-later", &PatchParams::default(), &lost).await.expect("a patched NodeUpdate");
@@ -92,7 +93,7 @@ fn an_engine_of_another_build_finishes_what_it_has_begun_and_makes_room() {
     });
 }
 
-/// An engine of another version is told to install what it may not know how to install.
+/// An engine of another version would get a task that it may not support.
 #[test]
 fn an_engine_of_another_build_is_given_nothing_new() {
     e2e("fresh", async |site| {
@@ -111,7 +112,7 @@ fn an_engine_of_another_build_is_given_nothing_new() {
         }));
         site.baseline("spring", &[late]).await;
         let run = site.run("r1", to("spring")).await;
-        // The machine was looked at, and nothing was begun.
+        // The first inventory is done, and no installation has started.
         server.is_asked("/late.sh").await;
         site.operator.kill();
         site.operator.engines(None);
@@ -125,8 +126,8 @@ fn an_engine_of_another_build_is_given_nothing_new() {
     });
 }
 
-/// Speaks a protocol that we do not know, and nothing else: a program that says hello with version 9
-/// and leaves when `/run/leave` is there.
+/// An engine with an unknown version of the protocol: a program that says hello with version 9 and exits
+/// when `/run/leave` exists.
 const OF_ANOTHER_AGE: &str = r#"#!/usr/bin/perl
 use POSIX;
 my ($command, %option) = @ARGV;
@@ -158,21 +159,21 @@ open(my $number, ">", "$dir/number"); print $number $pid; close $number;
 print "farrier-launch-1 {\"result\":\"started\",\"pid\":$pid}\n";
 "#;
 
-/// An operator that is two versions older or newer than the engine on a machine calls it broken, again
-/// and again, and each time it prolongs its stay.
+/// An operator that is two versions older or newer than the engine on a machine would report it as broken,
+/// and would renew its lease with each connection.
 #[test]
 fn an_engine_that_cannot_be_understood_is_waited_for_and_left_alone() {
     e2e("age", async |site| is_left_alone(site, "root", "true").await);
 }
 
-/// The same where the user who signs in does not see the engine's process.
+/// The same on a machine where the login user cannot see the engine's process.
 #[test]
 fn an_engine_that_cannot_be_understood_is_left_alone_where_proc_hides_it() {
     let prepare = "touch /var/log/attached; chmod 666 /var/log/attached; mount -o remount,hidepid=2 /proc";
     e2e("hidden", async |site| is_left_alone(site, "ops", prepare).await);
 }
 
-/// `user` signs in to the machine, after `prepare` was run there.
+/// Runs the test on a machine that `user` signs in to, after the script `prepare` was run there.
 async fn is_left_alone(site: &Site, user: &str, prepare: &str) {
     site.operator.kill();
     site.operator.engines(Some(engines(site, "ancient", OF_ANOTHER_AGE.as_bytes())));
@@ -187,7 +188,7 @@ async fn is_left_alone(site: &Site, user: &str, prepare: &str) {
         let waiting = update.status.as_ref().and_then(|status| status.waiting.as_ref());
         waiting.is_some_and(|waiting| waiting.reason == "EngineIncompatible")
     };
-    let update = run.node_until("db", "the wait to be seen", incompatible).await;
+    let update = run.node_until("db", "the wait to be in the status", incompatible).await;
     let waiting = update.status.clone().expect("a status").waiting.expect("a wait");
     assert_eq!(
         waiting.what,
@@ -197,20 +198,24 @@ async fn is_left_alone(site: &Site, user: &str, prepare: &str) {
     assert_eq!(waiting.holder.expect("a holder").pid.to_string(), number);
     let limit = waiting.until.expect("an end").0.duration_since(waiting.since.0).as_secs();
     assert!((900..4 * 3600).contains(&limit), "{limit} s");
-    // sleep: time for two more looks at the machine.
+    // sleep: time in which the operator could connect to the machine twice more.
     db.sh("sleep 5").await;
-    assert_eq!(db.file("/var/log/attached").as_deref(), Some("attached\n"), "once is enough to know it");
+    assert_eq!(
+        db.file("/var/log/attached").as_deref(),
+        Some("attached\n"),
+        "the operator connected to the engine only once"
+    );
 
-    // Another one takes over, and finds it too.
+    // Another operator process takes over, and finds the same engine.
     site.operator.kill();
     site.operator.engines(None);
     site.operator.start();
-    wait::until("the second operator to know it", wait::LIMIT, async || {
+    wait::until("the second operator to find the engine", wait::LIMIT, async || {
         let attached = db.file("/var/log/attached").unwrap_or_default();
         if attached.lines().count() == 2 { Ok(()) } else { Err(attached) }
     })
     .await;
-    run.node_until("db", "the wait to be seen again", incompatible).await;
+    run.node_until("db", "the wait to be in the status again", incompatible).await;
     db.sh("touch /run/leave").await;
     run.succeeds().await;
     let update = run.node("db").await;

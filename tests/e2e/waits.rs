@@ -1,5 +1,5 @@
-//! Others use the machine: a package manager, a disk, another engine. They are waited for, and the
-//! status says within three seconds for what, who is in the way, since when and until when.
+//! Waits for others who use the machine: a locked package manager, a full disk, another engine. Within
+//! three seconds the status says what is waited for, who holds it, since when and until when.
 
 use crate::harness::payload::{Component, agent_rpm, digest, ethtool, merge};
 use crate::harness::run::to;
@@ -11,44 +11,46 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// How soon a wait must be seen, and how soon it must be seen that it is over.
+/// Maximum time until the status shows a wait, and until it shows that the wait is over.
 const SOON: Duration = Duration::from_secs(3);
 
-/// What is waited for there now.
+/// Returns the current wait in the status of a machine.
 fn waiting(update: &NodeUpdate) -> Option<Waiting> {
     update.status.as_ref().and_then(|status| status.waiting.clone())
 }
 
-/// Waits until the status shows a wait other than the transfer of the payloads, which must be soon after
-/// `since`.
+/// Waits until the status shows a wait other than the transfer of the payloads. Panics if that takes
+/// longer than [`SOON`] after `since`.
 async fn shown(run: &Run<'_>, node: &str, since: Instant) -> (NodeUpdate, Waiting) {
     let obstacle = |update: &NodeUpdate| waiting(update).is_some_and(|seen| seen.reason != "InProgress");
-    let update = run.node_until(node, "the wait to be seen", obstacle).await;
+    let update = run.node_until(node, "the wait to be in the status", obstacle).await;
     assert!(since.elapsed() < SOON, "{node}: seen after {:?}", since.elapsed());
     let seen = waiting(&update).expect("a wait");
     (update, seen)
 }
 
-/// Waits until the status shows no wait any more, which must be soon.
+/// Waits until the status shows no wait any more. Panics if that takes longer than [`SOON`].
 async fn over(run: &Run<'_>, node: &str) {
     let since = Instant::now();
-    run.node_until(node, "the wait to be over", |update| waiting(update).is_none()).await;
+    run.node_until(node, "the wait to end", |update| waiting(update).is_none()).await;
     assert!(since.elapsed() < SOON, "{node}: seen after {:?}", since.elapsed());
 }
 
-/// How long the wait lasts at most, in seconds.
+/// Returns the maximum duration of the wait in seconds.
 fn limit(waiting: &Waiting) -> i64 {
     let until = waiting.until.as_ref().expect("an end");
     until.0.duration_since(waiting.since.0).as_secs()
 }
 
-/// When this stands in the engine's journal, it is about to wait.
+/// Waits until the engine's journal contains a text, which means that the engine is about to wait.
+/// Returns the time.
 async fn journal_has(machine: &Machine, text: &str) -> Instant {
     wait::closely(text, || machine.journals().contains(text)).await;
     Instant::now()
 }
 
-/// Holds a lock as package managers do, until `/run/hold` is gone. Prints the number of the process.
+/// Returns a shell script that holds a lock as package managers do until `/run/hold` is removed, and that
+/// prints the ID of the process.
 fn hold(lock: &str) -> String {
     HOLD.replace("LOCK", lock)
 }
@@ -64,8 +66,8 @@ const HOLD: &str = r#"touch /run/hold LOCK
     for n in $(seq 100); do [ ! -e /run/held ] || { echo $!; exit 0; }; sleep 0.05; done
     exit 1"#;
 
-/// Two package managers at once damage the machine's database; or the machine waits, and nobody can
-/// tell for whom.
+/// Two package managers at the same time would damage the machine's package database, or users would not
+/// learn which process is waited for.
 #[test]
 fn a_locked_package_manager_is_waited_for_and_its_user_is_named() {
     e2e("locked", async |site| {
@@ -107,7 +109,7 @@ fn a_locked_package_manager_is_waited_for_and_its_user_is_named() {
     });
 }
 
-/// A disk that is full for a moment fails an update; or nobody knows which disk it is.
+/// A disk that is full for a moment would fail an update, or users would not learn which disk it is.
 #[test]
 fn missing_room_is_waited_for_and_the_file_system_is_named() {
     e2e("cramped", async |site| {
@@ -133,8 +135,8 @@ fn missing_room_is_waited_for_and_the_file_system_is_named() {
     });
 }
 
-/// Two operators work on one machine at the same time; or one gives up although the other is about
-/// to be done; or nobody knows what it waits for.
+/// Two operators would work on one machine at the same time, or one would give up although the other is
+/// about to finish, or users would not learn what is waited for.
 #[test]
 fn a_machine_that_another_operator_works_on_is_waited_for_and_left_alone() {
     e2e("busy", async |site| {
@@ -144,7 +146,7 @@ fn a_machine_that_another_operator_works_on_is_waited_for_and_left_alone() {
         let pid = foreign_engine(&machine).await;
         site.baseline("spring", &[ethtool()]).await;
         let run = site.run("r1", to("spring")).await;
-        wait::until("the first try", wait::LIMIT, async || {
+        wait::until("the first attempt", wait::LIMIT, async || {
             if site.operator.log().contains("waiting for it to exit") {
                 Ok(())
             } else {
@@ -183,7 +185,7 @@ fn a_machine_that_another_operator_works_on_is_waited_for_and_left_alone() {
     });
 }
 
-/// A cancelled run waits on, and brings an engine after all.
+/// A cancelled run would continue to wait, and then deploy an engine.
 #[test]
 fn a_run_that_waits_for_another_engine_can_be_cancelled() {
     e2e("weary", async |site| {
@@ -205,7 +207,7 @@ fn without_retries(baseline: &str) -> Value {
     spec
 }
 
-/// An engine of another operator, launched by hand. Returns the number of its process there.
+/// Launches an engine of another operator by hand. Returns its process ID on the machine.
 async fn foreign_engine(machine: &Machine) -> String {
     let engine = operator::engines().join("farrier-engine-x86_64-linux");
     let bytes = std::fs::read(engine).expect("an engine");

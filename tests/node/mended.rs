@@ -49,7 +49,7 @@ impl Hands<'_> {
     }
 
     async fn becomes(&self, wanted: &Value) {
-        wait::until("the Service to be put right", wait::LIMIT, async || {
+        wait::until("the Service to be repaired", wait::LIMIT, async || {
             let now = self.service().await;
             if now == *wanted { Ok(()) } else { Err(format!("{now} instead of {wanted}")) }
         })
@@ -67,7 +67,7 @@ async fn made<'a>(release: &'a Release<'a>, run: &Run<'_>) -> (Hands<'a>, u16) {
 
 async fn listeners_are_open(machines: &[Machine], port: u16) {
     for (machine, address) in machines.iter().zip(["10.77.0.2", "fd77::2"]) {
-        wait::until("the door to be open", wait::LIMIT, async || {
+        wait::until("the listener to be open", wait::LIMIT, async || {
             match connect(machine, address, port).await {
                 "open" => Ok(()),
                 other => Err(format!("{address} port {port} is {other}")),

@@ -66,7 +66,7 @@ fn a_node_fails_and_the_pod_on_the_other_node_takes_over() {
             assert!(busy.contains(&lost.name), "{busy:?}");
             // The Service's port on a node leads to that node's pod, which relays to the other node's
             // pod.
-            some("a call that was passed on between nodes", &runs[1..], relay).await;
+            some("a connection that was relayed between nodes", &runs[1..], relay).await;
             output("hack/node", ["lose"]).await;
             handed_over(&runs, &lost.name).await;
             release_steps(&site.machines()).await;

@@ -53,7 +53,7 @@ impl Release<'_> {
     pub(crate) async fn may_lose_one(&self) {
         let counts = "--output=jsonpath={.status.currentHealthy} {.status.disruptionsAllowed}";
         let asked = ["get", "poddisruptionbudget", "farrier", "--namespace", &self.namespace, counts];
-        wait::until("the budget to allow one", wait::LIMIT, async || {
+        wait::until("the budget to allow one eviction", wait::LIMIT, async || {
             let counts = output("kubectl", asked).await;
             if counts == "3 1" { Ok(()) } else { Err(counts) }
         })

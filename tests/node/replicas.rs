@@ -98,7 +98,7 @@ async fn pods_reach_only_what_they_must(release: &Release<'_>, run: &Run<'_>, st
         assert_eq!(connect_from(from, address, 8080).await, "closed", "{address}");
     }
     let stranger = stranger.v4.as_ref().expect("an address").parse().expect("an address");
-    assert_eq!(connect_from(from, stranger, 22).await, "closed", "a machine of no run");
+    assert_eq!(connect_from(from, stranger, 22).await, "closed", "a machine that belongs to no run");
 }
 
 /// Waits until this runner has no machines.
@@ -112,7 +112,7 @@ pub(crate) async fn handed_over(runs: &[Part<'_>], lost: &str) {
 
 /// Kills, one after the other, a pod that relays streams, a pod that works on machines, and the leader.
 async fn kills(release: &Release<'_>, runs: &[Part<'_>]) {
-    let relays = some("a call that was passed on", runs, relay).await;
+    let relays = some("a relayed connection", runs, relay).await;
     let counted = release.counted(&relays, "farrier_callback_relayed_total").await;
     assert!(counted.as_ref().is_ok_and(|streams| *streams > 0.0), "{counted:?}");
     kill_process(&relays).await;
@@ -176,10 +176,10 @@ async fn evictions(release: &Release<'_>) {
     release.may_lose_one().await;
     let pods = release.pods().await;
     assert_eq!(pods.len(), 3, "{pods:?}");
-    assert!(release.evict(&pods[0].name).await, "all pods were there");
+    assert!(release.evict(&pods[0].name).await, "all pods are ready, so one may be evicted");
     assert!(!release.evict(&pods[1].name).await, "the budget allows one at a time");
     for pod in &pods[1..] {
-        wait::until("the next one to be allowed to go", wait::LIMIT, async || {
+        wait::until("the eviction of the next pod to be allowed", wait::LIMIT, async || {
             if release.evict(&pod.name).await { Ok(()) } else { Err(format!("{} must stay", pod.name)) }
         })
         .await;

@@ -55,7 +55,7 @@ fn a_forced_uninstallation_removes_the_finalizers_of_runs() {
         }
         run.delete().await;
         run.gone().await;
-        wait::until("the engine to leave by itself", wait::LIMIT, async || {
+        wait::until("the engine to exit by itself", wait::LIMIT, async || {
             let traces = machine.traces();
             if traces.is_empty() { Ok(()) } else { Err(format!("{traces:#?}")) }
         })

@@ -42,7 +42,8 @@
 //! assert_eq!(second.pairs["farrier-1"], Pair { http: 63003, https: 63004 });
 //!
 //! // A Linux machine on channel `Callback` may connect to the HTTPS port, and to no other.
-//! let addresses: Vec<_> = ["10.0.12.6", "10.0.12.7", "fe80::1%mgmt0"].iter().filter_map(|a| cidr::parse(a)).collect();
+//! let texts = ["10.0.12.6", "10.0.12.7", "fe80::1%mgmt0"];
+//! let addresses: Vec<_> = texts.iter().filter_map(|text| cidr::parse(text)).collect();
 //! let machine = Machine {
 //!     kind: MachineType::Linux,
 //!     addresses: addresses.clone(),
@@ -59,7 +60,8 @@
 //! let rules = policy::rules(&input, policy::CIDRS_PER_RULE);
 //! let ingress = rules.iter().find(|rule| rule.way == PolicyType::Ingress).unwrap();
 //! assert_eq!(ingress.ports.iter().map(|p| p.port).collect::<Vec<_>>(), [63004]);
-//! assert_eq!(ingress.cidrs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.12.6/31", "fe80::1/128"]);
+//! let cidrs: Vec<_> = ingress.cidrs.iter().map(ToString::to_string).collect();
+//! assert_eq!(cidrs, ["10.0.12.6/31", "fe80::1/128"]);
 //!
 //! // The listener checks the address once more, before TLS.
 //! let allowed: AddressSet = addresses.into_iter().collect();

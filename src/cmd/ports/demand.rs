@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Restricts the query.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
-    /// The rules of one manual instead of our own.
+    /// The generation whose manual is used instead of our own rules.
     pub(super) generation: Option<Generation>,
     /// One phase instead of both.
     pub(super) phase: Option<Phase>,
@@ -207,7 +207,7 @@ impl PortRequirements {
     }
 }
 
-/// Returns a note if the two newest manuals disagree about a type of machine.
+/// Returns a note if the two newest manuals differ about a type of machine.
 fn disagreement(kind: MachineType) -> Option<String> {
     let ports = |generation| {
         let needs =
@@ -220,7 +220,7 @@ fn disagreement(kind: MachineType) -> Option<String> {
     let listed = |generation| seed_needs(kind, generation, Phase::Inventory).is_ok();
     let (one, other) = (ports(older), ports(newer));
     (listed(older) && listed(newer) && one != other).then(|| {
-        format!("{kind}: {older} uses {one} on the return path and {newer} uses {other}, which is assumed here; --generation selects one")
+        format!("{kind}: manuals differ about the return path: {one} in {older}, {other} in {newer}, which is used here; --generation prints the ports of one manual")
     })
 }
 

@@ -130,7 +130,7 @@ fn only_the_engines_own_certificate_opens_a_session() {
             .map(|path| path.to_str().expect("a path").to_owned())
             .collect();
         let replayed = scene.attack("replay", json!({"recorded": recorded})).await;
-        let replayed = replayed.as_array().expect("what came of each");
+        let replayed = replayed.as_array().expect("a result for each connection");
         assert!(!replayed.is_empty(), "the engine's call was not recorded");
         for one in replayed {
             // The server sends its first messages and its refusal only; a whole session has been
@@ -141,7 +141,7 @@ fn only_the_engines_own_certificate_opens_a_session() {
         let paths = tricks(&scene).await;
         scene.meter.refused(&before, "path", paths).await;
 
-        assert_eq!(calls(site, "db"), 1, "the good engine noticed nothing: {}", site.operator.log());
+        assert_eq!(calls(site, "db"), 1, "the engine of db has reconnected: {}", site.operator.log());
         assert!(
             scene.meter.most_memory() < memory + MEMORY,
             "{} MiB after {memory}",
@@ -269,7 +269,7 @@ fn a_machine_reaches_only_its_own_task_and_payloads() {
         let stormed = scene.attack("storm", json!({"name": name, "certificate": pem, "seconds": 3})).await;
         println!("flood: {flooded}; handshakes in 3 s: {stormed}");
 
-        assert_eq!(calls(site, "db"), 1, "the good engine noticed nothing: {}", site.operator.log());
+        assert_eq!(calls(site, "db"), 1, "the engine of db has reconnected: {}", site.operator.log());
         assert!(
             scene.meter.most_memory() < memory + MEMORY,
             "{} MiB after {memory}",

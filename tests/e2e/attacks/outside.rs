@@ -51,12 +51,12 @@ fn a_scan_and_forged_resets_do_not_harm_a_run() {
         meter.refused(&before, "source", 10_104).await;
         let after = meter.read().await;
         let accepted = "farrier_callback_connections_total";
-        assert_eq!(after.of(accepted), before.of(accepted), "nobody was let in");
-        assert_eq!(calls(site, "db"), 1, "the engine noticed nothing: {}", site.operator.log());
+        assert_eq!(after.of(accepted), before.of(accepted), "no connection was accepted");
+        assert_eq!(calls(site, "db"), 1, "the engine of db has reconnected: {}", site.operator.log());
         assert!(meter.most_memory() < memory + MEMORY, "{} MiB after {memory}", meter.most_memory());
         assert!(meter.most_descriptors() < 300, "{} descriptors", meter.most_descriptors());
         site.until_event("ConnectionsRefused UpdateRun/r1: ").await;
-        assert_eq!(db.file("/etc/slow.version"), None, "told while the run is at work, not at its end");
+        assert_eq!(db.file("/etc/slow.version"), None, "the event is written during the run, not at its end");
         let events = site.events().await;
         assert!(
             events.iter().any(|event| event.contains("the source address is not one of the run's machines")),
@@ -66,7 +66,7 @@ fn a_scan_and_forged_resets_do_not_harm_a_run() {
         let victim = db.v4.clone().expect("an address");
         let reset = json!({"interface": "lab0", "victim": victim, "port": https, "times": 2});
         assert_eq!(attack_from_the_switch("resets", reset).await, 2);
-        wait::until("the engine to call again", wait::LIMIT, async || {
+        wait::until("the engine to connect again", wait::LIMIT, async || {
             let calls = calls(site, "db");
             if calls > 2 { Ok(()) } else { Err(format!("{calls} calls")) }
         })

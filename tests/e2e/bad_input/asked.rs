@@ -1,4 +1,4 @@
-//! Objects that ask for what cannot be: unsupported fields, missing references, wrong selectors.
+//! Objects that request something impossible: unsupported fields, missing references, wrong selectors.
 
 use super::{all_at_once, door, ends_with, said};
 use crate::harness::payload::{agent, ethtool, merge};
@@ -8,7 +8,7 @@ use crate::harness::{Conditions, Run, Site, e2e, lab};
 use farrier_update::Reason;
 use serde_json::{Value, json};
 
-/// What a run must not ask for yet, and the field that its refusal must name.
+/// Returns specs that this version does not support, and the field that the message must name.
 fn unsupported() -> [(&'static str, Value, &'static str); 6] {
     [
         ("stages", json!({"strategy": {"stages": [{"name": "canary", "count": 1}]}}), "spec.strategy.stages"),
@@ -20,7 +20,7 @@ fn unsupported() -> [(&'static str, Value, &'static str); 6] {
     ]
 }
 
-/// A field is silently ignored, and a run does something else than it was asked for.
+/// A field would be ignored silently, and the run would not do what its user requested.
 #[test]
 fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
     e2e("asked", async |site| {
@@ -54,7 +54,7 @@ fn a_run_that_asks_for_what_cannot_be_done_starts_nothing() {
     });
 }
 
-/// Makes a run that must fail for this reason, in these words, without having begun anything.
+/// Creates a run, and asserts that it fails for this reason and with these words before it starts anything.
 async fn refused(site: &Site, name: &str, patch: Value, reason: Reason, words: &[&str]) {
     let mut spec = to("spring");
     merge(&mut spec, patch);
@@ -67,11 +67,11 @@ async fn refused(site: &Site, name: &str, patch: Value, reason: Reason, words: &
         assert!(verdict.message.contains(word), "{name}: no {word:?} in: {}", verdict.message);
     }
     assert_eq!(ended.state("Stalled"), "True");
-    assert!(run.nodes().await.is_empty(), "{name} began something");
+    assert!(run.nodes().await.is_empty(), "{name} started something");
     site.until_event(&format!("{} UpdateRun/{name}", reason.as_str())).await;
 }
 
-/// A misspelt field never reaches the operator: kubectl refuses it and says which one.
+/// Asserts that kubectl rejects a misspelt field and names it; the operator would never see it.
 async fn an_unknown_field_is_named(site: &Site) {
     let run = json!({
         "apiVersion": "farrier.dev/v1alpha1",
@@ -86,7 +86,7 @@ async fn an_unknown_field_is_named(site: &Site) {
     assert!(words.contains(r#"unknown field "spec.strategy.maxConcurent""#), "{words}");
 }
 
-/// A run that was created before its baseline fails, or waits without a word.
+/// A run that is created before its baseline would fail, or would wait without a reason in its status.
 #[test]
 fn a_run_waits_for_its_baseline_and_says_so() {
     e2e("late", async |site| {
@@ -96,7 +96,7 @@ fn a_run_waits_for_its_baseline_and_says_so() {
         merge(&mut spec, json!({"arrivalTimeout": "2m"}));
         let run = site.run("r1", spec).await;
         let waits = |run: &farrier::api::UpdateRun| run.reason("Succeeded") == "BaselineNotFound";
-        let waiting = run.until("the run to say what it waits for", waits).await;
+        let waiting = run.until("the run to report what it waits for", waits).await;
         let verdict = waiting.condition("Succeeded");
         assert_eq!(verdict.status, "Unknown");
         assert!(verdict.message.contains("baseline later does not exist"), "{}", verdict.message);
@@ -108,8 +108,8 @@ fn a_run_waits_for_its_baseline_and_says_so() {
     });
 }
 
-/// A machine of a kind that cannot be updated yet keeps the others from being updated, or is
-/// tried as if it were another kind.
+/// A machine of an unsupported type would prevent the update of others, or would be treated as another
+/// type.
 #[test]
 fn machines_that_cannot_be_updated_yet_have_distinct_reasons() {
     e2e("kind", async |site| {
@@ -127,6 +127,6 @@ fn machines_that_cannot_be_updated_yet_have_distinct_reasons() {
         ends_with(site, &run, &expected).await;
         let log = good.labctl("log").await;
         let came = log.lines().filter(|line| line.starts_with("Accepted ")).count();
-        assert_eq!(came, 1, "only the good one may be contacted:\n{log}");
+        assert_eq!(came, 1, "only the supported machine may be contacted:\n{log}");
     });
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Prefix of every secret of the test.
 const CANARY: &str = "canary-";
 
-/// A secret in a place where the watch must find it, which proves that the watch works.
+/// A value in a place where the watch must find it, which proves that the watch works.
 const PROOF: &str = "canary-of-the-watch-itself";
 
 /// The fleet's passwords could be read by anyone who may see logs, objects, events, process lists or
@@ -147,7 +147,7 @@ impl Watch {
 
     fn end(self) -> BTreeSet<String> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("a watch that went well")
+        self.thread.join().expect("a watch that did not panic")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Machines without room, or without a place where anything may be written or run.
+//! Machines without free space, or without a directory where files may be written and executed.
 
 use super::{all_at_once, ends_with, only, said, up};
 use crate::harness::machine::Builder;
@@ -12,10 +12,10 @@ use serde_json::json;
 /// Fills directories to the last byte.
 const FILL: &str = "for d in $DIRS; do dd if=/dev/zero of=$d/fill bs=64k 2>/dev/null || true; done";
 
-/// A payload of this size does not fit where the tests say that it does not.
+/// Size of a payload that does not fit on the small disks of these tests.
 const BIG: usize = 12 << 20;
 
-/// Hardened machines cannot be updated although there is a place from which programs may run.
+/// Hardened machines could not be updated although they have a directory from which programs may run.
 #[test]
 fn one_place_that_can_be_written_and_executed_is_enough() {
     e2e("places", async |site| {
@@ -23,7 +23,7 @@ fn one_place_that_can_be_written_and_executed_is_enough() {
             site.machine("ro").lab(&["--tmp", "ro"]),
             site.machine("noexec").lab(&["--tmp", "noexec"]),
             site.machine("all-noexec").lab(&["--tmp-all", "noexec"]),
-            // Nowhere but in /tmp: /var and the others do not let programs run.
+            // Programs may run only from /tmp, not from /var and the other directories.
             site.machine("only-tmp").lab(&["--disk", "64m"]),
         ])
         .await;
@@ -37,12 +37,12 @@ fn one_place_that_can_be_written_and_executed_is_enough() {
     });
 }
 
-/// The machine is filled up further, half an installation is left, or the user is told of
-/// anything but the disk.
+/// Farrier would fill the disk even more, leave half an installation, or report something other than the
+/// disk.
 #[test]
 fn a_machine_without_room_or_place_says_where() {
     e2e("room", async |site| {
-        // Nobody makes room here.
+        // A longer wait for free space would be in vain here.
         site.operator.restart(&["--wait-seconds", "1"]);
         let machines = up(machines(site)).await;
         let [_good, full, stuffed, _small, filling, unpack, preinst, noexec_, readonly, _var, _riscv] =
@@ -60,19 +60,22 @@ fn a_machine_without_room_or_place_says_where() {
         let after = snapshot::of_all(&machines[1..]).await;
         for (machine, (before, after)) in machines[1..].iter().zip(before.iter().zip(&after)) {
             if [&unpack.name, &preinst.name].contains(&&machine.name) {
-                // Their packages have begun to change them, and the status says so.
+                // Their packages have started to change them, and the status says so.
                 continue;
             }
             before.same_but(after, &[LOG, &["/var/tmp/fill", "/etc/bmc-tool.version"]]);
         }
-        // The honest outcome of half a success.
+        // Each component has its own outcome.
         let update = run.node("var").await;
         assert_eq!(outcome(&update, "agent-var"), "Failed");
         assert_eq!(outcome(&update, "tool-var"), "Updated");
         let update = run.node("unpack").await;
         assert_eq!(outcome(&update, "fill"), "Updated");
         assert_eq!(outcome(&update, "ethtool-unpack"), "Failed");
-        assert!(component(&update, "ethtool-unpack").exit_code.is_none(), "it must not have been started");
+        assert!(
+            component(&update, "ethtool-unpack").exit_code.is_none(),
+            "the installer must not be started"
+        );
     });
 }
 
@@ -92,7 +95,7 @@ fn machines(site: &Site) -> [Builder<'_>; 11] {
     ]
 }
 
-/// What each machine is to get; those that take no engine get nothing of it.
+/// Returns the components for the machines. Machines that no engine can be deployed to have none.
 async fn components(site: &Site, machines: &[Machine; 11]) -> Vec<Component> {
     let [good, full, _stuffed, small, filling, unpack, preinst, _noexec, _readonly, var, _riscv] = machines;
     let named = |component: Component, name: &str, package: &str| {
@@ -117,7 +120,8 @@ async fn components(site: &Site, machines: &[Machine; 11]) -> Vec<Component> {
     ]
 }
 
-/// A package that leaves no room for itself. Built on the machine, which has what it takes.
+/// Returns a package that fills the disk before it is unpacked. It is built on the machine, which has the
+/// tools for it.
 async fn greedy(site: &Site, machine: &Machine) -> Component {
     machine.sh(GREEDY).await;
     let built = lab::dir().join("m").join(&machine.host).join("disk/up/tmp/greedy.deb");
@@ -136,13 +140,13 @@ const GREEDY: &str = "
     head -c 300000 /dev/urandom >usr/share/greedy/data
     dpkg-deb --root-owner-group -Zgzip --build /tmp/greedy /tmp/greedy.deb >/dev/null";
 
-/// Somebody else fills the disk while the payload is on its way.
+/// Fills the disk while the payload is transferred.
 const FILL_WHEN_THE_PAYLOAD_COMES: &str = "(
     until ls -d /var/lib/farrier-*/payload 2>/dev/null; do sleep 0.01; done
     dd if=/dev/zero of=/var/tmp/fill bs=64k
     ) </dev/null >/dev/null 2>&1 &";
 
-/// Mounts directories over themselves so that no program runs from them.
+/// Returns commands that mount directories over themselves so that no program runs from them.
 fn noexec(dirs: &str) -> String {
     format!("for d in {dirs}; do mount --bind $d $d; mount -o remount,bind,noexec $d; done")
 }
@@ -153,7 +157,7 @@ const EXPECTED: &[super::Said] = &[
     said("small", Reason::DiskFull, &["small", "MiB free", "nothing was installed", "make room"]),
     said("filling", Reason::DiskFull, &["filling", "big-filling", "nothing was installed", "make room"]),
     said("unpack", Reason::DiskFull, &["ethtool-unpack", "/usr has 0 MiB free", "make room"]),
-    // dpkg was at work when the room was gone: its words tell, its exit code does not.
+    // The disk became full while dpkg was running: its output says so, its exit code does not.
     said("preinst", Reason::InstallerFailed, &["greedy", "No space left on device", "status.logs"]),
     said(
         "noexec",

@@ -1,4 +1,5 @@
-//! Installers that fail, hang, or lie. Those that find the machine in use: see `waits`.
+//! Installers that fail, hang, or report success without installing anything. `waits` tests installers
+//! that have to wait for others.
 
 use super::{all_at_once, ends_with, only, said};
 use crate::harness::payload::{Component, deb, ethtool, script};
@@ -9,8 +10,8 @@ use farrier_update::Reason;
 use futures::future::join_all;
 use serde_json::json;
 
-/// An update that did not happen is reported as done, a half-installed package as nothing, or a
-/// hanging installer stays on the machine for ever.
+/// An update that did not happen would be reported as done, a half-installed package would not be reported,
+/// or an installer that hangs would stay on the machine for ever.
 #[test]
 fn an_installer_that_does_not_do_its_work_is_reported() {
     e2e("install", async |site| {
@@ -35,7 +36,7 @@ fn an_installer_that_does_not_do_its_work_is_reported() {
     });
 }
 
-/// The component that a machine gets, by its name.
+/// Returns the component of the case that the machine is named after.
 fn faulty(site: &Site, name: &str) -> Component {
     let made = |text: &str| {
         let component = site.payload(&format!("{name}.sh"), "1.0", "Script", text.as_bytes());
@@ -59,7 +60,7 @@ fn faulty(site: &Site, name: &str) -> Component {
     }
 }
 
-/// What may differ on a machine afterwards, beside the log.
+/// Returns the paths that may differ on a machine afterwards, besides the log.
 fn changed(name: &str) -> Allowed<'static> {
     match name {
         "broken" => &[
@@ -70,7 +71,7 @@ fn changed(name: &str) -> Allowed<'static> {
             "/var/log/dpkg.log",
         ],
         "hang" => &["/var/log/hang.started"],
-        // dpkg notes that it was started.
+        // dpkg writes to these files whenever it is started.
         "nopackage" => &["/var/lib/dpkg/status-old", "/var/log/dpkg.log"],
         _ => &[],
     }

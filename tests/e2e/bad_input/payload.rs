@@ -1,4 +1,4 @@
-//! Payloads that cannot be had, or are not what the baseline says.
+//! Payloads that cannot be fetched, or differ from the baseline.
 
 use super::{all_at_once, ends_with, only, said};
 use crate::harness::https::{Answer, Server};
@@ -10,8 +10,8 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
-/// Wrong bytes are installed, or a user is not told whether file, digest, address, credentials or
-/// certificate are to be corrected.
+/// A wrong file would be installed, or users would not learn whether to correct file, digest, address,
+/// credentials or certificate.
 #[test]
 fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
     e2e("payload", async |site| {
@@ -28,14 +28,15 @@ fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
         .await;
         site.secret("with-token", &[("ca.crt", &server.ca), ("token", "not-it")]).await;
         let mut components = vec![only(ethtool(), &good)];
-        // What is well beside all that is wrong: a server whose certificate vouches for itself.
+        // These components succeed: the server has a self-signed certificate, which is trusted in several
+        // ways.
         let lone = Server::self_signed(site).await;
         site.secret("with-self", &[("ca.crt", &lone.ca)]).await;
         for (name, trusted) in [
             ("given", json!({"secretRef": {"name": "with-self"}})),
             ("pinned", json!({"tls": {"fingerprints": [lone.fingerprint()]}})),
             ("shared", json!({"tls": {"caRef": {"name": "site-ca"}, "policy": "Pinned"}})),
-            // Both a Secret and a ConfigMap have this name; the Secret counts.
+            // A Secret and a ConfigMap have this name; the Secret takes precedence.
             ("both", json!({"tls": {"caRef": {"name": "both-ca"}}})),
         ] {
             components.push(only(from_lone(&lone, name, &trusted), &good));
@@ -56,7 +57,7 @@ fn a_payload_that_is_wrong_or_cannot_be_had_is_not_installed() {
     });
 }
 
-/// A script from the server that vouches for itself, which is trusted in this way.
+/// Returns a script from the server with the self-signed certificate, and with this kind of trust.
 fn from_lone(server: &Server, name: &str, trusted: &Value) -> Component {
     let bytes = format!("#!/bin/sh\necho 1.0 >/etc/{name}.version\n").into_bytes();
     let url = server.at(&format!("/{name}.sh"), Answer::Whole(bytes.clone()));
@@ -65,10 +66,10 @@ fn from_lone(server: &Server, name: &str, trusted: &Value) -> Component {
         .with(json!({"payload": trusted}))
 }
 
-/// The component of the case that the machine is named after.
+/// Returns the component of the case that the machine is named after.
 fn component(site: &Site, server: &Server, machine: &Machine) -> Component {
     let name = machine.name.as_str();
-    // Each case has bytes of its own: what has the right digest is fetched only once.
+    // Each case has its own content, because a payload is fetched only once for each digest.
     let bytes = format!("#!/bin/sh\n# {name}\necho 1.0 >/etc/{name}.version\n").into_bytes();
     let file = format!("{name}.sh");
     let right = of_bytes(name, "1.0", "Script", &file, &bytes);

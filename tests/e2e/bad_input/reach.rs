@@ -1,4 +1,4 @@
-//! Machines that cannot be reached, or are not who they should be.
+//! Machines that cannot be reached, or whose host key is not the expected one.
 
 use super::{ROOT, all_at_once, door, ends_with, said, up};
 use crate::harness::payload::ethtool;
@@ -11,8 +11,7 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-/// A user with an unreachable machine is not told whether to look at name service, firewall, cable
-/// or SSH server.
+/// Users would not learn whether DNS, a firewall, a cable or the SSH server makes a machine unreachable.
 #[test]
 fn a_machine_that_cannot_be_reached_says_why() {
     e2e("away", async |site| {
@@ -62,20 +61,20 @@ fn a_machine_that_cannot_be_reached_says_why() {
     });
 }
 
-/// A server that speaks first, and no SSH.
+/// Starts a server that sends a greeting which is not SSH, and returns its port.
 async fn not_ssh() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let port = listener.local_addr().expect("its number").port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            // The other side hangs up when it has seen what this is.
+            // The operator closes the connection when it has read the greeting.
             stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").await.ok();
         }
     });
     port
 }
 
-/// Where retries are left, the cause is hidden behind "waiting" until the last one has failed.
+/// While a run has retries left, its status would show only that it waits, not the cause of the failure.
 #[test]
 fn the_reason_is_shown_until_the_next_attempt() {
     e2e("again", async |site| {
@@ -95,7 +94,7 @@ fn the_reason_is_shown_until_the_next_attempt() {
     });
 }
 
-/// Somebody in the way is taken for the machine, or a user does not learn which key to enter.
+/// A host that pretends to be the machine would be accepted, or users would not learn which key to enter.
 #[test]
 fn a_host_key_that_is_not_the_known_one_is_refused_and_shown() {
     e2e("keys", async |site| {
@@ -135,7 +134,7 @@ fn a_host_key_that_is_not_the_known_one_is_refused_and_shown() {
     });
 }
 
-/// The key that the message offers can be pasted as it is.
+/// Asserts that the key in the message can be copied to the ManagedNode as it is.
 async fn the_offered_key_is_the_right_one(site: &Site, key: &str) {
     let node = site.node("unknown").await;
     let message = &node.condition("HostKeyVerified").message;

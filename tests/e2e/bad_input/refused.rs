@@ -1,4 +1,4 @@
-//! What an SSH server refuses after it has let the user in.
+//! SSH servers that accept the login and refuse something afterwards.
 
 use super::{Said, all_at_once, door, ends_with, said, up};
 use crate::harness::payload::ethtool;
@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// A hardened SSH server looks like a network that fails, and nobody learns which of its settings
-/// keeps the machine from being updated.
+/// The refusal of a hardened SSH server would look like a network failure, and users would not learn which
+/// setting causes it.
 #[test]
 fn what_an_ssh_server_refuses_is_named_with_its_setting() {
     e2e("refused", async |site| {
@@ -25,9 +25,9 @@ fn what_an_ssh_server_refuses_is_named_with_its_setting() {
         ])
         .await;
         let [good, .., lost, full] = &machines;
-        // The connection is closed after the sign-in, before anything of Farrier runs.
+        // The connection is closed after the login, before Farrier runs anything.
         lost.sh("echo 'kill -9 $PPID' >/home/ops/.bashrc").await;
-        // A key that may do one thing only, on a server that forbids nothing.
+        // A key that is restricted to one command, on a server without restrictions.
         good.sh("sed -i 's/^/restrict,command=\"true\" /' /home/auto/.ssh/authorized_keys").await;
         let key = lab::key("id_ed25519");
         door(site, good, "onekey", &[("username", "auto"), ("ssh-privatekey", &key)], json!({})).await;
@@ -40,7 +40,7 @@ fn what_an_ssh_server_refuses_is_named_with_its_setting() {
     });
 }
 
-/// Somebody who has connected, and takes his time to sign in.
+/// Opens a connection to the SSH server that does not sign in.
 async fn signing_in(machine: &Machine) -> TcpStream {
     let address = machine.v4.as_deref().expect("an address");
     let mut stream = TcpStream::connect((address, 22)).await.expect("a connection");

@@ -11,7 +11,7 @@ use serde_json::json;
 fn an_account_that_cannot_become_root_says_why_and_is_tried_once() {
     e2e("become", async |site| {
         let [_good, gate, bare, _notty] = up([
-            // sudo asks for root's password, and the Secret has it.
+            // sudo asks for root's password, which the Secret contains.
             site.machine("good").login("rootpw").secret("sudo-password", "root-secret"),
             site.machine("nosudo").login("nosudo"),
             site.machine("bare").login("ops"),
@@ -35,7 +35,7 @@ fn an_account_that_cannot_become_root_says_why_and_is_tried_once() {
         before[1].same_but(&bare.snapshot().await, &[]);
         let log = gate.labctl("log").await;
         let accepted = log.lines().filter(|line| line.starts_with("Accepted ")).count();
-        assert_eq!(accepted, EXPECTED.len() - 2, "somebody came twice:\n{log}");
+        assert_eq!(accepted, EXPECTED.len() - 2, "a login was repeated:\n{log}");
     });
 }
 

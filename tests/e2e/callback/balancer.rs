@@ -39,7 +39,7 @@ async fn give(site: &Site, ingress: &[Value]) {
     let name = wait::until("the run's Service", wait::LIMIT, async || {
         let of_run = ListParams::default().labels("farrier.dev/run-uid");
         let made = api.list(&of_run).await.expect("Services").items;
-        made.first().map(ResourceExt::name_any).ok_or_else(|| "there is none".to_owned())
+        made.first().map(ResourceExt::name_any).ok_or_else(|| "there is no Service".to_owned())
     })
     .await;
     let patch = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": ingress}}}));
@@ -164,7 +164,10 @@ fn errors_of_the_api_server_about_a_service_are_reported_and_retried() {
         let quota: ResourceQuota = site.create(&quota).await.expect("a quota");
         wait::until("the quota to be in force", wait::LIMIT, async || {
             let now = site.api::<ResourceQuota>().get(&quota.name_any()).await.expect("the quota");
-            now.status.and_then(|status| status.used).map(|_| ()).ok_or_else(|| "it is not".to_owned())
+            now.status
+                .and_then(|status| status.used)
+                .map(|_| ())
+                .ok_or_else(|| "it is not in force".to_owned())
         })
         .await;
         let run = balanced(site, "NodePort").await;

@@ -83,9 +83,9 @@ fn a_policy_that_is_changed_or_deleted_manually_is_repaired_during_the_run() {
             named.collect::<BTreeMap<_, _>>()
         };
         let wanted = specs().await;
-        assert!(wanted.len() > 1, "one for each way: {wanted:?}");
+        assert!(wanted.len() > 1, "more than one policy is expected: {wanted:?}");
         let put_right = async || {
-            wait::until("the policies to be put right", wait::LIMIT, async || {
+            wait::until("the policies to be repaired", wait::LIMIT, async || {
                 let now = specs().await;
                 if now == wanted { Ok(()) } else { Err(format!("{now:?} instead of {wanted:?}")) }
             })
@@ -125,12 +125,12 @@ fn objects_of_a_dead_operator_are_removed_by_the_next_one() {
         assert!(!policies(site).await.is_empty());
         site.operator.start();
         run.gone().await;
-        wait::until("the policies to go", wait::LIMIT, async || {
+        wait::until("the policies to be deleted", wait::LIMIT, async || {
             let left = policies(site).await.len();
             if left == 0 { Ok(()) } else { Err(format!("{left} are there")) }
         })
         .await;
-        wait::until("the engine to end by itself", wait::LIMIT, async || {
+        wait::until("the engine to exit by itself", wait::LIMIT, async || {
             let left = db.engines();
             for pid in &left {
                 lab::try_output("kill", [pid.to_string()]).await.ok();

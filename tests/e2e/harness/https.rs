@@ -1,4 +1,4 @@
-//! A payload server with TLS that counts and misbehaves.
+//! A payload server with TLS that counts requests, and that can stall and cut off responses.
 
 use super::payload::digest;
 use super::{Site, lab, wait};
@@ -13,20 +13,20 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// How a path is answered.
+/// The response to a path.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    /// With these bytes.
+    /// These bytes.
     Whole(Vec<u8>),
-    /// With the first half of them, and with the rest once [`Server::release`] was called.
+    /// The first half of these bytes, and the rest once [`Server::release`] has been called.
     Stalled(Vec<u8>),
-    /// With the first half of them; then the connection ends.
+    /// The first half of these bytes; then the connection is closed.
     Cut(Vec<u8>),
-    /// With this status and nothing else.
+    /// This status without a body.
     Status(u16),
 }
 
-/// The server. It ends with the test.
+/// A running server. It ends with the test.
 pub(crate) struct Server {
     shared: Arc<Shared>,
     port: u16,
@@ -41,13 +41,13 @@ struct Shared {
 }
 
 impl Server {
-    /// Starts it on a free port of this host, with a certificate of a private authority.
+    /// Starts a server on a free port of this host, with a certificate of a private authority.
     pub(crate) async fn start(site: &Site) -> Self {
         Self::start_with(site, "tls", CERTIFIED).await
     }
 
-    /// Starts one with a self-signed certificate as openssl makes it by itself: CA:TRUE, with a
-    /// common name and no list of names. `ca` is that certificate.
+    /// Starts a server with a self-signed certificate as openssl creates it by default: CA:TRUE, with a
+    /// common name and without alternative names. `ca` is that certificate.
     pub(crate) async fn self_signed(site: &Site) -> Self {
         Self::start_with(site, "self-signed", SELF_SIGNED).await
     }
@@ -68,7 +68,7 @@ impl Server {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, shared) = (acceptor.clone(), for_all.clone());
-                // A client that goes away in the middle is what some tests are about.
+                // Some tests make the client close the connection, so an error is not a failure.
                 tokio::spawn(async move { shared.serve(acceptor, stream).await.ok() });
             }
         });
@@ -76,32 +76,32 @@ impl Server {
         Self { shared, port, ca }
     }
 
-    /// The fingerprint of what is in `ca`, as `payload.tls.fingerprints` wants it.
+    /// Returns the fingerprint of the certificate in `ca`, in the form of `payload.tls.fingerprints`.
     pub(crate) fn fingerprint(&self) -> String {
         let certificate = CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("a certificate");
         digest(&certificate)
     }
 
-    /// Answers `path`, such as `/a.deb`, in this way. Returns its URL.
+    /// Sets the response to `path`, such as `/a.deb`. Returns its URL.
     pub(crate) fn at(&self, path: &str, answer: Answer) -> String {
         self.shared.answers.lock().unwrap().insert(path.to_owned(), answer);
         format!("https://localhost:{}{path}", self.port)
     }
 
-    /// How often a path was asked for.
+    /// Returns how often a path was requested.
     pub(crate) fn asked(&self, path: &str) -> usize {
         self.shared.asked.lock().unwrap().get(path).copied().unwrap_or_default()
     }
 
-    /// Waits until a path was asked for.
+    /// Waits until a path was requested.
     pub(crate) async fn is_asked(&self, path: &str) {
-        wait::until("the payload to be asked for", wait::LIMIT, async || {
-            if self.asked(path) > 0 { Ok(()) } else { Err("it was not".to_owned()) }
+        wait::until("the payload to be requested", wait::LIMIT, async || {
+            if self.asked(path) > 0 { Ok(()) } else { Err("it was not requested".to_owned()) }
         })
         .await;
     }
 
-    /// Lets stalled answers go on.
+    /// Sends the rest of stalled responses.
     pub(crate) fn release(&self) {
         self.shared.released.send_replace(true);
     }
@@ -141,7 +141,7 @@ impl Shared {
     }
 }
 
-/// A private authority and a certificate for localhost, as an administrator makes them.
+/// Creates a private authority and a certificate for localhost, as an administrator does.
 const CERTIFIED: &str = r"
     key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
     echo subjectAltName=DNS:localhost,IP:127.0.0.1 >ext
@@ -149,7 +149,7 @@ const CERTIFIED: &str = r"
     openssl req $key -keyout key.pem -out csr.pem -subj /CN=localhost
     openssl x509 -req -in csr.pem -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem";
 
-/// A certificate that vouches for itself.
+/// Creates a self-signed certificate.
 const SELF_SIGNED: &str = r"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
         -keyout key.pem -out cert.pem

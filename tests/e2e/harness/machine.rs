@@ -1,4 +1,4 @@
-//! Machines of the lab: made, looked at, broken.
+//! Machines of the lab: tests create them, inspect them, and make them fail.
 
 use super::site::Site;
 use super::snapshot::Snapshot;
@@ -8,18 +8,18 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Which address stands in the ManagedNode.
+/// The address in the ManagedNode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// IPv4, or IPv6 where there is none.
+    /// The IPv4 address, or the IPv6 address if there is no IPv4 address.
     Any,
     /// The link-local address with its zone.
     LinkLocal,
-    /// The name, which resolves to all of them.
+    /// The name, which resolves to all addresses.
     Name,
 }
 
-/// A machine that is to be made.
+/// A machine that is to be created.
 #[must_use]
 pub(crate) struct Builder<'a> {
     site: &'a Site,
@@ -31,7 +31,7 @@ pub(crate) struct Builder<'a> {
     labels: BTreeMap<String, String>,
 }
 
-/// A machine that is there, and managed.
+/// A machine that runs and has a ManagedNode.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     /// Name of the ManagedNode.
@@ -62,13 +62,13 @@ impl<'a> Builder<'a> {
         builder.login("root")
     }
 
-    /// Options of `labctl add`.
+    /// Adds options of `labctl add`.
     pub(crate) fn lab(mut self, options: &[&str]) -> Self {
         self.options.extend(options.iter().map(|&o| o.to_owned()));
         self
     }
 
-    /// Signs in as this user of the image, by its password, and uses sudo where it is not root.
+    /// Signs in as this user of the image by its password, and uses sudo unless the user is root.
     pub(crate) fn login(self, user: &str) -> Self {
         let privilege = if user == "root" { "None" } else { "Sudo" };
         self.secret("username", user)
@@ -87,31 +87,31 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Takes a key out of the Secret.
+    /// Removes a key from the Secret.
     pub(crate) fn without(mut self, key: &str) -> Self {
         self.secret.remove(key);
         self
     }
 
-    /// Which address stands in the ManagedNode.
+    /// Sets the address in the ManagedNode.
     pub(crate) fn reach(mut self, reach: Reach) -> Self {
         self.reach = reach;
         self
     }
 
-    /// Merged over the ManagedNode's spec at the end: null removes.
+    /// Adds a JSON merge patch of the ManagedNode's spec, which is applied last: null removes a field.
     pub(crate) fn spec(mut self, patch: Value) -> Self {
         self.spec.push(patch);
         self
     }
 
-    /// A label of the ManagedNode. Every one has `name`.
+    /// Adds a label to the ManagedNode. Every ManagedNode has the label `name`.
     pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.insert(key.to_owned(), value.to_owned());
         self
     }
 
-    /// Starts the machine, makes its Secret and its ManagedNode.
+    /// Starts the machine, and creates its Secret and its ManagedNode.
     pub(crate) async fn up(self) -> Machine {
         let host = format!("{}-{}", self.site.name, self.name);
         self.site.expect_machine(&host);
@@ -121,7 +121,7 @@ impl<'a> Builder<'a> {
         self.manage(host).await
     }
 
-    /// Makes `count` machines NAME-001 … at once.
+    /// Starts `count` machines at the same time, with the names NAME-001, NAME-002 and so on.
     pub(crate) async fn up_many(self, count: usize) -> Vec<Machine> {
         let prefix = format!("{}-{}", self.site.name, self.name);
         let names: Vec<String> = (1..=count).map(|n| format!("{prefix}-{n:03}")).collect();
@@ -203,33 +203,33 @@ impl Machine {
         found.unwrap_or_else(|| panic!("{} has no address for {reach:?}", self.host))
     }
 
-    /// A command of labctl that takes a name: crash, boot, reboot, freeze, thaw, unplug, plug, …
+    /// Runs a command of labctl that takes a name: crash, boot, reboot, freeze, thaw, unplug, plug, …
     pub(crate) async fn labctl(&self, command: &str) -> String {
         lab::output("labctl", [command, &self.host]).await
     }
 
-    /// A shell script, as root on the machine; fails if it does.
+    /// Runs a shell script as root on the machine. Panics if the script fails.
     pub(crate) async fn sh(&self, script: &str) -> String {
         lab::output("labctl", ["exec", &self.host, "--", "/bin/sh", "-euc", script]).await
     }
 
-    /// What it looks like.
+    /// Takes a snapshot of the machine.
     pub(crate) async fn snapshot(&self) -> Snapshot {
         Snapshot::of(&self.labctl("snapshot").await)
     }
 
-    /// A file that was written on the machine's own disk, whether the machine is on or off.
+    /// Returns the text of a file that was written to the machine's disk, also while the machine is off.
     pub(crate) fn file(&self, path: &str) -> Option<String> {
         self.bytes(path).and_then(|bytes| String::from_utf8(bytes).ok())
     }
 
-    /// The same where it is no text.
+    /// Returns the bytes of such a file.
     pub(crate) fn bytes(&self, path: &str) -> Option<Vec<u8>> {
         let disk = lab::dir().join("m").join(&self.host).join("disk/up");
         std::fs::read(disk.join(path.trim_start_matches('/'))).ok()
     }
 
-    /// How often slow.sh was started.
+    /// Returns how often slow.sh was started.
     pub(crate) fn slow_runs(&self) -> usize {
         self.file("/var/log/slow.runs").map_or(0, |text| text.lines().count())
     }
@@ -237,18 +237,18 @@ impl Machine {
     /// Waits until slow.sh was started.
     pub(crate) async fn is_slow(&self) {
         wait::until("slow.sh to be started", wait::LIMIT, async || match self.slow_runs() {
-            0 => Err(format!("it was not on {}", self.host)),
+            0 => Err(format!("it was not started on {}", self.host)),
             _ => Ok(()),
         })
         .await;
     }
 
-    /// Lets the step of [`Site::held`] end.
+    /// Lets the component of [`Site::held`] finish.
     pub(crate) async fn release_steps(&self) {
         self.sh("touch /run/let-go").await;
     }
 
-    /// The journals of all engines, one after the other.
+    /// Returns the journals of all engines, one after the other.
     pub(crate) fn journals(&self) -> String {
         let logs = lab::dir().join("m").join(&self.host).join("disk/up/var/log/farrier");
         let runs = std::fs::read_dir(logs).into_iter().flatten().flatten();
@@ -259,13 +259,13 @@ impl Machine {
             .collect()
     }
 
-    /// Its first process, as the lab numbers it; `None` while it is off.
+    /// Returns the process ID of the machine's first process on this host; `None` while the machine is off.
     pub(crate) fn init(&self) -> Option<u32> {
         let file = lab::dir().join("m").join(&self.host).join("pid");
         std::fs::read_to_string(file).ok()?.trim().parse().ok()
     }
 
-    /// All processes: number in the lab, arguments.
+    /// Returns all processes: process ID on this host, and arguments.
     pub(crate) fn processes(&self) -> Vec<(u32, Vec<String>)> {
         let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let Some(own) = self.init().and_then(namespace) else { return Vec::new() };
@@ -277,13 +277,13 @@ impl Machine {
             .collect()
     }
 
-    /// The detached engines at work, as the lab numbers them.
+    /// Returns the process IDs, on this host, of the engines that are running.
     pub(crate) fn engines(&self) -> Vec<u32> {
         let is_engine = |args: &[String]| args.iter().take(2).eq(["farrier-engine", "run"]);
         self.processes().into_iter().filter(|(_, args)| is_engine(args)).map(|(pid, _)| pid).collect()
     }
 
-    /// Waits until an engine is at work, and returns it.
+    /// Waits until an engine is running, and returns its process ID.
     pub(crate) async fn engine(&self) -> u32 {
         wait::until("an engine on the machine", wait::LIMIT, async || {
             self.engines().first().copied().ok_or_else(|| format!("none on {}", self.host))
@@ -291,7 +291,7 @@ impl Machine {
         .await
     }
 
-    /// Returns everything of Farrier that is on the machine: paths, processes, sockets. Its log may stay.
+    /// Returns everything that Farrier has on the machine, except logs: paths, processes, sockets.
     pub(crate) fn traces(&self) -> Vec<String> {
         let Some(init) = self.init() else { return Vec::new() };
         let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! The operator as a process of its own, as a user starts it.
+//! The operator as a separate process, started as a user starts it.
 
 use super::{lab, wait};
 use std::fs::{File, OpenOptions};
@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-/// One operator, which may be killed and started again.
+/// An operator that may be killed and started again.
 pub(crate) struct Operator {
     namespace: String,
     /// Name of its runner.
     pub(crate) runner: String,
     dir: PathBuf,
     options: Mutex<Vec<String>>,
-    /// Where its engines are, if not in the usual place.
+    /// Directory of its engines, if it is not the usual one.
     engines: Mutex<Option<PathBuf>>,
-    /// A program that starts it, with its arguments; mostly none.
+    /// A program that executes the operator, with its arguments; usually empty.
     through: Mutex<Vec<String>>,
     child: Mutex<Option<Child>>,
 }
 
 impl Operator {
-    /// An operator for one namespace, not started yet. Everything of it is kept in `dir`.
+    /// Creates an operator for one namespace without starting it. All its files are in `dir`.
     pub(crate) fn new(namespace: &str, name: &str, dir: &Path) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -35,22 +35,22 @@ impl Operator {
         }
     }
 
-    /// Options for the next start, beside the usual ones.
+    /// Sets options for the next start, in addition to the usual ones.
     pub(crate) fn options(&self, options: &[&str]) {
         *self.options.lock().unwrap() = options.iter().map(|&o| o.to_owned()).collect();
     }
 
-    /// Other engines for the next start, as an operator of another version has.
+    /// Sets the engines for the next start, such as those of another version.
     pub(crate) fn engines(&self, dir: Option<PathBuf>) {
         *self.engines.lock().unwrap() = dir;
     }
 
-    /// A program that becomes the operator at the next start, with its arguments.
+    /// Sets the program that executes the operator at the next start, with its arguments.
     pub(crate) fn through(&self, program: &[&str]) {
         *self.through.lock().unwrap() = program.iter().map(|&word| word.to_owned()).collect();
     }
 
-    /// Starts it; does not wait until it is at work.
+    /// Starts the operator. Does not wait until it is ready.
     pub(crate) fn start(&self) {
         let mut child = self.child.lock().unwrap();
         assert!(child.is_none(), "the operator runs already");
@@ -63,7 +63,7 @@ impl Operator {
         let level = std::env::var("E2E_LOG").unwrap_or_else(|_| "debug".into());
         let through = self.through.lock().unwrap().clone();
         let mut words = through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_farrier")]);
-        let mut command = Command::new(words.next().expect("there is one at least"));
+        let mut command = Command::new(words.next().expect("the program"));
         command
             .args(words)
             .args(["operator", "--namespace", &self.namespace])
@@ -91,34 +91,34 @@ impl Operator {
         self.dir.join(format!("{}.log", self.runner))
     }
 
-    /// All that the operator has said, over all its starts.
+    /// Returns the operator's log, with the logs of its earlier processes.
     pub(crate) fn log(&self) -> String {
         let bytes = std::fs::read(self.log_path()).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Kills it, and starts it anew with these options beside the usual ones.
+    /// Kills the operator, and starts it with these options in addition to the usual ones.
     pub(crate) fn restart(&self, options: &[&str]) {
         self.kill();
         self.options(options);
         self.start();
     }
 
-    /// `kill -9`.
+    /// Kills the operator with SIGKILL, if it is running.
     pub(crate) fn kill(&self) {
         if let Some(mut child) = self.child.lock().unwrap().take() {
-            // It may have ended by itself, and then there is nothing to kill.
+            // An error means that it has already ended by itself.
             child.kill().ok();
             child.wait().expect("its status");
         }
     }
 
-    /// Stops it where it is, as a host that hangs does.
+    /// Suspends the operator, as if its host hung.
     pub(crate) async fn freeze(&self) {
         self.signal("-STOP").await;
     }
 
-    /// Lets it go on from there.
+    /// Resumes the operator.
     pub(crate) async fn thaw(&self) {
         self.signal("-CONT").await;
     }
@@ -127,40 +127,41 @@ impl Operator {
         lab::output("kill", [signal, &self.pid().to_string()]).await;
     }
 
-    /// The number of its process.
+    /// Returns the process ID.
     pub(crate) fn pid(&self) -> u32 {
         self.child.lock().unwrap().as_ref().expect("the operator runs").id()
     }
 
-    /// Asks it to end and waits for it. It must end well, and soon.
+    /// Sends SIGTERM and waits until the operator has ended. Panics if that takes too long, or if it reports an
+    /// error.
     pub(crate) async fn stop(&self) {
         let Some(mut child) = self.child.lock().unwrap().take() else { return };
         lab::output("kill", ["-TERM", &child.id().to_string()]).await;
         let status = wait::until("the operator to end", wait::LIMIT, async || {
-            child.try_wait().expect("its status").ok_or_else(|| "it runs".to_owned())
+            child.try_wait().expect("its status").ok_or_else(|| "it is still running".to_owned())
         })
         .await;
         assert!(status.success(), "the operator ended with {status}");
     }
 
-    /// How much processor time it has used since it was started, in seconds.
+    /// Returns the processor time that the operator has used since its start, in seconds.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let pid = self.child.lock().unwrap().as_ref().expect("the operator runs").id();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its times");
-        // After the name, which is in parentheses: utime and stime are the 12th and 13th.
+        // utime and stime are the 12th and 13th field after the name, which is in parentheses.
         let numbers = stat.rsplit_once(") ").expect("a name").1.split(' ').skip(11).take(2);
         let ticks: f64 = numbers.map(|n| n.parse::<f64>().expect("a number")).sum();
-        // USER_HZ, which is 100 on every Linux that there is.
+        // USER_HZ, which is 100 on every Linux.
         ticks / 100.0
     }
 
-    /// Whether it runs at this moment.
+    /// Reports whether the operator is running.
     pub(crate) fn runs(&self) -> bool {
         self.child.lock().unwrap().as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(None)))
     }
 }
 
-/// The engines: those of `hack/engine-build`, or of `FARRIER_ENGINES`.
+/// Returns the directory of the engines: that of `FARRIER_ENGINES`, or the one of `hack/engine-build`.
 pub(crate) fn engines() -> PathBuf {
     if let Some(dir) = std::env::var_os("FARRIER_ENGINES") {
         return dir.into();

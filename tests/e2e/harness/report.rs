@@ -26,7 +26,7 @@ pub(crate) async fn print(site: &Site) {
         let script = "tail -n 25 /var/log/farrier/*/journal-* 2>/dev/null | cut -c 1-400 || true";
         match lab::try_output("labctl", ["exec", &machine.host, "--", "/bin/sh", "-c", script]).await {
             Ok(journal) => println!("{journal}"),
-            Err(words) => println!("it is off: {words}"),
+            Err(words) => println!("the machine is off: {words}"),
         }
     }
     println!("\n-------- the operator's log");

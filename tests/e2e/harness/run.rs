@@ -81,8 +81,7 @@ impl<'a> Run<'a> {
         self.site.api().list(&of_run).await.expect("NodeUpdates").items
     }
 
-    /// Waits until a condition holds for the NodeUpdate of a machine. The NodeUpdate need not exist
-    /// yet.
+    /// Waits until `is` returns true for the NodeUpdate of a machine. The NodeUpdate need not exist yet.
     pub(crate) async fn node_until(
         &self,
         node: &str,
@@ -122,11 +121,11 @@ impl<'a> Run<'a> {
 
     /// Waits until the run does not exist any more.
     pub(crate) async fn gone(&self) {
-        wait::until("the UpdateRun to go", LIMIT, async || {
+        wait::until("the UpdateRun to be deleted", LIMIT, async || {
             match self.site.api::<UpdateRun>().get(&self.name).await {
                 Err(error) if is_gone(&error) => Ok(()),
                 Err(error) => panic!("{error}"),
-                Ok(run) => Err(format!("it is there; {}", run.words("Succeeded"))),
+                Ok(run) => Err(format!("it still exists; {}", run.words("Succeeded"))),
             }
         })
         .await;
@@ -205,7 +204,7 @@ conditions!(Baseline, ManagedNode, NodeUpdate, UpdateRun);
 pub(crate) fn component<'a>(update: &'a NodeUpdate, name: &str) -> &'a ComponentOutcome {
     let components = update.status.as_ref().map_or(&[][..], |s| &s.components);
     components.iter().find(|c| c.name == name).unwrap_or_else(|| {
-        panic!("{} says nothing of {name}; {}", update.name_any(), update.words("Succeeded"))
+        panic!("{} has no result of {name}; {}", update.name_any(), update.words("Succeeded"))
     })
 }
 

@@ -1,4 +1,4 @@
-//! One test's own part of the world: namespace, operator, machines.
+//! The environment of one test: a namespace, an operator, machines.
 
 use super::machine::{Builder, Machine};
 use super::operator::Operator;
@@ -20,14 +20,14 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-/// The definitions, which all tests of the process share.
+/// Set once the CRDs are installed, which all tests of the process share.
 static DEFINITIONS: OnceCell<()> = OnceCell::const_new();
 
-/// One test's own part of the world.
+/// The environment of one test.
 pub(crate) struct Site {
-    /// The namespace, and the beginning of every name in the lab.
+    /// Name of the namespace, and prefix of every name in the lab.
     pub(crate) name: String,
-    /// The API server.
+    /// Client of the API server.
     pub(crate) client: Client,
     /// The operator.
     pub(crate) operator: Operator,
@@ -38,14 +38,14 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A namespace and an operator that watches it.
+    /// Creates a namespace, and starts an operator that watches it.
     pub(crate) async fn new(name: &str) -> Self {
         let site = Self::without_operator(name).await;
         site.operator.start();
         site
     }
 
-    /// A namespace whose operator does not run.
+    /// Creates a namespace, and an operator that is not started.
     pub(crate) async fn without_operator(name: &str) -> Self {
         let client = Client::try_default().await.expect("the cluster of KUBECONFIG");
         DEFINITIONS.get_or_init(|| define(&client)).await;
@@ -61,41 +61,41 @@ impl Site {
         Self { name, client, operator, replicas, dir, hosts, machines }
     }
 
-    /// Another operator process for the same namespace, not started yet.
+    /// Creates another operator process for the same namespace without starting it.
     pub(crate) fn replica(&self, name: &str) -> Arc<Operator> {
         let replica = Arc::new(Operator::new(&self.name, name, self.dir.path()));
         self.replicas.lock().unwrap().push(replica.clone());
         replica
     }
 
-    /// All that its operators have said.
+    /// Returns the logs of all operators.
     pub(crate) fn logs(&self) -> String {
         let others = self.replicas.lock().unwrap().clone();
         std::iter::once(self.operator.log()).chain(others.iter().map(|o| o.log())).collect()
     }
 
-    /// The objects of a kind.
+    /// Returns the API for a kind in this namespace.
     pub(crate) fn api<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.name)
     }
 
-    /// Makes an object. The API server may say no.
+    /// Creates an object. The API server may reject it.
     pub(crate) async fn create<K: Kind>(&self, object: &Value) -> Result<K, kube::Error> {
-        // Sent as it is, so that wrong fields arrive at the API server.
+        // The JSON is sent unchanged, so that wrong fields reach the API server.
         let resource = kube::api::ApiResource::erase::<K>(&());
         let api: Api<kube::api::DynamicObject> =
             Api::namespaced_with(self.client.clone(), &self.name, &resource);
         let object = serde_json::from_value(object.clone()).expect("an object with kind and name");
         let created = api.create(&PostParams::default(), &object).await?;
-        Ok(created.try_parse().expect("what was accepted can be read"))
+        Ok(created.try_parse().expect("an accepted object can be parsed"))
     }
 
-    /// A machine, to be made by `up`.
+    /// Returns a builder for a machine, which `up` starts.
     pub(crate) fn machine(&self, name: &str) -> Builder<'_> {
         Builder::new(self, name)
     }
 
-    /// Makes a Baseline.
+    /// Creates a Baseline.
     pub(crate) async fn baseline(&self, name: &str, components: &[Component]) {
         let components: Vec<&Value> = components.iter().map(|c| &c.0).collect();
         let baseline = json!({
@@ -107,8 +107,8 @@ impl Site {
         self.create::<Baseline>(&baseline).await.expect("a Baseline that the API server accepts");
     }
 
-    /// Makes an UpdateRun. Without a selector in `spec` it selects every machine of the site; without
-    /// an arrivalTimeout it waits for nothing, because most tests make what it needs before.
+    /// Creates an UpdateRun. Without a selector in `spec` it selects every machine of the site. Without an
+    /// arrivalTimeout it does not wait for objects, because most tests create them before the run.
     pub(crate) async fn run(&self, name: &str, spec: Value) -> Run<'_> {
         let mut full = json!({"selector": {}, "arrivalTimeout": "0s"});
         payload::merge(&mut full, spec);
@@ -122,7 +122,7 @@ impl Site {
         Run::new(self, name)
     }
 
-    /// Makes a Secret.
+    /// Creates a Secret.
     pub(crate) async fn secret(&self, name: &str, values: &[(&str, &str)]) {
         let values: BTreeMap<&str, &str> = values.iter().copied().collect();
         let secret =
@@ -130,14 +130,13 @@ impl Site {
         self.create::<Secret>(&secret).await.expect("a Secret that the API server accepts");
     }
 
-    /// Puts a file of the test's own into the operator's payload directory, and makes a component
-    /// of it.
+    /// Writes a file into the operator's payload directory, and returns a component with this payload.
     pub(crate) fn payload(&self, name: &str, version: &str, installer: &str, bytes: &[u8]) -> Component {
         std::fs::write(self.path("payloads").join(name), bytes).expect("a payload");
         payload::of_bytes(name, version, installer, name, bytes)
     }
 
-    /// Like [`payload::slow`], but takes so many seconds.
+    /// Returns a component like [`payload::slow`] that takes this number of seconds.
     pub(crate) fn slow(&self, seconds: u32) -> Component {
         let script = format!(
             "#!/bin/sh\necho start >>/var/log/slow.runs\nsleep {seconds}\necho 1.0 >/etc/slow.version\n"
@@ -146,25 +145,25 @@ impl Site {
         component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
     }
 
-    /// Like [`payload::slow`], but takes until [`Machine::release_steps`].
+    /// Returns a component like [`payload::slow`] that runs until [`Machine::release_steps`] is called.
     pub(crate) fn held(&self) -> Component {
-        // It ends by itself in the end, so that a test that fails leaves no machine behind.
+        // It ends by itself after five minutes, so that a failed test leaves no process behind.
         let script = "#!/bin/sh\necho start >>/var/log/slow.runs\nn=0\nwhile [ ! -e /run/let-go ] && [ $n -lt 1500 ]; do sleep 0.2; n=$((n + 1)); done\necho 1.0 >/etc/slow.version\n";
         let component = self.payload("held-here.sh", "1.0", "Script", script.as_bytes());
         component.with(json!({"name": "slow", "detect": {"file": "/etc/slow.version"}}))
     }
 
-    /// A path in the directory of this test.
+    /// Returns a path in the directory of this test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// A ManagedNode.
+    /// Returns a ManagedNode.
     pub(crate) async fn node(&self, name: &str) -> ManagedNode {
         self.api().get(name).await.expect(name)
     }
 
-    /// All events: reason, object, note.
+    /// Returns all events as lines with reason, object and note, in chronological order.
     pub(crate) async fn events(&self) -> Vec<String> {
         let list = self.api::<Event>().list(&ListParams::default()).await.expect("events");
         let mut lines: Vec<(String, String)> = list
@@ -182,8 +181,8 @@ impl Site {
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
-    /// Waits for an event that begins like this: reason, object, and as much of the note as is known.
-    /// One may come a moment after the status that it speaks of.
+    /// Waits for an event whose line in [`Self::events`] has this beginning. An event may be written a moment
+    /// after the status that it belongs to.
     pub(crate) async fn until_event(&self, beginning: &str) {
         wait::until(&format!("the event {beginning}"), wait::LIMIT, async || {
             let events = self.events().await;
@@ -192,12 +191,12 @@ impl Site {
         .await;
     }
 
-    /// The machines that were made.
+    /// Returns the machines of the test.
     pub(crate) fn machines(&self) -> Vec<Machine> {
         self.machines.lock().unwrap().clone()
     }
 
-    /// A machine that was taken away by the test.
+    /// Excludes a machine that the test has removed itself from the checks at the end.
     pub(crate) fn forget(&self, machine: &Machine) {
         self.hosts.lock().unwrap().retain(|host| *host != machine.host);
         self.machines.lock().unwrap().retain(|other| other.host != machine.host);
@@ -211,7 +210,8 @@ impl Site {
         self.machines.lock().unwrap().push(machine.clone());
     }
 
-    /// The end of a test that went well: machines are clean, objects go, the operator ends.
+    /// The checks after a test that passed: the machines are clean, the UpdateRuns can be deleted, and the
+    /// operators end by themselves.
     pub(crate) async fn nothing_is_left(&self) {
         for machine in self.machines() {
             machine.is_clean().await;
@@ -229,31 +229,31 @@ impl Site {
         assert!(panics.is_empty(), "the operator panicked: {panics:#?}");
     }
 
-    /// Deletes the UpdateRuns and waits until they are gone. What is left of them must be such that
-    /// the cluster's garbage collector takes it away; when it does is not our business (a new
-    /// cluster needs half a minute to learn of new kinds).
+    /// Deletes the UpdateRuns and waits until they are gone. Their NodeUpdates must be ready for the
+    /// cluster's garbage collector. The test does not wait until it deletes them, because the collector of
+    /// a new cluster needs half a minute to discover new kinds.
     async fn runs_go(&self) {
         let all = ListParams::default();
         let background = DeleteParams::background();
         self.api::<UpdateRun>().delete_collection(&background, &all).await.expect("deleted UpdateRuns");
-        wait::until("all UpdateRuns to go", wait::LIMIT, async || {
+        wait::until("all UpdateRuns to be deleted", wait::LIMIT, async || {
             let runs = self.api::<UpdateRun>().list_metadata(&all).await.expect("UpdateRuns").items;
             let left: Vec<String> = runs.iter().map(ResourceExt::name_any).collect();
-            if left.is_empty() { Ok(()) } else { Err(format!("there are {left:?}")) }
+            if left.is_empty() { Ok(()) } else { Err(format!("there still are {left:?}")) }
         })
         .await;
-        wait::until("all NodeUpdates to be free to go", wait::LIMIT, async || {
+        wait::until("all NodeUpdates to be ready for deletion", wait::LIMIT, async || {
             let updates = self.api::<NodeUpdate>().list_metadata(&all).await.expect("NodeUpdates").items;
             let stays = |u: &&PartialObjectMeta<NodeUpdate>| {
                 !u.finalizers().is_empty() || !u.owner_references().iter().any(|o| o.kind == "UpdateRun")
             };
             let stay: Vec<String> = updates.iter().filter(stays).map(ResourceExt::name_any).collect();
-            if stay.is_empty() { Ok(()) } else { Err(format!("these cannot: {stay:?}")) }
+            if stay.is_empty() { Ok(()) } else { Err(format!("these are not: {stay:?}")) }
         })
         .await;
     }
 
-    /// Takes everything away, whatever state it is in.
+    /// Removes everything, whatever its state is.
     pub(crate) async fn remove(&self) {
         self.operator.kill();
         for other in self.replicas.lock().unwrap().iter() {
@@ -301,7 +301,7 @@ async fn define(client: &Client) {
     }
 }
 
-/// Four characters that no other test of this lab has.
+/// Returns four random characters, which distinguish the tests of a lab.
 fn random() -> String {
     let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("a random number");
     uuid.chars().take(4).collect()

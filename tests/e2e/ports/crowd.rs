@@ -200,7 +200,7 @@ async fn the_others_come_and_wait(site: &Site, crowd: &Crowd) {
         }
         site.run(&name(n), spec(n)).await;
     }
-    wait::until("the others to say what they wait for", LIMIT, async || {
+    wait::until("the others to report what they wait for", LIMIT, async || {
         let waiting = crowd.those(says_so);
         if waiting.len() == RUNS - PAIRS { Ok(()) } else { Err(format!("only {waiting:?}")) }
     })

@@ -1,4 +1,4 @@
-//! Ports that somebody has who is not Farrier: before a run, between two, and while the operator is away.
+//! Ports that another program uses: before a run, between two runs, and while the operator is down.
 
 use super::sockets::{free_again, listening, remains};
 use crate::harness::https::{Answer, Server};
@@ -20,7 +20,7 @@ fn wants(machine: &str, http: u16) -> Value {
     })
 }
 
-/// A foreign listener, in one family only and with whatever options it likes.
+/// Opens a listener of another program, for one address family, with these socket options.
 fn listener(address: &str, options: impl Fn(&Socket)) -> Socket {
     let address: SocketAddr = address.parse().expect("an address");
     let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
@@ -34,7 +34,7 @@ fn listener(address: &str, options: impl Fn(&Socket)) -> Socket {
     socket
 }
 
-/// The pairs that the operator has listened on for a run, one after the other.
+/// Returns the pairs of ports on which the operator has listened for a run, in chronological order.
 fn pairs(site: &Site, run: &str) -> Vec<(u16, u16)> {
     let log = site.operator.log();
     let lines = log.lines().filter(|line| line.contains("the callback server listens"));
@@ -44,7 +44,8 @@ fn pairs(site: &Site, run: &str) -> Vec<(u16, u16)> {
     lines.filter_map(|line| port(&line, "http").zip(port(&line, "https"))).collect()
 }
 
-/// Whatever part of a pair somebody has, in whatever way: the next pair that is really free is taken.
+/// A run would get a pair of ports that another program uses in part: one of the two ports, one address or
+/// one family, or as a shared port.
 #[test]
 fn a_pair_of_which_anything_is_taken_is_passed_over() {
     e2e("foreign", async |site| {
@@ -53,7 +54,8 @@ fn a_pair_of_which_anything_is_taken_is_passed_over() {
             socket.set_reuse_address(true).expect("an option");
             socket.set_reuse_port(true).expect("an option");
         };
-        // Each with eight ports to itself. Who has what, and what is left: distance from the first.
+        // Each case has eight ports of its own. The number is the distance from the first of them to the
+        // first pair that is free.
         let cases: Vec<(Vec<Socket>, u16)> = vec![
             (vec![listener("0.0.0.0:64601", plain)], 1),
             (vec![listener("0.0.0.0:64610", plain)], 2),
@@ -77,7 +79,7 @@ fn a_pair_of_which_anything_is_taken_is_passed_over() {
         }
         free_again(&(64601..=64664), &before).await;
 
-        // Somebody comes between two runs, and goes again.
+        // Another program uses a port between two runs, and releases it again.
         let between = listener("0.0.0.0:64657", plain);
         let second = site.run("second", wants("m-001", 64657)).await;
         second.succeeds().await;
@@ -85,12 +87,16 @@ fn a_pair_of_which_anything_is_taken_is_passed_over() {
         drop(between);
         let third = site.run("third", wants("m-001", 64657)).await;
         third.succeeds().await;
-        assert_eq!(pairs(site, "third"), [(64657, 64658)], "what one run found is not held against the next");
+        assert_eq!(
+            pairs(site, "third"),
+            [(64657, 64658)],
+            "a port that was in use for one run is tried again for the next"
+        );
     });
 }
 
-/// A run in the middle of a slow step, on a machine that may fall back to the session and on one
-/// that may not.
+/// Starts a run, and waits until its first step runs on two machines: one that may fall back to the
+/// channel `Session`, and one that may not.
 async fn at_work(site: &Site, http: u16) -> (Vec<Machine>, Run<'_>) {
     let machines = vec![
         site.machine("free").up().await,
@@ -127,18 +133,18 @@ async fn all_is_installed_once(run: &Run<'_>, machines: &[Machine]) {
     }
 }
 
-/// A connection that the killed operator had to a machine that is off the network stays in the kernel
-/// for minutes, and keeps nobody from its ports. Those of machines that answer do not show it: what an
-/// engine says when its stream breaks off resets what is left of it.
+/// A restarted operator could not use its ports for minutes. The kernel keeps a connection of the killed
+/// operator to a machine that is off the network for that long. A machine that answers would not show
+/// the problem, because the next packet of its engine resets the connection.
 #[test]
 fn a_restarted_operator_has_the_same_ports_at_once() {
     e2e("again", async |site| {
         let (machines, run) = at_work(site, 64671).await;
         machines[0].labctl("unplug").await;
         site.operator.kill();
-        assert!(remains(64672) > 0, "nothing is left of the connections");
+        assert!(remains(64672) > 0, "the kernel keeps no connection");
         site.operator.start();
-        wait::until("the ports to be held again", wait::LIMIT, async || {
+        wait::until("the ports to be open again", wait::LIMIT, async || {
             let held = listening(64671..=64690);
             if held.len() == 4 { Ok(()) } else { Err(format!("{held:?}")) }
         })
@@ -149,14 +155,14 @@ fn a_restarted_operator_has_the_same_ports_at_once() {
     });
 }
 
-/// The operator's port is somebody else's when it comes back: engines at work were told a port where
-/// nobody answers them any more.
+/// If another program uses the operator's port after a restart, engines would go on connecting to the old
+/// port, where no operator answers.
 #[test]
 fn engines_get_the_new_port_when_the_old_one_is_lost() {
     e2e("moved", async |site| {
         let (machines, run) = at_work(site, 64691).await;
         site.operator.kill();
-        let thief = TcpListener::bind("[::]:64692").expect("the port of the operator that is gone");
+        let thief = TcpListener::bind("[::]:64692").expect("the port of the operator that was killed");
         site.operator.start();
         run.until("other ports", |run| {
             let status = run.status.clone().unwrap_or_default();
@@ -164,9 +170,9 @@ fn engines_get_the_new_port_when_the_old_one_is_lost() {
             ports.first().is_some_and(|p| (p.http_port, p.https_port) == (64693, 64694))
         })
         .await;
-        wait::until("both engines to call again", wait::LIMIT, async || {
+        wait::until("both engines to connect again", wait::LIMIT, async || {
             let calls = site.operator.log().matches("the engine has connected").count();
-            if calls >= 2 * machines.len() { Ok(()) } else { Err(format!("{calls} calls")) }
+            if calls >= 2 * machines.len() { Ok(()) } else { Err(format!("{calls} connections")) }
         })
         .await;
         all_is_installed_once(&run, &machines).await;
@@ -175,7 +181,7 @@ fn engines_get_the_new_port_when_the_old_one_is_lost() {
     });
 }
 
-/// There is no other port either: what was begun is finished and told all the same.
+/// If no other port is free, the results of work that has started would be lost.
 #[test]
 fn started_work_is_reported_when_all_ports_are_lost() {
     e2e("bereft", async |site| {
@@ -188,11 +194,11 @@ fn started_work_is_reported_when_all_ports_are_lost() {
         site.operator.start();
         let (machines, run) = at_work(site, 64711).await;
         site.operator.kill();
-        let thief = TcpListener::bind("[::]:64711").expect("the port of the operator that is gone");
+        let thief = TcpListener::bind("[::]:64711").expect("the port of the operator that was killed");
         site.operator.start();
         let told = run.until("the reason", |run| run.reason("Exposed") == "PortsExhausted").await;
         assert!(told.words("Exposed").contains("64711"), "{}", told.words("Exposed"));
-        run.node_until("pinned", "what it waits for", |update| {
+        run.node_until("pinned", "the wait for the ports", |update| {
             update.reason("CallbackReachable") == "Exposing"
         })
         .await;
@@ -207,8 +213,8 @@ fn waits_for_ports(update: &NodeUpdate) -> bool {
     waiting.is_some_and(|waiting| waiting.reason == "Exposing")
 }
 
-/// A machine that must not be served in another way fails for good because somebody else had the
-/// operator's port for a minute; nothing had been begun on it.
+/// A machine that allows no other channel, and on which no work has started, would fail for good because
+/// another program used the operator's port for a minute.
 #[test]
 fn a_pinned_machine_that_has_begun_nothing_waits_for_its_ports_and_then_goes_on() {
     e2e("patient", async |site| {
@@ -235,17 +241,21 @@ fn a_pinned_machine_that_has_begun_nothing_waits_for_its_ports_and_then_goes_on(
         let run = site.run("r1", spec).await;
         server.is_asked("/late.sh").await;
         site.operator.kill();
-        let thief = TcpListener::bind("[::]:64771").expect("the port of the operator that is gone");
+        let thief = TcpListener::bind("[::]:64771").expect("the port of the operator that was killed");
         server.release();
         site.operator.start();
         let update = run
-            .node_until("pinned", "the engine to be found and the ports to be waited for", |update| {
-                let ended = update.state("Succeeded") != "Unknown";
-                ended
-                    || update.reason("CallbackReachable") == "Exposing"
-                        && update.state("EngineDeployed") == "True"
-                        && waits_for_ports(update)
-            })
+            .node_until(
+                "pinned",
+                "the engine to be found and the wait for the ports to be reported",
+                |update| {
+                    let ended = update.state("Succeeded") != "Unknown";
+                    ended
+                        || update.reason("CallbackReachable") == "Exposing"
+                            && update.state("EngineDeployed") == "True"
+                            && waits_for_ports(update)
+                },
+            )
             .await;
         let words = update.words("CallbackReachable");
         assert_eq!(update.state("CallbackReachable"), "Unknown", "{words}");

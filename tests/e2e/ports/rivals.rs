@@ -76,7 +76,7 @@ fn replicas_on_one_host_have_a_pair_for_each_run() {
         }
         let all: Vec<&Operator> =
             std::iter::once(&site.operator).chain(others.iter().map(|o| &**o)).collect();
-        wait::until("the replicas to know each other", wait::LIMIT, async || {
+        wait::until("the replicas to find each other", wait::LIMIT, async || {
             let known = |o: &&&Operator| o.log().matches("a runner is there").count() >= 3;
             let late = all.iter().find(|operator| !known(operator));
             late.map_or(Ok(()), |operator| Err(format!("{} does not", operator.runner)))

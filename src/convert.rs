@@ -2,15 +2,15 @@
 
 use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Reboot};
 use crate::api::managed_node::{
-    AddressFamily, Channel as ApiChannel, ManagedNode, Privilege as ApiPrivilege,
+    AddressFamily, Channel as ApiChannel, HostKeyPolicy, ManagedNode, Privilege as ApiPrivilege,
 };
 use crate::api::tls::{Tls, TlsPolicy};
 use crate::api::update_run::{
     DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
 };
 use crate::api::{Baseline, UpdateRun};
-use crate::drivers::linux::Privilege;
-use crate::ssh::{Family, Target};
+use crate::drivers::{Node, Privilege, SshSettings};
+use crate::ssh::Family;
 use crate::tls::{NotAFingerprint, Policy, Trust};
 use farrier_network::Channel;
 use farrier_protocol::Detect;
@@ -118,31 +118,43 @@ fn detection(from: &ApiDetect) -> Option<Detect> {
         .or_else(|| file.clone().map(Detect::File))
 }
 
-/// Returns the addresses and the port of a machine.
-pub fn target(node: &ManagedNode) -> Target {
-    Target {
-        node: node.name_any(),
+/// Returns a machine as the user describes it, and the host key that was recorded on first use.
+pub fn node(node: &ManagedNode) -> Node {
+    let ssh = &node.spec.ssh;
+    Node {
+        name: node.name_any(),
+        type_: node.spec.type_,
         addresses: node.spec.addresses.clone(),
-        families: node
-            .spec
-            .address_families
-            .iter()
-            .map(|f| match f {
-                AddressFamily::IPv4 => Family::V4,
-                AddressFamily::IPv6 => Family::V6,
-            })
-            .collect(),
-        port: node.spec.ssh.port,
+        families: families(node),
+        ssh: SshSettings {
+            port: ssh.port,
+            host_keys: host_keys(node),
+            trust_first: ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,
+            privilege: match ssh.privilege {
+                ApiPrivilege::None => Privilege::None,
+                ApiPrivilege::Sudo => Privilege::Sudo,
+                ApiPrivilege::Su => Privilege::Su,
+            },
+        },
     }
 }
 
-/// Converts how the engine becomes root.
-pub fn privilege(from: ApiPrivilege) -> Privilege {
-    match from {
-        ApiPrivilege::None => Privilege::None,
-        ApiPrivilege::Sudo => Privilege::Sudo,
-        ApiPrivilege::Su => Privilege::Su,
-    }
+/// Returns the address families that may be used with a machine, in order of preference.
+pub fn families(node: &ManagedNode) -> Vec<Family> {
+    let families = node.spec.address_families.iter().map(|family| match family {
+        AddressFamily::IPv4 => Family::V4,
+        AddressFamily::IPv6 => Family::V6,
+    });
+    families.collect()
+}
+
+/// Returns the host keys of a machine, written by the user or recorded on first use.
+fn host_keys(node: &ManagedNode) -> Vec<String> {
+    let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
+    let trust_first = node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse;
+    let mut keys = node.spec.ssh.host_keys.clone();
+    keys.extend(recorded.filter(|_| trust_first && keys.is_empty()));
+    keys
 }
 
 /// Converts the desired state of a run.

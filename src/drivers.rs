@@ -3,11 +3,22 @@
 //! A class is a folder in this directory and one line in [`CLASSES`]. Controllers and `farrier ports` read a
 //! class's [`Abilities`], and nothing else of it. Drivers know neither kube nor the API types.
 
+pub mod engine;
+mod keys;
 pub mod linux;
+mod node;
 
+pub use keys::Keys;
+pub use node::{Node, Privilege, SshSettings};
+
+use crate::attempt::{End, Job, Tools, View};
+use crate::failure::Failure;
 use farrier_network::MachineType;
-use farrier_update::{InstallerKind, Installers};
+use farrier_update::InstallerKind;
+use futures::future::BoxFuture;
 use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The classes of this version.
 const CLASSES: &[&dyn Class] = &[&linux::Linux];
@@ -19,6 +30,25 @@ pub trait Class: Send + Sync {
 
     /// What such machines can do.
     fn abilities(&self) -> &'static Abilities;
+
+    /// Creates the driver of one machine. `keys` are the values of the machine's Secret.
+    ///
+    /// # Errors
+    /// `SecretIncomplete`, and the reason why a value of the Secret cannot be used.
+    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure>;
+}
+
+/// Makes attempts at one machine.
+pub trait Driver: Send + Sync {
+    /// Makes one attempt, which shows its state in `view`. `stop` becomes true when the run is cancelled.
+    /// Whatever the result, the attempt removes everything of Farrier's from the machine if it can reach it.
+    fn attempt<'a>(
+        &'a self,
+        job: &'a Job,
+        tools: &'a Tools,
+        stop: watch::Receiver<bool>,
+        view: &'a watch::Sender<View>,
+    ) -> BoxFuture<'a, End>;
 }
 
 /// What the machines of a class can do, as data.
@@ -32,7 +62,7 @@ pub struct Abilities {
 #[derive(Clone)]
 pub struct Register {
     classes: Vec<&'static dyn Class>,
-    installers: Vec<InstallerKind>,
+    installers: Arc<[InstallerKind]>,
 }
 
 impl fmt::Debug for Register {
@@ -55,7 +85,7 @@ impl Register {
             classes.iter().flat_map(|class| class.abilities().installers).copied().collect();
         installers.sort_unstable();
         installers.dedup();
-        Self { classes: classes.to_vec(), installers }
+        Self { classes: classes.to_vec(), installers: installers.into() }
     }
 
     /// Returns the class of a type of machine; `None` if this version has no driver for it.
@@ -64,14 +94,8 @@ impl Register {
     }
 
     /// Returns the installers for machines of any class.
-    pub fn installers(&self) -> &[InstallerKind] {
+    pub fn installers(&self) -> &Arc<[InstallerKind]> {
         &self.installers
-    }
-
-    /// Returns the installers for a type of machine, and for machines of any class.
-    pub fn installers_of(&self, type_: MachineType) -> Installers<'_> {
-        let machine = self.class(type_).map_or(&[][..], |class| class.abilities().installers);
-        Installers { machine, any: &self.installers }
     }
 }
 
@@ -89,6 +113,10 @@ mod tests {
         fn abilities(&self) -> &'static Abilities {
             &Abilities { installers: &[InstallerKind::DeviceImage, InstallerKind::Script] }
         }
+
+        fn driver(&self, _: &Node, _: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+            unreachable!("no attempt is made")
+        }
     }
 
     /// Otherwise a component for one class of machine would be sent to another, or be rejected although a
@@ -96,13 +124,13 @@ mod tests {
     #[test]
     fn each_class_has_its_own_installers() {
         let register = Register::new(&[&linux::Linux, &Switch]);
-        let linux = register.installers_of(MachineType::Linux);
-        assert_eq!(linux.machine, [InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script]);
-        let switch = register.installers_of(MachineType::FCSwitch);
-        assert_eq!(switch.machine, [InstallerKind::DeviceImage, InstallerKind::Script]);
-        assert_eq!(switch.any, [linux.machine, &[InstallerKind::DeviceImage]].concat());
-        assert!(register.class(MachineType::SASSwitch).is_none());
-        assert_eq!(register.installers_of(MachineType::SASSwitch).machine, []);
+        let installers = |type_| register.class(type_).map(|class| class.abilities().installers);
+        let linux = [InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script];
+        assert_eq!(installers(MachineType::Linux), Some(&linux[..]), "the first class counts");
+        let switch = [InstallerKind::DeviceImage, InstallerKind::Script];
+        assert_eq!(installers(MachineType::FCSwitch), Some(&switch[..]));
+        assert_eq!(installers(MachineType::SASSwitch), None);
+        assert_eq!(**register.installers(), [&linux[..], &[InstallerKind::DeviceImage]].concat());
     }
 
     /// A type in two classes would be driven by whichever comes first.

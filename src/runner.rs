@@ -20,6 +20,7 @@ pub use owner::orphans;
 
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
+use crate::attempt::Tools;
 use crate::caches::Caches;
 use crate::drivers::Register;
 use crate::exposure::Resolver;
@@ -28,7 +29,6 @@ use crate::lease::Hold;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::publish::{self, Events};
-use crate::session::Tools;
 use crate::telemetry;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};

@@ -5,6 +5,7 @@ mod instruments;
 mod replica;
 
 use super::cluster;
+use crate::attempt::Tools;
 use crate::caches::{Caches, Change, Watches};
 use crate::callback::Registry;
 use crate::controllers;
@@ -16,7 +17,6 @@ use crate::metrics::Metrics;
 use crate::payload::Store;
 use crate::publish::Events;
 use crate::runner::{self, Listeners};
-use crate::session::Tools;
 use anyhow::Context as _;
 use instruments::Instruments;
 use kube::Client;

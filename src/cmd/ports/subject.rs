@@ -241,8 +241,7 @@ fn notes_of(run: &UpdateRun, members: &[&ManagedNode]) -> Vec<String> {
 
 fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>) -> anyhow::Result<Subject> {
     let name = node.name_any();
-    let families: Vec<Family> = convert::target(node)
-        .families
+    let families: Vec<Family> = convert::families(node)
         .iter()
         .map(|family| match family {
             crate::ssh::Family::V4 => Family::V4,

@@ -17,6 +17,12 @@ pub(super) const GREETING: Limit = Limit::of(Duration::from_mins(10), Duration::
 /// After it has retired, an engine exits, which ends the stream.
 pub(super) const LEAVING: Limit = Limit::of(Duration::from_mins(5), Duration::from_mins(1));
 
+/// A stream that ends within this time after it was established counts as failed.
+pub(super) const SHORT_STREAM: Duration = Duration::from_secs(2);
+
+/// Maximum number of short streams in a row.
+pub(super) const MAX_SHORT_STREAMS: u32 = 5;
+
 /// For one component in a survey: the engine kills the detection command after 30 s.
 const DETECTION: Duration = Duration::from_secs(40);
 

@@ -1,18 +1,21 @@
 //! The tasks of one attempt, in order.
 
 use super::limits::{self, Limit};
-use super::{End, Goal, ReturnPath, Session, Step, Survey, Waiting, record, waiting};
+use super::{Host, Session, record};
+use crate::attempt::{self, End, Goal, ReturnPath, Step, Survey, Waiting};
 use crate::engine_api::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
 use farrier_update::plan::detections;
 use farrier_update::reason::remedy;
-use farrier_update::{Action, NodePlan, PlanInput, PlanItem, Reason, conclude, plan_node, summarize};
+use farrier_update::{
+    Action, Installers, NodePlan, PlanInput, PlanItem, Reason, conclude, plan_node, summarize,
+};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     /// Does the work, and then makes the engine remove everything, whatever the result. `EngineApi` knows
     /// whether the engine has retired. An engine that makes no progress is abandoned.
     pub(super) async fn work(&self) -> Result<End, Failure> {
@@ -86,7 +89,7 @@ impl Session<'_> {
         let plan = Arc::new(plan_node(&PlanInput {
             components: &self.job.components,
             node_type: &node_type,
-            installers: self.job.register.installers_of(self.job.node_type),
+            installers: Installers { machine: self.job.installers, any: &self.job.all_installers },
             facts: &survey.facts,
             readings: &readings,
             force: self.job.force,
@@ -185,7 +188,7 @@ impl Session<'_> {
 
     /// Sets the deadline of the current task.
     fn until(&self, limit: Limit) {
-        let until = waiting::now().after(limit.at_most);
+        let until = attempt::now().after(limit.at_most);
         self.view.send_modify(|v| {
             v.task_until = Some(until);
             v.transfer = (v.step == Step::Applying { component: String::new() }).then(|| {
@@ -283,7 +286,7 @@ impl Session<'_> {
         let ahead = if self.engine_api.is_replayed(event.seq) {
             self.engine_api.peer().map_or(0, |peer| peer.ahead)
         } else {
-            waiting::ahead_at_arrival(event.at)
+            attempt::ahead_at_arrival(event.at)
         };
         self.view.send_modify(|v| {
             v.leases = leases;

@@ -1,6 +1,6 @@
 //! Evaluates the engine's events: the work of this attempt and of earlier attempts.
 
-use super::Survey;
+use crate::attempt::Survey;
 use farrier_protocol::{Event, EventBody, Reading};
 use farrier_update::{Action, ComponentResult, Millis, PlanItem, StepRecord, conclude};
 use std::collections::BTreeMap;

@@ -21,7 +21,7 @@ impl JsonSchema for MachineTypes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "enum": MachineType::ALL})
+        json_schema!({"type": "string", "enum": MachineType::ALL, "description": "A type of machine."})
     }
 }
 
@@ -35,6 +35,6 @@ impl JsonSchema for Installers {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "enum": InstallerKind::ALL})
+        json_schema!({"type": "string", "enum": InstallerKind::ALL, "description": "A kind of installer."})
     }
 }

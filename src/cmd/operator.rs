@@ -89,7 +89,7 @@ pub struct Args {
 /// # Errors
 /// When the cluster cannot be reached, the CRDs are missing, or there are no engines.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    run_with(args, Register::default()).await
+    Box::pin(run_with(args, Register::default())).await
 }
 
 /// As [`run`], for these classes of machines.
@@ -140,16 +140,13 @@ async fn work(
     watches.ready().await.context("failed to fill the caches")?;
     let (caches, made, changes) = watches.into_parts();
     let names = Arc::new(Resolver::default());
-    let exposer = Exposer::new(
-        client.clone(),
-        caches.clone(),
-        args.site.site(replica, made),
-        names.clone(),
-        replica.members.clone(),
-        Events::new(client.clone(), "farrier-controller", &instruments.metrics),
-    );
+    let events = Events::new(client.clone(), "farrier-controller", &instruments.metrics);
+    let site = args.site.site(replica, made);
+    let members = replica.members.clone();
+    let exposer =
+        Exposer::new(client.clone(), caches.clone(), site, names.clone(), members.clone(), events.clone());
     let known = caches.clone();
-    let doors_changed = Arc::new(Notify::new());
+    let listeners_changed = Arc::new(Notify::new());
     let (to_controller, controller_changes) = mpsc::unbounded_channel();
     let (to_runner, runner_changes) = mpsc::unbounded_channel();
     let runner = Arc::new(runner::Context {
@@ -162,14 +159,13 @@ async fn work(
         holds: replica.runner.clone(),
         lease_seconds: args.lease_seconds,
         wait_seconds: args.wait_seconds,
-        membership: replica.members.clone(),
+        membership: members.clone(),
         names,
         listeners: Listeners::default(),
         callback_counters: instruments.callback_counters(),
         metrics: instruments.metrics.clone(),
         heartbeat: instruments.runner(),
     });
-    let events = Events::new(client.clone(), "farrier-controller", &instruments.metrics);
     let controller = controllers::Context {
         client,
         caches,
@@ -177,7 +173,7 @@ async fn work(
         events,
         name: replica.name.clone(),
         leads: replica.leader.clone(),
-        members: replica.members.clone(),
+        members,
         metrics: instruments.metrics.clone(),
         heartbeat: instruments.controller(),
         exposer,
@@ -186,8 +182,8 @@ async fn work(
     };
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
-        () = spread(&known, changes, to_controller, to_runner, &doors_changed) => {}
-        () = runner::run_listeners(runner.clone(), &doors_changed) => {}
+        () = spread(&known, changes, to_controller, to_runner, &listeners_changed) => {}
+        () = runner::run_listeners(runner.clone(), &listeners_changed) => {}
         () = controllers::lead(controller, controller_changes) => {}
         () = runner::run(runner, runner_changes) => {}
     }

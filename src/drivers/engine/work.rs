@@ -82,7 +82,7 @@ impl<H: Host> Session<'_, H> {
         let wanted = detections(&self.job.components, &node_type);
         self.perform("survey", Work::Survey { packages: true, detect: wanted }).await?;
         let (survey, readings) = self.survey_of("survey")?;
-        self.view.send_modify(|v| v.survey = Some(Arc::new(survey.clone())));
+        self.view.send_modify(|v| v.survey = Some(survey.clone()));
         if self.job.goal == Goal::Inventory {
             return Ok(End::Inventoried);
         }
@@ -138,7 +138,7 @@ impl<H: Host> Session<'_, H> {
         self.step(Step::Verifying);
         self.perform("verify", Work::Survey { packages: true, detect: plan.detections() }).await?;
         let (survey, readings) = self.survey_of("verify")?;
-        self.view.send_modify(|v| v.survey = Some(Arc::new(survey)));
+        self.view.send_modify(|v| v.survey = Some(survey));
         Ok(self.finish(plan, &readings))
     }
 
@@ -211,15 +211,19 @@ impl<H: Host> Session<'_, H> {
         format!("{series}-{name}")
     }
 
-    fn survey_of(&self, name: &str) -> Result<(Survey, BTreeMap<String, Reading>), Failure> {
+    fn survey_of(&self, name: &str) -> Result<(Arc<Survey>, BTreeMap<String, Reading>), Failure> {
         let id = self.task_id(name);
         let events = self.engine_api.events_after(0);
-        events.into_iter().rev().find_map(|event| record::match_survey(event, &id)).ok_or_else(|| {
+        let found = events.iter().rev().find_map(|event| record::match_survey(event, &id));
+        drop(events);
+        let (facts, readings) = found.ok_or_else(|| {
             Failure::new(
                 Reason::EngineFailed,
                 format!("the engine on {} ended a survey without a result", self.job.node),
             )
-        })
+        })?;
+        let packages = self.engine_api.take_packages(&id);
+        Ok((Arc::new(Survey { facts, packages }), readings))
     }
 
     fn task_failed(&self, code: FailureCode, component: &str, message: &str) -> Failure {
@@ -272,14 +276,14 @@ impl<H: Host> Session<'_, H> {
                 () = self.engine_api.wait_for_events_after(seen), if greeted => {
                     for event in self.engine_api.events_after(seen) {
                         seen = event.seq;
-                        self.show(event);
+                        self.show(&event);
                     }
                 }
             }
         }
     }
 
-    fn show(&self, event: Event) {
+    fn show(&self, event: &Event) {
         let apply = self.task_id("apply");
         let leases = u32::try_from(self.engine_api.leases()).unwrap_or(u32::MAX);
         // The clock of the machine may have been set since the hello. An old event says nothing about that.
@@ -291,22 +295,22 @@ impl<H: Host> Session<'_, H> {
         self.view.send_modify(|v| {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
-            match event.body {
+            match &event.body {
                 // An operator that takes over receives old events again; their steps may have ended.
-                EventBody::StepStarted { task, component, .. } if task == apply && !v.applied => {
-                    v.step = Step::Applying { component };
+                EventBody::StepStarted { task, component, .. } if *task == apply && !v.applied => {
+                    v.step = Step::Applying { component: component.clone() };
                 }
-                EventBody::PayloadVerified { task, .. } if task == apply => v.payloads_verified += 1,
-                EventBody::StepOverdue { task, component, ended: false } if task == apply => {
-                    let waiting = Waiting::overdue(&component, event.at, ahead, v.task_until);
-                    (v.overdue, v.engine_waiting) = (Some(component), Some(waiting));
+                EventBody::PayloadVerified { task, .. } if *task == apply => v.payloads_verified += 1,
+                EventBody::StepOverdue { task, component, ended: false } if *task == apply => {
+                    let waiting = Waiting::overdue(component, event.at, ahead, v.task_until);
+                    (v.overdue, v.engine_waiting) = (Some(component.clone()), Some(waiting));
                 }
-                EventBody::StepFinished { task, .. } if task == apply => {
+                EventBody::StepFinished { task, .. } if *task == apply => {
                     (v.overdue, v.engine_waiting) = (None, None);
                 }
                 EventBody::Waiting { wait } => {
                     let until = v.task_until;
-                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, ahead, until));
+                    v.engine_waiting = wait.as_ref().map(|wait| Waiting::of_engine(wait, ahead, until));
                 }
                 _ => {}
             }

@@ -12,7 +12,9 @@
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use farrier::drivers::linux::{Deployed, Launch, Machine, NotDeployed, Privilege};
+use farrier::drivers::Privilege;
+use farrier::drivers::engine::{Deployed, Launch, NotDeployed};
+use farrier::drivers::linux::{Machine, Settings};
 use farrier::engine_api::{EngineApi, PayloadFiles, TaskEnd};
 use farrier::engines::Engines;
 use farrier::ssh::auth::read_key;
@@ -54,15 +56,12 @@ async fn measure(arguments: Vec<String>) -> anyhow::Result<()> {
 }
 
 /// Address and credentials.
-struct Login {
-    target: Target,
-    credentials: Credentials,
-}
+struct Login(Arc<Settings>);
 
 impl Login {
     fn new(address: &str, user: &str, key: &str) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(key).with_context(|| format!("failed to read the key {key}"))?;
-        Ok(Self {
+        Ok(Self(Arc::new(Settings {
             target: Target {
                 node: address.to_owned(),
                 addresses: vec![address.to_owned()],
@@ -77,13 +76,17 @@ impl Login {
                 sudo_password: None,
                 su_password: None,
             },
-        })
+            host_keys: Vec::new(),
+            trust_first: true,
+            privilege: Privilege::Sudo,
+        })))
     }
 
     async fn machine(&self, id: &str) -> anyhow::Result<Machine> {
-        let keys = HostKeys::parse(&self.target.node, std::iter::empty(), true)?;
-        let connection = connect(&self.target, &keys, &self.credentials, |_| {}).await?;
-        Ok(Machine { connection, id: id.to_owned() })
+        let Settings { target, credentials, .. } = &*self.0;
+        let keys = HostKeys::parse(&target.node, std::iter::empty(), true)?;
+        let connection = connect(target, &keys, credentials, |_| {}).await?;
+        Ok(Machine { connection, id: id.to_owned(), settings: self.0.clone() })
     }
 }
 
@@ -166,15 +169,8 @@ impl Ready {
         let probe = machine.probe().await?;
         let step = step.next("probe");
         let engine = engines.for_machine("bench", &probe.system, &probe.arch)?;
-        let launch = Launch {
-            callback: None,
-            engine: &engine,
-            session: &session,
-            run: "bench",
-            privilege: Privilege::Sudo,
-            credentials: &login.credentials,
-            lease_seconds: 60,
-        };
+        let launch =
+            Launch { callback: None, engine: &engine, session: &session, run: "bench", lease_seconds: 60 };
         let deployed = machine.deploy(&launch, &probe, |_| ()).await.map_err(NotDeployed::failure)?;
         step.next("deploy");
         let engine_api = Arc::new(EngineApi::new(&session, 60, Box::new(OneFile(file.to_owned()))));

@@ -16,6 +16,7 @@ pub mod node_update;
 pub mod quantity;
 pub mod tls;
 pub mod update_run;
+mod words;
 
 pub use baseline::{Baseline, BaselineSpec, BaselineStatus};
 pub use managed_node::{ManagedNode, ManagedNodeSpec, ManagedNodeStatus};

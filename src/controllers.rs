@@ -14,6 +14,7 @@ mod selections;
 mod update_run;
 
 use crate::caches::{Caches, Change};
+use crate::drivers::Register;
 use crate::exposure::Exposer;
 use crate::failure::chain;
 use crate::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat};
@@ -50,6 +51,8 @@ pub struct Context {
     pub client: Client,
     /// Caches of the cluster's objects.
     pub caches: Caches,
+    /// The classes of machines.
+    pub register: Register,
     /// Writes events.
     pub events: Events,
     /// Name of this replica.

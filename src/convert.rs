@@ -1,23 +1,22 @@
 //! Converts API types to the types of the update logic. There is no conversion back.
 
-use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Installer, Reboot};
+use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Reboot};
 use crate::api::managed_node::{
-    AddressFamily, Channel as ApiChannel, ManagedNode, NodeType, Privilege as ApiPrivilege,
+    AddressFamily, Channel as ApiChannel, HostKeyPolicy, ManagedNode, Privilege as ApiPrivilege,
 };
 use crate::api::tls::{Tls, TlsPolicy};
 use crate::api::update_run::{
     DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
 };
 use crate::api::{Baseline, UpdateRun};
-use crate::drivers::linux::Privilege;
-use crate::ssh::{Family, Target};
+use crate::drivers::{Node, Privilege, SshSettings};
+use crate::ssh::Family;
 use crate::tls::{NotAFingerprint, Policy, Trust};
-use farrier_network::{Channel, MachineType};
+use farrier_network::Channel;
 use farrier_protocol::Detect;
 use farrier_update::run::{BaselineId, Desired, Operation};
 use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed, Requirement,
-    digest_of,
+    AppliesTo, Component, FailedDependency, Force, PayloadRef, RebootNeed, Requirement, digest_of,
 };
 use kube::ResourceExt;
 use rustls::pki_types::CertificateDer;
@@ -46,10 +45,10 @@ pub fn component(from: &ApiComponent) -> Component {
         name: name.clone(),
         version: version.clone(),
         applies_to: AppliesTo {
-            types: applies_to.types.iter().map(|t| type_name(*t)).collect(),
+            types: applies_to.types.iter().map(ToString::to_string).collect(),
             match_facts: applies_to.match_.clone(),
         },
-        installer: installer_kind(*installer),
+        installer: *installer,
         detect: detect.as_ref().and_then(detection),
         payload: PayloadRef {
             url: payload.url.clone(),
@@ -119,53 +118,43 @@ fn detection(from: &ApiDetect) -> Option<Detect> {
         .or_else(|| file.clone().map(Detect::File))
 }
 
-fn installer_kind(from: Installer) -> InstallerKind {
-    match from {
-        Installer::Deb => InstallerKind::Deb,
-        Installer::Rpm => InstallerKind::Rpm,
-        Installer::Script => InstallerKind::Script,
-        Installer::Fwupd => InstallerKind::Fwupd,
-        Installer::DellDup => InstallerKind::DellDup,
-        Installer::HpeSmartComponent => InstallerKind::HpeSmartComponent,
-        Installer::WindowsComponent => InstallerKind::WindowsComponent,
-        Installer::Msi => InstallerKind::Msi,
-        Installer::RedfishImage => InstallerKind::RedfishImage,
-        Installer::SwinstallDepot => InstallerKind::SwinstallDepot,
-        Installer::Vib => InstallerKind::Vib,
-        Installer::DeviceImage => InstallerKind::DeviceImage,
-    }
-}
-
-/// Returns the name of a type as users write it.
-pub fn type_name(type_: NodeType) -> String {
-    format!("{type_:?}")
-}
-
-/// Returns the addresses and the port of a machine.
-pub fn target(node: &ManagedNode) -> Target {
-    Target {
-        node: node.name_any(),
+/// Returns a machine as the user describes it, and the host key that was recorded on first use.
+pub fn node(node: &ManagedNode) -> Node {
+    let ssh = &node.spec.ssh;
+    Node {
+        name: node.name_any(),
+        type_: node.spec.type_,
         addresses: node.spec.addresses.clone(),
-        families: node
-            .spec
-            .address_families
-            .iter()
-            .map(|f| match f {
-                AddressFamily::IPv4 => Family::V4,
-                AddressFamily::IPv6 => Family::V6,
-            })
-            .collect(),
-        port: node.spec.ssh.port,
+        families: families(node),
+        ssh: SshSettings {
+            port: ssh.port,
+            host_keys: host_keys(node),
+            trust_first: ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,
+            privilege: match ssh.privilege {
+                ApiPrivilege::None => Privilege::None,
+                ApiPrivilege::Sudo => Privilege::Sudo,
+                ApiPrivilege::Su => Privilege::Su,
+            },
+        },
     }
 }
 
-/// Converts how the engine becomes root.
-pub fn privilege(from: ApiPrivilege) -> Privilege {
-    match from {
-        ApiPrivilege::None => Privilege::None,
-        ApiPrivilege::Sudo => Privilege::Sudo,
-        ApiPrivilege::Su => Privilege::Su,
-    }
+/// Returns the address families that may be used with a machine, in order of preference.
+pub fn families(node: &ManagedNode) -> Vec<Family> {
+    let families = node.spec.address_families.iter().map(|family| match family {
+        AddressFamily::IPv4 => Family::V4,
+        AddressFamily::IPv6 => Family::V6,
+    });
+    families.collect()
+}
+
+/// Returns the host keys of a machine, written by the user or recorded on first use.
+fn host_keys(node: &ManagedNode) -> Vec<String> {
+    let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
+    let trust_first = node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse;
+    let mut keys = node.spec.ssh.host_keys.clone();
+    keys.extend(recorded.filter(|_| trust_first && keys.is_empty()));
+    keys
 }
 
 /// Converts the desired state of a run.
@@ -199,27 +188,6 @@ pub fn on_failed_dependency(from: OnFailedDependency) -> FailedDependency {
         OnFailedDependency::OmitNode => FailedDependency::OmitNode,
         OnFailedDependency::OmitComponent => FailedDependency::OmitComponent,
         OnFailedDependency::Force => FailedDependency::Force,
-    }
-}
-
-/// Converts a type of machine to its name in the table of ports.
-pub fn machine_type(from: NodeType) -> MachineType {
-    match from {
-        NodeType::Linux => MachineType::Linux,
-        NodeType::Windows => MachineType::Windows,
-        NodeType::HPUX => MachineType::HPUX,
-        NodeType::VMware => MachineType::VMware,
-        NodeType::ILO => MachineType::ILO,
-        NodeType::IDRAC => MachineType::IDRAC,
-        NodeType::Redfish => MachineType::Redfish,
-        NodeType::OnboardAdministrator => MachineType::OnboardAdministrator,
-        NodeType::VirtualConnect => MachineType::VirtualConnect,
-        NodeType::FCSwitch => MachineType::FCSwitch,
-        NodeType::SASSwitch => MachineType::SASSwitch,
-        NodeType::Moonshot => MachineType::Moonshot,
-        NodeType::Superdome2 => MachineType::Superdome2,
-        NodeType::SuperdomeX => MachineType::SuperdomeX,
-        NodeType::SuperdomeFlex => MachineType::SuperdomeFlex,
     }
 }
 

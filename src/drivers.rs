@@ -1,8 +1,152 @@
-//! Drivers: each contains the knowledge about a class of machines.
+//! The register of the classes of machines, and what is specific to each.
 //!
-//! All drivers offer the same small set of operations: probe, inventory, stage, activate, verify,
-//! teardown. On a session machine the engine does everything except the probe and the final check, so
-//! that the Linux driver transfers the engine to the machine and exchanges messages with it. Drivers
-//! know neither kube nor the API types.
+//! A class is a folder in this directory and one line in [`CLASSES`]. Controllers and `farrier ports` read a
+//! class's [`Abilities`], and nothing else of it. Drivers know neither kube nor the API types.
 
+pub mod engine;
+mod keys;
 pub mod linux;
+mod node;
+
+pub use keys::Keys;
+pub use node::{Node, Privilege, SshSettings};
+
+use crate::attempt::{End, Job, Tools, View};
+use crate::failure::Failure;
+use farrier_network::MachineType;
+use farrier_update::InstallerKind;
+use futures::future::BoxFuture;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The classes of this version.
+const CLASSES: &[&dyn Class] = &[&linux::Linux];
+
+/// A class of machines that are updated in the same way.
+pub trait Class: Send + Sync {
+    /// The types of machines in this class.
+    fn types(&self) -> &'static [MachineType];
+
+    /// What such machines can do.
+    fn abilities(&self) -> &'static Abilities;
+
+    /// Creates the driver of one machine. `keys` are the values of the machine's Secret.
+    ///
+    /// # Errors
+    /// `SecretIncomplete`, and the reason why a value of the Secret cannot be used.
+    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure>;
+}
+
+/// Makes attempts at one machine.
+pub trait Driver: Send + Sync {
+    /// Makes one attempt, which shows its state in `view`. `stop` becomes true when the run is cancelled.
+    /// Whatever the result, the attempt removes everything of Farrier's from the machine if it can reach it.
+    fn attempt<'a>(
+        &'a self,
+        job: &'a Job,
+        tools: &'a Tools,
+        stop: watch::Receiver<bool>,
+        view: &'a watch::Sender<View>,
+    ) -> BoxFuture<'a, End>;
+}
+
+/// What the machines of a class can do, as data.
+#[derive(Debug)]
+pub struct Abilities {
+    /// The installers for such machines.
+    pub installers: &'static [InstallerKind],
+}
+
+/// The classes of machines that an operator can work on.
+#[derive(Clone)]
+pub struct Register {
+    classes: Vec<&'static dyn Class>,
+    installers: Arc<[InstallerKind]>,
+}
+
+impl fmt::Debug for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.classes.iter().map(|class| class.types())).finish()
+    }
+}
+
+impl Default for Register {
+    /// The classes of this version.
+    fn default() -> Self {
+        Self::new(CLASSES)
+    }
+}
+
+impl Register {
+    /// Creates a register of these classes. If several classes have the same type, the first one counts.
+    pub fn new(classes: &[&'static dyn Class]) -> Self {
+        let mut installers: Vec<_> =
+            classes.iter().flat_map(|class| class.abilities().installers).copied().collect();
+        installers.sort_unstable();
+        installers.dedup();
+        Self { classes: classes.to_vec(), installers: installers.into() }
+    }
+
+    /// Returns the class of a type of machine; `None` if this version has no driver for it.
+    pub fn class(&self, type_: MachineType) -> Option<&'static dyn Class> {
+        self.classes.iter().copied().find(|class| class.types().contains(&type_))
+    }
+
+    /// Returns the installers for machines of any class.
+    pub fn installers(&self) -> &Arc<[InstallerKind]> {
+        &self.installers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Switch;
+
+    impl Class for Switch {
+        fn types(&self) -> &'static [MachineType] {
+            &[MachineType::FCSwitch, MachineType::Linux]
+        }
+
+        fn abilities(&self) -> &'static Abilities {
+            &Abilities { installers: &[InstallerKind::DeviceImage, InstallerKind::Script] }
+        }
+
+        fn driver(&self, _: &Node, _: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+            unreachable!("no attempt is made")
+        }
+    }
+
+    /// Otherwise a component for one class of machine would be sent to another, or be rejected although a
+    /// driver takes it.
+    #[test]
+    fn each_class_has_its_own_installers() {
+        let register = Register::new(&[&linux::Linux, &Switch]);
+        let installers = |type_| register.class(type_).map(|class| class.abilities().installers);
+        let linux = [InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script];
+        assert_eq!(installers(MachineType::Linux), Some(&linux[..]), "the first class counts");
+        let switch = [InstallerKind::DeviceImage, InstallerKind::Script];
+        assert_eq!(installers(MachineType::FCSwitch), Some(&switch[..]));
+        assert_eq!(installers(MachineType::SASSwitch), None);
+        assert_eq!(**register.installers(), [&linux[..], &[InstallerKind::DeviceImage]].concat());
+    }
+
+    /// A type in two classes would be driven by whichever comes first.
+    #[test]
+    fn no_type_of_machine_has_two_classes() {
+        for type_ in MachineType::ALL {
+            let classes = CLASSES.iter().filter(|class| class.types().contains(&type_));
+            assert!(classes.count() <= 1, "{type_}");
+        }
+    }
+
+    /// An installer that the class names and the engine does not have would be skipped without a word.
+    #[test]
+    fn the_engine_has_the_installers_of_linux() {
+        let engine: Vec<_> =
+            InstallerKind::ALL.iter().copied().filter(|kind| kind.engine().is_some()).collect();
+        assert_eq!(linux::Linux.abilities().installers, engine);
+    }
+}

@@ -13,9 +13,9 @@ pub use peer::{Incompatible, Peer};
 pub(crate) use serve::http;
 
 use crate::token_bucket::TokenBucket;
-use farrier_protocol::{Dial, DialOutcome, Event, EventBody, FailureCode, Hello, Lease, Task, Work};
+use farrier_protocol::{Dial, DialOutcome, Event, EventBody, FailureCode, Hello, Lease, Package, Task, Work};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -37,7 +37,7 @@ pub struct EngineApi {
 #[derive(Default)]
 struct State {
     /// By sequence number from 1, without a gap, so that a duplicate changes nothing.
-    events: BTreeMap<u64, Event>,
+    events: BTreeMap<u64, Arc<Event>>,
     /// Total length of the events on the wire.
     bytes: usize,
     task: Option<Task>,
@@ -157,7 +157,7 @@ impl EngineApi {
     /// Reports whether the engine's journal shows that the task has begun or ended.
     pub fn knows_task(&self, id: &str) -> bool {
         #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these begin or end a task")]
-        let is_of = |event: &Event| match &event.body {
+        let is_of = |event: &Arc<Event>| match &event.body {
             EventBody::TaskStarted { task, .. }
             | EventBody::SurveyDone { task, .. }
             | EventBody::TaskDone { task }
@@ -178,8 +178,22 @@ impl EngineApi {
     }
 
     /// Returns the events with a greater number, which the reader has not seen.
-    pub fn events_after(&self, seq: u64) -> Vec<Event> {
+    pub fn events_after(&self, seq: u64) -> Vec<Arc<Event>> {
         self.lock().events.range(seq.saturating_add(1)..).map(|(_, e)| e.clone()).collect()
+    }
+
+    /// Removes the list of packages from the latest survey of a task and returns it; empty if there is no such
+    /// survey. The list is by far the largest part of a session, and is read once.
+    pub fn take_packages(&self, survey: &str) -> Vec<Package> {
+        for event in self.lock().events.values_mut().rev() {
+            if let EventBody::SurveyDone { task, .. } = &event.body
+                && task == survey
+                && let EventBody::SurveyDone { packages, .. } = &mut Arc::make_mut(event).body
+            {
+                return std::mem::take(packages);
+            }
+        }
+        Vec::new()
     }
 
     /// Waits until there are events with a greater number.
@@ -272,7 +286,7 @@ impl EngineApi {
         for mut event in fresh {
             limits::bound(&mut event);
             state.apply(&event);
-            state.events.insert(event.seq, event);
+            state.events.insert(event.seq, Arc::new(event));
         }
         let answer = (state.ack(), state.cancel);
         drop(state);

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! cmd ─► controllers ─► api, update (pure)            decides
-//!    └─► runner ─► session ─► drivers ─► ssh          acts on machines
+//!    └─► runner ─► attempt ◄─ drivers ─► ssh           acts on machines
 //!                        └─► engine_api, payload, engines
 //! ```
 //!
-//! `session` and everything below it depend on neither kube nor `api`: the runner translates. Only
+//! `drivers` and everything below it depend on neither kube nor `api`: the runner translates. Only
 //! `act` and `publish` write to Kubernetes.
 
 pub mod api;
+pub mod attempt;
 pub mod caches;
 pub mod callback;
 pub mod cmd;
@@ -31,7 +32,6 @@ pub mod metrics;
 pub mod payload;
 pub mod publish;
 pub mod runner;
-pub mod session;
 pub mod ssh;
 pub mod telemetry;
 pub mod tls;

@@ -20,14 +20,15 @@ pub use owner::orphans;
 
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
+use crate::attempt::Tools;
 use crate::caches::Caches;
+use crate::drivers::Register;
 use crate::exposure::Resolver;
 use crate::heartbeat::{HEARTBEAT_INTERVAL, Heartbeat};
 use crate::lease::Hold;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::publish::{self, Events};
-use crate::session::Tools;
 use crate::telemetry;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
@@ -43,6 +44,8 @@ pub struct Context {
     pub client: Client,
     /// Caches of the cluster's objects.
     pub caches: Caches,
+    /// The classes of machines.
+    pub register: Register,
     /// Engines and payloads.
     pub tools: Tools,
     /// Writes events.

@@ -1,9 +1,10 @@
 //! `Baseline`: an immutable list of components.
 
-use super::LocalRef;
-use super::managed_node::NodeType;
 use super::quantity::Span;
 use super::tls::Tls;
+use super::{LocalRef, words};
+use farrier_network::MachineType;
+use farrier_update::InstallerKind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -63,7 +64,8 @@ pub struct Component {
 
     /// How the component is installed. This version supports Deb, Rpm and Script. A baseline with another
     /// installer is not Ready, and the run fails on the machines that the component applies to.
-    pub installer: Installer,
+    #[schemars(with = "words::Installers")]
+    pub installer: InstallerKind,
 
     /// How the installed version is read. If it is not set, Farrier reads the package with the component's
     /// name; that is possible for Deb and Rpm only.
@@ -108,31 +110,13 @@ fn ten_minutes() -> Span {
 pub struct AppliesTo {
     /// Types of machines. If the list is empty, the component applies to all types.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub types: Vec<NodeType>,
+    #[schemars(with = "Vec<words::MachineTypes>", length(max = 16))]
+    pub types: Vec<MachineType>,
 
     /// Facts that must have exactly these values. Keys: os, osVersion, osLike, arch, kernel, vendor, model,
     /// serial, hostname, biosVersion. For osLike, one of its words must have the value.
     #[serde(default, rename = "match", skip_serializing_if = "BTreeMap::is_empty")]
     pub match_: BTreeMap<String, String>,
-}
-
-/// How a component is installed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[expect(missing_docs, reason = "names of package formats; DESIGN section 2 lists them")]
-pub enum Installer {
-    Deb,
-    Rpm,
-    Script,
-    Fwupd,
-    DellDup,
-    HpeSmartComponent,
-    WindowsComponent,
-    Msi,
-    RedfishImage,
-    SwinstallDepot,
-    Vib,
-    DeviceImage,
 }
 
 /// How the installed version of a component is read. Exactly one of package, command and file must be set.

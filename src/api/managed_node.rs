@@ -1,6 +1,7 @@
 //! `ManagedNode`: a machine, as the user describes it.
 
-use super::LocalRef;
+use super::{LocalRef, words};
+use farrier_network::MachineType;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -44,7 +45,8 @@ use serde::{Deserialize, Serialize};
 pub struct ManagedNodeSpec {
     /// The type of the machine. It decides how Farrier connects to the machine.
     #[serde(rename = "type")]
-    pub type_: NodeType,
+    #[schemars(with = "words::MachineTypes")]
+    pub type_: MachineType,
 
     /// Addresses of the machine: IPv4 or IPv6 addresses, link-local addresses with their zone
     /// (fe80::1%eth0), or names. Farrier tries them in the given order, sorted by addressFamilies.
@@ -94,27 +96,6 @@ pub struct ManagedNodeSpec {
 
 fn both_families() -> Vec<AddressFamily> {
     vec![AddressFamily::IPv4, AddressFamily::IPv6]
-}
-
-/// Types of machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[expect(missing_docs, reason = "product names; DESIGN section 2 lists them")]
-pub enum NodeType {
-    Linux,
-    Windows,
-    HPUX,
-    VMware,
-    ILO,
-    IDRAC,
-    Redfish,
-    OnboardAdministrator,
-    VirtualConnect,
-    FCSwitch,
-    SASSwitch,
-    Moonshot,
-    Superdome2,
-    SuperdomeX,
-    SuperdomeFlex,
 }
 
 /// A family of network addresses.

@@ -5,9 +5,11 @@ mod instruments;
 mod replica;
 
 use super::cluster;
+use crate::attempt::Tools;
 use crate::caches::{Caches, Change, Watches};
 use crate::callback::Registry;
 use crate::controllers;
+use crate::drivers::Register;
 use crate::engines::Engines;
 use crate::exposure::{Exposer, Resolver};
 use crate::membership::RunnerLocation;
@@ -15,7 +17,6 @@ use crate::metrics::Metrics;
 use crate::payload::Store;
 use crate::publish::Events;
 use crate::runner::{self, Listeners};
-use crate::session::Tools;
 use anyhow::Context as _;
 use instruments::Instruments;
 use kube::Client;
@@ -88,6 +89,14 @@ pub struct Args {
 /// # Errors
 /// When the cluster cannot be reached, the CRDs are missing, or there are no engines.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    Box::pin(run_with(args, Register::default())).await
+}
+
+/// As [`run`], for these classes of machines.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_with(args: Args, register: Register) -> anyhow::Result<()> {
     crate::descriptors::raise();
     let engines = engines(args.engines.as_deref())?;
     let cache = args.cache_dir.clone().unwrap_or_else(default_cache);
@@ -104,7 +113,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let replica = Replica::join(&client, location, &args.replica, &instruments.metrics).await?;
     let tools = Tools { engines, store, metrics: instruments.metrics.clone(), calls: Registry::new() };
     let ended = tokio::select! {
-        ended = work(&args, client, &replica, &instruments, tools) => ended,
+        ended = work(&args, client, &replica, &instruments, register, tools) => ended,
         told = shutdown_signal() => told,
     };
     replica.leave().await;
@@ -120,6 +129,7 @@ async fn work(
     client: Client,
     replica: &Replica,
     instruments: &Instruments,
+    register: Register,
     tools: Tools,
 ) -> anyhow::Result<()> {
     replica.runner.gained().await;
@@ -130,42 +140,40 @@ async fn work(
     watches.ready().await.context("failed to fill the caches")?;
     let (caches, made, changes) = watches.into_parts();
     let names = Arc::new(Resolver::default());
-    let exposer = Exposer::new(
-        client.clone(),
-        caches.clone(),
-        args.site.site(replica, made),
-        names.clone(),
-        replica.members.clone(),
-        Events::new(client.clone(), "farrier-controller", &instruments.metrics),
-    );
+    let events = Events::new(client.clone(), "farrier-controller", &instruments.metrics);
+    let site = args.site.site(replica, made);
+    let members = replica.members.clone();
+    let exposer =
+        Exposer::new(client.clone(), caches.clone(), site, names.clone(), members.clone(), events.clone());
     let known = caches.clone();
-    let doors_changed = Arc::new(Notify::new());
+    let listeners_changed = Arc::new(Notify::new());
     let (to_controller, controller_changes) = mpsc::unbounded_channel();
     let (to_runner, runner_changes) = mpsc::unbounded_channel();
     let runner = Arc::new(runner::Context {
         client: client.clone(),
         caches: caches.clone(),
+        register: register.clone(),
         tools,
         events: Events::new(client.clone(), "farrier-runner", &instruments.metrics),
         name: replica.name.clone(),
         holds: replica.runner.clone(),
         lease_seconds: args.lease_seconds,
         wait_seconds: args.wait_seconds,
-        membership: replica.members.clone(),
+        membership: members.clone(),
         names,
         listeners: Listeners::default(),
         callback_counters: instruments.callback_counters(),
         metrics: instruments.metrics.clone(),
         heartbeat: instruments.runner(),
     });
-    let events = Events::new(client.clone(), "farrier-controller", &instruments.metrics);
     let controller = controllers::Context {
         client,
         caches,
+        register,
         events,
         name: replica.name.clone(),
         leads: replica.leader.clone(),
-        members: replica.members.clone(),
+        members,
         metrics: instruments.metrics.clone(),
         heartbeat: instruments.controller(),
         exposer,
@@ -174,8 +182,8 @@ async fn work(
     };
     tracing::info!(runner = %replica.name, version = env!("CARGO_PKG_VERSION"), "farrier is at work");
     tokio::select! {
-        () = spread(&known, changes, to_controller, to_runner, &doors_changed) => {}
-        () = runner::run_listeners(runner.clone(), &doors_changed) => {}
+        () = spread(&known, changes, to_controller, to_runner, &listeners_changed) => {}
+        () = runner::run_listeners(runner.clone(), &listeners_changed) => {}
         () = controllers::lead(controller, controller_changes) => {}
         () = runner::run(runner, runner_changes) => {}
     }

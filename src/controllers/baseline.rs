@@ -4,6 +4,7 @@ use super::Context;
 use crate::api::baseline::BaselineStatus;
 use crate::api::{Baseline, condition};
 use crate::convert;
+use crate::drivers::Register;
 use crate::failure::chain;
 use crate::publish::{self, CONTROLLER};
 use farrier_update::plan::Problem;
@@ -19,7 +20,7 @@ pub(super) async fn review_all(context: &Context) {
 
 /// Writes the status of a baseline, if the status changes.
 pub(super) async fn review(context: &Context, baseline: &Baseline) {
-    let status = judge(baseline);
+    let status = judge(&context.register, baseline);
     if baseline.status.as_ref() == Some(&status) {
         return;
     }
@@ -31,13 +32,13 @@ pub(super) async fn review(context: &Context, baseline: &Baseline) {
 }
 
 /// Returns the problems of a baseline.
-pub(super) fn problems(baseline: &Baseline) -> Vec<Problem> {
+pub(super) fn problems(register: &Register, baseline: &Baseline) -> Vec<Problem> {
     let components: Vec<_> = baseline.spec.components.iter().map(convert::component).collect();
-    validate_baseline(&components)
+    validate_baseline(&components, register.installers())
 }
 
-fn judge(baseline: &Baseline) -> BaselineStatus {
-    let problems = problems(baseline);
+fn judge(register: &Register, baseline: &Baseline) -> BaselineStatus {
+    let problems = problems(register, baseline);
     let old = baseline.status.clone().unwrap_or_default();
     let generation = baseline.meta().generation;
     let words: Vec<String> = problems.iter().map(ToString::to_string).collect();

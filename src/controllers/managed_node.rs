@@ -2,9 +2,9 @@
 //! machine, and later what a change of its spec means for the recorded state.
 
 use super::Context;
-use crate::api::managed_node::{ManagedNodeStatus, NodeType};
+use crate::api::managed_node::ManagedNodeStatus;
 use crate::api::{ManagedNode, condition};
-use crate::convert;
+use crate::drivers::Register;
 use crate::failure::chain;
 use crate::publish::{self, CONTROLLER};
 use farrier_update::Reason;
@@ -21,7 +21,7 @@ pub(super) async fn review_all(context: &Context) {
 /// Writes what follows from the spec, if the status does not show it yet. What a runner has found is
 /// written by the runner, and is kept.
 pub(super) async fn review(context: &Context, node: &ManagedNode) {
-    let Some(status) = due(node, &condition::now()) else { return };
+    let Some(status) = due(&context.register, node, &condition::now()) else { return };
     if let Err(error) = publish::status(&context.client, node, CONTROLLER, &status).await
         && !publish::is_gone(&error)
     {
@@ -37,7 +37,7 @@ struct Verdict {
 }
 
 /// Returns the status to write, with the changes only; `None` if the status is up to date.
-fn due(node: &ManagedNode, now: &Time) -> Option<ManagedNodeStatus> {
+fn due(register: &Register, node: &ManagedNode, now: &Time) -> Option<ManagedNodeStatus> {
     let generation = node.meta().generation;
     let old = node.status.clone().unwrap_or_default();
     let ready = condition::find(&old.conditions, "Ready");
@@ -45,7 +45,7 @@ fn due(node: &ManagedNode, now: &Time) -> Option<ManagedNodeStatus> {
     if ready.is_some() && is_held == node.spec.hold && old.observed_generation == generation {
         return None;
     }
-    let Verdict { status, reason, message } = verdict(node, &old.conditions);
+    let Verdict { status, reason, message } = verdict(register, node, &old.conditions);
     let stalled = if reason == Reason::NotYetSupported { "True" } else { "False" };
     let mut conditions = old.conditions;
     for (type_, status) in [("Ready", status), ("Reconciling", "False"), ("Stalled", stalled)] {
@@ -55,18 +55,18 @@ fn due(node: &ManagedNode, now: &Time) -> Option<ManagedNodeStatus> {
     Some(ManagedNodeStatus { observed_generation: generation, conditions, ..ManagedNodeStatus::default() })
 }
 
-fn verdict(node: &ManagedNode, known: &[Condition]) -> Verdict {
+fn verdict(register: &Register, node: &ManagedNode, known: &[Condition]) -> Verdict {
     let open = |reason: Reason, message: &str| Verdict { status: "Unknown", reason, message: message.into() };
     if node.spec.hold {
         return open(Reason::Held, "spec.hold keeps this machine out of every run that starts from now on");
     }
-    if node.spec.type_ != NodeType::Linux {
-        let type_ = convert::type_name(node.spec.type_);
+    if register.class(node.spec.type_).is_none() {
         return Verdict {
             status: "False",
             reason: Reason::NotYetSupported,
             message: format!(
-                "this version has no driver for type {type_}; set spec.hold to keep the machine out of runs"
+                "this version has no driver for type {}; set spec.hold to keep the machine out of runs",
+                node.spec.type_
             ),
         };
     }
@@ -116,7 +116,7 @@ mod tests {
 
     /// Returns the written conditions as type, status, reason.
     fn written(node: &ManagedNode) -> Option<Vec<(String, String, String)>> {
-        let status = due(node, &condition::now())?;
+        let status = due(&Register::default(), node, &condition::now())?;
         assert_eq!(status.observed_generation, node.meta().generation);
         Some(status.conditions.into_iter().map(|c| (c.type_, c.status, c.reason)).collect())
     }

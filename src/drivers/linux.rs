@@ -7,23 +7,43 @@
 
 mod attach;
 mod deploy;
+mod host;
 mod look;
 mod privilege;
 mod probe;
 mod reach;
 mod refusal;
 mod script;
+mod settings;
 #[cfg(test)]
 mod shells;
 
-pub use deploy::{Deployed, EARLIER_SHELL_TIMEOUT, NotDeployed, Progress};
-pub use look::Look;
-pub use privilege::Privilege;
-pub use probe::Probe;
+pub use settings::Settings;
 
-use crate::engines::Engine;
-use crate::ssh::{Connection, Credentials};
-use farrier_protocol::CallbackConfig;
+use super::engine::EngineDriver;
+use super::{Abilities, Class, Driver, Keys, Node};
+use crate::failure::Failure;
+use crate::ssh::Connection;
+use farrier_network::MachineType;
+use farrier_update::InstallerKind;
+use std::sync::Arc;
+
+/// The class of Linux machines.
+pub struct Linux;
+
+impl Class for Linux {
+    fn types(&self) -> &'static [MachineType] {
+        &[MachineType::Linux]
+    }
+
+    fn abilities(&self) -> &'static Abilities {
+        &Abilities { installers: &[InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script] }
+    }
+
+    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+        Ok(Arc::new(EngineDriver::<Machine>::new(Arc::new(Settings::new(node, keys)?))))
+    }
+}
 
 /// An authenticated connection to a machine, for one session.
 pub struct Machine {
@@ -31,24 +51,8 @@ pub struct Machine {
     pub connection: Connection,
     /// Short id of the session; part of the path of everything that Farrier puts on the machine.
     pub id: String,
-}
-
-/// Options for the launch of the engine.
-pub struct Launch<'a> {
-    /// The engine binary for this machine.
-    pub engine: &'a Engine,
-    /// UID of the NodeUpdate.
-    pub session: &'a str,
-    /// Name of the run, for the log directory.
-    pub run: &'a str,
-    /// How commands become root.
-    pub privilege: Privilege,
-    /// Passwords for sudo and su.
-    pub credentials: &'a Credentials,
-    /// The engine's initial lease: how long it may run without contact, in seconds.
-    pub lease_seconds: u64,
-    /// Where the engine connects back, if it does.
-    pub callback: Option<&'a CallbackConfig>,
+    /// How it was connected to, and how commands become root.
+    pub settings: Arc<Settings>,
 }
 
 /// Name of Farrier's directory on a machine.

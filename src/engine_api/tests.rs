@@ -85,6 +85,33 @@ fn an_impossible_journal_length_is_rejected() {
     c.greet(&hello(limits::MAX_EVENTS as u64)).unwrap();
 }
 
+/// Otherwise each machine of a fleet keeps its packages several times in the operator's memory, or a list is
+/// taken for that of another survey.
+#[test]
+fn the_packages_of_a_survey_are_taken_once() {
+    let c = engine_api();
+    let survey = |task: &str, names: &[&str]| {
+        let EventBody::SurveyDone { task, facts, readings, .. } = survey_done(task) else { panic!() };
+        let (version, arch, kind) = ("1".to_owned(), "amd64".to_owned(), "deb".to_owned());
+        let package = Package { name: String::new(), version, arch, kind };
+        let packages = names.iter().map(|name| Package { name: (*name).into(), ..package.clone() });
+        EventBody::SurveyDone { task, facts, packages: packages.collect(), readings }
+    };
+    c.take(vec![event(1, survey("a1-survey", &["a", "b"])), event(2, survey("a1-verify", &["c"]))], 0)
+        .unwrap();
+    let reader = c.events_after(0);
+    assert_eq!(c.take_packages("a1-survey").len(), 2);
+    assert_eq!(c.take_packages("a1-survey").len(), 0);
+    assert_eq!(c.take_packages("a1-verify").len(), 1);
+    assert_eq!(c.take_packages("a2-survey").len(), 0);
+    let left = |event: &Event| match &event.body {
+        EventBody::SurveyDone { packages, .. } => packages.len(),
+        _ => panic!(),
+    };
+    assert_eq!([left(&reader[0]), left(&reader[1])], [2, 1], "what a reader holds does not change");
+    assert!(c.events_after(0).iter().all(|event| left(event) == 0));
+}
+
 #[test]
 fn the_engine_of_another_session_is_refused() {
     let mut other = hello(0);

@@ -7,7 +7,6 @@ use super::objects::{has_same_digest, head_of_patch, labels_patch};
 use super::{ActiveMachine, Exposer};
 use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
-use crate::convert;
 use crate::membership::{RunnerLocation, Runners};
 use farrier_network::Channel;
 use farrier_network::policy::{Input, Machine, Stage};
@@ -140,7 +139,7 @@ impl Exposer {
             // addresses.
             addresses.retain(|address| self.site.admits(*address));
             input.machines.push(Machine {
-                kind: convert::machine_type(node.spec.type_),
+                kind: node.spec.type_,
                 addresses,
                 ssh_port: node.spec.ssh.port,
                 listen_port: LISTEN_PORT,

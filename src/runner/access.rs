@@ -59,7 +59,7 @@ impl Context {
             let keys = self.secret(&secret.name, namespace, &asked_by).await?;
             if let Some(bytes) = keys.data.get(CERTIFICATES) {
                 let place = format!("secret {}", keys.name);
-                given.extend(certificates(&bytes.0, &place, &asked_by)?);
+                given.extend(certificates(bytes, &place, &asked_by)?);
             }
             access.basic = keys.line("username")?.zip(keys.line("password")?);
             access.token = keys.line("token")?;
@@ -82,7 +82,7 @@ impl Context {
         asked_by: &str,
     ) -> Result<Vec<CertificateDer<'static>>, Failure> {
         let (place, bytes) = match self.secret(name, namespace, asked_by).await {
-            Ok(mut keys) => (format!("secret {name}"), keys.data.remove(CERTIFICATES).map(|bytes| bytes.0)),
+            Ok(mut keys) => (format!("secret {name}"), keys.data.remove(CERTIFICATES)),
             Err(failure) if failure.reason == Reason::SecretNotFound => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
                 let Some(map) = ask(&format!("ConfigMap {name}"), || api.get_opt(name)).await? else {

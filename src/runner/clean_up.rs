@@ -2,12 +2,11 @@
 //! may be gone.
 
 use super::Context;
-use super::load::host_keys;
-use crate::api::managed_node::HostKeyPolicy;
+use super::load::Attempt;
 use crate::api::{NodeUpdate, UpdateRun, condition};
+use crate::attempt::{Goal, Job};
 use crate::convert;
 use crate::failure::Failure;
-use crate::session::{Goal, Job};
 use farrier_update::{FailedDependency, Force, Reason};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -26,27 +25,24 @@ impl Context {
         update: &NodeUpdate,
         run: Option<&UpdateRun>,
         attempt: u32,
-    ) -> Result<Job, Failure> {
+    ) -> Result<Attempt, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        let credentials = self.credentials(&node, &namespace).await?;
+        let driver = self.driver(&node, self.keys(&node, &namespace).await?)?;
         let baseline = run.and_then(|run| run.spec.baseline_ref.as_ref());
         let baseline =
             baseline.and_then(|b| self.caches.baselines.get(&ObjectRef::new(&b.name).within(&namespace)));
-        Ok(Job {
+        let job = Job {
             session: update.uid().unwrap_or_default(),
             run: update.spec.run_ref.name.clone(),
             node: node.name_any(),
-            node_type: convert::type_name(node.spec.type_),
+            node_type: node.spec.type_,
+            installers: &[],
+            all_installers: self.register.installers().clone(),
             attempt,
             goal: Goal::CleanUp,
             touched: true,
             resumed: false,
-            target: convert::target(&node),
-            host_keys: host_keys(&node),
-            trust_first: node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,
-            credentials,
-            privilege: convert::privilege(node.spec.ssh.privilege),
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: BTreeMap::new(),
             force: Force::default(),
@@ -54,7 +50,8 @@ impl Context {
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,
             callback: None,
-        })
+        };
+        Ok(Attempt { job, driver })
     }
 
     /// Describes what stays on a machine to which no account can sign in any more, and until when.

@@ -1,8 +1,8 @@
 //! Metrics of the life of a NodeUpdate.
 
+use crate::attempt::End;
 use crate::failure::Failure;
 use crate::metrics::{Metrics, result_of};
-use crate::session::End;
 use farrier_update::{NodeVerdict, Reason};
 use std::time::Duration;
 

@@ -1,26 +1,37 @@
 //! Loads the complete input of an attempt before the attempt does anything.
 
 use super::Context;
-use crate::api::managed_node::{Channel, HostKeyPolicy, ManagedNode, NodeType};
+use crate::api::managed_node::{Channel, ManagedNode};
 use crate::api::update_run::{Operation, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
+use crate::attempt::{Awaited, Goal, Job};
 use crate::convert;
+use crate::drivers::{Class, Driver, Keys};
 use crate::failure::{Failure, chain};
-use crate::session::{Awaited, Goal, Job};
-use crate::ssh::Credentials;
-use crate::ssh::auth::{read_certificate, read_key};
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
-use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// An attempt that is ready to be made.
+#[derive(Clone)]
+pub(super) struct Attempt {
+    /// The requested work.
+    pub(super) job: Job,
+    /// The driver of the machine.
+    pub(super) driver: MachineDriver,
+}
+
+/// The driver of a machine, and the values of the Secret that it was created with.
+#[derive(Clone)]
+pub(super) struct MachineDriver {
+    pub(super) driver: Arc<dyn Driver>,
+    pub(super) keys: Keys,
+}
 
 /// Time between two requests while the API server is unavailable.
 const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// The user if the Secret names none.
-const DEFAULT_USER: &str = "root";
 
 impl Context {
     /// Loads the input of an attempt with any goal except clean-up (see `clean_up`).
@@ -35,30 +46,28 @@ impl Context {
         goal: Goal,
         attempt: u32,
         touched: bool,
-    ) -> Result<Job, Failure> {
+    ) -> Result<Attempt, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        supported(&node, run)?;
+        let class = self.class(&node)?;
+        supports_channel(&node, run)?;
         let goal = goal_for(run.spec.operation, goal);
         let baseline = match needed_baseline(run, goal) {
             Some(name) => Some(self.baseline(run, name, &namespace).await?),
             None => None,
         };
-        let credentials = self.credentials(&node, &namespace).await?;
-        Ok(Job {
+        let driver = self.driver(&node, self.keys(&node, &namespace).await?)?;
+        let job = Job {
             session: update.uid().unwrap_or_default(),
             run: run.name_any(),
             node: node.name_any(),
-            node_type: convert::type_name(node.spec.type_),
+            node_type: node.spec.type_,
+            installers: class.abilities().installers,
+            all_installers: self.register.installers().clone(),
             attempt,
             goal,
             touched,
             resumed: false,
-            target: convert::target(&node),
-            host_keys: host_keys(&node),
-            trust_first: node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse,
-            credentials,
-            privilege: convert::privilege(node.spec.ssh.privilege),
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: self.payload_access(baseline.as_deref(), &namespace).await,
             force: convert::force(run.spec.force),
@@ -66,7 +75,8 @@ impl Context {
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,
             callback: self.callback(&node, run, touched).await,
-        })
+        };
+        Ok(Attempt { job, driver })
     }
 
     /// Returns the current generation of the machine's spec in the cache.
@@ -76,15 +86,14 @@ impl Context {
         node.and_then(|node| node.meta().generation)
     }
 
-    /// Returns the current credentials in the machine's Secret.
+    /// Returns the current values of the machine's Secret.
     ///
     /// # Errors
-    /// `NodeNotFound`, `SecretNotFound`, `SecretIncomplete`, `KeyUnreadable`, `KeyPassphraseWrong`,
-    /// `InternalError`.
-    pub(super) async fn credentials_now(&self, update: &NodeUpdate) -> Result<Credentials, Failure> {
+    /// `NodeNotFound`, `SecretNotFound`, `InternalError`.
+    pub(super) async fn keys_now(&self, update: &NodeUpdate) -> Result<Keys, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        self.credentials(&node, &namespace).await
+        self.keys(&node, &namespace).await
     }
 
     /// Returns how the attempt waits for the ports of the run, if its engine connects to them.
@@ -140,53 +149,45 @@ impl Context {
                 ),
             )
         })?;
-        Ok(Keys { name: name.to_owned(), data: found.data.unwrap_or_default() })
+        let data = found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        Ok(Keys { name: name.to_owned(), data: data.collect() })
     }
 
-    pub(super) async fn credentials(
-        &self,
-        node: &ManagedNode,
-        namespace: &str,
-    ) -> Result<Credentials, Failure> {
+    /// Returns the values of a machine's Secret.
+    ///
+    /// # Errors
+    /// `SecretNotFound`, `InternalError`.
+    pub(super) async fn keys(&self, node: &ManagedNode, namespace: &str) -> Result<Keys, Failure> {
         let asked_by = format!("ManagedNode {}", node.name_any());
-        let keys = self.secret(&node.spec.credentials_ref.name, namespace, &asked_by).await?;
-        let key = match keys.text("ssh-privatekey")? {
-            Some(text) => {
-                let key = read_key(&keys.name, &text, keys.text("passphrase")?.as_deref())?;
-                let certificate =
-                    keys.text("ssh-certificate")?.map(|text| read_certificate(&keys.name, &text));
-                Some((Arc::new(key), certificate.transpose()?))
-            }
-            None => None,
-        };
-        let password = keys.line("password")?;
-        if key.is_none() && password.is_none() {
-            return Err(Failure::new(
-                Reason::SecretIncomplete,
+        self.secret(&node.spec.credentials_ref.name, namespace, &asked_by).await
+    }
+
+    /// Creates the driver of a machine.
+    ///
+    /// # Errors
+    /// `NotYetSupported`, and those of [`Class::driver`].
+    pub(super) fn driver(&self, node: &ManagedNode, keys: Keys) -> Result<MachineDriver, Failure> {
+        let class = self.class(node)?;
+        let driver = class.driver(&convert::node(node), &keys)?;
+        Ok(MachineDriver { driver, keys })
+    }
+
+    /// Returns the class of a machine.
+    ///
+    /// # Errors
+    /// `NotYetSupported`.
+    pub(super) fn class(&self, node: &ManagedNode) -> Result<&'static dyn Class, Failure> {
+        self.register.class(node.spec.type_).ok_or_else(|| {
+            Failure::new(
+                Reason::NotYetSupported,
                 format!(
-                    "secret {} of {asked_by} has neither password nor ssh-privatekey; add one of them",
-                    keys.name
+                    "{} is of type {}, for which this version has no driver; set spec.hold on it, or leave it out of the run's selector",
+                    node.name_any(),
+                    node.spec.type_
                 ),
-            ));
-        }
-        Ok(Credentials {
-            user: keys.line("username")?.unwrap_or_else(|| DEFAULT_USER.to_owned()),
-            password,
-            key,
-            sudo_password: keys.line("sudo-password")?,
-            su_password: keys.line("su-password")?,
-            source: keys.name,
+            )
         })
     }
-}
-
-/// Returns the host keys of a machine, written by the user or recorded on first use.
-pub(super) fn host_keys(node: &ManagedNode) -> Vec<String> {
-    let recorded = node.status.as_ref().and_then(|s| s.host_key.clone());
-    let trust_first = node.spec.ssh.host_key_policy == HostKeyPolicy::TrustOnFirstUse;
-    let mut keys = node.spec.ssh.host_keys.clone();
-    keys.extend(recorded.filter(|_| trust_first && keys.is_empty()));
-    keys
 }
 
 /// Repeats a request until the API server answers. While the API server is unavailable or busy, no failure
@@ -248,18 +249,9 @@ fn is_not_replaced(run: &UpdateRun, baseline: &Baseline) -> Result<(), Failure> 
     ))
 }
 
-/// Rejects what this version cannot do for a machine, before the attempt tries anything.
-fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
+/// Rejects a channel that this version does not have, before the attempt tries anything.
+fn supports_channel(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
     let name = node.name_any();
-    if node.spec.type_ != NodeType::Linux {
-        return Err(Failure::new(
-            Reason::NotYetSupported,
-            format!(
-                "{name} is of type {}, for which this version has no driver; set spec.hold on it, or leave it out of the run's selector",
-                convert::type_name(node.spec.type_)
-            ),
-        ));
-    }
     let channel = node.spec.channel.unwrap_or(run.spec.channel);
     if channel == Channel::Listen {
         return Err(Failure::new(
@@ -270,29 +262,6 @@ fn supported(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
         ));
     }
     Ok(())
-}
-
-/// The values of a Secret. They are never printed.
-pub(super) struct Keys {
-    pub(super) name: String,
-    pub(super) data: BTreeMap<String, k8s_openapi::ByteString>,
-}
-
-impl Keys {
-    fn text(&self, key: &str) -> Result<Option<String>, Failure> {
-        self.data.get(key).map(|bytes| String::from_utf8(bytes.0.clone())).transpose().map_err(|_| {
-            Failure::new(
-                Reason::SecretIncomplete,
-                format!("key {key} of secret {} is no text; store it as UTF-8", self.name),
-            )
-        })
-    }
-
-    /// Returns a value without the line end that `echo` and editors append. An empty value counts as missing.
-    pub(super) fn line(&self, key: &str) -> Result<Option<String>, Failure> {
-        let text = self.text(key)?;
-        Ok(text.map(|t| t.trim_end_matches(['\n', '\r']).to_owned()).filter(|t| !t.is_empty()))
-    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use crate::api::node_inventory::{
     FactsReport, InstalledPackage, NodeInventory, NodeInventorySpec, NodeInventoryStatus,
 };
 use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, condition, label_value};
+use crate::attempt::{End, Survey, View};
 use crate::failure::{Failure, chain};
 use crate::publish::{self, Action, RUNNER};
-use crate::session::{End, Survey, View};
 use farrier_update::{ComponentResult, NodeVerdict, Outcome, Reason};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};

@@ -9,8 +9,8 @@ pub(super) use machine::node_conditions;
 use crate::api::condition;
 use crate::api::managed_node::Channel;
 use crate::api::node_update::{self, Holder, NodeUpdateStatus, Waiting};
+use crate::attempt::{self, End, ReturnPath, View};
 use crate::failure::Failure;
-use crate::session::{self, End, ReturnPath, View};
 use components::{changed, merge, planned, time};
 use farrier_update::NodePlan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -100,14 +100,14 @@ fn channel(view: &View) -> Option<Channel> {
 }
 
 /// Returns the current wait of an attempt in progress.
-fn waits_for<'a>(view: &'a View, phase: &Phase) -> Option<&'a session::Waiting> {
+fn waits_for<'a>(view: &'a View, phase: &Phase) -> Option<&'a attempt::Waiting> {
     match phase {
         Phase::Working => view.waits_for(),
         Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => None,
     }
 }
 
-fn waiting(waiting: &session::Waiting) -> Option<Waiting> {
+fn waiting(waiting: &attempt::Waiting) -> Option<Waiting> {
     Some(Waiting {
         reason: waiting.reason.as_str().to_owned(),
         what: waiting.what.clone(),

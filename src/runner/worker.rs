@@ -8,12 +8,13 @@ mod retry;
 mod status;
 
 use super::clean_up::is_missing;
+use super::load::{Attempt, MachineDriver};
 use super::render::Phase;
 use super::{Context, TaskControl, count};
 use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, UpdateRun, condition};
+use crate::attempt::{CallbackOptions, End, Goal, Job, ReturnPath, View};
 use crate::failure::Failure;
-use crate::session::{self, CallbackOptions, End, Goal, Job, ReturnPath, View};
 use farrier_update::{Millis, Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -170,23 +171,22 @@ impl UpdateWorker<'_> {
         self.run_is_gone = run.is_none();
         let loaded = self.load(run.as_deref(), goal, number, touched).await;
         let resumed = touched && std::mem::take(&mut self.is_reached);
-        let loaded = loaded.map(|job| Job {
-            resumed,
-            callback: job.callback.map(|calls| CallbackOptions { awaited, ..calls }),
-            ..job
+        let loaded = loaded.map(|Attempt { job, driver }| {
+            let callback = job.callback.map(|calls| CallbackOptions { awaited, ..calls });
+            Attempt { job: Job { resumed, callback, ..job }, driver }
         });
         let end = match &loaded {
-            Ok(job) => {
+            Ok(attempt) => {
                 tracing::info!("the attempt begins");
-                Box::pin(self.session(job, number)).await
+                Box::pin(self.session(attempt, number)).await
             }
             Err(failure) => End::Failed(failure.clone()),
         };
         drop(active);
         count::attempt(&self.context.metrics, &end, begun.elapsed());
         count::looked(&self.context.metrics, self.view.clean.as_ref());
-        if let Ok(job) = &loaded
-            && self.has_new_credentials(&end, job).await
+        if let Ok(attempt) = &loaded
+            && self.has_new_credentials(&end, attempt).await
         {
             tracing::info!("the Secret has changed; the attempt continues with its current content");
             return Next::Attempt { number, goal, touched: touched || self.view.deploying };
@@ -201,7 +201,7 @@ impl UpdateWorker<'_> {
         goal: Goal,
         number: u32,
         touched: bool,
-    ) -> Result<Job, Failure> {
+    ) -> Result<Attempt, Failure> {
         match (run, goal) {
             (Some(run), Goal::Inventory | Goal::Plan | Goal::Update) => {
                 self.context.load(&self.update, run, goal, number, touched).await
@@ -234,9 +234,9 @@ impl UpdateWorker<'_> {
     }
 
     /// Runs the session of an attempt and writes statuses meanwhile.
-    async fn session(&mut self, job: &session::Job, number: u32) -> End {
+    async fn session(&mut self, attempt: &Attempt, number: u32) -> End {
         let stop = self.stop.clone();
-        let (end, view) = self.published(job, number, stop, View::default(), View::clone).await;
+        let (end, view) = self.published(attempt, number, stop, View::default(), View::clone).await;
         self.view = view;
         end
     }
@@ -245,7 +245,7 @@ impl UpdateWorker<'_> {
     /// makes of its views. Returns its end and its last view.
     async fn published(
         &mut self,
-        job: &session::Job,
+        attempt: &Attempt,
         number: u32,
         stop: watch::Receiver<bool>,
         first: View,
@@ -253,9 +253,10 @@ impl UpdateWorker<'_> {
     ) -> (End, View) {
         let (send, receive) = watch::channel(first);
         let tools = self.context.tools.clone();
+        let Attempt { job, driver: MachineDriver { driver, .. } } = attempt;
         let work = async {
             let end = tokio::select! {
-                end = session::run(job, &tools, stop, &send) => end,
+                end = driver.attempt(job, &tools, stop, &send) => end,
                 end = self.abandoned() => end,
             };
             let view = send.borrow().clone();
@@ -282,7 +283,14 @@ impl UpdateWorker<'_> {
     }
 
     /// Decides what follows an attempt.
-    async fn after(&mut self, end: End, number: u32, goal: Goal, touched: bool, job: Option<Job>) -> Next {
+    async fn after(
+        &mut self,
+        end: End,
+        number: u32,
+        goal: Goal,
+        touched: bool,
+        made: Option<Attempt>,
+    ) -> Next {
         if goal == Goal::Plan {
             self.shown.planning_attempts = Some(number);
         }
@@ -295,7 +303,7 @@ impl UpdateWorker<'_> {
         };
         if self.is_cancelled() {
             if dirty && !abandoned {
-                Box::pin(self.clean_up(number, job)).await;
+                Box::pin(self.clean_up(number, made)).await;
             }
             let end = match end {
                 End::Finished(_) => end,
@@ -305,7 +313,7 @@ impl UpdateWorker<'_> {
         }
         if end == End::Planned {
             if dirty {
-                Box::pin(self.clean_up(number, job)).await;
+                Box::pin(self.clean_up(number, made)).await;
             }
             self.publish(&Phase::Planned, number).await;
             self.context.announce(&self.update, &self.view, &end).await;
@@ -315,7 +323,7 @@ impl UpdateWorker<'_> {
             Some((failure, Retry::At(at))) => Next::Wait { failure, number, at: time(at) },
             Some((_, Retry::GiveUp)) | None => {
                 if dirty && self.view.deploying {
-                    Box::pin(self.clean_up(number, job)).await;
+                    Box::pin(self.clean_up(number, made)).await;
                 } else if let End::Failed(failure) = &end
                     && dirty
                     && is_missing(failure)

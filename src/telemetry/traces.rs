@@ -115,7 +115,7 @@ mod tests {
             join(&task, uid);
             let _task = task.enter();
             let _attempt = tracing::error_span!(target: "farrier::runner", "attempt", attempt = 1).entered();
-            let _step = tracing::info_span!(target: "farrier::session", "step", step = "survey").entered();
+            let _step = tracing::info_span!(target: "farrier::drivers", "step", step = "survey").entered();
             let _foreign = tracing::info_span!(target: "hyper", "foreign").entered();
         });
         drop(traces);

@@ -28,6 +28,7 @@
 //!   which objects arrive.
 
 mod digest;
+pub mod installer;
 pub mod model;
 pub mod outcome;
 mod package;
@@ -38,9 +39,10 @@ pub mod run;
 pub mod version;
 
 pub use digest::digest_of;
+pub use installer::{InstallerKind, Installers};
 pub use model::{
-    AppliesTo, Component, FailedDependency, Force, InstallerKind, Millis, NodeName, PayloadRef, RebootNeed,
-    Requirement, RunName,
+    AppliesTo, Component, FailedDependency, Force, Millis, NodeName, PayloadRef, RebootNeed, Requirement,
+    RunName,
 };
 pub use outcome::{ComponentResult, NodeVerdict, Outcome, StepRecord, conclude, summarize};
 pub use plan::{Action, NodePlan, PlanInput, PlanItem, plan_node, validate_baseline};

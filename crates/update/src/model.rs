@@ -1,9 +1,10 @@
-//! The data model of the update logic: nodes, runs, components, and their installers.
+//! The data model of the update logic: nodes, runs and components.
 //!
 //! These types mirror the operator's API kinds without Kubernetes: they have no metadata and no
 //! references, and no field is optional merely because a user may omit it.
 
-use farrier_protocol::{Detect, Installer};
+use crate::installer::InstallerKind;
+use farrier_protocol::Detect;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -135,23 +136,8 @@ impl Component {
     ///
     /// `None` means that a result could not be verified: a script does not report what it installed.
     pub fn detection(&self) -> Option<Detect> {
-        match (&self.detect, self.installer) {
-            (Some(detect), _) => Some(detect.clone()),
-            (None, InstallerKind::Deb | InstallerKind::Rpm) => Some(Detect::Package(self.name.clone())),
-            (
-                None,
-                InstallerKind::Script
-                | InstallerKind::Fwupd
-                | InstallerKind::DellDup
-                | InstallerKind::HpeSmartComponent
-                | InstallerKind::WindowsComponent
-                | InstallerKind::Msi
-                | InstallerKind::RedfishImage
-                | InstallerKind::SwinstallDepot
-                | InstallerKind::Vib
-                | InstallerKind::DeviceImage,
-            ) => None,
-        }
+        let package = || self.installer.packages().map(|_| Detect::Package(self.name.clone()));
+        self.detect.clone().or_else(package)
     }
 }
 
@@ -196,95 +182,6 @@ pub enum RebootNeed {
     IfRequested,
     /// Always.
     Always,
-}
-
-/// How a component is installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum InstallerKind {
-    /// A Debian package.
-    Deb,
-    /// An RPM package.
-    Rpm,
-    /// An executable file that installs something.
-    Script,
-    /// A firmware cabinet for fwupd.
-    Fwupd,
-    /// A Dell update package.
-    DellDup,
-    /// An HPE smart component for Linux.
-    HpeSmartComponent,
-    /// An HPE component for Windows.
-    WindowsComponent,
-    /// A Windows installer package.
-    Msi,
-    /// A firmware image that a BMC installs over Redfish.
-    RedfishImage,
-    /// An HP-UX software depot.
-    SwinstallDepot,
-    /// An ESXi bundle.
-    Vib,
-    /// An image for a switch or chassis manager.
-    DeviceImage,
-}
-
-impl InstallerKind {
-    /// All kinds.
-    pub const ALL: [Self; 12] = [
-        Self::Deb,
-        Self::Rpm,
-        Self::Script,
-        Self::Fwupd,
-        Self::DellDup,
-        Self::HpeSmartComponent,
-        Self::WindowsComponent,
-        Self::Msi,
-        Self::RedfishImage,
-        Self::SwinstallDepot,
-        Self::Vib,
-        Self::DeviceImage,
-    ];
-
-    /// Returns the engine's installer for this kind; `None` if this version has none.
-    pub fn engine(self) -> Option<Installer> {
-        match self {
-            Self::Deb => Some(Installer::Deb),
-            Self::Rpm => Some(Installer::Rpm),
-            Self::Script => Some(Installer::Script),
-            Self::Fwupd
-            | Self::DellDup
-            | Self::HpeSmartComponent
-            | Self::WindowsComponent
-            | Self::Msi
-            | Self::RedfishImage
-            | Self::SwinstallDepot
-            | Self::Vib
-            | Self::DeviceImage => None,
-        }
-    }
-
-    /// Returns the name as users write it in `installer`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deb => "Deb",
-            Self::Rpm => "Rpm",
-            Self::Script => "Script",
-            Self::Fwupd => "Fwupd",
-            Self::DellDup => "DellDup",
-            Self::HpeSmartComponent => "HpeSmartComponent",
-            Self::WindowsComponent => "WindowsComponent",
-            Self::Msi => "Msi",
-            Self::RedfishImage => "RedfishImage",
-            Self::SwinstallDepot => "SwinstallDepot",
-            Self::Vib => "Vib",
-            Self::DeviceImage => "DeviceImage",
-        }
-    }
-}
-
-impl fmt::Display for InstallerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// What happens on a node where a requirement of a component is missing.
@@ -336,13 +233,5 @@ mod tests {
             assert_eq!(Millis(seconds * 1000 + 999).to_string(), text);
         }
         assert!(Millis(u64::MAX).to_string().ends_with('Z'));
-    }
-
-    /// A kind whose name differs between the API and the messages confuses users.
-    #[test]
-    fn installer_names_are_the_ones_of_the_api() {
-        for kind in InstallerKind::ALL {
-            assert_eq!(serde_json::to_value(kind).unwrap(), serde_json::json!(kind.as_str()));
-        }
     }
 }

@@ -5,17 +5,17 @@
 //! explains a failure. It decides only where the reading cannot: when the same version was
 //! installed again.
 
-mod exit;
+pub(crate) mod exit;
 mod installed;
 mod verdict;
 
-pub use exit::{ExitMeaning, meaning, sum_result};
+pub use exit::{ExitMeaning, sum_result};
 pub use verdict::{NodeVerdict, summarize};
 
 use crate::model::Millis;
 use crate::plan::{Action, LATER_READING, PlanItem};
 use crate::reason::Reason;
-use crate::version::{Scheme, compare_installed};
+use crate::version::compare_installed;
 use farrier_protocol::{Reading, StepExit};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -230,7 +230,7 @@ fn still_up_to_date(item: &PlanItem, at: &str, newer: bool, after: Option<&Readi
 
 /// Reports whether a version is at least the baseline's version.
 fn is_enough(item: &PlanItem, version: &str) -> bool {
-    let scheme = Scheme::of(item.component.installer);
+    let scheme = item.component.installer.versions();
     compare_installed(scheme, version, &item.component.version) != Ordering::Less
 }
 

@@ -5,7 +5,8 @@
 //! architecture is another package. Packages such as kernels are installed in several versions
 //! side by side. docs/adr/0018-packages.md gives the reasons for these rules.
 
-use crate::model::{Component, InstallerKind};
+use crate::installer::InstallerKind;
+use crate::model::Component;
 use crate::version::{Scheme, compare, compare_installed};
 use farrier_protocol::{Detect, Facts, Instance, PackageRef, Reading};
 use std::cmp::Ordering;
@@ -56,7 +57,7 @@ pub(crate) fn package_of(component: &Component, facts: &Facts) -> Option<Package
 
 /// Returns the architectures of packages for this machine.
 fn own_arches(installer: InstallerKind, facts: &Facts) -> Vec<String> {
-    let known = match manager(installer) {
+    let known = match installer.packages().map(|packages| packages.database) {
         Some("deb") => dpkg_arches(facts),
         Some(_) => rpm_arches(facts),
         // The package may be in either database.
@@ -79,25 +80,6 @@ fn rpm_arches(facts: &Facts) -> Option<Vec<String>> {
     Some(family.iter().chain(&["noarch"]).map(|&arch| arch.to_owned()).collect())
 }
 
-/// Returns the package database of components of this kind; `None` if the package may be in any
-/// database.
-fn manager(installer: InstallerKind) -> Option<&'static str> {
-    match installer {
-        InstallerKind::Deb => Some("deb"),
-        InstallerKind::Rpm => Some("rpm"),
-        InstallerKind::Script
-        | InstallerKind::Fwupd
-        | InstallerKind::DellDup
-        | InstallerKind::HpeSmartComponent
-        | InstallerKind::WindowsComponent
-        | InstallerKind::Msi
-        | InstallerKind::RedfishImage
-        | InstallerKind::SwinstallDepot
-        | InstallerKind::Vib
-        | InstallerKind::DeviceImage => None,
-    }
-}
-
 /// The search criteria among the packages of one name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
@@ -112,8 +94,8 @@ impl<'a> Wanted<'a> {
     pub(crate) fn of(component: &'a Component, package: Option<&'a PackageRef>) -> Self {
         Self {
             package,
-            manager: manager(component.installer),
-            scheme: Scheme::of(component.installer),
+            manager: component.installer.packages().map(|packages| packages.database),
+            scheme: component.installer.versions(),
             version: component.version.trim(),
         }
     }

@@ -15,10 +15,11 @@ pub use payload::file_name;
 pub use steps::combined_digest;
 pub use validate::{Problem, validate_baseline};
 
+use crate::installer::Installers;
 use crate::model::{Component, FailedDependency, Force};
 use crate::package::{Wanted, package_of};
 use crate::reason::Reason;
-use crate::version::{Scheme, compare_installed};
+use crate::version::compare_installed;
 use farrier_protocol::{Facts, PackageRef, Reading};
 use order::Order;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct PlanInput<'a> {
     pub components: &'a [Component],
     /// Type of the ManagedNode, such as `Linux`.
     pub node_type: &'a str,
+    /// The installers for such machines, and for machines of any type.
+    pub installers: Installers<'a>,
     /// The facts about the machine.
     pub facts: &'a Facts,
     /// The installed versions that were found, by component name.
@@ -187,7 +190,7 @@ fn plan_component(
     order: &Order,
     planned: &BTreeMap<&str, PlanItem>,
 ) -> PlanItem {
-    let blocker = applies::blocker(component, input.node_type, input.facts);
+    let blocker = applies::blocker(component, input);
     let action = blocker.unwrap_or_else(|| compare_reading(input, component));
     if !action.is_install() {
         return item(input, component, action);
@@ -209,7 +212,7 @@ fn plan_component(
 fn compare_reading(input: &PlanInput, component: &Component) -> Action {
     let name = &component.name;
     let wanted = component.version.trim();
-    let newness = |version: &str| compare_installed(Scheme::of(component.installer), version, wanted);
+    let newness = |version: &str| compare_installed(component.installer.versions(), version, wanted);
     let install = |from: &str| Action::Install { from: some_version(from), to: wanted.to_owned() };
     let package = package_of(component, input.facts);
     let counted = |reading| Wanted::of(component, package.as_ref()).count(reading);

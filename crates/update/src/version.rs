@@ -6,7 +6,6 @@
 
 mod natural;
 
-use crate::model::InstallerKind;
 use std::cmp::Ordering;
 
 /// A set of rules for comparing versions.
@@ -18,26 +17,6 @@ pub enum Scheme {
     Rpm,
     /// Compares numbers as numbers, and the rest as text.
     Natural,
-}
-
-impl Scheme {
-    /// Returns the rules for components of this kind.
-    pub fn of(kind: InstallerKind) -> Self {
-        match kind {
-            InstallerKind::Deb => Self::Deb,
-            InstallerKind::Rpm => Self::Rpm,
-            InstallerKind::Script
-            | InstallerKind::Fwupd
-            | InstallerKind::DellDup
-            | InstallerKind::HpeSmartComponent
-            | InstallerKind::WindowsComponent
-            | InstallerKind::Msi
-            | InstallerKind::RedfishImage
-            | InstallerKind::SwinstallDepot
-            | InstallerKind::Vib
-            | InstallerKind::DeviceImage => Self::Natural,
-        }
-    }
 }
 
 /// Compares `a` with `b`. A version that the scheme cannot parse is compared naturally.

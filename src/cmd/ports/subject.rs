@@ -241,8 +241,7 @@ fn notes_of(run: &UpdateRun, members: &[&ManagedNode]) -> Vec<String> {
 
 fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>) -> anyhow::Result<Subject> {
     let name = node.name_any();
-    let families: Vec<Family> = convert::target(node)
-        .families
+    let families: Vec<Family> = convert::families(node)
         .iter()
         .map(|family| match family {
             crate::ssh::Family::V4 => Family::V4,
@@ -267,7 +266,7 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         .or(run.map(|run| convert::channel(run.spec.channel)))
         .unwrap_or(Channel::Session);
     Ok(Subject {
-        kind: convert::machine_type(node.spec.type_),
+        kind: node.spec.type_,
         channel,
         places: Some(places(&node.spec.addresses, "spec.addresses")?.into_iter().filter(usable).collect()),
         ssh_port: node.spec.ssh.port,

@@ -244,7 +244,7 @@ fn baseline_facts(
         return (BaselineFacts::Replaced { name: reference.name.clone() }, None);
     }
     // An unsupported component affects only the machines that need it; the other machines continue.
-    let wrong: Vec<String> = problems(&baseline)
+    let wrong: Vec<String> = problems(&context.register, &baseline)
         .iter()
         .filter(|p| p.reason() == Reason::BaselineInvalid)
         .map(|p| format!("Baseline {}: {p}", reference.name))

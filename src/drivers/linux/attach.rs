@@ -1,7 +1,8 @@
 //! The byte stream between runner and engine: `farrier-engine attach` over SSH.
 
+use super::Machine;
 use super::script::command_line;
-use super::{Deployed, Machine};
+use crate::drivers::engine::Deployed;
 use crate::engine_api::EngineApi;
 use crate::failure::{Failure, chain};
 use crate::ssh::exec::end_input_later;

@@ -5,7 +5,8 @@
 //! removes what it has created; the next deployment removes the rest.
 
 use super::script::{END, program};
-use super::{Launch, Machine, PLACES, Probe, directory};
+use super::{Machine, PLACES, directory};
+use crate::drivers::engine::{DeployProgress, Deployed, Launch, NotDeployed, Probe};
 use crate::engines::Engine;
 use crate::failure::Failure;
 use crate::ssh::{Output, Running};
@@ -20,7 +21,7 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// How long the script waits for an earlier shell of the same session. A shell whose connection is gone
 /// notices that as soon as it reads or writes.
-pub const EARLIER_SHELL_TIMEOUT: Duration = Duration::from_secs(30);
+const EARLIER_SHELL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Free space that a directory must have for the engine and its journal, in KiB. The engine checks the space
 /// for payloads itself, because it knows their sizes.
@@ -38,57 +39,6 @@ pub(super) const HELD: &str = "farrier-held-1 ";
 /// Printed when the script no longer waits for an earlier shell.
 pub(super) const FREE: &str = "farrier-free-1";
 
-/// The progress of a deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
-    /// The shell is root; nothing was put on the machine yet.
-    Begins,
-    /// The script waits for an earlier shell of this session, for at most [`EARLIER_SHELL_TIMEOUT`].
-    Waits(Holder),
-    /// The wait has ended.
-    Continues,
-}
-
-/// A running engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deployed {
-    /// Its directory on the machine.
-    pub dir: String,
-    /// Its process id.
-    pub pid: u32,
-    /// Whether the engine was configured to connect back.
-    pub calls_back: bool,
-}
-
-/// Why no engine was deployed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotDeployed {
-    /// Another session's engine is at work on the machine.
-    Busy {
-        /// The failure to report.
-        failure: Failure,
-        /// Process of the other engine, if it is visible.
-        holder: Option<Holder>,
-    },
-    /// Any other failure.
-    Failed(Failure),
-}
-
-impl NotDeployed {
-    /// Converts the error into a failure.
-    pub fn failure(self) -> Failure {
-        match self {
-            Self::Busy { failure, holder: _ } | Self::Failed(failure) => failure,
-        }
-    }
-}
-
-impl From<Failure> for NotDeployed {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
 impl Machine {
     /// Deploys and launches the engine; an engine of this session that already runs is not touched. Reports
     /// the progress to `report`.
@@ -100,11 +50,11 @@ impl Machine {
         &self,
         launch: &Launch<'_>,
         probe: &Probe,
-        mut report: impl FnMut(Progress),
+        mut report: impl FnMut(DeployProgress),
     ) -> Result<Deployed, NotDeployed> {
         let work = async {
-            let mut shell = self.root_shell(launch.privilege, launch.credentials, probe.uid).await?;
-            report(Progress::Begins);
+            let mut shell = self.root_shell(probe.uid).await?;
+            report(DeployProgress::Begins);
             let payload =
                 if probe.gzip { launch.engine.gzip.clone() } else { self.uncompressed(launch.engine)? };
             shell.send(deploy_program(PLACES, &self.id, launch, probe, payload.len())).await?;
@@ -226,7 +176,7 @@ async fn answer(
     shell: &mut Running,
     payload: Bytes,
     callback: Option<&CallbackConfig>,
-    report: &mut impl FnMut(Progress),
+    report: &mut impl FnMut(DeployProgress),
 ) -> Result<(), Failure> {
     let config = match callback {
         Some(callback) => serde_json::to_string(callback).unwrap_or_default() + "\n",
@@ -245,7 +195,7 @@ async fn answer(
         if !shell.read_until(|o| asks(o) || o.stdout.contains(END)).await? || !asks(shell.output_so_far()) {
             return Ok(());
         }
-        let news: Vec<Progress> = progress(&shell.output_so_far().stdout).skip(known).collect();
+        let news: Vec<DeployProgress> = progress(&shell.output_so_far().stdout).skip(known).collect();
         if !news.is_empty() {
             reported += news.len();
             news.into_iter().for_each(&mut *report);
@@ -260,16 +210,19 @@ async fn answer(
 }
 
 /// Returns what the script has printed about its waits, without an incomplete last line.
-fn progress(printed: &str) -> impl Iterator<Item = Progress> {
+fn progress(printed: &str) -> impl Iterator<Item = DeployProgress> {
     let lines = printed.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
     lines.map(|line| line.trim_end_matches('\r')).filter_map(|line| {
         if line == FREE {
-            return Some(Progress::Continues);
+            return Some(DeployProgress::Continues);
         }
         let (pid, name) = line.strip_prefix(HELD)?.split_once(' ')?;
         // The name of a process may have any characters, and has at most 15.
         let name = name.chars().filter(|letter| !letter.is_control()).take(15).collect();
-        Some(Progress::Waits(Holder { pid: pid.parse().ok()?, name }))
+        Some(DeployProgress::Waits {
+            holder: Holder { pid: pid.parse().ok()?, name },
+            limit: EARLIER_SHELL_TIMEOUT,
+        })
     })
 }
 
@@ -342,7 +295,10 @@ mod tests {
         let printed =
             "Welcome\nfarrier-held-1 714 a\tsh\r\nfarrier-free-1\nfarrier-held-1 x y\nfarrier-held-1 9";
         let holder = Holder { pid: 714, name: "ash".into() };
-        assert_eq!(progress(printed).collect::<Vec<_>>(), [Progress::Waits(holder), Progress::Continues]);
+        assert_eq!(
+            progress(printed).collect::<Vec<_>>(),
+            [DeployProgress::Waits { holder, limit: EARLIER_SHELL_TIMEOUT }, DeployProgress::Continues]
+        );
     }
 
     #[test]

@@ -9,16 +9,13 @@ use std::time::Duration;
 /// How long the check may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Result of the check: Farrier's paths and processes. Empty: nothing is left.
-pub type Look = Vec<String>;
-
 impl Machine {
     /// Looks for Farrier's directory in every place and for processes that carry its name.
     ///
     /// # Errors
     /// `ShellUnusable`, `SshCommandReplaced`, and those of running a command. An error means that nothing is
     /// known, not that the machine is clean.
-    pub async fn look(&self) -> Result<Look, Failure> {
+    pub async fn look(&self) -> Result<Vec<String>, Failure> {
         let program = program(include_str!("look.sh"), &[("NAME", &directory(&self.id))], PLACES);
         let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
         let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;

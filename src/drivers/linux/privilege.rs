@@ -4,8 +4,9 @@
 //! set to a fixed text that also names the user whose password is requested. The line that the shell prints
 //! shows that it runs.
 
-use super::Machine;
 use super::script::{READY, as_user, command_line, reader};
+use super::{Machine, Settings};
+use crate::drivers::Privilege;
 use crate::failure::Failure;
 use crate::ssh::exec::Terminal;
 use crate::ssh::{Credentials, Output, Running};
@@ -22,17 +23,6 @@ const NO_SUCH_COMMAND: u32 = 127;
 /// Prefix of sudo's prompt; the user whose password is requested follows, then a colon.
 const PROMPT: &str = "farrier-sudo-";
 
-/// How commands become root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Privilege {
-    /// Not needed: the sign-in user is root.
-    None,
-    /// With sudo.
-    Sudo,
-    /// With su.
-    Su,
-}
-
 impl Machine {
     /// Starts a root shell that has reported that it is ready for its script.
     ///
@@ -40,15 +30,11 @@ impl Machine {
     /// `ShellUnusable`, `NotRoot`, `SudoMissing`, `SudoDenied`, `SudoPasswordRejected`,
     /// `SudoAsksAnotherPassword`, `SuPasswordRejected`, `SuFailed`, `SshTerminalRefused`,
     /// `SecretIncomplete`, `CommandTimedOut`, and those of running a command.
-    pub(super) async fn root_shell(
-        &self,
-        privilege: Privilege,
-        credentials: &Credentials,
-        uid: u32,
-    ) -> Result<Running, Failure> {
+    pub(super) async fn root_shell(&self, uid: u32) -> Result<Running, Failure> {
+        let Settings { privilege, credentials, .. } = &*self.settings;
         let work = async {
             // A user who is already root needs neither sudo nor su.
-            match privilege {
+            match *privilege {
                 _ if uid == 0 => self.plain_shell().await,
                 Privilege::None => Err(self.not_root()),
                 Privilege::Sudo => self.by_sudo(credentials).await,
@@ -56,7 +42,7 @@ impl Machine {
             }
         };
         let ended = tokio::time::timeout(LIMIT, work).await;
-        ended.unwrap_or_else(|_| Err(self.too_slow(if uid == 0 { Privilege::None } else { privilege })))
+        ended.unwrap_or_else(|_| Err(self.too_slow(if uid == 0 { Privilege::None } else { *privilege })))
     }
 
     /// There was no shell as root within [`LIMIT`].

@@ -2,29 +2,12 @@
 
 use super::script::{as_user, between, program};
 use super::{Machine, PLACES, directory};
+use crate::drivers::engine::Probe;
 use crate::failure::Failure;
 use std::time::Duration;
 
 /// How long the few lines of a probe may take on a machine under load.
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// Result of the probe.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Probe {
-    /// `uname -s`.
-    pub system: String,
-    /// `uname -m`.
-    pub arch: String,
-    /// Numeric user id.
-    pub uid: u32,
-    /// Whether `gzip` is installed.
-    pub gzip: bool,
-    /// The source address of the SSH connection as the machine sees it, with the zone if the address is
-    /// link-local.
-    pub seen_from: Option<String>,
-    /// Existing directories of this session.
-    pub existing: Vec<String>,
-}
 
 impl Machine {
     /// Probes the machine.

@@ -3,7 +3,7 @@
 use super::Phase;
 use super::verdict::{Verdict, reachable};
 use crate::api::condition;
-use crate::session::{End, View};
+use crate::attempt::{End, View};
 use farrier_update::{NodeVerdict, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 

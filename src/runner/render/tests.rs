@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::condition;
-use crate::session::{Step, Waiting};
+use crate::attempt::{Step, Waiting};
 use farrier_protocol::Holder;
 use farrier_update::{
     Action, AppliesTo, Component, Force, InstallerKind, Millis, NodePlan, PayloadRef, PlanItem, Reason,

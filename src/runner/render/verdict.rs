@@ -3,8 +3,8 @@
 use super::{Phase, waits_for};
 use crate::api::condition;
 use crate::api::node_update::NodeUpdateStatus;
+use crate::attempt::{End, ReturnPath, View};
 use crate::failure::Failure;
-use crate::session::{End, ReturnPath, View};
 use farrier_update::{NodeVerdict, Reason};
 
 /// The new state of one condition.

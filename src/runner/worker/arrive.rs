@@ -6,9 +6,10 @@
 use super::UpdateWorker;
 use super::retry::now;
 use crate::api::UpdateRun;
+use crate::attempt::{Goal, Step, View};
 use crate::failure::Failure;
+use crate::runner::load::Attempt;
 use crate::runner::render::Phase;
-use crate::session::{Goal, Job, Step, View};
 use farrier_update::{Millis, Reason};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ impl UpdateWorker<'_> {
         goal: Goal,
         number: u32,
         touched: bool,
-    ) -> Result<Job, Failure> {
+    ) -> Result<Attempt, Failure> {
         let begun = now();
         let mut checks = 0;
         loop {
@@ -59,7 +60,12 @@ impl UpdateWorker<'_> {
     }
 
     /// Returns the missing object and the deadline of the wait. `begun`: time of the first check.
-    fn awaits(&self, loaded: &Result<Job, Failure>, goal: Goal, begun: Millis) -> Option<(Failure, Millis)> {
+    fn awaits(
+        &self,
+        loaded: &Result<Attempt, Failure>,
+        goal: Goal,
+        begun: Millis,
+    ) -> Option<(Failure, Millis)> {
         if goal == Goal::CleanUp || self.is_cancelled() {
             return None;
         }
@@ -70,12 +76,12 @@ impl UpdateWorker<'_> {
 }
 
 /// Returns the first failure to load a job that a missing object explains.
-fn missing(loaded: &Result<Job, Failure>) -> Option<&Failure> {
+fn missing(loaded: &Result<Attempt, Failure>) -> Option<&Failure> {
     match loaded {
         Err(failure) => Some(failure).filter(|failure| failure.reason.may_arrive()),
         // Which machines need a payload is known only after the inventory, when the engine is already on the
         // machine.
-        Ok(job) if job.goal == Goal::Update => missing_access(job.access.values()),
+        Ok(Attempt { job, .. }) if job.goal == Goal::Update => missing_access(job.access.values()),
         Ok(_) => None,
     }
 }

@@ -3,8 +3,8 @@
 use super::UpdateWorker;
 use super::pace::Pace;
 use crate::api::node_update::NodeUpdateStatus;
+use crate::attempt::{ReturnPath, View};
 use crate::runner::render::Phase;
-use crate::session::{ReturnPath, View};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

@@ -3,11 +3,12 @@
 use super::{Next, UpdateWorker};
 use crate::api::condition;
 use crate::api::node_update::Intent;
+use crate::attempt::{self, End, Goal, Job, View};
 use crate::failure::Failure;
 use crate::runner::clean_up::is_missing;
 use crate::runner::count;
+use crate::runner::load::Attempt;
 use crate::runner::render::Phase;
-use crate::session::{self, End, Goal, Job, View};
 use farrier_update::{Millis, NodeVerdict, Retry, after_failure, backoff};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -49,27 +50,29 @@ impl UpdateWorker<'_> {
     }
 
     /// Reconnects to a machine that was lost with an engine on it and cleans it, with a limited number of
-    /// attempts. `last` is the job of the attempt that has just ended. It is used if the objects of the job
-    /// are gone: a user who deletes everything at once does not want engines to stay on machines.
-    pub(super) async fn clean_up(&mut self, number: u32, last: Option<Job>) {
+    /// attempts. `last` is the attempt that has just ended. It is used if its objects are gone: a user who deletes everything at once does not want engines to stay on machines.
+    pub(super) async fn clean_up(&mut self, number: u32, last: Option<Attempt>) {
         self.view = cleaning(&self.view, &View::default());
         self.publish(&Phase::Working, number).await;
-        let last = last.map(|job| Job { goal: Goal::CleanUp, touched: true, callback: None, ..job });
+        let last = last.map(|Attempt { job, driver }| Attempt {
+            job: Job { goal: Goal::CleanUp, touched: true, callback: None, ..job },
+            driver,
+        });
         for attempt in 1..=CLEANING_ATTEMPTS {
-            let job =
+            let loaded =
                 match self.context.load_clean_up(&self.update, self.known_run().as_deref(), number).await {
                     Err(failure) if is_missing(&failure) => last.clone().ok_or(failure),
                     loaded => loaded,
                 };
-            let failure = match &job {
-                Ok(job) => Box::pin(self.clean_once(job, number)).await,
+            let failure = match &loaded {
+                Ok(attempt) => Box::pin(self.clean_once(attempt, number)).await,
                 Err(failure) => Some(failure.clone()),
             };
             // A user may create a missing object again. Offering a wrong password again would lock the
             // account.
             let lasting = failure.as_ref().is_some_and(|f| !f.reason.retryable() && !is_missing(f));
             let over = lasting || attempt == CLEANING_ATTEMPTS;
-            if let (Err(failure), true) = (&job, over) {
+            if let (Err(failure), true) = (&loaded, over) {
                 self.view.clean = Some(Err(self.context.left_behind(&self.update, failure)));
             }
             if over || matches!(self.view.clean, Some(Ok(()))) || self.control.borrow().abandon {
@@ -81,12 +84,12 @@ impl UpdateWorker<'_> {
     }
 
     /// Cleans the machine, and keeps the results of the attempt before. Returns the failure, if any.
-    async fn clean_once(&mut self, job: &Job, number: u32) -> Option<Failure> {
+    async fn clean_once(&mut self, attempt: &Attempt, number: u32) -> Option<Failure> {
         let first = View { deploying: true, ..View::default() };
         let (_stop, stop) = watch::channel(true);
         let kept = std::mem::take(&mut self.view);
         let visible = |seen: &View| cleaning(&kept, seen);
-        let (end, seen) = self.published(job, number, stop, first, visible).await;
+        let (end, seen) = self.published(attempt, number, stop, first, visible).await;
         count::looked(&self.context.metrics, seen.clean.as_ref());
         self.view =
             View { clean: seen.clean.or(kept.clean), leases: seen.leases, leftovers: seen.leftovers, ..kept };
@@ -148,7 +151,7 @@ impl UpdateWorker<'_> {
 /// Returns the view to show during a clean-up: the results of the attempt, and what the clean-up waits for.
 fn cleaning(kept: &View, seen: &View) -> View {
     View {
-        step: session::Step::CleaningUp,
+        step: attempt::Step::CleaningUp,
         lost: seen.lost.clone(),
         waits: seen.waits.clone(),
         engine_waiting: seen.engine_waiting.clone(),
@@ -185,7 +188,7 @@ mod tests {
     /// the attempt disappear meanwhile.
     #[test]
     fn a_clean_up_shows_its_waits_beside_the_results_of_the_attempt() {
-        let waits = vec![session::Waiting {
+        let waits = vec![attempt::Waiting {
             reason: Reason::MachineBusy,
             what: "another engine to leave db".into(),
             short: "another engine".into(),
@@ -194,9 +197,9 @@ mod tests {
             until: None,
         }];
         let kept = View { applied: true, address: Some("192.0.2.1".into()), ..View::default() };
-        let seen = View { waits: waits.clone(), step: session::Step::Connecting, ..View::default() };
+        let seen = View { waits: waits.clone(), step: attempt::Step::Connecting, ..View::default() };
         let shown = cleaning(&kept, &seen);
-        assert_eq!((&shown.waits, &shown.step), (&waits, &session::Step::CleaningUp));
+        assert_eq!((&shown.waits, &shown.step), (&waits, &attempt::Step::CleaningUp));
         assert_eq!(cleaning(&shown, &View::default()).waits, []);
         assert_eq!((shown.applied, shown.address), (true, kept.address));
     }

@@ -3,11 +3,11 @@
 use super::UpdateWorker;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::api::{NodeUpdate, condition};
+use crate::attempt::View;
 use crate::failure::chain;
 use crate::publish::{self, RUNNER};
 use crate::runner::render::{Phase, RenderInput, status};
 use crate::runner::{is_finished, release};
-use crate::session::View;
 use farrier_update::backoff;
 use kube::{Api, ResourceExt};
 use std::sync::PoisonError;

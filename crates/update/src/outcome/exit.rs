@@ -5,8 +5,6 @@
 //! means success for a Windows component and failure for an RPM. Sources: HPE's return codes for
 //! components, Dell's for update packages, the manual pages of fwupd, dpkg, rpm and msiexec.
 
-use crate::model::InstallerKind;
-
 /// The meaning of an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitMeaning {
@@ -42,25 +40,7 @@ impl ExitMeaning {
     }
 }
 
-/// Returns the meaning of exit code `code` of an installer of this kind.
-pub const fn meaning(installer: InstallerKind, code: i32) -> ExitMeaning {
-    match installer {
-        InstallerKind::Deb => deb(code),
-        InstallerKind::Rpm => rpm(code),
-        InstallerKind::Fwupd => fwupd(code),
-        InstallerKind::DellDup => dell_dup(code),
-        InstallerKind::HpeSmartComponent => hpe_linux(code),
-        InstallerKind::WindowsComponent => hpe_windows(code),
-        InstallerKind::Msi => msi(code),
-        InstallerKind::Script
-        | InstallerKind::RedfishImage
-        | InstallerKind::SwinstallDepot
-        | InstallerKind::Vib
-        | InstallerKind::DeviceImage => plain(code),
-    }
-}
-
-const fn plain(code: i32) -> ExitMeaning {
+pub(crate) fn plain(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
         126 => ExitMeaning::Failed("it cannot be executed"),
@@ -69,7 +49,7 @@ const fn plain(code: i32) -> ExitMeaning {
     }
 }
 
-const fn deb(code: i32) -> ExitMeaning {
+pub(crate) fn deb(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
         1 => ExitMeaning::Failed("the package could not be installed"),
@@ -79,7 +59,7 @@ const fn deb(code: i32) -> ExitMeaning {
 }
 
 /// The exit code of rpm is the number of packages that failed.
-const fn rpm(code: i32) -> ExitMeaning {
+pub(crate) fn rpm(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
         1 => ExitMeaning::Failed("the package could not be installed"),
@@ -88,7 +68,7 @@ const fn rpm(code: i32) -> ExitMeaning {
     }
 }
 
-const fn fwupd(code: i32) -> ExitMeaning {
+pub(crate) fn fwupd(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
         2 => ExitMeaning::Nothing("nothing to do"),
@@ -97,7 +77,7 @@ const fn fwupd(code: i32) -> ExitMeaning {
     }
 }
 
-const fn dell_dup(code: i32) -> ExitMeaning {
+pub(crate) fn dell_dup(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
         2 | 6 => ExitMeaning::DoneRebootNeeded,
@@ -113,7 +93,7 @@ const fn dell_dup(code: i32) -> ExitMeaning {
 
 /// HPE smart components for Linux. The tables for single and for multiple devices disagree about 2 and
 /// 3, but in neither table do these codes mean that something was installed.
-const fn hpe_linux(code: i32) -> ExitMeaning {
+pub(crate) fn hpe_linux(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
         1 => ExitMeaning::DoneRebootNeeded,
@@ -128,7 +108,7 @@ const fn hpe_linux(code: i32) -> ExitMeaning {
 }
 
 /// HPE components for Windows (`cp*.exe`), where 0 means failure.
-const fn hpe_windows(code: i32) -> ExitMeaning {
+pub(crate) fn hpe_windows(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Failed("failed to install"),
         1 => ExitMeaning::Done,
@@ -138,7 +118,7 @@ const fn hpe_windows(code: i32) -> ExitMeaning {
     }
 }
 
-const fn msi(code: i32) -> ExitMeaning {
+pub(crate) fn msi(code: i32) -> ExitMeaning {
     match code {
         0 => ExitMeaning::Done,
         1602 => ExitMeaning::Cancelled,
@@ -167,11 +147,12 @@ pub const fn sum_result(code: i32) -> ExitMeaning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::installer::InstallerKind;
     use ExitMeaning::{Cancelled, Done, DoneRebootNeeded};
 
     /// Compares a row of a table. `Nothing` and `Failed` are distinguished, their texts are not.
     fn row(installer: InstallerKind, codes: &[i32]) -> String {
-        let letter = |&code: &i32| match meaning(installer, code) {
+        let letter = |&code: &i32| match installer.exit(code) {
             Done => 'd',
             DoneRebootNeeded => 'r',
             ExitMeaning::Nothing(_) => 'n',
@@ -208,8 +189,8 @@ mod tests {
     /// than 0.
     #[test]
     fn zero_means_done_except_for_windows_components() {
-        for kind in InstallerKind::ALL {
-            let done = meaning(kind, 0) == Done;
+        for &kind in InstallerKind::ALL {
+            let done = kind.exit(0) == Done;
             assert_eq!(done, kind != InstallerKind::WindowsComponent, "{kind}");
         }
     }

@@ -1,11 +1,11 @@
 //! Determines the result of a component that was to be installed.
 
-use super::exit::{ExitMeaning, meaning};
+use super::exit::ExitMeaning;
 use super::{Finding, Outcome, StepRecord, is_enough};
 use crate::model::RebootNeed;
 use crate::plan::{LATER_READING, PlanItem};
 use crate::reason::{Reason, refusal_remedy, remedy};
-use crate::version::{Scheme, compare_installed};
+use crate::version::compare_installed;
 use farrier_protocol::{FailureCode, Reading, StepExit};
 use std::cmp::Ordering;
 
@@ -45,7 +45,7 @@ struct StepReport<'a> {
 impl<'a> StepReport<'a> {
     fn of(item: &PlanItem, step: Option<&'a StepRecord>) -> Self {
         let exit = step.and_then(|step| step.exit.as_ref());
-        let meaning = super::exit_code(exit).map(|code| meaning(item.component.installer, code));
+        let meaning = super::exit_code(exit).map(|code| item.component.installer.exit(code));
         let last_lines = step.and_then(|step| last_lines(&step.output));
         Self { exit, meaning, last_lines, begun: step.is_some_and(|step| step.started_at.is_some()) }
     }
@@ -126,7 +126,7 @@ impl<'a> StepReport<'a> {
 /// be the very thing to be replaced, so only the exact version is accepted.
 fn is_reached(item: &PlanItem, version: &str) -> bool {
     if item.force.downgrade {
-        let scheme = Scheme::of(item.component.installer);
+        let scheme = item.component.installer.versions();
         return compare_installed(scheme, version, &item.component.version) == Ordering::Equal;
     }
     is_enough(item, version)

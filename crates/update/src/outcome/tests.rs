@@ -2,7 +2,8 @@
 //! explains.
 
 use super::*;
-use crate::model::{AppliesTo, Component, Force, InstallerKind, PayloadRef, RebootNeed};
+use crate::installer::InstallerKind;
+use crate::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
 use farrier_protocol::FailureCode;
 use proptest::prelude::*;
 use std::time::Duration;

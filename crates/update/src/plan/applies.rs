@@ -1,33 +1,32 @@
 //! Whether a component applies to a machine, and can be installed on it.
 
-use super::Action;
-use crate::model::{Component, InstallerKind};
+use super::{Action, PlanInput};
+use crate::installer::{Installers, PackageManager};
+use crate::model::Component;
 use crate::reason::Reason;
 use farrier_protocol::{Detect, Facts};
 
 /// Returns the detections that must be read on a machine of this type before planning.
 ///
-/// Without facts, only the type decides: the commands of a component that does not apply to the machine
-/// should not run there.
-pub fn detections(components: &[Component], node_type: &str, facts: Option<&Facts>) -> Vec<(String, Detect)> {
-    let wanted = |component: &&Component| match facts {
-        Some(facts) => blocker(component, node_type, facts).is_none(),
-        None => wrong_type(component, node_type).is_none(),
-    };
+/// The facts are not known yet. The commands of a component that is for machines of another type should not
+/// run there.
+pub fn detections(components: &[Component], node_type: &str) -> Vec<(String, Detect)> {
     components
         .iter()
-        .filter(wanted)
+        .filter(|component| wrong_type(component, node_type).is_none())
         .filter_map(|component| Some((component.name.clone(), component.detection()?)))
         .collect()
 }
 
 /// Returns why a component is skipped regardless of the installed version; `None` if nothing blocks it.
-pub(super) fn blocker(component: &Component, node_type: &str, facts: &Facts) -> Option<Action> {
+pub(super) fn blocker(component: &Component, input: &PlanInput<'_>) -> Option<Action> {
+    let &PlanInput { node_type, installers, facts, .. } = input;
     wrong_type(component, node_type)
         .or_else(|| wrong_fact(component, facts))
-        .or_else(|| no_installer(component, facts))
+        .or_else(|| wrong_installer(component, installers, node_type))
+        .or_else(|| no_package_manager(component, facts))
         .map(|why| Action::NotApplicable { why })
-        .or_else(|| not_supported(component))
+        .or_else(|| not_supported(component, installers))
         .or_else(|| not_provable(component))
 }
 
@@ -76,31 +75,23 @@ fn fact<'a>(facts: &'a Facts, key: &str) -> Option<&'a str> {
     }
 }
 
-/// Returns the package manager that a component needs and the machine lacks.
-fn no_installer(component: &Component, facts: &Facts) -> Option<String> {
-    let (kind, program) = match component.installer {
-        InstallerKind::Deb => ("Debian", "dpkg"),
-        InstallerKind::Rpm => ("RPM", "rpm"),
-        InstallerKind::Script
-        | InstallerKind::Fwupd
-        | InstallerKind::DellDup
-        | InstallerKind::HpeSmartComponent
-        | InstallerKind::WindowsComponent
-        | InstallerKind::Msi
-        | InstallerKind::RedfishImage
-        | InstallerKind::SwinstallDepot
-        | InstallerKind::Vib
-        | InstallerKind::DeviceImage => return None,
-    };
-    let has = facts.package_managers.split_whitespace().any(|word| word == program);
-    (!has).then(|| format!("the component is a {kind} package, but this machine has no {program}"))
+/// Returns why the machine cannot take components of this kind, although this version supports them.
+fn wrong_installer(component: &Component, installers: Installers<'_>, node_type: &str) -> Option<String> {
+    let kind = component.installer;
+    let others_only = installers.any.contains(&kind) && !installers.machine.contains(&kind);
+    others_only.then(|| format!("nodes of type {node_type} do not take components of installer {kind}"))
 }
 
-fn not_supported(component: &Component) -> Option<Action> {
-    match component.installer.engine() {
-        Some(_) => None,
-        None => Some(Action::NotSupported { what: format!("installer {}", component.installer) }),
-    }
+/// Returns the package manager that a component needs and the machine lacks.
+fn no_package_manager(component: &Component, facts: &Facts) -> Option<String> {
+    let PackageManager { title, program, .. } = component.installer.packages()?;
+    let has = facts.package_managers.split_whitespace().any(|word| word == program);
+    (!has).then(|| format!("the component is a {title} package, but this machine has no {program}"))
+}
+
+fn not_supported(component: &Component, installers: Installers<'_>) -> Option<Action> {
+    let supported = installers.any.contains(&component.installer);
+    (!supported).then(|| Action::NotSupported { what: format!("installer {}", component.installer) })
 }
 
 fn not_provable(component: &Component) -> Option<Action> {

@@ -3,7 +3,7 @@
 use super::{Action, PlanItem};
 use crate::model::{Component, Requirement};
 use crate::plan::order::Order;
-use crate::version::{Scheme, compare_installed};
+use crate::version::compare_installed;
 use farrier_protocol::Reading;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ fn unmet(need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<Strin
     let Some(item) = planned.get(need.component.as_str()) else {
         return Some(format!("{}, which the baseline does not contain", wanted(need)));
     };
-    let scheme = Scheme::of(item.component.installer);
+    let scheme = item.component.installer.versions();
     let enough = |version: &str| match &need.at_least {
         Some(least) => compare_installed(scheme, version, least) != Ordering::Less,
         None => true,

@@ -4,7 +4,7 @@ use super::payload::file_name;
 use super::{Action, NodePlan, PlanItem};
 use crate::digest::digest_of;
 use crate::model::{NodeName, PayloadRef};
-use crate::version::{Scheme, compare_installed};
+use crate::version::compare_installed;
 use farrier_protocol::{Detect, Payload, Reading, Step};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ fn step(item: &PlanItem, sizes: &BTreeMap<String, u64>) -> Option<Step> {
 fn is_repair(item: &PlanItem, to: &str) -> bool {
     match item.found() {
         Some(Reading::Broken { version, .. }) => {
-            compare_installed(Scheme::of(item.component.installer), &version, to) == Ordering::Equal
+            compare_installed(item.component.installer.versions(), &version, to) == Ordering::Equal
         }
         Some(Reading::Absent | Reading::Present { .. } | Reading::Unreadable { .. } | Reading::Unknown)
         | None => false,

@@ -5,9 +5,16 @@ mod laws;
 mod packages;
 
 use super::*;
-use crate::model::{AppliesTo, InstallerKind, NodeName, PayloadRef, RebootNeed, Requirement};
+use crate::installer::InstallerKind;
+use crate::model::{AppliesTo, NodeName, PayloadRef, RebootNeed, Requirement};
 use farrier_protocol::{Detect, Installer};
 use std::time::Duration;
+
+/// The installers for Linux machines, and one for other machines.
+const INSTALLERS: Installers<'_> = Installers {
+    machine: &[InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script],
+    any: &[InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script, InstallerKind::RedfishImage],
+};
 
 fn component(name: &str, version: &str) -> Component {
     Component {
@@ -78,6 +85,7 @@ impl World {
         plan_node(&PlanInput {
             components: &self.components,
             node_type: "Linux",
+            installers: INSTALLERS,
             facts: &self.facts,
             readings: &self.readings,
             force: self.force,
@@ -277,7 +285,8 @@ fn circles_are_named_and_the_rest_goes_on() {
     assert_eq!(missing, ["its requirements form a cycle: b -> c -> a -> b"]);
     assert!(matches!(world.action("leaf"), Action::DependencyMissing { .. }));
     assert!(world.action("free").is_install());
-    let paths: Vec<String> = validate_baseline(&world.components).iter().map(ToString::to_string).collect();
+    let paths: Vec<String> =
+        validate_baseline(&world.components, INSTALLERS.any).iter().map(ToString::to_string).collect();
     assert_eq!(paths.len(), 2, "{paths:?}");
     assert!(paths[0].contains("a -> b -> c -> a") && paths[1].contains("self -> self"), "{paths:?}");
 }
@@ -330,10 +339,8 @@ fn only_what_may_apply_is_read() {
     let match_facts = BTreeMap::from([("os".to_owned(), "rhel".to_owned())]);
     let other = Component { applies_to: AppliesTo { types: vec![], match_facts }, ..component("other", "1") };
     let components = [bmc, other, component("a", "1")];
-    let names =
-        |facts| detections(&components, "Linux", facts).into_iter().map(|(n, _)| n).collect::<Vec<_>>();
-    assert_eq!(names(None), ["other", "a"]);
-    assert_eq!(names(Some(&debian())), ["a"]);
+    let names: Vec<_> = detections(&components, "Linux").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["other", "a"]);
 }
 
 /// A baseline that cannot work is rejected before any machine is touched.
@@ -343,7 +350,7 @@ fn a_baseline_is_checked_as_a_whole() {
         let good = component("u", "1");
         Component { payload: PayloadRef { url: url.to_owned(), ..good.payload.clone() }, ..good }
     };
-    let problems = |components: &[Component]| validate_baseline(components);
+    let problems = |components: &[Component]| validate_baseline(components, INSTALLERS.any);
     assert!(problems(&[component("a", "1"), requiring("b", &[("a", Some("1"))])]).is_empty());
     for url in ["https://x/y", "HTTPS://x/y", "file:///x"] {
         assert!(problems(&[with_url(url)]).is_empty(), "{url}");
@@ -360,5 +367,6 @@ fn a_baseline_is_checked_as_a_whole() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].to_string().contains("at least 2") && found[1].to_string().contains("no component x"));
     let msi = Component { installer: InstallerKind::Msi, ..component("m", "1") };
-    assert!(problems(&[msi])[0].to_string().contains("Msi"));
+    let said = problems(&[msi])[0].to_string();
+    assert!(said.contains("Msi is not supported") && said.ends_with("Script or RedfishImage"), "{said}");
 }

@@ -1,9 +1,10 @@
 //! Finds the errors of a baseline that do not depend on a machine.
 
 use super::order::Order;
-use crate::model::{Component, InstallerKind};
+use crate::installer::InstallerKind;
+use crate::model::Component;
 use crate::reason::Reason;
-use crate::version::{Scheme, compare_installed};
+use crate::version::compare_installed;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -49,13 +50,16 @@ pub enum Problem {
     },
     /// This version cannot install components of this kind.
     #[error(
-        "spec.components[{component}].installer: {installer} is not supported in this version; leave the component out or use Deb, Rpm or Script"
+        "spec.components[{component}].installer: {installer} is not supported in this version; leave the component out or use {}",
+        alternatives(supported)
     )]
     InstallerNotSupported {
         /// The component.
         component: String,
         /// Its installer.
         installer: InstallerKind,
+        /// The installers that this version has.
+        supported: Vec<InstallerKind>,
     },
     /// This version cannot fetch payloads from this URL.
     #[error(
@@ -83,7 +87,8 @@ impl Problem {
 }
 
 /// Returns all problems of these components, in the order of the components; empty if there are none.
-pub fn validate_baseline(components: &[Component]) -> Vec<Problem> {
+/// `installers` are the installers that this version has, for machines of any class.
+pub fn validate_baseline(components: &[Component], installers: &[InstallerKind]) -> Vec<Problem> {
     let mut problems = duplicates(components);
     problems.extend(Order::of(components).circles().into_iter().map(|path| Problem::Cycle { path }));
     let mut known: BTreeMap<&str, &Component> = BTreeMap::new();
@@ -92,7 +97,7 @@ pub fn validate_baseline(components: &[Component]) -> Vec<Problem> {
     }
     for component in components {
         problems.extend(requirements(component, &known));
-        problems.extend(installer(component));
+        problems.extend(installer(component, installers));
         problems.extend(url(component));
     }
     problems
@@ -121,7 +126,7 @@ fn requirements<'a>(
             });
         };
         let least = need.at_least.as_deref()?;
-        let scheme = Scheme::of(target.installer);
+        let scheme = target.installer.versions();
         (compare_installed(scheme, &target.version, least) == Ordering::Less).then(|| {
             Problem::RequirementTooHigh {
                 component: component.name.clone(),
@@ -133,13 +138,21 @@ fn requirements<'a>(
     })
 }
 
-fn installer(component: &Component) -> Option<Problem> {
-    match component.installer.engine() {
-        Some(_) => None,
-        None => Some(Problem::InstallerNotSupported {
-            component: component.name.clone(),
-            installer: component.installer,
-        }),
+fn installer(component: &Component, supported: &[InstallerKind]) -> Option<Problem> {
+    (!supported.contains(&component.installer)).then(|| Problem::InstallerNotSupported {
+        component: component.name.clone(),
+        installer: component.installer,
+        supported: supported.to_vec(),
+    })
+}
+
+/// Lists what to use instead, such as `Deb, Rpm or Script`.
+fn alternatives(installers: &[InstallerKind]) -> String {
+    let names: Vec<&str> = installers.iter().map(|kind| kind.as_str()).collect();
+    match names.as_slice() {
+        [] => "another version of Farrier".to_owned(),
+        [only] => (*only).to_owned(),
+        [others @ .., last] => format!("{} or {last}", others.join(", ")),
     }
 }
 

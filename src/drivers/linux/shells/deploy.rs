@@ -2,10 +2,9 @@
 
 use super::super::deploy::{ASKS_CONFIG, ASKS_ENGINE, deploy_program};
 use super::super::script::END;
-use super::super::{Launch, Privilege, Probe};
 use super::{Shell, temporary, text, with_every_shell};
+use crate::drivers::engine::{Launch, Probe};
 use crate::engines::Engine;
-use crate::ssh::Credentials;
 use bytes::Bytes;
 use farrier_protocol::{CallbackConfig, LaunchReport};
 use flate2::Compression;
@@ -37,7 +36,7 @@ impl<'a> Deployment<'a> {
     }
 
     fn program(&self) -> Bytes {
-        let (engine, credentials) = (engine(), credentials());
+        let engine = engine();
         let callback = CallbackConfig {
             addresses: Vec::new(),
             server_name: String::new(),
@@ -49,8 +48,6 @@ impl<'a> Deployment<'a> {
             engine: &engine,
             session: "s-1",
             run: "it's; $(a) run",
-            privilege: Privilege::None,
-            credentials: &credentials,
             lease_seconds: 900,
             callback: self.calls_back.then_some(&callback),
         };
@@ -82,10 +79,6 @@ fn engine() -> Engine {
     encoder.write_all(ENGINE.as_bytes()).unwrap();
     let gzip = Bytes::from(encoder.finish().unwrap());
     Engine { digest: "sha256:0".into(), gzip }
-}
-
-fn credentials() -> Credentials {
-    Credentials::without_secrets()
 }
 
 /// Returns the names in a directory, sorted.

@@ -6,12 +6,11 @@
 //!             └───────────────► SSH session, and reported ◄────────────────────────────────┘
 //! ```
 
-use super::callback::{CallbackOptions, CallbackTarget};
 use super::diagnosis::{self, FailedDials};
 use super::preflight::is_connected;
-use super::{Job, ReturnPath, Session, Waiting};
+use super::{Host, Probe, Session, limits};
+use crate::attempt::{CallbackOptions, CallbackTarget, ReturnPath, Waiting};
 use crate::callback::{Registration, RunIdentity, Stream};
-use crate::drivers::linux::{Machine, Probe};
 use crate::failure::Failure;
 use farrier_protocol::{CallbackConfig, Dial};
 use farrier_update::Reason;
@@ -38,12 +37,6 @@ const NEXT_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum age of a rejected connection that may be the engine's latest attempt: the engine tries at least
 /// every ten seconds.
 const RECENT: Duration = Duration::from_secs(20);
-
-/// A stream that ends within this time counts as failed.
-const SHORT_STREAM: Duration = Duration::from_secs(2);
-
-/// Maximum number of short streams in a row.
-const MAX_SHORT_STREAMS: u32 = 5;
 
 /// Validity of the engine's certificate, longer than any run lasts.
 const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(30 * 24);
@@ -105,14 +98,7 @@ impl CallbackTarget {
     }
 }
 
-impl Job {
-    /// How the engine connects back; `None` if it does not.
-    pub(super) fn calls(&self) -> Option<&CallbackOptions> {
-        self.callback.as_ref().filter(|_| self.goal != super::Goal::CleanUp)
-    }
-}
-
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     /// Registers this session, so that connections of its engine are routed to it.
     pub(super) fn register_callback(&self) -> Option<Registration> {
         if self.job.calls().is_some() {
@@ -126,7 +112,7 @@ impl Session<'_> {
     /// the SSH session.
     pub(super) async fn return_path(
         &self,
-        machine: &Machine,
+        machine: &H,
         probe: &Probe,
     ) -> Result<Option<EngineCallback>, Failure> {
         let Some(planned) = self.job.calls() else { return Ok(None) };
@@ -212,7 +198,7 @@ impl Session<'_> {
     /// timeout. Closes the SSH connection as soon as it is not needed any more.
     pub(super) async fn serve_callbacks(
         &self,
-        machine: &Machine,
+        machine: &H,
         calls: &mut Registration,
         mut next: Option<Stream>,
     ) -> Result<(), Failure> {
@@ -233,7 +219,7 @@ impl Session<'_> {
                 v.lost = None;
                 v.return_path = ReturnPath::Open { from, through: through.clone() };
             });
-            machine.connection.close().await;
+            machine.close().await;
             let since = Instant::now();
             tokio::select! {
                 () = stream.ended() => {}
@@ -248,8 +234,8 @@ impl Session<'_> {
             if !calls.is_connected() {
                 self.view.send_modify(|v| v.return_path = ReturnPath::Lost { from });
             }
-            short = if since.elapsed() < SHORT_STREAM { short + 1 } else { 0 };
-            if short >= MAX_SHORT_STREAMS {
+            short = if since.elapsed() < limits::SHORT_STREAM { short + 1 } else { 0 };
+            if short >= limits::MAX_SHORT_STREAMS {
                 return Err(self.keeps_ending());
             }
             timeout = NEXT_CALL_TIMEOUT;

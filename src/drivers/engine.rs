@@ -1,4 +1,6 @@
-//! One attempt at one machine, from the first connection to the final check.
+//! Machines that take our engine: one attempt, from the first connection to the final check.
+//!
+//! The walk is the same for every system; what differs is behind the trait [`Host`].
 //!
 //! ```text
 //! keep   connect ─► probe ─► deploy ─► serve ──(lost? reconnect)──► … ─► retired
@@ -12,56 +14,38 @@
 //! everything from the machine. This module knows neither Kubernetes nor the API types.
 
 mod await_listener;
-mod callback;
 mod connect;
 mod diagnosis;
 mod foreign;
-mod job;
+mod host;
 mod limits;
 mod preflight;
 mod record;
 mod return_path;
 #[cfg(test)]
 mod tests;
-mod view;
-mod waiting;
 mod waits;
 mod work;
 
-pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
-pub use job::{Goal, Job, Tools};
-pub use view::{ReturnPath, Step, Survey, View};
-pub use waiting::Waiting;
+pub use host::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe};
 
-use crate::drivers::linux::Machine;
+use crate::attempt::{End, Job, ListenerWait, Step, Tools, View};
+use crate::drivers::Driver;
 use crate::engine_api::{EngineApi, PayloadFiles};
 use crate::failure::Failure;
 use crate::metrics::Counters;
 use crate::payload::Store;
-use farrier_update::{NodeVerdict, Reason};
+use farrier_update::Reason;
+use futures::future::BoxFuture;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::watch;
 
-/// How an attempt ended. What is left on the machine is in the [`View`].
-#[derive(Debug, Clone, PartialEq)]
-pub enum End {
-    /// All work was done; the verdict is its result.
-    Finished(NodeVerdict),
-    /// The plan was made; nothing was changed.
-    Planned,
-    /// The inventory was taken; the goal asked for nothing else.
-    Inventoried,
-    /// The run was cancelled before there was a result.
-    Cancelled,
-    /// The attempt failed.
-    Failed(Failure),
-}
-
 /// One attempt.
-pub struct Session<'a> {
+struct Session<'a, H: Host> {
+    settings: &'a H::Settings,
     job: &'a Job,
     tools: &'a Tools,
     stop: watch::Receiver<bool>,
@@ -81,18 +65,38 @@ pub struct Session<'a> {
     replacing: AtomicBool,
 }
 
-/// Runs one attempt. `stop` becomes true when the run is cancelled.
-pub async fn run(job: &Job, tools: &Tools, stop: watch::Receiver<bool>, view: &watch::Sender<View>) -> End {
-    if *stop.borrow() && !job.touched {
-        return End::Cancelled;
-    }
-    let session = Session::new(job, tools, stop, view);
-    // The future has 32 KiB. Boxing keeps it out of the callers' futures.
-    Box::pin(session.run()).await
+/// The driver of machines that take an engine.
+pub struct EngineDriver<H: Host> {
+    settings: H::Settings,
 }
 
-impl<'a> Session<'a> {
+impl<H: Host> EngineDriver<H> {
+    /// Creates the driver of one machine.
+    pub fn new(settings: H::Settings) -> Self {
+        Self { settings }
+    }
+}
+
+impl<H: Host> Driver for EngineDriver<H> {
+    fn attempt<'a>(
+        &'a self,
+        job: &'a Job,
+        tools: &'a Tools,
+        stop: watch::Receiver<bool>,
+        view: &'a watch::Sender<View>,
+    ) -> BoxFuture<'a, End> {
+        Box::pin(async move {
+            if *stop.borrow() && !job.touched {
+                return End::Cancelled;
+            }
+            Session::<H>::new(&self.settings, job, tools, stop, view).run().await
+        })
+    }
+}
+
+impl<'a, H: Host> Session<'a, H> {
     fn new(
+        settings: &'a H::Settings,
         job: &'a Job,
         tools: &'a Tools,
         stop: watch::Receiver<bool>,
@@ -102,6 +106,7 @@ impl<'a> Session<'a> {
         let files = Files { store: tools.store.clone(), digests: job.digests(), served };
         let engine_api = Arc::new(EngineApi::new(&job.session, job.lease_seconds, Box::new(files)));
         Self {
+            settings,
             job,
             tools,
             stop,
@@ -117,7 +122,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     async fn run(&self) -> End {
         let mut keep = pin!(self.keep());
         let mut work = pin!(self.work());
@@ -210,10 +215,10 @@ impl Session<'_> {
     }
 
     /// Checks whether anything of Farrier's is left on the machine; reconnects if necessary.
-    async fn final_check(&self, machine: Machine) -> Result<Vec<String>, Failure> {
-        let machine = if machine.connection.is_closed() { self.connect().await? } else { machine };
+    async fn final_check(&self, machine: H) -> Result<Vec<String>, Failure> {
+        let machine = if machine.is_closed() { self.connect().await? } else { machine };
         let found = machine.look().await;
-        machine.connection.close().await;
+        machine.close().await;
         found
     }
 
@@ -248,8 +253,8 @@ impl Session<'_> {
         });
     }
 
-    /// The host key that this attempt has recorded on first use, if any.
-    fn pinned(&self) -> Option<String> {
+    /// The host key that this attempt has accepted on first use, if any.
+    fn first_key(&self) -> Option<String> {
         self.first_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

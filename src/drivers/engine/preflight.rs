@@ -1,7 +1,6 @@
 //! Probes the return path before the session relies on it.
 
-use super::Session;
-use crate::drivers::linux::Machine;
+use super::{Host, Session};
 use crate::failure::Failure;
 use farrier_protocol::{Dial, DialOutcome};
 use std::time::{Duration, Instant};
@@ -14,20 +13,16 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(6);
 /// Time between two probes.
 const REACH_RETRY: Duration = Duration::from_secs(1);
 
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     /// Probes the return path from the machine; repeats the probe for a while if the path may still
     /// open.
-    pub(super) async fn reach(
-        &self,
-        machine: &Machine,
-        targets: &[(String, u16)],
-    ) -> Result<Vec<Dial>, Failure> {
+    pub(super) async fn reach(&self, machine: &H, targets: &[(String, u16)]) -> Result<Vec<Dial>, Failure> {
         until_open(REACH_TIMEOUT, REACH_RETRY, || machine.reach(targets)).await
     }
 
     /// Probes the return path with the engine, on a machine that had no tool for it. Returns false if
     /// the path is known to be blocked.
-    pub(super) async fn engine_reaches(&self, machine: &Machine, dir: &str, addresses: &[String]) -> bool {
+    pub(super) async fn engine_reaches(&self, machine: &H, dir: &str, addresses: &[String]) -> bool {
         let since = Instant::now();
         let attempt = || machine.reach_by_engine(dir, addresses);
         // If the probe itself fails, the session waits for the first connection.

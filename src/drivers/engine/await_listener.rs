@@ -5,13 +5,13 @@
 //! session and is sent the callback addresses when the server listens. The server may also stop listening
 //! for a moment, because the run gets other ports.
 
-use super::callback::{Awaited, CallbackOptions, ListenerWait};
-use super::{ReturnPath, Session};
+use super::{Host, Session};
+use crate::attempt::{Awaited, CallbackOptions, ListenerWait, ReturnPath};
 use crate::failure::Failure;
 use std::sync::PoisonError;
 use std::time::Instant;
 
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     /// Handles a missing callback target: waits for the target until the deadline, or serves the engine
     /// through the SSH session if that is allowed.
     pub(super) fn handle_missing_target(&self, calls: &CallbackOptions, failure: Failure) {

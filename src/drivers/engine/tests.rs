@@ -1,13 +1,15 @@
 //! Waits of a session whose machine is not needed.
 
-use super::callback::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
 use super::*;
+use crate::attempt::{Awaited, CallbackOptions, CallbackTarget, Goal, ResolvedTarget, ReturnPath};
 use crate::callback::{Registry, RunIdentity};
-use crate::drivers::linux::{Deployed, Privilege};
+use crate::drivers::Privilege;
+use crate::drivers::linux::{Machine, Settings};
 use crate::engine_api::Incompatible;
 use crate::engines::Engines;
 use crate::metrics::Metrics;
 use crate::ssh::{Credentials, Family, Target};
+use farrier_network::MachineType;
 use farrier_update::{FailedDependency, Force};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// What a session consists of, except the machine.
 struct Parts {
     job: Job,
+    settings: Arc<Settings>,
     tools: Tools,
     view: watch::Sender<View>,
     cancel: watch::Sender<bool>,
@@ -36,21 +39,25 @@ impl Parts {
             metrics: Metrics::new(),
             calls: Registry::new(),
         };
-        let credentials = Credentials::without_secrets();
+        let target = Target { node: "db".into(), addresses: Vec::new(), families: Vec::new(), port: 22 };
+        let settings = Settings {
+            target,
+            host_keys: Vec::new(),
+            trust_first: true,
+            credentials: Credentials::without_secrets(),
+            privilege: Privilege::None,
+        };
         let job = Job {
             session: "0b3ee0c4".into(),
             run: "r1".into(),
             node: "db".into(),
-            node_type: "Linux".into(),
+            node_type: MachineType::Linux,
+            installers: &[],
+            all_installers: Arc::from([]),
             attempt: 1,
             goal: Goal::Update,
             touched: false,
             resumed: false,
-            target: Target { node: "db".into(), addresses: Vec::new(), families: Vec::new(), port: 22 },
-            host_keys: Vec::new(),
-            trust_first: true,
-            credentials,
-            privilege: Privilege::None,
             components: Vec::new(),
             access: BTreeMap::new(),
             force: Force::default(),
@@ -61,6 +68,7 @@ impl Parts {
         };
         Self {
             job,
+            settings: Arc::new(settings),
             tools,
             view: watch::channel(View::default()).0,
             cancel: watch::channel(false).0,
@@ -68,8 +76,8 @@ impl Parts {
         }
     }
 
-    fn session(&self) -> Session<'_> {
-        Session::new(&self.job, &self.tools, self.cancel.subscribe(), &self.view)
+    fn session(&self) -> Session<'_, Machine> {
+        Session::new(&self.settings, &self.job, &self.tools, self.cancel.subscribe(), &self.view)
     }
 
     fn path(&self) -> ReturnPath {
@@ -161,7 +169,8 @@ async fn the_wait_for_a_callback_server_ends_at_its_deadline_or_when_none_follow
 #[tokio::test]
 async fn the_wait_for_an_incompatible_engine_has_one_deadline_in_an_attempt() {
     let parts = Parts::new(None);
-    let machine = Machine { connection: crate::ssh::tests::connection().await, id: parts.job.id() };
+    let connection = crate::ssh::tests::connection().await;
+    let machine = Machine { connection, id: parts.job.id(), settings: parts.settings.clone() };
     let deployed = Deployed { dir: "/run/farrier-0b3ee0c4".into(), pid: 1, calls_back: false };
     let incompatible = Incompatible { engine: "9.0.0".into(), protocol: (8, 9) };
     let session = parts.session();
@@ -177,7 +186,8 @@ async fn a_machine_that_answers_again_is_not_lost_whatever_follows() {
     let mut parts = Parts::new(None);
     let port = crate::ssh::tests::listening().await;
     let addresses = vec!["127.0.0.1".into()];
-    parts.job.target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
+    let target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
+    Arc::make_mut(&mut parts.settings).target = target;
     let lost = Some(Failure::new(Reason::ConnectionLost, "lost"));
     parts.view.send_modify(|v| v.lost = lost);
     // This server runs no shell, so that nothing can be deployed.
@@ -192,7 +202,8 @@ async fn a_resumed_attempt_reconnects_to_a_machine_that_does_not_answer() {
     let mut parts = Parts::new(None);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let addresses = vec!["127.0.0.1".into()];
-    parts.job.target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
+    let target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
+    Arc::make_mut(&mut parts.settings).target = target;
     let refused = parts.session().keep().await.err().expect("nothing listens");
     assert_eq!(refused.reason, Reason::ConnectionRefused, "{refused}");
     parts.job.resumed = true;

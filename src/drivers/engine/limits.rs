@@ -7,6 +7,7 @@
 
 use farrier_protocol::{Event, EventBody, Step, Work};
 use farrier_update::Component;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -16,6 +17,12 @@ pub(super) const GREETING: Limit = Limit::of(Duration::from_mins(10), Duration::
 
 /// After it has retired, an engine exits, which ends the stream.
 pub(super) const LEAVING: Limit = Limit::of(Duration::from_mins(5), Duration::from_mins(1));
+
+/// A stream that ends within this time after it was established counts as failed.
+pub(super) const SHORT_STREAM: Duration = Duration::from_secs(2);
+
+/// Maximum number of short streams in a row.
+pub(super) const MAX_SHORT_STREAMS: u32 = 5;
 
 /// For one component in a survey: the engine kills the detection command after 30 s.
 const DETECTION: Duration = Duration::from_secs(40);
@@ -60,7 +67,7 @@ impl Limit {
 }
 
 /// Returns the limit of a task after these events, with these components.
-pub(super) fn of(work: &Work, events: &[Event], components: &[Component]) -> Limit {
+pub(super) fn of(work: &Work, events: &[Arc<Event>], components: &[Component]) -> Limit {
     match work {
         Work::Survey { detect, packages: _ } => {
             let detections = u32::try_from(detect.len()).unwrap_or(u32::MAX);
@@ -107,7 +114,7 @@ fn longest(components: &[Component]) -> Duration {
 }
 
 /// Whether an installation has started and not ended.
-fn is_busy(events: &[Event]) -> bool {
+fn is_busy(events: &[Arc<Event>]) -> bool {
     let mut busy = false;
     for event in events {
         #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these begin and end an installation")]

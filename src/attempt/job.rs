@@ -2,13 +2,12 @@
 
 use super::CallbackOptions;
 use crate::callback::Registry;
-use crate::drivers::linux::Privilege;
 use crate::engines::Engines;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
-use crate::ssh::{Credentials, Target};
-use farrier_update::{Component, FailedDependency, Force};
+use farrier_network::MachineType;
+use farrier_update::{Component, FailedDependency, Force, InstallerKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,7 +21,11 @@ pub struct Job {
     /// Name of the machine.
     pub node: String,
     /// Type of the machine.
-    pub node_type: String,
+    pub node_type: MachineType,
+    /// The installers for machines of this class.
+    pub installers: &'static [InstallerKind],
+    /// The installers for machines of any class.
+    pub all_installers: Arc<[InstallerKind]>,
     /// Number of this attempt, from 1. The number is part of the task ids, so that results of an earlier
     /// attempt are not taken for results of this attempt.
     pub attempt: u32,
@@ -33,16 +36,6 @@ pub struct Job {
     /// Whether an earlier process reached the machine in this attempt. A machine that does not answer now is
     /// reconnected to, as after a lost connection.
     pub resumed: bool,
-    /// The machine's SSH address.
-    pub target: Target,
-    /// Host keys of the machine, written by the user or recorded on first use.
-    pub host_keys: Vec<String>,
-    /// Whether the first host key is trusted.
-    pub trust_first: bool,
-    /// Credentials for the sign-in.
-    pub credentials: Credentials,
-    /// How commands become root.
-    pub privilege: Privilege,
     /// The baseline's components.
     pub components: Vec<Component>,
     /// Access data for the payload sources, by component name.
@@ -87,8 +80,13 @@ pub struct Tools {
 }
 
 impl Job {
+    /// How the engine connects back; `None` if it does not.
+    pub fn calls(&self) -> Option<&CallbackOptions> {
+        self.callback.as_ref().filter(|_| self.goal != Goal::CleanUp)
+    }
+
     /// Digests of all payloads of the baseline.
-    pub(super) fn digests(&self) -> Vec<String> {
+    pub fn digests(&self) -> Vec<String> {
         self.components.iter().map(|c| c.payload.digest.clone()).collect()
     }
 
@@ -96,7 +94,7 @@ impl Job {
     ///
     /// # Errors
     /// `SecretNotFound`, `SecretIncomplete`.
-    pub(super) fn source(&self, component: &Component) -> Result<Source, Failure> {
+    pub fn source(&self, component: &Component) -> Result<Source, Failure> {
         Ok(Source {
             component: component.name.clone(),
             url: component.payload.url.clone(),
@@ -107,7 +105,7 @@ impl Job {
     }
 
     /// The first twelve ASCII alphanumeric characters of the session id, for use in paths.
-    pub(super) fn id(&self) -> String {
+    pub fn id(&self) -> String {
         self.session.chars().filter(char::is_ascii_alphanumeric).take(12).collect()
     }
 }

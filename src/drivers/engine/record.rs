@@ -1,20 +1,20 @@
 //! Evaluates the engine's events: the work of this attempt and of earlier attempts.
 
-use super::Survey;
-use farrier_protocol::{Event, EventBody, Reading};
+use farrier_protocol::{Event, EventBody, Facts, Reading};
 use farrier_update::{Action, ComponentResult, Millis, PlanItem, StepRecord, conclude};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The reported steps of a NodeUpdate.
 pub(super) struct StepHistory<'a> {
-    events: &'a [Event],
+    events: &'a [Arc<Event>],
     /// By component: the result of this attempt's installation.
     steps: BTreeMap<String, StepRecord>,
 }
 
 impl<'a> StepHistory<'a> {
     /// Creates the record from the session's events; `apply` is the id of this attempt's installation task.
-    pub(super) fn by(events: &'a [Event], apply: &str) -> Self {
+    pub(super) fn by(events: &'a [Arc<Event>], apply: &str) -> Self {
         Self { events, steps: step_records(apply, events) }
     }
 
@@ -60,7 +60,7 @@ impl<'a> StepHistory<'a> {
 /// Returns the series of tasks that an earlier attempt has begun with this engine and not finished: the
 /// machine was lost meanwhile, and the engine has yet to report what it has done since. A failed series is
 /// not resumed.
-pub(super) fn unfinished_series(events: &[Event]) -> Option<String> {
+pub(super) fn unfinished_series(events: &[Arc<Event>]) -> Option<String> {
     let mut open: Option<&str> = None;
     for event in events {
         #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these kinds open and close a series")]
@@ -73,18 +73,19 @@ pub(super) fn unfinished_series(events: &[Event]) -> Option<String> {
     open.map(str::to_owned)
 }
 
-pub(super) fn match_survey(event: Event, id: &str) -> Option<(Survey, BTreeMap<String, Reading>)> {
+/// Returns the facts and the readings of a survey.
+pub(super) fn match_survey(event: &Event, id: &str) -> Option<(Facts, BTreeMap<String, Reading>)> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "exactly one kind of event is looked for")]
-    match event.body {
-        EventBody::SurveyDone { task, facts, packages, readings } if task == id => {
-            Some((Survey { facts: *facts, packages }, readings.into_iter().collect()))
+    match &event.body {
+        EventBody::SurveyDone { task, facts, packages: _, readings } if task == id => {
+            Some(((**facts).clone(), readings.iter().cloned().collect()))
         }
         _ => None,
     }
 }
 
 /// What the engine reported about each step of a task.
-fn step_records(task_id: &str, events: &[Event]) -> BTreeMap<String, StepRecord> {
+fn step_records(task_id: &str, events: &[Arc<Event>]) -> BTreeMap<String, StepRecord> {
     let mut records: BTreeMap<String, StepRecord> = BTreeMap::new();
     for event in events {
         #[expect(clippy::wildcard_enum_match_arm, reason = "exactly two kinds of events are looked for")]
@@ -107,7 +108,7 @@ fn step_records(task_id: &str, events: &[Event]) -> BTreeMap<String, StepRecord>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farrier_protocol::{Facts, StepExit};
+    use farrier_protocol::StepExit;
     use farrier_update::{AppliesTo, Component, InstallerKind, Outcome, PayloadRef, RebootNeed};
 
     fn survey(task: &str, reading: Reading) -> EventBody {
@@ -115,8 +116,9 @@ mod tests {
         EventBody::SurveyDone { task: task.into(), facts, packages, readings: vec![("bios".into(), reading)] }
     }
 
-    fn events(bodies: Vec<EventBody>) -> Vec<Event> {
-        bodies.into_iter().zip(1..).map(|(body, seq)| Event { seq, at: seq * 1000, body }).collect()
+    fn events(bodies: Vec<EventBody>) -> Vec<Arc<Event>> {
+        let event = |(body, seq)| Arc::new(Event { seq, at: seq * 1000, body });
+        bodies.into_iter().zip(1..).map(event).collect()
     }
 
     fn bios() -> Component {

@@ -1,18 +1,21 @@
 //! The tasks of one attempt, in order.
 
 use super::limits::{self, Limit};
-use super::{End, Goal, ReturnPath, Session, Step, Survey, Waiting, record, waiting};
+use super::{Host, Session, record};
+use crate::attempt::{self, End, Goal, ReturnPath, Step, Survey, Waiting};
 use crate::engine_api::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
 use farrier_update::plan::detections;
 use farrier_update::reason::remedy;
-use farrier_update::{Action, NodePlan, PlanInput, PlanItem, Reason, conclude, plan_node, summarize};
+use farrier_update::{
+    Action, Installers, NodePlan, PlanInput, PlanItem, Reason, conclude, plan_node, summarize,
+};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     /// Does the work, and then makes the engine remove everything, whatever the result. `EngineApi` knows
     /// whether the engine has retired. An engine that makes no progress is abandoned.
     pub(super) async fn work(&self) -> Result<End, Failure> {
@@ -75,16 +78,18 @@ impl Session<'_> {
             return Ok(End::Cancelled);
         }
         self.step(Step::Surveying);
-        let wanted = detections(&self.job.components, &self.job.node_type, None);
+        let node_type = self.job.node_type.to_string();
+        let wanted = detections(&self.job.components, &node_type);
         self.perform("survey", Work::Survey { packages: true, detect: wanted }).await?;
         let (survey, readings) = self.survey_of("survey")?;
-        self.view.send_modify(|v| v.survey = Some(Arc::new(survey.clone())));
+        self.view.send_modify(|v| v.survey = Some(survey.clone()));
         if self.job.goal == Goal::Inventory {
             return Ok(End::Inventoried);
         }
         let plan = Arc::new(plan_node(&PlanInput {
             components: &self.job.components,
-            node_type: &self.job.node_type,
+            node_type: &node_type,
+            installers: Installers { machine: self.job.installers, any: &self.job.all_installers },
             facts: &survey.facts,
             readings: &readings,
             force: self.job.force,
@@ -133,7 +138,7 @@ impl Session<'_> {
         self.step(Step::Verifying);
         self.perform("verify", Work::Survey { packages: true, detect: plan.detections() }).await?;
         let (survey, readings) = self.survey_of("verify")?;
-        self.view.send_modify(|v| v.survey = Some(Arc::new(survey)));
+        self.view.send_modify(|v| v.survey = Some(survey));
         Ok(self.finish(plan, &readings))
     }
 
@@ -183,7 +188,7 @@ impl Session<'_> {
 
     /// Sets the deadline of the current task.
     fn until(&self, limit: Limit) {
-        let until = waiting::now().after(limit.at_most);
+        let until = attempt::now().after(limit.at_most);
         self.view.send_modify(|v| {
             v.task_until = Some(until);
             v.transfer = (v.step == Step::Applying { component: String::new() }).then(|| {
@@ -206,15 +211,19 @@ impl Session<'_> {
         format!("{series}-{name}")
     }
 
-    fn survey_of(&self, name: &str) -> Result<(Survey, BTreeMap<String, Reading>), Failure> {
+    fn survey_of(&self, name: &str) -> Result<(Arc<Survey>, BTreeMap<String, Reading>), Failure> {
         let id = self.task_id(name);
         let events = self.engine_api.events_after(0);
-        events.into_iter().rev().find_map(|event| record::match_survey(event, &id)).ok_or_else(|| {
+        let found = events.iter().rev().find_map(|event| record::match_survey(event, &id));
+        drop(events);
+        let (facts, readings) = found.ok_or_else(|| {
             Failure::new(
                 Reason::EngineFailed,
                 format!("the engine on {} ended a survey without a result", self.job.node),
             )
-        })
+        })?;
+        let packages = self.engine_api.take_packages(&id);
+        Ok((Arc::new(Survey { facts, packages }), readings))
     }
 
     fn task_failed(&self, code: FailureCode, component: &str, message: &str) -> Failure {
@@ -267,41 +276,41 @@ impl Session<'_> {
                 () = self.engine_api.wait_for_events_after(seen), if greeted => {
                     for event in self.engine_api.events_after(seen) {
                         seen = event.seq;
-                        self.show(event);
+                        self.show(&event);
                     }
                 }
             }
         }
     }
 
-    fn show(&self, event: Event) {
+    fn show(&self, event: &Event) {
         let apply = self.task_id("apply");
         let leases = u32::try_from(self.engine_api.leases()).unwrap_or(u32::MAX);
         // The clock of the machine may have been set since the hello. An old event says nothing about that.
         let ahead = if self.engine_api.is_replayed(event.seq) {
             self.engine_api.peer().map_or(0, |peer| peer.ahead)
         } else {
-            waiting::ahead_at_arrival(event.at)
+            attempt::ahead_at_arrival(event.at)
         };
         self.view.send_modify(|v| {
             v.leases = leases;
             #[expect(clippy::wildcard_enum_match_arm, reason = "the view shows exactly these")]
-            match event.body {
+            match &event.body {
                 // An operator that takes over receives old events again; their steps may have ended.
-                EventBody::StepStarted { task, component, .. } if task == apply && !v.applied => {
-                    v.step = Step::Applying { component };
+                EventBody::StepStarted { task, component, .. } if *task == apply && !v.applied => {
+                    v.step = Step::Applying { component: component.clone() };
                 }
-                EventBody::PayloadVerified { task, .. } if task == apply => v.payloads_verified += 1,
-                EventBody::StepOverdue { task, component, ended: false } if task == apply => {
-                    let waiting = Waiting::overdue(&component, event.at, ahead, v.task_until);
-                    (v.overdue, v.engine_waiting) = (Some(component), Some(waiting));
+                EventBody::PayloadVerified { task, .. } if *task == apply => v.payloads_verified += 1,
+                EventBody::StepOverdue { task, component, ended: false } if *task == apply => {
+                    let waiting = Waiting::overdue(component, event.at, ahead, v.task_until);
+                    (v.overdue, v.engine_waiting) = (Some(component.clone()), Some(waiting));
                 }
-                EventBody::StepFinished { task, .. } if task == apply => {
+                EventBody::StepFinished { task, .. } if *task == apply => {
                     (v.overdue, v.engine_waiting) = (None, None);
                 }
                 EventBody::Waiting { wait } => {
                     let until = v.task_until;
-                    v.engine_waiting = wait.map(|wait| Waiting::of_engine(&wait, ahead, until));
+                    v.engine_waiting = wait.as_ref().map(|wait| Waiting::of_engine(wait, ahead, until));
                 }
                 _ => {}
             }

@@ -2,12 +2,10 @@
 
 use super::return_path::EngineCallback;
 use super::waits::Shown;
-use super::{Session, Step, Waiting};
-use crate::drivers::linux::{Deployed, EARLIER_SHELL_TIMEOUT, Launch, Machine, NotDeployed, Progress};
+use super::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Session, limits};
+use crate::attempt::{Step, Waiting};
 use crate::failure::Failure;
 use crate::metrics::result_of;
-use crate::ssh::connect::{Milestone, connect};
-use crate::ssh::{Connection, HostKeys};
 use farrier_update::Reason;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -22,15 +20,9 @@ const RECONNECT_INTERVAL: Duration = Duration::from_secs(5);
 /// Time between two checks whether another engine still runs.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A stream that ends within this time after it was established counts as failed.
-const SHORT_STREAM: Duration = Duration::from_secs(2);
-
-/// Maximum number of short streams in a row.
-const MAX_SHORT_STREAMS: u32 = 5;
-
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     /// Keeps the engine running and served until it has retired. Returns the machine for the final check.
-    pub(super) async fn keep(&self) -> Result<Machine, Failure> {
+    pub(super) async fn keep(&self) -> Result<H, Failure> {
         let mut calls = self.register_callback();
         let (mut machine, mut deployed) =
             if self.job.resumed { self.wait_for_machine().await? } else { self.arrive().await? };
@@ -65,8 +57,8 @@ impl Session<'_> {
                 deployed = self.deploy(&machine).await?;
                 continue;
             }
-            short = if since.elapsed() < SHORT_STREAM { short + 1 } else { 0 };
-            if short >= MAX_SHORT_STREAMS {
+            short = if since.elapsed() < limits::SHORT_STREAM { short + 1 } else { 0 };
+            if short >= limits::MAX_SHORT_STREAMS {
                 return Err(talked.err().unwrap_or_else(|| self.keeps_ending()));
             }
             tracing::info!("the stream to the engine ended; reconnecting");
@@ -89,7 +81,7 @@ impl Session<'_> {
     }
 
     /// Connects for the first time, and deploys the engine.
-    async fn arrive(&self) -> Result<(Machine, Deployed), Failure> {
+    async fn arrive(&self) -> Result<(H, Deployed), Failure> {
         let machine = self.connect().await?;
         match self.deploy(&machine).await {
             Ok(deployed) => Ok((machine, deployed)),
@@ -102,7 +94,7 @@ impl Session<'_> {
 
     /// Serves the engine over the SSH connection until the stream ends, or until the callback server for
     /// which the engine waits listens.
-    async fn talk(&self, machine: &Machine, deployed: &Deployed) -> Result<(), Failure> {
+    async fn talk(&self, machine: &H, deployed: &Deployed) -> Result<(), Failure> {
         tokio::select! {
             talked = machine.talk(deployed, &self.engine_api) => talked,
             () = self.target_available() => Ok(()),
@@ -111,12 +103,13 @@ impl Session<'_> {
 
     /// Connects and authenticates.
     #[tracing::instrument(name = "step", skip_all, fields(step = "connect"))]
-    pub(super) async fn connect(&self) -> Result<Machine, Failure> {
-        let job = self.job;
-        let pinned = self.pinned();
-        let lines = job.host_keys.iter().map(String::as_str).chain(pinned.as_deref());
-        let keys = HostKeys::parse(&job.node, lines, job.trust_first)?;
-        let connected = connect(&job.target, &keys, &job.credentials, |milestone| {
+    pub(super) async fn connect(&self) -> Result<H, Failure> {
+        let recorded = self.first_key();
+        let metrics = &self.tools.metrics;
+        H::connect(self.settings, self.job, recorded.as_deref(), metrics, |milestone| {
+            if let Milestone::HostKeyAccepted { first: Some(key) } = &milestone {
+                *self.first_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+            }
             self.view.send_modify(|v| match milestone {
                 Milestone::Reached { address } => v.address = Some(address),
                 Milestone::HostKeyAccepted { first } => {
@@ -126,19 +119,13 @@ impl Session<'_> {
                 Milestone::SignedIn => v.authenticated = true,
             });
         })
-        .await;
-        self.tools.metrics.ssh_connects.count([result_of(&connected, "Connected")]);
-        let connection: Connection = connected?;
-        if let Some(key) = &connection.first_key {
-            *self.first_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
-        }
-        Ok(Machine { connection, id: job.id() })
+        .await
     }
 
     /// Deploys the engine, or attaches to a running one. If another session's engine is at work on the
     /// machine, waits for it to leave.
     #[tracing::instrument(name = "step", skip_all, fields(step = "deploy"))]
-    pub(super) async fn deploy(&self, machine: &Machine) -> Result<Deployed, Failure> {
+    pub(super) async fn deploy(&self, machine: &H) -> Result<Deployed, Failure> {
         let limit = Duration::from_secs(self.job.wait_seconds);
         let (begun, mut waiting) = (Instant::now(), None);
         loop {
@@ -175,7 +162,7 @@ impl Session<'_> {
     /// `dir` is the directory of the process if the process is an engine of this session.
     pub(super) async fn process_exited(
         &self,
-        machine: &Machine,
+        machine: &H,
         pid: Option<u32>,
         dir: Option<&str>,
     ) -> Result<(), Failure> {
@@ -193,7 +180,7 @@ impl Session<'_> {
         }
     }
 
-    async fn try_deploy(&self, machine: &Machine) -> Result<Deployed, NotDeployed> {
+    async fn try_deploy(&self, machine: &H) -> Result<Deployed, NotDeployed> {
         let job = self.job;
         let probe = machine.probe().await?;
         let engine = self.tools.engines.for_machine(&job.node, &probe.system, &probe.arch)?;
@@ -216,21 +203,19 @@ impl Session<'_> {
             engine: &engine,
             session: &job.session,
             run: &job.run,
-            privilege: job.privilege,
-            credentials: &job.credentials,
             lease_seconds: job.lease_seconds,
             callback: callback.as_ref().map(|callback| &callback.config),
         };
         let mut shown = None;
         let report = |progress| match progress {
-            Progress::Begins => self.view.send_modify(|v| v.deploying = true),
-            Progress::Waits(holder) => {
+            DeployProgress::Begins => self.view.send_modify(|v| v.deploying = true),
+            DeployProgress::Waits { holder, limit } => {
                 let what = format!("an earlier deployment to {} to end", job.node);
                 let short = "an earlier deployment";
-                let waiting = Waiting::new(Reason::MachineBusy, what, short, EARLIER_SHELL_TIMEOUT);
+                let waiting = Waiting::new(Reason::MachineBusy, what, short, limit);
                 shown = Some(Shown::begin(self.view, Waiting { holder: Some(holder), ..waiting }));
             }
-            Progress::Continues => shown = None,
+            DeployProgress::Continues => shown = None,
         };
         let deployed = machine.deploy(&launch, &probe, report).await;
         drop(shown);
@@ -249,7 +234,7 @@ impl Session<'_> {
 
     /// Checks the machine after a failed deployment. Usually nothing is left, and then no clean-up is needed
     /// later. If something is left, the clean-up of the NodeUpdate removes it.
-    async fn check_after_failed_deploy(&self, machine: &Machine) {
+    async fn check_after_failed_deploy(&self, machine: &H) {
         let deploying = self.view.borrow().deploying;
         if deploying && machine.look().await.is_ok_and(|found| found.is_empty()) {
             self.view.send_modify(|v| v.clean = Some(Ok(())));
@@ -258,25 +243,25 @@ impl Session<'_> {
 
     /// Returns to a machine whose engine has not retired: over the existing connection, or over a new
     /// connection, which is returned as well. Retries until a rebooting machine answers.
-    async fn return_to_machine(&self, machine: &Machine) -> Result<(Option<Machine>, Deployed), Failure> {
-        if !machine.connection.is_closed()
+    async fn return_to_machine(&self, machine: &H) -> Result<(Option<H>, Deployed), Failure> {
+        if !machine.is_closed()
             && let Ok(deployed) = self.deploy(machine).await
         {
             return Ok((None, deployed));
         }
-        machine.connection.close().await;
+        machine.close().await;
         let (machine, deployed) = self.wait_for_machine().await?;
         Ok((Some(machine), deployed))
     }
 
     /// Reconnects to a machine that has answered before in this attempt, and shows the wait for it.
-    async fn wait_for_machine(&self) -> Result<(Machine, Deployed), Failure> {
+    async fn wait_for_machine(&self) -> Result<(H, Deployed), Failure> {
         let what = format!("{} to answer again", self.job.node);
         let waiting = Waiting::new(Reason::ConnectionLost, what, "the machine", RECONNECT_TIMEOUT);
         self.shown(waiting, Box::pin(self.reconnect())).await
     }
 
-    pub(super) async fn reconnect(&self) -> Result<(Machine, Deployed), Failure> {
+    pub(super) async fn reconnect(&self) -> Result<(H, Deployed), Failure> {
         let until = Instant::now() + RECONNECT_TIMEOUT;
         loop {
             let arrived = async {

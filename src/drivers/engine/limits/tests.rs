@@ -131,7 +131,7 @@ fn the_limit_of_an_installation_is_the_sum_of_its_steps_and_allowances() {
 
 #[test]
 fn an_engine_that_is_still_installing_retires_later() {
-    let event = |seq, body| Event { seq, at: 0, body };
+    let event = |seq, body| Arc::new(Event { seq, at: 0, body });
     let begun = event(1, EventBody::TaskStarted { task: "a1-apply".into(), components: Vec::new() });
     let ended = event(2, EventBody::TaskDone { task: "a1-apply".into() });
     let failed = EventBody::TaskFailed {

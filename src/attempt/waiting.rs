@@ -29,7 +29,7 @@ pub struct Waiting {
 
 impl Waiting {
     /// Creates a wait that begins now.
-    pub(super) fn new(reason: Reason, what: impl Into<String>, short: &str, limit: Duration) -> Self {
+    pub fn new(reason: Reason, what: impl Into<String>, short: &str, limit: Duration) -> Self {
         let since = now();
         let until = Some(since.after(limit));
         Self { reason, what: what.into(), short: short.to_owned(), holder: None, since, until }
@@ -37,7 +37,7 @@ impl Waiting {
 
     /// Converts a wait that an engine has reported. A wait without a timeout of its own ends with the
     /// engine's task, at `limit`. `ahead`: how far the machine's clock was ahead of the operator's.
-    pub(super) fn of_engine(wait: &Wait, ahead: i64, limit: Option<Millis>) -> Self {
+    pub fn of_engine(wait: &Wait, ahead: i64, limit: Option<Millis>) -> Self {
         let (reason, what, short) = match &wait.what {
             WaitFor::PackageLock { path } => {
                 (Reason::PackageManagerBusy, format!("the lock {path}"), "the package manager")
@@ -77,7 +77,7 @@ impl Waiting {
     }
 
     /// Creates the wait for an installer that has exceeded its timeout and must not be interrupted.
-    pub(super) fn overdue(component: &str, at: u64, ahead: i64, limit: Option<Millis>) -> Self {
+    pub fn overdue(component: &str, at: u64, ahead: i64, limit: Option<Millis>) -> Self {
         Self {
             reason: Reason::InstallerOverdue,
             what: format!("the installer of {component}, which may not be interrupted"),
@@ -107,14 +107,15 @@ fn clock_time(at: Millis) -> String {
     jiff::Timestamp::from_second(seconds).map(|at| at.to_string()).unwrap_or_default()
 }
 
-pub(super) fn now() -> Millis {
+/// Returns the current time by the operator's clock.
+pub fn now() -> Millis {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Returns how far the machine's clock is ahead of the operator's, in milliseconds, when an event arrives
 /// right after it was recorded at `at`.
-pub(super) fn ahead_at_arrival(at: u64) -> i64 {
+pub fn ahead_at_arrival(at: u64) -> i64 {
     let millis = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
     millis(at).saturating_sub(millis(now().0))
 }

@@ -2,8 +2,8 @@
 //! machine was being updated. `docs/adr/0019` describes the guarantees.
 
 use super::limits;
-use super::{Session, Step, Waiting};
-use crate::drivers::linux::{Deployed, Machine};
+use super::{Deployed, Host, Session};
+use crate::attempt::{Step, Waiting};
 use crate::engine_api::Incompatible;
 use crate::failure::Failure;
 use farrier_protocol::{Task, Work};
@@ -17,7 +17,7 @@ const ENGINE: &str = "farrier-engine";
 /// Maximum time that an engine takes to exit after its lease has expired.
 const LEAVING: Duration = Duration::from_secs(30);
 
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     /// Whether an engine of another build retires so that the operator's own engine can replace it.
     pub(super) fn is_replacing(&self) -> bool {
         self.replacing.load(Ordering::Relaxed)
@@ -70,11 +70,11 @@ impl Session<'_> {
     /// `EngineIncompatible` at `until`, the deadline of all such waits of this attempt.
     pub(super) async fn wait_for_incompatible_engine(
         &self,
-        machine: Machine,
+        machine: H,
         deployed: &Deployed,
         incompatible: &Incompatible,
         until: Instant,
-    ) -> Result<Machine, Failure> {
+    ) -> Result<H, Failure> {
         let node = &self.job.node;
         let minutes = self.incompatible_engine_limit().as_secs().div_ceil(60);
         let failure = Failure::new(
@@ -108,10 +108,10 @@ impl Session<'_> {
     /// still runs at the deadline.
     async fn wait_for_exit(
         &self,
-        mut machine: Machine,
+        mut machine: H,
         deployed: &Deployed,
         until: Instant,
-    ) -> Result<Option<Machine>, Failure> {
+    ) -> Result<Option<H>, Failure> {
         while Instant::now() < until {
             let exited = self.process_exited(&machine, Some(deployed.pid), Some(&deployed.dir));
             let gone = tokio::time::timeout_at(until.into(), exited).await;
@@ -121,7 +121,7 @@ impl Session<'_> {
                     return Ok(Some(machine));
                 }
                 Ok(Err(_)) => {
-                    machine.connection.close().await;
+                    machine.close().await;
                     machine = self.connect().await?;
                 }
                 Err(_) => {}

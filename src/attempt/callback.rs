@@ -80,7 +80,7 @@ impl Awaited {
     }
 
     /// Returns the failure of a machine that has waited until the deadline.
-    pub(super) fn expired(&self, failure: &Failure) -> Failure {
+    pub fn expired(&self, failure: &Failure) -> Failure {
         let seconds = self.limit.as_secs();
         let message = format!(
             "{}; it was waited for {seconds} s (--wait-seconds or spec.arrivalTimeout, whichever is longer)",
@@ -92,7 +92,7 @@ impl Awaited {
 
 impl CallbackOptions {
     /// The current target; a failure also if the callback server has just stopped listening.
-    pub(super) fn target(&self) -> ResolvedTarget {
+    pub fn target(&self) -> ResolvedTarget {
         let target = self.plan.borrow().clone()?;
         if target.closed.is_cancelled() {
             return Err(Failure::new(
@@ -104,17 +104,17 @@ impl CallbackOptions {
     }
 
     /// Returns why there is no target; `None` if there is one.
-    pub(super) fn target_failure(&self) -> Option<Failure> {
+    pub fn target_failure(&self) -> Option<Failure> {
         self.target().err()
     }
 
     /// Whether the runner has found that no target will follow.
-    pub(super) fn is_final(&self) -> bool {
+    pub fn is_final(&self) -> bool {
         self.planner.is_finished()
     }
 
     /// Waits until there is a target.
-    pub(super) async fn target_available(&self) {
+    pub async fn target_available(&self) {
         let mut plan = self.plan.clone();
         let is_open = |plan: &ResolvedTarget| plan.as_ref().is_ok_and(|target| !target.closed.is_cancelled());
         if plan.wait_for(is_open).await.is_err() {
@@ -123,7 +123,7 @@ impl CallbackOptions {
     }
 
     /// Waits until the runner has found that no target will follow.
-    pub(super) async fn no_target_follows(&self) {
+    pub async fn no_target_follows(&self) {
         let mut plan = self.plan.clone();
         while plan.changed().await.is_ok() {}
     }

@@ -1,7 +1,7 @@
 //! Shows the session's own waits in the view.
 
-use super::waiting::Waiting;
-use super::{Session, View};
+use super::{Host, Session};
+use crate::attempt::{View, Waiting};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// server.
 const UNSHOWN: Duration = Duration::from_secs(1);
 
-impl Session<'_> {
+impl<H: Host> Session<'_, H> {
     /// Awaits `something` and shows the wait in the view meanwhile. The caller boxes the future, so that rare
     /// waits do not enlarge the future of each attempt.
     pub(super) async fn shown<T>(

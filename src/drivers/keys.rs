@@ -1,0 +1,38 @@
+//! The values of a Secret.
+
+use crate::failure::Failure;
+use farrier_update::Reason;
+use std::collections::BTreeMap;
+
+/// The values of a Secret, by key. They are never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Name of the Secret, for messages.
+    pub name: String,
+    /// The values.
+    pub data: BTreeMap<String, Vec<u8>>,
+}
+
+impl Keys {
+    /// Returns a value as it is stored.
+    ///
+    /// # Errors
+    /// `SecretIncomplete` if the value is not UTF-8.
+    pub fn text(&self, key: &str) -> Result<Option<String>, Failure> {
+        self.data.get(key).map(|bytes| String::from_utf8(bytes.clone())).transpose().map_err(|_| {
+            Failure::new(
+                Reason::SecretIncomplete,
+                format!("key {key} of secret {} is no text; store it as UTF-8", self.name),
+            )
+        })
+    }
+
+    /// Returns a value without the line end that `echo` and editors append. An empty value counts as missing.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn line(&self, key: &str) -> Result<Option<String>, Failure> {
+        let text = self.text(key)?;
+        Ok(text.map(|t| t.trim_end_matches(['\n', '\r']).to_owned()).filter(|t| !t.is_empty()))
+    }
+}

@@ -1,0 +1,71 @@
+//! A Linux machine as a host of the engine.
+
+use super::{Machine, Settings};
+use crate::attempt::Job;
+use crate::drivers::engine::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe};
+use crate::engine_api::EngineApi;
+use crate::failure::Failure;
+use crate::metrics::{Metrics, result_of};
+use crate::ssh::HostKeys;
+use crate::ssh::connect::connect;
+use farrier_protocol::Dial;
+use std::sync::Arc;
+
+impl Host for Machine {
+    type Settings = Arc<Settings>;
+
+    async fn connect(
+        settings: &Arc<Settings>,
+        job: &Job,
+        recorded: Option<&str>,
+        metrics: &Metrics,
+        report: impl FnMut(Milestone) + Send,
+    ) -> Result<Self, Failure> {
+        let lines = settings.host_keys.iter().map(String::as_str).chain(recorded);
+        let keys = HostKeys::parse(&job.node, lines, settings.trust_first)?;
+        let connected = connect(&settings.target, &keys, &settings.credentials, report).await;
+        metrics.ssh_connects.count([result_of(&connected, "Connected")]);
+        Ok(Self { connection: connected?, id: job.id(), settings: settings.clone() })
+    }
+
+    async fn probe(&self) -> Result<Probe, Failure> {
+        self.probe().await
+    }
+
+    async fn deploy(
+        &self,
+        launch: &Launch<'_>,
+        probe: &Probe,
+        report: impl FnMut(DeployProgress) + Send,
+    ) -> Result<Deployed, NotDeployed> {
+        self.deploy(launch, probe, report).await
+    }
+
+    async fn talk(&self, deployed: &Deployed, engine_api: &Arc<EngineApi>) -> Result<(), Failure> {
+        self.talk(deployed, engine_api).await
+    }
+
+    async fn reach(&self, targets: &[(String, u16)]) -> Result<Vec<Dial>, Failure> {
+        self.reach(targets).await
+    }
+
+    async fn reach_by_engine(&self, dir: &str, addresses: &[String]) -> Result<Vec<Dial>, Failure> {
+        self.reach_by_engine(dir, addresses).await
+    }
+
+    async fn look(&self) -> Result<Vec<String>, Failure> {
+        self.look().await
+    }
+
+    async fn has_process(&self, pid: u32, dir: Option<&str>) -> Result<bool, Failure> {
+        self.has_process(pid, dir).await
+    }
+
+    fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
+    async fn close(&self) {
+        self.connection.close().await;
+    }
+}

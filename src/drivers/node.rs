@@ -1,0 +1,43 @@
+//! A machine as the user describes it.
+
+use crate::ssh::Family;
+use farrier_network::MachineType;
+
+/// A machine as the user describes it. Each class of machines has its own block of settings.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Name of the machine, for messages.
+    pub name: String,
+    /// Type of the machine.
+    pub type_: MachineType,
+    /// Addresses and names, in the user's order.
+    pub addresses: Vec<String>,
+    /// Address families that may be used, in order of preference.
+    pub families: Vec<Family>,
+    /// How to connect over SSH.
+    pub ssh: SshSettings,
+}
+
+/// How to connect to a machine over SSH.
+#[derive(Debug, Clone)]
+pub struct SshSettings {
+    /// Port of the SSH server.
+    pub port: u16,
+    /// Host keys of the machine, written by the user or recorded on first use.
+    pub host_keys: Vec<String>,
+    /// Whether the first host key is trusted.
+    pub trust_first: bool,
+    /// How commands become root.
+    pub privilege: Privilege,
+}
+
+/// How commands become root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privilege {
+    /// Not needed: the sign-in user is root.
+    None,
+    /// With sudo.
+    Sudo,
+    /// With su.
+    Su,
+}

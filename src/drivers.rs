@@ -56,6 +56,19 @@ pub trait Driver: Send + Sync {
 pub struct Abilities {
     /// The installers for such machines.
     pub installers: &'static [InstallerKind],
+    /// Whether such machines take the engine.
+    pub takes_engine: bool,
+    /// Who removes what is left on a machine that cannot be reached any more.
+    pub cleans_up: CleansUp,
+}
+
+/// Who removes what is left on a machine that cannot be reached any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CleansUp {
+    /// The engine on the machine, when its lease expires.
+    Engine,
+    /// Only Farrier, when it reaches the machine again.
+    OnlyFarrier,
 }
 
 /// The classes of machines that an operator can work on.
@@ -111,7 +124,11 @@ mod tests {
         }
 
         fn abilities(&self) -> &'static Abilities {
-            &Abilities { installers: &[InstallerKind::DeviceImage, InstallerKind::Script] }
+            &Abilities {
+                installers: &[InstallerKind::DeviceImage, InstallerKind::Script],
+                takes_engine: false,
+                cleans_up: CleansUp::OnlyFarrier,
+            }
         }
 
         fn driver(&self, _: &Node, _: &Keys) -> Result<Arc<dyn Driver>, Failure> {

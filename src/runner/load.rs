@@ -6,7 +6,7 @@ use crate::api::update_run::{Operation, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::attempt::{Awaited, Goal, Job};
 use crate::convert;
-use crate::drivers::{Class, Driver, Keys};
+use crate::drivers::{Abilities, Class, Driver, Keys};
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Secret;
@@ -27,6 +27,8 @@ pub(super) struct Attempt {
 #[derive(Clone)]
 pub(super) struct MachineDriver {
     pub(super) driver: Arc<dyn Driver>,
+    /// What the machine's class can do.
+    pub(super) abilities: &'static Abilities,
     pub(super) keys: Keys,
 }
 
@@ -169,7 +171,14 @@ impl Context {
     pub(super) fn driver(&self, node: &ManagedNode, keys: Keys) -> Result<MachineDriver, Failure> {
         let class = self.class(node)?;
         let driver = class.driver(&convert::node(node), &keys)?;
-        Ok(MachineDriver { driver, keys })
+        Ok(MachineDriver { driver, abilities: class.abilities(), keys })
+    }
+
+    /// Returns what the class of a machine can do, if the cache has the machine.
+    pub(super) fn abilities(&self, update: &NodeUpdate) -> Option<&'static Abilities> {
+        let node = ObjectRef::new(&update.spec.node_ref.name);
+        let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()))?;
+        self.register.class(node.spec.type_).map(|class| class.abilities())
     }
 
     /// Returns the class of a machine.

@@ -52,6 +52,7 @@ impl UpdateWorker<'_> {
             phase,
             attempt,
             run: &self.update.spec.run_ref.name,
+            abilities: self.abilities,
             generation: self.control.borrow().generation,
             now: &condition::now(),
         })

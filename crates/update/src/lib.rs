@@ -27,6 +27,7 @@
 //! - A run waits for missing objects until a deadline, which it keeps whatever the order in
 //!   which objects arrive.
 
+pub mod device;
 mod digest;
 pub mod installer;
 pub mod model;

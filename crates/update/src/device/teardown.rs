@@ -1,0 +1,115 @@
+//! Rules about the end: everything of ours is removed, then the device is looked at again.
+
+use super::action::{Action, Ending, Verb, is_closed, is_removed};
+use super::component::{Progressing, progress};
+use super::decision::{ComponentEnd, Leftover, Next};
+use super::inventory::{Inventory, Trace};
+use super::observed::{Goal, Scope};
+use super::view::View;
+use crate::model::Millis;
+
+/// Removes what is on the device, queue entries before the images that they use, and looks again.
+/// `None` if only the session is left.
+pub(super) fn take_back(view: View<'_>) -> Option<Next> {
+    if view.observed.actions.is_empty() && view.is_winding_down() {
+        return None;
+    }
+    let Some(reading) = view.latest_after(changed_at(view)) else { return look(view) };
+    let mut traces: Vec<&Trace> = removable(view, reading).collect();
+    traces.sort_by_key(|trace| trace.kind);
+    let actions = traces.iter().filter_map(|trace| view.actions().find(|action| action.id == trace.action));
+    let removal = actions.filter_map(|action| view.take_back(action)).next();
+    removal.or_else(|| if is_looked_at(view) { None } else { look(view) })
+}
+
+/// Ends the session of this attempt, which is the last thing to be removed.
+pub(super) fn sign_out(view: View<'_>) -> Option<Next> {
+    let session = view.session().filter(|session| !is_closed(view.observed.actions, session))?;
+    view.take_back(session)
+}
+
+/// Returns what is to be removed.
+fn removable<'a>(view: View<'a>, reading: &'a Inventory) -> impl Iterator<Item = &'a Trace> {
+    reading.traces.iter().filter(move |trace| {
+        let is_own_session = Some(trace.action) == view.observed.session;
+        // The own session is ended last, and may have been ended since the reading.
+        let is_ended = is_own_session || is_removed(view.observed.actions, trace.action);
+        !is_ended && !is_kept(view, trace) && !is_in_use(view, reading, trace)
+    })
+}
+
+/// Reports whether an image stays on the device because it was only to be staged.
+fn is_kept(view: View<'_>, trace: &Trace) -> bool {
+    if view.observed.scope != Scope::Stage || view.observed.goal != Goal::Update || view.is_winding_down() {
+        return false;
+    }
+    let Some(action) = view.actions().find(|action| action.id == trace.action) else { return false };
+    let items = view.observed.plan.map_or(&[][..], |plan| &plan.items);
+    let item = items.iter().find(|item| item.component.name == action.component);
+    item.is_some_and(|item| progress(view, item) == Progressing::Ended(ComponentEnd::Staged))
+}
+
+/// Reports whether the device still works with something, although it is no longer followed.
+fn is_in_use(view: View<'_>, reading: &Inventory, trace: &Trace) -> bool {
+    let component = |id| view.actions().find(|action| action.id == id).map(|action| &action.component);
+    reading.tasks.iter().any(|task| {
+        task.progress.is_active()
+            && task.action.is_some_and(|id| id == trace.action || component(id) == component(trace.action))
+    })
+}
+
+/// Returns when the device was last changed by an action that did not end with a reading.
+fn changed_at(view: View<'_>) -> Millis {
+    let changes = view.actions().filter(|action| {
+        !matches!(action.verb, Verb::SignIn | Verb::SignOut)
+            && matches!(action.ending, Some(Ending::Done | Ending::Failed))
+    });
+    changes.map(|action| action.at).fold(Millis(0), Millis::max)
+}
+
+/// Reports whether the last readings were made after everything was removed, and agree.
+pub(super) fn is_looked_at(view: View<'_>) -> bool {
+    view.agreed_after(changed_at(view)).is_some()
+}
+
+/// Reads the device for the last time; `None` if its readings never agree.
+fn look(view: View<'_>) -> Option<Next> {
+    let active = view.actions().map(|action| action.at).fold(view.observed.since, Millis::max);
+    let give_up = active.after(view.observed.limits.away);
+    (view.now() < give_up).then(|| view.read())
+}
+
+/// Returns what may still be on the device.
+pub(super) fn leftovers(view: View<'_>) -> Vec<Leftover> {
+    let is_settled = !view.actions().any(|action| action.is_open() && action.verb != Verb::SignIn);
+    let reading = view.latest_after(changed_at(view)).filter(|_| is_settled);
+    let kept = |action: &Action| {
+        let trace = reading.and_then(|reading| reading.trace_of(action.id));
+        trace.is_some_and(|trace| is_kept(view, trace))
+    };
+    let left = view.actions().filter(|action| may_be_left(view, action, reading) && !kept(action));
+    left.map(|action| Leftover {
+        action: action.id,
+        verb: action.verb,
+        ticket: action.ticket.clone(),
+        expires: expires(view, action),
+    })
+    .collect()
+}
+
+/// Reports whether something of an action may be on the device.
+fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> bool {
+    if action.verb.inverse().is_none() || action.is_void() || is_removed(view.observed.actions, action.id) {
+        return false;
+    }
+    if action.verb == Verb::SignIn {
+        return expires(view, action).is_none_or(|expires| expires > view.now());
+    }
+    reading.is_none_or(|reading| reading.trace_of(action.id).is_some())
+}
+
+/// Returns when the device ends something by itself: sessions only, and only those that nobody uses.
+fn expires(view: View<'_>, action: &Action) -> Option<Millis> {
+    let timeout = view.observed.limits.session_timeout.filter(|_| action.verb == Verb::SignIn)?;
+    Some(action.at.after(timeout))
+}

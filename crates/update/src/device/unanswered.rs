@@ -1,0 +1,79 @@
+//! Judges an action that is recorded as intended, and of which nobody knows whether it began.
+//!
+//! | the device's tasks | its inventory | then |
+//! | --- | --- | --- |
+//! | one names the action | any | it began, and is followed |
+//! | none, tasks are kept for longer than since then, same boot mark, image not fetched | version as before | proven not to have begun |
+//! | none, or they may be forgotten | wanted version | it happened |
+//! | none, or they may be forgotten | version as before | cannot be told: after the deadline, never repeated |
+//!
+//! Nothing but the first row is judged before all sessions that may have sent the request are
+//! ended, what is under way has expired, and three readings in a row agree.
+
+use super::action::{Action, Ending, Verb};
+use super::decision::{Next, Waiting};
+use super::inventory::{Inventory, TraceKind};
+use super::session::{Fence, fence_of, sign_in};
+use super::verdict::{judge_install, judge_reset, wait_for_deadline};
+use super::view::{View, adopt, settle};
+
+/// Decides about an action whose answer is not known.
+pub(super) fn judge(view: View<'_>, action: &Action) -> Next {
+    let Some(reading) = view.latest_after(action.at) else { return view.read() };
+    if let Some(next) = recognise(view, action, reading) {
+        return next;
+    }
+    let quiet = match fence_of(view, action) {
+        Fence::SignInAgain => return sign_in(view),
+        Fence::Open => return wait_for_deadline(view, action),
+        Fence::After(quiet) => quiet,
+    };
+    if quiet > view.now() {
+        return Next::Wait { until: quiet, on: Waiting::Fence(action.id) };
+    }
+    let Some(reading) = view.agreed_after(quiet) else { return wait_for_deadline(view, action) };
+    if action.verb.is_reset() {
+        return judge_reset(view, action, reading);
+    }
+    if is_proven_not_begun(view, action, reading) {
+        return settle(action, Ending::NotBegun);
+    }
+    if action.is_install() {
+        return judge_install(view, action, reading, None);
+    }
+    wait_for_deadline(view, action)
+}
+
+/// Looks for what the action left on the device: a task, or a staged image.
+fn recognise(view: View<'_>, action: &Action, reading: &Inventory) -> Option<Next> {
+    if let Some(task) = reading.task_of(action.id) {
+        return Some(adopt(action, &task.ticket));
+    }
+    let trace = reading.trace_of(action.id)?;
+    match trace.kind {
+        TraceKind::QueueEntry => Some(adopt(action, &trace.ticket)),
+        TraceKind::Upload if action.is_install() => None,
+        TraceKind::Upload if trace.whole => Some(settle(action, Ending::Done)),
+        // An image that was cut off is removed, and then the action is proven to have no effect.
+        TraceKind::Upload => view.take_back(action).or_else(|| Some(settle(action, Ending::Failed))),
+        TraceKind::Session => None,
+    }
+}
+
+/// Reports whether the device would show it if the action had begun.
+fn is_proven_not_begun(view: View<'_>, action: &Action, reading: &Inventory) -> bool {
+    let fetched = action.verb == Verb::Pull && !view.observed.unfetched.contains(&action.id);
+    if fetched {
+        return false;
+    }
+    // An image that is being staged or is staged would be listed, whatever the device forgets.
+    if !action.is_install() {
+        return true;
+    }
+    // The margin is for clocks of runners that differ.
+    let limits = view.observed.limits;
+    let elapsed = view.now().since(action.at) + limits.proof + limits.idle;
+    let remembers = reading.keeps_tasks.is_some_and(|kept| kept > elapsed);
+    let same_boot = !action.boot.is_empty() && reading.boot.manager == action.boot;
+    remembers && same_boot && reading.version(&action.component) == Some(action.follows.as_str())
+}

@@ -5,16 +5,31 @@
 
 mod callback;
 mod job;
+pub mod logbook;
 mod view;
 mod waiting;
 
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
+pub use logbook::Logbook;
 pub use view::{ReturnPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;
 use farrier_update::NodeVerdict;
+use tokio::sync::watch;
+
+/// What an attempt works with.
+pub struct Desk<'a> {
+    /// What all attempts share.
+    pub tools: &'a Tools,
+    /// Becomes true when the run is cancelled.
+    pub stop: watch::Receiver<bool>,
+    /// The state of the attempt, for the status.
+    pub view: &'a watch::Sender<View>,
+    /// Where requests to machines without an engine are recorded.
+    pub logbook: Logbook,
+}
 
 /// How an attempt ended. What is left on the machine is in the [`View`].
 #[derive(Debug, Clone, PartialEq)]

@@ -11,14 +11,13 @@ mod node;
 pub use keys::Keys;
 pub use node::{Node, Privilege, SshSettings};
 
-use crate::attempt::{End, Job, Tools, View};
+use crate::attempt::{Desk, End, Job};
 use crate::failure::Failure;
 use farrier_network::MachineType;
 use farrier_update::InstallerKind;
 use futures::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// The classes of this version.
 const CLASSES: &[&dyn Class] = &[&linux::Linux];
@@ -40,15 +39,9 @@ pub trait Class: Send + Sync {
 
 /// Makes attempts at one machine.
 pub trait Driver: Send + Sync {
-    /// Makes one attempt, which shows its state in `view`. `stop` becomes true when the run is cancelled.
-    /// Whatever the result, the attempt removes everything of Farrier's from the machine if it can reach it.
-    fn attempt<'a>(
-        &'a self,
-        job: &'a Job,
-        tools: &'a Tools,
-        stop: watch::Receiver<bool>,
-        view: &'a watch::Sender<View>,
-    ) -> BoxFuture<'a, End>;
+    /// Makes one attempt. Whatever the result, the attempt removes everything of Farrier's from the machine if
+    /// it can reach it.
+    fn attempt<'a>(&'a self, job: &'a Job, desk: Desk<'a>) -> BoxFuture<'a, End>;
 }
 
 /// What the machines of a class can do, as data.

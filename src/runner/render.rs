@@ -83,6 +83,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         plan_digest: plan.map(NodePlan::digest).or_else(|| old.plan_digest.clone()),
         plan: plan.map_or_else(|| old.plan.clone(), |p| p.items.iter().map(planned).collect()),
         components,
+        actions: old.actions.clone(),
         channel: channel(view).or(old.channel),
         address: view.address.clone().or_else(|| old.address.clone()),
         leases: view.leases,

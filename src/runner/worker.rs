@@ -13,7 +13,7 @@ use super::render::Phase;
 use super::{Context, TaskControl, count};
 use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, UpdateRun, condition};
-use crate::attempt::{CallbackOptions, End, Goal, Job, ReturnPath, View};
+use crate::attempt::{CallbackOptions, Desk, End, Goal, Job, Logbook, ReturnPath, View};
 use crate::drivers::Abilities;
 use crate::failure::Failure;
 use farrier_update::{Millis, Reason, Retry};
@@ -258,10 +258,12 @@ impl UpdateWorker<'_> {
     ) -> (End, View) {
         let (send, receive) = watch::channel(first);
         let tools = self.context.tools.clone();
+        let (logbook, entries) = Logbook::new();
         let Attempt { job, driver: MachineDriver { driver, .. } } = attempt;
         let work = async {
+            let desk = Desk { tools: &tools, stop, view: &send, logbook };
             let end = tokio::select! {
-                end = driver.attempt(job, &tools, stop, &send) => end,
+                end = driver.attempt(job, desk) => end,
                 end = self.abandoned() => end,
             };
             let view = send.borrow().clone();
@@ -270,7 +272,7 @@ impl UpdateWorker<'_> {
             drop(send);
             (end, view)
         };
-        let (ended, statuses) = tokio::join!(work, self.follow(receive, number, visible));
+        let (ended, statuses) = tokio::join!(work, self.follow(receive, entries, number, visible));
         (self.old, self.shown) = statuses;
         ended
     }

@@ -3,9 +3,9 @@
 use super::UpdateWorker;
 use super::pace::Pace;
 use crate::api::node_update::NodeUpdateStatus;
-use crate::attempt::{ReturnPath, View};
+use crate::attempt::{ReturnPath, View, logbook};
 use crate::runner::render::Phase;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// What an attempt has already announced; each event is written once.
@@ -17,11 +17,13 @@ struct Announced {
 }
 
 impl UpdateWorker<'_> {
-    /// Writes the statuses that `visible` makes of the views, at the pace of [`Pace`], until the session ends.
+    /// Writes the statuses that `visible` makes of the views, at the pace of [`Pace`], and at once the `entries`
+    /// of the logbook, until the attempt ends. Nobody else writes meanwhile.
     /// Returns the status that was written last, and the status that was rendered last.
     pub(super) async fn follow(
         &self,
         mut view: watch::Receiver<View>,
+        mut entries: mpsc::Receiver<logbook::Request>,
         number: u32,
         visible: impl Fn(&View) -> View,
     ) -> (NodeUpdateStatus, NodeUpdateStatus) {
@@ -41,6 +43,16 @@ impl UpdateWorker<'_> {
                         shown = status;
                         pace.changed(Instant::now());
                     }
+                }
+                Some(logbook::Request { entry, answer }) = entries.recv() => {
+                    let recorded = self.record(&entry, &shown).await.map(|(status, until)| {
+                        written = status.clone();
+                        shown = status;
+                        pace.written();
+                        until
+                    });
+                    // An attempt that was ended meanwhile does not need the answer.
+                    answer.send(recorded).ok();
                 }
                 () = pace.wait() => {
                     if shown == written || self.write(&shown).await {

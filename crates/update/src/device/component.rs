@@ -8,7 +8,7 @@ use super::verdict::is_version;
 use super::view::View;
 use crate::model::RebootNeed;
 use crate::plan::{Action as Planned, PlanItem};
-use crate::version::{Scheme, compare_installed};
+use crate::version::compare_installed;
 use std::cmp::Ordering;
 
 /// How far a component is.
@@ -93,7 +93,8 @@ fn before_install<'a, I: Iterator<Item = &'a Action>>(
         return Progressing::Ended(ComponentEnd::NotNeeded);
     }
     for &verb in staging {
-        let staged = ours().filter(|action| stages_like(action, verb) && !is_removed(view.observed.actions, action.id));
+        let staged = ours()
+            .filter(|action| stages_like(action, verb) && !is_removed(view.observed.actions, action.id));
         match staged.last().and_then(|action| action.ending) {
             None => return due(view, item, verb),
             Some(Ending::Done) => {}
@@ -118,8 +119,10 @@ const fn stages_like(action: &Action, verb: Verb) -> bool {
 /// installed it.
 fn is_there_already(view: View<'_>, item: &PlanItem, to: &str) -> bool {
     let reading = view.latest();
-    let Some(version) = reading.and_then(|reading| reading.version(&item.component.name)) else { return false };
-    let scheme = Scheme::of(item.component.installer);
+    let Some(version) = reading.and_then(|reading| reading.version(&item.component.name)) else {
+        return false;
+    };
+    let scheme = item.component.installer.versions();
     match compare_installed(scheme, version, to) {
         Ordering::Equal => !item.force.rewrite,
         Ordering::Greater => !item.force.downgrade,

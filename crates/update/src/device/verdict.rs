@@ -59,7 +59,8 @@ fn judge_without_report(view: View<'_>, action: &Action, entry: &Entry) -> Next 
 /// Reports whether the plan says that the component takes effect only after a reset.
 fn needs_reset(view: View<'_>, action: &Action) -> bool {
     let plan = view.observed.plan.map_or(&[][..], |plan| &plan.items);
-    plan.iter().any(|item| item.component.name == action.component && item.component.reboot == RebootNeed::Always)
+    plan.iter()
+        .any(|item| item.component.name == action.component && item.component.reboot == RebootNeed::Always)
 }
 
 /// Decides about a reset. `reading` is believed.
@@ -99,7 +100,10 @@ pub(super) fn wait_for_deadline(view: View<'_>, action: &Action) -> Next {
 /// Reads less often than usual, and at the given time.
 fn read_slowly(view: View<'_>, at: Millis) -> Next {
     let Some(latest) = view.latest() else { return Next::Read };
-    let due = latest.at.after(view.observed.limits.poll * SLOW).min(at.max(latest.at.after(view.observed.limits.poll)));
+    let due = latest
+        .at
+        .after(view.observed.limits.poll * SLOW)
+        .min(at.max(latest.at.after(view.observed.limits.poll)));
     if due > view.now() { Next::Wait { until: due, on: Waiting::Reading } } else { Next::Read }
 }
 

@@ -7,7 +7,6 @@ use super::observed::{Goal, Observed};
 use crate::model::Millis;
 use crate::retry::backoff;
 
-
 /// How many readings in a row must agree before they are believed. A controller that has just
 /// started shows old versions, or none, for some readings.
 const AGREEING: usize = 3;
@@ -128,7 +127,8 @@ impl<'a> View<'a> {
 
     /// Returns how often requests of some kind were refused, and when the last time was.
     pub(super) fn refused(self, is_meant: impl Fn(&Action) -> bool) -> (u32, Millis) {
-        let refused = self.actions().filter(|action| action.ending == Some(Ending::NotBegun) && is_meant(action));
+        let refused =
+            self.actions().filter(|action| action.ending == Some(Ending::NotBegun) && is_meant(action));
         refused.fold((0, Millis(0)), |(count, last), action| (count + 1, last.max(action.at)))
     }
 
@@ -156,4 +156,3 @@ pub(super) const fn settle(action: &Action, ending: Ending) -> Next {
 pub(super) fn adopt(action: &Action, ticket: &Ticket) -> Next {
     Next::Record(action.id, Change::Begun(Some(ticket.clone())))
 }
-

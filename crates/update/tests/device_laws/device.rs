@@ -243,7 +243,8 @@ impl Device {
         }
         self.start_next();
         let silent = self.now + 30 * SECOND + dice.below(5 * MINUTE);
-        let reply = [Reply::Unauthorized, Reply::Refused, Reply::Silent][usize::from(dice.percent(60)) + usize::from(dice.percent(20))];
+        let reply = [Reply::Unauthorized, Reply::Refused, Reply::Silent]
+            [usize::from(dice.percent(60)) + usize::from(dice.percent(20))];
         self.outages.push(Outage { until: silent, reply: Reply::Silent });
         self.outages.push(Outage { until: silent + dice.below(3 * MINUTE), reply });
     }
@@ -385,7 +386,8 @@ impl Device {
     fn remove(&mut self, request: &Request) -> Reply {
         let Some((of, _)) = request.of else { return Reply::Refused };
         let runs = |job: &Job| {
-            job.progress == Progress::Running && job.request.is_some_and(|job| job.component == request.component)
+            job.progress == Progress::Running
+                && job.request.is_some_and(|job| job.component == request.component)
         };
         match request.verb {
             Verb::SignOut => self.sessions.retain(|(id, _)| *id != of),

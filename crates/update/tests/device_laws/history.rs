@@ -8,7 +8,8 @@ use crate::reading::{NAMES, version};
 use crate::runner::{End, Runner};
 use crate::world::{Faults, Order, World};
 use farrier_update::device::{DeviceEnd, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope};
-use farrier_update::model::{AppliesTo, Component, Force, InstallerKind, PayloadRef, RebootNeed};
+use farrier_update::InstallerKind;
+use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
 use farrier_update::plan::{Action, NodePlan, PlanItem};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -221,7 +222,11 @@ fn limits(traits: &Traits) -> Limits {
 /// installed again.
 fn item(index: usize, dice: &mut Dice) -> PlanItem {
     let name = NAMES[index];
-    let after = if index == 2 && dice.percent(50) { vec![NAMES[usize::from(dice.percent(50))].to_owned()] } else { Vec::new() };
+    let after = if index == 2 && dice.percent(50) {
+        vec![NAMES[usize::from(dice.percent(50))].to_owned()]
+    } else {
+        Vec::new()
+    };
     let rewrite = dice.percent(5);
     let action = match dice.below(10) {
         0 => Action::UpToDate { at: version(1), newer: false },

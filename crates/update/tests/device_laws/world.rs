@@ -2,11 +2,12 @@
 //! and the record of what happened.
 
 use crate::api::Api;
-use crate::device::{Device, Outage, Reply, Request, MINUTE, SECOND};
+use crate::device::{Device, MINUTE, Outage, Reply, Request, SECOND};
 use crate::dice::Dice;
 use crate::reading;
 use farrier_update::device::{
-    Action, ActionId, Answer, Goal, Inventory, Limits, Method, Progress, ResetPolicy, ResetTarget, Scope, Ticket, Verb,
+    Action, ActionId, Answer, Goal, Inventory, Limits, Method, Progress, ResetPolicy, ResetTarget, Scope,
+    Ticket, Verb,
 };
 use farrier_update::plan::NodePlan;
 use std::collections::BTreeMap;

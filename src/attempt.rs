@@ -12,7 +12,7 @@ mod waiting;
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
 pub use logbook::Logbook;
-pub use view::{ReturnPath, Step, Survey, View};
+pub use view::{Firmware, ReturnPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;

@@ -50,6 +50,7 @@ pub fn component(from: &ApiComponent) -> Component {
         },
         installer: *installer,
         detect: detect.as_ref().and_then(detection),
+        firmware: detect.as_ref().and_then(|detect| detect.firmware.clone()),
         payload: PayloadRef {
             url: payload.url.clone(),
             digest: payload.digest.clone(),
@@ -107,7 +108,7 @@ pub fn payload_trust(
 }
 
 fn detection(from: &ApiDetect) -> Option<Detect> {
-    let ApiDetect { package, architecture, command, file } = from;
+    let ApiDetect { package, architecture, command, file, firmware: _ } = from;
     let package = package.clone().map(|name| match architecture {
         Some(architecture) => format!("{name}:{architecture}"),
         None => name,

@@ -127,6 +127,17 @@ reasons! {
     /// The host key was seen for the first time and is recorded in the status. From now on, the machine must
     /// present this key.
     HostKeyRecorded: Informational,
+    /// The machine's certificate differs from the recorded one: the certificate was renewed, or it is another
+    /// machine. Verify the machine, then delete `status.certificate` or set `spec.tls`.
+    CertificateChanged: Permanent,
+    /// The machine's certificate is not trusted; the message says why. Set `spec.tls` of the ManagedNode: the
+    /// fingerprint, the authority in `caRef`, or the policy `TrustOnFirstUse`.
+    CertificateUntrusted: Permanent,
+    /// The certificate is trusted.
+    CertificateVerified: Informational,
+    /// The certificate was seen for the first time and is recorded in the status. From now on, the machine must
+    /// present this certificate.
+    CertificateRecorded: Informational,
 
     // Signing in.
 
@@ -549,6 +560,8 @@ mod tests {
             Reason::SuPasswordRejected,
             Reason::HostKeyChanged,
             Reason::HostKeyUnknown,
+            Reason::CertificateChanged,
+            Reason::CertificateUntrusted,
             Reason::PayloadDigestMismatch,
             Reason::InstallerInterrupted,
         ] {

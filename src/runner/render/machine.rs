@@ -41,16 +41,29 @@ pub(in crate::runner) fn node_conditions(
             .filter(|f| matches!(f.reason, Reason::HostKeyChanged | Reason::HostKeyUnknown))
             .map(|f| Verdict::no(f.reason, f.message.clone()))
     };
+    let certificate = if view.certificate_accepted {
+        Some(Verdict::yes(
+            Reason::CertificateVerified,
+            "the machine proved that it holds a trusted certificate",
+        ))
+    } else {
+        failure
+            .filter(|f| f.reason == Reason::CertificateUntrusted)
+            .map(|f| Verdict::no(f.reason, f.message.clone()))
+    };
+    let trusted = view.host_key_accepted || view.certificate_accepted;
     let auth = if view.authenticated {
         Some(Verdict::yes(Reason::Authenticated, "the machine accepted the credentials"))
     } else {
-        failure.filter(|_| view.host_key_accepted).map(|f| Verdict::no(f.reason, f.message.clone()))
+        failure.filter(|_| trusted).map(|f| Verdict::no(f.reason, f.message.clone()))
     };
-    let inventory = view.survey.as_ref().map(|s| {
-        Verdict::yes(Reason::Succeeded, format!("{} packages, taken by run {run}", s.packages.len()))
-    });
+    let inventory = view
+        .survey
+        .as_ref()
+        .map(|s| Verdict::yes(Reason::Succeeded, format!("{}, taken by run {run}", s.extent())));
     for (type_, verdict) in [
         ("HostKeyVerified", key),
+        ("CertificateVerified", certificate),
         ("Authenticated", auth),
         ("InventoryCurrent", inventory),
         ("InBaseline", in_baseline(view, end, run)),

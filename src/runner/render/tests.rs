@@ -138,6 +138,7 @@ fn the_transfer_of_the_payloads_is_shown_with_its_deadline() {
         applies_to: AppliesTo::default(),
         installer: InstallerKind::Script,
         detect: None,
+        firmware: None,
         payload: PayloadRef { url: "file:///tool".into(), digest: String::new(), size: None },
         requires: Vec::new(),
         reboot: RebootNeed::Never,

@@ -7,8 +7,8 @@ use crate::law;
 use crate::reading::{NAMES, version};
 use crate::runner::{End, Runner};
 use crate::world::{Faults, Order, World};
-use farrier_update::device::{DeviceEnd, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope};
 use farrier_update::InstallerKind;
+use farrier_update::device::{DeviceEnd, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope};
 use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
 use farrier_update::plan::{Action, NodePlan, PlanItem};
 use std::collections::BTreeMap;
@@ -252,6 +252,7 @@ fn part(name: &str, version: String, dice: &mut Dice) -> Component {
         applies_to: AppliesTo::default(),
         installer: InstallerKind::RedfishImage,
         detect: None,
+        firmware: None,
         payload: PayloadRef { url: String::new(), digest: String::new(), size: None },
         requires: Vec::new(),
         reboot: reboots[usize::try_from(dice.below(4)).unwrap_or(0)],

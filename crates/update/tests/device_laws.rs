@@ -28,6 +28,7 @@ mod world;
 use farrier_update::device::DeviceEnd;
 use history::Outcome;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of random histories.
 const HISTORIES: u64 = 1_000_000;
@@ -38,11 +39,13 @@ const CUT_HISTORIES: u64 = 3000;
 /// Plays histories in two threads and counts how they end. Panics with the trace of the first one
 /// that breaks a law.
 fn play_all(count: u64, play: impl Fn(u64, bool) -> Outcome + Sync) -> BTreeMap<Option<&'static str>, u64> {
+    let stop = AtomicBool::new(false);
     let half = |first: u64| {
         let mut ends = BTreeMap::new();
-        for seed in (first..count).step_by(2) {
+        for seed in (first..count).step_by(2).take_while(|_| !stop.load(Ordering::Relaxed)) {
             let outcome = play(seed, false);
             if outcome.broken.is_some() {
+                stop.store(true, Ordering::Relaxed);
                 return Err(seed);
             }
             *ends.entry(outcome.conclusion.map(|conclusion| name(conclusion.end))).or_insert(0) += 1;
@@ -50,6 +53,7 @@ fn play_all(count: u64, play: impl Fn(u64, bool) -> Outcome + Sync) -> BTreeMap<
         Ok(ends)
     };
     let results = std::thread::scope(|scope| {
+        let half = &half;
         let threads = [0, 1].map(|first| scope.spawn(move || half(first)));
         threads.map(|thread| thread.join().unwrap())
     });

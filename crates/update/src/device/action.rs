@@ -294,7 +294,8 @@ pub fn prune(actions: &mut Vec<Action>) {
     // A session that was closed later is needed to tell since when the device is fenced.
     let is_late = |id: ActionId| actions.iter().any(|action| action.of == Some(id) && action.id >= bound);
     let dropped: Vec<ActionId> = closed.into_iter().filter(|&id| id < bound && !is_late(id)).collect();
-    actions.retain(|action| !dropped.contains(&action.id) && !action.of.is_some_and(|of| dropped.contains(&of)));
+    actions
+        .retain(|action| !dropped.contains(&action.id) && !action.of.is_some_and(|of| dropped.contains(&of)));
 }
 
 /// Reports whether nothing is left of a session.

@@ -127,7 +127,9 @@ const fn stages_like(action: &Action, verb: Verb) -> bool {
 /// installed it.
 fn is_there_already(view: View<'_>, item: &PlanItem, to: &str) -> bool {
     let reading = view.latest();
-    let Some(version) = reading.and_then(|reading| reading.version(&item.component.name)) else { return false };
+    let Some(version) = reading.and_then(|reading| reading.version(&item.component.name)) else {
+        return false;
+    };
     let scheme = Scheme::of(item.component.installer);
     match compare_installed(scheme, version, to) {
         Ordering::Equal => !item.force.rewrite,
@@ -138,7 +140,11 @@ fn is_there_already(view: View<'_>, item: &PlanItem, to: &str) -> bool {
 
 /// Requests a verb, unless the device has refused it for too long.
 fn due(view: View<'_>, item: &PlanItem, verb: Verb) -> Progressing {
-    if is_refused(view, item, verb) { Progressing::Ended(ComponentEnd::Refused) } else { Progressing::Due(verb) }
+    if is_refused(view, item, verb) {
+        Progressing::Ended(ComponentEnd::Refused)
+    } else {
+        Progressing::Due(verb)
+    }
 }
 
 /// Returns how often the device has refused a verb for a component.

@@ -63,10 +63,16 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Device(until) => write!(f, "the device does not answer; it is asked again until {until}"),
-            Self::Task(id, until) => write!(f, "the device works on action {}, until {until} at the latest", id.0),
-            Self::Fence(id) => write!(f, "requests that were sent before action {} is judged must have expired", id.0),
+            Self::Task(id, until) => {
+                write!(f, "the device works on action {}, until {until} at the latest", id.0)
+            }
+            Self::Fence(id) => {
+                write!(f, "requests that were sent before action {} is judged must have expired", id.0)
+            }
             Self::Reading => f.write_str("the device is read again"),
-            Self::Other(until) => write!(f, "the device works for another manager; it is waited for until {until}"),
+            Self::Other(until) => {
+                write!(f, "the device works for another manager; it is waited for until {until}")
+            }
             Self::Retry(verb) => write!(f, "the device refused {verb:?}, which is requested again"),
         }
     }
@@ -144,7 +150,9 @@ impl ComponentEnd {
             Self::ResetPending => Some(Outcome::RebootPending),
             Self::Refused | Self::StagingFailed | Self::NotVerified => Some(Outcome::Failed),
             Self::Unverified => Some(Outcome::Unverified),
-            Self::DependencyFailed | Self::Busy | Self::NotSupported | Self::NotBegun => Some(Outcome::Skipped),
+            Self::DependencyFailed | Self::Busy | Self::NotSupported | Self::NotBegun => {
+                Some(Outcome::Skipped)
+            }
             Self::Cancelled => Some(Outcome::Cancelled),
         }
     }

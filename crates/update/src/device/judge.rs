@@ -83,7 +83,11 @@ fn leave_queue(view: View<'_>, action: &Action, report: Followed) -> Option<Next
     if !(is_due && can_leave) {
         return None;
     }
-    if is_left { action.ticket.as_ref().map(|ticket| view.follow(action, ticket)) } else { view.take_back(action) }
+    if is_left {
+        action.ticket.as_ref().map(|ticket| view.follow(action, ticket))
+    } else {
+        view.take_back(action)
+    }
 }
 
 /// Decides about an image that was being staged when the device forgot the task.

@@ -3,7 +3,7 @@
 //! | the device's tasks | its inventory | then |
 //! | --- | --- | --- |
 //! | one names the action | any | it began, and is followed |
-//! | none, tasks are kept for longer than since then, same boot mark, image not fetched | version as before | proven not to have begun |
+//! | none, tasks are kept for longer than since then, same boot mark, image not fetched | version as before, nothing pending | proven not to have begun |
 //! | none, or they may be forgotten | wanted version | it happened |
 //! | none, or they may be forgotten | version as before | cannot be told: after the deadline, never repeated |
 //!
@@ -14,7 +14,7 @@ use super::action::{Action, Ending, Verb, is_removed};
 use super::decision::{Next, Waiting};
 use super::inventory::{Inventory, TraceKind};
 use super::session::{Fence, fence_of, sign_in};
-use super::verdict::{is_same_boot, judge_install, judge_reset, keep_reading, wait_for_deadline};
+use super::verdict::{is_same_boot, is_version, judge_install, judge_reset, keep_reading, wait_for_deadline};
 use super::view::{View, adopt, settle};
 use crate::model::Millis;
 
@@ -96,5 +96,11 @@ fn is_proven_not_begun(view: View<'_>, action: &Action, reading: &Inventory) -> 
     let limits = view.observed.limits;
     let elapsed = view.now().since(action.at) + limits.proof + limits.idle;
     let remembers = reading.keeps_tasks.is_some_and(|kept| kept > elapsed);
-    remembers && is_same_boot(action, reading) && reading.version(&action.component) == Some(action.follows.as_str())
+    // If the same version is installed again, no version tells anything.
+    let changes = !is_version(&action.follows, &action.to);
+    let is_unchanged = reading
+        .entries
+        .get(&action.component)
+        .is_some_and(|entry| entry.version == action.follows && entry.pending.is_none());
+    remembers && is_same_boot(action, reading) && changes && is_unchanged
 }

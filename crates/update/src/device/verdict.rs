@@ -59,7 +59,8 @@ fn judge_without_report(view: View<'_>, action: &Action, entry: &Entry) -> Next 
 /// Reports whether the plan says that the component takes effect only after a reset.
 fn needs_reset(view: View<'_>, action: &Action) -> bool {
     let plan = view.observed.plan.map_or(&[][..], |plan| &plan.items);
-    plan.iter().any(|item| item.component.name == action.component && item.component.reboot == RebootNeed::Always)
+    plan.iter()
+        .any(|item| item.component.name == action.component && item.component.reboot == RebootNeed::Always)
 }
 
 /// Decides about a reset. `reading` is believed.
@@ -99,14 +100,18 @@ pub(super) fn wait_for_deadline(view: View<'_>, action: &Action) -> Next {
 
 /// Reads until three readings after this time agree, and gives up when they never do.
 pub(super) fn keep_reading(view: View<'_>, action: &Action, after: Millis) -> Next {
-    let give_up = view.deadline(action).max(after).after(view.observed.limits.away).max(view.end_of_reading());
+    let give_up =
+        view.deadline(action).max(after).after(view.observed.limits.away).max(view.end_of_reading());
     if view.now() >= give_up { settle(action, Ending::Unverified) } else { view.read() }
 }
 
 /// Reads less often than usual, and at the given time.
 fn read_slowly(view: View<'_>, at: Millis) -> Next {
     let Some(latest) = view.latest() else { return Next::Read };
-    let due = latest.at.after(view.observed.limits.poll * SLOW).min(at.max(latest.at.after(view.observed.limits.poll)));
+    let due = latest
+        .at
+        .after(view.observed.limits.poll * SLOW)
+        .min(at.max(latest.at.after(view.observed.limits.poll)));
     if due > view.now() { Next::Wait { until: due, on: Waiting::Reading } } else { Next::Read }
 }
 

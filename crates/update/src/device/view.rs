@@ -7,7 +7,6 @@ use super::observed::{Goal, Observed};
 use crate::model::Millis;
 use crate::retry::backoff;
 
-
 /// How many readings in a row must agree before they are believed. A controller that has just
 /// started shows old versions, or none, for some readings.
 const AGREEING: usize = 3;
@@ -203,4 +202,3 @@ pub(super) const fn settle(action: &Action, ending: Ending) -> Next {
 pub(super) fn adopt(action: &Action, ticket: &Ticket) -> Next {
     Next::Record(action.id, Change::Begun(Some(ticket.clone())))
 }
-

@@ -30,6 +30,8 @@ pub(crate) struct Traits {
     pub(crate) lies: u64,
     /// Out of a hundred installations: without effect, and reported so.
     pub(crate) fails: u64,
+    /// Whether work that is done in a moment leaves no task behind.
+    pub(crate) drops_short_tasks: bool,
     /// Whether entries stay in the queue after their end.
     pub(crate) keeps_entries: bool,
     /// How many readings after a start are wrong, at most 2.
@@ -247,7 +249,8 @@ impl Device {
         self.start_next();
         // A start takes longer than the interval of readings.
         let silent = self.now + 65 * SECOND + dice.below(5 * MINUTE);
-        let reply = [Reply::Unauthorized, Reply::Refused, Reply::Silent][usize::from(dice.percent(60)) + usize::from(dice.percent(20))];
+        let reply = [Reply::Unauthorized, Reply::Refused, Reply::Silent]
+            [usize::from(dice.percent(60)) + usize::from(dice.percent(20))];
         self.outages.push(Outage { until: silent, reply: Reply::Silent });
         self.outages.push(Outage { until: silent + dice.below(3 * MINUTE), reply });
     }
@@ -270,6 +273,11 @@ impl Device {
         job.ends = self.now;
         job.is_entry &= self.traits.keeps_entries;
         let Some(request) = job.request.filter(|_| taken) else { return };
+        let is_short = self.firmware[request.component].duration < MINUTE;
+        if self.traits.drops_short_tasks && is_short && !job.is_entry {
+            // Forgotten when time passes.
+            job.ends = 0;
+        }
         if !request.installs {
             self.uploads.push(Upload { action: request.action, component: request.component, whole: true });
             return;
@@ -391,7 +399,8 @@ impl Device {
     fn remove(&mut self, request: &Request) -> Reply {
         let Some((of, _)) = request.of else { return Reply::Rejected };
         let runs = |job: &Job| {
-            job.progress == Progress::Running && job.request.is_some_and(|job| job.component == request.component)
+            job.progress == Progress::Running
+                && job.request.is_some_and(|job| job.component == request.component)
         };
         match request.verb {
             Verb::SignOut => self.sessions.retain(|(id, _)| *id != of),

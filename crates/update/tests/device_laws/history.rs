@@ -7,7 +7,9 @@ use crate::law;
 use crate::reading::{NAMES, version};
 use crate::runner::{End, Runner};
 use crate::world::{Faults, Order, World};
-use farrier_update::device::{ComponentEnd, Conclusion, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope};
+use farrier_update::device::{
+    ComponentEnd, Conclusion, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope,
+};
 use farrier_update::model::{AppliesTo, Component, Force, InstallerKind, PayloadRef, RebootNeed};
 use farrier_update::plan::{Action, NodePlan, PlanItem};
 use std::collections::BTreeMap;
@@ -60,6 +62,7 @@ pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome
     (traits.lies, traits.fails) = (0, 0);
     (traits.has_sessions, traits.tells_boot, traits.gives_tickets) = (true, true, true);
     (traits.forgets_at_reset, traits.drops_uploads_at_reset) = (false, false);
+    traits.drops_short_tasks = false;
     traits.keeps_tasks = Some(24 * 60 * MINUTE);
     traits.forgets_after = 24 * 60 * MINUTE;
     world.order.limits = limits(traits);
@@ -74,6 +77,10 @@ pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome
     }
     for firmware in &mut world.device.firmware {
         firmware.duration %= 6 * MINUTE;
+    }
+    // Nor can anybody tell whether the same version was installed again.
+    for item in world.order.plan.items.iter_mut().filter(|item| item.force.rewrite) {
+        item.action = Action::UpToDate { at: version(1), newer: false };
     }
     finish(&mut world, Some(kill_at))
 }
@@ -178,6 +185,7 @@ fn traits(dice: &mut Dice) -> Traits {
         queues: dice.percent(50),
         lies: if lying { 60 } else { 0 },
         fails: if dice.percent(20) { 40 } else { 0 },
+        drops_short_tasks: dice.percent(20),
         keeps_entries: dice.percent(40),
         flaps: dice.below(3),
         idle: MINUTE,
@@ -193,7 +201,8 @@ fn firmware(index: usize, dice: &mut Dice) -> Firmware {
         (Part::Manager | Part::Host, _) => Effect::AtOnce,
     };
     let long = if dice.percent(10) { 60 * MINUTE } else { 0 };
-    let duration = dice.below(6 * MINUTE) + dice.below(long + 1);
+    let usual = if dice.percent(20) { MINUTE } else { 6 * MINUTE };
+    let duration = dice.below(usual) + dice.below(long + 1);
     Firmware { version: 1, pending: None, part, takes, duration, installs: 0, resets: 0, double_uploads: 0 }
 }
 
@@ -246,7 +255,11 @@ fn limits(traits: &Traits) -> Limits {
 /// installed again.
 fn item(index: usize, dice: &mut Dice) -> PlanItem {
     let name = NAMES[index];
-    let after = if index == 2 && dice.percent(50) { vec![NAMES[usize::from(dice.percent(50))].to_owned()] } else { Vec::new() };
+    let after = if index == 2 && dice.percent(50) {
+        vec![NAMES[usize::from(dice.percent(50))].to_owned()]
+    } else {
+        Vec::new()
+    };
     let rewrite = dice.percent(5);
     let action = match dice.below(10) {
         0 => Action::UpToDate { at: version(1), newer: false },

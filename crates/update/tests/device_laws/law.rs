@@ -3,8 +3,8 @@
 use crate::reading::{NAMES, number};
 use crate::world::World;
 use farrier_update::device::{
-    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Part, Scope, Verb,
-    next, prune,
+    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Part, Scope,
+    Verb, next, prune,
 };
 use farrier_update::plan;
 
@@ -41,7 +41,8 @@ pub(crate) fn intent(world: &mut World, action: &Action, before: &[Action], goal
     }
     let same = before.iter().any(|other| {
         let is_same = other.component == action.component && !other.is_void();
-        is_same && other.is_install() && action.is_install() || is_same && other.verb == verb && verb.is_reset()
+        is_same && other.is_install() && action.is_install()
+            || is_same && other.verb == verb && verb.is_reset()
     });
     if same {
         world.breaks(|| format!("repeats what may have begun: {action:?}"));
@@ -70,7 +71,8 @@ fn order(world: &mut World, action: &Action) {
     }
     let required = &world.order.plan.items[component(action)].after;
     let required = required.iter().filter_map(|name| NAMES.iter().position(|other| other == name));
-    let missing = required.filter(|&index| world.device.firmware[index].version != wanted(world, index)).next();
+    let missing =
+        required.filter(|&index| world.device.firmware[index].version != wanted(world, index)).next();
     if let Some(missing) = missing {
         world.breaks(|| format!("begins before {} is installed: {action:?}", NAMES[missing]));
     }
@@ -170,7 +172,11 @@ const SESSION: &str = "a session";
 fn left(world: &World, goal: Goal) -> Vec<(ActionId, &'static str)> {
     let device = &world.device;
     let is_meant = world.order.scope == Scope::Stage && !world.api.cancelled && goal == Goal::Update;
-    let uploads = device.uploads.iter().filter(|upload| !(is_meant && upload.whole)).map(|upload| (upload.action, "an image"));
+    let uploads = device
+        .uploads
+        .iter()
+        .filter(|upload| !(is_meant && upload.whole))
+        .map(|upload| (upload.action, "an image"));
     let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| job.request);
     let entries = entries.map(|request| (request.action, "a queue entry"));
     let sessions = device.sessions.iter().map(|(id, _)| (*id, SESSION));

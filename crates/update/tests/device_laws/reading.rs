@@ -40,7 +40,8 @@ pub(crate) fn read(device: &mut Device, dice: &mut Dice, actions: &[Action]) -> 
 
 /// A controller that has just started shows other versions than the ones in effect.
 fn entry(firmware: &Firmware, is_wrong: bool) -> Entry {
-    let shown = if is_wrong { firmware.pending.unwrap_or(3 - firmware.version.min(2)) } else { firmware.version };
+    let shown =
+        if is_wrong { firmware.pending.unwrap_or(3 - firmware.version.min(2)) } else { firmware.version };
     let pending = firmware.pending.map(|_| match firmware.takes {
         crate::device::Effect::After(target) => target,
         crate::device::Effect::AtOnce | crate::device::Effect::ByItself => ResetTarget::Manager,
@@ -59,7 +60,8 @@ fn tasks(device: &Device) -> Vec<Task> {
 
 /// A session whose ticket is known can be looked up; others are listed by some devices only.
 fn traces(device: &Device, actions: &[Action]) -> Vec<Trace> {
-    let trace = |kind, action: ActionId, whole| Trace { kind, ticket: Ticket(action.0.to_string()), action, whole };
+    let trace =
+        |kind, action: ActionId, whole| Trace { kind, ticket: Ticket(action.0.to_string()), action, whole };
     let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| job.request);
     let entries = entries.map(|request| trace(TraceKind::QueueEntry, request.action, true));
     let uploads = device.uploads.iter().map(|upload| trace(TraceKind::Upload, upload.action, upload.whole));

@@ -1,6 +1,6 @@
 //! A simulated runner: it does what `next` says, and may die or freeze at any point.
 
-use crate::device::{Reply, Request, MINUTE, SECOND};
+use crate::device::{MINUTE, Reply, Request, SECOND};
 use crate::law;
 use crate::reading::{NAMES, number};
 use crate::world::{Frozen, World};
@@ -159,7 +159,8 @@ impl Runner {
         };
         let decision = next(&observed);
         // Asked again for some decisions only, because it would take half of the time.
-        let broken = world.device.now.is_multiple_of(16).then(|| law::decision(&observed, &decision)).flatten();
+        let broken =
+            world.device.now.is_multiple_of(16).then(|| law::decision(&observed, &decision)).flatten();
         if let Some(law) = broken {
             world.breaks(|| law);
         }

@@ -2,11 +2,12 @@
 //! and the record of what happened.
 
 use crate::api::Api;
-use crate::device::{Device, Outage, Reply, Request, MINUTE, SECOND};
+use crate::device::{Device, MINUTE, Outage, Reply, Request, SECOND};
 use crate::dice::Dice;
 use crate::reading;
 use farrier_update::device::{
-    Action, ActionId, Answer, Goal, Inventory, Limits, Method, Progress, ResetPolicy, ResetTarget, Scope, Ticket, Verb,
+    Action, ActionId, Answer, Goal, Inventory, Limits, Method, Progress, ResetPolicy, ResetTarget, Scope,
+    Ticket, Verb,
 };
 use farrier_update::plan::NodePlan;
 use std::collections::BTreeMap;
@@ -110,7 +111,9 @@ impl World {
         let reply = self.device.answer(&frozen.request, &mut self.dice);
         self.note(|| format!("a frozen runner wakes and sends {:?}: {reply:?}", frozen.request));
         // It cannot record the session, and ends it at once.
-        self.device.sessions.retain(|(id, _)| frozen.request.verb != Verb::SignIn || *id != frozen.request.action);
+        self.device
+            .sessions
+            .retain(|(id, _)| frozen.request.verb != Verb::SignIn || *id != frozen.request.action);
     }
 
     fn misbehave(&mut self) {

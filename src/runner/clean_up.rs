@@ -1,7 +1,7 @@
 //! Loads the input of a clean-up: the machine's address and its credentials, and nothing of the run, which
 //! may be gone.
 
-use super::Context;
+use super::{Context, actions};
 use super::load::Attempt;
 use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::attempt::{Goal, Job};
@@ -39,6 +39,8 @@ impl Context {
             node_type: node.spec.type_,
             installers: &[],
             all_installers: self.register.installers().clone(),
+            runner: self.name.clone(),
+            actions: update.status.as_ref().map(|s| actions::read(&s.actions)).unwrap_or_default(),
             attempt,
             goal: Goal::CleanUp,
             touched: true,

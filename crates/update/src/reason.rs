@@ -141,6 +141,9 @@ reasons! {
 
     // Signing in.
 
+    /// The machine has ended Farrier's session. Farrier signs in again.
+    SessionEnded: Transient,
+
     /// The machine rejected the password. Correct the password in the Secret. Farrier does not retry, because
     /// repeated failures lock accounts.
     PasswordRejected: Permanent,

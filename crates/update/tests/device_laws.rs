@@ -28,6 +28,7 @@ mod world;
 use farrier_update::device::DeviceEnd;
 use history::Outcome;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of random histories.
 const HISTORIES: u64 = 1_000_000;
@@ -37,19 +38,22 @@ const CUT_HISTORIES: u64 = 3000;
 
 /// Plays histories in two threads and counts how they end. Panics with the trace of the first one
 /// that breaks a law.
-fn play_all(count: u64, play: impl Fn(u64, bool) -> Outcome + Sync) -> BTreeMap<String, u64> {
+fn play_all(count: u64, play: impl Fn(u64, bool) -> Outcome + Sync) -> BTreeMap<Option<&'static str>, u64> {
+    let stop = AtomicBool::new(false);
     let half = |first: u64| {
         let mut ends = BTreeMap::new();
-        for seed in (first..count).step_by(2) {
+        for seed in (first..count).step_by(2).take_while(|_| !stop.load(Ordering::Relaxed)) {
             let outcome = play(seed, false);
             if outcome.broken.is_some() {
+                stop.store(true, Ordering::Relaxed);
                 return Err(seed);
             }
-            *ends.entry(format!("{:?}", outcome.end)).or_insert(0) += 1;
+            *ends.entry(outcome.conclusion.map(|conclusion| name(conclusion.end))).or_insert(0) += 1;
         }
         Ok(ends)
     };
     let results = std::thread::scope(|scope| {
+        let half = &half;
         let threads = [0, 1].map(|first| scope.spawn(move || half(first)));
         threads.map(|thread| thread.join().unwrap())
     });
@@ -71,6 +75,38 @@ fn play_all(count: u64, play: impl Fn(u64, bool) -> Outcome + Sync) -> BTreeMap<
 fn the_laws_hold_in_a_million_histories() {
     let ends = play_all(HISTORIES, history::play);
     // Laws that hold because nothing ever happens say nothing.
-    let successes = ends.get(&format!("{:?}", Some(DeviceEnd::Succeeded))).copied().unwrap_or(0);
-    assert!(successes > HISTORIES / 4, "{ends:?}");
+    let count = |end| ends.get(&Some(name(end))).copied().unwrap_or(0);
+    assert!(count(DeviceEnd::Succeeded) > HISTORIES / 4, "{ends:?}");
+    assert!(count(DeviceEnd::Cancelled) > HISTORIES / 20, "{ends:?}");
+    assert!(count(DeviceEnd::Away) > HISTORIES / 200, "{ends:?}");
+}
+
+/// Names an end, for the count.
+const fn name(end: DeviceEnd) -> &'static str {
+    match end {
+        DeviceEnd::Succeeded => "succeeded",
+        DeviceEnd::Failed => "failed",
+        DeviceEnd::Cancelled => "cancelled",
+        DeviceEnd::Away => "away",
+        DeviceEnd::Refused(_) => "refused",
+    }
+}
+
+/// If caution alone decided, each crash of the operator would leave devices that somebody has to
+/// check by hand: on a device that keeps its tasks, a crash at any point changes nothing.
+#[test]
+fn a_crash_at_any_point_changes_no_result_of_an_honest_device() {
+    let play = |seed: u64, traced: bool| {
+        let whole = history::play_cut(seed, None, traced);
+        let broken = |point: u32| {
+            let cut = history::play_cut(seed, Some(point), traced);
+            let (expected, found) = (whole.components(), cut.components());
+            let differs = (expected != found).then(|| format!("{expected:?} became {found:?}"));
+            let law = cut.broken.clone().or(differs)?;
+            Some(Outcome { broken: Some(format!("killed at {point}: {law}")), ..cut })
+        };
+        (0..whole.points).find_map(broken).unwrap_or(whole)
+    };
+    let ends = play_all(CUT_HISTORIES, play);
+    assert!(ends.get(&Some("succeeded")).is_some_and(|count| *count > CUT_HISTORIES / 2), "{ends:?}");
 }

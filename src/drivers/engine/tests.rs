@@ -54,6 +54,8 @@ impl Parts {
             node_type: MachineType::Linux,
             installers: &[],
             all_installers: Arc::from([]),
+            runner: "a".into(),
+            actions: Vec::new(),
             attempt: 1,
             goal: Goal::Update,
             touched: false,

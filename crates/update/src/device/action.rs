@@ -98,8 +98,10 @@ pub enum State {
 /// How an action ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
-    /// Proven never to have begun. The only ending after which the same may be intended again.
+    /// Proven never to have begun, so that the same may be intended again.
     NotBegun,
+    /// Refused for good; nothing began.
+    Refused,
     /// Done, as far as the device's answer tells: an image is staged, something is removed.
     Done,
     /// The device reported a failure, and nothing was to be installed yet.
@@ -112,7 +114,7 @@ pub enum Ending {
     ResetPending,
     /// It cannot be told whether it happened. Never repeated.
     Unverified,
-    /// Removed from the queue before it began.
+    /// Removed again: an entry of the queue before it began, or an image that was cut off.
     TakenBack,
     /// An ending of a later version.
     #[serde(other)]
@@ -198,8 +200,10 @@ pub enum Answer {
     Began(Ticket),
     /// Accepted, without a name for the work.
     Done,
-    /// Certainly not begun: the connection could not be opened, or the request was refused.
+    /// Certainly not begun: the connection could not be opened, or the device refused for now.
     NotBegun,
+    /// Refused, and will be again: the device does not take this image, or does not know the request.
+    Rejected,
     /// No answer after the request was sent. Nothing is recorded.
     Unknown,
 }
@@ -218,10 +222,13 @@ impl Action {
     pub fn answered(&self, answer: &Answer) -> Option<Change> {
         match answer {
             Answer::Began(ticket) => Some(Change::Begun(Some(ticket.clone()))),
-            // A device that gives no name for the work may still be at it.
-            Answer::Done if self.is_install() || self.verb.is_reset() => Some(Change::Begun(None)),
+            // With the answer, an image is there and a removal is done; other work goes on after it.
+            Answer::Done if self.is_install() || self.verb.is_work() && self.verb != Verb::Upload => {
+                Some(Change::Begun(None))
+            }
             Answer::Done => Some(Change::Ended(Ending::Done)),
             Answer::NotBegun => Some(Change::Ended(Ending::NotBegun)),
+            Answer::Rejected => Some(Change::Ended(Ending::Refused)),
             Answer::Unknown => None,
         }
     }
@@ -238,7 +245,8 @@ impl Action {
 
     /// Reports whether it is proven that the action has no effect, now or later.
     pub fn is_void(&self) -> bool {
-        self.state == State::Ended && matches!(self.ending, Some(Ending::NotBegun | Ending::TakenBack))
+        let is_void = matches!(self.ending, Some(Ending::NotBegun | Ending::Refused | Ending::TakenBack));
+        self.state == State::Ended && is_void
     }
 
     /// Reports whether the action may still be at work on the device although nobody follows it.

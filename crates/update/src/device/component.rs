@@ -5,7 +5,7 @@ use super::decision::ComponentEnd;
 use super::inventory::{Entry, Part, ResetTarget};
 use super::observed::{Goal, Scope};
 use super::verdict::is_version;
-use super::view::View;
+use super::view::{Again, Refusals, View};
 use crate::model::RebootNeed;
 use crate::plan::{Action as Planned, PlanItem};
 use crate::version::compare_installed;
@@ -32,10 +32,10 @@ pub(super) fn progress(view: View<'_>, item: &PlanItem) -> Progressing {
     if ours().any(|action| action.is_open() && action.verb.is_work()) {
         return Progressing::Open;
     }
-    if let Some(reset) = ours().filter(|action| action.verb.is_reset()).last() {
+    if let Some(reset) = ours().rfind(|action| action.verb.is_reset()) {
         return Progressing::Ended(end_of(reset.ending));
     }
-    if let Some(install) = ours().filter(|action| action.is_install()).last() {
+    if let Some(install) = ours().rfind(|action| action.is_install()) {
         return after_install(view, item, install);
     }
     before_install(view, item, ours)
@@ -75,7 +75,7 @@ fn allowed_reset(view: View<'_>, item: &PlanItem, entry: &Entry) -> Option<Verb>
 }
 
 /// Returns the first verb that is not done, or why there is none.
-fn before_install<'a, I: Iterator<Item = &'a Action>>(
+fn before_install<'a, I: DoubleEndedIterator<Item = &'a Action> + Clone>(
     view: View<'_>,
     item: &PlanItem,
     ours: impl Fn() -> I,
@@ -92,10 +92,18 @@ fn before_install<'a, I: Iterator<Item = &'a Action>>(
     if is_there_already(view, item, to) {
         return Progressing::Ended(ComponentEnd::NotNeeded);
     }
+    // Its staged image is removed at the end, which must not make it due again.
+    if is_refused(view, item, *last) {
+        return Progressing::Ended(ComponentEnd::Refused);
+    }
     for &verb in staging {
-        let staged = ours()
-            .filter(|action| stages_like(action, verb) && !is_removed(view.observed.actions, action.id));
-        match staged.last().and_then(|action| action.ending) {
+        let mut staged = ours().filter(|action| stages_like(action, verb));
+        let is_removed = |action: &&Action| is_removed(view.observed.actions, action.id);
+        // What was removed in this attempt was removed at its end. A later attempt stages it again.
+        if staged.clone().any(|action| is_removed(&action) && action.at >= view.observed.since) {
+            return Progressing::Ended(ComponentEnd::NotBegun);
+        }
+        match staged.rfind(|action| !is_removed(action)).and_then(|action| action.ending) {
             None => return due(view, item, verb),
             Some(Ending::Done) => {}
             Some(Ending::Failed) => return Progressing::Ended(ComponentEnd::StagingFailed),
@@ -130,14 +138,23 @@ fn is_there_already(view: View<'_>, item: &PlanItem, to: &str) -> bool {
     }
 }
 
-/// Requests a verb, unless the device has refused it too often.
+/// Requests a verb, unless the device has refused it for too long.
 fn due(view: View<'_>, item: &PlanItem, verb: Verb) -> Progressing {
-    let name = &item.component.name;
-    let (count, _) = view.refused(|action| action.verb == verb && action.component == *name);
-    if count >= view.observed.limits.tries {
-        return Progressing::Ended(ComponentEnd::Refused);
+    if is_refused(view, item, verb) {
+        Progressing::Ended(ComponentEnd::Refused)
+    } else {
+        Progressing::Due(verb)
     }
-    Progressing::Due(verb)
+}
+
+/// Returns how often the device has refused a verb for a component.
+pub(super) fn refusals(view: View<'_>, item: &PlanItem, verb: Verb) -> Refusals {
+    view.refusals(|action| action.verb == verb && action.component == item.component.name)
+}
+
+/// Reports whether the device has refused a verb for too long in this attempt.
+fn is_refused(view: View<'_>, item: &PlanItem, verb: Verb) -> bool {
+    refusals(view, item, verb).again(view) == Again::Never
 }
 
 /// Returns the end of a component whose deciding action ended so.
@@ -146,7 +163,7 @@ const fn end_of(ending: Option<Ending>) -> ComponentEnd {
         Some(Ending::Verified) => ComponentEnd::Updated,
         Some(Ending::NotVerified | Ending::Failed) => ComponentEnd::NotVerified,
         Some(Ending::ResetPending) => ComponentEnd::ResetPending,
-        Some(Ending::NotBegun | Ending::TakenBack) => ComponentEnd::NotBegun,
+        Some(Ending::NotBegun | Ending::Refused | Ending::TakenBack) => ComponentEnd::NotBegun,
         Some(Ending::Unverified | Ending::Done | Ending::Unknown) | None => ComponentEnd::Unverified,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::decision::{ComponentEnd, Conclusion, DeviceEnd, Next};
 use super::observed::Goal;
-use super::teardown::{is_looked_at, leftovers};
+use super::teardown::{last_look, leftovers};
 use super::view::View;
 use super::work::result;
 use crate::reason::Reason;
@@ -10,13 +10,14 @@ use crate::reason::Reason;
 /// Concludes an attempt in which nothing is left to do.
 pub(super) fn conclude(view: View<'_>) -> Next {
     let components = components(view);
-    let leftovers = leftovers(view);
+    let look = last_look(view);
+    let leftovers = leftovers(view, look);
     let is_good = match view.observed.goal {
-        Goal::Inventory => is_looked_at(view),
-        Goal::Plan => is_looked_at(view) && view.observed.plan.is_some(),
+        Goal::Inventory => look.is_some(),
+        Goal::Plan => look.is_some() && view.observed.plan.is_some(),
         Goal::Update => {
             let all_good = components.iter().all(|(_, end)| end.is_good());
-            is_looked_at(view) && view.observed.plan.is_some() && all_good
+            look.is_some() && view.observed.plan.is_some() && all_good
         }
         Goal::CleanUp => leftovers.is_empty(),
     };
@@ -44,7 +45,7 @@ fn unreached(view: View<'_>, end: DeviceEnd) -> Next {
     for (_, result) in components.iter_mut().filter(|(_, result)| *result == ComponentEnd::Updated) {
         *result = ComponentEnd::Unverified;
     }
-    Next::Conclude(Conclusion { end, components, leftovers: leftovers(view) })
+    Next::Conclude(Conclusion { end, components, leftovers: leftovers(view, None) })
 }
 
 /// Returns the result of each component of the plan.

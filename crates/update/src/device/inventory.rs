@@ -136,12 +136,16 @@ impl Inventory {
         self.traces.iter().find(|trace| trace.action == action)
     }
 
+    /// Reports whether two readings show the same versions since the same start.
+    pub fn has_versions_of(&self, other: &Self) -> bool {
+        self.boot == other.boot && self.entries == other.entries
+    }
+
     /// Reports whether two readings show the same, apart from tasks of others.
     pub fn agrees_with(&self, other: &Self) -> bool {
         let ours = |inventory: &Self| inventory.tasks.iter().filter(|task| task.action.is_some()).count();
-        self.boot == other.boot
+        self.has_versions_of(other)
             && self.traces == other.traces
-            && self.entries == other.entries
             && ours(self) == ours(other)
             && self.tasks.iter().filter(|task| task.action.is_some()).all(|task| other.tasks.contains(task))
     }

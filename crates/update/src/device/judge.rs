@@ -2,10 +2,10 @@
 
 use super::action::{Action, Ending, State, Ticket, Verb, is_removed};
 use super::decision::Next;
-use super::inventory::Progress;
+use super::inventory::{Inventory, Progress};
 use super::observed::Followed;
 use super::unanswered;
-use super::verdict::{judge_install, judge_reset, wait_for_deadline};
+use super::verdict::{judge_install, judge_reset, keep_reading, wait_for_deadline};
 use super::view::{View, adopt, settle};
 
 /// Judges a removal whose answer is not known, by whether the thing is still there.
@@ -23,7 +23,7 @@ pub(super) fn work(view: View<'_>) -> Option<Next> {
     Some(match (action.state, action.verb.is_reset()) {
         (State::Begun, true) => match view.agreed_after(action.at) {
             Some(reading) => judge_reset(view, action, reading),
-            None => wait_for_deadline(view, action),
+            None => keep_reading(view, action, action.at),
         },
         (State::Begun, false) => match &action.ticket {
             Some(ticket) => begun(view, action, ticket),
@@ -35,44 +35,43 @@ pub(super) fn work(view: View<'_>) -> Option<Next> {
 
 /// Decides about work of which the device gave no name.
 fn nameless(view: View<'_>, action: &Action) -> Next {
-    if let Some(task) = view.latest_after(action.at).and_then(|reading| reading.task_of(action.id)) {
+    let Some(reading) = view.latest_after(action.at) else { return keep_reading(view, action, action.at) };
+    if let Some(task) = reading.task_of(action.id) {
         return adopt(action, &task.ticket);
     }
+    if !action.is_install() && is_staged(action, reading) {
+        return settle(action, Ending::Done);
+    }
     match view.agreed_after(action.at) {
-        Some(reading) => judge_install(view, action, reading, None),
-        None => wait_for_deadline(view, action),
+        Some(reading) if action.is_install() => judge_install(view, action, reading, None),
+        Some(_) => wait_for_deadline(view, action),
+        None => keep_reading(view, action, action.at),
     }
 }
 
 /// Decides about work that the device has a name for.
 fn begun(view: View<'_>, action: &Action, ticket: &Ticket) -> Next {
-    let Some(report) = report(view, action) else { return view.follow(action, ticket) };
+    let followed = view.observed.followed.filter(|followed| followed.action == action.id);
+    let Some(report) = followed else { return view.follow(action, ticket) };
     if let Some(next) = leave_queue(view, action, report) {
         return next;
     }
     match report.progress {
-        Progress::Queued | Progress::Running if view.is_overdue(action) => settle(action, Ending::Unverified),
+        // The device itself must have said so after the deadline: it may have been silent until then.
+        Progress::Queued | Progress::Running if report.at >= view.deadline(action) => {
+            settle(action, Ending::Unverified)
+        }
         Progress::Queued | Progress::Running => view.follow(action, ticket),
         Progress::Done | Progress::Failed | Progress::Gone if action.is_install() => {
             match view.agreed_after(report.at) {
                 Some(reading) => judge_install(view, action, reading, Some(report)),
-                None => wait_for_deadline(view, action),
+                None => keep_reading(view, action, report.at),
             }
         }
         Progress::Done => settle(action, Ending::Done),
         Progress::Failed => settle(action, Ending::Failed),
         Progress::Gone => judge_staged(view, action, report),
     }
-}
-
-/// Returns the latest that the device said about an action.
-fn report(view: View<'_>, action: &Action) -> Option<Followed> {
-    let followed = view.observed.followed.filter(|followed| followed.action == action.id);
-    let read = view.latest_after(followed.map_or(action.at, |followed| followed.at)).and_then(|reading| {
-        let task = reading.task_of(action.id)?;
-        Some(Followed { action: action.id, at: reading.at, progress: task.progress })
-    });
-    read.or(followed)
 }
 
 /// Removes an entry from the queue that has not begun: after a cancellation, or when its time is
@@ -93,7 +92,11 @@ fn leave_queue(view: View<'_>, action: &Action, report: Followed) -> Option<Next
 
 /// Decides about an image that was being staged when the device forgot the task.
 fn judge_staged(view: View<'_>, action: &Action, report: Followed) -> Next {
-    let Some(reading) = view.agreed_after(report.at) else { return wait_for_deadline(view, action) };
-    let is_staged = reading.trace_of(action.id).is_some_and(|trace| trace.whole);
-    settle(action, if is_staged { Ending::Done } else { Ending::Failed })
+    let Some(reading) = view.agreed_after(report.at) else { return keep_reading(view, action, report.at) };
+    settle(action, if is_staged(action, reading) { Ending::Done } else { Ending::Failed })
+}
+
+/// Reports whether the image of an action is on the device.
+fn is_staged(action: &Action, reading: &Inventory) -> bool {
+    reading.trace_of(action.id).is_some_and(|trace| trace.whole)
 }

@@ -29,7 +29,8 @@ pub struct Observed<'a> {
     pub actions: &'a [Action],
     /// The session of this attempt. Always `None` if the device has no sessions.
     pub session: Option<ActionId>,
-    /// The readings of this attempt, the latest last. Three are enough.
+    /// The readings of this attempt since the device last did not answer, the latest last. Three are
+    /// enough.
     pub readings: &'a [Inventory],
     /// The device's last answer about a task, in this attempt.
     pub followed: Option<Followed>,
@@ -145,7 +146,8 @@ pub struct Limits {
     pub idle: Duration,
     /// After this time without use, the device ends a session; `None` if it never does.
     pub session_timeout: Option<Duration>,
-    /// How long a device may be silent. Longer than a management controller needs to start.
+    /// How long a device may be silent, or refuse a request. Longer than a management controller needs
+    /// to start.
     pub away: Duration,
     /// How long a device that says it is done may take to show it.
     pub settle: Duration,
@@ -155,8 +157,6 @@ pub struct Limits {
     pub busy: Duration,
     /// How much longer than its timeout a component is followed that must not be interrupted.
     pub overdue: Duration,
-    /// How often a request is made that the device refuses.
-    pub tries: u32,
 }
 
 impl Default for Limits {
@@ -172,7 +172,6 @@ impl Default for Limits {
             reset: Duration::from_mins(20),
             busy: Duration::from_mins(60),
             overdue: Duration::from_hours(6),
-            tries: 4,
         }
     }
 }

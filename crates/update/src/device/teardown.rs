@@ -19,7 +19,7 @@ pub(super) fn take_back(view: View<'_>) -> Option<Next> {
     traces.sort_by_key(|trace| trace.kind);
     let actions = traces.iter().filter_map(|trace| view.actions().find(|action| action.id == trace.action));
     let removal = actions.filter_map(|action| view.take_back(action)).next();
-    removal.or_else(|| if is_looked_at(view) { None } else { look(view) })
+    removal.or_else(|| if last_look(view).is_some() { None } else { look(view) })
 }
 
 /// Ends the session of this attempt, which is the last thing to be removed.
@@ -58,31 +58,28 @@ fn is_in_use(view: View<'_>, reading: &Inventory, trace: &Trace) -> bool {
     })
 }
 
-/// Returns when the device was last changed by an action that did not end with a reading.
+/// Returns when the device was last changed by an action that may not have ended with a reading.
 fn changed_at(view: View<'_>) -> Millis {
     let changes = view.actions().filter(|action| {
         !matches!(action.verb, Verb::SignIn | Verb::SignOut)
-            && matches!(action.ending, Some(Ending::Done | Ending::Failed))
+            && matches!(action.ending, Some(Ending::Done | Ending::Failed | Ending::Unverified))
     });
     changes.map(|action| action.at).fold(Millis(0), Millis::max)
 }
 
-/// Reports whether the last readings were made after everything was removed, and agree.
-pub(super) fn is_looked_at(view: View<'_>) -> bool {
-    view.agreed_after(changed_at(view)).is_some()
+/// Returns the last reading if it is believed, and was made after everything was removed.
+pub(super) fn last_look<'a>(view: View<'a>) -> Option<&'a Inventory> {
+    view.agreed_after(changed_at(view))
 }
 
 /// Reads the device for the last time; `None` if its readings never agree.
 fn look(view: View<'_>) -> Option<Next> {
-    let active = view.actions().map(|action| action.at).fold(view.observed.since, Millis::max);
-    let give_up = active.after(view.observed.limits.away);
-    (view.now() < give_up).then(|| view.read())
+    (view.now() < view.end_of_reading()).then(|| view.read())
 }
 
 /// Returns what may still be on the device.
-pub(super) fn leftovers(view: View<'_>) -> Vec<Leftover> {
-    let is_settled = !view.actions().any(|action| action.is_open() && action.verb != Verb::SignIn);
-    let reading = view.latest_after(changed_at(view)).filter(|_| is_settled);
+/// `reading` is the last one, if it was made after everything was removed.
+pub(super) fn leftovers(view: View<'_>, reading: Option<&Inventory>) -> Vec<Leftover> {
     let kept = |action: &Action| {
         let trace = reading.and_then(|reading| reading.trace_of(action.id));
         trace.is_some_and(|trace| is_kept(view, trace))
@@ -105,11 +102,16 @@ fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> 
     if action.verb == Verb::SignIn {
         return expires(view, action).is_none_or(|expires| expires > view.now());
     }
-    reading.is_none_or(|reading| reading.trace_of(action.id).is_some())
+    let Some(reading) = reading else { return true };
+    let is_working = reading.task_of(action.id).is_some_and(|task| task.progress.is_active());
+    is_working || reading.trace_of(action.id).is_some()
 }
 
-/// Returns when the device ends something by itself: sessions only, and only those that nobody uses.
+/// Returns when the device ends a session whose answer was lost, so that nobody has used it since.
 fn expires(view: View<'_>, action: &Action) -> Option<Millis> {
-    let timeout = view.observed.limits.session_timeout.filter(|_| action.verb == Verb::SignIn)?;
-    Some(action.at.after(timeout))
+    let is_lost = action.verb == Verb::SignIn && action.ending == Some(Ending::Unverified);
+    let limits = view.observed.limits;
+    let timeout = limits.session_timeout.filter(|_| is_lost)?;
+    // The request may have arrived that much later.
+    Some(action.at.after(timeout).after(limits.idle))
 }

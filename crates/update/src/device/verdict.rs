@@ -65,16 +65,14 @@ fn needs_reset(view: View<'_>, action: &Action) -> bool {
 
 /// Decides about a reset. `reading` is believed.
 pub(super) fn judge_reset(view: View<'_>, action: &Action, reading: &Inventory) -> Next {
-    let boot = if action.verb == Verb::ResetHost { &reading.boot.host } else { &reading.boot.manager };
-    let tells = !action.boot.is_empty() && !boot.is_empty();
-    if tells && *boot == action.boot {
+    if is_same_boot(action, reading) {
         return wait_for_deadline(view, action);
     }
     let is_wanted = reading.version(&action.component).is_some_and(|version| is_version(version, &action.to));
     if is_wanted {
         return settle(action, Ending::Verified);
     }
-    if !tells {
+    if action.boot.is_empty() {
         return wait_for_deadline(view, action);
     }
     let settled = action.at.after(view.observed.limits.settle).min(view.deadline(action));
@@ -84,17 +82,27 @@ pub(super) fn judge_reset(view: View<'_>, action: &Action, reading: &Inventory) 
     read_slowly(view, settled)
 }
 
-/// Reads until the deadline, once more after it, and then gives up: it cannot be told.
+/// Reports whether it is certain that what the action is about was not restarted since.
+pub(super) fn is_same_boot(action: &Action, reading: &Inventory) -> bool {
+    let boot = if action.verb == Verb::ResetHost { &reading.boot.host } else { &reading.boot.manager };
+    !boot.is_empty() && *boot == action.boot
+}
+
+/// Waits for the deadline of an action of which believed readings say nothing, reads once more after
+/// it, and then gives up: it cannot be told.
 pub(super) fn wait_for_deadline(view: View<'_>, action: &Action) -> Next {
     let deadline = view.deadline(action);
-    let given_up = deadline.after(view.observed.limits.settle);
-    if view.agreed_after(deadline).is_some() || view.now() >= given_up {
+    if view.agreed_after(deadline).is_some() {
         return settle(action, Ending::Unverified);
     }
-    if view.now() < deadline && view.agreed_after(action.at).is_some() {
-        return read_slowly(view, deadline);
-    }
-    view.read()
+    if view.now() < deadline { read_slowly(view, deadline) } else { keep_reading(view, action, deadline) }
+}
+
+/// Reads until three readings after this time agree, and gives up when they never do.
+pub(super) fn keep_reading(view: View<'_>, action: &Action, after: Millis) -> Next {
+    let give_up =
+        view.deadline(action).max(after).after(view.observed.limits.away).max(view.end_of_reading());
+    if view.now() >= give_up { settle(action, Ending::Unverified) } else { view.read() }
 }
 
 /// Reads less often than usual, and at the given time.

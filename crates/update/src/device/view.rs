@@ -31,7 +31,7 @@ impl<'a> View<'a> {
         self.observed.cancelled || self.observed.goal == Goal::CleanUp
     }
 
-    pub(super) fn actions(self) -> impl Iterator<Item = &'a Action> {
+    pub(super) fn actions(self) -> impl DoubleEndedIterator<Item = &'a Action> + Clone {
         self.observed.actions.iter()
     }
 
@@ -62,10 +62,26 @@ impl<'a> View<'a> {
 
     /// Returns the latest reading if it is believed: the last three began after this time, and agree.
     pub(super) fn agreed_after(self, time: Millis) -> Option<&'a Inventory> {
+        let [.., latest] = self.last_readings()? else { return None };
+        let mut readings = self.last_readings()?.iter();
+        readings.all(|reading| reading.at > time && reading.agrees_with(latest)).then_some(latest)
+    }
+
+    /// Returns the latest reading if its versions are believed.
+    pub(super) fn versions(self) -> Option<&'a Inventory> {
+        let [.., latest] = self.last_readings()? else { return None };
+        self.last_readings()?.iter().all(|reading| reading.has_versions_of(latest)).then_some(latest)
+    }
+
+    fn last_readings(self) -> Option<&'a [Inventory]> {
         let readings = self.observed.readings;
-        let recent = readings.get(readings.len().checked_sub(AGREEING)?..)?;
-        let latest = recent.last()?;
-        recent.iter().all(|reading| reading.at > time && reading.agrees_with(latest)).then_some(latest)
+        readings.get(readings.len().checked_sub(AGREEING)?..)
+    }
+
+    /// Returns when a device is given up whose readings never agree.
+    pub(super) fn end_of_reading(self) -> Millis {
+        let active = self.actions().map(|action| action.at).fold(self.observed.since, Millis::max);
+        active.after(self.observed.limits.away)
     }
 
     /// Reads the device again, not more often than the limits allow.
@@ -113,37 +129,67 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Takes back what an action left; `None` if the device has refused that too often, or nothing
+    /// Takes back what an action left; `None` if the device has refused that for too long, or nothing
     /// can be taken back.
     pub(super) fn take_back(self, action: &Action) -> Option<Next> {
         let verb = action.verb.inverse()?;
-        let refused = self.refused(|inverse| inverse.of == Some(action.id));
-        if let Some(next) = self.again_after(verb, refused) {
-            return next;
+        match self.refusals(|inverse| inverse.of == Some(action.id)).again(self) {
+            Again::Never => None,
+            Again::At(due) => Some(Next::Wait { until: due, on: Waiting::Retry(verb) }),
+            Again::Now => {
+                let component = action.component.clone();
+                Some(Next::Intend(Intent { component, of: Some(action.id), ..self.intent(verb) }))
+            }
         }
-        let intent = Intent { component: action.component.clone(), of: Some(action.id), ..self.intent(verb) };
-        Some(Next::Intend(intent))
     }
 
-    /// Returns how often requests of some kind were refused, and when the last time was.
-    pub(super) fn refused(self, is_meant: impl Fn(&Action) -> bool) -> (u32, Millis) {
-        let refused =
-            self.actions().filter(|action| action.ending == Some(Ending::NotBegun) && is_meant(action));
-        refused.fold((0, Millis(0)), |(count, last), action| (count + 1, last.max(action.at)))
+    /// Returns how often requests of some kind were refused in this attempt.
+    pub(super) fn refusals(self, is_meant: impl Fn(&Action) -> bool) -> Refusals {
+        let mut refusals = Refusals { count: 0, first: Millis(u64::MAX), last: Millis(0), is_final: false };
+        for action in self.actions().filter(|action| action.at >= self.observed.since && is_meant(action)) {
+            refusals.is_final |= action.ending == Some(Ending::Refused);
+            if action.ending == Some(Ending::NotBegun) {
+                refusals.count += 1;
+                refusals.first = refusals.first.min(action.at);
+                refusals.last = refusals.last.max(action.at);
+            }
+        }
+        refusals
     }
+}
 
-    /// Decides about a request that was refused: `None` if it may be made now, `Some(None)` if it may
-    /// not be made any more.
-    #[expect(clippy::option_option, reason = "may be made; must wait; may never be made")]
-    pub(super) fn again_after(self, verb: Verb, (count, last): (u32, Millis)) -> Option<Option<Next>> {
-        if count == 0 {
-            return None;
+/// The refusals of a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusals {
+    count: u32,
+    first: Millis,
+    last: Millis,
+    is_final: bool,
+}
+
+/// When a request that was refused may be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    Now,
+    At(Millis),
+    Never,
+}
+
+impl Refusals {
+    /// Decides when the request may be made again: with growing delays, for as long as a device may
+    /// need to start.
+    pub(super) fn again(self, view: View<'_>) -> Again {
+        if self.is_final {
+            return Again::Never;
         }
-        if count >= self.observed.limits.tries {
-            return Some(None);
+        if self.count == 0 {
+            return Again::Now;
         }
-        let due = last.after(backoff(count, u64::from(count)));
-        (due > self.now()).then_some(Some(Next::Wait { until: due, on: Waiting::Retry(verb) }))
+        let due = self.last.after(backoff(self.count, u64::from(self.count)));
+        if due > self.first.after(view.observed.limits.away) {
+            return Again::Never;
+        }
+        if due > view.now() { Again::At(due) } else { Again::Now }
     }
 }
 

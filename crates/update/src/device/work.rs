@@ -1,11 +1,11 @@
 //! Rules about new work: components in the order of the plan, one verb after the other.
 
 use super::action::{Action, Intent, Verb};
-use super::component::{Progressing, end, progress};
+use super::component::{Progressing, end, progress, refusals};
 use super::decision::{ComponentEnd, Next, Waiting};
 use super::inventory::Inventory;
 use super::observed::Goal;
-use super::view::View;
+use super::view::{Again, View};
 use crate::model::Millis;
 use crate::plan::PlanItem;
 
@@ -14,9 +14,8 @@ pub(super) fn advance(view: View<'_>) -> Option<Next> {
     if view.is_winding_down() {
         return None;
     }
-    let Some(reading) = view.agreed_after(Millis(0)) else {
-        let give_up = view.observed.since.after(view.observed.limits.away);
-        return if view.now() >= give_up { None } else { Some(view.read()) };
+    let Some(reading) = view.versions() else {
+        return (view.now() < view.end_of_reading()).then(|| view.read());
     };
     let Some(plan) = view.observed.plan else {
         return if view.observed.goal == Goal::Inventory { None } else { Some(Next::Plan) };
@@ -66,9 +65,8 @@ fn wait_for_others(view: View<'_>, until: Millis) -> Next {
 /// Intends a verb for a component.
 fn begin(view: View<'_>, item: &PlanItem, verb: Verb, reading: &Inventory) -> Next {
     let component = &item.component;
-    let refused = view.refused(|action| action.verb == verb && action.component == component.name);
-    if let Some(Some(wait)) = view.again_after(verb, refused) {
-        return wait;
+    if let Again::At(due) = refusals(view, item, verb).again(view) {
+        return Next::Wait { until: due, on: Waiting::Retry(verb) };
     }
     let limits = view.observed.limits;
     let method = view.observed.methods.get(&component.name);

@@ -1,6 +1,6 @@
 //! The simulated API server: one NodeUpdate with its actions, its owner and its version.
 
-use farrier_update::device::{Action, ActionId, Change, record};
+use farrier_update::device::{Action, ActionId, Change, prune, record};
 use farrier_update::model::{Millis, RunnerName};
 
 /// The NodeUpdate.
@@ -35,6 +35,7 @@ impl Api {
     pub(crate) fn intend(&mut self, runner: u32, version: u64, action: Action) -> Result<(), Conflict> {
         self.check(runner, version)?;
         self.actions.push(action);
+        prune(&mut self.actions);
         Ok(())
     }
 

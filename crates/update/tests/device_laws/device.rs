@@ -30,6 +30,8 @@ pub(crate) struct Traits {
     pub(crate) lies: u64,
     /// Out of a hundred installations: without effect, and reported so.
     pub(crate) fails: u64,
+    /// Whether work that is done in a moment leaves no task behind.
+    pub(crate) drops_short_tasks: bool,
     /// Whether entries stay in the queue after their end.
     pub(crate) keeps_entries: bool,
     /// How many readings after a start are wrong, at most 2.
@@ -82,7 +84,10 @@ pub(crate) struct Request {
 pub(crate) enum Reply {
     Began(u32),
     Done,
+    /// For now.
     Refused,
+    /// For good.
+    Rejected,
     Unauthorized,
     Silent,
 }
@@ -242,7 +247,8 @@ impl Device {
             self.jobs.retain(|job| job.progress.is_active() || job.is_entry);
         }
         self.start_next();
-        let silent = self.now + 30 * SECOND + dice.below(5 * MINUTE);
+        // A start takes longer than the interval of readings.
+        let silent = self.now + 65 * SECOND + dice.below(5 * MINUTE);
         let reply = [Reply::Unauthorized, Reply::Refused, Reply::Silent]
             [usize::from(dice.percent(60)) + usize::from(dice.percent(20))];
         self.outages.push(Outage { until: silent, reply: Reply::Silent });
@@ -267,6 +273,11 @@ impl Device {
         job.ends = self.now;
         job.is_entry &= self.traits.keeps_entries;
         let Some(request) = job.request.filter(|_| taken) else { return };
+        let is_short = self.firmware[request.component].duration < MINUTE;
+        if self.traits.drops_short_tasks && is_short && !job.is_entry {
+            // Forgotten when time passes.
+            job.ends = 0;
+        }
         if !request.installs {
             self.uploads.push(Upload { action: request.action, component: request.component, whole: true });
             return;
@@ -293,7 +304,7 @@ impl Device {
             let Some(request) = job.request else { return };
             let firmware = &mut self.firmware[request.component];
             job.ends = now + firmware.duration;
-            firmware.installs += u32::from(request.installs);
+            firmware.installs += 1;
             self.begun.push(request.action);
         }
     }
@@ -338,7 +349,7 @@ impl Device {
                 Reply::Done
             }
             Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => self.remove(request),
-            Verb::Unknown => Reply::Refused,
+            Verb::Unknown => Reply::Rejected,
         }
     }
 
@@ -348,7 +359,10 @@ impl Device {
         let busy = self.jobs.iter().any(|job| job.progress.is_active());
         let needs_image = matches!(request.verb, Verb::Enqueue | Verb::Activate);
         let can_wait = self.traits.queues || request.verb == Verb::Enqueue;
-        if (needs_image && !staged) || (request.installs && busy && !can_wait) {
+        if needs_image && !staged {
+            return Reply::Rejected;
+        }
+        if request.installs && busy && !can_wait {
             return Reply::Refused;
         }
         if request.verb == Verb::Pull {
@@ -357,7 +371,6 @@ impl Device {
         if !request.installs {
             let again = self.uploads.iter().any(|upload| upload.component == request.component);
             self.firmware[request.component].double_uploads += u32::from(again);
-            self.begun.push(request.action);
             if request.verb == Verb::Upload {
                 // A connection that breaks leaves half an image.
                 let whole = dice.percent(95);
@@ -384,7 +397,7 @@ impl Device {
     }
 
     fn remove(&mut self, request: &Request) -> Reply {
-        let Some((of, _)) = request.of else { return Reply::Refused };
+        let Some((of, _)) = request.of else { return Reply::Rejected };
         let runs = |job: &Job| {
             job.progress == Progress::Running
                 && job.request.is_some_and(|job| job.component == request.component)

@@ -7,9 +7,11 @@ use crate::law;
 use crate::reading::{NAMES, version};
 use crate::runner::{End, Runner};
 use crate::world::{Faults, Order, World};
-use farrier_update::InstallerKind;
-use farrier_update::device::{DeviceEnd, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope};
+use farrier_update::device::{
+    ComponentEnd, Conclusion, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope,
+};
 use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
+use farrier_update::InstallerKind;
 use farrier_update::plan::{Action, NodePlan, PlanItem};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,14 +24,21 @@ const DISTURBED_RUNNERS: u32 = 8;
 
 /// The result of a history.
 pub(crate) struct Outcome {
-    /// How the last attempt that was to update ended.
-    pub(crate) end: Option<DeviceEnd>,
+    /// How the last attempt ended, before the cleaning.
+    pub(crate) conclusion: Option<Conclusion>,
     /// The law that was broken.
     pub(crate) broken: Option<String>,
     /// What happened.
     pub(crate) trace: Vec<String>,
     /// Points at which the first process could have been killed.
     pub(crate) points: u32,
+}
+
+impl Outcome {
+    /// Returns the results of the components.
+    pub(crate) fn components(&self) -> Option<&Vec<(String, ComponentEnd)>> {
+        self.conclusion.as_ref().map(|conclusion| &conclusion.components)
+    }
 }
 
 /// Plays a random history.
@@ -45,11 +54,35 @@ pub(crate) fn play(seed: u64, traced: bool) -> Outcome {
     finish(&mut world, None)
 }
 
-/// Plays a history whose only fault is that the first process is killed at one point.
+/// Plays a history with an honest device, whose only fault is that the first process is killed at
+/// one point.
 pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome {
     let mut world = world(Dice::new(seed), Faults::NONE, traced);
-    world.device.traits.lies = 0;
-    world.device.traits.fails = 0;
+    world.device.jobs.clear();
+    let traits = &mut world.device.traits;
+    (traits.lies, traits.fails) = (0, 0);
+    (traits.has_sessions, traits.tells_boot, traits.gives_tickets) = (true, true, true);
+    (traits.forgets_at_reset, traits.drops_uploads_at_reset) = (false, false);
+    traits.drops_short_tasks = false;
+    traits.keeps_tasks = Some(24 * 60 * MINUTE);
+    traits.forgets_after = 24 * 60 * MINUTE;
+    world.order.limits = limits(traits);
+    world.order.goal = Goal::Update;
+    for method in world.order.methods.values_mut() {
+        // Who takes over does not know whether an image was fetched.
+        *method = match method {
+            Method::Push | Method::Pull => Method::Push,
+            Method::PushThenActivate | Method::PullThenActivate => Method::PushThenActivate,
+            Method::PushThenEnqueue | Method::PullThenEnqueue => Method::PushThenEnqueue,
+        };
+    }
+    for firmware in &mut world.device.firmware {
+        firmware.duration %= 6 * MINUTE;
+    }
+    // Nor can anybody tell whether the same version was installed again.
+    for item in world.order.plan.items.iter_mut().filter(|item| item.force.rewrite) {
+        item.action = Action::UpToDate { at: version(1), newer: false };
+    }
     finish(&mut world, Some(kill_at))
 }
 
@@ -58,15 +91,15 @@ fn finish(world: &mut World, cut: Option<Option<u32>>) -> Outcome {
     let cancels = cut.is_none() && world.dice.percent(25);
     let cancel = cancels.then(|| u32::try_from(world.dice.below(60)).unwrap_or(0));
     let goal = world.order.goal;
-    let (mut end, points) = attempt(world, 1, goal, cut.flatten(), cancel);
+    let (mut conclusion, points) = attempt(world, 1, goal, cut.flatten(), cancel);
     if world.broken.is_none() && cut.is_none() && world.dice.percent(20) {
-        end = attempt(world, 40, goal, None, None).0;
+        conclusion = attempt(world, 40, goal, None, None).0;
     }
     heal(world);
     attempt(world, 80, Goal::CleanUp, None, None);
     law::device(world);
     law::cleaned(world);
-    Outcome { end, broken: world.broken.take(), trace: world.trace.take().unwrap_or_default(), points }
+    Outcome { conclusion, broken: world.broken.take(), trace: world.trace.take().unwrap_or_default(), points }
 }
 
 /// Lets one process after the other work, until one concludes.
@@ -76,7 +109,7 @@ fn attempt(
     goal: Goal,
     kill_at: Option<u32>,
     cancel: Option<u32>,
-) -> (Option<DeviceEnd>, u32) {
+) -> (Option<Conclusion>, u32) {
     let (faults, mut points) = (world.faults, 0);
     for number in 0..MAX_RUNNERS {
         if number == DISTURBED_RUNNERS {
@@ -91,7 +124,7 @@ fn attempt(
                 world.note(|| format!("{conclusion:?}"));
                 law::conclusion(world, &conclusion, goal);
                 world.faults = faults;
-                return (Some(conclusion.end), points);
+                return (Some(conclusion), points);
             }
             End::Killed => 1,
             End::Frozen => u64::try_from(world.order.limits.proof.as_millis()).unwrap_or(0),
@@ -153,6 +186,7 @@ fn traits(dice: &mut Dice) -> Traits {
         queues: dice.percent(50),
         lies: if lying { 60 } else { 0 },
         fails: if dice.percent(20) { 40 } else { 0 },
+        drops_short_tasks: dice.percent(20),
         keeps_entries: dice.percent(40),
         flaps: dice.below(3),
         idle: MINUTE,
@@ -168,7 +202,8 @@ fn firmware(index: usize, dice: &mut Dice) -> Firmware {
         (Part::Manager | Part::Host, _) => Effect::AtOnce,
     };
     let long = if dice.percent(10) { 60 * MINUTE } else { 0 };
-    let duration = dice.below(6 * MINUTE) + dice.below(long + 1);
+    let usual = if dice.percent(20) { MINUTE } else { 6 * MINUTE };
+    let duration = dice.below(usual) + dice.below(long + 1);
     Firmware { version: 1, pending: None, part, takes, duration, installs: 0, resets: 0, double_uploads: 0 }
 }
 
@@ -214,7 +249,6 @@ fn limits(traits: &Traits) -> Limits {
         reset: Duration::from_mins(15),
         busy: Duration::from_mins(40),
         overdue: Duration::from_mins(40),
-        tries: 3,
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn change(world: &mut World, actions: &[Action], id: ActionId, change
         return;
     }
     match ending {
-        Ending::NotBegun | Ending::TakenBack => {
+        Ending::NotBegun | Ending::Refused | Ending::TakenBack => {
             if world.device.begun.contains(&id) {
                 world.breaks(|| format!("{ending:?}, but it began: {action:?}"));
             }

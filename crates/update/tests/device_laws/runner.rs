@@ -211,7 +211,7 @@ impl Runner {
             self.unfetched.insert(id);
         }
         self.dies(world)?;
-        self.note_contact(world, verb, reply, &answer);
+        self.note_contact(world, &request, reply, &answer);
         let Some(action) = self.actions.iter().find(|action| action.id == id) else { return Ok(()) };
         if let Some(change) = action.answered(&answer) {
             self.record(world, id, &change)?;
@@ -249,9 +249,11 @@ impl Runner {
     }
 
     /// Notes whether the device could be reached.
-    fn note_contact(&mut self, world: &World, verb: Verb, reply: Reply, answer: &Answer) {
+    fn note_contact(&mut self, world: &World, request: &Request, reply: Reply, answer: &Answer) {
+        let verb = request.verb;
         let is_refused = reply == Reply::Unauthorized;
-        if is_refused || (verb == Verb::SignOut && *answer == Answer::Done) {
+        let ends_own = verb == Verb::SignOut && request.of.map(|(of, _)| of) == self.session;
+        if is_refused || (ends_own && *answer == Answer::Done) {
             self.session = None;
         }
         let is_contact = matches!(answer, Answer::Began(_) | Answer::Done);
@@ -263,6 +265,7 @@ impl Runner {
     /// Notes that the device was asked in vain.
     fn fails(&mut self, world: &World, is_refused: bool) {
         let now = Millis(world.device.now);
+        self.readings.clear();
         let refused = is_refused.then_some(Reason::PasswordRejected);
         self.silence = Some(match self.silence {
             Some(silence) => Silence { last: now, times: silence.times + 1, refused, ..silence },

@@ -110,6 +110,10 @@ impl World {
         }
         let reply = self.device.answer(&frozen.request, &mut self.dice);
         self.note(|| format!("a frozen runner wakes and sends {:?}: {reply:?}", frozen.request));
+        // It cannot record the session, and ends it at once.
+        self.device
+            .sessions
+            .retain(|(id, _)| frozen.request.verb != Verb::SignIn || *id != frozen.request.action);
     }
 
     fn misbehave(&mut self) {
@@ -177,6 +181,7 @@ fn answer(reply: Reply, request: &Request) -> Answer {
         Reply::Began(ticket) => Answer::Began(Ticket(ticket.to_string())),
         Reply::Done => Answer::Done,
         Reply::Refused | Reply::Unauthorized => Answer::NotBegun,
+        Reply::Rejected => Answer::Rejected,
         // An image that was sent in part has no answer; a device that is silent took no connection.
         Reply::Silent if request.verb == Verb::Upload => Answer::Unknown,
         Reply::Silent => Answer::NotBegun,

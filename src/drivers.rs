@@ -10,7 +10,7 @@ pub mod linux;
 mod node;
 
 pub use keys::Keys;
-pub use node::{Node, Privilege, SshSettings};
+pub use node::{HttpsSettings, Node, Privilege, SshSettings};
 
 use crate::attempt::{Desk, End, Job};
 use crate::failure::Failure;

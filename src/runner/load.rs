@@ -58,7 +58,7 @@ impl Context {
             Some(name) => Some(self.baseline(run, name, &namespace).await?),
             None => None,
         };
-        let driver = self.driver(&node, self.keys(&node, &namespace).await?)?;
+        let driver = self.driver(&node, &namespace).await?;
         let job = Job {
             session: update.uid().unwrap_or_default(),
             run: run.name_any(),
@@ -169,10 +169,23 @@ impl Context {
     /// Creates the driver of a machine.
     ///
     /// # Errors
-    /// `NotYetSupported`, and those of [`Class::driver`].
-    pub(super) fn driver(&self, node: &ManagedNode, keys: Keys) -> Result<MachineDriver, Failure> {
+    /// `NotYetSupported`, `SecretNotFound`, `SecretIncomplete`, `CertificateUntrusted`, `InternalError`, and those
+    /// of [`Class::driver`].
+    pub(super) async fn driver(&self, node: &ManagedNode, namespace: &str) -> Result<MachineDriver, Failure> {
         let class = self.class(node)?;
-        let driver = class.driver(&convert::node(node), &keys)?;
+        let keys = self.keys(node, namespace).await?;
+        let certificates = match node.spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()) {
+            Some(ca) => {
+                let asked_by = format!("spec.tls.caRef of ManagedNode {}", node.name_any());
+                self.certificates_in(&ca.name, namespace, &asked_by).await?
+            }
+            None => Vec::new(),
+        };
+        let described = convert::node(node, certificates).map_err(|error| {
+            let message = format!("spec.tls.fingerprints of ManagedNode {}: {error}", node.name_any());
+            Failure::new(Reason::CertificateUntrusted, message)
+        })?;
+        let driver = class.driver(&described, &keys)?;
         Ok(MachineDriver { driver, abilities: class.abilities(), keys })
     }
 

@@ -29,6 +29,7 @@ mod harness;
 mod limits;
 mod logged;
 mod lost;
+mod made_up;
 mod order;
 mod orphan;
 mod packages;

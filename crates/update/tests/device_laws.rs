@@ -5,7 +5,13 @@
 //! decision, at each record, at each conclusion, and at the end on the device itself. A history
 //! that breaks a law is played again with its trace, which is printed with the seed.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics has found something")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that panics has found something"
+)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a law is about some cases")]
 #![expect(clippy::disallowed_methods, reason = "the histories are divided among two threads")]
 
 #[path = "device_laws/api.rs"]

@@ -17,8 +17,8 @@ pub(super) fn take_back(view: View<'_>) -> Option<Next> {
     let Some(reading) = view.latest_after(changed_at(view)) else { return look(view) };
     let mut traces: Vec<&Trace> = removable(view, reading).collect();
     traces.sort_by_key(|trace| trace.kind);
-    let actions = traces.iter().filter_map(|trace| view.actions().find(|action| action.id == trace.action));
-    let removal = actions.filter_map(|action| view.take_back(action)).next();
+    let origin = |trace: &&Trace| view.actions().find(|action| action.id == trace.action);
+    let removal = traces.iter().filter_map(origin).find_map(|action| view.take_back(action));
     removal.or_else(|| if last_look(view).is_some() { None } else { look(view) })
 }
 
@@ -68,7 +68,7 @@ fn changed_at(view: View<'_>) -> Millis {
 }
 
 /// Returns the last reading if it is believed, and was made after everything was removed.
-pub(super) fn last_look<'a>(view: View<'a>) -> Option<&'a Inventory> {
+pub(super) fn last_look(view: View<'_>) -> Option<&Inventory> {
     view.agreed_after(changed_at(view))
 }
 

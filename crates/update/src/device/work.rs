@@ -29,7 +29,7 @@ pub(super) fn advance(view: View<'_>) -> Option<Next> {
             continue;
         }
         return match blocked_until(view, reading) {
-            Some(until) => (until > view.now()).then(|| wait_for_others(view, until)),
+            Some(until) => (until > view.now()).then(|| view.read_for(Waiting::Other(until))),
             None => Some(begin(view, item, verb, reading)),
         };
     }
@@ -52,14 +52,6 @@ fn blocked_until(view: View<'_>, reading: &Inventory) -> Option<Millis> {
     let worked = view.actions().filter(|action| action.verb.is_work()).map(|action| action.at);
     let since = worked.fold(view.observed.since, Millis::max);
     reading.is_busy_for_others().then(|| since.after(view.observed.limits.busy))
-}
-
-/// Waits for another manager's task.
-fn wait_for_others(view: View<'_>, until: Millis) -> Next {
-    match view.read() {
-        Next::Wait { until: due, on: _ } => Next::Wait { until: due, on: Waiting::Other(until) },
-        read => read,
-    }
 }
 
 /// Intends a verb for a component.

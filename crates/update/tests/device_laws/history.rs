@@ -12,7 +12,6 @@ use farrier_update::device::{
 };
 use farrier_update::model::{AppliesTo, Component, Force, InstallerKind, PayloadRef, RebootNeed};
 use farrier_update::plan::{Action, NodePlan, PlanItem};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How many processes may work on one NodeUpdate. The last ones are not disturbed.
@@ -50,7 +49,7 @@ pub(crate) fn play(seed: u64, traced: bool) -> Outcome {
         _ => Faults { network: 15, device: 3, kill: 2, freeze: 8, stale: 30 },
     };
     let mut world = world(dice, faults, traced);
-    finish(&mut world, None)
+    finish(&mut world, Kills::AtRandom)
 }
 
 /// Plays a history with an honest device, whose only fault is that the first process is killed at
@@ -62,7 +61,7 @@ pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome
     (traits.lies, traits.fails) = (0, 0);
     (traits.has_sessions, traits.tells_boot, traits.gives_tickets) = (true, true, true);
     (traits.forgets_at_reset, traits.drops_uploads_at_reset) = (false, false);
-    traits.drops_short_tasks = false;
+    (traits.drops_short_tasks, traits.locks_sessions) = (false, false);
     traits.keeps_tasks = Some(24 * 60 * MINUTE);
     traits.forgets_after = 24 * 60 * MINUTE;
     world.order.limits = limits(traits);
@@ -82,16 +81,34 @@ pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome
     for item in world.order.plan.items.iter_mut().filter(|item| item.force.rewrite) {
         item.action = Action::UpToDate { at: version(1), newer: false };
     }
-    finish(&mut world, Some(kill_at))
+    finish(&mut world, kill_at.map_or(Kills::Never, Kills::At))
+}
+
+/// When processes are killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kills {
+    AtRandom,
+    Never,
+    /// The first process, at this point.
+    At(u32),
+}
+
+impl Kills {
+    const fn point(self) -> Option<u32> {
+        match self {
+            Self::At(point) => Some(point),
+            Self::AtRandom | Self::Never => None,
+        }
+    }
 }
 
 /// Plays attempts until one concludes, perhaps a second one, and the cleaning of a healthy device.
-fn finish(world: &mut World, cut: Option<Option<u32>>) -> Outcome {
-    let cancels = cut.is_none() && world.dice.percent(25);
+fn finish(world: &mut World, kills: Kills) -> Outcome {
+    let cancels = kills == Kills::AtRandom && world.dice.percent(25);
     let cancel = cancels.then(|| u32::try_from(world.dice.below(60)).unwrap_or(0));
     let goal = world.order.goal;
-    let (mut conclusion, points) = attempt(world, 1, goal, cut.flatten(), cancel);
-    if world.broken.is_none() && cut.is_none() && world.dice.percent(20) {
+    let (mut conclusion, points) = attempt(world, 1, goal, kills.point(), cancel);
+    if world.broken.is_none() && kills == Kills::AtRandom && world.dice.percent(20) {
         conclusion = attempt(world, 40, goal, None, None).0;
     }
     heal(world);
@@ -163,6 +180,7 @@ fn world(mut dice: Dice, faults: Faults, traced: bool) -> World {
         order,
         faults,
         frozen: Vec::new(),
+        last_read: 0,
         void: Vec::new(),
         broken: None,
         trace: traced.then(Vec::new),
@@ -185,10 +203,12 @@ fn traits(dice: &mut Dice) -> Traits {
         queues: dice.percent(50),
         lies: if lying { 60 } else { 0 },
         fails: if dice.percent(20) { 40 } else { 0 },
+        locks_sessions: dice.percent(8),
+        hides_fetching: dice.percent(30),
         drops_short_tasks: dice.percent(20),
         keeps_entries: dice.percent(40),
         flaps: dice.below(3),
-        idle: MINUTE,
+        idle: 5 * MINUTE,
     }
 }
 
@@ -198,12 +218,24 @@ fn firmware(index: usize, dice: &mut Dice) -> Firmware {
         (Part::Manager, 0) => Effect::ByItself,
         (Part::Manager, 1) => Effect::After(ResetTarget::Manager),
         (Part::Host, 0 | 1) => Effect::After(ResetTarget::Host),
+        // A wrong claim, which must not restart the host.
+        (Part::Manager, _) if dice.percent(10) => Effect::After(ResetTarget::Host),
         (Part::Manager | Part::Host, _) => Effect::AtOnce,
     };
     let long = if dice.percent(10) { 60 * MINUTE } else { 0 };
     let usual = if dice.percent(20) { MINUTE } else { 6 * MINUTE };
     let duration = dice.below(usual) + dice.below(long + 1);
-    Firmware { version: 1, pending: None, part, takes, duration, installs: 0, resets: 0, double_uploads: 0 }
+    Firmware {
+        version: 1,
+        pending: None,
+        part,
+        takes,
+        duration,
+        installs: 0,
+        resets: 0,
+        replaced: None,
+        double_uploads: 0,
+    }
 }
 
 fn order(traits: &Traits, firmware: &[Firmware], dice: &mut Dice) -> Order {

@@ -55,7 +55,7 @@ fn tasks(device: &Device) -> Vec<Task> {
         action: job.request.map(|request| request.action),
         progress: job.progress,
     };
-    device.jobs.iter().map(task).collect()
+    device.jobs.iter().filter(|job| job.listed <= device.now).map(task).collect()
 }
 
 /// A session whose ticket is known can be looked up; others are listed by some devices only.

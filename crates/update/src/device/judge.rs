@@ -12,7 +12,7 @@ use super::view::{View, adopt, settle};
 pub(super) fn removals(view: View<'_>) -> Option<Next> {
     let removal = view.actions().find(|action| action.is_open() && action.verb.is_inverse())?;
     let Some(reading) = view.latest_after(removal.at) else { return Some(view.read()) };
-    let is_there = removal.of.is_some_and(|of| reading.trace_of(of).is_some());
+    let is_there = removal.of.is_some_and(|of| reading.artifact_of(of).is_some());
     // Removing something twice does no harm, so that this may be repeated.
     Some(settle(removal, if is_there { Ending::NotBegun } else { Ending::Done }))
 }
@@ -98,5 +98,5 @@ fn leave_queue(view: View<'_>, action: &Action, report: Followed) -> Option<Next
 
 /// Reports whether the image of an action is on the device.
 fn is_staged(action: &Action, reading: &Inventory) -> bool {
-    reading.trace_of(action.id).is_some_and(|trace| trace.whole)
+    reading.artifact_of(action.id).is_some_and(|artifact| artifact.whole)
 }

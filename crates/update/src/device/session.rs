@@ -70,8 +70,8 @@ pub(super) fn fence(view: View<'_>) -> Option<Next> {
 fn find_lost(view: View<'_>, session: &Action) -> Next {
     let opened = view.session().map_or(session.at, |own| own.at.max(session.at));
     let Some(reading) = view.latest_after(opened.min(view.now())) else { return view.read() };
-    match reading.trace_of(session.id) {
-        Some(trace) => adopt(session, &trace.ticket),
+    match reading.artifact_of(session.id) {
+        Some(artifact) => adopt(session, &artifact.ticket),
         None => settle(session, Ending::Unverified),
     }
 }

@@ -49,12 +49,11 @@ pub(crate) fn play(seed: u64, traced: bool) -> Outcome {
         _ => Faults { network: 15, device: 3, kill: 2, freeze: 8, stale: 30 },
     };
     let mut world = world(dice, faults, traced);
-    finish(&mut world, Kills::AtRandom)
+    finish(&mut world, Disturbance::Random)
 }
 
-/// Plays a history with an honest device, whose only fault is that the first process is killed at
-/// one point.
-pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome {
+/// Plays a history with an honest device, which is disturbed once.
+pub(crate) fn play_honest(seed: u64, disturbance: Disturbance, traced: bool) -> Outcome {
     let mut world = world(Dice::new(seed), Faults::NONE, traced);
     world.device.jobs.clear();
     let traits = &mut world.device.traits;
@@ -81,40 +80,44 @@ pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome
     for item in world.order.plan.items.iter_mut().filter(|item| item.force.rewrite) {
         item.action = Action::UpToDate { at: version(1), newer: false };
     }
-    finish(&mut world, kill_at.map_or(Kills::Never, Kills::At))
+    finish(&mut world, disturbance)
 }
 
-/// When processes are killed.
+/// What disturbs the first attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kills {
-    AtRandom,
-    Never,
-    /// The first process, at this point.
-    At(u32),
-}
-
-impl Kills {
-    const fn point(self) -> Option<u32> {
-        match self {
-            Self::At(point) => Some(point),
-            Self::AtRandom | Self::Never => None,
-        }
-    }
+pub(crate) enum Disturbance {
+    /// Faults and a cancellation at random.
+    Random,
+    Nothing,
+    /// The first process is killed at this point.
+    KillAt(u32),
+    /// The run is cancelled at this decision.
+    CancelAt(u32),
 }
 
 /// Plays attempts until one concludes, perhaps a second one, and the cleaning of a healthy device.
-fn finish(world: &mut World, kills: Kills) -> Outcome {
-    let cancels = kills == Kills::AtRandom && world.dice.percent(25);
-    let cancel = cancels.then(|| u32::try_from(world.dice.below(60)).unwrap_or(0));
+fn finish(world: &mut World, disturbance: Disturbance) -> Outcome {
+    let cancels = disturbance == Disturbance::Random && world.dice.percent(25);
+    let random = cancels.then(|| u32::try_from(world.dice.below(60)).unwrap_or(0));
+    let (kill_at, cancel) = match disturbance {
+        Disturbance::Random => (None, random),
+        Disturbance::Nothing => (None, None),
+        Disturbance::KillAt(point) => (Some(point), None),
+        Disturbance::CancelAt(decision) => (None, Some(decision)),
+    };
     let goal = world.order.goal;
-    let (mut conclusion, points) = attempt(world, 1, goal, kills.point(), cancel);
-    if world.broken.is_none() && kills == Kills::AtRandom && world.dice.percent(20) {
+    let (mut conclusion, points) = attempt(world, 1, goal, kill_at, cancel);
+    if world.broken.is_none() && disturbance == Disturbance::Random && world.dice.percent(20) {
         conclusion = attempt(world, 40, goal, None, None).0;
     }
     heal(world);
-    attempt(world, 80, Goal::CleanUp, None, None);
+    // Where nothing should be left there is little to clean.
+    let is_clean = conclusion.as_ref().is_some_and(|conclusion| conclusion.leftovers.is_empty());
+    if !is_clean || world.dice.percent(25) {
+        attempt(world, 80, Goal::CleanUp, None, None);
+        law::cleaned(world);
+    }
     law::device(world);
-    law::cleaned(world);
     Outcome { conclusion, broken: world.broken.take(), trace: world.trace.take().unwrap_or_default(), points }
 }
 
@@ -176,7 +179,7 @@ fn world(mut dice: Dice, faults: Faults, traced: bool) -> World {
     World {
         dice,
         device,
-        api: Api::default(),
+        api: Api { keeps_earlier: faults.stale > 0, ..Api::default() },
         order,
         faults,
         frozen: Vec::new(),

@@ -64,10 +64,10 @@ fn words_of_a_later_version_are_read_and_may_have_begun() {
         (action.verb, action.state, action.ending),
         (Verb::Unknown, State::Unknown, Some(Ending::Unknown))
     );
-    assert!(action.is_untold() && !action.is_void());
-    assert!(read("Activate", "Paused", "NotBegun").is_untold());
-    assert!(read("Activate", "Ended", "Postponed").is_untold());
-    assert!(!read("SignIn", "Ended", "Unverified").is_untold());
+    assert!(action.is_unresolved() && !action.is_void());
+    assert!(read("Activate", "Paused", "NotBegun").is_unresolved());
+    assert!(read("Activate", "Ended", "Postponed").is_unresolved());
+    assert!(!read("SignIn", "Ended", "Unverified").is_unresolved());
 }
 
 /// A device that answers without a name for the work may only have begun it.

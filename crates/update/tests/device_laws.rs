@@ -5,7 +5,13 @@
 //! decision, at each record, at each conclusion, and at the end on the device itself. A history
 //! that breaks a law is played again with its trace, which is printed with the seed.
 
-#![expect(clippy::indexing_slicing, reason = "a test that panics has found something")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that panics has found something"
+)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a law is about some cases")]
 #![expect(clippy::disallowed_methods, reason = "the histories are divided among two threads")]
 
 #[path = "device_laws/api.rs"]
@@ -26,15 +32,15 @@ mod runner;
 mod world;
 
 use farrier_update::device::DeviceEnd;
-use history::Outcome;
+use history::{Disturbance, Outcome};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Number of random histories.
 const HISTORIES: u64 = 1_000_000;
 
-/// Number of histories that are killed once at each point.
-const CUT_HISTORIES: u64 = 3000;
+/// Number of histories that are disturbed once at each point.
+const CUT_HISTORIES: u64 = 1000;
 
 /// Plays histories in two threads and counts how they end. Panics with the trace of the first one
 /// that breaks a law.
@@ -97,9 +103,9 @@ const fn name(end: DeviceEnd) -> &'static str {
 #[test]
 fn a_crash_at_any_point_changes_no_result_of_an_honest_device() {
     let play = |seed: u64, traced: bool| {
-        let whole = history::play_cut(seed, None, traced);
+        let whole = history::play_honest(seed, Disturbance::Nothing, traced);
         let broken = |point: u32| {
-            let cut = history::play_cut(seed, Some(point), traced);
+            let cut = history::play_honest(seed, Disturbance::KillAt(point), traced);
             let (expected, found) = (whole.components(), cut.components());
             let differs = (expected != found).then(|| format!("{expected:?} became {found:?}"));
             let law = cut.broken.clone().or(differs)?;
@@ -109,4 +115,22 @@ fn a_crash_at_any_point_changes_no_result_of_an_honest_device() {
     };
     let ends = play_all(CUT_HISTORIES, play);
     assert!(ends.get(&Some("succeeded")).is_some_and(|count| *count > CUT_HISTORIES / 2), "{ends:?}");
+}
+
+/// A user who cancels must get an end, whatever is going on, and nothing may be left behind.
+#[test]
+fn a_cancellation_at_any_decision_ends_the_attempt_and_leaves_nothing() {
+    let play = |seed: u64, traced: bool| {
+        let whole = history::play_honest(seed, Disturbance::Nothing, traced);
+        let broken = |decision: u32| {
+            let cancelled = history::play_honest(seed, Disturbance::CancelAt(decision), traced);
+            let leaves =
+                cancelled.conclusion.as_ref().is_none_or(|conclusion| !conclusion.leftovers.is_empty());
+            let law = cancelled.broken.clone().or_else(|| leaves.then(|| "something is left".to_owned()))?;
+            Some(Outcome { broken: Some(format!("cancelled at {decision}: {law}")), ..cancelled })
+        };
+        // There are about twice as many decisions as points at which something is sent or written.
+        (0..2 * whole.points).find_map(broken).unwrap_or(whole)
+    };
+    play_all(CUT_HISTORIES, play);
 }

@@ -250,7 +250,7 @@ impl Action {
     }
 
     /// Reports whether the action may still be at work on the device although nobody follows it.
-    pub fn is_untold(&self) -> bool {
+    pub fn is_unresolved(&self) -> bool {
         let is_unknown = self.verb == Verb::Unknown || self.state == State::Unknown;
         let is_unverified = matches!(self.ending, Some(Ending::Unverified | Ending::Unknown));
         is_unknown || (self.verb.is_work() && is_unverified)

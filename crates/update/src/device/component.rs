@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 
 /// How far a component is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progressing {
+pub(super) enum ComponentState {
     /// Nothing more is done for it.
     Ended(ComponentEnd),
     /// An action for it is open.
@@ -23,17 +23,17 @@ pub(super) enum Progressing {
 }
 
 /// Returns how far a component is. Dependencies and other managers are not considered.
-pub(super) fn progress(view: View<'_>, item: &PlanItem) -> Progressing {
+pub(super) fn state_of(view: View<'_>, item: &PlanItem) -> ComponentState {
     let name = item.component.name.as_str();
     let ours = || view.actions().filter(move |action| action.component == name && !action.is_void());
     if ours().any(|action| action.verb == Verb::Unknown || action.state == State::Unknown) {
-        return Progressing::Ended(ComponentEnd::Unverified);
+        return ComponentState::Ended(ComponentEnd::Unverified);
     }
     if ours().any(|action| action.is_open() && action.verb.is_work()) {
-        return Progressing::Open;
+        return ComponentState::Open;
     }
     if let Some(reset) = ours().rfind(|action| action.verb.is_reset()) {
-        return Progressing::Ended(end_of(reset.ending));
+        return ComponentState::Ended(end_of(reset.ending));
     }
     if let Some(install) = ours().rfind(|action| action.is_install()) {
         return after_install(view, item, install);
@@ -42,17 +42,17 @@ pub(super) fn progress(view: View<'_>, item: &PlanItem) -> Progressing {
 }
 
 /// Returns what follows from an installation that is over.
-fn after_install(view: View<'_>, item: &PlanItem, install: &Action) -> Progressing {
+fn after_install(view: View<'_>, item: &PlanItem, install: &Action) -> ComponentState {
     if install.ending != Some(Ending::ResetPending) {
-        return Progressing::Ended(end_of(install.ending));
+        return ComponentState::Ended(end_of(install.ending));
     }
     if view.is_winding_down() {
-        return Progressing::Ended(ComponentEnd::ResetPending);
+        return ComponentState::Ended(ComponentEnd::ResetPending);
     }
     let entry = view.latest().and_then(|reading| reading.entries.get(&item.component.name));
     match entry.and_then(|entry| allowed_reset(view, item, entry)) {
         Some(verb) => due(view, item, verb),
-        None => Progressing::Ended(ComponentEnd::ResetPending),
+        None => ComponentState::Ended(ComponentEnd::ResetPending),
     }
 }
 
@@ -79,41 +79,41 @@ fn before_install<'a, I: DoubleEndedIterator<Item = &'a Action> + Clone>(
     view: View<'_>,
     item: &PlanItem,
     ours: impl Fn() -> I,
-) -> Progressing {
+) -> ComponentState {
     let Planned::Install { to, .. } = &item.action else {
-        return Progressing::Ended(ComponentEnd::NotNeeded);
+        return ComponentState::Ended(ComponentEnd::NotNeeded);
     };
     let Some(method) = view.observed.methods.get(&item.component.name) else {
-        return Progressing::Ended(ComponentEnd::NotSupported);
+        return ComponentState::Ended(ComponentEnd::NotSupported);
     };
     let Some((last, staging)) = method.verbs().split_last() else {
-        return Progressing::Ended(ComponentEnd::NotSupported);
+        return ComponentState::Ended(ComponentEnd::NotSupported);
     };
     if is_there_already(view, item, to) {
-        return Progressing::Ended(ComponentEnd::NotNeeded);
+        return ComponentState::Ended(ComponentEnd::NotNeeded);
     }
     // Its staged image is removed at the end, which must not make it due again.
     if is_refused(view, item, *last) {
-        return Progressing::Ended(ComponentEnd::Refused);
+        return ComponentState::Ended(ComponentEnd::Refused);
     }
     for &verb in staging {
         let mut staged = ours().filter(|action| stages_like(action, verb));
         let is_removed = |action: &&Action| is_removed(view.observed.actions, action.id);
         // What was removed in this attempt was removed at its end. A later attempt stages it again.
         if staged.clone().any(|action| is_removed(&action) && action.at >= view.observed.since) {
-            return Progressing::Ended(ComponentEnd::NotBegun);
+            return ComponentState::Ended(ComponentEnd::NotBegun);
         }
         match staged.rfind(|action| !is_removed(action)).and_then(|action| action.ending) {
             None => return due(view, item, verb),
             Some(Ending::Done) => {}
-            Some(Ending::Failed) => return Progressing::Ended(ComponentEnd::StagingFailed),
-            Some(ending) => return Progressing::Ended(end_of(Some(ending))),
+            Some(Ending::Failed) => return ComponentState::Ended(ComponentEnd::StagingFailed),
+            Some(ending) => return ComponentState::Ended(end_of(Some(ending))),
         }
     }
     match view.observed.scope {
         Scope::Install => due(view, item, *last),
-        Scope::Stage if staging.is_empty() => Progressing::Ended(ComponentEnd::NotSupported),
-        Scope::Stage => Progressing::Ended(ComponentEnd::Staged),
+        Scope::Stage if staging.is_empty() => ComponentState::Ended(ComponentEnd::NotSupported),
+        Scope::Stage => ComponentState::Ended(ComponentEnd::Staged),
     }
 }
 
@@ -139,11 +139,11 @@ fn is_there_already(view: View<'_>, item: &PlanItem, to: &str) -> bool {
 }
 
 /// Requests a verb, unless the device has refused it for too long.
-fn due(view: View<'_>, item: &PlanItem, verb: Verb) -> Progressing {
+fn due(view: View<'_>, item: &PlanItem, verb: Verb) -> ComponentState {
     if is_refused(view, item, verb) {
-        Progressing::Ended(ComponentEnd::Refused)
+        ComponentState::Ended(ComponentEnd::Refused)
     } else {
-        Progressing::Due(verb)
+        ComponentState::Due(verb)
     }
 }
 
@@ -170,14 +170,16 @@ const fn end_of(ending: Option<Ending>) -> ComponentEnd {
 
 /// Returns the result of a component, as far as it is known now.
 pub(super) fn end(view: View<'_>, item: &PlanItem) -> ComponentEnd {
-    let end = match progress(view, item) {
-        Progressing::Ended(ComponentEnd::Updated) if !is_still_there(view, item) => ComponentEnd::NotVerified,
-        Progressing::Ended(end) => end,
-        Progressing::Open => ComponentEnd::Unverified,
-        Progressing::Due(_) if view.observed.cancelled || view.observed.goal == Goal::CleanUp => {
+    let end = match state_of(view, item) {
+        ComponentState::Ended(ComponentEnd::Updated) if !is_still_there(view, item) => {
+            ComponentEnd::NotVerified
+        }
+        ComponentState::Ended(end) => end,
+        ComponentState::Open => ComponentEnd::Unverified,
+        ComponentState::Due(_) if view.observed.cancelled || view.observed.goal == Goal::CleanUp => {
             ComponentEnd::Cancelled
         }
-        Progressing::Due(_) => ComponentEnd::NotBegun,
+        ComponentState::Due(_) => ComponentEnd::NotBegun,
     };
     if end == ComponentEnd::NotBegun && view.observed.cancelled { ComponentEnd::Cancelled } else { end }
 }

@@ -17,7 +17,7 @@ pub struct Inventory {
     /// All tasks and queue entries of the device, whoever created them.
     pub tasks: Vec<Task>,
     /// What this NodeUpdate has on the device: sessions, images, queue entries.
-    pub traces: Vec<Trace>,
+    pub artifacts: Vec<Artifact>,
     /// How long the device lists a task after its end; `None` if that is not known.
     pub keeps_tasks: Option<Duration>,
 }
@@ -98,9 +98,9 @@ impl Progress {
 
 /// Something of ours on the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trace {
+pub struct Artifact {
     /// What it is.
-    pub kind: TraceKind,
+    pub kind: ArtifactKind,
     /// The device's name for it.
     pub ticket: Ticket,
     /// The action that it comes from.
@@ -111,7 +111,7 @@ pub struct Trace {
 
 /// What something of ours is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TraceKind {
+pub enum ArtifactKind {
     /// An entry in the queue.
     QueueEntry,
     /// A staged image.
@@ -132,8 +132,8 @@ impl Inventory {
     }
 
     /// Returns what an action left on the device.
-    pub fn trace_of(&self, action: ActionId) -> Option<&Trace> {
-        self.traces.iter().find(|trace| trace.action == action)
+    pub fn artifact_of(&self, action: ActionId) -> Option<&Artifact> {
+        self.artifacts.iter().find(|artifact| artifact.action == action)
     }
 
     /// Reports whether two readings show the same versions since the same start.
@@ -145,7 +145,7 @@ impl Inventory {
     pub fn agrees_with(&self, other: &Self) -> bool {
         let ours = |inventory: &Self| inventory.tasks.iter().filter(|task| task.action.is_some()).count();
         self.has_versions_of(other)
-            && self.traces == other.traces
+            && self.artifacts == other.artifacts
             && ours(self) == ours(other)
             && self.tasks.iter().filter(|task| task.action.is_some()).all(|task| other.tasks.contains(task))
     }

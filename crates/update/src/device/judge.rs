@@ -12,7 +12,7 @@ use super::view::{View, adopt, settle};
 pub(super) fn removals(view: View<'_>) -> Option<Next> {
     let removal = view.actions().find(|action| action.is_open() && action.verb.is_inverse())?;
     let Some(reading) = view.latest_after(removal.at) else { return Some(view.read()) };
-    let is_there = removal.of.is_some_and(|of| reading.trace_of(of).is_some());
+    let is_there = removal.of.is_some_and(|of| reading.artifact_of(of).is_some());
     // Removing something twice does no harm, so that this may be repeated.
     Some(settle(removal, if is_there { Ending::NotBegun } else { Ending::Done }))
 }
@@ -62,16 +62,22 @@ fn begun(view: View<'_>, action: &Action, ticket: &Ticket) -> Next {
             settle(action, Ending::Unverified)
         }
         Progress::Queued | Progress::Running => view.follow(action, ticket),
-        Progress::Done | Progress::Failed | Progress::Gone if action.is_install() => {
-            match view.agreed_after(report.at) {
-                Some(reading) => judge_install(view, action, reading, Some(report)),
-                None => keep_reading(view, action, report.at),
-            }
-        }
-        Progress::Done => settle(action, Ending::Done),
-        Progress::Failed => settle(action, Ending::Failed),
-        Progress::Gone => judge_staged(view, action, report),
+        Progress::Done if !action.is_install() => settle(action, Ending::Done),
+        Progress::Failed if !action.is_install() => settle(action, Ending::Failed),
+        Progress::Done | Progress::Failed | Progress::Gone => match view.agreed_after(report.at) {
+            // A controller that starts does not know its own tasks for a while.
+            Some(reading) if is_active(action, reading) => view.follow(action, ticket),
+            Some(reading) if action.is_install() => judge_install(view, action, reading, Some(report)),
+            Some(reading) if is_staged(action, reading) => settle(action, Ending::Done),
+            Some(_) => settle(action, Ending::Failed),
+            None => keep_reading(view, action, report.at),
+        },
     }
+}
+
+/// Reports whether the device still works on an action.
+fn is_active(action: &Action, reading: &Inventory) -> bool {
+    reading.task_of(action.id).is_some_and(|task| task.progress.is_active())
 }
 
 /// Removes an entry from the queue that has not begun: after a cancellation, or when its time is
@@ -90,13 +96,7 @@ fn leave_queue(view: View<'_>, action: &Action, report: Followed) -> Option<Next
     }
 }
 
-/// Decides about an image that was being staged when the device forgot the task.
-fn judge_staged(view: View<'_>, action: &Action, report: Followed) -> Next {
-    let Some(reading) = view.agreed_after(report.at) else { return keep_reading(view, action, report.at) };
-    settle(action, if is_staged(action, reading) { Ending::Done } else { Ending::Failed })
-}
-
 /// Reports whether the image of an action is on the device.
 fn is_staged(action: &Action, reading: &Inventory) -> bool {
-    reading.trace_of(action.id).is_some_and(|trace| trace.whole)
+    reading.artifact_of(action.id).is_some_and(|artifact| artifact.whole)
 }

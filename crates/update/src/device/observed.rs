@@ -170,7 +170,7 @@ impl Default for Limits {
             away: Duration::from_mins(30),
             settle: Duration::from_mins(10),
             reset: Duration::from_mins(20),
-            busy: Duration::from_mins(60),
+            busy: Duration::from_hours(1),
             overdue: Duration::from_hours(6),
         }
     }

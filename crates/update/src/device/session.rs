@@ -62,18 +62,18 @@ fn give_up_at(view: View<'_>, silence: Silence) -> Millis {
 pub(super) fn fence(view: View<'_>) -> Option<Next> {
     view.foreign_sessions().find_map(|session| match session.state {
         State::Begun => view.take_back(session),
-        State::Intended | State::Ended | State::Unknown => find_lost(view, session),
+        State::Intended | State::Ended | State::Unknown => Some(find_lost(view, session)),
     })
 }
 
 /// Looks for a session whose answer was lost. Nobody can use it; it only has to be removed.
-fn find_lost(view: View<'_>, session: &Action) -> Option<Next> {
+fn find_lost(view: View<'_>, session: &Action) -> Next {
     let opened = view.session().map_or(session.at, |own| own.at.max(session.at));
-    let Some(reading) = view.latest_after(opened.min(view.now())) else { return Some(view.read()) };
-    Some(match reading.trace_of(session.id) {
-        Some(trace) => adopt(session, &trace.ticket),
+    let Some(reading) = view.latest_after(opened.min(view.now())) else { return view.read() };
+    match reading.artifact_of(session.id) {
+        Some(artifact) => adopt(session, &artifact.ticket),
         None => settle(session, Ending::Unverified),
-    })
+    }
 }
 
 /// What is known about requests that were sent before.

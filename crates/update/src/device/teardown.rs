@@ -1,9 +1,9 @@
 //! Rules about the end: everything of ours is removed, then the device is looked at again.
 
 use super::action::{Action, Ending, Verb, is_closed, is_removed};
-use super::component::{Progressing, progress};
+use super::component::{ComponentState, state_of};
 use super::decision::{ComponentEnd, Leftover, Next};
-use super::inventory::{Inventory, Trace};
+use super::inventory::{Artifact, Inventory};
 use super::observed::{Goal, Scope};
 use super::view::View;
 use crate::model::Millis;
@@ -15,10 +15,10 @@ pub(super) fn take_back(view: View<'_>) -> Option<Next> {
         return None;
     }
     let Some(reading) = view.latest_after(changed_at(view)) else { return look(view) };
-    let mut traces: Vec<&Trace> = removable(view, reading).collect();
-    traces.sort_by_key(|trace| trace.kind);
-    let actions = traces.iter().filter_map(|trace| view.actions().find(|action| action.id == trace.action));
-    let removal = actions.filter_map(|action| view.take_back(action)).next();
+    let mut artifacts: Vec<&Artifact> = removable(view, reading).collect();
+    artifacts.sort_by_key(|artifact| artifact.kind);
+    let origin = |artifact: &&Artifact| view.actions().find(|action| action.id == artifact.action);
+    let removal = artifacts.iter().filter_map(origin).find_map(|action| view.take_back(action));
     removal.or_else(|| if last_look(view).is_some() { None } else { look(view) })
 }
 
@@ -29,32 +29,34 @@ pub(super) fn sign_out(view: View<'_>) -> Option<Next> {
 }
 
 /// Returns what is to be removed.
-fn removable<'a>(view: View<'a>, reading: &'a Inventory) -> impl Iterator<Item = &'a Trace> {
-    reading.traces.iter().filter(move |trace| {
-        let is_own_session = Some(trace.action) == view.observed.session;
+fn removable<'a>(view: View<'a>, reading: &'a Inventory) -> impl Iterator<Item = &'a Artifact> {
+    reading.artifacts.iter().filter(move |artifact| {
+        let is_own_session = Some(artifact.action) == view.observed.session;
         // The own session is ended last, and may have been ended since the reading.
-        let is_ended = is_own_session || is_removed(view.observed.actions, trace.action);
-        !is_ended && !is_kept(view, trace) && !is_in_use(view, reading, trace)
+        let is_ended = is_own_session || is_removed(view.observed.actions, artifact.action);
+        !is_ended && !is_kept(view, artifact) && !is_in_use(view, reading, artifact)
     })
 }
 
 /// Reports whether an image stays on the device because it was only to be staged.
-fn is_kept(view: View<'_>, trace: &Trace) -> bool {
+fn is_kept(view: View<'_>, artifact: &Artifact) -> bool {
     if view.observed.scope != Scope::Stage || view.observed.goal != Goal::Update || view.is_winding_down() {
         return false;
     }
-    let Some(action) = view.actions().find(|action| action.id == trace.action) else { return false };
+    let Some(action) = view.actions().find(|action| action.id == artifact.action) else { return false };
     let items = view.observed.plan.map_or(&[][..], |plan| &plan.items);
     let item = items.iter().find(|item| item.component.name == action.component);
-    item.is_some_and(|item| progress(view, item) == Progressing::Ended(ComponentEnd::Staged))
+    item.is_some_and(|item| state_of(view, item) == ComponentState::Ended(ComponentEnd::Staged))
 }
 
 /// Reports whether the device still works with something, although it is no longer followed.
-fn is_in_use(view: View<'_>, reading: &Inventory, trace: &Trace) -> bool {
+fn is_in_use(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
     let component = |id| view.actions().find(|action| action.id == id).map(|action| &action.component);
     reading.tasks.iter().any(|task| {
         task.progress.is_active()
-            && task.action.is_some_and(|id| id == trace.action || component(id) == component(trace.action))
+            && task
+                .action
+                .is_some_and(|id| id == artifact.action || component(id) == component(artifact.action))
     })
 }
 
@@ -68,7 +70,7 @@ fn changed_at(view: View<'_>) -> Millis {
 }
 
 /// Returns the last reading if it is believed, and was made after everything was removed.
-pub(super) fn last_look<'a>(view: View<'a>) -> Option<&'a Inventory> {
+pub(super) fn last_look(view: View<'_>) -> Option<&Inventory> {
     view.agreed_after(changed_at(view))
 }
 
@@ -81,8 +83,8 @@ fn look(view: View<'_>) -> Option<Next> {
 /// `reading` is the last one, if it was made after everything was removed.
 pub(super) fn leftovers(view: View<'_>, reading: Option<&Inventory>) -> Vec<Leftover> {
     let kept = |action: &Action| {
-        let trace = reading.and_then(|reading| reading.trace_of(action.id));
-        trace.is_some_and(|trace| is_kept(view, trace))
+        let artifact = reading.and_then(|reading| reading.artifact_of(action.id));
+        artifact.is_some_and(|artifact| is_kept(view, artifact))
     };
     let left = view.actions().filter(|action| may_be_left(view, action, reading) && !kept(action));
     left.map(|action| Leftover {
@@ -104,7 +106,7 @@ fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> 
     }
     let Some(reading) = reading else { return true };
     let is_working = reading.task_of(action.id).is_some_and(|task| task.progress.is_active());
-    is_working || reading.trace_of(action.id).is_some()
+    is_working || reading.artifact_of(action.id).is_some()
 }
 
 /// Returns when the device ends a session whose answer was lost, so that nobody has used it since.

@@ -12,7 +12,7 @@
 
 use super::action::{Action, Ending, Verb, is_removed};
 use super::decision::{Next, Waiting};
-use super::inventory::{Inventory, TraceKind};
+use super::inventory::{ArtifactKind, Inventory};
 use super::session::{Fence, fence_of, sign_in};
 use super::verdict::{is_same_boot, is_version, judge_install, judge_reset, keep_reading, wait_for_deadline};
 use super::view::{View, adopt, settle};
@@ -71,14 +71,14 @@ fn recognise(view: View<'_>, action: &Action, reading: &Inventory) -> Option<Nex
     if let Some(task) = reading.task_of(action.id) {
         return Some(adopt(action, &task.ticket));
     }
-    let trace = reading.trace_of(action.id)?;
-    match trace.kind {
-        TraceKind::QueueEntry => Some(adopt(action, &trace.ticket)),
-        TraceKind::Upload if action.is_install() => None,
-        TraceKind::Upload if trace.whole => Some(settle(action, Ending::Done)),
+    let artifact = reading.artifact_of(action.id)?;
+    match artifact.kind {
+        ArtifactKind::QueueEntry => Some(adopt(action, &artifact.ticket)),
+        ArtifactKind::Upload if action.is_install() => None,
+        ArtifactKind::Upload if artifact.whole => Some(settle(action, Ending::Done)),
         // An image that was cut off is removed, and then the action is proven to have no effect.
-        TraceKind::Upload => view.take_back(action).or_else(|| Some(settle(action, Ending::Failed))),
-        TraceKind::Session => None,
+        ArtifactKind::Upload => view.take_back(action).or_else(|| Some(settle(action, Ending::Failed))),
+        ArtifactKind::Session => None,
     }
 }
 

@@ -80,14 +80,21 @@ impl<'a> View<'a> {
 
     /// Returns when a device is given up whose readings never agree.
     pub(super) fn end_of_reading(self) -> Millis {
-        let active = self.actions().map(|action| action.at).fold(self.observed.since, Millis::max);
+        let is_session = |action: &&Action| matches!(action.verb, Verb::SignIn | Verb::SignOut);
+        let active = self.actions().filter(|action| !is_session(action)).chain(self.session());
+        let active = active.map(|action| action.at).fold(self.observed.since, Millis::max);
         active.after(self.observed.limits.away)
     }
 
     /// Reads the device again, not more often than the limits allow.
     pub(super) fn read(self) -> Next {
+        self.read_for(Waiting::Reading)
+    }
+
+    /// Reads the device again because of something that is waited for.
+    pub(super) fn read_for(self, on: Waiting) -> Next {
         match self.latest().map(|latest| latest.at.after(self.observed.limits.poll)) {
-            Some(due) if due > self.now() => Next::Wait { until: due, on: Waiting::Reading },
+            Some(due) if due > self.now() => Next::Wait { until: due, on },
             Some(_) | None => Next::Read,
         }
     }

@@ -1,7 +1,7 @@
 //! Rules about new work: components in the order of the plan, one verb after the other.
 
 use super::action::{Action, Intent, Verb};
-use super::component::{Progressing, end, progress, refusals};
+use super::component::{ComponentState, end, refusals, state_of};
 use super::decision::{ComponentEnd, Next, Waiting};
 use super::inventory::Inventory;
 use super::observed::Goal;
@@ -24,12 +24,12 @@ pub(super) fn advance(view: View<'_>) -> Option<Next> {
         return None;
     }
     for item in &plan.items {
-        let Progressing::Due(verb) = progress(view, item) else { continue };
+        let ComponentState::Due(verb) = state_of(view, item) else { continue };
         if !is_ready(view, item, &plan.items) || !reading.entries.contains_key(&item.component.name) {
             continue;
         }
         return match blocked_until(view, reading) {
-            Some(until) => (until > view.now()).then(|| wait_for_others(view, until)),
+            Some(until) => (until > view.now()).then(|| view.read_for(Waiting::Other(until))),
             None => Some(begin(view, item, verb, reading)),
         };
     }
@@ -38,7 +38,7 @@ pub(super) fn advance(view: View<'_>) -> Option<Next> {
 
 /// Reports whether an earlier action may still be at work on the device. Nothing else is begun then.
 fn is_device_unknown(view: View<'_>) -> bool {
-    view.actions().any(Action::is_untold)
+    view.actions().any(Action::is_unresolved)
 }
 
 /// Reports whether everything that a component requires was installed.
@@ -52,14 +52,6 @@ fn blocked_until(view: View<'_>, reading: &Inventory) -> Option<Millis> {
     let worked = view.actions().filter(|action| action.verb.is_work()).map(|action| action.at);
     let since = worked.fold(view.observed.since, Millis::max);
     reading.is_busy_for_others().then(|| since.after(view.observed.limits.busy))
-}
-
-/// Waits for another manager's task.
-fn wait_for_others(view: View<'_>, until: Millis) -> Next {
-    match view.read() {
-        Next::Wait { until: due, on: _ } => Next::Wait { until: due, on: Waiting::Other(until) },
-        read => read,
-    }
 }
 
 /// Intends a verb for a component.

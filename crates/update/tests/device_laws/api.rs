@@ -11,6 +11,8 @@ pub(crate) struct Api {
     /// Number of the runner that it is assigned to.
     pub(crate) owner: u32,
     pub(crate) cancelled: bool,
+    /// Whether caches may be behind.
+    pub(crate) keeps_earlier: bool,
     /// The list before the last write, as a cache may still show it.
     pub(crate) earlier: Vec<Action>,
     pub(crate) earlier_version: u64,
@@ -25,8 +27,10 @@ impl Api {
         if self.owner != runner || self.version != version {
             return Err(Conflict);
         }
-        self.earlier.clone_from(&self.actions);
-        self.earlier_version = self.version;
+        if self.keeps_earlier {
+            self.earlier.clone_from(&self.actions);
+            self.earlier_version = self.version;
+        }
         self.version += 1;
         Ok(())
     }

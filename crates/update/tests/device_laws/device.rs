@@ -8,8 +8,12 @@ use farrier_update::device::{ActionId, Part, Progress, ResetTarget, Verb};
 pub(crate) const SECOND: u64 = 1000;
 pub(crate) const MINUTE: u64 = 60 * SECOND;
 
+/// When every history begins.
+pub(crate) const START: u64 = 1_000_000_000;
+
 /// What a device of this product does.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent habits")]
 pub(crate) struct Traits {
     pub(crate) has_sessions: bool,
     /// Whether sessions are listed with the name of the action that opened them.
@@ -30,6 +34,10 @@ pub(crate) struct Traits {
     pub(crate) lies: u64,
     /// Out of a hundred installations: without effect, and reported so.
     pub(crate) fails: u64,
+    /// Whether it refuses to end sessions.
+    pub(crate) locks_sessions: bool,
+    /// Whether a task is listed only after its image was fetched.
+    pub(crate) hides_fetching: bool,
     /// Whether work that is done in a moment leaves no task behind.
     pub(crate) drops_short_tasks: bool,
     /// Whether entries stay in the queue after their end.
@@ -53,6 +61,8 @@ pub(crate) struct Firmware {
     pub(crate) installs: u32,
     /// How many resets were carried out for it.
     pub(crate) resets: u32,
+    /// When another manager installed another version over ours.
+    pub(crate) replaced: Option<u64>,
     /// How many images were staged while another one was there.
     pub(crate) double_uploads: u32,
 }
@@ -89,7 +99,17 @@ pub(crate) enum Reply {
     /// For good.
     Rejected,
     Unauthorized,
+    /// An error that says nothing about what was done.
+    Broken,
+    /// It does not know its own resources yet.
+    Missing,
     Silent,
+}
+
+impl Reply {
+    /// What a device answers while it starts.
+    pub(crate) const AFTER_START: [Self; 5] =
+        [Self::Silent, Self::Refused, Self::Unauthorized, Self::Broken, Self::Missing];
 }
 
 /// Something that the device works on or has worked on.
@@ -100,6 +120,8 @@ pub(crate) struct Job {
     pub(crate) request: Option<Request>,
     pub(crate) progress: Progress,
     pub(crate) ends: u64,
+    /// Listed from this time on.
+    pub(crate) listed: u64,
     /// Whether it is an entry in the queue, which stays there until it is removed or has ended.
     pub(crate) is_entry: bool,
 }
@@ -149,7 +171,7 @@ impl Device {
     pub(crate) const fn new(traits: Traits, firmware: Vec<Firmware>) -> Self {
         Self {
             traits,
-            now: 1_000_000_000,
+            now: START,
             firmware,
             manager_boot: 1,
             host_boot: 1,
@@ -170,7 +192,7 @@ impl Device {
     pub(crate) fn add_foreign_job(&mut self, ends: u64) {
         let ticket = self.ticket();
         let progress = Progress::Running;
-        self.jobs.push(Job { ticket, request: None, progress, ends, is_entry: false });
+        self.jobs.push(Job { ticket, request: None, progress, ends, listed: 0, is_entry: false });
     }
 
     const fn ticket(&mut self) -> u32 {
@@ -249,8 +271,7 @@ impl Device {
         self.start_next();
         // A start takes longer than the interval of readings.
         let silent = self.now + 65 * SECOND + dice.below(5 * MINUTE);
-        let reply = [Reply::Unauthorized, Reply::Refused, Reply::Silent]
-            [usize::from(dice.percent(60)) + usize::from(dice.percent(20))];
+        let reply = Reply::AFTER_START[usize::try_from(dice.below(5)).unwrap_or(0)];
         self.outages.push(Outage { until: silent, reply: Reply::Silent });
         self.outages.push(Outage { until: silent + dice.below(3 * MINUTE), reply });
     }
@@ -312,6 +333,10 @@ impl Device {
     /// Answers a request that is read completely at once.
     pub(crate) fn answer(&mut self, request: &Request, dice: &mut Dice) -> Reply {
         match self.admit(request.session, request.verb == Verb::SignIn) {
+            Some(Reply::Broken) if dice.percent(50) && self.knows(request) => {
+                self.execute(request, dice);
+                Reply::Broken
+            }
             Some(reply) => reply,
             None => self.execute(request, dice),
         }
@@ -333,6 +358,11 @@ impl Device {
         None
     }
 
+    fn knows(&self, request: &Request) -> bool {
+        let is_open = self.sessions.iter().any(|(id, _)| Some(*id) == request.session);
+        !self.traits.has_sessions || request.verb == Verb::SignIn || is_open
+    }
+
     fn execute(&mut self, request: &Request, dice: &mut Dice) -> Reply {
         match request.verb {
             Verb::SignIn => {
@@ -345,7 +375,7 @@ impl Device {
                     if request.verb == Verb::ResetHost { ResetTarget::Host } else { ResetTarget::Manager };
                 self.begun.push(request.action);
                 self.firmware[request.component].resets += 1;
-                self.resetting = Some((self.now + dice.below(2 * MINUTE), target));
+                self.resetting = Some((self.now + dice.below(10 * MINUTE), target));
                 Reply::Done
             }
             Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => self.remove(request),
@@ -392,7 +422,9 @@ impl Device {
         let ticket = self.ticket();
         let ends = self.now + self.firmware[request.component].duration;
         let is_entry = request.verb == Verb::Enqueue;
-        self.jobs.push(Job { ticket, request: Some(*request), progress, ends, is_entry });
+        let is_hidden = self.traits.hides_fetching && request.verb == Verb::Pull;
+        let listed = if is_hidden { self.now + 10 * MINUTE } else { 0 };
+        self.jobs.push(Job { ticket, request: Some(*request), progress, ends, listed, is_entry });
         if self.traits.gives_tickets { Reply::Began(ticket) } else { Reply::Done }
     }
 
@@ -403,6 +435,7 @@ impl Device {
                 && job.request.is_some_and(|job| job.component == request.component)
         };
         match request.verb {
+            Verb::SignOut if self.traits.locks_sessions => return Reply::Rejected,
             Verb::SignOut => self.sessions.retain(|(id, _)| *id != of),
             // The device locks what it works with.
             _ if self.jobs.iter().any(runs) => return Reply::Refused,

@@ -13,7 +13,6 @@ use farrier_update::device::{
 use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
 use farrier_update::InstallerKind;
 use farrier_update::plan::{Action, NodePlan, PlanItem};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How many processes may work on one NodeUpdate. The last ones are not disturbed.
@@ -51,19 +50,18 @@ pub(crate) fn play(seed: u64, traced: bool) -> Outcome {
         _ => Faults { network: 15, device: 3, kill: 2, freeze: 8, stale: 30 },
     };
     let mut world = world(dice, faults, traced);
-    finish(&mut world, None)
+    finish(&mut world, Disturbance::Random)
 }
 
-/// Plays a history with an honest device, whose only fault is that the first process is killed at
-/// one point.
-pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome {
+/// Plays a history with an honest device, which is disturbed once.
+pub(crate) fn play_honest(seed: u64, disturbance: Disturbance, traced: bool) -> Outcome {
     let mut world = world(Dice::new(seed), Faults::NONE, traced);
     world.device.jobs.clear();
     let traits = &mut world.device.traits;
     (traits.lies, traits.fails) = (0, 0);
     (traits.has_sessions, traits.tells_boot, traits.gives_tickets) = (true, true, true);
     (traits.forgets_at_reset, traits.drops_uploads_at_reset) = (false, false);
-    traits.drops_short_tasks = false;
+    (traits.drops_short_tasks, traits.locks_sessions) = (false, false);
     traits.keeps_tasks = Some(24 * 60 * MINUTE);
     traits.forgets_after = 24 * 60 * MINUTE;
     world.order.limits = limits(traits);
@@ -83,22 +81,44 @@ pub(crate) fn play_cut(seed: u64, kill_at: Option<u32>, traced: bool) -> Outcome
     for item in world.order.plan.items.iter_mut().filter(|item| item.force.rewrite) {
         item.action = Action::UpToDate { at: version(1), newer: false };
     }
-    finish(&mut world, Some(kill_at))
+    finish(&mut world, disturbance)
+}
+
+/// What disturbs the first attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disturbance {
+    /// Faults and a cancellation at random.
+    Random,
+    Nothing,
+    /// The first process is killed at this point.
+    KillAt(u32),
+    /// The run is cancelled at this decision.
+    CancelAt(u32),
 }
 
 /// Plays attempts until one concludes, perhaps a second one, and the cleaning of a healthy device.
-fn finish(world: &mut World, cut: Option<Option<u32>>) -> Outcome {
-    let cancels = cut.is_none() && world.dice.percent(25);
-    let cancel = cancels.then(|| u32::try_from(world.dice.below(60)).unwrap_or(0));
+fn finish(world: &mut World, disturbance: Disturbance) -> Outcome {
+    let cancels = disturbance == Disturbance::Random && world.dice.percent(25);
+    let random = cancels.then(|| u32::try_from(world.dice.below(60)).unwrap_or(0));
+    let (kill_at, cancel) = match disturbance {
+        Disturbance::Random => (None, random),
+        Disturbance::Nothing => (None, None),
+        Disturbance::KillAt(point) => (Some(point), None),
+        Disturbance::CancelAt(decision) => (None, Some(decision)),
+    };
     let goal = world.order.goal;
-    let (mut conclusion, points) = attempt(world, 1, goal, cut.flatten(), cancel);
-    if world.broken.is_none() && cut.is_none() && world.dice.percent(20) {
+    let (mut conclusion, points) = attempt(world, 1, goal, kill_at, cancel);
+    if world.broken.is_none() && disturbance == Disturbance::Random && world.dice.percent(20) {
         conclusion = attempt(world, 40, goal, None, None).0;
     }
     heal(world);
-    attempt(world, 80, Goal::CleanUp, None, None);
+    // Where nothing should be left there is little to clean.
+    let is_clean = conclusion.as_ref().is_some_and(|conclusion| conclusion.leftovers.is_empty());
+    if !is_clean || world.dice.percent(25) {
+        attempt(world, 80, Goal::CleanUp, None, None);
+        law::cleaned(world);
+    }
     law::device(world);
-    law::cleaned(world);
     Outcome { conclusion, broken: world.broken.take(), trace: world.trace.take().unwrap_or_default(), points }
 }
 
@@ -160,10 +180,11 @@ fn world(mut dice: Dice, faults: Faults, traced: bool) -> World {
     World {
         dice,
         device,
-        api: Api::default(),
+        api: Api { keeps_earlier: faults.stale > 0, ..Api::default() },
         order,
         faults,
         frozen: Vec::new(),
+        last_read: 0,
         void: Vec::new(),
         broken: None,
         trace: traced.then(Vec::new),
@@ -186,10 +207,12 @@ fn traits(dice: &mut Dice) -> Traits {
         queues: dice.percent(50),
         lies: if lying { 60 } else { 0 },
         fails: if dice.percent(20) { 40 } else { 0 },
+        locks_sessions: dice.percent(8),
+        hides_fetching: dice.percent(30),
         drops_short_tasks: dice.percent(20),
         keeps_entries: dice.percent(40),
         flaps: dice.below(3),
-        idle: MINUTE,
+        idle: 5 * MINUTE,
     }
 }
 
@@ -199,12 +222,24 @@ fn firmware(index: usize, dice: &mut Dice) -> Firmware {
         (Part::Manager, 0) => Effect::ByItself,
         (Part::Manager, 1) => Effect::After(ResetTarget::Manager),
         (Part::Host, 0 | 1) => Effect::After(ResetTarget::Host),
+        // A wrong claim, which must not restart the host.
+        (Part::Manager, _) if dice.percent(10) => Effect::After(ResetTarget::Host),
         (Part::Manager | Part::Host, _) => Effect::AtOnce,
     };
     let long = if dice.percent(10) { 60 * MINUTE } else { 0 };
     let usual = if dice.percent(20) { MINUTE } else { 6 * MINUTE };
     let duration = dice.below(usual) + dice.below(long + 1);
-    Firmware { version: 1, pending: None, part, takes, duration, installs: 0, resets: 0, double_uploads: 0 }
+    Firmware {
+        version: 1,
+        pending: None,
+        part,
+        takes,
+        duration,
+        installs: 0,
+        resets: 0,
+        replaced: None,
+        double_uploads: 0,
+    }
 }
 
 fn order(traits: &Traits, firmware: &[Firmware], dice: &mut Dice) -> Order {

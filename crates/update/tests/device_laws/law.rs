@@ -70,9 +70,11 @@ fn order(world: &mut World, action: &Action) {
         return;
     }
     let required = &world.order.plan.items[component(action)].after;
-    let required = required.iter().filter_map(|name| NAMES.iter().position(|other| other == name));
+    let is_missing = |index: &usize| {
+        world.device.firmware[*index].version != wanted(world, *index) && is_seen(world, *index)
+    };
     let missing =
-        required.filter(|&index| world.device.firmware[index].version != wanted(world, index)).next();
+        (0..NAMES.len()).filter(|index| required.iter().any(|name| name == NAMES[*index])).find(is_missing);
     if let Some(missing) = missing {
         world.breaks(|| format!("begins before {} is installed: {action:?}", NAMES[missing]));
     }
@@ -94,7 +96,7 @@ pub(crate) fn change(world: &mut World, actions: &[Action], id: ActionId, change
         }
         Ending::Verified => {
             let version = world.device.firmware[component(action)].version;
-            if version != number(&action.to) {
+            if version != number(&action.to) && world.device.firmware[component(action)].replaced.is_none() {
                 world.breaks(|| format!("verified, but the version is {version}: {action:?}"));
             }
         }
@@ -128,7 +130,7 @@ pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal)
     for (name, end) in &conclusion.components {
         let index = NAMES.iter().position(|other| other == name).unwrap_or(0);
         let version = world.device.firmware[index].version;
-        if *end == ComponentEnd::Updated && version != wanted(world, index) {
+        if *end == ComponentEnd::Updated && version != wanted(world, index) && is_seen(world, index) {
             world.breaks(|| format!("{name} counts as updated, but its version is {version}"));
         }
     }
@@ -146,20 +148,26 @@ fn succeeded(world: &mut World, conclusion: &Conclusion) {
     if conclusion.components.iter().any(|(_, end)| !end.is_good()) {
         world.breaks(|| format!("success with a component that is not good: {conclusion:?}"));
     }
-    for index in 0..world.order.plan.items.len() {
+    for (index, name) in NAMES.iter().enumerate().take(world.order.plan.items.len()) {
         let is_install = world.order.plan.items[index].action.is_install();
         let is_meant = !conclusion.components.is_empty() && world.order.scope == Scope::Install && is_install;
-        if is_meant && world.device.firmware[index].version < wanted(world, index) {
-            world.breaks(|| format!("success without {}", NAMES[index]));
+        if is_meant && world.device.firmware[index].version < wanted(world, index) && is_seen(world, index) {
+            world.breaks(|| format!("success without {name}"));
         }
     }
+}
+
+/// Reports whether the present version was there when the device was last read.
+fn is_seen(world: &World, index: usize) -> bool {
+    world.device.firmware[index].replaced.is_none_or(|replaced| replaced < world.last_read)
 }
 
 /// Checks that nothing is left on a device that has answered again, and was cleaned.
 pub(crate) fn cleaned(world: &mut World) {
     // Nobody can find a session that the device neither lists nor ends, and whose answer was lost.
     let traits = &world.device.traits;
-    let finds_sessions = traits.lists_sessions || traits.session_timeout.is_some();
+    let is_found = traits.lists_sessions || traits.session_timeout.is_some();
+    let finds_sessions = is_found && !traits.locks_sessions;
     let hidden = left(world, Goal::CleanUp).into_iter().find(|&(_, what)| what != SESSION || finds_sessions);
     if let Some((id, what)) = hidden {
         world.breaks(|| format!("{what} of action {} is left after the cleaning", id.0));

@@ -3,7 +3,8 @@
 use crate::device::{Device, Firmware};
 use crate::dice::Dice;
 use farrier_update::device::{
-    Action, ActionId, BootMarks, Entry, Inventory, Progress, ResetTarget, Task, Ticket, Trace, TraceKind,
+    Action, ActionId, Artifact, ArtifactKind, BootMarks, Entry, Inventory, Progress, ResetTarget, Task,
+    Ticket,
 };
 use farrier_update::model::Millis;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(crate) fn read(device: &mut Device, dice: &mut Dice, actions: &[Action]) -> 
         entries: entries.map(|(name, firmware)| ((*name).to_owned(), entry(firmware, is_wrong))).collect(),
         boot: BootMarks { manager: boot(tells, device.manager_boot), host: boot(tells, device.host_boot) },
         tasks: tasks(device),
-        traces: traces(device, actions),
+        artifacts: artifacts(device, actions),
         keeps_tasks: device.traits.keeps_tasks.map(Duration::from_millis),
     }
 }
@@ -55,19 +56,24 @@ fn tasks(device: &Device) -> Vec<Task> {
         action: job.request.map(|request| request.action),
         progress: job.progress,
     };
-    device.jobs.iter().map(task).collect()
+    device.jobs.iter().filter(|job| job.listed <= device.now).map(task).collect()
 }
 
 /// A session whose ticket is known can be looked up; others are listed by some devices only.
-fn traces(device: &Device, actions: &[Action]) -> Vec<Trace> {
-    let trace =
-        |kind, action: ActionId, whole| Trace { kind, ticket: Ticket(action.0.to_string()), action, whole };
+fn artifacts(device: &Device, actions: &[Action]) -> Vec<Artifact> {
+    let artifact = |kind, action: ActionId, whole| Artifact {
+        kind,
+        ticket: Ticket(action.0.to_string()),
+        action,
+        whole,
+    };
     let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| job.request);
-    let entries = entries.map(|request| trace(TraceKind::QueueEntry, request.action, true));
-    let uploads = device.uploads.iter().map(|upload| trace(TraceKind::Upload, upload.action, upload.whole));
+    let entries = entries.map(|request| artifact(ArtifactKind::QueueEntry, request.action, true));
+    let uploads =
+        device.uploads.iter().map(|upload| artifact(ArtifactKind::Upload, upload.action, upload.whole));
     let is_known = |id: ActionId| actions.iter().any(|action| action.id == id && action.ticket.is_some());
     let sessions = device.sessions.iter().filter(|(id, _)| device.traits.lists_sessions || is_known(*id));
-    let sessions = sessions.map(|(action, _)| trace(TraceKind::Session, *action, true));
+    let sessions = sessions.map(|(action, _)| artifact(ArtifactKind::Session, *action, true));
     entries.chain(uploads).chain(sessions).collect()
 }
 

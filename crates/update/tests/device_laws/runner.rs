@@ -241,7 +241,8 @@ impl Runner {
             return Ok(());
         }
         let since = world.device.now;
-        let wakes = since + world.dice.below(90 * MINUTE);
+        let longest = if world.dice.percent(60) { 12 * MINUTE } else { 90 * MINUTE };
+        let wakes = since + world.dice.below(longest);
         let expires = world.dice.percent(30).then_some(expires);
         world.note(|| format!("runner {} is frozen until {} s later", self.number, (wakes - since) / SECOND));
         world.frozen.push(Frozen { wakes, since, request: *request, expires });

@@ -2,7 +2,7 @@
 //! and the record of what happened.
 
 use crate::api::Api;
-use crate::device::{Device, MINUTE, Outage, Reply, Request, SECOND};
+use crate::device::{Device, MINUTE, Outage, Reply, Request, SECOND, START};
 use crate::dice::Dice;
 use crate::reading;
 use farrier_update::device::{
@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) order: Order,
     pub(crate) faults: Faults,
     pub(crate) frozen: Vec<Frozen>,
+    /// When the device was last read.
+    pub(crate) last_read: u64,
     /// Actions that were judged never to have begun.
     pub(crate) void: Vec<ActionId>,
     /// The first law that was broken.
@@ -72,7 +74,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>9.1} s  {}", (self.device.now - 1_000_000_000) as f64 / 1000.0, line()));
+            let passed = self.device.now - START;
+            trace.push(format!("{:>6}.{} s  {}", passed / 1000, passed % 1000 / 100, line()));
         }
     }
 
@@ -118,16 +121,31 @@ impl World {
 
     fn misbehave(&mut self) {
         let now = self.device.now;
+        // Nobody could tell what happened if the device kept no task of it either.
+        if self.dice.percent(5) && !self.device.traits.drops_short_tasks {
+            self.replace();
+            return;
+        }
         if self.dice.percent(30) {
             self.note(|| "the device restarts by itself".to_owned());
             self.device.reset(ResetTarget::Manager, &mut self.dice);
             return;
         }
-        let reply = [Reply::Silent, Reply::Refused, Reply::Unauthorized][self.dice.below(3) as usize];
+        let reply = Reply::AFTER_START[usize::try_from(self.dice.below(5)).unwrap_or(0)];
         let long = if self.dice.percent(10) { 60 * MINUTE } else { 0 };
         let until = now + long + self.dice.below(6 * MINUTE);
         self.note(|| format!("the device answers {reply:?} for {} s", (until - now) / SECOND));
         self.device.outages.push(Outage { until, reply });
+    }
+
+    /// Another manager installs the first version again.
+    fn replace(&mut self) {
+        let now = self.device.now;
+        for firmware in self.device.firmware.iter_mut().filter(|firmware| firmware.version == 2) {
+            firmware.version = 1;
+            firmware.replaced = Some(now);
+        }
+        self.note(|| "another manager installs earlier versions".to_owned());
     }
 
     /// Sends a request through the network.
@@ -158,13 +176,18 @@ impl World {
     /// Reads the device; the error says why that failed.
     pub(crate) fn read(&mut self, session: Option<ActionId>, actions: &[Action]) -> Result<Inventory, Reply> {
         self.reach(session)?;
+        self.last_read = self.device.now;
         Ok(reading::read(&mut self.device, &mut self.dice, actions))
     }
 
     /// Asks the device about a task.
     pub(crate) fn follow(&mut self, session: Option<ActionId>, ticket: &Ticket) -> Result<Progress, Reply> {
-        self.reach(session)?;
-        Ok(reading::follow(&self.device, ticket))
+        match self.reach(session) {
+            Ok(()) => Ok(reading::follow(&self.device, ticket)),
+            // As if the task did not exist.
+            Err(Reply::Missing) => Ok(Progress::Gone),
+            Err(reply) => Err(reply),
+        }
     }
 
     fn reach(&mut self, session: Option<ActionId>) -> Result<(), Reply> {
@@ -180,10 +203,10 @@ fn answer(reply: Reply, request: &Request) -> Answer {
     match reply {
         Reply::Began(ticket) => Answer::Began(Ticket(ticket.to_string())),
         Reply::Done => Answer::Done,
-        Reply::Refused | Reply::Unauthorized => Answer::NotBegun,
         Reply::Rejected => Answer::Rejected,
+        Reply::Broken => Answer::Unknown,
         // An image that was sent in part has no answer; a device that is silent took no connection.
         Reply::Silent if request.verb == Verb::Upload => Answer::Unknown,
-        Reply::Silent => Answer::NotBegun,
+        Reply::Refused | Reply::Unauthorized | Reply::Missing | Reply::Silent => Answer::NotBegun,
     }
 }

@@ -10,8 +10,8 @@ use crate::world::{Faults, Order, World};
 use farrier_update::device::{
     ComponentEnd, Conclusion, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope,
 };
-use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
 use farrier_update::InstallerKind;
+use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
 use farrier_update::plan::{Action, NodePlan, PlanItem};
 use std::time::Duration;
 

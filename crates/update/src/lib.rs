@@ -10,6 +10,7 @@
 //! step records + second readings ──► outcome::conclude ──► ComponentResult
 //!                                    outcome::summarize ──► NodeVerdict
 //! run + baseline + nodes ──► run::decide ──► Decision { effects, waiting, status, wake }
+//! actions + inventory of a device that flashes itself ──► device::next ──► Next
 //! ```
 //!
 //! The laws of `run::decide` are property tests in `tests/laws.rs`:

@@ -57,6 +57,9 @@ pub trait Device: Send + Sync + Sized {
     /// Asks how far a task is. Words that are not known mean that it still runs.
     fn follow(&mut self, ticket: &Ticket) -> impl Future<Output = Result<Progress, Trouble>> + Send;
 
+    /// Ends the session of this attempt, because nobody else knows of it.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+
     /// Returns how the images of a plan are handed over, by component. A component that is absent cannot be.
     fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Method>;
 }

@@ -184,6 +184,10 @@ impl Device for Lamp {
         Ok(Progress::Done)
     }
 
+    async fn close(&mut self) {
+        lamps().entry(self.name.clone()).or_default().sessions.clear();
+    }
+
     fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Method> {
         plan.installs().map(|item| (item.component.name.clone(), Method::Push)).collect()
     }

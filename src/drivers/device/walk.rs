@@ -89,8 +89,9 @@ impl<'a, D: Device> Walk<'a, D> {
     }
 
     async fn run(mut self) -> End {
-        let limits = self.device.limits();
         loop {
+            // Whether a device has sessions is known only after the first sign-in.
+            let limits = self.device.limits();
             let next = device::next(&self.observed(&limits));
             let done = match next {
                 Next::Read => self.read().await,
@@ -102,6 +103,8 @@ impl<'a, D: Device> Walk<'a, D> {
                 Next::Conclude(conclusion) => return self.conclude(&conclusion),
             };
             if let Err(halt) = done {
+                // A successor does not know of a session that could not be recorded.
+                self.device.close().await;
                 return self.halted(halt);
             }
         }
@@ -277,8 +280,11 @@ impl<'a, D: Device> Walk<'a, D> {
         tracing::info!(reason = %failure.reason, "{}", failure.message);
         if failure.reason == Reason::SessionEnded {
             self.session = None;
+            self.readings.clear();
             return;
         }
+        // What was read before may not hold any more: the device may have restarted.
+        self.readings.clear();
         let now = attempt::now();
         let (since, times) = self.silence.map_or((now, 0), |silence| (silence.since, silence.times));
         let refused = is_refused.then_some(failure.reason);

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use crate::variant::{LockRules, SessionRules};
 
 #[derive(Debug)]
-pub(crate) struct Accounts {
-    pub(crate) accounts: Vec<Account>,
+pub(crate) struct People {
+    pub(crate) list: Vec<Account>,
     pub(crate) sessions: Vec<Session>,
     next: u64,
 }
@@ -73,9 +73,9 @@ impl Account {
     }
 }
 
-impl Accounts {
+impl People {
     pub(crate) fn new(user: &str, password: &str) -> Self {
-        let mut this = Self { accounts: vec![], sessions: vec![], next: 1 };
+        let mut this = Self { list: vec![], sessions: vec![], next: 1 };
         this.add(user, password, "Administrator");
         this
     }
@@ -83,8 +83,7 @@ impl Accounts {
     pub(crate) fn add(&mut self, name: &str, password: &str, role: &str) -> &Account {
         let id = self.next.to_string();
         self.next += 1;
-        let at = self.accounts.len();
-        self.accounts.push(Account {
+        self.list.push(Account {
             id,
             name: name.to_owned(),
             password: password.to_owned(),
@@ -94,21 +93,20 @@ impl Accounts {
             locked_until: None,
             revision: 1,
         });
-        #[expect(clippy::indexing_slicing, reason = "it was pushed above")]
-        &self.accounts[at]
+        &self.list[self.list.len() - 1]
     }
 
     pub(crate) fn account(&mut self, id: &str) -> Option<&mut Account> {
-        self.accounts.iter_mut().find(|account| account.id == id)
+        self.list.iter_mut().find(|account| account.id == id)
     }
 
     pub(crate) fn role(&self, user: &str) -> String {
-        self.accounts.iter().find(|account| account.name == user).map_or_else(String::new, |a| a.role.clone())
+        self.list.iter().find(|account| account.name == user).map_or_else(String::new, |a| a.role.clone())
     }
 
     /// Whether these are right. Wrong ones are counted and lock the account.
     pub(crate) fn check(&mut self, name: &str, password: &str, lock: &LockRules) -> Result<(), Refusal> {
-        let Some(account) = self.accounts.iter_mut().find(|account| account.name == name) else {
+        let Some(account) = self.list.iter_mut().find(|account| account.name == name) else {
             return Err(Refusal::Wrong);
         };
         if account.is_locked() {
@@ -127,7 +125,7 @@ impl Accounts {
     }
 
     pub(crate) fn lock(&mut self, name: &str, lock: &LockRules) {
-        for account in self.accounts.iter_mut().filter(|account| account.name == name) {
+        for account in self.list.iter_mut().filter(|account| account.name == name) {
             account.locked_until = Some(Instant::now() + Duration::from_secs(lock.seconds));
         }
     }

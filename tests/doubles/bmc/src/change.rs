@@ -21,14 +21,14 @@ pub(crate) fn open_session(bmc: &Bmc, body: &Value) -> Reply {
         return Reply::error(variant, Word::PropertyMissing, &[missing]);
     };
     let mut state = bmc.lock();
-    match state.accounts.check(user, password, &variant.lock) {
+    match state.people.check(user, password, &variant.lock) {
         Ok(()) => {}
         Err(refusal) => return refused(bmc, refusal, "/redfish/v1/SessionService/Sessions"),
     }
-    let Some(session) = state.accounts.open(user, rules) else {
+    let Some(session) = state.people.open(user, rules) else {
         return Reply::error(variant, Word::SessionLimit, &[]);
     };
-    state.load.sessions_most = state.load.sessions_most.max(state.accounts.sessions.len());
+    state.load.sessions_most = state.load.sessions_most.max(state.people.sessions.len());
     Reply::json(201, service::session_resource(&session))
         .with("location", format!("/redfish/v1/SessionService/Sessions/{}", session.id))
         .with("x-auth-token", session.token)
@@ -123,10 +123,10 @@ fn new_account(bmc: &Bmc, body: &Value) -> Reply {
         return Reply::error(&bmc.variant, Word::PropertyValue, &["***", "Password"]);
     }
     let mut state = bmc.lock();
-    if state.accounts.accounts.iter().any(|account| account.name == user) {
+    if state.people.list.iter().any(|account| account.name == user) {
         return Reply::error(&bmc.variant, Word::AlreadyExists, &["ManagerAccount", "UserName", user]);
     }
-    let account = state.accounts.add(user, password, role);
+    let account = state.people.add(user, password, role);
     let location = format!("/redfish/v1/AccountService/Accounts/{}", account.id);
     Reply::json(201, service::account_resource(account)).with("location", location)
 }
@@ -135,12 +135,16 @@ fn subscribe(bmc: &Bmc, body: &Value) -> Reply {
     let Some(destination) = body["Destination"].as_str() else {
         return Reply::error(&bmc.variant, Word::PropertyMissing, &["Destination"]);
     };
+    let protocol = body["Protocol"].as_str().unwrap_or("Redfish");
+    if protocol != "Redfish" {
+        return Reply::error(&bmc.variant, Word::PropertyValue, &[protocol, "Protocol"]);
+    }
     let mut state = bmc.lock();
     let one = Subscription {
         id: state.next_subscription,
         destination: destination.to_owned(),
         context: body["Context"].as_str().unwrap_or_default().to_owned(),
-        protocol: body["Protocol"].as_str().unwrap_or("Redfish").to_owned(),
+        protocol: protocol.to_owned(),
         registries: if body["RegistryPrefixes"].is_array() {
             body["RegistryPrefixes"].clone()
         } else {
@@ -160,8 +164,8 @@ pub(crate) fn delete(bmc: &Bmc, path: &[&str]) -> Option<Reply> {
     // Only what can be seen can go.
     tree::find(bmc, &mut state, path)?;
     match path {
-        ["SessionService", "Sessions", id] => state.accounts.sessions.retain(|one| one.id != **id),
-        ["AccountService", "Accounts", id] => state.accounts.accounts.retain(|one| one.id != **id),
+        ["SessionService", "Sessions", id] => state.people.sessions.retain(|one| one.id != **id),
+        ["AccountService", "Accounts", id] => state.people.list.retain(|one| one.id != **id),
         ["EventService", "Subscriptions", id] => {
             state.subscriptions.retain(|one| one.id.to_string() != **id);
         }
@@ -200,7 +204,7 @@ pub(crate) fn patch(bmc: &Bmc, path: &[&str], body: &Value, tag: Option<&str>) -
     if changed == 0 {
         let nothing = || json!({"MessageId": "Base.1.18.NoOperation", "Message": "The request body submitted contained no data to act upon and no changes to the resource took place.", "MessageArgs": [], "Severity": "Warning", "MessageSeverity": "Warning", "Resolution": "Add properties in the JSON object and resubmit the request."});
         let problems = if problems.is_empty() { vec![nothing()] } else { problems };
-        return Some(Reply::json(400, extended(problems)));
+        return Some(Reply::json(400, extended(&problems)));
     }
     let mut value = tree::find(bmc, &mut state, path)?.value;
     if !problems.is_empty() {
@@ -236,7 +240,7 @@ fn set(bmc: &Bmc, state: &mut State, path: &[&str], name: &str, value: &Value) -
 }
 
 fn set_account(state: &mut State, id: &str, name: &str, value: &Value) -> Result<(), Word> {
-    let account = state.accounts.account(id).ok_or(Word::NotFound)?;
+    let account = state.people.account(id).ok_or(Word::NotFound)?;
     match name {
         "Password" => {
             let password = value.as_str().filter(|text| password_fits(text)).ok_or(Word::PropertyValue)?;

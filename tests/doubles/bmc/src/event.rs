@@ -9,7 +9,7 @@ use crate::state::{Bmc, State};
 use crate::tree::seconds;
 
 /// Posts in the background; who does not answer in two seconds has missed it.
-pub(crate) fn send(bmc: &Arc<Bmc>, state: &State, task: &str, message: Value) {
+pub(crate) fn send(bmc: &Arc<Bmc>, state: &State, task: &str, message: &Value) {
     if state.subscriptions.is_empty() || !bmc.variant.events {
         return;
     }

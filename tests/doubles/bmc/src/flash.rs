@@ -251,7 +251,9 @@ fn ends_oddly(bmc: &Arc<Bmc>, id: &str, targets: &[Target]) -> bool {
     match odd {
         Some(Fault::LiesSuccess) => step(bmc, &mut state, id, Phase::Done, 100, Word::TaskDone, &[id]),
         Some(Fault::LiesFailure) => {
-            targets.iter().for_each(|target| state.install(target, "lies-failure"));
+            for target in targets {
+                state.install(target, "lies-failure");
+            }
             step(bmc, &mut state, id, Phase::Failed, 100, Word::TaskFailed, &[id]);
         }
         Some(Fault::CompletedCritical) => {
@@ -283,15 +285,19 @@ pub(crate) async fn in_post(bmc: &Arc<Bmc>) {
     };
     for (id, targets, phase) in waiting {
         let writes = bmc.variant.update.host_style == HostStyle::Scheduled && phase == Phase::Scheduled;
-        let header = bmc.lock().update(&id).and_then(|update| update.header.clone());
-        if let (true, Some(header)) = (writes, header) {
-            if !write(bmc, &id, &header).await || ends_oddly(bmc, &id, &targets) {
-                bmc.lock().update(&id).into_iter().for_each(|update| update.pending.clear());
-                continue;
+        let header = bmc.lock().update(&id).and_then(|update| update.header.clone()).filter(|_| writes);
+        if let Some(header) = header
+            && (!write(bmc, &id, &header).await || ends_oddly(bmc, &id, &targets))
+        {
+            if let Some(update) = bmc.lock().update(&id) {
+                update.pending.clear();
             }
+            continue;
         }
         let mut state = bmc.lock();
-        targets.iter().for_each(|target| state.install(target, "host-reset"));
+        for target in &targets {
+            state.install(target, "host-reset");
+        }
         if let Some(update) = state.update(&id) {
             update.pending.clear();
         }

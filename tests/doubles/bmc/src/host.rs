@@ -46,6 +46,7 @@ async fn start(bmc: &Arc<Bmc>, kind: &str) {
     let began = Instant::now();
     flash::in_post(bmc).await;
     let post = Duration::from_millis(bmc.settings().post_ms);
+    // sleep: POST takes as long as the test has set.
     tokio::time::sleep(post.saturating_sub(began.elapsed())).await;
     bmc.lock().post = false;
     bmc.changed.notify_waiters();
@@ -83,9 +84,9 @@ async fn power(bmc: &Arc<Bmc>, to: Power, kind: &str) {
 pub(crate) async fn reset_bmc(bmc: &Arc<Bmc>, why: &str) {
     let down_ms = {
         let mut state = bmc.lock();
-        let sessions = state.accounts.sessions.len();
+        let sessions = state.people.sessions.len();
         state.journal.write("bmc-reset", json!({"why": why, "sessions": sessions}));
-        state.accounts.sessions.clear();
+        state.people.sessions.clear();
         state.settings.bmc_reset_ms
     };
     bmc.net.send_replace(Net::Down);

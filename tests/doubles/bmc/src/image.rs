@@ -108,7 +108,11 @@ pub fn compsig(component: &[u8]) -> String {
 
 /// SHA-256 in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex).collect()
+}
+
+fn hex(half: u8) -> char {
+    char::from_digit(u32::from(half), 16).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,6 +7,16 @@
 //!
 //! It is written from the standard's and the vendors' documents (README.md). No hardware was asked.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a key that a JSON object lacks reads as null, which is what is meant"
+)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a place that asks for faults knows its own and no others"
+)]
+#![expect(clippy::struct_excessive_bools, reason = "a variant is a list of what a vendor does and does not")]
+
 mod account;
 mod certificate;
 mod change;
@@ -123,11 +133,11 @@ impl Double {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let bmc = Bmc::new(config.variant, config.settings, &config.user, &config.password);
         let certificate = Arc::new(Mutex::new(Certificate::make(&config.names, Validity::Valid)?));
-        let (https_socket, https) = serve::bind(SocketAddr::new(config.address, config.https_port))?;
-        let (http_socket, http) = serve::bind(SocketAddr::new(config.address, config.http_port))?;
+        let (tls_socket, https) = serve::bind(SocketAddr::new(config.address, config.https_port))?;
+        let (plain_socket, http) = serve::bind(SocketAddr::new(config.address, config.http_port))?;
         // Who starts a double may connect at once.
-        https_socket.listen(serve::BACKLOG)?;
-        http_socket.listen(serve::BACKLOG)?;
+        tls_socket.listen(serve::BACKLOG)?;
+        plain_socket.listen(serve::BACKLOG)?;
         let listener = tokio::net::TcpListener::bind(config.control).await?;
         let inner = Arc::new(Inner {
             https,
@@ -142,8 +152,8 @@ impl Double {
             tokio::spawn(async move { drop(serve::serve(bmc, socket, speaks).await) })
         };
         let mut tasks = vec![
-            port(https_socket, Speaks::Https(certificate)),
-            port(http_socket, Speaks::Http(https.port())),
+            port(tls_socket, Speaks::Https(certificate)),
+            port(plain_socket, Speaks::Http(https.port())),
             tokio::spawn(control::serve(Arc::clone(&inner), listener)),
         ];
         if bmc.variant.hpe.is_some() {
@@ -194,9 +204,9 @@ impl Double {
         let mut state = self.inner.bmc.lock();
         state.journal.write("fault", json!({"name": name}));
         match &armed.fault {
-            Fault::DropSessions => state.accounts.sessions.clear(),
+            Fault::DropSessions => state.people.sessions.clear(),
             Fault::ForgetTasks => state.updates.iter_mut().for_each(|update| update.forgotten = true),
-            Fault::LockAccount { user } => state.accounts.lock(user, &self.inner.bmc.variant.lock),
+            Fault::LockAccount { user } => state.people.lock(user, &self.inner.bmc.variant.lock),
             Fault::ChangeCertificate => self.replace_certificate(Validity::Valid)?,
             Fault::ExpireCertificate => self.replace_certificate(Validity::Expired)?,
             Fault::PowerOff => state.power = state::Power::Off,
@@ -254,7 +264,7 @@ impl Double {
     pub fn state(&self) -> Value {
         let state = &mut *self.inner.bmc.lock();
         let sessions: Vec<_> =
-            state.accounts.sessions.iter().map(|one| json!({"id": one.id, "user": one.user})).collect();
+            state.people.sessions.iter().map(|one| json!({"id": one.id, "user": one.user})).collect();
         let versions: serde_json::Map<_, _> =
             state.firmware.iter().map(|one| (one.device.clone(), json!(one.version))).collect();
         let updates = state.updates.iter().map(|one| {

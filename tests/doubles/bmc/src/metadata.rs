@@ -59,7 +59,13 @@ pub(crate) fn document() -> String {
 }
 
 fn include(text: &mut String, uri: &str, namespaces: &[&str]) {
-    let includes: String =
-        namespaces.iter().map(|namespace| format!("<edmx:Include Namespace=\"{namespace}\"/>\n")).collect();
-    *text += &format!("<edmx:Reference Uri=\"{uri}\">\n{includes}</edmx:Reference>\n");
+    for piece in ["<edmx:Reference Uri=\"", uri, "\">\n"] {
+        text.push_str(piece);
+    }
+    for namespace in namespaces {
+        for piece in ["<edmx:Include Namespace=\"", namespace, "\"/>\n"] {
+            text.push_str(piece);
+        }
+    }
+    text.push_str("</edmx:Reference>\n");
 }

@@ -42,7 +42,7 @@ impl Reply {
         let message = variant.message(word);
         // Some occasions are told by a task; if they come up in an answer, it is a bad request.
         let status = if message.status < 400 { 400 } else { message.status };
-        let reply = Self::json(status, extended(vec![message.render(args)]));
+        let reply = Self::json(status, extended(&[message.render(args)]));
         match status {
             401 => reply.with("www-authenticate", "Basic realm=\"Redfish\""),
             503 => reply.with("retry-after", "5"),
@@ -52,7 +52,7 @@ impl Reply {
 
     /// `Success` as HPE says it, with status 200.
     pub(crate) fn success(variant: &Variant) -> Self {
-        Self::json(200, extended(vec![variant.message(Word::Success).render(&[])]))
+        Self::json(200, extended(&[variant.message(Word::Success).render(&[])]))
     }
 
     pub(crate) fn not_allowed(variant: &Variant, allow: &[&str]) -> Self {
@@ -65,7 +65,7 @@ impl Reply {
 }
 
 /// The object `error` around messages.
-pub(crate) fn extended(messages: Vec<Value>) -> Value {
+pub(crate) fn extended(messages: &[Value]) -> Value {
     json!({
         "error": {
             "code": "Base.1.18.GeneralError",

@@ -162,16 +162,16 @@ async fn checked(bmc: &Arc<Bmc>, asked: &Asked) -> (Reply, Caller) {
 fn caller(bmc: &Bmc, asked: &Asked) -> Caller {
     let mut state = bmc.lock();
     if let Some(rules) = &bmc.variant.sessions {
-        state.accounts.expire(rules);
+        state.people.expire(rules);
         // The upload form of HPE has the token in a cookie.
         let cookie = asked.header(COOKIE).and_then(|text| text.split("sessionKey=").nth(1));
         let cookie = cookie.map(|text| text.split(';').next().unwrap_or_default());
         if let Some(token) = asked.header("x-auth-token").or(cookie) {
-            return state.accounts.of_token(token).unwrap_or(Caller::Nobody(Refusal::None));
+            return state.people.of_token(token).unwrap_or(Caller::Nobody(Refusal::None));
         }
     }
     match asked.header(AUTHORIZATION) {
-        Some(text) => state.accounts.of_basic(text, &bmc.variant.lock),
+        Some(text) => state.people.of_basic(text, &bmc.variant.lock),
         None => Caller::Nobody(Refusal::None),
     }
 }
@@ -187,7 +187,9 @@ fn open_to_all(bmc: &Bmc, asked: &Asked) -> Option<Reply> {
         "/redfish/v1" | "/redfish/v1/" | "/redfish/v1/odata" if reading => {
             Some(read(bmc, asked, &asked.below_root()?))
         }
-        "/redfish/v1/SessionService/Sessions" | "/redfish/v1/SessionService/Sessions/"
+        "/redfish/v1/SessionService/Sessions"
+        | "/redfish/v1/SessionService/Sessions/"
+        | "/redfish/v1/SessionService/Sessions/Members"
             if asked.method == Method::POST && bmc.variant.sessions.is_some() =>
         {
             Some(match asked.json() {
@@ -222,8 +224,10 @@ async fn dispatch(bmc: &Arc<Bmc>, asked: &Asked, caller: &Caller) -> Reply {
         return reply;
     }
     let Some(body) = asked.json() else { return Reply::error(variant, Word::Malformed, &[]) };
+    // DSP0266: a POST to `Members` is one to its collection.
+    let to = path.strip_suffix(&["Members"]).unwrap_or(&path);
     let changed = match asked.method {
-        Method::POST => change::post(bmc, &path, &body),
+        Method::POST => change::post(bmc, to, &body),
         Method::PATCH => change::patch(bmc, &path, &body, asked.header(IF_MATCH)),
         Method::DELETE => change::delete(bmc, &path),
         _ => None,
@@ -238,11 +242,11 @@ async fn dispatch(bmc: &Arc<Bmc>, asked: &Asked, caller: &Caller) -> Reply {
 fn forbidden(bmc: &Bmc, caller: &Caller, asked: &Asked, path: &[&str]) -> Option<Reply> {
     let mut state = bmc.lock();
     let user = caller.user().unwrap_or_default();
-    let role = state.accounts.role(user);
+    let role = state.people.role(user);
     let own = match path {
-        ["AccountService", "Accounts", id] => state.accounts.account(id).is_some_and(|one| one.name == user),
+        ["AccountService", "Accounts", id] => state.people.account(id).is_some_and(|one| one.name == user),
         ["SessionService", "Sessions", id] => {
-            state.accounts.sessions.iter().any(|one| one.id == **id && one.user == user)
+            state.people.sessions.iter().any(|one| one.id == **id && one.user == user)
         }
         _ => role == "Operator" && path.first() != Some(&"AccountService"),
     };
@@ -272,10 +276,7 @@ async fn updates(bmc: &Arc<Bmc>, asked: &Asked) -> Option<Reply> {
         return Some(pushed(bmc, asked, push.body).await);
     }
     let action = path.strip_prefix("/redfish/v1/UpdateService/Actions/")?;
-    let body = match asked.json() {
-        Some(body) => body,
-        None => return Some(Reply::error(&bmc.variant, Word::Malformed, &[])),
-    };
+    let Some(body) = asked.json() else { return Some(Reply::error(&bmc.variant, Word::Malformed, &[])) };
     if action == "UpdateService.SimpleUpdate" && rules.simple.is_some() {
         return Some(update::simple(bmc, &body).await);
     }

@@ -77,7 +77,7 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
 
 fn sessions(variant: &Variant, state: &mut State, path: &[&str]) -> Option<Found> {
     let rules = variant.sessions.as_ref()?;
-    state.accounts.expire(rules);
+    state.people.expire(rules);
     match path {
         ["SessionService"] => Some(Found::read(json!({
             "@odata.id": "/redfish/v1/SessionService",
@@ -90,13 +90,13 @@ fn sessions(variant: &Variant, state: &mut State, path: &[&str]) -> Option<Found
             "Status": {"State": "Enabled", "Health": "OK"},
         }))),
         ["SessionService", "Sessions"] => {
-            let ids: Vec<_> = state.accounts.sessions.iter().map(|session| session.id.as_str()).collect();
+            let ids: Vec<_> = state.people.sessions.iter().map(|session| session.id.as_str()).collect();
             let mut found = collection("SessionService/Sessions", "Session", "Sessions", &ids);
             found.allow = COLLECT;
             Some(found)
         }
         ["SessionService", "Sessions", id] => {
-            let session = state.accounts.sessions.iter().find(|session| session.id == **id)?;
+            let session = state.people.sessions.iter().find(|session| session.id == **id)?;
             Some(Found::new(session_resource(session), REMOVE))
         }
         _ => None,
@@ -133,13 +133,13 @@ fn accounts(variant: &Variant, state: &mut State, path: &[&str]) -> Option<Found
             crate::tree::READ,
         )),
         ["AccountService", "Accounts"] => {
-            let ids: Vec<_> = state.accounts.accounts.iter().map(|account| account.id.as_str()).collect();
+            let ids: Vec<_> = state.people.list.iter().map(|account| account.id.as_str()).collect();
             let mut found = collection("AccountService/Accounts", "ManagerAccount", "Accounts", &ids);
             found.allow = COLLECT;
             Some(found)
         }
         ["AccountService", "Accounts", id] => {
-            let account = state.accounts.account(id)?;
+            let account = state.people.account(id)?;
             Some(Found {
                 value: account_resource(account),
                 allow: ALL,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::account::Accounts;
+use crate::account::People;
 use crate::fault::Faults;
 use crate::hpe::Hpe;
 use crate::image::Header;
@@ -91,7 +91,7 @@ pub(crate) struct State {
     pub(crate) settings: Settings,
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
-    pub(crate) accounts: Accounts,
+    pub(crate) people: People,
     pub(crate) firmware: Vec<Firmware>,
     pub(crate) updates: Vec<Update>,
     pub(crate) next_update: u64,
@@ -167,7 +167,7 @@ impl Bmc {
         let state = State {
             faults: Faults::default(),
             journal: Journal::new(),
-            accounts: Accounts::new(user, password),
+            people: People::new(user, password),
             firmware: variant.firmware.clone(),
             updates: vec![],
             next_update: 0,
@@ -246,5 +246,6 @@ impl State {
 }
 
 pub(crate) async fn pause(ms: u64) {
+    // sleep: a BMC takes its time; how much is the test's choice.
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }

@@ -195,7 +195,7 @@ pub(crate) fn step(
     if bmc.variant.hpe.is_some() {
         state.hpe.service_follows(phase, percent, message.clone());
     }
-    event::send(bmc, state, id, message);
+    event::send(bmc, state, id, &message);
     bmc.changed.notify_waiters();
 }
 

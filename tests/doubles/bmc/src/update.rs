@@ -115,10 +115,8 @@ fn unfit(bmc: &Bmc, order: &Order, bytes: u64) -> Option<Reply> {
 /// `Targets` and the time of application, as both kinds of request name them.
 fn with_parameters(bmc: &Bmc, mut order: Order, parameters: &Value) -> Order {
     order.targets = serde_json::from_value(parameters["Targets"].clone()).unwrap_or_default();
-    order.apply = parameters["@Redfish.OperationApplyTime"]
-        .as_str()
-        .unwrap_or(&bmc.variant.update.default_apply)
-        .to_owned();
+    let apply = parameters["@Redfish.OperationApplyTime"].as_str();
+    apply.unwrap_or(&bmc.variant.update.default_apply).clone_into(&mut order.apply);
     order.tpm_override = parameters["TPMOverrideFlag"] == true || parameters["TPMOverride"] == true;
     order
 }

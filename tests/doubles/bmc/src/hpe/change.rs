@@ -28,7 +28,7 @@ pub(crate) fn create(bmc: &Arc<Bmc>, state: &mut State, path: &[&str], body: &Va
 }
 
 fn created(bmc: &Bmc, collection: &str, id: &str) -> Reply {
-    let body = extended(vec![bmc.variant.message(Word::Created).render(&[])]);
+    let body = extended(&[bmc.variant.message(Word::Created).render(&[])]);
     Reply::json(201, body).with("location", format!("/redfish/v1/UpdateService/{collection}/{id}"))
 }
 

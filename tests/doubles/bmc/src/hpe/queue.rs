@@ -63,9 +63,10 @@ pub(crate) async fn uefi(bmc: &Arc<Bmc>) {
 /// Executes the first open task if it is this agent's; whether it did.
 async fn turn(bmc: &Arc<Bmc>, agent: Agent) -> bool {
     let Some(task) = next(bmc, agent) else { return false };
-    set(bmc, &task.id, "InProgress", Value::Null);
+    set(bmc, &task.id, "InProgress", &Value::Null);
     let (state, result) = match task.command.as_str() {
         "Wait" => {
+            // sleep: this is what the command is.
             tokio::time::sleep(Duration::from_secs(task.wait_seconds)).await;
             ("Complete", Value::Null)
         }
@@ -74,13 +75,13 @@ async fn turn(bmc: &Arc<Bmc>, agent: Agent) -> bool {
             ("Complete", Value::Null)
         }
         "ResetBmc" => {
-            set(bmc, &task.id, "Complete", Value::Null);
+            set(bmc, &task.id, "Complete", &Value::Null);
             host::reset_bmc(bmc, "queue").await;
             ("Complete", Value::Null)
         }
         _ => apply(bmc, &task, agent).await,
     };
-    set(bmc, &task.id, state, result);
+    set(bmc, &task.id, state, &result);
     true
 }
 
@@ -106,7 +107,7 @@ fn next(bmc: &Bmc, agent: Agent) -> Option<Task> {
     (begins && first.updatable_by.iter().any(|by| by == agent.word())).then(|| first.clone())
 }
 
-fn set(bmc: &Bmc, id: &str, to: &'static str, result: Value) {
+fn set(bmc: &Bmc, id: &str, to: &'static str, result: &Value) {
     if let Some(task) = bmc.lock().hpe.queue.iter_mut().find(|task| task.id == id) {
         task.state = to;
         if !result.is_null() {

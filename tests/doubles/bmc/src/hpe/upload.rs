@@ -89,6 +89,9 @@ fn refuse_upload(bmc: &Bmc, state: &mut State, name: &str, wishes: &Wishes, byte
     (wishes.repository && bytes > free).then(|| Reply::error(&bmc.variant, Word::NoRoom, &[]))
 }
 
+/// A component with its signature.
+type Whole = (Vec<u8>, Option<String>);
+
 /// The file and its signature, once all of its sections are there.
 fn assemble(
     state: &mut State,
@@ -96,7 +99,7 @@ fn assemble(
     wishes: &Wishes,
     file: &Part,
     signature: Option<&str>,
-) -> Result<Option<(Vec<u8>, Option<String>)>, Word> {
+) -> Result<Option<Whole>, Word> {
     let first = wishes.section.unwrap_or(0) == 0;
     let before = match state.hpe.partial.take() {
         Some((partial, bytes)) if !first && partial == name => bytes,

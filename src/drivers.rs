@@ -7,6 +7,7 @@ pub mod engine;
 mod keys;
 pub mod linux;
 mod node;
+pub mod redfish;
 
 pub use keys::Keys;
 pub use node::{Node, Privilege, SshSettings};

@@ -60,7 +60,7 @@ pub enum Fault {
     },
     /// The inventory has members of types that it must not have.
     OddMembers,
-    /// Finished and running tasks are forgotten; the updates go on.
+    /// The tasks that there are now are forgotten; the updates go on.
     ForgetTasks,
     /// The next update's task is gone after it has been seen once.
     TaskVanishes,

@@ -18,7 +18,7 @@ pub(crate) fn update_service(bmc: &Bmc, state: &mut State) -> Value {
     let enabled = state.faults.look(|f| matches!(f, Fault::ServiceDisabled).then_some(())).is_none();
     let mut value = json!({
         "@odata.id": at,
-        "@odata.type": "#UpdateService.v1_8_0.UpdateService",
+        "@odata.type": "#UpdateService.v1_9_0.UpdateService",
         "Id": "UpdateService",
         "Name": "Update Service",
         "ServiceEnabled": enabled,
@@ -106,7 +106,7 @@ fn sessions(variant: &Variant, state: &mut State, path: &[&str]) -> Option<Found
 pub(crate) fn session_resource(session: &crate::account::Session) -> Value {
     json!({
         "@odata.id": format!("/redfish/v1/SessionService/Sessions/{}", session.id),
-        "@odata.type": "#Session.v1_3_0.Session",
+        "@odata.type": "#Session.v1_4_0.Session",
         "Id": session.id,
         "Name": "User Session",
         "UserName": session.user,

@@ -65,9 +65,6 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
 
 /// The update that a client may see; one that vanishes is seen once.
 pub(crate) fn visible<'a>(state: &'a mut State, id: &str) -> Option<&'a Update> {
-    if state.faults.has(&Fault::ForgetTasks) {
-        state.updates.iter_mut().for_each(|update| update.forgotten = true);
-    }
     let update = state.update(id).filter(|update| !update.forgotten)?;
     update.forgotten = update.vanishes;
     Some(update)

@@ -416,3 +416,154 @@ async fn the_control_api_sets_faults_and_tells_the_journal() {
             .unwrap();
     assert_eq!(state["sessions"].as_array().unwrap().len(), 1);
 }
+
+/// Condition `StatusPath`: whoever asks for events gets them without asking again.
+#[tokio::test]
+async fn task_states_are_posted_to_whom_subscribed() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let session = Session::of("idrac9").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let destination = format!("http://{}/status", listener.local_addr().unwrap());
+    let body = json!({"Destination": destination, "Protocol": "Redfish", "Context": "run-1"});
+    assert_eq!(session.post("/redfish/v1/EventService/Subscriptions", &body).await.status(), 201);
+    session.push(&Header::new("diagnostics", "3").to_file(), &json!({})).await;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut text = String::new();
+    while !text.contains("OriginOfCondition") {
+        let mut piece = [0; 4096];
+        let length = stream.read(&mut piece).await.unwrap();
+        assert_ne!(length, 0, "{text}");
+        text += &String::from_utf8_lossy(&piece[..length]);
+    }
+    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    assert!(text.starts_with("POST /status") && text.contains("run-1"), "{text}");
+}
+
+/// Each line is a trap of another kind that the driver must not fall into.
+#[tokio::test]
+async fn updates_end_as_the_fault_says() {
+    let ends = [
+        (Fault::LiesSuccess, "Completed", "OK", false),
+        (Fault::LiesFailure, "Exception", "Critical", true),
+        (Fault::CompletedCritical, "Completed", "Critical", false),
+        (Fault::UserIntervention, "UserIntervention", "OK", false),
+        (Fault::RebootPending, "Completed", "OK", false),
+        (Fault::Instant, "Completed", "OK", true),
+    ];
+    for (fault, state, status, changed) in ends {
+        let session = Session::of("idrac9").await;
+        session.double.arm(Armed::times(fault.clone(), 1)).unwrap();
+        let answer = session.push(&Header::new("diagnostics", "3").to_file(), &json!({})).await;
+        let task = answer.headers()["location"].to_str().unwrap().to_owned();
+        let task = session.until(&task, |task| task["PercentComplete"] == 100).await;
+        assert_eq!(
+            (task["TaskState"].as_str(), task["TaskStatus"].as_str()),
+            (Some(state), Some(status)),
+            "{fault:?}"
+        );
+        assert_eq!(session.double.version("diagnostics").as_deref() == Some("3"), changed, "{fault:?}");
+    }
+}
+
+/// Answers that do not come, or not in the usual form, are no reason to send the image again.
+#[tokio::test]
+async fn an_update_goes_on_though_its_answer_is_lost_or_odd() {
+    let session = Session::of("idrac9").await;
+    session.double.arm(Armed::times(Fault::LostAnswer { path: "MultipartUpload".to_owned() }, 1)).unwrap();
+    let uri = session.url("/redfish/v1/UpdateService/MultipartUpload");
+    let (kind, body) = form(&[
+        ("UpdateParameters", None, b"{}"),
+        ("UpdateFile", Some("a.exe"), &Header::new("diagnostics", "3").to_file()),
+    ]);
+    let request = session.client.post(uri).header("content-type", kind).body(body);
+    assert!(session.with_login(request).send().await.is_err());
+    session.installed("diagnostics", "3").await;
+
+    session.double.arm(Armed::times(Fault::NoContent, 1)).unwrap();
+    session.double.arm(Armed::times(Fault::TaskVanishes, 1)).unwrap();
+    let answer = session.push(&Header::new("diagnostics", "4").to_file(), &json!({})).await;
+    assert_eq!(answer.status(), 204);
+    let task = answer.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(session.get(&task).await.unwrap().0, 200);
+    assert_eq!(session.get(&task).await.unwrap().0, 404);
+    session.installed("diagnostics", "4").await;
+}
+
+/// Somebody else's reset in mid-flight leaves the old firmware, and says so where jobs are kept.
+#[tokio::test]
+async fn a_reset_while_it_writes_leaves_the_old_version() {
+    let mut session = Session::of("idrac9").await;
+    session.double.set(Settings { flash_ms: 1000, bmc_reset_ms: 50, ..Settings::default() });
+    let answer = session.push(&Header::new("diagnostics", "3").to_file(), &json!({})).await;
+    let task = answer.headers()["location"].to_str().unwrap().to_owned();
+    session.until(&task, |task| task["PercentComplete"] == 30).await;
+    session.double.reset_bmc().await;
+    session.log_in().await;
+    session.until(&task, |task| task["TaskState"] == "Exception").await;
+    assert_eq!(session.count("flash"), 0);
+}
+
+/// Components above the limit come in sections, each with its signature.
+#[tokio::test]
+async fn a_large_component_comes_in_sections() {
+    let session = Session::of("ilo5").await;
+    session.double.set(Settings { section_bytes: 4096, flash_ms: 80, ..Settings::default() });
+    let mut header = Header::new("nic", "2.0");
+    header.payload_bytes = 10_000;
+    header.needs_compsig = true;
+    let image = header.to_file();
+    let send = async |section: usize, bytes: &[u8]| {
+        let parameters =
+            json!({"UpdateRepository": true, "UpdateTarget": false, "Section": section}).to_string();
+        let signature = compsig(bytes);
+        let (kind, body) = form(&[
+            ("parameters", None, parameters.as_bytes()),
+            ("compsig", Some("part.compsig"), signature.as_bytes()),
+            ("file", Some("nic.fwpkg"), bytes),
+        ]);
+        let request =
+            session.client.post(session.url("/cgi-bin/uploadFile")).header("content-type", kind).body(body);
+        session.with_login(request).send().await.unwrap().status()
+    };
+    assert_eq!(send(0, &image).await, 413, "in one piece it is too large");
+    for (section, bytes) in image.chunks(4096).enumerate() {
+        assert_eq!(session.double.state()["components"], json!([]));
+        assert_eq!(send(section, bytes).await, 200);
+    }
+    let repository = "/redfish/v1/UpdateService/ComponentRepository/?$expand=.";
+    let one = session.until(repository, |all| all["Members@odata.count"] == 1).await;
+    assert_eq!(one["Members"][0]["SizeBytes"], image.len());
+}
+
+/// A driver that opens a session for each request would lock everybody out.
+#[tokio::test]
+async fn sessions_and_requests_are_limited_and_counted() {
+    let session = Session::of("idrac9").await;
+    let body = json!({"UserName": "admin", "Password": "password"});
+    for expected in [201, 201, 201, 201, 201, 201, 201, 503] {
+        assert_eq!(session.post("/redfish/v1/SessionService/Sessions", &body).await.status(), expected);
+    }
+    session.double.arm(Armed::always(Fault::TooManyRequests { limit: 1 })).unwrap();
+    session.double.arm(Armed::times(Fault::Slow { path: "Systems".to_owned(), ms: 300 }, 1)).unwrap();
+    let many = futures::future::join_all((0..3).map(|_| session.get("/redfish/v1/Systems"))).await;
+    let refused =
+        many.iter().filter(|answer| answer.as_ref().is_ok_and(|(status, _)| *status == 503)).count();
+    assert!(refused >= 1, "{many:?}");
+    let load = &session.double.state()["load"];
+    assert_eq!(load["sessions_most"], 8);
+    assert!(load["requests_most"].as_u64() >= Some(2), "{load}");
+}
+
+/// What a test sets for the host's power must reach the host.
+#[tokio::test]
+async fn the_power_hook_is_told_of_every_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("power");
+    let session = Session::of("openbmc").await;
+    let power_hook =
+        format!("echo $FARRIER_BMC_FROM $FARRIER_BMC_TO $FARRIER_BMC_RESET >> '{}'", file.display());
+    session.double.set(Settings { power_hook, post_ms: 0, shutdown_ms: 0, ..Settings::default() });
+    session.double.reset_host("GracefulRestart").await;
+    let told = std::fs::read_to_string(file).unwrap();
+    assert_eq!(told, "On Off GracefulRestart\nOff On GracefulRestart\n");
+}

@@ -102,9 +102,11 @@ pub enum Fault {
         /// File name.
         file: String,
     },
-    /// HPE: an entry that nobody of us made stands before ours in the queue, and waits.
+    /// An update that nobody of us asked for stands before ours until the fault is cleared: in HPE's queue,
+    /// where it waits for whom it names, elsewhere as a task that runs.
     ForeignEntry {
-        /// Who may execute it: `Uefi`, `RuntimeAgent`.
+        /// HPE: `Uefi`, `RuntimeAgent`.
+        #[serde(default)]
         updatable_by: String,
     },
     /// A module for measured boot is there: updates need `TPMOverride`.

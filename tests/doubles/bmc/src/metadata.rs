@@ -22,6 +22,7 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("Job", "v1_0_7"),
     ("Message", "v1_1_2"),
     ("Settings", "v1_3_0"),
+    ("ActionInfo", "v1_1_0"),
 ];
 
 const COLLECTIONS: &[&str] = &[
@@ -35,6 +36,8 @@ const COLLECTIONS: &[&str] = &[
     "EventDestinationCollection",
     "TaskCollection",
     "JobCollection",
+    "JsonSchemaFileCollection",
+    "MessageRegistryFileCollection",
 ];
 
 pub(crate) fn document() -> String {

@@ -36,6 +36,8 @@ pub struct Settings {
     pub page_size: usize,
     /// Answers without `Content-Length`.
     pub chunked: bool,
+    /// Sessions that are idle for longer end; 0: as the variant says.
+    pub session_idle_ms: u64,
     /// Plain HTTP is served where the variant would redirect.
     pub serve_http: bool,
     /// What `VerifyRemoteServerCertificate` says at first.
@@ -61,6 +63,7 @@ impl Default for Settings {
             skew_seconds: 0,
             page_size: 0,
             chunked: false,
+            session_idle_ms: 0,
             serve_http: false,
             verify_server: false,
             trust: String::new(),
@@ -248,6 +251,15 @@ impl State {
         } else {
             Activation::None
         }
+    }
+
+    /// Ends the sessions that are idle for too long.
+    pub(crate) fn expire_sessions(&mut self, rules: &crate::variant::SessionRules) {
+        let idle = match self.settings.session_idle_ms {
+            0 => Duration::from_secs(rules.idle_seconds),
+            ms => Duration::from_millis(ms),
+        };
+        self.people.expire(idle);
     }
 
     pub(crate) fn is_warm(&self) -> bool {

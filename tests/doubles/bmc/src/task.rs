@@ -221,3 +221,19 @@ pub(crate) fn accepted(bmc: &Bmc, state: &mut State, id: &str) -> Reply {
     };
     reply.with("location", location).with("retry-after", "1")
 }
+
+/// An update of somebody else's, which runs until it is ended.
+pub(crate) fn begin_foreign(bmc: &Arc<Bmc>, state: &mut State) {
+    let id = begin(bmc, state, FOREIGN, "another.img");
+    step(bmc, state, &id, Phase::Writing, 10, Word::TaskProgress, &[&id, "10"]);
+}
+
+pub(crate) fn end_foreign(bmc: &Arc<Bmc>, state: &mut State) {
+    let open = |update: &&Update| update.how == FOREIGN && !update.phase.is_over();
+    let ids: Vec<_> = state.updates.iter().filter(open).map(|update| update.id.clone()).collect();
+    for id in ids {
+        step(bmc, state, &id, Phase::Done, 100, Word::TaskDone, &[&id]);
+    }
+}
+
+const FOREIGN: &str = "foreign";

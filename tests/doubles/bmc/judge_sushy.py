@@ -26,6 +26,15 @@ def main(url: str, authority: str, variant: str, image: str, device: str, versio
     ):
         if not found:
             print(f"{what} is not as it should be")
+    system.reset_system(sushy.ResetType.FORCE_RESTART)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        system.refresh(force=True)
+        if system.power_state == sushy.PowerState.ON:
+            break
+    else:
+        print("the system is not on again after a reset")
     service = root.get_update_service()
     entries = service.firmware_inventory.get_members()
     if not entries or not all(entry.version for entry in entries):

@@ -1,6 +1,6 @@
 //! The faults that a test may switch on, each with a name.
 //!
-//! Where they take effect is the business of the places that ask [`Faults::take`] for them.
+//! Where they take effect is the business of the places that ask for them.
 
 use std::time::{Duration, Instant};
 

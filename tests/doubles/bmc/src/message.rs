@@ -57,6 +57,7 @@ words! {
     BadImage,
     FetchFailed,
     TpmOverride,
+    PowerIsOff,
     TaskStarted,
     TaskFetching,
     TaskProgress,

@@ -231,3 +231,19 @@ async fn the_power_hook_is_told_of_every_change() {
     let told = std::fs::read_to_string(file).unwrap();
     assert_eq!(told, "On Off GracefulRestart\nOff On GracefulRestart\n");
 }
+
+/// A driver that restarts a machine which is off must hear of it, and may switch it on.
+#[tokio::test]
+async fn a_host_that_is_off_can_only_be_switched_on() {
+    for (variant, system, status) in [("ilo5", "1", 400), ("idrac9", "System.Embedded.1", 409)] {
+        let session = Session::of(variant).await;
+        session.double.arm(Armed::always(Fault::PowerOff)).unwrap();
+        let system = format!("/redfish/v1/Systems/{system}");
+        let reset = format!("{system}/Actions/ComputerSystem.Reset");
+        let answer = session.post(&reset, &json!({"ResetType": "GracefulRestart"})).await;
+        assert_eq!(answer.status(), status, "{variant}");
+        assert_eq!(session.get(&system).await.unwrap().1["PowerState"], "Off");
+        assert!(session.post(&reset, &json!({"ResetType": "On"})).await.status().is_success());
+        session.until(&system, |system| system["PowerState"] == "On").await;
+    }
+}

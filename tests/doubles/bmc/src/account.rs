@@ -132,7 +132,6 @@ impl People {
 
     /// `None`: there are too many already.
     pub(crate) fn open(&mut self, user: &str, rules: &SessionRules) -> Option<Session> {
-        self.expire(rules);
         if self.sessions.len() >= rules.limit {
             return None;
         }
@@ -149,8 +148,7 @@ impl People {
         Some(session)
     }
 
-    pub(crate) fn expire(&mut self, rules: &SessionRules) {
-        let idle = Duration::from_secs(rules.idle_seconds);
+    pub(crate) fn expire(&mut self, idle: Duration) {
         self.sessions.retain(|session| session.used.elapsed() < idle);
     }
 

@@ -9,7 +9,7 @@ use crate::host;
 use crate::message::Word;
 use crate::reply::{Reply, extended};
 use crate::service::{self, PASSWORD_MAX, PASSWORD_MIN};
-use crate::state::{Bmc, State, Subscription};
+use crate::state::{Bmc, Power, State, Subscription};
 use crate::tree;
 
 /// POST to `SessionService/Sessions`, which needs no credentials but those in its body.
@@ -85,6 +85,10 @@ fn reset_host(bmc: &Arc<Bmc>, body: &Value) -> Reply {
         Ok(kind) => kind.to_owned(),
         Err(reply) => return reply,
     };
+    let wakes = ["On", "ForceOn", "PushPowerButton"].contains(&kind.as_str());
+    if bmc.lock().power == Power::Off && !wakes {
+        return Reply::error(&bmc.variant, Word::PowerIsOff, &[]);
+    }
     let task = Arc::clone(bmc);
     tokio::spawn(async move { host::reset(&task, &kind).await });
     done(bmc)

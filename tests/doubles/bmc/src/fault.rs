@@ -1,6 +1,6 @@
 //! The faults that a test may switch on, each with a name.
 //!
-//! Where they take effect is the business of the places that ask [`Faults::take`] for them.
+//! Where they take effect is the business of the places that ask for them.
 
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,7 @@ pub enum Fault {
     },
     /// The inventory has members of types that it must not have.
     OddMembers,
-    /// Finished and running tasks are forgotten; the updates go on.
+    /// The tasks that there are now are forgotten; the updates go on.
     ForgetTasks,
     /// The next update's task is gone after it has been seen once.
     TaskVanishes,
@@ -102,9 +102,11 @@ pub enum Fault {
         /// File name.
         file: String,
     },
-    /// HPE: an entry that nobody of us made stands before ours in the queue, and waits.
+    /// An update that nobody of us asked for stands before ours until the fault is cleared: in HPE's queue,
+    /// where it waits for whom it names, elsewhere as a task that runs.
     ForeignEntry {
-        /// Who may execute it: `Uefi`, `RuntimeAgent`.
+        /// HPE: `Uefi`, `RuntimeAgent`.
+        #[serde(default)]
         updatable_by: String,
     },
     /// A module for measured boot is there: updates need `TPMOverride`.

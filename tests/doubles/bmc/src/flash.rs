@@ -157,9 +157,15 @@ async fn wait_for_turn(bmc: &Arc<Bmc>, id: &str) {
 
 /// The progress of writing, in ten steps; false if it broke.
 async fn write(bmc: &Arc<Bmc>, id: &str, header: &Header) -> bool {
+    let resets = bmc.lock().resets;
     for tenth in 1..=10_u8 {
         let percent = (tenth * 10).min(99);
         pause(bmc.settings().flash_ms / 10).await;
+        // Who resets the BMC while it writes has no new firmware.
+        if bmc.lock().resets != resets {
+            say(bmc, id, Phase::Failed, percent, Word::TaskFailed, &[id]);
+            return false;
+        }
         if header.breaks_at_percent.is_some_and(|at| at <= percent) {
             say(bmc, id, Phase::Failed, percent, Word::TaskFailed, &[id]);
             return false;

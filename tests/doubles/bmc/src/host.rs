@@ -87,6 +87,7 @@ pub(crate) async fn reset_bmc(bmc: &Arc<Bmc>, why: &str) {
         let sessions = state.people.sessions.len();
         state.journal.write("bmc-reset", json!({"why": why, "sessions": sessions}));
         state.people.sessions.clear();
+        state.resets += 1;
         state.settings.bmc_reset_ms
     };
     bmc.net.send_replace(Net::Down);
@@ -110,5 +111,9 @@ pub(crate) async fn reset_bmc(bmc: &Arc<Bmc>, why: &str) {
         }
         was_down
     });
+    // Both ports are bound again in a moment; who waits for a reset may connect afterwards.
+    let mut open = bmc.open_ports.subscribe();
+    let both = open.wait_for(|open| *open == crate::serve::PORTS);
+    drop(tokio::time::timeout(Duration::from_secs(5), both).await);
     bmc.changed.notify_waiters();
 }

@@ -165,6 +165,7 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
     foreign_entry(state);
     let hpe = &state.hpe;
     match path {
+        ["ResourceDirectory"] => Some(Found::read(directory(&bmc.variant))),
         ["UpdateService", "ComponentRepository"] => {
             let ids: Vec<_> = hpe.components.iter().map(|component| component.id.as_str()).collect();
             let at = "UpdateService/ComponentRepository";
@@ -207,6 +208,26 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
         }
         _ => None,
     }
+}
+
+/// Where resources of each kind are, for clients that do not walk.
+fn directory(variant: &crate::variant::Variant) -> Value {
+    let kinds = [
+        ("ComputerSystem.v1_13_0.ComputerSystem", variant.system_uri()),
+        ("Manager.v1_9_0.Manager", variant.manager_uri()),
+        ("UpdateService.v1_9_0.UpdateService", "/redfish/v1/UpdateService".to_owned()),
+        ("AccountService.v1_7_0.AccountService", "/redfish/v1/AccountService".to_owned()),
+        ("SessionService.v1_1_8.SessionService", "/redfish/v1/SessionService".to_owned()),
+    ];
+    let instance = |kind: &str, at: &str| json!({"@odata.id": at, "@odata.type": format!("#{kind}"), "ETag": "W/\"00000001\"", "HttpMethods": ["GET"]});
+    let instances: Vec<_> = kinds.iter().map(|(kind, at)| instance(kind, at)).collect();
+    json!({
+        "@odata.id": "/redfish/v1/ResourceDirectory",
+        "@odata.type": "#HpeiLOResourceDirectory.v2_0_0.HpeiLOResourceDirectory",
+        "Id": "ResourceDirectory",
+        "Name": "Resource Directory",
+        "Instances": instances,
+    })
 }
 
 /// An entry of somebody else's, put before all others once the fault is on.

@@ -210,6 +210,9 @@ impl Double {
             Fault::ChangeCertificate => self.replace_certificate(Validity::Valid)?,
             Fault::ExpireCertificate => self.replace_certificate(Validity::Expired)?,
             Fault::PowerOff => state.power = state::Power::Off,
+            Fault::ForeignEntry { .. } if self.inner.bmc.variant.hpe.is_none() => {
+                task::begin_foreign(&self.inner.bmc, &mut state);
+            }
             _ => state.faults.arm(armed),
         }
         drop(state);
@@ -225,7 +228,12 @@ impl Double {
 
     /// Switches faults off: those of this name, or all.
     pub fn clear(&self, name: Option<&str>) {
-        self.inner.bmc.lock().faults.clear(name);
+        let mut state = self.inner.bmc.lock();
+        state.faults.clear(name);
+        if name.is_none_or(|name| name == "foreign-entry") {
+            task::end_foreign(&self.inner.bmc, &mut state);
+        }
+        drop(state);
         self.inner.bmc.changed.notify_waiters();
     }
 

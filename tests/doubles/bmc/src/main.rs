@@ -69,7 +69,7 @@ struct Image {
     /// It needs a signature file, which is written beside it as FILE.compsig.
     #[arg(long)]
     needs_compsig: bool,
-    /// Bmc, Uefi, RuntimeAgent
+    /// Bmc, Uefi or `RuntimeAgent`
     #[arg(long = "updatable-by")]
     updatable_by: Vec<String>,
     file: PathBuf,

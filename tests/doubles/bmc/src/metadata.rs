@@ -7,10 +7,10 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("Manager", "v1_9_0"),
     ("ManagerNetworkProtocol", "v1_5_0"),
     ("Chassis", "v1_14_0"),
-    ("UpdateService", "v1_8_0"),
+    ("UpdateService", "v1_9_0"),
     ("SoftwareInventory", "v1_4_0"),
     ("SessionService", "v1_1_8"),
-    ("Session", "v1_3_0"),
+    ("Session", "v1_4_0"),
     ("AccountService", "v1_7_0"),
     ("ManagerAccount", "v1_4_0"),
     ("Role", "v1_3_0"),
@@ -22,6 +22,7 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("Job", "v1_0_7"),
     ("Message", "v1_1_2"),
     ("Settings", "v1_3_0"),
+    ("ActionInfo", "v1_1_0"),
 ];
 
 const COLLECTIONS: &[&str] = &[
@@ -35,6 +36,8 @@ const COLLECTIONS: &[&str] = &[
     "EventDestinationCollection",
     "TaskCollection",
     "JobCollection",
+    "JsonSchemaFileCollection",
+    "MessageRegistryFileCollection",
 ];
 
 pub(crate) fn document() -> String {

@@ -162,7 +162,7 @@ async fn checked(bmc: &Arc<Bmc>, asked: &Asked) -> (Reply, Caller) {
 fn caller(bmc: &Bmc, asked: &Asked) -> Caller {
     let mut state = bmc.lock();
     if let Some(rules) = &bmc.variant.sessions {
-        state.people.expire(rules);
+        state.expire_sessions(rules);
         // The upload form of HPE has the token in a cookie.
         let cookie = asked.header(COOKIE).and_then(|text| text.split("sessionKey=").nth(1));
         let cookie = cookie.map(|text| text.split(';').next().unwrap_or_default());
@@ -310,10 +310,14 @@ fn form(bmc: &Bmc, asked: &Asked) -> Result<Vec<multipart::Part>, Reply> {
 
 fn read(bmc: &Bmc, asked: &Asked, path: &[&str]) -> Reply {
     let mut state = bmc.lock();
-    let found = match query::apply(bmc, &mut state, path, &asked.query) {
+    let mut found = match query::apply(bmc, &mut state, path, &asked.query) {
         Ok(found) => found,
         Err(reply) => return reply,
     };
+    if bmc.variant.etags && found.etag.is_none() {
+        let hash = digest(found.value.to_string().as_bytes());
+        found.etag = Some(format!("W/\"{}\"", hash.get(..8).unwrap_or_default()));
+    }
     if let (Some(wanted), Some(etag)) = (asked.header(IF_NONE_MATCH), &found.etag)
         && wanted == etag
     {

@@ -19,6 +19,9 @@ use crate::wire::{Aborted, Answer, finish};
 
 pub(crate) const BACKLOG: i32 = 128;
 
+/// HTTPS and HTTP.
+pub(crate) const PORTS: usize = 2;
+
 /// What a port speaks.
 #[derive(Debug, Clone)]
 pub(crate) enum Speaks {
@@ -61,7 +64,10 @@ pub(crate) async fn serve(bmc: Arc<Bmc>, socket: Socket, speaks: Speaks) -> anyh
                 };
                 socket.listen(BACKLOG)?;
                 let listener = TcpListener::from_std(socket.into())?;
+                bmc.open_ports.send_modify(|open| *open += 1);
                 accept(&bmc, &listener, &speaks, &mut net).await;
+                drop(listener);
+                bmc.open_ports.send_modify(|open| *open -= 1);
             }
         }
     }
@@ -114,7 +120,9 @@ where
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let bmc = Arc::clone(&bmc);
         async move {
-            match redirect.filter(|_| bmc.variant.plain_http == PlainHttp::Redirect) {
+            match redirect
+                .filter(|_| bmc.variant.plain_http == PlainHttp::Redirect && !bmc.lock().settings.serve_http)
+            {
                 Some(port) => redirected(&bmc, port, &request),
                 None => route::answer(bmc, scheme, request).await,
             }

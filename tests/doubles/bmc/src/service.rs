@@ -18,7 +18,7 @@ pub(crate) fn update_service(bmc: &Bmc, state: &mut State) -> Value {
     let enabled = state.faults.look(|f| matches!(f, Fault::ServiceDisabled).then_some(())).is_none();
     let mut value = json!({
         "@odata.id": at,
-        "@odata.type": "#UpdateService.v1_8_0.UpdateService",
+        "@odata.type": "#UpdateService.v1_9_0.UpdateService",
         "Id": "UpdateService",
         "Name": "Update Service",
         "ServiceEnabled": enabled,
@@ -65,6 +65,21 @@ pub(crate) fn update_service(bmc: &Bmc, state: &mut State) -> Value {
     value
 }
 
+/// The parameters of the action that takes a bundle.
+pub(crate) fn bundle_info() -> Value {
+    json!({
+        "@odata.id": "/redfish/v1/UpdateService/SDFlexUpdateAllActionInfo",
+        "@odata.type": "#ActionInfo.v1_1_0.ActionInfo",
+        "Id": "SDFlexUpdateAllActionInfo",
+        "Name": "UpdateAll Action Info",
+        "Parameters": [
+            {"Name": "ImageURI", "Required": true, "DataType": "String"},
+            {"Name": "Reinstall", "Required": false, "DataType": "Boolean"},
+            {"Name": "ExcludeNparFw", "Required": false, "DataType": "Boolean"},
+        ],
+    })
+}
+
 pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found> {
     let variant = &bmc.variant;
     match path {
@@ -77,7 +92,7 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
 
 fn sessions(variant: &Variant, state: &mut State, path: &[&str]) -> Option<Found> {
     let rules = variant.sessions.as_ref()?;
-    state.people.expire(rules);
+    state.expire_sessions(rules);
     match path {
         ["SessionService"] => Some(Found::read(json!({
             "@odata.id": "/redfish/v1/SessionService",
@@ -106,7 +121,7 @@ fn sessions(variant: &Variant, state: &mut State, path: &[&str]) -> Option<Found
 pub(crate) fn session_resource(session: &crate::account::Session) -> Value {
     json!({
         "@odata.id": format!("/redfish/v1/SessionService/Sessions/{}", session.id),
-        "@odata.type": "#Session.v1_3_0.Session",
+        "@odata.type": "#Session.v1_4_0.Session",
         "Id": session.id,
         "Name": "User Session",
         "UserName": session.user,
@@ -246,13 +261,21 @@ pub(crate) fn subscription_resource(one: &Subscription) -> Value {
     })
 }
 
-pub(crate) fn root_oem(variant: &Variant) -> Value {
+pub(crate) fn root_oem(variant: &Variant, state: &State) -> Value {
     if variant.hpe.is_none() {
         return json!({});
     }
     json!({"Hpe": {
         "@odata.type": "#HpeiLOServiceExt.v2_3_0.HpeiLOServiceExt",
-        "Manager": [{"ManagerType": variant.manager.model, "Languages": []}],
+        "Manager": [{
+            "ManagerType": variant.manager.model,
+            // "2.72 Sep 04 2022" is told as "2.72".
+            "ManagerFirmwareVersion": state
+                .device("bmc")
+                .and_then(|entry| entry.version.split(' ').next().map(str::to_owned)),
+            "Languages": [],
+        }],
+        "Links": {"ResourceDirectory": link("/redfish/v1/ResourceDirectory")},
     }})
 }
 
@@ -281,11 +304,13 @@ pub(crate) fn system_oem(variant: &Variant, state: &mut State, in_post: bool) ->
     oem
 }
 
-pub(crate) fn manager_oem(variant: &Variant) -> Value {
+pub(crate) fn manager_oem(variant: &Variant, state: &State) -> Value {
     if let Some(rules) = &variant.hpe {
+        let without = state.faults.look(|fault| (*fault == Fault::NoLicence).then_some(())).is_some();
+        let licence = if without { "iLO Standard" } else { rules.licence.as_str() };
         return json!({"Hpe": {
             "@odata.type": "#HpeiLO.v2_8_0.HpeiLO",
-            "License": {"LicenseString": rules.licence, "LicenseType": "Perpetual"},
+            "License": {"LicenseString": licence, "LicenseType": "Perpetual"},
         }});
     }
     if variant.dell {

@@ -36,6 +36,10 @@ pub struct Settings {
     pub page_size: usize,
     /// Answers without `Content-Length`.
     pub chunked: bool,
+    /// Sessions that are idle for longer end; 0: as the variant says.
+    pub session_idle_ms: u64,
+    /// Plain HTTP is served where the variant would redirect.
+    pub serve_http: bool,
     /// What `VerifyRemoteServerCertificate` says at first.
     pub verify_server: bool,
     /// PEM of the authorities that fetches trust.
@@ -59,6 +63,8 @@ impl Default for Settings {
             skew_seconds: 0,
             page_size: 0,
             chunked: false,
+            session_idle_ms: 0,
+            serve_http: false,
             verify_server: false,
             trust: String::new(),
             runtime_agent: false,
@@ -82,6 +88,8 @@ pub(crate) struct Bmc {
     pub(crate) variant: Variant,
     state: Mutex<State>,
     pub(crate) net: watch::Sender<Net>,
+    /// How many ports are open.
+    pub(crate) open_ports: watch::Sender<usize>,
     /// Something happened that a waiting worker may want to see.
     pub(crate) changed: tokio::sync::Notify,
 }
@@ -106,6 +114,8 @@ pub(crate) struct State {
     /// Written, and running after the next reset of the BMC.
     pub(crate) pending_bmc: Vec<crate::image::Target>,
     pub(crate) load: Load,
+    /// How often the BMC has started again.
+    pub(crate) resets: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -180,10 +190,13 @@ impl Bmc {
             next_subscription: 1,
             pending_bmc: vec![],
             load: Load::default(),
+            resets: 0,
             settings,
         };
         let (net, _) = watch::channel(Net::Up);
-        Arc::new(Self { variant, state: Mutex::new(state), net, changed: tokio::sync::Notify::new() })
+        let (open_ports, _) = watch::channel(0);
+        let changed = tokio::sync::Notify::new();
+        Arc::new(Self { variant, state: Mutex::new(state), net, open_ports, changed })
     }
 
     /// Never held across an await: the guard is not `Send`.
@@ -238,6 +251,15 @@ impl State {
         } else {
             Activation::None
         }
+    }
+
+    /// Ends the sessions that are idle for too long.
+    pub(crate) fn expire_sessions(&mut self, rules: &crate::variant::SessionRules) {
+        let idle = match self.settings.session_idle_ms {
+            0 => Duration::from_secs(rules.idle_seconds),
+            ms => Duration::from_millis(ms),
+        };
+        self.people.expire(idle);
     }
 
     pub(crate) fn is_warm(&self) -> bool {

@@ -65,9 +65,6 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
 
 /// The update that a client may see; one that vanishes is seen once.
 pub(crate) fn visible<'a>(state: &'a mut State, id: &str) -> Option<&'a Update> {
-    if state.faults.has(&Fault::ForgetTasks) {
-        state.updates.iter_mut().for_each(|update| update.forgotten = true);
-    }
     let update = state.update(id).filter(|update| !update.forgotten)?;
     update.forgotten = update.vanishes;
     Some(update)
@@ -224,3 +221,19 @@ pub(crate) fn accepted(bmc: &Bmc, state: &mut State, id: &str) -> Reply {
     };
     reply.with("location", location).with("retry-after", "1")
 }
+
+/// An update of somebody else's, which runs until it is ended.
+pub(crate) fn begin_foreign(bmc: &Arc<Bmc>, state: &mut State) {
+    let id = begin(bmc, state, FOREIGN, "another.img");
+    step(bmc, state, &id, Phase::Writing, 10, Word::TaskProgress, &[&id, "10"]);
+}
+
+pub(crate) fn end_foreign(bmc: &Arc<Bmc>, state: &mut State) {
+    let open = |update: &&Update| update.how == FOREIGN && !update.phase.is_over();
+    let ids: Vec<_> = state.updates.iter().filter(open).map(|update| update.id.clone()).collect();
+    for id in ids {
+        step(bmc, state, &id, Phase::Done, 100, Word::TaskDone, &[&id]);
+    }
+}
+
+const FOREIGN: &str = "foreign";

@@ -38,8 +38,8 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
     let variant = &bmc.variant;
     let update_gone = state.faults.look(|f| matches!(f, Fault::NoUpdateService).then_some(())).is_some();
     match path {
-        [] => Some(Found::read(root(variant, update_gone))),
-        ["odata"] => Some(Found::read(odata(variant, update_gone))),
+        [] => Some(Found::read(root(variant, state, update_gone))),
+        ["odata"] => Some(Found::read(odata(variant, state, update_gone))),
         ["Systems"] => {
             Some(collection("Systems", "ComputerSystem", "Computer systems", &[&variant.system.id]))
         }
@@ -62,6 +62,16 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
         }
         ["TaskService" | "JobService", ..] => task::find(bmc, state, path),
         ["SessionService" | "AccountService" | "EventService", ..] => service::find(bmc, state, path),
+        ["UpdateService", "SDFlexUpdateAllActionInfo"] if variant.update.bundle.is_some() => {
+            Some(Found::read(service::bundle_info()))
+        }
+        // There are none to read, but HPE's client wants the collections.
+        ["JsonSchemas"] if variant.hpe.is_some() => {
+            Some(collection("JsonSchemas", "JsonSchemaFile", "Schemas", &[]))
+        }
+        ["Registries"] if variant.hpe.is_some() => {
+            Some(collection("Registries", "MessageRegistryFile", "Registries", &[]))
+        }
         _ => hpe::find(bmc, state, path).or_else(|| dell::find(bmc, state, path)),
     }
 }
@@ -83,7 +93,7 @@ pub(crate) fn collection(at: &str, kind: &str, name: &str, members: &[&str]) -> 
     Found { value, allow: READ, etag: None, members: true }
 }
 
-fn root(variant: &Variant, update_gone: bool) -> Value {
+fn root(variant: &Variant, state: &State, update_gone: bool) -> Value {
     let mut value = json!({
         "@odata.id": "/redfish/v1/",
         "@odata.type": "#ServiceRoot.v1_5_0.ServiceRoot",
@@ -120,14 +130,16 @@ fn root(variant: &Variant, update_gone: bool) -> Value {
     add(variant.events, "EventService", "/redfish/v1/EventService");
     add(variant.tasks.is_some(), "Tasks", "/redfish/v1/TaskService");
     add(variant.dell, "JobService", "/redfish/v1/JobService");
+    add(variant.hpe.is_some(), "JsonSchemas", "/redfish/v1/JsonSchemas");
+    add(variant.hpe.is_some(), "Registries", "/redfish/v1/Registries");
     // DSP0266 wants the link even of a service that does not allow sessions to be made.
     value["Links"]["Sessions"] = link("/redfish/v1/SessionService/Sessions");
-    value["Oem"] = service::root_oem(variant);
+    value["Oem"] = service::root_oem(variant, state);
     value
 }
 
-fn odata(variant: &Variant, update_gone: bool) -> Value {
-    let all = root(variant, update_gone);
+fn odata(variant: &Variant, state: &State, update_gone: bool) -> Value {
+    let all = root(variant, state, update_gone);
     let services: Vec<_> = all
         .as_object()
         .into_iter()
@@ -201,7 +213,7 @@ fn manager(bmc: &Bmc, state: &State) -> Value {
         }},
         "Oem": {},
     });
-    value["Oem"] = service::manager_oem(variant);
+    value["Oem"] = service::manager_oem(variant, state);
     value
 }
 

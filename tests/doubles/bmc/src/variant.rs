@@ -36,6 +36,9 @@ pub struct Variant {
     /// `Location` with scheme and host.
     #[serde(default)]
     pub(crate) absolute_location: bool,
+    /// Every resource has an `ETag`, not accounts alone.
+    #[serde(default)]
+    pub(crate) etags: bool,
     #[serde(default)]
     pub(crate) plain_http: PlainHttp,
     pub(crate) manager: ManagerPart,

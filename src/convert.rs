@@ -161,7 +161,7 @@ fn https(
         trust.policy = Policy::TrustOnFirstUse;
     }
     trust.fingerprints.extend(recorded.map(str::parse::<Fingerprint>).transpose()?);
-    Ok(HttpsSettings { port: node.spec.port.unwrap_or(HTTPS_PORT), trust, is_recorded: recorded.is_some() })
+    Ok(HttpsSettings { port: node.spec.port.unwrap_or(HTTPS_PORT), trust })
 }
 
 /// Returns the address families that may be used with a machine, in order of preference.

@@ -8,6 +8,7 @@ pub mod engine;
 mod keys;
 pub mod linux;
 mod node;
+pub mod redfish;
 
 pub use keys::Keys;
 pub use node::{HttpsSettings, Node, Privilege, SshSettings};
@@ -21,7 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The classes of this version.
-const CLASSES: &[&dyn Class] = &[&linux::Linux];
+const CLASSES: &[&dyn Class] = &[&linux::Linux, &redfish::Redfish];
 
 /// A class of machines that are updated in the same way.
 pub trait Class: Send + Sync {

@@ -29,8 +29,6 @@ pub struct HttpsSettings {
     /// The trust in the machine's certificate. A certificate that was recorded on first use is one of its
     /// fingerprints.
     pub trust: Trust,
-    /// Whether the only fingerprint was recorded on first use.
-    pub is_recorded: bool,
 }
 
 /// How to connect to a machine over SSH.

@@ -15,8 +15,8 @@ use farrier::failure::Failure;
 use farrier_network::MachineType;
 use farrier_protocol::Facts;
 use farrier_update::device::{
-    Action, Answer, BootMarks, Entry, Intent, Inventory, Limits, Method, Part, Progress, Task, Ticket, Trace,
-    TraceKind, Verb,
+    Action, Answer, BootMarks, Entry, Intent, Inventory, Limits, Method, Part, Progress, Task, Ticket, Artifact,
+    ArtifactKind, Verb,
 };
 use farrier_update::{InstallerKind, Millis, NodePlan, Reason};
 use k8s_openapi::api::core::v1::Secret;
@@ -109,8 +109,8 @@ impl Device for Lamp {
         report(Contact::Reached { address: "the rack".into() });
         let (part, pending) = (Part::Manager, None);
         let entry = Entry { version: state.version.clone(), part, pending };
-        let sessions = state.sessions.iter().map(|(session, action)| Trace {
-            kind: TraceKind::Session,
+        let sessions = state.sessions.iter().map(|(session, action)| Artifact {
+            kind: ArtifactKind::Session,
             ticket: Ticket(session.clone()),
             action: farrier_update::device::ActionId(*action),
             whole: true,
@@ -120,7 +120,7 @@ impl Device for Lamp {
             entries: BTreeMap::from([("lamp".to_owned(), entry)]),
             boot: BootMarks::default(),
             tasks: state.work.iter().map(|(_, action)| task(*action)).collect(),
-            traces: sessions.collect(),
+            artifacts: sessions.collect(),
             keeps_tasks: None,
         };
         let firmware = Firmware {

@@ -18,6 +18,7 @@
 mod arrivals;
 mod attacks;
 mod bad_input;
+mod bmc;
 mod callback;
 mod cancel;
 mod changed;

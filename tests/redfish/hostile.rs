@@ -74,7 +74,7 @@ impl Hostile {
     }
 
     async fn inventory(&self) -> Inventory {
-        let session = Session::open(self.client(), credentials("password")).await.unwrap();
+        let session = Session::open(self.client(), &credentials("password")).await.unwrap();
         Inventory::read(&session).await.unwrap()
     }
 }
@@ -111,7 +111,7 @@ async fn a_redirect_to_another_host_is_not_followed() {
     let trouble = server.trouble().await;
     assert!(matches!(trouble.kind, Kind::Elsewhere(_)), "{trouble:?}");
     assert_eq!((server.asked(), other.asked()), (1, 0));
-    let failure = Session::open(server.client(), credentials("password")).await.err().unwrap();
+    let failure = Session::open(server.client(), &credentials("password")).await.err().unwrap();
     assert_eq!(failure.reason, Reason::NotARedfishService, "{failure}");
 }
 
@@ -157,7 +157,7 @@ async fn other_web_servers_are_told_from_redfish() {
     for (status, body) in [(200, "<html>It works!</html>"), (200, "{}"), (404, "<html>Not Found</html>")] {
         let server =
             Hostile::start(move |_| answer(status, "Content-Type: text/html\r\n", body.as_bytes())).await;
-        let failure = Session::open(server.client(), credentials("password")).await.err().unwrap();
+        let failure = Session::open(server.client(), &credentials("password")).await.err().unwrap();
         assert_eq!(failure.reason, Reason::NotARedfishService, "{status} {body}: {failure}");
         assert_eq!(server.asked(), 1, "the password is not offered to just anybody");
     }
@@ -215,7 +215,6 @@ async fn a_service_root_that_is_not_open_is_no_obstacle() {
         _ => answer(404, "", b""),
     })
     .await;
-    let session = Session::open(server.client(), credentials("password")).await.unwrap();
-    let sessions = session.sessions().await;
-    assert_eq!(sessions[0].as_str(), "/redfish/v1/SessionService/Sessions/9");
+    let session = Session::open(server.client(), &credentials("password")).await.unwrap();
+    assert_eq!(session.link().unwrap().as_str(), "/redfish/v1/SessionService/Sessions/9");
 }

@@ -193,7 +193,7 @@ impl Context {
     pub(super) fn abilities(&self, update: &NodeUpdate) -> Option<&'static Abilities> {
         let node = ObjectRef::new(&update.spec.node_ref.name);
         let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()))?;
-        self.register.class(node.spec.type_).map(|class| class.abilities())
+        self.register.class(node.spec.type_).map(Class::abilities)
     }
 
     /// Returns the class of a machine.

@@ -127,11 +127,23 @@ impl Context {
     pub(super) async fn record_host_key(&self, update: &NodeUpdate, key: &str) {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
-        if let Err(error) = publish::host_key(&self.client, &namespace, name, key).await {
+        if let Err(error) = publish::first_use(&self.client, &namespace, name, "hostKey", key).await {
             tracing::warn!(error = %chain(&error), "the host key could not be recorded");
         }
         let note = format!("the host key of {name} was trusted on first use and recorded: {key}");
         self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded, Action::Connect, &note).await;
+    }
+
+    /// Records a certificate that was trusted on first use immediately.
+    pub(super) async fn record_certificate(&self, update: &NodeUpdate, fingerprint: &str) {
+        let namespace = update.namespace().unwrap_or_default();
+        let name = &update.spec.node_ref.name;
+        let written = publish::first_use(&self.client, &namespace, name, "certificate", fingerprint).await;
+        if let Err(error) = written {
+            tracing::warn!(error = %chain(&error), "the certificate could not be recorded");
+        }
+        let note = format!("the certificate of {name} was trusted on first use and recorded: {fingerprint}");
+        self.events.normal(&update.object_ref(&()), Reason::CertificateRecorded, Action::Connect, &note).await;
     }
 
     /// Writes an event that the machine cannot connect back, and how the attempt continues.

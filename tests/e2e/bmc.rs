@@ -98,7 +98,7 @@ fn bmcs_of_all_kinds_are_inventoried_and_left_without_a_session() {
             assert!(versions.contains(&version.as_str()), "{}: {:?}", bmc.name, found.firmware);
             assert_eq!(found.facts.serial, "DOUBLE0001", "{}", bmc.name);
             let node = bmc.node(site).await;
-            assert_eq!(node.reason("CertificateVerified"), "CertificateVerified", "{}", bmc.name);
+            assert_eq!(node.reason("CertificateVerified"), "CertificateRecorded", "{}", bmc.name);
             assert_eq!((node.state("Authenticated"), node.state("HostKeyVerified")), ("True", ""));
             let recorded = node.status.expect("a status").certificate.expect("a fingerprint");
             assert!(recorded.starts_with("sha256:"), "{recorded}");

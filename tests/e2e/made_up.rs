@@ -15,8 +15,8 @@ use farrier::failure::Failure;
 use farrier_network::MachineType;
 use farrier_protocol::Facts;
 use farrier_update::device::{
-    Action, Answer, BootMarks, Entry, Intent, Inventory, Limits, Method, Part, Progress, Task, Ticket, Artifact,
-    ArtifactKind, Verb,
+    Action, Answer, Artifact, ArtifactKind, BootMarks, Entry, Intent, Inventory, Limits, Method, Part,
+    Progress, Task, Ticket, Verb,
 };
 use farrier_update::{InstallerKind, Millis, NodePlan, Reason};
 use k8s_openapi::api::core::v1::Secret;
@@ -166,7 +166,14 @@ impl Device for Lamp {
                 state.work = Some((content, intent.id.0));
                 Answer::Began(Ticket(format!("work-{}", intent.id.0)))
             }
-            _ => Answer::Rejected,
+            Verb::Pull
+            | Verb::Enqueue
+            | Verb::Activate
+            | Verb::ResetManager
+            | Verb::ResetHost
+            | Verb::RemoveUpload
+            | Verb::RemoveQueueEntry
+            | Verb::Unknown => Answer::Rejected,
         };
         (answer, None)
     }
@@ -178,7 +185,7 @@ impl Device for Lamp {
             return Ok(Progress::Running);
         }
         if let Some((content, _)) = state.work.take() {
-            state.version = content.trim().to_owned();
+            content.trim().clone_into(&mut state.version);
             state.installed.push(state.version.clone());
         }
         Ok(Progress::Done)

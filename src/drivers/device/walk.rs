@@ -94,12 +94,24 @@ impl<'a, D: Device> Walk<'a, D> {
             let limits = self.device.limits();
             let next = device::next(&self.observed(&limits));
             let done = match next {
-                Next::Read => self.read().await,
-                Next::Plan => self.make_plan(),
+                Next::Read => {
+                    self.read().await;
+                    Ok(())
+                }
+                Next::Plan => {
+                    self.make_plan();
+                    Ok(())
+                }
                 Next::Intend(intent) => self.request(intent).await,
                 Next::Record(id, change) => self.record(id, change).await,
-                Next::Follow(id, ticket) => self.follow(id, &ticket).await,
-                Next::Wait { until, on } => self.wait(until, on).await,
+                Next::Follow(id, ticket) => {
+                    self.follow(id, &ticket).await;
+                    Ok(())
+                }
+                Next::Wait { until, on } => {
+                    self.wait(until, on).await;
+                    Ok(())
+                }
                 Next::Conclude(conclusion) => return self.conclude(&conclusion),
             };
             if let Err(halt) = done {
@@ -137,7 +149,7 @@ impl<'a, D: Device> Walk<'a, D> {
     }
 
     /// Reads the device, and shows what was found.
-    async fn read(&mut self) -> Result<(), Halt> {
+    async fn read(&mut self) {
         let has_worked = self.actions.iter().any(|action| action.verb.is_work());
         self.show_step(if has_worked { Step::Verifying } else { Step::Surveying });
         let view = self.desk.view;
@@ -154,11 +166,10 @@ impl<'a, D: Device> Walk<'a, D> {
             }
             Err(trouble) => self.troubled(trouble),
         }
-        Ok(())
     }
 
-    fn make_plan(&mut self) -> Result<(), Halt> {
-        let Some(reading) = &self.latest else { return Ok(()) };
+    fn make_plan(&mut self) {
+        let Some(reading) = &self.latest else { return };
         let plan = plan_node(&PlanInput {
             components: &self.job.components,
             node_type: &self.job.node_type.to_string(),
@@ -172,7 +183,6 @@ impl<'a, D: Device> Walk<'a, D> {
         let plan = Arc::new(plan);
         self.desk.view.send_modify(|v| v.plan = Some(plan.clone()));
         self.plan = Some(plan);
-        Ok(())
     }
 
     /// Records an action, sends its request, and records what is known of it.
@@ -238,7 +248,7 @@ impl<'a, D: Device> Walk<'a, D> {
         self.desk.view.send_modify(|v| v.leases = u32::try_from(left).unwrap_or(u32::MAX));
     }
 
-    async fn follow(&mut self, action: ActionId, ticket: &Ticket) -> Result<(), Halt> {
+    async fn follow(&mut self, action: ActionId, ticket: &Ticket) {
         match self.device.follow(ticket).await {
             Ok(progress) => {
                 self.answered();
@@ -246,11 +256,10 @@ impl<'a, D: Device> Walk<'a, D> {
             }
             Err(trouble) => self.troubled(trouble),
         }
-        Ok(())
     }
 
     /// Waits, and ends the wait when the run is cancelled.
-    async fn wait(&mut self, until: Millis, on: device::Waiting) -> Result<(), Halt> {
+    async fn wait(&mut self, until: Millis, on: device::Waiting) {
         let left = until.since(attempt::now());
         let mut shown = Waiting::new(on.reason(), on.to_string(), "the machine", left);
         if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
@@ -265,7 +274,6 @@ impl<'a, D: Device> Walk<'a, D> {
             Ok(_) = stop.wait_for(|stop| *stop), if !was_stopped => {}
         }
         self.desk.view.send_modify(|v| v.waits.clear());
-        Ok(())
     }
 
     /// The device answered.
@@ -342,11 +350,11 @@ impl<'a, D: Device> Walk<'a, D> {
             self.trouble.clone().unwrap_or_else(|| Failure::new(Reason::ConnectionLost, words))
         };
         match (conclusion.end, self.job.goal) {
-            (DeviceEnd::Away | DeviceEnd::Refused(_), _) => End::Failed(failed()),
+            (DeviceEnd::Away | DeviceEnd::Refused(_), _)
+            | (DeviceEnd::Failed, Goal::Inventory | Goal::Plan) => End::Failed(failed()),
             (_, Goal::CleanUp) | (DeviceEnd::Cancelled, Goal::Inventory | Goal::Plan) => End::Cancelled,
             (DeviceEnd::Succeeded, Goal::Inventory) => End::Inventoried,
             (DeviceEnd::Succeeded, Goal::Plan) => End::Planned,
-            (DeviceEnd::Failed, Goal::Inventory | Goal::Plan) => End::Failed(failed()),
             (DeviceEnd::Cancelled, Goal::Update) if results.is_empty() => End::Cancelled,
             (DeviceEnd::Succeeded | DeviceEnd::Failed | DeviceEnd::Cancelled, Goal::Update) => {
                 End::Finished(summarize(&results))

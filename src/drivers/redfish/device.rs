@@ -170,8 +170,10 @@ impl Device {
             Err(failure) => return not_signed_in(failure),
         };
         report(Contact::Reached { address: session.client().address().unwrap_or_default() });
-        let first = session.client().first_certificate().map(|fingerprint| fingerprint.to_string());
-        report(Contact::CertificateAccepted { first });
+        let first = session.client().first_certificate();
+        report(Contact::CertificateAccepted { first: first.as_ref().map(ToString::to_string) });
+        // Further connections of this attempt must meet the same certificate.
+        self.settings.endpoint.trust.fingerprints.extend(first);
         report(Contact::SignedIn);
         let link = session.link().cloned();
         self.session = Some(session);

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 /// What an attempt has already announced; each event is written once.
 #[derive(Default)]
 struct Announced {
-    host_key: bool,
+    /// What was trusted on first use: a host key or a certificate.
+    first_use: bool,
     blocked: bool,
     untrusted_peer: bool,
 }
@@ -67,9 +68,13 @@ impl UpdateWorker<'_> {
     }
 
     async fn announce_once(&self, now: &View, announced: &mut Announced) {
-        if let Some(key) = now.first_key.as_ref().filter(|_| !announced.host_key) {
-            announced.host_key = true;
+        if let Some(key) = now.first_key.as_ref().filter(|_| !announced.first_use) {
+            announced.first_use = true;
             self.context.record_host_key(&self.update, key).await;
+        }
+        if let Some(fingerprint) = now.first_certificate.as_ref().filter(|_| !announced.first_use) {
+            announced.first_use = true;
+            self.context.record_certificate(&self.update, fingerprint).await;
         }
         if let ReturnPath::Blocked { failure, fallback } = &now.return_path
             && !announced.blocked

@@ -17,6 +17,7 @@ pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;
 use farrier_update::NodeVerdict;
+use farrier_update::device::Action;
 use tokio::sync::watch;
 
 /// What an attempt works with.
@@ -29,6 +30,8 @@ pub struct Desk<'a> {
     pub view: &'a watch::Sender<View>,
     /// Where requests to machines without an engine are recorded.
     pub logbook: Logbook,
+    /// What was recorded before, in this attempt or an earlier one.
+    pub actions: Vec<Action>,
 }
 
 /// How an attempt ended. What is left on the machine is in the [`View`].

@@ -7,7 +7,6 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
-use farrier_update::device::Action;
 use farrier_update::{Component, FailedDependency, Force, InstallerKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +28,6 @@ pub struct Job {
     pub all_installers: Arc<[InstallerKind]>,
     /// Name of this runner.
     pub runner: String,
-    /// The recorded actions of this attempt and those before it.
-    pub actions: Vec<Action>,
     /// Number of this attempt, from 1. The number is part of the task ids, so that results of an earlier
     /// attempt are not taken for results of this attempt.
     pub attempt: u32,

@@ -2,7 +2,7 @@
 //! may be gone.
 
 use super::load::Attempt;
-use super::{Context, actions};
+use super::Context;
 use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::attempt::{Goal, Job};
 use crate::convert;
@@ -40,7 +40,6 @@ impl Context {
             installers: &[],
             all_installers: self.register.installers().clone(),
             runner: self.name.clone(),
-            actions: update.status.as_ref().map(|s| actions::read(&s.actions)).unwrap_or_default(),
             attempt,
             goal: Goal::CleanUp,
             touched: true,

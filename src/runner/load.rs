@@ -1,6 +1,6 @@
 //! Loads the complete input of an attempt before the attempt does anything.
 
-use super::{Context, actions};
+use super::Context;
 use crate::api::managed_node::{Channel, ManagedNode};
 use crate::api::update_run::{Operation, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
@@ -67,7 +67,6 @@ impl Context {
             installers: class.abilities().installers,
             all_installers: self.register.installers().clone(),
             runner: self.name.clone(),
-            actions: update.status.as_ref().map(|s| actions::read(&s.actions)).unwrap_or_default(),
             attempt,
             goal,
             touched,

@@ -10,7 +10,7 @@ mod status;
 use super::clean_up::is_missing;
 use super::load::{Attempt, MachineDriver};
 use super::render::Phase;
-use super::{Context, TaskControl, count};
+use super::{Context, TaskControl, actions, count};
 use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::attempt::{CallbackOptions, Desk, End, Goal, Job, Logbook, ReturnPath, View};
@@ -259,9 +259,10 @@ impl UpdateWorker<'_> {
         let (send, receive) = watch::channel(first);
         let tools = self.context.tools.clone();
         let (logbook, entries) = Logbook::new();
+        let actions = actions::read(&self.shown.actions);
         let Attempt { job, driver: MachineDriver { driver, .. } } = attempt;
         let work = async {
-            let desk = Desk { tools: &tools, stop, view: &send, logbook };
+            let desk = Desk { tools: &tools, stop, view: &send, logbook, actions };
             let end = tokio::select! {
                 end = driver.attempt(job, desk) => end,
                 end = self.abandoned() => end,

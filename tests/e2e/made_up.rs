@@ -213,7 +213,7 @@ struct Cli {
 
 /// Runs the operator with the lamps during `body`.
 async fn with_lamps(site: &Site, body: impl Future<Output = ()>) {
-    site.operator.stop().await;
+    site.operator.kill();
     let (payloads, cache) = (site.path("payloads"), site.path("cache-lamps"));
     let engines = crate::harness::operator::engines();
     let words = [

@@ -68,13 +68,13 @@ struct Walk<'a, D: Device> {
 }
 
 impl<'a, D: Device> Walk<'a, D> {
-    fn new(device: D, job: &'a Job, desk: Desk<'a>) -> Self {
+    fn new(device: D, job: &'a Job, mut desk: Desk<'a>) -> Self {
         Self {
             device,
             job,
-            desk,
             since: attempt::now(),
-            actions: job.actions.clone(),
+            actions: std::mem::take(&mut desk.actions),
+            desk,
             session: None,
             readings: Vec::new(),
             latest: None,

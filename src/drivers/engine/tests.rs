@@ -55,7 +55,6 @@ impl Parts {
             installers: &[],
             all_installers: Arc::from([]),
             runner: "a".into(),
-            actions: Vec::new(),
             attempt: 1,
             goal: Goal::Update,
             touched: false,

@@ -3,23 +3,29 @@
 use super::inventory::{Entry as Firmware, Inventory as Everything, System};
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, Job, Survey, Tools};
+use crate::attempt::{self, Goal, Job, Survey, Tools};
 use crate::drivers::device::{self, Contact, Image, Reading, Trouble};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Target;
 use farrier_protocol::Facts;
 use farrier_update::device::{
-    Action, ActionId, Answer, BootMarks, Entry, Intent, Inventory, Limits, Method, Part, Progress, State,
-    Ticket, Artifact, ArtifactKind, Verb,
+    Action, ActionId, Answer, Artifact, ArtifactKind, BootMarks, Entry, Intent, Inventory, Limits, Method,
+    Part, Progress, State, Ticket, Verb,
 };
 use farrier_update::{NodePlan, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long a device may be silent before an attempt ends in which it does no work for us. Further attempts are
-/// those of the run's retries.
-const AWAY: Duration = Duration::from_secs(20);
+/// How long a device may be silent before an inventory ends. Further attempts are those of the run's retries.
+const INVENTORY_AWAY: Duration = Duration::from_secs(20);
+
+/// The same for an attempt with another goal, while the device does no work for us. It has to be read several
+/// times.
+const AWAY: Duration = Duration::from_mins(2);
+
+/// Time between two readings.
+const POLL: Duration = Duration::from_secs(2);
 
 /// Words by which the names of management processors begin, where a device does not say what an entry belongs
 /// to.
@@ -54,6 +60,7 @@ impl Settings {
 /// A Redfish service, for one attempt.
 pub(super) struct Device {
     settings: Settings,
+    goal: Goal,
     /// The sign-in; `None` before it.
     session: Option<Session>,
     /// Whether the service has sessions. Known after the first sign-in.
@@ -65,12 +72,14 @@ pub(super) struct Device {
 impl device::Device for Device {
     type Settings = Settings;
 
-    fn new(settings: &Settings, _: &Job, _: &Tools) -> Result<Self, Failure> {
-        Ok(Self { settings: settings.clone(), session: None, has_sessions: true, sessions: BTreeMap::new() })
+    fn new(settings: &Settings, job: &Job, _: &Tools) -> Result<Self, Failure> {
+        let (settings, goal) = (settings.clone(), job.goal);
+        Ok(Self { settings, goal, session: None, has_sessions: true, sessions: BTreeMap::new() })
     }
 
     fn limits(&self) -> Limits {
-        Limits { has_sessions: self.has_sessions, away: AWAY, ..Limits::default() }
+        let away = if self.goal == Goal::Inventory { INVENTORY_AWAY } else { AWAY };
+        Limits { has_sessions: self.has_sessions, away, poll: POLL, ..Limits::default() }
     }
 
     async fn read(

@@ -93,6 +93,11 @@ impl UpdateWorker<'_> {
         shown: &NodeUpdateStatus,
     ) -> Result<(NodeUpdateStatus, Instant), Halt> {
         let mut recorded = actions::read(&shown.actions);
+        let is_known = |id| recorded.iter().any(|action| action.id == id);
+        if matches!(entry, Entry::Intent(intent) if is_known(intent.id)) {
+            // The attempt was decided without this action.
+            return Err(Halt::OtherRunner);
+        }
         logbook::apply(&mut recorded, entry, &self.context.name, now());
         let status = NodeUpdateStatus { actions: actions::written(&recorded), ..shown.clone() };
         let is_work = matches!(entry, Entry::Intent(intent) if intent.verb.is_work());

@@ -45,11 +45,12 @@ pub trait Device: Send + Sync + Sized {
     ) -> impl Future<Output = Result<Reading, Trouble>> + Send;
 
     /// Sends the request of a recorded action, unless the permission has expired, and returns what is known of
-    /// it afterwards. The request is sent at most once.
+    /// it afterwards. The request is sent at most once. `actions` are the recorded actions.
     fn request(
         &mut self,
         permission: Intended,
         intent: &Intent,
+        actions: &[Action],
         image: Option<Image>,
         report: impl FnMut(Contact) + Send,
     ) -> impl Future<Output = (Answer, Option<Trouble>)> + Send;

@@ -138,6 +138,7 @@ impl Device for Lamp {
         &mut self,
         permission: Intended,
         intent: &Intent,
+        _: &[Action],
         image: Option<Image>,
         mut report: impl FnMut(Contact) + Send,
     ) -> (Answer, Option<Trouble>) {

@@ -202,7 +202,7 @@ impl<'a, D: Device> Walk<'a, D> {
         let view = self.desk.view;
         view.send_modify(|v| v.deploying = true);
         let report = |contact| show_contact(view, contact);
-        let (answer, trouble) = self.device.request(permission, &intent, image, report).await;
+        let (answer, trouble) = self.device.request(permission, &intent, &self.actions, image, report).await;
         match trouble {
             Some(trouble) => {
                 self.refusals.insert(intent.component.clone(), trouble.failure.clone());

@@ -123,10 +123,12 @@ impl device::Device for Device {
         &mut self,
         permission: Intended,
         intent: &Intent,
+        actions: &[Action],
         _: Option<Image>,
         report: impl FnMut(Contact) + Send,
     ) -> (Answer, Option<Trouble>) {
         let Some(left) = permission.time_left() else { return (Answer::NotBegun, None) };
+        self.sessions.extend(actions.iter().filter_map(recorded));
         match intent.verb {
             Verb::SignIn => self.sign_in(intent.id, report).await,
             Verb::SignOut => {
@@ -193,7 +195,8 @@ impl Device {
                 self.sessions.insert(id, link);
                 (Answer::Began(ticket), None)
             }
-            None => (Answer::Done, None),
+            // Requests carry the password instead: nothing is on the device.
+            None => (Answer::NotBegun, None),
         }
     }
 }

@@ -5,16 +5,34 @@
 
 mod callback;
 mod job;
+pub mod logbook;
 mod view;
 mod waiting;
 
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
-pub use view::{ReturnPath, Step, Survey, View};
+pub use logbook::Logbook;
+pub use view::{Firmware, ReturnPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;
 use farrier_update::NodeVerdict;
+use farrier_update::device::Action;
+use tokio::sync::watch;
+
+/// What an attempt works with.
+pub struct Desk<'a> {
+    /// What all attempts share.
+    pub tools: &'a Tools,
+    /// Becomes true when the run is cancelled.
+    pub stop: watch::Receiver<bool>,
+    /// The state of the attempt, for the status.
+    pub view: &'a watch::Sender<View>,
+    /// Where requests to machines without an engine are recorded.
+    pub logbook: Logbook,
+    /// What was recorded before, in this attempt or an earlier one.
+    pub actions: Vec<Action>,
+}
 
 /// How an attempt ended. What is left on the machine is in the [`View`].
 #[derive(Debug, Clone, PartialEq)]

@@ -9,9 +9,9 @@ use crate::api::update_run::{
     DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
 };
 use crate::api::{Baseline, UpdateRun};
-use crate::drivers::{Node, Privilege, SshSettings};
+use crate::drivers::{HttpsSettings, Node, Privilege, SshSettings};
 use crate::ssh::Family;
-use crate::tls::{NotAFingerprint, Policy, Trust};
+use crate::tls::{Fingerprint, NotAFingerprint, Policy, Trust};
 use farrier_network::Channel;
 use farrier_protocol::Detect;
 use farrier_update::run::{BaselineId, Desired, Operation};
@@ -22,6 +22,9 @@ use kube::ResourceExt;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeSet;
 use std::time::Duration;
+
+/// The port of machines that are reached over HTTPS.
+const HTTPS_PORT: u16 = 443;
 
 /// Timeout of a component whose timeout cannot be parsed, which the schema rejects.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
@@ -50,6 +53,7 @@ pub fn component(from: &ApiComponent) -> Component {
         },
         installer: *installer,
         detect: detect.as_ref().and_then(detection),
+        firmware: detect.as_ref().and_then(|detect| detect.firmware.clone()),
         payload: PayloadRef {
             url: payload.url.clone(),
             digest: payload.digest.clone(),
@@ -85,11 +89,12 @@ pub fn is_baseline_of(run: &UpdateRun, baseline: &BaselineId) -> bool {
     })
 }
 
-/// Returns the trust in a payload's source. `certificates` are those of `ca.crt`.
+/// Returns the trust in a payload's source, or in a machine without what was recorded on first use.
+/// `certificates` are those of `ca.crt`.
 ///
 /// # Errors
 /// A text that is not a fingerprint, which the schema rejects.
-pub fn payload_trust(
+pub fn trust(
     from: Option<&Tls>,
     certificates: Vec<CertificateDer<'static>>,
 ) -> Result<Trust, NotAFingerprint> {
@@ -99,7 +104,7 @@ pub fn payload_trust(
         Some(TlsPolicy::System) => Policy::System,
         // A configured certificate replaces the system's authorities, as with `curl --cacert`.
         None if fingerprints.is_empty() && certificates.is_empty() => Policy::System,
-        // The schema rejects `TrustOnFirstUse` here: there is no place to record the fingerprint of the
+        // The schema rejects `TrustOnFirstUse` for payloads: there is no place to record the fingerprint of the
         // first use.
         Some(TlsPolicy::Pinned | TlsPolicy::TrustOnFirstUse) | None => Policy::Pinned,
     };
@@ -107,7 +112,7 @@ pub fn payload_trust(
 }
 
 fn detection(from: &ApiDetect) -> Option<Detect> {
-    let ApiDetect { package, architecture, command, file } = from;
+    let ApiDetect { package, architecture, command, file, firmware: _ } = from;
     let package = package.clone().map(|name| match architecture {
         Some(architecture) => format!("{name}:{architecture}"),
         None => name,
@@ -118,10 +123,14 @@ fn detection(from: &ApiDetect) -> Option<Detect> {
         .or_else(|| file.clone().map(Detect::File))
 }
 
-/// Returns a machine as the user describes it, and the host key that was recorded on first use.
-pub fn node(node: &ManagedNode) -> Node {
+/// Returns a machine as the user describes it, with what was recorded on first use. `certificates` are those of
+/// `spec.tls.caRef`.
+///
+/// # Errors
+/// A text that is not a fingerprint, which the schema rejects.
+pub fn node(node: &ManagedNode, certificates: Vec<CertificateDer<'static>>) -> Result<Node, NotAFingerprint> {
     let ssh = &node.spec.ssh;
-    Node {
+    Ok(Node {
         name: node.name_any(),
         type_: node.spec.type_,
         addresses: node.spec.addresses.clone(),
@@ -136,7 +145,23 @@ pub fn node(node: &ManagedNode) -> Node {
                 ApiPrivilege::Su => Privilege::Su,
             },
         },
+        https: https(node, certificates)?,
+    })
+}
+
+fn https(
+    node: &ManagedNode,
+    certificates: Vec<CertificateDer<'static>>,
+) -> Result<HttpsSettings, NotAFingerprint> {
+    let mut trust = trust(node.spec.tls.as_ref(), certificates)?;
+    let first_use = node.spec.tls.as_ref().and_then(|tls| tls.policy) == Some(TlsPolicy::TrustOnFirstUse);
+    let is_open = first_use && trust.fingerprints.is_empty() && trust.certificates.is_empty();
+    let recorded = node.status.as_ref().and_then(|status| status.certificate.as_deref()).filter(|_| is_open);
+    if is_open {
+        trust.policy = Policy::TrustOnFirstUse;
     }
+    trust.fingerprints.extend(recorded.map(str::parse::<Fingerprint>).transpose()?);
+    Ok(HttpsSettings { port: node.spec.port.unwrap_or(HTTPS_PORT), trust })
 }
 
 /// Returns the address families that may be used with a machine, in order of preference.
@@ -212,7 +237,7 @@ mod tests {
         let given = || vec![CertificateDer::from(vec![1])];
         let fingerprint = format!("sha256:{}", "0a".repeat(32));
         let pinned = Tls { fingerprints: vec![fingerprint], ..Tls::default() };
-        let policy = |tls: Option<&Tls>, certificates| payload_trust(tls, certificates).unwrap().policy;
+        let policy = |tls: Option<&Tls>, certificates| trust(tls, certificates).unwrap().policy;
         assert_eq!(policy(None, vec![]), Policy::System);
         assert_eq!(policy(Some(&Tls::default()), vec![]), Policy::System);
         assert_eq!(policy(None, given()), Policy::Pinned, "ca.crt of secretRef");
@@ -224,7 +249,7 @@ mod tests {
             assert_eq!(policy(Some(&explicit), given()), expected);
             assert_eq!(policy(Some(&Tls { policy: Some(written), ..Tls::default() }), vec![]), expected);
         }
-        let trust = payload_trust(Some(&pinned), given()).unwrap();
+        let trust = trust(Some(&pinned), given()).unwrap();
         assert_eq!((trust.fingerprints.len(), trust.certificates), (1, given()));
     }
 

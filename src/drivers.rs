@@ -3,25 +3,26 @@
 //! A class is a folder in this directory and one line in [`CLASSES`]. Controllers and `farrier ports` read a
 //! class's [`Abilities`], and nothing else of it. Drivers know neither kube nor the API types.
 
+pub mod device;
 pub mod engine;
 mod keys;
 pub mod linux;
 mod node;
+pub mod redfish;
 
 pub use keys::Keys;
-pub use node::{Node, Privilege, SshSettings};
+pub use node::{HttpsSettings, Node, Privilege, SshSettings};
 
-use crate::attempt::{End, Job, Tools, View};
+use crate::attempt::{Desk, End, Job};
 use crate::failure::Failure;
 use farrier_network::MachineType;
 use farrier_update::InstallerKind;
 use futures::future::BoxFuture;
 use std::fmt;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// The classes of this version.
-const CLASSES: &[&dyn Class] = &[&linux::Linux];
+const CLASSES: &[&dyn Class] = &[&linux::Linux, &redfish::Redfish];
 
 /// A class of machines that are updated in the same way.
 pub trait Class: Send + Sync {
@@ -40,15 +41,9 @@ pub trait Class: Send + Sync {
 
 /// Makes attempts at one machine.
 pub trait Driver: Send + Sync {
-    /// Makes one attempt, which shows its state in `view`. `stop` becomes true when the run is cancelled.
-    /// Whatever the result, the attempt removes everything of Farrier's from the machine if it can reach it.
-    fn attempt<'a>(
-        &'a self,
-        job: &'a Job,
-        tools: &'a Tools,
-        stop: watch::Receiver<bool>,
-        view: &'a watch::Sender<View>,
-    ) -> BoxFuture<'a, End>;
+    /// Makes one attempt. Whatever the result, the attempt removes everything of Farrier's from the machine if
+    /// it can reach it.
+    fn attempt<'a>(&'a self, job: &'a Job, desk: Desk<'a>) -> BoxFuture<'a, End>;
 }
 
 /// What the machines of a class can do, as data.
@@ -56,6 +51,19 @@ pub trait Driver: Send + Sync {
 pub struct Abilities {
     /// The installers for such machines.
     pub installers: &'static [InstallerKind],
+    /// Whether such machines take the engine.
+    pub takes_engine: bool,
+    /// Who removes what is left on a machine that cannot be reached any more.
+    pub cleans_up: CleansUp,
+}
+
+/// Who removes what is left on a machine that cannot be reached any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CleansUp {
+    /// The engine on the machine, when its lease expires.
+    Engine,
+    /// Only Farrier, when it reaches the machine again.
+    OnlyFarrier,
 }
 
 /// The classes of machines that an operator can work on.
@@ -111,7 +119,11 @@ mod tests {
         }
 
         fn abilities(&self) -> &'static Abilities {
-            &Abilities { installers: &[InstallerKind::DeviceImage, InstallerKind::Script] }
+            &Abilities {
+                installers: &[InstallerKind::DeviceImage, InstallerKind::Script],
+                takes_engine: false,
+                cleans_up: CleansUp::OnlyFarrier,
+            }
         }
 
         fn driver(&self, _: &Node, _: &Keys) -> Result<Arc<dyn Driver>, Failure> {

@@ -70,7 +70,12 @@ pub struct Hold {
 impl Hold {
     /// Reports whether the Lease is held right now.
     pub fn is_held(&self) -> bool {
-        self.until.borrow().is_some_and(|until| Instant::now() < until)
+        self.until().is_some()
+    }
+
+    /// Returns until when the Lease is held, if it is held right now and not renewed any more.
+    pub fn until(&self) -> Option<Instant> {
+        self.until.borrow().filter(|until| Instant::now() < *until)
     }
 
     /// Waits until the Lease is held.

@@ -206,12 +206,19 @@ pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-/// Writes the host key that was trusted on first use, and no other field of the status.
+/// Writes what was trusted on first use, and no other field of the status: `field` is `hostKey` or
+/// `certificate`.
 ///
 /// # Errors
 /// Errors of the API server.
-pub async fn host_key(client: &Client, namespace: &str, node: &str, key: &str) -> Result<(), kube::Error> {
+pub async fn first_use(
+    client: &Client,
+    namespace: &str,
+    node: &str,
+    field: &str,
+    value: &str,
+) -> Result<(), kube::Error> {
     let api: Api<crate::api::ManagedNode> = Api::namespaced(client.clone(), namespace);
-    let patch = json!({"status": {"hostKey": key}});
+    let patch = json!({"status": {field: value}});
     api.patch_status(node, &PatchParams::default(), &Patch::Merge(&patch)).await.map(|_| ())
 }

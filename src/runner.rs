@@ -5,6 +5,7 @@
 //! again, and they find on the machines what the engines have done meanwhile.
 
 mod access;
+mod actions;
 mod callback;
 mod clean_up;
 mod count;

@@ -119,11 +119,12 @@ pub struct AppliesTo {
     pub match_: BTreeMap<String, String>,
 }
 
-/// How the installed version of a component is read. Exactly one of package, command and file must be set.
+/// How the installed version of a component is read. Exactly one of package, command, file and firmware must be
+/// set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.package), has(self.command), has(self.file)].filter(x, x).size() == 1").message("give exactly one of package, command and file"),
+    validation = Rule::new("[has(self.package), has(self.command), has(self.file), has(self.firmware)].filter(x, x).size() == 1").message("give exactly one of package, command, file and firmware"),
     validation = Rule::new("!has(self.architecture) || (has(self.package) && !self.__package__.contains(':'))").message("architecture can be set only with a package that does not name an architecture itself")
 )]
 pub struct Detect {
@@ -151,6 +152,12 @@ pub struct Detect {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 4096), regex(pattern = r"^/"))]
     pub file: Option<String>,
+
+    /// An entry of the machine's own firmware inventory: its id, its name or its software id, exactly as
+    /// NodeInventory lists it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub firmware: Option<String>,
 }
 
 /// The file of a component.

@@ -1,5 +1,6 @@
 //! `ManagedNode`: a machine, as the user describes it.
 
+use super::tls::Tls;
 use super::{LocalRef, words};
 use farrier_network::MachineType;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -42,6 +43,10 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.tls) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("tls is for machines that are reached over HTTPS; a machine of this type is not"),
+    validation = Rule::new("!has(self.port) || !(self.type in ['Linux', 'Windows', 'HPUX'])").message("port is for machines that are reached over HTTPS; the port of an SSH server is ssh.port")
+)]
 pub struct ManagedNodeSpec {
     /// The type of the machine. It decides how Farrier connects to the machine.
     #[serde(rename = "type")]
@@ -71,6 +76,17 @@ pub struct ManagedNodeSpec {
     /// SSH settings of the machine.
     #[serde(default)]
     pub ssh: Ssh,
+
+    /// How Farrier trusts the certificate of a machine that it reaches over HTTPS: ILO, IDRAC, Redfish and
+    /// SuperdomeFlex. Without it, only a certificate that an authority of the operator's system has signed is
+    /// accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+
+    /// The port of a machine that Farrier reaches over HTTPS. Default: 443. The SSH port is in ssh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
 
     /// The channel between the engine on this machine and Farrier. If it is not set, the channel of the
     /// run is used.
@@ -190,8 +206,8 @@ pub struct ManagedNodeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Conditions: Ready, Reconciling, Stalled, and Reachable, HostKeyVerified, Authenticated,
-    /// InventoryCurrent, InBaseline.
+    /// Conditions: Ready, Reconciling, Stalled, and Reachable, HostKeyVerified or CertificateVerified,
+    /// Authenticated, InventoryCurrent, InBaseline.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -200,6 +216,11 @@ pub struct ManagedNodeStatus {
     /// kubectl patch managednode NAME --subresource=status --type=merge -p '{"status":{"hostKey":null}}'
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
+
+    /// The fingerprint of the certificate that was recorded on first use. To accept a new certificate, delete
+    /// this field as with hostKey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 
     /// The address that responded last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -69,6 +69,10 @@ pub struct NodeInventoryStatus {
     /// Whether packages lists fewer packages than packageCount.
     #[serde(default)]
     pub truncated: bool,
+
+    /// The firmware that a machine lists itself, for instance a BMC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<InstalledFirmware>,
 }
 
 /// Facts about a machine. An empty text means that the fact is not known.
@@ -97,6 +101,26 @@ pub struct FactsReport {
     pub serial: String,
     /// Version of the system firmware.
     pub bios_version: String,
+}
+
+/// One entry of a machine's own firmware inventory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstalledFirmware {
+    /// Id of the entry on the machine.
+    pub id: String,
+    /// Name of the entry.
+    pub name: String,
+    /// Id of the software, if the machine states one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub software_id: String,
+    /// Installed version; empty if the machine does not state it.
+    pub version: String,
+    /// Whether the machine says that it can be updated.
+    pub updateable: bool,
+    /// State of the entry in the machine's words; empty if the machine states none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub health: String,
 }
 
 /// One installed package, in one version and for one architecture.

@@ -1,7 +1,7 @@
 //! `NodeUpdate`: the work on one machine in one run, and its record.
 
 use super::LocalRef;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -135,6 +135,12 @@ pub struct NodeUpdateStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub components: Vec<ComponentOutcome>,
 
+    /// The requests that change a machine without an engine, in their order, those of earlier attempts
+    /// included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
+    pub actions: Vec<ActionRecord>,
+
     /// The channel between the engine and Farrier: Session or Callback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<super::managed_node::Channel>,
@@ -200,6 +206,48 @@ pub struct Holder {
     /// Name of the process, without arguments; empty if it is not known.
     #[serde(default)]
     pub name: String,
+}
+
+/// A request that changes a machine without an engine, for instance a BMC. It is recorded before it is sent, so
+/// that no request is sent twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionRecord {
+    /// Number of the action, from 1. What is handed over to the machine carries it in its name.
+    #[schemars(range(min = 1))]
+    pub id: u32,
+    /// What is requested, for instance SignIn, Upload, Activate, ResetManager or SignOut.
+    pub verb: String,
+    /// Name of the component; empty for sessions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub component: String,
+    /// Intended (about to be requested, or the answer is not known), Begun or Ended.
+    pub state: String,
+    /// How the action ended, for instance Done, Verified, NotVerified, NotBegun or Unverified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<String>,
+    /// Number of the action that this action takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u32>,
+    /// The installed version that the action is based on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub follows: String,
+    /// The version that the action installs.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub to: String,
+    /// Identifies the start of the machine, or of its management controller, that the action is based on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot: String,
+    /// The machine's own name for the work: the URI of a task or a session, or the number of a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Time until which the action is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<MicroTime>,
+    /// Name of the runner that recorded the present state.
+    pub by: String,
+    /// Time at which the present state was recorded.
+    pub at: MicroTime,
 }
 
 /// The plan for one component.

@@ -26,6 +26,8 @@ pub struct Job {
     pub installers: &'static [InstallerKind],
     /// The installers for machines of any class.
     pub all_installers: Arc<[InstallerKind]>,
+    /// Name of this runner.
+    pub runner: String,
     /// Number of this attempt, from 1. The number is part of the task ids, so that results of an earlier
     /// attempt are not taken for results of this attempt.
     pub attempt: u32,

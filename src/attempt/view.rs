@@ -23,6 +23,10 @@ pub struct View {
     pub host_key_accepted: bool,
     /// The host key to record, if it was trusted on first use.
     pub first_key: Option<String>,
+    /// Whether the certificate was accepted.
+    pub certificate_accepted: bool,
+    /// The fingerprint of the certificate to record, if it was trusted on first use.
+    pub first_certificate: Option<String>,
     /// Whether the engine can connect back.
     pub return_path: ReturnPath,
     /// Set when an untrusted server answered the engine at the runner's address; the engine sent it nothing.
@@ -172,4 +176,34 @@ pub struct Survey {
     pub facts: Facts,
     /// Every installed package.
     pub packages: Vec<Package>,
+    /// The firmware that the machine lists itself.
+    pub firmware: Vec<Firmware>,
+}
+
+/// One entry of a machine's own firmware inventory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Firmware {
+    /// Id of the entry on the machine.
+    pub id: String,
+    /// Name of the entry.
+    pub name: String,
+    /// Id of the software; empty if the machine states none.
+    pub software_id: String,
+    /// Installed version; empty if the machine does not state it.
+    pub version: String,
+    /// Whether the machine says that it can be updated.
+    pub updateable: bool,
+    /// State of the entry in the machine's words; empty if it states none.
+    pub health: String,
+}
+
+impl Survey {
+    /// Describes the extent of the survey, for instance `412 packages`.
+    pub fn extent(&self) -> String {
+        match (self.packages.len(), self.firmware.len()) {
+            (packages, 0) => format!("{packages} packages"),
+            (0, firmware) => format!("{firmware} firmware entries"),
+            (packages, firmware) => format!("{packages} packages and {firmware} firmware entries"),
+        }
+    }
 }

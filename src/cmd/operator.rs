@@ -1,6 +1,7 @@
 //! `farrier operator`: controller and runner in one process.
 
 mod cluster_args;
+mod fields;
 mod instruments;
 mod replica;
 
@@ -87,7 +88,7 @@ pub struct Args {
 /// Runs the operator until it receives a signal to stop.
 ///
 /// # Errors
-/// When the cluster cannot be reached, the CRDs are missing, or there are no engines.
+/// When the cluster cannot be reached, the CRDs are missing or of an earlier version, or there are no engines.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     Box::pin(run_with(args, Register::default())).await
 }
@@ -108,6 +109,7 @@ pub async fn run_with(args: Args, register: Register) -> anyhow::Result<()> {
     let instruments = Instruments::start(metrics, args.http_addr, &engines, &store).await?;
     let (client, server, location) = client(&args, &instruments).await?;
     check_definitions(&client, &server).await?;
+    fields::check(&client).await?;
     let location =
         args.replica.namespace().or(args.namespace.first().map(String::as_str)).unwrap_or(&location);
     let replica = Replica::join(&client, location, &args.replica, &instruments.metrics).await?;

@@ -29,7 +29,7 @@ mod work;
 
 pub use host::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe};
 
-use crate::attempt::{End, Job, ListenerWait, Step, Tools, View};
+use crate::attempt::{Desk, End, Job, ListenerWait, Step, Tools, View};
 use crate::drivers::Driver;
 use crate::engine_api::{EngineApi, PayloadFiles};
 use crate::failure::Failure;
@@ -78,13 +78,9 @@ impl<H: Host> EngineDriver<H> {
 }
 
 impl<H: Host> Driver for EngineDriver<H> {
-    fn attempt<'a>(
-        &'a self,
-        job: &'a Job,
-        tools: &'a Tools,
-        stop: watch::Receiver<bool>,
-        view: &'a watch::Sender<View>,
-    ) -> BoxFuture<'a, End> {
+    fn attempt<'a>(&'a self, job: &'a Job, desk: Desk<'a>) -> BoxFuture<'a, End> {
+        // The engine keeps a journal of its own.
+        let Desk { tools, stop, view, logbook: _, actions: _ } = desk;
         Box::pin(async move {
             if *stop.borrow() && !job.touched {
                 return End::Cancelled;

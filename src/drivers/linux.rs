@@ -21,7 +21,7 @@ mod shells;
 pub use settings::Settings;
 
 use super::engine::EngineDriver;
-use super::{Abilities, Class, Driver, Keys, Node};
+use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Connection;
 use farrier_network::MachineType;
@@ -37,7 +37,11 @@ impl Class for Linux {
     }
 
     fn abilities(&self) -> &'static Abilities {
-        &Abilities { installers: &[InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script] }
+        &Abilities {
+            installers: &[InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script],
+            takes_engine: true,
+            cleans_up: CleansUp::Engine,
+        }
     }
 
     fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {

@@ -1,6 +1,7 @@
 //! A machine as the user describes it.
 
 use crate::ssh::Family;
+use crate::tls::Trust;
 use farrier_network::MachineType;
 
 /// A machine as the user describes it. Each class of machines has its own block of settings.
@@ -16,6 +17,18 @@ pub struct Node {
     pub families: Vec<Family>,
     /// How to connect over SSH.
     pub ssh: SshSettings,
+    /// How to connect over HTTPS.
+    pub https: HttpsSettings,
+}
+
+/// How to connect to a machine over HTTPS.
+#[derive(Debug, Clone)]
+pub struct HttpsSettings {
+    /// The port.
+    pub port: u16,
+    /// The trust in the machine's certificate. A certificate that was recorded on first use is one of its
+    /// fingerprints.
+    pub trust: Trust,
 }
 
 /// How to connect to a machine over SSH.

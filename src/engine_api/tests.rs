@@ -104,9 +104,9 @@ fn the_packages_of_a_survey_are_taken_once() {
     assert_eq!(c.take_packages("a1-survey").len(), 0);
     assert_eq!(c.take_packages("a1-verify").len(), 1);
     assert_eq!(c.take_packages("a2-survey").len(), 0);
-    let left = |event: &Event| match &event.body {
-        EventBody::SurveyDone { packages, .. } => packages.len(),
-        _ => panic!(),
+    let left = |event: &Event| {
+        let EventBody::SurveyDone { packages, .. } = &event.body else { panic!("{event:?}") };
+        packages.len()
     };
     assert_eq!([left(&reader[0]), left(&reader[1])], [2, 1], "what a reader holds does not change");
     assert!(c.events_after(0).iter().all(|event| left(event) == 0));

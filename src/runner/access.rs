@@ -67,7 +67,7 @@ impl Context {
         if let Some(authorities) = payload.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()) {
             given.extend(self.certificates_in(&authorities.name, namespace, &asked_by).await?);
         }
-        access.trust = convert::payload_trust(payload.tls.as_ref(), given).map_err(|error| {
+        access.trust = convert::trust(payload.tls.as_ref(), given).map_err(|error| {
             let message = format!("payload.tls.fingerprints of {asked_by}: {error}");
             Failure::new(Reason::PayloadUntrusted, message)
         })?;
@@ -75,7 +75,7 @@ impl Context {
     }
 
     /// Returns the certificates in the Secret of this name or, if there is no such Secret, in the ConfigMap.
-    async fn certificates_in(
+    pub(super) async fn certificates_in(
         &self,
         name: &str,
         namespace: &str,

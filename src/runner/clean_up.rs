@@ -1,8 +1,8 @@
 //! Loads the input of a clean-up: the machine's address and its credentials, and nothing of the run, which
 //! may be gone.
 
-use super::Context;
 use super::load::Attempt;
+use super::Context;
 use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::attempt::{Goal, Job};
 use crate::convert;
@@ -28,7 +28,7 @@ impl Context {
     ) -> Result<Attempt, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        let driver = self.driver(&node, self.keys(&node, &namespace).await?)?;
+        let driver = self.driver(&node, &namespace).await?;
         let baseline = run.and_then(|run| run.spec.baseline_ref.as_ref());
         let baseline =
             baseline.and_then(|b| self.caches.baselines.get(&ObjectRef::new(&b.name).within(&namespace)));
@@ -39,6 +39,7 @@ impl Context {
             node_type: node.spec.type_,
             installers: &[],
             all_installers: self.register.installers().clone(),
+            runner: self.name.clone(),
             attempt,
             goal: Goal::CleanUp,
             touched: true,

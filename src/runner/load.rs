@@ -6,7 +6,7 @@ use crate::api::update_run::{Operation, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::attempt::{Awaited, Goal, Job};
 use crate::convert;
-use crate::drivers::{Class, Driver, Keys};
+use crate::drivers::{Abilities, Class, Driver, Keys};
 use crate::failure::{Failure, chain};
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Secret;
@@ -27,6 +27,8 @@ pub(super) struct Attempt {
 #[derive(Clone)]
 pub(super) struct MachineDriver {
     pub(super) driver: Arc<dyn Driver>,
+    /// What the machine's class can do.
+    pub(super) abilities: &'static Abilities,
     pub(super) keys: Keys,
 }
 
@@ -56,7 +58,7 @@ impl Context {
             Some(name) => Some(self.baseline(run, name, &namespace).await?),
             None => None,
         };
-        let driver = self.driver(&node, self.keys(&node, &namespace).await?)?;
+        let driver = self.driver(&node, &namespace).await?;
         let job = Job {
             session: update.uid().unwrap_or_default(),
             run: run.name_any(),
@@ -64,6 +66,7 @@ impl Context {
             node_type: node.spec.type_,
             installers: class.abilities().installers,
             all_installers: self.register.installers().clone(),
+            runner: self.name.clone(),
             attempt,
             goal,
             touched,
@@ -165,11 +168,31 @@ impl Context {
     /// Creates the driver of a machine.
     ///
     /// # Errors
-    /// `NotYetSupported`, and those of [`Class::driver`].
-    pub(super) fn driver(&self, node: &ManagedNode, keys: Keys) -> Result<MachineDriver, Failure> {
+    /// `NotYetSupported`, `SecretNotFound`, `SecretIncomplete`, `CertificateUntrusted`, `InternalError`, and those
+    /// of [`Class::driver`].
+    pub(super) async fn driver(&self, node: &ManagedNode, namespace: &str) -> Result<MachineDriver, Failure> {
         let class = self.class(node)?;
-        let driver = class.driver(&convert::node(node), &keys)?;
-        Ok(MachineDriver { driver, keys })
+        let keys = self.keys(node, namespace).await?;
+        let certificates = match node.spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()) {
+            Some(ca) => {
+                let asked_by = format!("spec.tls.caRef of ManagedNode {}", node.name_any());
+                self.certificates_in(&ca.name, namespace, &asked_by).await?
+            }
+            None => Vec::new(),
+        };
+        let described = convert::node(node, certificates).map_err(|error| {
+            let message = format!("spec.tls.fingerprints of ManagedNode {}: {error}", node.name_any());
+            Failure::new(Reason::CertificateUntrusted, message)
+        })?;
+        let driver = class.driver(&described, &keys)?;
+        Ok(MachineDriver { driver, abilities: class.abilities(), keys })
+    }
+
+    /// Returns what the class of a machine can do, if the cache has the machine.
+    pub(super) fn abilities(&self, update: &NodeUpdate) -> Option<&'static Abilities> {
+        let node = ObjectRef::new(&update.spec.node_ref.name);
+        let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()))?;
+        self.register.class(node.spec.type_).map(Class::abilities)
     }
 
     /// Returns the class of a machine.

@@ -4,10 +4,10 @@ use super::Context;
 use super::render::node_conditions;
 use crate::api::managed_node::ManagedNodeStatus;
 use crate::api::node_inventory::{
-    FactsReport, InstalledPackage, NodeInventory, NodeInventorySpec, NodeInventoryStatus,
+    FactsReport, InstalledFirmware, InstalledPackage, NodeInventory, NodeInventorySpec, NodeInventoryStatus,
 };
 use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, condition, label_value};
-use crate::attempt::{End, Survey, View};
+use crate::attempt::{End, Firmware, Survey, View};
 use crate::failure::{Failure, chain};
 use crate::publish::{self, Action, RUNNER};
 use farrier_update::{ComponentResult, NodeVerdict, Outcome, Reason};
@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 /// Maximum number of packages in an inventory; the list is truncated beyond it. Nobody reads more in one
 /// object.
 const MAX_PACKAGES: usize = 5000;
+
+/// Maximum number of firmware entries in an inventory. A large server lists some two hundred.
+const MAX_FIRMWARE: usize = 1000;
 
 /// Maximum size of the list as JSON: etcd accepts 1.5 MiB per request, and an object contains more than its
 /// packages. A typical package takes 100 bytes, the longest that is accepted 2 KiB.
@@ -57,6 +60,7 @@ impl Context {
             observed_generation: generation,
             conditions: node_conditions(&old.conditions, view, end, run, generation, &now),
             host_key: view.first_key.clone().or(old.host_key.clone()),
+            certificate: view.first_certificate.clone().or(old.certificate.clone()),
             address: view.address.clone().or(old.address.clone()),
             os: view.survey.as_ref().map(|s| s.facts.os_name.clone()).or(old.os.clone()),
             last_run: Some(run.to_owned()),
@@ -87,9 +91,10 @@ impl Context {
             package_count: i64::try_from(survey.packages.len()).unwrap_or(i64::MAX),
             packages,
             truncated: left_out > 0,
+            firmware: firmware(survey),
         };
         let message = match left_out {
-            0 => format!("{} packages", survey.packages.len()),
+            0 => survey.extent(),
             more => format!(
                 "{} packages, of which the last {more} are not listed: the object would become too large",
                 survey.packages.len()
@@ -122,11 +127,23 @@ impl Context {
     pub(super) async fn record_host_key(&self, update: &NodeUpdate, key: &str) {
         let namespace = update.namespace().unwrap_or_default();
         let name = &update.spec.node_ref.name;
-        if let Err(error) = publish::host_key(&self.client, &namespace, name, key).await {
+        if let Err(error) = publish::first_use(&self.client, &namespace, name, "hostKey", key).await {
             tracing::warn!(error = %chain(&error), "the host key could not be recorded");
         }
         let note = format!("the host key of {name} was trusted on first use and recorded: {key}");
         self.events.normal(&update.object_ref(&()), Reason::HostKeyRecorded, Action::Connect, &note).await;
+    }
+
+    /// Records a certificate that was trusted on first use immediately.
+    pub(super) async fn record_certificate(&self, update: &NodeUpdate, fingerprint: &str) {
+        let namespace = update.namespace().unwrap_or_default();
+        let name = &update.spec.node_ref.name;
+        let written = publish::first_use(&self.client, &namespace, name, "certificate", fingerprint).await;
+        if let Err(error) = written {
+            tracing::warn!(error = %chain(&error), "the certificate could not be recorded");
+        }
+        let note = format!("the certificate of {name} was trusted on first use and recorded: {fingerprint}");
+        self.events.normal(&update.object_ref(&()), Reason::CertificateRecorded, Action::Connect, &note).await;
     }
 
     /// Writes an event that the machine cannot connect back, and how the attempt continues.
@@ -288,6 +305,15 @@ fn packages(survey: &Survey) -> Vec<InstalledPackage> {
         room.checked_sub(taken).inspect(|left| room = *left).is_some()
     })
     .collect()
+}
+
+/// Returns the firmware, as much as fits into one object.
+fn firmware(survey: &Survey) -> Vec<InstalledFirmware> {
+    let entries = survey.firmware.iter().take(MAX_FIRMWARE).map(|entry| {
+        let Firmware { id, name, software_id, version, updateable, health } = entry.clone();
+        InstalledFirmware { id, name, software_id, version, updateable, health }
+    });
+    entries.collect()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::api::condition;
 use crate::api::managed_node::Channel;
 use crate::api::node_update::{self, Holder, NodeUpdateStatus, Waiting};
 use crate::attempt::{self, End, ReturnPath, View};
+use crate::drivers::Abilities;
 use crate::failure::Failure;
 use components::{changed, merge, planned, time};
 use farrier_update::NodePlan;
@@ -41,15 +42,17 @@ pub(super) struct RenderInput<'a> {
     pub(super) phase: &'a Phase,
     pub(super) attempt: u32,
     pub(super) run: &'a str,
+    /// What the machine's class can do; `None` if the machine is not known.
+    pub(super) abilities: Option<&'static Abilities>,
     pub(super) generation: Option<i64>,
     pub(super) now: &'a Time,
 }
 
 /// Renders the status.
 pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
-    let RenderInput { old, view, phase, attempt, run, generation, now } = picture;
+    let RenderInput { old, view, phase, attempt, run, abilities, generation, now } = picture;
     let mut conditions = old.conditions.clone();
-    let verdicts = Verdicts::of(view, phase, old);
+    let verdicts = Verdicts::of(view, phase, old, *abilities);
     for (type_, verdict) in verdicts.list() {
         condition::set(
             &mut conditions,
@@ -80,6 +83,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         plan_digest: plan.map(NodePlan::digest).or_else(|| old.plan_digest.clone()),
         plan: plan.map_or_else(|| old.plan.clone(), |p| p.items.iter().map(planned).collect()),
         components,
+        actions: old.actions.clone(),
         channel: channel(view).or(old.channel),
         address: view.address.clone().or_else(|| old.address.clone()),
         leases: view.leases,

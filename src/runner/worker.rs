@@ -10,10 +10,11 @@ mod status;
 use super::clean_up::is_missing;
 use super::load::{Attempt, MachineDriver};
 use super::render::Phase;
-use super::{Context, TaskControl, count};
+use super::{Context, TaskControl, actions, count};
 use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, UpdateRun, condition};
-use crate::attempt::{CallbackOptions, End, Goal, Job, ReturnPath, View};
+use crate::attempt::{CallbackOptions, Desk, End, Goal, Job, Logbook, ReturnPath, View};
+use crate::drivers::Abilities;
 use crate::failure::Failure;
 use farrier_update::{Millis, Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -57,6 +58,7 @@ pub(super) async fn run(
         is_reached: false,
         approved: None,
         run_is_gone: false,
+        abilities: context.abilities(update),
         generation: None,
     };
     // A finished NodeUpdate only has to be released.
@@ -98,6 +100,8 @@ struct UpdateWorker<'a> {
     approved: Option<Millis>,
     /// Whether the run was gone when an attempt began: nothing more is installed for it.
     run_is_gone: bool,
+    /// What the machine's class can do; `None` if the machine is not known.
+    abilities: Option<&'static Abilities>,
     /// Generation of the ManagedNode that the last attempt used.
     generation: Option<i64>,
 }
@@ -177,6 +181,7 @@ impl UpdateWorker<'_> {
         });
         let end = match &loaded {
             Ok(attempt) => {
+                self.abilities = Some(attempt.driver.abilities);
                 tracing::info!("the attempt begins");
                 Box::pin(self.session(attempt, number)).await
             }
@@ -253,10 +258,13 @@ impl UpdateWorker<'_> {
     ) -> (End, View) {
         let (send, receive) = watch::channel(first);
         let tools = self.context.tools.clone();
+        let (logbook, entries) = Logbook::new();
+        let actions = actions::read(&self.shown.actions);
         let Attempt { job, driver: MachineDriver { driver, .. } } = attempt;
         let work = async {
+            let desk = Desk { tools: &tools, stop, view: &send, logbook, actions };
             let end = tokio::select! {
-                end = driver.attempt(job, &tools, stop, &send) => end,
+                end = driver.attempt(job, desk) => end,
                 end = self.abandoned() => end,
             };
             let view = send.borrow().clone();
@@ -265,7 +273,7 @@ impl UpdateWorker<'_> {
             drop(send);
             (end, view)
         };
-        let (ended, statuses) = tokio::join!(work, self.follow(receive, number, visible));
+        let (ended, statuses) = tokio::join!(work, self.follow(receive, entries, number, visible));
         (self.old, self.shown) = statuses;
         ended
     }

@@ -71,7 +71,7 @@ pub async fn connect(
     credentials: &Credentials,
     mut report: impl FnMut(Milestone),
 ) -> Result<Connection, Failure> {
-    let dialled = dial(target).await?;
+    let dialled = dial(target, "SSH server").await?;
     let address = dialled.address;
     report(Milestone::Reached { address: address.clone() });
     let (counter, channels) = watch::channel(Count::default());

@@ -50,14 +50,16 @@ pub struct Dialled {
     pub stream: TcpStream,
     /// The address, with its zone, without the port.
     pub address: String,
+    /// The entry of [`Target::addresses`] that the address belongs to.
+    pub entry: String,
 }
 
-/// Connects to the machine.
+/// Connects to the machine. `server` is what is expected to listen there, for messages.
 ///
 /// # Errors
 /// `NameNotResolved`, `NoUsableAddress`, `ConnectionRefused`, `ConnectionTimedOut`, `NoRoute`; the
 /// message lists the result of each address.
-pub async fn dial(target: &Target) -> Result<Dialled, Failure> {
+pub async fn dial(target: &Target, server: &str) -> Result<Dialled, Failure> {
     let (candidates, unresolved) = candidates(target).await;
     if candidates.is_empty() {
         return Err(no_candidates(target, &unresolved));
@@ -68,8 +70,8 @@ pub async fn dial(target: &Target) -> Result<Dialled, Failure> {
     loop {
         if attempts.is_empty() {
             match waiting.next() {
-                Some(address) => attempts.push(try_one(address)),
-                None => return Err(all_failed(target, &failed, &unresolved)),
+                Some(candidate) => attempts.push(try_one(candidate)),
+                None => return Err(all_failed(target, server, &failed, &unresolved)),
             }
         }
         tokio::select! {
@@ -91,10 +93,18 @@ struct Refusal {
     words: String,
 }
 
-async fn try_one(address: SocketAddr) -> Result<Dialled, Refusal> {
-    let text = display(&address);
-    match tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Ok(Dialled { stream, address: text }),
+/// An address to try, and the entry of the user's list that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Candidate {
+    socket: SocketAddr,
+    entry: String,
+}
+
+async fn try_one(candidate: Candidate) -> Result<Dialled, Refusal> {
+    let Candidate { socket, entry } = candidate;
+    let text = display(&socket);
+    match tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(socket)).await {
+        Ok(Ok(stream)) => Ok(Dialled { stream, address: text, entry }),
         Ok(Err(error)) => Err(Refusal { address: text, reason: classify(&error), words: error.to_string() }),
         Err(_) => Err(Refusal {
             address: text,
@@ -113,27 +123,28 @@ fn classify(error: &io::Error) -> Reason {
     }
 }
 
-/// Returns the socket addresses to try, in order, and the names that did not resolve.
-async fn candidates(target: &Target) -> (Vec<SocketAddr>, Vec<String>) {
+/// Returns the addresses to try, in order, and the names that did not resolve.
+async fn candidates(target: &Target) -> (Vec<Candidate>, Vec<String>) {
     let mut found = Vec::new();
     let mut unresolved = Vec::new();
     for address in &target.addresses {
+        let candidate = |socket| Candidate { socket, entry: address.clone() };
         match parse(address, target.port) {
-            Parsed::Address(socket) => found.push(socket),
+            Parsed::Address(socket) => found.push(candidate(socket)),
             Parsed::NoSuchZone(zone) => {
                 unresolved.push(format!("{address}: there is no network interface {zone} here"));
             }
             Parsed::Name => match resolve(address, target.port).await {
-                Ok(sockets) => found.extend(sockets),
+                Ok(sockets) => found.extend(sockets.into_iter().map(candidate)),
                 Err(words) => unresolved.push(format!("{address}: {words}")),
             },
         }
     }
-    let mut ordered: Vec<SocketAddr> = Vec::new();
+    let mut ordered: Vec<Candidate> = Vec::new();
     for family in &target.families {
-        for socket in found.iter().filter(|s| s.is_ipv4() == (*family == Family::V4)) {
-            if !ordered.contains(socket) {
-                ordered.push(*socket);
+        for candidate in found.iter().filter(|c| c.socket.is_ipv4() == (*family == Family::V4)) {
+            if !ordered.iter().any(|other| other.socket == candidate.socket) {
+                ordered.push(candidate.clone());
             }
         }
     }
@@ -220,7 +231,7 @@ fn no_candidates(target: &Target, unresolved: &[String]) -> Failure {
     )
 }
 
-fn all_failed(target: &Target, failed: &[Refusal], unresolved: &[String]) -> Failure {
+fn all_failed(target: &Target, server: &str, failed: &[Refusal], unresolved: &[String]) -> Failure {
     // The most specific reason comes first: a refusal proves that the machine is alive.
     let order = [Reason::ConnectionRefused, Reason::ConnectionTimedOut, Reason::NoRoute];
     let reason = order
@@ -231,11 +242,11 @@ fn all_failed(target: &Target, failed: &[Refusal], unresolved: &[String]) -> Fai
         failed.iter().map(|f| format!("{} port {}: {}", f.address, target.port, f.words)).collect();
     words.extend(unresolved.iter().cloned());
     let next = if reason == Reason::ConnectionRefused {
-        "check that the SSH server runs and listens on this port"
+        format!("check that the {server} runs and listens on this port")
     } else if reason == Reason::ConnectionTimedOut {
-        "check that the machine is on and that no firewall drops this port"
+        "check that the machine is on and that no firewall drops this port".to_owned()
     } else {
-        "check the route from the operator to the machine"
+        "check the route from the operator to the machine".to_owned()
     };
     Failure::new(reason, format!("{} did not answer ({}); {next}", target.node, words.join("; ")))
 }
@@ -253,28 +264,40 @@ mod tests {
         }
     }
 
+    fn sockets(candidates: &[Candidate]) -> Vec<SocketAddr> {
+        candidates.iter().map(|candidate| candidate.socket).collect()
+    }
+
     #[tokio::test]
     async fn a_family_that_is_left_out_is_never_tried() {
         let (found, _) = candidates(&target(&["::1", "127.0.0.1"], &[Family::V4], 9)).await;
-        assert_eq!(found, vec!["127.0.0.1:9".parse().unwrap()]);
+        assert_eq!(sockets(&found), vec!["127.0.0.1:9".parse().unwrap()]);
     }
 
     #[tokio::test]
     async fn the_preferred_family_comes_first_whatever_the_order_of_addresses() {
         let (found, _) = candidates(&target(&["127.0.0.1", "::1"], &[Family::V6, Family::V4], 9)).await;
-        assert_eq!(found, vec!["[::1]:9".parse().unwrap(), "127.0.0.1:9".parse().unwrap()]);
+        assert_eq!(sockets(&found), vec!["[::1]:9".parse().unwrap(), "127.0.0.1:9".parse().unwrap()]);
+    }
+
+    /// The certificate of a device is for the name that the user wrote, not for the address behind it.
+    #[tokio::test]
+    async fn a_connection_remembers_the_entry_that_its_address_belongs_to() {
+        let (found, _) = candidates(&target(&["localhost"], &[Family::V4, Family::V6], 9)).await;
+        assert!(!found.is_empty() && found.iter().all(|c| c.entry == "localhost"), "{found:?}");
     }
 
     #[tokio::test]
     async fn a_link_local_address_takes_its_zone_from_the_interface_name() {
         let (found, unresolved) = candidates(&target(&["fe80::1%lo"], &[Family::V6], 22)).await;
         assert_eq!(unresolved, Vec::<String>::new());
-        assert_eq!(found.first().map(display).as_deref(), Some("fe80::1%lo"));
+        assert_eq!(found.first().map(|c| display(&c.socket)).as_deref(), Some("fe80::1%lo"));
     }
 
     #[tokio::test]
     async fn an_unknown_zone_is_named() {
-        let failure = dial(&target(&["fe80::1%nosuch0"], &[Family::V6], 22)).await.err().unwrap();
+        let failure =
+            dial(&target(&["fe80::1%nosuch0"], &[Family::V6], 22), "SSH server").await.err().unwrap();
         assert_eq!(failure.reason, Reason::NameNotResolved);
         assert!(failure.message.contains("nosuch0"), "{failure}");
     }
@@ -282,14 +305,14 @@ mod tests {
     #[tokio::test]
     async fn a_closed_port_is_distinguished_from_a_silent_port() {
         // Port 1 of loopback: nothing listens there on any machine that we know.
-        let failure = dial(&target(&["127.0.0.1"], &[Family::V4], 1)).await.err().unwrap();
+        let failure = dial(&target(&["127.0.0.1"], &[Family::V4], 1), "SSH server").await.err().unwrap();
         assert_eq!(failure.reason, Reason::ConnectionRefused);
         assert!(failure.message.contains("db-01") && failure.message.contains("port 1"), "{failure}");
     }
 
     #[tokio::test]
     async fn no_address_of_an_allowed_family_is_a_reason_of_its_own() {
-        let failure = dial(&target(&["::1"], &[Family::V4], 22)).await.err().unwrap();
+        let failure = dial(&target(&["::1"], &[Family::V4], 22), "SSH server").await.err().unwrap();
         assert_eq!(failure.reason, Reason::NoUsableAddress);
     }
 }

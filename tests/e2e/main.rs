@@ -18,6 +18,7 @@
 mod arrivals;
 mod attacks;
 mod bad_input;
+mod bmc;
 mod callback;
 mod cancel;
 mod changed;
@@ -29,6 +30,7 @@ mod harness;
 mod limits;
 mod logged;
 mod lost;
+mod made_up;
 mod order;
 mod orphan;
 mod packages;

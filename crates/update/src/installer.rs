@@ -30,12 +30,14 @@ struct Row {
     exit: fn(i32) -> ExitMeaning,
     packages: Option<PackageManager>,
     engine: Option<Installer>,
+    is_firmware: bool,
 }
 
 /// Declares the kinds, and for each kind: how versions are compared, the table of its exit codes, the package
-/// database that it installs into, and the engine's installer for it.
+/// database that it installs into, the engine's installer for it, and whether the machine itself lists the
+/// installed version as firmware.
 macro_rules! installers {
-    ($($(#[doc = $doc:literal])+ $name:ident: $versions:ident, $exit:ident, $packages:expr, $engine:expr;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $versions:ident, $exit:ident, $packages:expr, $engine:expr, $firmware:expr;)+) => {
         /// How a component is installed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum InstallerKind {
@@ -54,6 +56,7 @@ macro_rules! installers {
                         exit: exit::$exit,
                         packages: $packages,
                         engine: $engine,
+                        is_firmware: $firmware,
                     },)+
                 }
             }
@@ -63,29 +66,29 @@ macro_rules! installers {
 
 installers! {
     /// A Debian package.
-    Deb: Deb, deb, Some(DPKG), Some(Installer::Deb);
+    Deb: Deb, deb, Some(DPKG), Some(Installer::Deb), false;
     /// An RPM package.
-    Rpm: Rpm, rpm, Some(RPM), Some(Installer::Rpm);
+    Rpm: Rpm, rpm, Some(RPM), Some(Installer::Rpm), false;
     /// An executable file that installs something.
-    Script: Natural, plain, None, Some(Installer::Script);
+    Script: Natural, plain, None, Some(Installer::Script), false;
     /// A firmware cabinet for fwupd.
-    Fwupd: Natural, fwupd, None, None;
+    Fwupd: Natural, fwupd, None, None, false;
     /// A Dell update package.
-    DellDup: Natural, dell_dup, None, None;
+    DellDup: Natural, dell_dup, None, None, false;
     /// An HPE smart component for Linux.
-    HpeSmartComponent: Natural, hpe_linux, None, None;
+    HpeSmartComponent: Natural, hpe_linux, None, None, false;
     /// An HPE component for Windows.
-    WindowsComponent: Natural, hpe_windows, None, None;
+    WindowsComponent: Natural, hpe_windows, None, None, false;
     /// A Windows installer package.
-    Msi: Natural, msi, None, None;
+    Msi: Natural, msi, None, None, false;
     /// A firmware image that a BMC installs over Redfish.
-    RedfishImage: Natural, plain, None, None;
+    RedfishImage: Natural, plain, None, None, true;
     /// An HP-UX software depot.
-    SwinstallDepot: Natural, plain, None, None;
+    SwinstallDepot: Natural, plain, None, None, false;
     /// An ESXi bundle.
-    Vib: Natural, plain, None, None;
+    Vib: Natural, plain, None, None, false;
     /// An image for a switch or chassis manager.
-    DeviceImage: Natural, plain, None, None;
+    DeviceImage: Natural, plain, None, None, true;
 }
 
 impl InstallerKind {
@@ -107,6 +110,11 @@ impl InstallerKind {
     /// Returns the engine's installer for this kind; `None` if the engine of this version has none.
     pub const fn engine(self) -> Option<Installer> {
         self.row().engine
+    }
+
+    /// Reports whether the machine itself lists the installed version as firmware.
+    pub(crate) const fn is_firmware(self) -> bool {
+        self.row().is_firmware
     }
 
     /// Returns the database that such packages are installed into; `None` if components of this kind are not

@@ -10,6 +10,7 @@
 //! step records + second readings ──► outcome::conclude ──► ComponentResult
 //!                                    outcome::summarize ──► NodeVerdict
 //! run + baseline + nodes ──► run::decide ──► Decision { effects, waiting, status, wake }
+//! actions + inventory of a device that flashes itself ──► device::next ──► Next
 //! ```
 //!
 //! The laws of `run::decide` are property tests in `tests/laws.rs`:
@@ -27,6 +28,7 @@
 //! - A run waits for missing objects until a deadline, which it keeps whatever the order in
 //!   which objects arrive.
 
+pub mod device;
 mod digest;
 pub mod installer;
 pub mod model;

@@ -119,6 +119,10 @@ pub struct Component {
     pub installer: InstallerKind,
     /// How the installed version is read. The default for packages is the component's name.
     pub detect: Option<Detect>,
+    /// The entry of the machine's own firmware inventory that has the installed version. The default for
+    /// firmware images is the component's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
     /// The file to install.
     pub payload: PayloadRef,
     /// The components that must be installed first.
@@ -132,12 +136,19 @@ pub struct Component {
 }
 
 impl Component {
-    /// Returns how the installed version of this component is read, with the defaults applied.
-    ///
-    /// `None` means that a result could not be verified: a script does not report what it installed.
+    /// Returns how an engine reads the installed version of this component, with the defaults applied; `None` if
+    /// it cannot: a script does not report what it installed.
     pub fn detection(&self) -> Option<Detect> {
         let package = || self.installer.packages().map(|_| Detect::Package(self.name.clone()));
-        self.detect.clone().or_else(package)
+        self.detect.clone().or_else(package).filter(|_| self.firmware.is_none())
+    }
+
+    /// Returns the entry of the machine's own firmware inventory that has the installed version; `None` if the
+    /// version is read in another way.
+    pub fn firmware_entry(&self) -> Option<&str> {
+        let default =
+            || Some(self.name.as_str()).filter(|_| self.installer.is_firmware() && self.detect.is_none());
+        self.firmware.as_deref().or_else(default)
     }
 }
 

@@ -90,10 +90,10 @@ reasons! {
     /// The operator could not resolve a host name. Check `spec.addresses` and the cluster's DNS.
     NameNotResolved: UnreachableTransient,
     /// The machine refused the connection. Check that its SSH server is running and listens on the port in
-    /// `spec.ssh.port`.
+    /// `spec.ssh.port`; of a device, its web server.
     ConnectionRefused: UnreachableTransient,
-    /// The machine, or its SSH server, did not answer. Check that the machine is on and healthy, and that
-    /// firewalls let the operator reach the SSH port.
+    /// The machine, or its SSH or web server, did not answer. Check that the machine is on and healthy, and
+    /// that firewalls let the operator reach the port.
     ConnectionTimedOut: UnreachableTransient,
     /// There is no route to any address of the machine. Check the addresses, and the routes of the operator's
     /// host.
@@ -103,13 +103,19 @@ reasons! {
     /// The server on the port does not speak SSH; the message quotes its answer. Check `spec.ssh.port`. If
     /// the answer comes from an SSH server that temporarily accepts no connections, see `ConnectionClosed`.
     NotAnSshServer: UnreachableTransient,
-    /// The machine accepted the connection and closed it before the SSH handshake was complete. Check
-    /// `MaxStartups`, `PerSourceMaxStartups` and `PerSourcePenalties` in its `sshd_config`, `hosts.deny`, and
-    /// firewalls.
+    /// The machine accepted the connection and closed it before the SSH or TLS handshake was complete. A
+    /// device may be starting. Of an SSH server, check `MaxStartups`, `PerSourceMaxStartups` and
+    /// `PerSourcePenalties` in its `sshd_config`, `hosts.deny`, and firewalls.
     ConnectionClosed: UnreachableTransient,
     /// Operator and machine have no cipher, key exchange or host key type in common. Update the machine's SSH
     /// server.
     SshNegotiationFailed: Permanent,
+    /// The server on the port is no Redfish service; the message says what it is. Check address and port: this
+    /// must be the management processor, not the operating system.
+    NotARedfishService: UnreachableTransient,
+    /// Operator and device have no version of TLS, cipher or signature algorithm in common, or the device asks
+    /// for a certificate of the operator. The message says what to change on the device.
+    TlsNegotiationFailed: Permanent,
     /// An established connection was lost. Farrier reconnects automatically.
     ConnectionLost: UnreachableTransient,
     /// The machine answered.
@@ -127,8 +133,22 @@ reasons! {
     /// The host key was seen for the first time and is recorded in the status. From now on, the machine must
     /// present this key.
     HostKeyRecorded: Informational,
+    /// The machine's certificate differs from the recorded one: the certificate was renewed, or it is another
+    /// machine. Verify the machine, then delete `status.certificate` or set `spec.tls`.
+    CertificateChanged: Permanent,
+    /// The machine's certificate is not trusted; the message says why. Set `spec.tls` of the ManagedNode: the
+    /// fingerprint, the authority in `caRef`, or the policy `TrustOnFirstUse`.
+    CertificateUntrusted: Permanent,
+    /// The certificate is trusted.
+    CertificateVerified: Informational,
+    /// The certificate was seen for the first time and is recorded in the status. From now on, the machine must
+    /// present this certificate.
+    CertificateRecorded: Informational,
 
     // Signing in.
+
+    /// The machine has ended Farrier's session. Farrier signs in again.
+    SessionEnded: Transient,
 
     /// The machine rejected the password. Correct the password in the Secret. Farrier does not retry, because
     /// repeated failures lock accounts.
@@ -141,6 +161,12 @@ reasons! {
     KeyPassphraseWrong: Permanent,
     /// The account is locked or expired. Unlock it on the machine.
     AccountLocked: Permanent,
+    /// The device demands a new password before anything else. Set one on the device, then store it in the
+    /// Secret.
+    PasswordChangeRequired: Permanent,
+    /// The device has no session left. Close sessions on the device, or wait until they expire; Farrier tries
+    /// again.
+    SessionLimitReached: Transient,
     /// The machine refused the login for another reason; the message quotes the machine's answer.
     AuthenticationFailed: Permanent,
     /// The Secret of `credentialsRef` or of a payload does not exist. Create it in the same namespace. A run
@@ -220,6 +246,19 @@ reasons! {
     /// Another run is working on the machine; the message names it. Farrier waits for that run to end, and
     /// then tries again.
     MachineBusy: Transient,
+
+    // Working on a device.
+
+    /// The device answers, but cannot do its work now: it is starting, busy, or has an error; the message
+    /// quotes its answer. Farrier tries again. If this lasts, reset the management processor.
+    DeviceUnavailable: Transient,
+    /// The device refuses a request; the message quotes its answer. See the log of the device.
+    DeviceRefused: Permanent,
+    /// The account may not do this on the device. Give it the rights of an administrator.
+    RightsMissing: Permanent,
+    /// The device's answer cannot be used; the message says why. Check that nothing in between answers for
+    /// the device, and update its firmware by hand.
+    DeviceAnswerInvalid: Transient,
 
     // Payloads.
 
@@ -500,70 +539,4 @@ impl fmt::Display for Reason {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    /// A reason that cannot be parsed from a status is lost at the next restart.
-    #[test]
-    fn every_reason_is_read_back_by_its_name() {
-        for &reason in Reason::ALL {
-            assert_eq!(Reason::parse(reason.as_str()), Some(reason));
-            assert_eq!(serde_json::to_value(reason).unwrap(), serde_json::json!(reason.as_str()));
-        }
-        assert_eq!(Reason::parse("NoSuchReason"), None);
-        assert_eq!(Reason::parse(""), None);
-    }
-
-    /// Kubernetes rejects a condition whose reason is not in CamelCase or is too long.
-    #[test]
-    fn names_fit_a_condition_and_differ() {
-        let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-        assert_eq!(names.len(), Reason::ALL.len());
-        for name in names {
-            assert!(name.starts_with(|c: char| c.is_ascii_uppercase()), "{name}");
-            assert!(name.chars().all(|c| c.is_ascii_alphanumeric()), "{name}");
-            assert!(name.len() <= 64, "{name}");
-        }
-    }
-
-    /// A reason without an explanation does not help a user.
-    #[test]
-    fn every_reason_is_explained_in_whole_sentences() {
-        for &reason in Reason::ALL {
-            assert!(reason.meaning().ends_with('.'), "{reason}: {}", reason.meaning());
-            assert!(!reason.meaning().contains("  "), "{reason}: {}", reason.meaning());
-        }
-    }
-
-    /// Retrying a wrong password locks the account of the whole fleet.
-    #[test]
-    fn failures_of_credentials_and_trust_are_not_retried() {
-        for reason in [
-            Reason::PasswordRejected,
-            Reason::KeyRejected,
-            Reason::AccountLocked,
-            Reason::AuthenticationFailed,
-            Reason::SudoPasswordRejected,
-            Reason::SudoAsksAnotherPassword,
-            Reason::SuPasswordRejected,
-            Reason::HostKeyChanged,
-            Reason::HostKeyUnknown,
-            Reason::PayloadDigestMismatch,
-            Reason::InstallerInterrupted,
-        ] {
-            assert!(!reason.retryable(), "{reason}");
-        }
-    }
-
-    /// A machine that reboots for five minutes must not fail its run.
-    #[test]
-    fn an_unreachable_machine_is_retried() {
-        for &reason in Reason::ALL {
-            // A list without a usable address stays that way until a user changes it.
-            if reason.unreachable() && reason != Reason::NoUsableAddress {
-                assert!(reason.retryable(), "{reason}");
-            }
-        }
-    }
-}
+mod tests;

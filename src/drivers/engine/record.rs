@@ -128,6 +128,7 @@ mod tests {
             applies_to: AppliesTo::default(),
             installer: InstallerKind::Script,
             detect: None,
+            firmware: None,
             payload: PayloadRef { url: "file:///bios".into(), digest: String::new(), size: None },
             requires: Vec::new(),
             reboot: RebootNeed::Never,

@@ -54,6 +54,7 @@ impl Parts {
             node_type: MachineType::Linux,
             installers: &[],
             all_installers: Arc::from([]),
+            runner: "a".into(),
             attempt: 1,
             goal: Goal::Update,
             touched: false,

@@ -4,6 +4,7 @@ use super::Phase;
 use super::verdict::{Verdict, reachable};
 use crate::api::condition;
 use crate::attempt::{End, View};
+use crate::failure::Failure;
 use farrier_update::{NodeVerdict, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -33,25 +34,14 @@ pub(in crate::runner) fn node_conditions(
         End::Finished(_) | End::Planned | End::Inventoried | End::Cancelled => None,
     };
     set("Reachable", &reachable(view, &Phase::Ended(end.clone())));
-    let key = if view.host_key_accepted {
-        let how = if view.first_key.is_some() { Reason::HostKeyRecorded } else { Reason::HostKeyVerified };
-        Some(Verdict::yes(how, "the machine proved that it holds an accepted host key"))
-    } else {
-        failure
-            .filter(|f| matches!(f.reason, Reason::HostKeyChanged | Reason::HostKeyUnknown))
-            .map(|f| Verdict::no(f.reason, f.message.clone()))
-    };
-    let auth = if view.authenticated {
-        Some(Verdict::yes(Reason::Authenticated, "the machine accepted the credentials"))
-    } else {
-        failure.filter(|_| view.host_key_accepted).map(|f| Verdict::no(f.reason, f.message.clone()))
-    };
-    let inventory = view.survey.as_ref().map(|s| {
-        Verdict::yes(Reason::Succeeded, format!("{} packages, taken by run {run}", s.packages.len()))
-    });
+    let inventory = view
+        .survey
+        .as_ref()
+        .map(|s| Verdict::yes(Reason::Succeeded, format!("{}, taken by run {run}", s.extent())));
     for (type_, verdict) in [
-        ("HostKeyVerified", key),
-        ("Authenticated", auth),
+        ("HostKeyVerified", host_key(view, failure)),
+        ("CertificateVerified", certificate(view, failure)),
+        ("Authenticated", authenticated(view, failure)),
         ("InventoryCurrent", inventory),
         ("InBaseline", in_baseline(view, end, run)),
     ] {
@@ -74,6 +64,36 @@ pub(in crate::runner) fn node_conditions(
         },
     );
     conditions
+}
+
+fn host_key(view: &View, failure: Option<&Failure>) -> Option<Verdict> {
+    if view.host_key_accepted {
+        let how = if view.first_key.is_some() { Reason::HostKeyRecorded } else { Reason::HostKeyVerified };
+        return Some(Verdict::yes(how, "the machine proved that it holds an accepted host key"));
+    }
+    refused(failure, &[Reason::HostKeyChanged, Reason::HostKeyUnknown])
+}
+
+fn certificate(view: &View, failure: Option<&Failure>) -> Option<Verdict> {
+    if view.certificate_accepted {
+        let is_first = view.first_certificate.is_some();
+        let how = if is_first { Reason::CertificateRecorded } else { Reason::CertificateVerified };
+        return Some(Verdict::yes(how, "the machine proved that it holds a trusted certificate"));
+    }
+    refused(failure, &[Reason::CertificateChanged, Reason::CertificateUntrusted])
+}
+
+/// Returns the failure if it is one of these.
+fn refused(failure: Option<&Failure>, reasons: &[Reason]) -> Option<Verdict> {
+    failure.filter(|f| reasons.contains(&f.reason)).map(|f| Verdict::no(f.reason, f.message.clone()))
+}
+
+fn authenticated(view: &View, failure: Option<&Failure>) -> Option<Verdict> {
+    if view.authenticated {
+        return Some(Verdict::yes(Reason::Authenticated, "the machine accepted the credentials"));
+    }
+    let is_trusted = view.host_key_accepted || view.certificate_accepted;
+    failure.filter(|_| is_trusted).map(|f| Verdict::no(f.reason, f.message.clone()))
 }
 
 fn in_baseline(view: &View, end: &End, run: &str) -> Option<Verdict> {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::condition;
 use crate::attempt::{Step, Waiting};
+use crate::drivers::{Class as _, CleansUp, linux};
 use farrier_protocol::Holder;
 use farrier_update::{
     Action, AppliesTo, Component, Force, InstallerKind, Millis, NodePlan, PayloadRef, PlanItem, Reason,
@@ -25,12 +26,49 @@ fn waits(reason: Reason, what: &str, short: &str) -> Waiting {
 
 fn rendered(view: &View, phase: &Phase) -> NodeUpdateStatus {
     let (old, now) = (NodeUpdateStatus::default(), condition::now());
-    status(&RenderInput { old: &old, view, phase, attempt: 1, run: "r1", generation: None, now: &now })
+    let abilities = Some(linux::Linux.abilities());
+    status(&RenderInput {
+        old: &old,
+        view,
+        phase,
+        attempt: 1,
+        run: "r1",
+        abilities,
+        generation: None,
+        now: &now,
+    })
 }
 
 fn words(status: &NodeUpdateStatus, type_: &str) -> String {
     let condition = condition::find(&status.conditions, type_).unwrap();
     format!("{} {}: {}", condition.status, condition.reason, condition.message)
+}
+
+/// Otherwise the status of a BMC promises that an engine cleans it, and waits for an engine for ever.
+#[test]
+fn a_machine_without_an_engine_has_no_words_about_one() {
+    static DEVICE: Abilities =
+        Abilities { installers: &[], takes_engine: false, cleans_up: CleansUp::OnlyFarrier };
+    let (mut old, now, abilities) = (NodeUpdateStatus::default(), condition::now(), Some(&DEVICE));
+    let lost = Phase::Ended(End::Failed(Failure::new(Reason::ConnectionLost, "the BMC is gone")));
+    for (deploying, phase) in [(true, &Phase::Working), (true, &lost), (false, &lost)] {
+        let view = View { deploying, ..View::default() };
+        let input = RenderInput {
+            old: &old,
+            view: &view,
+            phase,
+            attempt: 1,
+            run: "r1",
+            abilities,
+            generation: None,
+            now: &now,
+        };
+        let shown = status(&input);
+        assert!(condition::find(&shown.conditions, "EngineDeployed").is_none());
+        let told = words(&shown, "TornDown");
+        assert!(!told.contains("engine") && told.contains("CleanupPending"), "{told}");
+        old = shown;
+    }
 }
 
 /// NetworkPolicies are made from the phase: a step without the right one would close a port.
@@ -100,6 +138,7 @@ fn the_transfer_of_the_payloads_is_shown_with_its_deadline() {
         applies_to: AppliesTo::default(),
         installer: InstallerKind::Script,
         detect: None,
+        firmware: None,
         payload: PayloadRef { url: "file:///tool".into(), digest: String::new(), size: None },
         requires: Vec::new(),
         reboot: RebootNeed::Never,

@@ -4,6 +4,7 @@ use super::{Phase, waits_for};
 use crate::api::condition;
 use crate::api::node_update::NodeUpdateStatus;
 use crate::attempt::{End, ReturnPath, View};
+use crate::drivers::{Abilities, CleansUp};
 use crate::failure::Failure;
 use farrier_update::{NodeVerdict, Reason};
 
@@ -54,7 +55,8 @@ pub(super) struct Verdicts {
     reachable: Verdict,
     /// Set if the engine should connect back.
     return_path: Option<Verdict>,
-    engine: Verdict,
+    /// Set if the machine takes an engine.
+    engine: Option<Verdict>,
     payload: Verdict,
     applied: Verdict,
     verified: Verdict,
@@ -63,18 +65,22 @@ pub(super) struct Verdicts {
 }
 
 impl Verdicts {
-    pub(super) fn of(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Self {
+    pub(super) fn of(
+        view: &View,
+        phase: &Phase,
+        old: &NodeUpdateStatus,
+        abilities: Option<&Abilities>,
+    ) -> Self {
+        let takes_engine = abilities.is_none_or(|abilities| abilities.takes_engine);
+        let cleans_up = abilities.map_or(CleansUp::Engine, |abilities| abilities.cleans_up);
         Self {
             reachable: reachable(view, phase),
             return_path: return_path(view, phase),
-            engine: match &view.engine {
-                Some(dir) => Verdict::yes(Reason::EngineDeployed, format!("in {dir}")),
-                None => Verdict::waiting(view, phase, "the engine to run on the machine"),
-            },
+            engine: takes_engine.then(|| engine(view, phase)),
             payload: payload(view, phase),
             applied: applied(view, phase),
             verified: verified(view, phase),
-            torn_down: torn_down(view, phase, old),
+            torn_down: torn_down(view, phase, old, cleans_up),
             succeeded: succeeded(view, phase),
         }
     }
@@ -95,8 +101,8 @@ impl Verdicts {
         let mut list: Vec<_> = kstatus.map(|(type_, status)| (type_, copy(status, &succeeded))).into();
         list.push(("Reachable", reachable));
         list.extend(return_path.map(|verdict| ("CallbackReachable", verdict)));
+        list.extend(engine.map(|verdict| ("EngineDeployed", verdict)));
         list.extend([
-            ("EngineDeployed", engine),
             ("PayloadVerified", payload),
             ("Applied", applied),
             ("Verified", verified),
@@ -104,6 +110,13 @@ impl Verdicts {
             ("Succeeded", succeeded),
         ]);
         list
+    }
+}
+
+fn engine(view: &View, phase: &Phase) -> Verdict {
+    match &view.engine {
+        Some(dir) => Verdict::yes(Reason::EngineDeployed, format!("in {dir}")),
+        None => Verdict::waiting(view, phase, "the engine to run on the machine"),
     }
 }
 
@@ -240,7 +253,7 @@ fn verified(view: &View, phase: &Phase) -> Verdict {
     }
 }
 
-fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
+fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus, cleans_up: CleansUp) -> Verdict {
     match &view.clean {
         Some(Ok(())) => Verdict::yes(
             Reason::NothingLeftBehind,
@@ -249,18 +262,37 @@ fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
         Some(Err(failure)) => Verdict::no(failure.reason, failure.message.clone()),
         None if view.deploying && matches!(phase, Phase::Ended(_) | Phase::Retrying { .. }) => Verdict::no(
             Reason::CleanupPending,
-            "the connection to the machine was lost before it could be checked; an engine that is still there removes everything when its lease expires",
+            format!(
+                "the connection to the machine was lost before it could be checked; {}",
+                later(cleans_up)
+            ),
         ),
-        None if view.deploying => {
-            Verdict::open(Reason::CleanupPending, "the engine is on the machine; it is removed at the end")
+        None if view.deploying => Verdict::open(Reason::CleanupPending, at_work(cleans_up)),
+        None => not_looked(phase, old, cleans_up),
+    }
+}
+
+/// Says what is on the machine during an attempt.
+fn at_work(cleans_up: CleansUp) -> &'static str {
+    match cleans_up {
+        CleansUp::Engine => "the engine is on the machine; it is removed at the end",
+        CleansUp::OnlyFarrier => {
+            "Farrier is at work on the machine; what it leaves there is removed at the end"
         }
-        None => not_looked(phase, old),
+    }
+}
+
+/// Says what becomes of the things on a machine that was lost.
+fn later(cleans_up: CleansUp) -> &'static str {
+    match cleans_up {
+        CleansUp::Engine => "an engine that is still there removes everything when its lease expires",
+        CleansUp::OnlyFarrier => "what is still there stays until Farrier reaches the machine again",
     }
 }
 
 /// Handles an attempt that has not checked the machine, and has put nothing on it as far as is known. The
 /// state that an earlier attempt left still counts.
-fn not_looked(phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
+fn not_looked(phase: &Phase, old: &NodeUpdateStatus, cleans_up: CleansUp) -> Verdict {
     let was = condition::find(&old.conditions, "TornDown");
     let pending = was.filter(|was| was.status != "True" && was.reason == Reason::CleanupPending.as_str());
     match (phase, pending) {
@@ -268,7 +300,14 @@ fn not_looked(phase: &Phase, old: &NodeUpdateStatus) -> Verdict {
         (Phase::Working, None) => Verdict::open(Reason::InProgress, "nothing is on the machine yet"),
         (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), Some(_)) => Verdict::no(
             Reason::CleanupPending,
-            "the engine may still be on the machine; it removes everything when its lease expires",
+            match cleans_up {
+                CleansUp::Engine => {
+                    "the engine may still be on the machine; it removes everything when its lease expires"
+                }
+                CleansUp::OnlyFarrier => {
+                    "something of Farrier's may still be on the machine; it stays until Farrier reaches the machine again"
+                }
+            },
         ),
         (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), None) => {
             let words = was.filter(|was| was.status == "True").map(|was| was.message.clone());

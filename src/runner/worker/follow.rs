@@ -3,25 +3,28 @@
 use super::UpdateWorker;
 use super::pace::Pace;
 use crate::api::node_update::NodeUpdateStatus;
-use crate::attempt::{ReturnPath, View};
+use crate::attempt::{ReturnPath, View, logbook};
 use crate::runner::render::Phase;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// What an attempt has already announced; each event is written once.
 #[derive(Default)]
 struct Announced {
-    host_key: bool,
+    /// What was trusted on first use: a host key or a certificate.
+    first_use: bool,
     blocked: bool,
     untrusted_peer: bool,
 }
 
 impl UpdateWorker<'_> {
-    /// Writes the statuses that `visible` makes of the views, at the pace of [`Pace`], until the session ends.
+    /// Writes the statuses that `visible` makes of the views, at the pace of [`Pace`], and at once the `entries`
+    /// of the logbook, until the attempt ends. Nobody else writes meanwhile.
     /// Returns the status that was written last, and the status that was rendered last.
     pub(super) async fn follow(
         &self,
         mut view: watch::Receiver<View>,
+        mut entries: mpsc::Receiver<logbook::Request>,
         number: u32,
         visible: impl Fn(&View) -> View,
     ) -> (NodeUpdateStatus, NodeUpdateStatus) {
@@ -42,6 +45,16 @@ impl UpdateWorker<'_> {
                         pace.changed(Instant::now());
                     }
                 }
+                Some(logbook::Request { entry, answer }) = entries.recv() => {
+                    let recorded = self.record(&entry, &shown).await.map(|(status, until)| {
+                        written = status.clone();
+                        shown = status;
+                        pace.written();
+                        until
+                    });
+                    // An attempt that was ended meanwhile does not need the answer.
+                    answer.send(recorded).ok();
+                }
                 () = pace.wait() => {
                     if shown == written || self.write(&shown).await {
                         written = shown.clone();
@@ -55,9 +68,13 @@ impl UpdateWorker<'_> {
     }
 
     async fn announce_once(&self, now: &View, announced: &mut Announced) {
-        if let Some(key) = now.first_key.as_ref().filter(|_| !announced.host_key) {
-            announced.host_key = true;
+        if let Some(key) = now.first_key.as_ref().filter(|_| !announced.first_use) {
+            announced.first_use = true;
             self.context.record_host_key(&self.update, key).await;
+        }
+        if let Some(fingerprint) = now.first_certificate.as_ref().filter(|_| !announced.first_use) {
+            announced.first_use = true;
+            self.context.record_certificate(&self.update, fingerprint).await;
         }
         if let ReturnPath::Blocked { failure, fallback } = &now.return_path
             && !announced.blocked

@@ -1,17 +1,23 @@
 //! Writes statuses, each based on the version before it, and at the end releases the object.
 
 use super::UpdateWorker;
-use crate::api::node_update::NodeUpdateStatus;
+use super::retry::now;
+use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, condition};
 use crate::attempt::View;
+use crate::attempt::logbook::{self, Entry, Halt};
 use crate::failure::chain;
 use crate::publish::{self, RUNNER};
 use crate::runner::render::{Phase, RenderInput, status};
-use crate::runner::{is_finished, release};
+use crate::runner::{actions, is_finished, release};
 use farrier_update::backoff;
 use kube::{Api, ResourceExt};
 use std::sync::PoisonError;
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// Maximum time between two tries to record an action: the machine waits meanwhile.
+const MAX_RECORD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Result of a check who owns the object.
 enum Ownership {
@@ -52,6 +58,7 @@ impl UpdateWorker<'_> {
             phase,
             attempt,
             run: &self.update.spec.run_ref.name,
+            abilities: self.abilities,
             generation: self.control.borrow().generation,
             now: &condition::now(),
         })
@@ -78,6 +85,51 @@ impl UpdateWorker<'_> {
         }
     }
 
+    /// Records an entry of the logbook in the status `shown`. Returns the status as it is stored, and the end of
+    /// the hold on the runner's Lease. Repeats the write until the API server answers.
+    pub(super) async fn record(
+        &self,
+        entry: &Entry,
+        shown: &NodeUpdateStatus,
+    ) -> Result<(NodeUpdateStatus, Instant), Halt> {
+        let mut recorded = actions::read(&shown.actions);
+        let is_known = |id| recorded.iter().any(|action| action.id == id);
+        if matches!(entry, Entry::Intent(intent) if is_known(intent.id)) {
+            // The attempt was decided without this action.
+            return Err(Halt::OtherRunner);
+        }
+        logbook::apply(&mut recorded, entry, &self.context.name, now());
+        let status = NodeUpdateStatus { actions: actions::written(&recorded), ..shown.clone() };
+        let is_work = matches!(entry, Entry::Intent(intent) if intent.verb.is_work());
+        let mut tries = 0;
+        loop {
+            // Read before the write, so that the answer is never later than the hold.
+            let until = self.context.holds.until().ok_or(Halt::LeaseLost)?;
+            let Err(error) = self.write_once(&status).await else { return Ok((status, until)) };
+            if publish::is_gone(&error) {
+                return Err(Halt::Gone);
+            }
+            if publish::is_conflict(&error) {
+                match self.reload().await {
+                    Ok(Ownership::Ours) if is_work && self.is_cancel_recorded() => {
+                        return Err(Halt::Cancelled);
+                    }
+                    Ok(Ownership::Ours) => continue,
+                    Ok(Ownership::OtherRunner) => return Err(Halt::OtherRunner),
+                    Ok(Ownership::Deleted) => return Err(Halt::Gone),
+                    Err(_) => {}
+                }
+            }
+            tracing::warn!(error = %chain(&error), "an action could not be recorded; it is tried again");
+            tries += 1;
+            tokio::time::sleep(backoff(tries, self.seed()).min(MAX_RECORD_INTERVAL)).await;
+        }
+    }
+
+    fn is_cancel_recorded(&self) -> bool {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).spec.intent == Intent::Cancel
+    }
+
     /// Writes the status with the known version as a precondition. A runner that has taken over has made
     /// another version.
     async fn write_once(&self, status: &NodeUpdateStatus) -> Result<(), kube::Error> {
@@ -95,10 +147,13 @@ impl UpdateWorker<'_> {
         if fresh.uid() != self.update.uid() {
             return Ok(Ownership::Deleted);
         }
-        let whose =
-            if fresh.spec.runner == self.context.name { Ownership::Ours } else { Ownership::OtherRunner };
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(whose)
+        let actions = |update: &NodeUpdate| update.status.as_ref().map(|status| status.actions.clone());
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        // Actions that this process has not recorded were recorded by a successor of the same name.
+        let is_ours = fresh.spec.runner == self.context.name
+            && actions(&fresh).unwrap_or_default() == actions(&latest).unwrap_or_default();
+        *latest = fresh;
+        Ok(if is_ours { Ownership::Ours } else { Ownership::OtherRunner })
     }
 
     /// Releases the object by removing its finalizer. The known version is usually the current one.

@@ -15,6 +15,7 @@ fn item(from: Option<&str>) -> PlanItem {
         applies_to: AppliesTo::default(),
         installer: InstallerKind::Deb,
         detect: None,
+        firmware: None,
         payload: PayloadRef { url: String::new(), digest: String::new(), size: None },
         requires: Vec::new(),
         reboot: RebootNeed::IfRequested,

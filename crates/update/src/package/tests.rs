@@ -12,6 +12,7 @@ fn component(installer: InstallerKind, package: &str, version: &str) -> Componen
         applies_to: AppliesTo::default(),
         installer,
         detect: Some(Detect::Package(package.to_owned())),
+        firmware: None,
         payload: PayloadRef { url: String::new(), digest: String::new(), size: None },
         requires: Vec::new(),
         reboot: RebootNeed::IfRequested,

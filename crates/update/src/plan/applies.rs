@@ -95,6 +95,9 @@ fn not_supported(component: &Component, installers: Installers<'_>) -> Option<Ac
 }
 
 fn not_provable(component: &Component) -> Option<Action> {
+    if component.firmware_entry().is_some() {
+        return None;
+    }
     match component.detection() {
         Some(_) => None,
         None => Some(Action::Blocked {

@@ -23,6 +23,7 @@ fn component(name: &str, version: &str) -> Component {
         applies_to: AppliesTo::default(),
         installer: InstallerKind::Deb,
         detect: None,
+        firmware: None,
         payload: PayloadRef {
             url: format!("https://repo.example.net/{name}.deb"),
             digest: format!("sha256:{name}"),

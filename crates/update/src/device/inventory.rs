@@ -1,0 +1,157 @@
+//! One reading of a device: versions, tasks, and what is ours on it.
+
+use super::action::{ActionId, Ticket};
+use crate::model::Millis;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One reading of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// When the reading began.
+    pub at: Millis,
+    /// What is installed, by component name. A component that could not be read is absent.
+    pub entries: BTreeMap<String, Entry>,
+    /// When the device was started.
+    pub boot: BootMarks,
+    /// All tasks and queue entries of the device, whoever created them.
+    pub tasks: Vec<Task>,
+    /// What this NodeUpdate has on the device: sessions, images, queue entries.
+    pub artifacts: Vec<Artifact>,
+    /// How long the device lists a task after its end; `None` if that is not known.
+    pub keeps_tasks: Option<Duration>,
+}
+
+/// What is installed of a component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The version in effect.
+    pub version: String,
+    /// The part of the machine that it belongs to.
+    pub part: Part,
+    /// The reset that an installed version waits for.
+    pub pending: Option<ResetTarget>,
+}
+
+/// A part of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The management controller itself.
+    Manager,
+    /// The host, or something in it.
+    Host,
+}
+
+/// What is reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetTarget {
+    /// The management controller.
+    Manager,
+    /// The host.
+    Host,
+}
+
+/// Values that differ after each start; empty if the device does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BootMarks {
+    /// Of the management controller.
+    pub manager: String,
+    /// Of the host.
+    pub host: String,
+}
+
+/// A task or a queue entry of the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The device's name for it.
+    pub ticket: Ticket,
+    /// The action of this NodeUpdate that the task names; `None` if it is someone else's.
+    pub action: Option<ActionId>,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// How far a task is. Words that a driver does not know mean `Running`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It waits for its turn and can still be removed.
+    Queued,
+    /// The device works on it.
+    Running,
+    /// The device says that it is done.
+    Done,
+    /// The device says that it failed.
+    Failed,
+    /// The device does not know it any more.
+    Gone,
+}
+
+impl Progress {
+    /// Reports whether the device still has something to do.
+    pub const fn is_active(self) -> bool {
+        match self {
+            Self::Queued | Self::Running => true,
+            Self::Done | Self::Failed | Self::Gone => false,
+        }
+    }
+}
+
+/// Something of ours on the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// The device's name for it.
+    pub ticket: Ticket,
+    /// The action that it comes from.
+    pub action: ActionId,
+    /// Whether it is complete; an image may be cut off.
+    pub whole: bool,
+}
+
+/// What something of ours is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ArtifactKind {
+    /// An entry in the queue.
+    QueueEntry,
+    /// A staged image.
+    Upload,
+    /// A session.
+    Session,
+}
+
+impl Inventory {
+    /// Returns the version of a component.
+    pub fn version(&self, component: &str) -> Option<&str> {
+        self.entries.get(component).map(|entry| entry.version.as_str())
+    }
+
+    /// Returns the task that names an action.
+    pub fn task_of(&self, action: ActionId) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.action == Some(action))
+    }
+
+    /// Returns what an action left on the device.
+    pub fn artifact_of(&self, action: ActionId) -> Option<&Artifact> {
+        self.artifacts.iter().find(|artifact| artifact.action == action)
+    }
+
+    /// Reports whether two readings show the same versions since the same start.
+    pub fn has_versions_of(&self, other: &Self) -> bool {
+        self.boot == other.boot && self.entries == other.entries
+    }
+
+    /// Reports whether two readings show the same, apart from tasks of others.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let ours = |inventory: &Self| inventory.tasks.iter().filter(|task| task.action.is_some()).count();
+        self.has_versions_of(other)
+            && self.artifacts == other.artifacts
+            && ours(self) == ours(other)
+            && self.tasks.iter().filter(|task| task.action.is_some()).all(|task| other.tasks.contains(task))
+    }
+
+    /// Reports whether someone else's task keeps the device busy.
+    pub fn is_busy_for_others(&self) -> bool {
+        self.tasks.iter().any(|task| task.action.is_none() && task.progress.is_active())
+    }
+}

@@ -1,0 +1,102 @@
+//! Rules about actions that are not over: removals, then work.
+
+use super::action::{Action, Ending, State, Ticket, Verb, is_removed};
+use super::decision::Next;
+use super::inventory::{Inventory, Progress};
+use super::observed::Followed;
+use super::unanswered;
+use super::verdict::{judge_install, judge_reset, keep_reading, wait_for_deadline};
+use super::view::{View, adopt, settle};
+
+/// Judges a removal whose answer is not known, by whether the thing is still there.
+pub(super) fn removals(view: View<'_>) -> Option<Next> {
+    let removal = view.actions().find(|action| action.is_open() && action.verb.is_inverse())?;
+    let Some(reading) = view.latest_after(removal.at) else { return Some(view.read()) };
+    let is_there = removal.of.is_some_and(|of| reading.artifact_of(of).is_some());
+    // Removing something twice does no harm, so that this may be repeated.
+    Some(settle(removal, if is_there { Ending::NotBegun } else { Ending::Done }))
+}
+
+/// Judges work that is not over, the oldest first.
+pub(super) fn work(view: View<'_>) -> Option<Next> {
+    let action = view.actions().find(|action| action.is_open() && action.verb.is_work())?;
+    Some(match (action.state, action.verb.is_reset()) {
+        (State::Begun, true) => match view.agreed_after(action.at) {
+            Some(reading) => judge_reset(view, action, reading),
+            None => keep_reading(view, action, action.at),
+        },
+        (State::Begun, false) => match &action.ticket {
+            Some(ticket) => begun(view, action, ticket),
+            None => nameless(view, action),
+        },
+        (State::Intended | State::Ended | State::Unknown, _) => unanswered::judge(view, action),
+    })
+}
+
+/// Decides about work of which the device gave no name.
+fn nameless(view: View<'_>, action: &Action) -> Next {
+    let Some(reading) = view.latest_after(action.at) else { return keep_reading(view, action, action.at) };
+    if let Some(task) = reading.task_of(action.id) {
+        return adopt(action, &task.ticket);
+    }
+    if !action.is_install() && is_staged(action, reading) {
+        return settle(action, Ending::Done);
+    }
+    match view.agreed_after(action.at) {
+        Some(reading) if action.is_install() => judge_install(view, action, reading, None),
+        Some(_) => wait_for_deadline(view, action),
+        None => keep_reading(view, action, action.at),
+    }
+}
+
+/// Decides about work that the device has a name for.
+fn begun(view: View<'_>, action: &Action, ticket: &Ticket) -> Next {
+    let followed = view.observed.followed.filter(|followed| followed.action == action.id);
+    let Some(report) = followed else { return view.follow(action, ticket) };
+    if let Some(next) = leave_queue(view, action, report) {
+        return next;
+    }
+    match report.progress {
+        // The device itself must have said so after the deadline: it may have been silent until then.
+        Progress::Queued | Progress::Running if report.at >= view.deadline(action) => {
+            settle(action, Ending::Unverified)
+        }
+        Progress::Queued | Progress::Running => view.follow(action, ticket),
+        Progress::Done if !action.is_install() => settle(action, Ending::Done),
+        Progress::Failed if !action.is_install() => settle(action, Ending::Failed),
+        Progress::Done | Progress::Failed | Progress::Gone => match view.agreed_after(report.at) {
+            // A controller that starts does not know its own tasks for a while.
+            Some(reading) if is_active(action, reading) => view.follow(action, ticket),
+            Some(reading) if action.is_install() => judge_install(view, action, reading, Some(report)),
+            Some(reading) if is_staged(action, reading) => settle(action, Ending::Done),
+            Some(_) => settle(action, Ending::Failed),
+            None => keep_reading(view, action, report.at),
+        },
+    }
+}
+
+/// Reports whether the device still works on an action.
+fn is_active(action: &Action, reading: &Inventory) -> bool {
+    reading.task_of(action.id).is_some_and(|task| task.progress.is_active())
+}
+
+/// Removes an entry from the queue that has not begun: after a cancellation, or when its time is
+/// over because something before it blocks the queue.
+fn leave_queue(view: View<'_>, action: &Action, report: Followed) -> Option<Next> {
+    let is_due = view.is_winding_down() || view.is_overdue(action);
+    let can_leave = action.verb == Verb::Enqueue && report.progress == Progress::Queued;
+    let is_left = is_removed(view.observed.actions, action.id);
+    if !(is_due && can_leave) {
+        return None;
+    }
+    if is_left {
+        action.ticket.as_ref().map(|ticket| view.follow(action, ticket))
+    } else {
+        view.take_back(action)
+    }
+}
+
+/// Reports whether the image of an action is on the device.
+fn is_staged(action: &Action, reading: &Inventory) -> bool {
+    reading.artifact_of(action.id).is_some_and(|artifact| artifact.whole)
+}

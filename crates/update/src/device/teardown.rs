@@ -1,0 +1,121 @@
+//! Rules about the end: everything of ours is removed, then the device is looked at again.
+
+use super::action::{Action, Ending, Verb, is_closed, is_removed};
+use super::component::{ComponentState, state_of};
+use super::decision::{ComponentEnd, Leftover, Next};
+use super::inventory::{Artifact, Inventory};
+use super::observed::{Goal, Scope};
+use super::view::View;
+use crate::model::Millis;
+
+/// Removes what is on the device, queue entries before the images that they use, and looks again.
+/// `None` if only the session is left.
+pub(super) fn take_back(view: View<'_>) -> Option<Next> {
+    if view.observed.actions.is_empty() && view.is_winding_down() {
+        return None;
+    }
+    let Some(reading) = view.latest_after(changed_at(view)) else { return look(view) };
+    let mut artifacts: Vec<&Artifact> = removable(view, reading).collect();
+    artifacts.sort_by_key(|artifact| artifact.kind);
+    let origin = |artifact: &&Artifact| view.actions().find(|action| action.id == artifact.action);
+    let removal = artifacts.iter().filter_map(origin).find_map(|action| view.take_back(action));
+    removal.or_else(|| if last_look(view).is_some() { None } else { look(view) })
+}
+
+/// Ends the session of this attempt, which is the last thing to be removed.
+pub(super) fn sign_out(view: View<'_>) -> Option<Next> {
+    let session = view.session().filter(|session| !is_closed(view.observed.actions, session))?;
+    view.take_back(session)
+}
+
+/// Returns what is to be removed.
+fn removable<'a>(view: View<'a>, reading: &'a Inventory) -> impl Iterator<Item = &'a Artifact> {
+    reading.artifacts.iter().filter(move |artifact| {
+        let is_own_session = Some(artifact.action) == view.observed.session;
+        // The own session is ended last, and may have been ended since the reading.
+        let is_ended = is_own_session || is_removed(view.observed.actions, artifact.action);
+        !is_ended && !is_kept(view, artifact) && !is_in_use(view, reading, artifact)
+    })
+}
+
+/// Reports whether an image stays on the device because it was only to be staged.
+fn is_kept(view: View<'_>, artifact: &Artifact) -> bool {
+    if view.observed.scope != Scope::Stage || view.observed.goal != Goal::Update || view.is_winding_down() {
+        return false;
+    }
+    let Some(action) = view.actions().find(|action| action.id == artifact.action) else { return false };
+    let items = view.observed.plan.map_or(&[][..], |plan| &plan.items);
+    let item = items.iter().find(|item| item.component.name == action.component);
+    item.is_some_and(|item| state_of(view, item) == ComponentState::Ended(ComponentEnd::Staged))
+}
+
+/// Reports whether the device still works with something, although it is no longer followed.
+fn is_in_use(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
+    let component = |id| view.actions().find(|action| action.id == id).map(|action| &action.component);
+    reading.tasks.iter().any(|task| {
+        task.progress.is_active()
+            && task
+                .action
+                .is_some_and(|id| id == artifact.action || component(id) == component(artifact.action))
+    })
+}
+
+/// Returns when the device was last changed by an action that may not have ended with a reading.
+fn changed_at(view: View<'_>) -> Millis {
+    let changes = view.actions().filter(|action| {
+        !matches!(action.verb, Verb::SignIn | Verb::SignOut)
+            && matches!(action.ending, Some(Ending::Done | Ending::Failed | Ending::Unverified))
+    });
+    changes.map(|action| action.at).fold(Millis(0), Millis::max)
+}
+
+/// Returns the last reading if it is believed, and was made after everything was removed. One reading is enough
+/// for an inventory of a device that was asked for nothing but sessions.
+pub(super) fn last_look(view: View<'_>) -> Option<&Inventory> {
+    let has_worked = view.actions().any(|action| !matches!(action.verb, Verb::SignIn | Verb::SignOut));
+    if has_worked || view.observed.goal != Goal::Inventory { view.agreed_after(changed_at(view)) } else { view.latest_after(Millis(0)) }
+}
+
+/// Reads the device for the last time; `None` if its readings never agree.
+fn look(view: View<'_>) -> Option<Next> {
+    (view.now() < view.end_of_reading()).then(|| view.read())
+}
+
+/// Returns what may still be on the device.
+/// `reading` is the last one, if it was made after everything was removed.
+pub(super) fn leftovers(view: View<'_>, reading: Option<&Inventory>) -> Vec<Leftover> {
+    let kept = |action: &Action| {
+        let artifact = reading.and_then(|reading| reading.artifact_of(action.id));
+        artifact.is_some_and(|artifact| is_kept(view, artifact))
+    };
+    let left = view.actions().filter(|action| may_be_left(view, action, reading) && !kept(action));
+    left.map(|action| Leftover {
+        action: action.id,
+        verb: action.verb,
+        ticket: action.ticket.clone(),
+        expires: expires(view, action),
+    })
+    .collect()
+}
+
+/// Reports whether something of an action may be on the device.
+fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> bool {
+    if action.verb.inverse().is_none() || action.is_void() || is_removed(view.observed.actions, action.id) {
+        return false;
+    }
+    if action.verb == Verb::SignIn {
+        return expires(view, action).is_none_or(|expires| expires > view.now());
+    }
+    let Some(reading) = reading else { return true };
+    let is_working = reading.task_of(action.id).is_some_and(|task| task.progress.is_active());
+    is_working || reading.artifact_of(action.id).is_some()
+}
+
+/// Returns when the device ends a session whose answer was lost, so that nobody has used it since.
+fn expires(view: View<'_>, action: &Action) -> Option<Millis> {
+    let is_lost = action.verb == Verb::SignIn && action.ending == Some(Ending::Unverified);
+    let limits = view.observed.limits;
+    let timeout = limits.session_timeout.filter(|_| is_lost)?;
+    // The request may have arrived that much later.
+    Some(action.at.after(timeout).after(limits.idle))
+}

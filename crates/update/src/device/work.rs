@@ -1,0 +1,95 @@
+//! Rules about new work: components in the order of the plan, one verb after the other.
+
+use super::action::{Action, Intent, Verb};
+use super::component::{ComponentState, end, refusals, state_of};
+use super::decision::{ComponentEnd, Next, Waiting};
+use super::inventory::Inventory;
+use super::observed::Goal;
+use super::view::{Again, View};
+use crate::model::Millis;
+use crate::plan::PlanItem;
+
+/// Decides what to begin next; `None` if nothing is left, or nothing may begin any more.
+pub(super) fn advance(view: View<'_>) -> Option<Next> {
+    if view.is_winding_down() {
+        return None;
+    }
+    let Some(reading) = view.versions() else {
+        return (view.now() < view.end_of_reading()).then(|| view.read());
+    };
+    let Some(plan) = view.observed.plan else {
+        return if view.observed.goal == Goal::Inventory { None } else { Some(Next::Plan) };
+    };
+    if view.observed.goal != Goal::Update || is_device_unknown(view) {
+        return None;
+    }
+    for item in &plan.items {
+        let ComponentState::Due(verb) = state_of(view, item) else { continue };
+        if !is_ready(view, item, &plan.items) || !reading.entries.contains_key(&item.component.name) {
+            continue;
+        }
+        return match blocked_until(view, reading) {
+            Some(until) => (until > view.now()).then(|| view.read_for(Waiting::Other(until))),
+            None => Some(begin(view, item, verb, reading)),
+        };
+    }
+    None
+}
+
+/// Reports whether an earlier action may still be at work on the device. Nothing else is begun then.
+fn is_device_unknown(view: View<'_>) -> bool {
+    view.actions().any(Action::is_unresolved)
+}
+
+/// Reports whether everything that a component requires was installed.
+fn is_ready(view: View<'_>, item: &PlanItem, items: &[PlanItem]) -> bool {
+    let required = items.iter().filter(|other| item.after.contains(&other.component.name));
+    required.map(|other| end(view, other)).all(ComponentEnd::is_good)
+}
+
+/// Returns until when another manager's task is waited for, if there is one.
+fn blocked_until(view: View<'_>, reading: &Inventory) -> Option<Millis> {
+    let worked = view.actions().filter(|action| action.verb.is_work()).map(|action| action.at);
+    let since = worked.fold(view.observed.since, Millis::max);
+    reading.is_busy_for_others().then(|| since.after(view.observed.limits.busy))
+}
+
+/// Intends a verb for a component.
+fn begin(view: View<'_>, item: &PlanItem, verb: Verb, reading: &Inventory) -> Next {
+    let component = &item.component;
+    if let Again::At(due) = refusals(view, item, verb).again(view) {
+        return Next::Wait { until: due, on: Waiting::Retry(verb) };
+    }
+    let limits = view.observed.limits;
+    let method = view.observed.methods.get(&component.name);
+    let is_install = method.and_then(|method| method.verbs().last()) == Some(&verb);
+    let time = match (verb.is_reset(), component.interruptible) {
+        (true, _) => limits.reset,
+        (false, true) => component.timeout,
+        (false, false) => component.timeout.saturating_add(limits.overdue),
+    };
+    let boot = if verb == Verb::ResetHost { &reading.boot.host } else { &reading.boot.manager };
+    let to = if is_install || verb.is_reset() { component.version.trim() } else { "" };
+    Next::Intend(Intent {
+        component: component.name.clone(),
+        follows: reading.version(&component.name).unwrap_or_default().to_owned(),
+        to: to.to_owned(),
+        boot: boot.clone(),
+        until: Some(view.now().after(time)),
+        ..view.intent(verb)
+    })
+}
+
+/// Returns the result of a component at the end of an attempt.
+pub(super) fn result(view: View<'_>, item: &PlanItem, items: &[PlanItem]) -> ComponentEnd {
+    let end = end(view, item);
+    if end != ComponentEnd::NotBegun {
+        return end;
+    }
+    let is_busy = view.latest().is_some_and(Inventory::is_busy_for_others);
+    match (is_ready(view, item, items), is_busy) {
+        (false, _) => ComponentEnd::DependencyFailed,
+        (true, true) => ComponentEnd::Busy,
+        (true, false) => ComponentEnd::NotBegun,
+    }
+}

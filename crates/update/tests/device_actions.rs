@@ -1,0 +1,127 @@
+//! The form of a device's actions in the status of a NodeUpdate, and single decisions that the
+//! laws do not pin down.
+
+use farrier_update::device::{
+    Action, ActionId, Answer, Change, Ending, Goal, Inventory, Limits, Next, Observed, ResetPolicy, Scope,
+    State, Ticket, Verb, Waiting, next,
+};
+use farrier_update::model::{Millis, RunnerName};
+use farrier_update::reason::Reason;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn install() -> Action {
+    Action {
+        id: ActionId(3),
+        verb: Verb::Activate,
+        component: "bmc".into(),
+        state: State::Begun,
+        of: None,
+        follows: "1.4".into(),
+        to: "1.5".into(),
+        boot: "b7".into(),
+        ticket: Some(Ticket("/redfish/v1/TaskService/Tasks/9".into())),
+        until: Some(Millis(5000)),
+        by: RunnerName::from("r0"),
+        at: Millis(2000),
+        ending: None,
+    }
+}
+
+/// The status of a NodeUpdate outlives versions of the operator.
+#[test]
+fn an_action_keeps_its_form() {
+    let written = json!({
+        "id": 3,
+        "verb": "Activate",
+        "component": "bmc",
+        "state": "Begun",
+        "follows": "1.4",
+        "to": "1.5",
+        "boot": "b7",
+        "ticket": "/redfish/v1/TaskService/Tasks/9",
+        "until": 5000,
+        "by": "r0",
+        "at": 2000,
+    });
+    assert_eq!(serde_json::to_value(install()).unwrap(), written);
+    assert_eq!(serde_json::from_value::<Action>(written).unwrap(), install());
+    let session = json!({"id": 1, "verb": "SignIn", "state": "Intended", "by": "r0", "at": 1});
+    let read: Action = serde_json::from_value(session.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap(), session);
+}
+
+/// After a downgrade of the operator, a list that cannot be read stops the work on a device in the
+/// middle; a word that is taken for another one repeats it.
+#[test]
+fn words_of_a_later_version_are_read_and_may_have_begun() {
+    let read = |verb: &str, state: &str, ending: &str| {
+        let action = json!({"id": 1, "verb": verb, "state": state, "by": "r0", "at": 1, "ending": ending});
+        serde_json::from_value::<Action>(action).unwrap()
+    };
+    let action = read("Defragment", "Paused", "Postponed");
+    assert_eq!(
+        (action.verb, action.state, action.ending),
+        (Verb::Unknown, State::Unknown, Some(Ending::Unknown))
+    );
+    assert!(action.is_unresolved() && !action.is_void());
+    assert!(read("Activate", "Paused", "NotBegun").is_unresolved());
+    assert!(read("Activate", "Ended", "Postponed").is_unresolved());
+    assert!(!read("SignIn", "Ended", "Unverified").is_unresolved());
+}
+
+/// A device that answers without a name for the work may only have begun it.
+#[test]
+fn an_answer_without_a_ticket_ends_nothing_that_goes_on() {
+    let action = |verb, to: &str| Action { verb, to: to.into(), ..install() };
+    let done = |action: Action| action.answered(&Answer::Done);
+    assert_eq!(done(action(Verb::Upload, "")), Some(Change::Ended(Ending::Done)));
+    assert_eq!(done(action(Verb::SignOut, "")), Some(Change::Ended(Ending::Done)));
+    assert_eq!(done(action(Verb::Upload, "1.5")), Some(Change::Begun(None)));
+    assert_eq!(done(action(Verb::Pull, "")), Some(Change::Begun(None)));
+    assert_eq!(done(action(Verb::ResetManager, "1.5")), Some(Change::Begun(None)));
+    assert_eq!(install().answered(&Answer::Unknown), None);
+    assert_eq!(install().answered(&Answer::NotBegun), Some(Change::Ended(Ending::NotBegun)));
+}
+
+/// Decides with a list of actions and without readings.
+fn decide(goal: Goal, cancelled: bool, actions: &[Action], readings: &[Inventory]) -> Next {
+    next(&Observed {
+        now: Millis(10_000),
+        since: Millis(9000),
+        goal,
+        scope: Scope::Install,
+        cancelled,
+        plan: None,
+        methods: &BTreeMap::new(),
+        actions,
+        session: None,
+        readings,
+        followed: None,
+        silence: None,
+        unfetched: &BTreeSet::new(),
+        resets: ResetPolicy { manager: true, host: false },
+        limits: &Limits::default(),
+    })
+}
+
+/// A device that nobody has signed in to is not contacted only to find that nothing is there.
+#[test]
+fn a_cancelled_update_that_never_began_ends_without_contact() {
+    assert!(matches!(decide(Goal::Update, true, &[], &[]), Next::Conclude(_)));
+    assert!(matches!(decide(Goal::CleanUp, false, &[], &[]), Next::Conclude(_)));
+    assert!(
+        matches!(decide(Goal::Update, false, &[], &[]), Next::Intend(intent) if intent.verb == Verb::SignIn)
+    );
+    assert!(matches!(decide(Goal::CleanUp, false, &[install()], &[]), Next::Intend(_)));
+}
+
+/// A wait is shown to users.
+#[test]
+fn a_wait_has_a_reason_and_says_until_when() {
+    let wait = Waiting::Device(Millis(1_796_040_900_000));
+    assert_eq!(wait.to_string(), "the device does not answer; it is asked again until 2026-11-30T12:15:00Z");
+    assert_eq!(wait.reason(), Reason::ConnectionLost);
+    assert_eq!(Waiting::Reading.reason(), Reason::InProgress);
+    assert_eq!(Waiting::Other(Millis(0)).reason(), Reason::MachineBusy);
+}

@@ -1,0 +1,451 @@
+//! A simulated device: firmware, sessions, images, tasks and a queue.
+//!
+//! It takes each request that arrives as a new one, and decides nothing for its clients.
+
+use crate::dice::Dice;
+use farrier_update::device::{ActionId, Part, Progress, ResetTarget, Verb};
+
+pub(crate) const SECOND: u64 = 1000;
+pub(crate) const MINUTE: u64 = 60 * SECOND;
+
+/// When every history begins.
+pub(crate) const START: u64 = 1_000_000_000;
+
+/// What a device of this product does.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent habits")]
+pub(crate) struct Traits {
+    pub(crate) has_sessions: bool,
+    /// Whether sessions are listed with the name of the action that opened them.
+    pub(crate) lists_sessions: bool,
+    pub(crate) session_timeout: Option<u64>,
+    /// How long ended tasks are listed, if the device tells.
+    pub(crate) keeps_tasks: Option<u64>,
+    /// After this time an ended task is forgotten.
+    pub(crate) forgets_after: u64,
+    pub(crate) forgets_at_reset: bool,
+    pub(crate) drops_uploads_at_reset: bool,
+    pub(crate) tells_boot: bool,
+    /// Whether accepted work has a name.
+    pub(crate) gives_tickets: bool,
+    /// Whether a new task waits for the one before it; otherwise it is refused.
+    pub(crate) queues: bool,
+    /// Out of a hundred installations: reported as done without effect, and the reverse.
+    pub(crate) lies: u64,
+    /// Out of a hundred installations: without effect, and reported so.
+    pub(crate) fails: u64,
+    /// Whether it refuses to end sessions.
+    pub(crate) locks_sessions: bool,
+    /// Whether a task is listed only after its image was fetched.
+    pub(crate) hides_fetching: bool,
+    /// Whether work that is done in a moment leaves no task behind.
+    pub(crate) drops_short_tasks: bool,
+    /// Whether entries stay in the queue after their end.
+    pub(crate) keeps_entries: bool,
+    /// How many readings after a start are wrong, at most 2.
+    pub(crate) flaps: u64,
+    pub(crate) idle: u64,
+}
+
+/// Firmware of one component.
+#[derive(Debug, Clone)]
+pub(crate) struct Firmware {
+    pub(crate) version: u8,
+    pub(crate) pending: Option<u8>,
+    pub(crate) part: Part,
+    /// What puts a new version into effect.
+    pub(crate) takes: Effect,
+    /// How long an installation takes.
+    pub(crate) duration: u64,
+    /// How many installations began.
+    pub(crate) installs: u32,
+    /// How many resets were carried out for it.
+    pub(crate) resets: u32,
+    /// When another manager installed another version over ours.
+    pub(crate) replaced: Option<u64>,
+    /// How many images were staged while another one was there.
+    pub(crate) double_uploads: u32,
+}
+
+/// When an installed version takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    AtOnce,
+    /// The controller restarts by itself.
+    ByItself,
+    After(ResetTarget),
+}
+
+/// A request as it is on the wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) action: ActionId,
+    pub(crate) verb: Verb,
+    pub(crate) component: usize,
+    pub(crate) to: u8,
+    pub(crate) installs: bool,
+    pub(crate) of: Option<(ActionId, Verb)>,
+    /// The session that it is sent in.
+    pub(crate) session: Option<ActionId>,
+}
+
+/// The device's reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Began(u32),
+    Done,
+    /// For now.
+    Refused,
+    /// For good.
+    Rejected,
+    Unauthorized,
+    /// An error that says nothing about what was done.
+    Broken,
+    /// It does not know its own resources yet.
+    Missing,
+    Silent,
+}
+
+impl Reply {
+    /// What a device answers while it starts.
+    pub(crate) const AFTER_START: [Self; 5] =
+        [Self::Silent, Self::Refused, Self::Unauthorized, Self::Broken, Self::Missing];
+}
+
+/// Something that the device works on or has worked on.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) ticket: u32,
+    /// `None` for another manager's.
+    pub(crate) request: Option<Request>,
+    pub(crate) progress: Progress,
+    pub(crate) ends: u64,
+    /// Listed from this time on.
+    pub(crate) listed: u64,
+    /// Whether it is an entry in the queue, which stays there until it is removed or has ended.
+    pub(crate) is_entry: bool,
+}
+
+/// What keeps the device from answering usefully.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outage {
+    pub(crate) until: u64,
+    pub(crate) reply: Reply,
+}
+
+/// A staged image.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Upload {
+    pub(crate) action: ActionId,
+    pub(crate) component: usize,
+    pub(crate) whole: bool,
+}
+
+/// The device.
+#[derive(Debug, Clone)]
+pub(crate) struct Device {
+    pub(crate) traits: Traits,
+    pub(crate) now: u64,
+    pub(crate) firmware: Vec<Firmware>,
+    pub(crate) manager_boot: u32,
+    pub(crate) host_boot: u32,
+    /// Sessions: who opened them, and when they were last used.
+    pub(crate) sessions: Vec<(ActionId, u64)>,
+    pub(crate) uploads: Vec<Upload>,
+    pub(crate) jobs: Vec<Job>,
+    /// Requests that were accepted and are still being read: they arrive at this time.
+    pub(crate) arriving: Vec<(u64, Request)>,
+    /// Resets that were accepted.
+    pub(crate) resetting: Option<(u64, ResetTarget)>,
+    pub(crate) outages: Vec<Outage>,
+    /// How many readings will still be wrong.
+    pub(crate) wrong_readings: u64,
+    /// Actions of which something began.
+    pub(crate) begun: Vec<ActionId>,
+    /// Pull requests whose image was fetched.
+    pub(crate) fetched: Vec<ActionId>,
+    tickets: u32,
+}
+
+impl Device {
+    pub(crate) const fn new(traits: Traits, firmware: Vec<Firmware>) -> Self {
+        Self {
+            traits,
+            now: START,
+            firmware,
+            manager_boot: 1,
+            host_boot: 1,
+            sessions: Vec::new(),
+            uploads: Vec::new(),
+            jobs: Vec::new(),
+            arriving: Vec::new(),
+            resetting: None,
+            outages: Vec::new(),
+            wrong_readings: 0,
+            begun: Vec::new(),
+            fetched: Vec::new(),
+            tickets: 0,
+        }
+    }
+
+    /// Adds a task of another manager.
+    pub(crate) fn add_foreign_job(&mut self, ends: u64) {
+        let ticket = self.ticket();
+        let progress = Progress::Running;
+        self.jobs.push(Job { ticket, request: None, progress, ends, listed: 0, is_entry: false });
+    }
+
+    const fn ticket(&mut self) -> u32 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Lets time pass, with everything that happens in it.
+    pub(crate) fn advance(&mut self, to: u64, dice: &mut Dice) {
+        while let Some(at) = self.next_event().filter(|at| *at <= to) {
+            self.now = self.now.max(at);
+            self.happen(dice);
+        }
+        self.now = self.now.max(to);
+        let (now, timeout) = (self.now, self.traits.session_timeout);
+        if let Some(timeout) = timeout {
+            self.sessions.retain(|(_, used)| now < used + timeout);
+        }
+        self.outages.retain(|outage| outage.until > now);
+        let keep = self.traits.forgets_after;
+        self.jobs.retain(|job| job.progress.is_active() || job.is_entry || now < job.ends + keep);
+    }
+
+    /// Returns when something happens next.
+    fn next_event(&self) -> Option<u64> {
+        let jobs = self.jobs.iter().filter(|job| job.progress == Progress::Running).map(|job| job.ends);
+        let arriving = self.arriving.iter().map(|(at, _)| *at);
+        jobs.chain(arriving).chain(self.resetting.map(|(at, _)| at)).min()
+    }
+
+    fn happen(&mut self, dice: &mut Dice) {
+        let now = self.now;
+        if let Some(index) = self.arriving.iter().position(|(at, _)| *at <= now) {
+            let (_, request) = self.arriving.remove(index);
+            self.execute(&request, dice);
+        } else if let Some((_, target)) = self.resetting.filter(|(at, _)| *at <= now) {
+            self.resetting = None;
+            self.reset(target, dice);
+        } else if let Some(index) =
+            self.jobs.iter().position(|job| job.progress == Progress::Running && job.ends <= now)
+        {
+            self.finish(index, dice);
+        }
+    }
+
+    /// Restarts a part of the machine.
+    pub(crate) fn reset(&mut self, target: ResetTarget, dice: &mut Dice) {
+        for firmware in &mut self.firmware {
+            if firmware.takes == Effect::After(target)
+                && let Some(version) = firmware.pending.take()
+            {
+                firmware.version = version;
+            }
+        }
+        if target == ResetTarget::Host {
+            self.host_boot += 1;
+            return;
+        }
+        self.manager_boot += 1;
+        self.sessions.clear();
+        self.arriving.clear();
+        self.wrong_readings = dice.below(self.traits.flaps + 1);
+        if self.traits.drops_uploads_at_reset {
+            self.uploads.clear();
+        }
+        for index in 0..self.jobs.len() {
+            // What the controller was working on is lost, or was done already.
+            if self.jobs[index].progress == Progress::Running {
+                let taken = dice.percent(50);
+                self.end(index, taken, taken, dice);
+            }
+        }
+        if self.traits.forgets_at_reset {
+            self.jobs.retain(|job| job.progress.is_active() || job.is_entry);
+        }
+        self.start_next();
+        // A start takes longer than the interval of readings.
+        let silent = self.now + 65 * SECOND + dice.below(5 * MINUTE);
+        let reply = Reply::AFTER_START[usize::try_from(dice.below(5)).unwrap_or(0)];
+        self.outages.push(Outage { until: silent, reply: Reply::Silent });
+        self.outages.push(Outage { until: silent + dice.below(3 * MINUTE), reply });
+    }
+
+    /// Ends a job in its time.
+    fn finish(&mut self, index: usize, dice: &mut Dice) {
+        let roll = dice.below(100);
+        let (taken, said) = match roll {
+            _ if roll < self.traits.lies => (dice.percent(50), dice.percent(50)),
+            _ if roll < self.traits.lies + self.traits.fails => (false, false),
+            _ => (true, true),
+        };
+        self.end(index, taken, said, dice);
+        self.start_next();
+    }
+
+    fn end(&mut self, index: usize, taken: bool, said: bool, dice: &mut Dice) {
+        let job = &mut self.jobs[index];
+        job.progress = if said { Progress::Done } else { Progress::Failed };
+        job.ends = self.now;
+        job.is_entry &= self.traits.keeps_entries;
+        let Some(request) = job.request.filter(|_| taken) else { return };
+        let is_short = self.firmware[request.component].duration < MINUTE;
+        if self.traits.drops_short_tasks && is_short && !job.is_entry {
+            // Forgotten when time passes.
+            job.ends = 0;
+        }
+        if !request.installs {
+            self.uploads.push(Upload { action: request.action, component: request.component, whole: true });
+            return;
+        }
+        let firmware = &mut self.firmware[request.component];
+        match firmware.takes {
+            Effect::AtOnce => firmware.version = request.to,
+            Effect::ByItself => {
+                firmware.version = request.to;
+                self.resetting = Some((self.now + dice.below(90 * SECOND), ResetTarget::Manager));
+            }
+            Effect::After(_) => firmware.pending = Some(request.to),
+        }
+    }
+
+    /// Starts the next entry of the queue if nothing else runs.
+    fn start_next(&mut self) {
+        if self.jobs.iter().any(|job| job.progress == Progress::Running) {
+            return;
+        }
+        let now = self.now;
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.progress == Progress::Queued) {
+            job.progress = Progress::Running;
+            let Some(request) = job.request else { return };
+            let firmware = &mut self.firmware[request.component];
+            job.ends = now + firmware.duration;
+            firmware.installs += 1;
+            self.begun.push(request.action);
+        }
+    }
+
+    /// Answers a request that is read completely at once.
+    pub(crate) fn answer(&mut self, request: &Request, dice: &mut Dice) -> Reply {
+        match self.admit(request.session, request.verb == Verb::SignIn) {
+            Some(Reply::Broken) if dice.percent(50) && self.knows(request) => {
+                self.execute(request, dice);
+                Reply::Broken
+            }
+            Some(reply) => reply,
+            None => self.execute(request, dice),
+        }
+    }
+
+    /// Checks a session; `None` if the request is let in.
+    pub(crate) fn admit(&mut self, session: Option<ActionId>, signs_in: bool) -> Option<Reply> {
+        if let Some(outage) = self.outages.first() {
+            return Some(outage.reply);
+        }
+        if !self.traits.has_sessions || signs_in {
+            return None;
+        }
+        let now = self.now;
+        let Some(open) = self.sessions.iter_mut().find(|(id, _)| Some(*id) == session) else {
+            return Some(Reply::Unauthorized);
+        };
+        open.1 = now;
+        None
+    }
+
+    fn knows(&self, request: &Request) -> bool {
+        let is_open = self.sessions.iter().any(|(id, _)| Some(*id) == request.session);
+        !self.traits.has_sessions || request.verb == Verb::SignIn || is_open
+    }
+
+    fn execute(&mut self, request: &Request, dice: &mut Dice) -> Reply {
+        match request.verb {
+            Verb::SignIn => {
+                self.sessions.push((request.action, self.now));
+                Reply::Began(request.action.0)
+            }
+            Verb::Upload | Verb::Pull | Verb::Enqueue | Verb::Activate => self.accept(request, dice),
+            Verb::ResetManager | Verb::ResetHost => {
+                let target =
+                    if request.verb == Verb::ResetHost { ResetTarget::Host } else { ResetTarget::Manager };
+                self.begun.push(request.action);
+                self.firmware[request.component].resets += 1;
+                self.resetting = Some((self.now + dice.below(10 * MINUTE), target));
+                Reply::Done
+            }
+            Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => self.remove(request),
+            Verb::Unknown => Reply::Rejected,
+        }
+    }
+
+    /// Takes an image, or work with a staged image.
+    fn accept(&mut self, request: &Request, dice: &mut Dice) -> Reply {
+        let staged = self.uploads.iter().any(|upload| upload.component == request.component && upload.whole);
+        let busy = self.jobs.iter().any(|job| job.progress.is_active());
+        let needs_image = matches!(request.verb, Verb::Enqueue | Verb::Activate);
+        let can_wait = self.traits.queues || request.verb == Verb::Enqueue;
+        if needs_image && !staged {
+            return Reply::Rejected;
+        }
+        if request.installs && busy && !can_wait {
+            return Reply::Refused;
+        }
+        if request.verb == Verb::Pull {
+            self.fetched.push(request.action);
+        }
+        if !request.installs {
+            let again = self.uploads.iter().any(|upload| upload.component == request.component);
+            self.firmware[request.component].double_uploads += u32::from(again);
+            if request.verb == Verb::Upload {
+                // A connection that breaks leaves half an image.
+                let whole = dice.percent(95);
+                let (action, component) = (request.action, request.component);
+                self.uploads.push(Upload { action, component, whole });
+                return if whole { Reply::Done } else { Reply::Silent };
+            }
+            return self.begin(request, Progress::Running);
+        }
+        if busy {
+            return self.begin(request, Progress::Queued);
+        }
+        self.firmware[request.component].installs += 1;
+        self.begun.push(request.action);
+        self.begin(request, Progress::Running)
+    }
+
+    fn begin(&mut self, request: &Request, progress: Progress) -> Reply {
+        let ticket = self.ticket();
+        let ends = self.now + self.firmware[request.component].duration;
+        let is_entry = request.verb == Verb::Enqueue;
+        let is_hidden = self.traits.hides_fetching && request.verb == Verb::Pull;
+        let listed = if is_hidden { self.now + 10 * MINUTE } else { 0 };
+        self.jobs.push(Job { ticket, request: Some(*request), progress, ends, listed, is_entry });
+        if self.traits.gives_tickets { Reply::Began(ticket) } else { Reply::Done }
+    }
+
+    fn remove(&mut self, request: &Request) -> Reply {
+        let Some((of, _)) = request.of else { return Reply::Rejected };
+        let runs = |job: &Job| {
+            job.progress == Progress::Running
+                && job.request.is_some_and(|job| job.component == request.component)
+        };
+        match request.verb {
+            Verb::SignOut if self.traits.locks_sessions => return Reply::Rejected,
+            Verb::SignOut => self.sessions.retain(|(id, _)| *id != of),
+            // The device locks what it works with.
+            _ if self.jobs.iter().any(runs) => return Reply::Refused,
+            Verb::RemoveUpload => self.uploads.retain(|upload| upload.action != of),
+            _ => {
+                let is_it = |job: &Job| job.request.is_some_and(|job| job.action == of);
+                self.jobs.retain(|job| !(job.progress == Progress::Queued && is_it(job)));
+                self.jobs.iter_mut().filter(|job| is_it(job)).for_each(|job| job.is_entry = false);
+            }
+        }
+        Reply::Done
+    }
+}

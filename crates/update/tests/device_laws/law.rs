@@ -1,0 +1,205 @@
+//! The laws: of each decision, of each record, of each conclusion, and of what the device has seen.
+
+use crate::reading::{NAMES, number};
+use crate::world::World;
+use farrier_update::device::{
+    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Part, Scope,
+    Verb, next, prune,
+};
+use farrier_update::plan;
+
+/// Checks a decision against the same question asked again, and with fewer actions.
+pub(crate) fn decision(observed: &Observed<'_>, decision: &Next) -> Option<String> {
+    let again = next(observed);
+    if again != *decision {
+        return Some(format!("not deterministic: {decision:?}, then {again:?}"));
+    }
+    let mut actions = observed.actions.to_vec();
+    prune(&mut actions);
+    let pruned = next(&Observed { actions: &actions, ..*observed });
+    (pruned != *decision).then(|| format!("depends on pruned actions: {decision:?}, then {pruned:?}"))
+}
+
+/// Checks an intent that was recorded.
+pub(crate) fn intent(world: &mut World, action: &Action, before: &[Action], goal: Goal) {
+    let verb = action.verb;
+    if verb.is_inverse() {
+        let of = before.iter().find(|other| Some(other.id) == action.of);
+        if of.and_then(|of| of.verb.inverse()) != Some(verb) {
+            world.breaks(|| format!("removes what is not ours: {action:?}"));
+        }
+        return;
+    }
+    if verb == Verb::SignIn {
+        return;
+    }
+    if world.api.cancelled || goal != Goal::Update {
+        world.breaks(|| format!("begins something although nothing may begin: {action:?}"));
+    }
+    if world.order.scope == Scope::Stage && (action.is_install() || verb.is_reset()) {
+        world.breaks(|| format!("installs although images are only staged: {action:?}"));
+    }
+    let same = before.iter().any(|other| {
+        let is_same = other.component == action.component && !other.is_void();
+        is_same && other.is_install() && action.is_install()
+            || is_same && other.verb == verb && verb.is_reset()
+    });
+    if same {
+        world.breaks(|| format!("repeats what may have begun: {action:?}"));
+    }
+    reset(world, action);
+    order(world, action);
+}
+
+/// Checks that a reset is allowed.
+fn reset(world: &mut World, action: &Action) {
+    let part = world.device.firmware[component(action)].part;
+    let is_allowed = match action.verb {
+        Verb::ResetHost => world.order.resets.host && part == Part::Host,
+        Verb::ResetManager => world.order.resets.manager,
+        _ => true,
+    };
+    if !is_allowed {
+        world.breaks(|| format!("a reset that is not allowed: {action:?}"));
+    }
+}
+
+/// Checks that what a component requires is installed.
+fn order(world: &mut World, action: &Action) {
+    if !action.is_install() {
+        return;
+    }
+    let required = &world.order.plan.items[component(action)].after;
+    let is_missing = |index: &usize| {
+        world.device.firmware[*index].version != wanted(world, *index) && is_seen(world, *index)
+    };
+    let missing =
+        (0..NAMES.len()).filter(|index| required.iter().any(|name| name == NAMES[*index])).find(is_missing);
+    if let Some(missing) = missing {
+        world.breaks(|| format!("begins before {} is installed: {action:?}", NAMES[missing]));
+    }
+}
+
+/// Checks a change that was recorded.
+pub(crate) fn change(world: &mut World, actions: &[Action], id: ActionId, change: &Change) {
+    let Some(action) = actions.iter().find(|action| action.id == id) else { return };
+    let Change::Ended(ending) = change else { return };
+    if !action.verb.is_work() {
+        return;
+    }
+    match ending {
+        Ending::NotBegun | Ending::Refused | Ending::TakenBack => {
+            if world.device.begun.contains(&id) {
+                world.breaks(|| format!("{ending:?}, but it began: {action:?}"));
+            }
+            world.void.push(id);
+        }
+        Ending::Verified => {
+            let version = world.device.firmware[component(action)].version;
+            if version != number(&action.to) && world.device.firmware[component(action)].replaced.is_none() {
+                world.breaks(|| format!("verified, but the version is {version}: {action:?}"));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Checks what the device has seen.
+pub(crate) fn device(world: &mut World) {
+    for (index, name) in NAMES.iter().enumerate().take(world.device.firmware.len()) {
+        let firmware = &world.device.firmware[index];
+        let (installs, resets, uploads) = (firmware.installs, firmware.resets, firmware.double_uploads);
+        if installs > 1 {
+            world.breaks(|| format!("{name} was installed {installs} times"));
+        }
+        if resets > 1 {
+            world.breaks(|| format!("{resets} resets for {name}"));
+        }
+        if uploads > 0 {
+            world.breaks(|| format!("a second image of {name} was staged while the first one was there"));
+        }
+    }
+    let began = world.void.iter().find(|id| world.device.begun.contains(id)).copied();
+    if let Some(id) = began {
+        world.breaks(|| format!("action {} began after it was judged never to have begun", id.0));
+    }
+}
+
+/// Checks a conclusion.
+pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal) {
+    for (name, end) in &conclusion.components {
+        let index = NAMES.iter().position(|other| other == name).unwrap_or(0);
+        let version = world.device.firmware[index].version;
+        if *end == ComponentEnd::Updated && version != wanted(world, index) && is_seen(world, index) {
+            world.breaks(|| format!("{name} counts as updated, but its version is {version}"));
+        }
+    }
+    if conclusion.end == DeviceEnd::Succeeded {
+        succeeded(world, conclusion);
+    }
+    let listed = |id: ActionId| conclusion.leftovers.iter().any(|leftover| leftover.action == id);
+    let hidden = left(world, goal).into_iter().find(|&(id, _)| !listed(id));
+    if let Some((id, what)) = hidden {
+        world.breaks(|| format!("{what} of action {} is left, and not listed", id.0));
+    }
+}
+
+fn succeeded(world: &mut World, conclusion: &Conclusion) {
+    if conclusion.components.iter().any(|(_, end)| !end.is_good()) {
+        world.breaks(|| format!("success with a component that is not good: {conclusion:?}"));
+    }
+    for (index, name) in NAMES.iter().enumerate().take(world.order.plan.items.len()) {
+        let is_install = world.order.plan.items[index].action.is_install();
+        let is_meant = !conclusion.components.is_empty() && world.order.scope == Scope::Install && is_install;
+        if is_meant && world.device.firmware[index].version < wanted(world, index) && is_seen(world, index) {
+            world.breaks(|| format!("success without {name}"));
+        }
+    }
+}
+
+/// Reports whether the present version was there when the device was last read.
+fn is_seen(world: &World, index: usize) -> bool {
+    world.device.firmware[index].replaced.is_none_or(|replaced| replaced < world.last_read)
+}
+
+/// Checks that nothing is left on a device that has answered again, and was cleaned.
+pub(crate) fn cleaned(world: &mut World) {
+    // Nobody can find a session that the device neither lists nor ends, and whose answer was lost.
+    let traits = &world.device.traits;
+    let is_found = traits.lists_sessions || traits.session_timeout.is_some();
+    let finds_sessions = is_found && !traits.locks_sessions;
+    let hidden = left(world, Goal::CleanUp).into_iter().find(|&(_, what)| what != SESSION || finds_sessions);
+    if let Some((id, what)) = hidden {
+        world.breaks(|| format!("{what} of action {} is left after the cleaning", id.0));
+    }
+}
+
+const SESSION: &str = "a session";
+
+/// Returns what of ours is on the device, apart from images that were to be staged.
+fn left(world: &World, goal: Goal) -> Vec<(ActionId, &'static str)> {
+    let device = &world.device;
+    let is_meant = world.order.scope == Scope::Stage && !world.api.cancelled && goal == Goal::Update;
+    let uploads = device
+        .uploads
+        .iter()
+        .filter(|upload| !(is_meant && upload.whole))
+        .map(|upload| (upload.action, "an image"));
+    let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| job.request);
+    let entries = entries.map(|request| (request.action, "a queue entry"));
+    let sessions = device.sessions.iter().map(|(id, _)| (*id, SESSION));
+    uploads.chain(entries).chain(sessions).collect()
+}
+
+/// Returns the version that a component is updated to.
+fn wanted(world: &World, index: usize) -> u8 {
+    let item = &world.order.plan.items[index];
+    match &item.action {
+        plan::Action::Install { to, .. } => number(to),
+        _ => world.device.firmware[index].version,
+    }
+}
+
+fn component(action: &Action) -> usize {
+    NAMES.iter().position(|name| *name == action.component).unwrap_or(0)
+}

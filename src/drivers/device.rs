@@ -1,0 +1,112 @@
+//! Devices that flash themselves, such as BMCs: one attempt.
+//!
+//! ```text
+//! actions of the status + readings + answers ──► update::device::next ──► read | record | request | wait | end
+//! ```
+//!
+//! `next` decides, and the walk does what it says. A request that changes the device is recorded in the
+//! [`Logbook`](crate::attempt::Logbook) first; what differs between devices is behind the trait [`Device`]. This
+//! module knows neither Kubernetes nor the API types.
+
+mod outcome;
+mod walk;
+
+pub use walk::DeviceDriver;
+
+use crate::attempt::Job;
+use crate::attempt::logbook::Intended;
+use crate::attempt::{Survey, Tools};
+use crate::failure::Failure;
+use farrier_update::NodePlan;
+use farrier_update::device::{Action, Answer, Intent, Inventory, Limits, Method, Progress, Ticket};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A device, for one attempt. Nothing is connected when it is made.
+pub trait Device: Send + Sync + Sized {
+    /// What is needed to connect: addresses, credentials, and what the device is trusted by.
+    type Settings: Send + Sync;
+
+    /// Creates the connection to a device.
+    ///
+    /// # Errors
+    /// `InternalError`.
+    fn new(settings: &Self::Settings, job: &Job, tools: &Tools) -> Result<Self, Failure>;
+
+    /// Times and numbers of this device.
+    fn limits(&self) -> Limits;
+
+    /// Reads the device: versions, tasks, and what is ours on it. Changes nothing there. `actions` are the
+    /// recorded actions, which tell what is ours.
+    fn read(
+        &mut self,
+        actions: &[Action],
+        report: impl FnMut(Contact) + Send,
+    ) -> impl Future<Output = Result<Reading, Trouble>> + Send;
+
+    /// Sends the request of a recorded action, unless the permission has expired, and returns what is known of
+    /// it afterwards. The request is sent at most once. `actions` are the recorded actions.
+    fn request(
+        &mut self,
+        permission: Intended,
+        intent: &Intent,
+        actions: &[Action],
+        image: Option<Image>,
+        report: impl FnMut(Contact) + Send,
+    ) -> impl Future<Output = (Answer, Option<Trouble>)> + Send;
+
+    /// Asks how far a task is. Words that are not known mean that it still runs.
+    fn follow(&mut self, ticket: &Ticket) -> impl Future<Output = Result<Progress, Trouble>> + Send;
+
+    /// Ends the session of this attempt, because nobody else knows of it.
+    fn close(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Returns how the images of a plan are handed over, by component. A component that is absent cannot be.
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Method>;
+}
+
+/// One reading of a device.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// What decisions depend on. Its entries are by the id of the device's own firmware inventory.
+    pub inventory: Inventory,
+    /// What is shown to users.
+    pub survey: Survey,
+}
+
+/// What became known while a connection was established.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contact {
+    /// The device answered.
+    Reached {
+        /// The address at which it answered.
+        address: String,
+    },
+    /// The certificate is accepted.
+    CertificateAccepted {
+        /// The fingerprint to record, if it was trusted on first use.
+        first: Option<String>,
+    },
+    /// The device accepted the credentials.
+    SignedIn,
+}
+
+/// Why the device did not do what it was asked.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// What happened, and the next step.
+    pub failure: Failure,
+    /// Whether the device refused the credentials or the session.
+    pub is_refused: bool,
+}
+
+/// An image to be handed over.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The file with the content.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Name for the device: it carries the action's number, and ends as the payload's own name does.
+    pub name: String,
+}

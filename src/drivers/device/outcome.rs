@@ -1,0 +1,157 @@
+//! From readings and conclusions to what a plan needs and what users see.
+
+use super::Reading;
+use crate::failure::Failure;
+use farrier_protocol::Reading as Version;
+use farrier_update::device::{Action, ComponentEnd, Conclusion, Entry, Inventory, Leftover, State, Verb};
+use farrier_update::{Action as Planned, Component, ComponentResult, NodePlan, Outcome, PlanItem, Reason};
+use std::collections::BTreeMap;
+
+/// Maximum number of entries of a device that a message names.
+const MAX_NAMED: usize = 12;
+
+/// Returns the entries by the components' names. A component whose entry the device does not have is absent.
+pub(super) fn entries(components: &[Component], inventory: &Inventory) -> BTreeMap<String, Entry> {
+    let found = components.iter().filter_map(|component| {
+        let entry = inventory.entries.get(component.firmware_entry()?)?;
+        Some((component.name.clone(), entry.clone()))
+    });
+    found.collect()
+}
+
+/// Returns the installed versions by the components' names.
+pub(super) fn readings(components: &[Component], reading: &Reading) -> BTreeMap<String, Version> {
+    let found = components.iter().filter_map(|component| {
+        let wanted = component.firmware_entry()?;
+        let version = match reading.inventory.entries.get(wanted) {
+            Some(entry) if !entry.version.is_empty() => Version::present(&entry.version),
+            Some(_) => Version::Unreadable { detail: format!("the machine states no version of {wanted}") },
+            None => Version::Unreadable { detail: no_such_entry(wanted, reading) },
+        };
+        Some((component.name.clone(), version))
+    });
+    found.collect()
+}
+
+fn no_such_entry(wanted: &str, reading: &Reading) -> String {
+    let names: Vec<&str> =
+        reading.survey.firmware.iter().take(MAX_NAMED).map(|entry| entry.name.as_str()).collect();
+    format!("the machine has no firmware entry {wanted}; it has {} (see its NodeInventory)", names.join(", "))
+}
+
+/// Returns how many things of ours are on the device, as far as the actions tell.
+pub(super) fn traces(actions: &[Action]) -> usize {
+    let is_removed = |action: &Action| {
+        actions.iter().any(|other| other.of == Some(action.id) && other.state == State::Ended)
+    };
+    let left = |action: &&Action| {
+        action.verb.inverse().is_some() && action.state == State::Begun && !is_removed(action)
+    };
+    actions.iter().filter(left).count()
+}
+
+/// Returns the result of each component.
+pub(super) fn results(
+    plan: Option<&NodePlan>,
+    conclusion: &Conclusion,
+    readings: &[Inventory],
+    refusals: &BTreeMap<String, Failure>,
+) -> Vec<ComponentResult> {
+    let Some(plan) = plan else { return Vec::new() };
+    let ends: BTreeMap<&str, ComponentEnd> =
+        conclusion.components.iter().map(|(name, end)| (name.as_str(), *end)).collect();
+    let results = plan.items.iter().filter_map(|item| {
+        let name = item.component.name.as_str();
+        let after = readings.last().and_then(|reading| reading.version(name)).unwrap_or_default();
+        Some(result(item, *ends.get(name)?, after, refusals.get(name)))
+    });
+    results.collect()
+}
+
+fn result(item: &PlanItem, end: ComponentEnd, after: &str, refusal: Option<&Failure>) -> ComponentResult {
+    let Some(outcome) = end.outcome() else {
+        let reading = item.before.clone();
+        return farrier_update::conclude(item, None, reading.as_ref());
+    };
+    let name = &item.component.name;
+    let before = match &item.action {
+        Planned::Install { from, .. } => from.clone().unwrap_or_default(),
+        Planned::UpToDate { at, .. } => at.clone(),
+        Planned::NotApplicable { .. }
+        | Planned::DependencyMissing { .. }
+        | Planned::NotSupported { .. }
+        | Planned::Blocked { .. } => String::new(),
+    };
+    let refusal = refusal.filter(|_| outcome != Outcome::Updated);
+    let message = match refusal {
+        Some(failure) => format!("{name}: {}", failure.message),
+        None => words(name, end, &item.component.version, after),
+    };
+    ComponentResult {
+        name: name.clone(),
+        outcome,
+        reason: refusal.map_or(end.reason(), |failure| failure.reason),
+        before,
+        after: after.to_owned(),
+        exit_code: None,
+        started_at: None,
+        finished_at: None,
+        message,
+    }
+}
+
+/// Describes the result of a component, and the next step.
+fn words(name: &str, end: ComponentEnd, wanted: &str, after: &str) -> String {
+    match end {
+        ComponentEnd::NotNeeded | ComponentEnd::Updated | ComponentEnd::Staged => String::new(),
+        ComponentEnd::ResetPending => {
+            format!("{name} {wanted} is installed and takes effect after a restart")
+        }
+        ComponentEnd::Refused => {
+            format!("the machine refused the image of {name} each time; look at its log")
+        }
+        ComponentEnd::StagingFailed => {
+            format!("the machine could not take the image of {name}; look at its log")
+        }
+        ComponentEnd::NotVerified => {
+            format!("the machine has {name} {after} after the installation of {wanted}; look at its log")
+        }
+        ComponentEnd::Unverified => format!(
+            "it cannot be told whether {name} {wanted} was installed; it is not installed again. Look at the machine, then start a new UpdateRun"
+        ),
+        ComponentEnd::DependencyFailed => format!("{name}: a component that it requires was not installed"),
+        ComponentEnd::Busy => format!("{name}: the machine worked for another manager all the time"),
+        ComponentEnd::NotSupported => format!("{name}: the machine offers no way to take this image"),
+        ComponentEnd::NotBegun => format!("{name} was not begun"),
+        ComponentEnd::Cancelled => format!("{name} was not begun, because the run was cancelled"),
+    }
+}
+
+/// Returns whether the device is clean.
+pub(super) fn clean(node: &str, leftovers: &[Leftover]) -> Result<(), Failure> {
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = leftovers.iter().map(in_words).collect();
+    let message = format!("{node} may still have {}; remove it by hand", names.join(", "));
+    Err(Failure::new(Reason::Leftovers, message))
+}
+
+/// Describes something that is left on the device.
+pub(super) fn in_words(left: &Leftover) -> String {
+    let what = match left.verb {
+        Verb::SignIn => "a session of Farrier",
+        Verb::Upload | Verb::Pull => "an image of Farrier",
+        Verb::Enqueue => "an entry of Farrier in its queue",
+        Verb::Activate
+        | Verb::ResetManager
+        | Verb::ResetHost
+        | Verb::SignOut
+        | Verb::RemoveUpload
+        | Verb::RemoveQueueEntry
+        | Verb::Unknown => "work of Farrier in progress",
+    };
+    let ticket = left.ticket.as_ref().map(|ticket| format!(" {}", ticket.0)).unwrap_or_default();
+    let expires = left.expires.map(|at| format!(", which it ends by itself at {at}")).unwrap_or_default();
+    format!("{what}{ticket}{expires}")
+}

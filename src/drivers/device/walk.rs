@@ -1,0 +1,375 @@
+//! The walk: does what `update::device::next` decides.
+
+use super::{Contact, Device, Image, Reading, Trouble, outcome};
+use crate::attempt::logbook::{Entry, Halt, apply};
+use crate::attempt::{self, Desk, End, Goal, Job, Step, Waiting};
+use crate::drivers::Driver;
+use crate::failure::Failure;
+use farrier_update::device::{
+    self, Action, ActionId, Change, Conclusion, DeviceEnd, Followed, Intent, Inventory, Next, Observed,
+    ResetPolicy, Scope, Silence, Ticket, Verb,
+};
+use farrier_update::plan::file_name;
+use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node, summarize};
+use futures::future::BoxFuture;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How many readings a decision needs at most.
+const MAX_READINGS: usize = 3;
+
+/// The driver of devices that flash themselves.
+pub struct DeviceDriver<D: Device> {
+    settings: D::Settings,
+}
+
+impl<D: Device> DeviceDriver<D> {
+    /// Creates the driver of one device.
+    pub fn new(settings: D::Settings) -> Self {
+        Self { settings }
+    }
+}
+
+impl<D: Device> Driver for DeviceDriver<D> {
+    fn attempt<'a>(&'a self, job: &'a Job, desk: Desk<'a>) -> BoxFuture<'a, End> {
+        Box::pin(async move {
+            match D::new(&self.settings, job, desk.tools) {
+                Ok(device) => Walk::new(device, job, desk).run().await,
+                Err(failure) => End::Failed(failure),
+            }
+        })
+    }
+}
+
+/// The state of one attempt.
+struct Walk<'a, D: Device> {
+    device: D,
+    job: &'a Job,
+    desk: Desk<'a>,
+    since: Millis,
+    actions: Vec<Action>,
+    /// The session of this attempt.
+    session: Option<ActionId>,
+    /// The last readings, with the components' entries.
+    readings: Vec<Inventory>,
+    /// The latest reading, as the device gave it.
+    latest: Option<Reading>,
+    plan: Option<Arc<NodePlan>>,
+    methods: BTreeMap<String, device::Method>,
+    followed: Option<Followed>,
+    silence: Option<Silence>,
+    /// The last trouble with the device, for messages.
+    trouble: Option<Failure>,
+    /// Why an action was refused, by component.
+    refusals: BTreeMap<String, Failure>,
+    unfetched: BTreeSet<ActionId>,
+}
+
+impl<'a, D: Device> Walk<'a, D> {
+    fn new(device: D, job: &'a Job, mut desk: Desk<'a>) -> Self {
+        Self {
+            device,
+            job,
+            since: attempt::now(),
+            actions: std::mem::take(&mut desk.actions),
+            desk,
+            session: None,
+            readings: Vec::new(),
+            latest: None,
+            plan: None,
+            methods: BTreeMap::new(),
+            followed: None,
+            silence: None,
+            trouble: None,
+            refusals: BTreeMap::new(),
+            unfetched: BTreeSet::new(),
+        }
+    }
+
+    async fn run(mut self) -> End {
+        loop {
+            // Whether a device has sessions is known only after the first sign-in.
+            let limits = self.device.limits();
+            let next = device::next(&self.observed(&limits));
+            let done = match next {
+                Next::Read => {
+                    self.read().await;
+                    Ok(())
+                }
+                Next::Plan => {
+                    self.make_plan();
+                    Ok(())
+                }
+                Next::Intend(intent) => self.request(intent).await,
+                Next::Record(id, change) => self.record(id, change).await,
+                Next::Follow(id, ticket) => {
+                    self.follow(id, &ticket).await;
+                    Ok(())
+                }
+                Next::Wait { until, on } => {
+                    self.wait(until, on).await;
+                    Ok(())
+                }
+                Next::Conclude(conclusion) => return self.conclude(&conclusion),
+            };
+            if let Err(halt) = done {
+                // A successor does not know of a session that could not be recorded.
+                self.device.close().await;
+                return self.halted(halt);
+            }
+        }
+    }
+
+    fn observed<'o>(&'o self, limits: &'o device::Limits) -> Observed<'o> {
+        Observed {
+            now: attempt::now(),
+            since: self.since,
+            goal: match self.job.goal {
+                Goal::Inventory => device::Goal::Inventory,
+                Goal::Plan => device::Goal::Plan,
+                Goal::Update => device::Goal::Update,
+                Goal::CleanUp => device::Goal::CleanUp,
+            },
+            scope: Scope::Install,
+            cancelled: *self.desk.stop.borrow(),
+            plan: self.plan.as_deref(),
+            methods: &self.methods,
+            actions: &self.actions,
+            session: self.session,
+            readings: &self.readings,
+            followed: self.followed,
+            silence: self.silence,
+            unfetched: &self.unfetched,
+            // A management controller restarts as part of its own update. The host is not restarted here.
+            resets: ResetPolicy { manager: true, host: false },
+            limits,
+        }
+    }
+
+    /// Reads the device, and shows what was found.
+    async fn read(&mut self) {
+        let has_worked = self.actions.iter().any(|action| action.verb.is_work());
+        self.show_step(if has_worked { Step::Verifying } else { Step::Surveying });
+        let view = self.desk.view;
+        match self.device.read(&self.actions, |contact| show_contact(view, contact)).await {
+            Ok(reading) => {
+                self.answered();
+                self.desk.view.send_modify(|v| v.survey = Some(Arc::new(reading.survey.clone())));
+                let entries = outcome::entries(&self.job.components, &reading.inventory);
+                self.readings.push(Inventory { entries, ..reading.inventory.clone() });
+                if self.readings.len() > MAX_READINGS {
+                    self.readings.remove(0);
+                }
+                self.latest = Some(reading);
+            }
+            Err(trouble) => self.troubled(trouble),
+        }
+    }
+
+    fn make_plan(&mut self) {
+        let Some(reading) = &self.latest else { return };
+        let plan = plan_node(&PlanInput {
+            components: &self.job.components,
+            node_type: &self.job.node_type.to_string(),
+            installers: Installers { machine: self.job.installers, any: &self.job.all_installers },
+            facts: &reading.survey.facts,
+            readings: &outcome::readings(&self.job.components, reading),
+            force: self.job.force,
+            on_failed_dependency: self.job.on_failed_dependency,
+        });
+        self.methods = self.device.methods(&plan);
+        let plan = Arc::new(plan);
+        self.desk.view.send_modify(|v| v.plan = Some(plan.clone()));
+        self.plan = Some(plan);
+    }
+
+    /// Records an action, sends its request, and records what is known of it.
+    async fn request(&mut self, intent: Intent) -> Result<(), Halt> {
+        self.show_verb(&intent);
+        let image = match self.image(&intent).await {
+            Ok(image) => image,
+            Err(failure) => {
+                // Nothing was recorded and nothing was sent.
+                self.refusals.insert(intent.component.clone(), failure);
+                self.methods.remove(&intent.component);
+                return Ok(());
+            }
+        };
+        let permission = self.desk.logbook.intend(intent.clone()).await?;
+        self.apply(&Entry::Intent(intent.clone()));
+        let view = self.desk.view;
+        view.send_modify(|v| v.deploying = true);
+        let report = |contact| show_contact(view, contact);
+        let (answer, trouble) = self.device.request(permission, &intent, &self.actions, image, report).await;
+        match trouble {
+            Some(trouble) => {
+                self.refusals.insert(intent.component.clone(), trouble.failure.clone());
+                self.troubled(trouble);
+            }
+            None => self.answered(),
+        }
+        let action = self.actions.iter().find(|action| action.id == intent.id);
+        let Some(change) = action.and_then(|action| action.answered(&answer)) else { return Ok(()) };
+        if intent.verb == Verb::SignIn && matches!(change, Change::Begun(_)) {
+            self.session = Some(intent.id);
+        }
+        self.record(intent.id, change).await
+    }
+
+    /// Returns the image that an action hands over.
+    async fn image(&self, intent: &Intent) -> Result<Option<Image>, Failure> {
+        if !matches!(intent.verb, Verb::Upload | Verb::Pull) {
+            return Ok(None);
+        }
+        let component = self.job.components.iter().find(|component| component.name == intent.component);
+        let Some(component) = component else { return Ok(None) };
+        let source = self.job.source(component)?;
+        let what = format!("the payload of component {}", component.name);
+        self.show_wait(Waiting::new(Reason::InProgress, what, "the payload", source.limit()));
+        let stored = self.desk.tools.store.ensure(&source).await;
+        self.desk.view.send_modify(|v| v.waits.clear());
+        let stored = stored?;
+        let name = format!("farrier-{}-{}-{}", self.job.id(), intent.id.0, file_name(&component.payload.url));
+        self.desk.view.send_modify(|v| v.payloads_verified += 1);
+        Ok(Some(Image { path: stored.path, size: stored.size, name }))
+    }
+
+    async fn record(&mut self, id: ActionId, change: Change) -> Result<(), Halt> {
+        self.desk.logbook.change(id, change.clone()).await?;
+        self.apply(&Entry::Change(id, change));
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: &Entry) {
+        apply(&mut self.actions, entry, &self.job.runner, attempt::now());
+        let left = outcome::traces(&self.actions);
+        self.desk.view.send_modify(|v| v.leases = u32::try_from(left).unwrap_or(u32::MAX));
+    }
+
+    async fn follow(&mut self, action: ActionId, ticket: &Ticket) {
+        match self.device.follow(ticket).await {
+            Ok(progress) => {
+                self.answered();
+                self.followed = Some(Followed { action, at: attempt::now(), progress });
+            }
+            Err(trouble) => self.troubled(trouble),
+        }
+    }
+
+    /// Waits, and ends the wait when the run is cancelled.
+    async fn wait(&mut self, until: Millis, on: device::Waiting) {
+        let left = until.since(attempt::now());
+        let mut shown = Waiting::new(on.reason(), on.to_string(), "the machine", left);
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
+            shown.what = format!("{} ({})", shown.what, trouble.message);
+        }
+        self.show_wait(shown);
+        let mut stop = self.desk.stop.clone();
+        let was_stopped = *stop.borrow_and_update();
+        tokio::select! {
+            // sleep: a device does not report when it is ready.
+            () = tokio::time::sleep(left.max(Duration::from_millis(1))) => {}
+            Ok(_) = stop.wait_for(|stop| *stop), if !was_stopped => {}
+        }
+        self.desk.view.send_modify(|v| v.waits.clear());
+    }
+
+    /// The device answered.
+    fn answered(&mut self) {
+        self.silence = None;
+        self.desk.view.send_modify(|v| v.lost = None);
+    }
+
+    /// The device did not answer, or not usefully.
+    fn troubled(&mut self, trouble: Trouble) {
+        let Trouble { failure, is_refused } = trouble;
+        tracing::info!(reason = %failure.reason, "{}", failure.message);
+        if failure.reason == Reason::SessionEnded {
+            self.session = None;
+            self.readings.clear();
+            return;
+        }
+        // What was read before may not hold any more: the device may have restarted.
+        self.readings.clear();
+        let now = attempt::now();
+        let (since, times) = self.silence.map_or((now, 0), |silence| (silence.since, silence.times));
+        let refused = is_refused.then_some(failure.reason);
+        self.silence = Some(Silence { since, last: now, times: times.saturating_add(1), refused });
+        if self.latest.is_some() {
+            self.desk.view.send_modify(|v| v.lost = Some(failure.clone()));
+        }
+        self.trouble = Some(failure);
+    }
+
+    fn show_step(&self, step: Step) {
+        self.desk.view.send_modify(|v| v.step = step);
+    }
+
+    fn show_verb(&self, intent: &Intent) {
+        self.show_step(match intent.verb {
+            Verb::SignIn => Step::Connecting,
+            Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => Step::CleaningUp,
+            Verb::Upload
+            | Verb::Pull
+            | Verb::Enqueue
+            | Verb::Activate
+            | Verb::ResetManager
+            | Verb::ResetHost
+            | Verb::Unknown => Step::Applying { component: intent.component.clone() },
+        });
+    }
+
+    fn show_wait(&self, waiting: Waiting) {
+        self.desk.view.send_modify(|v| v.waits = vec![waiting]);
+    }
+
+    /// Returns the end of an attempt that another runner continues, or nobody.
+    fn halted(&self, halt: Halt) -> End {
+        match halt {
+            Halt::Cancelled => End::Cancelled,
+            Halt::OtherRunner | Halt::LeaseLost | Halt::Gone => {
+                End::Failed(Failure::new(Reason::ConnectionLost, format!("{}: {halt}", self.job.node)))
+            }
+        }
+    }
+
+    fn conclude(self, conclusion: &Conclusion) -> End {
+        let results = outcome::results(self.plan.as_deref(), conclusion, &self.readings, &self.refusals);
+        let clean = outcome::clean(&self.job.node, &conclusion.leftovers);
+        self.desk.view.send_modify(|v| {
+            v.applied = v.plan.is_some() && self.job.goal == Goal::Update;
+            v.results.clone_from(&results);
+            v.leases = u32::try_from(conclusion.leftovers.len()).unwrap_or(u32::MAX);
+            v.leftovers = conclusion.leftovers.iter().map(outcome::in_words).collect();
+            v.clean = Some(clean);
+        });
+        let failed = || {
+            let words = format!("{} does not answer", self.job.node);
+            self.trouble.clone().unwrap_or_else(|| Failure::new(Reason::ConnectionLost, words))
+        };
+        match (conclusion.end, self.job.goal) {
+            (DeviceEnd::Away | DeviceEnd::Refused(_), _)
+            | (DeviceEnd::Failed, Goal::Inventory | Goal::Plan) => End::Failed(failed()),
+            (_, Goal::CleanUp) | (DeviceEnd::Cancelled, Goal::Inventory | Goal::Plan) => End::Cancelled,
+            (DeviceEnd::Succeeded, Goal::Inventory) => End::Inventoried,
+            (DeviceEnd::Succeeded, Goal::Plan) => End::Planned,
+            (DeviceEnd::Cancelled, Goal::Update) if results.is_empty() => End::Cancelled,
+            (DeviceEnd::Succeeded | DeviceEnd::Failed | DeviceEnd::Cancelled, Goal::Update) => {
+                End::Finished(summarize(&results))
+            }
+        }
+    }
+}
+
+fn show_contact(view: &watch::Sender<attempt::View>, contact: Contact) {
+    view.send_modify(|v| match contact {
+        Contact::Reached { address } => v.address = Some(address),
+        Contact::CertificateAccepted { first } => {
+            v.certificate_accepted = true;
+            v.first_certificate = first.or(v.first_certificate.take());
+        }
+        Contact::SignedIn => v.authenticated = true,
+    });
+}

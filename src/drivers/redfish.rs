@@ -1,0 +1,58 @@
+//! Management processors that speak Redfish: iLO, iDRAC, `OpenBMC`, the controller of a Superdome Flex, and
+//! others.
+//!
+//! [`Client`] sends requests to one device over HTTPS, [`Session`] signs in and out, and [`Inventory`] is
+//! what was read. Nothing here changes a device, except that a session is opened and closed. What vendors do
+//! differently is data, or the tolerance with which a [`Resource`] is read; no code asks for a vendor.
+//!
+//! No request is repeated here. The walk of devices decides what is asked again.
+
+mod client;
+mod connection;
+mod credentials;
+mod device;
+mod endpoint;
+mod inventory;
+mod link;
+mod message;
+mod resource;
+mod service_root;
+mod session;
+mod trouble;
+
+pub use client::{Answer, Client, Request};
+pub use credentials::{Credential, Credentials};
+pub use endpoint::Endpoint;
+pub use inventory::{
+    Bundle, Entry, Inventory, Manager, Note, Repository, SimpleUpdate, System, UpdateService, Ways,
+};
+pub use link::{Link, NotALink};
+pub use message::{Message, Messages};
+pub use resource::Resource;
+pub use service_root::ServiceRoot;
+pub use session::Session;
+pub use trouble::{Kind, Refusal, Trouble};
+
+use super::device::DeviceDriver;
+use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
+use crate::failure::Failure;
+use device::Device;
+use farrier_network::MachineType;
+use std::sync::Arc;
+
+/// The class of machines that speak Redfish.
+pub struct Redfish;
+
+impl Class for Redfish {
+    fn types(&self) -> &'static [MachineType] {
+        &[MachineType::ILO, MachineType::IDRAC, MachineType::Redfish, MachineType::SuperdomeFlex]
+    }
+
+    fn abilities(&self) -> &'static Abilities {
+        &Abilities { installers: &[], takes_engine: false, cleans_up: CleansUp::OnlyFarrier }
+    }
+
+    fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
+        Ok(Arc::new(DeviceDriver::<Device>::new(device::Settings::new(node, keys)?)))
+    }
+}

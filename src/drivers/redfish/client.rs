@@ -1,0 +1,374 @@
+//! Requests to one device over HTTPS.
+//!
+//! Not a general HTTP client: no proxy (a device is reached directly), no cookies, no redirect to another
+//! host, and no request is repeated. It is written on hyper, because a connection is opened to an address
+//! with a zone as well, the certificate is compared with the name in the ManagedNode whatever it resolves to,
+//! and the caller must know whether a request was sent at all.
+
+use super::connection::Connection;
+use super::credentials::Credential;
+use super::endpoint::Endpoint;
+use super::link::{Link, NotALink};
+use super::message::Messages;
+use super::resource::Resource;
+use super::trouble::{Kind, Refusal, Trouble};
+use crate::failure::{Failure, chain};
+use crate::tls::{Fingerprint, HandshakeProblem, TrustedBy, Verifier, client_config};
+use bytes::Bytes;
+use farrier_update::Reason;
+use flate2::read::MultiGzDecoder;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
+};
+use hyper::{Method, Response};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_rustls::TlsConnector;
+
+/// Timeout of a request, from the connection to the last byte of the answer. `OpenStack`'s sushy and HPE's
+/// proliantutils use 60 s; a BMC that is flashing has been seen to need most of it.
+const REQUEST_LIMIT: Duration = Duration::from_mins(1);
+
+/// Longest body of an answer. A resource has a few KiB; a collection whose members are all included has some
+/// hundreds.
+const BODY_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Maximum number of redirects of one request. iLO answers a path without the slash at its end with one.
+const REDIRECTS: usize = 3;
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The resource.
+    pub link: Link,
+    /// The body.
+    pub body: Option<Value>,
+    /// The timeout, from the connection to the last byte of the answer.
+    pub limit: Duration,
+}
+
+impl Request {
+    /// Reads a resource.
+    pub fn get(link: Link) -> Self {
+        Self { method: Method::GET, link, body: None, limit: REQUEST_LIMIT }
+    }
+
+    /// Creates a resource, or runs an action.
+    pub fn post(link: Link, body: Value) -> Self {
+        Self { method: Method::POST, link, body: Some(body), limit: REQUEST_LIMIT }
+    }
+
+    /// Deletes a resource.
+    pub fn delete(link: Link) -> Self {
+        Self { method: Method::DELETE, link, body: None, limit: REQUEST_LIMIT }
+    }
+}
+
+/// An answer that is no error. Its headers may contain a token, so it is never printed.
+pub struct Answer {
+    /// The HTTP status, below 400.
+    pub status: u16,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// A client for one device.
+///
+/// It sends one request at a time over one connection: many BMCs serve no more, and those that do become slow
+/// or answer 503.
+pub struct Client {
+    endpoint: Endpoint,
+    connector: TlsConnector,
+    verifier: Arc<Verifier>,
+    connection: tokio::sync::Mutex<Option<Connection>>,
+    address: Mutex<Option<String>>,
+}
+
+impl Client {
+    /// Creates a client. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// `InternalError` if the cryptographic library has no TLS.
+    pub fn new(endpoint: Endpoint) -> Result<Self, Failure> {
+        let (config, verifier) = client_config(endpoint.trust.clone()).map_err(|error| {
+            Failure::new(Reason::InternalError, format!("no HTTPS client could be made: {error}"))
+        })?;
+        Ok(Self {
+            endpoint,
+            connector: TlsConnector::from(Arc::new(config)),
+            verifier,
+            connection: tokio::sync::Mutex::default(),
+            address: Mutex::default(),
+        })
+    }
+
+    /// Returns the name of the machine.
+    pub fn node(&self) -> &str {
+        &self.endpoint.target.node
+    }
+
+    /// Returns the address that was last connected to.
+    pub fn address(&self) -> Option<String> {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the fingerprint of the certificate that was last accepted, and why it was accepted.
+    pub fn certificate(&self) -> Option<(Fingerprint, TrustedBy)> {
+        self.verifier.accepted()
+    }
+
+    /// Returns the fingerprint to record: that of a certificate that was trusted on first use.
+    pub fn first_certificate(&self) -> Option<Fingerprint> {
+        self.certificate().filter(|(_, by)| *by == TrustedBy::FirstUse).map(|(fingerprint, _)| fingerprint)
+    }
+
+    /// Sends a request once. Redirects of GET on the same device are followed.
+    ///
+    /// # Errors
+    /// Any [`Kind`] but `SignIn`.
+    pub async fn send(&self, request: &Request, credential: Option<&Credential>) -> Result<Answer, Trouble> {
+        let mut held = self.connection.lock().await;
+        let begun = AtomicBool::new(false);
+        let start = Instant::now();
+        let exchange = self.follow(&mut held, request, credential, &begun);
+        let limit = request.limit;
+        let result = match tokio::time::timeout(limit, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(Kind::TimedOut { begun: begun.load(Ordering::Relaxed), limit }),
+        };
+        let (method, link, ms) = (&request.method, &request.link, start.elapsed().as_millis());
+        match &result {
+            Ok(answer) => tracing::debug!(%method, %link, status = answer.status, ms, "request to a device"),
+            // Without the device's words, in which it may repeat a password.
+            Err(kind) => tracing::debug!(%method, %link, reason = %kind.reason(), ms, "request to a device"),
+        }
+        result.map_err(|kind| self.trouble(request, kind))
+    }
+
+    /// Returns the trouble of a request.
+    pub(super) fn trouble(&self, request: &Request, kind: Kind) -> Trouble {
+        let asked = format!("{} {}", request.method, request.link);
+        Trouble { node: self.node().to_owned(), asked, kind }
+    }
+
+    async fn follow(
+        &self,
+        held: &mut Option<Connection>,
+        request: &Request,
+        credential: Option<&Credential>,
+        begun: &AtomicBool,
+    ) -> Result<Answer, Kind> {
+        let mut link = Cow::Borrowed(&request.link);
+        for _ in 0..=REDIRECTS {
+            let (answer, host) = self.exchange(held, request, &link, credential, begun).await?;
+            let is_redirect = matches!(answer.status, 301 | 302 | 307 | 308) && request.method == Method::GET;
+            match answer.header(LOCATION).filter(|_| is_redirect) {
+                Some(location) => {
+                    let host = host.to_str().unwrap_or_default();
+                    link = Cow::Owned(Link::of_redirect(location, host).map_err(Kind::Elsewhere)?);
+                }
+                None if answer.status >= 300 => return Err(Kind::Refused(answer.refusal())),
+                None => return Ok(answer),
+            }
+        }
+        Err(Kind::Unreadable(format!("it redirects more than {REDIRECTS} times")))
+    }
+
+    /// Sends one message and reads its answer. The connection is kept only if the answer was complete.
+    async fn exchange(
+        &self,
+        held: &mut Option<Connection>,
+        request: &Request,
+        link: &Link,
+        credential: Option<&Credential>,
+        begun: &AtomicBool,
+    ) -> Result<(Answer, HeaderValue), Kind> {
+        let kept = held.take().filter(Connection::is_fresh);
+        let is_kept = kept.is_some();
+        let mut connection = match kept {
+            Some(connection) => connection,
+            None => self.open().await?,
+        };
+        let message = message(request, link, &connection.host, credential)?;
+        begun.store(true, Ordering::Relaxed);
+        let response = match connection.sender.try_send_request(message).await {
+            Ok(response) => response,
+            Err(mut error) => match error.take_message() {
+                // The kept connection had ended, and the message is still here: nothing was sent.
+                Some(message) if is_kept => {
+                    begun.store(false, Ordering::Relaxed);
+                    connection = self.open().await?;
+                    begun.store(true, Ordering::Relaxed);
+                    connection.sender.send_request(message).await.map_err(|error| lost(&error))?
+                }
+                Some(_) => {
+                    return Err(Kind::Lost { begun: false, cause: chain(error.error()) });
+                }
+                None => return Err(lost(error.error())),
+            },
+        };
+        let answer = read(response).await?;
+        let host = connection.host.clone();
+        connection.touch();
+        *held = Some(connection);
+        Ok((answer, host))
+    }
+
+    async fn open(&self) -> Result<Connection, Kind> {
+        let connection = Connection::open(&self.endpoint, &self.connector).await?;
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.address.clone());
+        Ok(connection)
+    }
+}
+
+impl Answer {
+    /// Returns the token of a new session.
+    pub(super) fn token(&self) -> Option<Credential> {
+        Credential::token(self.headers.get("x-auth-token")?.as_bytes())
+    }
+
+    /// Returns the link in the header `Location`.
+    ///
+    /// # Errors
+    /// [`NotALink`] if it is no link.
+    pub fn location(&self) -> Result<Option<Link>, NotALink> {
+        self.header(LOCATION).map(Link::of_location).transpose()
+    }
+
+    /// Reads the body as JSON. An empty body is an empty resource.
+    ///
+    /// # Errors
+    /// Why it is not JSON.
+    pub fn resource(&self) -> Result<Resource, String> {
+        parse(&self.body).map(Resource::new)
+    }
+
+    fn header(&self, name: hyper::header::HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn refusal(&self) -> Refusal {
+        let seconds = self.header(RETRY_AFTER).and_then(|text| text.trim().parse().ok());
+        let messages = Messages::read(&parse(&self.body).unwrap_or_default());
+        Refusal { status: self.status, messages, retry_after: seconds.map(Duration::from_secs) }
+    }
+}
+
+fn message(
+    request: &Request,
+    link: &Link,
+    host: &HeaderValue,
+    credential: Option<&Credential>,
+) -> Result<hyper::Request<Full<Bytes>>, Kind> {
+    let mut builder = hyper::Request::builder()
+        .method(&request.method)
+        .uri(link.as_str())
+        .header(HOST, host)
+        .header(ACCEPT, "application/json")
+        .header("odata-version", "4.0")
+        .header(USER_AGENT, concat!("farrier/", env!("CARGO_PKG_VERSION")));
+    if let Some(Credential { name, value }) = credential {
+        builder = builder.header(name, value);
+    }
+    if request.body.is_some() {
+        builder = builder.header(CONTENT_TYPE, "application/json");
+    }
+    let body = request.body.as_ref().map(ToString::to_string).unwrap_or_default();
+    let unsent = |error: hyper::http::Error| Kind::Lost { begun: false, cause: error.to_string() };
+    builder.body(Full::new(Bytes::from(body))).map_err(unsent)
+}
+
+/// Returns what the end of a connection means for a request that was sent.
+fn lost(error: &hyper::Error) -> Kind {
+    match HandshakeProblem::of(error) {
+        // In TLS 1.3 the client learns of it only after the handshake.
+        Some(HandshakeProblem::WantsClientCertificate) => {
+            Kind::Handshake(HandshakeProblem::WantsClientCertificate)
+        }
+        _ if error.is_parse() => Kind::Unreadable(format!("it is not HTTP ({})", chain(error))),
+        _ => Kind::Lost { begun: true, cause: chain(error) },
+    }
+}
+
+async fn read(response: Response<Incoming>) -> Result<Answer, Kind> {
+    let (head, body) = response.into_parts();
+    let body = match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_long()),
+        Err(error) => return Err(Kind::Lost { begun: true, cause: chain(error.as_ref()) }),
+    };
+    let encoding = head.headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
+    let body = match encoding.to_ascii_lowercase().as_slice() {
+        b"" | b"identity" => body,
+        b"gzip" | b"x-gzip" => unzip(&body)?,
+        other => {
+            let name = String::from_utf8_lossy(other)
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(20)
+                .collect::<String>();
+            return Err(Kind::Unreadable(format!("it is encoded as {name}, which was not asked for")));
+        }
+    };
+    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+}
+
+/// Compression is not asked for, but some devices store their answers compressed.
+fn unzip(body: &[u8]) -> Result<Bytes, Kind> {
+    let mut plain = Vec::new();
+    let limit = u64::try_from(BODY_LIMIT).unwrap_or(u64::MAX);
+    MultiGzDecoder::new(body)
+        .take(limit + 1)
+        .read_to_end(&mut plain)
+        .map_err(|error| Kind::Unreadable(format!("it cannot be decompressed ({error})")))?;
+    if plain.len() > BODY_LIMIT { Err(too_long()) } else { Ok(plain.into()) }
+}
+
+fn too_long() -> Kind {
+    Kind::Unreadable(format!("it has more than {} MiB", BODY_LIMIT / (1024 * 1024)))
+}
+
+/// Parses JSON, also with a byte order mark or with bytes that are not UTF-8.
+fn parse(body: &[u8]) -> Result<Value, String> {
+    let text = String::from_utf8_lossy(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
+    let text = text.trim_matches(['\0', ' ', '\t', '\r', '\n']);
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(text).map_err(|error| format!("it is not JSON ({error})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn bodies_are_read_with_tolerance() {
+        assert_eq!(parse(b"\xef\xbb\xbf{\"a\": 1}\r\n\0").unwrap(), serde_json::json!({"a": 1}));
+        assert_eq!(parse(b"{\"Model\": \"caf\xe9\"}").unwrap()["Model"], "caf\u{fffd}");
+        assert_eq!(parse(b"").unwrap(), Value::Null);
+        assert!(parse(b"<html>").unwrap_err().contains("not JSON"));
+    }
+
+    /// A kilobyte from a device must not become a gigabyte in the operator.
+    #[test]
+    fn what_grows_too_much_when_decompressed_is_refused() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(b"{}").unwrap();
+        assert_eq!(unzip(&encoder.finish().unwrap()).unwrap(), Bytes::from_static(b"{}"));
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&vec![b' '; BODY_LIMIT + 1]).unwrap();
+        let Err(Kind::Unreadable(why)) = unzip(&encoder.finish().unwrap()) else { panic!("accepted") };
+        assert!(why.contains("4 MiB"), "{why}");
+        assert!(matches!(unzip(b"\x1f\x8b broken"), Err(Kind::Unreadable(_))));
+    }
+}

@@ -1,0 +1,8 @@
+//! The double as a client of the network sees it, through a client that knows nothing of it (reqwest).
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod faults;
+mod session;
+mod vendors;

@@ -1,0 +1,279 @@
+//! What each vendor does in its own way.
+
+use farrier_bmc_double::Settings;
+use farrier_bmc_double::image::{Header, compsig, digest};
+use serde_json::{Value, json};
+use std::time::Instant;
+
+use crate::session::{LIMIT, Session, file_server, form};
+
+/// A driver that takes a closed port or a lost session for a failure would fail here.
+#[tokio::test]
+async fn an_idrac_that_updates_itself_drops_connections_and_sessions_and_has_the_new_version() {
+    let session = Session::of("idrac9").await;
+    let image = Header::new("bmc", "7.10.30.00").to_file();
+    let answer =
+        session.push(&image, &json!({"Targets": [], "@Redfish.OperationApplyTime": "Immediate"})).await;
+    assert_eq!(answer.status(), 202);
+    let task = answer.headers()["location"].to_str().unwrap().to_owned();
+    assert!(task.starts_with("/redfish/v1/TaskService/Tasks/JID_"), "{task}");
+
+    session.installed("bmc", "7.10.30.00").await;
+    let began = Instant::now();
+    let after = loop {
+        match session.get(&task).await {
+            Ok((status, _)) => break status,
+            Err(error) => assert!(error.is_connect() && began.elapsed() < LIMIT, "{error:?}"),
+        }
+    };
+    assert_eq!(after, 401, "the session is gone");
+    let mut session = session;
+    session.log_in().await;
+    let ended = session.until(&task, |task| task["TaskState"] == "Completed").await;
+    assert_eq!(ended["Oem"]["Dell"]["JobState"], "Completed");
+    assert_eq!(
+        session.double.state()["flashes"],
+        json!([{"device": "bmc", "version": "7.10.30.00", "times": 1}])
+    );
+    let (_, inventory) = session.get("/redfish/v1/UpdateService/FirmwareInventory").await.unwrap();
+    assert!(inventory.to_string().contains("Installed-25227-7.10.30.00__iDRAC.Embedded.1-1"), "{inventory}");
+}
+
+/// Firmware that waits for the host must not show before the host was reset.
+#[tokio::test]
+async fn bios_waits_for_the_host_on_every_vendor_in_its_own_way() {
+    for (variant, waiting, ended) in
+        [("idrac9", "Starting", "Completed"), ("openbmc", "Stopping", "Completed")]
+    {
+        let session = Session::of(variant).await;
+        let before = session.double.version("bios").unwrap();
+        let image = Header::new("bios", "9.9.9").to_file();
+        let answer = session.push(&image, &json!({"@Redfish.OperationApplyTime": "OnReset"})).await;
+        assert_eq!(answer.status(), 202, "{variant}");
+        let tasks = "/redfish/v1/TaskService/Tasks";
+        let task = session.until(tasks, |tasks| tasks["Members@odata.count"] == 1).await;
+        let task = task["Members"][0]["@odata.id"].as_str().unwrap().to_owned();
+        session.until(&task, |task| task["TaskState"] == waiting).await;
+        assert_eq!(session.double.version("bios").unwrap(), before);
+
+        let (_, systems) = session.get("/redfish/v1/Systems").await.unwrap();
+        let system = systems["Members"][0]["@odata.id"].as_str().unwrap();
+        let reset = format!("{system}/Actions/ComputerSystem.Reset");
+        let answer = session.post(&reset, &json!({"ResetType": "GracefulRestart"})).await;
+        assert!(answer.status().is_success());
+        session.until(&task, |task| task["TaskState"] == ended).await;
+        assert_eq!(session.double.version("bios").unwrap(), "9.9.9");
+    }
+}
+
+/// The image must really come from the address that the client named.
+#[tokio::test]
+async fn simple_update_fetches_the_image_and_the_journal_has_its_digest() {
+    let session = Session::of("idrac9").await;
+    let image = Header::new("diagnostics", "24.0").to_file();
+    let url = format!("{}/pack.exe", file_server(image.clone()).await);
+    let action = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate";
+    let refused = session.post(action, &json!({"ImageURI": url.replace(".exe", ".bin")})).await;
+    assert_eq!(refused.status(), 400, "Dell takes its own packages only");
+    let answer = session.post(action, &json!({"ImageURI": url})).await;
+    assert_eq!(answer.status(), 202);
+    session.installed("diagnostics", "24.0").await;
+    let journal = session.double.journal();
+    let fetched = journal.iter().find(|entry| entry.kind == "fetch").unwrap();
+    assert_eq!(fetched.detail["url"], url);
+    assert_eq!(fetched.detail["sha256"], digest(&image));
+}
+
+/// A wrong image must be refused, in the way of each vendor, and must change nothing.
+#[tokio::test]
+async fn an_image_for_another_model_changes_nothing() {
+    let mut header = Header::new("bmc", "66");
+    header.models = vec!["another machine".to_owned()];
+    let session = Session::of("openbmc").await;
+    let answer = session.push(&header.to_file(), &json!({})).await;
+    assert_eq!(answer.status(), 500, "bmcweb says no more than this");
+
+    let session = Session::of("idrac9").await;
+    let answer = session.push(&header.to_file(), &json!({})).await;
+    let task = answer.headers()["location"].to_str().unwrap().to_owned();
+    let task = session.until(&task, |task| task["TaskState"] == "Exception").await;
+    assert_eq!(task["TaskStatus"], "Critical");
+    assert_eq!(session.count("flash"), 0);
+}
+
+/// An iLO knows no tasks: progress is in the service, and a reset follows.
+#[tokio::test]
+async fn an_ilo_takes_the_form_reports_its_state_and_resets() {
+    let session = Session::of("ilo5").await;
+    let image = Header::new("bmc", "3.00").to_file();
+    let token = session.token.clone().unwrap();
+    let (kind, body) =
+        form(&[("sessionKey", None, token.as_bytes()), ("file", Some("ilo5_300.bin"), &image)]);
+    let request = session.client.post(session.url("/cgi-bin/uploadFile")).header("content-type", kind);
+    let answer = request.header("cookie", format!("sessionKey={token}")).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let service = "/redfish/v1/UpdateService/";
+    let working = session.until(service, |s| s["Oem"]["Hpe"]["State"] == "Updating").await;
+    assert!(working["Oem"]["Hpe"]["FlashProgressPercent"].is_u64());
+    session.installed("bmc", "3.00").await;
+    assert_eq!(session.count("bmc-reset"), 1);
+}
+
+/// What the queue cannot do now holds up all that stands behind it.
+#[tokio::test]
+async fn an_ilo_queue_is_worked_off_in_order_by_whom_it_names() {
+    let session = Session::of("ilo5").await;
+    for (file, device) in [("nic.fwpkg", "nic"), ("rom.bin", "bios")] {
+        let mut header = Header::new(device, "2.0");
+        header.needs_compsig = true;
+        let image = header.to_file();
+        let parameters = json!({"UpdateRepository": true, "UpdateTarget": false}).to_string();
+        let signature = compsig(&image);
+        let parts = [
+            ("parameters", None, parameters.as_bytes()),
+            ("compsig", Some("a.compsig"), signature.as_bytes()),
+            ("file", Some(file), image.as_slice()),
+        ];
+        let (kind, body) = form(&parts);
+        let request = session.client.post(session.url("/cgi-bin/uploadFile")).header("content-type", kind);
+        assert_eq!(session.with_login(request).body(body).send().await.unwrap().status(), 200);
+        let stored = |s: &Value| s["Oem"]["Hpe"]["State"] == "Complete";
+        session.until("/redfish/v1/UpdateService/", stored).await;
+    }
+    let queue = "/redfish/v1/UpdateService/UpdateTaskQueue/";
+    for (name, file, agent) in [("first", "nic.fwpkg", "Uefi"), ("second", "rom.bin", "Bmc")] {
+        let body = json!({"Name": name, "Command": "ApplyUpdate", "Filename": file, "UpdatableBy": [agent]});
+        assert_eq!(session.post(queue, &body).await.status(), 201);
+    }
+    assert_eq!(session.count("flash"), 0, "the first waits for the host");
+    session.double.reset_host("ForceRestart").await;
+    session.installed("nic", "2.0").await;
+    let done = |queue: &Value| {
+        let states: Vec<_> = queue["Members"].as_array().unwrap().iter().map(|one| &one["State"]).collect();
+        states == ["Complete", "Complete"]
+    };
+    session.until(&format!("{queue}?$expand=."), done).await;
+    assert_ne!(session.double.version("bios").unwrap(), "2.0", "the ROM waits for one more start");
+    session.double.reset_host("ForceRestart").await;
+    assert_eq!(session.double.version("bios").unwrap(), "2.0");
+}
+
+/// The rack manager takes no image from a server that it does not trust.
+#[tokio::test]
+async fn a_superdome_flex_wants_https_and_a_trusted_certificate() {
+    let session = Session::of("superdome-flex").await;
+    let action = "/redfish/v1/UpdateService/Actions/SDFlexUpdateService.UpdateAll";
+    let plain = file_server(Header::new("node-bmc", "4").to_file()).await;
+    let answer = session.post(action, &json!({"ImageURI": format!("{plain}/sd.tars")})).await;
+    assert_eq!(answer.status(), 400);
+    // Any TLS server will do to be distrusted: the double itself.
+    let answer = session.post(action, &json!({"ImageURI": session.url("/redfish")})).await;
+    assert_eq!(answer.status(), 202);
+    let task: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    let uri = task["@odata.id"].as_str().unwrap();
+    let ended = session.until(uri, |task| task["TaskState"] == "Completed").await;
+    assert_eq!(ended["TaskStatus"], "Warning");
+    assert!(ended["Messages"][0]["MessageId"].as_str().unwrap().ends_with("FirmwareUpdateDownloadFailure"));
+}
+
+/// A web server with TLS for one file: its address, and its authority.
+async fn tls_file_server(file: Vec<u8>, name: &str) -> (String, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().der().clone();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.serialize_der().try_into().unwrap())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = [0; 4096];
+            let _: usize = stream.read(&mut head).await.unwrap();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(&file).await.unwrap();
+        }
+    });
+    (format!("https://127.0.0.1:{port}/sd.tars"), pem)
+}
+
+/// Row N11: the chain and the name are both checked, and a good server is enough.
+#[tokio::test]
+async fn a_superdome_flex_takes_a_bundle_from_a_server_it_trusts() {
+    let action = "/redfish/v1/UpdateService/Actions/SDFlexUpdateService.UpdateAll";
+    let mut header = Header::new("node-bmc", "4.0");
+    header.targets.push(Header::new("bios", "4.0").targets[0].clone());
+    for (name, reaches) in [("another.example", false), ("127.0.0.1", true)] {
+        let session = Session::of("superdome-flex").await;
+        let (url, pem) = tls_file_server(header.to_file(), name).await;
+        session.double.set(Settings { trust: pem, flash_ms: 50, ..Settings::default() });
+        let answer = session.post(action, &json!({"ImageURI": url, "ExcludeNparFw": true})).await;
+        let task: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        let uri = task["@odata.id"].as_str().unwrap();
+        let ended = session.until(uri, |task| task["TaskState"] == "Completed").await;
+        assert_eq!(ended["TaskStatus"] == "OK", reaches, "{ended}");
+        assert_eq!(session.double.version("node-bmc").as_deref() == Some("4.0"), reaches);
+        assert_ne!(session.double.version("bios").as_deref(), Some("4.0"), "it was excluded");
+    }
+}
+
+/// A BMC without sessions and tasks answers nothing but 204.
+#[tokio::test]
+async fn the_minimal_bmc_takes_basic_and_says_nothing_more() {
+    let mut session = Session::of("minimal").await;
+    assert_eq!(session.token, None);
+    let image = Header::new("bmc", "1.1").to_file();
+    let uri = session.url("/redfish/v1/UpdateService/upload");
+    let request = session.client.post(uri).header("content-type", "application/octet-stream").body(image);
+    assert_eq!(session.with_login(request).send().await.unwrap().status(), 204);
+    session.installed("bmc", "1.1").await;
+    session.until("/redfish/v1/", |root| root["Id"] == "RootService").await;
+    assert_eq!(session.get("/redfish/v1/TaskService").await.unwrap().0, 404);
+    session.token = Some("a token that nobody gave".to_owned());
+    assert_eq!(session.get("/redfish/v1/Systems").await.unwrap().0, 401);
+}
+
+/// Components above the limit come in sections, each with its signature.
+#[tokio::test]
+async fn a_large_component_comes_in_sections() {
+    let session = Session::of("ilo5").await;
+    session.double.set(Settings { section_bytes: 4096, flash_ms: 80, ..Settings::default() });
+    let mut header = Header::new("nic", "2.0");
+    header.payload_bytes = 10_000;
+    header.needs_compsig = true;
+    let image = header.to_file();
+    let send = async |section: usize, bytes: &[u8]| {
+        let parameters =
+            json!({"UpdateRepository": true, "UpdateTarget": false, "Section": section}).to_string();
+        let signature = compsig(bytes);
+        let (kind, body) = form(&[
+            ("parameters", None, parameters.as_bytes()),
+            ("compsig", Some("part.compsig"), signature.as_bytes()),
+            ("file", Some("nic.fwpkg"), bytes),
+        ]);
+        let request =
+            session.client.post(session.url("/cgi-bin/uploadFile")).header("content-type", kind).body(body);
+        session.with_login(request).send().await.unwrap().status()
+    };
+    assert_eq!(send(0, &image).await, 413, "in one piece it is too large");
+    for (section, bytes) in image.chunks(4096).enumerate() {
+        assert_eq!(session.double.state()["components"], json!([]));
+        assert_eq!(send(section, bytes).await, 200);
+    }
+    let repository = "/redfish/v1/UpdateService/ComponentRepository/?$expand=.";
+    let one = session.until(repository, |all| all["Members@odata.count"] == 1).await;
+    assert_eq!(one["Members"][0]["SizeBytes"], image.len());
+}

@@ -1,8 +1,8 @@
 //! Loads the input of a clean-up: the machine's address and its credentials, and nothing of the run, which
 //! may be gone.
 
-use super::load::Attempt;
 use super::Context;
+use super::load::Attempt;
 use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::attempt::{Goal, Job};
 use crate::convert;

@@ -143,7 +143,9 @@ impl Context {
             tracing::warn!(error = %chain(&error), "the certificate could not be recorded");
         }
         let note = format!("the certificate of {name} was trusted on first use and recorded: {fingerprint}");
-        self.events.normal(&update.object_ref(&()), Reason::CertificateRecorded, Action::Connect, &note).await;
+        self.events
+            .normal(&update.object_ref(&()), Reason::CertificateRecorded, Action::Connect, &note)
+            .await;
     }
 
     /// Writes an event that the machine cannot connect back, and how the attempt continues.

@@ -73,7 +73,11 @@ fn changed_at(view: View<'_>) -> Millis {
 /// for an inventory of a device that was asked for nothing but sessions.
 pub(super) fn last_look(view: View<'_>) -> Option<&Inventory> {
     let has_worked = view.actions().any(|action| !matches!(action.verb, Verb::SignIn | Verb::SignOut));
-    if has_worked || view.observed.goal != Goal::Inventory { view.agreed_after(changed_at(view)) } else { view.latest_after(Millis(0)) }
+    if has_worked || view.observed.goal != Goal::Inventory {
+        view.agreed_after(changed_at(view))
+    } else {
+        view.latest_after(Millis(0))
+    }
 }
 
 /// Reads the device for the last time; `None` if its readings never agree.

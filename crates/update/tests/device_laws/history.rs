@@ -7,10 +7,10 @@ use crate::law;
 use crate::reading::{NAMES, version};
 use crate::runner::{End, Runner};
 use crate::world::{Faults, Order, World};
+use farrier_update::InstallerKind;
 use farrier_update::device::{
     ComponentEnd, Conclusion, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope,
 };
-use farrier_update::InstallerKind;
 use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
 use farrier_update::plan::{Action, NodePlan, PlanItem};
 use std::time::Duration;

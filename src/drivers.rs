@@ -1,6 +1,6 @@
 //! The register of the classes of machines, and what is specific to each.
 //!
-//! A class is a folder in this directory and one line in [`CLASSES`]. Controllers and `farrier ports` read a
+//! A class is a folder in this directory and one line in `CLASSES`. Controllers and `farrier ports` read a
 //! class's [`Abilities`], and nothing else of it. Drivers know neither kube nor the API types.
 
 pub mod device;

@@ -13,6 +13,7 @@ use crate::drivers::{HttpsSettings, Node, Privilege, SshSettings};
 use crate::ssh::Family;
 use crate::tls::{Fingerprint, NotAFingerprint, Policy, Trust};
 use farrier_network::Channel;
+use farrier_network::table::API_PORT;
 use farrier_protocol::Detect;
 use farrier_update::run::{BaselineId, Desired, Operation};
 use farrier_update::{
@@ -22,9 +23,6 @@ use kube::ResourceExt;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// The port of machines that are reached over HTTPS.
-const HTTPS_PORT: u16 = 443;
 
 /// Timeout of a component whose timeout cannot be parsed, which the schema rejects.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
@@ -161,7 +159,7 @@ fn https(
         trust.policy = Policy::TrustOnFirstUse;
     }
     trust.fingerprints.extend(recorded.map(str::parse::<Fingerprint>).transpose()?);
-    Ok(HttpsSettings { port: node.spec.port.unwrap_or(HTTPS_PORT), trust })
+    Ok(HttpsSettings { port: node.spec.port.unwrap_or(API_PORT), trust })
 }
 
 /// Returns the address families that may be used with a machine, in order of preference.

@@ -10,7 +10,7 @@ use crate::api::UpdateRun;
 use crate::membership::{RunnerLocation, Runners};
 use farrier_network::Channel;
 use farrier_network::policy::{Input, Machine, Stage};
-use farrier_network::table::LISTEN_PORT;
+use farrier_network::table::{API_PORT, LISTEN_PORT};
 use futures::future::join_all;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
@@ -142,6 +142,7 @@ impl Exposer {
                 kind: node.spec.type_,
                 addresses,
                 ssh_port: node.spec.ssh.port,
+                api_port: node.spec.port.unwrap_or(API_PORT),
                 listen_port: LISTEN_PORT,
                 channel: if super::calls_back(node, run) { Channel::Callback } else { Channel::Session },
                 stage: Stage::In(*phase),

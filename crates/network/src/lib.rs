@@ -48,6 +48,7 @@
 //!     kind: MachineType::Linux,
 //!     addresses: addresses.clone(),
 //!     ssh_port: 22,
+//!     api_port: farrier_network::table::API_PORT,
 //!     listen_port: farrier_network::table::LISTEN_PORT,
 //!     channel: Channel::Callback,
 //!     stage: Stage::In(Phase::Inventory),

@@ -42,6 +42,8 @@ pub struct Machine {
     pub addresses: Vec<IpAddr>,
     /// Port of the SSH server.
     pub ssh_port: u16,
+    /// Port of the HTTPS server.
+    pub api_port: u16,
     /// Port of the engine, on channel `Listen`.
     pub listen_port: u16,
     /// The channel of the engine.
@@ -130,7 +132,7 @@ fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTree
         match need.direction {
             Direction::ToTarget => {
                 let actual =
-                    Actual { ssh: machine.ssh_port, listen: machine.listen_port, ..Actual::default() };
+                    Actual { ssh: machine.ssh_port, api: machine.api_port, listen: machine.listen_port, ..Actual::default() };
                 let port = Port { transport: need.transport, port: need.port.resolve(&actual).first };
                 ports.entry(PolicyType::Egress).or_default().insert(port);
             }

@@ -6,6 +6,7 @@ use crate::convert;
 use anyhow::Context as _;
 use farrier_network::cidr;
 use farrier_network::ledger::Pair;
+use farrier_network::table::API_PORT;
 use farrier_network::{Channel, MachineType, Phase, UnknownWord};
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
@@ -108,6 +109,8 @@ pub(super) struct Subject {
     pub(super) places: Option<Vec<Endpoint>>,
     /// Port of its SSH server.
     pub(super) ssh_port: u16,
+    /// Port of its HTTPS server.
+    pub(super) api_port: u16,
     /// Phases of the run.
     pub(super) phases: Vec<Phase>,
     /// Addresses of the callback server, if known.
@@ -270,6 +273,7 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         channel,
         places: Some(places(&node.spec.addresses, "spec.addresses")?.into_iter().filter(usable).collect()),
         ssh_port: node.spec.ssh.port,
+        api_port: node.spec.port.unwrap_or(API_PORT),
         phases: phases(run),
         callback: callback.into_iter().filter(usable).collect(),
         called: run.and_then(called).unwrap_or_else(|| usual.clone()),

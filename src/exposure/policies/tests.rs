@@ -15,6 +15,7 @@ fn wanted() -> NetworkPolicy {
             kind: farrier_network::MachineType::Linux,
             addresses: vec![[192, 0, 2, 7].into()],
             ssh_port: 22,
+            api_port: 443,
             listen_port: LISTEN_PORT,
             channel: Channel::Session,
             stage: Stage::In(farrier_network::Phase::Inventory),

@@ -10,6 +10,7 @@ fn machine(kind: MachineType, channel: Channel, stage: Stage, address: &str) -> 
         kind,
         addresses: vec![address.parse().unwrap()],
         ssh_port: 22,
+        api_port: crate::table::API_PORT,
         listen_port: crate::table::LISTEN_PORT,
         channel,
         stage,
@@ -107,6 +108,16 @@ fn machines_with_the_same_ports_share_a_rule() {
     );
 }
 
+/// A BMC with another port could not be reached, and only a time-out would say so.
+#[test]
+fn a_device_is_reached_at_its_own_port() {
+    let mut odd = machine(MachineType::Redfish, Channel::Session, INVENTORY, "10.0.0.2");
+    odd.api_port = 8443;
+    let usual = machine(MachineType::Redfish, Channel::Session, INVENTORY, "10.0.0.3");
+    let shown = rendered(&input(vec![odd, usual]));
+    assert_eq!(shown, ["out 10.0.0.3/32 tcp 443", "out 10.0.0.2/32 tcp 8443"]);
+}
+
 /// If the API server rejected a policy for its size, all ports of the run would stay closed.
 #[test]
 fn large_rules_are_split() {
@@ -127,9 +138,11 @@ fn any_machine() -> impl Strategy<Value = Machine> {
         prop::sample::select(vec![Stage::Waiting, INVENTORY, DEPLOYMENT, Stage::Ended]),
         0..32_u8,
         prop_oneof![Just(22_u16), Just(2222)],
+        prop_oneof![Just(443_u16), Just(8443)],
     )
-        .prop_map(|(kind, channel, stage, n, ssh_port)| Machine {
+        .prop_map(|(kind, channel, stage, n, ssh_port, api_port)| Machine {
             ssh_port,
+            api_port,
             ..machine(kind, channel, stage, &format!("10.0.0.{n}"))
         })
 }
@@ -144,7 +157,7 @@ proptest! {
         let mut needed: BTreeSet<(PolicyType, IpAddr, Port)> = BTreeSet::new();
         for machine in &machines {
             let (Stage::In(phase), Some(address)) = (machine.stage, machine.addresses.first()) else { continue };
-            let actual = Actual { ssh: machine.ssh_port, http: PAIR.http, https: PAIR.https, listen: machine.listen_port };
+            let actual = Actual { ssh: machine.ssh_port, api: machine.api_port, http: PAIR.http, https: PAIR.https, listen: machine.listen_port };
             for need in needs(machine.kind, machine.channel, phase).iter().filter(|need| !need.optional) {
                 let way = if need.direction == Direction::ToTarget { PolicyType::Egress } else { PolicyType::Ingress };
                 needed.insert((way, *address, Port { transport: need.transport, port: need.port.resolve(&actual).first }));

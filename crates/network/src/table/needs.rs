@@ -8,6 +8,9 @@ use crate::words::{Channel, Direction, MachineType, Phase, Transport};
 /// of the table.
 pub const LISTEN_PORT: u16 = 62286;
 
+/// Usual port of a machine's HTTPS server, which `spec.port` of a ManagedNode changes.
+pub const API_PORT: u16 = 443;
+
 /// A port that must be open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
@@ -55,6 +58,8 @@ pub enum PortOf {
 pub struct Actual {
     /// The port of the machine's SSH server.
     pub ssh: u16,
+    /// The port of the machine's HTTPS server.
+    pub api: u16,
     /// The run's port for devices without TLS.
     pub http: u16,
     /// The run's port with TLS.
@@ -66,7 +71,7 @@ pub struct Actual {
 impl Default for Actual {
     fn default() -> Self {
         let crate::ledger::Pair { http, https } = crate::ledger::Pair::USUAL;
-        Self { ssh: 22, http, https, listen: LISTEN_PORT }
+        Self { ssh: 22, api: API_PORT, http, https, listen: LISTEN_PORT }
     }
 }
 
@@ -86,6 +91,7 @@ impl PortOf {
     pub fn resolve(self, actual: &Actual) -> Resolved {
         let one = |port| Resolved { first: port, last: port, overflow: false };
         match self {
+            Self::Fixed(API_PORT) => one(actual.api),
             Self::Fixed(port) => one(port),
             Self::Ssh => one(actual.ssh),
             Self::Http => one(actual.http),
@@ -181,7 +187,7 @@ fn redfish(phase: Phase) -> Vec<Need> {
         optional: false,
         purpose: purpose.to_owned(),
     };
-    let api = need(Direction::ToTarget, PortOf::Fixed(443), "Redfish API");
+    let api = need(Direction::ToTarget, PortOf::Fixed(API_PORT), "Redfish API");
     match phase {
         Phase::Inventory => vec![api],
         Phase::Deployment => {

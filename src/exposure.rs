@@ -154,7 +154,8 @@ impl Site {
     }
 }
 
-/// Reports whether the engine on this machine connects to the callback server in this run.
+/// Reports whether the engine on this machine connects to the callback server in this run. A machine without an
+/// engine has no channel.
 pub fn calls_back(node: &ManagedNode, run: &UpdateRun) -> bool {
-    node.spec.channel.unwrap_or(run.spec.channel) == Channel::Callback
+    node.spec.type_.carries_engine() && node.spec.channel.unwrap_or(run.spec.channel) == Channel::Callback
 }

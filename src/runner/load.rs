@@ -52,7 +52,9 @@ impl Context {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
         let class = self.class(&node)?;
-        supports_channel(&node, run)?;
+        if class.abilities().takes_engine {
+            supports_channel(&node, run)?;
+        }
         let goal = goal_for(run.spec.operation, goal);
         let baseline = match needed_baseline(run, goal) {
             Some(name) => Some(self.baseline(run, name, &namespace).await?),

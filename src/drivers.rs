@@ -79,6 +79,14 @@ impl fmt::Debug for Register {
     }
 }
 
+impl Abilities {
+    /// Reports whether the engine removes what is left on a machine. A machine that is not known is taken to have
+    /// an engine.
+    pub fn engine_cleans_up(abilities: Option<&Self>) -> bool {
+        abilities.is_none_or(|abilities| abilities.cleans_up == CleansUp::Engine)
+    }
+}
+
 impl Default for Register {
     /// The classes of this version.
     fn default() -> Self {

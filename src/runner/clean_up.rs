@@ -6,6 +6,7 @@ use super::load::Attempt;
 use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::attempt::{Goal, Job};
 use crate::convert;
+use crate::drivers::Abilities;
 use crate::failure::Failure;
 use farrier_update::{FailedDependency, Force, Reason};
 use kube::ResourceExt;
@@ -56,13 +57,24 @@ impl Context {
     }
 
     /// Describes what stays on a machine to which no account can sign in any more, and until when.
-    pub(super) fn left_behind(&self, update: &NodeUpdate, failure: &Failure) -> Failure {
+    pub(super) fn left_behind(
+        &self,
+        update: &NodeUpdate,
+        failure: &Failure,
+        abilities: Option<&Abilities>,
+    ) -> Failure {
         let node = &update.spec.node_ref.name;
         let missing = if failure.reason == Reason::NodeNotFound {
             format!("ManagedNode {node} is gone")
         } else {
             failure.message.clone()
         };
+        if !Abilities::engine_cleans_up(abilities) {
+            let words = format!(
+                "no account can sign in to {node} to clean it: {missing}. What status.actions shows as Begun stays on the machine; remove it by hand"
+            );
+            return Failure::new(Reason::CleanupPending, words);
+        }
         // The engine was in contact until now at the latest.
         let end = condition::now().0.checked_add(Duration::from_secs(self.lease_seconds));
         let end = end.and_then(|end| end.round(jiff::Unit::Second));

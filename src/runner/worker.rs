@@ -284,10 +284,15 @@ impl UpdateWorker<'_> {
         if control.wait_for(|w| w.abandon).await.is_err() {
             std::future::pending::<()>().await;
         }
-        End::Failed(Failure::new(
-            Reason::CleanupPending,
-            "deleted with the annotation farrier.dev/abandon: the machine was not cleaned by the operator; its engine removes everything when its lease expires",
-        ))
+        let later = if Abilities::engine_cleans_up(self.abilities) {
+            "its engine removes everything when its lease expires"
+        } else {
+            "what is on it stays"
+        };
+        let words = format!(
+            "deleted with the annotation farrier.dev/abandon: the machine was not cleaned by the operator; {later}"
+        );
+        End::Failed(Failure::new(Reason::CleanupPending, words))
     }
 
     /// Decides what follows an attempt.
@@ -336,7 +341,7 @@ impl UpdateWorker<'_> {
                     && dirty
                     && is_missing(failure)
                 {
-                    self.view.clean = Some(Err(self.context.left_behind(&self.update, failure)));
+                    self.view.clean = Some(Err(self.context.left_behind(&self.update, failure, self.abilities)));
                 }
                 self.end(end, number).await
             }

@@ -73,7 +73,7 @@ impl UpdateWorker<'_> {
             let lasting = failure.as_ref().is_some_and(|f| !f.reason.retryable() && !is_missing(f));
             let over = lasting || attempt == CLEANING_ATTEMPTS;
             if let (Err(failure), true) = (&loaded, over) {
-                self.view.clean = Some(Err(self.context.left_behind(&self.update, failure)));
+                self.view.clean = Some(Err(self.context.left_behind(&self.update, failure, self.abilities)));
             }
             if over || matches!(self.view.clean, Some(Ok(()))) || self.control.borrow().abandon {
                 return;

@@ -341,7 +341,8 @@ impl UpdateWorker<'_> {
                     && dirty
                     && is_missing(failure)
                 {
-                    self.view.clean = Some(Err(self.context.left_behind(&self.update, failure, self.abilities)));
+                    self.view.clean =
+                        Some(Err(self.context.left_behind(&self.update, failure, self.abilities)));
                 }
                 self.end(end, number).await
             }

@@ -131,8 +131,12 @@ fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTree
     for need in needs(machine.kind, machine.channel, phase).into_iter().filter(|need| !need.optional) {
         match need.direction {
             Direction::ToTarget => {
-                let actual =
-                    Actual { ssh: machine.ssh_port, api: machine.api_port, listen: machine.listen_port, ..Actual::default() };
+                let actual = Actual {
+                    ssh: machine.ssh_port,
+                    api: machine.api_port,
+                    listen: machine.listen_port,
+                    ..Actual::default()
+                };
                 let port = Port { transport: need.transport, port: need.port.resolve(&actual).first };
                 ports.entry(PolicyType::Egress).or_default().insert(port);
             }

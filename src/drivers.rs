@@ -80,6 +80,10 @@ impl fmt::Debug for Register {
 }
 
 impl Abilities {
+    /// What is known of a device whose class is not.
+    pub const OF_A_DEVICE: Self =
+        Self { installers: &[], takes_engine: false, cleans_up: CleansUp::OnlyFarrier };
+
     /// Reports whether the engine removes what is left on a machine. A machine that is not known is taken to have
     /// an engine.
     pub fn engine_cleans_up(abilities: Option<&Self>) -> bool {

@@ -169,6 +169,9 @@ impl Step {
     }
 }
 
+/// Maximum number of notes that a message has.
+const MAX_NOTES: usize = 3;
+
 /// The result of a survey.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
@@ -178,6 +181,8 @@ pub struct Survey {
     pub packages: Vec<Package>,
     /// The firmware that the machine lists itself.
     pub firmware: Vec<Firmware>,
+    /// What could not be read.
+    pub notes: Vec<String>,
 }
 
 /// One entry of a machine's own firmware inventory.
@@ -200,10 +205,15 @@ pub struct Firmware {
 impl Survey {
     /// Describes the extent of the survey, for instance `412 packages`.
     pub fn extent(&self) -> String {
-        match (self.packages.len(), self.firmware.len()) {
-            (packages, 0) => format!("{packages} packages"),
-            (0, firmware) => format!("{firmware} firmware entries"),
-            (packages, firmware) => format!("{packages} packages and {firmware} firmware entries"),
+        let extent = match (self.packages.len(), self.firmware.len(), self.notes.is_empty()) {
+            (packages, 0, true) => format!("{packages} packages"),
+            (0, firmware, _) => format!("{firmware} firmware entries"),
+            (packages, firmware, _) => format!("{packages} packages and {firmware} firmware entries"),
+        };
+        let notes: Vec<&str> = self.notes.iter().take(MAX_NOTES).map(String::as_str).collect();
+        match self.notes.len() {
+            0 => extent,
+            count => format!("{extent}; {count} things could not be read: {}", notes.join("; ")),
         }
     }
 }

@@ -4,8 +4,19 @@ use crate::failure::Failure;
 use farrier_update::Reason;
 use std::collections::BTreeMap;
 
+/// The keys that sign-ins use, of all classes of machines.
+const CREDENTIALS: [&str; 7] = [
+    "username",
+    "password",
+    "ssh-privatekey",
+    "passphrase",
+    "ssh-certificate",
+    "sudo-password",
+    "su-password",
+];
+
 /// The values of a Secret, by key. They are never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Keys {
     /// Name of the Secret, for messages.
     pub name: String,
@@ -14,6 +25,11 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Reports whether a sign-in with these values differs from one with `other`.
+    pub fn differ_from(&self, other: &Self) -> bool {
+        CREDENTIALS.iter().any(|key| self.line(key) != other.line(key))
+    }
+
     /// Returns a value as it is stored.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ impl Context {
         };
         if !Abilities::engine_cleans_up(abilities) {
             let words = format!(
-                "no account can sign in to {node} to clean it: {missing}. What status.actions shows as Begun stays on the machine; remove it by hand"
+                "no account can sign in to {node} to clean it: {missing}. What status.actions shows as Begun or Intended may stay on the machine; remove it by hand"
             );
             return Failure::new(Reason::CleanupPending, words);
         }

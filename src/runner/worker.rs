@@ -58,7 +58,7 @@ pub(super) async fn run(
         is_reached: false,
         approved: None,
         run_is_gone: false,
-        abilities: context.abilities(update),
+        abilities: context.abilities(update).or_else(|| of_actions(update)),
         generation: None,
     };
     // A finished NodeUpdate only has to be released.
@@ -76,6 +76,13 @@ pub(super) async fn run(
         };
     }
     task.release().await;
+}
+
+/// Returns the abilities of a machine that is gone, from what its NodeUpdate has recorded: only machines without
+/// an engine have actions.
+fn of_actions(update: &NodeUpdate) -> Option<&'static Abilities> {
+    let has_actions = update.status.as_ref().is_some_and(|status| !status.actions.is_empty());
+    has_actions.then_some(&Abilities::OF_A_DEVICE)
 }
 
 struct UpdateWorker<'a> {

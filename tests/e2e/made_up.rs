@@ -131,7 +131,7 @@ impl Device for Lamp {
             ..Firmware::default()
         };
         let facts = Facts { vendor: "Acme".into(), model: "Lamp".into(), ..Facts::default() };
-        Ok(Reading { inventory, survey: Survey { facts, packages: Vec::new(), firmware: vec![firmware] } })
+        Ok(Reading { inventory, survey: Survey { facts, firmware: vec![firmware], ..Survey::default() } })
     }
 
     async fn request(

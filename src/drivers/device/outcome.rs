@@ -119,10 +119,18 @@ fn words(name: &str, end: ComponentEnd, wanted: &str, after: &str) -> String {
         ComponentEnd::Unverified => format!(
             "it cannot be told whether {name} {wanted} was installed; it is not installed again. Look at the machine, then start a new UpdateRun"
         ),
-        ComponentEnd::DependencyFailed => format!("{name}: a component that it requires was not installed"),
-        ComponentEnd::Busy => format!("{name}: the machine worked for another manager all the time"),
-        ComponentEnd::NotSupported => format!("{name}: the machine offers no way to take this image"),
-        ComponentEnd::NotBegun => format!("{name} was not begun"),
+        ComponentEnd::DependencyFailed => {
+            format!("{name}: a component that it requires was not installed; look at the result of that one")
+        }
+        ComponentEnd::Busy => format!(
+            "{name}: the machine worked for another manager all the time; start a new UpdateRun when that has ended"
+        ),
+        ComponentEnd::NotSupported => {
+            format!("{name}: the machine offers no way to take this image; update it by hand")
+        }
+        ComponentEnd::NotBegun => {
+            format!("{name} was not begun; look at the results of the other components")
+        }
         ComponentEnd::Cancelled => format!("{name} was not begun, because the run was cancelled"),
     }
 }
@@ -133,7 +141,12 @@ pub(super) fn clean(node: &str, leftovers: &[Leftover]) -> Result<(), Failure> {
         return Ok(());
     }
     let names: Vec<String> = leftovers.iter().map(in_words).collect();
-    let message = format!("{node} may still have {}; remove it by hand", names.join(", "));
+    let next = if leftovers.iter().all(|left| left.expires.is_some()) {
+        "nothing has to be done"
+    } else {
+        "remove it in the machine's own web interface, or wait until the machine ends it by itself"
+    };
+    let message = format!("{node} may still have {}; {next}", names.join(", "));
     Err(Failure::new(Reason::Leftovers, message))
 }
 

@@ -65,6 +65,8 @@ struct Walk<'a, D: Device> {
     /// Why an action was refused, by component.
     refusals: BTreeMap<String, Failure>,
     unfetched: BTreeSet<ActionId>,
+    /// How many sessions the device has ended since its last reading.
+    ended_sessions: u32,
 }
 
 impl<'a, D: Device> Walk<'a, D> {
@@ -85,6 +87,7 @@ impl<'a, D: Device> Walk<'a, D> {
             trouble: None,
             refusals: BTreeMap::new(),
             unfetched: BTreeSet::new(),
+            ended_sessions: 0,
         }
     }
 
@@ -153,9 +156,18 @@ impl<'a, D: Device> Walk<'a, D> {
         let has_worked = self.actions.iter().any(|action| action.verb.is_work());
         self.show_step(if has_worked { Step::Verifying } else { Step::Surveying });
         let view = self.desk.view;
-        match self.device.read(&self.actions, |contact| show_contact(view, contact)).await {
+        let mut stop = self.desk.stop.clone();
+        let was_stopped = *stop.borrow_and_update();
+        let read = self.device.read(&self.actions, |contact| show_contact(view, contact));
+        let read = tokio::select! {
+            read = read => read,
+            // Nothing is changed by a reading that is cut off.
+            Ok(_) = stop.wait_for(|stop| *stop), if !was_stopped => return,
+        };
+        match read {
             Ok(reading) => {
                 self.answered();
+                self.ended_sessions = 0;
                 self.desk.view.send_modify(|v| v.survey = Some(Arc::new(reading.survey.clone())));
                 let entries = outcome::entries(&self.job.components, &reading.inventory);
                 self.readings.push(Inventory { entries, ..reading.inventory.clone() });
@@ -208,6 +220,8 @@ impl<'a, D: Device> Walk<'a, D> {
                 self.refusals.insert(intent.component.clone(), trouble.failure.clone());
                 self.troubled(trouble);
             }
+            // A device that ends each session at once answers sign-ins too.
+            None if self.ended_sessions > 0 => {}
             None => self.answered(),
         }
         let action = self.actions.iter().find(|action| action.id == intent.id);
@@ -289,7 +303,10 @@ impl<'a, D: Device> Walk<'a, D> {
         if failure.reason == Reason::SessionEnded {
             self.session = None;
             self.readings.clear();
-            return;
+            self.ended_sessions = self.ended_sessions.saturating_add(1);
+            if self.ended_sessions == 1 {
+                return;
+            }
         }
         // What was read before may not hold any more: the device may have restarted.
         self.readings.clear();
@@ -345,21 +362,33 @@ impl<'a, D: Device> Walk<'a, D> {
             v.leftovers = conclusion.leftovers.iter().map(outcome::in_words).collect();
             v.clean = Some(clean);
         });
-        let failed = || {
+        let unreached = || {
             let words = format!("{} does not answer", self.job.node);
             self.trouble.clone().unwrap_or_else(|| Failure::new(Reason::ConnectionLost, words))
         };
+        let is_planned = self.plan.is_some();
         match (conclusion.end, self.job.goal) {
-            (DeviceEnd::Away | DeviceEnd::Refused(_), _)
-            | (DeviceEnd::Failed, Goal::Inventory | Goal::Plan) => End::Failed(failed()),
+            (DeviceEnd::Away | DeviceEnd::Refused(_), _) => End::Failed(unreached()),
             (_, Goal::CleanUp) | (DeviceEnd::Cancelled, Goal::Inventory | Goal::Plan) => End::Cancelled,
             (DeviceEnd::Succeeded, Goal::Inventory) => End::Inventoried,
             (DeviceEnd::Succeeded, Goal::Plan) => End::Planned,
             (DeviceEnd::Cancelled, Goal::Update) if results.is_empty() => End::Cancelled,
-            (DeviceEnd::Succeeded | DeviceEnd::Failed | DeviceEnd::Cancelled, Goal::Update) => {
+            (DeviceEnd::Succeeded | DeviceEnd::Failed | DeviceEnd::Cancelled, Goal::Update) if is_planned => {
                 End::Finished(summarize(&results))
             }
+            (DeviceEnd::Failed, _) | (_, Goal::Update) => End::Failed(self.not_read()),
         }
+    }
+
+    /// Returns the failure of a device whose readings do not suffice for a plan.
+    fn not_read(&self) -> Failure {
+        let node = &self.job.node;
+        Failure::new(
+            Reason::DeviceUnavailable,
+            format!(
+                "the firmware inventory of {node} could not be read three times alike, and nothing was changed; look at the load and the log of its management processor"
+            ),
+        )
     }
 }
 

@@ -223,7 +223,7 @@ impl<H: Host> Session<'_, H> {
             )
         })?;
         let packages = self.engine_api.take_packages(&id);
-        Ok((Arc::new(Survey { facts, packages, firmware: Vec::new() }), readings))
+        Ok((Arc::new(Survey { facts, packages, ..Survey::default() }), readings))
     }
 
     fn task_failed(&self, code: FailureCode, component: &str, message: &str) -> Failure {

@@ -1,9 +1,10 @@
 //! A Redfish service as a device.
 
 use super::inventory::{Entry as Firmware, Inventory as Everything, System};
+use super::session::SignInError;
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, Goal, Job, Survey, Tools};
+use crate::attempt::{self, Job, Survey, Tools};
 use crate::drivers::device::{self, Contact, Image, Reading, Trouble};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
@@ -17,12 +18,12 @@ use farrier_update::{NodePlan, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long a device may be silent before an inventory ends. Further attempts are those of the run's retries.
-const INVENTORY_AWAY: Duration = Duration::from_secs(20);
+/// How long a device may be silent before an attempt ends in which it does no work for us. Further attempts are
+/// those of the run's retries.
+const AWAY: Duration = Duration::from_secs(30);
 
-/// The same for an attempt with another goal, while the device does no work for us. It has to be read several
-/// times.
-const AWAY: Duration = Duration::from_mins(2);
+/// How long the readings of a device may take until they agree: three of a slow device.
+const READING: Duration = Duration::from_mins(45);
 
 /// Time between two readings.
 const POLL: Duration = Duration::from_secs(2);
@@ -60,7 +61,6 @@ impl Settings {
 /// A Redfish service, for one attempt.
 pub(super) struct Device {
     settings: Settings,
-    goal: Goal,
     /// The sign-in; `None` before it.
     session: Option<Session>,
     /// Whether the service has sessions. Known after the first sign-in.
@@ -72,14 +72,13 @@ pub(super) struct Device {
 impl device::Device for Device {
     type Settings = Settings;
 
-    fn new(settings: &Settings, job: &Job, _: &Tools) -> Result<Self, Failure> {
-        let (settings, goal) = (settings.clone(), job.goal);
-        Ok(Self { settings, goal, session: None, has_sessions: true, sessions: BTreeMap::new() })
+    fn new(settings: &Settings, _: &Job, _: &Tools) -> Result<Self, Failure> {
+        Ok(Self { settings: settings.clone(), session: None, has_sessions: true, sessions: BTreeMap::new() })
     }
 
     fn limits(&self) -> Limits {
-        let away = if self.goal == Goal::Inventory { INVENTORY_AWAY } else { AWAY };
-        Limits { has_sessions: self.has_sessions, away, poll: POLL, ..Limits::default() }
+        let has_sessions = self.has_sessions;
+        Limits { has_sessions, away: AWAY, reading: READING, poll: POLL, ..Limits::default() }
     }
 
     async fn read(
@@ -130,7 +129,7 @@ impl device::Device for Device {
         let Some(left) = permission.time_left() else { return (Answer::NotBegun, None) };
         self.sessions.extend(actions.iter().filter_map(recorded));
         match intent.verb {
-            Verb::SignIn => self.sign_in(intent.id, report).await,
+            Verb::SignIn => self.sign_in(intent.id, &permission, report).await,
             Verb::SignOut => {
                 let signed_out = tokio::time::timeout(left, self.sign_out(intent.of)).await;
                 signed_out.unwrap_or((Answer::Unknown, None))
@@ -169,16 +168,20 @@ impl Device {
     async fn sign_in(
         &mut self,
         id: ActionId,
+        permission: &Intended,
         mut report: impl FnMut(Contact) + Send,
     ) -> (Answer, Option<Trouble>) {
         let client = match Client::new(self.settings.endpoint.clone()) {
             Ok(client) => client,
             Err(failure) => return (Answer::NotBegun, Some(trouble(failure))),
         };
-        let opened = Session::open(client, &self.settings.credentials).await;
-        let session = match opened {
+        let may_send = || permission.time_left();
+        let session = match Session::open_within(client, &self.settings.credentials, may_send).await {
             Ok(session) => session,
-            Err(failure) => return not_signed_in(failure),
+            Err(SignInError { failure, may_have_begun }) => {
+                let answer = if may_have_begun { Answer::Unknown } else { Answer::NotBegun };
+                return (answer, Some(trouble(failure)));
+            }
         };
         report(Contact::Reached { address: session.client().address().unwrap_or_default() });
         let first = session.client().first_certificate();
@@ -216,6 +219,11 @@ impl Device {
                 }
                 (Answer::Done, None)
             }
+            // The next reading shows whether it is gone.
+            Err(failure) if failure.reason == Reason::Leftovers => {
+                tracing::info!(reason = %failure.reason, "{}", failure.message);
+                (Answer::Unknown, None)
+            }
             Err(failure) => (Answer::Unknown, Some(trouble(failure))),
         }
     }
@@ -231,20 +239,12 @@ impl Device {
                     action: *action,
                     whole: true,
                 }),
-                // A session of another account may be hidden; ours are of one account.
-                Err(error) if matches!(error.status(), Some(403 | 404 | 410)) => {}
+                Err(error) if matches!(error.status(), Some(404 | 410)) => {}
                 Err(error) => return Err(trouble(error.into())),
             }
         }
         Ok(found)
     }
-}
-
-/// Says whether a session may have been opened although the sign-in failed.
-fn not_signed_in(failure: Failure) -> (Answer, Option<Trouble>) {
-    let may_have_begun = matches!(failure.reason, Reason::ConnectionLost | Reason::ConnectionTimedOut);
-    let answer = if may_have_begun { Answer::Unknown } else { Answer::NotBegun };
-    (answer, Some(trouble(failure)))
 }
 
 /// Returns the session of a recorded sign-in that may still be there.
@@ -301,12 +301,23 @@ fn survey(everything: &Everything) -> Survey {
         updateable: piece.updateable.unwrap_or_default(),
         health: piece.health.clone().unwrap_or_default(),
     });
-    Survey { facts, packages: Vec::new(), firmware: firmware.collect() }
+    let notes = everything.notes.iter().map(ToString::to_string).collect();
+    Survey { facts, packages: Vec::new(), firmware: firmware.collect(), notes }
 }
 
-/// A failure that a repetition does not change ends the attempt at once, as a wrong password does.
+/// What a user has to change ends the attempt at once.
+const REFUSALS: &[Reason] = &[
+    Reason::PasswordRejected,
+    Reason::AuthenticationFailed,
+    Reason::AccountLocked,
+    Reason::PasswordChangeRequired,
+    Reason::CertificateChanged,
+    Reason::CertificateUntrusted,
+    Reason::NotARedfishService,
+];
+
 fn trouble(failure: Failure) -> Trouble {
-    let is_refused = !failure.reason.retryable();
+    let is_refused = REFUSALS.contains(&failure.reason);
     Trouble { failure, is_refused }
 }
 

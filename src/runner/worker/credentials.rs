@@ -23,7 +23,11 @@ impl UpdateWorker<'_> {
                 | Reason::SuPasswordRejected
         );
         if is_login {
-            return self.context.keys_now(&self.update).await.is_ok_and(|now| now != attempt.driver.keys);
+            return self
+                .context
+                .keys_now(&self.update)
+                .await
+                .is_ok_and(|now| now.differ_from(&attempt.driver.keys));
         }
         if !matches!(failure.reason, Reason::PayloadUntrusted | Reason::PayloadRefused) {
             return false;

@@ -68,7 +68,7 @@ impl UpdateWorker<'_> {
     pub(super) async fn write(&self, status: &NodeUpdateStatus) -> bool {
         let mut written = self.write_once(status).await;
         if written.as_ref().is_err_and(publish::is_conflict) {
-            written = match self.reload().await {
+            written = match self.reload(status).await {
                 Ok(Ownership::Ours) => self.write_once(status).await,
                 Ok(Ownership::Deleted) => return true,
                 Ok(Ownership::OtherRunner) => return false,
@@ -110,7 +110,7 @@ impl UpdateWorker<'_> {
                 return Err(Halt::Gone);
             }
             if publish::is_conflict(&error) {
-                match self.reload().await {
+                match self.reload(&status).await {
                     Ok(Ownership::Ours) if is_work && self.is_cancel_recorded() => {
                         return Err(Halt::Cancelled);
                     }
@@ -139,21 +139,28 @@ impl UpdateWorker<'_> {
         Ok(())
     }
 
-    /// Reads the current object after a conflict, and whether this runner still owns it.
-    async fn reload(&self) -> Result<Ownership, kube::Error> {
+    /// Reads the current object after a conflict over `writing`, and whether this runner still owns it. The known
+    /// version stays the old one if it does not, so that nothing of its successor is overwritten.
+    async fn reload(&self, writing: &NodeUpdateStatus) -> Result<Ownership, kube::Error> {
         let Some(fresh) = self.api().get_opt(&self.update.name_any()).await? else {
             return Ok(Ownership::Deleted);
         };
         if fresh.uid() != self.update.uid() {
             return Ok(Ownership::Deleted);
         }
-        let actions = |update: &NodeUpdate| update.status.as_ref().map(|status| status.actions.clone());
+        let actions = |update: &NodeUpdate| {
+            update.status.as_ref().map(|status| status.actions.clone()).unwrap_or_default()
+        };
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        // Actions that this process has not recorded were recorded by a successor of the same name.
-        let is_ours = fresh.spec.runner == self.context.name
-            && actions(&fresh).unwrap_or_default() == actions(&latest).unwrap_or_default();
+        let found = actions(&fresh);
+        // Actions that this process has not recorded were recorded by a successor of the same name. Those of
+        // `writing` may be there already: the answer to an earlier try was lost.
+        let is_known = found == actions(&latest) || found == writing.actions;
+        if fresh.spec.runner != self.context.name || !is_known {
+            return Ok(Ownership::OtherRunner);
+        }
         *latest = fresh;
-        Ok(if is_ours { Ownership::Ours } else { Ownership::OtherRunner })
+        Ok(Ownership::Ours)
     }
 
     /// Releases the object by removing its finalizer. The known version is usually the current one.

@@ -149,6 +149,8 @@ pub struct Limits {
     /// How long a device may be silent, or refuse a request. Longer than a management controller needs
     /// to start.
     pub away: Duration,
+    /// How long a device may take until its readings agree.
+    pub reading: Duration,
     /// How long a device that says it is done may take to show it.
     pub settle: Duration,
     /// How long a reset may take.
@@ -168,6 +170,7 @@ impl Default for Limits {
             idle: Duration::from_mins(2),
             session_timeout: Some(Duration::from_mins(30)),
             away: Duration::from_mins(30),
+            reading: Duration::from_mins(30),
             settle: Duration::from_mins(10),
             reset: Duration::from_mins(20),
             busy: Duration::from_hours(1),

@@ -83,7 +83,7 @@ impl<'a> View<'a> {
         let is_session = |action: &&Action| matches!(action.verb, Verb::SignIn | Verb::SignOut);
         let active = self.actions().filter(|action| !is_session(action)).chain(self.session());
         let active = active.map(|action| action.at).fold(self.observed.since, Millis::max);
-        active.after(self.observed.limits.away)
+        active.after(self.observed.limits.reading)
     }
 
     /// Reads the device again, not more often than the limits allow.

@@ -1,6 +1,8 @@
 //! Signing in: a session where the device has them, otherwise Basic authentication.
 
-use super::{Client, Credential, Credentials, Failure, Kind, Link, Reason, Request, ServiceRoot, Trouble};
+use super::{
+    Client, Credential, Credentials, Failure, Kind, Link, Reason, Request, ServiceRoot, SignInError, Trouble,
+};
 use crate::drivers::redfish::Refusal;
 use serde_json::json;
 
@@ -74,21 +76,27 @@ pub(super) async fn sign_in(
     client: &Client,
     root: &ServiceRoot,
     credentials: &Credentials,
-) -> Result<(Credential, Option<Link>), Failure> {
-    let Some(sessions) = &root.sessions else { return basic(client, root, credentials).await };
+) -> Result<(Credential, Option<Link>), SignInError> {
+    let Some(sessions) = &root.sessions else { return Ok(basic(client, root, credentials).await?) };
     let body = json!({"UserName": credentials.user, "Password": credentials.password});
     let request = Request::post(sessions.clone(), body);
     let answer = match client.send(&request, None).await {
         Ok(answer) => answer,
         // The standard wants the link even of services without sessions.
         Err(trouble) if matches!(trouble.status(), Some(404 | 405 | 501)) => {
-            return basic(client, root, credentials).await;
+            return Ok(basic(client, root, credentials).await?);
         }
-        Err(trouble) => return Err(not_signed_in(client, credentials, trouble)),
+        Err(trouble) => {
+            // 503: the device has not looked at the request.
+            let may_have_begun = trouble.may_have_begun() && trouble.status() != Some(503);
+            return Err(SignInError { failure: not_signed_in(client, credentials, trouble), may_have_begun });
+        }
     };
-    let unusable = |why: &str| client.trouble(&request, Kind::Unreadable(why.to_owned()));
+    // There is a session now, although it cannot be used.
+    let opened = |kind| SignInError { failure: client.trouble(&request, kind).into(), may_have_begun: true };
+    let unusable = |why: &str| opened(Kind::Unreadable(why.to_owned()));
     let token = answer.token().ok_or_else(|| unusable("it has no X-Auth-Token"))?;
-    let location = answer.location().map_err(|link| client.trouble(&request, Kind::Elsewhere(link)))?;
+    let location = answer.location().map_err(|link| opened(Kind::Elsewhere(link)))?;
     let in_body = || answer.resource().ok().and_then(|resource| resource.link("/@odata.id").ok().flatten());
     let session = location.or_else(in_body).ok_or_else(|| unusable("it does not say which session it is"))?;
     Ok((token, Some(session)))

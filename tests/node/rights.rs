@@ -8,7 +8,7 @@ use crate::harness::{Conditions, outcome};
 use crate::release::{Release, on_node};
 
 /// What an operator logs if it lacks a right, or if a policy is too narrow.
-const REFUSALS: [&str; 3] = ["403", "forbidden", "Forbidden"];
+const REFUSALS: [&str; 4] = ["status 403", "code: 403", "forbidden", "Forbidden"];
 
 /// If the chart's rights, policies or pod security prevented the operator's work, only users would find
 /// out.

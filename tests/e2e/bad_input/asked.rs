@@ -115,13 +115,13 @@ fn machines_that_cannot_be_updated_yet_have_distinct_reasons() {
     e2e("kind", async |site| {
         let good = site.machine("good").up().await;
         door(site, &good, "windows", super::ROOT, json!({"type": "Windows"})).await;
-        door(site, &good, "ilo", super::ROOT, json!({"type": "ILO"})).await;
+        door(site, &good, "esx", super::ROOT, json!({"type": "VMware"})).await;
         door(site, &good, "listen", super::ROOT, json!({"channel": "Listen"})).await;
         site.baseline("spring", &[ethtool()]).await;
         let run: Run<'_> = site.run("r1", all_at_once("spring")).await;
         let expected = [
             said("windows", Reason::NotYetSupported, &["windows is of type Windows", "spec.hold"]),
-            said("ilo", Reason::NotYetSupported, &["ilo is of type ILO", "spec.hold"]),
+            said("esx", Reason::NotYetSupported, &["esx is of type VMware", "spec.hold"]),
             said("listen", Reason::NotYetSupported, &["listen uses channel Listen", "use Session"]),
         ];
         ends_with(site, &run, &expected).await;

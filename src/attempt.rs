@@ -6,12 +6,14 @@
 mod callback;
 mod job;
 pub mod logbook;
+mod offers;
 mod view;
 mod waiting;
 
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
 pub use logbook::Logbook;
+pub use offers::{Fetch, Offer, Offers, Scheme};
 pub use view::{Firmware, ReturnPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 

@@ -15,7 +15,7 @@ pub use walk::DeviceDriver;
 
 use crate::attempt::Job;
 use crate::attempt::logbook::Intended;
-use crate::attempt::{Survey, Tools};
+use crate::attempt::{Offer, Scheme, Survey, Tools};
 use crate::failure::Failure;
 use farrier_update::NodePlan;
 use farrier_update::device::{Action, Answer, Intent, Inventory, Limits, Method, Progress, Ticket};
@@ -63,6 +63,9 @@ pub trait Device: Send + Sync + Sized {
 
     /// Returns how the images of a plan are handed over, by component. A component that is absent cannot be.
     fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Method>;
+
+    /// Returns the protocols by which the device fetches images, the best first.
+    fn schemes(&self) -> Vec<Scheme>;
 }
 
 /// One reading of a device.
@@ -109,4 +112,6 @@ pub struct Image {
     pub size: u64,
     /// Name for the device: it carries the action's number, and ends as the payload's own name does.
     pub name: String,
+    /// Where the device fetches it, for a pull.
+    pub offer: Option<Offer>,
 }

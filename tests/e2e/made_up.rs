@@ -7,7 +7,7 @@ use crate::harness::{Conditions, Run, Site, e2e, outcome, wait};
 use clap::Parser;
 use farrier::api::{ManagedNode, NodeInventory};
 use farrier::attempt::logbook::Intended;
-use farrier::attempt::{Firmware, Job, Survey, Tools};
+use farrier::attempt::{Firmware, Job, Scheme, Survey, Tools};
 use farrier::cmd::operator;
 use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Trouble};
 use farrier::drivers::{Abilities, Class, CleansUp, Driver, Keys, Node, Register, linux};
@@ -198,6 +198,10 @@ impl Device for Lamp {
 
     fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Method> {
         plan.installs().map(|item| (item.component.name.clone(), Method::Push)).collect()
+    }
+
+    fn schemes(&self) -> Vec<Scheme> {
+        Vec::new()
     }
 }
 

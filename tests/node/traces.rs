@@ -42,9 +42,19 @@ pub(crate) async fn is_as_before(
 ) {
     wait::until("everything as it was before", MOMENTS, async || {
         let now = traces(site, release, machines).await;
-        if now == before { Ok(()) } else { Err(format!("{when}\nbefore: {before}\nnow: {now}")) }
+        if now == before { Ok(()) } else { Err(format!("{when}: {}", changes(before, &now))) }
     })
     .await;
+}
+
+/// Describes, in one line, what is there in addition and what is missing.
+fn changes(before: &str, now: &str) -> String {
+    let lines = |of: &str, but: &str, sign: char| {
+        let but: Vec<&str> = but.lines().collect();
+        let lines = of.lines().filter(|line| !but.contains(line)).map(|line| format!("{sign}{line}"));
+        lines.collect::<Vec<_>>()
+    };
+    [lines(before, now, '-'), lines(now, before, '+')].concat().join("; ")
 }
 
 /// Opens a connection from a machine, and returns the result as one word.

@@ -247,7 +247,7 @@ impl<'a, D: Device> Walk<'a, D> {
         let stored = stored?;
         let name = format!("farrier-{}-{}-{}", self.job.id(), intent.id.0, file_name(&component.payload.url));
         self.desk.view.send_modify(|v| v.payloads_verified += 1);
-        Ok(Some(Image { path: stored.path, size: stored.size, name }))
+        Ok(Some(Image { path: stored.path, size: stored.size, name, offer: None }))
     }
 
     async fn record(&mut self, id: ActionId, change: Change) -> Result<(), Halt> {

@@ -4,7 +4,7 @@ use super::inventory::{Entry as Firmware, Inventory as Everything, System};
 use super::session::SignInError;
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, Job, Survey, Tools};
+use crate::attempt::{self, Job, Scheme, Survey, Tools};
 use crate::drivers::device::{self, Contact, Image, Reading, Trouble};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
@@ -161,6 +161,10 @@ impl device::Device for Device {
 
     fn methods(&self, _: &NodePlan) -> BTreeMap<String, Method> {
         BTreeMap::new()
+    }
+
+    fn schemes(&self) -> Vec<Scheme> {
+        Vec::new()
     }
 }
 

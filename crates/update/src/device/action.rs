@@ -102,6 +102,8 @@ pub enum Ending {
     NotBegun,
     /// Refused for good; nothing began.
     Refused,
+    /// The device says that it has this version already; nothing began.
+    AlreadyInstalled,
     /// Done, as far as the device's answer tells: an image is staged, something is removed.
     Done,
     /// The device reported a failure, and nothing was to be installed yet.
@@ -204,6 +206,8 @@ pub enum Answer {
     NotBegun,
     /// Refused, and will be again: the device does not take this image, or does not know the request.
     Rejected,
+    /// Refused, because the device says that it has this version already.
+    AlreadyInstalled,
     /// No answer after the request was sent. Nothing is recorded.
     Unknown,
 }
@@ -229,6 +233,7 @@ impl Action {
             Answer::Done => Some(Change::Ended(Ending::Done)),
             Answer::NotBegun => Some(Change::Ended(Ending::NotBegun)),
             Answer::Rejected => Some(Change::Ended(Ending::Refused)),
+            Answer::AlreadyInstalled => Some(Change::Ended(Ending::AlreadyInstalled)),
             Answer::Unknown => None,
         }
     }
@@ -245,8 +250,8 @@ impl Action {
 
     /// Reports whether it is proven that the action has no effect, now or later.
     pub fn is_void(&self) -> bool {
-        let is_void = matches!(self.ending, Some(Ending::NotBegun | Ending::Refused | Ending::TakenBack));
-        self.state == State::Ended && is_void
+        let void = [Ending::NotBegun, Ending::Refused, Ending::AlreadyInstalled, Ending::TakenBack];
+        self.state == State::Ended && self.ending.is_some_and(|ending| void.contains(&ending))
     }
 
     /// Reports whether the action may still be at work on the device although nobody follows it.

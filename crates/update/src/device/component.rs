@@ -92,6 +92,9 @@ fn before_install<'a, I: DoubleEndedIterator<Item = &'a Action> + Clone>(
     if is_there_already(view, item, to) {
         return ComponentState::Ended(ComponentEnd::NotNeeded);
     }
+    if is_said_to_be_there(view, item, to) {
+        return ComponentState::Ended(ComponentEnd::NotNeeded);
+    }
     // Its staged image is removed at the end, which must not make it due again.
     if is_refused(view, item, *last) {
         return ComponentState::Ended(ComponentEnd::Refused);
@@ -138,6 +141,17 @@ fn is_there_already(view: View<'_>, item: &PlanItem, to: &str) -> bool {
     }
 }
 
+/// Reports whether the device refused to install the version that it has, in this attempt. Its inventory must
+/// show that version.
+fn is_said_to_be_there(view: View<'_>, item: &PlanItem, to: &str) -> bool {
+    let name = item.component.name.as_str();
+    let is_said = view.actions().any(|action| {
+        let is_recent = action.component == name && action.at >= view.observed.since;
+        is_recent && action.ending == Some(Ending::AlreadyInstalled)
+    });
+    is_said && view.latest().and_then(|reading| reading.version(name)).is_some_and(|has| is_version(has, to))
+}
+
 /// Requests a verb, unless the device has refused it for too long.
 fn due(view: View<'_>, item: &PlanItem, verb: Verb) -> ComponentState {
     if is_refused(view, item, verb) {
@@ -163,7 +177,9 @@ const fn end_of(ending: Option<Ending>) -> ComponentEnd {
         Some(Ending::Verified) => ComponentEnd::Updated,
         Some(Ending::NotVerified | Ending::Failed) => ComponentEnd::NotVerified,
         Some(Ending::ResetPending) => ComponentEnd::ResetPending,
-        Some(Ending::NotBegun | Ending::Refused | Ending::TakenBack) => ComponentEnd::NotBegun,
+        Some(Ending::NotBegun | Ending::Refused | Ending::AlreadyInstalled | Ending::TakenBack) => {
+            ComponentEnd::NotBegun
+        }
         Some(Ending::Unverified | Ending::Done | Ending::Unknown) | None => ComponentEnd::Unverified,
     }
 }

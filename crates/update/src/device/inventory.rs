@@ -78,6 +78,8 @@ pub enum Progress {
     Queued,
     /// The device works on it.
     Running,
+    /// The device goes on when what it is for is reset, and not before.
+    WaitsForReset,
     /// The device says that it is done.
     Done,
     /// The device says that it failed.
@@ -87,10 +89,18 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// Reports whether the device still has something to do.
+    /// Reports whether the device has something to do before anything is reset.
     pub const fn is_active(self) -> bool {
         match self {
             Self::Queued | Self::Running => true,
+            Self::WaitsForReset | Self::Done | Self::Failed | Self::Gone => false,
+        }
+    }
+
+    /// Reports whether the device still has something to do.
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Queued | Self::Running | Self::WaitsForReset => true,
             Self::Done | Self::Failed | Self::Gone => false,
         }
     }

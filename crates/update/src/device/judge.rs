@@ -57,11 +57,14 @@ fn begun(view: View<'_>, action: &Action, ticket: &Ticket) -> Next {
         return next;
     }
     match report.progress {
+        Progress::WaitsForReset if action.is_install() => settle(action, Ending::ResetPending),
         // The device itself must have said so after the deadline: it may have been silent until then.
-        Progress::Queued | Progress::Running if report.at >= view.deadline(action) => {
+        Progress::Queued | Progress::Running | Progress::WaitsForReset
+            if report.at >= view.deadline(action) =>
+        {
             settle(action, Ending::Unverified)
         }
-        Progress::Queued | Progress::Running => view.follow(action, ticket),
+        Progress::Queued | Progress::Running | Progress::WaitsForReset => view.follow(action, ticket),
         Progress::Done if !action.is_install() => settle(action, Ending::Done),
         Progress::Failed if !action.is_install() => settle(action, Ending::Failed),
         Progress::Done | Progress::Failed | Progress::Gone => match view.agreed_after(report.at) {

@@ -153,6 +153,8 @@ pub struct Limits {
     pub reading: Duration,
     /// How long a device that says it is done may take to show it.
     pub settle: Duration,
+    /// How long a device that says it has failed may take to show the version all the same.
+    pub settle_failed: Duration,
     /// How long a reset may take.
     pub reset: Duration,
     /// How long another manager's task is waited for.
@@ -172,6 +174,7 @@ impl Default for Limits {
             away: Duration::from_mins(30),
             reading: Duration::from_mins(30),
             settle: Duration::from_mins(10),
+            settle_failed: Duration::from_secs(20),
             reset: Duration::from_mins(20),
             busy: Duration::from_hours(1),
             overdue: Duration::from_hours(6),

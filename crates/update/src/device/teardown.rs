@@ -53,7 +53,7 @@ fn is_kept(view: View<'_>, artifact: &Artifact) -> bool {
 fn is_in_use(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
     let component = |id| view.actions().find(|action| action.id == id).map(|action| &action.component);
     reading.tasks.iter().any(|task| {
-        task.progress.is_active()
+        task.progress.is_open()
             && task
                 .action
                 .is_some_and(|id| id == artifact.action || component(id) == component(artifact.action))
@@ -111,6 +111,10 @@ fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> 
         return expires(view, action).is_none_or(|expires| expires > view.now());
     }
     let Some(reading) = reading else { return true };
+    // A session that could not be ended may still send it.
+    if action.ending == Some(Ending::Unverified) && view.foreign_sessions().next().is_some() {
+        return true;
+    }
     let is_working = reading.task_of(action.id).is_some_and(|task| task.progress.is_active());
     is_working || reading.artifact_of(action.id).is_some()
 }

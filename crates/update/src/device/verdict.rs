@@ -41,7 +41,9 @@ pub(super) fn judge_install(
     if is_done && needs_reset(view, action) {
         return settle(action, Ending::ResetPending);
     }
-    let settled = report.at.after(view.observed.limits.settle).min(view.deadline(action));
+    let limits = view.observed.limits;
+    let patience = if is_done { limits.settle } else { limits.settle_failed };
+    let settled = report.at.after(patience).min(view.deadline(action));
     if view.now() >= settled {
         return settle(action, Ending::NotVerified);
     }

@@ -154,7 +154,7 @@ impl<'a> View<'a> {
     pub(super) fn refusals(self, is_meant: impl Fn(&Action) -> bool) -> Refusals {
         let mut refusals = Refusals { count: 0, first: Millis(u64::MAX), last: Millis(0), is_final: false };
         for action in self.actions().filter(|action| action.at >= self.observed.since && is_meant(action)) {
-            refusals.is_final |= action.ending == Some(Ending::Refused);
+            refusals.is_final |= matches!(action.ending, Some(Ending::Refused | Ending::AlreadyInstalled));
             if action.ending == Some(Ending::NotBegun) {
                 refusals.count += 1;
                 refusals.first = refusals.first.min(action.at);

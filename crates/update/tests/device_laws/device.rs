@@ -40,6 +40,10 @@ pub(crate) struct Traits {
     pub(crate) hides_fetching: bool,
     /// Whether work that is done in a moment leaves no task behind.
     pub(crate) drops_short_tasks: bool,
+    /// Whether a task goes on only when what it is for is reset.
+    pub(crate) tasks_wait: bool,
+    /// Whether it refuses to install the version that it has.
+    pub(crate) knows_versions: bool,
     /// Whether entries stay in the queue after their end.
     pub(crate) keeps_entries: bool,
     /// How many readings after a start are wrong, at most 2.
@@ -98,6 +102,8 @@ pub(crate) enum Reply {
     Refused,
     /// For good.
     Rejected,
+    /// It has this version.
+    AlreadyInstalled,
     Unauthorized,
     /// An error that says nothing about what was done.
     Broken,
@@ -213,7 +219,7 @@ impl Device {
         }
         self.outages.retain(|outage| outage.until > now);
         let keep = self.traits.forgets_after;
-        self.jobs.retain(|job| job.progress.is_active() || job.is_entry || now < job.ends + keep);
+        self.jobs.retain(|job| job.progress.is_open() || job.is_entry || now < job.ends + keep);
     }
 
     /// Returns when something happens next.
@@ -240,11 +246,20 @@ impl Device {
 
     /// Restarts a part of the machine.
     pub(crate) fn reset(&mut self, target: ResetTarget, dice: &mut Dice) {
-        for firmware in &mut self.firmware {
-            if firmware.takes == Effect::After(target)
-                && let Some(version) = firmware.pending.take()
-            {
+        let now = self.now;
+        for (index, firmware) in self.firmware.iter_mut().enumerate() {
+            if firmware.takes != Effect::After(target) {
+                continue;
+            }
+            if let Some(version) = firmware.pending.take() {
                 firmware.version = version;
+            }
+            let waits = |job: &&mut Job| {
+                job.progress == Progress::WaitsForReset
+                    && job.request.is_some_and(|job| job.component == index)
+            };
+            for job in self.jobs.iter_mut().filter(waits) {
+                (job.progress, job.ends) = (Progress::Done, now);
             }
         }
         if target == ResetTarget::Host {
@@ -266,7 +281,7 @@ impl Device {
             }
         }
         if self.traits.forgets_at_reset {
-            self.jobs.retain(|job| job.progress.is_active() || job.is_entry);
+            self.jobs.retain(|job| job.progress.is_open() || job.is_entry);
         }
         self.start_next();
         // A start takes longer than the interval of readings.
@@ -310,7 +325,12 @@ impl Device {
                 firmware.version = request.to;
                 self.resetting = Some((self.now + dice.below(90 * SECOND), ResetTarget::Manager));
             }
-            Effect::After(_) => firmware.pending = Some(request.to),
+            Effect::After(_) => {
+                firmware.pending = Some(request.to);
+                if self.traits.tasks_wait && said {
+                    self.jobs[index].progress = Progress::WaitsForReset;
+                }
+            }
         }
     }
 
@@ -394,6 +414,10 @@ impl Device {
         }
         if request.installs && busy && !can_wait {
             return Reply::Refused;
+        }
+        let is_there = self.firmware[request.component].version == request.to;
+        if request.installs && is_there && self.traits.knows_versions {
+            return Reply::AlreadyInstalled;
         }
         if request.verb == Verb::Pull {
             self.fetched.push(request.action);

@@ -62,6 +62,8 @@ pub(crate) fn play_honest(seed: u64, disturbance: Disturbance, traced: bool) -> 
     (traits.has_sessions, traits.tells_boot, traits.gives_tickets) = (true, true, true);
     (traits.forgets_at_reset, traits.drops_uploads_at_reset) = (false, false);
     (traits.drops_short_tasks, traits.locks_sessions) = (false, false);
+    // The image that such a task needs stays until the reset.
+    traits.tasks_wait = false;
     traits.keeps_tasks = Some(24 * 60 * MINUTE);
     traits.forgets_after = 24 * 60 * MINUTE;
     world.order.limits = limits(traits);
@@ -201,6 +203,8 @@ fn traits(dice: &mut Dice) -> Traits {
         keeps_tasks: dice.percent(75).then_some(keeps),
         forgets_after: keeps,
         forgets_at_reset: dice.percent(60),
+        tasks_wait: dice.percent(30),
+        knows_versions: dice.percent(30),
         drops_uploads_at_reset: dice.percent(50),
         tells_boot: dice.percent(85),
         gives_tickets: dice.percent(85),
@@ -282,6 +286,7 @@ fn limits(traits: &Traits) -> Limits {
         away: Duration::from_mins(30),
         reading: Duration::from_mins(30),
         settle: Duration::from_mins(5),
+        settle_failed: Duration::from_mins(1),
         reset: Duration::from_mins(15),
         busy: Duration::from_mins(40),
         overdue: Duration::from_mins(40),

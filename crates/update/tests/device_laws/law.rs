@@ -3,7 +3,7 @@
 use crate::reading::{NAMES, number};
 use crate::world::World;
 use farrier_update::device::{
-    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Part, Scope,
+    Action, ActionId, Change, ComponentEnd, Conclusion, Progress, DeviceEnd, Ending, Goal, Next, Observed, Part, Scope,
     Verb, next, prune,
 };
 use farrier_update::plan;
@@ -88,7 +88,7 @@ pub(crate) fn change(world: &mut World, actions: &[Action], id: ActionId, change
         return;
     }
     match ending {
-        Ending::NotBegun | Ending::Refused | Ending::TakenBack => {
+        Ending::NotBegun | Ending::Refused | Ending::AlreadyInstalled | Ending::TakenBack => {
             if world.device.begun.contains(&id) {
                 world.breaks(|| format!("{ending:?}, but it began: {action:?}"));
             }
@@ -168,7 +168,16 @@ pub(crate) fn cleaned(world: &mut World) {
     let traits = &world.device.traits;
     let is_found = traits.lists_sessions || traits.session_timeout.is_some();
     let finds_sessions = is_found && !traits.locks_sessions;
-    let hidden = left(world, Goal::CleanUp).into_iter().find(|&(_, what)| what != SESSION || finds_sessions);
+    // The device needs it for what goes on at the reset. It is listed.
+    let waits = |id: ActionId| {
+        let component = world.api.actions.iter().find(|action| action.id == id).map(component);
+        world.device.jobs.iter().any(|job| {
+            job.progress == Progress::WaitsForReset && job.request.map(|job| job.component) == component
+        })
+    };
+    let hidden = left(world, Goal::CleanUp)
+        .into_iter()
+        .find(|&(id, what)| if what == SESSION { finds_sessions } else { !waits(id) });
     if let Some((id, what)) = hidden {
         world.breaks(|| format!("{what} of action {} is left after the cleaning", id.0));
     }

@@ -204,6 +204,7 @@ fn answer(reply: Reply, request: &Request) -> Answer {
         Reply::Began(ticket) => Answer::Began(Ticket(ticket.to_string())),
         Reply::Done => Answer::Done,
         Reply::Rejected => Answer::Rejected,
+        Reply::AlreadyInstalled => Answer::AlreadyInstalled,
         Reply::Broken => Answer::Unknown,
         // An image that was sent in part has no answer; a device that is silent took no connection.
         Reply::Silent if request.verb == Verb::Upload => Answer::Unknown,

@@ -8,17 +8,19 @@
 //! [`Logbook`](crate::attempt::Logbook) first; what differs between devices is behind the trait [`Device`]. This
 //! module knows neither Kubernetes nor the API types.
 
+mod marks;
 mod outcome;
 mod walk;
 
+pub use marks::Marks;
 pub use walk::DeviceDriver;
 
 use crate::attempt::Job;
 use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme, Survey, Tools};
 use crate::failure::Failure;
-use farrier_update::NodePlan;
 use farrier_update::device::{Action, Answer, Intent, Inventory, Limits, Method, Progress, Ticket};
+use farrier_update::{NodePlan, Reason};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -56,13 +58,14 @@ pub trait Device: Send + Sync + Sized {
     ) -> impl Future<Output = (Answer, Option<Trouble>)> + Send;
 
     /// Asks how far a task is. Words that are not known mean that it still runs.
-    fn follow(&mut self, ticket: &Ticket) -> impl Future<Output = Result<Progress, Trouble>> + Send;
+    fn follow(&mut self, ticket: &Ticket) -> impl Future<Output = Result<Report, Trouble>> + Send;
 
     /// Ends the session of this attempt, because nobody else knows of it.
     fn close(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Returns how the images of a plan are handed over, by component. A component that is absent cannot be.
-    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Method>;
+    /// Returns how the images of a plan are handed over, or why they cannot be, by component. A component that is
+    /// absent cannot be either.
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>>;
 
     /// Returns the protocols by which the device fetches images, the best first.
     fn schemes(&self) -> Vec<Scheme>;
@@ -75,6 +78,26 @@ pub struct Reading {
     pub inventory: Inventory,
     /// What is shown to users.
     pub survey: Survey,
+    /// What the device does for others, in words.
+    pub others: Vec<String>,
+}
+
+/// How far a task is, as the device says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How far it is.
+    pub progress: Progress,
+    /// Why it failed, if the device says so.
+    pub reason: Option<Reason>,
+    /// The device's own words; empty if it has none.
+    pub words: String,
+}
+
+impl From<Progress> for Report {
+    /// Without words.
+    fn from(progress: Progress) -> Self {
+        Self { progress, reason: None, words: String::new() }
+    }
 }
 
 /// What became known while a connection was established.
@@ -101,6 +124,8 @@ pub struct Trouble {
     pub failure: Failure,
     /// Whether the device refused the credentials or the session.
     pub is_refused: bool,
+    /// Whether the device answered, and refused nothing but this request.
+    pub is_answer: bool,
 }
 
 /// An image to be handed over.

@@ -9,6 +9,7 @@
 
 mod client;
 mod connection;
+mod content;
 mod credentials;
 mod device;
 mod endpoint;
@@ -19,8 +20,10 @@ mod resource;
 mod service_root;
 mod session;
 mod trouble;
+mod words;
 
 pub use client::{Answer, Client, Request};
+pub use content::{Content, FileContent};
 pub use credentials::{Credential, Credentials};
 pub use endpoint::Endpoint;
 pub use inventory::{
@@ -38,6 +41,7 @@ use super::{Abilities, Class, CleansUp, Driver, Keys, Node};
 use crate::failure::Failure;
 use device::Device;
 use farrier_network::MachineType;
+use farrier_update::InstallerKind;
 use std::sync::Arc;
 
 /// The class of machines that speak Redfish.
@@ -49,7 +53,11 @@ impl Class for Redfish {
     }
 
     fn abilities(&self) -> &'static Abilities {
-        &Abilities { installers: &[], takes_engine: false, cleans_up: CleansUp::OnlyFarrier }
+        &Abilities {
+            installers: &[InstallerKind::RedfishImage],
+            takes_engine: false,
+            cleans_up: CleansUp::OnlyFarrier,
+        }
     }
 
     fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {

@@ -1,5 +1,7 @@
 //! BMCs over Redfish, with doubles of several vendors' management processors.
 
+mod updates;
+
 use crate::harness::{Conditions, Run, Site, e2e, wait};
 use farrier::api::{ManagedNode, NodeInventory};
 use farrier_bmc_double::fault::{Armed, Fault};
@@ -35,7 +37,8 @@ impl Bmc {
         });
         site.create::<Secret>(&secret).await.expect("a Secret");
         let node = json!({
-            "apiVersion": "farrier.dev/v1alpha1", "kind": "ManagedNode", "metadata": {"name": name},
+            "apiVersion": "farrier.dev/v1alpha1", "kind": "ManagedNode",
+            "metadata": {"name": name, "labels": {"name": name}},
             "spec": {
                 "type": type_, "addresses": ["127.0.0.1"], "credentialsRef": {"name": name},
                 "port": double.https().port(), "tls": {"policy": "TrustOnFirstUse"},

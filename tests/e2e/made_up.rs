@@ -9,7 +9,7 @@ use farrier::api::{ManagedNode, NodeInventory};
 use farrier::attempt::logbook::Intended;
 use farrier::attempt::{Firmware, Job, Scheme, Survey, Tools};
 use farrier::cmd::operator;
-use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Trouble};
+use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Report, Trouble};
 use farrier::drivers::{Abilities, Class, CleansUp, Driver, Keys, Node, Register, linux};
 use farrier::failure::Failure;
 use farrier_network::MachineType;
@@ -104,7 +104,7 @@ impl Device for Lamp {
         let state = lamp(&self.name);
         if state.sessions.is_empty() {
             let failure = Failure::new(Reason::SessionEnded, "no session");
-            return Err(Trouble { failure, is_refused: false });
+            return Err(Trouble { failure, is_refused: false, is_answer: false });
         }
         report(Contact::Reached { address: "the rack".into() });
         let (part, pending) = (Part::Manager, None);
@@ -131,7 +131,8 @@ impl Device for Lamp {
             ..Firmware::default()
         };
         let facts = Facts { vendor: "Acme".into(), model: "Lamp".into(), ..Facts::default() };
-        Ok(Reading { inventory, survey: Survey { facts, firmware: vec![firmware], ..Survey::default() } })
+        let survey = Survey { facts, firmware: vec![firmware], ..Survey::default() };
+        Ok(Reading { inventory, survey, others: Vec::new() })
     }
 
     async fn request(
@@ -179,25 +180,25 @@ impl Device for Lamp {
         (answer, None)
     }
 
-    async fn follow(&mut self, _: &Ticket) -> Result<Progress, Trouble> {
+    async fn follow(&mut self, _: &Ticket) -> Result<Report, Trouble> {
         let mut lamps = lamps();
         let state = lamps.entry(self.name.clone()).or_default();
         if state.is_held {
-            return Ok(Progress::Running);
+            return Ok(Progress::Running.into());
         }
         if let Some((content, _)) = state.work.take() {
             content.trim().clone_into(&mut state.version);
             state.installed.push(state.version.clone());
         }
-        Ok(Progress::Done)
+        Ok(Progress::Done.into())
     }
 
     async fn close(&mut self) {
         lamps().entry(self.name.clone()).or_default().sessions.clear();
     }
 
-    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Method> {
-        plan.installs().map(|item| (item.component.name.clone(), Method::Push)).collect()
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>> {
+        plan.installs().map(|item| (item.component.name.clone(), Ok(Method::Push))).collect()
     }
 
     fn schemes(&self) -> Vec<Scheme> {

@@ -256,6 +256,33 @@ reasons! {
     DeviceRefused: Permanent,
     /// The account may not do this on the device. Give it the rights of an administrator.
     RightsMissing: Permanent,
+    /// The device takes no firmware over Redfish. Update it by hand, or update its management processor first.
+    UpdateServiceMissing: Permanent,
+    /// The service of the device that takes firmware is disabled. Enable it on the device.
+    UpdateServiceDisabled: Permanent,
+    /// The device refuses the image: it cannot be read, or its signature is not valid; the message quotes its
+    /// answer. Use the vendor's image for this device.
+    ImageRefused: Permanent,
+    /// The image is not for this machine, or for none of its parts; the message quotes the device's answer. Use the
+    /// image for this model, or restrict the component with `appliesTo`.
+    ImageNotForMachine: Permanent,
+    /// The device has no room for the image. Remove images that are not needed from it.
+    DeviceFull: Permanent,
+    /// The device could not fetch the image; the message quotes its answer. Check that it reaches the callback
+    /// server, and that it trusts its certificate.
+    FetchFailed: Transient,
+    /// The device lacks a licence for this. Install one on it.
+    LicenceMissing: Permanent,
+    /// Another manager is working with the device, or has it in maintenance. Wait until that has ended.
+    ManagedElsewhere: Transient,
+    /// The device needs the host to be on. Power it on.
+    HostPoweredOff: Permanent,
+    /// The device updates firmware only if the protection by its trusted module is overridden, which Farrier does
+    /// not do. Update it by hand.
+    OverrideRequired: Permanent,
+    /// An entry of somebody else's is before Farrier's in the queue of the device, and cannot be worked off; the
+    /// message names it. Remove it, or do what it waits for.
+    QueueBlocked: Transient,
     /// The device's answer cannot be used; the message says why. Check that nothing in between answers for
     /// the device, and update its firmware by hand.
     DeviceAnswerInvalid: Transient,

@@ -1,6 +1,6 @@
 //! From readings and conclusions to what a plan needs and what users see.
 
-use super::Reading;
+use super::{Reading, Report};
 use crate::failure::Failure;
 use farrier_protocol::Reading as Version;
 use farrier_update::device::{Action, ComponentEnd, Conclusion, Entry, Inventory, Leftover, State, Verb};
@@ -56,6 +56,7 @@ pub(super) fn results(
     conclusion: &Conclusion,
     readings: &[Inventory],
     refusals: &BTreeMap<String, Failure>,
+    reports: &BTreeMap<String, Report>,
 ) -> Vec<ComponentResult> {
     let Some(plan) = plan else { return Vec::new() };
     let ends: BTreeMap<&str, ComponentEnd> =
@@ -63,13 +64,19 @@ pub(super) fn results(
     let results = plan.items.iter().filter_map(|item| {
         let name = item.component.name.as_str();
         let after = readings.last().and_then(|reading| reading.version(name)).unwrap_or_default();
-        Some(result(item, *ends.get(name)?, after, refusals.get(name)))
+        Some(result(item, *ends.get(name)?, after, refusals.get(name), reports.get(name)))
     });
     results.collect()
 }
 
-fn result(item: &PlanItem, end: ComponentEnd, after: &str, refusal: Option<&Failure>) -> ComponentResult {
-    let Some(outcome) = end.outcome() else {
+fn result(
+    item: &PlanItem,
+    end: ComponentEnd,
+    after: &str,
+    refusal: Option<&Failure>,
+    report: Option<&Report>,
+) -> ComponentResult {
+    let Some(mut outcome) = end.outcome() else {
         let reading = item.before.clone();
         return farrier_update::conclude(item, None, reading.as_ref());
     };
@@ -82,21 +89,47 @@ fn result(item: &PlanItem, end: ComponentEnd, after: &str, refusal: Option<&Fail
         | Planned::NotSupported { .. }
         | Planned::Blocked { .. } => String::new(),
     };
-    let refusal = refusal.filter(|_| outcome != Outcome::Updated);
-    let message = match refusal {
+    let refusal = refusal.filter(|_| is_of_refusal(end));
+    let mut reason = refusal.map_or(end.reason(), |failure| failure.reason);
+    let mut message = match refusal {
         Some(failure) => format!("{name}: {}", failure.message),
         None => words(name, end, &item.component.version, after),
     };
+    if refusal.is_some() && outcome == Outcome::Skipped {
+        outcome = Outcome::Failed;
+    }
+    let is_good = matches!(outcome, Outcome::Updated | Outcome::UpToDate);
+    if let Some(report) = report.filter(|report| refusal.is_none() && !is_good && !report.words.is_empty()) {
+        message = format!("{message}. It said: {}", report.words);
+        reason = report.reason.filter(|_| outcome == Outcome::Failed).unwrap_or(reason);
+    }
     ComponentResult {
         name: name.clone(),
         outcome,
-        reason: refusal.map_or(end.reason(), |failure| failure.reason),
+        reason,
         before,
         after: after.to_owned(),
         exit_code: None,
         started_at: None,
         finished_at: None,
         message,
+    }
+}
+
+/// Reports whether a component ended so because a request was refused or could not be made.
+const fn is_of_refusal(end: ComponentEnd) -> bool {
+    match end {
+        ComponentEnd::Refused | ComponentEnd::NotSupported | ComponentEnd::NotBegun => true,
+        ComponentEnd::NotNeeded
+        | ComponentEnd::Updated
+        | ComponentEnd::Staged
+        | ComponentEnd::ResetPending
+        | ComponentEnd::StagingFailed
+        | ComponentEnd::NotVerified
+        | ComponentEnd::Unverified
+        | ComponentEnd::DependencyFailed
+        | ComponentEnd::Busy
+        | ComponentEnd::Cancelled => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The walk: does what `update::device::next` decides.
 
-use super::{Contact, Device, Image, Reading, Trouble, outcome};
+use super::{Contact, Device, Image, Marks, Reading, Report, Trouble, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
 use crate::attempt::{self, Desk, End, Goal, Job, Step, Waiting};
 use crate::drivers::Driver;
@@ -64,6 +64,8 @@ struct Walk<'a, D: Device> {
     trouble: Option<Failure>,
     /// Why an action was refused, by component.
     refusals: BTreeMap<String, Failure>,
+    /// What the device last said about the work for a component.
+    reports: BTreeMap<String, Report>,
     unfetched: BTreeSet<ActionId>,
     /// How many sessions the device has ended since its last reading.
     ended_sessions: u32,
@@ -86,6 +88,7 @@ impl<'a, D: Device> Walk<'a, D> {
             silence: None,
             trouble: None,
             refusals: BTreeMap::new(),
+            reports: BTreeMap::new(),
             unfetched: BTreeSet::new(),
             ended_sessions: 0,
         }
@@ -191,7 +194,12 @@ impl<'a, D: Device> Walk<'a, D> {
             force: self.job.force,
             on_failed_dependency: self.job.on_failed_dependency,
         });
-        self.methods = self.device.methods(&plan);
+        for (component, method) in self.device.methods(&plan) {
+            match method {
+                Ok(method) => drop(self.methods.insert(component, method)),
+                Err(failure) => drop(self.refusals.insert(component, failure)),
+            }
+        }
         let plan = Arc::new(plan);
         self.desk.view.send_modify(|v| v.plan = Some(plan.clone()));
         self.plan = Some(plan);
@@ -218,7 +226,7 @@ impl<'a, D: Device> Walk<'a, D> {
         match trouble {
             Some(trouble) => {
                 self.refusals.insert(intent.component.clone(), trouble.failure.clone());
-                self.troubled(trouble);
+                if trouble.is_answer { self.answered() } else { self.troubled(trouble) }
             }
             // A device that ends each session at once answers sign-ins too.
             None if self.ended_sessions > 0 => {}
@@ -245,7 +253,7 @@ impl<'a, D: Device> Walk<'a, D> {
         let stored = self.desk.tools.store.ensure(&source).await;
         self.desk.view.send_modify(|v| v.waits.clear());
         let stored = stored?;
-        let name = format!("farrier-{}-{}-{}", self.job.id(), intent.id.0, file_name(&component.payload.url));
+        let name = Marks::new(&self.job.id()).name(intent.id, &file_name(&component.payload.url));
         self.desk.view.send_modify(|v| v.payloads_verified += 1);
         Ok(Some(Image { path: stored.path, size: stored.size, name, offer: None }))
     }
@@ -264,9 +272,12 @@ impl<'a, D: Device> Walk<'a, D> {
 
     async fn follow(&mut self, action: ActionId, ticket: &Ticket) {
         match self.device.follow(ticket).await {
-            Ok(progress) => {
+            Ok(report) => {
                 self.answered();
-                self.followed = Some(Followed { action, at: attempt::now(), progress });
+                self.followed = Some(Followed { action, at: attempt::now(), progress: report.progress });
+                if let Some(component) = self.component_of(action) {
+                    self.reports.insert(component, report);
+                }
             }
             Err(trouble) => self.troubled(trouble),
         }
@@ -275,11 +286,9 @@ impl<'a, D: Device> Walk<'a, D> {
     /// Waits, and ends the wait when the run is cancelled.
     async fn wait(&mut self, until: Millis, on: device::Waiting) {
         let left = until.since(attempt::now());
-        let mut shown = Waiting::new(on.reason(), on.to_string(), "the machine", left);
-        if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
-            shown.what = format!("{} ({})", shown.what, trouble.message);
-        }
-        self.show_wait(shown);
+        let (reason, said) = self.why(on);
+        let what = if said.is_empty() { on.to_string() } else { format!("{on} ({said})") };
+        self.show_wait(Waiting::new(reason, what, "the machine", left));
         let mut stop = self.desk.stop.clone();
         let was_stopped = *stop.borrow_and_update();
         tokio::select! {
@@ -290,6 +299,36 @@ impl<'a, D: Device> Walk<'a, D> {
         self.desk.view.send_modify(|v| v.waits.clear());
     }
 
+    /// Returns the reason of a wait, and what the device says about it.
+    fn why(&self, on: device::Waiting) -> (Reason, String) {
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
+            return (on.reason(), trouble.message.clone());
+        }
+        match on {
+            device::Waiting::Task(action, _) => {
+                let report = self.component_of(action).and_then(|component| self.reports.get(&component));
+                (on.reason(), report.map(|report| report.words.clone()).unwrap_or_default())
+            }
+            device::Waiting::Other(_) => {
+                let others = self.latest.as_ref().map(|reading| reading.others.join("; "));
+                (on.reason(), others.unwrap_or_default())
+            }
+            device::Waiting::Retry(_) => {
+                let failure = self.actions.last().and_then(|action| self.refusals.get(&action.component));
+                let said = failure.map(|failure| (failure.reason, failure.message.clone()));
+                said.unwrap_or((on.reason(), String::new()))
+            }
+            device::Waiting::Device(_) | device::Waiting::Fence(_) | device::Waiting::Reading => {
+                (on.reason(), String::new())
+            }
+        }
+    }
+
+    /// Returns the component of an action.
+    fn component_of(&self, id: ActionId) -> Option<String> {
+        self.actions.iter().find(|action| action.id == id).map(|action| action.component.clone())
+    }
+
     /// The device answered.
     fn answered(&mut self) {
         self.silence = None;
@@ -298,7 +337,7 @@ impl<'a, D: Device> Walk<'a, D> {
 
     /// The device did not answer, or not usefully.
     fn troubled(&mut self, trouble: Trouble) {
-        let Trouble { failure, is_refused } = trouble;
+        let Trouble { failure, is_refused, is_answer: _ } = trouble;
         tracing::info!(reason = %failure.reason, "{}", failure.message);
         if failure.reason == Reason::SessionEnded {
             self.session = None;
@@ -353,7 +392,8 @@ impl<'a, D: Device> Walk<'a, D> {
     }
 
     fn conclude(self, conclusion: &Conclusion) -> End {
-        let results = outcome::results(self.plan.as_deref(), conclusion, &self.readings, &self.refusals);
+        let results =
+            outcome::results(self.plan.as_deref(), conclusion, &self.readings, &self.refusals, &self.reports);
         let clean = outcome::clean(&self.job.node, &conclusion.leftovers);
         self.desk.view.send_modify(|v| {
             v.applied = v.plan.is_some() && self.job.goal == Goal::Update;

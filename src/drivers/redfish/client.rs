@@ -6,6 +6,7 @@
 //! and the caller must know whether a request was sent at all.
 
 use super::connection::Connection;
+use super::content::{Body, Content, FileContent};
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
 use super::link::{Link, NotALink};
@@ -17,10 +18,11 @@ use crate::tls::{Fingerprint, HandshakeProblem, TrustedBy, Verifier, client_conf
 use bytes::Bytes;
 use farrier_update::Reason;
 use flate2::read::MultiGzDecoder;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION,
+    RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Method, Response};
 use serde_json::Value;
@@ -34,6 +36,10 @@ use tokio_rustls::TlsConnector;
 /// Timeout of a request, from the connection to the last byte of the answer. `OpenStack`'s sushy and HPE's
 /// proliantutils use 60 s; a BMC that is flashing has been seen to need most of it.
 const REQUEST_LIMIT: Duration = Duration::from_mins(1);
+
+/// Bytes per second of the slowest upload. An iLO 5 takes 1 to 4 MiB/s, an old BMC behind a slow line a tenth of
+/// that.
+const SLOWEST: u64 = 64 * 1024;
 
 /// Longest body of an answer. A resource has a few KiB; a collection whose members are all included has some
 /// hundreds.
@@ -49,8 +55,13 @@ pub struct Request {
     pub method: Method,
     /// The resource.
     pub link: Link,
-    /// The body.
-    pub body: Option<Value>,
+    /// The content.
+    pub content: Content,
+    /// The name of a cookie that carries the token of the session too. Parts of the web interface of an iLO
+    /// know no other header.
+    pub cookie: Option<&'static str>,
+    /// The request is not begun later than this after it is passed in. `None`: at any time.
+    pub begin_within: Option<Duration>,
     /// The timeout, from the connection to the last byte of the answer.
     pub limit: Duration,
 }
@@ -58,18 +69,37 @@ pub struct Request {
 impl Request {
     /// Reads a resource.
     pub fn get(link: Link) -> Self {
-        Self { method: Method::GET, link, body: None, limit: REQUEST_LIMIT }
+        Self::new(Method::GET, link, Content::Nothing)
     }
 
     /// Creates a resource, or runs an action.
     pub fn post(link: Link, body: Value) -> Self {
-        Self { method: Method::POST, link, body: Some(body), limit: REQUEST_LIMIT }
+        Self::new(Method::POST, link, Content::Json(body))
     }
 
     /// Deletes a resource.
     pub fn delete(link: Link) -> Self {
-        Self { method: Method::DELETE, link, body: None, limit: REQUEST_LIMIT }
+        Self::new(Method::DELETE, link, Content::Nothing)
     }
+
+    /// Sends a file. The timeout grows with its size.
+    pub(super) fn upload(link: Link, file: FileContent) -> Self {
+        let content = Content::File(file);
+        let transfer = Duration::from_secs(content.length().unwrap_or_default() / SLOWEST);
+        let limit = REQUEST_LIMIT.saturating_add(transfer);
+        Self { limit, ..Self::new(Method::POST, link, content) }
+    }
+
+    fn new(method: Method, link: Link, content: Content) -> Self {
+        Self { method, link, content, cookie: None, begin_within: None, limit: REQUEST_LIMIT }
+    }
+}
+
+/// How far a request is.
+struct Sending<'a> {
+    begun: &'a AtomicBool,
+    /// Whether the request must not be begun any more.
+    is_late: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// An answer that is no error. Its headers may contain a token, so it is never printed.
@@ -138,7 +168,9 @@ impl Client {
         let mut held = self.connection.lock().await;
         let begun = AtomicBool::new(false);
         let start = Instant::now();
-        let exchange = self.follow(&mut held, request, credential, &begun);
+        let is_late = || request.begin_within.is_some_and(|within| start.elapsed() >= within);
+        let sending = Sending { begun: &begun, is_late: &is_late };
+        let exchange = self.follow(&mut held, request, credential, &sending);
         let limit = request.limit;
         let result = match tokio::time::timeout(limit, exchange).await {
             Ok(result) => result,
@@ -164,11 +196,11 @@ impl Client {
         held: &mut Option<Connection>,
         request: &Request,
         credential: Option<&Credential>,
-        begun: &AtomicBool,
+        sending: &Sending<'_>,
     ) -> Result<Answer, Kind> {
         let mut link = Cow::Borrowed(&request.link);
         for _ in 0..=REDIRECTS {
-            let (answer, host) = self.exchange(held, request, &link, credential, begun).await?;
+            let (answer, host) = self.exchange(held, request, &link, credential, sending).await?;
             let is_redirect = matches!(answer.status, 301 | 302 | 307 | 308) && request.method == Method::GET;
             match answer.header(LOCATION).filter(|_| is_redirect) {
                 Some(location) => {
@@ -189,7 +221,7 @@ impl Client {
         request: &Request,
         link: &Link,
         credential: Option<&Credential>,
-        begun: &AtomicBool,
+        sending: &Sending<'_>,
     ) -> Result<(Answer, HeaderValue), Kind> {
         let kept = held.take().filter(Connection::is_fresh);
         let is_kept = kept.is_some();
@@ -197,16 +229,23 @@ impl Client {
             Some(connection) => connection,
             None => self.open().await?,
         };
-        let message = message(request, link, &connection.host, credential)?;
-        begun.store(true, Ordering::Relaxed);
+        let message = message(request, link, &connection.host, credential).await?;
+        if (sending.is_late)() {
+            return Err(Kind::TimedOut { begun: false, limit: request.begin_within.unwrap_or_default() });
+        }
+        sending.begun.store(true, Ordering::Relaxed);
         let response = match connection.sender.try_send_request(message).await {
             Ok(response) => response,
             Err(mut error) => match error.take_message() {
                 // The kept connection had ended, and the message is still here: nothing was sent.
                 Some(message) if is_kept => {
-                    begun.store(false, Ordering::Relaxed);
+                    sending.begun.store(false, Ordering::Relaxed);
                     connection = self.open().await?;
-                    begun.store(true, Ordering::Relaxed);
+                    if (sending.is_late)() {
+                        let limit = request.begin_within.unwrap_or_default();
+                        return Err(Kind::TimedOut { begun: false, limit });
+                    }
+                    sending.begun.store(true, Ordering::Relaxed);
                     connection.sender.send_request(message).await.map_err(|error| lost(&error))?
                 }
                 Some(_) => {
@@ -262,12 +301,12 @@ impl Answer {
     }
 }
 
-fn message(
+async fn message(
     request: &Request,
     link: &Link,
     host: &HeaderValue,
     credential: Option<&Credential>,
-) -> Result<hyper::Request<Full<Bytes>>, Kind> {
+) -> Result<hyper::Request<Body>, Kind> {
     let mut builder = hyper::Request::builder()
         .method(&request.method)
         .uri(link.as_str())
@@ -278,12 +317,18 @@ fn message(
     if let Some(Credential { name, value }) = credential {
         builder = builder.header(name, value);
     }
-    if request.body.is_some() {
-        builder = builder.header(CONTENT_TYPE, "application/json");
+    if let Some(cookie) = request.cookie.and_then(|name| credential?.cookie(name)) {
+        builder = builder.header(COOKIE, cookie);
     }
-    let body = request.body.as_ref().map(ToString::to_string).unwrap_or_default();
-    let unsent = |error: hyper::http::Error| Kind::Lost { begun: false, cause: error.to_string() };
-    builder.body(Full::new(Bytes::from(body))).map_err(unsent)
+    if let Some(media_type) = request.content.media_type() {
+        builder = builder.header(CONTENT_TYPE, media_type);
+    }
+    if let Some(length) = request.content.length() {
+        builder = builder.header(CONTENT_LENGTH, length);
+    }
+    let unsent = |cause: String| Kind::Lost { begun: false, cause };
+    let body = request.content.open().await.map_err(|error| unsent(chain(&error)))?;
+    builder.body(body).map_err(|error| unsent(error.to_string()))
 }
 
 /// Returns what the end of a connection means for a request that was sent.

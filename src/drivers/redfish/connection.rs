@@ -1,12 +1,11 @@
 //! One HTTP connection over TLS to a device.
 
+use super::content::Body;
 use super::endpoint::Endpoint;
 use super::trouble::Kind;
 use crate::failure::chain;
 use crate::ssh::dial::dial;
 use crate::tls::HandshakeProblem;
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
@@ -31,7 +30,7 @@ const SERVER: &str = "web server of the device";
 
 /// A connection that waits for a request.
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<Full<Bytes>>,
+    pub(super) sender: SendRequest<Body>,
     /// The address that was connected to.
     pub(super) address: String,
     /// The value of the header `Host`.

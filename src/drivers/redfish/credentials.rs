@@ -66,6 +66,18 @@ impl Credential {
         value.set_sensitive(true);
         Some(Self { name: AUTHORIZATION, value })
     }
+
+    /// Returns a cookie that carries the token of a session; `None` without a session.
+    pub(super) fn cookie(&self, name: &str) -> Option<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("{name}={}", self.session_token()?)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Returns the token of a session; `None` without a session.
+    pub(super) fn session_token(&self) -> Option<&str> {
+        self.value.to_str().ok().filter(|_| self.name == TOKEN)
+    }
 }
 
 impl fmt::Debug for Credential {

@@ -1,22 +1,29 @@
 //! A Redfish service as a device.
 
-use super::inventory::{Entry as Firmware, Inventory as Everything, System};
+mod entries;
+mod hand_over;
+mod routes;
+mod work;
+
+use super::inventory::{Inventory as Everything, Reset, UpdateService, Work};
 use super::session::SignInError;
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, Job, Scheme, Survey, Tools};
-use crate::drivers::device::{self, Contact, Image, Reading, Trouble};
+use crate::attempt::{self, Goal, Job, Scheme, Tools};
+use crate::drivers::device::{self, Contact, Image, Marks, Reading, Report, Trouble};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Target;
-use farrier_protocol::Facts;
+use entries::{entries, survey};
 use farrier_update::device::{
-    Action, ActionId, Answer, Artifact, ArtifactKind, BootMarks, Entry, Intent, Inventory, Limits, Method,
-    Part, Progress, State, Ticket, Verb,
+    Action, ActionId, Answer, Artifact, ArtifactKind, BootMarks, Intent, Inventory, Limits, Method, Part,
+    Progress, State, Ticket, Verb,
 };
-use farrier_update::{NodePlan, Reason};
+use farrier_update::{Component, NodePlan, Reason};
+use routes::Route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use work::Sorted;
 
 /// How long a device may be silent before an attempt ends in which it does no work for us. Further attempts are
 /// those of the run's retries.
@@ -25,13 +32,11 @@ const AWAY: Duration = Duration::from_secs(30);
 /// How long the readings of a device may take until they agree: three of a slow device.
 const READING: Duration = Duration::from_mins(45);
 
+/// How long a device may refuse a request for now, such as while it is busy.
+const REFUSED: Duration = Duration::from_mins(10);
+
 /// Time between two readings.
 const POLL: Duration = Duration::from_secs(2);
-
-/// Words by which the names of management processors begin, where a device does not say what an entry belongs
-/// to.
-const MANAGERS: &[&str] =
-    &["iLO", "iDRAC", "Integrated Dell Remote Access Controller", "BMC", "RMC", "OpenBMC"];
 
 /// What is needed to connect to a Redfish service.
 #[derive(Debug, Clone)]
@@ -67,18 +72,59 @@ pub(super) struct Device {
     has_sessions: bool,
     /// The sessions of recorded actions.
     sessions: BTreeMap<ActionId, Link>,
+    /// Name of the machine.
+    node: String,
+    /// Whether tasks and images are read, which an inventory does not need.
+    reads_work: bool,
+    components: Vec<Component>,
+    marks: Marks,
+    /// How the device takes firmware, as it was last read.
+    update: Option<UpdateService>,
+    /// The part that each component belongs to, by name.
+    parts: BTreeMap<String, Part>,
+    manager_reset: Option<Reset>,
+    host_reset: Option<Reset>,
+    /// Images and queue entries of ours on the device.
+    links: BTreeMap<ActionId, Link>,
+    /// Who can install the images in the repository, by name of the file.
+    agents: BTreeMap<String, Vec<String>>,
+    /// Tasks of others that are over.
+    over: BTreeSet<Link>,
 }
 
 impl device::Device for Device {
     type Settings = Settings;
 
-    fn new(settings: &Settings, _: &Job, _: &Tools) -> Result<Self, Failure> {
-        Ok(Self { settings: settings.clone(), session: None, has_sessions: true, sessions: BTreeMap::new() })
+    fn new(settings: &Settings, job: &Job, _: &Tools) -> Result<Self, Failure> {
+        Ok(Self {
+            settings: settings.clone(),
+            session: None,
+            has_sessions: true,
+            sessions: BTreeMap::new(),
+            node: job.node.clone(),
+            reads_work: matches!(job.goal, Goal::Update | Goal::CleanUp),
+            components: job.components.clone(),
+            marks: Marks::new(&job.id()),
+            update: None,
+            parts: BTreeMap::new(),
+            manager_reset: None,
+            host_reset: None,
+            links: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            over: BTreeSet::new(),
+        })
     }
 
     fn limits(&self) -> Limits {
         let has_sessions = self.has_sessions;
-        Limits { has_sessions, away: AWAY, reading: READING, poll: POLL, ..Limits::default() }
+        Limits {
+            has_sessions,
+            away: AWAY,
+            refused: REFUSED,
+            reading: READING,
+            poll: POLL,
+            ..Limits::default()
+        }
     }
 
     async fn read(
@@ -91,10 +137,18 @@ impl device::Device for Device {
         self.sessions.extend(actions.iter().filter_map(recorded));
         let read = async {
             let everything = Everything::read(session).await.map_err(trouble)?;
-            let traces = self.traces(session).await?;
-            Ok::<_, Trouble>((everything, traces))
+            let work = if self.reads_work {
+                let repository =
+                    everything.update.as_ref().and_then(|update| update.ways.repository.as_ref());
+                let work = Work::read(session, &everything.root, repository, &self.over).await;
+                work.map_err(|error| trouble(error.into()))?
+            } else {
+                Work::default()
+            };
+            let sessions = self.traces(session).await?;
+            Ok::<_, Trouble>((everything, work, sessions))
         };
-        let (everything, traces) = match read.await {
+        let (everything, work, sessions) = match read.await {
             Ok(read) => read,
             Err(trouble) => {
                 if trouble.failure.reason == Reason::SessionEnded {
@@ -107,15 +161,17 @@ impl device::Device for Device {
         for note in &everything.notes {
             tracing::info!("{note}");
         }
+        let sorted = work::sort(&work, &self.marks, actions);
+        self.note(&everything, &work, &sorted);
         let inventory = Inventory {
             at,
             entries: entries(&everything.firmware),
-            boot: BootMarks::default(),
-            tasks: Vec::new(),
-            artifacts: traces,
+            boot: boot(&everything),
+            tasks: sorted.tasks,
+            artifacts: sorted.artifacts.into_iter().chain(sessions).collect(),
             keeps_tasks: None,
         };
-        Ok(Reading { inventory, survey: survey(&everything) })
+        Ok(Reading { inventory, survey: survey(&everything), others: sorted.others })
     }
 
     async fn request(
@@ -123,7 +179,7 @@ impl device::Device for Device {
         permission: Intended,
         intent: &Intent,
         actions: &[Action],
-        _: Option<Image>,
+        image: Option<Image>,
         report: impl FnMut(Contact) + Send,
     ) -> (Answer, Option<Trouble>) {
         let Some(left) = permission.time_left() else { return (Answer::NotBegun, None) };
@@ -142,12 +198,24 @@ impl device::Device for Device {
             | Verb::ResetHost
             | Verb::RemoveUpload
             | Verb::RemoveQueueEntry
-            | Verb::Unknown => (Answer::Rejected, None),
+            | Verb::Unknown => {
+                let (answer, trouble) = self.work(&permission, intent, actions, image.as_ref()).await;
+                if trouble.as_ref().is_some_and(|trouble| trouble.failure.reason == Reason::SessionEnded) {
+                    self.session = None;
+                }
+                (answer, trouble)
+            }
         }
     }
 
-    async fn follow(&mut self, _: &Ticket) -> Result<Progress, Trouble> {
-        Ok(Progress::Gone)
+    async fn follow(&mut self, ticket: &Ticket) -> Result<Report, Trouble> {
+        let Some(session) = &self.session else { return Err(signed_out()) };
+        let Ok(link) = Link::parse(&ticket.0) else { return Ok(Progress::Gone.into()) };
+        let followed = work::follow(session, &link).await.map_err(|error| trouble(error.into()));
+        if followed.as_ref().is_err_and(|trouble| trouble.failure.reason == Reason::SessionEnded) {
+            self.session = None;
+        }
+        followed
     }
 
     async fn close(&mut self) {
@@ -159,12 +227,13 @@ impl device::Device for Device {
         }
     }
 
-    fn methods(&self, _: &NodePlan) -> BTreeMap<String, Method> {
-        BTreeMap::new()
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>> {
+        let method = Route::choose(&self.node, self.update.as_ref()).map(|route| route.method());
+        plan.installs().map(|item| (item.component.name.clone(), method.clone())).collect()
     }
 
     fn schemes(&self) -> Vec<Scheme> {
-        Vec::new()
+        routes::schemes(self.update.as_ref())
     }
 }
 
@@ -209,6 +278,36 @@ impl Device {
 }
 
 impl Device {
+    /// Notes what requests need of a reading.
+    fn note(&mut self, everything: &Everything, work: &Work, sorted: &Sorted) {
+        self.update.clone_from(&everything.update);
+        self.manager_reset = everything.managers.iter().find_map(|manager| manager.reset.clone());
+        self.host_reset = everything.systems.iter().find_map(|system| system.reset.clone());
+        let entries = entries(&everything.firmware);
+        let part = |component: &Component| {
+            let entry = entries.get(component.firmware_entry()?)?;
+            Some((component.name.clone(), entry.part))
+        };
+        // An entry may be missing while a part restarts.
+        self.parts.extend(self.components.iter().filter_map(part));
+        self.links = sorted
+            .artifacts
+            .iter()
+            .filter_map(|artifact| Some((artifact.action, Link::parse(&artifact.ticket.0).ok()?)))
+            .collect();
+        let agents = work.components.iter().filter_map(|(_, image)| {
+            Some((image.text("/Filename")?, image.texts("/UpdatableBy").filter(|agents| !agents.is_empty())?))
+        });
+        self.agents = agents.collect();
+        self.over.extend(sorted.over.iter().cloned());
+    }
+
+    /// Returns the part that a component belongs to. One that is not known is taken for the host's, which is
+    /// restarted only if the run allows it.
+    fn part_of(&self, component: &str) -> Part {
+        self.parts.get(component).copied().unwrap_or(Part::Host)
+    }
+
     /// Deletes a session, and looks whether it is gone.
     async fn sign_out(&mut self, of: Option<ActionId>) -> (Answer, Option<Trouble>) {
         let Some(link) = of.and_then(|of| self.sessions.get(&of)).cloned() else {
@@ -258,55 +357,11 @@ fn recorded(action: &Action) -> Option<(ActionId, Link)> {
     Some((action.id, Link::parse(&ticket.0).ok()?))
 }
 
-/// Returns the entries by id, name and software id. A name that several entries have identifies none.
-fn entries(firmware: &[Firmware]) -> BTreeMap<String, Entry> {
-    let mut found: BTreeMap<String, Option<Entry>> = BTreeMap::new();
-    for piece in firmware {
-        let entry = entry(piece);
-        let names = [Some(&piece.id), piece.name.as_ref(), piece.software_id.as_ref()];
-        let names: BTreeSet<&String> = names.into_iter().flatten().collect();
-        for name in names {
-            let is_new = !found.contains_key(name);
-            found.insert(name.clone(), is_new.then(|| entry.clone()));
-        }
-    }
-    // An id is unique whatever other entries are called.
-    for piece in firmware {
-        found.insert(piece.id.clone(), Some(entry(piece)));
-    }
-    found.into_iter().filter_map(|(name, entry)| Some((name, entry?))).collect()
-}
-
-fn entry(piece: &Firmware) -> Entry {
-    let is_related = piece.related.iter().any(|link| link.as_str().contains("/Managers/"));
-    let name = piece.name.as_deref().unwrap_or(&piece.id);
-    let is_manager = is_related || MANAGERS.iter().any(|word| name.starts_with(word));
-    let part = if is_manager { Part::Manager } else { Part::Host };
-    Entry { version: piece.version.clone().unwrap_or_default(), part, pending: None }
-}
-
-/// Returns what users see of a reading.
-fn survey(everything: &Everything) -> Survey {
-    let system = everything.systems.first();
-    let of = |value: fn(&System) -> &Option<String>| system.and_then(|system| value(system).clone());
-    let facts = Facts {
-        vendor: of(|system| &system.manufacturer).or(everything.root.vendor.clone()).unwrap_or_default(),
-        model: of(|system| &system.model).unwrap_or_default(),
-        serial: of(|system| &system.serial).unwrap_or_default(),
-        hostname: of(|system| &system.host_name).unwrap_or_default(),
-        bios_version: of(|system| &system.bios_version).unwrap_or_default(),
-        ..Facts::default()
-    };
-    let firmware = everything.firmware.iter().map(|piece| attempt::Firmware {
-        id: piece.id.clone(),
-        name: piece.name.clone().unwrap_or_default(),
-        software_id: piece.software_id.clone().unwrap_or_default(),
-        version: piece.version.clone().unwrap_or_default(),
-        updateable: piece.updateable.unwrap_or_default(),
-        health: piece.health.clone().unwrap_or_default(),
-    });
-    let notes = everything.notes.iter().map(ToString::to_string).collect();
-    Survey { facts, packages: Vec::new(), firmware: firmware.collect(), notes }
+/// Returns when the parts of a machine were last started, as the device writes it.
+fn boot(everything: &Everything) -> BootMarks {
+    let manager = everything.managers.first().and_then(|manager| manager.last_reset.clone());
+    let host = everything.systems.first().and_then(|system| system.last_reset.clone());
+    BootMarks { manager: manager.unwrap_or_default(), host: host.unwrap_or_default() }
 }
 
 /// What a user has to change ends the attempt at once.
@@ -322,7 +377,7 @@ const REFUSALS: &[Reason] = &[
 
 fn trouble(failure: Failure) -> Trouble {
     let is_refused = REFUSALS.contains(&failure.reason);
-    Trouble { failure, is_refused }
+    Trouble { failure, is_refused, is_answer: false }
 }
 
 fn signed_out() -> Trouble {

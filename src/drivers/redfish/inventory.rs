@@ -21,9 +21,11 @@ const READING_LIMIT: Duration = Duration::from_mins(15);
 mod collection;
 mod firmware;
 mod update_service;
+mod work;
 
 pub use firmware::Entry;
 pub use update_service::{Bundle, Repository, SimpleUpdate, UpdateService, Ways};
+pub(super) use work::Work;
 
 /// Everything that was read.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,6 +67,10 @@ pub struct System {
     pub bios_version: Option<String>,
     /// Host name of the operating system, if the device knows it.
     pub host_name: Option<String>,
+    /// When it was last reset, as the device writes it.
+    pub last_reset: Option<String>,
+    /// How it is reset. `None`: not over Redfish.
+    pub reset: Option<Reset>,
 }
 
 /// A management processor (`Manager`).
@@ -82,6 +88,27 @@ pub struct Manager {
     pub date_time: Option<Timestamp>,
     /// How far its clock is ahead of the operator's.
     pub ahead: Option<SignedDuration>,
+    /// When it was last reset, as it writes it.
+    pub last_reset: Option<String>,
+    /// How it is reset. `None`: not over Redfish.
+    pub reset: Option<Reset>,
+}
+
+/// An action that resets something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reset {
+    /// Where the action is run.
+    pub target: Link,
+    /// The types of reset, such as `GracefulRestart`. `None`: the device does not tell.
+    pub types: Option<Vec<String>>,
+}
+
+impl Reset {
+    fn read(resource: &Resource, action: &str) -> Option<Self> {
+        let at = |name: &str| format!("/Actions/#{action}/{name}");
+        let target = resource.link(&at("target")).ok().flatten()?;
+        Some(Self { target, types: resource.texts(&at("ResetType@Redfish.AllowableValues")) })
+    }
 }
 
 /// Something that could not be read.
@@ -193,6 +220,8 @@ impl System {
             health: resource.text("/Status/Health").or_else(|| resource.text("/Status/HealthRollup")),
             bios_version: resource.text("/BiosVersion"),
             host_name: resource.text("/HostName"),
+            last_reset: resource.text("/LastResetTime"),
+            reset: Reset::read(resource, "ComputerSystem.Reset"),
         }
     }
 }
@@ -207,6 +236,8 @@ impl Manager {
             health: resource.text("/Status/Health").or_else(|| resource.text("/Status/HealthRollup")),
             date_time,
             ahead: date_time.map(|time| time.duration_since(Timestamp::now())),
+            last_reset: resource.text("/LastResetTime"),
+            reset: Reset::read(resource, "Manager.Reset"),
         }
     }
 }

@@ -70,13 +70,25 @@ impl Message {
 impl Messages {
     /// Reads the messages in the body of an answer; none if it has none.
     pub fn read(body: &Value) -> Self {
+        Self::read_some(body, 0)
+    }
+
+    /// Reads the last messages of a log, such as that of a task.
+    pub(super) fn read_last(body: &Value) -> Self {
+        let count = body.get("Messages").and_then(Value::as_array).map_or(0, Vec::len);
+        Self::read_some(body, count.saturating_sub(MOST))
+    }
+
+    fn read_some(body: &Value, skipped: usize) -> Self {
         let error = body.get("error").unwrap_or(body);
         let info = ["@Message.ExtendedInfo", "Messages"].iter().find_map(|name| {
             // OpenBMC and others put the array beside `error`.
             error.get(name).or_else(|| body.get(name))
         });
         let mut found: Vec<Message> = match info {
-            Some(Value::Array(items)) => items.iter().filter_map(Message::read).take(MOST).collect(),
+            Some(Value::Array(items)) => {
+                items.iter().skip(skipped).filter_map(Message::read).take(MOST).collect()
+            }
             Some(one) => Message::read(one).into_iter().collect(),
             None => Vec::new(),
         };
@@ -107,6 +119,11 @@ impl Messages {
             self.0.iter_mut().for_each(|message| message.redact(secret));
         }
         self
+    }
+
+    /// Returns the messages.
+    pub fn as_slice(&self) -> &[Message] {
+        &self.0
     }
 
     /// Reports whether there are none.

@@ -1,7 +1,8 @@
 //! A resource as a device has sent it, read with tolerance.
 
 use super::link::{Link, NotALink};
-use serde_json::Value;
+use super::message::Messages;
+use serde_json::{Value, json};
 
 /// Longest text that is taken over from a device; the rest is cut off.
 const LONGEST: usize = 256;
@@ -88,6 +89,34 @@ impl Resource {
         fields.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
     }
 
+    /// Returns what the device says about the resource: the last messages in it, or the result of an entry of a
+    /// queue.
+    pub(super) fn messages(&self) -> Messages {
+        for path in ["", "/Result", "/Oem/Hpe/Result", "/Oem/Hp/Result", "/Oem/Dell"] {
+            let found = self.0.pointer(path).map(|part| match part.get("MessageId") {
+                Some(_) => Messages::read_last(&json!({"Messages": part})),
+                None => Messages::read_last(part),
+            });
+            if let Some(found) = found.filter(|found| !found.is_empty()) {
+                return found;
+            }
+        }
+        Messages::default()
+    }
+
+    /// Returns what is found first in any text of the resource.
+    pub(super) fn find<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        fn search<T>(value: &Value, find: &impl Fn(&str) -> Option<T>) -> Option<T> {
+            match value {
+                Value::String(text) => find(text),
+                Value::Array(items) => items.iter().find_map(|item| search(item, find)),
+                Value::Object(fields) => fields.values().find_map(|field| search(field, find)),
+                Value::Null | Value::Bool(_) | Value::Number(_) => None,
+            }
+        }
+        search(&self.0, &find)
+    }
+
     /// Reports whether there is a value other than null at this path.
     pub fn has(&self, path: &str) -> bool {
         self.0.pointer(path).is_some_and(|value| !value.is_null())
@@ -124,7 +153,6 @@ fn target(value: &Value) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     /// One odd value would cost a whole inventory.
     #[test]

@@ -72,6 +72,11 @@ impl Session {
         &self.client
     }
 
+    /// Returns the token of the session; `None` if requests carry the password instead.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.credential.session_token()
+    }
+
     /// Returns the service root.
     pub const fn root(&self) -> &ServiceRoot {
         &self.root

@@ -2,6 +2,7 @@
 
 use super::link::NotALink;
 use super::message::Messages;
+use super::words::Meaning;
 use crate::failure::Failure;
 use crate::tls::{CertificateProblem, HandshakeProblem, TrustFields};
 use farrier_update::Reason;
@@ -80,8 +81,13 @@ impl Trouble {
 
     /// Returns the status of an answer that is an error.
     pub fn status(&self) -> Option<u16> {
+        self.refusal().map(|refusal| refusal.status)
+    }
+
+    /// Returns the answer of a device that is an error.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
         match &self.kind {
-            Kind::Refused(refusal) => Some(refusal.status),
+            Kind::Refused(refusal) => Some(refusal),
             Kind::Unreachable(_)
             | Kind::Handshake(_)
             | Kind::Lost { .. }
@@ -171,6 +177,11 @@ fn is_change(problem: &CertificateProblem) -> bool {
 }
 
 impl Refusal {
+    /// Returns what the device's words mean; `None` if they are not known.
+    pub(super) fn meaning(&self) -> Option<Meaning> {
+        Meaning::of_messages(&self.messages)
+    }
+
     /// Identifiers with which devices demand a new password before anything else.
     pub(super) const NEW_PASSWORD: &[&str] = &["PasswordChangeRequired"];
 

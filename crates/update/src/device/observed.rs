@@ -146,9 +146,10 @@ pub struct Limits {
     pub idle: Duration,
     /// After this time without use, the device ends a session; `None` if it never does.
     pub session_timeout: Option<Duration>,
-    /// How long a device may be silent, or refuse a request. Longer than a management controller needs
-    /// to start.
+    /// How long a device may be silent. Longer than a management controller needs to start.
     pub away: Duration,
+    /// How long a device may refuse a request for now.
+    pub refused: Duration,
     /// How long a device may take until its readings agree.
     pub reading: Duration,
     /// How long a device that says it is done may take to show it.
@@ -172,6 +173,7 @@ impl Default for Limits {
             idle: Duration::from_mins(2),
             session_timeout: Some(Duration::from_mins(30)),
             away: Duration::from_mins(30),
+            refused: Duration::from_mins(30),
             reading: Duration::from_mins(30),
             settle: Duration::from_mins(10),
             settle_failed: Duration::from_secs(20),

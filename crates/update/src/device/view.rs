@@ -193,7 +193,7 @@ impl Refusals {
             return Again::Now;
         }
         let due = self.last.after(backoff(self.count, u64::from(self.count)));
-        if due > self.first.after(view.observed.limits.away) {
+        if due > self.first.after(view.observed.limits.refused) {
             return Again::Never;
         }
         if due > view.now() { Again::At(due) } else { Again::Now }

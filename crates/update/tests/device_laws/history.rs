@@ -284,6 +284,7 @@ fn limits(traits: &Traits) -> Limits {
         idle: Duration::from_millis(traits.idle),
         session_timeout: traits.session_timeout.map(Duration::from_millis),
         away: Duration::from_mins(30),
+        refused: Duration::from_mins(30),
         reading: Duration::from_mins(30),
         settle: Duration::from_mins(5),
         settle_failed: Duration::from_mins(1),

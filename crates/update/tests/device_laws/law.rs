@@ -3,8 +3,8 @@
 use crate::reading::{NAMES, number};
 use crate::world::World;
 use farrier_update::device::{
-    Action, ActionId, Change, ComponentEnd, Conclusion, Progress, DeviceEnd, Ending, Goal, Next, Observed, Part, Scope,
-    Verb, next, prune,
+    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Part,
+    Progress, Scope, Verb, next, prune,
 };
 use farrier_update::plan;
 

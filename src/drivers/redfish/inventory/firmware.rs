@@ -24,7 +24,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    pub(super) fn read(link: Link, resource: &Resource) -> Self {
+    pub(in crate::drivers::redfish) fn read(link: Link, resource: &Resource) -> Self {
         Self {
             id: resource.text("/Id").unwrap_or_else(|| link.name().to_owned()),
             name: resource.text("/Name"),

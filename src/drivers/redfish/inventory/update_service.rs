@@ -1,5 +1,6 @@
 //! How a device takes firmware.
 
+use super::super::words::has_state;
 use super::{Link, Reader, Resource, Trouble};
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ pub struct UpdateService {
     pub max_bytes: Option<u64>,
     /// Whether the device verifies the certificate of a server that it fetches from.
     pub verifies_server: Option<bool>,
+    /// Whether it tells how far an update is (iLO).
+    pub has_state: bool,
     /// The firmware inventory.
     pub firmware: Option<Link>,
     /// The ways in which it takes images.
@@ -29,6 +32,8 @@ pub struct Ways {
     pub multipart: Option<Link>,
     /// Where an image is pushed to by itself (`HttpPushUri`); the form differs by vendor.
     pub push: Option<Link>,
+    /// When a pushed image may be applied, such as `OnReset`. `None`: the device does not tell.
+    pub apply_times: Option<Vec<String>>,
     /// The device fetches an image (`SimpleUpdate`).
     pub simple: Option<SimpleUpdate>,
     /// The device keeps components and works them off (iLO).
@@ -90,6 +95,7 @@ impl UpdateService {
             enabled: resource.flag("/ServiceEnabled"),
             max_bytes: resource.number("/MaxImageSizeBytes"),
             verifies_server: resource.flag("/VerifyRemoteServerCertificate"),
+            has_state: has_state(resource),
             firmware: resource.link("/FirmwareInventory").ok().flatten(),
             ways: Ways::of(resource, &actions),
             actions,
@@ -123,6 +129,8 @@ impl Ways {
         Self {
             multipart: link("/MultipartHttpPushUri"),
             push: link("/HttpPushUri"),
+            apply_times: resource
+                .texts("/MultipartHttpPushUri@Redfish.OperationApplyTimeSupport/SupportedValues"),
             simple: actions.get("UpdateService.SimpleUpdate").cloned().map(simple),
             repository: resource.names("/Oem").into_iter().find_map(repository),
             bundle: action(".UpdateAll").map(|target| Bundle { target }),

@@ -1,0 +1,105 @@
+//! How a device takes the image of a component: the best way that it offers.
+
+use super::super::Link;
+use super::super::inventory::{Repository, UpdateService};
+use crate::attempt::Scheme;
+use crate::failure::Failure;
+use farrier_update::Reason;
+use farrier_update::device::Method;
+
+/// How an image gets to a device. A push is preferred, because it needs no way back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// A form with parameters (`MultipartHttpPushUri`).
+    Multipart(Link),
+    /// The image by itself (`HttpPushUri`).
+    Push(Link),
+    /// A form of HPE's, into the repository, from which the queue installs it.
+    Repository {
+        /// Where the form is sent.
+        upload: Link,
+        /// The queue.
+        queue: Link,
+    },
+    /// The device fetches it into its repository, from which the queue installs it.
+    AddFromUri {
+        /// The action.
+        action: Link,
+        /// The queue.
+        queue: Link,
+    },
+    /// The device fetches and installs it (`SimpleUpdate`).
+    Simple(Link),
+    /// The device fetches and installs a bundle for all of its parts.
+    Bundle(Link),
+}
+
+impl Route {
+    /// Chooses the way of a device.
+    ///
+    /// # Errors
+    /// `UpdateServiceMissing`, `UpdateServiceDisabled`.
+    pub(super) fn choose(node: &str, service: Option<&UpdateService>) -> Result<Self, Failure> {
+        let missing = || {
+            let words = format!(
+                "{node} offers no way to take an image over Redfish; update it by hand, or update its management processor first"
+            );
+            Failure::new(Reason::UpdateServiceMissing, words)
+        };
+        let service = service.ok_or_else(missing)?;
+        if service.enabled == Some(false) {
+            let words = format!(
+                "the update service of {node} ({}) is disabled; enable it on the device",
+                service.link
+            );
+            return Err(Failure::new(Reason::UpdateServiceDisabled, words));
+        }
+        Self::of(service).ok_or_else(missing)
+    }
+
+    fn of(service: &UpdateService) -> Option<Self> {
+        let ways = &service.ways;
+        if let Some(multipart) = &ways.multipart {
+            return Some(Self::Multipart(multipart.clone()));
+        }
+        if let Some(Repository { queue: Some(queue), add_from_uri, .. }) = &ways.repository {
+            let (upload, action) = (ways.push.clone(), add_from_uri.clone());
+            let push = upload.map(|upload| Self::Repository { upload, queue: queue.clone() });
+            let pull = action.map(|action| Self::AddFromUri { action, queue: queue.clone() });
+            if let Some(route) = push.or(pull) {
+                return Some(route);
+            }
+        }
+        // Some old iDRACs take an image at their inventory, where it only waits for another request.
+        let is_staging =
+            |push: &Link| service.firmware.as_ref().is_some_and(|firmware| firmware.is_same(push));
+        let push = ways.push.clone().filter(|push| !is_staging(push));
+        push.map(Self::Push)
+            .or_else(|| ways.simple.as_ref().map(|simple| Self::Simple(simple.target.clone())))
+            .or_else(|| ways.bundle.as_ref().map(|bundle| Self::Bundle(bundle.target.clone())))
+    }
+
+    /// Returns what is requested, and in which order.
+    pub(super) const fn method(&self) -> Method {
+        match self {
+            Self::Multipart(_) | Self::Push(_) => Method::Push,
+            Self::Repository { .. } => Method::PushThenEnqueue,
+            Self::AddFromUri { .. } => Method::PullThenEnqueue,
+            Self::Simple(_) | Self::Bundle(_) => Method::Pull,
+        }
+    }
+}
+
+/// Returns the protocols by which a device fetches images, the best first.
+pub(super) fn schemes(service: Option<&UpdateService>) -> Vec<Scheme> {
+    let Some(ways) = service.map(|service| &service.ways) else { return Vec::new() };
+    if ways.simple.is_none() && ways.bundle.is_some() {
+        // The controller of a Superdome Flex takes nothing else.
+        return vec![Scheme::Https];
+    }
+    let protocols = ways.simple.as_ref().and_then(|simple| simple.protocols.as_ref());
+    let Some(protocols) = protocols else { return vec![Scheme::Https, Scheme::Http] };
+    let knows = |name: &str| protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case(name));
+    let schemes = [("HTTPS", Scheme::Https), ("HTTP", Scheme::Http)];
+    schemes.into_iter().filter(|(name, _)| knows(name)).map(|(_, scheme)| scheme).collect()
+}

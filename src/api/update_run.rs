@@ -231,8 +231,10 @@ pub struct Stage {
 #[serde(rename_all = "camelCase")]
 pub struct RebootPolicy {
     /// When a machine is rebooted: Never, IfRequired (if a component needs it) or Always (after every
-    /// update). With Never, components that need a reboot end as RebootPending. IfRequired and Always are
-    /// not supported yet: the run ends with the reason NotYetSupported.
+    /// update). With Never, components that need a reboot end as RebootPending. With a BMC it is its host that
+    /// is restarted, gracefully, and only for firmware of the host: Always means IfRequired there. For machines
+    /// that take an engine, IfRequired and Always are not supported yet: the run ends with the reason
+    /// NotYetSupported.
     #[serde(default)]
     pub policy: RebootWhen,
     /// How long to wait before the reboot.

@@ -42,6 +42,8 @@ pub struct Job {
     pub components: Vec<Component>,
     /// Access data for the payload sources, by component name.
     pub access: BTreeMap<String, Result<Access, Failure>>,
+    /// Whether the host of a device may be restarted.
+    pub resets_host: bool,
     /// Which components are installed although they are up to date.
     pub force: Force,
     /// What to do about missing requirements.

@@ -19,6 +19,7 @@ mod message;
 mod resource;
 mod service_root;
 mod session;
+mod text;
 mod trouble;
 mod words;
 

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::api::managed_node::{Channel, ManagedNode};
-use crate::api::update_run::{Operation, UpdateRun};
+use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::attempt::{Awaited, Goal, Job};
 use crate::convert;
@@ -75,6 +75,7 @@ impl Context {
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: self.payload_access(baseline.as_deref(), &namespace).await,
+            resets_host: run.spec.reboot.policy != RebootWhen::Never,
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,

@@ -3,10 +3,11 @@
 mod updates;
 
 use crate::harness::{Conditions, Run, Site, e2e, wait};
-use farrier::api::{ManagedNode, NodeInventory};
+use farrier::api::{Baseline, ManagedNode, NodeInventory};
 use farrier_bmc_double::fault::{Armed, Fault};
 use farrier_bmc_double::{Config, Double, Variant};
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 /// The doubles, with the types of machine that they are.
@@ -62,6 +63,14 @@ impl Bmc {
             detail["method"] == method && asked.trim_end_matches('/') == path
         };
         self.double.journal().iter().filter(|entry| entry.kind == "request" && is_such(&entry.detail)).count()
+    }
+
+    /// Deletes what [`Self::up`] has created, and ends the double.
+    async fn remove(self, site: &Site) {
+        let params = DeleteParams::default();
+        site.api::<ManagedNode>().delete(&self.name, &params).await.expect("a deleted ManagedNode");
+        site.api::<Secret>().delete(&self.name, &params).await.expect("a deleted Secret");
+        site.api::<Baseline>().delete(&self.name, &params).await.expect("a deleted Baseline");
     }
 
     async fn node(&self, site: &Site) -> ManagedNode {

@@ -47,6 +47,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let mut plan_digests = BTreeMap::new();
     let mut machines = Vec::new();
     let arrivals = arrivals(context, run, &names, now, confirmed);
+    let mut with_engine = None;
     for name in names {
         let node = context.caches.nodes.get(&ObjectRef::new(&name).within(&namespace));
         let own = updates.iter().find(|u| is_of(u, run) && u.spec.node_ref.name == name);
@@ -60,6 +61,10 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
             && needs_paths(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
         {
             machines.push(ActiveMachine { node: node.clone(), phase: phase_of(own.map(|u| &**u)) });
+        }
+        let class = node.as_ref().and_then(|n| context.register.class(n.spec.type_));
+        if class.is_some_and(|class| class.abilities().takes_engine) {
+            with_engine.get_or_insert_with(|| name.clone());
         }
         targets.insert(
             NodeName(name.clone()),
@@ -77,7 +82,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let (facts_of_baseline, baseline) = baseline_facts(context, run, &namespace);
     let observed = Observed {
         now,
-        run: run_facts(run, selector_error),
+        run: run_facts(run, selector_error, with_engine.as_deref()),
         baseline: facts_of_baseline,
         arrivals,
         paths: context.exposer.observe(run, &context.own_writes.runs(&context.caches), &machines, now),
@@ -184,7 +189,8 @@ fn recorded_starts(
     recorded_starts
 }
 
-fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
+/// `with_engine` is a machine of the run that takes an engine, if there is one.
+fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Option<&str>) -> RunFacts {
     let spec = &run.spec;
     let status = run.status.clone().unwrap_or_default();
     let succeeded = condition::find(&status.conditions, "Succeeded").filter(|_| super::is_finished(run));
@@ -202,7 +208,7 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
         }),
         finished_at: status.finished_at.as_ref().and_then(millis),
         ttl: spec.ttl_after_finished.as_ref().and_then(quantity::Span::duration),
-        not_supported: not_supported(spec),
+        not_supported: not_supported(spec, with_engine),
         targets_recorded: status.nodes.is_some(),
         starting: status.starting.iter().map(|n| NodeName(n.clone())).collect(),
         left_out: status.left_out.iter().map(|n| NodeName(n.clone())).collect(),
@@ -212,16 +218,18 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>) -> RunFacts {
 
 /// Returns the fields that request something this version does not implement. Ignoring them would execute a
 /// different run than the requested one.
-fn not_supported(spec: &UpdateRunSpec) -> Vec<String> {
+fn not_supported(spec: &UpdateRunSpec, with_engine: Option<&str>) -> Vec<String> {
+    let reboots = with_engine.filter(|_| spec.reboot.policy != RebootWhen::Never);
+    let reboots = reboots.map(|node| format!("spec.reboot.policy for machines such as {node}"));
     let asked = [
         (spec.operation == ApiOperation::Stage, "spec.operation: Stage"),
         (!spec.strategy.stages.is_empty(), "spec.strategy.stages"),
         (spec.strategy.failure_budget.is_some(), "spec.strategy.failureBudget"),
-        (spec.reboot.policy != RebootWhen::Never, "spec.reboot.policy"),
         (spec.channel == Channel::Listen, "spec.channel: Listen"),
         (spec.callback.ftp_port.is_some(), "spec.callback.ftpPort"),
     ];
-    asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned()).collect()
+    let asked = asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned());
+    asked.chain(reboots).collect()
 }
 
 /// Returns the facts about the baseline of a run, and the baseline if the run can use it.

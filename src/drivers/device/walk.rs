@@ -148,8 +148,8 @@ impl<'a, D: Device> Walk<'a, D> {
             followed: self.followed,
             silence: self.silence,
             unfetched: &self.unfetched,
-            // A management controller restarts as part of its own update. The host is not restarted here.
-            resets: ResetPolicy { manager: true, host: false },
+            // A management controller restarts as part of its own update.
+            resets: ResetPolicy { manager: true, host: self.job.resets_host },
             limits,
         }
     }

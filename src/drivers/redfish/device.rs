@@ -2,6 +2,8 @@
 
 mod entries;
 mod hand_over;
+mod refused;
+mod repository;
 mod routes;
 mod work;
 

@@ -2,6 +2,7 @@
 
 use super::link::{Link, NotALink};
 use super::message::Messages;
+use super::text::clean;
 use serde_json::{Value, json};
 
 /// Longest text that is taken over from a device; the rest is cut off.
@@ -133,18 +134,6 @@ fn text(value: &Value) -> Option<String> {
     (!NOTHING.iter().any(|word| word.eq_ignore_ascii_case(&text))).then_some(text)
 }
 
-/// Removes control characters and surrounding spaces, and cuts off what is too long.
-pub(super) fn clean(text: &str, longest: usize) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    let text: String = text.chars().map(printable).collect();
-    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some((at, _)) = words.char_indices().nth(longest) {
-        words.truncate(at);
-        words.push('…');
-    }
-    words
-}
-
 fn target(value: &Value) -> Option<&str> {
     let text = value.get("@odata.id").unwrap_or(value).as_str()?;
     (!text.trim().is_empty()).then_some(text)
@@ -190,11 +179,5 @@ mod tests {
         assert!(resource.link("/Elsewhere").is_err());
         let links: Vec<_> = resource.links("/Members").iter().map(|link| link.as_str().to_owned()).collect();
         assert_eq!(links, ["/redfish/v1/X", "/a"]);
-    }
-
-    #[test]
-    fn what_is_too_long_is_cut_off() {
-        assert_eq!(clean("äöü\r\nß", 4), "äöü …");
-        assert_eq!(clean("abc", 3), "abc");
     }
 }

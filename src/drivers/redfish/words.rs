@@ -223,6 +223,14 @@ pub(super) fn report(resource: &Resource) -> Report {
     Report { progress, reason, words: messages.to_string() }
 }
 
+/// Returns how far the task or the entry itself is: it may be over although what it has written waits for a reset.
+pub(super) fn progress(resource: &Resource) -> Progress {
+    match (state(resource), report(resource).progress) {
+        (Some(Meaning::Done), Progress::WaitsForReset) => Progress::Done,
+        (_, progress) => progress,
+    }
+}
+
 /// Reports whether a resource says how far something is.
 pub(super) fn has_state(resource: &Resource) -> bool {
     state(resource).is_some()

@@ -3,9 +3,11 @@
 use super::{Bmc, is_over};
 use crate::harness::payload::of_bytes;
 use crate::harness::run::{component, to};
-use crate::harness::{Site, e2e, outcome};
+use crate::harness::{Conditions, Site, e2e, outcome, wait};
+use farrier_bmc_double::Settings;
+use farrier_bmc_double::fault::{Armed, Fault};
 use farrier_bmc_double::image::{Header, Target};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A component of a double: the name of its firmware entry, and the version to install.
 struct Firmware<'a> {
@@ -20,8 +22,12 @@ struct Firmware<'a> {
 impl Firmware<'_> {
     /// Writes the image, and returns the component of a Baseline.
     fn component(&self, site: &Site, header: Header) -> crate::harness::payload::Component {
-        let header = Header { targets: vec![Target { device: self.device.into(), version: self.version.into() }], ..header };
-        let (file, bytes) = (format!("{}-{}{}", self.name, self.version, self.ending), header.to_file());
+        let header = Header {
+            targets: vec![Target { device: self.device.into(), version: self.version.into() }],
+            ..header
+        };
+        let (file, bytes) =
+            (format!("{}-{}{}", self.name, self.version.replace('/', "-"), self.ending), header.to_file());
         std::fs::write(site.path("payloads").join(&file), &bytes).expect("a payload");
         of_bytes(self.name, self.version, "RedfishImage", &file, &bytes)
             .with(json!({"detect": {"firmware": self.entry}, "timeout": "2m", "interruptible": true}))
@@ -64,9 +70,8 @@ const fn firmware(
 
 /// How many times a version was written.
 fn flashes(bmc: &Bmc, version: &str) -> usize {
-    let is_it = |entry: &&farrier_bmc_double::Entry| {
-        entry.kind == "flash" && entry.detail["version"] == version
-    };
+    let is_it =
+        |entry: &&farrier_bmc_double::Entry| entry.kind == "flash" && entry.detail["version"] == version;
     bmc.double.journal().iter().filter(is_it).count()
 }
 
@@ -94,6 +99,162 @@ fn bmcs_of_all_kinds_take_a_push_and_need_no_port() {
             assert_eq!(outcome(&update, firmware.name), "Updated", "{}", bmc.name);
             assert_eq!(component(&update, firmware.name).after, firmware.version, "{}", bmc.name);
             assert_eq!(bmc.double.version("bmc").as_deref(), Some(firmware.version), "{}", bmc.name);
+            assert_eq!(flashes(bmc, firmware.version), 1, "{}", bmc.name);
+            is_over(run, bmc).await;
+        }
+    });
+}
+
+/// A double with its baseline, and the spec of a run that updates it.
+async fn with(
+    site: &Site,
+    variant: &str,
+    type_: &str,
+    firmware: &Firmware<'_>,
+    header: Header,
+) -> (Bmc, Value) {
+    let bmc = Bmc::up(site, variant, type_, "password").await;
+    site.baseline(variant, &[firmware.component(site, header)]).await;
+    let mut spec = to(variant);
+    spec["selector"] = json!({"matchLabels": {"name": variant}});
+    spec["strategy"] = json!({"retries": 0});
+    (bmc, spec)
+}
+
+const fn bios(entry: &'static str, version: &'static str, ending: &'static str) -> Firmware<'static> {
+    Firmware { name: "bios", entry, device: "bios", version, ending }
+}
+
+fn resets(bmc: &Bmc) -> usize {
+    bmc.double.journal().iter().filter(|entry| entry.kind == "host-reset").count()
+}
+
+/// A host that is restarted without permission loses its work; one that is never restarted keeps its old firmware.
+#[test]
+fn a_host_is_restarted_only_if_the_run_allows_it() {
+    e2e("bmchost", async |site| {
+        let idrac = || ("idrac9", "IDRAC", bios("BIOS", "1.7.0", ".d9"));
+        let openbmc = || ("openbmc", "Redfish", bios("bios_active", "2.0", ".tar"));
+        let ilo = || ("ilo5", "ILO", bios("System ROM", "U30 v2.90 (01/10/2024)", ".flash"));
+        for (name, is_allowed, (variant, type_, firmware)) in [
+            ("idrac-never", false, idrac()),
+            ("idrac-if-required", true, idrac()),
+            ("openbmc-never", false, openbmc()),
+            ("openbmc-if-required", true, openbmc()),
+            ("ilo-never", false, ilo()),
+            ("ilo-if-required", true, ilo()),
+        ] {
+            let (bmc, mut spec) = with(site, variant, type_, &firmware, image()).await;
+            if is_allowed {
+                spec["reboot"] = json!({"policy": "IfRequired"});
+            }
+            let run = site.run(name, spec).await;
+            run.ends(wait::LIMIT).await;
+            let update = run.node(variant).await;
+            let ends = if is_allowed { "Updated" } else { "RebootPending" };
+            assert_eq!(outcome(&update, "bios"), ends, "{name}: {}", update.words("Succeeded"));
+            let done = usize::from(is_allowed);
+            assert_eq!((resets(&bmc), flashes(&bmc, firmware.version)), (done, done), "{name}");
+            if is_allowed {
+                assert_eq!(component(&update, "bios").after, firmware.version, "{name}");
+            }
+            is_over(&run, &bmc).await;
+            bmc.remove(site).await;
+        }
+    });
+}
+
+/// The device's own word is no proof, in either direction.
+#[test]
+fn the_inventory_decides_and_not_the_task() {
+    e2e("bmclies", async |site| {
+        let firmware = firmware("idrac-bmc", "Integrated Dell Remote Access Controller", "7.10.30.00", ".d9");
+        let (bmc, spec) = with(site, "idrac9", "IDRAC", &firmware, image()).await;
+        for (fault, ends) in [(Fault::CompletedCritical, "Failed"), (Fault::LiesFailure, "Updated")] {
+            bmc.arm(Armed::times(fault.clone(), 1));
+            let run = site.run(&format!("run-{}", ends.to_lowercase()), spec.clone()).await;
+            run.ends(wait::LIMIT).await;
+            let update = run.node("idrac9").await;
+            let found = component(&update, "idrac-bmc");
+            assert_eq!(found.outcome, ends, "{fault:?}: {}", found.message);
+            is_over(&run, &bmc).await;
+        }
+    });
+}
+
+/// Each refusal needs another action of the user, and must be told at once.
+#[test]
+fn what_a_bmc_refuses_has_its_own_reason() {
+    e2e("bmcrefuse", async |site| {
+        let firmware = firmware("ilo-bmc", "iLO 5", "3.05 Jan 10 2024", ".bin");
+        let (bmc, spec) = with(site, "ilo5", "ILO", &firmware, image()).await;
+        for (name, fault, reason) in [
+            ("licence", Fault::NoLicence, "LicenceMissing"),
+            ("room", Fault::NoRoom, "DeviceFull"),
+            ("disabled", Fault::ServiceDisabled, "UpdateServiceDisabled"),
+            ("missing", Fault::NoUpdateService, "NotVerified"),
+        ] {
+            bmc.double.clear(None);
+            bmc.arm(Armed::always(fault));
+            let run = site.run(name, spec.clone()).await;
+            run.ends(wait::LIMIT).await;
+            let update = run.node("ilo5").await;
+            let found = component(&update, "ilo-bmc");
+            assert_eq!(update.reason("Succeeded"), reason, "{name}: {}", found.message);
+            assert_eq!(flashes(&bmc, firmware.version), 0, "{name}");
+            is_over(&run, &bmc).await;
+        }
+        bmc.double.clear(None);
+        for (name, header, reason) in [
+            ("signature", Header { bad_signature: true, ..image() }, "ImageRefused"),
+            ("model", Header { models: vec!["another".into()], ..image() }, "ImageNotForMachine"),
+        ] {
+            site.baseline(name, &[firmware.component(site, header)]).await;
+            let mut spec = spec.clone();
+            spec["baselineRef"]["name"] = json!(name);
+            let run = site.run(name, spec).await;
+            run.ends(wait::LIMIT).await;
+            let update = run.node("ilo5").await;
+            let found = component(&update, "ilo-bmc");
+            assert_eq!(
+                (found.outcome.as_str(), update.reason("Succeeded")),
+                ("Failed", reason),
+                "{}",
+                found.message
+            );
+            is_over(&run, &bmc).await;
+        }
+        assert_eq!(bmc.double.state()["components"].as_array().map(Vec::len), Some(0), "no image is left");
+    });
+}
+
+/// The operator is killed while the BMC writes. A second image would be written over the first one.
+#[test]
+fn nothing_is_flashed_twice_when_the_operator_is_killed() {
+    e2e("bmcflash", async |site| {
+        let mut bmcs = Vec::new();
+        for (variant, type_, firmware) in BMCS {
+            let (bmc, spec) = with(site, variant, type_, &firmware, image()).await;
+            bmc.double.set(Settings { flash_ms: 6000, ..bmc.double.settings() });
+            bmcs.push((bmc, firmware, spec));
+        }
+        let mut runs = Vec::new();
+        for (bmc, firmware, spec) in &bmcs {
+            runs.push((site.run(&format!("kill-{}", bmc.name), spec.clone()).await, bmc, firmware));
+        }
+        for _ in 0..2 {
+            wait::until("all BMCs to write", wait::LIMIT, async || {
+                let writes = |bmc: &Bmc| !bmc.double.state()["updates"].as_array().is_none_or(Vec::is_empty);
+                let idle: Vec<&str> =
+                    bmcs.iter().filter(|(bmc, ..)| !writes(bmc)).map(|(bmc, ..)| &*bmc.name).collect();
+                if idle.is_empty() { Ok(()) } else { Err(format!("not {idle:?}")) }
+            })
+            .await;
+            site.operator.kill();
+            site.operator.start();
+        }
+        for (run, bmc, firmware) in &runs {
+            run.succeeds().await;
             assert_eq!(flashes(bmc, firmware.version), 1, "{}", bmc.name);
             is_over(run, bmc).await;
         }

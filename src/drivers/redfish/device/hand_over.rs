@@ -2,34 +2,21 @@
 
 use super::super::content::{Field, FileContent, FormFile};
 use super::super::inventory::Reset;
-use super::super::words::{Meaning, report};
-use super::super::{Answer as Reply, Link, Request, Session, Trouble as Refused};
+use super::super::{Answer as Reply, Link, Request, Trouble as Refused};
+use super::refused::{Answered, refused};
+use super::repository::RepositoryUpload;
 use super::routes::Route;
 use super::{Device, signed_out, trouble};
-use crate::attempt::Scheme;
 use crate::attempt::logbook::Intended;
+use crate::attempt::{Offer, Scheme};
 use crate::drivers::device::{Image, Trouble};
 use crate::failure::Failure;
-use farrier_update::device::{Action, Answer, Ending, Intent, Part, Progress, Ticket, Verb};
+use farrier_update::device::{Action, Answer, Ending, Intent, Part, Ticket, Verb};
 use farrier_update::{Reason, plan};
 use serde_json::{Value, json};
-use std::time::Duration;
-use tokio::time::Instant;
 
-/// What became of a request.
-type Answered = (Answer, Option<Trouble>);
-
-/// Largest part of an image that the upload of an iLO takes at once (ilorest, `UploadComponentCommand.py`).
-const SECTION: u64 = 32 * 1024 * 1024;
-
-/// How long an iLO may take to verify an image, and to write it into its repository.
-const VERIFYING: Duration = Duration::from_mins(10);
-
-/// Time between two questions about that.
-const POLL: Duration = Duration::from_secs(1);
-
-/// The cookie that the upload of an iLO wants.
-const COOKIE: &str = "sessionKey";
+/// The parameter that says when an image is applied (DSP0266).
+const APPLY_TIME: &str = "@Redfish.OperationApplyTime";
 
 impl Device {
     /// Sends the request of an action that is work, or takes work back.
@@ -42,7 +29,7 @@ impl Device {
     ) -> Answered {
         let Some(session) = &self.session else { return (Answer::NotBegun, Some(signed_out())) };
         let request = match self.request_of(intent, actions, image) {
-            Ok(Work::Request(request)) => request,
+            Ok(Work::Request(made)) => made,
             Ok(Work::Upload(upload)) => return self.upload(session, permission, &upload).await,
             Err(failure) => return (Answer::Rejected, Some(Trouble { is_answer: true, ..trouble(failure) })),
         };
@@ -61,7 +48,7 @@ impl Device {
         actions: &[Action],
         image: Option<&Image>,
     ) -> Result<Work, Failure> {
-        let post = |link: &Link, body: Value| Ok(Work::Request(Box::new(Request::post(link.clone(), body))));
+        let post = |link: &Link, body: Value| Ok(Work::from(Request::post(link.clone(), body)));
         let unable = |what: &str| {
             Failure::new(
                 Reason::InternalError,
@@ -81,18 +68,20 @@ impl Device {
                 };
                 let file =
                     self.staged(&intent.component, actions).ok_or_else(|| unable("no image is staged"))?;
-                let mut entry = json!({
-                    "Name": self.marks.name(intent.id, &intent.component), "Command": "ApplyUpdate", "Filename": file,
-                });
-                if let Some(agents) = self.agents.get(&file) {
-                    entry["UpdatableBy"] = json!(agents);
-                }
-                post(&queue, entry)
+                post(
+                    &queue,
+                    object([
+                        ("Name", Some(json!(self.marks.name(intent.id, &intent.component)))),
+                        ("Command", Some(json!("ApplyUpdate"))),
+                        ("UpdatableBy", self.agents.get(&file).map(|agents| json!(agents))),
+                        ("Filename", Some(json!(file))),
+                    ]),
+                )
             }
             Verb::RemoveUpload | Verb::RemoveQueueEntry => {
                 let of = intent.of.and_then(|of| self.links.get(&of));
                 let link = of.ok_or_else(|| unable("nothing is there"))?;
-                Ok(Work::Request(Box::new(Request::delete(link.clone()))))
+                Ok(Work::from(Request::delete(link.clone())))
             }
             Verb::ResetManager | Verb::ResetHost => {
                 let (reset, types) = if intent.verb == Verb::ResetHost {
@@ -100,8 +89,8 @@ impl Device {
                 } else {
                     (&self.manager_reset, &["GracefulRestart", "ForceRestart"][..])
                 };
-                let (link, type_) = self.reset(reset.as_ref(), types)?;
-                post(&link, json!({"ResetType": type_}))
+                let (link, chosen) = self.reset(reset.as_ref(), types)?;
+                post(&link, json!({"ResetType": chosen}))
             }
             Verb::Activate | Verb::SignIn | Verb::SignOut | Verb::Unknown => {
                 Err(unable("there is no request"))
@@ -111,8 +100,8 @@ impl Device {
 
     /// Returns the request that hands an image over.
     fn hand_over(&self, route: &Route, intent: &Intent, image: &Image) -> Result<Work, Failure> {
-        let service = self.update.as_ref();
-        if let Some(most) = service.and_then(|service| service.max_bytes).filter(|most| image.size > *most) {
+        let most = self.update.as_ref().and_then(|service| service.max_bytes);
+        if let Some(most) = most.filter(|most| image.size > *most) {
             return Err(Failure::new(
                 Reason::DeviceFull,
                 format!(
@@ -121,38 +110,22 @@ impl Device {
                 ),
             ));
         }
-        let offer = || {
-            image.offer.as_ref().ok_or_else(|| {
-                Failure::new(
-                    Reason::InternalError,
-                    format!("the image of {} is not offered", intent.component),
-                )
-            })
-        };
-        let apply = |times: Option<&Vec<String>>| self.apply_time(&intent.component, times);
-        let ways = service.map(|service| &service.ways);
         Ok(match route {
-            Route::Multipart(link) => {
-                let simple = ways.and_then(|ways| ways.simple.as_ref());
-                let times = ways.and_then(|ways| ways.apply_times.as_ref());
-                let times = times.or_else(|| simple.and_then(|simple| simple.apply_times.as_ref()));
-                let parameters = with_apply_time(json!({}), apply(times)).to_string();
+            Route::Multipart { upload, times } => {
+                let parameters =
+                    object([(APPLY_TIME, self.apply_time(&intent.component, times))]).to_string();
                 let parameters = Field {
                     name: "UpdateParameters",
                     media_type: Some("application/json"),
                     value: parameters.as_bytes(),
                 };
-                let form = FileContent::form(
-                    &self.boundary(intent),
-                    &[parameters],
-                    file("UpdateFile", image, 0..image.size),
-                );
-                Work::Request(Box::new(Request::upload(link.clone(), form)))
+                let image = file("UpdateFile", image, 0..image.size);
+                let form = FileContent::form(&self.boundary(intent), &[parameters], image);
+                Work::from(Request::upload(upload.clone(), form))
             }
-            Route::Push(link) => Work::Request(Box::new(Request::upload(
-                link.clone(),
-                FileContent::plain(&image.path, image.size),
-            ))),
+            Route::Push(link) => {
+                Work::from(Request::upload(link.clone(), FileContent::plain(&image.path, image.size)))
+            }
             Route::Repository { upload, .. } => Work::Upload(RepositoryUpload {
                 link: upload.clone(),
                 mark: self.marks.name(intent.id, "upload"),
@@ -160,21 +133,22 @@ impl Device {
                 image: image.clone(),
             }),
             Route::AddFromUri { action, .. } => {
-                let body = json!({"ImageURI": offer()?.url, "UpdateRepository": true, "UpdateTarget": false});
-                Work::Request(Box::new(Request::post(action.clone(), body)))
+                let body = json!({
+                    "ImageURI": offer(image)?.url, "UpdateRepository": true, "UpdateTarget": false,
+                });
+                Work::from(Request::post(action.clone(), body))
             }
-            Route::Simple(action) => {
-                let offer = offer()?;
-                let protocol = match offer.scheme {
-                    Scheme::Https => "HTTPS",
-                    Scheme::Http => "HTTP",
-                };
-                let times = ways.and_then(|ways| ways.simple.as_ref()?.apply_times.as_ref());
-                let body = json!({"ImageURI": offer.url, "TransferProtocol": protocol});
-                Work::Request(Box::new(Request::post(action.clone(), with_apply_time(body, apply(times)))))
+            Route::Simple { action, times } => {
+                let offer = offer(image)?;
+                let body = object([
+                    ("ImageURI", Some(json!(offer.url))),
+                    ("TransferProtocol", Some(json!(protocol(offer.scheme)))),
+                    (APPLY_TIME, self.apply_time(&intent.component, times)),
+                ]);
+                Work::from(Request::post(action.clone(), body))
             }
             Route::Bundle(action) => {
-                Work::Request(Box::new(Request::post(action.clone(), json!({"ImageURI": offer()?.url}))))
+                Work::from(Request::post(action.clone(), json!({"ImageURI": offer(image)?.url})))
             }
         })
     }
@@ -189,12 +163,12 @@ impl Device {
 
     /// Returns when an image is to be applied. The firmware of the host waits for a reset, since some devices restart
     /// the host at once otherwise.
-    fn apply_time(&self, component: &str, times: Option<&Vec<String>>) -> Option<&'static str> {
+    fn apply_time(&self, component: &str, times: &[String]) -> Option<Value> {
         let wanted = match self.part_of(component) {
             Part::Manager => "Immediate",
             Part::Host => "OnReset",
         };
-        times?.iter().any(|time| time == wanted).then_some(wanted)
+        times.iter().any(|time| time == wanted).then(|| json!(wanted))
     }
 
     /// Returns the name of the image that is staged for a component.
@@ -217,11 +191,11 @@ impl Device {
             Failure::new(Reason::DeviceRefused, words)
         };
         let reset = reset.ok_or_else(unable)?;
-        let knows = |type_: &&&str| {
-            reset.types.as_ref().is_none_or(|known| known.iter().any(|known| known == *type_))
+        let knows = |wanted: &&&str| {
+            reset.types.as_ref().is_none_or(|known| known.iter().any(|known| known == *wanted))
         };
-        let type_ = types.iter().find(knows).ok_or_else(unable)?;
-        Ok((reset.target.clone(), *type_))
+        let chosen = types.iter().find(knows).ok_or_else(unable)?;
+        Ok((reset.target.clone(), *chosen))
     }
 
     /// Returns what an answer that is no error means.
@@ -240,61 +214,6 @@ impl Device {
             None => Answer::Done,
         }
     }
-
-    /// Uploads an image into the repository, in sections, and waits until it is verified.
-    async fn upload(&self, session: &Session, permission: &Intended, upload: &RepositoryUpload) -> Answered {
-        let size = upload.image.size;
-        let mut from: u64 = 0;
-        let mut number = 0;
-        loop {
-            let to = from.saturating_add(SECTION).min(size);
-            let form = upload.form(session, from..to, number, size);
-            let mut request = Request { cookie: Some(COOKIE), ..Request::upload(upload.link.clone(), form) };
-            if number == 0 {
-                let Some(left) = permission.time_left() else { return (Answer::NotBegun, None) };
-                request.begin_within = Some(left);
-            }
-            if let Err(error) = session.send(&request).await {
-                let (answer, trouble) = refused(error);
-                // Sections before this one are there.
-                let is_begun = number > 0 && answer == Answer::NotBegun;
-                return (if is_begun { Answer::Unknown } else { answer }, trouble);
-            }
-            (from, number) = (to, number + 1);
-            if from >= size {
-                return self.verified(session).await;
-            }
-        }
-    }
-
-    /// Waits until the device has verified what it was sent.
-    async fn verified(&self, session: &Session) -> Answered {
-        let Some(service) = self.update.as_ref().filter(|service| service.has_state) else {
-            return (Answer::Done, None);
-        };
-        let until = Instant::now() + VERIFYING;
-        loop {
-            let report = match session.get(&service.link).await {
-                Ok(resource) => report(&resource),
-                Err(error) => return (Answer::Unknown, Some(trouble(error.into()))),
-            };
-            match report.progress {
-                Progress::Done | Progress::Gone => return (Answer::Done, None),
-                Progress::Failed => {
-                    let reason = report.reason.unwrap_or(Reason::DeviceRefused);
-                    let words = format!("{} did not take the image: {}", self.node, report.words);
-                    let trouble = Trouble { is_answer: true, ..trouble(Failure::new(reason, words)) };
-                    return (Answer::Rejected, Some(trouble));
-                }
-                Progress::Queued | Progress::Running | Progress::WaitsForReset => {}
-            }
-            if Instant::now() >= until {
-                return (Answer::Unknown, None);
-            }
-            // sleep: the device does not report when it is ready.
-            tokio::time::sleep(POLL).await;
-        }
-    }
 }
 
 /// What is sent for an action.
@@ -303,73 +222,33 @@ enum Work {
     Upload(RepositoryUpload),
 }
 
-/// An image for the repository of an iLO.
-struct RepositoryUpload {
-    link: Link,
-    /// Identifies the upload, for the device.
-    mark: String,
-    boundary: String,
-    image: Image,
-}
-
-impl RepositoryUpload {
-    fn form(&self, session: &Session, section: std::ops::Range<u64>, number: u32, size: u64) -> FileContent {
-        let mut parameters = json!({
-            "UpdateRepository": true, "UpdateTarget": false, "UpdateRecoverySet": false, "ETag": self.mark,
-        });
-        if size > SECTION {
-            parameters["Section"] = json!(number);
-        }
-        let parameters = parameters.to_string();
-        let token = session.token().unwrap_or_default();
-        let field = |name, value| Field { name, media_type: None, value };
-        let mut fields = Vec::new();
-        if !token.is_empty() {
-            fields.push(field("sessionKey", token.as_bytes()));
-        }
-        fields.push(field("parameters", parameters.as_bytes()));
-        FileContent::form(&self.boundary, &fields, file("file", &self.image, section))
-    }
-}
-
-fn file<'a>(field: &'a str, image: &'a Image, section: std::ops::Range<u64>) -> FormFile<'a> {
+pub(super) fn file<'a>(field: &'a str, image: &'a Image, section: std::ops::Range<u64>) -> FormFile<'a> {
     FormFile { field, name: &image.name, path: &image.path, section }
 }
 
-fn with_apply_time(mut body: Value, time: Option<&str>) -> Value {
-    if let Some(time) = time {
-        body["@Redfish.OperationApplyTime"] = json!(time);
+impl From<Request> for Work {
+    fn from(request: Request) -> Self {
+        Self::Request(Box::new(request))
     }
-    body
+}
+
+fn offer(image: &Image) -> Result<&Offer, Failure> {
+    let missing = || Failure::new(Reason::InternalError, format!("the image {} is not offered", image.name));
+    image.offer.as_ref().ok_or_else(missing)
+}
+
+const fn protocol(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::Https => "HTTPS",
+        Scheme::Http => "HTTP",
+    }
+}
+
+/// Returns an object of the fields that have a value.
+pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 fn is_gone(error: &Refused) -> bool {
     matches!(error.status(), Some(404 | 410))
-}
-
-/// Returns what an error means for the action.
-fn refused(error: Refused) -> Answered {
-    let status = error.status();
-    let meaning = error.refusal().and_then(super::super::Refusal::meaning);
-    let answer = match (meaning, status) {
-        (Some(Meaning::AlreadyInstalled), _) => Answer::AlreadyInstalled,
-        // It says so itself; a server in front of it would not.
-        (Some(Meaning::Busy | Meaning::InUse), Some(_)) => Answer::NotBegun,
-        (Some(meaning), Some(_)) if meaning.reason().is_some() => Answer::Rejected,
-        // Not carried out, and may be later: no session, unknown while it starts, or in use.
-        (_, Some(401 | 404 | 408 | 409 | 423 | 425 | 429)) => Answer::NotBegun,
-        (_, Some(400..=499 | 507)) => Answer::Rejected,
-        _ if error.may_have_begun() => Answer::Unknown,
-        _ => Answer::NotBegun,
-    };
-    let is_answer = status.is_some_and(|status| status != 401) && answer != Answer::Unknown;
-    let reason = meaning.and_then(Meaning::reason);
-    let next = meaning.and_then(Meaning::next_step);
-    let failure = Failure::from(error);
-    let failure = match (reason, next) {
-        (Some(reason), Some(next)) => Failure::new(reason, format!("{}; {next}", failure.message)),
-        (Some(reason), None) => Failure::new(reason, failure.message),
-        (None, _) => failure,
-    };
-    (answer, Some(Trouble { is_answer, ..trouble(failure) }))
 }

@@ -11,7 +11,12 @@ use farrier_update::device::Method;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     /// A form with parameters (`MultipartHttpPushUri`).
-    Multipart(Link),
+    Multipart {
+        /// Where the form is sent.
+        upload: Link,
+        /// When an image may be applied, if the device tells.
+        times: Vec<String>,
+    },
     /// The image by itself (`HttpPushUri`).
     Push(Link),
     /// A form of HPE's, into the repository, from which the queue installs it.
@@ -29,7 +34,12 @@ pub(super) enum Route {
         queue: Link,
     },
     /// The device fetches and installs it (`SimpleUpdate`).
-    Simple(Link),
+    Simple {
+        /// The action.
+        action: Link,
+        /// When an image may be applied, if the device tells.
+        times: Vec<String>,
+    },
     /// The device fetches and installs a bundle for all of its parts.
     Bundle(Link),
 }
@@ -59,8 +69,10 @@ impl Route {
 
     fn of(service: &UpdateService) -> Option<Self> {
         let ways = &service.ways;
-        if let Some(multipart) = &ways.multipart {
-            return Some(Self::Multipart(multipart.clone()));
+        let times = || ways.simple.as_ref().and_then(|simple| simple.apply_times.clone());
+        if let Some(upload) = ways.multipart.clone() {
+            let times = ways.apply_times.clone().or_else(times).unwrap_or_default();
+            return Some(Self::Multipart { upload, times });
         }
         if let Some(Repository { queue: Some(queue), add_from_uri, .. }) = &ways.repository {
             let (upload, action) = (ways.push.clone(), add_from_uri.clone());
@@ -75,17 +87,20 @@ impl Route {
             |push: &Link| service.firmware.as_ref().is_some_and(|firmware| firmware.is_same(push));
         let push = ways.push.clone().filter(|push| !is_staging(push));
         push.map(Self::Push)
-            .or_else(|| ways.simple.as_ref().map(|simple| Self::Simple(simple.target.clone())))
-            .or_else(|| ways.bundle.as_ref().map(|bundle| Self::Bundle(bundle.target.clone())))
+            .or_else(|| {
+                let action = ways.simple.as_ref()?.target.clone();
+                Some(Self::Simple { action, times: times().unwrap_or_default() })
+            })
+            .or_else(|| Some(Self::Bundle(ways.bundle.as_ref()?.target.clone())))
     }
 
     /// Returns what is requested, and in which order.
     pub(super) const fn method(&self) -> Method {
         match self {
-            Self::Multipart(_) | Self::Push(_) => Method::Push,
+            Self::Multipart { .. } | Self::Push(_) => Method::Push,
             Self::Repository { .. } => Method::PushThenEnqueue,
             Self::AddFromUri { .. } => Method::PullThenEnqueue,
-            Self::Simple(_) | Self::Bundle(_) => Method::Pull,
+            Self::Simple { .. } | Self::Bundle(_) => Method::Pull,
         }
     }
 }

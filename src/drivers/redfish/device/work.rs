@@ -2,7 +2,7 @@
 //! they are.
 
 use super::super::inventory::Work;
-use super::super::words::{Meaning, has_state, report};
+use super::super::words::{Meaning, has_state, progress, report};
 use super::super::{Link, Refusal, Request, Resource, Session, Trouble};
 use crate::drivers::device::Marks;
 use crate::drivers::device::Report;
@@ -51,7 +51,7 @@ pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action]) -> Sorted {
     let mut sorted = Sorted::default();
     for (link, resource) in &work.tasks {
         let action = resource.find(|text| marks.find(text)).or_else(|| of_ticket(link, actions));
-        let progress = report(resource).progress;
+        let progress = progress(resource);
         if action.is_none() && !progress.is_open() {
             sorted.over.push(link.clone());
             continue;
@@ -65,7 +65,7 @@ pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action]) -> Sorted {
         if let Some(action) = action {
             sorted.artifacts.push(artifact(ArtifactKind::QueueEntry, link, action));
         }
-        sorted.add(link, resource, action, report(resource).progress);
+        sorted.add(link, resource, action, progress(resource));
     }
     for (link, resource) in &work.components {
         let file = resource.text("/Filename").or_else(|| resource.text("/Name")).unwrap_or_default();

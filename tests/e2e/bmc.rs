@@ -28,10 +28,14 @@ struct Bmc {
 
 impl Bmc {
     async fn up(site: &Site, variant: &str, type_: &str, password: &str) -> Self {
+        Self::up_as(site, variant, variant, type_, password).await
+    }
+
+    async fn up_as(site: &Site, name: &str, variant: &str, type_: &str, password: &str) -> Self {
         let double = Double::start(Config::new(Variant::named(variant).expect("a variant")))
             .await
             .expect("a double that listens");
-        let name = variant.to_owned();
+        let name = name.to_owned();
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
             "stringData": {"username": "admin", "password": password},

@@ -6,11 +6,13 @@ use crate::attempt::{self, Desk, End, Goal, Job, Step, Waiting};
 use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::{
-    self, Action, ActionId, Change, Conclusion, DeviceEnd, Followed, Intent, Inventory, Next, Observed,
-    ResetPolicy, Scope, Silence, Ticket, Verb,
+    self, Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Followed, Intent, Inventory, Next,
+    Observed, ResetPolicy, Scope, Silence, Ticket, Verb,
 };
 use farrier_update::plan::file_name;
-use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node, summarize};
+use farrier_update::{
+    ComponentResult, Installers, Millis, NodePlan, PlanInput, Reason, plan_node, summarize,
+};
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -310,8 +312,8 @@ impl<'a, D: Device> Walk<'a, D> {
                 (on.reason(), report.map(|report| report.words.clone()).unwrap_or_default())
             }
             device::Waiting::Other(_) => {
-                let others = self.latest.as_ref().map(|reading| reading.others.join("; "));
-                (on.reason(), others.unwrap_or_default())
+                let others = self.latest.as_ref().and_then(Reading::for_others);
+                others.unwrap_or((on.reason(), String::new()))
             }
             device::Waiting::Retry(_) => {
                 let failure = self.actions.last().and_then(|action| self.refusals.get(&action.component));
@@ -392,8 +394,7 @@ impl<'a, D: Device> Walk<'a, D> {
     }
 
     fn conclude(self, conclusion: &Conclusion) -> End {
-        let results =
-            outcome::results(self.plan.as_deref(), conclusion, &self.readings, &self.refusals, &self.reports);
+        let results = self.results(conclusion);
         let clean = outcome::clean(&self.job.node, &conclusion.leftovers);
         self.desk.view.send_modify(|v| {
             v.applied = v.plan.is_some() && self.job.goal == Goal::Update;
@@ -418,6 +419,19 @@ impl<'a, D: Device> Walk<'a, D> {
             }
             (DeviceEnd::Failed, _) | (_, Goal::Update) => End::Failed(self.not_read()),
         }
+    }
+
+    /// Returns the result of each component.
+    fn results(&self, conclusion: &Conclusion) -> Vec<ComponentResult> {
+        let mut refusals = self.refusals.clone();
+        let others = self.latest.as_ref().and_then(Reading::for_others);
+        let busy = conclusion.components.iter().filter(|(_, end)| *end == ComponentEnd::Busy);
+        if let Some((reason, words)) = others {
+            let words =
+                format!("{} works for another manager: {words}; wait until that has ended", self.job.node);
+            refusals.extend(busy.map(|(name, _)| (name.clone(), Failure::new(reason, words.clone()))));
+        }
+        outcome::results(self.plan.as_deref(), conclusion, &self.readings, &refusals, &self.reports)
     }
 
     /// Returns the failure of a device whose readings do not suffice for a plan.

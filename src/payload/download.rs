@@ -131,14 +131,15 @@ impl Download<'_> {
             self.sink.restart().await?;
             return Err(Interruption::Passing(self.cut_off("the file at the source has become shorter")));
         }
-        if self.continues(&answer) {
+        let is_same = !R::CHANGES || self.is_same_file(&answer);
+        if is_same && self.continues(&answer) {
             return Ok(answer);
         }
         if answer.status() == StatusCode::PARTIAL_CONTENT {
             self.sink.restart().await?;
-            return Err(Interruption::Passing(
-                self.cut_off("the server sent another part than was asked for"),
-            ));
+            let other_part = "the server sent another part than was asked for";
+            let why = if is_same { other_part } else { "the file at the source was replaced" };
+            return Err(Interruption::Passing(self.cut_off(why)));
         }
         self.sink.restart().await?;
         self.whole = answer.content_length();
@@ -158,6 +159,13 @@ impl Download<'_> {
             }
         }
         headers
+    }
+
+    /// Reports whether the answer is of the file that was begun. Some servers ignore `If-Range`, and send a part
+    /// of whatever file is there now.
+    fn is_same_file(&self, answer: &Response) -> bool {
+        let now = validator(answer.headers());
+        now.is_none_or(|now| self.validator.as_ref().is_none_or(|begun| *begun == now))
     }
 
     /// Reports whether the answer goes on with the byte after those that are here.

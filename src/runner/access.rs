@@ -148,9 +148,8 @@ fn s3_keys(keys: &Keys, component: &Component) -> Result<Option<S3Keys>, Failure
             Ok(Some(S3Keys { access_key_id, secret_access_key, session_token }))
         }
         (Some(_), None) => Err(lacks(SECRET_ACCESS_KEY)),
-        (None, Some(_)) => Err(lacks(ACCESS_KEY_ID)),
         (None, None) if keys.data.contains_key(CERTIFICATES) => Ok(None),
-        (None, None) => Err(lacks(ACCESS_KEY_ID)),
+        (None, Some(_) | None) => Err(lacks(ACCESS_KEY_ID)),
     }
 }
 

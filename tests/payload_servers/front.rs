@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -104,6 +105,15 @@ impl Front {
     /// Returns all connections so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().expect("no panic").clone()
+    }
+
+    /// Waits until a connection of Farrier has brought so many bytes and is cut: the next one comes a second
+    /// later.
+    pub(crate) async fn has_sent(&self, bytes: usize) {
+        while !self.seen().iter().any(|seen| seen.asked.contains("farrier/") && seen.sent >= bytes) {
+            // sleep: the front is looked at again
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Returns everything that was asked, in lower case.

@@ -2,7 +2,7 @@
 
 use crate::front::{Front, answer, scripted};
 use crate::process::{Process, free_port, serve};
-use crate::{LONG, MIB, access, bytes, fetch, is, is_resumed, with_password};
+use crate::{LONG, MIB, access, bytes, fetch, is, is_resumed, made_earlier, put, with_password};
 use farrier_update::Reason;
 use std::process::Command;
 use tempfile::TempDir;
@@ -34,9 +34,7 @@ impl Nginx {
     }
 
     fn put(&self, bytes: &[u8]) {
-        let (new, file) = (self.dir.path().join("new"), self.dir.path().join("bios.fd"));
-        std::fs::write(&new, bytes).expect("a file");
-        std::fs::rename(new, file).expect("a file");
+        put(&self.dir.path().join("bios.fd"), bytes);
     }
 
     fn url(&self) -> String {
@@ -59,19 +57,17 @@ async fn a_cut_download_goes_on_where_it_was_cut() {
 #[tokio::test]
 async fn a_file_that_is_replaced_meanwhile_is_fetched_from_its_first_byte() {
     let nginx = Nginx::start().await;
-    let (old, new) = (bytes(LONG, 6), bytes(LONG - 1000, 7));
-    nginx.put(&old);
+    let new = bytes(LONG, 7);
+    nginx.put(&bytes(LONG, 6));
+    made_earlier(&nginx.dir.path().join("bios.fd"));
     nginx.front.cut(&[3 * MIB]);
     let url = nginx.url();
     let replace = async {
-        while nginx.front.seen().first().is_none_or(|seen| seen.sent < 3 * MIB) {
-            // sleep: until the connection is cut, which is a second before the next one
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        nginx.front.has_sent(3 * MIB).await;
         nginx.put(&new);
     };
     let (fetched, ()) = tokio::join!(fetch(&url, access(), &new), replace);
-    assert_eq!(fetched, Ok(new.len() as u64));
+    assert_eq!(fetched, Ok(LONG as u64));
 }
 
 /// A run waits for hours for a server that never sends more than the beginning.

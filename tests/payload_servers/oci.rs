@@ -2,7 +2,7 @@
 
 use crate::front::{Front, answer, scripted};
 use crate::registry::{Shelf, push, stored_in_s3};
-use crate::s3::Gateway;
+use crate::s3::{Gateway, OWNER};
 use crate::token::TokenServer;
 use crate::{LONG, MIB, access, bytes, digest, fetch, is, is_resumed, with_password};
 use farrier::payload::Access;
@@ -132,7 +132,7 @@ async fn a_blob_in_object_storage_is_resumed_and_the_storage_sees_no_credentials
     let gateway = Gateway::start().await;
     gateway.bucket("registry");
     let dir = tempfile::tempdir().expect("a directory");
-    let registry = stored_in_s3(dir.path(), &gateway.front.host, "registry", gateway.keys()).await;
+    let registry = stored_in_s3(dir.path(), &gateway.front.host, "registry", OWNER).await;
     let long = bytes(LONG, 3);
     push(registry.port, dir.path(), "firmware/bios:2.0", &[("bios.fd", &long)]);
     let before = gateway.front.seen().len();
@@ -154,23 +154,30 @@ async fn a_blob_in_object_storage_is_resumed_and_the_storage_sees_no_credentials
 /// Whoever a registry refers to asks for the password, and gets it.
 #[tokio::test]
 async fn a_storage_that_asks_for_credentials_gets_none() {
-    let basic = "www-authenticate: Basic realm=\"registry\"\r\n";
-    let storage = scripted(vec![answer("401 Unauthorized", basic, b""); 2]).await;
+    let basic = "www-authenticate: Basic realm=\"registry\"\r\n".to_owned();
+    let thief = scripted(vec![answer("200 OK", "", br#"{"token": "t"}"#)]).await;
+    let bearer = format!("www-authenticate: Bearer realm=\"https://{}/t\",service=\"s\"\r\n", thief.host);
     let layers = json!({"layers": [{"digest": digest(SMALL), "size": SMALL.len()}]}).to_string();
-    let redirect = format!("location: https://{}/blob?signature=secret\r\n", storage.host);
-    let registry = scripted(vec![
-        answer("401 Unauthorized", basic, b""),
-        answer("200 OK", "", layers.as_bytes()),
-        answer("307 Temporary Redirect", &redirect, b""),
-    ])
-    .await;
-    let url = format!("oci://{}/firmware/bios:2.0", registry.host);
-    let fetched = fetch(&url, with_password("user", "password"), SMALL).await;
-    is(&fetched, Reason::PayloadUnavailable, &[&format!("refers to {}", storage.host), "401"]);
-    assert!(!fetched.expect_err("a failure").message.contains("secret"));
-    assert!(registry.asked().contains("authorization: basic"), "{}", registry.asked());
-    assert_eq!(storage.seen().len(), 1);
-    assert!(!storage.asked().contains("authorization"), "{}", storage.asked());
+    let manifest = answer("200 OK", "", layers.as_bytes());
+    // With a registry that knows the password already, and with one that asks nobody.
+    for (challenge, asks) in [(&basic, true), (&bearer, true), (&basic, false), (&bearer, false)] {
+        let storage = scripted(vec![answer("401 Unauthorized", challenge, b""); 2]).await;
+        let redirect = format!("location: https://{}/blob?signature=secret\r\n", storage.host);
+        let redirect = answer("307 Temporary Redirect", &redirect, b"");
+        let mut answers = vec![manifest.clone(), redirect.clone(), redirect];
+        if asks {
+            answers.insert(0, answer("401 Unauthorized", &basic, b""));
+        }
+        let registry = scripted(answers).await;
+        let url = format!("oci://{}/firmware/bios:2.0", registry.host);
+        let fetched = fetch(&url, with_password("user", "password"), SMALL).await;
+        is(&fetched, Reason::PayloadUnavailable, &[&format!("refers to {}", storage.host), "401"]);
+        assert!(!fetched.expect_err("a failure").message.contains("secret"));
+        assert_eq!(registry.asked().contains("authorization: basic"), asks, "{}", registry.asked());
+        assert_eq!(storage.seen().len(), 1);
+        assert!(!storage.asked().contains("authorization"), "{}", storage.asked());
+    }
+    assert!(thief.seen().is_empty(), "{}", thief.asked());
 }
 
 /// A download that takes longer than a token lives fails, however often it is tried.

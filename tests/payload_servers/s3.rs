@@ -2,13 +2,16 @@
 
 use crate::front::{CERTIFICATES, Front, answer, scripted};
 use crate::process::{Process, free_port, program, run, serve};
-use crate::{LONG, MIB, access, bytes, fetch, is, is_resumed};
+use crate::{LONG, MIB, access, bytes, fetch, is, is_resumed, made_earlier, put};
 use farrier::payload::{Access, S3Keys};
 use farrier_update::Reason;
 use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+
+/// The keys of the owner of all buckets.
+pub(crate) const OWNER: (&str, &str) = ("root-id", "root-secret");
 
 const SMALL: &[u8] = b"a firmware image\n";
 
@@ -45,11 +48,6 @@ impl Gateway {
         Self { front: Front::on(listener, port), port, dir, _process: process }
     }
 
-    /// The keys of the owner of all buckets.
-    pub(crate) fn keys(&self) -> (&'static str, &'static str) {
-        ("root-id", "root-secret")
-    }
-
     /// Makes a bucket and returns its directory.
     pub(crate) fn bucket(&self, name: &str) -> PathBuf {
         let dir = self.dir.path().join("buckets").join(name);
@@ -68,7 +66,7 @@ fn with_keys(id: &str, secret: &str) -> Access {
 }
 
 fn as_owner() -> Access {
-    with_keys("root-id", "root-secret")
+    with_keys(OWNER.0, OWNER.1)
 }
 
 #[tokio::test]
@@ -91,6 +89,40 @@ async fn a_cut_download_goes_on_and_is_signed_again() {
     is_resumed(&gateway.front.seen(), 3);
     assert_eq!(gateway.front.asked().matches("authorization: aws4-hmac-sha256").count(), 3);
     assert!(!gateway.front.asked().contains("root-secret"));
+}
+
+/// versitygw ignores `If-Range`: two halves of two files are taken for a file that somebody changed, for good.
+#[tokio::test]
+async fn an_object_that_is_replaced_meanwhile_is_fetched_from_its_first_byte() {
+    let gateway = Gateway::start().await;
+    let file = gateway.bucket("firmware").join("bios.fd");
+    let new = bytes(LONG, 12);
+    put(&file, &bytes(LONG, 11));
+    made_earlier(&file);
+    gateway.front.cut(&[3 * MIB]);
+    let url = gateway.url("firmware/bios.fd");
+    let replace = async {
+        gateway.front.has_sent(3 * MIB).await;
+        put(&file, &new);
+    };
+    let (fetched, ()) = tokio::join!(fetch(&url, as_owner(), &new), replace);
+    assert_eq!(fetched, Ok(LONG as u64));
+}
+
+/// A public bucket needs keys.
+#[tokio::test]
+async fn an_object_that_everybody_may_read_needs_no_keys() {
+    let gateway = Gateway::start().await;
+    std::fs::write(gateway.bucket("public").join("bios.fd"), SMALL).expect("a file");
+    let policy = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*",
+        "Action": "s3:GetObject", "Resource": "arn:aws:s3:::public/*"}]}"#;
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--fail", "--noproxy", "*", "--aws-sigv4", "aws:amz:eu-central-1:s3"]);
+    curl.args(["--user", "root-id:root-secret", "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
+    curl.args(["--request", "PUT", "--data-binary", policy]);
+    run(curl.arg(format!("http://127.0.0.1:{}/public?policy=", gateway.port)));
+    assert_eq!(fetch(&gateway.url("public/bios.fd"), access(), SMALL).await, Ok(SMALL.len() as u64));
+    assert!(!gateway.front.asked().contains("authorization"));
 }
 
 /// Users do not learn whether to correct the URL, the keys, the rights or the region.

@@ -93,8 +93,8 @@ impl Signer {
         });
         let signed = format!("{}.{}", part(&head), part(&claims));
         let key = any_supported_type(&self.key).expect("a key for signatures");
-        let signer = key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]).expect("RSA");
-        let signature = signer.sign(signed.as_bytes()).expect("a signature");
+        let rsa = key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]).expect("RSA");
+        let signature = rsa.sign(signed.as_bytes()).expect("a signature");
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }

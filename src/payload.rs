@@ -5,12 +5,20 @@
 
 mod answer;
 mod body;
+mod client;
+mod docker_config;
+mod download;
 mod fetch;
+mod file;
+mod https;
+mod oci;
+mod s3;
 mod sink;
 mod source;
 
 pub use answer::{Body, PayloadFiles, answer, plain};
-pub use source::{Access, Source};
+pub use docker_config::{DockerConfigError, docker_credentials};
+pub use source::{Access, S3Keys, Source};
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;

@@ -296,7 +296,8 @@ reasons! {
     /// No trusted TLS connection to the payload's server is possible. The message says what is wrong with the
     /// certificate or the server, and what to change.
     PayloadUntrusted: Permanent,
-    /// The digest of the payload differs from the digest in the baseline. Find out who changed the payload.
+    /// The digest of the payload differs from the digest in the baseline, or no layer of the artifact has it. Find
+    /// out who changed the payload.
     PayloadDigestMismatch: Permanent,
     /// The transfer of the payload ended early. Farrier tries again.
     PayloadTruncated: Transient,

@@ -9,7 +9,7 @@ mod fetch;
 mod sink;
 mod source;
 
-pub use answer::{Body, PayloadFiles, answer, plain};
+pub use answer::{Begin, Body, PayloadFiles, answer, plain};
 pub use source::{Access, Source};
 
 use crate::failure::Failure;
@@ -141,6 +141,15 @@ impl Store {
     pub fn path(&self, digest: &str) -> Option<PathBuf> {
         let hex = digest.strip_prefix("sha256:")?;
         (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| self.inner.dir.join(hex))
+    }
+
+    /// Returns the path of a payload that this process has verified; `None` if it has not, or is fetching it.
+    pub fn verified(&self, digest: &str) -> Option<PathBuf> {
+        let slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slots.get(digest)?.try_lock().ok()? {
+            Slot::Available(stored) => Some(stored.path.clone()).filter(|path| path.exists()),
+            Slot::Failed(..) | Slot::Unknown => None,
+        }
     }
 
     async fn fetch_to_store(&self, limit: Duration, source: &Source) -> Result<Stored, Failure> {

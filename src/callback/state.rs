@@ -2,10 +2,12 @@
 
 use super::AddressSet;
 use super::admission::Admission;
+use super::devices::SharedOffers;
 use super::identity::RunIdentity;
 use super::registry::Registry;
 use super::tls::Tls;
-use crate::payload::PayloadFiles;
+use super::transfer::Transfers;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -15,7 +17,10 @@ use tokio_util::task::TaskTracker;
 /// What all connections of one callback server share.
 pub(super) struct ServerState {
     pub(super) identity: Arc<RunIdentity>,
-    pub(super) files: Arc<dyn PayloadFiles>,
+    pub(super) offers: SharedOffers,
+    pub(super) transfers: Transfers,
+    /// Names and addresses of this server in URLs.
+    pub(super) names: watch::Receiver<Arc<BTreeSet<String>>>,
     pub(super) admission: Arc<Admission>,
     pub(super) tls: Tls,
     pub(super) sources: watch::Receiver<Arc<AddressSet>>,

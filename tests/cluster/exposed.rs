@@ -5,7 +5,7 @@ use farrier::api::update_run::{ListenerState, ListenerStatus};
 use farrier::api::{ManagedNode, UpdateRun};
 use farrier::caches::RunObjects;
 use farrier::caches::Watches;
-use farrier::exposure::{ActiveMachine, ExposeOutcome, Exposer, Resolver, Site};
+use farrier::exposure::{ActiveMachine, ExposeOutcome, Exposer, Resolver, Site, way_back};
 use farrier::lease::{LeaseDurations, LeaseManager};
 use farrier::membership::{MembershipWatcher, RunnerInfo, RunnerLocation, claim};
 use farrier::metrics::Metrics;
@@ -81,7 +81,8 @@ impl<'a> Stage<'a> {
             "spec": {"type": "Linux", "addresses": ["192.0.2.7"], "credentialsRef": {"name": "c"}},
         }))
         .unwrap();
-        let machines = [ActiveMachine { node: Arc::new(node), phase: Phase::Deployment }];
+        let way_back = way_back(&node, &run, None);
+        let machines = [ActiveMachine { node: Arc::new(node), phase: Phase::Deployment, way_back }];
         Self { server, exposer, made, run, machines }
     }
 

@@ -153,6 +153,12 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
                 world.work(key, *work_result);
             }
         }
+        Step::Fetch { pick, fetches } => {
+            let moving = world.moving();
+            if let Some(key) = pick.checked_rem(moving.len()).and_then(|index| moving.get(index)) {
+                world.fetch(key, *fetches);
+            }
+        }
         Step::Desire { run, wanted } => {
             if let Some(name) = runs.get(*run) {
                 world.desire(name, *wanted);
@@ -251,6 +257,21 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
     Err(TestCaseError::fail(format!("nothing comes to an end: {world:#?}")))
 }
 
+/// Everything is as it was when the story ended, except that nothing is worked on: the controller decides until
+/// it has nothing more to do.
+fn rest(world: &mut World) -> Check {
+    for run in world.runs.values_mut().filter(|run| run.paths == Opened::Stuck) {
+        run.paths = Opened::Half;
+    }
+    for _ in 0..8 {
+        for name in world.alive() {
+            let seen = world.observe(&name);
+            reconcile(world, &seen, &name, None)?;
+        }
+    }
+    law::paths(world)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
@@ -268,6 +289,7 @@ proptest! {
             history.push(world.clone());
             play(&mut world, &history, step)?;
         }
+        rest(&mut world)?;
         let mut ends = Ends::new();
         settle(&mut world, &mut ends)?;
         law::waits_for_user(&world)?;

@@ -1,15 +1,16 @@
 //! The walk: does what `update::device::next` decides.
 
+mod pull;
+
 use super::{Contact, Device, Image, Reading, Trouble, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
-use crate::attempt::{self, Desk, End, Goal, Job, Step, Waiting};
+use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Waiting, image_name};
 use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::{
     self, Action, ActionId, Change, Conclusion, DeviceEnd, Followed, Intent, Inventory, Next, Observed,
     ResetPolicy, Scope, Silence, Ticket, Verb,
 };
-use farrier_update::plan::file_name;
 use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node, summarize};
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +96,7 @@ impl<'a, D: Device> Walk<'a, D> {
         loop {
             // Whether a device has sessions is known only after the first sign-in.
             let limits = self.device.limits();
+            self.note_fetches();
             let next = device::next(&self.observed(&limits));
             let done = match next {
                 Next::Read => {
@@ -202,8 +204,9 @@ impl<'a, D: Device> Walk<'a, D> {
         self.show_verb(&intent);
         let image = match self.image(&intent).await {
             Ok(image) => image,
+            // Nothing was recorded and nothing was sent.
+            Err(_) if *self.desk.stop.borrow() => return Ok(()),
             Err(failure) => {
-                // Nothing was recorded and nothing was sent.
                 self.refusals.insert(intent.component.clone(), failure);
                 self.methods.remove(&intent.component);
                 return Ok(());
@@ -245,9 +248,15 @@ impl<'a, D: Device> Walk<'a, D> {
         let stored = self.desk.tools.store.ensure(&source).await;
         self.desk.view.send_modify(|v| v.waits.clear());
         let stored = stored?;
-        let name = format!("farrier-{}-{}-{}", self.job.id(), intent.id.0, file_name(&component.payload.url));
+        let name = image_name(&self.job.session, intent.id, &component.payload.url);
+        let offer = if intent.verb == Verb::Pull {
+            let (action, name, digest) = (intent.id, name.as_str(), component.payload.digest.as_str());
+            Some(self.offer(OfferedFile { action, name, digest, size: stored.size }).await?)
+        } else {
+            None
+        };
         self.desk.view.send_modify(|v| v.payloads_verified += 1);
-        Ok(Some(Image { path: stored.path, size: stored.size, name, offer: None }))
+        Ok(Some(Image { path: stored.path, size: stored.size, name, offer }))
     }
 
     async fn record(&mut self, id: ActionId, change: Change) -> Result<(), Halt> {
@@ -260,6 +269,7 @@ impl<'a, D: Device> Walk<'a, D> {
         apply(&mut self.actions, entry, &self.job.runner, attempt::now());
         let left = outcome::traces(&self.actions);
         self.desk.view.send_modify(|v| v.leases = u32::try_from(left).unwrap_or(u32::MAX));
+        self.end_offers();
     }
 
     async fn follow(&mut self, action: ActionId, ticket: &Ticket) {
@@ -279,7 +289,7 @@ impl<'a, D: Device> Walk<'a, D> {
         if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
             shown.what = format!("{} ({})", shown.what, trouble.message);
         }
-        self.show_wait(shown);
+        self.show_wait(self.with_fetch(shown));
         let mut stop = self.desk.stop.clone();
         let was_stopped = *stop.borrow_and_update();
         tokio::select! {

@@ -13,7 +13,7 @@
 //! | what | limit |
 //! | --- | --- |
 //! | connections of an address | [`Limits::per_source`], and how fast they are opened: [`Limits::begins`] |
-//! | responses to an address at the same time | [`MAX_TRANSFERS`], and 503 beyond |
+//! | responses to an address at the same time | [`MAX_TRANSFERS`](super::transfer::MAX_TRANSFERS), and 503 beyond |
 //! | time until a request is complete | [`Limits::request`] |
 //! | time that a reader may block until it has accepted 16 KiB | [`Limits::reader`] |
 //! | memory of a connection | one chunk of the file and the socket's buffers |
@@ -30,7 +30,7 @@
 
 use super::admission::{PeerState, Permit};
 use super::counters::Cause;
-use super::offers::{OpenOffer, OpenOffers, is_name};
+use super::offers::{OpenOffer, is_name};
 use super::state::ServerState;
 use super::transfer::{CountedBody, Transfer};
 use crate::engine_api::http;
@@ -43,14 +43,9 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-
-/// Responses to one address at the same time. A machine that fetches in parts uses a few; a site behind one
-/// address may have some machines that fetch at once.
-pub(super) const MAX_TRANSFERS: usize = 64;
 
 /// How long a machine waits for the head of the response while this runner fetches the payload itself: most
 /// management processors wait for a minute.
@@ -99,7 +94,7 @@ impl DeviceConnection<'_> {
             Err((status, words)) => return self.reject(status, words),
         };
         self.permit.set_state(PeerState::Device);
-        let Some(transfer) = self.server.transfers.begin(self.source) else {
+        let Some(transfer) = self.server.admission.transfers().begin(self.source) else {
             self.server.admission.refuse(Cause::TooMany, self.source);
             return later("too many transfers to this address are under way");
         };
@@ -188,6 +183,3 @@ fn later(words: &'static str) -> Response<Body> {
     response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS.into());
     response
 }
-
-/// The offers that a server was given.
-pub(super) type SharedOffers = Arc<dyn OpenOffers>;

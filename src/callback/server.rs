@@ -9,6 +9,7 @@ use super::offers::OpenOffers;
 use super::registry::{LocalSession, Registry, Route};
 use super::state::ServerState;
 use super::tls::{self, Tls};
+#[cfg(test)]
 use super::transfer::Transfers;
 use super::write_timeout::WriteTimeout;
 use super::{AddressSet, devices, relay};
@@ -83,7 +84,6 @@ pub fn serve(bound: BoundListeners, options: ServerOptions) -> Result<Server, ru
         tls: Tls::new(&options.identity)?,
         identity: options.identity,
         offers: options.offers,
-        transfers: Transfers::new(devices::MAX_TRANSFERS),
         names: options.names,
         admission: admission.clone(),
         sources: options.sources,
@@ -110,6 +110,12 @@ impl Server {
     /// Returns the refusals that have not been reported to the run yet.
     pub fn refusals(&self) -> &Arc<Refusals> {
         self.admission.refusals()
+    }
+
+    /// Returns the transfers to machines without a certificate.
+    #[cfg(test)]
+    pub(super) fn transfers(&self) -> &Transfers {
+        self.admission.transfers()
     }
 
     /// Closes everything, and waits until ports and connections are released.

@@ -2,11 +2,10 @@
 
 use super::AddressSet;
 use super::admission::Admission;
-use super::devices::SharedOffers;
 use super::identity::RunIdentity;
+use super::offers::OpenOffers;
 use super::registry::Registry;
 use super::tls::Tls;
-use super::transfer::Transfers;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,8 +16,7 @@ use tokio_util::task::TaskTracker;
 /// What all connections of one callback server share.
 pub(super) struct ServerState {
     pub(super) identity: Arc<RunIdentity>,
-    pub(super) offers: SharedOffers,
-    pub(super) transfers: Transfers,
+    pub(super) offers: Arc<dyn OpenOffers>,
     /// Names and addresses of this server in URLs.
     pub(super) names: watch::Receiver<Arc<BTreeSet<String>>>,
     pub(super) admission: Arc<Admission>,

@@ -10,6 +10,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+/// Responses to one address at the same time. A machine that fetches in parts uses a few; a site behind one
+/// address may have some machines that fetch at once.
+pub(super) const MAX_TRANSFERS: usize = 64;
+
 /// The transfers under way, by address.
 #[derive(Clone)]
 pub(super) struct Transfers {
@@ -39,6 +43,12 @@ impl Transfers {
         *count += 1;
         drop(under_way);
         Some(Transfer { transfers: self.clone(), source })
+    }
+
+    /// Returns how many transfers to an address are under way.
+    #[cfg(test)]
+    pub(super) fn count(&self, source: IpAddr) -> usize {
+        self.lock().get(&source).copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {

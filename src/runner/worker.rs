@@ -9,7 +9,7 @@ mod status;
 
 use super::clean_up::is_missing;
 use super::load::{Attempt, MachineDriver};
-use super::offers::MachineOffers;
+use super::machine_offers::MachineOffers;
 use super::render::Phase;
 use super::{Context, TaskControl, actions, count};
 use crate::api::node_update::{Intent, NodeUpdateStatus};

@@ -80,6 +80,8 @@ impl PayloadFiles for Files {
 #[derive(Default)]
 pub(super) struct Offered {
     pub(super) open: Mutex<Vec<OpenOffer>>,
+    /// Addresses of the machine.
+    pub(super) owners: Mutex<Vec<IpAddr>>,
     pub(super) connections: Mutex<Vec<IpAddr>>,
     pub(super) sent: Mutex<u64>,
     pub(super) fetches: AtomicUsize,
@@ -88,7 +90,11 @@ pub(super) struct Offered {
 
 impl OpenOffers for Offered {
     fn to(&self, source: IpAddr) -> Vec<OpenOffer> {
-        if source == LOOPBACK { self.open.lock().unwrap().clone() } else { Vec::new() }
+        if self.owners.lock().unwrap().contains(&source) {
+            self.open.lock().unwrap().clone()
+        } else {
+            Vec::new()
+        }
     }
 
     fn file(&self, _: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {
@@ -135,7 +141,8 @@ impl Site {
             digest: digest.clone(),
         };
         let path = files[&digest].clone();
-        let offers = Arc::new(Offered { open: Mutex::new(vec![offer]), path, ..Offered::default() });
+        let (open, owners) = (Mutex::new(vec![offer]), Mutex::new(vec![LOOPBACK]));
+        let offers = Arc::new(Offered { open, owners, path, ..Offered::default() });
         let (names, of_server) = watch::channel(Arc::new(BTreeSet::from([LOOPBACK.to_string()])));
         let counters = Arc::<Counters>::default();
         let options = ServerOptions {
@@ -192,6 +199,11 @@ impl Site {
             certificate: client.certificate,
             key: client.key,
         }
+    }
+
+    /// Returns the number of transfers under way to an address.
+    pub(super) fn transfers_of(&self, address: IpAddr) -> usize {
+        self.server.transfers().count(address)
     }
 
     /// Waits until this many connections were refused for this cause.

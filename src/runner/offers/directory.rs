@@ -113,7 +113,7 @@ impl OpenOffers for RunOffers {
 }
 
 /// Returns the components of a run's baseline; none if the baseline is gone or was replaced.
-pub(super) fn components(context: &Context, run: &UpdateRun) -> Vec<Component> {
+fn components(context: &Context, run: &UpdateRun) -> Vec<Component> {
     let baseline = baseline(context, run);
     baseline.iter().flat_map(|baseline| &baseline.spec.components).map(convert::component).collect()
 }

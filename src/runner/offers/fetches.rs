@@ -16,19 +16,19 @@ pub(in crate::runner) struct Fetches {
 }
 
 /// An offer that was just made.
-pub(super) struct NewFetch {
+pub(in crate::runner) struct NewFetch {
     /// UID of the run.
-    pub(super) run: String,
-    pub(super) offer: OpenOffer,
-    pub(super) size: u64,
+    pub(in crate::runner) run: String,
+    pub(in crate::runner) offer: OpenOffer,
+    pub(in crate::runner) size: u64,
     /// Where the machine was told to connect.
-    pub(super) place: (String, u16),
-    pub(super) own: Vec<IpAddr>,
+    pub(in crate::runner) place: (String, u16),
+    pub(in crate::runner) own: Vec<IpAddr>,
     /// Whether that place leads to this runner and to nobody else.
-    pub(super) is_ours: bool,
+    pub(in crate::runner) is_ours: bool,
     /// Cancelled when the callback server has stopped listening.
-    pub(super) closed: CancellationToken,
-    pub(super) refusals: Arc<Refusals>,
+    pub(in crate::runner) closed: CancellationToken,
+    pub(in crate::runner) refusals: Arc<Refusals>,
 }
 
 struct OwnOffer {
@@ -41,14 +41,14 @@ struct OwnOffer {
 
 impl Fetches {
     /// Records an offer.
-    pub(super) fn begin(&self, new: NewFetch) {
+    pub(in crate::runner) fn begin(&self, new: NewFetch) {
         let key = (new.offer.session.clone(), new.offer.action);
         let (since, seen, position, sent_at) = (Instant::now(), None, 0, None);
         self.lock().insert(key, OwnOffer { new, since, seen, position, sent_at });
     }
 
     /// Returns what is known of an offer; `None` if this process has not made it.
-    pub(super) fn of(&self, session: &str, action: ActionId) -> Option<Fetch> {
+    pub(in crate::runner) fn of(&self, session: &str, action: ActionId) -> Option<Fetch> {
         let all = self.lock();
         let OwnOffer { new, since, seen, position, sent_at } = all.get(&(session.to_owned(), action.0))?;
         let strangers = new.refusals.unknown_sources_since(*since);
@@ -67,18 +67,18 @@ impl Fetches {
     }
 
     /// Returns the offers of a session.
-    pub(super) fn offers_of(&self, session: &str) -> Vec<OpenOffer> {
+    pub(in crate::runner) fn offers_of(&self, session: &str) -> Vec<OpenOffer> {
         let all = self.lock();
         all.iter().filter(|((of, _), _)| of == session).map(|(_, own)| own.new.offer.clone()).collect()
     }
 
     /// Ends all offers of a session but these.
-    pub(super) fn keep(&self, session: &str, actions: &[ActionId]) {
+    pub(in crate::runner) fn keep(&self, session: &str, actions: &[ActionId]) {
         self.lock().retain(|(of, action), _| of != session || actions.contains(&ActionId(*action)));
     }
 
     /// Notes that a machine with this address has connected to the ports of a run.
-    pub(super) fn note_connection(&self, run: &str, source: IpAddr) {
+    pub(in crate::runner) fn note_connection(&self, run: &str, source: IpAddr) {
         for own in self.lock().values_mut().filter(|own| own.new.run == run) {
             if own.new.own.contains(&source) {
                 own.seen = Some(source);
@@ -87,7 +87,7 @@ impl Fetches {
     }
 
     /// Notes that a file was sent up to this position.
-    pub(super) fn note_sent(&self, session: &str, action: u32, position: u64) {
+    pub(in crate::runner) fn note_sent(&self, session: &str, action: u32, position: u64) {
         if let Some(own) = self.lock().get_mut(&(session.to_owned(), action)) {
             own.position = own.position.max(position);
             own.sent_at = Some(Instant::now());

@@ -1,25 +1,11 @@
 //! Where a machine fetches an image: the best of several addresses, and the URL.
 
 use super::super::callback::{Target, family};
+use super::super::offers::source_towards;
 use crate::api::managed_node::AddressFamily;
 use crate::attempt::Scheme;
 use crate::callback::in_url;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-
-/// Port of the discard service: nothing is sent there.
-const DISCARD: u16 = 9;
-
-/// Returns the address of this host from which it reaches a machine, which the machine then reaches most
-/// likely. Sends nothing.
-pub(in crate::runner) fn source_towards(machine: IpAddr) -> Option<IpAddr> {
-    let any: IpAddr = match machine {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect((machine, DISCARD)).ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
-}
+use std::net::IpAddr;
 
 /// Returns the best target for a machine with these addresses: this runner before others, the source address
 /// towards the machine before other ones, then by family in the order of the user.

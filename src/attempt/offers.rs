@@ -46,8 +46,8 @@ pub struct Fetch {
     pub is_certain: bool,
     /// How many bytes from the start of the image were sent.
     pub bytes: u64,
-    /// The size of the image in bytes.
-    pub size: u64,
+    /// The size of the image in bytes, if it is known.
+    pub size: Option<u64>,
     /// How long ago bytes were sent last; `None`: none were.
     pub idle: Option<Duration>,
     /// How long ago the offer was made.

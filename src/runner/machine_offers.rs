@@ -34,11 +34,14 @@ pub(super) struct MachineOffers {
     context: Arc<Context>,
     update: NodeUpdate,
     session: String,
+    worker: u64,
 }
 
 impl MachineOffers {
     pub(super) fn new(context: Arc<Context>, update: &NodeUpdate) -> Self {
-        Self { context, update: update.clone(), session: update.uid().unwrap_or_default() }
+        let session = update.uid().unwrap_or_default();
+        let worker = context.listeners.fetches.work_on(&session);
+        Self { context, update: update.clone(), session, worker }
     }
 
     fn node(&self) -> Result<Arc<ManagedNode>, Failure> {
@@ -104,7 +107,6 @@ impl MachineOffers {
             digest: file.digest.to_owned(),
         };
         self.context.listeners.fetches.begin(NewFetch {
-            run: run.uid().unwrap_or_default(),
             offer,
             size: file.size,
             place: (target.host, target.port),
@@ -232,7 +234,7 @@ impl Offers for MachineOffers {
 
 impl Drop for MachineOffers {
     fn drop(&mut self) {
-        self.context.listeners.fetches.keep(&self.session, &[]);
+        self.context.listeners.fetches.leave(&self.session, self.worker);
     }
 }
 

@@ -32,7 +32,6 @@ pub(in crate::runner) struct FetchingMachine {
 pub(in crate::runner) struct RunOffers {
     context: Arc<Context>,
     run: ObjectRef<UpdateRun>,
-    uid: String,
     machines: watch::Receiver<Arc<[FetchingMachine]>>,
 }
 
@@ -42,8 +41,7 @@ impl RunOffers {
         run: &UpdateRun,
         machines: watch::Receiver<Arc<[FetchingMachine]>>,
     ) -> Self {
-        let uid = run.uid().unwrap_or_default();
-        Self { context, run: ObjectRef::from_obj(run), uid, machines }
+        Self { context, run: ObjectRef::from_obj(run), machines }
     }
 
     /// Returns the offers to one machine: those whose actions are recorded as open, and those that this process is
@@ -104,7 +102,10 @@ impl OpenOffers for RunOffers {
     }
 
     fn note_connection(&self, source: IpAddr) {
-        self.context.listeners.fetches.note_connection(&self.uid, source);
+        let machines = self.machines.borrow().clone();
+        for machine in machines.iter().filter(|machine| machine.addresses.contains(&source)) {
+            self.context.listeners.fetches.note_connection(&machine.session, source);
+        }
     }
 
     fn note_sent(&self, offer: &OpenOffer, position: u64) {

@@ -99,18 +99,16 @@ impl<D: Device> Walk<'_, D> {
 /// Describes how far a fetch is.
 fn progress(fetch: &Fetch) -> String {
     let Fetch { seen, bytes, size, idle, place: (host, port), .. } = fetch;
-    let (unit, word) = if *size < MIB { (KIB, "KiB") } else { (MIB, "MiB") };
-    match (seen, idle) {
-        (None, _) => format!("it has not connected to {host} port {port} yet"),
-        (Some(from), None) => format!("it has connected from {from}, and has fetched nothing yet"),
-        (Some(_), Some(_)) if bytes >= size => format!("it has fetched all {} {word}", size.div_ceil(unit)),
-        (Some(_), Some(idle)) => format!(
-            "it has fetched {} of {} {word}, last progress {} s ago",
-            bytes / unit,
-            size.div_ceil(unit),
-            idle.as_secs()
-        ),
+    let (unit, word) = if size.unwrap_or(*bytes) < MIB { (KIB, "KiB") } else { (MIB, "MiB") };
+    let Some(from) = seen else { return format!("it has not connected to {host} port {port} yet") };
+    let Some(idle) = idle else {
+        return format!("it has connected from {from}, and has fetched nothing yet");
+    };
+    if let Some(size) = size.filter(|size| bytes >= size) {
+        return format!("it has fetched all {} {word}", size.div_ceil(unit));
     }
+    let of = size.map(|size| format!(" of {}", size.div_ceil(unit))).unwrap_or_default();
+    format!("it has fetched {}{of} {word}, last progress {} s ago", bytes / unit, idle.as_secs())
 }
 
 /// Describes that a machine does not fetch its image: the way that is closed, and the next step.
@@ -150,7 +148,7 @@ mod tests {
             seen: None,
             is_certain: true,
             bytes: 0,
-            size: 64 * MIB,
+            size: Some(64 * MIB),
             idle: None,
             age: Duration::from_secs(61),
             place: ("192.0.2.9".to_owned(), 63001),
@@ -183,7 +181,9 @@ mod tests {
         let some = Fetch { bytes: 12 * MIB + 5, idle: Some(Duration::from_secs(3)), ..seen };
         assert_eq!(progress(&some), "it has fetched 12 of 64 MiB, last progress 3 s ago");
         assert_eq!(progress(&Fetch { bytes: 64 * MIB, ..some.clone() }), "it has fetched all 64 MiB");
-        let small = Fetch { bytes: 1500, size: 2049, ..some };
+        let unknown = Fetch { size: None, ..some.clone() };
+        assert_eq!(progress(&unknown), "it has fetched 12 MiB, last progress 3 s ago");
+        let small = Fetch { bytes: 1500, size: Some(2049), ..some };
         assert_eq!(progress(&small), "it has fetched 1 of 3 KiB, last progress 3 s ago");
     }
 }

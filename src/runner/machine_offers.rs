@@ -79,9 +79,14 @@ impl MachineOffers {
             return Err(self.not_open(Some(&run), exposed.map_or("", |exposed| &exposed.message)));
         }
         let own = self.context.names.of(&node).await;
+        if own.is_empty() {
+            return Err(
+                self.not_open(Some(&run), "none of its spec.addresses is an address or resolves to one")
+            );
+        }
         let is_admitted = {
             let sources = listener.sources.borrow();
-            !own.is_empty() && own.iter().all(|address| sources.contains(*address))
+            own.iter().all(|address| sources.contains(*address))
         };
         if !is_admitted {
             return Err(self.not_open(Some(&run), "this runner does not admit the machine yet"));

@@ -151,19 +151,6 @@ impl Context {
         hosts.into_iter().map(|host| Target { ours: true, host, port }).collect()
     }
 
-    /// Returns the callback address that the user has set, as it is written. A machine that fetches an image looks
-    /// a name up itself.
-    pub(super) fn set_by_user(
-        &self,
-        text: &str,
-        run: &UpdateRun,
-        listener: &OpenListener,
-        scheme: Scheme,
-    ) -> Target {
-        let host = cidr::parse(text).map_or_else(|| text.to_owned(), |address| with_zone(address, text));
-        Target { ours: true, host, port: outer_port(run, listener, scheme) }
-    }
-
     /// Returns the addresses of the exposure, and this runner's own port, which is reached at any address of its
     /// host.
     pub(super) fn advertised(
@@ -210,6 +197,13 @@ fn listener_limit(node: &ManagedNode, run: &UpdateRun, wait_seconds: u64) -> Dur
 pub(super) fn listener_wait(run: &UpdateRun, wait_seconds: u64) -> Duration {
     let arrival = run.spec.arrival_timeout.duration().unwrap_or_default();
     arrival.max(Duration::from_secs(wait_seconds)).max(LISTENER_TIMEOUT)
+}
+
+/// Returns the callback address that the user has set, as it is written. A machine that fetches an image looks a name
+/// up itself.
+pub(super) fn set_by_user(text: &str, run: &UpdateRun, listener: &OpenListener, scheme: Scheme) -> Target {
+    let host = cidr::parse(text).map_or_else(|| text.to_owned(), |address| with_zone(address, text));
+    Target { ours: true, host, port: outer_port(run, listener, scheme) }
 }
 
 /// Reports whether the engine on this machine connects to the callback server.

@@ -3,7 +3,7 @@
 mod place;
 
 use super::Context;
-use super::callback::{Target, awaited_ports, listener_wait};
+use super::callback::{Target, awaited_ports, listener_wait, set_by_user};
 use super::listeners::OpenListener;
 use super::offers::{NewFetch, source_towards};
 use crate::api::update_run::{Exposure, UpdateRun};
@@ -132,19 +132,18 @@ impl MachineOffers {
         scheme: Scheme,
         own: &[IpAddr],
     ) -> Option<Target> {
-        let targets = match &node.spec.callback_address {
-            Some(text) => vec![self.context.set_by_user(text, run, listener, scheme)],
-            None => {
-                let (mut targets, own_port) = self.context.advertised(run, listener, scheme);
-                let runners = self.context.membership.live();
-                let here = runners.get(&self.context.name).map(|info| &info.location);
-                // Outside a cluster, the address from which this host reaches the machine is one of its own.
-                if let (Some(RunnerLocation::Host { .. }), Some(port)) = (here, own_port) {
-                    let sources = own.iter().filter_map(|address| source_towards(*address));
-                    targets.extend(sources.map(|ip| Target { ours: true, host: ip.to_string(), port }));
-                }
-                targets
+        let targets = if let Some(text) = &node.spec.callback_address {
+            vec![set_by_user(text, run, listener, scheme)]
+        } else {
+            let (mut targets, own_port) = self.context.advertised(run, listener, scheme);
+            let runners = self.context.membership.live();
+            let here = runners.get(&self.context.name).map(|info| &info.location);
+            // Outside a cluster, the address from which this host reaches the machine is one of its own.
+            if let (Some(RunnerLocation::Host { .. }), Some(port)) = (here, own_port) {
+                let sources = own.iter().filter_map(|address| source_towards(*address));
+                targets.extend(sources.map(|ip| Target { ours: true, host: ip.to_string(), port }));
             }
+            targets
         };
         place::best(targets, &node.spec.address_families, own)
     }

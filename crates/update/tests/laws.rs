@@ -132,6 +132,21 @@ fn play_replica_event(world: &mut World, runs: &[RunName], replica_event: &Repli
     Ok(())
 }
 
+/// Observes a run, with caches that are `stale` steps old.
+fn observe(world: &World, history: &[World], name: &RunName, stale: Option<usize>) -> Observed {
+    let old = stale.and_then(|back| history.len().checked_sub(back)).and_then(|index| history.get(index));
+    match old {
+        Some(old) => world.observe_stale(old, name),
+        None => world.observe(name),
+    }
+}
+
+/// Picks a NodeUpdate on which a live runner has work to do.
+fn moving(world: &World, pick: usize) -> Option<(RunName, NodeName)> {
+    let mut moving = world.moving();
+    pick.checked_rem(moving.len()).map(|index| moving.swap_remove(index))
+}
+
 /// Plays one step.
 fn play(world: &mut World, history: &[World], step: &Step) -> Check {
     let runs: Vec<RunName> = world.runs.keys().cloned().collect();
@@ -139,24 +154,17 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
     match step {
         Step::Reconcile { run, cut, stale } => {
             let Some(name) = runs.get(*run).filter(|name| !world.runs[*name].gone) else { return Ok(()) };
-            let old =
-                stale.and_then(|back| history.len().checked_sub(back)).and_then(|index| history.get(index));
-            let seen = match old {
-                Some(old) => world.observe_stale(old, name),
-                None => world.observe(name),
-            };
+            let seen = observe(world, history, name, *stale);
             reconcile(world, &seen, name, *cut)?;
         }
         Step::Work { pick, work_result } => {
-            let moving = world.moving();
-            if let Some(key) = pick.checked_rem(moving.len()).and_then(|index| moving.get(index)) {
-                world.work(key, *work_result);
+            if let Some(key) = moving(world, *pick) {
+                world.work(&key, *work_result);
             }
         }
         Step::Fetch { pick, fetches } => {
-            let moving = world.moving();
-            if let Some(key) = pick.checked_rem(moving.len()).and_then(|index| moving.get(index)) {
-                world.fetch(key, *fetches);
+            if let Some(key) = moving(world, *pick) {
+                world.fetch(&key, *fetches);
             }
         }
         Step::Desire { run, wanted } => {

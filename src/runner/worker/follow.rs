@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// What an attempt has already announced; each event is written once.
+#[expect(clippy::struct_excessive_bools, reason = "independent events")]
 #[derive(Default)]
 struct Announced {
     /// What was trusted on first use: a host key or a certificate.

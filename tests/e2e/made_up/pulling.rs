@@ -1,6 +1,8 @@
 //! Lamps that fetch their image from Farrier.
 
-use super::{Conditions, Site, e2e, install, install_kind, is_over, lamp, lamps, of_bytes, to, with_lamps};
+use super::{
+    Conditions, Run, Site, e2e, install, install_kind, is_over, lamp, lamps, of_bytes, to, with_lamps,
+};
 use crate::harness::{outcome, wait};
 use farrier::api::NodeUpdate;
 use farrier::api::node_update::FetchProtocol;
@@ -83,49 +85,11 @@ fn ports_are_open_while_a_machine_fetches_and_a_fetch_that_does_not_come_is_name
             assert!(lamp("green").url.starts_with("https://127.0.0.1:"), "the table lists HTTPS for it");
             is_fetched(&run.node("green").await, "green");
 
-            let told = Instant::now();
-            let blue = run
-                .node_until("blue", "a fetch that does not come to be named", |u| {
-                    u.reason("CallbackReachable") == "PullNotSeen"
-                })
-                .await;
-            assert!(told.elapsed() < Duration::from_secs(20));
-            let words = blue.words("CallbackReachable");
-            assert!(words.contains("allow TCP from 127.0.0.2 to 127.0.0.1 port 6"), "{words}");
-            assert_eq!(fetches_by(&blue), Some(FetchProtocol::HTTP));
-            let waiting = run.node_until("blue", "the wait", |u| {
-                let waiting = u.status.as_ref().and_then(|status| status.waiting.as_ref());
-                waiting.is_some_and(|waiting| waiting.reason == "PullNotSeen")
-            });
-            waiting.await;
-            let open = run.until("the ports to be open", |run| run.reason("Exposed") == "Exposed").await;
-            assert!(open.status.is_some_and(|status| status.callback.is_some()));
-            let url = lamp("blue").url;
-            assert!(url.starts_with("http://127.0.0.1:") && url.ends_with("-lamp-2.0.img"), "{url}");
-            let offer = |url: &str| Offer {
-                url: url.to_owned(),
-                scheme: super::Scheme::Http,
-                authority: String::new(),
-            };
-            let wrong = offer(&url.replace("lamp-2.0.img", "lamp-2.1.img"));
-            assert!(!curl(&wrong, address_of("blue")).await.status.success(), "another name");
-            assert!(!curl(&offer(&url), address_of("green")).await.status.success(), "another machine");
-
+            let url = is_named(&run).await;
             lamps().entry("blue".to_owned()).and_modify(|state| state.is_blind = false);
             run.node_until("blue", "blue to be updated", |u| u.state("Succeeded") == "True").await;
             is_fetched(&run.node("blue").await, "blue");
-            let closed = run
-                .until("the ports to be closed although the run goes on", |run| {
-                    run.status.as_ref().is_some_and(|status| status.callback.is_none())
-                })
-                .await;
-            assert_eq!(closed.state("Succeeded"), "Unknown", "red is at work");
-            wait::until("the port to be closed", wait::LIMIT, async || {
-                let answer = curl(&offer(&url), address_of("blue")).await;
-                // 7: connection refused.
-                if answer.status.code() == Some(7) { Ok(()) } else { Err(format!("{answer:?}")) }
-            })
-            .await;
+            are_closed(&run, &url).await;
             run.until("the condition to say so", |run| run.reason("Exposed") == "NotRequired").await;
             assert_eq!(fetches_by(&run.node("red").await), None);
             assert_eq!(run.node("red").await.state("CallbackReachable"), "", "it takes a push");
@@ -141,6 +105,54 @@ fn ports_are_open_while_a_machine_fetches_and_a_fetch_that_does_not_come_is_name
         })
         .await;
     });
+}
+
+/// The offer of an image by HTTP.
+fn offer(url: &str) -> Offer {
+    Offer { url: url.to_owned(), scheme: super::Scheme::Http, authority: String::new() }
+}
+
+/// The condition and the wait say which way is closed, while the ports are open. Returns the URL that blue was told.
+async fn is_named(run: &Run<'_>) -> String {
+    let told = Instant::now();
+    let blue = run
+        .node_until("blue", "a fetch that does not come to be named", |u| {
+            u.reason("CallbackReachable") == "PullNotSeen"
+        })
+        .await;
+    assert!(told.elapsed() < Duration::from_secs(20));
+    let words = blue.words("CallbackReachable");
+    assert!(words.contains("allow TCP from 127.0.0.2 to 127.0.0.1 port 6"), "{words}");
+    assert_eq!(fetches_by(&blue), Some(FetchProtocol::HTTP));
+    let waiting = run.node_until("blue", "the wait", |u| {
+        let waiting = u.status.as_ref().and_then(|status| status.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.reason == "PullNotSeen")
+    });
+    waiting.await;
+    let open = run.until("the ports to be open", |run| run.reason("Exposed") == "Exposed").await;
+    assert!(open.status.is_some_and(|status| status.callback.is_some()));
+    let url = lamp("blue").url;
+    assert!(url.starts_with("http://127.0.0.1:") && url.ends_with("-lamp-2.0.img"), "{url}");
+    let wrong = offer(&url.replace("lamp-2.0.img", "lamp-2.1.img"));
+    assert!(!curl(&wrong, address_of("blue")).await.status.success(), "another name");
+    assert!(!curl(&offer(&url), address_of("green")).await.status.success(), "another machine");
+    url
+}
+
+/// No port is open any more, although another machine of the run is at work.
+async fn are_closed(run: &Run<'_>, url: &str) {
+    let closed = run
+        .until("the ports to be closed although the run goes on", |run| {
+            run.status.as_ref().is_some_and(|status| status.callback.is_none())
+        })
+        .await;
+    assert_eq!(closed.state("Succeeded"), "Unknown", "red is at work");
+    wait::until("the port to be closed", wait::LIMIT, async || {
+        let answer = curl(&offer(url), address_of("blue")).await;
+        // 7: connection refused.
+        if answer.status.code() == Some(7) { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
 }
 
 fn is_fetched(update: &NodeUpdate, name: &str) {

@@ -5,7 +5,7 @@ mod place;
 use super::Context;
 use super::callback::{Target, awaited_ports, listener_wait, set_by_user};
 use super::listeners::OpenListener;
-use super::offers::{NewFetch, source_towards};
+use super::offers::{NewFetch, source_towards, without_zone};
 use crate::api::update_run::{Exposure, UpdateRun};
 use crate::api::{ManagedNode, NodeUpdate, condition};
 use crate::attempt::{Fetch, Offer, OfferedFile, Offers, Scheme, Waiting};
@@ -92,7 +92,7 @@ impl MachineOffers {
             return Err(self.not_open(Some(&run), "this runner does not admit the machine yet"));
         }
         let target = self.target(&node, &run, &listener, scheme, &own).ok_or_else(|| no_address(&node))?;
-        if scheme == Scheme::Https && !listener.names.borrow().contains(&target.host) {
+        if scheme == Scheme::Https && !listener.names.borrow().contains(&without_zone(&target.host)) {
             return Err(self.not_open(Some(&run), "the server's certificate does not name its address yet"));
         }
         let token = listener.identity.offer_token(&self.session, file.action.0);

@@ -8,11 +8,9 @@
 //! [`Logbook`](crate::attempt::Logbook) first; what differs between devices is behind the trait [`Device`]. This
 //! module knows neither Kubernetes nor the API types.
 
-mod marks;
 mod outcome;
 mod walk;
 
-pub use marks::Marks;
 pub use walk::DeviceDriver;
 
 use crate::attempt::Job;

@@ -1,5 +1,6 @@
 //! BMCs over Redfish, with doubles of several vendors' management processors.
 
+mod pulls;
 mod updates;
 
 use crate::harness::{Conditions, Run, Site, e2e, wait};
@@ -35,6 +36,11 @@ impl Bmc {
         let double = Double::start(Config::new(Variant::named(variant).expect("a variant")))
             .await
             .expect("a double that listens");
+        Self::manage(site, name, type_, password, double).await
+    }
+
+    /// Describes a double by a ManagedNode.
+    async fn manage(site: &Site, name: &str, type_: &str, password: &str, double: Double) -> Self {
         let name = name.to_owned();
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},

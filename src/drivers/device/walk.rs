@@ -1,23 +1,25 @@
 //! The walk: does what `update::device::next` decides.
 
-use super::{Contact, Device, Image, Marks, Reading, Report, Trouble, outcome};
+mod pull;
+mod show;
+
+use super::{Device, Image, Reading, Report, Trouble, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
-use crate::attempt::{self, Desk, End, Goal, Job, Step, Waiting};
+use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Waiting, image_name};
 use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::{
     self, Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Followed, Intent, Inventory, Next,
     Observed, ResetPolicy, Scope, Silence, Ticket, Verb,
 };
-use farrier_update::plan::file_name;
 use farrier_update::{
     ComponentResult, Installers, Millis, NodePlan, PlanInput, Reason, plan_node, summarize,
 };
 use futures::future::BoxFuture;
+use show::show_contact;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// How many readings a decision needs at most.
 const MAX_READINGS: usize = 3;
@@ -100,6 +102,7 @@ impl<'a, D: Device> Walk<'a, D> {
         loop {
             // Whether a device has sessions is known only after the first sign-in.
             let limits = self.device.limits();
+            self.note_fetches();
             let next = device::next(&self.observed(&limits));
             let done = match next {
                 Next::Read => {
@@ -212,8 +215,9 @@ impl<'a, D: Device> Walk<'a, D> {
         self.show_verb(&intent);
         let image = match self.image(&intent).await {
             Ok(image) => image,
+            // Nothing was recorded and nothing was sent.
+            Err(_) if *self.desk.stop.borrow() => return Ok(()),
             Err(failure) => {
-                // Nothing was recorded and nothing was sent.
                 self.refusals.insert(intent.component.clone(), failure);
                 self.methods.remove(&intent.component);
                 return Ok(());
@@ -255,9 +259,15 @@ impl<'a, D: Device> Walk<'a, D> {
         let stored = self.desk.tools.store.ensure(&source).await;
         self.desk.view.send_modify(|v| v.waits.clear());
         let stored = stored?;
-        let name = Marks::new(&self.job.id()).name(intent.id, &file_name(&component.payload.url));
+        let name = image_name(&self.job.session, intent.id, &component.payload.url);
+        let offer = if intent.verb == Verb::Pull {
+            let (action, name, digest) = (intent.id, name.as_str(), component.payload.digest.as_str());
+            Some(self.offer(OfferedFile { action, name, digest, size: stored.size }).await?)
+        } else {
+            None
+        };
         self.desk.view.send_modify(|v| v.payloads_verified += 1);
-        Ok(Some(Image { path: stored.path, size: stored.size, name, offer: None }))
+        Ok(Some(Image { path: stored.path, size: stored.size, name, offer }))
     }
 
     async fn record(&mut self, id: ActionId, change: Change) -> Result<(), Halt> {
@@ -270,6 +280,7 @@ impl<'a, D: Device> Walk<'a, D> {
         apply(&mut self.actions, entry, &self.job.runner, attempt::now());
         let left = outcome::traces(&self.actions);
         self.desk.view.send_modify(|v| v.leases = u32::try_from(left).unwrap_or(u32::MAX));
+        self.end_offers();
     }
 
     async fn follow(&mut self, action: ActionId, ticket: &Ticket) {
@@ -290,7 +301,7 @@ impl<'a, D: Device> Walk<'a, D> {
         let left = until.since(attempt::now());
         let (reason, said) = self.why(on);
         let what = if said.is_empty() { on.to_string() } else { format!("{on} ({said})") };
-        self.show_wait(Waiting::new(reason, what, "the machine", left));
+        self.show_wait(self.with_fetch(Waiting::new(reason, what, "the machine", left)));
         let mut stop = self.desk.stop.clone();
         let was_stopped = *stop.borrow_and_update();
         tokio::select! {
@@ -299,31 +310,6 @@ impl<'a, D: Device> Walk<'a, D> {
             Ok(_) = stop.wait_for(|stop| *stop), if !was_stopped => {}
         }
         self.desk.view.send_modify(|v| v.waits.clear());
-    }
-
-    /// Returns the reason of a wait, and what the device says about it.
-    fn why(&self, on: device::Waiting) -> (Reason, String) {
-        if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
-            return (on.reason(), trouble.message.clone());
-        }
-        match on {
-            device::Waiting::Task(action, _) => {
-                let report = self.component_of(action).and_then(|component| self.reports.get(&component));
-                (on.reason(), report.map(|report| report.words.clone()).unwrap_or_default())
-            }
-            device::Waiting::Other(_) => {
-                let others = self.latest.as_ref().and_then(Reading::for_others);
-                others.unwrap_or((on.reason(), String::new()))
-            }
-            device::Waiting::Retry(_) => {
-                let failure = self.actions.last().and_then(|action| self.refusals.get(&action.component));
-                let said = failure.map(|failure| (failure.reason, failure.message.clone()));
-                said.unwrap_or((on.reason(), String::new()))
-            }
-            device::Waiting::Device(_) | device::Waiting::Fence(_) | device::Waiting::Reading => {
-                (on.reason(), String::new())
-            }
-        }
     }
 
     /// Returns the component of an action.
@@ -359,28 +345,6 @@ impl<'a, D: Device> Walk<'a, D> {
             self.desk.view.send_modify(|v| v.lost = Some(failure.clone()));
         }
         self.trouble = Some(failure);
-    }
-
-    fn show_step(&self, step: Step) {
-        self.desk.view.send_modify(|v| v.step = step);
-    }
-
-    fn show_verb(&self, intent: &Intent) {
-        self.show_step(match intent.verb {
-            Verb::SignIn => Step::Connecting,
-            Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => Step::CleaningUp,
-            Verb::Upload
-            | Verb::Pull
-            | Verb::Enqueue
-            | Verb::Activate
-            | Verb::ResetManager
-            | Verb::ResetHost
-            | Verb::Unknown => Step::Applying { component: intent.component.clone() },
-        });
-    }
-
-    fn show_wait(&self, waiting: Waiting) {
-        self.desk.view.send_modify(|v| v.waits = vec![waiting]);
     }
 
     /// Returns the end of an attempt that another runner continues, or nobody.
@@ -444,15 +408,4 @@ impl<'a, D: Device> Walk<'a, D> {
             ),
         )
     }
-}
-
-fn show_contact(view: &watch::Sender<attempt::View>, contact: Contact) {
-    view.send_modify(|v| match contact {
-        Contact::Reached { address } => v.address = Some(address),
-        Contact::CertificateAccepted { first } => {
-            v.certificate_accepted = true;
-            v.first_certificate = first.or(v.first_certificate.take());
-        }
-        Contact::SignedIn => v.authenticated = true,
-    });
 }

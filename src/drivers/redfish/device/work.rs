@@ -4,7 +4,8 @@
 use super::super::inventory::Work;
 use super::super::words::{Meaning, has_state, progress, report};
 use super::super::{Link, Refusal, Request, Resource, Session, Trouble};
-use crate::drivers::device::{Marks, Other, Report};
+use crate::attempt::Marks;
+use crate::drivers::device::{Other, Report};
 use farrier_update::device::{Action, ActionId, Artifact, ArtifactKind, Progress, Task, Ticket, Verb};
 
 /// Maximum length of the name of another manager's work in a message.

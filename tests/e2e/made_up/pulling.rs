@@ -82,7 +82,7 @@ fn ports_are_open_while_a_machine_fetches_and_a_fetch_that_does_not_come_is_name
         let image = of_bytes("lamp", "2.0", "DeviceImage", "lamp-2.0.img", b"2.0");
         std::fs::write(site.path("payloads").join("lamp-2.0.img"), "2.0").expect("a payload");
         site.baseline("bright", &[image]).await;
-        with_lamps(site, async {
+        let body = Box::pin(async {
             let mut spec = to("bright");
             spec["strategy"] = json!({"maxConcurrent": 3, "retries": 0});
             let run = site.run("update", spec).await;
@@ -107,8 +107,8 @@ fn ports_are_open_while_a_machine_fetches_and_a_fetch_that_does_not_come_is_name
                 assert_eq!(lamp(name).installed, ["2.0"], "{name}");
             }
             is_push_without_ports(site).await;
-        })
-        .await;
+        });
+        with_lamps(site, body).await;
     });
 }
 

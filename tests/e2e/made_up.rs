@@ -235,9 +235,16 @@ struct Cli {
     args: operator::Args,
 }
 
-/// Runs the operator with the lamps during `body`.
+/// Runs the operator with the lamps during `body`, instead of the site's.
 async fn with_lamps(site: &Site, body: impl Future<Output = ()>) {
     site.operator.kill();
+    operate(site, body).await;
+    // Ends the test's runs and the site.
+    site.operator.start();
+}
+
+/// Runs the operator with the lamps during `body`, and ends it as if it were killed.
+async fn operate(site: &Site, body: impl Future<Output = ()>) {
     let (payloads, cache) = (site.path("payloads"), site.path("cache-lamps"));
     let engines = crate::harness::operator::engines();
     let words = [
@@ -261,8 +268,6 @@ async fn with_lamps(site: &Site, body: impl Future<Output = ()>) {
         ended = Box::pin(operator::run_with(args, register)) => panic!("the operator ended: {ended:?}"),
         () = body => {}
     }
-    // Ends the test's runs and the site.
-    site.operator.start();
 }
 
 async fn install(site: &Site, name: &str, version: &str) {

@@ -1,7 +1,8 @@
-//! Lamps that fetch their image from Farrier.
+//! Lamps that fetch their image from Farrier. Tests share the lamps, so each test has names of its own.
 
 use super::{
-    Conditions, Run, Site, e2e, install, install_kind, is_over, lamp, lamps, of_bytes, to, with_lamps,
+    Conditions, Run, Site, e2e, install, install_kind, is_over, lamp, lamps, of_bytes, operate, to,
+    with_lamps,
 };
 use crate::harness::{outcome, wait};
 use farrier::api::NodeUpdate;
@@ -31,7 +32,11 @@ pub(super) fn fetch(name: &str, offer: Offer, action: u32) {
 
 /// The address of a lamp. Two machines with one address could not be told apart before they ask for something.
 fn address_of(name: &str) -> &'static str {
-    if name == "blue" { "127.0.0.2" } else { "127.0.0.1" }
+    match name {
+        "blue" => "127.0.0.2",
+        "navy" => "127.0.0.3",
+        _ => "127.0.0.1",
+    }
 }
 
 async fn curl(offer: &Offer, from: &str) -> Output {
@@ -66,18 +71,18 @@ fn fetches_by(update: &NodeUpdate) -> Option<FetchProtocol> {
 #[test]
 fn ports_are_open_while_a_machine_fetches_and_a_fetch_that_does_not_come_is_named() {
     e2e("pulls", async |site| {
-        install(site, "red", "1.0").await;
+        install(site, "ruby", "1.0").await;
         install_kind(site, "blue", "1.0", "FCSwitch", address_of("blue")).await;
         install_kind(site, "green", "1.0", "SuperdomeFlex", address_of("green")).await;
         let hold = |name: &str, is: bool| {
             lamps().entry(name.to_owned()).and_modify(|state| state.is_held = is);
         };
-        hold("red", true);
+        hold("ruby", true);
         lamps().entry("blue".to_owned()).and_modify(|state| state.is_blind = true);
         let image = of_bytes("lamp", "2.0", "DeviceImage", "lamp-2.0.img", b"2.0");
         std::fs::write(site.path("payloads").join("lamp-2.0.img"), "2.0").expect("a payload");
         site.baseline("bright", &[image]).await;
-        with_lamps(site, async {
+        let body = Box::pin(async {
             let mut spec = to("bright");
             spec["strategy"] = json!({"maxConcurrent": 3, "retries": 0});
             let run = site.run("update", spec).await;
@@ -91,19 +96,60 @@ fn ports_are_open_while_a_machine_fetches_and_a_fetch_that_does_not_come_is_name
             is_fetched(&run.node("blue").await, "blue");
             are_closed(&run, &url).await;
             run.until("the condition to say so", |run| run.reason("Exposed") == "NotRequired").await;
-            assert_eq!(fetches_by(&run.node("red").await), None);
-            assert_eq!(run.node("red").await.state("CallbackReachable"), "", "it takes a push");
-            hold("red", false);
+            assert_eq!(fetches_by(&run.node("ruby").await), None);
+            assert_eq!(run.node("ruby").await.state("CallbackReachable"), "", "it takes a push");
+            hold("ruby", false);
             let ended = run.succeeds().await;
             assert_eq!(ended.status.expect("a status").callback, None);
-            for name in ["red", "blue", "green"] {
+            for name in ["ruby", "blue", "green"] {
                 is_over(&run, name).await;
                 assert_eq!(outcome(&run.node(name).await, "lamp"), "Updated", "{name}");
                 assert_eq!(lamp(name).installed, ["2.0"], "{name}");
             }
             is_push_without_ports(site).await;
+        });
+        with_lamps(site, body).await;
+    });
+}
+
+/// A machine that was told a URL uses it for hours. It must get its image from an operator that was restarted, and
+/// must not be told again.
+#[test]
+fn an_operator_that_was_killed_serves_what_it_had_offered() {
+    e2e("pullkill", async |site| {
+        install_kind(site, "navy", "1.0", "FCSwitch", address_of("navy")).await;
+        lamps().entry("navy".to_owned()).and_modify(|state| state.is_blind = true);
+        let image = of_bytes("lamp", "2.0", "DeviceImage", "lamp-2.0.img", b"2.0");
+        std::fs::write(site.path("payloads").join("lamp-2.0.img"), "2.0").expect("a payload");
+        site.baseline("bright", &[image]).await;
+        let mut spec = to("bright");
+        spec["strategy"] = json!({"retries": 0});
+        let run = site.run("update", spec).await;
+        site.operator.kill();
+        operate(site, async {
+            run.node_until("navy", "the fetch to be awaited", |u| {
+                u.reason("CallbackReachable") == "PullNotSeen"
+            })
+            .await;
         })
         .await;
+        let url = lamp("navy").url;
+        operate(site, async {
+            wait::until("the port to be bound again", wait::LIMIT, async || {
+                let answer = curl(&offer(&url), address_of("navy")).await;
+                if answer.status.success() { Ok(()) } else { Err(format!("{answer:?}")) }
+            })
+            .await;
+            let update = run.node("navy").await;
+            assert_eq!(fetches_by(&update), Some(FetchProtocol::HTTP), "it is still to be fetched");
+            lamps().entry("navy".to_owned()).and_modify(|state| state.is_blind = false);
+            run.succeeds().await;
+            is_over(&run, "navy").await;
+            is_fetched(&run.node("navy").await, "navy");
+            assert_eq!((lamp("navy").url, lamp("navy").installed), (url.clone(), vec!["2.0".to_owned()]));
+        })
+        .await;
+        site.operator.start();
     });
 }
 
@@ -146,7 +192,7 @@ async fn are_closed(run: &Run<'_>, url: &str) {
             run.status.as_ref().is_some_and(|status| status.callback.is_none())
         })
         .await;
-    assert_eq!(closed.state("Succeeded"), "Unknown", "red is at work");
+    assert_eq!(closed.state("Succeeded"), "Unknown", "ruby is at work");
     wait::until("the port to be closed", wait::LIMIT, async || {
         let answer = curl(&offer(url), address_of("blue")).await;
         // 7: connection refused.
@@ -167,15 +213,15 @@ fn is_fetched(update: &NodeUpdate, name: &str) {
 
 /// A run over a lamp that takes a push never opens a port.
 async fn is_push_without_ports(site: &Site) {
-    lamps().entry("red".to_owned()).and_modify(|state| {
+    lamps().entry("ruby".to_owned()).and_modify(|state| {
         (state.version, state.is_held) = ("1.0".to_owned(), true);
     });
     let run = site.run("push", to("bright")).await;
     wait::until("the lamp to be at work", wait::LIMIT, async || {
-        lamp("red").work.map(|_| ()).ok_or_else(|| "it has no image".to_owned())
+        lamp("ruby").work.map(|_| ()).ok_or_else(|| "it has no image".to_owned())
     })
     .await;
     assert_eq!(run.get().await.status.expect("a status").callback, None);
-    lamps().entry("red".to_owned()).and_modify(|state| state.is_held = false);
+    lamps().entry("ruby".to_owned()).and_modify(|state| state.is_held = false);
     run.succeeds().await;
 }

@@ -1,5 +1,6 @@
 //! A Redfish service as a device.
 
+mod body;
 mod entries;
 mod hand_over;
 mod refused;

@@ -54,7 +54,7 @@ mod tests {
     fn names_are_safe_and_keep_their_ending() {
         let marks = Marks::new("0b3ee0c4a1f2");
         let name = marks.name(ActionId(3), "BIOS \"U30\" (2.0)/ü.signed.fwpkg");
-        assert_eq!(name, "farrier-0b3ee0c4a1f2-3-BIOS__U30___2.0____.signed.fwpkg");
+        assert_eq!(name, "farrier-0b3ee0c4a1f2-3-BIOS__U30___2.0___.signed.fwpkg");
         let long = marks.name(ActionId(3), &format!("{}.fwpkg", "x".repeat(300)));
         assert_eq!((long.len(), &long[LONGEST - 8..]), (LONGEST, "xx.fwpkg"));
         assert_eq!(marks.find(&long), Some(ActionId(3)));

@@ -287,6 +287,7 @@ impl<'a, D: Device> Walk<'a, D> {
         match self.device.follow(ticket).await {
             Ok(report) => {
                 self.answered();
+                let report = self.explained(action, report);
                 self.followed = Some(Followed { action, at: attempt::now(), progress: report.progress });
                 if let Some(component) = self.component_of(action) {
                     self.reports.insert(component, report);

@@ -1,10 +1,11 @@
 //! Images that a device fetches from Farrier: the offer, what is known of the fetch, and its words.
 
-use super::super::Device;
+use super::super::{Device, Report};
 use super::Walk;
 use crate::attempt::{Fetch, Offer, OfferedFile, ReturnPath, Waiting, open_pulls};
 use crate::failure::Failure;
 use farrier_update::Reason;
+use farrier_update::device::{ActionId, Progress};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ impl<D: Device> Walk<'_, D> {
             let component = self.actions.iter().find(|action| action.id == id).map(|a| a.component.clone());
             let path = match fetch.seen {
                 Some(from) => ReturnPath::Fetched { from },
+                // The device has given up already.
+                None if matches!(self.desk.view.borrow().return_path, ReturnPath::Unseen { .. }) => continue,
                 None if fetch.age < limit => ReturnPath::Expected,
                 None => ReturnPath::Unseen { failure: unseen(&self.job.node, &fetch, limit) },
             };
@@ -81,6 +84,21 @@ impl<D: Device> Walk<'_, D> {
                 differs
             });
         }
+    }
+
+    /// Explains the failure of a device that has not even connected to fetch its image: then the way is shut, whatever
+    /// it says.
+    pub(super) fn explained(&self, action: ActionId, report: Report) -> Report {
+        if report.progress != Progress::Failed || !open_pulls(&self.actions).contains(&action) {
+            return report;
+        }
+        let fetch = self.desk.offers.fetched(action);
+        let Some(fetch) = fetch.filter(|fetch| fetch.seen.is_none() && fetch.is_certain) else {
+            return report;
+        };
+        let failure = unseen(&self.job.node, &fetch, fetch.age);
+        self.desk.view.send_modify(|v| v.return_path = ReturnPath::Unseen { failure: failure.clone() });
+        Report { reason: Some(failure.reason), words: failure.message, ..report }
     }
 
     /// Adds to a wait how far the fetch of an image is.

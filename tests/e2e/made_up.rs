@@ -132,6 +132,7 @@ impl Device for Lamp {
             tasks: state.work.iter().map(|(action, _)| task(*action)).collect(),
             artifacts: sessions.collect(),
             keeps_tasks: None,
+            lists_sessions: false,
         };
         let firmware = Firmware {
             id: "lamp".into(),

@@ -6,6 +6,7 @@ mod hand_over;
 mod refused;
 mod repository;
 mod routes;
+mod sessions;
 mod work;
 
 use super::inventory::{Inventory as Everything, Reset, UpdateService, Work};
@@ -19,8 +20,8 @@ use crate::failure::Failure;
 use crate::ssh::Target;
 use entries::{entries, survey};
 use farrier_update::device::{
-    Action, ActionId, Answer, Artifact, ArtifactKind, BootMarks, Intent, Inventory, Limits, Method, Part,
-    Progress, State, Ticket, Verb,
+    Action, ActionId, Answer, BootMarks, Intent, Inventory, Limits, Method, Part, Progress, State, Ticket,
+    Verb,
 };
 use farrier_update::{Component, NodePlan, Reason};
 use routes::Route;
@@ -148,10 +149,14 @@ impl device::Device for Device {
             } else {
                 Work::default()
             };
-            let sessions = self.traces(session).await?;
-            Ok::<_, Trouble>((everything, work, sessions))
+            let known =
+                sessions::known(session, &self.sessions).await.map_err(|error| trouble(error.into()))?;
+            let lost: Vec<&Action> = actions.iter().filter(|action| sessions::is_lost(action)).collect();
+            let others = sessions::lost(session, &everything, &self.sessions, &lost).await;
+            let others = others.map_err(|error| trouble(error.into()))?;
+            Ok::<_, Trouble>((everything, work, known, others))
         };
-        let (everything, work, sessions) = match read.await {
+        let (everything, work, known, lost) = match read.await {
             Ok(read) => read,
             Err(trouble) => {
                 if trouble.failure.reason == Reason::SessionEnded {
@@ -171,8 +176,9 @@ impl device::Device for Device {
             entries: entries(&everything.firmware),
             boot: boot(&everything),
             tasks: sorted.tasks,
-            artifacts: sorted.artifacts.into_iter().chain(sessions).collect(),
+            artifacts: sorted.artifacts.into_iter().chain(known).chain(lost.found).collect(),
             keeps_tasks: None,
+            lists_sessions: lost.is_complete,
         };
         Ok(Reading { inventory, survey: survey(&everything), others: sorted.others })
     }
@@ -332,24 +338,6 @@ impl Device {
             }
             Err(failure) => (Answer::Unknown, Some(trouble(failure))),
         }
-    }
-
-    /// Returns the recorded sessions that are on the device.
-    async fn traces(&self, session: &Session) -> Result<Vec<Artifact>, Trouble> {
-        let mut found = Vec::new();
-        for (action, link) in &self.sessions {
-            match session.get(link).await {
-                Ok(_) => found.push(Artifact {
-                    kind: ArtifactKind::Session,
-                    ticket: Ticket(link.as_str().to_owned()),
-                    action: *action,
-                    whole: true,
-                }),
-                Err(error) if matches!(error.status(), Some(404 | 410)) => {}
-                Err(error) => return Err(trouble(error.into())),
-            }
-        }
-        Ok(found)
     }
 }
 

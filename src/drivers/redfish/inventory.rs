@@ -145,6 +145,16 @@ impl Inventory {
         }
     }
 
+    /// Reads a collection, and tells whether all of it was read.
+    pub(super) async fn collection(
+        session: &Session,
+        link: &Link,
+    ) -> Result<(Vec<(Link, Resource)>, bool), Trouble> {
+        let mut reader = Reader { session, notes: Vec::new() };
+        let members = reader.members_of(link).await?;
+        Ok((members, reader.notes.is_empty()))
+    }
+
     async fn read_all(session: &Session) -> Result<Self, Failure> {
         let mut reader = Reader { session, notes: Vec::new() };
         let root = match reader.get(&Link::root()).await? {

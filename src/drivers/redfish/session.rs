@@ -34,6 +34,8 @@ pub struct Session {
     client: Client,
     root: ServiceRoot,
     credential: Credential,
+    /// Name of the account.
+    user: String,
     /// The session; `None` for Basic authentication.
     link: Option<Link>,
 }
@@ -64,12 +66,17 @@ impl Session {
         let left = may_send().ok_or_else(|| expired(false))?;
         let signed_in = tokio::time::timeout(left, sign_in::sign_in(&client, &root, credentials)).await;
         let (credential, link) = signed_in.map_err(|_| expired(true))??;
-        Ok(Self { client, root, credential, link })
+        Ok(Self { client, root, credential, user: credentials.user.clone(), link })
     }
 
     /// Returns the client.
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Returns the name of the account.
+    pub(super) fn user(&self) -> &str {
+        &self.user
     }
 
     /// Returns the token of the session; `None` if requests carry the password instead.

@@ -1,6 +1,6 @@
 //! BMCs that fetch their image: a port of the run is open for them, as long as they need it.
 
-use super::updates::{BMCS, Firmware, flashes, image};
+use super::updates::{BMCS, FLEX, Firmware, flashes, image};
 use super::{Bmc, is_over};
 use crate::harness::run::to;
 use crate::harness::{Run, Site, e2e, outcome, wait};
@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 /// A double of this variant that takes no push, and the spec of a run that updates it.
-async fn without_push(
+pub(super) async fn without_push(
     site: &Site,
     (variant, type_, firmware): &(&str, &str, Firmware<'_>),
     patch: &Value,
@@ -81,15 +81,7 @@ fn a_bmc_that_only_fetches_is_updated() {
 #[test]
 fn a_superdome_flex_fetches_its_bundle_by_https() {
     e2e("bmcflex", async |site| {
-        let firmware = Firmware {
-            name: "flex-rmc",
-            entry: "Rack Management Controller",
-            device: "bmc",
-            version: "3.50.58",
-            ending: ".bundle",
-        };
-        let flex = ("superdome-flex", "SuperdomeFlex", firmware);
-        let (bmc, spec) = without_push(site, &flex, &json!({})).await;
+        let (bmc, spec) = without_push(site, &FLEX, &json!({})).await;
         // Time to have the authority of the run imported, as an administrator does it.
         bmc.arm(Armed::always(Fault::Slow { path: "UpdateAll".into(), ms: 3000 }));
         let run = site.run("flex", spec).await;
@@ -102,6 +94,6 @@ fn a_superdome_flex_fetches_its_bundle_by_https() {
         })
         .await;
         bmc.double.set(Settings { trust, ..bmc.double.settings() });
-        is_updated(&run, &bmc, &flex.2, "https://").await;
+        is_updated(&run, &bmc, &FLEX.2, "https://").await;
     });
 }

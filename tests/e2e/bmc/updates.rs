@@ -59,6 +59,13 @@ pub(super) const BMCS: [(&str, &str, Firmware<'static>); 4] = [
     ("ilo5", "ILO", firmware("ilo-bmc", "iLO 5", "3.05 Jan 10 2024", ".bin")),
 ];
 
+/// A Superdome Flex.
+pub(super) const FLEX: (&str, &str, Firmware<'static>) = (
+    "superdome-flex",
+    "SuperdomeFlex",
+    firmware("flex-rmc", "Rack Management Controller", "3.50.58", ".bundle"),
+);
+
 const fn firmware(
     name: &'static str,
     entry: &'static str,
@@ -106,7 +113,7 @@ fn bmcs_of_all_kinds_take_a_push_and_need_no_port() {
 }
 
 /// A double with its baseline, and the spec of a run that updates it.
-async fn with(
+pub(super) async fn with(
     site: &Site,
     variant: &str,
     type_: &str,

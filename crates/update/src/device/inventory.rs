@@ -20,6 +20,8 @@ pub struct Inventory {
     pub artifacts: Vec<Artifact>,
     /// How long the device lists a task after its end; `None` if that is not known.
     pub keeps_tasks: Option<Duration>,
+    /// Whether `artifacts` has the sessions whose answer was lost too, if there are any.
+    pub lists_sessions: bool,
 }
 
 /// What is installed of a component.

@@ -2,11 +2,12 @@
 
 use super::action::{Action, Ending, Verb, is_closed, is_removed};
 use super::component::{ComponentState, state_of};
-use super::decision::{ComponentEnd, Leftover, Next};
+use super::decision::{ComponentEnd, Leftover, Next, Waiting};
 use super::inventory::{Artifact, Inventory};
 use super::observed::{Goal, Scope};
 use super::view::View;
 use crate::model::Millis;
+use std::time::Duration;
 
 /// Removes what is on the device, queue entries before the images that they use, and looks again.
 /// `None` if only the session is left.
@@ -19,7 +20,30 @@ pub(super) fn take_back(view: View<'_>) -> Option<Next> {
     artifacts.sort_by_key(|artifact| artifact.kind);
     let origin = |artifact: &&Artifact| view.actions().find(|action| action.id == artifact.action);
     let removal = artifacts.iter().filter_map(origin).find_map(|action| view.take_back(action));
-    removal.or_else(|| if last_look(view).is_some() { None } else { look(view) })
+    removal.or_else(|| if last_look(view).is_some() { prove_sessions(view, reading) } else { look(view) })
+}
+
+/// Waits until a session whose answer was lost can be proven not to be there, and looks again.
+fn prove_sessions(view: View<'_>, reading: &Inventory) -> Option<Next> {
+    if !reading.lists_sessions {
+        return None;
+    }
+    let lost = view.actions().filter(|action| is_lost(action) && may_be_left(view, action, Some(reading)));
+    let (until, id) = lost.map(|action| (arrived(view, action), action.id)).max()?;
+    if until >= view.now() {
+        return Some(Next::Wait { until: until.after(Duration::from_millis(1)), on: Waiting::Fence(id) });
+    }
+    if reading.at > until { None } else { look(view) }
+}
+
+/// Reports whether an action is a sign-in whose answer was lost.
+fn is_lost(action: &Action) -> bool {
+    action.verb == Verb::SignIn && action.ending == Some(Ending::Unverified)
+}
+
+/// Returns when the request of an action has arrived at the latest.
+fn arrived(view: View<'_>, action: &Action) -> Millis {
+    action.at.after(view.observed.limits.proof).after(view.observed.limits.idle)
 }
 
 /// Ends the session of this attempt, which is the last thing to be removed.
@@ -108,6 +132,14 @@ fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> 
         return false;
     }
     if action.verb == Verb::SignIn {
+        let is_proven = |reading: &Inventory| {
+            reading.lists_sessions
+                && reading.at > arrived(view, action)
+                && reading.artifact_of(action.id).is_none()
+        };
+        if is_lost(action) && reading.is_some_and(is_proven) {
+            return false;
+        }
         return expires(view, action).is_none_or(|expires| expires > view.now());
     }
     let Some(reading) = reading else { return true };
@@ -121,9 +153,8 @@ fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> 
 
 /// Returns when the device ends a session whose answer was lost, so that nobody has used it since.
 fn expires(view: View<'_>, action: &Action) -> Option<Millis> {
-    let is_lost = action.verb == Verb::SignIn && action.ending == Some(Ending::Unverified);
     let limits = view.observed.limits;
-    let timeout = limits.session_timeout.filter(|_| is_lost)?;
+    let timeout = limits.session_timeout.filter(|_| is_lost(action))?;
     // The request may have arrived that much later.
     Some(action.at.after(timeout).after(limits.idle))
 }

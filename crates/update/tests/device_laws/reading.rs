@@ -35,6 +35,7 @@ pub(crate) fn read(device: &mut Device, dice: &mut Dice, actions: &[Action]) -> 
         boot: BootMarks { manager: boot(tells, device.manager_boot), host: boot(tells, device.host_boot) },
         tasks: tasks(device),
         artifacts: artifacts(device, actions),
+        lists_sessions: device.traits.lists_sessions,
         keeps_tasks: device.traits.keeps_tasks.map(Duration::from_millis),
     }
 }

@@ -53,7 +53,7 @@ impl Work {
 }
 
 impl Reader<'_> {
-    async fn members_of(&mut self, collection: &Link) -> Result<Vec<(Link, Resource)>, Trouble> {
+    pub(super) async fn members_of(&mut self, collection: &Link) -> Result<Vec<(Link, Resource)>, Trouble> {
         let members = self.members(collection).await?;
         self.resources(members.into_iter()).await
     }

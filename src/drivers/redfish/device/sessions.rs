@@ -1,0 +1,141 @@
+//! Sessions of ours on a device, and those that may be ours because the answer to a sign-in was lost.
+
+use super::super::inventory::Inventory as Everything;
+use super::super::{Link, Resource, Session, Trouble};
+use farrier_update::device::{Action, ActionId, Artifact, ArtifactKind, Ending, State, Ticket, Verb};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// How much earlier than its sign-in was recorded a session may say that it was created: clocks of BMCs count
+/// seconds.
+const BEFORE: SignedDuration = SignedDuration::from_secs(5);
+
+/// How much later: how long a runner may take to send a request, and the device to receive it.
+const AFTER: SignedDuration = SignedDuration::from_mins(3);
+
+/// Sessions that may be those of sign-ins whose answer was lost.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) found: Vec<Artifact>,
+    /// Whether there can be no other one.
+    pub(super) is_complete: bool,
+}
+
+/// Reports whether an action is a sign-in whose answer is not known.
+pub(super) fn is_lost(action: &Action) -> bool {
+    let is_settled = action.state == State::Ended && action.ending == Some(Ending::Unverified);
+    action.verb == Verb::SignIn && (action.state == State::Intended || is_settled)
+}
+
+/// Returns the recorded sessions that are on the device.
+///
+/// # Errors
+/// What concerns the device as a whole.
+pub(super) async fn known(
+    session: &Session,
+    sessions: &BTreeMap<ActionId, Link>,
+) -> Result<Vec<Artifact>, Trouble> {
+    let mut found = Vec::new();
+    for (action, link) in sessions {
+        match session.get(link).await {
+            Ok(_) => found.push(artifact(*action, link)),
+            Err(error) if matches!(error.status(), Some(404 | 410)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Looks for the sessions of sign-ins whose answer was lost: those of the same account, created at that time, that
+/// are not known.
+///
+/// # Errors
+/// What concerns the device as a whole.
+pub(super) async fn lost(
+    session: &Session,
+    everything: &Everything,
+    known: &BTreeMap<ActionId, Link>,
+    lost: &[&Action],
+) -> Result<Lost, Trouble> {
+    let mut result = Lost { found: Vec::new(), is_complete: true };
+    let Some(collection) = everything.root.sessions.as_ref().filter(|_| !lost.is_empty()) else {
+        return Ok(result);
+    };
+    let (members, is_whole) = Everything::collection(session, collection).await?;
+    result.is_complete = is_whole;
+    let ahead = everything.managers.iter().find_map(|manager| manager.ahead).unwrap_or_default();
+    for (link, resource) in members {
+        if known.values().any(|own| own.is_same(&link)) {
+            continue;
+        }
+        let Some(is_ours) = resource.text("/UserName").map(|user| user == session.user()) else {
+            result.is_complete = false;
+            continue;
+        };
+        let Some(created) = created(&resource, ahead) else {
+            result.is_complete &= !is_ours;
+            continue;
+        };
+        let of = lost.iter().find(|action| is_of(action, created) && !has(&result.found, action.id));
+        result.found.extend(of.filter(|_| is_ours).map(|action| artifact(action.id, &link)));
+    }
+    Ok(result)
+}
+
+fn has(found: &[Artifact], action: ActionId) -> bool {
+    found.iter().any(|artifact| artifact.action == action)
+}
+
+/// Returns when a session was created, by the operator's clock.
+fn created(resource: &Resource, ahead: SignedDuration) -> Option<Timestamp> {
+    let created: Timestamp = resource.text("/CreatedTime")?.parse().ok()?;
+    created.checked_sub(ahead).ok()
+}
+
+/// Reports whether a session that was created at this time may be that of a sign-in. What is settled was recorded
+/// later than it was intended.
+fn is_of(action: &Action, created: Timestamp) -> bool {
+    let Ok(at) = Timestamp::from_millisecond(i64::try_from(action.at.0).unwrap_or(i64::MAX)) else {
+        return false;
+    };
+    let before = if action.state == State::Intended { BEFORE } else { AFTER };
+    let apart = created.duration_since(at);
+    apart >= -before && apart <= AFTER
+}
+
+fn artifact(action: ActionId, link: &Link) -> Artifact {
+    let ticket = Ticket(link.as_str().to_owned());
+    Artifact { kind: ArtifactKind::Session, ticket, action, whole: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_update::Millis;
+    use farrier_update::device::Intent;
+
+    fn sign_in(at: u64) -> Action {
+        let none = String::new;
+        let intent = Intent {
+            id: ActionId(1),
+            verb: Verb::SignIn,
+            component: none(),
+            of: None,
+            follows: none(),
+            to: none(),
+            boot: none(),
+            until: None,
+        };
+        intent.into_action("a".into(), Millis(at))
+    }
+
+    /// The session of somebody else with the same account must stay.
+    #[test]
+    fn only_a_session_of_that_time_may_be_ours() {
+        let action = sign_in(1_000_000);
+        let created = |second: i64| Timestamp::from_second(second).unwrap();
+        for (second, is_ours) in [(990, false), (996, true), (1000, true), (1170, true), (1200, false)] {
+            assert_eq!(is_of(&action, created(second)), is_ours, "{second}");
+        }
+    }
+}

@@ -76,6 +76,9 @@ fn result(
     refusal: Option<&Failure>,
     report: Option<&Report>,
 ) -> ComponentResult {
+    if let (Planned::Blocked { .. }, Some(failure)) = (&item.action, refusal) {
+        return failed(item, failure);
+    }
     let Some(mut outcome) = end.outcome() else {
         let reading = item.before.clone();
         return farrier_update::conclude(item, None, reading.as_ref());
@@ -116,16 +119,32 @@ fn result(
     }
 }
 
+/// Returns the result of a component that cannot be read because the device takes no firmware at all.
+fn failed(item: &PlanItem, failure: &Failure) -> ComponentResult {
+    ComponentResult {
+        name: item.component.name.clone(),
+        outcome: Outcome::Failed,
+        reason: failure.reason,
+        before: String::new(),
+        after: String::new(),
+        exit_code: None,
+        started_at: None,
+        finished_at: None,
+        message: format!("{}: {}", item.component.name, failure.message),
+    }
+}
+
 /// Reports whether a component ended so because a request was refused or could not be made.
 const fn is_of_refusal(end: ComponentEnd) -> bool {
     match end {
-        ComponentEnd::Refused | ComponentEnd::NotSupported | ComponentEnd::NotBegun | ComponentEnd::Busy => {
-            true
-        }
+        ComponentEnd::Refused
+        | ComponentEnd::NotSupported
+        | ComponentEnd::NotBegun
+        | ComponentEnd::ResetPending
+        | ComponentEnd::Busy => true,
         ComponentEnd::NotNeeded
         | ComponentEnd::Updated
         | ComponentEnd::Staged
-        | ComponentEnd::ResetPending
         | ComponentEnd::StagingFailed
         | ComponentEnd::NotVerified
         | ComponentEnd::Unverified
@@ -176,9 +195,9 @@ pub(super) fn clean(node: &str, leftovers: &[Leftover]) -> Result<(), Failure> {
     }
     let names: Vec<String> = leftovers.iter().map(in_words).collect();
     let next = if leftovers.iter().all(|left| left.expires.is_some()) {
-        "nothing has to be done"
+        "the device says that it ends idle sessions after some time; close it in its web interface if it must be gone now"
     } else {
-        "remove it in the machine's own web interface, or wait until the machine ends it by itself"
+        "remove it in the machine's own web interface"
     };
     let message = format!("{node} may still have {}; {next}", names.join(", "));
     Err(Failure::new(Reason::Leftovers, message))

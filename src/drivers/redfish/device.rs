@@ -23,7 +23,7 @@ use farrier_update::device::{
     Action, ActionId, Answer, BootMarks, Intent, Inventory, Limits, Method, Part, Progress, State, Ticket,
     Verb,
 };
-use farrier_update::{Component, NodePlan, Reason};
+use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use routes::Route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -169,6 +169,9 @@ impl device::Device for Device {
         for note in &everything.notes {
             tracing::info!("{note}");
         }
+        let found =
+            lost.found.iter().filter_map(|lost| Some((lost.action, Link::parse(&lost.ticket.0).ok()?)));
+        self.sessions.extend(found);
         let sorted = work::sort(&work, &self.marks, actions);
         self.note(&everything, &work, &sorted);
         let inventory = Inventory {
@@ -238,7 +241,9 @@ impl device::Device for Device {
 
     fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>> {
         let method = Route::choose(&self.node, self.update.as_ref()).map(|route| route.method());
-        plan.installs().map(|item| (item.component.name.clone(), method.clone())).collect()
+        // Of those that cannot be read too: a device that takes no firmware lists none.
+        let images = plan.items.iter().filter(|item| item.component.installer == InstallerKind::RedfishImage);
+        images.map(|item| (item.component.name.clone(), method.clone())).collect()
     }
 
     fn schemes(&self) -> Vec<Scheme> {
@@ -363,7 +368,6 @@ const REFUSALS: &[Reason] = &[
     Reason::PasswordChangeRequired,
     Reason::CertificateChanged,
     Reason::CertificateUntrusted,
-    Reason::NotARedfishService,
 ];
 
 fn trouble(failure: Failure) -> Trouble {

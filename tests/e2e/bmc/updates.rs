@@ -212,7 +212,7 @@ fn what_a_bmc_refuses_has_its_own_reason() {
             ("licence", Fault::NoLicence, "LicenceMissing"),
             ("room", Fault::NoRoom, "DeviceFull"),
             ("disabled", Fault::ServiceDisabled, "UpdateServiceDisabled"),
-            ("missing", Fault::NoUpdateService, "NotVerified"),
+            ("missing", Fault::NoUpdateService, "UpdateServiceMissing"),
         ] {
             bmc.double.clear(None);
             bmc.arm(Armed::always(fault));

@@ -46,13 +46,19 @@ fn after_install(view: View<'_>, item: &PlanItem, install: &Action) -> Component
     if install.ending != Some(Ending::ResetPending) {
         return ComponentState::Ended(end_of(install.ending));
     }
+    let version = view.versions().and_then(|reading| reading.version(&item.component.name));
+    let changes = !is_version(&install.follows, &install.to);
+    // Somebody else has reset it.
+    if changes && version.is_some_and(|version| is_version(version, &install.to)) {
+        return ComponentState::Ended(ComponentEnd::Updated);
+    }
     if view.is_winding_down() {
         return ComponentState::Ended(ComponentEnd::ResetPending);
     }
     let entry = view.latest().and_then(|reading| reading.entries.get(&item.component.name));
     match entry.and_then(|entry| allowed_reset(view, item, entry)) {
-        Some(verb) => due(view, item, verb),
-        None => ComponentState::Ended(ComponentEnd::ResetPending),
+        Some(verb) if !is_refused(view, item, verb) => ComponentState::Due(verb),
+        Some(_) | None => ComponentState::Ended(ComponentEnd::ResetPending),
     }
 }
 

@@ -25,12 +25,21 @@ pub(super) fn work(view: View<'_>) -> Option<Next> {
             Some(reading) => judge_reset(view, action, reading),
             None => keep_reading(view, action, action.at),
         },
+        (State::Begun, false) if is_never_fetched(view, action) => settle(action, Ending::Refused),
         (State::Begun, false) => match &action.ticket {
             Some(ticket) => begun(view, action, ticket),
             None => nameless(view, action),
         },
         (State::Intended | State::Ended | State::Unknown, _) => unanswered::judge(view, action),
     })
+}
+
+/// Reports whether a device was told to fetch an image and has certainly not asked for it for so long that it will
+/// not. Nothing can be fetched any more once the action has ended.
+fn is_never_fetched(view: View<'_>, action: &Action) -> bool {
+    action.verb == Verb::Pull
+        && view.observed.unfetched.contains(&action.id)
+        && view.now() >= action.at.after(view.observed.limits.unseen)
 }
 
 /// Decides about work of which the device gave no name.

@@ -139,6 +139,8 @@ pub struct Limits {
     pub has_sessions: bool,
     /// How long a device that was told to fetch an image may take until it connects, before that is reported.
     pub seen: Duration,
+    /// How long a device may take until it connects, before it is given up.
+    pub unseen: Duration,
     /// Time between two readings, and between two questions about a task.
     pub poll: Duration,
     /// Maximum time between the record of an intent and the begin of its request: how long a
@@ -171,6 +173,7 @@ impl Default for Limits {
         Self {
             has_sessions: true,
             seen: Duration::from_mins(1),
+            unseen: Duration::from_mins(5),
             poll: Duration::from_secs(10),
             proof: Duration::from_secs(15),
             idle: Duration::from_mins(2),

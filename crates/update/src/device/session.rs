@@ -51,9 +51,13 @@ fn wait_for_device(view: View<'_>, silence: Silence) -> Option<Next> {
     (due > view.now()).then_some(Next::Wait { until: due, on: Waiting::Device(give_up) })
 }
 
-/// Returns when a silent device is given up: not before the deadline of work that it may be doing.
+/// Returns when a silent device is given up: not before the deadline of work that it may be doing. A device that
+/// has done work in this attempt may be starting with it.
 fn give_up_at(view: View<'_>, silence: Silence) -> Millis {
-    let usual = silence.since.after(view.observed.limits.away);
+    let limits = view.observed.limits;
+    let has_worked = view.actions().any(|action| action.verb.is_work() && action.at >= view.observed.since);
+    let patience = if has_worked { limits.away.max(limits.reset) } else { limits.away };
+    let usual = silence.since.after(patience);
     let work = view.actions().filter(|action| action.is_open() && action.verb.is_work());
     work.map(|action| view.deadline(action)).fold(usual, Millis::max)
 }

@@ -280,6 +280,7 @@ fn limits(traits: &Traits) -> Limits {
     Limits {
         has_sessions: traits.has_sessions,
         seen: Duration::from_mins(1),
+        unseen: Duration::from_mins(5),
         poll: Duration::from_mins(1),
         proof: Duration::from_secs(15),
         idle: Duration::from_millis(traits.idle),

@@ -70,7 +70,8 @@ impl<D: Device> Walk<'_, D> {
                 Some(from) => ReturnPath::Fetched { from },
                 // The device has given up already.
                 None if matches!(self.desk.view.borrow().return_path, ReturnPath::Unseen { .. }) => continue,
-                None if fetch.age < limit => ReturnPath::Expected,
+                // Another runner may have served it.
+                None if fetch.age < limit || !fetch.is_certain => ReturnPath::Expected,
                 None => ReturnPath::Unseen { failure: unseen(&self.job.node, &fetch, limit) },
             };
             if let (Some(component), ReturnPath::Unseen { failure }) = (&component, &path) {
@@ -106,7 +107,7 @@ impl<D: Device> Walk<'_, D> {
         let fetches = open_pulls(&self.actions).into_iter();
         let Some(fetch) = fetches.filter_map(|id| self.desk.offers.fetched(id)).last() else { return shown };
         let limit = self.device.limits().seen;
-        if fetch.seen.is_none() && fetch.age >= limit {
+        if fetch.seen.is_none() && fetch.is_certain && fetch.age >= limit {
             let failure = unseen(&self.job.node, &fetch, limit);
             return Waiting { reason: failure.reason, what: failure.message, ..shown };
         }
@@ -120,7 +121,9 @@ fn progress(fetch: &Fetch) -> String {
     let (unit, word) = if size.unwrap_or(*bytes) < MIB { (KIB, "KiB") } else { (MIB, "MiB") };
     let Some(from) = seen else { return format!("it has not connected to {host} port {port} yet") };
     let Some(idle) = idle else {
-        return format!("it has connected from {from}, and has fetched nothing yet");
+        return format!(
+            "it has connected from {from}, and has fetched nothing yet; by HTTPS it must trust the authority of the run, ca.crt in the Secret of its callback server"
+        );
     };
     if let Some(size) = size.filter(|size| bytes >= size) {
         return format!("it has fetched all {} {word}", size.div_ceil(unit));
@@ -195,7 +198,7 @@ mod tests {
     fn the_progress_of_a_fetch_is_shown() {
         assert_eq!(progress(&fetch()), "it has not connected to 192.0.2.9 port 63001 yet");
         let seen = Fetch { seen: Some("192.0.2.1".parse().unwrap()), ..fetch() };
-        assert_eq!(progress(&seen), "it has connected from 192.0.2.1, and has fetched nothing yet");
+        assert!(progress(&seen).starts_with("it has connected from 192.0.2.1, and has fetched nothing yet"));
         let some = Fetch { bytes: 12 * MIB + 5, idle: Some(Duration::from_secs(3)), ..seen };
         assert_eq!(progress(&some), "it has fetched 12 of 64 MiB, last progress 3 s ago");
         assert_eq!(progress(&Fetch { bytes: 64 * MIB, ..some.clone() }), "it has fetched all 64 MiB");

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// seconds.
 const BEFORE: SignedDuration = SignedDuration::from_secs(5);
 
+/// From where a session was opened, where the device tells.
+const ORIGIN: &str = "/ClientOriginIPAddress";
+
 /// How much later: how long a runner may take to send a request, and the device to receive it.
 const AFTER: SignedDuration = SignedDuration::from_mins(3);
 
@@ -40,6 +43,8 @@ pub(super) async fn known(
         match session.get(link).await {
             Ok(_) => found.push(artifact(*action, link)),
             Err(error) if matches!(error.status(), Some(404 | 410)) => {}
+            // It is not shown, which does not prove that it is not there.
+            Err(error) if error.is_about_resource() => found.push(artifact(*action, link)),
             Err(error) => return Err(error),
         }
     }
@@ -63,27 +68,32 @@ pub(super) async fn lost(
     };
     let (members, is_whole) = Everything::collection(session, collection).await?;
     result.is_complete = is_whole;
-    let ahead = everything.managers.iter().find_map(|manager| manager.ahead).unwrap_or_default();
-    for (link, resource) in members {
-        if known.values().any(|own| own.is_same(&link)) {
-            continue;
+    let ahead = everything.managers.iter().find_map(|manager| manager.ahead);
+    let is_known = |link: &Link| known.values().any(|own| own.is_same(link));
+    let origin = members.iter().find(|(link, _)| session.link().is_some_and(|own| own.is_same(link)));
+    let origin = origin.and_then(|(_, own)| own.text(ORIGIN));
+    // Sessions of our account that nobody has recorded.
+    let unknown = members.iter().filter(|(link, resource)| {
+        let user = resource.text("/UserName");
+        !is_known(link) && user.is_none_or(|user| user.eq_ignore_ascii_case(session.user()))
+    });
+    for (link, resource) in unknown {
+        let is_from_here = origin.is_none() || resource.text(ORIGIN).is_none_or(|from| Some(from) == origin);
+        let created = ahead.and_then(|ahead| created(resource, ahead)).filter(|_| is_from_here);
+        let of: Vec<_> = lost.iter().filter(|action| created.is_some_and(|at| is_of(action, at))).collect();
+        match of[..] {
+            [action] if resource.has("/UserName") => result.found.push(artifact(action.id, link)),
+            // It may be ours, or that of somebody else with the same account.
+            _ => result.is_complete = false,
         }
-        let Some(is_ours) = resource.text("/UserName").map(|user| user == session.user()) else {
-            result.is_complete = false;
-            continue;
-        };
-        let Some(created) = created(&resource, ahead) else {
-            result.is_complete &= !is_ours;
-            continue;
-        };
-        let of = lost.iter().find(|action| is_of(action, created) && !has(&result.found, action.id));
-        result.found.extend(of.filter(|_| is_ours).map(|action| artifact(action.id, &link)));
     }
+    // Of several sessions, only one is ours, and nobody can tell which.
+    let count = |action: ActionId| result.found.iter().filter(|found| found.action == action).count();
+    let doubtful: Vec<ActionId> =
+        lost.iter().map(|action| action.id).filter(|&action| count(action) > 1).collect();
+    result.is_complete &= doubtful.is_empty();
+    result.found.retain(|found| !doubtful.contains(&found.action));
     Ok(result)
-}
-
-fn has(found: &[Artifact], action: ActionId) -> bool {
-    found.iter().any(|artifact| artifact.action == action)
 }
 
 /// Returns when a session was created, by the operator's clock.
@@ -92,8 +102,8 @@ fn created(resource: &Resource, ahead: SignedDuration) -> Option<Timestamp> {
     created.checked_sub(ahead).ok()
 }
 
-/// Reports whether a session that was created at this time may be that of a sign-in. What is settled was recorded
-/// later than it was intended.
+/// Reports whether a session that was created at this time may be that of a sign-in. The time of an action is that of
+/// its last change: of one that is settled, later than the request.
 fn is_of(action: &Action, created: Timestamp) -> bool {
     let Ok(at) = Timestamp::from_millisecond(i64::try_from(action.at.0).unwrap_or(i64::MAX)) else {
         return false;

@@ -42,6 +42,10 @@ pub(super) async fn follow(session: &Session, link: &Link) -> Result<Report, Tro
             let reason = error.refusal().and_then(Refusal::meaning).and_then(Meaning::reason);
             Ok(Report { progress: Progress::Failed, reason, words: error.to_string() })
         }
+        // This task cannot be read. The inventory tells what became of it.
+        Err(error) if error.is_about_resource() => {
+            Ok(Report { progress: Progress::Gone, reason: None, words: error.to_string() })
+        }
         Err(error) => Err(error),
     }
 }

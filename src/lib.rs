@@ -26,6 +26,7 @@ pub mod fleet_metrics;
 pub mod health;
 pub mod heartbeat;
 pub mod http;
+pub mod inputs;
 pub mod lease;
 pub mod membership;
 pub mod metrics;

@@ -14,6 +14,7 @@ pub mod attempt;
 pub mod caches;
 pub mod callback;
 pub mod cmd;
+pub mod conformance;
 pub mod controllers;
 pub mod convert;
 mod descriptors;

@@ -40,11 +40,17 @@ const REFUSED: Duration = Duration::from_mins(10);
 /// Time between two readings.
 const POLL: Duration = Duration::from_secs(2);
 
+/// Returns the times of a device of which nothing is known.
+pub(super) fn usual_limits() -> Limits {
+    Limits { away: AWAY, refused: REFUSED, reading: READING, poll: POLL, ..Limits::default() }
+}
+
 /// What is needed to connect to a Redfish service.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     endpoint: Endpoint,
     credentials: Credentials,
+    limits: Limits,
 }
 
 impl Settings {
@@ -52,7 +58,7 @@ impl Settings {
     ///
     /// # Errors
     /// `SecretIncomplete`.
-    pub(super) fn new(node: &Node, keys: &Keys) -> Result<Self, Failure> {
+    pub(super) fn new(node: &Node, keys: &Keys, limits: Limits) -> Result<Self, Failure> {
         let HttpsSettings { port, trust } = node.https.clone();
         let target = Target {
             node: node.name.clone(),
@@ -61,7 +67,7 @@ impl Settings {
             port,
         };
         let credentials = Credentials::new(&node.name, keys)?;
-        Ok(Self { endpoint: Endpoint { target, trust }, credentials })
+        Ok(Self { endpoint: Endpoint { target, trust }, credentials, limits })
     }
 }
 
@@ -118,15 +124,7 @@ impl device::Device for Device {
     }
 
     fn limits(&self) -> Limits {
-        let has_sessions = self.has_sessions;
-        Limits {
-            has_sessions,
-            away: AWAY,
-            refused: REFUSED,
-            reading: READING,
-            poll: POLL,
-            ..Limits::default()
-        }
+        Limits { has_sessions: self.has_sessions, ..self.settings.limits.clone() }
     }
 
     async fn read(

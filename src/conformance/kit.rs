@@ -81,14 +81,14 @@ impl<'b> Kit<'b> {
         let shown: Vec<Shown> = tried.into_iter().flatten().collect();
         let unverified = shown.iter().filter(|shown| shown.is_unverified).count();
         let left = shown.iter().filter(|shown| shown.is_left).count();
-        let mut text = format!("{} moments", shown.len());
+        let mut parts = vec![format!("{} moments", shown.len())];
         if unverified > 0 {
-            text += &format!("; {unverified} ended as Unverified");
+            parts.push(format!("{unverified} ended as Unverified"));
         }
         if left > 0 {
-            text += &format!("; {left} reported what may be left");
+            parts.push(format!("{left} reported what may be left"));
         }
-        Ok(text)
+        Ok(parts.join("; "))
     }
 
     /// Returns the moments of an update without faults.

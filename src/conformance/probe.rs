@@ -6,14 +6,31 @@ use crate::attempt::logbook::{Halt, Logbook, Request, apply};
 use crate::attempt::{Desk, End, Goal, Job, Tools, View, now};
 use crate::drivers::Driver;
 use crate::failure::Failure;
-use farrier_update::Outcome;
 use farrier_update::device::Action;
+use farrier_update::{Outcome, Reason};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long a request may be sent after it was recorded. No other runner works on the machine.
 const HOLD: Duration = Duration::from_secs(15);
+
+/// What a machine that is reached and not trusted ends an attempt with.
+const STRANGERS: &[Reason] = &[
+    Reason::HostKeyChanged,
+    Reason::HostKeyUnknown,
+    Reason::CertificateChanged,
+    Reason::CertificateUntrusted,
+];
+
+/// What a machine that is trusted and refuses the sign-in ends an attempt with.
+const REFUSALS: &[Reason] = &[
+    Reason::PasswordRejected,
+    Reason::AccountLocked,
+    Reason::PasswordChangeRequired,
+    Reason::AuthenticationFailed,
+    Reason::SessionLimitReached,
+];
 
 /// How far a probe goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,10 +184,16 @@ fn contact(made: &Made) -> [Verdict; 4] {
         None => String::new(),
     };
     let extent = view.survey.as_ref().map(|survey| survey.extent()).unwrap_or_default();
-    let is_trusted = view.host_key_accepted || view.certificate_accepted;
+    let failed_in = match end {
+        End::Failed(failure) => Some(failure.reason),
+        End::Finished(_) | End::Planned | End::Inventoried | End::Cancelled => None,
+    };
+    let is_refused = failed_in.is_some_and(|reason| REFUSALS.contains(&reason));
+    let is_trusted = view.host_key_accepted || view.certificate_accepted || is_refused;
+    let is_strange = failed_in.is_some_and(|reason| STRANGERS.contains(&reason));
     let steps = [
-        (view.address.is_some() || is_trusted, address),
-        (is_trusted, trusted),
+        (view.address.is_some() || is_trusted || is_strange, address),
+        (is_trusted && !is_strange, trusted),
         (view.authenticated, String::new()),
         (*end == End::Inventoried, extent),
     ];
@@ -198,6 +221,7 @@ fn nothing_left(view: &View) -> Verdict {
 fn updated(made: &Made) -> Verdict {
     let results = &made.view.results;
     let is_good = |outcome| matches!(outcome, Outcome::Updated | Outcome::UpToDate | Outcome::NotApplicable);
+    let is_pending = |outcome| outcome == Outcome::RebootPending;
     let words: Vec<String> = results
         .iter()
         .map(|result| {
@@ -208,6 +232,9 @@ fn updated(made: &Made) -> Verdict {
     match &made.end {
         End::Finished(_) if results.iter().all(|result| is_good(result.outcome)) => {
             Verdict::Passed(words.join("; "))
+        }
+        End::Finished(_) if results.iter().all(|r| is_good(r.outcome) || is_pending(r.outcome)) => {
+            Verdict::Skipped(format!("not verified before a restart: {}", words.join("; ")))
         }
         End::Finished(_) => Verdict::Failed(words.join("; ")),
         end @ (End::Planned | End::Inventoried | End::Cancelled | End::Failed(_)) => {
@@ -224,5 +251,27 @@ fn why(end: &End) -> String {
         End::Finished(_) | End::Planned | End::Inventoried => {
             "the driver ended the attempt otherwise".to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(end: End, view: View) -> Vec<bool> {
+        let made = Made { end, view, actions: Vec::new() };
+        contact(&made).iter().map(|verdict| matches!(verdict, Verdict::Passed(_))).collect()
+    }
+
+    /// A user who is told that a machine is not reached looks at the network, when it is the password.
+    #[test]
+    fn the_check_that_fails_is_the_one_that_has_to_be_mended() {
+        let failed = |reason| End::Failed(Failure::new(reason, "x"));
+        assert_eq!(passed(failed(Reason::ConnectionTimedOut), View::default()), [false; 4]);
+        assert_eq!(passed(failed(Reason::CertificateChanged), View::default()), [true, false, false, false]);
+        assert_eq!(passed(failed(Reason::PasswordRejected), View::default()), [true, true, false, false]);
+        let view = View { host_key_accepted: true, authenticated: true, ..View::default() };
+        assert_eq!(passed(failed(Reason::ConnectionTimedOut), view.clone()), [true, true, true, false]);
+        assert_eq!(passed(End::Inventoried, view), [true; 4]);
     }
 }

@@ -49,10 +49,11 @@ pub trait Subject {
     fn tools(&self) -> Tools;
 
     /// Returns the job. Its only component has a version that is not installed. The kit sets the runner, the number
-    /// of the attempt, and what is known of earlier ones.
+    /// of the attempt, and what is known of earlier ones, and makes the session another one for each NodeUpdate.
     fn job(&self, goal: Goal) -> Job;
 
-    /// Looks at the machine, without the driver.
+    /// Looks at the machine, without the driver, once it has nothing more to do: what it was told just now must have
+    /// had its effect.
     fn footprint(&self) -> LocalBoxFuture<'_, Footprint>;
 
     /// Returns what makes a fault happen when it is awaited.

@@ -82,6 +82,8 @@ impl Log {
 pub(super) struct Trial<'b> {
     pub(super) subject: Rc<dyn Subject + 'b>,
     pub(super) log: Log,
+    /// Number of the NodeUpdate.
+    update: u32,
     /// Number of the present attempt.
     number: u32,
     is_taken_over: bool,
@@ -105,7 +107,7 @@ impl<'b> Trial<'b> {
             asked: 0,
             shown: 0,
         };
-        Self { subject, log, number: 1, is_taken_over: false }
+        Self { subject, log, update: 1, number: 1, is_taken_over: false }
     }
 
     pub(super) async fn footprint(&self) -> Footprint {
@@ -115,6 +117,7 @@ impl<'b> Trial<'b> {
     /// The NodeUpdate is another one, of the same machine.
     pub(super) fn begin_another(&mut self) {
         self.log.actions.clear();
+        self.update += 1;
         self.number = 1;
         self.is_taken_over = false;
     }
@@ -128,12 +131,15 @@ impl<'b> Trial<'b> {
     /// Prepares an attempt of the runner that has the NodeUpdate.
     pub(super) fn stage(&mut self, goal: Goal) -> Stage {
         (self.log.asked, self.log.shown) = (0, 0);
+        let job = self.subject.job(goal);
         let job = Job {
+            // The names of what is put on a machine begin with it.
+            session: format!("{}{}", self.update, job.session),
             runner: self.log.by.to_owned(),
             attempt: self.number,
             touched: self.number > 1 || self.is_taken_over,
             resumed: self.is_taken_over,
-            ..self.subject.job(goal)
+            ..job
         };
         let (view, _) = watch::channel(View::default());
         Stage { driver: self.subject.driver(), tools: self.subject.tools(), by: self.log.by, job, view }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a device is followed after an installation began. Enough for a double on a busy machine; a device of
 /// which it cannot be told is followed to the end.
@@ -31,6 +31,12 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a runner that does not answer may act.
 const HOLD: Duration = Duration::from_secs(3);
+
+/// How long a double may have something to do.
+const REST: Duration = Duration::from_secs(10);
+
+/// After so many looks without work, a double is at rest: longer than it takes to start again.
+const LOOKS: u32 = 8;
 
 /// The BMCs: variant, type, firmware entry of the BMC itself, a version, and the ending of an image's file.
 const BMCS: [(&str, MachineType, &str, &str, &str); 5] = [
@@ -169,6 +175,31 @@ impl Bmc<'_> {
         self.double.journal().iter().filter(|entry| kinds.contains(&entry.kind.as_str())).count()
     }
 
+    /// Reports whether the double installs something, or has yet to begin.
+    fn is_at_work(&self) -> bool {
+        let state = self.double.state();
+        let is_any = |kind: &str, name: &str, words: &[&str]| {
+            let things = state.get(kind).and_then(Value::as_array);
+            things.is_some_and(|things| {
+                let word = |thing: &Value| thing.get(name).and_then(Value::as_str).map(str::to_owned);
+                things.iter().filter_map(word).any(|word| words.contains(&word.as_str()))
+            })
+        };
+        is_any("updates", "phase", &["new", "fetching", "verifying", "writing", "resetting"])
+            || is_any("queue", "state", &["Pending", "InProgress"])
+    }
+
+    /// Waits until the double is at rest. An entry that stays in its queue is seen afterwards.
+    async fn rests(&self) {
+        let begun = Instant::now();
+        let mut looks = 0;
+        while looks < LOOKS && begun.elapsed() < REST {
+            // sleep: a double may begin something a moment after its answer, and does not report it.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            looks = if self.is_at_work() { 0 } else { looks + 1 };
+        }
+    }
+
     fn is_minimal(&self) -> bool {
         self.of.variant == "minimal"
     }
@@ -220,6 +251,7 @@ impl Subject for Bmc<'_> {
 
     fn footprint(&self) -> LocalBoxFuture<'_, Footprint> {
         Box::pin(async {
+            self.rests().await;
             let state = self.double.state();
             let mut left = Vec::new();
             for kind in ["sessions", "queue", "components", "install-sets", "staged", "partial-upload"] {

@@ -1,5 +1,6 @@
 //! BMCs over Redfish, with doubles of several vendors' management processors.
 
+mod probe;
 mod updates;
 
 use crate::harness::{Conditions, Run, Site, e2e, wait};

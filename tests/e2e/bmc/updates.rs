@@ -10,18 +10,18 @@ use farrier_bmc_double::image::{Header, Target};
 use serde_json::{Value, json};
 
 /// A component of a double: the name of its firmware entry, and the version to install.
-struct Firmware<'a> {
-    name: &'a str,
+pub(super) struct Firmware<'a> {
+    pub(super) name: &'a str,
     entry: &'a str,
     device: &'a str,
-    version: &'a str,
+    pub(super) version: &'a str,
     /// The ending of the image's file.
     ending: &'a str,
 }
 
 impl Firmware<'_> {
     /// Writes the image, and returns the component of a Baseline.
-    fn component(&self, site: &Site, header: Header) -> crate::harness::payload::Component {
+    pub(super) fn component(&self, site: &Site, header: Header) -> crate::harness::payload::Component {
         let header = Header {
             targets: vec![Target { device: self.device.into(), version: self.version.into() }],
             ..header
@@ -35,7 +35,7 @@ impl Firmware<'_> {
 }
 
 /// An image of 100 kB that every model takes.
-fn image() -> Header {
+pub(super) fn image() -> Header {
     Header {
         targets: Vec::new(),
         models: Vec::new(),
@@ -48,7 +48,7 @@ fn image() -> Header {
 }
 
 /// What each double has of itself: variant, type, entry, new version, ending.
-const BMCS: [(&str, &str, Firmware<'static>); 4] = [
+pub(super) const BMCS: [(&str, &str, Firmware<'static>); 4] = [
     ("openbmc", "Redfish", firmware("openbmc-bmc", "bmc_active", "2.16.0", ".tar")),
     (
         "idrac9",
@@ -69,7 +69,7 @@ const fn firmware(
 }
 
 /// How many times a version was written.
-fn flashes(bmc: &Bmc, version: &str) -> usize {
+pub(super) fn flashes(bmc: &Bmc, version: &str) -> usize {
     let is_it =
         |entry: &&farrier_bmc_double::Entry| entry.kind == "flash" && entry.detail["version"] == version;
     bmc.double.journal().iter().filter(is_it).count()

@@ -14,10 +14,14 @@
 
 use anyhow::{Context as _, bail};
 use farrier::callback::{
-    AddressSet, Counters, Family, Limits, Pair, Registry, RunIdentity, ServerOptions, bind, serve,
+    AddressSet, Counters, Family, Limits, OpenOffer, OpenOffers, Pair, Registry, RunIdentity, ServerOptions,
+    bind, serve,
 };
 use farrier::engine_api::{EngineApi, PayloadFiles};
+use farrier::failure::Failure;
 use farrier_protocol::{CallbackConfig, Event, Hello, Next};
+use farrier_update::Reason;
+use futures::future::BoxFuture;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -61,6 +65,23 @@ impl PayloadFiles for OneFile {
     }
 }
 
+/// Machines without an engine are not measured here.
+struct NoOffers;
+
+impl OpenOffers for NoOffers {
+    fn to(&self, _: IpAddr) -> Vec<OpenOffer> {
+        Vec::new()
+    }
+
+    fn file(&self, _: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {
+        Box::pin(std::future::ready(Err(Failure::new(Reason::PayloadNotFound, "nothing is offered"))))
+    }
+
+    fn note_connection(&self, _: IpAddr) {}
+
+    fn note_sent(&self, _: &OpenOffer, _: u64) {}
+}
+
 async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
     let identity = Arc::new(RunIdentity::generate("bench")?);
     let (registry, file) = (Registry::new(), dir.join("payload"));
@@ -91,7 +112,8 @@ async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
         sources: of_run,
         peers: runners,
         registry,
-        files: Arc::new(OneFile(file)),
+        offers: Arc::new(NoOffers),
+        names: watch::channel(Arc::default()).1,
         counters: Arc::<Counters>::default(),
         // All engines of the bench have one address.
         limits: Limits { begins: (u32::MAX, u32::MAX), ..Limits::default() },

@@ -6,6 +6,7 @@
 mod callback;
 mod job;
 pub mod logbook;
+mod marks;
 mod offers;
 mod view;
 mod waiting;
@@ -13,13 +14,15 @@ mod waiting;
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{Goal, Job, Tools};
 pub use logbook::Logbook;
-pub use offers::{Fetch, Offer, Offers, Scheme};
+pub use marks::Marks;
+pub use offers::{Fetch, Offer, OfferedFile, Offers, Scheme, image_name, open_pulls};
 pub use view::{Firmware, ReturnPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;
 use farrier_update::NodeVerdict;
 use farrier_update::device::Action;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// What an attempt works with.
@@ -34,6 +37,8 @@ pub struct Desk<'a> {
     pub logbook: Logbook,
     /// What was recorded before, in this attempt or an earlier one.
     pub actions: Vec<Action>,
+    /// Images that the machine fetches from Farrier.
+    pub offers: Arc<dyn Offers>,
 }
 
 /// How an attempt ended. What is left on the machine is in the [`View`].

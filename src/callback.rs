@@ -5,7 +5,7 @@
 //!                                                                  └─ https ─► ClientHello: server name?
 //!     <session>.farrier.internal, served here        ─► mutual TLS 1.3 ─► EngineApi
 //!     <session>.farrier.internal, another runner's   ─► relayed, still encrypted
-//!     any other name, or no name                     ─► TLS 1.3 ─► devices
+//!     any other name, or no name                     ─► TLS 1.2 or 1.3 ─► devices
 //! ```
 //!
 //! A runner starts one server per run that needs callbacks:
@@ -13,7 +13,8 @@
 //! ```no_run
 //! # use farrier::callback::*; use std::sync::Arc; use tokio::sync::watch;
 //! # async fn doc(
-//! #     files: Arc<dyn farrier::payload::PayloadFiles>,
+//! #     offers: Arc<dyn OpenOffers>,
+//! #     names: watch::Receiver<Arc<std::collections::BTreeSet<String>>>,
 //! #     conversation: Arc<farrier::engine_api::EngineApi>,
 //! #     lately_told: std::collections::BTreeSet<Cause>,
 //! #     identity: RunIdentity,
@@ -29,7 +30,8 @@
 //!     sources,
 //!     peers,
 //!     registry: registry.clone(),
-//!     files,
+//!     offers,
+//!     names,
 //!     counters,
 //!     limits: Limits::default(),
 //! };
@@ -47,10 +49,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Every engine request requires the certificate of the engine's session. Devices that speak TLS 1.3
-//! but have no certificate connect to the HTTPS port without a session's name and are served the same
-//! as on the HTTP port: the payloads of the run, below the path token. This module knows neither
-//! Kubernetes nor the API types.
+//! Every engine request requires the certificate of the engine's session. Devices that speak TLS but have no
+//! certificate connect to the HTTPS port without a session's name and are served the same as on the HTTP
+//! port: the files that are offered to them, below the path token. This module knows neither Kubernetes nor
+//! the API types.
 
 mod admission;
 mod client_hello;
@@ -60,12 +62,14 @@ mod crypto;
 mod devices;
 mod identity;
 mod listeners;
+mod offers;
 mod port_holder;
 mod registry;
 mod relay;
 mod server;
 mod state;
 mod tls;
+mod transfer;
 mod write_timeout;
 
 pub use farrier_network::cidr::AddressSet;
@@ -75,6 +79,7 @@ pub use collector::CallbackCollector;
 pub use counters::{Cause, Counters, Refusal, Refusals};
 pub use identity::{ClientCertificate, IdentityError, RunIdentity};
 pub use listeners::{BindError, BindErrorKind, BoundListeners, Family, Pair, bind};
+pub use offers::{OpenOffer, OpenOffers, in_url};
 pub use registry::{Registration, Registry, Route, Stream};
 pub use server::{Server, ServerOptions, serve};
 

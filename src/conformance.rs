@@ -17,12 +17,14 @@ mod checks;
 mod fault;
 mod kit;
 mod law;
+mod offers;
 mod probe;
 mod report;
 mod subject;
 mod trial;
 
 pub use fault::{Expected, Fault};
+pub use offers::NoOffers;
 pub use probe::{Extent, Probe, probe};
 pub use report::{Line, Report, Verdict};
 pub use subject::{Bench, Footprint, Journal, Subject};

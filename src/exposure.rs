@@ -31,14 +31,16 @@ pub use resolver::Resolver;
 pub use secret::{identity, remove as remove_identity};
 
 use crate::api::managed_node::Channel;
-use crate::api::{ManagedNode, UpdateRun};
+use crate::api::node_update::FetchProtocol;
+use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
 use crate::caches::{Caches, RunObjects};
 use crate::membership::{Membership, RunnerLocation};
 use crate::publish::Events;
-use farrier_network::Phase;
 use farrier_network::cidr;
 use farrier_network::ledger::Pair;
 use farrier_network::policy::{Finding, Ranges, check_machine};
+use farrier_network::table::fetch_schemes;
+use farrier_network::{Phase, Scheme};
 use kube::{Client, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -86,6 +88,17 @@ pub struct ActiveMachine {
     pub node: Arc<ManagedNode>,
     /// The phase of its update.
     pub phase: Phase,
+    /// What it must be able to reach at present.
+    pub way_back: Option<WayBack>,
+}
+
+/// What of Farrier's a machine must be able to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayBack {
+    /// The run's port with TLS, for its engine.
+    Engine,
+    /// The run's port for this protocol, to fetch an image.
+    Fetch(Scheme),
 }
 
 /// What this process has done for a run.
@@ -154,8 +167,58 @@ impl Site {
     }
 }
 
-/// Reports whether the engine on this machine connects to the callback server in this run. A machine without an
-/// engine has no channel.
-pub fn calls_back(node: &ManagedNode, run: &UpdateRun) -> bool {
-    node.spec.type_.carries_engine() && node.spec.channel.unwrap_or(run.spec.channel) == Channel::Callback
+/// Returns what a machine must be able to reach in this run at present; `None` if it does not connect to
+/// Farrier. `update` is the machine's NodeUpdate of the run.
+///
+/// The engine of a machine whose channel is `Callback` connects during the whole work. A machine without an
+/// engine has no channel: it connects only to fetch an image, from the moment its attempt says so in
+/// `status.fetchesBy`, and only if the table of ports lists the port for its type.
+pub fn way_back(node: &ManagedNode, run: &UpdateRun, update: Option<&NodeUpdate>) -> Option<WayBack> {
+    let type_ = node.spec.type_;
+    if type_.carries_engine() {
+        let is_callback = node.spec.channel.unwrap_or(run.spec.channel) == Channel::Callback;
+        return is_callback.then_some(WayBack::Engine);
+    }
+    let scheme = scheme_of(update?.status.as_ref()?.fetches_by?);
+    fetch_schemes(type_).contains(&scheme).then_some(WayBack::Fetch(scheme))
+}
+
+fn scheme_of(protocol: FetchProtocol) -> Scheme {
+    match protocol {
+        FetchProtocol::HTTPS => Scheme::Https,
+        FetchProtocol::HTTP => Scheme::Http,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Otherwise ports are open for a machine that needs none, or a BMC waits for an image that it cannot reach.
+    #[test]
+    fn a_machine_reaches_what_its_engine_or_its_attempt_needs() {
+        let run = |channel: &str| -> UpdateRun {
+            let spec = json!({"selector": {}, "channel": channel});
+            serde_json::from_value(json!({"metadata": {"name": "r1"}, "spec": spec})).unwrap()
+        };
+        let back = |type_: &str, channel: Option<&str>, fetches: Option<&str>| {
+            let spec = json!({"type": type_, "addresses": ["192.0.2.1"], "credentialsRef": {"name": "s"}, "channel": channel});
+            let node = json!({"metadata": {"name": "db"}, "spec": spec});
+            let update = json!({
+                "metadata": {"name": "r1-db"},
+                "spec": {"runRef": {"name": "r1"}, "nodeRef": {"name": "db"}, "runner": "a", "intent": "Run"},
+                "status": {"fetchesBy": fetches},
+            });
+            let update: NodeUpdate = serde_json::from_value(update).unwrap();
+            way_back(&serde_json::from_value(node).unwrap(), &run("Callback"), Some(&update))
+        };
+        assert_eq!(back("Linux", None, None), Some(WayBack::Engine));
+        assert_eq!(back("Linux", Some("Session"), Some("HTTP")), None);
+        assert_eq!(back("ILO", Some("Callback"), None), None, "it takes a push, or fetches nothing yet");
+        assert_eq!(back("ILO", None, Some("HTTP")), Some(WayBack::Fetch(Scheme::Http)));
+        assert_eq!(back("ILO", None, Some("HTTPS")), None, "the table does not list it");
+        assert_eq!(back("SuperdomeFlex", None, Some("HTTPS")), Some(WayBack::Fetch(Scheme::Https)));
+        assert_eq!(back("Redfish", None, Some("HTTP")), Some(WayBack::Fetch(Scheme::Http)));
+    }
 }

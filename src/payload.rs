@@ -5,12 +5,20 @@
 
 mod answer;
 mod body;
+mod client;
+mod docker_config;
+mod download;
 mod fetch;
+mod file;
+mod https;
+mod oci;
+mod s3;
 mod sink;
 mod source;
 
-pub use answer::{Body, PayloadFiles, answer, plain};
-pub use source::{Access, Source};
+pub use answer::{Begin, Body, PayloadFiles, answer, plain};
+pub use docker_config::{DockerConfigError, docker_credentials};
+pub use source::{Access, S3Keys, Source};
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -141,6 +149,15 @@ impl Store {
     pub fn path(&self, digest: &str) -> Option<PathBuf> {
         let hex = digest.strip_prefix("sha256:")?;
         (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| self.inner.dir.join(hex))
+    }
+
+    /// Returns the path of a payload that this process has verified; `None` if it has not, or is fetching it.
+    pub fn verified(&self, digest: &str) -> Option<PathBuf> {
+        let slots = self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*slots.get(digest)?.try_lock().ok()? {
+            Slot::Available(stored) => Some(stored.path.clone()).filter(|path| path.exists()),
+            Slot::Failed(..) | Slot::Unknown => None,
+        }
     }
 
     async fn fetch_to_store(&self, limit: Duration, source: &Source) -> Result<Stored, Failure> {

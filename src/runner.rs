@@ -10,6 +10,8 @@ mod clean_up;
 mod count;
 mod listeners;
 mod load;
+mod machine_offers;
+mod offers;
 mod owner;
 mod record;
 mod render;

@@ -398,7 +398,7 @@ async fn a_redirect_to_another_host_is_verified_and_gets_no_credentials() {
         to.answer(&[whole.as_bytes(), BYTES].concat());
         let url = format!("https://localhost:{}/payload?signature=secret", from.port);
         let basic = Some(("farrier".to_owned(), "password".to_owned()));
-        let fetched = fetch_with(&url, Access { trust: given(&["root"]), basic, token: None }).await;
+        let fetched = fetch_with(&url, Access { trust: given(&["root"]), basic, ..Access::default() }).await;
         let request = first.recv().await.expect("a request").to_lowercase();
         assert!(request.contains("authorization: basic"), "{request}");
         if is_trusted {

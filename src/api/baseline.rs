@@ -165,8 +165,10 @@ pub struct Detect {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.tls) || !has(self.tls.policy) || self.tls.policy != 'TrustOnFirstUse'").message("a payload has no status to record a certificate in: give its fingerprint, or use policy Pinned or System"))]
 pub struct Payload {
-    /// URL of the file. This version supports https: and file:, with a path below the operator's payload
-    /// directory. The schema also accepts oci: and s3:, but a baseline with such a URL is not Ready.
+    /// URL of the file: https://HOST/PATH; file:///PATH below the operator's payload directory;
+    /// oci://HOST/REPOSITORY:TAG or @sha256:DIGEST, an artifact in a registry that has the file as a layer;
+    /// s3://BUCKET/KEY, for a server other than Amazon's with ?endpoint=https://HOST&region=REGION.
+    /// #NAME after an oci: URL is the file's name on the machine.
     #[schemars(length(min = 8, max = 2048), regex(pattern = r"^(https|oci|s3|file)://.+"))]
     pub url: String,
 
@@ -181,7 +183,8 @@ pub struct Payload {
     pub size: Option<i64>,
 
     /// A Secret with what the source needs: ca.crt (trusted certificates in PEM, of authorities or of the
-    /// server itself), and either username and password or token.
+    /// server itself); for https: and oci: username and password, or token; for oci: also
+    /// .dockerconfigjson; for s3: access-key-id, secret-access-key and, for temporary keys, session-token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalRef>,
 

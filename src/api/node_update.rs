@@ -99,6 +99,13 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
 
+    /// The protocol by which the machine fetches an image from Farrier at present, or is about to. While it is
+    /// set, the run's port for this protocol is open for the addresses of the machine: callback.httpPort for
+    /// HTTP, callback.httpsPort for HTTPS. Not set for a machine with an engine, nor for a machine to which
+    /// Farrier sends the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetches_by: Option<FetchProtocol>,
+
     /// What the work waits for at the moment, for instance a lock that another program holds, free space on
     /// a disk, another engine, or the machine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,6 +185,15 @@ pub enum Phase {
     Inventory,
     /// Payloads are fetched and installed, and the result is verified.
     Deployment,
+}
+
+/// A protocol by which a machine fetches an image from Farrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FetchProtocol {
+    /// In the clear, for machines that cannot use TLS.
+    HTTP,
+    /// With TLS.
+    HTTPS,
 }
 
 /// Something that the work on a machine waits for.

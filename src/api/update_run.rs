@@ -109,7 +109,9 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("force is immutable: make a new UpdateRun"))]
     pub force: Force,
 
-    /// How machines that must call back reach Farrier. It has no effect on the channel Session.
+    /// How machines that must call back reach Farrier: those on the channel Callback, and those without an
+    /// engine while they fetch an image. It has no effect on the channel Session, nor on machines to which
+    /// Farrier sends the image.
     #[serde(default)]
     // Each field is compared separately: ftpPort may be null, which means the same as not set.
     #[x_kube(validation = Rule::new("self.httpPort == oldSelf.httpPort && self.httpsPort == oldSelf.httpsPort && self.?ftpPort == oldSelf.?ftpPort && self.onConflict == oldSelf.onConflict && self.exposure == oldSelf.exposure").message("callback is immutable: make a new UpdateRun"))]
@@ -120,8 +122,8 @@ pub struct UpdateRunSpec {
     /// sees the run. The run continues as soon as the objects exist, and ends if they do not exist in time.
     /// With 0s it does not wait. The objects can be applied in any order within this time.
     ///
-    /// A node whose own channel is Callback waits for this long if the operator has no ports for the run, or
-    /// for the operator's --wait-seconds if that is longer.
+    /// A node whose own channel is Callback, and one that fetches an image, wait for this long if the operator
+    /// has no ports for the run, or for the operator's --wait-seconds if that is longer.
     ///
     /// The list of nodes is recorded once, when no further node has been created for 3 s. It is recorded at
     /// once if all nodes were created more than 3 s before the run, or if the timeout is 0s.

@@ -110,6 +110,6 @@ impl Job {
 
     /// The first twelve ASCII alphanumeric characters of the session id, for use in paths.
     pub fn id(&self) -> String {
-        self.session.chars().filter(char::is_ascii_alphanumeric).take(12).collect()
+        super::offers::id_of(&self.session)
     }
 }

@@ -1,17 +1,17 @@
 //! Images that a machine fetches from Farrier itself.
+//!
+//! An offer is made for one action and is dead when the action has ended. The machine cannot be asked to test the
+//! way to Farrier, so the fetch is the test, and [`Fetch`] is its result.
 
+use super::{Marks, Waiting};
 use crate::failure::Failure;
-use farrier_update::device::ActionId;
+use farrier_update::device::{Action, ActionId, Verb};
+use farrier_update::plan::file_name;
 use futures::future::BoxFuture;
+use std::net::IpAddr;
+use std::time::Duration;
 
-/// A protocol by which a machine can fetch an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scheme {
-    /// HTTPS, on the run's port with TLS.
-    Https,
-    /// HTTP, on the run's port for machines without TLS.
-    Http,
-}
+pub use farrier_network::Scheme;
 
 /// An image that a machine can fetch. It is dead when its action has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,32 +24,81 @@ pub struct Offer {
     pub authority: String,
 }
 
+/// A file that is to be offered.
+#[derive(Debug, Clone, Copy)]
+pub struct OfferedFile<'a> {
+    /// The action that hands it over.
+    pub action: ActionId,
+    /// Its name for the machine.
+    pub name: &'a str,
+    /// Digest of its content.
+    pub digest: &'a str,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
 /// What is known of the fetch of an image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// Whether the machine has connected since the offer was made.
-    pub seen: bool,
-    /// Bytes of the image that were sent.
-    pub bytes: u64,
+    /// The address from which the machine has connected since the offer was made; `None`: it has not.
+    pub seen: Option<IpAddr>,
     /// Whether nobody else can have served the machine, so that `seen` is the whole truth.
     pub is_certain: bool,
+    /// How many bytes from the start of the image were sent.
+    pub bytes: u64,
+    /// The size of the image in bytes, if it is known.
+    pub size: Option<u64>,
+    /// How long ago bytes were sent last; `None`: none were.
+    pub idle: Option<Duration>,
+    /// How long ago the offer was made.
+    pub age: Duration,
+    /// Where the machine was told to connect: an address or a name, and a port.
+    pub place: (String, u16),
+    /// The addresses of the machine, from which it may connect.
+    pub own: Vec<IpAddr>,
+    /// Addresses that were rejected meanwhile because they are of no machine of the run.
+    pub strangers: Vec<IpAddr>,
 }
 
 /// Makes offers to one machine.
 pub trait Offers: Send + Sync {
-    /// Waits until the machine can reach this runner by one of these protocols, the first of them preferred, and
-    /// offers it the file with this digest under this name. The offer is for this action only.
+    /// Picks the first of these protocols that machines of this type may use.
+    ///
+    /// # Errors
+    /// `NotYetSupported`: the table of ports lists none of them.
+    fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure>;
+
+    /// Describes the wait for the ports of the run, which begins now.
+    fn wait(&self) -> Waiting;
+
+    /// Waits until the machine can reach this runner by this protocol, and offers it the file, for the file's
+    /// action only. The controller opens the port because
+    /// [`View::fetches_by`](super::View::fetches_by) says so.
     ///
     /// # Errors
     /// Why the run's ports are not open, with the next step.
-    fn offer<'a>(
-        &'a self,
-        schemes: &'a [Scheme],
-        action: ActionId,
-        digest: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Offer, Failure>>;
+    fn offer<'a>(&'a self, scheme: Scheme, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>>;
 
-    /// Returns what is known of the fetch of an action's image.
-    fn fetched(&self, action: ActionId) -> Fetch;
+    /// Returns what is known of the fetch of an action's image; `None` if this process has not offered it.
+    fn fetched(&self, action: ActionId) -> Option<Fetch>;
+
+    /// Ends the offers of all other actions than these.
+    fn keep(&self, actions: &[ActionId]);
+}
+
+/// Returns the name of an image for a machine: it carries the number of the action, and ends as the payload's own
+/// name does.
+pub fn image_name(session: &str, action: ActionId, url: &str) -> String {
+    Marks::new(&id_of(session)).name(action, &file_name(url))
+}
+
+/// The first twelve ASCII alphanumeric characters of a session id.
+pub(super) fn id_of(session: &str) -> String {
+    session.chars().filter(char::is_ascii_alphanumeric).take(12).collect()
+}
+
+/// Returns the actions for which a machine may fetch an image.
+pub fn open_pulls(actions: &[Action]) -> Vec<ActionId> {
+    let is_open = |action: &&Action| action.verb == Verb::Pull && action.is_open();
+    actions.iter().filter(is_open).map(|action| action.id).collect()
 }

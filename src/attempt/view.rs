@@ -1,6 +1,6 @@
 //! The observable state of an attempt in progress.
 
-use super::Waiting;
+use super::{Scheme, Waiting};
 use crate::failure::Failure;
 use farrier_network::Phase;
 use farrier_protocol::{Facts, Package};
@@ -27,8 +27,11 @@ pub struct View {
     pub certificate_accepted: bool,
     /// The fingerprint of the certificate to record, if it was trusted on first use.
     pub first_certificate: Option<String>,
-    /// Whether the engine can connect back.
+    /// Whether the machine can connect back.
     pub return_path: ReturnPath,
+    /// The protocol by which the machine fetches an image from Farrier, or is about to. The ports of the run are
+    /// opened for it.
+    pub fetches_by: Option<Scheme>,
     /// Set when an untrusted server answered the engine at the runner's address; the engine sent it nothing.
     pub untrusted_peer: Option<Failure>,
     /// Why the connection to the machine was lost, while the session reconnects.
@@ -82,7 +85,8 @@ impl View {
     }
 }
 
-/// Whether the engine can connect back.
+/// Whether the machine can connect back: its engine or, if it has none, the machine itself, which fetches an
+/// image.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum ReturnPath {
     /// No connection is needed.
@@ -114,6 +118,18 @@ pub enum ReturnPath {
         failure: Failure,
         /// Whether the engine is served through the SSH session instead; if not, nothing is installed.
         fallback: bool,
+    },
+    /// The machine is about to fetch an image, and has not connected yet.
+    Expected,
+    /// The machine has connected to fetch an image.
+    Fetched {
+        /// Source address of the connection.
+        from: IpAddr,
+    },
+    /// The machine was told to fetch an image, and did not connect in time. It may still do so.
+    Unseen {
+        /// The likely obstacle.
+        failure: Failure,
     },
 }
 

@@ -8,6 +8,7 @@
 //! no limit because each session has one stream.
 
 use super::counters::{Cause, Counters, Refusals};
+use super::transfer::{MAX_TRANSFERS, Transfers};
 use crate::token_bucket::TokenBucket;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -94,6 +95,7 @@ pub(super) struct Admission {
     counters: Arc<Counters>,
     refusals: Arc<Refusals>,
     closed: CancellationToken,
+    transfers: Transfers,
     connections: Mutex<Connections>,
 }
 
@@ -134,11 +136,17 @@ pub(super) struct Permit {
 impl Admission {
     pub(super) fn new(limits: Limits, counters: Arc<Counters>, closed: CancellationToken) -> Arc<Self> {
         let refusals = Arc::default();
-        Arc::new(Self { limits, counters, refusals, closed, connections: Mutex::default() })
+        let transfers = Transfers::new(MAX_TRANSFERS);
+        Arc::new(Self { limits, counters, refusals, closed, transfers, connections: Mutex::default() })
     }
 
     pub(super) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Returns the transfers to peers without a certificate.
+    pub(super) fn transfers(&self) -> &Transfers {
+        &self.transfers
     }
 
     pub(super) fn counters(&self) -> &Arc<Counters> {

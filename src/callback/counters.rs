@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 pub enum Cause {
     /// The source address is not an address of the run.
     Source,
-    /// The data was not TLS 1.3, was a replay, or was tampered with in transit.
+    /// The data was not TLS of a version that the peer may use, was a replay, or was tampered with in
+    /// transit.
     Handshake,
     /// The peer sent no client certificate, or a certificate that the run's CA did not sign for an
     /// engine.

@@ -10,6 +10,18 @@ pub(super) fn provider() -> CryptoProvider {
     provider_with(AesLibrary::of_this_processor())
 }
 
+/// Returns the cryptography for machines without an engine: also the suites of TLS 1.2. All of them have ephemeral
+/// keys and authenticated encryption, and fit the server's key (ECDSA).
+pub(super) fn provider_for_devices() -> CryptoProvider {
+    let mut provider = provider();
+    provider.cipher_suites.extend([
+        aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    ]);
+    provider
+}
+
 fn provider_with(aes: AesLibrary) -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites = vec![

@@ -1,15 +1,42 @@
-//! What is served without a client certificate: payloads of the run's baseline, below a path that
-//! cannot be guessed.
+//! What is served without a client certificate: the offers of the run, each to the machine that it is for.
 //!
-//! `GET` or `HEAD /<path token>/payloads/<digest>` is compared byte by byte: nothing is decoded,
-//! normalised or looked up in a file system, so path traversal is impossible.
+//! `GET` or `HEAD /<run token>/<offer token>/<file name>` gets the file, or a range of it. The tokens are compared
+//! in constant time and the name byte by byte after percent-decoding; no part of a path is looked up in a file
+//! system, so path traversal is impossible.
+//!
+//! Machines speak HTTP in many ways. HTTP/1.0, a missing `Host` and a wrong one are served, because the path alone
+//! says what is wanted. The absolute form of a request target (`GET http://host/path`) is served too, as RFC 9112
+//! demands; its host is ignored like `Host`, and nothing is ever forwarded.
+//!
+//! Budgets, so that no machine can starve another one:
+//!
+//! | what | limit |
+//! | --- | --- |
+//! | connections of an address | [`Limits::per_source`], and how fast they are opened: [`Limits::begins`] |
+//! | responses to an address at the same time | [`MAX_TRANSFERS`](super::transfer::MAX_TRANSFERS), and 503 beyond |
+//! | time until a request is complete | [`Limits::request`] |
+//! | time that a reader may block until it has accepted 16 KiB | [`Limits::reader`] |
+//! | memory of a connection | one chunk of the file and the socket's buffers |
+//! | connections of all runs | [`Limits::connections`] |
+//!
+//! Each transfer is a task of its own that waits for its own socket, so a slow reader costs the others nothing but
+//! its share of the network.
+//!
+//! [`Limits::per_source`]: super::Limits::per_source
+//! [`Limits::begins`]: super::Limits::begins
+//! [`Limits::request`]: super::Limits::request
+//! [`Limits::reader`]: super::Limits::reader
+//! [`Limits::connections`]: super::Limits::connections
 
 use super::admission::{PeerState, Permit};
 use super::counters::Cause;
+use super::offers::{OpenOffer, is_name};
 use super::state::ServerState;
+use super::transfer::{CountedBody, Transfer};
 use crate::engine_api::http;
-use crate::payload::{self, Body, plain};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use crate::payload::{self, Begin, Body, plain};
+use http_body_util::BodyExt;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -17,7 +44,15 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+/// How long a machine waits for the head of the response while this runner fetches the payload itself: most
+/// management processors wait for a minute.
+const FETCH_PATIENCE: Duration = Duration::from_secs(50);
+
+/// When a machine should ask again for a payload that this runner does not have yet.
+const RETRY_SECONDS: u64 = 15;
 
 /// Status and body of a refusal.
 type Rejection = (StatusCode, &'static str);
@@ -54,27 +89,62 @@ pub(super) async fn serve(
 impl DeviceConnection<'_> {
     async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         self.asked.store(true, Ordering::Relaxed);
-        match self.wanted(request) {
-            Ok((digest, path)) => {
-                self.permit.set_state(PeerState::Device);
-                payload::answer(path, digest, request, None).await
+        let wanted = match self.wanted(request) {
+            Ok(wanted) => wanted,
+            Err((status, words)) => return self.reject(status, words),
+        };
+        self.permit.set_state(PeerState::Device);
+        let Some(transfer) = self.server.admission.transfers().begin(self.source) else {
+            self.server.admission.refuse(Cause::TooMany, self.source);
+            return later("too many transfers to this address are under way");
+        };
+        match self.file(&wanted).await {
+            Ok(path) => {
+                let response = payload::answer(path, &wanted.digest, request, None).await;
+                self.counted(response, wanted, transfer)
             }
-            Err((status, words)) => {
-                self.server.admission.refuse(Cause::Path, self.source);
-                let mut refused = plain(status, words);
-                refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                if status == StatusCode::METHOD_NOT_ALLOWED {
-                    refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-                }
-                refused
-            }
+            Err(words) => later(words),
         }
     }
 
-    /// Returns digest and file of the requested payload, or the refusal.
-    fn wanted<'r, B>(&self, request: &'r Request<B>) -> Result<(&'r str, PathBuf), Rejection> {
+    fn reject(&self, status: StatusCode, words: &'static str) -> Response<Body> {
+        self.server.admission.refuse(Cause::Path, self.source);
+        let mut refused = plain(status, words);
+        refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        refused
+    }
+
+    /// Returns the file of an offer. A payload that this runner does not have is fetched, and is fetched to the
+    /// end although the machine may not wait for it.
+    async fn file(&self, offer: &OpenOffer) -> Result<PathBuf, &'static str> {
+        let fetching = self.server.tasks.spawn(self.server.offers.file(offer));
+        match tokio::time::timeout(FETCH_PATIENCE, fetching).await {
+            Ok(Ok(Ok(path))) => Ok(path),
+            Ok(Ok(Err(failure))) => {
+                tracing::warn!(run = self.server.identity.run(), session = offer.session, action = offer.action, %failure, "an offered payload cannot be served");
+                Err("the payload cannot be fetched at present")
+            }
+            Ok(Err(_)) | Err(_) => Err("the payload is being fetched"),
+        }
+    }
+
+    /// Counts what the device takes of a response.
+    fn counted(&self, response: Response<Body>, offer: OpenOffer, transfer: Transfer) -> Response<Body> {
+        let begin = response.extensions().get::<Begin>().map(|begin| begin.0);
+        let Some(begin) = begin else { return response };
+        let offers = self.server.offers.clone();
+        let note = move |position| offers.note_sent(&offer, position);
+        response.map(|body| CountedBody::new(body, begin, note, transfer).boxed_unsync())
+    }
+
+    /// Returns the requested offer, or the refusal.
+    fn wanted<B>(&self, request: &Request<B>) -> Result<OpenOffer, Rejection> {
         let uri = request.uri();
-        if uri.scheme().is_some() || uri.authority().is_some() {
+        let is_absolute = uri.scheme().is_some();
+        if !is_absolute && uri.authority().is_some() {
             return Err((StatusCode::BAD_REQUEST, "this is no proxy"));
         }
         let headers = request.headers();
@@ -86,22 +156,30 @@ impl DeviceConnection<'_> {
         if path == "/v1" || path.starts_with("/v1/") {
             return Err((StatusCode::FORBIDDEN, "this needs the certificate of an engine"));
         }
-        let nothing = || (StatusCode::NOT_FOUND, "there is nothing here");
-        let mut parts = path.split('/');
-        let (root, token, folder) = (parts.next(), parts.next(), parts.next());
-        if root != Some("") || !self.server.identity.is_path_token(token.unwrap_or_default()) {
-            return Err(nothing());
+        let nothing = (StatusCode::NOT_FOUND, "there is nothing here");
+        let parts: Vec<&str> = path.split('/').collect();
+        let &["", run, token, name] = parts.as_slice() else { return Err(nothing) };
+        let identity = &self.server.identity;
+        if !identity.is_path_token(run) || uri.query().is_some() {
+            return Err(nothing);
         }
-        let (digest, end) = (parts.next().unwrap_or_default(), parts.next());
-        let file = self.server.files.file(digest);
-        let Some(file) =
-            file.filter(|_| folder == Some("payloads") && end.is_none() && uri.query().is_none())
-        else {
-            return Err(nothing());
+        let is_wanted = |offer: &OpenOffer| {
+            let is_token = identity.is_offer_token(token, &offer.session, offer.action);
+            is_token && is_name(name, &offer.name)
+        };
+        let Some(offer) = self.server.offers.to(self.source).into_iter().find(is_wanted) else {
+            return Err(nothing);
         };
         if ![Method::GET, Method::HEAD].contains(request.method()) {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD"));
         }
-        Ok((digest, file))
+        Ok(offer)
     }
+}
+
+/// Asks a machine to come back.
+fn later(words: &'static str) -> Response<Body> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, words);
+    response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS.into());
+    response
 }

@@ -5,6 +5,7 @@
 //! run. Every runner that serves the run loads the same Secret, so that any runner can answer any
 //! engine. This module does not know Secrets: it reads and writes a map of names to bytes.
 
+use hmac::{Hmac, KeyInit, Mac};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SanType,
@@ -12,8 +13,9 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 use subtle::ConstantTimeEq;
 
@@ -31,6 +33,9 @@ const RUN_LIFETIME: Duration = Duration::from_hours(400 * 24);
 /// Random bytes of the path token: as hard to guess as a key.
 const TOKEN_BYTES: usize = 32;
 
+/// Bytes of an offer's token.
+const OFFER_TOKEN_BYTES: usize = 16;
+
 const CA_CERTIFICATE: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
 const SERVER_CERTIFICATE: &str = "tls.crt";
@@ -45,6 +50,8 @@ pub struct RunIdentity {
     server: Certificate,
     server_key: KeyPair,
     token: String,
+    /// The key of the offers' tokens.
+    offers: Hmac<Sha256>,
 }
 
 /// A certificate in DER and in PEM.
@@ -97,6 +104,7 @@ impl RunIdentity {
     /// When the operating system returns no random numbers.
     pub fn generate(run: &str) -> Result<Self, IdentityError> {
         let ca_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let offers = offers_key(&ca_key);
         let params = ca_params(run);
         let ca = params.self_signed(&ca_key)?.into();
         let issuer = Issuer::new(params, ca_key);
@@ -106,7 +114,7 @@ impl RunIdentity {
         let random = super::crypto::provider().secure_random;
         random.fill(&mut bytes).map_err(|_| IdentityError::NoRandomness)?;
         let token = crate::engines::hex(&bytes);
-        Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token })
+        Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token, offers })
     }
 
     /// Returns the stored form: `ca.crt`, `ca.key`, `tls.crt`, `tls.key` (PEM) and `path-token`
@@ -150,8 +158,9 @@ impl RunIdentity {
         }
         super::crypto::check_signed_by(&server.der, &ca.der)
             .map_err(|_| IdentityError::Mismatch(SERVER_CERTIFICATE, CA_CERTIFICATE))?;
+        let offers = offers_key(&ca_key);
         let issuer = Issuer::new(ca_params(run), ca_key);
-        Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token })
+        Ok(Self { run: run.to_owned(), issuer, ca, server, server_key, token, offers })
     }
 
     /// Creates a certificate for the engine of one session, valid for `lifetime` from now on.
@@ -218,14 +227,46 @@ impl RunIdentity {
         (self.server.der.clone(), private(&self.server_key))
     }
 
-    /// Creates the certificate that devices see, and its key. It is signed by the same CA and not
-    /// stored, because devices do not pin it.
+    /// Creates the certificate that devices see, and its key. It is valid for these DNS names and addresses. It
+    /// is signed by the same CA and not stored, because devices do not pin it.
     pub(super) fn for_devices(
         &self,
+        names: &BTreeSet<String>,
     ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), IdentityError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let certificate = server_params(&self.run)?.signed_by(&key, &self.issuer)?;
+        let mut params = server_params(&self.run)?;
+        params.subject_alt_names.extend(names.iter().filter_map(|name| match name.parse::<IpAddr>() {
+            Ok(address) => Some(SanType::IpAddress(address)),
+            // A name that no certificate can have is in no URL either.
+            Err(_) => name.as_str().try_into().ok().map(SanType::DnsName),
+        }));
+        let certificate = params.signed_by(&key, &self.issuer)?;
         Ok((certificate.der().clone(), private(&key)))
+    }
+
+    /// Returns the certificate of the run's CA in PEM.
+    pub fn authority(&self) -> &str {
+        &self.ca.pem
+    }
+
+    /// Returns the second part of the path under which a file is offered to one machine for one action. Every
+    /// runner of the run computes the same.
+    ///
+    /// The key is derived from the CA's private key and not from the path token, which the machines of the run
+    /// know. Half of the digest is as hard to guess as a key, and keeps the URL short: some management
+    /// processors take 255 characters at most.
+    pub fn offer_token(&self, session: &str, action: u32) -> String {
+        let mut mac = self.offers.clone();
+        mac.update(session.as_bytes());
+        mac.update(&[0]);
+        mac.update(&action.to_be_bytes());
+        let digest = mac.finalize().into_bytes();
+        crate::engines::hex(digest.get(..OFFER_TOKEN_BYTES).unwrap_or_default())
+    }
+
+    /// Reports whether this is the token of the offer. The comparison takes constant time.
+    pub(super) fn is_offer_token(&self, candidate: &str, session: &str, action: u32) -> bool {
+        self.offer_token(session, action).as_bytes().ct_eq(candidate.as_bytes()).into()
     }
 }
 
@@ -244,6 +285,13 @@ pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     webpki::EndEntityCert::try_from(certificate)
         .map(|cert| cert.valid_uri_names().map(str::to_owned).collect())
         .unwrap_or_default()
+}
+
+/// Derives the key of the offers' tokens from the key of the CA.
+fn offers_key(ca: &KeyPair) -> Hmac<Sha256> {
+    let key = Sha256::new().chain_update(b"farrier offers").chain_update(ca.serialize_der()).finalize();
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    Hmac::new_from_slice(&key).expect("a key")
 }
 
 fn private(key: &KeyPair) -> PrivateKeyDer<'static> {

@@ -5,13 +5,16 @@ use super::client_hello::{self, Destination, NotTls, PeekedHello};
 use super::counters::{Cause, Counters, Refusals};
 use super::identity::RunIdentity;
 use super::listeners::{BoundListeners, Pair};
+use super::offers::OpenOffers;
 use super::registry::{LocalSession, Registry, Route};
 use super::state::ServerState;
 use super::tls::{self, Tls};
+#[cfg(test)]
+use super::transfer::Transfers;
 use super::write_timeout::WriteTimeout;
 use super::{AddressSet, devices, relay};
-use crate::payload::PayloadFiles;
 use socket2::{SockRef, TcpKeepalive};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -43,8 +46,11 @@ pub struct ServerOptions {
     pub peers: watch::Receiver<Arc<[IpAddr]>>,
     /// Where each session is served.
     pub registry: Arc<Registry>,
-    /// Payloads for devices that have no certificate.
-    pub files: Arc<dyn PayloadFiles>,
+    /// What machines without a certificate may fetch.
+    pub offers: Arc<dyn OpenOffers>,
+    /// Names and addresses by which machines without a certificate reach this server: its certificate is valid
+    /// for them.
+    pub names: watch::Receiver<Arc<BTreeSet<String>>>,
     /// The counters.
     pub counters: Arc<Counters>,
     /// The limits.
@@ -77,7 +83,8 @@ pub fn serve(bound: BoundListeners, options: ServerOptions) -> Result<Server, ru
     let server = Arc::new(ServerState {
         tls: Tls::new(&options.identity)?,
         identity: options.identity,
-        files: options.files,
+        offers: options.offers,
+        names: options.names,
         admission: admission.clone(),
         sources: options.sources,
         peers: options.peers,
@@ -103,6 +110,12 @@ impl Server {
     /// Returns the refusals that have not been reported to the run yet.
     pub fn refusals(&self) -> &Arc<Refusals> {
         self.admission.refusals()
+    }
+
+    /// Returns the transfers to machines without a certificate.
+    #[cfg(test)]
+    pub(super) fn transfers(&self) -> &Transfers {
+        self.admission.transfers()
     }
 
     /// Closes everything, and waits until ports and connections are released.
@@ -148,6 +161,9 @@ impl ServerState {
         if !runner && !self.is_of_run(source) {
             self.admission.refuse(Cause::Source, source);
             return;
+        }
+        if !runner {
+            self.offers.note_connection(source);
         }
         let Some(permit) = self.admission.enter(source, runner) else { return };
         self.admission.counters().count_accepted();
@@ -238,7 +254,15 @@ impl ServerState {
         source: IpAddr,
         permit: &Permit,
     ) {
-        match timeout_at(deadline, start.into_stream(self.tls.for_devices())).await {
+        let names = self.names.borrow().clone();
+        let config = match self.tls.for_devices(&self.identity, &names) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(run = self.identity.run(), %error, "no TLS configuration for machines");
+                return;
+            }
+        };
+        match timeout_at(deadline, start.into_stream(config)).await {
             Ok(Ok(stream)) => devices::serve(self, stream, source, permit).await,
             Ok(Err(error)) => permit.refuse(tls::cause(&error)),
             Err(_) => permit.refuse(Cause::TooSlow),

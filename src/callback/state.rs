@@ -3,9 +3,10 @@
 use super::AddressSet;
 use super::admission::Admission;
 use super::identity::RunIdentity;
+use super::offers::OpenOffers;
 use super::registry::Registry;
 use super::tls::Tls;
-use crate::payload::PayloadFiles;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -15,7 +16,9 @@ use tokio_util::task::TaskTracker;
 /// What all connections of one callback server share.
 pub(super) struct ServerState {
     pub(super) identity: Arc<RunIdentity>,
-    pub(super) files: Arc<dyn PayloadFiles>,
+    pub(super) offers: Arc<dyn OpenOffers>,
+    /// Names and addresses of this server in URLs.
+    pub(super) names: watch::Receiver<Arc<BTreeSet<String>>>,
     pub(super) admission: Arc<Admission>,
     pub(super) tls: Tls,
     pub(super) sources: watch::Receiver<Arc<AddressSet>>,

@@ -3,6 +3,7 @@
 mod devices;
 mod engine;
 mod flood;
+mod offers;
 mod relay;
 mod site;
 mod trust;

@@ -1,14 +1,16 @@
 //! TLS: what the server offers, and which client certificates it accepts.
 //!
-//! TLS 1.3 only, full handshakes only: no tickets, no resumption, no early data, so that recorded
-//! traffic is of no use later.
+//! Full handshakes only: no tickets, no resumption, no early data, so that recorded traffic is of no use
+//! later. Engines speak TLS 1.3 only. Machines without an engine may use TLS 1.2, with ephemeral keys and
+//! authenticated encryption: many management processors know nothing newer. Their certificate names the
+//! addresses by which they reach the server.
 
 use super::counters::Cause;
-use super::crypto::provider;
+use super::crypto::{provider, provider_for_devices};
 use super::identity::{RunIdentity, names, run_name, session_name};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -16,7 +18,8 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
     SignatureScheme,
 };
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Creates the TLS configurations of one run.
 pub(super) struct Tls {
@@ -24,34 +27,45 @@ pub(super) struct Tls {
     provider: Arc<CryptoProvider>,
     certificate: Arc<SingleCertAndKey>,
     of_this_run: Arc<dyn ClientCertVerifier>,
-    for_devices: Arc<ServerConfig>,
+    for_devices: Mutex<Option<DeviceConfig>>,
 }
+
+/// The configuration for machines without a certificate, with the names for which its certificate is valid.
+type DeviceConfig = (Arc<BTreeSet<String>>, Arc<ServerConfig>);
 
 impl Tls {
     pub(super) fn new(identity: &RunIdentity) -> Result<Self, Error> {
         let provider = Arc::new(provider());
-        let certified = |(certificate, key)| {
-            let certified = CertifiedKey::from_der(vec![certificate], key, &provider)?;
-            Ok::<_, Error>(Arc::new(SingleCertAndKey::from(certified)))
-        };
-        let certificate = certified(identity.server())?;
-        let for_devices = identity.for_devices().map_err(|error| Error::General(error.to_string()))?;
+        let certificate = certified(identity.server(), &provider)?;
         let mut roots = RootCertStore::empty();
         roots.add(identity.ca().clone())?;
         let of_this_run =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
         let of_this_run = of_this_run.map_err(|error| Error::General(error.to_string()))?;
-        let for_devices = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_no_client_auth()
-            .with_cert_resolver(certified(for_devices)?);
-        let for_devices = Arc::new(strict(for_devices));
-        Ok(Self { run: identity.run().to_owned(), provider, certificate, of_this_run, for_devices })
+        let run = identity.run().to_owned();
+        Ok(Self { run, provider, certificate, of_this_run, for_devices: Mutex::default() })
     }
 
-    /// Returns the configuration for peers without a certificate.
-    pub(super) fn for_devices(&self) -> Arc<ServerConfig> {
-        self.for_devices.clone()
+    /// Returns the configuration for peers without a certificate. The server's certificate is valid for these
+    /// names and addresses; it is made again only when they change.
+    pub(super) fn for_devices(
+        &self,
+        identity: &RunIdentity,
+        names: &Arc<BTreeSet<String>>,
+    ) -> Result<Arc<ServerConfig>, Error> {
+        let mut made = self.for_devices.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, config)) = made.as_ref().filter(|(of, _)| of == names) {
+            return Ok(config.clone());
+        }
+        let certificate = identity.for_devices(names).map_err(|error| Error::General(error.to_string()))?;
+        let provider = Arc::new(provider_for_devices());
+        let config = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(certified(certificate, &provider)?);
+        let config = Arc::new(strict(config));
+        *made = Some((names.clone(), config.clone()));
+        Ok(config)
     }
 
     /// Returns the configuration for the engine of one session only.
@@ -67,6 +81,13 @@ impl Tls {
             .with_cert_resolver(self.certificate.clone());
         Ok(Arc::new(strict(config)))
     }
+}
+
+fn certified(
+    (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
+    provider: &CryptoProvider,
+) -> Result<Arc<SingleCertAndKey>, Error> {
+    Ok(Arc::new(SingleCertAndKey::from(CertifiedKey::from_der(vec![certificate], key, provider)?)))
 }
 
 fn strict(mut config: ServerConfig) -> ServerConfig {

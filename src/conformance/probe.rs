@@ -1,6 +1,7 @@
 //! The part of the kit for a real machine: nothing is killed, nothing is broken, and nothing is changed unless an
 //! update is asked for.
 
+use super::NoOffers;
 use super::report::{Line, Report, Verdict};
 use crate::attempt::logbook::{Halt, Logbook, Request, apply};
 use crate::attempt::{Desk, End, Goal, Job, Tools, View, now};
@@ -8,6 +9,7 @@ use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::Action;
 use farrier_update::{Outcome, Reason};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -112,6 +114,7 @@ impl Probe<'_> {
             view: &view,
             logbook,
             actions: actions.clone(),
+            offers: Arc::new(NoOffers),
         };
         let mut attempt = self.driver.attempt(&job, desk);
         let end = loop {

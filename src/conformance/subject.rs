@@ -1,7 +1,7 @@
 //! What a driver is tried on.
 
-use super::Fault;
-use crate::attempt::{Goal, Job, Tools};
+use super::{Fault, NoOffers};
+use crate::attempt::{Goal, Job, Offers, Tools};
 use crate::drivers::Driver;
 use futures::future::LocalBoxFuture;
 use std::rc::Rc;
@@ -47,6 +47,11 @@ pub trait Subject {
 
     /// Returns what attempts share.
     fn tools(&self) -> Tools;
+
+    /// Returns what makes offers to the machine, for one attempt. Usually nothing: it takes a push.
+    fn offers(&self) -> Arc<dyn Offers> {
+        Arc::new(NoOffers)
+    }
 
     /// Returns the job. Its only component has a version that is not installed. The kit sets the runner, the number
     /// of the attempt, and what is known of earlier ones, and makes the session another one for each NodeUpdate.

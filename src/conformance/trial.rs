@@ -2,7 +2,7 @@
 
 use super::subject::{Bench, Footprint, Journal, Subject};
 use crate::attempt::logbook::{Entry, Halt, Logbook, Request, apply};
-use crate::attempt::{Desk, End, Goal, Job, Step, Tools, View, now};
+use crate::attempt::{Desk, End, Goal, Job, Offers, Step, Tools, View, now};
 use crate::drivers::Driver;
 use farrier_update::device::{Action, Change, State};
 use futures::future::BoxFuture;
@@ -142,7 +142,14 @@ impl<'b> Trial<'b> {
             ..job
         };
         let (view, _) = watch::channel(View::default());
-        Stage { driver: self.subject.driver(), tools: self.subject.tools(), by: self.log.by, job, view }
+        Stage {
+            driver: self.subject.driver(),
+            tools: self.subject.tools(),
+            offers: self.subject.offers(),
+            by: self.log.by,
+            job,
+            view,
+        }
     }
 
     /// Makes attempts until one ends that is not repeated.
@@ -183,6 +190,7 @@ impl<'b> Trial<'b> {
 pub(super) struct Stage {
     driver: Arc<dyn Driver>,
     tools: Tools,
+    offers: Arc<dyn Offers>,
     by: &'static str,
     job: Job,
     pub(super) view: watch::Sender<View>,
@@ -193,8 +201,14 @@ impl Stage {
     pub(super) fn begin(&self, actions: &[Action]) -> Running<'_> {
         let (logbook, requests) = Logbook::new();
         let (stop, stopped) = watch::channel(false);
-        let desk =
-            Desk { tools: &self.tools, stop: stopped, view: &self.view, logbook, actions: actions.to_vec() };
+        let desk = Desk {
+            tools: &self.tools,
+            stop: stopped,
+            view: &self.view,
+            logbook,
+            actions: actions.to_vec(),
+            offers: self.offers.clone(),
+        };
         let attempt = self.driver.attempt(&self.job, desk);
         let seen = Milestone::of(&View::default());
         Running { by: self.by, attempt, requests, stop, shown: self.view.subscribe(), seen }

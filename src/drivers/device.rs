@@ -8,11 +8,9 @@
 //! [`Logbook`](crate::attempt::Logbook) first; what differs between devices is behind the trait [`Device`]. This
 //! module knows neither Kubernetes nor the API types.
 
-mod marks;
 mod outcome;
 mod walk;
 
-pub use marks::Marks;
 pub use walk::DeviceDriver;
 
 use crate::attempt::Job;
@@ -78,8 +76,27 @@ pub struct Reading {
     pub inventory: Inventory,
     /// What is shown to users.
     pub survey: Survey,
-    /// What the device does for others, in words.
-    pub others: Vec<String>,
+    /// What the device does for others.
+    pub others: Vec<Other>,
+}
+
+/// Work of another manager.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// What it is, in words.
+    pub words: String,
+    /// Whether it waits in the queue of the device.
+    pub waits: bool,
+}
+
+impl Reading {
+    /// Describes what the device does for others; `None` if that is nothing.
+    pub fn for_others(&self) -> Option<(Reason, String)> {
+        let words: Vec<&str> = self.others.iter().map(|other| other.words.as_str()).collect();
+        let blocks = self.others.iter().any(|other| other.waits);
+        let reason = if blocks { Reason::QueueBlocked } else { Reason::ManagedElsewhere };
+        (!words.is_empty()).then(|| (reason, words.join("; ")))
+    }
 }
 
 /// How far a task is, as the device says it.

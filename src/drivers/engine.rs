@@ -80,7 +80,7 @@ impl<H: Host> EngineDriver<H> {
 impl<H: Host> Driver for EngineDriver<H> {
     fn attempt<'a>(&'a self, job: &'a Job, desk: Desk<'a>) -> BoxFuture<'a, End> {
         // The engine keeps a journal of its own.
-        let Desk { tools, stop, view, logbook: _, actions: _ } = desk;
+        let Desk { tools, stop, view, logbook: _, actions: _, offers: _ } = desk;
         Box::pin(async move {
             if *stop.borrow() && !job.touched {
                 return End::Cancelled;

@@ -74,7 +74,7 @@ impl Exposer {
         machines: &[ActiveMachine],
     ) -> Result<Option<UpdateRun>, ExposeError> {
         let runners = self.membership.live();
-        let calls = machines.iter().any(|machine| super::calls_back(&machine.node, run));
+        let calls = machines.iter().any(|machine| machine.way_back.is_some());
         let exposure = run.spec.callback.exposure;
         let mut written = None;
         if calls && impossible(exposure, &runners).is_none() {
@@ -88,6 +88,9 @@ impl Exposer {
             && let Some(without_ports) = self.make_service(current).await?
         {
             written = Some(without_ports);
+        }
+        if !calls && let Some(closed) = self.close_ports(run).await.map_err(ExposeError::Server)? {
+            written = Some(closed);
         }
         Ok(written)
     }
@@ -188,9 +191,22 @@ impl Exposer {
         let uid = run.uid().unwrap_or_default();
         self.remove_objects(&uid).await?;
         self.progress().remove(&uid);
+        self.close_ports(run).await
+    }
+
+    /// Closes the ports of a run, and leaves the paths to its machines open. Returns the run if its status
+    /// was written.
+    async fn close_ports(&self, run: &UpdateRun) -> Result<Option<UpdateRun>, kube::Error> {
+        let uid = run.uid().unwrap_or_default();
+        if let Some(service) = self.service_of(&uid) {
+            self.delete_object(&*service).await?;
+        }
         let status = run.status.clone().unwrap_or_default();
         if status.callback.is_none() {
             return Ok(None);
+        }
+        if let Some(progress) = self.progress().get_mut(&uid) {
+            (progress.identity, progress.ingress_path) = (None, None);
         }
         secret::remove(&self.client, run).await?;
         self.remove_dead_listeners(run).await?;

@@ -40,7 +40,7 @@ impl Exposer {
     ) -> NetworkPaths {
         let uid = run.uid().unwrap_or_default();
         let progress = self.progress().get(&uid).cloned().unwrap_or_default();
-        let calls = machines.iter().any(|machine| super::calls_back(&machine.node, run));
+        let calls = machines.iter().any(|machine| machine.way_back.is_some());
         NetworkPaths {
             out: self.out(&uid, &progress, now),
             back: self.back(run, runs, &progress, calls, now),

@@ -4,13 +4,13 @@
 use super::error::ExposeError;
 use super::make::bound_pairs;
 use super::objects::{has_same_digest, head_of_patch, labels_patch};
-use super::{ActiveMachine, Exposer};
+use super::{ActiveMachine, Exposer, WayBack};
 use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
 use crate::membership::{RunnerLocation, Runners};
-use farrier_network::Channel;
 use farrier_network::policy::{Input, Machine, Stage};
 use farrier_network::table::{API_PORT, LISTEN_PORT};
+use farrier_network::{Channel, Phase};
 use futures::future::join_all;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
@@ -134,7 +134,7 @@ impl Exposer {
     async fn needed(&self, run: &UpdateRun, machines: &[ActiveMachine], runners: &Runners) -> Input {
         let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
         let looked_up = join_all(machines.iter().map(|machine| self.names.of(&machine.node))).await;
-        for (ActiveMachine { node, phase }, mut addresses) in machines.iter().zip(looked_up) {
+        for (ActiveMachine { node, phase, way_back }, mut addresses) in machines.iter().zip(looked_up) {
             // A name may resolve to any address, and a policy must not open the cluster's own
             // addresses.
             addresses.retain(|address| self.site.admits(*address));
@@ -144,8 +144,19 @@ impl Exposer {
                 ssh_port: node.spec.ssh.port,
                 api_port: node.spec.port.unwrap_or(API_PORT),
                 listen_port: LISTEN_PORT,
-                channel: if super::calls_back(node, run) { Channel::Callback } else { Channel::Session },
-                stage: Stage::In(*phase),
+                channel: match way_back {
+                    Some(WayBack::Engine) => Channel::Callback,
+                    Some(WayBack::Fetch(_)) | None => Channel::Session,
+                },
+                fetches: match way_back {
+                    Some(WayBack::Fetch(scheme)) => Some(*scheme),
+                    Some(WayBack::Engine) | None => None,
+                },
+                stage: Stage::In(match way_back {
+                    // An image is fetched in deployment, whatever the step is that the status shows.
+                    Some(WayBack::Fetch(_)) => Phase::Deployment,
+                    Some(WayBack::Engine) | None => *phase,
+                }),
             });
         }
         input.peers = runners.values().flat_map(|info| pod_ips(&info.location)).collect();

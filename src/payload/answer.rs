@@ -15,6 +15,10 @@ use std::path::PathBuf;
 /// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
+/// Where in the file the body of a response begins. A response with content has it as an extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin(pub u64);
+
 /// Finds payload files by digest, limited to the payloads that the requesting peer may have.
 pub trait PayloadFiles: Send + Sync {
     /// Returns the file with this digest, or `None` if the requesting peer is not entitled to it.
@@ -53,6 +57,11 @@ pub async fn answer<B>(
         Selected::Part { from, end } => FileBody::new(file, from, end, stop).boxed_unsync(),
     };
     let mut response = Response::new(body);
+    match selected {
+        Selected::Whole => response.extensions_mut().insert(Begin(0)),
+        Selected::Part { from, end: _ } => response.extensions_mut().insert(Begin(from)),
+        Selected::Unchanged | Selected::None => None,
+    };
     describe(&mut response, selected, size);
     set(response.headers_mut(), ETAG, &etag);
     response

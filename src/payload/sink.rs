@@ -6,7 +6,7 @@ use crate::metrics::Counters;
 use farrier_update::Reason;
 use sha2::{Digest, Sha256};
 use std::path::Path;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 /// Size of a write; larger writes are whole multiples of it. The system keeps data that is written in
 /// one piece in one piece in memory, and the file is read many times: reading and sending a file that
@@ -56,6 +56,16 @@ impl<'a> Sink<'a> {
             bytes = rest;
         }
         self.gathered.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Forgets what was received: the payload is sent again from its first byte.
+    pub(super) async fn restart(&mut self) -> Result<(), Failure> {
+        self.file.set_len(0).await.map_err(|e| disk_failure(self.path, &e))?;
+        self.file.rewind().await.map_err(|e| disk_failure(self.path, &e))?;
+        self.hasher = Sha256::new();
+        self.gathered.clear();
+        self.written = 0;
         Ok(())
     }
 

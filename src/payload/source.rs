@@ -17,7 +17,7 @@ const UNKNOWN_SIZE_LIMIT: Duration = Duration::from_hours(4);
 pub struct Source {
     /// Name of the component, for messages.
     pub component: String,
-    /// `https://…` or `file:///…`.
+    /// `https://…`, `oci://…`, `s3://…` or `file:///…`.
     pub url: String,
     /// `sha256:` and 64 hexadecimal digits.
     pub digest: String,
@@ -44,17 +44,41 @@ pub struct Access {
     pub basic: Option<(String, String)>,
     /// Bearer token.
     pub token: Option<String>,
+    /// Keys for `s3://`.
+    pub s3: Option<S3Keys>,
+}
+
+/// What requests to S3 are signed with. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3Keys {
+    /// Names the secret key.
+    pub access_key_id: String,
+    /// Signs requests; it is never sent.
+    pub secret_access_key: String,
+    /// Sent with each request if the keys are temporary.
+    pub session_token: Option<String>,
 }
 
 /// Trusts the certificate authorities of the operator's system, and has no credentials.
 impl Default for Access {
     fn default() -> Self {
-        Self { trust: Trust { policy: Policy::System, ..Trust::default() }, basic: None, token: None }
+        Self {
+            trust: Trust { policy: Policy::System, ..Trust::default() },
+            basic: None,
+            token: None,
+            s3: None,
+        }
     }
 }
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Access").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for S3Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Keys").finish_non_exhaustive()
     }
 }

@@ -5,8 +5,9 @@ use super::listeners::OpenListener;
 use crate::api::managed_node::AddressFamily;
 use crate::api::update_run::Exposure;
 use crate::api::{ManagedNode, UpdateRun};
-use crate::attempt::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget};
-use crate::exposure;
+use crate::attempt::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget, Scheme};
+use crate::callback::Pair;
+use crate::exposure::{WayBack, way_back};
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
 use farrier_network::cidr;
@@ -37,7 +38,7 @@ impl Context {
         run: &UpdateRun,
         touched: bool,
     ) -> Option<CallbackOptions> {
-        if !exposure::calls_back(node, run) {
+        if !engine_calls(node, run) {
             return None;
         }
         // A channel in the ManagedNode is binding; a channel in the run is only a preference.
@@ -78,7 +79,7 @@ impl Context {
             // A cache does not prove that a machine is gone. Without a run, the attempt is cancelled.
             let found = self.caches.node(&self.client, namespace, &node.name).await;
             let (Ok(found), Some(run)) = (found, self.caches.runs.get(&run)) else { continue };
-            let Some(node) = found.filter(|node| exposure::calls_back(node, &run)) else {
+            let Some(node) = found.filter(|node| engine_calls(node, &run)) else {
                 if is_closed() {
                     plan.send_modify(|plan| *plan = Err(closed_for_good(&node.name)));
                     return;
@@ -98,7 +99,7 @@ impl Context {
     /// runner has lost its ports during a restart and is about to bind them again, or others. `None`: the
     /// engine does not connect back.
     pub(super) fn awaited_listener(&self, node: &ManagedNode, run: &UpdateRun) -> Option<Awaited> {
-        if !exposure::calls_back(node, run) {
+        if !engine_calls(node, run) {
             return None;
         }
         let limit = listener_limit(node, run, self.wait_seconds);
@@ -122,7 +123,7 @@ impl Context {
         };
         let (mut addresses, seen_port) = match &node.spec.callback_address {
             Some(address) => (self.named(address, run, &listener).await, None),
-            None => self.advertised(run, &listener),
+            None => self.advertised(run, &listener, Scheme::Https),
         };
         let families = &node.spec.address_families;
         let rank = |target: &Target| families.iter().position(|f| Some(*f) == family(&target.host));
@@ -142,8 +143,7 @@ impl Context {
 
     /// Returns the callback address that the user has set.
     async fn named(&self, text: &str, run: &UpdateRun, listener: &OpenListener) -> Vec<Target> {
-        let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
-        let port = callback.and_then(|c| c.https_port).unwrap_or(listener.pair.https);
+        let port = outer_port(run, listener, Scheme::Https);
         let hosts = match cidr::parse(text) {
             Some(address) => vec![with_zone(address, text)],
             None => self.names.look_up(text).await.iter().map(ToString::to_string).collect(),
@@ -151,14 +151,19 @@ impl Context {
         hosts.into_iter().map(|host| Target { ours: true, host, port }).collect()
     }
 
-    /// Returns the addresses of the exposure, and the port to use with the address that the machine sees as
-    /// the source of the SSH connection.
-    fn advertised(&self, run: &UpdateRun, listener: &OpenListener) -> (Vec<Target>, Option<u16>) {
+    /// Returns the addresses of the exposure, and this runner's own port, which is reached at any address of its
+    /// host.
+    pub(super) fn advertised(
+        &self,
+        run: &UpdateRun,
+        listener: &OpenListener,
+        scheme: Scheme,
+    ) -> (Vec<Target>, Option<u16>) {
         let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
         if let (Exposure::NodePort | Exposure::LoadBalancer, Some(callback)) =
             (run.spec.callback.exposure, callback)
         {
-            let port = callback.https_port.unwrap_or(listener.pair.https);
+            let port = outer_port(run, listener, scheme);
             let addresses = callback.addresses.iter().filter_map(|text| cidr::parse(text));
             let target = |address: IpAddr| Target { ours: true, host: address.to_string(), port };
             return (addresses.map(target).collect(), None);
@@ -172,10 +177,10 @@ impl Context {
             found.extend(addresses.iter().map(|ip| Target {
                 ours: *name == self.name,
                 host: ip.to_string(),
-                port: pair.https,
+                port: port_of(pair, scheme),
             }));
         }
-        (found, Some(listener.pair.https))
+        (found, Some(port_of(listener.pair, scheme)))
     }
 }
 
@@ -185,12 +190,46 @@ fn listener_limit(node: &ManagedNode, run: &UpdateRun, wait_seconds: u64) -> Dur
     if node.spec.channel.is_none() {
         return LISTENER_TIMEOUT;
     }
+    listener_wait(run, wait_seconds)
+}
+
+/// How long an attempt waits for the callback server if the machine cannot be served in another way.
+pub(super) fn listener_wait(run: &UpdateRun, wait_seconds: u64) -> Duration {
     let arrival = run.spec.arrival_timeout.duration().unwrap_or_default();
     arrival.max(Duration::from_secs(wait_seconds)).max(LISTENER_TIMEOUT)
 }
 
+/// Returns the callback address that the user has set, as it is written. A machine that fetches an image looks a name
+/// up itself.
+pub(super) fn set_by_user(text: &str, run: &UpdateRun, listener: &OpenListener, scheme: Scheme) -> Target {
+    let host = cidr::parse(text).map_or_else(|| text.to_owned(), |address| with_zone(address, text));
+    Target { ours: true, host, port: outer_port(run, listener, scheme) }
+}
+
+/// Reports whether the engine on this machine connects to the callback server.
+fn engine_calls(node: &ManagedNode, run: &UpdateRun) -> bool {
+    way_back(node, run, None) == Some(WayBack::Engine)
+}
+
+fn port_of(pair: Pair, scheme: Scheme) -> u16 {
+    match scheme {
+        Scheme::Https => pair.https,
+        Scheme::Http => pair.http,
+    }
+}
+
+/// Returns the port for machines: that of the Service, if there is one, otherwise this runner's.
+fn outer_port(run: &UpdateRun, listener: &OpenListener, scheme: Scheme) -> u16 {
+    let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
+    let outer = callback.and_then(|callback| match scheme {
+        Scheme::Https => callback.https_port,
+        Scheme::Http => callback.http_port,
+    });
+    outer.unwrap_or_else(|| port_of(listener.pair, scheme))
+}
+
 /// What an attempt waits for while its runner has no ports of the run.
-fn awaited_ports(runner: &str, run: &str) -> String {
+pub(super) fn awaited_ports(runner: &str, run: &str) -> String {
     format!(
         "runner {runner} to get its ports of the run (see the condition Exposed of UpdateRun {run}; --wait-seconds or spec.arrivalTimeout, whichever is longer, says for how long)"
     )
@@ -207,13 +246,13 @@ fn closed_for_good(node: &str) -> Failure {
 }
 
 /// An address to which a machine may connect.
-struct Target {
+pub(super) struct Target {
     /// Whether the address leads to this runner or, through a Service, to any runner. Other runners forward
     /// a connection, or take the machine over.
-    ours: bool,
-    /// An address, with its zone on the machine if it has one.
-    host: String,
-    port: u16,
+    pub(super) ours: bool,
+    /// An address, with its zone on the machine if it has one, or a name.
+    pub(super) host: String,
+    pub(super) port: u16,
 }
 
 /// A zone is valid only on the machine, and must arrive there as it was written.
@@ -224,7 +263,7 @@ fn with_zone(address: IpAddr, text: &str) -> String {
     }
 }
 
-fn family(host: &str) -> Option<AddressFamily> {
+pub(super) fn family(host: &str) -> Option<AddressFamily> {
     cidr::parse(host).map(|address| match address {
         IpAddr::V4(_) => AddressFamily::IPv4,
         IpAddr::V6(_) => AddressFamily::IPv6,

@@ -7,22 +7,22 @@ mod listener;
 mod peers;
 mod refusals;
 
+use super::offers::{Fetches, FetchingMachine, RunOffers, source_towards, without_zone};
 use super::owner::owner_uid;
 use super::{Context, is_finished};
 use crate::api::update_run::ListenerStatus;
 use crate::api::{NodeUpdate, UpdateRun};
 use crate::callback::{self, AddressSet, Family, Limits, Pair, Refusals, RunIdentity, ServerOptions};
-use crate::exposure;
+use crate::exposure::{self, WayBack};
 use crate::failure::chain;
 use crate::membership::Runners;
-use crate::payload::{PayloadFiles, Store};
 use crate::publish;
+use futures::future::join_all;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use listener::{ActiveListener, Listener};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -42,6 +42,8 @@ const RESYNC_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Listeners {
     open: Mutex<HashMap<String, OpenListener>>,
     changed: Notify,
+    /// What is known of the images that this process has offered.
+    pub(super) fetches: Fetches,
 }
 
 /// A listener that is open.
@@ -51,6 +53,10 @@ pub(super) struct OpenListener {
     pub(super) identity: Arc<RunIdentity>,
     /// The ports of this listener.
     pub(super) pair: Pair,
+    /// Addresses of the machines that may connect.
+    pub(super) sources: watch::Receiver<Arc<AddressSet>>,
+    /// Names and addresses for which the certificate is valid that machines without an engine see.
+    pub(super) names: watch::Receiver<Arc<BTreeSet<String>>>,
     /// Rejected connections.
     pub(super) refusals: Arc<Refusals>,
     /// Cancelled when the listener is closed.
@@ -114,8 +120,8 @@ struct ListenerReconciler {
 struct Snapshot {
     runners: Runners,
     updates: Vec<Arc<NodeUpdate>>,
-    /// UID of the run and name of the machine, for each NodeUpdate that has ended.
-    ended: HashSet<(String, String)>,
+    /// The NodeUpdates by the UID of their run and the name of their machine.
+    by_node: HashMap<(String, String), Arc<NodeUpdate>>,
 }
 
 impl ListenerReconciler {
@@ -134,12 +140,10 @@ impl ListenerReconciler {
             }
         }
         let updates = self.context.caches.updates.state();
-        let ended = updates.iter().filter(|u| is_finished(u));
+        let key = |u: &NodeUpdate| Some((owner_uid(u)?.to_owned(), u.spec.node_ref.name.clone()));
         let snapshot = Snapshot {
             runners: Runners::clone(&self.context.membership.live()),
-            ended: ended
-                .filter_map(|u| Some((owner_uid(u)?.to_owned(), u.spec.node_ref.name.clone())))
-                .collect(),
+            by_node: updates.iter().filter_map(|u| Some((key(u)?, u.clone()))).collect(),
             updates,
         };
         self.update_remote_sessions(&open, &snapshot);
@@ -154,7 +158,7 @@ impl ListenerReconciler {
 
     /// Opens a listener, or moves it to other ports, and reports the result.
     async fn reconcile_run(&mut self, uid: &str, run: Arc<UpdateRun>, pair: Pair, snapshot: &Snapshot) {
-        let sources = self.sources(uid, &run, snapshot).await;
+        let Callers { sources, fetching, names } = self.callers(uid, &run, snapshot).await;
         let peers: Arc<[IpAddr]> =
             peers(&snapshot.runners, &self.context.name).into_iter().map(|(address, _)| address).collect();
         let old = self.listeners.remove(uid).map(|(_, listener)| listener);
@@ -165,6 +169,8 @@ impl ListenerReconciler {
         }
         listener.forget_old(Instant::now());
         send_if_new(&listener.sources, sources);
+        send_if_new(&listener.fetching, fetching);
+        send_if_new(&listener.names, names);
         send_if_new(&listener.peers, peers);
         if listener.active.is_none() && listener.is_due(Instant::now()) {
             self.open(uid, &run, &mut listener).await;
@@ -220,7 +226,8 @@ impl ListenerReconciler {
             sources: listener.sources.subscribe(),
             peers: listener.peers.subscribe(),
             registry: self.context.tools.calls.clone(),
-            files: Arc::new(self.files(run)),
+            offers: Arc::new(RunOffers::new(self.context.clone(), run, listener.fetching.subscribe())),
+            names: listener.names.subscribe(),
             counters: self.context.callback_counters.clone(),
             limits: Limits::for_descriptors(crate::descriptors::limit()),
         };
@@ -230,6 +237,8 @@ impl ListenerReconciler {
         let open = OpenListener {
             identity,
             pair: listener.pair,
+            sources: listener.sources.subscribe(),
+            names: listener.names.subscribe(),
             refusals: refusals.clone(),
             closed: closed.clone(),
         };
@@ -282,17 +291,34 @@ impl ListenerReconciler {
         }
     }
 
-    /// Returns the addresses of the machines that may connect.
-    async fn sources(&self, uid: &str, run: &UpdateRun, snapshot: &Snapshot) -> Arc<AddressSet> {
+    /// Returns who may connect: machines whose engines do, and machines that fetch an image at present.
+    async fn callers(&self, uid: &str, run: &UpdateRun, snapshot: &Snapshot) -> Callers {
         let namespace = run.namespace().unwrap_or_default();
         let names = run.status.iter().flat_map(|s| s.nodes.iter().flatten());
-        let nodes: Vec<_> = names
-            .filter(|name| !snapshot.ended.contains(&(uid.to_owned(), (*name).clone())))
-            .filter_map(|name| self.context.caches.nodes.get(&ObjectRef::new(name).within(&namespace)))
-            .filter(|node| exposure::calls_back(node, run))
+        let callers: Vec<_> = names
+            .filter_map(|name| {
+                let update = snapshot.by_node.get(&(uid.to_owned(), name.clone()));
+                let node = self.context.caches.nodes.get(&ObjectRef::new(name).within(&namespace))?;
+                let at_work = update.is_none_or(|update| !is_finished(update));
+                let back = exposure::way_back(&node, run, update.map(|u| &**u)).filter(|_| at_work)?;
+                Some((node, update, back))
+            })
             .collect();
-        let found = futures::future::join_all(nodes.iter().map(|node| self.context.names.of(node))).await;
-        Arc::new(found.into_iter().flatten().collect())
+        let found = join_all(callers.iter().map(|(node, ..)| self.context.names.of(node))).await;
+        let mut fetching = Vec::new();
+        let callback = run.status.as_ref().and_then(|status| status.callback.as_ref());
+        let mut names: BTreeSet<String> = callback.iter().flat_map(|c| c.addresses.clone()).collect();
+        for ((node, update, back), addresses) in callers.iter().zip(&found) {
+            if let (WayBack::Fetch(_), Some(update)) = (back, update) {
+                names.extend(node.spec.callback_address.as_deref().map(without_zone));
+                names.extend(addresses.iter().filter_map(|ip| source_towards(*ip)).map(|ip| ip.to_string()));
+                let session = update.uid().unwrap_or_default();
+                let update = ObjectRef::from_obj(&***update);
+                fetching.push(FetchingMachine { update, session, addresses: addresses.clone() });
+            }
+        }
+        let sources = Arc::new(found.into_iter().flatten().collect());
+        Callers { sources, fetching: fetching.into(), names: Arc::new(names) }
     }
 
     /// Updates the registry with the sessions of other runners and their addresses.
@@ -307,28 +333,14 @@ impl ListenerReconciler {
         });
         self.context.tools.calls.set_elsewhere(elsewhere.collect());
     }
-
-    fn files(&self, run: &UpdateRun) -> BaselinePayloads {
-        let namespace = run.namespace().unwrap_or_default();
-        let baseline = run.spec.baseline_ref.as_ref();
-        let baseline = baseline
-            .and_then(|b| self.context.caches.baselines.get(&ObjectRef::new(&b.name).within(&namespace)));
-        let digests =
-            baseline.iter().flat_map(|b| &b.spec.components).map(|c| c.payload.digest.clone()).collect();
-        BaselinePayloads { store: self.context.tools.store.clone(), digests }
-    }
 }
 
-/// The payloads of a run's baseline.
-struct BaselinePayloads {
-    store: Store,
-    digests: Vec<String>,
-}
-
-impl PayloadFiles for BaselinePayloads {
-    fn file(&self, digest: &str) -> Option<PathBuf> {
-        self.digests.iter().any(|d| d == digest).then(|| self.store.path(digest)).flatten()
-    }
+/// Who may connect to the ports of a run.
+struct Callers {
+    sources: Arc<AddressSet>,
+    fetching: Arc<[FetchingMachine]>,
+    /// Names and addresses by which the fetching machines reach this runner, and all runners of the run.
+    names: Arc<BTreeSet<String>>,
 }
 
 /// Returns the ports that are allocated to a runner for a run.
@@ -361,6 +373,8 @@ mod tests {
         let listener = OpenListener {
             identity: Arc::new(RunIdentity::generate("r1").unwrap()),
             pair: Pair { http: 63001, https: 63002 },
+            sources: watch::channel(Arc::default()).1,
+            names: watch::channel(Arc::default()).1,
             refusals: Arc::default(),
             closed: closed.clone(),
         };

@@ -159,6 +159,12 @@ impl Context {
         self.events.warning(&update.object_ref(&()), failure.reason, Action::Preflight, &note).await;
     }
 
+    /// Writes an event that a machine does not fetch its image.
+    pub(super) async fn announce_unseen(&self, update: &NodeUpdate, failure: &Failure) {
+        let about = update.object_ref(&());
+        self.events.warning(&about, failure.reason, Action::Preflight, &failure.message).await;
+    }
+
     /// Writes an event that an untrusted server answered the engine.
     pub(super) async fn announce_untrusted_peer(&self, update: &NodeUpdate, failure: &Failure) {
         let about = update.object_ref(&());

@@ -6,10 +6,11 @@ mod verdict;
 
 pub(super) use machine::node_conditions;
 
+use super::actions;
 use crate::api::condition;
 use crate::api::managed_node::Channel;
-use crate::api::node_update::{self, Holder, NodeUpdateStatus, Waiting};
-use crate::attempt::{self, End, ReturnPath, View};
+use crate::api::node_update::{self, FetchProtocol, Holder, NodeUpdateStatus, Waiting};
+use crate::attempt::{self, End, ReturnPath, Scheme, View, open_pulls};
 use crate::drivers::Abilities;
 use crate::failure::Failure;
 use components::{changed, merge, planned, time};
@@ -72,6 +73,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         conditions,
         step: Some(step(view, phase)),
         phase: node_phase(view, phase),
+        fetches_by: fetches_by(old, view, phase),
         waiting: waits_for(view, phase).and_then(waiting),
         changed: changed(&components, plan).or_else(|| old.changed.clone()),
         attempt: Some(*attempt),
@@ -99,7 +101,11 @@ fn channel(view: &View) -> Option<Channel> {
     match &view.return_path {
         ReturnPath::Open { .. } | ReturnPath::Lost { .. } => Some(Channel::Callback),
         ReturnPath::NotNeeded | ReturnPath::Blocked { .. } => view.engine.as_ref().map(|_| Channel::Session),
-        ReturnPath::Pending { .. } | ReturnPath::Untried => None,
+        ReturnPath::Pending { .. }
+        | ReturnPath::Untried
+        | ReturnPath::Expected
+        | ReturnPath::Fetched { .. }
+        | ReturnPath::Unseen { .. } => None,
     }
 }
 
@@ -129,6 +135,21 @@ fn node_phase(view: &View, phase: &Phase) -> Option<node_update::Phase> {
             farrier_network::Phase::Deployment => node_update::Phase::Deployment,
         }),
         Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => None,
+    }
+}
+
+/// Returns how the machine fetches an image. An attempt that begins does not know by which protocol the machine
+/// was told to fetch the image of an action that an earlier attempt has left open, but the status does.
+fn fetches_by(old: &NodeUpdateStatus, view: &View, phase: &Phase) -> Option<FetchProtocol> {
+    let now = view.fetches_by.map(|scheme| match scheme {
+        Scheme::Https => FetchProtocol::HTTPS,
+        Scheme::Http => FetchProtocol::HTTP,
+    });
+    let is_open = !open_pulls(&actions::read(&old.actions)).is_empty();
+    match phase {
+        Phase::Working => now.or_else(|| old.fetches_by.filter(|_| is_open)),
+        Phase::Retrying { .. } | Phase::Planned => old.fetches_by.filter(|_| is_open),
+        Phase::Ended(_) => None,
     }
 }
 

@@ -9,6 +9,7 @@ mod status;
 
 use super::clean_up::is_missing;
 use super::load::Attempt;
+use super::machine_offers::MachineOffers;
 use super::render::Phase;
 use super::{Context, TaskControl, actions, count};
 use crate::api::node_update::{Intent, NodeUpdateStatus};
@@ -58,6 +59,7 @@ pub(super) async fn run(
         run: None,
         is_reached: false,
         approved: None,
+        offers: Arc::new(MachineOffers::new(context.clone(), update)),
         run_is_gone: false,
         abilities: context.abilities(update).or_else(|| of_actions(update)),
         generation: None,
@@ -106,6 +108,8 @@ struct UpdateWorker<'a> {
     is_reached: bool,
     /// When this process saw the approval of the plan.
     approved: Option<Millis>,
+    /// Images that the machine fetches from this runner, over all attempts.
+    offers: Arc<MachineOffers>,
     /// Whether the run was gone when an attempt began: nothing more is installed for it.
     run_is_gone: bool,
     /// What the machine's class can do; `None` if the machine is not known.
@@ -270,7 +274,8 @@ impl UpdateWorker<'_> {
         let actions = actions::read(&self.shown.actions);
         let Attempt { job, driver: MachineDriver { driver, .. } } = attempt;
         let work = async {
-            let desk = Desk { tools: &tools, stop, view: &send, logbook, actions };
+            let offers = self.offers.clone();
+            let desk = Desk { tools: &tools, stop, view: &send, logbook, actions, offers };
             let end = tokio::select! {
                 end = driver.attempt(job, desk) => end,
                 end = self.abandoned() => end,

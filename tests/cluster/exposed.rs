@@ -5,17 +5,18 @@ use farrier::api::update_run::{ListenerState, ListenerStatus};
 use farrier::api::{ManagedNode, UpdateRun};
 use farrier::caches::RunObjects;
 use farrier::caches::Watches;
-use farrier::exposure::{ActiveMachine, ExposeOutcome, Exposer, Resolver, Site};
+use farrier::exposure::{ActiveMachine, ExposeOutcome, Exposer, Resolver, Site, WayBack, way_back};
 use farrier::lease::{LeaseDurations, LeaseManager};
 use farrier::membership::{MembershipWatcher, RunnerInfo, RunnerLocation, claim};
 use farrier::metrics::Metrics;
 use farrier::publish::{self, Events};
-use farrier_network::Phase;
 use farrier_network::policy::Ranges;
+use farrier_network::{MachineType, Phase, Scheme};
 use farrier_update::model::Millis;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::{Value, json};
@@ -81,7 +82,8 @@ impl<'a> Stage<'a> {
             "spec": {"type": "Linux", "addresses": ["192.0.2.7"], "credentialsRef": {"name": "c"}},
         }))
         .unwrap();
-        let machines = [ActiveMachine { node: Arc::new(node), phase: Phase::Deployment }];
+        let way_back = way_back(&node, &run, None);
+        let machines = [ActiveMachine { node: Arc::new(node), phase: Phase::Deployment, way_back }];
         Self { server, exposer, made, run, machines }
     }
 
@@ -97,6 +99,22 @@ impl<'a> Stage<'a> {
             }
             ExposeOutcome::Failed => false,
         }
+    }
+
+    /// The runner reports that it listens on the ports that it was given.
+    async fn listens(&mut self) {
+        let given = self.run.status.clone().unwrap().callback.unwrap().ports.remove(0);
+        let said = ListenerStatus {
+            runner: RUNNER.to_owned(),
+            http_port: given.http_port,
+            https_port: given.https_port,
+            state: ListenerState::Bound,
+            message: String::new(),
+            taken: Vec::new(),
+        };
+        publish::listener(&self.server.client, &self.run, RUNNER, Some(&said)).await.unwrap();
+        let runs: Api<UpdateRun> = Api::namespaced(self.server.client.clone(), &self.server.namespace);
+        self.run = runs.get("r1").await.unwrap();
     }
 
     fn policies(&self) -> Api<NetworkPolicy> {
@@ -301,18 +319,7 @@ async fn node_ports_that_are_taken_leave_the_status_before_others_are_assigned()
         });
         let mut stage = Stage::new(server, spec).await;
         assert!(stage.open().await);
-        let given = stage.run.status.clone().unwrap().callback.unwrap().ports.remove(0);
-        let said = ListenerStatus {
-            runner: RUNNER.to_owned(),
-            http_port: given.http_port,
-            https_port: given.https_port,
-            state: ListenerState::Bound,
-            message: String::new(),
-            taken: Vec::new(),
-        };
-        publish::listener(&server.client, &stage.run, RUNNER, Some(&said)).await.unwrap();
-        let runs: Api<UpdateRun> = Api::namespaced(server.client.clone(), &server.namespace);
-        stage.run = runs.get("r1").await.unwrap();
+        stage.listens().await;
         for _ in 0..3 {
             assert!(stage.open().await);
             stage.caches_show_it().await;
@@ -339,6 +346,58 @@ async fn node_ports_that_are_taken_leave_the_status_before_others_are_assigned()
         assert_eq!(stage.services().get(&name).await.unwrap().resource_version(), before);
         let told = stage.told().await;
         assert!(told.len() == 1 && told[0].contains("was deleted by somebody"), "{told:?}");
+    })
+    .await;
+}
+
+/// In a cluster the paths to machines stay open during a run. The ports for a BMC that fetched its image would stay
+/// open with them, or its whole run would have the wrong port open.
+#[tokio::test]
+async fn ports_for_a_machine_that_fetches_are_closed_while_the_run_goes_on() {
+    server(async |server| {
+        let spec = json!({"selector": {}, "operation": "Inventory", "callback": {"exposure": "NodePort"}});
+        let mut stage = Stage::new(server, spec).await;
+        let mut ilo = (*stage.machines[0].node).clone();
+        ilo.spec.type_ = MachineType::ILO;
+        stage.machines[0].node = Arc::new(ilo);
+        stage.machines[0].way_back = None;
+        assert!(stage.open().await);
+        stage.caches_show_it().await;
+        assert_eq!(stage.run.status.clone().and_then(|status| status.callback), None, "it takes a push");
+        let plain = stage.policy().await.spec;
+
+        stage.machines[0].way_back = Some(WayBack::Fetch(Scheme::Http));
+        assert!(stage.open().await);
+        let given = stage.run.status.clone().unwrap().callback.unwrap().ports.remove(0);
+        stage.listens().await;
+        for _ in 0..3 {
+            assert!(stage.open().await);
+            stage.caches_show_it().await;
+        }
+        let policies = stage.policies().list(&ListParams::default()).await.unwrap().items;
+        let ingress =
+            policies.iter().flat_map(|p| p.spec.iter().flat_map(|spec| spec.ingress.iter().flatten()));
+        let ports: Vec<_> =
+            ingress.flat_map(|rule| rule.ports.iter().flatten().map(|p| p.port.clone())).collect();
+        assert_eq!(ports, [Some(IntOrString::Int(given.http_port.into()))]);
+        let is_ours = |service: &Service| service.labels().contains_key("farrier.dev/run-uid");
+        let all = stage.services().list(&ListParams::default()).await.unwrap().items;
+        assert_eq!(all.into_iter().filter(is_ours).count(), 1);
+
+        stage.machines[0].way_back = None;
+        for _ in 0..2 {
+            assert!(stage.open().await);
+            stage.caches_show_it().await;
+        }
+        assert_eq!(stage.run.status.clone().and_then(|status| status.callback), None);
+        assert_eq!(stage.policy().await.spec, plain);
+        let secrets: Api<Secret> = Api::namespaced(server.client.clone(), &server.namespace);
+        assert!(
+            secrets.get_opt("r1-callback").await.unwrap().is_none(),
+            "offers of later are not those of before"
+        );
+        let left = stage.services().list(&ListParams::default()).await.unwrap().items;
+        assert_eq!(left.into_iter().filter(is_ours).count(), 0);
     })
     .await;
 }

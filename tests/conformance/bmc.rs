@@ -1,6 +1,7 @@
 //! Doubles of management processors as machines of the kit.
 
-use farrier::attempt::{Goal, Job, Tools};
+use super::pull::{Pulls, Server};
+use farrier::attempt::{Goal, Job, Offers, Tools};
 use farrier::callback::Registry;
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::redfish::Redfish;
@@ -17,8 +18,8 @@ use farrier_network::MachineType;
 use farrier_update::device::Limits;
 use farrier_update::{AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed};
 use futures::future::LocalBoxFuture;
-use serde_json::Value;
-use std::cell::Cell;
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -44,7 +45,7 @@ const BMCS: [(&str, MachineType, &str, &str, &str); 5] = [
     ("idrac9", MachineType::IDRAC, "Integrated Dell Remote Access Controller", "7.10.30.00", ".d9"),
     ("ilo5", MachineType::ILO, "iLO 5", "3.05 Jan 10 2024", ".bin"),
     ("minimal", MachineType::Redfish, "BMC", "9.9", ".bin"),
-    ("superdome-flex", MachineType::SuperdomeFlex, "RMC", "9.9", ".bin"),
+    ("superdome-flex", MachineType::SuperdomeFlex, "Rack Management Controller", "3.50.58", ".bundle"),
 ];
 
 /// Times that fit a double. What is waited for on a real device for minutes takes seconds.
@@ -59,6 +60,7 @@ fn limits() -> Limits {
         away: seconds(30),
         refused: seconds(30),
         reading: seconds(60),
+        seen: seconds(2),
         settle: seconds(3),
         settle_failed: seconds(1),
         reset: seconds(20),
@@ -74,12 +76,24 @@ pub(crate) struct Bmcs {
     entry: String,
     version: String,
     ending: String,
+    /// Whether the devices take no push, and fetch their images.
+    fetches: bool,
     tools: Tools,
     dir: tempfile::TempDir,
 }
 
 impl Bmcs {
-    pub(crate) fn new(variant: &str) -> Self {
+    /// Devices that take a push.
+    pub(crate) fn pushed(variant: &str) -> Self {
+        Self::new(variant, false)
+    }
+
+    /// Devices that fetch their images.
+    pub(crate) fn fetching(variant: &str) -> Self {
+        Self::new(variant, true)
+    }
+
+    fn new(variant: &str, fetches: bool) -> Self {
         let (_, type_, entry, version, ending) = BMCS.into_iter().find(|bmc| bmc.0 == variant).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let tools = Tools {
@@ -89,7 +103,7 @@ impl Bmcs {
             calls: Registry::new(),
         };
         let (entry, version, ending) = (entry.to_owned(), version.to_owned(), ending.to_owned());
-        let bmcs = Self { variant: variant.to_owned(), type_, entry, version, ending, tools, dir };
+        let bmcs = Self { variant: variant.to_owned(), type_, entry, version, ending, fetches, tools, dir };
         std::fs::write(bmcs.file(false), bmcs.image(false)).unwrap();
         std::fs::write(bmcs.file(true), bmcs.image(true)).unwrap();
         bmcs
@@ -101,6 +115,22 @@ impl Bmcs {
 
     fn file(&self, is_bad: bool) -> PathBuf {
         self.dir.path().join(format!("{}{}", if is_bad { "bad" } else { "good" }, self.ending))
+    }
+
+    /// The images, by digest.
+    fn files(&self) -> BTreeMap<String, PathBuf> {
+        let file = |is_bad| (format!("sha256:{}", digest(&self.image(is_bad))), self.file(is_bad));
+        [file(false), file(true)].into()
+    }
+
+    fn without_push(&self) -> anyhow::Result<Variant> {
+        let variants = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doubles/bmc/variants");
+        let text = std::fs::read_to_string(format!("{variants}/{}.json", self.variant))?;
+        let mut data: Value = serde_json::from_str(&text)?;
+        json_patch::merge(&mut data, &json!({"update": {"push": null, "multipart": null}}));
+        let file = self.dir.path().join("variant.json");
+        std::fs::write(&file, data.to_string())?;
+        Variant::of_file(&file)
     }
 
     fn component(&self, is_bad: bool) -> Component {
@@ -127,17 +157,26 @@ impl Bmcs {
 
 impl Bench for Bmcs {
     fn name(&self) -> String {
-        format!("redfish on {}", self.variant)
+        format!("redfish on {}{}", self.variant, if self.fetches { ", which fetches" } else { "" })
     }
 
     fn machine(&self) -> LocalBoxFuture<'_, Rc<dyn Subject + '_>> {
         Box::pin(async {
-            let mut config = Config::new(Variant::named(&self.variant).unwrap());
-            config.settings = Settings { flash_ms: 1000, bmc_reset_ms: 300, ..Settings::default() };
+            let variant = if self.fetches { self.without_push() } else { Variant::named(&self.variant) };
+            let server = Server::start(self.files(), false).await;
+            let mut config = Config::new(variant.unwrap());
+            config.settings = Settings {
+                flash_ms: 1000,
+                bmc_reset_ms: 300,
+                trust: server.authority.clone(),
+                ..Settings::default()
+            };
             let double = Arc::new(Double::start(config).await.unwrap());
             let certificates = read_bundle(double.authority_pem().as_bytes()).unwrap();
             let trust = Trust { certificates, policy: Policy::Pinned, ..Trust::default() };
-            Rc::new(Bmc { of: self, double, trust, has_bad_image: Cell::new(false) }) as Rc<dyn Subject>
+            let server = RefCell::new(server);
+            let has_bad_image = Cell::new(false);
+            Rc::new(Bmc { of: self, double, server, trust, has_bad_image }) as Rc<dyn Subject>
         })
     }
 
@@ -152,16 +191,13 @@ impl Bench for Bmcs {
     fn hold(&self) -> Duration {
         HOLD
     }
-
-    fn only_inventory(&self) -> Option<&'static str> {
-        (self.variant == "superdome-flex").then_some("it fetches its images, which this version cannot offer")
-    }
 }
 
 /// One double.
 struct Bmc<'b> {
     of: &'b Bmcs,
     double: Arc<Double>,
+    server: RefCell<Arc<Server>>,
     trust: Trust,
     has_bad_image: Cell<bool>,
 }
@@ -222,6 +258,10 @@ impl Subject for Bmc<'_> {
 
     fn tools(&self) -> Tools {
         self.of.tools.clone()
+    }
+
+    fn offers(&self) -> Arc<dyn Offers> {
+        Arc::new(Pulls::new(&self.server.borrow()))
     }
 
     fn job(&self, goal: Goal) -> Job {
@@ -291,7 +331,13 @@ impl Subject for Bmc<'_> {
         Ok(match fault {
             Fault::SessionLost if self.is_minimal() => return Err("it has no sessions".into()),
             Fault::WorkVanishes if self.is_minimal() => return Err("it has no tasks".into()),
-            Fault::WayBackShut => return Err("it takes a push and connects to nobody".into()),
+            Fault::WayBackShut if !self.of.fetches => {
+                return Err("it takes a push and connects to nobody".into());
+            }
+            Fault::WayBackShut => Box::pin(async {
+                let shut = Server::start(self.of.files(), true).await;
+                self.server.replace(shut);
+            }),
             Fault::SessionLost => self.arm(fault::Fault::DropSessions, some),
             Fault::ResetsItself => {
                 let double = self.double.clone();

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "tests and what they share: a panic is how a test fails")]
 
 mod bmc;
+mod pull;
 
 use bmc::Bmcs;
 use farrier::conformance::{self, Report};
@@ -19,8 +20,8 @@ async fn tried(bmcs: &Bmcs) -> Report {
     report
 }
 
-async fn passes(variant: &str, skipped: &[&str]) {
-    let report = tried(&Bmcs::new(variant)).await;
+async fn passes(bmcs: Bmcs, skipped: &[&str]) {
+    let report = tried(&bmcs).await;
     assert!(report.is_passed(), "{report}");
     if std::env::var_os("KIT_FILTER").is_none() {
         assert_eq!(report.skipped(), skipped, "{report}");
@@ -30,30 +31,41 @@ async fn passes(variant: &str, skipped: &[&str]) {
 /// A fleet's servers with `OpenBMC` would be flashed twice, or believed to be updated.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redfish_passes_the_kit_on_openbmc() {
-    passes("openbmc", &["way back shut"]).await;
+    passes(Bmcs::pushed("openbmc"), &["way back shut"]).await;
 }
 
 /// As above, with iDRACs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redfish_passes_the_kit_on_idrac9() {
-    passes("idrac9", &["way back shut"]).await;
+    passes(Bmcs::pushed("idrac9"), &["way back shut"]).await;
 }
 
 /// As above, with iLOs, which install from a repository and a queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redfish_passes_the_kit_on_ilo5() {
-    passes("ilo5", &["way back shut"]).await;
+    passes(Bmcs::pushed("ilo5"), &["way back shut"]).await;
 }
 
 /// As above, with devices that have neither sessions nor tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redfish_passes_the_kit_on_a_minimal_device() {
-    passes("minimal", &["session lost", "work vanishes", "way back shut"]).await;
+    passes(Bmcs::pushed("minimal"), &["session lost", "work vanishes", "way back shut"]).await;
 }
 
-/// A Superdome Flex fetches its images; what needs none must work all the same.
+/// As above, with Superdome Flexes, which fetch a bundle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redfish_inventories_a_superdome_flex() {
-    let report = tried(&Bmcs::new("superdome-flex")).await;
-    assert!(report.is_passed(), "{report}");
+async fn redfish_passes_the_kit_on_a_superdome_flex() {
+    passes(Bmcs::fetching("superdome-flex"), &[]).await;
+}
+
+/// As above, with iLOs that fetch into their repository.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_an_ilo5_that_fetches() {
+    passes(Bmcs::fetching("ilo5"), &[]).await;
+}
+
+/// As above, with devices that have nothing but `SimpleUpdate`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_a_minimal_device_that_fetches() {
+    passes(Bmcs::fetching("minimal"), &["session lost", "work vanishes"]).await;
 }

@@ -1,6 +1,7 @@
 //! BMCs over Redfish, with doubles of several vendors' management processors.
 
 mod probe;
+mod pulls;
 mod updates;
 
 use crate::harness::{Conditions, Run, Site, e2e, wait};
@@ -29,10 +30,19 @@ struct Bmc {
 
 impl Bmc {
     async fn up(site: &Site, variant: &str, type_: &str, password: &str) -> Self {
+        Self::up_as(site, variant, variant, type_, password).await
+    }
+
+    async fn up_as(site: &Site, name: &str, variant: &str, type_: &str, password: &str) -> Self {
         let double = Double::start(Config::new(Variant::named(variant).expect("a variant")))
             .await
             .expect("a double that listens");
-        let name = variant.to_owned();
+        Self::manage(site, name, type_, password, double).await
+    }
+
+    /// Describes a double by a ManagedNode.
+    async fn manage(site: &Site, name: &str, type_: &str, password: &str, double: Double) -> Self {
+        let name = name.to_owned();
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
             "stringData": {"username": "admin", "password": password},

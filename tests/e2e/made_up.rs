@@ -1,5 +1,7 @@
 //! A class of machines that exists only here: rack lamps. One line registers it, and nothing else of Farrier
-//! knows of it.
+//! knows of it. Some of them take an image that is sent to them, others fetch it.
+
+mod pulling;
 
 use crate::harness::payload::of_bytes;
 use crate::harness::run::to;
@@ -33,9 +35,14 @@ static LAMPS: Mutex<BTreeMap<String, State>> = Mutex::new(BTreeMap::new());
 struct State {
     version: String,
     sessions: BTreeMap<String, u32>,
-    /// Image in installation: its content, the action that it names, and whether it may end.
-    work: Option<(String, u32)>,
+    /// The work: its action, and the content of the image, once it is there.
+    work: Option<(u32, Option<String>)>,
+    /// It installs nothing for the time being.
     is_held: bool,
+    /// It fetches nothing for the time being.
+    is_blind: bool,
+    /// The URL from which it was told to fetch its image.
+    url: String,
     installed: Vec<String>,
     opened: u32,
 }
@@ -52,7 +59,8 @@ struct Lamps;
 
 impl Class for Lamps {
     fn types(&self) -> &'static [MachineType] {
-        &[MachineType::SASSwitch]
+        // The second kind fetches by HTTP and the third by HTTPS, as the table of ports says.
+        &[MachineType::SASSwitch, MachineType::FCSwitch, MachineType::SuperdomeFlex]
     }
 
     fn abilities(&self) -> &'static Abilities {
@@ -71,6 +79,7 @@ impl Class for Lamps {
 
 struct Lamp {
     name: String,
+    type_: MachineType,
 }
 
 fn now() -> Millis {
@@ -81,8 +90,8 @@ fn now() -> Millis {
 impl Device for Lamp {
     type Settings = String;
 
-    fn new(name: &String, _: &Job, _: &Tools) -> Result<Self, Failure> {
-        Ok(Self { name: name.clone() })
+    fn new(name: &String, job: &Job, _: &Tools) -> Result<Self, Failure> {
+        Ok(Self { name: name.clone(), type_: job.node_type })
     }
 
     fn limits(&self) -> Limits {
@@ -92,6 +101,7 @@ impl Device for Lamp {
             idle: moment,
             proof: moment,
             settle: Duration::from_secs(5),
+            seen: Duration::from_secs(3),
             ..Limits::default()
         }
     }
@@ -119,7 +129,7 @@ impl Device for Lamp {
             at: now(),
             entries: BTreeMap::from([("lamp".to_owned(), entry)]),
             boot: BootMarks::default(),
-            tasks: state.work.iter().map(|(_, action)| task(*action)).collect(),
+            tasks: state.work.iter().map(|(action, _)| task(*action)).collect(),
             artifacts: sessions.collect(),
             keeps_tasks: None,
         };
@@ -165,11 +175,17 @@ impl Device for Lamp {
                 let image = image.expect("an image");
                 assert!(image.name.contains(&format!("-{}-", intent.id.0)), "{}", image.name);
                 let content = std::fs::read_to_string(&image.path).expect("a payload");
-                state.work = Some((content, intent.id.0));
+                state.work = Some((intent.id.0, Some(content)));
                 Answer::Began(Ticket(format!("work-{}", intent.id.0)))
             }
-            Verb::Pull
-            | Verb::Enqueue
+            Verb::Pull => {
+                let offer = image.and_then(|image| image.offer).expect("an offer");
+                state.url.clone_from(&offer.url);
+                state.work = Some((intent.id.0, None));
+                pulling::fetch(&self.name, offer, intent.id.0);
+                Answer::Began(Ticket(format!("work-{}", intent.id.0)))
+            }
+            Verb::Enqueue
             | Verb::Activate
             | Verb::ResetManager
             | Verb::ResetHost
@@ -183,10 +199,10 @@ impl Device for Lamp {
     async fn follow(&mut self, _: &Ticket) -> Result<Report, Trouble> {
         let mut lamps = lamps();
         let state = lamps.entry(self.name.clone()).or_default();
-        if state.is_held {
+        if state.is_held || matches!(state.work, Some((_, None))) {
             return Ok(Progress::Running.into());
         }
-        if let Some((content, _)) = state.work.take() {
+        if let Some((_, Some(content))) = state.work.take() {
             content.trim().clone_into(&mut state.version);
             state.installed.push(state.version.clone());
         }
@@ -198,11 +214,13 @@ impl Device for Lamp {
     }
 
     fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>> {
-        plan.installs().map(|item| (item.component.name.clone(), Ok(Method::Push))).collect()
+        let pushes = self.type_ == MachineType::SASSwitch;
+        let method = if pushes { Method::Push } else { Method::Pull };
+        plan.installs().map(|item| (item.component.name.clone(), Ok(method))).collect()
     }
 
     fn schemes(&self) -> Vec<Scheme> {
-        Vec::new()
+        vec![Scheme::Https, Scheme::Http]
     }
 }
 
@@ -217,9 +235,16 @@ struct Cli {
     args: operator::Args,
 }
 
-/// Runs the operator with the lamps during `body`.
+/// Runs the operator with the lamps during `body`, instead of the site's.
 async fn with_lamps(site: &Site, body: impl Future<Output = ()>) {
     site.operator.kill();
+    operate(site, body).await;
+    // Ends the test's runs and the site.
+    site.operator.start();
+}
+
+/// Runs the operator with the lamps during `body`, and ends it as if it were killed.
+async fn operate(site: &Site, body: impl Future<Output = ()>) {
     let (payloads, cache) = (site.path("payloads"), site.path("cache-lamps"));
     let engines = crate::harness::operator::engines();
     let words = [
@@ -243,11 +268,13 @@ async fn with_lamps(site: &Site, body: impl Future<Output = ()>) {
         ended = Box::pin(operator::run_with(args, register)) => panic!("the operator ended: {ended:?}"),
         () = body => {}
     }
-    // Ends the test's runs and the site.
-    site.operator.start();
 }
 
 async fn install(site: &Site, name: &str, version: &str) {
+    install_kind(site, name, version, "SASSwitch", "rack.invalid").await;
+}
+
+async fn install_kind(site: &Site, name: &str, version: &str, type_: &str, address: &str) {
     lamps().insert(name.to_owned(), State { version: version.to_owned(), ..State::default() });
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
@@ -256,7 +283,7 @@ async fn install(site: &Site, name: &str, version: &str) {
     site.create::<Secret>(&secret).await.expect("a Secret");
     let node = json!({
         "apiVersion": "farrier.dev/v1alpha1", "kind": "ManagedNode", "metadata": {"name": name},
-        "spec": {"type": "SASSwitch", "addresses": ["rack.invalid"], "credentialsRef": {"name": name}},
+        "spec": {"type": type_, "addresses": [address], "credentialsRef": {"name": name}},
     });
     site.create::<ManagedNode>(&node).await.expect("a ManagedNode");
 }

@@ -5,8 +5,9 @@ use crate::harness::{Machine, Site, wait};
 use crate::release::Release;
 use std::time::Duration;
 
-/// Within this time after a run, only those connections may be open that were open before.
-const MOMENTS: Duration = Duration::from_secs(15);
+/// Within this time after a run, only those connections may be open that were open before. An SSH server with
+/// `ClientAliveInterval 5` needs 20 s to notice that its client is gone, on a machine that is not busy.
+const MOMENTS: Duration = Duration::from_mins(1);
 
 /// Lists everything in the cluster and on the network that a run might leave behind.
 pub(crate) async fn traces(site: &Site, release: &Release<'_>, machines: &[Machine]) -> String {

@@ -51,6 +51,7 @@
 //!     api_port: farrier_network::table::API_PORT,
 //!     listen_port: farrier_network::table::LISTEN_PORT,
 //!     channel: Channel::Callback,
+//!     fetches: None,
 //!     stage: Stage::In(Phase::Inventory),
 //! };
 //! let input = policy::Input {
@@ -77,4 +78,4 @@ pub mod table;
 mod words;
 
 pub use ipnet::IpNet;
-pub use words::{Channel, Direction, MachineType, Phase, Transport, UnknownWord};
+pub use words::{Channel, Direction, MachineType, Phase, Scheme, Transport, UnknownWord};

@@ -8,8 +8,8 @@
 
 use crate::cidr;
 use crate::ledger::Pair;
-use crate::table::{Actual, PortOf, needs};
-use crate::words::{Channel, Direction, MachineType, Phase, Transport};
+use crate::table::{Actual, Need, PortOf, needs};
+use crate::words::{Channel, Direction, MachineType, Phase, Scheme, Transport};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -48,6 +48,9 @@ pub struct Machine {
     pub listen_port: u16,
     /// The channel of the engine.
     pub channel: Channel,
+    /// The protocol by which a machine without an engine fetches an image at present; `None` if it
+    /// fetches nothing.
+    pub fetches: Option<Scheme>,
     /// The progress of the machine.
     pub stage: Stage,
 }
@@ -96,14 +99,16 @@ pub struct Port {
 /// Returns the rules for a run, in a fixed order.
 ///
 /// Addresses that need the same ports share a rule; no rule has more than `at_most` CIDRs (at least
-/// one). Ports in parentheses (`Need::optional`) are not opened. Nothing is open for machines that
-/// wait or have ended, and the return path of a machine is open only in phases that need it.
+/// one). Ports in parentheses (`Need::optional`) are not opened towards machines. Nothing is open for
+/// machines that wait or have ended. The return path of a machine with an engine is open only in phases
+/// that need it; that of any other machine only while it fetches an image, and only the port for that.
 pub fn rules(input: &Input, at_most: usize) -> Vec<Rule> {
     let mut open: BTreeMap<(PolicyType, BTreeSet<Port>), BTreeSet<IpAddr>> = BTreeMap::new();
     let mut return_port = false;
     for machine in &input.machines {
         for (way, ports) in ports_of(machine, &input.pairs) {
-            return_port |= way == PolicyType::Ingress;
+            // Only streams of engines are relayed to other runners.
+            return_port |= way == PolicyType::Ingress && machine.kind.carries_engine();
             open.entry((way, ports)).or_default().extend(machine.addresses.iter().copied());
         }
     }
@@ -128,7 +133,8 @@ fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTree
         Stage::Waiting | Stage::Ended => return Vec::new(),
     };
     let mut ports: BTreeMap<PolicyType, BTreeSet<Port>> = BTreeMap::new();
-    for need in needs(machine.kind, machine.channel, phase).into_iter().filter(|need| !need.optional) {
+    for need in needs(machine.kind, machine.channel, phase).into_iter().filter(|need| is_open(machine, need))
+    {
         match need.direction {
             Direction::ToTarget => {
                 let actual = Actual {
@@ -148,6 +154,16 @@ fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTree
         }
     }
     ports.into_iter().filter(|(_, ports)| !ports.is_empty()).collect()
+}
+
+/// Reports whether the port of a need is open at present.
+fn is_open(machine: &Machine, need: &Need) -> bool {
+    match need.direction {
+        Direction::FromTarget if !machine.kind.carries_engine() => {
+            machine.fetches.is_some_and(|scheme| need.port == PortOf::of(scheme))
+        }
+        Direction::FromTarget | Direction::ToTarget => !need.optional,
+    }
 }
 
 fn return_port(port: PortOf, pair: Pair) -> Option<u16> {

@@ -14,7 +14,9 @@ use std::sync::LazyLock;
 mod needs;
 mod rows;
 
-pub use needs::{API_PORT, Actual, LISTEN_PORT, Need, PortOf, Resolved, Unlisted, needs, seed_needs};
+pub use needs::{
+    API_PORT, Actual, LISTEN_PORT, Need, PortOf, Resolved, Unlisted, fetch_schemes, needs, seed_needs,
+};
 pub use rows::{Conflicts, Coverage, NodeKind, PhaseOf, Row, RowDirection, RowNumber, Statement};
 
 const TEXT: &str = include_str!("../ports.yaml");

@@ -144,6 +144,30 @@ impl fmt::Display for Transport {
     }
 }
 
+/// A protocol by which a machine fetches files from Farrier, the better one first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// HTTPS, on the run's port with TLS.
+    Https,
+    /// HTTP, on the run's port for machines without TLS.
+    Http,
+}
+
+impl Scheme {
+    /// Both protocols, the better one first.
+    pub const ALL: [Self; 2] = [Self::Https, Self::Http];
+}
+
+/// As in a URL.
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        })
+    }
+}
+
 /// How the engine on a machine is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Channel {

@@ -34,6 +34,7 @@ pub mod installer;
 pub mod model;
 pub mod outcome;
 mod package;
+pub mod payload_url;
 pub mod plan;
 pub mod reason;
 pub mod retry;

@@ -12,6 +12,7 @@ mod validate;
 
 pub use applies::detections;
 pub use payload::file_name;
+pub(crate) use payload::percent_decoded;
 pub use steps::combined_digest;
 pub use validate::{Problem, validate_baseline};
 

@@ -296,7 +296,8 @@ reasons! {
     /// No trusted TLS connection to the payload's server is possible. The message says what is wrong with the
     /// certificate or the server, and what to change.
     PayloadUntrusted: Permanent,
-    /// The digest of the payload differs from the digest in the baseline. Find out who changed the payload.
+    /// The digest of the payload differs from the digest in the baseline, or no layer of the artifact has it. Find
+    /// out who changed the payload.
     PayloadDigestMismatch: Permanent,
     /// The transfer of the payload ended early. Farrier tries again.
     PayloadTruncated: Transient,
@@ -464,6 +465,10 @@ reasons! {
     /// The callback server has no address that the machine could reach. Set `callbackAddress`, or allow
     /// another family in `addressFamilies`.
     CallbackAddressMissing: Permanent,
+    /// The machine was told to fetch an image from Farrier, and has not connected within a minute. Allow
+    /// connections from the machine to the address and port that the message names, in every firewall in
+    /// between.
+    PullNotSeen: Transient,
     /// The callback server rejected connections that do not belong to the run; the message says how many.
     ConnectionsRefused: Informational,
     /// The number of failed nodes is within the run's failure budget.

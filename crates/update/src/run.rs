@@ -201,7 +201,9 @@ pub struct TargetFacts {
     /// Why nothing can be done with the node until the user corrects its spec: a reason, and a message that
     /// says what to correct.
     pub unfit: Option<(Reason, String)>,
-    /// Whether the machine calls back to the callback server.
+    /// Whether the machine has to connect to the callback server: the engine of a machine whose channel is
+    /// `Callback` always, a machine without an engine only while it fetches an image. So a node at work
+    /// may begin to need the ports, and stop needing them.
     pub calls_back: bool,
     /// The NodeUpdate of this run on this node, if there is one.
     pub update: Option<UpdateFacts>,

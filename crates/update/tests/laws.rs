@@ -132,6 +132,21 @@ fn play_replica_event(world: &mut World, runs: &[RunName], replica_event: &Repli
     Ok(())
 }
 
+/// Observes a run, with caches that are `stale` steps old.
+fn observe(world: &World, history: &[World], name: &RunName, stale: Option<usize>) -> Observed {
+    let old = stale.and_then(|back| history.len().checked_sub(back)).and_then(|index| history.get(index));
+    match old {
+        Some(old) => world.observe_stale(old, name),
+        None => world.observe(name),
+    }
+}
+
+/// Picks a NodeUpdate on which a live runner has work to do.
+fn moving(world: &World, pick: usize) -> Option<(RunName, NodeName)> {
+    let mut moving = world.moving();
+    pick.checked_rem(moving.len()).map(|index| moving.swap_remove(index))
+}
+
 /// Plays one step.
 fn play(world: &mut World, history: &[World], step: &Step) -> Check {
     let runs: Vec<RunName> = world.runs.keys().cloned().collect();
@@ -139,18 +154,17 @@ fn play(world: &mut World, history: &[World], step: &Step) -> Check {
     match step {
         Step::Reconcile { run, cut, stale } => {
             let Some(name) = runs.get(*run).filter(|name| !world.runs[*name].gone) else { return Ok(()) };
-            let old =
-                stale.and_then(|back| history.len().checked_sub(back)).and_then(|index| history.get(index));
-            let seen = match old {
-                Some(old) => world.observe_stale(old, name),
-                None => world.observe(name),
-            };
+            let seen = observe(world, history, name, *stale);
             reconcile(world, &seen, name, *cut)?;
         }
         Step::Work { pick, work_result } => {
-            let moving = world.moving();
-            if let Some(key) = pick.checked_rem(moving.len()).and_then(|index| moving.get(index)) {
-                world.work(key, *work_result);
+            if let Some(key) = moving(world, *pick) {
+                world.work(&key, *work_result);
+            }
+        }
+        Step::Fetch { pick, fetches } => {
+            if let Some(key) = moving(world, *pick) {
+                world.fetch(&key, *fetches);
             }
         }
         Step::Desire { run, wanted } => {
@@ -251,6 +265,21 @@ fn settle(world: &mut World, ends: &mut Ends) -> Check {
     Err(TestCaseError::fail(format!("nothing comes to an end: {world:#?}")))
 }
 
+/// Everything is as it was when the story ended, except that nothing is worked on: the controller decides until
+/// it has nothing more to do.
+fn rest(world: &mut World) -> Check {
+    for run in world.runs.values_mut().filter(|run| run.paths == Opened::Stuck) {
+        run.paths = Opened::Half;
+    }
+    for _ in 0..8 {
+        for name in world.alive() {
+            let seen = world.observe(&name);
+            reconcile(world, &seen, &name, None)?;
+        }
+    }
+    law::paths(world)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
@@ -268,6 +297,7 @@ proptest! {
             history.push(world.clone());
             play(&mut world, &history, step)?;
         }
+        rest(&mut world)?;
         let mut ends = Ends::new();
         settle(&mut world, &mut ends)?;
         law::waits_for_user(&world)?;

@@ -1,7 +1,7 @@
 //! Devices without a certificate, and peers that try paths.
 
 use super::engine::Engine;
-use super::site::{Site, anonymous, ask, device, get, tls, until};
+use super::site::{LOOPBACK, Site, anonymous, ask, device, get, tls, until};
 use crate::callback::{Cause, Limits};
 use farrier_protocol::CallbackConfig;
 use std::collections::BTreeSet;
@@ -9,8 +9,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 impl Site {
-    fn path(&self) -> String {
-        format!("/{}/payloads/{}", self.identity.path_token(), self.digest)
+    /// The path of the offer, without the file's name.
+    pub(super) fn folder(&self) -> String {
+        format!("/{}/{}", self.identity.path_token(), self.identity.offer_token("s1", 4))
+    }
+
+    pub(super) fn path(&self) -> String {
+        format!("{}/farrier-s1-4-ilo%205.bin", self.folder())
     }
 }
 
@@ -47,35 +52,42 @@ async fn a_device_fetches_payloads_in_the_clear_and_over_tls() {
     let site = Site::open(Limits::default());
     fetches_everything(&site, &mut TcpStream::connect(site.http()).await.unwrap()).await;
     let stream = TcpStream::connect(site.https()).await.unwrap();
-    let mut stream = tls(&device(&site), "farrier.internal", stream).await.unwrap();
+    let mut stream = tls(&device(&site), "127.0.0.1", stream).await.unwrap();
     fetches_everything(&site, &mut stream).await;
     assert_eq!(site.refusals(), Vec::new());
+    assert_eq!(*site.offers.connections.lock().unwrap(), [LOOPBACK; 2]);
 }
 
 /// Requests that must get nothing, and the statuses that say so. No answer at all is accepted too.
 fn tricks(site: &Site) -> Vec<(String, &'static [u16])> {
     let (token, digest) = (site.identity.path_token(), &site.digest);
-    let wrong = format!("{}{}", &token[1..], &token[..1]);
-    let other = format!("sha256:{}", "0".repeat(64));
+    let (offer, name) = (site.identity.offer_token("s1", 4), "farrier-s1-4-ilo%205.bin");
+    let turned = |token: &str| format!("{}{}", &token[1..], &token[..1]);
+    let (wrong, other) = (turned(token), turned(&offer));
     let mut requests: Vec<(String, &'static [u16])> = [
         "/".to_owned(),
-        format!("/{wrong}/payloads/{digest}"),
-        format!("/{}/payloads/{digest}", token.to_uppercase()),
-        format!("/{token}/payloads/{other}"),
-        format!("/{token}/payloads/"),
-        format!("/{token}/payloads"),
-        format!("/{token}/other/{digest}"),
-        format!("/{token}/payloads/{digest}/"),
-        format!("/{token}/payloads/{digest}?x=1"),
-        format!("//{token}/payloads/{digest}"),
-        format!("/{token}//payloads/{digest}"),
-        format!("/{token}/payloads/../payloads/{digest}"),
-        format!("/{token}/payloads/../../../../../../etc/passwd"),
-        format!("/{token}/payloads/%2e%2e%2f%2e%2e%2fetc%2fpasswd"),
-        format!("/{token}/payloads/..%5c..%5cetc"),
-        format!("/%2e/{token}/payloads/{digest}"),
-        format!("/{token}/payloads/{}", digest.replace(':', "%3a")),
-        format!("/{token}/payloads/{digest}%00"),
+        format!("/{wrong}/{offer}/{name}"),
+        format!("/{}/{offer}/{name}", token.to_uppercase()),
+        format!("/{token}/{other}/{name}"),
+        format!("/{token}/{}/{name}", offer.to_uppercase()),
+        format!("/{token}/{}/{name}", &offer[..31]),
+        format!("/{token}//{name}"),
+        format!("/{token}/{offer}/"),
+        format!("/{token}/{offer}"),
+        format!("/{token}/payloads/{digest}"),
+        format!("/{token}/{offer}/{digest}"),
+        format!("/{token}/{offer}/{}", name.to_uppercase()),
+        format!("/{token}/{offer}/farrier-s1-4-ilo%205"),
+        format!("/{token}/{offer}/{name}/"),
+        format!("/{token}/{offer}/{name}?x=1"),
+        format!("//{token}/{offer}/{name}"),
+        format!("/{token}//{offer}/{name}"),
+        format!("/{token}/{offer}/../{offer}/{name}"),
+        format!("/{token}/{offer}/../../../../../../etc/passwd"),
+        format!("/{token}/{offer}/%2e%2e%2f%2e%2e%2fetc%2fpasswd"),
+        format!("/{token}/{offer}/..%5c..%5cetc"),
+        format!("/%2e/{token}/{offer}/{name}"),
+        format!("/{token}/{offer}/{name}%00"),
     ]
     .into_iter()
     .map(|path| (format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"), [404].as_slice()))
@@ -85,7 +97,7 @@ fn tricks(site: &Site) -> Vec<(String, &'static [u16])> {
         ("POST /v1/hello HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), [403].as_slice()),
         (format!("POST {path} HTTP/1.1\r\nHost: x\r\n\r\n"), &[405]),
         (format!("DELETE {path} HTTP/1.1\r\nHost: x\r\n\r\n"), &[405]),
-        (format!("GET http://evil{path} HTTP/1.1\r\nHost: x\r\n\r\n"), &[400]),
+        (format!("GET http://evil/{token}/{name} HTTP/1.1\r\nHost: x\r\n\r\n"), &[404]),
         ("CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), &[400]),
         ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), &[404]),
         (format!("GET {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /"), &[400]),
@@ -147,7 +159,7 @@ async fn without_a_certificate_the_engine_api_is_not_served() {
     assert!(refused);
     site.refused(Cause::Certificate, 1).await;
     let stream = TcpStream::connect(site.https()).await.unwrap();
-    let mut unnamed = tls(&device(&site), "farrier.internal", stream).await.unwrap();
+    let mut unnamed = tls(&device(&site), "127.0.0.1", stream).await.unwrap();
     let answer = ask(&mut unnamed, b"POST /v1/next HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert_eq!(answer.status, 403);
     site.refused(Cause::Path, 1).await;

@@ -3,6 +3,7 @@
 
 use super::engine::{Engine, whole_conversation};
 use super::site::{LOOPBACK, Site, ask, dial_from, host, until};
+use crate::callback::transfer::MAX_TRANSFERS;
 use crate::callback::{AddressSet, Cause, Limits};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -143,7 +144,7 @@ async fn an_address_that_connects_too_often_is_refused_before_a_byte_is_read() {
 async fn a_fetch_is_not_evicted() {
     let site = Site::open(Limits { per_source: 1, ..Limits::default() });
     let mut device = TcpStream::connect(site.http()).await.unwrap();
-    let path = format!("/{}/payloads/{}", site.identity.path_token(), site.digest);
+    let path = site.path();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(ask(&mut device, request.as_bytes()).await.unwrap().status, 200);
     let mut second = TcpStream::connect(site.http()).await.unwrap();
@@ -164,13 +165,39 @@ async fn slow_peers_time_out() {
     site.refused(Cause::TooSlow, 1).await;
 
     let mut reader = dial_small(site.http()).await;
-    let path = format!("/{}/payloads/{}", site.identity.path_token(), site.digest);
+    let path = site.path();
     for _ in 0..8 {
         // Eight times three megabytes fit into no socket.
         reader.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
     }
     site.refused(Cause::TooSlow, 2).await;
     whole_conversation(&site, &engine_api, &mut good).await;
+}
+
+/// A machine that opens download after download and reads none of them must not keep an image from another one.
+#[tokio::test]
+async fn readers_that_stand_still_starve_no_other_machine() {
+    let site = Site::open(Limits::default());
+    site.sources.send_replace(Arc::new(AddressSet::from_iter([LOOPBACK, host(2)])));
+    site.offers.owners.lock().unwrap().push(host(2));
+    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", site.path());
+    let mut still = Vec::new();
+    for _ in 0..MAX_TRANSFERS {
+        let mut reader = dial_small(site.http()).await;
+        reader.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(reader.read_u8().await.unwrap(), b'H');
+        still.push(reader);
+    }
+    let mut more = TcpStream::connect(site.http()).await.unwrap();
+    let answer = ask(&mut more, request.as_bytes()).await.unwrap();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("15")));
+    site.refused(Cause::TooMany, 1).await;
+    let mut other = dial_from(host(2), site.http()).await.unwrap();
+    let answer = tokio::time::timeout(SOON * 5, ask(&mut other, request.as_bytes())).await.unwrap().unwrap();
+    assert!(answer.status == 200 && answer.body == site.payload);
+    still.pop();
+    until(|| site.transfers_of(LOOPBACK) < MAX_TRANSFERS).await;
+    assert_eq!(ask(&mut more, request.as_bytes()).await.unwrap().status, 200);
 }
 
 /// Opens a connection with a receive buffer that is full at once.

@@ -1,22 +1,25 @@
 //! A run with a server on loopback, and clients of it.
 
 use crate::callback::{
-    AddressSet, Cause, Counters, Family, Limits, Pair, Registration, Registry, RunIdentity, Server,
-    ServerOptions, bind, serve,
+    AddressSet, Cause, Counters, Family, Limits, OpenOffer, OpenOffers, Pair, Registration, Registry,
+    RunIdentity, Server, ServerOptions, bind, serve,
 };
 use crate::engine_api::EngineApi;
+use crate::failure::Failure;
 use crate::payload::PayloadFiles;
 use farrier_protocol::CallbackConfig;
+use futures::future::BoxFuture;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -57,6 +60,10 @@ pub(super) struct Site {
     /// Digest and bytes of the run's payload.
     pub(super) digest: String,
     pub(super) payload: Vec<u8>,
+    /// What is offered to the machine with the address 127.0.0.1.
+    pub(super) offers: Arc<Offered>,
+    /// Names and addresses of the server's certificate.
+    pub(super) names: watch::Sender<Arc<BTreeSet<String>>>,
     _dir: tempfile::TempDir,
     files: HashMap<String, PathBuf>,
 }
@@ -66,6 +73,46 @@ struct Files(HashMap<String, PathBuf>);
 impl PayloadFiles for Files {
     fn file(&self, digest: &str) -> Option<PathBuf> {
         self.0.get(digest).cloned()
+    }
+}
+
+/// The offers of the site, and what became known of them.
+#[derive(Default)]
+pub(super) struct Offered {
+    pub(super) open: Mutex<Vec<OpenOffer>>,
+    /// Addresses of the machine.
+    pub(super) owners: Mutex<Vec<IpAddr>>,
+    pub(super) connections: Mutex<Vec<IpAddr>>,
+    pub(super) sent: Mutex<u64>,
+    pub(super) fetches: AtomicUsize,
+    path: PathBuf,
+}
+
+impl OpenOffers for Offered {
+    fn to(&self, source: IpAddr) -> Vec<OpenOffer> {
+        if self.owners.lock().unwrap().contains(&source) {
+            self.open.lock().unwrap().clone()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn file(&self, _: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        let path = self.path.clone();
+        Box::pin(async move {
+            // As a runner that fetches the payload first.
+            tokio::task::yield_now().await;
+            Ok(path)
+        })
+    }
+
+    fn note_connection(&self, source: IpAddr) {
+        self.connections.lock().unwrap().push(source);
+    }
+
+    fn note_sent(&self, _: &OpenOffer, position: u64) {
+        *self.sent.lock().unwrap() = position;
     }
 }
 
@@ -87,19 +134,43 @@ impl Site {
         let (sources, of_run) = watch::channel(Arc::new(AddressSet::from_iter([LOOPBACK])));
         let (peers, runners) = watch::channel(Arc::from([]));
         let (identity, registry) = (Arc::new(identity), Registry::new());
+        let offer = OpenOffer {
+            session: "s1".to_owned(),
+            action: 4,
+            name: "farrier-s1-4-ilo 5.bin".to_owned(),
+            digest: digest.clone(),
+        };
+        let path = files[&digest].clone();
+        let (open, owners) = (Mutex::new(vec![offer]), Mutex::new(vec![LOOPBACK]));
+        let offers = Arc::new(Offered { open, owners, path, ..Offered::default() });
+        let (names, of_server) = watch::channel(Arc::new(BTreeSet::from([LOOPBACK.to_string()])));
         let counters = Arc::<Counters>::default();
         let options = ServerOptions {
             identity: identity.clone(),
             sources: of_run,
             peers: runners,
             registry: registry.clone(),
-            files: Arc::new(Files(files.clone())),
+            offers: offers.clone(),
+            names: of_server,
             counters: counters.clone(),
             limits,
         };
         let bound = bind(Pair { http: 0, https: 0 }, &[Family::V4, Family::V6]).unwrap();
         let server = serve(bound, options).unwrap();
-        Self { server, identity, registry, counters, sources, peers, digest, payload, _dir: dir, files }
+        Self {
+            server,
+            identity,
+            registry,
+            counters,
+            sources,
+            peers,
+            digest,
+            payload,
+            offers,
+            names,
+            _dir: dir,
+            files,
+        }
     }
 
     /// Registers a session whose engine may connect.
@@ -128,6 +199,11 @@ impl Site {
             certificate: client.certificate,
             key: client.key,
         }
+    }
+
+    /// Returns the number of transfers under way to an address.
+    pub(super) fn transfers_of(&self, address: IpAddr) -> usize {
+        self.server.transfers().count(address)
     }
 
     /// Waits until this many connections were refused for this cause.
@@ -194,13 +270,20 @@ pub(super) fn anonymous(pin: &str) -> Arc<ClientConfig> {
 
 /// Configuration of a device that knows the run's CA.
 pub(super) fn device(site: &Site) -> Arc<ClientConfig> {
+    device_of(site, &rustls::version::TLS13)
+}
+
+/// As [`device`], with this version of TLS only.
+pub(super) fn device_of(
+    site: &Site,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&site.identity.to_map()["ca.crt"]).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(site.identity.authority().as_bytes()).unwrap()).unwrap();
     let mut provider = aws_lc_rs::default_provider();
     provider.signature_verification_algorithms = P256;
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap();
+    let config =
+        ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version]).unwrap();
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     // As a device that was configured with an address: it sends no server name.
     config.enable_sni = false;

@@ -55,12 +55,14 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
             plan_digests.insert(NodeName(name.clone()), digest);
         }
         let claimed_by = claim(&updates, run, &name).or_else(|| recorded_starts.get(&name).cloned());
+        let way_back = node.as_ref().and_then(|n| exposure::way_back(n, run, at_work(own.map(|u| &**u))));
         let unfit = node.as_ref().and_then(|n| context.exposer.site.misplaced(n));
         let unfit = unfit.map(|message| (Reason::AddressInClusterRange, message));
         if let Some(node) = &node
             && needs_paths(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
         {
-            machines.push(ActiveMachine { node: node.clone(), phase: phase_of(own.map(|u| &**u)) });
+            let phase = phase_of(own.map(|u| &**u));
+            machines.push(ActiveMachine { node: node.clone(), phase, way_back });
         }
         let class = node.as_ref().and_then(|n| context.register.class(n.spec.type_));
         if class.is_some_and(|class| class.abilities().takes_engine) {
@@ -74,7 +76,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
                 hold: node.as_ref().is_some_and(|n| n.spec.hold),
                 claimed_by,
                 unfit,
-                calls_back: node.as_ref().is_some_and(|n| exposure::calls_back(n, run)),
+                calls_back: way_back.is_some(),
                 update: own.map(|u| facts(u)),
             },
         );
@@ -122,6 +124,11 @@ fn needs_paths(node: &ManagedNode, update: Option<&NodeUpdate>, kept: bool) -> b
         Some(update) => !runner::is_finished(update),
         None => !node.spec.hold && !kept,
     }
+}
+
+/// Returns the NodeUpdate if its work has not ended.
+fn at_work(update: Option<&NodeUpdate>) -> Option<&NodeUpdate> {
+    update.filter(|update| !runner::is_finished(update))
 }
 
 /// Returns the phase that a machine's ports are opened for.

@@ -119,7 +119,9 @@ fn result(
 /// Reports whether a component ended so because a request was refused or could not be made.
 const fn is_of_refusal(end: ComponentEnd) -> bool {
     match end {
-        ComponentEnd::Refused | ComponentEnd::NotSupported | ComponentEnd::NotBegun => true,
+        ComponentEnd::Refused | ComponentEnd::NotSupported | ComponentEnd::NotBegun | ComponentEnd::Busy => {
+            true
+        }
         ComponentEnd::NotNeeded
         | ComponentEnd::Updated
         | ComponentEnd::Staged
@@ -128,7 +130,6 @@ const fn is_of_refusal(end: ComponentEnd) -> bool {
         | ComponentEnd::NotVerified
         | ComponentEnd::Unverified
         | ComponentEnd::DependencyFailed
-        | ComponentEnd::Busy
         | ComponentEnd::Cancelled => false,
     }
 }
@@ -187,6 +188,8 @@ pub(super) fn clean(node: &str, leftovers: &[Leftover]) -> Result<(), Failure> {
 pub(super) fn in_words(left: &Leftover) -> String {
     let what = match left.verb {
         Verb::SignIn => "a session of Farrier",
+        // An image that is only staged has no name for work.
+        Verb::Upload | Verb::Pull if left.ticket.is_some() => "an update of Farrier in progress",
         Verb::Upload | Verb::Pull => "an image of Farrier",
         Verb::Enqueue => "an entry of Farrier in its queue",
         Verb::Activate

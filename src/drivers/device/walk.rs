@@ -1,21 +1,25 @@
 //! The walk: does what `update::device::next` decides.
 
-use super::{Contact, Device, Image, Marks, Reading, Report, Trouble, outcome};
+mod pull;
+mod show;
+
+use super::{Device, Image, Reading, Report, Trouble, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
-use crate::attempt::{self, Desk, End, Goal, Job, Step, Waiting};
+use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Waiting, image_name};
 use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::{
-    self, Action, ActionId, Change, Conclusion, DeviceEnd, Followed, Intent, Inventory, Next, Observed,
-    ResetPolicy, Scope, Silence, Ticket, Verb,
+    self, Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Followed, Intent, Inventory, Next,
+    Observed, ResetPolicy, Scope, Silence, Ticket, Verb,
 };
-use farrier_update::plan::file_name;
-use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node, summarize};
+use farrier_update::{
+    ComponentResult, Installers, Millis, NodePlan, PlanInput, Reason, plan_node, summarize,
+};
 use futures::future::BoxFuture;
+use show::show_contact;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// How many readings a decision needs at most.
 const MAX_READINGS: usize = 3;
@@ -98,6 +102,7 @@ impl<'a, D: Device> Walk<'a, D> {
         loop {
             // Whether a device has sessions is known only after the first sign-in.
             let limits = self.device.limits();
+            self.note_fetches();
             let next = device::next(&self.observed(&limits));
             let done = match next {
                 Next::Read => {
@@ -210,8 +215,9 @@ impl<'a, D: Device> Walk<'a, D> {
         self.show_verb(&intent);
         let image = match self.image(&intent).await {
             Ok(image) => image,
+            // Nothing was recorded and nothing was sent.
+            Err(_) if *self.desk.stop.borrow() => return Ok(()),
             Err(failure) => {
-                // Nothing was recorded and nothing was sent.
                 self.refusals.insert(intent.component.clone(), failure);
                 self.methods.remove(&intent.component);
                 return Ok(());
@@ -253,9 +259,15 @@ impl<'a, D: Device> Walk<'a, D> {
         let stored = self.desk.tools.store.ensure(&source).await;
         self.desk.view.send_modify(|v| v.waits.clear());
         let stored = stored?;
-        let name = Marks::new(&self.job.id()).name(intent.id, &file_name(&component.payload.url));
+        let name = image_name(&self.job.session, intent.id, &component.payload.url);
+        let offer = if intent.verb == Verb::Pull {
+            let (action, name, digest) = (intent.id, name.as_str(), component.payload.digest.as_str());
+            Some(self.offer(OfferedFile { action, name, digest, size: stored.size }).await?)
+        } else {
+            None
+        };
         self.desk.view.send_modify(|v| v.payloads_verified += 1);
-        Ok(Some(Image { path: stored.path, size: stored.size, name, offer: None }))
+        Ok(Some(Image { path: stored.path, size: stored.size, name, offer }))
     }
 
     async fn record(&mut self, id: ActionId, change: Change) -> Result<(), Halt> {
@@ -268,6 +280,7 @@ impl<'a, D: Device> Walk<'a, D> {
         apply(&mut self.actions, entry, &self.job.runner, attempt::now());
         let left = outcome::traces(&self.actions);
         self.desk.view.send_modify(|v| v.leases = u32::try_from(left).unwrap_or(u32::MAX));
+        self.end_offers();
     }
 
     async fn follow(&mut self, action: ActionId, ticket: &Ticket) {
@@ -288,7 +301,7 @@ impl<'a, D: Device> Walk<'a, D> {
         let left = until.since(attempt::now());
         let (reason, said) = self.why(on);
         let what = if said.is_empty() { on.to_string() } else { format!("{on} ({said})") };
-        self.show_wait(Waiting::new(reason, what, "the machine", left));
+        self.show_wait(self.with_fetch(Waiting::new(reason, what, "the machine", left)));
         let mut stop = self.desk.stop.clone();
         let was_stopped = *stop.borrow_and_update();
         tokio::select! {
@@ -297,31 +310,6 @@ impl<'a, D: Device> Walk<'a, D> {
             Ok(_) = stop.wait_for(|stop| *stop), if !was_stopped => {}
         }
         self.desk.view.send_modify(|v| v.waits.clear());
-    }
-
-    /// Returns the reason of a wait, and what the device says about it.
-    fn why(&self, on: device::Waiting) -> (Reason, String) {
-        if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
-            return (on.reason(), trouble.message.clone());
-        }
-        match on {
-            device::Waiting::Task(action, _) => {
-                let report = self.component_of(action).and_then(|component| self.reports.get(&component));
-                (on.reason(), report.map(|report| report.words.clone()).unwrap_or_default())
-            }
-            device::Waiting::Other(_) => {
-                let others = self.latest.as_ref().map(|reading| reading.others.join("; "));
-                (on.reason(), others.unwrap_or_default())
-            }
-            device::Waiting::Retry(_) => {
-                let failure = self.actions.last().and_then(|action| self.refusals.get(&action.component));
-                let said = failure.map(|failure| (failure.reason, failure.message.clone()));
-                said.unwrap_or((on.reason(), String::new()))
-            }
-            device::Waiting::Device(_) | device::Waiting::Fence(_) | device::Waiting::Reading => {
-                (on.reason(), String::new())
-            }
-        }
     }
 
     /// Returns the component of an action.
@@ -359,28 +347,6 @@ impl<'a, D: Device> Walk<'a, D> {
         self.trouble = Some(failure);
     }
 
-    fn show_step(&self, step: Step) {
-        self.desk.view.send_modify(|v| v.step = step);
-    }
-
-    fn show_verb(&self, intent: &Intent) {
-        self.show_step(match intent.verb {
-            Verb::SignIn => Step::Connecting,
-            Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => Step::CleaningUp,
-            Verb::Upload
-            | Verb::Pull
-            | Verb::Enqueue
-            | Verb::Activate
-            | Verb::ResetManager
-            | Verb::ResetHost
-            | Verb::Unknown => Step::Applying { component: intent.component.clone() },
-        });
-    }
-
-    fn show_wait(&self, waiting: Waiting) {
-        self.desk.view.send_modify(|v| v.waits = vec![waiting]);
-    }
-
     /// Returns the end of an attempt that another runner continues, or nobody.
     fn halted(&self, halt: Halt) -> End {
         match halt {
@@ -392,8 +358,7 @@ impl<'a, D: Device> Walk<'a, D> {
     }
 
     fn conclude(self, conclusion: &Conclusion) -> End {
-        let results =
-            outcome::results(self.plan.as_deref(), conclusion, &self.readings, &self.refusals, &self.reports);
+        let results = self.results(conclusion);
         let clean = outcome::clean(&self.job.node, &conclusion.leftovers);
         self.desk.view.send_modify(|v| {
             v.applied = v.plan.is_some() && self.job.goal == Goal::Update;
@@ -420,6 +385,19 @@ impl<'a, D: Device> Walk<'a, D> {
         }
     }
 
+    /// Returns the result of each component.
+    fn results(&self, conclusion: &Conclusion) -> Vec<ComponentResult> {
+        let mut refusals = self.refusals.clone();
+        let others = self.latest.as_ref().and_then(Reading::for_others);
+        let busy = conclusion.components.iter().filter(|(_, end)| *end == ComponentEnd::Busy);
+        if let Some((reason, words)) = others {
+            let words =
+                format!("{} works for another manager: {words}; wait until that has ended", self.job.node);
+            refusals.extend(busy.map(|(name, _)| (name.clone(), Failure::new(reason, words.clone()))));
+        }
+        outcome::results(self.plan.as_deref(), conclusion, &self.readings, &refusals, &self.reports)
+    }
+
     /// Returns the failure of a device whose readings do not suffice for a plan.
     fn not_read(&self) -> Failure {
         let node = &self.job.node;
@@ -430,15 +408,4 @@ impl<'a, D: Device> Walk<'a, D> {
             ),
         )
     }
-}
-
-fn show_contact(view: &watch::Sender<attempt::View>, contact: Contact) {
-    view.send_modify(|v| match contact {
-        Contact::Reached { address } => v.address = Some(address),
-        Contact::CertificateAccepted { first } => {
-            v.certificate_accepted = true;
-            v.first_certificate = first.or(v.first_certificate.take());
-        }
-        Contact::SignedIn => v.authenticated = true,
-    });
 }

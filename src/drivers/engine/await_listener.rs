@@ -66,6 +66,9 @@ impl<H: Host> Session<'_, H> {
                 ReturnPath::NotNeeded
                 | ReturnPath::Open { .. }
                 | ReturnPath::Lost { .. }
+                | ReturnPath::Expected
+                | ReturnPath::Fetched { .. }
+                | ReturnPath::Unseen { .. }
                 | ReturnPath::Blocked { .. } => return,
             };
             // With a target, the engine is told and either connects or fails; the deadline no longer matters.

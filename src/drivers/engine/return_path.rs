@@ -265,7 +265,10 @@ impl<H: Host> Session<'_, H> {
             | ReturnPath::Pending { .. }
             | ReturnPath::Untried
             | ReturnPath::Open { .. }
-            | ReturnPath::Lost { .. } => None,
+            | ReturnPath::Lost { .. }
+            | ReturnPath::Expected
+            | ReturnPath::Fetched { .. }
+            | ReturnPath::Unseen { .. } => None,
         }
     }
 

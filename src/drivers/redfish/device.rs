@@ -1,5 +1,6 @@
 //! A Redfish service as a device.
 
+mod body;
 mod entries;
 mod hand_over;
 mod refused;
@@ -11,8 +12,8 @@ use super::inventory::{Inventory as Everything, Reset, UpdateService, Work};
 use super::session::SignInError;
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, Goal, Job, Scheme, Tools};
-use crate::drivers::device::{self, Contact, Image, Marks, Reading, Report, Trouble};
+use crate::attempt::{self, Goal, Job, Marks, Scheme, Tools};
+use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Target;

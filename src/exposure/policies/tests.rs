@@ -18,6 +18,7 @@ fn wanted() -> NetworkPolicy {
             api_port: 443,
             listen_port: LISTEN_PORT,
             channel: Channel::Session,
+            fetches: None,
             stage: Stage::In(farrier_network::Phase::Inventory),
         }],
         ..Input::default()

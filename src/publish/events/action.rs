@@ -57,7 +57,8 @@ actions! {
     Refuse on "UpdateRun" because "`ConnectionsRefused`",
     /// A Service or NetworkPolicy of the run was restored; the note says how it had been changed.
     Restore on "UpdateRun" because "`ExposureRestored`",
-    /// The machine cannot call back; the note names the obstacle and says how the update continues.
+    /// The machine cannot call back, or does not fetch its image; the note names the obstacle and says how the
+    /// update continues.
     Preflight on "NodeUpdate" because "the obstacle, as in the condition `CallbackReachable`",
     /// Another server answered the engine in place of the callback server, and the engine refused to
     /// talk to it.

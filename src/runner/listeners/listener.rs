@@ -2,6 +2,7 @@
 
 use crate::api::update_run::{ListenerState, ListenerStatus};
 use crate::callback::{AddressSet, BindError, BindErrorKind, Pair, Server};
+use crate::runner::offers::FetchingMachine;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(super) struct Listener {
     pub(super) active: Option<ActiveListener>,
     pub(super) sources: watch::Sender<Arc<AddressSet>>,
     pub(super) peers: watch::Sender<Arc<[IpAddr]>>,
+    pub(super) fetching: watch::Sender<Arc<[FetchingMachine]>>,
+    pub(super) names: watch::Sender<Arc<BTreeSet<String>>>,
     /// Result of the last attempt to bind these ports.
     found: Option<BindOutcome>,
     /// Ports that were found taken, each with the time.
@@ -58,6 +61,8 @@ impl Listener {
             active: None,
             sources: watch::channel(Arc::default()).0,
             peers: watch::channel(Arc::from([])).0,
+            fetching: watch::channel(Arc::from([])).0,
+            names: watch::channel(Arc::default()).0,
             found: None,
             taken: reported.iter().flat_map(|reported| &reported.taken).map(|port| (*port, now)).collect(),
             trouble: None,

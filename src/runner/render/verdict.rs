@@ -53,7 +53,7 @@ impl Verdict {
 /// The conditions of a NodeUpdate, in the order in which they become true.
 pub(super) struct Verdicts {
     reachable: Verdict,
-    /// Set if the engine should connect back.
+    /// Set if the machine should connect back.
     return_path: Option<Verdict>,
     /// Set if the machine takes an engine.
     engine: Option<Verdict>,
@@ -140,7 +140,7 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
     }
 }
 
-/// Whether the engine can connect back; `None` if it need not.
+/// Whether the machine can connect back; `None` if it need not.
 fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
     match &view.return_path {
         ReturnPath::NotNeeded => None,
@@ -169,6 +169,12 @@ fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
                 format!("the engine's connection from {from} was lost, and no other one came"),
             ),
         }),
+        ReturnPath::Expected => Some(Verdict::waiting(view, phase, "a connection from the machine")),
+        ReturnPath::Fetched { from } => {
+            let how = format!("the machine connected from {from} to fetch its image");
+            Some(Verdict::yes(Reason::CallbackReachable, how))
+        }
+        ReturnPath::Unseen { failure } => Some(Verdict::no(failure.reason, failure.message.clone())),
         ReturnPath::Blocked { failure, fallback: true } => Some(Verdict::no(
             failure.reason,
             format!("{}. The engine is served through the SSH session instead", failure.message),

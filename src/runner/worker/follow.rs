@@ -9,11 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 /// What an attempt has already announced; each event is written once.
+#[expect(clippy::struct_excessive_bools, reason = "independent events")]
 #[derive(Default)]
 struct Announced {
     /// What was trusted on first use: a host key or a certificate.
     first_use: bool,
     blocked: bool,
+    unseen: bool,
     untrusted_peer: bool,
 }
 
@@ -40,9 +42,15 @@ impl UpdateWorker<'_> {
                     let now = view.borrow_and_update().clone();
                     self.announce_once(&now, &mut announced).await;
                     let status = self.render(&shown, &visible(&now), &Phase::Working, number);
+                    // The attempt waits for ports, which the controller opens because of this field.
+                    let is_urgent = status.fetches_by != shown.fetches_by;
                     if status != shown {
                         shown = status;
                         pace.changed(Instant::now());
+                    }
+                    if is_urgent && self.write(&shown).await {
+                        written = shown.clone();
+                        pace.written();
                     }
                 }
                 Some(logbook::Request { entry, answer }) = entries.recv() => {
@@ -81,6 +89,12 @@ impl UpdateWorker<'_> {
         {
             announced.blocked = true;
             self.context.announce_blocked(&self.update, failure, *fallback).await;
+        }
+        if let ReturnPath::Unseen { failure } = &now.return_path
+            && !announced.unseen
+        {
+            announced.unseen = true;
+            self.context.announce_unseen(&self.update, failure).await;
         }
         if let Some(failure) = now.untrusted_peer.as_ref().filter(|_| !announced.untrusted_peer) {
             announced.untrusted_peer = true;

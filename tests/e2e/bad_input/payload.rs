@@ -104,7 +104,7 @@ fn component(site: &Site, server: &Server, machine: &Machine) -> Component {
             std::os::unix::fs::symlink("/etc/hostname", link).expect("a link");
             json!({})
         }
-        "oci" => json!({"url": "oci://registry.example/x:1"}),
+        "oci" => json!({"url": "oci://localhost:1/firmware/x:1"}),
         _ => unreachable!("{name}"),
     };
     right.with(detect).with(json!({"payload": patch}))
@@ -144,5 +144,9 @@ const EXPECTED: &[super::Said] = &[
     said("nosecret", Reason::SecretNotFound, &["no-such-secret", "component nosecret", "create it"]),
     said("dotdot", Reason::PayloadRefused, &["component dotdot", "..", "payload directory"]),
     said("symlink", Reason::PayloadRefused, &["component symlink", "outside of the payload directory"]),
-    said("oci", Reason::NotYetSupported, &["component oci", "oci://", "https:// or file://"]),
+    said(
+        "oci",
+        Reason::PayloadUnavailable,
+        &["component oci", "oci://localhost:1/firmware/x:1", "reaches it"],
+    ),
 ];

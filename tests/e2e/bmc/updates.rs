@@ -1,7 +1,7 @@
 //! Updates of BMCs: images that are pushed, tasks that are followed, and devices that restart on the way.
 
 use super::{Bmc, is_over};
-use crate::harness::payload::of_bytes;
+use crate::harness::payload::{Component, of_bytes};
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, Site, e2e, outcome, wait};
 use farrier_bmc_double::Settings;
@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 /// A component of a double: the name of its firmware entry, and the version to install.
 pub(super) struct Firmware<'a> {
     pub(super) name: &'a str,
-    entry: &'a str,
-    device: &'a str,
+    pub(super) entry: &'a str,
+    pub(super) device: &'a str,
     pub(super) version: &'a str,
     /// The ending of the image's file.
-    ending: &'a str,
+    pub(super) ending: &'a str,
 }
 
 impl Firmware<'_> {
     /// Writes the image, and returns the component of a Baseline.
-    pub(super) fn component(&self, site: &Site, header: Header) -> crate::harness::payload::Component {
+    pub(super) fn component(&self, site: &Site, header: Header) -> Component {
         let header = Header {
             targets: vec![Target { device: self.device.into(), version: self.version.into() }],
             ..header
@@ -113,10 +113,21 @@ async fn with(
     firmware: &Firmware<'_>,
     header: Header,
 ) -> (Bmc, Value) {
-    let bmc = Bmc::up(site, variant, type_, "password").await;
-    site.baseline(variant, &[firmware.component(site, header)]).await;
-    let mut spec = to(variant);
-    spec["selector"] = json!({"matchLabels": {"name": variant}});
+    let component = firmware.component(site, header);
+    with_component(site, variant, (variant, type_), component).await
+}
+
+/// The same with a name of its own.
+async fn with_component(
+    site: &Site,
+    name: &str,
+    (variant, type_): (&str, &str),
+    component: Component,
+) -> (Bmc, Value) {
+    let bmc = Bmc::up_as(site, name, variant, type_, "password").await;
+    site.baseline(name, &[component]).await;
+    let mut spec = to(name);
+    spec["selector"] = json!({"matchLabels": {"name": name}});
     spec["strategy"] = json!({"retries": 0});
     (bmc, spec)
 }
@@ -124,6 +135,8 @@ async fn with(
 const fn bios(entry: &'static str, version: &'static str, ending: &'static str) -> Firmware<'static> {
     Firmware { name: "bios", entry, device: "bios", version, ending }
 }
+
+const OPENBMC_BIOS: Firmware<'static> = bios("bios_active", "2.0", ".tar");
 
 fn resets(bmc: &Bmc) -> usize {
     bmc.double.journal().iter().filter(|entry| entry.kind == "host-reset").count()
@@ -134,7 +147,7 @@ fn resets(bmc: &Bmc) -> usize {
 fn a_host_is_restarted_only_if_the_run_allows_it() {
     e2e("bmchost", async |site| {
         let idrac = || ("idrac9", "IDRAC", bios("BIOS", "1.7.0", ".d9"));
-        let openbmc = || ("openbmc", "Redfish", bios("bios_active", "2.0", ".tar"));
+        let openbmc = || ("openbmc", "Redfish", OPENBMC_BIOS);
         let ilo = || ("ilo5", "ILO", bios("System ROM", "U30 v2.90 (01/10/2024)", ".flash"));
         for (name, is_allowed, (variant, type_, firmware)) in [
             ("idrac-never", false, idrac()),
@@ -258,5 +271,77 @@ fn nothing_is_flashed_twice_when_the_operator_is_killed() {
             assert_eq!(flashes(bmc, firmware.version), 1, "{}", bmc.name);
             is_over(run, bmc).await;
         }
+    });
+}
+
+/// What devices do in the middle of an update. None of it may end a run in doubt that the inventory can settle.
+#[test]
+fn odd_devices_are_followed_to_their_true_end() {
+    let odd = [
+        ("forgets", "idrac9", Fault::ForgetTasks, "Updated", ""),
+        ("vanishes", "idrac9", Fault::TaskVanishes, "Updated", ""),
+        ("instant", "openbmc", Fault::Instant, "Updated", ""),
+        ("silent", "openbmc", Fault::NoContent, "Updated", ""),
+        ("lies", "openbmc", Fault::LiesSuccess, "Failed", "has openbmc-bmc"),
+        ("stuck", "idrac9", Fault::NoProgress, "Unverified", "Job in progress"),
+        ("asks", "openbmc", Fault::UserIntervention, "RebootPending", "conditions exist"),
+        ("cuts", "ilo5", Fault::LostAnswer { path: "/cgi-bin/uploadFile".into() }, "Updated", ""),
+        ("loses", "ilo5", Fault::LostAnswer { path: "/UpdateTaskQueue".into() }, "Updated", ""),
+        ("throws", "ilo5", Fault::Unauthorized { path: "/UpdateTaskQueue".into() }, "Updated", ""),
+    ];
+    e2e("bmcodd", async |site| {
+        let mut runs = Vec::new();
+        for (name, variant, fault, outcome, words) in odd {
+            let (variant, type_, firmware) =
+                BMCS.iter().find(|(known, ..)| *known == variant).expect("a double");
+            let firmware = if name == "asks" { &OPENBMC_BIOS } else { firmware };
+            let patch = json!({"timeout": if ["stuck", "lies"].contains(&name) { "10s" } else { "2m" }});
+            let component = firmware.component(site, image()).with(patch);
+            let (bmc, spec) = with_component(site, name, (variant, type_), component).await;
+            bmc.arm(if name == "stuck" { Armed::always(fault) } else { Armed::times(fault, 1) });
+            runs.push((site.run(name, spec).await, bmc, firmware, outcome, words));
+        }
+        for (run, bmc, firmware, outcome, words) in &runs {
+            run.ends(wait::LIMIT).await;
+            let update = run.node(&bmc.name).await;
+            let found = component(&update, firmware.name);
+            assert_eq!(found.outcome, *outcome, "{}: {}", bmc.name, found.message);
+            assert!(found.message.contains(words), "{}: {}", bmc.name, found.message);
+            let done = usize::from(*outcome == "Updated");
+            assert_eq!(flashes(bmc, firmware.version), done, "{}", bmc.name);
+            if bmc.name == "stuck" {
+                // The device is still at it, and nobody can take that back.
+                assert_eq!(update.state("TornDown"), "False", "{}", update.words("TornDown"));
+                assert!(update.words("TornDown").contains("an update of Farrier in progress"));
+                assert_eq!(bmc.sessions(), 0);
+            } else {
+                is_over(run, bmc).await;
+            }
+        }
+    });
+}
+
+/// The entry of another manager is in the way. Removing it would undo somebody else's work.
+#[test]
+fn what_is_queued_before_is_named_and_never_removed() {
+    e2e("bmcqueue", async |site| {
+        let (variant, type_, firmware) = &BMCS[3];
+        let (bmc, spec) = with(site, variant, type_, firmware, image()).await;
+        bmc.arm(Armed::always(Fault::ForeignEntry { updatable_by: "RuntimeAgent".into() }));
+        let run = site.run("queue", spec).await;
+        let named = run
+            .node_until(variant, "the entry to be named", |update| {
+                update.words("Succeeded").contains("Firmware of another manager")
+            })
+            .await;
+        let waiting = named.status.as_ref().and_then(|status| status.waiting.as_ref()).expect("a wait");
+        assert_eq!(waiting.reason, "QueueBlocked", "{}", named.words("Succeeded"));
+        let removals = |path: &str| bmc.requests("DELETE", path);
+        assert_eq!(removals("/redfish/v1/UpdateService/UpdateTaskQueue/foreign"), 0);
+        run.desire("Cancel").await;
+        run.ends(wait::LIMIT).await;
+        assert_eq!(removals("/redfish/v1/UpdateService/UpdateTaskQueue/foreign"), 0);
+        assert_eq!(flashes(&bmc, firmware.version), 0);
+        is_over(&run, &bmc).await;
     });
 }

@@ -13,8 +13,13 @@ fn machine(kind: MachineType, channel: Channel, stage: Stage, address: &str) -> 
         api_port: crate::table::API_PORT,
         listen_port: crate::table::LISTEN_PORT,
         channel,
+        fetches: None,
         stage,
     }
+}
+
+fn ilo(fetches: Option<Scheme>, stage: Stage) -> Machine {
+    Machine { fetches, ..machine(MachineType::ILO, Channel::Callback, stage, "10.0.0.1") }
 }
 
 fn input(machines: Vec<Machine>) -> Input {
@@ -38,14 +43,31 @@ fn rendered(input: &Input) -> Vec<String> {
 const INVENTORY: Stage = Stage::In(Phase::Inventory);
 const DEPLOYMENT: Stage = Stage::In(Phase::Deployment);
 
-/// Row W1: an iLO fetches its image in deployment; before that its return path stays closed.
+/// Row W1: an iLO fetches its image in deployment. Before that, and if it takes a push, its return path
+/// stays closed.
 #[test]
 fn a_device_that_pulls_may_connect_while_it_pulls() {
-    let ilo = |stage| rendered(&input(vec![machine(MachineType::ILO, Channel::Session, stage, "10.0.0.1")]));
-    assert_eq!(ilo(Stage::Waiting), [""; 0]);
-    assert_eq!(ilo(INVENTORY), ["out 10.0.0.1/32 tcp 22,tcp 443"]);
-    assert_eq!(ilo(DEPLOYMENT), ["in 10.0.0.1/32 tcp 63003", "out 10.0.0.1/32 tcp 22,tcp 443"]);
-    assert_eq!(ilo(Stage::Ended), [""; 0]);
+    let open = |fetches, stage| rendered(&input(vec![ilo(fetches, stage)]));
+    let (http, out) = (Some(Scheme::Http), "out 10.0.0.1/32 tcp 22,tcp 443");
+    assert_eq!(open(http, Stage::Waiting), [""; 0]);
+    assert_eq!(open(http, INVENTORY), [out], "the table lists no port for it");
+    assert_eq!(open(None, DEPLOYMENT), [out]);
+    assert_eq!(open(http, DEPLOYMENT), ["in 10.0.0.1/32 tcp 63003", out]);
+    assert_eq!(open(Some(Scheme::Https), DEPLOYMENT), [out], "the table lists HTTP only");
+    assert_eq!(open(http, Stage::Ended), [""; 0]);
+}
+
+/// A BMC that speaks HTTP only gets the port for that and not the other one.
+#[test]
+fn only_the_port_of_the_protocol_is_open() {
+    let open = |fetches| {
+        let bmc = machine(MachineType::Redfish, Channel::Session, DEPLOYMENT, "10.0.0.1");
+        rendered(&input(vec![Machine { fetches, ..bmc }]))
+    };
+    let out = "out 10.0.0.1/32 tcp 443";
+    assert_eq!(open(Some(Scheme::Https)), ["in 10.0.0.1/32 tcp 63004", out]);
+    assert_eq!(open(Some(Scheme::Http)), ["in 10.0.0.1/32 tcp 63003", out]);
+    assert_eq!(open(None), [out]);
 }
 
 /// A run on channel Session alone opens no ingress at all.
@@ -71,17 +93,15 @@ fn without_a_listener_no_ingress_is_open() {
 #[test]
 fn runners_reach_each_other_while_engines_connect() {
     let peers = vec!["10.244.0.8".parse().unwrap(), "10.244.0.9".parse().unwrap()];
-    let mut calling = input(vec![machine(MachineType::ILO, Channel::Callback, DEPLOYMENT, "10.0.0.1")]);
+    let mut calling = input(vec![machine(MachineType::Linux, Channel::Callback, DEPLOYMENT, "10.0.0.1")]);
     calling.peers = peers.clone();
     assert_eq!(
         rendered(&calling),
-        [
-            "in 10.0.0.1/32 tcp 63003",
-            "in 10.244.0.8/31 tcp 63004",
-            "out 10.0.0.1/32 tcp 22,tcp 443",
-            "out 10.244.0.8/31 tcp 63004",
-        ]
+        ["in 10.0.0.1/32,10.244.0.8/31 tcp 63004", "out 10.0.0.1/32 tcp 22", "out 10.244.0.8/31 tcp 63004",]
     );
+    let mut fetching = input(vec![ilo(Some(Scheme::Http), DEPLOYMENT)]);
+    fetching.peers = peers.clone();
+    assert_eq!(rendered(&fetching), ["in 10.0.0.1/32 tcp 63003", "out 10.0.0.1/32 tcp 22,tcp 443"]);
     let mut silent = input(vec![machine(MachineType::Linux, Channel::Session, DEPLOYMENT, "10.0.0.1")]);
     silent.peers = peers;
     assert_eq!(rendered(&silent), ["out 10.0.0.1/32 tcp 22"]);
@@ -139,10 +159,12 @@ fn any_machine() -> impl Strategy<Value = Machine> {
         0..32_u8,
         prop_oneof![Just(22_u16), Just(2222)],
         prop_oneof![Just(443_u16), Just(8443)],
+        prop::sample::select(vec![None, Some(Scheme::Http), Some(Scheme::Https)]),
     )
-        .prop_map(|(kind, channel, stage, n, ssh_port, api_port)| Machine {
+        .prop_map(|(kind, channel, stage, n, ssh_port, api_port, fetches)| Machine {
             ssh_port,
             api_port,
+            fetches,
             ..machine(kind, channel, stage, &format!("10.0.0.{n}"))
         })
 }
@@ -158,7 +180,17 @@ proptest! {
         for machine in &machines {
             let (Stage::In(phase), Some(address)) = (machine.stage, machine.addresses.first()) else { continue };
             let actual = Actual { ssh: machine.ssh_port, api: machine.api_port, http: PAIR.http, https: PAIR.https, listen: machine.listen_port };
-            for need in needs(machine.kind, machine.channel, phase).iter().filter(|need| !need.optional) {
+            for need in needs(machine.kind, machine.channel, phase) {
+                let is_back = need.direction == Direction::FromTarget;
+                let is_needed = match machine.fetches {
+                    _ if !is_back || machine.kind.carries_engine() => !need.optional,
+                    Some(Scheme::Http) => need.port == PortOf::Http,
+                    Some(Scheme::Https) => need.port == PortOf::Https,
+                    None => false,
+                };
+                if !is_needed {
+                    continue;
+                }
                 let way = if need.direction == Direction::ToTarget { PolicyType::Egress } else { PolicyType::Ingress };
                 needed.insert((way, *address, Port { transport: need.transport, port: need.port.resolve(&actual).first }));
             }

@@ -2,7 +2,7 @@
 //! generation.
 
 use super::{CatalogueEntry, Generation, NodeKind, Range, Row, table};
-use crate::words::{Channel, Direction, MachineType, Phase, Transport};
+use crate::words::{Channel, Direction, MachineType, Phase, Scheme, Transport};
 
 /// Default port on which an engine listens on channel `Listen`: the SOAP engine's, range `internal`
 /// of the table.
@@ -22,8 +22,8 @@ pub struct Need {
     pub transport: Transport,
     /// The protocol.
     pub protocol: String,
-    /// The port is in parentheses in the text: our interpretation is that only devices without
-    /// HTTPS need it.
+    /// Only some machines of the type need the port. In the texts such a port is in parentheses: our
+    /// interpretation is that only devices without HTTPS need it.
     pub optional: bool,
     /// The purpose.
     pub purpose: String,
@@ -87,6 +87,14 @@ pub struct Resolved {
 }
 
 impl PortOf {
+    /// Returns the run's port for a protocol.
+    pub const fn of(scheme: Scheme) -> Self {
+        match scheme {
+            Scheme::Https => Self::Https,
+            Scheme::Http => Self::Http,
+        }
+    }
+
     /// Returns the port numbers for these actual ports.
     pub fn resolve(self, actual: &Actual) -> Resolved {
         let one = |port| Resolved { first: port, last: port, overflow: false };
@@ -129,7 +137,8 @@ fn instead(machine: MachineType) -> String {
 ///
 /// Devices: the cells of the generation that [`Generation::of`] names, whatever the channel, since
 /// no engine runs on them. iDRAC and other Redfish services: 443 towards them, and 63002 back to
-/// pull an image (DMTF DSP0266, `SimpleUpdate`; a BMC that accepts a push needs no return path).
+/// pull an image (DMTF DSP0266, `SimpleUpdate`), or 63001 instead if they speak HTTP only, which is
+/// therefore optional. A device that accepts a push needs no return path.
 ///
 /// Linux and Windows:
 /// - `Session`: the cells of 7.3.0 and later, which have no return path.
@@ -163,6 +172,20 @@ pub fn needs(machine: MachineType, channel: Channel, phase: Phase) -> Vec<Need> 
     needs
 }
 
+/// Returns the protocols by which a machine of this type may fetch its image, the better one first:
+/// those whose port is among its [`needs`]. Empty for machines with an engine, which fetches payloads
+/// itself.
+pub fn fetch_schemes(machine: MachineType) -> Vec<Scheme> {
+    if machine.carries_engine() {
+        return Vec::new();
+    }
+    let back = needs(machine, Channel::Session, Phase::Deployment)
+        .into_iter()
+        .filter(|need| need.direction == Direction::FromTarget);
+    let ports: Vec<PortOf> = back.map(|need| need.port).collect();
+    Scheme::ALL.into_iter().filter(|scheme| ports.contains(&PortOf::of(*scheme))).collect()
+}
+
 /// Returns Farrier's purpose of a port, if the old tools used the port for something else.
 fn own_purpose(port: PortOf, machine: MachineType) -> Option<&'static str> {
     match port {
@@ -191,7 +214,13 @@ fn redfish(phase: Phase) -> Vec<Need> {
     match phase {
         Phase::Inventory => vec![api],
         Phase::Deployment => {
-            vec![api, need(Direction::FromTarget, PortOf::Https, "the BMC fetches its image")]
+            let https = need(Direction::FromTarget, PortOf::Https, "the BMC fetches its image");
+            let http = Need {
+                protocol: "http".to_owned(),
+                optional: true,
+                ..need(Direction::FromTarget, PortOf::Http, "the BMC fetches its image, if it has no HTTPS")
+            };
+            vec![api, https, http]
         }
     }
 }

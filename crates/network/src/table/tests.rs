@@ -1,7 +1,7 @@
 //! Checks that the table is complete, and what Farrier derives from it.
 
 use super::*;
-use crate::words::{Channel, Direction, Phase};
+use crate::words::{Channel, Direction, Phase, Scheme};
 use std::collections::BTreeSet;
 
 /// If the table lost a row, a port that a machine needs would stay closed.
@@ -130,17 +130,38 @@ fn what_each_type_needs() {
         }
         is(SuperdomeX, channel, DEVICE, &[], &[63001, 63002]);
         is(SuperdomeFlex, channel, &[443], &[], &[63002]);
-        is(IDRAC, channel, &[443], &[], &[63002]);
-        is(Redfish, channel, &[443], &[], &[63002]);
+        is(IDRAC, channel, &[443], &[], &[63001, 63002]);
+        is(Redfish, channel, &[443], &[], &[63001, 63002]);
     }
 }
 
-/// Only port 80 is in parentheses, and names and datagrams of `NetBIOS` are not TCP.
+/// An image must not be offered by a protocol whose port the site has not opened.
+#[test]
+fn a_device_fetches_by_the_protocols_of_the_table() {
+    use MachineType::{
+        IDRAC, ILO, Linux, OnboardAdministrator, Redfish, SASSwitch, SuperdomeFlex, SuperdomeX,
+    };
+    let (https, http) = (Scheme::Https, Scheme::Http);
+    for machine in [IDRAC, Redfish, SuperdomeX] {
+        assert_eq!(fetch_schemes(machine), [https, http], "{machine}");
+    }
+    for machine in [ILO, SASSwitch] {
+        assert_eq!(fetch_schemes(machine), [http], "{machine}");
+    }
+    assert_eq!(fetch_schemes(SuperdomeFlex), [https]);
+    for machine in [Linux, OnboardAdministrator] {
+        assert_eq!(fetch_schemes(machine), [], "{machine}");
+    }
+}
+
+/// Only port 80 is in parentheses in the texts, besides HTTP back from a BMC, and names and datagrams of `NetBIOS` are not TCP.
 #[test]
 fn parentheses_and_transports_are_kept() {
     for machine in MachineType::ALL {
         for need in needs(machine, Channel::Session, Phase::Deployment) {
-            assert_eq!(need.optional, need.port == PortOf::Fixed(80), "{machine}: {need:?}");
+            let is_bmc = matches!(machine, MachineType::IDRAC | MachineType::Redfish);
+            let optional = need.port == PortOf::Fixed(80) || is_bmc && need.port == PortOf::Http;
+            assert_eq!(need.optional, optional, "{machine}: {need:?}");
             let udp = matches!(need.port, PortOf::Fixed(137 | 138));
             assert_eq!(need.transport == crate::words::Transport::Udp, udp, "{machine}: {need:?}");
         }

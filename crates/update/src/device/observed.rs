@@ -137,6 +137,8 @@ pub struct Silence {
 pub struct Limits {
     /// Whether the device has sessions that can be ended.
     pub has_sessions: bool,
+    /// How long a device that was told to fetch an image may take until it connects, before that is reported.
+    pub seen: Duration,
     /// Time between two readings, and between two questions about a task.
     pub poll: Duration,
     /// Maximum time between the record of an intent and the begin of its request: how long a
@@ -168,6 +170,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             has_sessions: true,
+            seen: Duration::from_mins(1),
             poll: Duration::from_secs(10),
             proof: Duration::from_secs(15),
             idle: Duration::from_mins(2),

@@ -7,12 +7,10 @@ const MAX_LEN: usize = 200;
 ///
 /// Some installers check their own name, so the name is preserved as far as possible: percent escapes
 /// are decoded, and characters that could escape the directory or look like an option are replaced. A
-/// URL without a last part gives `payload`.
+/// URL without a last part gives `payload`. An artifact in a registry has no file name: it gets the one
+/// behind `#`, or the last part of its repository.
 pub fn file_name(url: &str) -> String {
-    let path = url.split(['?', '#']).next().unwrap_or_default();
-    let path = path.split_once("://").map_or(path, |(_, rest)| rest);
-    let Some((_, last)) = path.rsplit_once('/') else { return "payload".to_owned() };
-    let decoded = decode(last);
+    let decoded = decode(last_part(url));
     let safe: String =
         decoded.chars().map(|c| if c.is_control() || matches!(c, '/' | '\\') { '_' } else { c }).collect();
     let safe = match safe.strip_prefix('-') {
@@ -25,6 +23,19 @@ pub fn file_name(url: &str) -> String {
     }
 }
 
+/// Returns the part of the URL that is the name; empty if there is none.
+fn last_part(url: &str) -> &str {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (rest, fragment) = rest.split_once('#').map_or((rest, None), |(rest, name)| (rest, Some(name)));
+    let path = rest.split('?').next().unwrap_or_default();
+    let Some((_, last)) = path.rsplit_once('/') else { return "" };
+    if scheme.eq_ignore_ascii_case("oci") {
+        let repository = last.split([':', '@']).next().unwrap_or_default();
+        return fragment.filter(|name| !name.is_empty()).unwrap_or(repository);
+    }
+    last
+}
+
 /// Returns the last [`MAX_LEN`] bytes, cut between characters, because the extension is at the end.
 fn end_of(name: &str) -> &str {
     let least = name.len().saturating_sub(MAX_LEN);
@@ -33,6 +44,11 @@ fn end_of(name: &str) -> &str {
 
 /// Decodes `%41` and the like. A name that is not UTF-8 after decoding stays as it was written.
 fn decode(text: &str) -> String {
+    String::from_utf8(percent_decoded(text)).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Decodes `%41` and the like. A `%` without two digits behind it stays.
+pub(crate) fn percent_decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, behind)) = rest.split_first() {
@@ -48,7 +64,7 @@ fn decode(text: &str) -> String {
             }
         }
     }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+    bytes
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -70,6 +86,16 @@ mod tests {
         assert_eq!(file_name("https://x/y.bin?token=a/b#c"), "y.bin");
         assert_eq!(file_name("https://x/100%"), "100%");
         assert_eq!(file_name("https://x/%zz"), "%zz");
+    }
+
+    /// A machine or a device gets a file whose name says neither what it is nor which kind.
+    #[test]
+    fn artifacts_are_named_by_the_fragment_or_the_repository() {
+        assert_eq!(file_name("oci://registry.example.net/firmware/bios:2.0"), "bios");
+        assert_eq!(file_name("oci://registry.example.net:5000/bios@sha256:0a"), "bios");
+        assert_eq!(file_name("oci://registry.example.net/firmware/bios:2.0#ilo5_278.bin"), "ilo5_278.bin");
+        assert_eq!(file_name("oci://registry.example.net/bios:2.0#a%2Fb"), "a_b");
+        assert_eq!(file_name("s3://firmware/ilo/ilo5_278.bin?region=eu-central-1"), "ilo5_278.bin");
     }
 
     /// A name that escapes the directory overwrites a file of the machine, as root.

@@ -353,13 +353,18 @@ fn a_baseline_is_checked_as_a_whole() {
     };
     let problems = |components: &[Component]| validate_baseline(components, INSTALLERS.any);
     assert!(problems(&[component("a", "1"), requiring("b", &[("a", Some("1"))])]).is_empty());
-    for url in ["https://x/y", "HTTPS://x/y", "file:///x"] {
+    for url in ["https://x/y", "HTTPS://x/y", "file:///x", "oci://r.example.net/x/y:1", "s3://bucket/y"] {
         assert!(problems(&[with_url(url)]).is_empty(), "{url}");
     }
-    for url in ["http://x/y", "oci://x/y", "s3://x", "x", ""] {
+    for url in ["http://x/y", "ftp://x/y", "x", ""] {
         let found = problems(&[with_url(url)]);
         assert!(matches!(found.as_slice(), [Problem::UrlNotSupported { .. }]), "{url}: {found:?}");
         assert_eq!(found[0].reason(), Reason::NotYetSupported);
+    }
+    for url in ["oci://r.example.net/y", "s3://bucket"] {
+        let found = problems(&[with_url(url)]);
+        assert!(matches!(found.as_slice(), [Problem::UrlInvalid { .. }]), "{url}: {found:?}");
+        assert_eq!(found[0].reason(), Reason::BaselineInvalid);
     }
     let found = problems(&[component("a", "1"), component("a", "2"), component("a", "3")]);
     assert_eq!(found, [Problem::DuplicateName { name: "a".to_owned() }]);

@@ -3,6 +3,7 @@
 use super::order::Order;
 use crate::installer::InstallerKind;
 use crate::model::Component;
+use crate::payload_url::{PayloadUrl, UrlProblem};
 use crate::reason::Reason;
 use crate::version::compare_installed;
 use std::cmp::Ordering;
@@ -62,14 +63,20 @@ pub enum Problem {
         supported: Vec<InstallerKind>,
     },
     /// This version cannot fetch payloads from this URL.
-    #[error(
-        "spec.components[{component}].payload.url: {scheme} is not supported in this version; use https:// or file://"
-    )]
+    #[error("spec.components[{component}].payload.url: {problem}")]
     UrlNotSupported {
         /// The component.
         component: String,
-        /// The part of the URL before `://`.
-        scheme: String,
+        /// The scheme.
+        problem: UrlProblem,
+    },
+    /// The URL of a payload names nothing that could be fetched.
+    #[error("spec.components[{component}].payload.url: {problem}")]
+    UrlInvalid {
+        /// The component.
+        component: String,
+        /// What is wrong with the URL.
+        problem: UrlProblem,
     },
 }
 
@@ -80,7 +87,8 @@ impl Problem {
             Self::DuplicateName { .. }
             | Self::Cycle { .. }
             | Self::UnknownRequirement { .. }
-            | Self::RequirementTooHigh { .. } => Reason::BaselineInvalid,
+            | Self::RequirementTooHigh { .. }
+            | Self::UrlInvalid { .. } => Reason::BaselineInvalid,
             Self::InstallerNotSupported { .. } | Self::UrlNotSupported { .. } => Reason::NotYetSupported,
         }
     }
@@ -157,10 +165,11 @@ fn alternatives(installers: &[InstallerKind]) -> String {
 }
 
 fn url(component: &Component) -> Option<Problem> {
-    let scheme =
-        component.payload.url.split_once("://").map_or("a URL without a scheme", |(scheme, _)| scheme);
-    if ["https", "file"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
-        return None;
-    }
-    Some(Problem::UrlNotSupported { component: component.name.clone(), scheme: scheme.to_owned() })
+    let problem = PayloadUrl::parse(&component.payload.url).err()?;
+    let component = component.name.clone();
+    Some(if matches!(problem, UrlProblem::Scheme { .. }) {
+        Problem::UrlNotSupported { component, problem }
+    } else {
+        Problem::UrlInvalid { component, problem }
+    })
 }

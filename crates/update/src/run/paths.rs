@@ -1,5 +1,5 @@
-//! The network paths between runners and machines: opened before a node is started, closed before the
-//! run ends.
+//! The network paths between runners and machines: opened before a node is started, or when a node at work
+//! begins to need them; closed when no node needs them any more, at the latest before the run ends.
 //!
 //! This module does not know how the paths are opened (ports, Services, NetworkPolicies). Where nothing
 //! has to be opened, [`NetworkPaths::free`] says so and the rest of the module has no effect.
@@ -115,7 +115,8 @@ impl PathState {
 }
 
 /// Returns the effect on the paths. The paths are opened or kept open as the nodes need them while any
-/// node is in progress or ready to start; otherwise they are closed.
+/// node is in progress or ready to start; otherwise they are closed. Opening adapts: where the paths to
+/// machines are restricted, it closes the way back when no node needs it.
 pub(super) fn effect(
     observed: &Observed,
     fleet: &Fleet<'_>,
@@ -142,7 +143,7 @@ pub(super) fn effect(
     (!observed.paths.are_closed()).then_some(Effect::ClosePaths)
 }
 
-/// Reports whether any node that is or may be started calls back.
+/// Reports whether any node that is or may be started has to connect to the callback server.
 fn calls_back(observed: &Observed, fleet: &Fleet<'_>) -> bool {
     observed.targets.iter().any(|(node, facts)| {
         facts.calls_back && !matches!(fleet.nodes.get(node), None | Some(NodeProgress::Done(_)))
@@ -151,7 +152,7 @@ fn calls_back(observed: &Observed, fleet: &Fleet<'_>) -> bool {
 
 /// Renders the condition `Exposed`.
 pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
-    if !observed.targets.values().any(|facts| facts.calls_back) {
+    if observed.paths.back.is_closed() && !observed.targets.values().any(|facts| facts.calls_back) {
         return match &observed.paths.out {
             PathState::Blocked { reason, message, .. } | PathState::Stuck { reason, message, .. } => {
                 cond(CondStatus::False, *reason, message)
@@ -164,7 +165,7 @@ pub(super) fn exposed(observed: &Observed, state: &State) -> Cond {
             | PathState::Closing { .. } => cond(
                 CondStatus::True,
                 Reason::NotRequired,
-                "every node is reached through its own SSH session; no port is opened",
+                "no node has to connect to the operator; no port of the run is open",
             ),
         };
     }

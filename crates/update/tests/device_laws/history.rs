@@ -279,6 +279,7 @@ fn method(dice: &mut Dice) -> Method {
 fn limits(traits: &Traits) -> Limits {
     Limits {
         has_sessions: traits.has_sessions,
+        seen: Duration::from_mins(1),
         poll: Duration::from_mins(1),
         proof: Duration::from_secs(15),
         idle: Duration::from_millis(traits.idle),

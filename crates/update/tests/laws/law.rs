@@ -234,6 +234,30 @@ pub(crate) fn world(world: &World) -> Check {
     Ok(())
 }
 
+/// Checks the laws of network paths after the controller has had the time to carry out its decisions: they
+/// are open for a node at work that needs them, also if it began to in the middle of its work, and closed if
+/// no node needs them.
+pub(crate) fn paths(world: &World) -> Check {
+    for name in world.alive() {
+        let run = &world.runs[&name];
+        let seen = world.observe(&name);
+        let works = |facts: &&TargetFacts| {
+            facts.update.as_ref().is_some_and(|update| matches!(update.phase, UpdatePhase::Working { .. }))
+        };
+        let needs = |facts: &TargetFacts| facts.calls_back || run.restricted;
+        if seen.targets.values().filter(works).any(needs) {
+            prop_assert_eq!(run.paths, Opened::Yes, "{} leaves a node behind closed doors", name);
+        }
+        // A node that is not done may be started at any moment.
+        let may_need =
+            |facts: &TargetFacts| needs(facts) && !facts.update.as_ref().is_some_and(UpdateFacts::is_done);
+        if !seen.targets.values().any(may_need) {
+            prop_assert_eq!(run.paths, Opened::No, "{} leaves doors open", name);
+        }
+    }
+    Ok(())
+}
+
 /// Checks the laws of an effect that was carried out.
 pub(crate) fn effect(world: &World, name: &RunName, effect: &Effect) -> Check {
     let run = &world.runs[name];

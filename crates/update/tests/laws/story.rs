@@ -13,6 +13,8 @@ pub(crate) enum Step {
     Reconcile { run: usize, cut: Option<usize>, stale: Option<usize> },
     /// A runner performs a step of one of the NodeUpdates in progress.
     Work { pick: usize, work_result: WorkResult },
+    /// A NodeUpdate in progress begins to fetch an image from the operator, or stops.
+    Fetch { pick: usize, fetches: bool },
     /// The user changes the desired state.
     Desire { run: usize, wanted: Desired },
     /// The user deletes the run.
@@ -56,6 +58,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         12 => (0..3_usize, proptest::option::weighted(0.3, 0..4_usize), stale)
             .prop_map(|(run, cut, stale)| Step::Reconcile { run, cut, stale }),
         12 => (any::<usize>(), work_result).prop_map(|(pick, work_result)| Step::Work { pick, work_result }),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(pick, fetches)| Step::Fetch { pick, fetches }),
         2 => (0..3_usize, desired).prop_map(|(run, wanted)| Step::Desire { run, wanted }),
         1 => (0..12_usize).prop_map(|run| Step::Delete { run }),
         1 => (0..9_usize, any::<bool>()).prop_map(|(node, hold)| Step::Hold { node, hold }),

@@ -92,6 +92,8 @@ pub(crate) struct World {
     pub(crate) delayed: Vec<DelayedWrite>,
     /// When a node was last created or deleted.
     pub(crate) changed: Millis,
+    /// Nodes that fetch an image at present, if they are at work.
+    pub(crate) fetching: BTreeSet<(RunName, NodeName)>,
 }
 
 /// A write in transit.
@@ -127,6 +129,7 @@ impl World {
             live: BTreeSet::from([RunnerName::from("r0"), RunnerName::from("r1")]),
             delayed: Vec::new(),
             changed: Millis(0),
+            fetching: BTreeSet::new(),
         }
     }
 
@@ -197,8 +200,24 @@ impl World {
             hold: facts.hold,
             claimed_by,
             unfit: None,
-            calls_back: node.0.ends_with(['1', '4', '7']),
+            calls_back: node.0.ends_with(['1', '4', '7']) || self.is_fetching(run, node),
             update,
+        }
+    }
+
+    /// A node without an engine needs the network paths only while it is at work and fetches.
+    fn is_fetching(&self, run: &RunName, node: &NodeName) -> bool {
+        let key = (run.clone(), node.clone());
+        let works = |update: &UpdateFacts| matches!(update.phase, UpdatePhase::Working { .. });
+        self.fetching.contains(&key) && self.updates.get(&key).is_some_and(works)
+    }
+
+    /// A node at work begins to fetch, or stops.
+    pub(crate) fn fetch(&mut self, key: &(RunName, NodeName), fetches: bool) {
+        if fetches {
+            self.fetching.insert(key.clone());
+        } else {
+            self.fetching.remove(key);
         }
     }
 

@@ -1,8 +1,9 @@
 //! Requests that hand an image over, install it, or take it back.
 
-use super::super::content::{Field, FileContent, FormFile};
+use super::super::content::{Field, FileContent};
 use super::super::inventory::Reset;
 use super::super::{Answer as Reply, Link, Request, Trouble as Refused};
+use super::body::{file, object};
 use super::refused::{Answered, refused};
 use super::repository::RepositoryUpload;
 use super::routes::Route;
@@ -222,10 +223,6 @@ enum Work {
     Upload(RepositoryUpload),
 }
 
-pub(super) fn file<'a>(field: &'a str, image: &'a Image, section: std::ops::Range<u64>) -> FormFile<'a> {
-    FormFile { field, name: &image.name, path: &image.path, section }
-}
-
 impl From<Request> for Work {
     fn from(request: Request) -> Self {
         Self::Request(Box::new(request))
@@ -242,11 +239,6 @@ const fn protocol(scheme: Scheme) -> &'static str {
         Scheme::Https => "HTTPS",
         Scheme::Http => "HTTP",
     }
-}
-
-/// Returns an object of the fields that have a value.
-pub(super) fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
-    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
 fn is_gone(error: &Refused) -> bool {

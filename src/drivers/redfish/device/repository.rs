@@ -3,7 +3,7 @@
 use super::super::content::{Field, FileContent};
 use super::super::words::report;
 use super::super::{Link, Request, Session};
-use super::hand_over::{file, object};
+use super::body::{file, object};
 use super::refused::{Answered, refused};
 use super::{Device, trouble};
 use crate::attempt::logbook::Intended;

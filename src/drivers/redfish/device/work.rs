@@ -4,8 +4,8 @@
 use super::super::inventory::Work;
 use super::super::words::{Meaning, has_state, progress, report};
 use super::super::{Link, Refusal, Request, Resource, Session, Trouble};
-use crate::drivers::device::Marks;
-use crate::drivers::device::Report;
+use crate::attempt::Marks;
+use crate::drivers::device::{Other, Report};
 use farrier_update::device::{Action, ActionId, Artifact, ArtifactKind, Progress, Task, Ticket, Verb};
 
 /// Maximum length of the name of another manager's work in a message.
@@ -17,8 +17,8 @@ pub(super) struct Sorted {
     pub(super) tasks: Vec<Task>,
     /// Queue entries and images of ours.
     pub(super) artifacts: Vec<Artifact>,
-    /// What the device does for others, in words.
-    pub(super) others: Vec<String>,
+    /// What the device does for others.
+    pub(super) others: Vec<Other>,
     /// Tasks that are over and are not ours. They need not be read again.
     pub(super) over: Vec<Link>,
 }
@@ -81,7 +81,7 @@ impl Sorted {
         if action.is_none() && progress.is_active() {
             let name = resource.text("/Name").unwrap_or_else(|| "a task".to_owned());
             let name: String = name.chars().take(LONGEST).collect();
-            self.others.push(format!("{name}, {link}"));
+            self.others.push(Other { words: format!("{name}, {link}"), waits: progress == Progress::Queued });
         }
         self.tasks.push(Task { ticket: ticket(link), action, progress });
     }

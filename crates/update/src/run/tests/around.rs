@@ -31,6 +31,30 @@ fn only_nodes_that_call_back_wait_for_ports() {
     assert_eq!(end(&decision), Some((false, Reason::PortsTaken)));
 }
 
+/// A BMC that begins to fetch its image in the middle of a run would wait forever for ports that nobody
+/// opens; and ports that nobody needs any more would stay open until the end.
+#[test]
+fn ports_are_open_while_a_node_at_work_needs_them() {
+    let open = || PathState::Open { message: "63001".to_owned() };
+    let exposed = |nodes: [TargetFacts; 2], back| {
+        let paths = NetworkPaths { back, ..NetworkPaths::free() };
+        let decision = decide(&Observed { paths, ..observed(Desired::Run, nodes) });
+        (effects(&decision), decision.status.exposed)
+    };
+    let fetching = || TargetFacts { calls_back: true, ..working() };
+    let (done, said) = exposed([working(), working()], PathState::Closed);
+    assert_eq!((done.as_str(), said.status, said.reason), ("", CondStatus::True, Reason::NotRequired));
+    assert_eq!(said.message, "no node has to connect to the operator; no port of the run is open");
+    let (done, said) = exposed([fetching(), working()], PathState::Closed);
+    assert_eq!((done.as_str(), said.status), ("open", CondStatus::Unknown));
+    let (done, said) = exposed([fetching(), working()], open());
+    assert_eq!((done.as_str(), said.reason), ("open", Reason::Exposed));
+    let (done, said) = exposed([working(), working()], open());
+    assert_eq!((done.as_str(), said.reason), ("close", Reason::Exposed), "it is still open");
+    let (_, said) = exposed([working(), working()], PathState::Closing { message: "one listens".to_owned() });
+    assert_eq!(said.reason, Reason::Closing);
+}
+
 /// The end of a run is reported only after all its network paths are closed.
 #[test]
 fn a_run_ends_after_its_ports_are_closed() {

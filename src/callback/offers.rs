@@ -1,0 +1,71 @@
+//! Files that machines without an engine may fetch: what is offered, to whom, and under which path.
+//!
+//! The path of an offer is `/<run token>/<offer token>/<file name>`. The offer token is computed from the run's
+//! identity, the NodeUpdate and the action, so that every runner of the run knows it, also after a crash.
+
+use crate::failure::Failure;
+use futures::future::BoxFuture;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Characters of a file name that are escaped in a URL: all but those that RFC 3986 calls unreserved.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A file that is offered to one machine for one action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenOffer {
+    /// UID of the NodeUpdate.
+    pub session: String,
+    /// Number of the action.
+    pub action: u32,
+    /// Name of the file.
+    pub name: String,
+    /// Digest of the content.
+    pub digest: String,
+}
+
+/// Knows the offers of a run. Any runner may be asked for any of them.
+pub trait OpenOffers: Send + Sync {
+    /// Returns the offers to the machines with this address whose actions have not ended.
+    fn to(&self, source: IpAddr) -> Vec<OpenOffer>;
+
+    /// Returns the file of an offer. If this runner does not have it, it is fetched first.
+    fn file(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>>;
+
+    /// Notes that a machine with this address has connected.
+    fn note_connection(&self, source: IpAddr);
+
+    /// Notes that the file was sent up to this position.
+    fn note_sent(&self, offer: &OpenOffer, position: u64);
+}
+
+/// Returns a file name as it is in a URL.
+pub fn in_url(name: &str) -> String {
+    utf8_percent_encode(name, ESCAPED).to_string()
+}
+
+/// Reports whether a part of a path is this file name. A machine may escape other characters than we do.
+pub(super) fn is_name(part: &str, name: &str) -> bool {
+    percent_decode_str(part).eq(name.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise a payload with a space or an umlaut in its name could not be fetched.
+    #[test]
+    fn a_name_survives_its_way_through_a_url() {
+        assert_eq!(in_url("farrier-0b3e-4-ilo5_2.70.bin"), "farrier-0b3e-4-ilo5_2.70.bin");
+        for name in ["a b.bin", "ä+%2f.fwpkg", "x?y#z:@&=.exe", "[v6].img"] {
+            let shown = in_url(name);
+            assert!(shown.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)), "{shown}");
+            assert!(is_name(&shown, name) && is_name(&shown.to_lowercase(), name), "{shown}");
+        }
+        assert!(is_name("a+b:c.bin", "a+b:c.bin"), "some clients do not escape these");
+        for other in ["a.bin", "A.bin%00", "a.bi", "", "..%2fA.bin", "a.bin%"] {
+            assert!(!is_name(other, "A.bin"), "{other}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Images that a device fetches from Farrier: the offer, what is known of the fetch, and its words.
+
+use super::super::Device;
+use super::Walk;
+use crate::attempt::{Fetch, Offer, OfferedFile, ReturnPath, Waiting, open_pulls};
+use crate::failure::Failure;
+use farrier_update::Reason;
+use std::net::IpAddr;
+use std::time::Duration;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+impl<D: Device> Walk<'_, D> {
+    /// Offers an image to the device, as soon as the ports of the run are open for it.
+    pub(super) async fn offer(&self, file: OfferedFile<'_>) -> Result<Offer, Failure> {
+        let offers = &self.desk.offers;
+        let scheme = offers.pick(&self.device.schemes())?;
+        let waiting = offers.wait();
+        self.desk.view.send_modify(|v| {
+            v.fetches_by = Some(scheme);
+            v.return_path = ReturnPath::Pending { waiting: waiting.clone() };
+            v.waits = vec![waiting];
+        });
+        let mut stop = self.desk.stop.clone();
+        let offered = tokio::select! {
+            offered = offers.offer(scheme, file) => offered,
+            Ok(_) = stop.wait_for(|stop| *stop) => {
+                Err(Failure::new(Reason::Cancelled, "the run was cancelled before the image was offered"))
+            }
+        };
+        self.desk.view.send_modify(|v| {
+            v.waits.clear();
+            v.return_path = match &offered {
+                Ok(_) => ReturnPath::Expected,
+                Err(failure) => ReturnPath::Unseen { failure: failure.clone() },
+            };
+            if offered.is_err() {
+                v.fetches_by = None;
+            }
+        });
+        offered
+    }
+
+    /// Closes what no action needs any more.
+    pub(super) fn end_offers(&self) {
+        let open = open_pulls(&self.actions);
+        self.desk.offers.keep(&open);
+        if open.is_empty() {
+            self.desk.view.send_if_modified(|v| v.fetches_by.take().is_some());
+        }
+    }
+
+    /// Notes which images the device has asked for, and shows that.
+    pub(super) fn note_fetches(&mut self) {
+        let limit = self.device.limits().seen;
+        for id in open_pulls(&self.actions) {
+            let Some(fetch) = self.desk.offers.fetched(id) else {
+                self.unfetched.remove(&id);
+                continue;
+            };
+            if fetch.seen.is_none() && fetch.is_certain {
+                self.unfetched.insert(id);
+            } else {
+                self.unfetched.remove(&id);
+            }
+            let component = self.actions.iter().find(|action| action.id == id).map(|a| a.component.clone());
+            let path = match fetch.seen {
+                Some(from) => ReturnPath::Fetched { from },
+                None if fetch.age < limit => ReturnPath::Expected,
+                None => ReturnPath::Unseen { failure: unseen(&self.job.node, &fetch, limit) },
+            };
+            if let (Some(component), ReturnPath::Unseen { failure }) = (&component, &path) {
+                self.refusals.insert(component.clone(), failure.clone());
+            } else if let Some(component) = component {
+                self.refusals.retain(|of, failure| *of != component || failure.reason != Reason::PullNotSeen);
+            }
+            self.desk.view.send_if_modified(|v| {
+                let differs = v.return_path != path;
+                v.return_path = path;
+                differs
+            });
+        }
+    }
+
+    /// Adds to a wait how far the fetch of an image is.
+    pub(super) fn with_fetch(&self, shown: Waiting) -> Waiting {
+        let fetches = open_pulls(&self.actions).into_iter();
+        let Some(fetch) = fetches.filter_map(|id| self.desk.offers.fetched(id)).last() else { return shown };
+        let limit = self.device.limits().seen;
+        if fetch.seen.is_none() && fetch.age >= limit {
+            let failure = unseen(&self.job.node, &fetch, limit);
+            return Waiting { reason: failure.reason, what: failure.message, ..shown };
+        }
+        Waiting { what: format!("{}; {}", shown.what, progress(&fetch)), ..shown }
+    }
+}
+
+/// Describes how far a fetch is.
+fn progress(fetch: &Fetch) -> String {
+    let Fetch { seen, bytes, size, idle, place: (host, port), .. } = fetch;
+    let (unit, word) = if size.unwrap_or(*bytes) < MIB { (KIB, "KiB") } else { (MIB, "MiB") };
+    let Some(from) = seen else { return format!("it has not connected to {host} port {port} yet") };
+    let Some(idle) = idle else {
+        return format!("it has connected from {from}, and has fetched nothing yet");
+    };
+    if let Some(size) = size.filter(|size| bytes >= size) {
+        return format!("it has fetched all {} {word}", size.div_ceil(unit));
+    }
+    let of = size.map(|size| format!(" of {}", size.div_ceil(unit))).unwrap_or_default();
+    format!("it has fetched {}{of} {word}, last progress {} s ago", bytes / unit, idle.as_secs())
+}
+
+/// Describes that a machine does not fetch its image: the way that is closed, and the next step.
+fn unseen(node: &str, fetch: &Fetch, limit: Duration) -> Failure {
+    let Fetch { place: (host, port), own, strangers, .. } = fetch;
+    let from = list(own);
+    let next = match strangers.as_slice() {
+        [] => format!(
+            "most likely a firewall on the network path, or that of the operator's host for incoming connections, drops it: allow TCP from {from} to {host} port {port} (`farrier ports` prints the rules), or set spec.callbackAddress of ManagedNode {node} if it does not reach {host}"
+        ),
+        [_, ..] => format!(
+            "connections from {} were rejected meanwhile: if one of these addresses is {node}, possibly behind a translation of addresses (NAT), add it to spec.addresses; otherwise allow TCP from {from} to {host} port {port}",
+            list(strangers)
+        ),
+    };
+    Failure::new(
+        Reason::PullNotSeen,
+        format!(
+            "{node} was told to fetch its image, and no connection from it (from the machine to Farrier, TCP {host} port {port}) has arrived within {} s; {next}",
+            limit.as_secs()
+        ),
+    )
+}
+
+/// Formats the first addresses of a list.
+fn list(addresses: &[IpAddr]) -> String {
+    let shown: Vec<String> = addresses.iter().take(4).map(ToString::to_string).collect();
+    if shown.is_empty() { "the machine".to_owned() } else { shown.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fetch() -> Fetch {
+        Fetch {
+            seen: None,
+            is_certain: true,
+            bytes: 0,
+            size: Some(64 * MIB),
+            idle: None,
+            age: Duration::from_secs(61),
+            place: ("192.0.2.9".to_owned(), 63001),
+            own: vec!["192.0.2.1".parse().unwrap()],
+            strangers: Vec::new(),
+        }
+    }
+
+    /// Without port, direction and addresses nobody can correct a firewall.
+    #[test]
+    fn an_image_that_is_not_fetched_names_the_way() {
+        let failure = unseen("ilo-3", &fetch(), Duration::from_mins(1));
+        assert_eq!(failure.reason, Reason::PullNotSeen);
+        for words in
+            ["ilo-3", "from the machine to Farrier", "allow TCP from 192.0.2.1 to 192.0.2.9 port 63001"]
+        {
+            assert!(failure.message.contains(words), "{failure}");
+        }
+        let through = Fetch { strangers: vec!["198.51.100.7".parse().unwrap()], ..fetch() };
+        let failure = unseen("ilo-3", &through, Duration::from_mins(1));
+        assert!(failure.message.contains("connections from 198.51.100.7 were rejected"), "{failure}");
+    }
+
+    /// `kubectl describe` shows these words while a machine fetches.
+    #[test]
+    fn the_progress_of_a_fetch_is_shown() {
+        assert_eq!(progress(&fetch()), "it has not connected to 192.0.2.9 port 63001 yet");
+        let seen = Fetch { seen: Some("192.0.2.1".parse().unwrap()), ..fetch() };
+        assert_eq!(progress(&seen), "it has connected from 192.0.2.1, and has fetched nothing yet");
+        let some = Fetch { bytes: 12 * MIB + 5, idle: Some(Duration::from_secs(3)), ..seen };
+        assert_eq!(progress(&some), "it has fetched 12 of 64 MiB, last progress 3 s ago");
+        assert_eq!(progress(&Fetch { bytes: 64 * MIB, ..some.clone() }), "it has fetched all 64 MiB");
+        let unknown = Fetch { size: None, ..some.clone() };
+        assert_eq!(progress(&unknown), "it has fetched 12 MiB, last progress 3 s ago");
+        let small = Fetch { bytes: 1500, size: Some(2049), ..some };
+        assert_eq!(progress(&small), "it has fetched 1 of 3 KiB, last progress 3 s ago");
+    }
+}

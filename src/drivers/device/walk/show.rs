@@ -1,0 +1,68 @@
+//! What users see of an attempt.
+
+use super::super::{Contact, Device, Reading};
+use super::Walk;
+use crate::attempt::{self, Step, Waiting};
+use farrier_update::Reason;
+use farrier_update::device::{self, Intent, Verb};
+use tokio::sync::watch;
+
+impl<D: Device> Walk<'_, D> {
+    /// Returns the reason of a wait, and what the device says about it.
+    pub(super) fn why(&self, on: device::Waiting) -> (Reason, String) {
+        if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
+            return (on.reason(), trouble.message.clone());
+        }
+        match on {
+            device::Waiting::Task(action, _) => {
+                let report = self.component_of(action).and_then(|component| self.reports.get(&component));
+                (on.reason(), report.map(|report| report.words.clone()).unwrap_or_default())
+            }
+            device::Waiting::Other(_) => {
+                let others = self.latest.as_ref().and_then(Reading::for_others);
+                others.unwrap_or((on.reason(), String::new()))
+            }
+            device::Waiting::Retry(_) => {
+                let failure = self.actions.last().and_then(|action| self.refusals.get(&action.component));
+                let said = failure.map(|failure| (failure.reason, failure.message.clone()));
+                said.unwrap_or((on.reason(), String::new()))
+            }
+            device::Waiting::Device(_) | device::Waiting::Fence(_) | device::Waiting::Reading => {
+                (on.reason(), String::new())
+            }
+        }
+    }
+
+    pub(super) fn show_step(&self, step: Step) {
+        self.desk.view.send_modify(|v| v.step = step);
+    }
+
+    pub(super) fn show_verb(&self, intent: &Intent) {
+        self.show_step(match intent.verb {
+            Verb::SignIn => Step::Connecting,
+            Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => Step::CleaningUp,
+            Verb::Upload
+            | Verb::Pull
+            | Verb::Enqueue
+            | Verb::Activate
+            | Verb::ResetManager
+            | Verb::ResetHost
+            | Verb::Unknown => Step::Applying { component: intent.component.clone() },
+        });
+    }
+
+    pub(super) fn show_wait(&self, waiting: Waiting) {
+        self.desk.view.send_modify(|v| v.waits = vec![waiting]);
+    }
+}
+
+pub(super) fn show_contact(view: &watch::Sender<attempt::View>, contact: Contact) {
+    view.send_modify(|v| match contact {
+        Contact::Reached { address } => v.address = Some(address),
+        Contact::CertificateAccepted { first } => {
+            v.certificate_accepted = true;
+            v.first_certificate = first.or(v.first_certificate.take());
+        }
+        Contact::SignedIn => v.authenticated = true,
+    });
+}

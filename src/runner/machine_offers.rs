@@ -1,0 +1,253 @@
+//! Offers images to the machine of one NodeUpdate: waits until it can reach this runner, and makes the URL.
+
+mod place;
+
+use super::Context;
+use super::callback::{Target, awaited_ports, listener_wait, set_by_user};
+use super::listeners::OpenListener;
+use super::offers::{NewFetch, source_towards, without_zone};
+use crate::api::update_run::{Exposure, UpdateRun};
+use crate::api::{ManagedNode, NodeUpdate, condition};
+use crate::attempt::{Fetch, Offer, OfferedFile, Offers, Scheme, Waiting};
+use crate::callback::OpenOffer;
+use crate::failure::Failure;
+use crate::membership::RunnerLocation;
+use farrier_network::table::fetch_schemes;
+use farrier_update::Reason;
+use farrier_update::device::ActionId;
+use futures::future::BoxFuture;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the caches are looked at again while ports are waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long NetworkPolicies may take from being written to being enforced (see `exposure/paths.rs`), and the caches
+/// of other runners to show the machine.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// The offers to the machine of one NodeUpdate. They are dead when this is dropped.
+pub(super) struct MachineOffers {
+    context: Arc<Context>,
+    update: NodeUpdate,
+    session: String,
+    worker: u64,
+}
+
+impl MachineOffers {
+    pub(super) fn new(context: Arc<Context>, update: &NodeUpdate) -> Self {
+        let session = update.uid().unwrap_or_default();
+        let worker = context.listeners.fetches.work_on(&session);
+        Self { context, update: update.clone(), session, worker }
+    }
+
+    fn node(&self) -> Result<Arc<ManagedNode>, Failure> {
+        let name = &self.update.spec.node_ref.name;
+        let namespace = self.update.namespace().unwrap_or_default();
+        self.context.caches.nodes.get(&ObjectRef::new(name).within(&namespace)).ok_or_else(|| {
+            Failure::new(
+                Reason::NodeNotFound,
+                format!("ManagedNode {name} is gone; create it again, or delete the run"),
+            )
+        })
+    }
+
+    /// Returns how long ports are waited for: there is no other way to hand the image over.
+    fn limit(&self) -> Duration {
+        let run = self.context.cached_run(&self.update);
+        run.map_or(Duration::from_secs(self.context.wait_seconds), |run| {
+            listener_wait(&run, self.context.wait_seconds)
+        })
+    }
+
+    /// Makes the offer if the machine can reach this runner now.
+    async fn try_offer(&self, scheme: Scheme, file: OfferedFile<'_>) -> Result<Offer, Failure> {
+        let node = self.node()?;
+        let run =
+            self.context.cached_run(&self.update).ok_or_else(|| self.not_open(None, "the run is gone"))?;
+        let Some(listener) = self.context.listeners.of(&run.uid().unwrap_or_default(), Duration::ZERO).await
+        else {
+            return Err(self.not_open(Some(&run), "this runner does not listen"));
+        };
+        let exposed = run.status.as_ref().and_then(|status| condition::find(&status.conditions, "Exposed"));
+        if exposed
+            .is_none_or(|exposed| exposed.status != "True" || exposed.reason != Reason::Exposed.as_str())
+        {
+            return Err(self.not_open(Some(&run), exposed.map_or("", |exposed| &exposed.message)));
+        }
+        let own = self.context.names.of(&node).await;
+        if own.is_empty() {
+            return Err(
+                self.not_open(Some(&run), "none of its spec.addresses is an address or resolves to one")
+            );
+        }
+        let is_admitted = {
+            let sources = listener.sources.borrow();
+            own.iter().all(|address| sources.contains(*address))
+        };
+        if !is_admitted {
+            return Err(self.not_open(Some(&run), "this runner does not admit the machine yet"));
+        }
+        let target = self.target(&node, &run, &listener, scheme, &own).ok_or_else(|| no_address(&node))?;
+        if scheme == Scheme::Https && !listener.names.borrow().contains(&without_zone(&target.host)) {
+            return Err(self.not_open(Some(&run), "the server's certificate does not name its address yet"));
+        }
+        let token = listener.identity.offer_token(&self.session, file.action.0);
+        let url = place::url(scheme, &target, listener.identity.path_token(), &token, file.name);
+        let authority = match scheme {
+            Scheme::Https => listener.identity.authority().to_owned(),
+            Scheme::Http => String::new(),
+        };
+        let is_alone = self.context.membership.live().len() <= 1;
+        let is_direct = run.spec.callback.exposure == Exposure::HostPort
+            && node.spec.callback_address.is_none()
+            && target.ours;
+        let offer = OpenOffer {
+            session: self.session.clone(),
+            action: file.action.0,
+            name: file.name.to_owned(),
+            digest: file.digest.to_owned(),
+        };
+        self.context.listeners.fetches.begin(NewFetch {
+            offer,
+            size: file.size,
+            place: (target.host, target.port),
+            own,
+            is_ours: is_direct || is_alone,
+            closed: listener.closed,
+            refusals: listener.refusals,
+        });
+        Ok(Offer { url, scheme, authority })
+    }
+
+    /// Returns where the machine should connect to.
+    fn target(
+        &self,
+        node: &ManagedNode,
+        run: &UpdateRun,
+        listener: &OpenListener,
+        scheme: Scheme,
+        own: &[IpAddr],
+    ) -> Option<Target> {
+        let targets = if let Some(text) = &node.spec.callback_address {
+            vec![set_by_user(text, run, listener, scheme)]
+        } else {
+            let (mut targets, own_port) = self.context.advertised(run, listener, scheme);
+            let runners = self.context.membership.live();
+            let here = runners.get(&self.context.name).map(|info| &info.location);
+            // Outside a cluster, the address from which this host reaches the machine is one of its own.
+            if let (Some(RunnerLocation::Host { .. }), Some(port)) = (here, own_port) {
+                let sources = own.iter().filter_map(|address| source_towards(*address));
+                targets.extend(sources.map(|ip| Target { ours: true, host: ip.to_string(), port }));
+            }
+            targets
+        };
+        place::best(targets, &node.spec.address_families, own)
+    }
+
+    fn not_open(&self, run: Option<&UpdateRun>, why: &str) -> Failure {
+        let run = run.map_or_else(|| self.update.spec.run_ref.name.clone(), ResourceExt::name_any);
+        Failure::new(
+            Reason::CallbackRefused,
+            format!(
+                "the ports from which {} has to fetch its image are not open: {why}; see the condition Exposed and status.listeners of UpdateRun {run}",
+                self.update.spec.node_ref.name
+            ),
+        )
+    }
+
+    async fn offer_in_time(&self, scheme: Scheme, file: OfferedFile<'_>) -> Result<Offer, Failure> {
+        let deadline = Instant::now() + self.limit();
+        let mut settled = false;
+        loop {
+            let failure = match self.try_offer(scheme, file).await {
+                Ok(offer) if settled || self.is_immediate() => return Ok(offer),
+                Ok(_) => {
+                    settled = true;
+                    // sleep: nobody reports when a NetworkPolicy is in effect.
+                    tokio::time::sleep(SETTLE).await;
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            if Instant::now() >= deadline {
+                let seconds = self.limit().as_secs();
+                let message = format!(
+                    "{}; it was waited for {seconds} s (--wait-seconds or spec.arrivalTimeout, whichever is longer)",
+                    failure.message
+                );
+                return Err(Failure::new(failure.reason, message));
+            }
+            settled = false;
+            // sleep: several caches and channels must agree, and none of them reports that.
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Reports whether an open port can be reached at once: there are no NetworkPolicies, and nobody else who could
+    /// be asked.
+    fn is_immediate(&self) -> bool {
+        let runners = self.context.membership.live();
+        let is_on_host = |location: &RunnerLocation| matches!(location, RunnerLocation::Host { .. });
+        runners.len() <= 1 && runners.values().all(|info| is_on_host(&info.location))
+    }
+}
+
+impl Offers for MachineOffers {
+    fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure> {
+        let node = self.node()?;
+        let allowed = fetch_schemes(node.spec.type_);
+        schemes.iter().copied().find(|scheme| allowed.contains(scheme)).ok_or_else(|| {
+            let words = |schemes: &[Scheme]| match schemes {
+                [] => "none".to_owned(),
+                some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+            };
+            Failure::new(
+                Reason::NotYetSupported,
+                format!(
+                    "{} fetches images by {}, and machines of type {} may use {} (`farrier ports` prints the ports)",
+                    node.name_any(),
+                    words(schemes),
+                    node.spec.type_,
+                    words(&allowed)
+                ),
+            )
+        })
+    }
+
+    fn wait(&self) -> Waiting {
+        let what = awaited_ports(&self.context.name, &self.update.spec.run_ref.name);
+        Waiting::new(Reason::Exposing, what, "ports", self.limit())
+    }
+
+    fn offer<'a>(&'a self, scheme: Scheme, file: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
+        Box::pin(self.offer_in_time(scheme, file))
+    }
+
+    fn fetched(&self, action: ActionId) -> Option<Fetch> {
+        self.context.listeners.fetches.of(&self.session, action)
+    }
+
+    fn keep(&self, actions: &[ActionId]) {
+        self.context.listeners.fetches.keep(&self.session, actions);
+    }
+}
+
+impl Drop for MachineOffers {
+    fn drop(&mut self) {
+        self.context.listeners.fetches.leave(&self.session, self.worker);
+    }
+}
+
+fn no_address(node: &ManagedNode) -> Failure {
+    Failure::new(
+        Reason::CallbackAddressMissing,
+        format!(
+            "there is no address from which {} could fetch its image; set spec.callbackAddress, or allow another family in spec.addressFamilies",
+            node.name_any()
+        ),
+    )
+}

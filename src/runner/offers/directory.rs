@@ -1,0 +1,127 @@
+//! The offers of a run, as its callback server on this runner sees them. They follow from the statuses of the
+//! NodeUpdates, so every runner knows them.
+
+use super::super::{Context, actions};
+use crate::api::{Baseline, NodeUpdate, UpdateRun};
+use crate::attempt::{image_name, open_pulls};
+use crate::callback::{OpenOffer, OpenOffers};
+use crate::convert;
+use crate::failure::Failure;
+use crate::payload::Source;
+use farrier_update::{Component, Reason};
+use futures::future::BoxFuture;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A machine of the run that fetches an image, or is about to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::runner) struct FetchingMachine {
+    /// Its NodeUpdate.
+    pub(in crate::runner) update: ObjectRef<NodeUpdate>,
+    /// UID of its NodeUpdate.
+    pub(in crate::runner) session: String,
+    /// Its addresses.
+    pub(in crate::runner) addresses: Vec<IpAddr>,
+}
+
+/// The offers of one run.
+pub(in crate::runner) struct RunOffers {
+    context: Arc<Context>,
+    run: ObjectRef<UpdateRun>,
+    machines: watch::Receiver<Arc<[FetchingMachine]>>,
+}
+
+impl RunOffers {
+    pub(in crate::runner) fn new(
+        context: Arc<Context>,
+        run: &UpdateRun,
+        machines: watch::Receiver<Arc<[FetchingMachine]>>,
+    ) -> Self {
+        Self { context, run: ObjectRef::from_obj(run), machines }
+    }
+
+    /// Returns the offers to one machine: those whose actions are recorded as open, and those that this process is
+    /// about to record.
+    fn of(&self, machine: &FetchingMachine, components: &[Component]) -> Vec<OpenOffer> {
+        let update = self.context.caches.updates.get(&machine.update);
+        let update = update.filter(|update| update.uid().as_ref() == Some(&machine.session));
+        let recorded = update.and_then(|update| Some(actions::read(&update.status.as_ref()?.actions)));
+        let recorded = recorded.unwrap_or_default();
+        let own = self.context.listeners.fetches.offers_of(&machine.session);
+        let is_recorded = |offer: &OpenOffer| recorded.iter().any(|action| action.id.0 == offer.action);
+        let mut found: Vec<OpenOffer> = own.into_iter().filter(|offer| !is_recorded(offer)).collect();
+        for id in open_pulls(&recorded) {
+            let action = recorded.iter().find(|action| action.id == id);
+            let component = action.and_then(|a| components.iter().find(|c| c.name == a.component));
+            found.extend(component.map(|component| OpenOffer {
+                session: machine.session.clone(),
+                action: id.0,
+                name: image_name(&machine.session, id, &component.payload.url),
+                digest: component.payload.digest.clone(),
+            }));
+        }
+        found
+    }
+}
+
+impl OpenOffers for RunOffers {
+    fn to(&self, source: IpAddr) -> Vec<OpenOffer> {
+        let machines = self.machines.borrow().clone();
+        let Some(run) = self.context.caches.runs.get(&self.run) else { return Vec::new() };
+        let components = components(&self.context, &run);
+        let of_source = machines.iter().filter(|machine| machine.addresses.contains(&source));
+        of_source.flat_map(|machine| self.of(machine, &components)).collect()
+    }
+
+    fn file(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {
+        let (context, run, digest) = (self.context.clone(), self.run.clone(), offer.digest.clone());
+        Box::pin(async move {
+            if let Some(path) = context.tools.store.verified(&digest) {
+                return Ok(path);
+            }
+            let gone = || Failure::new(Reason::BaselineNotFound, "the baseline of the run is gone");
+            let run = context.caches.runs.get(&run).ok_or_else(gone)?;
+            let baseline = baseline(&context, &run).ok_or_else(gone)?;
+            let component = baseline.spec.components.iter().map(convert::component);
+            let component = component.into_iter().find(|c| c.payload.digest == digest).ok_or_else(gone)?;
+            let namespace = run.namespace().unwrap_or_default();
+            let mut access = context.inputs().payload_access(Some(&baseline), &namespace).await;
+            let source = Source {
+                access: access.remove(&component.name).transpose()?.unwrap_or_default(),
+                component: component.name,
+                url: component.payload.url,
+                digest: component.payload.digest,
+                size: component.payload.size,
+            };
+            context.tools.store.ensure(&source).await.map(|stored| stored.path)
+        })
+    }
+
+    fn note_connection(&self, source: IpAddr) {
+        let machines = self.machines.borrow().clone();
+        for machine in machines.iter().filter(|machine| machine.addresses.contains(&source)) {
+            self.context.listeners.fetches.note_connection(&machine.session, source);
+        }
+    }
+
+    fn note_sent(&self, offer: &OpenOffer, position: u64) {
+        self.context.listeners.fetches.note_sent(&offer.session, offer.action, position);
+    }
+}
+
+/// Returns the components of a run's baseline; none if the baseline is gone or was replaced.
+fn components(context: &Context, run: &UpdateRun) -> Vec<Component> {
+    let baseline = baseline(context, run);
+    baseline.iter().flat_map(|baseline| &baseline.spec.components).map(convert::component).collect()
+}
+
+fn baseline(context: &Context, run: &UpdateRun) -> Option<Arc<Baseline>> {
+    let name = &run.spec.baseline_ref.as_ref()?.name;
+    let namespace = run.namespace().unwrap_or_default();
+    let baseline = context.caches.baselines.get(&ObjectRef::new(name).within(&namespace))?;
+    convert::is_baseline_of(run, &convert::baseline_id(&baseline)).then_some(baseline)
+}

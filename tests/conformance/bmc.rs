@@ -13,7 +13,7 @@ use farrier::ssh::Family;
 use farrier::tls::{Policy, Trust, read_bundle};
 use farrier_bmc_double::fault::{self, Armed};
 use farrier_bmc_double::image::{Header, digest};
-use farrier_bmc_double::{Config, Double, Settings, Variant};
+use farrier_bmc_double::{Config, Double, Entry, Settings, Variant};
 use farrier_network::MachineType;
 use farrier_update::device::Limits;
 use farrier_update::{AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed};
@@ -32,6 +32,9 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a runner that does not answer may act.
 const HOLD: Duration = Duration::from_secs(3);
+
+/// Size of an image without its header.
+const IMAGE: u64 = 50_000;
 
 /// How long a double may have something to do.
 const REST: Duration = Duration::from_secs(10);
@@ -110,7 +113,7 @@ impl Bmcs {
     }
 
     fn image(&self, bad_signature: bool) -> Vec<u8> {
-        Header { bad_signature, payload_bytes: 50_000, ..Header::new("bmc", &self.version) }.to_file()
+        Header { bad_signature, payload_bytes: IMAGE, ..Header::new("bmc", &self.version) }.to_file()
     }
 
     fn file(&self, is_bad: bool) -> PathBuf {
@@ -209,6 +212,12 @@ impl Bmc<'_> {
 
     fn count(&self, kinds: &[&str]) -> usize {
         self.double.journal().iter().filter(|entry| kinds.contains(&entry.kind.as_str())).count()
+    }
+
+    /// Reports whether the double was sent an image, or has fetched one.
+    fn has_taken_an_image(&self) -> bool {
+        let bytes = |entry: &Entry| entry.detail.get("bytes").and_then(Value::as_u64).unwrap_or_default();
+        self.double.journal().iter().any(|entry| bytes(entry) >= IMAGE)
     }
 
     /// Reports whether the double installs something, or has yet to begin.
@@ -322,7 +331,9 @@ impl Subject for Bmc<'_> {
             | Fault::Unavailable
             | Fault::Busy => self.double.armed().is_empty(),
             Fault::ResetsItself => self.count(&["bmc-reset"]) > 0,
-            Fault::SessionLost | Fault::ImageRefused | Fault::AnotherIdentity | Fault::WayBackShut => true,
+            Fault::ImageRefused => self.has_taken_an_image(),
+            Fault::WayBackShut => self.count(&["fetch"]) > 0,
+            Fault::SessionLost | Fault::AnotherIdentity => true,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The server from which doubles fetch their images: HTTPS with an authority of its own, a few lines long.
+//! The server from which doubles fetch their images, a few lines long: HTTP, and HTTPS with an authority of its own.
 
 use farrier::attempt::{Fetch, Offer, OfferedFile, Offers, Scheme, Waiting};
 use farrier::failure::Failure;
@@ -10,14 +10,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 /// A server for the images of one double.
 pub(crate) struct Server {
-    address: SocketAddr,
+    https: SocketAddr,
+    http: SocketAddr,
     /// The authority of its certificate, in PEM.
     pub(crate) authority: String,
     /// Directory of the images, by digest.
@@ -37,12 +38,14 @@ struct Offered {
 impl Server {
     /// Starts a server that serves until the runtime ends; one that `is_shut` accepts no connection.
     pub(crate) async fn start(files: BTreeMap<String, PathBuf>, is_shut: bool) -> Arc<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let secure = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate =
             rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
         let server = Arc::new(Self {
-            address: listener.local_addr().unwrap(),
+            https: secure.local_addr().unwrap(),
+            http: plain.local_addr().unwrap(),
             authority: certificate.pem(),
             files,
             offered: Mutex::default(),
@@ -56,20 +59,30 @@ impl Server {
             .unwrap();
         if !is_shut {
             let acceptor = TlsAcceptor::from(Arc::new(config));
-            let serving = Arc::clone(&server);
-            tokio::spawn(async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    let (server, acceptor) = (Arc::clone(&serving), acceptor.clone());
-                    // A double that hangs up has what it wants.
-                    tokio::spawn(async move { drop(server.serve(stream, acceptor).await) });
-                }
-            });
+            tokio::spawn(Arc::clone(&server).accept(secure, Some(acceptor)));
+            tokio::spawn(Arc::clone(&server).accept(plain, None));
         }
         server
     }
 
-    async fn serve(&self, stream: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<()> {
-        let mut stream = acceptor.accept(stream).await?;
+    async fn accept(self: Arc<Self>, listener: TcpListener, acceptor: Option<TlsAcceptor>) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (server, acceptor) = (Arc::clone(&self), acceptor.clone());
+            tokio::spawn(async move {
+                // A double that hangs up has what it wants.
+                drop(match acceptor {
+                    Some(acceptor) => server.serve_tls(stream, acceptor).await,
+                    None => server.serve(stream).await,
+                });
+            });
+        }
+    }
+
+    async fn serve_tls(&self, stream: TcpStream, acceptor: TlsAcceptor) -> std::io::Result<()> {
+        self.serve(acceptor.accept(stream).await?).await
+    }
+
+    async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
         let mut asked = Vec::new();
         while !asked.ends_with(b"\r\n\r\n") {
             asked.push(stream.read_u8().await?);
@@ -107,8 +120,7 @@ impl Pulls {
 
 impl Offers for Pulls {
     fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure> {
-        let wanted = schemes.iter().copied().find(|scheme| *scheme == Scheme::Https);
-        wanted.ok_or_else(|| Failure::new(Reason::NotYetSupported, "no HTTPS"))
+        schemes.first().copied().ok_or_else(|| Failure::new(Reason::NotYetSupported, "it fetches by nothing"))
     }
 
     fn wait(&self) -> Waiting {
@@ -128,7 +140,10 @@ impl Offers for Pulls {
             };
             self.server.offered.lock().unwrap_or_else(PoisonError::into_inner).insert(file.action, offer);
             self.own.lock().unwrap_or_else(PoisonError::into_inner).insert(file.action);
-            let url = format!("https://{}{path}", self.server.address);
+            let url = match scheme {
+                Scheme::Https => format!("https://{}{path}", self.server.https),
+                Scheme::Http => format!("http://{}{path}", self.server.http),
+            };
             Ok(Offer { url, scheme, authority: self.server.authority.clone() })
         })
     }
@@ -147,7 +162,7 @@ impl Offers for Pulls {
             size: Some(offer.size),
             idle: offer.seen.then(|| offer.at.elapsed()),
             age: offer.at.elapsed(),
-            place: (address.to_string(), self.server.address.port()),
+            place: (address.to_string(), self.server.https.port()),
             own: vec![address],
             strangers: Vec::new(),
         })

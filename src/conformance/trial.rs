@@ -62,6 +62,11 @@ impl Log {
         Ok(Instant::now() + self.hold)
     }
 
+    /// Reports whether work was recorded, after which the machine may have begun it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.actions.iter().any(|action| action.verb.is_work())
+    }
+
     /// Describes the recorded actions.
     pub(super) fn history(&self) -> String {
         let words = self.actions.iter().map(|action| {

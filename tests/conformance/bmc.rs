@@ -187,6 +187,11 @@ impl Bench for Bmcs {
         Journal::Logbook
     }
 
+    /// Doubles mostly wait.
+    fn at_once(&self) -> usize {
+        48
+    }
+
     fn limit(&self) -> Duration {
         Duration::from_mins(4)
     }

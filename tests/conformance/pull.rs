@@ -132,7 +132,7 @@ impl Offers for Pulls {
             let path = format!("/{}/{}", file.action.0, file.name);
             let offer = Offered {
                 path: path.clone(),
-                file: self.server.files[file.digest].clone(),
+                file: self.server.files.get(file.digest).unwrap().clone(),
                 size: file.size,
                 at: Instant::now(),
                 seen: false,

@@ -1,6 +1,6 @@
 //! Updates that are cancelled, killed or frozen at each moment.
 
-use crate::attempt::{End, Goal};
+use crate::attempt::{End, Goal, Step};
 use crate::conformance::kit::{Kit, Shown, Tried};
 use crate::conformance::law::{Story, is_same};
 use crate::conformance::report::Broken;
@@ -14,9 +14,11 @@ pub(super) async fn cancelled(kit: &Kit<'_>) -> Tried {
         let before = trial.footprint().await;
         let stage = trial.stage(Goal::Update);
         let mut running = stage.begin(&[]);
+        let mut has_begun = true;
         let end = match running.until(&mut trial.log, Some(moment)).await {
             Reached::End(end) => end,
             Reached::Moment(unanswered) => {
+                has_begun = trial.log.has_begun() || is_at_work(&stage.view.borrow().step);
                 running.cancel(&mut trial.log);
                 if let Some(unanswered) = unanswered {
                     unanswered.answer();
@@ -32,9 +34,17 @@ pub(super) async fn cancelled(kit: &Kit<'_>) -> Tried {
         let job = trial.subject.job(Goal::Update);
         let story = Story { job: &job, before: &before, after: &after, ended: &ended, unanswered: &[] };
         story.ended(|end| matches!(end, End::Cancelled | End::Finished(_)))?;
-        story.any()
+        if has_begun { story.any() } else { story.untouched() }
     })
     .await
+}
+
+/// Reports whether the work may have begun on a machine that keeps its own journal.
+fn is_at_work(step: &Step) -> bool {
+    match step {
+        Step::Awaiting | Step::Connecting | Step::Deploying | Step::Surveying => false,
+        Step::Fetching | Step::Applying { .. } | Step::Verifying | Step::CleaningUp => true,
+    }
 }
 
 /// Otherwise an operator that dies costs a machine: an image is written twice, or a session is left for ever.

@@ -37,7 +37,7 @@ use tokio::sync::watch;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The `ManagedNode`.
+    /// A ManagedNode of the cluster.
     #[arg(long, value_name = "NAME")]
     node: String,
 

@@ -46,6 +46,9 @@ fn report(doubles: &[Double]) {
     let sum = |kind: &str| -> usize {
         doubles.iter().map(|d| d.journal().iter().filter(|entry| entry.kind == kind).count()).sum()
     };
-    let sessions: usize = doubles.iter().map(|d| d.state()["sessions"].as_array().map_or(0, Vec::len)).sum();
+    let sessions: usize = doubles
+        .iter()
+        .map(|d| d.state().get("sessions").and_then(serde_json::Value::as_array).map_or(0, Vec::len))
+        .sum();
     println!("requests {}\nflashes {}\nsessions {sessions}\nend", sum("request"), sum("flash"));
 }

@@ -1,6 +1,7 @@
 //! The commands. Only these modules depend on all others; only these use `anyhow`.
 
 pub mod cluster;
+pub mod conformance;
 pub mod crd;
 pub mod operator;
 pub mod ports;

@@ -73,6 +73,11 @@ impl Engines {
         Ok(Self { dir: dir.to_owned(), by_arch: Arc::new(by_arch) })
     }
 
+    /// Returns no engines, for machines that take none.
+    pub fn none() -> Self {
+        Self { dir: PathBuf::new(), by_arch: Arc::default() }
+    }
+
     /// Returns the architectures that have an engine.
     pub fn architectures(&self) -> Vec<&str> {
         self.by_arch.keys().map(String::as_str).collect()

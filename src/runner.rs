@@ -4,7 +4,6 @@
 //! until the NodeUpdate ends. The object is the only state: after a restart the runner starts the workers
 //! again, and they find on the machines what the engines have done meanwhile.
 
-mod access;
 mod actions;
 mod callback;
 mod clean_up;

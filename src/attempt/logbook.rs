@@ -4,6 +4,7 @@
 //! after the API server has stored the action. So a successor knows of every request that may have been sent.
 
 use farrier_update::device::{Action, ActionId, Change, Intent};
+use std::fmt;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -60,6 +61,25 @@ pub struct Request {
     pub entry: Entry,
     /// Receives the end of the hold on the runner's Lease once the entry is stored.
     pub answer: oneshot::Sender<Result<Instant, Halt>>,
+}
+
+impl Entry {
+    /// Reports whether the entry begins a part of an update.
+    pub const fn is_work(&self) -> bool {
+        matches!(self, Self::Intent(intent) if intent.verb.is_work())
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Intent(intent) => {
+                write!(f, "action {}, {:?}, is to be requested", intent.id.0, intent.verb)
+            }
+            Self::Change(id, Change::Begun(_)) => write!(f, "action {} has begun", id.0),
+            Self::Change(id, Change::Ended(ending)) => write!(f, "action {} has ended: {ending:?}", id.0),
+        }
+    }
 }
 
 impl Logbook {

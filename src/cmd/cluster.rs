@@ -1,5 +1,6 @@
 //! Finds the cluster as kubectl does.
 
+use crate::failure::chain;
 use anyhow::Context as _;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -54,4 +55,16 @@ impl Options {
         config.reset_reader_on_write = true;
         Ok(config)
     }
+}
+
+/// Returns the error of a question that the API server has not answered, without the client's decoration.
+pub(super) fn unanswered(error: kube::Error, server: &str) -> anyhow::Error {
+    let words = if let kube::Error::Api(status) = error { status.message } else { chain(&error) };
+    anyhow::Error::msg(words).context(format!("failed to ask the cluster at {server}"))
+}
+
+/// Says that an object does not exist, and how to see which do.
+pub(super) fn missing(kind: &str, name: &str, namespace: &str) -> String {
+    let plural = format!("{}s", kind.to_lowercase());
+    format!("there is no {kind} {name} in the namespace {namespace}; see kubectl get {plural} -n {namespace}")
 }

@@ -33,6 +33,10 @@ use tokio::sync::{Notify, mpsc};
 /// Timeout for the first response of the API server.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long an engine waits for a silent operator, if nothing else is said: longer than an operator needs to start
+/// on another host.
+pub(super) const LEASE_SECONDS: u64 = 900;
+
 /// Run the operator: controller and runner.
 ///
 /// The operator finds the cluster as kubectl does: --kubeconfig, KUBECONFIG, the usual file, or the
@@ -69,7 +73,7 @@ pub struct Args {
 
     /// Seconds that an engine waits for a silent operator before it removes everything from its
     /// machine.
-    #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(30..=86400))]
+    #[arg(long, env = "FARRIER_LEASE_SECONDS", default_value_t = LEASE_SECONDS, value_parser = clap::value_parser!(u64).range(30..=86400))]
     lease_seconds: u64,
 
     /// Seconds that are waited, at each point of an attempt, for others who use a machine: for a locked
@@ -276,7 +280,8 @@ async fn check_definitions(client: &Client, server: &str) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn engines(dir: Option<&Path>) -> anyhow::Result<Engines> {
+/// Reads the engines in this directory, or beside this executable.
+pub(super) fn engines(dir: Option<&Path>) -> anyhow::Result<Engines> {
     let dir = match dir {
         Some(dir) => dir.to_owned(),
         None => std::env::current_exe()

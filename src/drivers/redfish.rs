@@ -43,6 +43,7 @@ use crate::failure::Failure;
 use device::Device;
 use farrier_network::MachineType;
 use farrier_update::InstallerKind;
+use farrier_update::device::Limits;
 use std::sync::Arc;
 
 /// The class of machines that speak Redfish.
@@ -62,6 +63,16 @@ impl Class for Redfish {
     }
 
     fn driver(&self, node: &Node, keys: &Keys) -> Result<Arc<dyn Driver>, Failure> {
-        Ok(Arc::new(DeviceDriver::<Device>::new(device::Settings::new(node, keys)?)))
+        Self::driver_with(node, keys, device::usual_limits())
+    }
+}
+
+impl Redfish {
+    /// Creates the driver of a device whose times are known, such as a double.
+    ///
+    /// # Errors
+    /// As [`Class::driver`].
+    pub fn driver_with(node: &Node, keys: &Keys, limits: Limits) -> Result<Arc<dyn Driver>, Failure> {
+        Ok(Arc::new(DeviceDriver::<Device>::new(device::Settings::new(node, keys, limits)?)))
     }
 }

@@ -29,7 +29,7 @@ impl Context {
     ) -> Result<Attempt, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        let driver = self.driver(&node, &namespace).await?;
+        let driver = self.inputs().driver(&node, &namespace).await?;
         let baseline = run.and_then(|run| run.spec.baseline_ref.as_ref());
         let baseline =
             baseline.and_then(|b| self.caches.baselines.get(&ObjectRef::new(&b.name).within(&namespace)));

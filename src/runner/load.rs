@@ -6,12 +6,14 @@ use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::attempt::{Awaited, Goal, Job};
 use crate::convert;
-use crate::drivers::{Abilities, Class, Driver, Keys};
-use crate::failure::{Failure, chain};
+use crate::drivers::{Abilities, Class, Keys};
+use crate::failure::Failure;
+use crate::inputs::{Inputs, MachineDriver, ask};
+use crate::payload::Access;
 use farrier_update::Reason;
-use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// An attempt that is ready to be made.
@@ -22,18 +24,6 @@ pub(super) struct Attempt {
     /// The driver of the machine.
     pub(super) driver: MachineDriver,
 }
-
-/// The driver of a machine, and the values of the Secret that it was created with.
-#[derive(Clone)]
-pub(super) struct MachineDriver {
-    pub(super) driver: Arc<dyn Driver>,
-    /// What the machine's class can do.
-    pub(super) abilities: &'static Abilities,
-    pub(super) keys: Keys,
-}
-
-/// Time between two requests while the API server is unavailable.
-const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Context {
     /// Loads the input of an attempt with any goal except clean-up (see `clean_up`).
@@ -51,7 +41,7 @@ impl Context {
     ) -> Result<Attempt, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        let class = self.class(&node)?;
+        let class = self.inputs().class(&node)?;
         if class.abilities().takes_engine {
             supports_channel(&node, run)?;
         }
@@ -60,7 +50,7 @@ impl Context {
             Some(name) => Some(self.baseline(run, name, &namespace).await?),
             None => None,
         };
-        let driver = self.driver(&node, &namespace).await?;
+        let driver = self.inputs().driver(&node, &namespace).await?;
         let job = Job {
             session: update.uid().unwrap_or_default(),
             run: run.name_any(),
@@ -74,7 +64,7 @@ impl Context {
             touched,
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
-            access: self.payload_access(baseline.as_deref(), &namespace).await,
+            access: self.inputs().payload_access(baseline.as_deref(), &namespace).await,
             resets_host: run.spec.reboot.policy != RebootWhen::Never,
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
@@ -99,7 +89,23 @@ impl Context {
     pub(super) async fn keys_now(&self, update: &NodeUpdate) -> Result<Keys, Failure> {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
-        self.keys(&node, &namespace).await
+        self.inputs().keys(&node, &namespace).await
+    }
+
+    /// Returns the access data as the Secrets and ConfigMaps contain it now. Empty if the run or its baseline
+    /// is gone.
+    pub(super) async fn payload_access_now(
+        &self,
+        update: &NodeUpdate,
+    ) -> BTreeMap<String, Result<Access, Failure>> {
+        let namespace = update.namespace().unwrap_or_default();
+        let run = self.cached_run(update);
+        let Some((run, name)) = run.as_ref().and_then(|run| Some((run, run.spec.baseline_ref.as_ref()?)))
+        else {
+            return BTreeMap::new();
+        };
+        let baseline = self.baseline(run, &name.name, &namespace).await.ok();
+        self.inputs().payload_access(baseline.as_deref(), &namespace).await
     }
 
     /// Returns how the attempt waits for the ports of the run, if its engine connects to them.
@@ -112,6 +118,11 @@ impl Context {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.caches.nodes.get(&ObjectRef::new(&update.spec.node_ref.name).within(&namespace))?;
         if goal == Goal::CleanUp { None } else { self.awaited_listener(&node, run?) }
+    }
+
+    /// Returns what reads the objects that machines and components refer to.
+    pub(super) fn inputs(&self) -> Inputs<'_> {
+        Inputs { client: &self.client, register: &self.register }
     }
 
     pub(super) async fn node(
@@ -145,105 +156,12 @@ impl Context {
         is_not_replaced(run, &baseline).map(|()| baseline)
     }
 
-    pub(super) async fn secret(&self, name: &str, namespace: &str, asked_by: &str) -> Result<Keys, Failure> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let found = ask(&format!("Secret {name}"), || api.get_opt(name)).await?.ok_or_else(|| {
-            Failure::new(
-                Reason::SecretNotFound,
-                format!(
-                    "there is no secret {name} in namespace {namespace}, which {asked_by} refers to; create it, or correct the reference"
-                ),
-            )
-        })?;
-        let data = found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
-        Ok(Keys { name: name.to_owned(), data: data.collect() })
-    }
-
-    /// Returns the values of a machine's Secret.
-    ///
-    /// # Errors
-    /// `SecretNotFound`, `InternalError`.
-    pub(super) async fn keys(&self, node: &ManagedNode, namespace: &str) -> Result<Keys, Failure> {
-        let asked_by = format!("ManagedNode {}", node.name_any());
-        self.secret(&node.spec.credentials_ref.name, namespace, &asked_by).await
-    }
-
-    /// Creates the driver of a machine.
-    ///
-    /// # Errors
-    /// `NotYetSupported`, `SecretNotFound`, `SecretIncomplete`, `CertificateUntrusted`, `InternalError`, and those
-    /// of [`Class::driver`].
-    pub(super) async fn driver(&self, node: &ManagedNode, namespace: &str) -> Result<MachineDriver, Failure> {
-        let class = self.class(node)?;
-        let keys = self.keys(node, namespace).await?;
-        let certificates = match node.spec.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()) {
-            Some(ca) => {
-                let asked_by = format!("spec.tls.caRef of ManagedNode {}", node.name_any());
-                self.certificates_in(&ca.name, namespace, &asked_by).await?
-            }
-            None => Vec::new(),
-        };
-        let described = convert::node(node, certificates).map_err(|error| {
-            let message = format!("spec.tls.fingerprints of ManagedNode {}: {error}", node.name_any());
-            Failure::new(Reason::CertificateUntrusted, message)
-        })?;
-        let driver = class.driver(&described, &keys)?;
-        Ok(MachineDriver { driver, abilities: class.abilities(), keys })
-    }
-
     /// Returns what the class of a machine can do, if the cache has the machine.
     pub(super) fn abilities(&self, update: &NodeUpdate) -> Option<&'static Abilities> {
         let node = ObjectRef::new(&update.spec.node_ref.name);
         let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()))?;
         self.register.class(node.spec.type_).map(Class::abilities)
     }
-
-    /// Returns the class of a machine.
-    ///
-    /// # Errors
-    /// `NotYetSupported`.
-    pub(super) fn class(&self, node: &ManagedNode) -> Result<&'static dyn Class, Failure> {
-        self.register.class(node.spec.type_).ok_or_else(|| {
-            Failure::new(
-                Reason::NotYetSupported,
-                format!(
-                    "{} is of type {}, for which this version has no driver; set spec.hold on it, or leave it out of the run's selector",
-                    node.name_any(),
-                    node.spec.type_
-                ),
-            )
-        })
-    }
-}
-
-/// Repeats a request until the API server answers. While the API server is unavailable or busy, no failure
-/// could be reported to it either.
-pub(super) async fn ask<T, F>(what: &str, question: impl Fn() -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, kube::Error>>,
-{
-    loop {
-        match question().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if is_refused(&error) => {
-                return Err(Failure::new(
-                    Reason::InternalError,
-                    format!("{what} cannot be read: {}; check the operator's permissions", chain(&error)),
-                ));
-            }
-            Err(error) => {
-                tracing::warn!(what, error = %chain(&error), "the API server does not answer; retrying");
-                // sleep: an API server does not report when it is available again.
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
-        }
-    }
-}
-
-/// Whether the API server has understood the request and rejects it. A busy or restarting API server answers
-/// 429 or 5xx, and will answer later.
-fn is_refused(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code < 500 && status.code != 429)
 }
 
 /// Returns the goal of an attempt for this operation.

@@ -8,7 +8,7 @@ mod retry;
 mod status;
 
 use super::clean_up::is_missing;
-use super::load::{Attempt, MachineDriver};
+use super::load::Attempt;
 use super::machine_offers::MachineOffers;
 use super::render::Phase;
 use super::{Context, TaskControl, actions, count};
@@ -17,6 +17,7 @@ use crate::api::{NodeUpdate, UpdateRun, condition};
 use crate::attempt::{CallbackOptions, Desk, End, Goal, Job, Logbook, ReturnPath, View};
 use crate::drivers::Abilities;
 use crate::failure::Failure;
+use crate::inputs::MachineDriver;
 use farrier_update::{Millis, Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;

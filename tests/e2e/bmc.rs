@@ -1,6 +1,7 @@
 //! BMCs over Redfish, with doubles of several vendors' management processors.
 
 mod kills;
+mod probe;
 mod pulls;
 mod updates;
 

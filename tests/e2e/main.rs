@@ -22,6 +22,7 @@ mod bmc;
 mod callback;
 mod cancel;
 mod changed;
+mod conformance;
 mod crash;
 mod current;
 mod field;

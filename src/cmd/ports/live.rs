@@ -3,7 +3,6 @@
 use super::subject::Input;
 use crate::api::{ManagedNode, UpdateRun};
 use crate::cmd::cluster;
-use crate::failure::chain;
 use anyhow::Context as _;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -30,12 +29,11 @@ pub(super) async fn find(
     let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
     let client = Client::try_from(config).context("failed to set up the connection to the cluster")?;
     let nodes: Api<ManagedNode> = Api::namespaced(client.clone(), &namespace);
-    let asking =
-        |error| anyhow::Error::msg(plain(error)).context(format!("failed to ask the cluster at {server}"));
+    let asking = |error| cluster::unanswered(error, &server);
     match query {
         Query::Node(name) => {
             let node = nodes.get_opt(name).await.map_err(asking)?;
-            let node = node.with_context(|| missing("ManagedNode", name, &namespace))?;
+            let node = node.with_context(|| cluster::missing("ManagedNode", name, &namespace))?;
             Ok(Input { nodes: vec![node], ..Input::default() })
         }
         Query::Selector(labels) => {
@@ -50,19 +48,9 @@ pub(super) async fn find(
         Query::Run(name) => {
             let runs: Api<UpdateRun> = Api::namespaced(client, &namespace);
             let run = runs.get_opt(name).await.map_err(asking)?;
-            let run = run.with_context(|| missing("UpdateRun", name, &namespace))?;
+            let run = run.with_context(|| cluster::missing("UpdateRun", name, &namespace))?;
             let nodes = nodes.list(&ListParams::default()).await.map_err(asking)?.items;
             Ok(Input { nodes, runs: vec![run], of_runs_only: true })
         }
     }
-}
-
-/// Returns the API server's message without the client's decoration.
-fn plain(error: kube::Error) -> String {
-    if let kube::Error::Api(status) = error { status.message } else { chain(&error) }
-}
-
-fn missing(kind: &str, name: &str, namespace: &str) -> String {
-    let plural = format!("{}s", kind.to_lowercase());
-    format!("there is no {kind} {name} in the namespace {namespace}; see kubectl get {plural} -n {namespace}")
 }

@@ -19,10 +19,13 @@ use futures::future::BoxFuture;
 use show::show_contact;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many readings a decision needs at most.
 const MAX_READINGS: usize = 3;
+
+/// How old a decision may be when its request is recorded.
+const FRESH: Duration = Duration::from_secs(30);
 
 /// The driver of devices that flash themselves.
 pub struct DeviceDriver<D: Device> {
@@ -213,6 +216,7 @@ impl<'a, D: Device> Walk<'a, D> {
     /// Records an action, sends its request, and records what is known of it.
     async fn request(&mut self, intent: Intent) -> Result<(), Halt> {
         self.show_verb(&intent);
+        let decided = Instant::now();
         let image = match self.image(&intent).await {
             Ok(image) => image,
             // Nothing was recorded and nothing was sent.
@@ -223,6 +227,11 @@ impl<'a, D: Device> Walk<'a, D> {
                 return Ok(());
             }
         };
+        // What was decided from may have changed while the image was fetched, or ports were waited for.
+        if decided.elapsed() > FRESH {
+            self.readings.clear();
+            return Ok(());
+        }
         let permission = self.desk.logbook.intend(intent.clone()).await?;
         self.apply(&Entry::Intent(intent.clone()));
         let view = self.desk.view;
@@ -256,7 +265,13 @@ impl<'a, D: Device> Walk<'a, D> {
         let source = self.job.source(component)?;
         let what = format!("the payload of component {}", component.name);
         self.show_wait(Waiting::new(Reason::InProgress, what, "the payload", source.limit()));
-        let stored = self.desk.tools.store.ensure(&source).await;
+        let mut stop = self.desk.stop.clone();
+        let stored = tokio::select! {
+            stored = self.desk.tools.store.ensure(&source) => stored,
+            Ok(_) = stop.wait_for(|stop| *stop) => {
+                Err(Failure::new(Reason::Cancelled, "the run was cancelled before the payload was there"))
+            }
+        };
         self.desk.view.send_modify(|v| v.waits.clear());
         let stored = stored?;
         let name = image_name(&self.job.session, intent.id, &component.payload.url);

@@ -41,6 +41,10 @@ const REQUEST_LIMIT: Duration = Duration::from_mins(1);
 /// that.
 const SLOWEST: u64 = 64 * 1024;
 
+/// A device that takes no byte of an upload for this long has stopped reading. Web servers give up such a connection
+/// themselves after one or two minutes.
+const STALLED: Duration = Duration::from_mins(2);
+
 /// Longest body of an answer. A resource has a few KiB; a collection whose members are all included has some
 /// hundreds.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -92,6 +96,22 @@ impl Request {
 
     fn new(method: Method, link: Link, content: Content) -> Self {
         Self { method, link, content, cookie: None, begin_within: None, limit: REQUEST_LIMIT }
+    }
+}
+
+/// Returns when a device has taken nothing of a file for too long.
+async fn stalled(content: &Content) {
+    let mut last = None;
+    loop {
+        // sleep: progress is looked at now and then.
+        tokio::time::sleep(STALLED).await;
+        match content.progress() {
+            Some((sent, size)) if sent < size && last == Some(sent) => return,
+            // All of it was sent: the answer may take long.
+            Some((sent, size)) if sent >= size => std::future::pending::<()>().await,
+            Some((sent, _)) => last = Some(sent),
+            None => std::future::pending::<()>().await,
+        }
     }
 }
 
@@ -171,10 +191,12 @@ impl Client {
         let is_late = || request.begin_within.is_some_and(|within| start.elapsed() >= within);
         let sending = Sending { begun: &begun, is_late: &is_late };
         let exchange = self.follow(&mut held, request, credential, &sending);
-        let limit = request.limit;
-        let result = match tokio::time::timeout(limit, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(Kind::TimedOut { begun: begun.load(Ordering::Relaxed), limit }),
+        let timed_out = |limit| Err(Kind::TimedOut { begun: begun.load(Ordering::Relaxed), limit });
+        let result = tokio::select! {
+            result = tokio::time::timeout(request.limit, exchange) => {
+                result.unwrap_or_else(|_| timed_out(request.limit))
+            }
+            () = stalled(&request.content) => timed_out(STALLED),
         };
         let (method, link, ms) = (&request.method, &request.link, start.elapsed().as_millis());
         match &result {

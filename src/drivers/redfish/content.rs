@@ -9,6 +9,8 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, SeekFrom};
 use tokio_util::io::ReaderStream;
 
@@ -42,6 +44,8 @@ pub struct FileContent {
     section: Range<u64>,
     /// What is sent after the file.
     after: Bytes,
+    /// How many bytes of the file were read to be sent.
+    sent: Arc<AtomicU64>,
 }
 
 /// One field of a form.
@@ -66,7 +70,7 @@ pub(super) struct FormFile<'a> {
 impl fmt::Debug for FileContent {
     /// Without the fields of the form, which may contain a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { media_type: _, before: _, path, section, after: _ } = self;
+        let Self { media_type: _, before: _, path, section, after: _, sent: _ } = self;
         f.debug_struct("FileContent").field("path", path).field("section", section).finish_non_exhaustive()
     }
 }
@@ -86,6 +90,14 @@ impl Content {
         match self {
             Self::Nothing | Self::Json(_) => None,
             Self::File(file) => Some(file.length()),
+        }
+    }
+
+    /// Returns how many bytes of a file were read to be sent, and how many it has; `None` if there is no file.
+    pub(super) fn progress(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::Nothing | Self::Json(_) => None,
+            Self::File(file) => Some((file.sent.load(Ordering::Relaxed), file.size())),
         }
     }
 
@@ -112,6 +124,7 @@ impl FileContent {
             path: path.to_owned(),
             section: 0..size,
             after: Bytes::new(),
+            sent: Arc::default(),
         }
     }
 
@@ -140,21 +153,30 @@ impl FileContent {
             path: path.to_owned(),
             section,
             after: format!("\r\n--{boundary}--\r\n").into(),
+            sent: Arc::default(),
         }
     }
 
     fn length(&self) -> u64 {
         let around = u64::try_from(self.before.len().saturating_add(self.after.len())).unwrap_or(u64::MAX);
-        around.saturating_add(self.section.end.saturating_sub(self.section.start))
+        around.saturating_add(self.size())
+    }
+
+    const fn size(&self) -> u64 {
+        self.section.end.saturating_sub(self.section.start)
     }
 
     async fn open(&self) -> io::Result<Body> {
         let mut file = tokio::fs::File::open(&self.path).await?;
         file.seek(SeekFrom::Start(self.section.start)).await?;
-        let section = file.take(self.section.end.saturating_sub(self.section.start));
+        let section = file.take(self.size());
+        let sent = self.sent.clone();
+        let section = ReaderStream::with_capacity(section, CHUNK).inspect_ok(move |bytes: &Bytes| {
+            sent.fetch_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        });
         let around = |bytes: &Bytes| futures::stream::iter([Ok::<_, io::Error>(bytes.clone())]);
         let bytes = futures::StreamExt::chain(
-            futures::StreamExt::chain(around(&self.before), ReaderStream::with_capacity(section, CHUNK)),
+            futures::StreamExt::chain(around(&self.before), section),
             around(&self.after),
         );
         Ok(StreamBody::new(bytes.map_ok(Frame::data)).boxed_unsync())

@@ -1,6 +1,7 @@
 //! A Redfish service as a device.
 
 mod body;
+mod boot;
 mod entries;
 mod hand_over;
 mod refused;
@@ -18,15 +19,15 @@ use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Target;
+use boot::Boot;
 use entries::{entries, survey};
 use farrier_update::device::{
-    Action, ActionId, Answer, BootMarks, Intent, Inventory, Limits, Method, Part, Progress, State, Ticket,
-    Verb,
+    Action, ActionId, Answer, Intent, Inventory, Limits, Method, Part, Progress, State, Task, Ticket, Verb,
 };
 use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use routes::Route;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use work::Sorted;
 
 /// How long a device may be silent before an attempt ends in which it does no work for us. Further attempts are
@@ -39,14 +40,23 @@ const READING: Duration = Duration::from_mins(45);
 /// How long a device may refuse a request for now, such as while it is busy.
 const REFUSED: Duration = Duration::from_mins(10);
 
+/// How long the service that takes firmware may show an earlier state after a request.
+const STALE: Duration = Duration::from_secs(5);
+
 /// Time between two readings.
 const POLL: Duration = Duration::from_secs(2);
+
+/// Returns the times of a device of which nothing is known.
+pub(super) fn usual_limits() -> Limits {
+    Limits { away: AWAY, refused: REFUSED, reading: READING, poll: POLL, ..Limits::default() }
+}
 
 /// What is needed to connect to a Redfish service.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     endpoint: Endpoint,
     credentials: Credentials,
+    limits: Limits,
 }
 
 impl Settings {
@@ -54,7 +64,7 @@ impl Settings {
     ///
     /// # Errors
     /// `SecretIncomplete`.
-    pub(super) fn new(node: &Node, keys: &Keys) -> Result<Self, Failure> {
+    pub(super) fn new(node: &Node, keys: &Keys, limits: Limits) -> Result<Self, Failure> {
         let HttpsSettings { port, trust } = node.https.clone();
         let target = Target {
             node: node.name.clone(),
@@ -63,7 +73,7 @@ impl Settings {
             port,
         };
         let credentials = Credentials::new(&node.name, keys)?;
-        Ok(Self { endpoint: Endpoint { target, trust }, credentials })
+        Ok(Self { endpoint: Endpoint { target, trust }, credentials, limits })
     }
 }
 
@@ -94,6 +104,10 @@ pub(super) struct Device {
     agents: BTreeMap<String, Vec<String>>,
     /// Tasks of others that are over.
     over: BTreeSet<Link>,
+    /// When the parts of the machine were started.
+    boot: Boot,
+    /// When a request was last sent that begins work.
+    requested: Option<Instant>,
 }
 
 impl device::Device for Device {
@@ -116,19 +130,13 @@ impl device::Device for Device {
             links: BTreeMap::new(),
             agents: BTreeMap::new(),
             over: BTreeSet::new(),
+            boot: Boot::default(),
+            requested: None,
         })
     }
 
     fn limits(&self) -> Limits {
-        let has_sessions = self.has_sessions;
-        Limits {
-            has_sessions,
-            away: AWAY,
-            refused: REFUSED,
-            reading: READING,
-            poll: POLL,
-            ..Limits::default()
-        }
+        Limits { has_sessions: self.has_sessions, ..self.settings.limits.clone() }
     }
 
     async fn read(
@@ -172,12 +180,19 @@ impl device::Device for Device {
         let found =
             lost.found.iter().filter_map(|lost| Some((lost.action, Link::parse(&lost.ticket.0).ok()?)));
         self.sessions.extend(found);
-        let sorted = work::sort(&work, &self.marks, actions);
+        let mut sorted = work::sort(&work, &self.marks, actions);
+        // An image that is still being verified is listed nowhere else.
+        let upload = everything.update.as_ref().and_then(|service| {
+            let action = self.marks.find(service.uploading.as_deref()?);
+            let ticket = Ticket(service.link.as_str().to_owned());
+            action.map(|action| Task { ticket, action: Some(action), progress: Progress::Running })
+        });
+        sorted.tasks.extend(upload);
         self.note(&everything, &work, &sorted);
         let inventory = Inventory {
             at,
             entries: entries(&everything.firmware),
-            boot: boot(&everything),
+            boot: self.boot.read(&everything),
             tasks: sorted.tasks,
             artifacts: sorted.artifacts.into_iter().chain(known).chain(lost.found).collect(),
             keeps_tasks: None,
@@ -212,6 +227,9 @@ impl device::Device for Device {
             | Verb::RemoveQueueEntry
             | Verb::Unknown => {
                 let (answer, trouble) = self.work(&permission, intent, actions, image.as_ref()).await;
+                if intent.verb.is_work() {
+                    self.requested = Some(Instant::now());
+                }
                 if trouble.as_ref().is_some_and(|trouble| trouble.failure.reason == Reason::SessionEnded) {
                     self.session = None;
                 }
@@ -224,6 +242,12 @@ impl device::Device for Device {
         let Some(session) = &self.session else { return Err(signed_out()) };
         let Ok(link) = Link::parse(&ticket.0) else { return Ok(Progress::Gone.into()) };
         let followed = work::follow(session, &link).await.map_err(|error| trouble(error.into()));
+        // The service may still show the end of what it did before.
+        let is_service = self.update.as_ref().is_some_and(|service| service.link.is_same(&link));
+        let is_new = self.requested.is_some_and(|at| at.elapsed() < STALE);
+        let followed = followed.map(|report| {
+            if is_service && is_new && !report.progress.is_open() { Progress::Running.into() } else { report }
+        });
         if followed.as_ref().is_err_and(|trouble| trouble.failure.reason == Reason::SessionEnded) {
             self.session = None;
         }
@@ -295,8 +319,8 @@ impl Device {
     /// Notes what requests need of a reading.
     fn note(&mut self, everything: &Everything, work: &Work, sorted: &Sorted) {
         self.update.clone_from(&everything.update);
-        self.manager_reset = everything.managers.iter().find_map(|manager| manager.reset.clone());
-        self.host_reset = everything.systems.iter().find_map(|system| system.reset.clone());
+        self.manager_reset = boot::manager(everything).and_then(|manager| manager.reset.clone());
+        self.host_reset = boot::host(everything).and_then(|system| system.reset.clone());
         let entries = entries(&everything.firmware);
         let part = |component: &Component| {
             let entry = entries.get(component.firmware_entry()?)?;
@@ -351,13 +375,6 @@ fn recorded(action: &Action) -> Option<(ActionId, Link)> {
     let is_session = action.verb == Verb::SignIn && action.state == State::Begun;
     let ticket = action.ticket.as_ref().filter(|_| is_session)?;
     Some((action.id, Link::parse(&ticket.0).ok()?))
-}
-
-/// Returns when the parts of a machine were last started, as the device writes it.
-fn boot(everything: &Everything) -> BootMarks {
-    let manager = everything.managers.first().and_then(|manager| manager.last_reset.clone());
-    let host = everything.systems.first().and_then(|system| system.last_reset.clone());
-    BootMarks { manager: manager.unwrap_or_default(), host: host.unwrap_or_default() }
 }
 
 /// What a user has to change ends the attempt at once.

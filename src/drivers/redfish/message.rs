@@ -1,6 +1,6 @@
 //! What a device says about a request: the messages of Redfish in the body of an answer.
 
-use super::text::clean;
+use super::text::{clean, without_paths};
 use serde_json::Value;
 use std::fmt;
 
@@ -52,7 +52,7 @@ impl Message {
         let resolution = clean(field("Resolution"), LONGEST);
         let message = Self {
             id: clean(field("MessageId"), 100),
-            text: clean(&text, LONGEST),
+            text: clean(&without_paths(&text), LONGEST),
             resolution: if says_nothing(&resolution) { String::new() } else { resolution },
         };
         (!message.id.is_empty() || !message.text.is_empty()).then_some(message)
@@ -93,7 +93,8 @@ impl Messages {
             None => Vec::new(),
         };
         found.dedup();
-        let field = |name| clean(error.get(name).and_then(Value::as_str).unwrap_or_default(), LONGEST);
+        let text = |name| error.get(name).and_then(Value::as_str).unwrap_or_default();
+        let field = |name| clean(&without_paths(text(name)), LONGEST);
         // Others say "See ExtendedInfo" there, in words of their own.
         let general = Some(field("message")).filter(|text| !text.contains("ExtendedInfo"));
         match &mut found[..] {

@@ -89,7 +89,7 @@ impl OpenOffers for RunOffers {
             let component = baseline.spec.components.iter().map(convert::component);
             let component = component.into_iter().find(|c| c.payload.digest == digest).ok_or_else(gone)?;
             let namespace = run.namespace().unwrap_or_default();
-            let mut access = context.payload_access(Some(&baseline), &namespace).await;
+            let mut access = context.inputs().payload_access(Some(&baseline), &namespace).await;
             let source = Source {
                 access: access.remove(&component.name).transpose()?.unwrap_or_default(),
                 component: component.name,

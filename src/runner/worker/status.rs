@@ -100,7 +100,7 @@ impl UpdateWorker<'_> {
         }
         logbook::apply(&mut recorded, entry, &self.context.name, now());
         let status = NodeUpdateStatus { actions: actions::written(&recorded), ..shown.clone() };
-        let is_work = matches!(entry, Entry::Intent(intent) if intent.verb.is_work());
+        let is_work = entry.is_work();
         let mut tries = 0;
         loop {
             // Read before the write, so that the answer is never later than the hold.

@@ -22,6 +22,10 @@ const SECTION: u64 = 32 * 1024 * 1024;
 /// How long an iLO may take to verify an image, and to write it into its repository.
 const VERIFYING: Duration = Duration::from_mins(10);
 
+/// How long an iLO that says it is ready may take until its repository lists the image. Right after an upload, it
+/// may say so about what it did before.
+const LISTING: Duration = Duration::from_secs(30);
+
 /// Time between two questions about that.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -86,35 +90,50 @@ impl Device {
             }
             (from, number) = (to, number + 1);
             if from >= size {
-                return self.verified(session).await;
+                return self.verified(session, &upload.image.name).await;
             }
         }
     }
 
-    /// Waits until the device has verified what it was sent.
-    async fn verified(&self, session: &Session) -> Answered {
+    /// Waits until the device has verified what it was sent, and lists it.
+    async fn verified(&self, session: &Session, name: &str) -> Answered {
         let Some(service) = self.update.as_ref().filter(|service| service.has_state) else {
             return (Answer::Done, None);
         };
         let until = Instant::now() + VERIFYING;
+        let mut ready_until = None;
+        let mut is_first = true;
         loop {
             let report = match session.get(&service.link).await {
                 Ok(resource) => report(&resource),
                 Err(error) => return (Answer::Unknown, Some(trouble(error.into()))),
             };
             match report.progress {
-                Progress::Done | Progress::Gone => return (Answer::Done, None),
+                Progress::Done | Progress::Gone => {
+                    match service.ways.repository.as_ref() {
+                        Some(repository) => match repository.lists(session, name).await {
+                            Ok(false) => {}
+                            Ok(true) => return (Answer::Done, None),
+                            Err(error) => return (Answer::Unknown, Some(trouble(error.into()))),
+                        },
+                        None => return (Answer::Done, None),
+                    }
+                    ready_until.get_or_insert(Instant::now() + LISTING);
+                }
+                // It may be the failure of what was sent before.
+                Progress::Failed if is_first => {}
                 Progress::Failed => {
                     let reason = report.reason.unwrap_or(Reason::DeviceRefused);
                     let words = format!("{} did not take the image: {}", self.node, report.words);
                     let trouble = Trouble { is_answer: true, ..trouble(Failure::new(reason, words)) };
                     return (Answer::Rejected, Some(trouble));
                 }
-                Progress::Queued | Progress::Running | Progress::WaitsForReset => {}
+                Progress::Queued | Progress::Running | Progress::WaitsForReset => ready_until = None,
             }
-            if Instant::now() >= until {
+            if Instant::now() >= ready_until.unwrap_or(until).min(until) {
                 return (Answer::Unknown, None);
             }
+            is_first = false;
             // sleep: the device does not report when it is ready.
             tokio::time::sleep(POLL).await;
         }

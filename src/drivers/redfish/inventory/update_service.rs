@@ -1,7 +1,8 @@
 //! How a device takes firmware.
 
-use super::super::words::has_state;
+use super::super::words::{has_state, report};
 use super::{Link, Reader, Resource, Trouble};
+use farrier_update::device::Progress;
 use std::collections::BTreeMap;
 
 /// The service that takes firmware.
@@ -17,6 +18,8 @@ pub struct UpdateService {
     pub verifies_server: Option<bool>,
     /// Whether it tells how far an update is (iLO).
     pub has_state: bool,
+    /// The name that the client has given to the upload that is being taken in (iLO).
+    pub uploading: Option<String>,
     /// The firmware inventory.
     pub firmware: Option<Link>,
     /// The ways in which it takes images.
@@ -96,6 +99,7 @@ impl UpdateService {
             max_bytes: resource.number("/MaxImageSizeBytes"),
             verifies_server: resource.flag("/VerifyRemoteServerCertificate"),
             has_state: has_state(resource),
+            uploading: uploading(resource),
             firmware: resource.link("/FirmwareInventory").ok().flatten(),
             ways: Ways::of(resource, &actions),
             actions,
@@ -136,6 +140,13 @@ impl Ways {
             bundle: action(".UpdateAll").map(|target| Bundle { target }),
         }
     }
+}
+
+/// Returns the name of the upload that is being taken in.
+fn uploading(resource: &Resource) -> Option<String> {
+    let tag = |vendor: &str| resource.text(&format!("/Oem/{vendor}/UploadCurrentEtag"));
+    let tag = ["Hpe", "Hp"].into_iter().find_map(tag)?;
+    (report(resource).progress == Progress::Running).then_some(tag)
 }
 
 /// Returns all actions. Vendors put theirs below `Actions/Oem`, with or without their name, or below

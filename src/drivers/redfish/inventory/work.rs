@@ -52,6 +52,22 @@ impl Work {
     }
 }
 
+impl Repository {
+    /// Reports whether the repository has an image with this name.
+    ///
+    /// # Errors
+    /// What concerns the device as a whole.
+    pub(in crate::drivers::redfish) async fn lists(
+        &self,
+        session: &Session,
+        name: &str,
+    ) -> Result<bool, Trouble> {
+        let mut reader = Reader { session, notes: Vec::new() };
+        let images = reader.members_of(&self.components).await?;
+        Ok(images.iter().any(|(_, image)| image.text("/Filename").is_some_and(|file| file == name)))
+    }
+}
+
 impl Reader<'_> {
     pub(super) async fn members_of(&mut self, collection: &Link) -> Result<Vec<(Link, Resource)>, Trouble> {
         let members = self.members(collection).await?;

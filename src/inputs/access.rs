@@ -1,9 +1,8 @@
 //! Loads what payload sources need: trusted certificates and credentials.
 
-use super::Context;
-use super::load::ask;
+use super::{Inputs, ask};
+use crate::api::Baseline;
 use crate::api::baseline::Component;
-use crate::api::{Baseline, NodeUpdate};
 use crate::convert;
 use crate::drivers::Keys;
 use crate::failure::Failure;
@@ -12,7 +11,7 @@ use crate::tls::read_bundle;
 use farrier_update::Reason;
 use farrier_update::payload_url::{OciReference, PayloadUrl};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, ResourceExt};
+use kube::Api;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
 
@@ -26,10 +25,10 @@ const DOCKER_CONFIG: &str = ".dockerconfigjson";
 const ACCESS_KEY_ID: &str = "access-key-id";
 const SECRET_ACCESS_KEY: &str = "secret-access-key";
 
-impl Context {
+impl Inputs<'_> {
     /// Returns the access data by component. A missing Secret affects only the machines that need that
     /// component.
-    pub(super) async fn payload_access(
+    pub async fn payload_access(
         &self,
         baseline: Option<&Baseline>,
         namespace: &str,
@@ -42,22 +41,6 @@ impl Context {
             }
         }
         found
-    }
-
-    /// Returns the access data as the Secrets and ConfigMaps contain it now. Empty if the run or its baseline
-    /// is gone.
-    pub(super) async fn payload_access_now(
-        &self,
-        update: &NodeUpdate,
-    ) -> BTreeMap<String, Result<Access, Failure>> {
-        let namespace = update.namespace().unwrap_or_default();
-        let run = self.cached_run(update);
-        let Some((run, name)) = run.as_ref().and_then(|run| Some((run, run.spec.baseline_ref.as_ref()?)))
-        else {
-            return BTreeMap::new();
-        };
-        let baseline = self.baseline(run, &name.name, &namespace).await.ok();
-        self.payload_access(baseline.as_deref(), &namespace).await
     }
 
     async fn access_for(&self, component: &Component, namespace: &str) -> Result<Access, Failure> {

@@ -1,0 +1,39 @@
+//! Offers where nothing can be fetched.
+
+use crate::attempt::{Fetch, Offer, OfferedFile, Offers, Scheme, Waiting};
+use crate::failure::Failure;
+use farrier_update::Reason;
+use farrier_update::device::ActionId;
+use futures::future::BoxFuture;
+use std::time::Duration;
+
+/// Offers nothing: no port is open from which a machine could fetch an image.
+#[derive(Debug, Clone, Copy)]
+pub struct NoOffers;
+
+fn refusal() -> Failure {
+    Failure::new(
+        Reason::CallbackRefused,
+        "no port is open here from which the machine could fetch its image; update it with an UpdateRun, which opens one",
+    )
+}
+
+impl Offers for NoOffers {
+    fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure> {
+        schemes.first().copied().ok_or_else(refusal)
+    }
+
+    fn wait(&self) -> Waiting {
+        Waiting::new(Reason::Exposing, "a port that nobody opens", "ports", Duration::ZERO)
+    }
+
+    fn offer<'a>(&'a self, _: Scheme, _: OfferedFile<'a>) -> BoxFuture<'a, Result<Offer, Failure>> {
+        Box::pin(std::future::ready(Err(refusal())))
+    }
+
+    fn fetched(&self, _: ActionId) -> Option<Fetch> {
+        None
+    }
+
+    fn keep(&self, _: &[ActionId]) {}
+}

@@ -1,0 +1,71 @@
+//! The conformance kit, passed by the drivers whose machines have doubles that need nothing. The Linux driver
+//! passes it in `tests/e2e/conformance.rs`, where machines are.
+//!
+//! One check on one device: `KIT_FILTER=killed cargo test --test conformance idrac9 -- --nocapture`.
+
+#![expect(clippy::unwrap_used, reason = "tests and what they share: a panic is how a test fails")]
+
+mod bmc;
+mod pull;
+
+use bmc::Bmcs;
+use farrier::conformance::{self, Report};
+use std::time::Instant;
+
+async fn tried(bmcs: &Bmcs) -> Report {
+    let begun = Instant::now();
+    let filter = std::env::var("KIT_FILTER").unwrap_or_default();
+    let report = conformance::run_only(bmcs, &filter).await;
+    println!("{report}{} s", begun.elapsed().as_secs());
+    report
+}
+
+async fn passes(bmcs: Bmcs, skipped: &[&str]) {
+    let report = tried(&bmcs).await;
+    assert!(report.is_passed(), "{report}");
+    if std::env::var_os("KIT_FILTER").is_none() {
+        assert_eq!(report.skipped(), skipped, "{report}");
+    }
+}
+
+/// A fleet's servers with `OpenBMC` would be flashed twice, or believed to be updated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_openbmc() {
+    passes(Bmcs::pushed("openbmc"), &["way back shut"]).await;
+}
+
+/// As above, with iDRACs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_idrac9() {
+    passes(Bmcs::pushed("idrac9"), &["way back shut"]).await;
+}
+
+/// As above, with iLOs, which install from a repository and a queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_ilo5() {
+    passes(Bmcs::pushed("ilo5"), &["way back shut"]).await;
+}
+
+/// As above, with devices that have neither sessions nor tasks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_a_minimal_device() {
+    passes(Bmcs::pushed("minimal"), &["session lost", "work vanishes", "way back shut"]).await;
+}
+
+/// As above, with Superdome Flexes, which fetch a bundle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_a_superdome_flex() {
+    passes(Bmcs::fetching("superdome-flex"), &[]).await;
+}
+
+/// As above, with iLOs that fetch into their repository.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_an_ilo5_that_fetches() {
+    passes(Bmcs::fetching("ilo5"), &[]).await;
+}
+
+/// As above, with devices that have nothing but `SimpleUpdate`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redfish_passes_the_kit_on_a_minimal_device_that_fetches() {
+    passes(Bmcs::fetching("minimal"), &["session lost", "work vanishes"]).await;
+}

@@ -37,6 +37,10 @@ const AWAY: Duration = Duration::from_secs(30);
 /// How long the readings of a device may take until they agree: three of a slow device.
 const READING: Duration = Duration::from_mins(45);
 
+/// How much longer than its timeout an update is followed that must not be interrupted. The slowest of today, of
+/// all parts of a large machine, take an hour.
+const OVERDUE: Duration = Duration::from_hours(1);
+
 /// How long a device may refuse a request for now, such as while it is busy.
 const REFUSED: Duration = Duration::from_mins(10);
 
@@ -48,7 +52,14 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// Returns the times of a device of which nothing is known.
 pub(super) fn usual_limits() -> Limits {
-    Limits { away: AWAY, refused: REFUSED, reading: READING, poll: POLL, ..Limits::default() }
+    Limits {
+        away: AWAY,
+        refused: REFUSED,
+        reading: READING,
+        poll: POLL,
+        overdue: OVERDUE,
+        ..Limits::default()
+    }
 }
 
 /// What is needed to connect to a Redfish service.

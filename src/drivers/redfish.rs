@@ -2,8 +2,9 @@
 //! others.
 //!
 //! [`Client`] sends requests to one device over HTTPS, [`Session`] signs in and out, and [`Inventory`] is
-//! what was read. Nothing here changes a device, except that a session is opened and closed. What vendors do
-//! differently is data, or the tolerance with which a [`Resource`] is read; no code asks for a vendor.
+//! what was read. Only the module `device`, which the walk of devices calls, changes anything but sessions. What
+//! vendors do differently is data (`words.tsv`), or the tolerance with which a [`Resource`] is read; no code asks
+//! for a vendor.
 //!
 //! No request is repeated here. The walk of devices decides what is asked again.
 

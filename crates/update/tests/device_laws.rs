@@ -24,6 +24,8 @@ mod dice;
 mod history;
 #[path = "device_laws/law.rs"]
 mod law;
+#[path = "device_laws/parts.rs"]
+mod parts;
 #[path = "device_laws/reading.rs"]
 mod reading;
 #[path = "device_laws/runner.rs"]

@@ -178,9 +178,7 @@ impl device::Device for Device {
         let (everything, work, known, lost) = match read.await {
             Ok(read) => read,
             Err(trouble) => {
-                if trouble.failure.reason == Reason::SessionEnded {
-                    self.session = None;
-                }
+                self.note_trouble(&trouble);
                 return Err(trouble);
             }
         };
@@ -241,9 +239,7 @@ impl device::Device for Device {
                 if intent.verb.is_work() {
                     self.requested = Some(Instant::now());
                 }
-                if trouble.as_ref().is_some_and(|trouble| trouble.failure.reason == Reason::SessionEnded) {
-                    self.session = None;
-                }
+                trouble.iter().for_each(|trouble| self.note_trouble(trouble));
                 (answer, trouble)
             }
         }
@@ -259,8 +255,8 @@ impl device::Device for Device {
         let followed = followed.map(|report| {
             if is_service && is_new && !report.progress.is_open() { Progress::Running.into() } else { report }
         });
-        if followed.as_ref().is_err_and(|trouble| trouble.failure.reason == Reason::SessionEnded) {
-            self.session = None;
+        if let Err(trouble) = &followed {
+            self.note_trouble(trouble);
         }
         followed
     }
@@ -327,6 +323,13 @@ impl Device {
 }
 
 impl Device {
+    /// Forgets a session that the device has ended.
+    fn note_trouble(&mut self, trouble: &Trouble) {
+        if trouble.failure.reason == Reason::SessionEnded {
+            self.session = None;
+        }
+    }
+
     /// Notes what requests need of a reading.
     fn note(&mut self, everything: &Everything, work: &Work, sorted: &Sorted) {
         self.update.clone_from(&everything.update);

@@ -239,7 +239,9 @@ impl device::Device for Device {
                 if intent.verb.is_work() {
                     self.requested = Some(Instant::now());
                 }
-                trouble.iter().for_each(|trouble| self.note_trouble(trouble));
+                if let Some(trouble) = &trouble {
+                    self.note_trouble(trouble);
+                }
                 (answer, trouble)
             }
         }

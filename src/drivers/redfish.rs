@@ -17,6 +17,7 @@ mod endpoint;
 mod inventory;
 mod link;
 mod message;
+mod request;
 mod resource;
 mod service_root;
 mod session;
@@ -24,7 +25,7 @@ mod text;
 mod trouble;
 mod words;
 
-pub use client::{Answer, Client, Request};
+pub use client::{Answer, Client};
 pub use content::{Content, FileContent};
 pub use credentials::{Credential, Credentials};
 pub use endpoint::Endpoint;
@@ -33,6 +34,7 @@ pub use inventory::{
 };
 pub use link::{Link, NotALink};
 pub use message::{Message, Messages};
+pub use request::Request;
 pub use resource::Resource;
 pub use service_root::ServiceRoot;
 pub use session::Session;

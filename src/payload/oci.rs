@@ -12,7 +12,6 @@ use super::download::Remote;
 use super::source::Source;
 use crate::failure::Failure;
 use authentication::Authentication;
-use farrier_update::Reason;
 use farrier_update::payload_url::OciReference;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
@@ -33,15 +32,7 @@ pub(super) struct Registry<'a> {
 impl<'a> Registry<'a> {
     pub(super) fn new(source: &'a Source, reference: &'a OciReference) -> Result<Self, Failure> {
         let base = format!("https://{}/v2/{}/", reference.registry, reference.repository);
-        let base = Url::parse(&base).map_err(|error| {
-            let Source { component, url, .. } = source;
-            Failure::new(
-                Reason::PayloadRefused,
-                format!(
-                    "payload.url {url} of component {component} has no usable host ({error}); correct it"
-                ),
-            )
-        })?;
+        let base = Url::parse(&base).map_err(|error| source.no_host(&error))?;
         Ok(Self {
             source,
             reference,

@@ -7,7 +7,6 @@ use super::client::{Redirects, client, unavailable};
 use super::download::Remote;
 use super::source::Source;
 use crate::failure::Failure;
-use farrier_update::Reason;
 use farrier_update::payload_url::S3Object;
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
@@ -23,15 +22,7 @@ pub(super) struct Bucket<'a> {
 
 impl<'a> Bucket<'a> {
     pub(super) fn new(source: &'a Source, object: S3Object) -> Result<Self, Failure> {
-        let url = url_of(&object).map_err(|error| {
-            let Source { component, url, .. } = source;
-            Failure::new(
-                Reason::PayloadRefused,
-                format!(
-                    "payload.url {url} of component {component} has no usable host ({error}); correct it"
-                ),
-            )
-        })?;
+        let url = url_of(&object).map_err(|error| source.no_host(&error))?;
         // A signature is for one host only, and a session token must not reach another.
         Ok(Self { source, object, client: client(source, Redirects::Refused)?, url })
     }

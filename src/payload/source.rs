@@ -1,6 +1,8 @@
 //! The source of a payload, and how the operator accesses the source.
 
+use crate::failure::Failure;
 use crate::tls::{Policy, Trust};
+use farrier_update::Reason;
 use std::time::Duration;
 
 /// Lowest throughput of a source that is allowed for, in bytes per second: a slow link, shared with others.
@@ -28,6 +30,15 @@ pub struct Source {
 }
 
 impl Source {
+    /// The failure of a URL whose host cannot be used.
+    pub(super) fn no_host(&self, error: &impl std::fmt::Display) -> Failure {
+        let Self { component, url, .. } = self;
+        Failure::new(
+            Reason::PayloadRefused,
+            format!("payload.url {url} of component {component} has no usable host ({error}); correct it"),
+        )
+    }
+
     /// Maximum duration of a fetch. The read timeout alone does not end one that receives a byte at a time.
     pub fn limit(&self) -> Duration {
         let limit = |size: u64| Duration::from_secs(size / SLOWEST).saturating_add(SLACK);

@@ -1,5 +1,6 @@
 //! The walk: does what `update::device::next` decides.
 
+mod end;
 mod pull;
 mod show;
 
@@ -9,12 +10,10 @@ use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Waiting, ima
 use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::{
-    self, Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Followed, Intent, Inventory, Next,
-    Observed, ResetPolicy, Scope, Silence, Ticket, Verb,
+    self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, ResetPolicy, Scope, Silence,
+    Ticket, Verb,
 };
-use farrier_update::{
-    ComponentResult, Installers, Millis, NodePlan, PlanInput, Reason, plan_node, summarize,
-};
+use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node};
 use futures::future::BoxFuture;
 use show::show_contact;
 use std::collections::{BTreeMap, BTreeSet};
@@ -361,67 +360,5 @@ impl<'a, D: Device> Walk<'a, D> {
             self.desk.view.send_modify(|v| v.lost = Some(failure.clone()));
         }
         self.trouble = Some(failure);
-    }
-
-    /// Returns the end of an attempt that another runner continues, or nobody.
-    fn halted(&self, halt: Halt) -> End {
-        match halt {
-            Halt::Cancelled => End::Cancelled,
-            Halt::OtherRunner | Halt::LeaseLost | Halt::Gone => {
-                End::Failed(Failure::new(Reason::ConnectionLost, format!("{}: {halt}", self.job.node)))
-            }
-        }
-    }
-
-    fn conclude(self, conclusion: &Conclusion) -> End {
-        let results = self.results(conclusion);
-        let clean = outcome::clean(&self.job.node, &conclusion.leftovers);
-        self.desk.view.send_modify(|v| {
-            v.applied = v.plan.is_some() && self.job.goal == Goal::Update;
-            v.results.clone_from(&results);
-            v.leases = u32::try_from(conclusion.leftovers.len()).unwrap_or(u32::MAX);
-            v.leftovers = conclusion.leftovers.iter().map(outcome::in_words).collect();
-            v.clean = Some(clean);
-        });
-        let unreached = || {
-            let words = format!("{} does not answer", self.job.node);
-            self.trouble.clone().unwrap_or_else(|| Failure::new(Reason::ConnectionLost, words))
-        };
-        let is_planned = self.plan.is_some();
-        match (conclusion.end, self.job.goal) {
-            (DeviceEnd::Away | DeviceEnd::Refused(_), _) => End::Failed(unreached()),
-            (_, Goal::CleanUp) | (DeviceEnd::Cancelled, Goal::Inventory | Goal::Plan) => End::Cancelled,
-            (DeviceEnd::Succeeded, Goal::Inventory) => End::Inventoried,
-            (DeviceEnd::Succeeded, Goal::Plan) => End::Planned,
-            (DeviceEnd::Cancelled, Goal::Update) if results.is_empty() => End::Cancelled,
-            (DeviceEnd::Succeeded | DeviceEnd::Failed | DeviceEnd::Cancelled, Goal::Update) if is_planned => {
-                End::Finished(summarize(&results))
-            }
-            (DeviceEnd::Failed, _) | (_, Goal::Update) => End::Failed(self.not_read()),
-        }
-    }
-
-    /// Returns the result of each component.
-    fn results(&self, conclusion: &Conclusion) -> Vec<ComponentResult> {
-        let mut refusals = self.refusals.clone();
-        let others = self.latest.as_ref().and_then(Reading::for_others);
-        let busy = conclusion.components.iter().filter(|(_, end)| *end == ComponentEnd::Busy);
-        if let Some((reason, words)) = others {
-            let words =
-                format!("{} works for another manager: {words}; wait until that has ended", self.job.node);
-            refusals.extend(busy.map(|(name, _)| (name.clone(), Failure::new(reason, words.clone()))));
-        }
-        outcome::results(self.plan.as_deref(), conclusion, &self.readings, &refusals, &self.reports)
-    }
-
-    /// Returns the failure of a device whose readings do not suffice for a plan.
-    fn not_read(&self) -> Failure {
-        let node = &self.job.node;
-        Failure::new(
-            Reason::DeviceUnavailable,
-            format!(
-                "the firmware inventory of {node} could not be read three times alike, and nothing was changed; look at the load and the log of its management processor"
-            ),
-        )
     }
 }

@@ -6,11 +6,12 @@
 //! and the caller must know whether a request was sent at all.
 
 use super::connection::Connection;
-use super::content::{Body, Content, FileContent};
+use super::content::{Body, Content};
 use super::credentials::Credential;
 use super::endpoint::Endpoint;
 use super::link::{Link, NotALink};
 use super::message::Messages;
+use super::request::Request;
 use super::resource::Resource;
 use super::trouble::{Kind, Refusal, Trouble};
 use crate::failure::{Failure, chain};
@@ -33,14 +34,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_rustls::TlsConnector;
 
-/// Timeout of a request, from the connection to the last byte of the answer. `OpenStack`'s sushy and HPE's
-/// proliantutils use 60 s; a BMC that is flashing has been seen to need most of it.
-const REQUEST_LIMIT: Duration = Duration::from_mins(1);
-
-/// Bytes per second of the slowest upload. An iLO 5 takes 1 to 4 MiB/s, an old BMC behind a slow line a tenth of
-/// that.
-const SLOWEST: u64 = 64 * 1024;
-
 /// A device that takes no byte of an upload for this long has stopped reading. Web servers give up such a connection
 /// themselves after one or two minutes.
 const STALLED: Duration = Duration::from_mins(2);
@@ -51,53 +44,6 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// Maximum number of redirects of one request. iLO answers a path without the slash at its end with one.
 const REDIRECTS: usize = 3;
-
-/// A request.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The method.
-    pub method: Method,
-    /// The resource.
-    pub link: Link,
-    /// The content.
-    pub content: Content,
-    /// The name of a cookie that carries the token of the session too. Parts of the web interface of an iLO
-    /// know no other header.
-    pub cookie: Option<&'static str>,
-    /// The request is not begun later than this after it is passed in. `None`: at any time.
-    pub begin_within: Option<Duration>,
-    /// The timeout, from the connection to the last byte of the answer.
-    pub limit: Duration,
-}
-
-impl Request {
-    /// Reads a resource.
-    pub fn get(link: Link) -> Self {
-        Self::new(Method::GET, link, Content::Nothing)
-    }
-
-    /// Creates a resource, or runs an action.
-    pub fn post(link: Link, body: Value) -> Self {
-        Self::new(Method::POST, link, Content::Json(body))
-    }
-
-    /// Deletes a resource.
-    pub fn delete(link: Link) -> Self {
-        Self::new(Method::DELETE, link, Content::Nothing)
-    }
-
-    /// Sends a file. The timeout grows with its size.
-    pub(super) fn upload(link: Link, file: FileContent) -> Self {
-        let content = Content::File(file);
-        let transfer = Duration::from_secs(content.length().unwrap_or_default() / SLOWEST);
-        let limit = REQUEST_LIMIT.saturating_add(transfer);
-        Self { limit, ..Self::new(Method::POST, link, content) }
-    }
-
-    fn new(method: Method, link: Link, content: Content) -> Self {
-        Self { method, link, content, cookie: None, begin_within: None, limit: REQUEST_LIMIT }
-    }
-}
 
 /// Returns when a device has taken nothing of a file for too long.
 async fn stalled(content: &Content) {

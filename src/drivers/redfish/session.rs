@@ -3,9 +3,10 @@
 //! A sign-in offers the password once and is never renewed here: each one is recorded by the caller, so that a
 //! successor can end its session.
 
-use super::client::{Answer, Client, Request};
+use super::client::{Answer, Client};
 use super::credentials::{Credential, Credentials};
 use super::link::Link;
+use super::request::Request;
 use super::resource::Resource;
 use super::service_root::ServiceRoot;
 use super::trouble::{Kind, Trouble};

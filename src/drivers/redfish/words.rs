@@ -106,19 +106,26 @@ impl Meaning {
         messages.as_slice().iter().find_map(|message| Self::of(Place::Message, message.key()))
     }
 
-    /// Returns the kind of failure; `None` if it is none, or of no particular kind.
-    pub(super) const fn reason(self) -> Option<Reason> {
-        match self {
-            Self::ImageRefused => Some(Reason::ImageRefused),
-            Self::WrongMachine => Some(Reason::ImageNotForMachine),
-            Self::NoRoom => Some(Reason::DeviceFull),
-            Self::FetchFailed => Some(Reason::FetchFailed),
-            Self::Busy => Some(Reason::DeviceUnavailable),
-            Self::InUse => Some(Reason::ManagedElsewhere),
-            Self::Disabled => Some(Reason::UpdateServiceDisabled),
-            Self::NoLicence => Some(Reason::LicenceMissing),
-            Self::PowerOff => Some(Reason::HostPoweredOff),
-            Self::NeedsOverride => Some(Reason::OverrideRequired),
+    /// Returns the kind of failure, and what the user can do about it; `None` if it is none, or of no particular kind.
+    pub(super) const fn failure(self) -> Option<(Reason, Option<&'static str>)> {
+        Some(match self {
+            Self::ImageRefused => (Reason::ImageRefused, Some("use the vendor's image for this device")),
+            Self::WrongMachine => (
+                Reason::ImageNotForMachine,
+                Some("use the image for this model, or restrict the component with appliesTo"),
+            ),
+            Self::NoRoom => (Reason::DeviceFull, Some("remove images that are not needed from the device")),
+            Self::FetchFailed => (Reason::FetchFailed, None),
+            Self::Busy => (Reason::DeviceUnavailable, None),
+            Self::InUse => {
+                (Reason::ManagedElsewhere, Some("wait until the other manager has ended its work"))
+            }
+            Self::Disabled => {
+                (Reason::UpdateServiceDisabled, Some("enable the update service on the device"))
+            }
+            Self::NoLicence => (Reason::LicenceMissing, Some("install a licence on the device")),
+            Self::PowerOff => (Reason::HostPoweredOff, Some("power the host on")),
+            Self::NeedsOverride => (Reason::OverrideRequired, Some("update it by hand")),
             Self::Queued
             | Self::Running
             | Self::Pauses
@@ -127,35 +134,13 @@ impl Meaning {
             | Self::Done
             | Self::Failed
             | Self::Gone
-            | Self::AlreadyInstalled => None,
-        }
+            | Self::AlreadyInstalled => return None,
+        })
     }
 
-    /// Returns what the user can do about it.
-    pub(super) const fn next_step(self) -> Option<&'static str> {
-        match self {
-            Self::ImageRefused => Some("use the vendor's image for this device"),
-            Self::WrongMachine => {
-                Some("use the image for this model, or restrict the component with appliesTo")
-            }
-            Self::NoRoom => Some("remove images that are not needed from the device"),
-            Self::InUse => Some("wait until the other manager has ended its work"),
-            Self::Disabled => Some("enable the update service on the device"),
-            Self::NoLicence => Some("install a licence on the device"),
-            Self::PowerOff => Some("power the host on"),
-            Self::NeedsOverride => Some("update it by hand"),
-            Self::FetchFailed
-            | Self::Busy
-            | Self::Queued
-            | Self::Running
-            | Self::Pauses
-            | Self::Paused
-            | Self::WaitsForReset
-            | Self::Done
-            | Self::Failed
-            | Self::Gone
-            | Self::AlreadyInstalled => None,
-        }
+    /// Returns the kind of failure; `None` if it is none, or of no particular kind.
+    pub(super) fn reason(self) -> Option<Reason> {
+        self.failure().map(|(reason, _)| reason)
     }
 
     /// Reports whether an update that says so has failed, whatever its state is.

@@ -26,13 +26,11 @@ pub(super) fn refused(error: Refused) -> Answered {
         _ => Answer::NotBegun,
     };
     let is_answer = status.is_some_and(|status| status != 401) && answer != Answer::Unknown;
-    let reason = meaning.and_then(Meaning::reason);
-    let next = meaning.and_then(Meaning::next_step);
     let said = Failure::from(error);
-    let failure = match (reason, next) {
-        (Some(reason), Some(next)) => Failure::new(reason, format!("{}; {next}", said.message)),
-        (Some(reason), None) => Failure::new(reason, said.message),
-        (None, _) => said,
+    let failure = match meaning.and_then(Meaning::failure) {
+        Some((reason, Some(next))) => Failure::new(reason, format!("{}; {next}", said.message)),
+        Some((reason, None)) => Failure::new(reason, said.message),
+        None => said,
     };
     (answer, Some(Trouble { is_answer, ..trouble(failure) }))
 }

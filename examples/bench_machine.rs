@@ -168,7 +168,7 @@ impl Ready {
         let step = step.next("connect");
         let probe = machine.probe().await?;
         let step = step.next("probe");
-        let engine = engines.for_machine("bench", &probe.system, &probe.arch)?;
+        let engine = engines.for_machine("bench", &probe.system, &probe.arch).await?;
         let launch =
             Launch { callback: None, engine: &engine, session: &session, run: "bench", lease_seconds: 60 };
         let deployed = machine.deploy(&launch, &probe, |_| ()).await.map_err(NotDeployed::failure)?;

@@ -31,6 +31,11 @@ use tokio::sync::mpsc;
 /// would rest on outdated objects for five minutes.
 pub const WATCH_LIMIT: u32 = 45;
 
+/// How many objects are listed at once. A page is in memory three times while it is read: as text, and as objects
+/// with their managed fields, beside those that are kept. With the library's 500, 300 finished NodeUpdates cost
+/// 4 MiB, which is not given back.
+const PAGE: u32 = 100;
+
 /// Length of the UIDs that the API server generates: 32 hexadecimal digits in five groups.
 const UID_LENGTH: usize = 36;
 
@@ -183,7 +188,7 @@ where
     K::DynamicType: Eq + Hash + Clone,
 {
     let WatchContext { client, namespaces, labels, send, metrics, unsynced } = context;
-    let config = watcher::Config::default().timeout(WATCH_LIMIT);
+    let config = watcher::Config::default().timeout(WATCH_LIMIT).page_size(PAGE);
     let config = labels.map_or_else(|| config.clone(), |labels| config.clone().labels(labels));
     let (store, writer) = reflector::store();
     let send = (*send).clone();

@@ -19,6 +19,11 @@ use tokio::runtime::Handle;
 /// able to fill the operator's memory.
 const OUTPUT_LIMIT: usize = 256 * 1024;
 
+/// How many bytes are sent at once. russh encrypts all that is in its queue, which is ten pieces long, into one
+/// buffer, and keeps that buffer until the connection ends: with its own pieces of 32 KiB, each connection held
+/// 0.5 MiB (measured with heaptrack, russh 0.65).
+const PIECE: usize = 8 * 1024;
+
 /// Timeout for the end of a command that was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 
@@ -208,22 +213,25 @@ impl Running {
     /// # Errors
     /// `ConnectionLost`, `SshCommandRefused`. A command that has ended already is not an error, because its
     /// output explains more.
-    pub async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
-        let sent = {
-            let mut sending = pin!(self.write.data_bytes(bytes));
-            loop {
+    pub async fn send(&mut self, mut bytes: Bytes) -> Result<(), Failure> {
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(PIECE.min(bytes.len()));
+            let mut sending = pin!(self.write.data_bytes(piece));
+            let sent = loop {
                 tokio::select! {
                     biased;
                     sent = &mut sending => break sent,
-                    more = self.reader.next() => if !more? { break Ok(()) },
+                    more = self.reader.next() => if !more? { return Ok(()) },
                 }
+            };
+            match sent {
+                Ok(()) => {}
+                // The channel may be closed; `finish` reads the reason.
+                Err(russh::Error::SendError | russh::Error::WrongChannel) => return Ok(()),
+                Err(error) => return Err(connection_lost(&self.reader.node, &error)),
             }
-        };
-        match sent {
-            // The channel may be closed; `finish` reads the reason.
-            Ok(()) | Err(russh::Error::SendError | russh::Error::WrongChannel) => Ok(()),
-            Err(error) => Err(connection_lost(&self.reader.node, &error)),
         }
+        Ok(())
     }
 
     /// Closes the command's standard input. Has no effect on a command that has ended.

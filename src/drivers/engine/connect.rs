@@ -183,7 +183,7 @@ impl<H: Host> Session<'_, H> {
     async fn try_deploy(&self, machine: &H) -> Result<Deployed, NotDeployed> {
         let job = self.job;
         let probe = machine.probe().await?;
-        let engine = self.tools.engines.for_machine(&job.node, &probe.system, &probe.arch)?;
+        let engine = self.tools.engines.for_machine(&job.node, &probe.system, &probe.arch).await?;
         self.own_engine.get_or_init(|| engine.digest.clone());
         if *self.stop.borrow()
             && !job.touched

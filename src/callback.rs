@@ -79,7 +79,7 @@ pub use collector::CallbackCollector;
 pub use counters::{Cause, Counters, Refusal, Refusals};
 pub use identity::{ClientCertificate, IdentityError, RunIdentity};
 pub use listeners::{BindError, BindErrorKind, BoundListeners, Family, Pair, bind};
-pub use offers::{OpenOffer, OpenOffers, in_url};
+pub use offers::{OpenOffer, OpenOffers, OpenPosts, POSTS, in_url};
 pub use registry::{Registration, Registry, Route, Stream};
 pub use server::{Server, ServerOptions, serve};
 

@@ -4,8 +4,8 @@ use super::DIGEST;
 use super::devices::{DEVICES, device};
 use anyhow::Context as _;
 use farrier::callback::{
-    AddressSet, Counters, Family, Limits, OpenOffer, OpenOffers, Pair, Registry, RunIdentity, ServerOptions,
-    bind, serve,
+    AddressSet, Counters, Family, Limits, OpenOffer, OpenOffers, OpenPosts, Pair, Registry, RunIdentity,
+    ServerOptions, bind, serve,
 };
 use farrier::engine_api::{EngineApi, PayloadFiles};
 use farrier::failure::Failure;
@@ -42,7 +42,19 @@ impl OpenOffers for Offers {
         Box::pin(std::future::ready(Ok(self.file.clone())))
     }
 
+    fn posts_from(&self, _: IpAddr) -> Vec<OpenPosts> {
+        Vec::new()
+    }
+
+    fn note_post(&self, _: &OpenPosts) -> bool {
+        false
+    }
+
     fn note_connection(&self, _: IpAddr) {}
+
+    fn note_rejection(&self, _: IpAddr, _: &str) {}
+
+    fn note_request(&self, _: &OpenOffer, _: IpAddr) {}
 
     fn note_sent(&self, _: &OpenOffer, _: u64) {}
 }

@@ -82,7 +82,7 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Conditions: Ready, Reconciling, Stalled, and Reachable, CallbackReachable, EngineDeployed,
+    /// Conditions: Ready, Reconciling, Stalled, and Reachable, CallbackReachable, StatusPath, EngineDeployed,
     /// PayloadVerified, Applied, Verified, TornDown, Succeeded.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -5,11 +5,12 @@
 
 use super::{Marks, Waiting};
 use crate::failure::Failure;
-use farrier_update::device::{Action, ActionId, Verb};
+use farrier_update::device::{Action, ActionId, State, Verb};
 use farrier_update::plan::file_name;
 use futures::future::BoxFuture;
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::sync::watch;
 
 pub use farrier_network::Scheme;
 
@@ -42,6 +43,12 @@ pub struct OfferedFile<'a> {
 pub struct Fetch {
     /// The address from which the machine has connected since the offer was made; `None`: it has not.
     pub seen: Option<IpAddr>,
+    /// How the machine has rejected the server's certificate, if it has, and has asked for nothing since.
+    pub rejected: Option<String>,
+    /// Whether other machines of the run connect from its addresses, so that only a request tells which one it is.
+    pub is_shared: bool,
+    /// Whether the offer was made by an earlier process; then whether the machine had connected to that one.
+    pub resumed: Option<bool>,
     /// Whether nobody else can have served the machine, so that `seen` is the whole truth.
     pub is_certain: bool,
     /// How many bytes from the start of the image were sent.
@@ -82,7 +89,26 @@ pub trait Offers: Send + Sync {
     /// Returns what is known of the fetch of an action's image; `None` if this process has not offered it.
     fn fetched(&self, action: ActionId) -> Option<Fetch>;
 
-    /// Ends the offers of all other actions than these.
+    /// Watches the fetch of an image that an earlier process has offered. Returns false if that is not possible yet.
+    fn resume(&self, _action: ActionId) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    /// Ends the offer of an action for good, unless the machine has connected or somebody else may have served it.
+    /// Returns whether it has ended: then the machine has certainly fetched nothing, and will not.
+    fn withdraw(&self, action: ActionId) -> bool;
+
+    /// Lets the machine post its events for an action. Returns the URL; `None` if it has nowhere to post to.
+    fn offer_posts(&self, _action: ActionId) -> Option<String> {
+        None
+    }
+
+    /// Counts the posts of the machine.
+    fn posts(&self) -> watch::Receiver<u64> {
+        watch::channel(0).1
+    }
+
+    /// Ends what is offered for all other actions than these.
     fn keep(&self, actions: &[ActionId]);
 }
 
@@ -100,5 +126,17 @@ pub(super) fn id_of(session: &str) -> String {
 /// Returns the actions for which a machine may fetch an image.
 pub fn open_pulls(actions: &[Action]) -> Vec<ActionId> {
     let is_open = |action: &&Action| action.verb == Verb::Pull && action.is_open();
+    actions.iter().filter(is_open).map(|action| action.id).collect()
+}
+
+/// Returns the actions for which a machine may post its events.
+pub fn open_subscriptions(actions: &[Action]) -> Vec<ActionId> {
+    let is_ended = |id: ActionId| {
+        actions
+            .iter()
+            .any(|action| action.of == Some(id) && action.state == State::Ended && !action.is_void())
+    };
+    let is_open =
+        |action: &&Action| action.verb == Verb::Subscribe && action.is_open() && !is_ended(action.id);
     actions.iter().filter(is_open).map(|action| action.id).collect()
 }

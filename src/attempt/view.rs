@@ -32,6 +32,8 @@ pub struct View {
     /// The protocol by which the machine fetches an image from Farrier, or is about to. The ports of the run are
     /// opened for it.
     pub fetches_by: Option<Scheme>,
+    /// How the progress of a machine that fetches an image becomes known; `None` if nothing else than asking was tried.
+    pub status_path: Option<StatusPath>,
     /// Set when an untrusted server answered the engine at the runner's address; the engine sent it nothing.
     pub untrusted_peer: Option<Failure>,
     /// Why the connection to the machine was lost, while the session reconnects.
@@ -130,6 +132,18 @@ pub enum ReturnPath {
     Unseen {
         /// The likely obstacle.
         failure: Failure,
+    },
+}
+
+/// How the progress of a machine becomes known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatusPath {
+    /// The machine posts it.
+    Posted,
+    /// The machine is asked.
+    Polled {
+        /// Why it is not posted.
+        why: String,
     },
 }
 

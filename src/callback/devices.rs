@@ -4,6 +4,9 @@
 //! in constant time and the name byte by byte after percent-decoding; no part of a path is looked up in a file
 //! system, so path traversal is impossible.
 //!
+//! `POST /<run token>/<offer token>/status` is an event of a machine that was asked to post some. It is answered with
+//! 204, and nothing of it is read: that it came is all that counts.
+//!
 //! Machines speak HTTP in many ways. HTTP/1.0, a missing `Host` and a wrong one are served, because the path alone
 //! says what is wanted. The absolute form of a request target (`GET http://host/path`) is served too, as RFC 9112
 //! demands; its host is ignored like `Host`, and nothing is ever forwarded.
@@ -16,6 +19,8 @@
 //! | responses to an address at the same time | [`MAX_TRANSFERS`](super::transfer::MAX_TRANSFERS), and 503 beyond |
 //! | time until a request is complete | [`Limits::request`] |
 //! | time that a reader may block until it has accepted 16 KiB | [`Limits::reader`] |
+//! | body of a post | [`POST_LIMIT`], complete within [`Limits::request`] |
+//! | posts of a machine | 20 at once and 5 per second after that, and 429 beyond |
 //! | memory of a connection | one chunk of the file and the socket's buffers |
 //! | connections of all runs | [`Limits::connections`] |
 //!
@@ -30,15 +35,16 @@
 
 use super::admission::{PeerState, Permit};
 use super::counters::Cause;
-use super::offers::{OpenOffer, is_name};
+use super::offers::{OpenOffer, OpenPosts, POSTS, is_name};
 use super::state::ServerState;
 use super::transfer::{CountedBody, Transfer};
 use crate::engine_api::http;
 use crate::payload::{self, Begin, Body, plain};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -53,6 +59,12 @@ const FETCH_PATIENCE: Duration = Duration::from_secs(50);
 
 /// When a machine should ask again for a payload that this runner does not have yet.
 const RETRY_SECONDS: u64 = 15;
+
+/// When a machine may post again that has posted too often.
+const POST_RETRY_SECONDS: u64 = 5;
+
+/// Longest body of a post, in bytes. An event has one or two KiB; some devices put several into one post.
+const POST_LIMIT: usize = 64 * 1024;
 
 /// Status and body of a refusal.
 type Rejection = (StatusCode, &'static str);
@@ -74,7 +86,10 @@ pub(super) async fn serve(
     permit: &Permit,
 ) {
     let device = &DeviceConnection { server, source, permit, asked: AtomicBool::new(false) };
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(device.answer(&request).await) });
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let is_post = request.method() == Method::POST;
+        Ok::<_, Infallible>(if is_post { device.post(request).await } else { device.answer(&request).await })
+    });
     let patience = server.admission.limits().request;
     let result = http(patience).serve_connection(TokioIo::new(stream), service).await;
     let asked = device.asked.load(Ordering::Relaxed);
@@ -94,6 +109,7 @@ impl DeviceConnection<'_> {
             Err((status, words)) => return self.reject(status, words),
         };
         self.permit.set_state(PeerState::Device);
+        self.server.offers.note_request(&wanted, self.source);
         let Some(transfer) = self.server.admission.transfers().begin(self.source) else {
             self.server.admission.refuse(Cause::TooMany, self.source);
             return later("too many transfers to this address are under way");
@@ -105,6 +121,45 @@ impl DeviceConnection<'_> {
             }
             Err(words) => later(words),
         }
+    }
+
+    /// Takes an event of a machine.
+    async fn post(&self, request: Request<Incoming>) -> Response<Body> {
+        self.asked.store(true, Ordering::Relaxed);
+        let Some(posts) = self.posts(request.uri()) else {
+            // As if nobody could post anything, unless an image has this path.
+            return self.answer(&request).await;
+        };
+        self.permit.set_state(PeerState::Device);
+        let body = Limited::new(request.into_body(), POST_LIMIT).collect();
+        match tokio::time::timeout(self.server.admission.limits().request, body).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return self.reject(StatusCode::PAYLOAD_TOO_LARGE, "a post has 64 KiB at most");
+            }
+            Ok(Err(_)) | Err(_) => {
+                return self.reject(StatusCode::REQUEST_TIMEOUT, "the post was not complete in time");
+            }
+        }
+        if self.server.offers.note_post(&posts) {
+            return plain(StatusCode::NO_CONTENT, "");
+        }
+        self.server.admission.refuse(Cause::TooMany, self.source);
+        let mut refused = plain(StatusCode::TOO_MANY_REQUESTS, "too many posts");
+        refused.headers_mut().insert(RETRY_AFTER, POST_RETRY_SECONDS.into());
+        refused
+    }
+
+    /// Returns the action for which this path takes posts.
+    fn posts(&self, uri: &Uri) -> Option<OpenPosts> {
+        let parts: Vec<&str> = uri.path().split('/').collect();
+        let &["", run, token, POSTS] = parts.as_slice() else { return None };
+        let identity = &self.server.identity;
+        if !identity.is_path_token(run) || uri.query().is_some() {
+            return None;
+        }
+        let open = self.server.offers.posts_from(self.source).into_iter();
+        open.into_iter().find(|posts| identity.is_offer_token(token, &posts.session, posts.action))
     }
 
     fn reject(&self, status: StatusCode, words: &'static str) -> Response<Body> {

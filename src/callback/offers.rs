@@ -2,6 +2,7 @@
 //!
 //! The path of an offer is `/<run token>/<offer token>/<file name>`. The offer token is computed from the run's
 //! identity, the NodeUpdate and the action, so that every runner of the run knows it, also after a crash.
+//! Machines that post their events have a path of the same form.
 
 use crate::failure::Failure;
 use futures::future::BoxFuture;
@@ -25,6 +26,18 @@ pub struct OpenOffer {
     pub digest: String,
 }
 
+/// An action for which one machine may post its events.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpenPosts {
+    /// UID of the NodeUpdate.
+    pub session: String,
+    /// Number of the action.
+    pub action: u32,
+}
+
+/// Last part of the path to which machines post their events.
+pub const POSTS: &str = "status";
+
 /// Knows the offers of a run. Any runner may be asked for any of them.
 pub trait OpenOffers: Send + Sync {
     /// Returns the offers to the machines with this address whose actions have not ended.
@@ -33,8 +46,20 @@ pub trait OpenOffers: Send + Sync {
     /// Returns the file of an offer. If this runner does not have it, it is fetched first.
     fn file(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>>;
 
+    /// Returns for which actions the machines with this address may post their events.
+    fn posts_from(&self, source: IpAddr) -> Vec<OpenPosts>;
+
+    /// Notes a post. Returns false if there are too many of them. Nothing of its content is read.
+    fn note_post(&self, posts: &OpenPosts) -> bool;
+
     /// Notes that a machine with this address has connected.
     fn note_connection(&self, source: IpAddr);
+
+    /// Notes that a machine with this address has rejected the server's certificate.
+    fn note_rejection(&self, source: IpAddr, how: &str);
+
+    /// Notes that the machine of an offer has asked for it.
+    fn note_request(&self, offer: &OpenOffer, source: IpAddr);
 
     /// Notes that the file was sent up to this position.
     fn note_sent(&self, offer: &OpenOffer, position: u64);

@@ -264,7 +264,12 @@ impl ServerState {
         };
         match timeout_at(deadline, start.into_stream(config)).await {
             Ok(Ok(stream)) => devices::serve(self, stream, source, permit).await,
-            Ok(Err(error)) => permit.refuse(tls::cause(&error)),
+            Ok(Err(error)) => {
+                if let Some(how) = tls::rejection(&error) {
+                    self.offers.note_rejection(source, &how);
+                }
+                permit.refuse(tls::cause(&error));
+            }
             Err(_) => permit.refuse(Cause::TooSlow),
         }
     }

@@ -19,6 +19,7 @@ use rustls::{
     SignatureScheme,
 };
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Creates the TLS configurations of one run.
@@ -147,6 +148,25 @@ impl ClientCertVerifier for SessionVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.of_this_run.supported_verify_schemes()
+    }
+}
+
+/// Describes how a machine has rejected the server; `None` if the handshake failed for another reason. Some close the
+/// connection without a word.
+pub(super) fn rejection(error: &std::io::Error) -> Option<String> {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the list of rustls is open")]
+    match inner {
+        Some(Error::AlertReceived(alert)) => Some(format!("TLS alert {alert:?}")),
+        Some(Error::PeerIncompatible(why)) => {
+            Some(format!("no TLS in common, {why:?}; it may accept RSA certificates only"))
+        }
+        Some(_) => None,
+        None => {
+            let kinds = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+            let words = "the connection was closed when the certificate had been sent";
+            kinds.contains(&error.kind()).then(|| words.to_owned())
+        }
     }
 }
 

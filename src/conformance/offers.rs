@@ -35,5 +35,9 @@ impl Offers for NoOffers {
         None
     }
 
+    fn withdraw(&self, _: ActionId) -> bool {
+        false
+    }
+
     fn keep(&self, _: &[ActionId]) {}
 }

@@ -17,10 +17,13 @@ use crate::attempt::Job;
 use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme, Survey, Tools};
 use crate::failure::Failure;
-use farrier_update::device::{Action, Answer, Intent, Inventory, Limits, Method, Progress, Ticket};
+use farrier_update::device::{
+    Action, Answer, Intent, Inventory, Limits, Method, Obstacle, Preparation, Progress, Ticket,
+};
 use farrier_update::{NodePlan, Reason};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A device, for one attempt. Nothing is connected when it is made.
 pub trait Device: Send + Sync + Sized {
@@ -58,6 +61,19 @@ pub trait Device: Send + Sync + Sized {
     /// Asks how far a task is. Words that are not known mean that it still runs.
     fn follow(&mut self, ticket: &Ticket) -> impl Future<Output = Result<Report, Trouble>> + Send;
 
+    /// Returns how long the device wants to be left alone, if it has said so in its last answer.
+    fn wants_rest(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Returns what is to be done on the device before it is told to fetch this. Changes nothing there.
+    fn prepare(&mut self, _offer: &Offer) -> impl Future<Output = Result<Vec<Preparation>, Trouble>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Takes note of the URL to which the device may post its events, for the next subscription.
+    fn note_destination(&mut self, _url: String) {}
+
     /// Ends the session of this attempt, because nobody else knows of it.
     fn close(&mut self) -> impl Future<Output = ()> + Send;
 
@@ -78,6 +94,8 @@ pub struct Reading {
     pub survey: Survey,
     /// What the device does for others.
     pub others: Vec<Other>,
+    /// What keeps the device from taking work, in words with the next step.
+    pub obstacles: BTreeMap<Obstacle, String>,
 }
 
 /// Work of another manager.

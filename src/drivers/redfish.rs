@@ -19,6 +19,7 @@ mod link;
 mod message;
 mod request;
 mod resource;
+mod retry_after;
 mod service_root;
 mod session;
 mod text;
@@ -54,7 +55,13 @@ pub struct Redfish;
 
 impl Class for Redfish {
     fn types(&self) -> &'static [MachineType] {
-        &[MachineType::ILO, MachineType::IDRAC, MachineType::Redfish, MachineType::SuperdomeFlex]
+        &[
+            MachineType::ILO,
+            MachineType::IDRAC,
+            MachineType::Redfish,
+            MachineType::SuperdomeFlex,
+            MachineType::Moonshot,
+        ]
     }
 
     fn abilities(&self) -> &'static Abilities {

@@ -1,6 +1,7 @@
 //! Offers images to the machine of one NodeUpdate: waits until it can reach this runner, and makes the URL.
 
 mod place;
+mod resume;
 
 use super::Context;
 use super::callback::{Target, awaited_ports, listener_wait, set_by_user};
@@ -9,7 +10,7 @@ use super::offers::{NewFetch, source_towards, without_zone};
 use crate::api::update_run::{Exposure, UpdateRun};
 use crate::api::{ManagedNode, NodeUpdate, condition};
 use crate::attempt::{Fetch, Offer, OfferedFile, Offers, Scheme, Waiting};
-use crate::callback::OpenOffer;
+use crate::callback::{OpenOffer, POSTS, RunIdentity};
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
 use farrier_network::table::fetch_schemes;
@@ -19,8 +20,9 @@ use futures::future::BoxFuture;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How often the caches are looked at again while ports are waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -35,13 +37,15 @@ pub(super) struct MachineOffers {
     update: NodeUpdate,
     session: String,
     worker: u64,
+    /// Where the machine was last told to connect.
+    place: Mutex<Option<(Scheme, Target, Arc<RunIdentity>)>>,
 }
 
 impl MachineOffers {
     pub(super) fn new(context: Arc<Context>, update: &NodeUpdate) -> Self {
         let session = update.uid().unwrap_or_default();
         let worker = context.listeners.fetches.work_on(&session);
-        Self { context, update: update.clone(), session, worker }
+        Self { context, update: update.clone(), session, worker, place: Mutex::default() }
     }
 
     fn node(&self) -> Result<Arc<ManagedNode>, Failure> {
@@ -111,10 +115,14 @@ impl MachineOffers {
             name: file.name.to_owned(),
             digest: file.digest.to_owned(),
         };
+        let place = (target.host.clone(), target.port);
+        let identity = listener.identity.clone();
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some((scheme, target, identity));
         self.context.listeners.fetches.begin(NewFetch {
             offer,
-            size: file.size,
-            place: (target.host, target.port),
+            size: Some(file.size),
+            resumed: None,
+            place,
             own,
             is_ours: is_direct || is_alone,
             closed: listener.closed,
@@ -229,6 +237,26 @@ impl Offers for MachineOffers {
 
     fn fetched(&self, action: ActionId) -> Option<Fetch> {
         self.context.listeners.fetches.of(&self.session, action)
+    }
+
+    fn resume(&self, action: ActionId) -> BoxFuture<'_, bool> {
+        Box::pin(async move { self.try_resume(action).await.is_ok() })
+    }
+
+    fn withdraw(&self, action: ActionId) -> bool {
+        self.context.listeners.fetches.withdraw(&self.session, action)
+    }
+
+    fn offer_posts(&self, action: ActionId) -> Option<String> {
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let (scheme, target, identity) = place.as_ref()?;
+        let token = identity.offer_token(&self.session, action.0);
+        self.context.listeners.fetches.take_posts(&self.session, action);
+        Some(place::url(*scheme, target, identity.path_token(), &token, POSTS))
+    }
+
+    fn posts(&self) -> watch::Receiver<u64> {
+        self.context.listeners.fetches.posted(&self.session)
     }
 
     fn keep(&self, actions: &[ActionId]) {

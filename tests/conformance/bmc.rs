@@ -69,6 +69,7 @@ fn limits() -> Limits {
         settle_failed: seconds(1),
         reset: seconds(20),
         busy: seconds(20),
+        post: seconds(20),
         overdue: seconds(20),
     }
 }

@@ -157,6 +157,9 @@ impl Offers for Pulls {
         let address: IpAddr = Ipv4Addr::LOCALHOST.into();
         Some(Fetch {
             seen: offer.seen.then_some(address),
+            rejected: None,
+            is_shared: false,
+            resumed: None,
             is_certain: true,
             bytes: offer.bytes,
             size: Some(offer.size),
@@ -166,6 +169,16 @@ impl Offers for Pulls {
             own: vec![address],
             strangers: Vec::new(),
         })
+    }
+
+    fn withdraw(&self, action: ActionId) -> bool {
+        let mut offered = self.server.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unseen = offered.get(&action).is_some_and(|offer| !offer.seen);
+        if is_unseen {
+            // Nothing is found any more, and what is known stays known.
+            offered.entry(action).and_modify(|offer| offer.path.clear());
+        }
+        is_unseen
     }
 
     fn keep(&self, actions: &[ActionId]) {

@@ -133,6 +133,7 @@ impl Device for Lamp {
             artifacts: sessions.collect(),
             keeps_tasks: None,
             lists_sessions: false,
+            obstacles: Vec::new(),
         };
         let firmware = Firmware {
             id: "lamp".into(),
@@ -143,7 +144,7 @@ impl Device for Lamp {
         };
         let facts = Facts { vendor: "Acme".into(), model: "Lamp".into(), ..Facts::default() };
         let survey = Survey { facts, firmware: vec![firmware], ..Survey::default() };
-        Ok(Reading { inventory, survey, others: Vec::new() })
+        Ok(Reading { inventory, survey, others: Vec::new(), obstacles: BTreeMap::new() })
     }
 
     async fn request(
@@ -190,8 +191,12 @@ impl Device for Lamp {
             | Verb::Activate
             | Verb::ResetManager
             | Verb::ResetHost
+            | Verb::ImportAuthority
+            | Verb::Subscribe
             | Verb::RemoveUpload
             | Verb::RemoveQueueEntry
+            | Verb::RemoveAuthority
+            | Verb::Unsubscribe
             | Verb::Unknown => Answer::Rejected,
         };
         (answer, None)

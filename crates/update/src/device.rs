@@ -36,6 +36,7 @@ mod inventory;
 mod judge;
 mod next;
 mod observed;
+mod prepare;
 mod session;
 mod teardown;
 mod unanswered;
@@ -45,6 +46,8 @@ mod work;
 
 pub use action::{Action, ActionId, Answer, Change, Ending, Intent, State, Ticket, Verb, prune, record};
 pub use decision::{ComponentEnd, Conclusion, DeviceEnd, Leftover, Next, Waiting};
-pub use inventory::{Artifact, ArtifactKind, BootMarks, Entry, Inventory, Part, Progress, ResetTarget, Task};
+pub use inventory::{
+    Artifact, ArtifactKind, BootMarks, Entry, Inventory, Obstacle, Part, Progress, ResetTarget, Task,
+};
 pub use next::next;
-pub use observed::{Followed, Goal, Limits, Method, Observed, ResetPolicy, Scope, Silence};
+pub use observed::{Followed, Goal, Limits, Method, Observed, Preparation, ResetPolicy, Scope, Silence};

@@ -277,6 +277,16 @@ reasons! {
     ManagedElsewhere: Transient,
     /// The device needs the host to be on. Power it on.
     HostPoweredOff: Permanent,
+    /// The configuration of the machine is locked (iDRAC: System Lockdown Mode), and with it its firmware. End the
+    /// lockdown on the device.
+    DeviceLocked: Permanent,
+    /// The host is in its power-on self-test, in which firmware must not be changed. Farrier waits for its end. If
+    /// that lasts, look at the console of the host: it may wait for a key.
+    HostInPost: Transient,
+    /// The device posts its progress to Farrier.
+    Posted: Informational,
+    /// Farrier asks the device for its progress; the message says why it is not posted.
+    Polled: Informational,
     /// The device updates firmware only if the protection by its trusted module is overridden, which Farrier does
     /// not do. Update it by hand.
     OverrideRequired: Permanent,
@@ -469,6 +479,10 @@ reasons! {
     /// connections from the machine to the address and port that the message names, in every firewall in
     /// between.
     PullNotSeen: Transient,
+    /// The machine connected to fetch an image from Farrier, and rejected the certificate of the callback server.
+    /// Import `ca.crt` of the Secret `<run>-callback` among the authorities that the machine trusts, or have it fetch
+    /// by HTTP.
+    PullUntrusted: Permanent,
     /// The callback server rejected connections that do not belong to the run; the message says how many.
     ConnectionsRefused: Informational,
     /// The number of failed nodes is within the run's failure budget.

@@ -100,6 +100,9 @@ fn decide(goal: Goal, cancelled: bool, actions: &[Action], readings: &[Inventory
         followed: None,
         silence: None,
         unfetched: &BTreeSet::new(),
+        withdrawn: &BTreeSet::new(),
+        preparations: &[],
+        not_before: None,
         resets: ResetPolicy { manager: true, host: false },
         limits: &Limits::default(),
     })

@@ -1,8 +1,8 @@
 //! A run with a server on loopback, and clients of it.
 
 use crate::callback::{
-    AddressSet, Cause, Counters, Family, Limits, OpenOffer, OpenOffers, Pair, Registration, Registry,
-    RunIdentity, Server, ServerOptions, bind, serve,
+    AddressSet, Cause, Counters, Family, Limits, OpenOffer, OpenOffers, OpenPosts, Pair, Registration,
+    Registry, RunIdentity, Server, ServerOptions, bind, serve,
 };
 use crate::engine_api::EngineApi;
 use crate::failure::Failure;
@@ -85,6 +85,9 @@ pub(super) struct Offered {
     pub(super) connections: Mutex<Vec<IpAddr>>,
     pub(super) sent: Mutex<u64>,
     pub(super) fetches: AtomicUsize,
+    pub(super) posts: AtomicUsize,
+    pub(super) rejections: Mutex<Vec<String>>,
+    pub(super) requests: Mutex<Vec<u32>>,
     path: PathBuf,
 }
 
@@ -105,6 +108,23 @@ impl OpenOffers for Offered {
             tokio::task::yield_now().await;
             Ok(path)
         })
+    }
+
+    fn posts_from(&self, source: IpAddr) -> Vec<OpenPosts> {
+        let posts = || OpenPosts { session: "s1".to_owned(), action: 9 };
+        if self.owners.lock().unwrap().contains(&source) { vec![posts()] } else { Vec::new() }
+    }
+
+    fn note_post(&self, _: &OpenPosts) -> bool {
+        self.posts.fetch_add(1, Ordering::SeqCst) < 3
+    }
+
+    fn note_rejection(&self, _: IpAddr, how: &str) {
+        self.rejections.lock().unwrap().push(how.to_owned());
+    }
+
+    fn note_request(&self, offer: &OpenOffer, _: IpAddr) {
+        self.requests.lock().unwrap().push(offer.action);
     }
 
     fn note_connection(&self, source: IpAddr) {

@@ -141,6 +141,7 @@ const fn is_of_refusal(end: ComponentEnd) -> bool {
         | ComponentEnd::NotSupported
         | ComponentEnd::NotBegun
         | ComponentEnd::ResetPending
+        | ComponentEnd::Obstructed(_)
         | ComponentEnd::Busy => true,
         ComponentEnd::NotNeeded
         | ComponentEnd::Updated
@@ -178,6 +179,11 @@ fn words(name: &str, end: ComponentEnd, wanted: &str, after: &str) -> String {
         ComponentEnd::Busy => format!(
             "{name}: the machine worked for another manager all the time; start a new UpdateRun when that has ended"
         ),
+        ComponentEnd::Obstructed(_) => {
+            format!(
+                "{name} was not begun, because of the state of the machine; start a new UpdateRun when it has changed"
+            )
+        }
         ComponentEnd::NotSupported => {
             format!("{name}: the machine offers no way to take this image; update it by hand")
         }
@@ -211,12 +217,16 @@ pub(super) fn in_words(left: &Leftover) -> String {
         Verb::Upload | Verb::Pull if left.ticket.is_some() => "an update of Farrier in progress",
         Verb::Upload | Verb::Pull => "an image of Farrier",
         Verb::Enqueue => "an entry of Farrier in its queue",
+        Verb::ImportAuthority => "the authority of Farrier's callback server among those that it trusts",
+        Verb::Subscribe => "a subscription of Farrier to its events",
         Verb::Activate
         | Verb::ResetManager
         | Verb::ResetHost
         | Verb::SignOut
         | Verb::RemoveUpload
         | Verb::RemoveQueueEntry
+        | Verb::RemoveAuthority
+        | Verb::Unsubscribe
         | Verb::Unknown => "work of Farrier in progress",
     };
     let ticket = left.ticket.as_ref().map(|ticket| format!(" {}", ticket.0)).unwrap_or_default();

@@ -1,7 +1,10 @@
 //! The walk: does what `update::device::next` decides.
 
 mod end;
+mod posts;
+mod prepare;
 mod pull;
+mod rest;
 mod show;
 
 use super::{Device, Image, Reading, Report, Trouble, outcome};
@@ -15,6 +18,7 @@ use farrier_update::device::{
 };
 use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node};
 use futures::future::BoxFuture;
+use posts::Posts;
 use show::show_contact;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,12 +77,23 @@ struct Walk<'a, D: Device> {
     /// What the device last said about the work for a component.
     reports: BTreeMap<String, Report>,
     unfetched: BTreeSet<ActionId>,
+    withdrawn: BTreeSet<ActionId>,
+    /// What is to be done before the device is told to fetch an image.
+    preparations: Vec<device::Preparation>,
+    /// Whether ports stay open for an image that is fetched as soon as the device is prepared.
+    is_preparing: bool,
+    /// Pulls of earlier attempts that are watched again.
+    resumed: BTreeSet<ActionId>,
+    /// Before this time the device does not want to be asked.
+    not_before: Option<Millis>,
+    posts: Posts,
     /// How many sessions the device has ended since its last reading.
     ended_sessions: u32,
 }
 
 impl<'a, D: Device> Walk<'a, D> {
     fn new(device: D, job: &'a Job, mut desk: Desk<'a>) -> Self {
+        let posts = Posts::new(desk.offers.posts());
         Self {
             device,
             job,
@@ -96,6 +111,12 @@ impl<'a, D: Device> Walk<'a, D> {
             refusals: BTreeMap::new(),
             reports: BTreeMap::new(),
             unfetched: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+            preparations: Vec::new(),
+            is_preparing: false,
+            resumed: BTreeSet::new(),
+            not_before: None,
+            posts,
             ended_sessions: 0,
         }
     }
@@ -103,8 +124,10 @@ impl<'a, D: Device> Walk<'a, D> {
     async fn run(mut self) -> End {
         loop {
             // Whether a device has sessions is known only after the first sign-in.
-            let limits = self.device.limits();
+            let limits = self.at_pace(self.device.limits());
+            self.resume_offers().await;
             self.note_fetches();
+            self.note_posts();
             let next = device::next(&self.observed(&limits));
             let done = match next {
                 Next::Read => {
@@ -119,6 +142,10 @@ impl<'a, D: Device> Walk<'a, D> {
                 Next::Record(id, change) => self.record(id, change).await,
                 Next::Follow(id, ticket) => {
                     self.follow(id, &ticket).await;
+                    Ok(())
+                }
+                Next::Withdraw(id) => {
+                    self.withdraw(id);
                     Ok(())
                 }
                 Next::Wait { until, on } => {
@@ -155,6 +182,9 @@ impl<'a, D: Device> Walk<'a, D> {
             followed: self.followed,
             silence: self.silence,
             unfetched: &self.unfetched,
+            withdrawn: &self.withdrawn,
+            preparations: &self.preparations,
+            not_before: self.not_before,
             // A management controller restarts as part of its own update.
             resets: ResetPolicy { manager: true, host: self.job.resets_host },
             limits,
@@ -174,6 +204,7 @@ impl<'a, D: Device> Walk<'a, D> {
             // Nothing is changed by a reading that is cut off.
             Ok(_) = stop.wait_for(|stop| *stop), if !was_stopped => return,
         };
+        self.note_rest();
         match read {
             Ok(reading) => {
                 self.answered();
@@ -223,13 +254,23 @@ impl<'a, D: Device> Walk<'a, D> {
             Err(failure) => {
                 self.refusals.insert(intent.component.clone(), failure);
                 self.methods.remove(&intent.component);
+                self.is_preparing = false;
+                self.end_offers();
                 return Ok(());
             }
         };
+        if let Some(offer) = image.as_ref().and_then(|image| image.offer.as_ref())
+            && self.is_to_prepare(offer).await
+        {
+            return Ok(());
+        }
         // What was decided from may have changed while the image was fetched, or ports were waited for.
         if decided.elapsed() > FRESH {
             self.readings.clear();
             return Ok(());
+        }
+        if intent.verb == Verb::Subscribe {
+            self.offer_posts(intent.id);
         }
         let permission = self.desk.logbook.intend(intent.clone()).await?;
         self.apply(&Entry::Intent(intent.clone()));
@@ -237,9 +278,10 @@ impl<'a, D: Device> Walk<'a, D> {
         view.send_modify(|v| v.deploying = true);
         let report = |contact| show_contact(view, contact);
         let (answer, trouble) = self.device.request(permission, &intent, &self.actions, image, report).await;
+        self.note_rest();
         match trouble {
             Some(trouble) => {
-                self.refusals.insert(intent.component.clone(), trouble.failure.clone());
+                self.note_refusal(&intent, &trouble);
                 if trouble.is_answer { self.answered() } else { self.troubled(trouble) }
             }
             // A device that ends each session at once answers sign-ins too.
@@ -298,7 +340,9 @@ impl<'a, D: Device> Walk<'a, D> {
     }
 
     async fn follow(&mut self, action: ActionId, ticket: &Ticket) {
-        match self.device.follow(ticket).await {
+        let followed = self.device.follow(ticket).await;
+        self.note_rest();
+        match followed {
             Ok(report) => {
                 self.answered();
                 let report = self.explained(action, report);
@@ -323,6 +367,7 @@ impl<'a, D: Device> Walk<'a, D> {
             // sleep: a device does not report when it is ready.
             () = tokio::time::sleep(left.max(Duration::from_millis(1))) => {}
             Ok(_) = stop.wait_for(|stop| *stop), if !was_stopped => {}
+            () = self.posts.next() => self.is_posted(),
         }
         self.desk.view.send_modify(|v| v.waits.clear());
     }

@@ -13,6 +13,7 @@ use super::link::{Link, NotALink};
 use super::message::Messages;
 use super::request::Request;
 use super::resource::Resource;
+use super::retry_after::{self, RetryAfter};
 use super::trouble::{Kind, Refusal, Trouble};
 use crate::failure::{Failure, chain};
 use crate::tls::{Fingerprint, HandshakeProblem, TrustedBy, Verifier, client_config};
@@ -23,7 +24,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION,
-    RETRY_AFTER, USER_AGENT,
+    USER_AGENT,
 };
 use hyper::{Method, Response};
 use serde_json::Value;
@@ -86,6 +87,7 @@ pub struct Client {
     verifier: Arc<Verifier>,
     connection: tokio::sync::Mutex<Option<Connection>>,
     address: Mutex<Option<String>>,
+    retry_after: RetryAfter,
 }
 
 impl Client {
@@ -103,6 +105,7 @@ impl Client {
             verifier,
             connection: tokio::sync::Mutex::default(),
             address: Mutex::default(),
+            retry_after: RetryAfter::default(),
         })
     }
 
@@ -126,6 +129,11 @@ impl Client {
         self.certificate().filter(|(_, by)| *by == TrustedBy::FirstUse).map(|(fingerprint, _)| fingerprint)
     }
 
+    /// Returns when the device wants to be asked again; the value follows the answers of this client.
+    pub(super) fn retry_after(&self) -> RetryAfter {
+        self.retry_after.clone()
+    }
+
     /// Sends a request once. Redirects of GET on the same device are followed.
     ///
     /// # Errors
@@ -144,6 +152,7 @@ impl Client {
             }
             () = stalled(&request.content) => timed_out(STALLED),
         };
+        self.note_retry_after(&result);
         let (method, link, ms) = (&request.method, &request.link, start.elapsed().as_millis());
         match &result {
             Ok(answer) => tracing::debug!(%method, %link, status = answer.status, ms, "request to a device"),
@@ -151,6 +160,14 @@ impl Client {
             Err(kind) => tracing::debug!(%method, %link, reason = %kind.reason(), ms, "request to a device"),
         }
         result.map_err(|kind| self.trouble(request, kind))
+    }
+
+    fn note_retry_after(&self, result: &Result<Answer, Kind>) {
+        match result {
+            Ok(answer) => self.retry_after.note(Some(answer.status), retry_after::read(&answer.headers)),
+            Err(Kind::Refused(refusal)) => self.retry_after.note(Some(refusal.status), refusal.retry_after),
+            Err(_) => self.retry_after.note(None, None),
+        }
     }
 
     /// Returns the trouble of a request.
@@ -263,9 +280,8 @@ impl Answer {
     }
 
     fn refusal(&self) -> Refusal {
-        let seconds = self.header(RETRY_AFTER).and_then(|text| text.trim().parse().ok());
         let messages = Messages::read(&parse(&self.body).unwrap_or_default());
-        Refusal { status: self.status, messages, retry_after: seconds.map(Duration::from_secs) }
+        Refusal { status: self.status, messages, retry_after: retry_after::read(&self.headers) }
     }
 }
 

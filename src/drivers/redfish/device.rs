@@ -4,6 +4,8 @@ mod body;
 mod boot;
 mod entries;
 mod hand_over;
+mod obstacles;
+mod preparations;
 mod refused;
 mod repository;
 mod routes;
@@ -11,20 +13,25 @@ mod sessions;
 mod work;
 
 use super::inventory::{Inventory as Everything, Reset, UpdateService, Work};
+use super::retry_after::RetryAfter;
 use super::session::SignInError;
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, Goal, Job, Marks, Scheme, Tools};
+use crate::attempt::{self, Goal, Job, Marks, Offer, Scheme, Tools};
 use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Target;
 use boot::Boot;
 use entries::{entries, survey};
+use farrier_network::MachineType;
 use farrier_update::device::{
-    Action, ActionId, Answer, Intent, Inventory, Limits, Method, Part, Progress, State, Task, Ticket, Verb,
+    Action, ActionId, Answer, Intent, Inventory, Limits, Method, Part, Preparation, Progress, State, Task,
+    Ticket, Verb,
 };
 use farrier_update::{Component, InstallerKind, NodePlan, Reason};
+use obstacles::Lock;
+use preparations::Prepared;
 use routes::Route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -99,6 +106,8 @@ pub(super) struct Device {
     sessions: BTreeMap<ActionId, Link>,
     /// Name of the machine.
     node: String,
+    /// Whether it is the chassis manager of a Moonshot.
+    is_moonshot: bool,
     /// Whether tasks and images are read, which an inventory does not need.
     reads_work: bool,
     components: Vec<Component>,
@@ -119,6 +128,13 @@ pub(super) struct Device {
     boot: Boot,
     /// When a request was last sent that begins work.
     requested: Option<Instant>,
+    /// Whether the configuration is locked.
+    lock: Lock,
+    /// The service of events, as it was last read.
+    events: Option<Link>,
+    prepared: Prepared,
+    /// When the device wants to be asked again.
+    retry_after: RetryAfter,
 }
 
 impl device::Device for Device {
@@ -143,6 +159,11 @@ impl device::Device for Device {
             over: BTreeSet::new(),
             boot: Boot::default(),
             requested: None,
+            lock: Lock::default(),
+            events: None,
+            prepared: Prepared::default(),
+            retry_after: RetryAfter::default(),
+            is_moonshot: job.node_type == MachineType::Moonshot,
         })
     }
 
@@ -173,9 +194,13 @@ impl device::Device for Device {
             let lost: Vec<&Action> = actions.iter().filter(|action| sessions::is_lost(action)).collect();
             let others = sessions::lost(session, &everything, &self.sessions, &lost).await;
             let others = others.map_err(|error| trouble(error.into()))?;
-            Ok::<_, Trouble>((everything, work, known, others))
+            let prepared = preparations::found(session, &everything, actions, &self.marks).await;
+            let prepared = prepared.map_err(|error| trouble(error.into()))?;
+            let is_locked = self.reads_work
+                && self.lock.read(session, &everything).await.map_err(|error| trouble(error.into()))?;
+            Ok::<_, Trouble>((everything, work, known, others, prepared, is_locked))
         };
-        let (everything, work, known, lost) = match read.await {
+        let (everything, work, known, lost, prepared, is_locked) = match read.await {
             Ok(read) => read,
             Err(trouble) => {
                 self.note_trouble(&trouble);
@@ -196,8 +221,14 @@ impl device::Device for Device {
             let ticket = Ticket(service.link.as_str().to_owned());
             action.map(|action| Task { ticket, action: Some(action), progress: Progress::Running })
         });
+        let is_idle = !actions.iter().any(|action| action.verb.is_work() && action.is_open());
+        if let Some(service) = everything.update.as_ref().filter(|service| service.is_busy && is_idle) {
+            sorted.add_foreign(&service.link, upload.is_some());
+        }
         sorted.tasks.extend(upload);
+        sorted.artifacts.extend(prepared);
         self.note(&everything, &work, &sorted);
+        let obstacles = obstacles::of(&self.node, &everything, is_locked);
         let inventory = Inventory {
             at,
             entries: entries(&everything.firmware),
@@ -206,8 +237,9 @@ impl device::Device for Device {
             artifacts: sorted.artifacts.into_iter().chain(known).chain(lost.found).collect(),
             keeps_tasks: None,
             lists_sessions: lost.is_complete,
+            obstacles: obstacles.keys().copied().collect(),
         };
-        Ok(Reading { inventory, survey: survey(&everything), others: sorted.others })
+        Ok(Reading { inventory, survey: survey(&everything), others: sorted.others, obstacles })
     }
 
     async fn request(
@@ -232,8 +264,12 @@ impl device::Device for Device {
             | Verb::Activate
             | Verb::ResetManager
             | Verb::ResetHost
+            | Verb::ImportAuthority
+            | Verb::Subscribe
             | Verb::RemoveUpload
             | Verb::RemoveQueueEntry
+            | Verb::RemoveAuthority
+            | Verb::Unsubscribe
             | Verb::Unknown => {
                 let (answer, trouble) = self.work(&permission, intent, actions, image.as_ref()).await;
                 if intent.verb.is_work() {
@@ -261,6 +297,22 @@ impl device::Device for Device {
             self.note_trouble(trouble);
         }
         followed
+    }
+
+    fn wants_rest(&self) -> Option<Duration> {
+        self.retry_after.left()
+    }
+
+    async fn prepare(&mut self, offer: &Offer) -> Result<Vec<Preparation>, Trouble> {
+        let prepared = self.to_prepare(offer).await;
+        if let Err(trouble) = &prepared {
+            self.note_trouble(trouble);
+        }
+        prepared
+    }
+
+    fn note_destination(&mut self, url: String) {
+        self.prepared.destination = Some(url);
     }
 
     async fn close(&mut self) {
@@ -295,12 +347,13 @@ impl Device {
             Ok(client) => client,
             Err(failure) => return (Answer::NotBegun, Some(trouble(failure))),
         };
+        self.retry_after = client.retry_after();
         let may_send = || permission.time_left();
         let session = match Session::open_within(client, &self.settings.credentials, may_send).await {
             Ok(session) => session,
             Err(SignInError { failure, may_have_begun }) => {
                 let answer = if may_have_begun { Answer::Unknown } else { Answer::NotBegun };
-                return (answer, Some(trouble(failure)));
+                return (answer, Some(trouble(self.explained(failure))));
             }
         };
         report(Contact::Reached { address: session.client().address().unwrap_or_default() });
@@ -332,9 +385,22 @@ impl Device {
         }
     }
 
+    /// Says of a Moonshot without Redfish what that means.
+    fn explained(&self, failure: Failure) -> Failure {
+        if !self.is_moonshot || failure.reason != Reason::NotARedfishService {
+            return failure;
+        }
+        let words = format!(
+            "the chassis manager of {} offers no Redfish, and this version of Farrier has no driver for its command line; wait for a later version, or update it by hand ({})",
+            self.node, failure.message
+        );
+        Failure::new(Reason::NotYetSupported, words)
+    }
+
     /// Notes what requests need of a reading.
     fn note(&mut self, everything: &Everything, work: &Work, sorted: &Sorted) {
         self.update.clone_from(&everything.update);
+        self.events.clone_from(&everything.root.events);
         self.manager_reset = boot::manager(everything).and_then(|manager| manager.reset.clone());
         self.host_reset = boot::host(everything).and_then(|system| system.reset.clone());
         let entries = entries(&everything.firmware);
@@ -401,6 +467,7 @@ const REFUSALS: &[Reason] = &[
     Reason::PasswordChangeRequired,
     Reason::CertificateChanged,
     Reason::CertificateUntrusted,
+    Reason::NotYetSupported,
 ];
 
 fn trouble(failure: Failure) -> Trouble {

@@ -61,6 +61,8 @@ pub struct System {
     pub uuid: Option<String>,
     /// `On`, `Off`, `PoweringOn` or `PoweringOff`; other words are possible.
     pub power: Option<String>,
+    /// How far its start is, in the words of the standard (`BootProgress`) or of the vendor (`PostState`).
+    pub boot: Option<String>,
     /// `OK`, `Warning` or `Critical`; other words are possible.
     pub health: Option<String>,
     /// Version of its firmware, as the machine names it.
@@ -92,6 +94,8 @@ pub struct Manager {
     pub last_reset: Option<String>,
     /// How it is reset. `None`: not over Redfish.
     pub reset: Option<Reset>,
+    /// The settings of the vendor's, where they are apart (iDRAC).
+    pub settings: Vec<Link>,
 }
 
 /// An action that resets something.
@@ -219,7 +223,7 @@ impl Reader<'_> {
 }
 
 impl System {
-    fn read(link: Link, resource: &Resource) -> Self {
+    pub(super) fn read(link: Link, resource: &Resource) -> Self {
         Self {
             link,
             manufacturer: resource.text("/Manufacturer"),
@@ -227,6 +231,7 @@ impl System {
             serial: resource.text("/SerialNumber"),
             uuid: resource.text("/UUID"),
             power: resource.text("/PowerState"),
+            boot: boot(resource),
             health: resource.text("/Status/Health").or_else(|| resource.text("/Status/HealthRollup")),
             bios_version: resource.text("/BiosVersion"),
             host_name: resource.text("/HostName"),
@@ -248,8 +253,15 @@ impl Manager {
             ahead: date_time.map(|time| time.duration_since(Timestamp::now())),
             last_reset: resource.text("/LastResetTime"),
             reset: Reset::read(resource, "Manager.Reset"),
+            settings: resource.links("/Links/Oem/Dell/DellAttributes"),
         }
     }
+}
+
+/// Returns how far the start of a machine is. What the vendor says is more exact than what the standard has.
+fn boot(resource: &Resource) -> Option<String> {
+    let places = ["/Oem/Hpe/PostState", "/Oem/Hp/PostState", "/BootProgress/LastState"];
+    places.into_iter().find_map(|path| resource.text(path))
 }
 
 /// Reads the clock of a management processor. Some write it without the offset, which is in another field.

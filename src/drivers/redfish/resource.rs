@@ -29,6 +29,11 @@ impl Resource {
         text(self.0.pointer(path)?)
     }
 
+    /// Returns a text as it was sent, whatever its length: a certificate.
+    pub(super) fn whole(&self, path: &str) -> Option<&str> {
+        self.0.pointer(path)?.as_str()
+    }
+
     /// Returns the texts of an array, or the only text that is there instead of one. `None` if there is
     /// neither.
     pub fn texts(&self, path: &str) -> Option<Vec<String>> {

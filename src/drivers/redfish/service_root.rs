@@ -24,6 +24,10 @@ pub struct ServiceRoot {
     pub update_service: Option<Link>,
     /// The service of tasks.
     pub tasks: Option<Link>,
+    /// The service of events.
+    pub events: Option<Link>,
+    /// The product that is in charge of the machine's firmware, if the device names one.
+    pub managed_by: Option<String>,
 }
 
 impl ServiceRoot {
@@ -46,6 +50,8 @@ impl ServiceRoot {
             managers: link("/Managers"),
             update_service: link("/UpdateService"),
             tasks: link("/Tasks"),
+            events: link("/EventService"),
+            managed_by: managed_by(resource),
         }
     }
 
@@ -58,9 +64,26 @@ impl ServiceRoot {
             managers: below("Managers"),
             update_service: below("UpdateService"),
             tasks: below("TaskService"),
+            events: below("EventService"),
             ..Self::default()
         }
     }
+}
+
+/// Returns the product that is in charge of the machine's firmware. An iLO names the management console that it belongs
+/// to, and what that console manages (`HpiLOServiceExt`, `IPManager`).
+fn managed_by(resource: &Resource) -> Option<String> {
+    let managers = resource.names("/Oem").into_iter().map(|vendor| format!("/Oem/{vendor}/Manager"));
+    let consoles = managers.flat_map(|path| resource.parts(&path));
+    consoles.into_iter().find_map(|manager| {
+        let field = |name: &str| manager.text(&format!("/IPManager/{name}"));
+        let product = field("ManagerProductName").or_else(|| field("ManagerType"))?;
+        if manager.flag("/IPManager/FirmwareManaged") == Some(false) {
+            return None;
+        }
+        let url = field("ManagerUrl/xref").map(|url| format!(" at {url}")).unwrap_or_default();
+        Some(format!("{product}{url}"))
+    })
 }
 
 #[cfg(test)]
@@ -87,5 +110,25 @@ mod tests {
         assert_eq!(sessions.as_str(), "/redfish/v1/SessionService/Sessions");
         let none = json!({"Links": {"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}}});
         assert_eq!(ServiceRoot::read(&Resource::new(none)).sessions, None);
+    }
+
+    /// Both managers would install firmware, and undo what the other one did.
+    #[test]
+    fn a_management_console_is_named_if_firmware_is_its_business() {
+        let root = |console: serde_json::Value| {
+            let manager = json!({"ManagerType": "iLO 5", "IPManager": console});
+            ServiceRoot::read(&Resource::new(json!({"Oem": {"Hpe": {"Manager": [manager]}}}))).managed_by
+        };
+        let console = |managed: serde_json::Value| {
+            json!({
+                "FirmwareManaged": managed, "ManagerProductName": "HP OneView", "ManagerType": "OneView",
+                "ManagerUrl": {"xref": "https://192.0.2.23"},
+            })
+        };
+        let named = Some("HP OneView at https://192.0.2.23".to_owned());
+        assert_eq!(root(console(json!(true))), named);
+        assert_eq!(root(console(json!(null))), named, "it does not tell");
+        assert_eq!(root(console(json!(false))), None);
+        assert_eq!(root(json!(null)), None);
     }
 }

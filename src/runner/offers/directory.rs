@@ -3,15 +3,17 @@
 
 use super::super::{Context, actions};
 use crate::api::{Baseline, NodeUpdate, UpdateRun};
-use crate::attempt::{image_name, open_pulls};
-use crate::callback::{OpenOffer, OpenOffers};
+use crate::attempt::{image_name, open_pulls, open_subscriptions};
+use crate::callback::{OpenOffer, OpenOffers, OpenPosts};
 use crate::convert;
 use crate::failure::Failure;
 use crate::payload::Source;
+use farrier_update::device::{Action, ActionId};
 use farrier_update::{Component, Reason};
 use futures::future::BoxFuture;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,17 +46,33 @@ impl RunOffers {
         Self { context, run: ObjectRef::from_obj(run), machines }
     }
 
-    /// Returns the offers to one machine: those whose actions are recorded as open, and those that this process is
-    /// about to record.
-    fn of(&self, machine: &FetchingMachine, components: &[Component]) -> Vec<OpenOffer> {
+    /// Returns the recorded actions of a machine.
+    fn recorded(&self, machine: &FetchingMachine) -> Vec<Action> {
         let update = self.context.caches.updates.get(&machine.update);
         let update = update.filter(|update| update.uid().as_ref() == Some(&machine.session));
         let recorded = update.and_then(|update| Some(actions::read(&update.status.as_ref()?.actions)));
-        let recorded = recorded.unwrap_or_default();
+        recorded.unwrap_or_default()
+    }
+
+    /// Returns for which actions a machine may post its events: recorded ones, and those that this process is about to
+    /// record.
+    fn posts_of(&self, machine: &FetchingMachine) -> BTreeSet<OpenPosts> {
+        let recorded = open_subscriptions(&self.recorded(machine)).into_iter().map(|id| id.0);
+        let own = self.context.listeners.fetches.posts_of(&machine.session);
+        let open = |action| OpenPosts { session: machine.session.clone(), action };
+        recorded.chain(own).map(open).collect()
+    }
+
+    /// Returns the offers to one machine: those whose actions are recorded as open, and those that this process is
+    /// about to record.
+    fn of(&self, machine: &FetchingMachine, components: &[Component]) -> Vec<OpenOffer> {
+        let recorded = self.recorded(machine);
         let own = self.context.listeners.fetches.offers_of(&machine.session);
         let is_recorded = |offer: &OpenOffer| recorded.iter().any(|action| action.id.0 == offer.action);
         let mut found: Vec<OpenOffer> = own.into_iter().filter(|offer| !is_recorded(offer)).collect();
-        for id in open_pulls(&recorded) {
+        let is_withdrawn =
+            |id: &ActionId| self.context.listeners.fetches.is_withdrawn(&machine.session, id.0);
+        for id in open_pulls(&recorded).into_iter().filter(|id| !is_withdrawn(id)) {
             let action = recorded.iter().find(|action| action.id == id);
             let component = action.and_then(|a| components.iter().find(|c| c.name == a.component));
             found.extend(component.map(|component| OpenOffer {
@@ -101,11 +119,35 @@ impl OpenOffers for RunOffers {
         })
     }
 
+    fn posts_from(&self, source: IpAddr) -> Vec<OpenPosts> {
+        let machines = self.machines.borrow().clone();
+        let of_source = machines.iter().filter(|machine| machine.addresses.contains(&source));
+        of_source.flat_map(|machine| self.posts_of(machine)).collect()
+    }
+
+    fn note_post(&self, posts: &OpenPosts) -> bool {
+        self.context.listeners.fetches.note_post(&posts.session, posts.action)
+    }
+
     fn note_connection(&self, source: IpAddr) {
         let machines = self.machines.borrow().clone();
-        for machine in machines.iter().filter(|machine| machine.addresses.contains(&source)) {
-            self.context.listeners.fetches.note_connection(&machine.session, source);
+        let of_source: Vec<_> =
+            machines.iter().filter(|machine| machine.addresses.contains(&source)).collect();
+        let is_shared = of_source.len() > 1;
+        for machine in of_source {
+            self.context.listeners.fetches.note_connection(&machine.session, source, is_shared);
         }
+    }
+
+    fn note_rejection(&self, source: IpAddr, how: &str) {
+        let machines = self.machines.borrow().clone();
+        for machine in machines.iter().filter(|machine| machine.addresses.contains(&source)) {
+            self.context.listeners.fetches.note_rejection(&machine.session, how);
+        }
+    }
+
+    fn note_request(&self, offer: &OpenOffer, source: IpAddr) {
+        self.context.listeners.fetches.note_request(&offer.session, offer.action, source);
     }
 
     fn note_sent(&self, offer: &OpenOffer, position: u64) {

@@ -3,7 +3,7 @@
 use super::{Phase, waits_for};
 use crate::api::condition;
 use crate::api::node_update::NodeUpdateStatus;
-use crate::attempt::{End, ReturnPath, View};
+use crate::attempt::{End, ReturnPath, StatusPath, View};
 use crate::drivers::{Abilities, CleansUp};
 use crate::failure::Failure;
 use farrier_update::{NodeVerdict, Reason};
@@ -55,6 +55,8 @@ pub(super) struct Verdicts {
     reachable: Verdict,
     /// Set if the machine should connect back.
     return_path: Option<Verdict>,
+    /// Set if the machine was to post its progress.
+    status_path: Option<Verdict>,
     /// Set if the machine takes an engine.
     engine: Option<Verdict>,
     payload: Verdict,
@@ -76,6 +78,7 @@ impl Verdicts {
         Self {
             reachable: reachable(view, phase),
             return_path: return_path(view, phase),
+            status_path: status_path(view),
             engine: takes_engine.then(|| engine(view, phase)),
             payload: payload(view, phase),
             applied: applied(view, phase),
@@ -86,7 +89,17 @@ impl Verdicts {
     }
 
     pub(super) fn list(self) -> Vec<(&'static str, Verdict)> {
-        let Self { reachable, return_path, engine, payload, applied, verified, torn_down, succeeded } = self;
+        let Self {
+            reachable,
+            return_path,
+            status_path,
+            engine,
+            payload,
+            applied,
+            verified,
+            torn_down,
+            succeeded,
+        } = self;
         let copy = |status: &'static str, of: &Verdict| Verdict {
             status,
             reason: of.reason,
@@ -101,6 +114,7 @@ impl Verdicts {
         let mut list: Vec<_> = kstatus.map(|(type_, status)| (type_, copy(status, &succeeded))).into();
         list.push(("Reachable", reachable));
         list.extend(return_path.map(|verdict| ("CallbackReachable", verdict)));
+        list.extend(status_path.map(|verdict| ("StatusPath", verdict)));
         list.extend(engine.map(|verdict| ("EngineDeployed", verdict)));
         list.extend([
             ("PayloadVerified", payload),
@@ -111,6 +125,16 @@ impl Verdicts {
         ]);
         list
     }
+}
+
+/// How the progress of the machine becomes known; `None` if it was never to be posted.
+fn status_path(view: &View) -> Option<Verdict> {
+    Some(match view.status_path.as_ref()? {
+        StatusPath::Posted => Verdict::yes(Reason::Posted, "the machine posts its progress"),
+        StatusPath::Polled { why } => {
+            Verdict::no(Reason::Polled, format!("the machine is asked for its progress: {why}"))
+        }
+    })
 }
 
 fn engine(view: &View, phase: &Phase) -> Verdict {

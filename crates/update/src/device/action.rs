@@ -37,12 +37,20 @@ pub enum Verb {
     ResetManager,
     /// Restart the host that the device manages.
     ResetHost,
+    /// Add the authority of our server to those that the device trusts.
+    ImportAuthority,
+    /// Ask the device to post its events to us.
+    Subscribe,
     /// End a session: the inverse of `SignIn`.
     SignOut,
     /// Remove a staged image: the inverse of `Upload` and `Pull`.
     RemoveUpload,
     /// Remove an entry from the queue: the inverse of `Enqueue`.
     RemoveQueueEntry,
+    /// Remove an authority: the inverse of `ImportAuthority`.
+    RemoveAuthority,
+    /// End a subscription: the inverse of `Subscribe`.
+    Unsubscribe,
     /// A verb of a later version.
     #[serde(other)]
     Unknown,
@@ -55,19 +63,30 @@ impl Verb {
             Self::SignIn => Some(Self::SignOut),
             Self::Upload | Self::Pull => Some(Self::RemoveUpload),
             Self::Enqueue => Some(Self::RemoveQueueEntry),
+            Self::ImportAuthority => Some(Self::RemoveAuthority),
+            Self::Subscribe => Some(Self::Unsubscribe),
             Self::Activate
             | Self::ResetManager
             | Self::ResetHost
             | Self::SignOut
             | Self::RemoveUpload
             | Self::RemoveQueueEntry
+            | Self::RemoveAuthority
+            | Self::Unsubscribe
             | Self::Unknown => None,
         }
     }
 
     /// Reports whether the verb is the inverse of another one.
     pub const fn is_inverse(self) -> bool {
-        matches!(self, Self::SignOut | Self::RemoveUpload | Self::RemoveQueueEntry)
+        matches!(
+            self,
+            Self::SignOut
+                | Self::RemoveUpload
+                | Self::RemoveQueueEntry
+                | Self::RemoveAuthority
+                | Self::Unsubscribe
+        )
     }
 
     /// Reports whether the verb restarts something.
@@ -75,9 +94,14 @@ impl Verb {
         matches!(self, Self::ResetManager | Self::ResetHost)
     }
 
-    /// Reports whether the verb is part of an update, in contrast to sessions and removals.
+    /// Reports whether the verb is part of an update, in contrast to sessions, preparations and removals.
     pub const fn is_work(self) -> bool {
-        !self.is_inverse() && !matches!(self, Self::SignIn)
+        !self.is_inverse() && !self.is_preparation() && !matches!(self, Self::SignIn)
+    }
+
+    /// Reports whether the verb prepares the device for an update. What it leaves stays until the end.
+    pub const fn is_preparation(self) -> bool {
+        matches!(self, Self::ImportAuthority | Self::Subscribe)
     }
 }
 
@@ -86,7 +110,7 @@ impl Verb {
 pub enum State {
     /// It is about to be requested, or was requested and the answer is not known.
     Intended,
-    /// The device accepted it. A session is in this state as long as it is open.
+    /// The device accepted it. A session or a preparation is in this state as long as it is open.
     Begun,
     /// It is over; [`Action::ending`] has the result.
     Ended,
@@ -139,7 +163,7 @@ pub struct Action {
     /// For an inverse: the action that it takes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<ActionId>,
-    /// The installed version that the action is based on.
+    /// The installed version that the action is based on; of a preparation, what identifies its content.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub follows: String,
     /// The version that the action installs or puts into effect; empty if it only stages.

@@ -2,7 +2,7 @@
 
 use super::action::{Action, Ending, State, Verb, is_removed};
 use super::decision::ComponentEnd;
-use super::inventory::{Entry, Part, ResetTarget};
+use super::inventory::{Entry, Obstacle, Part, ResetTarget};
 use super::observed::{Goal, Scope};
 use super::verdict::is_version;
 use super::view::{Again, Refusals, View};
@@ -57,9 +57,15 @@ fn after_install(view: View<'_>, item: &PlanItem, install: &Action) -> Component
     }
     let entry = view.latest().and_then(|reading| reading.entries.get(&item.component.name));
     match entry.and_then(|entry| allowed_reset(view, item, entry)) {
-        Some(verb) if !is_refused(view, item, verb) => ComponentState::Due(verb),
+        Some(verb) if !is_refused(view, item, verb) && can_reset(view, verb) => ComponentState::Due(verb),
         Some(_) | None => ComponentState::Ended(ComponentEnd::ResetPending),
     }
+}
+
+/// Reports whether there is something to reset: a host that is off takes the version when it is powered on.
+fn can_reset(view: View<'_>, verb: Verb) -> bool {
+    let is_off = view.latest().is_some_and(|reading| reading.obstacles.contains(&Obstacle::HostOff));
+    verb != Verb::ResetHost || !is_off
 }
 
 /// Returns the reset that puts a component into effect, if it is allowed. An update of the

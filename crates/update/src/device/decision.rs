@@ -1,6 +1,7 @@
 //! What a decision about a device can be.
 
 use super::action::{ActionId, Change, Intent, Ticket, Verb};
+use super::inventory::Obstacle;
 use crate::model::Millis;
 use crate::outcome::Outcome;
 use crate::reason::Reason;
@@ -20,6 +21,8 @@ pub enum Next {
     Record(ActionId, Change),
     /// Ask the device how far a task is. Changes nothing there.
     Follow(ActionId, Ticket),
+    /// Stop to offer the image of a pull request, unless the device has asked for it meanwhile.
+    Withdraw(ActionId),
     /// Do nothing before this time.
     Wait {
         /// When to decide again.
@@ -44,6 +47,10 @@ pub enum Waiting {
     Reading,
     /// Another manager's task, until the given time.
     Other(Millis),
+    /// The end of the host's power-on self-test, until the given time.
+    Post(Millis),
+    /// The time that the device has named in its last answer.
+    Asked(Millis),
     /// The next try of a request that the device refused.
     Retry(Verb),
 }
@@ -54,6 +61,8 @@ impl Waiting {
         match self {
             Self::Device(_) => Reason::ConnectionLost,
             Self::Other(_) => Reason::MachineBusy,
+            Self::Post(_) => Reason::HostInPost,
+            Self::Asked(_) => Reason::DeviceUnavailable,
             Self::Task(..) | Self::Fence(_) | Self::Reading | Self::Retry(_) => Reason::InProgress,
         }
     }
@@ -73,6 +82,10 @@ impl fmt::Display for Waiting {
             Self::Other(until) => {
                 write!(f, "the device works for another manager; it is waited for until {until}")
             }
+            Self::Post(until) => {
+                write!(f, "the host is in its power-on self-test, whose end is waited for until {until}")
+            }
+            Self::Asked(until) => write!(f, "the device does not want to be asked anything before {until}"),
             Self::Retry(verb) => write!(f, "the device refused {verb:?}, which is requested again"),
         }
     }
@@ -127,6 +140,8 @@ pub enum ComponentEnd {
     DependencyFailed,
     /// Another manager kept the device busy for too long.
     Busy,
+    /// Not begun, because of what the device shows.
+    Obstructed(Obstacle),
     /// There is no way to do what was asked, such as to stage without installing.
     NotSupported,
     /// Not begun, because an earlier component left the device in an unknown state, or the attempt
@@ -150,9 +165,11 @@ impl ComponentEnd {
             Self::ResetPending => Some(Outcome::RebootPending),
             Self::Refused | Self::StagingFailed | Self::NotVerified => Some(Outcome::Failed),
             Self::Unverified => Some(Outcome::Unverified),
-            Self::DependencyFailed | Self::Busy | Self::NotSupported | Self::NotBegun => {
-                Some(Outcome::Skipped)
-            }
+            Self::DependencyFailed
+            | Self::Busy
+            | Self::Obstructed(_)
+            | Self::NotSupported
+            | Self::NotBegun => Some(Outcome::Skipped),
             Self::Cancelled => Some(Outcome::Cancelled),
         }
     }
@@ -169,6 +186,7 @@ impl ComponentEnd {
             Self::Unverified => Reason::NotVerified,
             Self::DependencyFailed | Self::NotBegun => Reason::DependencyFailed,
             Self::Busy => Reason::MachineBusy,
+            Self::Obstructed(obstacle) => obstacle.reason(),
             Self::NotSupported => Reason::NotYetSupported,
             Self::Cancelled => Reason::Cancelled,
         }

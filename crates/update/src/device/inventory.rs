@@ -2,6 +2,7 @@
 
 use super::action::{ActionId, Ticket};
 use crate::model::Millis;
+use crate::reason::Reason;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -22,6 +23,41 @@ pub struct Inventory {
     pub keeps_tasks: Option<Duration>,
     /// Whether `artifacts` has the sessions whose answer was lost too, if there are any.
     pub lists_sessions: bool,
+    /// What keeps the device from taking work now.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// What keeps a device from taking work, as far as it shows that before it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// Another manager is in charge of the machine's firmware.
+    Managed,
+    /// The configuration of the machine, and with it its firmware, is locked.
+    Locked,
+    /// The host is off, so that it cannot be restarted.
+    HostOff,
+    /// The host is in its power-on self-test, which ends by itself.
+    HostInPost,
+}
+
+impl Obstacle {
+    /// Returns the obstacle as a reason.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Managed => Reason::ManagedElsewhere,
+            Self::Locked => Reason::DeviceLocked,
+            Self::HostOff => Reason::HostPoweredOff,
+            Self::HostInPost => Reason::HostInPost,
+        }
+    }
+
+    /// Reports whether the obstacle goes away without anybody's help.
+    pub const fn passes(self) -> bool {
+        match self {
+            Self::HostInPost => true,
+            Self::Managed | Self::Locked | Self::HostOff => false,
+        }
+    }
 }
 
 /// What is installed of a component.
@@ -128,6 +164,10 @@ pub enum ArtifactKind {
     QueueEntry,
     /// A staged image.
     Upload,
+    /// The authority of our server among those that the device trusts.
+    Authority,
+    /// A subscription to the events of the device.
+    Subscription,
     /// A session.
     Session,
 }

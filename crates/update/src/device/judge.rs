@@ -25,7 +25,10 @@ pub(super) fn work(view: View<'_>) -> Option<Next> {
             Some(reading) => judge_reset(view, action, reading),
             None => keep_reading(view, action, action.at),
         },
-        (State::Begun, false) if is_never_fetched(view, action) => settle(action, Ending::Refused),
+        (State::Begun, false) if view.observed.withdrawn.contains(&action.id) => {
+            settle(action, Ending::Refused)
+        }
+        (State::Begun, false) if is_never_fetched(view, action) => Next::Withdraw(action.id),
         (State::Begun, false) => match &action.ticket {
             Some(ticket) => begun(view, action, ticket),
             None => nameless(view, action),
@@ -35,7 +38,7 @@ pub(super) fn work(view: View<'_>) -> Option<Next> {
 }
 
 /// Reports whether a device was told to fetch an image and has certainly not asked for it for so long that it will
-/// not. Nothing can be fetched any more once the action has ended.
+/// not. The offer ends before that is recorded: otherwise the device could fetch the image in between.
 fn is_never_fetched(view: View<'_>, action: &Action) -> bool {
     action.verb == Verb::Pull
         && view.observed.unfetched.contains(&action.id)

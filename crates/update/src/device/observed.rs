@@ -39,6 +39,12 @@ pub struct Observed<'a> {
     pub silence: Option<Silence>,
     /// Pull requests of which it is certain that the device has not asked for the image.
     pub unfetched: &'a BTreeSet<ActionId>,
+    /// Pull requests whose image is not offered any more, and was certainly never asked for.
+    pub withdrawn: &'a BTreeSet<ActionId>,
+    /// What is to be done on the device before it is told to fetch an image.
+    pub preparations: &'a [Preparation],
+    /// Before this time the device does not want to be asked anything: it has said so in its last answer.
+    pub not_before: Option<Millis>,
     /// What may be restarted.
     pub resets: ResetPolicy,
     /// Times and numbers.
@@ -96,6 +102,16 @@ impl Method {
             Self::PullThenEnqueue => &[Verb::Pull, Verb::Enqueue],
         }
     }
+}
+
+/// What is to be done on a device before it is told to fetch an image. The update goes on without it if the device
+/// refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preparation {
+    /// What is requested.
+    pub verb: Verb,
+    /// Identifies the content, such as the digest of a certificate.
+    pub mark: String,
 }
 
 /// What may be restarted. The host is restarted only for components that are part of it.
@@ -164,6 +180,8 @@ pub struct Limits {
     pub reset: Duration,
     /// How long another manager's task is waited for.
     pub busy: Duration,
+    /// How long a host may be in its power-on self-test.
+    pub post: Duration,
     /// How much longer than its timeout a component is followed that must not be interrupted.
     pub overdue: Duration,
 }
@@ -185,6 +203,7 @@ impl Default for Limits {
             settle_failed: Duration::from_secs(20),
             reset: Duration::from_mins(20),
             busy: Duration::from_hours(1),
+            post: Duration::from_mins(15),
             overdue: Duration::from_hours(6),
         }
     }

@@ -32,6 +32,20 @@ pub(super) fn sign_in(view: View<'_>) -> Next {
     Next::Intend(view.intent(Verb::SignIn))
 }
 
+/// Leaves a device alone until the time that it has named.
+pub(super) fn postponed(view: View<'_>) -> Option<Next> {
+    let until = named(view).filter(|until| *until > view.now())?;
+    Some(Next::Wait { until, on: Waiting::Asked(until) })
+}
+
+/// Returns the time that the device has named. One that names times again and again is asked once more before it is
+/// given up.
+fn named(view: View<'_>) -> Option<Millis> {
+    let refused = view.observed.limits.refused;
+    let latest = view.observed.silence.map(|silence| silence.since.after(refused));
+    view.observed.not_before.map(|named| latest.map_or(named, |latest| named.min(latest)))
+}
+
 /// Decides when a silent device is asked again, and when it is given up.
 fn wait_for_device(view: View<'_>, silence: Silence) -> Option<Next> {
     let is_idle = !view.actions().any(Action::is_open);
@@ -39,6 +53,10 @@ fn wait_for_device(view: View<'_>, silence: Silence) -> Option<Next> {
         return Some(conclude_refused(view, reason));
     }
     let give_up = give_up_at(view, silence);
+    // A device that has named a time is asked at that time, whenever it would be given up.
+    if named(view).is_some_and(|named| named > silence.last) {
+        return None;
+    }
     if view.now() >= give_up {
         return Some(match silence.refused {
             Some(reason) => conclude_refused(view, reason),

@@ -1,9 +1,9 @@
 //! Rules about the end: everything of ours is removed, then the device is looked at again.
 
-use super::action::{Action, Ending, Verb, is_closed, is_removed};
+use super::action::{Action, Ending, State, Verb, is_closed, is_removed};
 use super::component::{ComponentState, state_of};
 use super::decision::{ComponentEnd, Leftover, Next, Waiting};
-use super::inventory::{Artifact, Inventory};
+use super::inventory::{Artifact, ArtifactKind, Inventory};
 use super::observed::{Goal, Scope};
 use super::view::View;
 use crate::model::Millis;
@@ -20,15 +20,15 @@ pub(super) fn take_back(view: View<'_>) -> Option<Next> {
     artifacts.sort_by_key(|artifact| artifact.kind);
     let origin = |artifact: &&Artifact| view.actions().find(|action| action.id == artifact.action);
     let removal = artifacts.iter().filter_map(origin).find_map(|action| view.take_back(action));
-    removal.or_else(|| if last_look(view).is_some() { prove_sessions(view, reading) } else { look(view) })
+    removal.or_else(|| if last_look(view).is_some() { prove_lost(view, reading) } else { look(view) })
 }
 
-/// Waits until a session whose answer was lost can be proven not to be there, and looks again.
-fn prove_sessions(view: View<'_>, reading: &Inventory) -> Option<Next> {
-    if !reading.lists_sessions {
-        return None;
-    }
-    let lost = view.actions().filter(|action| is_lost(action) && may_be_left(view, action, Some(reading)));
+/// Waits until a session or a preparation whose answer was lost can be proven not to be there, and looks again.
+fn prove_lost(view: View<'_>, reading: &Inventory) -> Option<Next> {
+    let is_listed = |action: &Action| reading.lists_sessions || action.verb != Verb::SignIn;
+    let lost = view
+        .actions()
+        .filter(|action| is_lost(action) && is_listed(action) && may_be_left(view, action, Some(reading)));
     let (until, id) = lost.map(|action| (arrived(view, action), action.id)).max()?;
     if until >= view.now() {
         return Some(Next::Wait { until: until.after(Duration::from_millis(1)), on: Waiting::Fence(id) });
@@ -36,9 +36,9 @@ fn prove_sessions(view: View<'_>, reading: &Inventory) -> Option<Next> {
     if reading.at > until { None } else { look(view) }
 }
 
-/// Reports whether an action is a sign-in whose answer was lost.
+/// Reports whether an action is a sign-in or a preparation whose answer was lost.
 fn is_lost(action: &Action) -> bool {
-    action.verb == Verb::SignIn && action.ending == Some(Ending::Unverified)
+    (action.verb == Verb::SignIn || action.verb.is_preparation()) && action.ending == Some(Ending::Unverified)
 }
 
 /// Returns when the request of an action has arrived at the latest.
@@ -64,7 +64,8 @@ fn removable<'a>(view: View<'a>, reading: &'a Inventory) -> impl Iterator<Item =
 
 /// Reports whether an image stays on the device because it was only to be staged.
 fn is_kept(view: View<'_>, artifact: &Artifact) -> bool {
-    if view.observed.scope != Scope::Stage || view.observed.goal != Goal::Update || view.is_winding_down() {
+    let is_staging = view.observed.scope == Scope::Stage && view.observed.goal == Goal::Update;
+    if artifact.kind != ArtifactKind::Upload || !is_staging || view.is_winding_down() {
         return false;
     }
     let Some(action) = view.actions().find(|action| action.id == artifact.action) else { return false };
@@ -87,8 +88,10 @@ fn is_in_use(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
 /// Returns when the device was last changed by an action that may not have ended with a reading.
 fn changed_at(view: View<'_>) -> Millis {
     let changes = view.actions().filter(|action| {
-        !matches!(action.verb, Verb::SignIn | Verb::SignOut)
-            && matches!(action.ending, Some(Ending::Done | Ending::Failed | Ending::Unverified))
+        let is_prepared = action.verb.is_preparation() && action.state == State::Begun;
+        is_prepared
+            || !matches!(action.verb, Verb::SignIn | Verb::SignOut)
+                && matches!(action.ending, Some(Ending::Done | Ending::Failed | Ending::Unverified))
     });
     changes.map(|action| action.at).fold(Millis(0), Millis::max)
 }
@@ -143,6 +146,9 @@ fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> 
         return expires(view, action).is_none_or(|expires| expires > view.now());
     }
     let Some(reading) = reading else { return true };
+    if is_lost(action) && reading.at <= arrived(view, action) {
+        return true;
+    }
     // A session that could not be ended may still send it.
     if action.ending == Some(Ending::Unverified) && view.foreign_sessions().next().is_some() {
         return true;
@@ -154,7 +160,7 @@ fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> 
 /// Returns when the device ends a session whose answer was lost, so that nobody has used it since.
 fn expires(view: View<'_>, action: &Action) -> Option<Millis> {
     let limits = view.observed.limits;
-    let timeout = limits.session_timeout.filter(|_| is_lost(action))?;
+    let timeout = limits.session_timeout.filter(|_| is_lost(action) && action.verb == Verb::SignIn)?;
     // The request may have arrived that much later.
     Some(action.at.after(timeout).after(limits.idle))
 }

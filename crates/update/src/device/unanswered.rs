@@ -78,7 +78,7 @@ fn recognise(view: View<'_>, action: &Action, reading: &Inventory) -> Option<Nex
         ArtifactKind::Upload if artifact.whole => Some(settle(action, Ending::Done)),
         // An image that was cut off is removed, and then the action is proven to have no effect.
         ArtifactKind::Upload => view.take_back(action).or_else(|| Some(settle(action, Ending::Failed))),
-        ArtifactKind::Session => None,
+        ArtifactKind::Session | ArtifactKind::Authority | ArtifactKind::Subscription => None,
     }
 }
 

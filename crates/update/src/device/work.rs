@@ -3,10 +3,11 @@
 use super::action::{Action, Intent, Verb};
 use super::component::{ComponentState, end, refusals, state_of};
 use super::decision::{ComponentEnd, Next, Waiting};
-use super::inventory::Inventory;
+use super::inventory::{Inventory, Obstacle, Part};
 use super::observed::Goal;
+use super::prepare;
 use super::view::{Again, View};
-use crate::model::Millis;
+use crate::model::{Millis, RebootNeed};
 use crate::plan::PlanItem;
 
 /// Decides what to begin next; `None` if nothing is left, or nothing may begin any more.
@@ -28,6 +29,13 @@ pub(super) fn advance(view: View<'_>) -> Option<Next> {
         if !is_ready(view, item, &plan.items) || !reading.entries.contains_key(&item.component.name) {
             continue;
         }
+        if let Some(obstacle) = obstacle_of(view, item, reading) {
+            match post_until(view, obstacle) {
+                Some(until) => return Some(view.read_for(Waiting::Post(until))),
+                // Other components may not be concerned.
+                None => continue,
+            }
+        }
         return match blocked_until(view, reading) {
             Some(until) => (until > view.now()).then(|| view.read_for(Waiting::Other(until))),
             None => Some(begin(view, item, verb, reading)),
@@ -47,11 +55,33 @@ fn is_ready(view: View<'_>, item: &PlanItem, items: &[PlanItem]) -> bool {
     required.map(|other| end(view, other)).all(ComponentEnd::is_good)
 }
 
+/// Returns what keeps the device from taking work for a component.
+fn obstacle_of(view: View<'_>, item: &PlanItem, reading: &Inventory) -> Option<Obstacle> {
+    let entry = reading.entries.get(&item.component.name)?;
+    let restarts =
+        view.observed.resets.host && entry.part == Part::Host && item.component.reboot != RebootNeed::Never;
+    reading.obstacles.iter().copied().min().filter(|obstacle| match obstacle {
+        Obstacle::Managed | Obstacle::Locked | Obstacle::HostInPost => true,
+        // An image takes effect when somebody powers the host on, unless the run is to see to that.
+        Obstacle::HostOff => restarts,
+    })
+}
+
+/// Returns until when an obstacle is waited for, if it goes away by itself and that is not over.
+fn post_until(view: View<'_>, obstacle: Obstacle) -> Option<Millis> {
+    let until = last_work(view).after(view.observed.limits.post);
+    (obstacle.passes() && until > view.now()).then_some(until)
+}
+
+/// Returns when work was last requested, or when the attempt began.
+fn last_work(view: View<'_>) -> Millis {
+    let worked = view.actions().filter(|action| action.verb.is_work()).map(|action| action.at);
+    worked.fold(view.observed.since, Millis::max)
+}
+
 /// Returns until when another manager's task is waited for, if there is one.
 fn blocked_until(view: View<'_>, reading: &Inventory) -> Option<Millis> {
-    let worked = view.actions().filter(|action| action.verb.is_work()).map(|action| action.at);
-    let since = worked.fold(view.observed.since, Millis::max);
-    reading.is_busy_for_others().then(|| since.after(view.observed.limits.busy))
+    reading.is_busy_for_others().then(|| last_work(view).after(view.observed.limits.busy))
 }
 
 /// Intends a verb for a component.
@@ -59,6 +89,9 @@ fn begin(view: View<'_>, item: &PlanItem, verb: Verb, reading: &Inventory) -> Ne
     let component = &item.component;
     if let Again::At(due) = refusals(view, item, verb).again(view) {
         return Next::Wait { until: due, on: Waiting::Retry(verb) };
+    }
+    if let Some(next) = prepare::before(view, verb, &component.name) {
+        return next;
     }
     let limits = view.observed.limits;
     let method = view.observed.methods.get(&component.name);
@@ -85,6 +118,10 @@ pub(super) fn result(view: View<'_>, item: &PlanItem, items: &[PlanItem]) -> Com
     let end = end(view, item);
     if end != ComponentEnd::NotBegun {
         return end;
+    }
+    let obstacle = view.latest().and_then(|reading| obstacle_of(view, item, reading));
+    if let Some(obstacle) = obstacle.filter(|_| is_ready(view, item, items)) {
+        return ComponentEnd::Obstructed(obstacle);
     }
     let is_busy = view.latest().is_some_and(Inventory::is_busy_for_others);
     match (is_ready(view, item, items), is_busy) {

@@ -23,6 +23,10 @@ pub(crate) struct Device {
     /// Sessions: who opened them, and when they were last used.
     pub(crate) sessions: Vec<(ActionId, u64)>,
     pub(crate) uploads: Vec<Upload>,
+    /// Authorities and subscriptions.
+    pub(crate) prepared: Vec<(ActionId, Verb)>,
+    /// Until when the host is in its power-on self-test.
+    pub(crate) post_until: u64,
     pub(crate) jobs: Vec<Job>,
     /// Requests that were accepted and are still being read: they arrive at this time.
     pub(crate) arriving: Vec<(u64, Request)>,
@@ -48,6 +52,8 @@ impl Device {
             host_boot: 1,
             sessions: Vec::new(),
             uploads: Vec::new(),
+            prepared: Vec::new(),
+            post_until: 0,
             jobs: Vec::new(),
             arriving: Vec::new(),
             resetting: None,
@@ -129,6 +135,7 @@ impl Device {
         }
         if target == ResetTarget::Host {
             self.host_boot += 1;
+            self.post_until = self.now + dice.below(self.traits.post);
             return;
         }
         self.manager_boot += 1;
@@ -137,6 +144,7 @@ impl Device {
         self.wrong_readings = dice.below(self.traits.flaps + 1);
         if self.traits.drops_uploads_at_reset {
             self.uploads.clear();
+            self.prepared.retain(|(_, verb)| *verb != Verb::Subscribe);
         }
         for index in 0..self.jobs.len() {
             // What the controller was working on is lost, or was done already.
@@ -263,7 +271,16 @@ impl Device {
                 self.resetting = Some((self.now + dice.below(10 * MINUTE), target));
                 Reply::Done
             }
-            Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => self.remove(request),
+            Verb::ImportAuthority | Verb::Subscribe if dice.percent(10) => Reply::Rejected,
+            Verb::ImportAuthority | Verb::Subscribe => {
+                self.prepared.push((request.action, request.verb));
+                if self.traits.gives_tickets { Reply::Began(request.action.0) } else { Reply::Done }
+            }
+            Verb::SignOut
+            | Verb::RemoveUpload
+            | Verb::RemoveQueueEntry
+            | Verb::RemoveAuthority
+            | Verb::Unsubscribe => self.remove(request),
             Verb::Unknown => Reply::Rejected,
         }
     }
@@ -326,6 +343,7 @@ impl Device {
         match request.verb {
             Verb::SignOut if self.traits.locks_sessions => return Reply::Rejected,
             Verb::SignOut => self.sessions.retain(|(id, _)| *id != of),
+            Verb::RemoveAuthority | Verb::Unsubscribe => self.prepared.retain(|(id, _)| *id != of),
             // The device locks what it works with.
             _ if self.jobs.iter().any(runs) => return Reply::Refused,
             Verb::RemoveUpload => self.uploads.retain(|upload| upload.action != of),

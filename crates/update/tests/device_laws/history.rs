@@ -9,7 +9,8 @@ use crate::runner::{End, Runner};
 use crate::world::{Faults, Order, World};
 use farrier_update::InstallerKind;
 use farrier_update::device::{
-    ComponentEnd, Conclusion, Goal, Limits, Method, Part, ResetPolicy, ResetTarget, Scope,
+    ComponentEnd, Conclusion, Goal, Limits, Method, Obstacle, Part, Preparation, ResetPolicy, ResetTarget,
+    Scope, Verb,
 };
 use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
 use farrier_update::plan::{Action, NodePlan, PlanItem};
@@ -58,6 +59,7 @@ pub(crate) fn play_honest(seed: u64, disturbance: Disturbance, traced: bool) -> 
     let mut world = world(Dice::new(seed), Faults::NONE, traced);
     world.device.jobs.clear();
     let traits = &mut world.device.traits;
+    (traits.obstacle, traits.post) = (None, 5 * MINUTE);
     (traits.lies, traits.fails) = (0, 0);
     (traits.has_sessions, traits.tells_boot, traits.gives_tickets) = (true, true, true);
     (traits.forgets_at_reset, traits.drops_uploads_at_reset) = (false, false);
@@ -217,6 +219,10 @@ fn traits(dice: &mut Dice) -> Traits {
         keeps_entries: dice.percent(40),
         flaps: dice.below(3),
         idle: 5 * MINUTE,
+        post: 20 * MINUTE,
+        obstacle: [Obstacle::Managed, Obstacle::Locked, Obstacle::HostOff]
+            .into_iter()
+            .find(|_| dice.percent(3)),
     }
 }
 
@@ -259,9 +265,15 @@ fn order(traits: &Traits, firmware: &[Firmware], dice: &mut Dice) -> Order {
         scope: if dice.percent(15) { Scope::Stage } else { Scope::Install },
         resets: ResetPolicy { manager: dice.percent(85), host: dice.percent(60) },
         methods,
+        preparations: preparations(dice),
         plan: NodePlan { items: firmware.iter().enumerate().map(|(index, _)| item(index, dice)).collect() },
         limits: limits(traits),
     }
+}
+
+fn preparations(dice: &mut Dice) -> Vec<Preparation> {
+    let verbs = [Verb::ImportAuthority, Verb::Subscribe].into_iter().filter(|_| dice.percent(40));
+    verbs.map(|verb| Preparation { verb, mark: "m".to_owned() }).collect()
 }
 
 fn method(dice: &mut Dice) -> Method {
@@ -292,6 +304,7 @@ fn limits(traits: &Traits) -> Limits {
         settle_failed: Duration::from_mins(1),
         reset: Duration::from_mins(15),
         busy: Duration::from_mins(40),
+        post: Duration::from_mins(15),
         overdue: Duration::from_mins(40),
     }
 }

@@ -3,8 +3,8 @@
 use crate::reading::{NAMES, number};
 use crate::world::World;
 use farrier_update::device::{
-    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Part,
-    Progress, Scope, Verb, next, prune,
+    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Obstacle,
+    Part, Progress, Scope, Verb, next, prune,
 };
 use farrier_update::plan;
 
@@ -38,6 +38,10 @@ pub(crate) fn intent(world: &mut World, action: &Action, before: &[Action], goal
     }
     if world.order.scope == Scope::Stage && (action.is_install() || verb.is_reset()) {
         world.breaks(|| format!("installs although images are only staged: {action:?}"));
+    }
+    let obstacle = world.device.traits.obstacle;
+    if matches!(obstacle, Some(Obstacle::Managed | Obstacle::Locked)) && !verb.is_preparation() {
+        world.breaks(|| format!("begins something although the device shows {obstacle:?}: {action:?}"));
     }
     let same = before.iter().any(|other| {
         let is_same = other.component == action.component && !other.is_void();
@@ -197,7 +201,8 @@ fn left(world: &World, goal: Goal) -> Vec<(ActionId, &'static str)> {
     let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| job.request);
     let entries = entries.map(|request| (request.action, "a queue entry"));
     let sessions = device.sessions.iter().map(|(id, _)| (*id, SESSION));
-    uploads.chain(entries).chain(sessions).collect()
+    let prepared = device.prepared.iter().map(|(id, _)| (*id, "an authority or a subscription"));
+    uploads.chain(entries).chain(prepared).chain(sessions).collect()
 }
 
 /// Returns the version that a component is updated to.

@@ -1,6 +1,6 @@
 //! The parts of the simulated device, and what goes over the wire.
 
-use farrier_update::device::{ActionId, Part, Progress, ResetTarget, Verb};
+use farrier_update::device::{ActionId, Obstacle, Part, Progress, ResetTarget, Verb};
 
 /// What a device of this product does.
 #[derive(Debug, Clone)]
@@ -40,6 +40,10 @@ pub(crate) struct Traits {
     /// How many readings after a start are wrong, at most 2.
     pub(crate) flaps: u64,
     pub(crate) idle: u64,
+    /// How long a self-test of the host takes at most.
+    pub(crate) post: u64,
+    /// What keeps it from taking work all the time.
+    pub(crate) obstacle: Option<Obstacle>,
 }
 
 /// Firmware of one component.

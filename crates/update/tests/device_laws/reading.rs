@@ -3,8 +3,8 @@
 use crate::device::{Device, Firmware};
 use crate::dice::Dice;
 use farrier_update::device::{
-    Action, ActionId, Artifact, ArtifactKind, BootMarks, Entry, Inventory, Progress, ResetTarget, Task,
-    Ticket,
+    Action, ActionId, Artifact, ArtifactKind, BootMarks, Entry, Inventory, Obstacle, Progress, ResetTarget,
+    Task, Ticket, Verb,
 };
 use farrier_update::model::Millis;
 use std::time::Duration;
@@ -37,7 +37,13 @@ pub(crate) fn read(device: &mut Device, dice: &mut Dice, actions: &[Action]) -> 
         artifacts: artifacts(device, actions),
         lists_sessions: device.traits.lists_sessions,
         keeps_tasks: device.traits.keeps_tasks.map(Duration::from_millis),
+        obstacles: obstacles(device),
     }
+}
+
+fn obstacles(device: &Device) -> Vec<Obstacle> {
+    let in_post = (device.now < device.post_until).then_some(Obstacle::HostInPost);
+    in_post.into_iter().chain(device.traits.obstacle).collect()
 }
 
 /// A controller that has just started shows other versions than the ones in effect.
@@ -75,7 +81,12 @@ fn artifacts(device: &Device, actions: &[Action]) -> Vec<Artifact> {
     let is_known = |id: ActionId| actions.iter().any(|action| action.id == id && action.ticket.is_some());
     let sessions = device.sessions.iter().filter(|(id, _)| device.traits.lists_sessions || is_known(*id));
     let sessions = sessions.map(|(action, _)| artifact(ArtifactKind::Session, *action, true));
-    entries.chain(uploads).chain(sessions).collect()
+    let prepared = device.prepared.iter().map(|(action, verb)| {
+        let is_authority = *verb == Verb::ImportAuthority;
+        let kind = if is_authority { ArtifactKind::Authority } else { ArtifactKind::Subscription };
+        artifact(kind, *action, true)
+    });
+    entries.chain(uploads).chain(prepared).chain(sessions).collect()
 }
 
 /// Returns how far a task is.

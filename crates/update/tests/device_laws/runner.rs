@@ -11,6 +11,7 @@ use farrier_update::device::{
 use farrier_update::model::{Millis, RunnerName};
 use farrier_update::reason::Reason;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How an attempt of a runner ended.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Runner {
     silence: Option<Silence>,
     has_plan: bool,
     unfetched: BTreeSet<ActionId>,
+    withdrawn: BTreeSet<ActionId>,
+    not_before: Option<Millis>,
     /// Where this attempt was killed at the latest, counted in points where that matters.
     kill_at: Option<u32>,
     points: u32,
@@ -78,6 +81,8 @@ impl Runner {
             silence: None,
             has_plan: false,
             unfetched: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+            not_before: None,
             kill_at,
             points: 0,
         }
@@ -120,6 +125,9 @@ impl Runner {
             Next::Intend(intent) => self.intend(world, intent)?,
             Next::Record(id, change) => self.record(world, id, &change)?,
             Next::Follow(id, ticket) => self.follow(world, id, &ticket),
+            Next::Withdraw(id) => {
+                self.withdrawn.insert(id);
+            }
             Next::Wait { until, on } => {
                 if until.0 <= world.device.now {
                     world.breaks(|| format!("waits for the past: {on:?}"));
@@ -154,6 +162,9 @@ impl Runner {
             followed: self.followed,
             silence: self.silence,
             unfetched: &self.unfetched,
+            withdrawn: &self.withdrawn,
+            preparations: &order.preparations,
+            not_before: self.not_before,
             resets: order.resets,
             limits: &order.limits,
         };
@@ -267,6 +278,8 @@ impl Runner {
     fn fails(&mut self, world: &World, is_refused: bool) {
         let now = Millis(world.device.now);
         self.readings.clear();
+        let named = (world.device.now.is_multiple_of(4)).then(|| Duration::from_secs(world.device.now % 900));
+        self.not_before = named.map(|named| now.after(named));
         let refused = is_refused.then_some(Reason::PasswordRejected);
         self.silence = Some(match self.silence {
             Some(silence) => Silence { last: now, times: silence.times + 1, refused, ..silence },

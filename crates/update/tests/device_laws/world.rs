@@ -6,8 +6,8 @@ use crate::device::{Device, MINUTE, Outage, Reply, Request, SECOND, START};
 use crate::dice::Dice;
 use crate::reading;
 use farrier_update::device::{
-    Action, ActionId, Answer, Goal, Inventory, Limits, Method, Progress, ResetPolicy, ResetTarget, Scope,
-    Ticket, Verb,
+    Action, ActionId, Answer, Goal, Inventory, Limits, Method, Preparation, Progress, ResetPolicy,
+    ResetTarget, Scope, Ticket, Verb,
 };
 use farrier_update::plan::NodePlan;
 use std::collections::BTreeMap;
@@ -38,6 +38,7 @@ pub(crate) struct Order {
     pub(crate) scope: Scope,
     pub(crate) resets: ResetPolicy,
     pub(crate) methods: BTreeMap<String, Method>,
+    pub(crate) preparations: Vec<Preparation>,
     pub(crate) plan: NodePlan,
     pub(crate) limits: Limits,
 }

@@ -57,6 +57,13 @@ impl<D: Device> Walk<'_, D> {
                 format!("{} works for another manager: {words}; wait until that has ended", self.job.node);
             refusals.extend(busy.map(|(name, _)| (name.clone(), Failure::new(reason, words.clone()))));
         }
+        for (name, end) in &conclusion.components {
+            if let ComponentEnd::Obstructed(obstacle) = end {
+                let said = self.latest.as_ref().and_then(|latest| latest.obstacles.get(obstacle));
+                let words = said.cloned().unwrap_or_default();
+                refusals.insert(name.clone(), Failure::new(obstacle.reason(), words));
+            }
+        }
         outcome::results(self.plan.as_deref(), conclusion, &self.readings, &refusals, &self.reports)
     }
 

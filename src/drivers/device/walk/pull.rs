@@ -2,12 +2,15 @@
 
 use super::super::{Device, Report};
 use super::Walk;
-use crate::attempt::{Fetch, Offer, OfferedFile, ReturnPath, Waiting, open_pulls};
+use crate::attempt::{Fetch, Offer, OfferedFile, ReturnPath, Waiting, open_pulls, open_subscriptions};
 use crate::failure::Failure;
 use farrier_update::Reason;
 use farrier_update::device::{ActionId, Progress};
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// What is wrong with the way from the machine to Farrier.
+const WAY: &[Reason] = &[Reason::PullNotSeen, Reason::PullUntrusted];
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -46,9 +49,29 @@ impl<D: Device> Walk<'_, D> {
     /// Closes what no action needs any more.
     pub(super) fn end_offers(&self) {
         let open = open_pulls(&self.actions);
-        self.desk.offers.keep(&open);
-        if open.is_empty() {
+        let kept: Vec<ActionId> = open.iter().copied().chain(open_subscriptions(&self.actions)).collect();
+        self.desk.offers.keep(&kept);
+        if open.is_empty() && (!self.is_preparing || *self.desk.stop.borrow()) {
             self.desk.view.send_if_modified(|v| v.fetches_by.take().is_some());
+        }
+    }
+
+    /// Watches the fetches of images that were offered by an earlier process.
+    pub(super) async fn resume_offers(&mut self) {
+        for id in open_pulls(&self.actions) {
+            let is_known = self.desk.offers.fetched(id).is_some_and(|fetch| !fetch.place.0.is_empty());
+            if !is_known && !self.resumed.contains(&id) && self.desk.offers.resume(id).await {
+                self.resumed.insert(id);
+            }
+        }
+    }
+
+    /// Ends an offer that was never asked for, before that is recorded.
+    pub(super) fn withdraw(&mut self, id: ActionId) {
+        if self.desk.offers.withdraw(id) {
+            self.withdrawn.insert(id);
+        } else {
+            self.unfetched.remove(&id);
         }
     }
 
@@ -66,18 +89,25 @@ impl<D: Device> Walk<'_, D> {
                 self.unfetched.remove(&id);
             }
             let component = self.actions.iter().find(|action| action.id == id).map(|a| a.component.clone());
+            let is_named = fetch.is_certain || fetch.is_shared || fetch.resumed.is_some();
             let path = match fetch.seen {
+                _ if fetch.rejected.is_some() => {
+                    ReturnPath::Unseen { failure: rejected(&self.job.node, &fetch) }
+                }
                 Some(from) => ReturnPath::Fetched { from },
+                // The status says so already.
+                None if fetch.resumed == Some(true) => continue,
                 // The device has given up already.
                 None if matches!(self.desk.view.borrow().return_path, ReturnPath::Unseen { .. }) => continue,
                 // Another runner may have served it.
-                None if fetch.age < limit || !fetch.is_certain => ReturnPath::Expected,
+                None if fetch.age < limit || !is_named => ReturnPath::Expected,
                 None => ReturnPath::Unseen { failure: unseen(&self.job.node, &fetch, limit) },
             };
             if let (Some(component), ReturnPath::Unseen { failure }) = (&component, &path) {
                 self.refusals.insert(component.clone(), failure.clone());
             } else if let Some(component) = component {
-                self.refusals.retain(|of, failure| *of != component || failure.reason != Reason::PullNotSeen);
+                let is_about_way = |failure: &Failure| WAY.contains(&failure.reason);
+                self.refusals.retain(|of, failure| *of != component || !is_about_way(failure));
             }
             self.desk.view.send_if_modified(|v| {
                 let differs = v.return_path != path;
@@ -87,17 +117,20 @@ impl<D: Device> Walk<'_, D> {
         }
     }
 
-    /// Explains the failure of a device that has not even connected to fetch its image: then the way is shut, whatever
-    /// it says.
+    /// Explains the failure of a device that has rejected our certificate, or has not even connected to fetch its image:
+    /// then the way is shut, whatever it says.
     pub(super) fn explained(&self, action: ActionId, report: Report) -> Report {
         if report.progress != Progress::Failed || !open_pulls(&self.actions).contains(&action) {
             return report;
         }
         let fetch = self.desk.offers.fetched(action);
-        let Some(fetch) = fetch.filter(|fetch| fetch.seen.is_none() && fetch.is_certain) else {
-            return report;
+        let failure = match fetch {
+            Some(fetch) if fetch.rejected.is_some() => rejected(&self.job.node, &fetch),
+            Some(fetch) if fetch.seen.is_none() && fetch.is_certain => {
+                unseen(&self.job.node, &fetch, fetch.age)
+            }
+            Some(_) | None => return report,
         };
-        let failure = unseen(&self.job.node, &fetch, fetch.age);
         self.desk.view.send_modify(|v| v.return_path = ReturnPath::Unseen { failure: failure.clone() });
         Report { reason: Some(failure.reason), words: failure.message, ..report }
     }
@@ -107,7 +140,12 @@ impl<D: Device> Walk<'_, D> {
         let fetches = open_pulls(&self.actions).into_iter();
         let Some(fetch) = fetches.filter_map(|id| self.desk.offers.fetched(id)).last() else { return shown };
         let limit = self.device.limits().seen;
-        if fetch.seen.is_none() && fetch.is_certain && fetch.age >= limit {
+        if fetch.rejected.is_some() {
+            let failure = rejected(&self.job.node, &fetch);
+            return Waiting { reason: failure.reason, what: failure.message, ..shown };
+        }
+        let is_named = fetch.is_certain || fetch.is_shared || fetch.resumed == Some(false);
+        if fetch.seen.is_none() && is_named && fetch.age >= limit {
             let failure = unseen(&self.job.node, &fetch, limit);
             return Waiting { reason: failure.reason, what: failure.message, ..shown };
         }
@@ -117,13 +155,16 @@ impl<D: Device> Walk<'_, D> {
 
 /// Describes how far a fetch is.
 fn progress(fetch: &Fetch) -> String {
-    let Fetch { seen, bytes, size, idle, place: (host, port), .. } = fetch;
+    let Fetch { seen, resumed, bytes, size, idle, place: (host, port), .. } = fetch;
     let (unit, word) = if size.unwrap_or(*bytes) < MIB { (KIB, "KiB") } else { (MIB, "MiB") };
-    let Some(from) = seen else { return format!("it has not connected to {host} port {port} yet") };
+    let Some(from) = seen else {
+        return match resumed {
+            Some(true) => "it had connected before this runner took over".to_owned(),
+            Some(false) | None => format!("it has not connected to {host} port {port} yet"),
+        };
+    };
     let Some(idle) = idle else {
-        return format!(
-            "it has connected from {from}, and has fetched nothing yet; by HTTPS it must trust the authority of the run, ca.crt in the Secret of its callback server"
-        );
+        return format!("it has connected from {from}, and has fetched nothing yet");
     };
     if let Some(size) = size.filter(|size| bytes >= size) {
         return format!("it has fetched all {} {word}", size.div_ceil(unit));
@@ -132,11 +173,27 @@ fn progress(fetch: &Fetch) -> String {
     format!("it has fetched {}{of} {word}, last progress {} s ago", bytes / unit, idle.as_secs())
 }
 
+/// Describes that a machine rejects the certificate of the callback server, and the next step.
+fn rejected(node: &str, fetch: &Fetch) -> Failure {
+    let Fetch { rejected, is_shared, place: (host, port), .. } = fetch;
+    let how = rejected.as_deref().unwrap_or_default();
+    let who = if *is_shared { "a machine with the address of " } else { "" };
+    Failure::new(
+        Reason::PullUntrusted,
+        format!(
+            "{who}{node} connected to {host} port {port} to fetch its image, and rejected the certificate of Farrier's callback server ({how}); import ca.crt of the Secret <run>-callback among the authorities that it trusts (Redfish: UpdateService, RemoteServerCertificates), end the verification of servers there, or have it fetch by HTTP from 63001 if it can"
+        ),
+    )
+}
+
 /// Describes that a machine does not fetch its image: the way that is closed, and the next step.
 fn unseen(node: &str, fetch: &Fetch, limit: Duration) -> Failure {
-    let Fetch { place: (host, port), own, strangers, .. } = fetch;
+    let Fetch { place: (host, port), own, strangers, is_shared, .. } = fetch;
     let from = list(own);
     let next = match strangers.as_slice() {
+        [] if *is_shared => format!(
+            "other machines have connected from {from}, and none of them asked for this image: check that {node} reaches {host} port {port}"
+        ),
         [] => format!(
             "most likely a firewall on the network path, or that of the operator's host for incoming connections, drops it: allow TCP from {from} to {host} port {port} (`farrier ports` prints the rules), or set spec.callbackAddress of ManagedNode {node} if it does not reach {host}"
         ),
@@ -167,6 +224,9 @@ mod tests {
     fn fetch() -> Fetch {
         Fetch {
             seen: None,
+            rejected: None,
+            is_shared: false,
+            resumed: None,
             is_certain: true,
             bytes: 0,
             size: Some(64 * MIB),
@@ -198,7 +258,7 @@ mod tests {
     fn the_progress_of_a_fetch_is_shown() {
         assert_eq!(progress(&fetch()), "it has not connected to 192.0.2.9 port 63001 yet");
         let seen = Fetch { seen: Some("192.0.2.1".parse().unwrap()), ..fetch() };
-        assert!(progress(&seen).starts_with("it has connected from 192.0.2.1, and has fetched nothing yet"));
+        assert_eq!(progress(&seen), "it has connected from 192.0.2.1, and has fetched nothing yet");
         let some = Fetch { bytes: 12 * MIB + 5, idle: Some(Duration::from_secs(3)), ..seen };
         assert_eq!(progress(&some), "it has fetched 12 of 64 MiB, last progress 3 s ago");
         assert_eq!(progress(&Fetch { bytes: 64 * MIB, ..some.clone() }), "it has fetched all 64 MiB");

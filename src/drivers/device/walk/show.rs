@@ -4,14 +4,15 @@ use super::super::{Contact, Device, Reading};
 use super::Walk;
 use crate::attempt::{self, Step, Waiting};
 use farrier_update::Reason;
-use farrier_update::device::{self, Intent, Verb};
+use farrier_update::device::{self, Intent, Obstacle, Verb};
 use tokio::sync::watch;
 
 impl<D: Device> Walk<'_, D> {
     /// Returns the reason of a wait, and what the device says about it.
     pub(super) fn why(&self, on: device::Waiting) -> (Reason, String) {
         if let Some(trouble) = self.trouble.as_ref().filter(|_| self.silence.is_some()) {
-            return (on.reason(), trouble.message.clone());
+            let is_asked = matches!(on, device::Waiting::Asked(_));
+            return (if is_asked { trouble.reason } else { on.reason() }, trouble.message.clone());
         }
         match on {
             device::Waiting::Task(action, _) => {
@@ -27,9 +28,15 @@ impl<D: Device> Walk<'_, D> {
                 let said = failure.map(|failure| (failure.reason, failure.message.clone()));
                 said.unwrap_or((on.reason(), String::new()))
             }
-            device::Waiting::Device(_) | device::Waiting::Fence(_) | device::Waiting::Reading => {
-                (on.reason(), String::new())
+            device::Waiting::Post(_) => {
+                let obstacle =
+                    self.latest.as_ref().and_then(|latest| latest.obstacles.get(&Obstacle::HostInPost));
+                (on.reason(), obstacle.cloned().unwrap_or_default())
             }
+            device::Waiting::Device(_)
+            | device::Waiting::Asked(_)
+            | device::Waiting::Fence(_)
+            | device::Waiting::Reading => (on.reason(), String::new()),
         }
     }
 
@@ -40,8 +47,14 @@ impl<D: Device> Walk<'_, D> {
     pub(super) fn show_verb(&self, intent: &Intent) {
         self.show_step(match intent.verb {
             Verb::SignIn => Step::Connecting,
-            Verb::SignOut | Verb::RemoveUpload | Verb::RemoveQueueEntry => Step::CleaningUp,
-            Verb::Upload
+            Verb::SignOut
+            | Verb::RemoveUpload
+            | Verb::RemoveQueueEntry
+            | Verb::RemoveAuthority
+            | Verb::Unsubscribe => Step::CleaningUp,
+            Verb::ImportAuthority
+            | Verb::Subscribe
+            | Verb::Upload
             | Verb::Pull
             | Verb::Enqueue
             | Verb::Activate

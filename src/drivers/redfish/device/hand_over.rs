@@ -7,7 +7,7 @@ use super::body::{file, object};
 use super::refused::{Answered, refused};
 use super::repository::RepositoryUpload;
 use super::routes::Route;
-use super::{Device, signed_out, trouble};
+use super::{Device, preparations, signed_out, trouble};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme};
 use crate::drivers::device::{Image, Trouble};
@@ -79,7 +79,8 @@ impl Device {
                     ]),
                 )
             }
-            Verb::RemoveUpload | Verb::RemoveQueueEntry => {
+            Verb::ImportAuthority | Verb::Subscribe => Ok(Work::from(self.preparation(intent)?)),
+            Verb::RemoveUpload | Verb::RemoveQueueEntry | Verb::RemoveAuthority | Verb::Unsubscribe => {
                 let of = intent.of.and_then(|of| self.links.get(&of));
                 let link = of.ok_or_else(|| unable("nothing is there"))?;
                 Ok(Work::from(Request::delete(link.clone())))
@@ -203,6 +204,9 @@ impl Device {
     fn begun(&self, reply: &Reply, verb: Verb) -> Answer {
         if verb.is_inverse() || verb.is_reset() {
             return Answer::Done;
+        }
+        if verb.is_preparation() {
+            return preparations::begun(reply);
         }
         let resource = reply.resource().unwrap_or_default();
         let own = resource.text("/TaskState").and_then(|_| resource.link("/@odata.id").ok().flatten());

@@ -81,6 +81,17 @@ pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action]) -> Sorted {
 }
 
 impl Sorted {
+    /// Adds what the service that takes firmware does for somebody else.
+    pub(super) fn add_foreign(&mut self, service: &Link, is_ours: bool) {
+        // A task of somebody else tells more.
+        if is_ours || !self.others.is_empty() {
+            return;
+        }
+        let words = format!("an update in progress, {service}");
+        self.others.push(Other { words, waits: false });
+        self.tasks.push(Task { ticket: ticket(service), action: None, progress: Progress::Running });
+    }
+
     fn add(&mut self, link: &Link, resource: &Resource, action: Option<ActionId>, progress: Progress) {
         if action.is_none() && progress.is_active() {
             let name = resource.text("/Name").unwrap_or_else(|| "a task".to_owned());

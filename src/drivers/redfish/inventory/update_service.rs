@@ -16,8 +16,12 @@ pub struct UpdateService {
     pub max_bytes: Option<u64>,
     /// Whether the device verifies the certificate of a server that it fetches from.
     pub verifies_server: Option<bool>,
+    /// The authorities that such servers must have.
+    pub certificates: Option<Link>,
     /// Whether it tells how far an update is (iLO).
     pub has_state: bool,
+    /// Whether it says that it works on an update (iLO).
+    pub is_busy: bool,
     /// The name that the client has given to the upload that is being taken in (iLO).
     pub uploading: Option<String>,
     /// The firmware inventory.
@@ -98,7 +102,9 @@ impl UpdateService {
             enabled: resource.flag("/ServiceEnabled"),
             max_bytes: resource.number("/MaxImageSizeBytes"),
             verifies_server: resource.flag("/VerifyRemoteServerCertificate"),
+            certificates: resource.link("/RemoteServerCertificates").ok().flatten(),
             has_state: has_state(resource),
+            is_busy: has_state(resource) && report(resource).progress == Progress::Running,
             uploading: uploading(resource),
             firmware: resource.link("/FirmwareInventory").ok().flatten(),
             ways: Ways::of(resource, &actions),

@@ -1,8 +1,10 @@
 //! BMCs over Redfish, with doubles of several vendors' management processors.
 
 mod kills;
+mod obstacles;
 mod probe;
 mod pulls;
+mod trust;
 mod updates;
 
 use crate::harness::{Conditions, Run, Site, e2e, wait};

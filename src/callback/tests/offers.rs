@@ -1,8 +1,8 @@
 //! Offers: each is for one machine and one action, and is served to machines that speak HTTP and TLS in their own
 //! ways.
 
-use super::site::{LOOPBACK, Site, ask, device_of, dial_from, get, host, tls};
-use crate::callback::{AddressSet, Limits, RunIdentity};
+use super::site::{LOOPBACK, Site, ask, device_of, dial_from, get, host, tls, until};
+use crate::callback::{AddressSet, Limits, POSTS, RunIdentity};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -118,4 +118,70 @@ async fn curl_fetches_an_offer_by_both_protocols() {
     }
     assert!(fetch(&["--http1.0"], &http).await == site.payload);
     assert!(fetch(&["--range", "10-19"], &http).await == site.payload[10..20]);
+}
+
+/// The path to which a machine posts the events of action 9.
+fn posts(site: &Site) -> String {
+    format!("/{}/{}/{POSTS}", site.identity.path_token(), site.identity.offer_token("s1", 9))
+}
+
+async fn post(from: IpAddr, site: &Site, path: &str, length: usize) -> Option<u16> {
+    let mut stream = dial_from(from, site.http()).await.ok()?;
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+    let request = [head.into_bytes(), vec![b'x'; length]].concat();
+    ask(&mut stream, &request).await.map(|answer| answer.status)
+}
+
+/// Whoever guesses nothing can make us do nothing, and whoever floods us is told to stop.
+#[tokio::test]
+async fn events_are_taken_from_the_machine_that_was_asked_for_them() {
+    let site = Site::open(Limits::default());
+    site.sources.send_replace(Arc::new(AddressSet::from_iter([LOOPBACK, host(2)])));
+    let path = posts(&site);
+    assert_eq!(post(host(2), &site, &path, 0).await, Some(404), "another machine of the run");
+    let image = format!("{}/{POSTS}", site.folder());
+    assert_eq!(post(LOOPBACK, &site, &image, 0).await, Some(404), "the token of an image");
+    assert_eq!(post(LOOPBACK, &site, &format!("{path}?x=1"), 0).await, Some(404));
+    assert_eq!(site.offers.posts.load(Ordering::SeqCst), 0);
+    for length in [0, 10, 64 * 1024] {
+        assert_eq!(post(LOOPBACK, &site, &path, length).await, Some(204), "{length}");
+    }
+    assert_eq!(post(LOOPBACK, &site, &path, 1).await, Some(429), "too many");
+    assert_eq!(post(LOOPBACK, &site, &path, 64 * 1024 + 1).await, Some(413));
+    assert_eq!(site.offers.posts.load(Ordering::SeqCst), 4, "one that is too long is not counted");
+    let mut stream = TcpStream::connect(site.http()).await.unwrap();
+    assert_eq!(get(&mut stream, &path, "").await.unwrap().status, 404, "nothing can be read there");
+}
+
+/// A post that never ends must not hold a connection.
+#[tokio::test]
+async fn a_post_that_is_not_completed_is_ended() {
+    let limits = Limits { request: std::time::Duration::from_millis(200), ..Limits::default() };
+    let site = Site::open(limits);
+    let mut stream = TcpStream::connect(site.http()).await.unwrap();
+    let head = format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf", posts(&site));
+    assert_eq!(ask(&mut stream, head.as_bytes()).await.map(|answer| answer.status), Some(408));
+    assert_eq!(site.offers.posts.load(Ordering::SeqCst), 0);
+}
+
+/// Otherwise a machine that trusts another authority would look as if a firewall was in its way.
+#[tokio::test]
+async fn a_machine_that_rejects_the_certificate_is_noticed() {
+    let site = Site::open(Limits::default());
+    site.names.send_replace(Arc::new(BTreeSet::from(["127.0.0.1".to_owned()])));
+    let other = Site::open(Limits::default());
+    let rejections = || site.offers.rejections.lock().unwrap().clone();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let stream = TcpStream::connect(site.https()).await.unwrap();
+        // It trusts the authority of another run only.
+        assert!(tls(&device_of(&other, version), "127.0.0.1", stream).await.is_err());
+        until(|| !rejections().is_empty()).await;
+        let words = rejections().concat();
+        assert!(words.contains("UnknownCA") || words.contains("DecryptError"), "{words}");
+        site.offers.rejections.lock().unwrap().clear();
+    }
+    let stream = TcpStream::connect(site.https()).await.unwrap();
+    let mut stream = tls(&device_of(&site, &rustls::version::TLS13), "127.0.0.1", stream).await.unwrap();
+    assert_eq!(get(&mut stream, &site.path(), "").await.unwrap().status, 200);
+    assert_eq!((rejections(), site.offers.requests.lock().unwrap().clone()), (Vec::new(), vec![4]));
 }

@@ -139,7 +139,11 @@ async fn with_component(
     (bmc, spec)
 }
 
-const fn bios(entry: &'static str, version: &'static str, ending: &'static str) -> Firmware<'static> {
+pub(super) const fn bios(
+    entry: &'static str,
+    version: &'static str,
+    ending: &'static str,
+) -> Firmware<'static> {
     Firmware { name: "bios", entry, device: "bios", version, ending }
 }
 

@@ -2,6 +2,7 @@
 
 mod kills;
 mod obstacles;
+mod posts;
 mod probe;
 mod pulls;
 mod trust;

@@ -84,6 +84,32 @@ fn a_host_that_is_off_ends_an_update_that_needs_it() {
     });
 }
 
+/// Two managers that install firmware undo what the other one did.
+#[test]
+fn a_machine_that_another_manager_updates_is_left_alone() {
+    e2e("bmconeview", async |site| {
+        let (variant, type_, firmware) = &BMCS[3];
+        let (bmc, spec) = with(site, variant, type_, firmware, image()).await;
+        bmc.arm(Armed::always(Fault::ManagedBy { by: "OneView".into(), firmware: true }));
+        let run = site.run("managed", spec.clone()).await;
+        run.ends(wait::LIMIT).await;
+        let update = run.node(variant).await;
+        let found = component(&update, firmware.name);
+        assert_eq!(update.reason("Succeeded"), "ManagedElsewhere", "{}", found.message);
+        assert!(found.message.contains("OneView"), "{}", found.message);
+        assert_eq!((changes(&bmc), flashes(&bmc, firmware.version)), (0, 0));
+        is_over(&run, &bmc).await;
+
+        // One that only monitors it is no obstacle.
+        bmc.double.clear(None);
+        bmc.arm(Armed::always(Fault::ManagedBy { by: "OneView".into(), firmware: false }));
+        let run = site.run("monitored", spec).await;
+        run.succeeds().await;
+        assert_eq!(flashes(&bmc, firmware.version), 1);
+        is_over(&run, &bmc).await;
+    });
+}
+
 /// What the device refuses because another manager has it in maintenance is asked for again, and says so meanwhile.
 #[test]
 fn maintenance_of_another_manager_is_named_and_waited_for() {
@@ -121,7 +147,7 @@ fn a_bmc_that_names_a_time_is_not_asked_before() {
         let journal = bmc.double.journal();
         let named: Vec<_> =
             journal.iter().filter(|entry| entry.detail.get("retry-after").is_some()).collect();
-        assert_eq!(named.len(), 2, "{named:?}");
+        assert!(named.len() >= 2, "{named:?}");
         let early: Vec<_> = journal.iter().filter(|entry| !entry.detail["early-ms"].is_null()).collect();
         assert!(early.is_empty(), "{early:?}");
         is_over(&run, &bmc).await;

@@ -1,6 +1,7 @@
 //! BMCs over Redfish, with doubles of several vendors' management processors.
 
 mod kills;
+mod moonshot;
 mod obstacles;
 mod posts;
 mod probe;

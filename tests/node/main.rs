@@ -21,6 +21,7 @@ mod e2e {
     #[expect(dead_code, unused_imports, reason = "each test target uses its part of what tests share")]
     pub(crate) mod harness;
 }
+mod fetch;
 mod matrix;
 mod mended;
 mod nodes;

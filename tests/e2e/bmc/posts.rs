@@ -26,8 +26,8 @@ fn delivered(bmc: &Bmc) -> usize {
     journal.iter().filter(|entry| entry.kind == "event" && entry.detail["outcome"] == "204").count()
 }
 
-fn subscriptions(bmc: &Bmc) -> usize {
-    bmc.double.state()["subscriptions"].as_array().map_or(0, Vec::len)
+fn subscriptions(bmc: &Bmc) -> u64 {
+    bmc.double.state()["subscriptions"].as_u64().expect("a number")
 }
 
 async fn is_posted(run: &Run<'_>, bmc: &Bmc) {
@@ -61,11 +61,11 @@ fn a_bmc_that_posts_its_progress_is_asked_less_often() {
 }
 
 /// A rule of the packet filter, for as long as it lives.
-struct Shut(String);
+pub(super) struct Shut(String);
 
 impl Shut {
     /// Drops what arrives at this port.
-    async fn port(port: u16) -> Self {
+    pub(super) async fn port(port: u16) -> Self {
         let table = format!("shut{port}");
         let rules = format!(
             "add table inet {table}; add chain inet {table} in {{ type filter hook input priority 0; }}; add rule inet {table} in tcp dport {port} drop"

@@ -10,6 +10,7 @@ use farrier_bmc_double::image::{Header, Target};
 use serde_json::{Value, json};
 
 /// A component of a double: the name of its firmware entry, and the version to install.
+#[derive(Clone, Copy)]
 pub(super) struct Firmware<'a> {
     pub(super) name: &'a str,
     pub(super) entry: &'a str,

@@ -1,13 +1,13 @@
 //! The walk: does what `update::device::next` decides.
 
+mod contact;
 mod end;
 mod posts;
 mod prepare;
 mod pull;
-mod rest;
 mod show;
 
-use super::{Device, Image, Reading, Report, Trouble, outcome};
+use super::{Device, Image, Reading, Report, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
 use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Waiting, image_name};
 use crate::drivers::Driver;
@@ -375,35 +375,5 @@ impl<'a, D: Device> Walk<'a, D> {
     /// Returns the component of an action.
     fn component_of(&self, id: ActionId) -> Option<String> {
         self.actions.iter().find(|action| action.id == id).map(|action| action.component.clone())
-    }
-
-    /// The device answered.
-    fn answered(&mut self) {
-        self.silence = None;
-        self.desk.view.send_modify(|v| v.lost = None);
-    }
-
-    /// The device did not answer, or not usefully.
-    fn troubled(&mut self, trouble: Trouble) {
-        let Trouble { failure, is_refused, is_answer: _ } = trouble;
-        tracing::info!(reason = %failure.reason, "{}", failure.message);
-        if failure.reason == Reason::SessionEnded {
-            self.session = None;
-            self.readings.clear();
-            self.ended_sessions = self.ended_sessions.saturating_add(1);
-            if self.ended_sessions == 1 {
-                return;
-            }
-        }
-        // What was read before may not hold any more: the device may have restarted.
-        self.readings.clear();
-        let now = attempt::now();
-        let (since, times) = self.silence.map_or((now, 0), |silence| (silence.since, silence.times));
-        let refused = is_refused.then_some(failure.reason);
-        self.silence = Some(Silence { since, last: now, times: times.saturating_add(1), refused });
-        if self.latest.is_some() {
-            self.desk.view.send_modify(|v| v.lost = Some(failure.clone()));
-        }
-        self.trouble = Some(failure);
     }
 }

@@ -152,7 +152,7 @@ impl Client {
             }
             () = stalled(&request.content) => timed_out(STALLED),
         };
-        self.note_retry_after(&result);
+        self.retry_after.note(&result);
         let (method, link, ms) = (&request.method, &request.link, start.elapsed().as_millis());
         match &result {
             Ok(answer) => tracing::debug!(%method, %link, status = answer.status, ms, "request to a device"),
@@ -160,14 +160,6 @@ impl Client {
             Err(kind) => tracing::debug!(%method, %link, reason = %kind.reason(), ms, "request to a device"),
         }
         result.map_err(|kind| self.trouble(request, kind))
-    }
-
-    fn note_retry_after(&self, result: &Result<Answer, Kind>) {
-        match result {
-            Ok(answer) => self.retry_after.note(Some(answer.status), retry_after::read(&answer.headers)),
-            Err(Kind::Refused(refusal)) => self.retry_after.note(Some(refusal.status), refusal.retry_after),
-            Err(_) => self.retry_after.note(None, None),
-        }
     }
 
     /// Returns the trouble of a request.
@@ -279,9 +271,14 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// Returns when the device wants to be asked again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        retry_after::read(&self.headers)
+    }
+
     fn refusal(&self) -> Refusal {
         let messages = Messages::read(&parse(&self.body).unwrap_or_default());
-        Refusal { status: self.status, messages, retry_after: retry_after::read(&self.headers) }
+        Refusal { status: self.status, messages, retry_after: self.retry_after() }
     }
 }
 

@@ -5,9 +5,10 @@ use super::{
     with_lamps,
 };
 use crate::harness::{outcome, wait};
-use farrier::api::NodeUpdate;
 use farrier::api::node_update::FetchProtocol;
+use farrier::api::{NodeUpdate, condition};
 use farrier::attempt::Offer;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -133,15 +134,39 @@ fn an_operator_that_was_killed_serves_what_it_had_offered() {
             .await;
         })
         .await;
+        let restarted = condition::now();
         let url = lamp("navy").url;
         operate(site, async {
+            // Its predecessor's word would not tell that the way is still shut.
+            run.node_until("navy", "the wait to be named again", |u| {
+                waits(u, "PullNotSeen", restarted.clone())
+            })
+            .await;
             wait::until("the port to be bound again", wait::LIMIT, async || {
                 let answer = curl(&offer(&url), address_of("navy")).await;
                 if answer.status.success() { Ok(()) } else { Err(format!("{answer:?}")) }
             })
             .await;
-            let update = run.node("navy").await;
+            let update = run
+                .node_until("navy", "the connection to be recorded", |u| {
+                    u.reason("CallbackReachable") == "CallbackReachable"
+                })
+                .await;
             assert_eq!(fetches_by(&update), Some(FetchProtocol::HTTP), "it is still to be fetched");
+        })
+        .await;
+        let restarted = condition::now();
+        operate(site, async {
+            let says = |u: &NodeUpdate| {
+                let waiting = u.status.as_ref().and_then(|status| status.waiting.as_ref());
+                waiting.is_some_and(|waiting| waiting.what.contains("it had connected before"))
+            };
+            let update = run
+                .node_until("navy", "the wait of the next operator", |u| {
+                    waits(u, "InProgress", restarted.clone()) && says(u)
+                })
+                .await;
+            assert_eq!(update.reason("CallbackReachable"), "CallbackReachable", "it stays known");
             lamps().entry("navy".to_owned()).and_modify(|state| state.is_blind = false);
             run.succeeds().await;
             is_over(&run, "navy").await;
@@ -151,6 +176,12 @@ fn an_operator_that_was_killed_serves_what_it_had_offered() {
         .await;
         site.operator.start();
     });
+}
+
+/// Reports whether a wait with this reason has begun after this time.
+fn waits(update: &NodeUpdate, reason: &str, after: Time) -> bool {
+    let waiting = update.status.as_ref().and_then(|status| status.waiting.as_ref());
+    waiting.is_some_and(|waiting| waiting.reason == reason && waiting.since.0 >= after.0)
 }
 
 /// The offer of an image by HTTP.

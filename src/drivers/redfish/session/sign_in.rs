@@ -41,7 +41,10 @@ pub(super) async fn root(client: &Client) -> Result<ServiceRoot, Failure> {
 fn not_redfish(client: &Client, trouble: Trouble) -> Failure {
     let is_other = match &trouble.kind {
         Kind::Unreadable(_) | Kind::Elsewhere(_) => true,
-        Kind::Refused(refusal) => refusal.status < 500 && refusal.messages.is_empty(),
+        // A service of an older kind answers in the same words that its root is not there.
+        Kind::Refused(refusal) => {
+            refusal.status == 404 || refusal.status < 500 && refusal.messages.is_empty()
+        }
         Kind::Unreachable(_)
         | Kind::Handshake(_)
         | Kind::Lost { .. }

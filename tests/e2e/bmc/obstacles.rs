@@ -110,6 +110,24 @@ fn a_machine_that_another_manager_updates_is_left_alone() {
     });
 }
 
+/// An administrator has locked the machine, so that nobody changes its firmware.
+#[test]
+fn an_idrac_in_lockdown_is_left_alone() {
+    e2e("bmclock", async |site| {
+        let (variant, type_, firmware) = &BMCS[1];
+        let (bmc, spec) = with(site, variant, type_, firmware, image()).await;
+        bmc.arm(Armed::always(Fault::Lockdown));
+        let run = site.run("locked", spec).await;
+        run.ends(wait::LIMIT).await;
+        let update = run.node(variant).await;
+        let found = component(&update, firmware.name);
+        assert_eq!(update.reason("Succeeded"), "DeviceLocked", "{}", found.message);
+        assert!(found.message.contains("end the lockdown"), "{}", found.message);
+        assert_eq!((changes(&bmc), flashes(&bmc, firmware.version)), (0, 0));
+        is_over(&run, &bmc).await;
+    });
+}
+
 /// What the device refuses because another manager has it in maintenance is asked for again, and says so meanwhile.
 #[test]
 fn maintenance_of_another_manager_is_named_and_waited_for() {

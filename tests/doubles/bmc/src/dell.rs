@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::fault::Fault;
 use crate::message::Word;
 use crate::multipart::Part;
 use crate::reply::Reply;
@@ -104,6 +105,20 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
             }},
             "Links": {"Jobs": [link(&format!("{at}/Jobs"))]},
         }))),
+        ["DellAttributes", group] if *group == variant.manager.id => {
+            let lockdown = state.faults.look(|fault| (*fault == Fault::Lockdown).then_some(())).is_some();
+            Some(Found::read(json!({
+                "@odata.id": format!("{at}/DellAttributes/{group}"),
+                "@odata.type": "#DellAttributes.v1_0_0.DellAttributes",
+                "Id": group,
+                "Name": "OEMAttributeRegistry",
+                "AttributeRegistry": "ManagerAttributeRegistry.v1_0_0",
+                "Attributes": {
+                    "Info.1.Product": variant.manager.model,
+                    "Lockdown.1.SystemLockdown": if lockdown { "Enabled" } else { "Disabled" },
+                },
+            })))
+        }
         ["DellLCService"] => Some(Found::read(json!({
             "@odata.id": format!("{at}/DellLCService"),
             "@odata.type": "#DellLCService.v1_7_0.DellLCService",

@@ -128,6 +128,8 @@ pub enum Fault {
         /// File name.
         file: String,
     },
+    /// Dell: the configuration is locked, as the manager's attributes say.
+    Lockdown,
     /// No events are posted.
     NoEvents,
     /// Events are posted late.

@@ -215,6 +215,10 @@ fn manager(bmc: &Bmc, state: &State) -> Value {
         "Oem": {},
     });
     value["Oem"] = service::manager_oem(variant, state);
+    if variant.dell {
+        let attributes = format!("{uri}/Oem/Dell/DellAttributes/{}", variant.manager.id);
+        value["Links"]["Oem"] = json!({"Dell": {"DellAttributes": [link(&attributes)]}});
+    }
     value
 }
 

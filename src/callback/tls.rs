@@ -155,7 +155,6 @@ impl ClientCertVerifier for SessionVerifier {
 /// connection without a word.
 pub(super) fn rejection(error: &std::io::Error) -> Option<String> {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the list of rustls is open")]
     match inner {
         Some(Error::AlertReceived(alert)) => Some(format!("TLS alert {alert:?}")),
         Some(Error::PeerIncompatible(why)) => {

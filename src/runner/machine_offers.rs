@@ -115,9 +115,7 @@ impl MachineOffers {
             name: file.name.to_owned(),
             digest: file.digest.to_owned(),
         };
-        let place = (target.host.clone(), target.port);
-        let identity = listener.identity.clone();
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some((scheme, target, identity));
+        let place = self.note_place(scheme, target, &listener);
         self.context.listeners.fetches.begin(NewFetch {
             offer,
             size: Some(file.size),
@@ -129,6 +127,14 @@ impl MachineOffers {
             refusals: listener.refusals,
         });
         Ok(Offer { url, scheme, authority })
+    }
+
+    /// Notes where the machine is told to connect, for what it is to post. Returns address and port.
+    fn note_place(&self, scheme: Scheme, target: Target, listener: &OpenListener) -> (String, u16) {
+        let told = (target.host.clone(), target.port);
+        let place = (scheme, target, listener.identity.clone());
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        told
     }
 
     /// Returns where the machine should connect to.

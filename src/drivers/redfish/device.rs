@@ -26,8 +26,7 @@ use boot::Boot;
 use entries::{entries, survey};
 use farrier_network::MachineType;
 use farrier_update::device::{
-    Action, ActionId, Answer, Intent, Inventory, Limits, Method, Part, Preparation, Progress, Task, Ticket,
-    Verb,
+    Action, ActionId, Answer, Intent, Inventory, Limits, Method, Part, Preparation, Progress, Ticket, Verb,
 };
 use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use obstacles::Lock;
@@ -216,17 +215,7 @@ impl device::Device for Device {
             lost.found.iter().filter_map(|lost| Some((lost.action, Link::parse(&lost.ticket.0).ok()?)));
         self.sessions.extend(found);
         let mut sorted = work::sort(&work, &self.marks, actions);
-        // An image that is still being verified is listed nowhere else.
-        let upload = everything.update.as_ref().and_then(|service| {
-            let action = self.marks.find(service.uploading.as_deref()?);
-            let ticket = Ticket(service.link.as_str().to_owned());
-            action.map(|action| Task { ticket, action: Some(action), progress: Progress::Running })
-        });
-        let is_idle = !actions.iter().any(|action| action.verb.is_work() && action.is_open());
-        if let Some(service) = everything.update.as_ref().filter(|service| service.is_busy && is_idle) {
-            sorted.add_foreign(&service.link, upload.is_some());
-        }
-        sorted.tasks.extend(upload);
+        sorted.add_service(&everything, &self.marks, actions);
         sorted.artifacts.extend(prepared);
         self.note(&everything, &work, &sorted);
         let obstacles = obstacles::of(&self.node, &everything, is_locked);
@@ -305,7 +294,7 @@ impl device::Device for Device {
     }
 
     async fn prepare(&mut self, offer: &Offer) -> Result<Vec<Preparation>, Trouble> {
-        let prepared = self.to_prepare(offer).await;
+        let prepared = self.needs(offer).await;
         if let Err(trouble) = &prepared {
             self.note_trouble(trouble);
         }

@@ -35,7 +35,7 @@ pub(super) struct Prepared {
 
 impl Device {
     /// Returns what is to be done before the device is told to fetch this.
-    pub(super) async fn to_prepare(&mut self, offer: &Offer) -> Result<Vec<Preparation>, Trouble> {
+    pub(super) async fn needs(&mut self, offer: &Offer) -> Result<Vec<Preparation>, Trouble> {
         let Some(session) = &self.session else { return Err(signed_out()) };
         let mut wanted = Vec::new();
         let service = self.update.as_ref().filter(|service| service.verifies_server == Some(true));

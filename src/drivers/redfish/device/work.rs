@@ -1,7 +1,7 @@
 //! The tasks of a device, the entries of its queue, and the images in its repository: which are ours, and how far
 //! they are.
 
-use super::super::inventory::Work;
+use super::super::inventory::{Inventory as Everything, Work};
 use super::super::words::{Meaning, has_state, progress, report};
 use super::super::{Link, Refusal, Request, Resource, Session, Trouble};
 use crate::attempt::Marks;
@@ -81,15 +81,20 @@ pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action]) -> Sorted {
 }
 
 impl Sorted {
-    /// Adds what the service that takes firmware does for somebody else.
-    pub(super) fn add_foreign(&mut self, service: &Link, is_ours: bool) {
-        // A task of somebody else tells more.
-        if is_ours || !self.others.is_empty() {
-            return;
+    /// Adds what the service that takes firmware does, which some list nowhere else: it verifies an image of ours, or
+    /// works for somebody else.
+    pub(super) fn add_service(&mut self, everything: &Everything, marks: &Marks, actions: &[Action]) {
+        let Some(service) = &everything.update else { return };
+        let ticket = ticket(&service.link);
+        let upload = service.uploading.as_deref().and_then(|name| marks.find(name));
+        let is_idle = !actions.iter().any(|action| action.verb.is_work() && action.is_open());
+        if upload.is_some() {
+            self.tasks.push(Task { ticket, action: upload, progress: Progress::Running });
+        } else if service.is_busy && is_idle && self.others.is_empty() {
+            let words = format!("an update in progress, {}", service.link);
+            self.others.push(Other { words, waits: false });
+            self.tasks.push(Task { ticket, action: None, progress: Progress::Running });
         }
-        let words = format!("an update in progress, {service}");
-        self.others.push(Other { words, waits: false });
-        self.tasks.push(Task { ticket: ticket(service), action: None, progress: Progress::Running });
     }
 
     fn add(&mut self, link: &Link, resource: &Resource, action: Option<ActionId>, progress: Progress) {

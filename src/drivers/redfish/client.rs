@@ -152,7 +152,11 @@ impl Client {
             }
             () = stalled(&request.content) => timed_out(STALLED),
         };
-        self.retry_after.note(&result);
+        let (status, named) = match &result {
+            Ok(answer) => (Some(answer.status), answer.retry_after()),
+            Err(kind) => kind.retry_after(),
+        };
+        self.retry_after.note(status, named);
         let (method, link, ms) = (&request.method, &request.link, start.elapsed().as_millis());
         match &result {
             Ok(answer) => tracing::debug!(%method, %link, status = answer.status, ms, "request to a device"),

@@ -1,7 +1,5 @@
 //! The time that a device names in the header `Retry-After` (RFC 9110, section 10.2.3).
 
-use super::client::Answer;
-use super::trouble::Kind;
 use hyper::HeaderMap;
 use hyper::header::{DATE, HeaderName, RETRY_AFTER};
 use jiff::Timestamp;
@@ -18,15 +16,7 @@ pub(super) struct RetryAfter(Arc<Mutex<Option<Instant>>>);
 
 impl RetryAfter {
     /// Notes what the last answer says. An answer that names no time ends the wait.
-    pub(super) fn note(&self, last: &Result<Answer, Kind>) {
-        match last {
-            Ok(answer) => self.set(Some(answer.status), answer.retry_after()),
-            Err(Kind::Refused(refusal)) => self.set(Some(refusal.status), refusal.retry_after),
-            Err(_) => self.set(None, None),
-        }
-    }
-
-    fn set(&self, status: Option<u16>, named: Option<Duration>) {
+    pub(super) fn note(&self, status: Option<u16>, named: Option<Duration>) {
         let is_meant = status.is_some_and(|status| STATUSES.contains(&status));
         let until = named.filter(|_| is_meant).and_then(|named| Instant::now().checked_add(named));
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
@@ -80,11 +70,11 @@ mod tests {
     fn only_the_last_answer_counts() {
         let retry = RetryAfter::default();
         let minute = Some(Duration::from_mins(1));
-        retry.set(Some(503), minute);
+        retry.note(Some(503), minute);
         assert!(retry.clone().left() > Some(Duration::from_secs(50)));
-        retry.set(Some(200), None);
+        retry.note(Some(200), None);
         assert_eq!(retry.left(), None);
-        retry.set(Some(301), minute);
+        retry.note(Some(301), minute);
         assert_eq!(retry.left(), None, "a redirect is followed at once");
     }
 }

@@ -119,6 +119,20 @@ impl From<Trouble> for Failure {
 }
 
 impl Kind {
+    /// Returns the status of an answer that is an error, and when the device wants to be asked again.
+    pub(super) fn retry_after(&self) -> (Option<u16>, Option<Duration>) {
+        match self {
+            Self::Refused(refusal) => (Some(refusal.status), refusal.retry_after),
+            Self::Unreachable(_)
+            | Self::Handshake(_)
+            | Self::Lost { .. }
+            | Self::TimedOut { .. }
+            | Self::Unreadable(_)
+            | Self::Elsewhere(_)
+            | Self::SignIn(_) => (None, None),
+        }
+    }
+
     /// Returns the kind of failure.
     pub(super) fn reason(&self) -> Reason {
         match self {

@@ -143,6 +143,9 @@ pub struct Armed {
     /// For how long, counted from now; without it: for ever.
     #[serde(default, rename = "for-ms", skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
+    /// Seconds in the header `Retry-After` of the answers that the fault makes, where it makes answers.
+    #[serde(default, rename = "retry-after", skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
     #[serde(skip)]
     until: Option<Instant>,
 }
@@ -150,12 +153,19 @@ pub struct Armed {
 impl Armed {
     /// Until it is cleared.
     pub const fn always(fault: Fault) -> Self {
-        Self { fault, times: None, for_ms: None, until: None }
+        Self { fault, times: None, for_ms: None, retry_after: None, until: None }
     }
 
     /// That many times.
     pub const fn times(fault: Fault, times: u32) -> Self {
-        Self { fault, times: Some(times), for_ms: None, until: None }
+        Self { fault, times: Some(times), for_ms: None, retry_after: None, until: None }
+    }
+
+    /// The same with this header `Retry-After`.
+    #[must_use]
+    pub const fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     fn is_over(&self) -> bool {
@@ -184,13 +194,21 @@ impl Faults {
 
     /// The first fault for which `pick` has an answer; one of its times is used up.
     pub(crate) fn take<T>(&mut self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+        self.take_with_retry(pick).map(|(picked, _)| picked)
+    }
+
+    /// The same with the seconds of `Retry-After`.
+    pub(crate) fn take_with_retry<T>(
+        &mut self,
+        pick: impl Fn(&Fault) -> Option<T>,
+    ) -> Option<(T, Option<u64>)> {
         let (armed, picked) = self
             .0
             .iter_mut()
             .filter(|armed| !armed.is_over())
             .find_map(|armed| pick(&armed.fault).map(|picked| (armed, picked)))?;
         armed.times = armed.times.map(|times| times.saturating_sub(1));
-        Some(picked)
+        Some((picked, armed.retry_after))
     }
 
     /// Whether this fault is on; one of its times is used up.

@@ -37,6 +37,16 @@ impl Reply {
         self
     }
 
+    /// The same header with another value.
+    pub(crate) fn replaced(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(known, _)| *known != name);
+        self.with(name, value)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The vendor's error for this occasion.
     pub(crate) fn error(variant: &Variant, word: Word, args: &[&str]) -> Self {
         let message = variant.message(word);

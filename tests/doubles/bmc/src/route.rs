@@ -1,6 +1,7 @@
 //! One request: faults, credentials, the resource or the change, and the line in the journal.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -33,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) body: Bytes,
     /// `https://host:port`, for absolute links.
     pub(crate) base: String,
+    /// How long before the time that the last answer named in `Retry-After`.
+    pub(crate) early: Option<Duration>,
 }
 
 impl Asked {
@@ -53,6 +56,11 @@ impl Asked {
         }
         serde_json::from_slice(&self.body).ok().filter(Value::is_object)
     }
+}
+
+/// A path without a slash at its end.
+fn place(path: &str) -> String {
+    path.trim_end_matches('/').to_owned()
 }
 
 /// Counts a request while it is under way.
@@ -83,7 +91,13 @@ pub(crate) async fn answer(
     let body =
         http_body_util::Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| Aborted)?.to_bytes();
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let early = bmc
+        .lock()
+        .told
+        .remove(&place(head.uri.path()))
+        .and_then(|until| until.checked_duration_since(Instant::now()));
     let asked = Asked {
+        early,
         base: format!("{scheme}://{host}"),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
@@ -114,26 +128,32 @@ fn instead(bmc: &Bmc, asked: &Asked, now: usize) -> Option<Reply> {
     if !state.is_warm() {
         return word(Word::ResetInProgress);
     }
-    let crowded = state.faults.look(|fault| match fault {
+    let crowded = state.faults.take_with_retry(|fault| match fault {
         Fault::TooManyRequests { limit } => (now > *limit).then_some(()),
         _ => None,
     });
-    if crowded.is_some() {
-        return word(Word::Unavailable);
+    if let Some(((), retry)) = crowded {
+        return word(Word::Unavailable).map(|reply| after(reply, retry));
     }
-    let status = state.faults.take(|fault| match fault {
+    let status = state.faults.take_with_retry(|fault| match fault {
         Fault::Status { path, status } => asked.path.contains(path.as_str()).then_some(*status),
         Fault::MemberError { member, status } => {
             (asked.path.trim_end_matches('/').rsplit('/').next() == Some(member)).then_some(*status)
         }
         _ => None,
     });
-    if let Some(status) = status {
-        let mut reply = Reply::error(&bmc.variant, Word::Internal, &[]);
-        reply.status = status;
-        return Some(reply);
+    let (status, retry) = status?;
+    let mut reply = Reply::error(&bmc.variant, Word::Internal, &[]);
+    reply.status = status;
+    Some(after(reply, retry))
+}
+
+/// With the header `Retry-After` that a fault wants.
+fn after(reply: Reply, seconds: Option<u64>) -> Reply {
+    match seconds {
+        Some(seconds) => reply.replaced("retry-after", seconds.to_string()),
+        None => reply,
     }
-    None
 }
 
 async fn checked(bmc: &Arc<Bmc>, asked: &Asked) -> (Reply, Caller) {
@@ -336,11 +356,20 @@ fn note(bmc: &Bmc, asked: &Asked, reply: &Reply, caller: &Caller) {
         Caller::Basic { user } => (None, Some(user.as_str())),
         Caller::Nobody(_) => (None, None),
     };
-    let detail = json!({
+    let mut detail = json!({
         "method": asked.method.as_str(), "path": asked.path, "query": asked.query,
         "session": session, "user": user, "status": reply.status,
         "bytes": asked.body.len(), "sha256": digest(&asked.body),
     });
     let state: &mut State = &mut bmc.lock();
+    if let Some(early) = asked.early {
+        detail["early-ms"] = json!(u64::try_from(early.as_millis()).unwrap_or(u64::MAX).max(1));
+    }
+    if let Some(seconds) = reply.header("retry-after").and_then(|text| text.parse().ok()) {
+        detail["retry-after"] = json!(seconds);
+        // An accepted request names whom to ask later; whatever else has the header means itself.
+        let later = reply.header("location").filter(|_| reply.status == 202).unwrap_or(&asked.path);
+        state.told.insert(place(later), Instant::now() + Duration::from_secs(seconds));
+    }
     state.journal.write("request", detail);
 }

@@ -146,6 +146,7 @@ fn redirected(
         head: hyper::HeaderMap::new(),
         body: bytes::Bytes::new(),
         base: String::new(),
+        early: None,
     };
     finish(bmc, &asked, Reply::empty(308).with("location", format!("https://{host}:{port}{}", request.uri())))
 }

@@ -2,6 +2,7 @@
 //!
 //! No protocol: what clients see of it is made in `tree`, `task` and `hpe`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::fault::Faults;
 use crate::hpe::Hpe;
 use crate::image::Header;
 use crate::journal::Journal;
+use crate::reply::Reply;
 use crate::variant::{Activation, Firmware, Phase, Variant};
 
 /// What a test may set, at the start or later.
@@ -44,6 +46,8 @@ pub struct Settings {
     pub verify_server: bool,
     /// PEM of the authorities that fetches trust.
     pub trust: String,
+    /// `Retry-After` of answers 202 and of task monitors; 0: without.
+    pub retry_after_seconds: u64,
     /// HPE: an agent in the operating system works off its part of the queue.
     pub runtime_agent: bool,
     /// HPE: components larger than this come in sections; 0: as the variant says.
@@ -67,6 +71,7 @@ impl Default for Settings {
             serve_http: false,
             verify_server: false,
             trust: String::new(),
+            retry_after_seconds: 1,
             runtime_agent: false,
             section_bytes: 0,
             power_hook: String::new(),
@@ -116,6 +121,8 @@ pub(crate) struct State {
     pub(crate) load: Load,
     /// How often the BMC has started again.
     pub(crate) resets: u64,
+    /// Until when clients shall not ask a path again, as an answer told them.
+    pub(crate) told: BTreeMap<String, Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -191,6 +198,7 @@ impl Bmc {
             pending_bmc: vec![],
             load: Load::default(),
             resets: 0,
+            told: BTreeMap::new(),
             settings,
         };
         let (net, _) = watch::channel(Net::Up);
@@ -210,6 +218,14 @@ impl Bmc {
 }
 
 impl State {
+    /// With the header that says when to ask again, if the test wants one.
+    pub(crate) fn later(&self, reply: Reply) -> Reply {
+        match self.settings.retry_after_seconds {
+            0 => reply,
+            seconds => reply.with("retry-after", seconds.to_string()),
+        }
+    }
+
     /// The BMC's clock.
     pub(crate) fn now(&self) -> jiff::Timestamp {
         let skew = jiff::SignedDuration::from_secs(self.settings.skew_seconds);

@@ -76,7 +76,7 @@ pub(crate) fn monitor(bmc: &Bmc, state: &mut State, id: &str) -> Option<Reply> {
     let update = visible(state, id)?;
     if !update.phase.is_over() {
         let reply = Reply::json(202, resource(&bmc.variant, update));
-        return Some(reply.with("location", monitor_uri(id)).with("retry-after", "1"));
+        return Some(state.later(reply.with("location", monitor_uri(id))));
     }
     if rules.monitor_end != 204 {
         return Some(Reply::json(200, resource(&bmc.variant, update)));
@@ -219,7 +219,8 @@ pub(crate) fn accepted(bmc: &Bmc, state: &mut State, id: &str) -> Reply {
         Some(update) => Reply::json(status, resource(&bmc.variant, update)),
         None => Reply::empty(status),
     };
-    reply.with("location", location).with("retry-after", "1")
+    let reply = reply.with("location", location);
+    if status == 202 { state.later(reply) } else { reply }
 }
 
 /// An update of somebody else's, which runs until it is ended.

@@ -69,6 +69,36 @@ async fn faults_happen_as_often_as_they_are_wanted() {
     assert!(fresh.get(session.url("/redfish")).send().await.is_err());
 }
 
+/// A client that asks before the time it was told makes an overloaded BMC slower still.
+#[tokio::test]
+async fn retry_after_is_told_and_who_comes_earlier_is_in_the_journal() {
+    let session = Session::of("openbmc").await;
+    let early = || {
+        let journal = session.double.journal();
+        journal.iter().filter(|entry| entry.detail["early-ms"].is_u64()).count()
+    };
+    let fault = Fault::Status { path: "Systems".to_owned(), status: 503 };
+    session.double.arm(Armed::times(fault.clone(), 1).retry_after(60)).unwrap();
+    let request = session.with_login(session.client.get(session.url("/redfish/v1/Systems")));
+    assert_eq!(request.send().await.unwrap().headers()["retry-after"], "60");
+    assert_eq!(session.get("/redfish/v1/Managers").await.unwrap().0, 200);
+    assert_eq!(early(), 0, "another resource may be asked");
+    assert_eq!(session.get("/redfish/v1/Systems/").await.unwrap().0, 200);
+    assert_eq!(early(), 1);
+    session.double.arm(Armed::times(fault, 1).retry_after(0)).unwrap();
+    assert_eq!(session.get("/redfish/v1/Systems").await.unwrap().0, 503);
+    assert_eq!(session.get("/redfish/v1/Systems").await.unwrap().0, 200);
+    assert_eq!(early(), 1, "the time was over");
+
+    // An accepted update means its monitor.
+    session.double.set(Settings { retry_after_seconds: 30, flash_ms: 100, ..Settings::default() });
+    let answer = session.push(&Header::new("bios", "3").to_file(), &json!({})).await;
+    assert_eq!(answer.headers()["retry-after"], "30");
+    let monitor = answer.headers()["location"].to_str().unwrap().to_owned();
+    assert_eq!(session.get(&monitor).await.unwrap().0, 202);
+    assert_eq!(early(), 2);
+}
+
 /// The account of a real BMC is locked by a client that tries a wrong password too often.
 #[tokio::test]
 async fn wrong_passwords_lock_the_account() {

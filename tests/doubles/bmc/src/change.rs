@@ -10,7 +10,7 @@ use crate::message::Word;
 use crate::reply::{Reply, extended};
 use crate::service::{self, PASSWORD_MAX, PASSWORD_MIN};
 use crate::state::{Bmc, Power, State, Subscription};
-use crate::tree;
+use crate::{tree, trust};
 
 /// POST to `SessionService/Sessions`, which needs no credentials but those in its body.
 pub(crate) fn open_session(bmc: &Bmc, body: &Value) -> Reply {
@@ -63,6 +63,7 @@ pub(crate) fn post(bmc: &Arc<Bmc>, path: &[&str], body: &Value) -> Option<Reply>
         }
         ["AccountService", "Accounts"] if variant.accounts => Some(new_account(bmc, body)),
         ["EventService", "Subscriptions"] if variant.events => Some(subscribe(bmc, body)),
+        ["UpdateService", "RemoteServerCertificates"] => trust::add(bmc, &mut bmc.lock(), body),
         _ => {
             let mut state = bmc.lock();
             crate::hpe::create(bmc, &mut state, path, body)
@@ -173,6 +174,7 @@ pub(crate) fn delete(bmc: &Bmc, path: &[&str]) -> Option<Reply> {
         ["EventService", "Subscriptions", id] => {
             state.subscriptions.retain(|one| one.id.to_string() != **id);
         }
+        ["UpdateService", "RemoteServerCertificates", id] => trust::remove(&mut state, id),
         ["TaskService", "Tasks", id] | ["JobService", "Jobs", id] => {
             state.update(id)?.forgotten = true;
         }
@@ -228,7 +230,9 @@ fn set(bmc: &Bmc, state: &mut State, path: &[&str], name: &str, value: &Value) -
                 .as_ref()
                 .is_some_and(|s| s.verify == crate::variant::Verify::Settable) =>
         {
-            state.settings.verify_server = value.as_bool().ok_or(Word::PropertyValue)?;
+            let on = value.as_bool().ok_or(Word::PropertyValue)?;
+            state.settings.verify_server = on;
+            state.journal.write("certificate", json!({"what": if on { "verified" } else { "not verified" }}));
             Ok(())
         }
         (["UpdateService"], "HttpPushUriOptions" | "HttpPushUriTargets" | "HttpPushUriTargetsBusy")

@@ -11,7 +11,10 @@ use crate::state::Bmc;
 
 /// The file at the URL. Every try is in the journal, with what came of it.
 pub(crate) async fn fetch(bmc: &Arc<Bmc>, url: &str, verify: bool) -> anyhow::Result<Vec<u8>> {
-    let trust = bmc.settings().trust;
+    let trust = {
+        let state = bmc.lock();
+        format!("{}\n{}", state.settings.trust, state.trust.pem())
+    };
     let outcome = get(url, verify, &trust).await;
     let detail = match &outcome {
         Ok(bytes) => json!({
@@ -31,7 +34,8 @@ async fn get(url: &str, verify: bool, trust: &str) -> anyhow::Result<Vec<u8>> {
         .connect_timeout(Duration::from_secs(5))
         .read_timeout(Duration::from_secs(10));
     let builder = if verify {
-        let authorities = reqwest::Certificate::from_pem_bundle(trust.as_bytes()).context("read `trust`")?;
+        let authorities = reqwest::Certificate::from_pem_bundle(trust.as_bytes())
+            .context("read the certificates of servers")?;
         builder.tls_certs_only(authorities)
     } else {
         builder.tls_danger_accept_invalid_certs(true)

@@ -41,6 +41,7 @@ mod service;
 mod state;
 mod task;
 mod tree;
+mod trust;
 mod update;
 mod variant;
 mod wire;
@@ -302,6 +303,7 @@ impl Double {
             "staged": staged,
             "partial-upload": state.hpe.partial.as_ref().map(|(file, bytes)| json!({"file": file, "bytes": bytes.len()})),
             "subscriptions": state.subscriptions.len(),
+            "certificates": state.trust.ids(),
             "flashes": state.journal.flashes(),
             "load": state.load,
         })

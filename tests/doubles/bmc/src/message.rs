@@ -32,6 +32,7 @@ words! {
     PropertyReadOnly,
     PropertyValue,
     AlreadyExists,
+    LimitReached,
     Precondition,
     QueryUnsupported,
     QueryValue,

@@ -22,6 +22,7 @@ const SCHEMAS: &[(&str, &str)] = &[
     ("Job", "v1_0_7"),
     ("Message", "v1_1_2"),
     ("Settings", "v1_3_0"),
+    ("Certificate", "v1_5_0"),
     ("ActionInfo", "v1_1_0"),
 ];
 
@@ -36,6 +37,7 @@ const COLLECTIONS: &[&str] = &[
     "EventDestinationCollection",
     "TaskCollection",
     "JobCollection",
+    "CertificateCollection",
     "JsonSchemaFileCollection",
     "MessageRegistryFileCollection",
 ];

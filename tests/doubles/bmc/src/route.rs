@@ -286,7 +286,7 @@ async fn updates(bmc: &Arc<Bmc>, asked: &Asked) -> Option<Reply> {
     {
         return Some(Reply::not_found(&bmc.variant, path));
     }
-    if rules.multipart.as_ref().is_some_and(|uri| path == format!("/redfish/v1/{uri}")) {
+    if rules.multipart.as_ref().is_some_and(|uri| path == uri) {
         return Some(match form(bmc, asked) {
             Ok(parts) => update::multipart(bmc, &parts).await,
             Err(reply) => reply,

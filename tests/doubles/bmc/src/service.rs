@@ -31,7 +31,7 @@ pub(crate) fn update_service(bmc: &Bmc, state: &mut State) -> Value {
         value["SoftwareInventory"] = link(&format!("{at}/SoftwareInventory"));
     }
     if let Some(multipart) = &rules.multipart {
-        value["MultipartHttpPushUri"] = json!(format!("/redfish/v1/{multipart}"));
+        value["MultipartHttpPushUri"] = json!(multipart);
     }
     if let Some(push) = &rules.push {
         value["HttpPushUri"] = json!(push.uri);
@@ -53,6 +53,9 @@ pub(crate) fn update_service(bmc: &Bmc, state: &mut State) -> Value {
         }
         if simple.verify == Verify::Settable {
             value["VerifyRemoteServerCertificate"] = json!(state.settings.verify_server);
+        }
+        if simple.certificates.is_some() {
+            value["RemoteServerCertificates"] = link(&format!("{at}/RemoteServerCertificates"));
         }
     }
     if let Some(bundle) = &rules.bundle {

@@ -16,6 +16,7 @@ use crate::hpe::Hpe;
 use crate::image::Header;
 use crate::journal::Journal;
 use crate::reply::Reply;
+use crate::trust::Trust;
 use crate::variant::{Activation, Firmware, Phase, Variant};
 
 /// What a test may set, at the start or later.
@@ -44,7 +45,7 @@ pub struct Settings {
     pub serve_http: bool,
     /// What `VerifyRemoteServerCertificate` says at first.
     pub verify_server: bool,
-    /// PEM of the authorities that fetches trust.
+    /// PEM of the authorities that fetches trust besides `RemoteServerCertificates`.
     pub trust: String,
     /// `Retry-After` of answers 202 and of task monitors; 0: without.
     pub retry_after_seconds: u64,
@@ -119,6 +120,7 @@ pub(crate) struct State {
     /// Written, and running after the next reset of the BMC.
     pub(crate) pending_bmc: Vec<crate::image::Target>,
     pub(crate) load: Load,
+    pub(crate) trust: Trust,
     /// How often the BMC has started again.
     pub(crate) resets: u64,
     /// Until when clients shall not ask a path again, as an answer told them.
@@ -197,6 +199,7 @@ impl Bmc {
             next_subscription: 1,
             pending_bmc: vec![],
             load: Load::default(),
+            trust: Trust::default(),
             resets: 0,
             told: BTreeMap::new(),
             settings,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::fault::Fault;
 use crate::state::{Bmc, State};
 use crate::variant::{Firmware, Variant, Verify};
-use crate::{dell, hpe, service, task};
+use crate::{dell, hpe, service, task, trust};
 
 /// A resource, and what may be done with it.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
         ["UpdateService", kind @ ("FirmwareInventory" | "SoftwareInventory"), member] => {
             inventory_member(variant, state, kind, member).map(Found::read)
         }
+        ["UpdateService", "RemoteServerCertificates", rest @ ..] => trust::find(bmc, state, rest),
         ["TaskService" | "JobService", ..] => task::find(bmc, state, path),
         ["SessionService" | "AccountService" | "EventService", ..] => service::find(bmc, state, path),
         ["UpdateService", "SDFlexUpdateAllActionInfo"] if variant.update.bundle.is_some() => {

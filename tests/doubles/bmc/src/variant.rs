@@ -11,12 +11,13 @@ use crate::message::{Message, Word};
 
 const BASE_MESSAGES: &str = include_str!("../variants/messages.json");
 
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("ilo5", include_str!("../variants/ilo5.json")),
     ("ilo6", include_str!("../variants/ilo6.json")),
     ("idrac9", include_str!("../variants/idrac9.json")),
     ("superdome-flex", include_str!("../variants/superdome-flex.json")),
     ("openbmc", include_str!("../variants/openbmc.json")),
+    ("lenovo-xcc", include_str!("../variants/lenovo-xcc.json")),
     ("minimal", include_str!("../variants/minimal.json")),
 ];
 
@@ -169,7 +170,7 @@ impl Phase {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct UpdateRules {
-    /// `MultipartHttpPushUri`, without the leading `/redfish/v1/`.
+    /// `MultipartHttpPushUri`: the whole path.
     #[serde(default)]
     pub(crate) multipart: Option<String>,
     #[serde(default)]
@@ -256,6 +257,9 @@ pub(crate) struct SimpleRules {
     #[serde(default)]
     pub(crate) endings: Vec<String>,
     pub(crate) verify: Verify,
+    /// Clients bring certificates of servers, as many as this.
+    #[serde(default)]
+    pub(crate) certificates: Option<usize>,
 }
 
 /// Whether the server that an image is fetched from must have a trusted certificate.

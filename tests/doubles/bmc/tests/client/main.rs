@@ -4,5 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 mod faults;
+mod servers;
 mod session;
+mod trust;
 mod vendors;

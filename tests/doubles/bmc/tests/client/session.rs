@@ -128,21 +128,3 @@ pub(crate) fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     body.extend(b"--edge--\r\n");
     ("multipart/form-data; boundary=edge".to_owned(), body)
 }
-
-/// A web server for one file, and its address.
-pub(crate) async fn file_server(file: Vec<u8>) -> String {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut head = [0; 4096];
-            let _: usize = stream.read(&mut head).await.unwrap();
-            let answer =
-                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", file.len());
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            stream.write_all(&file).await.unwrap();
-        }
-    });
-    format!("http://{address}")
-}

@@ -5,7 +5,8 @@ use farrier_bmc_double::image::{Header, compsig, digest};
 use serde_json::{Value, json};
 use std::time::Instant;
 
-use crate::session::{LIMIT, Session, file_server, form};
+use crate::servers::{file_server, tls_file_server};
+use crate::session::{LIMIT, Session, form};
 
 /// A driver that takes a closed port or a lost session for a failure would fail here.
 #[tokio::test]
@@ -176,40 +177,6 @@ async fn a_superdome_flex_wants_https_and_a_trusted_certificate() {
     assert!(ended["Messages"][0]["MessageId"].as_str().unwrap().ends_with("FirmwareUpdateDownloadFailure"));
 }
 
-/// A web server with TLS for one file: its address, and its authority.
-async fn tls_file_server(file: Vec<u8>, name: &str) -> (String, String) {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let pem = authority.self_signed(&authority_key).unwrap().pem();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &issuer).unwrap().der().clone();
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key.serialize_der().try_into().unwrap())
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-            let mut head = [0; 4096];
-            let _: usize = stream.read(&mut head).await.unwrap();
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.len());
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            stream.write_all(&file).await.unwrap();
-        }
-    });
-    (format!("https://127.0.0.1:{port}/sd.tars"), pem)
-}
-
 /// Row N11: the chain and the name are both checked, and a good server is enough.
 #[tokio::test]
 async fn a_superdome_flex_takes_a_bundle_from_a_server_it_trusts() {
@@ -218,7 +185,7 @@ async fn a_superdome_flex_takes_a_bundle_from_a_server_it_trusts() {
     header.targets.push(Header::new("bios", "4.0").targets[0].clone());
     for (name, reaches) in [("another.example", false), ("127.0.0.1", true)] {
         let session = Session::of("superdome-flex").await;
-        let (url, pem) = tls_file_server(header.to_file(), name).await;
+        let (url, pem) = tls_file_server(header.to_file(), "127.0.0.1", name, "sd.tars").await;
         session.double.set(Settings { trust: pem, flash_ms: 50, ..Settings::default() });
         let answer = session.post(action, &json!({"ImageURI": url, "ExcludeNparFw": true})).await;
         let task: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();

@@ -1,0 +1,59 @@
+//! Servers that a double fetches from.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// A web server for one file, and its address.
+pub(crate) async fn file_server(file: Vec<u8>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4096];
+            let _: usize = stream.read(&mut head).await.unwrap();
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", file.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(&file).await.unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
+/// A web server with TLS at an address, with a certificate for a name: the URL of its file, and its authority.
+pub(crate) async fn tls_file_server(
+    file: Vec<u8>,
+    address: &str,
+    name: &str,
+    as_file: &str,
+) -> (String, String) {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "Authority of a test");
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().der().clone();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.serialize_der().try_into().unwrap())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
+    let bound = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = [0; 4096];
+            let _: usize = stream.read(&mut head).await.unwrap();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.write_all(&file).await.unwrap();
+        }
+    });
+    (format!("https://{bound}/{as_file}"), pem)
+}

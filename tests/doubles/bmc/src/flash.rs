@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::fault::Fault;
-use crate::fetch::fetch;
+use crate::fetch::{Remote, fetch};
 use crate::host;
 use crate::image::{Header, Target, compsig};
 use crate::message::Word;
@@ -31,7 +31,7 @@ pub(crate) struct Order {
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     File(Vec<u8>),
-    Url { url: String, verify: bool },
+    Url(Remote),
 }
 
 impl Order {
@@ -101,9 +101,9 @@ pub(crate) async fn prepare(bmc: &Arc<Bmc>, id: &str, order: &Order) -> Option<V
     wait_for_turn(bmc, id).await;
     let file = match &order.image {
         Source::File(file) => file.clone(),
-        Source::Url { url, verify } => {
+        Source::Url(remote) => {
             say(bmc, id, Phase::Fetching, 0, Word::TaskFetching, &[id, &order.file]);
-            match fetch(bmc, url, *verify).await {
+            match fetch(bmc, remote).await {
                 Ok(file) => file,
                 Err(_) => return fail(bmc, id, Word::FetchFailed, &[&order.file, id]),
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::fault::Fault;
-use crate::fetch::fetch;
+use crate::fetch::{Remote, fetch};
 use crate::flash::{self, Order, Source, examine};
 use crate::message::Word;
 use crate::multipart::Part;
@@ -45,15 +45,15 @@ pub(crate) fn refuse(bmc: &Bmc, state: &mut State, tpm_override: bool, bytes: u6
 pub(crate) async fn accept(bmc: &Arc<Bmc>, mut order: Order) -> Reply {
     let bytes = match &order.image {
         Source::File(file) => file.len() as u64,
-        Source::Url { .. } => 0,
+        Source::Url(_) => 0,
     };
     if let Some(reply) = unfit(bmc, &order, bytes) {
         return reply;
     }
     if bmc.variant.update.refuses_at_once {
         // Who has no tasks fetches before it answers.
-        if let (Source::Url { url, verify }, None) = (&order.image, &bmc.variant.tasks) {
-            match fetch(bmc, url, *verify).await {
+        if let (Source::Url(remote), None) = (&order.image, &bmc.variant.tasks) {
+            match fetch(bmc, remote).await {
                 Ok(file) => order.image = Source::File(file),
                 Err(_) => return Reply::error(&bmc.variant, Word::FetchFailed, &[&order.file, "BMC"]),
             }
@@ -172,7 +172,8 @@ pub(crate) async fn simple(bmc: &Arc<Bmc>, body: &Value) -> Reply {
         return Reply::error(&bmc.variant, Word::WrongFileType, &[image, "ImageURI", action]);
     }
     let verify = verifies(rules.verify, bmc.lock().settings.verify_server);
-    let order = Order::new("simple-update", &name, Source::Url { url, verify });
+    let remote = Remote::new(url, verify).with_login(body["Username"].as_str(), body["Password"].as_str());
+    let order = Order::new("simple-update", &name, Source::Url(remote));
     accept(bmc, with_parameters(bmc, order, body)).await
 }
 
@@ -197,7 +198,7 @@ pub(crate) async fn bundle(bmc: &Arc<Bmc>, body: &Value) -> Reply {
         return Reply::error(&bmc.variant, Word::WrongProtocol, &["ImageURI", &rules.uri]);
     }
     let verify = verifies(rules.verify, bmc.lock().settings.verify_server);
-    let source = Source::Url { url: url.to_owned(), verify };
+    let source = Source::Url(Remote::new(url.to_owned(), verify));
     let mut order = Order::new("update-all", &file_name(url), source);
     order.reinstall = body["Reinstall"] == true;
     if body["ExcludeNparFw"] == true {

@@ -11,13 +11,14 @@ use crate::message::{Message, Word};
 
 const BASE_MESSAGES: &str = include_str!("../variants/messages.json");
 
-const BUILT_IN: [(&str, &str); 7] = [
+const BUILT_IN: [(&str, &str); 8] = [
     ("ilo5", include_str!("../variants/ilo5.json")),
     ("ilo6", include_str!("../variants/ilo6.json")),
     ("idrac9", include_str!("../variants/idrac9.json")),
     ("superdome-flex", include_str!("../variants/superdome-flex.json")),
     ("openbmc", include_str!("../variants/openbmc.json")),
     ("lenovo-xcc", include_str!("../variants/lenovo-xcc.json")),
+    ("cisco-cimc", include_str!("../variants/cisco-cimc.json")),
     ("minimal", include_str!("../variants/minimal.json")),
 ];
 

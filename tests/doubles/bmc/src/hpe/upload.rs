@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Component, is_locked, updatable_by};
-use crate::fetch::fetch;
+use crate::fetch::{Remote, fetch};
 use crate::flash::{self, Order, Source};
 use crate::image::{Header, compsig};
 use crate::message::Word;
@@ -191,7 +191,7 @@ pub(crate) fn add_from_uri(bmc: &Arc<Bmc>, body: &Value) -> Reply {
     bmc.lock().hpe.service.etag.clone_from(&wishes.etag);
     let task = Arc::clone(bmc);
     tokio::spawn(async move {
-        match fetch(&task, &url, false).await {
+        match fetch(&task, &Remote::new(url, false)).await {
             Ok(bytes) => {
                 let signature = Some(compsig(&bytes));
                 take_in(task, name, bytes, signature, wishes).await;

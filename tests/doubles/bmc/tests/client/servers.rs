@@ -57,3 +57,55 @@ pub(crate) async fn tls_file_server(
     });
     (format!("https://{bound}/{as_file}"), pem)
 }
+
+/// An FTP server (RFC 959, EPSV of RFC 2428) for one file and one account, as much of it as a download needs.
+pub(crate) async fn ftp_server(file: Vec<u8>, account: (&'static str, &'static str)) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(ftp_session(stream, file.clone(), account));
+        }
+    });
+    address.to_string()
+}
+
+async fn ftp_session(stream: tokio::net::TcpStream, file: Vec<u8>, account: (&'static str, &'static str)) {
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+    let (reader, mut writer) = stream.into_split();
+    let mut lines = BufReader::new(reader).lines();
+    writer.write_all(b"220 ready\r\n").await.unwrap();
+    let (mut user, mut known, mut passive) = (String::new(), false, None);
+    while let Ok(Some(line)) = lines.next_line().await {
+        let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        let answer = match verb {
+            "USER" => {
+                rest.clone_into(&mut user);
+                "331 password".to_owned()
+            }
+            "PASS" => {
+                known = (user.as_str(), rest) == account;
+                if known { "230 welcome".to_owned() } else { "530 wrong".to_owned() }
+            }
+            "PWD" => "257 \"/\"".to_owned(),
+            "TYPE" | "CWD" => "200 fine".to_owned(),
+            "EPSV" => {
+                let data = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let port = data.local_addr().unwrap().port();
+                passive = Some(data);
+                format!("229 here (|||{port}|)")
+            }
+            "SIZE" => format!("213 {}", file.len()),
+            "RETR" if known && rest == "rom.bin" => {
+                writer.write_all(b"150 coming\r\n").await.unwrap();
+                let (mut data, _) = passive.take().unwrap().accept().await.unwrap();
+                data.write_all(&file).await.unwrap();
+                drop(data);
+                "226 done".to_owned()
+            }
+            "QUIT" => "221 bye".to_owned(),
+            _ => "550 no".to_owned(),
+        };
+        writer.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+    }
+}

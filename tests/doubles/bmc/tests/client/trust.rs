@@ -1,9 +1,9 @@
-//! Trust in the servers that images are fetched from.
+//! Trust in the servers that images are fetched from, and what they want to know.
 
 use farrier_bmc_double::image::Header;
 use serde_json::{Value, json};
 
-use crate::servers::tls_file_server;
+use crate::servers::{ftp_server, tls_file_server};
 use crate::session::{JsonBody as _, Session};
 
 const CERTIFICATES: &str = "/redfish/v1/UpdateService/RemoteServerCertificates";
@@ -88,4 +88,35 @@ async fn certificates_are_shown_checked_and_limited() {
     session.double.reset_bmc().await;
     assert_eq!(session.double.state()["certificates"].as_array().unwrap().len(), 4, "they outlive a reset");
     assert_eq!(Session::of("idrac9").await.get(CERTIFICATES).await.unwrap().0, 404);
+}
+
+/// A driver that names the wrong account, or none, must not get its image fetched by FTP.
+#[tokio::test]
+async fn an_image_comes_by_ftp_with_the_account_that_was_named() {
+    let server = ftp_server(Header::new("bmc", "4.2(1a)").to_file(), ("farrier", "pass word\"\\")).await;
+    let session = Session::of("cisco-cimc").await;
+    let (_, service) = session.get("/redfish/v1/UpdateService").await.unwrap();
+    let protocols =
+        &service["Actions"]["#UpdateService.SimpleUpdate"]["TransferProtocol@Redfish.AllowableValues"];
+    assert_eq!(protocols, &json!(["SCP", "SFTP", "FTP", "HTTP"]));
+    let refused = json!({"ImageURI": format!("https://{server}/rom.bin")});
+    assert_eq!(session.post(SIMPLE_UPDATE, &refused).await.status(), 400, "it has no HTTPS");
+    for (user, password, good) in [("farrier", "wrong", false), ("farrier", "pass word\"\\", true)] {
+        let body = json!({
+            "ImageURI": format!("{server}/rom.bin"), "TransferProtocol": "FTP",
+            "Username": user, "Password": password,
+        });
+        let answer = session.post(SIMPLE_UPDATE, &body).await;
+        assert_eq!(answer.status(), 202);
+        let task = answer.headers()["location"].to_str().unwrap().to_owned();
+        if good {
+            session.installed("bmc", "4.2(1a)").await;
+        } else {
+            session.until(&task, |task| task["TaskState"] == "Exception").await;
+        }
+    }
+    let journal = session.double.journal();
+    let fetches: Vec<_> = journal.iter().filter(|entry| entry.kind == "fetch").collect();
+    assert!(fetches.iter().all(|entry| entry.detail["user"] == "farrier"));
+    assert!(!format!("{journal:?}").contains("pass word"), "no password is shown");
 }

@@ -35,6 +35,7 @@ mod metadata;
 mod multipart;
 mod query;
 mod reply;
+mod rest;
 mod route;
 mod serve;
 mod service;

@@ -26,7 +26,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Serve {
-    /// ilo5, ilo6, idrac9, superdome-flex, openbmc, lenovo-xcc, cisco-cimc, minimal
+    /// ilo5, ilo6, idrac9, superdome-flex, openbmc, lenovo-xcc, cisco-cimc, moonshot, minimal
     #[arg(long)]
     variant: String,
     /// A variant of one's own, as JSON; instead of --variant's.

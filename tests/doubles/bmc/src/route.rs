@@ -19,7 +19,7 @@ use crate::reply::Reply;
 use crate::state::{Bmc, State};
 use crate::variant::PushBody;
 use crate::wire::{Aborted, Answer, finish};
-use crate::{change, dell, hpe, multipart, tree, update};
+use crate::{change, dell, hpe, multipart, rest, tree, update};
 
 /// Enough for every image of the tests, with room.
 const BODY_LIMIT: usize = 1 << 30;
@@ -162,8 +162,13 @@ async fn checked(bmc: &Arc<Bmc>, asked: &Asked) -> (Reply, Caller) {
     if asked.header("odata-version").is_some_and(|version| version != "4.0") {
         return (Reply::error(variant, Word::Precondition, &[]), caller);
     }
-    if let Some(reply) = open_to_all(bmc, asked) {
+    let open = if variant.rest_only { rest::open_to_all(bmc, asked) } else { open_to_all(bmc, asked) };
+    if let Some(reply) = open {
         return (reply, caller);
+    }
+    // Who has no Redfish says so to everybody.
+    if variant.rest_only && !asked.path.starts_with("/rest") {
+        return (Reply::not_found(variant, &asked.path), caller);
     }
     if let Caller::Nobody(refusal) = caller {
         return (change::refused(bmc, refusal, &asked.path), caller);
@@ -223,6 +228,9 @@ fn open_to_all(bmc: &Bmc, asked: &Asked) -> Option<Reply> {
 
 async fn dispatch(bmc: &Arc<Bmc>, asked: &Asked, caller: &Caller) -> Reply {
     let variant = &bmc.variant;
+    if variant.rest_only {
+        return rest::answer(bmc, asked, caller);
+    }
     if let Some(reply) = updates(bmc, asked).await {
         return reply;
     }

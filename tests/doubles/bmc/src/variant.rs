@@ -11,7 +11,7 @@ use crate::message::{Message, Word};
 
 const BASE_MESSAGES: &str = include_str!("../variants/messages.json");
 
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("ilo5", include_str!("../variants/ilo5.json")),
     ("ilo6", include_str!("../variants/ilo6.json")),
     ("idrac9", include_str!("../variants/idrac9.json")),
@@ -19,6 +19,7 @@ const BUILT_IN: [(&str, &str); 8] = [
     ("openbmc", include_str!("../variants/openbmc.json")),
     ("lenovo-xcc", include_str!("../variants/lenovo-xcc.json")),
     ("cisco-cimc", include_str!("../variants/cisco-cimc.json")),
+    ("moonshot", include_str!("../variants/moonshot.json")),
     ("minimal", include_str!("../variants/minimal.json")),
 ];
 
@@ -32,6 +33,9 @@ pub struct Variant {
     pub(crate) vendor: String,
     pub(crate) product: String,
     pub(crate) redfish_version: String,
+    /// There is no Redfish, but what HP had before: `/rest/v1`.
+    #[serde(default)]
+    pub(crate) rest_only: bool,
     /// HPE writes every link with a slash at its end.
     #[serde(default)]
     pub(crate) trailing_slash: bool,

@@ -213,6 +213,25 @@ async fn the_minimal_bmc_takes_basic_and_says_nothing_more() {
     assert_eq!(session.get("/redfish/v1/Systems").await.unwrap().0, 401);
 }
 
+/// A driver that takes every HP machine for a Redfish service must be told that this one is none.
+#[tokio::test]
+async fn a_moonshot_chassis_has_no_redfish_and_takes_no_firmware() {
+    let mut session = Session::of("moonshot").await;
+    for path in ["/redfish", "/redfish/v1/", "/redfish/v1/UpdateService"] {
+        assert_eq!(session.get(path).await.unwrap().0, 404, "{path}");
+    }
+    let body = json!({"UserName": "admin", "Password": "password"});
+    let answer = session.post("/rest/v1/Sessions", &body).await;
+    session.token = Some(answer.headers()["x-auth-token"].to_str().unwrap().to_owned());
+    let (_, manager) = session.get("/rest/v1/Managers/1").await.unwrap();
+    assert_eq!(manager["Firmware"]["Current"]["VersionString"], "1.50");
+    let (_, switch) = session.get("/rest/v1/chassis/1/switches/sa").await.unwrap();
+    assert_eq!(switch["SwitchInfo"]["HealthStatus"], "OK");
+    let (_, cartridges) = session.get("/rest/v1/Chassis/1/Cartridges").await.unwrap();
+    assert_eq!(cartridges["Total"], 1);
+    assert_eq!(session.get("/rest/v1/UpdateService").await.unwrap().0, 404);
+}
+
 /// Components above the limit come in sections, each with its signature.
 #[tokio::test]
 async fn a_large_component_comes_in_sections() {

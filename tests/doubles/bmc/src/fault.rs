@@ -70,6 +70,14 @@ pub enum Fault {
     LiesFailure,
     /// `TaskState` `Completed`, `TaskStatus` `Critical`, version unchanged.
     CompletedCritical,
+    /// One device of an image keeps its version; the others get theirs.
+    Partial {
+        /// Name of the device.
+        device: String,
+        /// What the task says of it.
+        #[serde(default)]
+        says: Says,
+    },
     /// The task is completed with the message that a reboot is pending, and the version waits for it.
     RebootPending,
     /// The task ends as `UserIntervention`.
@@ -129,6 +137,19 @@ pub enum Fault {
     PowerOff,
     /// The host is in POST, until the fault is cleared.
     InPost,
+}
+
+/// What a task says when a part of its image has failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Says {
+    /// It failed ("completed with errors"), and the messages tell which part.
+    #[default]
+    Exception,
+    /// It is completed with the status `Warning`, and the messages tell which part.
+    Warning,
+    /// It is completed, and silent about that part.
+    Nothing,
 }
 
 /// A fault with how often or how long it happens.

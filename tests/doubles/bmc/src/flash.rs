@@ -7,9 +7,10 @@ use crate::fetch::{Remote, fetch};
 use crate::host;
 use crate::image::{Header, Target, compsig};
 use crate::message::Word;
+use crate::part;
 use crate::state::{Bmc, State, pause};
 use crate::task::step;
-use crate::variant::{Activation, HostStyle, Phase};
+use crate::variant::{Activation, Firmware, HostStyle, Phase};
 
 /// An update that somebody asked for.
 #[derive(Debug, Clone)]
@@ -69,7 +70,11 @@ pub(crate) fn examine(bmc: &Bmc, state: &State, order: &Order, file: &[u8]) -> R
             return Err(Word::WrongModel);
         }
     }
+    let wanted: Vec<_> = order.targets.iter().filter_map(|link| device_of(bmc, state, link)).collect();
     header.targets.retain(|target| {
+        if !wanted.is_empty() && !wanted.contains(&target.device) {
+            return false;
+        }
         let installed = state.device(&target.device).is_some_and(|entry| entry.version == target.version);
         !order.excluded.contains(&target.device) && (order.reinstall || !installed)
     });
@@ -84,6 +89,13 @@ pub(crate) fn device_of(bmc: &Bmc, state: &State, link: &str) -> Option<String> 
     }
     if link == bmc.variant.system_uri() {
         return Some("bios".to_owned());
+    }
+    // HPE names the targets of a component by their numbers too.
+    let known = |entry: &&Firmware| {
+        entry.oem["Hpe"]["Targets"].as_array().is_some_and(|all| all.iter().any(|one| one == link))
+    };
+    if let Some(entry) = state.firmware.iter().find(known) {
+        return Some(entry.device.clone());
     }
     let member = link.strip_prefix("/redfish/v1/UpdateService/FirmwareInventory/")?;
     state.firmware.iter().find(|entry| entry.member() == member).map(|entry| entry.device.clone())
@@ -183,6 +195,7 @@ pub(crate) async fn activate(bmc: &Arc<Bmc>, id: &str, order: &Order, targets: V
     if ends_oddly(bmc, id, &targets) {
         return;
     }
+    let targets = part::spoil(&mut bmc.lock(), id, targets);
     let rules = &bmc.variant.update;
     let mut of_bmc = vec![];
     let mut of_host = vec![];
@@ -301,6 +314,7 @@ pub(crate) async fn in_post(bmc: &Arc<Bmc>) {
             continue;
         }
         let mut state = bmc.lock();
+        let targets = if writes { part::spoil(&mut state, &id, targets) } else { targets };
         for target in &targets {
             state.install(target, "host-reset");
         }

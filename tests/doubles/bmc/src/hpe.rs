@@ -63,6 +63,8 @@ pub(crate) struct Task {
     pub(crate) command: String,
     pub(crate) file: String,
     pub(crate) updatable_by: Vec<String>,
+    /// Which of the component's targets are meant; empty: all.
+    pub(crate) targets: Vec<String>,
     pub(crate) state: &'static str,
     pub(crate) start_after: Option<jiff::Timestamp>,
     pub(crate) expire: Option<jiff::Timestamp>,
@@ -244,6 +246,7 @@ fn foreign_entry(state: &mut State) {
         command: "ApplyUpdate".to_owned(),
         file: "another.fwpkg".to_owned(),
         updatable_by: vec![by],
+        targets: vec![],
         state: "Pending",
         start_after: None,
         expire: None,
@@ -267,6 +270,9 @@ fn updatable_by(state: &State, header: &Header) -> Vec<String> {
 fn component_resource(state: &State, component: &Component) -> Value {
     let first = component.header.targets.first();
     let target = first.and_then(|target| state.device(&target.device));
+    let entries = component.header.targets.iter().filter_map(|target| state.device(&target.device));
+    let numbers: Vec<_> =
+        entries.filter_map(|entry| entry.oem["Hpe"]["Targets"].as_array()).flatten().cloned().collect();
     json!({
         "@odata.id": format!("/redfish/v1/UpdateService/ComponentRepository/{}", component.id),
         "@odata.type": "#HpeComponent.v1_0_1.HpeComponent",
@@ -281,7 +287,7 @@ fn component_resource(state: &State, component: &Component) -> Value {
         "Locked": is_locked(state, &component.file),
         "Activates": "AfterReboot",
         "UpdatableBy": updatable_by(state, &component.header),
-        "Targets": target.map(|entry| entry.oem["Hpe"]["Targets"].clone()),
+        "Targets": numbers,
         "DeviceClass": target.map(|entry| entry.oem["Hpe"]["DeviceClass"].clone()),
     })
 }
@@ -302,6 +308,9 @@ fn task_resource(task: &Task) -> Value {
         "TPMOverride": task.tpm_override,
         "Result": task.result,
     });
+    if !task.targets.is_empty() {
+        value["Targets"] = json!(task.targets);
+    }
     if task.command == "Wait" {
         value["WaitTimeSeconds"] = json!(task.wait_seconds);
     } else if !task.file.is_empty() {

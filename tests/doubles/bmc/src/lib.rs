@@ -33,6 +33,7 @@ mod journal;
 mod message;
 mod metadata;
 mod multipart;
+mod part;
 mod query;
 mod reply;
 mod rest;

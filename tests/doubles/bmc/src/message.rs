@@ -65,6 +65,8 @@ words! {
     TaskScheduled,
     TaskDone,
     TaskFailed,
+    PartDone,
+    PartFailed,
     RebootPending,
     Intervention,
     WaitsForOther,

@@ -177,6 +177,8 @@ pub(crate) struct Update {
     pub(crate) forgotten: bool,
     pub(crate) vanishes: bool,
     pub(crate) header: Option<Header>,
+    /// Parts that keep their version.
+    pub(crate) failed: crate::part::Failed,
     /// What waits for a reset of the host.
     pub(crate) pending: Vec<crate::image::Target>,
 }

@@ -40,6 +40,7 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
             let value = resource(&bmc.variant, update);
             Some(Found::new(value, if rules.ids == TaskIds::Jid { READ } else { REMOVE }))
         }
+        ["TaskService", "Tasks", id, "SubTasks", rest @ ..] => crate::part::find(bmc, state, id, rest),
         ["JobService"] if bmc.variant.dell => Some(Found::read(json!({
             "@odata.id": "/redfish/v1/JobService",
             "@odata.type": "#JobService.v1_0_4.JobService",
@@ -91,7 +92,7 @@ pub(crate) fn monitor_uri(id: &str) -> String {
 }
 
 /// `TaskState` for a phase.
-fn word(variant: &Variant, phase: Phase) -> String {
+pub(crate) fn word(variant: &Variant, phase: Phase) -> String {
     let own = variant.tasks.as_ref().and_then(|rules| rules.words.get(&phase).cloned());
     own.unwrap_or_else(|| {
         match phase {
@@ -125,6 +126,9 @@ pub(crate) fn resource(variant: &Variant, update: &Update) -> Value {
     if let Some(ended) = update.ended {
         value["EndTime"] = json!(seconds(ended));
     }
+    if crate::part::has_sub_tasks(variant, update) {
+        value["SubTasks"] = crate::part::sub_tasks_link(&update.id);
+    }
     if variant.dell {
         value["Oem"] = json!({"Dell": crate::dell::job(variant, update)});
     }
@@ -155,6 +159,7 @@ pub(crate) fn begin(bmc: &Arc<Bmc>, state: &mut State, how: &'static str, file: 
         forgotten: hidden,
         vanishes,
         header: None,
+        failed: crate::part::Failed::default(),
         pending: vec![],
     });
     step(bmc, state, &id, Phase::New, 0, Word::TaskStarted, &[&id]);
@@ -171,6 +176,8 @@ pub(crate) fn step(
     word: Word,
     args: &[&str],
 ) {
+    let spoilt = state.update(id).map(|update| crate::part::end(update, phase, word));
+    let (phase, word, status) = spoilt.unwrap_or((phase, word, None));
     let message = bmc.variant.message(word).render(args);
     let now = state.now();
     let failed = bmc.variant.tasks.as_ref().map_or("Critical", |rules| fixed(&rules.failed_status));
@@ -180,6 +187,9 @@ pub(crate) fn step(
     update.percent = percent;
     if phase == Phase::Failed {
         update.status = failed;
+    }
+    if let Some(status) = status {
+        update.status = status;
     }
     if phase.is_over() {
         update.ended = Some(now);
@@ -191,6 +201,10 @@ pub(crate) fn step(
     update.messages.push(message.clone());
     if bmc.variant.hpe.is_some() {
         state.hpe.service_follows(phase, percent, message.clone());
+    }
+    let parts = crate::part::results(bmc, state, id);
+    if let Some(update) = state.update(id) {
+        update.messages.extend(parts);
     }
     event::send(bmc, state, id, &message);
     bmc.changed.notify_waiters();

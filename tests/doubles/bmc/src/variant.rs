@@ -133,6 +133,9 @@ pub(crate) struct TaskRules {
     pub(crate) words: BTreeMap<Phase, String>,
     /// `TaskStatus` of an update that failed.
     pub(crate) failed_status: String,
+    /// The task of an image for several devices has a sub-task for each.
+    #[serde(default)]
+    pub(crate) sub_tasks: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{SETS, Set, Task, is_locked};
+use crate::flash::device_of;
+use crate::image::digest;
 use crate::message::Word;
 use crate::reply::{Reply, extended};
 use crate::state::{Bmc, State};
+use crate::variant::Targets;
 
 /// POST to a collection.
 pub(crate) fn create(bmc: &Arc<Bmc>, state: &mut State, path: &[&str], body: &Value) -> Option<Reply> {
@@ -32,6 +35,21 @@ fn created(bmc: &Bmc, collection: &str, id: &str) -> Reply {
     Reply::json(201, body).with("location", format!("/redfish/v1/UpdateService/{collection}/{id}"))
 }
 
+/// The same name has the same link on every iLO.
+fn id_of(name: &str) -> String {
+    digest(name.as_bytes()).chars().take(8).collect()
+}
+
+/// The component that a task or a step names. The manual says `Component`, as a name or as a link; the
+/// vendor's client says `Filename`.
+fn file_of(state: &State, body: &Value) -> String {
+    let link = body["Component"]["@odata.id"].as_str().map(|link| link.trim_end_matches('/'));
+    let id = link.and_then(|link| link.rsplit('/').next());
+    let linked = id.and_then(|id| state.hpe.components.iter().find(|one| one.id == id));
+    let named = body["Filename"].as_str().or_else(|| body["Component"].as_str());
+    linked.map_or_else(|| named.unwrap_or_default().to_owned(), |one| one.file.clone())
+}
+
 fn text<'a>(bmc: &Bmc, body: &'a Value, name: &str) -> Result<&'a str, Reply> {
     body[name].as_str().ok_or_else(|| Reply::error(&bmc.variant, Word::PropertyMissing, &[name]))
 }
@@ -45,8 +63,7 @@ fn new_task(bmc: &Bmc, state: &mut State, body: &Value) -> Result<Task, Reply> {
     if !["ApplyUpdate", "ResetServer", "ResetBmc", "Wait"].contains(&command) {
         return Err(Reply::error(&bmc.variant, Word::PropertyValue, &[command, "Command"]));
     }
-    // The manual says `Component`, the client of the vendor `Filename`.
-    let file = body["Filename"].as_str().or_else(|| body["Component"].as_str()).unwrap_or_default();
+    let file = &*file_of(state, body);
     if command == "ApplyUpdate" && state.hpe.component(file).is_none() {
         return Err(Reply::error(&bmc.variant, Word::PropertyValue, &[file, "Filename"]));
     }
@@ -64,8 +81,16 @@ fn new_task(bmc: &Bmc, state: &mut State, body: &Value) -> Result<Task, Reply> {
         (true, None) => vec!["Bmc".to_owned()],
         (false, _) => agents,
     };
+    let targets: Vec<String> = serde_json::from_value(body["Targets"].clone()).unwrap_or_default();
+    let unknown = targets.iter().find(|target| {
+        bmc.variant.update.targets == Targets::None || device_of(bmc, state, target).is_none()
+    });
+    if let Some(target) = unknown {
+        return Err(Reply::error(&bmc.variant, Word::WrongTarget, &[target, "Targets"]));
+    }
     Ok(Task {
-        id: state.hpe.number(),
+        targets,
+        id: id_of(name),
         name: name.to_owned(),
         command: command.to_owned(),
         file: file.to_owned(),
@@ -85,21 +110,31 @@ fn new_set(bmc: &Bmc, state: &mut State, body: &Value) -> Reply {
         Ok(name) => name.to_owned(),
         Err(reply) => return reply,
     };
-    let sequence = body["Sequence"].as_array().cloned().unwrap_or_default();
+    let mut sequence = body["Sequence"].as_array().cloned().unwrap_or_default();
     if state.hpe.sets.iter().any(|set| set.name == name) {
         return Reply::error(&bmc.variant, Word::AlreadyExists, &["InstallSet", "Name", &name]);
     }
     if state.hpe.sets.len() >= SETS {
         return Reply::error(&bmc.variant, Word::NoRoom, &[]);
     }
-    for step in &sequence {
-        let file = step["Filename"].as_str().unwrap_or_default();
-        if step["Command"] == "ApplyUpdate" && state.hpe.component(file).is_none() {
-            return Reply::error(&bmc.variant, Word::PropertyValue, &[file, "Filename"]);
+    let mut names = vec![];
+    for step in &mut sequence {
+        let file = file_of(state, step);
+        if step["Command"] == "ApplyUpdate" {
+            if state.hpe.component(&file).is_none() {
+                return Reply::error(&bmc.variant, Word::PropertyValue, &[&file, "Filename"]);
+            }
+            // So that the component is locked, however it was named.
+            step["Filename"] = json!(file);
         }
+        // They become the names of tasks.
+        let Some(name) = step["Name"].as_str().filter(|name| !names.contains(&(*name).to_owned())) else {
+            return Reply::error(&bmc.variant, Word::PropertyValue, &[&step["Name"].to_string(), "Name"]);
+        };
+        names.push(name.to_owned());
     }
     let set = Set {
-        id: state.hpe.number(),
+        id: id_of(&name),
         name,
         recovery: body["IsRecovery"].as_bool().unwrap_or(false),
         sequence,

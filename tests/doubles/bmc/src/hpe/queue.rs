@@ -128,6 +128,7 @@ async fn apply(bmc: &Arc<Bmc>, task: &Task, agent: Agent) -> (&'static str, Valu
     let mut order = Order::new("queue", &task.file, Source::File(component.bytes.clone()));
     // It was checked when it came into the repository.
     order.compsig = Some(compsig(&component.bytes));
+    order.targets.clone_from(&task.targets);
     let id = task::begin(bmc, &mut bmc.lock(), "queue", &task.file);
     if let Some(targets) = flash::prepare(bmc, &id, &order).await {
         if agent == Agent::Uefi {
@@ -150,7 +151,7 @@ async fn apply(bmc: &Arc<Bmc>, task: &Task, agent: Agent) -> (&'static str, Valu
 /// The host starts right now, so that what needs that runs at once.
 fn finish_in_post(bmc: &Arc<Bmc>, id: &str, targets: Vec<crate::image::Target>) {
     let mut state = bmc.lock();
-    for target in targets {
+    for target in crate::part::spoil(&mut state, id, targets) {
         match state.device(&target.device).map_or(Activation::None, |entry| entry.activation) {
             Activation::BmcReset => state.pending_bmc.push(target),
             Activation::None | Activation::HostReset => state.install(&target, "uefi"),

@@ -4,6 +4,8 @@
 #![expect(clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 mod faults;
+mod parts;
+mod queue;
 mod servers;
 mod session;
 mod trust;

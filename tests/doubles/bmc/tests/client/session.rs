@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use farrier_bmc_double::image::{Header, compsig};
 use farrier_bmc_double::{Config, Double, Settings, Variant};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
@@ -68,6 +69,23 @@ impl Session {
         ]);
         let request = self.client.post(self.url(uri)).header("content-type", form.0).body(form.1);
         self.with_login(request).send().await.unwrap()
+    }
+
+    /// HPE: a component with its signature goes into the repository.
+    pub(crate) async fn store(&self, file: &str, mut header: Header) {
+        header.needs_compsig = true;
+        let image = header.to_file();
+        let parameters = json!({"UpdateRepository": true, "UpdateTarget": false}).to_string();
+        let signature = compsig(&image);
+        let (kind, body) = form(&[
+            ("parameters", None, parameters.as_bytes()),
+            ("compsig", Some("a.compsig"), signature.as_bytes()),
+            ("file", Some(file), image.as_slice()),
+        ]);
+        let request = self.client.post(self.url("/cgi-bin/uploadFile")).header("content-type", kind);
+        assert_eq!(self.with_login(request).body(body).send().await.unwrap().status(), 200);
+        let stored = |service: &Value| service["Oem"]["Hpe"]["State"] == "Complete";
+        self.until("/redfish/v1/UpdateService/", stored).await;
     }
 
     /// Asks until the answer is as wanted.

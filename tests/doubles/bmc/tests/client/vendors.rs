@@ -120,45 +120,6 @@ async fn an_ilo_takes_the_form_reports_its_state_and_resets() {
     assert_eq!(session.count("bmc-reset"), 1);
 }
 
-/// What the queue cannot do now holds up all that stands behind it.
-#[tokio::test]
-async fn an_ilo_queue_is_worked_off_in_order_by_whom_it_names() {
-    let session = Session::of("ilo5").await;
-    for (file, device) in [("nic.fwpkg", "nic"), ("rom.bin", "bios")] {
-        let mut header = Header::new(device, "2.0");
-        header.needs_compsig = true;
-        let image = header.to_file();
-        let parameters = json!({"UpdateRepository": true, "UpdateTarget": false}).to_string();
-        let signature = compsig(&image);
-        let parts = [
-            ("parameters", None, parameters.as_bytes()),
-            ("compsig", Some("a.compsig"), signature.as_bytes()),
-            ("file", Some(file), image.as_slice()),
-        ];
-        let (kind, body) = form(&parts);
-        let request = session.client.post(session.url("/cgi-bin/uploadFile")).header("content-type", kind);
-        assert_eq!(session.with_login(request).body(body).send().await.unwrap().status(), 200);
-        let stored = |s: &Value| s["Oem"]["Hpe"]["State"] == "Complete";
-        session.until("/redfish/v1/UpdateService/", stored).await;
-    }
-    let queue = "/redfish/v1/UpdateService/UpdateTaskQueue/";
-    for (name, file, agent) in [("first", "nic.fwpkg", "Uefi"), ("second", "rom.bin", "Bmc")] {
-        let body = json!({"Name": name, "Command": "ApplyUpdate", "Filename": file, "UpdatableBy": [agent]});
-        assert_eq!(session.post(queue, &body).await.status(), 201);
-    }
-    assert_eq!(session.count("flash"), 0, "the first waits for the host");
-    session.double.reset_host("ForceRestart").await;
-    session.installed("nic", "2.0").await;
-    let done = |queue: &Value| {
-        let states: Vec<_> = queue["Members"].as_array().unwrap().iter().map(|one| &one["State"]).collect();
-        states == ["Complete", "Complete"]
-    };
-    session.until(&format!("{queue}?$expand=."), done).await;
-    assert_ne!(session.double.version("bios").unwrap(), "2.0", "the ROM waits for one more start");
-    session.double.reset_host("ForceRestart").await;
-    assert_eq!(session.double.version("bios").unwrap(), "2.0");
-}
-
 /// The rack manager takes no image from a server that it does not trust.
 #[tokio::test]
 async fn a_superdome_flex_wants_https_and_a_trusted_certificate() {

@@ -9,8 +9,8 @@ use crate::host;
 use crate::message::Word;
 use crate::reply::{Reply, extended};
 use crate::service::{self, PASSWORD_MAX, PASSWORD_MIN};
-use crate::state::{Bmc, Power, State, Subscription};
-use crate::{tree, trust};
+use crate::state::{Bmc, Power, State};
+use crate::{event, subscription, tree, trust};
 
 /// POST to `SessionService/Sessions`, which needs no credentials but those in its body.
 pub(crate) fn open_session(bmc: &Bmc, body: &Value) -> Reply {
@@ -62,7 +62,10 @@ pub(crate) fn post(bmc: &Arc<Bmc>, path: &[&str], body: &Value) -> Option<Reply>
             Some(reset_manager(bmc, body))
         }
         ["AccountService", "Accounts"] if variant.accounts => Some(new_account(bmc, body)),
-        ["EventService", "Subscriptions"] if variant.events => Some(subscribe(bmc, body)),
+        ["EventService", "Actions", "EventService.SubmitTestEvent"] if variant.events.is_some() => {
+            Some(event::submit_test(bmc, body))
+        }
+        ["EventService", ..] => subscription::post(bmc, path, body),
         ["UpdateService", "RemoteServerCertificates"] => trust::add(bmc, &mut bmc.lock(), body),
         _ => {
             let mut state = bmc.lock();
@@ -136,33 +139,6 @@ fn new_account(bmc: &Bmc, body: &Value) -> Reply {
     Reply::json(201, service::account_resource(account)).with("location", location)
 }
 
-fn subscribe(bmc: &Bmc, body: &Value) -> Reply {
-    let Some(destination) = body["Destination"].as_str() else {
-        return Reply::error(&bmc.variant, Word::PropertyMissing, &["Destination"]);
-    };
-    let protocol = body["Protocol"].as_str().unwrap_or("Redfish");
-    if protocol != "Redfish" {
-        return Reply::error(&bmc.variant, Word::PropertyValue, &[protocol, "Protocol"]);
-    }
-    let mut state = bmc.lock();
-    let one = Subscription {
-        id: state.next_subscription,
-        destination: destination.to_owned(),
-        context: body["Context"].as_str().unwrap_or_default().to_owned(),
-        protocol: protocol.to_owned(),
-        registries: if body["RegistryPrefixes"].is_array() {
-            body["RegistryPrefixes"].clone()
-        } else {
-            json!([])
-        },
-    };
-    state.next_subscription += 1;
-    let location = format!("/redfish/v1/EventService/Subscriptions/{}", one.id);
-    let reply = Reply::json(201, service::subscription_resource(&one)).with("location", location);
-    state.subscriptions.push(one);
-    reply
-}
-
 /// DELETE below `/redfish/v1`. `None`: not here.
 pub(crate) fn delete(bmc: &Bmc, path: &[&str]) -> Option<Reply> {
     let mut state = bmc.lock();
@@ -173,6 +149,11 @@ pub(crate) fn delete(bmc: &Bmc, path: &[&str]) -> Option<Reply> {
         ["AccountService", "Accounts", id] => state.people.list.retain(|one| one.id != **id),
         ["EventService", "Subscriptions", id] => {
             state.subscriptions.retain(|one| one.id.to_string() != **id);
+        }
+        ["EventService", "Subscriptions", of, "Certificates", id] => {
+            let State { subscriptions, journal, .. } = &mut *state;
+            let one = subscriptions.iter_mut().find(|one| one.id.to_string() == **of)?;
+            trust::remove_from(journal, &mut one.trust, id);
         }
         ["UpdateService", "RemoteServerCertificates", id] => trust::remove(&mut state, id),
         ["TaskService", "Tasks", id] | ["JobService", "Jobs", id] => {
@@ -222,6 +203,7 @@ pub(crate) fn patch(bmc: &Bmc, path: &[&str], body: &Value, tag: Option<&str>) -
 fn set(bmc: &Bmc, state: &mut State, path: &[&str], name: &str, value: &Value) -> Result<(), Word> {
     match (path, name) {
         (["AccountService", "Accounts", id], _) => set_account(state, id, name, value),
+        (["EventService", ..], _) => subscription::set(bmc, state, path, name, value),
         (["UpdateService"], "VerifyRemoteServerCertificate")
             if bmc
                 .variant

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::fault::Fault;
 use crate::message::Word;
 use crate::multipart::Part;
 use crate::reply::Reply;
-use crate::state::{Bmc, Power, State, Update};
+use crate::state::{Bmc, State, Update};
 use crate::tree::{Found, READ, collection, link, seconds};
 use crate::variant::{Phase, Variant};
 
@@ -147,11 +146,10 @@ pub(crate) fn action(bmc: &Bmc, state: &mut State, path: &[&str], body: &Value) 
 /// Whether the Lifecycle Controller takes work.
 fn readiness(state: &State) -> Value {
     let works = state.updates.iter().any(|u| !u.phase.is_over() && u.phase != Phase::Scheduled);
-    let in_post = state.post || state.faults.look(|f| (*f == Fault::InPost).then_some(())).is_some();
-    let server = match (state.power, in_post) {
-        (Power::Off, _) => "PoweredOff",
-        (Power::On, true) => "InPOST",
-        (Power::On, false) => "OutOfPOST",
+    let server = match &*crate::service::post_state(state) {
+        "PowerOff" => "PoweredOff",
+        "FinishedPost" => "OutOfPOST",
+        _ => "InPOST",
     };
     let warm = if state.is_warm() { "Ready" } else { "NotReady" };
     json!({

@@ -97,6 +97,24 @@ pub enum Fault {
         /// For example `OneView`.
         by: String,
     },
+    /// Another manager shows that it manages the machine; updates are taken all the same.
+    ManagedBy {
+        /// For example `OneView`.
+        by: String,
+        /// It says that it manages the firmware too.
+        #[serde(default)]
+        firmware: bool,
+    },
+    /// `PostState` of HPE, in HPE's words, and what DMTF's `BootProgress` makes of it.
+    PostState {
+        /// For example `InPostDiscoveryComplete`.
+        state: String,
+    },
+    /// `PowerState` says this, whatever the power is.
+    PowerState {
+        /// For example `PoweringOff`.
+        state: String,
+    },
     /// There is no room for an image.
     NoRoom,
     /// The licence does not cover updates.
@@ -109,6 +127,13 @@ pub enum Fault {
     LockedComponent {
         /// File name.
         file: String,
+    },
+    /// No events are posted.
+    NoEvents,
+    /// Events are posted late.
+    LateEvents {
+        /// How late.
+        ms: u64,
     },
     /// An update that nobody of us asked for stands before ours until the fault is cleared: in HPE's queue,
     /// where it waits for whom it names, elsewhere as a task that runs.

@@ -41,6 +41,7 @@ mod route;
 mod serve;
 mod service;
 mod state;
+mod subscription;
 mod task;
 mod tree;
 mod trust;

@@ -1,13 +1,13 @@
-//! The services: updates, sessions, accounts, events; and what vendors add to system and manager.
+//! The services: updates, sessions, accounts; and what vendors add to system and manager.
 
 use serde_json::{Value, json};
 
 use crate::account::Account;
 use crate::fault::Fault;
-use crate::hpe;
-use crate::state::{Bmc, State, Subscription};
+use crate::state::{Bmc, Power, State};
 use crate::tree::{ALL, COLLECT, Found, REMOVE, collection, link, seconds};
 use crate::variant::{Variant, Verify};
+use crate::{hpe, subscription};
 
 pub(crate) const PASSWORD_MIN: usize = 8;
 pub(crate) const PASSWORD_MAX: usize = 40;
@@ -88,7 +88,7 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
     match path {
         ["SessionService", ..] => sessions(variant, state, path),
         ["AccountService", ..] if variant.accounts => accounts(variant, state, path),
-        ["EventService", ..] if variant.events => events(state, path),
+        ["EventService", ..] => subscription::find(bmc, state, path),
         _ => None,
     }
 }
@@ -217,91 +217,95 @@ fn role_resource(role: &str) -> Option<Value> {
     }))
 }
 
-fn events(state: &State, path: &[&str]) -> Option<Found> {
-    match path {
-        ["EventService"] => Some(Found::read(json!({
-            "@odata.id": "/redfish/v1/EventService",
-            "@odata.type": "#EventService.v1_7_0.EventService",
-            "Id": "EventService",
-            "Name": "Event Service",
-            "ServiceEnabled": true,
-            "DeliveryRetryAttempts": 1,
-            "DeliveryRetryIntervalSeconds": 1,
-            "EventFormatTypes": ["Event"],
-            "RegistryPrefixes": ["TaskEvent"],
-            "ResourceTypes": ["Task"],
-            "Subscriptions": link("/redfish/v1/EventService/Subscriptions"),
-            "Status": {"State": "Enabled", "Health": "OK"},
-        }))),
-        ["EventService", "Subscriptions"] => {
-            let ids: Vec<_> = state.subscriptions.iter().map(|one| one.id.to_string()).collect();
-            let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-            let mut found =
-                collection("EventService/Subscriptions", "EventDestination", "Subscriptions", &ids);
-            found.allow = COLLECT;
-            Some(found)
-        }
-        ["EventService", "Subscriptions", id] => {
-            let one = state.subscriptions.iter().find(|one| one.id.to_string() == **id)?;
-            Some(Found::new(subscription_resource(one), REMOVE))
-        }
-        _ => None,
-    }
-}
-
-pub(crate) fn subscription_resource(one: &Subscription) -> Value {
-    json!({
-        "@odata.id": format!("/redfish/v1/EventService/Subscriptions/{}", one.id),
-        "@odata.type": "#EventDestination.v1_9_0.EventDestination",
-        "Id": one.id.to_string(),
-        "Name": "Event subscription",
-        "Destination": one.destination,
-        "Context": one.context,
-        "Protocol": one.protocol,
-        "SubscriptionType": "RedfishEvent",
-        "EventFormatType": "Event",
-        "RegistryPrefixes": one.registries,
-    })
-}
-
 pub(crate) fn root_oem(variant: &Variant, state: &State) -> Value {
     if variant.hpe.is_none() {
         return json!({});
     }
+    let mut manager = json!({
+        "ManagerType": variant.manager.model,
+        // "2.72 Sep 04 2022" is told as "2.72".
+        "ManagerFirmwareVersion": state
+            .device("bmc")
+            .and_then(|entry| entry.version.split(' ').next().map(str::to_owned)),
+        "Languages": [],
+    });
+    if let Some((by, firmware)) = other_manager(state) {
+        manager["IPManager"] = json!({
+            "Type": "HPQ_iLOManagerDescriptor/1.1.0",
+            "Name": "Management Console Information",
+            "ManagerType": by,
+            "ManagerProductName": format!("HPE {by}"),
+            "ManagerUrl": {"xref": "https://192.0.2.1"},
+            "ManagerVersion": "6.60.00",
+            "FirmwareManaged": firmware,
+            "BiosManaged": false,
+            "StorageManaged": false,
+            "iLOManaged": true,
+            "OvManagesiLOIP": false,
+            "SppVersion": null,
+        });
+    }
     json!({"Hpe": {
         "@odata.type": "#HpeiLOServiceExt.v2_3_0.HpeiLOServiceExt",
-        "Manager": [{
-            "ManagerType": variant.manager.model,
-            // "2.72 Sep 04 2022" is told as "2.72".
-            "ManagerFirmwareVersion": state
-                .device("bmc")
-                .and_then(|entry| entry.version.split(' ').next().map(str::to_owned)),
-            "Languages": [],
-        }],
+        "Manager": [manager],
         "Links": {"ResourceDirectory": link("/redfish/v1/ResourceDirectory")},
     }})
 }
 
-pub(crate) fn system_oem(variant: &Variant, state: &mut State, in_post: bool) -> Value {
-    let by = state.faults.look(|fault| match fault {
-        Fault::Maintenance { by } => Some(by.clone()),
+/// Who else manages the machine, and whether the firmware too.
+fn other_manager(state: &State) -> Option<(String, bool)> {
+    state.faults.look(|fault| match fault {
+        Fault::Maintenance { by } => Some((by.clone(), true)),
+        Fault::ManagedBy { by, firmware } => Some((by.clone(), *firmware)),
+        _ => None,
+    })
+}
+
+/// How far the host has started, in HPE's words.
+pub(crate) fn post_state(state: &State) -> String {
+    let shown = state.faults.look(|fault| match fault {
+        Fault::PostState { state } => Some(state.clone()),
+        Fault::InPost => Some("InPost".to_owned()),
         _ => None,
     });
+    match (state.power, state.post, shown) {
+        (Power::Off, ..) => "PowerOff".to_owned(),
+        (Power::On, _, Some(shown)) => shown,
+        (Power::On, true, None) => "InPost".to_owned(),
+        (Power::On, false, None) => "FinishedPost".to_owned(),
+    }
+}
+
+/// `BootProgress.LastState` of DMTF for it.
+pub(crate) fn boot_progress(post_state: &str) -> &'static str {
+    match post_state {
+        "FinishedPost" => "OSRunning",
+        "InPost" => "SystemHardwareInitializationComplete",
+        "InPostDiscoveryComplete" => "OSBootStarted",
+        _ => "None",
+    }
+}
+
+/// `PowerState` as clients see it.
+pub(crate) fn power_state(state: &State) -> String {
+    let shown = state.faults.look(|fault| match fault {
+        Fault::PowerState { state } => Some(state.clone()),
+        _ => None,
+    });
+    shown.unwrap_or_else(|| state.power.word().to_owned())
+}
+
+pub(crate) fn system_oem(variant: &Variant, state: &State) -> Value {
     let mut oem = if variant.hpe.is_some() {
-        let post = match (state.power, in_post) {
-            (crate::state::Power::Off, _) => "PowerOff",
-            (crate::state::Power::On, true) => "InPost",
-            (crate::state::Power::On, false) => "FinishedPost",
-        };
         json!({"Hpe": {
             "@odata.type": "#HpeComputerSystemExt.v2_10_1.HpeComputerSystemExt",
-            "PostState": post,
+            "PostState": post_state(state),
             "DeviceDiscoveryComplete": {"DeviceDiscovery": "vMainDeviceDiscoveryComplete"},
         }})
     } else {
         json!({})
     };
-    if let Some(by) = by {
+    if let Some((by, _)) = other_manager(state) {
         oem[&variant.vendor]["ManagedBy"] = json!(by);
     }
     oem

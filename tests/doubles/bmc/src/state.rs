@@ -16,6 +16,7 @@ use crate::hpe::Hpe;
 use crate::image::Header;
 use crate::journal::Journal;
 use crate::reply::Reply;
+use crate::subscription::Subscription;
 use crate::trust::Trust;
 use crate::variant::{Activation, Firmware, Phase, Variant};
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub trust: String,
     /// `Retry-After` of answers 202 and of task monitors; 0: without.
     pub retry_after_seconds: u64,
+    /// How long after a failed post of an event it is tried again; 0: as `DeliveryRetryIntervalSeconds` says.
+    pub event_retry_ms: u64,
     /// HPE: an agent in the operating system works off its part of the queue.
     pub runtime_agent: bool,
     /// HPE: components larger than this come in sections; 0: as the variant says.
@@ -73,6 +76,7 @@ impl Default for Settings {
             verify_server: false,
             trust: String::new(),
             retry_after_seconds: 1,
+            event_retry_ms: 0,
             runtime_agent: false,
             section_bytes: 0,
             power_hook: String::new(),
@@ -117,6 +121,9 @@ pub(crate) struct State {
     pub(crate) staged: Vec<(String, String, Vec<u8>)>,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) next_subscription: u64,
+    pub(crate) next_event: u64,
+    /// How often an event is posted again, and after how many seconds.
+    pub(crate) retries: (u64, u64),
     /// Written, and running after the next reset of the BMC.
     pub(crate) pending_bmc: Vec<crate::image::Target>,
     pub(crate) load: Load,
@@ -148,15 +155,6 @@ pub(crate) struct Load {
     pub(crate) requests_now: usize,
     pub(crate) requests_most: usize,
     pub(crate) sessions_most: usize,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Subscription {
-    pub(crate) id: u64,
-    pub(crate) destination: String,
-    pub(crate) context: String,
-    pub(crate) protocol: String,
-    pub(crate) registries: Value,
 }
 
 /// One update, from its acceptance to its end; a task and a job are views of it.
@@ -199,6 +197,9 @@ impl Bmc {
             staged: vec![],
             subscriptions: vec![],
             next_subscription: 1,
+            next_event: 0,
+            // Three and thirty: within what bmcweb allows (1 to 3, 5 to 180).
+            retries: (3, 30),
             pending_bmc: vec![],
             load: Load::default(),
             trust: Trust::default(),

@@ -26,7 +26,7 @@ pub(crate) fn find(bmc: &Bmc, state: &mut State, path: &[&str]) -> Option<Found>
             "ServiceEnabled": true,
             "DateTime": seconds(state.now()),
             "CompletedTaskOverWritePolicy": "Oldest",
-            "LifeCycleEventOnTaskStateChange": bmc.variant.events,
+            "LifeCycleEventOnTaskStateChange": bmc.variant.events.is_some(),
             "Tasks": link("/redfish/v1/TaskService/Tasks"),
             "Status": {"State": "Enabled", "Health": "OK"},
         }))),

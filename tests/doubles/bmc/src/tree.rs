@@ -128,7 +128,7 @@ fn root(variant: &Variant, state: &State, update_gone: bool) -> Value {
     add(!update_gone, "UpdateService", "/redfish/v1/UpdateService");
     add(variant.sessions.is_some(), "SessionService", "/redfish/v1/SessionService");
     add(variant.accounts, "AccountService", "/redfish/v1/AccountService");
-    add(variant.events, "EventService", "/redfish/v1/EventService");
+    add(variant.events.is_some(), "EventService", "/redfish/v1/EventService");
     add(variant.tasks.is_some(), "Tasks", "/redfish/v1/TaskService");
     add(variant.dell, "JobService", "/redfish/v1/JobService");
     add(variant.hpe.is_some(), "JsonSchemas", "/redfish/v1/JsonSchemas");
@@ -154,7 +154,7 @@ fn odata(variant: &Variant, state: &State, update_gone: bool) -> Value {
 fn system(bmc: &Bmc, state: &mut State) -> Value {
     let variant = &bmc.variant;
     let uri = variant.system_uri();
-    let in_post = state.post || state.faults.look(|f| matches!(f, Fault::InPost).then_some(())).is_some();
+    let post_state = service::post_state(state);
     let bios = state.device("bios").map(|entry| entry.version.clone());
     let mut value = json!({
         "@odata.id": uri,
@@ -169,8 +169,8 @@ fn system(bmc: &Bmc, state: &mut State) -> Value {
         "UUID": "38947555-7742-3448-3784-823347823834",
         "HostName": "host-of-the-double",
         "BiosVersion": bios,
-        "PowerState": state.power.word(),
-        "BootProgress": {"LastState": if in_post { "SystemHardwareInitializationComplete" } else { "OSRunning" }},
+        "PowerState": service::power_state(state),
+        "BootProgress": {"LastState": service::boot_progress(&post_state)},
         "Status": {"State": "Enabled", "Health": "OK", "HealthRollup": "OK"},
         "Links": {
             "Chassis": [link(&format!("/redfish/v1/Chassis/{}", variant.chassis))],
@@ -182,7 +182,7 @@ fn system(bmc: &Bmc, state: &mut State) -> Value {
         }},
         "Oem": {},
     });
-    value["Oem"] = service::system_oem(variant, state, in_post);
+    value["Oem"] = service::system_oem(variant, state);
     value
 }
 

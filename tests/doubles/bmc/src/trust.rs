@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use x509_cert::der::Decode as _;
 
 use crate::image::digest;
+use crate::journal::Journal;
 use crate::message::Word;
 use crate::reply::Reply;
 use crate::state::{Bmc, State};
@@ -17,7 +18,7 @@ use crate::tree::{COLLECT, Found, REMOVE, collection};
 const AT: &str = "UpdateService/RemoteServerCertificates";
 
 /// What clients have brought.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Trust {
     certificates: Vec<Certificate>,
     next: u64,
@@ -49,28 +50,33 @@ pub(crate) fn limit(bmc: &Bmc) -> Option<usize> {
 
 pub(crate) fn find(bmc: &Bmc, state: &State, path: &[&str]) -> Option<Found> {
     limit(bmc)?;
+    find_in(&state.trust, AT, path)
+}
+
+/// The collection at this place, or one of its members.
+pub(crate) fn find_in(trust: &Trust, at: &str, path: &[&str]) -> Option<Found> {
     match path {
         [] => {
-            let ids = state.trust.ids();
+            let ids = trust.ids();
             let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-            let mut found = collection(AT, "Certificate", "Certificates of image servers", &ids);
+            let mut found = collection(at, "Certificate", "Certificates of servers", &ids);
             found.allow = COLLECT;
             Some(found)
         }
         [id] => {
-            let one = state.trust.certificates.iter().find(|one| one.id == **id)?;
-            Some(Found::new(resource(one), REMOVE))
+            let one = trust.certificates.iter().find(|one| one.id == **id)?;
+            Some(Found::new(resource(one, at), REMOVE))
         }
         _ => None,
     }
 }
 
-fn resource(one: &Certificate) -> Value {
+fn resource(one: &Certificate, at: &str) -> Value {
     let mut value = json!({
-        "@odata.id": format!("/redfish/v1/{AT}/{}", one.id),
+        "@odata.id": format!("/redfish/v1/{at}/{}", one.id),
         "@odata.type": "#Certificate.v1_5_0.Certificate",
         "Id": one.id,
-        "Name": "Certificate of an image server",
+        "Name": "Certificate of a server",
         "CertificateString": one.pem,
         "CertificateType": one.kind,
     });
@@ -101,34 +107,48 @@ fn parse(pem: &str) -> Option<Vec<CertificateDer<'static>>> {
 /// POST to the collection. `None`: it is not there.
 pub(crate) fn add(bmc: &Bmc, state: &mut State, body: &Value) -> Option<Reply> {
     let limit = limit(bmc)?;
+    Some(add_to(bmc, &mut state.journal, &mut state.trust, (AT, limit), body))
+}
+
+/// The same for a collection at this place with room for so many.
+pub(crate) fn add_to(
+    bmc: &Bmc,
+    journal: &mut Journal,
+    trust: &mut Trust,
+    (at, limit): (&str, usize),
+    body: &Value,
+) -> Reply {
     let variant = &bmc.variant;
-    for name in ["CertificateString", "CertificateType"] {
-        if !body[name].is_string() {
-            return Some(Reply::error(variant, Word::PropertyMissing, &[name]));
-        }
-    }
-    let kind = body["CertificateType"].as_str()?;
-    let pem = body["CertificateString"].as_str()?;
+    let text =
+        |name| body[name].as_str().ok_or_else(|| Reply::error(variant, Word::PropertyMissing, &[name]));
+    let (pem, kind) = match (text("CertificateString"), text("CertificateType")) {
+        (Ok(pem), Ok(kind)) => (pem, kind),
+        (Err(reply), _) | (_, Err(reply)) => return reply,
+    };
     if !["PEM", "PEMchain"].contains(&kind) {
-        return Some(Reply::error(variant, Word::PropertyValue, &[kind, "CertificateType"]));
+        return Reply::error(variant, Word::PropertyValue, &[kind, "CertificateType"]);
     }
     let Some(all) = parse(pem).filter(|all| all.len() == 1 || kind == "PEMchain") else {
-        return Some(Reply::error(variant, Word::PropertyValue, &["…", "CertificateString"]));
+        return Reply::error(variant, Word::PropertyValue, &["…", "CertificateString"]);
     };
-    if state.trust.certificates.len() >= limit {
-        return Some(Reply::error(variant, Word::LimitReached, &[]));
+    if trust.certificates.len() >= limit {
+        return Reply::error(variant, Word::LimitReached, &[]);
     }
-    state.trust.next += 1;
-    let one = Certificate { id: state.trust.next.to_string(), kind: kind.to_owned(), pem: pem.to_owned() };
+    trust.next += 1;
+    let one = Certificate { id: trust.next.to_string(), kind: kind.to_owned(), pem: pem.to_owned() };
     let sums: Vec<_> = all.iter().map(|der| digest(der)).collect();
-    state.journal.write("certificate", json!({"what": "added", "id": one.id, "sha256": sums}));
-    let reply = Reply::json(201, resource(&one)).with("location", format!("/redfish/v1/{AT}/{}", one.id));
-    state.trust.certificates.push(one);
-    Some(reply)
+    journal.write("certificate", json!({"what": "added", "at": at, "id": one.id, "sha256": sums}));
+    let reply = Reply::json(201, resource(&one, at)).with("location", format!("/redfish/v1/{at}/{}", one.id));
+    trust.certificates.push(one);
+    reply
 }
 
 /// DELETE of a member that was found.
 pub(crate) fn remove(state: &mut State, id: &str) {
-    state.trust.certificates.retain(|one| one.id != id);
-    state.journal.write("certificate", json!({"what": "removed", "id": id}));
+    remove_from(&mut state.journal, &mut state.trust, id);
+}
+
+pub(crate) fn remove_from(journal: &mut Journal, trust: &mut Trust, id: &str) {
+    trust.certificates.retain(|one| one.id != id);
+    journal.write("certificate", json!({"what": "removed", "id": id}));
 }

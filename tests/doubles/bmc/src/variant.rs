@@ -64,7 +64,7 @@ pub struct Variant {
     #[serde(default)]
     pub(crate) dell: bool,
     #[serde(default)]
-    pub(crate) events: bool,
+    pub(crate) events: Option<EventRules>,
     #[serde(default)]
     pub(crate) accounts: bool,
     #[serde(default)]
@@ -289,6 +289,17 @@ pub(crate) struct BundleRules {
     pub(crate) uri: String,
     pub(crate) schemes: Vec<String>,
     pub(crate) verify: Verify,
+}
+
+/// How events are posted.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct EventRules {
+    /// `Destination` with HTTPS only.
+    pub(crate) https_only: bool,
+    /// A subscription has `VerifyCertificate` and certificates.
+    #[serde(default)]
+    pub(crate) verify: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

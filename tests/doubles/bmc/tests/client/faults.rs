@@ -137,28 +137,6 @@ async fn the_control_api_sets_faults_and_tells_the_journal() {
     assert_eq!(state["sessions"].as_array().unwrap().len(), 1);
 }
 
-/// Condition `StatusPath`: whoever asks for events gets them without asking again.
-#[tokio::test]
-async fn task_states_are_posted_to_whom_subscribed() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let session = Session::of("idrac9").await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let destination = format!("http://{}/status", listener.local_addr().unwrap());
-    let body = json!({"Destination": destination, "Protocol": "Redfish", "Context": "run-1"});
-    assert_eq!(session.post("/redfish/v1/EventService/Subscriptions", &body).await.status(), 201);
-    session.push(&Header::new("diagnostics", "3").to_file(), &json!({})).await;
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let mut text = String::new();
-    while !text.contains("OriginOfCondition") {
-        let mut piece = [0; 4096];
-        let length = stream.read(&mut piece).await.unwrap();
-        assert_ne!(length, 0, "{text}");
-        text += &String::from_utf8_lossy(&piece[..length]);
-    }
-    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-    assert!(text.starts_with("POST /status") && text.contains("run-1"), "{text}");
-}
-
 /// Each line is a trap of another kind that the driver must not fall into.
 #[tokio::test]
 async fn updates_end_as_the_fault_says() {
@@ -246,6 +224,40 @@ async fn sessions_and_requests_are_limited_and_counted() {
     let load = &session.double.state()["load"];
     assert_eq!(load["sessions_most"], 8);
     assert!(load["requests_most"].as_u64() >= Some(2), "{load}");
+}
+
+/// What a driver must see before it sends anything: who else manages the machine, and how far its host is.
+#[tokio::test]
+async fn another_manager_post_and_power_are_visible() {
+    let session = Session::of("ilo5").await;
+    let always = |fault| session.double.arm(Armed::always(fault)).unwrap();
+    always(Fault::ManagedBy { by: "OneView".to_owned(), firmware: true });
+    let (_, root) = session.get("/redfish/v1/").await.unwrap();
+    let manager = &root["Oem"]["Hpe"]["Manager"][0]["IPManager"];
+    assert_eq!([&manager["ManagerType"], &manager["ManagerProductName"]], ["OneView", "HPE OneView"]);
+    assert_eq!(manager["FirmwareManaged"], true);
+    let system = async || session.get("/redfish/v1/Systems/1").await.unwrap().1;
+    let before = system().await;
+    assert_eq!(before["Oem"]["Hpe"]["PostState"], "FinishedPost");
+    for (shown, progress) in [
+        ("InPost", "SystemHardwareInitializationComplete"),
+        ("InPostDiscoveryComplete", "OSBootStarted"),
+        ("Unknown", "None"),
+    ] {
+        always(Fault::PostState { state: shown.to_owned() });
+        let seen = system().await;
+        assert_eq!(seen["Oem"]["Hpe"]["PostState"], shown);
+        assert_eq!(seen["BootProgress"]["LastState"], progress);
+        session.double.clear(Some("post-state"));
+    }
+    always(Fault::PowerState { state: "PoweringOff".to_owned() });
+    assert_eq!(system().await["PowerState"], "PoweringOff");
+    session.double.clear(None);
+    session.double.arm(Armed::always(Fault::PowerOff)).unwrap();
+    let off = system().await;
+    assert_eq!([&off["PowerState"], &off["Oem"]["Hpe"]["PostState"]], ["Off", "PowerOff"]);
+    let (_, root) = session.get("/redfish/v1/").await.unwrap();
+    assert_eq!(root["Oem"]["Hpe"]["Manager"][0]["IPManager"], Value::Null);
 }
 
 /// What a test sets for the host's power must reach the host.

@@ -19,13 +19,8 @@ pub(crate) async fn file_server(file: Vec<u8>) -> String {
     format!("http://{address}")
 }
 
-/// A web server with TLS at an address, with a certificate for a name: the URL of its file, and its authority.
-pub(crate) async fn tls_file_server(
-    file: Vec<u8>,
-    address: &str,
-    name: &str,
-    as_file: &str,
-) -> (String, String) {
+/// A new authority, and what accepts TLS with its certificate for a name.
+fn tls(name: &str) -> (tokio_rustls::TlsAcceptor, String) {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
     authority.distinguished_name.push(rcgen::DnType::CommonName, "Authority of a test");
@@ -42,7 +37,17 @@ pub(crate) async fn tls_file_server(
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key.serialize_der().try_into().unwrap())
         .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    (tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config)), pem)
+}
+
+/// A web server with TLS at an address, with a certificate for a name: the URL of its file, and its authority.
+pub(crate) async fn tls_file_server(
+    file: Vec<u8>,
+    address: &str,
+    name: &str,
+    as_file: &str,
+) -> (String, String) {
+    let (acceptor, pem) = tls(name);
     let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
     let bound = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -107,5 +112,57 @@ async fn ftp_session(stream: tokio::net::TcpStream, file: Vec<u8>, account: (&'s
             _ => "550 no".to_owned(),
         };
         writer.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+    }
+}
+
+/// One post: its head and its body.
+pub(crate) type Post = (String, serde_json::Value);
+
+/// A server that takes posts: its URL, its authority, and what it is given. It answers with these statuses, and
+/// with 204 afterwards; with TLS for this name, or without.
+pub(crate) async fn sink(
+    name: Option<&str>,
+    answers: &[u16],
+) -> (String, String, tokio::sync::mpsc::UnboundedReceiver<Post>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bound = listener.local_addr().unwrap();
+    let tls = name.map(tls);
+    let pem = tls.as_ref().map(|(_, pem)| pem.clone()).unwrap_or_default();
+    let url = format!("http{}://{bound}/status", if tls.is_some() { "s" } else { "" });
+    let mut answers = answers.to_vec();
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let status = |answers: &mut Vec<u16>| if answers.is_empty() { 204 } else { answers.remove(0) };
+            let post = match &tls {
+                Some((acceptor, _)) => match acceptor.accept(stream).await {
+                    Ok(stream) => take(stream, status(&mut answers)).await,
+                    Err(_) => continue,
+                },
+                None => take(stream, status(&mut answers)).await,
+            };
+            if sender.send(post).is_err() {
+                return;
+            }
+        }
+    });
+    (url, pem, receiver)
+}
+
+async fn take(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, status: u16) -> Post {
+    let mut bytes = vec![];
+    loop {
+        let mut piece = [0; 4096];
+        let length = stream.read(&mut piece).await.unwrap();
+        bytes.extend(&piece[..length]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        if let Ok(body) = serde_json::from_str(body) {
+            let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            return (head.to_owned(), body);
+        }
+        assert_ne!(length, 0, "{text}");
     }
 }

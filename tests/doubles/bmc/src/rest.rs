@@ -1,4 +1,4 @@
-//! `/rest/v1`: the HP RESTful API from before Redfish, as Moonshot's chassis manager has it.
+//! `/rest/v1`: HP's REST interface from before Redfish, as Moonshot's chassis manager has it.
 //!
 //! It shows the chassis and takes no firmware: no document has a way to do that here.
 

@@ -35,7 +35,8 @@ struct Certificate {
 impl Trust {
     /// All of it as one PEM text.
     pub(crate) fn pem(&self) -> String {
-        self.certificates.iter().map(|one| format!("{}\n", one.pem.trim_end())).collect()
+        let lines = self.certificates.iter().flat_map(|one| [one.pem.trim_end(), "\n"]);
+        lines.collect()
     }
 
     pub(crate) fn ids(&self) -> Vec<String> {

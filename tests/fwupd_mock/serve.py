@@ -25,4 +25,6 @@ def opened(environ, start_response):
 
 server = make_server("127.0.0.1", 0, opened, ssl_context=(certificate, key))
 print(server.port, flush=True)
+# Nobody reads what the mock prints.
+sys.stdout = sys.stderr
 server.serve_forever()

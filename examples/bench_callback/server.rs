@@ -42,6 +42,10 @@ impl OpenOffers for Offers {
         Box::pin(std::future::ready(Ok(self.file.clone())))
     }
 
+    fn reached_at(&self, _: IpAddr) -> Option<IpAddr> {
+        None
+    }
+
     fn note_connection(&self, _: IpAddr) {}
 
     fn note_sent(&self, _: &OpenOffer, _: u64) {}

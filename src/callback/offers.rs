@@ -33,6 +33,10 @@ pub trait OpenOffers: Send + Sync {
     /// Returns the file of an offer. If this runner does not have it, it is fetched first.
     fn file(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>>;
 
+    /// Returns the address at which a machine with this address reaches this server, where it is known: the server
+    /// itself may see another one, in a pod or behind a translation of addresses.
+    fn reached_at(&self, source: IpAddr) -> Option<IpAddr>;
+
     /// Notes that a machine with this address has connected.
     fn note_connection(&self, source: IpAddr);
 

@@ -6,22 +6,24 @@
 mod listener;
 mod peers;
 mod refusals;
+mod services;
 
 use super::offers::{Fetches, FetchingMachine, RunOffers, source_towards, without_zone};
 use super::owner::owner_uid;
 use super::{Context, is_finished};
-use crate::api::update_run::ListenerStatus;
-use crate::api::{NodeUpdate, UpdateRun};
+use crate::api::update_run::{Exposure, ListenerStatus, RunnerPorts};
+use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
 use crate::callback::{self, AddressSet, Family, Limits, Pair, Refusals, RunIdentity, ServerOptions};
 use crate::exposure::{self, WayBack};
 use crate::failure::chain;
-use crate::membership::Runners;
+use crate::membership::{RunnerLocation, Runners};
 use crate::publish;
+use farrier_network::{FileService, cidr};
 use futures::future::join_all;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use listener::{ActiveListener, Listener};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,6 +59,8 @@ pub(super) struct OpenListener {
     pub(super) sources: watch::Receiver<Arc<AddressSet>>,
     /// Names and addresses for which the certificate is valid that machines without an engine see.
     pub(super) names: watch::Receiver<Arc<BTreeSet<String>>>,
+    /// The file services that are open, with their ports.
+    pub(super) services: watch::Receiver<BTreeMap<FileService, u16>>,
     /// Rejected connections.
     pub(super) refusals: Arc<Refusals>,
     /// Cancelled when the listener is closed.
@@ -148,8 +152,8 @@ impl ListenerReconciler {
         };
         self.update_remote_sessions(&open, &snapshot);
         for (uid, run) in open {
-            match pair_of(&run, &self.context.name) {
-                Some(pair) => self.reconcile_run(&uid, run, pair, &snapshot).await,
+            match ports_of(&run, &self.context.name).cloned() {
+                Some(ports) => self.reconcile_run(&uid, run, &ports, &snapshot).await,
                 None => self.without_ports(&uid, run).await,
             }
         }
@@ -157,7 +161,14 @@ impl ListenerReconciler {
     }
 
     /// Opens a listener, or moves it to other ports, and reports the result.
-    async fn reconcile_run(&mut self, uid: &str, run: Arc<UpdateRun>, pair: Pair, snapshot: &Snapshot) {
+    async fn reconcile_run(
+        &mut self,
+        uid: &str,
+        run: Arc<UpdateRun>,
+        ports: &RunnerPorts,
+        snapshot: &Snapshot,
+    ) {
+        let pair = pair(ports);
         let Callers { sources, fetching, names } = self.callers(uid, &run, snapshot).await;
         let peers: Arc<[IpAddr]> =
             peers(&snapshot.runners, &self.context.name).into_iter().map(|(address, _)| address).collect();
@@ -175,6 +186,7 @@ impl ListenerReconciler {
         if listener.active.is_none() && listener.is_due(Instant::now()) {
             self.open(uid, &run, &mut listener).await;
         }
+        services::reconcile(&self.context, &run, ports, &mut listener).await;
         self.report_changes(&run, &mut listener).await;
         self.listeners.insert(uid.to_owned(), (run, listener));
     }
@@ -239,6 +251,7 @@ impl ListenerReconciler {
             pair: listener.pair,
             sources: listener.sources.subscribe(),
             names: listener.names.subscribe(),
+            services: listener.open_services.subscribe(),
             refusals: refusals.clone(),
             closed: closed.clone(),
         };
@@ -252,6 +265,7 @@ impl ListenerReconciler {
     async fn shut(&self, uid: &str, run: &UpdateRun, listener: &mut Listener) {
         let Some(ActiveListener { server, reporter }) = listener.active.take() else { return };
         self.context.listeners.lock().remove(uid);
+        services::shut(listener).await;
         server.close().await;
         drop(reporter);
         tracing::info!(run = %run.name_any(), http = listener.pair.http, https = listener.pair.https, "the callback server is closed");
@@ -314,11 +328,29 @@ impl ListenerReconciler {
                 names.extend(addresses.iter().filter_map(|ip| source_towards(*ip)).map(|ip| ip.to_string()));
                 let session = update.uid().unwrap_or_default();
                 let update = ObjectRef::from_obj(&***update);
-                fetching.push(FetchingMachine { update, session, addresses: addresses.clone() });
+                let reached_at = self.reached_at(node, run, snapshot);
+                fetching.push(FetchingMachine { update, session, addresses: addresses.clone(), reached_at });
             }
         }
         let sources = Arc::new(found.into_iter().flatten().collect());
         Callers { sources, fetching: fetching.into(), names: Arc::new(names) }
+    }
+
+    /// Returns the IPv4 address at which a machine reaches this runner, where it differs from that of the socket.
+    fn reached_at(&self, node: &ManagedNode, run: &UpdateRun, snapshot: &Snapshot) -> Option<IpAddr> {
+        if let Some(text) = &node.spec.callback_address {
+            return cidr::parse(text).filter(IpAddr::is_ipv4);
+        }
+        let callback = run.status.as_ref()?.callback.as_ref()?;
+        let addresses: Vec<IpAddr> =
+            match (run.spec.callback.exposure, &snapshot.runners.get(&self.context.name)?.location) {
+                (Exposure::HostPort, RunnerLocation::Host { .. }) => return None,
+                (Exposure::HostPort, RunnerLocation::Pod { host_ips, .. }) => host_ips.clone(),
+                (Exposure::NodePort | Exposure::LoadBalancer, _) => {
+                    callback.addresses.iter().filter_map(|text| cidr::parse(text)).collect()
+                }
+            };
+        addresses.into_iter().find(IpAddr::is_ipv4)
     }
 
     /// Updates the registry with the sessions of other runners and their addresses.
@@ -327,7 +359,7 @@ impl ListenerReconciler {
             snapshot.updates.iter().filter(|u| !is_finished(u) && u.spec.runner != self.context.name);
         let elsewhere = others.filter_map(|update| {
             let owner = &update.spec.runner;
-            let pair = pair_of(open.get(owner_uid(update)?)?, owner)?;
+            let pair = pair(ports_of(open.get(owner_uid(update)?)?, owner)?);
             let address = peers::address_of(&snapshot.runners, &self.context.name, owner)?;
             Some((update.uid()?, SocketAddr::new(address, pair.https)))
         });
@@ -344,10 +376,13 @@ struct Callers {
 }
 
 /// Returns the ports that are allocated to a runner for a run.
-pub(super) fn pair_of(run: &UpdateRun, runner: &str) -> Option<Pair> {
+pub(super) fn ports_of<'a>(run: &'a UpdateRun, runner: &str) -> Option<&'a RunnerPorts> {
     let callback = run.status.as_ref()?.callback.as_ref()?;
-    let ports = callback.ports.iter().find(|ports| ports.runner == runner)?;
-    Some(Pair { http: ports.http_port, https: ports.https_port })
+    callback.ports.iter().find(|ports| ports.runner == runner)
+}
+
+fn pair(ports: &RunnerPorts) -> Pair {
+    Pair { http: ports.http_port, https: ports.https_port }
 }
 
 fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, new: T) {
@@ -375,6 +410,7 @@ mod tests {
             pair: Pair { http: 63001, https: 63002 },
             sources: watch::channel(Arc::default()).1,
             names: watch::channel(Arc::default()).1,
+            services: watch::channel(BTreeMap::new()).1,
             refusals: Arc::default(),
             closed: closed.clone(),
         };

@@ -111,6 +111,7 @@ impl<'a> Stage<'a> {
             state: ListenerState::Bound,
             message: String::new(),
             taken: Vec::new(),
+            services: Vec::new(),
         };
         publish::listener(&self.server.client, &self.run, RUNNER, Some(&said)).await.unwrap();
         let runs: Api<UpdateRun> = Api::namespaced(self.server.client.clone(), &self.server.namespace);

@@ -469,6 +469,10 @@ reasons! {
     /// connections from the machine to the address and port that the message names, in every firewall in
     /// between.
     PullNotSeen: Transient,
+    /// A file service (SFTP with SCP, or FTP) was turned on for a run, because a machine fetches its image by it.
+    FileServiceOpened: Informational,
+    /// A file service was turned off, because no machine of the run fetches by it any more.
+    FileServiceClosed: Informational,
     /// The callback server rejected connections that do not belong to the run; the message says how many.
     ConnectionsRefused: Informational,
     /// The number of failed nodes is within the run's failure budget.

@@ -26,6 +26,8 @@ pub(in crate::runner) struct FetchingMachine {
     pub(in crate::runner) session: String,
     /// Its addresses.
     pub(in crate::runner) addresses: Vec<IpAddr>,
+    /// The address at which it reaches this runner, where that differs from the address of the socket.
+    pub(in crate::runner) reached_at: Option<IpAddr>,
 }
 
 /// The offers of one run.
@@ -99,6 +101,14 @@ impl OpenOffers for RunOffers {
             };
             context.tools.store.ensure(&source).await.map(|stored| stored.path)
         })
+    }
+
+    fn reached_at(&self, source: IpAddr) -> Option<IpAddr> {
+        let machines = self.machines.borrow().clone();
+        machines
+            .iter()
+            .find(|machine| machine.addresses.contains(&source))
+            .and_then(|machine| machine.reached_at)
     }
 
     fn note_connection(&self, source: IpAddr) {

@@ -144,6 +144,8 @@ impl Device {
                 let body = object([
                     ("ImageURI", Some(json!(offer.url))),
                     ("TransferProtocol", Some(json!(protocol(offer.scheme)))),
+                    ("Username", offer.login.as_ref().map(|login| json!(login.user))),
+                    ("Password", offer.login.as_ref().map(|login| json!(login.password))),
                     (APPLY_TIME, self.apply_time(&intent.component, times)),
                 ]);
                 Work::from(Request::post(action.clone(), body))
@@ -238,6 +240,9 @@ const fn protocol(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::Https => "HTTPS",
         Scheme::Http => "HTTP",
+        Scheme::Sftp => "SFTP",
+        Scheme::Scp => "SCP",
+        Scheme::Ftp => "FTP",
     }
 }
 

@@ -115,6 +115,5 @@ pub(super) fn schemes(service: Option<&UpdateService>) -> Vec<Scheme> {
     let protocols = ways.simple.as_ref().and_then(|simple| simple.protocols.as_ref());
     let Some(protocols) = protocols else { return vec![Scheme::Https, Scheme::Http] };
     let knows = |name: &str| protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case(name));
-    let schemes = [("HTTPS", Scheme::Https), ("HTTP", Scheme::Http)];
-    schemes.into_iter().filter(|(name, _)| knows(name)).map(|(_, scheme)| scheme).collect()
+    Scheme::ALL.into_iter().filter(|scheme| knows(&scheme.to_string())).collect()
 }

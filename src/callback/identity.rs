@@ -261,9 +261,8 @@ impl RunIdentity {
     /// Returns the second part of the path under which a file is offered to one machine for one action. Every
     /// runner of the run computes the same.
     ///
-    /// The key is derived from the CA's private key and not from the path token, which the machines of the run
-    /// know. Half of the digest is as hard to guess as a key, and keeps the URL short: some management
-    /// processors take 255 characters at most.
+    /// Half of the digest is as hard to guess as a key, and keeps the URL short: some management processors take 255
+    /// characters at most.
     pub fn offer_token(&self, session: &str, action: u32) -> String {
         let digest = self.digest_for(Purpose::Token, session, action);
         crate::engines::hex(digest.get(..OFFER_TOKEN_BYTES).unwrap_or_default())
@@ -306,7 +305,7 @@ pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Derives the key of the offers' tokens from the key of the CA.
+/// Derives the key of the offers' secrets from the key of the CA; the machines of the run know the path token.
 fn offers_key(ca: &KeyPair) -> Hmac<Sha256> {
     let key = Sha256::new().chain_update(b"farrier offers").chain_update(ca.serialize_der()).finalize();
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]

@@ -50,7 +50,7 @@ impl Exposer {
                 run,
                 runs,
                 &progress,
-                &Needs { calls, services: services::needed(machines) },
+                &service::Needs { calls, services: services::needed(machines) },
                 now,
             ),
             listening: self.listening(run),
@@ -95,7 +95,7 @@ impl Exposer {
         run: &UpdateRun,
         runs: &[Arc<UpdateRun>],
         progress: &Progress,
-        needs: &Needs,
+        needs: &service::Needs,
         now: Millis,
     ) -> PathState {
         let uid = run.uid().unwrap_or_default();
@@ -299,14 +299,6 @@ fn unbound(
         message: format!("waiting for {who} to listen on the ports of status.callback"),
         until: Some(now.after(RESYNC_INTERVAL)),
     })
-}
-
-/// What the machines of a run need at present.
-struct Needs {
-    /// Whether any machine has to reach a runner.
-    calls: bool,
-    /// The file services that machines fetch by.
-    services: BTreeSet<FileService>,
 }
 
 /// Describes where a runner listens.

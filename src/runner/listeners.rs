@@ -11,14 +11,14 @@ mod services;
 use super::offers::{Fetches, FetchingMachine, RunOffers, source_towards, without_zone};
 use super::owner::owner_uid;
 use super::{Context, is_finished};
-use crate::api::update_run::{Exposure, ListenerStatus, RunnerPorts};
-use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
+use crate::api::update_run::{ListenerStatus, RunnerPorts};
+use crate::api::{NodeUpdate, UpdateRun};
 use crate::callback::{self, AddressSet, Family, Limits, Pair, Refusals, RunIdentity, ServerOptions};
 use crate::exposure::{self, WayBack};
 use crate::failure::chain;
-use crate::membership::{RunnerLocation, Runners};
+use crate::membership::Runners;
 use crate::publish;
-use farrier_network::{FileService, cidr};
+use farrier_network::FileService;
 use futures::future::join_all;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -328,29 +328,12 @@ impl ListenerReconciler {
                 names.extend(addresses.iter().filter_map(|ip| source_towards(*ip)).map(|ip| ip.to_string()));
                 let session = update.uid().unwrap_or_default();
                 let update = ObjectRef::from_obj(&***update);
-                let reached_at = self.reached_at(node, run, snapshot);
+                let reached_at = peers::reached_at(&snapshot.runners, &self.context.name, node, run);
                 fetching.push(FetchingMachine { update, session, addresses: addresses.clone(), reached_at });
             }
         }
         let sources = Arc::new(found.into_iter().flatten().collect());
         Callers { sources, fetching: fetching.into(), names: Arc::new(names) }
-    }
-
-    /// Returns the IPv4 address at which a machine reaches this runner, where it differs from that of the socket.
-    fn reached_at(&self, node: &ManagedNode, run: &UpdateRun, snapshot: &Snapshot) -> Option<IpAddr> {
-        if let Some(text) = &node.spec.callback_address {
-            return cidr::parse(text).filter(IpAddr::is_ipv4);
-        }
-        let callback = run.status.as_ref()?.callback.as_ref()?;
-        let addresses: Vec<IpAddr> =
-            match (run.spec.callback.exposure, &snapshot.runners.get(&self.context.name)?.location) {
-                (Exposure::HostPort, RunnerLocation::Host { .. }) => return None,
-                (Exposure::HostPort, RunnerLocation::Pod { host_ips, .. }) => host_ips.clone(),
-                (Exposure::NodePort | Exposure::LoadBalancer, _) => {
-                    callback.addresses.iter().filter_map(|text| cidr::parse(text)).collect()
-                }
-            };
-        addresses.into_iter().find(IpAddr::is_ipv4)
     }
 
     /// Updates the registry with the sessions of other runners and their addresses.
@@ -396,28 +379,4 @@ fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, new: T) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Regression: when the process was told to stop, the listeners closed, and every attempt asked for a
-    /// listener again and again without a pause. The process neither released its Leases nor its ports.
-    #[tokio::test]
-    async fn a_closed_listener_is_not_given_out() {
-        let listeners = Listeners::default();
-        let closed = CancellationToken::new();
-        let listener = OpenListener {
-            identity: Arc::new(RunIdentity::generate("r1").unwrap()),
-            pair: Pair { http: 63001, https: 63002 },
-            sources: watch::channel(Arc::default()).1,
-            names: watch::channel(Arc::default()).1,
-            services: watch::channel(BTreeMap::new()).1,
-            refusals: Arc::default(),
-            closed: closed.clone(),
-        };
-        listeners.lock().insert("r1".to_owned(), listener);
-        assert!(listeners.of("r1", Duration::ZERO).await.is_some() && listeners.is_open("r1"));
-        closed.cancel();
-        assert!(listeners.of("r1", Duration::from_millis(1)).await.is_none());
-        assert!(!listeners.is_open("r1"));
-    }
-}
+mod tests;

@@ -11,6 +11,14 @@ use farrier_update::{Millis, Reason};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// What the machines of a run need at present.
+pub(super) struct Needs {
+    /// Whether any machine has to reach a runner.
+    pub(super) calls: bool,
+    /// The file services that machines fetch by.
+    pub(super) services: BTreeSet<FileService>,
+}
+
 /// Returns what keeps the runners from opening a file service, or `None` if each is open on one of them at least.
 pub(super) fn unbound(
     run: &UpdateRun,

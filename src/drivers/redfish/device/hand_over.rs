@@ -135,7 +135,7 @@ impl Device {
             }),
             Route::AddFromUri { action, .. } => {
                 let body = json!({
-                    "ImageURI": offer(image)?.url, "UpdateRepository": true, "UpdateTarget": false,
+                    "ImageURI": offer(image)?.url_with_login(), "UpdateRepository": true, "UpdateTarget": false,
                 });
                 Work::from(Request::post(action.clone(), body))
             }

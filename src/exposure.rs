@@ -18,6 +18,7 @@ mod error;
 mod fixtures;
 mod host_keys;
 mod make;
+mod named;
 mod objects;
 mod paths;
 mod policies;
@@ -30,9 +31,9 @@ mod sweep;
 
 pub use act::ExposeOutcome;
 pub use host_keys::host_keys;
+pub use named::{given_port, named_port, to_api};
 pub use resolver::Resolver;
 pub use secret::{identity, remove as remove_identity};
-pub use services::{given_port, named_port, to_api};
 
 use crate::api::managed_node::Channel;
 use crate::api::node_update::FetchProtocol;

@@ -1,7 +1,7 @@
 //! The ports of each runner for a run, computed from the ports of all runs and the reports of
 //! runners.
 
-use super::services;
+use super::named::{claimant, from_api, given_port};
 use crate::api::UpdateRun;
 use crate::api::update_run::{Exposure, ListenerState, OnConflict as ApiOnConflict};
 use crate::membership::{RunnerLocation, Runners};
@@ -108,16 +108,15 @@ fn service_claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
     let status = run.status.iter();
     let given =
         status.clone().flat_map(|s| &s.callback).flat_map(|callback| &callback.ports).flat_map(|ports| {
-            FileService::ALL
-                .map(|service| Some((&ports.runner, service, services::given_port(ports, service)?)))
+            FileService::ALL.map(|service| Some((&ports.runner, service, given_port(ports, service)?)))
         });
     let held = status.flat_map(|s| &s.listeners).flat_map(|listener| {
         let held = listener.services.iter().filter(|service| service.state == ListenerState::Bound);
-        held.map(|held| Some((&listener.runner, services::from_api(held.service), held.port)))
+        held.map(|held| Some((&listener.runner, from_api(held.service), held.port)))
     });
     let all = given.chain(held).flatten().filter_map(|(runner, service, first)| {
         let host = host_of(runner, &runners.get(runner)?.location);
-        let run = services::claimant(run, service);
+        let run = claimant(&id(run), service);
         Some(service.ports(first).map(move |port| Claim {
             run: run.clone(),
             runner: runner.clone(),

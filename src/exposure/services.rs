@@ -1,10 +1,11 @@
 //! The file services of a run (SFTP with SCP, and FTP): which are needed at present, and their ports.
 
+use super::named::{claimant, from_api, given_port, named_port};
 use super::ports::{claims, conflicts, id, runner_host};
 use super::{ActiveMachine, Exposer, WayBack, host_keys};
 use crate::api::UpdateRun;
 use crate::api::update_run::{
-    self, CallbackStatus, Exposure, ListenerState, ListenerStatus, OnConflict as ApiOnConflict, RunnerPorts,
+    CallbackStatus, Exposure, ListenerState, ListenerStatus, OnConflict as ApiOnConflict,
 };
 use crate::membership::Runners;
 use crate::publish::Action;
@@ -16,41 +17,6 @@ use farrier_update::Reason;
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Returns the port that a run names for a service; `None`: the service is off.
-pub fn named_port(run: &UpdateRun, service: FileService) -> Option<u16> {
-    match service {
-        FileService::Sftp => run.spec.callback.sftp_port,
-        // The schema says the same; a Service would spread control and data connections over several pods.
-        FileService::Ftp => {
-            run.spec.callback.ftp_port.filter(|_| run.spec.callback.exposure == Exposure::HostPort)
-        }
-    }
-}
-
-/// Returns the port that a runner was given for a service.
-pub fn given_port(ports: &RunnerPorts, service: FileService) -> Option<u16> {
-    match service {
-        FileService::Sftp => ports.sftp_port,
-        FileService::Ftp => ports.ftp_port,
-    }
-}
-
-/// Converts the name of a service in a status.
-pub(super) fn from_api(service: update_run::FileService) -> FileService {
-    match service {
-        update_run::FileService::SFTP => FileService::Sftp,
-        update_run::FileService::FTP => FileService::Ftp,
-    }
-}
-
-/// Converts the name of a service for a status.
-pub fn to_api(service: FileService) -> update_run::FileService {
-    match service {
-        FileService::Sftp => update_run::FileService::SFTP,
-        FileService::Ftp => update_run::FileService::FTP,
-    }
-}
 
 /// Returns the services that machines need at present.
 pub(super) fn needed(machines: &[ActiveMachine]) -> BTreeSet<FileService> {
@@ -128,7 +94,7 @@ fn request(run: &UpdateRun, runners: &Runners, service: FileService) -> Option<S
     let given = given.filter(|ports| runners.contains_key(&ports.runner));
     Some(ServiceRequest {
         run: id(run),
-        claimant: claimant(run, service),
+        claimant: claimant(&id(run), service),
         service,
         runners: runners.iter().map(|(name, info)| runner_host(name, &info.location, shared)).collect(),
         wanted: named_port(run, service)?,
@@ -141,11 +107,6 @@ fn request(run: &UpdateRun, runners: &Runners, service: FileService) -> Option<S
             .filter_map(|ports| Some((ports.runner.clone(), given_port(ports, service)?)))
             .collect(),
     })
-}
-
-/// Returns the name of a service in the ledger, which messages show.
-pub(super) fn claimant(run: &UpdateRun, service: FileService) -> String {
-    format!("{} ({service})", id(run))
 }
 
 impl Exposer {

@@ -6,6 +6,7 @@
 mod listener;
 mod peers;
 mod refusals;
+mod service;
 mod services;
 
 use super::offers::{Fetches, FetchingMachine, RunOffers, source_towards, without_zone};

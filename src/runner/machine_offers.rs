@@ -9,7 +9,7 @@ use super::offers::{NewFetch, source_towards, without_zone};
 use crate::api::update_run::{Exposure, UpdateRun};
 use crate::api::{ManagedNode, NodeUpdate, condition};
 use crate::attempt::{Fetch, Login, Offer, OfferedFile, Offers, Scheme, Waiting};
-use crate::callback::{ACCOUNT, OpenOffer};
+use crate::callback::{ACCOUNT, OpenOffer, RunIdentity};
 use crate::exposure::named_port;
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
@@ -99,17 +99,7 @@ impl MachineOffers {
         if scheme == Scheme::Https && !listener.names.borrow().contains(&without_zone(&target.host)) {
             return Err(self.not_open(Some(&run), "the server's certificate does not name its address yet"));
         }
-        let (identity, action) = (&listener.identity, file.action.0);
-        let is_account = scheme.service().is_some();
-        let login = is_account
-            .then(|| Login { user: ACCOUNT.to_owned(), password: identity.password(&self.session, action) });
-        let folder = if is_account {
-            String::new()
-        } else {
-            format!("/{}/{}", identity.path_token(), identity.offer_token(&self.session, action))
-        };
-        let url = place::url(scheme, &target, &folder, file.name);
-        let authority = if scheme == Scheme::Https { identity.authority().to_owned() } else { String::new() };
+        let made = self.made(&listener.identity, scheme, &target, file);
         let is_alone = self.context.membership.live().len() <= 1;
         let is_direct = run.spec.callback.exposure == Exposure::HostPort
             && node.spec.callback_address.is_none()
@@ -129,7 +119,22 @@ impl MachineOffers {
             closed: listener.closed,
             refusals: listener.refusals,
         });
-        Ok(Offer { url, scheme, authority, login })
+        Ok(made)
+    }
+
+    /// Makes the URL, and the account where the protocol has one.
+    fn made(&self, identity: &RunIdentity, scheme: Scheme, target: &Target, file: OfferedFile<'_>) -> Offer {
+        let action = file.action.0;
+        let login = scheme
+            .service()
+            .map(|_| Login { user: ACCOUNT.to_owned(), password: identity.password(&self.session, action) });
+        let folder = match &login {
+            Some(_) => String::new(),
+            None => format!("/{}/{}", identity.path_token(), identity.offer_token(&self.session, action)),
+        };
+        let url = place::url(scheme, target, &folder, file.name);
+        let authority = if scheme == Scheme::Https { identity.authority().to_owned() } else { String::new() };
+        Offer { url, scheme, authority, login }
     }
 
     /// Returns where the machine should connect to.

@@ -17,13 +17,22 @@ pub(super) enum Command {
     System,
     /// `FEAT`.
     Features,
-    /// `OPTS` for UTF-8.
-    Utf8,
-    /// `TYPE`; both types send the file as it is.
-    Type,
+    /// `AUTH`, `PBSZ`, `PROT`: TLS.
+    Tls,
     /// `TYPE` of another kind, or `MODE` or `STRU` that change the file.
     Unsupported,
-    /// `MODE S` and `STRU F`, which change nothing.
+    /// A known command with an argument that is none.
+    Malformed,
+    /// Anything else that needs no account.
+    Unknown,
+    /// What needs an account.
+    SignedIn(Request),
+}
+
+/// A command that needs an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Request {
+    /// `TYPE` (both types send the file as it is), `MODE S`, `STRU F`, `OPTS UTF8`: nothing changes.
     Plain,
     /// `PWD`.
     Where,
@@ -45,12 +54,6 @@ pub(super) enum Command {
     List(Listing, String),
     /// Anything that would change something here.
     Write,
-    /// `AUTH`, `PBSZ`, `PROT`: TLS.
-    Tls,
-    /// A known command with an argument that is none.
-    Malformed,
-    /// Anything else.
-    Unknown,
 }
 
 /// How a folder is listed.
@@ -70,36 +73,40 @@ impl Command {
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         let text = || argument.to_owned();
         let choice = argument.trim().to_ascii_uppercase();
-        match verb.to_ascii_uppercase().as_str() {
-            "USER" => Self::User(text()),
-            "PASS" => Self::Pass(text()),
-            "QUIT" => Self::Quit,
-            "ABOR" => Self::Abort,
-            "NOOP" => Self::Noop,
-            "SYST" => Self::System,
-            "FEAT" => Self::Features,
-            "OPTS" if choice.starts_with("UTF8") => Self::Utf8,
-            "TYPE" if ["A", "A N", "I", "L 8"].contains(&choice.as_str()) => Self::Type,
-            "MODE" if choice == "S" => Self::Plain,
-            "STRU" if choice == "F" => Self::Plain,
-            "TYPE" | "MODE" | "STRU" | "OPTS" => Self::Unsupported,
-            "PWD" | "XPWD" => Self::Where,
-            "CWD" | "XCWD" => Self::Enter(text()),
-            "CDUP" | "XCUP" => Self::Enter("/".to_owned()),
-            "PASV" => Self::Passive,
-            "EPSV" => Self::ExtendedPassive((!choice.is_empty()).then_some(choice)),
-            "PORT" | "EPRT" | "LPRT" => Self::Active,
-            "REST" => number(&choice).map_or(Self::Malformed, Self::Restart),
-            "SIZE" => Self::Size(text()),
-            "RETR" => Self::Retrieve(text()),
-            "LIST" => Self::List(Listing::Long, without_options(argument)),
-            "NLST" => Self::List(Listing::Names, without_options(argument)),
-            "MLSD" => Self::List(Listing::Facts, text()),
+        let request = match verb.to_ascii_uppercase().as_str() {
+            "USER" => return Self::User(text()),
+            "PASS" => return Self::Pass(text()),
+            "QUIT" => return Self::Quit,
+            "ABOR" => return Self::Abort,
+            "NOOP" => return Self::Noop,
+            "SYST" => return Self::System,
+            "FEAT" => return Self::Features,
+            "AUTH" | "PBSZ" | "PROT" => return Self::Tls,
+            "OPTS" if choice.starts_with("UTF8") => Request::Plain,
+            "TYPE" if ["A", "A N", "I", "L 8"].contains(&choice.as_str()) => Request::Plain,
+            "MODE" if choice == "S" => Request::Plain,
+            "STRU" if choice == "F" => Request::Plain,
+            "TYPE" | "MODE" | "STRU" | "OPTS" => return Self::Unsupported,
+            "PWD" | "XPWD" => Request::Where,
+            "CWD" | "XCWD" => Request::Enter(text()),
+            "CDUP" | "XCUP" => Request::Enter("/".to_owned()),
+            "PASV" => Request::Passive,
+            "EPSV" => Request::ExtendedPassive((!choice.is_empty()).then_some(choice)),
+            "PORT" | "EPRT" | "LPRT" => Request::Active,
+            "REST" => match number(&choice) {
+                Some(begin) => Request::Restart(begin),
+                None => return Self::Malformed,
+            },
+            "SIZE" => Request::Size(text()),
+            "RETR" => Request::Retrieve(text()),
+            "LIST" => Request::List(Listing::Long, without_options(argument)),
+            "NLST" => Request::List(Listing::Names, without_options(argument)),
+            "MLSD" => Request::List(Listing::Facts, text()),
             "STOR" | "STOU" | "APPE" | "DELE" | "RMD" | "XRMD" | "MKD" | "XMKD" | "RNFR" | "RNTO"
-            | "ALLO" | "SITE" | "MFMT" | "MFCT" | "MFF" => Self::Write,
-            "AUTH" | "PBSZ" | "PROT" => Self::Tls,
-            _ => Self::Unknown,
-        }
+            | "ALLO" | "SITE" | "MFMT" | "MFCT" | "MFF" => Request::Write,
+            _ => return Self::Unknown,
+        };
+        Self::SignedIn(request)
     }
 }
 
@@ -126,21 +133,21 @@ mod tests {
         for (line, command) in [
             ("user farrier", Command::User("farrier".into())),
             ("PASS  a b ", Command::Pass(" a b ".into())),
-            ("RETR a b.bin", Command::Retrieve("a b.bin".into())),
-            ("TYPE I", Command::Type),
-            ("type a n", Command::Type),
+            ("RETR a b.bin", Command::SignedIn(Request::Retrieve("a b.bin".into()))),
+            ("TYPE I", Command::SignedIn(Request::Plain)),
+            ("type a n", Command::SignedIn(Request::Plain)),
             ("TYPE E", Command::Unsupported),
-            ("REST 4294967296", Command::Restart(4_294_967_296)),
+            ("REST 4294967296", Command::SignedIn(Request::Restart(4_294_967_296))),
             ("REST +1", Command::Malformed),
             ("REST ", Command::Malformed),
-            ("EPSV", Command::ExtendedPassive(None)),
-            ("EPSV all", Command::ExtendedPassive(Some("ALL".into()))),
-            ("PORT 192,0,2,7,0,80", Command::Active),
-            ("EPRT |2|2001:db8::7|80|", Command::Active),
-            ("LIST -la /x", Command::List(Listing::Long, "/x".into())),
-            ("LIST -la", Command::List(Listing::Long, String::new())),
-            ("STOR x", Command::Write),
-            ("SITE CHMOD 777 x", Command::Write),
+            ("EPSV", Command::SignedIn(Request::ExtendedPassive(None))),
+            ("EPSV all", Command::SignedIn(Request::ExtendedPassive(Some("ALL".into())))),
+            ("PORT 192,0,2,7,0,80", Command::SignedIn(Request::Active)),
+            ("EPRT |2|2001:db8::7|80|", Command::SignedIn(Request::Active)),
+            ("LIST -la /x", Command::SignedIn(Request::List(Listing::Long, "/x".into()))),
+            ("LIST -la", Command::SignedIn(Request::List(Listing::Long, String::new()))),
+            ("STOR x", Command::SignedIn(Request::Write)),
+            ("SITE CHMOD 777 x", Command::SignedIn(Request::Write)),
             ("", Command::Unknown),
         ] {
             assert_eq!(Command::parse(line), command, "{line:?}");

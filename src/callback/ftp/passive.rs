@@ -19,9 +19,12 @@ pub(super) struct PassivePorts {
 #[derive(Default)]
 struct Waits {
     next: u64,
-    /// By port and source: the number of the wait, and where the connection goes.
-    by_place: HashMap<(u16, IpAddr), (u64, Option<oneshot::Sender<TcpStream>>)>,
+    /// By port and source.
+    by_place: HashMap<(u16, IpAddr), Wait>,
 }
+
+/// The number of a wait, and where its connection goes, unless it has come.
+type Wait = (u64, Option<oneshot::Sender<TcpStream>>);
 
 /// A data connection that is waited for. Its port is free for the same client again when this is dropped.
 pub(super) struct Expected {

@@ -4,7 +4,7 @@ use super::super::counters::Cause;
 use super::super::files::{CHUNK, Folder, OpenError, OpenFile, Visitor};
 use super::super::server::settle;
 use super::super::write_timeout::WriteTimeout;
-use super::command::{Command, Listing};
+use super::command::{Command, Listing, Request};
 use super::lines::Lines;
 use super::passive::{Expected, PassivePorts};
 use super::{DATA_PATIENCE, IDLE, MAX_ATTEMPTS, REJECTION};
@@ -99,10 +99,7 @@ impl FtpSession {
             };
             asked = true;
             let quits = command == Command::Quit;
-            let answer = match self.answer(command).await {
-                Ok(answer) => answer,
-                Err(_) => return,
-            };
+            let Ok(answer) = self.answer(command).await else { return };
             let ends = quits || answer.0 == 421;
             if self.say(answer).await.is_err() || ends {
                 let _ended = self.writer.shutdown().await;
@@ -139,8 +136,7 @@ impl FtpSession {
         let text = match words.split_once('\n') {
             None => format!("{code} {words}\r\n"),
             Some((first, rest)) => {
-                let rest: String = rest.lines().map(|line| format!(" {line}\r\n")).collect();
-                format!("{code}-{first}\r\n{rest}{code} End\r\n")
+                format!("{code}-{first}\r\n {}\r\n{code} End\r\n", rest.replace('\n', "\r\n "))
             }
         };
         self.writer.write_all(text.as_bytes()).await?;
@@ -166,8 +162,8 @@ impl FtpSession {
             Command::Unknown => reply(502, "this command is not known here"),
             Command::Malformed => reply(501, "the argument is not understood"),
             Command::Unsupported => reply(504, "this is not supported; files are sent as they are"),
-            signed_in => match self.folder.clone() {
-                Some(folder) => return self.serve(signed_in, &folder).await,
+            Command::SignedIn(request) => match self.folder.clone() {
+                Some(folder) => return self.serve(request, &folder).await,
                 None => reply(530, "sign in first"),
             },
         })
@@ -185,46 +181,35 @@ impl FtpSession {
     }
 
     /// Answers what needs an account.
-    async fn serve(&mut self, command: Command, folder: &Folder) -> io::Result<Reply> {
-        Ok(match command {
-            Command::Type | Command::Plain | Command::Utf8 => reply(200, "fine; files are sent as they are"),
-            Command::Where => reply(257, "\"/\" is the only folder"),
-            Command::Enter(path) if Folder::is_root(&path) => reply(250, "fine"),
-            Command::Passive => self.passive(),
-            Command::ExtendedPassive(family) => self.extended_passive(family.as_deref()),
-            Command::Restart(begin) => {
+    async fn serve(&mut self, request: Request, folder: &Folder) -> io::Result<Reply> {
+        Ok(match request {
+            Request::Plain => reply(200, "fine; files are sent as they are"),
+            Request::Where => reply(257, "\"/\" is the only folder"),
+            Request::Enter(path) if Folder::is_root(&path) => reply(250, "fine"),
+            Request::Passive => self.passive(),
+            Request::ExtendedPassive(family) => self.extended_passive(family.as_deref()),
+            Request::Restart(begin) => {
                 self.begin = begin;
                 reply(350, "the next file begins there")
             }
-            Command::Size(path) => match folder.open(&path).await {
+            Request::Size(path) => match folder.open(&path).await {
                 Ok(file) => (213, file.size.to_string()),
                 Err(error) => refusal(error),
             },
-            Command::Retrieve(path) => return self.retrieve(&path, folder).await,
-            Command::List(how, path) => return self.list(how, &path, folder).await,
-            Command::Active => {
+            Request::Retrieve(path) => return self.retrieve(&path, folder).await,
+            Request::List(how, path) => return self.list(how, &path, folder).await,
+            Request::Active => {
                 folder.refuse();
                 reply(502, "active mode is not supported: use EPSV or PASV")
             }
-            Command::Write => {
+            Request::Write => {
                 folder.refuse();
                 reply(550, "this service is read-only")
             }
-            Command::Enter(_) => {
+            Request::Enter(_) => {
                 folder.refuse();
                 reply(550, "there is no such folder")
             }
-            Command::User(_)
-            | Command::Pass(_)
-            | Command::Quit
-            | Command::Abort
-            | Command::Noop
-            | Command::System
-            | Command::Features
-            | Command::Tls
-            | Command::Unsupported
-            | Command::Malformed
-            | Command::Unknown => reply(502, "this command is not known here"),
         })
     }
 

@@ -232,15 +232,12 @@ type Opened = BTreeMap<(Direction, Open), Vec<Phase>>;
 fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -> anyhow::Result<Opened> {
     let mut opened = Opened::new();
     for phase in phases {
-        let needs = match generation {
-            Some(generation) => {
-                seed_needs(subject.kind, generation, *phase).with_context(|| subject.node.clone())?
-            }
-            None => {
-                let named = FileService::ALL.into_iter();
-                let services = named.filter_map(|service| service_need(service, subject.kind, *phase));
-                needs(subject.kind, subject.channel, *phase).into_iter().chain(services).collect()
-            }
+        let needs = if let Some(generation) = generation {
+            seed_needs(subject.kind, generation, *phase).with_context(|| subject.node.clone())?
+        } else {
+            let services = FileService::ALL.into_iter();
+            let services = services.filter_map(|service| service_need(service, subject.kind, *phase));
+            needs(subject.kind, subject.channel, *phase).into_iter().chain(services).collect()
         };
         let lines: BTreeSet<(Direction, Open)> = needs.iter().flat_map(|need| lines(need, subject)).collect();
         for line in lines {

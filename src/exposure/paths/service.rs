@@ -1,5 +1,6 @@
 //! The state of the file services that machines need.
 
+use super::super::named::from_api;
 use super::super::services;
 use super::{RESYNC_INTERVAL, refused, stuck};
 use crate::api::UpdateRun;
@@ -39,7 +40,7 @@ pub(super) fn unbound(
     let reports =
         listeners.iter().flat_map(|listener| listener.services.iter().map(|of| (&listener.runner, of)));
     let mut failed = reports.filter(|(_, report)| {
-        services::from_api(report.service) == *service
+        from_api(report.service) == *service
             && matches!(report.state, ListenerState::NotPermitted | ListenerState::Failed)
     });
     Some(match failed.next() {

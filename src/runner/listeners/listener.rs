@@ -1,6 +1,6 @@
 //! One listener, and the state of the attempts to open it.
 
-use super::services::{self, ServiceListener};
+use super::service::{self, ServiceListener};
 use crate::api::update_run::{ListenerState, ListenerStatus};
 use crate::callback::{AddressSet, BindError, BindErrorKind, Pair, Server};
 use crate::runner::offers::FetchingMachine;
@@ -161,7 +161,7 @@ impl Listener {
             state: found.state,
             message: found.message.clone(),
             taken: taken.into_iter().collect(),
-            services: services::reports(&self.services),
+            services: service::reports(&self.services),
         })
     }
 

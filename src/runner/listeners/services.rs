@@ -3,53 +3,15 @@
 
 use super::super::Context;
 use super::listener::Listener;
+use super::service::ServiceListener;
 use crate::api::UpdateRun;
-use crate::api::update_run::{ListenerState, RunnerPorts, ServiceStatus};
+use crate::api::update_run::{ListenerState, RunnerPorts};
 use crate::callback::{self, BindErrorKind, Family, HostKeys, OpenService};
 use crate::exposure;
 use farrier_network::FileService;
 use kube::ResourceExt;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-/// Time after which the same port is tried again after a failure that is not a conflict.
-const RETRY_INTERVAL: Duration = Duration::from_secs(10);
-
-/// A file service of one run on this runner, open or not.
-pub(super) struct ServiceListener {
-    port: u16,
-    open: Option<OpenService>,
-    found: Option<ServiceStatus>,
-    tried: Option<Instant>,
-}
-
-impl ServiceListener {
-    fn new(port: u16) -> Self {
-        Self { port, open: None, found: None, tried: None }
-    }
-
-    /// Reports whether the port should be tried now. One that was taken is not: the controller gives another one.
-    fn is_due(&self, taken: bool) -> bool {
-        let waits = match self.found.as_ref().map(|found| found.state) {
-            Some(ListenerState::Bound | ListenerState::Conflict) | None => false,
-            Some(ListenerState::NotPermitted | ListenerState::Failed) => true,
-        };
-        self.open.is_none()
-            && !taken
-            && !(waits && self.tried.is_some_and(|at| at.elapsed() < RETRY_INTERVAL))
-    }
-
-    fn find(&mut self, service: FileService, state: ListenerState, message: String, host_keys: Vec<String>) {
-        let service = exposure::to_api(service);
-        self.tried = Some(Instant::now());
-        self.found = Some(ServiceStatus { service, port: self.port, state, message, host_keys });
-    }
-}
-
-/// Returns the statuses of the services.
-pub(super) fn reports(services: &BTreeMap<FileService, ServiceListener>) -> Vec<ServiceStatus> {
-    services.values().filter_map(|service| service.found.clone()).collect()
-}
+use std::time::Instant;
 
 /// Closes all services, because the server that they belong to is closed.
 pub(super) async fn shut(listener: &mut Listener) {

@@ -127,12 +127,12 @@ impl Device {
             Route::Push(link) => {
                 Work::from(Request::upload(link.clone(), FileContent::plain(&image.path, image.size)))
             }
-            Route::Repository { upload, .. } => Work::Upload(RepositoryUpload {
+            Route::Repository { upload, .. } => Work::Upload(Box::new(RepositoryUpload {
                 link: upload.clone(),
                 mark: self.marks.name(intent.id, "upload"),
                 boundary: self.boundary(intent),
                 image: image.clone(),
-            }),
+            })),
             Route::AddFromUri { action, .. } => {
                 let body = json!({
                     "ImageURI": offer(image)?.url_with_login(), "UpdateRepository": true, "UpdateTarget": false,
@@ -222,7 +222,7 @@ impl Device {
 /// What is sent for an action.
 enum Work {
     Request(Box<Request>),
-    Upload(RepositoryUpload),
+    Upload(Box<RepositoryUpload>),
 }
 
 impl From<Request> for Work {

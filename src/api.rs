@@ -98,8 +98,9 @@ fn adapt_to_api_server(schema: &mut JSONSchemaProps) {
     for (name, field) in schema.properties.iter_mut().flatten() {
         adapt_to_api_server(field);
         // The documentation shows `ftpPort: null`, which server-side apply rejects unless the field is
-        // nullable.
-        field.nullable = (name == "ftpPort").then_some(true);
+        // nullable. `sftpPort` is like it.
+        let is_port = ["ftpPort", "sftpPort"].contains(&name.as_str());
+        field.nullable = is_port.then_some(true);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
         adapt_to_api_server(items);

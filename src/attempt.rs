@@ -15,7 +15,9 @@ pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, Resol
 pub use job::{Goal, Job, Tools};
 pub use logbook::Logbook;
 pub use marks::Marks;
-pub use offers::{Fetch, Offer, OfferedFile, Offers, Scheme, image_name, open_pulls, open_subscriptions};
+pub use offers::{
+    Fetch, Login, Offer, OfferedFile, Offers, Scheme, image_name, open_pulls, open_subscriptions,
+};
 pub use view::{Firmware, ReturnPath, StatusPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 

@@ -54,12 +54,15 @@
 //! port: the files that are offered to them, below the path token. This module knows neither Kubernetes nor
 //! the API types.
 
+mod account;
 mod admission;
 mod client_hello;
 mod collector;
 mod counters;
 mod crypto;
 mod devices;
+mod files;
+mod ftp;
 mod identity;
 mod listeners;
 mod offers;
@@ -67,6 +70,8 @@ mod port_holder;
 mod registry;
 mod relay;
 mod server;
+mod services;
+mod ssh;
 mod state;
 mod tls;
 mod transfer;
@@ -74,6 +79,7 @@ mod write_timeout;
 
 pub use farrier_network::cidr::AddressSet;
 
+pub use account::ACCOUNT;
 pub use admission::Limits;
 pub use collector::CallbackCollector;
 pub use counters::{Cause, Counters, Refusal, Refusals};
@@ -82,6 +88,8 @@ pub use listeners::{BindError, BindErrorKind, BoundListeners, Family, Pair, bind
 pub use offers::{OpenOffer, OpenOffers, OpenPosts, POSTS, in_url};
 pub use registry::{Registration, Registry, Route, Stream};
 pub use server::{Server, ServerOptions, serve};
+pub use services::{BoundService, OpenService, bind_service};
+pub use ssh::{HostKeyError, HostKeys};
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,15 @@ struct EngineFile {
     packed: Packed,
 }
 
+/// Bytes that several machines take at the same time.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Where the compressed form of an engine is.
 enum Packed {
     /// In a file beside the engine.
@@ -41,7 +50,7 @@ enum Packed {
         /// `sha256:` and the digest of the file when the operator started.
         digest: String,
         /// The bytes, while some machine takes them.
-        loaded: Mutex<Option<Weak<[u8]>>>,
+        loaded: Mutex<Weak<Vec<u8>>>,
     },
     /// In memory, because there is no such file.
     Memory(Bytes),
@@ -161,15 +170,15 @@ impl EngineFile {
             Packed::Memory(gzip) => gzip.clone(),
             Packed::File { path, digest, loaded } => {
                 let mut loaded = loaded.lock().await;
-                let gzip = if let Some(gzip) = loaded.as_ref().and_then(Weak::upgrade) {
+                let gzip = if let Some(gzip) = loaded.upgrade() {
                     gzip
                 } else {
-                    let gzip = read(path.clone(), digest.clone()).await?;
-                    *loaded = Some(Arc::downgrade(&gzip));
+                    let gzip = Arc::new(read(path.clone(), digest.clone()).await?);
+                    *loaded = Arc::downgrade(&gzip);
                     gzip
                 };
                 drop(loaded);
-                Bytes::from_owner(gzip)
+                Bytes::from_owner(Shared(gzip))
             }
         };
         Ok(Engine { digest: self.digest.clone(), gzip })
@@ -177,14 +186,14 @@ impl EngineFile {
 }
 
 /// Reads a file that must have this digest.
-async fn read(path: PathBuf, digest: String) -> std::io::Result<Arc<[u8]>> {
+async fn read(path: PathBuf, digest: String) -> std::io::Result<Vec<u8>> {
     let work = move || {
         let bytes = std::fs::read(&path)?;
         if digest_of(&*bytes)? != digest {
             let words = format!("{} is another file than when the operator started", path.display());
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, words));
         }
-        Ok(Arc::from(bytes))
+        Ok(bytes)
     };
     tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
@@ -264,9 +273,7 @@ mod tests {
         std::fs::write(&packed, gzip(b"engine")).unwrap();
         let engines = Engines::load(dir.path()).unwrap();
         let in_memory = || match &engines.by_arch["x86_64"].packed {
-            Packed::File { loaded, .. } => {
-                loaded.try_lock().unwrap().as_ref().is_some_and(|loaded| loaded.strong_count() > 0)
-            }
+            Packed::File { loaded, .. } => loaded.try_lock().unwrap().strong_count() > 0,
             Packed::Memory(_) => panic!("the file was not found"),
         };
         assert!(!in_memory());

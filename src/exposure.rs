@@ -16,7 +16,9 @@ mod act;
 mod error;
 #[cfg(test)]
 mod fixtures;
+mod host_keys;
 mod make;
+mod named;
 mod objects;
 mod paths;
 mod policies;
@@ -24,9 +26,12 @@ mod ports;
 mod resolver;
 mod secret;
 mod service;
+mod services;
 mod sweep;
 
 pub use act::ExposeOutcome;
+pub use host_keys::host_keys;
+pub use named::{given_port, named_port, to_api};
 pub use resolver::Resolver;
 pub use secret::{identity, remove as remove_identity};
 
@@ -40,7 +45,7 @@ use farrier_network::cidr;
 use farrier_network::ledger::Pair;
 use farrier_network::policy::{Finding, Ranges, check_machine};
 use farrier_network::table::fetch_schemes;
-use farrier_network::{Phase, Scheme};
+use farrier_network::{FileService, Phase, Scheme};
 use kube::{Client, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -110,8 +115,10 @@ struct Progress {
     policies: Option<Instant>,
     /// No policy is needed, because no machine has an address.
     nothing_to_open: bool,
-    /// The pairs that ingress was opened for, and when.
-    ingress_path: Option<(BTreeSet<Pair>, Instant)>,
+    /// The host keys of SFTP exist.
+    host_keys: bool,
+    /// The ports that ingress was opened for, and when.
+    ingress_path: Option<(BoundPorts, Instant)>,
     /// Names of objects that were found in their desired state: if such an object is missing,
     /// another client deleted it.
     seen: BTreeSet<String>,
@@ -120,6 +127,9 @@ struct Progress {
     /// Error of the last attempt, and when it failed.
     error_since: Option<(String, Instant)>,
 }
+
+/// Ports that runners listen on: pairs, and file services with their first ports.
+type BoundPorts = (BTreeSet<Pair>, BTreeSet<(FileService, u16)>);
 
 impl Exposer {
     /// Creates an exposer without any progress.
@@ -172,7 +182,8 @@ impl Site {
 ///
 /// The engine of a machine whose channel is `Callback` connects during the whole work. A machine without an
 /// engine has no channel: it connects only to fetch an image, from the moment its attempt says so in
-/// `status.fetchesBy`, and only if the table of ports lists the port for its type.
+/// `status.fetchesBy`, and only if the table of ports lists the port for its type, or the run names the port of a file
+/// service.
 pub fn way_back(node: &ManagedNode, run: &UpdateRun, update: Option<&NodeUpdate>) -> Option<WayBack> {
     let type_ = node.spec.type_;
     if type_.carries_engine() {
@@ -180,13 +191,17 @@ pub fn way_back(node: &ManagedNode, run: &UpdateRun, update: Option<&NodeUpdate>
         return is_callback.then_some(WayBack::Engine);
     }
     let scheme = scheme_of(update?.status.as_ref()?.fetches_by?);
-    fetch_schemes(type_).contains(&scheme).then_some(WayBack::Fetch(scheme))
+    let is_named = scheme.service().is_none_or(|service| named_port(run, service).is_some());
+    (is_named && fetch_schemes(type_).contains(&scheme)).then_some(WayBack::Fetch(scheme))
 }
 
 fn scheme_of(protocol: FetchProtocol) -> Scheme {
     match protocol {
         FetchProtocol::HTTPS => Scheme::Https,
         FetchProtocol::HTTP => Scheme::Http,
+        FetchProtocol::SFTP => Scheme::Sftp,
+        FetchProtocol::SCP => Scheme::Scp,
+        FetchProtocol::FTP => Scheme::Ftp,
     }
 }
 

@@ -65,6 +65,7 @@ fn every_type_is_documented() {
          63001 and 63002 are the ports that a run asks for; it may be given others, and `farrier ports --run NAME` prints those.\n\
          Between Farrier and a machine nothing else is needed, and nothing else is used.\n\
          A machine without an engine needs 63001 or 63002 only while it fetches an image from Farrier; `status.fetchesBy` of its NodeUpdate says by which protocol. Where Farrier sends the image, no port of Farrier is opened.\n\
+         A run may turn on SFTP with SCP, or FTP, for machines that know neither HTTPS nor HTTP ([file-services.md](file-services.md)); their ports are printed for a run that names them, and with `--sftp-port` and `--ftp-port`.\n\
          `--generation` prints what the manual of an older tool, HP SUM or SUM, lists instead; `farrier ports --help` has its values.\n",
     );
     for kind in MachineType::ALL {
@@ -75,6 +76,12 @@ fn every_type_is_documented() {
             writeln!(page, "\n## {kind}{of}\n\n```text\n{text}```").unwrap();
         }
     }
+    let text = prints(&["--type", "FCSwitch", "--sftp-port", "63003", "--ftp-port", "63004"]);
+    writeln!(
+        page,
+        "\n## FCSwitch, in a run with `sftpPort: 63003` and `ftpPort: 63004`\n\n```text\n{text}```"
+    )
+    .unwrap();
     page.push_str(JSON);
     expect("docs/ports.md", &page);
 }

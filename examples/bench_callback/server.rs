@@ -50,6 +50,10 @@ impl OpenOffers for Offers {
         false
     }
 
+    fn reached_at(&self, _: IpAddr) -> Option<IpAddr> {
+        None
+    }
+
     fn note_connection(&self, _: IpAddr) {}
 
     fn note_rejection(&self, _: IpAddr, _: &str) {}

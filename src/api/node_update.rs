@@ -101,7 +101,7 @@ pub struct NodeUpdateStatus {
 
     /// The protocol by which the machine fetches an image from Farrier at present, or is about to. While it is
     /// set, the run's port for this protocol is open for the addresses of the machine: callback.httpPort for
-    /// HTTP, callback.httpsPort for HTTPS. Not set for a machine with an engine, nor for a machine to which
+    /// HTTP, callback.httpsPort for HTTPS, callback.sftpPort for SFTP and SCP, callback.ftpPort for FTP. Not set for a machine with an engine, nor for a machine to which
     /// Farrier sends the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetches_by: Option<FetchProtocol>,
@@ -194,6 +194,12 @@ pub enum FetchProtocol {
     HTTP,
     /// With TLS.
     HTTPS,
+    /// Inside SSH.
+    SFTP,
+    /// Inside SSH, by the older protocol.
+    SCP,
+    /// In the clear, for machines that have nothing else.
+    FTP,
 }
 
 /// Something that the work on a machine waits for.

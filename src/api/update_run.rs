@@ -3,8 +3,8 @@
 mod status;
 
 pub use status::{
-    CallbackStatus, Counts, ListenerState, ListenerStatus, NodeNote, RecordedBaseline, RunnerPorts,
-    UpdateRunStatus,
+    CallbackStatus, Counts, FileService, ListenerState, ListenerStatus, NodeNote, RecordedBaseline,
+    RunnerPorts, ServiceStatus, UpdateRunStatus,
 };
 
 use super::LocalRef;
@@ -113,8 +113,8 @@ pub struct UpdateRunSpec {
     /// engine while they fetch an image. It has no effect on the channel Session, nor on machines to which
     /// Farrier sends the image.
     #[serde(default)]
-    // Each field is compared separately: ftpPort may be null, which means the same as not set.
-    #[x_kube(validation = Rule::new("self.httpPort == oldSelf.httpPort && self.httpsPort == oldSelf.httpsPort && self.?ftpPort == oldSelf.?ftpPort && self.onConflict == oldSelf.onConflict && self.exposure == oldSelf.exposure").message("callback is immutable: make a new UpdateRun"))]
+    // Each field is compared separately: ftpPort and sftpPort may be null, which means the same as not set.
+    #[x_kube(validation = Rule::new("self.httpPort == oldSelf.httpPort && self.httpsPort == oldSelf.httpsPort && self.?ftpPort == oldSelf.?ftpPort && self.?sftpPort == oldSelf.?sftpPort && self.onConflict == oldSelf.onConflict && self.exposure == oldSelf.exposure").message("callback is immutable: make a new UpdateRun"))]
     pub callback: Callback,
 
     /// How long the run waits for objects that it needs and that do not exist yet: nodes that its selector
@@ -288,6 +288,10 @@ pub struct Force {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.httpPort != self.httpsPort").message("httpPort and httpsPort must differ"))]
+#[x_kube(validation = Rule::new("!has(self.sftpPort) || self.sftpPort != self.httpPort && self.sftpPort != self.httpsPort").message("sftpPort must differ from httpPort and httpsPort"))]
+#[x_kube(validation = Rule::new("!has(self.ftpPort) || [self.httpPort, self.httpsPort].all(p, p < self.ftpPort || p > self.ftpPort + 4)").message("ftpPort and the 4 ports after it must differ from httpPort and httpsPort"))]
+#[x_kube(validation = Rule::new("!has(self.ftpPort) || !has(self.sftpPort) || self.sftpPort < self.ftpPort || self.sftpPort > self.ftpPort + 4").message("ftpPort and the 4 ports after it must differ from sftpPort"))]
+#[x_kube(validation = Rule::new("!has(self.ftpPort) || self.exposure == 'HostPort'").message("ftpPort needs exposure HostPort: behind a Service, the data connections of FTP do not arrive where its control connection is"))]
 pub struct Callback {
     /// Port for machines that cannot use TLS.
     #[serde(default = "port_63001")]
@@ -297,12 +301,19 @@ pub struct Callback {
     #[serde(default = "port_63002")]
     #[schemars(range(min = 1, max = 65535))]
     pub https_port: u16,
-    /// Port of the FTP service. If it is not set, the service is off. Not supported yet: a run that sets it
-    /// ends with the reason NotYetSupported.
+    /// Port of the FTP service, for machines that fetch images neither by HTTPS nor by HTTP nor by SFTP. The 4
+    /// ports after it are for data connections. If it is not set, the service is off. If it is set, the ports are
+    /// open while a machine fetches by FTP, and for its addresses only. It needs exposure HostPort.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65531))]
+    pub ftp_port: Option<u16>,
+    /// Port of the SFTP and SCP service, for machines that fetch images neither by HTTPS nor by HTTP. If it is not
+    /// set, the service is off. If it is set, the port is open while a machine fetches by SFTP or SCP, and for its
+    /// addresses only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
-    pub ftp_port: Option<u16>,
-    /// What to do when a port is taken: Next (use the next free pair of ports) or Fail (end the run).
+    pub sftp_port: Option<u16>,
+    /// What to do when a port is taken: Next (use the next free ports) or Fail (end the run).
     #[serde(default)]
     pub on_conflict: OnConflict,
     /// How the ports become reachable from outside the cluster: HostPort (on the host of the runner),
@@ -317,6 +328,7 @@ impl Default for Callback {
             http_port: port_63001(),
             https_port: port_63002(),
             ftp_port: None,
+            sftp_port: None,
             on_conflict: OnConflict::default(),
             exposure: Exposure::default(),
         }

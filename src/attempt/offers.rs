@@ -21,8 +21,38 @@ pub struct Offer {
     pub url: String,
     /// The protocol of the URL.
     pub scheme: Scheme,
-    /// The authority of the server's certificate in PEM, for machines that verify it; empty with HTTP.
+    /// The authority of the server's certificate in PEM, for machines that verify it; empty without TLS.
     pub authority: String,
+    /// The account, with protocols that have one. It is not in the URL.
+    pub login: Option<Login>,
+}
+
+/// An account that sees the file of one offer. `Debug` does not show the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Its name.
+    pub user: String,
+    /// Its password, which is never logged.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+impl Offer {
+    /// Returns the URL with the account in it, for machines that take no account beside it.
+    pub fn url_with_login(&self) -> String {
+        match (&self.login, self.url.split_once("://")) {
+            // Neither of them has characters that a URL would escape.
+            (Some(Login { user, password }), Some((scheme, rest))) => {
+                format!("{scheme}://{user}:{password}@{rest}")
+            }
+            (Some(_), None) | (None, _) => self.url.clone(),
+        }
+    }
 }
 
 /// A file that is to be offered.
@@ -69,10 +99,11 @@ pub struct Fetch {
 
 /// Makes offers to one machine.
 pub trait Offers: Send + Sync {
-    /// Picks the first of these protocols that machines of this type may use.
+    /// Picks the first of these protocols that this machine may use: by the table of ports for its type, and by the
+    /// file services whose ports the run names.
     ///
     /// # Errors
-    /// `NotYetSupported`: the table of ports lists none of them.
+    /// `NotYetSupported`: there is none.
     fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure>;
 
     /// Describes the wait for the ports of the run, which begins now.

@@ -2,7 +2,7 @@
 //!
 //! A cache may lag, and a new leader has no writes of its own to compare the cache with.
 
-use super::Caches;
+use super::{Caches, PAGE};
 use crate::api::{Baseline, ManagedNode};
 use crate::publish::Kind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -27,9 +27,6 @@ const COMPARE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Interval of the polls during a comparison.
 const COMPARE_INTERVAL: Duration = Duration::from_millis(10);
-
-/// Page size of lists.
-const PAGE: u32 = 500;
 
 /// The objects that the API server has.
 struct Listed {

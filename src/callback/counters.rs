@@ -35,6 +35,8 @@ pub enum Cause {
     TooMany,
     /// The path, method or request is not offered.
     Path,
+    /// A wrong name or password at a file service (SFTP, SCP, FTP).
+    Account,
     /// An authenticated engine requested something that does not exist, sent data that cannot be
     /// parsed, or sent more than one machine has to report.
     Request,
@@ -46,7 +48,7 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in a fixed order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Source,
         Self::Handshake,
         Self::Certificate,
@@ -57,6 +59,7 @@ impl Cause {
         Self::TooSlow,
         Self::TooMany,
         Self::Path,
+        Self::Account,
         Self::Request,
         Self::Silent,
     ];
@@ -74,6 +77,7 @@ impl Cause {
             Self::TooSlow => "too_slow",
             Self::TooMany => "too_many",
             Self::Path => "path",
+            Self::Account => "account",
             Self::Request => "request",
             Self::Silent => "silent",
         }
@@ -92,6 +96,7 @@ impl Cause {
             Self::TooSlow => "the other side was too slow",
             Self::TooMany => "too many connections at once",
             Self::Path => "a path or request that is not offered",
+            Self::Account => "a wrong name or password for the run's files by SFTP, SCP or FTP",
             Self::Request => "an engine with the right certificate that asks what no engine of ours does",
             Self::Silent => "the peer closed the connection without sending anything",
         }

@@ -54,6 +54,15 @@ pub struct RunIdentity {
     offers: Hmac<Sha256>,
 }
 
+/// What a secret of an offer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Part of a URL.
+    Token,
+    /// The account of a file service.
+    Password,
+}
+
 /// A certificate in DER and in PEM.
 struct Certificate {
     der: CertificateDer<'static>,
@@ -252,16 +261,25 @@ impl RunIdentity {
     /// Returns the second part of the path under which a file is offered to one machine for one action. Every
     /// runner of the run computes the same.
     ///
-    /// The key is derived from the CA's private key and not from the path token, which the machines of the run
-    /// know. Half of the digest is as hard to guess as a key, and keeps the URL short: some management
-    /// processors take 255 characters at most.
+    /// Half of the digest is as hard to guess as a key, and keeps the URL short: some management processors take 255
+    /// characters at most.
     pub fn offer_token(&self, session: &str, action: u32) -> String {
+        let digest = self.digest_for(Purpose::Token, session, action);
+        crate::engines::hex(digest.get(..OFFER_TOKEN_BYTES).unwrap_or_default())
+    }
+
+    /// Returns 32 bytes that only runners of the run can compute.
+    pub(super) fn digest_for(&self, purpose: Purpose, session: &str, action: u32) -> [u8; 32] {
         let mut mac = self.offers.clone();
+        match purpose {
+            Purpose::Token => {}
+            // No session begins like this, so the two purposes never have the same input.
+            Purpose::Password => mac.update(b"\0password\0"),
+        }
         mac.update(session.as_bytes());
         mac.update(&[0]);
         mac.update(&action.to_be_bytes());
-        let digest = mac.finalize().into_bytes();
-        crate::engines::hex(digest.get(..OFFER_TOKEN_BYTES).unwrap_or_default())
+        mac.finalize().into_bytes().into()
     }
 
     /// Reports whether this is the token of the offer. The comparison takes constant time.
@@ -287,7 +305,7 @@ pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Derives the key of the offers' tokens from the key of the CA.
+/// Derives the key of the offers' secrets from the key of the CA; the machines of the run know the path token.
 fn offers_key(ca: &KeyPair) -> Hmac<Sha256> {
     let key = Sha256::new().chain_update(b"farrier offers").chain_update(ca.serialize_der()).finalize();
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]

@@ -107,9 +107,10 @@ impl BindError {
     }
 }
 
-type BoundPort = (Vec<TcpListener>, u16, Vec<Family>);
+/// The listeners of one port, the port, and the families.
+pub(super) type BoundPort = (Vec<TcpListener>, u16, Vec<Family>);
 
-fn listeners(wanted: u16, families: &[Family]) -> Result<BoundPort, BindError> {
+pub(super) fn listeners(wanted: u16, families: &[Family]) -> Result<BoundPort, BindError> {
     let (mut port, mut bound, mut had) = (wanted, Vec::new(), Vec::new());
     for family in families {
         match listener(port, *family) {

@@ -52,6 +52,10 @@ pub trait OpenOffers: Send + Sync {
     /// Notes a post. Returns false if there are too many of them. Nothing of its content is read.
     fn note_post(&self, posts: &OpenPosts) -> bool;
 
+    /// Returns the address at which a machine with this address reaches this server, where it is known: the server
+    /// itself may see another one, in a pod or behind a translation of addresses.
+    fn reached_at(&self, source: IpAddr) -> Option<IpAddr>;
+
     /// Notes that a machine with this address has connected.
     fn note_connection(&self, source: IpAddr);
 

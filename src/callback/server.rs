@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long the server accepts nothing after the operating system returned an error for `accept`.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// A machine that is off or disconnected is noticed after two minutes of silence.
 const KEEPALIVE: Duration = Duration::from_mins(1);
@@ -60,6 +60,7 @@ pub struct ServerOptions {
 /// A running server. Dropping it closes all of its connections and releases the ports.
 pub struct Server {
     pair: Pair,
+    state: Arc<ServerState>,
     admission: Arc<Admission>,
     closed: CancellationToken,
     tasks: TaskTracker,
@@ -97,14 +98,18 @@ pub fn serve(bound: BoundListeners, options: ServerOptions) -> Result<Server, ru
     for (listener, port) in http.chain(https) {
         tasks.spawn(server.clone().accept(listener, port));
     }
-    tasks.spawn(server.watch_addresses());
-    Ok(Server { pair, admission, closed, tasks })
+    tasks.spawn(server.clone().watch_addresses());
+    Ok(Server { pair, state: server, admission, closed, tasks })
 }
 
 impl Server {
     /// Returns the ports of the server.
     pub fn pair(&self) -> Pair {
         self.pair
+    }
+
+    pub(super) fn state(&self) -> &Arc<ServerState> {
+        &self.state
     }
 
     /// Returns the refusals that have not been reported to the run yet.
@@ -324,7 +329,7 @@ impl ServerState {
         }
     }
 
-    fn is_of_run(&self, source: IpAddr) -> bool {
+    pub(super) fn is_of_run(&self, source: IpAddr) -> bool {
         self.sources.borrow().contains(source)
     }
 
@@ -334,7 +339,7 @@ impl ServerState {
 }
 
 /// Sets the usual socket options. All of them are optional, so errors are ignored.
-fn settle(stream: &TcpStream) {
+pub(super) fn settle(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
     let socket = SockRef::from(stream);
     socket.set_linger(None).ok();

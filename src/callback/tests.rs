@@ -3,8 +3,10 @@
 mod devices;
 mod engine;
 mod flood;
+mod ftp;
 mod offers;
 mod relay;
+mod sftp;
 mod site;
 mod trust;
 mod wire;

@@ -16,6 +16,7 @@ use anyhow::Context as _;
 use demand::{PortRequirements, Scope};
 use farrier_network::table::API_PORT;
 use farrier_network::{Channel, MachineType, Phase};
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -114,6 +115,14 @@ pub struct Args {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     https_port: Option<u16>,
 
+    /// Port of the SFTP and SCP service, instead of the run's. Without a run that names one it is off.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    sftp_port: Option<u16>,
+
+    /// First of the 5 ports of the FTP service, instead of the run's. Without a run that names one it is off.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65531))]
+    ftp_port: Option<u16>,
+
     /// Resolve names and use their current addresses.
     #[arg(long)]
     resolve: bool,
@@ -188,6 +197,7 @@ async fn answer(args: &Args) -> anyhow::Result<String> {
     let (mut subjects, mut notes) = subjects(args, channel).await?;
     for subject in &mut subjects {
         subject.use_ports(args.http_port, args.https_port)?;
+        subject.use_services(args.sftp_port, args.ftp_port);
         if args.resolve {
             subject.resolve().await?;
         }
@@ -196,6 +206,7 @@ async fn answer(args: &Args) -> anyhow::Result<String> {
         // Policies apply after the translation of Services, so they need the ports of the pods.
         for subject in &mut subjects {
             subject.called.clone_from(&subject.pods);
+            subject.called_services.clone_from(&subject.pod_services);
         }
     }
     let mut demand = PortRequirements::of(&subjects, &scope)?;
@@ -257,6 +268,8 @@ fn by_type(args: &Args, channel: Option<Channel>) -> anyhow::Result<Vec<Subject>
                 callback: Vec::new(),
                 called: vec![Ports::USUAL],
                 pods: vec![Ports::USUAL],
+                called_services: BTreeSet::new(),
+                pod_services: BTreeSet::new(),
             })
         })
         .collect()

@@ -4,14 +4,15 @@
 use super::error::{ExposeError, WriteOutcome, is_invalid, lacks_node_port};
 use super::make::called_ports;
 use super::paths::impossible;
-use super::service::repair;
-use super::{ActiveMachine, Exposer, ports, secret};
+use super::service::{ServicePorts, repair};
+use super::{ActiveMachine, Exposer, ports, secret, services};
 use crate::api::LABEL_RUN_UID;
 use crate::api::update_run::{CallbackStatus, Exposure, RunnerPorts, UpdateRunStatus};
 use crate::api::{UpdateRun, condition};
 use crate::failure::chain;
 use crate::membership::{RunnerLocation, Runners};
 use crate::publish::{self, CONTROLLER, is_conflict, is_gone};
+use farrier_network::FileService;
 use farrier_network::ledger::Pair;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Service;
@@ -20,6 +21,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -79,7 +81,9 @@ impl Exposer {
         let mut written = None;
         if calls && impossible(exposure, &runners).is_none() {
             self.identify(run).await?;
-            written = self.give_ports(run, runs, &runners).await?;
+            let needed = services::needed(machines);
+            self.make_host_keys(run, &needed).await?;
+            written = self.give_ports(run, runs, &runners, &needed).await?;
         }
         let current = written.as_ref().unwrap_or(run);
         self.make_policies(current, machines, &runners).await?;
@@ -112,8 +116,11 @@ impl Exposer {
         run: &UpdateRun,
         runs: &[Arc<UpdateRun>],
         runners: &Runners,
+        needed: &BTreeSet<FileService>,
     ) -> Result<Option<UpdateRun>, ExposeError> {
         let allocation = ports::allocation(run, runs, runners);
+        let services = services::allocation(run, runs, runners, &allocation, needed);
+        let first = |service, runner: &str| services.get(&service)?.first.get(runner).copied();
         let given: Vec<RunnerPorts> = allocation
             .pairs
             .iter()
@@ -121,6 +128,8 @@ impl Exposer {
                 runner: runner.clone(),
                 http_port: pair.http,
                 https_port: pair.https,
+                sftp_port: first(FileService::Sftp, runner),
+                ftp_port: first(FileService::Ftp, runner),
             })
             .collect();
         let status = run.status.clone().unwrap_or_default();
@@ -133,7 +142,9 @@ impl Exposer {
         let status = UpdateRunStatus { callback: Some(callback), listeners: Vec::new(), ..status };
         // Intent before effect, and against the version that the intent was computed from.
         let written = publish::status_of_version(&self.client, run, CONTROLLER, &status).await;
-        written.map(Some).map_err(ExposeError::Server)
+        let written = written.map_err(ExposeError::Server)?;
+        self.announce_services(run, callback_of(run), callback_of(&written)).await;
+        Ok(Some(written))
     }
 
     /// Returns the addresses and ports that machines connect to.
@@ -144,6 +155,7 @@ impl Exposer {
             addresses: Vec::new(),
             http_port: None,
             https_port: None,
+            sftp_port: None,
         };
         let homes = given.iter().filter_map(|ports| runners.get(&ports.runner)).map(|info| &info.location);
         let mut addresses: Vec<IpAddr> = homes
@@ -155,8 +167,9 @@ impl Exposer {
         if run.spec.callback.exposure != Exposure::HostPort {
             let service = self.service_of(&run.uid().unwrap_or_default());
             let outer = called_ports(run, service.as_deref());
-            let Some(Pair { http, https }) = outer else { return found };
+            let Some(ServicePorts { pair: Pair { http, https }, sftp }) = outer else { return found };
             (found.http_port, found.https_port) = (Some(http), Some(https));
+            found.sftp_port = sftp.filter(|_| given.iter().any(|ports| ports.sftp_port.is_some()));
             if run.spec.callback.exposure == Exposure::LoadBalancer {
                 addresses = match service {
                     Some(service) => self.balancer(&service).await,
@@ -206,12 +219,14 @@ impl Exposer {
             return Ok(None);
         }
         if let Some(progress) = self.progress().get_mut(&uid) {
-            (progress.identity, progress.ingress_path) = (None, None);
+            (progress.identity, progress.ingress_path, progress.host_keys) = (None, None, false);
         }
         secret::remove(&self.client, run).await?;
         self.remove_dead_listeners(run).await?;
         let status = UpdateRunStatus { callback: None, listeners: Vec::new(), ..status };
-        publish::status_of_version(&self.client, run, CONTROLLER, &status).await.map(Some)
+        let written = publish::status_of_version(&self.client, run, CONTROLLER, &status).await?;
+        self.announce_services(run, callback_of(run), None).await;
+        Ok(Some(written))
     }
 
     /// Removes the listener states of runners that are gone and cannot remove them themselves.
@@ -310,6 +325,10 @@ impl Exposer {
             Err(error) => Err(error),
         }
     }
+}
+
+fn callback_of(run: &UpdateRun) -> Option<&CallbackStatus> {
+    run.status.as_ref()?.callback.as_ref()
 }
 
 /// Writes a merge patch over an existing object. The patch names the version that it was computed

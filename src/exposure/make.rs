@@ -1,16 +1,17 @@
 //! Creates and repairs the Service of a run. `act` writes it.
 
-use super::Exposer;
 use super::error::{ExposeError, WriteOutcome, lacks_node_port};
 use super::objects::{ObjectTemplate, has_same_digest};
 use super::paths::bound;
-use super::service::{differences, outer_ports};
+use super::service::{ServicePorts, differences, outer_ports};
+use super::{BoundPorts, Exposer, services};
 use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
 use crate::api::update_run::{CallbackStatus, Exposure, ListenerStatus, UpdateRunStatus};
 use crate::failure::chain;
 use crate::membership::RunnerLocation;
 use crate::publish::{self, Action, CONTROLLER};
+use farrier_network::FileService;
 use farrier_network::ledger::Pair;
 use farrier_update::Reason;
 use k8s_openapi::api::core::v1::Service;
@@ -29,12 +30,15 @@ impl Exposer {
     /// Creates the run's Service or repairs it. Returns the run if its status was written because
     /// the ports that machines were given are no longer available.
     pub(super) async fn make_service(&self, run: &UpdateRun) -> Result<Option<UpdateRun>, ExposeError> {
-        let Some((template, pair)) = self.template(run).zip(bound_pairs(run).into_iter().next()) else {
+        let (pairs, services) = bound_ports(run);
+        let Some((template, pair)) = self.template(run).zip(pairs.into_iter().next()) else {
             return Ok(None);
         };
+        let sftp = services.iter().find(|(service, _)| *service == FileService::Sftp).map(|(_, port)| *port);
+        let ports = ServicePorts { pair, sftp };
         let (exposure, uid) = (run.spec.callback.exposure, run.uid().unwrap_or_default());
         let nodes = recorded(run);
-        let Some(wanted) = template.service(exposure, pair, nodes) else { return Ok(None) };
+        let Some(wanted) = template.service(exposure, ports, nodes) else { return Ok(None) };
         let (there, name) = (self.service_of(&uid), wanted.name_any());
         let full = format!("Service {}/{name}", self.site.namespace);
         let touched = match there.as_deref() {
@@ -61,7 +65,7 @@ impl Exposer {
             // next reconciliation must not take the new ports for a foreign change.
             tracing::warn!(run = %run.name_any(), error = %chain(error), "the Service's previous node ports are no longer available");
             lost = Some(self.forget_ports(run).await?);
-            let Some(other) = template.service(exposure, pair, None) else { return Ok(lost) };
+            let Some(other) = template.service(exposure, ports, None) else { return Ok(lost) };
             written = self.write_service(there.as_deref(), &other).await;
         }
         let changed = written.map_err(|error| self.message("Service", &name, &error))?;
@@ -146,27 +150,32 @@ impl Exposer {
 }
 
 /// Returns the ports of a run's Service that machines connect to.
-pub(super) fn called_ports(run: &UpdateRun, service: Option<&Service>) -> Option<Pair> {
-    recorded(run).or_else(|| outer_ports(service?, run.spec.callback.exposure))
+pub(super) fn called_ports(run: &UpdateRun, service: Option<&Service>) -> Option<ServicePorts> {
+    let outer = service.and_then(|service| outer_ports(service, run.spec.callback.exposure));
+    let Some(recorded) = recorded(run) else { return outer };
+    // A port that was added later is recorded as soon as the Service has it.
+    Some(ServicePorts { sftp: recorded.sftp.or(outer.and_then(|outer| outer.sftp)), ..recorded })
 }
 
 /// Returns the node ports that machines were given: the Service keeps them, whatever others change.
 /// The status no longer names them once they are unavailable.
-fn recorded(run: &UpdateRun) -> Option<Pair> {
+fn recorded(run: &UpdateRun) -> Option<ServicePorts> {
     let callback = run.status.as_ref()?.callback.as_ref()?;
-    let told = Pair { http: callback.http_port?, https: callback.https_port? };
+    let pair = Pair { http: callback.http_port?, https: callback.https_port? };
+    let told = ServicePorts { pair, sftp: callback.sftp_port };
     (run.spec.callback.exposure == Exposure::NodePort).then_some(told)
 }
 
 /// Removes the addresses and ports that machines were given, because they no longer exist.
 fn without_ports(callback: CallbackStatus) -> CallbackStatus {
-    CallbackStatus { addresses: Vec::new(), http_port: None, https_port: None, ..callback }
+    CallbackStatus { addresses: Vec::new(), http_port: None, https_port: None, sftp_port: None, ..callback }
 }
 
-/// Returns the pairs that runners listen on.
-pub(super) fn bound_pairs(run: &UpdateRun) -> Vec<Pair> {
+/// Returns the ports that runners listen on.
+pub(super) fn bound_ports(run: &UpdateRun) -> BoundPorts {
     let status = run.status.clone().unwrap_or_default();
     let listeners: Vec<&ListenerStatus> = status.listeners.iter().collect();
-    let Some(callback) = &status.callback else { return Vec::new() };
-    bound(callback, &listeners).map(|p| Pair { http: p.http_port, https: p.https_port }).collect()
+    let Some(callback) = &status.callback else { return BoundPorts::default() };
+    let pairs = bound(callback, &listeners).map(|p| Pair { http: p.http_port, https: p.https_port });
+    (pairs.collect(), services::bound(callback, &listeners).collect())
 }

@@ -1,6 +1,8 @@
 //! The state of a run's network paths, derived from the existing objects and listeners.
 
-use super::{ActiveMachine, Exposer, Progress, ports};
+mod service;
+
+use super::{ActiveMachine, Exposer, Progress, ports, services};
 use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
 use crate::api::condition;
@@ -8,6 +10,7 @@ use crate::api::update_run::{
     CallbackStatus, Exposure, ListenerState, ListenerStatus, OnConflict, RunnerPorts,
 };
 use crate::membership::{RunnerLocation, Runners};
+use farrier_network::FileService;
 use farrier_network::ledger::{Allocation, Pair, PortOwner, Refusal};
 use farrier_update::model::RunnerName;
 use farrier_update::run::{NetworkPaths, PathState};
@@ -43,7 +46,13 @@ impl Exposer {
         let calls = machines.iter().any(|machine| machine.way_back.is_some());
         NetworkPaths {
             out: self.out(&uid, &progress, now),
-            back: self.back(run, runs, &progress, calls, now),
+            back: self.back(
+                run,
+                runs,
+                &progress,
+                &service::Needs { calls, services: services::needed(machines) },
+                now,
+            ),
             listening: self.listening(run),
         }
     }
@@ -86,7 +95,7 @@ impl Exposer {
         run: &UpdateRun,
         runs: &[Arc<UpdateRun>],
         progress: &Progress,
-        calls: bool,
+        needs: &service::Needs,
         now: Millis,
     ) -> PathState {
         let uid = run.uid().unwrap_or_default();
@@ -100,7 +109,7 @@ impl Exposer {
             if open > 0 || service.is_some() {
                 return PathState::Closing { message: format!("{open} runners still listen") };
             }
-            return if calls { possible(run, &runners, now) } else { PathState::Closed };
+            return if needs.calls { possible(run, &runners, now) } else { PathState::Closed };
         };
         if let Some((message, _)) = &progress.error_since {
             return stuck(true, Reason::ExposureFailed, message.clone(), now.after(RESYNC_INTERVAL));
@@ -110,8 +119,13 @@ impl Exposer {
         if let Some(way) = unbound(run, runs, &listeners, &allocation, since, now) {
             return way;
         }
+        let services = services::allocation(run, runs, &runners, &allocation, &needs.services);
+        if let Some(way) = service::unbound(run, runs, &listeners, &services, now) {
+            return way;
+        }
+        let open: BTreeSet<_> = services::bound(callback, &listeners).collect();
         let bound: Vec<&RunnerPorts> = bound(callback, &listeners).collect();
-        if let Some(way) = self.ingress_path(&bound, progress, now) {
+        if let Some(way) = self.ingress_path(&bound, open, progress, now) {
             return way;
         }
         self.reachable(run, callback, service.as_deref(), &bound, since, now)
@@ -119,10 +133,17 @@ impl Exposer {
 
     /// Returns the state of the policies that allow ingress from machines, or `None` if they are in
     /// effect.
-    fn ingress_path(&self, bound: &[&RunnerPorts], progress: &Progress, now: Millis) -> Option<PathState> {
+    fn ingress_path(
+        &self,
+        bound: &[&RunnerPorts],
+        services: BTreeSet<(FileService, u16)>,
+        progress: &Progress,
+        now: Millis,
+    ) -> Option<PathState> {
         self.site.objects.as_ref()?;
         let pairs = bound.iter().map(|p| Pair { http: p.http_port, https: p.https_port }).collect();
-        let opened = progress.ingress_path.as_ref().filter(|(to, _)| *to == pairs);
+        let ports = (pairs, services);
+        let opened = progress.ingress_path.as_ref().filter(|(to, _)| *to == ports);
         if opened.is_some_and(|(_, at)| at.elapsed() >= SETTLE) {
             return None;
         }
@@ -150,8 +171,7 @@ impl Exposer {
             until: Some(now.after(RESYNC_INTERVAL)),
         };
         if run.spec.callback.exposure == Exposure::HostPort {
-            let list: Vec<String> =
-                bound.iter().map(|p| format!("{} on {}/{}", p.runner, p.http_port, p.https_port)).collect();
+            let list: Vec<String> = bound.iter().map(|ports| listens(ports)).collect();
             return PathState::Open { message: format!("the callback server listens: {}", list.join(", ")) };
         }
         let Some(service) = service else { return exposing("the run's Service is being made".to_owned()) };
@@ -281,6 +301,14 @@ fn unbound(
     })
 }
 
+/// Describes where a runner listens.
+fn listens(ports: &RunnerPorts) -> String {
+    let RunnerPorts { runner, http_port, https_port, sftp_port, ftp_port } = ports;
+    let service =
+        |name: &str, port: &Option<u16>| port.map(|port| format!(", {name} {port}")).unwrap_or_default();
+    format!("{runner} on {http_port}/{https_port}{}{}", service("SFTP", sftp_port), service("FTP", ftp_port))
+}
+
 fn refused(
     run: &UpdateRun,
     runs: &[Arc<UpdateRun>],
@@ -299,7 +327,7 @@ fn refused(
                 found(runs, taken)
             ),
         },
-        Refusal::OutsideBlock { .. } => stuck(
+        Refusal::OutsideBlock { .. } | Refusal::ServiceOutsideBlock { .. } => stuck(
             true,
             Reason::PortsInvalid,
             format!(
@@ -307,7 +335,7 @@ fn refused(
             ),
             until,
         ),
-        Refusal::Exhausted { .. } | Refusal::HostShared { .. } => stuck(
+        Refusal::Exhausted { .. } | Refusal::ServiceExhausted { .. } | Refusal::HostShared { .. } => stuck(
             true,
             Reason::PortsExhausted,
             format!(

@@ -2,7 +2,7 @@
 //! their repair.
 
 use super::error::ExposeError;
-use super::make::bound_pairs;
+use super::make::bound_ports;
 use super::objects::{has_same_digest, head_of_patch, labels_patch};
 use super::{ActiveMachine, Exposer, WayBack};
 use crate::api::LABEL_RUN_UID;
@@ -117,8 +117,9 @@ impl Exposer {
         let mut all = self.progress();
         let progress = all.entry(uid).or_default();
         progress.nothing_to_open = nothing_to_open;
-        if progress.ingress_path.as_ref().is_none_or(|(pairs, _)| *pairs != input.pairs) {
-            progress.ingress_path = Some((input.pairs, Instant::now()));
+        let ports = (input.pairs, input.services);
+        if progress.ingress_path.as_ref().is_none_or(|(opened, _)| *opened != ports) {
+            progress.ingress_path = Some((ports, Instant::now()));
         }
         Ok(())
     }
@@ -132,7 +133,8 @@ impl Exposer {
 
     /// Returns the machines and peers that the policies have to allow.
     async fn needed(&self, run: &UpdateRun, machines: &[ActiveMachine], runners: &Runners) -> Input {
-        let mut input = Input { pairs: bound_pairs(run).into_iter().collect(), ..Input::default() };
+        let (pairs, services) = bound_ports(run);
+        let mut input = Input { pairs, services, ..Input::default() };
         let looked_up = join_all(machines.iter().map(|machine| self.names.of(&machine.node))).await;
         for (ActiveMachine { node, phase, way_back }, mut addresses) in machines.iter().zip(looked_up) {
             // A name may resolve to any address, and a policy must not open the cluster's own

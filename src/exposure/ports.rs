@@ -1,9 +1,11 @@
 //! The ports of each runner for a run, computed from the ports of all runs and the reports of
 //! runners.
 
+use super::named::{claimant, from_api, given_port};
 use crate::api::UpdateRun;
 use crate::api::update_run::{Exposure, ListenerState, OnConflict as ApiOnConflict};
 use crate::membership::{RunnerLocation, Runners};
+use farrier_network::FileService;
 use farrier_network::ledger::{
     Allocation, Block, Claim, Conflict, OnConflict, Pair, PairRequest, PairSharing, RunnerHost,
     allocate_after,
@@ -27,7 +29,7 @@ pub(super) fn allocation(run: &UpdateRun, runs: &[Arc<UpdateRun>], runners: &Run
 }
 
 /// Returns the name of a run in the ledger, which messages show.
-fn id(run: &UpdateRun) -> String {
+pub(super) fn id(run: &UpdateRun) -> String {
     format!("{}/{}", run.namespace().unwrap_or_default(), run.name_any())
 }
 
@@ -52,7 +54,7 @@ fn request(run: &UpdateRun, runners: &Runners) -> PairRequest {
     }
 }
 
-fn runner_host(name: &str, location: &RunnerLocation, shared: bool) -> RunnerHost {
+pub(super) fn runner_host(name: &str, location: &RunnerLocation, shared: bool) -> RunnerHost {
     let block = match location {
         RunnerLocation::Pod { host_ports: Some(ports), .. } if !shared => {
             Some(Block { first: ports.first, count: ports.count })
@@ -64,7 +66,7 @@ fn runner_host(name: &str, location: &RunnerLocation, shared: bool) -> RunnerHos
 
 /// Returns the host of a runner. Runners with the same host cannot have the same port; a pod has
 /// its ports to itself.
-fn host_of(name: &str, location: &RunnerLocation) -> String {
+pub(super) fn host_of(name: &str, location: &RunnerLocation) -> String {
     match location {
         RunnerLocation::Host { id, .. } => id.clone(),
         RunnerLocation::Pod { .. } => format!("pod {name}"),
@@ -84,7 +86,7 @@ fn previous(run: &UpdateRun, runners: &Runners) -> BTreeMap<String, Pair> {
 
 /// Returns the pairs that a run's runners were given, and those that they still hold: the ports of
 /// a run that has ended are released only when its runners report it.
-fn claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
+pub(super) fn claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
     let id = id(run);
     let listeners = run.status.iter().flat_map(|s| &s.listeners);
     let held = listeners.filter(|listener_status| listener_status.state == ListenerState::Bound);
@@ -98,10 +100,34 @@ fn claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
         let host = host_of(&runner, &runners.get(&runner)?.location);
         Some(Claim::both(&id, &runner, &host, pair))
     });
+    all.flatten().chain(service_claims(run, runners)).collect()
+}
+
+/// Returns the ports of file services that a run's runners were given, and those that they still hold.
+fn service_claims(run: &UpdateRun, runners: &Runners) -> Vec<Claim> {
+    let status = run.status.iter();
+    let given =
+        status.clone().flat_map(|s| &s.callback).flat_map(|callback| &callback.ports).flat_map(|ports| {
+            FileService::ALL.map(|service| Some((&ports.runner, service, given_port(ports, service)?)))
+        });
+    let held = status.flat_map(|s| &s.listeners).flat_map(|listener| {
+        let held = listener.services.iter().filter(|service| service.state == ListenerState::Bound);
+        held.map(|held| Some((&listener.runner, from_api(held.service), held.port)))
+    });
+    let all = given.chain(held).flatten().filter_map(|(runner, service, first)| {
+        let host = host_of(runner, &runners.get(runner)?.location);
+        let run = claimant(&id(run), service);
+        Some(service.ports(first).map(move |port| Claim {
+            run: run.clone(),
+            runner: runner.clone(),
+            host: host.clone(),
+            port,
+        }))
+    });
     all.flatten().collect()
 }
 
-fn conflicts(run: &UpdateRun, runners: &Runners) -> Vec<Conflict> {
+pub(super) fn conflicts(run: &UpdateRun, runners: &Runners) -> Vec<Conflict> {
     let id = id(run);
     let listeners = run.status.iter().flat_map(|s| &s.listeners);
     listeners

@@ -9,6 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
+use std::collections::BTreeMap;
 
 /// Type of the Secret, so that it is not mistaken for another Secret.
 const TYPE: &str = "farrier.dev/callback";
@@ -50,29 +51,45 @@ pub async fn identity(client: &Client, run: &UpdateRun) -> Result<RunIdentity, O
 
 /// Creates the identity unless it exists.
 pub(super) async fn ensure(client: &Client, run: &UpdateRun) -> Result<(), String> {
-    let (name, namespace) = (name_of(run), run.namespace().unwrap_or_default());
+    create_missing(client, run, &name_of(run), || {
+        let identity =
+            RunIdentity::generate(&run.uid().unwrap_or_default()).map_err(|error| error.to_string())?;
+        let mut secret = Secret { type_: Some(TYPE.to_owned()), ..with(identity.to_map()) };
+        secret.metadata.owner_references = run.controller_owner_ref(&()).map(|owner| vec![owner]);
+        Ok(secret)
+    })
+    .await
+}
+
+/// Creates a Secret of this name in the run's namespace unless it exists.
+pub(super) async fn create_missing(
+    client: &Client,
+    run: &UpdateRun,
+    name: &str,
+    make: impl FnOnce() -> Result<Secret, String>,
+) -> Result<(), String> {
+    let namespace = run.namespace().unwrap_or_default();
     let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-    match api.get_metadata_opt(&name).await {
+    match api.get_metadata_opt(name).await {
         Ok(Some(_)) => return Ok(()),
         Ok(None) => {}
         Err(error) => return Err(format!("Secret {name} cannot be read: {}", chain(&error))),
     }
-    let identity =
-        RunIdentity::generate(&run.uid().unwrap_or_default()).map_err(|error| error.to_string())?;
-    let mut secret = Secret {
-        type_: Some(TYPE.to_owned()),
-        data: Some(identity.to_map().into_iter().map(|(key, bytes)| (key, ByteString(bytes))).collect()),
-        ..Secret::default()
-    };
-    secret.metadata.name = Some(name.clone());
+    let mut secret = make()?;
+    secret.metadata.name = Some(name.to_owned());
     secret.metadata.namespace = Some(namespace);
-    secret.metadata.owner_references = run.controller_owner_ref(&()).map(|owner| vec![owner]);
     let params = PostParams { field_manager: Some(CONTROLLER.into()), ..PostParams::default() };
     match api.create(&params, &secret).await {
         Ok(_) => Ok(()),
         Err(error) if is_conflict(&error) => Ok(()),
         Err(error) => Err(format!("Secret {name} cannot be made: {}", chain(&error))),
     }
+}
+
+/// Returns a Secret with this content.
+pub(super) fn with(content: BTreeMap<String, Vec<u8>>) -> Secret {
+    let data = content.into_iter().map(|(key, bytes)| (key, ByteString(bytes))).collect();
+    Secret { data: Some(data), ..Secret::default() }
 }
 
 /// Deletes the identity if it belongs to this run.

@@ -11,10 +11,27 @@ use serde_json::{Value, json};
 /// Names of the ports that devices and engines connect to.
 const NAMES: [&str; 2] = ["http", "https"];
 
+/// Name of the port for SFTP and SCP.
+const SFTP: &str = "sftp";
+
+/// The ports of a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ServicePorts {
+    /// Those that every run has.
+    pub(super) pair: Pair,
+    /// That of the SFTP service, while it is open. FTP is not behind a Service.
+    pub(super) sftp: Option<u16>,
+}
+
 impl ObjectTemplate<'_> {
     /// Builds the Service, for exposures that have one. `nodes` are the node ports that machines
     /// were given before, which the Service keeps.
-    pub(super) fn service(&self, exposure: Exposure, pair: Pair, nodes: Option<Pair>) -> Option<Service> {
+    pub(super) fn service(
+        &self,
+        exposure: Exposure,
+        ports: ServicePorts,
+        nodes: Option<ServicePorts>,
+    ) -> Option<Service> {
         let type_ = match exposure {
             Exposure::HostPort => return None,
             Exposure::NodePort => "NodePort",
@@ -27,19 +44,23 @@ impl ObjectTemplate<'_> {
             protocol: Some("TCP".to_owned()),
             ..ServicePort::default()
         };
+        let ServicePorts { pair, sftp } = ports;
+        let mut listed = vec![port(NAMES[0], pair.http), port(NAMES[1], pair.https)];
+        listed.extend(sftp.map(|number| port(SFTP, number)));
         let mut spec = ServiceSpec {
             type_: Some(type_.to_owned()),
             selector: Some(self.selector.clone()),
             // The machine's own address must stay visible: policies and the admission check it.
             external_traffic_policy: Some("Local".to_owned()),
             ip_family_policy: Some("PreferDualStack".to_owned()),
-            ports: Some(vec![port(NAMES[0], pair.http), port(NAMES[1], pair.https)]),
+            ports: Some(listed),
             ..ServiceSpec::default()
         };
         let meta = self.meta(self.name(), digest(&spec));
         if let (Some(nodes), Some(ports)) = (nodes, &mut spec.ports) {
-            for (port, node) in ports.iter_mut().zip([nodes.http, nodes.https]) {
-                port.node_port = Some(i32::from(node));
+            let nodes = [Some(nodes.pair.http), Some(nodes.pair.https), nodes.sftp];
+            for (port, node) in ports.iter_mut().zip(nodes) {
+                port.node_port = node.map(i32::from);
             }
         }
         Some(Service { metadata: meta, spec: Some(spec), ..Service::default() })
@@ -96,7 +117,7 @@ pub(super) fn repair(made: &Service, wanted: &Service) -> Value {
 }
 
 /// Returns the ports of a Service that clients outside the cluster connect to.
-pub(super) fn outer_ports(service: &Service, exposure: Exposure) -> Option<Pair> {
+pub(super) fn outer_ports(service: &Service, exposure: Exposure) -> Option<ServicePorts> {
     let ports = service.spec.as_ref()?.ports.as_ref()?;
     let outer = |name: &str| {
         let port = ports.iter().find(|port| port.name.as_deref() == Some(name))?;
@@ -104,7 +125,7 @@ pub(super) fn outer_ports(service: &Service, exposure: Exposure) -> Option<Pair>
         u16::try_from(number).ok()
     };
     let [http, https] = NAMES.map(outer);
-    Some(Pair { http: http?, https: https? })
+    Some(ServicePorts { pair: Pair { http: http?, https: https? }, sftp: outer(SFTP) })
 }
 
 #[cfg(test)]

@@ -146,8 +146,8 @@ catalogue! {
     CALLBACK_CONNECTIONS: Counter "farrier_callback_connections_total" [] worry "Grows much faster than `farrier_callback_engines_total`.";
     /// Connections and requests that the callback server refused, by cause: `source`, `handshake`,
     /// `certificate`, `wrong_session`, `expired`, `unknown_session`, `relay`, `too_slow`, `too_many`,
-    /// `path`, `request` or `silent`.
-    CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "Any increase of `certificate`, `wrong_session`, `expired`, `request` or `source`: a host tries to connect that must not.";
+    /// `path`, `account`, `request` or `silent`.
+    CALLBACK_REFUSED: Counter "farrier_callback_connections_refused_total" ["cause"] worry "Any increase of `certificate`, `wrong_session`, `expired`, `account`, `request` or `source`: a host tries to connect that must not.";
     /// Open connections to the callback server.
     CALLBACK_OPEN: Gauge "farrier_callback_connections_open" [] worry "Stays at its limit.";
     /// Engine streams that authenticated with a client certificate.

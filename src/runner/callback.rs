@@ -3,11 +3,10 @@
 use super::Context;
 use super::listeners::OpenListener;
 use crate::api::managed_node::AddressFamily;
-use crate::api::update_run::Exposure;
+use crate::api::update_run::{Exposure, RunnerPorts};
 use crate::api::{ManagedNode, UpdateRun};
 use crate::attempt::{Awaited, CallbackOptions, CallbackTarget, ResolvedTarget, Scheme};
-use crate::callback::Pair;
-use crate::exposure::{WayBack, way_back};
+use crate::exposure::{WayBack, given_port, way_back};
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
 use farrier_network::cidr;
@@ -143,7 +142,7 @@ impl Context {
 
     /// Returns the callback address that the user has set.
     async fn named(&self, text: &str, run: &UpdateRun, listener: &OpenListener) -> Vec<Target> {
-        let port = outer_port(run, listener, Scheme::Https);
+        let Some(port) = outer_port(run, listener, Scheme::Https) else { return Vec::new() };
         let hosts = match cidr::parse(text) {
             Some(address) => vec![with_zone(address, text)],
             None => self.names.look_up(text).await.iter().map(ToString::to_string).collect(),
@@ -163,7 +162,7 @@ impl Context {
         if let (Exposure::NodePort | Exposure::LoadBalancer, Some(callback)) =
             (run.spec.callback.exposure, callback)
         {
-            let port = outer_port(run, listener, scheme);
+            let Some(port) = outer_port(run, listener, scheme) else { return (Vec::new(), None) };
             let addresses = callback.addresses.iter().filter_map(|text| cidr::parse(text));
             let target = |address: IpAddr| Target { ours: true, host: address.to_string(), port };
             return (addresses.map(target).collect(), None);
@@ -171,16 +170,17 @@ impl Context {
         let runners = self.membership.live();
         let mut found = Vec::new();
         for (name, info) in runners.iter() {
-            let Some(pair) = super::listeners::pair_of(run, name) else { continue };
+            let Some(ports) = super::listeners::ports_of(run, name) else { continue };
+            let Some(port) = port_of(ports, scheme) else { continue };
             let (RunnerLocation::Host { addresses, .. } | RunnerLocation::Pod { host_ips: addresses, .. }) =
                 &info.location;
             found.extend(addresses.iter().map(|ip| Target {
                 ours: *name == self.name,
                 host: ip.to_string(),
-                port: port_of(pair, scheme),
+                port,
             }));
         }
-        (found, Some(port_of(listener.pair, scheme)))
+        (found, own_port(listener, scheme))
     }
 }
 
@@ -201,9 +201,14 @@ pub(super) fn listener_wait(run: &UpdateRun, wait_seconds: u64) -> Duration {
 
 /// Returns the callback address that the user has set, as it is written. A machine that fetches an image looks a name
 /// up itself.
-pub(super) fn set_by_user(text: &str, run: &UpdateRun, listener: &OpenListener, scheme: Scheme) -> Target {
+pub(super) fn set_by_user(
+    text: &str,
+    run: &UpdateRun,
+    listener: &OpenListener,
+    scheme: Scheme,
+) -> Option<Target> {
     let host = cidr::parse(text).map_or_else(|| text.to_owned(), |address| with_zone(address, text));
-    Target { ours: true, host, port: outer_port(run, listener, scheme) }
+    Some(Target { ours: true, host, port: outer_port(run, listener, scheme)? })
 }
 
 /// Reports whether the engine on this machine connects to the callback server.
@@ -211,21 +216,35 @@ fn engine_calls(node: &ManagedNode, run: &UpdateRun) -> bool {
     way_back(node, run, None) == Some(WayBack::Engine)
 }
 
-fn port_of(pair: Pair, scheme: Scheme) -> u16 {
-    match scheme {
-        Scheme::Https => pair.https,
-        Scheme::Http => pair.http,
+/// Returns the port that a runner was given for a protocol.
+fn port_of(ports: &RunnerPorts, scheme: Scheme) -> Option<u16> {
+    match (scheme, scheme.service()) {
+        (Scheme::Https, _) => Some(ports.https_port),
+        (_, None) => Some(ports.http_port),
+        (_, Some(service)) => given_port(ports, service),
+    }
+}
+
+/// Returns the port of this runner for a protocol, if it is open.
+pub(super) fn own_port(listener: &OpenListener, scheme: Scheme) -> Option<u16> {
+    match (scheme, scheme.service()) {
+        (Scheme::Https, _) => Some(listener.pair.https),
+        (_, None) => Some(listener.pair.http),
+        (_, Some(service)) => listener.services.borrow().get(&service).copied(),
     }
 }
 
 /// Returns the port for machines: that of the Service, if there is one, otherwise this runner's.
-fn outer_port(run: &UpdateRun, listener: &OpenListener, scheme: Scheme) -> u16 {
+fn outer_port(run: &UpdateRun, listener: &OpenListener, scheme: Scheme) -> Option<u16> {
     let callback = run.status.as_ref().and_then(|s| s.callback.as_ref());
     let outer = callback.and_then(|callback| match scheme {
         Scheme::Https => callback.https_port,
         Scheme::Http => callback.http_port,
+        Scheme::Sftp | Scheme::Scp => callback.sftp_port,
+        Scheme::Ftp => None,
     });
-    outer.unwrap_or_else(|| port_of(listener.pair, scheme))
+    let is_own = run.spec.callback.exposure == Exposure::HostPort || scheme.service().is_none();
+    outer.or_else(|| own_port(listener, scheme).filter(|_| is_own))
 }
 
 /// What an attempt waits for while its runner has no ports of the run.

@@ -6,22 +6,25 @@
 mod listener;
 mod peers;
 mod refusals;
+mod service;
+mod services;
 
 use super::offers::{Fetches, FetchingMachine, RunOffers, source_towards, without_zone};
 use super::owner::owner_uid;
 use super::{Context, is_finished};
-use crate::api::update_run::ListenerStatus;
+use crate::api::update_run::{ListenerStatus, RunnerPorts};
 use crate::api::{NodeUpdate, UpdateRun};
 use crate::callback::{self, AddressSet, Family, Limits, Pair, Refusals, RunIdentity, ServerOptions};
 use crate::exposure::{self, WayBack};
 use crate::failure::chain;
 use crate::membership::Runners;
 use crate::publish;
+use farrier_network::FileService;
 use futures::future::join_all;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use listener::{ActiveListener, Listener};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -57,6 +60,8 @@ pub(super) struct OpenListener {
     pub(super) sources: watch::Receiver<Arc<AddressSet>>,
     /// Names and addresses for which the certificate is valid that machines without an engine see.
     pub(super) names: watch::Receiver<Arc<BTreeSet<String>>>,
+    /// The file services that are open, with their ports.
+    pub(super) services: watch::Receiver<BTreeMap<FileService, u16>>,
     /// Rejected connections.
     pub(super) refusals: Arc<Refusals>,
     /// Cancelled when the listener is closed.
@@ -148,8 +153,8 @@ impl ListenerReconciler {
         };
         self.update_remote_sessions(&open, &snapshot);
         for (uid, run) in open {
-            match pair_of(&run, &self.context.name) {
-                Some(pair) => self.reconcile_run(&uid, run, pair, &snapshot).await,
+            match ports_of(&run, &self.context.name).cloned() {
+                Some(ports) => self.reconcile_run(&uid, run, &ports, &snapshot).await,
                 None => self.without_ports(&uid, run).await,
             }
         }
@@ -157,7 +162,14 @@ impl ListenerReconciler {
     }
 
     /// Opens a listener, or moves it to other ports, and reports the result.
-    async fn reconcile_run(&mut self, uid: &str, run: Arc<UpdateRun>, pair: Pair, snapshot: &Snapshot) {
+    async fn reconcile_run(
+        &mut self,
+        uid: &str,
+        run: Arc<UpdateRun>,
+        ports: &RunnerPorts,
+        snapshot: &Snapshot,
+    ) {
+        let pair = pair(ports);
         let Callers { sources, fetching, names } = self.callers(uid, &run, snapshot).await;
         let peers: Arc<[IpAddr]> =
             peers(&snapshot.runners, &self.context.name).into_iter().map(|(address, _)| address).collect();
@@ -175,6 +187,7 @@ impl ListenerReconciler {
         if listener.active.is_none() && listener.is_due(Instant::now()) {
             self.open(uid, &run, &mut listener).await;
         }
+        services::reconcile(&self.context, &run, ports, &mut listener).await;
         self.report_changes(&run, &mut listener).await;
         self.listeners.insert(uid.to_owned(), (run, listener));
     }
@@ -239,6 +252,7 @@ impl ListenerReconciler {
             pair: listener.pair,
             sources: listener.sources.subscribe(),
             names: listener.names.subscribe(),
+            services: listener.open_services.subscribe(),
             refusals: refusals.clone(),
             closed: closed.clone(),
         };
@@ -252,6 +266,7 @@ impl ListenerReconciler {
     async fn shut(&self, uid: &str, run: &UpdateRun, listener: &mut Listener) {
         let Some(ActiveListener { server, reporter }) = listener.active.take() else { return };
         self.context.listeners.lock().remove(uid);
+        services::shut(listener).await;
         server.close().await;
         drop(reporter);
         tracing::info!(run = %run.name_any(), http = listener.pair.http, https = listener.pair.https, "the callback server is closed");
@@ -314,7 +329,8 @@ impl ListenerReconciler {
                 names.extend(addresses.iter().filter_map(|ip| source_towards(*ip)).map(|ip| ip.to_string()));
                 let session = update.uid().unwrap_or_default();
                 let update = ObjectRef::from_obj(&***update);
-                fetching.push(FetchingMachine { update, session, addresses: addresses.clone() });
+                let reached_at = peers::reached_at(&snapshot.runners, &self.context.name, node, run);
+                fetching.push(FetchingMachine { update, session, addresses: addresses.clone(), reached_at });
             }
         }
         let sources = Arc::new(found.into_iter().flatten().collect());
@@ -327,7 +343,7 @@ impl ListenerReconciler {
             snapshot.updates.iter().filter(|u| !is_finished(u) && u.spec.runner != self.context.name);
         let elsewhere = others.filter_map(|update| {
             let owner = &update.spec.runner;
-            let pair = pair_of(open.get(owner_uid(update)?)?, owner)?;
+            let pair = pair(ports_of(open.get(owner_uid(update)?)?, owner)?);
             let address = peers::address_of(&snapshot.runners, &self.context.name, owner)?;
             Some((update.uid()?, SocketAddr::new(address, pair.https)))
         });
@@ -344,10 +360,13 @@ struct Callers {
 }
 
 /// Returns the ports that are allocated to a runner for a run.
-pub(super) fn pair_of(run: &UpdateRun, runner: &str) -> Option<Pair> {
+pub(super) fn ports_of<'a>(run: &'a UpdateRun, runner: &str) -> Option<&'a RunnerPorts> {
     let callback = run.status.as_ref()?.callback.as_ref()?;
-    let ports = callback.ports.iter().find(|ports| ports.runner == runner)?;
-    Some(Pair { http: ports.http_port, https: ports.https_port })
+    callback.ports.iter().find(|ports| ports.runner == runner)
+}
+
+fn pair(ports: &RunnerPorts) -> Pair {
+    Pair { http: ports.http_port, https: ports.https_port }
 }
 
 fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, new: T) {
@@ -361,27 +380,4 @@ fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, new: T) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Regression: when the process was told to stop, the listeners closed, and every attempt asked for a
-    /// listener again and again without a pause. The process neither released its Leases nor its ports.
-    #[tokio::test]
-    async fn a_closed_listener_is_not_given_out() {
-        let listeners = Listeners::default();
-        let closed = CancellationToken::new();
-        let listener = OpenListener {
-            identity: Arc::new(RunIdentity::generate("r1").unwrap()),
-            pair: Pair { http: 63001, https: 63002 },
-            sources: watch::channel(Arc::default()).1,
-            names: watch::channel(Arc::default()).1,
-            refusals: Arc::default(),
-            closed: closed.clone(),
-        };
-        listeners.lock().insert("r1".to_owned(), listener);
-        assert!(listeners.of("r1", Duration::ZERO).await.is_some() && listeners.is_open("r1"));
-        closed.cancel();
-        assert!(listeners.of("r1", Duration::from_millis(1)).await.is_none());
-        assert!(!listeners.is_open("r1"));
-    }
-}
+mod tests;

@@ -4,13 +4,14 @@ mod place;
 mod resume;
 
 use super::Context;
-use super::callback::{Target, awaited_ports, listener_wait, set_by_user};
+use super::callback::{Target, awaited_ports, listener_wait, own_port, set_by_user};
 use super::listeners::OpenListener;
 use super::offers::{NewFetch, source_towards, without_zone};
 use crate::api::update_run::{Exposure, UpdateRun};
 use crate::api::{ManagedNode, NodeUpdate, condition};
-use crate::attempt::{Fetch, Offer, OfferedFile, Offers, Scheme, Waiting};
-use crate::callback::{OpenOffer, POSTS, RunIdentity};
+use crate::attempt::{Fetch, Login, Offer, OfferedFile, Offers, Scheme, Waiting};
+use crate::callback::{ACCOUNT, OpenOffer, POSTS, RunIdentity};
+use crate::exposure::named_port;
 use crate::failure::Failure;
 use crate::membership::RunnerLocation;
 use farrier_network::table::fetch_schemes;
@@ -95,16 +96,14 @@ impl MachineOffers {
         if !is_admitted {
             return Err(self.not_open(Some(&run), "this runner does not admit the machine yet"));
         }
+        if own_port(&listener, scheme).is_none() {
+            return Err(self.not_open(Some(&run), "this runner has not opened the service for it yet"));
+        }
         let target = self.target(&node, &run, &listener, scheme, &own).ok_or_else(|| no_address(&node))?;
         if scheme == Scheme::Https && !listener.names.borrow().contains(&without_zone(&target.host)) {
             return Err(self.not_open(Some(&run), "the server's certificate does not name its address yet"));
         }
-        let token = listener.identity.offer_token(&self.session, file.action.0);
-        let url = place::url(scheme, &target, listener.identity.path_token(), &token, file.name);
-        let authority = match scheme {
-            Scheme::Https => listener.identity.authority().to_owned(),
-            Scheme::Http => String::new(),
-        };
+        let made = self.made(&listener.identity, scheme, &target, file);
         let is_alone = self.context.membership.live().len() <= 1;
         let is_direct = run.spec.callback.exposure == Exposure::HostPort
             && node.spec.callback_address.is_none()
@@ -126,7 +125,22 @@ impl MachineOffers {
             closed: listener.closed,
             refusals: listener.refusals,
         });
-        Ok(Offer { url, scheme, authority })
+        Ok(made)
+    }
+
+    /// Makes the URL, and the account where the protocol has one.
+    fn made(&self, identity: &RunIdentity, scheme: Scheme, target: &Target, file: OfferedFile<'_>) -> Offer {
+        let action = file.action.0;
+        let login = scheme
+            .service()
+            .map(|_| Login { user: ACCOUNT.to_owned(), password: identity.password(&self.session, action) });
+        let folder = match &login {
+            Some(_) => String::new(),
+            None => format!("/{}/{}", identity.path_token(), identity.offer_token(&self.session, action)),
+        };
+        let url = place::url(scheme, target, &folder, file.name);
+        let authority = if scheme == Scheme::Https { identity.authority().to_owned() } else { String::new() };
+        Offer { url, scheme, authority, login }
     }
 
     /// Notes where the machine is told to connect, for what it is to post. Returns address and port.
@@ -147,7 +161,7 @@ impl MachineOffers {
         own: &[IpAddr],
     ) -> Option<Target> {
         let targets = if let Some(text) = &node.spec.callback_address {
-            vec![set_by_user(text, run, listener, scheme)]
+            set_by_user(text, run, listener, scheme).into_iter().collect()
         } else {
             let (mut targets, own_port) = self.context.advertised(run, listener, scheme);
             let runners = self.context.membership.live();
@@ -213,7 +227,14 @@ impl MachineOffers {
 impl Offers for MachineOffers {
     fn pick(&self, schemes: &[Scheme]) -> Result<Scheme, Failure> {
         let node = self.node()?;
-        let allowed = fetch_schemes(node.spec.type_);
+        let run = self.context.cached_run(&self.update);
+        let is_named = |scheme: &Scheme| match (scheme.service(), &run) {
+            (None, _) => true,
+            (Some(service), Some(run)) => named_port(run, service).is_some(),
+            (Some(_), None) => false,
+        };
+        let mut allowed = fetch_schemes(node.spec.type_);
+        allowed.retain(is_named);
         schemes.iter().copied().find(|scheme| allowed.contains(scheme)).ok_or_else(|| {
             let words = |schemes: &[Scheme]| match schemes {
                 [] => "none".to_owned(),
@@ -222,7 +243,7 @@ impl Offers for MachineOffers {
             Failure::new(
                 Reason::NotYetSupported,
                 format!(
-                    "{} fetches images by {}, and machines of type {} may use {} (`farrier ports` prints the ports)",
+                    "{} fetches images by {}, and machines of type {} may use {} in this run (`farrier ports` prints the ports; spec.callback.sftpPort and ftpPort of the run turn on SFTP, SCP and FTP)",
                     node.name_any(),
                     words(schemes),
                     node.spec.type_,
@@ -256,9 +277,13 @@ impl Offers for MachineOffers {
     fn offer_posts(&self, action: ActionId) -> Option<String> {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let (scheme, target, identity) = place.as_ref()?;
-        let token = identity.offer_token(&self.session, action.0);
+        if scheme.service().is_some() {
+            // Nothing can be posted to a file service.
+            return None;
+        }
+        let folder = format!("/{}/{}", identity.path_token(), identity.offer_token(&self.session, action.0));
         self.context.listeners.fetches.take_posts(&self.session, action);
-        Some(place::url(*scheme, target, identity.path_token(), &token, POSTS))
+        Some(place::url(*scheme, target, &folder, POSTS))
     }
 
     fn posts(&self) -> watch::Receiver<u64> {

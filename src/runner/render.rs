@@ -144,6 +144,9 @@ fn fetches_by(old: &NodeUpdateStatus, view: &View, phase: &Phase) -> Option<Fetc
     let now = view.fetches_by.map(|scheme| match scheme {
         Scheme::Https => FetchProtocol::HTTPS,
         Scheme::Http => FetchProtocol::HTTP,
+        Scheme::Sftp => FetchProtocol::SFTP,
+        Scheme::Scp => FetchProtocol::SCP,
+        Scheme::Ftp => FetchProtocol::FTP,
     });
     let is_open = !open_pulls(&actions::read(&old.actions)).is_empty();
     match phase {

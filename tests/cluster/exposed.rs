@@ -1,7 +1,9 @@
 //! Users change the objects of a run on a real API server: how the next reconciliation repairs them.
 
+mod services;
+
 use crate::server::{Server, server, until};
-use farrier::api::update_run::{ListenerState, ListenerStatus};
+use farrier::api::update_run::{FileService, ListenerState, ListenerStatus, ServiceStatus};
 use farrier::api::{ManagedNode, UpdateRun};
 use farrier::caches::RunObjects;
 use farrier::caches::Watches;
@@ -111,6 +113,7 @@ impl<'a> Stage<'a> {
             state: ListenerState::Bound,
             message: String::new(),
             taken: Vec::new(),
+            services: given.sftp_port.into_iter().map(sftp).collect(),
         };
         publish::listener(&self.server.client, &self.run, RUNNER, Some(&said)).await.unwrap();
         let runs: Api<UpdateRun> = Api::namespaced(self.server.client.clone(), &self.server.namespace);
@@ -157,6 +160,12 @@ fn versions<'a, K: kube::Resource<DynamicType = ()> + 'a>(
     objects: impl Iterator<Item = &'a K>,
 ) -> BTreeMap<String, Option<String>> {
     objects.map(|object| (object.name_any(), object.resource_version())).collect()
+}
+
+/// The report of an open SFTP service.
+fn sftp(port: u16) -> ServiceStatus {
+    let (message, host_keys) = (String::new(), Vec::new());
+    ServiceStatus { service: FileService::SFTP, port, state: ListenerState::Bound, message, host_keys }
 }
 
 fn plain() -> Value {

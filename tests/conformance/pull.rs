@@ -143,8 +143,11 @@ impl Offers for Pulls {
             let url = match scheme {
                 Scheme::Https => format!("https://{}{path}", self.server.https),
                 Scheme::Http => format!("http://{}{path}", self.server.http),
+                Scheme::Sftp | Scheme::Scp | Scheme::Ftp => {
+                    return Err(Failure::new(Reason::NotYetSupported, format!("no server for {scheme}")));
+                }
             };
-            Ok(Offer { url, scheme, authority: self.server.authority.clone() })
+            Ok(Offer { url, scheme, authority: self.server.authority.clone(), login: None })
         })
     }
 

@@ -2,6 +2,7 @@
 //! knows of it. Some of them take an image that is sent to them, others fetch it.
 
 mod pulling;
+mod services;
 
 use crate::harness::payload::of_bytes;
 use crate::harness::run::to;
@@ -9,7 +10,7 @@ use crate::harness::{Conditions, Run, Site, e2e, outcome, wait};
 use clap::Parser;
 use farrier::api::{ManagedNode, NodeInventory};
 use farrier::attempt::logbook::Intended;
-use farrier::attempt::{Firmware, Job, Scheme, Survey, Tools};
+use farrier::attempt::{Firmware, Job, Login, Scheme, Survey, Tools};
 use farrier::cmd::operator;
 use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Report, Trouble};
 use farrier::drivers::{Abilities, Class, CleansUp, Driver, Keys, Node, Register, linux};
@@ -43,6 +44,11 @@ struct State {
     is_blind: bool,
     /// The URL from which it was told to fetch its image.
     url: String,
+    /// The account with which it was told to sign in, and the whole content that it fetched.
+    login: Option<Login>,
+    content: String,
+    /// The protocols by which it can fetch; empty: HTTPS and HTTP.
+    schemes: Vec<Scheme>,
     installed: Vec<String>,
     opened: u32,
 }
@@ -183,6 +189,7 @@ impl Device for Lamp {
             Verb::Pull => {
                 let offer = image.and_then(|image| image.offer).expect("an offer");
                 state.url.clone_from(&offer.url);
+                state.login.clone_from(&offer.login);
                 state.work = Some((intent.id.0, None));
                 pulling::fetch(&self.name, offer, intent.id.0);
                 Answer::Began(Ticket(format!("work-{}", intent.id.0)))
@@ -210,6 +217,7 @@ impl Device for Lamp {
         }
         if let Some((_, Some(content))) = state.work.take() {
             content.trim().clone_into(&mut state.version);
+            state.content = content;
             state.installed.push(state.version.clone());
         }
         Ok(Progress::Done.into())
@@ -226,7 +234,8 @@ impl Device for Lamp {
     }
 
     fn schemes(&self) -> Vec<Scheme> {
-        vec![Scheme::Https, Scheme::Http]
+        let own = lamp(&self.name).schemes;
+        if own.is_empty() { vec![Scheme::Https, Scheme::Http] } else { own }
     }
 }
 

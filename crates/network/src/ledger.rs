@@ -10,13 +10,16 @@
 //! An existing allocation is returned unchanged, whatever others claim, until its own run reports a
 //! conflict: only that report shows that another program was first.
 
+use crate::words::FileService;
 use std::collections::BTreeMap;
 
 mod pair;
 mod range;
+mod service;
 
 pub use pair::{Allocation, PairRequest, PairSharing, RunnerHost, allocate, allocate_after};
 pub use range::{HostNetwork, RangePort, RangeProfile, RangeRequest, ReturnPorts, take, take_return};
+pub use service::{ServiceAllocation, ServiceRequest, allocate_service};
 
 /// The two ports of the callback server for one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -155,6 +158,32 @@ pub enum Refusal {
         /// How many of these ports other programs have.
         by_others: usize,
     },
+    /// The requested ports of a file service are not among the reserved ones, and the run accepts no others.
+    #[error("on {host} only the ports {} to {} are reserved, and the {count} of {service} from {wanted} on are not among them", .first, .last, count = .service.count())]
+    ServiceOutsideBlock {
+        /// The host.
+        host: String,
+        /// The service.
+        service: FileService,
+        /// The first of the requested ports.
+        wanted: u16,
+        /// The lowest reserved port.
+        first: u16,
+        /// The highest reserved port.
+        last: u16,
+    },
+    /// No free ports are left for a file service.
+    #[error("on {host} there are no {} free ports in a row for {service} among the ports {first} to {last}", .service.count())]
+    ServiceExhausted {
+        /// The host.
+        host: String,
+        /// The service.
+        service: FileService,
+        /// The lowest port that was considered.
+        first: u16,
+        /// The highest port that was considered.
+        last: u16,
+    },
     /// All runners of the run need the same ports, and another runner is on the same host.
     #[error("on {host} {other} already uses the ports, and both runners need the same ports")]
     HostShared {
@@ -172,6 +201,8 @@ impl Refusal {
         let (Self::PortsTaken { host, .. }
         | Self::OutsideBlock { host, .. }
         | Self::Exhausted { host, .. }
+        | Self::ServiceOutsideBlock { host, .. }
+        | Self::ServiceExhausted { host, .. }
         | Self::HostShared { host, .. }) = &mut refusal;
         place.clone_into(host);
         refusal.to_string()

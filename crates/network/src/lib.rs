@@ -57,6 +57,7 @@
 //! let input = policy::Input {
 //!     machines: vec![machine],
 //!     pairs: second.pairs.values().copied().collect(),
+//!     services: [].into(),
 //!     peers: vec![],
 //! };
 //! let rules = policy::rules(&input, policy::CIDRS_PER_RULE);
@@ -78,4 +79,6 @@ pub mod table;
 mod words;
 
 pub use ipnet::IpNet;
-pub use words::{Channel, Direction, MachineType, Phase, Scheme, Transport, UnknownWord};
+pub use words::{
+    Channel, Direction, FTP_DATA_PORTS, FileService, MachineType, Phase, Scheme, Transport, UnknownWord,
+};

@@ -9,7 +9,7 @@
 use crate::cidr;
 use crate::ledger::Pair;
 use crate::table::{Actual, Need, PortOf, needs};
-use crate::words::{Channel, Direction, MachineType, Phase, Scheme, Transport};
+use crate::words::{Channel, Direction, FileService, MachineType, Phase, Scheme, Transport};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -62,6 +62,8 @@ pub struct Input {
     pub machines: Vec<Machine>,
     /// The pairs that the run's listeners are bound to, as numbered inside their pods.
     pub pairs: BTreeSet<Pair>,
+    /// The file services that runners have opened for the run, each with its first port.
+    pub services: BTreeSet<(FileService, u16)>,
     /// Addresses of the operator's pods: a runner relays an engine's stream to the runner of its
     /// session.
     pub peers: Vec<IpAddr>,
@@ -106,7 +108,7 @@ pub fn rules(input: &Input, at_most: usize) -> Vec<Rule> {
     let mut open: BTreeMap<(PolicyType, BTreeSet<Port>), BTreeSet<IpAddr>> = BTreeMap::new();
     let mut return_port = false;
     for machine in &input.machines {
-        for (way, ports) in ports_of(machine, &input.pairs) {
+        for (way, ports) in ports_of(machine, input) {
             // Only streams of engines are relayed to other runners.
             return_port |= way == PolicyType::Ingress && machine.kind.carries_engine();
             open.entry((way, ports)).or_default().extend(machine.addresses.iter().copied());
@@ -127,7 +129,7 @@ pub fn rules(input: &Input, at_most: usize) -> Vec<Rule> {
     rules
 }
 
-fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTreeSet<Port>)> {
+fn ports_of(machine: &Machine, input: &Input) -> Vec<(PolicyType, BTreeSet<Port>)> {
     let phase = match machine.stage {
         Stage::In(phase) => phase,
         Stage::Waiting | Stage::Ended => return Vec::new(),
@@ -148,10 +150,16 @@ fn ports_of(machine: &Machine, pairs: &BTreeSet<Pair>) -> Vec<(PolicyType, BTree
             }
             // Without a listener no port is open, whatever the default numbers are.
             Direction::FromTarget => {
-                let open = pairs.iter().filter_map(|pair| return_port(need.port, *pair)).map(tcp);
+                let open = input.pairs.iter().filter_map(|pair| return_port(need.port, *pair)).map(tcp);
                 ports.entry(PolicyType::Ingress).or_default().extend(open);
             }
         }
+    }
+    let service = machine.fetches.and_then(Scheme::service).filter(|_| !machine.kind.carries_engine());
+    if let Some(service) = service.filter(|_| phase == Phase::Deployment) {
+        let open = input.services.iter().filter(|(open, _)| *open == service);
+        let open = open.flat_map(|(service, first)| service.ports(*first)).map(tcp);
+        ports.entry(PolicyType::Ingress).or_default().extend(open);
     }
     ports.into_iter().filter(|(_, ports)| !ports.is_empty()).collect()
 }
@@ -170,7 +178,7 @@ fn return_port(port: PortOf, pair: Pair) -> Option<u16> {
     match port {
         PortOf::Http => Some(pair.http),
         PortOf::Https => Some(pair.https),
-        PortOf::Fixed(_) | PortOf::Ssh | PortOf::Listen | PortOf::Range { .. } => None,
+        PortOf::Fixed(_) | PortOf::Ssh | PortOf::Listen | PortOf::Service(_) | PortOf::Range { .. } => None,
     }
 }
 

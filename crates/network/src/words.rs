@@ -151,11 +151,26 @@ pub enum Scheme {
     Https,
     /// HTTP, on the run's port for machines without TLS.
     Http,
+    /// SFTP, on the run's port of the service of this name.
+    Sftp,
+    /// SCP, on the same port as SFTP.
+    Scp,
+    /// FTP, on the run's port of the service of this name.
+    Ftp,
 }
 
 impl Scheme {
-    /// Both protocols, the better one first.
-    pub const ALL: [Self; 2] = [Self::Https, Self::Http];
+    /// All protocols, the better one first.
+    pub const ALL: [Self; 5] = [Self::Https, Self::Http, Self::Sftp, Self::Scp, Self::Ftp];
+
+    /// Returns the service of the protocol, if it needs one of its own.
+    pub fn service(self) -> Option<FileService> {
+        match self {
+            Self::Https | Self::Http => None,
+            Self::Sftp | Self::Scp => Some(FileService::Sftp),
+            Self::Ftp => Some(FileService::Ftp),
+        }
+    }
 }
 
 /// As in a URL.
@@ -164,6 +179,49 @@ impl fmt::Display for Scheme {
         f.write_str(match self {
             Self::Https => "https",
             Self::Http => "http",
+            Self::Sftp => "sftp",
+            Self::Scp => "scp",
+            Self::Ftp => "ftp",
+        })
+    }
+}
+
+/// A service for machines that fetch files neither by HTTPS nor by HTTP. It is off unless the run names its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileService {
+    /// SFTP and SCP, which are both inside SSH.
+    Sftp,
+    /// FTP.
+    Ftp,
+}
+
+/// How many ports follow the port of the FTP service for data connections. A machine uses one at a time; all
+/// machines use the same ones at once.
+pub const FTP_DATA_PORTS: u16 = 4;
+
+impl FileService {
+    /// All services.
+    pub const ALL: [Self; 2] = [Self::Sftp, Self::Ftp];
+
+    /// Returns how many ports the service has, one after the other.
+    pub fn count(self) -> u16 {
+        match self {
+            Self::Sftp => 1,
+            Self::Ftp => 1 + FTP_DATA_PORTS,
+        }
+    }
+
+    /// Returns the ports of the service, of which this is the first. Ports above 65535 do not exist.
+    pub fn ports(self, first: u16) -> impl Iterator<Item = u16> + Clone {
+        (0..self.count()).filter_map(move |n| first.checked_add(n))
+    }
+}
+
+impl fmt::Display for FileService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sftp => "SFTP",
+            Self::Ftp => "FTP",
         })
     }
 }

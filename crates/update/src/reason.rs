@@ -483,6 +483,10 @@ reasons! {
     /// Import `ca.crt` of the Secret `<run>-callback` among the authorities that the machine trusts, or have it fetch
     /// by HTTP.
     PullUntrusted: Permanent,
+    /// A file service (SFTP with SCP, or FTP) was turned on for a run, because a machine fetches its image by it.
+    FileServiceOpened: Informational,
+    /// A file service was turned off, because no machine of the run fetches by it any more.
+    FileServiceClosed: Informational,
     /// The callback server rejected connections that do not belong to the run; the message says how many.
     ConnectionsRefused: Informational,
     /// The number of failed nodes is within the run's failure budget.

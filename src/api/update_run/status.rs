@@ -103,6 +103,9 @@ pub struct CallbackStatus {
     /// The HTTPS port that machines connect to, if it differs from the port of the runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub https_port: Option<u16>,
+    /// The SFTP port that machines connect to, if it differs from the port of the runner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sftp_port: Option<u16>,
 }
 
 /// The ports of one runner.
@@ -115,10 +118,16 @@ pub struct RunnerPorts {
     pub http_port: u16,
     /// Port for engines and for machines that can use TLS.
     pub https_port: u16,
+    /// Port of the SFTP and SCP service, while a machine needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sftp_port: Option<u16>,
+    /// Port of the FTP service, while a machine needs it. The 4 ports after it belong to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ftp_port: Option<u16>,
 }
 
 /// The state of a runner's ports, reported by the runner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerStatus {
     /// Name of the runner.
@@ -136,6 +145,37 @@ pub struct ListenerStatus {
     /// Ports that were found taken on the host of the runner in the last 30 s.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken: Vec<u16>,
+    /// The file services that this runner was given ports for: SFTP (also for SCP) and FTP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["service".into()]))]
+    pub services: Vec<ServiceStatus>,
+}
+
+/// The state of a file service on one runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    /// The service: SFTP (also for SCP) or FTP.
+    pub service: FileService,
+    /// Its port.
+    pub port: u16,
+    /// Bound: the runner listens. Conflict, NotPermitted, Failed: as for the runner's other ports.
+    pub state: ListenerState,
+    /// What happened and what to do next.
+    #[serde(default)]
+    pub message: String,
+    /// The public host keys of SFTP and SCP, as in a known_hosts file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_keys: Vec<String>,
+}
+
+/// A service from which machines fetch files if they use neither HTTPS nor HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FileService {
+    /// SFTP and SCP.
+    SFTP,
+    /// FTP.
+    FTP,
 }
 
 /// The result of a runner's attempt to listen.

@@ -1,12 +1,13 @@
 //! A run with a server on loopback, and clients of it.
 
 use crate::callback::{
-    AddressSet, Cause, Counters, Family, Limits, OpenOffer, OpenOffers, OpenPosts, Pair, Registration,
-    Registry, RunIdentity, Server, ServerOptions, bind, serve,
+    AddressSet, Cause, Counters, Family, HostKeys, Limits, OpenOffer, OpenOffers, OpenPosts, OpenService,
+    Pair, Registration, Registry, RunIdentity, Server, ServerOptions, bind, bind_service, serve,
 };
 use crate::engine_api::EngineApi;
 use crate::failure::Failure;
 use crate::payload::PayloadFiles;
+use farrier_network::FileService;
 use farrier_protocol::CallbackConfig;
 use futures::future::BoxFuture;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -127,6 +128,10 @@ impl OpenOffers for Offered {
         self.requests.lock().unwrap().push(offer.action);
     }
 
+    fn reached_at(&self, _: IpAddr) -> Option<IpAddr> {
+        None
+    }
+
     fn note_connection(&self, source: IpAddr) {
         self.connections.lock().unwrap().push(source);
     }
@@ -191,6 +196,19 @@ impl Site {
             _dir: dir,
             files,
         }
+    }
+
+    /// Opens a file service on free ports.
+    pub(super) fn service(&self, service: FileService) -> (OpenService, u16, HostKeys) {
+        let keys = HostKeys::from_map(&HostKeys::generate().unwrap()).unwrap();
+        let bound = bind_service(service, 0, &[Family::V4, Family::V6]).unwrap();
+        let port = bound.port();
+        (self.server.open(bound, &keys), port, keys)
+    }
+
+    /// The password of the account that sees the offer.
+    pub(super) fn password(&self) -> String {
+        self.identity.password("s1", 4)
     }
 
     /// Registers a session whose engine may connect.

@@ -2,8 +2,10 @@
 
 use super::subject::{Endpoint, Family, Subject};
 use anyhow::Context as _;
-use farrier_network::table::{Actual, Generation, Need, PortOf, Resolved, needs, seed_needs, table};
-use farrier_network::{Direction, MachineType, Phase, Transport};
+use farrier_network::table::{
+    Actual, Generation, Need, PortOf, Resolved, needs, seed_needs, service_need, table,
+};
+use farrier_network::{Direction, FileService, MachineType, Phase, Transport};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -230,11 +232,12 @@ type Opened = BTreeMap<(Direction, Open), Vec<Phase>>;
 fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -> anyhow::Result<Opened> {
     let mut opened = Opened::new();
     for phase in phases {
-        let needs = match generation {
-            Some(generation) => {
-                seed_needs(subject.kind, generation, *phase).with_context(|| subject.node.clone())?
-            }
-            None => needs(subject.kind, subject.channel, *phase),
+        let needs = if let Some(generation) = generation {
+            seed_needs(subject.kind, generation, *phase).with_context(|| subject.node.clone())?
+        } else {
+            let services = FileService::ALL.into_iter();
+            let services = services.filter_map(|service| service_need(service, subject.kind, *phase));
+            needs(subject.kind, subject.channel, *phase).into_iter().chain(services).collect()
         };
         let lines: BTreeSet<(Direction, Open)> = needs.iter().flat_map(|need| lines(need, subject)).collect();
         for line in lines {
@@ -253,6 +256,10 @@ fn lines(need: &Need, subject: &Subject) -> Vec<(Direction, Open)> {
             .iter()
             .map(|ports| need.port.resolve(&Actual { http: ports.http, https: ports.https, ..actual }))
             .collect(),
+        PortOf::Service(service) => {
+            let own = subject.called_services.iter().filter(|(of, _)| *of == service);
+            own.map(|(_, first)| need.port.resolve(&Actual { sftp: *first, ftp: *first, ..actual })).collect()
+        }
         PortOf::Fixed(_) | PortOf::Ssh | PortOf::Listen | PortOf::Range { .. } => {
             BTreeSet::from([need.port.resolve(&actual)])
         }

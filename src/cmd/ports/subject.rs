@@ -3,11 +3,12 @@
 use crate::api::update_run::{CallbackStatus, Operation};
 use crate::api::{ManagedNode, UpdateRun};
 use crate::convert;
+use crate::exposure::{given_port, named_port};
 use anyhow::Context as _;
 use farrier_network::cidr;
 use farrier_network::ledger::Pair;
 use farrier_network::table::API_PORT;
-use farrier_network::{Channel, MachineType, Phase, UnknownWord};
+use farrier_network::{Channel, FileService, MachineType, Phase, UnknownWord};
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 use std::collections::BTreeSet;
@@ -119,6 +120,10 @@ pub(super) struct Subject {
     pub(super) called: Vec<Ports>,
     /// The ports of the runners' pods, which may differ.
     pub(super) pods: Vec<Ports>,
+    /// The file services that the run turns on, with the ports that the machine calls.
+    pub(super) called_services: BTreeSet<(FileService, u16)>,
+    /// The same with the ports of the runners' pods.
+    pub(super) pod_services: BTreeSet<(FileService, u16)>,
 }
 
 impl Subject {
@@ -136,6 +141,17 @@ impl Subject {
         self.called.dedup();
         self.pods.dedup();
         Ok(())
+    }
+
+    /// Replaces the run's ports of file services.
+    pub(super) fn use_services(&mut self, sftp: Option<u16>, ftp: Option<u16>) {
+        for (service, port) in [(FileService::Sftp, sftp), (FileService::Ftp, ftp)] {
+            let Some(port) = port else { continue };
+            for services in [&mut self.called_services, &mut self.pod_services] {
+                services.retain(|(of, _)| *of != service);
+                services.insert((service, port));
+            }
+        }
     }
 
     /// Replaces names by their current addresses.
@@ -276,6 +292,8 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         api_port: node.spec.port.unwrap_or(API_PORT),
         phases: phases(run),
         callback: callback.into_iter().filter(usable).collect(),
+        called_services: run.map(called_services).unwrap_or_default(),
+        pod_services: run.map(pod_services).unwrap_or_default(),
         called: run.and_then(called).unwrap_or_else(|| usual.clone()),
         pods: run.and_then(pods).unwrap_or(usual),
         run: run.map(kube::ResourceExt::name_any),
@@ -306,6 +324,27 @@ fn pods(run: &UpdateRun) -> Option<Vec<Ports>> {
         .map(|runner| Ports { http: runner.http_port, https: runner.https_port })
         .collect();
     (!ports.is_empty()).then(|| ports.into_iter().collect())
+}
+
+/// Returns the ports of the runners for file services; those that the run names, while there are none.
+fn pod_services(run: &UpdateRun) -> BTreeSet<(FileService, u16)> {
+    let of = |service: FileService| {
+        let ports = given(run).into_iter().flat_map(|status| &status.ports);
+        let ports: Vec<u16> = ports.filter_map(|ports| given_port(ports, service)).collect();
+        let ports = if ports.is_empty() { named_port(run, service).into_iter().collect() } else { ports };
+        ports.into_iter().map(move |port| (service, port))
+    };
+    FileService::ALL.into_iter().flat_map(of).collect()
+}
+
+/// Returns the ports that machines call for file services.
+fn called_services(run: &UpdateRun) -> BTreeSet<(FileService, u16)> {
+    let outer = given(run).and_then(|status| status.sftp_port);
+    let called = |(service, port)| match service {
+        FileService::Sftp => (service, outer.unwrap_or(port)),
+        FileService::Ftp => (service, port),
+    };
+    pod_services(run).into_iter().map(called).collect()
 }
 
 /// Returns the ports that machines call: those of the Service if there is one.

@@ -233,7 +233,6 @@ fn not_supported(spec: &UpdateRunSpec, with_engine: Option<&str>) -> Vec<String>
         (!spec.strategy.stages.is_empty(), "spec.strategy.stages"),
         (spec.strategy.failure_budget.is_some(), "spec.strategy.failureBudget"),
         (spec.channel == Channel::Listen, "spec.channel: Listen"),
-        (spec.callback.ftp_port.is_some(), "spec.callback.ftpPort"),
     ];
     let asked = asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned());
     asked.chain(reboots).collect()

@@ -9,6 +9,7 @@ fn told(addresses: &[&str], https_port: Option<u16>) -> CallbackStatus {
         addresses: addresses.iter().map(|&text| text.to_owned()).collect(),
         http_port: https_port.map(|port| port - 1),
         https_port,
+        sftp_port: None,
     }
 }
 

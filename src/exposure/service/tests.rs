@@ -4,13 +4,17 @@ use super::*;
 use crate::exposure::fixtures::{run, selector};
 use std::collections::BTreeMap;
 
-const PAIR: Pair = Pair { http: 63001, https: 63002 };
-const NODES: Pair = Pair { http: 30101, https: 30102 };
+const PAIR: ServicePorts = ServicePorts { pair: Pair { http: 63001, https: 63002 }, sftp: None };
+const NODES: ServicePorts = ServicePorts { pair: Pair { http: 30101, https: 30102 }, sftp: None };
 
-fn wanted(exposure: Exposure, nodes: Option<Pair>) -> Service {
+fn wanted(exposure: Exposure, nodes: Option<ServicePorts>) -> Service {
+    wanted_for(PAIR, exposure, nodes)
+}
+
+fn wanted_for(ports: ServicePorts, exposure: Exposure, nodes: Option<ServicePorts>) -> Service {
     let (run, selector) = (run(), selector());
     let template = ObjectTemplate { run: &run, namespace: "operators", selector: &selector };
-    template.service(exposure, PAIR, nodes).unwrap()
+    template.service(exposure, ports, nodes).unwrap()
 }
 
 /// The Service as the API server returns it: with defaults, addresses and node ports.
@@ -96,4 +100,22 @@ fn machines_connect_to_the_port_of_the_node_or_of_the_load_balancer() {
     assert_eq!(outer_ports(&made(), Exposure::NodePort), Some(NODES));
     assert_eq!(outer_ports(&made(), Exposure::LoadBalancer), Some(PAIR));
     assert_eq!(outer_ports(&wanted(Exposure::NodePort, None), Exposure::NodePort), None);
+}
+
+/// Otherwise machines that fetch by SFTP reach nothing behind a Service, or the port stays open when they are done.
+#[test]
+fn the_port_of_sftp_is_added_and_removed_and_node_ports_stay() {
+    let with = ServicePorts { sftp: Some(2222), ..PAIR };
+    let nodes = ServicePorts { sftp: Some(30103), ..NODES };
+    let wanted_with = wanted_for(with, Exposure::NodePort, Some(NODES));
+    assert_eq!(differences(&made(), &wanted_with), ["ports", "annotations"]);
+    let mut object = serde_json::to_value(made()).unwrap();
+    json_patch::merge(&mut object, &repair(&made(), &wanted_with));
+    let mut changed: Service = serde_json::from_value(object).unwrap();
+    // As the API server does.
+    changed.spec.as_mut().unwrap().ports.as_mut().unwrap()[2].node_port = Some(30103);
+    assert_eq!(outer_ports(&changed, Exposure::NodePort), Some(nodes));
+    assert_eq!(outer_ports(&changed, Exposure::LoadBalancer), Some(with));
+    assert_eq!(differences(&changed, &wanted_for(with, Exposure::NodePort, Some(nodes))), [""; 0]);
+    assert_eq!(differences(&changed, &wanted(Exposure::NodePort, Some(NODES))), ["ports", "annotations"]);
 }

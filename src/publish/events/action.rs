@@ -55,6 +55,10 @@ actions! {
     Finish on "UpdateRun" because "as in the condition `Succeeded`",
     /// Connections to the run's callback server were rejected; one event for each cause and minute.
     Refuse on "UpdateRun" because "`ConnectionsRefused`",
+    /// A file service was turned on for a run; the note names it and its ports.
+    Open on "UpdateRun" because "`FileServiceOpened`",
+    /// A file service was turned off.
+    Close on "UpdateRun" because "`FileServiceClosed`",
     /// A Service or NetworkPolicy of the run was restored; the note says how it had been changed.
     Restore on "UpdateRun" because "`ExposureRestored`",
     /// The machine cannot call back, or does not fetch its image; the note names the obstacle and says how the

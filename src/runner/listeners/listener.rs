@@ -1,9 +1,11 @@
 //! One listener, and the state of the attempts to open it.
 
+use super::service::{self, ServiceListener};
 use crate::api::update_run::{ListenerState, ListenerStatus};
 use crate::callback::{AddressSet, BindError, BindErrorKind, Pair, Server};
 use crate::runner::offers::FetchingMachine;
-use std::collections::BTreeSet;
+use farrier_network::FileService;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +31,10 @@ pub(super) struct Listener {
     pub(super) peers: watch::Sender<Arc<[IpAddr]>>,
     pub(super) fetching: watch::Sender<Arc<[FetchingMachine]>>,
     pub(super) names: watch::Sender<Arc<BTreeSet<String>>>,
+    /// The file services that were assigned ports.
+    pub(super) services: BTreeMap<FileService, ServiceListener>,
+    /// The file services that are open, with their ports.
+    pub(super) open_services: watch::Sender<BTreeMap<FileService, u16>>,
     /// Result of the last attempt to bind these ports.
     found: Option<BindOutcome>,
     /// Ports that were found taken, each with the time.
@@ -63,6 +69,8 @@ impl Listener {
             peers: watch::channel(Arc::from([])).0,
             fetching: watch::channel(Arc::from([])).0,
             names: watch::channel(Arc::default()).0,
+            services: BTreeMap::new(),
+            open_services: watch::channel(BTreeMap::new()).0,
             found: None,
             taken: reported.iter().flat_map(|reported| &reported.taken).map(|port| (*port, now)).collect(),
             trouble: None,
@@ -81,7 +89,7 @@ impl Listener {
         match &self.found {
             None => true,
             Some(BindOutcome { state: ListenerState::Bound | ListenerState::Conflict, .. }) => {
-                !self.taken.iter().any(|(port, _)| [self.pair.http, self.pair.https].contains(port))
+                ![self.pair.http, self.pair.https].into_iter().any(|port| self.is_taken(port))
             }
             Some(BindOutcome { state: ListenerState::NotPermitted | ListenerState::Failed, at, .. }) => {
                 now.duration_since(*at) >= RETRY_INTERVAL
@@ -99,14 +107,24 @@ impl Listener {
     pub(super) fn refused(&mut self, error: &BindError, now: Instant) {
         let state = match error.kind {
             BindErrorKind::InUse(_) => {
-                self.taken.retain(|(port, _)| *port != error.port);
-                self.taken.push((error.port, now));
+                self.note_taken(error.port, now);
                 ListenerState::Conflict
             }
             BindErrorKind::NotPermitted => ListenerState::NotPermitted,
             BindErrorKind::NoFamily | BindErrorKind::Other(_) => ListenerState::Failed,
         };
         self.find(state, error.to_string(), now);
+    }
+
+    /// Notes that a port was found taken.
+    pub(super) fn note_taken(&mut self, taken: u16, now: Instant) {
+        self.taken.retain(|(port, _)| *port != taken);
+        self.taken.push((taken, now));
+    }
+
+    /// Reports whether a port was found taken lately.
+    pub(super) fn is_taken(&self, port: u16) -> bool {
+        self.taken.iter().any(|(taken, _)| *taken == port)
     }
 
     /// Records that the ports could be bound, but no request can be served. The listener fails if this
@@ -143,6 +161,7 @@ impl Listener {
             state: found.state,
             message: found.message.clone(),
             taken: taken.into_iter().collect(),
+            services: service::reports(&self.services),
         })
     }
 

@@ -1,6 +1,9 @@
 //! The addresses at which runners reach each other.
 
+use crate::api::update_run::Exposure;
+use crate::api::{ManagedNode, UpdateRun};
 use crate::membership::{RunnerLocation, Runners};
+use farrier_network::cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Addresses for two processes on the same host, which work whatever addresses the host has.
@@ -29,6 +32,28 @@ pub(super) fn address_of(runners: &Runners, own: &str, other: &str) -> Option<Ip
 pub(in crate::runner) fn peers(runners: &Runners, own: &str) -> Vec<(IpAddr, String)> {
     let others = runners.keys().filter(|name| *name != own);
     others.flat_map(|name| addresses(runners, own, name).into_iter().map(|ip| (ip, name.clone()))).collect()
+}
+
+/// Returns the IPv4 address at which a machine reaches runner `own`, where it differs from that of the socket: the answer
+/// to FTP's `PASV` contains it.
+pub(super) fn reached_at(
+    runners: &Runners,
+    own: &str,
+    node: &ManagedNode,
+    run: &UpdateRun,
+) -> Option<IpAddr> {
+    if let Some(text) = &node.spec.callback_address {
+        return cidr::parse(text).filter(IpAddr::is_ipv4);
+    }
+    let addresses = match (run.spec.callback.exposure, &runners.get(own)?.location) {
+        (Exposure::HostPort, RunnerLocation::Host { .. }) => return None,
+        (Exposure::HostPort, RunnerLocation::Pod { host_ips, .. }) => host_ips.clone(),
+        (Exposure::NodePort | Exposure::LoadBalancer, _) => {
+            let callback = run.status.as_ref()?.callback.as_ref()?;
+            callback.addresses.iter().filter_map(|text| cidr::parse(text)).collect()
+        }
+    };
+    addresses.into_iter().find(IpAddr::is_ipv4)
 }
 
 #[cfg(test)]

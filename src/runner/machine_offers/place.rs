@@ -22,15 +22,15 @@ pub(super) fn best(targets: Vec<Target>, families: &[AddressFamily], own: &[IpAd
     usable.into_iter().next()
 }
 
-/// Returns the URL of an offer.
-pub(super) fn url(scheme: Scheme, target: &Target, run_token: &str, offer_token: &str, name: &str) -> String {
+/// Returns the URL of an offer. The folder begins with a slash, or is empty.
+pub(super) fn url(scheme: Scheme, target: &Target, folder: &str, name: &str) -> String {
     let Target { host, port, ours: _ } = target;
     let host = match family(host) {
         // The zone of an address is escaped (RFC 6874).
         Some(AddressFamily::IPv6) => format!("[{}]", host.replace('%', "%25")),
         Some(AddressFamily::IPv4) | None => host.clone(),
     };
-    format!("{scheme}://{host}:{port}/{run_token}/{offer_token}/{}", in_url(name))
+    format!("{scheme}://{host}:{port}{folder}/{}", in_url(name))
 }
 
 #[cfg(test)]
@@ -44,7 +44,7 @@ mod tests {
     /// Management processors parse URLs strictly.
     #[test]
     fn the_url_has_brackets_and_escapes() {
-        let shown = |host: &str, name| url(Scheme::Http, &target(true, host), "r", "o", name);
+        let shown = |host: &str, name| url(Scheme::Http, &target(true, host), "/r/o", name);
         assert_eq!(shown("192.0.2.9", "a.bin"), "http://192.0.2.9:63001/r/o/a.bin");
         assert_eq!(shown("2001:db8::9", "a b.bin"), "http://[2001:db8::9]:63001/r/o/a%20b.bin");
         assert_eq!(shown("fe80::9%mgmt0", "a"), "http://[fe80::9%25mgmt0]:63001/r/o/a");

@@ -25,6 +25,9 @@ impl MachineOffers {
         let scheme = match self.update.status.as_ref().and_then(|status| status.fetches_by) {
             Some(FetchProtocol::HTTP) => Scheme::Http,
             Some(FetchProtocol::HTTPS) | None => Scheme::Https,
+            Some(FetchProtocol::SFTP) => Scheme::Sftp,
+            Some(FetchProtocol::SCP) => Scheme::Scp,
+            Some(FetchProtocol::FTP) => Scheme::Ftp,
         };
         let target = self.target(&node, &run, &listener, scheme, &own);
         let place = target.map(|target| (target.host, target.port)).unwrap_or_default();

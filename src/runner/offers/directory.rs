@@ -28,6 +28,8 @@ pub(in crate::runner) struct FetchingMachine {
     pub(in crate::runner) session: String,
     /// Its addresses.
     pub(in crate::runner) addresses: Vec<IpAddr>,
+    /// The address at which it reaches this runner, where that differs from the address of the socket.
+    pub(in crate::runner) reached_at: Option<IpAddr>,
 }
 
 /// The offers of one run.
@@ -127,6 +129,14 @@ impl OpenOffers for RunOffers {
 
     fn note_post(&self, posts: &OpenPosts) -> bool {
         self.context.listeners.fetches.note_post(&posts.session, posts.action)
+    }
+
+    fn reached_at(&self, source: IpAddr) -> Option<IpAddr> {
+        let machines = self.machines.borrow().clone();
+        machines
+            .iter()
+            .find(|machine| machine.addresses.contains(&source))
+            .and_then(|machine| machine.reached_at)
     }
 
     fn note_connection(&self, source: IpAddr) {

@@ -7,7 +7,7 @@ use super::{
 use crate::harness::{outcome, wait};
 use farrier::api::node_update::FetchProtocol;
 use farrier::api::{NodeUpdate, condition};
-use farrier::attempt::Offer;
+use farrier::attempt::{Login, Offer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use std::process::Output;
@@ -32,15 +32,18 @@ pub(super) fn fetch(name: &str, offer: Offer, action: u32) {
 }
 
 /// The address of a lamp. Two machines with one address could not be told apart before they ask for something.
-fn address_of(name: &str) -> &'static str {
+pub(super) fn address_of(name: &str) -> &'static str {
     match name {
         "blue" => "127.0.0.2",
         "navy" => "127.0.0.3",
+        "sand" => "127.0.0.4",
+        "silk" => "127.0.0.5",
+        "salt" => "127.0.0.6",
         _ => "127.0.0.1",
     }
 }
 
-async fn curl(offer: &Offer, from: &str) -> Output {
+pub(super) async fn curl(offer: &Offer, from: &str) -> Output {
     let dir = tempfile::tempdir().expect("a directory");
     let authority = dir.path().join("ca.pem");
     std::fs::write(&authority, &offer.authority).expect("a file");
@@ -59,6 +62,10 @@ async fn curl(offer: &Offer, from: &str) -> Output {
     curl.args(["--interface", from]);
     if !offer.authority.is_empty() {
         curl.arg("--cacert").arg(&authority);
+    }
+    if let Some(Login { user, password }) = &offer.login {
+        // The host key is not known beforehand.
+        curl.arg("--insecure").args(["--user", &format!("{user}:{password}")]);
     }
     curl.arg(&offer.url).output().await.expect("curl is installed")
 }
@@ -186,7 +193,7 @@ fn waits(update: &NodeUpdate, reason: &str, after: Time) -> bool {
 
 /// The offer of an image by HTTP.
 fn offer(url: &str) -> Offer {
-    Offer { url: url.to_owned(), scheme: super::Scheme::Http, authority: String::new() }
+    Offer { url: url.to_owned(), scheme: super::Scheme::Http, authority: String::new(), login: None }
 }
 
 /// The condition and the wait say which way is closed, while the ports are open. Returns the URL that blue was told.

@@ -1,9 +1,12 @@
 //! Exactly the needed ports are open, for the machines that need them, while they need them.
 
 use super::*;
+use crate::table::service_need;
 use proptest::prelude::*;
 
 const PAIR: Pair = Pair { http: 63003, https: 63004 };
+
+const SERVICES: [(FileService, u16); 2] = [(FileService::Sftp, 63005), (FileService::Ftp, 63006)];
 
 fn machine(kind: MachineType, channel: Channel, stage: Stage, address: &str) -> Machine {
     Machine {
@@ -23,7 +26,7 @@ fn ilo(fetches: Option<Scheme>, stage: Stage) -> Machine {
 }
 
 fn input(machines: Vec<Machine>) -> Input {
-    Input { machines, pairs: BTreeSet::from([PAIR]), peers: Vec::new() }
+    Input { machines, pairs: BTreeSet::from([PAIR]), services: SERVICES.into(), peers: Vec::new() }
 }
 
 /// Renders rules as text: `in 10.0.0.1/32 tcp 63004`.
@@ -55,6 +58,27 @@ fn a_device_that_pulls_may_connect_while_it_pulls() {
     assert_eq!(open(http, DEPLOYMENT), ["in 10.0.0.1/32 tcp 63003", out]);
     assert_eq!(open(Some(Scheme::Https), DEPLOYMENT), [out], "the table lists HTTP only");
     assert_eq!(open(http, Stage::Ended), [""; 0]);
+}
+
+/// Row E11: a file service is open for the machine that fetches by it, and for no other one.
+#[test]
+fn a_machine_that_fetches_by_ftp_or_sftp_may_connect_to_that_service() {
+    let open = |fetches, stage| {
+        let other = machine(MachineType::ILO, Channel::Session, DEPLOYMENT, "10.0.0.9");
+        let input = input(vec![ilo(fetches, stage), other]);
+        rendered(&input).into_iter().filter(|rule| rule.starts_with("in")).collect::<Vec<_>>()
+    };
+    let ftp = "in 10.0.0.1/32 tcp 63006,tcp 63007,tcp 63008,tcp 63009,tcp 63010";
+    assert_eq!(open(Some(Scheme::Ftp), DEPLOYMENT), [ftp]);
+    for scheme in [Scheme::Sftp, Scheme::Scp] {
+        assert_eq!(open(Some(scheme), DEPLOYMENT), ["in 10.0.0.1/32 tcp 63005"]);
+    }
+    assert_eq!(open(Some(Scheme::Http), DEPLOYMENT), ["in 10.0.0.1/32 tcp 63003"]);
+    for (fetches, stage) in
+        [(None, DEPLOYMENT), (Some(Scheme::Ftp), INVENTORY), (Some(Scheme::Ftp), Stage::Ended)]
+    {
+        assert_eq!(open(fetches, stage), [""; 0]);
+    }
 }
 
 /// A BMC that speaks HTTP only gets the port for that and not the other one.
@@ -159,7 +183,13 @@ fn any_machine() -> impl Strategy<Value = Machine> {
         0..32_u8,
         prop_oneof![Just(22_u16), Just(2222)],
         prop_oneof![Just(443_u16), Just(8443)],
-        prop::sample::select(vec![None, Some(Scheme::Http), Some(Scheme::Https)]),
+        prop::sample::select(vec![
+            None,
+            Some(Scheme::Http),
+            Some(Scheme::Https),
+            Some(Scheme::Scp),
+            Some(Scheme::Ftp),
+        ]),
     )
         .prop_map(|(kind, channel, stage, n, ssh_port, api_port, fetches)| Machine {
             ssh_port,
@@ -179,14 +209,19 @@ proptest! {
         let mut needed: BTreeSet<(PolicyType, IpAddr, Port)> = BTreeSet::new();
         for machine in &machines {
             let (Stage::In(phase), Some(address)) = (machine.stage, machine.addresses.first()) else { continue };
-            let actual = Actual { ssh: machine.ssh_port, api: machine.api_port, http: PAIR.http, https: PAIR.https, listen: machine.listen_port };
+            let actual = Actual { ssh: machine.ssh_port, api: machine.api_port, http: PAIR.http, https: PAIR.https, listen: machine.listen_port, ..Actual::default() };
+            let service = machine.fetches.and_then(Scheme::service);
+            if let Some(service) = service.filter(|service| service_need(*service, machine.kind, phase).is_some()) {
+                let first = if service == FileService::Sftp { 63005 } else { 63006 };
+                needed.extend(service.ports(first).map(|port| (PolicyType::Ingress, *address, tcp(port))));
+            }
             for need in needs(machine.kind, machine.channel, phase) {
                 let is_back = need.direction == Direction::FromTarget;
                 let is_needed = match machine.fetches {
                     _ if !is_back || machine.kind.carries_engine() => !need.optional,
                     Some(Scheme::Http) => need.port == PortOf::Http,
                     Some(Scheme::Https) => need.port == PortOf::Https,
-                    None => false,
+                    None | Some(Scheme::Sftp | Scheme::Scp | Scheme::Ftp) => false,
                 };
                 if !is_needed {
                     continue;

@@ -2,7 +2,7 @@
 //! generation.
 
 use super::{CatalogueEntry, Generation, NodeKind, Range, Row, table};
-use crate::words::{Channel, Direction, MachineType, Phase, Scheme, Transport};
+use crate::words::{Channel, Direction, FileService, MachineType, Phase, Scheme, Transport};
 
 /// Default port on which an engine listens on channel `Listen`: the SOAP engine's, range `internal`
 /// of the table.
@@ -40,6 +40,8 @@ pub enum PortOf {
     Http,
     /// The run's port with TLS, usually 63002.
     Https,
+    /// The run's ports of a file service. There are no usual ones.
+    Service(FileService),
     /// The engine's port, usually [`LISTEN_PORT`].
     Listen,
     /// A range of ports. The upper end is soft if `overflow` is set.
@@ -64,6 +66,10 @@ pub struct Actual {
     pub http: u16,
     /// The run's port with TLS.
     pub https: u16,
+    /// The run's port for SFTP and SCP; 0 if the run names none.
+    pub sftp: u16,
+    /// The first of the run's ports for FTP; 0 if the run names none.
+    pub ftp: u16,
     /// The engine's port.
     pub listen: u16,
 }
@@ -71,7 +77,7 @@ pub struct Actual {
 impl Default for Actual {
     fn default() -> Self {
         let crate::ledger::Pair { http, https } = crate::ledger::Pair::USUAL;
-        Self { ssh: 22, api: API_PORT, http, https, listen: LISTEN_PORT }
+        Self { ssh: 22, api: API_PORT, http, https, sftp: 0, ftp: 0, listen: LISTEN_PORT }
     }
 }
 
@@ -92,6 +98,8 @@ impl PortOf {
         match scheme {
             Scheme::Https => Self::Https,
             Scheme::Http => Self::Http,
+            Scheme::Sftp | Scheme::Scp => Self::Service(FileService::Sftp),
+            Scheme::Ftp => Self::Service(FileService::Ftp),
         }
     }
 
@@ -105,6 +113,13 @@ impl PortOf {
             Self::Http => one(actual.http),
             Self::Https => one(actual.https),
             Self::Listen => one(actual.listen),
+            Self::Service(service) => {
+                let first = match service {
+                    FileService::Sftp => actual.sftp,
+                    FileService::Ftp => actual.ftp,
+                };
+                Resolved { first, last: service.ports(first).last().unwrap_or(first), overflow: false }
+            }
             Self::Range { first, last, overflow } => Resolved { first, last, overflow },
         }
     }
@@ -172,9 +187,30 @@ pub fn needs(machine: MachineType, channel: Channel, phase: Phase) -> Vec<Need> 
     needs
 }
 
+/// Returns what must be open for a machine of this type in this phase if the run names the port of a file service.
+///
+/// No table has such a port: HP SUM's FTP service was off, and had no default. Any machine without an engine may use
+/// it, in deployment, since whether it can is known of the single machine and not of its type.
+pub fn service_need(service: FileService, machine: MachineType, phase: Phase) -> Option<Need> {
+    let (protocol, purpose) = match service {
+        FileService::Sftp => ("ssh", "the machine fetches what is installed on it, by SFTP or SCP"),
+        FileService::Ftp => {
+            ("ftp", "the machine fetches what is installed on it, by FTP: control, then data")
+        }
+    };
+    (!machine.carries_engine() && phase == Phase::Deployment).then(|| Need {
+        direction: Direction::FromTarget,
+        port: PortOf::Service(service),
+        transport: Transport::Tcp,
+        protocol: protocol.to_owned(),
+        optional: false,
+        purpose: purpose.to_owned(),
+    })
+}
+
 /// Returns the protocols by which a machine of this type may fetch its image, the better one first:
-/// those whose port is among its [`needs`]. Empty for machines with an engine, which fetches payloads
-/// itself.
+/// those whose port is among its [`needs`], and those whose port a run may name ([`service_need`]). Empty
+/// for machines with an engine, which fetches payloads itself.
 pub fn fetch_schemes(machine: MachineType) -> Vec<Scheme> {
     if machine.carries_engine() {
         return Vec::new();
@@ -183,7 +219,8 @@ pub fn fetch_schemes(machine: MachineType) -> Vec<Scheme> {
         .into_iter()
         .filter(|need| need.direction == Direction::FromTarget);
     let ports: Vec<PortOf> = back.map(|need| need.port).collect();
-    Scheme::ALL.into_iter().filter(|scheme| ports.contains(&PortOf::of(*scheme))).collect()
+    let may = |scheme: &Scheme| scheme.service().is_some() || ports.contains(&PortOf::of(*scheme));
+    Scheme::ALL.into_iter().filter(may).collect()
 }
 
 /// Returns Farrier's purpose of a port, if the old tools used the port for something else.
@@ -195,7 +232,7 @@ fn own_purpose(port: PortOf, machine: MachineType) -> Option<&'static str> {
         }
         PortOf::Http | PortOf::Https => Some("the machine fetches what is installed on it"),
         PortOf::Fixed(80) => Some("web interface, if there is none with HTTPS"),
-        PortOf::Fixed(_) | PortOf::Listen | PortOf::Range { .. } => None,
+        PortOf::Fixed(_) | PortOf::Listen | PortOf::Service(_) | PortOf::Range { .. } => None,
     }
 }
 

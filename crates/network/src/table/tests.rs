@@ -1,6 +1,7 @@
 //! Checks that the table is complete, and what Farrier derives from it.
 
 use super::*;
+use crate::FileService;
 use crate::words::{Channel, Direction, Phase, Scheme};
 use std::collections::BTreeSet;
 
@@ -142,15 +143,31 @@ fn a_device_fetches_by_the_protocols_of_the_table() {
         IDRAC, ILO, Linux, OnboardAdministrator, Redfish, SASSwitch, SuperdomeFlex, SuperdomeX,
     };
     let (https, http) = (Scheme::Https, Scheme::Http);
+    let services = [Scheme::Sftp, Scheme::Scp, Scheme::Ftp];
+    let is = |machine, of_table: &[Scheme]| {
+        let all: Vec<Scheme> = of_table.iter().chain(&services).copied().collect();
+        assert_eq!(fetch_schemes(machine), all, "{machine}");
+    };
     for machine in [IDRAC, Redfish, SuperdomeX] {
-        assert_eq!(fetch_schemes(machine), [https, http], "{machine}");
+        is(machine, &[https, http]);
     }
     for machine in [ILO, SASSwitch] {
-        assert_eq!(fetch_schemes(machine), [http], "{machine}");
+        is(machine, &[http]);
     }
-    assert_eq!(fetch_schemes(SuperdomeFlex), [https]);
-    for machine in [Linux, OnboardAdministrator] {
-        assert_eq!(fetch_schemes(machine), [], "{machine}");
+    is(SuperdomeFlex, &[https]);
+    is(OnboardAdministrator, &[]);
+    assert_eq!(fetch_schemes(Linux), []);
+}
+
+/// Row E11: a run names the port, whatever the type of the machine; an engine fetches by its own channel.
+#[test]
+fn a_file_service_is_for_machines_without_an_engine_in_deployment() {
+    for (service, last) in [(FileService::Sftp, 2121), (FileService::Ftp, 2125)] {
+        assert_eq!(service_need(service, MachineType::Linux, Phase::Deployment), None);
+        assert_eq!(service_need(service, MachineType::FCSwitch, Phase::Inventory), None);
+        let need = service_need(service, MachineType::FCSwitch, Phase::Deployment).unwrap();
+        let resolved = need.port.resolve(&Actual { sftp: 2121, ftp: 2121, ..Actual::default() });
+        assert_eq!((resolved.first, resolved.last), (2121, last));
     }
 }
 

@@ -128,15 +128,15 @@ impl Device {
             Route::Push(link) => {
                 Work::from(Request::upload(link.clone(), FileContent::plain(&image.path, image.size)))
             }
-            Route::Repository { upload, .. } => Work::Upload(RepositoryUpload {
+            Route::Repository { upload, .. } => Work::Upload(Box::new(RepositoryUpload {
                 link: upload.clone(),
                 mark: self.marks.name(intent.id, "upload"),
                 boundary: self.boundary(intent),
                 image: image.clone(),
-            }),
+            })),
             Route::AddFromUri { action, .. } => {
                 let body = json!({
-                    "ImageURI": offer(image)?.url, "UpdateRepository": true, "UpdateTarget": false,
+                    "ImageURI": offer(image)?.url_with_login(), "UpdateRepository": true, "UpdateTarget": false,
                 });
                 Work::from(Request::post(action.clone(), body))
             }
@@ -145,6 +145,8 @@ impl Device {
                 let body = object([
                     ("ImageURI", Some(json!(offer.url))),
                     ("TransferProtocol", Some(json!(protocol(offer.scheme)))),
+                    ("Username", offer.login.as_ref().map(|login| json!(login.user))),
+                    ("Password", offer.login.as_ref().map(|login| json!(login.password))),
                     (APPLY_TIME, self.apply_time(&intent.component, times)),
                 ]);
                 Work::from(Request::post(action.clone(), body))
@@ -224,7 +226,7 @@ impl Device {
 /// What is sent for an action.
 enum Work {
     Request(Box<Request>),
-    Upload(RepositoryUpload),
+    Upload(Box<RepositoryUpload>),
 }
 
 impl From<Request> for Work {
@@ -242,6 +244,9 @@ const fn protocol(scheme: Scheme) -> &'static str {
     match scheme {
         Scheme::Https => "HTTPS",
         Scheme::Http => "HTTP",
+        Scheme::Sftp => "SFTP",
+        Scheme::Scp => "SCP",
+        Scheme::Ftp => "FTP",
     }
 }
 

@@ -48,7 +48,8 @@ impl Device {
                 wanted.push(Preparation { verb: Verb::ImportAuthority, mark });
             }
         }
-        let events = match &self.events {
+        let is_web = matches!(offer.scheme, Scheme::Https | Scheme::Http);
+        let events = match self.events.as_ref().filter(|_| is_web) {
             Some(link) => event_service(session, link).await.map_err(|error| trouble(error.into()))?,
             None => None,
         };

@@ -114,7 +114,28 @@ pub(super) fn schemes(service: Option<&UpdateService>) -> Vec<Scheme> {
     }
     let protocols = ways.simple.as_ref().and_then(|simple| simple.protocols.as_ref());
     let Some(protocols) = protocols else { return vec![Scheme::Https, Scheme::Http] };
-    let knows = |name: &str| protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case(name));
-    let schemes = [("HTTPS", Scheme::Https), ("HTTP", Scheme::Http)];
-    schemes.into_iter().filter(|(name, _)| knows(name)).map(|(_, scheme)| scheme).collect()
+    known(protocols)
+}
+
+/// Returns the protocols of a list of `SimpleUpdate`, the best first; others, such as `TFTP`, are left out.
+fn known(protocols: &[String]) -> Vec<Scheme> {
+    let is_listed = |scheme: &Scheme| {
+        let name = scheme.to_string();
+        protocols.iter().any(|protocol| protocol.eq_ignore_ascii_case(&name))
+    };
+    Scheme::ALL.into_iter().filter(is_listed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise a device would fetch in the clear although it can do better, or not at all.
+    #[test]
+    fn the_best_protocol_of_a_device_comes_first() {
+        let of = |words: &[&str]| known(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["TFTP", "FTP", "SCP", "HTTP", "SFTP", "HTTPS"]), Scheme::ALL);
+        assert_eq!(of(&["TFTP", "FTP", "scp"]), [Scheme::Scp, Scheme::Ftp]);
+        assert_eq!(of(&["NFS", "CIFS"]), []);
+    }
 }

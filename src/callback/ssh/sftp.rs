@@ -1,0 +1,207 @@
+//! SFTP version 3, as far as reading one file needs it.
+
+use super::super::files::{CHUNK, Folder, OpenError, OpenFile};
+use russh::Channel;
+use russh::server::Msg;
+use russh_sftp::protocol::{
+    Attrs, Data, File, FileAttributes, FileMode, Handle, Name, OpenFlags, Packet, Status, StatusCode,
+};
+use russh_sftp::server::{Handler, StatusReply};
+use std::collections::HashMap;
+use tokio::io::{AsyncWriteExt, BufReader};
+
+/// Handles of one session at the same time.
+const MAX_HANDLES: usize = 16;
+
+/// Permissions of the file, and of its folder.
+const FILE_MODE: u32 = 0o444;
+const FOLDER_MODE: u32 = 0o555;
+
+/// Serves one channel. The library ends its part without a word, and OpenSSH's `scp` fails without an exit status; so
+/// the library gets a pipe, and the channel is closed here.
+pub(super) async fn serve(channel: Channel<Msg>, folder: Folder) {
+    let (mut reader, writer) = channel.split();
+    let (ours, theirs) = tokio::io::duplex(CHUNK);
+    russh_sftp::server::run(theirs, SftpSession::new(folder)).await;
+    let (answers, mut requests) = tokio::io::split(ours);
+    let (mut input, mut output) = (reader.make_reader(), writer.make_writer());
+    let incoming = async {
+        let copied = tokio::io::copy(&mut input, &mut requests).await;
+        requests.shutdown().await.and(copied)
+    };
+    let mut answers = BufReader::with_capacity(CHUNK, answers);
+    let outgoing = tokio::io::copy_buf(&mut answers, &mut output);
+    tokio::pin!(incoming, outgoing);
+    let ended = tokio::select! {
+        ended = &mut outgoing => ended,
+        _ = &mut incoming => outgoing.await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a transfer by SFTP broke");
+    }
+    // The client may be gone by now.
+    let _told = writer.exit_status(0).await;
+    let _told = writer.eof().await;
+    let _told = writer.close().await;
+}
+
+struct SftpSession {
+    folder: Folder,
+    next: u32,
+    handles: HashMap<String, Opened>,
+}
+
+enum Opened {
+    File(OpenFile),
+    /// The folder, and whether its list was read.
+    Folder {
+        is_read: bool,
+    },
+}
+
+type Answer<T> = Result<T, StatusReply>;
+
+fn refusal(code: StatusCode, words: &str) -> StatusReply {
+    StatusReply::new(code).with_message(words)
+}
+
+fn no_such_handle() -> StatusReply {
+    refusal(StatusCode::Failure, "no such handle")
+}
+
+fn attributes(kind: FileMode, mode: u32, size: u64) -> FileAttributes {
+    FileAttributes {
+        size: Some(size),
+        permissions: Some(kind.bits() | mode),
+        uid: Some(0),
+        gid: Some(0),
+        atime: Some(0),
+        mtime: Some(0),
+        ..FileAttributes::empty()
+    }
+}
+
+fn done(id: u32) -> Status {
+    Status {
+        id,
+        status_code: StatusCode::Ok,
+        error_message: "done".to_owned(),
+        language_tag: "en".to_owned(),
+    }
+}
+
+impl SftpSession {
+    fn new(folder: Folder) -> Self {
+        Self { folder, next: 0, handles: HashMap::new() }
+    }
+
+    async fn open_file(&self, path: &str) -> Answer<OpenFile> {
+        self.folder.open(path).await.map_err(|error| match error {
+            OpenError::NotFound => refusal(StatusCode::NoSuchFile, &error.to_string()),
+            OpenError::NotYet(_) => refusal(StatusCode::Failure, &error.to_string()),
+        })
+    }
+
+    fn insert(&mut self, id: u32, opened: Opened) -> Answer<Handle> {
+        if self.handles.len() >= MAX_HANDLES {
+            return Err(refusal(StatusCode::Failure, "too many handles are open"));
+        }
+        self.next = self.next.wrapping_add(1);
+        let handle = self.next.to_string();
+        self.handles.insert(handle.clone(), opened);
+        Ok(Handle { id, handle })
+    }
+
+    async fn attributes_of(&self, path: &str) -> Answer<FileAttributes> {
+        if Folder::is_root(path) {
+            return Ok(attributes(FileMode::DIR, FOLDER_MODE, 0));
+        }
+        Ok(attributes(FileMode::REG, FILE_MODE, self.open_file(path).await?.size))
+    }
+}
+
+impl Handler for SftpSession {
+    type Error = StatusReply;
+
+    /// The answer to everything that is not below: all of it would change something here.
+    fn unimplemented(&self) -> StatusReply {
+        self.folder.refuse();
+        refusal(StatusCode::PermissionDenied, "this service is read-only")
+    }
+
+    async fn open(&mut self, id: u32, path: String, flags: OpenFlags, _: FileAttributes) -> Answer<Handle> {
+        if flags.bits() != OpenFlags::READ.bits() {
+            return Err(self.unimplemented());
+        }
+        let file = self.open_file(&path).await?;
+        self.insert(id, Opened::File(file))
+    }
+
+    async fn close(&mut self, id: u32, handle: String) -> Answer<Status> {
+        self.handles.remove(&handle).map(|_| done(id)).ok_or_else(no_such_handle)
+    }
+
+    async fn read(&mut self, id: u32, handle: String, offset: u64, length: u32) -> Answer<Data> {
+        let Some(Opened::File(file)) = self.handles.get(&handle) else { return Err(no_such_handle()) };
+        if offset >= file.size {
+            return Err(StatusCode::Eof.into());
+        }
+        let most = usize::try_from(length).unwrap_or(usize::MAX);
+        let data = file.read(offset, most).await.map_err(|error| {
+            tracing::error!(%error, "a stored payload cannot be read");
+            refusal(StatusCode::Failure, "the payload cannot be read")
+        })?;
+        file.note_sent(offset + data.len() as u64);
+        Ok(Data { id, data })
+    }
+
+    async fn lstat(&mut self, id: u32, path: String) -> Answer<Attrs> {
+        Ok(Attrs { id, attrs: self.attributes_of(&path).await? })
+    }
+
+    async fn stat(&mut self, id: u32, path: String) -> Answer<Attrs> {
+        Ok(Attrs { id, attrs: self.attributes_of(&path).await? })
+    }
+
+    async fn fstat(&mut self, id: u32, handle: String) -> Answer<Attrs> {
+        let attrs = match self.handles.get(&handle).ok_or_else(no_such_handle)? {
+            Opened::File(file) => attributes(FileMode::REG, FILE_MODE, file.size),
+            Opened::Folder { .. } => attributes(FileMode::DIR, FOLDER_MODE, 0),
+        };
+        Ok(Attrs { id, attrs })
+    }
+
+    async fn opendir(&mut self, id: u32, path: String) -> Answer<Handle> {
+        if !Folder::is_root(&path) {
+            self.folder.refuse();
+            return Err(refusal(StatusCode::NoSuchFile, "there is no such folder"));
+        }
+        self.insert(id, Opened::Folder { is_read: false })
+    }
+
+    async fn readdir(&mut self, id: u32, handle: String) -> Answer<Name> {
+        let Some(Opened::Folder { is_read }) = self.handles.get_mut(&handle) else {
+            return Err(no_such_handle());
+        };
+        if std::mem::replace(is_read, true) {
+            return Err(StatusCode::Eof.into());
+        }
+        let name = self.folder.name().to_owned();
+        let attrs = self.attributes_of(&name).await?;
+        Ok(Name { id, files: vec![File::new(name, attrs)] })
+    }
+
+    /// There is one folder, so a relative path is below it. Whether there is such a file is asked afterwards.
+    async fn realpath(&mut self, id: u32, path: String) -> Answer<Name> {
+        let path = if Folder::is_root(&path) {
+            "/".to_owned()
+        } else {
+            format!("/{}", path.trim_start_matches('/'))
+        };
+        Ok(Name { id, files: vec![File::dummy(path)] })
+    }
+
+    async fn extended(&mut self, _: u32, _: String, _: Vec<u8>) -> Answer<Packet> {
+        Err(StatusCode::OpUnsupported.into())
+    }
+}

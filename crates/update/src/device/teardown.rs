@@ -62,8 +62,12 @@ fn removable<'a>(view: View<'a>, reading: &'a Inventory) -> impl Iterator<Item =
     })
 }
 
-/// Reports whether an image stays on the device because it was only to be staged.
+/// Reports whether an image stays on the device: because it was only to be staged, or because an earlier run has
+/// staged it and this one did not come to install it.
 fn is_kept(view: View<'_>, artifact: &Artifact) -> bool {
+    if is_untouched(view, artifact) {
+        return true;
+    }
     if view.observed.scope != Scope::Stage || view.observed.goal != Goal::Update || view.is_winding_down() {
         return false;
     }
@@ -71,6 +75,15 @@ fn is_kept(view: View<'_>, artifact: &Artifact) -> bool {
     let items = view.observed.plan.map_or(&[][..], |plan| &plan.items);
     let item = items.iter().find(|item| item.component.name == action.component);
     item.is_some_and(|item| state_of(view, item) == ComponentState::Ended(ComponentEnd::Staged))
+}
+
+/// Reports whether something was taken over from an earlier run, and nothing was done with it.
+fn is_untouched(view: View<'_>, artifact: &Artifact) -> bool {
+    let Some(adoption) = view.actions().find(|action| action.id == artifact.action) else { return false };
+    let is_used = |action: &Action| {
+        action.component == adoption.component && action.is_install() && !action.is_void()
+    };
+    adoption.verb == Verb::AdoptImage && !view.actions().any(is_used)
 }
 
 /// Reports whether the device still works with something, although it is no longer followed.
@@ -84,11 +97,12 @@ fn is_in_use(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
     })
 }
 
-/// Returns when the device was last changed by an action that may not have ended with a reading.
+/// Returns when the device was last changed by an action that may not have ended with a reading, or something on it
+/// was taken over.
 fn changed_at(view: View<'_>) -> Millis {
     let changes = view.actions().filter(|action| {
-        !matches!(action.verb, Verb::SignIn | Verb::SignOut)
-            && matches!(action.ending, Some(Ending::Done | Ending::Failed | Ending::Unverified))
+        let is_ended = matches!(action.ending, Some(Ending::Done | Ending::Failed | Ending::Unverified));
+        !matches!(action.verb, Verb::SignIn | Verb::SignOut) && (is_ended || action.verb.is_adoption())
     });
     changes.map(|action| action.at).fold(Millis(0), Millis::max)
 }

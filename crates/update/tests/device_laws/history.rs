@@ -56,6 +56,7 @@ pub(crate) fn play(seed: u64, traced: bool) -> Outcome {
 /// Plays a history with an honest device, which is disturbed once.
 pub(crate) fn play_honest(seed: u64, disturbance: Disturbance, traced: bool) -> Outcome {
     let mut world = world(Dice::new(seed), Faults::NONE, traced);
+    world.device.forget_earlier_work();
     world.device.jobs.clear();
     let traits = &mut world.device.traits;
     (traits.lies, traits.fails) = (0, 0);
@@ -175,6 +176,7 @@ fn world(mut dice: Dice, faults: Faults, traced: bool) -> World {
     let firmware: Vec<Firmware> = (0..count).map(|index| firmware(index, &mut dice)).collect();
     let order = order(&traits, &firmware, &mut dice);
     let mut device = Device::new(traits, firmware);
+    leave_earlier(&mut device, &order, &mut dice);
     if dice.percent(12) {
         let ends = device.now + dice.below(3 * 60 * MINUTE);
         device.add_foreign_job(ends);
@@ -190,6 +192,27 @@ fn world(mut dice: Dice, faults: Faults, traced: bool) -> World {
         void: Vec::new(),
         broken: None,
         trace: traced.then(Vec::new),
+    }
+}
+
+/// Leaves an image of an earlier run on the device, or an installation that waits for a reset.
+fn leave_earlier(device: &mut Device, order: &Order, dice: &mut Dice) {
+    for (index, item) in order.plan.items.iter().enumerate() {
+        let is_meant = matches!(&item.action, Action::Install { to, .. } if *to == version(2));
+        if !is_meant || !dice.percent(12) {
+            continue;
+        }
+        if dice.percent(60) {
+            device.leave_image(index);
+        }
+        let waits = device.traits.tasks_wait && matches!(device.firmware[index].takes, Effect::After(_));
+        if waits && dice.percent(60) {
+            let has_queue = matches!(
+                order.methods[&item.component.name],
+                Method::PushThenEnqueue | Method::PullThenEnqueue
+            );
+            device.leave_work(index, has_queue);
+        }
     }
 }
 
@@ -254,7 +277,10 @@ fn order(traits: &Traits, firmware: &[Firmware], dice: &mut Dice) -> Order {
         2 => Goal::CleanUp,
         _ => Goal::Update,
     };
+    let holds = NAMES.iter().zip(firmware).filter(|(_, firmware)| matches!(firmware.takes, Effect::After(_)));
+    let holds = holds.map(|(name, _)| (*name).to_owned()).collect();
     Order {
+        holds,
         goal,
         scope: if dice.percent(15) { Scope::Stage } else { Scope::Install },
         resets: ResetPolicy { manager: dice.percent(85), host: dice.percent(60) },

@@ -10,7 +10,7 @@ use farrier_update::device::{
     Ticket, Verb,
 };
 use farrier_update::plan::NodePlan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often something goes wrong, in percent of the occasions.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,7 @@ pub(crate) struct Order {
     pub(crate) scope: Scope,
     pub(crate) resets: ResetPolicy,
     pub(crate) methods: BTreeMap<String, Method>,
+    pub(crate) holds: BTreeSet<String>,
     pub(crate) plan: NodePlan,
     pub(crate) limits: Limits,
 }

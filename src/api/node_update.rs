@@ -295,7 +295,7 @@ pub struct PlannedComponent {
 pub struct ComponentOutcome {
     /// Name of the component in the baseline.
     pub name: String,
-    /// UpToDate, Updated, RebootPending, Failed, NotApplicable, DependencyMissing, Skipped,
+    /// UpToDate, Updated, Staged, RebootPending, Failed, NotApplicable, DependencyMissing, Skipped,
     /// Cancelled or Unverified.
     pub outcome: String,
     /// Installed version according to the first inventory; empty if it was not installed.

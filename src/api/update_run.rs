@@ -65,9 +65,9 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self != 'Plan' || oldSelf == 'Plan'").message("a run that was started cannot go back to Plan: make a new UpdateRun"))]
     pub desired_state: DesiredState,
 
-    /// What is done on the machines: Inventory (read only), Stage (bring the payloads to the machines,
-    /// install nothing) or Update (install what is missing). Stage is not supported yet: the run ends with
-    /// the reason NotYetSupported.
+    /// What is done on the machines: Inventory (read only), Stage (bring the images to the machines, install
+    /// nothing) or Update (install what is missing, with images that are there already). Machines that take
+    /// Farrier's engine cannot stage yet: the run ends with the reason NotYetSupported.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("operation is immutable: make a new UpdateRun"))]
     pub operation: Operation,

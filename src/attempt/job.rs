@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
+use farrier_update::device::Scope;
 use farrier_update::{Component, FailedDependency, Force, InstallerKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct Job {
     pub components: Vec<Component>,
     /// Access data for the payload sources, by component name.
     pub access: BTreeMap<String, Result<Access, Failure>>,
+    /// Whether images are only staged.
+    pub scope: Scope,
     /// Whether the host of a device may be restarted.
     pub resets_host: bool,
     /// Which components are installed although they are up to date.

@@ -8,6 +8,7 @@
 //! [`Logbook`](crate::attempt::Logbook) first; what differs between devices is behind the trait [`Device`]. This
 //! module knows neither Kubernetes nor the API types.
 
+mod kept;
 mod outcome;
 mod walk;
 
@@ -63,10 +64,26 @@ pub trait Device: Send + Sync + Sized {
 
     /// Returns how the images of a plan are handed over, or why they cannot be, by component. A component that is
     /// absent cannot be either.
-    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>>;
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Way, Failure>>;
 
     /// Returns the protocols by which the device fetches images, the best first.
     fn schemes(&self) -> Vec<Scheme>;
+}
+
+/// How the image of a component is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// What is requested, and in which order.
+    pub method: Method,
+    /// Whether the device is told not to install the image before a reset, and says that it can do so.
+    pub holds: bool,
+}
+
+impl From<Method> for Way {
+    /// The device installs the image when it is told to.
+    fn from(method: Method) -> Self {
+        Self { method, holds: false }
+    }
 }
 
 /// One reading of a device.

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::inputs::{Inputs, MachineDriver, ask};
 use crate::payload::Access;
 use farrier_update::Reason;
+use farrier_update::device::Scope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
@@ -65,6 +66,7 @@ impl Context {
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: self.inputs().payload_access(baseline.as_deref(), &namespace).await,
+            scope: scope(run.spec.operation),
             resets_host: run.spec.reboot.policy != RebootWhen::Never,
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
@@ -161,6 +163,14 @@ impl Context {
         let node = ObjectRef::new(&update.spec.node_ref.name);
         let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()))?;
         self.register.class(node.spec.type_).map(Class::abilities)
+    }
+}
+
+/// Returns how much of an update this operation carries out.
+const fn scope(operation: Operation) -> Scope {
+    match operation {
+        Operation::Stage => Scope::Stage,
+        Operation::Inventory | Operation::Update => Scope::Install,
     }
 }
 

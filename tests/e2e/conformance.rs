@@ -181,6 +181,7 @@ impl Subject for Linuxed<'_> {
             resumed: false,
             components: vec![component],
             access: BTreeMap::new(),
+            scope: farrier_update::device::Scope::Install,
             resets_host: false,
             force: Force::default(),
             on_failed_dependency: FailedDependency::default(),

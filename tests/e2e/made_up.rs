@@ -222,10 +222,10 @@ impl Device for Lamp {
         lamps().entry(self.name.clone()).or_default().sessions.clear();
     }
 
-    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>> {
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Way, Failure>> {
         let pushes = self.type_ == MachineType::SASSwitch;
         let method = if pushes { Method::Push } else { Method::Pull };
-        plan.installs().map(|item| (item.component.name.clone(), Ok(method))).collect()
+        plan.installs().map(|item| (item.component.name.clone(), Ok(method.into()))).collect()
     }
 
     fn schemes(&self) -> Vec<Scheme> {

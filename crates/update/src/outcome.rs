@@ -28,6 +28,8 @@ pub enum Outcome {
     UpToDate,
     /// The baseline's version is installed now, and was not installed before.
     Updated,
+    /// The image is on the machine and is not in effect, as the run has asked for.
+    Staged,
     /// The component is installed and takes effect after the next reboot.
     RebootPending,
     /// The installation was attempted, and the baseline's version is not installed.
@@ -46,9 +48,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UpToDate,
         Self::Updated,
+        Self::Staged,
         Self::RebootPending,
         Self::Failed,
         Self::NotApplicable,
@@ -63,6 +66,7 @@ impl Outcome {
         match self {
             Self::UpToDate => "UpToDate",
             Self::Updated => "Updated",
+            Self::Staged => "Staged",
             Self::RebootPending => "RebootPending",
             Self::Failed => "Failed",
             Self::NotApplicable => "NotApplicable",

@@ -346,6 +346,12 @@ reasons! {
     NotVerified: Permanent,
     /// A component is installed and takes effect after the next reboot. Reboot the machine.
     RebootPending: Informational,
+    /// The device may restart its host by itself when it gets the image, and the run does not allow that. Nothing was
+    /// sent. Set reboot.policy to IfRequired in a run at a time at which the host may restart.
+    RestartNotAllowed: Permanent,
+    /// The image is on the machine and is not in effect, as the run has asked for. status.components says where it
+    /// is and what puts it into effect; a run with operation Update does.
+    Staged: Informational,
 
     // Cleaning up.
 

@@ -4,13 +4,13 @@ mod end;
 mod pull;
 mod show;
 
-use super::{Device, Image, Reading, Report, Trouble, outcome};
+use super::{Device, Image, Reading, Report, Trouble, Way, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
 use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Waiting, image_name};
 use crate::drivers::Driver;
 use crate::failure::Failure;
 use farrier_update::device::{
-    self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, ResetPolicy, Scope, Silence,
+    self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, ResetPolicy, Silence,
     Ticket, Verb,
 };
 use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node};
@@ -64,6 +64,8 @@ struct Walk<'a, D: Device> {
     latest: Option<Reading>,
     plan: Option<Arc<NodePlan>>,
     methods: BTreeMap<String, device::Method>,
+    /// Components whose image waits for a reset.
+    holds: BTreeSet<String>,
     followed: Option<Followed>,
     silence: Option<Silence>,
     /// The last trouble with the device, for messages.
@@ -90,6 +92,7 @@ impl<'a, D: Device> Walk<'a, D> {
             latest: None,
             plan: None,
             methods: BTreeMap::new(),
+            holds: BTreeSet::new(),
             followed: None,
             silence: None,
             trouble: None,
@@ -145,10 +148,11 @@ impl<'a, D: Device> Walk<'a, D> {
                 Goal::Update => device::Goal::Update,
                 Goal::CleanUp => device::Goal::CleanUp,
             },
-            scope: Scope::Install,
+            scope: self.job.scope,
             cancelled: *self.desk.stop.borrow(),
             plan: self.plan.as_deref(),
             methods: &self.methods,
+            holds: &self.holds,
             actions: &self.actions,
             session: self.session,
             readings: &self.readings,
@@ -203,7 +207,12 @@ impl<'a, D: Device> Walk<'a, D> {
         });
         for (component, method) in self.device.methods(&plan) {
             match method {
-                Ok(method) => drop(self.methods.insert(component, method)),
+                Ok(Way { method, holds }) => {
+                    if holds {
+                        self.holds.insert(component.clone());
+                    }
+                    self.methods.insert(component, method);
+                }
                 Err(failure) => drop(self.refusals.insert(component, failure)),
             }
         }
@@ -273,7 +282,7 @@ impl<'a, D: Device> Walk<'a, D> {
         };
         self.desk.view.send_modify(|v| v.waits.clear());
         let stored = stored?;
-        let name = image_name(&self.job.session, intent.id, &component.payload.url);
+        let name = image_name(&self.job.session, intent.id, &component.payload);
         let offer = if intent.verb == Verb::Pull {
             let (action, name, digest) = (intent.id, name.as_str(), component.payload.digest.as_str());
             Some(self.offer(OfferedFile { action, name, digest, size: stored.size }).await?)

@@ -61,6 +61,7 @@ impl Parts {
             resumed: false,
             components: Vec::new(),
             access: BTreeMap::new(),
+            scope: farrier_update::device::Scope::Install,
             resets_host: false,
             force: Force::default(),
             on_failed_dependency: FailedDependency::default(),

@@ -1,5 +1,6 @@
 //! A Redfish service as a device.
 
+mod adopt;
 mod body;
 mod boot;
 mod entries;
@@ -15,14 +16,15 @@ use super::session::SignInError;
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{self, Goal, Job, Marks, Scheme, Tools};
-use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble};
+use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble, Way};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Target;
 use boot::Boot;
 use entries::{entries, survey};
 use farrier_update::device::{
-    Action, ActionId, Answer, Intent, Inventory, Limits, Method, Part, Progress, State, Task, Ticket, Verb,
+    Action, ActionId, Answer, Earlier, Intent, Inventory, Limits, Part, Progress, Scope, State, Task, Ticket,
+    Verb,
 };
 use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use routes::Route;
@@ -102,6 +104,10 @@ pub(super) struct Device {
     /// Whether tasks and images are read, which an inventory does not need.
     reads_work: bool,
     components: Vec<Component>,
+    /// Whether images are only staged.
+    scope: Scope,
+    /// Whether the host may be restarted.
+    resets_host: bool,
     marks: Marks,
     /// How the device takes firmware, as it was last read.
     update: Option<UpdateService>,
@@ -111,6 +117,10 @@ pub(super) struct Device {
     host_reset: Option<Reset>,
     /// Images and queue entries of ours on the device.
     links: BTreeMap<ActionId, Link>,
+    /// What earlier runs have left for the components.
+    earlier: Vec<Earlier>,
+    /// Names of the images of earlier runs, by component.
+    files: BTreeMap<String, String>,
     /// Who can install the images in the repository, by name of the file.
     agents: BTreeMap<String, Vec<String>>,
     /// Tasks of others that are over.
@@ -133,12 +143,16 @@ impl device::Device for Device {
             node: job.node.clone(),
             reads_work: matches!(job.goal, Goal::Update | Goal::CleanUp),
             components: job.components.clone(),
+            scope: job.scope,
+            resets_host: job.resets_host,
             marks: Marks::new(&job.id()),
             update: None,
             parts: BTreeMap::new(),
             manager_reset: None,
             host_reset: None,
             links: BTreeMap::new(),
+            earlier: Vec::new(),
+            files: BTreeMap::new(),
             agents: BTreeMap::new(),
             over: BTreeSet::new(),
             boot: Boot::default(),
@@ -189,7 +203,7 @@ impl device::Device for Device {
         let found =
             lost.found.iter().filter_map(|lost| Some((lost.action, Link::parse(&lost.ticket.0).ok()?)));
         self.sessions.extend(found);
-        let mut sorted = work::sort(&work, &self.marks, actions);
+        let mut sorted = work::sort(&work, &self.marks, actions, &self.components);
         // An image that is still being verified is listed nowhere else.
         let upload = everything.update.as_ref().and_then(|service| {
             let action = self.marks.find(service.uploading.as_deref()?);
@@ -204,6 +218,7 @@ impl device::Device for Device {
             boot: self.boot.read(&everything),
             tasks: sorted.tasks,
             artifacts: sorted.artifacts.into_iter().chain(known).chain(lost.found).collect(),
+            earlier: sorted.earlier,
             keeps_tasks: None,
             lists_sessions: lost.is_complete,
         };
@@ -230,13 +245,15 @@ impl device::Device for Device {
             | Verb::Pull
             | Verb::Enqueue
             | Verb::Activate
+            | Verb::AdoptImage
+            | Verb::AdoptWork
             | Verb::ResetManager
             | Verb::ResetHost
             | Verb::RemoveUpload
             | Verb::RemoveQueueEntry
             | Verb::Unknown => {
                 let (answer, trouble) = self.work(&permission, intent, actions, image.as_ref()).await;
-                if intent.verb.is_work() {
+                if intent.verb.is_work() && !intent.verb.is_adoption() {
                     self.requested = Some(Instant::now());
                 }
                 if let Some(trouble) = &trouble {
@@ -250,7 +267,19 @@ impl device::Device for Device {
     async fn follow(&mut self, ticket: &Ticket) -> Result<Report, Trouble> {
         let Some(session) = &self.session else { return Err(signed_out()) };
         let Ok(link) = Link::parse(&ticket.0) else { return Ok(Progress::Gone.into()) };
-        let followed = work::follow(session, &link).await.map_err(|error| trouble(error.into()));
+        let queue = self.update.as_ref().and_then(|service| service.ways.repository.as_ref()?.queue.as_ref());
+        let followed = async {
+            let report = work::follow(session, &link).await?;
+            match (report.progress, queue) {
+                // What is before it may be in its way.
+                (Progress::Queued, Some(queue)) => {
+                    let progress = work::follow_queue(session, queue, &link).await?;
+                    Ok(Report { progress: progress.unwrap_or(report.progress), ..report })
+                }
+                _ => Ok(report),
+            }
+        };
+        let followed = followed.await.map_err(|error: super::Trouble| trouble(error.into()));
         // The service may still show the end of what it did before.
         let is_service = self.update.as_ref().is_some_and(|service| service.link.is_same(&link));
         let is_new = self.requested.is_some_and(|at| at.elapsed() < STALE);
@@ -272,11 +301,17 @@ impl device::Device for Device {
         }
     }
 
-    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>> {
-        let method = Route::choose(&self.node, self.update.as_ref()).map(|route| route.method());
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Way, Failure>> {
+        let route = Route::choose(&self.node, self.update.as_ref());
         // Of those that cannot be read too: a device that takes no firmware lists none.
         let images = plan.items.iter().filter(|item| item.component.installer == InstallerKind::RedfishImage);
-        images.map(|item| (item.component.name.clone(), method.clone())).collect()
+        let names = images.map(|item| item.component.name.clone());
+        names
+            .map(|name| {
+                let way = route.clone().and_then(|route| self.way(&name, &route));
+                (name, way)
+            })
+            .collect()
     }
 
     fn schemes(&self) -> Vec<Scheme> {
@@ -353,6 +388,8 @@ impl Device {
             Some((image.text("/Filename")?, image.texts("/UpdatableBy").filter(|agents| !agents.is_empty())?))
         });
         self.agents = agents.collect();
+        self.earlier.clone_from(&sorted.earlier);
+        self.files.clone_from(&sorted.files);
         self.over.extend(sorted.over.iter().cloned());
     }
 

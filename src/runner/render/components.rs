@@ -5,12 +5,14 @@ use farrier_protocol::Reading;
 use farrier_update::{Action, ComponentResult, Millis, NodePlan, Outcome, PlanItem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// Returns how many components changed, of how many.
+/// Returns how many components changed or are staged, of how many.
 pub(super) fn changed(components: &[ComponentOutcome], plan: Option<&NodePlan>) -> Option<String> {
     let total = plan.map(|p| p.items.len()).filter(|n| *n > 0)?;
     let done = components
         .iter()
-        .filter(|c| c.outcome == Outcome::Updated.as_str() || c.outcome == Outcome::RebootPending.as_str())
+        .filter(|c| {
+            [Outcome::Updated, Outcome::Staged, Outcome::RebootPending].iter().any(|done| c.outcome == done.as_str())
+        })
         .count();
     Some(format!("{done}/{total}"))
 }

@@ -2,7 +2,7 @@
 
 use super::decision::{ComponentEnd, Conclusion, DeviceEnd, Next};
 use super::observed::Goal;
-use super::teardown::{last_look, leftovers};
+use super::teardown::{kept, last_look, leftovers};
 use super::view::View;
 use super::work::result;
 use crate::reason::Reason;
@@ -27,7 +27,7 @@ pub(super) fn conclude(view: View<'_>) -> Next {
         (false, true) => DeviceEnd::Cancelled,
         (false, false) => DeviceEnd::Failed,
     };
-    Next::Conclude(Conclusion { end, components, leftovers })
+    Next::Conclude(Conclusion { end, components, leftovers, kept: kept(view, look) })
 }
 
 /// Concludes an attempt because the device does not answer any more.
@@ -42,7 +42,7 @@ pub(super) fn conclude_refused(view: View<'_>, reason: Reason) -> Next {
 
 /// Concludes an attempt whose last inventory is missing: nothing counts as updated.
 fn unreached(view: View<'_>, end: DeviceEnd) -> Next {
-    Next::Conclude(Conclusion { end, components: unproven(view), leftovers: leftovers(view, None) })
+    Next::Conclude(Conclusion { end, components: unproven(view), leftovers: leftovers(view, None), kept: Vec::new() })
 }
 
 /// Returns the result of each component where there is no last inventory.

@@ -121,6 +121,9 @@ fn finish(world: &mut World, disturbance: Disturbance) -> Outcome {
         attempt(world, 80, Goal::CleanUp, None, None);
         law::cleaned(world);
     }
+    if disturbance == Disturbance::Nothing {
+        law::one_restart(world);
+    }
     law::device(world);
     Outcome { conclusion, broken: world.broken.take(), trace: world.trace.take().unwrap_or_default(), points }
 }

@@ -127,6 +127,16 @@ pub(crate) fn device(world: &mut World) {
     }
 }
 
+/// Checks that several images of a host need one restart of it, unless one of them requires another one.
+pub(crate) fn one_restart(world: &mut World) {
+    let items = &world.order.plan.items;
+    let hosts = world.device.firmware.iter().filter(|firmware| firmware.part == Part::Host);
+    let resets: u32 = hosts.map(|firmware| firmware.resets).sum();
+    if resets > 1 && items.iter().all(|item| item.after.is_empty()) {
+        world.breaks(|| format!("{resets} restarts of the host"));
+    }
+}
+
 /// Checks a conclusion.
 pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal) {
     for (name, end) in &conclusion.components {
@@ -139,7 +149,10 @@ pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal)
     if conclusion.end == DeviceEnd::Succeeded {
         succeeded(world, conclusion);
     }
-    let listed = |id: ActionId| conclusion.leftovers.iter().any(|leftover| leftover.action == id);
+    let listed = |id: ActionId| {
+        conclusion.leftovers.iter().any(|leftover| leftover.action == id)
+            || conclusion.kept.iter().any(|kept| kept.action == Some(id))
+    };
     let hidden = left(world, goal).into_iter().find(|&(id, _)| !listed(id));
     if let Some((id, what)) = hidden {
         world.breaks(|| format!("{what} of action {} is left, and not listed", id.0));

@@ -1,6 +1,6 @@
 //! How an attempt ends.
 
-use super::super::{Device, Reading, outcome};
+use super::super::{Device, Reading, kept, outcome};
 use super::Walk;
 use crate::attempt::logbook::Halt;
 use crate::attempt::{End, Goal};
@@ -27,6 +27,7 @@ impl<D: Device> Walk<'_, D> {
             v.results.clone_from(&results);
             v.leases = u32::try_from(conclusion.leftovers.len()).unwrap_or(u32::MAX);
             v.leftovers = conclusion.leftovers.iter().map(outcome::in_words).collect();
+            v.kept = conclusion.kept.iter().map(kept::in_words).collect();
             v.clean = Some(clean);
         });
         let unreached = || {
@@ -57,7 +58,8 @@ impl<D: Device> Walk<'_, D> {
                 format!("{} works for another manager: {words}; wait until that has ended", self.job.node);
             refusals.extend(busy.map(|(name, _)| (name.clone(), Failure::new(reason, words.clone()))));
         }
-        outcome::results(self.plan.as_deref(), conclusion, &self.readings, &refusals, &self.reports)
+        let (plan, node) = (self.plan.as_deref(), &self.job.node);
+        outcome::results(plan, conclusion, &self.readings, &refusals, &self.reports, node)
     }
 
     /// Returns the failure of a device whose readings do not suffice for a plan.

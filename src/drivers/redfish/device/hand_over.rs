@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 /// The parameter that says when an image is applied (DSP0266).
 const APPLY_TIME: &str = "@Redfish.OperationApplyTime";
 
+/// The apply time that waits for a reset.
+pub(super) const ON_RESET: &str = "OnReset";
+
 impl Device {
     /// Sends the request of an action that is work, or takes work back.
     pub(super) async fn work(
@@ -29,6 +32,9 @@ impl Device {
         image: Option<&Image>,
     ) -> Answered {
         let Some(session) = &self.session else { return (Answer::NotBegun, Some(signed_out())) };
+        if intent.verb.is_adoption() {
+            return self.adopt(session, intent).await;
+        }
         let request = match self.request_of(intent, actions, image) {
             Ok(Work::Request(made)) => made,
             Ok(Work::Upload(upload)) => return self.upload(session, permission, &upload).await,
@@ -93,9 +99,12 @@ impl Device {
                 let (link, chosen) = self.reset(reset.as_ref(), types)?;
                 post(&link, json!({"ResetType": chosen}))
             }
-            Verb::Activate | Verb::SignIn | Verb::SignOut | Verb::Unknown => {
-                Err(unable("there is no request"))
-            }
+            Verb::Activate
+            | Verb::AdoptImage
+            | Verb::AdoptWork
+            | Verb::SignIn
+            | Verb::SignOut
+            | Verb::Unknown => Err(unable("there is no request")),
         }
     }
 
@@ -169,7 +178,7 @@ impl Device {
     fn apply_time(&self, component: &str, times: &[String]) -> Option<Value> {
         let wanted = match self.part_of(component) {
             Part::Manager => "Immediate",
-            Part::Host => "OnReset",
+            Part::Host => ON_RESET,
         };
         times.iter().any(|time| time == wanted).then(|| json!(wanted))
     }
@@ -178,12 +187,15 @@ impl Device {
     fn staged(&self, component: &str, actions: &[Action]) -> Option<String> {
         let stages = |action: &&Action| {
             action.component == component
-                && matches!(action.verb, Verb::Upload | Verb::Pull)
+                && action.verb.is_staging()
                 && action.ending == Some(Ending::Done)
         };
         let action = actions.iter().rfind(stages)?;
-        let url = &self.components.iter().find(|known| known.name == component)?.payload.url;
-        Some(self.marks.name(action.id, &plan::file_name(url)))
+        if action.verb == Verb::AdoptImage {
+            return self.files.get(component).cloned();
+        }
+        let payload = &self.components.iter().find(|known| known.name == component)?.payload;
+        Some(self.marks.image_name(action.id, &payload.digest, &plan::file_name(&payload.url)))
     }
 
     /// Returns the action and the type of a reset, the first of these types that the device knows.

@@ -47,7 +47,10 @@ impl Marks {
             let (id, action, digits) = (fields.next(), fields.next(), fields.next());
             let is_id = id.is_some_and(|id| id.chars().all(|c| c.is_ascii_alphanumeric()));
             let is_action = action.is_some_and(|action| action.parse::<u32>().is_ok());
-            is_id && is_action && digits.is_some_and(|found| found == self::digits(digest)) && fields.next().is_some()
+            is_id
+                && is_action
+                && digits.is_some_and(|found| found == self::digits(digest))
+                && fields.next().is_some()
         };
         text.split("farrier-").skip(1).any(is_it)
     }
@@ -83,7 +86,8 @@ mod tests {
     /// Otherwise a later run would install another image than its own, or carry its own once more.
     #[test]
     fn an_image_is_known_again_by_its_digest() {
-        let name = Marks::new("0b3ee0c4a1f2").image_name(ActionId(3), "sha256:00112233445566778899", "bios-2.0.bin");
+        let name =
+            Marks::new("0b3ee0c4a1f2").image_name(ActionId(3), "sha256:00112233445566778899", "bios-2.0.bin");
         assert_eq!(name, "farrier-0b3ee0c4a1f2-3-001122334455-bios-2.0.bin");
         assert!(Marks::is_image(&format!("Update with {name}"), "sha256:001122334455ffff"));
         assert!(!Marks::is_image(&name, "sha256:ff1122334455"));

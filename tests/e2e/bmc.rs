@@ -3,6 +3,7 @@
 mod kills;
 mod probe;
 mod pulls;
+mod staging;
 mod updates;
 
 use crate::harness::{Conditions, Run, Site, e2e, wait};

@@ -12,7 +12,7 @@ use farrier::api::{ManagedNode, NodeInventory};
 use farrier::attempt::logbook::Intended;
 use farrier::attempt::{Firmware, Job, Login, Scheme, Survey, Tools};
 use farrier::cmd::operator;
-use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Report, Trouble};
+use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Report, Trouble, Way};
 use farrier::drivers::{Abilities, Class, CleansUp, Driver, Keys, Node, Register, linux};
 use farrier::failure::Failure;
 use farrier_network::MachineType;
@@ -137,6 +137,7 @@ impl Device for Lamp {
             boot: BootMarks::default(),
             tasks: state.work.iter().map(|(action, _)| task(*action)).collect(),
             artifacts: sessions.collect(),
+            earlier: Vec::new(),
             keeps_tasks: None,
             lists_sessions: false,
         };
@@ -194,6 +195,8 @@ impl Device for Lamp {
                 Answer::Began(Ticket(format!("work-{}", intent.id.0)))
             }
             Verb::Enqueue
+            | Verb::AdoptImage
+            | Verb::AdoptWork
             | Verb::Activate
             | Verb::ResetManager
             | Verb::ResetHost

@@ -45,6 +45,8 @@ mod work;
 
 pub use action::{Action, ActionId, Answer, Change, Ending, Intent, State, Ticket, Verb, prune, record};
 pub use decision::{ComponentEnd, Conclusion, DeviceEnd, Kept, KeptKind, Leftover, Next, Waiting};
-pub use inventory::{Artifact, ArtifactKind, BootMarks, Earlier, Entry, Inventory, Part, Progress, ResetTarget, Task};
+pub use inventory::{
+    Artifact, ArtifactKind, BootMarks, Earlier, Entry, Inventory, Part, Progress, ResetTarget, Task,
+};
 pub use next::next;
 pub use observed::{Followed, Goal, Limits, Method, Observed, ResetPolicy, Scope, Silence};

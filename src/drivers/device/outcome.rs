@@ -3,7 +3,9 @@
 use super::{Reading, Report, kept};
 use crate::failure::Failure;
 use farrier_protocol::Reading as Version;
-use farrier_update::device::{Action, ComponentEnd, Conclusion, Entry, Inventory, Kept, Leftover, State, Verb};
+use farrier_update::device::{
+    Action, ComponentEnd, Conclusion, Entry, Inventory, Kept, Leftover, State, Verb,
+};
 use farrier_update::{Action as Planned, Component, ComponentResult, NodePlan, Outcome, PlanItem, Reason};
 use std::collections::BTreeMap;
 

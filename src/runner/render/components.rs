@@ -11,7 +11,9 @@ pub(super) fn changed(components: &[ComponentOutcome], plan: Option<&NodePlan>) 
     let done = components
         .iter()
         .filter(|c| {
-            [Outcome::Updated, Outcome::Staged, Outcome::RebootPending].iter().any(|done| c.outcome == done.as_str())
+            [Outcome::Updated, Outcome::Staged, Outcome::RebootPending]
+                .iter()
+                .any(|done| c.outcome == done.as_str())
         })
         .count();
     Some(format!("{done}/{total}"))

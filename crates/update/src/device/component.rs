@@ -83,7 +83,8 @@ const fn after_reset(reset: &Action, is_wanted: Option<bool>) -> ComponentState 
 /// Returns the reset that was requested for an installation: its own, or that of another component of the same
 /// part of the machine, which puts into effect whatever waits for it.
 pub(super) fn reset_of<'a>(view: View<'a>, install: &Action) -> Option<&'a Action> {
-    let part = view.latest().and_then(|reading| reading.entries.get(&install.component)).map(|entry| entry.part);
+    let part =
+        view.latest().and_then(|reading| reading.entries.get(&install.component)).map(|entry| entry.part);
     let is_meant = |reset: &&Action| {
         let is_own = reset.component == install.component;
         let is_shared = matches!(

@@ -42,7 +42,12 @@ pub(super) fn conclude_refused(view: View<'_>, reason: Reason) -> Next {
 
 /// Concludes an attempt whose last inventory is missing: nothing counts as updated.
 fn unreached(view: View<'_>, end: DeviceEnd) -> Next {
-    Next::Conclude(Conclusion { end, components: unproven(view), leftovers: leftovers(view, None), kept: Vec::new() })
+    Next::Conclude(Conclusion {
+        end,
+        components: unproven(view),
+        leftovers: leftovers(view, None),
+        kept: Vec::new(),
+    })
 }
 
 /// Returns the result of each component where there is no last inventory.

@@ -96,7 +96,8 @@ fn waits_for(view: View<'_>, task: &Task, component: &str) -> bool {
 /// Returns what stays on the device because the user wants it to. `reading` is the last one, if it was made after
 /// everything else was removed.
 pub(super) fn kept(view: View<'_>, reading: Option<&Inventory>) -> Vec<Kept> {
-    let Some(reading) = reading.filter(|_| view.observed.goal == Goal::Update && !view.is_winding_down()) else {
+    let Some(reading) = reading.filter(|_| view.observed.goal == Goal::Update && !view.is_winding_down())
+    else {
         return Vec::new();
     };
     let component = |id| view.actions().find(|action| action.id == id).map(|action| action.component.clone());
@@ -131,9 +132,8 @@ pub(super) fn kept(view: View<'_>, reading: Option<&Inventory>) -> Vec<Kept> {
 /// Reports whether something was taken over from an earlier run, and nothing was done with it.
 fn is_untouched(view: View<'_>, artifact: &Artifact) -> bool {
     let Some(adoption) = view.actions().find(|action| action.id == artifact.action) else { return false };
-    let is_used = |action: &Action| {
-        action.component == adoption.component && action.is_install() && !action.is_void()
-    };
+    let is_used =
+        |action: &Action| action.component == adoption.component && action.is_install() && !action.is_void();
     adoption.verb == Verb::AdoptImage && !view.actions().any(is_used)
 }
 
@@ -152,7 +152,10 @@ fn is_in_use(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
 /// was taken over.
 fn changed_at(view: View<'_>) -> Millis {
     let changes = view.actions().filter(|action| {
-        let is_ended = matches!(action.ending, Some(Ending::Done | Ending::Failed | Ending::Unverified));
+        let is_ended = matches!(
+            action.ending,
+            Some(Ending::Done | Ending::Failed | Ending::Unverified | Ending::ResetPending)
+        );
         !matches!(action.verb, Verb::SignIn | Verb::SignOut) && (is_ended || action.verb.is_adoption())
     });
     changes.map(|action| action.at).fold(Millis(0), Millis::max)

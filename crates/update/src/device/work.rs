@@ -77,8 +77,7 @@ fn is_device_unknown(view: View<'_>) -> bool {
 /// Reports whether everything that a component requires was installed. Where images are only staged, it is enough
 /// that they are, unless the next reset puts this one into effect: then nobody would keep to the order.
 fn is_ready(view: View<'_>, item: &PlanItem, items: &[PlanItem]) -> bool {
-    let is_held =
-        view.observed.scope == Scope::Stage && view.observed.holds.contains(&item.component.name);
+    let is_held = view.observed.scope == Scope::Stage && view.observed.holds.contains(&item.component.name);
     let is_enough = |end: ComponentEnd| end.is_good() && !(is_held && end == ComponentEnd::Staged);
     let required = items.iter().filter(|other| item.after.contains(&other.component.name));
     required.map(|other| end(view, other)).all(is_enough)

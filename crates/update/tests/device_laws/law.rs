@@ -204,11 +204,9 @@ const SESSION: &str = "a session";
 fn left(world: &World, goal: Goal) -> Vec<(ActionId, &'static str)> {
     let device = &world.device;
     let is_meant = world.order.scope == Scope::Stage && !world.api.cancelled && goal == Goal::Update;
-    let uploads = device
-        .uploads
-        .iter()
-        .filter(|upload| !(is_meant && upload.whole))
-        .filter_map(|upload| Some((owner(world, upload.action, upload.component, Verb::AdoptImage)?, "an image")));
+    let uploads = device.uploads.iter().filter(|upload| !(is_meant && upload.whole)).filter_map(|upload| {
+        Some((owner(world, upload.action, upload.component, Verb::AdoptImage)?, "an image"))
+    });
     let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| job.request);
     let entries = entries.filter_map(|request| {
         Some((owner(world, request.action, request.component, Verb::AdoptWork)?, "a queue entry"))

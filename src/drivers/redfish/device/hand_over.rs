@@ -186,9 +186,7 @@ impl Device {
     /// Returns the name of the image that is staged for a component.
     fn staged(&self, component: &str, actions: &[Action]) -> Option<String> {
         let stages = |action: &&Action| {
-            action.component == component
-                && action.verb.is_staging()
-                && action.ending == Some(Ending::Done)
+            action.component == component && action.verb.is_staging() && action.ending == Some(Ending::Done)
         };
         let action = actions.iter().rfind(stages)?;
         if action.verb == Verb::AdoptImage {

@@ -1,9 +1,9 @@
 //! How a device takes the image of a component: the best way that it offers.
 
 use super::super::Link;
+use super::super::inventory::{Repository, UpdateService};
 use super::Device;
 use super::hand_over::ON_RESET;
-use super::super::inventory::{Repository, UpdateService};
 use crate::attempt::Scheme;
 use crate::drivers::device::Way;
 use crate::failure::Failure;

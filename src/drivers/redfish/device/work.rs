@@ -62,7 +62,11 @@ pub(super) async fn follow(session: &Session, link: &Link) -> Result<Report, Tro
 ///
 /// # Errors
 /// What concerns the device as a whole.
-pub(super) async fn follow_queue(session: &Session, queue: &Link, link: &Link) -> Result<Option<Progress>, Trouble> {
+pub(super) async fn follow_queue(
+    session: &Session,
+    queue: &Link,
+    link: &Link,
+) -> Result<Option<Progress>, Trouble> {
     let entries = Work::queue(session, queue).await?;
     let index = entries.iter().position(|(entry, _)| entry.is_same(link));
     Ok(index.and_then(|index| {
@@ -116,7 +120,8 @@ pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action], components: &
         let has_size = |component: &&Component| {
             bytes.zip(component.payload.size).is_none_or(|(bytes, size)| bytes == size)
         };
-        for component in components.iter().filter(|component| is_of(component, &file) && has_size(component)) {
+        for component in components.iter().filter(|component| is_of(component, &file) && has_size(component))
+        {
             sorted.files.insert(component.name.clone(), file.clone());
             let is_adopted = |action: &&Action| {
                 action.verb == Verb::AdoptImage && action.component == component.name && action.has_adopted()
@@ -153,7 +158,9 @@ fn queue_progress<'a>(entry: &Resource, mut before: impl Iterator<Item = &'a Res
 
 /// Reports whether only the firmware of the host can work an entry off (HPE, `UpdatableBy`).
 fn is_for_host(entry: &Resource) -> bool {
-    entry.texts("/UpdatableBy").is_some_and(|agents| agents.len() == 1 && agents.iter().all(|agent| agent == "Uefi"))
+    entry
+        .texts("/UpdatableBy")
+        .is_some_and(|agents| agents.len() == 1 && agents.iter().all(|agent| agent == "Uefi"))
 }
 
 impl Sorted {

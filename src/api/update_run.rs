@@ -104,7 +104,8 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("onFailedDependency is immutable: make a new UpdateRun"))]
     pub on_failed_dependency: OnFailedDependency,
 
-    /// What to install although the machine has the same version or a newer one.
+    /// What to do although there is something against it: the machine has the same version or a newer one, or
+    /// a trusted module protects its firmware.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("force is immutable: make a new UpdateRun"))]
     pub force: Force,
@@ -272,7 +273,7 @@ pub enum OnFailedDependency {
     Force,
 }
 
-/// What to install although the machine has the same version or a newer one.
+/// What to do although there is something against it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Force {
@@ -282,6 +283,11 @@ pub struct Force {
     /// Install the same version again.
     #[serde(default)]
     pub rewrite: bool,
+    /// Update the firmware of a machine although a trusted module (TPM) has measured it. What is sealed to
+    /// the measurement, such as the key of an encrypted disk, may be locked afterwards: have the recovery
+    /// keys at hand. Only some devices ask for it, with the reason OverrideRequired.
+    #[serde(default)]
+    pub trusted_module: bool,
 }
 
 /// How machines that must call back reach Farrier.

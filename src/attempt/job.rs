@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
 use farrier_update::device::Scope;
-use farrier_update::{Component, FailedDependency, Force, InstallerKind};
+use farrier_update::{Component, FailedDependency, Force, InstallerKind, SignatureRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -49,6 +49,8 @@ pub struct Job {
     pub resets_host: bool,
     /// Which components are installed although they are up to date.
     pub force: Force,
+    /// Whether firmware is updated although a trusted module has measured it.
+    pub overrides_trusted_module: bool,
     /// What to do about missing requirements.
     pub on_failed_dependency: FailedDependency,
     /// The engine's lease: how long it may run without contact, in seconds.
@@ -109,6 +111,21 @@ impl Job {
             size: component.payload.size,
             access: self.access.get(&component.name).cloned().transpose()?.unwrap_or_default(),
         })
+    }
+
+    /// The sources of the signatures of a component's payload.
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub fn signatures(&self, component: &Component) -> Result<Vec<Source>, Failure> {
+        let source = self.source(component)?;
+        let of = |signature: &SignatureRef| Source {
+            url: signature.url.clone(),
+            digest: signature.digest.clone(),
+            size: None,
+            ..source.clone()
+        };
+        Ok(component.payload.signatures.iter().map(of).collect())
     }
 
     /// The first twelve ASCII alphanumeric characters of the session id, for use in paths.

@@ -187,6 +187,7 @@ async fn job(
         scope: farrier_update::device::Scope::Install,
         resets_host: false,
         force: Force::default(),
+        overrides_trusted_module: false,
         on_failed_dependency: FailedDependency::default(),
         lease_seconds: operator::LEASE_SECONDS,
         wait_seconds: farrier_protocol::DEFAULT_WAIT_SECONDS,

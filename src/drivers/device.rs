@@ -10,6 +10,7 @@
 
 mod kept;
 mod outcome;
+mod parts;
 mod walk;
 
 pub use walk::DeviceDriver;
@@ -125,12 +126,23 @@ pub struct Report {
     pub reason: Option<Reason>,
     /// The device's own words; empty if it has none.
     pub words: String,
+    /// What became of the parts of the machine that the image is for, as far as the device tells.
+    pub parts: Vec<Part>,
+}
+
+/// What a device says about one part of the machine that an image is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The id of its entry in the firmware inventory.
+    pub entry: String,
+    /// Whether the device says that it was not updated.
+    pub failed: bool,
 }
 
 impl From<Progress> for Report {
     /// Without words.
     fn from(progress: Progress) -> Self {
-        Self { progress, reason: None, words: String::new() }
+        Self { progress, reason: None, words: String::new(), parts: Vec::new() }
     }
 }
 
@@ -171,6 +183,8 @@ pub struct Image {
     pub size: u64,
     /// Name for the device: it carries the action's number, and ends as the payload's own name does.
     pub name: String,
+    /// Files with its signatures: one, or one for each section.
+    pub signatures: Vec<PathBuf>,
     /// Where the device fetches it, for a pull.
     pub offer: Option<Offer>,
 }

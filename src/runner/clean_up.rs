@@ -50,6 +50,7 @@ impl Context {
             scope: farrier_update::device::Scope::Install,
             resets_host: false,
             force: Force::default(),
+            overrides_trusted_module: false,
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,

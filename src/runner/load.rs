@@ -69,6 +69,7 @@ impl Context {
             scope: scope(run.spec.operation),
             resets_host: run.spec.reboot.policy != RebootWhen::Never,
             force: convert::force(run.spec.force),
+            overrides_trusted_module: run.spec.force.trusted_module,
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,

@@ -351,6 +351,7 @@ mod tests {
             started_at: None,
             finished_at: None,
             message: message.to_owned(),
+            parts: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 mod kills;
 mod probe;
 mod pulls;
+mod signed;
 mod staging;
 mod updates;
 
@@ -81,9 +82,15 @@ impl Bmc {
     /// Deletes what [`Self::up`] has created, and ends the double.
     async fn remove(self, site: &Site) {
         let params = DeleteParams::default();
+        site.api::<Baseline>().delete(&self.name, &params).await.expect("a deleted Baseline");
+        self.remove_node(site).await;
+    }
+
+    /// The same, where the baseline has another name.
+    async fn remove_node(self, site: &Site) {
+        let params = DeleteParams::default();
         site.api::<ManagedNode>().delete(&self.name, &params).await.expect("a deleted ManagedNode");
         site.api::<Secret>().delete(&self.name, &params).await.expect("a deleted Secret");
-        site.api::<Baseline>().delete(&self.name, &params).await.expect("a deleted Baseline");
     }
 
     async fn node(&self, site: &Site) -> ManagedNode {

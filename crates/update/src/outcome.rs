@@ -106,6 +106,23 @@ pub struct ComponentResult {
     pub finished_at: Option<Millis>,
     /// What happened, and the next step; empty if the outcome needs no explanation.
     pub message: String,
+    /// What became of each part of the machine that the image is for, if it is for several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartResult>,
+}
+
+/// What became of one part of a machine that an image is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartResult {
+    /// The entry of the machine's own firmware inventory.
+    pub entry: String,
+    /// The version that the first reading found.
+    pub before: String,
+    /// The version that the last reading found.
+    pub after: String,
+    /// Whether the machine says that it was not updated, and it has the same version as before.
+    pub failed: bool,
 }
 
 /// The engine's report about one step.
@@ -194,6 +211,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
         started_at: step.and_then(|step| step.started_at),
         finished_at: step.and_then(|step| step.finished_at),
         message: message.into_iter().flatten().collect::<Vec<_>>().join("; "),
+        parts: Vec::new(),
     }
 }
 

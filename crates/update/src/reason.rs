@@ -277,9 +277,13 @@ reasons! {
     ManagedElsewhere: Transient,
     /// The device needs the host to be on. Power it on.
     HostPoweredOff: Permanent,
-    /// The device updates firmware only if the protection by its trusted module is overridden, which Farrier does
-    /// not do. Update it by hand.
+    /// The device updates firmware only if the protection by its trusted module (TPM) is overridden, which Farrier
+    /// does only on request. Have the recovery keys of encrypted disks at hand, and set spec.force.trustedModule of a
+    /// new UpdateRun.
     OverrideRequired: Permanent,
+    /// An image is sent in sections, and the baseline does not name one signature for each of them. Set
+    /// payload.signatures of the component.
+    SignatureMissing: Permanent,
     /// An entry of somebody else's is before Farrier's in the queue of the device, and cannot be worked off; the
     /// message names it. Remove it, or do what it waits for.
     QueueBlocked: Transient,
@@ -349,6 +353,9 @@ reasons! {
     /// The device may restart its host by itself when it gets the image, and the run does not allow that. Nothing was
     /// sent. Set reboot.policy to IfRequired in a run at a time at which the host may restart.
     RestartNotAllowed: Permanent,
+    /// The image is for several parts of the machine, and some of them kept their version; the message names them.
+    /// Look at the log of the machine, then start a new UpdateRun with force.rewrite.
+    PartlyApplied: Permanent,
     /// The image is on the machine and is not in effect, as the run has asked for. status.components says where it
     /// is and what puts it into effect; a run with operation Update does.
     Staged: Informational,

@@ -126,6 +126,7 @@ fn result(
         started_at: None,
         finished_at: None,
         message,
+        parts: Vec::new(),
     }
 }
 
@@ -141,6 +142,7 @@ fn failed(item: &PlanItem, failure: &Failure) -> ComponentResult {
         started_at: None,
         finished_at: None,
         message: format!("{}: {}", item.component.name, failure.message),
+        parts: Vec::new(),
     }
 }
 

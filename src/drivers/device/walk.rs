@@ -6,9 +6,10 @@ mod show;
 
 use super::{Device, Image, Reading, Report, Trouble, Way, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
-use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Waiting, image_name};
+use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Survey, Waiting, image_name};
 use crate::drivers::Driver;
 use crate::failure::Failure;
+use crate::payload::{Source, Stored};
 use farrier_update::device::{
     self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, ResetPolicy, Silence,
     Ticket, Verb,
@@ -17,6 +18,7 @@ use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node}
 use futures::future::BoxFuture;
 use show::show_contact;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +62,8 @@ struct Walk<'a, D: Device> {
     session: Option<ActionId>,
     /// The last readings, with the components' entries.
     readings: Vec<Inventory>,
+    /// The firmware of the first reading of this attempt.
+    before: Option<Arc<Survey>>,
     /// The latest reading, as the device gave it.
     latest: Option<Reading>,
     plan: Option<Arc<NodePlan>>,
@@ -89,6 +93,7 @@ impl<'a, D: Device> Walk<'a, D> {
             desk,
             session: None,
             readings: Vec::new(),
+            before: None,
             latest: None,
             plan: None,
             methods: BTreeMap::new(),
@@ -182,7 +187,9 @@ impl<'a, D: Device> Walk<'a, D> {
             Ok(reading) => {
                 self.answered();
                 self.ended_sessions = 0;
-                self.desk.view.send_modify(|v| v.survey = Some(Arc::new(reading.survey.clone())));
+                let survey = Arc::new(reading.survey.clone());
+                self.before.get_or_insert_with(|| survey.clone());
+                self.desk.view.send_modify(|v| v.survey = Some(survey));
                 let entries = outcome::entries(&self.job.components, &reading.inventory);
                 self.readings.push(Inventory { entries, ..reading.inventory.clone() });
                 if self.readings.len() > MAX_READINGS {
@@ -274,14 +281,15 @@ impl<'a, D: Device> Walk<'a, D> {
         let what = format!("the payload of component {}", component.name);
         self.show_wait(Waiting::new(Reason::InProgress, what, "the payload", source.limit()));
         let mut stop = self.desk.stop.clone();
+        let signatures = self.job.signatures(component)?;
         let stored = tokio::select! {
-            stored = self.desk.tools.store.ensure(&source) => stored,
+            stored = self.stored(&source, &signatures) => stored,
             Ok(_) = stop.wait_for(|stop| *stop) => {
                 Err(Failure::new(Reason::Cancelled, "the run was cancelled before the payload was there"))
             }
         };
         self.desk.view.send_modify(|v| v.waits.clear());
-        let stored = stored?;
+        let (stored, signatures) = stored?;
         let name = image_name(&self.job.session, intent.id, &component.payload);
         let offer = if intent.verb == Verb::Pull {
             let (action, name, digest) = (intent.id, name.as_str(), component.payload.digest.as_str());
@@ -290,7 +298,21 @@ impl<'a, D: Device> Walk<'a, D> {
             None
         };
         self.desk.view.send_modify(|v| v.payloads_verified += 1);
-        Ok(Some(Image { path: stored.path, size: stored.size, name, offer }))
+        Ok(Some(Image { path: stored.path, size: stored.size, name, signatures, offer }))
+    }
+
+    /// Returns an image and its signatures from the store, which fetches what it lacks.
+    async fn stored(
+        &self,
+        source: &Source,
+        signatures: &[Source],
+    ) -> Result<(Stored, Vec<PathBuf>), Failure> {
+        let store = &self.desk.tools.store;
+        let mut paths = Vec::new();
+        for signature in signatures {
+            paths.push(store.ensure(signature).await?.path);
+        }
+        Ok((store.ensure(source).await?, paths))
     }
 
     async fn record(&mut self, id: ActionId, change: Change) -> Result<(), Halt> {

@@ -64,6 +64,7 @@ impl Parts {
             scope: farrier_update::device::Scope::Install,
             resets_host: false,
             force: Force::default(),
+            overrides_trusted_module: false,
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: 900,
             wait_seconds: 60,

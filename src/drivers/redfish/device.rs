@@ -106,6 +106,8 @@ pub(super) struct Device {
     components: Vec<Component>,
     /// Whether images are only staged.
     scope: Scope,
+    /// Whether a trusted module is overridden.
+    overrides_trusted_module: bool,
     /// Whether the host may be restarted.
     resets_host: bool,
     marks: Marks,
@@ -144,6 +146,7 @@ impl device::Device for Device {
             reads_work: matches!(job.goal, Goal::Update | Goal::CleanUp),
             components: job.components.clone(),
             scope: job.scope,
+            overrides_trusted_module: job.overrides_trusted_module,
             resets_host: job.resets_host,
             marks: Marks::new(&job.id()),
             update: None,

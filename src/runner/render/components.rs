@@ -1,8 +1,8 @@
 //! Renders the components of a NodeUpdate: the plan and the results.
 
-use crate::api::node_update::{ComponentOutcome, PlannedComponent};
+use crate::api::node_update::{ComponentOutcome, PartOutcome, PlannedComponent};
 use farrier_protocol::Reading;
-use farrier_update::{Action, ComponentResult, Millis, NodePlan, Outcome, PlanItem};
+use farrier_update::{Action, ComponentResult, Millis, NodePlan, Outcome, PartResult, PlanItem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Returns how many components changed or are staged, of how many.
@@ -48,7 +48,13 @@ fn outcome(result: &ComponentResult) -> ComponentOutcome {
         started_at: result.started_at.and_then(time),
         finished_at: result.finished_at.and_then(time),
         message: result.message.clone(),
+        parts: result.parts.iter().map(part).collect(),
     }
+}
+
+fn part(part: &PartResult) -> PartOutcome {
+    let PartResult { entry, before, after, failed } = part.clone();
+    PartOutcome { entry, before, after, failed }
 }
 
 pub(super) fn time(at: Millis) -> Option<Time> {

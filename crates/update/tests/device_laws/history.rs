@@ -360,7 +360,7 @@ fn part(name: &str, version: String, dice: &mut Dice) -> Component {
         installer: InstallerKind::RedfishImage,
         detect: None,
         firmware: None,
-        payload: PayloadRef { url: String::new(), digest: String::new(), size: None },
+        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
         requires: Vec::new(),
         reboot: reboots[usize::try_from(dice.below(4)).unwrap_or(0)],
         interruptible: dice.percent(70),

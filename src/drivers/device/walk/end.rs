@@ -1,6 +1,6 @@
 //! How an attempt ends.
 
-use super::super::{Device, Reading, kept, outcome};
+use super::super::{Device, Reading, kept, outcome, parts};
 use super::Walk;
 use crate::attempt::logbook::Halt;
 use crate::attempt::{End, Goal};
@@ -59,7 +59,12 @@ impl<D: Device> Walk<'_, D> {
             refusals.extend(busy.map(|(name, _)| (name.clone(), Failure::new(reason, words.clone()))));
         }
         let (plan, node) = (self.plan.as_deref(), &self.job.node);
-        outcome::results(plan, conclusion, &self.readings, &refusals, &self.reports, node)
+        let mut results = outcome::results(plan, conclusion, &self.readings, &refusals, &self.reports, node);
+        if let (Some(before), Some(latest)) = (&self.before, &self.latest) {
+            let (before, after) = (&before.firmware, &latest.survey.firmware);
+            parts::add(&mut results, &self.job.components, &self.reports, before, after);
+        }
+        results
     }
 
     /// Returns the failure of a device whose readings do not suffice for a plan.

@@ -82,6 +82,7 @@ impl Device {
                         ("Command", Some(json!("ApplyUpdate"))),
                         ("UpdatableBy", self.agents.get(&file).map(|agents| json!(agents))),
                         ("Filename", Some(json!(file))),
+                        ("TPMOverride", self.overrides_trusted_module.then(|| json!(true))),
                     ]),
                 )
             }
@@ -126,6 +127,7 @@ impl Device {
                     object([(APPLY_TIME, self.apply_time(&intent.component, times))]).to_string();
                 let parameters = Field {
                     name: "UpdateParameters",
+                    file: None,
                     media_type: Some("application/json"),
                     value: parameters.as_bytes(),
                 };
@@ -140,12 +142,25 @@ impl Device {
                 link: upload.clone(),
                 mark: self.marks.name(intent.id, "upload"),
                 boundary: self.boundary(intent),
+                overrides_trusted_module: self.overrides_trusted_module,
                 image: image.clone(),
             })),
+            Route::AddFromUri { .. } if !image.signatures.is_empty() => {
+                return Err(Failure::new(
+                    Reason::NotYetSupported,
+                    format!(
+                        "{} only fetches images (AddFromUri), which is not done for images with signatures yet; upload the image of {} by hand",
+                        self.node, intent.component
+                    ),
+                ));
+            }
             Route::AddFromUri { action, .. } => {
-                let body = json!({
-                    "ImageURI": offer(image)?.url_with_login(), "UpdateRepository": true, "UpdateTarget": false,
-                });
+                let body = object([
+                    ("ImageURI", Some(json!(offer(image)?.url_with_login()))),
+                    ("UpdateRepository", Some(json!(true))),
+                    ("UpdateTarget", Some(json!(false))),
+                    ("TPMOverrideFlag", self.overrides_trusted_module.then(|| json!(true))),
+                ]);
                 Work::from(Request::post(action.clone(), body))
             }
             Route::Simple { action, times } => {

@@ -48,11 +48,11 @@ pub(super) async fn follow(session: &Session, link: &Link) -> Result<Report, Tro
         Err(error) if matches!(error.status(), Some(404 | 410)) => Ok(Progress::Gone.into()),
         Err(error) if is_monitor(link) && error.is_about_resource() => {
             let reason = error.refusal().and_then(Refusal::meaning).and_then(Meaning::reason);
-            Ok(Report { progress: Progress::Failed, reason, words: error.to_string() })
+            Ok(Report { reason, words: error.to_string(), ..Progress::Failed.into() })
         }
         // This task cannot be read. The inventory tells what became of it.
         Err(error) if error.is_about_resource() => {
-            Ok(Report { progress: Progress::Gone, reason: None, words: error.to_string() })
+            Ok(Report { words: error.to_string(), ..Progress::Gone.into() })
         }
         Err(error) => Err(error),
     }

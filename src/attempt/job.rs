@@ -7,7 +7,7 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
-use farrier_update::device::Scope;
+use farrier_update::device::{Action, Ending, Scope, Ticket};
 use farrier_update::{Component, FailedDependency, Force, InstallerKind, SignatureRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub struct Job {
     pub components: Vec<Component>,
     /// Access data for the payload sources, by component name.
     pub access: BTreeMap<String, Result<Access, Failure>>,
+    /// What earlier runs have recorded as waiting for a reset of this machine.
+    pub waiting: Vec<EarlierWork>,
     /// Whether images are only staged.
     pub scope: Scope,
     /// Whether the host of a device may be restarted.
@@ -60,6 +62,30 @@ pub struct Job {
     pub wait_seconds: u64,
     /// How the engine connects back; `None` if it is served through the SSH session.
     pub callback: Option<CallbackOptions>,
+}
+
+/// Work on a device that an earlier run has recorded as waiting for a reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierWork {
+    /// Name of the component.
+    pub component: String,
+    /// The version that takes effect.
+    pub version: String,
+    /// The device's name for the work.
+    pub ticket: Ticket,
+    /// The boot mark of the management processor at that time.
+    pub boot: String,
+}
+
+impl EarlierWork {
+    /// Returns what the actions of a NodeUpdate have left waiting.
+    pub fn of(actions: Vec<Action>) -> impl Iterator<Item = Self> {
+        let waits = |action: &Action| action.is_install() && action.ending == Some(Ending::ResetPending);
+        actions.into_iter().filter(waits).filter_map(|action| {
+            let Action { component, to: version, ticket, boot, .. } = action;
+            Some(Self { component, version, ticket: ticket?, boot })
+        })
+    }
 }
 
 /// How far an attempt goes.

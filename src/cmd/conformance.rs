@@ -184,6 +184,7 @@ async fn job(
         resumed: false,
         components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
         access: inputs.payload_access(baseline, namespace).await,
+        waiting: Vec::new(),
         scope: farrier_update::device::Scope::Install,
         resets_host: false,
         force: Force::default(),

@@ -47,6 +47,7 @@ impl Context {
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: BTreeMap::new(),
+            waiting: Vec::new(),
             scope: farrier_update::device::Scope::Install,
             resets_host: false,
             force: Force::default(),

@@ -1,10 +1,10 @@
 //! Loads the complete input of an attempt before the attempt does anything.
 
-use super::Context;
+use super::{Context, actions};
 use crate::api::managed_node::{Channel, ManagedNode};
 use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
-use crate::attempt::{Awaited, Goal, Job};
+use crate::attempt::{Awaited, EarlierWork, Goal, Job};
 use crate::convert;
 use crate::drivers::{Abilities, Class, Keys};
 use crate::failure::Failure;
@@ -66,6 +66,7 @@ impl Context {
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: self.inputs().payload_access(baseline.as_deref(), &namespace).await,
+            waiting: self.waiting(update),
             scope: scope(run.spec.operation),
             resets_host: run.spec.reboot.policy != RebootWhen::Never,
             force: convert::force(run.spec.force),
@@ -76,6 +77,21 @@ impl Context {
             callback: self.callback(&node, run, touched).await,
         };
         Ok(Attempt { job, driver })
+    }
+
+    /// Returns what earlier runs have recorded as waiting for a reset of the machine.
+    fn waiting(&self, update: &NodeUpdate) -> Vec<EarlierWork> {
+        let is_earlier = |other: &NodeUpdate| {
+            other.namespace() == update.namespace()
+                && other.spec.node_ref == update.spec.node_ref
+                && other.uid() != update.uid()
+        };
+        let updates = self.caches.updates.state();
+        let earlier = updates.iter().filter(|other| is_earlier(other));
+        earlier
+            .filter_map(|other| Some(actions::read(&other.status.as_ref()?.actions)))
+            .flat_map(EarlierWork::of)
+            .collect()
     }
 
     /// Returns the current generation of the machine's spec in the cache.

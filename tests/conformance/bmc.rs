@@ -296,6 +296,7 @@ impl Subject for Bmc<'_> {
             resumed: false,
             components: vec![self.of.component(self.has_bad_image.get())],
             access: BTreeMap::new(),
+            waiting: Vec::new(),
             scope: farrier_update::device::Scope::Install,
             resets_host: false,
             force: Force::default(),

@@ -182,6 +182,7 @@ impl Subject for Linuxed<'_> {
             resumed: false,
             components: vec![component],
             access: BTreeMap::new(),
+            waiting: Vec::new(),
             scope: farrier_update::device::Scope::Install,
             resets_host: false,
             force: Force::default(),

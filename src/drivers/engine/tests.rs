@@ -61,6 +61,7 @@ impl Parts {
             resumed: false,
             components: Vec::new(),
             access: BTreeMap::new(),
+            waiting: Vec::new(),
             scope: farrier_update::device::Scope::Install,
             resets_host: false,
             force: Force::default(),

@@ -15,7 +15,7 @@ use super::inventory::{Inventory as Everything, Reset, UpdateService, Work};
 use super::session::SignInError;
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, Goal, Job, Marks, Scheme, Tools};
+use crate::attempt::{self, EarlierWork, Goal, Job, Marks, Scheme, Tools};
 use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble, Way};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
@@ -30,7 +30,7 @@ use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use routes::Route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-use work::Sorted;
+use work::{Known, Sorted};
 
 /// How long a device may be silent before an attempt ends in which it does no work for us. Further attempts are
 /// those of the run's retries.
@@ -104,6 +104,8 @@ pub(super) struct Device {
     /// Whether tasks and images are read, which an inventory does not need.
     reads_work: bool,
     components: Vec<Component>,
+    /// What earlier runs have recorded as waiting for a reset.
+    waiting: Vec<EarlierWork>,
     /// Whether images are only staged.
     scope: Scope,
     /// Whether a trusted module is overridden.
@@ -145,6 +147,7 @@ impl device::Device for Device {
             node: job.node.clone(),
             reads_work: matches!(job.goal, Goal::Update | Goal::CleanUp),
             components: job.components.clone(),
+            waiting: job.waiting.clone(),
             scope: job.scope,
             overrides_trusted_module: job.overrides_trusted_module,
             resets_host: job.resets_host,
@@ -206,7 +209,15 @@ impl device::Device for Device {
         let found =
             lost.found.iter().filter_map(|lost| Some((lost.action, Link::parse(&lost.ticket.0).ok()?)));
         self.sessions.extend(found);
-        let mut sorted = work::sort(&work, &self.marks, actions, &self.components);
+        let boot = self.boot.read(&everything);
+        let recorded = Known {
+            marks: &self.marks,
+            actions,
+            components: &self.components,
+            waiting: &self.waiting,
+            boot: &boot.manager,
+        };
+        let mut sorted = work::sort(&work, &recorded);
         // An image that is still being verified is listed nowhere else.
         let upload = everything.update.as_ref().and_then(|service| {
             let action = self.marks.find(service.uploading.as_deref()?);
@@ -218,7 +229,7 @@ impl device::Device for Device {
         let inventory = Inventory {
             at,
             entries: entries(&everything.firmware),
-            boot: self.boot.read(&everything),
+            boot,
             tasks: sorted.tasks,
             artifacts: sorted.artifacts.into_iter().chain(known).chain(lost.found).collect(),
             earlier: sorted.earlier,

@@ -4,7 +4,7 @@
 use super::super::inventory::Work;
 use super::super::words::{Meaning, has_state, progress, report};
 use super::super::{Link, Refusal, Request, Resource, Session, Trouble};
-use crate::attempt::Marks;
+use crate::attempt::{EarlierWork, Marks};
 use crate::drivers::device::{Other, Report};
 use farrier_update::Component;
 use farrier_update::device::{
@@ -75,8 +75,44 @@ pub(super) async fn follow_queue(
     }))
 }
 
-/// Sorts what a device works on. `components` are those that images of earlier runs may be for.
-pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action], components: &[Component]) -> Sorted {
+/// What is known before the device is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// The names of what this NodeUpdate hands over.
+    pub(super) marks: &'a Marks,
+    /// Its recorded actions.
+    pub(super) actions: &'a [Action],
+    /// The components, which work and images of earlier runs may be for.
+    pub(super) components: &'a [Component],
+    /// What earlier runs have recorded as waiting for a reset.
+    pub(super) waiting: &'a [EarlierWork],
+    /// The boot mark of the management processor.
+    pub(super) boot: &'a str,
+}
+
+impl<'a> Known<'a> {
+    /// Returns the component that the work with this name was recorded for by an earlier run. Devices number their
+    /// tasks anew when they start; job numbers of Dell are never used again.
+    fn recorded(&self, link: &Link) -> Option<&'a Component> {
+        let is_it = |work: &&EarlierWork| {
+            let is_unique = link.name().starts_with("JID_");
+            let is_same_start = !self.boot.is_empty() && work.boot == self.boot;
+            (is_unique || is_same_start)
+                && Link::parse(&work.ticket.0).is_ok_and(|ticket| {
+                    ticket.is_same(link) || is_monitor(&ticket) && ticket.name() == link.name()
+                })
+        };
+        let work = self.waiting.iter().find(is_it)?;
+        let is_of = |component: &&Component| {
+            component.name == work.component && component.version.trim() == work.version
+        };
+        self.components.iter().find(is_of)
+    }
+}
+
+/// Sorts what a device works on.
+pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
+    let Known { marks, actions, components, .. } = *known;
     let mut sorted = Sorted::default();
     let is_of = |component: &&Component, text: &str| Marks::is_image(text, &component.payload.digest);
     for (link, resource) in &work.tasks {
@@ -88,6 +124,7 @@ pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action], components: &
         }
         if action.is_none() {
             let component = resource.find(|text| components.iter().find(|component| is_of(component, text)));
+            let component = component.or_else(|| known.recorded(link));
             sorted.earlier.extend(component.map(|component| earlier(component, link, Some(progress))));
         }
         sorted.add(link, resource, action, progress);
@@ -197,4 +234,102 @@ fn of_ticket(link: &Link, actions: &[Action]) -> Option<ActionId> {
 /// Reports whether a link leads to the monitor of a task.
 pub(super) fn is_monitor(link: &Link) -> bool {
     link.as_str().to_ascii_lowercase().contains("/taskmon")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_update::{AppliesTo, InstallerKind, PayloadRef, RebootNeed};
+    use serde_json::json;
+    use std::time::Duration;
+
+    const DIGEST: &str = "sha256:00112233445566778899aabbccddeeff";
+
+    fn bios() -> Component {
+        Component {
+            name: "bios".to_owned(),
+            version: "2.0".to_owned(),
+            applies_to: AppliesTo::default(),
+            installer: InstallerKind::RedfishImage,
+            detect: None,
+            firmware: None,
+            payload: PayloadRef {
+                url: "https://x/bios.bin".to_owned(),
+                digest: DIGEST.to_owned(),
+                size: Some(7),
+                signatures: Vec::new(),
+            },
+            requires: Vec::new(),
+            reboot: RebootNeed::IfRequested,
+            interruptible: true,
+            timeout: Duration::from_mins(1),
+        }
+    }
+
+    fn link(path: &str) -> Link {
+        Link::parse(path).unwrap()
+    }
+
+    fn earlier(work: &Work, waiting: &[EarlierWork], boot: &str) -> Vec<Earlier> {
+        let marks = Marks::new("ffffffffffff");
+        let components = [bios()];
+        let known = Known { marks: &marks, actions: &[], components: &components, waiting, boot };
+        sort(work, &known).earlier
+    }
+
+    /// Otherwise a run would hand its image over to a device on which it waits already, or adopt somebody else's work.
+    #[test]
+    fn work_of_an_earlier_run_is_known_by_the_file_or_by_the_record() {
+        let task = |path: &str, name: &str| Work {
+            tasks: vec![(
+                link(path),
+                Resource::new(json!({"Name": name, "Oem": {"Dell": {"JobState": "Scheduled"}}})),
+            )],
+            ..Work::default()
+        };
+        let recorded = |ticket: &str, version: &str| {
+            let (component, version) = ("bios".to_owned(), version.to_owned());
+            vec![EarlierWork { component, version, ticket: Ticket(ticket.to_owned()), boot: "b1".to_owned() }]
+        };
+        let (jid, nine) = ("/redfish/v1/TaskService/Tasks/JID_9", "/redfish/v1/TaskService/Tasks/9");
+        let named = task(nine, "Update with farrier-0123456789ab-3-001122334455-bios.bin");
+        assert_eq!(earlier(&named, &[], "b2").len(), 1);
+        let other = task(nine, "Update with farrier-0123456789ab-3-ffff22334455-bios.bin");
+        assert_eq!(earlier(&other, &[], "b2"), []);
+        let silent = |path| task(path, "Firmware Update: BIOS");
+        assert_eq!(earlier(&silent(jid), &[], "b1"), []);
+        assert_eq!(earlier(&silent(jid), &recorded(jid, "2.0"), "b2").len(), 1);
+        assert_eq!(earlier(&silent(jid), &recorded(jid, "1.9"), "b2"), [], "another version");
+        assert_eq!(earlier(&silent(nine), &recorded(nine, "2.0"), "b1").len(), 1);
+        assert_eq!(earlier(&silent(nine), &recorded(nine, "2.0"), "b2"), [], "the number may be another's");
+    }
+
+    /// What UEFI works off waits for the restart of the host, unless something else is in its way.
+    #[test]
+    fn entries_for_the_firmware_of_the_host_wait_for_its_restart() {
+        let entry = |agent: &str| {
+            Resource::new(json!({"Command": "ApplyUpdate", "State": "Pending", "UpdatableBy": [agent]}))
+        };
+        let (uefi, agent) = (entry("Uefi"), entry("RuntimeAgent"));
+        assert_eq!(queue_progress(&uefi, [].into_iter()), Progress::WaitsForReset);
+        assert_eq!(queue_progress(&uefi, [&uefi].into_iter()), Progress::WaitsForReset);
+        assert_eq!(queue_progress(&uefi, [&agent].into_iter()), Progress::Queued);
+        assert_eq!(queue_progress(&entry("Bmc"), [].into_iter()), Progress::Queued);
+    }
+
+    /// An image of another size is not the same, whatever its name is.
+    #[test]
+    fn an_image_of_another_size_is_not_taken_over() {
+        let image = |bytes: u64| Work {
+            components: vec![(
+                link("/redfish/v1/UpdateService/ComponentRepository/1"),
+                Resource::new(
+                    json!({"Filename": "farrier-0123456789ab-3-001122334455-bios.bin", "SizeBytes": bytes}),
+                ),
+            )],
+            ..Work::default()
+        };
+        assert_eq!(earlier(&image(7), &[], "").len(), 1);
+        assert_eq!(earlier(&image(8), &[], ""), []);
+    }
 }

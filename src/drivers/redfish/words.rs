@@ -193,6 +193,7 @@ pub(super) fn report(resource: &Resource) -> Report {
     let parts = parts(resource);
     let has_failed = parts.iter().any(|part| part.failed);
     let progress = match state.unwrap_or(Meaning::Running) {
+        Meaning::Queued if is_paused || waits => Progress::WaitsForReset,
         Meaning::Queued => Progress::Queued,
         Meaning::WaitsForReset => Progress::WaitsForReset,
         Meaning::Pauses if is_paused || waits => Progress::WaitsForReset,
@@ -218,7 +219,12 @@ pub(super) fn report(resource: &Resource) -> Report {
         | Meaning::NeedsOverride => Progress::Running,
     };
     let reason = failure.filter(|_| progress == Progress::Failed).and_then(Meaning::reason);
-    Report { progress, reason, words: messages.to_string(), parts }
+    let next = failure.filter(|_| progress == Progress::Failed).and_then(Meaning::failure);
+    let words = match next.and_then(|(_, next)| next) {
+        Some(next) => format!("{messages}; {next}"),
+        None => messages.to_string(),
+    };
+    Report { progress, reason, words, parts }
 }
 
 /// Returns what the messages of a task say about the entries of the inventory that they name.

@@ -36,6 +36,7 @@ mod inventory;
 mod judge;
 mod next;
 mod observed;
+mod reset;
 mod session;
 mod teardown;
 mod unanswered;

@@ -5,6 +5,7 @@ mod body;
 mod boot;
 mod entries;
 mod hand_over;
+mod noted;
 mod refused;
 mod repository;
 mod routes;
@@ -30,7 +31,7 @@ use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use routes::Route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-use work::{Known, Sorted};
+use work::Known;
 
 /// How long a device may be silent before an attempt ends in which it does no work for us. Further attempts are
 /// those of the run's retries.
@@ -379,38 +380,6 @@ impl Device {
         if trouble.failure.reason == Reason::SessionEnded {
             self.session = None;
         }
-    }
-
-    /// Notes what requests need of a reading.
-    fn note(&mut self, everything: &Everything, work: &Work, sorted: &Sorted) {
-        self.update.clone_from(&everything.update);
-        self.manager_reset = boot::manager(everything).and_then(|manager| manager.reset.clone());
-        self.host_reset = boot::host(everything).and_then(|system| system.reset.clone());
-        let entries = entries(&everything.firmware);
-        let part = |component: &Component| {
-            let entry = entries.get(component.firmware_entry()?)?;
-            Some((component.name.clone(), entry.part))
-        };
-        // An entry may be missing while a part restarts.
-        self.parts.extend(self.components.iter().filter_map(part));
-        self.links = sorted
-            .artifacts
-            .iter()
-            .filter_map(|artifact| Some((artifact.action, Link::parse(&artifact.ticket.0).ok()?)))
-            .collect();
-        let agents = work.components.iter().filter_map(|(_, image)| {
-            Some((image.text("/Filename")?, image.texts("/UpdatableBy").filter(|agents| !agents.is_empty())?))
-        });
-        self.agents = agents.collect();
-        self.earlier.clone_from(&sorted.earlier);
-        self.files.clone_from(&sorted.files);
-        self.over.extend(sorted.over.iter().cloned());
-    }
-
-    /// Returns the part that a component belongs to. One that is not known is taken for the host's, which is
-    /// restarted only if the run allows it.
-    fn part_of(&self, component: &str) -> Part {
-        self.parts.get(component).copied().unwrap_or(Part::Host)
     }
 
     /// Deletes a session, and looks whether it is gone.

@@ -4,6 +4,7 @@ use super::action::{Action, Ending, State, Verb, is_removed};
 use super::decision::ComponentEnd;
 use super::inventory::{Entry, Part, ResetTarget};
 use super::observed::{Goal, Scope};
+use super::reset::reset_of;
 use super::verdict::is_version;
 use super::view::{Again, Refusals, View};
 use crate::model::RebootNeed;
@@ -78,22 +79,6 @@ const fn after_reset(reset: &Action, is_wanted: Option<bool>) -> ComponentState 
         (Some(Ending::Verified | Ending::NotVerified), None) => ComponentEnd::Unverified,
         (ending, _) => end_of(ending),
     })
-}
-
-/// Returns the reset that was requested for an installation: its own, or that of another component of the same
-/// part of the machine, which puts into effect whatever waits for it.
-pub(super) fn reset_of<'a>(view: View<'a>, install: &Action) -> Option<&'a Action> {
-    let part =
-        view.latest().and_then(|reading| reading.entries.get(&install.component)).map(|entry| entry.part);
-    let is_meant = |reset: &&Action| {
-        let is_own = reset.component == install.component;
-        let is_shared = matches!(
-            (reset.verb, part),
-            (Verb::ResetHost, Some(Part::Host)) | (Verb::ResetManager, Some(Part::Manager))
-        );
-        reset.verb.is_reset() && !reset.is_void() && reset.id > install.id && (is_own || is_shared)
-    };
-    view.actions().find(is_meant)
 }
 
 /// Returns the reset that puts a component into effect, if it is allowed. An update of the

@@ -2,10 +2,10 @@
 //! some devices report success and keep the version, others report failure and take it.
 
 use super::action::{Action, Ending, Verb, is_removed};
-use super::component::reset_of;
 use super::decision::{Next, Waiting};
 use super::inventory::{Entry, Inventory, Progress};
 use super::observed::Followed;
+use super::reset::reset_of;
 use super::view::{View, settle};
 use crate::model::{Millis, RebootNeed};
 use crate::version::{Scheme, compare_installed};

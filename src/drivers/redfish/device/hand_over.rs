@@ -6,7 +6,7 @@ use super::super::{Answer as Reply, Link, Request, Trouble as Refused};
 use super::body::{file, object};
 use super::refused::{Answered, refused};
 use super::repository::RepositoryUpload;
-use super::routes::Route;
+use super::routes::{ON_RESET, Route};
 use super::{Device, signed_out, trouble};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme};
@@ -18,9 +18,6 @@ use serde_json::{Value, json};
 
 /// The parameter that says when an image is applied (DSP0266).
 const APPLY_TIME: &str = "@Redfish.OperationApplyTime";
-
-/// The apply time that waits for a reset.
-pub(super) const ON_RESET: &str = "OnReset";
 
 impl Device {
     /// Sends the request of an action that is work, or takes work back.

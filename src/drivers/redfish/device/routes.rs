@@ -3,12 +3,14 @@
 use super::super::Link;
 use super::super::inventory::{Repository, UpdateService};
 use super::Device;
-use super::hand_over::ON_RESET;
 use crate::attempt::Scheme;
 use crate::drivers::device::Way;
 use crate::failure::Failure;
 use farrier_update::Reason;
 use farrier_update::device::{Method, Part, Scope};
+
+/// The apply time that waits for a reset (DSP0266).
+pub(super) const ON_RESET: &str = "OnReset";
 
 /// How an image gets to a device. A push is preferred, because it needs no way back.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -43,16 +43,10 @@ pub struct Job {
     pub components: Vec<Component>,
     /// Access data for the payload sources, by component name.
     pub access: BTreeMap<String, Result<Access, Failure>>,
-    /// What earlier runs have recorded as waiting for a reset of this machine.
-    pub waiting: Vec<EarlierWork>,
-    /// Whether images are only staged.
-    pub scope: Scope,
-    /// Whether the host of a device may be restarted.
-    pub resets_host: bool,
+    /// What concerns only devices that flash themselves.
+    pub device: DeviceOrder,
     /// Which components are installed although they are up to date.
     pub force: Force,
-    /// Whether firmware is updated although a trusted module has measured it.
-    pub overrides_trusted_module: bool,
     /// What to do about missing requirements.
     pub on_failed_dependency: FailedDependency,
     /// The engine's lease: how long it may run without contact, in seconds.
@@ -62,6 +56,31 @@ pub struct Job {
     pub wait_seconds: u64,
     /// How the engine connects back; `None` if it is served through the SSH session.
     pub callback: Option<CallbackOptions>,
+}
+
+/// What a run asks of a device that flashes itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceOrder {
+    /// How much of an update is carried out.
+    pub scope: Scope,
+    /// Whether the host may be restarted.
+    pub resets_host: bool,
+    /// Whether firmware is updated although a trusted module has measured it.
+    pub overrides_trusted_module: bool,
+    /// What earlier runs have recorded as waiting for a reset of this machine.
+    pub waiting: Vec<EarlierWork>,
+}
+
+impl Default for DeviceOrder {
+    /// Installs, and restarts nothing but the device itself.
+    fn default() -> Self {
+        Self {
+            scope: Scope::Install,
+            resets_host: false,
+            overrides_trusted_module: false,
+            waiting: Vec::new(),
+        }
+    }
 }
 
 /// Work on a device that an earlier run has recorded as waiting for a reset.

@@ -19,7 +19,7 @@ use crate::attempt::Job;
 use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme, Survey, Tools};
 use crate::failure::Failure;
-use farrier_update::device::{Action, Answer, Intent, Inventory, Limits, Method, Progress, Ticket};
+use farrier_update::device::{Action, ActionId, Answer, Intent, Inventory, Limits, Method, Progress, Ticket};
 use farrier_update::{NodePlan, Reason};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -96,6 +96,8 @@ pub struct Reading {
     pub survey: Survey,
     /// What the device does for others.
     pub others: Vec<Other>,
+    /// What its tasks say about the parts of the machine that an image is for, by action.
+    pub parts: BTreeMap<ActionId, Vec<Part>>,
 }
 
 /// Work of another manager.

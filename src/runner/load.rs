@@ -4,7 +4,7 @@ use super::{Context, actions};
 use crate::api::managed_node::{Channel, ManagedNode};
 use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
-use crate::attempt::{Awaited, EarlierWork, Goal, Job};
+use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job};
 use crate::convert;
 use crate::drivers::{Abilities, Class, Keys};
 use crate::failure::Failure;
@@ -66,11 +66,13 @@ impl Context {
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: self.inputs().payload_access(baseline.as_deref(), &namespace).await,
-            waiting: self.waiting(update),
-            scope: scope(run.spec.operation),
-            resets_host: run.spec.reboot.policy != RebootWhen::Never,
+            device: DeviceOrder {
+                scope: scope(run.spec.operation),
+                resets_host: run.spec.reboot.policy != RebootWhen::Never,
+                overrides_trusted_module: run.spec.force.trusted_module,
+                waiting: self.waiting(update),
+            },
             force: convert::force(run.spec.force),
-            overrides_trusted_module: run.spec.force.trusted_module,
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,

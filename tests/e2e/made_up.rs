@@ -150,7 +150,7 @@ impl Device for Lamp {
         };
         let facts = Facts { vendor: "Acme".into(), model: "Lamp".into(), ..Facts::default() };
         let survey = Survey { facts, firmware: vec![firmware], ..Survey::default() };
-        Ok(Reading { inventory, survey, others: Vec::new() })
+        Ok(Reading { inventory, survey, others: Vec::new(), parts: BTreeMap::new() })
     }
 
     async fn request(

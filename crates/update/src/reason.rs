@@ -351,7 +351,7 @@ reasons! {
     /// A component is installed and takes effect after the next reboot. Reboot the machine.
     RebootPending: Informational,
     /// The device may restart its host by itself when it gets the image, and the run does not allow that. Nothing was
-    /// sent. Set reboot.policy to IfRequired in a run at a time at which the host may restart.
+    /// sent. Set reboot.policy to `IfRequired` in a run at a time at which the host may restart.
     RestartNotAllowed: Permanent,
     /// The image is for several parts of the machine, and some of them kept their version; the message names them.
     /// Look at the log of the machine, then start a new UpdateRun with force.rewrite.

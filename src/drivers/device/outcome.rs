@@ -72,7 +72,9 @@ pub(super) fn results(
         if let (Outcome::Staged | Outcome::RebootPending, Some(place)) =
             (result.outcome, kept::place(&kept, item, node))
         {
-            result.message = place;
+            let said = reports.get(name).map(|report| report.words.as_str()).unwrap_or_default();
+            let is_told = result.outcome == Outcome::RebootPending && !said.is_empty();
+            result.message = if is_told { format!("{place}. It said: {said}") } else { place };
         }
         Some(result)
     });

@@ -153,7 +153,7 @@ impl<'a, D: Device> Walk<'a, D> {
                 Goal::Update => device::Goal::Update,
                 Goal::CleanUp => device::Goal::CleanUp,
             },
-            scope: self.job.scope,
+            scope: self.job.device.scope,
             cancelled: *self.desk.stop.borrow(),
             plan: self.plan.as_deref(),
             methods: &self.methods,
@@ -165,7 +165,7 @@ impl<'a, D: Device> Walk<'a, D> {
             silence: self.silence,
             unfetched: &self.unfetched,
             // A management controller restarts as part of its own update.
-            resets: ResetPolicy { manager: true, host: self.job.resets_host },
+            resets: ResetPolicy { manager: true, host: self.job.device.resets_host },
             limits,
         }
     }
@@ -187,6 +187,7 @@ impl<'a, D: Device> Walk<'a, D> {
             Ok(reading) => {
                 self.answered();
                 self.ended_sessions = 0;
+                self.note_parts(&reading);
                 let survey = Arc::new(reading.survey.clone());
                 self.before.get_or_insert_with(|| survey.clone());
                 self.desk.view.send_modify(|v| v.survey = Some(survey));

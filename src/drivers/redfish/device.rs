@@ -16,7 +16,7 @@ use super::inventory::{Inventory as Everything, Reset, UpdateService, Work};
 use super::session::SignInError;
 use super::{Client, Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, EarlierWork, Goal, Job, Marks, Scheme, Tools};
+use crate::attempt::{self, DeviceOrder, Goal, Job, Marks, Scheme, Tools};
 use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble, Way};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
@@ -24,14 +24,12 @@ use crate::ssh::Target;
 use boot::Boot;
 use entries::{entries, survey};
 use farrier_update::device::{
-    Action, ActionId, Answer, Earlier, Intent, Inventory, Limits, Part, Progress, Scope, State, Task, Ticket,
-    Verb,
+    Action, ActionId, Answer, Earlier, Intent, Inventory, Limits, Part, Progress, State, Ticket, Verb,
 };
 use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use routes::Route;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-use work::Known;
 
 /// How long a device may be silent before an attempt ends in which it does no work for us. Further attempts are
 /// those of the run's retries.
@@ -105,14 +103,8 @@ pub(super) struct Device {
     /// Whether tasks and images are read, which an inventory does not need.
     reads_work: bool,
     components: Vec<Component>,
-    /// What earlier runs have recorded as waiting for a reset.
-    waiting: Vec<EarlierWork>,
-    /// Whether images are only staged.
-    scope: Scope,
-    /// Whether a trusted module is overridden.
-    overrides_trusted_module: bool,
-    /// Whether the host may be restarted.
-    resets_host: bool,
+    /// What the run asks for.
+    order: DeviceOrder,
     marks: Marks,
     /// How the device takes firmware, as it was last read.
     update: Option<UpdateService>,
@@ -148,10 +140,7 @@ impl device::Device for Device {
             node: job.node.clone(),
             reads_work: matches!(job.goal, Goal::Update | Goal::CleanUp),
             components: job.components.clone(),
-            waiting: job.waiting.clone(),
-            scope: job.scope,
-            overrides_trusted_module: job.overrides_trusted_module,
-            resets_host: job.resets_host,
+            order: job.device.clone(),
             marks: Marks::new(&job.id()),
             update: None,
             parts: BTreeMap::new(),
@@ -211,21 +200,7 @@ impl device::Device for Device {
             lost.found.iter().filter_map(|lost| Some((lost.action, Link::parse(&lost.ticket.0).ok()?)));
         self.sessions.extend(found);
         let boot = self.boot.read(&everything);
-        let recorded = Known {
-            marks: &self.marks,
-            actions,
-            components: &self.components,
-            waiting: &self.waiting,
-            boot: &boot.manager,
-        };
-        let mut sorted = work::sort(&work, &recorded);
-        // An image that is still being verified is listed nowhere else.
-        let upload = everything.update.as_ref().and_then(|service| {
-            let action = self.marks.find(service.uploading.as_deref()?);
-            let ticket = Ticket(service.link.as_str().to_owned());
-            action.map(|action| Task { ticket, action: Some(action), progress: Progress::Running })
-        });
-        sorted.tasks.extend(upload);
+        let sorted = self.sorted(&everything, &work, actions, &boot.manager);
         self.note(&everything, &work, &sorted);
         let inventory = Inventory {
             at,
@@ -237,7 +212,7 @@ impl device::Device for Device {
             keeps_tasks: None,
             lists_sessions: lost.is_complete,
         };
-        Ok(Reading { inventory, survey: survey(&everything), others: sorted.others })
+        Ok(Reading { inventory, survey: survey(&everything), others: sorted.others, parts: sorted.parts })
     }
 
     async fn request(

@@ -193,10 +193,10 @@ pub(super) fn report(resource: &Resource) -> Report {
     let parts = parts(resource);
     let has_failed = parts.iter().any(|part| part.failed);
     let progress = match state.unwrap_or(Meaning::Running) {
-        Meaning::Queued if is_paused || waits => Progress::WaitsForReset,
+        // XCC says so of an image that is staged.
+        Meaning::Queued | Meaning::Pauses if is_paused || waits => Progress::WaitsForReset,
         Meaning::Queued => Progress::Queued,
         Meaning::WaitsForReset => Progress::WaitsForReset,
-        Meaning::Pauses if is_paused || waits => Progress::WaitsForReset,
         Meaning::Done if is_critical || failure.is_some() || has_failed => Progress::Failed,
         Meaning::Done if waits => Progress::WaitsForReset,
         Meaning::Done => Progress::Done,
@@ -237,8 +237,8 @@ fn parts(resource: &Resource) -> Vec<Part> {
             Some(meaning) if meaning.is_failure() => true,
             Some(_) | None => continue,
         };
-        let named = message.texts("/MessageArgs").unwrap_or_default().into_iter();
-        let entry = named.filter_map(|arg| entry_of(&arg).map(str::to_owned)).next();
+        let mut named = message.texts("/MessageArgs").unwrap_or_default().into_iter();
+        let entry = named.find_map(|arg| entry_of(&arg).map(str::to_owned));
         if let Some(entry) = entry.filter(|entry| parts.iter().all(|part| part.entry != *entry)) {
             parts.push(Part { entry, failed });
         }

@@ -76,8 +76,8 @@ impl<'a> View<'a> {
     /// Returns the work for a component that an earlier run has begun: if any of the last readings shows it, since
     /// a task that could not be read is missing in a reading.
     pub(super) fn earlier_work(self, component: &str) -> Option<&'a Earlier> {
-        let readings = self.observed.readings.iter().rev().take(AGREEING);
-        readings.filter_map(|reading| reading.earlier_work(component)).next()
+        let mut readings = self.observed.readings.iter().rev().take(AGREEING);
+        readings.find_map(|reading| reading.earlier_work(component))
     }
 
     fn last_readings(self) -> Option<&'a [Inventory]> {

@@ -5,7 +5,7 @@ use super::Walk;
 use crate::attempt::logbook::Halt;
 use crate::attempt::{End, Goal};
 use crate::failure::Failure;
-use farrier_update::device::{ComponentEnd, Conclusion, DeviceEnd};
+use farrier_update::device::{ComponentEnd, Conclusion, DeviceEnd, Progress};
 use farrier_update::{ComponentResult, Reason, summarize};
 
 impl<D: Device> Walk<'_, D> {
@@ -45,6 +45,16 @@ impl<D: Device> Walk<'_, D> {
                 End::Finished(summarize(&results))
             }
             (DeviceEnd::Failed, _) | (_, Goal::Update) => End::Failed(self.not_read()),
+        }
+    }
+
+    /// Notes what tasks say about parts: one that waits for a restart says so only afterwards.
+    pub(super) fn note_parts(&mut self, reading: &Reading) {
+        for (action, parts) in &reading.parts {
+            if let Some(component) = self.component_of(*action) {
+                let report = self.reports.entry(component).or_insert_with(|| Progress::Done.into());
+                report.parts.clone_from(parts);
+            }
         }
     }
 

@@ -79,7 +79,7 @@ impl Device {
                         ("Command", Some(json!("ApplyUpdate"))),
                         ("UpdatableBy", self.agents.get(&file).map(|agents| json!(agents))),
                         ("Filename", Some(json!(file))),
-                        ("TPMOverride", self.overrides_trusted_module.then(|| json!(true))),
+                        ("TPMOverride", self.order.overrides_trusted_module.then_some(json!(true))),
                     ]),
                 )
             }
@@ -139,27 +139,10 @@ impl Device {
                 link: upload.clone(),
                 mark: self.marks.name(intent.id, "upload"),
                 boundary: self.boundary(intent),
-                overrides_trusted_module: self.overrides_trusted_module,
+                overrides_trusted_module: self.order.overrides_trusted_module,
                 image: image.clone(),
             })),
-            Route::AddFromUri { .. } if !image.signatures.is_empty() => {
-                return Err(Failure::new(
-                    Reason::NotYetSupported,
-                    format!(
-                        "{} only fetches images (AddFromUri), which is not done for images with signatures yet; upload the image of {} by hand",
-                        self.node, intent.component
-                    ),
-                ));
-            }
-            Route::AddFromUri { action, .. } => {
-                let body = object([
-                    ("ImageURI", Some(json!(offer(image)?.url_with_login()))),
-                    ("UpdateRepository", Some(json!(true))),
-                    ("UpdateTarget", Some(json!(false))),
-                    ("TPMOverrideFlag", self.overrides_trusted_module.then(|| json!(true))),
-                ]);
-                Work::from(Request::post(action.clone(), body))
-            }
+            Route::AddFromUri { action, .. } => self.add_from_uri(action, intent, image)?,
             Route::Simple { action, times } => {
                 let offer = offer(image)?;
                 let body = object([
@@ -175,6 +158,26 @@ impl Device {
                 Work::from(Request::post(action.clone(), json!({"ImageURI": offer(image)?.url})))
             }
         })
+    }
+
+    /// Returns the request by which an iLO fetches an image into its repository.
+    fn add_from_uri(&self, action: &Link, intent: &Intent, image: &Image) -> Result<Work, Failure> {
+        if !image.signatures.is_empty() {
+            return Err(Failure::new(
+                Reason::NotYetSupported,
+                format!(
+                    "{} only fetches images (AddFromUri), which is not done for images with signatures yet; upload the image of {} by hand",
+                    self.node, intent.component
+                ),
+            ));
+        }
+        let body = object([
+            ("ImageURI", Some(json!(offer(image)?.url_with_login()))),
+            ("UpdateRepository", Some(json!(true))),
+            ("UpdateTarget", Some(json!(false))),
+            ("TPMOverrideFlag", self.order.overrides_trusted_module.then_some(json!(true))),
+        ]);
+        Ok(Work::from(Request::post(action.clone(), body)))
     }
 
     /// Returns a line that the image does not contain: it carries the image's own digest.

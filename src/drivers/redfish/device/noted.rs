@@ -3,12 +3,32 @@
 use super::super::Link;
 use super::super::inventory::{Inventory as Everything, Work};
 use super::entries::entries;
-use super::work::Sorted;
+use super::work::{self, Known, Sorted};
 use super::{Device, boot};
 use farrier_update::Component;
-use farrier_update::device::Part;
+use farrier_update::device::{Action, Part, Progress, Task, Ticket};
 
 impl Device {
+    /// Sorts what the device works on. `boot` is the boot mark of the management processor.
+    pub(super) fn sorted(
+        &self,
+        everything: &Everything,
+        work: &Work,
+        actions: &[Action],
+        boot: &str,
+    ) -> Sorted {
+        let (marks, components, waiting) = (&self.marks, &self.components, &self.order.waiting);
+        let mut sorted = work::sort(work, &Known { marks, actions, components, waiting, boot });
+        // An image that is still being verified is listed nowhere else.
+        let upload = everything.update.as_ref().and_then(|service| {
+            let action = self.marks.find(service.uploading.as_deref()?);
+            let ticket = Ticket(service.link.as_str().to_owned());
+            action.map(|action| Task { ticket, action: Some(action), progress: Progress::Running })
+        });
+        sorted.tasks.extend(upload);
+        sorted
+    }
+
     /// Notes what requests need of a reading.
     pub(super) fn note(&mut self, everything: &Everything, work: &Work, sorted: &Sorted) {
         self.update.clone_from(&everything.update);

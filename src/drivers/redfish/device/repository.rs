@@ -83,7 +83,7 @@ impl RepositoryUpload {
             ("UpdateTarget", Some(json!(false))),
             ("UpdateRecoverySet", Some(json!(false))),
             ("ETag", Some(json!(self.mark))),
-            ("TPMOverride", self.overrides_trusted_module.then(|| json!(true))),
+            ("TPMOverride", self.overrides_trusted_module.then_some(json!(true))),
             ("Section", (!is_whole).then(|| json!(number))),
         ])
         .to_string();

@@ -128,10 +128,13 @@ impl Device {
     pub(super) fn way(&self, component: &str, route: &Route) -> Result<Way, Failure> {
         let holds = self.part_of(component) == Part::Host && route.holds();
         let can_stage = holds || matches!(route, Route::Repository { .. } | Route::AddFromUri { .. });
-        if self.scope == Scope::Stage && !can_stage {
+        if self.order.scope == Scope::Stage && !can_stage {
             return Err(self.cannot_stage(component));
         }
-        if self.scope == Scope::Install && self.is_restart_possible(component, route) && !self.resets_host {
+        if self.order.scope == Scope::Install
+            && self.is_restart_possible(component, route)
+            && !self.order.resets_host
+        {
             return Err(Failure::new(
                 Reason::RestartNotAllowed,
                 format!(

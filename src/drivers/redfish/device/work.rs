@@ -5,7 +5,7 @@ use super::super::inventory::Work;
 use super::super::words::{Meaning, has_state, progress, report};
 use super::super::{Link, Refusal, Request, Resource, Session, Trouble};
 use crate::attempt::{EarlierWork, Marks};
-use crate::drivers::device::{Other, Report};
+use crate::drivers::device::{Other, Part, Report};
 use farrier_update::Component;
 use farrier_update::device::{
     Action, ActionId, Artifact, ArtifactKind, Earlier, Progress, Task, Ticket, Verb,
@@ -23,6 +23,8 @@ pub(super) struct Sorted {
     pub(super) artifacts: Vec<Artifact>,
     /// What the device does for others.
     pub(super) others: Vec<Other>,
+    /// What the tasks say about the parts of the machine that an image is for.
+    pub(super) parts: BTreeMap<ActionId, Vec<Part>>,
     /// Tasks that are over and are not ours. They need not be read again.
     pub(super) over: Vec<Link>,
     /// What earlier runs have left for the components of this one.
@@ -127,6 +129,12 @@ pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
             let component = component.or_else(|| known.recorded(link));
             sorted.earlier.extend(component.map(|component| earlier(component, link, Some(progress))));
         }
+        if let Some(action) = action {
+            let parts = report(resource).parts;
+            if !parts.is_empty() {
+                sorted.parts.insert(action, parts);
+            }
+        }
         sorted.add(link, resource, action, progress);
     }
     for (index, (link, resource)) in work.queue.iter().enumerate() {
@@ -189,7 +197,12 @@ fn queue_progress<'a>(entry: &Resource, mut before: impl Iterator<Item = &'a Res
             };
             if before.any(blocks) { Progress::Queued } else { Progress::WaitsForReset }
         }
-        progress => progress,
+        progress @ (Progress::Queued
+        | Progress::Running
+        | Progress::WaitsForReset
+        | Progress::Done
+        | Progress::Failed
+        | Progress::Gone) => progress,
     }
 }
 

@@ -154,6 +154,13 @@ pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
         }
         sorted.add(link, resource, action, progress);
     }
+    sort_images(work, known, &mut sorted);
+    sorted
+}
+
+/// Sorts the images in the repository.
+fn sort_images(work: &Work, known: &Known<'_>, sorted: &mut Sorted) {
+    let Known { marks, actions, components, .. } = *known;
     for (link, resource) in &work.components {
         let file = resource.text("/Filename").or_else(|| resource.text("/Name")).unwrap_or_default();
         if let Some(action) = marks.find(&file) {
@@ -165,7 +172,9 @@ pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
         let has_size = |component: &&Component| {
             bytes.zip(component.payload.size).is_none_or(|(bytes, size)| bytes == size)
         };
-        for component in components.iter().filter(|component| is_of(component, &file) && has_size(component))
+        for component in components
+            .iter()
+            .filter(|component| Marks::is_image(&file, &component.payload.digest) && has_size(component))
         {
             sorted.files.insert(component.name.clone(), file.clone());
             let is_adopted = |action: &&Action| {
@@ -179,7 +188,6 @@ pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
             }
         }
     }
-    sorted
 }
 
 fn earlier(component: &Component, link: &Link, progress: Option<Progress>) -> Earlier {

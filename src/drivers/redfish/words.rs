@@ -307,6 +307,8 @@ mod tests {
             let [place, word, meaning, source] = fields[..] else { panic!("four fields: {line}") };
             assert!(!source.is_empty(), "{line}");
             let expected = match meaning {
+                // The sample of a task says that it is paused: its image is staged.
+                "queued" if place == "TaskState" => Progress::WaitsForReset,
                 "queued" => Progress::Queued,
                 "running" => Progress::Running,
                 "pauses" | "waits-for-reset" => Progress::WaitsForReset,

@@ -12,7 +12,7 @@ mod view;
 mod waiting;
 
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
-pub use job::{Goal, Job, Tools};
+pub use job::{DeviceOrder, EarlierWork, Goal, Job, Tools};
 pub use logbook::Logbook;
 pub use marks::Marks;
 pub use offers::{

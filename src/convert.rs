@@ -17,7 +17,8 @@ use farrier_network::table::API_PORT;
 use farrier_protocol::Detect;
 use farrier_update::run::{BaselineId, Desired, Operation};
 use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, PayloadRef, RebootNeed, Requirement, digest_of,
+    AppliesTo, Component, FailedDependency, Force, PayloadRef, RebootNeed, Requirement, SignatureRef,
+    digest_of,
 };
 use kube::ResourceExt;
 use rustls::pki_types::CertificateDer;
@@ -56,6 +57,14 @@ pub fn component(from: &ApiComponent) -> Component {
             url: payload.url.clone(),
             digest: payload.digest.clone(),
             size: payload.size.and_then(|s| u64::try_from(s).ok()),
+            signatures: payload
+                .signatures
+                .iter()
+                .map(|signature| SignatureRef {
+                    url: signature.url.clone(),
+                    digest: signature.digest.clone(),
+                })
+                .collect(),
         },
         requires: requires
             .iter()
@@ -201,7 +210,7 @@ pub fn operation(from: ApiOperation) -> Operation {
 
 /// Converts which components are installed although they are installed already.
 pub fn force(from: ApiForce) -> Force {
-    let ApiForce { downgrade, rewrite } = from;
+    let ApiForce { downgrade, rewrite, trusted_module: _ } = from;
     Force { downgrade, rewrite }
 }
 

@@ -192,6 +192,26 @@ pub struct Payload {
     /// is System; it is Pinned if there are fingerprints, or certificates in ca.crt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+
+    /// Files with the signature of an image that does not have it inside, such as the .compsig files of HPE:
+    /// one, or for an image of more than 32 MiB one for each section of 32 MiB, in their order. They are
+    /// sent to devices that have a repository (iLO), and have the secretRef and tls of the payload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub signatures: Vec<Signature>,
+}
+
+/// A file with the signature of an image, or of a section of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Signature {
+    /// URL of the file, in the forms that the URL of a payload has.
+    #[schemars(length(min = 8, max = 2048), regex(pattern = r"^(https|oci|s3|file)://.+"))]
+    pub url: String,
+
+    /// SHA-256 of the file, as sha256: and 64 lower-case hexadecimal digits.
+    #[schemars(regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
+    pub digest: String,
 }
 
 /// A component that must be on the machine before another component is installed.

@@ -295,7 +295,7 @@ pub struct PlannedComponent {
 pub struct ComponentOutcome {
     /// Name of the component in the baseline.
     pub name: String,
-    /// UpToDate, Updated, RebootPending, Failed, NotApplicable, DependencyMissing, Skipped,
+    /// UpToDate, Updated, Staged, RebootPending, Failed, NotApplicable, DependencyMissing, Skipped,
     /// Cancelled or Unverified.
     pub outcome: String,
     /// Installed version according to the first inventory; empty if it was not installed.
@@ -316,4 +316,24 @@ pub struct ComponentOutcome {
     /// What happened and what to do next.
     #[serde(default)]
     pub message: String,
+    /// What became of each part of the machine that the image is for, if it is for several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartOutcome>,
+}
+
+/// What became of one part of a machine that an image is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PartOutcome {
+    /// The entry of the machine's own firmware inventory, as in its NodeInventory.
+    pub entry: String,
+    /// Version before.
+    #[serde(default)]
+    pub before: String,
+    /// Version afterwards.
+    #[serde(default)]
+    pub after: String,
+    /// Whether the machine says that it was not updated, and it has the same version as before.
+    #[serde(default)]
+    pub failed: bool,
 }

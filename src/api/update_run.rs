@@ -65,9 +65,9 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self != 'Plan' || oldSelf == 'Plan'").message("a run that was started cannot go back to Plan: make a new UpdateRun"))]
     pub desired_state: DesiredState,
 
-    /// What is done on the machines: Inventory (read only), Stage (bring the payloads to the machines,
-    /// install nothing) or Update (install what is missing). Stage is not supported yet: the run ends with
-    /// the reason NotYetSupported.
+    /// What is done on the machines: Inventory (read only), Stage (bring the images to the machines, install
+    /// nothing) or Update (install what is missing, with images that are there already). Machines that take
+    /// Farrier's engine cannot stage yet: the run ends with the reason NotYetSupported.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("operation is immutable: make a new UpdateRun"))]
     pub operation: Operation,
@@ -104,7 +104,8 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("onFailedDependency is immutable: make a new UpdateRun"))]
     pub on_failed_dependency: OnFailedDependency,
 
-    /// What to install although the machine has the same version or a newer one.
+    /// What to do although there is something against it: the machine has the same version or a newer one, or
+    /// a trusted module protects its firmware.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("force is immutable: make a new UpdateRun"))]
     pub force: Force,
@@ -272,7 +273,7 @@ pub enum OnFailedDependency {
     Force,
 }
 
-/// What to install although the machine has the same version or a newer one.
+/// What to do although there is something against it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Force {
@@ -282,6 +283,11 @@ pub struct Force {
     /// Install the same version again.
     #[serde(default)]
     pub rewrite: bool,
+    /// Update the firmware of a machine although a trusted module (TPM) has measured it. What is sealed to
+    /// the measurement, such as the key of an encrypted disk, may be locked afterwards: have the recovery
+    /// keys at hand. Only some devices ask for it, with the reason OverrideRequired.
+    #[serde(default)]
+    pub trusted_module: bool,
 }
 
 /// How machines that must call back reach Farrier.

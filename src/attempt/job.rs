@@ -7,7 +7,8 @@ use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
-use farrier_update::{Component, FailedDependency, Force, InstallerKind};
+use farrier_update::device::{Action, Ending, Scope, Ticket};
+use farrier_update::{Component, FailedDependency, Force, InstallerKind, SignatureRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -42,8 +43,8 @@ pub struct Job {
     pub components: Vec<Component>,
     /// Access data for the payload sources, by component name.
     pub access: BTreeMap<String, Result<Access, Failure>>,
-    /// Whether the host of a device may be restarted.
-    pub resets_host: bool,
+    /// What concerns only devices that flash themselves.
+    pub device: DeviceOrder,
     /// Which components are installed although they are up to date.
     pub force: Force,
     /// What to do about missing requirements.
@@ -55,6 +56,55 @@ pub struct Job {
     pub wait_seconds: u64,
     /// How the engine connects back; `None` if it is served through the SSH session.
     pub callback: Option<CallbackOptions>,
+}
+
+/// What a run asks of a device that flashes itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceOrder {
+    /// How much of an update is carried out.
+    pub scope: Scope,
+    /// Whether the host may be restarted.
+    pub resets_host: bool,
+    /// Whether firmware is updated although a trusted module has measured it.
+    pub overrides_trusted_module: bool,
+    /// What earlier runs have recorded as waiting for a reset of this machine.
+    pub waiting: Vec<EarlierWork>,
+}
+
+impl Default for DeviceOrder {
+    /// Installs, and restarts nothing but the device itself.
+    fn default() -> Self {
+        Self {
+            scope: Scope::Install,
+            resets_host: false,
+            overrides_trusted_module: false,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+/// Work on a device that an earlier run has recorded as waiting for a reset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EarlierWork {
+    /// Name of the component.
+    pub component: String,
+    /// The version that takes effect.
+    pub version: String,
+    /// The device's name for the work.
+    pub ticket: Ticket,
+    /// The boot mark of the management processor at that time.
+    pub boot: String,
+}
+
+impl EarlierWork {
+    /// Returns what the actions of a NodeUpdate have left waiting.
+    pub fn of(actions: Vec<Action>) -> impl Iterator<Item = Self> {
+        let waits = |action: &Action| action.is_install() && action.ending == Some(Ending::ResetPending);
+        actions.into_iter().filter(waits).filter_map(|action| {
+            let Action { component, to: version, ticket, boot, .. } = action;
+            Some(Self { component, version, ticket: ticket?, boot })
+        })
+    }
 }
 
 /// How far an attempt goes.
@@ -106,6 +156,21 @@ impl Job {
             size: component.payload.size,
             access: self.access.get(&component.name).cloned().transpose()?.unwrap_or_default(),
         })
+    }
+
+    /// The sources of the signatures of a component's payload.
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub fn signatures(&self, component: &Component) -> Result<Vec<Source>, Failure> {
+        let source = self.source(component)?;
+        let of = |signature: &SignatureRef| Source {
+            url: signature.url.clone(),
+            digest: signature.digest.clone(),
+            size: None,
+            ..source.clone()
+        };
+        Ok(component.payload.signatures.iter().map(of).collect())
     }
 
     /// The first twelve ASCII alphanumeric characters of the session id, for use in paths.

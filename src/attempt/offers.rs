@@ -5,6 +5,7 @@
 
 use super::{Marks, Waiting};
 use crate::failure::Failure;
+use farrier_update::PayloadRef;
 use farrier_update::device::{Action, ActionId, State, Verb};
 use farrier_update::plan::file_name;
 use futures::future::BoxFuture;
@@ -143,10 +144,10 @@ pub trait Offers: Send + Sync {
     fn keep(&self, actions: &[ActionId]);
 }
 
-/// Returns the name of an image for a machine: it carries the number of the action, and ends as the payload's own
-/// name does.
-pub fn image_name(session: &str, action: ActionId, url: &str) -> String {
-    Marks::new(&id_of(session)).name(action, &file_name(url))
+/// Returns the name of an image for a machine: it carries the number of the action and digits of the digest, and ends
+/// as the payload's own name does.
+pub fn image_name(session: &str, action: ActionId, payload: &PayloadRef) -> String {
+    Marks::new(&id_of(session)).image_name(action, &payload.digest, &file_name(&payload.url))
 }
 
 /// The first twelve ASCII alphanumeric characters of a session id.

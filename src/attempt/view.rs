@@ -68,6 +68,8 @@ pub struct View {
     pub leases: u32,
     /// Farrier's things that could not be removed.
     pub leftovers: Vec<String>,
+    /// What stays on the machine because the user wants it to.
+    pub kept: Vec<String>,
     /// Whether the machine is verified to be clean; `None`: not checked yet.
     pub clean: Option<Result<(), Failure>>,
 }

@@ -184,7 +184,7 @@ async fn job(
         resumed: false,
         components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
         access: inputs.payload_access(baseline, namespace).await,
-        resets_host: false,
+        device: crate::attempt::DeviceOrder::default(),
         force: Force::default(),
         on_failed_dependency: FailedDependency::default(),
         lease_seconds: operator::LEASE_SECONDS,

@@ -8,7 +8,9 @@
 //! [`Logbook`](crate::attempt::Logbook) first; what differs between devices is behind the trait [`Device`]. This
 //! module knows neither Kubernetes nor the API types.
 
+mod kept;
 mod outcome;
+mod parts;
 mod walk;
 
 pub use walk::DeviceDriver;
@@ -18,7 +20,7 @@ use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme, Survey, Tools};
 use crate::failure::Failure;
 use farrier_update::device::{
-    Action, Answer, Intent, Inventory, Limits, Method, Obstacle, Preparation, Progress, Ticket,
+    Action, ActionId, Answer, Intent, Inventory, Limits, Method, Obstacle, Preparation, Progress, Ticket,
 };
 use farrier_update::{NodePlan, Reason};
 use std::collections::BTreeMap;
@@ -79,10 +81,26 @@ pub trait Device: Send + Sync + Sized {
 
     /// Returns how the images of a plan are handed over, or why they cannot be, by component. A component that is
     /// absent cannot be either.
-    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>>;
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Way, Failure>>;
 
     /// Returns the protocols by which the device fetches images, the best first.
     fn schemes(&self) -> Vec<Scheme>;
+}
+
+/// How the image of a component is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// What is requested, and in which order.
+    pub method: Method,
+    /// Whether the device is told not to install the image before a reset, and says that it can do so.
+    pub holds: bool,
+}
+
+impl From<Method> for Way {
+    /// The device installs the image when it is told to.
+    fn from(method: Method) -> Self {
+        Self { method, holds: false }
+    }
 }
 
 /// One reading of a device.
@@ -96,6 +114,8 @@ pub struct Reading {
     pub others: Vec<Other>,
     /// What keeps the device from taking work, in words with the next step.
     pub obstacles: BTreeMap<Obstacle, String>,
+    /// What its tasks say about the parts of the machine that an image is for, by action.
+    pub parts: BTreeMap<ActionId, Vec<Part>>,
 }
 
 /// Work of another manager.
@@ -126,12 +146,23 @@ pub struct Report {
     pub reason: Option<Reason>,
     /// The device's own words; empty if it has none.
     pub words: String,
+    /// What became of the parts of the machine that the image is for, as far as the device tells.
+    pub parts: Vec<Part>,
+}
+
+/// What a device says about one part of the machine that an image is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The id of its entry in the firmware inventory.
+    pub entry: String,
+    /// Whether the device says that it was not updated.
+    pub failed: bool,
 }
 
 impl From<Progress> for Report {
     /// Without words.
     fn from(progress: Progress) -> Self {
-        Self { progress, reason: None, words: String::new() }
+        Self { progress, reason: None, words: String::new(), parts: Vec::new() }
     }
 }
 
@@ -172,6 +203,8 @@ pub struct Image {
     pub size: u64,
     /// Name for the device: it carries the action's number, and ends as the payload's own name does.
     pub name: String,
+    /// Files with its signatures: one, or one for each section.
+    pub signatures: Vec<PathBuf>,
     /// Where the device fetches it, for a pull.
     pub offer: Option<Offer>,
 }

@@ -47,7 +47,7 @@ impl Context {
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: BTreeMap::new(),
-            resets_host: false,
+            device: crate::attempt::DeviceOrder::default(),
             force: Force::default(),
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: self.lease_seconds,

@@ -1,16 +1,17 @@
 //! Loads the complete input of an attempt before the attempt does anything.
 
-use super::Context;
+use super::{Context, actions};
 use crate::api::managed_node::{Channel, ManagedNode};
 use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
-use crate::attempt::{Awaited, Goal, Job};
+use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job};
 use crate::convert;
 use crate::drivers::{Abilities, Class, Keys};
 use crate::failure::Failure;
 use crate::inputs::{Inputs, MachineDriver, ask};
 use crate::payload::Access;
 use farrier_update::Reason;
+use farrier_update::device::Scope;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
@@ -65,7 +66,12 @@ impl Context {
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
             access: self.inputs().payload_access(baseline.as_deref(), &namespace).await,
-            resets_host: run.spec.reboot.policy != RebootWhen::Never,
+            device: DeviceOrder {
+                scope: scope(run.spec.operation),
+                resets_host: run.spec.reboot.policy != RebootWhen::Never,
+                overrides_trusted_module: run.spec.force.trusted_module,
+                waiting: self.waiting(update),
+            },
             force: convert::force(run.spec.force),
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
@@ -73,6 +79,21 @@ impl Context {
             callback: self.callback(&node, run, touched).await,
         };
         Ok(Attempt { job, driver })
+    }
+
+    /// Returns what earlier runs have recorded as waiting for a reset of the machine.
+    fn waiting(&self, update: &NodeUpdate) -> Vec<EarlierWork> {
+        let is_earlier = |other: &NodeUpdate| {
+            other.namespace() == update.namespace()
+                && other.spec.node_ref == update.spec.node_ref
+                && other.uid() != update.uid()
+        };
+        let updates = self.caches.updates.state();
+        let earlier = updates.iter().filter(|other| is_earlier(other));
+        earlier
+            .filter_map(|other| Some(actions::read(&other.status.as_ref()?.actions)))
+            .flat_map(EarlierWork::of)
+            .collect()
     }
 
     /// Returns the current generation of the machine's spec in the cache.
@@ -161,6 +182,14 @@ impl Context {
         let node = ObjectRef::new(&update.spec.node_ref.name);
         let node = self.caches.nodes.get(&node.within(&update.namespace().unwrap_or_default()))?;
         self.register.class(node.spec.type_).map(Class::abilities)
+    }
+}
+
+/// Returns how much of an update this operation carries out.
+const fn scope(operation: Operation) -> Scope {
+    match operation {
+        Operation::Stage => Scope::Stage,
+        Operation::Inventory | Operation::Update => Scope::Install,
     }
 }
 

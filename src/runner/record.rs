@@ -215,6 +215,11 @@ fn components(results: &[ComponentResult], told: &str) -> String {
                 let from = if before.is_empty() { "not installed" } else { before };
                 changed.push(format!("{name} {from} -> {after}"));
             }
+            Outcome::Staged => {
+                if !told.contains(message.as_str()) {
+                    changed.push(message.clone());
+                }
+            }
             Outcome::Failed | Outcome::DependencyMissing | Outcome::Skipped | Outcome::Unverified => {
                 if !told.contains(message.as_str()) || message.is_empty() {
                     wrong.push(format!("{name} {outcome}: {message}"));
@@ -346,6 +351,7 @@ mod tests {
             started_at: None,
             finished_at: None,
             message: message.to_owned(),
+            parts: Vec::new(),
         }
     }
 

@@ -6,6 +6,8 @@ mod obstacles;
 mod posts;
 mod probe;
 mod pulls;
+mod signed;
+mod staging;
 mod trust;
 mod updates;
 
@@ -84,9 +86,15 @@ impl Bmc {
     /// Deletes what [`Self::up`] has created, and ends the double.
     async fn remove(self, site: &Site) {
         let params = DeleteParams::default();
+        site.api::<Baseline>().delete(&self.name, &params).await.expect("a deleted Baseline");
+        self.remove_node(site).await;
+    }
+
+    /// The same, where the baseline has another name.
+    async fn remove_node(self, site: &Site) {
+        let params = DeleteParams::default();
         site.api::<ManagedNode>().delete(&self.name, &params).await.expect("a deleted ManagedNode");
         site.api::<Secret>().delete(&self.name, &params).await.expect("a deleted Secret");
-        site.api::<Baseline>().delete(&self.name, &params).await.expect("a deleted Baseline");
     }
 
     async fn node(&self, site: &Site) -> ManagedNode {

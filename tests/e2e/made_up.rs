@@ -12,7 +12,7 @@ use farrier::api::{ManagedNode, NodeInventory};
 use farrier::attempt::logbook::Intended;
 use farrier::attempt::{Firmware, Job, Login, Scheme, Survey, Tools};
 use farrier::cmd::operator;
-use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Report, Trouble};
+use farrier::drivers::device::{Contact, Device, DeviceDriver, Image, Reading, Report, Trouble, Way};
 use farrier::drivers::{Abilities, Class, CleansUp, Driver, Keys, Node, Register, linux};
 use farrier::failure::Failure;
 use farrier_network::MachineType;
@@ -137,6 +137,7 @@ impl Device for Lamp {
             boot: BootMarks::default(),
             tasks: state.work.iter().map(|(action, _)| task(*action)).collect(),
             artifacts: sessions.collect(),
+            earlier: Vec::new(),
             keeps_tasks: None,
             lists_sessions: false,
             obstacles: Vec::new(),
@@ -150,7 +151,13 @@ impl Device for Lamp {
         };
         let facts = Facts { vendor: "Acme".into(), model: "Lamp".into(), ..Facts::default() };
         let survey = Survey { facts, firmware: vec![firmware], ..Survey::default() };
-        Ok(Reading { inventory, survey, others: Vec::new(), obstacles: BTreeMap::new() })
+        Ok(Reading {
+            inventory,
+            survey,
+            others: Vec::new(),
+            obstacles: BTreeMap::new(),
+            parts: BTreeMap::new(),
+        })
     }
 
     async fn request(
@@ -195,6 +202,8 @@ impl Device for Lamp {
                 Answer::Began(Ticket(format!("work-{}", intent.id.0)))
             }
             Verb::Enqueue
+            | Verb::AdoptImage
+            | Verb::AdoptWork
             | Verb::Activate
             | Verb::ResetManager
             | Verb::ResetHost
@@ -227,10 +236,10 @@ impl Device for Lamp {
         lamps().entry(self.name.clone()).or_default().sessions.clear();
     }
 
-    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>> {
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Way, Failure>> {
         let pushes = self.type_ == MachineType::SASSwitch;
         let method = if pushes { Method::Push } else { Method::Pull };
-        plan.installs().map(|item| (item.component.name.clone(), Ok(method))).collect()
+        plan.installs().map(|item| (item.component.name.clone(), Ok(method.into()))).collect()
     }
 
     fn schemes(&self) -> Vec<Scheme> {

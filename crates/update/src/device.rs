@@ -37,6 +37,7 @@ mod judge;
 mod next;
 mod observed;
 mod prepare;
+mod reset;
 mod session;
 mod teardown;
 mod unanswered;
@@ -45,9 +46,9 @@ mod view;
 mod work;
 
 pub use action::{Action, ActionId, Answer, Change, Ending, Intent, State, Ticket, Verb, prune, record};
-pub use decision::{ComponentEnd, Conclusion, DeviceEnd, Leftover, Next, Waiting};
+pub use decision::{ComponentEnd, Conclusion, DeviceEnd, Kept, KeptKind, Leftover, Next, Waiting};
 pub use inventory::{
-    Artifact, ArtifactKind, BootMarks, Entry, Inventory, Obstacle, Part, Progress, ResetTarget, Task,
+    Artifact, ArtifactKind, BootMarks, Earlier, Entry, Inventory, Obstacle, Part, Progress, ResetTarget, Task,
 };
 pub use next::next;
 pub use observed::{Followed, Goal, Limits, Method, Observed, Preparation, ResetPolicy, Scope, Silence};

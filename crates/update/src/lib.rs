@@ -45,9 +45,9 @@ pub use digest::digest_of;
 pub use installer::{InstallerKind, Installers};
 pub use model::{
     AppliesTo, Component, FailedDependency, Force, Millis, NodeName, PayloadRef, RebootNeed, Requirement,
-    RunName,
+    RunName, SignatureRef,
 };
-pub use outcome::{ComponentResult, NodeVerdict, Outcome, StepRecord, conclude, summarize};
+pub use outcome::{ComponentResult, NodeVerdict, Outcome, PartResult, StepRecord, conclude, summarize};
 pub use plan::{Action, NodePlan, PlanInput, PlanItem, plan_node, validate_baseline};
 pub use reason::Reason;
 pub use retry::{Retry, after_failure, backoff};

@@ -172,6 +172,19 @@ pub struct PayloadRef {
     pub digest: String,
     /// Length in bytes, if the baseline specifies it.
     pub size: Option<u64>,
+    /// Signatures that are sent with it: one, or one for each section.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<SignatureRef>,
+}
+
+/// The source of a signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignatureRef {
+    /// URL.
+    pub url: String,
+    /// `sha256:` and 64 lower-case hexadecimal digits.
+    pub digest: String,
 }
 
 /// Another component that must be installed before a component.

@@ -28,6 +28,8 @@ pub enum Outcome {
     UpToDate,
     /// The baseline's version is installed now, and was not installed before.
     Updated,
+    /// The image is on the machine and is not in effect, as the run has asked for.
+    Staged,
     /// The component is installed and takes effect after the next reboot.
     RebootPending,
     /// The installation was attempted, and the baseline's version is not installed.
@@ -46,9 +48,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UpToDate,
         Self::Updated,
+        Self::Staged,
         Self::RebootPending,
         Self::Failed,
         Self::NotApplicable,
@@ -63,6 +66,7 @@ impl Outcome {
         match self {
             Self::UpToDate => "UpToDate",
             Self::Updated => "Updated",
+            Self::Staged => "Staged",
             Self::RebootPending => "RebootPending",
             Self::Failed => "Failed",
             Self::NotApplicable => "NotApplicable",
@@ -102,6 +106,23 @@ pub struct ComponentResult {
     pub finished_at: Option<Millis>,
     /// What happened, and the next step; empty if the outcome needs no explanation.
     pub message: String,
+    /// What became of each part of the machine that the image is for, if it is for several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PartResult>,
+}
+
+/// What became of one part of a machine that an image is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartResult {
+    /// The entry of the machine's own firmware inventory.
+    pub entry: String,
+    /// The version that the first reading found.
+    pub before: String,
+    /// The version that the last reading found.
+    pub after: String,
+    /// Whether the machine says that it was not updated, and it has the same version as before.
+    pub failed: bool,
 }
 
 /// The engine's report about one step.
@@ -190,6 +211,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
         started_at: step.and_then(|step| step.started_at),
         finished_at: step.and_then(|step| step.finished_at),
         message: message.into_iter().flatten().collect::<Vec<_>>().join("; "),
+        parts: Vec::new(),
     }
 }
 

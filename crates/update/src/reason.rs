@@ -4,7 +4,10 @@
 //! reason has a class, which determines whether another attempt is made. No code parses text to find a
 //! reason.
 
-use farrier_protocol::{FailureCode, Refusal};
+mod engine;
+
+pub use engine::{refusal_remedy, remedy};
+
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -287,9 +290,13 @@ reasons! {
     Posted: Informational,
     /// Farrier asks the device for its progress; the message says why it is not posted.
     Polled: Informational,
-    /// The device updates firmware only if the protection by its trusted module is overridden, which Farrier does
-    /// not do. Update it by hand.
+    /// The device updates firmware only if the protection by its trusted module (TPM) is overridden, which Farrier
+    /// does only on request. Have the recovery keys of encrypted disks at hand, and set spec.force.trustedModule of a
+    /// new UpdateRun.
     OverrideRequired: Permanent,
+    /// An image is sent in sections, and the baseline does not name one signature for each of them. Set
+    /// payload.signatures of the component.
+    SignatureMissing: Permanent,
     /// An entry of somebody else's is before Farrier's in the queue of the device, and cannot be worked off; the
     /// message names it. Remove it, or do what it waits for.
     QueueBlocked: Transient,
@@ -356,6 +363,15 @@ reasons! {
     NotVerified: Permanent,
     /// A component is installed and takes effect after the next reboot. Reboot the machine.
     RebootPending: Informational,
+    /// The device may restart its host by itself when it gets the image, and the run does not allow that. Nothing was
+    /// sent. Set reboot.policy to `IfRequired` in a run at a time at which the host may restart.
+    RestartNotAllowed: Permanent,
+    /// The image is for several parts of the machine, and some of them kept their version; the message names them.
+    /// Look at the log of the machine, then start a new UpdateRun with force.rewrite.
+    PartlyApplied: Permanent,
+    /// The image is on the machine and is not in effect, as the run has asked for. status.components says where it
+    /// is and what puts it into effect; a run with operation Update does.
+    Staged: Informational,
 
     // Cleaning up.
 
@@ -529,56 +545,6 @@ impl Reason {
             Class::UnreachableTransient | Class::UnreachablePermanent => true,
             Class::Informational | Class::Transient | Class::Permanent => false,
         }
-    }
-}
-
-impl From<FailureCode> for Reason {
-    fn from(code: FailureCode) -> Self {
-        match code {
-            FailureCode::DiskFull => Self::DiskFull,
-            FailureCode::DigestMismatch => Self::PayloadDigestMismatch,
-            FailureCode::PayloadUnavailable => Self::PayloadUnavailable,
-            FailureCode::PackageManagerBusy => Self::PackageManagerBusy,
-            FailureCode::InstallerMissing => Self::InstallerMissing,
-            FailureCode::Other => Self::EngineFailed,
-        }
-    }
-}
-
-impl From<Refusal> for Reason {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::OtherPackage => Self::PackageMismatch,
-            Refusal::ArchitectureConflict => Self::ArchitectureConflict,
-            Refusal::RemovesBooted => Self::BootedPackageKept,
-            Refusal::Unknown => Self::InstallerFailed,
-        }
-    }
-}
-
-/// Returns what a user can do after the engine refused to start an installer.
-pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::OtherPackage => {
-            "correct the payload, or detect.package and detect.architecture, in a new baseline"
-        }
-        Refusal::ArchitectureConflict => {
-            "remove the other package from the machine, or bring both to the same version"
-        }
-        Refusal::RemovesBooted => "boot the machine from another kernel and start a new run",
-        Refusal::Unknown => remedy(FailureCode::Other),
-    }
-}
-
-/// Returns what a user can do about a failure of the engine.
-pub const fn remedy(code: FailureCode) -> &'static str {
-    match code {
-        FailureCode::DiskFull => "make room there and start a new run",
-        FailureCode::DigestMismatch => "find out what changed the payload in transit",
-        FailureCode::PayloadUnavailable => "look at the operator's log",
-        FailureCode::PackageManagerBusy => "wait until that process has ended, or terminate it",
-        FailureCode::InstallerMissing => "restrict the component with appliesTo",
-        FailureCode::Other => "look at the log on the machine, see status.logs",
     }
 }
 

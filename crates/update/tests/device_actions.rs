@@ -94,6 +94,7 @@ fn decide(goal: Goal, cancelled: bool, actions: &[Action], readings: &[Inventory
         cancelled,
         plan: None,
         methods: &BTreeMap::new(),
+        holds: &BTreeSet::new(),
         actions,
         session: None,
         readings,

@@ -226,16 +226,17 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Optio
 /// Returns the fields that request something this version does not implement. Ignoring them would execute a
 /// different run than the requested one.
 fn not_supported(spec: &UpdateRunSpec, with_engine: Option<&str>) -> Vec<String> {
+    let stages = with_engine.filter(|_| spec.operation == ApiOperation::Stage);
+    let stages = stages.map(|node| format!("spec.operation: Stage for machines such as {node}"));
     let reboots = with_engine.filter(|_| spec.reboot.policy != RebootWhen::Never);
     let reboots = reboots.map(|node| format!("spec.reboot.policy for machines such as {node}"));
     let asked = [
-        (spec.operation == ApiOperation::Stage, "spec.operation: Stage"),
         (!spec.strategy.stages.is_empty(), "spec.strategy.stages"),
         (spec.strategy.failure_budget.is_some(), "spec.strategy.failureBudget"),
         (spec.channel == Channel::Listen, "spec.channel: Listen"),
     ];
     let asked = asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned());
-    asked.chain(reboots).collect()
+    asked.chain(stages).chain(reboots).collect()
 }
 
 /// Returns the facts about the baseline of a run, and the baseline if the run can use it.

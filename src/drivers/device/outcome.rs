@@ -1,9 +1,11 @@
 //! From readings and conclusions to what a plan needs and what users see.
 
-use super::{Reading, Report};
+use super::{Reading, Report, kept};
 use crate::failure::Failure;
 use farrier_protocol::Reading as Version;
-use farrier_update::device::{Action, ComponentEnd, Conclusion, Entry, Inventory, Leftover, State, Verb};
+use farrier_update::device::{
+    Action, ComponentEnd, Conclusion, Entry, Inventory, Kept, Leftover, State, Verb,
+};
 use farrier_update::{Action as Planned, Component, ComponentResult, NodePlan, Outcome, PlanItem, Reason};
 use std::collections::BTreeMap;
 
@@ -57,6 +59,7 @@ pub(super) fn results(
     readings: &[Inventory],
     refusals: &BTreeMap<String, Failure>,
     reports: &BTreeMap<String, Report>,
+    node: &str,
 ) -> Vec<ComponentResult> {
     let Some(plan) = plan else { return Vec::new() };
     let ends: BTreeMap<&str, ComponentEnd> =
@@ -64,7 +67,16 @@ pub(super) fn results(
     let results = plan.items.iter().filter_map(|item| {
         let name = item.component.name.as_str();
         let after = readings.last().and_then(|reading| reading.version(name)).unwrap_or_default();
-        Some(result(item, *ends.get(name)?, after, refusals.get(name), reports.get(name)))
+        let mut result = result(item, *ends.get(name)?, after, refusals.get(name), reports.get(name));
+        let kept: Vec<&Kept> = conclusion.kept.iter().filter(|kept| kept.component == name).collect();
+        if let (Outcome::Staged | Outcome::RebootPending, Some(place)) =
+            (result.outcome, kept::place(&kept, item, node))
+        {
+            let said = reports.get(name).map(|report| report.words.as_str()).unwrap_or_default();
+            let is_told = result.outcome == Outcome::RebootPending && !said.is_empty();
+            result.message = if is_told { format!("{place}. It said: {said}") } else { place };
+        }
+        Some(result)
     });
     results.collect()
 }
@@ -101,7 +113,7 @@ fn result(
     if refusal.is_some() && outcome == Outcome::Skipped {
         outcome = Outcome::Failed;
     }
-    let is_good = matches!(outcome, Outcome::Updated | Outcome::UpToDate);
+    let is_good = matches!(outcome, Outcome::Updated | Outcome::UpToDate | Outcome::Staged);
     if let Some(report) = report.filter(|report| refusal.is_none() && !is_good && !report.words.is_empty()) {
         message = format!("{message}. It said: {}", report.words);
         reason = report.reason.filter(|_| outcome == Outcome::Failed).unwrap_or(reason);
@@ -116,6 +128,7 @@ fn result(
         started_at: None,
         finished_at: None,
         message,
+        parts: Vec::new(),
     }
 }
 
@@ -131,6 +144,7 @@ fn failed(item: &PlanItem, failure: &Failure) -> ComponentResult {
         started_at: None,
         finished_at: None,
         message: format!("{}: {}", item.component.name, failure.message),
+        parts: Vec::new(),
     }
 }
 
@@ -157,7 +171,10 @@ const fn is_of_refusal(end: ComponentEnd) -> bool {
 /// Describes the result of a component, and the next step.
 fn words(name: &str, end: ComponentEnd, wanted: &str, after: &str) -> String {
     match end {
-        ComponentEnd::NotNeeded | ComponentEnd::Updated | ComponentEnd::Staged => String::new(),
+        ComponentEnd::NotNeeded | ComponentEnd::Updated => String::new(),
+        ComponentEnd::Staged => format!(
+            "the machine has the image of {name} {wanted} and has not installed it; an UpdateRun with operation Update does"
+        ),
         ComponentEnd::ResetPending => {
             format!("{name} {wanted} is installed and takes effect after a restart")
         }
@@ -215,8 +232,8 @@ pub(super) fn in_words(left: &Leftover) -> String {
         Verb::SignIn => "a session of Farrier",
         // An image that is only staged has no name for work.
         Verb::Upload | Verb::Pull if left.ticket.is_some() => "an update of Farrier in progress",
-        Verb::Upload | Verb::Pull => "an image of Farrier",
-        Verb::Enqueue => "an entry of Farrier in its queue",
+        Verb::Upload | Verb::Pull | Verb::AdoptImage => "an image of Farrier",
+        Verb::Enqueue | Verb::AdoptWork => "an entry of Farrier in its queue",
         Verb::ImportAuthority => "the authority of Farrier's callback server among those that it trusts",
         Verb::Subscribe => "a subscription of Farrier to its events",
         Verb::Activate

@@ -7,13 +7,14 @@ mod prepare;
 mod pull;
 mod show;
 
-use super::{Device, Image, Reading, Report, outcome};
+use super::{Device, Image, Reading, Report, Way, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
-use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Waiting, image_name};
+use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Survey, Waiting, image_name};
 use crate::drivers::Driver;
 use crate::failure::Failure;
+use crate::payload::{Source, Stored};
 use farrier_update::device::{
-    self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, ResetPolicy, Scope, Silence,
+    self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, ResetPolicy, Silence,
     Ticket, Verb,
 };
 use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node};
@@ -21,6 +22,7 @@ use futures::future::BoxFuture;
 use posts::Posts;
 use show::show_contact;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,10 +66,14 @@ struct Walk<'a, D: Device> {
     session: Option<ActionId>,
     /// The last readings, with the components' entries.
     readings: Vec<Inventory>,
+    /// The firmware of the first reading of this attempt.
+    before: Option<Arc<Survey>>,
     /// The latest reading, as the device gave it.
     latest: Option<Reading>,
     plan: Option<Arc<NodePlan>>,
     methods: BTreeMap<String, device::Method>,
+    /// Components whose image waits for a reset.
+    holds: BTreeSet<String>,
     followed: Option<Followed>,
     silence: Option<Silence>,
     /// The last trouble with the device, for messages.
@@ -102,9 +108,11 @@ impl<'a, D: Device> Walk<'a, D> {
             desk,
             session: None,
             readings: Vec::new(),
+            before: None,
             latest: None,
             plan: None,
             methods: BTreeMap::new(),
+            holds: BTreeSet::new(),
             followed: None,
             silence: None,
             trouble: None,
@@ -172,10 +180,11 @@ impl<'a, D: Device> Walk<'a, D> {
                 Goal::Update => device::Goal::Update,
                 Goal::CleanUp => device::Goal::CleanUp,
             },
-            scope: Scope::Install,
+            scope: self.job.device.scope,
             cancelled: *self.desk.stop.borrow(),
             plan: self.plan.as_deref(),
             methods: &self.methods,
+            holds: &self.holds,
             actions: &self.actions,
             session: self.session,
             readings: &self.readings,
@@ -186,7 +195,7 @@ impl<'a, D: Device> Walk<'a, D> {
             preparations: &self.preparations,
             not_before: self.not_before,
             // A management controller restarts as part of its own update.
-            resets: ResetPolicy { manager: true, host: self.job.resets_host },
+            resets: ResetPolicy { manager: true, host: self.job.device.resets_host },
             limits,
         }
     }
@@ -209,7 +218,10 @@ impl<'a, D: Device> Walk<'a, D> {
             Ok(reading) => {
                 self.answered();
                 self.ended_sessions = 0;
-                self.desk.view.send_modify(|v| v.survey = Some(Arc::new(reading.survey.clone())));
+                self.note_parts(&reading);
+                let survey = Arc::new(reading.survey.clone());
+                self.before.get_or_insert_with(|| survey.clone());
+                self.desk.view.send_modify(|v| v.survey = Some(survey));
                 let entries = outcome::entries(&self.job.components, &reading.inventory);
                 self.readings.push(Inventory { entries, ..reading.inventory.clone() });
                 if self.readings.len() > MAX_READINGS {
@@ -234,7 +246,12 @@ impl<'a, D: Device> Walk<'a, D> {
         });
         for (component, method) in self.device.methods(&plan) {
             match method {
-                Ok(method) => drop(self.methods.insert(component, method)),
+                Ok(Way { method, holds }) => {
+                    if holds {
+                        self.holds.insert(component.clone());
+                    }
+                    self.methods.insert(component, method);
+                }
                 Err(failure) => drop(self.refusals.insert(component, failure)),
             }
         }
@@ -307,15 +324,16 @@ impl<'a, D: Device> Walk<'a, D> {
         let what = format!("the payload of component {}", component.name);
         self.show_wait(Waiting::new(Reason::InProgress, what, "the payload", source.limit()));
         let mut stop = self.desk.stop.clone();
+        let signatures = self.job.signatures(component)?;
         let stored = tokio::select! {
-            stored = self.desk.tools.store.ensure(&source) => stored,
+            stored = self.stored(&source, &signatures) => stored,
             Ok(_) = stop.wait_for(|stop| *stop) => {
                 Err(Failure::new(Reason::Cancelled, "the run was cancelled before the payload was there"))
             }
         };
         self.desk.view.send_modify(|v| v.waits.clear());
-        let stored = stored?;
-        let name = image_name(&self.job.session, intent.id, &component.payload.url);
+        let (stored, signatures) = stored?;
+        let name = image_name(&self.job.session, intent.id, &component.payload);
         let offer = if intent.verb == Verb::Pull {
             let (action, name, digest) = (intent.id, name.as_str(), component.payload.digest.as_str());
             Some(self.offer(OfferedFile { action, name, digest, size: stored.size }).await?)
@@ -323,7 +341,21 @@ impl<'a, D: Device> Walk<'a, D> {
             None
         };
         self.desk.view.send_modify(|v| v.payloads_verified += 1);
-        Ok(Some(Image { path: stored.path, size: stored.size, name, offer }))
+        Ok(Some(Image { path: stored.path, size: stored.size, name, signatures, offer }))
+    }
+
+    /// Returns an image and its signatures from the store, which fetches what it lacks.
+    async fn stored(
+        &self,
+        source: &Source,
+        signatures: &[Source],
+    ) -> Result<(Stored, Vec<PathBuf>), Failure> {
+        let store = &self.desk.tools.store;
+        let mut paths = Vec::new();
+        for signature in signatures {
+            paths.push(store.ensure(signature).await?.path);
+        }
+        Ok((store.ensure(source).await?, paths))
     }
 
     async fn record(&mut self, id: ActionId, change: Change) -> Result<(), Halt> {

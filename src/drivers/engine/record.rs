@@ -129,7 +129,12 @@ mod tests {
             installer: InstallerKind::Script,
             detect: None,
             firmware: None,
-            payload: PayloadRef { url: "file:///bios".into(), digest: String::new(), size: None },
+            payload: PayloadRef {
+                url: "file:///bios".into(),
+                digest: String::new(),
+                size: None,
+                signatures: Vec::new(),
+            },
             requires: Vec::new(),
             reboot: RebootNeed::Never,
             interruptible: true,

@@ -61,7 +61,7 @@ impl Parts {
             resumed: false,
             components: Vec::new(),
             access: BTreeMap::new(),
-            resets_host: false,
+            device: crate::attempt::DeviceOrder::default(),
             force: Force::default(),
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: 900,

@@ -52,6 +52,8 @@ pub struct FileContent {
 #[derive(Debug)]
 pub(super) struct Field<'a> {
     pub(super) name: &'a str,
+    /// Name of the file whose content it is.
+    pub(super) file: Option<&'a str>,
     pub(super) media_type: Option<&'a str>,
     pub(super) value: &'a [u8],
 }
@@ -132,9 +134,13 @@ impl FileContent {
     /// fields or in the file.
     pub(super) fn form(boundary: &str, fields: &[Field<'_>], file: FormFile<'_>) -> Self {
         let mut before = Vec::new();
-        for Field { name, media_type, value } in fields {
-            let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n");
+        for Field { name, file, media_type, value } in fields {
+            let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
             before.extend(head.bytes());
+            if let Some(file) = file {
+                before.extend(format!("; filename=\"{file}\"").bytes());
+            }
+            before.extend(b"\r\n");
             if let Some(media_type) = media_type {
                 before.extend(format!("Content-Type: {media_type}\r\n").bytes());
             }
@@ -192,7 +198,12 @@ mod tests {
     async fn a_form_has_the_length_that_it_states() {
         let path = std::env::temp_dir().join(format!("farrier-form-{}", std::process::id()));
         std::fs::write(&path, b"0123456789").unwrap();
-        let field = Field { name: "UpdateParameters", media_type: Some("application/json"), value: b"{}" };
+        let field = Field {
+            name: "UpdateParameters",
+            file: None,
+            media_type: Some("application/json"),
+            value: b"{}",
+        };
         let file = FormFile { field: "UpdateFile", name: "bios.bin", path: &path, section: 2..7 };
         let content = Content::File(FileContent::form("xx", &[field], file));
         let sent = content.open().await.unwrap().collect().await.unwrap().to_bytes();

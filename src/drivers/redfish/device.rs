@@ -1,9 +1,12 @@
 //! A Redfish service as a device.
 
+mod adopt;
+mod asked;
 mod body;
 mod boot;
 mod entries;
 mod hand_over;
+mod noted;
 mod obstacles;
 mod preparations;
 mod refused;
@@ -13,20 +16,21 @@ mod sessions;
 mod signing;
 mod work;
 
-use super::inventory::{Inventory as Everything, Reset, UpdateService, Work};
+use super::inventory::{Reset, UpdateService};
 use super::retry_after::RetryAfter;
 use super::{Credentials, Endpoint, Link, Session};
 use crate::attempt::logbook::Intended;
-use crate::attempt::{self, Goal, Job, Marks, Offer, Scheme, Tools};
-use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble};
+use crate::attempt::{self, DeviceOrder, Goal, Job, Marks, Offer, Scheme, Tools};
+use crate::drivers::device::{self, Contact, Image, Reading, Report, Trouble, Way};
 use crate::drivers::{HttpsSettings, Keys, Node};
 use crate::failure::Failure;
 use crate::ssh::Target;
+use asked::Asked;
 use boot::Boot;
 use entries::{entries, survey};
 use farrier_network::MachineType;
 use farrier_update::device::{
-    Action, ActionId, Answer, Intent, Inventory, Limits, Method, Part, Preparation, Progress, Ticket, Verb,
+    Action, ActionId, Answer, Earlier, Intent, Inventory, Limits, Part, Preparation, Progress, Ticket, Verb,
 };
 use farrier_update::{Component, InstallerKind, NodePlan, Reason};
 use obstacles::Lock;
@@ -35,7 +39,6 @@ use routes::Route;
 use signing::recorded;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
-use work::Sorted;
 
 /// How long a device may be silent before an attempt ends in which it does no work for us. Further attempts are
 /// those of the run's retries.
@@ -111,6 +114,8 @@ pub(super) struct Device {
     /// Whether tasks and images are read, which an inventory does not need.
     reads_work: bool,
     components: Vec<Component>,
+    /// What the run asks for.
+    order: DeviceOrder,
     marks: Marks,
     /// How the device takes firmware, as it was last read.
     update: Option<UpdateService>,
@@ -120,6 +125,10 @@ pub(super) struct Device {
     host_reset: Option<Reset>,
     /// Images and queue entries of ours on the device.
     links: BTreeMap<ActionId, Link>,
+    /// What earlier runs have left for the components.
+    earlier: Vec<Earlier>,
+    /// Names of the images of earlier runs, by component.
+    files: BTreeMap<String, String>,
     /// Who can install the images in the repository, by name of the file.
     agents: BTreeMap<String, Vec<String>>,
     /// Tasks of others that are over.
@@ -149,12 +158,15 @@ impl device::Device for Device {
             node: job.node.clone(),
             reads_work: matches!(job.goal, Goal::Update | Goal::CleanUp),
             components: job.components.clone(),
+            order: job.device.clone(),
             marks: Marks::new(&job.id()),
             update: None,
             parts: BTreeMap::new(),
             manager_reset: None,
             host_reset: None,
             links: BTreeMap::new(),
+            earlier: Vec::new(),
+            files: BTreeMap::new(),
             agents: BTreeMap::new(),
             over: BTreeSet::new(),
             boot: Boot::default(),
@@ -177,59 +189,35 @@ impl device::Device for Device {
         mut report: impl FnMut(Contact) + Send,
     ) -> Result<Reading, Trouble> {
         let at = attempt::now();
-        let Some(session) = &self.session else { return Err(signed_out()) };
-        self.sessions.extend(actions.iter().filter_map(recorded));
-        let read = async {
-            let everything = Everything::read(session).await.map_err(trouble)?;
-            let work = if self.reads_work {
-                let repository =
-                    everything.update.as_ref().and_then(|update| update.ways.repository.as_ref());
-                let work = Work::read(session, &everything.root, repository, &self.over).await;
-                work.map_err(|error| trouble(error.into()))?
-            } else {
-                Work::default()
-            };
-            let known =
-                sessions::known(session, &self.sessions).await.map_err(|error| trouble(error.into()))?;
-            let lost: Vec<&Action> = actions.iter().filter(|action| sessions::is_lost(action)).collect();
-            let others = sessions::lost(session, &everything, &self.sessions, &lost).await;
-            let others = others.map_err(|error| trouble(error.into()))?;
-            let prepared = preparations::found(session, &everything, actions, &self.marks).await;
-            let prepared = prepared.map_err(|error| trouble(error.into()))?;
-            let is_locked = self.reads_work
-                && self.lock.read(session, &everything).await.map_err(|error| trouble(error.into()))?;
-            Ok::<_, Trouble>((everything, work, known, others, prepared, is_locked))
-        };
-        let (everything, work, known, lost, prepared, is_locked) = match read.await {
-            Ok(read) => read,
-            Err(trouble) => {
-                self.note_trouble(&trouble);
-                return Err(trouble);
-            }
-        };
-        report(Contact::Reached { address: session.client().address().unwrap_or_default() });
+        let asked = self.ask(actions).await.inspect_err(|trouble| self.note_trouble(trouble));
+        let Asked { everything, work, ours, lists_sessions, is_locked } = asked?;
+        let address = self.session.as_ref().and_then(|session| session.client().address());
+        report(Contact::Reached { address: address.unwrap_or_default() });
         for note in &everything.notes {
             tracing::info!("{note}");
         }
-        let found =
-            lost.found.iter().filter_map(|lost| Some((lost.action, Link::parse(&lost.ticket.0).ok()?)));
-        self.sessions.extend(found);
-        let mut sorted = work::sort(&work, &self.marks, actions);
-        sorted.add_service(&everything, &self.marks, actions);
-        sorted.artifacts.extend(prepared);
+        let boot = self.boot.read(&everything);
+        let sorted = self.sorted(&everything, &work, actions, &boot.manager);
         self.note(&everything, &work, &sorted);
         let obstacles = obstacles::of(&self.node, &everything, is_locked);
         let inventory = Inventory {
             at,
             entries: entries(&everything.firmware),
-            boot: self.boot.read(&everything),
+            boot,
             tasks: sorted.tasks,
-            artifacts: sorted.artifacts.into_iter().chain(known).chain(lost.found).collect(),
+            artifacts: sorted.artifacts.into_iter().chain(ours).collect(),
+            earlier: sorted.earlier,
             keeps_tasks: None,
-            lists_sessions: lost.is_complete,
+            lists_sessions,
             obstacles: obstacles.keys().copied().collect(),
         };
-        Ok(Reading { inventory, survey: survey(&everything), others: sorted.others, obstacles })
+        Ok(Reading {
+            inventory,
+            survey: survey(&everything),
+            others: sorted.others,
+            obstacles,
+            parts: sorted.parts,
+        })
     }
 
     async fn request(
@@ -252,6 +240,8 @@ impl device::Device for Device {
             | Verb::Pull
             | Verb::Enqueue
             | Verb::Activate
+            | Verb::AdoptImage
+            | Verb::AdoptWork
             | Verb::ResetManager
             | Verb::ResetHost
             | Verb::ImportAuthority
@@ -262,7 +252,7 @@ impl device::Device for Device {
             | Verb::Unsubscribe
             | Verb::Unknown => {
                 let (answer, trouble) = self.work(&permission, intent, actions, image.as_ref()).await;
-                if intent.verb.is_work() {
+                if intent.verb.is_work() && !intent.verb.is_adoption() {
                     self.requested = Some(Instant::now());
                 }
                 if let Some(trouble) = &trouble {
@@ -276,7 +266,19 @@ impl device::Device for Device {
     async fn follow(&mut self, ticket: &Ticket) -> Result<Report, Trouble> {
         let Some(session) = &self.session else { return Err(signed_out()) };
         let Ok(link) = Link::parse(&ticket.0) else { return Ok(Progress::Gone.into()) };
-        let followed = work::follow(session, &link).await.map_err(|error| trouble(error.into()));
+        let queue = self.update.as_ref().and_then(|service| service.ways.repository.as_ref()?.queue.as_ref());
+        let followed = async {
+            let report = work::follow(session, &link).await?;
+            match (report.progress, queue) {
+                // What is before it may be in its way.
+                (Progress::Queued, Some(queue)) => {
+                    let progress = work::follow_queue(session, queue, &link).await?;
+                    Ok(Report { progress: progress.unwrap_or(report.progress), ..report })
+                }
+                _ => Ok(report),
+            }
+        };
+        let followed = followed.await.map_err(|error: super::Trouble| trouble(error.into()));
         // The service may still show the end of what it did before.
         let is_service = self.update.as_ref().is_some_and(|service| service.link.is_same(&link));
         let is_new = self.requested.is_some_and(|at| at.elapsed() < STALE);
@@ -314,11 +316,17 @@ impl device::Device for Device {
         }
     }
 
-    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Method, Failure>> {
-        let method = Route::choose(&self.node, self.update.as_ref()).map(|route| route.method());
+    fn methods(&self, plan: &NodePlan) -> BTreeMap<String, Result<Way, Failure>> {
+        let route = Route::choose(&self.node, self.update.as_ref());
         // Of those that cannot be read too: a device that takes no firmware lists none.
         let images = plan.items.iter().filter(|item| item.component.installer == InstallerKind::RedfishImage);
-        images.map(|item| (item.component.name.clone(), method.clone())).collect()
+        let names = images.map(|item| item.component.name.clone());
+        names
+            .map(|name| {
+                let way = route.clone().and_then(|route| self.way(&name, &route));
+                (name, way)
+            })
+            .collect()
     }
 
     fn schemes(&self) -> Vec<Scheme> {
@@ -332,37 +340,6 @@ impl Device {
         if trouble.failure.reason == Reason::SessionEnded {
             self.session = None;
         }
-    }
-
-    /// Notes what requests need of a reading.
-    fn note(&mut self, everything: &Everything, work: &Work, sorted: &Sorted) {
-        self.update.clone_from(&everything.update);
-        self.events.clone_from(&everything.root.events);
-        self.manager_reset = boot::manager(everything).and_then(|manager| manager.reset.clone());
-        self.host_reset = boot::host(everything).and_then(|system| system.reset.clone());
-        let entries = entries(&everything.firmware);
-        let part = |component: &Component| {
-            let entry = entries.get(component.firmware_entry()?)?;
-            Some((component.name.clone(), entry.part))
-        };
-        // An entry may be missing while a part restarts.
-        self.parts.extend(self.components.iter().filter_map(part));
-        self.links = sorted
-            .artifacts
-            .iter()
-            .filter_map(|artifact| Some((artifact.action, Link::parse(&artifact.ticket.0).ok()?)))
-            .collect();
-        let agents = work.components.iter().filter_map(|(_, image)| {
-            Some((image.text("/Filename")?, image.texts("/UpdatableBy").filter(|agents| !agents.is_empty())?))
-        });
-        self.agents = agents.collect();
-        self.over.extend(sorted.over.iter().cloned());
-    }
-
-    /// Returns the part that a component belongs to. One that is not known is taken for the host's, which is
-    /// restarted only if the run allows it.
-    fn part_of(&self, component: &str) -> Part {
-        self.parts.get(component).copied().unwrap_or(Part::Host)
     }
 }
 

@@ -44,6 +44,12 @@ impl Resource {
         }
     }
 
+    /// Returns the objects of an array.
+    pub(super) fn objects(&self, path: &str) -> Vec<Self> {
+        let items = self.0.pointer(path).and_then(Value::as_array).into_iter().flatten();
+        items.filter(|item| item.is_object()).cloned().map(Self::new).collect()
+    }
+
     /// Returns a truth value, also one that is written as a text or a number.
     pub fn flag(&self, path: &str) -> Option<bool> {
         let value = self.0.pointer(path)?;

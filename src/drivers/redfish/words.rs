@@ -2,7 +2,7 @@
 
 use super::message::Messages;
 use super::resource::Resource;
-use crate::drivers::device::Report;
+use crate::drivers::device::{Part, Report};
 use farrier_update::Reason;
 use farrier_update::device::Progress;
 use std::sync::LazyLock;
@@ -41,6 +41,8 @@ pub(super) enum Meaning {
     NoLicence,
     PowerOff,
     NeedsOverride,
+    /// One part of the machine was updated.
+    PartDone,
 }
 
 /// One line of the table.
@@ -93,6 +95,7 @@ impl Meaning {
             "no-licence" => Self::NoLicence,
             "power-off" => Self::PowerOff,
             "needs-override" => Self::NeedsOverride,
+            "part-done" => Self::PartDone,
             _ => return None,
         })
     }
@@ -125,7 +128,12 @@ impl Meaning {
             }
             Self::NoLicence => (Reason::LicenceMissing, Some("install a licence on the device")),
             Self::PowerOff => (Reason::HostPoweredOff, Some("power the host on")),
-            Self::NeedsOverride => (Reason::OverrideRequired, Some("update it by hand")),
+            Self::NeedsOverride => (
+                Reason::OverrideRequired,
+                Some(
+                    "a trusted module (TPM) protects its firmware: have recovery keys at hand and set spec.force.trustedModule of a new UpdateRun",
+                ),
+            ),
             Self::Queued
             | Self::Running
             | Self::Pauses
@@ -134,6 +142,7 @@ impl Meaning {
             | Self::Done
             | Self::Failed
             | Self::Gone
+            | Self::PartDone
             | Self::AlreadyInstalled => return None,
         })
     }
@@ -164,7 +173,8 @@ impl Meaning {
             | Self::Busy
             | Self::InUse
             | Self::Disabled
-            | Self::PowerOff => false,
+            | Self::PowerOff
+            | Self::PartDone => false,
         }
     }
 }
@@ -180,11 +190,14 @@ pub(super) fn report(resource: &Resource) -> Report {
     let is_paused = said.clone().any(|meaning| meaning == Meaning::Paused);
     let waits = said.any(|meaning| meaning == Meaning::WaitsForReset);
     let is_critical = resource.text("/TaskStatus").as_deref() == Some("Critical");
+    let parts = parts(resource);
+    let has_failed = parts.iter().any(|part| part.failed);
     let progress = match state.unwrap_or(Meaning::Running) {
+        // XCC says so of an image that is staged.
+        Meaning::Queued | Meaning::Pauses if is_paused || waits => Progress::WaitsForReset,
         Meaning::Queued => Progress::Queued,
         Meaning::WaitsForReset => Progress::WaitsForReset,
-        Meaning::Pauses if is_paused || waits => Progress::WaitsForReset,
-        Meaning::Done if is_critical || failure.is_some() => Progress::Failed,
+        Meaning::Done if is_critical || failure.is_some() || has_failed => Progress::Failed,
         Meaning::Done if waits => Progress::WaitsForReset,
         Meaning::Done => Progress::Done,
         Meaning::Failed => Progress::Failed,
@@ -202,10 +215,41 @@ pub(super) fn report(resource: &Resource) -> Report {
         | Meaning::Disabled
         | Meaning::NoLicence
         | Meaning::PowerOff
+        | Meaning::PartDone
         | Meaning::NeedsOverride => Progress::Running,
     };
     let reason = failure.filter(|_| progress == Progress::Failed).and_then(Meaning::reason);
-    Report { progress, reason, words: messages.to_string() }
+    let next = failure.filter(|_| progress == Progress::Failed).and_then(Meaning::failure);
+    let words = match next.and_then(|(_, next)| next) {
+        Some(next) => format!("{messages}; {next}"),
+        None => messages.to_string(),
+    };
+    Report { progress, reason, words, parts }
+}
+
+/// Returns what the messages of a task say about the entries of the inventory that they name.
+fn parts(resource: &Resource) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for message in resource.objects("/Messages") {
+        let Some(id) = message.text("/MessageId") else { continue };
+        let failed = match Meaning::of(Place::Message, id.rsplit('.').next().unwrap_or_default()) {
+            Some(Meaning::PartDone) => false,
+            Some(meaning) if meaning.is_failure() => true,
+            Some(_) | None => continue,
+        };
+        let mut named = message.texts("/MessageArgs").unwrap_or_default().into_iter();
+        let entry = named.find_map(|arg| entry_of(&arg).map(str::to_owned));
+        if let Some(entry) = entry.filter(|entry| parts.iter().all(|part| part.entry != *entry)) {
+            parts.push(Part { entry, failed });
+        }
+    }
+    parts
+}
+
+/// Returns the id of the entry of the inventory that a link leads to.
+fn entry_of(link: &str) -> Option<&str> {
+    let (_, id) = link.split_once("/FirmwareInventory/")?;
+    Some(id.trim_end_matches('/')).filter(|id| !id.is_empty())
 }
 
 /// Returns how far the task or the entry itself is: it may be over although what it has written waits for a reset.
@@ -263,12 +307,13 @@ mod tests {
             let [place, word, meaning, source] = fields[..] else { panic!("four fields: {line}") };
             assert!(!source.is_empty(), "{line}");
             let expected = match meaning {
+                // The sample of a task says that it is paused: its image is staged.
+                "queued" if place == "TaskState" => Progress::WaitsForReset,
                 "queued" => Progress::Queued,
                 "running" => Progress::Running,
                 "pauses" | "waits-for-reset" => Progress::WaitsForReset,
-                "done" | "paused" | "already-installed" | "busy" | "in-use" | "disabled" | "power-off" => {
-                    Progress::Done
-                }
+                "done" | "paused" | "already-installed" | "busy" | "in-use" | "disabled" | "power-off"
+                | "part-done" => Progress::Done,
                 "gone" => Progress::Gone,
                 "failed" | "image-refused" | "wrong-machine" | "no-room" | "fetch-failed" | "no-licence"
                 | "needs-override" => Progress::Failed,

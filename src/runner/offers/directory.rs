@@ -80,7 +80,7 @@ impl RunOffers {
             found.extend(component.map(|component| OpenOffer {
                 session: machine.session.clone(),
                 action: id.0,
-                name: image_name(&machine.session, id, &component.payload.url),
+                name: image_name(&machine.session, id, &component.payload),
                 digest: component.payload.digest.clone(),
             }));
         }

@@ -1,16 +1,20 @@
 //! Renders the components of a NodeUpdate: the plan and the results.
 
-use crate::api::node_update::{ComponentOutcome, PlannedComponent};
+use crate::api::node_update::{ComponentOutcome, PartOutcome, PlannedComponent};
 use farrier_protocol::Reading;
-use farrier_update::{Action, ComponentResult, Millis, NodePlan, Outcome, PlanItem};
+use farrier_update::{Action, ComponentResult, Millis, NodePlan, Outcome, PartResult, PlanItem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-/// Returns how many components changed, of how many.
+/// Returns how many components changed or are staged, of how many.
 pub(super) fn changed(components: &[ComponentOutcome], plan: Option<&NodePlan>) -> Option<String> {
     let total = plan.map(|p| p.items.len()).filter(|n| *n > 0)?;
     let done = components
         .iter()
-        .filter(|c| c.outcome == Outcome::Updated.as_str() || c.outcome == Outcome::RebootPending.as_str())
+        .filter(|c| {
+            [Outcome::Updated, Outcome::Staged, Outcome::RebootPending]
+                .iter()
+                .any(|done| c.outcome == done.as_str())
+        })
         .count();
     Some(format!("{done}/{total}"))
 }
@@ -44,7 +48,13 @@ fn outcome(result: &ComponentResult) -> ComponentOutcome {
         started_at: result.started_at.and_then(time),
         finished_at: result.finished_at.and_then(time),
         message: result.message.clone(),
+        parts: result.parts.iter().map(part).collect(),
     }
+}
+
+fn part(part: &PartResult) -> PartOutcome {
+    let PartResult { entry, before, after, failed } = part.clone();
+    PartOutcome { entry, before, after, failed }
 }
 
 pub(super) fn time(at: Millis) -> Option<Time> {

@@ -139,7 +139,12 @@ fn the_transfer_of_the_payloads_is_shown_with_its_deadline() {
         installer: InstallerKind::Script,
         detect: None,
         firmware: None,
-        payload: PayloadRef { url: "file:///tool".into(), digest: String::new(), size: None },
+        payload: PayloadRef {
+            url: "file:///tool".into(),
+            digest: String::new(),
+            size: None,
+            signatures: Vec::new(),
+        },
         requires: Vec::new(),
         reboot: RebootNeed::Never,
         interruptible: true,

@@ -285,9 +285,16 @@ fn verified(view: &View, phase: &Phase) -> Verdict {
 
 fn torn_down(view: &View, phase: &Phase, old: &NodeUpdateStatus, cleans_up: CleansUp) -> Verdict {
     match &view.clean {
-        Some(Ok(())) => Verdict::yes(
+        Some(Ok(())) if view.kept.is_empty() => Verdict::yes(
             Reason::NothingLeftBehind,
             "a second check of the machine found nothing of Farrier's except the log",
+        ),
+        Some(Ok(())) => Verdict::yes(
+            Reason::NothingLeftBehind,
+            format!(
+                "a second check of the machine found nothing of Farrier's except what the run has asked to leave there: {}",
+                view.kept.join(", ")
+            ),
         ),
         Some(Err(failure)) => Verdict::no(failure.reason, failure.message.clone()),
         None if view.deploying && matches!(phase, Phase::Ended(_) | Phase::Retrying { .. }) => Verdict::no(

@@ -14,7 +14,7 @@ fn unsupported() -> [(&'static str, Value, &'static str); 5] {
         ("stages", json!({"strategy": {"stages": [{"name": "canary", "count": 1}]}}), "spec.strategy.stages"),
         ("budget", json!({"strategy": {"failureBudget": "5%"}}), "spec.strategy.failureBudget"),
         ("reboot", json!({"reboot": {"policy": "IfRequired"}}), "spec.reboot.policy"),
-        ("stage", json!({"operation": "Stage"}), "spec.operation: Stage"),
+        ("stage", json!({"operation": "Stage"}), "spec.operation: Stage for machines such as"),
         ("listen", json!({"channel": "Listen"}), "spec.channel: Listen"),
     ]
 }

@@ -33,6 +33,11 @@ pub enum Verb {
     Enqueue,
     /// Install a staged image.
     Activate,
+    /// Take over an image that an earlier run has staged. Changes nothing on the device.
+    AdoptImage,
+    /// Take over work that an earlier run has begun and that is not over, such as an image that waits for a
+    /// reset. Changes nothing on the device.
+    AdoptWork,
     /// Restart the device's management controller.
     ResetManager,
     /// Restart the host that the device manages.
@@ -43,9 +48,9 @@ pub enum Verb {
     Subscribe,
     /// End a session: the inverse of `SignIn`.
     SignOut,
-    /// Remove a staged image: the inverse of `Upload` and `Pull`.
+    /// Remove a staged image: the inverse of `Upload`, `Pull` and `AdoptImage`.
     RemoveUpload,
-    /// Remove an entry from the queue: the inverse of `Enqueue`.
+    /// Remove an entry from the queue: the inverse of `Enqueue` and `AdoptWork`.
     RemoveQueueEntry,
     /// Remove an authority: the inverse of `ImportAuthority`.
     RemoveAuthority,
@@ -61,8 +66,8 @@ impl Verb {
     pub const fn inverse(self) -> Option<Self> {
         match self {
             Self::SignIn => Some(Self::SignOut),
-            Self::Upload | Self::Pull => Some(Self::RemoveUpload),
-            Self::Enqueue => Some(Self::RemoveQueueEntry),
+            Self::Upload | Self::Pull | Self::AdoptImage => Some(Self::RemoveUpload),
+            Self::Enqueue | Self::AdoptWork => Some(Self::RemoveQueueEntry),
             Self::ImportAuthority => Some(Self::RemoveAuthority),
             Self::Subscribe => Some(Self::Unsubscribe),
             Self::Activate
@@ -87,6 +92,16 @@ impl Verb {
                 | Self::RemoveAuthority
                 | Self::Unsubscribe
         )
+    }
+
+    /// Reports whether the verb takes over what an earlier run has left.
+    pub const fn is_adoption(self) -> bool {
+        matches!(self, Self::AdoptImage | Self::AdoptWork)
+    }
+
+    /// Reports whether the verb brings an image to the device, or takes over one that is there.
+    pub const fn is_staging(self) -> bool {
+        matches!(self, Self::Upload | Self::Pull | Self::AdoptImage)
     }
 
     /// Reports whether the verb restarts something.
@@ -251,15 +266,18 @@ impl Action {
         match answer {
             Answer::Began(ticket) => Some(Change::Begun(Some(ticket.clone()))),
             // With the answer, an image is there and a removal is done; other work goes on after it.
-            Answer::Done if self.is_install() || self.verb.is_work() && self.verb != Verb::Upload => {
-                Some(Change::Begun(None))
-            }
+            Answer::Done if self.is_install() || self.goes_on() => Some(Change::Begun(None)),
             Answer::Done => Some(Change::Ended(Ending::Done)),
             Answer::NotBegun => Some(Change::Ended(Ending::NotBegun)),
             Answer::Rejected => Some(Change::Ended(Ending::Refused)),
             Answer::AlreadyInstalled => Some(Change::Ended(Ending::AlreadyInstalled)),
             Answer::Unknown => None,
         }
+    }
+
+    /// Reports whether the device may still be at it after it has answered.
+    const fn goes_on(&self) -> bool {
+        self.verb.is_work() && !matches!(self.verb, Verb::Upload | Verb::AdoptImage)
     }
 
     /// Reports whether the action installs something, in contrast to staging and resets.
@@ -270,6 +288,11 @@ impl Action {
     /// Reports whether the result of the action is still open.
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Intended | State::Begun)
+    }
+
+    /// Reports whether the action has taken over what an earlier run had left.
+    pub fn has_adopted(&self) -> bool {
+        self.verb.is_adoption() && self.state != State::Intended && !self.is_void()
     }
 
     /// Reports whether it is proven that the action has no effect, now or later.

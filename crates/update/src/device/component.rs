@@ -4,6 +4,7 @@ use super::action::{Action, Ending, State, Verb, is_removed};
 use super::decision::ComponentEnd;
 use super::inventory::{Entry, Obstacle, Part, ResetTarget};
 use super::observed::{Goal, Scope};
+use super::reset::reset_of;
 use super::verdict::is_version;
 use super::view::{Again, Refusals, View};
 use crate::model::RebootNeed;
@@ -32,9 +33,6 @@ pub(super) fn state_of(view: View<'_>, item: &PlanItem) -> ComponentState {
     if ours().any(|action| action.is_open() && action.verb.is_work()) {
         return ComponentState::Open;
     }
-    if let Some(reset) = ours().rfind(|action| action.verb.is_reset()) {
-        return ComponentState::Ended(end_of(reset.ending));
-    }
     if let Some(install) = ours().rfind(|action| action.is_install()) {
         return after_install(view, item, install);
     }
@@ -47,10 +45,17 @@ fn after_install(view: View<'_>, item: &PlanItem, install: &Action) -> Component
         return ComponentState::Ended(end_of(install.ending));
     }
     let version = view.versions().and_then(|reading| reading.version(&item.component.name));
+    let is_wanted = version.map(|version| is_version(version, &install.to));
+    if let Some(reset) = reset_of(view, install) {
+        return after_reset(reset, is_wanted);
+    }
     let changes = !is_version(&install.follows, &install.to);
     // Somebody else has reset it.
-    if changes && version.is_some_and(|version| is_version(version, &install.to)) {
+    if changes && is_wanted == Some(true) {
         return ComponentState::Ended(ComponentEnd::Updated);
+    }
+    if view.observed.scope == Scope::Stage {
+        return ComponentState::Ended(ComponentEnd::Staged);
     }
     if view.is_winding_down() {
         return ComponentState::Ended(ComponentEnd::ResetPending);
@@ -66,6 +71,20 @@ fn after_install(view: View<'_>, item: &PlanItem, install: &Action) -> Component
 fn can_reset(view: View<'_>, verb: Verb) -> bool {
     let is_off = view.latest().is_some_and(|reading| reading.obstacles.contains(&Obstacle::HostOff));
     verb != Verb::ResetHost || !is_off
+}
+
+/// Returns what follows from the reset after an installation. `is_wanted` is whether the inventory shows the
+/// version, if it is known.
+const fn after_reset(reset: &Action, is_wanted: Option<bool>) -> ComponentState {
+    if reset.is_open() {
+        return ComponentState::Open;
+    }
+    ComponentState::Ended(match (reset.ending, is_wanted) {
+        (Some(Ending::Verified | Ending::NotVerified), Some(true)) => ComponentEnd::Updated,
+        (Some(Ending::Verified | Ending::NotVerified), Some(false)) => ComponentEnd::NotVerified,
+        (Some(Ending::Verified | Ending::NotVerified), None) => ComponentEnd::Unverified,
+        (ending, _) => end_of(ending),
+    })
 }
 
 /// Returns the reset that puts a component into effect, if it is allowed. An update of the
@@ -101,6 +120,12 @@ fn before_install<'a, I: DoubleEndedIterator<Item = &'a Action> + Clone>(
     let Some((last, staging)) = method.verbs().split_last() else {
         return ComponentState::Ended(ComponentEnd::NotSupported);
     };
+    if view.observed.scope == Scope::Stage
+        && staging.is_empty()
+        && !view.observed.holds.contains(&item.component.name)
+    {
+        return ComponentState::Ended(ComponentEnd::NotSupported);
+    }
     if is_there_already(view, item, to) {
         return ComponentState::Ended(ComponentEnd::NotNeeded);
     }
@@ -111,6 +136,13 @@ fn before_install<'a, I: DoubleEndedIterator<Item = &'a Action> + Clone>(
     if is_refused(view, item, *last) {
         return ComponentState::Ended(ComponentEnd::Refused);
     }
+    let image = view.latest().filter(|_| !staging.is_empty());
+    let image = image.and_then(|reading| reading.earlier_image(&item.component.name));
+    let work = view.earlier_work(&item.component.name);
+    let has_staged = ours().any(|action| action.verb.is_staging() && !action.is_install());
+    if view.observed.scope == Scope::Stage && !has_staged && (image.is_some() || work.is_some()) {
+        return ComponentState::Ended(ComponentEnd::Staged);
+    }
     for &verb in staging {
         let mut staged = ours().filter(|action| stages_like(action, verb));
         let is_removed = |action: &&Action| is_removed(view.observed.actions, action.id);
@@ -119,6 +151,9 @@ fn before_install<'a, I: DoubleEndedIterator<Item = &'a Action> + Clone>(
             return ComponentState::Ended(ComponentEnd::NotBegun);
         }
         match staged.rfind(|action| !is_removed(action)).and_then(|action| action.ending) {
+            None if image.is_some() => return due(view, item, Verb::AdoptImage),
+            // Whatever it needs is with it.
+            None if work.is_some() => {}
             None => return due(view, item, verb),
             Some(Ending::Done) => {}
             Some(Ending::Failed) => return ComponentState::Ended(ComponentEnd::StagingFailed),
@@ -126,16 +161,16 @@ fn before_install<'a, I: DoubleEndedIterator<Item = &'a Action> + Clone>(
         }
     }
     match view.observed.scope {
-        Scope::Install => due(view, item, *last),
-        Scope::Stage if staging.is_empty() => ComponentState::Ended(ComponentEnd::NotSupported),
-        Scope::Stage => ComponentState::Ended(ComponentEnd::Staged),
+        Scope::Install if work.is_some() => due(view, item, Verb::AdoptWork),
+        Scope::Stage if !staging.is_empty() => ComponentState::Ended(ComponentEnd::Staged),
+        Scope::Install | Scope::Stage => due(view, item, *last),
     }
 }
 
 /// Reports whether an action stages an image, as this verb does: the device may be given an image in
 /// another way in a later attempt.
 const fn stages_like(action: &Action, verb: Verb) -> bool {
-    matches!((action.verb, verb), (Verb::Upload | Verb::Pull, Verb::Upload | Verb::Pull))
+    action.verb.is_staging() && verb.is_staging()
 }
 
 /// Reports whether the device has the version before anything began, because someone else
@@ -175,7 +210,13 @@ fn due(view: View<'_>, item: &PlanItem, verb: Verb) -> ComponentState {
 
 /// Returns how often the device has refused a verb for a component.
 pub(super) fn refusals(view: View<'_>, item: &PlanItem, verb: Verb) -> Refusals {
-    view.refusals(|action| action.verb == verb && action.component == item.component.name)
+    // A device that has no room for a second image before a reset may take it afterwards.
+    let is_reset = |action: &&Action| action.verb.is_reset() && action.ending == Some(Ending::Verified);
+    let reset = view.actions().filter(is_reset).map(|action| action.id).max();
+    view.refusals(|action| {
+        let is_old = action.ending == Some(Ending::NotBegun) && Some(action.id) < reset;
+        action.verb == verb && action.component == item.component.name && !is_old
+    })
 }
 
 /// Reports whether the device has refused a verb for too long in this attempt.

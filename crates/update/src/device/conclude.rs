@@ -2,15 +2,16 @@
 
 use super::decision::{ComponentEnd, Conclusion, DeviceEnd, Next};
 use super::observed::Goal;
-use super::teardown::{last_look, leftovers};
+use super::teardown::{kept, last_look, leftovers};
 use super::view::View;
 use super::work::result;
 use crate::reason::Reason;
 
 /// Concludes an attempt in which nothing is left to do.
 pub(super) fn conclude(view: View<'_>) -> Next {
-    let components = components(view);
     let look = last_look(view);
+    // Readings that never agree prove no version.
+    let components = if look.is_some() { components(view) } else { unproven(view) };
     let leftovers = leftovers(view, look);
     let is_good = match view.observed.goal {
         Goal::Inventory => look.is_some(),
@@ -26,7 +27,7 @@ pub(super) fn conclude(view: View<'_>) -> Next {
         (false, true) => DeviceEnd::Cancelled,
         (false, false) => DeviceEnd::Failed,
     };
-    Next::Conclude(Conclusion { end, components, leftovers })
+    Next::Conclude(Conclusion { end, components, leftovers, kept: kept(view, look) })
 }
 
 /// Concludes an attempt because the device does not answer any more.
@@ -41,11 +42,21 @@ pub(super) fn conclude_refused(view: View<'_>, reason: Reason) -> Next {
 
 /// Concludes an attempt whose last inventory is missing: nothing counts as updated.
 fn unreached(view: View<'_>, end: DeviceEnd) -> Next {
+    Next::Conclude(Conclusion {
+        end,
+        components: unproven(view),
+        leftovers: leftovers(view, None),
+        kept: Vec::new(),
+    })
+}
+
+/// Returns the result of each component where there is no last inventory.
+fn unproven(view: View<'_>) -> Vec<(String, ComponentEnd)> {
     let mut components = components(view);
     for (_, result) in components.iter_mut().filter(|(_, result)| *result == ComponentEnd::Updated) {
         *result = ComponentEnd::Unverified;
     }
-    Next::Conclude(Conclusion { end, components, leftovers: leftovers(view, None) })
+    components
 }
 
 /// Returns the result of each component of the plan.

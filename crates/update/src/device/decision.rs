@@ -100,6 +100,31 @@ pub struct Conclusion {
     pub components: Vec<(String, ComponentEnd)>,
     /// What may still be on the device.
     pub leftovers: Vec<Leftover>,
+    /// What stays on the device because the user wants it to.
+    pub kept: Vec<Kept>,
+}
+
+/// Something that stays on the device because the user wants it to: it was only to be staged, or no restart is
+/// allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Name of the component.
+    pub component: String,
+    /// What it is.
+    pub kind: KeptKind,
+    /// The action that it comes from; `None` if an earlier run has left it.
+    pub action: Option<ActionId>,
+    /// The device's name for it.
+    pub ticket: Ticket,
+}
+
+/// What stays on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeptKind {
+    /// An image that is installed when somebody asks for it.
+    Image,
+    /// Work that goes on at a reset, whoever requests that.
+    Waiting,
 }
 
 /// How an attempt ended.
@@ -124,7 +149,7 @@ pub enum ComponentEnd {
     NotNeeded,
     /// The last inventory shows the wanted version, which was not installed before.
     Updated,
-    /// The image is on the device.
+    /// The image is on the device, or waits there for a reset.
     Staged,
     /// Installed; takes effect after a reset that was not allowed.
     ResetPending,
@@ -157,11 +182,12 @@ impl ComponentEnd {
         matches!(self, Self::NotNeeded | Self::Updated | Self::Staged)
     }
 
-    /// Returns the result as an outcome; `None` where the plan decides, or for a staged image.
+    /// Returns the result as an outcome; `None` where the plan decides.
     pub const fn outcome(self) -> Option<Outcome> {
         match self {
-            Self::NotNeeded | Self::Staged => None,
+            Self::NotNeeded => None,
             Self::Updated => Some(Outcome::Updated),
+            Self::Staged => Some(Outcome::Staged),
             Self::ResetPending => Some(Outcome::RebootPending),
             Self::Refused | Self::StagingFailed | Self::NotVerified => Some(Outcome::Failed),
             Self::Unverified => Some(Outcome::Unverified),
@@ -179,7 +205,7 @@ impl ComponentEnd {
         match self {
             Self::NotNeeded => Reason::NotRequired,
             Self::Updated => Reason::Updated,
-            Self::Staged => Reason::Applied,
+            Self::Staged => Reason::Staged,
             Self::ResetPending => Reason::RebootPending,
             Self::Refused | Self::StagingFailed => Reason::InstallerFailed,
             Self::NotVerified => Reason::VersionNotReached,

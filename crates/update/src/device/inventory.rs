@@ -19,6 +19,8 @@ pub struct Inventory {
     pub tasks: Vec<Task>,
     /// What this NodeUpdate has on the device: sessions, images, queue entries.
     pub artifacts: Vec<Artifact>,
+    /// What earlier runs have left for these components, and this NodeUpdate has not taken over.
+    pub earlier: Vec<Earlier>,
     /// How long the device lists a task after its end; `None` if that is not known.
     pub keeps_tasks: Option<Duration>,
     /// Whether `artifacts` has the sessions whose answer was lost too, if there are any.
@@ -58,6 +60,18 @@ impl Obstacle {
             Self::Managed | Self::Locked | Self::HostOff => false,
         }
     }
+}
+
+/// What an earlier run has left on the device for a component: the same image, for the same version, as far as
+/// the device tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    /// Name of the component in this run.
+    pub component: String,
+    /// The device's name for it.
+    pub ticket: Ticket,
+    /// How far the work is; `None` for an image that is only staged.
+    pub progress: Option<Progress>,
 }
 
 /// What is installed of a component.
@@ -188,6 +202,17 @@ impl Inventory {
         self.artifacts.iter().find(|artifact| artifact.action == action)
     }
 
+    /// Returns the image that an earlier run has staged for a component.
+    pub fn earlier_image(&self, component: &str) -> Option<&Earlier> {
+        self.earlier.iter().find(|earlier| earlier.component == component && earlier.progress.is_none())
+    }
+
+    /// Returns the work for a component that an earlier run has begun and that is not over.
+    pub fn earlier_work(&self, component: &str) -> Option<&Earlier> {
+        let is_open = |earlier: &Earlier| earlier.progress.is_some_and(Progress::is_open);
+        self.earlier.iter().find(|earlier| earlier.component == component && is_open(earlier))
+    }
+
     /// Reports whether two readings show the same versions since the same start.
     pub fn has_versions_of(&self, other: &Self) -> bool {
         self.boot == other.boot && self.entries == other.entries
@@ -198,12 +223,15 @@ impl Inventory {
         let ours = |inventory: &Self| inventory.tasks.iter().filter(|task| task.action.is_some()).count();
         self.has_versions_of(other)
             && self.artifacts == other.artifacts
+            && self.earlier == other.earlier
             && ours(self) == ours(other)
             && self.tasks.iter().filter(|task| task.action.is_some()).all(|task| other.tasks.contains(task))
     }
 
-    /// Reports whether someone else's task keeps the device busy.
+    /// Reports whether someone else's task keeps the device busy. What can be taken over is nobody else's.
     pub fn is_busy_for_others(&self) -> bool {
-        self.tasks.iter().any(|task| task.action.is_none() && task.progress.is_active())
+        let is_earlier = |task: &Task| self.earlier.iter().any(|earlier| earlier.ticket == task.ticket);
+        let is_others = |task: &&Task| task.action.is_none() && !is_earlier(task);
+        self.tasks.iter().filter(is_others).any(|task| task.progress.is_active())
     }
 }

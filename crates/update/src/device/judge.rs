@@ -33,6 +33,8 @@ pub(super) fn work(view: View<'_>) -> Option<Next> {
             Some(ticket) => begun(view, action, ticket),
             None => nameless(view, action),
         },
+        // Nothing was requested of the device.
+        (State::Intended, false) if action.verb.is_adoption() => settle(action, Ending::NotBegun),
         (State::Intended | State::Ended | State::Unknown, _) => unanswered::judge(view, action),
     })
 }

@@ -25,6 +25,8 @@ pub struct Observed<'a> {
     pub plan: Option<&'a NodePlan>,
     /// How each component of the plan is handed over. A component that is absent cannot be.
     pub methods: &'a BTreeMap<String, Method>,
+    /// Components whose image the device takes without installing it before a reset, and is told to.
+    pub holds: &'a BTreeSet<String>,
     /// The recorded actions of this attempt and all attempts before it, in the order of their ids.
     pub actions: &'a [Action],
     /// The session of this attempt. Always `None` if the device has no sessions.
@@ -67,7 +69,8 @@ pub enum Goal {
 /// How much of an update is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Images are staged, and stay on the device.
+    /// Images are staged, and stay on the device; those that it can only install wait for a reset that is not
+    /// requested.
     Stage,
     /// Images are staged and installed.
     Install,

@@ -2,8 +2,8 @@
 
 use super::action::{Action, Ending, State, Verb, is_closed, is_removed};
 use super::component::{ComponentState, state_of};
-use super::decision::{ComponentEnd, Leftover, Next, Waiting};
-use super::inventory::{Artifact, ArtifactKind, Inventory};
+use super::decision::{ComponentEnd, Kept, KeptKind, Leftover, Next, Waiting};
+use super::inventory::{Artifact, ArtifactKind, Earlier, Inventory, Progress, Task};
 use super::observed::{Goal, Scope};
 use super::view::View;
 use crate::model::Millis;
@@ -58,20 +58,83 @@ fn removable<'a>(view: View<'a>, reading: &'a Inventory) -> impl Iterator<Item =
         let is_own_session = Some(artifact.action) == view.observed.session;
         // The own session is ended last, and may have been ended since the reading.
         let is_ended = is_own_session || is_removed(view.observed.actions, artifact.action);
-        !is_ended && !is_kept(view, artifact) && !is_in_use(view, reading, artifact)
+        !is_ended && !is_kept(view, reading, artifact) && !is_in_use(view, reading, artifact)
     })
 }
 
-/// Reports whether an image stays on the device because it was only to be staged.
-fn is_kept(view: View<'_>, artifact: &Artifact) -> bool {
-    let is_staging = view.observed.scope == Scope::Stage && view.observed.goal == Goal::Update;
-    if artifact.kind != ArtifactKind::Upload || !is_staging || view.is_winding_down() {
+/// Reports whether something stays on the device: because it was only to be staged or waits for a restart that is not
+/// allowed, or because an earlier run has staged it and this one did not come to install it.
+fn is_kept(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
+    if is_untouched(view, artifact) {
+        return true;
+    }
+    if view.observed.goal != Goal::Update || view.is_winding_down() {
         return false;
     }
     let Some(action) = view.actions().find(|action| action.id == artifact.action) else { return false };
+    match state_in_plan(view, &action.component) {
+        Some(ComponentState::Ended(ComponentEnd::Staged)) => view.observed.scope == Scope::Stage,
+        Some(ComponentState::Ended(ComponentEnd::ResetPending)) => {
+            reading.tasks.iter().any(|task| waits_for(view, task, &action.component))
+        }
+        _ => false,
+    }
+}
+
+/// Returns how far a component of the plan is.
+fn state_in_plan(view: View<'_>, component: &str) -> Option<ComponentState> {
     let items = view.observed.plan.map_or(&[][..], |plan| &plan.items);
-    let item = items.iter().find(|item| item.component.name == action.component);
-    item.is_some_and(|item| state_of(view, item) == ComponentState::Ended(ComponentEnd::Staged))
+    items.iter().find(|item| item.component.name == component).map(|item| state_of(view, item))
+}
+
+/// Reports whether a task is work for a component that waits for a reset.
+fn waits_for(view: View<'_>, task: &Task, component: &str) -> bool {
+    let is_of = |id| view.actions().any(|action| action.id == id && action.component == component);
+    task.progress == Progress::WaitsForReset && task.action.is_some_and(is_of)
+}
+
+/// Returns what stays on the device because the user wants it to. `reading` is the last one, if it was made after
+/// everything else was removed.
+pub(super) fn kept(view: View<'_>, reading: Option<&Inventory>) -> Vec<Kept> {
+    let Some(reading) = reading.filter(|_| view.observed.goal == Goal::Update && !view.is_winding_down())
+    else {
+        return Vec::new();
+    };
+    let component = |id| view.actions().find(|action| action.id == id).map(|action| action.component.clone());
+    let artifacts = reading.artifacts.iter().filter(|artifact| is_kept(view, reading, artifact));
+    let artifacts = artifacts.filter_map(|artifact| {
+        let kind = if artifact.kind == ArtifactKind::Upload { KeptKind::Image } else { KeptKind::Waiting };
+        let (action, ticket) = (artifact.action, artifact.ticket.clone());
+        Some(Kept { component: component(action)?, kind, action: Some(action), ticket })
+    });
+    let is_artifact =
+        |task: &Task| reading.artifacts.iter().any(|artifact| Some(artifact.action) == task.action);
+    let tasks = reading.tasks.iter().filter(|task| !is_artifact(task)).filter_map(|task| {
+        let component = component(task.action?)?;
+        let is_waiting = waits_for(view, task, &component);
+        let (action, ticket) = (task.action, task.ticket.clone());
+        is_waiting.then_some(Kept { component, kind: KeptKind::Waiting, action, ticket })
+    });
+    let is_staged = |earlier: &&Earlier| {
+        state_in_plan(view, &earlier.component) == Some(ComponentState::Ended(ComponentEnd::Staged))
+    };
+    let earlier = reading.earlier.iter().filter(is_staged).map(|earlier| Kept {
+        component: earlier.component.clone(),
+        kind: if earlier.progress.is_some() { KeptKind::Waiting } else { KeptKind::Image },
+        action: None,
+        ticket: earlier.ticket.clone(),
+    });
+    let mut kept: Vec<Kept> = artifacts.chain(tasks).chain(earlier).collect();
+    kept.sort_by(|one, other| (&one.component, one.kind).cmp(&(&other.component, other.kind)));
+    kept
+}
+
+/// Reports whether something was taken over from an earlier run, and nothing was done with it.
+fn is_untouched(view: View<'_>, artifact: &Artifact) -> bool {
+    let Some(adoption) = view.actions().find(|action| action.id == artifact.action) else { return false };
+    let is_used =
+        |action: &Action| action.component == adoption.component && action.is_install() && !action.is_void();
+    adoption.verb == Verb::AdoptImage && !view.actions().any(is_used)
 }
 
 /// Reports whether the device still works with something, although it is no longer followed.
@@ -85,13 +148,17 @@ fn is_in_use(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
     })
 }
 
-/// Returns when the device was last changed by an action that may not have ended with a reading.
+/// Returns when the device was last changed by an action that may not have ended with a reading, or something on it
+/// was taken over.
 fn changed_at(view: View<'_>) -> Millis {
     let changes = view.actions().filter(|action| {
         let is_prepared = action.verb.is_preparation() && action.state == State::Begun;
-        is_prepared
-            || !matches!(action.verb, Verb::SignIn | Verb::SignOut)
-                && matches!(action.ending, Some(Ending::Done | Ending::Failed | Ending::Unverified))
+        let is_ended = matches!(
+            action.ending,
+            Some(Ending::Done | Ending::Failed | Ending::Unverified | Ending::ResetPending)
+        );
+        let is_of_session = matches!(action.verb, Verb::SignIn | Verb::SignOut);
+        is_prepared || !is_of_session && (is_ended || action.verb.is_adoption())
     });
     changes.map(|action| action.at).fold(Millis(0), Millis::max)
 }
@@ -116,8 +183,10 @@ fn look(view: View<'_>) -> Option<Next> {
 /// `reading` is the last one, if it was made after everything was removed.
 pub(super) fn leftovers(view: View<'_>, reading: Option<&Inventory>) -> Vec<Leftover> {
     let kept = |action: &Action| {
-        let artifact = reading.and_then(|reading| reading.artifact_of(action.id));
-        artifact.is_some_and(|artifact| is_kept(view, artifact))
+        reading.is_some_and(|reading| {
+            let artifact = reading.artifact_of(action.id);
+            artifact.is_some_and(|artifact| is_kept(view, reading, artifact))
+        })
     };
     let left = view.actions().filter(|action| may_be_left(view, action, reading) && !kept(action));
     left.map(|action| Leftover {

@@ -5,6 +5,7 @@ use super::action::{Action, Ending, Verb, is_removed};
 use super::decision::{Next, Waiting};
 use super::inventory::{Entry, Inventory, Progress};
 use super::observed::Followed;
+use super::reset::reset_of;
 use super::view::{View, settle};
 use crate::model::{Millis, RebootNeed};
 use crate::version::{Scheme, compare_installed};
@@ -70,8 +71,15 @@ pub(super) fn judge_reset(view: View<'_>, action: &Action, reading: &Inventory) 
     if is_same_boot(action, reading) {
         return wait_for_deadline(view, action);
     }
-    let is_wanted = reading.version(&action.component).is_some_and(|version| is_version(version, &action.to));
-    if is_wanted {
+    let is_there = |name: &str, to: &str| reading.version(name).is_some_and(|has| is_version(has, to));
+    // All that it puts into effect.
+    let waited = view.actions().filter(|install| {
+        install.is_install()
+            && install.ending == Some(Ending::ResetPending)
+            && reset_of(view, install).is_some_and(|reset| reset.id == action.id)
+    });
+    let is_wanted = is_there(&action.component, &action.to);
+    if is_wanted && waited.into_iter().all(|install| is_there(&install.component, &install.to)) {
         return settle(action, Ending::Verified);
     }
     if action.boot.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::action::{Action, ActionId, Change, Ending, Intent, Ticket, Verb, is_closed};
 use super::decision::{Next, Waiting};
-use super::inventory::Inventory;
+use super::inventory::{Earlier, Inventory};
 use super::observed::{Goal, Observed};
 use crate::model::Millis;
 use crate::retry::backoff;
@@ -71,6 +71,13 @@ impl<'a> View<'a> {
     pub(super) fn versions(self) -> Option<&'a Inventory> {
         let [.., latest] = self.last_readings()? else { return None };
         self.last_readings()?.iter().all(|reading| reading.has_versions_of(latest)).then_some(latest)
+    }
+
+    /// Returns the work for a component that an earlier run has begun: if any of the last readings shows it, since
+    /// a task that could not be read is missing in a reading.
+    pub(super) fn earlier_work(self, component: &str) -> Option<&'a Earlier> {
+        let mut readings = self.observed.readings.iter().rev().take(AGREEING);
+        readings.find_map(|reading| reading.earlier_work(component))
     }
 
     fn last_readings(self) -> Option<&'a [Inventory]> {
@@ -183,6 +190,11 @@ pub(super) enum Again {
 }
 
 impl Refusals {
+    /// Reports whether the device has refused the request again and again.
+    pub(super) const fn is_repeated(&self) -> bool {
+        self.count >= 3
+    }
+
     /// Decides when the request may be made again: with growing delays, for as long as a device may
     /// need to start.
     pub(super) fn again(self, view: View<'_>) -> Again {

@@ -4,7 +4,7 @@ use super::action::{Action, Intent, Verb};
 use super::component::{ComponentState, end, refusals, state_of};
 use super::decision::{ComponentEnd, Next, Waiting};
 use super::inventory::{Inventory, Obstacle, Part};
-use super::observed::Goal;
+use super::observed::{Goal, Scope};
 use super::prepare;
 use super::view::{Again, View};
 use crate::model::{Millis, RebootNeed};
@@ -24,24 +24,57 @@ pub(super) fn advance(view: View<'_>) -> Option<Next> {
     if view.observed.goal != Goal::Update || is_device_unknown(view) {
         return None;
     }
-    for item in &plan.items {
-        let ComponentState::Due(verb) = state_of(view, item) else { continue };
-        if !is_ready(view, item, &plan.items) || !reading.entries.contains_key(&item.component.name) {
-            continue;
+    let due = due(view, &plan.items, reading);
+    // Other components may not be concerned. What is taken over changes nothing on the device.
+    let obstacle =
+        |(item, verb): &(&PlanItem, Verb)| obstacle_of(view, item, reading).filter(|_| !verb.is_adoption());
+    let (due, obstructed): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| obstacle(due).is_none());
+    let Some(first @ (item, verb)) = due.first() else {
+        let until = obstructed.iter().filter_map(obstacle).find_map(|obstacle| post_until(view, obstacle));
+        return until.map(|until| view.read_for(Waiting::Post(until)));
+    };
+    match blocked_until(view, reading) {
+        // What is taken over may be what keeps the device busy.
+        Some(_) if verb.is_adoption() => Some(begin(view, item, *verb, reading)),
+        Some(until) => (until > view.now()).then(|| view.read_for(Waiting::Other(until))),
+        None => {
+            // A device may take no other image before a reset.
+            let reset = due.iter().find(|(_, verb)| verb.is_reset());
+            let reset = reset.filter(|_| refusals(view, item, *verb).is_repeated());
+            let (item, verb) = reset.unwrap_or(first);
+            Some(begin(view, item, *verb, reading))
         }
-        if let Some(obstacle) = obstacle_of(view, item, reading) {
-            match post_until(view, obstacle) {
-                Some(until) => return Some(view.read_for(Waiting::Post(until))),
-                // Other components may not be concerned.
-                None => continue,
-            }
-        }
-        return match blocked_until(view, reading) {
-            Some(until) => (until > view.now()).then(|| view.read_for(Waiting::Other(until))),
-            None => Some(begin(view, item, verb, reading)),
-        };
     }
-    None
+}
+
+/// Returns what can begin, in the order in which it is done: what concerns the management controller, whose restart
+/// may drop images and tasks; then everything for the host; then one restart for all that waits for it.
+fn due<'a>(view: View<'_>, items: &'a [PlanItem], reading: &Inventory) -> Vec<(&'a PlanItem, Verb)> {
+    let due = items.iter().filter_map(|item| {
+        let ComponentState::Due(verb) = state_of(view, item) else { return None };
+        let entry = reading.entries.get(&item.component.name)?;
+        is_ready(view, item, items).then_some((item, verb, entry.part))
+    });
+    let mut due: Vec<(&PlanItem, Verb, Part)> = due.collect();
+    due.sort_by_key(|(_, verb, part)| match (part, verb) {
+        (_, Verb::AdoptImage | Verb::AdoptWork) => Turn::Adoption,
+        (Part::Manager, verb) if verb.is_reset() => Turn::ManagerReset,
+        (Part::Manager, _) => Turn::Manager,
+        (Part::Host, verb) if verb.is_reset() => Turn::Reset,
+        (Part::Host, _) => Turn::Host,
+    });
+    due.into_iter().map(|(item, verb, _)| (item, verb)).collect()
+}
+
+/// The order of work for different components.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// What earlier runs have left is taken over, which changes nothing.
+    Adoption,
+    Manager,
+    ManagerReset,
+    Host,
+    Reset,
 }
 
 /// Reports whether an earlier action may still be at work on the device. Nothing else is begun then.
@@ -49,10 +82,13 @@ fn is_device_unknown(view: View<'_>) -> bool {
     view.actions().any(Action::is_unresolved)
 }
 
-/// Reports whether everything that a component requires was installed.
+/// Reports whether everything that a component requires was installed. Where images are only staged, it is enough
+/// that they are, unless the next reset puts this one into effect: then nobody would keep to the order.
 fn is_ready(view: View<'_>, item: &PlanItem, items: &[PlanItem]) -> bool {
+    let is_held = view.observed.scope == Scope::Stage && view.observed.holds.contains(&item.component.name);
+    let is_enough = |end: ComponentEnd| end.is_good() && !(is_held && end == ComponentEnd::Staged);
     let required = items.iter().filter(|other| item.after.contains(&other.component.name));
-    required.map(|other| end(view, other)).all(ComponentEnd::is_good)
+    required.map(|other| end(view, other)).all(is_enough)
 }
 
 /// Returns what keeps the device from taking work for a component.
@@ -95,7 +131,8 @@ fn begin(view: View<'_>, item: &PlanItem, verb: Verb, reading: &Inventory) -> Ne
     }
     let limits = view.observed.limits;
     let method = view.observed.methods.get(&component.name);
-    let is_install = method.and_then(|method| method.verbs().last()) == Some(&verb);
+    let is_last = method.and_then(|method| method.verbs().last()) == Some(&verb);
+    let is_install = is_last || verb == Verb::AdoptWork;
     let time = match (verb.is_reset(), component.interruptible) {
         (true, _) => limits.reset,
         (false, true) => component.timeout,

@@ -16,7 +16,7 @@ fn item(from: Option<&str>) -> PlanItem {
         installer: InstallerKind::Deb,
         detect: None,
         firmware: None,
-        payload: PayloadRef { url: String::new(), digest: String::new(), size: None },
+        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
         requires: Vec::new(),
         reboot: RebootNeed::IfRequested,
         interruptible: true,
@@ -67,6 +67,7 @@ fn an_installed_component_is_updated() {
         started_at: Some(Millis(5)),
         finished_at: Some(Millis(9)),
         message: String::new(),
+        parts: Vec::new(),
     };
     assert_eq!(check(&item(Some("1.0")), Some(&exited(0)), Some(present("1.1"))), expected);
     let newer = check(&item(None), Some(&exited(0)), Some(present("1.2")));

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 pub enum NodeVerdict {
     /// Every component is as the baseline requires, or does not apply to this machine.
     Succeeded {
-        /// `Succeeded`, `AlreadyCurrent`, `RebootPending` or `NothingToDo`.
+        /// `Succeeded`, `AlreadyCurrent`, `Staged`, `RebootPending` or `NothingToDo`.
         reason: Reason,
-        /// Number of components per result.
+        /// Number of components per result, and what is left to do.
         message: String,
     },
     /// At least one component is not as the baseline requires.
@@ -34,7 +34,7 @@ pub fn summarize(results: &[ComponentResult]) -> NodeVerdict {
     let failed = bad.iter().any(|result| result.outcome == Outcome::Failed);
     let cancelled = bad.iter().any(|result| result.outcome == Outcome::Cancelled);
     let Some(worst) = bad.iter().copied().min_by_key(|result| severity(result)) else {
-        return NodeVerdict::Succeeded { reason: success(results), message: tally(results) };
+        return NodeVerdict::Succeeded { reason: success(results), message: succeeded(results) };
     };
     if cancelled && !failed {
         return NodeVerdict::Cancelled { message: tally(results) };
@@ -53,7 +53,11 @@ pub fn summarize(results: &[ComponentResult]) -> NodeVerdict {
 
 const fn is_good(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::UpToDate | Outcome::Updated | Outcome::NotApplicable | Outcome::RebootPending => true,
+        Outcome::UpToDate
+        | Outcome::Updated
+        | Outcome::Staged
+        | Outcome::NotApplicable
+        | Outcome::RebootPending => true,
         Outcome::Failed
         | Outcome::DependencyMissing
         | Outcome::Skipped
@@ -71,15 +75,35 @@ fn severity(result: &ComponentResult) -> (u8, bool) {
         Outcome::DependencyMissing => 2,
         Outcome::Skipped => 3,
         Outcome::Cancelled => 4,
-        Outcome::RebootPending | Outcome::Updated | Outcome::UpToDate | Outcome::NotApplicable => 5,
+        Outcome::Staged
+        | Outcome::RebootPending
+        | Outcome::Updated
+        | Outcome::UpToDate
+        | Outcome::NotApplicable => 5,
     };
     (rank, result.reason.retryable())
+}
+
+/// Describes a success. Of what waits for somebody, the first component is explained.
+fn succeeded(results: &[ComponentResult]) -> String {
+    let waits = |result: &&ComponentResult| {
+        matches!(result.outcome, Outcome::Staged | Outcome::RebootPending) && !result.message.is_empty()
+    };
+    let mut waiting = results.iter().filter(waits);
+    let Some(first) = waiting.next() else { return tally(results) };
+    let others = match waiting.count() {
+        0 => String::new(),
+        count => format!(" (and {count} more, see status.components)"),
+    };
+    format!("{}: {}{others}", tally(results), first.message)
 }
 
 fn success(results: &[ComponentResult]) -> Reason {
     let any = |outcome| results.iter().any(|result| result.outcome == outcome);
     if any(Outcome::RebootPending) {
         Reason::RebootPending
+    } else if any(Outcome::Staged) {
+        Reason::Staged
     } else if any(Outcome::Updated) {
         Reason::Succeeded
     } else if any(Outcome::UpToDate) {

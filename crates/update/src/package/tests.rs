@@ -13,7 +13,7 @@ fn component(installer: InstallerKind, package: &str, version: &str) -> Componen
         installer,
         detect: Some(Detect::Package(package.to_owned())),
         firmware: None,
-        payload: PayloadRef { url: String::new(), digest: String::new(), size: None },
+        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
         requires: Vec::new(),
         reboot: RebootNeed::IfRequested,
         interruptible: true,

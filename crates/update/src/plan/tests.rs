@@ -28,6 +28,7 @@ fn component(name: &str, version: &str) -> Component {
             url: format!("https://repo.example.net/{name}.deb"),
             digest: format!("sha256:{name}"),
             size: Some(10),
+            signatures: Vec::new(),
         },
         requires: Vec::new(),
         reboot: RebootNeed::IfRequested,

@@ -3,7 +3,7 @@
 //! It takes each request that arrives as a new one, and decides nothing for its clients.
 
 use crate::dice::Dice;
-pub(crate) use crate::parts::{Effect, Firmware, Job, Outage, Reply, Request, Traits, Upload};
+pub(crate) use crate::parts::{EARLIER, Effect, Firmware, Job, Outage, Reply, Request, Traits, Upload};
 use farrier_update::device::{ActionId, Progress, ResetTarget, Verb};
 
 pub(crate) const SECOND: u64 = 1000;
@@ -39,6 +39,8 @@ pub(crate) struct Device {
     pub(crate) begun: Vec<ActionId>,
     /// Pull requests whose image was fetched.
     pub(crate) fetched: Vec<ActionId>,
+    /// Components whose installation by an earlier run was taken over.
+    adopted: Vec<usize>,
     tickets: u32,
 }
 
@@ -61,8 +63,42 @@ impl Device {
             wrong_readings: 0,
             begun: Vec::new(),
             fetched: Vec::new(),
+            adopted: Vec::new(),
             tickets: 0,
         }
+    }
+
+    /// Leaves an image of an earlier run.
+    pub(crate) fn leave_image(&mut self, component: usize) {
+        self.uploads.push(Upload { action: earlier(component), component, whole: true });
+    }
+
+    /// Leaves an installation of an earlier run that waits for a reset.
+    pub(crate) fn leave_work(&mut self, component: usize, is_entry: bool) {
+        let request = Request {
+            action: earlier(component),
+            verb: if is_entry { Verb::Enqueue } else { Verb::Upload },
+            component,
+            to: 2,
+            installs: true,
+            of: None,
+            session: None,
+        };
+        let (ticket, progress) = (self.ticket(), Progress::WaitsForReset);
+        self.jobs.push(Job { ticket, request: Some(request), progress, ends: 0, listed: 0, is_entry });
+        self.firmware[component].pending = Some(2);
+        self.firmware[component].installs += 1;
+    }
+
+    /// Removes the installations of earlier runs.
+    pub(crate) fn forget_earlier_work(&mut self) {
+        let is_earlier = |job: &Job| job.request.is_some_and(|request| request.action.0 >= EARLIER);
+        for job in self.jobs.iter().filter(|job| is_earlier(job)) {
+            let component = job.request.map_or(0, |request| request.component);
+            self.firmware[component].pending = None;
+            self.firmware[component].installs = 0;
+        }
+        self.jobs.retain(|job| !is_earlier(job));
     }
 
     /// Adds a task of another manager.
@@ -124,6 +160,14 @@ impl Device {
             }
             if let Some(version) = firmware.pending.take() {
                 firmware.version = version;
+            }
+            let is_earlier = |job: &Job| {
+                let of = |request: Request| request.action.0 >= EARLIER && request.component == index;
+                job.progress == Progress::WaitsForReset && job.request.is_some_and(of)
+            };
+            // Nobody had taken it over: what comes next is the first one.
+            if self.jobs.iter().any(is_earlier) && !self.adopted.contains(&index) {
+                firmware.installs = 0;
             }
             let waits = |job: &&mut Job| {
                 job.progress == Progress::WaitsForReset
@@ -276,12 +320,30 @@ impl Device {
                 self.prepared.push((request.action, request.verb));
                 if self.traits.gives_tickets { Reply::Began(request.action.0) } else { Reply::Done }
             }
+            Verb::AdoptImage | Verb::AdoptWork => self.adopt(request),
             Verb::SignOut
             | Verb::RemoveUpload
             | Verb::RemoveQueueEntry
             | Verb::RemoveAuthority
             | Verb::Unsubscribe => self.remove(request),
             Verb::Unknown => Reply::Rejected,
+        }
+    }
+
+    /// Looks for what an earlier run has left.
+    fn adopt(&mut self, request: &Request) -> Reply {
+        let (is_it, component) = (earlier(request.component), request.component);
+        if request.verb == Verb::AdoptImage {
+            let is_there = self.uploads.iter().any(|upload| upload.action == is_it);
+            return if is_there { Reply::Done } else { Reply::Refused };
+        }
+        let is_work = |job: &&Job| job.request.is_some_and(|of| of.action == is_it) && job.progress.is_open();
+        match self.jobs.iter().find(is_work) {
+            Some(job) => {
+                self.adopted.push(component);
+                Reply::Began(job.ticket)
+            }
+            None => Reply::Refused,
         }
     }
 
@@ -335,7 +397,8 @@ impl Device {
     }
 
     fn remove(&mut self, request: &Request) -> Reply {
-        let Some((of, _)) = request.of else { return Reply::Rejected };
+        let Some((of, verb)) = request.of else { return Reply::Rejected };
+        let of = if verb.is_adoption() { earlier(request.component) } else { of };
         let runs = |job: &Job| {
             job.progress == Progress::Running
                 && job.request.is_some_and(|job| job.component == request.component)
@@ -355,4 +418,9 @@ impl Device {
         }
         Reply::Done
     }
+}
+
+/// Returns the action of an earlier run for a component.
+fn earlier(component: usize) -> ActionId {
+    ActionId(EARLIER + u32::try_from(component).unwrap_or(0))
 }

@@ -57,6 +57,7 @@ pub(crate) fn play(seed: u64, traced: bool) -> Outcome {
 /// Plays a history with an honest device, which is disturbed once.
 pub(crate) fn play_honest(seed: u64, disturbance: Disturbance, traced: bool) -> Outcome {
     let mut world = world(Dice::new(seed), Faults::NONE, traced);
+    world.device.forget_earlier_work();
     world.device.jobs.clear();
     let traits = &mut world.device.traits;
     (traits.obstacle, traits.post) = (None, 5 * MINUTE);
@@ -122,6 +123,9 @@ fn finish(world: &mut World, disturbance: Disturbance) -> Outcome {
         attempt(world, 80, Goal::CleanUp, None, None);
         law::cleaned(world);
     }
+    if disturbance == Disturbance::Nothing {
+        law::one_restart(world);
+    }
     law::device(world);
     Outcome { conclusion, broken: world.broken.take(), trace: world.trace.take().unwrap_or_default(), points }
 }
@@ -177,6 +181,7 @@ fn world(mut dice: Dice, faults: Faults, traced: bool) -> World {
     let firmware: Vec<Firmware> = (0..count).map(|index| firmware(index, &mut dice)).collect();
     let order = order(&traits, &firmware, &mut dice);
     let mut device = Device::new(traits, firmware);
+    leave_earlier(&mut device, &order, &mut dice);
     if dice.percent(12) {
         let ends = device.now + dice.below(3 * 60 * MINUTE);
         device.add_foreign_job(ends);
@@ -192,6 +197,27 @@ fn world(mut dice: Dice, faults: Faults, traced: bool) -> World {
         void: Vec::new(),
         broken: None,
         trace: traced.then(Vec::new),
+    }
+}
+
+/// Leaves an image of an earlier run on the device, or an installation that waits for a reset.
+fn leave_earlier(device: &mut Device, order: &Order, dice: &mut Dice) {
+    for (index, item) in order.plan.items.iter().enumerate() {
+        let is_meant = matches!(&item.action, Action::Install { to, .. } if *to == version(2));
+        if !is_meant || !dice.percent(12) {
+            continue;
+        }
+        if dice.percent(60) {
+            device.leave_image(index);
+        }
+        let waits = device.traits.tasks_wait && matches!(device.firmware[index].takes, Effect::After(_));
+        if waits && dice.percent(60) {
+            let has_queue = matches!(
+                order.methods[&item.component.name],
+                Method::PushThenEnqueue | Method::PullThenEnqueue
+            );
+            device.leave_work(index, has_queue);
+        }
     }
 }
 
@@ -260,7 +286,10 @@ fn order(traits: &Traits, firmware: &[Firmware], dice: &mut Dice) -> Order {
         2 => Goal::CleanUp,
         _ => Goal::Update,
     };
+    let holds = NAMES.iter().zip(firmware).filter(|(_, firmware)| matches!(firmware.takes, Effect::After(_)));
+    let holds = holds.map(|(name, _)| (*name).to_owned()).collect();
     Order {
+        holds,
         goal,
         scope: if dice.percent(15) { Scope::Stage } else { Scope::Install },
         resets: ResetPolicy { manager: dice.percent(85), host: dice.percent(60) },
@@ -344,7 +373,7 @@ fn part(name: &str, version: String, dice: &mut Dice) -> Component {
         installer: InstallerKind::RedfishImage,
         detect: None,
         firmware: None,
-        payload: PayloadRef { url: String::new(), digest: String::new(), size: None },
+        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
         requires: Vec::new(),
         reboot: reboots[usize::try_from(dice.below(4)).unwrap_or(0)],
         interruptible: dice.percent(70),

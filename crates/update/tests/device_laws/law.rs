@@ -1,6 +1,7 @@
 //! The laws: of each decision, of each record, of each conclusion, and of what the device has seen.
 
-use crate::reading::{NAMES, number};
+use crate::device::EARLIER;
+use crate::reading::{self, NAMES, number};
 use crate::world::World;
 use farrier_update::device::{
     Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Obstacle,
@@ -36,7 +37,8 @@ pub(crate) fn intent(world: &mut World, action: &Action, before: &[Action], goal
     if world.api.cancelled || goal != Goal::Update {
         world.breaks(|| format!("begins something although nothing may begin: {action:?}"));
     }
-    if world.order.scope == Scope::Stage && (action.is_install() || verb.is_reset()) {
+    let is_held = world.order.holds.contains(&action.component) && !verb.is_adoption();
+    if world.order.scope == Scope::Stage && (action.is_install() && !is_held || verb.is_reset()) {
         world.breaks(|| format!("installs although images are only staged: {action:?}"));
     }
     let obstacle = world.device.traits.obstacle;
@@ -129,6 +131,16 @@ pub(crate) fn device(world: &mut World) {
     }
 }
 
+/// Checks that several images of a host need one restart of it, unless one of them requires another one.
+pub(crate) fn one_restart(world: &mut World) {
+    let items = &world.order.plan.items;
+    let hosts = world.device.firmware.iter().filter(|firmware| firmware.part == Part::Host);
+    let resets: u32 = hosts.map(|firmware| firmware.resets).sum();
+    if resets > 1 && items.iter().all(|item| item.after.is_empty()) {
+        world.breaks(|| format!("{resets} restarts of the host"));
+    }
+}
+
 /// Checks a conclusion.
 pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal) {
     for (name, end) in &conclusion.components {
@@ -141,7 +153,10 @@ pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal)
     if conclusion.end == DeviceEnd::Succeeded {
         succeeded(world, conclusion);
     }
-    let listed = |id: ActionId| conclusion.leftovers.iter().any(|leftover| leftover.action == id);
+    let listed = |id: ActionId| {
+        conclusion.leftovers.iter().any(|leftover| leftover.action == id)
+            || conclusion.kept.iter().any(|kept| kept.action == Some(id))
+    };
     let hidden = left(world, goal).into_iter().find(|&(id, _)| !listed(id));
     if let Some((id, what)) = hidden {
         world.breaks(|| format!("{what} of action {} is left, and not listed", id.0));
@@ -193,16 +208,29 @@ const SESSION: &str = "a session";
 fn left(world: &World, goal: Goal) -> Vec<(ActionId, &'static str)> {
     let device = &world.device;
     let is_meant = world.order.scope == Scope::Stage && !world.api.cancelled && goal == Goal::Update;
-    let uploads = device
-        .uploads
-        .iter()
-        .filter(|upload| !(is_meant && upload.whole))
-        .map(|upload| (upload.action, "an image"));
+    let uploads = device.uploads.iter().filter(|upload| !(is_meant && upload.whole)).filter_map(|upload| {
+        Some((owner(world, upload.action, upload.component, Verb::AdoptImage)?, "an image"))
+    });
     let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| job.request);
-    let entries = entries.map(|request| (request.action, "a queue entry"));
+    let entries = entries.filter_map(|request| {
+        Some((owner(world, request.action, request.component, Verb::AdoptWork)?, "a queue entry"))
+    });
     let sessions = device.sessions.iter().map(|(id, _)| (*id, SESSION));
     let prepared = device.prepared.iter().map(|(id, _)| (*id, "an authority or a subscription"));
     uploads.chain(entries).chain(prepared).chain(sessions).collect()
+}
+
+/// Returns the action that something on the device belongs to; `None` if it is an earlier run's and nothing was done
+/// with it.
+fn owner(world: &World, action: ActionId, index: usize, verb: Verb) -> Option<ActionId> {
+    let actions = &world.api.actions;
+    let is_used = |other: &Action| {
+        component(other) == index && other.is_install() && !other.is_void() && !other.verb.is_inverse()
+    };
+    if action.0 >= EARLIER && verb == Verb::AdoptImage && !actions.iter().any(is_used) {
+        return None;
+    }
+    reading::owner(actions, action, index, verb)
 }
 
 /// Returns the version that a component is updated to.

@@ -127,6 +127,9 @@ pub(crate) struct Job {
     pub(crate) is_entry: bool,
 }
 
+/// Actions of an earlier run have numbers from here on.
+pub(crate) const EARLIER: u32 = 900_000;
+
 /// What keeps the device from answering usefully.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outage {

@@ -1,10 +1,10 @@
 //! What a driver makes of the simulated device's answers.
 
-use crate::device::{Device, Firmware};
+use crate::device::{Device, EARLIER, Firmware, Job};
 use crate::dice::Dice;
 use farrier_update::device::{
-    Action, ActionId, Artifact, ArtifactKind, BootMarks, Entry, Inventory, Obstacle, Progress, ResetTarget,
-    Task, Ticket, Verb,
+    Action, ActionId, Artifact, ArtifactKind, BootMarks, Earlier, Entry, Inventory, Obstacle, Progress,
+    ResetTarget, Task, Ticket, Verb,
 };
 use farrier_update::model::Millis;
 use std::time::Duration;
@@ -33,8 +33,9 @@ pub(crate) fn read(device: &mut Device, dice: &mut Dice, actions: &[Action]) -> 
         at: Millis(device.now),
         entries: entries.map(|(name, firmware)| ((*name).to_owned(), entry(firmware, is_wrong))).collect(),
         boot: BootMarks { manager: boot(tells, device.manager_boot), host: boot(tells, device.host_boot) },
-        tasks: tasks(device),
+        tasks: tasks(device, actions),
         artifacts: artifacts(device, actions),
+        earlier: earlier(device, actions),
         lists_sessions: device.traits.lists_sessions,
         keeps_tasks: device.traits.keeps_tasks.map(Duration::from_millis),
         obstacles: obstacles(device),
@@ -57,10 +58,47 @@ fn entry(firmware: &Firmware, is_wrong: bool) -> Entry {
     Entry { version: version(shown), part: firmware.part, pending }
 }
 
-fn tasks(device: &Device) -> Vec<Task> {
-    let task = |job: &crate::device::Job| Task {
+/// Returns the action that an upload or a job belongs to; `None` if it is an earlier run's and was not taken over.
+pub(crate) fn owner(actions: &[Action], action: ActionId, component: usize, verb: Verb) -> Option<ActionId> {
+    if action.0 < EARLIER {
+        return Some(action);
+    }
+    let is_it = |adoption: &&Action| {
+        adoption.verb == verb && adoption.component == NAMES[component] && adoption.has_adopted()
+    };
+    actions.iter().find(is_it).map(|adoption| adoption.id)
+}
+
+fn owner_of(actions: &[Action], job: &Job) -> Option<ActionId> {
+    let request = job.request?;
+    owner(actions, request.action, request.component, Verb::AdoptWork)
+}
+
+/// Returns what an earlier run has left and nobody has taken over.
+fn earlier(device: &Device, actions: &[Action]) -> Vec<Earlier> {
+    let images = device.uploads.iter().filter(|upload| {
+        owner(actions, upload.action, upload.component, Verb::AdoptImage).is_none() && upload.whole
+    });
+    let images = images.map(|upload| Earlier {
+        component: NAMES[upload.component].to_owned(),
+        ticket: Ticket("image".to_owned()),
+        progress: None,
+    });
+    let jobs = device.jobs.iter().filter(|job| owner_of(actions, job).is_none());
+    let jobs = jobs.filter_map(|job| {
+        Some(Earlier {
+            component: NAMES[job.request?.component].to_owned(),
+            ticket: Ticket(job.ticket.to_string()),
+            progress: Some(job.progress),
+        })
+    });
+    images.chain(jobs).collect()
+}
+
+fn tasks(device: &Device, actions: &[Action]) -> Vec<Task> {
+    let task = |job: &Job| Task {
         ticket: Ticket(job.ticket.to_string()),
-        action: job.request.map(|request| request.action),
+        action: owner_of(actions, job),
         progress: job.progress,
     };
     device.jobs.iter().filter(|job| job.listed <= device.now).map(task).collect()
@@ -74,10 +112,12 @@ fn artifacts(device: &Device, actions: &[Action]) -> Vec<Artifact> {
         action,
         whole,
     };
-    let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| job.request);
-    let entries = entries.map(|request| artifact(ArtifactKind::QueueEntry, request.action, true));
-    let uploads =
-        device.uploads.iter().map(|upload| artifact(ArtifactKind::Upload, upload.action, upload.whole));
+    let entries = device.jobs.iter().filter(|job| job.is_entry).filter_map(|job| owner_of(actions, job));
+    let entries = entries.map(|action| artifact(ArtifactKind::QueueEntry, action, true));
+    let uploads = device.uploads.iter().filter_map(|upload| {
+        let action = owner(actions, upload.action, upload.component, Verb::AdoptImage)?;
+        Some(artifact(ArtifactKind::Upload, action, upload.whole))
+    });
     let is_known = |id: ActionId| actions.iter().any(|action| action.id == id && action.ticket.is_some());
     let sessions = device.sessions.iter().filter(|(id, _)| device.traits.lists_sessions || is_known(*id));
     let sessions = sessions.map(|(action, _)| artifact(ArtifactKind::Session, *action, true));

@@ -156,6 +156,7 @@ impl Runner {
             cancelled: self.cancelled,
             plan: Some(&order.plan).filter(|_| self.has_plan),
             methods: &order.methods,
+            holds: &order.holds,
             actions: &self.actions,
             session: self.session,
             readings: &self.readings,

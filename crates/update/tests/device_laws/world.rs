@@ -10,7 +10,7 @@ use farrier_update::device::{
     ResetTarget, Scope, Ticket, Verb,
 };
 use farrier_update::plan::NodePlan;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often something goes wrong, in percent of the occasions.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +39,7 @@ pub(crate) struct Order {
     pub(crate) resets: ResetPolicy,
     pub(crate) methods: BTreeMap<String, Method>,
     pub(crate) preparations: Vec<Preparation>,
+    pub(crate) holds: BTreeSet<String>,
     pub(crate) plan: NodePlan,
     pub(crate) limits: Limits,
 }

@@ -1,11 +1,11 @@
 //! How an attempt ends.
 
-use super::super::{Device, Reading, outcome};
+use super::super::{Device, Reading, kept, outcome, parts};
 use super::Walk;
 use crate::attempt::logbook::Halt;
 use crate::attempt::{End, Goal};
 use crate::failure::Failure;
-use farrier_update::device::{ComponentEnd, Conclusion, DeviceEnd};
+use farrier_update::device::{ComponentEnd, Conclusion, DeviceEnd, Progress};
 use farrier_update::{ComponentResult, Reason, summarize};
 
 impl<D: Device> Walk<'_, D> {
@@ -27,6 +27,7 @@ impl<D: Device> Walk<'_, D> {
             v.results.clone_from(&results);
             v.leases = u32::try_from(conclusion.leftovers.len()).unwrap_or(u32::MAX);
             v.leftovers = conclusion.leftovers.iter().map(outcome::in_words).collect();
+            v.kept = conclusion.kept.iter().map(kept::in_words).collect();
             v.clean = Some(clean);
         });
         let unreached = || {
@@ -47,6 +48,16 @@ impl<D: Device> Walk<'_, D> {
         }
     }
 
+    /// Notes what tasks say about parts: one that waits for a restart says so only afterwards.
+    pub(super) fn note_parts(&mut self, reading: &Reading) {
+        for (action, parts) in &reading.parts {
+            if let Some(component) = self.component_of(*action) {
+                let report = self.reports.entry(component).or_insert_with(|| Progress::Done.into());
+                report.parts.clone_from(parts);
+            }
+        }
+    }
+
     /// Returns the result of each component.
     fn results(&self, conclusion: &Conclusion) -> Vec<ComponentResult> {
         let mut refusals = self.refusals.clone();
@@ -64,7 +75,13 @@ impl<D: Device> Walk<'_, D> {
                 refusals.insert(name.clone(), Failure::new(obstacle.reason(), words));
             }
         }
-        outcome::results(self.plan.as_deref(), conclusion, &self.readings, &refusals, &self.reports)
+        let (plan, node) = (self.plan.as_deref(), &self.job.node);
+        let mut results = outcome::results(plan, conclusion, &self.readings, &refusals, &self.reports, node);
+        if let (Some(before), Some(latest)) = (&self.before, &self.latest) {
+            let (before, after) = (&before.firmware, &latest.survey.firmware);
+            parts::add(&mut results, &self.job.components, &self.reports, before, after);
+        }
+        results
     }
 
     /// Returns the failure of a device whose readings do not suffice for a plan.

@@ -58,6 +58,8 @@ impl<D: Device> Walk<'_, D> {
             | Verb::Pull
             | Verb::Enqueue
             | Verb::Activate
+            | Verb::AdoptImage
+            | Verb::AdoptWork
             | Verb::ResetManager
             | Verb::ResetHost
             | Verb::Unknown => Step::Applying { component: intent.component.clone() },

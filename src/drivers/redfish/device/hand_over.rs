@@ -6,7 +6,7 @@ use super::super::{Answer as Reply, Link, Request, Trouble as Refused};
 use super::body::{file, object};
 use super::refused::{Answered, refused};
 use super::repository::RepositoryUpload;
-use super::routes::Route;
+use super::routes::{ON_RESET, Route};
 use super::{Device, preparations, signed_out, trouble};
 use crate::attempt::logbook::Intended;
 use crate::attempt::{Offer, Scheme};
@@ -29,6 +29,9 @@ impl Device {
         image: Option<&Image>,
     ) -> Answered {
         let Some(session) = &self.session else { return (Answer::NotBegun, Some(signed_out())) };
+        if intent.verb.is_adoption() {
+            return self.adopt(session, intent).await;
+        }
         let request = match self.request_of(intent, actions, image) {
             Ok(Work::Request(made)) => made,
             Ok(Work::Upload(upload)) => return self.upload(session, permission, &upload).await,
@@ -76,6 +79,7 @@ impl Device {
                         ("Command", Some(json!("ApplyUpdate"))),
                         ("UpdatableBy", self.agents.get(&file).map(|agents| json!(agents))),
                         ("Filename", Some(json!(file))),
+                        ("TPMOverride", self.order.overrides_trusted_module.then_some(json!(true))),
                     ]),
                 )
             }
@@ -94,9 +98,12 @@ impl Device {
                 let (link, chosen) = self.reset(reset.as_ref(), types)?;
                 post(&link, json!({"ResetType": chosen}))
             }
-            Verb::Activate | Verb::SignIn | Verb::SignOut | Verb::Unknown => {
-                Err(unable("there is no request"))
-            }
+            Verb::Activate
+            | Verb::AdoptImage
+            | Verb::AdoptWork
+            | Verb::SignIn
+            | Verb::SignOut
+            | Verb::Unknown => Err(unable("there is no request")),
         }
     }
 
@@ -118,6 +125,7 @@ impl Device {
                     object([(APPLY_TIME, self.apply_time(&intent.component, times))]).to_string();
                 let parameters = Field {
                     name: "UpdateParameters",
+                    file: None,
                     media_type: Some("application/json"),
                     value: parameters.as_bytes(),
                 };
@@ -132,14 +140,10 @@ impl Device {
                 link: upload.clone(),
                 mark: self.marks.name(intent.id, "upload"),
                 boundary: self.boundary(intent),
+                overrides_trusted_module: self.order.overrides_trusted_module,
                 image: image.clone(),
             })),
-            Route::AddFromUri { action, .. } => {
-                let body = json!({
-                    "ImageURI": offer(image)?.url_with_login(), "UpdateRepository": true, "UpdateTarget": false,
-                });
-                Work::from(Request::post(action.clone(), body))
-            }
+            Route::AddFromUri { action, .. } => self.add_from_uri(action, intent, image)?,
             Route::Simple { action, times } => {
                 let offer = offer(image)?;
                 let body = object([
@@ -157,6 +161,26 @@ impl Device {
         })
     }
 
+    /// Returns the request by which an iLO fetches an image into its repository.
+    fn add_from_uri(&self, action: &Link, intent: &Intent, image: &Image) -> Result<Work, Failure> {
+        if !image.signatures.is_empty() {
+            return Err(Failure::new(
+                Reason::NotYetSupported,
+                format!(
+                    "{} only fetches images (AddFromUri), which is not done for images with signatures yet; upload the image of {} by hand",
+                    self.node, intent.component
+                ),
+            ));
+        }
+        let body = object([
+            ("ImageURI", Some(json!(offer(image)?.url_with_login()))),
+            ("UpdateRepository", Some(json!(true))),
+            ("UpdateTarget", Some(json!(false))),
+            ("TPMOverrideFlag", self.order.overrides_trusted_module.then_some(json!(true))),
+        ]);
+        Ok(Work::from(Request::post(action.clone(), body)))
+    }
+
     /// Returns a line that the image does not contain: it carries the image's own digest.
     fn boundary(&self, intent: &Intent) -> String {
         let component = self.components.iter().find(|component| component.name == intent.component);
@@ -170,7 +194,7 @@ impl Device {
     fn apply_time(&self, component: &str, times: &[String]) -> Option<Value> {
         let wanted = match self.part_of(component) {
             Part::Manager => "Immediate",
-            Part::Host => "OnReset",
+            Part::Host => ON_RESET,
         };
         times.iter().any(|time| time == wanted).then(|| json!(wanted))
     }
@@ -178,13 +202,14 @@ impl Device {
     /// Returns the name of the image that is staged for a component.
     fn staged(&self, component: &str, actions: &[Action]) -> Option<String> {
         let stages = |action: &&Action| {
-            action.component == component
-                && matches!(action.verb, Verb::Upload | Verb::Pull)
-                && action.ending == Some(Ending::Done)
+            action.component == component && action.verb.is_staging() && action.ending == Some(Ending::Done)
         };
         let action = actions.iter().rfind(stages)?;
-        let url = &self.components.iter().find(|known| known.name == component)?.payload.url;
-        Some(self.marks.name(action.id, &plan::file_name(url)))
+        if action.verb == Verb::AdoptImage {
+            return self.files.get(component).cloned();
+        }
+        let payload = &self.components.iter().find(|known| known.name == component)?.payload;
+        Some(self.marks.image_name(action.id, &payload.digest, &plan::file_name(&payload.url)))
     }
 
     /// Returns the action and the type of a reset, the first of these types that the device knows.

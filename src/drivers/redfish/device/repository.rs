@@ -12,11 +12,15 @@ use crate::failure::Failure;
 use farrier_update::Reason;
 use farrier_update::device::{Answer, Progress};
 use serde_json::json;
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
-/// Largest part of an image that the upload of an iLO takes at once (ilorest, `UploadComponentCommand.py`).
+/// An image with signatures is sent in sections of this size, and each has a signature of its own; one without is
+/// sent whole (ilorest, `UploadComponentCommand.py`).
 const SECTION: u64 = 32 * 1024 * 1024;
 
 /// How long an iLO may take to verify an image, and to write it into its repository.
@@ -29,6 +33,9 @@ const LISTING: Duration = Duration::from_secs(30);
 /// Time between two questions about that.
 const POLL: Duration = Duration::from_secs(1);
 
+/// Largest signature, in bytes. Those of HPE have some thousands.
+const SIGNATURE: u64 = 64 * 1024;
+
 /// The cookie that the upload of an iLO wants.
 const COOKIE: &str = "sessionKey";
 
@@ -38,27 +45,59 @@ pub(super) struct RepositoryUpload {
     /// Identifies the upload, for the device.
     pub(super) mark: String,
     pub(super) boundary: String,
+    /// Whether a trusted module is overridden.
+    pub(super) overrides_trusted_module: bool,
     pub(super) image: Image,
 }
 
 impl RepositoryUpload {
-    fn form(&self, session: &Session, section: Range<u64>, number: u32, size: u64) -> FileContent {
-        let is_whole = size <= SECTION;
+    /// Returns the size of a section.
+    fn section(&self) -> u64 {
+        if self.image.signatures.is_empty() { self.image.size.max(1) } else { SECTION }
+    }
+
+    /// Returns what is missing of its signatures.
+    fn missing(&self, node: &str) -> Option<Failure> {
+        let sections = self.image.size.div_ceil(self.section()).max(1);
+        let signatures = u64::try_from(self.image.signatures.len()).unwrap_or(u64::MAX);
+        (signatures > 0 && signatures != sections).then(|| {
+            Failure::new(
+                Reason::SignatureMissing,
+                format!(
+                    "{node} takes this image in {sections} sections of 32 MiB, and payload.signatures names {signatures} files; name the signature of each section, in their order"
+                ),
+            )
+        })
+    }
+
+    fn form(
+        &self,
+        session: &Session,
+        section: Range<u64>,
+        number: u32,
+        signature: Option<&[u8]>,
+    ) -> FileContent {
+        let is_whole = self.image.size <= self.section();
         let parameters = object([
             ("UpdateRepository", Some(json!(true))),
             ("UpdateTarget", Some(json!(false))),
             ("UpdateRecoverySet", Some(json!(false))),
             ("ETag", Some(json!(self.mark))),
+            ("TPMOverride", self.overrides_trusted_module.then_some(json!(true))),
             ("Section", (!is_whole).then(|| json!(number))),
         ])
         .to_string();
         let token = session.token().unwrap_or_default();
-        let field = |name, value| Field { name, media_type: None, value };
+        let field = |name, value| Field { name, file: None, media_type: None, value };
         let mut fields = Vec::new();
         if !token.is_empty() {
             fields.push(field("sessionKey", token.as_bytes()));
         }
         fields.push(field("parameters", parameters.as_bytes()));
+        let stem = self.image.name.rsplit_once('.').map_or(self.image.name.as_str(), |(stem, _)| stem);
+        let name = format!("{stem}.compsig");
+        let media_type = Some("application/octet-stream");
+        fields.extend(signature.map(|value| Field { name: "compsig", file: Some(&name), media_type, value }));
         FileContent::form(&self.boundary, &fields, file("file", &self.image, section))
     }
 }
@@ -72,11 +111,24 @@ impl Device {
         upload: &RepositoryUpload,
     ) -> Answered {
         let size = upload.image.size;
+        if let Some(failure) = upload.missing(&self.node) {
+            return (Answer::Rejected, Some(Trouble { is_answer: true, ..trouble(failure) }));
+        }
+        let mut signatures = Vec::new();
+        for path in &upload.image.signatures {
+            match signature(path).await {
+                Ok(signature) => signatures.push(signature),
+                Err(failure) => {
+                    return (Answer::NotBegun, Some(Trouble { is_answer: true, ..trouble(failure) }));
+                }
+            }
+        }
         let mut from: u64 = 0;
-        let mut number = 0;
+        let mut number: u32 = 0;
         loop {
-            let to = from.saturating_add(SECTION).min(size);
-            let form = upload.form(session, from..to, number, size);
+            let to = from.saturating_add(upload.section()).min(size);
+            let signature = usize::try_from(number).ok().and_then(|number| signatures.get(number));
+            let form = upload.form(session, from..to, number, signature.map(Vec::as_slice));
             let mut request = Request { cookie: Some(COOKIE), ..Request::upload(upload.link.clone(), form) };
             if number == 0 {
                 let Some(left) = permission.time_left() else { return (Answer::NotBegun, None) };
@@ -90,13 +142,14 @@ impl Device {
             }
             (from, number) = (to, number + 1);
             if from >= size {
-                return self.verified(session, &upload.image.name).await;
+                return self.verified(session, &upload.image).await;
             }
         }
     }
 
     /// Waits until the device has verified what it was sent, and lists it.
-    async fn verified(&self, session: &Session, name: &str) -> Answered {
+    async fn verified(&self, session: &Session, image: &Image) -> Answered {
+        let name = &image.name;
         let Some(service) = self.update.as_ref().filter(|service| service.has_state) else {
             return (Answer::Done, None);
         };
@@ -124,7 +177,12 @@ impl Device {
                 Progress::Failed if is_first => {}
                 Progress::Failed => {
                     let reason = report.reason.unwrap_or(Reason::DeviceRefused);
-                    let words = format!("{} did not take the image: {}", self.node, report.words);
+                    let mut words = format!("{} did not take the image: {}", self.node, report.words);
+                    if reason == Reason::ImageRefused && image.signatures.is_empty() {
+                        words.push_str(
+                            "; if files with the ending .compsig came with the image, name them in payload.signatures",
+                        );
+                    }
                     let trouble = Trouble { is_answer: true, ..trouble(Failure::new(reason, words)) };
                     return (Answer::Rejected, Some(trouble));
                 }
@@ -138,4 +196,22 @@ impl Device {
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+/// Reads a signature.
+async fn signature(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: io::Error| {
+        let words = format!("the signature {} cannot be read: {error}", path.display());
+        Failure::new(Reason::InternalError, words)
+    };
+    let mut bytes = Vec::new();
+    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    file.take(SIGNATURE + 1).read_to_end(&mut bytes).await.map_err(unreadable)?;
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if length > SIGNATURE {
+        let words =
+            "a file of payload.signatures has more than 64 KiB, which is no signature; correct its URL";
+        return Err(Failure::new(Reason::PayloadRefused, words));
+    }
+    Ok(bytes)
 }

@@ -2,10 +2,15 @@
 
 use super::super::Link;
 use super::super::inventory::{Repository, UpdateService};
+use super::Device;
 use crate::attempt::Scheme;
+use crate::drivers::device::Way;
 use crate::failure::Failure;
 use farrier_update::Reason;
-use farrier_update::device::Method;
+use farrier_update::device::{Method, Part, Scope};
+
+/// The apply time that waits for a reset (DSP0266).
+pub(super) const ON_RESET: &str = "OnReset";
 
 /// How an image gets to a device. A push is preferred, because it needs no way back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +99,16 @@ impl Route {
             .or_else(|| Some(Self::Bundle(ways.bundle.as_ref()?.target.clone())))
     }
 
+    /// Reports whether the device can be told to keep an image until the next reset.
+    fn holds(&self) -> bool {
+        match self {
+            Self::Multipart { times, .. } | Self::Simple { times, .. } => {
+                times.iter().any(|time| time == ON_RESET)
+            }
+            Self::Push(_) | Self::Repository { .. } | Self::AddFromUri { .. } | Self::Bundle(_) => false,
+        }
+    }
+
     /// Returns what is requested, and in which order.
     pub(super) const fn method(&self) -> Method {
         match self {
@@ -102,6 +117,56 @@ impl Route {
             Self::AddFromUri { .. } => Method::PullThenEnqueue,
             Self::Simple { .. } | Self::Bundle(_) => Method::Pull,
         }
+    }
+}
+
+impl Device {
+    /// Returns how the image of a component is handed over.
+    ///
+    /// # Errors
+    /// `RestartNotAllowed`, `NotYetSupported`.
+    pub(super) fn way(&self, component: &str, route: &Route) -> Result<Way, Failure> {
+        let holds = self.part_of(component) == Part::Host && route.holds();
+        let can_stage = holds || matches!(route, Route::Repository { .. } | Route::AddFromUri { .. });
+        if self.order.scope == Scope::Stage && !can_stage {
+            return Err(self.cannot_stage(component));
+        }
+        if self.order.scope == Scope::Install
+            && self.is_restart_possible(component, route)
+            && !self.order.resets_host
+        {
+            return Err(Failure::new(
+                Reason::RestartNotAllowed,
+                format!(
+                    "{} takes the image of {component} without a time for it (OnReset) and may restart its host at once, which reboot.policy Never forbids; nothing was sent. Set reboot.policy to IfRequired in a window in which the host may restart",
+                    self.node
+                ),
+            ));
+        }
+        Ok(Way { method: route.method(), holds })
+    }
+
+    fn cannot_stage(&self, component: &str) -> Failure {
+        let why = match self.part_of(component) {
+            Part::Manager => {
+                "it has no repository, and firmware of the management processor itself is applied at once by some devices, whatever they are asked"
+            }
+            Part::Host => "it has neither a repository nor the apply time OnReset",
+        };
+        Failure::new(
+            Reason::NotYetSupported,
+            format!(
+                "{} cannot hold the image of {component} without installing it: {why}. Leave the component out of runs with operation Stage, and install it with operation Update",
+                self.node
+            ),
+        )
+    }
+
+    /// Reports whether a device may restart its host by itself when it gets the image: one of the host, that nobody
+    /// can tell it to keep until the next restart. HPE's queue never restarts a host.
+    fn is_restart_possible(&self, component: &str, route: &Route) -> bool {
+        let is_queued = matches!(route, Route::Repository { .. } | Route::AddFromUri { .. });
+        self.part_of(component) == Part::Host && !is_queued && !route.holds()
     }
 }
 

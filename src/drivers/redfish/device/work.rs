@@ -4,9 +4,13 @@
 use super::super::inventory::{Inventory as Everything, Work};
 use super::super::words::{Meaning, has_state, progress, report};
 use super::super::{Link, Refusal, Request, Resource, Session, Trouble};
-use crate::attempt::Marks;
-use crate::drivers::device::{Other, Report};
-use farrier_update::device::{Action, ActionId, Artifact, ArtifactKind, Progress, Task, Ticket, Verb};
+use crate::attempt::{EarlierWork, Marks};
+use crate::drivers::device::{Other, Part, Report};
+use farrier_update::Component;
+use farrier_update::device::{
+    Action, ActionId, Artifact, ArtifactKind, Earlier, Progress, Task, Ticket, Verb,
+};
+use std::collections::BTreeMap;
 
 /// Maximum length of the name of another manager's work in a message.
 const LONGEST: usize = 80;
@@ -19,8 +23,14 @@ pub(super) struct Sorted {
     pub(super) artifacts: Vec<Artifact>,
     /// What the device does for others.
     pub(super) others: Vec<Other>,
+    /// What the tasks say about the parts of the machine that an image is for.
+    pub(super) parts: BTreeMap<ActionId, Vec<Part>>,
     /// Tasks that are over and are not ours. They need not be read again.
     pub(super) over: Vec<Link>,
+    /// What earlier runs have left for the components of this one.
+    pub(super) earlier: Vec<Earlier>,
+    /// Names of the images of earlier runs, by component.
+    pub(super) files: BTreeMap<String, String>,
 }
 
 /// Asks how far a task is, or what its monitor says.
@@ -40,19 +50,73 @@ pub(super) async fn follow(session: &Session, link: &Link) -> Result<Report, Tro
         Err(error) if matches!(error.status(), Some(404 | 410)) => Ok(Progress::Gone.into()),
         Err(error) if is_monitor(link) && error.is_about_resource() => {
             let reason = error.refusal().and_then(Refusal::meaning).and_then(Meaning::reason);
-            Ok(Report { progress: Progress::Failed, reason, words: error.to_string() })
+            Ok(Report { reason, words: error.to_string(), ..Progress::Failed.into() })
         }
         // This task cannot be read. The inventory tells what became of it.
         Err(error) if error.is_about_resource() => {
-            Ok(Report { progress: Progress::Gone, reason: None, words: error.to_string() })
+            Ok(Report { words: error.to_string(), ..Progress::Gone.into() })
         }
         Err(error) => Err(error),
     }
 }
 
+/// Asks how far an entry of the queue is, with what is before it.
+///
+/// # Errors
+/// What concerns the device as a whole.
+pub(super) async fn follow_queue(
+    session: &Session,
+    queue: &Link,
+    link: &Link,
+) -> Result<Option<Progress>, Trouble> {
+    let entries = Work::queue(session, queue).await?;
+    let index = entries.iter().position(|(entry, _)| entry.is_same(link));
+    Ok(index.and_then(|index| {
+        let (_, entry) = entries.get(index)?;
+        Some(queue_progress(entry, entries.get(..index)?.iter().map(|(_, entry)| entry)))
+    }))
+}
+
+/// What is known before the device is asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// The names of what this NodeUpdate hands over.
+    pub(super) marks: &'a Marks,
+    /// Its recorded actions.
+    pub(super) actions: &'a [Action],
+    /// The components, which work and images of earlier runs may be for.
+    pub(super) components: &'a [Component],
+    /// What earlier runs have recorded as waiting for a reset.
+    pub(super) waiting: &'a [EarlierWork],
+    /// The boot mark of the management processor.
+    pub(super) boot: &'a str,
+}
+
+impl<'a> Known<'a> {
+    /// Returns the component that the work with this name was recorded for by an earlier run. Devices number their
+    /// tasks anew when they start; job numbers of Dell are never used again.
+    fn recorded(&self, link: &Link) -> Option<&'a Component> {
+        let is_it = |work: &&EarlierWork| {
+            let is_unique = link.name().starts_with("JID_");
+            let is_same_start = !self.boot.is_empty() && work.boot == self.boot;
+            (is_unique || is_same_start)
+                && Link::parse(&work.ticket.0).is_ok_and(|ticket| {
+                    ticket.is_same(link) || is_monitor(&ticket) && ticket.name() == link.name()
+                })
+        };
+        let work = self.waiting.iter().find(is_it)?;
+        let is_of = |component: &&Component| {
+            component.name == work.component && component.version.trim() == work.version
+        };
+        self.components.iter().find(is_of)
+    }
+}
+
 /// Sorts what a device works on.
-pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action]) -> Sorted {
+pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
+    let Known { marks, actions, components, .. } = *known;
     let mut sorted = Sorted::default();
+    let is_of = |component: &&Component, text: &str| Marks::is_image(text, &component.payload.digest);
     for (link, resource) in &work.tasks {
         let action = resource.find(|text| marks.find(text)).or_else(|| of_ticket(link, actions));
         let progress = progress(resource);
@@ -60,24 +124,101 @@ pub(super) fn sort(work: &Work, marks: &Marks, actions: &[Action]) -> Sorted {
             sorted.over.push(link.clone());
             continue;
         }
+        if action.is_none() {
+            let component = resource.find(|text| components.iter().find(|component| is_of(component, text)));
+            let component = component.or_else(|| known.recorded(link));
+            sorted.earlier.extend(component.map(|component| earlier(component, link, Some(progress))));
+        }
+        if let Some(action) = action {
+            let parts = report(resource).parts;
+            if !parts.is_empty() {
+                sorted.parts.insert(action, parts);
+            }
+        }
         sorted.add(link, resource, action, progress);
     }
-    for (link, resource) in &work.queue {
+    for (index, (link, resource)) in work.queue.iter().enumerate() {
         // The name of the file mentions the action that uploaded it, the name of the entry that of its own.
         let name = resource.text("/Name").unwrap_or_default();
         let action = marks.find(&name).or_else(|| of_ticket(link, actions));
-        if let Some(action) = action {
-            sorted.artifacts.push(artifact(ArtifactKind::QueueEntry, link, action));
+        let before = work.queue.get(..index).unwrap_or_default();
+        let progress = queue_progress(resource, before.iter().map(|(_, entry)| entry));
+        let file = resource.text("/Filename").unwrap_or_default();
+        match action {
+            Some(action) => sorted.artifacts.push(artifact(ArtifactKind::QueueEntry, link, action)),
+            None if progress.is_open() => {
+                let component = components.iter().find(|component| is_of(component, &file));
+                sorted.earlier.extend(component.map(|component| earlier(component, link, Some(progress))));
+            }
+            None => {}
         }
-        sorted.add(link, resource, action, progress(resource));
+        sorted.add(link, resource, action, progress);
     }
+    sort_images(work, known, &mut sorted);
+    sorted
+}
+
+/// Sorts the images in the repository.
+fn sort_images(work: &Work, known: &Known<'_>, sorted: &mut Sorted) {
+    let Known { marks, actions, components, .. } = *known;
     for (link, resource) in &work.components {
         let file = resource.text("/Filename").or_else(|| resource.text("/Name")).unwrap_or_default();
         if let Some(action) = marks.find(&file) {
             sorted.artifacts.push(artifact(ArtifactKind::Upload, link, action));
+            continue;
+        }
+        // The same image, as far as the device tells.
+        let bytes = resource.number("/SizeBytes");
+        let has_size = |component: &&Component| {
+            bytes.zip(component.payload.size).is_none_or(|(bytes, size)| bytes == size)
+        };
+        for component in components
+            .iter()
+            .filter(|component| Marks::is_image(&file, &component.payload.digest) && has_size(component))
+        {
+            sorted.files.insert(component.name.clone(), file.clone());
+            let is_adopted = |action: &&Action| {
+                action.verb == Verb::AdoptImage && action.component == component.name && action.has_adopted()
+            };
+            match actions.iter().find(is_adopted) {
+                Some(action) => {
+                    sorted.artifacts.push(artifact(ArtifactKind::Upload, link, action.id));
+                }
+                None => sorted.earlier.push(earlier(component, link, None)),
+            }
         }
     }
-    sorted
+}
+
+fn earlier(component: &Component, link: &Link, progress: Option<Progress>) -> Earlier {
+    Earlier { component: component.name.clone(), ticket: ticket(link), progress }
+}
+
+/// Returns how far an entry of the queue is. One that only the firmware of the host can work off goes on when the
+/// host is restarted, unless something else is in its way.
+fn queue_progress<'a>(entry: &Resource, mut before: impl Iterator<Item = &'a Resource>) -> Progress {
+    match progress(entry) {
+        Progress::Queued if is_for_host(entry) => {
+            let blocks = |other: &Resource| {
+                let progress = progress(other);
+                progress.is_active() && !(progress == Progress::Queued && is_for_host(other))
+            };
+            if before.any(blocks) { Progress::Queued } else { Progress::WaitsForReset }
+        }
+        progress @ (Progress::Queued
+        | Progress::Running
+        | Progress::WaitsForReset
+        | Progress::Done
+        | Progress::Failed
+        | Progress::Gone) => progress,
+    }
+}
+
+/// Reports whether only the firmware of the host can work an entry off (HPE, `UpdatableBy`).
+fn is_for_host(entry: &Resource) -> bool {
+    entry
+        .texts("/UpdatableBy")
+        .is_some_and(|agents| agents.len() == 1 && agents.iter().all(|agent| agent == "Uefi"))
 }
 
 impl Sorted {
@@ -130,4 +271,102 @@ fn of_ticket(link: &Link, actions: &[Action]) -> Option<ActionId> {
 /// Reports whether a link leads to the monitor of a task.
 pub(super) fn is_monitor(link: &Link) -> bool {
     link.as_str().to_ascii_lowercase().contains("/taskmon")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrier_update::{AppliesTo, InstallerKind, PayloadRef, RebootNeed};
+    use serde_json::json;
+    use std::time::Duration;
+
+    const DIGEST: &str = "sha256:00112233445566778899aabbccddeeff";
+
+    fn bios() -> Component {
+        Component {
+            name: "bios".to_owned(),
+            version: "2.0".to_owned(),
+            applies_to: AppliesTo::default(),
+            installer: InstallerKind::RedfishImage,
+            detect: None,
+            firmware: None,
+            payload: PayloadRef {
+                url: "https://x/bios.bin".to_owned(),
+                digest: DIGEST.to_owned(),
+                size: Some(7),
+                signatures: Vec::new(),
+            },
+            requires: Vec::new(),
+            reboot: RebootNeed::IfRequested,
+            interruptible: true,
+            timeout: Duration::from_mins(1),
+        }
+    }
+
+    fn link(path: &str) -> Link {
+        Link::parse(path).unwrap()
+    }
+
+    fn earlier(work: &Work, waiting: &[EarlierWork], boot: &str) -> Vec<Earlier> {
+        let marks = Marks::new("ffffffffffff");
+        let components = [bios()];
+        let known = Known { marks: &marks, actions: &[], components: &components, waiting, boot };
+        sort(work, &known).earlier
+    }
+
+    /// Otherwise a run would hand its image over to a device on which it waits already, or adopt somebody else's work.
+    #[test]
+    fn work_of_an_earlier_run_is_known_by_the_file_or_by_the_record() {
+        let task = |path: &str, name: &str| Work {
+            tasks: vec![(
+                link(path),
+                Resource::new(json!({"Name": name, "Oem": {"Dell": {"JobState": "Scheduled"}}})),
+            )],
+            ..Work::default()
+        };
+        let recorded = |ticket: &str, version: &str| {
+            let (component, version) = ("bios".to_owned(), version.to_owned());
+            vec![EarlierWork { component, version, ticket: Ticket(ticket.to_owned()), boot: "b1".to_owned() }]
+        };
+        let (jid, nine) = ("/redfish/v1/TaskService/Tasks/JID_9", "/redfish/v1/TaskService/Tasks/9");
+        let named = task(nine, "Update with farrier-0123456789ab-3-001122334455-bios.bin");
+        assert_eq!(earlier(&named, &[], "b2").len(), 1);
+        let other = task(nine, "Update with farrier-0123456789ab-3-ffff22334455-bios.bin");
+        assert_eq!(earlier(&other, &[], "b2"), []);
+        let silent = |path| task(path, "Firmware Update: BIOS");
+        assert_eq!(earlier(&silent(jid), &[], "b1"), []);
+        assert_eq!(earlier(&silent(jid), &recorded(jid, "2.0"), "b2").len(), 1);
+        assert_eq!(earlier(&silent(jid), &recorded(jid, "1.9"), "b2"), [], "another version");
+        assert_eq!(earlier(&silent(nine), &recorded(nine, "2.0"), "b1").len(), 1);
+        assert_eq!(earlier(&silent(nine), &recorded(nine, "2.0"), "b2"), [], "the number may be another's");
+    }
+
+    /// What UEFI works off waits for the restart of the host, unless something else is in its way.
+    #[test]
+    fn entries_for_the_firmware_of_the_host_wait_for_its_restart() {
+        let entry = |agent: &str| {
+            Resource::new(json!({"Command": "ApplyUpdate", "State": "Pending", "UpdatableBy": [agent]}))
+        };
+        let (uefi, agent) = (entry("Uefi"), entry("RuntimeAgent"));
+        assert_eq!(queue_progress(&uefi, [].into_iter()), Progress::WaitsForReset);
+        assert_eq!(queue_progress(&uefi, [&uefi].into_iter()), Progress::WaitsForReset);
+        assert_eq!(queue_progress(&uefi, [&agent].into_iter()), Progress::Queued);
+        assert_eq!(queue_progress(&entry("Bmc"), [].into_iter()), Progress::Queued);
+    }
+
+    /// An image of another size is not the same, whatever its name is.
+    #[test]
+    fn an_image_of_another_size_is_not_taken_over() {
+        let image = |bytes: u64| Work {
+            components: vec![(
+                link("/redfish/v1/UpdateService/ComponentRepository/1"),
+                Resource::new(
+                    json!({"Filename": "farrier-0123456789ab-3-001122334455-bios.bin", "SizeBytes": bytes}),
+                ),
+            )],
+            ..Work::default()
+        };
+        assert_eq!(earlier(&image(7), &[], "").len(), 1);
+        assert_eq!(earlier(&image(8), &[], ""), []);
+    }
 }

@@ -50,6 +50,17 @@ impl Work {
         }
         Ok(work)
     }
+
+    /// Reads the entries of the queue, in their order.
+    ///
+    /// # Errors
+    /// What concerns the device as a whole.
+    pub(in crate::drivers::redfish) async fn queue(
+        session: &Session,
+        queue: &Link,
+    ) -> Result<Vec<(Link, Resource)>, Trouble> {
+        Reader { session, notes: Vec::new() }.members_of(queue).await
+    }
 }
 
 impl Repository {

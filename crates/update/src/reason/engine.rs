@@ -1,0 +1,54 @@
+//! What the engine reports, as reasons and next steps.
+
+use super::Reason;
+use farrier_protocol::{FailureCode, Refusal};
+
+impl From<FailureCode> for Reason {
+    fn from(code: FailureCode) -> Self {
+        match code {
+            FailureCode::DiskFull => Self::DiskFull,
+            FailureCode::DigestMismatch => Self::PayloadDigestMismatch,
+            FailureCode::PayloadUnavailable => Self::PayloadUnavailable,
+            FailureCode::PackageManagerBusy => Self::PackageManagerBusy,
+            FailureCode::InstallerMissing => Self::InstallerMissing,
+            FailureCode::Other => Self::EngineFailed,
+        }
+    }
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::OtherPackage => Self::PackageMismatch,
+            Refusal::ArchitectureConflict => Self::ArchitectureConflict,
+            Refusal::RemovesBooted => Self::BootedPackageKept,
+            Refusal::Unknown => Self::InstallerFailed,
+        }
+    }
+}
+
+/// Returns what a user can do after the engine refused to start an installer.
+pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::OtherPackage => {
+            "correct the payload, or detect.package and detect.architecture, in a new baseline"
+        }
+        Refusal::ArchitectureConflict => {
+            "remove the other package from the machine, or bring both to the same version"
+        }
+        Refusal::RemovesBooted => "boot the machine from another kernel and start a new run",
+        Refusal::Unknown => remedy(FailureCode::Other),
+    }
+}
+
+/// Returns what a user can do about a failure of the engine.
+pub const fn remedy(code: FailureCode) -> &'static str {
+    match code {
+        FailureCode::DiskFull => "make room there and start a new run",
+        FailureCode::DigestMismatch => "find out what changed the payload in transit",
+        FailureCode::PayloadUnavailable => "look at the operator's log",
+        FailureCode::PackageManagerBusy => "wait until that process has ended, or terminate it",
+        FailureCode::InstallerMissing => "restrict the component with appliesTo",
+        FailureCode::Other => "look at the log on the machine, see status.logs",
+    }
+}

@@ -25,9 +25,8 @@ pub(super) fn advance(view: View<'_>) -> Option<Next> {
         return None;
     }
     let due = due(view, &plan.items, reading);
-    // Other components may not be concerned. What is taken over changes nothing on the device.
-    let obstacle =
-        |(item, verb): &(&PlanItem, Verb)| obstacle_of(view, item, reading).filter(|_| !verb.is_adoption());
+    // Other components may not be concerned.
+    let obstacle = |(item, _): &(&PlanItem, Verb)| obstacle_of(view, item, reading);
     let (due, obstructed): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| obstacle(due).is_none());
     let Some(first @ (item, verb)) = due.first() else {
         let until = obstructed.iter().filter_map(obstacle).find_map(|obstacle| post_until(view, obstacle));

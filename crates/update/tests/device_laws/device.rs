@@ -88,6 +88,7 @@ impl Device {
         self.jobs.push(Job { ticket, request: Some(request), progress, ends: 0, listed: 0, is_entry });
         self.firmware[component].pending = Some(2);
         self.firmware[component].installs += 1;
+        self.firmware[component].is_earlier = true;
     }
 
     /// Removes the installations of earlier runs.

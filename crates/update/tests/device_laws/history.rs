@@ -272,6 +272,7 @@ fn firmware(index: usize, dice: &mut Dice) -> Firmware {
         takes,
         duration,
         installs: 0,
+        is_earlier: false,
         resets: 0,
         replaced: None,
         double_uploads: 0,

@@ -58,6 +58,8 @@ pub(crate) struct Firmware {
     pub(crate) duration: u64,
     /// How many installations began.
     pub(crate) installs: u32,
+    /// An earlier run requested the only one of them.
+    pub(crate) is_earlier: bool,
     /// How many resets were carried out for it.
     pub(crate) resets: u32,
     /// When another manager installed another version over ours.

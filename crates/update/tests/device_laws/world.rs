@@ -146,6 +146,10 @@ impl World {
         for firmware in self.device.firmware.iter_mut().filter(|firmware| firmware.version == 2) {
             firmware.version = 1;
             firmware.replaced = Some(now);
+            // What comes next is the first one of this NodeUpdate.
+            if firmware.installs == 1 && std::mem::take(&mut firmware.is_earlier) {
+                firmware.installs = 0;
+            }
         }
         self.note(|| "another manager installs earlier versions".to_owned());
     }

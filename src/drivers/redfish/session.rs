@@ -59,7 +59,7 @@ impl Session {
         credentials: &Credentials,
         may_send: impl Fn() -> Option<Duration>,
     ) -> Result<Self, SignInError> {
-        let root = sign_in::root(&client).await?;
+        let root = sign_in::root(&client, credentials).await?;
         let expired = |may_have_begun| {
             let words = format!("the sign-in on {} was not made in time", client.node());
             SignInError { failure: Failure::new(Reason::ConnectionTimedOut, words), may_have_begun }

@@ -1,6 +1,6 @@
 //! BMCs that fetch their image: a port of the run is open for them, as long as they need it.
 
-use super::updates::{BMCS, FLEX, Firmware, flashes, image};
+use super::updates::{BMCS, FLEX, Firmware, firmware, flashes, image};
 use super::{Bmc, is_over};
 use crate::harness::run::to;
 use crate::harness::{Run, Site, e2e, outcome, wait};
@@ -95,5 +95,29 @@ fn a_superdome_flex_fetches_its_bundle_by_https() {
         .await;
         bmc.double.set(Settings { trust, ..bmc.double.settings() });
         is_updated(&run, &bmc, &FLEX.2, "https://").await;
+    });
+}
+
+/// BMCs of Cisco and Lenovo that are left with the file services, and sign in there.
+#[test]
+fn bmcs_fetch_by_the_file_services_that_the_run_names() {
+    e2e("bmcfiles", async |site| {
+        let cisco = firmware("cimc", "CIMC", "4.3(2a)", ".bin");
+        let lenovo = firmware("xcc", "Firmware:BMC-Primary", "AFBT40A-4.00", ".uxz");
+        for (variant, firmware, protocol, service) in [
+            ("cisco-cimc", cisco, "ftp", json!({"ftpPort": 61321})),
+            ("lenovo-xcc", lenovo, "sftp", json!({"sftpPort": 61222})),
+        ] {
+            let only =
+                json!({"update": {"push": null, "multipart": null, "simple": {"schemes": [protocol]}}});
+            let kind = (variant, "Redfish", firmware);
+            let (bmc, mut spec) = without_push(site, &kind, &only).await;
+            spec["callback"] = service;
+            let run = site.run(variant, spec).await;
+            is_updated(&run, &bmc, &kind.2, &format!("{protocol}://")).await;
+            let journal = bmc.double.journal();
+            let fetch = journal.iter().find(|entry| entry.kind == "fetch").expect("a fetch");
+            assert_eq!(fetch.detail["user"], "farrier", "{fetch:?}");
+        }
     });
 }

@@ -67,7 +67,7 @@ pub(super) const FLEX: (&str, &str, Firmware<'static>) = (
     firmware("flex-rmc", "Rack Management Controller", "3.50.58", ".bundle"),
 );
 
-const fn firmware(
+pub(super) const fn firmware(
     name: &'static str,
     entry: &'static str,
     version: &'static str,

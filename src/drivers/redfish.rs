@@ -8,6 +8,7 @@
 //!
 //! No request is repeated here. The walk of devices decides what is asked again.
 
+mod answer;
 mod client;
 mod connection;
 mod content;
@@ -26,7 +27,8 @@ mod text;
 mod trouble;
 mod words;
 
-pub use client::{Answer, Client};
+pub use answer::Answer;
+pub use client::Client;
 pub use content::{Content, FileContent};
 pub use credentials::{Credential, Credentials};
 pub use endpoint::Endpoint;

@@ -2,27 +2,26 @@
 
 mod contact;
 mod end;
+mod image;
 mod posts;
 mod prepare;
 mod pull;
 mod show;
 
-use super::{Device, Image, Reading, Report, Way, outcome};
+use super::{Device, Reading, Report, Way, outcome};
 use crate::attempt::logbook::{Entry, Halt, apply};
-use crate::attempt::{self, Desk, End, Goal, Job, OfferedFile, Step, Survey, Waiting, image_name};
+use crate::attempt::{self, Desk, End, Goal, Job, Step, Survey, Waiting};
 use crate::drivers::Driver;
 use crate::failure::Failure;
-use crate::payload::{Source, Stored};
 use farrier_update::device::{
     self, Action, ActionId, Change, Followed, Intent, Inventory, Next, Observed, ResetPolicy, Silence,
     Ticket, Verb,
 };
-use farrier_update::{Installers, Millis, NodePlan, PlanInput, Reason, plan_node};
+use farrier_update::{Installers, Millis, NodePlan, PlanInput, plan_node};
 use futures::future::BoxFuture;
 use posts::Posts;
 use show::show_contact;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -311,51 +310,6 @@ impl<'a, D: Device> Walk<'a, D> {
             self.session = Some(intent.id);
         }
         self.record(intent.id, change).await
-    }
-
-    /// Returns the image that an action hands over.
-    async fn image(&self, intent: &Intent) -> Result<Option<Image>, Failure> {
-        if !matches!(intent.verb, Verb::Upload | Verb::Pull) {
-            return Ok(None);
-        }
-        let component = self.job.components.iter().find(|component| component.name == intent.component);
-        let Some(component) = component else { return Ok(None) };
-        let source = self.job.source(component)?;
-        let what = format!("the payload of component {}", component.name);
-        self.show_wait(Waiting::new(Reason::InProgress, what, "the payload", source.limit()));
-        let mut stop = self.desk.stop.clone();
-        let signatures = self.job.signatures(component)?;
-        let stored = tokio::select! {
-            stored = self.stored(&source, &signatures) => stored,
-            Ok(_) = stop.wait_for(|stop| *stop) => {
-                Err(Failure::new(Reason::Cancelled, "the run was cancelled before the payload was there"))
-            }
-        };
-        self.desk.view.send_modify(|v| v.waits.clear());
-        let (stored, signatures) = stored?;
-        let name = image_name(&self.job.session, intent.id, &component.payload);
-        let offer = if intent.verb == Verb::Pull {
-            let (action, name, digest) = (intent.id, name.as_str(), component.payload.digest.as_str());
-            Some(self.offer(OfferedFile { action, name, digest, size: stored.size }).await?)
-        } else {
-            None
-        };
-        self.desk.view.send_modify(|v| v.payloads_verified += 1);
-        Ok(Some(Image { path: stored.path, size: stored.size, name, signatures, offer }))
-    }
-
-    /// Returns an image and its signatures from the store, which fetches what it lacks.
-    async fn stored(
-        &self,
-        source: &Source,
-        signatures: &[Source],
-    ) -> Result<(Stored, Vec<PathBuf>), Failure> {
-        let store = &self.desk.tools.store;
-        let mut paths = Vec::new();
-        for signature in signatures {
-            paths.push(store.ensure(signature).await?.path);
-        }
-        Ok((store.ensure(source).await?, paths))
     }
 
     async fn record(&mut self, id: ActionId, change: Change) -> Result<(), Halt> {

@@ -3,7 +3,8 @@
 //! A sign-in offers the password once and is never renewed here: each one is recorded by the caller, so that a
 //! successor can end its session.
 
-use super::client::{Answer, Client};
+use super::answer::Answer;
+use super::client::Client;
 use super::credentials::{Credential, Credentials};
 use super::link::Link;
 use super::request::Request;

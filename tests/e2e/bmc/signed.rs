@@ -48,7 +48,7 @@ async fn run_with(
     run.ends(wait::LIMIT).await;
     let update = run.node(&bmc.name).await;
     is_over(&run, bmc).await;
-    (update.reason("Succeeded").to_owned(), update.words("Succeeded").to_owned())
+    (update.reason("Succeeded").to_owned(), update.words("Succeeded"))
 }
 
 /// Older components of HPE come with their signature in a second file; the iLO takes neither without the other.

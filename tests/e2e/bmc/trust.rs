@@ -8,7 +8,7 @@ use crate::harness::{Conditions, e2e, outcome, wait};
 use farrier_bmc_double::Settings;
 use serde_json::{Value, json};
 
-/// An OpenBMC that takes no push.
+/// An `OpenBMC` that takes no push.
 fn pulling() -> Value {
     json!({"update": {"push": null, "multipart": null}})
 }

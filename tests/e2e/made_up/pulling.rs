@@ -145,10 +145,8 @@ fn an_operator_that_was_killed_serves_what_it_had_offered() {
         let url = lamp("navy").url;
         operate(site, async {
             // Its predecessor's word would not tell that the way is still shut.
-            run.node_until("navy", "the wait to be named again", |u| {
-                waits(u, "PullNotSeen", restarted.clone())
-            })
-            .await;
+            run.node_until("navy", "the wait to be named again", |u| waits(u, "PullNotSeen", &restarted))
+                .await;
             wait::until("the port to be bound again", wait::LIMIT, async || {
                 let answer = curl(&offer(&url), address_of("navy")).await;
                 if answer.status.success() { Ok(()) } else { Err(format!("{answer:?}")) }
@@ -170,7 +168,7 @@ fn an_operator_that_was_killed_serves_what_it_had_offered() {
             };
             let update = run
                 .node_until("navy", "the wait of the next operator", |u| {
-                    waits(u, "InProgress", restarted.clone()) && says(u)
+                    waits(u, "InProgress", &restarted) && says(u)
                 })
                 .await;
             assert_eq!(update.reason("CallbackReachable"), "CallbackReachable", "it stays known");
@@ -186,7 +184,7 @@ fn an_operator_that_was_killed_serves_what_it_had_offered() {
 }
 
 /// Reports whether a wait with this reason has begun after this time.
-fn waits(update: &NodeUpdate, reason: &str, after: Time) -> bool {
+fn waits(update: &NodeUpdate, reason: &str, after: &Time) -> bool {
     let waiting = update.status.as_ref().and_then(|status| status.waiting.as_ref());
     waiting.is_some_and(|waiting| waiting.reason == reason && waiting.since.0 >= after.0)
 }

@@ -87,6 +87,8 @@ struct Walk<'a, D: Device> {
     preparations: Vec<device::Preparation>,
     /// Whether ports stay open for an image that is fetched as soon as the device is prepared.
     is_preparing: bool,
+    /// It could not be read once in this attempt what a fetch has to be prepared by.
+    was_not_prepared: bool,
     /// Pulls of earlier attempts that are watched again.
     resumed: BTreeSet<ActionId>,
     /// Before this time the device does not want to be asked.
@@ -121,6 +123,7 @@ impl<'a, D: Device> Walk<'a, D> {
             withdrawn: BTreeSet::new(),
             preparations: Vec::new(),
             is_preparing: false,
+            was_not_prepared: false,
             resumed: BTreeSet::new(),
             not_before: None,
             posts,
@@ -275,14 +278,14 @@ impl<'a, D: Device> Walk<'a, D> {
                 return Ok(());
             }
         };
-        if let Some(offer) = image.as_ref().and_then(|image| image.offer.as_ref())
-            && self.is_to_prepare(offer).await
-        {
-            return Ok(());
-        }
         // What was decided from may have changed while the image was fetched, or ports were waited for.
         if decided.elapsed() > FRESH {
             self.readings.clear();
+            return Ok(());
+        }
+        if let Some(offer) = image.as_ref().and_then(|image| image.offer.as_ref())
+            && self.is_to_prepare(offer).await
+        {
             return Ok(());
         }
         if intent.verb == Verb::Subscribe {

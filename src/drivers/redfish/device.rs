@@ -196,8 +196,9 @@ impl device::Device for Device {
         for note in &everything.notes {
             tracing::info!("{note}");
         }
-        let boot = self.boot.read(&everything);
-        let sorted = self.sorted(&everything, &work, actions, &boot.manager);
+        let boot = self.boot.read(&everything, &known_marks(actions, &self.order));
+        let mut sorted = self.sorted(&everything, &work, actions, &boot.manager);
+        sorted.artifacts.extend(ours);
         self.note(&everything, &work, &sorted);
         let obstacles = obstacles::of(&self.node, &everything, is_locked);
         let inventory = Inventory {
@@ -205,7 +206,7 @@ impl device::Device for Device {
             entries: entries(&everything.firmware),
             boot,
             tasks: sorted.tasks,
-            artifacts: sorted.artifacts.into_iter().chain(ours).collect(),
+            artifacts: sorted.artifacts,
             earlier: sorted.earlier,
             keeps_tasks: None,
             lists_sessions,
@@ -341,6 +342,12 @@ impl Device {
             self.session = None;
         }
     }
+}
+
+/// Returns the boot marks that earlier readings have recorded, in this NodeUpdate and in others.
+fn known_marks<'a>(actions: &'a [Action], order: &'a DeviceOrder) -> Vec<&'a str> {
+    let recorded = actions.iter().map(|action| action.boot.as_str());
+    recorded.chain(order.waiting.iter().map(|work| work.boot.as_str())).collect()
 }
 
 /// What a user has to change ends the attempt at once.

@@ -49,7 +49,7 @@ impl Message {
             text = args.join(", ");
         }
         let says_nothing = |text: &str| text.trim_end_matches('.').eq_ignore_ascii_case("none");
-        let resolution = clean(field("Resolution"), LONGEST);
+        let resolution = clean(&without_paths(field("Resolution")), LONGEST);
         let message = Self {
             id: clean(field("MessageId"), 100),
             text: clean(&without_paths(&text), LONGEST),

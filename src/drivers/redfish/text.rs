@@ -1,13 +1,15 @@
 //! Texts of devices, for messages and statuses.
 
-/// Leaves out the paths of URLs, all but the name of the file: the URL of an offer cannot be guessed, and must not
-/// be shown.
+/// Leaves out the accounts and paths of URLs, all but the name of the file: the URL of an offer cannot be guessed, and
+/// must not be shown.
 pub(super) fn without_paths(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("://") {
         let end = after.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '(' | ')'));
         let (url, tail) = after.split_at(end.unwrap_or(after.len()));
+        // A password may have any character.
+        let url = url.rsplit_once('@').map_or(url, |(_, place)| place);
         shown.push_str(before);
         shown.push_str("://");
         match (url.split_once('/'), url.rsplit_once('/')) {
@@ -47,6 +49,8 @@ mod tests {
         let shown = "Transfer of image 'https://10.0.0.1:63002/…/farrier-a-1-x.bin' to http://b failed";
         assert_eq!(without_paths(said), shown);
         assert_eq!(without_paths("no://"), "no://");
+        let said = "sftp://farrier:se/c@ret@10.0.0.1:61022/x.bin could not be fetched";
+        assert_eq!(without_paths(said), "sftp://10.0.0.1:61022/x.bin could not be fetched");
     }
 
     #[test]

@@ -45,7 +45,8 @@ async fn run_with(
     spec["strategy"] = json!({"retries": 0});
     json_patch::merge(&mut spec, patch);
     let run = site.run(name, spec).await;
-    run.ends(wait::LIMIT).await;
+    // Large images, on machines that are busy.
+    run.ends(3 * wait::LIMIT).await;
     let update = run.node(&bmc.name).await;
     is_over(&run, bmc).await;
     (update.reason("Succeeded").to_owned(), update.words("Succeeded"))

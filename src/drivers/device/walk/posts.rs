@@ -111,10 +111,11 @@ impl<D: Device> Walk<'_, D> {
         device::Limits { poll: limits.poll.max(POSTED_POLL), ..limits }
     }
 
-    /// A post has arrived: the device is looked at now.
+    /// A post has arrived: the device is looked at now. A task that is over is not asked for again: what came of it is
+    /// being read, and posts must not keep that from ending.
     pub(super) fn is_posted(&mut self) {
         self.posts.last = Some(attempt::now());
-        self.followed = None;
+        self.followed = self.followed.filter(|followed| !followed.progress.is_open());
     }
 }
 

@@ -30,25 +30,30 @@ pub(super) fn host(everything: &Everything) -> Option<&System> {
 }
 
 impl Boot {
-    /// Returns the marks of a reading.
-    pub(super) fn read(&mut self, everything: &Everything) -> BootMarks {
+    /// Returns the marks of a reading. `known` are marks that were recorded before: the same start has the same mark
+    /// again.
+    pub(super) fn read(&mut self, everything: &Everything, known: &[&str]) -> BootMarks {
         let manager = manager(everything).and_then(|manager| manager.last_reset.as_deref());
         let host = host(everything).and_then(|host| host.last_reset.as_deref());
-        keep(&mut self.marks.manager, manager.unwrap_or_default());
-        keep(&mut self.marks.host, host.unwrap_or_default());
+        keep(&mut self.marks.manager, manager.unwrap_or_default(), known);
+        keep(&mut self.marks.host, host.unwrap_or_default(), known);
         self.marks.clone()
     }
 }
 
 /// Takes a new mark, unless it is of the same start.
-fn keep(mark: &mut String, new: &str) {
+fn keep(mark: &mut String, new: &str, known: &[&str]) {
+    if !is_same_start(mark, new) {
+        let known = known.iter().find(|known| is_same_start(known, new));
+        known.copied().unwrap_or(new).clone_into(mark);
+    }
+}
+
+fn is_same_start(one: &str, other: &str) -> bool {
     let time = |text: &str| text.parse::<Timestamp>().ok();
-    let is_same = match (time(mark), time(new)) {
-        (Some(old), Some(new)) => old.duration_since(new).abs() <= JITTER,
+    match (time(one), time(other)) {
+        (Some(one), Some(other)) => one.duration_since(other).abs() <= JITTER,
         _ => false,
-    };
-    if !is_same {
-        new.clone_into(mark);
     }
 }
 
@@ -60,12 +65,23 @@ mod tests {
     #[test]
     fn a_second_is_no_restart() {
         let mut mark = String::new();
-        keep(&mut mark, "2026-11-29T10:00:00Z");
-        keep(&mut mark, "2026-11-29T10:00:01Z");
+        keep(&mut mark, "2026-11-29T10:00:00Z", &[]);
+        keep(&mut mark, "2026-11-29T10:00:01Z", &[]);
         assert_eq!(mark, "2026-11-29T10:00:00Z");
-        keep(&mut mark, "2026-11-29T10:05:00Z");
+        keep(&mut mark, "2026-11-29T10:05:00Z", &[]);
         assert_eq!(mark, "2026-11-29T10:05:00Z");
-        keep(&mut mark, "");
+        keep(&mut mark, "", &["2026-11-29T10:05:00Z"]);
         assert_eq!(mark, "");
+    }
+
+    /// Otherwise work that an earlier run has left would not be known again, and handed over twice.
+    #[test]
+    fn a_start_that_was_recorded_before_has_the_same_mark() {
+        let recorded = ["", "2026-11-29T09:00:00Z", "2026-11-29T10:00:00Z"];
+        let mut mark = String::new();
+        keep(&mut mark, "2026-11-29T10:00:02Z", &recorded);
+        assert_eq!(mark, "2026-11-29T10:00:00Z");
+        keep(&mut mark, "2026-11-29T11:00:00Z", &recorded);
+        assert_eq!(mark, "2026-11-29T11:00:00Z");
     }
 }

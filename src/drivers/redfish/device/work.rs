@@ -127,7 +127,7 @@ pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
         if action.is_none() {
             let component = resource.find(|text| components.iter().find(|component| is_of(component, text)));
             let component = component.or_else(|| known.recorded(link));
-            sorted.earlier.extend(component.map(|component| earlier(component, link, Some(progress))));
+            sorted.add_earlier(component, components, link, progress);
         }
         if let Some(action) = action {
             let parts = report(resource).parts;
@@ -148,7 +148,7 @@ pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
             Some(action) => sorted.artifacts.push(artifact(ArtifactKind::QueueEntry, link, action)),
             None if progress.is_open() => {
                 let component = components.iter().find(|component| is_of(component, &file));
-                sorted.earlier.extend(component.map(|component| earlier(component, link, Some(progress))));
+                sorted.add_earlier(component, components, link, progress);
             }
             None => {}
         }
@@ -222,6 +222,19 @@ fn is_for_host(entry: &Resource) -> bool {
 }
 
 impl Sorted {
+    /// Adds work of an earlier run, for all components that have the same image.
+    fn add_earlier(
+        &mut self,
+        of: Option<&Component>,
+        components: &[Component],
+        link: &Link,
+        progress: Progress,
+    ) {
+        let Some(of) = of else { return };
+        let same = components.iter().filter(|component| component.payload.digest == of.payload.digest);
+        self.earlier.extend(same.map(|component| earlier(component, link, Some(progress))));
+    }
+
     /// Adds what the service that takes firmware does, which some list nowhere else: it verifies an image of ours, or
     /// works for somebody else.
     pub(super) fn add_service(&mut self, everything: &Everything, marks: &Marks, actions: &[Action]) {

@@ -186,6 +186,17 @@ pub enum ArtifactKind {
     Session,
 }
 
+impl ArtifactKind {
+    /// Reports whether it is an image or what installs one. A component's name alone does not tell: preparations
+    /// have the name of the component that they were made for.
+    pub const fn is_of_update(self) -> bool {
+        match self {
+            Self::QueueEntry | Self::Upload => true,
+            Self::Authority | Self::Subscription | Self::Session => false,
+        }
+    }
+}
+
 impl Inventory {
     /// Returns the version of a component.
     pub fn version(&self, component: &str) -> Option<&str> {

@@ -65,6 +65,9 @@ fn removable<'a>(view: View<'a>, reading: &'a Inventory) -> impl Iterator<Item =
 /// Reports whether something stays on the device: because it was only to be staged or waits for a restart that is not
 /// allowed, or because an earlier run has staged it and this one did not come to install it.
 fn is_kept(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
+    if !artifact.kind.is_of_update() {
+        return false;
+    }
     if is_untouched(view, artifact) {
         return true;
     }
@@ -139,6 +142,9 @@ fn is_untouched(view: View<'_>, artifact: &Artifact) -> bool {
 
 /// Reports whether the device still works with something, although it is no longer followed.
 fn is_in_use(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
+    if !artifact.kind.is_of_update() {
+        return false;
+    }
     let component = |id| view.actions().find(|action| action.id == id).map(|action| &action.component);
     reading.tasks.iter().any(|task| {
         task.progress.is_open()

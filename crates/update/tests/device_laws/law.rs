@@ -153,11 +153,13 @@ pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal)
     if conclusion.end == DeviceEnd::Succeeded {
         succeeded(world, conclusion);
     }
-    let listed = |id: ActionId| {
+    // Nobody asks for a session, an authority or a subscription to stay.
+    let listed = |id: ActionId, what: &str| {
         conclusion.leftovers.iter().any(|leftover| leftover.action == id)
-            || conclusion.kept.iter().any(|kept| kept.action == Some(id))
+            || ![SESSION, PREPARED].contains(&what)
+                && conclusion.kept.iter().any(|kept| kept.action == Some(id))
     };
-    let hidden = left(world, goal).into_iter().find(|&(id, _)| !listed(id));
+    let hidden = left(world, goal).into_iter().find(|&(id, what)| !listed(id, what));
     if let Some((id, what)) = hidden {
         world.breaks(|| format!("{what} of action {} is left, and not listed", id.0));
     }
@@ -196,13 +198,14 @@ pub(crate) fn cleaned(world: &mut World) {
     };
     let hidden = left(world, Goal::CleanUp)
         .into_iter()
-        .find(|&(id, what)| if what == SESSION { finds_sessions } else { !waits(id) });
+        .find(|&(id, what)| if what == SESSION { finds_sessions } else { what == PREPARED || !waits(id) });
     if let Some((id, what)) = hidden {
         world.breaks(|| format!("{what} of action {} is left after the cleaning", id.0));
     }
 }
 
 const SESSION: &str = "a session";
+const PREPARED: &str = "an authority or a subscription";
 
 /// Returns what of ours is on the device, apart from images that were to be staged.
 fn left(world: &World, goal: Goal) -> Vec<(ActionId, &'static str)> {
@@ -216,7 +219,7 @@ fn left(world: &World, goal: Goal) -> Vec<(ActionId, &'static str)> {
         Some((owner(world, request.action, request.component, Verb::AdoptWork)?, "a queue entry"))
     });
     let sessions = device.sessions.iter().map(|(id, _)| (*id, SESSION));
-    let prepared = device.prepared.iter().map(|(id, _)| (*id, "an authority or a subscription"));
+    let prepared = device.prepared.iter().map(|(id, _)| (*id, PREPARED));
     uploads.chain(entries).chain(prepared).chain(sessions).collect()
 }
 

@@ -5,6 +5,7 @@ use super::component::{ComponentState, state_of};
 use super::decision::{ComponentEnd, Kept, KeptKind, Leftover, Next, Waiting};
 use super::inventory::{Artifact, ArtifactKind, Earlier, Inventory, Progress, Task};
 use super::observed::{Goal, Scope};
+use super::reset::reset_of;
 use super::view::View;
 use crate::model::Millis;
 use std::time::Duration;
@@ -96,13 +97,13 @@ fn waits_for(view: View<'_>, task: &Task, component: &str) -> bool {
     task.progress == Progress::WaitsForReset && task.action.is_some_and(is_of)
 }
 
-/// Returns what stays on the device because the user wants it to. `reading` is the last one, if it was made after
-/// everything else was removed.
+/// Returns what stays on the device on purpose: what the user asks for, and, however the attempt ended, what earlier
+/// runs have left and this one has not used. `reading` is the last one, if it was made after everything else was
+/// removed.
 pub(super) fn kept(view: View<'_>, reading: Option<&Inventory>) -> Vec<Kept> {
-    let Some(reading) = reading.filter(|_| view.observed.goal == Goal::Update && !view.is_winding_down())
-    else {
-        return Vec::new();
-    };
+    let Some(reading) = reading else { return Vec::new() };
+    // After a cancellation nothing counts as asked for.
+    let is_asked_for = view.observed.goal == Goal::Update && !view.is_winding_down();
     let component = |id| view.actions().find(|action| action.id == id).map(|action| action.component.clone());
     let artifacts = reading.artifacts.iter().filter(|artifact| is_kept(view, reading, artifact));
     let artifacts = artifacts.filter_map(|artifact| {
@@ -112,16 +113,14 @@ pub(super) fn kept(view: View<'_>, reading: Option<&Inventory>) -> Vec<Kept> {
     });
     let is_artifact =
         |task: &Task| reading.artifacts.iter().any(|artifact| Some(artifact.action) == task.action);
-    let tasks = reading.tasks.iter().filter(|task| !is_artifact(task)).filter_map(|task| {
+    let tasks = reading.tasks.iter().filter(|task| is_asked_for && !is_artifact(task)).filter_map(|task| {
         let component = component(task.action?)?;
         let is_waiting = waits_for(view, task, &component);
         let (action, ticket) = (task.action, task.ticket.clone());
         is_waiting.then_some(Kept { component, kind: KeptKind::Waiting, action, ticket })
     });
-    let is_staged = |earlier: &&Earlier| {
-        state_in_plan(view, &earlier.component) == Some(ComponentState::Ended(ComponentEnd::Staged))
-    };
-    let earlier = reading.earlier.iter().filter(is_staged).map(|earlier| Kept {
+    let is_there = |earlier: &&Earlier| earlier.progress.is_none_or(Progress::is_open);
+    let earlier = reading.earlier.iter().filter(is_there).map(|earlier| Kept {
         component: earlier.component.clone(),
         kind: if earlier.progress.is_some() { KeptKind::Waiting } else { KeptKind::Image },
         action: None,
@@ -188,12 +187,8 @@ fn look(view: View<'_>) -> Option<Next> {
 /// Returns what may still be on the device.
 /// `reading` is the last one, if it was made after everything was removed.
 pub(super) fn leftovers(view: View<'_>, reading: Option<&Inventory>) -> Vec<Leftover> {
-    let kept = |action: &Action| {
-        reading.is_some_and(|reading| {
-            let artifact = reading.artifact_of(action.id);
-            artifact.is_some_and(|artifact| is_kept(view, reading, artifact))
-        })
-    };
+    let kept = kept(view, reading);
+    let kept = |action: &Action| kept.iter().any(|kept| kept.action == Some(action.id));
     let left = view.actions().filter(|action| may_be_left(view, action, reading) && !kept(action));
     left.map(|action| Leftover {
         action: action.id,
@@ -206,7 +201,13 @@ pub(super) fn leftovers(view: View<'_>, reading: Option<&Inventory>) -> Vec<Left
 
 /// Reports whether something of an action may be on the device.
 fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> bool {
-    if action.verb.inverse().is_none() || action.is_void() || is_removed(view.observed.actions, action.id) {
+    if action.is_void() {
+        return false;
+    }
+    if may_install(view, action, reading) {
+        return true;
+    }
+    if action.verb.inverse().is_none() || is_removed(view.observed.actions, action.id) {
         return false;
     }
     if action.verb == Verb::SignIn {
@@ -230,6 +231,21 @@ fn may_be_left(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> 
     }
     let is_working = reading.task_of(action.id).is_some_and(|task| task.progress.is_active());
     is_working || reading.artifact_of(action.id).is_some()
+}
+
+/// Reports whether the device may still install what an action gave it, now or at a reset, whoever requests that.
+/// Its image and its entry in the queue may be gone.
+fn may_install(view: View<'_>, action: &Action, reading: Option<&Inventory>) -> bool {
+    if !action.is_install() {
+        return false;
+    }
+    if let Some(reading) = reading {
+        return reading.tasks.iter().any(|task| task.action == Some(action.id) && task.progress.is_open());
+    }
+    let is_over = matches!(action.ending, Some(Ending::Verified | Ending::NotVerified));
+    // Without boot marks, a reset of the same version is verified although it may not have happened.
+    let is_proven = |reset: &Action| reset.ending == Some(Ending::Verified) && !reset.boot.is_empty();
+    !is_over && !reset_of(view, action).is_some_and(is_proven)
 }
 
 /// Returns when the device ends a session whose answer was lost, so that nobody has used it since.

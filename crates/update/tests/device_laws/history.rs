@@ -151,6 +151,7 @@ fn attempt(
             End::Concluded(conclusion) => {
                 world.note(|| format!("{conclusion:?}"));
                 law::conclusion(world, &conclusion, goal);
+                law::earlier(world, &conclusion);
                 world.faults = faults;
                 return (Some(conclusion), points);
             }

@@ -1,11 +1,11 @@
 //! The laws: of each decision, of each record, of each conclusion, and of what the device has seen.
 
-use crate::device::EARLIER;
+use crate::device::{EARLIER, Job};
 use crate::reading::{self, NAMES, number};
 use crate::world::World;
 use farrier_update::device::{
-    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, Next, Observed, Obstacle,
-    Part, Progress, Scope, Verb, next, prune,
+    Action, ActionId, Change, ComponentEnd, Conclusion, DeviceEnd, Ending, Goal, KeptKind, Next, Observed,
+    Obstacle, Part, Progress, Scope, Verb, next, prune,
 };
 use farrier_update::plan;
 
@@ -165,6 +165,31 @@ pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal)
     }
 }
 
+/// Checks that what earlier runs have left is named, however the attempt ended, if the device was read at the end.
+pub(crate) fn earlier(world: &mut World, conclusion: &Conclusion) {
+    let is_read = !matches!(conclusion.end, DeviceEnd::Away | DeviceEnd::Refused(_));
+    if !is_read || !world.faults.are_none() || world.api.actions.is_empty() {
+        return;
+    }
+    let (actions, device) = (&world.api.actions, &world.device);
+    let images = device.uploads.iter().filter(|upload| upload.action.0 >= EARLIER && upload.whole);
+    let images =
+        images.filter(|upload| owner(world, upload.action, upload.component, Verb::AdoptImage).is_none());
+    let works = device.jobs.iter().filter(|job| job.progress == Progress::WaitsForReset);
+    let works = works.filter_map(|job| job.request).filter(|request| {
+        reading::owner(actions, request.action, request.component, Verb::AdoptWork).is_none()
+    });
+    let images = images.map(|upload| (upload.component, KeptKind::Image));
+    let works = works.map(|request| (request.component, KeptKind::Waiting));
+    let is_named = |&(index, kind): &(usize, KeptKind)| {
+        conclusion.kept.iter().any(|kept| kept.component == NAMES[index] && kept.kind == kind)
+    };
+    let hidden = images.chain(works).find(|left| !is_named(left));
+    if let Some((index, kind)) = hidden {
+        world.breaks(|| format!("{kind:?} of an earlier run for {} stays, and is not named", NAMES[index]));
+    }
+}
+
 fn succeeded(world: &mut World, conclusion: &Conclusion) {
     if conclusion.components.iter().any(|(_, end)| !end.is_good()) {
         world.breaks(|| format!("success with a component that is not good: {conclusion:?}"));
@@ -218,9 +243,20 @@ fn left(world: &World, goal: Goal) -> Vec<(ActionId, &'static str)> {
     let entries = entries.filter_map(|request| {
         Some((owner(world, request.action, request.component, Verb::AdoptWork)?, "a queue entry"))
     });
+    // It goes on at the next reset, whether or not it has an entry in the queue.
+    let is_waiting = |job: &&Job| {
+        job.progress == Progress::WaitsForReset && !job.is_entry && job.listed <= world.last_read
+    };
+    let waiting = device.jobs.iter().filter(is_waiting).filter_map(|job| job.request);
+    let waiting = waiting.filter_map(|request| {
+        Some((
+            owner(world, request.action, request.component, Verb::AdoptWork)?,
+            "work that waits for a reset",
+        ))
+    });
     let sessions = device.sessions.iter().map(|(id, _)| (*id, SESSION));
     let prepared = device.prepared.iter().map(|(id, _)| (*id, PREPARED));
-    uploads.chain(entries).chain(prepared).chain(sessions).collect()
+    uploads.chain(entries).chain(waiting).chain(prepared).chain(sessions).collect()
 }
 
 /// Returns the action that something on the device belongs to; `None` if it is an earlier run's and nothing was done

@@ -13,7 +13,7 @@ use farrier_update::plan::NodePlan;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often something goes wrong, in percent of the occasions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Faults {
     /// A request or its answer is lost.
     pub(crate) network: u64,
@@ -29,6 +29,11 @@ pub(crate) struct Faults {
 
 impl Faults {
     pub(crate) const NONE: Self = Self { network: 0, device: 0, kill: 0, freeze: 0, stale: 0 };
+
+    /// Reports whether nothing goes wrong.
+    pub(crate) const fn are_none(self) -> bool {
+        matches!(self, Self::NONE)
+    }
 }
 
 /// What the user asked for.

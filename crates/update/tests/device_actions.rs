@@ -2,13 +2,14 @@
 //! laws do not pin down.
 
 use farrier_update::device::{
-    Action, ActionId, Answer, Change, Ending, Goal, Inventory, Limits, Next, Observed, ResetPolicy, Scope,
-    State, Ticket, Verb, Waiting, next,
+    Action, ActionId, Answer, Artifact, ArtifactKind, BootMarks, Change, Ending, Followed, Goal, Inventory,
+    Limits, Method, Next, Observed, Progress, ResetPolicy, Scope, State, Ticket, Verb, Waiting, next,
 };
 use farrier_update::model::{Millis, RunnerName};
 use farrier_update::reason::Reason;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 fn install() -> Action {
     Action {
@@ -86,27 +87,36 @@ fn an_answer_without_a_ticket_ends_nothing_that_goes_on() {
 
 /// Decides with a list of actions and without readings.
 fn decide(goal: Goal, cancelled: bool, actions: &[Action], readings: &[Inventory]) -> Next {
-    next(&Observed {
+    next(&Observed { cancelled, actions, readings, limits: &Limits::default(), ..observed(goal) })
+}
+
+/// Returns facts of which nothing is known yet.
+fn observed(goal: Goal) -> Observed<'static> {
+    static METHODS: BTreeMap<String, Method> = BTreeMap::new();
+    static NAMES: BTreeSet<String> = BTreeSet::new();
+    static IDS: BTreeSet<ActionId> = BTreeSet::new();
+    static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
+    Observed {
         now: Millis(10_000),
         since: Millis(9000),
         goal,
         scope: Scope::Install,
-        cancelled,
+        cancelled: false,
         plan: None,
-        methods: &BTreeMap::new(),
-        holds: &BTreeSet::new(),
-        actions,
+        methods: &METHODS,
+        holds: &NAMES,
+        actions: &[],
         session: None,
-        readings,
+        readings: &[],
         followed: None,
         silence: None,
-        unfetched: &BTreeSet::new(),
-        withdrawn: &BTreeSet::new(),
+        unfetched: &IDS,
+        withdrawn: &IDS,
         preparations: &[],
         not_before: None,
         resets: ResetPolicy { manager: true, host: false },
-        limits: &Limits::default(),
-    })
+        limits: &LIMITS,
+    }
 }
 
 /// A device that nobody has signed in to is not contacted only to find that nothing is there.
@@ -118,6 +128,39 @@ fn a_cancelled_update_that_never_began_ends_without_contact() {
         matches!(decide(Goal::Update, false, &[], &[]), Next::Intend(intent) if intent.verb == Verb::SignIn)
     );
     assert!(matches!(decide(Goal::CleanUp, false, &[install()], &[]), Next::Intend(_)));
+}
+
+/// An entry that an earlier run has queued is left behind another manager's task for an hour otherwise.
+#[test]
+fn an_entry_that_was_taken_over_leaves_the_queue_after_a_cancellation() {
+    let adopted = Action { verb: Verb::AdoptWork, until: Some(Millis(u64::MAX)), ..install() };
+    let ticket = Ticket("1".into());
+    let decide = |artifacts: Vec<Artifact>| {
+        let reading = Inventory {
+            at: Millis(9500),
+            entries: BTreeMap::new(),
+            boot: BootMarks::default(),
+            tasks: Vec::new(),
+            artifacts,
+            earlier: Vec::new(),
+            keeps_tasks: None,
+            lists_sessions: false,
+            obstacles: Vec::new(),
+        };
+        let limits = Limits { has_sessions: false, ..Limits::default() };
+        next(&Observed {
+            cancelled: true,
+            actions: std::slice::from_ref(&adopted),
+            readings: &[reading],
+            followed: Some(Followed { action: adopted.id, at: Millis(9900), progress: Progress::Queued }),
+            limits: &limits,
+            ..observed(Goal::Update)
+        })
+    };
+    let entry = Artifact { kind: ArtifactKind::QueueEntry, ticket, action: adopted.id, whole: true };
+    assert!(matches!(decide(vec![entry]), Next::Intend(intent) if intent.verb == Verb::RemoveQueueEntry));
+    // What is not in a queue cannot leave it.
+    assert!(matches!(decide(Vec::new()), Next::Wait { on: Waiting::Task(..), .. }));
 }
 
 /// A wait is shown to users.

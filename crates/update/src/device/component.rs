@@ -245,6 +245,8 @@ pub(super) fn end(view: View<'_>, item: &PlanItem) -> ComponentEnd {
         }
         ComponentState::Ended(end) => end,
         ComponentState::Open => ComponentEnd::Unverified,
+        // Whatever kept it from being restarted, the device installs it at the next restart.
+        ComponentState::Due(verb) if verb.is_reset() => ComponentEnd::ResetPending,
         ComponentState::Due(_) if view.observed.cancelled || view.observed.goal == Goal::CleanUp => {
             ComponentEnd::Cancelled
         }

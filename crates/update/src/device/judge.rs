@@ -2,7 +2,7 @@
 
 use super::action::{Action, Ending, State, Ticket, Verb, is_removed};
 use super::decision::Next;
-use super::inventory::{Inventory, Progress};
+use super::inventory::{ArtifactKind, Inventory, Progress};
 use super::observed::Followed;
 use super::unanswered;
 use super::verdict::{judge_install, judge_reset, keep_reading, wait_for_deadline};
@@ -87,7 +87,11 @@ fn begun(view: View<'_>, action: &Action, ticket: &Ticket) -> Next {
             Some(reading) if action.is_install() => judge_install(view, action, reading, Some(report)),
             Some(reading) if is_staged(action, reading) => settle(action, Ending::Done),
             Some(_) => settle(action, Ending::Failed),
-            None => keep_reading(view, action, report.at),
+            // A device that says the same again does not delay the end.
+            None => {
+                let latest = view.deadline(action).after(view.observed.limits.reading);
+                keep_reading(view, action, report.at.min(latest))
+            }
         },
     }
 }
@@ -101,7 +105,7 @@ fn is_active(action: &Action, reading: &Inventory) -> bool {
 /// over because something before it blocks the queue.
 fn leave_queue(view: View<'_>, action: &Action, report: Followed) -> Option<Next> {
     let is_due = view.is_winding_down() || view.is_overdue(action);
-    let can_leave = action.verb == Verb::Enqueue && report.progress == Progress::Queued;
+    let can_leave = is_entry(view, action) && report.progress == Progress::Queued;
     let is_left = is_removed(view.observed.actions, action.id);
     if !(is_due && can_leave) {
         return None;
@@ -111,6 +115,13 @@ fn leave_queue(view: View<'_>, action: &Action, report: Followed) -> Option<Next
     } else {
         view.take_back(action)
     }
+}
+
+/// Reports whether an action is an entry in the queue: what was taken over may be one.
+fn is_entry(view: View<'_>, action: &Action) -> bool {
+    let artifact = view.latest().and_then(|reading| reading.artifact_of(action.id));
+    let is_listed = artifact.is_some_and(|artifact| artifact.kind == ArtifactKind::QueueEntry);
+    action.verb == Verb::Enqueue || action.verb == Verb::AdoptWork && is_listed
 }
 
 /// Reports whether the image of an action is on the device.

@@ -1,7 +1,7 @@
 //! Rules about the end: everything of ours is removed, then the device is looked at again.
 
 use super::action::{Action, Ending, State, Verb, is_closed, is_removed};
-use super::component::{ComponentState, state_of};
+use super::component::end;
 use super::decision::{ComponentEnd, Kept, KeptKind, Leftover, Next, Waiting};
 use super::inventory::{Artifact, ArtifactKind, Earlier, Inventory, Progress, Task};
 use super::observed::{Goal, Scope};
@@ -76,19 +76,19 @@ fn is_kept(view: View<'_>, reading: &Inventory, artifact: &Artifact) -> bool {
         return false;
     }
     let Some(action) = view.actions().find(|action| action.id == artifact.action) else { return false };
-    match state_in_plan(view, &action.component) {
-        Some(ComponentState::Ended(ComponentEnd::Staged)) => view.observed.scope == Scope::Stage,
-        Some(ComponentState::Ended(ComponentEnd::ResetPending)) => {
+    match end_in_plan(view, &action.component) {
+        Some(ComponentEnd::Staged) => view.observed.scope == Scope::Stage,
+        Some(ComponentEnd::ResetPending) => {
             reading.tasks.iter().any(|task| waits_for(view, task, &action.component))
         }
         _ => false,
     }
 }
 
-/// Returns how far a component of the plan is.
-fn state_in_plan(view: View<'_>, component: &str) -> Option<ComponentState> {
+/// Returns the result of a component of the plan, as far as it is known now.
+fn end_in_plan(view: View<'_>, component: &str) -> Option<ComponentEnd> {
     let items = view.observed.plan.map_or(&[][..], |plan| &plan.items);
-    items.iter().find(|item| item.component.name == component).map(|item| state_of(view, item))
+    items.iter().find(|item| item.component.name == component).map(|item| end(view, item))
 }
 
 /// Reports whether a task is work for a component that waits for a reset.

@@ -108,7 +108,8 @@ pub(super) fn wait_for_deadline(view: View<'_>, action: &Action) -> Next {
     if view.now() < deadline { read_slowly(view, deadline) } else { keep_reading(view, action, deadline) }
 }
 
-/// Reads until three readings after this time agree, and gives up when they never do.
+/// Reads until three readings after an event agree, and gives up when they never do. `after` is the time of the
+/// event, which must not move on forever.
 pub(super) fn keep_reading(view: View<'_>, action: &Action, after: Millis) -> Next {
     let give_up =
         view.deadline(action).max(after).after(view.observed.limits.away).max(view.end_of_reading());

@@ -93,8 +93,8 @@ fn is_ready(view: View<'_>, item: &PlanItem, items: &[PlanItem]) -> bool {
 /// Returns what keeps the device from taking work for a component.
 fn obstacle_of(view: View<'_>, item: &PlanItem, reading: &Inventory) -> Option<Obstacle> {
     let entry = reading.entries.get(&item.component.name)?;
-    let restarts =
-        view.observed.resets.host && entry.part == Part::Host && item.component.reboot != RebootNeed::Never;
+    let is_restartable = entry.part == Part::Host && item.component.reboot != RebootNeed::Never;
+    let restarts = view.observed.scope == Scope::Install && view.observed.resets.host && is_restartable;
     reading.obstacles.iter().copied().min().filter(|obstacle| match obstacle {
         Obstacle::Managed | Obstacle::Locked | Obstacle::HostInPost => true,
         // An image takes effect when somebody powers the host on, unless the run is to see to that.

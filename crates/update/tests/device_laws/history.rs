@@ -66,7 +66,7 @@ pub(crate) fn play_honest(seed: u64, disturbance: Disturbance, traced: bool) -> 
     (traits.forgets_at_reset, traits.drops_uploads_at_reset) = (false, false);
     (traits.drops_short_tasks, traits.locks_sessions) = (false, false);
     // The image that such a task needs stays until the reset.
-    traits.tasks_wait = false;
+    (traits.tasks_wait, traits.posts) = (false, false);
     traits.keeps_tasks = Some(24 * 60 * MINUTE);
     traits.forgets_after = 24 * 60 * MINUTE;
     world.order.limits = limits(traits);
@@ -244,6 +244,7 @@ fn traits(dice: &mut Dice) -> Traits {
         hides_fetching: dice.percent(30),
         drops_short_tasks: dice.percent(20),
         keeps_entries: dice.percent(40),
+        posts: dice.percent(3),
         flaps: dice.below(3),
         idle: 5 * MINUTE,
         post: 20 * MINUTE,

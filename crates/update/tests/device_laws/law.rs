@@ -150,6 +150,9 @@ pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal)
             world.breaks(|| format!("{name} counts as updated, but its version is {version}"));
         }
     }
+    for (name, end) in &conclusion.components {
+        waiting(world, name, *end);
+    }
     if conclusion.end == DeviceEnd::Succeeded {
         succeeded(world, conclusion);
     }
@@ -162,6 +165,25 @@ pub(crate) fn conclusion(world: &mut World, conclusion: &Conclusion, goal: Goal)
     let hidden = left(world, goal).into_iter().find(|&(id, what)| !listed(id, what));
     if let Some((id, what)) = hidden {
         world.breaks(|| format!("{what} of action {} is left, and not listed", id.0));
+    }
+}
+
+/// Checks that what the device installs at the next restart does not count as not begun, and that nobody needs a host
+/// that is on to stage an image.
+fn waiting(world: &mut World, name: &str, end: ComponentEnd) {
+    let is_waiting = |action: &Action| {
+        action.component == name && action.is_install() && action.ending == Some(Ending::ResetPending)
+    };
+    let is_begun = world.api.actions.iter().any(is_waiting);
+    let is_denied = matches!(
+        end,
+        ComponentEnd::Obstructed(_) | ComponentEnd::Busy | ComponentEnd::NotBegun | ComponentEnd::Cancelled
+    );
+    if is_begun && is_denied {
+        world.breaks(|| format!("{name} waits for a reset, and ended as {end:?}"));
+    }
+    if world.order.scope == Scope::Stage && end == ComponentEnd::Obstructed(Obstacle::HostOff) {
+        world.breaks(|| format!("{name} was not staged because the host is off"));
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Traits {
     pub(crate) knows_versions: bool,
     /// Whether entries stay in the queue after their end.
     pub(crate) keeps_entries: bool,
+    /// Whether it posts events all the time, so that it is asked about its task again and again.
+    pub(crate) posts: bool,
     /// How many readings after a start are wrong, at most 2.
     pub(crate) flaps: u64,
     pub(crate) idle: u64,

@@ -146,6 +146,9 @@ impl Runner {
     }
 
     fn decide(&mut self, world: &mut World) -> Next {
+        if world.device.traits.posts && world.dice.percent(50) {
+            self.followed = None;
+        }
         self.unfetched.retain(|id| !world.device.fetched.contains(id));
         let order = &world.order;
         let observed = Observed {

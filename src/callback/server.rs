@@ -29,6 +29,9 @@ use tokio_util::task::TaskTracker;
 /// How long the server accepts nothing after the operating system returned an error for `accept`.
 pub(super) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// How long closing takes at most. All tasks end as soon as they are told to, so this is for faults only.
+pub(super) const CLOSING: Duration = Duration::from_secs(30);
+
 /// A machine that is off or disconnected is noticed after two minutes of silence.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -126,8 +129,7 @@ impl Server {
     /// Closes everything, and waits until ports and connections are released.
     pub async fn close(self) {
         self.closed.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        ended(&self.tasks, self.state.identity.run()).await;
     }
 }
 
@@ -335,6 +337,15 @@ impl ServerState {
 
     fn is_runner(&self, source: IpAddr) -> bool {
         self.peers.borrow().contains(&source)
+    }
+}
+
+/// Waits until all tasks have ended, but not longer than [`CLOSING`]: the reconciler of all runs waits for it.
+pub(super) async fn ended(tasks: &TaskTracker, run: &str) {
+    tasks.close();
+    if tokio::time::timeout(CLOSING, tasks.wait()).await.is_err() {
+        let left = tasks.len();
+        tracing::error!(run, left, "tasks of a closed callback server are still running; report it as a bug");
     }
 }
 

@@ -5,7 +5,7 @@ use super::counters::Cause;
 use super::files::Visitor;
 use super::ftp::FtpService;
 use super::listeners::{BindError, Family, listeners};
-use super::server::{ACCEPT_BACKOFF, Server};
+use super::server::{ACCEPT_BACKOFF, CLOSING, Server, ended};
 use super::ssh::{HostKeys, SshService};
 use super::state::ServerState;
 use farrier_network::FileService;
@@ -49,6 +49,7 @@ impl BoundService {
 
 /// A service that is open. Dropping it closes its connections and releases the ports.
 pub struct OpenService {
+    state: Arc<ServerState>,
     closed: CancellationToken,
     tasks: TaskTracker,
 }
@@ -57,8 +58,7 @@ impl OpenService {
     /// Closes the service, and waits until ports and connections are released.
     pub async fn close(self) {
         self.closed.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        ended(&self.tasks, self.state.identity.run()).await;
     }
 }
 
@@ -92,14 +92,15 @@ impl Server {
             FileService::Sftp => Protocol::Ssh(SshService::new(keys)),
             FileService::Ftp => Protocol::Ftp(FtpService::new(data)),
         };
-        let shared = Arc::new(Shared { state, protocol, closed: closed.clone(), tasks: tasks.clone() });
+        let shared =
+            Arc::new(Shared { state: state.clone(), protocol, closed: closed.clone(), tasks: tasks.clone() });
         for (number, (port, listeners)) in bound.ports.into_iter().enumerate() {
             let data = (number > 0).then_some(port);
             for listener in listeners {
                 tasks.spawn(shared.clone().accept(listener, data));
             }
         }
-        OpenService { closed, tasks }
+        OpenService { state, closed, tasks }
     }
 }
 
@@ -144,7 +145,7 @@ impl Shared {
     async fn serve(&self, stream: TcpStream, source: IpAddr, local: SocketAddr, permit: Arc<Permit>) {
         let leave = permit.leave();
         // Ends the connection with the service, or when its address leaves the run.
-        let ended = CancellationToken::new();
+        let over = CancellationToken::new();
         let visitor = Visitor { state: self.state.clone(), source, permit };
         let served = async {
             // The addresses may have changed while the permit was taken, so they are checked once more.
@@ -153,7 +154,7 @@ impl Shared {
             }
             match &self.protocol {
                 Protocol::Ftp(ftp) => ftp.serve(visitor, stream, local).await,
-                Protocol::Ssh(ssh) => ssh.serve(visitor, stream, ended.clone()).await,
+                Protocol::Ssh(ssh) => ssh.serve(visitor, stream, over.clone()).await,
             }
         };
         let is_ssh = matches!(self.protocol, Protocol::Ssh(_));
@@ -163,10 +164,10 @@ impl Shared {
             () = leave.cancelled() => {}
             () = self.closed.cancelled() => {}
         }
-        ended.cancel();
+        over.cancel();
         if is_ssh {
-            // The library's task ends with its stream.
-            served.await;
+            // The library's task ends with its stream. It cannot be ended in another way.
+            let _in_time = tokio::time::timeout(CLOSING / 2, served).await;
         }
     }
 

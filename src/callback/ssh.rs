@@ -4,6 +4,7 @@
 //! command `scp -f FILE`, which this process answers itself. There is no shell and no other command, nothing is
 //! forwarded, and nothing can be written.
 
+mod channel;
 mod cut;
 mod host_keys;
 mod scp;
@@ -13,8 +14,10 @@ pub use host_keys::{HostKeyError, HostKeys};
 
 use super::counters::Cause;
 use super::files::{Folder, Visitor};
+use super::ftp::IDLE;
 use super::server::settle;
 use super::write_timeout::WriteTimeout;
+use channel::{OpenChannel, Wanted};
 use cut::Cut;
 use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, run_stream};
 use russh::{Channel, ChannelId, MethodKind, MethodSet, SshId};
@@ -23,11 +26,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-
-/// How long a client may be idle, as with FTP.
-const IDLE: Duration = Duration::from_mins(5);
 
 /// How long an answer to a wrong password takes.
 const REJECTION: Duration = Duration::from_secs(1);
@@ -67,7 +67,14 @@ impl SshService {
         let ended = leave.child_token();
         let stream = Cut::new(WriteTimeout::new(stream, admission, visitor.source), ended.clone());
         let (signed_in, mut is_signed_in) = watch::channel(false);
-        let handler = SshSession { visitor, folder: None, channels: HashMap::new(), signed_in };
+        let handler = SshSession {
+            visitor,
+            folder: None,
+            channels: HashMap::new(),
+            places: Arc::new(Semaphore::new(MAX_CHANNELS)),
+            ended: ended.clone(),
+            signed_in,
+        };
         // The end of the handler, too, ends this wait.
         let in_time = async { is_signed_in.wait_for(|is| *is).await.is_ok() };
         let guard = async {
@@ -93,8 +100,12 @@ impl SshService {
 struct SshSession {
     visitor: Visitor,
     folder: Option<Folder>,
-    /// Channels on which nothing was requested yet.
-    channels: HashMap<ChannelId, Channel<Msg>>,
+    /// The open channels, and some that have ended: the library does not report each end.
+    channels: HashMap<ChannelId, OpenChannel>,
+    /// A permit for each channel that may be open.
+    places: Arc<Semaphore>,
+    /// The end of the connection.
+    ended: CancellationToken,
     signed_in: watch::Sender<bool>,
 }
 
@@ -111,6 +122,25 @@ impl SshSession {
     fn refuse(&self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
         self.visitor.refuse();
         session.channel_failure(channel)
+    }
+
+    /// Answers a request for a command or a subsystem; `None` is one that this service does not know.
+    fn decide(
+        &self,
+        channel: ChannelId,
+        wanted: Option<Wanted>,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let open = self.channels.get(&channel).filter(|open| open.is_waiting());
+        let granted = wanted.filter(|_| open.is_some()).zip(self.folder.clone());
+        let answered = match granted {
+            Some(_) => session.channel_success(channel),
+            None => self.refuse(channel, session),
+        };
+        if let Some(open) = open {
+            open.decide(granted);
+        }
+        answered
     }
 }
 
@@ -149,9 +179,16 @@ impl Handler for SshSession {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        if self.channels.len() < MAX_CHANNELS {
-            self.channels.insert(channel.id(), channel);
-            reply.accept().await;
+        self.channels.retain(|_, open| open.is_served());
+        match self.places.clone().try_acquire_owned() {
+            Ok(place) => {
+                let id = channel.id();
+                let (open, served) = channel::open(channel, &self.ended, place);
+                self.channels.insert(id, open);
+                reply.accept().await;
+                self.visitor.state.tasks.spawn(served);
+            }
+            Err(_) => self.visitor.state.admission.refuse(Cause::TooMany, self.visitor.source),
         }
         Ok(())
     }
@@ -185,14 +222,7 @@ impl Handler for SshSession {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let wanted = scp::Request::parse(command);
-        let (Some(wanted), Some(folder)) = (wanted, self.folder.clone()) else {
-            return self.refuse(channel, session);
-        };
-        let Some(open) = self.channels.remove(&channel) else { return self.refuse(channel, session) };
-        session.channel_success(channel)?;
-        self.visitor.state.tasks.spawn(scp::serve(open, wanted, folder));
-        Ok(())
+        self.decide(channel, scp::Request::parse(command).map(Wanted::Scp), session)
     }
 
     async fn subsystem_request(
@@ -201,12 +231,6 @@ impl Handler for SshSession {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let Some(folder) = self.folder.clone().filter(|_| name == "sftp") else {
-            return self.refuse(channel, session);
-        };
-        let Some(open) = self.channels.remove(&channel) else { return self.refuse(channel, session) };
-        session.channel_success(channel)?;
-        self.visitor.state.tasks.spawn(sftp::serve(open, folder));
-        Ok(())
+        self.decide(channel, (name == "sftp").then_some(Wanted::Sftp), session)
     }
 }

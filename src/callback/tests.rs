@@ -8,5 +8,6 @@ mod offers;
 mod relay;
 mod sftp;
 mod site;
+mod ssh;
 mod trust;
 mod wire;

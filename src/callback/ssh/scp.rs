@@ -4,10 +4,11 @@
 //! of which the client acknowledges.
 
 use super::super::files::{CHUNK, Folder, OpenFile};
+use super::channel::send;
 use russh::server::Msg;
-use russh::{Channel, ChannelReadHalf, ChannelWriteHalf};
+use russh::{ChannelReadHalf, ChannelWriteHalf};
 use std::io;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,10 +67,14 @@ fn words(line: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
-/// Answers one request, and closes the channel.
-pub(super) async fn serve(channel: Channel<Msg>, request: Request, folder: Folder) {
-    let (mut reader, writer) = channel.split();
-    let status = match answer(&mut reader, &writer, &request, &folder).await {
+/// Answers one request.
+pub(super) async fn serve(
+    mut reader: ChannelReadHalf,
+    writer: &ChannelWriteHalf<Msg>,
+    request: &Request,
+    folder: &Folder,
+) {
+    let status = match answer(&mut reader, writer, request, folder).await {
         Ok(status) => status,
         Err(error) => {
             tracing::debug!(%error, "a transfer by SCP broke");
@@ -79,7 +84,6 @@ pub(super) async fn serve(channel: Channel<Msg>, request: Request, folder: Folde
     // The client may be gone by now.
     let _told = writer.exit_status(status).await;
     let _told = writer.eof().await;
-    let _told = writer.close().await;
 }
 
 async fn answer(
@@ -93,29 +97,27 @@ async fn answer(
     let file = match folder.open(&request.path).await {
         Ok(file) => file,
         Err(error) => {
-            output.write_all(format!("\u{1}scp: {error}\n").as_bytes()).await?;
-            output.flush().await?;
+            send(&mut output, format!("\u{1}scp: {error}\n").as_bytes()).await?;
             return Ok(1);
         }
     };
     if request.times {
-        output.write_all(b"T0 0 0 0\n").await?;
+        send(&mut output, b"T0 0 0 0\n").await?;
         acknowledged(&mut input).await?;
     }
-    output.write_all(format!("C0444 {} {}\n", file.size, folder.name()).as_bytes()).await?;
+    send(&mut output, format!("C0444 {} {}\n", file.size, folder.name()).as_bytes()).await?;
     acknowledged(&mut input).await?;
     copy(&file, &mut output).await?;
-    output.write_all(&[0]).await?;
-    output.flush().await?;
+    send(&mut output, &[0]).await?;
     acknowledged(&mut input).await?;
     Ok(0)
 }
 
-async fn copy(file: &OpenFile, output: &mut (impl AsyncWriteExt + Unpin)) -> io::Result<()> {
+async fn copy(file: &OpenFile, output: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     let mut at = 0;
     while at < file.size {
         let bytes = file.read(at, CHUNK).await?;
-        output.write_all(&bytes).await?;
+        send(output, &bytes).await?;
         at += bytes.len() as u64;
         file.note_sent(at);
     }

@@ -1,40 +1,50 @@
 //! SFTP version 3, as far as reading one file needs it.
 
 use super::super::files::{CHUNK, Folder, OpenError, OpenFile};
-use russh::Channel;
+use super::channel::send;
 use russh::server::Msg;
+use russh::{ChannelReadHalf, ChannelWriteHalf};
 use russh_sftp::protocol::{
     Attrs, Data, File, FileAttributes, FileMode, Handle, Name, OpenFlags, Packet, Status, StatusCode,
 };
 use russh_sftp::server::{Handler, StatusReply};
 use std::collections::HashMap;
-use tokio::io::{AsyncWriteExt, BufReader};
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Handles of one session at the same time.
 const MAX_HANDLES: usize = 16;
+
+/// Length of a request in bytes: what the library accepts at most, as OpenSSH does.
+const MAX_REQUEST: u32 = 256 * 1024;
 
 /// Permissions of the file, and of its folder.
 const FILE_MODE: u32 = 0o444;
 const FOLDER_MODE: u32 = 0o555;
 
 /// Serves one channel. The library ends its part without a word, and OpenSSH's `scp` fails without an exit status; so
-/// the library gets a pipe, and the channel is closed here.
-pub(super) async fn serve(channel: Channel<Msg>, folder: Folder) {
-    let (mut reader, writer) = channel.split();
+/// the library gets a pipe, and the channel is closed by the caller.
+pub(super) async fn serve(mut reader: ChannelReadHalf, writer: &ChannelWriteHalf<Msg>, folder: Folder) {
     let (ours, theirs) = tokio::io::duplex(CHUNK);
     russh_sftp::server::run(theirs, SftpSession::new(folder)).await;
-    let (answers, mut requests) = tokio::io::split(ours);
+    let (mut answers, mut requests) = tokio::io::split(ours);
     let (mut input, mut output) = (reader.make_reader(), writer.make_writer());
     let incoming = async {
-        let copied = tokio::io::copy(&mut input, &mut requests).await;
-        requests.shutdown().await.and(copied)
+        let passed = pass(&mut input, &mut requests).await;
+        requests.shutdown().await.and(passed)
     };
-    let mut answers = BufReader::with_capacity(CHUNK, answers);
-    let outgoing = tokio::io::copy_buf(&mut answers, &mut output);
+    let outgoing = async {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let read = answers.read(&mut buffer).await?;
+            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+            send(&mut output, bytes).await?;
+        }
+    };
     tokio::pin!(incoming, outgoing);
     let ended = tokio::select! {
         ended = &mut outgoing => ended,
-        _ = &mut incoming => outgoing.await,
+        passed = &mut incoming => outgoing.await.and(passed),
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a transfer by SFTP broke");
@@ -42,7 +52,26 @@ pub(super) async fn serve(channel: Channel<Msg>, folder: Folder) {
     // The client may be gone by now.
     let _told = writer.exit_status(0).await;
     let _told = writer.eof().await;
-    let _told = writer.close().await;
+}
+
+/// Passes requests on to the library until the client ends them. After a request that is too long the library would
+/// take the rest of it for requests, and log each of them; so that one is the last.
+async fn pass(
+    input: &mut (impl AsyncRead + Unpin),
+    requests: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    loop {
+        let length = match input.read_u32().await {
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if length > MAX_REQUEST {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a request is too long"));
+        }
+        requests.write_u32(length).await?;
+        tokio::io::copy(&mut input.take(length.into()), requests).await?;
+    }
 }
 
 struct SftpSession {

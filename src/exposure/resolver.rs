@@ -88,6 +88,15 @@ impl Resolver {
         found
     }
 
+    /// Returns the addresses of a machine's `callbackAddress`; none if it has none. Takes at most 2 s.
+    pub async fn callback_address_of(&self, node: &ManagedNode) -> Vec<IpAddr> {
+        let Some(text) = &node.spec.callback_address else { return Vec::new() };
+        match cidr::parse(text) {
+            Some(address) => vec![address],
+            None => self.look_up(text).await,
+        }
+    }
+
     /// Returns the addresses that a name resolves to, or recently did. Empty if the name service
     /// does not know the name, or has not answered yet. Takes at most 2 s, and no time once the
     /// name is known.

@@ -329,7 +329,8 @@ impl ListenerReconciler {
                 names.extend(addresses.iter().filter_map(|ip| source_towards(*ip)).map(|ip| ip.to_string()));
                 let session = update.uid().unwrap_or_default();
                 let update = ObjectRef::from_obj(&***update);
-                let reached_at = peers::reached_at(&snapshot.runners, &self.context.name, node, run);
+                let named = self.context.names.callback_address_of(node).await;
+                let reached_at = peers::reached_at(&snapshot.runners, &self.context.name, &named, run);
                 fetching.push(FetchingMachine { update, session, addresses: addresses.clone(), reached_at });
             }
         }

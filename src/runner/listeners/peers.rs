@@ -1,7 +1,7 @@
 //! The addresses at which runners reach each other.
 
+use crate::api::UpdateRun;
 use crate::api::update_run::Exposure;
-use crate::api::{ManagedNode, UpdateRun};
 use crate::membership::{RunnerLocation, Runners};
 use farrier_network::cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,15 +35,11 @@ pub(in crate::runner) fn peers(runners: &Runners, own: &str) -> Vec<(IpAddr, Str
 }
 
 /// Returns the IPv4 address at which a machine reaches runner `own`, where it differs from that of the socket: the answer
-/// to FTP's `PASV` contains it.
-pub(super) fn reached_at(
-    runners: &Runners,
-    own: &str,
-    node: &ManagedNode,
-    run: &UpdateRun,
-) -> Option<IpAddr> {
-    if let Some(text) = &node.spec.callback_address {
-        return cidr::parse(text).filter(IpAddr::is_ipv4);
+/// to FTP's `PASV` contains it. `named` are the addresses of the machine's `callbackAddress`; if there is no IPv4 address
+/// among them, it is the one that other machines use.
+pub(super) fn reached_at(runners: &Runners, own: &str, named: &[IpAddr], run: &UpdateRun) -> Option<IpAddr> {
+    if let Some(address) = named.iter().find(|address| address.is_ipv4()) {
+        return Some(*address);
     }
     let addresses = match (run.spec.callback.exposure, &runners.get(own)?.location) {
         (Exposure::HostPort, RunnerLocation::Host { .. }) => return None,
@@ -83,5 +79,25 @@ mod tests {
             |name: &str| found.iter().filter(|(_, n)| n == name).map(|(ip, _)| *ip).collect::<Vec<_>>();
         assert_eq!(named("b"), LOOPBACK);
         assert_eq!(named("c"), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+    }
+
+    /// Otherwise FTP's `PASV` names the address of a pod, which no machine reaches.
+    #[test]
+    fn a_machine_reaches_a_pod_at_the_callback_address_or_at_its_host() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let location = RunnerLocation::Pod {
+            node: "n".into(),
+            pod_ips: vec![ip("10.0.0.1")],
+            host_ips: vec![ip("2001:db8::1"), ip("192.0.2.1")],
+            host_ports: None,
+            selector: std::collections::BTreeMap::new(),
+        };
+        let runners: Runners = [("a".to_owned(), RunnerInfo { version: "0.1.0".into(), location })].into();
+        let spec = serde_json::json!({ "operation": "Inventory", "selector": {} });
+        let run = UpdateRun::new("r", serde_json::from_value(spec).unwrap());
+        let reached = |named: &[IpAddr]| reached_at(&runners, "a", named, &run);
+        assert_eq!(reached(&[ip("2001:db8::7"), ip("192.0.2.7")]), Some(ip("192.0.2.7")));
+        assert_eq!(reached(&[ip("2001:db8::7")]), Some(ip("192.0.2.1")));
+        assert_eq!(reached(&[]), Some(ip("192.0.2.1")));
     }
 }

@@ -115,8 +115,8 @@ struct Progress {
     policies: Option<Instant>,
     /// No policy is needed, because no machine has an address.
     nothing_to_open: bool,
-    /// The host keys of SFTP exist.
-    host_keys: bool,
+    /// When the host keys of SFTP were last seen to exist.
+    host_keys: Option<Instant>,
     /// The ports that ingress was opened for, and when.
     ingress_path: Option<(BoundPorts, Instant)>,
     /// Names of objects that were found in their desired state: if such an object is missing,

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 /// How often the operator checks whether a run's identity was deleted: runs that wait for ports are
 /// reconciled many times, and restarted runners cannot answer engines without the identity.
-const IDENTITY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const IDENTITY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A status lists at most this many addresses.
 const MAX_ADDRESSES: usize = 64;
@@ -219,7 +219,7 @@ impl Exposer {
             return Ok(None);
         }
         if let Some(progress) = self.progress().get_mut(&uid) {
-            (progress.identity, progress.ingress_path, progress.host_keys) = (None, None, false);
+            (progress.identity, progress.ingress_path, progress.host_keys) = (None, None, None);
         }
         secret::remove(&self.client, run).await?;
         self.remove_dead_listeners(run).await?;

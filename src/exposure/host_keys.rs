@@ -15,19 +15,24 @@ const NAME: &str = "farrier-sftp-host-keys";
 /// Reads the host keys.
 ///
 /// # Errors
-/// `None` if they do not exist yet; otherwise why they cannot be used.
-pub async fn host_keys(client: &Client, run: &UpdateRun) -> Result<HostKeys, Option<String>> {
+/// Why they cannot be used, and what to do. The controller makes them before it gives the service a port, so keys that do
+/// not exist were deleted.
+pub async fn host_keys(client: &Client, run: &UpdateRun) -> Result<HostKeys, String> {
     let namespace = run.namespace().unwrap_or_default();
     let secret = match Api::<Secret>::namespaced(client.clone(), &namespace).get(NAME).await {
         Ok(secret) => secret,
-        Err(error) if is_gone(&error) => return Err(None),
-        Err(error) => return Err(Some(format!("Secret {NAME} cannot be read: {}", chain(&error)))),
+        Err(error) if is_gone(&error) => {
+            return Err(format!(
+                "Secret {NAME} in namespace {namespace} was deleted; the controller makes it again with other keys within a minute, or create it from a copy so that devices which remember the old keys go on working"
+            ));
+        }
+        Err(error) => return Err(format!("Secret {NAME} cannot be read: {}", chain(&error))),
     };
     let data = secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, bytes.0)).collect();
     HostKeys::from_map(&data).map_err(|error| {
-        Some(format!(
-            "Secret {NAME} in namespace {namespace} cannot be used: {error}; correct it, or delete it, and the next run makes it again"
-        ))
+        format!(
+            "Secret {NAME} in namespace {namespace} cannot be used: {error}; correct it, or delete it, and the controller makes it again"
+        )
     })
 }
 

@@ -1,5 +1,6 @@
 //! The file services of a run (SFTP with SCP, and FTP): which are needed at present, and their ports.
 
+use super::act::IDENTITY_CHECK_INTERVAL;
 use super::named::{claimant, from_api, given_port, named_port};
 use super::ports::{claims, conflicts, id, runner_host};
 use super::{ActiveMachine, Exposer, WayBack, host_keys};
@@ -17,6 +18,7 @@ use farrier_update::Reason;
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Returns the services that machines need at present.
 pub(super) fn needed(machines: &[ActiveMachine]) -> BTreeSet<FileService> {
@@ -110,17 +112,19 @@ fn request(run: &UpdateRun, runners: &Runners, service: FileService) -> Option<S
 }
 
 impl Exposer {
-    /// Makes what the services need beside their ports: the host keys of SFTP.
+    /// Makes what the services need beside their ports: the host keys of SFTP. It is checked from time to time that they
+    /// still exist, as with the run's identity.
     pub(super) async fn make_host_keys(
         &self,
         run: &UpdateRun,
         needed: &BTreeSet<FileService>,
     ) -> Result<(), super::error::ExposeError> {
         let uid = run.uid().unwrap_or_default();
-        let made = self.progress().get(&uid).is_some_and(|progress| progress.host_keys);
-        if needed.contains(&FileService::Sftp) && !made {
+        let seen = self.progress().get(&uid).and_then(|progress| progress.host_keys);
+        let is_due = seen.is_none_or(|at| at.elapsed() >= IDENTITY_CHECK_INTERVAL);
+        if needed.contains(&FileService::Sftp) && is_due {
             host_keys::ensure(&self.client, run).await.map_err(super::error::ExposeError::Words)?;
-            self.progress().entry(uid).or_default().host_keys = true;
+            self.progress().entry(uid).or_default().host_keys = Some(Instant::now());
         }
         Ok(())
     }

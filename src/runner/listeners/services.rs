@@ -61,7 +61,7 @@ async fn open(context: &Context, run: &UpdateRun, listener: &mut Listener, servi
             }
             (ListenerState::Bound, String::new(), keys.public())
         }
-        // The controller is creating the keys.
+        // The server was closed in the meantime.
         Ok(None) => return,
         Err((state, message)) => (state, message, Vec::new()),
     };
@@ -81,8 +81,7 @@ async fn try_open(
         FileService::Ftp => HostKeys::default(),
         FileService::Sftp => match exposure::host_keys(&context.client, run).await {
             Ok(keys) => keys,
-            Err(None) => return Ok(None),
-            Err(Some(message)) => return Err((ListenerState::Failed, message)),
+            Err(message) => return Err((ListenerState::Failed, message)),
         },
     };
     let bound = match callback::bind_service(service, port, &[Family::V4, Family::V6]) {

@@ -13,14 +13,17 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How long a machine waits for a file while this runner fetches the payload itself, as with HTTP.
 const FETCH_PATIENCE: Duration = Duration::from_secs(50);
 
 /// How much of a file is read at once.
 pub(super) const CHUNK: usize = 256 * 1024;
+
+/// How often it is looked up during a transfer whether the file is offered still.
+const RECHECK: Duration = Duration::from_secs(1);
 
 /// A machine at a file service.
 #[derive(Clone)]
@@ -54,6 +57,8 @@ pub(super) struct OpenFile {
     /// Its length in bytes.
     pub(super) size: u64,
     folder: Folder,
+    /// When it was last looked up that the file is offered.
+    seen_open: Mutex<Instant>,
     _transfer: Transfer,
 }
 
@@ -77,6 +82,11 @@ impl Visitor {
     }
 }
 
+/// Returns the parts of a path, without those that mean nothing. `..` is kept: nothing has that name.
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|part| !matches!(*part, "" | "."))
+}
+
 impl Folder {
     /// The name of the file.
     pub(super) fn name(&self) -> &str {
@@ -85,20 +95,25 @@ impl Folder {
 
     /// Reports whether this is the path of the file. A machine may have left the escapes of a URL in it.
     pub(super) fn is_file(&self, path: &str) -> bool {
-        is_name(path.strip_prefix('/').unwrap_or(path), self.name())
+        let mut parts = parts(path);
+        parts.next().is_some_and(|first| is_name(first, self.name())) && parts.next().is_none()
     }
 
     /// Reports whether this is the path of the folder itself.
     pub(super) fn is_root(path: &str) -> bool {
-        matches!(path, "" | "/" | "." | "./" | "/.")
+        parts(path).next().is_none()
+    }
+
+    /// Returns a path as clients expect it: from the root, and without parts that mean nothing.
+    pub(super) fn absolute(path: &str) -> String {
+        format!("/{}", parts(path).collect::<Vec<_>>().join("/"))
     }
 
     /// Opens a file. A payload that this runner does not have is fetched, and is fetched to the end although the
     /// machine may not wait for it.
     pub(super) async fn open(&self, path: &str) -> Result<OpenFile, OpenError> {
         let Visitor { state, source, .. } = &self.visitor;
-        // The action may have ended since the machine signed in.
-        if !self.is_file(path) || !state.offers.to(*source).contains(&self.offer) {
+        if !self.is_file(path) || !self.is_open() {
             self.visitor.refuse();
             return Err(OpenError::NotFound);
         }
@@ -115,7 +130,8 @@ impl Folder {
         });
         match opened.await.map_err(io::Error::other).flatten() {
             Ok((file, size)) => {
-                Ok(OpenFile { file: Arc::new(file), size, folder: self.clone(), _transfer: transfer })
+                let (file, folder, seen_open) = (Arc::new(file), self.clone(), Mutex::new(Instant::now()));
+                Ok(OpenFile { file, size, folder, seen_open, _transfer: transfer })
             }
             Err(error) => {
                 tracing::error!(digest = self.offer.digest, %error, "a stored payload cannot be read");
@@ -124,9 +140,15 @@ impl Folder {
         }
     }
 
+    /// Reports whether the file is offered still: the action may have ended since the machine signed in.
+    fn is_open(&self) -> bool {
+        self.visitor.state.offers.to(self.visitor.source).contains(&self.offer)
+    }
+
     async fn stored(&self) -> Result<PathBuf, &'static str> {
         let state = &self.visitor.state;
-        let fetching = state.tasks.spawn(state.offers.file(&self.offer));
+        // Not one of the server's tasks: closing does not wait for a download, which other runs may want, too.
+        let fetching = tokio::spawn(state.offers.file(&self.offer));
         match tokio::time::timeout(FETCH_PATIENCE, fetching).await {
             Ok(Ok(Ok(path))) => Ok(path),
             Ok(Ok(Err(failure))) => {
@@ -145,7 +167,13 @@ impl Folder {
 
 impl OpenFile {
     /// Reads at most this many bytes from this position on; fewer at the end of the file.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] when the action has ended; errors of the file system.
     pub(super) async fn read(&self, at: u64, most: usize) -> io::Result<Vec<u8>> {
+        if !self.is_open() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, OpenError::NotFound));
+        }
         let left = usize::try_from(self.size.saturating_sub(at)).unwrap_or(usize::MAX);
         let (file, length) = (self.file.clone(), most.min(CHUNK).min(left));
         let read = tokio::task::spawn_blocking(move || {
@@ -154,6 +182,19 @@ impl OpenFile {
             Ok(bytes)
         });
         read.await.map_err(io::Error::other)?
+    }
+
+    /// As [`Folder::is_open`], at most [`RECHECK`] old.
+    fn is_open(&self) -> bool {
+        let mut seen = self.seen_open.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.elapsed() < RECHECK {
+            return true;
+        }
+        let is_open = self.folder.is_open();
+        if is_open {
+            *seen = Instant::now();
+        }
+        is_open
     }
 
     /// Notes that the file was sent up to this position.

@@ -18,6 +18,10 @@ const MAX_HANDLES: usize = 16;
 /// Length of a request in bytes: what the library accepts at most, as OpenSSH does.
 const MAX_REQUEST: u32 = 256 * 1024;
 
+/// Bytes of the file in one answer. OpenSSH's client refuses answers of more than 256 KiB (`SFTP_MAX_MSG_LENGTH`), and
+/// asks for 255 KiB at most itself.
+const MAX_DATA: usize = 255 * 1024;
+
 /// Permissions of the file, and of its folder.
 const FILE_MODE: u32 = 0o444;
 const FOLDER_MODE: u32 = 0o555;
@@ -175,8 +179,11 @@ impl Handler for SftpSession {
         if offset >= file.size {
             return Err(StatusCode::Eof.into());
         }
-        let most = usize::try_from(length).unwrap_or(usize::MAX);
+        let most = usize::try_from(length).map_or(MAX_DATA, |length| length.min(MAX_DATA));
         let data = file.read(offset, most).await.map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                return refusal(StatusCode::NoSuchFile, &error.to_string());
+            }
             tracing::error!(%error, "a stored payload cannot be read");
             refusal(StatusCode::Failure, "the payload cannot be read")
         })?;
@@ -222,12 +229,7 @@ impl Handler for SftpSession {
 
     /// There is one folder, so a relative path is below it. Whether there is such a file is asked afterwards.
     async fn realpath(&mut self, id: u32, path: String) -> Answer<Name> {
-        let path = if Folder::is_root(&path) {
-            "/".to_owned()
-        } else {
-            format!("/{}", path.trim_start_matches('/'))
-        };
-        Ok(Name { id, files: vec![File::dummy(path)] })
+        Ok(Name { id, files: vec![File::dummy(Folder::absolute(&path))] })
     }
 
     async fn extended(&mut self, _: u32, _: String, _: Vec<u8>) -> Answer<Packet> {

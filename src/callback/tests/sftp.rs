@@ -91,7 +91,15 @@ async fn sftp_and_scp_fetch_and_resume_over_both_families() {
     let ran = client.sftp("[::1]", &format!("ls -1\nget \"/{FILE}\" got\nreget \"{FILE}\" half\n")).await;
     assert!(ran.status.success(), "{}", text(&ran));
     assert!(text(&ran).contains(&format!("{FILE}\n")), "{}", text(&ran));
-    for name in ["got", "half"] {
+    for path in [format!("./{FILE}"), format!("//{FILE}")] {
+        let ran = client.sftp("127.0.0.1", &format!("get \"{path}\" other\n")).await;
+        assert!(ran.status.success(), "{path}: {}", text(&ran));
+    }
+    let ran = client
+        .run("sftp", &["-B", "262144", "-b", "-", "farrier@127.0.0.1"], &format!("get \"{FILE}\" large\n"))
+        .await;
+    assert!(ran.status.success(), "{}", text(&ran));
+    for name in ["got", "half", "other", "large"] {
         assert!(std::fs::read(client.path(name)).unwrap() == site.payload, "{name}");
     }
     assert_eq!(*site.offers.sent.lock().unwrap(), site.payload.len() as u64);

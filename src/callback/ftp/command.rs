@@ -50,6 +50,8 @@ pub(super) enum Request {
     Size(String),
     /// `RETR`.
     Retrieve(String),
+    /// `MLST`: the facts of a file, on the control connection.
+    Facts(String),
     /// `LIST`, `NLST`, `MLSD`.
     List(Listing, String),
     /// Anything that would change something here.
@@ -101,6 +103,7 @@ impl Command {
             "RETR" => Request::Retrieve(text()),
             "LIST" => Request::List(Listing::Long, without_options(argument)),
             "NLST" => Request::List(Listing::Names, without_options(argument)),
+            "MLST" => Request::Facts(text()),
             "MLSD" => Request::List(Listing::Facts, text()),
             "STOR" | "STOU" | "APPE" | "DELE" | "RMD" | "XRMD" | "MKD" | "XMKD" | "RNFR" | "RNTO"
             | "ALLO" | "SITE" | "MFMT" | "MFCT" | "MFF" => Request::Write,

@@ -26,16 +26,19 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// Errors of the connection, and a line that is too long.
     pub(super) async fn next(&mut self) -> io::Result<Option<String>> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return Ok(Some(text(&line)));
+            if self.buffer.last() == Some(&b'\n') {
+                return Ok(Some(text(&std::mem::take(&mut self.buffer))));
             }
             if self.buffer.len() >= MAX_LINE {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a command is too long"));
             }
-            if self.reader.read_buf(&mut self.buffer).await? == 0 {
+            // One byte at a time: the kernel ends a read before urgent data, and tokio takes a read that did not fill its
+            // buffer for the last one until more arrives.
+            let mut byte = [0];
+            if self.reader.read(&mut byte).await? == 0 {
                 return Ok(None);
             }
+            self.buffer.extend(byte);
         }
     }
 }
@@ -46,9 +49,17 @@ fn text(line: &[u8]) -> String {
     let mut plain = Vec::new();
     while let Some(byte) = bytes.next() {
         match byte {
-            // The command that follows is one byte.
-            IAC => drop(bytes.next()),
+            IAC => match bytes.next() {
+                // An escaped 255.
+                Some(IAC) => plain.push(IAC),
+                // An offer or a demand, with its option.
+                Some(0xfb..=0xfe) => drop(bytes.next()),
+                // Any other command is one byte.
+                Some(_) | None => {}
+            },
             b'\r' | b'\n' => {}
+            // Commands begin with a letter: this is the rest of a sequence whose first byte was lost as urgent data.
+            0x80.. if plain.is_empty() => {}
             other => plain.push(other),
         }
     }
@@ -61,8 +72,9 @@ mod tests {
 
     #[tokio::test]
     async fn lines_lose_their_ends_and_commands_of_telnet() {
-        let mut lines = Lines::new(&b"NOOP\r\nQUIT\n\xff\xf4\xff\xf2ABOR\r\nhalf"[..]);
-        for expected in ["NOOP", "QUIT", "ABOR"] {
+        let mut lines =
+            Lines::new(&b"NOOP\r\nQUIT\n\xff\xf4\xff\xf2ABOR\r\n\xff\xfd\x06\xf2ABOR\r\nhalf"[..]);
+        for expected in ["NOOP", "QUIT", "ABOR", "ABOR"] {
             assert_eq!(lines.next().await.unwrap().as_deref(), Some(expected));
         }
         assert_eq!(lines.next().await.unwrap(), None);

@@ -8,6 +8,7 @@ use super::command::{Command, Listing, Request};
 use super::lines::Lines;
 use super::passive::{Expected, PassivePorts};
 use super::{DATA_PATIENCE, IDLE, MAX_ATTEMPTS, REJECTION};
+use socket2::SockRef;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -66,6 +67,8 @@ impl FtpSession {
         deadline: Instant,
     ) -> Self {
         settle(&stream);
+        // Clients send `ABOR` as urgent data, whose last byte would be missing otherwise. If this call fails, they wait.
+        SockRef::from(&stream).set_out_of_band_inline(true).ok();
         let stream = WriteTimeout::new(stream, visitor.state.admission.clone(), visitor.source);
         let (reader, writer) = tokio::io::split(stream);
         Self {
@@ -196,6 +199,11 @@ impl FtpSession {
                 Ok(file) => (213, file.size.to_string()),
                 Err(error) => refusal(error),
             },
+            Request::Facts(path) if Folder::is_root(&path) => reply(250, "Facts\ntype=dir;perm=el; /"),
+            Request::Facts(path) => match folder.open(&path).await {
+                Ok(file) => (250, format!("Facts\n{} /{}", facts(file.size), folder.name())),
+                Err(error) => refusal(error),
+            },
             Request::Retrieve(path) => return self.retrieve(&path, folder).await,
             Request::List(how, path) => return self.list(how, &path, folder).await,
             Request::Active => {
@@ -270,7 +278,7 @@ impl FtpSession {
         };
         let text = match how {
             Listing::Names => format!("{name}\r\n"),
-            Listing::Facts => format!("type=file;size={size};perm=r; {name}\r\n"),
+            Listing::Facts => format!("{} {name}\r\n", facts(size)),
             Listing::Long => format!("-r--r--r-- 1 farrier farrier {size} Jan  1  2000 {name}\r\n"),
         };
         self.send(Content::Text(text)).await
@@ -308,6 +316,8 @@ impl FtpSession {
 async fn transfer(mut expected: Expected, content: Content, visitor: Visitor) -> Ending {
     let Ok(Some(stream)) = timeout(DATA_PATIENCE, expected.arrive()).await else { return Ending::Broken };
     settle(&stream);
+    // The end of the connection is the end of the file, so a file that was not sent whole ends with a reset.
+    stream.set_zero_linger().ok();
     let mut stream = WriteTimeout::new(stream, visitor.state.admission.clone(), visitor.source);
     let sent = async {
         match content {
@@ -321,6 +331,7 @@ async fn transfer(mut expected: Expected, content: Content, visitor: Visitor) ->
                 }
             }
         }
+        SockRef::from(stream.get_ref()).set_linger(None)?;
         stream.shutdown().await
     };
     match sent.await {
@@ -334,6 +345,11 @@ fn refusal(error: OpenError) -> Reply {
         OpenError::NotFound => (550, error.to_string()),
         OpenError::NotYet(_) => (450, error.to_string()),
     }
+}
+
+/// Returns the facts of the file (RFC 3659, section 7.5).
+fn facts(size: u64) -> String {
+    format!("type=file;size={size};perm=r;")
 }
 
 fn no_port() -> Reply {

@@ -89,7 +89,7 @@ async fn ftplib_reads_one_file_and_is_refused_everything_else() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let script = r#"
-import ftplib, io, sys
+import ftplib, io, socket, sys
 port, password, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 name = "farrier-s1-4-ilo 5.bin"
 ftp = ftplib.FTP()
@@ -104,6 +104,8 @@ ftp.login("farrier", password)
 assert ftp.pwd() == "/", ftp.pwd()
 assert ftp.nlst() == [name], ftp.nlst()
 assert [entry[0] for entry in ftp.mlsd()] == [name]
+facts = ftp.sendcmd("MLST ./" + name).splitlines()
+assert facts[1] == " type=file;size=3000007;perm=r; /" + name, facts
 ftp.voidcmd("TYPE I")
 size = ftp.size(name)
 for begin in [0, 1, size - 7]:
@@ -112,6 +114,12 @@ for begin in [0, 1, size - 7]:
     assert len(content.getvalue()) == size - begin, (begin, len(content.getvalue()))
     if begin == 0:
         open(out, "wb").write(content.getvalue())
+for path in ["./" + name, "//" + name, "/./" + name]:
+    assert ftp.size(path) == size, path
+assert ftp.abort().startswith("226")
+ftp.sock.send(b"\xff\xf4\xff", socket.MSG_OOB)
+ftp.sock.sendall(b"\xf2ABOR\r\n")
+assert ftp.voidresp().startswith("226")
 ftp.voidcmd("TYPE A")
 data, content = ftp.transfercmd("RETR " + name), io.BytesIO()
 while part := data.recv(1 << 16):
@@ -259,4 +267,42 @@ async fn a_closed_service_holds_nothing() {
     let mut rest = Vec::new();
     assert!(control.read_to_end(&mut rest).await.map_or(true, |read| read == 0));
     assert!(TcpStream::connect(site.http()).await.is_ok(), "the other ports stay open");
+}
+
+/// Otherwise a machine takes half of an image for all of it, because the end of the connection is the end of the file.
+#[tokio::test]
+async fn a_transfer_that_is_cut_ends_with_a_reset() {
+    let site = Site::open(Limits::default());
+    let (service, port, _) = site.service(FileService::Ftp);
+    let mut control = signed_in(&site, port).await;
+    let data = passive(&mut control).await;
+    let stream = tokio::net::TcpSocket::new_v4().unwrap();
+    stream.set_recv_buffer_size(4096).unwrap();
+    let mut stream = stream.connect((LOOPBACK, data).into()).await.unwrap();
+    assert!(ask(&mut control, "RETR farrier-s1-4-ilo 5.bin").await.starts_with("150"));
+    stream.read_u8().await.unwrap();
+    service.close().await;
+    let mut rest = Vec::new();
+    let error = stream.read_to_end(&mut rest).await.expect_err("it is not the end of the file");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+/// The account is dead when the action has ended, also in the middle of a transfer.
+#[tokio::test]
+async fn nothing_more_is_sent_when_the_action_has_ended() {
+    let site = Site::open(Limits::default());
+    let (_service, port, _) = site.service(FileService::Ftp);
+    let mut control = signed_in(&site, port).await;
+    let data = passive(&mut control).await;
+    let stream = tokio::net::TcpSocket::new_v4().unwrap();
+    stream.set_recv_buffer_size(4096).unwrap();
+    let mut stream = stream.connect((LOOPBACK, data).into()).await.unwrap();
+    assert!(ask(&mut control, "RETR farrier-s1-4-ilo 5.bin").await.starts_with("150"));
+    stream.read_u8().await.unwrap();
+    site.offers.open.lock().unwrap().clear();
+    // sleep: it is looked up once a second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let mut rest = Vec::new();
+    assert!(stream.read_to_end(&mut rest).await.is_err());
+    assert!(answer(&mut control).await.starts_with("426"));
 }

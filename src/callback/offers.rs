@@ -5,6 +5,7 @@
 //! Machines that post their events have a path of the same form.
 
 use crate::failure::Failure;
+use farrier_network::FileService;
 use futures::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::net::IpAddr;
@@ -42,6 +43,9 @@ pub const POSTS: &str = "status";
 pub trait OpenOffers: Send + Sync {
     /// Returns the offers to the machines with this address whose actions have not ended.
     fn to(&self, source: IpAddr) -> Vec<OpenOffer>;
+
+    /// Reports whether a machine with this address fetches by this file service at present.
+    fn is_served(&self, source: IpAddr, service: FileService) -> bool;
 
     /// Returns the file of an offer. If this runner does not have it, it is fetched first.
     fn file(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>>;

@@ -125,12 +125,21 @@ impl Shared {
         }
     }
 
+    /// Reports whether this is the address of a machine of the run that fetches by this service.
+    fn is_welcome(&self, source: IpAddr) -> bool {
+        let service = match self.protocol {
+            Protocol::Ssh(_) => FileService::Sftp,
+            Protocol::Ftp(_) => FileService::Ftp,
+        };
+        self.state.is_of_run(source) && self.state.offers.is_served(source, service)
+    }
+
     fn admit(self: &Arc<Self>, stream: TcpStream, from: SocketAddr) {
         // As with the other ports: until the peer has shown that it is one, closing leaves nothing behind.
         stream.set_zero_linger().ok();
         let source = from.ip().to_canonical();
         let state = &self.state;
-        if !state.is_of_run(source) {
+        if !self.is_welcome(source) {
             return state.admission.refuse(Cause::Source, source);
         }
         state.offers.note_connection(source);
@@ -149,7 +158,7 @@ impl Shared {
         let visitor = Visitor { state: self.state.clone(), source, permit };
         let served = async {
             // The addresses may have changed while the permit was taken, so they are checked once more.
-            if !self.state.is_of_run(source) {
+            if !self.is_welcome(source) {
                 return;
             }
             match &self.protocol {
@@ -173,7 +182,7 @@ impl Shared {
 
     fn hand_over(&self, stream: TcpStream, source: IpAddr, port: u16) {
         stream.set_zero_linger().ok();
-        if !self.state.is_of_run(source) {
+        if !self.is_welcome(source) {
             return self.state.admission.refuse(Cause::Source, source);
         }
         let is_expected = match &self.protocol {

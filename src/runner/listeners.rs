@@ -320,18 +320,20 @@ impl ListenerReconciler {
             })
             .collect();
         let found = join_all(callers.iter().map(|(node, ..)| self.context.names.of(node))).await;
+        let named = callers.iter().map(|(node, ..)| self.context.names.callback_address_of(node));
+        let named = join_all(named).await;
         let mut fetching = Vec::new();
         let callback = run.status.as_ref().and_then(|status| status.callback.as_ref());
         let mut names: BTreeSet<String> = callback.iter().flat_map(|c| c.addresses.clone()).collect();
-        for ((node, update, back), addresses) in callers.iter().zip(&found) {
-            if let (WayBack::Fetch(_), Some(update)) = (back, update) {
+        for (((node, update, back), addresses), named) in callers.iter().zip(&found).zip(&named) {
+            if let (WayBack::Fetch(scheme), Some(update)) = (back, update) {
                 names.extend(node.spec.callback_address.as_deref().map(without_zone));
                 names.extend(addresses.iter().filter_map(|ip| source_towards(*ip)).map(|ip| ip.to_string()));
                 let session = update.uid().unwrap_or_default();
                 let update = ObjectRef::from_obj(&***update);
-                let named = self.context.names.callback_address_of(node).await;
-                let reached_at = peers::reached_at(&snapshot.runners, &self.context.name, &named, run);
-                fetching.push(FetchingMachine { update, session, addresses: addresses.clone(), reached_at });
+                let reached_at = peers::reached_at(&snapshot.runners, &self.context.name, named, run);
+                let (service, addresses) = (scheme.service(), addresses.clone());
+                fetching.push(FetchingMachine { update, session, addresses, service, reached_at });
             }
         }
         let sources = Arc::new(found.into_iter().flatten().collect());

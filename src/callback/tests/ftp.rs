@@ -306,3 +306,17 @@ async fn nothing_more_is_sent_when_the_action_has_ended() {
     assert!(stream.read_to_end(&mut rest).await.is_err());
     assert!(answer(&mut control).await.starts_with("426"));
 }
+
+/// Otherwise a port is open for every machine of the run while one of them fetches by it.
+#[tokio::test]
+async fn a_machine_that_fetches_in_another_way_is_refused() {
+    let site = Site::open(Limits::default());
+    let (_service, port, _) = site.service(FileService::Ftp);
+    site.offers.elsewhere.lock().unwrap().push((LOOPBACK, FileService::Ftp));
+    if let Ok(mut stream) = TcpStream::connect((LOOPBACK, port)).await {
+        assert!(stream.read_to_end(&mut Vec::new()).await.map_or(true, |read| read == 0));
+    }
+    site.refused(Cause::Source, 1).await;
+    site.offers.elsewhere.lock().unwrap().clear();
+    signed_in(&site, port).await;
+}

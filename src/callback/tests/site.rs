@@ -83,6 +83,8 @@ pub(super) struct Offered {
     pub(super) open: Mutex<Vec<OpenOffer>>,
     /// Addresses of the machine.
     pub(super) owners: Mutex<Vec<IpAddr>>,
+    /// Who does not fetch by a service.
+    pub(super) elsewhere: Mutex<Vec<(IpAddr, FileService)>>,
     pub(super) connections: Mutex<Vec<IpAddr>>,
     pub(super) sent: Mutex<u64>,
     pub(super) fetches: AtomicUsize,
@@ -99,6 +101,10 @@ impl OpenOffers for Offered {
         } else {
             Vec::new()
         }
+    }
+
+    fn is_served(&self, source: IpAddr, service: FileService) -> bool {
+        !self.elsewhere.lock().unwrap().contains(&(source, service))
     }
 
     fn file(&self, _: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {

@@ -8,6 +8,7 @@ use crate::callback::{OpenOffer, OpenOffers, OpenPosts};
 use crate::convert;
 use crate::failure::Failure;
 use crate::payload::Source;
+use farrier_network::FileService;
 use farrier_update::device::{Action, ActionId};
 use farrier_update::{Component, Reason};
 use futures::future::BoxFuture;
@@ -28,6 +29,8 @@ pub(in crate::runner) struct FetchingMachine {
     pub(in crate::runner) session: String,
     /// Its addresses.
     pub(in crate::runner) addresses: Vec<IpAddr>,
+    /// The file service by which it fetches, if any.
+    pub(in crate::runner) service: Option<FileService>,
     /// The address at which it reaches this runner, where that differs from the address of the socket.
     pub(in crate::runner) reached_at: Option<IpAddr>,
 }
@@ -95,6 +98,11 @@ impl OpenOffers for RunOffers {
         let components = components(&self.context, &run);
         let of_source = machines.iter().filter(|machine| machine.addresses.contains(&source));
         of_source.flat_map(|machine| self.of(machine, &components)).collect()
+    }
+
+    fn is_served(&self, source: IpAddr, service: FileService) -> bool {
+        let machines = self.machines.borrow().clone();
+        machines.iter().any(|machine| machine.service == Some(service) && machine.addresses.contains(&source))
     }
 
     fn file(&self, offer: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {

@@ -9,6 +9,7 @@ use farrier::callback::{
 };
 use farrier::engine_api::{EngineApi, PayloadFiles};
 use farrier::failure::Failure;
+use farrier_network::FileService;
 use farrier_protocol::CallbackConfig;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -36,6 +37,10 @@ struct Offers {
 impl OpenOffers for Offers {
     fn to(&self, source: IpAddr) -> Vec<OpenOffer> {
         self.of.get(&source).cloned().into_iter().collect()
+    }
+
+    fn is_served(&self, _: IpAddr, _: FileService) -> bool {
+        false
     }
 
     fn file(&self, _: &OpenOffer) -> BoxFuture<'static, Result<PathBuf, Failure>> {

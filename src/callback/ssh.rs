@@ -7,6 +7,7 @@
 mod channel;
 mod cut;
 mod host_keys;
+mod pace;
 mod scp;
 mod sftp;
 

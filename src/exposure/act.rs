@@ -25,11 +25,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How often the operator checks whether a run's identity was deleted: runs that wait for ports are
-/// reconciled many times, and restarted runners cannot answer engines without the identity.
-pub(super) const IDENTITY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+use std::time::Instant;
 
 /// A status lists at most this many addresses.
 const MAX_ADDRESSES: usize = 64;
@@ -103,7 +99,7 @@ impl Exposer {
     async fn identify(&self, run: &UpdateRun) -> Result<(), ExposeError> {
         let uid = run.uid().unwrap_or_default();
         let seen = self.progress().get(&uid).and_then(|progress| progress.identity);
-        if seen.is_none_or(|at| at.elapsed() >= IDENTITY_CHECK_INTERVAL) {
+        if seen.is_none_or(|at| at.elapsed() >= secret::CHECK_INTERVAL) {
             secret::ensure(&self.client, run).await.map_err(ExposeError::Words)?;
             self.progress().entry(uid).or_default().identity = Some(Instant::now());
         }

@@ -10,6 +10,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How often the operator checks whether a run's Secrets were deleted: runs that wait for ports are
+/// reconciled many times, and restarted runners cannot answer engines without the identity.
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Type of the Secret, so that it is not mistaken for another Secret.
 const TYPE: &str = "farrier.dev/callback";

@@ -1,9 +1,8 @@
 //! The file services of a run (SFTP with SCP, and FTP): which are needed at present, and their ports.
 
-use super::act::IDENTITY_CHECK_INTERVAL;
 use super::named::{claimant, from_api, given_port, named_port};
 use super::ports::{claims, conflicts, id, runner_host};
-use super::{ActiveMachine, Exposer, WayBack, host_keys};
+use super::{ActiveMachine, Exposer, WayBack, host_keys, secret};
 use crate::api::UpdateRun;
 use crate::api::update_run::{
     CallbackStatus, Exposure, ListenerState, ListenerStatus, OnConflict as ApiOnConflict,
@@ -121,7 +120,7 @@ impl Exposer {
     ) -> Result<(), super::error::ExposeError> {
         let uid = run.uid().unwrap_or_default();
         let seen = self.progress().get(&uid).and_then(|progress| progress.host_keys);
-        let is_due = seen.is_none_or(|at| at.elapsed() >= IDENTITY_CHECK_INTERVAL);
+        let is_due = seen.is_none_or(|at| at.elapsed() >= secret::CHECK_INTERVAL);
         if needed.contains(&FileService::Sftp) && is_due {
             host_keys::ensure(&self.client, run).await.map_err(super::error::ExposeError::Words)?;
             self.progress().entry(uid).or_default().host_keys = Some(Instant::now());

@@ -320,18 +320,18 @@ impl ListenerReconciler {
             })
             .collect();
         let found = join_all(callers.iter().map(|(node, ..)| self.context.names.of(node))).await;
-        let named = callers.iter().map(|(node, ..)| self.context.names.callback_address_of(node));
-        let named = join_all(named).await;
+        let own = callers.iter().map(|(node, ..)| self.context.names.callback_address_of(node));
+        let own = join_all(own).await;
         let mut fetching = Vec::new();
         let callback = run.status.as_ref().and_then(|status| status.callback.as_ref());
         let mut names: BTreeSet<String> = callback.iter().flat_map(|c| c.addresses.clone()).collect();
-        for (((node, update, back), addresses), named) in callers.iter().zip(&found).zip(&named) {
+        for (((node, update, back), addresses), own) in callers.iter().zip(&found).zip(&own) {
             if let (WayBack::Fetch(scheme), Some(update)) = (back, update) {
                 names.extend(node.spec.callback_address.as_deref().map(without_zone));
                 names.extend(addresses.iter().filter_map(|ip| source_towards(*ip)).map(|ip| ip.to_string()));
                 let session = update.uid().unwrap_or_default();
                 let update = ObjectRef::from_obj(&***update);
-                let reached_at = peers::reached_at(&snapshot.runners, &self.context.name, named, run);
+                let reached_at = peers::reached_at(&snapshot.runners, &self.context.name, own, run);
                 let (service, addresses) = (scheme.service(), addresses.clone());
                 fetching.push(FetchingMachine { update, session, addresses, service, reached_at });
             }

@@ -2,16 +2,12 @@
 //! connection while the queue of one of its channels is full.
 
 use super::super::files::Folder;
-use super::super::ftp::IDLE;
 use super::{scp, sftp};
 use russh::server::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf};
-use std::io;
 use std::sync::{Arc, Weak};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What a client asked for on a channel.
@@ -104,13 +100,4 @@ async fn request(reader: &mut ChannelReadHalf, decided: &mut UnboundedReceiver<V
         }
     }
     None
-}
-
-/// Writes to a channel whose client may stop reading: then it is given up after [`IDLE`].
-pub(super) async fn send(output: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let sent = timeout(IDLE, output.write(bytes)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        bytes = bytes.get(sent..).unwrap_or_default();
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 //! of which the client acknowledges.
 
 use super::super::files::{CHUNK, Folder, OpenFile};
-use super::channel::send;
+use super::pace::send;
 use russh::server::Msg;
 use russh::{ChannelReadHalf, ChannelWriteHalf};
 use std::io;

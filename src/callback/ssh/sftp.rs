@@ -1,7 +1,7 @@
 //! SFTP version 3, as far as reading one file needs it.
 
 use super::super::files::{CHUNK, Folder, OpenError, OpenFile};
-use super::channel::send;
+use super::pace::send;
 use russh::server::Msg;
 use russh::{ChannelReadHalf, ChannelWriteHalf};
 use russh_sftp::protocol::{

@@ -89,7 +89,7 @@ async fn ftplib_reads_one_file_and_is_refused_everything_else() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let script = r#"
-import ftplib, io, socket, sys
+import ftplib, io, sys
 port, password, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 name = "farrier-s1-4-ilo 5.bin"
 ftp = ftplib.FTP()
@@ -104,8 +104,6 @@ ftp.login("farrier", password)
 assert ftp.pwd() == "/", ftp.pwd()
 assert ftp.nlst() == [name], ftp.nlst()
 assert [entry[0] for entry in ftp.mlsd()] == [name]
-facts = ftp.sendcmd("MLST ./" + name).splitlines()
-assert facts[1] == " type=file;size=3000007;perm=r; /" + name, facts
 ftp.voidcmd("TYPE I")
 size = ftp.size(name)
 for begin in [0, 1, size - 7]:
@@ -114,12 +112,6 @@ for begin in [0, 1, size - 7]:
     assert len(content.getvalue()) == size - begin, (begin, len(content.getvalue()))
     if begin == 0:
         open(out, "wb").write(content.getvalue())
-for path in ["./" + name, "//" + name, "/./" + name]:
-    assert ftp.size(path) == size, path
-assert ftp.abort().startswith("226")
-ftp.sock.send(b"\xff\xf4\xff", socket.MSG_OOB)
-ftp.sock.sendall(b"\xf2ABOR\r\n")
-assert ftp.voidresp().startswith("226")
 ftp.voidcmd("TYPE A")
 data, content = ftp.transfercmd("RETR " + name), io.BytesIO()
 while part := data.recv(1 << 16):
@@ -148,6 +140,34 @@ ftp.quit()
     let ran = ran.await.expect("python3 is installed");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     assert!(std::fs::read(&out).unwrap() == site.payload);
+}
+
+/// Otherwise a client waits for the answer to a command whose last byte was urgent data.
+#[tokio::test]
+async fn ftplib_aborts_with_urgent_data_and_asks_for_facts() {
+    let site = Site::open(Limits::default());
+    let (_service, port, _) = site.service(FileService::Ftp);
+    let script = r#"
+import ftplib, socket, sys
+port, password = int(sys.argv[1]), sys.argv[2]
+name = "farrier-s1-4-ilo 5.bin"
+ftp = ftplib.FTP()
+ftp.connect("127.0.0.1", port, timeout=20)
+ftp.login("farrier", password)
+assert ftp.abort().startswith("226")
+ftp.sock.send(b"\xff\xf4\xff", socket.MSG_OOB)
+ftp.sock.sendall(b"\xf2ABOR\r\n")
+assert ftp.voidresp().startswith("226")
+facts = ftp.sendcmd("MLST ./" + name).splitlines()
+assert facts[1] == " type=file;size=3000007;perm=r; /" + name, facts
+assert " type=dir;perm=el; /" in ftp.sendcmd("MLST /")
+for path in ["./" + name, "//" + name, "/./" + name]:
+    assert ftp.size(path) == 3000007, path
+ftp.quit()
+"#;
+    let ran = Command::new("python3").args(["-c", script, &port.to_string(), &site.password()]).output();
+    let ran = ran.await.expect("python3 is installed");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 /// Sends a command, and returns the last line of the answer.

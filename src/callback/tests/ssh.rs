@@ -123,7 +123,7 @@ async fn requests_without_number_do_not_keep_the_service_open() {
     let (_unread, writer) = channel.split();
     let flood = async {
         // REALPATH of `/`: its answer is longer than the request.
-        let request = [&[0, 0, 0, 10, 16, 0, 0, 0, 1, 0, 0, 0, 1, b'/'][..]; 2000].concat();
+        let request = [0, 0, 0, 10, 16, 0, 0, 0, 1, 0, 0, 0, 1, b'/'].repeat(2000);
         while writer.data(&request[..]).await.is_ok() {}
     };
     let _full = timeout(Duration::from_secs(2), flood).await;

@@ -84,6 +84,7 @@ impl Endpoint {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::debug!(%error, "a connection to the HTTP endpoint could not be accepted");
+                    // sleep: without it a lack of descriptors is a busy loop.
                     tokio::time::sleep(AFTER_ERROR).await;
                     continue;
                 }

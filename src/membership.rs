@@ -118,6 +118,7 @@ impl MembershipWatcher {
     pub async fn run(mut self, leads: Hold) {
         let every = self.terms.look_every();
         loop {
+            // sleep: this is the interval of the renewals.
             tokio::time::sleep(every).await;
             let work = async {
                 let dead = self.look().await?;

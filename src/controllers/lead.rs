@@ -46,6 +46,7 @@ async fn wait(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) 
 async fn term(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     while let Err(error) = take_over(context).await {
         tracing::warn!(error = %chain(&error), "leadership could not be taken over; it is retried");
+        // sleep: an API server that fails is not asked again at once.
         tokio::time::sleep(AFTER_ERROR).await;
     }
     run(context, changes).await;

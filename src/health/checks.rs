@@ -130,6 +130,7 @@ impl Readiness {
             if was_good == Some(true) && !report.good {
                 tracing::warn!(checks = %report.into_text().trim().replace('\n', "; "), "no longer ready");
             }
+            // sleep: this is the interval of the heartbeat.
             tokio::time::sleep(crate::heartbeat::HEARTBEAT_INTERVAL).await;
         }
     }

@@ -111,6 +111,7 @@ pub async fn keep(context: Arc<Context>, changed: &Notify) {
             () = membership.changed() => {}
             () = tokio::time::sleep(RESYNC_INTERVAL) => {}
         }
+        // sleep: changes that come together are handled together.
         tokio::time::sleep(DEBOUNCE).await;
     }
 }

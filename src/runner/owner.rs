@@ -38,6 +38,7 @@ impl Context {
                 Ok(run) => return run.filter(|run| owns(run, update)).map(Arc::new),
                 Err(error) => {
                     tracing::warn!(run = %update.spec.run_ref.name, error = %chain(&error), "the API server does not report whether the run exists; retrying");
+                    // sleep: an API server that fails is not asked again at once.
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }

@@ -289,18 +289,24 @@ async fn a_closed_service_holds_nothing() {
     assert!(TcpStream::connect(site.http()).await.is_ok(), "the other ports stay open");
 }
 
-/// Otherwise a machine takes half of an image for all of it, because the end of the connection is the end of the file.
-#[tokio::test]
-async fn a_transfer_that_is_cut_ends_with_a_reset() {
-    let site = Site::open(Limits::default());
-    let (service, port, _) = site.service(FileService::Ftp);
-    let mut control = signed_in(&site, port).await;
+/// Begins a transfer whose client reads one byte and no more. Returns both connections.
+async fn stalled(site: &Site, port: u16) -> (BufReader<TcpStream>, TcpStream) {
+    let mut control = signed_in(site, port).await;
     let data = passive(&mut control).await;
     let stream = tokio::net::TcpSocket::new_v4().unwrap();
     stream.set_recv_buffer_size(4096).unwrap();
     let mut stream = stream.connect((LOOPBACK, data).into()).await.unwrap();
     assert!(ask(&mut control, "RETR farrier-s1-4-ilo 5.bin").await.starts_with("150"));
     stream.read_u8().await.unwrap();
+    (control, stream)
+}
+
+/// Otherwise a machine takes half of an image for all of it, because the end of the connection is the end of the file.
+#[tokio::test]
+async fn a_transfer_that_is_cut_ends_with_a_reset() {
+    let site = Site::open(Limits::default());
+    let (service, port, _) = site.service(FileService::Ftp);
+    let (_control, mut stream) = stalled(&site, port).await;
     service.close().await;
     let mut rest = Vec::new();
     let error = stream.read_to_end(&mut rest).await.expect_err("it is not the end of the file");
@@ -312,13 +318,7 @@ async fn a_transfer_that_is_cut_ends_with_a_reset() {
 async fn nothing_more_is_sent_when_the_action_has_ended() {
     let site = Site::open(Limits::default());
     let (_service, port, _) = site.service(FileService::Ftp);
-    let mut control = signed_in(&site, port).await;
-    let data = passive(&mut control).await;
-    let stream = tokio::net::TcpSocket::new_v4().unwrap();
-    stream.set_recv_buffer_size(4096).unwrap();
-    let mut stream = stream.connect((LOOPBACK, data).into()).await.unwrap();
-    assert!(ask(&mut control, "RETR farrier-s1-4-ilo 5.bin").await.starts_with("150"));
-    stream.read_u8().await.unwrap();
+    let (mut control, mut stream) = stalled(&site, port).await;
     site.offers.open.lock().unwrap().clear();
     // sleep: it is looked up once a second.
     tokio::time::sleep(Duration::from_millis(1100)).await;

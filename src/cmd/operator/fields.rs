@@ -41,6 +41,7 @@ pub(super) async fn check(client: &Client) -> anyhow::Result<()> {
             return Ok(());
         }
         if read < MAX_READS {
+            // sleep: the definitions may be being applied at this moment.
             tokio::time::sleep(READ_INTERVAL).await;
         }
     }

@@ -276,6 +276,7 @@ impl<H: Host> Session<'_, H> {
                 Err(failure) if failure.reason.retryable() && Instant::now() < until => {
                     self.view.send_modify(|v| v.lost = Some(failure.clone()));
                     tracing::info!(reason = %failure.reason, "the machine is not back yet");
+                    // sleep: a machine does not tell when it is back.
                     tokio::time::sleep(RECONNECT_INTERVAL).await;
                 }
                 Err(failure) => return Err(failure),

@@ -141,6 +141,7 @@ pub(super) async fn within<T>(
         if stop.wait_for(|stop| *stop).await.is_err() {
             std::future::pending::<()>().await;
         }
+        // sleep: this is the time limit itself.
         tokio::time::sleep(limit.after_cancel).await;
     };
     tokio::select! {

@@ -41,6 +41,7 @@ impl UpdateWorker<'_> {
                 return;
             }
             tries += 1;
+            // sleep: an API server that fails is not asked again at once.
             tokio::time::sleep(backoff(tries, self.seed()).min(Duration::from_secs(30))).await;
         }
     }
@@ -122,6 +123,7 @@ impl UpdateWorker<'_> {
             }
             tracing::warn!(error = %chain(&error), "an action could not be recorded; it is tried again");
             tries += 1;
+            // sleep: an API server that fails is not asked again at once.
             tokio::time::sleep(backoff(tries, self.seed()).min(MAX_RECORD_INTERVAL)).await;
         }
     }
@@ -176,6 +178,7 @@ impl UpdateWorker<'_> {
                 continue;
             }
             tries += 1;
+            // sleep: an API server that fails is not asked again at once.
             tokio::time::sleep(backoff(tries, self.seed()).min(Duration::from_secs(30))).await;
         }
     }

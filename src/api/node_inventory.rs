@@ -70,7 +70,8 @@ pub struct NodeInventoryStatus {
     #[serde(default)]
     pub truncated: bool,
 
-    /// The firmware that a machine lists itself, for instance a BMC.
+    /// The firmware of the machine's devices: all that a BMC lists, and of a server that is signed in to, what
+    /// its operating system shows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub firmware: Vec<InstalledFirmware>,
 }
@@ -103,7 +104,7 @@ pub struct FactsReport {
     pub bios_version: String,
 }
 
-/// One entry of a machine's own firmware inventory.
+/// The firmware of one device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstalledFirmware {
@@ -111,6 +112,10 @@ pub struct InstalledFirmware {
     pub id: String,
     /// Name of the entry.
     pub name: String,
+    /// Where the entry was read: redfish (the device's own inventory), dmi (the tables of the system firmware),
+    /// ethtool, nvme, ipmi, fwupd. Empty in inventories of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
     /// Id of the software, if the machine states one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub software_id: String,

@@ -211,19 +211,22 @@ pub struct Survey {
     pub facts: Facts,
     /// Every installed package.
     pub packages: Vec<Package>,
-    /// The firmware that the machine lists itself.
+    /// The firmware that the machine lists.
     pub firmware: Vec<Firmware>,
     /// What could not be read.
     pub notes: Vec<String>,
 }
 
-/// One entry of a machine's own firmware inventory.
+/// The firmware of one device, as the machine lists it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Firmware {
     /// Id of the entry on the machine.
     pub id: String,
     /// Name of the entry.
     pub name: String,
+    /// Where it was read: `redfish` of devices that list their firmware themselves, else as in
+    /// [`farrier_protocol::Firmware::source`].
+    pub source: String,
     /// Id of the software; empty if the machine states none.
     pub software_id: String,
     /// Installed version; empty if the machine does not state it.
@@ -234,13 +237,21 @@ pub struct Firmware {
     pub health: String,
 }
 
+impl From<farrier_protocol::Firmware> for Firmware {
+    fn from(entry: farrier_protocol::Firmware) -> Self {
+        // Destructured without `..`, so that no new field is forgotten here.
+        let farrier_protocol::Firmware { id, name, version, source, software_id, updateable } = entry;
+        Self { id, name, version, source, software_id, updateable, health: String::new() }
+    }
+}
+
 impl Survey {
     /// Describes the extent of the survey, for instance `412 packages`.
     pub fn extent(&self) -> String {
         let extent = match (self.packages.len(), self.firmware.len(), self.notes.is_empty()) {
             (packages, 0, true) => format!("{packages} packages"),
-            (0, firmware, _) => format!("{firmware} firmware entries"),
-            (packages, firmware, _) => format!("{packages} packages and {firmware} firmware entries"),
+            (0, firmware, _) => firmware_entries(firmware),
+            (packages, firmware, _) => format!("{packages} packages and {}", firmware_entries(firmware)),
         };
         let notes: Vec<&str> = self.notes.iter().take(MAX_NOTES).map(String::as_str).collect();
         match self.notes.len() {
@@ -248,4 +259,8 @@ impl Survey {
             count => format!("{extent}; {count} things could not be read: {}", notes.join("; ")),
         }
     }
+}
+
+fn firmware_entries(count: usize) -> String {
+    if count == 1 { "1 firmware entry".into() } else { format!("{count} firmware entries") }
 }

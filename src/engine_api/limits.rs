@@ -7,7 +7,7 @@
 
 use crate::token_bucket::TokenBucket;
 use farrier_protocol::{
-    Dial, Event, EventBody, Instance, Leftover, Package, Reading, StepExit, Wait, WaitFor,
+    Dial, Event, EventBody, Firmware, Instance, Leftover, Package, Reading, StepExit, Wait, WaitFor,
 };
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::fmt;
@@ -37,6 +37,9 @@ const MAX_LEFTOVERS: usize = 50;
 
 /// Maximum number of installed versions of one package. dnf keeps three kernels.
 const MAX_INSTANCES: usize = 64;
+
+/// Maximum number of firmware entries. A server with 24 disks and four network cards has some fifty.
+const MAX_FIRMWARE: usize = 500;
 
 /// Maximum number of addresses that an engine reports as tried.
 const MAX_DIALS: usize = 64;
@@ -94,7 +97,7 @@ pub(super) fn bound(event: &mut Event) {
     match &mut event.body {
         EventBody::LeaseTaken { lease } => names([&mut lease.id, &mut lease.what]),
         EventBody::LeaseReturned { id } => names([id]),
-        EventBody::SurveyDone { task, facts, packages, readings } => {
+        EventBody::SurveyDone { task, facts, packages, firmware, readings } => {
             let facts = &mut **facts;
             names([task, &mut facts.os, &mut facts.os_version, &mut facts.os_like, &mut facts.os_name]);
             names([&mut facts.arch, &mut facts.kernel, &mut facts.hostname, &mut facts.vendor]);
@@ -109,6 +112,7 @@ pub(super) fn bound(event: &mut Event) {
             for Package { name, version, arch, kind } in packages {
                 names([name, version, arch, kind]);
             }
+            bound_firmware(firmware);
             for (component, reading) in readings {
                 names([component]);
                 bound_reading(reading);
@@ -176,6 +180,13 @@ fn bound_instances(instances: &mut Vec<Instance>) {
     instances.truncate(MAX_INSTANCES);
     for Instance { version, arch, kind, broken, booted: _ } in instances {
         names([version, arch, kind, broken]);
+    }
+}
+
+fn bound_firmware(firmware: &mut Vec<Firmware>) {
+    firmware.truncate(MAX_FIRMWARE);
+    for Firmware { id, name, version, source, software_id, updateable: _ } in firmware {
+        names([id, name, version, source, software_id]);
     }
 }
 
@@ -251,6 +262,16 @@ mod tests {
         bound_reading(&mut reading);
         assert_eq!(reading.instances().len(), MAX_INSTANCES);
         assert!(reading.instances().iter().all(|one| one.version.len() == NAME));
+    }
+
+    /// Otherwise the NodeInventory of such a machine would become too large to be written.
+    #[test]
+    fn the_number_of_firmware_entries_is_limited() {
+        let entry = Firmware { name: "ä".repeat(1000), ..Firmware::default() };
+        let mut firmware = vec![entry; 1000];
+        bound_firmware(&mut firmware);
+        assert_eq!(firmware.len(), MAX_FIRMWARE);
+        assert!(firmware.iter().all(|one| one.name.len() == NAME));
     }
 
     #[test]

@@ -23,6 +23,7 @@ fn survey_done(task: &str) -> EventBody {
         task: task.into(),
         facts: Box::new(Facts::default()),
         packages: Vec::new(),
+        firmware: Vec::new(),
         readings: Vec::new(),
     }
 }
@@ -91,11 +92,13 @@ fn an_impossible_journal_length_is_rejected() {
 fn the_packages_of_a_survey_are_taken_once() {
     let c = engine_api();
     let survey = |task: &str, names: &[&str]| {
-        let EventBody::SurveyDone { task, facts, readings, .. } = survey_done(task) else { panic!() };
+        let EventBody::SurveyDone { task, facts, firmware, readings, .. } = survey_done(task) else {
+            panic!()
+        };
         let (version, arch, kind) = ("1".to_owned(), "amd64".to_owned(), "deb".to_owned());
         let package = Package { name: String::new(), version, arch, kind };
         let packages = names.iter().map(|name| Package { name: (*name).into(), ..package.clone() });
-        EventBody::SurveyDone { task, facts, packages: packages.collect(), readings }
+        EventBody::SurveyDone { task, facts, packages: packages.collect(), firmware, readings }
     };
     c.take(vec![event(1, survey("a1-survey", &["a", "b"])), event(2, survey("a1-verify", &["c"]))], 0)
         .unwrap();

@@ -323,8 +323,8 @@ fn packages(survey: &Survey) -> Vec<InstalledPackage> {
 /// Returns the firmware, as much as fits into one object.
 fn firmware(survey: &Survey) -> Vec<InstalledFirmware> {
     let entries = survey.firmware.iter().take(MAX_FIRMWARE).map(|entry| {
-        let Firmware { id, name, software_id, version, updateable, health } = entry.clone();
-        InstalledFirmware { id, name, software_id, version, updateable, health }
+        let Firmware { id, name, source, software_id, version, updateable, health } = entry.clone();
+        InstalledFirmware { id, name, source, software_id, version, updateable, health }
     });
     entries.collect()
 }

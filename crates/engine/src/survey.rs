@@ -3,6 +3,7 @@
 pub(crate) mod booted;
 mod detect;
 mod facts;
+mod firmware;
 pub(crate) mod packages;
 
 use crate::engine::failed;
@@ -35,7 +36,8 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> Even
         (&one.name, &one.arch, &one.version).cmp(&(&other.name, &other.arch, &other.version))
     });
     let facts = Box::new(facts::read(managers, found.as_deref().unwrap_or_default()));
-    EventBody::SurveyDone { task: task.into(), facts, packages, readings }
+    let firmware = if all { firmware::read() } else { Vec::new() };
+    EventBody::SurveyDone { task: task.into(), facts, packages, firmware, readings }
 }
 
 /// Returns the name of the package without its architecture: packages of the same name for other

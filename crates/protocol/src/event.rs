@@ -1,6 +1,6 @@
 //! Events that the engine reports.
 
-use crate::survey::{Facts, Package, Reading};
+use crate::survey::{Facts, Firmware, Package, Reading};
 use crate::wait::Wait;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,10 @@ pub enum EventBody {
         facts: Box<Facts>,
         /// All installed packages, sorted by name, if they were requested.
         packages: Vec<Package>,
+        /// The firmware of the machine's devices, if packages were requested. Empty from engines that do not
+        /// report it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        firmware: Vec<Firmware>,
         /// Result of each detection, by component name.
         readings: Vec<(String, Reading)>,
     },

@@ -147,6 +147,28 @@ pub struct Package {
     pub kind: String,
 }
 
+/// The firmware of one device, as the machine lists it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Firmware {
+    /// Id of the entry, unique among the entries of its source: `bios`, the address of a device on its bus, or
+    /// what a tool names it.
+    pub id: String,
+    /// Name of the device, for people.
+    pub name: String,
+    /// Installed version, as the source writes it; empty if the source does not state it.
+    pub version: String,
+    /// Where the entry was read: `dmi`, `ethtool`, `nvme`, `ipmi`, or another word of a later version.
+    pub source: String,
+    /// Identifies the firmware rather than the device, for instance a GUID of fwupd; empty if the source states
+    /// none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub software_id: String,
+    /// Whether the source says that it can update the device.
+    #[serde(skip_serializing_if = "is_false")]
+    pub updateable: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

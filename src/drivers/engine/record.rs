@@ -1,6 +1,7 @@
 //! Evaluates the engine's events: the work of this attempt and of earlier attempts.
 
-use farrier_protocol::{Event, EventBody, Facts, Reading};
+use crate::attempt::{Firmware, Survey};
+use farrier_protocol::{Event, EventBody, Reading};
 use farrier_update::{Action, ComponentResult, Millis, PlanItem, StepRecord, conclude};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,12 +74,15 @@ pub(super) fn unfinished_series(events: &[Arc<Event>]) -> Option<String> {
     open.map(str::to_owned)
 }
 
-/// Returns the facts and the readings of a survey.
-pub(super) fn match_survey(event: &Event, id: &str) -> Option<(Facts, BTreeMap<String, Reading>)> {
+/// Returns the facts, the firmware and the readings of a survey. Its packages are taken by
+/// [`EngineApi::take_packages`](crate::engine_api::EngineApi::take_packages).
+pub(super) fn match_survey(event: &Event, id: &str) -> Option<(Survey, BTreeMap<String, Reading>)> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "exactly one kind of event is looked for")]
     match &event.body {
-        EventBody::SurveyDone { task, facts, packages: _, readings } if task == id => {
-            Some(((**facts).clone(), readings.iter().cloned().collect()))
+        EventBody::SurveyDone { task, facts, packages: _, firmware, readings } if task == id => {
+            let firmware = firmware.iter().cloned().map(Firmware::from).collect();
+            let survey = Survey { facts: (**facts).clone(), firmware, ..Survey::default() };
+            Some((survey, readings.iter().cloned().collect()))
         }
         _ => None,
     }
@@ -113,7 +117,8 @@ mod tests {
 
     fn survey(task: &str, reading: Reading) -> EventBody {
         let (facts, packages) = (Box::new(Facts::default()), Vec::new());
-        EventBody::SurveyDone { task: task.into(), facts, packages, readings: vec![("bios".into(), reading)] }
+        let (firmware, readings) = (Vec::new(), vec![("bios".into(), reading)]);
+        EventBody::SurveyDone { task: task.into(), facts, packages, firmware, readings }
     }
 
     fn events(bodies: Vec<EventBody>) -> Vec<Arc<Event>> {

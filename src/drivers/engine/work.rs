@@ -216,14 +216,14 @@ impl<H: Host> Session<'_, H> {
         let events = self.engine_api.events_after(0);
         let found = events.iter().rev().find_map(|event| record::match_survey(event, &id));
         drop(events);
-        let (facts, readings) = found.ok_or_else(|| {
+        let (survey, readings) = found.ok_or_else(|| {
             Failure::new(
                 Reason::EngineFailed,
                 format!("the engine on {} ended a survey without a result", self.job.node),
             )
         })?;
         let packages = self.engine_api.take_packages(&id);
-        Ok((Arc::new(Survey { facts, packages, ..Survey::default() }), readings))
+        Ok((Arc::new(Survey { packages, ..survey }), readings))
     }
 
     fn task_failed(&self, code: FailureCode, component: &str, message: &str) -> Failure {

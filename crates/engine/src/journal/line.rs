@@ -91,6 +91,7 @@ mod tests {
                 task: "a1-survey".into(),
                 facts: Box::new(Facts::default()),
                 packages: Vec::new(),
+                firmware: Vec::new(),
                 readings: Vec::new(),
             },
             EventBody::TaskStarted { task: task.clone(), components: vec![component.clone(), "nic".into()] },

@@ -19,6 +19,7 @@ mod config;
 mod conversation;
 mod crash;
 mod exclusion;
+mod firmware;
 mod goodbye;
 mod limits;
 mod machine;

@@ -58,6 +58,7 @@ pub(super) fn survey(everything: &Everything) -> Survey {
     let firmware = everything.firmware.iter().map(|piece| attempt::Firmware {
         id: piece.id.clone(),
         name: piece.name.clone().unwrap_or_default(),
+        source: "redfish".into(),
         software_id: piece.software_id.clone().unwrap_or_default(),
         version: piece.version.clone().unwrap_or_default(),
         updateable: piece.updateable.unwrap_or_default(),

@@ -127,11 +127,16 @@ def layers(source: Source):
 
 RULES = [module_files, unfinished, tests, layers]
 
+# The file that `#[path = "x.rs"]`, or the same for some systems only, names.
+PATH_ATTRIBUTE = re.compile(r'#\[(?:cfg_attr\([^\]]*?,\s*)?path\s*=\s*"([^"]+)"')
+
 
 def orphans(sources: list[Source]):
     """Rust files that no `mod` reaches: they look alive and are never compiled."""
     by_path = {source.path: source for source in sources}
     named = "".join((ROOT / path).read_text() for path in git_files() if path.endswith("Cargo.toml"))
+    # What a file that an attribute names declares lies beside it.
+    by_attribute = {str(Path(s.path).parent / name) for s in sources for name in PATH_ATTRIBUTE.findall(s.text)}
     for source in sources:
         path = Path(source.path)
         stem, parent = path.stem, path.parent
@@ -139,11 +144,10 @@ def orphans(sources: list[Source]):
         if root or source.path in named:
             continue
         above = [parent.with_suffix(".rs"), parent / "lib.rs", parent / "main.rs"]
+        above += [p for p in map(Path, by_attribute) if p.parent == parent]
         declared = re.compile(rf"\bmod\s+{stem}\s*;")
-        included = re.compile(rf'#\[path\s*=\s*"[^"]*\b{re.escape(path.name)}"\]')
-        if not any(str(p) in by_path and declared.search(by_path[str(p)].code) for p in above) and not any(
-            included.search(other.text) for other in sources
-        ):
+        included = any(Path(p).name == path.name for p in by_attribute)
+        if not included and not any(str(p) in by_path and declared.search(by_path[str(p)].code) for p in above):
             yield source.path, 1, f"no `mod {stem};` reaches this file"
 
 

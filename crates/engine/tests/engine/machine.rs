@@ -19,7 +19,14 @@ pub(crate) const DIR: &str = "/mnt/farrier-1";
 /// Name of the run.
 pub(crate) const RUN: &str = "spring";
 
-const ENGINE: &str = env!("CARGO_BIN_EXE_farrier-engine");
+/// The program under test: the build of this test run, or the one that is shipped (hack/check.d/40-engine).
+pub(crate) fn program() -> &'static str {
+    static PROGRAM: OnceLock<String> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let shipped = std::env::var("FARRIER_TEST_ENGINE");
+        shipped.unwrap_or_else(|_| env!("CARGO_BIN_EXE_farrier-engine").into())
+    })
+}
 
 /// The session of one engine on the machine.
 pub(crate) struct Machine {
@@ -49,7 +56,7 @@ impl Machine {
         fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o711)).unwrap();
         let engine = format!("{}/engine", self.dir);
         if !Path::new(&engine).exists() {
-            fs::copy(ENGINE, &engine).unwrap();
+            fs::copy(program(), &engine).unwrap();
             fs::set_permissions(&engine, fs::Permissions::from_mode(0o711)).unwrap();
         }
         self
@@ -173,7 +180,7 @@ fn report(line: &str, input: &str) -> LaunchReport {
 /// Computed once, because a debug build takes long.
 pub(crate) fn engine_digest() -> &'static str {
     static DIGEST: OnceLock<String> = OnceLock::new();
-    DIGEST.get_or_init(|| digest(&fs::read(ENGINE).unwrap()))
+    DIGEST.get_or_init(|| digest(&fs::read(program()).unwrap()))
 }
 
 pub(crate) fn is_alive(pid: u32) -> bool {

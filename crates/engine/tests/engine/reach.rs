@@ -1,16 +1,15 @@
 //! `farrier-engine reach` distinguishes the causes why an address cannot be reached.
 
+use crate::machine::program;
 use crate::sandbox::shell;
 use farrier_protocol::{Dial, DialOutcome};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 
-const ENGINE: &str = env!("CARGO_BIN_EXE_farrier-engine");
-
 fn reach(words: &[&str]) -> Output {
     // The command needs no privileges.
-    let anybody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", ENGINE, "reach"];
+    let anybody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", program(), "reach"];
     Command::new("setpriv").args(anybody).args(words).output().unwrap()
 }
 

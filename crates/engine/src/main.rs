@@ -10,7 +10,7 @@
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
 
-#[expect(clippy::wildcard_imports, reason = "a module is `crate::NAME`, whichever file declares it")]
+#[allow(clippy::wildcard_imports, reason = "a module is `crate::NAME`, whichever file declares it")]
 use platform::*;
 use std::process::ExitCode;
 

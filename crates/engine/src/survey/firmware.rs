@@ -103,7 +103,7 @@ fn value(dir: &Path, name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// `U30` is the version of all BIOSes of a ProLiant DL380 Gen10, so that an update would never be seen.
+    /// `U30` is the version of every BIOS of one server model, so that an update would never be seen.
     #[test]
     fn a_version_without_its_release_gets_it() {
         for (version, release, whole) in [

@@ -112,7 +112,7 @@ fn step_records(task_id: &str, events: &[Arc<Event>]) -> BTreeMap<String, StepRe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farrier_protocol::StepExit;
+    use farrier_protocol::{Facts, StepExit};
     use farrier_update::{AppliesTo, Component, InstallerKind, Outcome, PayloadRef, RebootNeed};
 
     fn survey(task: &str, reading: Reading) -> EventBody {

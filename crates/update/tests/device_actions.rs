@@ -1,15 +1,19 @@
 //! The form of a device's actions in the status of a NodeUpdate, and single decisions that the
 //! laws do not pin down.
 
+use farrier_update::InstallerKind;
 use farrier_update::device::{
-    Action, ActionId, Answer, Artifact, ArtifactKind, BootMarks, Change, Ending, Followed, Goal, Inventory,
-    Limits, Method, Next, Observed, Progress, ResetPolicy, Scope, State, Ticket, Verb, Waiting, next,
+    Action, ActionId, Answer, Artifact, ArtifactKind, BootMarks, Change, Ending, Entry, Followed, Goal,
+    Inventory, Limits, Method, Next, Observed, Obstacle, Part, Progress, ResetPolicy, Scope, State, Ticket,
+    Verb, Waiting, next,
 };
-use farrier_update::model::{Millis, RunnerName};
+use farrier_update::model::{AppliesTo, Component, Force, Millis, PayloadRef, RebootNeed, RunnerName};
+use farrier_update::plan::{self, NodePlan, PlanItem};
 use farrier_update::reason::Reason;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
+use std::time::Duration;
 
 fn install() -> Action {
     Action {
@@ -108,6 +112,7 @@ fn observed(goal: Goal) -> Observed<'static> {
         actions: &[],
         session: None,
         readings: &[],
+        obstructed_since: None,
         followed: None,
         silence: None,
         unfetched: &IDS,
@@ -116,6 +121,38 @@ fn observed(goal: Goal) -> Observed<'static> {
         not_before: None,
         resets: ResetPolicy { manager: true, host: false },
         limits: &LIMITS,
+    }
+}
+
+/// Returns the reading of a device that shows nothing.
+const fn nothing() -> Inventory {
+    Inventory {
+        at: Millis(0),
+        entries: BTreeMap::new(),
+        boot: BootMarks { manager: String::new(), host: String::new() },
+        tasks: Vec::new(),
+        artifacts: Vec::new(),
+        earlier: Vec::new(),
+        keeps_tasks: None,
+        lists_sessions: false,
+        obstacles: Vec::new(),
+    }
+}
+
+/// Returns a component of the host that takes effect when it is restarted.
+fn component(name: &str) -> Component {
+    Component {
+        name: name.to_owned(),
+        version: "1.5".into(),
+        applies_to: AppliesTo::default(),
+        installer: InstallerKind::RedfishImage,
+        detect: None,
+        firmware: None,
+        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
+        requires: Vec::new(),
+        reboot: RebootNeed::IfRequested,
+        interruptible: true,
+        timeout: Duration::from_mins(10),
     }
 }
 
@@ -136,17 +173,7 @@ fn an_entry_that_was_taken_over_leaves_the_queue_after_a_cancellation() {
     let adopted = Action { verb: Verb::AdoptWork, until: Some(Millis(u64::MAX)), ..install() };
     let ticket = Ticket("1".into());
     let decide = |artifacts: Vec<Artifact>| {
-        let reading = Inventory {
-            at: Millis(9500),
-            entries: BTreeMap::new(),
-            boot: BootMarks::default(),
-            tasks: Vec::new(),
-            artifacts,
-            earlier: Vec::new(),
-            keeps_tasks: None,
-            lists_sessions: false,
-            obstacles: Vec::new(),
-        };
+        let reading = Inventory { at: Millis(9500), artifacts, ..nothing() };
         let limits = Limits { has_sessions: false, ..Limits::default() };
         next(&Observed {
             cancelled: true,
@@ -161,6 +188,53 @@ fn an_entry_that_was_taken_over_leaves_the_queue_after_a_cancellation() {
     assert!(matches!(decide(vec![entry]), Next::Intend(intent) if intent.verb == Verb::RemoveQueueEntry));
     // What is not in a queue cannot leave it.
     assert!(matches!(decide(Vec::new()), Next::Wait { on: Waiting::Task(..), .. }));
+}
+
+/// A host that somebody else has restarted after half an hour of work is waited for as well, and a host that never
+/// leaves its self-test is not.
+#[test]
+fn a_self_test_is_waited_for_from_its_first_reading() {
+    let limits = Limits { has_sessions: false, ..Limits::default() };
+    let minute = 60_000;
+    let component = component("bios");
+    let entry = Entry { version: "1.4".into(), part: Part::Host, pending: None };
+    let item = PlanItem {
+        action: plan::Action::Install { from: Some("1.4".into()), to: component.version.clone() },
+        component,
+        package: None,
+        before: None,
+        after: Vec::new(),
+        force: Force::default(),
+    };
+    let plan = NodePlan { items: vec![item] };
+    let methods = BTreeMap::from([("bios".to_owned(), Method::Push)]);
+    let reading = |at| Inventory {
+        at: Millis(at),
+        entries: BTreeMap::from([("bios".to_owned(), entry.clone())]),
+        obstacles: vec![Obstacle::HostInPost],
+        ..nothing()
+    };
+    let decide = |now: u64, obstructed_since: u64| {
+        let readings = [reading(now), reading(now), reading(now)];
+        next(&Observed {
+            now: Millis(now),
+            since: Millis(0),
+            plan: Some(&plan),
+            methods: &methods,
+            readings: &readings,
+            obstructed_since: readings[0].obstructed_since(Some(Millis(obstructed_since))),
+            limits: &limits,
+            ..observed(Goal::Update)
+        })
+    };
+    let until = |minutes: u64| Waiting::Post(Millis(minutes * minute));
+    assert!(matches!(decide(31 * minute, 30 * minute), Next::Wait { on, .. } if on == until(45)));
+    assert!(matches!(decide(46 * minute, 30 * minute), Next::Conclude(_)));
+    // Neither is one that alternates between its self-test and others' work.
+    assert!(matches!(decide(74 * minute, 73 * minute), Next::Wait { on, .. } if on == until(75)));
+    assert!(matches!(decide(76 * minute, 73 * minute), Next::Conclude(_)));
+    assert_eq!(nothing().obstructed_since(Some(Millis(1))), None);
+    assert_eq!(reading(5).obstructed_since(None), Some(Millis(5)));
 }
 
 /// A wait is shown to users.

@@ -231,7 +231,7 @@ pub(super) fn in_words(left: &Leftover) -> String {
     let what = match left.verb {
         Verb::SignIn => "a session of Farrier",
         // An image that is only staged has no name for work.
-        Verb::Upload | Verb::Pull if left.ticket.is_some() => "an update of Farrier in progress",
+        Verb::Upload | Verb::Pull if left.ticket.is_some() => "an update of Farrier that has not ended",
         Verb::Upload | Verb::Pull | Verb::AdoptImage => "an image of Farrier",
         Verb::Enqueue | Verb::AdoptWork => "an entry of Farrier in its queue",
         Verb::ImportAuthority => "the authority of Farrier's callback server among those that it trusts",

@@ -65,6 +65,8 @@ struct Walk<'a, D: Device> {
     session: Option<ActionId>,
     /// The last readings, with the components' entries.
     readings: Vec<Inventory>,
+    /// Since when every reading has shown an obstacle that goes away by itself.
+    obstructed_since: Option<Millis>,
     /// The firmware of the first reading of this attempt.
     before: Option<Arc<Survey>>,
     /// The latest reading, as the device gave it.
@@ -109,6 +111,7 @@ impl<'a, D: Device> Walk<'a, D> {
             desk,
             session: None,
             readings: Vec::new(),
+            obstructed_since: None,
             before: None,
             latest: None,
             plan: None,
@@ -190,6 +193,7 @@ impl<'a, D: Device> Walk<'a, D> {
             actions: &self.actions,
             session: self.session,
             readings: &self.readings,
+            obstructed_since: self.obstructed_since,
             followed: self.followed,
             silence: self.silence,
             unfetched: &self.unfetched,
@@ -225,6 +229,7 @@ impl<'a, D: Device> Walk<'a, D> {
                 self.before.get_or_insert_with(|| survey.clone());
                 self.desk.view.send_modify(|v| v.survey = Some(survey));
                 let entries = outcome::entries(&self.job.components, &reading.inventory);
+                self.obstructed_since = reading.inventory.obstructed_since(self.obstructed_since);
                 self.readings.push(Inventory { entries, ..reading.inventory.clone() });
                 if self.readings.len() > MAX_READINGS {
                     self.readings.remove(0);

@@ -224,6 +224,12 @@ impl Inventory {
         self.earlier.iter().find(|earlier| earlier.component == component && is_open(earlier))
     }
 
+    /// Returns since when all readings have shown an obstacle that goes away by itself, given the same of the
+    /// reading before; `None` if this one shows none.
+    pub fn obstructed_since(&self, before: Option<Millis>) -> Option<Millis> {
+        self.obstacles.iter().any(|obstacle| obstacle.passes()).then(|| before.unwrap_or(self.at))
+    }
+
     /// Reports whether two readings show the same versions since the same start.
     pub fn has_versions_of(&self, other: &Self) -> bool {
         self.boot == other.boot && self.entries == other.entries

@@ -34,6 +34,8 @@ pub struct Observed<'a> {
     /// The readings of this attempt since the device last did not answer, the latest last. Three are
     /// enough.
     pub readings: &'a [Inventory],
+    /// Since when every reading has shown an obstacle that goes away by itself; `None` if the latest one does not.
+    pub obstructed_since: Option<Millis>,
     /// The device's last answer about a task, in this attempt.
     pub followed: Option<Followed>,
     /// Set while the device does not answer; cleared by a complete reading or an answer about a

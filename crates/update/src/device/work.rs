@@ -103,8 +103,14 @@ fn obstacle_of(view: View<'_>, item: &PlanItem, reading: &Inventory) -> Option<O
 }
 
 /// Returns until when an obstacle is waited for, if it goes away by itself and that is not over.
+///
+/// It is counted from its first reading: another manager's work, which was waited for before, may have restarted the
+/// host. A host that alternates between both is waited for no longer than one of each.
 fn post_until(view: View<'_>, obstacle: Obstacle) -> Option<Millis> {
-    let until = last_work(view).after(view.observed.limits.post);
+    let limits = view.observed.limits;
+    let last_work = last_work(view);
+    let until = view.observed.obstructed_since.unwrap_or(last_work).after(limits.post);
+    let until = until.min(last_work.after(limits.busy).after(limits.post));
     (obstacle.passes() && until > view.now()).then_some(until)
 }
 

@@ -226,6 +226,10 @@ impl Device {
         job.progress = if said { Progress::Done } else { Progress::Failed };
         job.ends = self.now;
         job.is_entry &= self.traits.keeps_entries;
+        if job.request.is_none() {
+            // Another manager restarts the host for what it has installed.
+            self.post_until = self.post_until.max(self.now + dice.below(self.traits.post));
+        }
         let Some(request) = job.request.filter(|_| taken) else { return };
         let is_short = self.firmware[request.component].duration < MINUTE;
         if self.traits.drops_short_tasks && is_short && !job.is_entry {

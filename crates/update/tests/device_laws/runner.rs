@@ -41,6 +41,7 @@ pub(crate) struct Runner {
     cancelled: bool,
     session: Option<ActionId>,
     readings: Vec<Inventory>,
+    obstructed_since: Option<Millis>,
     followed: Option<Followed>,
     silence: Option<Silence>,
     has_plan: bool,
@@ -77,6 +78,7 @@ impl Runner {
             cancelled,
             session: None,
             readings: Vec::new(),
+            obstructed_since: None,
             followed: None,
             silence: None,
             has_plan: false,
@@ -163,6 +165,7 @@ impl Runner {
             actions: &self.actions,
             session: self.session,
             readings: &self.readings,
+            obstructed_since: self.obstructed_since,
             followed: self.followed,
             silence: self.silence,
             unfetched: &self.unfetched,
@@ -308,6 +311,7 @@ impl Runner {
                 if self.readings.len() >= 3 {
                     self.readings.remove(0);
                 }
+                self.obstructed_since = inventory.obstructed_since(self.obstructed_since);
                 self.readings.push(inventory);
                 self.silence = None;
             }

@@ -11,6 +11,7 @@ use farrier_update::Reason;
 use russh::client::{Config, Handle, connect_stream};
 use russh::keys::ssh_key::PublicKey;
 use russh::{Preferred, cipher};
+use socket2::SockRef;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,11 @@ const SIGN_IN_LIMIT: Duration = Duration::from_secs(25);
 /// Interval of keepalive requests on an idle connection. The connection counts as lost after three requests
 /// without a response, so a cable that was pulled is noticed within 40 s.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// How long bytes that were sent may stay unacknowledged by the machine's kernel: as long as keepalive requests may
+/// stay without a response. A connection that is full of such bytes sends no keepalive requests, and TCP alone gives
+/// up after a quarter of an hour (`tcp(7)`, `TCP_USER_TIMEOUT` and `tcp_retries2`).
+const UNACKNOWLEDGED: Duration = Duration::from_secs(40);
 
 /// An authenticated connection.
 pub struct Connection {
@@ -100,6 +106,8 @@ async fn handshake(
     let client = Client::new(keys.clone(), presented.clone(), counter);
     // If Nagle's algorithm cannot be disabled, the connection is only slower.
     stream.set_nodelay(true).ok();
+    // Without it, a cable that was pulled during a transfer is noticed later.
+    SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED)).ok();
     let (stream, greeting) = GreetingStream::new(stream);
     let connecting = connect_stream(Arc::new(config(keys)), stream, client);
     let result = tokio::time::timeout(HANDSHAKE_LIMIT, connecting).await;

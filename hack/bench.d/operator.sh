@@ -17,7 +17,7 @@ operator_start() {
 operator_run() {
   : >"$work/operator.log"
   # MALLOC_ARENA_MAX as in the image (hack/image.d/oci.py).
-  RUST_LOG=${RUST_LOG:-info} MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} "$FARRIER" operator --engines "$FARRIER_ENGINES" --payload-dir "$LAB_IMAGE/payloads" \
+  RUST_LOG=${RUST_LOG:-info} MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} "$FARRIER" operator --engines "$FARRIER_ENGINES" --payload-dir "${BENCH_PAYLOADS:-$LAB_IMAGE/payloads}" \
     --cache-dir "$work/cache" 2>>"$work/operator.log" &
   OPERATOR=$!
   until grep -q 'farrier is at work' "$work/operator.log"; do

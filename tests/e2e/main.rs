@@ -26,6 +26,7 @@ mod conformance;
 mod crash;
 mod current;
 mod facts;
+mod faults;
 mod field;
 mod happy;
 mod harness;

@@ -208,6 +208,16 @@ impl Machine {
         lab::output("labctl", [command, &self.host]).await
     }
 
+    /// Runs a command of labctl that takes a name and more.
+    pub(crate) async fn labctl_with(&self, command: &str, more: &[&str]) -> String {
+        lab::output("labctl", [&[command, &self.host], more].concat()).await
+    }
+
+    /// Returns how many bytes have reached the machine over its network, with all headers.
+    pub(crate) async fn received(&self) -> u64 {
+        self.labctl("received").await.trim().parse().expect("a number of labctl received")
+    }
+
     /// Runs a shell script as root on the machine. Panics if the script fails.
     pub(crate) async fn sh(&self, script: &str) -> String {
         lab::output("labctl", ["exec", &self.host, "--", "/bin/sh", "-euc", script]).await

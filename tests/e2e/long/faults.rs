@@ -1,6 +1,6 @@
 //! Faults of networks and servers at chosen moments of an update.
 
-use crate::harness::payload::bmc_tool;
+use crate::harness::payload::{Component, bmc_tool};
 use crate::harness::run::{component, to};
 use crate::harness::{Conditions, Site, e2e, outcome, snapshot, wait};
 use serde_json::json;
@@ -14,7 +14,6 @@ const LINES: usize = 25;
 /// Most kills of an operator in other tests come at a time; here each one comes right after the engine has written
 /// something down, so that no state between two entries is left out.
 #[test]
-#[ignore = "hack/test --long: two minutes"]
 fn an_operator_that_is_killed_at_each_line_of_the_journal_does_nothing_twice() {
     e2e("lines", async |site| {
         let db = site.machine("db").up().await;
@@ -44,7 +43,6 @@ fn an_operator_that_is_killed_at_each_line_of_the_journal_does_nothing_twice() {
 
 /// A large image over a slow line would begin again after each interruption, and never arrive.
 #[test]
-#[ignore = "hack/test --long: half a minute"]
 fn a_payload_goes_on_where_the_line_was_cut() {
     e2e("resume", async |site| {
         let db = site.machine("db").lab(&["--disk", "1g"]).up().await;
@@ -78,7 +76,6 @@ fn a_payload_goes_on_where_the_line_was_cut() {
 /// Sites at the other end of the world have such lines; an update there would run into limits that were made for a
 /// data centre.
 #[test]
-#[ignore = "hack/test --long: a minute"]
 fn a_machine_at_the_end_of_a_long_and_lossy_line_is_updated() {
     e2e("far", async |site| {
         let db = site.machine("db").up().await;
@@ -102,7 +99,6 @@ fn a_machine_at_the_end_of_a_long_and_lossy_line_is_updated() {
 /// A host that hangs keeps its connections open and answers nothing; the component would count as lost, or the
 /// run would wait for ever.
 #[test]
-#[ignore = "hack/test --long: a minute"]
 fn an_ssh_server_that_hangs_during_a_step_changes_nothing() {
     e2e("hang", async |site| {
         let db = site.machine("db").up().await;
@@ -125,10 +121,10 @@ fn an_ssh_server_that_hangs_during_a_step_changes_nothing() {
 }
 
 /// Returns a component with a payload of this size that cannot be compressed.
-fn large(site: &Site, name: &str, size: usize) -> crate::harness::payload::Component {
+fn large(site: &Site, name: &str, length: usize) -> Component {
     let mut bytes = format!("#!/bin/sh\necho 1.0 >/etc/{name}.version\nexit 0\n").into_bytes();
     let mut state = 1_u64;
-    while bytes.len() < size {
+    while bytes.len() < length {
         // xorshift64: the same bytes in every run.
         state ^= state << 13;
         state ^= state >> 7;

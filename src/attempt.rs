@@ -18,7 +18,7 @@ pub use marks::Marks;
 pub use offers::{
     Fetch, Login, Offer, OfferedFile, Offers, Scheme, image_name, open_pulls, open_subscriptions,
 };
-pub use view::{Firmware, ReturnPath, StatusPath, Step, Survey, View};
+pub use view::{Firmware, Reboot, ReturnPath, StatusPath, Step, Survey, View};
 pub use waiting::{Waiting, ahead_at_arrival, now};
 
 use crate::failure::Failure;
@@ -41,6 +41,8 @@ pub struct Desk<'a> {
     pub actions: Vec<Action>,
     /// Images that the machine fetches from Farrier.
     pub offers: Arc<dyn Offers>,
+    /// Whether the reboot that the view shows is recorded, so that another process would wait for the machine.
+    pub reboot_recorded: watch::Receiver<bool>,
 }
 
 /// How an attempt ended. What is left on the machine is in the [`View`].

@@ -4,9 +4,10 @@ use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Reboo
 use crate::api::managed_node::{
     AddressFamily, Channel as ApiChannel, HostKeyPolicy, ManagedNode, Privilege as ApiPrivilege,
 };
+use crate::api::quantity::Span;
 use crate::api::tls::{Tls, TlsPolicy};
 use crate::api::update_run::{
-    DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation,
+    DesiredState, Force as ApiForce, OnFailedDependency, Operation as ApiOperation, RebootPolicy, RebootWhen,
 };
 use crate::api::{Baseline, UpdateRun};
 use crate::drivers::{HttpsSettings, Node, Privilege, SshSettings};
@@ -15,10 +16,11 @@ use crate::tls::{Fingerprint, NotAFingerprint, Policy, Trust};
 use farrier_network::Channel;
 use farrier_network::table::API_PORT;
 use farrier_protocol::Detect;
+use farrier_update::reboot::{DEFAULT_DELAY, DEFAULT_TIMEOUT as DEFAULT_TIMEOUT_OF_REBOOT};
 use farrier_update::run::{BaselineId, Desired, Operation};
 use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, PayloadRef, RebootNeed, Requirement, SignatureRef,
-    digest_of,
+    AppliesTo, Component, FailedDependency, Force, PayloadRef, RebootNeed, RebootOrder, Requirement,
+    SignatureRef, digest_of,
 };
 use kube::ResourceExt;
 use rustls::pki_types::CertificateDer;
@@ -210,8 +212,26 @@ pub fn operation(from: ApiOperation) -> Operation {
 
 /// Converts which components are installed although they are installed already.
 pub fn force(from: ApiForce) -> Force {
-    let ApiForce { downgrade, rewrite, trusted_module: _ } = from;
+    let ApiForce { downgrade, rewrite, trusted_module: _, inhibitors: _ } = from;
     Force { downgrade, rewrite }
+}
+
+/// Converts whether and how machines are rebooted. Durations that cannot be parsed, which the schema rejects,
+/// count as not set.
+pub fn reboot(from: RebootPolicy, force: ApiForce) -> RebootOrder {
+    let RebootPolicy { policy, delay, message, timeout } = from;
+    let span = |span: Option<Span>| span.as_ref().and_then(Span::duration);
+    RebootOrder {
+        policy: match policy {
+            RebootWhen::Never => farrier_update::RebootPolicy::Never,
+            RebootWhen::IfRequired => farrier_update::RebootPolicy::IfRequired,
+            RebootWhen::Always => farrier_update::RebootPolicy::Always,
+        },
+        delay: span(delay).unwrap_or(DEFAULT_DELAY),
+        message: message.unwrap_or_default(),
+        timeout: span(timeout).unwrap_or(DEFAULT_TIMEOUT_OF_REBOOT),
+        ignore_inhibitors: force.inhibitors,
+    }
 }
 
 /// Converts what happens to a component whose dependency failed.

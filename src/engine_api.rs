@@ -159,6 +159,7 @@ impl EngineApi {
         #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these begin or end a task")]
         let is_of = |event: &Arc<Event>| match &event.body {
             EventBody::TaskStarted { task, .. }
+            | EventBody::RebootBegun { task, .. }
             | EventBody::SurveyDone { task, .. }
             | EventBody::TaskDone { task }
             | EventBody::TaskFailed { task, .. } => task == id,

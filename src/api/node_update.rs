@@ -83,7 +83,7 @@ pub struct NodeUpdateStatus {
     pub observed_generation: Option<i64>,
 
     /// Conditions: Ready, Reconciling, Stalled, and Reachable, CallbackReachable, StatusPath, EngineDeployed,
-    /// PayloadVerified, Applied, Verified, TornDown, Succeeded.
+    /// PayloadVerified, Applied, Rebooted (only if the run asks for a reboot), Verified, TornDown, Succeeded.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -110,6 +110,10 @@ pub struct NodeUpdateStatus {
     /// a disk, another engine, or the machine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
+
+    /// The reboot of the machine, while it is announced or under way. The machine counts as in progress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebooting: Option<Rebooting>,
 
     /// Number of changed components and number of components in the plan, for instance 1/3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -218,6 +222,15 @@ pub struct Waiting {
     /// Time at which the wait ends without success. If it is not set, the wait has no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Time>,
+}
+
+/// The reboot of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rebooting {
+    /// Time at which it was announced or, with no delay, requested.
+    pub since: Time,
+    /// Time until which Farrier waits for the machine to come back.
+    pub until: Time,
 }
 
 /// A process on a machine.

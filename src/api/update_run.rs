@@ -235,18 +235,23 @@ pub struct Stage {
 pub struct RebootPolicy {
     /// When a machine is rebooted: Never, IfRequired (if a component needs it) or Always (after every
     /// update). With Never, components that need a reboot end as RebootPending. With a BMC it is its host that
-    /// is restarted, gracefully, and only for firmware of the host: Always means IfRequired there. For machines
-    /// that take an engine, IfRequired and Always are not supported yet: the run ends with the reason
-    /// NotYetSupported.
+    /// is restarted, gracefully, and only for firmware of the host: Always means IfRequired there, and the other
+    /// fields have no effect. A machine that takes an engine is rebooted once for all its components, and
+    /// proven afterwards: with Always, also if no component needs it, but not if nothing was installed.
     #[serde(default)]
     pub policy: RebootWhen,
-    /// How long to wait before the reboot.
+    /// How long to wait between the announcement and the reboot; 1m if it is not set. Cancelling the run in this
+    /// time calls the reboot off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Span>,
-    /// Message that users of the machine see before the reboot.
+    /// Message that users who are signed in on the machine see before the reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
+    /// How long a machine may take to come back from its reboot; 30m if it is not set. A machine that has not
+    /// come back then has failed, with the reason RebootTimedOut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
 }
 
 /// When a machine is rebooted.
@@ -274,6 +279,7 @@ pub enum OnFailedDependency {
 }
 
 /// What to do although there is something against it.
+#[expect(clippy::struct_excessive_bools, reason = "independent words of the user")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Force {
@@ -288,6 +294,11 @@ pub struct Force {
     /// keys at hand. Only some devices ask for it, with the reason OverrideRequired.
     #[serde(default)]
     pub trusted_module: bool,
+    /// Reboot a machine although a program on it inhibits its shutdown, as systemd-inhibit --list shows there.
+    /// Without it, Farrier waits for that program for the operator's --wait-seconds, and then does not reboot the
+    /// machine.
+    #[serde(default)]
+    pub inhibitors: bool,
 }
 
 /// How machines that must call back reach Farrier.

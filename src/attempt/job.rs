@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
 use farrier_update::device::{Action, Ending, Scope, Ticket};
-use farrier_update::{Component, FailedDependency, Force, InstallerKind, SignatureRef};
+use farrier_update::{Component, FailedDependency, Force, InstallerKind, Millis, RebootOrder, SignatureRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -54,6 +54,11 @@ pub struct Job {
     /// How long the engine waits for others on the machine, in seconds: a locked package manager, missing
     /// disk space, another engine.
     pub wait_seconds: u64,
+    /// Whether and how the machine is rebooted.
+    pub reboot: RebootOrder,
+    /// The reboot of the machine that was under way when an earlier process ended: since when, and until when
+    /// the machine is waited for.
+    pub rebooting: Option<(Millis, Millis)>,
     /// How the engine connects back; `None` if it is served through the SSH session.
     pub callback: Option<CallbackOptions>,
 }

@@ -60,6 +60,8 @@ pub struct View {
     pub payloads_verified: usize,
     /// Whether the installers have run.
     pub applied: bool,
+    /// The reboot of the machine, if the attempt makes one.
+    pub reboot: Option<Reboot>,
     /// The component whose installer has exceeded its limit and is left to finish.
     pub overdue: Option<String>,
     /// The results of the components.
@@ -87,6 +89,24 @@ impl View {
             && matches!(&self.step, Step::Applying { component } if component.is_empty());
         self.transfer.as_ref().filter(|_| in_progress)
     }
+}
+
+/// The reboot of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reboot {
+    /// The reboot is announced or under way.
+    Underway {
+        /// When the attempt began to reboot the machine.
+        since: Millis,
+        /// Until when the machine is waited for.
+        until: Millis,
+        /// Whether the machine was told to reboot.
+        requested: bool,
+    },
+    /// The machine was rebooted.
+    Done,
+    /// The machine was not rebooted, or did not come back.
+    Failed(Failure),
 }
 
 /// Whether the machine can connect back: its engine or, if it has none, the machine itself, which fetches an
@@ -168,6 +188,8 @@ pub enum Step {
         /// Name of the component, or empty.
         component: String,
     },
+    /// The machine is rebooted.
+    Rebooting,
     /// The engine detects again what is installed.
     Verifying,
     /// Everything of Farrier's is being removed from the machine.
@@ -178,7 +200,7 @@ impl Step {
     /// The phase of the table of ports that this step belongs to.
     pub fn phase(&self) -> Phase {
         match self {
-            Self::Fetching | Self::Applying { .. } | Self::Verifying => Phase::Deployment,
+            Self::Fetching | Self::Applying { .. } | Self::Rebooting | Self::Verifying => Phase::Deployment,
             Self::Awaiting | Self::Connecting | Self::Deploying | Self::Surveying | Self::CleaningUp => {
                 Phase::Inventory
             }
@@ -195,6 +217,7 @@ impl Step {
             Self::Fetching => "Fetching".into(),
             Self::Applying { component } if component.is_empty() => "Applying".into(),
             Self::Applying { component } => format!("Applying {component}"),
+            Self::Rebooting => "Rebooting".into(),
             Self::Verifying => "Verifying".into(),
             Self::CleaningUp => "CleaningUp".into(),
         }

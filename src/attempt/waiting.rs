@@ -59,6 +59,12 @@ impl Waiting {
                 format!("the installer of {component}, which an earlier engine has started"),
                 "an installer",
             ),
+            WaitFor::Inhibitor { who, why } => (
+                Reason::RebootInhibited,
+                format!("{who} to end: it inhibits the shutdown of the machine ({why})"),
+                "an inhibitor",
+            ),
+            WaitFor::RebootDelay => (Reason::Rebooting, "the delay before the reboot".into(), "the delay"),
             WaitFor::Unknown => (
                 Reason::InProgress,
                 "something that this version of the operator does not know".into(),

@@ -189,6 +189,8 @@ async fn job(
         on_failed_dependency: FailedDependency::default(),
         lease_seconds: operator::LEASE_SECONDS,
         wait_seconds: farrier_protocol::DEFAULT_WAIT_SECONDS,
+        reboot: farrier_update::RebootOrder::default(),
+        rebooting: None,
         callback: None,
     })
 }

@@ -115,6 +115,7 @@ impl Probe<'_> {
             logbook,
             actions: actions.clone(),
             offers: Arc::new(NoOffers),
+            reboot_recorded: watch::channel(true).1,
         };
         let mut attempt = self.driver.attempt(&job, desk);
         let end = loop {

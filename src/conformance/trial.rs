@@ -213,6 +213,7 @@ impl Stage {
             logbook,
             actions: actions.to_vec(),
             offers: self.offers.clone(),
+            reboot_recorded: watch::channel(true).1,
         };
         let attempt = self.driver.attempt(&self.job, desk);
         let seen = Milestone::of(&View::default());

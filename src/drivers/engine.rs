@@ -20,6 +20,7 @@ mod foreign;
 mod host;
 mod limits;
 mod preflight;
+mod reboot;
 mod record;
 mod return_path;
 #[cfg(test)]
@@ -50,6 +51,8 @@ struct Session<'a, H: Host> {
     tools: &'a Tools,
     stop: watch::Receiver<bool>,
     view: &'a watch::Sender<View>,
+    /// Whether the reboot that the view shows is recorded.
+    reboot_recorded: watch::Receiver<bool>,
     engine_api: Arc<EngineApi>,
     /// The host key that was accepted on first use in this attempt.
     first_key: Mutex<Option<String>>,
@@ -80,12 +83,13 @@ impl<H: Host> EngineDriver<H> {
 impl<H: Host> Driver for EngineDriver<H> {
     fn attempt<'a>(&'a self, job: &'a Job, desk: Desk<'a>) -> BoxFuture<'a, End> {
         // The engine keeps a journal of its own.
-        let Desk { tools, stop, view, logbook: _, actions: _, offers: _ } = desk;
+        let Desk { tools, stop, view, logbook: _, actions: _, offers: _, reboot_recorded } = desk;
         Box::pin(async move {
             if *stop.borrow() && !job.touched {
                 return End::Cancelled;
             }
-            Session::<H>::new(&self.settings, job, tools, stop, view).run().await
+            let session = Session::<H>::new(&self.settings, job, tools, stop, view);
+            Session { reboot_recorded, ..session }.run().await
         })
     }
 }
@@ -107,6 +111,7 @@ impl<'a, H: Host> Session<'a, H> {
             tools,
             stop,
             view,
+            reboot_recorded: watch::channel(false).1,
             engine_api,
             first_key: Mutex::default(),
             sent_addresses: Mutex::default(),
@@ -120,6 +125,7 @@ impl<'a, H: Host> Session<'a, H> {
 
 impl<H: Host> Session<'_, H> {
     async fn run(&self) -> End {
+        self.resume_reboot();
         let mut keep = pin!(self.keep());
         let mut work = pin!(self.work());
         let mut machine = None;

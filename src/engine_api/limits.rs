@@ -7,7 +7,7 @@
 
 use crate::token_bucket::TokenBucket;
 use farrier_protocol::{
-    Dial, Event, EventBody, Firmware, Instance, Leftover, Package, Reading, StepExit, Wait, WaitFor,
+    Dial, Event, EventBody, Firmware, Instance, Leftover, NoReboot, Package, Reading, StepExit, Wait, WaitFor,
 };
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::fmt;
@@ -130,7 +130,14 @@ pub(super) fn bound(event: &mut Event) {
                 cut(detail, MESSAGE);
             }
         }
-        EventBody::TaskDone { task } => names([task]),
+        EventBody::TaskDone { task } | EventBody::RebootRequested { task } => names([task]),
+        EventBody::RebootBegun { task, boot_id } | EventBody::Rebooted { task, boot_id } => {
+            names([task, boot_id]);
+        }
+        EventBody::NotRebooted { task, why } => {
+            names([task]);
+            bound_no_reboot(why);
+        }
         EventBody::TaskFailed { task, component, message, .. } => {
             names([task, component]);
             cut(message, MESSAGE);
@@ -153,10 +160,22 @@ fn bound_wait(wait: &mut Wait) {
     match &mut wait.what {
         WaitFor::PackageLock { path } | WaitFor::Room { path, needed: _, free: _ } => cut(path, NAME),
         WaitFor::Installer { component } => cut(component, NAME),
-        WaitFor::Unknown => {}
+        WaitFor::Inhibitor { who, why } => names([who, why]),
+        WaitFor::RebootDelay | WaitFor::Unknown => {}
     }
     if let Some(holder) = &mut wait.holder {
         cut(&mut holder.name, NAME);
+    }
+}
+
+fn bound_no_reboot(why: &mut NoReboot) {
+    match why {
+        NoReboot::Inhibited { who, why, holder } => {
+            names([who, why]);
+            names(holder.iter_mut().map(|holder| &mut holder.name));
+        }
+        NoReboot::Failed { detail } => cut(detail, MESSAGE),
+        NoReboot::Cancelled | NoReboot::Unknown => {}
     }
 }
 

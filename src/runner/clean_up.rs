@@ -8,7 +8,7 @@ use crate::attempt::{Goal, Job};
 use crate::convert;
 use crate::drivers::Abilities;
 use crate::failure::Failure;
-use farrier_update::{FailedDependency, Force, Reason};
+use farrier_update::{FailedDependency, Force, Reason, RebootOrder};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use std::collections::BTreeMap;
@@ -52,6 +52,8 @@ impl Context {
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,
+            reboot: RebootOrder::default(),
+            rebooting: None,
             callback: None,
         };
         Ok(Attempt { job, driver })

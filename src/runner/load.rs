@@ -76,6 +76,8 @@ impl Context {
             on_failed_dependency: convert::on_failed_dependency(run.spec.on_failed_dependency),
             lease_seconds: self.lease_seconds,
             wait_seconds: self.wait_seconds,
+            reboot: convert::reboot(run.spec.reboot.clone(), run.spec.force),
+            rebooting: None,
             callback: self.callback(&node, run, touched).await,
         };
         Ok(Attempt { job, driver })

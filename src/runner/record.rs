@@ -10,7 +10,7 @@ use crate::api::{LABEL_NODE, LocalRef, ManagedNode, NodeUpdate, condition, label
 use crate::attempt::{End, Firmware, Survey, View};
 use crate::failure::{Failure, chain};
 use crate::publish::{self, Action, RUNNER};
-use farrier_update::{ComponentResult, NodeVerdict, Outcome, Reason};
+use farrier_update::{ComponentResult, Millis, NodeVerdict, Outcome, Reason};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
@@ -169,6 +169,24 @@ impl Context {
     pub(super) async fn announce_untrusted_peer(&self, update: &NodeUpdate, failure: &Failure) {
         let about = update.object_ref(&());
         self.events.warning(&about, failure.reason, Action::Distrust, &failure.message).await;
+    }
+
+    /// Writes an event that a machine is being rebooted.
+    pub(super) async fn announce_reboot(&self, update: &NodeUpdate, until: Millis) {
+        let machine = &update.spec.node_ref.name;
+        let note = format!("{machine} is being rebooted; Farrier waits for it until {until} at most");
+        self.events.normal(&update.object_ref(&()), Reason::Rebooting, Action::Reboot, &note).await;
+    }
+
+    /// Writes an event that a machine was rebooted, or why it was not.
+    pub(super) async fn announce_rebooted(&self, update: &NodeUpdate, failure: Option<&Failure>) {
+        let about = update.object_ref(&());
+        if let Some(failure) = failure {
+            self.events.warning(&about, failure.reason, Action::Reboot, &failure.message).await;
+        } else {
+            let note = format!("{} was rebooted: its boot id has changed", update.spec.node_ref.name);
+            self.events.normal(&about, Reason::Rebooted, Action::Reboot, &note).await;
+        }
     }
 
     /// Writes one event with the result of an attempt, and another one if something is left on the machine.

@@ -9,8 +9,8 @@ pub(super) use machine::node_conditions;
 use super::actions;
 use crate::api::condition;
 use crate::api::managed_node::Channel;
-use crate::api::node_update::{self, FetchProtocol, Holder, NodeUpdateStatus, Waiting};
-use crate::attempt::{self, End, ReturnPath, Scheme, View, open_pulls};
+use crate::api::node_update::{self, FetchProtocol, Holder, NodeUpdateStatus, Rebooting, Waiting};
+use crate::attempt::{self, End, Reboot, ReturnPath, Scheme, View, open_pulls};
 use crate::drivers::Abilities;
 use crate::failure::Failure;
 use components::{changed, merge, planned, time};
@@ -75,6 +75,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
         phase: node_phase(view, phase),
         fetches_by: fetches_by(old, view, phase),
         waiting: waits_for(view, phase).and_then(waiting),
+        rebooting: rebooting(old, view, phase),
         changed: changed(&components, plan).or_else(|| old.changed.clone()),
         attempt: Some(*attempt),
         planning_attempts: old.planning_attempts,
@@ -135,6 +136,19 @@ fn node_phase(view: &View, phase: &Phase) -> Option<node_update::Phase> {
             farrier_network::Phase::Deployment => node_update::Phase::Deployment,
         }),
         Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => None,
+    }
+}
+
+/// Returns the reboot that is under way. An attempt that continues after a restart of the operator shows it from the
+/// beginning.
+fn rebooting(old: &NodeUpdateStatus, view: &View, phase: &Phase) -> Option<Rebooting> {
+    match (phase, &view.reboot) {
+        (Phase::Working, Some(Reboot::Underway { since, until, .. })) => {
+            Some(Rebooting { since: time(*since)?, until: time(*until)? })
+        }
+        (Phase::Working, None) => old.rebooting.clone(),
+        (Phase::Working, Some(Reboot::Done | Reboot::Failed(_)))
+        | (Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_), _) => None,
     }
 }
 

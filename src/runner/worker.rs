@@ -21,7 +21,7 @@ use crate::inputs::MachineDriver;
 use farrier_update::{Millis, Reason, Retry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use retry::time;
+use retry::{millis, time};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -189,7 +189,8 @@ impl UpdateWorker<'_> {
         let resumed = touched && std::mem::take(&mut self.is_reached);
         let loaded = loaded.map(|Attempt { job, driver }| {
             let callback = job.callback.map(|calls| CallbackOptions { awaited, ..calls });
-            Attempt { job: Job { resumed, callback, ..job }, driver }
+            let rebooting = self.old.rebooting.as_ref().map(|r| (millis(&r.since), millis(&r.until)));
+            Attempt { job: Job { resumed, rebooting, callback, ..job }, driver }
         });
         let end = match &loaded {
             Ok(attempt) => {
@@ -271,11 +272,12 @@ impl UpdateWorker<'_> {
         let (send, receive) = watch::channel(first);
         let tools = self.context.tools.clone();
         let (logbook, entries) = Logbook::new();
+        let (recorded, reboot_recorded) = watch::channel(false);
         let actions = actions::read(&self.shown.actions);
         let Attempt { job, driver: MachineDriver { driver, .. } } = attempt;
         let work = async {
             let offers = self.offers.clone();
-            let desk = Desk { tools: &tools, stop, view: &send, logbook, actions, offers };
+            let desk = Desk { tools: &tools, stop, view: &send, logbook, actions, offers, reboot_recorded };
             let end = tokio::select! {
                 end = driver.attempt(job, desk) => end,
                 end = self.abandoned() => end,
@@ -286,7 +288,7 @@ impl UpdateWorker<'_> {
             drop(send);
             (end, view)
         };
-        let (ended, statuses) = tokio::join!(work, self.follow(receive, entries, number, visible));
+        let (ended, statuses) = tokio::join!(work, self.follow(receive, entries, &recorded, number, visible));
         (self.old, self.shown) = statuses;
         ended
     }

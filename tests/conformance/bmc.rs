@@ -302,6 +302,8 @@ impl Subject for Bmc<'_> {
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: 900,
             wait_seconds: 60,
+            reboot: farrier_update::RebootOrder::default(),
+            rebooting: None,
             callback: None,
         }
     }

@@ -187,6 +187,8 @@ impl Subject for Linuxed<'_> {
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: 900,
             wait_seconds: 20,
+            reboot: farrier_update::RebootOrder::default(),
+            rebooting: None,
             callback: None,
         }
     }

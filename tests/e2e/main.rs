@@ -39,6 +39,7 @@ mod orphan;
 mod packages;
 mod patience;
 mod ports;
+mod reboot;
 mod replicas;
 mod steering;
 mod versions;

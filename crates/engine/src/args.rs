@@ -21,6 +21,8 @@ Usage:
   farrier-engine attach --dir D
       Joins standard input and output to the engine in D, which speaks HTTP/1.1 as client.
       Exit status: 0 if the connection ended, 3 if no engine listens in D.
+  farrier-engine resume --dir D --session S --run R --peer-uid U --lease SECONDS
+      Becomes the engine of session S again. The machine itself executes this after a reboot.
   farrier-engine sweep --dir D --session S
       Removes D and what a dead engine of session S left on this machine. Needs root.
       Prints one line of JSON with what could not be removed. Exit status: 0 if nothing, 1 if something.
@@ -55,6 +57,11 @@ pub(crate) enum Command {
     },
     /// Run as the detached engine.
     Run {
+        /// The session of the engine.
+        session: Session,
+    },
+    /// Run as the engine again after a reboot of the machine.
+    Resume {
         /// The session of the engine.
         session: Session,
     },
@@ -122,6 +129,11 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             let mut options = Options::read(arguments)?;
             let session = options.session()?;
             options.finish().map(|()| Command::Run { session })
+        }
+        Some("resume") => {
+            let mut options = Options::read(arguments)?;
+            let session = options.session()?;
+            options.finish().map(|()| Command::Resume { session })
         }
         Some("attach") => {
             let mut options = Options::read(arguments)?;
@@ -234,7 +246,12 @@ impl Options {
 impl Session {
     /// Returns the arguments that [`parse`] reads back as `run` of this session.
     pub(crate) fn run_arguments(&self) -> Vec<OsString> {
-        let mut arguments = vec![OsString::from("run"), "--dir".into(), self.dir.clone().into()];
+        self.arguments("run")
+    }
+
+    /// Returns the arguments that [`parse`] reads back as this command for this session.
+    pub(crate) fn arguments(&self, command: &str) -> Vec<OsString> {
+        let mut arguments = vec![OsString::from(command), "--dir".into(), self.dir.clone().into()];
         arguments.extend([
             "--session".into(),
             self.id.clone().into(),

@@ -7,7 +7,7 @@
 mod line;
 mod state;
 
-pub(crate) use state::{OpenStep, SessionState};
+pub(crate) use state::{OpenReboot, OpenStep, SessionState};
 
 use crate::{clock, logs};
 use farrier_protocol::{Event, EventBody};

@@ -81,6 +81,30 @@ pub(crate) fn launch(
     }
 }
 
+/// Becomes the detached engine again after a reboot of the machine, which executes this command when it boots.
+/// Does nothing if the runner was faster and has launched the engine.
+pub(crate) fn resume(session: &Session) -> ExitCode {
+    match try_resume(session) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_resume(session: &Session) -> Result<(), Failure> {
+    let place = WorkDir::check(&session.dir).map_err(Failure::other)?;
+    let lock = MachineLock::open().map_err(context("the machine's lock"))?;
+    if wait_for_lock(&lock, session, &place)?.is_some() {
+        return Ok(());
+    }
+    place.close();
+    let mut command = detached(&lock, session)?;
+    // The process stays the same one, which the machine's init watches. Nobody reads the report.
+    Err(context("the engine")(command.stdout(Stdio::null()).exec()))
+}
+
 fn try_launch(
     session: &Session,
     digest: &Digest,
@@ -181,16 +205,23 @@ fn busy(holder: Option<&LockHolder>) -> Failure {
     Failure { code: LaunchError::MachineBusy, message, holder }
 }
 
-/// Starts the detached engine and waits for its report.
-fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure> {
+/// Returns the command that runs the detached engine, which holds the lock.
+fn detached(lock: &MachineLock, session: &Session) -> Result<Command, Failure> {
     let lock = lock.share().map_err(context("the machine's lock"))?;
     // A process that waits for the end of an inherited pipe would wait until the engine exits.
     close_fds::set_fds_cloexec(3, &[]);
     let mut command = Command::new("/proc/self/exe");
     command.arg0(PROGRAM).args(session.run_arguments());
     command.env_clear().envs(ENVIRONMENT).current_dir("/");
-    command.stdin(lock).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(context("the detached engine"))?;
+    command.stdin(lock).stderr(Stdio::null());
+    Ok(command)
+}
+
+/// Starts the detached engine and waits for its report.
+fn start(lock: &MachineLock, session: &Session) -> Result<LaunchReport, Failure> {
+    let mut command = detached(lock, session)?;
+    let child = command.stdout(Stdio::piped()).spawn();
+    let mut child = child.map_err(context("the detached engine"))?;
     let report =
         child.stdout.take().map(read_report).transpose().map_err(context("the detached engine"))?.flatten();
     match report {

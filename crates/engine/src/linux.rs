@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod apply_error;
 pub(crate) mod args;
 pub(crate) mod attach;
+pub(crate) mod boot;
 pub(crate) mod callback;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
@@ -20,6 +21,7 @@ pub(crate) mod lock_holder;
 pub(crate) mod logs;
 pub(crate) mod payload;
 pub(crate) mod reach;
+pub(crate) mod reboot;
 pub(crate) mod retire;
 pub(crate) mod run;
 pub(crate) mod shared;
@@ -46,6 +48,7 @@ pub(crate) fn execute(words: Vec<OsString>) -> ExitCode {
         Ok(Command::Version) => print(&format!("farrier-engine {}\n", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Launch { session, digest }) => launch::launch(&session, &digest, line),
         Ok(Command::Run { session }) => run::run(session),
+        Ok(Command::Resume { session }) => launch::resume(&session),
         Ok(Command::Attach { dir }) => attach::attach(&dir),
         Ok(Command::Reach { addresses, timeout }) => reach::reach(&addresses, timeout),
         Ok(Command::Sweep { dir, session }) => sweep::sweep(&dir, &session),

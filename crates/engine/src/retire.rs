@@ -1,5 +1,6 @@
 //! Reverts every lease, so that only the logs stay.
 
+use crate::boot;
 use crate::engine::Engine;
 use crate::journal::SessionState;
 use crate::work_dir::WorkDir;
@@ -12,7 +13,11 @@ pub(crate) fn retire(engine: &Engine) {
     engine.place.close();
     let leases = engine.shared.known(|known: &SessionState| known.leases.clone());
     let mut leftovers = Vec::new();
-    for lease in leases {
+    // What starts the engine goes before the engine.
+    leftovers.extend(boot::release(leases.iter(), |id| {
+        engine.report(EventBody::LeaseReturned { id: id.to_owned() });
+    }));
+    for lease in leases.into_iter().filter(|lease| lease.kind != LeaseKind::BootFile) {
         match release_lease(&lease, &engine.place) {
             Ok(()) => engine.report(EventBody::LeaseReturned { id: lease.id }),
             Err(leftover) => leftovers.push(leftover),
@@ -23,10 +28,10 @@ pub(crate) fn retire(engine: &Engine) {
 }
 
 /// Reverts one lease. A lease on a process is the engine itself, which ends right after this; no
-/// installer is running when an engine retires.
+/// installer is running when an engine retires. Files of the boot are released by [`boot::release`].
 fn release_lease(lease: &Lease, place: &WorkDir) -> Result<(), Leftover> {
     match lease.kind {
-        LeaseKind::Process => Ok(()),
+        LeaseKind::Process | LeaseKind::BootFile => Ok(()),
         LeaseKind::Directory => remove_directory(&lease.what, place),
         LeaseKind::Unknown => Err(Leftover {
             what: lease.what.clone(),

@@ -67,7 +67,11 @@ fn detach() -> io::Result<(MachineLock, File)> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
-    rustix::process::setsid()?;
+    match rustix::process::setsid() {
+        // An init starts its services as leaders of sessions of their own.
+        Ok(_) | Err(rustix::io::Errno::PERM) => {}
+        Err(error) => return Err(error.into()),
+    }
     cgroup::leave_login_session();
     std::env::set_current_dir("/")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

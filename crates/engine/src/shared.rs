@@ -213,6 +213,17 @@ impl Shared {
         }
     }
 
+    /// Waits for `duration` whether or not the run is cancelled. Returns early, with true, if the process
+    /// received SIGTERM.
+    pub(crate) fn wait_for_termination(&self, duration: Duration) -> bool {
+        let until = Instant::now() + duration;
+        let mut state = self.lock();
+        while !state.terminated && Instant::now() < until {
+            state = self.wait(state, Some(until));
+        }
+        state.terminated
+    }
+
     /// Waits until the runner has all events, if there is a runner.
     pub(crate) fn deliver_final_events(&self) {
         let until = Instant::now() + FINAL_EVENTS_TIMEOUT;

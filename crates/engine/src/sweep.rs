@@ -1,5 +1,6 @@
 //! `farrier-engine sweep`: removes what a dead engine left behind, and verifies the result.
 
+use crate::boot;
 use crate::journal::Journal;
 use crate::lock::MachineLock;
 use crate::lock_holder;
@@ -55,6 +56,7 @@ fn clean(place: &WorkDir, session: &str) -> Vec<Leftover> {
         let why = "an installer is still running and is left to finish; sweep again when it has ended".into();
         leftovers.push(Leftover { what: format!("process {}", lease.what), why });
     }
+    leftovers.extend(boot::release(leases.iter(), |_| {}));
     if running.is_empty() {
         let directories = leases.iter().filter(|lease| lease.kind == LeaseKind::Directory);
         let directories =

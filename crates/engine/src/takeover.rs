@@ -6,6 +6,7 @@
 use crate::engine::Engine;
 use crate::journal::{OpenStep, SessionState};
 use crate::lock_holder;
+use crate::reboot;
 use crate::step::{self, SESSION_VARIABLE};
 use crate::wait::{Obstacle, Report};
 use farrier_protocol::{EventBody, FailureCode, Holder, Lease, LeaseKind, StepExit, WaitFor};
@@ -33,8 +34,13 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
         }
         engine.report(EventBody::LeaseReturned { id: lease.id.clone() });
     }
+    if let Some(open) = engine.shared.known(|known| known.reboot.clone()) {
+        reboot::conclude(engine, &open);
+    }
     let unfinished = engine.shared.known(|known| {
-        let open = known.tasks.iter().filter(|task| !task.finished);
+        // A reboot that has not happened continues with the same task.
+        let continues = |id: &str| known.reboot.as_ref().is_some_and(|open| open.task == id);
+        let open = known.tasks.iter().filter(|task| !task.finished && !continues(&task.id));
         open.map(|task| (task.id.clone(), task.open.clone())).collect::<Vec<_>>()
     });
     for (task, steps) in unfinished {

@@ -1,14 +1,17 @@
 //! The worker: executes one task after the other until the engine must exit.
 
 use crate::engine::Engine;
-use crate::{apply, retire, survey, takeover};
+use crate::{apply, reboot, retire, survey, takeover};
 use farrier_protocol::{Lease, Task, Work};
 use std::time::Duration;
 
 /// Whether another task follows.
 enum AfterTask {
     Next,
+    /// The engine releases its leases and exits.
     Leave,
+    /// The machine goes down: the engine exits, and the next one continues from the journal.
+    Down,
 }
 
 impl Engine {
@@ -21,6 +24,7 @@ impl Engine {
             match self.execute(&task) {
                 AfterTask::Next => done = Some(task.id),
                 AfterTask::Leave => break,
+                AfterTask::Down => return,
             }
         }
         retire::retire(self);
@@ -37,6 +41,17 @@ impl Engine {
             }
             Work::Apply { steps, wait_seconds } => {
                 apply::apply(self, &task.id, steps, Duration::from_secs(*wait_seconds));
+            }
+            Work::Reboot { delay_seconds, message, wait_seconds, ignore_inhibitors } => {
+                let order = reboot::Order {
+                    delay: Duration::from_secs(*delay_seconds),
+                    message,
+                    wait: Duration::from_secs(*wait_seconds),
+                    ignore_inhibitors: *ignore_inhibitors,
+                };
+                if reboot::reboot(self, &task.id, &order).is_break() {
+                    return AfterTask::Down;
+                }
             }
             Work::Retire => return AfterTask::Leave,
         }

@@ -1,7 +1,7 @@
 //! Events that the engine reports.
 
 use crate::survey::{Facts, Firmware, Package, Reading};
-use crate::wait::Wait;
+use crate::wait::{Holder, Wait};
 use serde::{Deserialize, Serialize};
 
 /// One event on the machine. `POST /v1/events` sends a list of events.
@@ -118,6 +118,33 @@ pub enum EventBody {
         /// Description of the failure, with the message of the operating system.
         message: String,
     },
+    /// A task that reboots the machine has begun. The event is written before the task does anything, so that
+    /// the boot id tells after any interruption whether the machine was rebooted since.
+    RebootBegun {
+        /// The task.
+        task: String,
+        /// Boot id of the machine.
+        boot_id: String,
+    },
+    /// The reboot is about to be requested from the machine. The event is on disk before the request.
+    RebootRequested {
+        /// The task.
+        task: String,
+    },
+    /// The machine was rebooted: its boot id is not that of `RebootBegun` any more.
+    Rebooted {
+        /// The task.
+        task: String,
+        /// The new boot id.
+        boot_id: String,
+    },
+    /// The machine is not rebooted by this task.
+    NotRebooted {
+        /// The task.
+        task: String,
+        /// Why not.
+        why: NoReboot,
+    },
     /// The engine waits for something before it continues its task. An engine waits for one thing at a
     /// time, so each `Waiting` event replaces the previous one.
     Waiting {
@@ -203,6 +230,32 @@ pub enum Refusal {
     Unknown,
 }
 
+/// Why a machine was not rebooted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum NoReboot {
+    /// The run was cancelled before the reboot was requested.
+    Cancelled,
+    /// A program inhibits the shutdown, and did not end that in time.
+    Inhibited {
+        /// The program, as it calls itself.
+        who: String,
+        /// Its reason.
+        why: String,
+        /// Its process, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<Holder>,
+    },
+    /// The reboot could not be requested, or the machine did not go down.
+    Failed {
+        /// What happened.
+        detail: String,
+    },
+    /// A cause of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
 /// How long an installer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepLimit {
@@ -254,6 +307,8 @@ pub enum LeaseKind {
     Directory,
     /// A process.
     Process,
+    /// A file or a symbolic link by which the machine starts the engine when it boots.
+    BootFile,
     /// A kind of a later version.
     #[serde(other)]
     Unknown,

@@ -36,7 +36,7 @@
 //! - A new kind in the engine's reports is read as `Unknown` (or `Other`, `Failed`) by peers that do not
 //!   know it, and the sender does not depend on its being understood.
 //! - The fields that an engine reads from its journal (`task`, `component`, `components`, `id`, `lease`,
-//!   `limit`, `wait`) have one type in all kinds of events of which it reads fields.
+//!   `limit`, `wait`, `bootId`) have one type in all kinds of events of which it reads fields.
 //! - A new kind of [`Work`], [`Detect`] or [`Installer`] is sent only to engines of the operator's own
 //!   build.
 //! - The command line of `launch` keeps its options; an engine ignores options that it does not know.
@@ -53,7 +53,7 @@ pub mod wait;
 
 pub use callback::{CallbackConfig, Dial, DialOutcome, PREFLIGHT};
 pub use event::{
-    Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, Refusal, StepExit, StepLimit,
+    Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, NoReboot, Refusal, StepExit, StepLimit,
 };
 pub use launch::{LaunchError, LaunchReport};
 pub use survey::{Detect, Facts, Firmware, Instance, Package, Reading};

@@ -40,6 +40,22 @@ pub enum Work {
         #[serde(default = "default_wait_seconds")]
         wait_seconds: u64,
     },
+    /// Reboots the machine once. Ends with `TaskDone` after `Rebooted` or `NotRebooted`.
+    ///
+    /// The engine takes this task again after it was started again in the same boot of the machine, and
+    /// continues: a reboot that was requested in this boot has not happened, and requesting it again in the
+    /// same boot cannot cause a second one.
+    Reboot {
+        /// How long the engine waits before it requests the reboot, in seconds. A cancellation meanwhile
+        /// calls the reboot off.
+        delay_seconds: u64,
+        /// What users who are signed in are told; may be empty.
+        message: String,
+        /// Limit in seconds for the wait for programs that inhibit a shutdown.
+        wait_seconds: u64,
+        /// Whether the machine is rebooted although a program inhibits that.
+        ignore_inhibitors: bool,
+    },
     /// Releases every lease, keeps the logs, and exits. Ends with `Retired`.
     Retire,
 }

@@ -41,6 +41,15 @@ pub enum WaitFor {
         /// The component that the installer installs; empty if the journal does not record it.
         component: String,
     },
+    /// A program inhibits the shutdown of the machine. The holder is that program.
+    Inhibitor {
+        /// The program, as it calls itself.
+        who: String,
+        /// Its reason.
+        why: String,
+    },
+    /// The delay before the reboot.
+    RebootDelay,
     /// A kind of a later version.
     #[serde(other)]
     Unknown,

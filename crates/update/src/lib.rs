@@ -37,6 +37,7 @@ mod package;
 pub mod payload_url;
 pub mod plan;
 pub mod reason;
+pub mod reboot;
 pub mod retry;
 pub mod run;
 pub mod version;
@@ -50,6 +51,7 @@ pub use model::{
 pub use outcome::{ComponentResult, NodeVerdict, Outcome, PartResult, StepRecord, conclude, summarize};
 pub use plan::{Action, NodePlan, PlanInput, PlanItem, plan_node, validate_baseline};
 pub use reason::Reason;
+pub use reboot::{RebootOrder, RebootPolicy};
 pub use retry::{Retry, after_failure, backoff};
 pub use run::{Decision, Effect, Observed, decide};
 pub use version::{Scheme, compare};

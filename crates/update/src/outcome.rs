@@ -32,7 +32,8 @@ pub enum Outcome {
     Staged,
     /// The component is installed and takes effect after the next reboot.
     RebootPending,
-    /// The installation was attempted, and the baseline's version is not installed.
+    /// The installation was attempted, and the baseline's version is not installed, or not in effect although the
+    /// machine was rebooted for it.
     Failed,
     /// The component is not meant for this machine.
     NotApplicable,
@@ -137,6 +138,8 @@ pub struct StepRecord {
     pub exit: Option<StepExit>,
     /// The end of the installer's output.
     pub output: String,
+    /// Whether the machine was rebooted after the installer had ended.
+    pub rebooted: bool,
 }
 
 /// An outcome with its explanation, from which a `ComponentResult` is built.

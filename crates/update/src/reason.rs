@@ -363,6 +363,22 @@ reasons! {
     NotVerified: Permanent,
     /// A component is installed and takes effect after the next reboot. Reboot the machine.
     RebootPending: Informational,
+    /// The machine is being rebooted. Wait; the message says until when.
+    Rebooting: Informational,
+    /// The machine was rebooted: its boot id has changed. No action is needed.
+    Rebooted: Informational,
+    /// A program on the machine inhibits its shutdown, and did not end that in time; the message names the program
+    /// and its reason. Let it end, or set spec.force.inhibitors of a new UpdateRun.
+    RebootInhibited: Permanent,
+    /// The machine could not be rebooted; the message gives the cause. Reboot it by hand, then start a run with
+    /// operation Inventory.
+    RebootFailed: Permanent,
+    /// The machine did not come back after its reboot; the message says how long Farrier waited and what it tried.
+    /// Look at the console of the machine. If it only takes longer, raise spec.reboot.timeout.
+    RebootTimedOut: Permanent,
+    /// A kernel is installed, and the machine runs another one after its reboot, usually the old one. Look at the
+    /// default entry of the boot loader.
+    OldKernelRunning: Permanent,
     /// The device may restart its host by itself when it gets the image, and the run does not allow that. Nothing was
     /// sent. Set reboot.policy to `IfRequired` in a run at a time at which the host may restart.
     RestartNotAllowed: Permanent,

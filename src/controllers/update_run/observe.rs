@@ -7,7 +7,7 @@ use super::facts::{facts, millis, reason};
 use super::namespace;
 use crate::api::managed_node::Channel;
 use crate::api::node_update;
-use crate::api::update_run::{Operation as ApiOperation, RebootWhen, UpdateRunSpec};
+use crate::api::update_run::{Operation as ApiOperation, UpdateRunSpec};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
 use crate::convert;
 use crate::exposure::{self, ActiveMachine};
@@ -228,15 +228,13 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Optio
 fn not_supported(spec: &UpdateRunSpec, with_engine: Option<&str>) -> Vec<String> {
     let stages = with_engine.filter(|_| spec.operation == ApiOperation::Stage);
     let stages = stages.map(|node| format!("spec.operation: Stage for machines such as {node}"));
-    let reboots = with_engine.filter(|_| spec.reboot.policy != RebootWhen::Never);
-    let reboots = reboots.map(|node| format!("spec.reboot.policy for machines such as {node}"));
     let asked = [
         (!spec.strategy.stages.is_empty(), "spec.strategy.stages"),
         (spec.strategy.failure_budget.is_some(), "spec.strategy.failureBudget"),
         (spec.channel == Channel::Listen, "spec.channel: Listen"),
     ];
     let asked = asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned());
-    asked.chain(stages).chain(reboots).collect()
+    asked.chain(stages).collect()
 }
 
 /// Returns the facts about the baseline of a run, and the baseline if the run can use it.

@@ -1,5 +1,6 @@
 //! Connects to the machine, deploys the engine, and reconnects after a loss.
 
+use super::reboot::Tries;
 use super::return_path::EngineCallback;
 use super::waits::Shown;
 use super::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Session, limits};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 const RECONNECT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Time between two connection attempts.
-const RECONNECT_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const RECONNECT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Time between two checks whether another engine still runs.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -57,7 +58,8 @@ impl<H: Host> Session<'_, H> {
                 deployed = self.deploy(&machine).await?;
                 continue;
             }
-            short = if since.elapsed() < limits::SHORT_STREAM { short + 1 } else { 0 };
+            let is_short = since.elapsed() < limits::SHORT_STREAM && self.reboot_under_way().is_none();
+            short = if is_short { short + 1 } else { 0 };
             if short >= limits::MAX_SHORT_STREAMS {
                 return Err(talked.err().unwrap_or_else(|| self.keeps_ending()));
             }
@@ -257,12 +259,14 @@ impl<H: Host> Session<'_, H> {
     /// Reconnects to a machine that has answered before in this attempt, and shows the wait for it.
     async fn wait_for_machine(&self) -> Result<(H, Deployed), Failure> {
         let what = format!("{} to answer again", self.job.node);
-        let waiting = Waiting::new(Reason::ConnectionLost, what, "the machine", RECONNECT_TIMEOUT);
+        let lost = || Waiting::new(Reason::ConnectionLost, what, "the machine", RECONNECT_TIMEOUT);
+        let waiting = self.reboot_wait().unwrap_or_else(lost);
         self.shown(waiting, Box::pin(self.reconnect())).await
     }
 
     pub(super) async fn reconnect(&self) -> Result<(H, Deployed), Failure> {
         let until = Instant::now() + RECONNECT_TIMEOUT;
+        let mut tries = Tries::default();
         loop {
             let arrived = async {
                 let machine = self.connect().await?;
@@ -271,7 +275,17 @@ impl<H: Host> Session<'_, H> {
                 let deployed = self.deploy(&machine).await?;
                 Ok::<_, Failure>((machine, deployed))
             };
-            match arrived.await {
+            let arrived = arrived.await;
+            if let Err(failure) = &arrived
+                && let Some(next) = self.after_failed_try(failure, &mut tries)
+            {
+                let pause = next?;
+                tracing::info!(reason = %failure.reason, "the machine is not back from its reboot yet");
+                // sleep: a machine does not tell when it is back.
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+            match arrived {
                 Ok(arrived) => return Ok(arrived),
                 Err(failure) if failure.reason.retryable() && Instant::now() < until => {
                     self.view.send_modify(|v| v.lost = Some(failure.clone()));

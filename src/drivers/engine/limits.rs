@@ -61,7 +61,7 @@ impl Limit {
         Self { at_most, after_cancel }
     }
 
-    fn longer_by(self, more: Duration) -> Self {
+    pub(super) fn longer_by(self, more: Duration) -> Self {
         Self::of(self.at_most.saturating_add(more), self.after_cancel.saturating_add(more))
     }
 }
@@ -80,6 +80,12 @@ pub(super) fn of(work: &Work, events: &[Arc<Event>], components: &[Component]) -
             let waiting = Duration::from_secs(wait_seconds.saturating_mul(waits));
             let at_most = applying(steps).saturating_add(waiting);
             Limit::of(at_most, longest(components).saturating_add(SHORT_SLACK))
+        }
+        // Inhibitors are waited for before and after the delay. The caller adds the time that the machine may be
+        // away.
+        Work::Reboot { delay_seconds, wait_seconds, .. } => {
+            let seconds = wait_seconds.saturating_mul(2).saturating_add(*delay_seconds);
+            Limit::of(SLACK, SLACK).longer_by(Duration::from_secs(seconds))
         }
         // An installer that an earlier attempt has started finishes first.
         Work::Retire if is_busy(events) => Limit::of(SLACK, SHORT_SLACK).longer_by(longest(components)),

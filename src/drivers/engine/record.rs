@@ -92,7 +92,7 @@ pub(super) fn match_survey(event: &Event, id: &str) -> Option<(Survey, BTreeMap<
 fn step_records(task_id: &str, events: &[Arc<Event>]) -> BTreeMap<String, StepRecord> {
     let mut records: BTreeMap<String, StepRecord> = BTreeMap::new();
     for event in events {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly two kinds of events are looked for")]
+        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these kinds of events are looked for")]
         match &event.body {
             EventBody::StepStarted { task, component, .. } if task == task_id => {
                 records.entry(component.clone()).or_default().started_at = Some(Millis(event.at));
@@ -102,6 +102,11 @@ fn step_records(task_id: &str, events: &[Arc<Event>]) -> BTreeMap<String, StepRe
                 record.finished_at = Some(Millis(event.at));
                 record.exit = Some(exit.clone());
                 record.output.clone_from(output);
+            }
+            EventBody::Rebooted { .. } => {
+                for record in records.values_mut().filter(|record| record.exit.is_some()) {
+                    record.rebooted = true;
+                }
             }
             _ => {}
         }

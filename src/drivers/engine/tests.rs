@@ -66,6 +66,8 @@ impl Parts {
             on_failed_dependency: FailedDependency::default(),
             lease_seconds: 900,
             wait_seconds: 60,
+            reboot: farrier_update::RebootOrder::default(),
+            rebooting: None,
             callback,
         };
         Self {

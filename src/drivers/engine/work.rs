@@ -9,7 +9,8 @@ use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
 use farrier_update::plan::detections;
 use farrier_update::reason::remedy;
 use farrier_update::{
-    Action, Installers, NodePlan, PlanInput, PlanItem, Reason, conclude, plan_node, summarize,
+    Action, ComponentResult, Installers, NodePlan, PlanInput, PlanItem, Reason, conclude, plan_node,
+    summarize,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -101,7 +102,7 @@ impl<H: Host> Session<'_, H> {
         }
         if plan.changes() == 0 {
             // Nothing was changed, so the first survey is also the final one.
-            return Ok(self.finish(&plan, &readings));
+            return Ok(self.end_with(self.results(&plan, &readings)));
         }
         self.wait_for_return_path().await;
         if let Some(failure) = self.withheld() {
@@ -139,7 +140,8 @@ impl<H: Host> Session<'_, H> {
         self.perform("verify", Work::Survey { packages: true, detect: plan.detections() }).await?;
         let (survey, readings) = self.survey_of("verify")?;
         self.view.send_modify(|v| v.survey = Some(survey));
-        Ok(self.finish(plan, &readings))
+        let results = self.results(plan, &readings);
+        Box::pin(self.reboot_and_finish(plan, results)).await
     }
 
     /// Returns the results when nothing may be installed: only what the survey shows.
@@ -160,23 +162,23 @@ impl<H: Host> Session<'_, H> {
         End::Finished(verdict)
     }
 
-    fn finish(&self, plan: &NodePlan, after: &BTreeMap<String, Reading>) -> End {
-        let events = self.engine_api.events_after(0);
-        let history = record::StepHistory::by(&events, &self.task_id("apply"));
-        let results: Vec<_> =
-            plan.items.iter().map(|item| history.conclude(item, after.get(&item.component.name))).collect();
+    /// Ends with these results.
+    pub(super) fn end_with(&self, results: Vec<ComponentResult>) -> End {
         let verdict = summarize(&results);
         self.view.send_modify(|v| v.results = results);
         End::Finished(verdict)
     }
 
     #[tracing::instrument(name = "step", skip_all, fields(step = name))]
-    async fn perform(&self, name: &str, work: Work) -> Result<(), Failure> {
+    pub(super) async fn perform(&self, name: &str, work: Work) -> Result<(), Failure> {
         let task = Task { id: self.task_id(name), work };
         if task.work != Work::Retire {
             self.ensure_own_engine(&task).await?;
         }
         let limit = limits::of(&task.work, &self.engine_api.events_after(0), &self.job.components);
+        // The machine may be away for this long, in a reboot of this attempt or of an earlier one.
+        let is_reboot = matches!(task.work, Work::Reboot { .. }) || self.reboot_under_way().is_some();
+        let limit = if is_reboot { limit.longer_by(self.job.reboot.timeout) } else { limit };
         self.until(limit);
         let performed = self.engine_api.perform(task);
         let ended = limits::within(limit, &self.stop, performed).await;
@@ -203,7 +205,7 @@ impl<H: Host> Session<'_, H> {
 
     /// Returns the id of a task; equal ids mean the same work. May be called only after the engine's journal
     /// is known.
-    fn task_id(&self, name: &str) -> String {
+    pub(super) fn task_id(&self, name: &str) -> String {
         let series = self.series.get_or_init(|| {
             let open = record::unfinished_series(&self.engine_api.events_after(0));
             open.unwrap_or_else(|| format!("a{}", self.job.attempt))
@@ -211,7 +213,7 @@ impl<H: Host> Session<'_, H> {
         format!("{series}-{name}")
     }
 
-    fn survey_of(&self, name: &str) -> Result<(Arc<Survey>, BTreeMap<String, Reading>), Failure> {
+    pub(super) fn survey_of(&self, name: &str) -> Result<(Arc<Survey>, BTreeMap<String, Reading>), Failure> {
         let id = self.task_id(name);
         let events = self.engine_api.events_after(0);
         let found = events.iter().rev().find_map(|event| record::match_survey(event, &id));
@@ -284,6 +286,10 @@ impl<H: Host> Session<'_, H> {
     }
 
     fn show(&self, event: &Event) {
+        if matches!(event.body, EventBody::RebootRequested { .. }) && !self.engine_api.is_replayed(event.seq)
+        {
+            self.reboot_requested();
+        }
         let apply = self.task_id("apply");
         let leases = u32::try_from(self.engine_api.leases()).unwrap_or(u32::MAX);
         // The clock of the machine may have been set since the hello. An old event says nothing about that.

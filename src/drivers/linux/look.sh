@@ -8,6 +8,11 @@ for round in 1 2 3; do
   for place; do
     [ -e "$place/$NAME" ] && found="$found $place/$NAME"
   done
+  # What starts the engine when the machine boots.
+  for file in "/etc/systemd/system/$NAME.service" "/etc/systemd/system/multi-user.target.wants/$NAME.service" \
+    "/etc/local.d/$NAME.start" "/etc/cron.d/$NAME"; do
+    { [ -e "$file" ] || [ -L "$file" ]; } && found="$found $file"
+  done
   for process in /proc/[0-9]*; do
     command=
     read -r command 2>/dev/null <"$process/cmdline"

@@ -73,6 +73,9 @@ actions! {
     CleanUp on "NodeUpdate" because "`Leftovers`, `CleanupFailed`, `CleanupPending`",
     /// The runner of the machine is gone; the note names the runner that takes over.
     HandOver on "NodeUpdate" because "`RunnerLost`",
+    /// The machine is being rebooted, was rebooted, or was not; the note says until when it is waited for, or why
+    /// not.
+    Reboot on "NodeUpdate" because "`Rebooting`, `Rebooted`, `RebootInhibited`, `RebootFailed`, `RebootTimedOut`, `Cancelled`",
     /// An attempt failed and will be retried; the note says when.
     Retry on "NodeUpdate" because "`WaitingForRetry`",
     /// Work on the machine has ended, successfully or not; the note names the components that changed

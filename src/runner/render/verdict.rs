@@ -4,7 +4,7 @@ mod torn_down;
 
 use super::{Phase, waits_for};
 use crate::api::node_update::NodeUpdateStatus;
-use crate::attempt::{End, ReturnPath, StatusPath, View};
+use crate::attempt::{End, Reboot, ReturnPath, StatusPath, View};
 use crate::drivers::{Abilities, CleansUp};
 use crate::failure::Failure;
 use farrier_update::{NodeVerdict, Reason};
@@ -63,6 +63,8 @@ pub(super) struct Verdicts {
     engine: Option<Verdict>,
     payload: Verdict,
     applied: Verdict,
+    /// Set if the machine is rebooted.
+    rebooted: Option<Verdict>,
     verified: Verdict,
     torn_down: Verdict,
     succeeded: Verdict,
@@ -84,6 +86,7 @@ impl Verdicts {
             engine: takes_engine.then(|| engine(view, phase)),
             payload: payload(view, phase),
             applied: applied(view, phase),
+            rebooted: rebooted(view, phase),
             verified: verified(view, phase),
             torn_down: torn_down(view, phase, old, cleans_up),
             succeeded: succeeded(view, phase),
@@ -98,6 +101,7 @@ impl Verdicts {
             engine,
             payload,
             applied,
+            rebooted,
             verified,
             torn_down,
             succeeded,
@@ -118,13 +122,9 @@ impl Verdicts {
         list.extend(return_path.map(|verdict| ("CallbackReachable", verdict)));
         list.extend(status_path.map(|verdict| ("StatusPath", verdict)));
         list.extend(engine.map(|verdict| ("EngineDeployed", verdict)));
-        list.extend([
-            ("PayloadVerified", payload),
-            ("Applied", applied),
-            ("Verified", verified),
-            ("TornDown", torn_down),
-            ("Succeeded", succeeded),
-        ]);
+        list.extend([("PayloadVerified", payload), ("Applied", applied)]);
+        list.extend(rebooted.map(|verdict| ("Rebooted", verdict)));
+        list.extend([("Verified", verified), ("TornDown", torn_down), ("Succeeded", succeeded)]);
         list
     }
 }
@@ -263,6 +263,26 @@ fn applied(view: &View, phase: &Phase) -> Verdict {
     }
 }
 
+/// Whether the machine was rebooted; `None` if the attempt makes no reboot.
+fn rebooted(view: &View, phase: &Phase) -> Option<Verdict> {
+    Some(match view.reboot.as_ref()? {
+        Reboot::Underway { since, until, requested } => match phase {
+            Phase::Working => {
+                let what =
+                    if *requested { "the machine is being rebooted" } else { "the reboot is announced" };
+                let words =
+                    format!("{what}, since {since}; Farrier waits for the machine until {until} at most");
+                Verdict::open(Reason::Rebooting, words)
+            }
+            Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => {
+                Verdict::pending(phase, "the reboot of the machine")
+            }
+        },
+        Reboot::Done => Verdict::yes(Reason::Rebooted, "the machine was rebooted: its boot id has changed"),
+        Reboot::Failed(failure) => Verdict::no(failure.reason, failure.message.clone()),
+    })
+}
+
 fn verified(view: &View, phase: &Phase) -> Verdict {
     match phase {
         Phase::Ended(End::Finished(NodeVerdict::Succeeded { message, .. })) => {
@@ -288,6 +308,9 @@ fn verified(view: &View, phase: &Phase) -> Verdict {
 fn succeeded(view: &View, phase: &Phase) -> Verdict {
     match phase {
         Phase::Working => match &view.lost {
+            Some(failure) if failure.reason == Reason::Rebooting => {
+                Verdict::open(failure.reason, failure.message.clone())
+            }
             Some(failure) => Verdict::open(
                 failure.reason,
                 format!("the connection was lost; reconnecting for at most 5 min: {}", failure.message),

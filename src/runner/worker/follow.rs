@@ -3,7 +3,7 @@
 use super::UpdateWorker;
 use super::pace::Pace;
 use crate::api::node_update::NodeUpdateStatus;
-use crate::attempt::{ReturnPath, View, logbook};
+use crate::attempt::{Reboot, ReturnPath, View, logbook};
 use crate::runner::render::Phase;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -17,16 +17,19 @@ struct Announced {
     blocked: bool,
     unseen: bool,
     untrusted_peer: bool,
+    rebooting: bool,
+    rebooted: bool,
 }
 
 impl UpdateWorker<'_> {
     /// Writes the statuses that `visible` makes of the views, at the pace of [`Pace`], and at once the `entries`
-    /// of the logbook, until the attempt ends. Nobody else writes meanwhile.
+    /// of the logbook and a reboot, until the attempt ends. Nobody else writes meanwhile.
     /// Returns the status that was written last, and the status that was rendered last.
     pub(super) async fn follow(
         &self,
         mut view: watch::Receiver<View>,
         mut entries: mpsc::Receiver<logbook::Request>,
+        reboot_recorded: &watch::Sender<bool>,
         number: u32,
         visible: impl Fn(&View) -> View,
     ) -> (NodeUpdateStatus, NodeUpdateStatus) {
@@ -34,6 +37,7 @@ impl UpdateWorker<'_> {
         let mut announced = Announced::default();
         let mut pace = Pace::default();
         loop {
+            reboot_recorded.send_replace(written.rebooting.is_some());
             tokio::select! {
                 changed = view.changed() => {
                     if changed.is_err() {
@@ -42,8 +46,10 @@ impl UpdateWorker<'_> {
                     let now = view.borrow_and_update().clone();
                     self.announce_once(&now, &mut announced).await;
                     let status = self.render(&shown, &visible(&now), &Phase::Working, number);
-                    // The attempt waits for ports, which the controller opens because of this field.
-                    let is_urgent = status.fetches_by != shown.fetches_by;
+                    // The attempt waits for ports, which the controller opens because of this field; and for the
+                    // record of a reboot.
+                    let is_urgent = status.fetches_by != shown.fetches_by
+                        || (status.rebooting.is_some() && written.rebooting.is_none());
                     if status != shown {
                         shown = status;
                         pace.changed(Instant::now());
@@ -95,6 +101,21 @@ impl UpdateWorker<'_> {
         {
             announced.unseen = true;
             self.context.announce_unseen(&self.update, failure).await;
+        }
+        match &now.reboot {
+            Some(Reboot::Underway { until, requested: true, .. }) if !announced.rebooting => {
+                announced.rebooting = true;
+                self.context.announce_reboot(&self.update, *until).await;
+            }
+            Some(Reboot::Done) if !announced.rebooted => {
+                announced.rebooted = true;
+                self.context.announce_rebooted(&self.update, None).await;
+            }
+            Some(Reboot::Failed(failure)) if !announced.rebooted => {
+                announced.rebooted = true;
+                self.context.announce_rebooted(&self.update, Some(failure)).await;
+            }
+            Some(Reboot::Underway { .. } | Reboot::Done | Reboot::Failed(_)) | None => {}
         }
         if let Some(failure) = now.untrusted_peer.as_ref().filter(|_| !announced.untrusted_peer) {
             announced.untrusted_peer = true;

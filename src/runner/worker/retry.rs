@@ -174,6 +174,10 @@ pub(super) fn now() -> Millis {
     Millis(u64::try_from(condition::now().0.as_millisecond()).unwrap_or(0))
 }
 
+pub(super) fn millis(at: &Time) -> Millis {
+    Millis(u64::try_from(at.0.as_millisecond()).unwrap_or(0))
+}
+
 pub(super) fn time(at: Millis) -> Time {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     Time(jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX))

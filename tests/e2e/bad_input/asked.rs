@@ -9,11 +9,10 @@ use farrier_update::Reason;
 use serde_json::{Value, json};
 
 /// Returns specs that this version does not support, and the field that the message must name.
-fn unsupported() -> [(&'static str, Value, &'static str); 5] {
+fn unsupported() -> [(&'static str, Value, &'static str); 4] {
     [
         ("stages", json!({"strategy": {"stages": [{"name": "canary", "count": 1}]}}), "spec.strategy.stages"),
         ("budget", json!({"strategy": {"failureBudget": "5%"}}), "spec.strategy.failureBudget"),
-        ("reboot", json!({"reboot": {"policy": "IfRequired"}}), "spec.reboot.policy"),
         ("stage", json!({"operation": "Stage"}), "spec.operation: Stage for machines such as"),
         ("listen", json!({"channel": "Listen"}), "spec.channel: Listen"),
     ]

@@ -275,6 +275,12 @@ impl Machine {
         std::fs::read_to_string(file).ok()?.trim().parse().ok()
     }
 
+    /// Returns how often the machine was switched on or rebooted.
+    pub(crate) fn boots(&self) -> usize {
+        let file = lab::dir().join("m").join(&self.host).join("boots");
+        std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
+    }
+
     /// Returns all processes: process ID on this host, and arguments.
     pub(crate) fn processes(&self) -> Vec<(u32, Vec<String>)> {
         let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
@@ -305,7 +311,20 @@ impl Machine {
     pub(crate) fn traces(&self) -> Vec<String> {
         let Some(init) = self.init() else { return Vec::new() };
         let mut found = Vec::new();
-        for place in ["var/lib", "var/tmp", "tmp", "run", "dev/shm", "root", "home", "etc", ""] {
+        for place in [
+            "var/lib",
+            "var/tmp",
+            "tmp",
+            "run",
+            "dev/shm",
+            "root",
+            "home",
+            "etc",
+            "etc/cron.d",
+            "etc/systemd/system",
+            "etc/systemd/system/multi-user.target.wants",
+            "",
+        ] {
             let dir = PathBuf::from(format!("/proc/{init}/root/{place}"));
             let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.file_name());
             let ours = names.filter(|n| n.to_string_lossy().starts_with("farrier"));

@@ -4,7 +4,7 @@
 //! unchanged. A parser for all contents of events would add 40 KB to the binary that is sent to every
 //! machine.
 
-use farrier_protocol::{EventBody, Lease, StepExit, StepLimit, Wait, WaitFor};
+use farrier_protocol::{EventBody, Lease, NoReboot, StepExit, StepLimit, Wait, WaitFor};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -31,11 +31,13 @@ struct Body {
     lease: Option<Lease>,
     limit: Option<StepLimit>,
     wait: Option<IgnoredAny>,
+    #[serde(rename = "bootId")]
+    boot_id: Option<String>,
 }
 
 /// The kinds whose fields are needed. Fields of other kinds are not parsed: in a kind of a later version, a
 /// field with one of these names may have any type.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 13] = [
     "leaseTaken",
     "leaseReturned",
     "taskStarted",
@@ -45,6 +47,10 @@ const KINDS: [&str; 9] = [
     "taskDone",
     "taskFailed",
     "waiting",
+    "rebootBegun",
+    "rebootRequested",
+    "rebooted",
+    "notRebooted",
 ];
 
 /// Returns the number of the event, and the event without the fields that are not needed here. `None` if the
@@ -55,7 +61,7 @@ pub(super) fn parse(line: &[u8]) -> Option<(u64, EventBody)> {
         return Some((seq, EventBody::Unknown));
     }
     let Line { seq: _, body } = serde_json::from_slice(line).ok()?;
-    let Body { task, component, components, id, lease, limit, wait } = body;
+    let Body { task, component, components, id, lease, limit, wait, boot_id } = body;
     let body = match kind.as_str() {
         "leaseTaken" => EventBody::LeaseTaken { lease: lease? },
         "leaseReturned" => EventBody::LeaseReturned { id: id? },
@@ -69,6 +75,10 @@ pub(super) fn parse(line: &[u8]) -> Option<(u64, EventBody)> {
             let what = |_| Wait { what: WaitFor::Unknown, holder: None, since: 0, until: None };
             EventBody::Waiting { wait: wait.map(what) }
         }
+        "rebootBegun" => EventBody::RebootBegun { task: task?, boot_id: boot_id? },
+        "rebootRequested" => EventBody::RebootRequested { task: task? },
+        "rebooted" => EventBody::Rebooted { task: task?, boot_id: boot_id? },
+        "notRebooted" => EventBody::NotRebooted { task: task?, why: NoReboot::Unknown },
         _ => EventBody::TaskDone { task: task? },
     };
     Some((seq, body))
@@ -115,6 +125,11 @@ mod tests {
                 output: "…".into(),
             },
             EventBody::TaskDone { task: task.clone() },
+            EventBody::RebootBegun { task: "a1-reboot".into(), boot_id: "b".into() },
+            EventBody::RebootRequested { task: "a1-reboot".into() },
+            EventBody::Rebooted { task: "a1-reboot".into(), boot_id: "c".into() },
+            EventBody::RebootBegun { task: "a2-reboot".into(), boot_id: "c".into() },
+            EventBody::NotRebooted { task: "a2-reboot".into(), why: NoReboot::Cancelled },
             EventBody::TaskFailed { task, code: FailureCode::Other, component, message: String::new() },
             EventBody::LeaseReturned { id: "process-1".into() },
             EventBody::Retired { leftovers: Vec::new() },
@@ -145,7 +160,7 @@ mod tests {
     /// Otherwise the journal would count as damaged after the operator is rolled back to this version.
     #[test]
     fn fields_of_a_later_kind_may_have_any_type() {
-        for field in ["colour", "task", "component", "components", "id", "lease", "limit", "wait"] {
+        for field in ["colour", "task", "component", "components", "id", "lease", "limit", "wait", "bootId"] {
             let line = format!(r#"{{"seq":1,"at":2,"body":{{"kind":"ofALaterVersion","{field}":[7]}}}}"#);
             assert_eq!(parse(line.as_bytes()), Some((1, EventBody::Unknown)), "{field}");
         }

@@ -11,6 +11,8 @@ pub(crate) struct SessionState {
     pub(crate) leases: Vec<Lease>,
     /// Whether the last reported wait has not ended.
     pub(crate) waits: bool,
+    /// The reboot that was begun and whose result is not known yet.
+    pub(crate) reboot: Option<OpenReboot>,
     /// Number of leases ever taken, for their ids.
     taken: u64,
 }
@@ -37,6 +39,17 @@ pub(crate) struct OpenStep {
     pub(crate) limit: Option<StepLimit>,
 }
 
+/// A reboot whose result is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenReboot {
+    /// The task.
+    pub(crate) task: String,
+    /// Boot id of the machine when the task began.
+    pub(crate) boot_id: String,
+    /// Whether the reboot was about to be requested.
+    pub(crate) requested: bool,
+}
+
 impl SessionState {
     /// Reports whether the task has ended.
     pub(crate) fn is_finished(&self, id: &str) -> bool {
@@ -60,6 +73,7 @@ impl SessionState {
         let word = match kind {
             LeaseKind::Directory => "directory",
             LeaseKind::Process => "process",
+            LeaseKind::BootFile => "boot-file",
             LeaseKind::Unknown => "thing",
         };
         Lease { id: format!("{word}-{}", self.taken + 1), kind, what, started: None }
@@ -96,6 +110,17 @@ impl SessionState {
                 task.finished = true;
                 task.open.clear();
             }
+            EventBody::RebootBegun { task, boot_id } => {
+                self.task(task);
+                let (task, boot_id) = (task.clone(), boot_id.clone());
+                self.reboot = Some(OpenReboot { task, boot_id, requested: false });
+            }
+            EventBody::RebootRequested { task } => {
+                if let Some(open) = self.reboot.as_mut().filter(|open| open.task == *task) {
+                    open.requested = true;
+                }
+            }
+            EventBody::Rebooted { .. } | EventBody::NotRebooted { .. } => self.reboot = None,
             EventBody::Waiting { wait } => self.waits = wait.is_some(),
             EventBody::PayloadVerified { .. }
             | EventBody::StepOverdue { .. }

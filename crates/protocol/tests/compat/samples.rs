@@ -1,8 +1,8 @@
 //! One message of every kind, as this version writes it.
 
 use farrier_protocol::{
-    Detect, DialOutcome, EventBody, FailureCode, Installer, LaunchError, LaunchReport, LeaseKind, Reading,
-    StepExit, WaitFor, Work,
+    Detect, DialOutcome, EventBody, FailureCode, Installer, LaunchError, LaunchReport, LeaseKind, NoReboot,
+    Reading, StepExit, WaitFor, Work,
 };
 use serde_json::Value;
 
@@ -17,6 +17,10 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
     (
         "Event",
         r#"{"seq":1,"at":2,"body":{"kind":"leaseTaken","lease":{"id":"process-2","kind":"process","what":"7","started":9}}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"leaseTaken","lease":{"id":"boot-file-3","kind":"bootFile","what":"/etc/cron.d/farrier-s"}}}"#,
     ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"leaseReturned","id":"process-2"}}"#),
     (
@@ -98,7 +102,27 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
         "Event",
         r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":{"what":{"kind":"installer","component":"a"},"since":1}}}"#,
     ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":{"what":{"kind":"inhibitor","who":"backup","why":"at work"},"since":1}}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":{"what":{"kind":"rebootDelay"},"since":1,"until":2}}}"#,
+    ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":null}}"#),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"rebootBegun","task":"t","bootId":"b"}}"#),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"rebootRequested","task":"t"}}"#),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"rebooted","task":"t","bootId":"c"}}"#),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"notRebooted","task":"t","why":{"cause":"inhibited","who":"backup","why":"at work","holder":{"pid":7,"name":"borg"}}}}"#,
+    ),
+    ("Event", r#"{"seq":1,"at":2,"body":{"kind":"notRebooted","task":"t","why":{"cause":"cancelled"}}}"#),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"notRebooted","task":"t","why":{"cause":"failed","detail":"x"}}}"#,
+    ),
     (
         "Event",
         r#"{"seq":1,"at":2,"body":{"kind":"retired","leftovers":[{"what":"/var/lib/farrier-s","why":"busy"}]}}"#,
@@ -136,6 +160,10 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
         "Task",
         r#"{"id":"a1-apply","work":{"kind":"apply","steps":[{"component":"a","version":"1","installer":"Deb","payload":{"digest":"sha256:00","size":1,"fileName":"a.deb"},"after":["b"],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false},{"component":"b","version":"1","installer":"Rpm","payload":{"digest":"sha256:00","size":1,"fileName":"b.rpm"},"after":[],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false},{"component":"c","version":"1","installer":"Script","payload":{"digest":"sha256:00","size":1,"fileName":"c.sh"},"after":[],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false}],"waitSeconds":60}}"#,
     ),
+    (
+        "Task",
+        r#"{"id":"a1-reboot","work":{"kind":"reboot","delaySeconds":60,"message":"x","waitSeconds":60,"ignoreInhibitors":false}}"#,
+    ),
     ("Task", r#"{"id":"retire-9","work":{"kind":"retire"}}"#),
     (
         "CallbackConfig",
@@ -145,8 +173,8 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
 
 /// Kinds of work, detections and installers that came with this version. An engine of the previous one
 /// refuses them, so that they are given to engines of the operator's own build only.
-pub(crate) fn only_for_own_engines(_task: &Value) -> bool {
-    false
+pub(crate) fn only_for_own_engines(task: &Value) -> bool {
+    task.pointer("/work/kind").is_some_and(|kind| kind == "reboot")
 }
 
 /// Lists how each variant of an enum shows in JSON. The match has no wildcard: who adds a variant adds
@@ -170,20 +198,24 @@ pub(crate) fn are_complete() {
     }
 }
 
-fn tags() -> [&'static [&'static str]; 12] {
+fn tags() -> [&'static [&'static str]; 13] {
     [
         variants!(EventBody in "\"kind\":\"" "\"": LeaseTaken "leaseTaken" LeaseReturned "leaseReturned"
             SurveyDone "surveyDone" TaskStarted "taskStarted" PayloadVerified "payloadVerified"
             StepStarted "stepStarted" StepOverdue "stepOverdue" StepFinished "stepFinished"
-            TaskDone "taskDone" TaskFailed "taskFailed" Waiting "waiting" Retired "retired" | Unknown),
+            TaskDone "taskDone" TaskFailed "taskFailed" RebootBegun "rebootBegun"
+            RebootRequested "rebootRequested" Rebooted "rebooted" NotRebooted "notRebooted"
+            Waiting "waiting" Retired "retired" | Unknown),
+        variants!(NoReboot in "\"cause\":\"" "\"": Cancelled "cancelled" Inhibited "inhibited" Failed "failed" | Unknown),
         variants!(StepExit in "\"how\":\"" "\"": Exited "exited" Signalled "signalled" TimedOut "timedOut"
             DependencyMissing "dependencyMissing" Interrupted "interrupted" Cancelled "cancelled"
             Skipped "skipped" NotStarted "notStarted" | Unknown),
-        variants!(WaitFor in "\"kind\":\"" "\"": PackageLock "packageLock" Room "room" Installer "installer" | Unknown),
+        variants!(WaitFor in "\"kind\":\"" "\"": PackageLock "packageLock" Room "room" Installer "installer"
+            Inhibitor "inhibitor" RebootDelay "rebootDelay" | Unknown),
         variants!(Reading in "\"state\":\"" "\"": Absent "absent" Present "present" Broken "broken"
             Unreadable "unreadable" | Unknown),
         variants!(LaunchReport in "\"result\":\"" "\"": Started "started" AlreadyRunning "alreadyRunning" Failed "failed"),
-        variants!(Work in "\"kind\":\"" "\"": Survey "survey" Apply "apply" Retire "retire"),
+        variants!(Work in "\"kind\":\"" "\"": Survey "survey" Apply "apply" Reboot "reboot" Retire "retire"),
         variants!(Detect in "{\"" "\":": Package "package" Command "command" File "file"),
         variants!(FailureCode in "\"code\":\"" "\"": DiskFull "DiskFull" DigestMismatch "DigestMismatch"
             PayloadUnavailable "PayloadUnavailable" PackageManagerBusy "PackageManagerBusy"
@@ -193,7 +225,7 @@ fn tags() -> [&'static [&'static str]; 12] {
         variants!(DialOutcome in "\"result\":\"" "\"": Connected "connected" TimedOut "timed-out" Refused "refused"
             Prohibited "prohibited" NoRoute "no-route" Closed "closed" Silent "silent"
             Untrusted "untrusted" Failed "failed"),
-        variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" | Unknown),
+        variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" BootFile "bootFile" | Unknown),
         variants!(Installer in "\"installer\":\"" "\"": Deb "Deb" Rpm "Rpm" Script "Script"),
     ]
 }

@@ -40,6 +40,8 @@ struct StepReport<'a> {
     last_lines: Option<String>,
     /// Whether the engine reported that the installer was started.
     begun: bool,
+    /// Whether the machine was rebooted since.
+    rebooted: bool,
 }
 
 impl<'a> StepReport<'a> {
@@ -47,7 +49,8 @@ impl<'a> StepReport<'a> {
         let exit = step.and_then(|step| step.exit.as_ref());
         let meaning = super::exit_code(exit).map(|code| item.component.installer.exit(code));
         let last_lines = step.and_then(|step| last_lines(&step.output));
-        Self { exit, meaning, last_lines, begun: step.is_some_and(|step| step.started_at.is_some()) }
+        let begun = step.is_some_and(|step| step.started_at.is_some());
+        Self { exit, meaning, last_lines, begun, rebooted: step.is_some_and(|step| step.rebooted) }
     }
 
     /// Describes how the installer ended, to follow "the installer of X".
@@ -167,7 +170,7 @@ fn reached(item: &PlanItem, version: &str, step: &StepReport<'_>) -> Finding {
         RebootNeed::IfRequested => step.asks_for_reboot(),
         RebootNeed::Always => true,
     };
-    if !pending {
+    if !pending || step.rebooted {
         return Finding::new(Outcome::Updated, Reason::Verified, message);
     }
     let separator = if message.is_empty() { "" } else { "; " };
@@ -186,10 +189,11 @@ fn not_reached(item: &PlanItem, to: &str, step: &StepReport<'_>, now: &str) -> F
         RebootNeed::IfRequested => step.asks_for_reboot(),
         RebootNeed::Always => step.is_done(),
     };
-    if shows_after_reboot {
+    if shows_after_reboot && !step.rebooted {
         return Finding::new(
             Outcome::Unverified,
-            Reason::NotVerified,
+            // Not `NotVerified`: a reboot is needed for more than the reading.
+            Reason::RebootPending,
             format!(
                 "the installer of {name} {}, and {name} {now} before the reboot it needs; \
                  reboot the machine, then start a run with operation Inventory to prove {to}",
@@ -197,7 +201,8 @@ fn not_reached(item: &PlanItem, to: &str, step: &StepReport<'_>, now: &str) -> F
             ),
         );
     }
-    not_done(item, step, &format!("{name} {now}, not {to}"))
+    let after = if step.rebooted { " after the reboot" } else { "" };
+    not_done(item, step, &format!("{name} {now}, not {to}{after}"))
 }
 
 /// The version could not be read.

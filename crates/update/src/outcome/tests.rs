@@ -38,6 +38,7 @@ fn exited(code: i32) -> StepRecord {
         finished_at: Some(Millis(9)),
         exit: Some(StepExit::Exited { code }),
         output: "Setting up\ndpkg: error: no such thing\n\n".to_owned(),
+        rebooted: false,
     }
 }
 
@@ -198,6 +199,23 @@ fn reboots_are_reported_as_pending() {
     let never = with(InstallerKind::HpeSmartComponent, RebootNeed::Never);
     assert_eq!(outcome(&never, 1, "1.1"), Outcome::Updated);
     assert_eq!(outcome(&never, 1, "1.0"), Outcome::Failed);
+}
+
+/// What should show after the reboot and does not would be excused with the reboot that it needs.
+#[test]
+fn after_the_reboot_nothing_waits_for_it_any_more() {
+    let mut item = item(Some("1.0"));
+    item.component.installer = InstallerKind::Script;
+    item.component.reboot = RebootNeed::Always;
+    let after = |now: &str| {
+        let step = StepRecord { rebooted: true, ..exited(0) };
+        let result = check(&item, Some(&step), Some(present(now)));
+        (result.outcome, result.reason, result.message)
+    };
+    assert_eq!(after("1.1").0, Outcome::Updated);
+    let (outcome, reason, message) = after("1.0");
+    assert_eq!((outcome, reason), (Outcome::Failed, Reason::VersionNotReached));
+    assert!(message.contains("is still 1.0, not 1.1 after the reboot"), "{message}");
 }
 
 /// A component that was left alone keeps its version, and is read again nevertheless.

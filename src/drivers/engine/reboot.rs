@@ -1,0 +1,211 @@
+//! Reboots the machine once after the installation, waits for it, and lets the second inventory follow.
+//!
+//! ```text
+//! verify ─► needed? ─► the engine reboots the machine ─► the machine answers again ─► verify-2 ─► conclude
+//! ```
+//!
+//! The engine requests the reboot and proves it by the boot id (`Work::Reboot`); here is what a runner does
+//! meanwhile. The deadline is in the status before the machine goes down, so that another process that
+//! continues the attempt waits as long as this one would have.
+
+use super::{Host, Session, record};
+use crate::attempt::{self, End, Reboot, Step, Waiting};
+use crate::failure::Failure;
+use farrier_protocol::{EventBody, NoReboot, Reading, Work};
+use farrier_update::reboot::{check_kernels, conclude_without, is_needed, why_not};
+use farrier_update::{ComponentResult, Millis, NodeName, NodePlan, Reason};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Name of the task.
+const TASK: &str = "reboot";
+
+/// Name of the survey after the reboot.
+const SURVEY: &str = "verify-2";
+
+/// Pause after a rejected sign-in while the machine boots.
+const REJECTED_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How often a machine that is going down or booting may reject the credentials that it accepted before: users
+/// other than root are rejected then (`/run/nologin`). Few enough not to lock an account.
+const MAX_REJECTIONS: u32 = 3;
+
+/// Attempts to reach a machine that is being rebooted.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    count: u32,
+    rejections: u32,
+}
+
+impl<H: Host> Session<'_, H> {
+    /// Reboots the machine if the run asks for it and the results need it, and concludes the attempt.
+    pub(super) async fn reboot_and_finish(
+        &self,
+        plan: &Arc<NodePlan>,
+        results: Vec<ComponentResult>,
+    ) -> Result<End, Failure> {
+        let why = match self.reboot(&results).await? {
+            None => return Ok(self.end_with(results)),
+            Some(Ok(())) => return self.verify_again(plan).await,
+            Some(Err(why)) => why,
+        };
+        let (reason, message) = why_not(&NodeName(self.job.node.clone()), &why);
+        let (results, verdict) = conclude_without(results, reason, &message);
+        self.view.send_modify(|v| {
+            v.reboot = Some(Reboot::Failed(Failure::new(reason, message)));
+            v.results = results;
+        });
+        Ok(End::Finished(verdict))
+    }
+
+    /// Reboots the machine. `None`: no reboot is asked for.
+    async fn reboot(&self, results: &[ComponentResult]) -> Result<Option<Result<(), NoReboot>>, Failure> {
+        let order = &self.job.reboot;
+        // A reboot that has begun is followed to its end, even if the run is cancelled.
+        let has_begun = self.engine_api.knows_task(&self.task_id(TASK));
+        if !has_begun {
+            if !is_needed(order.policy, results) {
+                return Ok(None);
+            }
+            if *self.stop.borrow() {
+                return Ok(Some(Err(NoReboot::Cancelled)));
+            }
+        }
+        self.step(Step::Rebooting);
+        let since = attempt::now();
+        let wait = Duration::from_secs(self.job.wait_seconds);
+        let until = since.after(wait.saturating_add(order.delay).saturating_add(order.timeout));
+        self.view.send_modify(|v| {
+            // What is known now, if the machine does not come back.
+            v.results = results.to_vec();
+            v.reboot.get_or_insert(Reboot::Underway { since, until, requested: false });
+        });
+        // Without a record, another process would not wait for the machine.
+        let mut recorded = self.reboot_recorded.clone();
+        tokio::select! {
+            _ = recorded.wait_for(|is| *is) => {}
+            () = self.stopped(), if !has_begun => return Ok(Some(Err(NoReboot::Cancelled))),
+        }
+        let work = Work::Reboot {
+            delay_seconds: order.delay.as_secs(),
+            message: order.message.clone(),
+            wait_seconds: self.job.wait_seconds,
+            ignore_inhibitors: order.ignore_inhibitors,
+        };
+        self.perform(TASK, work).await?;
+        let id = self.task_id(TASK);
+        let events = self.engine_api.events_after(0);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these end a reboot")]
+        let end = events.iter().rev().find_map(|event| match &event.body {
+            EventBody::Rebooted { task, .. } if *task == id => Some(Ok(())),
+            EventBody::NotRebooted { task, why } if *task == id => Some(Err(why.clone())),
+            _ => None,
+        });
+        let end = end.unwrap_or(Err(NoReboot::Unknown));
+        if end.is_ok() {
+            self.view.send_modify(|v| v.reboot = Some(Reboot::Done));
+        }
+        Ok(Some(end))
+    }
+
+    /// Takes the inventory after the reboot: the versions, and the running kernel.
+    async fn verify_again(&self, plan: &Arc<NodePlan>) -> Result<End, Failure> {
+        self.step(Step::Verifying);
+        self.perform(SURVEY, Work::Survey { packages: true, detect: plan.detections() }).await?;
+        let (survey, readings) = self.survey_of(SURVEY)?;
+        self.view.send_modify(|v| v.survey = Some(survey.clone()));
+        let mut results = self.results(plan, &readings);
+        let item = |name: &str| plan.items.iter().find(|item| item.component.name == name);
+        let reading = |name: &str| readings.get(name).cloned();
+        check_kernels(&mut results, item, reading, &survey.packages, &survey.facts.kernel);
+        Ok(self.end_with(results))
+    }
+
+    /// Returns the results of all components by what the engine has reported so far.
+    pub(super) fn results(&self, plan: &NodePlan, after: &BTreeMap<String, Reading>) -> Vec<ComponentResult> {
+        let events = self.engine_api.events_after(0);
+        let history = record::StepHistory::by(&events, &self.task_id("apply"));
+        plan.items.iter().map(|item| history.conclude(item, after.get(&item.component.name))).collect()
+    }
+
+    /// Shows the reboot that an earlier process had begun.
+    pub(super) fn resume_reboot(&self) {
+        if let Some((since, until)) = self.job.rebooting {
+            let underway = Reboot::Underway { since, until, requested: true };
+            self.view.send_modify(|v| v.reboot = Some(underway));
+        }
+    }
+
+    /// Shows that the machine was told to reboot: from now on it may be away.
+    pub(super) fn reboot_requested(&self) {
+        let until = attempt::now().after(self.job.reboot.timeout);
+        self.view.send_modify(|v| {
+            if let Some(Reboot::Underway { since, .. }) = v.reboot {
+                v.reboot = Some(Reboot::Underway { since, until, requested: true });
+            }
+        });
+    }
+
+    /// Returns since when the machine is being rebooted, and until when it is waited for.
+    pub(super) fn reboot_under_way(&self) -> Option<(Millis, Millis)> {
+        match self.view.borrow().reboot {
+            Some(Reboot::Underway { since, until, requested: _ }) => Some((since, until)),
+            Some(Reboot::Done | Reboot::Failed(_)) | None => None,
+        }
+    }
+
+    /// Returns the wait for the machine while it is being rebooted.
+    pub(super) fn reboot_wait(&self) -> Option<Waiting> {
+        let (since, until) = self.reboot_under_way()?;
+        let what = format!("{} to come back from its reboot", self.job.node);
+        let short = "the machine".into();
+        Some(Waiting { reason: Reason::Rebooting, what, short, holder: None, since, until: Some(until) })
+    }
+
+    /// Decides after a failed attempt to reach a machine that is being rebooted: how long to pause before the next
+    /// one, or the failure that ends the attempt. `None`: no reboot is under way.
+    pub(super) fn after_failed_try(
+        &self,
+        failure: &Failure,
+        tries: &mut Tries,
+    ) -> Option<Result<Duration, Failure>> {
+        let (since, until) = self.reboot_under_way()?;
+        tries.count += 1;
+        let rejected = matches!(
+            failure.reason,
+            Reason::PasswordRejected
+                | Reason::KeyRejected
+                | Reason::AccountLocked
+                | Reason::AuthenticationFailed
+        );
+        tries.rejections += u32::from(rejected);
+        let is_expected = failure.reason.retryable() || (rejected && tries.rejections < MAX_REJECTIONS);
+        if !is_expected {
+            return Some(Err(failure.clone()));
+        }
+        let (node, now) = (&self.job.node, attempt::now());
+        if now >= until {
+            let waited = now.since(since).as_secs();
+            let timed_out = Failure::new(
+                Reason::RebootTimedOut,
+                format!(
+                    "{node} did not come back from its reboot: Farrier has waited for {waited} s since {since}, until {until}, and tried {} times to sign in at its addresses; the last time: {}; look at the console of the machine, or raise spec.reboot.timeout",
+                    tries.count, failure.message
+                ),
+            );
+            self.view.send_modify(|v| {
+                let results = std::mem::take(&mut v.results);
+                (v.results, _) = conclude_without(results, timed_out.reason, &timed_out.message);
+                v.reboot = Some(Reboot::Failed(timed_out.clone()));
+            });
+            return Some(Err(timed_out));
+        }
+        let words = format!(
+            "{node} is being rebooted since {since}; Farrier waits for it until {until} at most; the last attempt to reach it: {}",
+            failure.message
+        );
+        self.view.send_modify(|v| v.lost = Some(Failure::new(Reason::Rebooting, words)));
+        Some(Ok(if rejected { REJECTED_INTERVAL } else { super::connect::RECONNECT_INTERVAL }))
+    }
+}

@@ -244,6 +244,8 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
         downgrade: false,
         rewrite: false,
         package: None,
+        firmware: None,
+        overrides_trusted_module: false,
     };
     ready
         .during(async {
@@ -278,7 +280,9 @@ async fn session(login: &Login, engines: &Engines) -> anyhow::Result<()> {
     ready
         .during(async {
             let step = Stopwatch::new();
-            ready.perform("survey", Work::Survey { packages: true, detect: Vec::new() }).await?;
+            ready
+                .perform("survey", Work::Survey { packages: true, detect: Vec::new(), fwupd: false })
+                .await?;
             step.next("survey");
             Ok(())
         })
@@ -295,7 +299,9 @@ async fn engine(login: &Login) -> anyhow::Result<()> {
     ready
         .during(async {
             println!("idle {}", ready.memory("VmRSS").await?);
-            ready.perform("survey", Work::Survey { packages: true, detect: Vec::new() }).await?;
+            ready
+                .perform("survey", Work::Survey { packages: true, detect: Vec::new(), fwupd: false })
+                .await?;
             println!("survey {}", ready.memory("VmHWM").await?);
             Ok(())
         })

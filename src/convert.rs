@@ -212,8 +212,8 @@ pub fn operation(from: ApiOperation) -> Operation {
 
 /// Converts which components are installed although they are installed already.
 pub fn force(from: ApiForce) -> Force {
-    let ApiForce { downgrade, rewrite, trusted_module: _, inhibitors: _ } = from;
-    Force { downgrade, rewrite }
+    let ApiForce { downgrade, rewrite, trusted_module, inhibitors: _ } = from;
+    Force { downgrade, rewrite, trusted_module }
 }
 
 /// Converts whether and how machines are rebooted. Durations that cannot be parsed, which the schema rejects,

@@ -149,7 +149,14 @@ mod tests {
     fn each_class_has_its_own_installers() {
         let register = Register::new(&[&linux::Linux, &Switch]);
         let installers = |type_| register.class(type_).map(|class| class.abilities().installers);
-        let linux = [InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script];
+        let linux = [
+            InstallerKind::Deb,
+            InstallerKind::Rpm,
+            InstallerKind::Script,
+            InstallerKind::Fwupd,
+            InstallerKind::DellDup,
+            InstallerKind::HpeSmartComponent,
+        ];
         assert_eq!(installers(MachineType::Linux), Some(&linux[..]), "the first class counts");
         let switch = [InstallerKind::DeviceImage, InstallerKind::Script];
         assert_eq!(installers(MachineType::FCSwitch), Some(&switch[..]));

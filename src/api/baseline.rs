@@ -62,13 +62,15 @@ pub struct Component {
     #[serde(default)]
     pub applies_to: AppliesTo,
 
-    /// How the component is installed. This version supports Deb, Rpm and Script. A baseline with another
-    /// installer is not Ready, and the run fails on the machines that the component applies to.
+    /// How the component is installed. This version supports Deb, Rpm, Script, Fwupd, DellDup and
+    /// HpeSmartComponent on Linux, and RedfishImage. A baseline with another installer is not Ready, and the run
+    /// fails on the machines that the component applies to.
     #[schemars(with = "words::Installers")]
     pub installer: InstallerKind,
 
     /// How the installed version is read. If it is not set, Farrier reads the package with the component's
-    /// name; that is possible for Deb and Rpm only.
+    /// name for Deb and Rpm, and the entry of the firmware list with that name for Fwupd and RedfishImage.
+    /// Other installers need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect: Option<Detect>,
 
@@ -87,7 +89,8 @@ pub struct Component {
     pub reboot: Reboot,
 
     /// Whether Farrier ends the installer when it takes longer than its timeout. If false, an installer
-    /// that was started always runs to its end.
+    /// that was started always runs to its end. Installers of firmware are never ended: Fwupd, DellDup and
+    /// HpeSmartComponent.
     #[serde(default = "yes")]
     pub interruptible: bool,
 
@@ -153,8 +156,9 @@ pub struct Detect {
     #[schemars(length(min = 2, max = 4096), regex(pattern = r"^/"))]
     pub file: Option<String>,
 
-    /// An entry of the machine's own firmware inventory: its id, its name or its software id, exactly as
-    /// NodeInventory lists it.
+    /// An entry of the machine's firmware list: its id, its name or its software id, exactly as NodeInventory
+    /// lists it; on Linux also any GUID that fwupd gives for the device. For Fwupd it is the device that the
+    /// cabinet is installed to as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub firmware: Option<String>,

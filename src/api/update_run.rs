@@ -291,7 +291,8 @@ pub struct Force {
     pub rewrite: bool,
     /// Update the firmware of a machine although a trusted module (TPM) has measured it. What is sealed to
     /// the measurement, such as the key of an encrypted disk, may be locked afterwards: have the recovery
-    /// keys at hand. Only some devices ask for it, with the reason OverrideRequired.
+    /// keys at hand. Where it is needed, the reason is OverrideRequired: devices that ask for it, and Linux
+    /// machines with an encrypted disk whose key is bound to the module.
     #[serde(default)]
     pub trusted_module: bool,
     /// Reboot a machine although a program on it inhibits its shutdown, as systemd-inhibit --list shows there.

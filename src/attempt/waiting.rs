@@ -65,6 +65,9 @@ impl Waiting {
                 "an inhibitor",
             ),
             WaitFor::RebootDelay => (Reason::Rebooting, "the delay before the reboot".into(), "the delay"),
+            WaitFor::Firmware => {
+                (Reason::PackageManagerBusy, "another program that changes firmware".into(), "fwupd")
+            }
             WaitFor::Unknown => (
                 Reason::InProgress,
                 "something that this version of the operator does not know".into(),

@@ -38,7 +38,14 @@ impl Class for Linux {
 
     fn abilities(&self) -> &'static Abilities {
         &Abilities {
-            installers: &[InstallerKind::Deb, InstallerKind::Rpm, InstallerKind::Script],
+            installers: &[
+                InstallerKind::Deb,
+                InstallerKind::Rpm,
+                InstallerKind::Script,
+                InstallerKind::Fwupd,
+                InstallerKind::DellDup,
+                InstallerKind::HpeSmartComponent,
+            ],
             takes_engine: true,
             cleans_up: CleansUp::Engine,
         }

@@ -7,7 +7,8 @@
 
 use crate::token_bucket::TokenBucket;
 use farrier_protocol::{
-    Dial, Event, EventBody, Firmware, Instance, Leftover, NoReboot, Package, Reading, StepExit, Wait, WaitFor,
+    Dial, Event, EventBody, Firmware, Instance, Leftover, NoReboot, Package, Pending, Reading, StepExit,
+    Wait, WaitFor,
 };
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::fmt;
@@ -161,7 +162,7 @@ fn bound_wait(wait: &mut Wait) {
         WaitFor::PackageLock { path } | WaitFor::Room { path, needed: _, free: _ } => cut(path, NAME),
         WaitFor::Installer { component } => cut(component, NAME),
         WaitFor::Inhibitor { who, why } => names([who, why]),
-        WaitFor::RebootDelay | WaitFor::Unknown => {}
+        WaitFor::Firmware | WaitFor::RebootDelay | WaitFor::Unknown => {}
     }
     if let Some(holder) = &mut wait.holder {
         cut(&mut holder.name, NAME);
@@ -182,9 +183,12 @@ fn bound_no_reboot(why: &mut NoReboot) {
 fn bound_reading(reading: &mut Reading) {
     match reading {
         Reading::Absent | Reading::Unknown => {}
-        Reading::Present { version, instances } => {
+        Reading::Present { version, instances, pending } => {
             cut(version, NAME);
             bound_instances(instances);
+            if let Some(Pending { version, until: _ }) = pending {
+                cut(version, NAME);
+            }
         }
         Reading::Broken { version, detail, instances } => {
             cut(version, NAME);
@@ -277,7 +281,8 @@ mod tests {
     #[test]
     fn the_number_of_versions_of_a_package_is_limited() {
         let instance = Instance { version: "ä".repeat(1000), ..Instance::default() };
-        let mut reading = Reading::Present { version: "1".into(), instances: vec![instance; 1000] };
+        let mut reading =
+            Reading::Present { version: "1".into(), instances: vec![instance; 1000], pending: None };
         bound_reading(&mut reading);
         assert_eq!(reading.instances().len(), MAX_INSTANCES);
         assert!(reading.instances().iter().all(|one| one.version.len() == NAME));

@@ -127,7 +127,10 @@ async fn a_task_of_the_journal_ends_at_once() {
     let c = engine_api();
     c.take(vec![event(1, survey_done("a1-survey"))], 0).unwrap();
     let end = c
-        .perform(Task { id: "a1-survey".into(), work: Work::Survey { packages: false, detect: Vec::new() } })
+        .perform(Task {
+            id: "a1-survey".into(),
+            work: Work::Survey { packages: false, detect: Vec::new(), fwupd: false },
+        })
         .await;
     assert_eq!(end, TaskEnd::Done);
 }

@@ -27,6 +27,7 @@ mod crash;
 mod current;
 mod facts;
 mod field;
+mod firmware;
 mod happy;
 mod harness;
 mod limits;

@@ -1,5 +1,6 @@
 //! Executes `Work::Apply`: fetches all payloads first, then runs the steps in order.
 
+mod firmware;
 mod payloads;
 mod room;
 
@@ -13,7 +14,7 @@ use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
 use crate::takeover;
 use crate::work_dir;
 use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit, StepLimit};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -31,12 +32,16 @@ pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step], wait: Duration)
     };
     let stopped = match &ready {
         Err(ApplyError::Stopped(stop)) => Some(*stop),
-        Ok(()) | Err(ApplyError::Failed { .. }) => None,
+        Ok(_) | Err(ApplyError::Failed { .. }) => None,
     };
     let ended = match ready {
+        Ok(refused) => {
+            Apply { engine, task, wait, stopped, refused, succeeded: BTreeSet::new() }.steps(steps)
+        }
         // After a stop, `steps` starts no step and reports the reason for each step.
-        Ok(()) | Err(ApplyError::Stopped(_)) => {
-            Apply { engine, task, wait, stopped, succeeded: BTreeSet::new() }.steps(steps)
+        Err(ApplyError::Stopped(_)) => {
+            let refused = BTreeMap::new();
+            Apply { engine, task, wait, stopped, refused, succeeded: BTreeSet::new() }.steps(steps)
         }
         Err(failure @ ApplyError::Failed { .. }) => Err(failure),
     };
@@ -56,6 +61,8 @@ struct Apply<'a> {
     wait: Duration,
     /// Set once there is a reason to stop; no further step of the task is started.
     stopped: Option<Stop>,
+    /// Steps that the checks before the first step have refused.
+    refused: BTreeMap<String, StepExit>,
     succeeded: BTreeSet<&'a str>,
 }
 
@@ -90,6 +97,9 @@ impl<'a> Apply<'a> {
         }
         if let Some(missing) = step.after.iter().find(|name| !self.succeeded.contains(name.as_str())) {
             return Ok((StepExit::Skipped, format!("{missing} did not succeed")));
+        }
+        if let Some(exit) = self.refused.get(&step.component) {
+            return Ok((exit.clone(), String::new()));
         }
         // Earlier steps may have filled the disk.
         room::wait_for_room(&self.engine.shared, &step.component, self.wait, || {
@@ -152,7 +162,7 @@ impl<'a> Apply<'a> {
         if let Some(lease) = watch.lease {
             self.engine.report(EventBody::LeaseReturned { id: lease.id });
         }
-        Ok((exit, log.tail()))
+        Ok(install::ended(step, exit, log.tail()))
     }
 }
 

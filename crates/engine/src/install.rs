@@ -2,10 +2,13 @@
 
 mod deb;
 mod depends;
+mod fwupd;
+pub(crate) mod gate;
 mod identity;
 mod lock_holder;
 mod package_lock;
 mod rpm;
+mod self_extracting;
 mod side_by_side;
 
 use crate::apply_error::ApplyError;
@@ -39,6 +42,18 @@ pub(crate) enum Preparation {
     },
 }
 
+impl Preparation {
+    /// Returns an installer that needs no lock.
+    fn ready(plan: Plan) -> Self {
+        Self::Ready { plan, lock: PackageLock::none() }
+    }
+
+    /// Returns the end of a step whose checks printed nothing.
+    fn ended(exit: StepExit) -> Self {
+        Self::Ended { exit, output: String::new() }
+    }
+}
+
 /// Prepares one step of a task. The payload must be on the machine and verified. Waits for other users of
 /// the package manager, for at most `wait`.
 pub(crate) fn prepare(
@@ -57,28 +72,50 @@ pub(crate) fn prepare(
     match step.installer {
         Installer::Deb => deb::prepare(engine, step, wait, dir, &file),
         Installer::Rpm => rpm::prepare(engine, step, wait, &dir, &file),
+        Installer::Fwupd => fwupd::prepare(engine, step, wait, dir, &file),
+        Installer::DellDup => self_extracting::dell_dup(step, &dir, file).map_err(trouble),
+        Installer::HpeSmartComponent => self_extracting::hpe(step, &dir, file).map_err(trouble),
         Installer::Script => {
             fs::set_permissions(&file, Permissions::from_mode(0o700)).map_err(trouble)?;
             if !is_program(&file).map_err(trouble)? {
                 let detail = "the payload is neither a script that begins with #! nor an ELF program";
-                let exit = StepExit::not_started(FailureCode::Other, detail.into());
-                return Ok(Preparation::Ended { exit, output: String::new() });
+                return Ok(Preparation::ended(StepExit::not_started(FailureCode::Other, detail.into())));
             }
             let environment = vec![
                 ("FARRIER_COMPONENT", step.component.clone()),
                 ("FARRIER_VERSION", step.version.clone()),
             ];
             let plan = Plan { program: file, arguments: Vec::new(), dir, environment };
-            Ok(Preparation::Ready { plan, lock: PackageLock::none() })
+            Ok(Preparation::ready(plan))
         }
     }
 }
 
-/// Reports whether a step changed nothing because another process had taken the package manager's lock after
-/// the checks.
+/// Reports whether a step changed nothing because another process had taken the package manager's lock, or
+/// fwupd, after the checks.
 pub(crate) fn was_locked(step: &Step, exit: &StepExit, output: &str) -> bool {
     let has_failed = matches!(exit, StepExit::Exited { code } if *code != 0);
-    step.installer == Installer::Rpm && has_failed && rpm::was_locked(output)
+    has_failed
+        && match step.installer {
+            Installer::Rpm => rpm::was_locked(output),
+            Installer::Fwupd => fwupd::was_busy(output),
+            Installer::Deb | Installer::Script | Installer::DellDup | Installer::HpeSmartComponent => false,
+        }
+}
+
+/// Interprets the end of an installer and its output, for those that say more than their exit status.
+pub(crate) fn ended(step: &Step, exit: StepExit, output: String) -> (StepExit, String) {
+    if step.installer == Installer::Fwupd { fwupd::ended(exit, output) } else { (exit, output) }
+}
+
+/// Returns the program that such an installer needs on the machine, and the package that has it.
+pub(crate) const fn program(installer: Installer) -> Option<(&'static str, &'static str)> {
+    match installer {
+        Installer::Deb => Some(("dpkg", "dpkg")),
+        Installer::Rpm => Some(("rpm", "rpm")),
+        Installer::Fwupd => Some((crate::fwupd::PROGRAM, "fwupd")),
+        Installer::Script | Installer::DellDup | Installer::HpeSmartComponent => None,
+    }
 }
 
 /// Links or copies the payload under its original name, which some installers use.

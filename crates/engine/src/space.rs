@@ -11,6 +11,10 @@ const MARGIN: u64 = 4 * 1024 * 1024;
 /// A package is unpacked beside the version that it replaces, before that version is removed.
 const UNPACKED_FACTOR: u64 = 2;
 
+/// A program that unpacks itself, or a package that is unpacked, does so beside its payload. The vendors state no
+/// size; archives of firmware are compressed to a third at best.
+const EXTRACTED_FACTOR: u64 = 3;
+
 const MIB: u64 = 1024 * 1024;
 
 /// Why there may not be enough space.
@@ -46,14 +50,21 @@ impl SpaceError {
 
 /// Checks the file systems that receive the task's payloads and the contents of packages.
 pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), SpaceError> {
-    let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(step.payload.size));
+    let extracted = |step: &Step| match step.installer {
+        Installer::DellDup | Installer::HpeSmartComponent => {
+            step.payload.size.saturating_mul(EXTRACTED_FACTOR)
+        }
+        Installer::Deb | Installer::Rpm | Installer::Script | Installer::Fwupd => 0,
+    };
+    let needed = |step: &Step| step.payload.size.saturating_add(extracted(step));
+    let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(needed(step)));
     demand(dir, payloads, "the payloads", None)?;
     check_packages(steps, Some((dir, payloads)))
 }
 
 /// Checks the file systems that packages are unpacked to. `shared`: see [`demand`].
 pub(crate) fn check_packages(steps: &[Step], shared: Option<(&Path, u64)>) -> Result<(), SpaceError> {
-    let packages = steps.iter().filter(|step| step.installer != Installer::Script);
+    let packages = steps.iter().filter(|step| matches!(step.installer, Installer::Deb | Installer::Rpm));
     let unpacked = packages
         .fold(0, |sum: u64, step| sum.saturating_add(step.payload.size.saturating_mul(UNPACKED_FACTOR)));
     if unpacked > 0 {

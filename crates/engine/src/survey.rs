@@ -2,16 +2,18 @@
 
 pub(crate) mod booted;
 mod detect;
+mod entries;
 mod facts;
 mod firmware;
 pub(crate) mod packages;
 
 use crate::engine::failed;
+use entries::Entries;
 use farrier_protocol::{Detect, EventBody, FailureCode, Package, Reading};
 use packages::{Found, Managers, Status, Wanted};
 
 /// Reads the machine. The result is the only event of the task.
-pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> EventBody {
+pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)], fwupd: bool) -> EventBody {
     let managers = Managers::present();
     let mut names: Vec<&str> = detect.iter().filter_map(|(_, how)| package_name(how)).collect();
     if !names.is_empty() {
@@ -23,10 +25,13 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> Even
         // An empty list would mean that nothing is installed.
         return failed(task, FailureCode::Other, "", message.clone());
     }
+    let entries: Vec<&str> = detect.iter().filter_map(|(_, how)| entry(how)).collect();
+    let firmware = Entries::read(all, &entries, fwupd);
     let read = |how: &Detect| match how {
         Detect::Package(name) => detect::package(name, managers, found.as_deref()),
         Detect::Command(line) => detect::command(line),
         Detect::File(path) => detect::file(path.as_ref()),
+        Detect::Firmware(entry) => firmware.reading(entry),
     };
     let readings: Vec<(String, Reading)> =
         detect.iter().map(|(component, how)| (component.clone(), read(how))).collect();
@@ -36,8 +41,16 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> Even
         (&one.name, &one.arch, &one.version).cmp(&(&other.name, &other.arch, &other.version))
     });
     let facts = Box::new(facts::read(managers, found.as_deref().unwrap_or_default()));
-    let firmware = if all { firmware::read() } else { Vec::new() };
+    let firmware = if all { firmware.into_list() } else { Vec::new() };
     EventBody::SurveyDone { task: task.into(), facts, packages, firmware, readings }
+}
+
+/// Returns the entry of the firmware list that is to be read.
+fn entry(how: &Detect) -> Option<&str> {
+    match how {
+        Detect::Firmware(entry) => Some(entry),
+        Detect::Package(_) | Detect::Command(_) | Detect::File(_) => None,
+    }
 }
 
 /// Returns the name of the package without its architecture: packages of the same name for other
@@ -45,7 +58,7 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)]) -> Even
 fn package_name(how: &Detect) -> Option<&str> {
     match how {
         Detect::Package(name) if packages::is_name(name) => Some(packages::split(name).0),
-        Detect::Package(_) | Detect::Command(_) | Detect::File(_) => None,
+        Detect::Package(_) | Detect::Command(_) | Detect::File(_) | Detect::Firmware(_) => None,
     }
 }
 

@@ -35,8 +35,8 @@ impl Engine {
             return AfterTask::Next;
         }
         match &task.work {
-            Work::Survey { packages, detect } => {
-                let body = survey::survey(&task.id, *packages, detect);
+            Work::Survey { packages, detect, fwupd } => {
+                let body = survey::survey(&task.id, *packages, detect, *fwupd);
                 self.report(body);
             }
             Work::Apply { steps, wait_seconds } => {

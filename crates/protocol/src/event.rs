@@ -225,6 +225,16 @@ pub enum Refusal {
     ArchitectureConflict,
     /// The package would remove a package that the running system was booted from.
     RemovesBooted,
+    /// The firmware is for no device of this machine, or not for the one that the step names.
+    NotForMachine,
+    /// The firmware is for several devices of this machine, and the step names none of them.
+    AmbiguousDevice,
+    /// The payload is not the kind of file that it should be, or its signature is not valid.
+    ImageRefused,
+    /// The machine or the device runs on a battery, or its battery is too low.
+    OnBattery,
+    /// The key of an encrypted disk may be bound to the firmware by a trusted module (TPM).
+    TrustedModule,
     /// A reason of a later version.
     #[serde(other)]
     Unknown,

@@ -56,7 +56,7 @@ pub use event::{
     Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, NoReboot, Refusal, StepExit, StepLimit,
 };
 pub use launch::{LaunchError, LaunchReport};
-pub use survey::{Detect, Facts, Firmware, Instance, Package, Reading};
+pub use survey::{Detect, Facts, Firmware, Instance, Package, Pending, PendingUntil, Reading};
 pub use task::{DEFAULT_WAIT_SECONDS, Installer, Next, PackageRef, Payload, Step, Task, Work};
 pub use wait::{Holder, Wait, WaitFor};
 

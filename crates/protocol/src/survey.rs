@@ -16,6 +16,9 @@ pub enum Detect {
     /// An absolute path. The first line of the file, trimmed, is the version. If the file does not exist,
     /// the component is not installed.
     File(String),
+    /// An entry of the machine's firmware list, by its id, its name or a GUID of its firmware, exactly. If
+    /// the machine has no such entry, or several, the reading is `Unreadable`.
+    Firmware(String),
 }
 
 /// What a detection found.
@@ -33,6 +36,10 @@ pub enum Reading {
         /// engines that do not report it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         instances: Vec<Instance>,
+        /// For firmware: another version that is on the device and not in effect yet. `None` for other
+        /// detections, and from engines that do not report it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pending: Option<Pending>,
     },
     /// The component is installed but not usable, for instance a half-configured package.
     Broken {
@@ -57,7 +64,7 @@ pub enum Reading {
 impl Reading {
     /// Returns a reading of a usable version without package instances.
     pub fn present(version: impl Into<String>) -> Self {
-        Self::Present { version: version.into(), instances: Vec::new() }
+        Self::Present { version: version.into(), instances: Vec::new(), pending: None }
     }
 
     /// Returns a reading of an unusable version without package instances.
@@ -96,6 +103,30 @@ pub struct Instance {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+/// A version of firmware that is on the device and not in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// The version.
+    pub version: String,
+    /// What puts it into effect.
+    pub until: PendingUntil,
+}
+
+/// What puts a version of firmware into effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PendingUntil {
+    /// A reboot of the machine.
+    Reboot,
+    /// Switching the machine off and on again.
+    PowerCycle,
+    /// A command to the device, which fwupd gives when the machine shuts down.
+    Activation,
+    /// Something of a later version. It is treated as `Reboot`.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Facts about a machine. An empty string means that the fact is not known.
@@ -200,6 +231,7 @@ mod tests {
         let reading = Reading::Present {
             version: "2".into(),
             instances: vec![instance("1", true), instance("2", false)],
+            pending: None,
         };
         let written = json!({
             "state": "present",

@@ -29,6 +29,10 @@ pub enum Work {
         packages: bool,
         /// What to read, by component name.
         detect: Vec<(String, Detect)>,
+        /// Whether to list the devices of fwupd. It is asked for [`Detect::Firmware`] as well, and otherwise
+        /// not: its daemon, which is started for that, takes a second or more and probes the hardware.
+        #[serde(default, skip_serializing_if = "is_false")]
+        fwupd: bool,
     },
     /// Fetches every payload, checks every digest, then runs the steps in order. A failed step does not
     /// stop later steps unless they name it in [`Step::after`].
@@ -68,6 +72,10 @@ const fn default_wait_seconds() -> u64 {
 }
 
 /// One component to be installed.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the fields of a message, which are independent of each other"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
@@ -94,6 +102,19 @@ pub struct Step {
     /// components whose version is not read from the package database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<PackageRef>,
+    /// The entry of the machine's firmware list that the payload is for, as in [`Detect::Firmware`]. `None`:
+    /// the payload itself must leave no choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firmware: Option<String>,
+    /// Whether firmware is installed although the key of an encrypted disk may be bound to it by a trusted
+    /// module (TPM).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub overrides_trusted_module: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A package by name and architecture.
@@ -136,4 +157,11 @@ pub enum Installer {
     /// An executable file: a script or a self-extracting archive. Runs as root in an empty
     /// directory, with `FARRIER_COMPONENT` and `FARRIER_VERSION` in its environment.
     Script,
+    /// A cabinet with firmware, for fwupd.
+    Fwupd,
+    /// A Dell update package: a self-extracting program.
+    DellDup,
+    /// An HPE smart component for Linux: a self-extracting program (`.scexe`), or an RPM package that
+    /// contains one.
+    HpeSmartComponent,
 }

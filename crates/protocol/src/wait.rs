@@ -35,6 +35,8 @@ pub enum WaitFor {
         /// Bytes that are free.
         free: u64,
     },
+    /// Another program changes firmware by fwupd. The holder is that program, if it can be determined.
+    Firmware,
     /// An installer that an earlier engine of this session started has not ended. The holder is that
     /// installer.
     Installer {

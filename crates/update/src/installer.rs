@@ -30,14 +30,24 @@ struct Row {
     exit: fn(i32) -> ExitMeaning,
     packages: Option<PackageManager>,
     engine: Option<Installer>,
-    is_firmware: bool,
+    firmware: Firmware,
+}
+
+/// What an installer has to do with firmware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Firmware {
+    /// It installs software.
+    No,
+    /// It installs firmware, whose version the machine may list or not.
+    Flashes,
+    /// It installs firmware, and the machine itself lists the installed version.
+    Listed,
 }
 
 /// Declares the kinds, and for each kind: how versions are compared, the table of its exit codes, the package
-/// database that it installs into, the engine's installer for it, and whether the machine itself lists the
-/// installed version as firmware.
+/// database that it installs into, the engine's installer for it, and what it has to do with firmware.
 macro_rules! installers {
-    ($($(#[doc = $doc:literal])+ $name:ident: $versions:ident, $exit:ident, $packages:expr, $engine:expr, $firmware:expr;)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $versions:ident, $exit:ident, $packages:expr, $engine:expr, $firmware:ident;)+) => {
         /// How a component is installed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum InstallerKind {
@@ -56,7 +66,7 @@ macro_rules! installers {
                         exit: exit::$exit,
                         packages: $packages,
                         engine: $engine,
-                        is_firmware: $firmware,
+                        firmware: Firmware::$firmware,
                     },)+
                 }
             }
@@ -66,29 +76,29 @@ macro_rules! installers {
 
 installers! {
     /// A Debian package.
-    Deb: Deb, deb, Some(DPKG), Some(Installer::Deb), false;
+    Deb: Deb, deb, Some(DPKG), Some(Installer::Deb), No;
     /// An RPM package.
-    Rpm: Rpm, rpm, Some(RPM), Some(Installer::Rpm), false;
+    Rpm: Rpm, rpm, Some(RPM), Some(Installer::Rpm), No;
     /// An executable file that installs something.
-    Script: Natural, plain, None, Some(Installer::Script), false;
+    Script: Natural, plain, None, Some(Installer::Script), No;
     /// A firmware cabinet for fwupd.
-    Fwupd: Natural, fwupd, None, None, false;
+    Fwupd: Natural, fwupd, None, Some(Installer::Fwupd), Listed;
     /// A Dell update package.
-    DellDup: Natural, dell_dup, None, None, false;
+    DellDup: Natural, dell_dup, None, Some(Installer::DellDup), Flashes;
     /// An HPE smart component for Linux.
-    HpeSmartComponent: Natural, hpe_linux, None, None, false;
+    HpeSmartComponent: Natural, hpe_linux, None, Some(Installer::HpeSmartComponent), Flashes;
     /// An HPE component for Windows.
-    WindowsComponent: Natural, hpe_windows, None, None, false;
+    WindowsComponent: Natural, hpe_windows, None, None, No;
     /// A Windows installer package.
-    Msi: Natural, msi, None, None, false;
+    Msi: Natural, msi, None, None, No;
     /// A firmware image that a BMC installs over Redfish.
-    RedfishImage: Natural, plain, None, None, true;
+    RedfishImage: Natural, plain, None, None, Listed;
     /// An HP-UX software depot.
-    SwinstallDepot: Natural, plain, None, None, false;
+    SwinstallDepot: Natural, plain, None, None, No;
     /// An ESXi bundle.
-    Vib: Natural, plain, None, None, false;
+    Vib: Natural, plain, None, None, No;
     /// An image for a switch or chassis manager.
-    DeviceImage: Natural, plain, None, None, true;
+    DeviceImage: Natural, plain, None, None, Listed;
 }
 
 impl InstallerKind {
@@ -114,7 +124,15 @@ impl InstallerKind {
 
     /// Reports whether the machine itself lists the installed version as firmware.
     pub(crate) const fn is_firmware(self) -> bool {
-        self.row().is_firmware
+        matches!(self.row().firmware, Firmware::Listed)
+    }
+
+    /// Reports whether such an installer writes firmware, so that it must never be terminated.
+    pub const fn flashes(self) -> bool {
+        match self.row().firmware {
+            Firmware::No => false,
+            Firmware::Flashes | Firmware::Listed => true,
+        }
     }
 
     /// Returns the database that such packages are installed into; `None` if components of this kind are not

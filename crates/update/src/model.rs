@@ -139,8 +139,11 @@ impl Component {
     /// Returns how an engine reads the installed version of this component, with the defaults applied; `None` if
     /// it cannot: a script does not report what it installed.
     pub fn detection(&self) -> Option<Detect> {
+        if let Some(entry) = self.firmware_entry() {
+            return Some(Detect::Firmware(entry.to_owned()));
+        }
         let package = || self.installer.packages().map(|_| Detect::Package(self.name.clone()));
-        self.detect.clone().or_else(package).filter(|_| self.firmware.is_none())
+        self.detect.clone().or_else(package)
     }
 
     /// Returns the entry of the machine's own firmware inventory that has the installed version; `None` if the
@@ -228,6 +231,15 @@ pub struct Force {
     pub downgrade: bool,
     /// A version that is already installed is installed again.
     pub rewrite: bool,
+    /// Firmware is installed although the key of an encrypted disk may be bound to it by a trusted module
+    /// (TPM).
+    #[serde(skip_serializing_if = "is_false")]
+    pub trusted_module: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[cfg(test)]

@@ -186,6 +186,9 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
         Action::Blocked { why, reason: Reason::NotVerified } => {
             Finding::new(Outcome::Unverified, Reason::NotVerified, why)
         }
+        Action::Blocked { why, reason: Reason::RebootPending } => {
+            Finding::new(Outcome::RebootPending, Reason::RebootPending, why)
+        }
         Action::Blocked { why, reason } => Finding::new(Outcome::Skipped, *reason, why),
     };
     let shown_after = match (&item.action, &counted) {

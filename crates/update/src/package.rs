@@ -119,7 +119,7 @@ impl<'a> Wanted<'a> {
         let (version, detail) = (counted.version.clone(), counted.broken.clone());
         let instances = own.iter().map(|&instance| instance.clone()).collect();
         if detail.is_empty() {
-            Reading::Present { version, instances }
+            Reading::Present { version, instances, pending: None }
         } else {
             Reading::Broken { version, detail, instances }
         }

@@ -21,7 +21,7 @@ use crate::model::{Component, FailedDependency, Force};
 use crate::package::{Wanted, package_of};
 use crate::reason::Reason;
 use crate::version::compare_installed;
-use farrier_protocol::{Facts, PackageRef, Reading};
+use farrier_protocol::{Facts, PackageRef, Pending, PendingUntil, Reading};
 use order::Order;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -219,6 +219,13 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
     let counted = |reading| Wanted::of(component, package.as_ref()).count(reading);
     match input.readings.get(name).map(counted) {
         Some(Reading::Absent) => install(""),
+        Some(Reading::Present { version, pending: Some(pending), .. })
+            if newness(&version) != Ordering::Equal
+                && newness(&pending.version) == Ordering::Equal
+                && !input.force.rewrite =>
+        {
+            Action::Blocked { why: pending_text(name, &version, &pending), reason: Reason::RebootPending }
+        }
         Some(Reading::Present { version, .. }) => match newness(&version) {
             Ordering::Less => install(&version),
             Ordering::Equal if input.force.rewrite => install(&version),
@@ -249,6 +256,19 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
 /// know.
 pub(crate) const LATER_READING: &str =
     "the engine is of a later version, and this operator does not know the reading";
+
+/// Describes firmware that is on a device and not in effect.
+pub(crate) fn pending_text(name: &str, version: &str, pending: &Pending) -> String {
+    let next = match pending.until {
+        PendingUntil::Reboot | PendingUntil::Unknown => "takes effect after the next reboot of the machine",
+        PendingUntil::PowerCycle => "takes effect when the machine is switched off and on again",
+        PendingUntil::Activation => {
+            "takes effect when it is activated, which fwupd does when the machine shuts down: reboot it, or run \
+             `fwupdmgr activate` on it"
+        }
+    };
+    format!("{name} {} is on the device and {next}; until then {version} is in effect", pending.version)
+}
 
 /// Blocks a component whose installed version is not known.
 fn unreadable(name: &str, detail: &str) -> Action {

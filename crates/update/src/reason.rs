@@ -290,9 +290,9 @@ reasons! {
     Posted: Informational,
     /// Farrier asks the device for its progress; the message says why it is not posted.
     Polled: Informational,
-    /// The device updates firmware only if the protection by its trusted module (TPM) is overridden, which Farrier
-    /// does only on request. Have the recovery keys of encrypted disks at hand, and set spec.force.trustedModule of a
-    /// new UpdateRun.
+    /// A trusted module (TPM) may have measured the firmware: the device updates it only if that protection is
+    /// overridden, or the key of an encrypted disk of the machine is bound to it. Farrier updates it only on request.
+    /// Have the recovery keys of encrypted disks at hand, and set spec.force.trustedModule of a new UpdateRun.
     OverrideRequired: Permanent,
     /// An image is sent in sections, and the baseline does not name one signature for each of them. Set
     /// payload.signatures of the component.
@@ -327,7 +327,7 @@ reasons! {
 
     // Installing.
 
-    /// Another process is using the machine's package manager; the message names the process. Farrier waits
+    /// Another process is using the machine's package manager, or fwupd; the message names the process. Farrier waits
     /// for it to end, and then tries again.
     PackageManagerBusy: Transient,
     /// The machine lacks the program that installs components of this kind. Restrict the component with
@@ -361,6 +361,12 @@ reasons! {
     VersionNotReached: Permanent,
     /// A result could not be verified, because a version could not be read. Check the component's `detect`.
     NotVerified: Permanent,
+    /// The payload has firmware for several devices of the machine, and the component names none of them. Name one
+    /// with `detect.firmware`, which requires a new baseline.
+    DeviceAmbiguous: Permanent,
+    /// The machine, or the device that the firmware is for, runs on a battery, or its battery is too low: firmware
+    /// that is cut off may make it unusable. Connect it to mains, then start a new run.
+    OnBattery: Permanent,
     /// A component is installed and takes effect after the next reboot. Reboot the machine.
     RebootPending: Informational,
     /// The machine is being rebooted. Wait; the message says until when.

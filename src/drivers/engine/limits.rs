@@ -69,7 +69,7 @@ impl Limit {
 /// Returns the limit of a task after these events, with these components.
 pub(super) fn of(work: &Work, events: &[Arc<Event>], components: &[Component]) -> Limit {
     match work {
-        Work::Survey { detect, packages: _ } => {
+        Work::Survey { detect, packages: _, fwupd: _ } => {
             let detections = u32::try_from(detect.len()).unwrap_or(u32::MAX);
             Limit::of(SLACK, SHORT_SLACK).longer_by(DETECTION.saturating_mul(detections))
         }

@@ -112,7 +112,8 @@ impl<H: Host> Session<'_, H> {
     /// Takes the inventory after the reboot: the versions, and the running kernel.
     async fn verify_again(&self, plan: &Arc<NodePlan>) -> Result<End, Failure> {
         self.step(Step::Verifying);
-        self.perform(SURVEY, Work::Survey { packages: true, detect: plan.detections() }).await?;
+        let detect = plan.detections();
+        self.perform(SURVEY, Work::Survey { packages: true, detect, fwupd: false }).await?;
         let (survey, readings) = self.survey_of(SURVEY)?;
         self.view.send_modify(|v| v.survey = Some(survey.clone()));
         let mut results = self.results(plan, &readings);

@@ -81,7 +81,9 @@ impl<H: Host> Session<'_, H> {
         self.step(Step::Surveying);
         let node_type = self.job.node_type.to_string();
         let wanted = detections(&self.job.components, &node_type);
-        self.perform("survey", Work::Survey { packages: true, detect: wanted }).await?;
+        // An inventory lists all that there is; otherwise fwupd is asked only for what the baseline names.
+        let fwupd = self.job.goal == Goal::Inventory;
+        self.perform("survey", Work::Survey { packages: true, detect: wanted, fwupd }).await?;
         let (survey, readings) = self.survey_of("survey")?;
         self.view.send_modify(|v| v.survey = Some(survey.clone()));
         if self.job.goal == Goal::Inventory {
@@ -137,7 +139,8 @@ impl<H: Host> Session<'_, H> {
         self.perform("apply", Work::Apply { steps, wait_seconds }).await?;
         self.view.send_modify(|v| v.applied = true);
         self.step(Step::Verifying);
-        self.perform("verify", Work::Survey { packages: true, detect: plan.detections() }).await?;
+        let detect = plan.detections();
+        self.perform("verify", Work::Survey { packages: true, detect, fwupd: false }).await?;
         let (survey, readings) = self.survey_of("verify")?;
         self.view.send_modify(|v| v.survey = Some(survey));
         let results = self.results(plan, &readings);

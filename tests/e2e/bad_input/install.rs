@@ -32,7 +32,7 @@ fn an_installer_that_does_not_do_its_work_is_reported() {
         assert_eq!((told.outcome.as_str(), told.after.as_str()), ("Failed", "1.0 (half-configured)"));
         assert_eq!(outcome(&run.node("missing").await, "farrier-needs-missing"), "DependencyMissing");
         assert_eq!(component(&run.node("fail").await, "fail").exit_code, Some(7));
-        assert_eq!(outcome(&run.node("fwupd").await, "fwupd"), "Skipped");
+        assert_eq!(outcome(&run.node("msi").await, "msi"), "Skipped");
     });
 }
 
@@ -53,8 +53,8 @@ fn faulty(site: &Site, name: &str) -> Component {
             let component = site.payload("nopackage.deb", "1.0", "Deb", b"no package at all");
             component.with(json!({"name": "nopackage"}))
         }
-        "fwupd" => {
-            made("firmware").with(json!({"installer": "Fwupd", "detect": {"file": null, "command": "false"}}))
+        "msi" => {
+            made("package").with(json!({"installer": "Msi", "detect": {"file": null, "command": "false"}}))
         }
         _ => unreachable!("{name}"),
     }
@@ -97,5 +97,5 @@ const EXPECTED: &[super::Said] = &[
     ),
     said("noprogram", Reason::InstallerFailed, &["noprogram", "neither a script", "could not be started"]),
     said("nopackage", Reason::InstallerFailed, &["nopackage", "dpkg-deb: error", "status.logs"]),
-    said("fwupd", Reason::NotYetSupported, &["fwupd", "Fwupd", "leave the component out"]),
+    said("msi", Reason::NotYetSupported, &["msi", "Msi", "leave the component out"]),
 ];

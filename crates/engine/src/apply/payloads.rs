@@ -1,46 +1,46 @@
 //! Checks before the first step that everything that the steps need is available.
 
+use super::firmware;
 use super::room::wait_for_room;
 use crate::apply_error::ApplyError;
 use crate::digest::Digest;
 use crate::engine::{Engine, payload_digest};
 use crate::payload::{self, Download};
-use crate::{command, space};
-use farrier_protocol::{EventBody, FailureCode, Installer, Step};
+use crate::{command, install, space};
+use farrier_protocol::{EventBody, FailureCode, Step, StepExit};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Checks the machine, then fetches and verifies the payload of every step. Waits at most `wait` for
-/// free space.
+/// Checks the machine, then fetches and verifies the payload of every step but those that are refused, which it
+/// returns by component. Waits at most `wait` for free space.
 pub(super) fn fetch_all(
     engine: &Engine,
     task: &str,
     steps: &[Step],
     wait: Duration,
-) -> Result<(), ApplyError> {
+) -> Result<BTreeMap<String, StepExit>, ApplyError> {
     let digests = steps.iter().map(payload_digest).collect::<Result<Vec<_>, _>>()?;
     for step in steps {
-        let program = match step.installer {
-            Installer::Deb => "dpkg",
-            Installer::Rpm => "rpm",
-            Installer::Script => continue,
-        };
+        let Some((program, package)) = install::program(step.installer) else { continue };
         if command::find(program).is_none() {
-            let message = format!("this machine has no {program}");
+            let message = format!("this machine has no {program}; install its package {package}");
             let component = step.component.clone();
             return Err(ApplyError::Failed { code: FailureCode::InstallerMissing, component, message });
         }
     }
+    let refused = firmware::refusals(steps);
     engine.place.prepare_work().map_err(|error| {
         let payload::FetchError { code, message } = payload::disk(&error);
         ApplyError::Failed { code, component: String::new(), message }
     })?;
     wait_for_room(&engine.shared, "", wait, || space::check(steps, engine.place.dir()))?;
-    for (step, digest) in steps.iter().zip(digests) {
+    let wanted = |(step, _): &(&Step, Digest)| !refused.contains_key(&step.component);
+    for (step, digest) in steps.iter().zip(digests).filter(wanted) {
         fetch(engine, step, &digest)?;
         let (task, component) = (task.into(), step.component.clone());
         engine.report(EventBody::PayloadVerified { task, component, digest: digest.to_string() });
     }
-    Ok(())
+    Ok(refused)
 }
 
 fn fetch(engine: &Engine, step: &Step, digest: &Digest) -> Result<(), ApplyError> {

@@ -38,7 +38,7 @@ pub(super) fn package(name: &str, managers: Managers, found: Result<&[Found], &S
     let instances = instances(&found);
     match &best.status {
         Status::Broken(detail) => Reading::Broken { version, detail: detail.clone(), instances },
-        Status::Installed | Status::Absent => Reading::Present { version, instances },
+        Status::Installed | Status::Absent => Reading::Present { version, instances, pending: None },
     }
 }
 
@@ -148,7 +148,8 @@ mod tests {
             found("3", "x86_64", Status::Broken("unpacked".into())),
             found("4", "i686", Status::Absent),
         ];
-        let Reading::Present { version, instances } = package("kernel", managers, Ok(&list)) else {
+        let Reading::Present { version, instances, pending: None } = package("kernel", managers, Ok(&list))
+        else {
             panic!("it is there")
         };
         assert_eq!(version, "2");

@@ -8,7 +8,7 @@ use std::fs;
 
 fn survey() -> Work {
     let detect = vec![("one".into(), Detect::File("/mnt/one".into()))];
-    Work::Survey { packages: false, detect }
+    Work::Survey { packages: false, detect, fwupd: false }
 }
 
 /// Returns the readings of each survey, in order.

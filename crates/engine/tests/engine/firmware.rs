@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::packages::empty_database;
 use crate::runner::Runner;
 use crate::sandbox::shell;
-use farrier_protocol::{EventBody, Firmware, Work};
+use farrier_protocol::{Detect, EventBody, Firmware, Reading, Work};
 use std::fs;
 use std::path::Path;
 
@@ -51,13 +51,26 @@ sandboxed! {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         for (task, packages) in [("survey-1", true), ("survey-2", false)] {
-            runner.order(task, Work::Survey { packages, detect: vec![] });
+            let entries = if packages { vec![] } else { vec!["bios", "BMC", "none"] };
+            let detect = |entry: &str| (entry.to_owned(), Detect::Firmware(entry.into()));
+            let detect = entries.into_iter().map(detect).collect();
+            runner.order(task, Work::Survey { packages, detect, fwupd: false });
             runner.talk(&machine, |runner| runner.is_done(task));
+        }
+        let read = runner.bodies().find_map(|body| match body {
+            EventBody::SurveyDone { task, readings, .. } if task == "survey-2" => Some(readings.clone()),
+            _ => None,
+        });
+        let [(_, bios), (_, bmc), (_, none)] = &read.unwrap()[..] else { panic!() };
+        assert_eq!([bios, bmc], [&Reading::present("U30 2.64"), &Reading::present("2.72")]);
+        match none {
+            Reading::Unreadable { detail } => assert!(detail.contains("HPE BIOS (bios)"), "{detail}"),
+            other => panic!("{other:?}"),
         }
         // A machine on which the tool has been installed meanwhile.
         fs::write("/usr/local/sbin/ethtool", ETHTOOL).unwrap();
         shell("chmod 755 /usr/local/sbin/ethtool");
-        runner.order("survey-3", Work::Survey { packages: true, detect: vec![] });
+        runner.order("survey-3", Work::Survey { packages: true, detect: vec![], fwupd: false });
         runner.finish(&machine);
         let surveys: Vec<&Vec<Firmware>> = runner
             .bodies()

@@ -222,5 +222,7 @@ pub(crate) fn step(component: &str, installer: Installer, bytes: &[u8]) -> Step 
         downgrade: false,
         rewrite: false,
         package: None,
+        firmware: None,
+        overrides_trusted_module: false,
     }
 }

@@ -112,7 +112,7 @@ sandboxed! {
             Step { rewrite: true, downgrade: true, ..again },
         ]);
         let detect = vec![("twice".to_owned(), Detect::Package("twice".into()))];
-        runner.order("survey-1", Work::Survey { packages: true, detect });
+        runner.order("survey-1", Work::Survey { packages: true, detect, fwupd: false });
         runner.finish(&machine);
         assert_eq!(installed("twice"), "0.x86_64 1.x86_64 2.x86_64 3.x86_64");
         let survey = runner.bodies().find_map(|body| match body {
@@ -145,7 +145,7 @@ sandboxed! {
         assert_eq!(apply(&machine, &mut runner, &plain("vendor-linux", "2", "x86_64")), OK);
         assert_eq!(installed("vendor-linux"), "1.x86_64 2.x86_64");
         let detect = vec![("kernel".to_owned(), Detect::Package("vendor-linux".into()))];
-        runner.order("survey-1", Work::Survey { packages: true, detect });
+        runner.order("survey-1", Work::Survey { packages: true, detect, fwupd: false });
         runner.finish(&machine);
         let reading = runner.bodies().find_map(|body| match body {
             EventBody::SurveyDone { readings, .. } => Some(&readings[0].1),

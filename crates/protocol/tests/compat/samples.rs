@@ -2,7 +2,7 @@
 
 use farrier_protocol::{
     Detect, DialOutcome, EventBody, FailureCode, Installer, LaunchError, LaunchReport, LeaseKind, NoReboot,
-    Reading, StepExit, WaitFor, Work,
+    PendingUntil, Reading, StepExit, WaitFor, Work,
 };
 use serde_json::Value;
 
@@ -26,6 +26,10 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
     (
         "Event",
         r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","packageManagers":"dpkg"},"packages":[{"name":"a","version":"1","arch":"amd64","kind":"deb"}],"firmware":[{"id":"bios","name":"HPE BIOS","version":"U30 2.64","source":"dmi"},{"id":"x","name":"SSD","version":"1","source":"fwupd","softwareId":"8a7e7c2e","updateable":true}],"readings":[["a",{"state":"present","version":"1"}],["b",{"state":"absent"}],["c",{"state":"broken","version":"1","detail":"x"}],["d",{"state":"unreadable","detail":"x"}]]}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","packageManagers":"dpkg"},"packages":[],"readings":[["a",{"state":"present","version":"1","pending":{"version":"2","until":"reboot"}}],["b",{"state":"present","version":"1","pending":{"version":"2","until":"powerCycle"}}],["c",{"state":"present","version":"1","pending":{"version":"2","until":"activation"}}]]}}"#,
     ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"taskStarted","task":"t","components":["a"]}}"#),
     (
@@ -110,6 +114,10 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
         "Event",
         r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":{"what":{"kind":"rebootDelay"},"since":1,"until":2}}}"#,
     ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":{"what":{"kind":"firmware"},"holder":{"pid":714,"name":"fwupdmgr"},"since":1,"until":2}}}"#,
+    ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"waiting","wait":null}}"#),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"rebootBegun","task":"t","bootId":"b"}}"#),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"rebootRequested","task":"t"}}"#),
@@ -164,6 +172,18 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
         "Task",
         r#"{"id":"a1-reboot","work":{"kind":"reboot","delaySeconds":60,"message":"x","waitSeconds":60,"ignoreInhibitors":false}}"#,
     ),
+    (
+        "Task",
+        r#"{"id":"a1-survey","work":{"kind":"survey","packages":true,"detect":[["a",{"firmware":"Integrated Webcam"}]],"fwupd":true}}"#,
+    ),
+    (
+        "Task",
+        r#"{"id":"a1-apply","work":{"kind":"apply","steps":[{"component":"a","version":"1","installer":"Fwupd","payload":{"digest":"sha256:00","size":1,"fileName":"a.cab"},"after":[],"timeoutSeconds":60,"interruptible":false,"downgrade":false,"rewrite":false,"firmware":"Integrated Webcam","overridesTrustedModule":true}],"waitSeconds":60}}"#,
+    ),
+    (
+        "Task",
+        r#"{"id":"a1-apply","work":{"kind":"apply","steps":[{"component":"a","version":"1","installer":"DellDup","payload":{"digest":"sha256:00","size":1,"fileName":"a.BIN"},"after":[],"timeoutSeconds":60,"interruptible":false,"downgrade":false,"rewrite":false},{"component":"b","version":"1","installer":"HpeSmartComponent","payload":{"digest":"sha256:00","size":1,"fileName":"b.scexe"},"after":[],"timeoutSeconds":60,"interruptible":false,"downgrade":false,"rewrite":false}],"waitSeconds":60}}"#,
+    ),
     ("Task", r#"{"id":"retire-9","work":{"kind":"retire"}}"#),
     (
         "CallbackConfig",
@@ -174,7 +194,15 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
 /// Kinds of work, detections and installers that came with this version. An engine of the previous one
 /// refuses them, so that they are given to engines of the operator's own build only.
 pub(crate) fn only_for_own_engines(task: &Value) -> bool {
-    task.pointer("/work/kind").is_some_and(|kind| kind == "reboot")
+    let text = task.to_string();
+    let kinds = [
+        r#""installer":"Fwupd""#,
+        r#""installer":"DellDup""#,
+        r#""installer":"HpeSmartComponent""#,
+        r#"{"firmware":"#,
+    ];
+    let is_reboot = task.pointer("/work/kind").is_some_and(|kind| kind == "reboot");
+    is_reboot || kinds.iter().any(|kind| text.contains(kind))
 }
 
 /// Lists how each variant of an enum shows in JSON. The match has no wildcard: who adds a variant adds
@@ -198,7 +226,7 @@ pub(crate) fn are_complete() {
     }
 }
 
-fn tags() -> [&'static [&'static str]; 13] {
+fn tags() -> [&'static [&'static str]; 14] {
     [
         variants!(EventBody in "\"kind\":\"" "\"": LeaseTaken "leaseTaken" LeaseReturned "leaseReturned"
             SurveyDone "surveyDone" TaskStarted "taskStarted" PayloadVerified "payloadVerified"
@@ -210,13 +238,14 @@ fn tags() -> [&'static [&'static str]; 13] {
         variants!(StepExit in "\"how\":\"" "\"": Exited "exited" Signalled "signalled" TimedOut "timedOut"
             DependencyMissing "dependencyMissing" Interrupted "interrupted" Cancelled "cancelled"
             Skipped "skipped" NotStarted "notStarted" | Unknown),
-        variants!(WaitFor in "\"kind\":\"" "\"": PackageLock "packageLock" Room "room" Installer "installer"
-            Inhibitor "inhibitor" RebootDelay "rebootDelay" | Unknown),
+        variants!(WaitFor in "\"kind\":\"" "\"": PackageLock "packageLock" Room "room" Firmware "firmware"
+            Installer "installer" Inhibitor "inhibitor" RebootDelay "rebootDelay" | Unknown),
         variants!(Reading in "\"state\":\"" "\"": Absent "absent" Present "present" Broken "broken"
             Unreadable "unreadable" | Unknown),
         variants!(LaunchReport in "\"result\":\"" "\"": Started "started" AlreadyRunning "alreadyRunning" Failed "failed"),
         variants!(Work in "\"kind\":\"" "\"": Survey "survey" Apply "apply" Reboot "reboot" Retire "retire"),
-        variants!(Detect in "{\"" "\":": Package "package" Command "command" File "file"),
+        variants!(Detect in "{\"" "\":": Package "package" Command "command" File "file"
+            Firmware "firmware"),
         variants!(FailureCode in "\"code\":\"" "\"": DiskFull "DiskFull" DigestMismatch "DigestMismatch"
             PayloadUnavailable "PayloadUnavailable" PackageManagerBusy "PackageManagerBusy"
             InstallerMissing "InstallerMissing" Other "Other"),
@@ -226,6 +255,9 @@ fn tags() -> [&'static [&'static str]; 13] {
             Prohibited "prohibited" NoRoute "no-route" Closed "closed" Silent "silent"
             Untrusted "untrusted" Failed "failed"),
         variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" BootFile "bootFile" | Unknown),
-        variants!(Installer in "\"installer\":\"" "\"": Deb "Deb" Rpm "Rpm" Script "Script"),
+        variants!(Installer in "\"installer\":\"" "\"": Deb "Deb" Rpm "Rpm" Script "Script" Fwupd "Fwupd"
+            DellDup "DellDup" HpeSmartComponent "HpeSmartComponent"),
+        variants!(PendingUntil in "\"until\":\"" "\"": Reboot "reboot" PowerCycle "powerCycle"
+            Activation "activation" | Unknown),
     ]
 }

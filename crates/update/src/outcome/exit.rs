@@ -73,6 +73,7 @@ pub(crate) fn fwupd(code: i32) -> ExitMeaning {
         0 => ExitMeaning::Done,
         2 => ExitMeaning::Nothing("nothing to do"),
         3 => ExitMeaning::Failed("the device or file was not found"),
+        4 => ExitMeaning::Failed("the device cannot be reached"),
         _ => ExitMeaning::Failed("failed"),
     }
 }

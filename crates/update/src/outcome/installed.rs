@@ -3,10 +3,10 @@
 use super::exit::ExitMeaning;
 use super::{Finding, Outcome, StepRecord, is_enough};
 use crate::model::RebootNeed;
-use crate::plan::{LATER_READING, PlanItem};
+use crate::plan::{LATER_READING, PlanItem, pending_text};
 use crate::reason::{Reason, refusal_remedy, remedy};
 use crate::version::compare_installed;
-use farrier_protocol::{FailureCode, Reading, StepExit};
+use farrier_protocol::{FailureCode, Pending, Reading, StepExit};
 use std::cmp::Ordering;
 
 /// Maximum number of characters of an installer's output in a message. Conditions hold 32
@@ -22,6 +22,11 @@ pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: 
     let step = StepReport::of(item, step);
     match after {
         Some(Reading::Present { version, .. }) if is_reached(item, version) => reached(item, version, &step),
+        Some(Reading::Present { version, pending: Some(pending), .. })
+            if is_reached(item, &pending.version) && !step.rebooted =>
+        {
+            staged(item, version, pending, &step)
+        }
         Some(Reading::Present { version, .. }) => {
             not_reached(item, to, &step, &format!("is still {version}"))
         }
@@ -179,6 +184,15 @@ fn reached(item: &PlanItem, version: &str, step: &StepReport<'_>) -> Finding {
         Reason::RebootPending,
         format!("{name} {version} takes effect after the next reboot of the machine{separator}{message}"),
     )
+}
+
+/// The required version is on the device and not in effect.
+fn staged(item: &PlanItem, version: &str, pending: &Pending, step: &StepReport<'_>) -> Finding {
+    let mut message = pending_text(&item.component.name, version, pending);
+    if !step.is_done() {
+        message = format!("{message}; its installer {}; {}", step.ended(), step.next_step());
+    }
+    Finding::new(Outcome::RebootPending, Reason::RebootPending, message)
 }
 
 /// The version was read, and is not the required one.

@@ -4,7 +4,7 @@
 use super::*;
 use crate::installer::InstallerKind;
 use crate::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
-use farrier_protocol::FailureCode;
+use farrier_protocol::{FailureCode, Pending, PendingUntil};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -218,6 +218,36 @@ fn after_the_reboot_nothing_waits_for_it_any_more() {
     assert!(message.contains("is still 1.0, not 1.1 after the reboot"), "{message}");
 }
 
+fn waiting(version: &str, to: &str, until: PendingUntil) -> Reading {
+    let pending = Some(Pending { version: to.to_owned(), until });
+    Reading::Present { version: version.to_owned(), instances: Vec::new(), pending }
+}
+
+/// Firmware that waits for a reboot has neither failed nor is it in effect.
+#[test]
+fn a_version_that_the_machine_lists_as_waiting_is_pending() {
+    let mut firmware = item(Some("1.0"));
+    firmware.component.installer = InstallerKind::Fwupd;
+    for (until, words) in [
+        (PendingUntil::Reboot, "after the next reboot"),
+        (PendingUntil::PowerCycle, "switched off and on"),
+        (PendingUntil::Activation, "fwupdmgr activate"),
+        (PendingUntil::Unknown, "after the next reboot"),
+    ] {
+        let result = check(&firmware, Some(&exited(0)), Some(waiting("1.0", "1.1", until)));
+        assert_eq!((result.outcome, result.reason), (Outcome::RebootPending, Reason::RebootPending));
+        assert!(result.message.contains(words) && result.message.contains("until then 1.0"), "{result:?}");
+        assert_eq!((result.before.as_str(), result.after.as_str()), ("1.0", "1.0"));
+    }
+    // Another version waits: the required one was not installed.
+    let other = waiting("1.0", "1.0.5", PendingUntil::Reboot);
+    assert_eq!(check(&firmware, Some(&exited(0)), Some(other)).outcome, Outcome::Failed);
+    // An installer that failed has not undone what it had staged.
+    let result = check(&firmware, Some(&exited(1)), Some(waiting("1.0", "1.1", PendingUntil::Reboot)));
+    assert_eq!(result.outcome, Outcome::RebootPending);
+    assert!(result.message.contains("exited with 1"), "{}", result.message);
+}
+
 /// A component that was left alone keeps its version, and is read again nevertheless.
 #[test]
 fn components_that_were_not_installed_report_the_cause() {
@@ -350,7 +380,7 @@ proptest! {
         let mut item = item(from.as_deref());
         item.component.installer = InstallerKind::ALL[kind];
         item.component.reboot = [RebootNeed::Never, RebootNeed::IfRequested, RebootNeed::Always][reboot];
-        item.force = Force { downgrade, rewrite };
+        item.force = Force { downgrade, rewrite, ..Force::default() };
         let step = StepRecord { exit, output, ..StepRecord::default() };
         let result = check(&item, Some(&step), after.clone());
         if matches!(result.outcome, Outcome::Updated | Outcome::RebootPending | Outcome::UpToDate) {

@@ -32,7 +32,7 @@ fn instance(kind: &str, version: &str, arch: &str) -> Instance {
 
 fn reading(instances: &[Instance]) -> Reading {
     let version = instances.last().map(|last| last.version.clone()).unwrap_or_default();
-    Reading::Present { version, instances: instances.to_vec() }
+    Reading::Present { version, instances: instances.to_vec(), pending: None }
 }
 
 /// Returns the reading that counts for `component`, and the remark.

@@ -14,6 +14,8 @@ pub fn detections(components: &[Component], node_type: &str) -> Vec<(String, Det
     components
         .iter()
         .filter(|component| wrong_type(component, node_type).is_none())
+        // A machine whose class does not take such components is not asked for their versions.
+        .filter(|component| component.installer.engine().is_some())
         .filter_map(|component| Some((component.name.clone(), component.detection()?)))
         .collect()
 }
@@ -95,14 +97,12 @@ fn not_supported(component: &Component, installers: Installers<'_>) -> Option<Ac
 }
 
 fn not_provable(component: &Component) -> Option<Action> {
-    if component.firmware_entry().is_some() {
-        return None;
-    }
     match component.detection() {
         Some(_) => None,
         None => Some(Action::Blocked {
             why: format!(
-                "{} has no detect, so its result could not be verified; add a detect with a command or a file",
+                "{} has no detect, so its result could not be verified; add a detect with a command, a file or an entry \
+                 of the firmware list",
                 component.name
             ),
             reason: Reason::NotVerified,

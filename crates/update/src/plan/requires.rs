@@ -50,7 +50,7 @@ fn unmet(need: &Requirement, planned: &BTreeMap<&str, PlanItem>) -> Option<Strin
     // This run does not install the required version. The version may be installed already, even
     // beside the version that counts.
     let is_there = match item.found() {
-        Some(Reading::Present { version, instances }) => {
+        Some(Reading::Present { version, instances, pending: _ }) => {
             let mut usable = instances.iter().filter(|instance| instance.broken.is_empty());
             enough(&version) || usable.any(|instance| enough(&instance.version))
         }

@@ -82,10 +82,13 @@ fn step(item: &PlanItem, sizes: &BTreeMap<String, u64>) -> Option<Step> {
         },
         after: item.after.clone(),
         timeout_seconds: component.timeout.as_secs().max(1),
-        interruptible: component.interruptible,
+        // Firmware that is written halfway may make the device unusable.
+        interruptible: component.interruptible && !component.installer.flashes(),
         downgrade: item.force.downgrade,
         rewrite: item.force.rewrite || is_repair(item, to),
         package: item.package.clone(),
+        firmware: component.firmware_entry().map(str::to_owned),
+        overrides_trusted_module: item.force.trusted_module,
     })
 }
 

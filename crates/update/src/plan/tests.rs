@@ -139,9 +139,9 @@ fn force_reinstalls_and_downgrades() {
     let mut world = World::of(&[component("a", "1.0"), component("b", "1.0")])
         .with("a", present("1.0"))
         .with("b", present("2.0"));
-    world.force = Force { downgrade: false, rewrite: true };
+    world.force = Force { rewrite: true, ..Force::default() };
     assert!(world.action("a").is_install() && !world.action("b").is_install());
-    world.force = Force { downgrade: true, rewrite: false };
+    world.force = Force { downgrade: true, ..Force::default() };
     assert!(!world.action("a").is_install() && world.action("b").is_install());
     let steps = world.plan().steps(&BTreeMap::new());
     assert!(matches!(steps.as_slice(), [step] if step.downgrade && !step.rewrite), "{steps:?}");
@@ -331,6 +331,48 @@ fn a_repair_is_written_again() {
     let broken = Reading::broken("1.0", "half-configured");
     let plan = World::of(&[component("a", "1.0")]).with("a", broken).plan();
     assert!(plan.steps(&BTreeMap::new())[0].rewrite);
+}
+
+/// Firmware of the wrong device is flashed, or a flash is cut off, or written again before every reboot.
+#[test]
+fn firmware_is_for_one_device_is_left_to_finish_and_is_not_written_twice() {
+    let firmware =
+        Component { installer: InstallerKind::Fwupd, interruptible: true, ..component("nic", "2") };
+    let named = Component { firmware: Some("8f2a".to_owned()), ..firmware.clone() };
+    let entry = |component: &Component| component.detection();
+    assert_eq!(entry(&firmware), Some(Detect::Firmware("nic".to_owned())));
+    assert_eq!(entry(&named), Some(Detect::Firmware("8f2a".to_owned())));
+    let image = Component { installer: InstallerKind::RedfishImage, ..firmware.clone() };
+    assert!(detections(&[image], "Linux").is_empty(), "no engine is asked for what only a BMC lists");
+
+    let any = [InstallerKind::Fwupd, InstallerKind::DellDup];
+    let plan = |force: Force, before: Reading| {
+        plan_node(&PlanInput {
+            components: std::slice::from_ref(&named),
+            node_type: "Linux",
+            installers: Installers { machine: &any, any: &any },
+            facts: &debian(),
+            readings: &BTreeMap::from([("nic".to_owned(), before)]),
+            force,
+            on_failed_dependency: FailedDependency::OmitComponent,
+        })
+    };
+    let steps =
+        plan(Force { trusted_module: true, ..Force::default() }, present("1")).steps(&BTreeMap::new());
+    assert_eq!((steps[0].interruptible, steps[0].overrides_trusted_module), (false, true));
+    assert_eq!(steps[0].firmware.as_deref(), Some("8f2a"));
+
+    let waiting = |to: &str| {
+        let pending = Some(Pending { version: to.to_owned(), until: PendingUntil::Reboot });
+        Reading::Present { version: "1".to_owned(), instances: Vec::new(), pending }
+    };
+    let action = |force, before| plan(force, before).items[0].action.clone();
+    assert!(matches!(
+        action(Force::default(), waiting("2")),
+        Action::Blocked { reason: Reason::RebootPending, why } if why.contains("after the next reboot")
+    ));
+    assert!(action(Force { rewrite: true, ..Force::default() }, waiting("2")).is_install());
+    assert!(action(Force::default(), waiting("3")).is_install(), "another version waits");
 }
 
 /// A command for other machines must not run on this machine, not even to read a version.

@@ -22,6 +22,11 @@ impl From<Refusal> for Reason {
             Refusal::OtherPackage => Self::PackageMismatch,
             Refusal::ArchitectureConflict => Self::ArchitectureConflict,
             Refusal::RemovesBooted => Self::BootedPackageKept,
+            Refusal::NotForMachine => Self::ImageNotForMachine,
+            Refusal::AmbiguousDevice => Self::DeviceAmbiguous,
+            Refusal::ImageRefused => Self::ImageRefused,
+            Refusal::OnBattery => Self::OnBattery,
+            Refusal::TrustedModule => Self::OverrideRequired,
             Refusal::Unknown => Self::InstallerFailed,
         }
     }
@@ -37,6 +42,15 @@ pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
             "remove the other package from the machine, or bring both to the same version"
         }
         Refusal::RemovesBooted => "boot the machine from another kernel and start a new run",
+        Refusal::NotForMachine => {
+            "use the firmware for this model, correct detect.firmware, or restrict the component with appliesTo"
+        }
+        Refusal::AmbiguousDevice => "name one of them with detect.firmware in a new baseline",
+        Refusal::ImageRefused => "use the vendor's file for this installer in a new baseline",
+        Refusal::OnBattery => "connect it to mains and start a new run",
+        Refusal::TrustedModule => {
+            "have the recovery keys of the disks at hand, and set spec.force.trustedModule of a new UpdateRun"
+        }
         Refusal::Unknown => remedy(FailureCode::Other),
     }
 }

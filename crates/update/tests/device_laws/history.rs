@@ -363,7 +363,7 @@ fn item(index: usize, dice: &mut Dice) -> PlanItem {
         package: None,
         before: None,
         after,
-        force: Force { downgrade: false, rewrite },
+        force: Force { rewrite, ..Force::default() },
     }
 }
 

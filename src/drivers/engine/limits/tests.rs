@@ -113,6 +113,8 @@ fn step(timeout_seconds: u64, interruptible: bool, size: u64) -> Step {
         downgrade: false,
         rewrite: false,
         package: None,
+        firmware: None,
+        overrides_trusted_module: false,
     }
 }
 

@@ -14,7 +14,7 @@ fn instance(version: &str, arch: &str) -> Instance {
 /// Returns the reading that an engine reports for these instances; the last one was installed last.
 fn installed(instances: &[Instance]) -> Reading {
     let version = instances.last().map(|last| last.version.clone()).unwrap_or_default();
-    Reading::Present { version, instances: instances.to_vec() }
+    Reading::Present { version, instances: instances.to_vec(), pending: None }
 }
 
 /// Returns kernels in these versions; the first one is running.

@@ -5,6 +5,7 @@
 
 mod callback;
 mod job;
+mod listen;
 pub mod logbook;
 mod marks;
 mod offers;
@@ -13,6 +14,7 @@ mod waiting;
 
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
 pub use job::{DeviceOrder, EarlierWork, Goal, Job, Tools};
+pub use listen::ListenOptions;
 pub use logbook::Logbook;
 pub use marks::Marks;
 pub use offers::{

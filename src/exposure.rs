@@ -195,6 +195,12 @@ pub fn way_back(node: &ManagedNode, run: &UpdateRun, update: Option<&NodeUpdate>
     (is_named && fetch_schemes(type_).contains(&scheme)).then_some(WayBack::Fetch(scheme))
 }
 
+/// Reports whether the runner connects to the port of the engine on this machine.
+fn listens(node: &ManagedNode, run: &UpdateRun) -> bool {
+    let channel = node.spec.channel.unwrap_or(run.spec.channel);
+    node.spec.type_.carries_engine() && channel == Channel::Listen
+}
+
 fn scheme_of(protocol: FetchProtocol) -> Scheme {
     match protocol {
         FetchProtocol::HTTPS => Scheme::Https,

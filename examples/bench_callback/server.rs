@@ -89,6 +89,7 @@ pub(super) async fn answer(dir: &Path, sessions: usize) -> anyhow::Result<()> {
             server_pin: identity.server_pin(),
             certificate: client.certificate,
             key: client.key,
+            listen: None,
         };
         configs.push_str(&serde_json::to_string(&config)?);
         configs.push('\n');

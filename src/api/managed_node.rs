@@ -93,8 +93,10 @@ pub struct ManagedNodeSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
 
-    /// Whether Farrier may open a port in the machine's own firewall for the duration of a run. Only
-    /// the channel Listen needs the port, which is not supported yet; other channels ignore the field.
+    /// Whether Farrier may open the engine's port in the machine's own firewall (nftables, iptables,
+    /// firewalld or ufw) for the duration of a run, for the operator's address only. If false, and the
+    /// firewall rejects the connection, the condition ListenReachable names the command that opens the port.
+    /// Only the channel Listen needs the port; other channels ignore the field.
     #[serde(default)]
     pub open_firewall: bool,
 
@@ -131,7 +133,7 @@ pub enum Channel {
     Session,
     /// The engine connects back to the callback server.
     Callback,
-    /// The engine listens on a port of the machine.
+    /// The engine listens on a port of the machine, and Farrier connects to it.
     Listen,
 }
 

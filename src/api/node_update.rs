@@ -152,7 +152,7 @@ pub struct NodeUpdateStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     pub actions: Vec<ActionRecord>,
 
-    /// The channel between the engine and Farrier: Session or Callback.
+    /// The channel between the engine and Farrier: Session, Callback or Listen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<super::managed_node::Channel>,
 

@@ -82,8 +82,8 @@ pub struct UpdateRunSpec {
     pub baseline_ref: Option<LocalRef>,
 
     /// The channel between the engines and Farrier, for machines that do not set a channel: Session
-    /// (through the SSH session) or Callback (the engine connects back to Farrier). Listen is not supported
-    /// yet: the run ends with the reason NotYetSupported.
+    /// (through the SSH session), Callback (the engine connects back to Farrier) or Listen (Farrier connects to
+    /// a port of the engine, one of 62286 to 62289).
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("channel is immutable: make a new UpdateRun"))]
     pub channel: Channel,

@@ -1,6 +1,6 @@
 //! The input of one attempt.
 
-use super::CallbackOptions;
+use super::{CallbackOptions, ListenOptions};
 use crate::callback::Registry;
 use crate::engines::Engines;
 use crate::failure::Failure;
@@ -61,6 +61,8 @@ pub struct Job {
     pub rebooting: Option<(Millis, Millis)>,
     /// How the engine connects back; `None` if it is served through the SSH session.
     pub callback: Option<CallbackOptions>,
+    /// How the engine listens; `None` if the runner does not connect to it.
+    pub listen: Option<ListenOptions>,
 }
 
 /// What a run asks of a device that flashes itself.

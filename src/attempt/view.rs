@@ -27,6 +27,8 @@ pub struct View {
     pub certificate_accepted: bool,
     /// The fingerprint of the certificate to record, if it was trusted on first use.
     pub first_certificate: Option<String>,
+    /// Whether the runner is to connect to the engine's port: then `return_path` is about that.
+    pub listens: bool,
     /// Whether the machine can connect back.
     pub return_path: ReturnPath,
     /// The protocol by which the machine fetches an image from Farrier, or is about to. The ports of the run are
@@ -136,6 +138,17 @@ pub enum ReturnPath {
         /// Source address of the lost connection.
         from: IpAddr,
     },
+    /// The runner has connected to the engine's port.
+    Dialled {
+        /// The machine's address.
+        address: String,
+        /// The engine's port.
+        port: u16,
+        /// The firewalls of the machine that were opened for it.
+        opened: Vec<String>,
+    },
+    /// The runner's connection to the engine's port was lost. The session connects again.
+    DialLost,
     /// The engine cannot connect.
     Blocked {
         /// The obstacle.

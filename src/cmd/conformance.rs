@@ -192,6 +192,7 @@ async fn job(
         reboot: farrier_update::RebootOrder::default(),
         rebooting: None,
         callback: None,
+        listen: None,
     })
 }
 

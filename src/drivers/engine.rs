@@ -10,7 +10,8 @@
 //!
 //! `keep` and `work` run concurrently. `keep` maintains the stream to the engine; `work` sends tasks and does
 //! not notice when the stream is replaced. A stream is an SSH channel, or a connection that the engine opens
-//! to the callback server (`return_path`). Whatever the result of `work`, it ends with the engine removing
+//! to the callback server (`return_path`), or one that the runner
+//! opens to the engine's port (`listen`). Whatever the result of `work`, it ends with the engine removing
 //! everything from the machine. This module knows neither Kubernetes nor the API types.
 
 mod await_listener;
@@ -19,6 +20,7 @@ mod diagnosis;
 mod foreign;
 mod host;
 mod limits;
+mod listen;
 mod preflight;
 mod reboot;
 mod record;
@@ -31,6 +33,7 @@ mod work;
 pub use host::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe};
 
 use crate::attempt::{Desk, End, Job, ListenerWait, Step, Tools, View};
+use crate::callback::DialIdentity;
 use crate::drivers::Driver;
 use crate::engine_api::{EngineApi, PayloadFiles};
 use crate::failure::Failure;
@@ -60,6 +63,8 @@ struct Session<'a, H: Host> {
     sent_addresses: Mutex<Vec<(String, u16)>>,
     /// The wait for the callback server, while it does not listen.
     listener_wait: Mutex<Option<ListenerWait>>,
+    /// The identity for connections to the engine's port, made when it is needed.
+    dial_identity: OnceLock<DialIdentity>,
     /// Prefix of all task ids, set when the engine's journal is known.
     series: OnceLock<String>,
     /// Digest of the operator's own engine for this machine, set when the machine's architecture is known.
@@ -116,6 +121,7 @@ impl<'a, H: Host> Session<'a, H> {
             first_key: Mutex::default(),
             sent_addresses: Mutex::default(),
             listener_wait: Mutex::new(job.calls().and_then(|calls| calls.awaited.as_ref()?.begun.clone())),
+            dial_identity: OnceLock::new(),
             series: OnceLock::new(),
             own_engine: OnceLock::new(),
             replacing: AtomicBool::new(false),
@@ -219,7 +225,12 @@ impl<H: Host> Session<'_, H> {
     /// Checks whether anything of Farrier's is left on the machine; reconnects if necessary.
     async fn final_check(&self, machine: H) -> Result<Vec<String>, Failure> {
         let machine = if machine.is_closed() { self.connect().await? } else { machine };
-        let found = machine.look().await;
+        let mut found = machine.look().await;
+        if self.job.listen.as_ref().is_some_and(|listen| listen.may_open_firewall)
+            && let Ok(found) = &mut found
+        {
+            found.extend(machine.look_in_firewall(&self.job.session).await?);
+        }
         machine.close().await;
         found
     }

@@ -56,6 +56,20 @@ impl EngineApi {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send,
         refused: impl Fn() + Send + Sync,
     ) -> Result<(), hyper::Error> {
+        self.serve_until_silent(stream, SILENCE, refused).await
+    }
+
+    /// Does the same on a stream that ends after `silence` without a request. For streams that only the runner
+    /// can open again: the engine does not notice for it that the stream is dead.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub async fn serve_until_silent(
+        self: &Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+        silence: Duration,
+        refused: impl Fn() + Send + Sync,
+    ) -> Result<(), hyper::Error> {
         let refused = &refused;
         let service = service_fn(move |request: Request<Incoming>| async move {
             let bytes = request
@@ -71,7 +85,7 @@ impl EngineApi {
             tokio::time::sleep(self.charge(bytes)).await;
             Ok::<_, Infallible>(answer)
         });
-        let served = http(SILENCE).serve_connection(TokioIo::new(stream), service);
+        let served = http(silence).serve_connection(TokioIo::new(stream), service);
         let served = served.instrument(self.span.clone()).await;
         if served.as_ref().is_err_and(hyper::Error::is_parse) {
             refused();

@@ -4,7 +4,7 @@
 use super::error::ExposeError;
 use super::make::bound_ports;
 use super::objects::{has_same_digest, head_of_patch, labels_patch};
-use super::{ActiveMachine, Exposer, WayBack};
+use super::{ActiveMachine, Exposer, WayBack, listens};
 use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
 use crate::membership::{RunnerLocation, Runners};
@@ -148,6 +148,7 @@ impl Exposer {
                 listen_port: LISTEN_PORT,
                 channel: match way_back {
                     Some(WayBack::Engine) => Channel::Callback,
+                    None if listens(node, run) => Channel::Listen,
                     Some(WayBack::Fetch(_)) | None => Channel::Session,
                 },
                 fetches: match way_back {

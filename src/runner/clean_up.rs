@@ -55,6 +55,7 @@ impl Context {
             reboot: RebootOrder::default(),
             rebooting: None,
             callback: None,
+            listen: None,
         };
         Ok(Attempt { job, driver })
     }

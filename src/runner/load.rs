@@ -4,12 +4,13 @@ use super::{Context, actions};
 use crate::api::managed_node::{Channel, ManagedNode};
 use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
-use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job};
+use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions};
 use crate::convert;
 use crate::drivers::{Abilities, Class, Keys};
 use crate::failure::Failure;
 use crate::inputs::{Inputs, MachineDriver, ask};
 use crate::payload::Access;
+use farrier_network::table::{LISTEN_PORT, LISTEN_PORT_LAST};
 use farrier_update::Reason;
 use farrier_update::device::Scope;
 use kube::runtime::reflector::ObjectRef;
@@ -43,9 +44,6 @@ impl Context {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
         let class = self.inputs().class(&node)?;
-        if class.abilities().takes_engine {
-            supports_channel(&node, run)?;
-        }
         let goal = goal_for(run.spec.operation, goal);
         let baseline = match needed_baseline(run, goal) {
             Some(name) => Some(self.baseline(run, name, &namespace).await?),
@@ -79,6 +77,7 @@ impl Context {
             reboot: convert::reboot(run.spec.reboot.clone(), run.spec.force),
             rebooting: None,
             callback: self.callback(&node, run, touched).await,
+            listen: listen(&node, run, class.abilities()),
         };
         Ok(Attempt { job, driver })
     }
@@ -224,19 +223,15 @@ fn is_not_replaced(run: &UpdateRun, baseline: &Baseline) -> Result<(), Failure> 
     ))
 }
 
-/// Rejects a channel that this version does not have, before the attempt tries anything.
-fn supports_channel(node: &ManagedNode, run: &UpdateRun) -> Result<(), Failure> {
-    let name = node.name_any();
-    let channel = node.spec.channel.unwrap_or(run.spec.channel);
-    if channel == Channel::Listen {
-        return Err(Failure::new(
-            Reason::NotYetSupported,
-            format!(
-                "{name} uses channel {channel:?}, which this version does not have; use Session or Callback"
-            ),
-        ));
-    }
-    Ok(())
+/// Returns how the engine on this machine listens; `None` if its channel is another one.
+fn listen(node: &ManagedNode, run: &UpdateRun, abilities: &Abilities) -> Option<ListenOptions> {
+    let listens = node.spec.channel.unwrap_or(run.spec.channel) == Channel::Listen;
+    (abilities.takes_engine && listens).then(|| ListenOptions {
+        ports: LISTEN_PORT..=LISTEN_PORT_LAST,
+        // A channel in the ManagedNode is binding; a channel in the run is only a preference.
+        may_fall_back: node.spec.channel.is_none(),
+        may_open_firewall: node.spec.open_firewall,
+    })
 }
 
 #[cfg(test)]

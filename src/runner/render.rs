@@ -101,6 +101,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
 fn channel(view: &View) -> Option<Channel> {
     match &view.return_path {
         ReturnPath::Open { .. } | ReturnPath::Lost { .. } => Some(Channel::Callback),
+        ReturnPath::Dialled { .. } | ReturnPath::DialLost => Some(Channel::Listen),
         ReturnPath::NotNeeded | ReturnPath::Blocked { .. } => view.engine.as_ref().map(|_| Channel::Session),
         ReturnPath::Pending { .. }
         | ReturnPath::Untried

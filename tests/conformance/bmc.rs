@@ -305,6 +305,7 @@ impl Subject for Bmc<'_> {
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
             callback: None,
+            listen: None,
         }
     }
 

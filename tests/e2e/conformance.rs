@@ -190,6 +190,7 @@ impl Subject for Linuxed<'_> {
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
             callback: None,
+            listen: None,
         }
     }
 

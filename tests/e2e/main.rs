@@ -31,6 +31,7 @@ mod firmware;
 mod happy;
 mod harness;
 mod limits;
+mod listen;
 mod logged;
 mod long;
 mod lost;

@@ -13,10 +13,10 @@ farrier-engine: updates this machine on behalf of a Farrier operator, then remov
 
 Usage:
   farrier-engine launch --dir D --session S --run R --peer-uid U --digest sha256:HEX --lease SECONDS
-                         [--channel session|callback]
+                         [--channel session|callback|listen]
       Starts the detached engine of session S and waits until it accepts connections.
-      Channel callback: first reads one line of JSON from standard input with the addresses of the
-      operator. Without it the engine does not connect.
+      Channels callback and listen: first reads one line of JSON from standard input with the addresses
+      of the operator, or the port for it. Without it the engine neither connects nor listens.
       Needs root. Prints one line: farrier-launch-1 {JSON}. Exit status: 0 if the engine runs, 1 if not.
   farrier-engine attach --dir D
       Joins standard input and output to the engine in D, which speaks HTTP/1.1 as client.
@@ -158,7 +158,7 @@ pub(crate) fn announces_line(words: &[OsString]) -> bool {
     words.first().is_some_and(|word| word == "launch")
         && pairs
             .into_iter()
-            .any(|pair| matches!(pair, [name, value] if name == "--channel" && value == "callback"))
+            .any(|pair| matches!(pair, [name, value] if name == "--channel" && (value == "callback" || value == "listen")))
 }
 
 fn reach(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
@@ -230,8 +230,8 @@ impl Options {
     /// Checks the option. Its value was already evaluated by [`announces_line`].
     fn channel(&mut self) -> Result<(), String> {
         match self.0.remove("channel").as_deref() {
-            None | Some("session" | "callback") => Ok(()),
-            Some(other) => Err(format!("--channel {other}: there are `session` and `callback`")),
+            None | Some("session" | "callback" | "listen") => Ok(()),
+            Some(other) => Err(format!("--channel {other}: there are `session`, `callback` and `listen`")),
         }
     }
 

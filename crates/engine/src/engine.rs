@@ -3,6 +3,7 @@
 use crate::apply_error::ApplyError;
 use crate::args::Session;
 use crate::digest::Digest;
+use crate::firewall::Keeper;
 use crate::logs::Logs;
 use crate::shared::Shared;
 use crate::work_dir::WorkDir;
@@ -20,6 +21,8 @@ pub(crate) struct Engine {
     pub(crate) logs: Logs,
     /// Shared with the link.
     pub(crate) shared: Arc<Shared>,
+    /// The engine's rules in the machine's firewall.
+    pub(crate) firewall: Arc<Keeper>,
 }
 
 impl Engine {

@@ -12,6 +12,7 @@ pub(crate) mod command;
 pub(crate) mod contact;
 pub(crate) mod digest;
 pub(crate) mod engine;
+pub(crate) mod firewall;
 pub(crate) mod fwupd;
 pub(crate) mod install;
 pub(crate) mod journal;

@@ -2,6 +2,7 @@
 
 use crate::boot;
 use crate::engine::Engine;
+use crate::firewall;
 use crate::journal::SessionState;
 use crate::work_dir::WorkDir;
 use farrier_protocol::{EventBody, Lease, LeaseKind, Leftover};
@@ -11,6 +12,7 @@ use std::path::Path;
 pub(crate) fn retire(engine: &Engine) {
     engine.shared.retire();
     engine.place.close();
+    engine.firewall.end();
     let leases = engine.shared.known(|known: &SessionState| known.leases.clone());
     let mut leftovers = Vec::new();
     // What starts the engine goes before the engine.
@@ -18,7 +20,7 @@ pub(crate) fn retire(engine: &Engine) {
         engine.report(EventBody::LeaseReturned { id: id.to_owned() });
     }));
     for lease in leases.into_iter().filter(|lease| lease.kind != LeaseKind::BootFile) {
-        match release_lease(&lease, &engine.place) {
+        match release_lease(&lease, engine) {
             Ok(()) => engine.report(EventBody::LeaseReturned { id: lease.id }),
             Err(leftover) => leftovers.push(leftover),
         }
@@ -29,10 +31,11 @@ pub(crate) fn retire(engine: &Engine) {
 
 /// Reverts one lease. A lease on a process is the engine itself, which ends right after this; no
 /// installer is running when an engine retires. Files of the boot are released by [`boot::release`].
-fn release_lease(lease: &Lease, place: &WorkDir) -> Result<(), Leftover> {
+fn release_lease(lease: &Lease, engine: &Engine) -> Result<(), Leftover> {
     match lease.kind {
         LeaseKind::Process | LeaseKind::BootFile => Ok(()),
-        LeaseKind::Directory => remove_directory(&lease.what, place),
+        LeaseKind::Directory => remove_directory(&lease.what, &engine.place),
+        LeaseKind::Firewall => firewall::close(&lease.what, &engine.session.id),
         LeaseKind::Unknown => Err(Leftover {
             what: lease.what.clone(),
             why: "this engine does not know this kind of lease".into(),

@@ -4,9 +4,10 @@
 //! one [`LaunchReport`].
 
 use crate::args::Session;
-use crate::callback::Dialler;
+use crate::callback::{Acceptor, Dialler};
 use crate::cgroup;
 use crate::engine::Engine;
+use crate::firewall::Keeper;
 use crate::journal::Journal;
 use crate::launch::Failure;
 use crate::link::Link;
@@ -41,7 +42,7 @@ pub(crate) fn run(session: Session) -> ExitCode {
     let started = detach().map_err(Failure::other).and_then(|(lock, pipe)| Ok((start(session, lock)?, pipe)));
     match started {
         Ok((ready, pipe)) => {
-            let report = LaunchReport::Started { pid: std::process::id() };
+            let report = LaunchReport::Started { pid: std::process::id(), listening: None };
             if send_report(pipe, &report).is_err() {
                 // `launch` has ended, but the engine is still needed: it stays until its lease expires.
             }
@@ -94,7 +95,14 @@ fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
     place.prepare_link().map_err(no_socket)?;
     let listener = place.listen(session.peer_uid).map_err(no_socket)?;
     let shared = Arc::new(Shared::new(journal, session.lease));
-    Ok(Ready { engine: Engine { session, place, logs, shared }, listener, inherited, signals, _lock: lock })
+    let firewall = Arc::new(Keeper::new(Arc::clone(&shared), &session));
+    Ok(Ready {
+        engine: Engine { session, place, logs, shared, firewall },
+        listener,
+        inherited,
+        signals,
+        _lock: lock,
+    })
 }
 
 /// Records what is on the machine. Returns the processes of an earlier engine.
@@ -120,9 +128,12 @@ fn serve(ready: Ready) {
     };
     let (acceptor, server, shared) = (link(), link(), Arc::clone(&engine.shared));
     let dialler = Dialler::new(Arc::clone(&engine.shared), engine.place.clone());
+    let runner =
+        Acceptor::new(Arc::clone(&engine.shared), engine.place.clone(), Arc::clone(&engine.firewall));
     thread::spawn(move || acceptor.accept(&listener));
     thread::spawn(move || server.serve());
     thread::spawn(move || dialler.run());
+    thread::spawn(move || runner.run());
     thread::spawn(move || signals.forever().for_each(|_| shared.terminate()));
     engine.work(&inherited);
 }

@@ -1,6 +1,7 @@
 //! `farrier-engine sweep`: removes what a dead engine left behind, and verifies the result.
 
 use crate::boot;
+use crate::firewall;
 use crate::journal::Journal;
 use crate::lock::MachineLock;
 use crate::lock_holder;
@@ -57,6 +58,8 @@ fn clean(place: &WorkDir, session: &str) -> Vec<Leftover> {
         leftovers.push(Leftover { what: format!("process {}", lease.what), why });
     }
     leftovers.extend(boot::release(leases.iter(), |_| {}));
+    let rules = leases.iter().filter(|lease| lease.kind == LeaseKind::Firewall);
+    leftovers.extend(rules.filter_map(|lease| firewall::close(&lease.what, session).err()));
     if running.is_empty() {
         let directories = leases.iter().filter(|lease| lease.kind == LeaseKind::Directory);
         let directories =

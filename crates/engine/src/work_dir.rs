@@ -66,6 +66,11 @@ impl WorkDir {
         self.dir.join("callback.json")
     }
 
+    /// Returns the path of the report where the engine listens, on channel `Listen`.
+    pub(crate) fn listening(&self) -> PathBuf {
+        self.dir.join("listening.json")
+    }
+
     /// Returns the directory of payloads, which are kept until their task ends.
     pub(crate) fn payloads(&self) -> PathBuf {
         self.dir.join("payload")

@@ -44,7 +44,7 @@ pub struct Machine {
     pub ssh_port: u16,
     /// Port of the HTTPS server.
     pub api_port: u16,
-    /// Port of the engine, on channel `Listen`.
+    /// First port of the engine, on channel `Listen`.
     pub listen_port: u16,
     /// The channel of the engine.
     pub channel: Channel,
@@ -145,8 +145,11 @@ fn ports_of(machine: &Machine, input: &Input) -> Vec<(PolicyType, BTreeSet<Port>
                     listen: machine.listen_port,
                     ..Actual::default()
                 };
-                let port = Port { transport: need.transport, port: need.port.resolve(&actual).first };
-                ports.entry(PolicyType::Egress).or_default().insert(port);
+                let needed = need.port.resolve(&actual);
+                // Only the engine's ports are a range without a listener on each: it listens on one of them.
+                let last = if need.port == PortOf::Listen { needed.last } else { needed.first };
+                let open = (needed.first..=last).map(|port| Port { transport: need.transport, port });
+                ports.entry(PolicyType::Egress).or_default().extend(open);
             }
             // Without a listener no port is open, whatever the default numbers are.
             Direction::FromTarget => {

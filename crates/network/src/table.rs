@@ -15,8 +15,8 @@ mod needs;
 mod rows;
 
 pub use needs::{
-    API_PORT, Actual, LISTEN_PORT, Need, PortOf, Resolved, Unlisted, fetch_schemes, needs, seed_needs,
-    service_need,
+    API_PORT, Actual, LISTEN_PORT, LISTEN_PORT_LAST, Need, PortOf, Resolved, Unlisted, fetch_schemes, needs,
+    seed_needs, service_need,
 };
 pub use rows::{Conflicts, Coverage, NodeKind, PhaseOf, Row, RowDirection, RowNumber, Statement};
 

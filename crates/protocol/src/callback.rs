@@ -1,5 +1,6 @@
-//! Channel `Callback`: the data that the engine needs for the return path to the runner.
+//! Channels `Callback` and `Listen`: the data that the engine needs for its own connection to the runner.
 
+use crate::listen::ListenConfig;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +11,7 @@ use std::net::IpAddr;
 /// keys. The engine supports nothing else, because P-256 alone would add 150 KB to the binary that is sent
 /// to every machine. The engine rejects a server that does not request the engine's certificate.
 ///
-/// `farrier-engine launch --channel callback` reads this as one line of JSON from its standard input, so
+/// `farrier-engine launch --channel callback` (or `listen`) reads this as one line of JSON from its standard input, so
 /// that the key never appears in a process list. It reads exactly that line, but a shell may read ahead
 /// (dash reads a block at a time). The line is therefore sent only after the script has printed a marker
 /// that it waits for the line. The engine stores the line in its own directory as `callback.json`, readable
@@ -32,6 +33,10 @@ pub struct CallbackConfig {
     pub certificate: String,
     /// Private key of the engine's certificate, PEM (PKCS #8, Ed25519).
     pub key: String,
+    /// Channel `Listen`: the runner connects to the engine, and [`Self::addresses`] is empty. `None`: channel
+    /// `Callback`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listen: Option<ListenConfig>,
 }
 
 impl CallbackConfig {
@@ -51,6 +56,7 @@ impl fmt::Debug for CallbackConfig {
             .field("addresses", &self.addresses)
             .field("server_name", &self.server_name)
             .field("server_pin", &self.server_pin)
+            .field("listen", &self.listen)
             .finish_non_exhaustive()
     }
 }

@@ -319,6 +319,8 @@ pub enum LeaseKind {
     Process,
     /// A file or a symbolic link by which the machine starts the engine when it boots.
     BootFile,
+    /// A rule in the machine's own firewall.
+    Firewall,
     /// A kind of a later version.
     #[serde(other)]
     Unknown,

@@ -1,5 +1,6 @@
 //! Output of `farrier-engine launch`: one line of JSON on standard output.
 
+use crate::listen::Listening;
 use crate::wait::Holder;
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +12,17 @@ pub enum LaunchReport {
     Started {
         /// Its process id.
         pid: u32,
+        /// Where it listens, on channel `Listen`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listening: Option<Listening>,
     },
     /// The engine of this session is already running; nothing was started.
     AlreadyRunning {
         /// Its process id.
         pid: u32,
+        /// Where it listens, on channel `Listen`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listening: Option<Listening>,
     },
     /// Nothing was started, and what the engine had created is removed.
     Failed {

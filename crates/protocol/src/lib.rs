@@ -47,6 +47,7 @@
 pub mod callback;
 pub mod event;
 pub mod launch;
+pub mod listen;
 pub mod survey;
 pub mod task;
 pub mod wait;
@@ -56,6 +57,7 @@ pub use event::{
     Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, NoReboot, Refusal, StepExit, StepLimit,
 };
 pub use launch::{LaunchError, LaunchReport};
+pub use listen::{Firewall, FirewallState, ListenConfig, Listening};
 pub use survey::{Detect, Facts, Firmware, Instance, Package, Pending, PendingUntil, Reading};
 pub use task::{DEFAULT_WAIT_SECONDS, Installer, Next, PackageRef, Payload, Step, Task, Work};
 pub use wait::{Holder, Wait, WaitFor};

@@ -513,6 +513,22 @@ reasons! {
     /// The callback server has no address that the machine could reach. Set `callbackAddress`, or allow
     /// another family in `addressFamilies`.
     CallbackAddressMissing: Permanent,
+    /// The runner reaches the engine's port on the machine.
+    ListenReachable: Informational,
+    /// The runner receives no answer from the engine's port on the machine. Allow connections from the operator
+    /// to the port that the message names, in the machine's own firewall and on the network path.
+    ListenTimedOut: Transient,
+    /// A firewall rejects connections to the engine's port on the machine. Allow connections from the operator to
+    /// the port that the message names.
+    ListenRejected: Transient,
+    /// The engine's port answers, but runner and engine cannot authenticate each other. Look for a proxy or for
+    /// address translation in between.
+    ListenUntrusted: Transient,
+    /// Other programs of the machine use all ports on which its engine may listen. Free one of them.
+    ListenPortsTaken: Transient,
+    /// The machine's SSH server does not tell the addresses of its connections (`SSH_CONNECTION`), so that the
+    /// engine's port cannot be opened for the operator alone. Use another channel.
+    ListenAddressUnknown: Permanent,
     /// The machine was told to fetch an image from Farrier, and has not connected within a minute. Allow
     /// connections from the machine to the address and port that the message names, in every firewall in
     /// between.

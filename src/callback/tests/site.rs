@@ -242,6 +242,7 @@ impl Site {
             server_pin: self.identity.server_pin(),
             certificate: client.certificate,
             key: client.key,
+            listen: None,
         }
     }
 

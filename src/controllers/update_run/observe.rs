@@ -5,7 +5,6 @@ use super::super::assign;
 use super::super::baseline::problems;
 use super::facts::{facts, millis, reason};
 use super::namespace;
-use crate::api::managed_node::Channel;
 use crate::api::node_update;
 use crate::api::update_run::{Operation as ApiOperation, UpdateRunSpec};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
@@ -231,7 +230,6 @@ fn not_supported(spec: &UpdateRunSpec, with_engine: Option<&str>) -> Vec<String>
     let asked = [
         (!spec.strategy.stages.is_empty(), "spec.strategy.stages"),
         (spec.strategy.failure_budget.is_some(), "spec.strategy.failureBudget"),
-        (spec.channel == Channel::Listen, "spec.channel: Listen"),
     ];
     let asked = asked.into_iter().filter(|(asked, _)| *asked).map(|(_, field)| field.to_owned());
     asked.chain(stages).collect()

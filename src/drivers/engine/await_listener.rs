@@ -66,6 +66,8 @@ impl<H: Host> Session<'_, H> {
                 ReturnPath::NotNeeded
                 | ReturnPath::Open { .. }
                 | ReturnPath::Lost { .. }
+                | ReturnPath::Dialled { .. }
+                | ReturnPath::DialLost
                 | ReturnPath::Expected
                 | ReturnPath::Fetched { .. }
                 | ReturnPath::Unseen { .. }

@@ -32,9 +32,10 @@ impl<H: Host> Session<'_, H> {
         let mut foreign_until = None;
         loop {
             let since = Instant::now();
-            let talked = match calls.as_mut().filter(|_| deployed.calls_back) {
-                Some(calls) => self.serve_callbacks(&machine, calls, call.take()).await,
-                None => self.talk(&machine, &deployed).await,
+            let talked = match (&deployed.listening, calls.as_mut().filter(|_| deployed.calls_back)) {
+                (Some(listening), _) => Box::pin(self.serve_dialled(&machine, listening)).await,
+                (None, Some(calls)) => self.serve_callbacks(&machine, calls, call.take()).await,
+                (None, None) => self.talk(&machine, &deployed).await,
             };
             if self.engine_api.is_retired() && !self.is_replacing() {
                 return Ok(machine);
@@ -52,7 +53,8 @@ impl<H: Host> Session<'_, H> {
                 deployed = self.deploy(&machine).await?;
                 continue;
             }
-            if let (Err(failure), true, false) = (&talked, deployed.calls_back, self.has_called()) {
+            let never_came = deployed.listening.is_some() || deployed.calls_back && !self.has_called();
+            if let (Err(failure), true) = (&talked, never_came) {
                 // The SSH connection through which the engine was deployed is still open.
                 self.block(failure.clone());
                 deployed = self.deploy(&machine).await?;
@@ -200,7 +202,10 @@ impl<H: Host> Session<'_, H> {
                 v.step = Step::Deploying;
             }
         });
-        let callback = self.return_path(machine, &probe).await?;
+        let callback = match self.listen_config(&probe)? {
+            Some(listens) => Some(listens),
+            None => self.return_path(machine, &probe).await?,
+        };
         let launch = Launch {
             engine: &engine,
             session: &job.session,

@@ -5,9 +5,10 @@ use crate::engine_api::EngineApi;
 use crate::engines::Engine;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
-use farrier_protocol::{CallbackConfig, Dial, Holder};
+use farrier_protocol::{CallbackConfig, Dial, Holder, Listening};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 
 pub use crate::ssh::connect::Milestone;
 
@@ -74,11 +75,24 @@ pub trait Host: Send + Sync + Sized {
         addresses: &[String],
     ) -> impl Future<Output = Result<Vec<Dial>, Failure>> + Send;
 
+    /// Opens a TCP connection to a port of the machine, at the address at which it answered; returns that
+    /// address as well.
+    ///
+    /// # Errors
+    /// `ConnectionRefused`, `ConnectionTimedOut`, `NoRoute`.
+    fn dial(&self, port: u16) -> impl Future<Output = Result<(TcpStream, String), Failure>> + Send;
+
     /// Looks for everything of this session that is on the machine. Empty: nothing is left.
     ///
     /// # Errors
     /// An error means that nothing is known, not that the machine is clean.
     fn look(&self) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
+
+    /// Looks for rules of this session in the machine's own firewall. Empty: nothing is left.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    fn look_in_firewall(&self, session: &str) -> impl Future<Output = Result<Vec<String>, Failure>> + Send;
 
     /// Reports whether a process exists. `dir` is its directory if the process is an engine of this session.
     ///
@@ -106,6 +120,8 @@ pub struct Probe {
     pub gzip: bool,
     /// The source address of the connection as the machine sees it, with the zone if the address is link-local.
     pub seen_from: Option<String>,
+    /// The machine's own address of the connection, in the same form.
+    pub seen_at: Option<String>,
     /// Existing directories of this session.
     pub existing: Vec<String>,
 }
@@ -120,7 +136,7 @@ pub struct Launch<'a> {
     pub run: &'a str,
     /// The engine's initial lease: how long it may run without contact, in seconds.
     pub lease_seconds: u64,
-    /// Where the engine connects back, if it does.
+    /// Where the engine connects back or listens, if it does.
     pub callback: Option<&'a CallbackConfig>,
 }
 
@@ -149,6 +165,8 @@ pub struct Deployed {
     pub pid: u32,
     /// Whether the engine was configured to connect back.
     pub calls_back: bool,
+    /// Where the engine listens, if it was configured to.
+    pub listening: Option<Listening>,
 }
 
 /// Why no engine was deployed.

@@ -191,6 +191,7 @@ impl<H: Host> Session<'_, H> {
             server_pin: identity.server_pin(),
             certificate: made.certificate,
             key: made.key,
+            listen: None,
         })
     }
 
@@ -252,9 +253,15 @@ impl<H: Host> Session<'_, H> {
         )
     }
 
-    /// Whether the engine has connected in this attempt.
+    /// Whether the engine and the runner have been connected in this attempt, beside the SSH session.
     pub(super) fn has_called(&self) -> bool {
-        matches!(self.view.borrow().return_path, ReturnPath::Open { .. } | ReturnPath::Lost { .. })
+        matches!(
+            self.view.borrow().return_path,
+            ReturnPath::Open { .. }
+                | ReturnPath::Lost { .. }
+                | ReturnPath::Dialled { .. }
+                | ReturnPath::DialLost
+        )
     }
 
     /// Why the engine cannot connect, if this attempt knows a reason.
@@ -266,6 +273,8 @@ impl<H: Host> Session<'_, H> {
             | ReturnPath::Untried
             | ReturnPath::Open { .. }
             | ReturnPath::Lost { .. }
+            | ReturnPath::Dialled { .. }
+            | ReturnPath::DialLost
             | ReturnPath::Expected
             | ReturnPath::Fetched { .. }
             | ReturnPath::Unseen { .. } => None,
@@ -322,6 +331,7 @@ impl<H: Host> Session<'_, H> {
 
     fn may_fall_back(&self) -> bool {
         self.job.calls().is_some_and(|calls| calls.may_fall_back)
+            || self.job.listen.as_ref().is_some_and(|listen| listen.may_fall_back)
     }
 
     fn no_call(&self, timeout: Duration) -> Failure {

@@ -69,6 +69,7 @@ impl Parts {
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
             callback,
+            listen: None,
         };
         Self {
             job,
@@ -175,7 +176,8 @@ async fn the_wait_for_an_incompatible_engine_has_one_deadline_in_an_attempt() {
     let parts = Parts::new(None);
     let connection = crate::ssh::tests::connection().await;
     let machine = Machine { connection, id: parts.job.id(), settings: parts.settings.clone() };
-    let deployed = Deployed { dir: "/run/farrier-0b3ee0c4".into(), pid: 1, calls_back: false };
+    let deployed =
+        Deployed { dir: "/run/farrier-0b3ee0c4".into(), pid: 1, calls_back: false, listening: None };
     let incompatible = Incompatible { engine: "9.0.0".into(), protocol: (8, 9) };
     let session = parts.session();
     let wait = session.wait_for_incompatible_engine(machine, &deployed, &incompatible, Instant::now());

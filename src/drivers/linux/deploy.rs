@@ -73,7 +73,8 @@ impl Machine {
             ))
         })?;
         let deployed = self.read_report(&printed)?;
-        Ok(Deployed { calls_back: launch.callback.is_some(), ..deployed })
+        let calls_back = launch.callback.is_some_and(|config| config.listen.is_none());
+        Ok(Deployed { calls_back, ..deployed })
     }
 
     fn uncompressed(&self, engine: &Engine) -> Result<Bytes, Failure> {
@@ -92,9 +93,13 @@ impl Machine {
         let report = last_after(printed, LaunchReport::PREFIX)
             .and_then(|json| serde_json::from_str::<LaunchReport>(json).ok());
         match (report, dir) {
-            (Some(LaunchReport::Started { pid } | LaunchReport::AlreadyRunning { pid }), Some(dir)) => {
-                Ok(Deployed { dir: dir.to_owned(), pid, calls_back: false })
-            }
+            (
+                Some(
+                    LaunchReport::Started { pid, listening }
+                    | LaunchReport::AlreadyRunning { pid, listening },
+                ),
+                Some(dir),
+            ) => Ok(Deployed { dir: dir.to_owned(), pid, calls_back: false, listening }),
             (Some(LaunchReport::Failed { code, message, holder }), _) => {
                 let failure = launch_failed(node, code, &message);
                 Err(if code == LaunchError::MachineBusy {
@@ -153,8 +158,8 @@ pub(super) fn deploy_program(
     let mut options =
         vec!["--session", session, "--run", run, "--peer-uid", &uid, "--digest", &engine.digest];
     options.extend(["--lease", &lease]);
-    if callback.is_some() {
-        options.extend(["--channel", "callback"]);
+    if let Some(config) = callback {
+        options.extend(["--channel", if config.listen.is_some() { "listen" } else { "callback" }]);
     }
     let settings = [
         ("NAME", directory(id).as_str()),

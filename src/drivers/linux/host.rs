@@ -6,10 +6,12 @@ use crate::drivers::engine::{DeployProgress, Deployed, Host, Launch, Milestone, 
 use crate::engine_api::EngineApi;
 use crate::failure::Failure;
 use crate::metrics::{Metrics, result_of};
-use crate::ssh::HostKeys;
 use crate::ssh::connect::connect;
+use crate::ssh::dial::dial;
+use crate::ssh::{Family, HostKeys, Target};
 use farrier_protocol::Dial;
 use std::sync::Arc;
+use tokio::net::TcpStream;
 
 impl Host for Machine {
     type Settings = Arc<Settings>;
@@ -53,8 +55,18 @@ impl Host for Machine {
         self.reach_by_engine(dir, addresses).await
     }
 
+    async fn dial(&self, port: u16) -> Result<(TcpStream, String), Failure> {
+        let (node, addresses) = (self.connection.node.clone(), vec![self.connection.address.clone()]);
+        let target = Target { node, addresses, families: vec![Family::V4, Family::V6], port };
+        dial(&target, "engine").await.map(|dialled| (dialled.stream, dialled.address))
+    }
+
     async fn look(&self) -> Result<Vec<String>, Failure> {
         self.look().await
+    }
+
+    async fn look_in_firewall(&self, session: &str) -> Result<Vec<String>, Failure> {
+        self.look_in_firewall(session).await
     }
 
     async fn has_process(&self, pid: u32, dir: Option<&str>) -> Result<bool, Failure> {

@@ -4,6 +4,7 @@ use super::script::{as_user, between, program};
 use super::{Machine, PLACES, directory};
 use crate::failure::Failure;
 use bytes::Bytes;
+use farrier_update::Reason;
 use std::time::Duration;
 
 /// How long the check may take.
@@ -18,6 +19,28 @@ impl Machine {
     pub async fn look(&self) -> Result<Vec<String>, Failure> {
         let program = program(include_str!("look.sh"), &[("NAME", &directory(&self.id))], PLACES);
         let output = self.connection.run(&as_user(), vec![program], LIMIT).await?;
+        let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
+        Ok(lines.iter().filter_map(|l| l.strip_prefix("left ")).map(str::to_owned).collect())
+    }
+
+    /// Looks for rules of this session in the machine's firewall.
+    ///
+    /// # Errors
+    /// As [`Self::look`], and those of becoming root.
+    pub async fn look_in_firewall(&self, session: &str) -> Result<Vec<String>, Failure> {
+        let uid = self.probe().await?.uid;
+        let mark = format!("farrier {session} ");
+        let look = async {
+            let mut shell = self.root_shell(uid).await?;
+            shell.send(program(include_str!("look-firewall.sh"), &[("MARK", &mark)], &[])).await?;
+            shell.end_input().await;
+            shell.finish().await
+        };
+        let output = tokio::time::timeout(LIMIT, look).await.unwrap_or_else(|_| {
+            let words =
+                format!("{} did not list its firewall within {} s", self.connection.node, LIMIT.as_secs());
+            Err(Failure::new(Reason::CommandTimedOut, words))
+        })?;
         let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
         Ok(lines.iter().filter_map(|l| l.strip_prefix("left ")).map(str::to_owned).collect())
     }

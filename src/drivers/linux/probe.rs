@@ -29,6 +29,7 @@ pub(super) fn read(lines: &[String]) -> Probe {
     for line in lines {
         match line.split_once(' ') {
             Some(("from", value)) => probe.seen_from = Some(value.to_owned()),
+            Some(("at", value)) => probe.seen_at = Some(value.to_owned()),
             Some(("system", value)) => value.clone_into(&mut probe.system),
             Some(("arch", value)) => value.clone_into(&mut probe.arch),
             Some(("uid", value)) => probe.uid = value.parse().unwrap_or(u32::MAX),
@@ -48,6 +49,7 @@ mod tests {
     fn a_probe_is_read_line_by_line() {
         let lines: Vec<String> = [
             "from fe80::1%eth0",
+            "at fe80::2%eth0",
             "system Linux",
             "arch x86_64",
             "uid 0",
@@ -64,6 +66,7 @@ mod tests {
             ("Linux", "x86_64", 0, true)
         );
         assert_eq!(probe.existing, ["/run/farrier-1"]);
-        assert_eq!(probe.seen_from.as_deref(), Some("fe80::1%eth0"));
+        let seen = (probe.seen_from.as_deref(), probe.seen_at.as_deref());
+        assert_eq!(seen, (Some("fe80::1%eth0"), Some("fe80::2%eth0")));
     }
 }

@@ -3,6 +3,8 @@
 # directory. Arguments: possible parent directories.
 
 echo "from ${SSH_CONNECTION%% *}"
+own=${SSH_CONNECTION#* * }
+echo "at ${own%% *}"
 echo "system $(uname -s)"
 echo "arch $(uname -m)"
 echo "uid $(id -u)"

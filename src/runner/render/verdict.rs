@@ -55,8 +55,8 @@ impl Verdict {
 /// The conditions of a NodeUpdate, in the order in which they become true.
 pub(super) struct Verdicts {
     reachable: Verdict,
-    /// Set if the machine should connect back.
-    return_path: Option<Verdict>,
+    /// Set if the machine should connect back, or the runner to the engine's port: the type of the condition as well.
+    return_path: Option<(&'static str, Verdict)>,
     /// Set if the machine was to post its progress.
     status_path: Option<Verdict>,
     /// Set if the machine takes an engine.
@@ -81,7 +81,7 @@ impl Verdicts {
         let cleans_up = abilities.map_or(CleansUp::Engine, |abilities| abilities.cleans_up);
         Self {
             reachable: reachable(view, phase),
-            return_path: return_path(view, phase),
+            return_path: return_path(view, phase).map(|verdict| (condition_of(view), verdict)),
             status_path: status_path(view),
             engine: takes_engine.then(|| engine(view, phase)),
             payload: payload(view, phase),
@@ -119,7 +119,7 @@ impl Verdicts {
         let kstatus = [("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled)];
         let mut list: Vec<_> = kstatus.map(|(type_, status)| (type_, copy(status, &succeeded))).into();
         list.push(("Reachable", reachable));
-        list.extend(return_path.map(|verdict| ("CallbackReachable", verdict)));
+        list.extend(return_path);
         list.extend(status_path.map(|verdict| ("StatusPath", verdict)));
         list.extend(engine.map(|verdict| ("EngineDeployed", verdict)));
         list.extend([("PayloadVerified", payload), ("Applied", applied)]);
@@ -166,15 +166,26 @@ pub(super) fn reachable(view: &View, phase: &Phase) -> Verdict {
     }
 }
 
-/// Whether the machine can connect back; `None` if it need not.
+/// The type of the condition about the connection between engine and runner.
+fn condition_of(view: &View) -> &'static str {
+    if view.listens { "ListenReachable" } else { "CallbackReachable" }
+}
+
+/// Whether the machine can connect back, or the runner can connect to the engine's port; `None` if neither is needed.
 fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
     match &view.return_path {
         ReturnPath::NotNeeded => None,
         ReturnPath::Pending { waiting } => Some(Verdict::open(waiting.reason, waiting.as_text())),
-        ReturnPath::Untried if view.engine.is_none() => {
-            Some(Verdict::pending(phase, "a connection from the engine"))
+        ReturnPath::Untried => {
+            let what =
+                if view.listens { "a connection to the engine" } else { "a connection from the engine" };
+            Some(match view.engine {
+                None => Verdict::pending(phase, what),
+                Some(_) => Verdict::waiting(view, phase, what),
+            })
         }
-        ReturnPath::Untried => Some(Verdict::waiting(view, phase, "a connection from the engine")),
+        ReturnPath::Dialled { address, port, opened } => Some(dialled(address, *port, opened)),
+        ReturnPath::DialLost => Some(dial_lost(phase)),
         ReturnPath::Open { from, through } => {
             let how = match through.as_slice() {
                 [] => format!("the engine connected from {from}"),
@@ -208,10 +219,35 @@ fn return_path(view: &View, phase: &Phase) -> Option<Verdict> {
         ReturnPath::Blocked { failure, fallback: false } => Some(Verdict::no(
             failure.reason,
             format!(
-                "{}. Nothing is installed, since spec.channel of the ManagedNode is Callback",
-                failure.message
+                "{}. Nothing is installed, since spec.channel of the ManagedNode is {}",
+                failure.message,
+                if view.listens { "Listen" } else { "Callback" }
             ),
         )),
+    }
+}
+
+/// The runner is connected to the engine's port.
+fn dialled(address: &str, port: u16, opened: &[String]) -> Verdict {
+    let opened = match opened {
+        [] => String::new(),
+        opened => format!(", opened for Farrier in {}", opened.join(" and ")),
+    };
+    let how = format!("Farrier is connected to the engine at {address} TCP port {port}{opened}");
+    Verdict::yes(Reason::ListenReachable, how)
+}
+
+/// The runner's connection to the engine's port was lost.
+fn dial_lost(phase: &Phase) -> Verdict {
+    match phase {
+        Phase::Working => Verdict::open(
+            Reason::ConnectionLost,
+            "the connection to the engine was lost; Farrier connects again, then by SSH; installers go on meanwhile",
+        ),
+        Phase::Retrying { .. } | Phase::Planned | Phase::Ended(_) => Verdict::no(
+            Reason::ConnectionLost,
+            "the connection to the engine was lost, and could not be made again",
+        ),
     }
 }
 

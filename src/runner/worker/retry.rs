@@ -55,7 +55,7 @@ impl UpdateWorker<'_> {
         self.view = cleaning(&self.view, &View::default());
         self.publish(&Phase::Working, number).await;
         let last = last.map(|Attempt { job, driver }| Attempt {
-            job: Job { goal: Goal::CleanUp, touched: true, callback: None, ..job },
+            job: Job { goal: Goal::CleanUp, touched: true, callback: None, listen: None, ..job },
             driver,
         });
         for attempt in 1..=CLEANING_ATTEMPTS {

@@ -14,7 +14,6 @@ fn unsupported() -> [(&'static str, Value, &'static str); 4] {
         ("stages", json!({"strategy": {"stages": [{"name": "canary", "count": 1}]}}), "spec.strategy.stages"),
         ("budget", json!({"strategy": {"failureBudget": "5%"}}), "spec.strategy.failureBudget"),
         ("stage", json!({"operation": "Stage"}), "spec.operation: Stage for machines such as"),
-        ("listen", json!({"channel": "Listen"}), "spec.channel: Listen"),
     ]
 }
 
@@ -114,13 +113,11 @@ fn machines_that_cannot_be_updated_yet_have_distinct_reasons() {
         let good = site.machine("good").up().await;
         door(site, &good, "windows", super::ROOT, json!({"type": "Windows"})).await;
         door(site, &good, "esx", super::ROOT, json!({"type": "VMware"})).await;
-        door(site, &good, "listen", super::ROOT, json!({"channel": "Listen"})).await;
         site.baseline("spring", &[ethtool()]).await;
         let run: Run<'_> = site.run("r1", all_at_once("spring")).await;
         let expected = [
             said("windows", Reason::NotYetSupported, &["windows is of type Windows", "spec.hold"]),
             said("esx", Reason::NotYetSupported, &["esx is of type VMware", "spec.hold"]),
-            said("listen", Reason::NotYetSupported, &["listen uses channel Listen", "use Session"]),
         ];
         ends_with(site, &run, &expected).await;
         let log = good.labctl("log").await;

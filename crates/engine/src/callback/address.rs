@@ -59,7 +59,7 @@ impl Address {
     }
 
     /// Returns the socket address with the index of the interface.
-    fn scoped(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn scoped(&self) -> io::Result<SocketAddr> {
         let (Some(zone), SocketAddr::V6(socket)) = (&self.zone, self.socket) else { return Ok(self.socket) };
         let any = rustix::net::socket(AddressFamily::INET6, SocketType::DGRAM, None)?;
         let index = name_to_index(&any, zone)?;

@@ -1,6 +1,7 @@
-//! The callback server that the engine connects to.
+//! The runner at the other end of the engine's own connection.
 
 use super::address::Address;
+use super::door::Door;
 use crate::digest::Digest;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
@@ -8,8 +9,10 @@ use std::sync::Arc;
 
 /// The validated configuration: addresses, and the identities of both sides.
 pub(crate) struct Channel {
-    /// Addresses in order of preference; at least one.
+    /// Addresses in order of preference; at least one, or none on channel `Listen`.
     pub(crate) addresses: Vec<Address>,
+    /// Where the engine listens, on channel `Listen`.
+    pub(crate) door: Option<Door>,
     /// Server name for SNI.
     pub(crate) server_name: ServerName<'static>,
     /// Digest of the server's certificate.

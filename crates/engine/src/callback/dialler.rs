@@ -92,8 +92,10 @@ impl Dialler {
         self.version = version;
         // `launch` has validated the configuration; if it is unreadable all the same, there is no
         // address to connect to.
-        self.channel = version.and_then(|_| Channel::load(&self.place).ok());
-        self.shared.renew_callback(self.channel.is_some());
+        let channel = version.and_then(|_| Channel::load(&self.place).ok());
+        self.shared.renew_callback(channel.is_some());
+        // On channel `Listen` the runner connects.
+        self.channel = channel.filter(|channel| channel.door.is_none());
         self.begin_anew();
     }
 

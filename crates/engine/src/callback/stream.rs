@@ -17,6 +17,8 @@ pub(crate) enum Stream {
         /// The TLS stream.
         tls: Box<TlsStream>,
     },
+    /// The runner connected to the engine's port.
+    Accepted(Box<TlsStream>),
 }
 
 /// How a round of connection attempts established a stream.
@@ -36,6 +38,8 @@ pub(crate) enum StreamCloser {
     Attached(UnixStream),
     /// Closes [`Stream::Dialled`].
     Dialled(TcpStream),
+    /// Closes [`Stream::Accepted`].
+    Accepted(TcpStream),
 }
 
 impl Stream {
@@ -44,20 +48,21 @@ impl Stream {
         match self {
             Self::Attached(stream) => stream.try_clone().map(StreamCloser::Attached),
             Self::Dialled { tls, .. } => tls.sock.try_clone().map(StreamCloser::Dialled),
+            Self::Accepted(tls) => tls.sock.try_clone().map(StreamCloser::Accepted),
         }
     }
 
     /// Returns how the connection was established, if the engine opened it.
     pub(crate) fn route(&self) -> Option<&Route> {
         match self {
-            Self::Attached(_) => None,
+            Self::Attached(_) | Self::Accepted(_) => None,
             Self::Dialled { route, .. } => Some(route),
         }
     }
 
     /// Announces the end of the data to the peer.
     pub(crate) fn end(&mut self) {
-        if let Self::Dialled { tls, .. } = self {
+        if let Self::Dialled { tls, .. } | Self::Accepted(tls) = self {
             tls.conn.send_close_notify();
             // Failure does not matter if the runner is already gone.
             tls.flush().ok();
@@ -95,7 +100,7 @@ impl StreamCloser {
     pub(crate) fn now(&self) {
         match self {
             Self::Attached(stream) => stream.shutdown(Shutdown::Both).ok(),
-            Self::Dialled(stream) => stream.shutdown(Shutdown::Both).ok(),
+            Self::Dialled(stream) | Self::Accepted(stream) => stream.shutdown(Shutdown::Both).ok(),
         };
     }
 }
@@ -104,7 +109,7 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Attached(stream) => stream.read(buffer),
-            Self::Dialled { tls, .. } => tls.read(buffer),
+            Self::Dialled { tls, .. } | Self::Accepted(tls) => tls.read(buffer),
         }
     }
 }
@@ -113,14 +118,14 @@ impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Attached(stream) => stream.write(bytes),
-            Self::Dialled { tls, .. } => tls.write(bytes),
+            Self::Dialled { tls, .. } | Self::Accepted(tls) => tls.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Attached(stream) => stream.flush(),
-            Self::Dialled { tls, .. } => tls.flush(),
+            Self::Dialled { tls, .. } | Self::Accepted(tls) => tls.flush(),
         }
     }
 }

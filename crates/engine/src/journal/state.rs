@@ -74,6 +74,7 @@ impl SessionState {
             LeaseKind::Directory => "directory",
             LeaseKind::Process => "process",
             LeaseKind::BootFile => "boot-file",
+            LeaseKind::Firewall => "firewall",
             LeaseKind::Unknown => "thing",
         };
         Lease { id: format!("{word}-{}", self.taken + 1), kind, what, started: None }

@@ -106,13 +106,13 @@ sandboxed! {
         let mut first = old.connection();
         assert!(runner.serve(&mut first, |runner| runner.asked == 1));
         let again = machine.launch_callback(&new.callback());
-        assert_eq!(again, LaunchReport::AlreadyRunning { pid: machine.pid });
+        assert_eq!(again, LaunchReport::AlreadyRunning { pid: machine.pid, listening: None });
         let mut second = new.connection();
         assert!(runner.serve(&mut second, |runner| runner.hellos.len() == 2));
         first.read_remaining();
 
         // Channel Session: the engine no longer connects to any runner.
-        assert_eq!(machine.launch(), LaunchReport::AlreadyRunning { pid: machine.pid });
+        assert_eq!(machine.launch(), LaunchReport::AlreadyRunning { pid: machine.pid, listening: None });
         second.read_remaining();
         assert!(!std::fs::exists("/mnt/farrier-1/callback.json").unwrap());
         new.listener.set_nonblocking(true).unwrap();
@@ -196,7 +196,7 @@ sandboxed! {
         }
         let machine = Machine::new(SESSION).deploy();
         let pid = match machine.launch_callback(&config) {
-            LaunchReport::Started { pid } | LaunchReport::AlreadyRunning { pid } => pid,
+            LaunchReport::Started { pid, .. } | LaunchReport::AlreadyRunning { pid, .. } => pid,
             LaunchReport::Failed { message, .. } => panic!("{message}"),
         };
         let machine = Machine { pid, ..machine };

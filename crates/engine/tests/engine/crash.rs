@@ -110,7 +110,7 @@ sandboxed! {
             let mut runner = runner();
             let fsize = format!("--fsize={limit}");
             match machine.launch_with(&["prlimit", &fsize], engine_digest()) {
-                LaunchReport::Started { pid } => {
+                LaunchReport::Started { pid, .. } => {
                     machine.pid = pid;
                     let mut connection = Connection::attach(&machine);
                     if runner.serve(&mut connection, |runner| runner.is_done("apply-1")) {
@@ -153,7 +153,7 @@ sandboxed! {
         // The limit is in the middle of the line with the process id.
         let fsize = format!("--fsize={}", lease + 30);
         let report = machine.launch_with(&["prlimit", &fsize], engine_digest());
-        let LaunchReport::Started { pid } = report else { panic!("{report:?}") };
+        let LaunchReport::Started { pid, .. } = report else { panic!("{report:?}") };
         machine.pid = pid;
         assert!(!run(&machine));
         machine.await_end();

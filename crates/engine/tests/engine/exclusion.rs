@@ -30,7 +30,7 @@ sandboxed! {
         assert!(message.contains(RUN) && message.contains(&machine.pid.to_string()), "{message}");
         assert!(!Path::new("/mnt/farrier-2").exists());
 
-        assert_eq!(machine.launch(), LaunchReport::AlreadyRunning { pid: machine.pid });
+        assert_eq!(machine.launch(), LaunchReport::AlreadyRunning { pid: machine.pid, listening: None });
         assert!(Path::new(DIR).exists());
         Runner::default().finish(&machine);
         machine.assert_clean();
@@ -47,7 +47,7 @@ sandboxed! {
     fn the_engine_keeps_nothing_of_the_login() {
         let mut machine = Machine::new("s1").deploy();
         let inherit = ["sh", "-c", "exec \"$0\" \"$@\" 9>/mnt/inherited"];
-        let LaunchReport::Started { pid } = machine.launch_with(&inherit, engine_digest()) else {
+        let LaunchReport::Started { pid, .. } = machine.launch_with(&inherit, engine_digest()) else {
             panic!("not started")
         };
         machine.pid = pid;
@@ -70,12 +70,12 @@ sandboxed! {
         let started: Vec<u32> = reports
             .iter()
             .filter_map(|report| match report {
-                LaunchReport::Started { pid } => Some(*pid),
+                LaunchReport::Started { pid, .. } => Some(*pid),
                 _ => None,
             })
             .collect();
         let [pid] = started[..] else { panic!("{reports:?}") };
-        let running = reports.iter().filter(|report| **report == LaunchReport::AlreadyRunning { pid }).count();
+        let running = reports.iter().filter(|report| **report == LaunchReport::AlreadyRunning { pid, listening: None }).count();
         assert_eq!(running, 7, "{reports:?}");
         Runner::default().finish(&Machine { pid, ..machine });
     }
@@ -138,7 +138,7 @@ sandboxed! {
     fn an_operator_of_another_version_finds_the_running_engine() {
         let machine = Machine::new("s1").started();
         let report = machine.launch_with(&[], &digest(b"a later version"));
-        assert_eq!(report, LaunchReport::AlreadyRunning { pid: machine.pid });
+        assert_eq!(report, LaunchReport::AlreadyRunning { pid: machine.pid, listening: None });
         machine.kill();
         let (code, _) = failure(machine.launch_with(&[], &digest(b"a later version")));
         assert_eq!(code, LaunchError::DigestMismatch);

@@ -76,9 +76,9 @@ impl Machine {
         machine.of(&report)
     }
 
-    fn of(self, report: &LaunchReport) -> Self {
+    pub(crate) fn of(self, report: &LaunchReport) -> Self {
         match report {
-            LaunchReport::Started { pid } => Self { pid: *pid, ..self },
+            LaunchReport::Started { pid, .. } => Self { pid: *pid, ..self },
             other => panic!("not started: {other:?}"),
         }
     }
@@ -95,6 +95,12 @@ impl Machine {
     /// Launches on channel `Callback`.
     pub(crate) fn launch_callback(&self, config: &CallbackConfig) -> LaunchReport {
         self.launch_line_of_input(&serde_json::to_string(config).unwrap())
+    }
+
+    /// Launches on channel `Listen`.
+    pub(crate) fn launch_listen(&self, config: &CallbackConfig) -> LaunchReport {
+        let line = self.launch_line(&[], engine_digest(), "--channel listen");
+        report(&line, &format!("{}\n", serde_json::to_string(config).unwrap()))
     }
 
     /// Launches on channel `Callback`, with any text in place of the configuration.

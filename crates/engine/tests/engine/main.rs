@@ -23,6 +23,7 @@ mod firmware;
 mod fwupd;
 mod goodbye;
 mod limits;
+mod listen;
 mod machine;
 mod packages;
 mod payloads;

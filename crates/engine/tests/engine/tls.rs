@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// The session that certificates are issued for.
 pub(crate) const SESSION: &str = "s1";
 
+/// The token of connections to an engine that listens.
+pub(crate) const TOKEN: &str = "00112233445566778899aabbccddeeff";
+
 /// A certificate with its key.
 pub(crate) struct Certified {
     pub(crate) certificate: Certificate,
@@ -114,6 +117,7 @@ impl Server {
             server_pin: self.own.pin(),
             certificate: engine.certificate.pem(),
             key: engine.key.serialize_pem(),
+            listen: None,
         }
     }
 

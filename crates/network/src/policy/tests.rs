@@ -100,7 +100,7 @@ fn only_a_machine_on_channel_callback_may_connect() {
     let linux = |channel| rendered(&input(vec![machine(MachineType::Linux, channel, INVENTORY, "10.0.0.1")]));
     assert_eq!(linux(Channel::Session), ["out 10.0.0.1/32 tcp 22"]);
     assert_eq!(linux(Channel::Callback), ["in 10.0.0.1/32 tcp 63004", "out 10.0.0.1/32 tcp 22"]);
-    assert_eq!(linux(Channel::Listen), ["out 10.0.0.1/32 tcp 22,tcp 62286"]);
+    assert_eq!(linux(Channel::Listen), ["out 10.0.0.1/32 tcp 22,tcp 62286,tcp 62287,tcp 62288,tcp 62289"]);
 }
 
 /// Before any port is bound nothing is opened; the usual numbers are not opened instead.
@@ -227,7 +227,13 @@ proptest! {
                     continue;
                 }
                 let way = if need.direction == Direction::ToTarget { PolicyType::Egress } else { PolicyType::Ingress };
-                needed.insert((way, *address, Port { transport: need.transport, port: need.port.resolve(&actual).first }));
+                let ports = if need.port == PortOf::Listen {
+                    62286..=62289
+                } else {
+                    let port = need.port.resolve(&actual).first;
+                    port..=port
+                };
+                needed.extend(ports.map(|port| (way, *address, Port { transport: need.transport, port })));
             }
         }
         let mut input = input(machines);

@@ -8,6 +8,10 @@ use crate::words::{Channel, Direction, FileService, MachineType, Phase, Scheme, 
 /// of the table.
 pub const LISTEN_PORT: u16 = 62286;
 
+/// The last port on which an engine listens, if the ports before it are taken. The range is short because
+/// policies and firewalls open all of it.
+pub const LISTEN_PORT_LAST: u16 = 62289;
+
 /// Usual port of a machine's HTTPS server, which `spec.port` of a ManagedNode changes.
 pub const API_PORT: u16 = 443;
 
@@ -42,7 +46,7 @@ pub enum PortOf {
     Https,
     /// The run's ports of a file service. There are no usual ones.
     Service(FileService),
-    /// The engine's port, usually [`LISTEN_PORT`].
+    /// The engine's ports, usually from [`LISTEN_PORT`] to [`LISTEN_PORT_LAST`]: it listens on one of them.
     Listen,
     /// A range of ports. The upper end is soft if `overflow` is set.
     Range {
@@ -70,7 +74,7 @@ pub struct Actual {
     pub sftp: u16,
     /// The first of the run's ports for FTP; 0 if the run names none.
     pub ftp: u16,
-    /// The engine's port.
+    /// The first of the engine's ports: it listens on the first one that is free.
     pub listen: u16,
 }
 
@@ -112,7 +116,11 @@ impl PortOf {
             Self::Ssh => one(actual.ssh),
             Self::Http => one(actual.http),
             Self::Https => one(actual.https),
-            Self::Listen => one(actual.listen),
+            Self::Listen => Resolved {
+                first: actual.listen,
+                last: actual.listen.saturating_add(LISTEN_PORT_LAST - LISTEN_PORT),
+                overflow: false,
+            },
             Self::Service(service) => {
                 let first = match service {
                     FileService::Sftp => actual.sftp,

@@ -1,8 +1,8 @@
 //! One message of every kind, as this version writes it.
 
 use farrier_protocol::{
-    Detect, DialOutcome, EventBody, FailureCode, Installer, LaunchError, LaunchReport, LeaseKind, NoReboot,
-    PendingUntil, Reading, StepExit, WaitFor, Work,
+    Detect, DialOutcome, EventBody, FailureCode, FirewallState, Installer, LaunchError, LaunchReport,
+    LeaseKind, NoReboot, PendingUntil, Reading, StepExit, WaitFor, Work,
 };
 use serde_json::Value;
 
@@ -21,6 +21,10 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
     (
         "Event",
         r#"{"seq":1,"at":2,"body":{"kind":"leaseTaken","lease":{"id":"boot-file-3","kind":"bootFile","what":"/etc/cron.d/farrier-s"}}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"leaseTaken","lease":{"id":"firewall-3","kind":"firewall","what":"nftables inet filter input: tcp 62286 from 10.0.0.1"}}}"#,
     ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"leaseReturned","id":"process-2"}}"#),
     (
@@ -137,6 +141,11 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
     ),
     ("LaunchReport", r#"{"result":"started","pid":7}"#),
     ("LaunchReport", r#"{"result":"alreadyRunning","pid":7}"#),
+    (
+        "LaunchReport",
+        r#"{"result":"started","pid":7,"listening":{"port":62286,"firewalls":[{"name":"nftables (inet filter input)","state":"opened","command":"x"},{"name":"ufw (iptables INPUT)","state":"failed","command":"x","problem":"y"},{"name":"firewalld (zone public)","state":"untouched","command":"x"}]}}"#,
+    ),
+    ("LaunchReport", r#"{"result":"alreadyRunning","pid":7,"listening":{"port":0,"problem":"x"}}"#),
     ("LaunchReport", r#"{"result":"failed","code":"DigestMismatch","message":"x"}"#),
     (
         "LaunchReport",
@@ -189,6 +198,10 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
         "CallbackConfig",
         r#"{"addresses":["10.0.0.1:63001"],"server_name":"s.farrier.internal","server_pin":"sha256:00","certificate":"c","key":"k"}"#,
     ),
+    (
+        "CallbackConfig",
+        r#"{"addresses":[],"server_name":"s.farrier.internal","server_pin":"sha256:00","certificate":"c","key":"k","listen":{"firstPort":62286,"lastPort":62289,"local":"10.0.0.2","peer":"10.0.0.1","token":"00","openFirewall":true}}"#,
+    ),
 ];
 
 /// Kinds of work, detections and installers that came with this version. An engine of the previous one
@@ -226,7 +239,7 @@ pub(crate) fn are_complete() {
     }
 }
 
-fn tags() -> [&'static [&'static str]; 14] {
+fn tags() -> [&'static [&'static str]; 15] {
     [
         variants!(EventBody in "\"kind\":\"" "\"": LeaseTaken "leaseTaken" LeaseReturned "leaseReturned"
             SurveyDone "surveyDone" TaskStarted "taskStarted" PayloadVerified "payloadVerified"
@@ -254,7 +267,8 @@ fn tags() -> [&'static [&'static str]; 14] {
         variants!(DialOutcome in "\"result\":\"" "\"": Connected "connected" TimedOut "timed-out" Refused "refused"
             Prohibited "prohibited" NoRoute "no-route" Closed "closed" Silent "silent"
             Untrusted "untrusted" Failed "failed"),
-        variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" BootFile "bootFile" | Unknown),
+        variants!(FirewallState in "\"state\":\"" "\"": Opened "opened" Failed "failed" Untouched "untouched"),
+        variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" BootFile "bootFile" Firewall "firewall" | Unknown),
         variants!(Installer in "\"installer\":\"" "\"": Deb "Deb" Rpm "Rpm" Script "Script" Fwupd "Fwupd"
             DellDup "DellDup" HpeSmartComponent "HpeSmartComponent"),
         variants!(PendingUntil in "\"until\":\"" "\"": Reboot "reboot" PowerCycle "powerCycle"

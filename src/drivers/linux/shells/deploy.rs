@@ -43,6 +43,7 @@ impl<'a> Deployment<'a> {
             server_pin: String::new(),
             certificate: String::new(),
             key: String::new(),
+            listen: None,
         };
         let launch = Launch {
             engine: &engine,

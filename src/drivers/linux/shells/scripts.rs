@@ -86,6 +86,7 @@ fn the_probe_says_what_it_must() {
         );
         assert_eq!(probe.uid, rustix::process::getuid().as_raw(), "{shell:?}");
         assert_eq!(probe.seen_from.as_deref(), Some("fe80::1%eth0"), "{shell:?}");
+        assert_eq!(probe.seen_at.as_deref(), Some("fe80::2%eth0"), "{shell:?}");
         assert_eq!(probe.existing, [format!("{}/farrier-a1", text(place.path()))], "{shell:?}");
         assert!(probe.gzip, "{shell:?}");
     });

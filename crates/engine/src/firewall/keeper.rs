@@ -1,0 +1,177 @@
+//! Keeps the hole of one session open: takes the leases, repairs rules that somebody removed, renews them
+//! before they expire, and closes everything.
+
+use super::place::Place;
+use super::{Hole, Tag, close, lease_text, restricting};
+use crate::args::Session;
+use crate::clock;
+use crate::shared::Shared;
+use farrier_protocol::{EventBody, Firewall, FirewallState, LeaseKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Interval between two checks of the rules while the runner is not connected: a reload of the firewall
+/// removes them.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The same while the runner is connected: firewalls let established connections pass.
+const CHECK_INTERVAL_WHILE_SERVED: Duration = Duration::from_mins(1);
+
+/// Minimum time after which a rule counts as expired.
+const MIN_SPAN: Duration = Duration::from_mins(10);
+
+/// Keeps the rules of one session.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    tag: Tag,
+    /// How long after its creation a rule counts as expired.
+    span: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The hole that is to be open.
+    open: Option<Opened>,
+    /// Whether the engine retires: nothing is opened any more.
+    has_ended: bool,
+    checked: Option<Instant>,
+}
+
+struct Opened {
+    hole: Hole,
+    places: Vec<Place>,
+    /// When the rules are renewed.
+    renewal: Instant,
+}
+
+impl Keeper {
+    /// Creates a keeper. The leases of an earlier engine of the session are in the journal.
+    pub(crate) fn new(shared: Arc<Shared>, session: &Session) -> Self {
+        let tag = Tag { session: session.id.clone(), run: session.run.clone() };
+        let span = MIN_SPAN.max(session.lease * 2);
+        Self { shared, tag, span, state: Mutex::default() }
+    }
+
+    /// Opens a hole wherever the machine may reject its connections, and closes any other. `may`: whether the
+    /// firewall may be changed; otherwise it is only looked at.
+    pub(crate) fn open(&self, hole: Hole, may: bool) -> Vec<Firewall> {
+        let mut state = self.lock();
+        if state.has_ended {
+            return Vec::new();
+        }
+        let places = restricting(hole);
+        if !may {
+            self.close_but(&[]);
+            state.open = None;
+            let report = |place: &Place| firewall(place, hole, FirewallState::Untouched, String::new());
+            return places.iter().map(report).collect();
+        }
+        let wanted: Vec<String> = places.iter().map(|place| lease_text(place, hole)).collect();
+        self.close_but(&wanted);
+        let opened = places.iter().map(|place| {
+            let result = self.ensure(place, hole, false);
+            let state = if result.is_ok() { FirewallState::Opened } else { FirewallState::Failed };
+            firewall(place, hole, state, result.err().unwrap_or_default())
+        });
+        let opened = opened.collect();
+        state.open = Some(Opened { hole, places, renewal: self.renewal() });
+        state.checked = Some(Instant::now());
+        opened
+    }
+
+    /// Closes everything that is open.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.open = None;
+        self.close_but(&[]);
+    }
+
+    /// Opens nothing from now on. The leases stay; whoever retires the engine releases them.
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        (state.open, state.has_ended) = (None, true);
+    }
+
+    /// Checks the rules if it is time for that: makes those again that are gone, and renews them before they
+    /// expire. `is_served`: whether the runner is connected.
+    pub(crate) fn check(&self, is_served: bool) {
+        let mut state = self.lock();
+        let interval = if is_served { CHECK_INTERVAL_WHILE_SERVED } else { CHECK_INTERVAL };
+        if state.checked.is_some_and(|at| at.elapsed() < interval) {
+            return;
+        }
+        state.checked = Some(Instant::now());
+        let renewal = self.renewal();
+        let Some(open) = &mut state.open else { return };
+        if !is_served {
+            // A firewall may have been started meanwhile.
+            open.places = restricting(open.hole);
+        }
+        let renews = open.renewal <= Instant::now();
+        for place in &open.places {
+            // A failure is repeated at the next check; the runner learns from its own connection.
+            self.ensure(place, open.hole, renews).ok();
+        }
+        if renews {
+            open.renewal = renewal;
+        }
+    }
+
+    /// Makes the rule if it is not there, or makes it again if it is to be renewed.
+    fn ensure(&self, place: &Place, hole: Hole, renews: bool) -> Result<(), String> {
+        let mark = Tag::mark(&self.tag.session);
+        if !renews && place.has(hole, &mark) {
+            return Ok(());
+        }
+        self.take(lease_text(place, hole))?;
+        let until =
+            clock::now_millis().saturating_add(u64::try_from(self.span.as_millis()).unwrap_or_default());
+        let comment = self.tag.comment(&clock::utc(until));
+        if renews && place.has_one_rule() {
+            place.close(hole, &mark, None)?;
+        }
+        place.open(hole, &comment, self.span)?;
+        if renews && !place.has_one_rule() {
+            place.close(hole, &mark, Some(&comment))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the lease to the journal, unless it is there.
+    fn take(&self, what: String) -> Result<(), String> {
+        let lease = self.shared.known(|known| {
+            let is_there =
+                known.leases.iter().any(|lease| lease.kind == LeaseKind::Firewall && lease.what == what);
+            (!is_there).then(|| known.new_lease(LeaseKind::Firewall, what))
+        });
+        let Some(lease) = lease else { return Ok(()) };
+        self.shared
+            .record(EventBody::LeaseTaken { lease })
+            .map_err(|error| format!("the journal cannot be written: {error}"))
+    }
+
+    /// Closes the holes of all leases but these. What cannot be closed keeps its lease.
+    fn close_but(&self, wanted: &[String]) {
+        let leases = self.shared.known(|known| known.leases.clone());
+        let leases = leases.into_iter().filter(|lease| lease.kind == LeaseKind::Firewall);
+        for lease in leases.filter(|lease| !wanted.contains(&lease.what)) {
+            if close(&lease.what, &self.tag.session).is_ok() {
+                // If the disk does not take it, the rule is looked for once more at the end.
+                self.shared.record(EventBody::LeaseReturned { id: lease.id }).ok();
+            }
+        }
+    }
+
+    fn renewal(&self) -> Instant {
+        Instant::now() + self.span / 2
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn firewall(place: &Place, hole: Hole, state: FirewallState, problem: String) -> Firewall {
+    Firewall { name: place.name(), state, command: place.command(hole), problem }
+}

@@ -169,8 +169,14 @@ impl Ready {
         let probe = machine.probe().await?;
         let step = step.next("probe");
         let engine = engines.for_machine("bench", &probe.system, &probe.arch).await?;
-        let launch =
-            Launch { callback: None, engine: &engine, session: &session, run: "bench", lease_seconds: 60 };
+        let launch = Launch {
+            callback: None,
+            engine: &engine,
+            session: &session,
+            run: "bench",
+            lease_seconds: 60,
+            retention: None,
+        };
         let deployed = machine.deploy(&launch, &probe, |_| ()).await.map_err(NotDeployed::failure)?;
         step.next("deploy");
         let engine_api = Arc::new(EngineApi::new(&session, 60, Box::new(OneFile(file.to_owned()))));

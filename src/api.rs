@@ -1,4 +1,4 @@
-//! The five kinds of `farrier.dev/v1alpha1`: types and their schema rules, no logic.
+//! The kinds of `farrier.dev/v1alpha1`: types and their schema rules, no logic.
 //!
 //! The doc comments of this module are user documentation: `kubectl explain` prints them.
 
@@ -10,6 +10,7 @@
 
 pub mod baseline;
 pub mod condition;
+pub mod log_request;
 pub mod managed_node;
 pub mod node_inventory;
 pub mod node_update;
@@ -19,6 +20,7 @@ pub mod update_run;
 mod words;
 
 pub use baseline::{Baseline, BaselineSpec, BaselineStatus};
+pub use log_request::{LogRequest, LogRequestSpec, LogRequestStatus};
 pub use managed_node::{ManagedNode, ManagedNodeSpec, ManagedNodeStatus};
 pub use node_inventory::{NodeInventory, NodeInventorySpec, NodeInventoryStatus};
 pub use node_update::{NodeUpdate, NodeUpdateSpec, NodeUpdateStatus};
@@ -43,6 +45,9 @@ pub const LABEL_NODE: &str = "farrier.dev/node";
 /// Label on every object that the operator creates for an UpdateRun: the UID of the run.
 pub const LABEL_RUN_UID: &str = "farrier.dev/run-uid";
 
+/// Label on a LogRequest: the runner that answers it.
+pub const LABEL_RUNNER: &str = "farrier.dev/runner";
+
 /// Finalizer of UpdateRuns and NodeUpdates: the object is removed only after the machines are cleaned.
 pub const FINALIZER: &str = "farrier.dev/clean-up";
 
@@ -66,8 +71,14 @@ pub fn label_value(name: &str) -> String {
 
 /// Returns all definitions, in the order in which users meet them.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    let mut all =
-        vec![ManagedNode::crd(), Baseline::crd(), UpdateRun::crd(), NodeUpdate::crd(), NodeInventory::crd()];
+    let mut all = vec![
+        ManagedNode::crd(),
+        Baseline::crd(),
+        UpdateRun::crd(),
+        NodeUpdate::crd(),
+        NodeInventory::crd(),
+        LogRequest::crd(),
+    ];
     let schemas = all
         .iter_mut()
         .flat_map(|definition| &mut definition.spec.versions)

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod conformance;
 pub mod crd;
+pub mod logs;
 pub mod operator;
 pub mod ports;
 pub mod uninstall;

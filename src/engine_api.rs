@@ -5,6 +5,7 @@
 //! continues where the last one ended. The module knows neither Kubernetes nor SSH.
 
 mod limits;
+mod masked;
 mod peer;
 mod serve;
 
@@ -12,6 +13,7 @@ pub use crate::payload::PayloadFiles;
 pub use peer::{Incompatible, Peer};
 pub(crate) use serve::http;
 
+use crate::log_store::RunLog;
 use crate::token_bucket::TokenBucket;
 use farrier_protocol::{Dial, DialOutcome, Event, EventBody, FailureCode, Hello, Lease, Package, Task, Work};
 use std::collections::{BTreeMap, HashSet};
@@ -27,6 +29,8 @@ pub struct EngineApi {
     state: Mutex<State>,
     changed: Notify,
     bucket: Mutex<TokenBucket>,
+    /// The log of the session, if it is kept.
+    log: Option<Arc<RunLog>>,
     /// Timeout for receiving one request body.
     timeout: Duration,
     /// Span of the task that created this object. Streams are accepted by other tasks, and their log lines
@@ -92,8 +96,15 @@ impl EngineApi {
             changed: Notify::new(),
             timeout: serve::BODY_TIMEOUT,
             bucket: Mutex::new(limits::bucket(Instant::now())),
+            log: None,
             span: tracing::Span::current(),
         }
+    }
+
+    /// Takes the engine's log, and keeps credentials out of it and out of the engine's messages.
+    #[must_use]
+    pub fn with_log(self, log: Option<RunLog>) -> Self {
+        Self { log: log.map(Arc::new), ..self }
     }
 
     /// Has the engine do a task, and waits for its end. A task that the engine has done before, according
@@ -286,6 +297,9 @@ impl EngineApi {
         state.bytes += bytes;
         for mut event in fresh {
             limits::bound(&mut event);
+            if let Some(log) = &self.log {
+                masked::mask(&mut event, log.secrets());
+            }
             state.apply(&event);
             state.events.insert(event.seq, Arc::new(event));
         }

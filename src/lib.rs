@@ -29,6 +29,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod inputs;
 pub mod lease;
+pub mod log_store;
 pub mod membership;
 pub mod metrics;
 pub mod payload;

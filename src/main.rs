@@ -20,6 +20,7 @@ enum Command {
     Operator(Box<cmd::operator::Args>),
     Crd(cmd::crd::Args),
     Ports(Box<cmd::ports::Args>),
+    Logs(cmd::logs::Args),
     Conformance(cmd::conformance::Args),
     Uninstall(cmd::uninstall::Args),
 }
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Crd(args) => said(cmd::crd::run(&args)),
         Command::Ports(args) => said(block_on(cmd::ports::run(&args))),
+        Command::Logs(args) => said(block_on(cmd::logs::run(&args))),
         Command::Conformance(args) => said(block_on(cmd::conformance::run(&args))),
         Command::Operator(args) => logged(block_on(cmd::operator::run(*args))),
         Command::Uninstall(args) => logged(block_on(cmd::uninstall::run(&args))),

@@ -57,6 +57,10 @@ pub struct Metrics {
     pub payload_fetched: Counters<0>,
     /// Payload bytes served to engines.
     pub payload_served: Counters<0>,
+    /// Bytes of machines' logs that were received and kept.
+    pub log_bytes: Counters<0>,
+    /// Bytes of machines' logs that were received and not kept.
+    pub log_dropped: Counters<0>,
     /// Reconciliations of runs, by result.
     pub reconciles: Counters<1>,
     /// Duration of reconciliations.
@@ -101,6 +105,8 @@ impl Metrics {
             payload_lookups: Counters::register(&mut r, &c::PAYLOAD_LOOKUPS),
             payload_fetched: Counters::register(&mut r, &c::PAYLOAD_FETCHED),
             payload_served: Counters::register(&mut r, &c::PAYLOAD_SERVED),
+            log_bytes: Counters::register(&mut r, &c::LOG_BYTES),
+            log_dropped: Counters::register(&mut r, &c::LOG_DROPPED),
             reconciles: Counters::register(&mut r, &c::RECONCILES),
             reconcile_duration: Histograms::register(&mut r, &c::RECONCILE_DURATION, ANSWER),
             api_requests: Counters::register(&mut r, &c::API_REQUESTS),

@@ -8,9 +8,9 @@ mod events;
 pub use events::{Action, Events};
 
 use crate::api::update_run::ListenerStatus;
-use crate::api::{NodeUpdate, UpdateRun};
+use crate::api::{LogRequest, LogRequestStatus, NodeUpdate, UpdateRun};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -187,6 +187,44 @@ pub async fn hand_over(
     let version = update.resource_version();
     let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"runner": runner}});
     api.patch(&update.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await
+}
+
+/// Writes a part of a log into the status of a request.
+///
+/// # Errors
+/// Errors of the API server; 404 when the request is gone, 409 when it was replaced by another one.
+pub async fn log_part(
+    client: &Client,
+    request: &LogRequest,
+    part: &LogRequestStatus,
+) -> Result<(), kube::Error> {
+    let api: Api<LogRequest> = Api::namespaced(client.clone(), &request.namespace().unwrap_or_default());
+    let patch = json!({"metadata": {"uid": request.uid()}, "status": part});
+    api.patch_status(&request.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.map(|_| ())
+}
+
+/// Creates a request for a log, with a name that the API server chooses.
+///
+/// # Errors
+/// Errors of the API server; 403 when the user may not create it.
+pub async fn create_log_request(
+    client: &Client,
+    namespace: &str,
+    request: &LogRequest,
+) -> Result<LogRequest, kube::Error> {
+    Api::namespaced(client.clone(), namespace).create(&PostParams::default(), request).await
+}
+
+/// Deletes a request for a log, if it is there.
+///
+/// # Errors
+/// Errors of the API server.
+pub async fn delete_log_request(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
+    let api: Api<LogRequest> = Api::namespaced(client.clone(), namespace);
+    match api.delete(name, &DeleteParams::default()).await {
+        Err(error) if !is_gone(&error) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Reports whether the API server says that the object does not exist.

@@ -10,6 +10,7 @@ mod clean_up;
 mod count;
 mod listeners;
 mod load;
+mod log_requests;
 mod machine_offers;
 mod offers;
 mod owner;
@@ -18,11 +19,12 @@ mod render;
 mod worker;
 
 pub use listeners::{Listeners, keep as run_listeners};
+pub use log_requests::answer as run_log_requests;
 pub use owner::orphans;
 
 use crate::api::node_update::Intent;
 use crate::api::{ABANDON_ANNOTATION, FINALIZER, NodeUpdate, condition};
-use crate::attempt::Tools;
+use crate::attempt::{LogRetention, Tools};
 use crate::caches::Caches;
 use crate::drivers::Register;
 use crate::exposure::Resolver;
@@ -61,6 +63,8 @@ pub struct Context {
     pub lease_seconds: u64,
     /// How long attempts wait for others on a machine, in seconds.
     pub wait_seconds: u64,
+    /// How long logs stay on machines.
+    pub log_retention: LogRetention,
     /// The live runners.
     pub membership: Membership,
     /// Resolves host names.

@@ -4,6 +4,7 @@ use super::{CallbackOptions, ListenOptions};
 use crate::callback::Registry;
 use crate::engines::Engines;
 use crate::failure::Failure;
+use crate::log_store::{LogStore, Secrets};
 use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
@@ -59,10 +60,30 @@ pub struct Job {
     /// The reboot of the machine that was under way when an earlier process ended: since when, and until when
     /// the machine is waited for.
     pub rebooting: Option<(Millis, Millis)>,
+    /// How the engine's log is kept.
+    pub log: LogOptions,
     /// How the engine connects back; `None` if it is served through the SSH session.
     pub callback: Option<CallbackOptions>,
     /// How the engine listens; `None` if the runner does not connect to it.
     pub listen: Option<ListenOptions>,
+}
+
+/// How the log of an engine is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    /// What must not get into it.
+    pub secrets: Arc<Secrets>,
+    /// How long logs stay on the machine. `None`: the engine's defaults.
+    pub retention: Option<LogRetention>,
+}
+
+/// How long the logs of earlier runs stay on a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRetention {
+    /// Number of runs whose logs are kept.
+    pub runs: u32,
+    /// Days for which logs are kept.
+    pub days: u32,
 }
 
 /// What a run asks of a device that flashes itself.
@@ -138,6 +159,8 @@ pub struct Tools {
     pub metrics: Metrics,
     /// Registry of the sessions whose engines connect back.
     pub calls: Arc<Registry>,
+    /// The logs of the machines. `None`: they are not kept.
+    pub logs: Option<LogStore>,
 }
 
 impl Job {

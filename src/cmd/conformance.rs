@@ -5,7 +5,7 @@
 
 use super::{cluster, operator};
 use crate::api::{Baseline, ManagedNode, NodeUpdate};
-use crate::attempt::{Goal, Job, Tools};
+use crate::attempt::{Goal, Job, LogOptions, Tools};
 use crate::callback::Registry;
 use crate::conformance::{Extent, Probe, Verdict, probe};
 use crate::convert;
@@ -96,6 +96,7 @@ pub async fn run(args: &Args) -> anyhow::Result<()> {
             .context("failed to prepare for payloads")?,
         metrics: Metrics::new(),
         calls: Registry::new(),
+        logs: None,
     };
     let job = job(&node, baseline.as_ref(), &inputs, &cluster.namespace).await?;
     let extent = match (&baseline, args.apply) {
@@ -191,6 +192,7 @@ async fn job(
         wait_seconds: farrier_protocol::DEFAULT_WAIT_SECONDS,
         reboot: farrier_update::RebootOrder::default(),
         rebooting: None,
+        log: LogOptions::default(),
         callback: None,
         listen: None,
     })

@@ -3,6 +3,7 @@
 mod cluster_args;
 mod fields;
 mod instruments;
+mod machine_logs;
 mod replica;
 
 use super::cluster;
@@ -83,6 +84,9 @@ pub struct Args {
     #[arg(long, env = "FARRIER_WAIT_SECONDS", default_value_t = farrier_protocol::DEFAULT_WAIT_SECONDS, value_parser = clap::value_parser!(u64).range(0..=86400))]
     wait_seconds: u64,
 
+    #[command(flatten)]
+    machine_logs: machine_logs::Options,
+
     /// Address for /healthz, /readyz and /metrics. Default: 127.0.0.1:8080, or no endpoint if that is
     /// taken.
     #[arg(long, env = "FARRIER_HTTP_ADDR")]
@@ -110,6 +114,7 @@ pub async fn run_with(args: Args, register: Register) -> anyhow::Result<()> {
         format!("failed to use {} for payloads; name another directory with --cache-dir", cache.display())
     })?;
     let store = store.counted_by(&metrics);
+    let logs = args.machine_logs.store(args.cache_dir.as_deref(), &metrics)?;
     let instruments = Instruments::start(metrics, args.http_addr, &engines, &store).await?;
     let (client, server, location) = client(&args, &instruments).await?;
     check_definitions(&client, &server).await?;
@@ -117,7 +122,8 @@ pub async fn run_with(args: Args, register: Register) -> anyhow::Result<()> {
     let location =
         args.replica.namespace().or(args.namespace.first().map(String::as_str)).unwrap_or(&location);
     let replica = Replica::join(&client, location, &args.replica, &instruments.metrics).await?;
-    let tools = Tools { engines, store, metrics: instruments.metrics.clone(), calls: Registry::new() };
+    let metrics = instruments.metrics.clone();
+    let tools = Tools { engines, store, metrics, calls: Registry::new(), logs: Some(logs) };
     let ended = tokio::select! {
         ended = work(&args, client, &replica, &instruments, register, tools) => ended,
         told = shutdown_signal() => told,
@@ -165,6 +171,7 @@ async fn work(
         holds: replica.runner.clone(),
         lease_seconds: args.lease_seconds,
         wait_seconds: args.wait_seconds,
+        log_retention: args.machine_logs.retention(),
         membership: members.clone(),
         names,
         listeners: Listeners::default(),
@@ -191,6 +198,7 @@ async fn work(
         () = spread(&known, changes, to_controller, to_runner, &listeners_changed) => {}
         () = runner::run_listeners(runner.clone(), &listeners_changed) => {}
         () = controllers::lead(controller, controller_changes) => {}
+        () = runner::run_log_requests(runner.clone(), &args.namespace) => {}
         () = runner::run(runner, runner_changes) => {}
     }
     Ok(())
@@ -295,9 +303,13 @@ pub(super) fn engines(dir: Option<&Path>) -> anyhow::Result<Engines> {
 }
 
 fn default_cache() -> PathBuf {
-    let base = std::env::var_os("XDG_CACHE_HOME")
+    cache_base().join("farrier/payloads")
+}
+
+/// Returns the user's directory for caches.
+fn cache_base() -> PathBuf {
+    std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|location| Path::new(&location).join(".cache")))
-        .unwrap_or_else(|| PathBuf::from("/var/cache"));
-    base.join("farrier/payloads")
+        .unwrap_or_else(|| PathBuf::from("/var/cache"))
 }

@@ -109,7 +109,9 @@ impl<'a, H: Host> Session<'a, H> {
     ) -> Self {
         let served = tools.metrics.payload_served.clone();
         let files = Files { store: tools.store.clone(), digests: job.digests(), served };
-        let engine_api = Arc::new(EngineApi::new(&job.session, job.lease_seconds, Box::new(files)));
+        let log = tools.logs.as_ref().map(|logs| logs.writer(&job.session, job.log.secrets.clone()));
+        let engine_api = EngineApi::new(&job.session, job.lease_seconds, Box::new(files)).with_log(log);
+        let engine_api = Arc::new(engine_api);
         Self {
             settings,
             job,

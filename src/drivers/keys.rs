@@ -15,6 +15,9 @@ const CREDENTIALS: [&str; 7] = [
     "su-password",
 ];
 
+/// The keys whose values are no secrets.
+const PUBLIC: [&str; 2] = ["username", "ssh-certificate"];
+
 /// The values of a Secret, by key. They are never printed.
 #[derive(Clone)]
 pub struct Keys {
@@ -28,6 +31,12 @@ impl Keys {
     /// Reports whether a sign-in with these values differs from one with `other`.
     pub fn differ_from(&self, other: &Self) -> bool {
         CREDENTIALS.iter().any(|key| self.line(key) != other.line(key))
+    }
+
+    /// Returns the values that must not get into logs.
+    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let is_secret = |key: &str| !PUBLIC.contains(&key);
+        self.data.iter().filter(move |(key, _)| is_secret(key)).map(|(_, value)| value.as_slice())
     }
 
     /// Returns a value as it is stored.

@@ -4,7 +4,7 @@ use super::limits::Batch;
 use super::{EngineApi, Refused};
 use crate::payload::{self, Body, plain};
 use bytes::Bytes;
-use farrier_protocol::{Ack, Hello, NEXT_HOLD_SECONDS, Next, Welcome};
+use farrier_protocol::{Ack, Hello, LOG_CHUNK_BYTES, LogAck, NEXT_HOLD_SECONDS, Next, Welcome};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -100,6 +100,7 @@ impl EngineApi {
             (Method::POST, "/v1/hello") => self.hello(request).await,
             (Method::POST, "/v1/next") => self.next(request).await,
             (Method::POST, "/v1/events") => self.events(request).await,
+            (Method::POST, "/v1/log") => self.log(request).await,
             (Method::GET, path) => match path.strip_prefix("/v1/payloads/") {
                 Some(digest) => self.payload(digest, &request).await,
                 None => plain(StatusCode::NOT_FOUND, "no such path"),
@@ -111,7 +112,12 @@ impl EngineApi {
     async fn hello(&self, request: Request<Incoming>) -> Response<Body> {
         match read::<Hello>(request, self.timeout).await {
             Ok((hello, _)) => match self.greet(&hello) {
-                Ok((ack, protocol)) => json(&Welcome { ack, lease_seconds: self.lease_seconds, protocol }),
+                Ok((ack, protocol)) => json(&Welcome {
+                    ack,
+                    lease_seconds: self.lease_seconds,
+                    protocol,
+                    log: self.log.as_ref().map(|log| log.next()),
+                }),
                 Err(why) => plain(StatusCode::CONFLICT, &why),
             },
             Err(answer) => answer,
@@ -141,6 +147,26 @@ impl EngineApi {
                 }
             },
             Err(answer) => answer,
+        }
+    }
+
+    async fn log(&self, request: Request<Incoming>) -> Response<Body> {
+        let from = request.uri().query().and_then(|query| query.strip_prefix("from=")?.parse().ok());
+        let (Some(log), Some(from)) = (self.log.clone(), from) else {
+            return plain(StatusCode::NOT_FOUND, "no log is taken here");
+        };
+        let body = Limited::new(request.into_body(), LOG_CHUNK_BYTES).collect();
+        let lines = match tokio::time::timeout(self.timeout, body).await {
+            Ok(Ok(body)) => body.to_bytes().to_vec(),
+            Ok(Err(_)) => {
+                return plain(StatusCode::PAYLOAD_TOO_LARGE, "the lines are too long or were cut off");
+            }
+            Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the lines took too long"),
+        };
+        // A disk may be slow, and other machines must not wait for it.
+        match tokio::task::spawn_blocking(move || log.append(from, lines)).await {
+            Ok(next) => json(&LogAck { next }),
+            Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         }
     }
 

@@ -140,6 +140,14 @@ catalogue! {
     /// Bytes of payloads served to engines.
     PAYLOAD_SERVED: Counter "farrier_payload_served_bytes_total" [] worry "Its rate is zero while payloads are being transferred.";
 
+    // The logs of machines.
+
+    /// Bytes of machines' logs that were received and kept.
+    LOG_BYTES: Counter "farrier_log_bytes_total" [] worry "Its rate stays above a megabyte per second: an installer prints without end.";
+    /// Bytes of machines' logs that were received and not kept, because a limit was reached or the disk is
+    /// full.
+    LOG_DROPPED: Counter "farrier_log_dropped_bytes_total" [] worry "Any increase: look at the free space of `--machine-log-dir`.";
+
     // The callback server.
 
     /// Connections to the callback server whose source address was admitted.

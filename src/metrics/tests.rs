@@ -54,6 +54,8 @@ fn everything() -> String {
         payload_lookups,
         payload_fetched,
         payload_served,
+        log_bytes,
+        log_dropped,
         reconciles,
         reconcile_duration,
         api_requests,
@@ -79,7 +81,7 @@ fn everything() -> String {
     ] {
         one.count(["x"]);
     }
-    for none in [payload_fetched, payload_served, hand_overs] {
+    for none in [payload_fetched, payload_served, log_bytes, log_dropped, hand_overs] {
         none.count([]);
     }
     api_requests.count(["x", "y", "z"]);

@@ -59,6 +59,15 @@ pub struct Access {
     pub s3: Option<S3Keys>,
 }
 
+impl Access {
+    /// Returns the values that must not get into logs.
+    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let s3 = self.s3.iter().flat_map(|keys| [Some(&keys.secret_access_key), keys.session_token.as_ref()]);
+        let basic = self.basic.as_ref().map(|(_, password)| password);
+        [basic, self.token.as_ref()].into_iter().chain(s3).flatten().map(String::as_bytes)
+    }
+}
+
 /// What requests to S3 are signed with. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct S3Keys {

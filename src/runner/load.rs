@@ -4,11 +4,12 @@ use super::{Context, actions};
 use crate::api::managed_node::{Channel, ManagedNode};
 use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
-use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions};
+use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions, LogOptions};
 use crate::convert;
 use crate::drivers::{Abilities, Class, Keys};
 use crate::failure::Failure;
 use crate::inputs::{Inputs, MachineDriver, ask};
+use crate::log_store::Secrets;
 use crate::payload::Access;
 use farrier_network::table::{LISTEN_PORT, LISTEN_PORT_LAST};
 use farrier_update::Reason;
@@ -50,6 +51,7 @@ impl Context {
             None => None,
         };
         let driver = self.inputs().driver(&node, &namespace).await?;
+        let access = self.inputs().payload_access(baseline.as_deref(), &namespace).await;
         let job = Job {
             session: update.uid().unwrap_or_default(),
             run: run.name_any(),
@@ -63,7 +65,8 @@ impl Context {
             touched,
             resumed: false,
             components: baseline.iter().flat_map(|b| &b.spec.components).map(convert::component).collect(),
-            access: self.inputs().payload_access(baseline.as_deref(), &namespace).await,
+            log: self.log_options(&driver.keys, &access),
+            access,
             device: DeviceOrder {
                 scope: scope(run.spec.operation),
                 resets_host: run.spec.reboot.policy != RebootWhen::Never,
@@ -112,6 +115,17 @@ impl Context {
         let namespace = update.namespace().unwrap_or_default();
         let node = self.node(update, &namespace).await?;
         self.inputs().keys(&node, &namespace).await
+    }
+
+    /// Returns how the log of a machine's engine is kept: without the credentials of this attempt.
+    pub(super) fn log_options(
+        &self,
+        keys: &Keys,
+        access: &BTreeMap<String, Result<Access, Failure>>,
+    ) -> LogOptions {
+        let access = access.values().flatten().flat_map(Access::secrets);
+        let secrets = Secrets::new(keys.secrets().chain(access));
+        LogOptions { secrets: Arc::new(secrets), retention: Some(self.log_retention) }
     }
 
     /// Returns the access data as the Secrets and ConfigMaps contain it now. Empty if the run or its baseline

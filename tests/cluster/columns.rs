@@ -127,7 +127,7 @@ fn status_of(definition: &Definition) -> Value {
     status
 }
 
-/// `kubectl get farrier` must not miss a kind.
+/// `kubectl get farrier` must not miss a kind. A LogRequest is there for a minute and is none that users keep.
 #[tokio::test]
 async fn the_category_lists_every_kind() {
     server(async |server| {

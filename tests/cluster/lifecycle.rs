@@ -65,6 +65,7 @@ async fn spec_and_status_are_written_separately() {
         ("UpdateRun", json!({"planDigest": "sha256:0"}), "spec.desiredState"),
         ("NodeUpdate", json!({"step": "Install"}), "spec.runner"),
         ("NodeInventory", json!({"run": "r1"}), ""),
+        ("LogRequest", json!({"text": "a line"}), ""),
     ];
     server(async |server| {
         for (kind, status, changed) in statuses {

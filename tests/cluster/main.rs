@@ -1,4 +1,4 @@
-//! Tests of the five CRDs on a real API server: every rule with samples that pass and samples that do
+//! Tests of the CRDs on a real API server: every rule with samples that pass and samples that do
 //! not, and what users of kubectl see of them. `hack/test cluster` runs all of them; one test:
 //!
 //! ```text
@@ -28,6 +28,7 @@ mod fields;
 mod gateway;
 mod leases;
 mod lifecycle;
+mod logs;
 mod manifests;
 mod ports;
 mod rules;

@@ -207,6 +207,7 @@ async fn an_unknown_field_is_refused_by_its_name() {
         ("UpdateRun", "spec.callback.ftpport"),
         ("NodeUpdate", "spec.node"),
         ("NodeInventory", "spec.nodeRef.uid"),
+        ("LogRequest", "spec.ofset"),
     ];
     server(async |server| {
         for (kind, path) in misspelt {

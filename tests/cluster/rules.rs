@@ -73,6 +73,12 @@ async fn a_node_inventory_is_refused_for_each_wrong_field_and_for_no_right_one()
     server(async |server| check(server, "NodeInventory").await).await;
 }
 
+/// The log of an earlier NodeUpdate of the same name must not be read.
+#[tokio::test]
+async fn a_log_request_is_refused_for_each_wrong_field_and_for_no_right_one() {
+    server(async |server| check(server, "LogRequest").await).await;
+}
+
 /// Sends every sample for a kind, and reports all failures at once.
 async fn check(server: &Server, kind: &str) {
     let definition = Definition::of(kind);

@@ -49,6 +49,7 @@ impl Table {
             "UpdateRun" => include_str!("rules/update_run.yaml"),
             "NodeUpdate" => include_str!("rules/node_update.yaml"),
             "NodeInventory" => include_str!("rules/node_inventory.yaml"),
+            "LogRequest" => include_str!("rules/log_request.yaml"),
             other => panic!("there are no samples for {other}"),
         };
         let mut table: Self = serde_saphyr::from_str(text).unwrap_or_else(|e| panic!("{kind}: {e}"));

@@ -2,7 +2,7 @@
 
 use crate::schema::Definition;
 use crate::startup;
-use farrier::api::{Baseline, ManagedNode, NodeInventory, NodeUpdate, UpdateRun};
+use farrier::api::{Baseline, LogRequest, ManagedNode, NodeInventory, NodeUpdate, UpdateRun};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
@@ -266,6 +266,7 @@ fn readable(object: &Value) -> Result<(), serde_json::Error> {
         Some("UpdateRun") => serde_json::from_value::<UpdateRun>(object).map(|_| ()),
         Some("NodeUpdate") => serde_json::from_value::<NodeUpdate>(object).map(|_| ()),
         Some("NodeInventory") => serde_json::from_value::<NodeInventory>(object).map(|_| ()),
+        Some("LogRequest") => serde_json::from_value::<LogRequest>(object).map(|_| ()),
         other => panic!("{other:?} is none of our kinds"),
     }
 }

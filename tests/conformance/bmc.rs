@@ -1,7 +1,7 @@
 //! Doubles of management processors as machines of the kit.
 
 use super::pull::{Pulls, Server};
-use farrier::attempt::{Goal, Job, Offers, Tools};
+use farrier::attempt::{Goal, Job, LogOptions, Offers, Tools};
 use farrier::callback::Registry;
 use farrier::conformance::{Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::redfish::Redfish;
@@ -106,6 +106,7 @@ impl Bmcs {
             store: Store::open(&dir.path().join("store"), Some(dir.path())).unwrap(),
             metrics: Metrics::new(),
             calls: Registry::new(),
+            logs: None,
         };
         let (entry, version, ending) = (entry.to_owned(), version.to_owned(), ending.to_owned());
         let bmcs = Self { variant: variant.to_owned(), type_, entry, version, ending, fetches, tools, dir };
@@ -304,6 +305,7 @@ impl Subject for Bmc<'_> {
             wait_seconds: 60,
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
+            log: LogOptions::default(),
             callback: None,
             listen: None,
         }

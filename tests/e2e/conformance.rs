@@ -2,7 +2,7 @@
 
 use crate::harness::payload::digest;
 use crate::harness::{Machine, Site, e2e, lab, operator};
-use farrier::attempt::{Goal, Job, Tools};
+use farrier::attempt::{Goal, Job, LogOptions, Tools};
 use farrier::callback::Registry;
 use farrier::conformance::{self, Bench, Fault, Footprint, Journal, Subject};
 use farrier::drivers::linux::Linux;
@@ -58,6 +58,7 @@ impl Linuxes {
             store: Store::open(&site.path("cache-kit"), Some(&payloads)).expect("a store"),
             metrics: Metrics::new(),
             calls: Registry::new(),
+            logs: None,
         };
         let machines = site.machine("db").up_many(MACHINES).await;
         Self { free: RefCell::new(machines), sessions: Cell::new(0), tools }
@@ -189,6 +190,7 @@ impl Subject for Linuxed<'_> {
             wait_seconds: 20,
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
+            log: LogOptions::default(),
             callback: None,
             listen: None,
         }

@@ -33,6 +33,7 @@ mod harness;
 mod limits;
 mod listen;
 mod logged;
+mod logs;
 mod long;
 mod lost;
 mod made_up;

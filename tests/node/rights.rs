@@ -4,11 +4,17 @@
 use crate::harness::lab::output;
 use crate::harness::payload::bmc_tool;
 use crate::harness::run::to;
-use crate::harness::{Conditions, outcome};
+use crate::harness::{Conditions, Site, outcome};
 use crate::release::{Release, on_node};
 
 /// What an operator logs if it lacks a right, or if a policy is too narrow.
 const REFUSALS: [&str; 4] = ["status 403", "code: 403", "forbidden", "Forbidden"];
+
+/// Reads a log from the pod that has it, as a user does.
+async fn logged(site: &Site, update: &str) {
+    let log = output(env!("CARGO_BIN_EXE_farrier"), ["logs", update, "-n", &site.name]).await;
+    assert!(log.contains(" - bmc-tool: the installer ended with status 0\n"), "{log}");
+}
 
 /// If the chart's rights, policies or pod security prevented the operator's work, only users would find
 /// out.
@@ -25,6 +31,7 @@ fn a_run_succeeds_with_the_charts_rights_in_a_restricted_namespace() {
         run.succeeds().await;
         for node in ["v4", "v6"] {
             assert_eq!(outcome(&run.node(node).await, "bmc-tool"), "Updated");
+            logged(site, &format!("r1-{node}")).await;
         }
         run.delete().await;
         run.gone().await;
@@ -46,6 +53,7 @@ fn a_run_succeeds_with_the_rights_for_all_namespaces() {
         let run = site.run("r1", to("spring")).await;
         let ended = run.succeeds().await;
         assert_eq!(ended.reason("Succeeded"), "AllSucceeded");
+        logged(site, "r1-a").await;
         let log = release.log().await;
         let own = |line: &&str| line.contains(&site.name) && REFUSALS.iter().any(|word| line.contains(word));
         let refused: Vec<&str> = log.lines().filter(own).collect();

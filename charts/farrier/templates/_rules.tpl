@@ -33,6 +33,15 @@
 - apiGroups: [farrier.dev]
   resources: [managednodes/status, baselines/status, updateruns/status, nodeupdates/status, nodeinventories/status]
   verbs: [patch]
+# Users read the logs of machines by LogRequests, which are found by their label and removed when their
+# users have left them.
+- apiGroups: [farrier.dev]
+  resources: [logrequests]
+  verbs: [get, list, watch, delete]
+# The lines of a log, for the user who asked.
+- apiGroups: [farrier.dev]
+  resources: [logrequests/status]
+  verbs: [patch]
 # Credentials of machines and of payloads, each by the name that a spec refers to; never listed.
 - apiGroups: [""]
   resources: [secrets]

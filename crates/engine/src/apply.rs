@@ -133,10 +133,8 @@ impl<'a> Apply<'a> {
                 ended
             }
             Preparation::Ended { exit, output } => {
-                if let Ok(mut log) = self.engine.logs.step(&step.component, &header(self.task, step)) {
-                    log.note(&output);
-                }
-                Ok((exit, logs::last_part(&output)))
+                self.engine.output.note(&step.component, &output);
+                Ok((exit, logs::last_part(&self.engine.output.redacted(&output))))
             }
         }
     }
@@ -148,7 +146,7 @@ impl<'a> Apply<'a> {
             let message = format!("the log cannot be written: {error}");
             ApplyError::Failed { code: space::code(&error), component: component.clone(), message }
         };
-        let log = self.engine.logs.step(&component, &header(&task, step)).map_err(not_written)?;
+        let log = self.engine.logs.step(&component).map_err(not_written)?;
         let limit = Some(StepLimit { seconds: step.timeout_seconds, interruptible: step.interruptible });
         let started = EventBody::StepStarted { task, component: component.clone(), limit };
         if let Err(error) = self.engine.shared.record(started) {
@@ -158,11 +156,14 @@ impl<'a> Apply<'a> {
         let limit =
             Limit { span: Duration::from_secs(step.timeout_seconds), interruptible: step.interruptible };
         let mut watch = Watcher { apply: self, step, lease: None };
+        self.engine.output.begin(&step.component, log.share().map_err(not_written)?, log.start());
         let exit = step::run(&plan, limit, &log, &mut watch);
+        self.engine.output.finish();
         if let Some(lease) = watch.lease {
             self.engine.report(EventBody::LeaseReturned { id: lease.id });
         }
-        Ok(install::ended(step, exit, log.tail()))
+        let (exit, output) = install::ended(step, exit, log.tail());
+        Ok((exit, self.engine.output.redacted(&output)))
     }
 }
 
@@ -187,10 +188,6 @@ impl Watch for Watcher<'_> {
         let ended = self.step.interruptible;
         self.apply.engine.report(EventBody::StepOverdue { task, component, ended });
     }
-}
-
-fn header(task: &str, step: &Step) -> String {
-    format!("{task} {} {} {:?}", step.component, step.version, step.installer)
 }
 
 fn exit_of(stop: Stop) -> StepExit {

@@ -2,6 +2,7 @@
 
 use crate::callback::address::{Address, MAX_ADDRESSES};
 use crate::digest::Digest;
+use crate::logs::Retention;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ farrier-engine: updates this machine on behalf of a Farrier operator, then remov
 
 Usage:
   farrier-engine launch --dir D --session S --run R --peer-uid U --digest sha256:HEX --lease SECONDS
-                         [--channel session|callback|listen]
+                         [--channel session|callback|listen] [--keep-runs N] [--keep-days N]
       Starts the detached engine of session S and waits until it accepts connections.
       Channels callback and listen: first reads one line of JSON from standard input with the addresses
       of the operator, or the port for it. Without it the engine neither connects nor listens.
@@ -32,8 +33,8 @@ Usage:
       Exit status: 0 if all answered, 1 if not.
   farrier-engine --version | --help
 
-D is a directory that is owned by root and whose name begins with `farrier`. Journal and installer output are
-kept in /var/log/farrier/R.
+D is a directory that is owned by root and whose name begins with `farrier`. Journal and log are kept in
+/var/log/farrier/R, for the last 20 runs (--keep-runs) and for 90 days (--keep-days).
 
 Example:
   /var/lib/farrier-7f3a/engine launch --dir /var/lib/farrier-7f3a --session 7f3a --run spring \\
@@ -108,6 +109,8 @@ pub(crate) struct Session {
     pub(crate) peer_uid: u32,
     /// How long the engine may go without contact.
     pub(crate) lease: Duration,
+    /// Which logs of earlier runs are kept.
+    pub(crate) keep: Retention,
 }
 
 /// Parses the arguments after the program's name. The error names the invalid argument.
@@ -224,7 +227,18 @@ impl Options {
             run: self.name("run")?,
             peer_uid: self.number("peer-uid")?,
             lease: Duration::from_secs(self.number("lease")?.into()),
+            keep: self.keep()?,
         })
+    }
+
+    fn keep(&mut self) -> Result<Retention, String> {
+        let mut keep = Retention::default();
+        for (name, value) in [("keep-runs", &mut keep.runs), ("keep-days", &mut keep.days)] {
+            if self.0.contains_key(name) {
+                *value = self.number(name)?;
+            }
+        }
+        Ok(keep)
     }
 
     /// Checks the option. Its value was already evaluated by [`announces_line`].
@@ -260,6 +274,8 @@ impl Session {
         ]);
         arguments.extend(["--peer-uid".into(), self.peer_uid.to_string().into()]);
         arguments.extend(["--lease".into(), self.lease.as_secs().to_string().into()]);
+        arguments.extend(["--keep-runs".into(), self.keep.runs.to_string().into()]);
+        arguments.extend(["--keep-days".into(), self.keep.days.to_string().into()]);
         arguments
     }
 }
@@ -274,7 +290,7 @@ mod tests {
 
     #[test]
     fn run_arguments_are_read_back() {
-        let line = "run --dir /var/lib/farrier-1 --session s-1 --run spring --peer-uid 1000 --lease 900";
+        let line = "run --dir /var/lib/farrier-1 --session s-1 --run spring --peer-uid 1000 --lease 900 --keep-runs 5 --keep-days 7";
         let Ok(Command::Run { session }) = parse(words(line)) else { panic!("not read") };
         assert_eq!(session.run_arguments(), words(line).collect::<Vec<_>>());
     }

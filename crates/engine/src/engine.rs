@@ -5,6 +5,7 @@ use crate::args::Session;
 use crate::digest::Digest;
 use crate::firewall::Keeper;
 use crate::logs::Logs;
+use crate::output::Output;
 use crate::shared::Shared;
 use crate::work_dir::WorkDir;
 use farrier_protocol::{EventBody, FailureCode, Step};
@@ -19,6 +20,8 @@ pub(crate) struct Engine {
     pub(crate) place: WorkDir,
     /// Its logs.
     pub(crate) logs: Logs,
+    /// The log that the runner reads.
+    pub(crate) output: Arc<Output>,
     /// Shared with the link.
     pub(crate) shared: Arc<Shared>,
     /// The engine's rules in the machine's firewall.

@@ -10,7 +10,7 @@ pub(crate) use http::{Body, Head, Http};
 use crate::callback::{Route, Stream};
 use crate::digest::Digest;
 use crate::shared::{Answer, Identity, LinkOrder, RequestTimes, Shared};
-use farrier_protocol::{Ack, Next, Welcome};
+use farrier_protocol::{Ack, LogAck, Next, Welcome};
 use serde::Deserialize;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -93,6 +93,10 @@ impl Link {
                     let ack: Ack = http.post("/v1/events", &events)?;
                     pace.posted = Some(Instant::now());
                     shared.acknowledge(&ack, last)?;
+                }
+                LinkOrder::Log { from, lines } => {
+                    let ack: LogAck = http.post(&format!("/v1/log?from={from}"), &lines)?;
+                    shared.log_taken(&ack)?;
                 }
                 LinkOrder::Ask(next) => {
                     let answer = ask(http, &next)?;

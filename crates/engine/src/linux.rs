@@ -21,6 +21,7 @@ pub(crate) mod link;
 pub(crate) mod lock;
 pub(crate) mod lock_holder;
 pub(crate) mod logs;
+pub(crate) mod output;
 pub(crate) mod payload;
 pub(crate) mod power;
 pub(crate) mod reach;

@@ -1,26 +1,32 @@
-//! The files that stay on the machine: the journal and the output of installers.
+//! The files that stay on the machine: the journal and the log; and the output of installers as they print it.
 
-use crate::clock;
+mod prune;
+
+pub(crate) use prune::Retention;
+
 use crate::work_dir::WorkDir;
+use farrier_protocol::log_name;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Directory of the logs of all runs.
 const ROOT: &str = "/var/log/farrier";
 
-/// Maximum number of bytes of an installer's output that are reported; the log has the rest.
+/// Maximum number of bytes of an installer's output that are reported with its end; the log has more.
 const TAIL: usize = 4096;
 
 /// The directory of the logs of one run.
 #[derive(Debug, Clone)]
 pub(crate) struct Logs {
     dir: PathBuf,
+    /// The directory of the output of installers, which goes with the engine.
+    spool: PathBuf,
 }
 
-/// The log of one component, opened for one step.
+/// The output of one component's installer, opened for one step.
 pub(crate) struct StepLog {
     file: File,
     /// Offset at which the output of this step begins.
@@ -43,7 +49,7 @@ pub(crate) fn root() -> io::Result<PathBuf> {
 pub(crate) fn find_journal(place: &WorkDir, session: &str) -> Option<(Logs, PathBuf)> {
     let runs = fs::read_dir(ROOT).into_iter().flatten().flatten().map(|entry| entry.path());
     runs.chain([place.logs()]).find_map(|dir| {
-        let logs = Logs { dir };
+        let logs = Logs { dir, spool: place.output() };
         let path = logs.journal(session);
         path.is_file().then_some((logs, path))
     })
@@ -63,7 +69,19 @@ impl Logs {
             make(&place.logs(), 0o700)?;
             Ok::<_, io::Error>(place.logs())
         })?;
-        Ok(Self { dir })
+        let spool = place.output();
+        make(&spool, 0o700)?;
+        Ok(Self { dir, spool })
+    }
+
+    /// Removes the logs of old runs.
+    pub(crate) fn prune(&self, keep: Retention) {
+        prune::prune(Path::new(ROOT), &self.dir, keep);
+    }
+
+    /// Returns the path of the log of a session.
+    pub(crate) fn output(&self, session: &str) -> PathBuf {
+        self.dir.join(format!("output-{session}.log"))
     }
 
     /// Returns the path of the journal of a session.
@@ -71,17 +89,16 @@ impl Logs {
         self.dir.join(format!("journal-{session}.jsonl"))
     }
 
-    /// Opens the log of `component` and writes `header` as the step's first line.
-    pub(crate) fn step(&self, component: &str, header: &str) -> io::Result<StepLog> {
-        let mut file = open_append(&self.dir.join(format!("{}.log", file_name(component))))?;
-        writeln!(file, "--- {} {header}", clock::utc(clock::now_millis()))?;
+    /// Opens the output of `component`'s installer, which begins after that of an earlier step.
+    pub(crate) fn step(&self, component: &str) -> io::Result<StepLog> {
+        let file = open_append(&spool_path(&self.spool, &log_name(component)))?;
         let start = file.metadata()?.len();
         Ok(StepLog { file, start })
     }
 
-    /// Returns the end of the component's log, whichever step wrote it.
+    /// Returns the end of the component's output, whichever step printed it.
     pub(crate) fn tail(&self, component: &str) -> String {
-        let path = self.dir.join(format!("{}.log", file_name(component)));
+        let path = spool_path(&self.spool, &log_name(component));
         File::open(path).and_then(|file| tail(&file, 0)).unwrap_or_default()
     }
 }
@@ -92,16 +109,20 @@ impl StepLog {
         self.file.try_clone()
     }
 
-    /// Appends a message of the engine.
-    pub(crate) fn note(&mut self, text: &str) {
-        // The log is for users only; the runner gets the same text as an event.
-        writeln!(self.file, "{}", text.trim_end()).ok();
+    /// Returns the offset at which the step's output begins.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
     }
 
     /// Returns the end of the step's output.
     pub(crate) fn tail(&self) -> String {
         tail(&self.file, self.start).unwrap_or_default()
     }
+}
+
+/// Returns the path of the output of a component whose name in logs is `name`.
+pub(crate) fn spool_path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.out"))
 }
 
 /// Opens a file for appending and reading, readable by root only; never follows a link.
@@ -144,23 +165,9 @@ fn check(path: &Path) -> io::Result<()> {
     Err(io::Error::other(format!("{} is not a directory that is owned by root", path.display())))
 }
 
-fn file_name(component: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
-    let name: String =
-        component.chars().map(|letter| if plain(letter) { letter } else { '_' }).take(200).collect();
-    if name.starts_with('.') { format!("_{name}") } else { name }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A component's name comes from a user's baseline.
-    #[test]
-    fn a_component_cannot_choose_where_its_log_is() {
-        assert_eq!(file_name("../../etc/passwd"), "_.._.._etc_passwd");
-        assert_eq!(file_name("bios-2.1"), "bios-2.1");
-    }
 
     #[test]
     fn the_last_part_never_cuts_a_character() {

@@ -11,6 +11,7 @@ use std::path::Path;
 /// Reverts everything and reports to the runner.
 pub(crate) fn retire(engine: &Engine) {
     engine.shared.retire();
+    engine.logs.prune(engine.session.keep);
     engine.place.close();
     engine.firewall.end();
     let leases = engine.shared.known(|known: &SessionState| known.leases.clone());

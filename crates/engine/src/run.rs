@@ -13,6 +13,7 @@ use crate::launch::Failure;
 use crate::link::Link;
 use crate::lock::MachineLock;
 use crate::logs::Logs;
+use crate::output::{Output, PUMP_INTERVAL};
 use crate::shared::Shared;
 use crate::space;
 use crate::work_dir::WorkDir;
@@ -89,15 +90,17 @@ fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
         Failure::of(code, error.to_string())
     };
     let logs = Logs::open(&session.run, &place).map_err(no_journal)?;
+    logs.prune(session.keep);
     let mut journal = Journal::open(&logs.journal(&session.id)).map_err(no_journal)?;
+    let output = Arc::new(Output::open(&logs.output(&session.id), &place).map_err(no_journal)?);
     let inherited = take_leases(&mut journal, &place).map_err(no_journal)?;
     let no_socket = |error: io::Error| Failure::other(format!("{}: {error}", place.socket().display()));
     place.prepare_link().map_err(no_socket)?;
     let listener = place.listen(session.peer_uid).map_err(no_socket)?;
-    let shared = Arc::new(Shared::new(journal, session.lease));
+    let shared = Arc::new(Shared::new(journal, session.lease).with_output(Arc::clone(&output)));
     let firewall = Arc::new(Keeper::new(Arc::clone(&shared), &session));
     Ok(Ready {
-        engine: Engine { session, place, logs, shared, firewall },
+        engine: Engine { session, place, logs, output, shared, firewall },
         listener,
         inherited,
         signals,
@@ -130,12 +133,25 @@ fn serve(ready: Ready) {
     let dialler = Dialler::new(Arc::clone(&engine.shared), engine.place.clone());
     let runner =
         Acceptor::new(Arc::clone(&engine.shared), engine.place.clone(), Arc::clone(&engine.firewall));
+    let (pumped, output) = (Arc::clone(&engine.shared), Arc::clone(&engine.output));
+    thread::spawn(move || pump(&output, &pumped));
     thread::spawn(move || acceptor.accept(&listener));
     thread::spawn(move || server.serve());
     thread::spawn(move || dialler.run());
     thread::spawn(move || runner.run());
     thread::spawn(move || signals.forever().for_each(|_| shared.terminate()));
     engine.work(&inherited);
+}
+
+/// Copies the output of installers into the log, forever.
+fn pump(output: &Output, shared: &Shared) {
+    loop {
+        if output.pump() {
+            shared.log_grew();
+        }
+        // sleep: a file does not say that it has grown.
+        thread::sleep(PUMP_INTERVAL);
+    }
 }
 
 /// Sends the report to `launch` and closes the pipe.

@@ -11,6 +11,7 @@ pub(crate) use for_link::{Answer, Identity, LinkOrder, RequestTimes};
 use crate::callback::{Stream, StreamCloser};
 use crate::contact::Contact;
 use crate::journal::{Journal, SessionState};
+use crate::output::Output;
 use crate::payload::{Download, FetchError};
 use farrier_protocol::{Dial, EventBody, Task};
 use std::io;
@@ -54,12 +55,16 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     contact: Arc<Contact>,
+    /// The log; without one, events are recorded in the journal only.
+    output: Option<Arc<Output>>,
 }
 
 struct State {
     journal: Journal,
     /// Number of the last event that the runner has.
     acked: u64,
+    /// Number of bytes of the log that the runner has; `None`: it does not take logs.
+    log_acked: Option<u64>,
     lease: Duration,
     cancelled: bool,
     terminated: bool,
@@ -115,6 +120,7 @@ impl Shared {
         let state = State {
             journal,
             acked: 0,
+            log_acked: None,
             lease,
             cancelled: false,
             terminated: false,
@@ -126,7 +132,13 @@ impl Shared {
             dials: Vec::new(),
             untrusted_peers: Vec::new(),
         };
-        Self { state: Mutex::new(state), changed: Condvar::new(), contact: Arc::new(Contact::new()) }
+        let contact = Arc::new(Contact::new());
+        Self { state: Mutex::new(state), changed: Condvar::new(), contact, output: None }
+    }
+
+    /// Sets the log, which gets a line for each event.
+    pub(crate) fn with_output(self, output: Arc<Output>) -> Self {
+        Self { output: Some(output), ..self }
     }
 
     /// Returns the time of the last contact, for the code that reads from the runner.
@@ -148,6 +160,9 @@ impl Shared {
 
     /// Appends an event to the journal; the link sends it. Errors are those of [`Journal::append`].
     pub(crate) fn record(&self, body: EventBody) -> io::Result<()> {
+        if let Some(output) = &self.output {
+            output.event(&body);
+        }
         let result = self.lock().journal.append(body);
         self.changed.notify_all();
         result
@@ -228,7 +243,7 @@ impl Shared {
     pub(crate) fn deliver_final_events(&self) {
         let until = Instant::now() + FINAL_EVENTS_TIMEOUT;
         let mut state = self.lock();
-        while state.acked < state.journal.last_seq() && Instant::now() < until {
+        while (state.acked < state.journal.last_seq() || self.has_log(&state)) && Instant::now() < until {
             if !state.is_served() && !state.has_callback {
                 return;
             }

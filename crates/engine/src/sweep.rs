@@ -6,6 +6,7 @@ use crate::journal::Journal;
 use crate::lock::MachineLock;
 use crate::lock_holder;
 use crate::logs;
+use crate::output::Output;
 use crate::retire::remove_directory;
 use crate::takeover;
 use crate::work_dir::WorkDir;
@@ -47,7 +48,9 @@ fn clean(place: &WorkDir, session: &str) -> Vec<Leftover> {
     let mut leftovers = kill_engines(place);
     drop(lock.as_ref().map(MachineLock::try_take));
 
-    let mut journal = logs::find_journal(place, session).and_then(|(_, path)| Journal::open(&path).ok());
+    let found = logs::find_journal(place, session);
+    let log = found.as_ref().and_then(|(logs, _)| Output::open(&logs.output(session), place).ok());
+    let mut journal = found.and_then(|(_, path)| Journal::open(&path).ok());
     let leases = journal.as_ref().map(|journal| journal.known().leases.clone()).unwrap_or_default();
     let running: Vec<&Lease> = leases
         .iter()
@@ -61,6 +64,10 @@ fn clean(place: &WorkDir, session: &str) -> Vec<Leftover> {
     let rules = leases.iter().filter(|lease| lease.kind == LeaseKind::Firewall);
     leftovers.extend(rules.filter_map(|lease| firewall::close(&lease.what, session).err()));
     if running.is_empty() {
+        // What an installer has printed since the engine died.
+        if let Some(log) = log {
+            log.finish();
+        }
         let directories = leases.iter().filter(|lease| lease.kind == LeaseKind::Directory);
         let directories =
             directories.map(|lease| lease.what.as_str()).filter(|what| Path::new(what) != place.dir());

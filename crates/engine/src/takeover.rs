@@ -48,7 +48,8 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
             let (exit, output) = if started {
                 // There is at most one such step: the one whose installer was running.
                 let exit = if timed_out { StepExit::TimedOut } else { StepExit::Interrupted };
-                (exit, engine.logs.tail(&component))
+                engine.output.finish();
+                (exit, engine.output.redacted(&engine.logs.tail(&component)))
             } else {
                 let detail = "the engine ended before it was started".into();
                 (StepExit::not_started(FailureCode::Other, detail), String::new())

@@ -81,6 +81,11 @@ impl WorkDir {
         self.dir.join("work")
     }
 
+    /// Returns the directory of the output of installers, as they print it.
+    pub(crate) fn output(&self) -> PathBuf {
+        self.dir.join("output")
+    }
+
     /// Returns the directory of the journal if `/var/log` is read-only.
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.join("log")

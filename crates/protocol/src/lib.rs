@@ -21,6 +21,12 @@
 //! POST /v1/events  [Retired {..}]            ──►   Ack          (the engine is gone)
 //! ```
 //!
+//! In between, the engine sends its log, as `POST /v1/log?from=N` with at most [`LOG_CHUNK_BYTES`] bytes, to
+//! a runner whose [`Welcome::log`] asks for it. The answer is a [`LogAck`]. The log of a session is one
+//! stream of lines over all its engines and attempts, and `N` is an offset in it, so that any runner can
+//! continue where the last one stopped, or begin again at 0. A greater `N` than the runner asked for means
+//! that the bytes before it are lost.
+//!
 //! The runner answers `POST /v1/next` with 204 and no body if there is no task (it holds the request for up
 //! to [`NEXT_HOLD_SECONDS`]); the engine then asks again. The engine never executes a task again whose id
 //! is in its journal; it sends the recorded events again. Events carry increasing sequence numbers, so a
@@ -48,6 +54,7 @@ pub mod callback;
 pub mod event;
 pub mod launch;
 pub mod listen;
+pub mod log;
 pub mod survey;
 pub mod task;
 pub mod wait;
@@ -58,6 +65,7 @@ pub use event::{
 };
 pub use launch::{LaunchError, LaunchReport};
 pub use listen::{Firewall, FirewallState, ListenConfig, Listening};
+pub use log::{LOG_CHUNK_BYTES, LOG_ENGINE, LOG_LIMIT_BYTES, LogAck, log_name};
 pub use survey::{Detect, Facts, Firmware, Instance, Package, Pending, PendingUntil, Reading};
 pub use task::{DEFAULT_WAIT_SECONDS, Installer, Next, PackageRef, Payload, Step, Task, Work};
 pub use wait::{Holder, Wait, WaitFor};
@@ -144,6 +152,10 @@ pub struct Welcome {
     /// The version of the protocol that both sides use from now on.
     #[serde(default = "first_version")]
     pub protocol: u32,
+    /// Number of bytes of the session's log that the runner has; the engine sends the bytes after it. `None`:
+    /// the runner does not take logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<u64>,
 }
 
 /// The version of runners that do not report their version.

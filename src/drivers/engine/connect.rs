@@ -211,6 +211,7 @@ impl<H: Host> Session<'_, H> {
             session: &job.session,
             run: &job.run,
             lease_seconds: job.lease_seconds,
+            retention: job.log.retention,
             callback: callback.as_ref().map(|callback| &callback.config),
         };
         let mut shown = None;

@@ -1,6 +1,6 @@
 //! A machine that can take an engine: what the walk needs of it.
 
-use crate::attempt::Job;
+use crate::attempt::{Job, LogRetention};
 use crate::engine_api::EngineApi;
 use crate::engines::Engine;
 use crate::failure::Failure;
@@ -136,6 +136,8 @@ pub struct Launch<'a> {
     pub run: &'a str,
     /// The engine's initial lease: how long it may run without contact, in seconds.
     pub lease_seconds: u64,
+    /// How long logs stay on the machine, if it is not for the engine to say.
+    pub retention: Option<LogRetention>,
     /// Where the engine connects back or listens, if it does.
     pub callback: Option<&'a CallbackConfig>,
 }

@@ -1,7 +1,9 @@
 //! Waits of a session whose machine is not needed.
 
 use super::*;
-use crate::attempt::{Awaited, CallbackOptions, CallbackTarget, Goal, ResolvedTarget, ReturnPath};
+use crate::attempt::{
+    Awaited, CallbackOptions, CallbackTarget, Goal, LogOptions, ResolvedTarget, ReturnPath,
+};
 use crate::callback::{Registry, RunIdentity};
 use crate::drivers::Privilege;
 use crate::drivers::linux::{Machine, Settings};
@@ -38,6 +40,7 @@ impl Parts {
             store: Store::open(&dir.path().join("store"), None).unwrap(),
             metrics: Metrics::new(),
             calls: Registry::new(),
+            logs: None,
         };
         let target = Target { node: "db".into(), addresses: Vec::new(), families: Vec::new(), port: 22 };
         let settings = Settings {
@@ -68,6 +71,7 @@ impl Parts {
             wait_seconds: 60,
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
+            log: LogOptions::default(),
             callback,
             listen: None,
         };

@@ -6,6 +6,7 @@
 
 use super::script::{END, program};
 use super::{Machine, PLACES, directory};
+use crate::attempt::LogRetention;
 use crate::drivers::engine::{DeployProgress, Deployed, Launch, NotDeployed, Probe};
 use crate::engines::Engine;
 use crate::failure::Failure;
@@ -152,12 +153,17 @@ pub(super) fn deploy_program(
     probe: &Probe,
     length: usize,
 ) -> Bytes {
-    let Launch { engine, session, run, lease_seconds, callback, .. } = launch;
+    let Launch { engine, session, run, lease_seconds, retention, callback } = launch;
     let yes = |is: bool| if is { "yes" } else { "no" };
     let (uid, lease) = (probe.uid.to_string(), lease_seconds.to_string());
     let mut options =
         vec!["--session", session, "--run", run, "--peer-uid", &uid, "--digest", &engine.digest];
     options.extend(["--lease", &lease]);
+    // Engines of earlier versions ignore these options.
+    let retention = retention.map(|LogRetention { runs, days }| (runs.to_string(), days.to_string()));
+    if let Some((runs, days)) = &retention {
+        options.extend(["--keep-runs", runs, "--keep-days", days]);
+    }
     if let Some(config) = callback {
         options.extend(["--channel", if config.listen.is_some() { "listen" } else { "callback" }]);
     }

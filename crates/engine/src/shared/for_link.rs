@@ -6,7 +6,8 @@ use crate::clock;
 use crate::engine::failed;
 use crate::payload::{Download, FetchError};
 use farrier_protocol::{
-    Ack, Dial, FailureCode, HEARTBEAT_SECONDS, Hello, LeaseKind, Next, OLDEST_VERSION, Task, VERSION, Welcome,
+    Ack, Dial, FailureCode, HEARTBEAT_SECONDS, Hello, LOG_CHUNK_BYTES, LeaseKind, LogAck, Next,
+    OLDEST_VERSION, Task, VERSION, Welcome,
 };
 use std::io;
 use std::time::{Duration, Instant};
@@ -36,6 +37,13 @@ pub(crate) enum LinkOrder {
         events: Vec<u8>,
         /// Number of the last event.
         last: u64,
+    },
+    /// `POST /v1/log`.
+    Log {
+        /// Offset of the first byte.
+        from: u64,
+        /// Lines of the log.
+        lines: Vec<u8>,
     },
     /// `POST /v1/next`.
     Ask(Next),
@@ -121,6 +129,10 @@ impl Shared {
         state.journal.skip_to(welcome.ack);
         state.acked = welcome.ack;
         state.lease = Duration::from_secs(welcome.lease_seconds);
+        state.log_acked = welcome.log;
+        if let (Some(output), Some(had)) = (&self.output, welcome.log) {
+            output.skip_to(had);
+        }
         self.changed.notify_all();
     }
 
@@ -146,11 +158,56 @@ impl Shared {
     pub(crate) fn link_order(&self, pace: &RequestTimes) -> LinkOrder {
         let mut state = self.lock();
         loop {
+            if let Some(order) = self.log_order(&state, pace) {
+                return order;
+            }
             match order(&mut state, pace) {
                 Ok(order) => return order,
                 Err(until) => state = self.wait(state, until),
             }
         }
+    }
+
+    /// Returns the next lines of the log, if the runner lacks some and they are next. Events go first, because
+    /// statuses follow from them, and so does the request by which a cancellation arrives. But the last event
+    /// ends the connection, and the log is complete before it.
+    fn log_order(&self, state: &State, pace: &RequestTimes) -> Option<LinkOrder> {
+        let output = self.output.as_ref().filter(|_| self.has_log(state))?;
+        let others_first = match state.phase {
+            Phase::Leaving => false,
+            Phase::Busy | Phase::Given(_) => {
+                state.acked < state.journal.last_seq()
+                    || next_beat(pace).is_none_or(|at| at <= Instant::now())
+            }
+            Phase::Idle { .. } => state.acked < state.journal.last_seq(),
+        };
+        if state.waiting.is_some() || others_first {
+            return None;
+        }
+        // If the log cannot be read now, the connection goes on without it.
+        let (from, lines) = output.read(state.log_acked?, LOG_CHUNK_BYTES).ok()?;
+        (!lines.is_empty()).then_some(LinkOrder::Log { from, lines })
+    }
+
+    /// Reports whether the runner takes logs and lacks a part of this one.
+    pub(super) fn has_log(&self, state: &State) -> bool {
+        let length = self.output.as_ref().map(|output| output.length()).unwrap_or_default();
+        state.log_acked.is_some_and(|acked| acked < length)
+    }
+
+    /// Records that the log has new lines.
+    pub(crate) fn log_grew(&self) {
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Records the runner's acknowledgement of a part of the log. Returns an error if it made no progress.
+    pub(crate) fn log_taken(&self, ack: &LogAck) -> io::Result<()> {
+        let mut state = self.lock();
+        let stuck = state.log_acked.is_none_or(|acked| ack.next <= acked);
+        state.log_acked = Some(ack.next);
+        self.changed.notify_all();
+        if stuck { Err(io::Error::other("the runner does not take the log")) } else { Ok(()) }
     }
 
     /// Records the runner's acknowledgement of events up to `last`. Returns an error if it made no
@@ -211,12 +268,17 @@ impl State {
     }
 }
 
+/// Returns when a busy engine posts events at the latest. `None`: at once.
+fn next_beat(pace: &RequestTimes) -> Option<Instant> {
+    pace.posted.map(|at| at + Duration::from_secs(HEARTBEAT_SECONDS))
+}
+
 /// Returns the next action, or the time until which there is nothing to do.
 fn order(state: &mut State, pace: &RequestTimes) -> Result<LinkOrder, Option<Instant>> {
     if state.waiting.is_some() {
         return Ok(LinkOrder::Leave);
     }
-    let beat = pace.posted.map(|at| at + Duration::from_secs(HEARTBEAT_SECONDS));
+    let beat = next_beat(pace);
     let busy = !matches!(state.phase, Phase::Idle { .. });
     let beat_due = busy && beat.is_none_or(|at| at <= Instant::now());
     if state.acked < state.journal.last_seq() || beat_due {

@@ -51,7 +51,7 @@ sandboxed! {
         let kinds: Vec<_> = hello.leases.iter().map(|lease| lease.kind).collect();
         assert_eq!((hello.session.as_str(), kinds), ("s1", vec![LeaseKind::Directory, LeaseKind::Process]));
         assert_eq!(machine.journal(), runner.events);
-        assert!(fs::read_to_string("/var/log/farrier/spring/two.log").unwrap().contains("trouble"));
+        assert!(fs::read_to_string("/var/log/farrier/spring/output-s1.log").unwrap().contains(" two trouble\n"));
         machine.assert_clean();
     }
 }

@@ -24,6 +24,7 @@ mod fwupd;
 mod goodbye;
 mod limits;
 mod listen;
+mod log;
 mod machine;
 mod packages;
 mod payloads;

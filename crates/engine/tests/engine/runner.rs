@@ -3,8 +3,8 @@
 use crate::machine::{Machine, digest, step};
 use crate::tls::Server;
 use farrier_protocol::{
-    ATTACH_MARKER, Ack, DEFAULT_WAIT_SECONDS, Event, EventBody, Hello, Installer, Next, Step, StepExit, Task,
-    VERSION, Wait, Welcome, Work,
+    ATTACH_MARKER, Ack, DEFAULT_WAIT_SECONDS, Event, EventBody, Hello, Installer, LOG_CHUNK_BYTES, LogAck,
+    Next, Step, StepExit, Task, VERSION, Wait, Welcome, Work,
 };
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -41,6 +41,10 @@ pub(crate) struct Runner {
     pub(crate) no_ranges: bool,
     /// Number of bytes of the next payload after which the connection breaks.
     pub(crate) break_after: Option<usize>,
+    /// The log of the session as it was received. `None`: this runner takes no logs, as earlier versions.
+    pub(crate) log: Option<Vec<u8>>,
+    /// The sizes of the parts in which the log arrived.
+    pub(crate) log_parts: Vec<usize>,
 }
 
 /// One connection to the engine.
@@ -226,7 +230,8 @@ impl Runner {
             ("POST", "/v1/hello") => {
                 self.hellos.push(serde_json::from_slice(&request.body).unwrap());
                 let lease_seconds = self.lease.unwrap_or(60);
-                let welcome = Welcome { ack: self.last_seq(), lease_seconds, protocol: VERSION };
+                let log = self.log.as_ref().map(|log| log.len() as u64);
+                let welcome = Welcome { ack: self.last_seq(), lease_seconds, protocol: VERSION, log };
                 connection.respond("200 OK", "", &serde_json::to_vec(&welcome).unwrap());
             }
             ("POST", "/v1/events") => {
@@ -240,6 +245,17 @@ impl Runner {
                 }
                 let ack = Ack { ack: self.last_seq(), cancel: self.cancel };
                 self.cancels_sent += usize::from(self.cancel);
+                connection.respond("200 OK", "", &serde_json::to_vec(&ack).unwrap());
+            }
+            ("POST", path) if path.starts_with("/v1/log?from=") => {
+                let log = self.log.as_mut().unwrap();
+                let from: usize = path.rsplit('=').next().unwrap().parse().unwrap();
+                assert!(from >= log.len(), "bytes that the runner has: {from}");
+                assert!(request.body.len() <= LOG_CHUNK_BYTES);
+                log.resize(from, 0);
+                log.extend(&request.body);
+                self.log_parts.push(request.body.len());
+                let ack = LogAck { next: log.len() as u64 };
                 connection.respond("200 OK", "", &serde_json::to_vec(&ack).unwrap());
             }
             ("POST", "/v1/next") => {
@@ -316,6 +332,18 @@ impl Runner {
     pub(crate) fn has_started(&self, wanted: &str) -> bool {
         self.bodies()
             .any(|body| matches!(body, EventBody::StepStarted { component, .. } if component == wanted))
+    }
+
+    /// Returns the lines of the log without their times.
+    pub(crate) fn log_lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.log.clone().unwrap_or_default()).unwrap();
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    /// Returns the lines that a component's installer has printed.
+    pub(crate) fn printed_by(&self, component: &str) -> Vec<String> {
+        let prefix = format!("{component} ");
+        self.log_lines().iter().filter_map(|line| line.strip_prefix(&prefix).map(str::to_owned)).collect()
     }
 
     /// Returns the waits that the engine has reported.

@@ -50,6 +50,7 @@ impl<'a> Deployment<'a> {
             session: "s-1",
             run: "it's; $(a) run",
             lease_seconds: 900,
+            retention: None,
             callback: self.calls_back.then_some(&callback),
         };
         let probe = Probe { uid: 1000, gzip: self.gzip, ..Probe::default() };

@@ -1,0 +1,144 @@
+//! Removes credentials from lines of output.
+//!
+//! What the engine was given is recognised as it is. What installers use themselves is recognised by its
+//! form: passwords in addresses and headers, and private keys. The operator removes what it knows as well.
+
+use crate::work_dir::WorkDir;
+use farrier_protocol::CallbackConfig;
+use std::borrow::Cow;
+use std::fs;
+
+/// What stands in place of a credential.
+const MASK: &str = "[redacted]";
+
+/// Shorter texts are not credentials; they would be found in every other word.
+const SHORTEST: usize = 8;
+
+/// Words before a credential, in lower case.
+const INTRODUCTIONS: [&str; 5] = ["password=", "passwd=", "passphrase=", "token=", "secret="];
+
+/// The header whose whole value is a credential, in lower case.
+const HEADER: &str = "authorization:";
+
+/// Recognises credentials.
+#[derive(Debug, Default)]
+pub(super) struct Redactor {
+    /// Texts that are credentials wherever they are.
+    known: Vec<String>,
+    /// Whether the last line was within a private key.
+    in_key: bool,
+}
+
+impl Redactor {
+    /// Knows what the engine in `place` was given.
+    pub(super) fn of(place: &WorkDir) -> Self {
+        let config = fs::read(place.callback()).ok();
+        let config = config.and_then(|json| serde_json::from_slice::<CallbackConfig>(&json).ok());
+        let key = config.map(|config| config.key).unwrap_or_default();
+        let lines =
+            key.lines().map(str::trim).filter(|line| line.len() >= SHORTEST && !line.starts_with("-----"));
+        Self { known: lines.map(str::to_owned).collect(), in_key: false }
+    }
+
+    /// Returns the next line without credentials.
+    pub(super) fn line<'a>(&mut self, line: &'a str) -> Cow<'a, str> {
+        let is_edge = line.contains("PRIVATE KEY-----");
+        if is_edge {
+            self.in_key = line.contains("BEGIN ") && !line.contains("END ");
+        }
+        if self.in_key || is_edge {
+            return Cow::Borrowed(MASK);
+        }
+        let mut line = Cow::Borrowed(line);
+        for known in &self.known {
+            if line.contains(known.as_str()) {
+                line = Cow::Owned(line.replace(known.as_str(), MASK));
+            }
+        }
+        after_introductions(in_header(in_addresses(line)))
+    }
+}
+
+/// Masks user name and password in addresses: `https://user:password@host`.
+fn in_addresses(line: Cow<'_, str>) -> Cow<'_, str> {
+    let mut from = 0;
+    let mut line = line;
+    while let Some(at) = line.get(from..).and_then(|rest| rest.find("://")) {
+        from += at + 3;
+        let rest = line.get(from..).unwrap_or_default();
+        let end = rest.find(|c: char| c.is_whitespace() || "/?#\"'<>".contains(c)).unwrap_or(rest.len());
+        if let Some(user) = rest.get(..end).and_then(|authority| authority.rfind('@')) {
+            let mut masked = line.into_owned();
+            masked.replace_range(from..from + user, MASK);
+            line = Cow::Owned(masked);
+        }
+    }
+    line
+}
+
+/// Masks the value of the header `Authorization`, up to a quotation mark.
+fn in_header(line: Cow<'_, str>) -> Cow<'_, str> {
+    let Some(at) = line.to_ascii_lowercase().find(HEADER) else { return line };
+    let from = at + HEADER.len();
+    let rest = line.get(from..).unwrap_or_default();
+    let end = from + rest.find(['"', '\'']).unwrap_or(rest.len());
+    let mut masked = line.into_owned();
+    masked.replace_range(from..end, &format!(" {MASK}"));
+    Cow::Owned(masked)
+}
+
+/// Masks the word after each of [`INTRODUCTIONS`].
+fn after_introductions(line: Cow<'_, str>) -> Cow<'_, str> {
+    let mut line = line;
+    for introduction in INTRODUCTIONS {
+        let mut from = 0;
+        while let Some(at) = line.get(from..).and_then(|rest| rest.to_ascii_lowercase().find(introduction)) {
+            from += at + introduction.len();
+            let rest = line.get(from..).unwrap_or_default();
+            let end = rest.find(|c: char| c.is_whitespace() || "&,;\"'".contains(c)).unwrap_or(rest.len());
+            if end > 0 {
+                let mut masked = line.into_owned();
+                masked.replace_range(from..from + end, MASK);
+                line = Cow::Owned(masked);
+            }
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(line: &str) -> String {
+        Redactor::default().line(line).into_owned()
+    }
+
+    #[test]
+    fn credentials_are_recognised_by_their_form() {
+        for (line, expected) in [
+            ("Get:1 https://ann:pw@repo.example/x deb", "Get:1 https://[redacted]@repo.example/x deb"),
+            (
+                "https://token@h and http://a:b@c:80/p@q",
+                "https://[redacted]@h and http://[redacted]@c:80/p@q",
+            ),
+            ("https://repo.example/a@b", "https://repo.example/a@b"),
+            ("curl -H 'Authorization: Bearer abc.def' x", "curl -H 'Authorization: [redacted]' x"),
+            ("GET /?Token=abc&x=1", "GET /?Token=[redacted]&x=1"),
+            ("--password=abc --user=x", "--password=[redacted] --user=x"),
+            ("authorization: Basic abc", "authorization: [redacted]"),
+            ("Setting up ethtool (1:6.1-1) ...", "Setting up ethtool (1:6.1-1) ..."),
+        ] {
+            assert_eq!(masked(line), expected);
+        }
+    }
+
+    #[test]
+    fn private_keys_are_masked_to_their_end() {
+        let mut redactor = Redactor { known: vec!["c2VjcmV0bGluZQ".into()], in_key: false };
+        let lines = ["x -----BEGIN RSA PRIVATE KEY-----", "MIIB", "-----END RSA PRIVATE KEY-----", "after"];
+        let out: Vec<String> = lines.iter().map(|line| redactor.line(line).into_owned()).collect();
+        assert_eq!(out, [MASK, MASK, MASK, "after"]);
+        assert_eq!(redactor.line("key c2VjcmV0bGluZQ."), "key [redacted].");
+    }
+}

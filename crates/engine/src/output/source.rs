@@ -1,0 +1,205 @@
+//! The output of one installer in the spool, and how far it has been copied.
+
+use crate::logs::spool_path;
+use rustix::fs::{FallocateFlags, fallocate};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Maximum length of a line; a longer one is cut into several.
+const LINE: usize = 8 * 1024;
+
+/// Bytes that are read at once.
+const PART: usize = 64 * 1024;
+
+/// A line without an end is copied after this time: it may be a question that nobody answers.
+const UNFINISHED_LINE: Duration = Duration::from_secs(1);
+
+/// How much copied output stays in the spool: what the end of a step's output is read from.
+const KEPT: u64 = 64 * 1024;
+
+/// Copied output is removed from the disk in units of at least this size.
+const RELEASED: u64 = 4 * 1024 * 1024;
+
+/// Length of the record of a position, which is padded so that a shorter one replaces a longer one.
+const RECORD: usize = 320;
+
+/// The output of one installer.
+pub(super) struct Source {
+    component: String,
+    spool: File,
+    /// Offset in the spool up to which lines are copied.
+    copied: u64,
+    /// Offset up to which the spool has given its disk space back.
+    released: u64,
+    /// Length of the spool at the last look, and since when.
+    seen: (u64, Instant),
+}
+
+/// Complete lines that follow what was copied.
+pub(super) struct Part {
+    /// The lines, without their ends.
+    pub(super) lines: Vec<String>,
+    /// Number of bytes in the spool.
+    pub(super) bytes: u64,
+}
+
+/// How far the output was copied, for an engine that takes over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    component: String,
+    /// The offset in the spool before and after the last copy.
+    spool: (u64, u64),
+    /// The length of the log before and after it.
+    stream: (u64, u64),
+}
+
+impl Source {
+    /// Begins at `start` in the spool.
+    pub(super) fn new(component: &str, spool: File, start: u64) -> Self {
+        let seen = (start, Instant::now());
+        Self { component: component.to_owned(), spool, copied: start, released: 0, seen }
+    }
+
+    /// Continues where an earlier engine stopped, if it stopped in the middle. `stream` is the length of the
+    /// log.
+    pub(super) fn resume(dir: &Path, stream: u64) -> Option<Self> {
+        let position = Position::read(dir)?;
+        let spool = File::options().read(true).write(true).open(spool_path(dir, &position.component)).ok()?;
+        let (before, after) = position.spool;
+        let start =
+            if stream > position.stream.0 || position.stream.0 == position.stream.1 { after } else { before };
+        Some(Self::new(&position.component, spool, start))
+    }
+
+    /// Returns the component as the log names it.
+    pub(super) fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// Returns the number of bytes that are not copied yet.
+    pub(super) fn waiting(&self) -> io::Result<u64> {
+        Ok(self.spool.metadata()?.len().saturating_sub(self.copied))
+    }
+
+    /// Returns the next complete lines; `None`: there are none yet. `ended`: no more output follows.
+    pub(super) fn next(&mut self, ended: bool) -> io::Result<Option<Part>> {
+        let length = self.copied + self.waiting()?;
+        if length != self.seen.0 {
+            self.seen = (length, Instant::now());
+        }
+        let is_quiet = ended || self.seen.1.elapsed() >= UNFINISHED_LINE;
+        let mut bytes = vec![0; PART.min(usize::try_from(length - self.copied).unwrap_or(PART))];
+        self.spool.read_exact_at(&mut bytes, self.copied)?;
+        let end = match bytes.iter().rposition(|byte| *byte == b'\n' || *byte == b'\r') {
+            Some(last) => last + 1,
+            None if bytes.len() >= LINE => cut(&bytes),
+            None if is_quiet => bytes.len(),
+            None => 0,
+        };
+        bytes.truncate(end);
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Part { lines: lines(&bytes), bytes: bytes.len() as u64 }))
+    }
+
+    /// Records that the next `bytes` of the spool are about to be copied, and that the log grows from
+    /// `stream.0` to `stream.1` by that.
+    pub(super) fn moves(&mut self, dir: &Path, bytes: u64, stream: (u64, u64)) {
+        let spool = (self.copied, self.copied + bytes);
+        let position = Position { component: self.component.clone(), spool, stream };
+        // If the disk does not take it, an engine that takes over copies these lines a second time.
+        position.write(dir).ok();
+        self.copied += bytes;
+    }
+
+    /// Gives the disk space of copied output back. The file keeps its length, because the installer appends to it.
+    pub(super) fn release(&mut self) {
+        let until = self.copied.saturating_sub(KEPT);
+        if until.saturating_sub(self.released) < RELEASED {
+            return;
+        }
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // Not every file system can do this; the space is then returned with the engine's directory.
+        fallocate(&self.spool, how, self.released, until - self.released).ok();
+        self.released = until;
+    }
+}
+
+impl Position {
+    fn read(dir: &Path) -> Option<Self> {
+        let text = fs::read_to_string(dir.join("position")).ok()?;
+        let mut words = text.split_whitespace();
+        let component = words.next()?.to_owned();
+        let mut number = || words.next()?.parse().ok();
+        Some(Self { component, spool: (number()?, number()?), stream: (number()?, number()?) })
+    }
+
+    fn write(&self, dir: &Path) -> io::Result<()> {
+        let Self { component, spool, stream } = self;
+        let text = format!("{component} {} {} {} {}", spool.0, spool.1, stream.0, stream.1);
+        let mut file = OpenOptions::new();
+        let file = file.write(true).create(true).truncate(false).mode(0o600).open(dir.join("position"))?;
+        // One write, so that an engine that is killed leaves the old record or the new one.
+        file.write_all_at(format!("{text:<RECORD$}").as_bytes(), 0)
+    }
+
+    /// Forgets the position: nothing is being copied.
+    pub(super) fn forget(dir: &Path) {
+        // Without a position there is nothing to forget.
+        fs::remove_file(dir.join("position")).ok();
+    }
+}
+
+/// Returns where to cut a line that is too long: at a space if there is one near, so that no word is divided
+/// that would be recognised as a whole.
+fn cut(bytes: &[u8]) -> usize {
+    let line = bytes.get(..LINE).unwrap_or(bytes);
+    let near = line.len().saturating_sub(LINE / 8);
+    line.iter().rposition(|byte| *byte == b' ').filter(|at| *at >= near).map_or(line.len(), |at| at + 1)
+}
+
+fn lines(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    let text = text.strip_suffix(['\n', '\r']).unwrap_or(&text);
+    let mut lines = Vec::new();
+    for line in text.split('\n') {
+        // A carriage return repaints the line, as progress bars do.
+        let painted = line.split('\r').filter(|part| !part.is_empty());
+        let count = lines.len();
+        lines.extend(painted.flat_map(pieces));
+        if lines.len() == count {
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
+/// Cuts a line into pieces of the maximum length.
+fn pieces(mut line: &str) -> Vec<String> {
+    let mut pieces = Vec::new();
+    while line.len() > LINE {
+        let end = line.floor_char_boundary(cut(line.as_bytes()));
+        let (piece, rest) = line.split_at(end);
+        pieces.push(piece.to_owned());
+        line = rest;
+    }
+    pieces.push(line.to_owned());
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_becomes_lines() {
+        assert_eq!(lines(b"one\r\ntwo\n\nthree\n"), ["one", "two", "", "three"]);
+        assert_eq!(lines(b"10 %\r20 %\r\ndone"), ["10 %", "20 %", "done"]);
+        let long = format!("{} end", "x".repeat(LINE - 2));
+        assert_eq!(lines(long.as_bytes()), [format!("{} ", "x".repeat(LINE - 2)), "end".into()]);
+    }
+}

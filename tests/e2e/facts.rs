@@ -52,6 +52,7 @@ fn a_machine_with_a_32_bit_processor_gets_its_own_engine() {
         assert_eq!(engine.get(4), Some(&1), "the class of an ELF file for 32 bits");
         old.release_steps().await;
         run.succeeds().await;
+        old.sh("rm /run/let-go").await;
         let update = run.node("old").await;
         for name in ["ethtool", "bmc-tool", "slow"] {
             assert_eq!(outcome(&update, name), "Updated", "{name}");

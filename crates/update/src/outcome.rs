@@ -186,9 +186,7 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
         Action::Blocked { why, reason: Reason::NotVerified } => {
             Finding::new(Outcome::Unverified, Reason::NotVerified, why)
         }
-        Action::Blocked { why, reason: Reason::RebootPending } => {
-            Finding::new(Outcome::RebootPending, Reason::RebootPending, why)
-        }
+        Action::Blocked { why, reason: Reason::RebootPending } => waited(item, why, counted.as_ref()),
         Action::Blocked { why, reason } => Finding::new(Outcome::Skipped, *reason, why),
     };
     let shown_after = match (&item.action, &counted) {
@@ -218,6 +216,16 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
         finished_at: step.and_then(|step| step.finished_at),
         message: message.into_iter().flatten().collect::<Vec<_>>().join("; "),
         parts: Vec::new(),
+    }
+}
+
+/// Checks whether firmware that waited for a reboot has taken effect.
+fn waited(item: &PlanItem, why: &str, after: Option<&Reading>) -> Finding {
+    let is_there = matches!(after, Some(Reading::Present { version, .. }) if is_enough(item, version));
+    if is_there {
+        Finding::new(Outcome::Updated, Reason::Verified, "")
+    } else {
+        Finding::new(Outcome::RebootPending, Reason::RebootPending, why)
     }
 }
 

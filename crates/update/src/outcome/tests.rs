@@ -239,6 +239,16 @@ fn a_version_that_the_machine_lists_as_waiting_is_pending() {
         assert!(result.message.contains(words) && result.message.contains("until then 1.0"), "{result:?}");
         assert_eq!((result.before.as_str(), result.after.as_str()), ("1.0", "1.0"));
     }
+    // What waited before the run has taken effect by the reboot of the run, or has not.
+    let why = "x 1.1 waits".to_owned();
+    let action = Action::Blocked { why, reason: Reason::RebootPending };
+    let before = waiting("1.0", "1.1", PendingUntil::Reboot);
+    let waited = PlanItem { action, before: Some(before.clone()), ..firmware.clone() };
+    assert_eq!(check(&waited, None, Some(present("1.1"))).outcome, Outcome::Updated);
+    for after in [None, Some(before), Some(present("1.0"))] {
+        let result = check(&waited, None, after);
+        assert_eq!((result.outcome, result.message.as_str()), (Outcome::RebootPending, "x 1.1 waits"));
+    }
     // Another version waits: the required one was not installed.
     let other = waiting("1.0", "1.0.5", PendingUntil::Reboot);
     assert_eq!(check(&firmware, Some(&exited(0)), Some(other)).outcome, Outcome::Failed);

@@ -4,6 +4,7 @@ use super::payload::file_name;
 use super::{Action, NodePlan, PlanItem};
 use crate::digest::digest_of;
 use crate::model::{NodeName, PayloadRef};
+use crate::reason::Reason;
 use crate::version::compare_installed;
 use farrier_protocol::{Detect, Payload, Reading, Step};
 use std::cmp::Ordering;
@@ -53,7 +54,11 @@ impl NodePlan {
         self.items
             .iter()
             .filter(|item| match item.action {
-                Action::Install { .. } | Action::UpToDate { .. } | Action::DependencyMissing { .. } => true,
+                // What waits for a reboot may have taken effect meanwhile.
+                Action::Install { .. }
+                | Action::UpToDate { .. }
+                | Action::DependencyMissing { .. }
+                | Action::Blocked { reason: Reason::RebootPending, .. } => true,
                 Action::NotApplicable { .. } | Action::NotSupported { .. } | Action::Blocked { .. } => false,
             })
             .filter_map(|item| Some((item.component.name.clone(), item.component.detection()?)))

@@ -243,7 +243,7 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
         component: "bench".to_owned(),
         version: "1".to_owned(),
         installer: Installer::Script,
-        payload: Payload { digest, size, file_name: "payload".to_owned() },
+        payload: Some(Payload { digest, size, file_name: "payload".to_owned() }),
         after: Vec::new(),
         timeout_seconds: 60,
         interruptible: true,
@@ -252,6 +252,7 @@ async fn payload(login: &Login, file: &str) -> anyhow::Result<()> {
         package: None,
         firmware: None,
         overrides_trusted_module: false,
+        respect_holds: false,
     };
     ready
         .during(async {
@@ -287,7 +288,10 @@ async fn session(login: &Login, engines: &Engines) -> anyhow::Result<()> {
         .during(async {
             let step = Stopwatch::new();
             ready
-                .perform("survey", Work::Survey { packages: true, detect: Vec::new(), fwupd: false })
+                .perform(
+                    "survey",
+                    Work::Survey { packages: true, detect: Vec::new(), fwupd: false, programs: Vec::new() },
+                )
                 .await?;
             step.next("survey");
             Ok(())
@@ -306,7 +310,10 @@ async fn engine(login: &Login) -> anyhow::Result<()> {
         .during(async {
             println!("idle {}", ready.memory("VmRSS").await?);
             ready
-                .perform("survey", Work::Survey { packages: true, detect: Vec::new(), fwupd: false })
+                .perform(
+                    "survey",
+                    Work::Survey { packages: true, detect: Vec::new(), fwupd: false, programs: Vec::new() },
+                )
                 .await?;
             println!("survey {}", ready.memory("VmHWM").await?);
             Ok(())

@@ -1,6 +1,8 @@
 //! Converts API types to the types of the update logic. There is no conversion back.
 
-use crate::api::baseline::{Component as ApiComponent, Detect as ApiDetect, Reboot};
+use crate::api::baseline::{
+    Component as ApiComponent, Detect as ApiDetect, Payload, Reboot, Signature, Source,
+};
 use crate::api::managed_node::{
     AddressFamily, Channel as ApiChannel, HostKeyPolicy, ManagedNode, Privilege as ApiPrivilege,
 };
@@ -19,7 +21,7 @@ use farrier_protocol::Detect;
 use farrier_update::reboot::{DEFAULT_DELAY, DEFAULT_TIMEOUT as DEFAULT_TIMEOUT_OF_REBOOT};
 use farrier_update::run::{BaselineId, Desired, Operation};
 use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, PayloadRef, RebootNeed, RebootOrder, Requirement,
+    AppliesTo, Component, FailedDependency, Force, Needs, PayloadRef, RebootNeed, RebootOrder, Requirement,
     SignatureRef, digest_of,
 };
 use kube::ResourceExt;
@@ -39,7 +41,9 @@ pub fn component(from: &ApiComponent) -> Component {
         applies_to,
         installer,
         detect,
+        source,
         payload,
+        needs,
         requires,
         reboot,
         interruptible,
@@ -55,19 +59,8 @@ pub fn component(from: &ApiComponent) -> Component {
         installer: *installer,
         detect: detect.as_ref().and_then(detection),
         firmware: detect.as_ref().and_then(|detect| detect.firmware.clone()),
-        payload: PayloadRef {
-            url: payload.url.clone(),
-            digest: payload.digest.clone(),
-            size: payload.size.and_then(|s| u64::try_from(s).ok()),
-            signatures: payload
-                .signatures
-                .iter()
-                .map(|signature| SignatureRef {
-                    url: signature.url.clone(),
-                    digest: signature.digest.clone(),
-                })
-                .collect(),
-        },
+        payload: payload.as_ref().filter(|_| *source == Source::Payload).map(payload_ref),
+        needs: Needs { programs: needs.programs.clone(), kernel_headers: needs.kernel_headers },
         requires: requires
             .iter()
             .map(|r| Requirement { component: r.component.clone(), at_least: r.at_least.clone() })
@@ -79,6 +72,16 @@ pub fn component(from: &ApiComponent) -> Component {
         },
         interruptible: *interruptible,
         timeout: timeout.duration().unwrap_or(DEFAULT_TIMEOUT),
+    }
+}
+
+fn payload_ref(from: &Payload) -> PayloadRef {
+    let signature = |from: &Signature| SignatureRef { url: from.url.clone(), digest: from.digest.clone() };
+    PayloadRef {
+        url: from.url.clone(),
+        digest: from.digest.clone(),
+        size: from.size.and_then(|s| u64::try_from(s).ok()),
+        signatures: from.signatures.iter().map(signature).collect(),
     }
 }
 
@@ -212,8 +215,8 @@ pub fn operation(from: ApiOperation) -> Operation {
 
 /// Converts which components are installed although they are installed already.
 pub fn force(from: ApiForce) -> Force {
-    let ApiForce { downgrade, rewrite, trusted_module, inhibitors: _ } = from;
-    Force { downgrade, rewrite, trusted_module }
+    let ApiForce { downgrade, rewrite, holds, trusted_module, inhibitors: _ } = from;
+    Force { downgrade, rewrite, trusted_module, holds }
 }
 
 /// Converts whether and how machines are rebooted. Durations that cannot be parsed, which the schema rejects,

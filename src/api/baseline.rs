@@ -48,6 +48,10 @@ pub struct BaselineSpec {
 /// One component: what is installed, and how its installed version is read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.payload) != (has(self.source) && self.source == 'Repository')").message("give payload, or source: Repository for a package from the repositories that the machine has; not both"),
+    validation = Rule::new("!has(self.source) || self.source != 'Repository' || (self.installer in ['Deb', 'Rpm'] && (!has(self.detect) || has(self.detect.__package__)))").message("source: Repository is for packages: installer Deb or Rpm, and detect.package or no detect")
+)]
 pub struct Component {
     /// Name of the component, unique in the baseline.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9.+-]*[a-z0-9+])?$"))]
@@ -74,11 +78,26 @@ pub struct Component {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect: Option<Detect>,
 
-    /// Where the file to install comes from, and its digest.
-    pub payload: Payload,
+    /// Where the component comes from: Payload (the file of payload, which is the default) or Repository (a
+    /// repository that is configured on the machine, by apt, dnf or zypper, in exactly the version of this
+    /// component; for Deb and Rpm). New packages that it depends on are installed with it. If the package
+    /// manager would change anything else, nothing is installed.
+    #[serde(default, skip_serializing_if = "Source::is_payload")]
+    pub source: Source,
+
+    /// Where the file to install comes from, and its digest. Needed unless source is Repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
+
+    /// What the machine must have before anything is copied to it. A machine that lacks something is named with
+    /// the reason PrerequisiteMissing and the packages to install.
+    #[serde(default, skip_serializing_if = "Needs::is_empty")]
+    pub needs: Needs,
 
     /// Components that must be on the machine before this component is installed. What happens on a machine
-    /// that lacks one is decided by onFailedDependency of the run.
+    /// that lacks one is decided by onFailedDependency of the run. A component may require a lower version of
+    /// itself: a machine below it is first brought to that version by a component of the same baseline that
+    /// has another name and the same detect.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub requires: Vec<Requirement>,
@@ -105,6 +124,48 @@ fn yes() -> bool {
 
 fn ten_minutes() -> Span {
     Span::from("10m")
+}
+
+/// Where a component comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Source {
+    /// The file of payload.
+    #[default]
+    Payload,
+    /// A repository that is configured on the machine.
+    Repository,
+}
+
+impl Source {
+    /// Reports whether this is the default, which is left out: the digest of a baseline that does not set the
+    /// field stays the same.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_payload(&self) -> bool {
+        *self == Self::Payload
+    }
+}
+
+/// What a machine must have before a component is installed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Needs {
+    /// Programs, by name, such as gcc and make.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"))
+    )]
+    pub programs: Vec<String>,
+
+    /// Whether the headers of the running kernel are needed, to compile modules.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub kernel_headers: bool,
+}
+
+impl Needs {
+    fn is_empty(&self) -> bool {
+        self.programs.is_empty() && !self.kernel_headers
+    }
 }
 
 /// The machines that a component applies to.
@@ -222,7 +283,8 @@ pub struct Signature {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Requirement {
-    /// Name of a component of the same baseline.
+    /// Name of a component of the same baseline; this component's own name means a version that must be installed
+    /// before, and needs atLeast.
     #[schemars(length(min = 1, max = 63))]
     pub component: String,
 

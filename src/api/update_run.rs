@@ -104,8 +104,8 @@ pub struct UpdateRunSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("onFailedDependency is immutable: make a new UpdateRun"))]
     pub on_failed_dependency: OnFailedDependency,
 
-    /// What to do although there is something against it: the machine has the same version or a newer one, or
-    /// a trusted module protects its firmware.
+    /// What to do although there is something against it: the machine has the same version or a newer one, its
+    /// owner holds a package back, or a trusted module protects its firmware.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("force is immutable: make a new UpdateRun"))]
     pub force: Force,
@@ -289,6 +289,11 @@ pub struct Force {
     /// Install the same version again.
     #[serde(default)]
     pub rewrite: bool,
+    /// Install packages although the owner of the machine has decided against it: by a hold (apt-mark), a pin of
+    /// apt, a version lock, or an excluded package of dnf or yum. The decision stays on the machine. Locks of
+    /// zypper are not overridden.
+    #[serde(default)]
+    pub holds: bool,
     /// Update the firmware of a machine although a trusted module (TPM) has measured it. What is sealed to
     /// the measurement, such as the key of an encrypted disk, may be locked afterwards: have the recovery
     /// keys at hand. Where it is needed, the reason is OverrideRequired: devices that ask for it, and Linux

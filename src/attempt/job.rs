@@ -9,7 +9,9 @@ use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
 use farrier_update::device::{Action, Ending, Scope, Ticket};
-use farrier_update::{Component, FailedDependency, Force, InstallerKind, Millis, RebootOrder, SignatureRef};
+use farrier_update::{
+    Component, FailedDependency, Force, InstallerKind, Millis, PayloadRef, RebootOrder, SignatureRef,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -171,19 +173,19 @@ impl Job {
 
     /// Digests of all payloads of the baseline.
     pub fn digests(&self) -> Vec<String> {
-        self.components.iter().map(|c| c.payload.digest.clone()).collect()
+        self.components.iter().filter_map(|c| c.digest().map(str::to_owned)).collect()
     }
 
     /// The source of a component's payload.
     ///
     /// # Errors
     /// `SecretNotFound`, `SecretIncomplete`.
-    pub fn source(&self, component: &Component) -> Result<Source, Failure> {
+    pub fn source(&self, component: &Component, payload: &PayloadRef) -> Result<Source, Failure> {
         Ok(Source {
             component: component.name.clone(),
-            url: component.payload.url.clone(),
-            digest: component.payload.digest.clone(),
-            size: component.payload.size,
+            url: payload.url.clone(),
+            digest: payload.digest.clone(),
+            size: payload.size,
             access: self.access.get(&component.name).cloned().transpose()?.unwrap_or_default(),
         })
     }
@@ -192,15 +194,15 @@ impl Job {
     ///
     /// # Errors
     /// As [`Self::source`].
-    pub fn signatures(&self, component: &Component) -> Result<Vec<Source>, Failure> {
-        let source = self.source(component)?;
+    pub fn signatures(&self, component: &Component, payload: &PayloadRef) -> Result<Vec<Source>, Failure> {
+        let source = self.source(component, payload)?;
         let of = |signature: &SignatureRef| Source {
             url: signature.url.clone(),
             digest: signature.digest.clone(),
             size: None,
             ..source.clone()
         };
-        Ok(component.payload.signatures.iter().map(of).collect())
+        Ok(payload.signatures.iter().map(of).collect())
     }
 
     /// The first twelve ASCII alphanumeric characters of the session id, for use in paths.

@@ -3,8 +3,9 @@
 use super::{Scheme, Waiting};
 use crate::failure::Failure;
 use farrier_network::Phase;
-use farrier_protocol::{Facts, Package};
+use farrier_protocol::{Facts, Package, Simulation};
 use farrier_update::{ComponentResult, Millis, NodePlan};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ pub struct View {
     pub survey: Option<Arc<Survey>>,
     /// The planned changes.
     pub plan: Option<Arc<NodePlan>>,
+    /// What the machine's package manager would do, by component, if the attempt ends with the plan.
+    pub simulations: BTreeMap<String, Simulation>,
     /// Number of payloads that were verified on the machine.
     pub payloads_verified: usize,
     /// Whether the installers have run.

@@ -7,8 +7,8 @@
 
 use crate::token_bucket::TokenBucket;
 use farrier_protocol::{
-    Dial, Event, EventBody, Firmware, Instance, Leftover, NoReboot, Package, Pending, Reading, StepExit,
-    Wait, WaitFor,
+    Change, Dial, Event, EventBody, Firmware, Instance, Leftover, NoReboot, Package, Pending, Reading,
+    Simulation, StepExit, Wait, WaitFor,
 };
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use std::fmt;
@@ -41,6 +41,9 @@ const MAX_INSTANCES: usize = 64;
 
 /// Maximum number of firmware entries. A server with 24 disks and four network cards has some fifty.
 const MAX_FIRMWARE: usize = 500;
+
+/// A simulation changes no more packages.
+const MAX_CHANGES: usize = 500;
 
 /// Maximum number of addresses that an engine reports as tried.
 const MAX_DIALS: usize = 64;
@@ -98,7 +101,8 @@ pub(super) fn bound(event: &mut Event) {
     match &mut event.body {
         EventBody::LeaseTaken { lease } => names([&mut lease.id, &mut lease.what]),
         EventBody::LeaseReturned { id } => names([id]),
-        EventBody::SurveyDone { task, facts, packages, firmware, readings } => {
+        EventBody::SurveyDone { task, facts, packages, firmware, readings, programs } => {
+            names(programs);
             let facts = &mut **facts;
             names([task, &mut facts.os, &mut facts.os_version, &mut facts.os_like, &mut facts.os_name]);
             names([&mut facts.arch, &mut facts.kernel, &mut facts.hostname, &mut facts.vendor]);
@@ -109,6 +113,7 @@ pub(super) fn bound(event: &mut Event) {
                 &mut facts.package_managers,
                 &mut facts.dpkg_arch,
                 &mut facts.rpm_arch,
+                &mut facts.kernel_headers,
             ]);
             for Package { name, version, arch, kind } in packages {
                 names([name, version, arch, kind]);
@@ -117,6 +122,13 @@ pub(super) fn bound(event: &mut Event) {
             for (component, reading) in readings {
                 names([component]);
                 bound_reading(reading);
+            }
+        }
+        EventBody::Simulated { task, simulations } => {
+            names([task]);
+            for (component, simulation) in simulations {
+                names([component]);
+                bound_simulation(simulation);
             }
         }
         EventBody::TaskStarted { task, components } => names(std::iter::once(task).chain(components)),
@@ -196,6 +208,20 @@ fn bound_reading(reading: &mut Reading) {
             bound_instances(instances);
         }
         Reading::Unreadable { detail } => cut(detail, MESSAGE),
+    }
+}
+
+fn bound_simulation(simulation: &mut Simulation) {
+    match simulation {
+        Simulation::Possible { changes } => {
+            changes.truncate(MAX_CHANGES);
+            for Change { name, arch, version, kind: _ } in changes {
+                names([name, arch, version]);
+            }
+        }
+        Simulation::Refused { detail, refusal: _ } => cut(detail, MESSAGE),
+        Simulation::Failed { message } => cut(message, MESSAGE),
+        Simulation::Unknown => {}
     }
 }
 

@@ -25,6 +25,7 @@ fn survey_done(task: &str) -> EventBody {
         packages: Vec::new(),
         firmware: Vec::new(),
         readings: Vec::new(),
+        programs: Vec::new(),
     }
 }
 
@@ -98,7 +99,8 @@ fn the_packages_of_a_survey_are_taken_once() {
         let (version, arch, kind) = ("1".to_owned(), "amd64".to_owned(), "deb".to_owned());
         let package = Package { name: String::new(), version, arch, kind };
         let packages = names.iter().map(|name| Package { name: (*name).into(), ..package.clone() });
-        EventBody::SurveyDone { task, facts, packages: packages.collect(), firmware, readings }
+        let (packages, programs) = (packages.collect(), Vec::new());
+        EventBody::SurveyDone { task, facts, packages, firmware, readings, programs }
     };
     c.take(vec![event(1, survey("a1-survey", &["a", "b"])), event(2, survey("a1-verify", &["c"]))], 0)
         .unwrap();
@@ -129,7 +131,7 @@ async fn a_task_of_the_journal_ends_at_once() {
     let end = c
         .perform(Task {
             id: "a1-survey".into(),
-            work: Work::Survey { packages: false, detect: Vec::new(), fwupd: false },
+            work: Work::Survey { packages: false, detect: Vec::new(), fwupd: false, programs: Vec::new() },
         })
         .await;
     assert_eq!(end, TaskEnd::Done);

@@ -2,7 +2,7 @@
 
 use super::{Inputs, ask};
 use crate::api::Baseline;
-use crate::api::baseline::Component;
+use crate::api::baseline::{Component, Payload};
 use crate::convert;
 use crate::drivers::Keys;
 use crate::failure::Failure;
@@ -35,17 +35,22 @@ impl Inputs<'_> {
     ) -> BTreeMap<String, Result<Access, Failure>> {
         let mut found = BTreeMap::new();
         for component in baseline.iter().flat_map(|b| &b.spec.components) {
-            if component.payload.secret_ref.is_some() || component.payload.tls.is_some() {
-                let access = self.access_for(component, namespace).await;
+            let Some(payload) = &component.payload else { continue };
+            if payload.secret_ref.is_some() || payload.tls.is_some() {
+                let access = self.access_for(component, payload, namespace).await;
                 found.insert(component.name.clone(), access);
             }
         }
         found
     }
 
-    async fn access_for(&self, component: &Component, namespace: &str) -> Result<Access, Failure> {
+    async fn access_for(
+        &self,
+        component: &Component,
+        payload: &Payload,
+        namespace: &str,
+    ) -> Result<Access, Failure> {
         let asked_by = format!("component {}", component.name);
-        let payload = &component.payload;
         let (mut access, mut given) = (Access::default(), Vec::new());
         if let Some(secret) = &payload.secret_ref {
             let keys = self.secret(&secret.name, namespace, &asked_by).await?;
@@ -53,7 +58,7 @@ impl Inputs<'_> {
                 let place = format!("secret {}", keys.name);
                 given.extend(certificates(bytes, &place, &asked_by)?);
             }
-            add_credentials(&mut access, &keys, component)?;
+            add_credentials(&mut access, &keys, component, payload)?;
         }
         if let Some(authorities) = payload.tls.as_ref().and_then(|tls| tls.ca_ref.as_ref()) {
             given.extend(self.certificates_in(&authorities.name, namespace, &asked_by).await?);
@@ -102,8 +107,13 @@ impl Inputs<'_> {
 }
 
 /// Adds what the Secret has for the kind of source.
-fn add_credentials(access: &mut Access, keys: &Keys, component: &Component) -> Result<(), Failure> {
-    match PayloadUrl::parse(&component.payload.url) {
+fn add_credentials(
+    access: &mut Access,
+    keys: &Keys,
+    component: &Component,
+    payload: &Payload,
+) -> Result<(), Failure> {
+    match PayloadUrl::parse(&payload.url) {
         Ok(PayloadUrl::S3(_)) => access.s3 = s3_keys(keys, component)?,
         Ok(PayloadUrl::Oci(OciReference { registry, .. })) if keys.data.contains_key(DOCKER_CONFIG) => {
             let json = keys.data.get(DOCKER_CONFIG).map(Vec::as_slice).unwrap_or_default();
@@ -159,8 +169,10 @@ mod tests {
         let component = json!({"name": "bios", "version": "1", "installer": "Script", "payload": payload});
         let data = data.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
         let mut access = Access::default();
-        let component = serde_json::from_value(component).unwrap();
-        add_credentials(&mut access, &Keys { name: "source".into(), data }, &component).map(|()| access)
+        let component: Component = serde_json::from_value(component).unwrap();
+        let payload = component.payload.as_ref().unwrap();
+        add_credentials(&mut access, &Keys { name: "source".into(), data }, &component, payload)
+            .map(|()| access)
     }
 
     #[test]

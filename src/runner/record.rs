@@ -306,6 +306,7 @@ fn facts(survey: &Survey) -> FactsReport {
         package_managers: _,
         dpkg_arch: _,
         rpm_arch: _,
+        kernel_headers: _,
     } = survey.facts.clone();
     FactsReport {
         os,

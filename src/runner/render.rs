@@ -84,7 +84,12 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
             Phase::Working | Phase::Planned | Phase::Ended(_) => None,
         },
         plan_digest: plan.map(NodePlan::digest).or_else(|| old.plan_digest.clone()),
-        plan: plan.map_or_else(|| old.plan.clone(), |p| p.items.iter().map(planned).collect()),
+        plan: plan.map_or_else(
+            || old.plan.clone(),
+            |p| {
+                p.items.iter().map(|item| planned(item, view.simulations.get(&item.component.name))).collect()
+            },
+        ),
         components,
         actions: old.actions.clone(),
         channel: channel(view).or(old.channel),

@@ -57,7 +57,7 @@ async fn a_short_update_run_gets_the_documented_defaults() {
         "strategy": {"maxConcurrent": 10, "retries": 0},
         "reboot": {"policy": "Never"},
         "onFailedDependency": "OmitComponent",
-        "force": {"downgrade": false, "rewrite": false, "trustedModule": false, "inhibitors": false},
+        "force": {"downgrade": false, "rewrite": false, "holds": false, "trustedModule": false, "inhibitors": false},
         "callback": {"httpPort": 63001, "httpsPort": 63002, "onConflict": "Next", "exposure": "HostPort"},
         "arrivalTimeout": "2m",
     });

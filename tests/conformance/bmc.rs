@@ -16,7 +16,9 @@ use farrier_bmc_double::image::{Header, digest};
 use farrier_bmc_double::{Config, Double, Entry, Settings, Variant};
 use farrier_network::MachineType;
 use farrier_update::device::Limits;
-use farrier_update::{AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed};
+use farrier_update::{
+    AppliesTo, Component, FailedDependency, Force, InstallerKind, Needs, PayloadRef, RebootNeed,
+};
 use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
@@ -148,13 +150,14 @@ impl Bmcs {
             installer: InstallerKind::RedfishImage,
             detect: None,
             firmware: Some(self.entry.clone()),
-            payload: PayloadRef {
+            payload: Some(PayloadRef {
                 url: format!("file:///{name}"),
                 digest: format!("sha256:{}", digest(&self.image(is_bad))),
                 size: None,
                 signatures: Vec::new(),
-            },
+            }),
             requires: Vec::new(),
+            needs: Needs::default(),
             reboot: RebootNeed::IfRequested,
             interruptible: true,
             timeout: TIMEOUT,

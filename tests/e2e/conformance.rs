@@ -14,7 +14,9 @@ use farrier::ssh::Family;
 use farrier::tls::Trust;
 use farrier_network::MachineType;
 use farrier_protocol::Detect;
-use farrier_update::{AppliesTo, Component, FailedDependency, Force, InstallerKind, PayloadRef, RebootNeed};
+use farrier_update::{
+    AppliesTo, Component, FailedDependency, Force, InstallerKind, Needs, PayloadRef, RebootNeed,
+};
 use futures::future::LocalBoxFuture;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -158,13 +160,14 @@ impl Subject for Linuxed<'_> {
             installer: InstallerKind::Script,
             detect: Some(Detect::File("/etc/kit.version".into())),
             firmware: None,
-            payload: PayloadRef {
+            payload: Some(PayloadRef {
                 url: "file:///kit.sh".into(),
                 digest: digest(INSTALLER.as_bytes()),
                 size: None,
                 signatures: Vec::new(),
-            },
+            }),
             requires: Vec::new(),
+            needs: Needs::default(),
             reboot: RebootNeed::Never,
             interruptible: false,
             timeout: Duration::from_mins(1),

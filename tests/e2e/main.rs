@@ -44,6 +44,7 @@ mod patience;
 mod ports;
 mod reboot;
 mod replicas;
+mod repositories;
 mod steering;
 mod versions;
 mod waits;

@@ -6,6 +6,7 @@ mod room;
 
 use crate::apply_error::ApplyError;
 use crate::engine::{Engine, failed};
+use crate::install::repository::{self, Repositories};
 use crate::install::{self, Preparation};
 use crate::logs;
 use crate::shared::{Halt, Stop};
@@ -36,12 +37,15 @@ pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step], wait: Duration)
     };
     let ended = match ready {
         Ok(refused) => {
-            Apply { engine, task, wait, stopped, refused, succeeded: BTreeSet::new() }.steps(steps)
+            let repositories = Repositories::of_machine(steps);
+            Apply { engine, task, wait, repositories, stopped, refused, succeeded: BTreeSet::new() }
+                .steps(steps)
         }
         // After a stop, `steps` starts no step and reports the reason for each step.
         Err(ApplyError::Stopped(_)) => {
-            let refused = BTreeMap::new();
-            Apply { engine, task, wait, stopped, refused, succeeded: BTreeSet::new() }.steps(steps)
+            let (refused, repositories) = (BTreeMap::new(), Repositories::of_machine(steps));
+            Apply { engine, task, wait, repositories, stopped, refused, succeeded: BTreeSet::new() }
+                .steps(steps)
         }
         Err(failure @ ApplyError::Failed { .. }) => Err(failure),
     };
@@ -59,6 +63,7 @@ struct Apply<'a> {
     engine: &'a Engine,
     task: &'a str,
     wait: Duration,
+    repositories: Repositories<'a>,
     /// Set once there is a reason to stop; no further step of the task is started.
     stopped: Option<Stop>,
     /// Steps that the checks before the first step have refused.
@@ -126,11 +131,11 @@ impl<'a> Apply<'a> {
     }
 
     fn install(&self, number: usize, step: &Step) -> Result<(StepExit, String), ApplyError> {
-        match install::prepare(self.engine, number, step, self.wait)? {
+        match install::prepare(self.engine, number, step, self.wait, &self.repositories)? {
             Preparation::Ready { plan, lock } => {
                 let ended = self.run(plan, step);
                 drop(lock);
-                ended
+                ended.map(|(exit, output)| (repository::explained(step, exit, &output), output))
             }
             Preparation::Ended { exit, output } => {
                 self.engine.output.note(&step.component, &output);

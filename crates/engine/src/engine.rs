@@ -8,7 +8,7 @@ use crate::logs::Logs;
 use crate::output::Output;
 use crate::shared::Shared;
 use crate::work_dir::WorkDir;
-use farrier_protocol::{EventBody, FailureCode, Step};
+use farrier_protocol::{EventBody, FailureCode, Payload, Step};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -36,14 +36,14 @@ impl Engine {
     }
 
     /// Returns the path of the payload of a step, whether or not it has been fetched.
-    pub(crate) fn payload(&self, step: &Step) -> Result<PathBuf, ApplyError> {
-        Ok(self.place.payloads().join(payload_digest(step)?.hex()))
+    pub(crate) fn payload(&self, step: &Step, payload: &Payload) -> Result<PathBuf, ApplyError> {
+        Ok(self.place.payloads().join(payload_digest(step, payload)?.hex()))
     }
 }
 
 /// Returns the digest that a step's payload must have.
-pub(crate) fn payload_digest(step: &Step) -> Result<Digest, ApplyError> {
-    step.payload.digest.parse().map_err(|message| ApplyError::other(&step.component, message))
+pub(crate) fn payload_digest(step: &Step, payload: &Payload) -> Result<Digest, ApplyError> {
+    payload.digest.parse().map_err(|message| ApplyError::other(&step.component, message))
 }
 
 /// Returns the event for a task that could not be done at all.

@@ -4,9 +4,11 @@ mod deb;
 mod depends;
 mod fwupd;
 pub(crate) mod gate;
+mod holds;
 mod identity;
 mod lock_holder;
 mod package_lock;
+pub(crate) mod repository;
 mod rpm;
 mod self_extracting;
 mod side_by_side;
@@ -17,6 +19,7 @@ use crate::step::Plan;
 use crate::work_dir;
 use farrier_protocol::{FailureCode, Installer, Step, StepExit};
 use package_lock::PackageLock;
+use repository::Repositories;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -54,21 +57,25 @@ impl Preparation {
     }
 }
 
-/// Prepares one step of a task. The payload must be on the machine and verified. Waits for other users of
-/// the package manager, for at most `wait`.
+/// Prepares one step of a task. Its payload, if it has one, must be on the machine and verified. Waits for
+/// other users of the package manager, for at most `wait`.
 pub(crate) fn prepare(
     engine: &Engine,
     number: usize,
     step: &Step,
     wait: Duration,
+    repositories: &Repositories<'_>,
 ) -> Result<Preparation, ApplyError> {
     let trouble = |error: io::Error| ApplyError::other(&step.component, format!("the payload: {error}"));
-    let payload = engine.payload(step)?;
     let dir = engine.place.work().join(number.to_string());
     // The preparation may be a repeated one.
     work_dir::remove_tree(&dir).map_err(trouble)?;
     DirBuilder::new().mode(0o700).create(&dir).map_err(trouble)?;
-    let file = place_payload(&payload, &dir, &step.payload.file_name).map_err(trouble)?;
+    let Some(payload) = &step.payload else {
+        return repository::prepare(engine, step, wait, dir, repositories);
+    };
+    let file = engine.payload(step, payload)?;
+    let file = place_payload(&file, &dir, &payload.file_name).map_err(trouble)?;
     match step.installer {
         Installer::Deb => deb::prepare(engine, step, wait, dir, &file),
         Installer::Rpm => rpm::prepare(engine, step, wait, &dir, &file),
@@ -95,12 +102,14 @@ pub(crate) fn prepare(
 /// fwupd, after the checks.
 pub(crate) fn was_locked(step: &Step, exit: &StepExit, output: &str) -> bool {
     let has_failed = matches!(exit, StepExit::Exited { code } if *code != 0);
-    has_failed
-        && match step.installer {
-            Installer::Rpm => rpm::was_locked(output),
-            Installer::Fwupd => fwupd::was_busy(output),
-            Installer::Deb | Installer::Script | Installer::DellDup | Installer::HpeSmartComponent => false,
-        }
+    let was_locked = match (step.installer, &step.payload) {
+        (Installer::Rpm, Some(_)) => rpm::was_locked(output),
+        (Installer::Deb | Installer::Rpm, None) => repository::was_locked(output),
+        (Installer::Fwupd, _) => fwupd::was_busy(output),
+        (Installer::Deb, Some(_))
+        | (Installer::Script | Installer::DellDup | Installer::HpeSmartComponent, _) => false,
+    };
+    has_failed && was_locked
 }
 
 /// Interprets the end of an installer and its output, for those that say more than their exit status.

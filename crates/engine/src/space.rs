@@ -51,12 +51,10 @@ impl SpaceError {
 /// Checks the file systems that receive the task's payloads and the contents of packages.
 pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), SpaceError> {
     let extracted = |step: &Step| match step.installer {
-        Installer::DellDup | Installer::HpeSmartComponent => {
-            step.payload.size.saturating_mul(EXTRACTED_FACTOR)
-        }
+        Installer::DellDup | Installer::HpeSmartComponent => size(step).saturating_mul(EXTRACTED_FACTOR),
         Installer::Deb | Installer::Rpm | Installer::Script | Installer::Fwupd => 0,
     };
-    let needed = |step: &Step| step.payload.size.saturating_add(extracted(step));
+    let needed = |step: &Step| size(step).saturating_add(extracted(step));
     let payloads: u64 = steps.iter().fold(0, |sum, step| sum.saturating_add(needed(step)));
     demand(dir, payloads, "the payloads", None)?;
     check_packages(steps, Some((dir, payloads)))
@@ -65,14 +63,19 @@ pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), SpaceError> {
 /// Checks the file systems that packages are unpacked to. `shared`: see [`demand`].
 pub(crate) fn check_packages(steps: &[Step], shared: Option<(&Path, u64)>) -> Result<(), SpaceError> {
     let packages = steps.iter().filter(|step| matches!(step.installer, Installer::Deb | Installer::Rpm));
-    let unpacked = packages
-        .fold(0, |sum: u64, step| sum.saturating_add(step.payload.size.saturating_mul(UNPACKED_FACTOR)));
+    let unpacked =
+        packages.fold(0, |sum: u64, step| sum.saturating_add(size(step).saturating_mul(UNPACKED_FACTOR)));
     if unpacked > 0 {
         for path in ["/usr", "/var"] {
             demand(Path::new(path), unpacked, "the packages", shared)?;
         }
     }
     Ok(())
+}
+
+/// Returns the size of the payload. For packages from repositories, the package manager checks the space.
+fn size(step: &Step) -> u64 {
+    step.payload.as_ref().map_or(0, |payload| payload.size)
 }
 
 /// Checks one file system. `shared` is a directory that may be in the same file system, and the number of

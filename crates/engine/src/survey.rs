@@ -7,13 +7,20 @@ mod facts;
 mod firmware;
 pub(crate) mod packages;
 
+use crate::command;
 use crate::engine::failed;
 use entries::Entries;
 use farrier_protocol::{Detect, EventBody, FailureCode, Package, Reading};
 use packages::{Found, Managers, Status, Wanted};
 
 /// Reads the machine. The result is the only event of the task.
-pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)], fwupd: bool) -> EventBody {
+pub(crate) fn survey(
+    task: &str,
+    all: bool,
+    detect: &[(String, Detect)],
+    fwupd: bool,
+    programs: &[String],
+) -> EventBody {
     let managers = Managers::present();
     let mut names: Vec<&str> = detect.iter().filter_map(|(_, how)| package_name(how)).collect();
     if !names.is_empty() {
@@ -42,7 +49,14 @@ pub(crate) fn survey(task: &str, all: bool, detect: &[(String, Detect)], fwupd: 
     });
     let facts = Box::new(facts::read(managers, found.as_deref().unwrap_or_default()));
     let firmware = if all { firmware.into_list() } else { Vec::new() };
-    EventBody::SurveyDone { task: task.into(), facts, packages, firmware, readings }
+    let is_there = |program: &&String| is_program_name(program) && command::find(program).is_some();
+    let programs = programs.iter().filter(is_there).cloned().collect();
+    EventBody::SurveyDone { task: task.into(), facts, packages, firmware, readings, programs }
+}
+
+/// Reports whether the text is a name and not a path.
+fn is_program_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains('/')
 }
 
 /// Returns the entry of the firmware list that is to be read.

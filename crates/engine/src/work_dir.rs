@@ -86,6 +86,11 @@ impl WorkDir {
         self.dir.join("output")
     }
 
+    /// Returns the directory of metadata of repositories, which exists during a simulation.
+    pub(crate) fn metadata(&self) -> PathBuf {
+        self.dir.join("metadata")
+    }
+
     /// Returns the directory of the journal if `/var/log` is read-only.
     pub(crate) fn logs(&self) -> PathBuf {
         self.dir.join("log")

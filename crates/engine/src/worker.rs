@@ -1,8 +1,9 @@
 //! The worker: executes one task after the other until the engine must exit.
 
 use crate::engine::Engine;
+use crate::install::repository;
 use crate::{apply, reboot, retire, survey, takeover};
-use farrier_protocol::{Lease, Task, Work};
+use farrier_protocol::{EventBody, Lease, Task, Work};
 use std::time::Duration;
 
 /// Whether another task follows.
@@ -35,8 +36,8 @@ impl Engine {
             return AfterTask::Next;
         }
         match &task.work {
-            Work::Survey { packages, detect, fwupd } => {
-                let body = survey::survey(&task.id, *packages, detect, *fwupd);
+            Work::Survey { packages, detect, fwupd, programs } => {
+                let body = survey::survey(&task.id, *packages, detect, *fwupd, programs);
                 self.report(body);
             }
             Work::Apply { steps, wait_seconds } => {
@@ -52,6 +53,11 @@ impl Engine {
                 if reboot::reboot(self, &task.id, &order).is_break() {
                     return AfterTask::Down;
                 }
+            }
+            Work::Simulate { steps } => {
+                let simulations = repository::simulate(steps, &self.place.metadata());
+                self.report(EventBody::Simulated { task: task.id.clone(), simulations });
+                self.report(EventBody::TaskDone { task: task.id.clone() });
             }
             Work::Retire => return AfterTask::Leave,
         }

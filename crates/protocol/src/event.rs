@@ -1,5 +1,7 @@
 //! Events that the engine reports.
 
+use crate::refusal::Refusal;
+use crate::simulation::Simulation;
 use crate::survey::{Facts, Firmware, Package, Reading};
 use crate::wait::{Holder, Wait};
 use serde::{Deserialize, Serialize};
@@ -52,6 +54,16 @@ pub enum EventBody {
         firmware: Vec<Firmware>,
         /// Result of each detection, by component name.
         readings: Vec<(String, Reading)>,
+        /// Those of the requested programs that the machine has.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        programs: Vec<String>,
+    },
+    /// The result of `Work::Simulate`. `TaskDone` follows.
+    Simulated {
+        /// The task.
+        task: String,
+        /// What each step would do, by component name.
+        simulations: Vec<(String, Simulation)>,
     },
     /// A task that changes the machine has begun. The event is written before the task does anything, so
     /// that an engine that takes over the journal knows all steps that remained.
@@ -211,33 +223,6 @@ impl StepExit {
     pub fn refused(refusal: Refusal, detail: String) -> Self {
         Self::NotStarted { code: FailureCode::Other, detail, refusal: Some(refusal) }
     }
-}
-
-/// Why an installer was not started although it could have been started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Refusal {
-    /// The payload is a different package than the one that the step names, or is for a different
-    /// architecture.
-    OtherPackage,
-    /// The package would replace a package of the same name for another architecture, or make both
-    /// unusable.
-    ArchitectureConflict,
-    /// The package would remove a package that the running system was booted from.
-    RemovesBooted,
-    /// The firmware is for no device of this machine, or not for the one that the step names.
-    NotForMachine,
-    /// The firmware is for several devices of this machine, and the step names none of them.
-    AmbiguousDevice,
-    /// The payload is not the kind of file that it should be, or its signature is not valid.
-    ImageRefused,
-    /// The machine or the device runs on a battery, or its battery is too low.
-    OnBattery,
-    /// The key of an encrypted disk may be bound to the firmware by a trusted module (TPM).
-    TrustedModule,
-    /// A reason of a later version.
-    #[serde(other)]
-    Unknown,
 }
 
 /// Why a machine was not rebooted.

@@ -55,17 +55,21 @@ pub mod event;
 pub mod launch;
 pub mod listen;
 pub mod log;
+pub mod refusal;
+pub mod simulation;
 pub mod survey;
 pub mod task;
 pub mod wait;
 
 pub use callback::{CallbackConfig, Dial, DialOutcome, PREFLIGHT};
 pub use event::{
-    Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, NoReboot, Refusal, StepExit, StepLimit,
+    Ack, Event, EventBody, FailureCode, Lease, LeaseKind, Leftover, NoReboot, StepExit, StepLimit,
 };
 pub use launch::{LaunchError, LaunchReport};
 pub use listen::{Firewall, FirewallState, ListenConfig, Listening};
 pub use log::{LOG_CHUNK_BYTES, LOG_ENGINE, LOG_LIMIT_BYTES, LogAck, log_name};
+pub use refusal::Refusal;
+pub use simulation::{Change, ChangeKind, Simulation};
 pub use survey::{Detect, Facts, Firmware, Instance, Package, Pending, PendingUntil, Reading};
 pub use task::{DEFAULT_WAIT_SECONDS, Installer, Next, PackageRef, Payload, Step, Task, Work};
 pub use wait::{Holder, Wait, WaitFor};

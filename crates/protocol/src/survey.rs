@@ -163,6 +163,9 @@ pub struct Facts {
     /// The architecture of the installed package `rpm`. It differs from `arch` on a 32-bit system with a
     /// 64-bit kernel. Empty if there is no such package, or the engine's version does not report it.
     pub rpm_arch: String,
+    /// Directory of the headers for modules of the running kernel. Empty if they are not installed, or the
+    /// engine's version does not report it.
+    pub kernel_headers: String,
 }
 
 /// One installed package.

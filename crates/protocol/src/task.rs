@@ -33,6 +33,9 @@ pub enum Work {
         /// not: its daemon, which is started for that, takes a second or more and probes the hardware.
         #[serde(default, skip_serializing_if = "is_false")]
         fwupd: bool,
+        /// Programs to look for, by name.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        programs: Vec<String>,
     },
     /// Fetches every payload, checks every digest, then runs the steps in order. A failed step does not
     /// stop later steps unless they name it in [`Step::after`].
@@ -60,6 +63,12 @@ pub enum Work {
         /// Whether the machine is rebooted although a program inhibits that.
         ignore_inhibitors: bool,
     },
+    /// Determines what [`Self::Apply`] would do with packages from repositories, and changes nothing on the
+    /// machine: metadata of the repositories is fetched into the engine's own directory. Reports `Simulated`.
+    Simulate {
+        /// The steps; those with a payload are skipped.
+        steps: Vec<Step>,
+    },
     /// Releases every lease, keeps the logs, and exits. Ends with `Retired`.
     Retire,
 }
@@ -72,10 +81,7 @@ const fn default_wait_seconds() -> u64 {
 }
 
 /// One component to be installed.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the fields of a message, which are independent of each other"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each a field of the message")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
@@ -85,8 +91,10 @@ pub struct Step {
     pub version: String,
     /// How it is installed.
     pub installer: Installer,
-    /// What is installed.
-    pub payload: Payload,
+    /// What is installed. `None`: the package [`Self::package`] in exactly [`Self::version`], from the
+    /// repositories that are configured on the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Payload>,
     /// Components of this task that must have succeeded before this step; otherwise the step is skipped.
     pub after: Vec<String>,
     /// Time limit in seconds for the installer alone, without the download.
@@ -110,6 +118,10 @@ pub struct Step {
     /// module (TPM).
     #[serde(default, skip_serializing_if = "is_false")]
     pub overrides_trusted_module: bool,
+    /// Whether the step is refused if the machine's owner has decided against it: by a hold, a pin, a version
+    /// lock or an excluded package. Operators that do not set it do not ask for that.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub respect_holds: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -45,11 +45,11 @@ pub mod version;
 pub use digest::digest_of;
 pub use installer::{InstallerKind, Installers};
 pub use model::{
-    AppliesTo, Component, FailedDependency, Force, Millis, NodeName, PayloadRef, RebootNeed, Requirement,
-    RunName, SignatureRef,
+    AppliesTo, Component, FailedDependency, Force, Millis, Needs, NodeName, PayloadRef, RebootNeed,
+    Requirement, RunName, SignatureRef,
 };
 pub use outcome::{ComponentResult, NodeVerdict, Outcome, PartResult, StepRecord, conclude, summarize};
-pub use plan::{Action, NodePlan, PlanInput, PlanItem, plan_node, validate_baseline};
+pub use plan::{Action, Forecast, NodePlan, PlanInput, PlanItem, plan_node, validate_baseline};
 pub use reason::Reason;
 pub use reboot::{RebootOrder, RebootPolicy};
 pub use retry::{Retry, after_failure, backoff};

@@ -123,10 +123,14 @@ pub struct Component {
     /// firmware images is the component's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,
-    /// The file to install.
-    pub payload: PayloadRef,
+    /// The file to install. `None`: the package comes from the repositories that the machine has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadRef>,
     /// The components that must be installed first.
     pub requires: Vec<Requirement>,
+    /// What the machine must have before anything is copied to it.
+    #[serde(default, skip_serializing_if = "Needs::is_empty")]
+    pub needs: Needs,
     /// Whether the component takes effect only after a reboot.
     pub reboot: RebootNeed,
     /// Whether the installer may be terminated when it exceeds `timeout`.
@@ -146,6 +150,19 @@ impl Component {
         self.detect.clone().or_else(package)
     }
 
+    /// Returns the digest of the payload; `None` if there is no payload.
+    pub fn digest(&self) -> Option<&str> {
+        self.payload.as_ref().map(|payload| payload.digest.as_str())
+    }
+
+    /// Reports whether both are versions of the same thing: their installed versions are read in the same way.
+    pub fn is_same_target(&self, other: &Self) -> bool {
+        match (self.firmware_entry(), other.firmware_entry()) {
+            (None, None) => self.detection().is_some() && self.detection() == other.detection(),
+            (own, entry) => own == entry,
+        }
+    }
+
     /// Returns the entry of the machine's own firmware inventory that has the installed version; `None` if the
     /// version is read in another way.
     pub fn firmware_entry(&self) -> Option<&str> {
@@ -163,6 +180,23 @@ pub struct AppliesTo {
     pub types: Vec<String>,
     /// Facts that must all have the given values, such as `os: debian`.
     pub match_facts: BTreeMap<String, String>,
+}
+
+/// What a machine must have before a component is installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Needs {
+    /// Programs, by name.
+    pub programs: Vec<String>,
+    /// The headers of the running kernel, for modules that are compiled on the machine.
+    pub kernel_headers: bool,
+}
+
+impl Needs {
+    /// Reports whether nothing is needed.
+    pub fn is_empty(&self) -> bool {
+        self.programs.is_empty() && !self.kernel_headers
+    }
 }
 
 /// The source of a component's payload.
@@ -194,7 +228,8 @@ pub struct SignatureRef {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Requirement {
-    /// Name of another component of the same baseline.
+    /// Name of a component of the same baseline. The component itself means a version that must be installed
+    /// before this one.
     pub component: String,
     /// The minimum version; `None` accepts any installed version.
     pub at_least: Option<String>,
@@ -224,6 +259,7 @@ pub enum FailedDependency {
 }
 
 /// What a run allows beyond a plain update.
+#[expect(clippy::struct_excessive_bools, reason = "independent permissions")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Force {
@@ -231,6 +267,9 @@ pub struct Force {
     pub downgrade: bool,
     /// A version that is already installed is installed again.
     pub rewrite: bool,
+    /// What the machine's owner has decided is overridden: holds, pins, version locks, excluded packages.
+    #[serde(skip_serializing_if = "is_false")]
+    pub holds: bool,
     /// Firmware is installed although the key of an encrypted disk may be bound to it by a trusted module
     /// (TPM).
     #[serde(skip_serializing_if = "is_false")]

@@ -7,6 +7,7 @@
 
 pub(crate) mod exit;
 mod installed;
+mod kept;
 mod verdict;
 
 pub use exit::{ExitMeaning, sum_result};

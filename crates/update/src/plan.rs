@@ -4,6 +4,8 @@
 //! nothing; `outcome` compares the plan with the second reading.
 
 mod applies;
+mod forecast;
+mod needs;
 mod order;
 mod payload;
 mod requires;
@@ -11,6 +13,8 @@ mod steps;
 mod validate;
 
 pub use applies::detections;
+pub use forecast::Forecast;
+pub use needs::programs;
 pub use payload::file_name;
 pub(crate) use payload::percent_decoded;
 pub use steps::combined_digest;
@@ -38,6 +42,8 @@ pub struct PlanInput<'a> {
     pub installers: Installers<'a>,
     /// The facts about the machine.
     pub facts: &'a Facts,
+    /// The programs that components need and the machine has.
+    pub programs: &'a [String],
     /// The installed versions that were found, by component name.
     pub readings: &'a BTreeMap<String, Reading>,
     /// What the run allows beyond a plain update.
@@ -191,12 +197,23 @@ fn plan_component(
     order: &Order,
     planned: &BTreeMap<&str, PlanItem>,
 ) -> PlanItem {
+    // A step on the way to a higher version of the same thing is neither forced back nor repeated.
+    let applies = |other: &Component| applies::blocker(other, input).is_none();
+    let is_step = input.components.iter().any(|other| order::is_step_to(component, other) && applies(other));
+    let force = if is_step { Force { downgrade: false, rewrite: false, ..input.force } } else { input.force };
+    let input = &PlanInput { force, ..*input };
     let blocker = applies::blocker(component, input);
     let action = blocker.unwrap_or_else(|| compare_reading(input, component));
     if !action.is_install() {
         return item(input, component, action);
     }
-    let missing = requires::missing(component, order, planned);
+    if let Some(why) = needs::missing(component, input) {
+        return item(input, component, Action::Blocked { why, reason: Reason::PrerequisiteMissing });
+    }
+    let found = input.readings.get(&component.name);
+    let package = package_of(component, input.facts);
+    let found = found.map(|reading| Wanted::of(component, package.as_ref()).count(reading));
+    let missing = requires::missing(component, order, found.as_ref(), planned);
     if !missing.is_empty() && input.on_failed_dependency != FailedDependency::Force {
         return item(input, component, Action::DependencyMissing { missing });
     }

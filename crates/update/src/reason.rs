@@ -164,7 +164,7 @@ reasons! {
     KeyPassphraseWrong: Permanent,
     /// The account is locked or expired. Unlock it on the machine.
     AccountLocked: Permanent,
-    /// The device demands a new password before anything else. Set one on the device, then store it in the
+    /// The machine demands a new password before anything else. Set one on the machine, then store it in the
     /// Secret.
     PasswordChangeRequired: Permanent,
     /// The device has no session left. Close sessions on the device, or wait until they expire; Farrier tries
@@ -357,6 +357,27 @@ reasons! {
     /// The installation would remove a package that the running system was booted from. Boot the machine from
     /// another kernel, then start a new run.
     BootedPackageKept: Permanent,
+    /// The owner of the machine has decided against the installation: by a hold, a pin, a version lock or an
+    /// excluded package. The message says where and how to lift it. Lift it there, or allow the installation with
+    /// `spec.force.holds` of a new run.
+    PackageHeld: Permanent,
+    /// The package manager of the machine would upgrade, downgrade or remove packages that the baseline does not
+    /// name; the message lists them. Add them to the baseline, each with its version, or change the packages on the
+    /// machine.
+    OtherPackagesAffected: Permanent,
+    /// No repository of the machine has the package in the version of the baseline; the message lists the versions
+    /// that there are. Correct the version in a new baseline, or add a repository to the machine.
+    VersionNotAvailable: Permanent,
+    /// A repository of the machine could not be read; the message quotes the package manager. Repair the repository
+    /// or the way to it, or disable it on the machine.
+    RepositoryUnreachable: Transient,
+    /// The signature or the checksum of a repository or of a package of it is wrong or cannot be verified; the
+    /// message quotes the package manager. Nothing was installed from it. Find out what changed, or install the key
+    /// of the repository on the machine.
+    RepositoryUntrusted: Permanent,
+    /// The machine lacks a program, or the headers of its kernel, that the installation needs. Nothing was copied to
+    /// it. Install the packages that the message names, or restrict the component with `appliesTo`.
+    PrerequisiteMissing: Permanent,
     /// The installer reported success, but the machine still has another version. See the installer's log.
     VersionNotReached: Permanent,
     /// A result could not be verified, because a version could not be read. Check the component's `detect`.

@@ -7,7 +7,7 @@ use farrier_update::device::{
     Inventory, Limits, Method, Next, Observed, Obstacle, Part, Progress, ResetPolicy, Scope, State, Ticket,
     Verb, Waiting, next,
 };
-use farrier_update::model::{AppliesTo, Component, Force, Millis, PayloadRef, RebootNeed, RunnerName};
+use farrier_update::model::{AppliesTo, Component, Force, Millis, Needs, PayloadRef, RebootNeed, RunnerName};
 use farrier_update::plan::{self, NodePlan, PlanItem};
 use farrier_update::reason::Reason;
 use serde_json::json;
@@ -148,7 +148,13 @@ fn component(name: &str) -> Component {
         installer: InstallerKind::RedfishImage,
         detect: None,
         firmware: None,
-        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
+        payload: Some(PayloadRef {
+            url: String::new(),
+            digest: String::new(),
+            size: None,
+            signatures: Vec::new(),
+        }),
+        needs: Needs::default(),
         requires: Vec::new(),
         reboot: RebootNeed::IfRequested,
         interruptible: true,

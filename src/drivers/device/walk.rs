@@ -247,6 +247,7 @@ impl<'a, D: Device> Walk<'a, D> {
             node_type: &self.job.node_type.to_string(),
             installers: Installers { machine: self.job.installers, any: &self.job.all_installers },
             facts: &reading.survey.facts,
+            programs: &[],
             readings: &outcome::readings(&self.job.components, reading),
             force: self.job.force,
             on_failed_dependency: self.job.on_failed_dependency,

@@ -31,6 +31,10 @@ const DETECTION: Duration = Duration::from_secs(40);
 /// min per query). Waits for others on the machine are added.
 const PREPARATION: Duration = Duration::from_mins(10);
 
+/// The same for a package from a repository of the machine: the metadata is fetched, the versions are listed,
+/// perhaps once more without the owner's holds, and the installation is simulated (5 min each).
+const REPOSITORY_PREPARATION: Duration = Duration::from_mins(25);
+
 /// How long the session waits beyond the timeout of an installer that must not be interrupted.
 const OVERTIME: Duration = Duration::from_hours(6);
 
@@ -69,9 +73,13 @@ impl Limit {
 /// Returns the limit of a task after these events, with these components.
 pub(super) fn of(work: &Work, events: &[Arc<Event>], components: &[Component]) -> Limit {
     match work {
-        Work::Survey { detect, packages: _, fwupd: _ } => {
+        Work::Survey { detect, packages: _, fwupd: _, programs: _ } => {
             let detections = u32::try_from(detect.len()).unwrap_or(u32::MAX);
             Limit::of(SLACK, SHORT_SLACK).longer_by(DETECTION.saturating_mul(detections))
+        }
+        Work::Simulate { steps } => {
+            let steps = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+            Limit::of(SLACK, SHORT_SLACK).longer_by(REPOSITORY_PREPARATION.saturating_mul(steps))
         }
         Work::Apply { steps, wait_seconds } => {
             // One wait for disk space before the first step; before each step one wait for disk space and one
@@ -100,8 +108,11 @@ pub(super) fn leaving(components: &[Component], lease: Duration) -> Duration {
 
 /// Duration of an installation: the transfer of all payloads, then the steps one after the other.
 fn applying(steps: &[Step]) -> Duration {
-    let installer = |step: &Step| Duration::from_secs(step.timeout_seconds).saturating_add(PREPARATION);
-    let bytes = steps.iter().fold(0_u64, |sum, step| sum.saturating_add(step.payload.size));
+    let preparation = |step: &Step| preparation(step.payload.is_some());
+    let installer = |step: &Step| Duration::from_secs(step.timeout_seconds).saturating_add(preparation(step));
+    let bytes = steps
+        .iter()
+        .fold(0_u64, |sum, step| sum.saturating_add(step.payload.as_ref().map_or(0, |payload| payload.size)));
     let overtime = if steps.iter().all(|step| step.interruptible) { Duration::ZERO } else { OVERTIME };
     steps
         .iter()
@@ -110,11 +121,15 @@ fn applying(steps: &[Step]) -> Duration {
         .saturating_add(SLACK)
 }
 
+const fn preparation(has_payload: bool) -> Duration {
+    if has_payload { PREPARATION } else { REPOSITORY_PREPARATION }
+}
+
 /// The longest time that one component may take: the component in progress is finished.
 fn longest(components: &[Component]) -> Duration {
     let one = |component: &Component| {
         let overtime = if component.interruptible { Duration::ZERO } else { OVERTIME };
-        component.timeout.saturating_add(PREPARATION).saturating_add(overtime)
+        component.timeout.saturating_add(preparation(component.payload.is_some())).saturating_add(overtime)
     };
     components.iter().map(one).max().unwrap_or(UNKNOWN_INSTALLER)
 }

@@ -8,7 +8,8 @@
 //! meanwhile. The deadline is in the status before the machine goes down, so that another process that
 //! continues the attempt waits as long as this one would have.
 
-use super::{Host, Session, record};
+use super::record::{self, Surveyed};
+use super::{Host, Session};
 use crate::attempt::{self, End, Reboot, Step, Waiting};
 use crate::failure::Failure;
 use farrier_protocol::{EventBody, NoReboot, Reading, Work};
@@ -113,8 +114,10 @@ impl<H: Host> Session<'_, H> {
     async fn verify_again(&self, plan: &Arc<NodePlan>) -> Result<End, Failure> {
         self.step(Step::Verifying);
         let detect = plan.detections();
-        self.perform(SURVEY, Work::Survey { packages: true, detect, fwupd: false }).await?;
-        let (survey, readings) = self.survey_of(SURVEY)?;
+        self.perform(SURVEY, Work::Survey { packages: true, detect, fwupd: false, programs: Vec::new() })
+            .await?;
+        let Surveyed { survey, readings, programs: _ } = self.survey_of(SURVEY)?;
+        let survey = Arc::new(survey);
         self.view.send_modify(|v| v.survey = Some(survey.clone()));
         let mut results = self.results(plan, &readings);
         let item = |name: &str| plan.items.iter().find(|item| item.component.name == name);

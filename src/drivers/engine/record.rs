@@ -1,10 +1,20 @@
 //! Evaluates the engine's events: the work of this attempt and of earlier attempts.
 
 use crate::attempt::{Firmware, Survey};
-use farrier_protocol::{Event, EventBody, Reading};
+use farrier_protocol::{Event, EventBody, Reading, Simulation};
 use farrier_update::{Action, ComponentResult, Millis, PlanItem, StepRecord, conclude};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The result of one survey.
+pub(super) struct Surveyed {
+    /// Facts and inventory.
+    pub(super) survey: Survey,
+    /// The readings, by component.
+    pub(super) readings: BTreeMap<String, Reading>,
+    /// Those of the requested programs that the machine has.
+    pub(super) programs: Vec<String>,
+}
 
 /// The reported steps of a NodeUpdate.
 pub(super) struct StepHistory<'a> {
@@ -74,18 +84,25 @@ pub(super) fn unfinished_series(events: &[Arc<Event>]) -> Option<String> {
     open.map(str::to_owned)
 }
 
-/// Returns the facts, the firmware and the readings of a survey. Its packages are taken by
+/// Returns the facts, the firmware, the readings and the programs of a survey. Its packages are taken by
 /// [`EngineApi::take_packages`](crate::engine_api::EngineApi::take_packages).
-pub(super) fn match_survey(event: &Event, id: &str) -> Option<(Survey, BTreeMap<String, Reading>)> {
+pub(super) fn match_survey(event: &Event, id: &str) -> Option<Surveyed> {
     #[expect(clippy::wildcard_enum_match_arm, reason = "exactly one kind of event is looked for")]
     match &event.body {
-        EventBody::SurveyDone { task, facts, packages: _, firmware, readings } if task == id => {
+        EventBody::SurveyDone { task, facts, packages: _, firmware, readings, programs } if task == id => {
             let firmware = firmware.iter().cloned().map(Firmware::from).collect();
             let survey = Survey { facts: (**facts).clone(), firmware, ..Survey::default() };
-            Some((survey, readings.iter().cloned().collect()))
+            let (readings, programs) = (readings.iter().cloned().collect(), programs.clone());
+            Some(Surveyed { survey, readings, programs })
         }
         _ => None,
     }
+}
+
+/// Returns the result of a simulation, by component.
+pub(super) fn match_simulation(event: &Event, id: &str) -> Option<BTreeMap<String, Simulation>> {
+    let EventBody::Simulated { task, simulations } = &event.body else { return None };
+    (task == id).then(|| simulations.iter().cloned().collect())
 }
 
 /// What the engine reported about each step of a task.
@@ -118,12 +135,12 @@ fn step_records(task_id: &str, events: &[Arc<Event>]) -> BTreeMap<String, StepRe
 mod tests {
     use super::*;
     use farrier_protocol::{Facts, StepExit};
-    use farrier_update::{AppliesTo, Component, InstallerKind, Outcome, PayloadRef, RebootNeed};
+    use farrier_update::{AppliesTo, Component, InstallerKind, Needs, Outcome, PayloadRef, RebootNeed};
 
     fn survey(task: &str, reading: Reading) -> EventBody {
         let (facts, packages) = (Box::new(Facts::default()), Vec::new());
-        let (firmware, readings) = (Vec::new(), vec![("bios".into(), reading)]);
-        EventBody::SurveyDone { task: task.into(), facts, packages, firmware, readings }
+        let (firmware, readings, programs) = (Vec::new(), vec![("bios".into(), reading)], Vec::new());
+        EventBody::SurveyDone { task: task.into(), facts, packages, firmware, readings, programs }
     }
 
     fn events(bodies: Vec<EventBody>) -> Vec<Arc<Event>> {
@@ -139,13 +156,14 @@ mod tests {
             installer: InstallerKind::Script,
             detect: None,
             firmware: None,
-            payload: PayloadRef {
+            payload: Some(PayloadRef {
                 url: "file:///bios".into(),
                 digest: String::new(),
                 size: None,
                 signatures: Vec::new(),
-            },
+            }),
             requires: Vec::new(),
+            needs: Needs::default(),
             reboot: RebootNeed::Never,
             interruptible: true,
             timeout: std::time::Duration::from_mins(1),

@@ -1,12 +1,13 @@
 //! The tasks of one attempt, in order.
 
 use super::limits::{self, Limit};
-use super::{Host, Session, record};
+use super::record::{self, Surveyed};
+use super::{Host, Session};
 use crate::attempt::{self, End, Goal, ReturnPath, Step, Survey, Waiting};
 use crate::engine_api::TaskEnd;
 use crate::failure::Failure;
 use farrier_protocol::{Event, EventBody, FailureCode, Reading, Task, Work};
-use farrier_update::plan::detections;
+use farrier_update::plan::{detections, programs};
 use farrier_update::reason::remedy;
 use farrier_update::{
     Action, ComponentResult, Installers, NodePlan, PlanInput, PlanItem, Reason, conclude, plan_node,
@@ -83,8 +84,10 @@ impl<H: Host> Session<'_, H> {
         let wanted = detections(&self.job.components, &node_type);
         // An inventory lists all that there is; otherwise fwupd is asked only for what the baseline names.
         let fwupd = self.job.goal == Goal::Inventory;
-        self.perform("survey", Work::Survey { packages: true, detect: wanted, fwupd }).await?;
-        let (survey, readings) = self.survey_of("survey")?;
+        let programs = programs(&self.job.components);
+        self.perform("survey", Work::Survey { packages: true, detect: wanted, fwupd, programs }).await?;
+        let Surveyed { survey, readings, programs } = self.survey_of("survey")?;
+        let survey = Arc::new(survey);
         self.view.send_modify(|v| v.survey = Some(survey.clone()));
         if self.job.goal == Goal::Inventory {
             return Ok(End::Inventoried);
@@ -94,12 +97,14 @@ impl<H: Host> Session<'_, H> {
             node_type: &node_type,
             installers: Installers { machine: self.job.installers, any: &self.job.all_installers },
             facts: &survey.facts,
+            programs: &programs,
             readings: &readings,
             force: self.job.force,
             on_failed_dependency: self.job.on_failed_dependency,
         }));
         self.view.send_modify(|v| v.plan = Some(plan.clone()));
         if self.job.goal == Goal::Plan {
+            self.simulate(&plan).await?;
             return Ok(End::Planned);
         }
         if plan.changes() == 0 {
@@ -117,11 +122,26 @@ impl<H: Host> Session<'_, H> {
         self.install(&plan).await
     }
 
+    /// Asks the machine what packages from its repositories would change besides.
+    async fn simulate(&self, plan: &NodePlan) -> Result<(), Failure> {
+        let steps = plan.repository_steps();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.perform("simulate", Work::Simulate { steps }).await?;
+        let id = self.task_id("simulate");
+        let events = self.engine_api.events_after(0);
+        let found = events.iter().rev().find_map(|event| record::match_simulation(event, &id));
+        self.view.send_modify(|v| v.simulations = found.unwrap_or_default());
+        Ok(())
+    }
+
     async fn install(&self, plan: &Arc<NodePlan>) -> Result<End, Failure> {
         self.step(Step::Fetching);
         let mut sizes = BTreeMap::new();
         for item in plan.installs() {
-            let source = self.job.source(&item.component)?;
+            let Some(payload) = &item.component.payload else { continue };
+            let source = self.job.source(&item.component, payload)?;
             let what = format!("the payload of component {}", source.component);
             let waiting = Waiting::new(Reason::InProgress, what, "the payload", source.limit());
             let fetched = Box::pin(self.tools.store.ensure(&source));
@@ -129,7 +149,7 @@ impl<H: Host> Session<'_, H> {
                 stored = self.shown(waiting, fetched) => stored?,
                 () = self.stopped() => break,
             };
-            sizes.insert(item.component.payload.digest.clone(), stored.size);
+            sizes.insert(payload.digest.clone(), stored.size);
         }
         if self.is_stopped() && !self.has_begun() {
             return Ok(End::Cancelled);
@@ -140,9 +160,10 @@ impl<H: Host> Session<'_, H> {
         self.view.send_modify(|v| v.applied = true);
         self.step(Step::Verifying);
         let detect = plan.detections();
-        self.perform("verify", Work::Survey { packages: true, detect, fwupd: false }).await?;
-        let (survey, readings) = self.survey_of("verify")?;
-        self.view.send_modify(|v| v.survey = Some(survey));
+        self.perform("verify", Work::Survey { packages: true, detect, fwupd: false, programs: Vec::new() })
+            .await?;
+        let Surveyed { survey, readings, programs: _ } = self.survey_of("verify")?;
+        self.view.send_modify(|v| v.survey = Some(Arc::new(survey)));
         let results = self.results(plan, &readings);
         Box::pin(self.reboot_and_finish(plan, results)).await
     }
@@ -216,19 +237,20 @@ impl<H: Host> Session<'_, H> {
         format!("{series}-{name}")
     }
 
-    pub(super) fn survey_of(&self, name: &str) -> Result<(Arc<Survey>, BTreeMap<String, Reading>), Failure> {
+    pub(super) fn survey_of(&self, name: &str) -> Result<Surveyed, Failure> {
         let id = self.task_id(name);
         let events = self.engine_api.events_after(0);
         let found = events.iter().rev().find_map(|event| record::match_survey(event, &id));
         drop(events);
-        let (survey, readings) = found.ok_or_else(|| {
+        let surveyed = found.ok_or_else(|| {
             Failure::new(
                 Reason::EngineFailed,
                 format!("the engine on {} ended a survey without a result", self.job.node),
             )
         })?;
         let packages = self.engine_api.take_packages(&id);
-        Ok((Arc::new(Survey { packages, ..survey }), readings))
+        let survey = Survey { packages, ..surveyed.survey };
+        Ok(Surveyed { survey, ..surveyed })
     }
 
     fn task_failed(&self, code: FailureCode, component: &str, message: &str) -> Failure {

@@ -20,11 +20,18 @@ const SFTP_INIT: &[u8] = &[0, 0, 0, 5, 1, 0, 0, 0, 3];
 /// What follows the length in the answer of every SFTP server: `SSH_FXP_VERSION`, version 3.
 const SFTP_VERSION: &str = "\u{2}\0\0\0\u{3}";
 
+/// What OpenSSH (`session.c`), and shadow's `login` and `su`, print to an account whose password has expired, in
+/// place of any command.
+const MUST_CHANGE: [&str; 3] =
+    ["Password change required", "required to change your password", "Your password has expired"];
+
 /// What ran in place of Farrier's shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Replacement {
     /// No command, but the server offers SFTP to the account.
     Sftp,
+    /// A demand for a new password.
+    PasswordChange,
     /// Another command, which succeeded.
     Another,
     /// No working command.
@@ -34,7 +41,12 @@ enum Replacement {
 impl Machine {
     /// Returns the failure for a command line that ended without Farrier's shell.
     pub(super) fn unusable(&self, output: &Output) -> Failure {
-        let instead = if output.status == Some(0) { Replacement::Another } else { Replacement::Nothing };
+        let demands = |words: &&str| output.stdout.contains(*words) || output.stderr.contains(*words);
+        let instead = match output.status {
+            Some(0) => Replacement::Another,
+            _ if MUST_CHANGE.iter().any(demands) => Replacement::PasswordChange,
+            _ => Replacement::Nothing,
+        };
         self.replaced(instead, output)
     }
 
@@ -67,6 +79,12 @@ impl Machine {
                 Reason::SftpOnly,
                 format!(
                     "user {user} of {node} signed in, but may use SFTP only, and run no commands (exit status {status}{words}); exempt {user} from ForceCommand internal-sftp in sshd_config (look for it in Match blocks), give it a login shell that runs commands if it has none, or sign in as another user"
+                ),
+            ),
+            Replacement::PasswordChange => Failure::new(
+                Reason::PasswordChangeRequired,
+                format!(
+                    "user {user} of {node} signed in, and must change the password before anything else{words}; set a new password on the machine and store it in the Secret, or end its expiry with chage on the machine"
                 ),
             ),
             Replacement::Another => Failure::new(

@@ -80,11 +80,12 @@ impl RunOffers {
         for id in open_pulls(&recorded).into_iter().filter(|id| !is_withdrawn(id)) {
             let action = recorded.iter().find(|action| action.id == id);
             let component = action.and_then(|a| components.iter().find(|c| c.name == a.component));
-            found.extend(component.map(|component| OpenOffer {
+            let payload = component.and_then(|component| component.payload.as_ref());
+            found.extend(payload.map(|payload| OpenOffer {
                 session: machine.session.clone(),
                 action: id.0,
-                name: image_name(&machine.session, id, &component.payload),
-                digest: component.payload.digest.clone(),
+                name: image_name(&machine.session, id, payload),
+                digest: payload.digest.clone(),
             }));
         }
         found
@@ -115,15 +116,17 @@ impl OpenOffers for RunOffers {
             let run = context.caches.runs.get(&run).ok_or_else(gone)?;
             let baseline = baseline(&context, &run).ok_or_else(gone)?;
             let component = baseline.spec.components.iter().map(convert::component);
-            let component = component.into_iter().find(|c| c.payload.digest == digest).ok_or_else(gone)?;
+            let has_digest = |component: &Component| component.digest() == Some(digest.as_str());
+            let component = component.into_iter().find(has_digest).ok_or_else(gone)?;
+            let payload = component.payload.ok_or_else(gone)?;
             let namespace = run.namespace().unwrap_or_default();
             let mut access = context.inputs().payload_access(Some(&baseline), &namespace).await;
             let source = Source {
                 access: access.remove(&component.name).transpose()?.unwrap_or_default(),
                 component: component.name,
-                url: component.payload.url,
-                digest: component.payload.digest,
-                size: component.payload.size,
+                url: payload.url,
+                digest: payload.digest,
+                size: payload.size,
             };
             context.tools.store.ensure(&source).await.map(|stored| stored.path)
         })

@@ -1,8 +1,8 @@
 //! Renders the components of a NodeUpdate: the plan and the results.
 
 use crate::api::node_update::{ComponentOutcome, PartOutcome, PlannedComponent};
-use farrier_protocol::Reading;
-use farrier_update::{Action, ComponentResult, Millis, NodePlan, Outcome, PartResult, PlanItem};
+use farrier_protocol::{Reading, Simulation};
+use farrier_update::{Action, ComponentResult, Forecast, Millis, NodePlan, Outcome, PartResult, PlanItem};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Returns how many components changed or are staged, of how many.
@@ -61,10 +61,14 @@ pub(super) fn time(at: Millis) -> Option<Time> {
     jiff::Timestamp::from_millisecond(i64::try_from(at.0).ok()?).ok().map(Time)
 }
 
-/// Renders a component of the plan.
-pub(super) fn planned(item: &PlanItem) -> PlannedComponent {
+/// Renders a component of the plan, with what the machine's package manager says about it.
+pub(super) fn planned(item: &PlanItem, simulation: Option<&Simulation>) -> PlannedComponent {
     let (action, message) = match &item.action {
-        Action::Install { .. } => ("Install", String::new()),
+        Action::Install { .. } => match simulation.map(|simulation| item.forecast(simulation)) {
+            None => ("Install", String::new()),
+            Some(Forecast::Possible { besides }) => ("Install", besides),
+            Some(Forecast::Refused { why }) => ("Blocked", why),
+        },
         Action::UpToDate { newer: true, at } => {
             ("UpToDate", format!("{at} is newer than the baseline's version"))
         }

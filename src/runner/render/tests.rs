@@ -6,8 +6,8 @@ use crate::attempt::{Step, Waiting};
 use crate::drivers::{Class as _, CleansUp, linux};
 use farrier_protocol::Holder;
 use farrier_update::{
-    Action, AppliesTo, Component, Force, InstallerKind, Millis, NodePlan, PayloadRef, PlanItem, Reason,
-    RebootNeed,
+    Action, AppliesTo, Component, Force, InstallerKind, Millis, Needs, NodePlan, PayloadRef, PlanItem,
+    Reason, RebootNeed,
 };
 use std::sync::Arc;
 
@@ -139,13 +139,14 @@ fn the_transfer_of_the_payloads_is_shown_with_its_deadline() {
         installer: InstallerKind::Script,
         detect: None,
         firmware: None,
-        payload: PayloadRef {
+        payload: Some(PayloadRef {
             url: "file:///tool".into(),
             digest: String::new(),
             size: None,
             signatures: Vec::new(),
-        },
+        }),
         requires: Vec::new(),
+        needs: Needs::default(),
         reboot: RebootNeed::Never,
         interruptible: true,
         timeout: std::time::Duration::from_mins(1),

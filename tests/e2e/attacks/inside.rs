@@ -237,7 +237,7 @@ async fn tricks(scene: &Scene<'_>) -> u64 {
 
 async fn digest_of(site: &Site, baseline: &str, component: usize) -> String {
     let baseline: farrier::api::Baseline = site.api().get(baseline).await.expect("the Baseline");
-    baseline.spec.components[component].payload.digest.clone()
+    baseline.spec.components[component].payload.as_ref().expect("a payload").digest.clone()
 }
 
 /// With its own certificate a machine reaches only its own task and payloads, whatever it sends, and it

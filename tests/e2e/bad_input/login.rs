@@ -68,7 +68,11 @@ const EXPECTED: &[super::Said] = &[
     // difference.
     said("locked", Reason::PasswordRejected, &["user locked", "secret locked", "may also be locked"]),
     said("expired", Reason::AccountLocked, &["expired closed the connection", "locked or expired"]),
-    said("mustchange", Reason::ShellUnusable, &["mustchange", "Password change required"]),
+    said(
+        "mustchange",
+        Reason::PasswordChangeRequired,
+        &["user mustchange", "must change the password", "chage"],
+    ),
     said("norsh", Reason::ShellUnusable, &["user norsh of norsh", "not available", "give the user a shell"]),
     said("wrongkey", Reason::KeyRejected, &["wrongkey", "user auto", "secret wrongkey", "authorized_keys"]),
     said("nophrase", Reason::KeyPassphraseWrong, &["secret nophrase", "add its key passphrase"]),

@@ -5,22 +5,31 @@ use super::room::wait_for_room;
 use crate::apply_error::ApplyError;
 use crate::digest::Digest;
 use crate::engine::{Engine, payload_digest};
-use crate::payload::{self, Download};
+use crate::install::repository;
+use crate::payload::{Download, FetchError, disk};
 use crate::{command, install, space};
-use farrier_protocol::{EventBody, FailureCode, Step, StepExit};
+use farrier_protocol::{EventBody, FailureCode, Payload, Step, StepExit};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Checks the machine, then fetches and verifies the payload of every step but those that are refused, which it
-/// returns by component. Waits at most `wait` for free space.
+/// Checks the machine, then fetches and verifies the payload of every step that has one but those that are
+/// refused, which it returns by component. Waits at most `wait` for free space.
 pub(super) fn fetch_all(
     engine: &Engine,
     task: &str,
     steps: &[Step],
     wait: Duration,
 ) -> Result<BTreeMap<String, StepExit>, ApplyError> {
-    let digests = steps.iter().map(payload_digest).collect::<Result<Vec<_>, _>>()?;
+    let payloads = steps.iter().filter_map(|step| {
+        let payload = step.payload.as_ref()?;
+        Some(payload_digest(step, payload).map(|digest| (step, payload, digest)))
+    });
+    let payloads = payloads.collect::<Result<Vec<_>, _>>()?;
     for step in steps {
+        if step.payload.is_none() && !repository::has_manager(step.installer) {
+            let (component, message) = (step.component.clone(), repository::missing_manager(step.installer));
+            return Err(ApplyError::Failed { code: FailureCode::InstallerMissing, component, message });
+        }
         let Some((program, package)) = install::program(step.installer) else { continue };
         if command::find(program).is_none() {
             let message = format!("this machine has no {program}; install its package {package}");
@@ -30,30 +39,30 @@ pub(super) fn fetch_all(
     }
     let refused = firmware::refusals(steps);
     engine.place.prepare_work().map_err(|error| {
-        let payload::FetchError { code, message } = payload::disk(&error);
+        let FetchError { code, message } = disk(&error);
         ApplyError::Failed { code, component: String::new(), message }
     })?;
     wait_for_room(&engine.shared, "", wait, || space::check(steps, engine.place.dir()))?;
-    let wanted = |(step, _): &(&Step, Digest)| !refused.contains_key(&step.component);
-    for (step, digest) in steps.iter().zip(digests).filter(wanted) {
-        fetch(engine, step, &digest)?;
+    let wanted = |(step, ..): &(&Step, &Payload, Digest)| !refused.contains_key(&step.component);
+    for (step, payload, digest) in payloads.into_iter().filter(wanted) {
+        fetch(engine, step, payload, &digest)?;
         let (task, component) = (task.into(), step.component.clone());
         engine.report(EventBody::PayloadVerified { task, component, digest: digest.to_string() });
     }
     Ok(refused)
 }
 
-fn fetch(engine: &Engine, step: &Step, digest: &Digest) -> Result<(), ApplyError> {
+fn fetch(engine: &Engine, step: &Step, payload: &Payload, digest: &Digest) -> Result<(), ApplyError> {
     let path = engine.place.payloads().join(digest.hex());
     if path.exists() {
         // Another step of this task has the same payload.
         return Ok(());
     }
-    let failed = |error: payload::FetchError| {
+    let failed = |error: FetchError| {
         let component = step.component.clone();
         ApplyError::Failed { code: error.code, component, message: error.message }
     };
-    let empty = Download::create(&path, digest.clone(), step.payload.size)
-        .map_err(|error| failed(payload::disk(&error)))?;
+    let empty =
+        Download::create(&path, digest.clone(), payload.size).map_err(|error| failed(disk(&error)))?;
     engine.shared.fetch(empty).map_err(ApplyError::Stopped)?.map_err(failed)
 }

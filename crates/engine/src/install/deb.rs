@@ -10,6 +10,7 @@
 
 use super::Preparation;
 use super::depends::{self, Database};
+use super::holds;
 use super::identity::{self, Identity};
 use super::package_lock::{Locks, PackageLock};
 use crate::apply_error::ApplyError;
@@ -57,7 +58,11 @@ pub(super) fn prepare(
     }
     let program = crate::command::find("dpkg")
         .ok_or_else(|| ApplyError::other(&step.component, "dpkg is no longer installed".into()))?;
-    Ok(Preparation::Ready { plan: Plan { program, arguments, dir, environment }, lock })
+    let plan = Plan { program, arguments, dir, environment };
+    let name = database.as_ref().map_or("", |database| database.field("Package"));
+    let plan = if step.respect_holds || name.is_empty() { Ok(plan) } else { holds::keep_hold(plan, name) };
+    let plan = plan.map_err(|message| ApplyError::other(&step.component, message))?;
+    Ok(Preparation::Ready { plan, lock })
 }
 
 /// Returns why the package is not installed although dpkg would install it.
@@ -66,6 +71,13 @@ fn refusal(step: &Step, database: &Database) -> Option<StepExit> {
         ["Package", "Version", "Architecture", "Multi-Arch"].map(|field| database.field(field));
     if let Err(exit) = identity::check(step, &Identity { name, version, arch }) {
         return Some(exit);
+    }
+    if step.respect_holds {
+        match holds::deb_payload(name, version) {
+            Ok(None) => {}
+            Ok(Some(held)) => return Some(StepExit::refused(Refusal::Held, held)),
+            Err(message) => return Some(StepExit::not_started(FailureCode::Other, message)),
+        }
     }
     for [other_version, other_arch, other_multi_arch] in database.named(name) {
         if identity::is_same(step, arch, other_arch) {

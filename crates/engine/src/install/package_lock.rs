@@ -17,14 +17,14 @@ use std::time::Duration;
 pub(crate) struct PackageLock(Option<OwnedFd>);
 
 /// The locks of a package manager.
-pub(super) struct Locks {
+pub(crate) struct Locks {
     /// Lock of front ends that prepare and run the package manager, such as apt; empty if there is none.
-    pub(super) front_end: &'static str,
+    pub(crate) front_end: &'static str,
     /// Locks of the package manager itself. They are only tested here.
-    pub(super) own: &'static [&'static str],
+    pub(crate) own: &'static [&'static str],
     /// Files with the process id of a front end that is at work. It starts the package manager several
     /// times, which is not locked in between.
-    pub(super) pid_files: &'static [&'static str],
+    pub(crate) pid_files: &'static [&'static str],
 }
 
 impl PackageLock {
@@ -40,7 +40,7 @@ impl PackageLock {
 
     /// Waits until no other process uses the package manager, for at most `limit`, and calls `then`. If
     /// `then` meets a lock, the wait continues.
-    pub(super) fn wait<T>(
+    pub(crate) fn wait<T>(
         engine: &Engine,
         step: &Step,
         limit: Duration,
@@ -70,9 +70,9 @@ impl PackageLock {
 }
 
 /// A lock that another process holds.
-pub(super) struct Held {
-    pub(super) path: String,
-    pub(super) holder: Option<Holder>,
+pub(crate) struct Held {
+    pub(crate) path: String,
+    pub(crate) holder: Option<Holder>,
 }
 
 /// Takes the lock of front ends and tests the others.

@@ -5,6 +5,7 @@
 //! package.
 
 use super::Preparation;
+use super::holds;
 use super::identity::{self, Identity};
 use super::package_lock::{Held, Locks, PackageLock};
 use super::side_by_side;
@@ -20,11 +21,20 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
 
-const LOCKS: Locks = Locks {
+/// The locks under which rpm, dnf, yum and zypper work.
+pub(crate) const LOCKS: Locks = Locks {
     front_end: "",
     own: &["/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock"],
-    // zypper runs rpm once for each package.
-    pid_files: &["/run/zypp.pid", "/var/run/zypp.pid", "/run/yum.pid", "/var/run/yum.pid"],
+    // zypper runs rpm once for each package. dnf has a lock for each part of its work.
+    pid_files: &[
+        "/run/zypp.pid",
+        "/var/run/zypp.pid",
+        "/run/yum.pid",
+        "/var/run/yum.pid",
+        "/var/cache/dnf/metadata_lock.pid",
+        "/var/cache/dnf/download_lock.pid",
+        "/var/lib/dnf/rpmdb_lock.pid",
+    ],
 };
 
 /// What is queried of the payload: itself, what it provides, what it obsoletes. The empty first field
@@ -122,6 +132,9 @@ fn arguments(step: &Step, file: &Path) -> Result<Vec<OsString>, Unprepared> {
     let first: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
     let [name, version, arch] = first[..] else { return Err(trouble(format!("the payload: {text}")).into()) };
     identity::check(step, &Identity { name, version, arch })?;
+    if let Some(held) = holds::rpm(name, version, arch).filter(|_| step.respect_holds) {
+        return Err(StepExit::refused(Refusal::Held, held).into());
+    }
     let listed = |kind: &str| -> Vec<&str> {
         lines.clone().filter_map(|line| line.strip_prefix(kind)?.strip_prefix('\t')).collect()
     };

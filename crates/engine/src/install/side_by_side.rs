@@ -49,7 +49,7 @@ fn read(path: &str) -> Vec<String> {
 }
 
 /// Returns the entries of an option. Its value may continue in indented lines.
-fn entries<'a>(text: &'a str, option: &str) -> Vec<&'a str> {
+pub(crate) fn entries<'a>(text: &'a str, option: &str) -> Vec<&'a str> {
     let mut is_value = option.is_empty();
     let mut found = Vec::new();
     for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {

@@ -103,7 +103,9 @@ mod tests {
                 packages: Vec::new(),
                 firmware: Vec::new(),
                 readings: Vec::new(),
+                programs: Vec::new(),
             },
+            EventBody::Simulated { task: "a1-simulate".into(), simulations: Vec::new() },
             EventBody::TaskStarted { task: task.clone(), components: vec![component.clone(), "nic".into()] },
             EventBody::PayloadVerified {
                 task: task.clone(),

@@ -124,6 +124,7 @@ impl SessionState {
             EventBody::Rebooted { .. } | EventBody::NotRebooted { .. } => self.reboot = None,
             EventBody::Waiting { wait } => self.waits = wait.is_some(),
             EventBody::PayloadVerified { .. }
+            | EventBody::Simulated { .. }
             | EventBody::StepOverdue { .. }
             | EventBody::Retired { .. }
             | EventBody::Unknown => {}

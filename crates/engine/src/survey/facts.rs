@@ -4,6 +4,7 @@ use super::packages::{Found, Managers};
 use farrier_protocol::Facts;
 use std::ffi::CStr;
 use std::fs;
+use std::path::Path;
 
 /// The packages whose architecture is the one that dpkg and rpm install by default.
 pub(super) const MANAGERS: [&str; 2] = ["dpkg", "rpm"];
@@ -30,6 +31,7 @@ pub(super) fn read(managers: Managers, packages: &[Found]) -> Facts {
         package_managers: managers.names().into(),
         dpkg_arch: arch_of("dpkg", "deb", packages),
         rpm_arch: arch_of("rpm", "rpm", packages),
+        kernel_headers: kernel_headers(uname.release()),
     }
 }
 
@@ -37,6 +39,14 @@ pub(super) fn read(managers: Managers, packages: &[Found]) -> Facts {
 fn arch_of(name: &str, kind: &str, packages: &[Found]) -> String {
     let found = packages.iter().find(|found| found.name == name && found.kind == kind);
     found.map_or_else(String::new, |found| found.arch.clone())
+}
+
+/// Returns the directory in which modules for this kernel are built; empty if its headers are not there.
+fn kernel_headers(release: &CStr) -> String {
+    let dir = format!("/lib/modules/{}/build", release.to_string_lossy());
+    // Packages of modules own the directory too, and a link may lead to headers that were removed.
+    let has_headers = Path::new(&dir).join("Makefile").exists();
+    if has_headers { dir } else { String::new() }
 }
 
 fn smbios(name: &str) -> String {

@@ -157,7 +157,7 @@ sandboxed! {
         let mut runner = Runner::default();
         let detect = ["ma", "fx", "fx:i386", "fx:amd64"];
         let detect = detect.map(|name| (name.to_owned(), Detect::Package(name.into()))).into();
-        runner.order("survey-1", Work::Survey { packages: true, detect, fwupd: false });
+        runner.order("survey-1", Work::Survey { packages: true, detect, fwupd: false, programs: Vec::new() });
         runner.finish(&machine);
         let survey = runner.bodies().find_map(|body| match body {
             EventBody::SurveyDone { facts, packages, readings, .. } => Some((facts, packages, readings)),

@@ -22,7 +22,7 @@ sandboxed! {
         let mut runner = Runner { break_after: Some(1_000_000), ..Runner::default() };
         let one = runner.payload("one", Installer::Script, payload());
         let detect = vec![("one".into(), Detect::File("/mnt/one".into()))];
-        runner.order("survey-1", Work::Survey { packages: false, detect, fwupd: false });
+        runner.order("survey-1", Work::Survey { packages: false, detect, fwupd: false, programs: Vec::new() });
         runner.order_apply("apply-1", vec![one]);
         runner.finish_calls(&server, &machine);
 

@@ -8,7 +8,7 @@ use std::fs;
 
 fn survey() -> Work {
     let detect = vec![("one".into(), Detect::File("/mnt/one".into()))];
-    Work::Survey { packages: false, detect, fwupd: false }
+    Work::Survey { packages: false, detect, fwupd: false, programs: Vec::new() }
 }
 
 /// Returns the readings of each survey, in order.

@@ -54,7 +54,7 @@ sandboxed! {
             let entries = if packages { vec![] } else { vec!["bios", "BMC", "none"] };
             let detect = |entry: &str| (entry.to_owned(), Detect::Firmware(entry.into()));
             let detect = entries.into_iter().map(detect).collect();
-            runner.order(task, Work::Survey { packages, detect, fwupd: false });
+            runner.order(task, Work::Survey { packages, detect, fwupd: false, programs: Vec::new() });
             runner.talk(&machine, |runner| runner.is_done(task));
         }
         let read = runner.bodies().find_map(|body| match body {
@@ -70,7 +70,7 @@ sandboxed! {
         // A machine on which the tool has been installed meanwhile.
         fs::write("/usr/local/sbin/ethtool", ETHTOOL).unwrap();
         shell("chmod 755 /usr/local/sbin/ethtool");
-        runner.order("survey-3", Work::Survey { packages: true, detect: vec![], fwupd: false });
+        runner.order("survey-3", Work::Survey { packages: true, detect: vec![], fwupd: false, programs: Vec::new() });
         runner.finish(&machine);
         let surveys: Vec<&Vec<Firmware>> = runner
             .bodies()

@@ -107,7 +107,7 @@ fn succeeds(machine: &Machine, runner: &mut Runner, step: Step) {
 fn read(machine: &Machine, runner: &mut Runner, entry: &str) -> Reading {
     let id = format!("survey-{}", runner.dones.len());
     let detect = vec![("webcam".to_owned(), Detect::Firmware(entry.into()))];
-    runner.order(&id, Work::Survey { packages: false, detect, fwupd: false });
+    runner.order(&id, Work::Survey { packages: false, detect, fwupd: false, programs: Vec::new() });
     runner.talk(machine, |runner| runner.is_done(&id));
     let mut readings = runner.bodies().filter_map(|body| match body {
         EventBody::SurveyDone { task, readings, .. } if *task == id => Some(readings[0].1.clone()),

@@ -217,11 +217,11 @@ pub(crate) fn step(component: &str, installer: Installer, bytes: &[u8]) -> Step 
         component: component.into(),
         version: "1".into(),
         installer,
-        payload: Payload {
+        payload: Some(Payload {
             digest: digest(bytes),
             size: bytes.len() as u64,
             file_name: format!("{component}.run"),
-        },
+        }),
         after: Vec::new(),
         timeout_seconds: 60,
         interruptible: true,
@@ -230,5 +230,6 @@ pub(crate) fn step(component: &str, installer: Installer, bytes: &[u8]) -> Step 
         package: None,
         firmware: None,
         overrides_trusted_module: false,
+        respect_holds: false,
     }
 }

@@ -69,10 +69,10 @@ sandboxed! {
         let mut runner = Runner::default();
         let one = runner.script("one", "echo one >>/mnt/ran");
         let two = runner.script("two", "echo two >>/mnt/ran");
-        runner.payloads.insert(two.payload.digest.clone(), b"#!/bin/sh\necho evil >>/mnt/ran\n"[..].into());
-        let mut evil = runner.payloads[&two.payload.digest].clone();
-        evil.resize(usize::try_from(two.payload.size).unwrap(), b'\n');
-        runner.payloads.insert(two.payload.digest.clone(), evil);
+        runner.payloads.insert(two.payload.as_ref().unwrap().digest.clone(), b"#!/bin/sh\necho evil >>/mnt/ran\n"[..].into());
+        let mut evil = runner.payloads[&two.payload.as_ref().unwrap().digest].clone();
+        evil.resize(usize::try_from(two.payload.as_ref().unwrap().size).unwrap(), b'\n');
+        runner.payloads.insert(two.payload.as_ref().unwrap().digest.clone(), evil);
         runner.order_apply("apply-1", vec![one, two]);
         runner.finish(&machine);
         let (code, component, message) = runner.failure();
@@ -90,7 +90,7 @@ sandboxed! {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let mut one = runner.script("one", "echo one >>/mnt/ran");
-        one.payload.size += 5;
+        one.payload.as_mut().unwrap().size += 5;
         runner.order_apply("apply-1", vec![one]);
         let mut connection = Connection::attach(&machine);
         // The engine does not read the offered body, so it closes the connection.
@@ -128,7 +128,7 @@ sandboxed! {
         let machine = Machine::new("s1").in_dir("/mnt/small/farrier-1").started();
         let mut runner = Runner::default();
         let mut one = runner.script("one", "true");
-        one.payload.size = 50 * 1024 * 1024;
+        one.payload.as_mut().unwrap().size = 50 * 1024 * 1024;
         runner.order_apply("apply-1", vec![one]);
         runner.finish(&machine);
         let (code, _, message) = runner.failure();
@@ -145,9 +145,9 @@ sandboxed! {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         let mut one = runner.script("one", "echo $0");
-        one.payload.file_name = "../../escaped".into();
+        one.payload.as_mut().unwrap().file_name = "../../escaped".into();
         let mut two = runner.payload("two", Installer::Script, b"\x7f\x01firmware\n".to_vec());
-        two.payload.file_name = String::new();
+        two.payload.as_mut().unwrap().file_name = String::new();
         runner.order_apply("apply-1", vec![one, two]);
         runner.finish(&machine);
         assert_eq!(runner.output("one"), format!("{DIR}/work/0/payload\n"));

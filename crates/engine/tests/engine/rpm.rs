@@ -16,7 +16,7 @@ const OK: StepExit = StepExit::Exited { code: 0 };
 const OWN: [&str; 2] = ["x86_64", "noarch"];
 
 /// Creates an empty rpm database, and hides the configuration of other package managers.
-fn empty_rpm_database() {
+pub(crate) fn empty_rpm_database() {
     empty_database();
     for dir in ["/var/lib/rpm", "/boot", "/var/tmp"] {
         shell(&format!("mount -t tmpfs tmpfs {dir}"));
@@ -31,7 +31,7 @@ fn empty_rpm_database() {
 
 /// Builds `NAME-VERSION-1.ARCH` and returns its file. `header` has lines for the spec, and `script` creates
 /// further files in `$R`; a file that names the version is always created.
-fn build(name: &str, version: &str, arch: &str, header: &str, script: &str) -> String {
+pub(crate) fn build(name: &str, version: &str, arch: &str, header: &str, script: &str) -> String {
     let noarch = if arch == "noarch" { "BuildArch: noarch" } else { "" };
     let header = if header.contains("AutoReqProv") { header } else { &format!("AutoReqProv: no\n{header}") };
     let spec = format!(
@@ -49,12 +49,12 @@ fn build(name: &str, version: &str, arch: &str, header: &str, script: &str) -> S
 }
 
 /// Builds a package without special features.
-fn plain(name: &str, version: &str, arch: &str) -> String {
+pub(crate) fn plain(name: &str, version: &str, arch: &str) -> String {
     build(name, version, arch, "", "")
 }
 
 /// Installs packages without the engine, as another administrator would.
-fn install(files: &[String]) {
+pub(crate) fn install(files: &[String]) {
     for file in files {
         shell(&format!("rpm -i --nodeps --oldpackage {file}"));
     }
@@ -76,7 +76,7 @@ fn apply(machine: &Machine, runner: &mut Runner, file: &str) -> StepExit {
     runner.exits().last().unwrap().1.clone()
 }
 
-fn installed(name: &str) -> String {
+pub(crate) fn installed(name: &str) -> String {
     shell(&format!("rpm -q --qf '%{{VERSION}}.%{{ARCH}}\\n' {name} | sort")).trim().replace('\n', " ")
 }
 
@@ -112,7 +112,7 @@ sandboxed! {
             Step { rewrite: true, downgrade: true, ..again },
         ]);
         let detect = vec![("twice".to_owned(), Detect::Package("twice".into()))];
-        runner.order("survey-1", Work::Survey { packages: true, detect, fwupd: false });
+        runner.order("survey-1", Work::Survey { packages: true, detect, fwupd: false, programs: Vec::new() });
         runner.finish(&machine);
         assert_eq!(installed("twice"), "0.x86_64 1.x86_64 2.x86_64 3.x86_64");
         let survey = runner.bodies().find_map(|body| match body {
@@ -145,7 +145,7 @@ sandboxed! {
         assert_eq!(apply(&machine, &mut runner, &plain("vendor-linux", "2", "x86_64")), OK);
         assert_eq!(installed("vendor-linux"), "1.x86_64 2.x86_64");
         let detect = vec![("kernel".to_owned(), Detect::Package("vendor-linux".into()))];
-        runner.order("survey-1", Work::Survey { packages: true, detect, fwupd: false });
+        runner.order("survey-1", Work::Survey { packages: true, detect, fwupd: false, programs: Vec::new() });
         runner.finish(&machine);
         let reading = runner.bodies().find_map(|body| match body {
             EventBody::SurveyDone { readings, .. } => Some(&readings[0].1),

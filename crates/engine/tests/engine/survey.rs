@@ -19,8 +19,8 @@ sandboxed! {
         let mut runner = Runner::default();
         let names = ["good", "half", "gone", "reinst", "never", "lib*"];
         let detect: Vec<_> = names.map(|name| (name.to_owned(), Detect::Package(name.into()))).into();
-        runner.order("survey-1", Work::Survey { packages: true, detect: detect.clone(), fwupd: false });
-        runner.order("survey-2", Work::Survey { packages: false, detect, fwupd: false });
+        runner.order("survey-1", Work::Survey { packages: true, detect: detect.clone(), fwupd: false, programs: Vec::new() });
+        runner.order("survey-2", Work::Survey { packages: false, detect, fwupd: false, programs: Vec::new() });
         runner.finish(&machine);
         let surveys: Vec<_> = runner
             .bodies()
@@ -68,7 +68,7 @@ sandboxed! {
         }
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
-        runner.order("survey-1", Work::Survey { packages: true, detect: vec![], fwupd: false });
+        runner.order("survey-1", Work::Survey { packages: true, detect: vec![], fwupd: false, programs: Vec::new() });
         let started = std::time::Instant::now();
         runner.talk(&machine, |runner| runner.is_done("survey-1"));
         let elapsed = started.elapsed();
@@ -88,7 +88,7 @@ sandboxed! {
         let machine = Machine::new("s1").started();
         let mut runner = Runner::default();
         for task in ["survey-1", "survey-2"] {
-            runner.order(task, Work::Survey { packages: true, detect: vec![], fwupd: false });
+            runner.order(task, Work::Survey { packages: true, detect: vec![], fwupd: false, programs: Vec::new() });
         }
         runner.finish(&machine);
         let surveys = runner.bodies().filter(|body| matches!(body, EventBody::SurveyDone { .. })).count();

@@ -118,6 +118,8 @@ fn kinds_of_a_later_version_are_read_as_unknown() {
     assert_eq!(parsed::<current::FailureCode>(r#""Flood""#), current::FailureCode::Other);
     assert_eq!(parsed::<current::LaunchError>(r#""Flood""#), current::LaunchError::Other);
     assert_eq!(parsed::<current::DialOutcome>(r#""flooded""#), current::DialOutcome::Failed);
+    assert_eq!(parsed::<current::Simulation>(r#"{"result": "perhaps"}"#), current::Simulation::Unknown);
+    assert_eq!(parsed::<current::ChangeKind>(r#""melt""#), current::ChangeKind::Other);
     assert_eq!(parsed::<current::LeaseKind>(r#""firewallRule""#), current::LeaseKind::Unknown);
 }
 
@@ -143,6 +145,6 @@ fn is_unknown(event: &Value) -> bool {
 
 /// Kinds that came with this version.
 fn is_new(event: &Value) -> bool {
-    let new = ["waiting", "rebootBegun", "rebootRequested", "rebooted", "notRebooted"];
+    let new = ["waiting", "rebootBegun", "rebootRequested", "rebooted", "notRebooted", "simulated"];
     event.pointer("/body/kind").is_some_and(|kind| new.iter().any(|new| kind == new))
 }

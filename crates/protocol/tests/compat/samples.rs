@@ -1,8 +1,8 @@
 //! One message of every kind, as this version writes it.
 
 use farrier_protocol::{
-    Detect, DialOutcome, EventBody, FailureCode, FirewallState, Installer, LaunchError, LaunchReport,
-    LeaseKind, NoReboot, PendingUntil, Reading, StepExit, WaitFor, Work,
+    ChangeKind, Detect, DialOutcome, EventBody, FailureCode, FirewallState, Installer, LaunchError,
+    LaunchReport, LeaseKind, NoReboot, PendingUntil, Reading, Simulation, StepExit, WaitFor, Work,
 };
 use serde_json::Value;
 
@@ -29,11 +29,19 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"leaseReturned","id":"process-2"}}"#),
     (
         "Event",
-        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","packageManagers":"dpkg"},"packages":[{"name":"a","version":"1","arch":"amd64","kind":"deb"}],"firmware":[{"id":"bios","name":"HPE BIOS","version":"U30 2.64","source":"dmi"},{"id":"x","name":"SSD","version":"1","source":"fwupd","softwareId":"8a7e7c2e","updateable":true}],"readings":[["a",{"state":"present","version":"1"}],["b",{"state":"absent"}],["c",{"state":"broken","version":"1","detail":"x"}],["d",{"state":"unreadable","detail":"x"}]]}}"#,
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"","packageManagers":"dpkg"},"packages":[{"name":"a","version":"1","arch":"amd64","kind":"deb"}],"firmware":[{"id":"bios","name":"HPE BIOS","version":"U30 2.64","source":"dmi"},{"id":"x","name":"SSD","version":"1","source":"fwupd","softwareId":"8a7e7c2e","updateable":true}],"readings":[["a",{"state":"present","version":"1"}],["b",{"state":"absent"}],["c",{"state":"broken","version":"1","detail":"x"}],["d",{"state":"unreadable","detail":"x"}]]}}"#,
     ),
     (
         "Event",
-        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","packageManagers":"dpkg"},"packages":[],"readings":[["a",{"state":"present","version":"1","pending":{"version":"2","until":"reboot"}}],["b",{"state":"present","version":"1","pending":{"version":"2","until":"powerCycle"}}],["c",{"state":"present","version":"1","pending":{"version":"2","until":"activation"}}]]}}"#,
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"/h","packageManagers":"dpkg"},"packages":[],"readings":[],"programs":["gcc"]}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"simulated","task":"t","simulations":[["a",{"result":"possible","changes":[{"kind":"install","name":"a","arch":"amd64","version":"1"},{"kind":"upgrade","name":"b","version":"2"},{"kind":"downgrade","name":"c","version":"2"},{"kind":"reinstall","name":"d","version":"2"},{"kind":"remove","name":"e","version":"2"},{"kind":"other","name":"f","version":"2"}]}],["b",{"result":"refused","refusal":"held","detail":"x"}],["c",{"result":"failed","message":"x"}]]}}"#,
+    ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"","packageManagers":"dpkg"},"packages":[],"readings":[["a",{"state":"present","version":"1","pending":{"version":"2","until":"reboot"}}],["b",{"state":"present","version":"1","pending":{"version":"2","until":"powerCycle"}}],["c",{"state":"present","version":"1","pending":{"version":"2","until":"activation"}}]]}}"#,
     ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"taskStarted","task":"t","components":["a"]}}"#),
     (
@@ -193,6 +201,15 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
         "Task",
         r#"{"id":"a1-apply","work":{"kind":"apply","steps":[{"component":"a","version":"1","installer":"DellDup","payload":{"digest":"sha256:00","size":1,"fileName":"a.BIN"},"after":[],"timeoutSeconds":60,"interruptible":false,"downgrade":false,"rewrite":false},{"component":"b","version":"1","installer":"HpeSmartComponent","payload":{"digest":"sha256:00","size":1,"fileName":"b.scexe"},"after":[],"timeoutSeconds":60,"interruptible":false,"downgrade":false,"rewrite":false}],"waitSeconds":60}}"#,
     ),
+    ("Task", r#"{"id":"a1-survey","work":{"kind":"survey","packages":true,"detect":[],"programs":["gcc"]}}"#),
+    (
+        "Task",
+        r#"{"id":"a1-simulate","work":{"kind":"simulate","steps":[{"component":"a","version":"1","installer":"Deb","after":[],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false,"package":{"name":"a","arches":["amd64","all"]},"respectHolds":true}]}}"#,
+    ),
+    (
+        "Task",
+        r#"{"id":"a1-apply","work":{"kind":"apply","steps":[{"component":"a","version":"1","installer":"Rpm","after":[],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false,"package":{"name":"a"},"respectHolds":true}],"waitSeconds":60}}"#,
+    ),
     ("Task", r#"{"id":"retire-9","work":{"kind":"retire"}}"#),
     (
         "CallbackConfig",
@@ -204,9 +221,12 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Kinds of work, detections and installers that came with this version. An engine of the previous one
-/// refuses them, so that they are given to engines of the operator's own build only.
+/// Kinds of work, detections and installers that came with this version, and steps without a payload. An engine
+/// of the previous one refuses them, so that they are given to engines of the operator's own build only.
 pub(crate) fn only_for_own_engines(task: &Value) -> bool {
+    let has_no_payload = |step: &Value| step.get("payload").is_none();
+    let steps = task.pointer("/work/steps").and_then(Value::as_array);
+    let is_without_payload = steps.is_some_and(|steps| steps.iter().any(has_no_payload));
     let text = task.to_string();
     let kinds = [
         r#""installer":"Fwupd""#,
@@ -215,7 +235,7 @@ pub(crate) fn only_for_own_engines(task: &Value) -> bool {
         r#"{"firmware":"#,
     ];
     let is_reboot = task.pointer("/work/kind").is_some_and(|kind| kind == "reboot");
-    is_reboot || kinds.iter().any(|kind| text.contains(kind))
+    is_reboot || is_without_payload || kinds.iter().any(|kind| text.contains(kind))
 }
 
 /// Lists how each variant of an enum shows in JSON. The match has no wildcard: who adds a variant adds
@@ -239,10 +259,10 @@ pub(crate) fn are_complete() {
     }
 }
 
-fn tags() -> [&'static [&'static str]; 15] {
+fn tags() -> [&'static [&'static str]; 17] {
     [
         variants!(EventBody in "\"kind\":\"" "\"": LeaseTaken "leaseTaken" LeaseReturned "leaseReturned"
-            SurveyDone "surveyDone" TaskStarted "taskStarted" PayloadVerified "payloadVerified"
+            SurveyDone "surveyDone" Simulated "simulated" TaskStarted "taskStarted" PayloadVerified "payloadVerified"
             StepStarted "stepStarted" StepOverdue "stepOverdue" StepFinished "stepFinished"
             TaskDone "taskDone" TaskFailed "taskFailed" RebootBegun "rebootBegun"
             RebootRequested "rebootRequested" Rebooted "rebooted" NotRebooted "notRebooted"
@@ -256,7 +276,10 @@ fn tags() -> [&'static [&'static str]; 15] {
         variants!(Reading in "\"state\":\"" "\"": Absent "absent" Present "present" Broken "broken"
             Unreadable "unreadable" | Unknown),
         variants!(LaunchReport in "\"result\":\"" "\"": Started "started" AlreadyRunning "alreadyRunning" Failed "failed"),
-        variants!(Work in "\"kind\":\"" "\"": Survey "survey" Apply "apply" Reboot "reboot" Retire "retire"),
+        variants!(Work in "\"kind\":\"" "\"": Survey "survey" Apply "apply" Simulate "simulate" Reboot "reboot" Retire "retire"),
+        variants!(Simulation in "\"result\":\"" "\"": Possible "possible" Refused "refused" Failed "failed" | Unknown),
+        variants!(ChangeKind in "{\"kind\":\"" "\"": Install "install" Upgrade "upgrade" Downgrade "downgrade"
+            Reinstall "reinstall" Remove "remove" Other "other"),
         variants!(Detect in "{\"" "\":": Package "package" Command "command" File "file"
             Firmware "firmware"),
         variants!(FailureCode in "\"code\":\"" "\"": DiskFull "DiskFull" DigestMismatch "DigestMismatch"

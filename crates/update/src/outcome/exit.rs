@@ -54,16 +54,20 @@ pub(crate) fn deb(code: i32) -> ExitMeaning {
         0 => ExitMeaning::Done,
         1 => ExitMeaning::Failed("the package could not be installed"),
         2 => ExitMeaning::Failed("dpkg met a fatal error, such as a locked or damaged database"),
+        100 => ExitMeaning::Failed("apt could not install the package"),
         _ => ExitMeaning::Failed("failed"),
     }
 }
 
-/// The exit code of rpm is the number of packages that failed.
+/// The exit code of rpm is the number of packages that failed. The codes from 100 are zypper's, from the
+/// repositories of the machine.
 pub(crate) fn rpm(code: i32) -> ExitMeaning {
     match code {
-        0 => ExitMeaning::Done,
+        0 | 103 => ExitMeaning::Done,
         1 => ExitMeaning::Failed("the package could not be installed"),
         9 => ExitMeaning::Failed("the package could not be verified"),
+        102 => ExitMeaning::DoneRebootNeeded,
+        107 => ExitMeaning::Failed("a script of the package failed"),
         _ => ExitMeaning::Failed("packages could not be installed"),
     }
 }
@@ -168,10 +172,10 @@ mod tests {
     fn the_documented_tables_hold() {
         assert_eq!(row(InstallerKind::WindowsComponent, &[0, 1, 2, 3, 4]), "fdrnf");
         assert_eq!(row(InstallerKind::HpeSmartComponent, &[0, 1, 2, 3, 4, 5, 6, 7, 8]), "drnffcfff");
-        assert_eq!(row(InstallerKind::Rpm, &[0, 1, 2, 9]), "dfff");
+        assert_eq!(row(InstallerKind::Rpm, &[0, 1, 2, 9, 102, 103, 107]), "dfffrdf");
         assert_eq!(row(InstallerKind::DellDup, &[0, 1, 2, 3, 4, 5, 6, 9]), "dfrnfnrf");
         assert_eq!(row(InstallerKind::Fwupd, &[0, 1, 2, 3]), "dfnf");
-        assert_eq!(row(InstallerKind::Deb, &[0, 1, 2, 3]), "dfff");
+        assert_eq!(row(InstallerKind::Deb, &[0, 1, 2, 3, 100]), "dffff");
         assert_eq!(row(InstallerKind::Script, &[0, 1, 2, 3, 255, -1]), "dfffff");
         assert_eq!(row(InstallerKind::Msi, &[0, 1602, 1603, 1618, 1638, 1641, 3010]), "dcffnrr");
     }

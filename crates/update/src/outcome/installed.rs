@@ -1,7 +1,7 @@
 //! Determines the result of a component that was to be installed.
 
 use super::exit::ExitMeaning;
-use super::{Finding, Outcome, StepRecord, is_enough};
+use super::{Finding, Outcome, StepRecord, is_enough, kept};
 use crate::model::RebootNeed;
 use crate::plan::{LATER_READING, PlanItem, pending_text};
 use crate::reason::{Reason, refusal_remedy, remedy};
@@ -43,6 +43,8 @@ struct StepReport<'a> {
     exit: Option<&'a StepExit>,
     meaning: Option<ExitMeaning>,
     last_lines: Option<String>,
+    /// What was kept although the package brings something else.
+    kept: Option<String>,
     /// Whether the engine reported that the installer was started.
     begun: bool,
     /// Whether the machine was rebooted since.
@@ -54,8 +56,9 @@ impl<'a> StepReport<'a> {
         let exit = step.and_then(|step| step.exit.as_ref());
         let meaning = super::exit_code(exit).map(|code| item.component.installer.exit(code));
         let last_lines = step.and_then(|step| last_lines(&step.output));
+        let kept = step.and_then(|step| kept::remark(&step.output));
         let begun = step.is_some_and(|step| step.started_at.is_some());
-        Self { exit, meaning, last_lines, begun, rebooted: step.is_some_and(|step| step.rebooted) }
+        Self { exit, meaning, last_lines, kept, begun, rebooted: step.is_some_and(|step| step.rebooted) }
     }
 
     /// Describes how the installer ended, to follow "the installer of X".
@@ -160,7 +163,7 @@ fn reached(item: &PlanItem, version: &str, step: &StepReport<'_>) -> Finding {
         );
     }
     let message = match (step.is_done(), step.never_ran()) {
-        (true, _) => String::new(),
+        (true, _) => step.kept.clone().unwrap_or_default(),
         (false, true) => format!("{name} {version} is installed, although its installer {}", step.ended()),
         (false, false) => {
             format!(

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::installer::InstallerKind;
-use crate::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
+use crate::model::{AppliesTo, Component, Force, Needs, PayloadRef, RebootNeed};
 use farrier_protocol::{FailureCode, Pending, PendingUntil};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -16,8 +16,14 @@ fn item(from: Option<&str>) -> PlanItem {
         installer: InstallerKind::Deb,
         detect: None,
         firmware: None,
-        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
+        payload: Some(PayloadRef {
+            url: String::new(),
+            digest: String::new(),
+            size: None,
+            signatures: Vec::new(),
+        }),
         requires: Vec::new(),
+        needs: Needs::default(),
         reboot: RebootNeed::IfRequested,
         interruptible: true,
         timeout: Duration::from_mins(1),

@@ -2,7 +2,7 @@
 //! other packages.
 
 use super::*;
-use crate::model::{AppliesTo, PayloadRef, RebootNeed};
+use crate::model::{AppliesTo, Needs, PayloadRef, RebootNeed};
 use std::time::Duration;
 
 fn component(installer: InstallerKind, package: &str, version: &str) -> Component {
@@ -13,8 +13,14 @@ fn component(installer: InstallerKind, package: &str, version: &str) -> Componen
         installer,
         detect: Some(Detect::Package(package.to_owned())),
         firmware: None,
-        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
+        payload: Some(PayloadRef {
+            url: String::new(),
+            digest: String::new(),
+            size: None,
+            signatures: Vec::new(),
+        }),
         requires: Vec::new(),
+        needs: Needs::default(),
         reboot: RebootNeed::IfRequested,
         interruptible: true,
         timeout: Duration::from_mins(1),

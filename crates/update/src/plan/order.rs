@@ -1,10 +1,13 @@
 //! The order in which components are installed, and the cycles in their requirements.
 //!
-//! A component comes after the components that it requires. Otherwise the order of the baseline is
+//! A component comes after the components that it requires. One that requires a version of itself comes after
+//! the components that bring lower versions of the same thing. Otherwise the order of the baseline is
 //! kept, because its author may have had reasons that are not written down. Nothing in this module
 //! recurses: the requirements of a baseline may be as deep as the baseline is long.
 
 use crate::model::Component;
+use crate::version::compare;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Order and cycles of a list of components.
@@ -56,6 +59,13 @@ impl Order {
     }
 }
 
+/// Reports whether a component brings a lower version of the same thing as another one, as a step on the way.
+pub(super) fn is_step_to(component: &Component, other: &Component) -> bool {
+    component.name != other.name
+        && component.is_same_target(other)
+        && compare(other.installer.versions(), &component.version, &other.version) == Ordering::Less
+}
+
 /// Returns, for each component, the indices of the components of the same list that it requires.
 fn edges(components: &[Component]) -> Vec<BTreeSet<usize>> {
     let mut first: BTreeMap<&str, usize> = BTreeMap::new();
@@ -63,7 +73,14 @@ fn edges(components: &[Component]) -> Vec<BTreeSet<usize>> {
         first.entry(component.name.as_str()).or_insert(index);
     }
     let of = |component: &Component| {
-        component.requires.iter().filter_map(|need| first.get(need.component.as_str()).copied()).collect()
+        let others = component.requires.iter().filter(|need| need.component != component.name);
+        let mut before: BTreeSet<usize> =
+            others.filter_map(|need| first.get(need.component.as_str()).copied()).collect();
+        if component.requires.iter().any(|need| need.component == component.name) {
+            let lower = components.iter().enumerate().filter(|(_, other)| is_step_to(other, component));
+            before.extend(lower.map(|(index, _)| index));
+        }
+        before
     };
     components.iter().map(of).collect()
 }

@@ -2,30 +2,77 @@
 
 use super::{Action, PlanItem};
 use crate::model::{Component, Requirement};
-use crate::plan::order::Order;
+use crate::plan::order::{Order, is_step_to};
 use crate::version::compare_installed;
 use farrier_protocol::Reading;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-/// Returns a description of each requirement of `component` that will not be met.
+/// Returns a description of each requirement of `component` that will not be met. `found` is what the first
+/// reading says about the component.
 pub(super) fn missing(
     component: &Component,
     order: &Order,
+    found: Option<&Reading>,
     planned: &BTreeMap<&str, PlanItem>,
 ) -> Vec<String> {
     if let Some(circle) = order.circle(&component.name) {
         return vec![format!("its requirements form a cycle: {circle}")];
     }
-    component.requires.iter().filter_map(|need| unmet(need, planned)).collect()
+    let unmet = |need: &Requirement| {
+        if need.component == component.name {
+            unmet_before(component, need, found, planned)
+        } else {
+            unmet(need, planned)
+        }
+    };
+    component.requires.iter().filter_map(unmet).collect()
+}
+
+/// Returns why a version of the component itself is not installed before; `None` if it is. `found` is the first
+/// reading. A component that is not installed at all needs no step.
+fn unmet_before(
+    component: &Component,
+    need: &Requirement,
+    found: Option<&Reading>,
+    planned: &BTreeMap<&str, PlanItem>,
+) -> Option<String> {
+    let scheme = component.installer.versions();
+    let least = need.at_least.as_deref().unwrap_or_default();
+    let enough = |version: &str| compare_installed(scheme, version, least) != Ordering::Less;
+    let is_there = match found {
+        Some(Reading::Present { version, .. } | Reading::Broken { version, .. }) => enough(version),
+        Some(Reading::Absent) => true,
+        Some(Reading::Unreadable { .. } | Reading::Unknown) | None => false,
+    };
+    let mut steps = planned.values().filter(|item| is_step_to(&item.component, component));
+    if is_there || steps.any(|item| item.action.version().is_some_and(enough)) {
+        return None;
+    }
+    let name = &component.name;
+    let now = match found {
+        Some(Reading::Present { version, .. } | Reading::Broken { version, .. }) => {
+            format!("{version} is installed")
+        }
+        Some(Reading::Absent | Reading::Unreadable { .. } | Reading::Unknown) | None => {
+            "it was not read".to_owned()
+        }
+    };
+    Some(format!(
+        "{name} {least} or newer on the machine before {} ({now}, and the baseline has no component with the same detect for the step)",
+        component.version
+    ))
 }
 
 /// Returns the components that `component` requires and that are installed before it.
 pub(super) fn installed_before(component: &Component, planned: &BTreeMap<&str, PlanItem>) -> Vec<String> {
+    let requires_itself = component.requires.iter().any(|need| need.component == component.name);
+    let steps = planned.values().filter(|item| requires_itself && is_step_to(&item.component, component));
     let mut names: Vec<String> = component
         .requires
         .iter()
         .filter_map(|need| planned.get(need.component.as_str()))
+        .chain(steps)
         .filter(|item| item.action.is_install())
         .map(|item| item.component.name.clone())
         .collect();

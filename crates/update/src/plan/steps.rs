@@ -33,9 +33,9 @@ impl NodePlan {
     /// duplicates.
     pub fn payloads(&self) -> Vec<&PayloadRef> {
         let mut found: Vec<&PayloadRef> = Vec::new();
-        for item in self.installs() {
-            if !found.iter().any(|known| known.digest == item.component.payload.digest) {
-                found.push(&item.component.payload);
+        for payload in self.installs().filter_map(|item| item.component.payload.as_ref()) {
+            if !found.iter().any(|known| known.digest == payload.digest) {
+                found.push(payload);
             }
         }
         found
@@ -47,6 +47,11 @@ impl NodePlan {
     /// payload, the size in the baseline is used, or 0 if the baseline has none.
     pub fn steps(&self, sizes: &BTreeMap<String, u64>) -> Vec<Step> {
         self.items.iter().filter_map(|item| step(item, sizes)).collect()
+    }
+
+    /// Returns the steps that install from the repositories of the machine, in order.
+    pub fn repository_steps(&self) -> Vec<Step> {
+        self.steps(&BTreeMap::new()).into_iter().filter(|step| step.payload.is_none()).collect()
     }
 
     /// Returns the detections for the second reading of the machine.
@@ -75,16 +80,16 @@ pub fn combined_digest(plans: &BTreeMap<NodeName, String>) -> String {
 fn step(item: &PlanItem, sizes: &BTreeMap<String, u64>) -> Option<Step> {
     let Action::Install { from: _, to } = &item.action else { return None };
     let component = &item.component;
-    let size = sizes.get(&component.payload.digest).copied().or(component.payload.size).unwrap_or(0);
+    let payload = component.payload.as_ref().map(|payload| Payload {
+        digest: payload.digest.clone(),
+        size: sizes.get(&payload.digest).copied().or(payload.size).unwrap_or(0),
+        file_name: file_name(&payload.url),
+    });
     Some(Step {
         component: component.name.clone(),
         version: to.clone(),
         installer: component.installer.engine()?,
-        payload: Payload {
-            digest: component.payload.digest.clone(),
-            size,
-            file_name: file_name(&component.payload.url),
-        },
+        payload,
         after: item.after.clone(),
         timeout_seconds: component.timeout.as_secs().max(1),
         // Firmware that is written halfway may make the device unusable.
@@ -94,6 +99,7 @@ fn step(item: &PlanItem, sizes: &BTreeMap<String, u64>) -> Option<Step> {
         package: item.package.clone(),
         firmware: component.firmware_entry().map(str::to_owned),
         overrides_trusted_module: item.force.trusted_module,
+        respect_holds: !item.force.holds,
     })
 }
 

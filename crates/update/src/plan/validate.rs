@@ -49,6 +49,26 @@ pub enum Problem {
         /// The version in the baseline.
         version: String,
     },
+    /// A component requires itself in a version that it would not be installed over.
+    #[error(
+        "spec.components[{component}].requires: the requirement of {component} itself needs an atLeast below {version}: the version that must be installed before"
+    )]
+    OwnVersionNotBelow {
+        /// The component.
+        component: String,
+        /// The version in the baseline.
+        version: String,
+    },
+    /// A component without a payload cannot come from a repository.
+    #[error(
+        "spec.components[{component}]: components of installer {installer} do not come from a repository; give it a payload"
+    )]
+    PayloadMissing {
+        /// The component.
+        component: String,
+        /// Its installer.
+        installer: InstallerKind,
+    },
     /// This version cannot install components of this kind.
     #[error(
         "spec.components[{component}].installer: {installer} is not supported in this version; leave the component out or use {}",
@@ -88,6 +108,8 @@ impl Problem {
             | Self::Cycle { .. }
             | Self::UnknownRequirement { .. }
             | Self::RequirementTooHigh { .. }
+            | Self::OwnVersionNotBelow { .. }
+            | Self::PayloadMissing { .. }
             | Self::UrlInvalid { .. } => Reason::BaselineInvalid,
             Self::InstallerNotSupported { .. } | Self::UrlNotSupported { .. } => Reason::NotYetSupported,
         }
@@ -105,6 +127,8 @@ pub fn validate_baseline(components: &[Component], installers: &[InstallerKind])
     }
     for component in components {
         problems.extend(requirements(component, &known));
+        problems.extend(own_requirement(component));
+        problems.extend(source(component));
         problems.extend(installer(component, installers));
         problems.extend(url(component));
     }
@@ -126,7 +150,8 @@ fn requirements<'a>(
     component: &'a Component,
     known: &'a BTreeMap<&str, &Component>,
 ) -> impl Iterator<Item = Problem> + 'a {
-    component.requires.iter().filter_map(|need| {
+    // A requirement of the component itself is about the machine, not about the baseline.
+    component.requires.iter().filter(|need| need.component != component.name).filter_map(|need| {
         let Some(target) = known.get(need.component.as_str()) else {
             return Some(Problem::UnknownRequirement {
                 component: component.name.clone(),
@@ -143,6 +168,26 @@ fn requirements<'a>(
                 version: target.version.clone(),
             }
         })
+    })
+}
+
+/// Checks the version of itself that a component requires.
+fn own_requirement(component: &Component) -> Option<Problem> {
+    let scheme = component.installer.versions();
+    let is_below = |least: &str| compare_installed(scheme, &component.version, least) == Ordering::Greater;
+    let mut own = component.requires.iter().filter(|need| need.component == component.name);
+    own.any(|need| !need.at_least.as_deref().is_some_and(is_below)).then(|| Problem::OwnVersionNotBelow {
+        component: component.name.clone(),
+        version: component.version.clone(),
+    })
+}
+
+/// Checks that a component without a payload is a package.
+fn source(component: &Component) -> Option<Problem> {
+    let is_possible = component.payload.is_some() || component.installer.packages().is_some();
+    (!is_possible).then(|| Problem::PayloadMissing {
+        component: component.name.clone(),
+        installer: component.installer,
     })
 }
 
@@ -165,7 +210,7 @@ fn alternatives(installers: &[InstallerKind]) -> String {
 }
 
 fn url(component: &Component) -> Option<Problem> {
-    let problem = PayloadUrl::parse(&component.payload.url).err()?;
+    let problem = PayloadUrl::parse(&component.payload.as_ref()?.url).err()?;
     let component = component.name.clone();
     Some(if matches!(problem, UrlProblem::Scheme { .. }) {
         Problem::UrlNotSupported { component, problem }

@@ -27,6 +27,11 @@ impl From<Refusal> for Reason {
             Refusal::ImageRefused => Self::ImageRefused,
             Refusal::OnBattery => Self::OnBattery,
             Refusal::TrustedModule => Self::OverrideRequired,
+            Refusal::Held => Self::PackageHeld,
+            Refusal::ChangesOthers => Self::OtherPackagesAffected,
+            Refusal::VersionNotAvailable => Self::VersionNotAvailable,
+            Refusal::RepositoryUnreachable => Self::RepositoryUnreachable,
+            Refusal::RepositoryUntrusted => Self::RepositoryUntrusted,
             Refusal::Unknown => Self::InstallerFailed,
         }
     }
@@ -40,6 +45,19 @@ pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
         }
         Refusal::ArchitectureConflict => {
             "remove the other package from the machine, or bring both to the same version"
+        }
+        Refusal::Held => "lift that there, or allow the installation with spec.force.holds of a new run",
+        Refusal::ChangesOthers => {
+            "add these packages to the baseline with their versions, or change them on the machine"
+        }
+        Refusal::VersionNotAvailable => {
+            "correct the version in a new baseline, or add a repository to the machine"
+        }
+        Refusal::RepositoryUnreachable => {
+            "repair the repository or the way to it, or disable it on the machine"
+        }
+        Refusal::RepositoryUntrusted => {
+            "find out what changed, or install the key of the repository on the machine"
         }
         Refusal::RemovesBooted => "boot the machine from another kernel and start a new run",
         Refusal::NotForMachine => {

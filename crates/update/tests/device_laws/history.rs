@@ -12,7 +12,7 @@ use farrier_update::device::{
     ComponentEnd, Conclusion, Goal, Limits, Method, Obstacle, Part, Preparation, ResetPolicy, ResetTarget,
     Scope, Verb,
 };
-use farrier_update::model::{AppliesTo, Component, Force, PayloadRef, RebootNeed};
+use farrier_update::model::{AppliesTo, Component, Force, Needs, PayloadRef, RebootNeed};
 use farrier_update::plan::{Action, NodePlan, PlanItem};
 use std::time::Duration;
 
@@ -376,8 +376,14 @@ fn part(name: &str, version: String, dice: &mut Dice) -> Component {
         installer: InstallerKind::RedfishImage,
         detect: None,
         firmware: None,
-        payload: PayloadRef { url: String::new(), digest: String::new(), size: None, signatures: Vec::new() },
+        payload: Some(PayloadRef {
+            url: String::new(),
+            digest: String::new(),
+            size: None,
+            signatures: Vec::new(),
+        }),
         requires: Vec::new(),
+        needs: Needs::default(),
         reboot: reboots[usize::try_from(dice.below(4)).unwrap_or(0)],
         interruptible: dice.percent(70),
         timeout: Duration::from_mins(10 + dice.below(20)),

@@ -17,11 +17,12 @@ impl<D: Device> Walk<'_, D> {
         }
         let component = self.job.components.iter().find(|component| component.name == intent.component);
         let Some(component) = component else { return Ok(None) };
-        let source = self.job.source(component)?;
+        let Some(payload) = &component.payload else { return Ok(None) };
+        let source = self.job.source(component, payload)?;
         let what = format!("the payload of component {}", component.name);
         self.show_wait(Waiting::new(Reason::InProgress, what, "the payload", source.limit()));
         let mut stop = self.desk.stop.clone();
-        let signatures = self.job.signatures(component)?;
+        let signatures = self.job.signatures(component, payload)?;
         let stored = tokio::select! {
             stored = self.stored(&source, &signatures) => stored,
             Ok(_) = stop.wait_for(|stop| *stop) => {
@@ -30,9 +31,9 @@ impl<D: Device> Walk<'_, D> {
         };
         self.desk.view.send_modify(|v| v.waits.clear());
         let (stored, signatures) = stored?;
-        let name = image_name(&self.job.session, intent.id, &component.payload);
+        let name = image_name(&self.job.session, intent.id, payload);
         let offer = if intent.verb == Verb::Pull {
-            let (action, name, digest) = (intent.id, name.as_str(), component.payload.digest.as_str());
+            let (action, name, digest) = (intent.id, name.as_str(), payload.digest.as_str());
             Some(self.offer(OfferedFile { action, name, digest, size: stored.size }).await?)
         } else {
             None

@@ -99,7 +99,7 @@ async fn an_incomplete_greeting_exceeds_its_limit() {
 }
 
 fn step(timeout_seconds: u64, interruptible: bool, size: u64) -> Step {
-    let payload = Payload { digest: String::new(), size, file_name: String::new() };
+    let payload = Some(Payload { digest: String::new(), size, file_name: String::new() });
     let (component, version) = ("c".to_owned(), "1".to_owned());
     let installer = Installer::Script;
     Step {
@@ -115,6 +115,7 @@ fn step(timeout_seconds: u64, interruptible: bool, size: u64) -> Step {
         package: None,
         firmware: None,
         overrides_trusted_module: false,
+        respect_holds: false,
     }
 }
 

@@ -184,7 +184,7 @@ impl Device {
     /// Returns a line that the image does not contain: it carries the image's own digest.
     fn boundary(&self, intent: &Intent) -> String {
         let component = self.components.iter().find(|component| component.name == intent.component);
-        let digest = component.map(|component| component.payload.digest.as_str()).unwrap_or_default();
+        let digest = component.and_then(|component| component.digest()).unwrap_or_default();
         let digest: String = digest.chars().filter(char::is_ascii_alphanumeric).take(40).collect();
         format!("farrier-{digest}-{}", intent.id.0)
     }
@@ -208,7 +208,7 @@ impl Device {
         if action.verb == Verb::AdoptImage {
             return self.files.get(component).cloned();
         }
-        let payload = &self.components.iter().find(|known| known.name == component)?.payload;
+        let payload = self.components.iter().find(|known| known.name == component)?.payload.as_ref()?;
         Some(self.marks.image_name(action.id, &payload.digest, &plan::file_name(&payload.url)))
     }
 

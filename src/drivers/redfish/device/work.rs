@@ -112,11 +112,16 @@ impl<'a> Known<'a> {
     }
 }
 
+/// Reports whether a text names the image of a component.
+fn is_image_of(text: &str, component: &Component) -> bool {
+    component.digest().is_some_and(|digest| Marks::is_image(text, digest))
+}
+
 /// Sorts what a device works on.
 pub(super) fn sort(work: &Work, known: &Known<'_>) -> Sorted {
     let Known { marks, actions, components, .. } = *known;
     let mut sorted = Sorted::default();
-    let is_of = |component: &&Component, text: &str| Marks::is_image(text, &component.payload.digest);
+    let is_of = |component: &&Component, text: &str| is_image_of(text, component);
     for (link, resource) in &work.tasks {
         let action = resource.find(|text| marks.find(text)).or_else(|| of_ticket(link, actions));
         let progress = progress(resource);
@@ -170,11 +175,11 @@ fn sort_images(work: &Work, known: &Known<'_>, sorted: &mut Sorted) {
         // The same image, as far as the device tells.
         let bytes = resource.number("/SizeBytes");
         let has_size = |component: &&Component| {
-            bytes.zip(component.payload.size).is_none_or(|(bytes, size)| bytes == size)
+            let size = component.payload.as_ref().and_then(|payload| payload.size);
+            bytes.zip(size).is_none_or(|(bytes, size)| bytes == size)
         };
-        for component in components
-            .iter()
-            .filter(|component| Marks::is_image(&file, &component.payload.digest) && has_size(component))
+        for component in
+            components.iter().filter(|component| is_image_of(&file, component) && has_size(component))
         {
             sorted.files.insert(component.name.clone(), file.clone());
             let is_adopted = |action: &&Action| {
@@ -231,7 +236,7 @@ impl Sorted {
         progress: Progress,
     ) {
         let Some(of) = of else { return };
-        let same = components.iter().filter(|component| component.payload.digest == of.payload.digest);
+        let same = components.iter().filter(|component| component.digest() == of.digest());
         self.earlier.extend(same.map(|component| earlier(component, link, Some(progress))));
     }
 
@@ -289,7 +294,7 @@ pub(super) fn is_monitor(link: &Link) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farrier_update::{AppliesTo, InstallerKind, PayloadRef, RebootNeed};
+    use farrier_update::{AppliesTo, InstallerKind, Needs, PayloadRef, RebootNeed};
     use serde_json::json;
     use std::time::Duration;
 
@@ -303,13 +308,14 @@ mod tests {
             installer: InstallerKind::RedfishImage,
             detect: None,
             firmware: None,
-            payload: PayloadRef {
+            payload: Some(PayloadRef {
                 url: "https://x/bios.bin".to_owned(),
                 digest: DIGEST.to_owned(),
                 size: Some(7),
                 signatures: Vec::new(),
-            },
+            }),
             requires: Vec::new(),
+            needs: Needs::default(),
             reboot: RebootNeed::IfRequested,
             interruptible: true,
             timeout: Duration::from_mins(1),

@@ -85,6 +85,22 @@ fn a_reboot_is_called_off_by_a_cancellation_during_its_delay() {
     });
 }
 
+/// A machine whose journal is lost with the reboot would be rebooted again and again.
+#[test]
+fn a_machine_that_keeps_no_journal_is_not_rebooted() {
+    e2e("forgets", async |site| {
+        let db = site.machine("db").lab(&["--var-ro"]).up().await;
+        site.baseline("spring", &[tool(site)]).await;
+        let run = site.run("r1", rebooting(json!({}))).await;
+        run.fails().await;
+        let update = run.node("db").await;
+        let words = update.words("Succeeded");
+        assert_eq!(update.reason("Succeeded"), "RebootFailed", "{words}");
+        assert!(words.contains("journal would be lost"), "{words}");
+        assert_eq!((outcome(&update, "tool"), db.boots()), ("RebootPending", 1));
+    });
+}
+
 /// Returns firmware that shows its version only after the reboot for which it asks.
 fn firmware(site: &Site) -> Component {
     let script = b"#!/bin/sh\ncat /proc/sys/kernel/random/boot_id >/etc/bios.staged\n";

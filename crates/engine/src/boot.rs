@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// gone after the reboot.
 const PERMANENT: [&str; 2] = ["/var/lib", "/var/tmp"];
 
+/// The types of file systems in memory, tmpfs and ramfs, as in `linux/magic.h`.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58F6];
+
 /// Where systemd looks for units of the administrator.
 const UNITS: &str = "/etc/systemd/system";
 
@@ -36,6 +39,21 @@ pub(crate) fn id() -> io::Result<String> {
 /// Reports whether systemd is the init of this machine (`sd_booted(3)`).
 pub(crate) fn has_systemd() -> bool {
     Path::new("/run/systemd/system").is_dir()
+}
+
+/// Reports whether a directory keeps its content when the machine is rebooted: not if it is on a file system in
+/// memory, nor where machines clean up when they boot.
+pub(crate) fn is_kept(dir: &Path) -> bool {
+    let is_cleaned = ["/tmp", "/run", "/dev"].iter().any(|place| dir.starts_with(place));
+    // The type has another width on each architecture, and all magic numbers have 32 bits.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::unnecessary_cast,
+        reason = "as above"
+    )]
+    let is_memory = rustix::fs::statfs(dir).is_ok_and(|found| IN_MEMORY.contains(&(found.f_type as u32)));
+    !is_cleaned && !is_memory
 }
 
 /// Makes the files, unless they exist already. The machine is rebooted without them if that fails: then the
@@ -171,6 +189,15 @@ fn has_cron() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A journal that is lost with the reboot would let the machine be rebooted again.
+    #[test]
+    fn what_is_in_memory_or_cleaned_up_is_not_kept() {
+        for dir in ["/dev/shm", "/run/farrier-x", "/tmp/farrier-x/log"] {
+            assert!(!is_kept(Path::new(dir)), "{dir}");
+        }
+        assert!(is_kept(Path::new("/proc")), "any other file system");
+    }
 
     /// A journal that somebody has changed must not cost a machine its files.
     #[test]

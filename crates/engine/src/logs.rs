@@ -84,6 +84,11 @@ impl Logs {
         self.dir.join(format!("output-{session}.log"))
     }
 
+    /// Returns the directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Returns the path of the journal of a session.
     pub(crate) fn journal(&self, session: &str) -> PathBuf {
         self.dir.join(format!("journal-{session}.jsonl"))

@@ -69,6 +69,13 @@ fn begin(engine: &Engine, task: &str) -> Result<(), NoReboot> {
     if engine.shared.known(|known| known.reboot.as_ref().is_some_and(|open| open.task == task)) {
         return Ok(());
     }
+    let logs = engine.logs.dir();
+    if !boot::is_kept(logs) {
+        // The next engine would not know that the machine was rebooted, and would do it again.
+        let detail =
+            "the engine's journal would be lost, since nothing that lasts is writable below /var/log";
+        return Err(failed(format!("{detail} ({} is used)", logs.display())));
+    }
     let boot_id = boot::id().map_err(|error| failed(format!("the boot id cannot be read: {error}")))?;
     let begun = engine.shared.record(EventBody::RebootBegun { task: task.into(), boot_id });
     begun.map_err(|error| failed(format!("the journal cannot be written: {error}")))

@@ -9,7 +9,7 @@ use farrier_update::Reason;
 use serde_json::{Value, json};
 
 /// Returns specs that this version does not support, and the field that the message must name.
-fn unsupported() -> [(&'static str, Value, &'static str); 4] {
+fn unsupported() -> [(&'static str, Value, &'static str); 3] {
     [
         ("stages", json!({"strategy": {"stages": [{"name": "canary", "count": 1}]}}), "spec.strategy.stages"),
         ("budget", json!({"strategy": {"failureBudget": "5%"}}), "spec.strategy.failureBudget"),

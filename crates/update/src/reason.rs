@@ -4,65 +4,15 @@
 //! reason has a class, which determines whether another attempt is made. No code parses text to find a
 //! reason.
 
+#[macro_use]
+mod declare;
 mod engine;
 
 pub use engine::{refusal_remedy, remedy};
 
+use declare::Class;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// The class of a reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// Not a failure.
-    Informational,
-    /// A failure that may be gone a little later.
-    Transient,
-    /// A failure that lasts until a user acts. A wrong password is in this class, because repeated failures
-    /// lock accounts; so is a wrong host key.
-    Permanent,
-    /// The machine was not reached, but may be reachable a little later.
-    UnreachableTransient,
-    /// The machine was not reached, and will not be until a user acts.
-    UnreachablePermanent,
-}
-
-/// Declares the reasons in one place: the enum, the list, the names, the classes and the texts.
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident: $class:ident,)+) => {
-        /// A reason, as it appears in conditions, events and metrics.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Reason {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl Reason {
-            /// All reasons.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
-
-            /// Returns the name, which is in CamelCase and stable, so that it fits a condition and a metric's
-            /// label.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$name => stringify!($name),)+
-                }
-            }
-
-            const fn class(self) -> Class {
-                match self {
-                    $(Self::$name => Class::$class,)+
-                }
-            }
-
-            /// Returns the meaning and the next step, for users.
-            pub const fn meaning(self) -> &'static str {
-                match self {
-                    $(Self::$name => concat!($($doc),+).trim_ascii(),)+
-                }
-            }
-        }
-    };
-}
 
 reasons! {
     // Progress of work.

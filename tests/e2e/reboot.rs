@@ -20,7 +20,7 @@ fn a_machine_is_rebooted_once_for_all_components_and_proven_afterwards() {
         let db = site.machine("db").up().await;
         let before = db.snapshot().await;
         site.baseline("spring", &[firmware(site), tool(site)]).await;
-        let run = site.run("r1", rebooting(json!({"message": "new firmware"}))).await;
+        let run = site.run("r1", rebooting(&json!({"message": "new firmware"}))).await;
         let update = went_well(&run, &db).await;
         let bios = component(&update, "bios");
         assert_eq!((bios.before.as_str(), bios.after.as_str()), ("1.0", "2.0"));
@@ -31,7 +31,7 @@ fn a_machine_is_rebooted_once_for_all_components_and_proven_afterwards() {
         site.until_event("Rebooting NodeUpdate/r1-db: db is being rebooted").await;
         site.until_event("Rebooted NodeUpdate/r1-db").await;
         // Now nothing is to be done, and nothing is rebooted for it.
-        let again = site.run("r2", rebooting(json!({"policy": "Always"}))).await;
+        let again = site.run("r2", rebooting(&json!({"policy": "Always"}))).await;
         again.succeeds().await;
         assert_eq!(db.boots(), 2);
     });
@@ -43,7 +43,7 @@ fn a_machine_that_does_not_come_back_is_reported_with_what_was_tried() {
     e2e("gone", async |site| {
         site.machine("db").lab(&["--boot-delay", "300"]).up().await;
         site.baseline("spring", &[firmware(site), tool(site)]).await;
-        let run = site.run("r1", rebooting(json!({"timeout": "8s"}))).await;
+        let run = site.run("r1", rebooting(&json!({"timeout": "8s"}))).await;
         let update = run.node_until("db", "the reboot", |u| u.reason("Reachable") == "Rebooting").await;
         let rebooting = update.status.as_ref().and_then(|s| s.rebooting.clone()).expect("status.rebooting");
         assert!(rebooting.since.0 < rebooting.until.0);
@@ -69,7 +69,7 @@ fn a_reboot_is_called_off_by_a_cancellation_during_its_delay() {
     e2e("delay", async |site| {
         let db = site.machine("db").up().await;
         site.baseline("spring", &[tool(site)]).await;
-        let run = site.run("r1", rebooting(json!({"delay": "1h"}))).await;
+        let run = site.run("r1", rebooting(&json!({"delay": "1h"}))).await;
         let waits = |update: &farrier::api::NodeUpdate| {
             update.status.as_ref().and_then(|s| s.waiting.as_ref()).is_some_and(|w| w.what.contains("delay"))
         };
@@ -91,7 +91,7 @@ fn a_machine_that_keeps_no_journal_is_not_rebooted() {
     e2e("forgets", async |site| {
         let db = site.machine("db").lab(&["--var-ro"]).up().await;
         site.baseline("spring", &[tool(site)]).await;
-        let run = site.run("r1", rebooting(json!({}))).await;
+        let run = site.run("r1", rebooting(&json!({}))).await;
         run.fails().await;
         let update = run.node("db").await;
         let words = update.words("Succeeded");
@@ -116,7 +116,7 @@ fn tool(site: &Site) -> Component {
 }
 
 /// Returns the spec of a run to baseline `spring` that reboots machines without a delay.
-fn rebooting(reboot: Value) -> Value {
+fn rebooting(reboot: &Value) -> Value {
     let mut spec = to("spring");
     merge(&mut spec, json!({"reboot": {"policy": "IfRequired", "delay": "0s", "timeout": "80s"}}));
     merge(&mut spec, json!({"reboot": reboot}));

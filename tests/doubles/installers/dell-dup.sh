@@ -1,7 +1,7 @@
 #!/bin/sh
 # Double of a Dell update package; see README.md.
 device=/opt/firmware version=@VERSION@
-quiet= force= reboot=
+quiet='' force='' reboot=''
 mkdir -p $device
 echo "$*" >>$device/arguments
 for argument; do

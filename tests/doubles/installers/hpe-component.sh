@@ -1,7 +1,7 @@
 #!/bin/sh
 # Double of an HPE smart component for Linux; see README.md.
 device=/opt/firmware version=@VERSION@
-silent= force=
+silent='' force=''
 mkdir -p $device
 echo "$*" >>$device/arguments
 for argument; do

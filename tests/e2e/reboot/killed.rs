@@ -13,7 +13,7 @@ fn an_operator_that_is_killed_at_each_step_of_a_reboot_reboots_once() {
         site.baseline("spring", &[firmware(site)]).await;
         let steps = ["-verify\"", "\"rebootBegun\"", "\"rebootRequested\"", "\"rebooted\"", "-verify-2\""];
         for (n, (machine, step)) in machines.iter().zip(steps).enumerate() {
-            let run = site.run(&format!("r{n}"), only(machine, json!({}))).await;
+            let run = site.run(&format!("r{n}"), only(machine, &json!({}))).await;
             wait::closely(step, || machine.journals().contains(step)).await;
             site.operator.kill();
             site.operator.start();
@@ -29,7 +29,7 @@ fn an_engine_that_is_killed_during_the_delay_reboots_once() {
     e2e("engine", async |site| {
         let db = site.machine("db").up().await;
         site.baseline("spring", &[firmware(site)]).await;
-        let run = site.run("r1", only(&db, json!({"delay": "3s"}))).await;
+        let run = site.run("r1", only(&db, &json!({"delay": "3s"}))).await;
         let step = "\"rebootBegun\"";
         wait::closely(step, || db.journals().contains(step)).await;
         lab::output("kill", ["-9", &db.engine().await.to_string()]).await;
@@ -37,7 +37,7 @@ fn an_engine_that_is_killed_during_the_delay_reboots_once() {
     });
 }
 
-fn only(machine: &Machine, reboot: Value) -> Value {
+fn only(machine: &Machine, reboot: &Value) -> Value {
     let mut spec = rebooting(reboot);
     merge(&mut spec, json!({"selector": {"matchLabels": {"name": machine.name}}}));
     spec

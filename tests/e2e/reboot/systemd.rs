@@ -23,7 +23,7 @@ fn a_program_that_inhibits_the_shutdown_is_respected_and_named_unless_it_is_over
         })
         .await;
         site.baseline("spring", &[tool(site)]).await;
-        let run = site.run("r1", rebooting(json!({}))).await;
+        let run = site.run("r1", rebooting(&json!({}))).await;
         run.node_until("db", "the wait for the inhibitor", |u| {
             let waiting = u.status.as_ref().and_then(|s| s.waiting.as_ref());
             waiting.is_some_and(|w| w.reason == "RebootInhibited" && w.what.contains("backup"))
@@ -40,7 +40,7 @@ fn a_program_that_inhibits_the_shutdown_is_respected_and_named_unless_it_is_over
         assert!(component(&update, "tool").message.contains("backup inhibits"));
         assert_eq!(db.boots(), 1);
         site.baseline("summer", &[firmware(site)]).await;
-        let mut spec = rebooting(json!({}));
+        let mut spec = rebooting(&json!({}));
         merge(&mut spec, json!({"baselineRef": {"name": "summer"}, "force": {"inhibitors": true}}));
         let run = site.run("r2", spec).await;
         went_well(&run, &db).await;
@@ -55,7 +55,7 @@ fn an_engine_goes_on_by_itself_after_the_reboot_and_its_unit_is_removed() {
         let db = site.machine("db").lab(&["--flavour", "systemd"]).up().await;
         is_booted(&db).await;
         site.baseline("spring", &[firmware(site)]).await;
-        let run = site.run("r1", rebooting(json!({}))).await;
+        let run = site.run("r1", rebooting(&json!({}))).await;
         wait::closely("the request", || db.journals().contains("\"rebootRequested\"")).await;
         site.operator.kill();
         wait::until("the reboot to be found by the engine alone", wait::LIMIT, async || {

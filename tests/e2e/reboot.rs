@@ -5,7 +5,7 @@ mod systemd;
 
 use crate::harness::payload::{Component, merge};
 use crate::harness::run::{component, to};
-use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, snapshot};
+use crate::harness::{Conditions, Machine, Run, Site, e2e, outcome, snapshot, wait};
 use serde_json::{Value, json};
 
 /// Prints the version of firmware that takes effect at the next boot: the script has noted the boot in which it
@@ -28,7 +28,6 @@ fn a_machine_is_rebooted_once_for_all_components_and_proven_afterwards() {
         assert_eq!(update.reason("Rebooted"), "Rebooted", "{}", update.words("Rebooted"));
         assert_eq!(update.status.as_ref().and_then(|s| s.rebooting.clone()), None);
         before.same_but(&db.snapshot().await, &[snapshot::LOG, &["/etc/bios.staged", "/etc/tool.version"]]);
-        site.until_event("Rebooting NodeUpdate/r1-db: db is being rebooted").await;
         site.until_event("Rebooted NodeUpdate/r1-db").await;
         // Now nothing is to be done, and nothing is rebooted for it.
         let again = site.run("r2", rebooting(&json!({"policy": "Always"}))).await;
@@ -49,6 +48,8 @@ fn a_machine_that_does_not_come_back_is_reported_with_what_was_tried() {
         assert!(rebooting.since.0 < rebooting.until.0);
         let words = update.words("Succeeded");
         assert!(words.contains("is being rebooted since") && words.contains("at most"), "{words}");
+        site.until_event("Rebooting NodeUpdate/r1-db: db is being rebooted").await;
+        run.ends(2 * wait::LIMIT).await;
         run.fails().await;
         let update = run.node("db").await;
         assert_eq!(update.reason("Succeeded"), "RebootTimedOut", "{}", update.words("Succeeded"));

@@ -102,10 +102,10 @@ impl Listeners {
 
 /// Reconciles the listeners of this runner with the runs' statuses, forever.
 pub async fn keep(context: Arc<Context>, changed: &Notify) {
-    let mut keeper = ListenerReconciler { context, listeners: HashMap::new() };
-    let mut membership = keeper.context.membership.clone();
+    let mut reconciler = ListenerReconciler { context, listeners: HashMap::new() };
+    let mut membership = reconciler.context.membership.clone();
     loop {
-        keeper.reconcile().await;
+        reconciler.reconcile().await;
         tokio::select! {
             () = changed.notified() => {}
             () = membership.changed() => {}

@@ -9,7 +9,7 @@ pub(crate) mod address;
 pub(crate) mod channel;
 pub(crate) mod config;
 mod dialler;
-pub(crate) mod door;
+pub(crate) mod listen;
 mod stream;
 mod tls;
 

@@ -3,7 +3,7 @@
 use crate::apply_error::ApplyError;
 use crate::args::Session;
 use crate::digest::Digest;
-use crate::firewall::Keeper;
+use crate::firewall::FirewallLeases;
 use crate::logs::Logs;
 use crate::output::Output;
 use crate::shared::Shared;
@@ -25,7 +25,7 @@ pub(crate) struct Engine {
     /// Shared with the link.
     pub(crate) shared: Arc<Shared>,
     /// The engine's rules in the machine's firewall.
-    pub(crate) firewall: Arc<Keeper>,
+    pub(crate) firewall: Arc<FirewallLeases>,
 }
 
 impl Engine {

@@ -8,11 +8,11 @@
 
 mod firewalld;
 mod iptables;
-mod keeper;
+mod leases;
 mod nft;
 mod place;
 
-pub(crate) use keeper::Keeper;
+pub(crate) use leases::FirewallLeases;
 
 use crate::command::{self, Bounds, Errors};
 use farrier_protocol::Leftover;
@@ -27,27 +27,27 @@ const TOOL: Bounds = Bounds { time: Duration::from_secs(30), bytes: 16 * 1024 * 
 
 /// What is opened: one TCP port for one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hole {
+pub(crate) struct Opening {
     /// The address that may connect.
     pub(crate) peer: IpAddr,
     /// The port on this machine.
     pub(crate) port: u16,
 }
 
-impl Hole {
+impl Opening {
     /// Returns the family as nftables and the kernel write it.
     fn family(self) -> &'static str {
         if self.peer.is_ipv4() { "ip" } else { "ip6" }
     }
 }
 
-impl fmt::Display for Hole {
+impl fmt::Display for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tcp {} from {}", self.port, self.peer)
     }
 }
 
-impl FromStr for Hole {
+impl FromStr for Opening {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -76,25 +76,25 @@ impl Tag {
     }
 }
 
-/// Closes a hole that a lease names, whoever has opened it, and verifies that it is closed.
+/// Closes an opening that a lease names, whoever has opened it, and verifies that it is closed.
 pub(crate) fn close(lease: &str, session: &str) -> Result<(), Leftover> {
     let left = |why: String| Leftover { what: lease.to_owned(), why };
-    let Some((place, hole)) = read_lease(lease) else {
+    let Some((place, opening)) = read_lease(lease) else {
         return Err(left("this engine does not know this kind of rule".into()));
     };
     let mark = Tag::mark(session);
-    place.close(hole, &mark, None).map_err(left)?;
-    if place.has(hole, &mark) { Err(left("the rule is still there".into())) } else { Ok(()) }
+    place.close(opening, &mark, None).map_err(left)?;
+    if place.has(opening, &mark) { Err(left("the rule is still there".into())) } else { Ok(()) }
 }
 
 /// Returns the text of a lease.
-fn lease_text(place: &Place, hole: Hole) -> String {
-    format!("{place}: {hole}")
+fn lease_text(place: &Place, opening: Opening) -> String {
+    format!("{place}: {opening}")
 }
 
-fn read_lease(text: &str) -> Option<(Place, Hole)> {
-    let (place, hole) = text.rsplit_once(": ")?;
-    Some((place.parse().ok()?, hole.parse().ok()?))
+fn read_lease(text: &str) -> Option<(Place, Opening)> {
+    let (place, opening) = text.rsplit_once(": ")?;
+    Some((place.parse().ok()?, opening.parse().ok()?))
 }
 
 /// Runs a tool and returns what it printed. The error is what it printed if it failed.
@@ -108,17 +108,17 @@ fn tool(program: &str, arguments: &[&str]) -> Result<String, String> {
     Err(format!("{program}: {said} ({})", output.status))
 }
 
-/// Returns the places of this machine that may reject the hole's connections, without one that accepts them
+/// Returns the places of this machine that may reject the opening's connections, without one that accepts them
 /// already.
-fn restricting(hole: Hole) -> Vec<Place> {
-    let zone = firewalld::zone(hole);
-    let (firewalld, iptables) = (zone.is_some(), iptables::has_nft_program(hole));
+fn restricting(opening: Opening) -> Vec<Place> {
+    let zone = firewalld::zone(opening);
+    let (firewalld, iptables) = (zone.is_some(), iptables::has_nft_program(opening));
     let ruleset = nft::ruleset();
     // Without `nft`, the program of iptables is the only one that knows.
-    let in_nftables = command::find("nft").is_none() || nft::has_table(&ruleset, hole.family(), "filter");
-    let nftables = nft::places(&ruleset, hole, nft::Others { firewalld, iptables });
-    let xtables = iptables::places(hole, in_nftables, firewalld);
-    let zone = zone.filter(|zone| firewalld::restricts(zone, hole));
+    let in_nftables = command::find("nft").is_none() || nft::has_table(&ruleset, opening.family(), "filter");
+    let nftables = nft::places(&ruleset, opening, nft::Others { firewalld, iptables });
+    let xtables = iptables::places(opening, in_nftables, firewalld);
+    let zone = zone.filter(|zone| firewalld::restricts(zone, opening));
     let mut places: Vec<Place> = nftables.into_iter().map(Place::nft).collect();
     places
         .extend(xtables.into_iter().map(|found| Place::Iptables { program: found.program, ufw: found.ufw }));
@@ -133,14 +133,14 @@ mod tests {
     /// A lease that cannot be read back stays on the machine when its engine is killed.
     #[test]
     fn leases_are_read_back() {
-        let hole = Hole { peer: "fd77::1".parse().unwrap(), port: 62286 };
+        let opening = Opening { peer: "fd77::1".parse().unwrap(), port: 62286 };
         for place in [
             Place::Nft { family: "inet".into(), table: "filter".into(), chain: "input".into() },
             Place::Iptables { program: "ip6tables-legacy".into(), ufw: false },
             Place::Iptables { program: "iptables".into(), ufw: true },
             Place::Firewalld { zone: "public".into() },
         ] {
-            assert_eq!(read_lease(&lease_text(&place, hole)), Some((place, hole)));
+            assert_eq!(read_lease(&lease_text(&place, opening)), Some((place, opening)));
         }
         assert_eq!(read_lease("pf: tcp 1 from 10.0.0.1"), None);
     }

@@ -2,7 +2,7 @@
 
 use crate::args::Session;
 use crate::callback::channel::Channel;
-use crate::callback::{config, door};
+use crate::callback::{config, listen};
 use crate::command::ENVIRONMENT;
 use crate::digest::Digest;
 use crate::lock::MachineLock;
@@ -117,7 +117,7 @@ fn try_launch(
     let place = WorkDir::check(&session.dir).map_err(Failure::other)?;
     let callback = callback.transpose().map_err(Failure::other)?;
     let channel = callback.as_deref().map(Channel::parse).transpose().map_err(Failure::other)?;
-    let listens = callback.as_deref().filter(|_| channel.is_some_and(|channel| channel.door.is_some()));
+    let listens = callback.as_deref().filter(|_| channel.is_some_and(|channel| channel.listen.is_some()));
     let verified = verify(digest);
     // A binary with the wrong digest must leave no trace. It may still report that an engine is running: an
     // engine that an earlier version of the operator started is equally good.
@@ -125,7 +125,7 @@ fn try_launch(
     let lock = lock.map_err(context("the machine's lock"))?;
     if let Some(pid) = wait_for_lock(&lock, session, &place)? {
         store_callback(&place, callback.as_deref())?;
-        let listening = listens.map(|json| door::await_report(&place, json));
+        let listening = listens.map(|json| listen::await_report(&place, json));
         return Ok(LaunchReport::AlreadyRunning { pid, listening });
     }
     verified?;
@@ -133,7 +133,7 @@ fn try_launch(
     // A socket that a dead engine left would look like the socket of a running engine.
     place.close();
     let started = start(&lock, session)?;
-    let listening = listens.map(|json| door::await_report(&place, json));
+    let listening = listens.map(|json| listen::await_report(&place, json));
     Ok(match started {
         LaunchReport::Started { pid, .. } => LaunchReport::Started { pid, listening },
         other @ (LaunchReport::AlreadyRunning { .. } | LaunchReport::Failed { .. }) => other,

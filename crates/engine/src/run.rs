@@ -7,7 +7,7 @@ use crate::args::Session;
 use crate::callback::{Acceptor, Dialler};
 use crate::cgroup;
 use crate::engine::Engine;
-use crate::firewall::Keeper;
+use crate::firewall::FirewallLeases;
 use crate::journal::Journal;
 use crate::launch::Failure;
 use crate::link::Link;
@@ -98,7 +98,7 @@ fn start(session: Session, lock: MachineLock) -> Result<Ready, Failure> {
     place.prepare_link().map_err(no_socket)?;
     let listener = place.listen(session.peer_uid).map_err(no_socket)?;
     let shared = Arc::new(Shared::new(journal, session.lease).with_output(Arc::clone(&output)));
-    let firewall = Arc::new(Keeper::new(Arc::clone(&shared), &session));
+    let firewall = Arc::new(FirewallLeases::new(Arc::clone(&shared), &session));
     Ok(Ready {
         engine: Engine { session, place, logs, output, shared, firewall },
         listener,

@@ -92,9 +92,9 @@ fn claim_to_lead(namespace: &str, runner: &str) -> LeaseConfig {
 
 /// Competes for leadership as soon as this replica holds its own Lease. A replica whose name is taken
 /// does not compete.
-async fn stand_for_lead(runner: Hold, keeper: LeaseManager, stop: CancellationToken) {
+async fn stand_for_lead(runner: Hold, manager: LeaseManager, stop: CancellationToken) {
     tokio::select! {
-        () = runner.gained() => keeper.run(stop).await,
+        () = runner.gained() => manager.run(stop).await,
         () = stop.cancelled() => {}
     }
 }
@@ -121,7 +121,7 @@ pub(super) struct Replica {
     /// The live runners.
     pub(super) members: Membership,
     stop: CancellationToken,
-    keepers: JoinSet<()>,
+    managers: JoinSet<()>,
     lookout: JoinSet<()>,
 }
 
@@ -140,14 +140,14 @@ impl Replica {
         let name = args.runner_name.clone();
         let info = args.info();
         let claim = membership::claim(namespace, &name, &info);
-        let (mut keeper, runner) = LeaseManager::new(client, claim, terms);
+        let (mut manager, runner) = LeaseManager::new(client, claim, terms);
         let (mut lookout, members) = MembershipWatcher::new(client, namespace, terms);
         let failed = || {
             format!(
                 "failed to use Leases in namespace {namespace}, the operator's own; name an existing one with --operator-namespace, and let the operator get, list, create, update and delete leases.coordination.k8s.io there"
             )
         };
-        if let LeaseState::Other { holder } = keeper.attempt().await.with_context(failed)? {
+        if let LeaseState::Other { holder } = manager.attempt().await.with_context(failed)? {
             tracing::warn!(
                 runner = %name, %holder,
                 "another process is runner {name} in namespace {namespace}; waiting until it ends. To work beside it, start with another --runner-name"
@@ -155,10 +155,10 @@ impl Replica {
         }
         lookout.look().await.with_context(failed)?;
         let stop = CancellationToken::new();
-        let mut keepers = JoinSet::new();
-        keepers.spawn(keeper.run(stop.clone()));
-        let (keeper, leader) = LeaseManager::new(client, claim_to_lead(namespace, &name), terms);
-        keepers.spawn(stand_for_lead(runner.clone(), keeper, stop.clone()));
+        let mut managers = JoinSet::new();
+        managers.spawn(manager.run(stop.clone()));
+        let (manager, leader) = LeaseManager::new(client, claim_to_lead(namespace, &name), terms);
+        managers.spawn(stand_for_lead(runner.clone(), manager, stop.clone()));
         let mut lookouts = JoinSet::new();
         lookouts.spawn(lookout.run(leader.clone()));
         lookouts.spawn(count(members.clone(), metrics.clone()));
@@ -170,7 +170,7 @@ impl Replica {
             info,
             members,
             stop,
-            keepers,
+            managers,
             lookout: lookouts,
         })
     }
@@ -179,6 +179,6 @@ impl Replica {
     pub(super) async fn leave(mut self) {
         self.lookout.abort_all();
         self.stop.cancel();
-        while self.keepers.join_next().await.is_some() {}
+        while self.managers.join_next().await.is_some() {}
     }
 }

@@ -10,10 +10,10 @@
 
 use super::channel::Channel;
 use super::config::{self, Version};
-use super::door::{self, Door};
+use super::listen::{self, ListenSettings};
 use super::stream::Stream;
 use super::tls;
-use crate::firewall::{Hole, Keeper};
+use crate::firewall::{FirewallLeases, Opening};
 use crate::shared::Shared;
 use crate::work_dir::WorkDir;
 use farrier_protocol::Listening;
@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Acceptor {
     shared: Arc<Shared>,
     place: WorkDir,
-    firewall: Arc<Keeper>,
+    firewall: Arc<FirewallLeases>,
     version: Option<Version>,
     /// Whether a version was applied, or the lack of one.
     has_looked: bool,
@@ -60,7 +60,7 @@ pub(crate) struct Acceptor {
 struct Open {
     listener: TcpListener,
     port: u16,
-    door: Door,
+    settings: ListenSettings,
     channel: Arc<Channel>,
 }
 
@@ -83,7 +83,7 @@ enum Heard {
 
 impl Acceptor {
     /// Creates an acceptor that has not read a configuration yet.
-    pub(crate) fn new(shared: Arc<Shared>, place: WorkDir, firewall: Arc<Keeper>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, place: WorkDir, firewall: Arc<FirewallLeases>) -> Self {
         Self {
             shared,
             place,
@@ -124,23 +124,26 @@ impl Acceptor {
         let json = version.and_then(|_| fs::read(self.place.callback()).ok());
         let channel = json.as_ref().and_then(|json| Channel::parse(json).ok());
         self.pending.clear();
-        if let Some((door, channel)) = channel.and_then(|channel| Some((channel.door.clone()?, channel))) {
-            let listening = self.open(door, Arc::new(channel));
+        if let Some((settings, channel)) =
+            channel.and_then(|channel| Some((channel.listen.clone()?, channel)))
+        {
+            let listening = self.open(settings, Arc::new(channel));
             // If the report cannot be stored, the launch says that it did not come.
-            door::report(&self.place, &json.unwrap_or_default(), listening).ok();
+            listen::report(&self.place, &json.unwrap_or_default(), listening).ok();
         } else {
             self.open = None;
             self.firewall.close();
         }
     }
 
-    fn open(&mut self, door: Door, channel: Arc<Channel>) -> Listening {
-        let kept = self.open.take().filter(|open| open.door.is_at(&door));
-        let bound = kept.map_or_else(|| door.bind(), |open| Ok((open.listener, open.port)));
+    fn open(&mut self, settings: ListenSettings, channel: Arc<Channel>) -> Listening {
+        let kept = self.open.take().filter(|open| open.settings.is_at(&settings));
+        let bound = kept.map_or_else(|| settings.bind(), |open| Ok((open.listener, open.port)));
         match bound {
             Ok((listener, port)) => {
-                let firewalls = self.firewall.open(Hole { peer: door.peer, port }, door.open_firewall);
-                self.open = Some(Open { listener, port, door, channel });
+                let firewalls =
+                    self.firewall.open(Opening { peer: settings.peer, port }, settings.open_firewall);
+                self.open = Some(Open { listener, port, settings, channel });
                 Listening { port, problem: String::new(), firewalls }
             }
             Err(problem) => {
@@ -170,7 +173,7 @@ impl Acceptor {
         let Some(open) = &self.open else { return false };
         for _ in 0..MAX_PENDING {
             match open.listener.accept() {
-                Ok((tcp, from)) if from.ip().to_canonical() == open.door.peer => {
+                Ok((tcp, from)) if from.ip().to_canonical() == open.settings.peer => {
                     reset_on_close(&tcp);
                     if tcp.set_nonblocking(true).is_err() {
                         continue;
@@ -195,7 +198,7 @@ impl Acceptor {
         let Some(open) = &self.open else { return };
         let now = Instant::now();
         for mut pending in std::mem::take(&mut self.pending) {
-            match pending.hear(&open.door.line) {
+            match pending.hear(&open.settings.line) {
                 Heard::Part if pending.until > now => self.pending.push_back(pending),
                 Heard::Line => self.secure(pending.tcp, &open.channel),
                 Heard::Part | Heard::Wrong => {}

@@ -1,7 +1,7 @@
 //! The runner at the other end of the engine's own connection.
 
 use super::address::Address;
-use super::door::Door;
+use super::listen::ListenSettings;
 use crate::digest::Digest;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
@@ -12,7 +12,7 @@ pub(crate) struct Channel {
     /// Addresses in order of preference; at least one, or none on channel `Listen`.
     pub(crate) addresses: Vec<Address>,
     /// Where the engine listens, on channel `Listen`.
-    pub(crate) door: Option<Door>,
+    pub(crate) listen: Option<ListenSettings>,
     /// Server name for SNI.
     pub(crate) server_name: ServerName<'static>,
     /// Digest of the server's certificate.

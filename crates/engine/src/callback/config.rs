@@ -2,7 +2,7 @@
 
 use super::address::{Address, MAX_ADDRESSES};
 use super::channel::Channel;
-use super::door::Door;
+use super::listen::ListenSettings;
 use super::tls;
 use crate::work_dir::WorkDir;
 use farrier_protocol::CallbackConfig;
@@ -64,8 +64,8 @@ impl Channel {
         })?;
         let addresses: Vec<Address> =
             config.addresses.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-        let door = config.listen.as_ref().map(Door::new).transpose()?;
-        if (addresses.is_empty() && door.is_none()) || addresses.len() > MAX_ADDRESSES {
+        let listen = config.listen.as_ref().map(ListenSettings::new).transpose()?;
+        if (addresses.is_empty() && listen.is_none()) || addresses.len() > MAX_ADDRESSES {
             let count = addresses.len();
             return Err(format!("{count} addresses to dial: there must be between 1 and {MAX_ADDRESSES}"));
         }
@@ -75,7 +75,7 @@ impl Channel {
         };
         let server_pin = config.server_pin.parse()?;
         let own = Arc::new(tls::identity(&config.certificate, &config.key)?);
-        Ok(Self { addresses, door, server_name, server_pin, own })
+        Ok(Self { addresses, listen, server_name, server_pin, own })
     }
 
     /// Reads the configuration that is stored in `place`.

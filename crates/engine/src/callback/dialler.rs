@@ -95,7 +95,7 @@ impl Dialler {
         let channel = version.and_then(|_| Channel::load(&self.place).ok());
         self.shared.renew_callback(channel.is_some());
         // On channel `Listen` the runner connects.
-        self.channel = channel.filter(|channel| channel.door.is_none());
+        self.channel = channel.filter(|channel| channel.listen.is_none());
         self.begin_anew();
     }
 

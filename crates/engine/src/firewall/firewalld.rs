@@ -2,59 +2,59 @@
 //! configuration is not touched. A rich rule has no comment; instead firewalld removes it when its time has
 //! expired.
 
-use super::{Hole, TOOL, tool};
+use super::{Opening, TOOL, tool};
 use crate::command::{self, Errors};
 use std::net::IpAddr;
 use std::time::Duration;
 
 const PROGRAM: &str = "firewall-cmd";
 
-/// Returns the zone that decides about the hole's connections; `None` if firewalld does not run.
-pub(super) fn zone(hole: Hole) -> Option<String> {
+/// Returns the zone that decides about the opening's connections; `None` if firewalld does not run.
+pub(super) fn zone(opening: Opening) -> Option<String> {
     command::find(PROGRAM)?;
     tool(PROGRAM, &["--state"]).ok()?;
     let active = tool(PROGRAM, &["--get-active-zones"]).unwrap_or_default();
     let of_interface = || {
-        let route = tool("ip", &["-o", "route", "get", &hole.peer.to_string()]).ok()?;
+        let route = tool("ip", &["-o", "route", "get", &opening.peer.to_string()]).ok()?;
         let interface = route.split_whitespace().skip_while(|word| *word != "dev").nth(1)?;
         zone_of(&active, |kind, item| kind == "interfaces:" && item == interface)
     };
-    let of_source = zone_of(&active, |kind, item| kind == "sources:" && contains(item, hole.peer));
+    let of_source = zone_of(&active, |kind, item| kind == "sources:" && contains(item, opening.peer));
     of_source.or_else(of_interface).or_else(|| {
         let default = tool(PROGRAM, &["--get-default-zone"]).ok()?;
         Some(default.trim().to_owned()).filter(|zone| !zone.is_empty())
     })
 }
 
-/// Reports whether a zone rejects the hole's connections.
-pub(super) fn restricts(zone: &str, hole: Hole) -> bool {
+/// Reports whether a zone rejects the opening's connections.
+pub(super) fn restricts(zone: &str, opening: Opening) -> bool {
     let target = tool(PROGRAM, &[&in_zone(zone), "--list-all"]).unwrap_or_default();
     let accepts = target.lines().any(|line| line.trim() == "target: ACCEPT");
-    let has_port = || is_yes(&[&in_zone(zone), &format!("--query-port={}/tcp", hole.port)]);
+    let has_port = || is_yes(&[&in_zone(zone), &format!("--query-port={}/tcp", opening.port)]);
     !accepts && !has_port()
 }
 
-/// Returns the rich rule of a hole.
-pub(super) fn rule(Hole { peer, port }: Hole) -> String {
+/// Returns the rich rule of an opening.
+pub(super) fn rule(Opening { peer, port }: Opening) -> String {
     let family = if peer.is_ipv4() { "ipv4" } else { "ipv6" };
     format!("rule family=\"{family}\" source address=\"{peer}\" port port=\"{port}\" protocol=\"tcp\" accept")
 }
 
-pub(super) fn open(zone: &str, hole: Hole, span: Duration) -> Result<(), String> {
+pub(super) fn open(zone: &str, opening: Opening, span: Duration) -> Result<(), String> {
     let (rule, timeout) =
-        (format!("--add-rich-rule={}", rule(hole)), format!("--timeout={}", span.as_secs()));
+        (format!("--add-rich-rule={}", rule(opening)), format!("--timeout={}", span.as_secs()));
     tool(PROGRAM, &[&in_zone(zone), &rule, &timeout]).map(|_| ())
 }
 
-pub(super) fn close(zone: &str, hole: Hole) -> Result<(), String> {
-    if !has(zone, hole) {
+pub(super) fn close(zone: &str, opening: Opening) -> Result<(), String> {
+    if !has(zone, opening) {
         return Ok(());
     }
-    tool(PROGRAM, &[&in_zone(zone), &format!("--remove-rich-rule={}", rule(hole))]).map(|_| ())
+    tool(PROGRAM, &[&in_zone(zone), &format!("--remove-rich-rule={}", rule(opening))]).map(|_| ())
 }
 
-pub(super) fn has(zone: &str, hole: Hole) -> bool {
-    is_yes(&[&in_zone(zone), &format!("--query-rich-rule={}", rule(hole))])
+pub(super) fn has(zone: &str, opening: Opening) -> bool {
+    is_yes(&[&in_zone(zone), &format!("--query-rich-rule={}", rule(opening))])
 }
 
 fn in_zone(zone: &str) -> String {

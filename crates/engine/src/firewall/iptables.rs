@@ -1,7 +1,7 @@
 //! iptables and ip6tables: the chain `INPUT` of the table `filter`, as rules of nftables or of the older kernel
 //! interface. Both may be in effect at the same time, and neither lists the other's rules.
 
-use super::{Hole, tool};
+use super::{Opening, tool};
 use crate::command;
 use std::fs;
 
@@ -35,11 +35,11 @@ pub(super) struct Restricting {
     pub(super) ufw: bool,
 }
 
-/// Returns the programs whose chain may reject the hole's connections. `in_nftables`: whether nftables has a
+/// Returns the programs whose chain may reject the opening's connections. `in_nftables`: whether nftables has a
 /// table of theirs.
-pub(super) fn places(hole: Hole, in_nftables: bool, has_firewalld: bool) -> Vec<Restricting> {
-    let nftables = program(Backend::Nftables, hole).filter(|_| in_nftables);
-    let legacy = program(Backend::Legacy, hole).filter(|_| has_legacy_table(hole));
+pub(super) fn places(opening: Opening, in_nftables: bool, has_firewalld: bool) -> Vec<Restricting> {
+    let nftables = program(Backend::Nftables, opening).filter(|_| in_nftables);
+    let legacy = program(Backend::Legacy, opening).filter(|_| has_legacy_table(opening));
     let place = |program: String| {
         let input = read(&saved(&program).unwrap_or_default());
         let ruled = has_firewalld && input.firewalld;
@@ -49,12 +49,12 @@ pub(super) fn places(hole: Hole, in_nftables: bool, has_firewalld: bool) -> Vec<
 }
 
 /// Reports whether the machine has a program for the rules in nftables.
-pub(super) fn has_nft_program(hole: Hole) -> bool {
-    program(Backend::Nftables, hole).is_some()
+pub(super) fn has_nft_program(opening: Opening) -> bool {
+    program(Backend::Nftables, opening).is_some()
 }
 
-pub(super) fn open(program: &str, hole: Hole, comment: &str) -> Result<(), String> {
-    let (peer, port) = (hole.peer.to_string(), hole.port.to_string());
+pub(super) fn open(program: &str, opening: Opening, comment: &str) -> Result<(), String> {
+    let (peer, port) = (opening.peer.to_string(), opening.port.to_string());
     let rule = ["-I", "INPUT", "1", "-s", &peer, "-p", "tcp", "--dport", &port];
     let marked = ["-m", "comment", "--comment", comment, "-j", "ACCEPT"];
     edit(program, &[&rule[..], &marked].concat())
@@ -133,8 +133,8 @@ fn saved(program: &str) -> Result<String, String> {
 }
 
 /// Returns the program for the rules of a backend: the one that is named after it, or the plain one.
-fn program(backend: Backend, hole: Hole) -> Option<String> {
-    let plain = if hole.peer.is_ipv4() { "iptables" } else { "ip6tables" };
+fn program(backend: Backend, opening: Opening) -> Option<String> {
+    let plain = if opening.peer.is_ipv4() { "iptables" } else { "ip6tables" };
     let named = format!("{plain}-{}", if backend == Backend::Nftables { "nft" } else { "legacy" });
     let is_nft = || tool(plain, &["--version"]).map(|version| version.contains("nf_tables"));
     let plain_is_it = is_nft().is_ok_and(|is_nft| is_nft == (backend == Backend::Nftables));
@@ -145,8 +145,8 @@ fn program(backend: Backend, hole: Hole) -> Option<String> {
 }
 
 /// Reports whether the older kernel interface has a table of filters. Asking the program would create one.
-fn has_legacy_table(hole: Hole) -> bool {
-    let list = format!("/proc/net/{}_tables_names", hole.family());
+fn has_legacy_table(opening: Opening) -> bool {
+    let list = format!("/proc/net/{}_tables_names", opening.family());
     fs::read_to_string(list).is_ok_and(|names| names.lines().any(|name| name == "filter"))
 }
 

@@ -1,6 +1,6 @@
 //! nftables: base chains at the hook for incoming packets.
 
-use super::{Hole, tool};
+use super::{Opening, tool};
 
 /// Words of a rule after which a packet may not be accepted.
 const VERDICTS: [&str; 7] = ["drop", "reject", "jump", "goto", "queue", "vmap", "xt"];
@@ -34,9 +34,9 @@ pub(super) fn has_table(ruleset: &str, family: &str, table: &str) -> bool {
     ruleset.lines().any(|line| line == format!("table {family} {table} {{"))
 }
 
-/// Returns the chains that may reject the hole's connections: family, table and name. The tables that firewalld or `iptables` rules
-/// are left to them.
-pub(super) fn places(ruleset: &str, hole: Hole, others: Others) -> Vec<[String; 3]> {
+/// Returns the chains that may reject the opening's connections: family, table and name. The tables that
+/// firewalld or `iptables` rules are left to them.
+pub(super) fn places(ruleset: &str, opening: Opening, others: Others) -> Vec<[String; 3]> {
     let is_concerned = |chain: &Chain<'_>| {
         let of_firewalld = others.firewalld && chain.table.starts_with("firewalld");
         let of_iptables = chain.family != "inet" && (chain.table, chain.name) == ("filter", "INPUT");
@@ -44,20 +44,20 @@ pub(super) fn places(ruleset: &str, hole: Hole, others: Others) -> Vec<[String; 
     };
     input_chains(ruleset)
         .into_iter()
-        .filter(|chain| chain.family == "inet" || chain.family == hole.family())
+        .filter(|chain| chain.family == "inet" || chain.family == opening.family())
         .filter(is_concerned)
         .map(|chain| [chain.family, chain.table, chain.name].map(str::to_owned))
         .collect()
 }
 
-/// Returns the expression that matches and accepts the hole's connections, as `nft` prints it.
-pub(super) fn rule(hole: Hole) -> String {
-    let (family, Hole { peer, port }) = (hole.family(), hole);
+/// Returns the expression that matches and accepts the opening's connections, as `nft` prints it.
+pub(super) fn rule(opening: Opening) -> String {
+    let (family, Opening { peer, port }) = (opening.family(), opening);
     format!("{family} saddr {peer} tcp dport {port} accept")
 }
 
-pub(super) fn open([family, table, chain]: [&str; 3], hole: Hole, comment: &str) -> Result<(), String> {
-    let rule = rule(hole);
+pub(super) fn open([family, table, chain]: [&str; 3], opening: Opening, comment: &str) -> Result<(), String> {
+    let rule = rule(opening);
     let mut words = vec!["insert", "rule", family, table, chain];
     words.extend(rule.split(' '));
     let quoted = format!("\"{comment}\"");
@@ -172,8 +172,8 @@ table ip6 late {
     #[test]
     fn a_hole_concerns_the_chains_of_its_family() {
         let names = |peer: &str| {
-            let hole = Hole { peer: peer.parse().unwrap(), port: 1 };
-            places(RULES, hole, Others::default()).iter().map(|place| place.join(" ")).collect::<Vec<_>>()
+            let opening = Opening { peer: peer.parse().unwrap(), port: 1 };
+            places(RULES, opening, Others::default()).iter().map(|place| place.join(" ")).collect::<Vec<_>>()
         };
         assert_eq!(names("10.0.0.1"), ["inet filter input"]);
         assert_eq!(names("fd77::1"), ["inet filter input", "ip6 late late"]);

@@ -1,6 +1,6 @@
 //! A place for a rule, and what can be done there.
 
-use super::{Hole, firewalld, iptables, nft};
+use super::{Opening, firewalld, iptables, nft};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -38,30 +38,30 @@ impl Place {
     }
 
     /// Inserts the rule.
-    pub(super) fn open(&self, hole: Hole, comment: &str, span: Duration) -> Result<(), String> {
+    pub(super) fn open(&self, opening: Opening, comment: &str, span: Duration) -> Result<(), String> {
         match self {
-            Self::Nft { family, table, chain } => nft::open([family, table, chain], hole, comment),
-            Self::Iptables { program, .. } => iptables::open(program, hole, comment),
-            Self::Firewalld { zone } => firewalld::open(zone, hole, span),
+            Self::Nft { family, table, chain } => nft::open([family, table, chain], opening, comment),
+            Self::Iptables { program, .. } => iptables::open(program, opening, comment),
+            Self::Firewalld { zone } => firewalld::open(zone, opening, span),
         }
     }
 
     /// Removes all rules whose comment begins with `mark`, except the one with the comment `but`. A rule that
     /// is gone is fine.
-    pub(super) fn close(&self, hole: Hole, mark: &str, but: Option<&str>) -> Result<(), String> {
+    pub(super) fn close(&self, opening: Opening, mark: &str, but: Option<&str>) -> Result<(), String> {
         match self {
             Self::Nft { family, table, chain } => nft::close([family, table, chain], mark, but),
             Self::Iptables { program, .. } => iptables::close(program, mark, but),
-            Self::Firewalld { zone } => firewalld::close(zone, hole),
+            Self::Firewalld { zone } => firewalld::close(zone, opening),
         }
     }
 
     /// Reports whether the rule is there. A firewall that does not answer has none.
-    pub(super) fn has(&self, hole: Hole, mark: &str) -> bool {
+    pub(super) fn has(&self, opening: Opening, mark: &str) -> bool {
         match self {
             Self::Nft { family, table, chain } => nft::has([family, table, chain], mark),
             Self::Iptables { program, .. } => iptables::has(program, mark),
-            Self::Firewalld { zone } => firewalld::has(zone, hole),
+            Self::Firewalld { zone } => firewalld::has(zone, opening),
         }
     }
 
@@ -71,18 +71,18 @@ impl Place {
     }
 
     /// Returns the command with which a person opens the port.
-    pub(super) fn command(&self, hole: Hole) -> String {
-        let Hole { peer, port } = hole;
+    pub(super) fn command(&self, opening: Opening) -> String {
+        let Opening { peer, port } = opening;
         match self {
             Self::Nft { family, table, chain } => {
-                format!("nft insert rule {family} {table} {chain} {}", nft::rule(hole))
+                format!("nft insert rule {family} {table} {chain} {}", nft::rule(opening))
             }
             Self::Iptables { ufw: true, .. } => format!("ufw allow proto tcp from {peer} to any port {port}"),
             Self::Iptables { program, ufw: false } => {
                 format!("{program} -I INPUT -s {peer} -p tcp --dport {port} -j ACCEPT")
             }
             Self::Firewalld { zone } => {
-                format!("firewall-cmd --zone={zone} --add-rich-rule='{}'", firewalld::rule(hole))
+                format!("firewall-cmd --zone={zone} --add-rich-rule='{}'", firewalld::rule(opening))
             }
         }
     }

@@ -246,13 +246,13 @@ pub(crate) fn paths(world: &World) -> Check {
         };
         let needs = |facts: &TargetFacts| facts.calls_back || run.restricted;
         if seen.targets.values().filter(works).any(needs) {
-            prop_assert_eq!(run.paths, Opened::Yes, "{} leaves a node behind closed doors", name);
+            prop_assert_eq!(run.paths, Opened::Yes, "{} leaves a node without paths", name);
         }
         // A node that is not done may be started at any moment.
         let may_need =
             |facts: &TargetFacts| needs(facts) && !facts.update.as_ref().is_some_and(UpdateFacts::is_done);
         if !seen.targets.values().any(may_need) {
-            prop_assert_eq!(run.paths, Opened::No, "{} leaves doors open", name);
+            prop_assert_eq!(run.paths, Opened::No, "{} leaves paths open", name);
         }
     }
     Ok(())
@@ -268,7 +268,7 @@ pub(crate) fn effect(world: &World, name: &RunName, effect: &Effect) -> Check {
             prop_assert!(recorded, "starts a node that is not on the list");
             let needs_paths = run.restricted || world.observe(name).targets[node].calls_back;
             let needs_paths = needs_paths && *intent != Intent::Cancel;
-            prop_assert!(!needs_paths || run.paths == Opened::Yes, "starts {} behind closed doors", node);
+            prop_assert!(!needs_paths || run.paths == Opened::Yes, "starts {} without paths", node);
         }
         Effect::RecordTargets { .. }
         | Effect::RecordStarts { .. }

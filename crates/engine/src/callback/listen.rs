@@ -24,7 +24,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The validated form of [`ListenConfig`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Door {
+pub(crate) struct ListenSettings {
     /// The ports to try, in order.
     ports: RangeInclusive<u16>,
     /// The machine's own address.
@@ -45,7 +45,7 @@ struct Report {
     listening: Listening,
 }
 
-impl Door {
+impl ListenSettings {
     /// Validates a configuration. The error quotes no secret.
     pub(crate) fn new(config: &ListenConfig) -> Result<Self, String> {
         let ports = config.first_port..=config.last_port;
@@ -55,15 +55,15 @@ impl Door {
         if config.token.is_empty() || !config.token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err("the token of the channel is not hexadecimal".into());
         }
-        let door = Self {
+        let settings = Self {
             ports,
             local: config.local.clone(),
             peer: ip(&config.peer)?,
             line: format!("{}\n", config.first_line()).into_bytes(),
             open_firewall: config.open_firewall,
         };
-        door.address(config.first_port)?;
-        Ok(door)
+        settings.address(config.first_port)?;
+        Ok(settings)
     }
 
     /// Listens on the first free port. The error says why no port could be bound.
@@ -80,7 +80,7 @@ impl Door {
         Err(format!("other programs listen on all ports from {first} to {last}"))
     }
 
-    /// Reports whether a listener for `other` is as good as one for this door.
+    /// Reports whether a listener for `other` is as good as one for these.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         (&self.ports, &self.local) == (&other.ports, &other.local)
     }
@@ -147,19 +147,19 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_passed_over() {
-        let first = Door { ports: 1..=1, ..Door::new(&config("127.0.0.1")).unwrap() };
+        let first = ListenSettings { ports: 1..=1, ..ListenSettings::new(&config("127.0.0.1")).unwrap() };
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let door = Door { ports: port..=port.saturating_add(20), ..first.clone() };
-        let (_listener, bound) = door.bind().unwrap();
+        let settings = ListenSettings { ports: port..=port.saturating_add(20), ..first.clone() };
+        let (_listener, bound) = settings.bind().unwrap();
         assert!(bound > port, "{bound}");
-        let error = Door { ports: port..=port, ..first }.bind().unwrap_err();
+        let error = ListenSettings { ports: port..=port, ..first }.bind().unwrap_err();
         assert!(error.contains(&format!("all ports from {port} to {port}")), "{error}");
     }
 
     #[test]
     fn what_cannot_be_listened_on_is_refused() {
-        assert_eq!(Door::new(&config("fe80::2%eth0")).unwrap().peer.to_string(), "fe80::1");
+        assert_eq!(ListenSettings::new(&config("fe80::2%eth0")).unwrap().peer.to_string(), "fe80::1");
         let good = config("10.0.0.2");
         for wrong in [
             ListenConfig { local: "db-01".into(), ..good.clone() },
@@ -169,7 +169,7 @@ mod tests {
             ListenConfig { token: "a\nb".into(), ..good.clone() },
             ListenConfig { token: String::new(), ..good.clone() },
         ] {
-            assert!(Door::new(&wrong).is_err(), "{wrong:?}");
+            assert!(ListenSettings::new(&wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Keeps the hole of one session open: takes the leases, repairs rules that somebody removed, renews them
+//! Keeps the opening of one session open: takes the leases, repairs rules that somebody removed, renews them
 //! before they expire, and closes everything.
 
 use super::place::Place;
-use super::{Hole, Tag, close, lease_text, restricting};
+use super::{Opening, Tag, close, lease_text, restricting};
 use crate::args::Session;
 use crate::clock;
 use crate::shared::Shared;
@@ -21,7 +21,7 @@ const CHECK_INTERVAL_WHILE_SERVED: Duration = Duration::from_mins(1);
 const MIN_SPAN: Duration = Duration::from_mins(10);
 
 /// Keeps the rules of one session.
-pub(crate) struct Keeper {
+pub(crate) struct FirewallLeases {
     shared: Arc<Shared>,
     tag: Tag,
     /// How long after its creation a rule counts as expired.
@@ -31,7 +31,7 @@ pub(crate) struct Keeper {
 
 #[derive(Default)]
 struct State {
-    /// The hole that is to be open.
+    /// The opening that is to be open.
     open: Option<Opened>,
     /// Whether the engine retires: nothing is opened any more.
     has_ended: bool,
@@ -39,43 +39,43 @@ struct State {
 }
 
 struct Opened {
-    hole: Hole,
+    opening: Opening,
     places: Vec<Place>,
     /// When the rules are renewed.
     renewal: Instant,
 }
 
-impl Keeper {
-    /// Creates a keeper. The leases of an earlier engine of the session are in the journal.
+impl FirewallLeases {
+    /// Creates it without a rule. The leases of an earlier engine of the session are in the journal.
     pub(crate) fn new(shared: Arc<Shared>, session: &Session) -> Self {
         let tag = Tag { session: session.id.clone(), run: session.run.clone() };
         let span = MIN_SPAN.max(session.lease * 2);
         Self { shared, tag, span, state: Mutex::default() }
     }
 
-    /// Opens a hole wherever the machine may reject its connections, and closes any other. `may`: whether the
+    /// Opens an opening wherever the machine may reject its connections, and closes any other. `may`: whether the
     /// firewall may be changed; otherwise it is only looked at.
-    pub(crate) fn open(&self, hole: Hole, may: bool) -> Vec<Firewall> {
+    pub(crate) fn open(&self, opening: Opening, may: bool) -> Vec<Firewall> {
         let mut state = self.lock();
         if state.has_ended {
             return Vec::new();
         }
-        let places = restricting(hole);
+        let places = restricting(opening);
         if !may {
             self.close_but(&[]);
             state.open = None;
-            let report = |place: &Place| firewall(place, hole, FirewallState::Untouched, String::new());
+            let report = |place: &Place| firewall(place, opening, FirewallState::Untouched, String::new());
             return places.iter().map(report).collect();
         }
-        let wanted: Vec<String> = places.iter().map(|place| lease_text(place, hole)).collect();
+        let wanted: Vec<String> = places.iter().map(|place| lease_text(place, opening)).collect();
         self.close_but(&wanted);
         let opened = places.iter().map(|place| {
-            let result = self.ensure(place, hole, false);
+            let result = self.ensure(place, opening, false);
             let state = if result.is_ok() { FirewallState::Opened } else { FirewallState::Failed };
-            firewall(place, hole, state, result.err().unwrap_or_default())
+            firewall(place, opening, state, result.err().unwrap_or_default())
         });
         let opened = opened.collect();
-        state.open = Some(Opened { hole, places, renewal: self.renewal() });
+        state.open = Some(Opened { opening, places, renewal: self.renewal() });
         state.checked = Some(Instant::now());
         opened
     }
@@ -106,12 +106,12 @@ impl Keeper {
         let Some(open) = &mut state.open else { return };
         if !is_served {
             // A firewall may have been started meanwhile.
-            open.places = restricting(open.hole);
+            open.places = restricting(open.opening);
         }
         let renews = open.renewal <= Instant::now();
         for place in &open.places {
             // A failure is repeated at the next check; the runner learns from its own connection.
-            self.ensure(place, open.hole, renews).ok();
+            self.ensure(place, open.opening, renews).ok();
         }
         if renews {
             open.renewal = renewal;
@@ -119,21 +119,21 @@ impl Keeper {
     }
 
     /// Makes the rule if it is not there, or makes it again if it is to be renewed.
-    fn ensure(&self, place: &Place, hole: Hole, renews: bool) -> Result<(), String> {
+    fn ensure(&self, place: &Place, opening: Opening, renews: bool) -> Result<(), String> {
         let mark = Tag::mark(&self.tag.session);
-        if !renews && place.has(hole, &mark) {
+        if !renews && place.has(opening, &mark) {
             return Ok(());
         }
-        self.take(lease_text(place, hole))?;
+        self.take(lease_text(place, opening))?;
         let until =
             clock::now_millis().saturating_add(u64::try_from(self.span.as_millis()).unwrap_or_default());
         let comment = self.tag.comment(&clock::utc(until));
         if renews && place.has_one_rule() {
-            place.close(hole, &mark, None)?;
+            place.close(opening, &mark, None)?;
         }
-        place.open(hole, &comment, self.span)?;
+        place.open(opening, &comment, self.span)?;
         if renews && !place.has_one_rule() {
-            place.close(hole, &mark, Some(&comment))?;
+            place.close(opening, &mark, Some(&comment))?;
         }
         Ok(())
     }
@@ -172,6 +172,6 @@ impl Keeper {
     }
 }
 
-fn firewall(place: &Place, hole: Hole, state: FirewallState, problem: String) -> Firewall {
-    Firewall { name: place.name(), state, command: place.command(hole), problem }
+fn firewall(place: &Place, opening: Opening, state: FirewallState, problem: String) -> Firewall {
+    Firewall { name: place.name(), state, command: place.command(opening), problem }
 }

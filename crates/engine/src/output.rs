@@ -97,7 +97,7 @@ impl Output {
     pub(crate) fn skip_to(&self, offset: u64) {
         let state = self.lock();
         let offset = offset.min(LOG_LIMIT_BYTES);
-        // The bytes in between are a allow, which `read` leaves out.
+        // The bytes in between are a sparse gap, which `read` leaves out.
         if offset > self.length() && state.file.set_len(offset).is_ok() {
             self.length.store(offset, Ordering::Release);
         }

@@ -53,7 +53,7 @@ impl FirewallLeases {
         Self { shared, tag, span, state: Mutex::default() }
     }
 
-    /// Opens an opening wherever the machine may reject its connections, and closes any other. `may`: whether the
+    /// Adds the rule wherever the machine may reject the connections of `opening`, and removes any other. `may`: whether the
     /// firewall may be changed; otherwise it is only looked at.
     pub(crate) fn open(&self, opening: Opening, may: bool) -> Vec<Firewall> {
         let mut state = self.lock();
@@ -151,7 +151,7 @@ impl FirewallLeases {
             .map_err(|error| format!("the journal cannot be written: {error}"))
     }
 
-    /// Closes the holes of all leases but these. What cannot be closed keeps its lease.
+    /// Removes the rules of all leases but these. What cannot be removed keeps its lease.
     fn close_but(&self, wanted: &[String]) {
         let leases = self.shared.known(|known| known.leases.clone());
         let leases = leases.into_iter().filter(|lease| lease.kind == LeaseKind::Firewall);

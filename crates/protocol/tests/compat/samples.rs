@@ -225,7 +225,8 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
 /// of the previous one refuses them, so that they are given to engines of the operator's own build only.
 pub(crate) fn only_for_own_engines(task: &Value) -> bool {
     let has_no_payload = |step: &Value| step.get("payload").is_none();
-    let steps = task["work"]["steps"].as_array();
+    let work = task.get("work");
+    let steps = work.and_then(|work| work.get("steps")).and_then(Value::as_array);
     let is_without_payload = steps.is_some_and(|steps| steps.iter().any(has_no_payload));
     let text = task.to_string();
     let kinds = [
@@ -234,7 +235,7 @@ pub(crate) fn only_for_own_engines(task: &Value) -> bool {
         r#""installer":"HpeSmartComponent""#,
         r#"{"firmware":"#,
     ];
-    let is_reboot = task["work"]["kind"] == "reboot";
+    let is_reboot = work.and_then(|work| work.get("kind")).is_some_and(|kind| kind == "reboot");
     is_reboot || is_without_payload || kinds.iter().any(|kind| text.contains(kind))
 }
 

@@ -68,4 +68,7 @@ pub struct LogRequestStatus {
     /// Whether the request is over; another one continues at offset.
     #[serde(default)]
     pub closed: bool,
+    /// Why the request is not answered, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }

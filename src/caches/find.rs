@@ -6,11 +6,11 @@
 
 use super::Caches;
 use super::fresh::named;
-use crate::api::{Baseline, ManagedNode};
+use crate::api::{Baseline, ManagedNode, NodeUpdate};
 use crate::publish::Kind;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +47,26 @@ impl Caches {
         name: &str,
     ) -> Result<Option<Arc<Baseline>>, kube::Error> {
         find(&self.baselines, client, namespace, name).await
+    }
+
+    /// Reports whether the namespace has a NodeUpdate with this name and UID.
+    ///
+    /// # Errors
+    /// Errors of the API server.
+    pub async fn has_update(
+        &self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<bool, kube::Error> {
+        let cached = self.updates.get(&ObjectRef::new(name).within(namespace));
+        if cached.is_some_and(|update| update.uid().as_deref() == Some(uid)) {
+            return Ok(true);
+        }
+        let api: Api<NodeUpdate> = Api::namespaced(client.clone(), namespace);
+        let listed = api.list_metadata(&named(name)).await?;
+        Ok(listed.items.iter().any(|update| update.uid().as_deref() == Some(uid)))
     }
 }
 

@@ -151,6 +151,13 @@ async fn serve(context: &Context, logs: &LogStore, request: &ObjectRef<LogReques
     let namespace = request.namespace.clone().unwrap_or_default();
     let api: Api<LogRequest> = Api::namespaced(context.client.clone(), &namespace);
     let Some(request) = api.get_opt(&request.name).await? else { return Ok(()) };
+    // A log is found by its UID alone, and the user's rights end with the namespace.
+    let LogRequestSpec { node_update_ref, node_update_uid, offset, .. } = &request.spec;
+    let (name, uid) = (&node_update_ref.name, node_update_uid);
+    if !context.caches.has_update(&context.client, &namespace, name, uid).await? {
+        let message = format!("the namespace {namespace} has no NodeUpdate {name} with the UID {uid}");
+        return publish::log_part(&context.client, &request, &refused(*offset, message)).await;
+    }
     let mut grown = logs.grown();
     let end = Instant::now() + LIFETIME;
     // A runner that was restarted continues where its predecessor stopped.
@@ -175,6 +182,12 @@ async fn serve(context: &Context, logs: &LogStore, request: &ObjectRef<LogReques
         }
     }
     Ok(())
+}
+
+/// Returns the only part of a request that gets no answer.
+fn refused(offset: i64, message: String) -> LogRequestStatus {
+    let (from, closed, message) = (offset, true, Some(message));
+    LogRequestStatus { from, offset, closed, message, ..LogRequestStatus::default() }
 }
 
 /// Reports whether a part is worth a write. Lines that were left out are not.
@@ -205,6 +218,7 @@ fn next(context: &Context, logs: &LogStore, request: &LogRequest, from: i64) -> 
             at_end: piece.at_end,
             complete: piece.at_end && has_ended,
             closed: false,
+            message: None,
         },
         // A log that cannot be read is none.
         Ok(None) | Err(_) => LogRequestStatus {

@@ -4,13 +4,14 @@ use crate::samples::Table;
 use crate::schema::Definition;
 use crate::server::{Server, both, server, until};
 use crate::startup::{Place, farrier};
-use farrier::api::LogRequest;
-use kube::api::ListParams;
+use farrier::api::{LogRequest, LogRequestStatus};
+use kube::api::{ListParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Stdio;
+use tokio::process::Child;
 
 /// Logs of a namespace could be read by everyone who may see its objects, or by nobody.
 #[tokio::test]
@@ -63,6 +64,30 @@ async fn a_log_is_read_by_those_who_may_ask_for_it_and_by_no_one_else() {
     .await;
 }
 
+/// A user of one namespace could read the logs of all others, whose UIDs are in events and on machines.
+#[tokio::test]
+async fn a_request_reads_no_log_of_another_namespace() {
+    server(async |server| {
+        let other = format!("{}-too", server.namespace);
+        server.kubectl(&["create", "namespace", &other], None).await.expect("a namespace");
+        let uid = ended_node_update(server, &server.namespace, "r1-db").await;
+        ended_node_update(server, &other, "r1-db").await;
+        let operator = Operator::start(server, &[(&uid, "2026-01-01T00:00:00Z - canary\n")]).await;
+        let own = request(server, &server.namespace, Some(RUNNER), "r1-db", &uid).await;
+        let own = own.until(&operator, |status| !status.text.is_empty()).await;
+        assert_eq!((own.text.as_str(), own.complete), ("2026-01-01T00:00:00Z - canary\n", true));
+        for name in ["r1-db", "r2-db"] {
+            let foreign = request(server, &other, Some(RUNNER), name, &uid).await;
+            let foreign = foreign.until(&operator, |status| status.closed || status.at_end).await;
+            let message = format!("the namespace {other} has no NodeUpdate {name} with the UID {uid}");
+            let refused = LogRequestStatus { closed: true, message: Some(message), ..Default::default() };
+            assert_eq!(foreign, refused);
+        }
+        server.kubectl(&["delete", "namespace", &other, "--wait=false"], None).await.expect("an answer");
+    })
+    .await;
+}
+
 /// Users would not know what to type, or where the log is.
 #[tokio::test]
 async fn the_command_says_why_there_is_no_log() {
@@ -91,6 +116,94 @@ fn logs(server: &Server, config: &PathBuf, arguments: &[&str]) -> tokio::process
     let mut command = farrier(&["logs", "--namespace", &server.namespace]);
     command.arg("--kubeconfig").arg(config).args(arguments);
     command
+}
+
+/// Name of the runner that answers.
+const RUNNER: &str = "r";
+
+/// An operator that has logs of NodeUpdates.
+struct Operator {
+    place: Place,
+    /// Killed when it is dropped.
+    _child: Child,
+}
+
+impl Operator {
+    /// Starts it with these logs, by UID, and waits until it leads. It works in the test's namespace and in
+    /// the one with `-too` after its name.
+    async fn start(server: &Server, logs: &[(&str, &str)]) -> Self {
+        let place = Place::new();
+        let dir = place.path("cache").join("logs");
+        std::fs::create_dir_all(&dir).expect("a directory");
+        for (uid, text) in logs {
+            std::fs::write(dir.join(format!("{uid}.log")), text).expect("a file");
+        }
+        let namespaces = format!("{0},{0}-too", server.namespace);
+        let mut command = place.operator();
+        command.env("KUBECONFIG", std::env::var_os("KUBECONFIG").expect("KUBECONFIG"));
+        command.args(["--operator-namespace", &server.namespace, "--namespace", &namespaces]);
+        command.args(["--runner-name", RUNNER, "--http-addr", "127.0.0.1:0"]);
+        let log = std::fs::File::create(place.path("log")).expect("a file");
+        command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
+        let operator = Self { _child: command.spawn().expect("the operator"), place };
+        until("it leads", async || operator.log().contains("this replica is the leader")).await;
+        operator
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.place.path("log")).unwrap_or_default()
+    }
+}
+
+/// A request that was made.
+struct Request {
+    api: Api<LogRequest>,
+    name: String,
+}
+
+impl Request {
+    /// Returns the first status that is as wanted.
+    async fn until(&self, operator: &Operator, is: impl Fn(&LogRequestStatus) -> bool) -> LogRequestStatus {
+        let mut status = None;
+        until(&format!("{} is answered: {}", self.name, operator.log()), async || {
+            status = self.api.get(&self.name).await.expect("the request").status;
+            status.as_ref().is_some_and(&is)
+        })
+        .await;
+        status.expect("a status")
+    }
+}
+
+/// Makes a request as `farrier logs` does.
+async fn request(
+    server: &Server,
+    namespace: &str,
+    runner: Option<&str>,
+    node_update: &str,
+    uid: &str,
+) -> Request {
+    let api: Api<LogRequest> = Api::namespaced(server.client.clone(), namespace);
+    let labels = runner.map(|runner| json!({"farrier.dev/runner": runner})).unwrap_or_default();
+    let request = json!({
+        "metadata": {"generateName": "logs-", "labels": labels},
+        "spec": {"nodeUpdateRef": {"name": node_update}, "nodeUpdateUid": uid},
+    });
+    let request = serde_json::from_value(request).expect("a request");
+    let made = api.create(&PostParams::default(), &request).await.expect("a request");
+    Request { api, name: made.name_any() }
+}
+
+/// Creates a NodeUpdate that has ended, and returns its UID.
+async fn ended_node_update(server: &Server, namespace: &str, name: &str) -> String {
+    let server = Server { client: server.client.clone(), namespace: namespace.to_owned() };
+    let succeeded = json!({
+        "type": "Succeeded",
+        "status": "True",
+        "reason": "Succeeded",
+        "message": "it succeeded",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    node_update(&server, name, &json!({"conditions": [succeeded]})).await
 }
 
 /// Creates a NodeUpdate without an operator, and returns its UID.

@@ -181,6 +181,9 @@ impl Reader {
     /// Prints a part. Returns how the request ended, if it has.
     fn take(&mut self, part: &LogRequestStatus) -> anyhow::Result<Option<Answer>> {
         let kept = part.kept;
+        if let Some(message) = &part.message {
+            self.tell(message);
+        }
         if part.from != self.offset {
             // A part was missed.
             return Ok(Some(Answer::Again { kept }));

@@ -6,7 +6,7 @@ use crate::callback::{config, listen};
 use crate::command::ENVIRONMENT;
 use crate::digest::Digest;
 use crate::lock::MachineLock;
-use crate::lock_holder::{self, LockHolder};
+use crate::lock_holder::{self, LockHolder, LockingCommand};
 use crate::space;
 use crate::work_dir::WorkDir;
 use farrier_protocol::{self as protocol, FailureCode, LaunchError, LaunchReport, Leftover};
@@ -172,7 +172,7 @@ fn verify(digest: &Digest) -> Result<(), Failure> {
 /// Takes the lock, or returns the process id of the engine of the same session that holds it.
 fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Result<Option<u32>, Failure> {
     let is_ours = |holder: &LockHolder| {
-        holder.command == "run" && holder.session == session.id && holder.dir == session.dir
+        holder.command == LockingCommand::Run && holder.session == session.id && holder.dir == session.dir
     };
     let begun = Instant::now();
     loop {
@@ -183,7 +183,9 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Resu
         match &holder {
             // An engine that exits removes its socket first.
             Some(holder) if is_ours(holder) && place.socket().exists() => return Ok(Some(holder.pid)),
-            Some(holder) if holder.command == "run" && !is_ours(holder) => return Err(busy(Some(holder))),
+            Some(holder) if holder.command == LockingCommand::Run && !is_ours(holder) => {
+                return Err(busy(Some(holder)));
+            }
             Some(_) | None => {}
         }
         if begun.elapsed() >= LOCK_TIMEOUT {
@@ -197,9 +199,11 @@ fn wait_for_lock(lock: &MachineLock, session: &Session, place: &WorkDir) -> Resu
 fn busy(holder: Option<&LockHolder>) -> Failure {
     let message = match holder {
         Some(LockHolder { command, run, session, dir, pid }) => {
-            let what = match command.as_str() {
-                "run" => format!("run {run} is working"),
-                _ => "an engine is being started or removed".into(),
+            let what = match command {
+                LockingCommand::Run => format!("run {run} is working"),
+                LockingCommand::Launch | LockingCommand::Resume | LockingCommand::Sweep => {
+                    "an engine is being started or removed".into()
+                }
             };
             format!("{what} on this machine: session {session}, process {pid} in {}", dir.display())
         }

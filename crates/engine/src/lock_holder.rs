@@ -7,13 +7,46 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// A command of an engine that takes the machine's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockingCommand {
+    /// `run`, the engine itself.
+    Run,
+    /// `launch`, which starts the engine.
+    Launch,
+    /// `resume`, which becomes the engine after a reboot.
+    Resume,
+    /// `sweep`, which removes what an engine left.
+    Sweep,
+}
+
+impl LockingCommand {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "run" => Some(Self::Run),
+            "launch" => Some(Self::Launch),
+            "resume" => Some(Self::Resume),
+            "sweep" => Some(Self::Sweep),
+            _ => None,
+        }
+    }
+
+    /// Reports whether the command needs the engine's directory until it ends.
+    fn needs_directory(self) -> bool {
+        match self {
+            Self::Run | Self::Launch | Self::Resume => true,
+            Self::Sweep => false,
+        }
+    }
+}
+
 /// A process of an engine that has the machine's lock open.
 #[derive(Debug)]
 pub(crate) struct LockHolder {
     /// Process id.
     pub(crate) pid: u32,
-    /// `run`, `launch` or `sweep`.
-    pub(crate) command: String,
+    /// What it was started as.
+    pub(crate) command: LockingCommand,
     /// Value of `--dir`.
     pub(crate) dir: PathBuf,
     /// Value of `--session`.
@@ -26,7 +59,7 @@ pub(crate) struct LockHolder {
 /// starting.
 pub(crate) fn find(target: Target) -> Option<LockHolder> {
     let holders = processes().into_iter().filter_map(|pid| holder(pid, target));
-    holders.max_by_key(|holder| holder.command == "run")
+    holders.max_by_key(|holder| holder.command == LockingCommand::Run)
 }
 
 /// Returns all processes except this one.
@@ -51,13 +84,13 @@ pub(crate) fn runs(pid: u32, path: &Path) -> bool {
     Path::new(OsStr::from_bytes(living)) == path
 }
 
-/// Reports whether a detached engine runs in `dir`, or another process starts one.
+/// Reports whether a detached engine runs in `dir`, or another process is about to run one there.
 pub(crate) fn is_at_work_in(dir: &Path) -> bool {
     let engine = |pid| parse(pid, &fs::read(format!("/proc/{pid}/cmdline")).ok()?);
     processes()
         .into_iter()
         .filter_map(engine)
-        .any(|engine| matches!(engine.command.as_str(), "run" | "launch") && engine.dir == dir)
+        .any(|engine| engine.command.needs_directory() && engine.dir == dir)
 }
 
 fn holder(pid: u32, target: Target) -> Option<LockHolder> {
@@ -73,17 +106,14 @@ fn holder(pid: u32, target: Target) -> Option<LockHolder> {
 fn parse(pid: u32, line: &[u8]) -> Option<LockHolder> {
     let words: Vec<&str> =
         line.split(|byte| *byte == 0).map(str::from_utf8).collect::<Result<_, _>>().ok()?;
-    let command = *words.get(1)?;
-    if !matches!(command, "run" | "launch" | "sweep") {
-        return None;
-    }
+    let command = LockingCommand::parse(words.get(1)?)?;
     let value = |name: &str| {
         let at = words.iter().position(|word| *word == name)?;
         words.get(at + 1).map(|word| (*word).to_owned())
     };
     Some(LockHolder {
         pid,
-        command: command.to_owned(),
+        command,
         dir: value("--dir")?.into(),
         session: value("--session")?,
         run: value("--run").unwrap_or_default(),

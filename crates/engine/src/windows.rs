@@ -19,7 +19,7 @@ pub(crate) fn execute(words: Vec<OsString>) -> ExitCode {
     match words.first().and_then(|word| word.to_str()) {
         Some("-h" | "--help" | "help") => print(HELP),
         Some("-V" | "--version") => print(&format!("farrier-engine {}\n", env!("CARGO_PKG_VERSION"))),
-        Some("launch" | "run" | "attach" | "reach" | "sweep" | "step") => {
+        Some("launch" | "run" | "resume" | "attach" | "reach" | "sweep" | "step") => {
             eprintln!(
                 "error: this version of farrier-engine cannot work on Windows yet\nNext: farrier-engine --help"
             );

@@ -82,30 +82,34 @@ sandboxed! {
 }
 
 sandboxed! {
-    /// A longer wait is the runner's, which can show it. The directory of the other launch is not removed.
-    fn a_launch_that_does_not_end_is_named_soon() {
-        let machine = Machine::new("s1").deploy();
-        let script = "mkdir -p /var/log/farrier; exec 9</var/log/farrier; flock 9; touch /mnt/held
-            until [ -e /mnt/go ]; do sleep 0.01; done";
-        fs::write("/mnt/launch", script).unwrap();
-        let mut other = Command::new("sh");
-        other.args(["launch", "--dir", DIR, "--session", "s1", "--run", RUN]).current_dir("/mnt");
-        let mut other = other.spawn().unwrap();
-        until("the other launch to have the lock", || fs::exists("/mnt/held").unwrap());
-        // The digest of a debug build takes a while.
-        engine_digest();
-        let begun = Instant::now();
-        let report = machine.launch();
-        assert!(begun.elapsed() < Duration::from_secs(8), "known after {:?}", begun.elapsed());
-        let LaunchReport::Failed { holder: Some(holder), .. } = &report else { panic!("{report:?}") };
-        assert_eq!((holder.pid, holder.name.as_str()), (other.id(), "farrier-engine"));
-        let (code, message) = failure(report);
-        assert_eq!(code, LaunchError::MachineBusy);
-        assert!(message.starts_with("an engine is being started or removed on this machine"), "{message}");
-        assert!(Path::new(DIR).exists());
-        fs::write("/mnt/go", "").unwrap();
-        other.wait().unwrap();
-        Runner::default().finish(&machine.started());
+    /// A longer wait is the runner's, which can show it. The directory of the other process is not removed, whether a
+    /// runner launches the engine or the machine resumes it after a reboot.
+    fn an_engine_that_is_being_started_is_named_soon() {
+        for command in ["launch", "resume"] {
+            let machine = Machine::new("s1").deploy();
+            let script = "mkdir -p /var/log/farrier; exec 9</var/log/farrier; flock 9; touch /mnt/held
+                until [ -e /mnt/go ]; do sleep 0.01; done";
+            fs::write(format!("/mnt/{command}"), script).unwrap();
+            let mut other = Command::new("sh");
+            other.args([command, "--dir", DIR, "--session", "s1", "--run", RUN]).current_dir("/mnt");
+            let mut other = other.spawn().unwrap();
+            until("the other process to have the lock", || fs::exists("/mnt/held").unwrap());
+            // The digest of a debug build takes a while.
+            engine_digest();
+            let begun = Instant::now();
+            let report = machine.launch();
+            assert!(begun.elapsed() < Duration::from_secs(8), "known after {:?}", begun.elapsed());
+            assert!(Path::new(DIR).join("engine").exists(), "{command}");
+            let LaunchReport::Failed { holder: Some(holder), .. } = &report else { panic!("{command}: {report:?}") };
+            assert_eq!((holder.pid, holder.name.as_str()), (other.id(), "farrier-engine"), "{command}");
+            let (code, message) = failure(report);
+            assert_eq!(code, LaunchError::MachineBusy);
+            assert!(message.starts_with("an engine is being started or removed on this machine"), "{message}");
+            fs::write("/mnt/go", "").unwrap();
+            other.wait().unwrap();
+            Runner::default().finish(&machine.started());
+            shell("rm /mnt/held /mnt/go; rm -r /var/log/farrier");
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub enum Outcome {
     Updated,
     /// The image is on the machine and is not in effect, as the run has asked for.
     Staged,
-    /// The component is installed and takes effect after the next reboot.
+    /// The component is installed and takes effect after the next reboot, or after a power cycle.
     RebootPending,
     /// The installation was attempted, and the baseline's version is not installed, or not in effect although the
     /// machine was rebooted for it.
@@ -187,7 +187,9 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
         Action::Blocked { why, reason: Reason::NotVerified } => {
             Finding::new(Outcome::Unverified, Reason::NotVerified, why)
         }
-        Action::Blocked { why, reason: Reason::RebootPending } => waited(item, why, counted.as_ref()),
+        Action::Blocked { why, reason: reason @ (Reason::RebootPending | Reason::PowerCyclePending) } => {
+            waited(item, why, *reason, counted.as_ref())
+        }
         Action::Blocked { why, reason } => Finding::new(Outcome::Skipped, *reason, why),
     };
     let shown_after = match (&item.action, &counted) {
@@ -220,13 +222,14 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
     }
 }
 
-/// Checks whether firmware that waited for a reboot has taken effect.
-fn waited(item: &PlanItem, why: &str, after: Option<&Reading>) -> Finding {
+/// Checks whether firmware that waited for a reboot or a power cycle has taken effect. After a reboot of the run,
+/// [`reboot::check_pending`](crate::reboot::check_pending) judges what has not.
+fn waited(item: &PlanItem, why: &str, reason: Reason, after: Option<&Reading>) -> Finding {
     let is_there = matches!(after, Some(Reading::Present { version, .. }) if is_enough(item, version));
     if is_there {
         Finding::new(Outcome::Updated, Reason::Verified, "")
     } else {
-        Finding::new(Outcome::RebootPending, Reason::RebootPending, why)
+        Finding::new(Outcome::RebootPending, reason, why)
     }
 }
 

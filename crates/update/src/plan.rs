@@ -241,7 +241,10 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
                 && newness(&pending.version) == Ordering::Equal
                 && !input.force.rewrite =>
         {
-            Action::Blocked { why: pending_text(name, &version, &pending), reason: Reason::RebootPending }
+            Action::Blocked {
+                why: pending_text(name, &version, &pending),
+                reason: pending_reason(pending.until),
+            }
         }
         Some(Reading::Present { version, .. }) => match newness(&version) {
             Ordering::Less => install(&version),
@@ -273,6 +276,15 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
 /// know.
 pub(crate) const LATER_READING: &str =
     "the engine is of a later version, and this operator does not know the reading";
+
+/// Returns the reason of firmware that is on a device and not in effect.
+pub(crate) const fn pending_reason(until: PendingUntil) -> Reason {
+    match until {
+        PendingUntil::PowerCycle => Reason::PowerCyclePending,
+        // fwupd activates firmware when the machine goes down.
+        PendingUntil::Reboot | PendingUntil::Activation | PendingUntil::Unknown => Reason::RebootPending,
+    }
+}
 
 /// Describes firmware that is on a device and not in effect.
 pub(crate) fn pending_text(name: &str, version: &str, pending: &Pending) -> String {

@@ -340,6 +340,9 @@ reasons! {
     OnBattery: Permanent,
     /// A component is installed and takes effect after the next reboot. Reboot the machine.
     RebootPending: Informational,
+    /// A component is installed and takes effect when the machine is switched off and on again; a reboot does not put
+    /// it into effect, so Farrier does not reboot the machine for it. Switch the machine off and on.
+    PowerCyclePending: Informational,
     /// The machine is being rebooted. Wait; the message says until when.
     Rebooting: Informational,
     /// The machine was rebooted: its boot id has changed. No action is needed.

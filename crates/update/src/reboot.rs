@@ -71,9 +71,35 @@ pub fn is_needed(policy: RebootPolicy, results: &[ComponentResult]) -> bool {
     }
 }
 
-/// Reports whether a component takes effect, or shows its version, only after a reboot.
+/// Reports whether a component takes effect, or shows its version, only after a reboot. What needs a power cycle does
+/// not count: the machine would be rebooted for nothing, and that by every run.
 fn waits(result: &ComponentResult) -> bool {
     result.reason == Reason::RebootPending
+}
+
+/// Corrects the results after a reboot: firmware that waited for it and still waits has failed. What waits for a power
+/// cycle keeps the result that it had `before` the reboot: a reboot does not switch the device off, and proves
+/// nothing. fwupd even calls such firmware failed after it.
+pub fn check_pending(results: &mut [ComponentResult], before: &[ComponentResult]) {
+    for result in results.iter_mut() {
+        let waited = before.iter().find(|waited| waited.name == result.name);
+        if let Some(waited) = waited.filter(|waited| waited.reason == Reason::PowerCyclePending) {
+            if result.outcome != Outcome::Updated {
+                result.clone_from(waited);
+            }
+        } else if waits(result) && result.outcome == Outcome::RebootPending {
+            let name = &result.name;
+            let (outcome, reason, state) = match result.after.as_str() {
+                "" => (Outcome::Unverified, Reason::NotVerified, "cannot be read".to_owned()),
+                version => (Outcome::Failed, Reason::VersionNotReached, format!("is still {version}")),
+            };
+            result.message = format!(
+                "{name} {state} after the reboot of the machine, for which its new version had waited; look at \
+                 `fwupdmgr get-history` on the machine, then start a run with spec.force.rewrite"
+            );
+            (result.outcome, result.reason) = (outcome, reason);
+        }
+    }
 }
 
 /// Corrects the results after a reboot: a kernel that is installed and not running is not in effect. `items` are

@@ -13,7 +13,7 @@ use super::{Host, Session};
 use crate::attempt::{self, End, Reboot, Step, Waiting};
 use crate::failure::Failure;
 use farrier_protocol::{EventBody, NoReboot, Reading, Work};
-use farrier_update::reboot::{check_kernels, conclude_without, is_needed, why_not};
+use farrier_update::reboot::{check_kernels, check_pending, conclude_without, is_needed, why_not};
 use farrier_update::{ComponentResult, Millis, NodeName, NodePlan, Reason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl<H: Host> Session<'_, H> {
     ) -> Result<End, Failure> {
         let why = match self.reboot(&results).await? {
             None => return Ok(self.end_with(results)),
-            Some(Ok(())) => return self.verify_again(plan).await,
+            Some(Ok(())) => return self.verify_again(plan, &results).await,
             Some(Err(why)) => why,
         };
         let (reason, message) = why_not(&NodeName(self.job.node.clone()), &why);
@@ -110,8 +110,8 @@ impl<H: Host> Session<'_, H> {
         Ok(Some(end))
     }
 
-    /// Takes the inventory after the reboot: the versions, and the running kernel.
-    async fn verify_again(&self, plan: &Arc<NodePlan>) -> Result<End, Failure> {
+    /// Takes the inventory after the reboot: the versions, and the running kernel. `before`: the results before it.
+    async fn verify_again(&self, plan: &Arc<NodePlan>, before: &[ComponentResult]) -> Result<End, Failure> {
         self.step(Step::Verifying);
         let detect = plan.detections();
         self.perform(SURVEY, Work::Survey { packages: true, detect, fwupd: false, programs: Vec::new() })
@@ -120,6 +120,7 @@ impl<H: Host> Session<'_, H> {
         let survey = Arc::new(survey);
         self.view.send_modify(|v| v.survey = Some(survey.clone()));
         let mut results = self.results(plan, &readings);
+        check_pending(&mut results, before);
         let item = |name: &str| plan.items.iter().find(|item| item.component.name == name);
         let reading = |name: &str| readings.get(name).cloned();
         check_kernels(&mut results, item, reading, &survey.packages, &survey.facts.kernel);

@@ -3,7 +3,7 @@
 use super::exit::ExitMeaning;
 use super::{Finding, Outcome, StepRecord, is_enough, kept};
 use crate::model::RebootNeed;
-use crate::plan::{LATER_READING, PlanItem, pending_text};
+use crate::plan::{LATER_READING, PlanItem, pending_reason, pending_text};
 use crate::reason::{Reason, refusal_remedy, remedy};
 use crate::version::compare_installed;
 use farrier_protocol::{FailureCode, Pending, Reading, StepExit};
@@ -195,7 +195,7 @@ fn staged(item: &PlanItem, version: &str, pending: &Pending, step: &StepReport<'
     if !step.is_done() {
         message = format!("{message}; its installer {}; {}", step.ended(), step.next_step());
     }
-    Finding::new(Outcome::RebootPending, Reason::RebootPending, message)
+    Finding::new(Outcome::RebootPending, pending_reason(pending.until), message)
 }
 
 /// The version was read, and is not the required one.

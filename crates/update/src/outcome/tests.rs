@@ -4,9 +4,11 @@
 use super::*;
 use crate::installer::InstallerKind;
 use crate::model::{AppliesTo, Component, Force, Needs, PayloadRef, RebootNeed};
-use farrier_protocol::{FailureCode, Pending, PendingUntil};
+use farrier_protocol::FailureCode;
 use proptest::prelude::*;
 use std::time::Duration;
+
+mod pending;
 
 fn item(from: Option<&str>) -> PlanItem {
     let component = Component {
@@ -224,46 +226,6 @@ fn after_the_reboot_nothing_waits_for_it_any_more() {
     assert!(message.contains("is still 1.0, not 1.1 after the reboot"), "{message}");
 }
 
-fn waiting(version: &str, to: &str, until: PendingUntil) -> Reading {
-    let pending = Some(Pending { version: to.to_owned(), until });
-    Reading::Present { version: version.to_owned(), instances: Vec::new(), pending }
-}
-
-/// Firmware that waits for a reboot has neither failed nor is it in effect.
-#[test]
-fn a_version_that_the_machine_lists_as_waiting_is_pending() {
-    let mut firmware = item(Some("1.0"));
-    firmware.component.installer = InstallerKind::Fwupd;
-    for (until, words) in [
-        (PendingUntil::Reboot, "after the next reboot"),
-        (PendingUntil::PowerCycle, "switched off and on"),
-        (PendingUntil::Activation, "fwupdmgr activate"),
-        (PendingUntil::Unknown, "after the next reboot"),
-    ] {
-        let result = check(&firmware, Some(&exited(0)), Some(waiting("1.0", "1.1", until)));
-        assert_eq!((result.outcome, result.reason), (Outcome::RebootPending, Reason::RebootPending));
-        assert!(result.message.contains(words) && result.message.contains("until then 1.0"), "{result:?}");
-        assert_eq!((result.before.as_str(), result.after.as_str()), ("1.0", "1.0"));
-    }
-    // What waited before the run has taken effect by the reboot of the run, or has not.
-    let why = "x 1.1 waits".to_owned();
-    let action = Action::Blocked { why, reason: Reason::RebootPending };
-    let before = waiting("1.0", "1.1", PendingUntil::Reboot);
-    let waited = PlanItem { action, before: Some(before.clone()), ..firmware.clone() };
-    assert_eq!(check(&waited, None, Some(present("1.1"))).outcome, Outcome::Updated);
-    for after in [None, Some(before), Some(present("1.0"))] {
-        let result = check(&waited, None, after);
-        assert_eq!((result.outcome, result.message.as_str()), (Outcome::RebootPending, "x 1.1 waits"));
-    }
-    // Another version waits: the required one was not installed.
-    let other = waiting("1.0", "1.0.5", PendingUntil::Reboot);
-    assert_eq!(check(&firmware, Some(&exited(0)), Some(other)).outcome, Outcome::Failed);
-    // An installer that failed has not undone what it had staged.
-    let result = check(&firmware, Some(&exited(1)), Some(waiting("1.0", "1.1", PendingUntil::Reboot)));
-    assert_eq!(result.outcome, Outcome::RebootPending);
-    assert!(result.message.contains("exited with 1"), "{}", result.message);
-}
-
 /// A component that was left alone keeps its version, and is read again nevertheless.
 #[test]
 fn components_that_were_not_installed_report_the_cause() {
@@ -331,6 +293,9 @@ fn the_most_severe_reason_is_the_reason_of_the_node() {
     assert_eq!(reason(std::slice::from_ref(&other)), "+NothingToDo");
     assert_eq!(reason(&[current.clone(), other]), "+AlreadyCurrent");
     assert_eq!(reason(&[current, good.clone()]), "+Succeeded");
+    let power_cycle = result(Outcome::RebootPending, Reason::PowerCyclePending);
+    assert_eq!(reason(&[good.clone(), power_cycle.clone()]), "+PowerCyclePending");
+    assert_eq!(reason(&[power_cycle, pending.clone()]), "+RebootPending");
     assert_eq!(reason(&[good.clone(), pending]), "+RebootPending");
     assert_eq!(reason(&[skipped.clone(), failed(Reason::InstallerFailed)]), "-InstallerFailed");
     assert_eq!(

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub enum NodeVerdict {
     /// Every component is as the baseline requires, or does not apply to this machine.
     Succeeded {
-        /// `Succeeded`, `AlreadyCurrent`, `Staged`, `RebootPending` or `NothingToDo`.
+        /// `Succeeded`, `AlreadyCurrent`, `Staged`, `RebootPending`, `PowerCyclePending` or `NothingToDo`.
         reason: Reason,
         /// Number of components per result, and what is left to do.
         message: String,
@@ -100,8 +100,15 @@ fn succeeded(results: &[ComponentResult]) -> String {
 
 fn success(results: &[ComponentResult]) -> Reason {
     let any = |outcome| results.iter().any(|result| result.outcome == outcome);
+    let waits_for_power_cycle = |result: &ComponentResult| {
+        result.outcome != Outcome::RebootPending || result.reason == Reason::PowerCyclePending
+    };
     if any(Outcome::RebootPending) {
-        Reason::RebootPending
+        if results.iter().all(waits_for_power_cycle) {
+            Reason::PowerCyclePending
+        } else {
+            Reason::RebootPending
+        }
     } else if any(Outcome::Staged) {
         Reason::Staged
     } else if any(Outcome::Updated) {

@@ -59,11 +59,11 @@ impl NodePlan {
         self.items
             .iter()
             .filter(|item| match item.action {
-                // What waits for a reboot may have taken effect meanwhile.
+                // What waits for a reboot or a power cycle may have taken effect meanwhile.
                 Action::Install { .. }
                 | Action::UpToDate { .. }
                 | Action::DependencyMissing { .. }
-                | Action::Blocked { reason: Reason::RebootPending, .. } => true,
+                | Action::Blocked { reason: Reason::RebootPending | Reason::PowerCyclePending, .. } => true,
                 Action::NotApplicable { .. } | Action::NotSupported { .. } | Action::Blocked { .. } => false,
             })
             .filter_map(|item| Some((item.component.name.clone(), item.component.detection()?)))

@@ -23,6 +23,7 @@ fn result(outcome: Outcome, reason: Reason) -> ComponentResult {
 #[test]
 fn one_reboot_serves_all_components_that_need_it() {
     let pending = result(Outcome::RebootPending, Reason::RebootPending);
+    let power_cycle = result(Outcome::RebootPending, Reason::PowerCyclePending);
     let unread = result(Outcome::Unverified, Reason::RebootPending);
     let updated = result(Outcome::Updated, Reason::Verified);
     let failed = result(Outcome::Failed, Reason::InstallerFailed);
@@ -36,11 +37,44 @@ fn one_reboot_serves_all_components_that_need_it() {
         (Always, vec![&updated], true),
         (Always, vec![&current], false),
         (Always, vec![&failed], false),
+        (IfRequired, vec![&power_cycle], false),
+        (IfRequired, vec![&power_cycle, &pending], true),
+        (Always, vec![&power_cycle], false),
         (Always, vec![], false),
     ] {
         let results: Vec<_> = results.into_iter().cloned().collect();
         assert_eq!(is_needed(policy, &results), needed, "{policy:?} {results:?}");
     }
+}
+
+/// A machine would be rebooted by every run for firmware that a reboot does not put into effect; and firmware that a
+/// reboot has not harmed would count as failed.
+#[test]
+fn after_a_reboot_only_what_needs_a_power_cycle_still_waits() {
+    let pending = result(Outcome::RebootPending, Reason::RebootPending);
+    let power_cycle = ComponentResult {
+        name: "nic".into(),
+        message: "nic waits for a power cycle".into(),
+        ..result(Outcome::RebootPending, Reason::PowerCyclePending)
+    };
+    let before = [pending.clone(), power_cycle.clone()];
+    let after = |bios: &ComponentResult, outcome, reason| {
+        let nic = ComponentResult { outcome, reason, message: "other".into(), ..power_cycle.clone() };
+        let mut results = [bios.clone(), nic];
+        check_pending(&mut results, &before);
+        results
+    };
+    // fwupd calls firmware failed that is not in effect after a reboot.
+    let [bios, nic] = after(&pending, Outcome::Failed, Reason::VersionNotReached);
+    assert_eq!((bios.outcome, bios.reason), (Outcome::Failed, Reason::VersionNotReached));
+    assert!(bios.message.starts_with("bios is still 2.0 after the reboot"), "{}", bios.message);
+    assert_eq!(nic, power_cycle);
+    let unread = ComponentResult { after: String::new(), ..pending.clone() };
+    let [bios, nic] = after(&unread, Outcome::Updated, Reason::Verified);
+    assert_eq!((bios.outcome, bios.reason), (Outcome::Unverified, Reason::NotVerified));
+    assert_eq!(nic.outcome, Outcome::Updated);
+    let updated = result(Outcome::Updated, Reason::Verified);
+    assert_eq!(after(&updated, Outcome::Updated, Reason::Verified)[0], updated);
 }
 
 /// A pending reboot would count as a success although the run asks for the reboot.

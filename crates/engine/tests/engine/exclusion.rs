@@ -87,8 +87,9 @@ sandboxed! {
     fn an_engine_that_is_being_started_is_named_soon() {
         for command in ["launch", "resume"] {
             let machine = Machine::new("s1").deploy();
-            let script = "mkdir -p /var/log/farrier; exec 9</var/log/farrier; flock 9; touch /mnt/held
-                until [ -e /mnt/go ]; do sleep 0.01; done";
+            // It waits without a child, which would look like another such process until it executes its program.
+            let script = "mkdir -p /var/log/farrier; mkfifo /mnt/go; exec 9</var/log/farrier; flock 9; touch /mnt/held
+                read -r _ </mnt/go";
             fs::write(format!("/mnt/{command}"), script).unwrap();
             let mut other = Command::new("sh");
             other.args([command, "--dir", DIR, "--session", "s1", "--run", RUN]).current_dir("/mnt");
@@ -105,7 +106,7 @@ sandboxed! {
             let (code, message) = failure(report);
             assert_eq!(code, LaunchError::MachineBusy);
             assert!(message.starts_with("an engine is being started or removed on this machine"), "{message}");
-            fs::write("/mnt/go", "").unwrap();
+            fs::write("/mnt/go", "\n").unwrap();
             other.wait().unwrap();
             Runner::default().finish(&machine.started());
             shell("rm /mnt/held /mnt/go; rm -r /var/log/farrier");

@@ -17,7 +17,7 @@ use crate::logs::open_append;
 use crate::work_dir::WorkDir;
 use farrier_protocol::{EventBody, LOG_ENGINE, LOG_LIMIT_BYTES, log_name};
 use redact::Redactor;
-use source::{Position, Source};
+use source::{Part, Position, Source};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -47,7 +47,8 @@ const BYTES_PER_LOOK: u64 = 1024 * 1024;
 /// The log of one session.
 pub(crate) struct Output {
     state: Mutex<State>,
-    /// Length of the log, so that the link need not wait for the pump.
+    /// The log once more, and its length: whoever reads it does not wait for the pump.
+    reader: File,
     length: AtomicU64,
 }
 
@@ -84,8 +85,9 @@ impl Output {
         }
         let source = Source::resume(&place.output(), length);
         let redactor = Redactor::of(place);
+        let reader = file.try_clone()?;
         let state = Mutex::new(State { file, source, redactor, place: place.clone(), told_full: false });
-        Ok(Self { state, length: AtomicU64::new(length) })
+        Ok(Self { state, reader, length: AtomicU64::new(length) })
     }
 
     /// Returns the length of the log, with what earlier engines of the session have written.
@@ -104,14 +106,13 @@ impl Output {
     }
 
     /// Returns at most `limit` bytes from `offset` on, whole lines if there are any, and the offset at which
-    /// they begin: greater than `offset` where bytes are lost.
+    /// they begin: greater than `offset` where bytes are lost. Never waits for the pump.
     pub(crate) fn read(&self, offset: u64, limit: usize) -> io::Result<(u64, Vec<u8>)> {
-        let state = self.lock();
         let mut offset = offset.min(self.length());
         loop {
             let rest = usize::try_from(self.length() - offset).unwrap_or(usize::MAX);
             let mut bytes = vec![0; rest.min(limit)];
-            state.file.read_exact_at(&mut bytes, offset)?;
+            self.reader.read_exact_at(&mut bytes, offset)?;
             let lost = bytes.iter().take_while(|byte| **byte == 0).count();
             offset += lost as u64;
             if lost < bytes.len() || bytes.is_empty() {
@@ -157,7 +158,7 @@ impl Output {
         self.copy(More::MayFollow)
     }
 
-    /// Copies the rest of an installer's output, which has ended.
+    /// Copies the rest of the output of an installer, which has ended. What its daemons print from now on is lost.
     pub(crate) fn finish(&self) {
         self.copy(More::No);
         let mut state = self.lock();
@@ -190,46 +191,48 @@ impl Output {
 
 impl State {
     fn copy(&mut self, source: &mut Source, more: More, length: &AtomicU64) -> io::Result<()> {
-        let full = length.load(Ordering::Acquire) >= OUTPUT_LIMIT;
-        match more {
-            More::MayFollow if full => {
-                self.tell_full(source.component(), length);
-                return Ok(());
-            }
-            More::MayFollow => self.leave_out(source, BACKLOG_LIMIT, length)?,
-            More::No => self.leave_out(source, if full { 0 } else { BACKLOG_LIMIT }, length)?,
-        }
+        // What is printed meanwhile is left to the next look. A daemon that the installer has left behind may
+        // print faster than this copies, without end.
+        let end = source.length()?;
         let mut copied = 0;
-        while copied < BYTES_PER_LOOK || more == More::No {
-            let Some(part) = source.next(more == More::No)? else { break };
-            copied += part.bytes;
-            let mut lines = Vec::new();
-            for line in &part.lines {
-                let line = self.redactor.line(line);
-                stamp(&mut lines, source.component(), &line);
+        loop {
+            let is_full = length.load(Ordering::Acquire) >= OUTPUT_LIMIT;
+            self.leave_out(source, end, if is_full { LAST_PART } else { BACKLOG_LIMIT }, length);
+            if more == More::MayFollow && is_full {
+                self.tell_full(source.component(), length);
             }
-            // On disk before the lines, so that an engine that takes over copies no line twice.
-            let stream = length.load(Ordering::Acquire);
-            source.moves(&self.place.output(), part.bytes, (stream, stream + lines.len() as u64));
-            self.write(&lines, length);
+            if more == More::MayFollow && (is_full || copied >= BYTES_PER_LOOK) {
+                break;
+            }
+            let Some(part) = source.next(end, more == More::No)? else { break };
+            copied += part.bytes;
+            self.copy_part(source, &part, length);
         }
         source.release();
         Ok(())
     }
 
-    /// Skips output if more than `limit` bytes wait to be copied, and says so.
-    fn leave_out(&mut self, source: &mut Source, limit: u64, length: &AtomicU64) -> io::Result<()> {
-        let waiting = source.waiting()?;
-        if waiting <= limit.max(LAST_PART) {
-            return Ok(());
+    fn copy_part(&mut self, source: &mut Source, part: &Part, length: &AtomicU64) {
+        let mut lines = Vec::new();
+        if source.left_out() > 0 {
+            let text = format!("[farrier: {} bytes of output are left out]", source.left_out());
+            stamp(&mut lines, source.component(), &text);
         }
-        let skipped = waiting - LAST_PART;
-        let mut line = Vec::new();
-        stamp(&mut line, source.component(), &format!("[farrier: {skipped} bytes of output are left out]"));
+        for line in &part.lines {
+            let line = self.redactor.line(line);
+            stamp(&mut lines, source.component(), &line);
+        }
+        // On disk before the lines, so that an engine that takes over copies no line twice.
         let stream = length.load(Ordering::Acquire);
-        source.moves(&self.place.output(), skipped, (stream, stream + line.len() as u64));
-        self.write(&line, length);
-        Ok(())
+        source.moves(&self.place.output(), part.bytes, (stream, stream + lines.len() as u64));
+        self.write(&lines, length);
+    }
+
+    /// Skips output before `end` if more than `limit` bytes of it wait to be copied.
+    fn leave_out(&self, source: &mut Source, end: u64, limit: u64, length: &AtomicU64) {
+        if source.waiting(end) > limit {
+            source.leave_out(&self.place.output(), end, LAST_PART, length.load(Ordering::Acquire));
+        }
     }
 
     fn tell_full(&mut self, component: &str, length: &AtomicU64) {

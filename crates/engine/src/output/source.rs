@@ -23,8 +23,9 @@ const KEPT: u64 = 64 * 1024;
 /// Copied output is removed from the disk in units of at least this size.
 const RELEASED: u64 = 4 * 1024 * 1024;
 
-/// Length of the record of a position, which is padded so that a shorter one replaces a longer one.
-const RECORD: usize = 320;
+/// Length of the record of a position, which is padded so that a shorter one replaces a longer one: the name of a
+/// component has at most 200 letters, and each of six numbers has at most 20 digits.
+const RECORD: usize = 326;
 
 /// The output of one installer.
 pub(super) struct Source {
@@ -34,6 +35,8 @@ pub(super) struct Source {
     copied: u64,
     /// Offset up to which the spool has given its disk space back.
     released: u64,
+    /// Number of bytes that were left out since the last lines were copied.
+    left_out: u64,
     /// Length of the spool at the last look, and since when.
     seen: (u64, Instant),
 }
@@ -54,13 +57,15 @@ pub(super) struct Position {
     spool: (u64, u64),
     /// The length of the log before and after it.
     stream: (u64, u64),
+    /// Number of bytes that were left out and not reported, before and after it.
+    left_out: (u64, u64),
 }
 
 impl Source {
     /// Begins at `start` in the spool.
     pub(super) fn new(component: &str, spool: File, start: u64) -> Self {
         let seen = (start, Instant::now());
-        Self { component: component.to_owned(), spool, copied: start, released: 0, seen }
+        Self { component: component.to_owned(), spool, copied: start, released: 0, left_out: 0, seen }
     }
 
     /// Continues where an earlier engine stopped, if it stopped in the middle. `stream` is the length of the
@@ -68,10 +73,10 @@ impl Source {
     pub(super) fn resume(dir: &Path, stream: u64) -> Option<Self> {
         let position = Position::read(dir)?;
         let spool = File::options().read(true).write(true).open(spool_path(dir, &position.component)).ok()?;
-        let (before, after) = position.spool;
-        let start =
-            if stream > position.stream.0 || position.stream.0 == position.stream.1 { after } else { before };
-        Some(Self::new(&position.component, spool, start))
+        let is_done = stream > position.stream.0 || position.stream.0 == position.stream.1;
+        let of = |(before, after)| if is_done { after } else { before };
+        let source = Self::new(&position.component, spool, of(position.spool));
+        Some(Self { left_out: of(position.left_out), ..source })
     }
 
     /// Returns the component as the log names it.
@@ -79,19 +84,29 @@ impl Source {
         &self.component
     }
 
-    /// Returns the number of bytes that are not copied yet.
-    pub(super) fn waiting(&self) -> io::Result<u64> {
-        Ok(self.spool.metadata()?.len().saturating_sub(self.copied))
+    /// Returns the length of the spool.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        Ok(self.spool.metadata()?.len())
     }
 
-    /// Returns the next complete lines; `None`: there are none yet. `ended`: no more output follows.
-    pub(super) fn next(&mut self, ended: bool) -> io::Result<Option<Part>> {
-        let length = self.copied + self.waiting()?;
-        if length != self.seen.0 {
-            self.seen = (length, Instant::now());
+    /// Returns the number of bytes before `end` that are not copied yet.
+    pub(super) fn waiting(&self, end: u64) -> u64 {
+        end.saturating_sub(self.copied)
+    }
+
+    /// Returns the number of bytes that were left out since the last lines were copied.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Returns the next complete lines before `end`; `None`: there are none yet. `ended`: no more output follows.
+    pub(super) fn next(&mut self, end: u64, ended: bool) -> io::Result<Option<Part>> {
+        if end != self.seen.0 {
+            self.seen = (end, Instant::now());
         }
+        let rest = self.waiting(end);
         let is_quiet = ended || self.seen.1.elapsed() >= UNFINISHED_LINE;
-        let mut bytes = vec![0; PART.min(usize::try_from(length - self.copied).unwrap_or(PART))];
+        let mut bytes = vec![0; PART.min(usize::try_from(rest).unwrap_or(PART))];
         self.spool.read_exact_at(&mut bytes, self.copied)?;
         let end = match bytes.iter().rposition(|byte| *byte == b'\n' || *byte == b'\r') {
             Some(last) => last + 1,
@@ -107,13 +122,24 @@ impl Source {
     }
 
     /// Records that the next `bytes` of the spool are about to be copied, and that the log grows from
-    /// `stream.0` to `stream.1` by that.
+    /// `stream.0` to `stream.1` by that and by the report of what was left out.
     pub(super) fn moves(&mut self, dir: &Path, bytes: u64, stream: (u64, u64)) {
+        self.record(dir, bytes, stream, 0);
+    }
+
+    /// Leaves output before `end` out, up to its last part of `kept` bytes. `stream` is the length of the log.
+    pub(super) fn leave_out(&mut self, dir: &Path, end: u64, kept: u64, stream: u64) {
+        let bytes = end.saturating_sub(kept).saturating_sub(self.copied);
+        self.record(dir, bytes, (stream, stream), self.left_out + bytes);
+    }
+
+    fn record(&mut self, dir: &Path, bytes: u64, stream: (u64, u64), left_out: u64) {
         let spool = (self.copied, self.copied + bytes);
-        let position = Position { component: self.component.clone(), spool, stream };
+        let left_out = (self.left_out, left_out);
+        let position = Position { component: self.component.clone(), spool, stream, left_out };
         // If the disk does not take it, an engine that takes over copies these lines a second time.
         position.write(dir).ok();
-        self.copied += bytes;
+        (self.copied, self.left_out) = (spool.1, left_out.1);
     }
 
     /// Gives the disk space of copied output back. The file keeps its length, because the installer appends to it.
@@ -135,12 +161,16 @@ impl Position {
         let mut words = text.split_whitespace();
         let component = words.next()?.to_owned();
         let mut number = || words.next()?.parse().ok();
-        Some(Self { component, spool: (number()?, number()?), stream: (number()?, number()?) })
+        let (spool, stream) = ((number()?, number()?), (number()?, number()?));
+        // Earlier versions reported at once what they left out.
+        let left_out = (number().unwrap_or_default(), number().unwrap_or_default());
+        Some(Self { component, spool, stream, left_out })
     }
 
     fn write(&self, dir: &Path) -> io::Result<()> {
-        let Self { component, spool, stream } = self;
-        let text = format!("{component} {} {} {} {}", spool.0, spool.1, stream.0, stream.1);
+        let Self { component, spool, stream, left_out } = self;
+        let numbers = [spool.0, spool.1, stream.0, stream.1, left_out.0, left_out.1];
+        let text = format!("{component} {}", numbers.map(|number| number.to_string()).join(" "));
         let mut file = OpenOptions::new();
         let file = file.write(true).create(true).truncate(false).mode(0o600).open(dir.join("position"))?;
         // One write, so that an engine that is killed leaves the old record or the new one.

@@ -1,8 +1,16 @@
 //! Tests of the log without an engine.
 
 use super::*;
+use crate::journal::Journal;
+use crate::shared::{LinkOrder, RequestTimes, Shared};
+use farrier_protocol::{VERSION, Welcome};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Instant;
 
 /// A directory for one engine, and the log beside it.
 struct Scratch(PathBuf);
@@ -58,11 +66,11 @@ fn a_line_without_an_end_is_copied_when_nothing_follows() {
     let (output, mut spool) = (scratch.open(), scratch.spool("a"));
     output.begin("a", scratch.spool("a"), 0);
     spool.write_all(b"Continue? [y/N] ").unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !output.pump() {
         assert!(begun.elapsed() < Duration::from_mins(1));
         // sleep: between two looks.
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(scratch.lines(), ["a Continue? [y/N] "]);
 }
@@ -107,13 +115,99 @@ fn output_beyond_the_limits_is_left_out_and_counted() {
         spool.write_all(&mebibyte).unwrap();
         output.pump();
     }
+    let on_disk = spool.metadata().unwrap().blocks() * 512;
+    assert!(on_disk < 8 * 1024 * 1024, "{on_disk} bytes of output are on the disk");
     spool.write_all(b"the end\n").unwrap();
+    // The report of what was left out outlives the engine.
+    drop(output);
+    let output = scratch.open();
     output.finish();
     assert!(output.length() < OUTPUT_LIMIT + 4 * 1024 * 1024, "{}", output.length());
     let lines = scratch.lines();
     assert!(lines.iter().any(|line| line.starts_with("a [farrier: the log is full")));
-    assert_eq!(lines.iter().filter(|line| line.contains("bytes of output are left out]")).count(), 1);
+    let left_out: Vec<&String> = lines.iter().filter(|line| line.contains("are left out]")).collect();
+    let copied = lines.iter().filter(|line| line.ends_with("xx")).count() as u64 * 8001;
+    let expected = 40 * mebibyte.len() as u64 - copied;
+    // The first line after a gap is the rest of one.
+    let number: u64 = left_out[0].split(' ').nth(2).unwrap().parse().unwrap();
+    assert!(left_out.len() == 1 && number.abs_diff(expected) < 8001, "{left_out:?}, not {expected}");
     assert_eq!(lines.last().unwrap(), "a the end");
+}
+
+/// Empty lines become thirty times as long. The ends of later installers would find no room in the log.
+#[test]
+fn the_end_of_one_installer_does_not_fill_the_log() {
+    let scratch = Scratch::new("empty");
+    let (output, mut spool) = (scratch.open(), scratch.spool("a"));
+    output.begin("a", scratch.spool("a"), 0);
+    spool.write_all(&b"\n".repeat(2 * 1024 * 1024)).unwrap();
+    output.finish();
+    assert!(output.length() < OUTPUT_LIMIT + 4 * 1024 * 1024, "{}", output.length());
+}
+
+/// The engine would copy the output of a daemon that an installer has started for ever, and stop otherwise.
+#[test]
+fn a_daemon_that_prints_without_end_does_not_hold_up_the_step() {
+    let scratch = Scratch::new("daemon");
+    let (output, mut spool) = (Arc::new(scratch.open()), scratch.spool("a"));
+    output.begin("a", scratch.spool("a"), 0);
+    let lines = b"of a daemon\n".repeat(100_000);
+    spool.write_all(&lines).unwrap();
+    let (log, ended) = (Arc::clone(&output), Arc::new(AtomicBool::new(false)));
+    let daemon = thread::spawn({
+        let ended = Arc::clone(&ended);
+        move || {
+            let mut seen = 0;
+            while !ended.load(Ordering::Acquire) {
+                if log.length() > seen {
+                    seen = log.length();
+                    spool.write_all(&lines).unwrap();
+                }
+                thread::yield_now();
+            }
+        }
+    });
+    output.finish();
+    ended.store(true, Ordering::Release);
+    daemon.join().unwrap();
+    assert_eq!(scratch.lines().len(), 100_000);
+}
+
+/// Heartbeats would stop while a slow disk takes the output of an installer.
+#[test]
+fn the_link_does_not_wait_while_output_is_copied() {
+    let scratch = Scratch::new("busy");
+    let output = Arc::new(scratch.open());
+    output.note(LOG_ENGINE, "a line");
+    let journal = Journal::open(&scratch.0.join("journal")).unwrap();
+    let shared = Arc::new(Shared::new(journal, Duration::from_mins(1)).with_output(Arc::clone(&output)));
+    let welcome = |log| Welcome { ack: 0, lease_seconds: 60, protocol: VERSION, log: Some(log) };
+    shared.welcome(&welcome(0));
+    let within_time = |act: fn(&Shared)| {
+        let (sender, ended) = mpsc::channel();
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            act(&shared);
+            sender.send(()).ok();
+        });
+        ended.recv_timeout(Duration::from_secs(20)).expect("it waits for the log");
+    };
+    let copying = output.lock();
+    within_time(|shared| {
+        let pace = RequestTimes { posted: Some(Instant::now()), asked: None };
+        assert!(matches!(shared.link_order(&pace), LinkOrder::Log { from: 0, .. }));
+    });
+    let welcomed = thread::spawn({
+        let (shared, welcome) = (Arc::clone(&shared), welcome(100_000));
+        move || shared.welcome(&welcome)
+    });
+    let until = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < until {
+        within_time(|shared| assert_eq!(shared.stop(), None));
+    }
+    drop(copying);
+    welcomed.join().unwrap();
+    assert_eq!(output.length(), 100_000);
 }
 
 /// What a runner has must never be taken for something else.

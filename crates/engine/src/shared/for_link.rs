@@ -125,14 +125,15 @@ impl Shared {
 
     /// Records the runner's answer to [`Hello`].
     pub(crate) fn welcome(&self, welcome: &Welcome) {
+        // Before the state is locked: the log may be locked for as long as the pump copies.
+        if let (Some(output), Some(had)) = (&self.output, welcome.log) {
+            output.skip_to(had);
+        }
         let mut state = self.lock();
         state.journal.skip_to(welcome.ack);
         state.acked = welcome.ack;
         state.lease = Duration::from_secs(welcome.lease_seconds);
         state.log_acked = welcome.log;
-        if let (Some(output), Some(had)) = (&self.output, welcome.log) {
-            output.skip_to(had);
-        }
         self.changed.notify_all();
     }
 

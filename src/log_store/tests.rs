@@ -1,23 +1,21 @@
 //! Tests of the store of logs.
 
 use super::*;
+use tempfile::TempDir;
 
-struct Scratch(PathBuf);
+struct Scratch(TempDir);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("farrier-logs-{name}-{}", std::process::id()));
-        Self(dir)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn store(&self, limit: u64) -> LogStore {
-        LogStore::open(&self.0, limit, &Metrics::new()).unwrap()
+        LogStore::open(&self.path("logs"), limit, &Metrics::new()).unwrap()
     }
-}
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
     }
 }
 
@@ -42,7 +40,7 @@ const LINES: &str = "2026-01-01T00:00:00Z - one\n2026-01-01T00:00:01Z a two\n202
 /// A runner that was restarted would lose lines or show them twice.
 #[test]
 fn a_log_continues_after_a_restart_and_repeated_bytes_change_nothing() {
-    let scratch = Scratch::new("restart");
+    let scratch = Scratch::new();
     let log = writer(&scratch.store(1 << 20), "s");
     assert_eq!(log.next(), 0);
     assert_eq!(log.append(0, LINES.as_bytes()[..27].to_vec()), 27);
@@ -63,7 +61,7 @@ fn a_log_continues_after_a_restart_and_repeated_bytes_change_nothing() {
 /// What a machine has lost must not shift what comes after it.
 #[test]
 fn lost_bytes_are_left_out() {
-    let scratch = Scratch::new("hole");
+    let scratch = Scratch::new();
     let store = scratch.store(1 << 20);
     let log = writer(&store, "s");
     log.append(0, b"one\n".to_vec());
@@ -74,19 +72,19 @@ fn lost_bytes_are_left_out() {
 
 #[test]
 fn secrets_and_control_characters_do_not_reach_a_reader() {
-    let scratch = Scratch::new("secrets");
+    let scratch = Scratch::new();
     let store = scratch.store(1 << 20);
     writer(&store, "s").append(0, b"pw=canary-password\x1b[2J\xff\n".to_vec());
     let expected = "pw=***************\u{fffd}[2J\u{fffd}\n";
     assert_eq!(text(&store, "s", 0, &Filter::default()), expected);
-    let raw = fs::read(scratch.0.join("s.log")).unwrap();
+    let raw = fs::read(scratch.path("logs/s.log")).unwrap();
     assert!(!String::from_utf8_lossy(&raw).contains("canary"));
 }
 
 /// A root user who impersonates the engine could otherwise fill the operator's disk.
 #[test]
 fn one_log_and_all_logs_are_bounded() {
-    let scratch = Scratch::new("bounds");
+    let scratch = Scratch::new();
     let store = scratch.store(1000);
     let line = |letter: char| format!("{}\n", letter.to_string().repeat(399)).into_bytes();
     let [a, b, c] = ["a", "b", "c"].map(|session| writer(&store, session));

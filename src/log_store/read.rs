@@ -47,6 +47,8 @@ pub(super) fn read(file: &File, length: u64, from: u64, limit: usize, filter: &F
         next += end as u64;
         searched += end;
         for line in String::from_utf8_lossy(&bytes).split_inclusive('\n') {
+            // What was lost in the middle of what is read lies in front of the next line.
+            let line = line.trim_start_matches('\0');
             if is_wanted(line, component.as_deref(), filter.since.as_deref()) {
                 text.extend(line.chars().map(printable));
             }

@@ -70,6 +70,26 @@ fn lost_bytes_are_left_out() {
     assert_eq!(text(&store, "s", 50, &Filter::default()), "two\n");
 }
 
+/// A user would see a screen full of replacement characters, and would miss the first line after them with
+/// `--component` and `--since`.
+#[test]
+fn bytes_that_are_lost_in_the_middle_of_what_is_read_are_left_out() {
+    let scratch = Scratch::new();
+    let store = scratch.store(1 << 20);
+    let log = writer(&store, "s");
+    let [first, second, third] = [&LINES[..27], &LINES[27..54], &LINES[54..]];
+    log.append(0, first.into());
+    log.append(5000, second.into());
+    log.append(9000, third.into());
+    let all = |filter: &Filter| store.read("s", 0, 128 * 1024, filter).unwrap().unwrap();
+    let next = 9000 + third.len() as u64;
+    assert_eq!(all(&Filter::default()), Piece { text: LINES.into(), next, at_end: true });
+    let only = Filter { component: Some("a".into()), since: None };
+    assert_eq!(all(&only).text, second);
+    let late = Filter { component: None, since: Some("2026-01-01T00:00:02Z".into()) };
+    assert_eq!(all(&late).text, third);
+}
+
 #[test]
 fn secrets_and_control_characters_do_not_reach_a_reader() {
     let scratch = Scratch::new();

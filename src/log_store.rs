@@ -63,7 +63,7 @@ pub struct RunLog {
 }
 
 impl LogStore {
-    /// Opens the store in this directory, with at most `limit` bytes in all.
+    /// Opens the store in this directory, with at most `limit` bytes in all, and without the logs that are old.
     ///
     /// # Errors
     /// When the directory cannot be created or read.
@@ -85,12 +85,13 @@ impl LogStore {
             grown: watch::Sender::new(()),
             metrics: metrics.clone(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let store = Self { inner: Arc::new(inner) };
+        store.remove_old();
+        Ok(store)
     }
 
     /// Returns the log of a session, to be written to. `secrets` never get into it.
     pub fn writer(&self, session: &str, secrets: Arc<Secrets>) -> RunLog {
-        self.remove_old();
         let length = self.lock().get(session).map(|kept| kept.length).unwrap_or_default();
         RunLog { store: self.clone(), session: session.to_owned(), secrets, received: Mutex::new(length) }
     }
@@ -118,7 +119,8 @@ impl LogStore {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remove_old(&self) {
+    /// Removes the logs whose last line is a week old. Whoever opened the store calls this from time to time.
+    pub fn remove_old(&self) {
         let oldest = SystemTime::now().checked_sub(MAX_AGE);
         let mut kept = self.lock();
         kept.retain(|session, log| {

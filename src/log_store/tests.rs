@@ -118,3 +118,22 @@ fn one_log_and_all_logs_are_bounded() {
     assert_eq!(a.append(LOG_LIMIT_BYTES, b"x\n".to_vec()), LOG_LIMIT_BYTES + 2);
     assert_eq!(store.inner.metrics.log_dropped.get([]), 702);
 }
+
+/// An operator that updates no machine any more would keep what it has for ever.
+#[test]
+fn old_logs_are_removed_when_the_store_is_opened_and_when_it_is_swept() {
+    let scratch = Scratch::new();
+    let store = scratch.store(1 << 20);
+    let [old, older, new] = ["old", "older", "new"].map(|session| writer(&store, session));
+    [old, older, new].iter().for_each(|log| assert_eq!(log.append(0, LINES.into()), LINES.len() as u64));
+    let exist = || ["old", "older", "new"].map(|session| store.path(session).exists());
+    let week = SystemTime::now() - MAX_AGE - Duration::from_secs(1);
+    File::options().write(true).open(store.path("older")).unwrap().set_modified(week).unwrap();
+    let opened = scratch.store(1 << 20);
+    assert_eq!(exist(), [true, false, true]);
+    assert_eq!(opened.read("older", 0, 10, &Filter::default()).unwrap(), None);
+    opened.lock().get_mut("old").unwrap().written = week;
+    opened.remove_old();
+    assert_eq!(exist(), [false, false, true]);
+    assert_eq!(opened.read("old", 0, 10, &Filter::default()).unwrap(), None);
+}

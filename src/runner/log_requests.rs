@@ -79,7 +79,10 @@ pub async fn answer(context: Arc<Context>, namespaces: &[String]) {
                 }
                 None => return,
             },
-            _ = sweep.tick() => requests.remove_old(&context.client).await,
+            _ = sweep.tick() => {
+                logs.remove_old();
+                requests.remove_old(&context.client).await;
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod assign;
 mod baseline;
 mod dependents;
 mod lead;
+mod log_requests;
 mod managed_node;
 mod own_writes;
 mod selections;
@@ -25,6 +26,7 @@ use crate::publish::Events;
 use dependents::{Dependents, waits_for_ports};
 use kube::{Client, ResourceExt};
 pub use lead::lead;
+pub use log_requests::LogRequests;
 pub(crate) use own_writes::OwnWrites;
 pub(crate) use selections::Selections;
 use std::collections::BTreeMap;
@@ -42,7 +44,7 @@ const AFTER_ERROR: Duration = Duration::from_secs(5);
 /// Delay before a failed handover is retried.
 const HAND_OVER_RETRY: Duration = Duration::from_secs(1);
 
-/// Interval of the search for leftovers of finished runs.
+/// Interval of the search for leftovers of finished runs, and for LogRequests that are left.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What the controller works with.
@@ -89,6 +91,7 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
     baseline::review_all(context).await;
     managed_node::review_all(context).await;
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let mut log_requests = LogRequests::default();
     loop {
         context.heartbeat.heartbeat();
         let next = due.values().min().copied();
@@ -116,6 +119,10 @@ async fn run(context: &Context, changes: &mut mpsc::UnboundedReceiver<Change>) {
             _ = sweep.tick() => {
                 if let Err(error) = context.exposer.sweep().await {
                     tracing::warn!(error = %chain(&error), "objects of ended runs could not be deleted; it is retried");
+                }
+                let (apis, leads) = (context.caches.apis(&context.client), || context.leads.is_held());
+                if let Err(error) = log_requests.sweep(&context.client, &apis, leads, Instant::now()).await {
+                    tracing::warn!(error = %chain(&error), "old LogRequests could not be removed; it is retried");
                 }
             }
             () = tokio::time::sleep(HEARTBEAT_INTERVAL) => {}

@@ -189,13 +189,13 @@ pub async fn hand_over(
     api.patch(&update.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await
 }
 
-/// Writes a part of a log into the status of a request.
+/// Writes a part of a log into the status of a request, of which the metadata may be enough.
 ///
 /// # Errors
 /// Errors of the API server; 404 when the request is gone, 409 when it was replaced by another one.
 pub async fn log_part(
     client: &Client,
-    request: &LogRequest,
+    request: &(impl ResourceExt + Sync),
     part: &LogRequestStatus,
 ) -> Result<(), kube::Error> {
     let api: Api<LogRequest> = Api::namespaced(client.clone(), &request.namespace().unwrap_or_default());

@@ -7,9 +7,9 @@ use crate::api::{Baseline, ManagedNode};
 use crate::publish::Kind;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ListParams;
-use kube::core::{DeserializeGuard, Selector, SelectorExt};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
@@ -87,6 +87,17 @@ impl Caches {
             // sleep: a cache does not notify about changes.
             tokio::time::sleep(COMPARE_INTERVAL).await;
         }
+    }
+
+    /// Returns the APIs of a kind in all namespaces that are watched.
+    pub fn apis<K>(&self, client: &Client) -> Vec<Api<K>>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        if self.scope.is_empty() {
+            return vec![Api::all(client.clone())];
+        }
+        self.scope.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
     }
 
     /// Returns when the caches show all writes of runs and NodeUpdates from before the call.

@@ -5,13 +5,16 @@ use crate::schema::Definition;
 use crate::server::{Server, both, server, until};
 use crate::startup::{Place, farrier};
 use farrier::api::{LogRequest, LogRequestStatus};
+use farrier::controllers::LogRequests;
 use kube::api::{ListParams, PostParams};
 use kube::config::Kubeconfig;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 use tokio::process::Child;
+use tokio::time::Instant;
 
 /// Logs of a namespace could be read by everyone who may see its objects, or by nobody.
 #[tokio::test]
@@ -84,6 +87,31 @@ async fn a_request_reads_no_log_of_another_namespace() {
             assert_eq!(foreign, refused);
         }
         server.kubectl(&["delete", "namespace", &other, "--wait=false"], None).await.expect("an answer");
+    })
+    .await;
+}
+
+/// Requests that nobody answers would stay in the cluster's database for ever.
+#[tokio::test]
+async fn requests_that_are_left_are_removed_whoever_was_to_answer_them() {
+    server(async |server| {
+        let uid = ended_node_update(server, &server.namespace, "r1-db").await;
+        let gone = request(server, &server.namespace, Some("gone"), "r1-db", &uid).await;
+        let nameless = request(server, &server.namespace, None, "r1-db", &uid).await;
+        let operator = Operator::start(server, &[]).await;
+        let status = nameless.until(&operator, |status| status.closed).await;
+        let message = "the label farrier.dev/runner is missing, which names the runner that has the log; farrier logs sets it";
+        assert_eq!(status.message.as_deref(), Some(message));
+        // As the leader does, by another clock.
+        let (mut requests, apis) = (LogRequests::default(), [gone.api.clone()]);
+        let begun = Instant::now();
+        for (after, left) in [(0, 2), (299, 2), (300, 0)] {
+            let now = begun + Duration::from_secs(after);
+            requests.sweep(&server.client, &apis, || false, now).await.expect("nothing is done");
+            requests.sweep(&server.client, &apis, || true, now).await.expect("a sweep");
+            let listed = gone.api.list(&ListParams::default()).await.expect("requests");
+            assert_eq!(listed.items.len(), left, "after {after} s");
+        }
     })
     .await;
 }

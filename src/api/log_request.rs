@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A request to read the log of a NodeUpdate. `farrier logs` creates it and deletes it; who may create one in
-/// a namespace may read the logs there. Farrier answers in the status for at most a minute and then removes
-/// the request.
+/// a namespace may read the logs there. Farrier answers in the status for at most a minute, and removes
+/// requests that are left.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "farrier.dev",
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
     kind = "LogRequest",
     namespaced,
     status = "LogRequestStatus",
-    doc = "A request to read the log of a NodeUpdate. `farrier logs` creates it and deletes it; who may create one in a namespace may read the logs there. Farrier answers in the status for at most a minute and then removes the request.",
+    doc = "A request to read the log of a NodeUpdate. `farrier logs` creates it and deletes it; who may create one in a namespace may read the logs there. Farrier answers in the status for at most a minute, and removes requests that are left.",
     printcolumn(name = "NodeUpdate", type_ = "string", json_path = ".spec.nodeUpdateRef.name"),
     printcolumn(name = "Offset", type_ = "integer", json_path = ".status.offset"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -68,7 +68,11 @@ pub struct LogRequestStatus {
     /// Whether the request is over; another one continues at offset.
     #[serde(default)]
     pub closed: bool,
-    /// Why the request is not answered, if it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Whether the request waits until the runner has answered others.
+    #[serde(default)]
+    pub queued: bool,
+    /// Why the request is not answered, or not yet.
+    // Not left out where there is none: the status is a merge patch, which would keep the earlier message.
+    #[serde(default)]
     pub message: Option<String>,
 }

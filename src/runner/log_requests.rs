@@ -1,7 +1,10 @@
 //! Answers LogRequests: users read the log of a NodeUpdate through the API server.
 //!
 //! The request carries the name of the runner that has the log, in a label, and only that runner answers.
-//! Nothing listens for this, and the API server has checked the user's rights (docs/adr/0038).
+//! Nothing listens for this, and the API server has checked the user's rights (docs/adr/0038). The leader removes
+//! requests that their users have left.
+
+mod queue;
 
 use super::{Context, is_finished};
 use crate::api::{LABEL_RUNNER, LogRequest, LogRequestSpec, LogRequestStatus, label_value};
@@ -15,10 +18,11 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
+use queue::Queue;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -26,11 +30,11 @@ use tokio_util::task::AbortOnDropHandle;
 /// whose user is gone costs little.
 const LIFETIME: Duration = Duration::from_mins(1);
 
-/// How long a request may exist after that, for its user to read the last part.
-const REMOVED_AFTER: Duration = Duration::from_mins(2);
+/// How long a request that is over is remembered. One that exists for longer is looked at again, in vain.
+const REMEMBERED: Duration = Duration::from_mins(10);
 
-/// Maximum number of requests that are answered at once; others wait.
-const AT_ONCE: usize = 16;
+/// Interval of the search for what is old.
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Maximum number of bytes of one part: well below the limit of an object, which is 1.5 MiB.
 const PART: usize = 128 * 1024;
@@ -43,35 +47,35 @@ const CATCH_UP_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval between two looks at whether the NodeUpdate has ended.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The requests to this runner that exist.
-#[derive(Default)]
+/// The requests to this runner, by UID.
 struct Requests {
-    /// By UID.
-    answered: HashMap<String, Answered>,
-}
-
-struct Answered {
-    request: ObjectRef<LogRequest>,
-    since: Instant,
-    /// Aborts the answer when the request is gone.
-    _work: AbortOnDropHandle<()>,
+    context: Arc<Context>,
+    logs: LogStore,
+    /// Those that are not over.
+    queue: Queue<oneshot::Sender<()>>,
+    /// The work on each of these, which is aborted when the request is gone.
+    works: HashMap<String, AbortOnDropHandle<()>>,
+    /// Those that are over, and since when.
+    over: HashMap<String, Instant>,
+    /// Takes the UIDs of requests whose work has ended.
+    ended: mpsc::UnboundedSender<String>,
 }
 
 /// Answers requests, in these namespaces or in all, for as long as the runner works.
 pub async fn answer(context: Arc<Context>, namespaces: &[String]) {
     let Some(logs) = context.tools.logs.clone() else { return std::future::pending().await };
     let mut events = watch(&context.client, &context.name, namespaces);
-    let mut requests = Requests::default();
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut sweep = tokio::time::interval(REMOVED_AFTER / 4);
+    let (send, mut ended) = mpsc::unbounded_channel();
+    let mut requests = Requests::new(context, logs.clone(), send);
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {
             event = events.next() => match event {
                 Some(Ok(Event::Apply(request) | Event::InitApply(request))) => {
-                    requests.begin(&context, &logs, &places, &request.metadata);
+                    requests.begin(&request.metadata);
                 }
                 Some(Ok(Event::Delete(request))) => {
-                    requests.answered.remove(&request.uid().unwrap_or_default());
+                    requests.forget(&request.uid().unwrap_or_default());
                 }
                 Some(Ok(Event::Init | Event::InitDone)) => {}
                 Some(Err(error)) => {
@@ -79,9 +83,10 @@ pub async fn answer(context: Arc<Context>, namespaces: &[String]) {
                 }
                 None => return,
             },
+            Some(uid) = ended.recv() => requests.end(uid),
             _ = sweep.tick() => {
                 logs.remove_old();
-                requests.remove_old(&context.client).await;
+                requests.over.retain(|_, since| since.elapsed() < REMEMBERED);
             }
         }
     }
@@ -103,78 +108,110 @@ fn watch(client: &Client, runner: &str, namespaces: &[String]) -> SelectAll<Stre
 }
 
 impl Requests {
-    fn begin(
-        &mut self,
-        context: &Arc<Context>,
-        logs: &LogStore,
-        places: &Arc<Semaphore>,
-        request: &ObjectMeta,
-    ) {
+    fn new(context: Arc<Context>, logs: LogStore, ended: mpsc::UnboundedSender<String>) -> Self {
+        Self { context, logs, queue: Queue::default(), works: HashMap::new(), over: HashMap::new(), ended }
+    }
+
+    /// Begins to work on a request, unless that was done before.
+    fn begin(&mut self, request: &ObjectMeta) {
         let (Some(uid), Some(name)) = (request.uid.clone(), request.name.clone()) else { return };
-        if self.answered.contains_key(&uid) {
+        if self.works.contains_key(&uid) || self.over.contains_key(&uid) {
             return;
         }
         let namespace = request.namespace.clone().unwrap_or_default();
         let request = ObjectRef::new(&name).within(&namespace);
-        let (context, logs, places, asked) = (context.clone(), logs.clone(), places.clone(), request.clone());
+        let (send, turn) = oneshot::channel();
+        self.queue.add(uid.clone(), namespace, send);
+        self.give_turns();
+        let (context, logs, ended, key) =
+            (self.context.clone(), self.logs.clone(), self.ended.clone(), uid.clone());
         let work = async move {
-            // The semaphore is never closed.
-            let Ok(_place) = places.acquire().await else { return };
-            if let Err(error) = serve(&context, &logs, &asked).await
+            if let Err(error) = serve(&context, &logs, &request, turn).await
                 && !publish::is_gone(&error)
             {
-                tracing::warn!(request = %asked, error = %chain(&error), "a LogRequest could not be answered");
+                tracing::warn!(%request, error = %chain(&error), "a LogRequest could not be answered");
             }
+            // The receiver is dropped when the operator ends.
+            ended.send(uid).ok();
         };
-        let work = AbortOnDropHandle::new(tokio::spawn(work));
-        self.answered.insert(uid, Answered { request, since: Instant::now(), _work: work });
+        self.works.insert(key, AbortOnDropHandle::new(tokio::spawn(work)));
     }
 
-    /// Removes requests that are over and that their users have left.
-    async fn remove_old(&mut self, client: &Client) {
-        let old = self.answered.iter().filter(|(_, answered)| answered.since.elapsed() > REMOVED_AFTER);
-        let old: Vec<_> = old.map(|(uid, answered)| (uid.clone(), answered.request.clone())).collect();
-        for (uid, request) in old {
-            let namespace = request.namespace.clone().unwrap_or_default();
-            match publish::delete_log_request(client, &namespace, &request.name).await {
-                Ok(()) => {
-                    self.answered.remove(&uid);
-                }
-                // The next sweep tries again.
-                Err(error) => {
-                    tracing::warn!(%request, error = %chain(&error), "an old LogRequest could not be removed");
-                }
-            }
+    /// Remembers that a request needs no more work.
+    fn end(&mut self, uid: String) {
+        if self.works.contains_key(&uid) {
+            self.forget(&uid);
+            self.over.insert(uid, Instant::now());
+        }
+    }
+
+    /// Ends the work on a request that is gone.
+    fn forget(&mut self, uid: &str) {
+        self.works.remove(uid);
+        self.over.remove(uid);
+        self.queue.remove(uid);
+        self.give_turns();
+    }
+
+    fn give_turns(&mut self) {
+        while let Some(turn) = self.queue.next() {
+            // The work has ended before its turn: `end` removes it.
+            turn.send(()).ok();
         }
     }
 }
 
-/// Answers one request until it is over, or everything is said.
-async fn serve(context: &Context, logs: &LogStore, request: &ObjectRef<LogRequest>) -> kube::Result<()> {
+/// Answers one request, when its `turn` has come, until it is over or everything is said.
+async fn serve(
+    context: &Context,
+    logs: &LogStore,
+    request: &ObjectRef<LogRequest>,
+    mut turn: oneshot::Receiver<()>,
+) -> kube::Result<()> {
     let namespace = request.namespace.clone().unwrap_or_default();
     let api: Api<LogRequest> = Api::namespaced(context.client.clone(), &namespace);
     let Some(request) = api.get_opt(&request.name).await? else { return Ok(()) };
+    // A runner that was restarted continues where its predecessor stopped.
+    let mut said = request.status.clone();
+    if said.as_ref().is_some_and(is_over) {
+        return Ok(());
+    }
+    if turn.try_recv().is_err() {
+        let waits = queued(context, &request);
+        publish::log_part(&context.client, &request, &waits).await?;
+        said = Some(waits);
+        // An error means that the runner ends.
+        turn.await.ok();
+    }
     // A log is found by its UID alone, and the user's rights end with the namespace.
-    let LogRequestSpec { node_update_ref, node_update_uid, offset, .. } = &request.spec;
+    let LogRequestSpec { node_update_ref, node_update_uid, .. } = &request.spec;
     let (name, uid) = (&node_update_ref.name, node_update_uid);
     if !context.caches.has_update(&context.client, &namespace, name, uid).await? {
         let message = format!("the namespace {namespace} has no NodeUpdate {name} with the UID {uid}");
-        return publish::log_part(&context.client, &request, &refused(*offset, message)).await;
+        return publish::log_part(&context.client, &request, &refused(&request, message)).await;
     }
+    speak(context, logs, &request, said).await
+}
+
+/// Writes one part of the log after the other. `said` is the last one.
+async fn speak(
+    context: &Context,
+    logs: &LogStore,
+    request: &LogRequest,
+    mut said: Option<LogRequestStatus>,
+) -> kube::Result<()> {
     let mut grown = logs.grown();
     let end = Instant::now() + LIFETIME;
-    // A runner that was restarted continues where its predecessor stopped.
-    let mut said = request.status.clone();
-    let mut offset = said.as_ref().map_or(request.spec.offset, |said| said.offset);
-    while said.as_ref().is_none_or(|said| !said.complete && !said.closed) {
+    let mut offset = next_offset(request);
+    while said.as_ref().is_none_or(|said| !is_over(said)) {
         grown.borrow_and_update();
         let from = said.as_ref().map_or(request.spec.offset, |said| said.offset);
-        let part = next(context, logs, &request, offset);
+        let part = next(context, logs, request, offset);
         let part = LogRequestStatus { from, closed: Instant::now() >= end, ..part };
         offset = part.offset;
         let is_behind = !part.at_end;
         if is_news(said.as_ref(), &part) {
-            publish::log_part(&context.client, &request, &part).await?;
+            publish::log_part(&context.client, request, &part).await?;
             said = Some(part);
         }
         // sleep: bounds the number of writes to the API server; each carries what came meanwhile.
@@ -187,15 +224,38 @@ async fn serve(context: &Context, logs: &LogStore, request: &ObjectRef<LogReques
     Ok(())
 }
 
+fn is_over(said: &LogRequestStatus) -> bool {
+    said.complete || said.closed
+}
+
+/// Returns where the next part of the log begins.
+fn next_offset(request: &LogRequest) -> i64 {
+    request.status.as_ref().map_or(request.spec.offset, |said| said.offset)
+}
+
+/// Returns what a request is told that is not answered yet.
+fn queued(context: &Context, request: &LogRequest) -> LogRequestStatus {
+    let message = format!(
+        "runner {} answers {} requests at once, and {} of one namespace; this one waits for its turn",
+        context.name,
+        queue::AT_ONCE,
+        queue::OF_ONE_NAMESPACE
+    );
+    let offset = next_offset(request);
+    let (from, queued, message) = (offset, true, Some(message));
+    LogRequestStatus { from, offset, queued, message, ..LogRequestStatus::default() }
+}
+
 /// Returns the only part of a request that gets no answer.
-fn refused(offset: i64, message: String) -> LogRequestStatus {
+fn refused(request: &LogRequest, message: String) -> LogRequestStatus {
+    let offset = next_offset(request);
     let (from, closed, message) = (offset, true, Some(message));
     LogRequestStatus { from, offset, closed, message, ..LogRequestStatus::default() }
 }
 
 /// Reports whether a part is worth a write. Lines that were left out are not.
 fn is_news(said: Option<&LogRequestStatus>, part: &LogRequestStatus) -> bool {
-    let facts = |part: &LogRequestStatus| (part.kept, part.at_end, part.complete, part.closed);
+    let facts = |part: &LogRequestStatus| (part.queued, part.kept, part.at_end, part.complete, part.closed);
     !part.text.is_empty() || said.is_none_or(|said| facts(said) != facts(part))
 }
 
@@ -221,6 +281,7 @@ fn next(context: &Context, logs: &LogStore, request: &LogRequest, from: i64) -> 
             at_end: piece.at_end,
             complete: piece.at_end && has_ended,
             closed: false,
+            queued: false,
             message: None,
         },
         // A log that cannot be read is none.

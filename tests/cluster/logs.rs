@@ -6,10 +6,14 @@ use crate::server::{Server, both, server, until};
 use crate::startup::{Place, farrier};
 use farrier::api::{LogRequest, LogRequestStatus};
 use farrier::controllers::LogRequests;
+use futures::StreamExt as _;
+use futures::stream::select;
 use kube::api::{ListParams, PostParams};
 use kube::config::Kubeconfig;
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -40,7 +44,8 @@ async fn a_log_is_read_by_those_who_may_ask_for_it_and_by_no_one_else() {
 
         allow(server, "ann", &["logrequests"], &["create", "watch", "delete"]).await;
         let mut command = logs(server, &ann, &["r1-db", "--component", "a", "--follow"]);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("farrier logs");
+        command.stdout(Stdio::piped()).stderr(std::fs::File::create(place.path("errors")).expect("a file"));
+        let child = command.spawn().expect("farrier logs");
         let mut request = None;
         until("there is a request", async || {
             request = requests.list(&ListParams::default()).await.expect("requests").items.pop();
@@ -54,7 +59,15 @@ async fn a_log_is_read_by_those_who_may_ask_for_it_and_by_no_one_else() {
         assert_eq!(request.owner_references()[0].uid, uid);
         // As a runner answers.
         let name = request.name_any();
-        answer(server, &name, json!({"from": 0, "offset": 4, "text": "one\n", "kept": true, "atEnd": true}))
+        let wait = "this one waits for its turn";
+        answer(server, &name, json!({"queued": true, "message": wait})).await;
+        until("the user is told of the wait", async || {
+            let read = std::fs::read_to_string(place.path("errors")).expect("a file");
+            read.contains(wait)
+        })
+        .await;
+        let none = json!(null);
+        answer(server, &name, json!({"queued": false, "message": none, "from": 0, "offset": 4, "text": "one\n", "kept": true, "atEnd": true}))
             .await;
         answer(server, &name, json!({"from": 4, "offset": 8, "text": "two\n", "complete": true})).await;
         let read = child.wait_with_output().await.expect("its end");
@@ -86,6 +99,35 @@ async fn a_request_reads_no_log_of_another_namespace() {
             let refused = LogRequestStatus { closed: true, message: Some(message), ..Default::default() };
             assert_eq!(foreign, refused);
         }
+        server.kubectl(&["delete", "namespace", &other, "--wait=false"], None).await.expect("an answer");
+    })
+    .await;
+}
+
+/// A user would be told that the runner is dead, or would wait until the users of another namespace have read
+/// their logs.
+#[tokio::test]
+async fn a_request_that_waits_for_its_turn_is_told_so_and_no_other_namespace_waits() {
+    server(async |server| {
+        let other = format!("{}-too", server.namespace);
+        server.kubectl(&["create", "namespace", &other], None).await.expect("a namespace");
+        let uid = ended_node_update(server, &server.namespace, "r1-db").await;
+        let other_uid = ended_node_update(server, &other, "r1-db").await;
+        let mut expected = BTreeSet::new();
+        for _ in 0..30 {
+            expected.insert(request(server, &server.namespace, Some(RUNNER), "r1-db", &uid).await.name);
+        }
+        let late = request(server, &other, Some(RUNNER), "r1-db", &other_uid).await.name;
+        expected.insert(late.clone());
+        // Several parts.
+        let text = format!("2026-01-01T00:00:00Z - {}\n", "x".repeat(100)).repeat(4000);
+        let logs = [(uid.as_str(), text.as_str()), (other_uid.as_str(), text.as_str())];
+        let ((operator, queued), limit) = (
+            tokio::join!(Operator::start(server, &logs), queued_until_complete(server, &other, expected)),
+            "runner r answers 16 requests at once, and 12 of one namespace; this one waits for its turn",
+        );
+        assert!(!queued.is_empty() && !queued.contains_key(&late), "{queued:?} {}", operator.log());
+        assert!(queued.values().all(|message| message == limit), "{queued:?}");
         server.kubectl(&["delete", "namespace", &other, "--wait=false"], None).await.expect("an answer");
     })
     .await;
@@ -200,6 +242,35 @@ impl Request {
         .await;
         status.expect("a status")
     }
+}
+
+/// Waits until these requests are complete. Returns those that have waited for their turn, and what they were
+/// told.
+async fn queued_until_complete(
+    server: &Server,
+    other: &str,
+    mut expected: BTreeSet<String>,
+) -> BTreeMap<String, String> {
+    let watch = |namespace: &str| {
+        let api: Api<LogRequest> = Api::namespaced(server.client.clone(), namespace);
+        watcher(api, watcher::Config::default()).applied_objects().boxed()
+    };
+    let mut events = select(watch(&server.namespace), watch(other));
+    let mut queued = BTreeMap::new();
+    let all = async {
+        while !expected.is_empty() {
+            let request = events.next().await.expect("an event").expect("a request");
+            let status = request.status.clone().unwrap_or_default();
+            if status.queued {
+                queued.insert(request.name_any(), status.message.unwrap_or_default());
+            }
+            if status.complete {
+                expected.remove(&request.name_any());
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), all).await.expect("all requests are answered");
+    queued
 }
 
 /// Makes a request as `farrier logs` does.

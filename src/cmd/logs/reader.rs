@@ -21,6 +21,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(15);
 /// How long a request is answered at most, with a margin: the runner closes it after a minute.
 const LIFETIME: Duration = Duration::from_secs(75);
 
+/// How long a request may wait for its turn: the leader removes it after five minutes, if there is one.
+const TURN: Duration = Duration::from_mins(6);
+
 /// Interval between two looks at who has the NodeUpdate.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,28 @@ pub(super) enum Answer {
     Silent,
     /// Standard output is closed.
     Closed,
+}
+
+/// What the runner has said to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// Nothing.
+    Nothing,
+    /// The request waits for its turn.
+    Queued,
+    /// A part of the log.
+    Part,
+}
+
+impl Heard {
+    /// Returns how long the rest may take.
+    fn limit(self) -> Duration {
+        match self {
+            Self::Nothing => FIRST_ANSWER,
+            Self::Queued => TURN,
+            Self::Part => LIFETIME,
+        }
+    }
 }
 
 /// A log that is being read.
@@ -144,18 +169,16 @@ impl Reader {
             Ok(events) => events.boxed(),
             Err(error) => return Err(self.refused(error)),
         };
-        let begun = Instant::now();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
-        let (mut answered, mut kept) = (false, false);
+        let (mut heard, mut since, mut kept) = (Heard::Nothing, Instant::now(), false);
         loop {
-            let limit = if answered { LIFETIME } else { FIRST_ANSWER };
             let event = tokio::select! {
                 event = events.try_next() => event,
-                () = tokio::time::sleep_until(begun + limit) => {
-                    return Ok(if answered { Answer::Again { kept } } else { Answer::Silent });
+                () = tokio::time::sleep_until(since + heard.limit()) => {
+                    return Ok(if heard == Heard::Nothing { Answer::Silent } else { Answer::Again { kept } });
                 }
                 _ = look.tick() => {
-                    if !self.is_current(update, answered && !kept).await {
+                    if !self.is_current(update, heard == Heard::Part && !kept).await {
                         return Ok(Answer::Again { kept });
                     }
                     continue;
@@ -170,8 +193,12 @@ impl Reader {
                 }
             };
             let Some(part) = part else { continue };
-            answered = true;
-            kept = part.kept;
+            let now = if part.queued { Heard::Queued } else { Heard::Part };
+            if heard != now {
+                (heard, since) = (now, Instant::now());
+            }
+            // A request that waits for its turn tells nothing about the log.
+            kept = part.kept || part.queued;
             if let Some(answer) = self.take(&part)? {
                 return Ok(answer);
             }

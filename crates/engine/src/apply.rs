@@ -8,7 +8,6 @@ use crate::apply_error::ApplyError;
 use crate::engine::{Engine, failed};
 use crate::install::repository::{self, Repositories};
 use crate::install::{self, Preparation};
-use crate::logs;
 use crate::shared::{Halt, Stop};
 use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
@@ -139,7 +138,7 @@ impl<'a> Apply<'a> {
             }
             Preparation::Ended { exit, output } => {
                 self.engine.output.note(&step.component, &output);
-                Ok((exit, logs::last_part(&self.engine.output.redacted(&output))))
+                Ok((exit, self.engine.output.last_part(&output)))
             }
         }
     }
@@ -167,8 +166,7 @@ impl<'a> Apply<'a> {
         if let Some(lease) = watch.lease {
             self.engine.report(EventBody::LeaseReturned { id: lease.id });
         }
-        let (exit, output) = install::ended(step, exit, log.tail());
-        Ok((exit, self.engine.output.redacted(&output)))
+        Ok(install::ended(step, exit, self.engine.output.tail(&log)))
     }
 }
 

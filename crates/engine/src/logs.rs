@@ -9,14 +9,11 @@ use farrier_protocol::log_name;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Directory of the logs of all runs.
 const ROOT: &str = "/var/log/farrier";
-
-/// Maximum number of bytes of an installer's output that are reported with its end; the log has more.
-const TAIL: usize = 4096;
 
 /// The directory of the logs of one run.
 #[derive(Debug, Clone)]
@@ -101,14 +98,20 @@ impl Logs {
         Ok(StepLog { file, start })
     }
 
-    /// Returns the end of the component's output, whichever step printed it.
-    pub(crate) fn tail(&self, component: &str) -> String {
-        let path = spool_path(&self.spool, &log_name(component));
-        File::open(path).and_then(|file| tail(&file, 0)).unwrap_or_default()
+    /// Opens what the component's installer has printed, in whichever step, if anything.
+    pub(crate) fn printed(&self, component: &str) -> io::Result<StepLog> {
+        let file = File::open(spool_path(&self.spool, &log_name(component)))?;
+        Ok(StepLog { file, start: 0 })
     }
 }
 
 impl StepLog {
+    /// Takes an open file with the output of a step from `start` on.
+    #[cfg(test)]
+    pub(crate) fn of(file: File, start: u64) -> Self {
+        Self { file, start }
+    }
+
     /// Duplicates the descriptor, for a child process.
     pub(crate) fn share(&self) -> io::Result<File> {
         self.file.try_clone()
@@ -119,9 +122,9 @@ impl StepLog {
         self.start
     }
 
-    /// Returns the end of the step's output.
-    pub(crate) fn tail(&self) -> String {
-        tail(&self.file, self.start).unwrap_or_default()
+    /// Returns the file, which is read and not written.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 }
 
@@ -134,23 +137,6 @@ pub(crate) fn spool_path(dir: &Path, name: &str) -> PathBuf {
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?))
-}
-
-/// Shortens `text` to at most its last [`TAIL`] bytes, at a character boundary.
-pub(crate) fn last_part(text: &str) -> String {
-    let mut from = text.len().saturating_sub(TAIL);
-    while !text.is_char_boundary(from) {
-        from += 1;
-    }
-    text.get(from..).unwrap_or_default().to_owned()
-}
-
-fn tail(file: &File, start: u64) -> io::Result<String> {
-    let length = file.metadata()?.len();
-    let from = start.max(length.saturating_sub(TAIL as u64));
-    let mut bytes = vec![0; usize::try_from(length.saturating_sub(from)).unwrap_or(TAIL)];
-    file.read_exact_at(&mut bytes, from)?;
-    Ok(last_part(&String::from_utf8_lossy(&bytes)))
 }
 
 /// Creates a directory of root; a directory of another user, or a link, is an error.
@@ -168,18 +154,4 @@ fn check(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!("{} is not a directory that is owned by root", path.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_part_never_cuts_a_character() {
-        let text = "é".repeat(3000);
-        let part = last_part(&text);
-        assert_eq!(part.len(), TAIL);
-        assert_eq!(last_part(&format!("x{text}y")).len(), TAIL - 1);
-        assert_eq!(last_part("short"), "short");
-    }
 }

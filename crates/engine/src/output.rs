@@ -8,12 +8,13 @@
 //! pump copies complete lines into the log, with time and component, without credentials, and within limits.
 //! Only the log stays on the machine and reaches the runner. The spool goes with the engine's directory.
 
+mod quote;
 mod redact;
 mod source;
 mod words;
 
 use crate::clock;
-use crate::logs::open_append;
+use crate::logs::{StepLog, open_append};
 use crate::work_dir::WorkDir;
 use farrier_protocol::{EventBody, LOG_ENGINE, LOG_LIMIT_BYTES, log_name};
 use redact::Redactor;
@@ -21,7 +22,7 @@ use source::{Part, Position, Source};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,13 +51,16 @@ pub(crate) struct Output {
     /// The log once more, and its length: whoever reads it does not wait for the pump.
     reader: File,
     length: AtomicU64,
+    place: WorkDir,
 }
 
 struct State {
     file: File,
     source: Option<Source>,
+    /// Of the output of the installer. All other texts have nothing to do with its lines.
     redactor: Redactor,
-    place: WorkDir,
+    /// The directory of the spool.
+    dir: PathBuf,
     /// Whether users were told that the log is full.
     told_full: bool,
 }
@@ -84,10 +88,13 @@ impl Output {
             length += 1;
         }
         let source = Source::resume(&place.output(), length);
-        let redactor = Redactor::of(place);
+        let mut redactor = Redactor::of(place);
+        if let Some(source) = &source {
+            source.show_copied(&mut redactor)?;
+        }
         let reader = file.try_clone()?;
-        let state = Mutex::new(State { file, source, redactor, place: place.clone(), told_full: false });
-        Ok(Self { state, reader, length: AtomicU64::new(length) })
+        let state = Mutex::new(State { file, source, redactor, dir: place.output(), told_full: false });
+        Ok(Self { state, reader, length: AtomicU64::new(length), place: place.clone() })
     }
 
     /// Returns the length of the log, with what earlier engines of the session have written.
@@ -135,11 +142,11 @@ impl Output {
     /// Writes lines of the engine, or of a component's installer that is not run as a process of its own.
     pub(crate) fn note(&self, component: &str, text: &str) {
         let mut state = self.lock();
+        let mut redactor = self.redactor();
         let component = if component == LOG_ENGINE { component.to_owned() } else { log_name(component) };
         let mut lines = Vec::new();
         for line in text.trim_end().lines() {
-            let line = state.redactor.line(line);
-            stamp(&mut lines, &component, &line);
+            stamp(&mut lines, &component, &redactor.line(line));
         }
         state.write(&lines, &self.length);
     }
@@ -147,9 +154,9 @@ impl Output {
     /// Begins to follow the output of a component's installer, which is in the spool from `start` on.
     pub(crate) fn begin(&self, component: &str, spool: File, start: u64) {
         let mut state = self.lock();
-        state.redactor = Redactor::of(&state.place);
+        state.redactor = self.redactor();
         let mut source = Source::new(&log_name(component), spool, start);
-        source.moves(&state.place.output(), 0, (self.length(), self.length()));
+        source.moves(&state.dir, 0, (self.length(), self.length()));
         state.source = Some(source);
     }
 
@@ -163,15 +170,27 @@ impl Output {
         self.copy(More::No);
         let mut state = self.lock();
         state.source = None;
-        Position::forget(&state.place.output());
+        Position::forget(&state.dir);
     }
 
-    /// Returns `text` without credentials.
-    pub(crate) fn redacted(&self, text: &str) -> String {
-        let mut state = self.lock();
-        let lines: Vec<String> =
-            text.split('\n').map(|line| state.redactor.line(line).into_owned()).collect();
-        lines.join("\n")
+    /// Returns the end of a step's output without credentials.
+    pub(crate) fn tail(&self, log: &StepLog) -> String {
+        quote::tail(log.file(), log.start(), self.redactor()).unwrap_or_default()
+    }
+
+    /// Returns the end of `text` without credentials.
+    pub(crate) fn last_part(&self, text: &str) -> String {
+        quote::last_part_of(text, self.redactor())
+    }
+
+    /// Returns an event without credentials in its messages.
+    pub(crate) fn without_credentials(&self, mut body: EventBody) -> EventBody {
+        quote::without_credentials(&mut body, || self.redactor());
+        body
+    }
+
+    fn redactor(&self) -> Redactor {
+        Redactor::of(&self.place)
     }
 
     fn copy(&self, more: More) -> bool {
@@ -197,7 +216,10 @@ impl State {
         let mut copied = 0;
         loop {
             let is_full = length.load(Ordering::Acquire) >= OUTPUT_LIMIT;
-            self.leave_out(source, end, if is_full { LAST_PART } else { BACKLOG_LIMIT }, length);
+            if source.waiting(end) > if is_full { LAST_PART } else { BACKLOG_LIMIT } {
+                let stream = length.load(Ordering::Acquire);
+                source.leave_out(&self.dir, (end, LAST_PART), stream, &mut self.redactor)?;
+            }
             if more == More::MayFollow && is_full {
                 self.tell_full(source.component(), length);
             }
@@ -224,15 +246,8 @@ impl State {
         }
         // On disk before the lines, so that an engine that takes over copies no line twice.
         let stream = length.load(Ordering::Acquire);
-        source.moves(&self.place.output(), part.bytes, (stream, stream + lines.len() as u64));
+        source.moves(&self.dir, part.bytes, (stream, stream + lines.len() as u64));
         self.write(&lines, length);
-    }
-
-    /// Skips output before `end` if more than `limit` bytes of it wait to be copied.
-    fn leave_out(&self, source: &mut Source, end: u64, limit: u64, length: &AtomicU64) {
-        if source.waiting(end) > limit {
-            source.leave_out(&self.place.output(), end, LAST_PART, length.load(Ordering::Acquire));
-        }
     }
 
     fn tell_full(&mut self, component: &str, length: &AtomicU64) {

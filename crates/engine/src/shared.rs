@@ -158,9 +158,11 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Appends an event to the journal; the link sends it. Errors are those of [`Journal::append`].
-    pub(crate) fn record(&self, body: EventBody) -> io::Result<()> {
+    /// Appends an event to the journal, without credentials in its messages; the link sends it. Errors are those of
+    /// [`Journal::append`].
+    pub(crate) fn record(&self, mut body: EventBody) -> io::Result<()> {
         if let Some(output) = &self.output {
+            body = output.without_credentials(body);
             output.event(&body);
         }
         let result = self.lock().journal.append(body);

@@ -49,7 +49,8 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
                 // There is at most one such step: the one whose installer was running.
                 let exit = if timed_out { StepExit::TimedOut } else { StepExit::Interrupted };
                 engine.output.finish();
-                (exit, engine.output.redacted(&engine.logs.tail(&component)))
+                let printed = engine.logs.printed(&component).ok();
+                (exit, printed.map(|log| engine.output.tail(&log)).unwrap_or_default())
             } else {
                 let detail = "the engine ended before it was started".into();
                 (StepExit::not_started(FailureCode::Other, detail), String::new())

@@ -14,6 +14,10 @@ const MASK: &str = "[redacted]";
 /// Shorter texts are not credentials; they would be found in every other word.
 const SHORTEST: usize = 8;
 
+/// No private key is longer, in bytes: one of RSA with 16384 bits takes 13 KiB. Without a limit, the beginning of a
+/// key that has no end would hide all output after it.
+pub(super) const KEY_LIMIT: u64 = 32 * 1024;
+
 /// Words before a credential, in lower case.
 const INTRODUCTIONS: [&str; 5] = ["password=", "passwd=", "passphrase=", "token=", "secret="];
 
@@ -25,8 +29,8 @@ const HEADER: &str = "authorization:";
 pub(super) struct Redactor {
     /// Texts that are credentials wherever they are.
     known: Vec<String>,
-    /// Whether the last line was within a private key.
-    in_key: bool,
+    /// How many bytes of a private key may follow; 0: the last line was not within one.
+    key_left: u64,
 }
 
 impl Redactor {
@@ -37,16 +41,25 @@ impl Redactor {
         let key = config.map(|config| config.key).unwrap_or_default();
         let lines =
             key.lines().map(str::trim).filter(|line| line.len() >= SHORTEST && !line.starts_with("-----"));
-        Self { known: lines.map(str::to_owned).collect(), in_key: false }
+        Self { known: lines.map(str::to_owned).collect(), key_left: 0 }
+    }
+
+    /// Returns the next lines without credentials.
+    pub(super) fn text(&mut self, text: &str) -> String {
+        let lines: Vec<String> = text.split('\n').map(|line| self.line(line).into_owned()).collect();
+        lines.join("\n")
     }
 
     /// Returns the next line without credentials.
     pub(super) fn line<'a>(&mut self, line: &'a str) -> Cow<'a, str> {
         let is_edge = line.contains("PRIVATE KEY-----");
         if is_edge {
-            self.in_key = line.contains("BEGIN ") && !line.contains("END ");
+            let begins = line.contains("BEGIN ") && !line.contains("END ");
+            self.key_left = if begins { KEY_LIMIT } else { 0 };
+            return Cow::Borrowed(MASK);
         }
-        if self.in_key || is_edge {
+        if self.key_left > 0 {
+            self.key_left = self.key_left.saturating_sub(line.len() as u64 + 1);
             return Cow::Borrowed(MASK);
         }
         let mut line = Cow::Borrowed(line);
@@ -135,10 +148,19 @@ mod tests {
 
     #[test]
     fn private_keys_are_masked_to_their_end() {
-        let mut redactor = Redactor { known: vec!["c2VjcmV0bGluZQ".into()], in_key: false };
+        let mut redactor = Redactor { known: vec!["c2VjcmV0bGluZQ".into()], key_left: 0 };
         let lines = ["x -----BEGIN RSA PRIVATE KEY-----", "MIIB", "-----END RSA PRIVATE KEY-----", "after"];
         let out: Vec<String> = lines.iter().map(|line| redactor.line(line).into_owned()).collect();
         assert_eq!(out, [MASK, MASK, MASK, "after"]);
         assert_eq!(redactor.line("key c2VjcmV0bGluZQ."), "key [redacted].");
+    }
+
+    /// A script that prints only the first line of a key would hide everything that follows.
+    #[test]
+    fn a_key_without_an_end_hides_no_more_than_a_key_may_be_long() {
+        let mut redactor = Redactor::default();
+        redactor.line("-----BEGIN PRIVATE KEY-----");
+        let lines = (1..=1024).filter(|_| redactor.line(&"x".repeat(63)) == MASK).count();
+        assert_eq!(lines as u64, KEY_LIMIT / 64);
     }
 }

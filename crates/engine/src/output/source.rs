@@ -1,5 +1,7 @@
 //! The output of one installer in the spool, and how far it has been copied.
 
+use super::quote;
+use super::redact::{KEY_LIMIT, Redactor};
 use crate::logs::spool_path;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File, OpenOptions};
@@ -17,8 +19,8 @@ const PART: usize = 64 * 1024;
 /// A line without an end is copied after this time: it may be a question that nobody answers.
 const UNFINISHED_LINE: Duration = Duration::from_secs(1);
 
-/// How much copied output stays in the spool: what the end of a step's output is read from.
-const KEPT: u64 = 64 * 1024;
+/// How much copied output stays in the spool: what the end of a step's output is read from, and what precedes it.
+const KEPT: u64 = 2 * KEY_LIMIT;
 
 /// Copied output is removed from the disk in units of at least this size.
 const RELEASED: u64 = 4 * 1024 * 1024;
@@ -127,10 +129,25 @@ impl Source {
         self.record(dir, bytes, stream, 0);
     }
 
-    /// Leaves output before `end` out, up to its last part of `kept` bytes. `stream` is the length of the log.
-    pub(super) fn leave_out(&mut self, dir: &Path, end: u64, kept: u64, stream: u64) {
-        let bytes = end.saturating_sub(kept).saturating_sub(self.copied);
+    /// Leaves output before `end` out, up to the whole lines of its last part of `kept` bytes. `stream` is the length
+    /// of the log.
+    pub(super) fn leave_out(
+        &mut self,
+        dir: &Path,
+        (end, kept): (u64, u64),
+        stream: u64,
+        redactor: &mut Redactor,
+    ) -> io::Result<()> {
+        let at = quote::line_start(&self.spool, self.copied, end.saturating_sub(kept), end)?;
+        quote::show_preceding(&self.spool, self.copied, at, redactor)?;
+        let bytes = at - self.copied;
         self.record(dir, bytes, (stream, stream), self.left_out + bytes);
+        Ok(())
+    }
+
+    /// Shows the redactor what was copied last, by an earlier engine.
+    pub(super) fn show_copied(&self, redactor: &mut Redactor) -> io::Result<()> {
+        quote::show_preceding(&self.spool, 0, self.copied, redactor)
     }
 
     fn record(&mut self, dir: &Path, bytes: u64, stream: (u64, u64), left_out: u64) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::journal::Journal;
 use crate::shared::{LinkOrder, RequestTimes, Shared};
-use farrier_protocol::{VERSION, Welcome};
+use farrier_protocol::{FailureCode, VERSION, Welcome};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -221,4 +221,106 @@ fn a_log_that_was_lost_goes_on_after_what_the_runner_has() {
     assert_eq!((from, String::from_utf8(bytes).unwrap().split_once(' ').unwrap().1), (1000, "- new\n"));
     let (from, bytes) = output.read(output.length(), 4096).unwrap();
     assert_eq!((from, bytes.len()), (output.length(), 0));
+}
+
+/// A private key, of more bytes than the end of a step's output has.
+fn key() -> String {
+    let body = format!("{}\n", "canary+".repeat(9)).repeat(100);
+    format!("-----BEGIN PRIVATE KEY-----\n{body}-----END PRIVATE KEY-----\n")
+}
+
+/// The rest of a key or of a password does not look like a credential.
+#[test]
+fn the_end_of_output_begins_within_no_credential() {
+    let scratch = Scratch::new("cut");
+    let output = scratch.open();
+    let logs = |name: &str, text: &str| {
+        scratch.spool(name).write_all(text.as_bytes()).unwrap();
+        StepLog::of(scratch.spool(name), 0)
+    };
+    let header = format!("Authorization: Basic {}\nafter\n", "canary ".repeat(1000));
+    let filler = "filler\n".repeat(20_000);
+    // What is read begins within the key, and this line becomes a short one.
+    let far = format!("Authorization: {}\n", "x ".repeat(14_000));
+    for (name, text, expected) in [
+        ("key", format!("{}after\n", key()), "[redacted]\nafter\n"),
+        ("key-late", format!("{filler}{}{far}after\n", key()), "[redacted]\nafter\n"),
+        ("header", format!("{filler}{header}"), "Authorization: [redacted]\nafter\n"),
+    ] {
+        let tail = output.tail(&logs(name, &text));
+        assert!(!tail.contains("canary") && tail.ends_with(expected), "{name}: {tail}");
+        assert!(tail.len() <= 4096, "{name}: {}", tail.len());
+    }
+    assert!(!output.last_part(&key()).contains("canary"));
+}
+
+/// Whoever reports an event may quote a program.
+#[test]
+fn events_are_recorded_without_credentials() {
+    let scratch = Scratch::new("event");
+    let journal = Journal::open(&scratch.0.join("journal")).unwrap();
+    let shared = Shared::new(journal, Duration::from_mins(1)).with_output(Arc::new(scratch.open()));
+    let message = "Failed to fetch https://ann:canary@repo.example/x".to_owned();
+    shared.record(crate::engine::failed("t", FailureCode::Other, "", message)).unwrap();
+    let text = fs::read_to_string(scratch.0.join("journal")).unwrap();
+    assert!(text.contains("https://[redacted]@repo.example/x"), "{text}");
+}
+
+/// The rest of a key would be in the log of the machine and of the runner.
+#[test]
+fn a_key_that_is_left_out_in_part_or_copied_by_two_engines_is_not_shown() {
+    let scratch = Scratch::new("key");
+    let (output, mut spool) = (scratch.open(), scratch.spool("a"));
+    output.begin("a", scratch.spool("a"), 0);
+    let (key, filler) = (key(), "filler\n".repeat(700_000));
+    let last_part = usize::try_from(LAST_PART).unwrap();
+    spool.write_all(filler.as_bytes()).unwrap();
+    spool.write_all(key.as_bytes()).unwrap();
+    spool.write_all(&b"x\n".repeat(last_part / 2 - 1000)).unwrap();
+    assert!(output.pump());
+    let (first, second) = key.split_at(3000 / 64 * 64 + 28);
+    spool.write_all(first.as_bytes()).unwrap();
+    output.pump();
+    drop(output);
+    let output = scratch.open();
+    spool.write_all(second.as_bytes()).unwrap();
+    spool.write_all(b"the end\n").unwrap();
+    output.finish();
+    let lines = scratch.lines();
+    assert!(lines.iter().any(|line| line.contains("are left out]")));
+    assert!(lines.iter().all(|line| !line.contains("canary")), "{lines:#?}");
+    assert_eq!(lines.last().unwrap(), "a the end");
+}
+
+/// What follows the beginning of a line is not recognised without it.
+#[test]
+fn a_line_that_is_left_out_in_part_is_left_out_whole() {
+    let scratch = Scratch::new("line");
+    let (output, mut spool) = (scratch.open(), scratch.spool("a"));
+    output.begin("a", scratch.spool("a"), 0);
+    spool.write_all("filler\n".repeat(700_000).as_bytes()).unwrap();
+    spool.write_all(format!("Authorization: {}\n", "canary ".repeat(1000)).as_bytes()).unwrap();
+    spool.write_all(&b"x\n".repeat(usize::try_from(LAST_PART).unwrap() / 2 - 1000)).unwrap();
+    output.finish();
+    let lines = scratch.lines();
+    assert!(lines[0].contains("are left out]") && lines[1..].iter().all(|line| line == "a x"), "{lines:#?}");
+}
+
+/// The engine's own lines, and what it quotes elsewhere, would be hidden until the next installer.
+#[test]
+fn a_key_in_the_output_of_an_installer_hides_nothing_of_the_engine() {
+    let scratch = Scratch::new("stray");
+    let (output, mut spool) = (scratch.open(), scratch.spool("a"));
+    output.begin("a", scratch.spool("a"), 0);
+    spool.write_all(b"-----BEGIN PRIVATE KEY-----\ncanary\n").unwrap();
+    output.pump();
+    output.note(LOG_ENGINE, "-----BEGIN PRIVATE KEY-----\ncanary");
+    output.note(LOG_ENGINE, "a line of the engine");
+    spool.write_all(b"canary\n").unwrap();
+    output.finish();
+    assert_eq!(output.last_part("a message"), "a message");
+    let lines = scratch.lines();
+    let own: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("- ")).collect();
+    assert_eq!(own, ["[redacted]", "[redacted]", "a line of the engine"]);
+    assert!(lines.iter().all(|line| !line.contains("canary")), "{lines:#?}");
 }

@@ -119,10 +119,20 @@ sandboxed! {
              echo 'Authorization: Basic canary-basic'; exit 3"
         );
         let one = runner.script("one", &script);
-        runner.order_apply("apply-1", vec![one]);
+        // The end of the output that an event has begins within a key, and within a header.
+        let key = "echo '-----BEGIN EC PRIVATE KEY-----'
+            n=0; while [ $n -lt 100 ]; do n=$((n+1)); echo canary-body-of-a-key-that-is-longer-than-the-output-of-an-event; done
+            echo '-----END EC PRIVATE KEY-----'; echo after; exit 3";
+        let two = runner.script("two", key);
+        let header = "printf 'Authorization: Basic'
+            n=0; while [ $n -lt 700 ]; do n=$((n+1)); printf ' canary'; done; echo; echo after; exit 3";
+        let three = runner.script("three", header);
+        runner.order_apply("apply-1", vec![one, two, three]);
         runner.finish_calls(&server, &machine);
         let secrets: Vec<&str> =
             config.key.lines().filter(|line| !line.starts_with("---") && line.len() >= 8).chain(["canary"]).collect();
+        assert!(runner.output("two").ends_with("[redacted]\nafter\n"), "{}", runner.output("two"));
+        assert_eq!(runner.output("three"), "Authorization: [redacted]\nafter\n");
         let events = serde_json::to_string(&runner.events).unwrap();
         let log = String::from_utf8(runner.log.clone().unwrap()).unwrap();
         assert!(log.contains("one Err:1 https://[redacted]@repo.example/x"), "{log}");

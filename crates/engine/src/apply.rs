@@ -6,8 +6,8 @@ mod room;
 
 use crate::apply_error::ApplyError;
 use crate::engine::{Engine, failed};
-use crate::install::repository::{self, Repositories};
-use crate::install::{self, Preparation};
+use crate::install::repository::Repositories;
+use crate::install::{self, Ended, Preparation};
 use crate::shared::{Halt, Stop};
 use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
@@ -110,40 +110,41 @@ impl<'a> Apply<'a> {
             space::check_packages(std::slice::from_ref(step), None)
         })?;
         let begun = Instant::now();
-        let (mut exit, mut output) = self.install(number, step)?;
-        while install::was_locked(step, &exit, &output) {
+        let mut ended = self.install(number, step)?;
+        while ended.was_locked {
+            let output = ended.output;
             if begun.elapsed() >= self.wait {
                 return Ok((StepExit::not_started(FailureCode::PackageManagerBusy, output.clone()), output));
             }
             if let Some(stop) = self.engine.shared.pause(REPEAT_INTERVAL) {
                 return Err(ApplyError::Stopped(stop));
             }
-            (exit, output) = match self.install(number, step) {
+            ended = match self.install(number, step) {
                 // The step was started before, so the task as a whole cannot fail.
                 Err(ApplyError::Failed { code, message, component: _ }) => {
-                    (StepExit::not_started(code, message), output)
+                    return Ok((StepExit::not_started(code, message), output));
                 }
                 other => other?,
             };
         }
-        Ok((exit, output))
+        Ok((ended.exit, ended.output))
     }
 
-    fn install(&self, number: usize, step: &Step) -> Result<(StepExit, String), ApplyError> {
+    fn install(&self, number: usize, step: &Step) -> Result<Ended, ApplyError> {
         match install::prepare(self.engine, number, step, self.wait, &self.repositories)? {
             Preparation::Ready { plan, lock } => {
                 let ended = self.run(plan, step);
                 drop(lock);
-                ended.map(|(exit, output)| (repository::explained(step, exit, &output), output))
+                ended
             }
             Preparation::Ended { exit, output } => {
                 self.engine.output.note(&step.component, &output);
-                Ok((exit, self.engine.output.last_part(&output)))
+                Ok(Ended::unstarted(step, exit, self.engine.output.last_part(&output)))
             }
         }
     }
 
-    fn run(&self, mut plan: Plan, step: &Step) -> Result<(StepExit, String), ApplyError> {
+    fn run(&self, mut plan: Plan, step: &Step) -> Result<Ended, ApplyError> {
         let (task, component) = (self.task.to_owned(), step.component.clone());
         plan.environment.push((SESSION_VARIABLE, self.engine.session.id.clone()));
         let not_written = |error: io::Error| {
@@ -155,7 +156,8 @@ impl<'a> Apply<'a> {
         let started = EventBody::StepStarted { task, component: component.clone(), limit };
         if let Err(error) = self.engine.shared.record(started) {
             let detail = format!("the journal cannot be written: {error}");
-            return Ok((StepExit::not_started(space::code(&error), detail), String::new()));
+            let exit = StepExit::not_started(space::code(&error), detail);
+            return Ok(Ended::unstarted(step, exit, String::new()));
         }
         let limit =
             Limit { span: Duration::from_secs(step.timeout_seconds), interruptible: step.interruptible };
@@ -166,7 +168,7 @@ impl<'a> Apply<'a> {
         if let Some(lease) = watch.lease {
             self.engine.report(EventBody::LeaseReturned { id: lease.id });
         }
-        Ok(install::ended(step, exit, self.engine.output.tail(&log)))
+        Ok(Ended::of_installer(step, exit, self.engine.output.tail(&log), &log))
     }
 }
 

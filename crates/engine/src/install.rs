@@ -15,6 +15,7 @@ mod side_by_side;
 
 use crate::apply_error::ApplyError;
 use crate::engine::Engine;
+use crate::logs::StepLog;
 use crate::step::Plan;
 use crate::work_dir;
 use farrier_protocol::{FailureCode, Installer, Step, StepExit};
@@ -98,23 +99,62 @@ pub(crate) fn prepare(
     }
 }
 
-/// Reports whether a step changed nothing because another process had taken the package manager's lock, or
-/// fwupd, after the checks.
-pub(crate) fn was_locked(step: &Step, exit: &StepExit, output: &str) -> bool {
-    let has_failed = matches!(exit, StepExit::Exited { code } if *code != 0);
-    let was_locked = match (step.installer, &step.payload) {
+/// How a step ended.
+pub(crate) struct Ended {
+    /// The result of the step.
+    pub(crate) exit: StepExit,
+    /// The end of the output.
+    pub(crate) output: String,
+    /// Whether the step changed nothing because another process had taken the package manager's lock, or fwupd,
+    /// after the checks.
+    pub(crate) was_locked: bool,
+}
+
+impl Ended {
+    /// Interprets the end of a step whose installer was not started.
+    pub(crate) fn unstarted(step: &Step, exit: StepExit, output: String) -> Self {
+        let was_locked = has_failed(&exit) && was_locked(step, &output);
+        Self { exit, output, was_locked }
+    }
+
+    /// Interprets the end of an installer, for those that say more than their exit status. `output` is the end of
+    /// what is in `log`.
+    pub(crate) fn of_installer(step: &Step, exit: StepExit, output: String, log: &StepLog) -> Self {
+        if !has_failed(&exit) {
+            return Self { exit, output, was_locked: false };
+        }
+        let (exit, output) = match (step.installer, &step.payload) {
+            (Installer::Fwupd, _) => fwupd::ended(exit, output),
+            // The end of the output may be that of a script of the package, which mentions anything.
+            (Installer::Deb | Installer::Rpm, None) if repository::has_begun(log) => {
+                return Self { exit, output, was_locked: false };
+            }
+            (Installer::Deb | Installer::Rpm, None) => (repository::explained(exit, &output), output),
+            (
+                Installer::Deb
+                | Installer::Rpm
+                | Installer::Script
+                | Installer::DellDup
+                | Installer::HpeSmartComponent,
+                _,
+            ) => (exit, output),
+        };
+        Self::unstarted(step, exit, output)
+    }
+}
+
+fn has_failed(exit: &StepExit) -> bool {
+    matches!(exit, StepExit::Exited { code } if *code != 0)
+}
+
+fn was_locked(step: &Step, output: &str) -> bool {
+    match (step.installer, &step.payload) {
         (Installer::Rpm, Some(_)) => rpm::was_locked(output),
         (Installer::Deb | Installer::Rpm, None) => repository::was_locked(output),
         (Installer::Fwupd, _) => fwupd::was_busy(output),
         (Installer::Deb, Some(_))
         | (Installer::Script | Installer::DellDup | Installer::HpeSmartComponent, _) => false,
-    };
-    has_failed && was_locked
-}
-
-/// Interprets the end of an installer and its output, for those that say more than their exit status.
-pub(crate) fn ended(step: &Step, exit: StepExit, output: String) -> (StepExit, String) {
-    if step.installer == Installer::Fwupd { fwupd::ended(exit, output) } else { (exit, output) }
+    }
 }
 
 /// Returns the program that such an installer needs on the machine, and the package that has it.

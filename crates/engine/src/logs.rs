@@ -8,8 +8,8 @@ use crate::work_dir::WorkDir;
 use farrier_protocol::log_name;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Directory of the logs of all runs.
@@ -125,6 +125,26 @@ impl StepLog {
     /// Returns the file, which is read and not written.
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Reads the step's output as it is now, from its beginning. What was released from the disk reads as zeros.
+    pub(crate) fn reader(&self) -> io::Result<impl Read> {
+        let end = self.file.metadata()?.len();
+        Ok(Reader { file: &self.file, at: self.start }.take(end.saturating_sub(self.start)))
+    }
+}
+
+/// Reads at an offset of its own, because the file's offset is shared with the installer.
+struct Reader<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
     }
 }
 

@@ -18,6 +18,7 @@ use super::package_lock::{Locks, PackageLock};
 use crate::apply_error::ApplyError;
 use crate::command::{self, Bounds, Errors, Output};
 use crate::engine::Engine;
+use crate::logs::StepLog;
 use crate::step::Plan;
 use farrier_protocol::{Change, FailureCode, Installer, PackageRef, Refusal, Simulation, Step, StepExit};
 use std::cell::OnceCell;
@@ -276,16 +277,18 @@ pub(crate) fn simulate(steps: &[Step], cache: &Path) -> Vec<(String, Simulation)
     found
 }
 
-/// Returns the exit that says more than the exit status of a package manager that has changed nothing.
-pub(crate) fn explained(step: &Step, exit: StepExit, output: &str) -> StepExit {
-    let has_failed = matches!(exit, StepExit::Exited { code } if code != 0);
-    if step.payload.is_some() || !has_failed {
-        return exit;
-    }
+/// Reports whether the package manager has begun to change packages.
+pub(crate) fn has_begun(log: &StepLog) -> bool {
+    // If the output cannot be read, nothing says that the machine is as it was.
+    log.reader().and_then(words::has_begun).unwrap_or(true)
+}
+
+/// Returns the exit that says more than the exit status of a package manager that failed and changed nothing.
+pub(crate) fn explained(exit: StepExit, output: &str) -> StepExit {
     words::of_run(output).unwrap_or(exit)
 }
 
-/// Reports whether the package manager changed nothing because another process had its lock.
+/// Reports whether the package manager changed nothing because another process had its lock, if it changed nothing.
 pub(crate) fn was_locked(output: &str) -> bool {
     words::is_locked(output)
 }

@@ -33,7 +33,20 @@ fn empty_apt() {
 
 /// Adds a package for all architectures to the repository.
 fn offer(name: &str, version: &str, more: &str) {
-    let file = build(name, version, "all", more);
+    index(&build(name, version, "all", more), name, version);
+}
+
+/// Adds a package whose last script fails.
+fn offer_failing(name: &str, version: &str, postinst: &str) {
+    let file = build(name, version, "all", "");
+    fs::write("/mnt/build/DEBIAN/postinst", format!("#!/bin/sh\n{postinst}\nexit 1\n")).unwrap();
+    shell(&format!(
+        "chmod 755 /mnt/build/DEBIAN/postinst && dpkg-deb --root-owner-group -b /mnt/build {file}"
+    ));
+    index(&file, name, version);
+}
+
+fn index(file: &str, name: &str, version: &str) {
     let index = format!(
         "cd /mnt/repo && mv {file} . && f={name}-{version}-all.deb && {{ dpkg-deb -f $f; echo \"Filename: ./$f\"; \
          echo \"Size: $(stat -c %s $f)\"; echo \"SHA256: $(sha256sum $f | cut -d' ' -f1)\"; echo; }} >>Packages"
@@ -270,6 +283,28 @@ sandboxed! {
         assert!(runner.serve(&mut connection, |runner| runner.is_done("apply-1")));
         drop(connection);
         assert_eq!(runner.exits(), [("fx", &OK)], "{}", runner.output("fx"));
+        runner.finish(&machine);
+    }
+}
+
+sandboxed! {
+    /// A package that is half installed would be reported as one that was not touched, and be installed again:
+    /// scripts of packages print much, and use package managers themselves.
+    fn what_a_script_of_a_package_prints_is_no_obstacle() {
+        empty_apt();
+        let much = "n=0; while [ $n -lt 300 ]; do n=$((n+1)); echo a line of the script; done; echo >>/mnt/attempts";
+        let lock = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt)";
+        offer_failing("fx", "2", &format!("{much}; echo 'E: Failed to fetch http://x/'"));
+        offer_failing("fy", "2", &format!("{much}; echo '{lock}'"));
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner { wait: Some(5), ..Runner::default() };
+        for (name, attempts) in [("fx", 1), ("fy", 2)] {
+            let exit = apply(&machine, &mut runner, &[from_repository(name, "2")]);
+            assert_eq!(exit, StepExit::Exited { code: 100 }, "{}", runner.output(name));
+            assert!(!runner.output(name).contains("Setting up"), "{}", runner.output(name));
+            assert_eq!(fs::read("/mnt/attempts").unwrap().len(), attempts);
+            shell(&format!("dpkg --purge {name}"));
+        }
         runner.finish(&machine);
     }
 }

@@ -1,6 +1,7 @@
 //! What package managers say, as kinds of obstacles. All run with `LC_ALL=C`.
 
 use farrier_protocol::{FailureCode, Refusal, StepExit};
+use std::io::{self, BufRead, BufReader, Read};
 
 /// What is said about signatures and checksums: apt; dnf; zypper.
 const UNTRUSTED: [&str; 16] = [
@@ -51,6 +52,25 @@ const FULL: [&str; 3] = ["enough free space in", "more space needed on the", "No
 /// What is said about holds of other packages: apt.
 const HELD: [&str; 2] = ["held packages will be changed", "Held packages were changed"];
 
+/// How lines begin that are printed once packages are being changed: dpkg. Scripts of a package may print before
+/// its files are unpacked.
+const BEGINNINGS: [&str; 8] = [
+    "(Reading database ",
+    "Selecting previously unselected package ",
+    "Preparing to unpack ",
+    "Unpacking ",
+    "Setting up ",
+    "Removing ",
+    "Purging configuration files for ",
+    "Processing triggers for ",
+];
+
+/// What is in such lines: dnf; zypper.
+const CHANGING: [&str; 3] = ["Running transaction", ") Installing: ", ") Removing: "];
+
+/// How much of a line is looked at; the rest is taken for another line.
+const LINE: u64 = 4096;
+
 /// Number of last lines that are quoted.
 const LAST_LINES: usize = 5;
 
@@ -88,30 +108,40 @@ pub(super) fn of_trial(text: &str) -> Option<StepExit> {
     says(text, &UNREACHABLE).then(|| unavailable(text)).or_else(|| of_run(text))
 }
 
-/// Returns the exit of a step whose package manager failed before it changed anything; `None` if it may have
-/// changed something.
+/// Returns the exit of a step whose package manager failed before it changed anything; `None` if the words are not
+/// known.
 pub(super) fn of_run(text: &str) -> Option<StepExit> {
-    let has_begun = text.lines().any(|line| {
-        line.starts_with("Setting up ")
-            || line.starts_with("Unpacking ")
-            || line.contains("Running transaction")
-    });
-    if has_begun {
-        return None;
-    }
     if says(text, &FULL) {
         return Some(StepExit::not_started(FailureCode::DiskFull, last(text)));
     }
     (says(text, &UNTRUSTED) || says(text, &UNREACHABLE)).then(|| unavailable(text))
 }
 
-/// Reports whether another process had a lock before anything was changed.
+/// Reports whether a package manager has begun to change packages, from everything that it has printed. Where a
+/// part of it is no longer there, it has: it prints megabytes only when scripts of packages do.
+pub(super) fn has_begun(output: impl Read) -> io::Result<bool> {
+    let mut output = BufReader::new(output);
+    let mut line = Vec::new();
+    while output.by_ref().take(LINE).read_until(b'\n', &mut line)? > 0 {
+        if line.contains(&0) {
+            return Ok(true);
+        }
+        let text = String::from_utf8_lossy(&line);
+        // A carriage return repaints the line, as dpkg does while it reads its database.
+        let begins = |text: &str| BEGINNINGS.iter().any(|words| text.starts_with(words));
+        if text.split('\r').any(begins) || says(&text, &CHANGING) {
+            return Ok(true);
+        }
+        line.clear();
+    }
+    Ok(false)
+}
+
+/// Reports whether another process had a lock that the package manager needs.
 pub(super) fn is_locked(text: &str) -> bool {
-    let apt = text.lines().any(|line| {
+    text.lines().any(|line| {
         line.starts_with("E: Could not get lock") || line.starts_with("E: Unable to acquire the dpkg")
-    });
-    let begun = text.lines().any(|line| line.starts_with("Setting up ") || line.starts_with("Unpacking "));
-    (apt && !begun) || text.contains("System management is locked by the application")
+    }) || text.contains("System management is locked by the application")
 }
 
 /// Returns the last lines for a message: errors, if there are any.
@@ -159,12 +189,35 @@ mod tests {
         assert_eq!(of_trial("E: Internal error"), None);
     }
 
-    /// A package that is half installed would be reported as one that was not touched.
+    /// A package that is half installed would be reported as one that was not touched, and be installed again.
     #[test]
-    fn what_has_begun_is_a_failure_of_the_installer() {
-        assert_eq!(of_run("Unpacking fx (2) ...\nE: Failed to fetch http://x/"), None);
-        let locked = "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt)\n";
-        assert!(is_locked(locked));
-        assert!(!is_locked(&format!("Setting up fx (2) ...\n{locked}")));
+    fn what_has_begun_is_seen_whatever_is_printed_after_it() {
+        let begun = |text: &str| has_begun(text.as_bytes()).unwrap();
+        let more = "a line of a script\n".repeat(10_000);
+        for line in [
+            "Unpacking fx (2) over (1) ...",
+            "(Reading database ... \r(Reading database ... 5%\r(Reading database ... 10 files.)",
+            "Preparing to unpack .../archives/fx_2_all.deb ...",
+            "Removing gone (1) ...",
+            "Running transaction",
+            "(1/2) Installing: fx-2-1.noarch [..done]",
+            "( 1/12) Removing: gone-1-1.noarch [done]",
+        ] {
+            assert!(
+                begun(&format!("Reading package lists...\n{line}\n{more}E: Failed to fetch http://x/\n")),
+                "{line}"
+            );
+        }
+        assert!(begun("of an apt whose output was released\n\0\0\0\0"));
+        for text in [
+            "Reading package lists...\nThe following packages will be REMOVED:\n  gone\nE: Failed to fetch http://x/\n",
+            "Retrieving: fx-2-1.noarch (Plain RPM files cache) (1/1),   6.5 KiB\n",
+            "",
+        ] {
+            assert!(!begun(&format!("{}{text}", "Get:1 http://x/ ./ fx 2\n".repeat(1000))), "{text}");
+        }
+        assert!(is_locked(
+            "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7 (apt)\n"
+        ));
     }
 }

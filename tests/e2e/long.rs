@@ -1,3 +1,4 @@
 //! Tests that take long. A plain `hack/test` leaves them out; `hack/test --long` and `hack/test lab-long` have them.
 
+mod distributions;
 mod faults;

@@ -103,7 +103,7 @@ fn a_machine_that_keeps_no_journal_is_not_rebooted() {
 }
 
 /// Returns firmware that shows its version only after the reboot for which it asks.
-fn firmware(site: &Site) -> Component {
+pub(crate) fn firmware(site: &Site) -> Component {
     let script = b"#!/bin/sh\ncat /proc/sys/kernel/random/boot_id >/etc/bios.staged\n";
     let component = site.payload("bios.sh", "2.0", "Script", script);
     component.with(json!({"name": "bios", "reboot": "Always", "detect": {"command": FIRMWARE_VERSION}}))
@@ -117,7 +117,7 @@ fn tool(site: &Site) -> Component {
 }
 
 /// Returns the spec of a run to baseline `spring` that reboots machines without a delay.
-fn rebooting(reboot: &Value) -> Value {
+pub(crate) fn rebooting(reboot: &Value) -> Value {
     let mut spec = to("spring");
     merge(&mut spec, json!({"reboot": {"policy": "IfRequired", "delay": "0s", "timeout": "80s"}}));
     merge(&mut spec, json!({"reboot": reboot}));
@@ -125,7 +125,7 @@ fn rebooting(reboot: &Value) -> Value {
 }
 
 /// Waits for the end of a run, and checks that its machine was rebooted exactly once.
-async fn went_well(run: &Run<'_>, machine: &Machine) -> farrier::api::NodeUpdate {
+pub(crate) async fn went_well(run: &Run<'_>, machine: &Machine) -> farrier::api::NodeUpdate {
     run.succeeds().await;
     let update = run.node(&machine.name).await;
     assert_eq!(machine.boots(), 2, "{}: one reboot", machine.name);

@@ -253,6 +253,11 @@ impl Machine {
         .await;
     }
 
+    /// Waits until systemd has started everything.
+    pub(crate) async fn is_booted(&self) {
+        self.sh("systemctl is-system-running --wait || systemctl --failed --no-legend").await;
+    }
+
     /// Lets the component of [`Site::held`] finish.
     pub(crate) async fn release_steps(&self) {
         self.sh("touch /run/let-go").await;

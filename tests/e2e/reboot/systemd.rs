@@ -3,7 +3,7 @@
 use super::{firmware, rebooting, tool, went_well};
 use crate::harness::payload::merge;
 use crate::harness::run::component;
-use crate::harness::{Conditions, Machine, e2e, outcome, wait};
+use crate::harness::{Conditions, e2e, outcome, wait};
 use serde_json::json;
 
 /// A machine would be rebooted under somebody's work, or not rebooted without saying why.
@@ -14,7 +14,7 @@ fn a_program_that_inhibits_the_shutdown_is_respected_and_named_unless_it_is_over
         site.operator.options(&["--wait-seconds", "3"]);
         site.operator.start();
         let db = site.machine("db").lab(&["--flavour", "systemd"]).up().await;
-        is_booted(&db).await;
+        db.is_booted().await;
         db.sh("systemd-run --quiet systemd-inhibit --what=shutdown --who=backup --why='writes to tape' --mode=block sleep 1000")
             .await;
         wait::until("the inhibitor", wait::LIMIT, async || {
@@ -53,7 +53,7 @@ fn a_program_that_inhibits_the_shutdown_is_respected_and_named_unless_it_is_over
 fn an_engine_goes_on_by_itself_after_the_reboot_and_its_unit_is_removed() {
     e2e("alone", async |site| {
         let db = site.machine("db").lab(&["--flavour", "systemd"]).up().await;
-        is_booted(&db).await;
+        db.is_booted().await;
         site.baseline("spring", &[firmware(site)]).await;
         let run = site.run("r1", rebooting(&json!({}))).await;
         wait::closely("the request", || db.journals().contains("\"rebootRequested\"")).await;
@@ -70,9 +70,4 @@ fn an_engine_goes_on_by_itself_after_the_reboot_and_its_unit_is_removed() {
         let units = db.sh("systemctl list-units --all --plain --no-legend 'farrier*'").await;
         assert_eq!(units.trim(), "");
     });
-}
-
-/// Waits until systemd has started everything.
-async fn is_booted(machine: &Machine) {
-    machine.sh("systemctl is-system-running --wait || systemctl --failed --no-legend").await;
 }

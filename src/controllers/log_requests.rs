@@ -3,7 +3,7 @@
 use crate::api::{LABEL_RUNNER, LogRequest, LogRequestStatus};
 use crate::publish;
 use kube::api::{ListParams, PartialObjectMeta};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn uids(requests: &[Request]) -> Vec<String> {
-        requests.iter().filter_map(|request| request.uid()).collect()
+        requests.iter().filter_map(ResourceExt::uid).collect()
     }
 
     /// Requests of killed commands would stay in the cluster's database, or those of users who read a log

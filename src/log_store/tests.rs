@@ -125,7 +125,9 @@ fn old_logs_are_removed_when_the_store_is_opened_and_when_it_is_swept() {
     let scratch = Scratch::new();
     let store = scratch.store(1 << 20);
     let [old, older, new] = ["old", "older", "new"].map(|session| writer(&store, session));
-    [old, older, new].iter().for_each(|log| assert_eq!(log.append(0, LINES.into()), LINES.len() as u64));
+    for log in [old, older, new] {
+        assert_eq!(log.append(0, LINES.into()), LINES.len() as u64);
+    }
     let exist = || ["old", "older", "new"].map(|session| store.path(session).exists());
     let week = SystemTime::now() - MAX_AGE - Duration::from_secs(1);
     File::options().write(true).open(store.path("older")).unwrap().set_modified(week).unwrap();

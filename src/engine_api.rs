@@ -296,10 +296,11 @@ impl EngineApi {
         }
         state.bytes += bytes;
         for mut event in fresh {
-            limits::bound(&mut event);
+            // Before texts are truncated, which may leave half a password.
             if let Some(log) = &self.log {
                 masked::mask(&mut event, log.secrets());
             }
+            limits::bound(&mut event);
             state.apply(&event);
             state.events.insert(event.seq, Arc::new(event));
         }

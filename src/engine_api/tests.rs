@@ -1,7 +1,9 @@
 //! The state of the engine API: messages that arrive twice, late or after a restart.
 
 use super::*;
-use farrier_protocol::{Facts, LeaseKind};
+use crate::log_store::{LogStore, Secrets};
+use crate::metrics::Metrics;
+use farrier_protocol::{Facts, LeaseKind, StepExit};
 
 struct NoFiles;
 impl PayloadFiles for NoFiles {
@@ -75,6 +77,21 @@ fn the_size_and_number_of_events_are_limited() {
     let many = |count| (1..=count as u64).map(|seq| event(seq, lease("a"))).collect();
     assert_eq!(c.take(many(limits::MAX_EVENTS + 1), 0), Err(Refused::TooMuch));
     c.take(many(limits::MAX_EVENTS), 0).unwrap();
+}
+
+/// Otherwise the first half of a password would be in the status.
+#[test]
+fn a_password_is_masked_before_its_text_is_truncated() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LogStore::open(dir.path(), 1 << 20, &Metrics::new()).unwrap();
+    let secrets = Arc::new(Secrets::new(["canary-password"]));
+    let c = engine_api().with_log(Some(store.writer("s1", secrets)));
+    let output = format!("{}canary-password", "x".repeat(4090));
+    let (task, component, exit) = ("t".to_owned(), "a".to_owned(), StepExit::TimedOut);
+    c.take(vec![event(1, EventBody::StepFinished { task, component, exit, output })], 0).unwrap();
+    let taken = c.events_after(0);
+    let EventBody::StepFinished { output, .. } = &taken[0].body else { panic!() };
+    assert_eq!(output.trim_start_matches('x'), "******");
 }
 
 /// Otherwise the runner would wait for events that never arrive.

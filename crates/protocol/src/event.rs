@@ -173,6 +173,51 @@ pub enum EventBody {
     Unknown,
 }
 
+impl EventBody {
+    /// Returns the texts that may quote what a program printed or what somebody has configured on the machine, in
+    /// which credentials may be. Names, versions and digests are none: what they are compared with would differ.
+    pub fn quotations(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::StepFinished { task: _, component: _, exit, output } => match exit {
+                StepExit::NotStarted { code: _, detail, refusal: _ } => vec![output, detail],
+                StepExit::Exited { .. }
+                | StepExit::Signalled { .. }
+                | StepExit::TimedOut
+                | StepExit::DependencyMissing
+                | StepExit::Interrupted
+                | StepExit::Cancelled
+                | StepExit::Skipped
+                | StepExit::Unknown => vec![output],
+            },
+            Self::TaskFailed { task: _, code: _, component: _, message } => vec![message],
+            Self::SurveyDone { task: _, facts: _, packages: _, firmware: _, readings, programs: _ } => {
+                readings.iter_mut().filter_map(|(_, reading)| reading.quotation()).collect()
+            }
+            Self::Simulated { task: _, simulations } => {
+                simulations.iter_mut().filter_map(|(_, simulation)| simulation.quotation()).collect()
+            }
+            Self::NotRebooted { task: _, why } => match why {
+                NoReboot::Inhibited { who, why, holder: _ } => vec![who, why],
+                NoReboot::Failed { detail } => vec![detail],
+                NoReboot::Cancelled | NoReboot::Unknown => Vec::new(),
+            },
+            Self::Waiting { wait } => wait.iter_mut().flat_map(Wait::quotations).collect(),
+            Self::Retired { leftovers } => leftovers.iter_mut().map(|leftover| &mut leftover.why).collect(),
+            Self::LeaseTaken { .. }
+            | Self::LeaseReturned { .. }
+            | Self::TaskStarted { .. }
+            | Self::PayloadVerified { .. }
+            | Self::StepStarted { .. }
+            | Self::StepOverdue { .. }
+            | Self::TaskDone { .. }
+            | Self::RebootBegun { .. }
+            | Self::RebootRequested { .. }
+            | Self::Rebooted { .. }
+            | Self::Unknown => Vec::new(),
+        }
+    }
+}
+
 /// How a step ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "camelCase", rename_all_fields = "camelCase")]

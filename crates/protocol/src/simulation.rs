@@ -29,6 +29,16 @@ pub enum Simulation {
     Unknown,
 }
 
+impl Simulation {
+    /// As [`crate::EventBody::quotations`].
+    pub(crate) fn quotation(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Refused { refusal: _, detail: quoted } | Self::Failed { message: quoted } => Some(quoted),
+            Self::Possible { .. } | Self::Unknown => None,
+        }
+    }
+}
+
 /// One package that an installation changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -62,6 +62,14 @@ pub enum Reading {
 }
 
 impl Reading {
+    /// As [`crate::EventBody::quotations`].
+    pub(crate) fn quotation(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Broken { version: _, detail, instances: _ } | Self::Unreadable { detail } => Some(detail),
+            Self::Absent | Self::Present { .. } | Self::Unknown => None,
+        }
+    }
+
     /// Returns a reading of a usable version without package instances.
     pub fn present(version: impl Into<String>) -> Self {
         Self::Present { version: version.into(), instances: Vec::new(), pending: None }

@@ -17,6 +17,21 @@ pub struct Wait {
     pub until: Option<u64>,
 }
 
+impl Wait {
+    /// As [`crate::EventBody::quotations`].
+    pub(crate) fn quotations(&mut self) -> Vec<&mut String> {
+        match &mut self.what {
+            WaitFor::Inhibitor { who, why } => vec![who, why],
+            WaitFor::PackageLock { .. }
+            | WaitFor::Room { .. }
+            | WaitFor::Firmware
+            | WaitFor::Installer { .. }
+            | WaitFor::RebootDelay
+            | WaitFor::Unknown => Vec::new(),
+        }
+    }
+}
+
 /// The kinds of waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]

@@ -4,7 +4,7 @@
 //! afterwards, and where reading begins in the middle of output, the redactor sees what comes before it.
 
 use super::redact::{KEY_LIMIT, Redactor};
-use farrier_protocol::{EventBody, Simulation, StepExit};
+use farrier_protocol::EventBody;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -27,40 +27,8 @@ pub(super) fn last_part_of(text: &str, mut redactor: Redactor) -> String {
 
 /// Removes credentials from the messages of an event, whoever wrote them.
 pub(super) fn without_credentials(body: &mut EventBody, redactor: impl Fn() -> Redactor) {
-    let redact = |text: &mut String| *text = redactor().text(text);
-    match body {
-        EventBody::StepFinished { exit, output, .. } => {
-            if let StepExit::NotStarted { detail, .. } = exit {
-                redact(detail);
-            }
-            redact(output);
-        }
-        EventBody::TaskFailed { message, .. } => redact(message),
-        EventBody::Simulated { simulations, .. } => {
-            for (_, simulation) in simulations {
-                match simulation {
-                    Simulation::Refused { detail: text, .. } | Simulation::Failed { message: text } => {
-                        redact(text);
-                    }
-                    Simulation::Possible { .. } | Simulation::Unknown => {}
-                }
-            }
-        }
-        EventBody::LeaseTaken { .. }
-        | EventBody::LeaseReturned { .. }
-        | EventBody::SurveyDone { .. }
-        | EventBody::TaskStarted { .. }
-        | EventBody::PayloadVerified { .. }
-        | EventBody::StepStarted { .. }
-        | EventBody::StepOverdue { .. }
-        | EventBody::TaskDone { .. }
-        | EventBody::RebootBegun { .. }
-        | EventBody::RebootRequested { .. }
-        | EventBody::Rebooted { .. }
-        | EventBody::NotRebooted { .. }
-        | EventBody::Waiting { .. }
-        | EventBody::Retired { .. }
-        | EventBody::Unknown => {}
+    for text in body.quotations() {
+        *text = redactor().text(text);
     }
 }
 
@@ -109,6 +77,7 @@ fn last_part(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use farrier_protocol::{NoReboot, Simulation, StepExit};
 
     #[test]
     fn the_last_part_never_cuts_a_character_nor_a_line() {
@@ -136,6 +105,7 @@ mod tests {
                 output: text(),
             },
             EventBody::Simulated { task: task.clone(), simulations },
+            EventBody::NotRebooted { task: task.clone(), why: NoReboot::Failed { detail: text() } },
             crate::engine::failed(&task, farrier_protocol::FailureCode::Other, &component, text()),
         ] {
             without_credentials(&mut body, Redactor::default);

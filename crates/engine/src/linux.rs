@@ -24,6 +24,7 @@ pub(crate) mod logs;
 pub(crate) mod output;
 pub(crate) mod payload;
 pub(crate) mod power;
+pub(crate) mod process_tree;
 pub(crate) mod reach;
 pub(crate) mod reboot;
 pub(crate) mod retire;

@@ -2,6 +2,7 @@
 
 use crate::command::ENVIRONMENT;
 use crate::logs::StepLog;
+use crate::process_tree::{Process, descendants};
 use crate::shim::StartGate;
 use crate::space;
 use farrier_protocol::StepExit;
@@ -13,10 +14,16 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Time in which a process ends that was killed, unless the kernel cannot end it.
+const KILLED: Duration = Duration::from_secs(5);
+
+/// Interval between two looks at the processes that end.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Environment variable of every installer with the id of the session, so that a later engine recognises
 /// the installers of its session.
@@ -111,14 +118,36 @@ impl Installer {
     }
 }
 
-/// Terminates an installer and its children. `wait` waits until the installer ends, at most for the given
-/// time.
+/// Terminates an installer and all that it has started, also in sessions of their own: apt gives one to dpkg.
+/// `wait` waits until the installer ends, at most for the given time.
 pub(crate) fn end(group: Pid, wait: impl FnOnce(Duration)) {
+    let (leader, begun) = (group.as_raw_nonzero().get().cast_unsigned(), Instant::now());
+    let apart = |process: &Process| process.group != leader;
+    let mut others: Vec<Process> = descendants(&[leader]).into_iter().filter(apart).collect();
     // A group that has already ended is the desired result.
     kill_process_group(group, Signal::TERM).ok();
+    for process in &others {
+        process.signal(Signal::TERM);
+    }
     wait(GRACE);
-    // Also if the leader has ended: some of its children may ignore SIGTERM.
+    await_end(&others, begun + GRACE);
+    // Also if the leader has ended: some of its children may ignore SIGTERM, and have children by now.
+    others.retain(|process| process.is_alive());
+    let roots: Vec<u32> = others.iter().map(|process| process.pid).collect();
+    others.extend(descendants(&roots).into_iter().filter(apart));
     kill_process_group(group, Signal::KILL).ok();
+    for process in &others {
+        process.signal(Signal::KILL);
+    }
+    await_end(&others, Instant::now() + KILLED);
+}
+
+/// Waits until all of the processes have ended, at most until then.
+fn await_end(processes: &[Process], until: Instant) {
+    while processes.iter().any(|process| process.is_alive()) && Instant::now() < until {
+        // sleep: a process cannot wait for processes that are not its children.
+        thread::sleep(POLL_INTERVAL);
+    }
 }
 
 fn exit(status: ExitStatus) -> StepExit {

@@ -6,6 +6,7 @@
 use crate::engine::Engine;
 use crate::journal::{OpenStep, SessionState};
 use crate::lock_holder;
+use crate::process_tree::Process;
 use crate::reboot;
 use crate::step::{self, SESSION_VARIABLE};
 use crate::wait::{Obstacle, Report};
@@ -129,15 +130,7 @@ fn age(pid: u32) -> Duration {
 
 /// Returns the start time of a process that has not ended, in ticks since the machine was booted.
 pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
-    // The name may contain any bytes.
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    // The name is in parentheses. The state is the first word after it, the start time the 20th.
-    let mut words = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(words.next()?, "Z" | "X") {
-        return None;
-    }
-    words.nth(18)?.parse().ok()
+    Process::of(pid).map(|process| process.started)
 }
 
 /// Reports whether the lease's process is still running and is an installer of this session; another

@@ -3,7 +3,7 @@
 use super::lock_holder;
 use crate::apply_error::ApplyError;
 use crate::engine::Engine;
-use crate::takeover;
+use crate::process_tree::Process;
 use crate::wait::{self, Ended, Obstacle};
 use farrier_protocol::{FailureCode, Holder, Step, WaitFor};
 use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, open};
@@ -91,7 +91,7 @@ fn take(locks: &Locks) -> Result<PackageLock, Held> {
 fn check_pid_file(path: &str) -> Result<(), Held> {
     let text = fs::read_to_string(path).unwrap_or_default();
     match text.split_whitespace().next().and_then(|word| word.parse().ok()) {
-        Some(pid) if takeover::start_ticks(pid).is_some() => {
+        Some(pid) if Process::of(pid).is_some() => {
             let holder = Some(Holder { pid, name: crate::lock_holder::name(pid) });
             Err(Held { path: path.into(), holder })
         }

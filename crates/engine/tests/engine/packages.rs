@@ -54,7 +54,16 @@ pub(crate) fn deb(runner: &mut Runner, name: &str, version: &str, more: &str) ->
 
 /// Builds a package and returns its file.
 pub(crate) fn build(name: &str, version: &str, arch: &str, more: &str) -> String {
+    build_with(name, version, arch, more, "")
+}
+
+/// Builds a package with a script that dpkg runs when it has unpacked the package, and returns its file.
+pub(crate) fn build_with(name: &str, version: &str, arch: &str, more: &str, script: &str) -> String {
     shell(&format!("rm -rf /mnt/build && mkdir -p /mnt/build/DEBIAN /mnt/build/opt/{name}"));
+    if !script.is_empty() {
+        fs::write("/mnt/build/DEBIAN/postinst", format!("#!/bin/sh\n{script}\n")).unwrap();
+        shell("chmod 755 /mnt/build/DEBIAN/postinst");
+    }
     // Packages that are installed together must not share a file with different contents.
     let path = if arch == "all" { "version".to_owned() } else { format!("version-{arch}") };
     fs::write(format!("/mnt/build/opt/{name}/{path}"), version).unwrap();

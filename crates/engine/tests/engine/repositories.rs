@@ -2,7 +2,7 @@
 //! for the test.
 
 use crate::machine::Machine;
-use crate::packages::{add_package, build, deb, empty_database};
+use crate::packages::{add_package, build, build_with, deb, empty_database};
 use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
 use farrier_protocol::{
@@ -18,7 +18,7 @@ const OK: StepExit = StepExit::Exited { code: 0 };
 const SOURCE: &str = "deb [trusted=yes] file:/mnt/repo ./\n";
 
 /// Creates an apt that knows nothing but the repository of the test, and the database that has only dpkg.
-fn empty_apt() {
+pub(crate) fn empty_apt() {
     empty_database();
     for dir in ["/etc/apt", "/var/lib/apt", "/var/cache/apt"] {
         shell(&format!("mount -t tmpfs -o mode=755 tmpfs {dir}"));
@@ -32,21 +32,18 @@ fn empty_apt() {
 }
 
 /// Adds a package for all architectures to the repository.
-fn offer(name: &str, version: &str, more: &str) {
-    index(&build(name, version, "all", more), name, version);
+pub(crate) fn offer(name: &str, version: &str, more: &str) {
+    offer_file(name, version, &build(name, version, "all", more));
 }
 
 /// Adds a package whose last script fails.
 fn offer_failing(name: &str, version: &str, postinst: &str) {
-    let file = build(name, version, "all", "");
-    fs::write("/mnt/build/DEBIAN/postinst", format!("#!/bin/sh\n{postinst}\nexit 1\n")).unwrap();
-    shell(&format!(
-        "chmod 755 /mnt/build/DEBIAN/postinst && dpkg-deb --root-owner-group -b /mnt/build {file}"
-    ));
-    index(&file, name, version);
+    let script = format!("{postinst}\nexit 1");
+    offer_file(name, version, &build_with(name, version, "all", "", &script));
 }
 
-fn index(file: &str, name: &str, version: &str) {
+/// Adds a file of a package to the repository.
+pub(crate) fn offer_file(name: &str, version: &str, file: &str) {
     let index = format!(
         "cd /mnt/repo && mv {file} . && f={name}-{version}-all.deb && {{ dpkg-deb -f $f; echo \"Filename: ./$f\"; \
          echo \"Size: $(stat -c %s $f)\"; echo \"SHA256: $(sha256sum $f | cut -d' ' -f1)\"; echo; }} >>Packages"
@@ -335,6 +332,24 @@ sandboxed! {
         let output = outputs.last().unwrap();
         assert!(output.contains("==> Keeping old config file as default."), "{output}");
         assert_eq!((shell("cat /opt/fx/conf"), shell("cat /opt/fx/conf.dpkg-dist")), ("mine\n".into(), "2\n".into()));
+        runner.finish(&machine);
+    }
+}
+
+sandboxed! {
+    /// apt gives dpkg a session of its own. A dpkg that goes on would change the machine beside the next step.
+    fn a_timeout_ends_dpkg_as_well_as_apt() {
+        empty_apt();
+        let never_ends = "trap '' TERM HUP; touch /mnt/begun; while :; do sleep 0.1; done";
+        offer_file("fx", "2", &build_with("fx", "2", "all", "", never_ends));
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let step = Step { timeout_seconds: 3, ..from_repository("fx", "2") };
+        assert_eq!(apply(&machine, &mut runner, &[step]), StepExit::TimedOut);
+        assert!(fs::exists("/mnt/begun").unwrap(), "the installer was too slow for the test");
+        // Process 1 of the test may not have waited for them yet.
+        let running = shell("ps -eo stat=,comm= | grep -v ^Z");
+        assert!(!["dpkg", "postinst"].iter().any(|name| running.contains(name)), "{running}");
         runner.finish(&machine);
     }
 }

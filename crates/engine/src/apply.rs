@@ -6,6 +6,7 @@ mod room;
 
 use crate::apply_error::ApplyError;
 use crate::engine::{Engine, failed};
+use crate::install::holds::leases;
 use crate::install::repository::Repositories;
 use crate::install::{self, Ended, Preparation};
 use crate::shared::{Halt, Stop};
@@ -13,7 +14,7 @@ use crate::space;
 use crate::step::{self, Limit, Plan, SESSION_VARIABLE, Watch};
 use crate::takeover;
 use crate::work_dir;
-use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Step, StepExit, StepLimit};
+use farrier_protocol::{EventBody, FailureCode, Lease, LeaseKind, Leftover, Step, StepExit, StepLimit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::{Duration, Instant};
@@ -132,9 +133,15 @@ impl<'a> Apply<'a> {
 
     fn install(&self, number: usize, step: &Step) -> Result<Ended, ApplyError> {
         match install::prepare(self.engine, number, step, self.wait, &self.repositories)? {
-            Preparation::Ready { plan, lock } => {
-                let ended = self.run(plan, step);
+            Preparation::Ready { plan, lock, held } => {
+                let ended = match leases::take(self.engine, &held) {
+                    Ok(()) => self.run(plan, step),
+                    Err(error) => Ok(not_in_journal(step, &error)),
+                };
                 drop(lock);
+                for Leftover { what, why } in leases::put_back(self.engine) {
+                    self.engine.output.note(&step.component, &format!("{what}: {why}"));
+                }
                 ended
             }
             Preparation::Ended { exit, output } => {
@@ -155,9 +162,7 @@ impl<'a> Apply<'a> {
         let limit = Some(StepLimit { seconds: step.timeout_seconds, interruptible: step.interruptible });
         let started = EventBody::StepStarted { task, component: component.clone(), limit };
         if let Err(error) = self.engine.shared.record(started) {
-            let detail = format!("the journal cannot be written: {error}");
-            let exit = StepExit::not_started(space::code(&error), detail);
-            return Ok(Ended::unstarted(step, exit, String::new()));
+            return Ok(not_in_journal(step, &error));
         }
         let limit =
             Limit { span: Duration::from_secs(step.timeout_seconds), interruptible: step.interruptible };
@@ -193,6 +198,12 @@ impl Watch for Watcher<'_> {
         let ended = self.step.interruptible;
         self.apply.engine.report(EventBody::StepOverdue { task, component, ended });
     }
+}
+
+/// A step that is not started, because a crash would let nobody know that it was.
+fn not_in_journal(step: &Step, error: &io::Error) -> Ended {
+    let detail = format!("the journal cannot be written: {error}");
+    Ended::unstarted(step, StepExit::not_started(space::code(error), detail), String::new())
 }
 
 fn exit_of(stop: Stop) -> StepExit {

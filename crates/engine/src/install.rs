@@ -4,7 +4,7 @@ mod deb;
 mod depends;
 mod fwupd;
 pub(crate) mod gate;
-mod holds;
+pub(crate) mod holds;
 mod identity;
 mod lock_holder;
 mod package_lock;
@@ -35,6 +35,8 @@ pub(crate) enum Preparation {
         plan: Plan,
         /// Held until the installer has ended.
         lock: PackageLock,
+        /// The packages on hold that the installer changes nevertheless, as dpkg names them.
+        held: Vec<String>,
     },
     /// The installer is not started, because there is nothing to do or because it would fail. Nothing was
     /// changed.
@@ -49,7 +51,7 @@ pub(crate) enum Preparation {
 impl Preparation {
     /// Returns an installer that needs no lock.
     fn ready(plan: Plan) -> Self {
-        Self::Ready { plan, lock: PackageLock::none() }
+        Self::Ready { plan, lock: PackageLock::none(), held: Vec::new() }
     }
 
     /// Returns the end of a step whose checks printed nothing.

@@ -3,6 +3,7 @@
 use crate::boot;
 use crate::engine::Engine;
 use crate::firewall;
+use crate::install::holds;
 use crate::journal::SessionState;
 use crate::work_dir::WorkDir;
 use farrier_protocol::{EventBody, Lease, LeaseKind, Leftover};
@@ -14,13 +15,14 @@ pub(crate) fn retire(engine: &Engine) {
     engine.logs.prune(engine.session.keep);
     engine.place.close();
     engine.firewall.end();
+    let mut leftovers = holds::leases::put_back(engine);
     let leases = engine.shared.known(|known: &SessionState| known.leases.clone());
-    let mut leftovers = Vec::new();
     // What starts the engine goes before the engine.
     leftovers.extend(boot::release(leases.iter(), |id| {
         engine.report(EventBody::LeaseReturned { id: id.to_owned() });
     }));
-    for lease in leases.into_iter().filter(|lease| lease.kind != LeaseKind::BootFile) {
+    let is_released = |lease: &Lease| matches!(lease.kind, LeaseKind::BootFile | LeaseKind::Hold);
+    for lease in leases.into_iter().filter(|lease| !is_released(lease)) {
         match release_lease(&lease, engine) {
             Ok(()) => engine.report(EventBody::LeaseReturned { id: lease.id }),
             Err(leftover) => leftovers.push(leftover),
@@ -31,10 +33,10 @@ pub(crate) fn retire(engine: &Engine) {
 }
 
 /// Reverts one lease. A lease on a process is the engine itself, which ends right after this; no
-/// installer is running when an engine retires. Files of the boot are released by [`boot::release`].
+/// installer is running when an engine retires. Files of the boot and holds are released before.
 fn release_lease(lease: &Lease, engine: &Engine) -> Result<(), Leftover> {
     match lease.kind {
-        LeaseKind::Process | LeaseKind::BootFile => Ok(()),
+        LeaseKind::Process | LeaseKind::BootFile | LeaseKind::Hold => Ok(()),
         LeaseKind::Directory => remove_directory(&lease.what, &engine.place),
         LeaseKind::Firewall => firewall::close(&lease.what, &engine.session.id),
         LeaseKind::Unknown => Err(Leftover {

@@ -2,6 +2,7 @@
 
 use crate::boot;
 use crate::firewall;
+use crate::install::holds::leases as holds;
 use crate::journal::Journal;
 use crate::lock::MachineLock;
 use crate::lock_holder;
@@ -64,6 +65,7 @@ fn clean(place: &WorkDir, session: &str) -> Vec<Leftover> {
     let rules = leases.iter().filter(|lease| lease.kind == LeaseKind::Firewall);
     leftovers.extend(rules.filter_map(|lease| firewall::close(&lease.what, session).err()));
     if running.is_empty() {
+        leftovers.extend(holds::put_back_without_engine(&leases));
         // What an installer has printed since the engine died.
         if let Some(log) = log {
             log.finish();
@@ -74,6 +76,7 @@ fn clean(place: &WorkDir, session: &str) -> Vec<Leftover> {
         leftovers.extend(directories.filter_map(|what| remove_directory(what, place).err()));
         leftovers.extend(place.remove().err());
     } else {
+        leftovers.extend(holds::left_to_installer(&leases));
         leftovers.push(Leftover {
             what: place.dir().display().to_string(),
             why: "the installer may still need it".into(),

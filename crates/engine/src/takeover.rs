@@ -4,6 +4,7 @@
 //! installers at the same time are worse than a delay. The installer keeps its original time limit.
 
 use crate::engine::Engine;
+use crate::install::holds::leases;
 use crate::journal::{OpenStep, SessionState};
 use crate::lock_holder;
 use crate::process_tree::Process;
@@ -35,6 +36,8 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
         }
         engine.report(EventBody::LeaseReturned { id: lease.id.clone() });
     }
+    // What cannot be put back now is tried again when the engine retires.
+    leases::put_back(engine);
     if let Some(open) = engine.shared.known(|known| known.reboot.clone()) {
         reboot::conclude(engine, &open);
     }

@@ -351,6 +351,8 @@ pub enum LeaseKind {
     BootFile,
     /// A rule in the machine's own firewall.
     Firewall,
+    /// A hold of dpkg's, which an installation overrides and which is put back.
+    Hold,
     /// A kind of a later version.
     #[serde(other)]
     Unknown,

@@ -22,9 +22,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const LOCKS: Locks =
-    Locks { front_end: "/var/lib/dpkg/lock-frontend", own: &["/var/lib/dpkg/lock"], pid_files: &[] };
-
 pub(super) fn prepare(
     engine: &Engine,
     step: &Step,
@@ -32,7 +29,7 @@ pub(super) fn prepare(
     dir: PathBuf,
     file: &Path,
 ) -> Result<Preparation, ApplyError> {
-    let lock = PackageLock::wait(engine, step, wait, &LOCKS, Ok)?;
+    let lock = PackageLock::wait(engine, step, wait, &Locks::DPKG, Ok)?;
     // A file that cannot be read is rejected by dpkg.
     let database = Database::read(file);
     if let Some(exit) = database.as_ref().ok().and_then(|database| refusal(step, database)) {
@@ -60,9 +57,9 @@ pub(super) fn prepare(
         .ok_or_else(|| ApplyError::other(&step.component, "dpkg is no longer installed".into()))?;
     let plan = Plan { program, arguments, dir, environment };
     let name = database.as_ref().map_or("", |database| database.field("Package"));
-    let plan = if step.respect_holds || name.is_empty() { Ok(plan) } else { holds::keep_hold(plan, name) };
-    let plan = plan.map_err(|message| ApplyError::other(&step.component, message))?;
-    Ok(Preparation::Ready { plan, lock })
+    let overridden = if step.respect_holds || name.is_empty() { &[][..] } else { &[name] };
+    let held = holds::on_hold(overridden).map_err(|message| ApplyError::other(&step.component, message))?;
+    Ok(Preparation::Ready { plan, lock, held })
 }
 
 /// Returns why the package is not installed although dpkg would install it.

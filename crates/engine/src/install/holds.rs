@@ -1,12 +1,13 @@
 //! What the owner of a machine has decided about a package: that it stays as it is, or is not installed.
 //!
 //! The decisions are read, never changed. Each answer names the decision, where it is made and how it is
-//! lifted.
+//! lifted. Only dpkg changes one when it is overridden; [`leases`] puts it back.
 
 mod apt;
+pub(crate) mod leases;
 mod rpm;
 
-pub(crate) use apt::{deb_from_repository, deb_payload, keep_hold};
+pub(crate) use apt::{deb_from_repository, deb_payload, on_hold};
 pub(crate) use rpm::rpm;
 
 use std::fs;

@@ -27,6 +27,12 @@ pub(crate) struct Locks {
     pub(crate) pid_files: &'static [&'static str],
 }
 
+impl Locks {
+    /// Those of dpkg.
+    pub(super) const DPKG: Self =
+        Self { front_end: "/var/lib/dpkg/lock-frontend", own: &["/var/lib/dpkg/lock"], pid_files: &[] };
+}
+
 impl PackageLock {
     /// Returns a lock for installers that need none.
     pub(crate) fn none() -> Self {
@@ -76,7 +82,7 @@ pub(crate) struct Held {
 }
 
 /// Takes the lock of front ends and tests the others.
-fn take(locks: &Locks) -> Result<PackageLock, Held> {
+pub(super) fn take(locks: &Locks) -> Result<PackageLock, Held> {
     for path in locks.pid_files {
         check_pid_file(path)?;
     }

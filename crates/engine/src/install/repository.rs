@@ -232,8 +232,8 @@ pub(crate) fn prepare(
     let lock = PackageLock::wait(engine, step, wait, &manager.locks(), Ok)?;
     let answer = repositories.check(&*manager, step);
     drop(lock);
-    let request = match (answer, Request::of(step)) {
-        (Answer::Possible(_), Ok(request)) => request,
+    let (changes, request) = match (answer, Request::of(step)) {
+        (Answer::Possible(changes), Ok(request)) => (changes, request),
         (Answer::Ended(exit, output), _) => return Ok(Preparation::Ended { exit, output }),
         (Answer::Possible(_), Err(exit)) => return Ok(Preparation::Ended { exit, output: String::new() }),
     };
@@ -241,12 +241,13 @@ pub(crate) fn prepare(
     let program = command::find(manager.program())
         .ok_or_else(|| ApplyError::other(&step.component, missing_manager(step.installer)))?;
     let plan = Plan { program, arguments, dir, environment: environment() };
-    let plan = if step.installer == Installer::Deb && !step.respect_holds {
-        holds::keep_hold(plan, request.name).map_err(|message| ApplyError::other(&step.component, message))?
+    let held = if step.installer == Installer::Deb && !step.respect_holds {
+        let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+        holds::on_hold(&names).map_err(|message| ApplyError::other(&step.component, message))?
     } else {
-        plan
+        Vec::new()
     };
-    Ok(Preparation::Ready { plan, lock: PackageLock::none() })
+    Ok(Preparation::Ready { plan, lock: PackageLock::none(), held })
 }
 
 /// Determines what the steps without a payload would change. Nothing is changed on the machine: the metadata

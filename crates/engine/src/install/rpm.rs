@@ -100,7 +100,7 @@ fn check(step: &Step, dir: &Path, file: &Path, lock: PackageLock) -> Result<Prep
         Unprepared::Failed(ApplyError::other(&step.component, "rpm is no longer installed".into()))
     })?;
     let plan = Plan { program, arguments, dir: dir.into(), environment: Vec::new() };
-    Ok(Preparation::Ready { plan, lock })
+    Ok(Preparation::Ready { plan, lock, held: Vec::new() })
 }
 
 /// Returns the output of a trial, unless another process had rpm's lock.

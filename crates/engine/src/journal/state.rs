@@ -75,6 +75,7 @@ impl SessionState {
             LeaseKind::Process => "process",
             LeaseKind::BootFile => "boot-file",
             LeaseKind::Firewall => "firewall",
+            LeaseKind::Hold => "hold",
             LeaseKind::Unknown => "thing",
         };
         Lease { id: format!("{word}-{}", self.taken + 1), kind, what, started: None }

@@ -22,6 +22,7 @@ mod exclusion;
 mod firmware;
 mod fwupd;
 mod goodbye;
+mod holds;
 mod limits;
 mod listen;
 mod log;

@@ -35,7 +35,7 @@ fn is_part(part: &Value, whole: &Value) -> bool {
 }
 
 /// Kinds inside of messages that came with this version. The previous one reads them as unknown.
-const NEW_WORDS: [&str; 2] = ["bootFile", "firewall"];
+const NEW_WORDS: [&str; 3] = ["bootFile", "firewall", "hold"];
 
 /// A message by its name, read with the types of a version.
 fn read_by(version: &str, name: &str, json: &Value) -> Result<Value, String> {

@@ -26,6 +26,10 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
         "Event",
         r#"{"seq":1,"at":2,"body":{"kind":"leaseTaken","lease":{"id":"firewall-3","kind":"firewall","what":"nftables inet filter input: tcp 62286 from 10.0.0.1"}}}"#,
     ),
+    (
+        "Event",
+        r#"{"seq":1,"at":2,"body":{"kind":"leaseTaken","lease":{"id":"hold-4","kind":"hold","what":"hold on libfx:amd64"}}}"#,
+    ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"leaseReturned","id":"process-2"}}"#),
     (
         "Event",
@@ -292,7 +296,8 @@ fn tags() -> [&'static [&'static str]; 17] {
             Prohibited "prohibited" NoRoute "no-route" Closed "closed" Silent "silent"
             Untrusted "untrusted" Failed "failed"),
         variants!(FirewallState in "\"state\":\"" "\"": Opened "opened" Failed "failed" Untouched "untouched"),
-        variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" BootFile "bootFile" Firewall "firewall" | Unknown),
+        variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" BootFile "bootFile" Firewall "firewall"
+            Hold "hold" | Unknown),
         variants!(Installer in "\"installer\":\"" "\"": Deb "Deb" Rpm "Rpm" Script "Script" Fwupd "Fwupd"
             DellDup "DellDup" HpeSmartComponent "HpeSmartComponent"),
         variants!(PendingUntil in "\"until\":\"" "\"": Reboot "reboot" PowerCycle "powerCycle"

@@ -2,16 +2,11 @@
 
 use super::{files, matches};
 use crate::command::{self, Errors, TOOL};
-use crate::step::Plan;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The priority of a version that nobody has decided about (`apt_preferences(5)`).
 const NORMAL: i64 = 500;
-
-/// dpkg makes of `hold` an `install` when it installs the package.
-const KEEP_HOLD: &str = include_str!("keep-hold.sh");
 
 /// One entry of the preferences.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -34,22 +29,41 @@ pub(crate) fn deb_payload(name: &str, version: &str) -> Result<Option<String>, S
     Ok(hold(name)?.or_else(|| pin_of_file(name, version, &pins())))
 }
 
-/// Returns a plan that leaves the package on hold, if it is.
-pub(crate) fn keep_hold(plan: Plan, name: &str) -> Result<Plan, String> {
-    if hold(name)?.is_none() {
-        return Ok(plan);
+/// Returns those of the packages that are on hold, as dpkg names them.
+pub(crate) fn on_hold(names: &[&str]) -> Result<Vec<String>, String> {
+    let held = selected(names)?.into_iter().filter(|package| package.want == "hold");
+    Ok(held.map(|package| package.name).collect())
+}
+
+/// A package in dpkg's database, for one architecture, and what was decided about it.
+pub(super) struct Selected {
+    /// Its name, with the architecture where dpkg cannot do without.
+    pub(super) name: String,
+    /// `install`, `hold`, `deinstall` or `purge`.
+    pub(super) want: String,
+}
+
+/// Returns the packages with these names, for all architectures. Those that dpkg does not know are left out.
+pub(super) fn selected(names: &[&str]) -> Result<Vec<Selected>, String> {
+    if names.is_empty() {
+        // dpkg-query would list all.
+        return Ok(Vec::new());
     }
-    let shell = command::find("sh").ok_or("this machine has no sh")?;
-    let mut arguments: Vec<OsString> = ["-c", KEEP_HOLD, "keep-hold", name].map(Into::into).into();
-    arguments.push(plan.program.into());
-    arguments.extend(plan.arguments);
-    Ok(Plan { program: shell, arguments, ..plan })
+    let arguments = [&["-W", "-f", "${binary:Package} ${db:Status-Want}\\n", "--"], names].concat();
+    let output = command::capture("dpkg-query", &arguments, Errors::Discard, TOOL)?;
+    // 1: some are not known.
+    if !matches!(output.status.code(), Some(0 | 1)) {
+        return Err(format!("dpkg-query ended with {}", output.status));
+    }
+    let package = |line: &str| {
+        let (name, want) = line.split_once(' ')?;
+        Some(Selected { name: name.to_owned(), want: want.to_owned() })
+    };
+    Ok(output.text.lines().filter_map(package).collect())
 }
 
 fn hold(name: &str) -> Result<Option<String>, String> {
-    let arguments = ["-W", "-f", "${db:Status-Want}\\n", "--", name];
-    let output = command::capture("dpkg-query", &arguments, Errors::Discard, TOOL)?;
-    let is_held = output.text.lines().any(|line| line == "hold");
+    let is_held = !on_hold(&[name])?.is_empty();
     Ok(is_held.then(|| format!("{name} is on hold on this machine (lift it with apt-mark unhold {name})")))
 }
 

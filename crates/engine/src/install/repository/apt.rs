@@ -85,6 +85,8 @@ impl Manager for Apt<'_> {
             (request.downgrade, "--allow-downgrades"),
             (request.rewrite, "--reinstall"),
             (!request.respects_holds, "--allow-change-held-packages"),
+            // Packages on hold that the requested one needs in another version.
+            (!request.respects_holds, "--ignore-hold"),
         ] {
             words.extend(is_set.then_some(option));
         }

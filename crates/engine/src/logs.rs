@@ -73,7 +73,7 @@ impl Logs {
 
     /// Removes the logs of old runs.
     pub(crate) fn prune(&self, keep: Retention) {
-        prune::prune(Path::new(ROOT), &self.dir, keep);
+        prune::prune(Path::new(ROOT), &self.dir, keep, rustix::process::Uid::ROOT.as_raw());
     }
 
     /// Returns the path of the log of a session.

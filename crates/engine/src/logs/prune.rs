@@ -40,20 +40,23 @@ struct Run {
     closed: bool,
 }
 
-/// Removes the logs below `root` that need not be kept. `current` is the directory of this run.
+/// Removes the logs below `root` that need not be kept and belong to the user `owner`. `current` is the directory of
+/// this run.
 ///
 /// A run whose journal says that something of Farrier's may still be on the machine does not count: it is
 /// removed by its age only.
-pub(super) fn prune(root: &Path, current: &Path, keep: Retention) {
+pub(super) fn prune(root: &Path, current: &Path, keep: Retention, owner: u32) {
     let dirs = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut runs: Vec<Run> =
-        dirs.filter(|dir| dir != current).filter_map(|dir| read(dir).ok().flatten()).collect();
+        dirs.filter(|dir| dir != current).filter_map(|dir| read(dir, owner).ok().flatten()).collect();
     runs.sort_by_key(|run| std::cmp::Reverse(run.written));
     let oldest = SystemTime::now().checked_sub(Duration::from_secs(u64::from(keep.days) * 86_400));
     // This run is one of those that are kept.
     let most = usize::try_from(keep.runs).unwrap_or(usize::MAX).saturating_sub(1);
+    let mut counted = 0;
     for (number, run) in runs.iter().enumerate() {
-        let is_surplus = run.closed && number >= most;
+        let is_surplus = run.closed && counted >= most;
+        counted += usize::from(run.closed);
         let is_old = number >= ALWAYS_KEPT && oldest.is_some_and(|oldest| run.written < oldest);
         if is_surplus || is_old {
             // What cannot be removed now is tried again by the next engine.
@@ -63,9 +66,9 @@ pub(super) fn prune(root: &Path, current: &Path, keep: Retention) {
 }
 
 /// Reads the directory of a run; `None` if it may not be Farrier's.
-fn read(dir: PathBuf) -> io::Result<Option<Run>> {
+fn read(dir: PathBuf, owner: u32) -> io::Result<Option<Run>> {
     let meta = fs::symlink_metadata(&dir)?;
-    if !meta.is_dir() || meta.uid() != 0 {
+    if !meta.is_dir() || meta.uid() != owner {
         return Ok(None);
     }
     let mut run = Run { dir, files: Vec::new(), written: SystemTime::UNIX_EPOCH, closed: true };
@@ -76,7 +79,7 @@ fn read(dir: PathBuf) -> io::Result<Option<Run>> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_journal = name.starts_with("journal-") && name.strip_suffix(".jsonl").is_some();
         // Earlier versions wrote a log for each component.
-        if !meta.is_file() || meta.uid() != 0 || !(is_journal || name.strip_suffix(".log").is_some()) {
+        if !meta.is_file() || meta.uid() != owner || !(is_journal || name.strip_suffix(".log").is_some()) {
             return Ok(None);
         }
         has_journal |= is_journal;
@@ -147,58 +150,59 @@ mod tests {
         }
     }
 
-    fn is_root() -> bool {
-        rustix::process::geteuid().is_root()
+    /// The user whose files the test makes.
+    fn owner() -> u32 {
+        rustix::process::geteuid().as_raw()
     }
 
     #[test]
     fn the_newest_runs_are_kept_and_this_one_is_one_of_them() {
-        if !is_root() {
-            return;
-        }
         let root = Root::new("count");
         for days in 0..6 {
             root.run(&format!("r{days}"), days, CLOSED);
         }
         let current = root.run("now", 400, "");
-        prune(&root.0, &current, Retention { runs: 3, days: 90 });
+        prune(&root.0, &current, Retention { runs: 3, days: 90 }, owner());
         assert_eq!(root.left(), ["now", "r0", "r1"]);
     }
 
     #[test]
     fn old_runs_go_but_never_the_last_three() {
-        if !is_root() {
-            return;
-        }
         let root = Root::new("age");
         for days in [10, 100, 200, 300, 400] {
             root.run(&format!("r{days}"), days, CLOSED);
         }
-        prune(&root.0, Path::new("/"), Retention { runs: 20, days: 90 });
+        prune(&root.0, Path::new("/"), Retention { runs: 20, days: 90 }, owner());
         assert_eq!(root.left(), ["r10", "r100", "r200"]);
     }
 
     /// The journal of a session that was never cleaned up says what is left on the machine.
     #[test]
     fn a_run_that_may_have_left_something_goes_by_age_only() {
-        if !is_root() {
-            return;
-        }
         let root = Root::new("open");
         for days in [1, 2, 3] {
             root.run(&format!("closed{days}"), days, CLOSED);
         }
         root.run("open", 50, r#"{"seq":1,"at":1,"body":{"kind":"stepStarted"}}"#);
         root.run("open-old", 100, r#"{"seq":1,"at":1,"body":{"kind":"stepStarted"}}"#);
-        prune(&root.0, Path::new("/"), Retention { runs: 2, days: 90 });
+        prune(&root.0, Path::new("/"), Retention { runs: 2, days: 90 }, owner());
         assert_eq!(root.left(), ["closed1", "open"]);
+    }
+
+    /// A machine on which something was left behind would keep fewer logs of the runs after that.
+    #[test]
+    fn a_run_that_may_have_left_something_takes_no_place_of_others() {
+        let root = Root::new("place");
+        root.run("open", 0, r#"{"seq":1,"at":1,"body":{"kind":"stepStarted"}}"#);
+        for days in [1, 2, 3] {
+            root.run(&format!("closed{days}"), days, CLOSED);
+        }
+        prune(&root.0, Path::new("/"), Retention { runs: 3, days: 90 }, owner());
+        assert_eq!(root.left(), ["closed1", "closed2", "open"]);
     }
 
     #[test]
     fn what_is_not_farriers_is_not_touched() {
-        if !is_root() {
-            return;
-        }
         let root = Root::new("foreign");
         fs::create_dir(root.0.join("empty")).unwrap();
         fs::write(root.run("notes", 400, CLOSED).join("notes.txt"), "mine").unwrap();
@@ -207,7 +211,11 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", link).unwrap();
         std::os::unix::fs::symlink("/var/log", root.0.join("linked")).unwrap();
         fs::remove_file(root.run("nojournal", 400, CLOSED).join("journal-s.jsonl")).unwrap();
-        prune(&root.0, Path::new("/"), Retention { runs: 1, days: 0 });
+        let none = Retention { runs: 1, days: 0 };
+        root.run("another's", 400, CLOSED);
+        prune(&root.0, Path::new("/"), none, owner() + 1);
+        assert!(root.left().contains(&"another's".to_owned()));
+        prune(&root.0, Path::new("/"), none, owner());
         assert_eq!(root.left(), ["deeper", "empty", "link", "linked", "nojournal", "notes"]);
     }
 }

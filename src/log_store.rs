@@ -1,7 +1,7 @@
 //! The logs of NodeUpdates, as this runner keeps them: one bounded file for each session.
 //!
 //! Offsets in a file are offsets in the log of the session, so that any runner continues where it was, or
-//! another one begins at 0 (docs/logs.md). What is lost is a hole in the file. This module knows neither
+//! another one begins at 0 (docs/logs.md). What is lost is a gap in the file. This module knows neither
 //! Kubernetes nor the engine's protocol beyond the form of a line.
 
 mod read;
@@ -161,7 +161,7 @@ impl LogStore {
         let path = self.path(session);
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         if let Err(error) = file.write_all_at(lines, from) {
-            // The rest is a hole, not half a line.
+            // The rest is a gap, not half a line.
             file.set_len(known).ok();
             return Err(error);
         }

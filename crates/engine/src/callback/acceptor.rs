@@ -1,10 +1,10 @@
 //! Channel `Listen`: accepts the runner's connection.
 //!
 //! ```text
-//! accept ─► the runner's address? ─► its first line within 5 s? ─► TLS handshake ─► the link
+//! accept ─► the runner's address? ─► its greeting within 5 s? ─► TLS handshake ─► the link
 //! ```
 //!
-//! One thread waits for all connections that have not sent their first line. They cost a descriptor and a
+//! One thread waits for all connections that have not sent their greeting. They cost a descriptor and a
 //! few bytes each; if there are too many, the oldest goes. Only a peer that knows the token is given a
 //! thread and cryptography.
 
@@ -28,11 +28,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Maximum number of connections that have not sent their first line.
+/// Maximum number of connections that have not sent their greeting.
 const MAX_PENDING: usize = 64;
 
-/// Time for the first line. The runner sends it at once; this covers two lost packets.
-const LINE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for the greeting. The runner sends it at once; this covers two lost packets.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Maximum number of handshakes at a time; each has a timeout of its own.
 const MAX_HANDSHAKES: usize = 4;
@@ -64,21 +64,21 @@ struct Open {
     channel: Arc<Channel>,
 }
 
-/// A connection that has not sent its first line.
+/// A connection that has not sent its greeting.
 struct Pending {
     tcp: TcpStream,
-    line: Vec<u8>,
+    received: Vec<u8>,
     until: Instant,
 }
 
-/// What a connection has sent so far.
-enum Heard {
-    /// A part of the line, or nothing.
-    Part,
-    /// The line.
-    Line,
+/// What a connection has sent so far of the runner's greeting, which is its first line.
+enum Greeting {
+    /// A part of it, or nothing.
+    Incomplete,
+    /// The greeting.
+    Valid,
     /// Anything else, or the end.
-    Wrong,
+    Invalid,
 }
 
 impl Acceptor {
@@ -102,7 +102,7 @@ impl Acceptor {
             self.look();
             self.firewall.check(self.shared.is_served());
             let pause = self.await_connections();
-            self.hear();
+            self.read_greetings();
             if pause {
                 // sleep: without it a lack of descriptors is a busy loop.
                 thread::sleep(ACCEPT_PAUSE);
@@ -181,8 +181,8 @@ impl Acceptor {
                     if self.pending.len() >= MAX_PENDING {
                         self.pending.pop_front();
                     }
-                    let until = Instant::now() + LINE_TIMEOUT;
-                    self.pending.push_back(Pending { tcp, line: Vec::new(), until });
+                    let until = Instant::now() + GREETING_TIMEOUT;
+                    self.pending.push_back(Pending { tcp, received: Vec::new(), until });
                 }
                 Ok((tcp, _)) => reset_on_close(&tcp),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
@@ -194,14 +194,14 @@ impl Acceptor {
     }
 
     /// Reads what the connections have sent, and begins handshakes.
-    fn hear(&mut self) {
+    fn read_greetings(&mut self) {
         let Some(open) = &self.open else { return };
         let now = Instant::now();
         for mut pending in std::mem::take(&mut self.pending) {
-            match pending.hear(&open.settings.line) {
-                Heard::Part if pending.until > now => self.pending.push_back(pending),
-                Heard::Line => self.secure(pending.tcp, &open.channel),
-                Heard::Part | Heard::Wrong => {}
+            match pending.read_greeting(&open.settings.greeting) {
+                Greeting::Incomplete if pending.until > now => self.pending.push_back(pending),
+                Greeting::Valid => self.secure(pending.tcp, &open.channel),
+                Greeting::Incomplete | Greeting::Invalid => {}
             }
         }
     }
@@ -227,20 +227,20 @@ impl Acceptor {
 }
 
 impl Pending {
-    /// Reads no more than the line: what follows belongs to TLS.
-    fn hear(&mut self, line: &[u8]) -> Heard {
+    /// Reads no more than the greeting: what follows belongs to TLS.
+    fn read_greeting(&mut self, greeting: &[u8]) -> Greeting {
         loop {
             let mut buffer = [0; 64];
-            let wanted = line.len().saturating_sub(self.line.len()).min(buffer.len());
+            let wanted = greeting.len().saturating_sub(self.received.len()).min(buffer.len());
             match self.tcp.read(buffer.get_mut(..wanted).unwrap_or_default()) {
-                Ok(0) => return Heard::Wrong,
-                Ok(count) => self.line.extend(buffer.iter().take(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Part,
+                Ok(0) => return Greeting::Invalid,
+                Ok(count) => self.received.extend(buffer.iter().take(count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Greeting::Incomplete,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Heard::Wrong,
+                Err(_) => return Greeting::Invalid,
             }
-            if self.line.len() == line.len() {
-                return if is_equal(&self.line, line) { Heard::Line } else { Heard::Wrong };
+            if self.received.len() == greeting.len() {
+                return if is_equal(&self.received, greeting) { Greeting::Valid } else { Greeting::Invalid };
             }
         }
     }

@@ -31,8 +31,8 @@ pub(crate) struct ListenSettings {
     local: String,
     /// The only address that may connect.
     pub(crate) peer: IpAddr,
-    /// The first line of a connection, with its end.
-    pub(crate) line: Vec<u8>,
+    /// The greeting of a connection, which is its first line, with its end.
+    pub(crate) greeting: Vec<u8>,
     /// Whether the engine may change the machine's firewall.
     pub(crate) open_firewall: bool,
 }
@@ -59,7 +59,7 @@ impl ListenSettings {
             ports,
             local: config.local.clone(),
             peer: ip(&config.peer)?,
-            line: format!("{}\n", config.first_line()).into_bytes(),
+            greeting: format!("{}\n", config.first_line()).into_bytes(),
             open_firewall: config.open_firewall,
         };
         settings.address(config.first_port)?;

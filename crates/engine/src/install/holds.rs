@@ -4,8 +4,11 @@
 //! lifted. Only dpkg changes one when it is overridden; [`leases`] puts it back.
 
 mod apt;
+mod dnf5;
+mod evr;
 pub(crate) mod leases;
 mod rpm;
+mod toml;
 
 pub(crate) use apt::{deb_from_repository, deb_payload, on_hold};
 pub(crate) use rpm::rpm;

@@ -180,7 +180,11 @@ sandboxed! {
         shell("mkdir -p /etc/dnf/plugins");
         fs::write("/etc/dnf/plugins/versionlock.list", "fx-0:1-1.*\n").unwrap();
         is_held("/etc/dnf/plugins/versionlock.list locks fx by fx-0:1-1.*").1.finish(&Machine::new("s1"));
-        shell("rm /etc/dnf/plugins/versionlock.list; rm -rf /var/log/farrier; echo 'exclude=libz* fx' >>/etc/dnf/dnf.conf");
+        shell("rm /etc/dnf/plugins/versionlock.list; rm -rf /var/log/farrier");
+        // As dnf 5 writes it.
+        fs::write("/etc/dnf/versionlock.toml", "version = \"1.0\"\n\n[[packages]]\nname = \"fx\"\n\n[[packages.conditions]]\nkey = \"evr\"\ncomparator = \"=\"\nvalue = \"1-1\"\n").unwrap();
+        is_held("/etc/dnf/versionlock.toml locks fx by evr = 1-1").1.finish(&Machine::new("s1"));
+        shell("rm /etc/dnf/versionlock.toml; rm -rf /var/log/farrier; echo 'exclude=libz* fx' >>/etc/dnf/dnf.conf");
         let (machine, mut runner) = is_held("/etc/dnf/dnf.conf excludes fx");
         let forced = Step { respect_holds: false, ..from_repository("fx", "2-1") };
         assert_eq!(apply(&machine, &mut runner, &[forced]), OK, "{}", runner.output("fx"));

@@ -1,19 +1,29 @@
 //! RPM packages: version locks and excludes of dnf and yum, and locks of zypper.
 
-use super::{files, matches};
+use super::{dnf5, files, matches};
 use crate::install::side_by_side;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Lists of the version lock plugins of dnf and yum.
 const VERSION_LOCKS: [&str; 2] =
     ["/etc/dnf/plugins/versionlock.list", "/etc/yum/pluginconf.d/versionlock.list"];
 
+/// The version locks of dnf 5.
+const DNF5_LOCKS: &str = "/etc/dnf/versionlock.toml";
+
 /// Main configuration files with excluded packages.
 const CONFIGURATIONS: [&str; 2] = ["/etc/dnf/dnf.conf", "/etc/yum.conf"];
 
-/// Directory of the repositories of dnf and yum. Each may exclude packages of its own.
-const REPOSITORIES: &str = "/etc/yum.repos.d";
+/// Directories with files that may exclude packages, and how these files end: those of repositories, and what the
+/// owner adds for dnf 5.
+const MORE_CONFIGURATIONS: [(&str, &str); 4] = [
+    ("/etc/dnf/libdnf5.conf.d", "conf"),
+    ("/etc/yum.repos.d", "repo"),
+    ("/etc/distro.repos.d", "repo"),
+    ("/etc/dnf/repos.override.d", "repo"),
+];
 
 /// zypper's locks.
 const ZYPPER_LOCKS: &str = "/etc/zypp/locks";
@@ -37,9 +47,10 @@ pub(crate) fn rpm(name: &str, version: &str, arch: &str) -> Option<String> {
         })
     };
     let excluded = || {
-        let is_repository = |path: &Path| path.extension().is_some_and(|end| end == "repo");
         let mut places: Vec<PathBuf> = CONFIGURATIONS.iter().map(PathBuf::from).collect();
-        places.extend(files(REPOSITORIES, is_repository));
+        for (dir, end) in MORE_CONFIGURATIONS {
+            places.extend(files(dir, |path: &Path| path.extension().is_some_and(|found| found == end)));
+        }
         places.into_iter().find_map(|place| {
             let pattern = exclude(&fs::read_to_string(&place).ok()?, &package)?;
             Some(format!("{} excludes {pattern}, which is {name} (change it there)", place.display()))
@@ -51,7 +62,29 @@ pub(crate) fn rpm(name: &str, version: &str, arch: &str) -> Option<String> {
             "{ZYPPER_LOCKS} locks {pattern}, which is {name} (lift it with zypper removelock {pattern})"
         ))
     };
-    locked().or_else(excluded).or_else(locked_in_zypper)
+    let locked_in_dnf5 = || locked_in_dnf5(&dnf5::Package { name, version, arch });
+    locked().or_else(locked_in_dnf5).or_else(excluded).or_else(locked_in_zypper)
+}
+
+/// Returns the lock of dnf 5 against the package. A file that cannot be read is against every package: dnf itself
+/// stops, and what the owner has decided is not known.
+fn locked_in_dnf5(package: &dnf5::Package<'_>) -> Option<String> {
+    let dnf5::Package { name, version, .. } = package;
+    let found = match fs::read_to_string(DNF5_LOCKS) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => Err(error.to_string()),
+        Ok(text) => dnf5::lock(&text, package),
+    };
+    match found {
+        Ok(lock) => lock.map(|dnf5::Lock { name: entry, conditions }| {
+            format!(
+                "{DNF5_LOCKS} locks {entry} by {conditions}, which is against {name} {version} (lift it with dnf versionlock delete '{entry}')"
+            )
+        }),
+        Err(error) => Some(format!(
+            "{DNF5_LOCKS} cannot be read, so that it is not known whether it locks {name}: {error} (correct it)"
+        )),
+    }
 }
 
 impl Named {

@@ -2,3 +2,4 @@
 
 mod distributions;
 mod faults;
+mod firewalls;

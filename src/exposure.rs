@@ -37,6 +37,7 @@ pub use secret::{identity, remove as remove_identity};
 
 use crate::api::managed_node::Channel;
 use crate::api::node_update::FetchProtocol;
+use crate::api::update_run::ListenPort;
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun};
 use crate::caches::{Caches, RunObjects};
 use crate::membership::{Membership, RunnerLocation};
@@ -44,7 +45,7 @@ use crate::publish::Events;
 use farrier_network::cidr;
 use farrier_network::ledger::Pair;
 use farrier_network::policy::{Finding, Ranges, check_machine};
-use farrier_network::table::fetch_schemes;
+use farrier_network::table::{ListenPorts, fetch_schemes};
 use farrier_network::{FileService, Phase, Scheme};
 use kube::{Client, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +96,8 @@ pub struct ActiveMachine {
     pub phase: Phase,
     /// What it must be able to reach at present.
     pub way_back: Option<WayBack>,
+    /// The ports of its engine; `None` if the runner connects to none.
+    pub listen: Option<ListenPorts>,
 }
 
 /// What of Farrier's a machine must be able to reach.
@@ -195,10 +198,15 @@ pub fn way_back(node: &ManagedNode, run: &UpdateRun, update: Option<&NodeUpdate>
     (is_named && fetch_schemes(type_).contains(&scheme)).then_some(WayBack::Fetch(scheme))
 }
 
-/// Reports whether the runner connects to the port of the engine on this machine.
-fn listens(node: &ManagedNode, run: &UpdateRun) -> bool {
+/// Returns the ports of the engine on this machine; `None` if the runner does not connect to it. `session`: the UID
+/// of the machine's NodeUpdate of the run.
+pub fn listen_ports(node: &ManagedNode, run: &UpdateRun, session: &str) -> Option<ListenPorts> {
     let channel = node.spec.channel.unwrap_or(run.spec.channel);
-    node.spec.type_.carries_engine() && channel == Channel::Listen
+    let listens = node.spec.type_.carries_engine() && channel == Channel::Listen;
+    listens.then(|| match run.spec.listen.port {
+        ListenPort::Next => ListenPorts::USUAL,
+        ListenPort::Random => ListenPorts::random(session),
+    })
 }
 
 fn scheme_of(protocol: FetchProtocol) -> Scheme {

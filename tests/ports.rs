@@ -64,6 +64,7 @@ fn every_type_is_documented() {
          [What the JSON has](#json) is at the end.\n\
          63001 and 63002 are the ports that a run asks for; it may be given others, and `farrier ports --run NAME` prints those.\n\
          Between Farrier and a machine nothing else is needed, and nothing else is used.\n\
+         An engine on channel Listen takes one of 62286 to 62289. If the run has `listen: {port: Random}`, it is one of 49152 to 65535: a firewall in between must let all of them through from Farrier to the machines. NetworkPolicies of the operator open four ports for each machine in either case.\n\
          A machine without an engine needs 63001 or 63002 only while it fetches an image from Farrier; `status.fetchesBy` of its NodeUpdate says by which protocol. Where Farrier sends the image, no port of Farrier is opened.\n\
          A run may turn on SFTP with SCP, or FTP, for machines that know neither HTTPS nor HTTP ([file-services.md](file-services.md)); their ports are printed for a run that names them, and with `--sftp-port` and `--ftp-port`.\n\
          `--generation` prints what the manual of an older tool, HP SUM or SUM, lists instead; `farrier ports --help` has its values.\n",

@@ -83,7 +83,7 @@ pub struct UpdateRunSpec {
 
     /// The channel between the engines and Farrier, for machines that do not set a channel: Session
     /// (through the SSH session), Callback (the engine connects back to Farrier) or Listen (Farrier connects to
-    /// a port of the engine, one of 62286 to 62289).
+    /// a port of the engine; see listen).
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("channel is immutable: make a new UpdateRun"))]
     pub channel: Channel,
@@ -117,6 +117,11 @@ pub struct UpdateRunSpec {
     // Each field is compared separately: ftpPort and sftpPort may be null, which means the same as not set.
     #[x_kube(validation = Rule::new("self.httpPort == oldSelf.httpPort && self.httpsPort == oldSelf.httpsPort && self.?ftpPort == oldSelf.?ftpPort && self.?sftpPort == oldSelf.?sftpPort && self.onConflict == oldSelf.onConflict && self.exposure == oldSelf.exposure").message("callback is immutable: make a new UpdateRun"))]
     pub callback: Callback,
+
+    /// On which ports engines listen, on the channel Listen. It has no effect on the other channels.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("listen is immutable: make a new UpdateRun"))]
+    pub listen: Listen,
 
     /// How long the run waits for objects that it needs and that do not exist yet: nodes that its selector
     /// matches, the baseline, the Secrets of nodes and of payloads. The time counts from when Farrier first
@@ -374,6 +379,27 @@ pub enum OnConflict {
     Next,
     /// End the run.
     Fail,
+}
+
+/// On which ports engines listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Listen {
+    /// The port on which an engine listens: Next (62286, or the next free one up to 62289) or Random (for each
+    /// machine and run another port of 49152 to 65535, or the next free one up to three above it, so that nobody
+    /// else knows it). With Random, a firewall between Farrier and the machines must let that whole range through.
+    #[serde(default)]
+    pub port: ListenPort,
+}
+
+/// The port on which an engine listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ListenPort {
+    /// 62286, or the next free one.
+    #[default]
+    Next,
+    /// Another port for each machine and run.
+    Random,
 }
 
 /// How the ports of the callback server become reachable.

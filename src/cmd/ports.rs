@@ -14,7 +14,7 @@ mod text;
 use super::cluster;
 use anyhow::Context as _;
 use demand::{PortRequirements, Scope};
-use farrier_network::table::API_PORT;
+use farrier_network::table::{API_PORT, ListenPorts};
 use farrier_network::{Channel, MachineType, Phase};
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -264,6 +264,7 @@ fn by_type(args: &Args, channel: Option<Channel>) -> anyhow::Result<Vec<Subject>
                 places: (!places.is_empty()).then(|| places.clone()),
                 ssh_port: 22,
                 api_port: API_PORT,
+                listen: ListenPorts::USUAL,
                 phases: Phase::ALL.to_vec(),
                 callback: Vec::new(),
                 called: vec![Ports::USUAL],

@@ -4,12 +4,12 @@
 use super::error::ExposeError;
 use super::make::bound_ports;
 use super::objects::{has_same_digest, head_of_patch, labels_patch};
-use super::{ActiveMachine, Exposer, WayBack, listens};
+use super::{ActiveMachine, Exposer, WayBack};
 use crate::api::LABEL_RUN_UID;
 use crate::api::UpdateRun;
 use crate::membership::{RunnerLocation, Runners};
 use farrier_network::policy::{Input, Machine, Stage};
-use farrier_network::table::{API_PORT, LISTEN_PORT};
+use farrier_network::table::{API_PORT, ListenPorts};
 use farrier_network::{Channel, Phase};
 use futures::future::join_all;
 use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicySpec};
@@ -136,7 +136,8 @@ impl Exposer {
         let (pairs, services) = bound_ports(run);
         let mut input = Input { pairs, services, ..Input::default() };
         let looked_up = join_all(machines.iter().map(|machine| self.names.of(&machine.node))).await;
-        for (ActiveMachine { node, phase, way_back }, mut addresses) in machines.iter().zip(looked_up) {
+        for (ActiveMachine { node, phase, way_back, listen }, mut addresses) in machines.iter().zip(looked_up)
+        {
             // A name may resolve to any address, and a policy must not open the cluster's own
             // addresses.
             addresses.retain(|address| self.site.admits(*address));
@@ -145,10 +146,10 @@ impl Exposer {
                 addresses,
                 ssh_port: node.spec.ssh.port,
                 api_port: node.spec.port.unwrap_or(API_PORT),
-                listen_port: LISTEN_PORT,
+                listen: listen.unwrap_or(ListenPorts::USUAL),
                 channel: match way_back {
                     Some(WayBack::Engine) => Channel::Callback,
-                    None if listens(node, run) => Channel::Listen,
+                    None if listen.is_some() => Channel::Listen,
                     Some(WayBack::Fetch(_)) | None => Channel::Session,
                 },
                 fetches: match way_back {

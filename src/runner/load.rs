@@ -1,17 +1,17 @@
 //! Loads the complete input of an attempt before the attempt does anything.
 
 use super::{Context, actions};
-use crate::api::managed_node::{Channel, ManagedNode};
+use crate::api::managed_node::ManagedNode;
 use crate::api::update_run::{Operation, RebootWhen, UpdateRun};
 use crate::api::{Baseline, NodeUpdate};
 use crate::attempt::{Awaited, DeviceOrder, EarlierWork, Goal, Job, ListenOptions, LogOptions};
 use crate::convert;
 use crate::drivers::{Abilities, Class, Keys};
+use crate::exposure;
 use crate::failure::Failure;
 use crate::inputs::{Inputs, MachineDriver, ask};
 use crate::log_store::Secrets;
 use crate::payload::Access;
-use farrier_network::table::{LISTEN_PORT, LISTEN_PORT_LAST};
 use farrier_update::Reason;
 use farrier_update::device::Scope;
 use kube::runtime::reflector::ObjectRef;
@@ -80,7 +80,7 @@ impl Context {
             reboot: convert::reboot(run.spec.reboot.clone(), run.spec.force),
             rebooting: None,
             callback: self.callback(&node, run, touched).await,
-            listen: listen(&node, run, class.abilities()),
+            listen: listen(&node, run, update, class.abilities()),
         };
         Ok(Attempt { job, driver })
     }
@@ -238,10 +238,15 @@ fn is_not_replaced(run: &UpdateRun, baseline: &Baseline) -> Result<(), Failure> 
 }
 
 /// Returns how the engine on this machine listens; `None` if its channel is another one.
-fn listen(node: &ManagedNode, run: &UpdateRun, abilities: &Abilities) -> Option<ListenOptions> {
-    let listens = node.spec.channel.unwrap_or(run.spec.channel) == Channel::Listen;
-    (abilities.takes_engine && listens).then(|| ListenOptions {
-        ports: LISTEN_PORT..=LISTEN_PORT_LAST,
+fn listen(
+    node: &ManagedNode,
+    run: &UpdateRun,
+    update: &NodeUpdate,
+    abilities: &Abilities,
+) -> Option<ListenOptions> {
+    let ports = exposure::listen_ports(node, run, &update.uid().unwrap_or_default())?;
+    abilities.takes_engine.then(|| ListenOptions {
+        ports: ports.first..=ports.last,
         // A channel in the ManagedNode is binding; a channel in the run is only a preference.
         may_fall_back: node.spec.channel.is_none(),
         may_open_firewall: node.spec.open_firewall,

@@ -85,7 +85,8 @@ impl<'a> Stage<'a> {
         }))
         .unwrap();
         let way_back = way_back(&node, &run, None);
-        let machines = [ActiveMachine { node: Arc::new(node), phase: Phase::Deployment, way_back }];
+        let machines =
+            [ActiveMachine { node: Arc::new(node), phase: Phase::Deployment, way_back, listen: None }];
         Self { server, exposer, made, run, machines }
     }
 

@@ -7,6 +7,8 @@ use crate::harness::payload::{bmc_tool, ethtool, merge};
 use crate::harness::run::to;
 use crate::harness::{Conditions, Machine, Reach, Run, Site, e2e, outcome, wait};
 use farrier::api::managed_node::Channel;
+use farrier_network::table::ListenPorts;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 /// Returns the spec of a run whose engines listen.
@@ -47,6 +49,41 @@ fn engines_listen_over_every_kind_of_address() {
             assert_eq!(update.state("TornDown"), "True", "{}", update.words("TornDown"));
         }
         assert!(run.node("taken").await.words("ListenReachable").contains("TCP port 62287"));
+    });
+}
+
+/// A port that scanners know would be found during each run; or the runner would look for the engine on another port
+/// than it has, or leave it open in the machine's firewall.
+#[test]
+fn engines_listen_on_random_ports_if_the_run_asks_for_it() {
+    e2e("random", async |site| {
+        let open = json!({"openFirewall": true});
+        let v4 = site.machine("v4").lab(&["--no-v6", "--firewall", "ssh-only"]).spec(open.clone()).up().await;
+        let v6 = site.machine("v6").lab(&["--no-v4", "--firewall", "ssh-only"]).spec(open).up().await;
+        let rules = join_all([&v4, &v6].map(|machine| machine.sh("nft -s list ruleset"))).await;
+        site.baseline("spring", &[bmc_tool("3.1")]).await;
+        let mut spec = listening("spring");
+        merge(&mut spec, json!({"listen": {"port": "Random"}, "desiredState": "Plan"}));
+        let run = site.run("r1", spec).await;
+        run.until("a plan", |r| r.reason("Planned") == "PlanOnly").await;
+        let mut ports = Vec::new();
+        for node in ["v4", "v6"] {
+            let uid = run.node(node).await.metadata.uid.expect("a UID");
+            ports.push(ListenPorts::random(&uid).first);
+        }
+        // The first one is taken on one machine.
+        v6.sh(&format!("exec >/dev/null 2>&1; busybox nc -l -p {} </dev/null &", ports[1])).await;
+        ports[1] += 1;
+        run.desire("Run").await;
+        run.succeeds().await;
+        for ((machine, port), rules) in [&v4, &v6].into_iter().zip(ports).zip(rules) {
+            let update = run.node(&machine.name).await;
+            let told = update.words("ListenReachable");
+            let opened = format!("TCP port {port}, opened for Farrier in nftables (inet filter input)");
+            assert!(told.contains(&opened), "{told}");
+            assert!(machine.journals().contains(&format!("tcp {port} from ")), "the lease names the port");
+            assert_eq!(machine.sh("nft -s list ruleset").await, rules, "{}", machine.name);
+        }
     });
 }
 

@@ -49,7 +49,7 @@
 //!     addresses: addresses.clone(),
 //!     ssh_port: 22,
 //!     api_port: farrier_network::table::API_PORT,
-//!     listen_port: farrier_network::table::LISTEN_PORT,
+//!     listen: farrier_network::table::ListenPorts::USUAL,
 //!     channel: Channel::Callback,
 //!     fetches: None,
 //!     stage: Stage::In(Phase::Inventory),

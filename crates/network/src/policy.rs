@@ -8,7 +8,7 @@
 
 use crate::cidr;
 use crate::ledger::Pair;
-use crate::table::{Actual, Need, PortOf, needs};
+use crate::table::{Actual, ListenPorts, Need, PortOf, needs};
 use crate::words::{Channel, Direction, FileService, MachineType, Phase, Scheme, Transport};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,8 +44,8 @@ pub struct Machine {
     pub ssh_port: u16,
     /// Port of the HTTPS server.
     pub api_port: u16,
-    /// First port of the engine, on channel `Listen`.
-    pub listen_port: u16,
+    /// The ports of the engine, on channel `Listen`.
+    pub listen: ListenPorts,
     /// The channel of the engine.
     pub channel: Channel,
     /// The protocol by which a machine without an engine fetches an image at present; `None` if it
@@ -142,7 +142,7 @@ fn ports_of(machine: &Machine, input: &Input) -> Vec<(PolicyType, BTreeSet<Port>
                 let actual = Actual {
                     ssh: machine.ssh_port,
                     api: machine.api_port,
-                    listen: machine.listen_port,
+                    listen: machine.listen,
                     ..Actual::default()
                 };
                 let needed = need.port.resolve(&actual);

@@ -11,12 +11,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+mod listen;
 mod needs;
 mod rows;
 
+pub use listen::{LISTEN_PORT, ListenPorts};
 pub use needs::{
-    API_PORT, Actual, LISTEN_PORT, LISTEN_PORT_LAST, Need, PortOf, Resolved, Unlisted, fetch_schemes, needs,
-    seed_needs, service_need,
+    API_PORT, Actual, Need, PortOf, Resolved, Unlisted, fetch_schemes, needs, seed_needs, service_need,
 };
 pub use rows::{Conflicts, Coverage, NodeKind, PhaseOf, Row, RowDirection, RowNumber, Statement};
 

@@ -249,7 +249,8 @@ fn opened(subject: &Subject, generation: Option<Generation>, phases: &[Phase]) -
 
 /// Resolves a need to port numbers: one entry for each distinct port of the runners.
 fn lines(need: &Need, subject: &Subject) -> Vec<(Direction, Open)> {
-    let actual = Actual { ssh: subject.ssh_port, api: subject.api_port, ..Actual::default() };
+    let actual =
+        Actual { ssh: subject.ssh_port, api: subject.api_port, listen: subject.listen, ..Actual::default() };
     let ports: BTreeSet<Resolved> = match need.port {
         PortOf::Http | PortOf::Https => subject
             .called

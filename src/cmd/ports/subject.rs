@@ -1,13 +1,13 @@
 //! A machine of the query: its endpoints, its channel, and the ports that it calls.
 
-use crate::api::update_run::{CallbackStatus, Operation};
+use crate::api::update_run::{CallbackStatus, ListenPort, Operation};
 use crate::api::{ManagedNode, UpdateRun};
 use crate::convert;
 use crate::exposure::{given_port, named_port};
 use anyhow::Context as _;
 use farrier_network::cidr;
 use farrier_network::ledger::Pair;
-use farrier_network::table::API_PORT;
+use farrier_network::table::{API_PORT, ListenPorts};
 use farrier_network::{Channel, FileService, MachineType, Phase, UnknownWord};
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
@@ -112,6 +112,8 @@ pub(super) struct Subject {
     pub(super) ssh_port: u16,
     /// Port of its HTTPS server.
     pub(super) api_port: u16,
+    /// The ports of its engine, on channel Listen.
+    pub(super) listen: ListenPorts,
     /// Phases of the run.
     pub(super) phases: Vec<Phase>,
     /// Addresses of the callback server, if known.
@@ -290,6 +292,7 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         places: Some(places(&node.spec.addresses, "spec.addresses")?.into_iter().filter(usable).collect()),
         ssh_port: node.spec.ssh.port,
         api_port: node.spec.port.unwrap_or(API_PORT),
+        listen: listen(run),
         phases: phases(run),
         callback: callback.into_iter().filter(usable).collect(),
         called_services: run.map(called_services).unwrap_or_default(),
@@ -299,6 +302,15 @@ fn subject(node: &ManagedNode, run: Option<&UpdateRun>, channel: Option<Channel>
         run: run.map(kube::ResourceExt::name_any),
         node: name,
     })
+}
+
+/// Returns the ports that must be open for engines that listen. Which of the random ones a machine gets is not known
+/// before the run, so that these are all of them.
+fn listen(run: Option<&UpdateRun>) -> ListenPorts {
+    match run.map(|run| run.spec.listen.port).unwrap_or_default() {
+        ListenPort::Next => ListenPorts::USUAL,
+        ListenPort::Random => ListenPorts::DYNAMIC,
+    }
 }
 
 fn phases(run: Option<&UpdateRun>) -> Vec<Phase> {

@@ -61,7 +61,9 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
             && needs_paths(node, own.map(|u| &**u), claimed_by.is_some() || unfit.is_some())
         {
             let phase = phase_of(own.map(|u| &**u));
-            machines.push(ActiveMachine { node: node.clone(), phase, way_back });
+            let session = own.and_then(|update| update.uid()).unwrap_or_default();
+            let listen = exposure::listen_ports(node, run, &session);
+            machines.push(ActiveMachine { node: node.clone(), phase, way_back, listen });
         }
         let class = node.as_ref().and_then(|n| context.register.class(n.spec.type_));
         if class.is_some_and(|class| class.abilities().takes_engine) {

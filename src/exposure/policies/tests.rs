@@ -16,7 +16,7 @@ fn wanted() -> NetworkPolicy {
             addresses: vec![[192, 0, 2, 7].into()],
             ssh_port: 22,
             api_port: 443,
-            listen_port: LISTEN_PORT,
+            listen: ListenPorts::USUAL,
             channel: Channel::Session,
             fetches: None,
             stage: Stage::In(farrier_network::Phase::Inventory),

@@ -14,7 +14,7 @@ fn machine(kind: MachineType, channel: Channel, stage: Stage, address: &str) -> 
         addresses: vec![address.parse().unwrap()],
         ssh_port: 22,
         api_port: crate::table::API_PORT,
-        listen_port: crate::table::LISTEN_PORT,
+        listen: ListenPorts::USUAL,
         channel,
         fetches: None,
         stage,
@@ -209,7 +209,7 @@ proptest! {
         let mut needed: BTreeSet<(PolicyType, IpAddr, Port)> = BTreeSet::new();
         for machine in &machines {
             let (Stage::In(phase), Some(address)) = (machine.stage, machine.addresses.first()) else { continue };
-            let actual = Actual { ssh: machine.ssh_port, api: machine.api_port, http: PAIR.http, https: PAIR.https, listen: machine.listen_port, ..Actual::default() };
+            let actual = Actual { ssh: machine.ssh_port, api: machine.api_port, http: PAIR.http, https: PAIR.https, listen: machine.listen, ..Actual::default() };
             let service = machine.fetches.and_then(Scheme::service);
             if let Some(service) = service.filter(|service| service_need(*service, machine.kind, phase).is_some()) {
                 let first = if service == FileService::Sftp { 63005 } else { 63006 };
@@ -228,7 +228,7 @@ proptest! {
                 }
                 let way = if need.direction == Direction::ToTarget { PolicyType::Egress } else { PolicyType::Ingress };
                 let ports = if need.port == PortOf::Listen {
-                    62286..=62289
+                    machine.listen.first..=machine.listen.last
                 } else {
                     let port = need.port.resolve(&actual).first;
                     port..=port

@@ -1,16 +1,8 @@
 //! The ports that must be open for a machine: by Farrier's own rules, or by the text of one
 //! generation.
 
-use super::{CatalogueEntry, Generation, NodeKind, Range, Row, table};
+use super::{CatalogueEntry, Generation, ListenPorts, NodeKind, Range, Row, table};
 use crate::words::{Channel, Direction, FileService, MachineType, Phase, Scheme, Transport};
-
-/// Default port on which an engine listens on channel `Listen`: the SOAP engine's, range `internal`
-/// of the table.
-pub const LISTEN_PORT: u16 = 62286;
-
-/// The last port on which an engine listens, if the ports before it are taken. The range is short because
-/// policies and firewalls open all of it.
-pub const LISTEN_PORT_LAST: u16 = 62289;
 
 /// Usual port of a machine's HTTPS server, which `spec.port` of a ManagedNode changes.
 pub const API_PORT: u16 = 443;
@@ -46,7 +38,7 @@ pub enum PortOf {
     Https,
     /// The run's ports of a file service. There are no usual ones.
     Service(FileService),
-    /// The engine's ports, usually from [`LISTEN_PORT`] to [`LISTEN_PORT_LAST`]: it listens on one of them.
+    /// The engine's ports, usually [`ListenPorts::USUAL`]: it listens on one of them.
     Listen,
     /// A range of ports. The upper end is soft if `overflow` is set.
     Range {
@@ -74,14 +66,14 @@ pub struct Actual {
     pub sftp: u16,
     /// The first of the run's ports for FTP; 0 if the run names none.
     pub ftp: u16,
-    /// The first of the engine's ports: it listens on the first one that is free.
-    pub listen: u16,
+    /// The engine's ports.
+    pub listen: ListenPorts,
 }
 
 impl Default for Actual {
     fn default() -> Self {
         let crate::ledger::Pair { http, https } = crate::ledger::Pair::USUAL;
-        Self { ssh: 22, api: API_PORT, http, https, sftp: 0, ftp: 0, listen: LISTEN_PORT }
+        Self { ssh: 22, api: API_PORT, http, https, sftp: 0, ftp: 0, listen: ListenPorts::USUAL }
     }
 }
 
@@ -116,11 +108,10 @@ impl PortOf {
             Self::Ssh => one(actual.ssh),
             Self::Http => one(actual.http),
             Self::Https => one(actual.https),
-            Self::Listen => Resolved {
-                first: actual.listen,
-                last: actual.listen.saturating_add(LISTEN_PORT_LAST - LISTEN_PORT),
-                overflow: false,
-            },
+            Self::Listen => {
+                let ListenPorts { first, last } = actual.listen;
+                Resolved { first, last, overflow: false }
+            }
             Self::Service(service) => {
                 let first = match service {
                     FileService::Sftp => actual.sftp,
@@ -168,7 +159,7 @@ fn instead(machine: MachineType) -> String {
 /// - `Callback`: the cells of 7.2.1 and earlier, but only the HTTPS port of the return path,
 ///   because Farrier's engine speaks nothing else. (The old one also posted its state by plain
 ///   HTTP.)
-/// - `Listen`: as `Session`, and the port on which the engine listens ([`LISTEN_PORT`]).
+/// - `Listen`: as `Session`, and the ports on which the engine may listen ([`ListenPorts`]).
 pub fn needs(machine: MachineType, channel: Channel, phase: Phase) -> Vec<Need> {
     let Some(newest) = Generation::of(machine) else { return redfish(phase) };
     let called_back = machine.carries_engine() && channel == Channel::Callback;

@@ -241,8 +241,11 @@ impl State {
             stamp(&mut lines, source.component(), &text);
         }
         for line in &part.lines {
+            // A piece of a line may be a credential that is not recognised by itself.
             let line = self.redactor.line(line);
-            stamp(&mut lines, source.component(), &line);
+            for piece in source::pieces(&line) {
+                stamp(&mut lines, source.component(), piece);
+            }
         }
         // On disk before the lines, so that an engine that takes over copies no line twice.
         let stream = length.load(Ordering::Acquire);

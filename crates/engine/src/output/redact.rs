@@ -7,6 +7,7 @@ use crate::work_dir::WorkDir;
 use farrier_protocol::CallbackConfig;
 use std::borrow::Cow;
 use std::fs;
+use std::ops::Range;
 
 /// What stands in place of a credential.
 const MASK: &str = "[redacted]";
@@ -74,19 +75,13 @@ impl Redactor {
 
 /// Masks user name and password in addresses: `https://user:password@host`.
 fn in_addresses(line: Cow<'_, str>) -> Cow<'_, str> {
-    let mut from = 0;
-    let mut line = line;
-    while let Some(at) = line.get(from..).and_then(|rest| rest.find("://")) {
-        from += at + 3;
-        let rest = line.get(from..).unwrap_or_default();
-        let end = rest.find(|c: char| c.is_whitespace() || "/?#\"'<>".contains(c)).unwrap_or(rest.len());
-        if let Some(user) = rest.get(..end).and_then(|authority| authority.rfind('@')) {
-            let mut masked = line.into_owned();
-            masked.replace_range(from..from + user, MASK);
-            line = Cow::Owned(masked);
-        }
-    }
-    line
+    let is_end = |c: char| c.is_whitespace() || "/?#\"'<>".contains(c);
+    let users = line.match_indices("://").filter_map(|(at, mark)| {
+        let from = at + mark.len();
+        let authority = line.get(from..)?.split(is_end).next()?;
+        Some(from..from + authority.rfind('@')?)
+    });
+    mask(&line, users.collect()).map_or(line, Cow::Owned)
 }
 
 /// Masks the value of the header `Authorization`, up to a quotation mark.
@@ -102,21 +97,34 @@ fn in_header(line: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Masks the word after each of [`INTRODUCTIONS`].
 fn after_introductions(line: Cow<'_, str>) -> Cow<'_, str> {
+    let is_end = |c: char| c.is_whitespace() || "&,;\"'".contains(c);
     let mut line = line;
     for introduction in INTRODUCTIONS {
-        let mut from = 0;
-        while let Some(at) = line.get(from..).and_then(|rest| rest.to_ascii_lowercase().find(introduction)) {
-            from += at + introduction.len();
-            let rest = line.get(from..).unwrap_or_default();
-            let end = rest.find(|c: char| c.is_whitespace() || "&,;\"'".contains(c)).unwrap_or(rest.len());
-            if end > 0 {
-                let mut masked = line.into_owned();
-                masked.replace_range(from..from + end, MASK);
-                line = Cow::Owned(masked);
-            }
-        }
+        let lower = line.to_ascii_lowercase();
+        let words = lower.match_indices(introduction).filter_map(|(at, introduction)| {
+            let from = at + introduction.len();
+            let word = line.get(from..)?.split(is_end).next().filter(|word| !word.is_empty())?;
+            Some(from..from + word.len())
+        });
+        line = mask(&line, words.collect()).map_or(line, Cow::Owned);
     }
     line
+}
+
+/// Masks parts of a line, which are in order; a part that begins within another one is within it. `None`: there are
+/// none.
+fn mask(line: &str, parts: Vec<Range<usize>>) -> Option<String> {
+    let mut text = String::new();
+    let mut copied = 0;
+    for part in parts {
+        if part.start >= copied {
+            text.push_str(line.get(copied..part.start)?);
+            text.push_str(MASK);
+            copied = part.end;
+        }
+    }
+    text.push_str(line.get(copied..)?);
+    (copied > 0).then_some(text)
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// Maximum length of a line; a longer one is cut into several.
 const LINE: usize = 8 * 1024;
 
+/// Maximum length of a line whose end is not printed yet; more than anybody writes as one credential. It is copied,
+/// and credentials are looked for, without what follows.
+const WHOLE: usize = 2 * LINE;
+
 /// Bytes that are read at once.
 const PART: usize = 64 * 1024;
 
@@ -112,7 +116,7 @@ impl Source {
         self.spool.read_exact_at(&mut bytes, self.copied)?;
         let end = match bytes.iter().rposition(|byte| *byte == b'\n' || *byte == b'\r') {
             Some(last) => last + 1,
-            None if bytes.len() >= LINE => cut(&bytes),
+            None if bytes.len() >= WHOLE => cut(&bytes, WHOLE),
             None if is_quiet => bytes.len(),
             None => 0,
         };
@@ -203,9 +207,9 @@ impl Position {
 
 /// Returns where to cut a line that is too long: at a space if there is one near, so that no word is divided
 /// that would be recognised as a whole.
-fn cut(bytes: &[u8]) -> usize {
-    let line = bytes.get(..LINE).unwrap_or(bytes);
-    let near = line.len().saturating_sub(LINE / 8);
+fn cut(bytes: &[u8], most: usize) -> usize {
+    let line = bytes.get(..most).unwrap_or(bytes);
+    let near = line.len().saturating_sub(most / 8);
     line.iter().rposition(|byte| *byte == b' ').filter(|at| *at >= near).map_or(line.len(), |at| at + 1)
 }
 
@@ -217,7 +221,7 @@ fn lines(bytes: &[u8]) -> Vec<String> {
         // A carriage return repaints the line, as progress bars do.
         let painted = line.split('\r').filter(|part| !part.is_empty());
         let count = lines.len();
-        lines.extend(painted.flat_map(pieces));
+        lines.extend(painted.map(str::to_owned));
         if lines.len() == count {
             lines.push(String::new());
         }
@@ -225,16 +229,15 @@ fn lines(bytes: &[u8]) -> Vec<String> {
     lines
 }
 
-/// Cuts a line into pieces of the maximum length.
-fn pieces(mut line: &str) -> Vec<String> {
+/// Cuts a line, which has no credentials, into pieces of the maximum length.
+pub(super) fn pieces(mut line: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     while line.len() > LINE {
-        let end = line.floor_char_boundary(cut(line.as_bytes()));
-        let (piece, rest) = line.split_at(end);
-        pieces.push(piece.to_owned());
+        let (piece, rest) = line.split_at(line.floor_char_boundary(cut(line.as_bytes(), LINE)));
+        pieces.push(piece);
         line = rest;
     }
-    pieces.push(line.to_owned());
+    pieces.push(line);
     pieces
 }
 
@@ -247,6 +250,6 @@ mod tests {
         assert_eq!(lines(b"one\r\ntwo\n\nthree\n"), ["one", "two", "", "three"]);
         assert_eq!(lines(b"10 %\r20 %\r\ndone"), ["10 %", "20 %", "done"]);
         let long = format!("{} end", "x".repeat(LINE - 2));
-        assert_eq!(lines(long.as_bytes()), [format!("{} ", "x".repeat(LINE - 2)), "end".into()]);
+        assert_eq!(pieces(&long), [format!("{} ", "x".repeat(LINE - 2)).as_str(), "end"]);
     }
 }

@@ -306,6 +306,24 @@ fn a_line_that_is_left_out_in_part_is_left_out_whole() {
     assert!(lines[0].contains("are left out]") && lines[1..].iter().all(|line| line == "a x"), "{lines:#?}");
 }
 
+/// Lines are cut into pieces, and a piece of a credential does not look like one.
+#[test]
+fn credentials_in_long_lines_are_removed_before_the_lines_are_cut() {
+    let scratch = Scratch::new("long");
+    let (output, mut spool) = (scratch.open(), scratch.spool("a"));
+    output.begin("a", scratch.spool("a"), 0);
+    spool.write_all(format!("{}token=canary {}", "x".repeat(8190), "y ".repeat(2000)).as_bytes()).unwrap();
+    assert!(!output.pump(), "the line has no end yet");
+    spool.write_all(b"\n").unwrap();
+    spool
+        .write_all(format!("{} Authorization: {}\n", "x".repeat(3000), "canary ".repeat(2000)).as_bytes())
+        .unwrap();
+    output.finish();
+    let lines = scratch.lines();
+    assert!(lines.iter().all(|line| !line.contains("canary") && line.len() <= 8194), "{lines:#?}");
+    assert_eq!(lines.concat().matches("[redacted]").count(), 2);
+}
+
 /// The engine's own lines, and what it quotes elsewhere, would be hidden until the next installer.
 #[test]
 fn a_key_in_the_output_of_an_installer_hides_nothing_of_the_engine() {

@@ -19,6 +19,7 @@ use crate::journal::OpenReboot;
 use crate::shared::Stop;
 use crate::wait::{self, Ended, Obstacle, Report};
 use farrier_protocol::{EventBody, NoReboot, WaitFor};
+use inhibitor::Blocker;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -126,16 +127,34 @@ fn go_down(engine: &Engine, order: &Order) -> Result<(), NoReboot> {
     Err(failed(format!("the machine was still up {minutes} min after the reboot was requested")))
 }
 
+/// Waits until no program inhibits the shutdown. A machine that cannot be asked is waited for as well.
 fn await_inhibitors(engine: &Engine, order: &Order) -> Result<(), NoReboot> {
     if order.ignore_inhibitors {
         return Ok(());
     }
-    wait::wait(&engine.shared, order.wait, inhibitor::look).map_err(|ended| match ended {
-        Ended::Expired(Obstacle { what: WaitFor::Inhibitor { who, why }, holder }) => {
+    let mut unanswered = None;
+    let look = || {
+        unanswered = None;
+        inhibitor::look().map_err(|blocker| match blocker {
+            Blocker::Program(obstacle) => obstacle,
+            Blocker::Unanswered(cause) => {
+                let (who, why) = ("an unknown program".into(), format!("systemd cannot be asked: {cause}"));
+                unanswered = Some(cause);
+                Obstacle { what: WaitFor::Inhibitor { who, why }, holder: None }
+            }
+        })
+    };
+    let ended = wait::wait(&engine.shared, order.wait, look);
+    ended.map_err(|ended| match (ended, unanswered) {
+        (Ended::Stopped(stop), _) => stopped(stop),
+        (Ended::Expired(_), Some(cause)) => failed(format!(
+            "it is not known whether a program inhibits its shutdown, since systemd cannot be asked ({cause}); \
+             spec.force.inhibitors of a run reboots it all the same"
+        )),
+        (Ended::Expired(Obstacle { what: WaitFor::Inhibitor { who, why }, holder }), None) => {
             NoReboot::Inhibited { who, why, holder }
         }
-        Ended::Expired(_) => NoReboot::Unknown,
-        Ended::Stopped(stop) => stopped(stop),
+        (Ended::Expired(_), None) => NoReboot::Unknown,
     })
 }
 

@@ -30,6 +30,7 @@ mod machine;
 mod packages;
 mod payloads;
 mod reach;
+mod reboot;
 mod repositories;
 mod rpm;
 mod rpm_repositories;

@@ -1,0 +1,76 @@
+//! Reboots: what is asked before, what is on the machine when it goes down, and what an engine goes on with. The
+//! programs of systemd are scripts; the machine does not go down.
+
+use crate::machine::Machine;
+use crate::runner::Runner;
+use crate::sandbox::shell;
+use farrier_protocol::{EventBody, NoReboot, Work};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// The arguments of each request for a reboot.
+const REQUESTS: &str = "/mnt/requests";
+
+/// Makes the sandbox a machine that systemd has booted, and whose `systemctl reboot` executes `reboot`. Journals are
+/// on a disk, in a directory of this name.
+pub(crate) fn boot_with_systemd(name: &str, reboot: &str) {
+    let disk = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
+    shell(&format!(
+        "rm -rf {disk} && mkdir -p {disk} && mount --bind {disk} /var/log
+         for d in /run /usr/local/sbin /etc/systemd/system /var/lib; do mount -t tmpfs tmpfs $d && chmod 755 $d; done
+         mkdir -p /run/systemd/system /run/systemd/inhibit /etc/systemd/system/multi-user.target.wants"
+    ));
+    program("systemctl", &format!("[ \"$1\" = reboot ] || exit 0\necho \"$@\" >>{REQUESTS}\n{reboot}"));
+    program("busctl", "echo 'a(ssssuu) 0'");
+    program("wall", "");
+}
+
+/// Makes a program of the machine.
+pub(crate) fn program(name: &str, script: &str) {
+    let path = format!("/usr/local/sbin/{name}");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+pub(crate) fn reboot(ignore_inhibitors: bool) -> Work {
+    Work::Reboot { delay_seconds: 0, message: String::new(), wait_seconds: 0, ignore_inhibitors }
+}
+
+/// Returns why the task did not reboot the machine.
+fn attempt(machine: &Machine, runner: &mut Runner, id: &str, work: Work) -> NoReboot {
+    runner.order(id, work);
+    runner.talk(machine, |runner| runner.is_done(id));
+    let why = |body: &EventBody| match body {
+        EventBody::NotRebooted { task, why } if task == id => Some(why.clone()),
+        _ => None,
+    };
+    runner.bodies().find_map(why).unwrap()
+}
+
+fn requests() -> String {
+    fs::read_to_string(REQUESTS).unwrap_or_default()
+}
+
+sandboxed! {
+    /// A login manager that does not answer would be taken for a machine on which nobody works.
+    fn a_machine_that_cannot_be_asked_for_inhibitors_is_not_rebooted_unless_it_is_forced() {
+        boot_with_systemd("inhibitors", "exit 1");
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        for (task, script) in [("a1-reboot", "echo Call failed: Connection timed out >&2; exit 1"), ("a2-reboot", "echo s")] {
+            program("busctl", script);
+            let why = attempt(&machine, &mut runner, task, reboot(false));
+            let NoReboot::Failed { detail } = &why else { panic!("{why:?}") };
+            assert!(detail.starts_with("it is not known whether a program inhibits its shutdown"), "{detail}");
+            assert!(detail.contains("spec.force.inhibitors"), "{detail}");
+        }
+        assert!(matches!(&attempt(&machine, &mut runner, "a3-reboot", reboot(true)), NoReboot::Failed { detail } if detail.contains("systemctl failed")));
+        assert_eq!(requests(), "reboot -i\n");
+        // No login manager has run since the machine was booted.
+        shell("rmdir /run/systemd/inhibit");
+        attempt(&machine, &mut runner, "a4-reboot", reboot(false));
+        assert_eq!(requests(), "reboot -i\nreboot\n");
+        runner.finish(&machine);
+        machine.assert_clean();
+    }
+}

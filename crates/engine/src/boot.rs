@@ -56,18 +56,21 @@ pub(crate) fn is_kept(dir: &Path) -> bool {
     !is_cleaned && !is_memory
 }
 
-/// Makes the files, unless they exist already. The machine is rebooted without them if that fails: then the
+/// Makes the files, unless they exist already: an engine that was killed may have left the lease of a file alone. The machine is rebooted without them if that fails: then the
 /// engine is started again when the runner signs in.
 pub(crate) fn make(engine: &Engine) {
     for (path, content) in files(engine).unwrap_or_default() {
         let what = path.display().to_string();
-        let is_taken = engine.shared.known(|known| known.leases.iter().any(|lease| lease.what == what));
-        if is_taken {
-            continue;
-        }
-        let lease = engine.shared.known(|known| known.new_lease(LeaseKind::BootFile, what));
-        let id = lease.id.clone();
-        if engine.shared.record(EventBody::LeaseTaken { lease }).is_err() || write(&path, &content).is_err() {
+        let lease = engine.shared.known(|known| {
+            let is_it = |lease: &&Lease| lease.kind == LeaseKind::BootFile && lease.what == what;
+            let taken = known.leases.iter().find(is_it).cloned();
+            taken.ok_or_else(|| known.new_lease(LeaseKind::BootFile, what.clone()))
+        });
+        let (id, taken) = match lease {
+            Ok(lease) => (lease.id, Ok(())),
+            Err(lease) => (lease.id.clone(), engine.shared.record(EventBody::LeaseTaken { lease })),
+        };
+        if taken.is_err() || write(&path, &content).is_err() {
             fs::remove_file(&path).ok();
             engine.report(EventBody::LeaseReturned { id });
             return;
@@ -113,7 +116,12 @@ fn remove(what: &str) -> Result<(), String> {
     }
 }
 
+/// Writes a file whose lease is taken. What is there under its name may have been cut off.
 fn write(path: &Path, content: &Content) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
     match content {
         Content::Link(target) => symlink(target, path),
         Content::Text(text, mode) => {

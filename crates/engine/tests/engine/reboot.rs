@@ -1,12 +1,17 @@
 //! Reboots: what is asked before, what is on the machine when it goes down, and what an engine goes on with. The
 //! programs of systemd are scripts; the machine does not go down.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, until};
 use crate::runner::Runner;
 use crate::sandbox::shell;
-use farrier_protocol::{EventBody, NoReboot, Work};
+use farrier_protocol::{Event, EventBody, Lease, LeaseKind, NoReboot, Work};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// A directory that outlives a reboot.
+const DIR: &str = "/var/lib/farrier-1";
 
 /// The arguments of each request for a reboot.
 const REQUESTS: &str = "/mnt/requests";
@@ -70,6 +75,29 @@ sandboxed! {
         shell("rmdir /run/systemd/inhibit");
         attempt(&machine, &mut runner, "a4-reboot", reboot(false));
         assert_eq!(requests(), "reboot -i\nreboot\n");
+        runner.finish(&machine);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// The machine would be rebooted without what starts the engine again, because an engine was killed.
+    fn a_boot_file_whose_lease_is_taken_and_which_was_not_written_is_written() {
+        let unit = "/etc/systemd/system/farrier-1.service";
+        boot_with_systemd("boot-file", &format!("cp {unit} /mnt/unit; exit 1"));
+        let mut machine = Machine::new("s1").in_dir(DIR).started();
+        machine.kill();
+        let seq = machine.journal().last().unwrap().seq + 1;
+        let lease = Lease { id: "boot-file-9".into(), kind: LeaseKind::BootFile, what: unit.into(), started: None };
+        let line = serde_json::to_string(&Event { seq, at: 0, body: EventBody::LeaseTaken { lease } }).unwrap();
+        let mut journal = fs::OpenOptions::new().append(true).open(machine.journal_path()).unwrap();
+        writeln!(journal, "{line}").unwrap();
+        machine = machine.started();
+        let mut runner = Runner::default();
+        attempt(&machine, &mut runner, "a1-reboot", reboot(false));
+        let written = fs::read_to_string("/mnt/unit").expect("the unit is there when the machine goes down");
+        assert!(written.contains("resume --dir /var/lib/farrier-1"), "{written}");
+        until("the unit to be removed", || !Path::new(unit).exists());
         runner.finish(&machine);
         machine.assert_clean();
     }

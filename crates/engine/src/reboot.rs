@@ -1,7 +1,7 @@
 //! Executes `Work::Reboot`: reboots the machine once.
 //!
 //! ```text
-//! RebootBegun ─► inhibitors gone ─► delay ─► files of the boot ─► RebootRequested ─► the request ─► down
+//! RebootBegun ─► inhibitors gone ─► delay ─► files of the boot ─► firewall closed ─► RebootRequested ─► the request ─► down
 //! (next boot)    take-over: another boot id ─► Rebooted
 //! ```
 //!
@@ -47,6 +47,7 @@ pub(crate) fn reboot(engine: &Engine, task: &str, order: &Order) -> ControlFlow<
     let Err(why) = begin(engine, task).and_then(|()| request(engine, task, order)) else {
         return ControlFlow::Break(());
     };
+    engine.firewall.resume();
     engine.report(EventBody::NotRebooted { task: task.into(), why });
     engine.report(EventBody::TaskDone { task: task.into() });
     release_boot_files(engine);
@@ -88,6 +89,8 @@ fn request(engine: &Engine, task: &str, order: &Order) -> Result<(), NoReboot> {
     if !engine.shared.known(|known| known.reboot.as_ref().is_some_and(|open| open.requested)) {
         prepare(engine, task, order)?;
     }
+    // An engine that takes over has opened the firewall again.
+    engine.firewall.suspend();
     go_down(engine, order)
 }
 
@@ -99,6 +102,8 @@ fn prepare(engine: &Engine, task: &str, order: &Order) -> Result<(), NoReboot> {
     let permitted = delay(engine, order.delay).and_then(|()| await_inhibitors(engine, order));
     permitted.inspect_err(|_| users::tell("The reboot of this machine by Farrier was called off."))?;
     boot::make(engine);
+    // Services that store the rules of a firewall when the machine goes down would store Farrier's.
+    engine.firewall.suspend();
     let requested = engine.shared.record(EventBody::RebootRequested { task: task.into() });
     requested.map_err(|error| failed(format!("the journal cannot be written: {error}")))
 }

@@ -35,6 +35,8 @@ struct State {
     open: Option<Opened>,
     /// Whether the engine retires: nothing is opened any more.
     has_ended: bool,
+    /// Whether the machine is about to go down: what is to be open is closed.
+    is_suspended: bool,
     checked: Option<Instant>,
 }
 
@@ -67,6 +69,13 @@ impl FirewallLeases {
             let report = |place: &Place| firewall(place, opening, FirewallState::Untouched, String::new());
             return places.iter().map(report).collect();
         }
+        if state.is_suspended {
+            let problem = "the machine is about to be rebooted";
+            let report = |place: &Place| firewall(place, opening, FirewallState::Failed, problem.into());
+            let reports = places.iter().map(report).collect();
+            state.open = Some(Opened { opening, places, renewal: self.renewal() });
+            return reports;
+        }
         let wanted: Vec<String> = places.iter().map(|place| lease_text(place, opening)).collect();
         self.close_but(&wanted);
         let opened = places.iter().map(|place| {
@@ -87,6 +96,27 @@ impl FirewallLeases {
         self.close_but(&[]);
     }
 
+    /// Closes everything until [`Self::resume`] is called.
+    pub(crate) fn suspend(&self) {
+        let mut state = self.lock();
+        state.is_suspended = true;
+        self.close_but(&[]);
+    }
+
+    /// Opens again what [`Self::suspend`] has closed.
+    pub(crate) fn resume(&self) {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.is_suspended) {
+            return;
+        }
+        if let Some(open) = &state.open {
+            for place in &open.places {
+                // A failure is repeated at the next check.
+                self.ensure(place, open.opening, false).ok();
+            }
+        }
+    }
+
     /// Opens nothing from now on. The leases stay; whoever retires the engine releases them.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
@@ -97,6 +127,9 @@ impl FirewallLeases {
     /// expire. `is_served`: whether the runner is connected.
     pub(crate) fn check(&self, is_served: bool) {
         let mut state = self.lock();
+        if state.is_suspended {
+            return;
+        }
         let interval = if is_served { CHECK_INTERVAL_WHILE_SERVED } else { CHECK_INTERVAL };
         if state.checked.is_some_and(|at| at.elapsed() < interval) {
             return;

@@ -1,6 +1,7 @@
 //! Channel `Listen`: the protocol over TLS, on a connection that the runner opened.
 
 use crate::machine::{Machine, until};
+use crate::reboot::{boot_with_systemd, reboot};
 use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
 use crate::tls::{SESSION, Server, TOKEN};
@@ -217,6 +218,44 @@ sandboxed! {
         until("the rule", || shell("nft -s list ruleset").contains("farrier s1"));
         finish(&mut Runner::default(), &server, &machine, at(RUNNER, listening.port));
         assert_eq!(shell("nft -s list ruleset"), before);
+    }
+}
+
+sandboxed! {
+    /// Services that store the rules when the machine goes down would open the port at every boot.
+    fn a_machine_goes_down_without_the_rules_and_has_them_again_if_it_stays_and_after_its_boot() {
+        let (_, rules, listing, _) = FIREWALLS[0];
+        boot_with_systemd("listen", &format!("{listing} >/mnt/rules; [ ! -e /mnt/stays ]"));
+        shell(rules);
+        let before = shell(listing);
+        let server = Server::on("127.0.0.1:0");
+        let (machine, listening) = started(&server, place(RUNNER, RUNNER));
+        let to = at(RUNNER, listening.port);
+        let mut runner = Runner::default();
+        fs::write("/mnt/stays", "").unwrap();
+        runner.order("a1-reboot", reboot(false));
+        assert!(runner.serve(&mut dial(&server, to).unwrap(), |runner| runner.is_done("a1-reboot")));
+        assert_eq!(fs::read_to_string("/mnt/rules").unwrap(), before, "when the machine was to go down");
+        assert!(shell(listing).contains("farrier s1"), "the machine has stayed: {}", shell(listing));
+        shell("rm /mnt/stays /mnt/rules");
+        runner.order("a2-reboot", reboot(false));
+        let is_requested = |runner: &Runner| fs::exists("/mnt/rules").unwrap() && runner.retired();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                until("the request", || fs::exists("/mnt/rules").unwrap());
+                // The machine goes down.
+                shell(&format!("kill -TERM {}", machine.pid));
+            });
+            runner.serve(&mut dial(&server, to).unwrap(), is_requested);
+        });
+        machine.await_end();
+        assert_eq!(shell(listing), before, "the machine is down");
+        shell("echo another-boot >/mnt/boot_id; mount --bind /mnt/boot_id /proc/sys/kernel/random/boot_id");
+        let (machine, listening) = started(&server, place(RUNNER, RUNNER));
+        assert!(shell(listing).contains("farrier s1"), "after the boot");
+        finish(&mut runner, &server, &machine, at(RUNNER, listening.port));
+        assert!(runner.bodies().any(|body| matches!(body, EventBody::Rebooted { .. })));
+        assert_eq!(shell(listing), before);
     }
 }
 

@@ -1,6 +1,7 @@
 //! firewalld: a rich rule in the runtime configuration of the zone of the connection. The permanent
 //! configuration is not touched. A rich rule has no comment; instead firewalld removes it when its time has
-//! expired.
+//! expired. So a rule of the owner's looks like ours, which is the one that we advise: ours is one of which there
+//! is a lease, and which the permanent configuration does not have.
 
 use super::{Opening, TOOL, tool};
 use crate::command::{self, Errors};
@@ -53,8 +54,19 @@ pub(super) fn close(zone: &str, opening: Opening) -> Result<(), String> {
     tool(PROGRAM, &[&in_zone(zone), &format!("--remove-rich-rule={}", rule(opening))]).map(|_| ())
 }
 
+/// Reports whether the rule is there, and is not one of the permanent configuration, which is the owner's.
 pub(super) fn has(zone: &str, opening: Opening) -> bool {
+    accepts(zone, opening) && !is_permanent(zone, opening)
+}
+
+/// Reports whether the rule is there, whoever has made it.
+pub(super) fn accepts(zone: &str, opening: Opening) -> bool {
     is_yes(&[&in_zone(zone), &format!("--query-rich-rule={}", rule(opening))])
+}
+
+/// Reports whether the owner has stored the same rule.
+pub(super) fn is_permanent(zone: &str, opening: Opening) -> bool {
+    is_yes(&["--permanent", &in_zone(zone), &format!("--query-rich-rule={}", rule(opening))])
 }
 
 fn in_zone(zone: &str) -> String {

@@ -6,7 +6,7 @@ use super::{Opening, Tag, close, lease_text, restricting};
 use crate::args::Session;
 use crate::clock;
 use crate::shared::Shared;
-use farrier_protocol::{EventBody, Firewall, FirewallState, LeaseKind};
+use farrier_protocol::{EventBody, Firewall, FirewallState, Lease, LeaseKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ impl FirewallLeases {
         if state.has_ended {
             return Vec::new();
         }
-        let places = restricting(opening);
+        let places = self.restricting(opening);
         if !may {
             self.close_but(&[]);
             state.open = None;
@@ -139,7 +139,7 @@ impl FirewallLeases {
         let Some(open) = &mut state.open else { return };
         if !is_served {
             // A firewall may have been started meanwhile.
-            open.places = restricting(open.opening);
+            open.places = self.restricting(open.opening);
         }
         let renews = open.renewal <= Instant::now();
         for place in &open.places {
@@ -151,10 +151,29 @@ impl FirewallLeases {
         }
     }
 
+    /// Returns the places that may reject the opening's connections. Where the owner has opened the port by the
+    /// rule that we would make, it stays the owner's.
+    fn restricting(&self, opening: Opening) -> Vec<Place> {
+        let mut places = restricting(opening);
+        places.retain(|place| !self.is_opened_by_owner(place, opening));
+        places
+    }
+
+    fn is_opened_by_owner(&self, place: &Place, opening: Opening) -> bool {
+        place.is_opened_by_owner(opening, self.is_leased(&lease_text(place, opening)))
+    }
+
+    fn is_leased(&self, what: &str) -> bool {
+        let is_it = |lease: &Lease| lease.kind == LeaseKind::Firewall && lease.what == what;
+        self.shared.known(|known| known.leases.iter().any(is_it))
+    }
+
     /// Makes the rule if it is not there, or makes it again if it is to be renewed.
     fn ensure(&self, place: &Place, opening: Opening, renews: bool) -> Result<(), String> {
         let mark = Tag::mark(&self.tag.session);
-        if !renews && place.has(opening, &mark) {
+        // Also what the owner has opened since the places were determined.
+        let is_there = !renews && place.has(opening, &mark);
+        if is_there || self.is_opened_by_owner(place, opening) {
             return Ok(());
         }
         self.take(lease_text(place, opening))?;
@@ -173,12 +192,10 @@ impl FirewallLeases {
 
     /// Writes the lease to the journal, unless it is there.
     fn take(&self, what: String) -> Result<(), String> {
-        let lease = self.shared.known(|known| {
-            let is_there =
-                known.leases.iter().any(|lease| lease.kind == LeaseKind::Firewall && lease.what == what);
-            (!is_there).then(|| known.new_lease(LeaseKind::Firewall, what))
-        });
-        let Some(lease) = lease else { return Ok(()) };
+        if self.is_leased(&what) {
+            return Ok(());
+        }
+        let lease = self.shared.known(|known| known.new_lease(LeaseKind::Firewall, what));
         self.shared
             .record(EventBody::LeaseTaken { lease })
             .map_err(|error| format!("the journal cannot be written: {error}"))

@@ -65,6 +65,17 @@ impl Place {
         }
     }
 
+    /// Reports whether the owner has made the rule, so that this place rejects nothing. `is_leased`: whether the
+    /// engine has a lease of it. Rules in other places have a comment, by which ours are told from the owner's.
+    pub(super) fn is_opened_by_owner(&self, opening: Opening, is_leased: bool) -> bool {
+        match self {
+            Self::Nft { .. } | Self::Iptables { .. } => false,
+            Self::Firewalld { zone } => {
+                firewalld::accepts(zone, opening) && (!is_leased || firewalld::is_permanent(zone, opening))
+            }
+        }
+    }
+
     /// Whether a rule has to be removed before it can be renewed.
     pub(super) fn has_one_rule(&self) -> bool {
         matches!(self, Self::Firewalld { .. })

@@ -14,11 +14,11 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-const RUNNER: &str = "127.0.0.1";
+pub(crate) const RUNNER: &str = "127.0.0.1";
 const STRANGER: &str = "127.0.0.2";
 
 /// Where the engine of a test listens. The ports are those of [`first_free`].
-fn place(local: &str, peer: &str) -> ListenConfig {
+pub(crate) fn place(local: &str, peer: &str) -> ListenConfig {
     ListenConfig {
         first_port: 62286,
         last_port: 62289,
@@ -42,7 +42,7 @@ fn listening(report: &LaunchReport) -> Listening {
 }
 
 /// Starts an engine that listens.
-fn started(server: &Server, place: ListenConfig) -> (Machine, Listening) {
+pub(crate) fn started(server: &Server, place: ListenConfig) -> (Machine, Listening) {
     let machine = Machine::new(SESSION).deploy();
     let report = machine.launch_listen(&config(server, place));
     let listening = listening(&report);
@@ -59,7 +59,7 @@ fn connect_from(from: &str, to: SocketAddr) -> io::Result<TcpStream> {
     Ok(TcpStream::from(socket))
 }
 
-fn at(local: &str, port: u16) -> SocketAddr {
+pub(crate) fn at(local: &str, port: u16) -> SocketAddr {
     SocketAddr::new(local.parse().unwrap(), port)
 }
 
@@ -71,7 +71,7 @@ fn dial(server: &Server, to: SocketAddr) -> io::Result<Connection> {
 }
 
 /// Serves on connections to the engine until it has retired.
-fn finish(runner: &mut Runner, server: &Server, machine: &Machine, to: SocketAddr) {
+pub(crate) fn finish(runner: &mut Runner, server: &Server, machine: &Machine, to: SocketAddr) {
     runner.order("retire-1", Work::Retire);
     until("the end of the engine", || {
         dial(server, to).is_ok_and(|mut connection| runner.serve(&mut connection, Runner::retired))
@@ -344,7 +344,7 @@ impl End {
     }
 }
 
-fn is_firewall_lease(event: &farrier_protocol::Event) -> bool {
+pub(crate) fn is_firewall_lease(event: &farrier_protocol::Event) -> bool {
     matches!(&event.body, EventBody::LeaseTaken { lease } if lease.kind == LeaseKind::Firewall)
 }
 

@@ -19,6 +19,7 @@ mod config;
 mod conversation;
 mod crash;
 mod exclusion;
+mod firewalld;
 mod firmware;
 mod fwupd;
 mod goodbye;

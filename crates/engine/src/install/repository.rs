@@ -203,14 +203,17 @@ impl<'a> Request<'a> {
         Ok(Self { name, arch, version, downgrade, rewrite, respects_holds })
     }
 
-    /// Reports whether `found` is the requested version. A version without a release means any release, as in
-    /// the plan; an epoch of 0 may be left out.
+    /// Reports whether `found` is the requested version.
     fn is_version(&self, found: &str) -> bool {
-        let plain = |text: &'a str| text.strip_prefix("0:").unwrap_or(text);
-        let (found, wanted) = (found.strip_prefix("0:").unwrap_or(found), plain(self.version));
-        found == wanted
-            || (!wanted.contains('-') && found.rsplit_once('-').is_some_and(|(it, _)| it == wanted))
+        is_version(self.version, found)
     }
+}
+
+/// Reports whether `found` is the version that a step names. A version without a release means any release, as
+/// in the plan; an epoch of 0 may be left out.
+fn is_version(wanted: &str, found: &str) -> bool {
+    let [wanted, found] = [wanted, found].map(|text| text.strip_prefix("0:").unwrap_or(text));
+    found == wanted || (!wanted.contains('-') && found.rsplit_once('-').is_some_and(|(it, _)| it == wanted))
 }
 
 /// Prepares a step without a payload.

@@ -116,16 +116,20 @@ impl Manager for Dnf<'_> {
 /// Reads the table of a transaction: headings such as `Upgrading:`, and below them indented rows with name,
 /// architecture, version, repository and size. A long row goes on in the next line. What a package replaces
 /// besides its own older version is in a row that begins with `replacing`.
+///
+/// Below headings that are not about packages (`Enabling module streams:`, `Installing Groups:`) rows have other
+/// columns. Each of their lines, and a row that is not complete, is a change of its own, which nobody asks for.
 fn changes(text: &str) -> Option<Vec<Change>> {
     if text.lines().any(|line| line.trim() == "Nothing to do.") {
         return Some(Vec::new());
     }
     let (table, _) = text.split_once("Transaction Summary")?;
     let mut changes: Vec<Change> = Vec::new();
-    let (mut kind, mut row) = (None, Vec::new());
+    let (mut heading, mut kind, mut row) = ("", None, Vec::new());
     for line in table.lines() {
-        if let Some(heading) = line.strip_suffix(':').filter(|line| !line.starts_with(' ')) {
-            (kind, row) = (kind_of(heading), Vec::new());
+        if let Some(next) = line.strip_suffix(':').filter(|line| !line.starts_with(' ')) {
+            changes.extend(other(heading, &row));
+            (heading, kind, row) = (next, kind_of(next), Vec::new());
             continue;
         }
         let Some(kind) = kind.filter(|_| line.starts_with(' ')) else { continue };
@@ -134,26 +138,42 @@ fn changes(text: &str) -> Option<Vec<Change>> {
             changes.extend(replaced(rest, changes.last()));
             continue;
         }
+        if kind == ChangeKind::Other {
+            changes.extend(other(heading, &words));
+            continue;
+        }
         row.extend(words);
         if let [name, arch, version, _, _, ..] = row[..] {
             changes.push(Change { kind, name: name.into(), arch: arch.into(), version: version.into() });
             row.clear();
         }
     }
+    changes.extend(other(heading, &row));
     Some(changes)
 }
 
 /// Returns the kind of change below a heading; `None` if nothing below it is changed.
 fn kind_of(heading: &str) -> Option<ChangeKind> {
-    match heading.split(' ').next().unwrap_or_default() {
-        "Installing" => Some(ChangeKind::Install),
+    match heading {
+        "Installing"
+        | "Installing dependencies"
+        | "Installing weak dependencies"
+        | "Installing group/module packages" => Some(ChangeKind::Install),
         "Upgrading" => Some(ChangeKind::Upgrade),
         "Downgrading" => Some(ChangeKind::Downgrade),
         "Reinstalling" => Some(ChangeKind::Reinstall),
-        "Removing" => Some(ChangeKind::Remove),
-        "Skipping" => None,
+        "Removing" | "Removing dependent packages" | "Removing unused dependencies" => {
+            Some(ChangeKind::Remove)
+        }
+        _ if heading.starts_with("Skipping") => None,
         _ => Some(ChangeKind::Other),
     }
+}
+
+/// Returns the change of a row that is not a package: `nodejs 18 (Enabling module streams)`.
+fn other(heading: &str, row: &[&str]) -> Option<Change> {
+    let name = format!("{} ({heading})", row.join(" "));
+    (!row.is_empty()).then(|| Change { kind: ChangeKind::Other, name, ..Change::default() })
 }
 
 /// Returns what a package replaces: `old.noarch 1-1`, in dnf 5 `old noarch 1-1`. `None` for its own older
@@ -176,7 +196,7 @@ mod tests {
     fn read(text: &str) -> Option<Vec<String>> {
         let describe = |change: &Change| {
             let Change { kind, name, arch, version } = change;
-            format!("{kind:?} {name} {arch} {version}")
+            format!("{kind:?} {name} {arch} {version}").trim_end().to_owned()
         };
         changes(text).map(|changes| changes.iter().map(describe).collect())
     }
@@ -215,6 +235,29 @@ Operation aborted.
         assert_eq!(read(text).unwrap(), expected);
         assert_eq!(read("Package fx-2-1.noarch is already installed.\nNothing to do.\n"), Some(Vec::new()));
         assert_eq!(read("Error: Unable to find a match: fx-2-1\n"), None);
+    }
+
+    /// A module stream that is enabled decides about every later update of its packages.
+    #[test]
+    fn what_is_not_a_package_is_a_change_too() {
+        let text = "Installing:\n fx noarch 2-1 local 6 k\nEnabling module streams:\n nodejs 18\n ruby 3.0\n\
+                    Installing module profiles:\n nodejs/common\nInstalling Groups:\n A B\n C D E\n\
+                    Upgrading:\n odd noarch\nSkipping packages with conflicts:\n no noarch 1 local 6 k\n\n\
+                    Transaction Summary\n";
+        let expected = [
+            "Install fx noarch 2-1",
+            "Other nodejs 18 (Enabling module streams)",
+            "Other ruby 3.0 (Enabling module streams)",
+            "Other nodejs/common (Installing module profiles)",
+            "Other A B (Installing Groups)",
+            "Other C D E (Installing Groups)",
+            "Other odd noarch (Upgrading)",
+        ];
+        assert_eq!(read(text).unwrap(), expected);
+        assert_eq!(
+            read("Resetting modules:\n nodejs\n\nTransaction Summary\n").unwrap(),
+            ["Other nodejs (Resetting modules)"]
+        );
     }
 
     /// dnf 5 lists the older version of an upgraded package as replaced.

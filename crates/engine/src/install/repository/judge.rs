@@ -1,6 +1,6 @@
 //! Decides whether the changes that a package manager announces are those that were asked for.
 
-use super::Request;
+use super::{Request, is_version};
 use farrier_protocol::{Change, ChangeKind, Step};
 
 /// Maximum number of packages that a message names.
@@ -17,7 +17,7 @@ pub(super) fn refusal(
     let is_asked = |change: &Change| {
         steps.iter().filter(|step| step.payload.is_none()).any(|step| {
             let is_name = step.package.as_ref().is_some_and(|package| package.name == change.name);
-            is_name && change.kind != ChangeKind::Remove && step.version == change.version
+            is_name && change.kind != ChangeKind::Remove && is_version(&step.version, &change.version)
         })
     };
     let is_expected = |change: &Change| match change.kind {
@@ -55,7 +55,7 @@ fn describe(change: &Change) -> String {
         ChangeKind::Downgrade => format!("downgrade {name} to {version}"),
         ChangeKind::Reinstall => format!("install {name} {version} again"),
         ChangeKind::Remove => format!("remove {name} {version}"),
-        ChangeKind::Other => format!("change {name} {version}"),
+        ChangeKind::Other => format!("change {name} {version}").trim_end().to_owned(),
     }
 }
 
@@ -113,6 +113,11 @@ mod tests {
                 "after":[],"timeoutSeconds":1,"interruptible":true,"downgrade":false,"rewrite":false}"#,
         )
         .unwrap();
+        // The package manager shows an epoch and a release that the baseline may leave out.
+        for (asked, shown) in [("2", "2-1.el9"), ("0:2-1", "2-1"), ("2-1", "0:2-1"), ("1:2", "1:2-1")] {
+            let steps = [Step { version: asked.into(), ..step.clone() }];
+            assert_eq!(judge(&[change(ChangeKind::Upgrade, "libc", shown)], &steps), None, "{asked} {shown}");
+        }
         let steps = [step];
         assert_eq!(judge(&[change(ChangeKind::Upgrade, "libc", "9")], &steps), None);
         assert!(judge(&[change(ChangeKind::Upgrade, "libc", "8")], &steps).is_some());

@@ -329,6 +329,10 @@ pub struct ComponentOutcome {
     /// What happened and what to do next.
     #[serde(default)]
     pub message: String,
+    /// Boot id of the machine, for a component that waits for a reboot: once the machine has another one, the
+    /// component does not wait any more. A later run that may reboot the machine reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// What became of each part of the machine that the image is for, if it is for several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<PartOutcome>,

@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::payload::{Access, Source, Store};
 use farrier_network::MachineType;
 use farrier_update::device::{Action, Ending, Scope, Ticket};
+use farrier_update::reboot::InstalledEarlier;
 use farrier_update::{
     Component, FailedDependency, Force, InstallerKind, Millis, PayloadRef, RebootOrder, SignatureRef,
 };
@@ -62,6 +63,8 @@ pub struct Job {
     /// The reboot of the machine that was under way when an earlier process ended: since when, and until when
     /// the machine is waited for.
     pub rebooting: Option<(Millis, Millis)>,
+    /// What earlier runs, or earlier attempts, have installed and left waiting for a reboot.
+    pub installed_earlier: Vec<InstalledEarlier>,
     /// How the engine's log is kept.
     pub log: LogOptions,
     /// How the engine connects back; `None` if it is served through the SSH session.

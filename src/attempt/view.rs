@@ -71,6 +71,8 @@ pub struct View {
     pub overdue: Option<String>,
     /// The results of the components.
     pub results: Vec<ComponentResult>,
+    /// Boot id of the machine when the results were read; empty if it is not known.
+    pub results_boot: String,
     /// Number of Farrier's things on the machine.
     pub leases: u32,
     /// Farrier's things that could not be removed.
@@ -82,6 +84,12 @@ pub struct View {
 }
 
 impl View {
+    /// Shows the results that follow from the latest survey.
+    pub fn show_results(&mut self, results: Vec<ComponentResult>) {
+        self.results_boot = self.survey.as_ref().map(|s| s.facts.boot_id.clone()).unwrap_or_default();
+        self.results = results;
+    }
+
     /// The current wait. A wait of the engine counts only while the engine is connected.
     pub fn waits_for(&self) -> Option<&Waiting> {
         self.waits.last().or(self.engine_waiting.as_ref()).or_else(|| self.transfer())

@@ -192,6 +192,7 @@ async fn job(
         wait_seconds: farrier_protocol::DEFAULT_WAIT_SECONDS,
         reboot: farrier_update::RebootOrder::default(),
         rebooting: None,
+        installed_earlier: Vec::new(),
         log: LogOptions::default(),
         callback: None,
         listen: None,

@@ -54,6 +54,7 @@ impl Context {
             wait_seconds: self.wait_seconds,
             reboot: RebootOrder::default(),
             rebooting: None,
+            installed_earlier: Vec::new(),
             log: self.log_options(&driver.keys, &BTreeMap::new()),
             callback: None,
             listen: None,

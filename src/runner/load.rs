@@ -14,6 +14,7 @@ use crate::log_store::Secrets;
 use crate::payload::Access;
 use farrier_update::Reason;
 use farrier_update::device::Scope;
+use farrier_update::reboot::InstalledEarlier;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
@@ -79,6 +80,7 @@ impl Context {
             wait_seconds: self.wait_seconds,
             reboot: convert::reboot(run.spec.reboot.clone(), run.spec.force),
             rebooting: None,
+            installed_earlier: self.installed_earlier(update),
             callback: self.callback(&node, run, touched).await,
             listen: listen(&node, run, update, class.abilities()),
         };
@@ -98,6 +100,16 @@ impl Context {
             .filter_map(|other| Some(actions::read(&other.status.as_ref()?.actions)))
             .flat_map(EarlierWork::of)
             .collect()
+    }
+
+    /// Returns what runs have installed on this machine and left waiting for a reboot, this run included: its
+    /// earlier attempts may have left nothing on the machine.
+    fn installed_earlier(&self, update: &NodeUpdate) -> Vec<InstalledEarlier> {
+        let is_of_machine = |other: &NodeUpdate| {
+            other.namespace() == update.namespace() && other.spec.node_ref == update.spec.node_ref
+        };
+        let updates = self.caches.updates.state();
+        updates.iter().filter(|other| is_of_machine(other)).flat_map(|other| left_pending(other)).collect()
     }
 
     /// Returns the current generation of the machine's spec in the cache.
@@ -200,6 +212,20 @@ impl Context {
     }
 }
 
+/// Returns what a NodeUpdate has installed and left waiting for a reboot of the machine.
+fn left_pending(update: &NodeUpdate) -> Vec<InstalledEarlier> {
+    let components = update.status.iter().flat_map(|status| &status.components);
+    let pending = components.filter_map(|component| {
+        Some(InstalledEarlier {
+            component: component.name.clone(),
+            version: component.after.clone(),
+            run: update.spec.run_ref.name.clone(),
+            boot_id: component.boot_id.clone()?,
+        })
+    });
+    pending.collect()
+}
+
 /// Returns how much of an update this operation carries out.
 const fn scope(operation: Operation) -> Scope {
     match operation {
@@ -272,6 +298,25 @@ mod tests {
         let failure = load("new").unwrap_err();
         assert_eq!(failure.reason, Reason::BaselineNotFound);
         assert!(failure.message.starts_with("Baseline spring was replaced"), "{}", failure.message);
+    }
+
+    /// Otherwise a reboot that a run could not make would not be made by the next one either.
+    #[test]
+    fn what_waits_for_a_reboot_is_read_from_earlier_node_updates() {
+        let components = json!([
+            {"name": "tool", "outcome": "RebootPending", "after": "2.0", "bootId": "b1"},
+            {"name": "other", "outcome": "Updated", "after": "1.0"},
+        ]);
+        let update: NodeUpdate = serde_json::from_value(json!({
+            "metadata": {"name": "r1-db"},
+            "spec": {"runRef": {"name": "r1"}, "nodeRef": {"name": "db"}, "runner": "a", "intent": "Run"},
+            "status": {"conditions": [], "components": components},
+        }))
+        .unwrap();
+        let left = left_pending(&update);
+        let [tool] = left.as_slice() else { panic!("{left:?}") };
+        assert_eq!((tool.component.as_str(), tool.version.as_str()), ("tool", "2.0"));
+        assert_eq!((tool.run.as_str(), tool.boot_id.as_str()), ("r1", "b1"));
     }
 
     /// Otherwise every machine of an inventory waits for a baseline that nothing of the run uses, and fails.

@@ -307,6 +307,7 @@ fn facts(survey: &Survey) -> FactsReport {
         dpkg_arch: _,
         rpm_arch: _,
         kernel_headers: _,
+        boot_id: _,
     } = survey.facts.clone();
     FactsReport {
         os,

@@ -65,7 +65,7 @@ pub(super) fn status(picture: &RenderInput) -> NodeUpdateStatus {
             now,
         );
     }
-    let components = merge(&old.components, &view.results);
+    let components = merge(&old.components, &view.results, &view.results_boot);
     let plan = view.plan.as_deref();
     let ended = matches!(phase, Phase::Ended(_));
     NodeUpdateStatus {

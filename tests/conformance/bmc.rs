@@ -308,6 +308,7 @@ impl Subject for Bmc<'_> {
             wait_seconds: 60,
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
+            installed_earlier: Vec::new(),
             log: LogOptions::default(),
             callback: None,
             listen: None,

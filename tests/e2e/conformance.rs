@@ -193,6 +193,7 @@ impl Subject for Linuxed<'_> {
             wait_seconds: 20,
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
+            installed_earlier: Vec::new(),
             log: LogOptions::default(),
             callback: None,
             listen: None,

@@ -174,6 +174,8 @@ pub struct Facts {
     /// Directory of the headers for modules of the running kernel. Empty if they are not installed, or the
     /// engine's version does not report it.
     pub kernel_headers: String,
+    /// Boot id of the machine. Empty if the engine's version does not report it.
+    pub boot_id: String,
 }
 
 /// One installed package.

@@ -1,6 +1,9 @@
 //! Whether a machine is rebooted, and what the results mean if it was not.
 
 mod kernel;
+mod pending;
+
+pub use pending::{InstalledEarlier, mark_effective, mark_pending};
 
 use crate::model::NodeName;
 use crate::outcome::{ComponentResult, NodeVerdict, Outcome, summarize};
@@ -8,6 +11,7 @@ use crate::plan::PlanItem;
 use crate::reason::Reason;
 use farrier_protocol::{NoReboot, Package, Reading};
 use serde::{Deserialize, Serialize};
+use std::cmp::Ordering;
 use std::time::Duration;
 
 /// How long a machine may take to come back, if the run does not say it: the self-test of a server with terabytes
@@ -111,9 +115,14 @@ pub fn check_kernels<'a>(
     packages: &[Package],
     running: &str,
 ) {
-    for result in results.iter_mut().filter(|result| result.outcome == Outcome::Updated) {
+    let is_installed =
+        |result: &&mut ComponentResult| matches!(result.outcome, Outcome::Updated | Outcome::RebootPending);
+    for result in results.iter_mut().filter(is_installed) {
         let Some(item) = item(&result.name) else { continue };
-        if let Some(expected) = kernel::not_running(item, reading(&result.name).as_ref(), packages, running) {
+        let found = kernel::not_running(item, reading(&result.name).as_ref(), packages, running);
+        // A newer kernel is as good as the installed one, unless the run asks for a downgrade.
+        let found = found.filter(|found| item.force.downgrade || found.running != Ordering::Greater);
+        if let Some(kernel::NotRunning { described: expected, .. }) = found {
             result.outcome = Outcome::Failed;
             result.reason = Reason::OldKernelRunning;
             result.message = format!(

@@ -10,17 +10,19 @@
 
 use super::record::{self, Surveyed};
 use super::{Host, Session};
-use crate::attempt::{self, End, Reboot, Step, Waiting};
+use crate::attempt::{self, End, Reboot, Step, Survey, Waiting};
 use crate::failure::Failure;
 use farrier_protocol::{EventBody, NoReboot, Reading, Work};
-use farrier_update::reboot::{check_kernels, check_pending, conclude_without, is_needed, why_not};
+use farrier_update::reboot::{
+    check_kernels, check_pending, conclude_without, is_needed, mark_effective, mark_pending, why_not,
+};
 use farrier_update::{ComponentResult, Millis, NodeName, NodePlan, Reason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Name of the task.
-const TASK: &str = "reboot";
+pub(super) const TASK: &str = "reboot";
 
 /// Name of the survey after the reboot.
 const SURVEY: &str = "verify-2";
@@ -46,7 +48,7 @@ impl<H: Host> Session<'_, H> {
         plan: &Arc<NodePlan>,
         results: Vec<ComponentResult>,
     ) -> Result<End, Failure> {
-        let why = match self.reboot(&results).await? {
+        let why = match self.reboot(plan, &results).await? {
             None => return Ok(self.end_with(results)),
             Some(Ok(())) => return self.verify_again(plan, &results).await,
             Some(Err(why)) => why,
@@ -55,18 +57,22 @@ impl<H: Host> Session<'_, H> {
         let (results, verdict) = conclude_without(results, reason, &message);
         self.view.send_modify(|v| {
             v.reboot = Some(Reboot::Failed(Failure::new(reason, message)));
-            v.results = results;
+            v.show_results(results);
         });
         Ok(End::Finished(verdict))
     }
 
     /// Reboots the machine. `None`: no reboot is asked for.
-    async fn reboot(&self, results: &[ComponentResult]) -> Result<Option<Result<(), NoReboot>>, Failure> {
+    async fn reboot(
+        &self,
+        plan: &NodePlan,
+        results: &[ComponentResult],
+    ) -> Result<Option<Result<(), NoReboot>>, Failure> {
         let order = &self.job.reboot;
         // A reboot that has begun is followed to its end, even if the run is cancelled.
         let has_begun = self.engine_api.knows_task(&self.task_id(TASK));
         if !has_begun {
-            if !is_needed(order.policy, results) {
+            if !is_needed(order.policy, &self.without_rebooted(plan, results)) {
                 return Ok(None);
             }
             if *self.stop.borrow() {
@@ -79,7 +85,7 @@ impl<H: Host> Session<'_, H> {
         let until = since.after(wait.saturating_add(order.delay).saturating_add(order.timeout));
         self.view.send_modify(|v| {
             // What is known now, if the machine does not come back.
-            v.results = results.to_vec();
+            v.show_results(results.to_vec());
             v.reboot.get_or_insert(Reboot::Underway { since, until, requested: false });
         });
         // Without a record, another process would not wait for the machine.
@@ -110,7 +116,20 @@ impl<H: Host> Session<'_, H> {
         Ok(Some(end))
     }
 
-    /// Takes the inventory after the reboot: the versions, and the running kernel. `before`: the results before it.
+    /// Returns the results without those for which the machine was rebooted already: an earlier attempt has installed
+    /// the component.
+    fn without_rebooted(&self, plan: &NodePlan, results: &[ComponentResult]) -> Vec<ComponentResult> {
+        let events = self.engine_api.events_after(0);
+        let history = record::StepHistory::by(&events, &self.task_id("apply"));
+        let is_rebooted = |result: &ComponentResult| {
+            let item = plan.items.iter().find(|item| item.component.name == result.name);
+            item.is_some_and(|item| history.is_rebooted(item))
+        };
+        results.iter().filter(|result| !is_rebooted(result)).cloned().collect()
+    }
+
+    /// Takes the inventory after the reboot: the versions, and the running kernel. `before` are the results before
+    /// the reboot.
     async fn verify_again(&self, plan: &Arc<NodePlan>, before: &[ComponentResult]) -> Result<End, Failure> {
         self.step(Step::Verifying);
         let detect = plan.detections();
@@ -120,18 +139,28 @@ impl<H: Host> Session<'_, H> {
         let survey = Arc::new(survey);
         self.view.send_modify(|v| v.survey = Some(survey.clone()));
         let mut results = self.results(plan, &readings);
-        check_pending(&mut results, before);
+        mark_effective(&mut results, before);
         let item = |name: &str| plan.items.iter().find(|item| item.component.name == name);
         let reading = |name: &str| readings.get(name).cloned();
         check_kernels(&mut results, item, reading, &survey.packages, &survey.facts.kernel);
+        // What is still pending now is firmware.
+        check_pending(&mut results, before);
         Ok(self.end_with(results))
     }
 
-    /// Returns the results of all components by what the engine has reported so far.
+    /// Returns the results of all components by what the engine has reported so far, and by the latest survey.
     pub(super) fn results(&self, plan: &NodePlan, after: &BTreeMap<String, Reading>) -> Vec<ComponentResult> {
         let events = self.engine_api.events_after(0);
         let history = record::StepHistory::by(&events, &self.task_id("apply"));
-        plan.items.iter().map(|item| history.conclude(item, after.get(&item.component.name))).collect()
+        let mut results: Vec<_> =
+            plan.items.iter().map(|item| history.conclude(item, after.get(&item.component.name))).collect();
+        if let Some(survey) = self.view.borrow().survey.clone() {
+            let item = |name: &str| plan.items.iter().find(|item| item.component.name == name);
+            let reading = |name: &str| after.get(name).cloned();
+            let Survey { packages, facts, .. } = &*survey;
+            mark_pending(&mut results, item, reading, packages, facts, &self.job.installed_earlier);
+        }
+        results
     }
 
     /// Shows the reboot that an earlier process had begun.

@@ -40,6 +40,15 @@ impl<'a> StepHistory<'a> {
         }
     }
 
+    /// Reports whether the machine was rebooted for this component already: since its installer ended or, if this
+    /// NodeUpdate has not installed it, at all.
+    pub(super) fn is_rebooted(&self, item: &PlanItem) -> bool {
+        let before = self.installed_before(item).map(|(_, step)| step);
+        let step = before.as_ref().or_else(|| self.steps.get(&item.component.name));
+        let is_reboot = |body: &EventBody| matches!(body, EventBody::Rebooted { .. });
+        step.map_or_else(|| self.events.iter().any(|event| is_reboot(&event.body)), |step| step.rebooted)
+    }
+
     /// For an item that is up to date: returns the item as the earlier attempt had planned it, with the
     /// record of its installer. `None`: the item has yet to be installed, or was not installed before.
     fn installed_before(&self, item: &PlanItem) -> Option<(PlanItem, StepRecord)> {
@@ -204,6 +213,17 @@ mod tests {
         assert_eq!((result.outcome, result.exit_code), (Outcome::Updated, Some(0)));
         assert_eq!((result.before.as_str(), result.after.as_str()), ("1.0", "2.0"));
         assert_eq!((result.started_at, result.finished_at), (Some(Millis(3000)), Some(Millis(4000))));
+        assert!(!history.is_rebooted(&item));
+        // With `policy: Always`, the machine would be rebooted by each attempt that follows.
+        let mut rebooted: Vec<_> = events.iter().map(|event| event.body.clone()).collect();
+        let (task, boot_id) = (String::from("a1-reboot"), String::from("b2"));
+        rebooted.insert(5, EventBody::Rebooted { task, boot_id });
+        let rebooted = self::events(rebooted);
+        assert!(StepHistory::by(&rebooted, "a2-apply").is_rebooted(&item));
+        // An old kernel, which nobody has to install, does not run after the reboot either.
+        let kernel = PlanItem { component: Component { name: "kernel".into(), ..bios() }, ..item.clone() };
+        assert!(StepHistory::by(&rebooted, "a2-apply").is_rebooted(&kernel));
+        assert!(!history.is_rebooted(&kernel));
         // If nothing was installed, no installation is reported.
         let none = StepHistory::by(&events[..1], "a2-apply").conclude(&item, Some(&present("2.0")));
         assert_eq!((none.outcome, none.before.as_str()), (Outcome::UpToDate, "2.0"));

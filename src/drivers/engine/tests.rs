@@ -71,6 +71,7 @@ impl Parts {
             wait_seconds: 60,
             reboot: farrier_update::RebootOrder::default(),
             rebooting: None,
+            installed_earlier: Vec::new(),
             log: LogOptions::default(),
             callback,
             listen: None,

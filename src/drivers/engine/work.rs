@@ -108,8 +108,10 @@ impl<H: Host> Session<'_, H> {
             return Ok(End::Planned);
         }
         if plan.changes() == 0 {
-            // Nothing was changed, so the first survey is also the final one.
-            return Ok(self.end_with(self.results(&plan, &readings)));
+            // Nothing is installed, so the first survey is also the final one. What was installed earlier may
+            // wait for a reboot.
+            let results = self.results(&plan, &readings);
+            return Box::pin(self.reboot_and_finish(&plan, results)).await;
         }
         self.wait_for_return_path().await;
         if let Some(failure) = self.withheld() {
@@ -182,14 +184,14 @@ impl<H: Host> Session<'_, H> {
             })
             .collect();
         let verdict = summarize(&results);
-        self.view.send_modify(|v| v.results = results);
+        self.view.send_modify(|v| v.show_results(results));
         End::Finished(verdict)
     }
 
     /// Ends with these results.
     pub(super) fn end_with(&self, results: Vec<ComponentResult>) -> End {
         let verdict = summarize(&results);
-        self.view.send_modify(|v| v.results = results);
+        self.view.send_modify(|v| v.show_results(results));
         End::Finished(verdict)
     }
 
@@ -267,12 +269,17 @@ impl<H: Host> Session<'_, H> {
         *self.stop.borrow()
     }
 
-    /// Whether an installation has begun, perhaps under an earlier operator process. Its result must then be
-    /// reported even if the run is cancelled.
+    /// Whether an installation or a reboot has begun, perhaps under an earlier operator process. Its result must
+    /// then be reported even if the run is cancelled.
     pub(super) fn has_begun(&self) -> bool {
-        let apply = self.task_id("apply");
+        let (apply, reboot) = (self.task_id("apply"), self.task_id(super::reboot::TASK));
         let events = self.engine_api.events_after(0);
-        events.iter().any(|e| matches!(&e.body, EventBody::TaskStarted { task, .. } if *task == apply))
+        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these change the machine")]
+        events.iter().any(|event| match &event.body {
+            EventBody::TaskStarted { task, .. } => *task == apply,
+            EventBody::RebootBegun { task, .. } => *task == reboot,
+            _ => false,
+        })
     }
 
     pub(super) async fn stopped(&self) {

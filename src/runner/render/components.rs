@@ -2,7 +2,9 @@
 
 use crate::api::node_update::{ComponentOutcome, PartOutcome, PlannedComponent};
 use farrier_protocol::{Reading, Simulation};
-use farrier_update::{Action, ComponentResult, Forecast, Millis, NodePlan, Outcome, PartResult, PlanItem};
+use farrier_update::{
+    Action, ComponentResult, Forecast, Millis, NodePlan, Outcome, PartResult, PlanItem, Reason,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Returns how many components changed or are staged, of how many.
@@ -21,7 +23,12 @@ pub(super) fn changed(components: &[ComponentOutcome], plan: Option<&NodePlan>) 
 
 /// Merges the results of an attempt into those of earlier ones. A component that an earlier attempt has
 /// updated counts as updated by this NodeUpdate, although the last attempt found it up to date.
-pub(super) fn merge(old: &[ComponentOutcome], new: &[ComponentResult]) -> Vec<ComponentOutcome> {
+/// `boot_id` is that of the machine when the results were read.
+pub(super) fn merge(
+    old: &[ComponentOutcome],
+    new: &[ComponentResult],
+    boot_id: &str,
+) -> Vec<ComponentOutcome> {
     if new.is_empty() {
         return old.to_vec();
     }
@@ -33,12 +40,14 @@ pub(super) fn merge(old: &[ComponentOutcome], new: &[ComponentResult]) -> Vec<Co
                     && (o.outcome == Outcome::Updated.as_str()
                         || o.outcome == Outcome::RebootPending.as_str())
             });
-            kept.cloned().unwrap_or_else(|| outcome(result))
+            kept.cloned().unwrap_or_else(|| outcome(result, boot_id))
         })
         .collect()
 }
 
-fn outcome(result: &ComponentResult) -> ComponentOutcome {
+fn outcome(result: &ComponentResult, boot_id: &str) -> ComponentOutcome {
+    // A power cycle is not known by the boot id.
+    let is_pending = (result.outcome, result.reason) == (Outcome::RebootPending, Reason::RebootPending);
     ComponentOutcome {
         name: result.name.clone(),
         outcome: result.outcome.as_str().to_owned(),
@@ -48,6 +57,7 @@ fn outcome(result: &ComponentResult) -> ComponentOutcome {
         started_at: result.started_at.and_then(time),
         finished_at: result.finished_at.and_then(time),
         message: result.message.clone(),
+        boot_id: (is_pending && !boot_id.is_empty()).then(|| boot_id.to_owned()),
         parts: result.parts.iter().map(part).collect(),
     }
 }
@@ -90,5 +100,42 @@ pub(super) fn planned(item: &PlanItem, simulation: Option<&Simulation>) -> Plann
         from,
         to: item.component.version.clone(),
         message: message.into_iter().flatten().collect::<Vec<_>>().join("; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise a later run does not know that the machine was not rebooted since, or reboots it for what is in
+    /// effect.
+    #[test]
+    fn what_waits_for_a_reboot_is_recorded_with_the_boot_id() {
+        let result = |outcome| ComponentResult {
+            name: "tool".into(),
+            outcome,
+            reason: Reason::RebootPending,
+            before: "1.0".into(),
+            after: "2.0".into(),
+            exit_code: None,
+            started_at: None,
+            finished_at: None,
+            message: String::new(),
+            parts: Vec::new(),
+        };
+        let boot_id = |outcome, boot_id| merge(&[], &[result(outcome)], boot_id)[0].boot_id.clone();
+        assert_eq!(boot_id(Outcome::RebootPending, "b1").as_deref(), Some("b1"));
+        assert_eq!(
+            boot_id(Outcome::RebootPending, ""),
+            None,
+            "an engine of an older version does not say it"
+        );
+        assert_eq!(boot_id(Outcome::Updated, "b1"), None);
+        let power_cycle =
+            ComponentResult { reason: Reason::PowerCyclePending, ..result(Outcome::RebootPending) };
+        assert_eq!(merge(&[], &[power_cycle], "b1")[0].boot_id, None);
+        // An attempt that begins has no results yet.
+        let old = merge(&[], &[result(Outcome::RebootPending)], "b1");
+        assert_eq!(merge(&old, &[], "b2"), old);
     }
 }

@@ -1,6 +1,7 @@
 //! Facts about the machine.
 
 use super::packages::{Found, Managers};
+use crate::boot;
 use farrier_protocol::Facts;
 use std::ffi::CStr;
 use std::fs;
@@ -32,6 +33,7 @@ pub(super) fn read(managers: Managers, packages: &[Found]) -> Facts {
         dpkg_arch: arch_of("dpkg", "deb", packages),
         rpm_arch: arch_of("rpm", "rpm", packages),
         kernel_headers: kernel_headers(uname.release()),
+        boot_id: boot::id().unwrap_or_default(),
     }
 }
 

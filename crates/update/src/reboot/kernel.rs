@@ -4,7 +4,7 @@
 //! packages.
 
 use crate::plan::PlanItem;
-use crate::version::compare_installed;
+use crate::version::{Scheme, compare, compare_installed};
 use farrier_protocol::{Instance, Package, Reading};
 use std::cmp::Ordering;
 
@@ -23,14 +23,22 @@ const RPM_KERNELS: [&str; 8] = [
 /// Prefix of the packages of Debian and Ubuntu that contain a kernel.
 const DEB_KERNEL: &str = "linux-image-";
 
-/// Returns a description of the installed kernel if the running one is another; `None` if it is running, or the
-/// component is no kernel. `packages` are all installed packages, `running` is what `uname -r` prints.
+/// An installed kernel that is not the running one.
+pub(super) struct NotRunning {
+    /// The installed kernel, in words.
+    pub(super) described: String,
+    /// How the number of the running kernel compares with it. `Equal`: another flavour of it runs.
+    pub(super) running: Ordering,
+}
+
+/// Returns the installed kernel if the running one is another; `None` if it is running, or the component is no
+/// kernel. `packages` are all installed packages, `running` is what `uname -r` prints.
 pub(super) fn not_running(
     item: &PlanItem,
     reading: Option<&Reading>,
     packages: &[Package],
     running: &str,
-) -> Option<String> {
+) -> Option<NotRunning> {
     let name = item.package.as_ref()?.name.as_str();
     let version = item.component.version.as_str();
     let scheme = item.component.installer.versions();
@@ -38,17 +46,22 @@ pub(super) fn not_running(
     let described = format!("the kernel of {name} {version}");
     // The engine has found the package that owns the running kernel.
     if let Some(booted) = instances.iter().find(|instance| instance.booted) {
-        let is_old = compare_installed(scheme, &booted.version, version) == Ordering::Less;
-        return is_old.then_some(described);
+        let running = compare_installed(scheme, &booted.version, version);
+        return (running == Ordering::Less).then_some(NotRunning { described, running });
     }
     if let Some(rest) = name.strip_prefix(DEB_KERNEL) {
         let releases = deb_releases(rest, version, packages);
-        return (!releases.is_empty() && !releases.iter().any(|release| release == running))
-            .then(|| format!("the kernel {}", releases.join(" or ")));
+        if releases.iter().any(|release| release == running) {
+            return None;
+        }
+        let orders = releases.iter().map(|release| compare(Scheme::Deb, number(running), number(release)));
+        let described = format!("the kernel {}", releases.join(" or "));
+        return orders.max().map(|running| NotRunning { described, running });
     }
     if RPM_KERNELS.contains(&name) {
         let version = installed(instances).unwrap_or(version);
-        return (!is_rpm_release(version, running)).then_some(described);
+        let order = compare(Scheme::Rpm, rpm_number(running), without_epoch(version));
+        return (!is_rpm_release(version, running)).then_some(NotRunning { described, running: order });
     }
     None
 }
@@ -76,10 +89,27 @@ fn deb_releases(rest: &str, version: &str, packages: &[Package]) -> Vec<String> 
     names.filter_map(release).filter(|release| release.ends_with(rest)).collect()
 }
 
+/// Returns the release of a kernel of Debian or Ubuntu without its flavour: `6.1.0-30` of `6.1.0-30-cloud-amd64`.
+fn number(release: &str) -> &str {
+    let is_flavour =
+        |at: &usize| release.get(at + 1..).is_some_and(|rest| rest.starts_with(char::is_alphabetic));
+    let mut dashes = release.match_indices('-').map(|(at, _)| at);
+    dashes.find(is_flavour).and_then(|at| release.get(..at)).unwrap_or(release)
+}
+
+/// Returns the release of a kernel of an RPM distribution without the flavour that SUSE appends.
+fn rpm_number(release: &str) -> &str {
+    release.rsplit_once('-').map_or(release, |(rest, _)| if rest.contains('-') { rest } else { release })
+}
+
+fn without_epoch(version: &str) -> &str {
+    version.split_once(':').map_or(version, |(_, rest)| rest)
+}
+
 /// Reports whether a kernel of this version has this release: `5.14.0-503.el9` is `5.14.0-503.el9.x86_64`, and
 /// `6.4.0-150600.23.7.1` of SUSE is `6.4.0-150600.23.7-default`.
 fn is_rpm_release(version: &str, running: &str) -> bool {
-    let version = version.split_once(':').map_or(version, |(_, rest)| rest);
+    let version = without_epoch(version);
     let without_flavour = running.rsplit_once('-').map_or(running, |(rest, _)| rest);
     let is_beginning = |whole: &str, part: &str| {
         whole.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '+']))

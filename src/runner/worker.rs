@@ -333,11 +333,7 @@ impl UpdateWorker<'_> {
             if dirty && !abandoned {
                 Box::pin(self.clean_up(number, made)).await;
             }
-            let end = match end {
-                End::Finished(_) => end,
-                End::Planned | End::Inventoried | End::Cancelled | End::Failed(_) => End::Cancelled,
-            };
-            return self.end(end, number).await;
+            return self.end(after_cancel(end), number).await;
         }
         if end == End::Planned {
             if dirty {
@@ -371,5 +367,29 @@ impl UpdateWorker<'_> {
         tracing::info!(result, %reason, "the NodeUpdate has ended");
         self.context.announce(&self.update, &self.view, &end).await;
         Next::Over
+    }
+}
+
+/// Returns the end of a NodeUpdate whose run was cancelled during its last attempt. A result is a result; and a
+/// machine that is lost because of the run has failed, whatever the user has asked for meanwhile.
+fn after_cancel(end: End) -> End {
+    match end {
+        End::Finished(_) => end,
+        End::Failed(ref failure) if failure.reason == Reason::RebootTimedOut => end,
+        End::Planned | End::Inventoried | End::Cancelled | End::Failed(_) => End::Cancelled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise nobody looks at a machine that has not returned from the reboot that the run has made.
+    #[test]
+    fn a_machine_that_is_lost_in_its_reboot_has_failed_even_if_the_run_is_cancelled() {
+        let failed = |reason| End::Failed(Failure::new(reason, "x"));
+        let lost = failed(Reason::RebootTimedOut);
+        assert_eq!(after_cancel(lost.clone()), lost);
+        assert_eq!(after_cancel(failed(Reason::ConnectionLost)), End::Cancelled);
     }
 }

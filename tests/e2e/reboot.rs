@@ -64,6 +64,23 @@ fn a_machine_that_does_not_come_back_is_reported_with_what_was_tried() {
     });
 }
 
+/// A machine that the run has cost would be counted as one on which nothing has happened.
+#[test]
+fn a_machine_that_does_not_come_back_has_failed_although_the_run_is_cancelled_meanwhile() {
+    e2e("stays", async |site| {
+        site.machine("db").lab(&["--boot-delay", "300"]).up().await;
+        site.baseline("spring", &[tool(site)]).await;
+        let run = site.run("r1", rebooting(&json!({"timeout": "15s"}))).await;
+        run.node_until("db", "the reboot", |u| u.reason("Reachable") == "Rebooting").await;
+        run.desire("Cancel").await;
+        run.ends(2 * wait::LIMIT).await;
+        let update = run.node("db").await;
+        assert_eq!(update.reason("Succeeded"), "RebootTimedOut", "{}", update.words("Succeeded"));
+        let counts = run.get().await.status.expect("a status").counts;
+        assert_eq!((counts.failed, counts.cancelled), (1, 0));
+    });
+}
+
 /// A user who cancels in time would lose the work of those who are signed in; and a pending reboot would count
 /// as a success.
 #[test]

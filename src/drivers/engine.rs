@@ -32,13 +32,14 @@ mod work;
 
 pub use host::{DeployProgress, Deployed, Host, Launch, Milestone, NotDeployed, Probe};
 
-use crate::attempt::{Desk, End, Job, ListenerWait, Step, Tools, View};
+use crate::attempt::{Desk, End, Goal, Job, ListenerWait, Step, Tools, View};
 use crate::callback::DialIdentity;
 use crate::drivers::Driver;
 use crate::engine_api::{EngineApi, PayloadFiles};
 use crate::failure::Failure;
 use crate::metrics::Counters;
 use crate::payload::Store;
+use farrier_protocol::{EventBody, LeaseKind};
 use farrier_update::Reason;
 use futures::future::BoxFuture;
 use std::path::PathBuf;
@@ -162,7 +163,7 @@ impl<H: Host> Session<'_, H> {
         };
         let looked = match machine {
             Ok(machine) => self.final_check(machine).await,
-            Err(failure) => Err(failure),
+            Err(failure) => Looked::default().and(Err(failure)),
         };
         self.conclude_cleaning(looked);
         match worked {
@@ -175,16 +176,25 @@ impl<H: Host> Session<'_, H> {
     /// not wait for the engine to exit.
     async fn check_stalled_machine(&self, worked: &Result<End, Failure>) {
         self.step(Step::CleaningUp);
-        let look = async { self.final_check(self.connect().await?).await };
+        let look = async {
+            match self.connect().await {
+                Ok(machine) => self.final_check(machine).await,
+                Err(failure) => Looked::default().and(Err(failure)),
+            }
+        };
         let looked = limits::within(limits::LEAVING, &self.stop, look).await;
         let (node, minutes) = (&self.job.node, self.job.lease_seconds.div_ceil(60));
         let (left, seen) = match looked {
-            Some(Ok(found)) if found.is_empty() => {
+            Some(Looked { found, failure: None }) if found.is_empty() => {
                 self.view.send_modify(|v| v.clean = Some(Ok(())));
                 return;
             }
-            Some(Ok(found)) => (found.clone(), format!("{} is still there", found.join(", "))),
-            Some(Err(failure)) => (Vec::new(), format!("the last check failed: {}", failure.message)),
+            Some(Looked { found, failure: Some(failure) }) if found.is_empty() => {
+                (found, format!("the last check failed: {}", failure.message))
+            }
+            Some(Looked { found, failure: _ }) => {
+                (found.clone(), format!("{} is still there", found.join(", ")))
+            }
             None => (Vec::new(), "the last check did not end".to_owned()),
         };
         let why = worked.as_ref().err().map(|failure| format!(" ({})", failure.message)).unwrap_or_default();
@@ -225,35 +235,56 @@ impl<H: Host> Session<'_, H> {
     }
 
     /// Checks whether anything of Farrier's is left on the machine; reconnects if necessary.
-    async fn final_check(&self, machine: H) -> Result<Vec<String>, Failure> {
-        let machine = if machine.is_closed() { self.connect().await? } else { machine };
-        let mut found = machine.look().await;
-        if self.job.listen.as_ref().is_some_and(|listen| listen.may_open_firewall)
-            && let Ok(found) = &mut found
-        {
-            found.extend(machine.look_in_firewall(&self.job.session).await?);
-        }
+    async fn final_check(&self, machine: H) -> Looked {
+        let machine = if machine.is_closed() {
+            match self.connect().await {
+                Ok(machine) => machine,
+                Err(failure) => return Looked::default().and(Err(failure)),
+            }
+        } else {
+            machine
+        };
+        let looked = self.look(&machine).await;
         machine.close().await;
-        found
+        looked
     }
 
-    fn conclude_cleaning(&self, looked: Result<Vec<String>, Failure>) {
+    /// Looks for everything of this session on the machine.
+    async fn look(&self, machine: &H) -> Looked {
+        let looked = Looked::default().and(machine.look().await);
+        if !self.may_have_opened_firewall() {
+            return looked;
+        }
+        looked.and(machine.look_in_firewall(&self.job.session).await)
+    }
+
+    /// Reports whether the machine's firewall may have rules of this session, whatever this attempt was asked for:
+    /// an earlier one may have made them. The journal names each rule that an engine has made.
+    fn may_have_opened_firewall(&self) -> bool {
+        let may_open = self.job.listen.as_ref().is_some_and(|listen| listen.may_open_firewall);
+        // What an earlier attempt has made is not known without the journal, and an engine that cleans up may have
+        // found none.
+        let is_unknown = self.job.touched && !self.engine_api.is_greeted();
+        if may_open || is_unknown || self.job.goal == Goal::CleanUp {
+            return true;
+        }
+        let is_rule = |body: &EventBody| matches!(body, EventBody::LeaseTaken { lease } if lease.kind == LeaseKind::Firewall);
+        self.engine_api.events_after(0).iter().any(|event| is_rule(&event.body))
+    }
+
+    fn conclude_cleaning(&self, looked: Looked) {
         let node = &self.job.node;
         let mut left: Vec<String> =
             self.engine_api.leftovers().iter().map(|l| format!("{} ({})", l.what, l.why)).collect();
-        let clean = match looked {
-            Ok(found) => {
-                left.extend(found);
-                if left.is_empty() {
-                    Ok(())
-                } else {
-                    Err(Failure::new(
-                        Reason::Leftovers,
-                        format!("{node} still has {}; remove it by hand", left.join(", ")),
-                    ))
-                }
-            }
-            Err(failure) => Err(Failure::new(
+        let Looked { found, failure } = looked;
+        left.extend(found);
+        let clean = match failure {
+            _ if !left.is_empty() => Err(Failure::new(
+                Reason::Leftovers,
+                format!("{node} still has {}; remove it by hand", left.join(", ")),
+            )),
+            None => Ok(()),
+            Some(failure) => Err(Failure::new(
                 Reason::CleanupFailed,
                 format!(
                     "the engine has removed everything, but the last check of {node} failed: {}",
@@ -271,6 +302,26 @@ impl<H: Host> Session<'_, H> {
     /// The host key that this attempt has accepted on first use, if any.
     fn first_key(&self) -> Option<String> {
         self.first_key.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The result of the checks of a machine.
+#[derive(Debug, Default)]
+struct Looked {
+    /// What is left on it.
+    found: Vec<String>,
+    /// Why it is not known what else is left.
+    failure: Option<Failure>,
+}
+
+impl Looked {
+    /// Adds the result of another check.
+    fn and(mut self, result: Result<Vec<String>, Failure>) -> Self {
+        match result {
+            Ok(found) => self.found.extend(found),
+            Err(failure) => self.failure = self.failure.or(Some(failure)),
+        }
+        self
     }
 }
 

@@ -244,7 +244,11 @@ impl<H: Host> Session<'_, H> {
     /// later. If something is left, the clean-up of the NodeUpdate removes it.
     async fn check_after_failed_deploy(&self, machine: &H) {
         let deploying = self.view.borrow().deploying;
-        if deploying && machine.look().await.is_ok_and(|found| found.is_empty()) {
+        if !deploying {
+            return;
+        }
+        let looked = self.look(machine).await;
+        if looked.found.is_empty() && looked.failure.is_none() {
             self.view.send_modify(|v| v.clean = Some(Ok(())));
         }
     }

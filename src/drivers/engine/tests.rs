@@ -225,3 +225,29 @@ async fn a_resumed_attempt_reconnects_to_a_machine_that_does_not_answer() {
         lost = view.wait_for(|v| v.lost.is_some()) => assert!(lost.is_ok()),
     }
 }
+
+/// Otherwise a rule that an earlier attempt has made would stay in the firewall of a machine that counts as clean,
+/// because the channel has been edited since.
+#[test]
+fn the_firewall_is_looked_at_unless_no_engine_can_have_changed_it() {
+    let mut parts = Parts::new(None);
+    assert!(!parts.session().may_have_opened_firewall());
+    parts.job.touched = true;
+    assert!(parts.session().may_have_opened_firewall(), "the journal is not known");
+    (parts.job.touched, parts.job.goal) = (false, Goal::CleanUp);
+    assert!(parts.session().may_have_opened_firewall(), "nothing is known of the attempts before");
+}
+
+/// Otherwise what is known to be left on a machine would not be named, because its firewall could not be asked.
+#[test]
+fn what_is_left_is_named_although_another_check_fails() {
+    let parts = Parts::new(None);
+    let failed = || Err(Failure::new(Reason::CleanupFailed, "nft cannot list the rules"));
+    for (found, reason) in
+        [(Vec::new(), Reason::CleanupFailed), (vec!["/run/farrier-1".into()], Reason::Leftovers)]
+    {
+        parts.session().conclude_cleaning(Looked::default().and(Ok(found)).and(failed()));
+        let clean = parts.view.borrow().clean.clone();
+        assert_eq!(clean.expect("looked").map_err(|failure| failure.reason), Err(reason));
+    }
+}

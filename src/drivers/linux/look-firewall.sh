@@ -1,18 +1,41 @@
 # shellcheck shell=sh
 # Checks whether a rule of this session is left in the machine's firewall. Runs as root. Prints a line for each
-# rule. MARK: the beginning of the comment of each rule. Programs that the machine lacks have no rules; a table of
-# the older kernel interface is not asked for, because that would create it.
+# rule, and one for each program that could not list its rules. MARK: the beginning of the comment of each rule.
+# TOOLS: where the programs are. PROC: /proc. Programs that the machine lacks have no rules; a table of the older
+# kernel interface is not asked for, because that would create it.
 
-export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL=C PATH="$TOOLS"
+FAILED='farrier: not listed'
 
-# rules: prints the rules of all firewalls.
-rules() {
-  nft list ruleset
-  for version in ip ip6; do
-    [ ! -s "/proc/net/${version}_tables_names" ] || "${version}tables-legacy-save" || "${version}tables-save"
+# list PROGRAM ARGUMENT...: shows the rules of this session among those that the program lists.
+list() {
+  { "$@" 2>/dev/null || echo "$FAILED"; } | grep -F -e "$MARK" -e "$FAILED" | while read -r rule; do
+    case $rule in
+      "$FAILED") echo "unlisted $1" ;;
+      *) echo "left firewall rule: $rule" ;;
+    esac
   done
 }
 
-rules 2>/dev/null | grep -F "$MARK" | while read -r rule; do
-  echo "left firewall rule: $rule"
+# is_there PROGRAM: whether the machine has the program.
+is_there() {
+  command -v "$1" >/dev/null 2>&1
+}
+
+if is_there nft; then
+  list nft list ruleset
+else
+  for version in ip ip6; do
+    ! is_there "${version}tables-nft-save" || list "${version}tables-nft-save"
+  done
+fi
+for version in ip ip6; do
+  # Files in /proc have no size.
+  grep -q . "$PROC/net/${version}_tables_names" 2>/dev/null || continue
+  for program in "${version}tables-legacy-save" "${version}tables-save"; do
+    if is_there "$program"; then
+      list "$program"
+      break
+    fi
+  done
 done

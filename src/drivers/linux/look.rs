@@ -7,6 +7,9 @@ use bytes::Bytes;
 use farrier_update::Reason;
 use std::time::Duration;
 
+/// Where programs of the system are, whatever the search path of the account.
+const TOOLS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// How long the check may take.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -26,13 +29,13 @@ impl Machine {
     /// Looks for rules of this session in the machine's firewall.
     ///
     /// # Errors
-    /// As [`Self::look`], and those of becoming root.
+    /// As [`Self::look`], those of becoming root, and `CleanupFailed` if a program of the firewall could not list
+    /// its rules.
     pub async fn look_in_firewall(&self, session: &str) -> Result<Vec<String>, Failure> {
         let uid = self.probe().await?.uid;
-        let mark = format!("farrier {session} ");
         let look = async {
             let mut shell = self.root_shell(uid).await?;
-            shell.send(program(include_str!("look-firewall.sh"), &[("MARK", &mark)], &[])).await?;
+            shell.send(firewall_program(session, TOOLS, "/proc")).await?;
             shell.end_input().await;
             shell.finish().await
         };
@@ -42,7 +45,17 @@ impl Machine {
             Err(Failure::new(Reason::CommandTimedOut, words))
         })?;
         let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
-        Ok(lines.iter().filter_map(|l| l.strip_prefix("left ")).map(str::to_owned).collect())
+        let of_kind = |kind| lines.iter().filter_map(move |line| line.strip_prefix(kind)).map(str::to_owned);
+        let unlisted: Vec<String> = of_kind("unlisted ").collect();
+        let left: Vec<String> = of_kind("left ").collect();
+        if unlisted.is_empty() || !left.is_empty() {
+            return Ok(left);
+        }
+        let (node, programs) = (&self.connection.node, unlisted.join(" and "));
+        let words = format!(
+            "{programs} on {node} cannot list the rules of the firewall; run it there as root, and look for rules with the comment \"farrier {session}\""
+        );
+        Err(Failure::new(Reason::CleanupFailed, words))
     }
 
     /// Reports whether a process exists. `dir` is its directory if the process is an engine of this session:
@@ -57,6 +70,12 @@ impl Machine {
         let lines = between(&output.stdout).ok_or_else(|| self.unusable(&output))?;
         Ok(lines.iter().any(|line| line == "there"))
     }
+}
+
+/// Returns the program that looks for rules of a session. `tools` are the directories of the firewall's programs.
+pub(super) fn firewall_program(session: &str, tools: &str, proc: &str) -> Bytes {
+    let mark = format!("farrier {session} ");
+    program(include_str!("look-firewall.sh"), &[("MARK", &mark), ("TOOLS", tools), ("PROC", proc)], &[])
 }
 
 /// Returns the program that looks for a process.

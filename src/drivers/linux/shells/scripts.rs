@@ -1,6 +1,6 @@
 //! Tests of quoting, and of the scripts that only read.
 
-use super::super::look::process_program;
+use super::super::look::{firewall_program, process_program};
 use super::super::probe;
 use super::super::reach::{engine_program, reach_program, read};
 use super::super::script::{code, command_line, program};
@@ -112,6 +112,46 @@ fn the_final_check_finds_directories_and_processes() {
         assert_eq!(look(), expected, "{shell:?}");
         process.kill().unwrap();
         process.wait().unwrap();
+    });
+}
+
+/// Otherwise a machine would count as clean although its firewall has a rule of Farrier's, or could not be asked.
+#[test]
+fn the_check_of_the_firewall_finds_rules_and_says_what_it_could_not_list() {
+    with_every_shell(|shell| {
+        let place = temporary();
+        let (bin, net) = (place.path().join("bin"), place.path().join("net"));
+        std::fs::create_dir(&bin).unwrap();
+        std::fs::create_dir(&net).unwrap();
+        symlink(find("grep"), bin.join("grep")).unwrap();
+        // Programs that exist: a file that is written here may still be open in a process of another test.
+        let tool = |name: &str, program: &str| {
+            std::fs::remove_file(bin.join(name)).ok();
+            symlink(find(program), bin.join(name)).unwrap();
+        };
+        let rule = |session: &str| format!("tcp dport 62286 accept comment \"farrier {session} run r1\"");
+        let (ours, other) = (rule("a1"), rule("a2"));
+        // `printenv list ruleset` prints the rules as `nft list ruleset` does.
+        let rules = [("list", other.as_str()), ("ruleset", ours.as_str())];
+        let look = |environment: &[(&str, &str)]| {
+            let program = firewall_program("a1", text(&bin), text(place.path()));
+            output_of(shell, environment, &program).expect("it came to its end")
+        };
+        let found = format!("left firewall rule: {ours}\n");
+        assert_eq!(look(&rules), "", "{shell:?}: no firewall");
+        tool("iptables-nft-save", "printenv");
+        assert_eq!(look(&rules), found.replace(": ", ": ruleset="), "{shell:?}");
+        tool("nft", "printenv");
+        assert_eq!(look(&rules), found, "{shell:?}");
+        assert_eq!(look(&[]), "unlisted nft\n", "{shell:?}: it has failed");
+        tool("nft", "true");
+        tool("iptables-legacy-save", "printenv");
+        assert_eq!(look(&rules), "", "{shell:?}: asking would create the table");
+        // As the files of /proc, this one has a content and no size.
+        symlink("/proc/self/mounts", net.join("ip_tables_names")).unwrap();
+        assert_eq!(look(&rules), found.replace(": ", ": ruleset="), "{shell:?}");
+        tool("iptables-legacy-save", "false");
+        assert_eq!(look(&rules), "unlisted iptables-legacy-save\n", "{shell:?}");
     });
 }
 

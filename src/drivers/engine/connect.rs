@@ -55,13 +55,11 @@ impl<H: Host> Session<'_, H> {
             }
             let never_came = deployed.listening.is_some() || deployed.calls_back && !self.has_called();
             if let (Err(failure), true) = (&talked, never_came) {
-                // The SSH connection through which the engine was deployed is still open.
                 self.block(failure.clone());
-                deployed = self.deploy(&machine).await?;
+                (machine, deployed) = self.deploy_otherwise(machine).await?;
                 continue;
             }
-            let is_short = since.elapsed() < limits::SHORT_STREAM && self.reboot_under_way().is_none();
-            short = if is_short { short + 1 } else { 0 };
+            short = if self.is_short(since) { short + 1 } else { 0 };
             if short >= limits::MAX_SHORT_STREAMS {
                 return Err(talked.err().unwrap_or_else(|| self.keeps_ending()));
             }
@@ -82,6 +80,23 @@ impl<H: Host> Session<'_, H> {
                 stream = called => call = Some(stream),
             }
         }
+    }
+
+    /// Reports whether a stream that has begun at this time and ended now has failed. A machine that is being
+    /// rebooted ends each stream.
+    pub(super) fn is_short(&self, since: Instant) -> bool {
+        since.elapsed() < limits::SHORT_STREAM && self.reboot_under_way().is_none()
+    }
+
+    /// Deploys the engine again after its port, or the callback server, could not be reached. The SSH connection is
+    /// still open, unless the runner was connected to the port before.
+    pub(super) async fn deploy_otherwise(&self, machine: H) -> Result<(H, Deployed), Failure> {
+        if !machine.is_closed() {
+            let deployed = self.deploy(&machine).await?;
+            return Ok((machine, deployed));
+        }
+        let (other, deployed) = self.return_to_machine(&machine).await?;
+        Ok((other.unwrap_or(machine), deployed))
     }
 
     /// Connects for the first time, and deploys the engine.

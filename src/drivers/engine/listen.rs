@@ -103,7 +103,7 @@ impl<H: Host> Session<'_, H> {
             if self.reboot_under_way().is_some() {
                 return Ok(());
             }
-            short = if since.elapsed() < limits::SHORT_STREAM { short + 1 } else { 0 };
+            short = if self.is_short(since) { short + 1 } else { 0 };
             if short >= limits::MAX_SHORT_STREAMS {
                 return Err(self.keeps_ending());
             }

@@ -226,6 +226,43 @@ async fn a_resumed_attempt_reconnects_to_a_machine_that_does_not_answer() {
     }
 }
 
+/// Otherwise a machine whose port breaks off again and again could not be updated through SSH, although it can be
+/// reached: the connection was closed when the runner connected to the port.
+#[tokio::test]
+async fn the_session_that_replaces_a_bad_port_gets_a_connection_of_its_own() {
+    let mut parts = Parts::new(None);
+    let port = crate::ssh::tests::listening().await;
+    let addresses = vec!["127.0.0.1".into()];
+    let target = Target { node: "db".into(), addresses, families: vec![Family::V4], port };
+    Arc::make_mut(&mut parts.settings).target = target;
+    let connection = crate::ssh::tests::connection().await;
+    let machine = Machine { connection, id: parts.job.id(), settings: parts.settings.clone() };
+    Host::close(&machine).await;
+    let closed = async {
+        while !machine.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, closed).await.expect("the connection is closed");
+    let deployed = parts.session().deploy_otherwise(machine).await;
+    // The other server was reached, and runs no shell.
+    let failure = deployed.err().expect("no shell");
+    assert!(!failure.reason.retryable(), "{failure}");
+    assert!(parts.view.borrow().authenticated);
+}
+
+/// Otherwise an engine that listens on a machine that goes down would be given up before the machine is back.
+#[test]
+fn streams_that_a_reboot_ends_do_not_count_as_failed() {
+    let parts = Parts::new(None);
+    let session = parts.session();
+    assert!(session.is_short(Instant::now()));
+    let (since, until) = (crate::attempt::now(), crate::attempt::now().after(Duration::from_mins(1)));
+    let underway = crate::attempt::Reboot::Underway { since, until, requested: true };
+    parts.view.send_modify(|v| v.reboot = Some(underway));
+    assert!(!session.is_short(Instant::now()));
+}
+
 /// Otherwise a rule that an earlier attempt has made would stay in the firewall of a machine that counts as clean,
 /// because the channel has been edited since.
 #[test]

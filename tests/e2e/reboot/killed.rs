@@ -29,10 +29,13 @@ fn an_engine_that_is_killed_during_the_delay_reboots_once() {
     e2e("engine", async |site| {
         let db = site.machine("db").up().await;
         site.baseline("spring", &[firmware(site)]).await;
-        let run = site.run("r1", only(&db, &json!({"delay": "3s"}))).await;
+        let run = site.run("r1", only(&db, &json!({"delay": "20s"}))).await;
         let step = "\"rebootBegun\"";
         wait::closely(step, || db.journals().contains(step)).await;
-        lab::output("kill", ["-9", &db.engine().await.to_string()]).await;
+        let engine = db.engine().await;
+        lab::output("kill", ["-9", &engine.to_string()]).await;
+        let journal = db.journals();
+        assert!(!journal.contains("\"rebootRequested\""), "killed too late: {journal}");
         went_well(&run, &db).await;
     });
 }

@@ -82,8 +82,9 @@ pub struct NodeUpdateStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// Conditions: Ready, Reconciling, Stalled, and Reachable, CallbackReachable, StatusPath, EngineDeployed,
-    /// PayloadVerified, Applied, Rebooted (only if the run asks for a reboot), Verified, TornDown, Succeeded.
+    /// Conditions: Ready, Reconciling, Stalled, and Reachable, CallbackReachable or ListenReachable (the one of
+    /// the engine's channel), StatusPath, EngineDeployed, PayloadVerified, Applied, Rebooted (only if the run asks
+    /// for a reboot), Verified, TornDown, Succeeded.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

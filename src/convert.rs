@@ -21,9 +21,10 @@ use farrier_protocol::Detect;
 use farrier_update::reboot::{DEFAULT_DELAY, DEFAULT_TIMEOUT as DEFAULT_TIMEOUT_OF_REBOOT};
 use farrier_update::run::{BaselineId, Desired, Operation};
 use farrier_update::{
-    AppliesTo, Component, FailedDependency, Force, Needs, PayloadRef, RebootNeed, RebootOrder, Requirement,
-    SignatureRef, digest_of,
+    AppliesTo, Component, FailedDependency, Force, Millis, Needs, PayloadRef, RebootNeed, RebootOrder,
+    Requirement, SignatureRef, digest_of,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeSet;
@@ -31,6 +32,11 @@ use std::time::Duration;
 
 /// Timeout of a component whose timeout cannot be parsed, which the schema rejects.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Converts a time. One before 1970 counts as its beginning.
+pub fn millis(time: &Time) -> Millis {
+    Millis(u64::try_from(time.0.as_millisecond()).unwrap_or_default())
+}
 
 /// Converts a component of a baseline.
 pub fn component(from: &ApiComponent) -> Component {

@@ -190,19 +190,22 @@ impl Site {
 pub fn way_back(node: &ManagedNode, run: &UpdateRun, update: Option<&NodeUpdate>) -> Option<WayBack> {
     let type_ = node.spec.type_;
     if type_.carries_engine() {
-        let is_callback = node.spec.channel.unwrap_or(run.spec.channel) == Channel::Callback;
-        return is_callback.then_some(WayBack::Engine);
+        return (channel(node, run) == Channel::Callback).then_some(WayBack::Engine);
     }
     let scheme = scheme_of(update?.status.as_ref()?.fetches_by?);
     let is_named = scheme.service().is_none_or(|service| named_port(run, service).is_some());
     (is_named && fetch_schemes(type_).contains(&scheme)).then_some(WayBack::Fetch(scheme))
 }
 
+/// Returns the channel of the engine on this machine in this run: that of the machine, where it names one.
+fn channel(node: &ManagedNode, run: &UpdateRun) -> Channel {
+    node.spec.channel.unwrap_or(run.spec.channel)
+}
+
 /// Returns the ports of the engine on this machine; `None` if the runner does not connect to it. `session`: the UID
 /// of the machine's NodeUpdate of the run.
 pub fn listen_ports(node: &ManagedNode, run: &UpdateRun, session: &str) -> Option<ListenPorts> {
-    let channel = node.spec.channel.unwrap_or(run.spec.channel);
-    let listens = node.spec.type_.carries_engine() && channel == Channel::Listen;
+    let listens = node.spec.type_.carries_engine() && channel(node, run) == Channel::Listen;
     listens.then(|| match run.spec.listen.port {
         ListenPort::Next => ListenPorts::USUAL,
         ListenPort::Random => ListenPorts::random(session),

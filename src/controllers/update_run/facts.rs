@@ -2,11 +2,11 @@
 
 use crate::api::node_update::{Intent as ApiIntent, NodeUpdateStatus};
 use crate::api::{FINALIZER, NodeUpdate, condition};
+use crate::convert::millis;
 use crate::runner;
+use farrier_update::Reason;
 use farrier_update::model::RunnerName;
 use farrier_update::run::{Intent, NodeEnd, UpdateFacts, UpdatePhase};
-use farrier_update::{Millis, Reason};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 pub(crate) fn facts(update: &NodeUpdate) -> UpdateFacts {
@@ -47,7 +47,7 @@ fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
     if reason == Reason::PlanOnly {
         return UpdatePhase::Planned;
     }
-    match status.next_attempt_at.as_ref().and_then(millis) {
+    match status.next_attempt_at.as_ref().map(millis) {
         Some(at) => UpdatePhase::WaitingForRetry { at, reason },
         None if reason.may_arrive() => UpdatePhase::Awaiting { reason, message: succeeded.message.clone() },
         None => UpdatePhase::Working { step: status.step.clone().unwrap_or_default() },
@@ -56,9 +56,4 @@ fn phase(update: &NodeUpdate, status: &NodeUpdateStatus) -> UpdatePhase {
 
 pub(super) fn reason(text: &str) -> Reason {
     Reason::parse(text).unwrap_or(Reason::Unknown)
-}
-
-/// Returns milliseconds since the epoch.
-pub(super) fn millis(time: &Time) -> Option<Millis> {
-    u64::try_from(time.0.as_millisecond()).ok().map(Millis)
 }

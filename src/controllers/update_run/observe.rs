@@ -3,12 +3,12 @@
 use super::super::Context;
 use super::super::assign;
 use super::super::baseline::problems;
-use super::facts::{facts, millis, reason};
+use super::facts::{facts, reason};
 use super::namespace;
 use crate::api::node_update;
 use crate::api::update_run::{Operation as ApiOperation, UpdateRunSpec};
 use crate::api::{ManagedNode, NodeUpdate, UpdateRun, condition, quantity};
-use crate::convert;
+use crate::convert::{self, millis};
 use crate::exposure::{self, ActiveMachine};
 use crate::runner;
 use farrier_network::Phase;
@@ -40,7 +40,7 @@ pub(super) fn observe(context: &Context, run: &UpdateRun, confirmed: bool) -> Vi
     let namespace = namespace(run);
     let updates = context.own_writes.updates(&context.caches, &namespace);
     let recorded_starts = recorded_starts(context, run, &updates);
-    let now = millis(&condition::now()).unwrap_or_default();
+    let now = millis(&condition::now());
     let (names, selector_error) = target_names(context, run, &namespace);
     let mut targets = BTreeMap::new();
     let mut plan_digests = BTreeMap::new();
@@ -108,7 +108,7 @@ fn arrivals(context: &Context, run: &UpdateRun, names: &[String], now: Millis, c
     Arrivals {
         created: created(run.meta()),
         timeout: run.spec.arrival_timeout.duration().unwrap_or_default(),
-        deadline: run.status.as_ref().and_then(|s| s.arrival_deadline.as_ref()).and_then(millis),
+        deadline: run.status.as_ref().and_then(|s| s.arrival_deadline.as_ref()).map(millis),
         changed,
         confirmed,
     }
@@ -116,7 +116,7 @@ fn arrivals(context: &Context, run: &UpdateRun, names: &[String], now: Millis, c
 
 /// Returns when an object was created, by the API server's clock.
 fn created(meta: &ObjectMeta) -> Millis {
-    meta.creation_timestamp.as_ref().and_then(millis).unwrap_or_default()
+    meta.creation_timestamp.as_ref().map(millis).unwrap_or_default()
 }
 
 /// Reports whether a machine needs network paths: the run works on it, or may start it at any moment.
@@ -214,7 +214,7 @@ fn run_facts(run: &UpdateRun, selector_error: Option<String>, with_engine: Optio
             reason: reason(&c.reason),
             message: c.message.clone(),
         }),
-        finished_at: status.finished_at.as_ref().and_then(millis),
+        finished_at: status.finished_at.as_ref().map(millis),
         ttl: spec.ttl_after_finished.as_ref().and_then(quantity::Span::duration),
         not_supported: not_supported(spec, with_engine),
         targets_recorded: status.nodes.is_some(),

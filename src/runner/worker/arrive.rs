@@ -7,6 +7,7 @@ use super::UpdateWorker;
 use super::retry::now;
 use crate::api::UpdateRun;
 use crate::attempt::{Goal, Step, View};
+use crate::convert::millis;
 use crate::failure::Failure;
 use crate::runner::load::Attempt;
 use crate::runner::render::Phase;
@@ -109,7 +110,7 @@ fn pause(check: u32, seed: u64) -> Duration {
 /// `begun`. An approved plan waits from its approval: its run may have been planned long before.
 fn deadline(run: &UpdateRun, begun: Millis, approved: Option<Millis>) -> Millis {
     let recorded = run.status.as_ref().and_then(|status| status.arrival_deadline.as_ref());
-    let recorded = recorded.and_then(|at| u64::try_from(at.0.as_millisecond()).ok()).map(Millis);
+    let recorded = recorded.map(millis);
     let timeout = run.spec.arrival_timeout.duration().unwrap_or_default();
     let until = recorded.unwrap_or_else(|| begun.after(timeout));
     approved.map_or(until, |approved| until.max(approved.after(timeout)))

@@ -4,6 +4,7 @@ use super::{Next, UpdateWorker};
 use crate::api::condition;
 use crate::api::node_update::Intent;
 use crate::attempt::{self, End, Goal, Job, View};
+use crate::convert::millis;
 use crate::failure::Failure;
 use crate::runner::clean_up::is_missing;
 use crate::runner::count;
@@ -171,11 +172,7 @@ fn tries(number: u32, goal: Goal, planning_attempts: Option<u32>) -> u32 {
 }
 
 pub(super) fn now() -> Millis {
-    Millis(u64::try_from(condition::now().0.as_millisecond()).unwrap_or(0))
-}
-
-pub(super) fn millis(at: &Time) -> Millis {
-    Millis(u64::try_from(at.0.as_millisecond()).unwrap_or(0))
+    millis(&condition::now())
 }
 
 pub(super) fn time(at: Millis) -> Time {

@@ -10,10 +10,6 @@ use serde_json::json;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// How long a line may take from the machine to the user.
-const LIVE: Duration = Duration::from_secs(3);
 
 /// Number of lines that the installer prints at once.
 const LINES: usize = 3000;
@@ -29,9 +25,9 @@ fn an_installer_is_followed_live_across_a_killed_operator() {
         run.node_until("db", "a NodeUpdate", |_| true).await;
         let mut follower = Follower::start(site, &["r1-d", "--follow"]);
         begins(&db).await;
-        let begun = Instant::now();
         follower.until("the first line", |text| text.contains(" talk first line\n")).await;
-        assert!(begun.elapsed() < LIVE, "it took {:?}", begun.elapsed());
+        // The installer waits for `release_steps`: the line came while it ran, not when it ended.
+        assert_eq!(db.file("/var/tmp/talk-ends"), None);
         site.operator.kill();
         db.release_steps().await;
         until_ended(&db).await;

@@ -28,6 +28,17 @@ pub(crate) const ETHTOOL: Allowed<'static> = &[
 pub(crate) const AGENT: Allowed<'static> =
     &["/usr/bin/farrier-agent", "/var/log/farrier-agent.log", "/var/lib/dpkg/info/farrier-agent.*"];
 
+/// The files of the package hello. It brings directories back that the image leaves out, with documentation and
+/// translations; then dpkg writes the lists of all packages that have these directories.
+pub(crate) const HELLO: Allowed<'static> = &[
+    "/usr/bin/hello",
+    "/usr/share/doc/hello",
+    "/usr/share/info/hello.info.gz",
+    "/usr/share/locale",
+    "/usr/share/man/man1",
+    "/var/lib/dpkg/info",
+];
+
 /// The package database of RPM.
 pub(crate) const RPM: Allowed<'static> = &["/var/lib/rpm"];
 

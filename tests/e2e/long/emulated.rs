@@ -12,9 +12,9 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Limit of a run.
-const LIMIT: Duration = Duration::from_mins(5);
+pub(super) const LIMIT: Duration = Duration::from_mins(5);
 
-fn arm64<'a>(site: &'a Site, name: &str) -> Builder<'a> {
+pub(super) fn arm64<'a>(site: &'a Site, name: &str) -> Builder<'a> {
     site.machine(name).lab(&["--flavour", "arm64"])
 }
 
@@ -28,7 +28,7 @@ fn hello(site: &Site, machine: &Machine) -> Component {
 /// Machines with another processor than the operator's would get an engine or packages that do not run there; or an
 /// engine there would not find one that is at work, or what is left of one that was killed.
 #[test]
-fn arm64_machines_are_updated_by_their_own_engine_which_is_killed_once() {
+pub(super) fn arm64_machines_are_updated_by_their_own_engine_which_is_killed_once() {
     e2e("arm64", async |site| {
         let root = arm64(site, "root").spec(json!({"channel": "Session"})).up().await;
         let user = arm64(site, "user").login("ops").spec(json!({"channel": "Callback"})).up().await;
@@ -69,7 +69,7 @@ fn arm64_machines_are_updated_by_their_own_engine_which_is_killed_once() {
 
 /// A run on a slow machine would not end when it is cancelled.
 #[test]
-fn arm64_machines_finish_their_step_when_the_run_is_cancelled() {
+pub(super) fn arm64_machines_finish_their_step_when_the_run_is_cancelled() {
     e2e("armstop", async |site| {
         let db = arm64(site, "db").up().await;
         let before = db.snapshot().await;

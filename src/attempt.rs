@@ -13,7 +13,7 @@ mod view;
 mod waiting;
 
 pub use callback::{Awaited, CallbackOptions, CallbackTarget, ListenerWait, ResolvedTarget};
-pub use job::{DeviceOrder, EarlierWork, Goal, Job, LogOptions, LogRetention, Tools};
+pub use job::{DeviceOrder, EarlierWork, Goal, Job, LogOptions, LogRetention, RecordedReboot, Tools};
 pub use listen::ListenOptions;
 pub use logbook::Logbook;
 pub use marks::Marks;

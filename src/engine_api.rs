@@ -7,6 +7,7 @@
 mod limits;
 mod masked;
 mod peer;
+mod reboot;
 mod serve;
 
 pub use crate::payload::PayloadFiles;
@@ -58,6 +59,8 @@ struct State {
     /// Number of the last event at the time when an engine without these events in its journal sent its
     /// hello. Events up to this number say nothing about that engine.
     lost_journal: Option<u64>,
+    /// Id of the boot that the reboot of this session ends, once it is decided.
+    boot_to_end: Option<String>,
 }
 
 /// Why events are rejected.
@@ -321,7 +324,8 @@ impl EngineApi {
         let done: HashSet<String> = done.into_iter().collect();
         self.wait(|state| {
             let task = state.task.as_ref()?;
-            (!done.contains(&task.id) && state.end_of(task).is_none()).then(|| task.clone())
+            let is_open = !done.contains(&task.id) && state.end_of(task).is_none();
+            (is_open && state.may_get(task)).then(|| task.clone())
         })
         .await
     }

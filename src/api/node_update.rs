@@ -232,6 +232,10 @@ pub struct Rebooting {
     pub since: Time,
     /// Time until which Farrier waits for the machine to come back.
     pub until: Time,
+    /// Boot id of the machine before the reboot. A machine with another boot id that remembers nothing of this
+    /// update is not rebooted again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
 }
 
 /// A process on a machine.

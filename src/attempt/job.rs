@@ -60,9 +60,8 @@ pub struct Job {
     pub wait_seconds: u64,
     /// Whether and how the machine is rebooted.
     pub reboot: RebootOrder,
-    /// The reboot of the machine that was under way when an earlier process ended: since when, and until when
-    /// the machine is waited for.
-    pub rebooting: Option<(Millis, Millis)>,
+    /// The reboot of the machine that was under way when an earlier process ended.
+    pub rebooting: Option<RecordedReboot>,
     /// What earlier runs, or earlier attempts, have installed and left waiting for a reboot.
     pub installed_earlier: Vec<InstalledEarlier>,
     /// How the engine's log is kept.
@@ -71,6 +70,17 @@ pub struct Job {
     pub callback: Option<CallbackOptions>,
     /// How the engine listens; `None` if the runner does not connect to it.
     pub listen: Option<ListenOptions>,
+}
+
+/// A reboot, as an earlier process has recorded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedReboot {
+    /// When the attempt began to reboot the machine.
+    pub since: Millis,
+    /// Until when the machine is waited for.
+    pub until: Millis,
+    /// Id of the boot that the reboot ends, if it is known.
+    pub boot_id: Option<String>,
 }
 
 /// How the log of an engine is kept.

@@ -115,6 +115,8 @@ pub enum Reboot {
         until: Millis,
         /// Whether the machine was told to reboot.
         requested: bool,
+        /// Id of the boot that the reboot ends, if the engine knows it.
+        boot_id: Option<String>,
     },
     /// The machine was rebooted.
     Done,

@@ -8,6 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Maximum length of a digest; more than any engine of ours sends.
 const MAX_DIGEST_LEN: usize = 100;
 
+/// Maximum length of a boot id; the kernel's has 36 characters.
+const MAX_BOOT_ID_LEN: usize = 64;
+
 /// The connected engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -16,6 +19,8 @@ pub struct Peer {
     /// How far the machine's clock is ahead of the operator's, in milliseconds. Zero if the engine did not
     /// send its time.
     pub ahead: i64,
+    /// Boot id of the machine; `None` if the engine could not read it.
+    pub boot_id: Option<String>,
 }
 
 impl Peer {
@@ -24,7 +29,12 @@ impl Peer {
         let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let ours = i64::try_from(ours.as_millis()).unwrap_or(i64::MAX);
         let theirs = hello.now.map_or(ours, |now| i64::try_from(now).unwrap_or(i64::MAX));
-        Self { digest, ahead: theirs.saturating_sub(ours) }
+        let is_plain = |id: &&String| {
+            let chars = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            chars && (1..=MAX_BOOT_ID_LEN).contains(&id.len())
+        };
+        let boot_id = Some(&hello.boot_id).filter(is_plain).cloned();
+        Self { digest, ahead: theirs.saturating_sub(ours), boot_id }
     }
 }
 

@@ -12,15 +12,15 @@ impl PayloadFiles for NoFiles {
     }
 }
 
-fn engine_api() -> EngineApi {
+pub(super) fn engine_api() -> EngineApi {
     EngineApi::new("s1", 60, Box::new(NoFiles))
 }
 
-fn event(seq: u64, body: EventBody) -> Event {
+pub(super) fn event(seq: u64, body: EventBody) -> Event {
     Event { seq, at: 0, body }
 }
 
-fn survey_done(task: &str) -> EventBody {
+pub(super) fn survey_done(task: &str) -> EventBody {
     EventBody::SurveyDone {
         task: task.into(),
         facts: Box::new(Facts::default()),
@@ -37,7 +37,7 @@ fn lease(id: &str) -> EventBody {
     }
 }
 
-fn hello(last_seq: u64) -> Hello {
+pub(super) fn hello(last_seq: u64) -> Hello {
     Hello {
         protocol: farrier_protocol::VERSION,
         engine: "0".into(),
@@ -206,7 +206,11 @@ fn an_engine_of_a_neighbouring_version_is_greeted_and_another_one_is_named() {
         r#"{"protocol":1,"engine":"0.1.0","session":"s1","boot_id":"b","last_seq":0,"tasks":[],"leases":[]}"#;
     let previous: Hello = serde_json::from_str(previous).unwrap();
     assert_eq!(c.greet(&previous), Ok((0, 1)));
-    assert_eq!(c.peer(), Some(Peer { digest: None, ahead: 0 }), "nothing is made up");
+    assert_eq!(
+        c.peer(),
+        Some(Peer { digest: None, ahead: 0, boot_id: Some("b".into()) }),
+        "nothing is made up"
+    );
     let newer = Hello { protocol: VERSION + 1, oldest: Some(VERSION), ..hello(0) };
     assert_eq!(c.greet(&newer), Ok((0, VERSION)));
     for range in [(VERSION + 1, VERSION + 2), (0, OLDEST_VERSION - 1)] {

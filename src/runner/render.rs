@@ -149,8 +149,9 @@ fn node_phase(view: &View, phase: &Phase) -> Option<node_update::Phase> {
 /// beginning.
 fn rebooting(old: &NodeUpdateStatus, view: &View, phase: &Phase) -> Option<Rebooting> {
     match (phase, &view.reboot) {
-        (Phase::Working, Some(Reboot::Underway { since, until, .. })) => {
-            Some(Rebooting { since: time(*since)?, until: time(*until)? })
+        (Phase::Working, Some(Reboot::Underway { since, until, requested: _, boot_id })) => {
+            let boot_id = boot_id.clone();
+            Some(Rebooting { since: time(*since)?, until: time(*until)?, boot_id })
         }
         (Phase::Working, None) => old.rebooting.clone(),
         (Phase::Working, Some(Reboot::Done | Reboot::Failed(_)))

@@ -14,7 +14,7 @@ use super::render::Phase;
 use super::{Context, TaskControl, actions, count};
 use crate::api::node_update::{Intent, NodeUpdateStatus};
 use crate::api::{NodeUpdate, UpdateRun, condition};
-use crate::attempt::{CallbackOptions, Desk, End, Goal, Job, Logbook, ReturnPath, View};
+use crate::attempt::{CallbackOptions, Desk, End, Goal, Job, Logbook, RecordedReboot, ReturnPath, View};
 use crate::convert::millis;
 use crate::drivers::Abilities;
 use crate::failure::Failure;
@@ -190,7 +190,11 @@ impl UpdateWorker<'_> {
         let resumed = touched && std::mem::take(&mut self.is_reached);
         let loaded = loaded.map(|Attempt { job, driver }| {
             let callback = job.callback.map(|calls| CallbackOptions { awaited, ..calls });
-            let rebooting = self.old.rebooting.as_ref().map(|r| (millis(&r.since), millis(&r.until)));
+            let rebooting = self.old.rebooting.as_ref().map(|reboot| RecordedReboot {
+                since: millis(&reboot.since),
+                until: millis(&reboot.until),
+                boot_id: reboot.boot_id.clone(),
+            });
             Attempt { job: Job { resumed, rebooting, callback, ..job }, driver }
         });
         let end = match &loaded {

@@ -120,6 +120,27 @@ fn a_machine_that_keeps_no_journal_is_not_rebooted() {
     });
 }
 
+/// A machine whose root is in memory, with a journal that looks permanent, would be rebooted again and again.
+#[test]
+fn a_machine_that_forgets_everything_by_its_reboot_is_not_rebooted_again() {
+    e2e("diskless", async |site| {
+        let db = site.machine("db").lab(&["--boot-delay", "8"]).up().await;
+        site.baseline("spring", &[tool(site)]).await;
+        let run = site.run("r1", rebooting(&json!({}))).await;
+        let update = run.node_until("db", "the reboot", |u| u.reason("Reachable") == "Rebooting").await;
+        let boot = update.status.as_ref().and_then(|s| s.rebooting.as_ref()?.boot_id.clone());
+        assert!(boot.is_some_and(|boot| !boot.is_empty()), "recorded for a runner that goes on");
+        db.forget();
+        run.fails().await;
+        let update = run.node("db").await;
+        let words = update.words("Succeeded");
+        assert_eq!(update.reason("Succeeded"), "RebootFailed", "{words}");
+        assert!(words.contains("was rebooted, and has lost the engine's journal"), "{words}");
+        assert_eq!(db.boots(), 2, "one reboot");
+        db.is_clean().await;
+    });
+}
+
 /// Returns firmware that shows its version only after the reboot for which it asks.
 pub(crate) fn firmware(site: &Site) -> Component {
     let script = b"#!/bin/sh\ncat /proc/sys/kernel/random/boot_id >/etc/bios.staged\n";

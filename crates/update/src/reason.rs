@@ -350,8 +350,8 @@ reasons! {
     /// A program on the machine inhibits its shutdown, and did not end that in time; the message names the program
     /// and its reason. Let it end, or set spec.force.inhibitors of a new UpdateRun.
     RebootInhibited: Permanent,
-    /// The machine could not be rebooted; the message gives the cause. Reboot it by hand, then start a run with
-    /// operation Inventory.
+    /// The machine could not be rebooted, or has lost by its reboot what was on it; the message gives the cause. Unless
+    /// it was rebooted, reboot it by hand, then start a run with operation Inventory.
     RebootFailed: Permanent,
     /// The machine did not come back after its reboot; the message says how long Farrier waited and what it tried.
     /// Look at the console of the machine. If it only takes longer, raise spec.reboot.timeout.

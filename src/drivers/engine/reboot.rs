@@ -10,7 +10,7 @@
 
 use super::record::{self, Surveyed};
 use super::{Host, Session};
-use crate::attempt::{self, End, Reboot, Step, Survey, Waiting};
+use crate::attempt::{self, End, Reboot, RecordedReboot, Step, Survey, Waiting};
 use crate::failure::Failure;
 use farrier_protocol::{EventBody, NoReboot, Reading, Work};
 use farrier_update::reboot::{
@@ -83,11 +83,13 @@ impl<H: Host> Session<'_, H> {
         let since = attempt::now();
         let wait = Duration::from_secs(self.job.wait_seconds);
         let until = since.after(wait.saturating_add(order.delay).saturating_add(order.timeout));
+        let boot_id = self.engine_api.peer().and_then(|peer| peer.boot_id);
         self.view.send_modify(|v| {
             // What is known now, if the machine does not come back.
             v.show_results(results.to_vec());
-            v.reboot.get_or_insert(Reboot::Underway { since, until, requested: false });
+            v.reboot.get_or_insert(Reboot::Underway { since, until, requested: false, boot_id });
         });
+        self.limit_to_recorded_boot();
         // Without a record, another process would not wait for the machine.
         let mut recorded = self.reboot_recorded.clone();
         tokio::select! {
@@ -100,7 +102,10 @@ impl<H: Host> Session<'_, H> {
             wait_seconds: self.job.wait_seconds,
             ignore_inhibitors: order.ignore_inhibitors,
         };
-        self.perform(TASK, work).await?;
+        tokio::select! {
+            performed = self.perform(TASK, work) => performed?,
+            () = self.engine_api.forgotten_reboot() => return Err(self.forgotten_reboot()),
+        }
         let id = self.task_id(TASK);
         let events = self.engine_api.events_after(0);
         #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these end a reboot")]
@@ -165,18 +170,45 @@ impl<H: Host> Session<'_, H> {
 
     /// Shows the reboot that an earlier process had begun.
     pub(super) fn resume_reboot(&self) {
-        if let Some((since, until)) = self.job.rebooting {
-            let underway = Reboot::Underway { since, until, requested: true };
+        if let Some(RecordedReboot { since, until, boot_id }) = self.job.rebooting.clone() {
+            let underway = Reboot::Underway { since, until, requested: true, boot_id };
             self.view.send_modify(|v| v.reboot = Some(underway));
+            self.limit_to_recorded_boot();
         }
+    }
+
+    /// Lets only engines have the reboot that are in the recorded boot, or remember it.
+    fn limit_to_recorded_boot(&self) {
+        if let Some(Reboot::Underway { boot_id: Some(boot_id), .. }) = &self.view.borrow().reboot {
+            self.engine_api.reboot_ends(boot_id);
+        }
+    }
+
+    /// Fails if the machine was rebooted by an earlier process and remembers nothing.
+    pub(super) fn check_memory(&self) -> Result<(), Failure> {
+        if self.engine_api.has_forgotten_reboot() { Err(self.forgotten_reboot()) } else { Ok(()) }
+    }
+
+    /// Ends the reboot of a machine that has lost everything by it.
+    fn forgotten_reboot(&self) -> Failure {
+        let node = &self.job.node;
+        let failure = Failure::new(
+            Reason::RebootFailed,
+            format!(
+                "{node} was rebooted, and has lost the engine's journal by it: what is written to it does not outlive \
+                 a reboot; it is not rebooted again; put the components into the image from which it boots"
+            ),
+        );
+        self.view.send_modify(|v| v.reboot = Some(Reboot::Failed(failure.clone())));
+        failure
     }
 
     /// Shows that the machine was told to reboot: from now on it may be away.
     pub(super) fn reboot_requested(&self) {
         let until = attempt::now().after(self.job.reboot.timeout);
         self.view.send_modify(|v| {
-            if let Some(Reboot::Underway { since, .. }) = v.reboot {
-                v.reboot = Some(Reboot::Underway { since, until, requested: true });
+            if let Some(Reboot::Underway { until: deadline, requested, .. }) = &mut v.reboot {
+                (*deadline, *requested) = (until, true);
             }
         });
     }
@@ -184,7 +216,7 @@ impl<H: Host> Session<'_, H> {
     /// Returns since when the machine is being rebooted, and until when it is waited for.
     pub(super) fn reboot_under_way(&self) -> Option<(Millis, Millis)> {
         match self.view.borrow().reboot {
-            Some(Reboot::Underway { since, until, requested: _ }) => Some((since, until)),
+            Some(Reboot::Underway { since, until, .. }) => Some((since, until)),
             Some(Reboot::Done | Reboot::Failed(_)) | None => None,
         }
     }

@@ -258,7 +258,7 @@ fn streams_that_a_reboot_ends_do_not_count_as_failed() {
     let session = parts.session();
     assert!(session.is_short(Instant::now()));
     let (since, until) = (crate::attempt::now(), crate::attempt::now().after(Duration::from_mins(1)));
-    let underway = crate::attempt::Reboot::Underway { since, until, requested: true };
+    let underway = crate::attempt::Reboot::Underway { since, until, requested: true, boot_id: None };
     parts.view.send_modify(|v| v.reboot = Some(underway));
     assert!(!session.is_short(Instant::now()));
 }

@@ -79,6 +79,7 @@ impl<H: Host> Session<'_, H> {
         if self.job.goal == Goal::CleanUp || (self.is_stopped() && !self.has_begun()) {
             return Ok(End::Cancelled);
         }
+        self.check_memory()?;
         self.step(Step::Surveying);
         let node_type = self.job.node_type.to_string();
         let wanted = detections(&self.job.components, &node_type);

@@ -302,7 +302,7 @@ fn applied(view: &View, phase: &Phase) -> Verdict {
 /// Whether the machine was rebooted; `None` if the attempt makes no reboot.
 fn rebooted(view: &View, phase: &Phase) -> Option<Verdict> {
     Some(match view.reboot.as_ref()? {
-        Reboot::Underway { since, until, requested } => match phase {
+        Reboot::Underway { since, until, requested, boot_id: _ } => match phase {
             Phase::Working => {
                 let what =
                     if *requested { "the machine is being rebooted" } else { "the reboot is announced" };

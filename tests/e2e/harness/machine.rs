@@ -274,6 +274,18 @@ impl Machine {
             .collect()
     }
 
+    /// Removes what engines have left on the disk, while the machine is off: as if it had been in memory.
+    pub(crate) fn forget(&self) {
+        let disk = lab::dir().join("m").join(&self.host).join("disk/up/var");
+        assert_eq!(self.processes(), [], "{} is off", self.name);
+        std::fs::remove_dir_all(disk.join("log/farrier")).expect("the journals");
+        for entry in std::fs::read_dir(disk.join("lib")).expect("/var/lib").flatten() {
+            if entry.file_name().to_string_lossy().starts_with("farrier-") {
+                std::fs::remove_dir_all(entry.path()).expect("the directory of an engine");
+            }
+        }
+    }
+
     /// Returns the process ID of the machine's first process on this host; `None` while the machine is off.
     pub(crate) fn init(&self) -> Option<u32> {
         let file = lab::dir().join("m").join(&self.host).join("pid");

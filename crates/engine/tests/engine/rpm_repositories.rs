@@ -32,7 +32,8 @@ fn with_dnf() {
 
 /// Makes zypper the package manager with the repository.
 fn with_zypper() {
-    for dir in ["/var/cache/zypp", "/var/lib/zypp"] {
+    // zypper's lock names a process, which is another one in another sandbox.
+    for dir in ["/var/cache/zypp", "/var/lib/zypp", "/run"] {
         shell(&format!("mkdir -p {dir} && mount -t tmpfs tmpfs {dir}"));
     }
     shell("rm -rf /etc/zypp/repos.d && mkdir -p /etc/zypp/repos.d");

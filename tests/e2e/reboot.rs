@@ -1,5 +1,6 @@
 //! Machines are rebooted: once, by whatever is killed meanwhile, and proven afterwards.
 
+mod boot;
 mod channels;
 mod killed;
 mod systemd;

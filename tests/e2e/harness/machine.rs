@@ -338,6 +338,7 @@ impl Machine {
             "home",
             "etc",
             "etc/cron.d",
+            "etc/local.d",
             "etc/systemd/system",
             "etc/systemd/system/multi-user.target.wants",
             "",

@@ -27,6 +27,10 @@ use std::time::Duration;
 /// services that are stopped one after the other.
 const GOING_DOWN: Duration = Duration::from_mins(10);
 
+/// How long the request waits for a runner that is connected to learn of it. A runner that does not know why the
+/// connection ends would take the engine for lost.
+const TELLING: Duration = Duration::from_secs(5);
+
 /// Interval between two checks whether the run was cancelled during the delay.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -105,7 +109,9 @@ fn prepare(engine: &Engine, task: &str, order: &Order) -> Result<(), NoReboot> {
     // Services that store the rules of a firewall when the machine goes down would store Farrier's.
     engine.firewall.suspend();
     let requested = engine.shared.record(EventBody::RebootRequested { task: task.into() });
-    requested.map_err(|error| failed(format!("the journal cannot be written: {error}")))
+    requested.map_err(|error| failed(format!("the journal cannot be written: {error}")))?;
+    engine.shared.deliver_events(TELLING);
+    Ok(())
 }
 
 fn go_down(engine: &Engine, order: &Order) -> Result<(), NoReboot> {

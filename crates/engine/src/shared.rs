@@ -241,11 +241,20 @@ impl Shared {
         state.terminated
     }
 
-    /// Waits until the runner has all events, if there is a runner.
+    /// Waits until the runner has all events and the log, if there is a runner.
     pub(crate) fn deliver_final_events(&self) {
-        let until = Instant::now() + FINAL_EVENTS_TIMEOUT;
+        self.deliver(FINAL_EVENTS_TIMEOUT, |state| self.has_log(state));
+    }
+
+    /// Waits until the runner has all events, for at most `limit`, if there is a runner.
+    pub(crate) fn deliver_events(&self, limit: Duration) {
+        self.deliver(limit, |_| false);
+    }
+
+    fn deliver(&self, limit: Duration, lacks_more: impl Fn(&State) -> bool) {
+        let until = Instant::now() + limit;
         let mut state = self.lock();
-        while (state.acked < state.journal.last_seq() || self.has_log(&state)) && Instant::now() < until {
+        while (state.acked < state.journal.last_seq() || lacks_more(&state)) && Instant::now() < until {
             if !state.is_served() && !state.has_callback {
                 return;
             }

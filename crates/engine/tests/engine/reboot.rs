@@ -2,13 +2,15 @@
 //! programs of systemd are scripts; the machine does not go down.
 
 use crate::machine::{Machine, until};
-use crate::runner::Runner;
+use crate::runner::{Connection, Runner};
 use crate::sandbox::shell;
 use farrier_protocol::{Event, EventBody, Lease, LeaseKind, NoReboot, Work};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 /// A directory that outlives a reboot.
 const DIR: &str = "/var/lib/farrier-1";
@@ -98,6 +100,51 @@ sandboxed! {
         let written = fs::read_to_string("/mnt/unit").expect("the unit is there when the machine goes down");
         assert!(written.contains("resume --dir /var/lib/farrier-1"), "{written}");
         until("the unit to be removed", || !Path::new(unit).exists());
+        runner.finish(&machine);
+        machine.assert_clean();
+    }
+}
+
+/// Has the engine begin the reboot, and returns a connection on which the runner answers nothing more.
+fn silent_runner(machine: &Machine, runner: &mut Runner) -> Connection {
+    let work =
+        Work::Reboot { delay_seconds: 1, message: String::new(), wait_seconds: 0, ignore_inhibitors: false };
+    runner.order("a1-reboot", work);
+    let mut connection = Connection::attach(machine);
+    let has_begun = |body: &EventBody| matches!(body, EventBody::RebootBegun { .. });
+    assert!(runner.serve(&mut connection, |runner| runner.bodies().any(has_begun)));
+    let is_requested = |event: &Event| matches!(event.body, EventBody::RebootRequested { .. });
+    until("the request to be recorded", || machine.journal().iter().any(is_requested));
+    connection
+}
+
+sandboxed! {
+    /// A runner would take the engine for lost, and wait for less long than the machine may take.
+    fn the_runner_learns_of_the_reboot_before_it_is_requested() {
+        boot_with_systemd("told", "exit 1");
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let mut connection = silent_runner(&machine, &mut runner);
+        // sleep: a request that does not wait would be made now.
+        thread::sleep(Duration::from_secs(1));
+        assert_eq!(requests(), "");
+        assert!(runner.serve(&mut connection, |runner| runner.is_done("a1-reboot")));
+        assert_eq!(requests(), "reboot\n");
+        drop(connection);
+        runner.finish(&machine);
+        machine.assert_clean();
+    }
+}
+
+sandboxed! {
+    /// The machine would not be rebooted, because a runner does not answer or is gone.
+    fn the_reboot_does_not_wait_for_a_runner_that_does_not_answer() {
+        boot_with_systemd("silent", "exit 1");
+        let machine = Machine::new("s1").started();
+        let mut runner = Runner::default();
+        let connection = silent_runner(&machine, &mut runner);
+        until("the reboot to be requested", || requests() == "reboot\n");
+        drop(connection);
         runner.finish(&machine);
         machine.assert_clean();
     }

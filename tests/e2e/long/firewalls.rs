@@ -93,6 +93,11 @@ fn a_firewalld_that_is_reloaded_or_restarted_is_opened_again_and_closed_at_the_e
             assert!(machine.sh(LISTING).await.contains("62286"), "{}: open again", machine.name);
         }))
         .await;
+        // The runner would sign in after half a minute, and have the port opened by that.
+        assert!(
+            !site.operator.log().contains("the stream to the engine ended; reconnecting"),
+            "opened by itself"
+        );
         ends_well(&run, &machines).await;
         for (machine, before) in machines.iter().zip(before) {
             assert_eq!(machine.sh(LISTING).await, before, "{}", machine.name);

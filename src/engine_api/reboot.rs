@@ -46,13 +46,14 @@ impl State {
     /// it was lost.
     fn journal_has_work(&self) -> bool {
         let from = self.lost_journal.map_or(0, |lost| lost.saturating_add(1));
-        #[expect(clippy::wildcard_enum_match_arm, reason = "exactly these are of a task before a reboot")]
-        self.events.range(from..).any(|(_, event)| match &event.body {
-            EventBody::SurveyDone { .. }
-            | EventBody::TaskStarted { .. }
-            | EventBody::TaskDone { .. }
-            | EventBody::RebootBegun { .. } => true,
-            _ => false,
+        self.events.range(from..).any(|(_, event)| {
+            matches!(
+                event.body,
+                EventBody::SurveyDone { .. }
+                    | EventBody::TaskStarted { .. }
+                    | EventBody::TaskDone { .. }
+                    | EventBody::RebootBegun { .. }
+            )
         })
     }
 }

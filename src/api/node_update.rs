@@ -227,6 +227,7 @@ pub struct Waiting {
 
 /// The reboot of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Rebooting {
     /// Time at which it was announced or, with no delay, requested.
     pub since: Time,

@@ -130,7 +130,7 @@ pub fn trust(
 }
 
 fn detection(from: &ApiDetect) -> Option<Detect> {
-    let ApiDetect { package, architecture, command, file, firmware: _ } = from;
+    let ApiDetect { package, architecture, command, file, firmware: _, module } = from;
     let package = package.clone().map(|name| match architecture {
         Some(architecture) => format!("{name}:{architecture}"),
         None => name,
@@ -139,6 +139,7 @@ fn detection(from: &ApiDetect) -> Option<Detect> {
         .map(Detect::Package)
         .or_else(|| command.clone().map(Detect::Command))
         .or_else(|| file.clone().map(Detect::File))
+        .or_else(|| module.clone().map(Detect::Module))
 }
 
 /// Returns a machine as the user describes it, with what was recorded on first use. `certificates` are those of

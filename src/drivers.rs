@@ -156,6 +156,7 @@ mod tests {
             InstallerKind::Fwupd,
             InstallerKind::DellDup,
             InstallerKind::HpeSmartComponent,
+            InstallerKind::Tar,
         ];
         assert_eq!(installers(MachineType::Linux), Some(&linux[..]), "the first class counts");
         let switch = [InstallerKind::DeviceImage, InstallerKind::Script];

@@ -66,15 +66,16 @@ pub struct Component {
     #[serde(default)]
     pub applies_to: AppliesTo,
 
-    /// How the component is installed. This version supports Deb, Rpm, Script, Fwupd, DellDup and
-    /// HpeSmartComponent on Linux, and RedfishImage. A baseline with another installer is not Ready, and the run
-    /// fails on the machines that the component applies to.
+    /// How the component is installed. This version supports Deb, Rpm, Script, Fwupd, DellDup,
+    /// HpeSmartComponent and Tar (the source tree of a kernel module, for DKMS) on Linux, and RedfishImage. A
+    /// baseline with another installer is not Ready, and the run fails on the machines that the component
+    /// applies to.
     #[schemars(with = "words::Installers")]
     pub installer: InstallerKind,
 
     /// How the installed version is read. If it is not set, Farrier reads the package with the component's
-    /// name for Deb and Rpm, and the entry of the firmware list with that name for Fwupd and RedfishImage.
-    /// Other installers need it.
+    /// name for Deb and Rpm, the entry of the firmware list with that name for Fwupd and RedfishImage, and the
+    /// module of DKMS with that name for Tar. Other installers need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detect: Option<Detect>,
 
@@ -183,12 +184,12 @@ pub struct AppliesTo {
     pub match_: BTreeMap<String, String>,
 }
 
-/// How the installed version of a component is read. Exactly one of package, command, file and firmware must be
-/// set.
+/// How the installed version of a component is read. Exactly one of package, command, file, firmware and module
+/// must be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.package), has(self.command), has(self.file), has(self.firmware)].filter(x, x).size() == 1").message("give exactly one of package, command, file and firmware"),
+    validation = Rule::new("[has(self.package), has(self.command), has(self.file), has(self.firmware), has(self.module)].filter(x, x).size() == 1").message("give exactly one of package, command, file, firmware and module"),
     validation = Rule::new("!has(self.architecture) || (has(self.package) && !self.__package__.contains(':'))").message("architecture can be set only with a package that does not name an architecture itself")
 )]
 pub struct Detect {
@@ -223,6 +224,12 @@ pub struct Detect {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub firmware: Option<String>,
+
+    /// A module of DKMS, by PACKAGE_NAME of its dkms.conf. Its version is the one that is installed for the
+    /// running kernel. For Tar it is what the payload must be as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_+~][A-Za-z0-9._+~-]*$"))]
+    pub module: Option<String>,
 }
 
 /// The file of a component.

@@ -45,6 +45,7 @@ impl Class for Linux {
                 InstallerKind::Fwupd,
                 InstallerKind::DellDup,
                 InstallerKind::HpeSmartComponent,
+                InstallerKind::Tar,
             ],
             takes_engine: true,
             cleans_up: CleansUp::Engine,

@@ -25,6 +25,7 @@ mod changed;
 mod conformance;
 mod crash;
 mod current;
+mod drivers;
 mod facts;
 mod field;
 mod firmware;

@@ -5,6 +5,7 @@ mod payloads;
 mod room;
 
 use crate::apply_error::ApplyError;
+use crate::dkms;
 use crate::engine::{Engine, failed};
 use crate::install::holds::leases;
 use crate::install::repository::Repositories;
@@ -173,7 +174,11 @@ impl<'a> Apply<'a> {
         if let Some(lease) = watch.lease {
             self.engine.report(EventBody::LeaseReturned { id: lease.id });
         }
-        Ok(Ended::of_installer(step, exit, self.engine.output.tail(&log), &log))
+        // Nothing is left to take back unless the installer was killed.
+        let undone = dkms::undo(&plan.dir).unwrap_or_else(|error| error);
+        self.engine.output.note(&step.component, &undone);
+        let output = self.engine.output.tail(&log) + &self.engine.output.last_part(&undone);
+        Ok(Ended::of_installer(step, exit, output, &log))
     }
 }
 

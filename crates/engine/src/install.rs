@@ -2,6 +2,7 @@
 
 mod deb;
 mod depends;
+mod dkms;
 mod fwupd;
 pub(crate) mod gate;
 pub(crate) mod holds;
@@ -12,6 +13,7 @@ pub(crate) mod repository;
 mod rpm;
 mod self_extracting;
 mod side_by_side;
+mod unpack;
 
 use crate::apply_error::ApplyError;
 use crate::engine::Engine;
@@ -85,6 +87,7 @@ pub(crate) fn prepare(
         Installer::Fwupd => fwupd::prepare(engine, step, wait, dir, &file),
         Installer::DellDup => self_extracting::dell_dup(step, &dir, file).map_err(trouble),
         Installer::HpeSmartComponent => self_extracting::hpe(step, &dir, file).map_err(trouble),
+        Installer::Tar => dkms::prepare(engine, step, wait, dir, &file),
         Installer::Script => {
             fs::set_permissions(&file, Permissions::from_mode(0o700)).map_err(trouble)?;
             if !is_program(&file).map_err(trouble)? {
@@ -137,7 +140,8 @@ impl Ended {
                 | Installer::Rpm
                 | Installer::Script
                 | Installer::DellDup
-                | Installer::HpeSmartComponent,
+                | Installer::HpeSmartComponent
+                | Installer::Tar,
                 _,
             ) => (exit, output),
         };
@@ -155,7 +159,9 @@ fn was_locked(step: &Step, output: &str) -> bool {
         (Installer::Deb | Installer::Rpm, None) => repository::was_locked(output),
         (Installer::Fwupd, _) => fwupd::was_busy(output),
         (Installer::Deb, Some(_))
-        | (Installer::Script | Installer::DellDup | Installer::HpeSmartComponent, _) => false,
+        | (Installer::Script | Installer::DellDup | Installer::HpeSmartComponent | Installer::Tar, _) => {
+            false
+        }
     }
 }
 
@@ -165,6 +171,7 @@ pub(crate) const fn program(installer: Installer) -> Option<(&'static str, &'sta
         Installer::Deb => Some(("dpkg", "dpkg")),
         Installer::Rpm => Some(("rpm", "rpm")),
         Installer::Fwupd => Some((crate::fwupd::PROGRAM, "fwupd")),
+        Installer::Tar => Some((crate::dkms::PROGRAM, "dkms")),
         Installer::Script | Installer::DellDup | Installer::HpeSmartComponent => None,
     }
 }

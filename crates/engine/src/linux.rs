@@ -11,6 +11,7 @@ pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod contact;
 pub(crate) mod digest;
+pub(crate) mod dkms;
 pub(crate) mod engine;
 pub(crate) mod firewall;
 pub(crate) mod fwupd;

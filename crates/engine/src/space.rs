@@ -15,6 +15,9 @@ const UNPACKED_FACTOR: u64 = 2;
 /// size; archives of firmware are compressed to a third at best.
 const EXTRACTED_FACTOR: u64 = 3;
 
+/// Sources, which are compressed to an eighth by xz, and what is compiled from them.
+const SOURCES_FACTOR: u64 = 8;
+
 const MIB: u64 = 1024 * 1024;
 
 /// Why there may not be enough space.
@@ -52,6 +55,7 @@ impl SpaceError {
 pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), SpaceError> {
     let extracted = |step: &Step| match step.installer {
         Installer::DellDup | Installer::HpeSmartComponent => size(step).saturating_mul(EXTRACTED_FACTOR),
+        Installer::Tar => size(step).saturating_mul(SOURCES_FACTOR),
         Installer::Deb | Installer::Rpm | Installer::Script | Installer::Fwupd => 0,
     };
     let needed = |step: &Step| size(step).saturating_add(extracted(step));
@@ -62,9 +66,13 @@ pub(crate) fn check(steps: &[Step], dir: &Path) -> Result<(), SpaceError> {
 
 /// Checks the file systems that packages are unpacked to. `shared`: see [`demand`].
 pub(crate) fn check_packages(steps: &[Step], shared: Option<(&Path, u64)>) -> Result<(), SpaceError> {
-    let packages = steps.iter().filter(|step| matches!(step.installer, Installer::Deb | Installer::Rpm));
+    let factor = |step: &Step| match step.installer {
+        Installer::Deb | Installer::Rpm => UNPACKED_FACTOR,
+        Installer::Tar => SOURCES_FACTOR,
+        Installer::Script | Installer::Fwupd | Installer::DellDup | Installer::HpeSmartComponent => 0,
+    };
     let unpacked =
-        packages.fold(0, |sum: u64, step| sum.saturating_add(size(step).saturating_mul(UNPACKED_FACTOR)));
+        steps.iter().fold(0, |sum: u64, step| sum.saturating_add(size(step).saturating_mul(factor(step))));
     if unpacked > 0 {
         for path in ["/usr", "/var"] {
             demand(Path::new(path), unpacked, "the packages", shared)?;

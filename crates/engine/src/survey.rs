@@ -5,6 +5,7 @@ mod detect;
 mod entries;
 mod facts;
 mod firmware;
+mod modules;
 pub(crate) mod packages;
 
 use crate::command;
@@ -39,6 +40,7 @@ pub(crate) fn survey(
         Detect::Command(line) => detect::command(line),
         Detect::File(path) => detect::file(path.as_ref()),
         Detect::Firmware(entry) => firmware.reading(entry),
+        Detect::Module(name) => modules::reading(name),
     };
     let readings: Vec<(String, Reading)> =
         detect.iter().map(|(component, how)| (component.clone(), read(how))).collect();
@@ -63,7 +65,7 @@ fn is_program_name(text: &str) -> bool {
 fn entry(how: &Detect) -> Option<&str> {
     match how {
         Detect::Firmware(entry) => Some(entry),
-        Detect::Package(_) | Detect::Command(_) | Detect::File(_) => None,
+        Detect::Package(_) | Detect::Command(_) | Detect::File(_) | Detect::Module(_) => None,
     }
 }
 
@@ -72,7 +74,11 @@ fn entry(how: &Detect) -> Option<&str> {
 fn package_name(how: &Detect) -> Option<&str> {
     match how {
         Detect::Package(name) if packages::is_name(name) => Some(packages::split(name).0),
-        Detect::Package(_) | Detect::Command(_) | Detect::File(_) | Detect::Firmware(_) => None,
+        Detect::Package(_)
+        | Detect::Command(_)
+        | Detect::File(_)
+        | Detect::Firmware(_)
+        | Detect::Module(_) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing is started a second time. If an installer is still running, the engine waits for it, because two
 //! installers at the same time are worse than a delay. The installer keeps its original time limit.
 
+use crate::dkms;
 use crate::engine::Engine;
 use crate::install::holds::leases;
 use crate::journal::{OpenStep, SessionState};
@@ -38,6 +39,10 @@ pub(crate) fn take_over(engine: &Engine, inherited: &[Lease]) {
     }
     // What cannot be put back now is tried again when the engine retires.
     leases::put_back(engine);
+    let undone = dkms::undo_all(&engine.place.work()).unwrap_or_else(|error| error);
+    if let (Some((_, step)), false) = (&begun, undone.is_empty()) {
+        engine.output.note(&step.component, &undone);
+    }
     if let Some(open) = engine.shared.known(|known| known.reboot.clone()) {
         reboot::conclude(engine, &open);
     }

@@ -1,5 +1,6 @@
 //! The engine's own directory on the machine, and the paths in it.
 
+use crate::dkms;
 use farrier_protocol::Leftover;
 use rustix::fs::{Gid, Uid};
 use std::fs::{self, DirBuilder, Metadata, Permissions};
@@ -140,6 +141,8 @@ impl WorkDir {
             }
             Ok(_) => {}
         }
+        // With the directory the knowledge would be lost of what is taken back, and how.
+        dkms::undo_all(&self.work())?;
         remove_tree(&self.dir).map_err(|error| error.to_string())
     }
 }

@@ -19,6 +19,9 @@ pub enum Detect {
     /// An entry of the machine's firmware list, by its id, its name or a GUID of its firmware, exactly. If
     /// the machine has no such entry, or several, the reading is `Unreadable`.
     Firmware(String),
+    /// A module of DKMS, by the `PACKAGE_NAME` of its `dkms.conf`. Its version is the one that is installed for
+    /// the running kernel.
+    Module(String),
 }
 
 /// What a detection found.
@@ -36,7 +39,8 @@ pub enum Reading {
         /// engines that do not report it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         instances: Vec<Instance>,
-        /// For firmware: another version that is on the device and not in effect yet. `None` for other
+        /// For firmware: another version that is on the device and not in effect yet. For a module of DKMS: the
+        /// version itself, if the kernel has loaded another build of the module. `None` for other
         /// detections, and from engines that do not report it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pending: Option<Pending>,
@@ -113,7 +117,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// A version of firmware that is on the device and not in effect.
+/// A version that is on the machine and not in effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// The version.
@@ -122,7 +126,7 @@ pub struct Pending {
     pub until: PendingUntil,
 }
 
-/// What puts a version of firmware into effect.
+/// What puts a version into effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PendingUntil {
@@ -132,6 +136,8 @@ pub enum PendingUntil {
     PowerCycle,
     /// A command to the device, which fwupd gives when the machine shuts down.
     Activation,
+    /// A reboot of the machine, or that the module is unloaded and loaded again.
+    ModuleLoad,
     /// Something of a later version. It is treated as `Reboot`.
     #[serde(other)]
     Unknown,

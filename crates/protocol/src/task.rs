@@ -106,7 +106,7 @@ pub struct Step {
     pub downgrade: bool,
     /// Whether the same version is installed again.
     pub rewrite: bool,
-    /// The package that the payload must be. `None`: any package; operators that do not set it, and
+    /// The package, or the module of DKMS, that the payload must be. `None`: any package; operators that do not set it, and
     /// components whose version is not read from the package database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package: Option<PackageRef>,
@@ -176,4 +176,7 @@ pub enum Installer {
     /// An HPE smart component for Linux: a self-extracting program (`.scexe`), or an RPM package that
     /// contains one.
     HpeSmartComponent,
+    /// The source tree of a kernel module with a `dkms.conf`, in a tar archive that may be compressed by gzip or
+    /// xz. DKMS compiles and installs it.
+    Tar,
 }

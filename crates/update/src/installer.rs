@@ -87,6 +87,8 @@ installers! {
     DellDup: Natural, dell_dup, None, Some(Installer::DellDup), Flashes;
     /// An HPE smart component for Linux.
     HpeSmartComponent: Natural, hpe_linux, None, Some(Installer::HpeSmartComponent), Flashes;
+    /// The source tree of a kernel module, for DKMS.
+    Tar: Natural, dkms, None, Some(Installer::Tar), No;
     /// An HPE component for Windows.
     WindowsComponent: Natural, hpe_windows, None, None, No;
     /// A Windows installer package.
@@ -125,6 +127,11 @@ impl InstallerKind {
     /// Reports whether the machine itself lists the installed version as firmware.
     pub(crate) const fn is_firmware(self) -> bool {
         matches!(self.row().firmware, Firmware::Listed)
+    }
+
+    /// Reports whether such components are kernel modules that are compiled on the machine.
+    pub(crate) const fn compiles_modules(self) -> bool {
+        matches!(self, Self::Tar)
     }
 
     /// Reports whether such an installer writes firmware, so that it must never be terminated.

@@ -117,7 +117,8 @@ pub struct Component {
     pub applies_to: AppliesTo,
     /// The kind of installer.
     pub installer: InstallerKind,
-    /// How the installed version is read. The default for packages is the component's name.
+    /// How the installed version is read. The default for packages and modules is the
+    /// component's name.
     pub detect: Option<Detect>,
     /// The entry of the machine's own firmware inventory that has the installed version. The default for
     /// firmware images is the component's name.
@@ -146,8 +147,12 @@ impl Component {
         if let Some(entry) = self.firmware_entry() {
             return Some(Detect::Firmware(entry.to_owned()));
         }
-        let package = || self.installer.packages().map(|_| Detect::Package(self.name.clone()));
-        self.detect.clone().or_else(package)
+        let by_name = || match self.installer {
+            kind if kind.packages().is_some() => Some(Detect::Package(self.name.clone())),
+            kind if kind.compiles_modules() => Some(Detect::Module(self.name.clone())),
+            _ => None,
+        };
+        self.detect.clone().or_else(by_name)
     }
 
     /// Returns the digest of the payload; `None` if there is no payload.

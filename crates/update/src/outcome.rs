@@ -14,7 +14,7 @@ pub use exit::{ExitMeaning, sum_result};
 pub use verdict::{NodeVerdict, summarize};
 
 use crate::model::Millis;
-use crate::plan::{Action, LATER_READING, PlanItem};
+use crate::plan::{Action, LATER_READING, PlanItem, is_unloaded};
 use crate::reason::Reason;
 use crate::version::compare_installed;
 use farrier_protocol::{Reading, StepExit};
@@ -222,10 +222,14 @@ pub fn conclude(item: &PlanItem, step: Option<&StepRecord>, after: Option<&Readi
     }
 }
 
-/// Checks whether firmware that waited for a reboot or a power cycle has taken effect. After a reboot of the run,
+/// Checks whether what waited for a reboot or a power cycle has taken effect. After a reboot of the run,
 /// [`reboot::check_pending`](crate::reboot::check_pending) judges what has not.
 fn waited(item: &PlanItem, why: &str, reason: Reason, after: Option<&Reading>) -> Finding {
-    let is_there = matches!(after, Some(Reading::Present { version, .. }) if is_enough(item, version));
+    let is_there = matches!(
+        after,
+        Some(Reading::Present { version, pending, .. })
+            if is_enough(item, version) && !is_unloaded(pending.as_ref())
+    );
     if is_there {
         Finding::new(Outcome::Updated, Reason::Verified, "")
     } else {

@@ -237,7 +237,7 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
     match input.readings.get(name).map(counted) {
         Some(Reading::Absent) => install(""),
         Some(Reading::Present { version, pending: Some(pending), .. })
-            if newness(&version) != Ordering::Equal
+            if (newness(&version) != Ordering::Equal || is_unloaded(Some(&pending)))
                 && newness(&pending.version) == Ordering::Equal
                 && !input.force.rewrite =>
         {
@@ -277,18 +277,32 @@ fn compare_reading(input: &PlanInput, component: &Component) -> Action {
 pub(crate) const LATER_READING: &str =
     "the engine is of a later version, and this operator does not know the reading";
 
-/// Returns the reason of firmware that is on a device and not in effect.
+/// Returns the reason of what is on the machine and not in effect.
 pub(crate) const fn pending_reason(until: PendingUntil) -> Reason {
     match until {
         PendingUntil::PowerCycle => Reason::PowerCyclePending,
         // fwupd activates firmware when the machine goes down.
-        PendingUntil::Reboot | PendingUntil::Activation | PendingUntil::Unknown => Reason::RebootPending,
+        PendingUntil::Reboot
+        | PendingUntil::Activation
+        | PendingUntil::ModuleLoad
+        | PendingUntil::Unknown => Reason::RebootPending,
     }
 }
 
-/// Describes firmware that is on a device and not in effect.
+/// Reports whether the kernel has loaded another build of the module that is installed.
+pub(crate) fn is_unloaded(pending: Option<&Pending>) -> bool {
+    pending.is_some_and(|pending| pending.until == PendingUntil::ModuleLoad)
+}
+
+/// Describes what is on the machine and not in effect.
 pub(crate) fn pending_text(name: &str, version: &str, pending: &Pending) -> String {
     let next = match pending.until {
+        PendingUntil::ModuleLoad => {
+            return format!(
+                "{name} {version} is installed, and the kernel has loaded another build of the module; it takes effect \
+                 after the next reboot of the machine, or when the module is unloaded and loaded again"
+            );
+        }
         PendingUntil::Reboot | PendingUntil::Unknown => "takes effect after the next reboot of the machine",
         PendingUntil::PowerCycle => "takes effect when the machine is switched off and on again",
         PendingUntil::Activation => {

@@ -99,7 +99,8 @@ pub fn check_pending(results: &mut [ComponentResult], before: &[ComponentResult]
             };
             result.message = format!(
                 "{name} {state} after the reboot of the machine, for which its new version had waited; look at \
-                 `fwupdmgr get-history` on the machine, then start a run with spec.force.rewrite"
+                 `fwupdmgr get-history` on the machine, or at its initramfs if it is a kernel module, then start a run \
+                 with spec.force.rewrite"
             );
             (result.outcome, result.reason) = (outcome, reason);
         }

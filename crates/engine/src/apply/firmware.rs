@@ -11,7 +11,7 @@ pub(super) fn refusals(steps: &[Step]) -> BTreeMap<String, StepExit> {
     // fwupd is asked once, and only if a step names a device.
     let devices = steps.iter().find(named).map(|_| fwupd::devices());
     let refusal = |step: &Step| match (step.installer, &step.firmware) {
-        (Installer::Deb | Installer::Rpm | Installer::Script, _) => Ok(()),
+        (Installer::Deb | Installer::Rpm | Installer::Script | Installer::Tar, _) => Ok(()),
         (Installer::DellDup | Installer::HpeSmartComponent, _) => gate::machine(step),
         (Installer::Fwupd, Some(entry)) => match &devices {
             Some(Ok(devices)) => named_device(step, devices, entry),

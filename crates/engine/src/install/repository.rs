@@ -118,7 +118,11 @@ impl<'a> Repositories<'a> {
             Installer::Deb => command::find("apt-get").map(|_| Box::new(apt::Apt { cache }) as _),
             Installer::Rpm if zypper::is_in_use() => Some(Box::new(zypper::Zypper { cache }) as _),
             Installer::Rpm => command::find("dnf").map(|_| Box::new(dnf::Dnf { cache }) as _),
-            Installer::Script | Installer::Fwupd | Installer::DellDup | Installer::HpeSmartComponent => None,
+            Installer::Script
+            | Installer::Fwupd
+            | Installer::DellDup
+            | Installer::HpeSmartComponent
+            | Installer::Tar => None,
         }
     }
 
@@ -305,9 +309,8 @@ pub(crate) fn missing_manager(installer: Installer) -> String {
         | Installer::Script
         | Installer::Fwupd
         | Installer::DellDup
-        | Installer::HpeSmartComponent => {
-            "this machine has neither dnf nor zypper; yum 3 is not supported".into()
-        }
+        | Installer::HpeSmartComponent
+        | Installer::Tar => "this machine has neither dnf nor zypper; yum 3 is not supported".into(),
     }
 }
 

@@ -18,6 +18,7 @@ mod callback;
 mod config;
 mod conversation;
 mod crash;
+mod drivers;
 mod exclusion;
 mod firewalld;
 mod firmware;

@@ -45,7 +45,7 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
     ),
     (
         "Event",
-        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"","packageManagers":"dpkg"},"packages":[],"readings":[["a",{"state":"present","version":"1","pending":{"version":"2","until":"reboot"}}],["b",{"state":"present","version":"1","pending":{"version":"2","until":"powerCycle"}}],["c",{"state":"present","version":"1","pending":{"version":"2","until":"activation"}}]]}}"#,
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"","packageManagers":"dpkg"},"packages":[],"readings":[["a",{"state":"present","version":"1","pending":{"version":"2","until":"reboot"}}],["b",{"state":"present","version":"1","pending":{"version":"2","until":"powerCycle"}}],["c",{"state":"present","version":"1","pending":{"version":"2","until":"activation"}}],["m",{"state":"present","version":"2","pending":{"version":"2","until":"moduleLoad"}}]]}}"#,
     ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"taskStarted","task":"t","components":["a"]}}"#),
     (
@@ -208,6 +208,14 @@ pub(crate) const OPERATOR_SAYS: &[(&str, &str)] = &[
     ("Task", r#"{"id":"a1-survey","work":{"kind":"survey","packages":true,"detect":[],"programs":["gcc"]}}"#),
     (
         "Task",
+        r#"{"id":"a1-survey","work":{"kind":"survey","packages":true,"detect":[["a",{"module":"r8125"}]]}}"#,
+    ),
+    (
+        "Task",
+        r#"{"id":"a1-apply","work":{"kind":"apply","steps":[{"component":"a","version":"1","installer":"Tar","payload":{"digest":"sha256:00","size":1,"fileName":"a.tar.gz"},"after":[],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false,"package":{"name":"r8125"}}],"waitSeconds":60}}"#,
+    ),
+    (
+        "Task",
         r#"{"id":"a1-simulate","work":{"kind":"simulate","steps":[{"component":"a","version":"1","installer":"Deb","after":[],"timeoutSeconds":60,"interruptible":true,"downgrade":false,"rewrite":false,"package":{"name":"a","arches":["amd64","all"]},"respectHolds":true}]}}"#,
     ),
     (
@@ -237,7 +245,9 @@ pub(crate) fn only_for_own_engines(task: &Value) -> bool {
         r#""installer":"Fwupd""#,
         r#""installer":"DellDup""#,
         r#""installer":"HpeSmartComponent""#,
+        r#""installer":"Tar""#,
         r#"{"firmware":"#,
+        r#"{"module":"#,
     ];
     let is_reboot = work.and_then(|work| work.get("kind")).is_some_and(|kind| kind == "reboot");
     is_reboot || is_without_payload || kinds.iter().any(|kind| text.contains(kind))
@@ -286,7 +296,7 @@ fn tags() -> [&'static [&'static str]; 17] {
         variants!(ChangeKind in "{\"kind\":\"" "\"": Install "install" Upgrade "upgrade" Downgrade "downgrade"
             Reinstall "reinstall" Remove "remove" Other "other"),
         variants!(Detect in "{\"" "\":": Package "package" Command "command" File "file"
-            Firmware "firmware"),
+            Firmware "firmware" Module "module"),
         variants!(FailureCode in "\"code\":\"" "\"": DiskFull "DiskFull" DigestMismatch "DigestMismatch"
             PayloadUnavailable "PayloadUnavailable" PackageManagerBusy "PackageManagerBusy"
             InstallerMissing "InstallerMissing" Other "Other"),
@@ -299,8 +309,8 @@ fn tags() -> [&'static [&'static str]; 17] {
         variants!(LeaseKind in "\"kind\":\"" "\"": Directory "directory" Process "process" BootFile "bootFile" Firewall "firewall"
             Hold "hold" | Unknown),
         variants!(Installer in "\"installer\":\"" "\"": Deb "Deb" Rpm "Rpm" Script "Script" Fwupd "Fwupd"
-            DellDup "DellDup" HpeSmartComponent "HpeSmartComponent"),
+            DellDup "DellDup" HpeSmartComponent "HpeSmartComponent" Tar "Tar"),
         variants!(PendingUntil in "\"until\":\"" "\"": Reboot "reboot" PowerCycle "powerCycle"
-            Activation "activation" | Unknown),
+            Activation "activation" ModuleLoad "moduleLoad" | Unknown),
     ]
 }

@@ -96,6 +96,17 @@ pub(crate) fn dell_dup(code: i32) -> ExitMeaning {
     }
 }
 
+/// The codes of dkms 3, which the engine passes on.
+pub(crate) fn dkms(code: i32) -> ExitMeaning {
+    match code {
+        0 => ExitMeaning::Done,
+        6 => ExitMeaning::Failed("the kernel itself has the module in the same or a newer version"),
+        10 => ExitMeaning::Failed("the module could not be compiled"),
+        77 => ExitMeaning::Failed("the module is not for this kernel, says its dkms.conf"),
+        _ => ExitMeaning::Failed("failed"),
+    }
+}
+
 /// HPE smart components for Linux. The tables for single and for multiple devices disagree about 2 and
 /// 3, but in neither table do these codes mean that something was installed.
 pub(crate) fn hpe_linux(code: i32) -> ExitMeaning {
@@ -175,6 +186,7 @@ mod tests {
         assert_eq!(row(InstallerKind::Rpm, &[0, 1, 2, 9, 102, 103, 107]), "dfffrdf");
         assert_eq!(row(InstallerKind::DellDup, &[0, 1, 2, 3, 4, 5, 6, 9]), "dfrnfnrf");
         assert_eq!(row(InstallerKind::Fwupd, &[0, 1, 2, 3]), "dfnf");
+        assert_eq!(row(InstallerKind::Tar, &[0, 1, 6, 10, 77]), "dffff");
         assert_eq!(row(InstallerKind::Deb, &[0, 1, 2, 3, 100]), "dffff");
         assert_eq!(row(InstallerKind::Script, &[0, 1, 2, 3, 255, -1]), "dfffff");
         assert_eq!(row(InstallerKind::Msi, &[0, 1602, 1603, 1618, 1638, 1641, 3010]), "dcffnrr");

@@ -3,7 +3,7 @@
 use super::exit::ExitMeaning;
 use super::{Finding, Outcome, StepRecord, is_enough, kept};
 use crate::model::RebootNeed;
-use crate::plan::{LATER_READING, PlanItem, pending_reason, pending_text};
+use crate::plan::{LATER_READING, PlanItem, is_unloaded, pending_reason, pending_text};
 use crate::reason::{Reason, refusal_remedy, remedy};
 use crate::version::compare_installed;
 use farrier_protocol::{FailureCode, Pending, Reading, StepExit};
@@ -21,12 +21,25 @@ const LAST_LINES: usize = 5;
 pub(super) fn find(item: &PlanItem, to: &str, step: Option<&StepRecord>, after: Option<&Reading>) -> Finding {
     let step = StepReport::of(item, step);
     match after {
-        Some(Reading::Present { version, .. }) if is_reached(item, version) => reached(item, version, &step),
+        Some(Reading::Present { version, pending, .. })
+            if is_reached(item, version) && !is_unloaded(pending.as_ref()) =>
+        {
+            reached(item, version, &step)
+        }
         Some(Reading::Present { version, pending: Some(pending), .. })
             if is_reached(item, &pending.version) && !step.rebooted =>
         {
             staged(item, version, pending, &step)
         }
+        Some(Reading::Present { version, .. }) if is_reached(item, version) => not_done(
+            item,
+            &step,
+            &format!(
+                "the kernel has loaded another build of {} after the reboot, perhaps from its initramfs: \
+                 update that, then reboot the machine",
+                item.component.name
+            ),
+        ),
         Some(Reading::Present { version, .. }) => {
             not_reached(item, to, &step, &format!("is still {version}"))
         }

@@ -1,6 +1,6 @@
 //! What a machine must have before a component is installed: programs, and the headers of its kernel.
 
-use super::PlanInput;
+use super::{PlanInput, file_name};
 use crate::model::Component;
 use farrier_protocol::Facts;
 use std::collections::BTreeSet;
@@ -23,6 +23,7 @@ const FAMILIES: [Family; 3] = [
             ("c++", "g++"),
             ("cc", "gcc"),
             ("modinfo", "kmod"),
+            ("xz", "xz-utils"),
         ],
     },
     Family {
@@ -50,19 +51,39 @@ const FAMILIES: [Family; 3] = [
     },
 ];
 
+/// What compiles a kernel module. The kernel's own makefiles call `gcc`, unless the kernel was made with another
+/// compiler.
+const MODULES: [&str; 3] = ["dkms", "gcc", "make"];
+
+/// What decompresses a source tree, by the end of its file name.
+const DECOMPRESS: [(&str, &str); 4] = [(".gz", "gzip"), (".tgz", "gzip"), (".xz", "xz"), (".txz", "xz")];
+
 /// Returns the programs that the components need, for the survey.
 pub fn programs(components: &[Component]) -> Vec<String> {
-    let all = components.iter().flat_map(|component| component.needs.programs.iter().cloned());
-    all.collect::<BTreeSet<String>>().into_iter().collect()
+    components.iter().flat_map(of).collect::<BTreeSet<String>>().into_iter().collect()
+}
+
+/// Returns the programs that a component needs: what the baseline lists, and what its installer implies.
+fn of(component: &Component) -> Vec<String> {
+    let mut programs = component.needs.programs.clone();
+    if component.installer.compiles_modules() {
+        let name = component.payload.as_ref().map(|payload| file_name(&payload.url)).unwrap_or_default();
+        let decompress = DECOMPRESS.iter().find(|(end, _)| name.ends_with(end)).map(|(_, program)| *program);
+        programs.extend(MODULES.into_iter().chain(decompress).map(str::to_owned));
+    }
+    programs.sort();
+    programs.dedup();
+    programs
 }
 
 /// Returns what the machine lacks, and what to install there; `None` if it has everything.
 pub(super) fn missing(component: &Component, input: &PlanInput<'_>) -> Option<String> {
     let facts = input.facts;
-    let lacking = component.needs.programs.iter().filter(|program| !input.programs.contains(program));
-    let mut what: Vec<String> = lacking.clone().cloned().collect();
-    let mut packages: BTreeSet<String> = lacking.map(|program| package(facts, program)).collect();
-    if component.needs.kernel_headers && facts.kernel_headers.is_empty() {
+    let mut what = of(component);
+    what.retain(|program| !input.programs.contains(program));
+    let mut packages: BTreeSet<String> = what.iter().map(|program| package(facts, program)).collect();
+    let needs_headers = component.needs.kernel_headers || component.installer.compiles_modules();
+    if needs_headers && facts.kernel_headers.is_empty() {
         what.push(format!("the headers of the running kernel {}", facts.kernel));
         packages.insert(headers(facts));
     }

@@ -6,7 +6,7 @@ use crate::digest::digest_of;
 use crate::model::{NodeName, PayloadRef};
 use crate::reason::Reason;
 use crate::version::compare_installed;
-use farrier_protocol::{Detect, Payload, Reading, Step};
+use farrier_protocol::{Detect, PackageRef, Payload, Reading, Step};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -96,11 +96,19 @@ fn step(item: &PlanItem, sizes: &BTreeMap<String, u64>) -> Option<Step> {
         interruptible: component.interruptible && !component.installer.flashes(),
         downgrade: item.force.downgrade,
         rewrite: item.force.rewrite || is_repair(item, to),
-        package: item.package.clone(),
+        package: item.package.clone().or_else(|| module(component.detection())),
         firmware: component.firmware_entry().map(str::to_owned),
         overrides_trusted_module: item.force.trusted_module,
         respect_holds: !item.force.holds,
     })
+}
+
+/// Returns the module of DKMS that the payload must be.
+fn module(detect: Option<Detect>) -> Option<PackageRef> {
+    match detect {
+        Some(Detect::Module(name)) => Some(PackageRef { name, arches: Vec::new() }),
+        Some(Detect::Package(_) | Detect::Command(_) | Detect::File(_) | Detect::Firmware(_)) | None => None,
+    }
 }
 
 /// Reports whether the same version is installed again because the installed one does not

@@ -2,6 +2,7 @@
 //! requirements are missing.
 
 mod laws;
+mod modules;
 mod packages;
 mod steps;
 

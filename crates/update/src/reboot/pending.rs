@@ -1,7 +1,8 @@
 //! Components that are installed and wait for a reboot that was never made: an earlier run has installed them, or
 //! somebody else.
 //!
-//! Firmware says itself that it waits (`Reading::Present::pending`); this module is about everything else. It
+//! Firmware and kernel modules say themselves that they wait (`Reading::Present::pending`); this module is about
+//! everything else. It
 //! claims something only if the machine is known not to have been rebooted since, by its boot id, or if the kernel
 //! that runs is older than the installed one.
 
@@ -10,7 +11,7 @@ use crate::model::RebootNeed;
 use crate::outcome::{ComponentResult, Outcome};
 use crate::plan::PlanItem;
 use crate::reason::Reason;
-use farrier_protocol::{Facts, Package, Reading};
+use farrier_protocol::{Detect, Facts, Package, Reading};
 use std::cmp::Ordering;
 
 /// A component that an earlier run, or an earlier attempt, has installed and left waiting for a reboot.
@@ -40,6 +41,11 @@ pub fn mark_pending<'a>(
         let is_there = matches!(result.outcome, Outcome::UpToDate | Outcome::Updated);
         let item = item(&result.name).filter(|item| item.component.reboot != RebootNeed::Never);
         let Some(item) = item.filter(|_| is_there) else { continue };
+        // A module may have been loaded meanwhile without a reboot.
+        let is_module = matches!(item.component.detection(), Some(Detect::Module(_)));
+        if is_module && item.component.reboot != RebootNeed::Always {
+            continue;
+        }
         let kernel = old_kernel(item, reading(&result.name).as_ref(), packages, facts);
         let Some(why) = kernel.or_else(|| awaited_since(result, facts, earlier)) else { continue };
         result.outcome = Outcome::RebootPending;

@@ -137,4 +137,9 @@ fn what_an_earlier_run_has_left_waiting_waits_until_the_machine_has_another_boot
     machine.facts.boot_id = "b1".into();
     let newer = [InstalledEarlier { version: "1.9".into(), ..earlier[0].clone() }];
     assert_eq!(outcome(&machine.results(&newer)), Outcome::UpToDate);
+    // A kernel module says itself whether it is the loaded one, unless its baseline wants a reboot in any case.
+    machine.item.component.installer = InstallerKind::Tar;
+    assert_eq!(outcome(&machine.results(&earlier)), Outcome::UpToDate);
+    machine.item.component.reboot = RebootNeed::Always;
+    assert_eq!(outcome(&machine.results(&earlier)), Outcome::RebootPending);
 }

@@ -33,11 +33,11 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"leaseReturned","id":"process-2"}}"#),
     (
         "Event",
-        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"","packageManagers":"dpkg"},"packages":[{"name":"a","version":"1","arch":"amd64","kind":"deb"}],"firmware":[{"id":"bios","name":"HPE BIOS","version":"U30 2.64","source":"dmi"},{"id":"x","name":"SSD","version":"1","source":"fwupd","softwareId":"8a7e7c2e","updateable":true}],"readings":[["a",{"state":"present","version":"1"}],["b",{"state":"absent"}],["c",{"state":"broken","version":"1","detail":"x"}],["d",{"state":"unreadable","detail":"x"}]]}}"#,
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"","bootId":"","packageManagers":"dpkg"},"packages":[{"name":"a","version":"1","arch":"amd64","kind":"deb"}],"firmware":[{"id":"bios","name":"HPE BIOS","version":"U30 2.64","source":"dmi"},{"id":"x","name":"SSD","version":"1","source":"fwupd","softwareId":"8a7e7c2e","updateable":true}],"readings":[["a",{"state":"present","version":"1"}],["b",{"state":"absent"}],["c",{"state":"broken","version":"1","detail":"x"}],["d",{"state":"unreadable","detail":"x"}]]}}"#,
     ),
     (
         "Event",
-        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"/h","packageManagers":"dpkg"},"packages":[],"readings":[],"programs":["gcc"]}}"#,
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"/h","bootId":"","packageManagers":"dpkg"},"packages":[],"readings":[],"programs":["gcc"]}}"#,
     ),
     (
         "Event",
@@ -45,7 +45,7 @@ pub(crate) const ENGINE_SAYS: &[(&str, &str)] = &[
     ),
     (
         "Event",
-        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"","packageManagers":"dpkg"},"packages":[],"readings":[["a",{"state":"present","version":"1","pending":{"version":"2","until":"reboot"}}],["b",{"state":"present","version":"1","pending":{"version":"2","until":"powerCycle"}}],["c",{"state":"present","version":"1","pending":{"version":"2","until":"activation"}}],["m",{"state":"present","version":"2","pending":{"version":"2","until":"moduleLoad"}}]]}}"#,
+        r#"{"seq":1,"at":2,"body":{"kind":"surveyDone","task":"a1-survey","facts":{"os":"debian","osVersion":"12","osLike":"","osName":"Debian","arch":"x86_64","kernel":"6.1","hostname":"db","vendor":"","model":"","serial":"","biosVersion":"","dpkgArch":"","rpmArch":"","kernelHeaders":"","bootId":"","packageManagers":"dpkg"},"packages":[],"readings":[["a",{"state":"present","version":"1","pending":{"version":"2","until":"reboot"}}],["b",{"state":"present","version":"1","pending":{"version":"2","until":"powerCycle"}}],["c",{"state":"present","version":"1","pending":{"version":"2","until":"activation"}}],["m",{"state":"present","version":"2","pending":{"version":"2","until":"moduleLoad"}}]]}}"#,
     ),
     ("Event", r#"{"seq":1,"at":2,"body":{"kind":"taskStarted","task":"t","components":["a"]}}"#),
     (

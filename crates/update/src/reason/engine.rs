@@ -41,7 +41,8 @@ impl From<Refusal> for Reason {
 pub const fn refusal_remedy(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::OtherPackage => {
-            "correct the payload, or the name, version and detect of the component, in a new baseline"
+            "correct the payload, or the name, version and detect (package, architecture, module) of the \
+             component, in a new baseline"
         }
         Refusal::ArchitectureConflict => {
             "remove the other package from the machine, or bring both to the same version"

@@ -125,7 +125,7 @@ fn refusals_have_distinct_reasons() {
     let world = World::of(&[component("fx", "1")]);
     let plan = world.plan();
     for (refusal, reason, next) in [
-        (Refusal::OtherPackage, Reason::PackageMismatch, "detect.architecture, in a new baseline"),
+        (Refusal::OtherPackage, Reason::PackageMismatch, "detect (package, architecture, module)"),
         (Refusal::ArchitectureConflict, Reason::ArchitectureConflict, "remove the other package"),
         (Refusal::RemovesBooted, Reason::BootedPackageKept, "boot the machine from another kernel"),
         (Refusal::Unknown, Reason::InstallerFailed, "the log on the machine"),

@@ -56,6 +56,7 @@ async fn a_short_update_run_gets_the_documented_defaults() {
         "channel": "Session",
         "strategy": {"maxConcurrent": 10, "retries": 0},
         "reboot": {"policy": "Never"},
+        "listen": {"port": "Next"},
         "onFailedDependency": "OmitComponent",
         "force": {"downgrade": false, "rewrite": false, "holds": false, "trustedModule": false, "inhibitors": false},
         "callback": {"httpPort": 63001, "httpsPort": 63002, "onConflict": "Next", "exposure": "HostPort"},

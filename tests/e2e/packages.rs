@@ -80,7 +80,14 @@ rpm -i /root/fx-1.rpm /root/kernel-core-1.rpm; rpm -i /root/fx-2.rpm
         assert_eq!(told.message, "installed side by side: 1-1, 2-1, 3-1");
         let told = component(&update, "kernel-core");
         assert_eq!((told.before.as_str(), told.after.as_str()), ("1-1", "2-1"));
-        assert_eq!(told.message, "installed side by side: 1-1 (running), 2-1");
+        assert_eq!(outcome(&update, "kernel-core"), "RebootPending");
+        let waits =
+            told.message.starts_with("the kernel of kernel-core 2-1 is installed, and the machine runs");
+        assert!(
+            waits && told.message.ends_with("; installed side by side: 1-1 (running), 2-1"),
+            "{}",
+            told.message
+        );
         assert_eq!(listed(site, "db", "fx").await, ["1-1 noarch", "2-1 noarch", "3-1 noarch"]);
         assert_eq!(db.sh("cat /opt/fx/*").await, "1\n2\n3\n");
 

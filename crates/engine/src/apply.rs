@@ -50,9 +50,11 @@ pub(crate) fn apply(engine: &Engine, task: &str, steps: &[Step], wait: Duration)
         }
         Err(failure @ ApplyError::Failed { .. }) => Err(failure),
     };
-    for path in [engine.place.payloads(), engine.place.work()] {
-        // If a directory cannot be removed now, it is reported when the engine retires.
-        work_dir::remove_tree(&path).ok();
+    // If a directory cannot be removed now, it is reported when the engine retires.
+    work_dir::remove_tree(&engine.place.payloads()).ok();
+    // What could not be taken back has what is needed for that in it.
+    if !dkms::is_unfinished(&engine.place.work()) {
+        work_dir::remove_tree(&engine.place.work()).ok();
     }
     engine.report(match ended {
         Err(ApplyError::Failed { code, component, message }) => failed(task, code, &component, message),

@@ -18,7 +18,7 @@ pub(crate) const SCRIPT: &str = "dkms.sh";
 /// Name of the directory in which that program records what it has changed.
 pub(crate) const STATE: &str = "dkms-state";
 
-/// Limits for taking back what a killed installation did: an earlier version may have to be compiled again.
+/// Limits for taking back what a killed installation did: the lists of modules of all kernels are made again.
 const UNDO: Bounds = Bounds { time: Duration::from_mins(10), bytes: 64 * 1024 };
 
 /// Takes back what an installation in this step's directory has changed, if it was killed before it could do that
@@ -31,6 +31,12 @@ pub(crate) fn undo(dir: &Path) -> Result<String, String> {
     let arguments = [script.as_os_str(), "undo".as_ref(), state.as_os_str()];
     let output = command::capture("sh", &arguments, Errors::Merge, UNDO)?;
     if output.status.success() { Ok(output.text) } else { Err(output.text) }
+}
+
+/// Reports whether an installation below the working directory is neither done nor taken back.
+pub(crate) fn is_unfinished(work: &Path) -> bool {
+    let entries = fs::read_dir(work).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.path().join(STATE).join("begun").exists())
 }
 
 /// Does that for all steps below the working directory.

@@ -105,6 +105,13 @@ impl WorkDir {
     /// Recreates the directories of payloads and scripts. This removes the files of an earlier engine,
     /// so none of its installers may be running.
     pub(crate) fn prepare_work(&self) -> io::Result<()> {
+        if dkms::is_unfinished(&self.work()) {
+            let work = self.work();
+            return Err(io::Error::other(format!(
+                "the installation of a driver could not be taken back; see {}",
+                work.display()
+            )));
+        }
         make_empty(&self.payloads(), 0o700)?;
         make_empty(&self.work(), 0o700)
     }

@@ -9,7 +9,7 @@ action=$1 state=$2
 sources=/usr/src
 
 # status: what DKMS has of the module, as lines `STATE VERSION KERNEL ARCHITECTURE`. dkms 2 writes
-# `NAME, VERSION`, dkms 3 `NAME/VERSION`. What is installed and damaged counts as built.
+# `NAME, VERSION`, dkms 3 `NAME/VERSION`. An installed file that differs from the compiled one is damaged.
 status() {
   dkms status -m "$name" 2>/dev/null | awk '
     {
@@ -21,7 +21,8 @@ status() {
       arch = count > at + 1 ? part[at + 2] : "-"
       if (state ~ /^installed( \([Oo]riginal[ _]modules? exists?\))?$/) state = "installed"
       else if (state ~ /^installed-weak/ || state ~ /^broken/ || !colon) next
-      else if (state ~ /^(installed|built)/) state = "built"
+      else if (state ~ /^installed/) state = "damaged"
+      else if (state ~ /^built/) state = "built"
       else state = "added"
       print state, part[at], kernel, arch
     }'
@@ -31,7 +32,7 @@ status() {
 has() {
   status | awk -v state="$1" -v version="$2" -v kernel="${3-}" '
     $2 == version && (kernel == "" || $3 == kernel) &&
-      ($1 == state || state == "added" || (state == "built" && $1 == "installed")) { found = 1 }
+      ($1 == state || state == "added" || (state == "built" && $1 != "added")) { found = 1 }
     END { exit !found }'
 }
 
@@ -50,11 +51,21 @@ is_packaged() {
   dpkg -S "$sources/$name-$1/dkms.conf" >/dev/null 2>&1 || rpm -qf "$sources/$name-$1/dkms.conf" >/dev/null 2>&1
 }
 
+# keep: what DKMS has of the module and the files that it has installed, byte for byte: what the owner has signed
+# or changed cannot be compiled again.
+keep() {
+  [ -e "$built" ] || return 0
+  cp -a "$built" "$state/dkms"
+  find "$built" -name '*.ko*' | sed 's|.*/||' | sort -u | while read -r file; do
+    (cd / && find lib/modules/*/ -name "$file")
+  done | sort -u >"$state/files"
+  tar -cf "$state/files.tar" -C / -T "$state/files"
+}
+
 # undo: brings back what STATE says was there before.
 undo() {
   [ -e "$state/begun" ] || return 0
   echo "taking back $name $version"
-  force=1
   if [ -e "$state/added" ] || [ -e "$state/replaced" ]; then
     forget "$version" || :
   elif ! grep -q "^[a-z]* $version $kernel " "$state/before"; then
@@ -66,21 +77,25 @@ undo() {
     rm -rf "$sources/$name-$version"
     cp -Rp "$state/saved" "$sources/$name-$version"
   fi
-  bad=
-  while read -r was v k _ <&3; do
-    has added "$v" || dkms add -m "$name" -v "$v" || bad=1
-    case $was in
-      built) build "$v" "$k" || bad=1 ;;
-      installed) { build "$v" "$k" && install "$v" "$k"; } || bad=1 ;;
-    esac
-  done 3<"$state/before"
-  [ -z "$bad" ] || { echo "what was installed of $name before could not be restored completely"; return 1; }
+  if [ -e "$state/dkms" ]; then
+    # The copy stays until the end, because this may be killed as well.
+    if ! { rm -rf "$built" && cp -a "$state/dkms" "$built" && tar -xpf "$state/files.tar" -C /; }; then
+      echo "what was installed of $name before could not be restored completely"
+      return 1
+    fi
+    for dir in /lib/modules/*/; do
+      [ ! -e "$dir/modules.dep" ] || depmod "$(basename "$dir")" || :
+    done
+  else
+    rm -rf "$built"
+  fi
   rm -f "$state/begun"
 }
 
 if [ "$action" = undo ]; then
   [ -e "$state/begun" ] || exit 0
   name=$(cat "$state/name") version=$(cat "$state/version") kernel=$(cat "$state/kernel")
+  built=/var/lib/dkms/$name
   undo
   exit
 fi
@@ -90,7 +105,16 @@ shift 5
 for word; do
   case $word in replace) replace=1 ;; force) force=1 ;; esac
 done
-target=$sources/$name-$version log=/var/lib/dkms/$name/$version/build/make.log
+built=/var/lib/dkms/$name
+target=$sources/$name-$version log=$built/$version/build/make.log
+
+# `dkms status` ends at a version without sources, and says nothing of the others.
+for source in "$built"/*/source; do
+  [ ! -L "$source" ] || [ -e "$source/dkms.conf" ] || {
+    echo "DKMS has a version of $name without its sources; restore ${source%/source}/source, or remove that version"
+    exit 2
+  }
+done
 
 # finish: after anything but success, everything is as before, and the cause is printed last.
 finish() {
@@ -114,6 +138,7 @@ echo "$name" >"$state/name"
 echo "$version" >"$state/version"
 echo "$kernel" >"$state/kernel"
 status >"$state/before"
+keep
 trap finish EXIT
 trap 'exit 143' TERM INT HUP
 : >"$state/begun"
@@ -130,7 +155,7 @@ elif [ -n "$replace" ] && has added "$version"; then
 fi
 if [ ! -e "$target" ]; then
   : >"$state/tree"
-  cp -R "$tree" "$target"
+  cp -Rp "$tree" "$target"
 fi
 if ! has added "$version"; then
   : >"$state/added"
@@ -140,7 +165,7 @@ fi
 # The running kernel, and those that may be booted next: the newest one, and those that have another version.
 others=$(
   {
-    awk -v version="$version" '$1 == "installed" && $2 != version { print $3 }' "$state/before"
+    awk -v version="$version" '$1 ~ /^(installed|damaged)$/ && $2 != version { print $3 }' "$state/before"
     for dir in /lib/modules/*; do
       # Headers can be there without their kernel.
       [ ! -e "$dir/build/Makefile" ] || [ ! -e "$dir/modules.builtin" ] || echo "${dir##*/}"
@@ -150,7 +175,7 @@ others=$(
 # replace_on KERNEL: puts the version in the place of the one that is installed for this kernel.
 replace_on() {
   build "$version" "$1" || return $?
-  old=$(status | awk -v kernel="$1" -v version="$version" '$1 == "installed" && $2 != version && $3 == kernel { print $2; exit }')
+  old=$(status | awk -v kernel="$1" -v version="$version" '$1 ~ /^(installed|damaged)$/ && $2 != version && $3 == kernel { print $2; exit }')
   [ -z "$old" ] || dkms uninstall -m "$name" -v "$old" -k "$1" || return $?
   install "$version" "$1" && return 0
   code=$?
@@ -167,7 +192,7 @@ trap - EXIT TERM INT HUP
 
 # Versions that were replaced and that no kernel has any more; those of packages belong to the package manager.
 # shellcheck disable=SC2013 # versions have no blanks
-for old in $(awk -v version="$version" '$1 == "installed" && $2 != version { print $2 }' "$state/before" | sort -u); do
+for old in $(awk -v version="$version" '$1 ~ /^(installed|damaged)$/ && $2 != version { print $2 }' "$state/before" | sort -u); do
   if is_packaged "$old"; then
     echo "$name $old stays in DKMS, because a package of this machine brings it"
   elif status | grep -q "^installed $old "; then

@@ -70,6 +70,10 @@ pub(super) fn tree(archive: &Path, dir: &Path) -> Result<PathBuf, Unpack> {
         if !stays(&below, Path::new(&entry.link)) {
             return Err(leaves(&entry.path, &format!("a link to {}", entry.link)));
         }
+        let is_link = |dir: &Path| fs::symlink_metadata(tree.join(dir)).is_ok_and(|meta| meta.is_symlink());
+        if below.ancestors().skip(1).any(is_link) {
+            return Err(leaves(&entry.path, "a link below another link"));
+        }
         make_parent(&tree.join(&below), &entry)?;
         symlink(&entry.link, tree.join(&below)).map_err(|error| conflict(error, &entry))?;
     }

@@ -133,6 +133,26 @@ sandboxed! {
         succeeds(&machine, &mut runner, Step { rewrite: true, ..one });
         assert_eq!(read(&machine, &mut runner), Reading::present("1.0"));
         assert_eq!(state(), first);
+
+        // A file that was signed by somebody else cannot be compiled again.
+        shell("echo signed >>/lib/modules/$(uname -r)/updates/dkms/farrier_probe.ko");
+        let signed = state();
+        for (version, rewrite) in [("1.0", true), ("3.0", false)] {
+            let broken = step(&mut runner, version, archive(version, COMPILES, "#error no such card"));
+            let (exit, output) = apply(&machine, &mut runner, Step { rewrite, ..broken });
+            assert_eq!(exit, StepExit::Exited { code: 10 }, "{output}");
+            assert_eq!(state(), signed, "{output}");
+            shell("tail -n 1 /lib/modules/$(uname -r)/updates/dkms/farrier_probe.ko | grep -q signed");
+        }
+
+        // DKMS says nothing of a module if it misses the sources of one version.
+        shell("d=/var/lib/dkms/farrier-probe/0.9; mkdir $d; ln -s /usr/src/farrier-probe-0.9 $d/source");
+        let blind = state();
+        let two = step(&mut runner, "2.0", archive("2.0", COMPILES, ""));
+        let (exit, output) = apply(&machine, &mut runner, two);
+        assert_eq!(exit, StepExit::Exited { code: 2 }, "{output}");
+        assert!(output.contains("restore /var/lib/dkms/farrier-probe/0.9/source, or remove"), "{output}");
+        assert_eq!(state(), blind);
         runner.finish(&machine);
         machine.assert_clean();
     }

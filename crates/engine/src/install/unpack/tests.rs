@@ -83,13 +83,16 @@ fn what_leaves_the_directory_is_refused_and_nothing_is_written_there() {
     place.sh(
         "mkdir t x; echo x >t/dkms.conf; echo evil >x/evil; ln -s .. t/out; ln -s /etc t/etc; mkfifo t/pipe",
     );
-    place.sh("ln -s sub t/down; mkdir t/sub; ln -s down/../.. t/twice; mknod t/device c 1 3");
+    place.sh(
+        "ln -s sub t/down; mkdir t/sub; ln -s down/../.. t/twice; mknod t/device c 1 3; ln -s sub t/deep",
+    );
     for (members, words) in [
         ("-P ../$HERE/x/evil", "a path with .."),
         ("-P $PWD/x/evil", "an absolute path"),
         ("t/out", "a link to .."),
         ("t/etc", "a link to /etc"),
         ("t/down t/sub t/twice", "a link to down/../.."),
+        ("t/down --transform=s,^t/deep,t/down/deep, t/deep", "a link below another link"),
         ("t/pipe", "is a pipe"),
         ("t/device", "is a device"),
         // A file that would be written through the link before it.
